@@ -1,0 +1,160 @@
+"""The contract of dlcore: a learner is a handful of pure functions, and a metric is a value that adds up.
+
+A technique file ends in one function, `learner(*, model, optimizer, ...) -> Learner`. Everything that drives
+learners (`dlcore.run`) knows these types and nothing else of a technique.
+
+A batch is any pytree of arrays with a leading example axis, usually a dict. Every batch carries `index: [B] int32`
+(the example's position in its source) and, where it was padded, `mask: [B]` (1 for an example, 0 for padding).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+__all__ = ["Batch", "Last", "Learner", "Max", "Metric", "Metrics", "Range", "State", "Sum", "example_keys", "mask_of"]
+
+Batch = Any
+Metrics = dict[str, "Metric"]
+
+
+class Learner(NamedTuple):
+    """Pure functions that train, measure and use one technique.
+
+    init:     (rng, batch) -> State. Jitted; the batch gives shapes and, where a technique wants it, data.
+    update:   (State, batch) -> (State, Metrics). One step; `State.step` grows by one.
+    evaluate: (State, batch) -> Metrics. Honours `mask`; draws randomness from `fold_in(rng, index)` only.
+    predict:  (State, batch) -> outputs, a pytree with a leading example axis.
+    loss:     (params, State, batch) -> (scalar, Metrics), for the runners that differentiate; None where a
+              technique has no such scalar.
+    batched:  path patterns (fnmatch, "/"-separated) of the State leaves whose leading axis is the batch.
+    """
+
+    init: Callable[[jax.Array, Batch], Any]
+    update: Callable[[Any, Batch], tuple[Any, Metrics]]
+    evaluate: Callable[[Any, Batch], Metrics]
+    predict: Callable[[Any, Batch], Any]
+    loss: Callable[[Any, Any, Batch], tuple[jax.Array, Metrics]] | None = None
+    batched: tuple[str, ...] = ()
+
+
+@struct.dataclass
+class State:
+    """What every technique carries; a technique adds its own arrays in a subclass.
+
+    step: [] int32. rng: a root key, never split and stored: derive with `fold_in(state.rng, state.step)`.
+    """
+
+    step: jax.Array
+    rng: jax.Array
+    params: Any
+    opt_state: Any
+
+
+class Range(NamedTuple):
+    """Allowed values of a number, ends included: `dropout: Annotated[float, Range(0, 1)] = 0.5`."""
+
+    low: float = -np.inf
+    high: float = np.inf
+
+
+class Metric(struct.PyTreeNode):
+    """A measure that adds up: `merge` joins two parts, `compute` reads the result on the host.
+
+    Leaves are int32 counts and float32 sums on the device; `fit` folds them into int64 and float64 on the host, so
+    the result is exact whatever the batch split. Subclasses whose leaves add need only `compute`.
+    """
+
+    def merge(self, other: Self) -> Self:
+        """Join with a later part."""
+        return jax.tree.map(lambda a, b: a + b, self, other)
+
+    def collapse(self) -> Self:
+        """Join the parts that lie along a leading axis (the replicas of pmap)."""
+        return jax.tree.map(lambda a: a.sum(0), self)
+
+    def empty(self) -> Self:
+        """The neutral element of `merge`, of this metric's shapes and dtypes."""
+        return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self)
+
+    def compute(self) -> Any:
+        """The value, or None where nothing was counted; a dict gives several named values."""
+        raise TypeError(f"{type(self).__name__} does not say how to compute its value")
+
+
+class Sum(Metric):
+    """total / count, None where the count is zero; without a count the plain sum, of any shape."""
+
+    total: jax.Array
+    count: jax.Array | None = None
+
+    @classmethod
+    def of(cls, values: jax.Array, mask: jax.Array | None = None) -> Self:
+        """The mean of `values: [B, ...]` over the examples where `mask: [B]` is set; NaN under the mask is ignored."""
+        if mask is None:
+            mask = jnp.ones(values.shape[:1], bool)
+        keep = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - 1)) > 0, values.shape)
+        if jnp.issubdtype(values.dtype, jnp.floating):
+            dtype = jnp.promote_types(values.dtype, jnp.float32)
+        else:
+            dtype = jnp.int32
+        return cls(jnp.where(keep, values, 0).sum(dtype=dtype), keep.sum(dtype=jnp.int32))
+
+    def compute(self) -> Any:
+        if self.count is None:
+            return np.asarray(self.total)[()]
+        return None if self.count == 0 else float(self.total / self.count)
+
+
+class Max(Metric):
+    """The largest value seen."""
+
+    value: jax.Array
+
+    def merge(self, other: Self) -> Self:
+        maximum = np.maximum if isinstance(other.value, np.ndarray | np.generic) else jnp.maximum
+        return Max(maximum(self.value, other.value))
+
+    def collapse(self) -> Self:
+        return Max(self.value.max(0))
+
+    def empty(self) -> Self:
+        return Max(jnp.full(self.value.shape, _lowest(self.value.dtype), self.value.dtype))
+
+    def compute(self) -> Any:
+        value = np.asarray(self.value)
+        return None if (value == _lowest(value.dtype)).all() else value[()]
+
+
+class Last(Metric):
+    """The value of the latest step (a learning rate, a temperature)."""
+
+    value: jax.Array
+
+    def merge(self, other: Self) -> Self:
+        return other
+
+    def collapse(self) -> Self:
+        return Last(self.value[-1])
+
+    def compute(self) -> Any:
+        return np.asarray(self.value)[()]
+
+
+def _lowest(dtype) -> Any:
+    return -jnp.inf if jnp.issubdtype(dtype, jnp.inexact) else jnp.iinfo(dtype).min
+
+
+def mask_of(batch: dict) -> jax.Array:
+    """The batch's mask as float32 [B]; all ones where it carries none."""
+    if "mask" in batch:
+        return batch["mask"].astype(jnp.float32)
+    return jnp.ones(batch["index"].shape, jnp.float32)
+
+
+def example_keys(rng: jax.Array, batch: dict) -> jax.Array:
+    """One key an example, [B], from its index alone: the same on any mesh and in any batch."""
+    return jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])
