@@ -1,0 +1,1 @@
+"""Image classification: learners that map an image to a class."""

@@ -1,0 +1,136 @@
+"""Supervised classification by softmax cross-entropy.
+
+    L(w) = 1/B sum_i [ -sum_c q_ic log softmax(f_w(x_i))_c ] + 1/2 lambda ||W||^2,   q_i = (1 - eps) onehot(y_i) + eps / C
+
+The multinomial logistic loss of Bridle 1990 on a network's logits; label smoothing eps is Szegedy et al. 2016
+(arXiv:1512.00567). The penalty runs over kernels only (leaves of two axes or more).
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
+
+__all__ = ["SupervisedState", "learner"]
+
+Transform = Callable[[jax.Array], jax.Array]
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@struct.dataclass
+class SupervisedState(State):
+    """model_state: the model's other collections (batch statistics), {} where it has none."""
+
+    model_state: Any
+
+
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Transform = lambda image: image,
+    augment: Augment | None = None,
+    label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
+    l2: Annotated[float, Range(0)] = 0.0,
+    axis: str | None = None,
+) -> Learner:
+    """A classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`, with `mask: [B]` where padded.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation; it receives `value`, `grad` and `value_fn` too, for line searches.
+      preprocess: batch of images to the model's input, the same in training and use.
+      augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image under its own key.
+      label_smoothing: weight of the uniform distribution in the target, in [0, 1].
+      l2: weight of half the squared norm of the kernels.
+      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
+
+    predict gives `{"logits": [B, C], "probabilities": [B, C]}`.
+    """
+
+    def apply(params, model_state, images, train, rng=None):
+        variables = {"params": params, **model_state}
+        if not train:
+            return model.apply(variables, images, train=False), model_state
+        return model.apply(variables, images, train=True, mutable=list(model_state), rngs={"dropout": rng})
+
+    def init(rng: jax.Array, batch: dict) -> SupervisedState:
+        variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
+        params = variables.pop("params")
+        return SupervisedState(
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 1),
+            params=params,
+            opt_state=optimizer.init(params),
+            model_state=variables,
+        )
+
+    def objective(params, model_state, images, batch, rng, train):
+        logits, model_state = apply(params, model_state, images, train, rng)
+        targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), label_smoothing)
+        losses = optax.softmax_cross_entropy(logits, targets)
+        mask = mask_of(batch)
+        mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
+        penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
+        return mean + 0.5 * l2 * penalty, (model_state, metrics, logits)
+
+    def loss(params: Any, state: SupervisedState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (_, metrics, _) = objective(
+            params, state.model_state, preprocess(batch["image"]), batch, None, train=False
+        )
+        return value, metrics
+
+    def update(state: SupervisedState, batch: dict) -> tuple[SupervisedState, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        images = preprocess(batch["image"])
+        if augment is not None:
+            images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
+        dropout = jax.random.fold_in(rng, 1)
+        if axis is not None:
+            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+
+        def value_fn(params):
+            return objective(params, state.model_state, images, batch, dropout, train=True)
+
+        (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            gradients, state.opt_state, state.params,
+            value=value, grad=gradients, value_fn=lambda params: value_fn(params)[0],
+        )  # fmt: skip
+        return (
+            state.replace(
+                step=state.step + 1,
+                params=optax.apply_updates(state.params, updates),
+                opt_state=opt_state,
+                model_state=model_state,
+            ),
+            metrics,
+        )
+
+    def evaluate(state: SupervisedState, batch: dict) -> Metrics:
+        _, (_, metrics, logits) = objective(
+            state.params, state.model_state, preprocess(batch["image"]), batch, None, train=False
+        )
+        label, mask = batch["label"], mask_of(batch)
+        return {
+            **metrics,
+            "top5": top_k_accuracy(logits, label, min(5, logits.shape[-1]), mask),
+            "confusion": ConfusionMatrix.of(logits, label, mask),
+            "calibration": Calibration.of(logits, label, mask),
+        }
+
+    def predict(state: SupervisedState, batch: dict) -> dict[str, jax.Array]:
+        logits, _ = apply(state.params, state.model_state, preprocess(batch["image"]), train=False)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

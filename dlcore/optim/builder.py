@@ -1,0 +1,97 @@
+"""One builder from the names and numbers of a page's flags to an optax optimiser.
+
+What the pieces do and the order they stand in:
+
+    clip by global norm -> optimiser on a schedule -> decoupled weight decay on kernels -> average of the parameters,
+    the whole repeated once every `accumulate` steps, fed with gradients averaged over `axis`.
+"""
+
+from functools import partial
+
+import jax
+import optax
+
+from dlcore.optim.ema import track_parameter_ema
+from dlcore.optim.replica import cross_replica
+
+__all__ = ["OPTIMIZERS", "SCHEDULES", "create_optimizer", "create_schedule"]
+
+OPTIMIZERS = {
+    "sgd": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, momentum or None)),
+    "nesterov": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, momentum, nesterov=True)),
+    "adam": lambda rate, momentum, decay: _l2(decay, optax.adam(rate, b1=momentum)),
+    "adamw": lambda rate, momentum, decay: optax.adamw(rate, b1=momentum, weight_decay=decay, mask=kernels),
+    "lamb": lambda rate, momentum, decay: optax.lamb(rate, b1=momentum, weight_decay=decay, mask=kernels),
+}
+
+SCHEDULES = {
+    "constant": lambda peak, steps, warmup: optax.constant_schedule(peak),
+    "cosine": lambda peak, steps, warmup: optax.cosine_decay_schedule(peak, max(1, steps - warmup)),
+    "linear": lambda peak, steps, warmup: optax.linear_schedule(peak, 0.0, max(1, steps - warmup)),
+    "step": lambda peak, steps, warmup: optax.piecewise_constant_schedule(
+        peak, {int(fraction * steps) - warmup: 0.1 for fraction in (0.5, 0.75)}
+    ),
+}
+
+
+def kernels(params):
+    """True for the leaves that weight decay applies to: two axes or more, so no biases and no norm parameters."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _l2(decay: float, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    if not decay:
+        return tx
+    return optax.chain(optax.add_decayed_weights(decay, mask=kernels), tx)
+
+
+def create_schedule(name: str, peak: float, steps: int, warmup: int = 0) -> optax.Schedule:
+    """Linear warm-up from 0 over `warmup` steps, then the named decay over the rest of `steps`.
+
+    Raises:
+      ValueError: the name is unknown, or the warm-up is longer than the run.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"schedule={name!r} is unknown; allowed are {', '.join(SCHEDULES)}")
+    if not 0 <= warmup <= steps:
+        raise ValueError(f"warmup={warmup} must lie in [0, steps={steps}]")
+    decay = SCHEDULES[name](peak, steps, warmup)
+    if not warmup:
+        return decay
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
+
+
+def create_optimizer(
+    name: str,
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    ema: float | None = None,
+    accumulate: int = 1,
+    axis: str | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """An optimiser by name. `momentum` is Adam's first decay rate there; `weight_decay` is an L2 term for sgd,
+    nesterov and adam, and decoupled for adamw and lamb, on leaves of two axes or more.
+
+    A schedule counts optimiser updates: with `accumulate=k` there is one every k steps.
+
+    Raises:
+      ValueError: a name is unknown or a number is outside its range.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer={name!r} is unknown; allowed are {', '.join(OPTIMIZERS)}")
+    if accumulate < 1:
+        raise ValueError(f"accumulate={accumulate} must be at least 1")
+    if clip_norm is not None and clip_norm <= 0:
+        raise ValueError(f"clip_norm={clip_norm} must be positive")
+    build = partial(OPTIMIZERS[name], momentum=momentum, decay=weight_decay)
+    tx = optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        build(learning_rate),
+        track_parameter_ema(ema) if ema else optax.identity(),
+    )
+    if accumulate > 1:
+        tx = optax.MultiSteps(tx, accumulate).gradient_transformation()
+    return cross_replica(tx, axis)

@@ -1,0 +1,279 @@
+"""Checkpoints of one phase: a state and a JSON note in one step folder, saved asynchronously by orbax.
+
+Around orbax's CheckpointManager this file adds what it was measured not to do: it compares shapes and dtypes with what
+is wanted before it reads an array (orbax casts silently and reports mismatches without the leaf's name), leaves out
+zero-size arrays (orbax refuses them), falls back to the step before when the newest one is damaged, frees a full disk
+of half-written saves, and never lets the process leave with a save in flight.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from dlcore.run.sharding import leaf_paths
+
+__all__ = ["CheckpointMismatch", "Checkpoints", "check_writable"]
+
+STATE, NOTE, LEAVES = "state", "note", "leaves"
+
+
+class CheckpointMismatch(ValueError):
+    """The checkpoint belongs to another model or optimiser."""
+
+
+def check_writable(folder: Path) -> None:
+    """Create `folder` and prove that files can be written there.
+
+    Raises:
+      OSError: they cannot; the message names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_text("probe")
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"run folder {folder} cannot be written to: {error.strerror or error}") from None
+
+
+class Checkpoints:
+    """The checkpoints under one folder.
+
+    Args:
+      folder: created where it does not exist.
+      keep_last: how many of the newest steps stay.
+      mode: whether the largest ("max") or the smallest ("min") score is the best; the best step stays too.
+      read_only: nothing is created or cleaned.
+    """
+
+    def __init__(self, folder: Path, *, keep_last: int = 2, mode: str = "max", read_only: bool = False):
+        self.folder = Path(folder).absolute()
+        self.keep_last, self.mode, self.read_only = keep_last, mode, read_only
+        self.failure: Exception | None = None
+        self._open()
+
+    def _open(self) -> None:
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+        def score(metrics: dict) -> float:
+            return metrics["score"]
+
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                create=not self.read_only,
+                read_only=self.read_only,
+                cleanup_tmp_directories=not self.read_only,
+                best_fn=score,
+                best_mode=self.mode,
+                preservation_policy=AnyPreservationPolicy(
+                    [
+                        LatestN(self.keep_last),
+                        BestN(
+                            get_metric_fn=score, reverse=self.mode == "min", n=1, keep_checkpoints_without_metrics=False
+                        ),
+                    ]
+                ),
+            ),
+        )
+
+    def steps(self) -> list[int]:
+        """Saved steps, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The step with the best score; None where no step has one."""
+        scores = {step: self.score(step) for step in self.steps()}
+        scores = {step: score for step, score in scores.items() if score is not None}
+        if not scores:
+            return None
+        sign = 1 if self.mode == "max" else -1
+        return max(scores, key=lambda step: (sign * scores[step], step))
+
+    def score(self, step: int) -> float | None:
+        """The score saved with a step."""
+        try:
+            return json.loads((self.folder / str(step) / "metrics" / "metrics").read_text())["score"]
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def save(self, step: int, state: Any, note: dict, score: float | None = None) -> None:
+        """Start a save and return once the arrays have been copied, so that the state may be donated.
+
+        A failure of this save or the one before is logged, kept in `failure` and does not raise: training goes on
+        from a good state, and `close` raises at the end.
+        """
+        args = self._ocp.args
+        try:
+            self._manager.save(
+                step,
+                args=args.Composite(
+                    **{
+                        STATE: args.StandardSave(_without_empty(state)),
+                        NOTE: args.JsonSave({**note, LEAVES: _leaves(state)}),
+                    }
+                ),
+                metrics=None if score is None else {"score": float(score)},
+                force=True,
+            )
+        except (OSError, ValueError) as error:
+            self._failed(step, error)
+
+    def check(self) -> None:
+        """Notice a failed save without waiting for one in flight."""
+        try:
+            self._manager.check_for_errors()
+        except (OSError, ValueError) as error:
+            self._failed(self._manager.latest_step(), error)
+
+    def _failed(self, step: int | None, error: Exception) -> None:
+        self.failure = error
+        text = str(error).strip().split("\n")[-1][:300]
+        logging.error("CHECKPOINT NOT SAVED at step %s in %s: %s", step, self.folder, text)
+        for folder in self.folder.glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        try:
+            self._manager.close()
+        except (OSError, ValueError) as error:
+            logging.error("while closing %s: %s", self.folder, str(error)[:300])
+        self._open()
+
+    def wait(self) -> None:
+        """Return when nothing is in flight."""
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            self._failed(self._manager.latest_step(), error)
+
+    def close(self) -> None:
+        """Wait and release.
+
+        Raises:
+          OSError: the latest save failed, so the folder lacks the newest step.
+        """
+        self.wait()
+        self._manager.close()
+        if self.failure is not None:
+            raise OSError(f"the last checkpoint in {self.folder} could not be saved: {self.failure}")
+
+    def restore(self, abstract: Any, step: int | None = None) -> tuple[int, Any, dict] | None:
+        """(step, state, note) of the newest readable step, or of `step`; None where there is none.
+
+        Args:
+          abstract: the wanted tree of ShapeDtypeStructs with shardings.
+
+        Raises:
+          CheckpointMismatch: a leaf is missing, left over, or of another shape or dtype; the first is named.
+          FileNotFoundError: `step` is not there.
+          OSError: there are steps and none can be read.
+        """
+        wanted = self.steps()[::-1] if step is None else [step]
+        if step is not None and step not in self.steps():
+            raise FileNotFoundError(f"step={step} is not in {self.folder}; there are {self.steps()}")
+        for candidate in wanted:
+            try:
+                self._compare(candidate, abstract)
+                return candidate, *self._read(candidate, abstract)
+            except CheckpointMismatch:
+                raise
+            except (ValueError, OSError, KeyError, TypeError) as error:
+                reason = str(error).strip().split("\n")[0][:200]
+                if step is not None:
+                    raise OSError(f"checkpoint {candidate} in {self.folder} is damaged: {reason}") from None
+                logging.warning(
+                    "checkpoint %d in %s is damaged (%s): trying the one before", candidate, self.folder, reason
+                )
+                self._set_aside(candidate)
+        if wanted:
+            raise OSError(f"none of the checkpoints {wanted} in {self.folder} can be read")
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        if not self.read_only:
+            (self.folder / str(step)).rename(self.folder / f"damaged-{step}-{os.getpid()}")
+        self._reopen()
+
+    def _compare(self, step: int, abstract: Any) -> None:
+        saved = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())[LEAVES]
+        for path, here in _leaves(abstract).items():
+            there = saved.pop(path, None)
+            if there is None:
+                raise CheckpointMismatch(
+                    f"checkpoint {step} in {self.folder} has no {path}, which this run needs as {here}"
+                )
+            if there != here:
+                raise CheckpointMismatch(
+                    f"checkpoint {step} in {self.folder} is of another model: {path} is {there} there and {here} here"
+                )
+        if saved:
+            path = min(saved)
+            raise CheckpointMismatch(
+                f"checkpoint {step} in {self.folder} is of another model: it has {path} {saved[path]}, which this run has not"
+            )
+
+    def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
+        args = self._ocp.args
+        kept = _without_empty(abstract)
+        with _stderr_kept_on_success():
+            restored = self._manager.restore(
+                step, args=args.Composite(**{STATE: args.StandardRestore(kept), NOTE: args.JsonRestore()})
+            )
+        for (path, want), (_, have) in zip(leaf_paths(kept), leaf_paths(restored[STATE]), strict=True):
+            if want.dtype != have.dtype or want.shape != have.shape:
+                raise ValueError(f"{path} came back as {have.dtype}{have.shape}")
+        leaves = iter(jax.tree.leaves(restored[STATE]))
+        full = [
+            jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding) if _empty(leaf) else next(leaves)
+            for leaf in jax.tree.leaves(abstract)
+        ]
+        note = {key: value for key, value in restored[NOTE].items() if key != LEAVES}
+        return jax.tree.unflatten(jax.tree.structure(abstract), full), note
+
+
+@contextlib.contextmanager
+def _stderr_kept_on_success() -> Iterator[None]:
+    """Drop the hundreds of lines that a failed read makes asyncio and tensorstore print; the exception says it all."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            time.sleep(0.2)
+            raise
+        else:
+            buffer.seek(0)
+            os.write(original, buffer.read())
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+    """Path to "float32[3, 3]"; a typed key counts as its implementation."""
+    return {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaf_paths(tree)}
+
+
+def _empty(leaf: Any) -> bool:
+    return 0 in leaf.shape
+
+
+def _without_empty(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: None if _empty(leaf) else leaf, tree)

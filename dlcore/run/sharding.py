@@ -1,0 +1,155 @@
+"""Where arrays live: meshes from a flag, and shardings from rules over the paths of a state.
+
+A rule gives each parameter a PartitionSpec from its path and shape; every other leaf of the state whose path ends in
+a parameter's path and has its shape (momenta, averages, teachers) follows that parameter; the rest is replicated.
+
+    replicate     every device holds every parameter
+    fsdp          the largest axis that divides is split over `data` (ZeRO stage 3: Rajbhandari et al. 2020,
+                  arXiv:1910.02054)
+    tensor        the output features of kernels are split over `model` (Shoeybi et al. 2019, arXiv:1909.08053)
+    fsdp+tensor   both
+"""
+
+import math
+from collections.abc import Callable
+from fnmatch import fnmatch
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+__all__ = ["RULES", "Rule", "batch_shardings", "leaf_paths", "make_mesh", "path_of", "put_batch", "state_shardings"]
+
+DATA, MODEL = "data", "model"
+SMALL = 1024
+"""Leaves of fewer elements are never split: moving them costs more than holding them."""
+
+Rule = Callable[[str, tuple[int, ...], Mesh], PartitionSpec]
+
+
+def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
+    """A mesh from `"data:4,model:2"`; all devices on `data` where spec is None or empty.
+
+    Raises:
+      ValueError: the spec is malformed, or its sizes do not multiply to the number of devices.
+    """
+    devices = list(jax.devices()) if devices is None else list(devices)
+    if not spec:
+        axes = {DATA: len(devices)}
+    else:
+        try:
+            axes = {name.strip(): int(size) for name, size in (part.split(":") for part in spec.split(","))}
+        except ValueError:
+            raise ValueError(f"mesh={spec!r} is not of the form data:4 or data:4,model:2") from None
+    unknown = set(axes) - {DATA, MODEL}
+    if unknown:
+        raise ValueError(f"mesh={spec!r} names the axis {min(unknown)!r}; allowed are {DATA!r} and {MODEL!r}")
+    axes = {DATA: 1, **axes}
+    if math.prod(axes.values()) != len(devices):
+        raise ValueError(
+            f"mesh={spec!r} asks for {math.prod(axes.values())} devices and there are {len(devices)} "
+            f"({devices[0].platform})"
+        )
+    return Mesh(np.array(devices).reshape(tuple(axes.values())), tuple(axes))
+
+
+def path_of(path: tuple) -> str:
+    """A key path as "params/stem/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def leaf_paths(tree: Any) -> list[tuple[str, Any]]:
+    """(path, leaf) of every leaf."""
+    return [(path_of(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _replicate(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    return PartitionSpec()
+
+
+def _fsdp(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    size = mesh.shape[DATA]
+    axes = [axis for axis, length in enumerate(shape) if length % size == 0]
+    if math.prod(shape) < SMALL or not axes:
+        return PartitionSpec()
+    axis = max(axes, key=lambda axis: shape[axis])
+    return PartitionSpec(*(DATA if i == axis else None for i in range(len(shape))))
+
+
+def _tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    if len(shape) < 2 or math.prod(shape) < SMALL or shape[-1] % mesh.shape[MODEL]:
+        return PartitionSpec()
+    return PartitionSpec(*(None,) * (len(shape) - 1), MODEL)
+
+
+def _fsdp_tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    spec = list(_tensor(path, shape, mesh)) or [None] * len(shape)
+    free = [i for i, name in enumerate(spec) if name is None and shape[i] % mesh.shape[DATA] == 0]
+    if math.prod(shape) >= SMALL and free:
+        spec[max(free, key=lambda i: shape[i])] = DATA
+    return PartitionSpec(*spec)
+
+
+RULES: dict[str, Rule] = {"replicate": _replicate, "fsdp": _fsdp, "tensor": _tensor, "fsdp+tensor": _fsdp_tensor}
+
+
+def state_shardings(abstract: Any, mesh: Mesh, rule: str | Rule = "replicate", batched: tuple[str, ...] = ()) -> Any:
+    """A NamedSharding for each leaf of `abstract = eval_shape(init, ...)`.
+
+    Raises:
+      ValueError: the rule is unknown or needs a mesh axis that is not there, or the leading axis of a leaf named by
+        `batched` does not divide over `data`.
+    """
+    if isinstance(rule, str):
+        if rule not in RULES:
+            raise ValueError(f"sharding={rule!r} is unknown; allowed are {', '.join(RULES)}")
+        if "tensor" in rule and MODEL not in mesh.shape:
+            raise ValueError(f"sharding={rule!r} needs a mesh with an axis {MODEL!r}, such as data:4,model:2")
+        rule = RULES[rule]
+    leaves = leaf_paths(abstract)
+    parameters = {
+        path.removeprefix("params/"): (leaf.shape, rule(path, leaf.shape, mesh))
+        for path, leaf in leaves
+        if path.startswith("params/")
+    }
+
+    def spec(path: str, leaf: Any) -> PartitionSpec:
+        if any(fnmatch(path, pattern) for pattern in batched):
+            if leaf.shape[0] % mesh.shape[DATA]:
+                raise ValueError(
+                    f"{path} has {leaf.shape[0]} rows, which do not divide over {mesh.shape[DATA]} devices"
+                )
+            return PartitionSpec(DATA)
+        parts = path.split("/")
+        for start in range(len(parts)):
+            shape, found = parameters.get("/".join(parts[start:]), (None, None))
+            if shape == leaf.shape:
+                return found
+        return PartitionSpec()
+
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, spec(path_of(path), leaf)), abstract)
+
+
+def batch_shardings(batch: Any, mesh: Mesh) -> Any:
+    """The leading axis over `data`; a leaf that does not divide is replicated, and that is said once."""
+    size = mesh.shape[DATA]
+
+    def sharding(path: tuple, leaf: Any) -> NamedSharding:
+        if np.ndim(leaf) and np.shape(leaf)[0] % size == 0:
+            return NamedSharding(mesh, PartitionSpec(DATA))
+        logging.log_first_n(
+            logging.INFO, "batch leaf %s %s does not divide over %d devices: replicated", 8, path_of(path),
+            np.shape(leaf), size,
+        )  # fmt: skip
+        return NamedSharding(mesh, PartitionSpec())
+
+    return jax.tree_util.tree_map_with_path(sharding, batch)
+
+
+def put_batch(batch: Any, shardings: Any) -> Any:
+    """Host rows of this process to the devices of the mesh."""
+    if jax.process_count() == 1:
+        return jax.device_put(batch, shardings)
+    return jax.tree.map(lambda x, s: jax.make_array_from_process_local_data(s, np.asarray(x)), batch, shardings)
