@@ -1,0 +1,116 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlcore.metrics import Calibration
+
+pytestmark = pytest.mark.covers("ME-11", "TR-27")
+
+
+def calibrated(seed, size, classes=4):
+    """Logits, and labels drawn from their own softmax: calibrated by construction."""
+    rng = np.random.default_rng(seed)
+    logits = 1.5 * rng.normal(size=(size, classes))
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    label = (probabilities.cumsum(-1) > rng.random((size, 1))).argmax(-1)
+    return logits.astype(np.float32), label
+
+
+def test_hand_worked_example():
+    confidence = jnp.array([0.95, 0.85, 0.9, 0.6, 0.55])
+    correct = jnp.array([True, True, False, True, False])
+    got = Calibration.of_confidence(confidence, correct, num_bins=5).compute()
+    # (0.8, 1.0]: 0.95, 0.85, 0.9 -> confidence 2.7 / 3 = 0.9, accuracy 2 / 3, gap 0.2333
+    # (0.4, 0.6]: 0.6, 0.55       -> confidence 1.15 / 2 = 0.575, accuracy 1 / 2, gap 0.075
+    # ECE = 3/5 * 0.2333 + 2/5 * 0.075 = 0.14 + 0.03
+    assert got["ece"] == pytest.approx(0.17, abs=1e-6)
+    assert got["mce"] == pytest.approx(0.9 - 2 / 3, abs=1e-6)
+    assert got["accuracy"] == pytest.approx(3 / 5)
+    assert got["mean_confidence"] == pytest.approx(3.85 / 5, abs=1e-6)
+    np.testing.assert_array_equal(got["bin_count"], [0, 0, 2, 0, 3])
+    np.testing.assert_allclose(got["bin_confidence"], [0, 0, 0.575, 0, 0.9], atol=1e-6)
+    np.testing.assert_allclose(got["bin_accuracy"], [0, 0, 0.5, 0, 2 / 3], atol=1e-6)
+
+
+@pytest.mark.parametrize("num_bins", [1, 10, 15, 100])
+def test_bins_are_closed_above(num_bins):
+    edges = np.linspace(0, 1, num_bins + 1).astype(np.float32)
+    got = Calibration.of_confidence(jnp.asarray(edges[1:]), jnp.ones(num_bins, bool), num_bins=num_bins).compute()
+    np.testing.assert_array_equal(got["bin_count"], np.ones(num_bins))
+    lowest = Calibration.of_confidence(jnp.zeros(1), jnp.ones(1, bool), num_bins=num_bins).compute()
+    assert lowest["bin_count"][0] == 1
+
+
+def test_calibrated_predictions_have_no_error():
+    logits, label = calibrated(0, 200_000)
+    got = Calibration.of(logits, label).compute()
+    assert got["ece"] < 0.005  # sampling noise: sqrt(15 / 200000) is 0.009 at most, all bins together
+    assert got["accuracy"] == pytest.approx(got["mean_confidence"], abs=0.005)
+
+
+def test_overconfidence_is_seen_and_temperature_mends_it():
+    logits, label = calibrated(1, 50_000)
+    overconfident = Calibration.of(3 * logits, label).compute()
+    assert overconfident["ece"] > 0.15
+    assert overconfident["mean_confidence"] > overconfident["accuracy"]
+    mended = Calibration.of(3 * logits / 3, label).compute()
+    assert mended["ece"] < 0.01
+    assert mended["accuracy"] == overconfident["accuracy"]
+
+
+def test_label_smoothing_improves_calibration():
+    """A linear classifier, trained long past separation of few noisy examples: hard labels drive confidence to 1."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(20, 3))
+    inputs = rng.normal(size=(1060, 20)).astype(np.float32)
+    label = np.argmax(inputs @ weight + 4 * rng.normal(size=(1060, 3)), -1)
+    train, test = slice(0, 60), slice(60, None)
+
+    @jax.jit
+    def fit(targets):
+        def loss(w):
+            return -(targets * jax.nn.log_softmax(inputs[train] @ w)).sum(-1).mean()
+
+        return jax.lax.fori_loop(0, 2000, lambda _, w: w - 1.0 * jax.grad(loss)(w), jnp.zeros((20, 3)))
+
+    hard = np.eye(3, dtype=np.float32)[label[train]]
+    ece = [Calibration.of(inputs[test] @ fit(t), label[test]).compute()["ece"] for t in (hard, 0.8 * hard + 0.2 / 3)]
+    assert ece[1] < ece[0] - 0.05
+
+
+count = jax.jit(Calibration.of)
+
+
+@given(st.integers(0, 2**16), st.integers(1, 63))
+def test_result_is_independent_of_the_batch_split_and_padding(seed, cut):
+    logits, label = calibrated(seed, 64)
+    whole = Calibration.of(logits, label)
+    first = count(logits, label, np.arange(64) < cut)
+    second = count(np.where(np.arange(64)[:, None] < cut, np.nan, logits), label, np.arange(64) >= cut)
+    for name, value in whole.compute().items():
+        np.testing.assert_allclose(first.merge(second).compute()[name], value, atol=1e-6)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), first, second)
+    np.testing.assert_allclose(stacked.collapse().compute()["ece"], whole.compute()["ece"], atol=1e-6)
+
+
+def test_nothing_counted_is_none():
+    logits, label = calibrated(0, 8)
+    metric = Calibration.of(logits, label, jnp.zeros(8))
+    assert metric.compute() is None
+    assert [leaf.dtype for leaf in jax.tree.leaves(metric)] == [jnp.int32, jnp.float32, jnp.int32]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_bins": 0}, "num_bins is 0"),
+        ({"mask": jnp.ones(2)}, r"mask has shape \(2,\)"),
+        ({"label": jnp.zeros(2, int)}, r"label has shape \(2,\)"),
+    ],
+)
+def test_bad_input_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Calibration.of(**{"logits": jnp.zeros((3, 2)), "label": jnp.zeros(3, int)} | arguments)
