@@ -1,0 +1,214 @@
+"""Write a run's measures down twice: metrics.jsonl, which is the record, and TensorBoard events, which are a view.
+
+metrics.jsonl holds one JSON object a line, `{"step": 100, "split": "train", "loss": 0.31}`. Floats are written by
+`repr`, so they read back bit for bit. JSON has no word for a number that is not finite: NaN and the infinities are the
+strings "nan", "inf" and "-inf", which `read_metrics` turns back into floats. None is null: nothing was counted.
+"""
+
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
+
+import numpy as np
+
+__all__ = ["METRICS_FILE", "MetricsWriter", "read_metrics"]
+
+METRICS_FILE = "metrics.jsonl"
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class MetricsWriter:
+    """Appends rows to `folder/metrics.jsonl` and to a TensorBoard event file beside it.
+
+    resume_step: the step that was restored. Later rows are cut away, and TensorBoard is told to forget them; -1 cuts
+    away every row. None keeps all complete rows. A half-written last line (the process was killed) always goes.
+
+    A row is on its way to the disk when `write` returns; `flush` waits until it is safe from a power cut. The import of
+    tensorboardX (1.7 s) and its writing happen on a thread of their own; what goes wrong there is raised by the next
+    `flush` or `close`. In a run of several processes only one may hold a writer.
+    """
+
+    def __init__(self, folder: str | os.PathLike, resume_step: int | None = None):
+        self._folder = pathlib.Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._path = self._folder / METRICS_FILE
+        _cut_back(self._path, math.inf if resume_step is None else resume_step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._purge_step = None if resume_step is None else resume_step + 1
+        self._thread = ThreadPoolExecutor(1, "tensorboard")
+        self._pending: list[Future] = []
+        self._events: _EventFile | None = None
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row: `step` (int), `split` and any numbers; TensorBoard gets each number as `split/name`.
+
+        Values may be numbers, None, strings, arrays (lists in the file; not for TensorBoard) or dicts of these, which
+        are flattened: {"calibration": {"ece": 0.1}} is "calibration/ece". Raises ValueError where `step` is missing.
+        """
+        row = dict(_flatten(row))
+        if not isinstance(row.get("step"), int):
+            raise ValueError(f"row['step'] is {row.get('step')!r}; it must be an int")
+        self._file.write(json.dumps({k: _to_json(v) for k, v in row.items()}, allow_nan=False) + "\n")
+        self._file.flush()
+        prefix = f"{row['split']}/" if row.get("split") else ""
+        scalars = {
+            prefix + name: float(value)
+            for name, value in row.items()
+            if name not in ("step", "split") and isinstance(value, int | float)
+        }
+        if scalars:
+            self._submit(self._add_scalars, scalars, row["step"])
+
+    def image(self, tag: str, array: Any, step: int) -> None:
+        """Add a picture for TensorBoard. array: [H, W], [H, W, 1] or [H, W, 3], uint8 or float in [0, 1].
+
+        Raises ValueError for another shape.
+        """
+        array = np.array(array)
+        if array.ndim == 2:
+            array = array[..., None]
+        if array.ndim != 3 or array.shape[-1] not in (1, 3):
+            raise ValueError(f"array has shape {array.shape}; it must be [H, W], [H, W, 1] or [H, W, 3]")
+        self._submit(self._add_image, tag, array, step)
+
+    def flush(self) -> None:
+        """Wait until everything written so far is on the disk; raises what went wrong with TensorBoard."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if self._events is not None or self._pending:
+            self._submit(lambda: self._event_writer().flush())
+        self._wait()
+
+    def close(self) -> None:
+        """Flush and let go of the files; a second call does nothing."""
+        if self._file.closed:
+            return
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+            if self._events is not None:
+                self._submit(self._events.close)
+            self._thread.shutdown()
+        self._wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _submit(self, function, *args) -> None:
+        done = [future for future in self._pending if future.done() and future.exception() is None]
+        self._pending = [future for future in self._pending if future not in done]
+        self._pending.append(self._thread.submit(function, *args))
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, []
+        for future in pending:
+            future.result()
+
+    def _event_writer(self) -> "_EventFile":
+        """The event file, opened at first use on the thread."""
+        if self._events is None:
+            self._events = _EventFile(self._folder, self._purge_step)
+        return self._events
+
+    def _add_scalars(self, scalars: dict[str, float], step: int) -> None:
+        self._event_writer().add(scalars, {}, step)
+
+    def _add_image(self, tag: str, array: np.ndarray, step: int) -> None:
+        self._event_writer().add({}, {tag: array}, step)
+
+
+class _EventFile:
+    """A TensorBoard event file, written at once: tensorboardX's SummaryWriter cannot say when its queue is on disk."""
+
+    def __init__(self, folder: pathlib.Path, purge_step: int | None):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._event = Event
+        # Event files are named by host and second: the suffix keeps a quick restart from overwriting its predecessor.
+        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{time.time_ns()}")
+        if purge_step is not None:
+            self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
+        self.flush = self._writer.flush
+        self.close = self._writer.close
+
+    def add(self, scalars: dict[str, float], images: dict[str, np.ndarray], step: int) -> None:
+        from tensorboardX import summary
+
+        for tag, value in scalars.items():
+            self._write(step, summary=summary.scalar(tag, value))
+        for tag, array in images.items():
+            self._write(step, summary=summary.image(tag, array, dataformats="HWC"))
+
+    def _write(self, step: int, **content) -> None:
+        self._writer.write_event(self._event(wall_time=time.time(), step=step, **content))
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl (or of the folder that holds one), in the order written.
+
+    A half-written last line is left out. Raises FileNotFoundError where there is no such file, and ValueError for a
+    line that is not a JSON object.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        path = path / METRICS_FILE
+    return [{k: _from_json(k, v) for k, v in json.loads(line).items()} for line in _complete_lines(path)]
+
+
+def _complete_lines(path: pathlib.Path) -> list[str]:
+    """The file's lines that end in a newline and hold a JSON object."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            whole = isinstance(json.loads(line), dict)
+        except json.JSONDecodeError:
+            whole = False
+        if not whole:
+            raise ValueError(f"{path}:{number} is not a JSON object: {line[:80]!r}")
+    return lines
+
+
+def _cut_back(path: pathlib.Path, last_step: float) -> None:
+    """Keep the rows up to `last_step`, replacing the file in one move; rows without a step are kept."""
+    if not path.exists():
+        return
+    kept = [line for line in _complete_lines(path) if json.loads(line).get("step", -math.inf) <= last_step]
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _flatten(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names joined by "/" and plain Python values; arrays become lists."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}/")
+        elif value is None or isinstance(value, str):
+            yield prefix + name, value
+        else:
+            yield prefix + name, np.asarray(value).tolist()
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_to_json(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _from_json(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_json(name, v) for v in value]
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) and name != "split" else value
