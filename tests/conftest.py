@@ -1,0 +1,112 @@
+"""The surroundings of the tests: eight CPU devices, a compilation cache, hypothesis, and the catalogue.
+
+`pytest --catalog` runs nothing and prints, area by area, which rows of catalog.csv a test claims by
+`@pytest.mark.covers("LO-01")`. A marker that names no row fails the collection of its file in every run; the ID of an
+alias stands for the row that it is an alias of. `-m contract` runs the tests that a plain run leaves out.
+"""
+
+import csv
+import os
+import pathlib
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def _prepare_environment() -> None:
+    """Settings that jax reads when it is imported; what the caller has set stays."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8".strip()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".cache" / "jax-tests"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+_prepare_environment()
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+
+hypothesis.settings.register_profile("dlcore", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.load_profile("dlcore")
+
+
+def read_catalog() -> dict[str, str]:
+    """Every ID of the catalogue -> the ID of its row (an alias's is another's), in the file's order."""
+    with (HERE / "catalog.csv").open(newline="", encoding="utf-8") as file:
+        return {row["id"]: row["alias_of"] or row["id"] for row in csv.DictReader(file)}
+
+
+CATALOG = read_catalog()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--catalog", action="store_true", help="print what the tests cover of catalog.csv; run nothing")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Collect in this process under --catalog: pytest-xdist's workers could not report what they found."""
+    if config.option.catalog:
+        config.option.numprocesses = 0
+        config.option.dist = "no"
+        config.option.tx = []
+
+
+def claimed_rows(item: pytest.Item) -> list[str]:
+    """The IDs that an item's markers name."""
+    return [row for marker in item.iter_markers("covers") for row in marker.args]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """Turn a marker that names no row into a collection error of its file."""
+    report = yield
+    if report.outcome == "passed":
+        items = [node for node in report.result if isinstance(node, pytest.Item)]
+        wrong = sorted(
+            {f"{item.originalname}: {row!r}" for item in items for row in claimed_rows(item) if row not in CATALOG}
+        )
+        if wrong:
+            report.outcome = "failed"
+            report.longrepr = f"{collector.nodeid}: covers() names no row of catalog.csv: {', '.join(wrong)}"
+            report.result = []
+    return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note what is covered, then leave the contract tests out unless -m chose."""
+    if config.option.catalog:
+        config.stash[_COVERED] = {
+            CATALOG[row] for item in items if not item.get_closest_marker("skip") for row in claimed_rows(item)
+        }
+    elif not config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("contract")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker("contract")]
+
+
+_COVERED = pytest.StashKey[set[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run nothing under --catalog; errors of the collection are still reported."""
+    return True if session.config.option.catalog and not session.testsfailed else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the catalogue: one line an area, with what is missing."""
+    if not config.option.catalog:
+        return
+    covered = config.stash.get(_COVERED, set())
+    areas: dict[str, list[str]] = {}
+    for row in (row for row, stands_for in CATALOG.items() if row == stands_for):
+        areas.setdefault(row.split("-")[0], []).append(row)
+    for area, rows in areas.items():
+        missing = [row for row in rows if row not in covered]
+        line = f"{area} {len(rows) - len(missing)}/{len(rows)}"
+        terminalreporter.write_line(f"{line} missing: {' '.join(missing)}" if missing else line)
+    terminalreporter.write_line(f"catalogue: {len(covered)} of {sum(map(len, areas.values()))} rows are covered")
