@@ -1,0 +1,86 @@
+"""LeNet-5.
+
+LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", Proc. IEEE 86 (1998).
+
+    32x32 -> conv 5x5, 6 -> pool 2 -> conv 5x5, 16 -> pool 2 -> 120 -> 84 -> C            61,706 parameters (1 channel)
+
+As everybody builds it today: every map of the second convolution sees all six maps, pooling has no weights, the tanh is
+not scaled and the output is linear, not radial. The head starts at zero, so that the initial loss is log C.
+"""
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import Conv
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import avg_pool, max_pool
+
+__all__ = ["MODELS", "LeNet5"]
+
+ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu}
+POOLINGS = {"avg": avg_pool, "max": max_pool}
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 on [B, H, W, C] with sides of 8 to 32. Stages: stage1 [B, 14, 14, 6], stage2 [B, 5, 5, 16].
+
+    Every input becomes 32x32, the paper's size, so that the weights are the same: sides of 28 to 31 are padded with
+    zeros as evenly as they can be (MNIST by 2), smaller ones are resized bilinearly.
+    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    """
+
+    num_classes: int = 10
+    activation: Literal["tanh", "relu"] = "tanh"
+    pooling: Literal["avg", "max"] = "avg"
+    dtype: Any = None
+    axis_name: str | None = None
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32."""
+        return self._forward(x)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The maps after each pooling."""
+        return self._forward(x)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        self._check(x)
+        activation, pool = ACTIVATIONS[self.activation], POOLINGS[self.pooling]
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        init = nn.initializers.glorot_uniform() if self.activation == "tanh" else nn.initializers.he_normal()
+        x = _to_32(x)
+        stages = {}
+        for i, size in enumerate((6, 16), 1):
+            x = activation(Conv(size, (5, 5), padding="VALID", dtype=dtype, kernel_init=init, name=f"conv{i}")(x))
+            x = stages[f"stage{i}"] = pool(x, (2, 2), (2, 2))
+        x = x.reshape(x.shape[0], -1)
+        for i, size in enumerate((120, 84), 1):
+            x = activation(nn.Dense(size, dtype=dtype, kernel_init=init, name=f"dense{i}")(x))
+        head = nn.Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
+        return head(x), stages
+
+    def _check(self, x: jax.Array) -> None:
+        for field, allowed in (("activation", ACTIVATIONS), ("pooling", POOLINGS)):
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} is {getattr(self, field)!r}: {', '.join(allowed)} are allowed")
+        check_images(self, x, "conv1", smallest=8, largest=32)
+
+
+def _to_32(x: jax.Array) -> jax.Array:
+    sides = x.shape[1:3]
+    if sides == (32, 32):
+        return x
+    if min(sides) < 28:
+        x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+        return jax.image.resize(x, (x.shape[0], 32, 32, x.shape[3]), "bilinear")
+    return jnp.pad(x, ((0, 0), *(((32 - n) // 2, 32 - n - (32 - n) // 2) for n in sides), (0, 0)))
+
+
+MODELS = {"lenet5": functools.partial(LeNet5)}

@@ -1,0 +1,70 @@
+"""The multi-layer perceptron.
+
+Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
+
+    h_0 = flatten(x),  h_i = dropout(f(W_i h_{i-1} + b_i)),  logits = W h_n + b
+
+Without hidden layers this is the linear classifier. The head starts at zero (initial loss log C), which the original
+does not do.
+"""
+
+import functools
+from typing import Any, Literal
+
+import jax
+from flax import linen as nn
+
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["MLP", "MODELS"]
+
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "sigmoid": nn.sigmoid, "gelu": nn.gelu, "identity": lambda x: x}
+
+
+class MLP(nn.Module):
+    """Fully connected layers on [B, ...] flattened in row-major order. Stages: hidden1, hidden2, ...
+
+    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    """
+
+    num_classes: int = 10
+    hidden: tuple[int, ...] = (128, 128)
+    activation: Literal["relu", "tanh", "sigmoid", "gelu", "identity"] = "relu"
+    dropout: float = 0.0
+    dtype: Any = None
+    axis_name: str | None = None
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train` and dropout a "dropout" rng is needed."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The hidden layers after their activation: {"hidden1": [B, hidden[0]], ...}."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        self._check(x)
+        activation = ACTIVATIONS[self.activation]
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        x = x.reshape(x.shape[0], -1)
+        stages = {}
+        for i, size in enumerate(self.hidden, 1):
+            x = nn.Dense(size, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=f"dense{i}")(x)
+            x = stages[f"hidden{i}"] = activation(x)
+            x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{i}")(x)
+        head = nn.Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
+        return head(x), stages
+
+    def _check(self, x: jax.Array) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {self.activation!r}: {', '.join(ACTIVATIONS)} are allowed")
+        if x.ndim < 2:
+            raise ValueError(f"x has shape {x.shape}: MLP takes [B, ...]")
+        built = self.variables.get("params", {}).get("dense1" if self.hidden else "head", {}).get("kernel")
+        if built is not None and x[0].size != built.shape[0]:
+            raise ValueError(f"x has shape {x.shape}: this MLP was built for {built.shape[0]} numbers an example")
+
+
+MODELS = {"mlp": functools.partial(MLP)}

@@ -1,0 +1,134 @@
+"""The residual networks for CIFAR, 6n + 2 layers deep, and the plain networks beside them.
+
+He, Zhang, Ren & Sun, "Deep residual learning for image recognition" (2015), arXiv:1512.03385, section 4.2.
+
+    block(x) = relu(BN(conv(relu(BN(conv(x))))) + shortcut(x))                        no shortcut in a plain network
+    stem 3x3 -> n blocks at width, n at 2 width with stride 2, n at 4 width with stride 2 -> average -> C
+
+Shortcuts have no parameters (option A): where a stage halves the map, x[:, ::2, ::2] with zero channels added, half
+before and half after, as in the weights that circulate for PyTorch. ResNet-20 has 269,722 parameters and ResNet-56
+853,018 (3 channels, 10 classes). Convolutions are He normal by fan-out as in torch; the head starts at zero, so that
+the initial loss is log C.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool
+
+__all__ = ["MODELS", "BasicBlock", "CifarResNet", "shortcut_a"]
+
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def shortcut_a(x: jax.Array, features: int, stride: int) -> jax.Array:
+    """Every stride-th pixel, with zero channels on both sides up to `features`: [B, H, W, C] -> [B, H', W', features].
+
+    Raises ValueError where x has more channels than `features`.
+    """
+    extra = features - x.shape[-1]
+    if extra < 0:
+        raise ValueError(f"features is {features}: a parameter-free shortcut cannot drop any of {x.shape[-1]} channels")
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, and the option-A shortcut around them unless `skip` is off."""
+
+    features: int
+    stride: int = 1
+    skip: bool = True
+    zero_init_residual: bool = False
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        conv = functools.partial(
+            Conv, self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT
+        )
+        norm = functools.partial(BatchNorm, use_running_average=not train, dtype=self.dtype, axis_name=self.axis_name)
+        last = nn.initializers.zeros if self.zero_init_residual else nn.initializers.ones
+        y = nn.relu(norm(name="bn1")(conv(strides=self.stride, name="conv1")(x)))
+        y = norm(name="bn2", scale_init=last)(conv(name="conv2")(y))
+        return nn.relu(y + shortcut_a(x, self.features, self.stride) if self.skip else y)
+
+
+class CifarResNet(nn.Module):
+    """A residual (or plain) network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (one a number of `stages`).
+
+    stages: blocks in each stage; every stage but the first halves the map and doubles the channels, from `width`.
+    skip: False gives the plain network. zero_init_residual: blocks start as the identity (Goyal et al. 2017).
+    remat: recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
+    The smallest image has one pixel left in the last stage: 4x4 with three stages.
+    """
+
+    num_classes: int = 10
+    stages: tuple[int, ...] = (3, 3, 3)
+    width: int = 16
+    skip: bool = True
+    zero_init_residual: bool = False
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_images(self, x, "stem_conv", smallest=2 ** (len(self.stages) - 1))
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        block = nn.remat(BasicBlock, static_argnums=(2,)) if self.remat else BasicBlock
+        x = Conv(self.width, (3, 3), padding=1, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="stem_conv")(
+            x
+        )
+        x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="stem_bn")(x))
+        maps = {"stem": x}
+        for i, blocks in enumerate(self.stages):
+            for j in range(blocks):
+                x = block(
+                    features=self.width * 2**i,
+                    stride=2 if i > 0 and j == 0 else 1,
+                    skip=self.skip,
+                    zero_init_residual=self.zero_init_residual,
+                    dtype=dtype,
+                    axis_name=self.axis_name,
+                    name=f"stage{i + 1}_block{j}",
+                )(x, train)
+            maps[f"stage{i + 1}"] = x
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+def _variant(depth: int, **fields: Any) -> functools.partial:
+    return functools.partial(CifarResNet, stages=((depth - 2) // 6,) * 3, **fields)
+
+
+MODELS = {
+    "resnet8_cifar": _variant(8),
+    "resnet14_cifar": _variant(14),
+    "resnet20_cifar": _variant(20),
+    "resnet32_cifar": _variant(32),
+    "resnet44_cifar": _variant(44),
+    "resnet56_cifar": _variant(56),
+    "resnet110_cifar": _variant(110),
+    "plain20_cifar": _variant(20, skip=False),
+    "plain32_cifar": _variant(32, skip=False),
+    "plain44_cifar": _variant(44, skip=False),
+    "plain56_cifar": _variant(56, skip=False),
+}

@@ -1,0 +1,101 @@
+"""Batch normalisation, applied as one multiplication and one addition.
+
+Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate shift" (2015),
+arXiv:1502.03167.
+
+    a = gamma / sqrt(var + eps),  c = beta - mean a,  y = x a + c           mean and var over all axes but the channels
+    running <- momentum running + (1 - momentum) batch
+
+In this folded form it costs a third of (x - mean) / sqrt(var + eps) gamma + beta on a CPU. `momentum` is the share of
+the old value, as in flax: torch's momentum 0.1 is 0.9 here. The running variance is the unbiased one by default, as in
+torch; flax keeps the biased one.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+__all__ = ["BatchNorm"]
+
+
+class BatchNorm(nn.Module):
+    """Normalise each channel (the last axis) of [B, ..., C] over all other axes.
+
+    Variables are flax's: parameters `scale`, `bias`: [C]; `batch_stats` `mean`, `var`: [C]. Statistics are taken in at
+    least float32. Under jit on a mesh they span the whole batch as they are; under pmap or shard_map they are
+    averaged over `axis_name`. `dtype` is that of the output (None: by promotion).
+
+    Set scale_init to zeros for the last layer of a residual block, so that the block starts as the identity.
+    """
+
+    use_running_average: bool | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    use_bias: bool = True
+    use_scale: bool = True
+    bias_init: Any = nn.initializers.zeros
+    scale_init: Any = nn.initializers.ones
+    unbiased_running_var: bool = True
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, use_running_average: bool | None = None, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Normalise x: [B, ..., C]; examples where `mask: [B]` is zero are left out of the statistics.
+
+        Raises ValueError for a mask of another shape and where `use_running_average` is given twice or never.
+        """
+        frozen = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
+        if mask is not None and mask.shape != x.shape[:1]:
+            raise ValueError(f"mask has shape {mask.shape}: {x.shape[:1]} is needed, one value an example of x")
+        channels = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        if frozen:
+            mean, var = running_mean.value, running_var.value
+        else:
+            axis_name = None if self.is_initializing() else self.axis_name
+            mean, var, count = _moments(x, mask, axis_name)
+            if not self.is_initializing():
+                self._track(running_mean, running_var, mean, var, count)
+        scale = self.param("scale", self.scale_init, channels, self.param_dtype) if self.use_scale else None
+        bias = self.param("bias", self.bias_init, channels, self.param_dtype) if self.use_bias else None
+        a = lax.rsqrt(var + jnp.asarray(self.epsilon, var.dtype))
+        a = a if scale is None else a * scale
+        c = -mean * a
+        c = c if bias is None else c + bias
+        dtype = self.dtype or jnp.result_type(x, *(p for p in (scale, bias) if p is not None))
+        return (x * a + c).astype(dtype)
+
+    def _track(self, running_mean, running_var, mean, var, count) -> None:
+        if self.unbiased_running_var:
+            var = var * (count / jnp.maximum(count - 1, 1)).astype(var.dtype)
+        for running, batch in ((running_mean, mean), (running_var, var)):
+            old = running.value
+            new = self.momentum * old + (1 - self.momentum) * batch.astype(old.dtype)
+            running.value = jnp.where(count > 0, new, old)
+
+
+def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Mean and biased variance of each channel, and how many values they were taken over."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    axes = tuple(range(x.ndim - 1))
+    if mask is None:
+        keep, count = None, jnp.asarray(x.size // x.shape[-1], x.dtype)
+    else:
+        keep = mask.reshape(mask.shape + (1,) * (x.ndim - 1)) > 0
+        count = keep.sum(dtype=x.dtype) * (x.size // x.shape[-1] // max(x.shape[0], 1))
+    count = count if axis_name is None else lax.psum(count, axis_name)
+
+    def average(values: jax.Array) -> jax.Array:
+        total = values.sum(axes) if keep is None else jnp.where(keep, values, 0).sum(axes)
+        return (total if axis_name is None else lax.psum(total, axis_name)) / jnp.maximum(count, 1)
+
+    mean = average(x)
+    return mean, average(jnp.square(x - mean)), count

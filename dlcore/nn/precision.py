@@ -1,0 +1,23 @@
+"""Which dtype a model computes in.
+
+A model's `dtype` field is meant for speed (bfloat16), and None leaves it to inputs and parameters. A float64 parameter
+or input says that someone checks gradients, so it wins over the field. Logits are at least float32.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["compute_dtype", "logits_dtype"]
+
+
+def compute_dtype(dtype: Any, *trees: Any) -> Any:
+    """The dtype to compute in: float64 where any leaf of `trees` is, else `dtype` (None: by promotion)."""
+    wide = any(getattr(leaf, "dtype", None) == jnp.float64 for leaf in jax.tree.leaves(trees))
+    return jnp.dtype(jnp.float64) if wide else dtype
+
+
+def logits_dtype(dtype: Any) -> Any:
+    """The dtype of logits, losses and statistics computed from `dtype`: at least float32."""
+    return jnp.promote_types(dtype, jnp.float32)

@@ -1,0 +1,6 @@
+"""Parameter-free array functions."""
+
+from dlcore.ops.convolution import conv_general_dilated
+from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
+
+__all__ = ["avg_pool", "conv_general_dilated", "global_avg_pool", "max_pool"]
