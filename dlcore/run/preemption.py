@@ -1,0 +1,52 @@
+"""SIGTERM and SIGINT at the next step boundary: save, then leave with a status that a scheduler can act on."""
+
+import signal
+import threading
+
+import jax
+
+__all__ = ["REQUEUE", "Preempted", "Preemption"]
+
+REQUEUE = 75
+"""Exit status after a pre-emption: EX_TEMPFAIL, "run me again". Schedulers should requeue on 75, 134 and 143."""
+
+
+class Preempted(SystemExit):
+    """The run was told to stop, has saved, and can be resumed by the same command."""
+
+    def __init__(self, step: int):
+        super().__init__(REQUEUE)
+        self.step = step
+
+    def __str__(self) -> str:
+        return f"stopped by a signal after step {self.step}, saved; the same command resumes"
+
+
+class Preemption:
+    """Whether to stop, asked at every step.
+
+    In one process a SIGTERM sets a flag. With several, jax's own notifier owns the signal, and its sync point makes all
+    processes stop after the same step.
+    """
+
+    def __init__(self):
+        self._flag = threading.Event()
+        self._several = jax.process_count() > 1
+        self._previous = None
+
+    def __enter__(self) -> "Preemption":
+        if not self._several and threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, lambda signum, frame: self._flag.set())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def requested(self, step: int) -> bool:
+        """True once the run should save and stop."""
+        if self._several:
+            from jax.experimental import multihost_utils
+
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._flag.is_set()

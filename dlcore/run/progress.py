@@ -1,0 +1,86 @@
+"""A live bar on a terminal, a plain line at log steps elsewhere."""
+
+import sys
+import time
+
+__all__ = ["Progress", "duration", "say"]
+
+SHOWN = ("loss", "accuracy", "return")
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal or the reader of a job's log."""
+    print(text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 0:49 or 2:03:09."""
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class Progress:
+    """The progress of one phase.
+
+    Args:
+      total: steps of the phase.
+      start: steps already done.
+      enabled: False shows nothing.
+    """
+
+    def __init__(self, total: int, start: int = 0, *, enabled: bool = True, description: str = "train"):
+        self.total, self.start, self.enabled = total, start, enabled
+        self._began = self._drawn = time.monotonic()
+        self._bar = None
+        if enabled and sys.stdout.isatty():
+            self._bar = self._rich(description)
+
+    def _rich(self, description: str):
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        bar = Bar(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"), TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn(),
+            refresh_per_second=4,
+        )  # fmt: skip
+        self._task = bar.add_task(description, total=self.total, completed=self.start, numbers="")
+        bar.start()
+        return bar
+
+    def advance(self, step: int) -> None:
+        """Move the bar, at most ten times a second."""
+        if self._bar is not None and (now := time.monotonic()) - self._drawn > 0.1:
+            self._drawn = now
+            self._bar.update(self._task, completed=step)
+
+    def log(self, row: dict) -> None:
+        """Show the numbers of a log row."""
+        if not self.enabled:
+            return
+        numbers = self._numbers(row)
+        if self._bar is not None:
+            if row["split"] == "train":
+                self._bar.update(self._task, completed=row["step"], numbers=numbers)
+            else:
+                self._bar.console.print(f"step {row['step']}/{self.total} {row['split']:5} {numbers}", highlight=False)
+            return
+        rate = (row["step"] - self.start) / max(1e-9, time.monotonic() - self._began)
+        eta = duration((self.total - row["step"]) / rate) if rate else "?"
+        tail = f" eta {eta}" if row["split"] == "train" else ""
+        say(f"step {row['step']}/{self.total} {row['split']:5} {numbers}{tail}")
+
+    @staticmethod
+    def _numbers(row: dict) -> str:
+        skip = {"step", "split", "epoch", "seconds", "examples_per_second"}
+        names = [n for n in row if n not in skip and "/" not in n and isinstance(row[n], float | int)]
+        names = [n for n in SHOWN if n in names] + [n for n in names if n not in SHOWN]
+        text = " ".join(f"{name} {row[name]:.4g}" for name in names[:4])
+        rate = row.get("examples_per_second")
+        return f"{text} {rate:,.0f} examples/s" if rate else text
+
+    def close(self) -> None:
+        """Draw the last state and let go of the terminal."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,374 @@
+"""A learner compiled for a placement: init, one training step, and evaluation, each traced once.
+
+The training step carries the sums of its metrics and a sticky record of the first non-finite step, so that nothing has
+to be fetched between log steps. Under `pmap` the carry lies stacked over the devices; `join` gives it its global shape
+for saving and evaluation and `split` is the way back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dlcore.learner import Learner, Metrics
+from dlcore.run.sharding import DATA, Rule, batch_shardings, leaf_paths, make_mesh, path_of, put_batch, state_shardings
+
+__all__ = ["AXIS", "Carry", "Evaluation", "Placement", "Program", "fold", "merge"]
+
+AXIS = DATA
+"""The name of the mapped axis under pmap."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which devices a run uses, how its state lies on them, and which transformation spreads the step."""
+
+    mesh: Mesh = field(default_factory=make_mesh)
+    sharding: str | Rule = "replicate"
+    spmd: Literal["jit", "pmap"] = "jit"
+
+    def __post_init__(self):
+        if self.spmd not in ("jit", "pmap"):
+            raise ValueError(f"spmd={self.spmd!r} is unknown; allowed are jit, pmap")
+        if self.spmd == "pmap" and (self.sharding != "replicate" or self.mesh.shape.get("model", 1) > 1):
+            raise ValueError("spmd=pmap replicates parameters over one axis: use sharding=replicate and mesh=data:N")
+
+    @property
+    def axis(self) -> str | None:
+        """What learners and `cross_replica` take as `axis`."""
+        return AXIS if self.spmd == "pmap" else None
+
+    @property
+    def data_size(self) -> int:
+        """Devices along `data`."""
+        return self.mesh.shape[DATA]
+
+
+@struct.dataclass
+class Carry:
+    """What a training step hands to the next, and what a checkpoint holds.
+
+    bad_step: [] int32, the first step whose metrics were not finite, -1 while there is none; bad: its metrics.
+    """
+
+    state: Any
+    sums: Metrics
+    bad_step: jax.Array
+    bad: Metrics
+
+
+def merge(left: Metrics, right: Metrics) -> Metrics:
+    """Join two parts metric by metric."""
+    return {name: left[name].merge(right[name]) for name in right}
+
+
+def fold(host: Metrics | None, device: Metrics) -> Metrics:
+    """Add fetched sums to host sums of 64 bits."""
+
+    def widen(leaf: np.ndarray) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        return leaf.astype(np.int64 if np.issubdtype(leaf.dtype, np.integer) else np.float64)
+
+    wide = jax.tree.map(widen, device)
+    return wide if host is None else merge(host, wide)
+
+
+def _strong(tree: Any) -> Any:
+    """The same values without weak types, which would cost a second compilation."""
+    return jax.tree.map(lambda x: x if _is_key(x) else jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(getattr(x, "dtype", np.float32), jax.dtypes.prng_key)
+
+
+def _empty(metrics: Metrics) -> Metrics:
+    return {name: metric.empty() for name, metric in metrics.items()}
+
+
+def _finite(tree: Any) -> jax.Array:
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in leaves])) if leaves else jnp.array(True)
+
+
+class Program:
+    """A learner's training step, compiled ahead for one batch shape.
+
+    Args:
+      learner: the four functions.
+      batch: an example batch (arrays or ShapeDtypeStructs) of this process's share.
+      placement: devices and shardings.
+      seed: of the root key.
+
+    Raises:
+      ValueError: `update` changes a shape or dtype of the state (the leaf is named), or a leaf cannot be split.
+    """
+
+    def __init__(self, learner: Learner, batch: Any, placement: Placement, seed: int):
+        self.learner, self.placement = learner, placement
+        self.traces = 0
+        self._mesh = placement.mesh
+        self._rng = jax.random.key(seed)
+        processes = jax.process_count()
+        self.batch = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((x.shape[0] * processes, *x.shape[1:]), _device_dtype(x.dtype)), batch
+        )
+        self._batch_shardings = batch_shardings(self.batch, self._mesh)
+        self._init_fn = lambda rng, batch: _strong(learner.init(rng, batch))
+        self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
+        self.state_shardings = state_shardings(
+            self.abstract_state, self._mesh, placement.sharding, learner.batched
+        )
+        self.replicated = NamedSharding(self._mesh, PartitionSpec())
+        self._pmapped = placement.spmd == "pmap"
+        metrics = self._abstract_metrics()
+        self.abstract_carry = self._with_shardings(metrics)
+        self.compiled: Any = None
+        self._finite_fn = jax.jit(_finite)
+
+    def _abstract_metrics(self) -> Metrics:
+        if self._pmapped:
+            update = jax.pmap(self.learner.update, axis_name=AXIS, devices=list(self._mesh.devices.flat))
+            state, metrics = jax.eval_shape(update, self._stacked(self.abstract_state), self._rows(self.batch))
+            state, metrics = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (state, metrics))
+            want = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._stacked(self.abstract_state))
+        else:
+            state, metrics = jax.eval_shape(self.learner.update, self.abstract_state, self.batch)
+            want = self.abstract_state
+        _same_avals(want, state)
+        return jax.eval_shape(lambda m: _strong(m), metrics)
+
+    def _with_shardings(self, metrics: Metrics) -> Carry:
+        scalar = jax.ShapeDtypeStruct((), jnp.int32, sharding=self.replicated)
+
+        def put(x, s):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
+
+        state = jax.tree.map(put, self.abstract_state, self.state_shardings)
+        metrics = jax.tree.map(lambda x: put(x, self.replicated), metrics)
+        return Carry(state, metrics, scalar, metrics)
+
+    # The state's first value
+
+    def init(self, batch: Any, start: Callable[[Any], Any] | None = None) -> Carry:
+        """The carry before the first step; `start` runs once on the host over the initial state."""
+        state = jax.jit(self._init_fn, out_shardings=self.state_shardings)(self._rng, self.put_global(batch))
+        if start is not None:
+            changed = start(state)
+            _same_avals(self.abstract_state, changed, "start")
+            state = self.place(changed)
+        scalar = np.asarray(-1, np.int32)
+        sums = self._fresh()
+        return Carry(state, sums, jax.device_put(scalar, self.replicated), self._fresh())
+
+    def place(self, state: Any) -> Any:
+        """A state on the run's shardings, in buffers of its own (aliases must not be donated)."""
+        state = jax.device_put(state, self.state_shardings)
+        return jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)(state)
+
+    def _fresh(self) -> Metrics:
+        return jax.jit(lambda: _empty(self.abstract_carry.sums), out_shardings=self.replicated)()
+
+    # One step
+
+    def _step(self, carry: Carry, batch: Any) -> Carry:
+        self.traces += 1
+        state, metrics = self.learner.update(carry.state, batch)
+        state, metrics = _strong(state), _strong(metrics)
+        if self._pmapped:
+            metrics = {name: jax.lax.all_gather(m, AXIS).collapse() for name, m in metrics.items()}
+        first = (carry.bad_step < 0) & ~_finite(metrics)
+        return Carry(
+            state=state,
+            sums=merge(carry.sums, metrics),
+            bad_step=jnp.where(first, carry.state.step, carry.bad_step).astype(jnp.int32),
+            bad=jax.tree.map(lambda new, old: jnp.where(first, new, old), metrics, carry.bad),
+        )
+
+    def _lower(self, donate: bool) -> Any:
+        donated = (0,) if donate else ()
+        if self._pmapped:
+            step = jax.pmap(self._step, axis_name=AXIS, donate_argnums=donated, devices=list(self._mesh.devices.flat))
+            return step.lower(self._stacked_carry(), self._rows(self.batch))
+        shardings = jax.tree.map(lambda x: x.sharding, self.abstract_carry)
+        step = jax.jit(
+            self._step,
+            in_shardings=(shardings, self._batch_shardings),
+            out_shardings=shardings,
+            donate_argnums=donated,
+        )
+        return step.lower(self.abstract_carry, self.batch)
+
+    def compile(self) -> None:
+        """Trace and compile the step; every later call runs this one executable."""
+        self.compiled = self._lower(donate=True).compile()
+
+    def step(self, carry: Carry, batch: Any) -> Carry:
+        """One training step; the carry is donated."""
+        return self.compiled(carry, batch)
+
+    def undonated(self) -> Callable[[Carry, Any], Carry]:
+        """The same step, leaving its argument alive: for looking closely at one step."""
+        return self._lower(donate=False).compile()
+
+    def take_sums(self, carry: Carry) -> tuple[Metrics, Carry]:
+        """The metric sums on the host, and the carry with empty ones."""
+        sums = jax.device_get(carry.sums)
+        fresh = self._fresh()
+        if self._pmapped:
+            sums = jax.tree.map(lambda x: x[0], sums)
+            fresh = self._stack(fresh)
+        return sums, carry.replace(sums=fresh)
+
+    def finite(self, tree: Any) -> bool:
+        """Whether every floating-point leaf is finite; waits for the device."""
+        return bool(self._finite_fn(tree))
+
+    # Batches and shapes
+
+    def put(self, batch: Any) -> Any:
+        """Host rows to the devices, as `step` takes them."""
+        if not self._pmapped:
+            return put_batch(batch, self._batch_shardings)
+        return jax.device_put(self._rows(batch), self._stacked_sharding())
+
+    def put_global(self, batch: Any) -> Any:
+        """Host rows to the devices, as `init` and evaluation take them."""
+        return put_batch(batch, batch_shardings(batch, self._mesh))
+
+    def _rows(self, batch: Any) -> Any:
+        n = self.placement.data_size
+
+        def rows(x):
+            if x.shape and x.shape[0] % n == 0:
+                shape = (n, x.shape[0] // n, *x.shape[1:])
+                return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x.reshape(shape)
+            shape = (n, *x.shape)
+            return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else np.broadcast_to(x, shape)
+
+        return jax.tree.map(rows, batch)
+
+    def _is_batched(self, path: str) -> bool:
+        return any(fnmatch(path, pattern) for pattern in self.learner.batched)
+
+    def _stacked_sharding(self) -> NamedSharding:
+        return NamedSharding(self._mesh, PartitionSpec(DATA))
+
+    def _stacked(self, state: Any) -> Any:
+        n = self.placement.data_size
+
+        def stacked(path, x):
+            shape = (n, x.shape[0] // n, *x.shape[1:]) if self._is_batched(path_of(path)) else (n, *x.shape)
+            return jax.ShapeDtypeStruct(shape, x.dtype)
+
+        return jax.tree_util.tree_map_with_path(stacked, state)
+
+    def _stacked_carry(self) -> Carry:
+        stack = jax.eval_shape(self._stack, jax.tree.map(_bare, self.abstract_carry.sums))
+        scalar = jax.ShapeDtypeStruct((self.placement.data_size,), jnp.int32)
+        return Carry(self._stacked(self.abstract_state), stack, scalar, stack)
+
+    def _stack(self, tree: Any) -> Any:
+        n = self.placement.data_size
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), tree)
+
+    def split(self, carry: Carry) -> Carry:
+        """A carry in its global shape, as `step` takes it."""
+        if not self._pmapped:
+            return carry
+
+        def split(path, x, want):
+            stacked = x.reshape(want.shape) if self._is_batched(path_of(path)) else jnp.broadcast_to(x, want.shape)
+            return jax.device_put(stacked, self._stacked_sharding())
+
+        state = jax.tree_util.tree_map_with_path(split, carry.state, self._stacked(self.abstract_state))
+        rest = jax.device_put(self._stack((carry.sums, carry.bad_step, carry.bad)), self._stacked_sharding())
+        return Carry(state, *rest)
+
+    def join(self, carry: Carry) -> Carry:
+        """A carry in its global shape, for saving and evaluation."""
+        if not self._pmapped:
+            return carry
+
+        def join(path, x):
+            return x.reshape(-1, *x.shape[2:]) if self._is_batched(path_of(path)) else x[0]
+
+        state = jax.tree_util.tree_map_with_path(join, carry.state)
+        state = jax.device_put(state, self.state_shardings)
+        rest = jax.tree.map(lambda x: x[0], (carry.sums, carry.bad_step, carry.bad))
+        return Carry(state, *jax.device_put(rest, self.replicated))
+
+
+class Evaluation:
+    """A learner's `evaluate` and `predict` over padded batches, compiled once for each shape of batch."""
+
+    def __init__(self, learner: Learner, placement: Placement):
+        self.placement = placement
+        self._first = jax.jit(learner.evaluate)
+        self._next = jax.jit(lambda sums, state, batch: merge(sums, learner.evaluate(state, batch)), donate_argnums=0)
+        self._predict = jax.jit(learner.predict)
+
+    def put(self, batch: Any) -> Any:
+        return put_batch(batch, batch_shardings(batch, self.placement.mesh))
+
+    def metrics(self, state: Any, batches: Any, fold_every: int = 64) -> Metrics:
+        """Exact sums over all batches, on the host.
+
+        Raises:
+          ValueError: there is no batch.
+        """
+        host, sums, count = None, None, 0
+        for batch in batches:
+            batch = self.put(batch)
+            sums = self._first(state, batch) if sums is None else self._next(sums, state, batch)
+            count += 1
+            if count % fold_every == 0:
+                host, sums = fold(host, jax.device_get(sums)), None
+        if sums is not None:
+            host = fold(host, jax.device_get(sums))
+        if host is None:
+            raise ValueError("the source to evaluate holds no example")
+        return host
+
+    def outputs(self, state: Any, batches: Any) -> Any:
+        """Predictions for every example, padding removed, stacked on the host in the order of the batches."""
+        from jax.experimental import multihost_utils
+
+        parts = []
+        for batch in batches:
+            out = self._predict(state, self.put(batch))
+            mask = np.asarray(batch["mask"]) > 0
+            if jax.process_count() > 1:
+                out, mask = multihost_utils.process_allgather((out, self.put(mask)), tiled=True)
+            parts.append(jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], jax.device_get(out)))
+        if not parts:
+            raise ValueError("the source to predict holds no example")
+        return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+
+
+def _device_dtype(dtype: Any) -> Any:
+    return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def _bare(x: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
+def _same_avals(want: Any, have: Any, name: str = "update") -> None:
+    here, there = jax.tree.structure(want), jax.tree.structure(have)
+    if here != there:
+        left, right = dict(leaf_paths(want)), dict(leaf_paths(have))
+        odd = sorted(set(left) ^ set(right))
+        raise ValueError(f"{name} changes the structure of the state: {', '.join(odd[:5]) or (here, there)}")
+    for (path, old), (_, new) in zip(leaf_paths(want), leaf_paths(have), strict=True):
+        if old.shape != np.shape(new) or old.dtype != new.dtype:
+            raise ValueError(
+                f"{name} changes {path} from {old.dtype}{list(old.shape)} to {new.dtype}{list(np.shape(new))}; "
+                "a state keeps its shapes and dtypes"
+            )
