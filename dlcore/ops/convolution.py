@@ -146,9 +146,14 @@ def _patch_counts(lhs_shape: Sequence[int], rhs_shape: Sequence[int], window: _W
 
 def _equally_varying(lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mark both as varying over the same axes of a `shard_map`, so that the gradient of a replicated one is summed."""
-    varying = [getattr(jax.typeof(x), "vma", frozenset()) for x in (lhs, rhs)]
+    varying = [_varying_axes(x) for x in (lhs, rhs)]
     lacking = [tuple(sorted(varying[1 - i] - varying[i])) for i in range(2)]
     return tuple(lax.pcast(x, axes, to="varying") if axes else x for x, axes in zip((lhs, rhs), lacking, strict=True))
+
+
+def _varying_axes(x: jax.Array) -> frozenset[str]:
+    aval = jax.typeof(x)  # the attribute's name depends on the version of JAX
+    return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else getattr(aval, "vma", frozenset())
 
 
 def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
@@ -185,14 +190,14 @@ def _conv_backward(
         rhs,
         cotangent,
         cpu=functools.partial(_lhs_gradient, window),
-        default=lambda lhs, rhs, g: jax.linear_transpose(lambda x: _lax_conv(window, x, rhs), lhs)(g)[0],
+        default=lambda lhs, rhs, g: jax.vjp(lambda x: _lax_conv(window, x, rhs), lhs)[1](g)[0],
     )
     drhs = lax.platform_dependent(
         lhs,
         rhs,
         cotangent,
         cpu=functools.partial(_rhs_gradient, window),
-        default=lambda lhs, rhs, g: jax.linear_transpose(lambda w: _lax_conv(window, lhs, w), rhs)(g)[0],
+        default=lambda lhs, rhs, g: jax.vjp(lambda w: _lax_conv(window, lhs, w), rhs)[1](g)[0],
     )
     return dlhs, drhs
 
