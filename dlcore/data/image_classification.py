@@ -1,17 +1,21 @@
 """Image classification data by name: scikit-learn's digits, a folder of images, or a prepared TFDS data set."""
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dlcore.data.digits import digits
+from dlcore.data.folder import folder_splits
 from dlcore.data.source import Source, split_validation
+from dlcore.data.tfds_source import prepared_datasets, tfds_source, tfds_splits
 
 __all__ = ["DATASETS", "Splits", "check_labels", "load"]
 
 DATASETS = ("digits", "folder", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
+_TEST_FRACTION = 0.2
 
 
 class Splits(NamedTuple):
@@ -44,13 +48,27 @@ def load(
     seed, valid_fraction: of the validation split carved from train where the data set has none of its own.
     image_size, skip_bad: for "folder"; see `folder_splits`.
 
+    Without a test split the validation split is the test split; with neither, a fifth of the data is. Validation is
+    carved from train wherever the data set has none left. All by seed, and in the notes.
+
     Raises: ValueError for an unknown name, a missing data_dir or labels out of range; FileNotFoundError for data that
     is not there.
     """
+    notes: tuple[str, ...] = ()
     if name == "digits":
         train, valid = split_validation(digits("train"), valid_fraction, seed)
         return _checked(train, valid, digits("test"))
-    raise ValueError(f"dataset is {name!r}; allowed are {DATASETS}{_close(name)}")
+    sources = _from_folder(data_dir, image_size, skip_bad) if name == "folder" else _from_tfds(name, data_dir)
+    if "train" not in sources:
+        train, test = split_validation(next(iter(sources.values())), _TEST_FRACTION, seed)
+        sources = {"train": train, "test": replace(test, name=test.name.replace("validation", "test"))}
+        notes += (f"no test split: {len(test)} examples were set aside for it by seed {seed}",)
+    if "test" not in sources:
+        sources["test"] = sources.pop("valid")
+        notes += ("no test split: the validation split takes its place, and validation is carved from train",)
+    if "valid" not in sources:
+        sources["train"], sources["valid"] = split_validation(sources["train"], valid_fraction, seed)
+    return _checked(sources["train"], sources["valid"], sources["test"], notes)
 
 
 def check_labels(source: Source, num_classes: int) -> None:
@@ -64,13 +82,39 @@ def check_labels(source: Source, num_classes: int) -> None:
         )
 
 
-def _checked(train: Source, valid: Source, test: Source) -> Splits:
+def _from_folder(
+    data_dir: str | Path | None, image_size: int | tuple[int, int] | None, skip_bad: bool
+) -> dict[str, Source]:
+    if data_dir is None:
+        raise ValueError("dataset 'folder' needs data_dir: a folder (or .zip) with one folder of images a class")
+    return folder_splits(data_dir, image_size, skip_bad=skip_bad)
+
+
+def _from_tfds(name: str, data_dir: str | Path | None) -> dict[str, Source]:
+    there = prepared_datasets(data_dir) if data_dir is not None else ()
+    if name not in there:
+        known = {*DATASETS, *there, *_tfds_names()}
+        if name.split("/")[0] not in known:
+            close = difflib.get_close_matches(name, sorted(known))
+            hint = (
+                f"did you mean {' or '.join(map(repr, close))}?" if close else f"known are {', '.join(DATASETS)}, ..."
+            )
+            raise ValueError(f"dataset is {name!r}, which is no data set of TFDS and none of ours; {hint}")
+        if data_dir is None:
+            raise ValueError(f"dataset {name!r} needs data_dir: the folder in which TFDS prepared it")
+    names = {"train": "train", "valid": "validation", "test": "test"}
+    splits = tfds_splits(name, data_dir)
+    return {ours: tfds_source(name, theirs, data_dir) for ours, theirs in names.items() if theirs in splits}
+
+
+def _tfds_names() -> list[str]:
+    import tensorflow_datasets as tfds
+
+    return tfds.list_builders(with_community_datasets=False)
+
+
+def _checked(train: Source, valid: Source, test: Source, notes: tuple[str, ...] = ()) -> Splits:
     for source in (train, valid, test):
         check_labels(source, len(train.class_names))
-    notes = tuple(dict.fromkeys(train.notes + valid.notes + test.notes))
+    notes = tuple(dict.fromkeys(notes + train.notes + valid.notes + test.notes))
     return Splits(train, valid, test, train.class_names, train.arrays["image"].shape[1:], notes)
-
-
-def _close(name: str) -> str:
-    found = difflib.get_close_matches(name, DATASETS)
-    return f"; did you mean {found[0]!r}?" if found else ""

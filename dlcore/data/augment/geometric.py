@@ -126,9 +126,13 @@ def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
         for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             weight = jnp.where(inside, row_weight * column_weight, 0).astype(image.dtype)
-            place = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
-            out += weight[..., None] * flat.at[place.astype(jnp.int32)].get(mode="clip")
+            place = _pixel(row, height) * width + _pixel(column, width)
+            out += weight[..., None] * flat.at[place].get(mode="clip")
     return out
+
+
+def _pixel(coordinate: jax.Array, size: int) -> jax.Array:
+    return jnp.clip(coordinate, 0, size - 1).astype(jnp.int32)
 
 
 def _interval(name: str, value: float | tuple[float, float]) -> tuple[float, float]:
