@@ -224,7 +224,7 @@ class Checkpoints:
         if saved:
             path = min(saved)
             raise CheckpointMismatch(
-                f"checkpoint {step} in {self.folder} is of another model: it has {path} {saved[path]}, which this run has not"
+                f"checkpoint {step} in {self.folder} is of another model: it has {path} {saved[path]}, this run has not"
             )
 
     def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:

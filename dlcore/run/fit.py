@@ -32,7 +32,7 @@ from dlcore.run.step import Carry, Evaluation, Placement, Program, fold
 __all__ = ["Result", "Saving", "evaluate", "fit", "flatten", "predict"]
 
 FOLD_EVERY = 1024
-"""Steps after which device sums move to the host even without a log line: float32 sums freeze, int32 counts overflow."""
+"""Steps after which device sums move to the host without a log line too: float32 sums freeze, int32 overflows."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,9 @@ class _Run:
         step, carry, note = restored
         here = json.loads(json.dumps(settings(self.train)))
         if note["data"] != here:
-            raise ValueError(f"the checkpoints in {self.store.folder} were made on other data: {note['data']}, not {here}")
+            raise ValueError(
+                f"the checkpoints in {self.store.folder} were made on other data: {note['data']}, not {here}"
+            )
         for hook, memory in zip(self.hooks, note["hooks"], strict=False):
             if memory is not None:
                 hook.memory = memory
@@ -279,7 +281,10 @@ class _Run:
     def _boundary(self, step: int, carry: Carry) -> tuple[Carry, bool]:
         """What happens between two steps: log, evaluate, hooks, save. Returns (carry, whether to stop)."""
         last = step == self.steps
-        log, measure = step % self.log_every == 0 or last, self.valid is not None and (step % self.eval_every == 0 or last)
+        log, measure = (
+            step % self.log_every == 0 or last,
+            self.valid is not None and (step % self.eval_every == 0 or last),
+        )
         if log or step % FOLD_EVERY == 0:
             carry = self._fold(step, carry)
         if log:

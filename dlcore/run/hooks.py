@@ -37,10 +37,16 @@ class EarlyStopping:
             raise ValueError(f"patience={patience} must be at least 1")
         if mode not in ("max", "min"):
             raise ValueError(f"mode={mode!r} is unknown; allowed are max, min")
-        self.monitor, self.patience, self.sign, self.min_delta = monitor, patience, 1 if mode == "max" else -1, min_delta
+        self.monitor, self.patience, self.sign, self.min_delta = (
+            monitor,
+            patience,
+            1 if mode == "max" else -1,
+            min_delta,
+        )
         self.memory: dict[str, Any] = {"best": None, "waited": 0}
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> Any:
+        """STOP once patience is at an end."""
         value = metrics.get(self.monitor)
         if value is None:
             return None

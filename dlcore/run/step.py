@@ -122,9 +122,7 @@ class Program:
         self._batch_shardings = batch_shardings(self.batch, self._mesh)
         self._init_fn = lambda rng, batch: _strong(learner.init(rng, batch))
         self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
-        self.state_shardings = state_shardings(
-            self.abstract_state, self._mesh, placement.sharding, learner.batched
-        )
+        self.state_shardings = state_shardings(self.abstract_state, self._mesh, placement.sharding, learner.batched)
         self.replicated = NamedSharding(self._mesh, PartitionSpec())
         self._pmapped = placement.spmd == "pmap"
         metrics = self._abstract_metrics()
@@ -137,7 +135,9 @@ class Program:
             update = jax.pmap(self.learner.update, axis_name=AXIS, devices=list(self._mesh.devices.flat))
             state, metrics = jax.eval_shape(update, self._stacked(self.abstract_state), self._rows(self.batch))
             state, metrics = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (state, metrics))
-            want = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._stacked(self.abstract_state))
+            want = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._stacked(self.abstract_state)
+            )
         else:
             state, metrics = jax.eval_shape(self.learner.update, self.abstract_state, self.batch)
             want = self.abstract_state
@@ -250,7 +250,11 @@ class Program:
                 shape = (n, x.shape[0] // n, *x.shape[1:])
                 return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x.reshape(shape)
             shape = (n, *x.shape)
-            return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else np.broadcast_to(x, shape)
+            return (
+                jax.ShapeDtypeStruct(shape, x.dtype)
+                if isinstance(x, jax.ShapeDtypeStruct)
+                else np.broadcast_to(x, shape)
+            )
 
         return jax.tree.map(rows, batch)
 
@@ -315,6 +319,7 @@ class Evaluation:
         self._predict = jax.jit(learner.predict)
 
     def put(self, batch: Any) -> Any:
+        """Host rows to the devices."""
         return put_batch(batch, batch_shardings(batch, self.placement.mesh))
 
     def metrics(self, state: Any, batches: Any, fold_every: int = 64) -> Metrics:
@@ -323,11 +328,10 @@ class Evaluation:
         Raises:
           ValueError: there is no batch.
         """
-        host, sums, count = None, None, 0
-        for batch in batches:
+        host, sums = None, None
+        for count, batch in enumerate(batches, 1):
             batch = self.put(batch)
             sums = self._first(state, batch) if sums is None else self._next(sums, state, batch)
-            count += 1
             if count % fold_every == 0:
                 host, sums = fold(host, jax.device_get(sums)), None
         if sums is not None:

@@ -1,0 +1,182 @@
+"""What pages that map an image to a class share: data by name, an optimiser from flags, predictions, report panels."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.learner import Range
+from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
+from dlcore.run.flags import Flags, Setting
+from dlcore.run.page import Data, Setup
+
+__all__ = [
+    "AUGMENTATIONS", "DATA_SETTINGS", "OPTIMIZER_SETTINGS", "augmentation", "data", "describe", "example", "inputs",
+    "model", "optimizer", "panels", "preprocess",
+]  # fmt: skip
+
+DATA_SETTINGS = {
+    "dataset": Setting("digits", "digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10"),
+    "data_dir": Setting(None, "where tfds datasets were prepared, or a folder (or .zip) of class folders", str | None),
+    "image_size": Setting(None, "folder: side of the images", int | None, Range(1)),
+    "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
+    "valid_fraction": Setting(0.1, "share of train set aside for validation, by seed", limits=Range(0.001, 0.9)),
+    "augment": Setting("auto", "of training images", Literal["auto", "none", "affine", "shift_flip", "crop_flip"]),
+}
+
+OPTIMIZER_SETTINGS = {
+    "optimizer": Setting("adamw", "see dlcore.optim.create_optimizer", Literal[tuple(OPTIMIZERS)]),
+    "learning_rate": Setting(3e-3, "peak of the schedule", limits=Range(0)),
+    "schedule": Setting("cosine", "after the warm-up", Literal[tuple(SCHEDULES)]),
+    "warmup": Setting(0.1, "share of the steps in which the rate rises from 0", limits=Range(0, 1)),
+    "momentum": Setting(0.9, "Adam's first decay rate too", limits=Range(0, 1)),
+    "weight_decay": Setting(0.05, "decoupled for adamw and lamb, L2 elsewhere; kernels only", limits=Range(0)),
+    "clip_norm": Setting(None, "largest global norm of the gradient", float | None, Range(1e-12)),
+    "ema": Setting(
+        None, "decay of the parameter average that is measured; none by default", float | None, Range(0, 0.999999)
+    ),
+    "accumulate": Setting(1, "steps whose gradients make one update", limits=Range(1)),
+}
+
+AUGMENTATIONS = {"digits": "affine", "mnist": "affine", "fashion_mnist": "shift_flip"}
+"""What `--augment=auto` stands for; crop_flip for other names."""
+
+
+def data(flags: Flags) -> Data:
+    """Splits by name, and the statistics of the training split.
+
+    Raises:
+      ValueError, FileNotFoundError: as `dlcore.data.image_classification.load`.
+    """
+    from dlcore.data.augment import channel_statistics
+    from dlcore.data.image_classification import load
+
+    splits = load(
+        flags.dataset, flags.data_dir, seed=flags.seed, valid_fraction=flags.valid_fraction,
+        image_size=flags.image_size, skip_bad=flags.skip_bad,
+    )  # fmt: skip
+    mean, std = channel_statistics(splits.train)
+    spec = {
+        "dataset": flags.dataset,
+        "class_names": list(splits.class_names),
+        "num_classes": len(splits.class_names),
+        "image_shape": list(splits.image_shape),
+        "mean": [float(m) for m in mean],
+        "std": [float(s) for s in std],
+    }
+    return Data(splits.train, splits.valid, splits.test, spec, splits.notes)
+
+
+def preprocess(setup: Setup):
+    """Images [B, H, W, C], uint8 or float in [0, 1], to zero mean and unit variance by channel, in at least float32."""
+    mean, std = np.asarray(setup.spec["mean"]), np.asarray(setup.spec["std"])
+
+    def apply(images: jax.Array) -> jax.Array:
+        dtype = jnp.promote_types(setup.dtype, jnp.float32)
+        images = images.astype(dtype) / 255 if images.dtype == jnp.uint8 else images.astype(dtype)
+        return (images - mean.astype(dtype)) / std.astype(dtype)
+
+    return apply
+
+
+def augmentation(flags: Flags, spec: dict):
+    """`(key, image) -> image` for `--augment`, None for none. Fill is the mean image's grey, which is 0 here."""
+    from dlcore.data import augment
+
+    name = AUGMENTATIONS.get(flags.dataset, "crop_flip") if flags.augment == "auto" else flags.augment
+    side = spec["image_shape"][0]
+    # Zero is black before normalisation: the affine map moves the image shifted so that black is zero.
+    black = -jnp.asarray(spec["mean"]) / jnp.asarray(spec["std"])
+
+    def on_black(function):
+        return lambda key, image: function(key, image - black.astype(image.dtype)) + black.astype(image.dtype)
+
+    if name == "none":
+        return None
+    if name == "affine":
+        return on_black(augment.random_affine(degrees=15, translate=0.125, scale=(0.85, 1.15), shear=10))
+    pixels = max(1, round(side / 8))
+    if name == "shift_flip":
+        return on_black(augment.compose(augment.random_shift(max(1, pixels // 2)), augment.random_flip()))
+    return augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip())
+
+
+def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
+    """The optimiser that the flags describe, on a schedule over the run's steps."""
+    flags = setup.flags
+    updates = max(1, setup.steps // flags.accumulate)
+    schedule = create_schedule(flags.schedule, flags.learning_rate, updates, round(flags.warmup * updates))
+    return create_optimizer(
+        flags.optimizer, schedule, momentum=flags.momentum, weight_decay=flags.weight_decay,
+        clip_norm=flags.clip_norm, ema=flags.ema, accumulate=flags.accumulate, axis=setup.axis,
+    )  # fmt: skip
+
+
+def model(setup: Setup):
+    """The model that the flags name, for the classes of the data."""
+    from dlcore.models import create_model
+
+    fields = {"num_classes": setup.spec["num_classes"], "dtype": setup.dtype, "axis_name": setup.axis}
+    return create_model(setup.flags.model, **fields, **setup.flags.group("model"))
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """A batch of one image of zeros."""
+    zero = np.zeros(1, np.int32)
+    return {"image": np.zeros((1, *spec["image_shape"]), np.float32), "label": zero, "index": zero}
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """The images under `--input` at the size of the training images, and their paths."""
+    from dlcore.data.images import list_images, load_image
+    from dlcore.data.source import Source
+
+    height, width, channels = spec["image_shape"]
+    paths = list_images(Path(flags.input))
+    images = np.stack([load_image(path, (height, width), channels) for path in paths])
+    return Source({"image": images, "label": np.zeros(len(paths), np.int32)}, len(paths)), [str(p) for p in paths]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Class and probabilities, the most probable first."""
+    rows = []
+    for probabilities in outputs["probabilities"]:
+        order = np.argsort(-probabilities, kind="stable")
+        ranked = {spec["class_names"][i]: float(probabilities[i]) for i in order}
+        rows.append({"class": next(iter(ranked)), "probabilities": ranked})
+    return rows
+
+
+def panels(context: Any) -> list:
+    """Curves, confusion matrix, worst mistakes, calibration, first-layer filters."""
+    from dlcore.diagnostics import curves as charts
+    from dlcore.diagnostics import panels as tables
+    from dlcore.diagnostics import pictures
+
+    names, source = context.spec["class_names"], context.data.test
+    found = [charts.curves(context.history)]
+    if context.arrays.get("confusion") is not None:
+        found.append(tables.confusion_matrix(context.arrays["confusion"], names))
+    images, labels = source.arrays["image"], source.arrays["label"]
+    found.append(pictures.worst_mistakes(images, labels, context.outputs["probabilities"], names))
+    prefix = "calibration/"
+    calibration = {
+        key.removeprefix(prefix): value
+        for key, value in {**context.numbers, **context.arrays}.items()
+        if key.startswith(prefix)
+    }
+    if calibration:
+        found.append(charts.reliability(calibration))
+    kernel = first_kernel(context.state.params)
+    if kernel is not None:
+        found.append(pictures.filters(kernel))
+    return found
+
+
+def first_kernel(params: Any) -> np.ndarray | None:
+    """The first convolution's kernel [h, w, cin, cout]: the 4-D leaf of the fewest input channels; None without one."""
+    kernels = [x for x in jax.tree.leaves(params) if x.ndim == 4 and x.shape[0] > 1]
+    return np.asarray(min(kernels, key=lambda k: k.shape[2])) if kernels else None

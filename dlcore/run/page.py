@@ -1,0 +1,329 @@
+"""A page: what an experiment file says about data, model and learner, and `main`, which runs it in any mode.
+
+    page = Page(file=__file__, doc=__doc__, learner=supervised.learner, data=data, build=build, model="resnet8_cifar")
+    if __name__ == "__main__":
+        main(page)
+
+Precedence of a setting: command line, `--config_json` (or `--run`) of an earlier run, `--smoke`, page, signature.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from absl import logging
+
+from dlcore.learner import Learner, Range
+from dlcore.run import environment
+from dlcore.run.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of
+
+__all__ = ["MODES", "Data", "Page", "Setup", "main", "resolve"]
+
+MODES = {
+    "train": "dlcore.run.train:train",
+    "evaluate": "dlcore.run.use:evaluate_mode",
+    "predict": "dlcore.run.use:predict_mode",
+    "sanity": "dlcore.run.sanity:sanity",
+}
+"""What a page can do; a new mode is a function (Job) -> exit status and a line here."""
+
+RUN = {
+    "mode": Setting("train", "what to do", Literal[tuple(MODES)]),
+    "smoke": Setting(False, "a few steps on small settings, in seconds, to see that everything works"),
+    "seed": Setting(0, "of initialisation, order, augmentation and the validation split", limits=Range(0)),
+    "epochs": Setting(10.0, "passes over the training split", limits=Range(0)),
+    "steps": Setting(None, "training steps, instead of epochs", int | None, Range(1)),
+    "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1)),
+    "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1)),
+    "mesh": Setting(None, "devices by axis, such as data:8 or data:4,model:2; all on data by default", str | None),
+    "sharding": Setting("replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"]),
+    "spmd": Setting("jit", "what spreads the step over devices", Literal["jit", "pmap"]),
+    "precision": Setting("f32", "compute precision; parameters stay float32", Literal["f32", "bf16"]),
+    "device_data": Setting(False, "keep the training split on the device and gather batches there"),
+    "log_every": Setting(50, "steps between two lines of the log", limits=Range(1)),
+    "eval_every": Setting(None, "steps between two validations; once an epoch by default", int | None, Range(1)),
+    "checkpoint_seconds": Setting(60.0, "longest time between two checkpoints; 0: off", limits=Range(0)),
+    "checkpoint_steps": Setting(0, "most steps between two checkpoints; 0: off", limits=Range(0)),
+    "keep_last": Setting(2, "newest checkpoints to keep, beside the best", limits=Range(1)),
+    "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
+    "deterministic": Setting(False, "ask a GPU for deterministic kernels"),
+    "progress": Setting(True, "show progress"),
+    "fresh": Setting(False, "train again where the run had finished; the old folder is kept under another name"),
+    "run_dir": Setting(None, "folder of this run; runs/PAGE/HASH of the settings by default", str | None),
+    "runs": Setting("runs", "where run folders go"),
+    "run": Setting(None, "an earlier run's folder, for evaluate and predict", str | None),
+    "config_json": Setting(None, "an earlier run's config.json to take settings from", str | None),
+    "input": Setting(None, "predict: a file or a folder", str | None),
+    "format": Setting("text", "how evaluate and predict print", Literal["text", "json"]),
+    "split": Setting("test", "which split to evaluate", Literal["train", "valid", "test"]),
+    "traceback": Setting(False, "show where an error was raised"),
+}
+
+VOLATILE = {
+    "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps", "keep_last", "progress",
+    "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback", "log_every",
+}  # fmt: skip
+"""Settings that do not change what is learnt; they are not part of a run's identity."""
+
+
+class Data(NamedTuple):
+    """What a page trains and measures on.
+
+    train: a source, or a dict of sources. valid, test: sources or None. spec: JSON-able facts that `build` needs (class
+    names, image shape, statistics of the training split); they are kept in config.json, so that a run can be used
+    without its data. notes: lines to say once.
+    """
+
+    train: Any
+    valid: Any
+    test: Any
+    spec: dict
+    notes: tuple[str, ...] = ()
+
+
+class Setup(NamedTuple):
+    """What `build` gets. steps: length of the run. axis: the mapped axis under pmap. dtype: of computation."""
+
+    flags: Flags
+    spec: dict
+    steps: int
+    axis: str | None
+    dtype: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """An experiment.
+
+    Args:
+      file, doc: `__file__` and `__doc__` of the page.
+      learner: the technique's factory; its simple parameters become flags.
+      data: Flags -> Data.
+      build: Setup -> Learner.
+      model: the default of `--model`; its simple fields become `--model.NAME`. None: the page has no such flag.
+      settings: the page's own flags.
+      defaults: values in place of the settings', the signature's and the model's own.
+      smoke: values under `--smoke`.
+      monitor, mode: the validation metric that selects the best checkpoint, and its sense.
+      headline: the test metric of the ledger.
+      expected_loss: Setup -> the loss at initialisation, for `--mode=sanity`.
+      plain: values that switch regularisation and augmentation off, for `--mode=sanity`.
+      regularizer: the flag that scales a penalty, for `--mode=sanity`.
+      example: spec -> one batch of zeros, for modes that load a run without its data.
+      inputs: (Flags, spec) -> (source, names), what `--input` names.
+      describe: (outputs, spec) -> one dict an example, what predict prints.
+      panels: ReportContext -> panels of the report.
+      hooks: Setup -> hooks for fit.
+    """
+
+    file: str
+    doc: str
+    learner: Callable[..., Learner]
+    data: Callable[[Flags], Data]
+    build: Callable[[Setup], Learner]
+    model: str | None = None
+    settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+    smoke: dict[str, Any] = dataclasses.field(default_factory=dict)
+    monitor: str | None = "accuracy"
+    mode: str = "max"
+    headline: str = "accuracy"
+    expected_loss: Callable[[Setup], float] | None = None
+    plain: dict[str, Any] = dataclasses.field(default_factory=dict)
+    regularizer: str | None = None
+    example: Callable[[dict], Any] | None = None
+    inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
+    describe: Callable[[Any, dict], list[dict]] | None = None
+    panels: Callable[[Any], list] | None = None
+    hooks: Callable[[Setup], list] = lambda setup: []
+
+    @property
+    def name(self) -> str:
+        """`<topic>.<stem>`."""
+        path = Path(self.file).resolve()
+        return f"{path.parent.name}.{path.stem}"
+
+
+def resolve(page: Page, argv: list[str]) -> Flags:
+    """The settings of a page for a command line.
+
+    Raises:
+      FlagError: a name or value is not allowed.
+    """
+    own = dict(page.settings)
+    learner = settings_of(page.learner)
+    config = _config(argv)
+    groups = {"run": {k: v for k, v in RUN.items() if k not in own}, "page": own, "learner": learner}
+    if page.model is not None:
+        name = _last(argv, "model") or (config or {}).get("model") or page.model
+        own["model"] = Setting(page.model, "a name of dlcore.models.list_models()")
+        groups["model"] = model_settings(name)
+    values = dict(page.defaults)
+    if page.model is not None and name != page.model:
+        values = {k: v for k, v in values.items() if not k.startswith("model.")}
+    if "--smoke" in argv or "--smoke=true" in argv:
+        values |= {k: v for k, v in page.smoke.items() if not k.startswith("model.") or k in groups.get("model", {})}
+    known = {name for entries in groups.values() for name in entries}
+    if unknown := set(values) - known:
+        raise TypeError(f"page {page.name} sets {sorted(unknown)}, which no flag is called")
+    groups = {
+        group: {k: s._replace(default=values.get(k, s.default)) for k, s in entries.items()}
+        for group, entries in groups.items()
+    }
+    return parse(groups, argv, config, usage=page.doc)
+
+
+def _last(argv: list[str], name: str) -> str | None:
+    found = None
+    for i, word in enumerate(argv):
+        if word.startswith(f"--{name}="):
+            found = word.split("=", 1)[1]
+        elif word == f"--{name}" and i + 1 < len(argv):
+            found = argv[i + 1]
+    return found
+
+
+def _config(argv: list[str]) -> dict | None:
+    path = _last(argv, "run") or _last(argv, "config_json")
+    if path is None:
+        return None
+    config = read_config(path)
+    settings = config.get("settings", config)
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k not in VOLATILE}
+
+
+class Job:
+    """One page with resolved settings: what a mode works with."""
+
+    def __init__(self, page: Page, flags: Flags):
+        self.page, self.flags = page, flags
+
+    def placement(self):
+        """The run's devices and shardings."""
+        from dlcore.run.sharding import make_mesh
+        from dlcore.run.step import Placement
+
+        return Placement(make_mesh(self.flags.mesh), self.flags.sharding, self.flags.spmd)
+
+    def steps(self, train_size: int) -> int:
+        """Training steps: `--steps`, or `--epochs` passes over `train_size` examples."""
+        if self.flags.steps is not None:
+            return self.flags.steps
+        return max(1, round(self.flags.epochs * train_size / self.flags.batch_size))
+
+    def setup(self, spec: dict, flags: Flags | None = None, dtype: Any = None) -> Setup:
+        """The argument of the page's `build`."""
+        import jax.numpy as jnp
+
+        flags = flags or self.flags
+        dtype = dtype or {"f32": jnp.float32, "bf16": jnp.bfloat16}[flags.precision]
+        return Setup(flags, spec, self.steps(spec["train_size"]), "data" if flags.spmd == "pmap" else None, dtype)
+
+    def pipelines(self, sources: Any) -> Any:
+        """One pipeline over a source, or a dict of them over a dict."""
+        import jax
+
+        from dlcore.data.pipeline import Pipeline, device_resident
+
+        if isinstance(sources, dict):
+            return {name: self.pipelines(source) for name, source in sources.items()}
+        pipeline = Pipeline(
+            sources, self.flags.batch_size, self.flags.seed,
+            process_index=jax.process_index(), process_count=jax.process_count(),
+        )  # fmt: skip
+        return device_resident(pipeline) if self.flags.device_data else pipeline
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide what is learnt."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self.flags.items() if k not in VOLATILE}
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder: `--run`, `--run_dir`, or runs/<page>/<hash of the identity>."""
+        if self.flags.run or self.flags.run_dir:
+            return Path(self.flags.run or self.flags.run_dir)
+        digest = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:10]
+        return Path(self.flags.runs) / self.page.name / digest
+
+    def config(self) -> dict | None:
+        """The folder's config.json."""
+        path = self.folder / "config.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def write_config(self, spec: dict) -> None:
+        """Record settings, facts of the data, versions, commit and devices."""
+        content = {
+            "page": self.page.name,
+            "command": environment.command(),
+            "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in self.flags.items()},
+            "identity": self.identity,
+            "spec": spec,
+            "versions": environment.versions(),
+            "commit": environment.commit(),
+            "devices": environment.devices(),
+        }
+        path = self.folder / "config.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        os.replace(temporary, path)
+
+
+def check_identity(job: Job, config: dict) -> None:
+    """A given folder must have been made with these settings.
+
+    Raises:
+      FlagError: it was not; the settings that differ are named.
+    """
+    before, now = config["identity"], json.loads(json.dumps(job.identity))
+    odd = [
+        f"{k}={before.get(k)} there, {now.get(k)} here" for k in sorted({*before, *now}) if before.get(k) != now.get(k)
+    ]
+    if config["page"] != job.page.name:
+        odd.insert(0, f"page {config['page']} there, {job.page.name} here")
+    if odd:
+        raise FlagError(f"{job.folder} was made with other settings: {'; '.join(odd)}. Choose another --run_dir")
+
+
+def _prepare(flags: Flags) -> None:
+    """Settings of the process, before any array is made."""
+    import jax
+
+    if flags.deterministic:
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    if flags.precision == "f32":
+        jax.config.update("jax_default_matmul_precision", "highest")
+    logging.get_absl_logger().addFilter(lambda record: "tracked_metric" not in record.getMessage())
+
+
+def main(page: Page, argv: list[str] | None = None) -> None:
+    """Run a page; the process leaves with 0, 1 (an error, or a check that failed), 2 (bad flags) or 75 (run me again)."""
+    status = run(page, sys.argv[1:] if argv is None else argv)
+    if status:
+        raise SystemExit(status)
+
+
+def run(page: Page, argv: list[str]) -> int:
+    """`main` with the exit status as its value."""
+    show = "--traceback" in argv
+    try:
+        flags = resolve(page, argv)
+    except FlagError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    module, function = MODES[flags.mode].split(":")
+    try:
+        _prepare(flags)
+        return getattr(import_module(module), function)(Job(page, flags)) or 0
+    except (ValueError, OSError, FloatingPointError) as error:
+        if show:
+            traceback.print_exc()
+        print(f"error: {error}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
+        return 2 if isinstance(error, FlagError) else 1

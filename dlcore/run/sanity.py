@@ -1,0 +1,218 @@
+"""`--mode=sanity`: what a careful person checks before training.
+
+1. the loss starts where theory puts it (log C for softmax over C classes);
+2. it rises with the strength of the penalty;
+3. twenty examples can be learnt by heart, with regularisation and augmentation off;
+4. the gradient agrees with centred differences in float64, at sampled coordinates of every leaf;
+5. with shuffled labels, validation stays at chance: if it does not, labels leak.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.pipeline import Pipeline, padded_batches
+from dlcore.data.source import Source, shuffle_labels
+from dlcore.learner import Learner
+from dlcore.run.fit import evaluate, fit
+from dlcore.run.page import Data, Job
+from dlcore.run.progress import say
+from dlcore.run.sharding import leaf_paths
+from dlcore.run.step import Placement
+
+__all__ = ["Check", "gradient_errors", "sanity"]
+
+TINY = 20
+OVERFIT_STEPS, SHUFFLED_STEPS = 300, 150
+KINKED = 1e-4
+"""Relative error that is still fine with kinks (ReLU) in the function."""
+
+
+class Check(NamedTuple):
+    """One line of the table. passed: None where the check does not apply."""
+
+    name: str
+    measured: str
+    expected: str
+    passed: bool | None
+
+
+def _first_batch(source: Source, size: int) -> dict:
+    return next(iter(padded_batches(source, min(size, len(source)))))
+
+
+def _single() -> Placement:
+    from dlcore.run.sharding import make_mesh
+
+    return Placement(make_mesh("data:1", jax.devices()[:1]))
+
+
+class _Bench:
+    """Learners of one page under changed settings."""
+
+    def __init__(self, job: Job, data: Data):
+        self.job, self.data = job, data
+        self.spec = {**data.spec, "train_size": len(data.train)}
+
+    def learner(self, *, steps: int | None = None, dtype: Any = None, **changes: Any) -> Learner:
+        flags = self.job.flags.replace(spmd="jit", **changes)
+        setup = self.job.setup(self.spec, flags, dtype)
+        return self.job.page.build(setup._replace(steps=steps or setup.steps))
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        flags = self.job.flags
+        return {k: v for k, v in self.job.page.plain.items() if k in flags}
+
+    def initial_loss(self, learner: Learner) -> float:
+        batch = _first_batch(self.data.train, self.job.flags.batch_size)
+        state = jax.jit(learner.init)(jax.random.key(self.job.flags.seed), batch)
+        return float(jax.jit(learner.loss)(state.params, state, batch)[0])
+
+
+def _check_initial(bench: _Bench) -> Check:
+    page = bench.job.page
+    if page.expected_loss is None:
+        return Check("loss at initialisation", "–", "the page states none", None)
+    expected = page.expected_loss(bench.job.setup(bench.spec))
+    changes = {page.regularizer: 0.0} if page.regularizer else {}
+    measured = bench.initial_loss(bench.learner(**changes))
+    return Check(
+        "loss at initialisation", f"{measured:.6f}", f"{expected:.6f} within 1 %",
+        abs(measured - expected) <= 0.01 * abs(expected),
+    )  # fmt: skip
+
+
+def _check_regularization(bench: _Bench) -> Check:
+    name = bench.job.page.regularizer
+    if name is None:
+        return Check("loss rises with regularisation", "–", "the page has no penalty", None)
+    strengths = (0.0, 1e-4, 1e-3, 1e-2)
+    losses = [bench.initial_loss(bench.learner(**{name: s})) for s in strengths]
+    shown = " < ".join(f"{loss:.4f}" for loss in losses)
+    rises = all(a < b for a, b in itertools.pairwise(losses))
+    return Check("loss rises with regularisation", shown, f"--{name} in {strengths}", rises)
+
+
+def _check_overfit(bench: _Bench) -> Check:
+    tiny = bench.data.train.take(TINY)
+    learner = bench.learner(steps=OVERFIT_STEPS, **bench.plain)
+    result = fit(
+        learner, Pipeline(tiny, len(tiny), bench.job.flags.seed), steps=OVERFIT_STEPS, progress=False,
+        seed=bench.job.flags.seed, placement=_single(), log_every=OVERFIT_STEPS // 10,
+    )  # fmt: skip
+    last = result.history[-1]
+    extra = "" if last.get("accuracy") is None else f", accuracy {last['accuracy']:.3f}"
+    passed = last["loss"] < 1e-2 and last.get("accuracy", 1.0) == 1.0
+    return Check(f"overfits {len(tiny)} examples", f"loss {last['loss']:.2e}{extra}", "loss < 1e-2, accuracy 1", passed)
+
+
+def gradient_errors(
+    loss: Callable[[Any], jax.Array], params: Any, rng: np.random.Generator, samples: int = 3, h: float = 1e-6
+) -> dict[str, float]:
+    """The largest relative error |a - n| / max(|a|, |n|) over sampled coordinates of each leaf.
+
+    a is `jax.grad`, n the centred difference (f(w + h) - f(w - h)) / 2h; coordinates where both are below 1e-9 count
+    as equal. Call under `jax.enable_x64` with float64 parameters.
+
+    Raises:
+      TypeError: a parameter is not float64.
+    """
+    for path, leaf in leaf_paths(params):
+        if leaf.dtype != jnp.float64:
+            raise TypeError(f"{path} is {leaf.dtype}; a gradient check needs float64")
+    leaves, treedef = jax.tree.flatten(params)
+    gradients = jax.tree.leaves(jax.jit(jax.grad(loss))(params))
+
+    @jax.jit
+    def shifted(leaves: list, index: int, coordinate: int, amount: float) -> jax.Array:
+        moved = [
+            (x.ravel() + jnp.where((jnp.arange(x.size) == coordinate) & (i == index), amount, 0.0)).reshape(x.shape)
+            for i, x in enumerate(leaves)
+        ]
+        return loss(jax.tree.unflatten(treedef, moved))
+
+    errors = {}
+    for index, (path, leaf) in enumerate(leaf_paths(params)):
+        worst = 0.0
+        for coordinate in rng.choice(leaf.size, size=min(samples, leaf.size), replace=False):
+            a = float(gradients[index].ravel()[coordinate])
+            plus, minus = (float(shifted(leaves, index, int(coordinate), s * h)) for s in (1, -1))
+            n = (plus - minus) / (2 * h)
+            if max(abs(a), abs(n)) > 1e-9:
+                worst = max(worst, abs(a - n) / max(abs(a), abs(n)))
+        errors[path] = worst
+    return errors
+
+
+def _check_gradient(bench: _Bench) -> Check:
+    name = "gradient against differences"
+    source = bench.data.train.take(8)
+    with jax.enable_x64(True):
+        learner = bench.learner(steps=TINY, dtype=jnp.float64, **bench.plain)
+        if learner.loss is None:
+            return Check(name, "–", "the learner has no loss", None)
+        batch = jax.tree.map(
+            lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, _first_batch(source, 8)
+        )
+        state = jax.jit(learner.init)(jax.random.key(bench.job.flags.seed), batch)
+        update = jax.jit(learner.update)
+        for _ in range(TINY):
+            state, _ = update(state, batch)
+        params = jax.tree.map(lambda p: p.astype(jnp.float64), state.params)
+        state = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, state)
+        errors = gradient_errors(
+            lambda p: learner.loss(p, state, batch)[0], params, np.random.default_rng(bench.job.flags.seed)
+        )
+    worst = max(errors, key=errors.get)
+    return Check(
+        name,
+        f"{errors[worst]:.1e} at {worst}",
+        f"< {KINKED:g} at {len(errors)} leaves, float64",
+        errors[worst] < KINKED,
+    )
+
+
+def _check_shuffled(bench: _Bench) -> Check:
+    name = "shuffled labels stay at chance"
+    data, flags = bench.data, bench.job.flags
+    classes = bench.spec.get("num_classes")
+    if data.valid is None or classes is None or "label" not in data.train.arrays:
+        return Check(name, "–", "there are no classes", None)
+    learner = bench.learner(steps=SHUFFLED_STEPS, **bench.plain)
+    pipeline = Pipeline(shuffle_labels(data.train, flags.seed), min(flags.batch_size, len(data.train)), flags.seed)
+    result = fit(
+        learner, pipeline, steps=SHUFFLED_STEPS, seed=flags.seed, progress=False, placement=_single(),
+        log_every=SHUFFLED_STEPS,
+    )  # fmt: skip
+    accuracy = evaluate(learner, result.state, data.valid, placement=_single())[0]["accuracy"]
+    label = data.valid.arrays["label"]
+    chance = float(np.bincount(label, minlength=classes).max() / len(label))
+    bound = chance + 4 * math.sqrt(chance * (1 - chance) / len(label))
+    return Check(
+        name, f"validation accuracy {accuracy:.3f}", f"<= {bound:.3f} (largest class + 4 sigma)", accuracy <= bound
+    )
+
+
+def sanity(job: Job) -> int:
+    """Print the table; 1 where a check failed."""
+    data = job.page.data(job.flags)
+    if isinstance(data.train, dict):
+        raise ValueError("--mode=sanity needs a page with one training source")
+    bench = _Bench(job, data)
+    checks = (_check_initial, _check_regularization, _check_overfit, _check_gradient, _check_shuffled)
+    if bench.learner().loss is None:
+        checks = (_check_overfit, _check_shuffled)
+    failed = 0
+    say(f"{'check':32} {'measured':44} {'expected':44} verdict")
+    for check in checks:
+        row = check(bench)
+        failed += row.passed is False
+        verdict = {True: "pass", False: "FAIL", None: "not applicable"}[row.passed]
+        say(f"{row.name:32} {row.measured:44} {row.expected:44} {verdict}")
+    return int(failed > 0)

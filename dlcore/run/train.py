@@ -1,0 +1,181 @@
+"""`--mode=train`: train a page, test it once, write its report and its candidate line for the ledger."""
+
+import datetime
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore.diagnostics.writers import MetricsWriter, read_metrics
+from dlcore.learner import Learner
+from dlcore.run import environment
+from dlcore.run.checkpoint import Checkpoints, check_writable
+from dlcore.run.fit import Result, Saving, evaluate, fit, predict
+from dlcore.run.page import Data, Job, check_identity
+from dlcore.run.progress import duration, say
+from dlcore.run.step import Program
+
+__all__ = ["ReportContext", "restore_state", "train"]
+
+REPORT, RESULT = "report.html", "result.json"
+
+
+class ReportContext(NamedTuple):
+    """What report panels are made from.
+
+    history: rows of metrics.jsonl. numbers, arrays: the test split's metrics. outputs: `predict` over the test split.
+    state: the tested one. data, spec, flags, learner: of the run.
+    """
+
+    history: list[dict]
+    numbers: dict[str, float | None]
+    arrays: dict[str, Any]
+    outputs: Any
+    state: Any
+    data: Data
+    spec: dict
+    flags: Any
+    learner: Learner
+
+
+def _sizes(sources: Any) -> int:
+    return max(_sizes(s) for s in sources.values()) if isinstance(sources, dict) else len(sources)
+
+
+def train(job: Job) -> int:
+    """Train, or resume, or say that it is done."""
+    began = time.monotonic()
+    flags, folder, main_process = job.flags, job.folder, jax.process_index() == 0
+    config = job.config()
+    if flags.fresh and config is not None:
+        _keep_old(folder)
+        config = None
+    if config is not None:
+        check_identity(job, config)
+        if (folder / RESULT).exists():
+            say(f"finished before: {folder / REPORT}  (--fresh trains again)")
+            return 0
+    placement = job.placement()
+    check_writable(folder)
+    data = job.page.data(flags)
+    for note in data.notes:
+        say(f"note: {note}")
+    spec = {**data.spec, "train_size": _sizes(data.train)}
+    setup = job.setup(spec)
+    learner = job.page.build(setup)
+    pipelines = job.pipelines(data.train)
+    if main_process:
+        job.write_config(spec)
+        say(f"{job.page.name}: {setup.steps} steps on {environment.hardware()}, run folder {folder}")
+    every = flags.eval_every or max(1, round(spec["train_size"] / flags.batch_size))
+    result = fit(
+        learner, pipelines, steps=setup.steps, seed=flags.seed, folder=folder, valid=data.valid,
+        eval_batch_size=flags.eval_batch_size, hooks=job.page.hooks(setup), placement=placement,
+        log_every=flags.log_every, eval_every=every, progress=flags.progress,
+        saving=Saving(
+            flags.checkpoint_seconds, flags.checkpoint_steps, flags.keep_last,
+            monitor=job.page.monitor if data.valid is not None else None, mode=job.page.mode,
+        ),
+    )  # fmt: skip
+    _finish(job, data, spec, learner, result, placement, began)
+    return 0
+
+
+def _keep_old(folder: Path) -> None:
+    number = 1
+    while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
+        number += 1
+    folder.rename(old)
+    say(f"the earlier run is now {old}")
+
+
+def restore_state(job: Job, learner: Learner, batch: Any, select: str) -> tuple[int, Any]:
+    """(step, state) of the best or the last checkpoint in the run's folder.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    placement = job.placement()
+    store = Checkpoints(job.folder / "checkpoints", mode=job.page.mode, read_only=True)
+    program = Program(learner, batch, placement, job.flags.seed)
+    step = store.best_step() if select == "best" else None
+    restored = store.restore(program.abstract_carry, step)
+    store.close()
+    if restored is None:
+        raise FileNotFoundError(f"there is no checkpoint in {job.folder}")
+    return restored[0], restored[1].state
+
+
+def _finish(job, data: Data, spec: dict, learner, result: Result, placement, began: float) -> None:
+    flags, folder = job.flags, job.folder
+    step, state = result.step, result.state
+    if flags.select == "best" and result.best_step not in (None, result.step):
+        from dlcore.data.pipeline import batch_at
+
+        step, state = restore_state(job, learner, batch_at(job.pipelines(data.train), 0), "best")
+    if data.test is None:
+        return
+    options = {"batch_size": flags.eval_batch_size, "placement": placement}
+    numbers, arrays = evaluate(learner, state, data.test, **options)
+    outputs = predict(learner, state, data.test, **options)
+    if jax.process_index() > 0:
+        return
+    history = read_metrics(folder)
+    row = {"step": step, "split": "test", **numbers}
+    if not any(r["split"] == "test" for r in history):
+        with MetricsWriter(folder) as writer:
+            writer.write(row)
+        history.append(row)
+    seconds = time.monotonic() - began
+    context = ReportContext(history, numbers, arrays, outputs, state, data, spec, flags, learner)
+    report = _report(job, context, result, step, seconds)
+    value = numbers.get(job.page.headline)
+    line = {
+        "page": job.page.name, "command": environment.command(), "seed": flags.seed,
+        "dataset": spec.get("dataset", ""), "metric": f"test {job.page.headline}", "value": value, "step": step,
+        "wall_seconds": round(seconds, 1), "hardware": environment.hardware(), "versions": environment.versions(),
+        "commit": environment.commit(), "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+    temporary = folder / (RESULT + ".tmp")
+    temporary.write_text(json.dumps(line, indent=1) + "\n")
+    os.replace(temporary, folder / RESULT)
+    shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)
+    say(f"test at step {step}: {shown}")
+    say(f"{duration(seconds)} in all, {result.compile_seconds:.0f} s of it to the first step; report: {report}")
+
+
+def _report(job: Job, context: ReportContext, result: Result, step: int, seconds: float) -> Path:
+    from dlcore.diagnostics.report import render
+
+    panels = job.page.panels(context) if job.page.panels else []
+    parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
+    rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
+    value = context.numbers.get(job.page.headline)
+    cards = {
+        f"test {job.page.headline}": "–" if value is None else f"{value:.2%}" if 0 <= value <= 1 else f"{value:.4g}",
+        "test examples": f"{len(context.data.test):,}",
+        "parameters": f"{parameters:,}",
+        "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step != result.step else ""),
+        "wall time": duration(seconds),
+        "examples/s": f"{np.median(rates):,.0f}" if rates else "–",
+        "waiting for data": f"{result.wait_fraction:.1%}",
+    }
+    config = job.config() or {}
+    details = {
+        "Settings": {"command": config.get("command", ""), **{f"--{k}": v for k, v in sorted(job.identity.items())}},
+        "Environment": {
+            "hardware": environment.hardware(),
+            "commit": config.get("commit"),
+            **config.get("versions", {}),
+        },
+    }
+    path = job.folder / REPORT
+    subtitle = (
+        (job.page.doc.strip().split("\n")[0]) + f"  Dataset: {context.spec.get('dataset', '?')}, seed {job.flags.seed}."
+    )
+    path.write_text(render(job.page.name, panels, cards, subtitle=subtitle, details=details))
+    return path

@@ -1,0 +1,55 @@
+"""Train a small ResNet on handwritten digits.
+
+python -m experiments.classification.supervised
+python -m experiments.classification.supervised --dataset=mnist --data_dir=DIR
+python -m experiments.classification.supervised --dataset=folder --data_dir=PATH
+"""
+
+import math
+
+from dlcore.classification import supervised
+from dlcore.optim import use_ema
+from dlcore.run import classify
+from dlcore.run.page import Page, Setup, main
+
+
+def build(setup: Setup):
+    learner = supervised.learner(
+        model=classify.model(setup),
+        optimizer=classify.optimizer(setup),
+        preprocess=classify.preprocess(setup),
+        augment=classify.augmentation(setup.flags, setup.spec),
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+    return use_ema(learner) if setup.flags.ema else learner
+
+
+page = Page(
+    file=__file__,
+    doc=__doc__,
+    learner=supervised.learner,
+    data=classify.data,
+    build=build,
+    model="resnet8_cifar",
+    settings={**classify.DATA_SETTINGS, **classify.OPTIMIZER_SETTINGS},
+    defaults={"epochs": 100.0, "ema": 0.99, "eval_every": 50, "model.width": 32},
+    smoke={"steps": 5, "batch_size": 32, "log_every": 1, "eval_every": 5, "model.width": 8},
+    expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
+    plain={
+        "augment": "none",
+        "label_smoothing": 0.0,
+        "l2": 0.0,
+        "weight_decay": 0.0,
+        "model.dropout": 0.0,
+        "ema": None,
+    },
+    regularizer="l2",
+    example=classify.example,
+    inputs=classify.inputs,
+    describe=classify.describe,
+    panels=classify.panels,
+)
+
+if __name__ == "__main__":
+    main(page)
