@@ -161,7 +161,7 @@ td.number, th.number { text-align: right; }
 .confusion tbody th { text-align: right; white-space: nowrap; }
 .confusion thead th.tall { vertical-align: bottom; }
 .tall span { writing-mode: vertical-rl; transform: rotate(180deg); white-space: nowrap; display: inline-block; }
-.confusion .axis, .confusion .rate { color: var(--muted); font-size: .84rem; }
+.confusion .axis, .confusion .rate { color: var(--muted); font-size: .84rem; white-space: nowrap; }
 .confusion .none { color: var(--muted); opacity: .45; }
 .columns { display: grid; gap: 20px 36px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 260px), 1fr));
   align-items: start; }
@@ -174,7 +174,10 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .88r
 @media print {
   body { max-width: none; padding: 0; background: none; font-size: 12px; }
   section, details { border: 0; padding: 0; } nav { display: none; }
-  figure, tr, .cards div { break-inside: avoid; } h2 { break-after: avoid; }
+  .charts { grid-template-columns: 1fr 1fr; } .charts.small { grid-template-columns: 1fr 1fr 1fr; }
+  .confusion { font-size: 10px; } .confusion .rate { font-size: 9px; } .confusion td { min-width: 0; padding: 0 2px; }
+  .wide { max-width: 420px; } .scroll { overflow: visible; }
+  section, figure, tr, .cards div { break-inside: avoid; } h2, .note { break-after: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
