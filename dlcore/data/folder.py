@@ -46,6 +46,8 @@ def folder_source(
 ) -> Source:
     """`image: [N, H, W, C] uint8` and `label: [N] int32` of a folder or .zip of class folders, sorted by path.
 
+    What loading did to the images (conversions, files left out) is in `notes`, and is logged, a line each.
+
     image_size: s or (H, W): scaled to cover it, the centre cut out. None keeps the size of images that all have one
         (at most 224 on the short side), and else takes a square of the median short side, at most 224, from 16 on
         rounded down to a multiple of 8.
@@ -59,6 +61,8 @@ def folder_source(
     splits = folder_splits(path, image_size, channels, skip_bad, limit_bytes)
     if "all" not in splits:
         raise ValueError(f"path is {str(path)!r}: it holds the splits {sorted(splits)}; use folder_splits, or give one")
+    for note in splits["all"].notes:
+        logging.warning("%s", note)
     return splits["all"]
 
 
@@ -71,7 +75,7 @@ def folder_splits(
 ) -> dict[str, Source]:
     """As `folder_source`, by split: `train` with `valid` and/or `test`, or `all` where the root has no such folders.
 
-    The classes and the default size are those of train; the channels are the same in all splits.
+    The classes and the default size are those of train; the channels are the same in all splits. Notes are not logged.
 
     Raises: as `folder_source`; also ValueError for a class that train does not have.
     """
@@ -98,14 +102,13 @@ def folder_splits(
     notes = ()
     if len(grey) == 2:
         notes += (f"{path}: grey and colour images together, all converted to {'grey' if channels == 1 else 'RGB'}",)
-    if len(files) > sum(totals.values()):
-        notes += (
-            f"{path}: {len(files) - sum(totals.values())} images lie outside the class folders and were left out",
-        )
-    for note in notes:
-        logging.warning("%s", note)
+    outside = len(files) - sum(totals.values())
+    if outside:
+        notes += (f"{path}: images outside the class folders, left out: {outside}",)
     return {
-        split: _decoded(f"{path}/{split}", files, totals[split], class_names, shape, skip_bad, notes)
+        split: _decoded(
+            f"{Path(path).resolve().name}/{split}", files, totals[split], class_names, shape, skip_bad, notes
+        )
         for split, files in groups.items()
     }
 
@@ -216,7 +219,6 @@ def _decoded(
         images = images[keep]
     if len(images) < total:
         notes = (*notes, f"{name}: {total - len(images)} of {total} files could not be read and were left out")
-        logging.warning("%s", notes[-1])
     number = {class_name: label for label, class_name in enumerate(class_names)}
     labels = np.array([number[file.class_name] for file, kept in zip(files, keep, strict=True) if kept], np.int32)
     return Source({"image": images, "label": labels}, class_names=class_names, name=name, notes=notes)

@@ -1,0 +1,209 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data import augment
+from dlcore.data.source import Source
+
+RNG = np.random.default_rng(0)
+IMAGE = jnp.asarray(RNG.random((8, 8, 2), np.float32))
+KEYS = jax.random.split(jax.random.key(0), 400)
+
+
+def many(function, image=IMAGE, keys=KEYS):
+    return np.asarray(jax.jit(jax.vmap(function, (0, None)))(keys, image))
+
+
+def shifted(image, down, right):
+    """np.roll, with zeros for what came round."""
+    out = np.roll(image, (down, right), (0, 1)).copy()
+    if down:
+        out[:down] = 0 if down > 0 else out[:down]
+        out[down:] = 0 if down < 0 else out[down:]
+    if right:
+        out[:, :right] = 0 if right > 0 else out[:, :right]
+        out[:, right:] = 0 if right < 0 else out[:, right:]
+    return out
+
+
+def which(outputs, candidates):
+    """For each output the position of the one candidate equal to it."""
+    equal = np.array([[np.array_equal(output, candidate) for candidate in candidates] for output in outputs])
+    assert (equal.sum(1) == 1).all()
+    return equal.argmax(1)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        augment.identity,
+        augment.compose(),
+        augment.random_shift(0),
+        augment.random_crop(0, "reflect"),
+        augment.random_flip(0.0),
+        augment.random_affine(),
+        augment.normalize(0.0, 1.0),
+    ],
+)
+def test_identities_leave_the_image_unchanged(function):
+    np.testing.assert_array_equal(many(function, keys=KEYS[:3]), np.broadcast_to(IMAGE, (3, 8, 8, 2)))
+
+
+def test_shifts_are_rolls_with_zeros_and_all_are_drawn_alike():
+    candidates = [shifted(IMAGE, down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    counts = np.bincount(which(many(augment.random_shift(1)), candidates), minlength=9)
+    # 400 draws of 9 shifts: 44 each, standard deviation sqrt(400 * 1/9 * 8/9) = 6.3.
+    assert counts.min() > 20
+    assert counts.max() < 75
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (2, 0), (-3, 1), (1, -2), (7, 7), (-8, 0)])
+def test_affine_moves_by_whole_pixels_as_a_roll(down, right):
+    moved = augment.affine(IMAGE, translate=(down, right))
+    np.testing.assert_allclose(moved, shifted(IMAGE, down, right), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
+def test_crops_are_windows_of_the_padded_image(mode):
+    padded = np.pad(IMAGE, ((2, 2), (2, 2), (0, 0)), mode=mode)
+    candidates = [padded[top : top + 8, left : left + 8] for top in range(5) for left in range(5)]
+    found = which(many(augment.random_crop(2, mode)), candidates)
+    assert len(np.unique(found)) == 25
+
+
+def test_flip_reverses_exactly_half_of_the_time():
+    found = which(many(augment.random_flip()), [np.asarray(IMAGE), np.asarray(IMAGE)[:, ::-1]])
+    # 400 draws: standard deviation of the mean sqrt(0.25 / 400) = 0.025.
+    assert abs(found.mean() - 0.5) < 0.1
+    assert (which(many(augment.random_flip(1.0)), [np.asarray(IMAGE), np.asarray(IMAGE)[:, ::-1]]) == 1).all()
+
+
+@pytest.mark.parametrize("size", [8, 7])
+@pytest.mark.parametrize("turns", [1, 2, 3, -1])
+def test_quarter_turns_equal_rot90(size, turns):
+    image = IMAGE[:size, :size]
+    np.testing.assert_allclose(augment.affine(image, 90.0 * turns), np.rot90(image, turns), atol=1e-5)
+
+
+def test_random_affine_of_a_fixed_angle_is_that_rotation():
+    np.testing.assert_allclose(
+        many(augment.random_affine((90, 90)), keys=KEYS[:2]), np.stack([np.rot90(IMAGE)] * 2), atol=1e-5
+    )
+
+
+def test_enlarging_by_two_reads_every_half_pixel():
+    # Output pixel j of a row of 5 (centre 2) reads 2 + (j - 2) / 2 = 1, 1.5, 2, 2.5, 3.
+    row = jnp.asarray([0.0, 10.0, 20.0, 30.0, 40.0])
+    image = jnp.broadcast_to(row[None, :, None], (5, 5, 1))
+    np.testing.assert_allclose(augment.affine(image, scale=2.0)[2, :, 0], [10, 15, 20, 25, 30], atol=1e-5)
+
+
+def test_shear_moves_a_row_by_its_distance_from_the_centre():
+    # tan 45 = 1: the row at y below the centre moves y pixels to the right.
+    image = IMAGE[:7, :7]
+    expected = np.stack([shifted(image, 0, y)[y + 3] for y in range(-3, 4)])
+    np.testing.assert_allclose(augment.affine(image, shear=45.0), expected, atol=1e-5)
+
+
+def test_drawn_maps_stay_inside_their_ranges():
+    # A bright pixel at the centre of 9 x 9 moves by at most 0.25 * 9 = 2.25 pixels either way.
+    image = jnp.zeros((9, 9, 1)).at[4, 4].set(1)
+    out = many(augment.random_affine(translate=0.25), image)[..., 0]
+    y, x = np.mgrid[:9, :9] - 4
+    moved = np.stack([(out * y).sum((1, 2)), (out * x).sum((1, 2))])
+    np.testing.assert_allclose(out.sum((1, 2)), 1, atol=1e-5)
+    assert (np.abs(moved) <= 2.2501).all()
+    assert (np.abs(moved).max(1) > 2).all()
+    assert abs(np.corrcoef(moved)[0, 1]) < 0.2
+    np.testing.assert_allclose(many(augment.random_affine(0, 0, (2, 2)), image)[0, 4, :, 0].sum(), 2, atol=1e-5)
+
+
+ALL = augment.compose(
+    augment.random_crop(1, "edge"),
+    augment.random_shift(1),
+    augment.random_flip(),
+    augment.random_affine(20, 0.1, (0.8, 1.2), (-5, 10)),
+)
+
+
+def test_batches_equal_a_loop_and_depend_on_the_key_alone():
+    keys = KEYS[:4]
+    together = many(ALL, keys=keys)
+    np.testing.assert_allclose(together, np.stack([ALL(key, IMAGE) for key in keys]), atol=1e-5)
+    np.testing.assert_array_equal(together, many(ALL, keys=keys))
+    assert len({one.tobytes() for one in together}) == 4
+    assert together.dtype == np.float32
+    half = ALL(keys[0], IMAGE.astype(jnp.bfloat16))
+    assert (half.dtype, half.shape) == (jnp.bfloat16, IMAGE.shape)
+
+
+def test_composed_parts_draw_independently():
+    # Two flips at 0.5 undo each other half of the time; with one key for both they always would.
+    found = which(
+        many(augment.compose(augment.random_flip(), augment.random_flip())),
+        [np.asarray(IMAGE), np.asarray(IMAGE)[:, ::-1]],
+    )
+    assert abs(found.mean() - 0.5) < 0.1
+
+
+def test_compose_applies_in_order():
+    def double(key, image):
+        return image * 2
+
+    half = augment.normalize(1.0, 2.0)
+    np.testing.assert_allclose(augment.compose(double, half)(None, IMAGE), (IMAGE * 2 - 1) / 2)
+    np.testing.assert_allclose(augment.compose(half, double)(None, IMAGE), (IMAGE - 1), atol=1e-6)
+    with pytest.raises(TypeError, match="compose"):
+        augment.compose(3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: augment.random_flip(1.5), "probability is 1.5"),
+        (lambda: augment.random_shift(-1), "max_pixels is -1"),
+        (lambda: augment.random_crop(-1), "padding is -1"),
+        (lambda: augment.random_crop(1, "wrap"), "mode is 'wrap'; allowed are"),
+        (lambda: augment.random_affine(degrees=(5, -5)), "degrees"),
+        (lambda: augment.random_affine(degrees=float("nan")), "degrees"),
+        (lambda: augment.random_affine(translate=-0.1), "translate"),
+        (lambda: augment.random_affine(scale=(0, 1)), "scale"),
+        (lambda: augment.random_affine(scale=(1.2, 1)), "scale"),
+        (lambda: augment.random_affine(shear=90), "shear"),
+        (lambda: augment.normalize(0.0, 0.0), "std is"),
+        (lambda: augment.normalize(float("nan"), 1.0), "mean is"),
+        (lambda: augment.normalize(np.zeros((2, 2)), 1.0), "shapes"),
+    ],
+)
+def test_bad_arguments_are_refused_by_the_factory(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_to_float():
+    out = augment.to_float(np.array([0, 51, 255], np.uint8))
+    np.testing.assert_allclose(out, [0, 0.2, 1])
+    assert out.dtype == jnp.float32
+    np.testing.assert_array_equal(augment.to_float(IMAGE), IMAGE)
+    with pytest.raises(TypeError, match="int32"):
+        augment.to_float(np.arange(3, dtype=np.int32))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_statistics_standardise_the_split_they_come_from(dtype):
+    pixels = RNG.integers(0, 256, (1500, 3, 2, 3)) * np.array([1, 0.5, 0]) + np.array([0, 60, 40])
+    image = pixels.astype(np.uint8) if dtype == np.uint8 else (pixels / 255).astype(np.float32)
+    mean, std = augment.channel_statistics(Source({"image": image}))
+    unit = np.asarray(augment.to_float(image)).reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(mean, unit.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(std[:2], unit.std(0)[:2], rtol=1e-5)
+    assert std[2] == 1
+    out = np.asarray(jax.vmap(augment.normalize(mean, std), (None, 0))(None, augment.to_float(image)))
+    np.testing.assert_allclose(out.mean((0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(out.std((0, 1, 2)), [1, 1, 0], atol=1e-4)
+
+
+def test_statistics_need_images():
+    with pytest.raises(ValueError, match="no images"):
+        augment.channel_statistics(Source.indices(3))
