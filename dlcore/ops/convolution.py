@@ -171,38 +171,55 @@ def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     )
 
 
+# <conv(x, w), g> is linear in each of x, w and g: the three functions below are its derivatives by g, x and w, so that
+# each has the other two as its backward rule, to any order, and the choice of platform is never differentiated.
+# Forward rules call the function itself: a second gradient goes through them.
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return _lax_conv(window, lhs, rhs)
 
 
-def _conv_forward(window: _Window, lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _lax_conv(window, lhs, rhs), (lhs, rhs)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _lhs_gradient(window: _Window, lhs: jax.ShapeDtypeStruct, rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def transposed(rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+        x, _ = _equally_varying(jnp.zeros(lhs.shape, lhs.dtype), cotangent)
+        return jax.vjp(lambda x: _lax_conv(window, x, rhs), x)[1](cotangent)[0]
+
+    canonical = functools.partial(_canonical_lhs_gradient, window, lhs)
+    return lax.platform_dependent(rhs, cotangent, cpu=canonical, default=transposed)
 
 
-def _conv_backward(
-    window: _Window, saved: tuple[jax.Array, jax.Array], cotangent: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    # Two choices and not one, so that a gradient nobody asks for (the first layer's input) is dropped from the program.
-    lhs, rhs = saved
-    dlhs = lax.platform_dependent(
-        lhs,
-        rhs,
-        cotangent,
-        cpu=functools.partial(_lhs_gradient, window),
-        default=lambda lhs, rhs, g: jax.vjp(lambda x: _lax_conv(window, x, rhs), lhs)[1](g)[0],
-    )
-    drhs = lax.platform_dependent(
-        lhs,
-        rhs,
-        cotangent,
-        cpu=functools.partial(_rhs_gradient, window),
-        default=lambda lhs, rhs, g: jax.vjp(lambda w: _lax_conv(window, lhs, w), rhs)[1](g)[0],
-    )
-    return dlhs, drhs
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _rhs_gradient(window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def transposed(lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+        w, _ = _equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)
+        return jax.vjp(lambda w: _lax_conv(window, lhs, w), w)[1](cotangent)[0]
+
+    canonical = functools.partial(_canonical_rhs_gradient, window, rhs)
+    return lax.platform_dependent(lhs, cotangent, cpu=canonical, default=transposed)
 
 
-_conv.defvjp(_conv_forward, _conv_backward)
+def _type(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
+_conv.defvjp(
+    lambda window, lhs, rhs: (_conv(window, lhs, rhs), (lhs, rhs)),
+    lambda window, saved, g: (
+        _lhs_gradient(window, _type(saved[0]), saved[1], g),
+        _rhs_gradient(window, _type(saved[1]), saved[0], g),
+    ),
+)
+_lhs_gradient.defvjp(
+    lambda window, lhs, rhs, g: (_lhs_gradient(window, lhs, rhs, g), (rhs, g)),
+    lambda window, _, saved, x: (_rhs_gradient(window, _type(saved[0]), x, saved[1]), _conv(window, x, saved[0])),
+)
+_rhs_gradient.defvjp(
+    lambda window, rhs, lhs, g: (_rhs_gradient(window, rhs, lhs, g), (lhs, g)),
+    lambda window, _, saved, w: (_lhs_gradient(window, _type(saved[0]), w, saved[1]), _conv(window, saved[0], w)),
+)
 
 
 def _dilated(sizes: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
@@ -213,7 +230,9 @@ def _pairs(low: np.ndarray, high: np.ndarray) -> tuple[tuple[int, int], tuple[in
     return tuple((int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
-def _lhs_gradient(window: _Window, lhs: jax.Array, rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+def _canonical_lhs_gradient(
+    window: _Window, lhs: jax.ShapeDtypeStruct, rhs: jax.Array, cotangent: jax.Array
+) -> jax.Array:
     kernel = _dilated(rhs.shape[:2], window.rhs_dilation)
     low = kernel - 1 - np.array([p[0] for p in window.padding])
     grown = _dilated(cotangent.shape[1:3], window.strides)
@@ -225,7 +244,9 @@ def _lhs_gradient(window: _Window, lhs: jax.Array, rhs: jax.Array, cotangent: ja
     return _convolve(cotangent, flipped.astype(cotangent.dtype), swapped).astype(lhs.dtype)
 
 
-def _rhs_gradient(window: _Window, lhs: jax.Array, rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+def _canonical_rhs_gradient(
+    window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array
+) -> jax.Array:
     low = np.array([p[0] for p in window.padding])
     grown = _dilated(cotangent.shape[1:3], window.strides)
     kernel = _dilated(rhs.shape[:2], window.rhs_dilation)

@@ -1,0 +1,188 @@
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlcore.ops import avg_pool, global_avg_pool, max_pool
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_pool_resize.npz"
+BOARD = [[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]]
+
+# window, strides, padding
+WINDOWS = [
+    ((2, 2), (2, 2), "VALID"),
+    ((3, 3), (2, 2), "SAME"),
+    ((3, 3), (2, 2), ((1, 1), (1, 1))),
+    ((3, 2), (1, 3), ((0, 2), (1, 0))),
+    ((2, 3), None, "VALID"),
+    ((1, 1), (3, 2), "VALID"),
+    ((7, 8), (1, 1), "VALID"),
+]
+
+
+def board():
+    return jnp.asarray(BOARD, jnp.float32)[None, :, :, None]
+
+
+def value_and_gradient(pool, x):
+    y, pull = jax.vjp(pool, x)
+    return y, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))[0]
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """{(kind, window): (ours, flax's)}, each x -> (value, gradient); compiled once a module."""
+    pairs = {}
+    for i, window in enumerate(WINDOWS):
+        for kind, functions in {
+            "max": (max_pool, linen.max_pool),
+            "avg": (avg_pool, linen.avg_pool),
+            "avg of pixels": (
+                lambda *a: avg_pool(*a, count_include_pad=False),
+                lambda *a: linen.avg_pool(*a, count_include_pad=False),
+            ),
+        }.items():
+            pairs[kind, i] = [
+                jax.jit(lambda x, f=function, w=window: value_and_gradient(lambda x: f(x, *w), x))
+                for function in functions
+            ]
+    return pairs
+
+
+@pytest.mark.parametrize("kind", ["max", "avg", "avg of pixels"])
+@pytest.mark.parametrize("window", range(len(WINDOWS)))
+@given(seed=st.integers(0, 2**31 - 1))
+def test_values_and_gradients_equal_flax(compiled, kind, window, seed):
+    ours, theirs = compiled[kind, window]
+    x = jnp.asarray(np.random.default_rng(seed).normal(size=(2, 7, 8, 3)), jnp.float32)
+    (value, gradient), (want_value, want_gradient) = ours(x), theirs(x)
+    if kind == "max":
+        np.testing.assert_array_equal(value, want_value)
+    np.testing.assert_allclose(value, want_value, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, want_gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", range(len(WINDOWS)))
+@given(seed=st.integers(0, 2**31 - 1))
+def test_ties_go_to_the_first_pixel_as_in_reduce_window(compiled, window, seed):
+    ours, theirs = compiled["max", window]
+    x = jnp.asarray(np.random.default_rng(seed).integers(0, 3, size=(2, 7, 8, 3)), jnp.float32)
+    np.testing.assert_allclose(ours(x)[1], theirs(x)[1], atol=1e-6)
+
+
+@pytest.mark.covers("CV-16")
+def test_max_of_the_worked_example():
+    value, pull = jax.vjp(lambda x: max_pool(x, (2, 2), (2, 2)), board())
+    np.testing.assert_array_equal(value[0, :, :, 0], [[6, 8], [3, 4]])
+    gradient = pull(jnp.asarray([[10.0, 20.0], [30.0, 40.0]])[None, :, :, None])[0]
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0, 0, 0], [0, 10, 0, 20], [30, 0, 0, 0], [0, 0, 0, 40]])
+    assert max_pool(jnp.zeros((1, 13, 13, 5)), (3, 3), (2, 2)).shape == (1, (13 - 3) // 2 + 1, 6, 5)
+
+
+@pytest.mark.covers("CV-17")
+def test_average_of_the_worked_example():
+    # (1 + 1 + 5 + 6) / 4 = 3.25, (2 + 4 + 7 + 8) / 4 = 5.25, (3 + 2 + 1 + 2) / 4 = 2, (1 + 0 + 3 + 4) / 4 = 2
+    value, pull = jax.vjp(lambda x: avg_pool(x, (2, 2), (2, 2)), board())
+    np.testing.assert_array_equal(value[0, :, :, 0], [[3.25, 5.25], [2, 2]])
+    np.testing.assert_array_equal(pull(jnp.ones_like(value))[0], jnp.full((1, 4, 4, 1), 0.25))
+
+
+def test_padding_is_counted_or_not():
+    # Padded by one, the corner window holds 1, 1, 5, 6 and five zeros: 13 / 9, or 13 / 4 without the padding.
+    including, excluding = (
+        avg_pool(board(), (3, 3), (1, 1), 1, count_include_pad=count)[0, 0, 0, 0] for count in (True, False)
+    )
+    assert including == pytest.approx(13 / 9)
+    assert excluding == pytest.approx(13 / 4)
+
+
+@pytest.mark.parametrize(
+    ("case", "pool"),
+    [
+        ("max_pool2d.k3s2p1", lambda x: max_pool(x, (3, 3), (2, 2), 1)),
+        ("max_pool2d.ceil", lambda x: max_pool(x, (3, 3), (2, 2), ceil_mode=True)),
+        ("avg_pool2d.k2", lambda x: avg_pool(x, (2, 2), (2, 2))),
+        ("avg_pool2d.pad_incl", lambda x: avg_pool(x, (3, 3), (2, 2), 1)),
+        ("avg_pool2d.pad_excl", lambda x: avg_pool(x, (3, 3), (2, 2), 1, count_include_pad=False)),
+        ("max_pool1d", lambda x: max_pool(x, (3,), (2,))),
+        ("max_pool3d", lambda x: max_pool(x, (2, 2, 2), (2, 2, 2))),
+    ],
+)
+def test_equals_torch(case, pool):
+    data = np.load(GOLDENS)
+    assert case in json.loads(str(data["meta"]))["cases"]
+    last = lambda name: jnp.moveaxis(jnp.asarray(data[f"{case}/{name}"]), 1, -1)  # noqa: E731
+    value, pull = jax.vjp(pool, last("in.x"))
+    np.testing.assert_allclose(value, last("out"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(pull(last("in.cot"))[0], last("grad.x"), rtol=1e-5, atol=1e-6)
+
+
+def test_ceil_mode_averages_over_what_is_there():
+    # Rows of 5 with window 2, stride 2: [1 2] [3 4] [5 .]. The last holds one pixel, and torch divides by one.
+    x = jnp.arange(1.0, 6.0)[None, :, None]
+    np.testing.assert_allclose(avg_pool(x, (2,), (2,), ceil_mode=True)[0, :, 0], [1.5, 3.5, 5.0])
+    # Padded by one on each side: [0 1] [2 3] [4 5] [0 .]: the last starts past the input and is not counted.
+    np.testing.assert_allclose(avg_pool(x, (2,), (2,), 1, ceil_mode=True)[0, :, 0], [0.5, 2.5, 4.5])
+    np.testing.assert_allclose(max_pool(x, (2,), (2,), ceil_mode=True)[0, :, 0], [2, 4, 5])
+
+
+def test_nan_spreads_over_its_windows_and_nowhere_else():
+    for row in range(4):
+        for column in range(4):
+            x = board().at[0, row, column, 0].set(jnp.nan)
+            got = max_pool(x, (3, 3), (1, 1))
+            np.testing.assert_array_equal(got, linen.max_pool(x, (3, 3)))
+            assert np.isnan(got[0, max(0, row - 2) : row + 1, max(0, column - 2) : column + 1]).all()
+
+
+def test_integers_and_leading_axes():
+    x = jnp.asarray(BOARD, jnp.int8)[None, None, None, :, :, None]
+    got = max_pool(-x, (2, 2), (2, 2), ((1, 1), (1, 1)))
+    assert got.dtype == jnp.int8
+    assert got.shape == (1, 1, 1, 3, 3, 1)
+    np.testing.assert_array_equal(got[0, 0, 0, :, :, 0], [[-1, -1, -4], [-3, -1, 0], [-1, -2, -4]])
+
+
+def test_averages_are_summed_in_float32():
+    x = jnp.full((1, 64, 64, 1), 1.01, jnp.bfloat16)  # 4096 equal summands: a bfloat16 sum would stop at 256
+    for got in (avg_pool(x, (64, 64)), global_avg_pool(x)):
+        assert got.dtype == jnp.bfloat16
+        assert float(got.ravel()[0]) == float(x[0, 0, 0, 0])
+
+
+@pytest.mark.covers("CV-18")
+def test_global_average():
+    x = jnp.stack([board()[..., 0], 2 * board()[..., 0]], -1)
+    np.testing.assert_array_equal(global_avg_pool(x), [[50 / 16, 100 / 16]])  # 8 + 26 + 6 + 10 = 50
+    assert global_avg_pool(x[0]).shape == (2,)
+    with pytest.raises(ValueError, match=r"\(4, 2\)"):
+        global_avg_pool(x[0, 0])
+
+
+@pytest.mark.parametrize("pool", [max_pool, avg_pool])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (((2, 2), (2,)), r"strides is \(2,\)"),
+        (((0, 2), None), r"window_shape is \(0, 2\)"),
+        (((5, 5), None), r"window_shape is \(5, 5\), larger"),
+        (((2, 2), None, "FULL"), "padding is 'FULL'"),
+        (((2, 2), None, ((-1, 0), (0, 0))), "none negative"),
+        (((2, 2), None, (1, 1, 1)), "for each of 2"),
+        (((2, 2, 2, 2), None), "needs 4 spatial axes"),
+    ],
+)
+def test_errors_name_what_was_given(pool, arguments, said):
+    with pytest.raises(ValueError, match=said):
+        pool(board(), *arguments)
+
+
+def test_an_average_of_integers_is_an_error():
+    with pytest.raises(ValueError, match="int32"):
+        avg_pool(board().astype(jnp.int32), (2, 2))
