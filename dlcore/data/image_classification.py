@@ -59,11 +59,14 @@ def load(
         train, valid = split_validation(digits("train"), valid_fraction, seed)
         return _checked(train, valid, digits("test"))
     sources = _from_folder(data_dir, image_size, skip_bad) if name == "folder" else _from_tfds(name, data_dir)
-    if "train" not in sources:
-        train, test = split_validation(next(iter(sources.values())), _TEST_FRACTION, seed)
-        sources = {"train": train, "test": replace(test, name=test.name.replace("validation", "test"))}
+    if len(sources) == 1:
+        (whole,) = sources.values()
+        train, test = split_validation(whole, _TEST_FRACTION, seed)
+        sources = {"train": train, "test": replace(test, name=f"{whole.name} (test)")}
         notes += (f"no test split: {len(test)} examples were set aside for it by seed {seed}",)
-    if "test" not in sources:
+    elif "train" not in sources:
+        raise ValueError(f"dataset {name!r} has no train split, only {sorted(sources)}")
+    elif "test" not in sources:
         sources["test"] = sources.pop("valid")
         notes += ("no test split: the validation split takes its place, and validation is carved from train",)
     if "valid" not in sources:
@@ -104,6 +107,8 @@ def _from_tfds(name: str, data_dir: str | Path | None) -> dict[str, Source]:
             raise ValueError(f"dataset {name!r} needs data_dir: the folder in which TFDS prepared it")
     names = {"train": "train", "valid": "validation", "test": "test"}
     splits = tfds_splits(name, data_dir)
+    if len(splits) == 1:
+        return {"all": tfds_source(name, splits[0], data_dir)}
     return {ours: tfds_source(name, theirs, data_dir) for ours, theirs in names.items() if theirs in splits}
 
 

@@ -51,7 +51,7 @@ def is_image(parts: tuple[str, ...]) -> bool:
 
 def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """(H, W) for a side or a pair. Raises ValueError for anything but positive ints."""
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    size = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise ValueError(f"image_size is {image_size!r}; it must be a positive int or a pair (height, width) of them")
     return size

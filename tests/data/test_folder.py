@@ -1,0 +1,262 @@
+import logging
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.folder import folder_source, folder_splits, list_images, load_image
+from dlcore.data.image_classification import load
+
+RNG = np.random.default_rng(0)
+
+
+def put(path, size=(8, 8), mode="RGB", pixels=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = RNG.integers(0, 256, (*size, 3), np.uint8) if pixels is None else pixels
+    Image.fromarray(pixels).convert(mode).save(path, **options)
+    return pixels
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Three cats and two dogs of 8 x 8: the folder and its pixels, in order."""
+    root = tmp_path / "pets"
+    pixels = [put(root / "cat" / f"{i}.png") for i in range(3)] + [put(root / "dog" / f"{i}.png") for i in range(2)]
+    return root, np.stack(pixels)
+
+
+def test_classes_are_folders_and_images_their_pixels(pets):
+    root, pixels = pets
+    source = folder_source(root)
+    np.testing.assert_array_equal(source.arrays["image"], pixels)
+    np.testing.assert_array_equal(source.arrays["label"], [0, 0, 0, 1, 1])
+    assert (source.class_names, source.name, source.notes) == (("cat", "dog"), "pets/all", ())
+    assert source.arrays["label"].dtype == np.int32
+
+
+def test_a_zip_of_a_folder_equals_the_folder(pets, tmp_path):
+    root, pixels = pets
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        for file in sorted(root.rglob("*"), reverse=True):
+            archive.write(file, f"wrapped/twice/{file.relative_to(root)}")
+        archive.writestr("__MACOSX/wrapped/twice/cat/._0.png", "junk")
+    source = folder_source(tmp_path / "pets.zip")
+    np.testing.assert_array_equal(source.arrays["image"], pixels)
+    assert source.class_names == ("cat", "dog")
+
+
+def test_every_format_is_read(tmp_path):
+    names = ["a.png", "b.JPG", "c.jpeg", "d.bmp", "e.gif", "f.webp", "g.ppm", "h.tif"]
+    flat = np.full((8, 8, 3), 128, np.uint8)
+    for i, name in enumerate(names):
+        put(tmp_path / "xy"[i % 2] / name, pixels=flat)
+    (tmp_path / "x" / "notes.txt").write_text("not an image")
+    source = folder_source(tmp_path)
+    assert len(source) == 8
+    assert np.abs(source.arrays["image"].astype(int) - 128).max() <= 2
+
+
+def test_hidden_files_are_ignored_and_strays_are_noted(pets):
+    root, pixels = pets
+    put(root / ".thumbs" / "a.png")
+    put(root / "cat" / ".a.png")
+    put(root / "__MACOSX" / "cat" / "a.png")
+    put(root / "logo.png")
+    source = folder_source(root)
+    np.testing.assert_array_equal(source.arrays["image"], pixels)
+    assert source.notes == (f"{root}: images outside the class folders, left out: 1",)
+
+
+def test_nested_class_folders_keep_their_path(tmp_path):
+    for name in ("set/animal/cat", "set/animal/dog", "set/car"):
+        put(tmp_path / name / "a.png")
+    assert folder_source(tmp_path).class_names == ("animal/cat", "animal/dog", "car")
+
+
+def test_images_of_any_size_are_scaled_and_their_centre_is_cut(tmp_path):
+    # Left to right: 20 columns of black, 40 of grey, 20 of white; the central square of 40 is grey,
+    # but for the outermost pixels, into which the filter mixes an eighth of their neighbours.
+    bands = np.repeat([0, 128, 255], [20, 40, 20])[None, :, None] * np.ones((40, 1, 3))
+    put(tmp_path / "wide" / "a.png", pixels=bands.astype(np.uint8))
+    put(tmp_path / "tall" / "a.png", pixels=bands.transpose(1, 0, 2).astype(np.uint8))
+    source = folder_source(tmp_path, image_size=10)
+    assert source.arrays["image"].shape == (2, 10, 10, 3)
+    assert (source.arrays["image"][:, 1:-1, 1:-1] == 128).all()
+    np.testing.assert_allclose(source.arrays["image"][1, 5, [0, -1], 0], [112, 144], atol=1)
+    tall = folder_source(tmp_path, image_size=(20, 10)).arrays["image"]
+    assert tall.shape == (2, 20, 10, 3)
+    # The tall one, 80 x 40, fits (20, 10) whole: rows 0-4 black, 5-14 grey, 15-19 white, up to the filter's width.
+    np.testing.assert_array_equal(tall[0, [0, 3, 7, 12, 16, 19], 5, 0], [0, 0, 128, 128, 255, 255])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(12, 17)] * 3, (12, 17)),
+        ([(12, 17), (14, 13), (15, 40)], (13, 13)),
+        ([(30, 90), (47, 50), (200, 100)], (40, 40)),
+        ([(300, 400)] * 3, (224, 224)),
+    ],
+)
+def test_the_default_size(tmp_path, sizes, expected):
+    # Short sides 12, 13, 15: median 13. Short sides 30, 47, 100: median 47, to 40 by eights.
+    for i, size in enumerate(sizes):
+        put(tmp_path / "ab"[i % 2] / f"{i}.png", size)
+    assert folder_source(tmp_path).arrays["image"].shape[1:] == (*expected, 3)
+
+
+def test_grey_stays_grey_and_mixtures_become_rgb(pets, tmp_path, caplog):
+    grey = tmp_path / "grey"
+    pixels = [put(grey / name / "0.png", mode="L") for name in "ab"]
+    source = folder_source(grey)
+    assert source.arrays["image"].shape == (2, 8, 8, 1)
+    np.testing.assert_array_equal(source.arrays["image"][1, ..., 0], Image.fromarray(pixels[1]).convert("L"))
+    assert folder_source(grey, channels=3).arrays["image"].shape == (2, 8, 8, 3)
+
+    root, pixels = pets
+    put(root / "dog" / "2.png", mode="L", pixels=np.full((8, 8, 3), 7, np.uint8))
+    put(root / "dog" / "3.png", mode="RGBA", pixels=pixels[0])
+    with caplog.at_level(logging.WARNING):
+        source = folder_source(root)
+    assert source.arrays["image"].shape == (7, 8, 8, 3)
+    assert (source.arrays["image"][5] == 7).all()
+    np.testing.assert_array_equal(source.arrays["image"][6], pixels[0])
+    assert source.notes == (f"{root}: grey and colour images together, all converted to RGB",)
+
+
+def test_sixteen_bits_are_scaled_not_cut(tmp_path):
+    for name, value in (("a", 0x8080), ("b", 0xFFFF)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name / "0.png")
+    image = folder_source(tmp_path).arrays["image"]
+    assert image.shape == (2, 4, 4, 1)
+    np.testing.assert_array_equal(image[:, 0, 0, 0], [0x80, 0xFF])
+
+
+def test_exif_orientation_is_honoured(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    pixels = put(tmp_path / "a" / "0.png", (4, 6), exif=exif)
+    put(tmp_path / "b" / "0.png", (6, 4))
+    image = folder_source(tmp_path).arrays["image"]
+    np.testing.assert_array_equal(image[0], np.rot90(pixels, -1))
+
+
+def test_unreadable_images_are_named_or_left_out(pets):
+    root, pixels = pets
+    (root / "cat" / "text.png").write_text("not an image")
+    with pytest.raises(ValueError, match=r"cat/text\.png cannot be read.*skip_bad"):
+        folder_source(root)
+    put(root / "dog" / "9.png", (64, 64))
+    whole = (root / "dog" / "9.png").read_bytes()
+    (root / "dog" / "9.png").write_bytes(whole[: len(whole) // 2])
+    (root / "cat" / "text.png").write_bytes(b"")
+    source = folder_source(root, image_size=8, skip_bad=True)
+    np.testing.assert_array_equal(source.arrays["image"], pixels)
+    np.testing.assert_array_equal(source.arrays["label"], [0, 0, 0, 1, 1])
+    assert source.notes == ("pets/all: 2 of 7 files could not be read and were left out",)
+    (root / "cat" / "text.png").unlink()
+    with pytest.raises(ValueError, match=r"dog/9\.png cannot be read"):
+        folder_source(root)
+
+
+def test_notes_are_said_once(pets, monkeypatch):
+    said = []
+    monkeypatch.setattr("absl.logging.warning", lambda form, *values: said.append(form % values))
+    (pets[0] / "cat" / "text.png").write_text("not an image")
+    folder_source(pets[0], skip_bad=True)
+    assert said == ["pets/all: 1 of 6 files could not be read and were left out"]
+
+
+def test_what_is_no_data_set_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such"):
+        folder_source(tmp_path / "missing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no image"):
+        folder_source(tmp_path / "empty")
+    put(tmp_path / "flat" / "0.png")
+    with pytest.raises(ValueError, match="no class folders"):
+        folder_source(tmp_path / "flat")
+    put(tmp_path / "one" / "cat" / "0.png")
+    with pytest.raises(ValueError, match="'cat' is the only class"):
+        folder_source(tmp_path / "one")
+    (tmp_path / "text.zip").write_text("not a zip")
+    with pytest.raises(ValueError, match=r"neither a folder nor a \.zip"):
+        folder_source(tmp_path / "text.zip")
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
+        archive.writestr("a/b.txt", "x")
+    with pytest.raises(ValueError, match="holds no image"):
+        folder_source(tmp_path / "empty.zip")
+    for name in "ab":
+        (tmp_path / "bad" / name).mkdir(parents=True)
+        (tmp_path / "bad" / name / "0.png").write_text("x")
+    with pytest.raises(ValueError, match="none of its 2 images"):
+        folder_source(tmp_path / "bad", skip_bad=True)
+
+
+def test_bad_settings_are_refused(pets):
+    for size in (0, -3, (4,), (4, 0), 2.5):
+        with pytest.raises(ValueError, match="image_size is"):
+            folder_source(pets[0], image_size=size)
+    with pytest.raises(ValueError, match="channels is 4"):
+        folder_source(pets[0], channels=4)
+    # 5 images x 8 x 8 x 3 = 960 bytes; 5 x s x s x 3 <= 800 holds to s = 7.
+    with pytest.raises(ValueError, match="image_size=7 or less"):
+        folder_source(pets[0], limit_bytes=800)
+    assert folder_source(pets[0], image_size=7, limit_bytes=800).arrays["image"].shape == (5, 7, 7, 3)
+
+
+def test_split_folders_are_splits(tmp_path):
+    for split, count in (("Train", 4), ("val", 2), ("test", 3)):
+        for name in ("cat", "dog"):
+            for i in range(count):
+                put(tmp_path / "root" / split / name / f"{i}.png")
+    (tmp_path / "root" / "test" / "cat" / "0.png").unlink()
+    splits = folder_splits(tmp_path / "root")
+    assert {split: len(source) for split, source in splits.items()} == {"train": 8, "valid": 4, "test": 5}
+    np.testing.assert_array_equal(splits["test"].arrays["label"], [0, 0, 1, 1, 1])
+    loaded = load("folder", tmp_path / "root")
+    assert [len(source) for source in loaded[:3]] == [8, 4, 5]
+    with pytest.raises(ValueError, match="folder_splits"):
+        folder_source(tmp_path / "root")
+    put(tmp_path / "root" / "test" / "emu" / "0.png")
+    with pytest.raises(ValueError, match="class 'emu' of test is not in train"):
+        folder_splits(tmp_path / "root")
+    put(tmp_path / "root" / "test" / "0.png")
+    with pytest.raises(ValueError, match="images lie in 'test' itself"):
+        folder_splits(tmp_path / "root")
+
+
+def test_load_splits_a_folder_without_splits_by_seed(tmp_path):
+    for i in range(50):
+        put(tmp_path / "ab"[i % 2] / f"{i}.png", (2, 2))
+    splits = load("folder", tmp_path, valid_fraction=0.1, seed=1)
+    assert [len(source) for source in splits[:3]] == [36, 4, 10]
+    rows = np.concatenate([source.arrays["image"] for source in splits[:3]]).reshape(50, -1)
+    assert len(np.unique(rows, axis=0)) == 50
+    assert all(len(np.unique(source.arrays["label"])) == 2 for source in splits[:3])
+    assert any("10 examples were set aside" in note for note in splits.notes)
+    again = load("folder", tmp_path, valid_fraction=0.1, seed=1)
+    np.testing.assert_array_equal(again.test.arrays["image"], splits.test.arrays["image"])
+    other = load("folder", tmp_path, valid_fraction=0.1, seed=2)
+    assert (other.test.arrays["image"] != splits.test.arrays["image"]).any()
+
+
+def test_single_images_for_predict(pets):
+    root, pixels = pets
+    files = list_images(root)
+    assert [str(file.relative_to(root)) for file in files] == [
+        "cat/0.png", "cat/1.png", "cat/2.png", "dog/0.png", "dog/1.png",
+    ]  # fmt: skip
+    assert list_images(files[0]) == [files[0]]
+    np.testing.assert_array_equal(load_image(files[3]), pixels[3])
+    assert load_image(files[0], 5, 1).shape == (5, 5, 1)
+    assert load_image(str(files[0]), (3, 4), 3).dtype == np.uint8
+    with pytest.raises(FileNotFoundError, match="missing"):
+        load_image(root / "missing.png")
+    (root / "bad.png").write_text("x")
+    with pytest.raises(ValueError, match=r"bad\.png cannot be read"):
+        load_image(root / "bad.png")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        list_images(root / "missing")

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from dlcore.data.digits import digits
+from dlcore.data.image_classification import DATASETS, check_labels, load
+from dlcore.data.source import Source
+
+
+def test_digits_are_scikit_learns():
+    reference = load_digits()
+    train, test = digits("train"), digits("test")
+    assert (len(train), len(test)) == (1297, 500)
+    image = np.concatenate([train.arrays["image"], test.arrays["image"]])
+    assert (image.shape, image.dtype) == ((1797, 8, 8, 1), np.float32)
+    np.testing.assert_array_equal(image[..., 0] * 16, reference.images)
+    assert (image.min(), image.max()) == (0, 1)
+    label = np.concatenate([train.arrays["label"], test.arrays["label"]])
+    np.testing.assert_array_equal(label, reference.target)
+    assert label.dtype == np.int32
+    assert train.class_names == tuple("0123456789")
+    with pytest.raises(ValueError, match="'validation'; allowed are"):
+        digits("validation")
+
+
+def test_digits_cannot_be_spoilt_for_the_next_caller():
+    digits("train").arrays["image"][:] = -1
+    assert digits("train").arrays["image"].min() == 0
+
+
+def test_load_digits():
+    splits = load("digits", seed=3, valid_fraction=0.2)
+    assert [len(source) for source in splits[:3]] == [1038, 259, 500]
+    assert splits.image_shape == (8, 8, 1)
+    np.testing.assert_array_equal(splits.test.arrays["image"], digits("test").arrays["image"])
+    other = load("digits", seed=4, valid_fraction=0.2)
+    assert (other.valid.arrays["image"] != splits.valid.arrays["image"]).any()
+    assert "digits" in DATASETS
+
+
+def test_labels_outside_the_classes_are_named():
+    source = Source({"label": np.array([0, 1, 7, 2, -1])}, name="toy")
+    with pytest.raises(ValueError, match=r"label 7 of example 2 in 'toy' is outside \[0, 3\) \(2 such labels\)"):
+        check_labels(source, 3)
+    with pytest.raises(ValueError, match=r"label -1 of example 4"):
+        check_labels(source, 8)
+    check_labels(source.take(2), 2)
+
+
+def test_errors_of_load_say_what_to_pass(tmp_path):
+    with pytest.raises(ValueError, match=r"'mnits'.*did you mean 'mnist'"):
+        load("mnits")
+    with pytest.raises(ValueError, match=r"known are digits, folder"):
+        load("xqzw", tmp_path)
+    with pytest.raises(ValueError, match=r"'mnist' needs data_dir"):
+        load("mnist")
+    with pytest.raises(ValueError, match=r"'folder' needs data_dir"):
+        load("folder")
+    with pytest.raises(FileNotFoundError, match=r"'mnist' is not prepared.*download_and_prepare"):
+        load("mnist", tmp_path)
+    assert not list(tmp_path.iterdir())
