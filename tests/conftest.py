@@ -8,15 +8,18 @@ alias stands for the row that it is an alias of. `-m contract` runs the tests th
 import csv
 import os
 import pathlib
+import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 
 
 def _prepare_environment() -> None:
-    """Settings that jax reads when it is imported; what the caller has set stays."""
+    """Settings that jax reads when it is imported (what the caller has set stays), and `experiments` to import."""
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_force_host_platform_device_count" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8".strip()
+    if str(HERE.parent) not in sys.path:
+        sys.path.insert(0, str(HERE.parent))
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".cache" / "jax-tests"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

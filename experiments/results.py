@@ -1,0 +1,205 @@
+"""Render, extend and prove the ledger of measured results.
+
+python -m experiments.results                                 renders experiments/README.md from results.jsonl
+python -m experiments.results --check                         says whether it is up to date
+python -m experiments.results --add RUN_DIR [RUN_DIR ...]     enters finished runs, one a seed, as one row
+python -m experiments.results --rerun ID [--seed 1]           runs the command again and compares
+
+A command with `--data_dir=$DATA_DIR` reads real data: set DATA_DIR to its folder for `--rerun`.
+"""
+
+import argparse
+import difflib
+import os
+import pathlib
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import ledger
+
+__all__ = ["main", "render"]
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def main(argv: Sequence[str] | None = None, root: str | os.PathLike = ROOT) -> int:
+    """The command line; `root` is the checkout. Gives the exit status: 0, 1 (does not hold), or 2 (bad arguments)."""
+    arguments = _parser().parse_args(argv)
+    folder = pathlib.Path(root) / "experiments"
+    try:
+        if arguments.rerun:
+            return _rerun(arguments, pathlib.Path(root))
+        if arguments.add:
+            _add(arguments, folder / "results.jsonl")
+        return _write_page(folder, arguments.check)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="leave with 1 where README.md is out of date")
+    what.add_argument("--add", nargs="+", metavar="RUN_DIR", help="run folders of one experiment, one a seed")
+    what.add_argument("--rerun", metavar="ID", help="the row to run again")
+    parser.add_argument("--id", help="with --add: the row's id; by default page-dataset")
+    parser.add_argument("--tolerance", type=float, help="with --add: by default the seeds' spread, 1 %% at least")
+    parser.add_argument("--published", type=float, metavar="VALUE", help="with --add: the literature's number")
+    parser.add_argument("--source", default="", help="with --published: where it stands")
+    parser.add_argument("--note", default="", help="with --add: what a reader should know")
+    parser.add_argument("--replace", action="store_true", help="with --add: in the place of the row of this id")
+    parser.add_argument("--seed", help="with --rerun: by default the row's first")
+    return parser
+
+
+def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
+    if (arguments.published is None) != (not arguments.source):
+        raise ValueError("--published and --source belong together: a number without its source cannot be checked")
+    published = None
+    if arguments.source:
+        published = {"value": arguments.published, "source": arguments.source}
+    row = ledger.merge(
+        [ledger.candidate(run) for run in arguments.add], arguments.id, arguments.tolerance, published, arguments.note
+    )
+    if "+" in row["commit"]:
+        print(f"warning: {row['id']} was run on files that differ from commit {row['commit']}", file=sys.stderr)
+    if arguments.replace:
+        ledger.replace(row, path)
+    elif row["id"] in {old["id"] for old in ledger.read(path)}:
+        raise ValueError(f"id {row['id']!r} is in {path} already: --replace puts the new row in its place")
+    else:
+        ledger.append(row, path)
+    print(f"{row['id']}: {row['metric']} {_value(row)}")
+
+
+def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
+    rows = {row["id"]: row for row in ledger.read(root / "experiments" / "results.jsonl")}
+    if arguments.rerun not in rows:
+        close = difflib.get_close_matches(arguments.rerun, rows, n=3, cutoff=0.4)
+        raise ValueError(f"no row has the id {arguments.rerun!r}" + (f"; close: {', '.join(close)}" if close else ""))
+    row = rows[arguments.rerun]
+    if row["status"] == ledger.RECIPE:
+        raise ValueError(f"{row['id']} is a recipe that was never run: there is no number to compare with")
+    seed = arguments.seed or next(iter(row["values"]))
+    if seed not in row["values"]:
+        raise ValueError(f"--seed is {seed}; {row['id']} has seeds {', '.join(row['values'])}")
+    command = row["command"]
+    if "$DATA_DIR" in command and "DATA_DIR" not in os.environ:
+        raise ValueError(f"set DATA_DIR to the folder of {row['dataset']}: the command is {command}")
+    data_dir = os.environ.get("DATA_DIR", "")
+    words = [word.replace("$DATA_DIR", data_dir) for word in shlex.split(command)[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = pathlib.Path(folder) / "run"
+        print(f"running {command} --seed={seed}", flush=True)
+        done = subprocess.run([sys.executable, *words, f"--seed={seed}", f"--run_dir={run_dir}"], cwd=root, check=False)
+        if done.returncode:
+            print(f"the command failed with exit status {done.returncode}", file=sys.stderr)
+            return 1
+        value = ledger.candidate(run_dir)["value"]
+    recorded = row["values"][seed]
+    holds = abs(value - recorded) <= row["tolerance"]
+    print(
+        f"{row['metric']}, seed {seed}: recorded {recorded:.6g}, now {value:.6g}, difference {value - recorded:+.3g}, "
+        f"tolerance {row['tolerance']:g}: {'holds' if holds else 'DOES NOT HOLD'}"
+    )
+    return 0 if holds else 1
+
+
+def _write_page(folder: pathlib.Path, check: bool) -> int:
+    page = folder / "README.md"
+    before = page.read_text(encoding="utf-8") if page.exists() else f"# Experiments\n\n{BEGIN}\n{END}\n"
+    if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(BEGIN) > before.index(END):
+        raise ValueError(f"{page} must hold the lines {BEGIN} and {END} once, in this order")
+    head, _, rest = before.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    after = f"{head}{BEGIN}\n{render(ledger.read(folder / 'results.jsonl'))}{END}{tail}"
+    if page.exists() and after == before:
+        print(f"{page} is up to date")
+        return 0
+    if check:
+        print(f"{page} is out of date: run python -m experiments.results", file=sys.stderr)
+        return 1
+    page.write_text(after, encoding="utf-8")
+    print(f"wrote {page}")
+    return 0
+
+
+def render(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as Markdown: a section a topic, a table of its rows by dataset, and the commands folded away."""
+    topics: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: (_page(row), row["dataset"], row["id"])):
+        topics.setdefault(_page(row).split(".")[0].replace("_", " "), []).append(row)
+    return "".join(_section(topic, rows) for topic, rows in topics.items()) or "\nNothing has been measured yet.\n\n"
+
+
+def _section(topic: str, rows: list[dict[str, Any]]) -> str:
+    heads = ("Dataset", "Result", "Metric", "Value", "Published", "Time a run", "Hardware", "Commit")
+    lines = ["", f"### {topic.capitalize()}", "", _table_row(heads), "|" + " --- |" * len(heads)]
+    for row in rows:
+        published = row["published"]
+        name = f"[{row['id']}]({_page(row).replace('.', '/')}.py)" + (f"<br>{row['note']}" if row["note"] else "")
+        lines.append(
+            _table_row((
+                row["dataset"], name, row["metric"], _value(row),
+                f"{_number(published['value'], row['metric'])} ({published['source']})" if published else "",
+                _duration(statistics.fmean(row["wall_seconds"].values())) if row["wall_seconds"] else "",
+                row["hardware"] or "", ", ".join(_short(c) for c in (row["commit"] or "").split(", ") if c),
+            ))
+        )  # fmt: skip
+    lines += ["", "<details><summary>Commands</summary>", ""]
+    lines += [f"- {row['id']}: `{row['command']}`" for row in rows]
+    return "\n".join([*lines, "", "</details>", "", ""])
+
+
+def _page(row: dict[str, Any]) -> str:
+    """The module that the command runs, as topic.stem."""
+    return row["command"].split()[2].removeprefix("experiments.")
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _value(row: dict[str, Any]) -> str:
+    """The mean, the seeds' standard deviation, and how many they are."""
+    if row["status"] == ledger.RECIPE:
+        return ledger.RECIPE
+    values = list(row["values"].values())
+    if len(values) == 1:
+        return f"{_number(row['mean'], row['metric'])} (seed {next(iter(row['values']))})"
+    spread = statistics.stdev(values)
+    shown = f"{100 * spread:.2f}" if _is_share(row["metric"]) else f"{spread:.2g}"
+    return f"{_number(row['mean'], row['metric'])} ± {shown} ({len(values)} seeds)"
+
+
+def _number(value: float, metric: str) -> str:
+    return f"{100 * value:.2f} %" if _is_share(metric) else f"{value:.4g}"
+
+
+def _is_share(metric: str) -> bool:
+    return "accuracy" in metric.lower()
+
+
+def _short(commit: str) -> str:
+    return re.sub(r"^([0-9a-f]{7})[0-9a-f]+", r"\1", commit)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,250 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import ledger, results
+
+FAKE = '''"""Write a result that depends on the seed and on --shift."""
+import json, pathlib, sys
+
+flags = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
+if flags.get("fail"):
+    raise SystemExit(3)
+folder = pathlib.Path(flags["run_dir"])
+folder.mkdir(parents=True)
+value = 0.9 + 0.01 * int(flags["seed"]) + float(pathlib.Path("shift.txt").read_text())
+line = {
+    "page": "topic.fake", "command": "python -m experiments.topic.fake " + " ".join(sys.argv[1:]), "step": 5,
+    "seed": int(flags["seed"]), "dataset": "digits", "metric": "test accuracy", "value": value, "wall_seconds": 61.0,
+    "hardware": "2 CPU cores", "versions": {"python": "3.11"}, "commit": "0123456789abcdef", "date": "2026-01-02",
+}
+(folder / "result.json").write_text(json.dumps(line))
+'''
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with one fake experiment, as a checkout of this repository looks."""
+    topic = tmp_path / "experiments" / "topic"
+    topic.mkdir(parents=True)
+    for folder in (topic, topic.parent):
+        (folder / "__init__.py").write_text("")
+    (topic / "fake.py").write_text(FAKE)
+    (tmp_path / "shift.txt").write_text("0")
+    return tmp_path
+
+
+def launch(checkout, seed, *flags):
+    folder = checkout / "runs" / f"seed{seed}"
+    command = [sys.executable, "-m", "experiments.topic.fake", f"--seed={seed}", f"--run_dir={folder}", *flags]
+    subprocess.run(command, cwd=checkout, check=True)
+    return str(folder)
+
+
+@pytest.fixture
+def measured(checkout):
+    """The checkout with one row of two seeds, and its page rendered."""
+    runs = [launch(checkout, seed, "--width=8") for seed in (0, 1)]
+    assert results.main(["--add", *runs, "--tolerance=0.004", "--note=a <fake>"], checkout) == 0
+    return checkout
+
+
+def rows(checkout):
+    return ledger.read(checkout / "experiments" / "results.jsonl")
+
+
+def test_runs_of_several_seeds_become_one_row(measured):
+    (row,) = rows(measured)
+    assert row["id"] == "topic.fake-digits"
+    assert row["command"] == "python -m experiments.topic.fake --width=8"
+    assert row["values"] == {"0": pytest.approx(0.90), "1": pytest.approx(0.91)}
+    assert row["mean"] == pytest.approx(0.905)
+    assert row["wall_seconds"] == {"0": 61.0, "1": 61.0}
+    assert (row["tolerance"], row["commit"], row["status"]) == (0.004, "0123456789abcdef", "measured")
+
+
+def test_default_tolerance_is_the_seeds_spread_and_one_percent_at_least(checkout):
+    lines = [ledger.candidate(launch(checkout, seed)) for seed in (0, 1, 5)]
+    assert ledger.merge(lines)["tolerance"] == pytest.approx(0.05)  # 0.95 - 0.90
+    assert ledger.merge(lines[:1])["tolerance"] == pytest.approx(0.009)  # 1 % of 0.9
+
+
+def test_page_shows_the_row_and_is_idempotent(measured, capsys):
+    page = measured / "experiments" / "README.md"
+    text = page.read_text()
+    table = next(line for line in text.split("\n") if line.startswith("| digits"))
+    cells = [cell.strip() for cell in table.strip("|").split("|")]
+    assert cells[1].startswith("[topic.fake-digits](topic/fake.py)")
+    # the standard deviation of 0.90 and 0.91 is 0.01 / sqrt(2)
+    assert cells[2:] == ["test accuracy", "90.50 % ± 0.71 (2 seeds)", "", "61 s", "2 CPU cores", "0123456"]
+    assert "- topic.fake-digits: `python -m experiments.topic.fake --width=8`" in text
+    assert results.main([], measured) == 0
+    assert page.read_text() == text
+    assert results.main(["--check"], measured) == 0
+
+
+def test_check_fails_where_the_page_is_out_of_date_and_changes_nothing(measured):
+    page = measured / "experiments" / "README.md"
+    page.write_text(page.read_text().replace("90.50", "99.99"))
+    assert results.main(["--check"], measured) == 1
+    assert "99.99" in page.read_text()
+    assert results.main([], measured) == 0
+    assert "99.99" not in page.read_text()
+
+
+def test_text_around_the_markers_stays(measured):
+    page = measured / "experiments" / "README.md"
+    page.write_text("# Mine\n" + page.read_text() + "after\n")
+    assert results.main([], measured) == 0
+    assert page.read_text().startswith("# Mine\n")
+    assert page.read_text().endswith(f"{results.END}\nafter\n")
+    page.write_text("no markers")
+    assert results.main([], measured) == 2
+    assert page.read_text() == "no markers"
+
+
+@pytest.mark.parametrize(
+    ("seed", "shift", "status"), [(0, 0, 0), (1, 0, 0), (0, 0.003, 0), (1, 0.005, 1), (0, -0.1, 1)]
+)
+def test_rerun_compares_with_the_number_of_the_seed(measured, capsys, seed, shift, status):
+    (measured / "shift.txt").write_text(str(shift))
+    before = rows(measured)
+    assert results.main(["--rerun", "topic.fake-digits", f"--seed={seed}"], measured) == status
+    out = capsys.readouterr().out
+    assert f"recorded {0.9 + 0.01 * seed:.6g}, now {0.9 + 0.01 * seed + shift:.6g}" in out
+    assert ("DOES NOT HOLD" in out) == bool(status)
+    assert rows(measured) == before
+
+
+def test_rerun_of_a_command_that_fails(measured, capsys):
+    (row,) = rows(measured)
+    ledger.append(
+        row | {"id": "broken", "command": row["command"] + " --fail=1"}, measured / "experiments/results.jsonl"
+    )
+    assert results.main(["--rerun", "broken"], measured) == 1
+    assert "exit status 3" in capsys.readouterr().err
+
+
+def test_rerun_reads_real_data_from_the_folder_of_this_machine(measured, capsys, monkeypatch):
+    (row,) = rows(measured)
+    command = ledger.seedless(row["command"] + " --data_dir=/somewhere/else")
+    assert command.endswith(" --data_dir=$DATA_DIR")
+    ledger.append(row | {"id": "real", "command": command}, measured / "experiments" / "results.jsonl")
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    assert results.main(["--rerun", "real"], measured) == 2
+    assert "set DATA_DIR" in capsys.readouterr().err
+    monkeypatch.setenv("DATA_DIR", "/here")
+    assert results.main(["--rerun", "real"], measured) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rerun", "topic.fake-digit"], "close: topic.fake-digits"),
+        (["--rerun", "topic.fake-digits", "--seed=7"], "--seed is 7; topic.fake-digits has seeds 0, 1"),
+        (["--add", "runs/seed0"], "is in .* already"),
+        (["--add", "runs"], "result.json does not exist"),
+        (["--add", "runs/seed0", "runs/seed0"], "each run must have a seed of its own"),
+        (["--add", "runs/seed0", "--id=x", "--published=0.9"], "--published and --source belong together"),
+    ],
+)
+def test_errors_say_what_to_do(measured, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(measured)
+    before = rows(measured)
+    assert results.main(arguments, measured) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert rows(measured) == before
+
+
+def test_replace_puts_a_row_in_the_place_of_the_old_one(measured):
+    arguments = ["--add", str(measured / "runs" / "seed1"), "--replace", "--published=0.97", "--source=Someone 2015"]
+    assert results.main(arguments, measured) == 0
+    (row,) = rows(measured)
+    assert row["values"] == {"1": pytest.approx(0.91)}
+    text = (measured / "experiments" / "README.md").read_text()
+    assert "| 97.00 % (Someone 2015) |" in text
+    assert "| 91.00 % (seed 1) |" in text
+
+
+def test_a_recipe_has_no_number_and_cannot_be_rerun(measured, capsys):
+    (row,) = rows(measured)
+    blank = dict.fromkeys(("mean", "tolerance", "hardware", "versions", "commit", "date"))
+    recipe = row | blank | {"id": "big", "values": {}, "wall_seconds": {}, "status": ledger.RECIPE}
+    ledger.append(recipe, measured / "experiments" / "results.jsonl")
+    assert results.main([], measured) == 0
+    assert "| recipe, not run |" in (measured / "experiments" / "README.md").read_text()
+    assert results.main(["--rerun", "big"], measured) == 2
+    with pytest.raises(ValueError, match=r"values is .* empty in a recipe only"):
+        ledger.validate(recipe | {"values": {"0": 0.9}})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mean": 0.99}, r"mean is 0.99; it must be 0.905"),
+        ({"values": {}}, "values is {}"),
+        ({"values": {"0": float("nan")}}, "values is"),
+        ({"status": "believed"}, "status is 'believed'"),
+        ({"wall_seconds": {"0": 1.0}}, "of the same seeds"),
+        ({"command": "rm -r experiments"}, "command is 'rm -r experiments'"),
+        ({"command": "python -m experiments.topic.fake --seed=1"}, "without seed and folders"),
+        ({"published": {"value": 0.9}}, "published is"),
+        ({"tolerance": -1}, "tolerance is -1"),
+        ({"extra": 1}, "extra is not a field"),
+        ({"commit": ""}, "commit is ''"),
+    ],
+)
+def test_rows_that_claim_too_much_are_refused(measured, change, message):
+    (row,) = rows(measured)
+    with pytest.raises(ValueError, match=message):
+        ledger.append(row | change | {"id": "new"}, measured / "experiments" / "results.jsonl")
+    assert rows(measured) == [row]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": None}, "value is None"),
+        ({"value": float("inf")}, "value is inf"),
+        ({"seed": "0"}, "seed is '0'"),
+        ({"commit": None}, "commit is None"),
+    ],
+)
+def test_candidates_are_checked(checkout, change, message):
+    folder = Path(launch(checkout, 0))
+    line = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(line | change))
+    with pytest.raises(ValueError, match=message):
+        ledger.candidate(folder)
+
+
+def test_runs_that_differ_are_not_one_row(checkout):
+    lines = [ledger.candidate(launch(checkout, 0, "--width=8")), ledger.candidate(launch(checkout, 1, "--width=16"))]
+    with pytest.raises(ValueError, match="the runs differ in command"):
+        ledger.merge(lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python -m experiments.a --seed=3 --x=1", "python -m experiments.a --x=1"),
+        ("python -m experiments.a --seed 3 --x 1", "python -m experiments.a --x 1"),
+        ("python -m experiments.a --fresh --x=1 --noprogress", "python -m experiments.a --x=1"),
+        ("python -m experiments.a --run_dir=runs/a --note='two words'", "python -m experiments.a '--note=two words'"),
+    ],
+)
+def test_commands_lose_what_belongs_to_the_occasion(command, expected):
+    assert ledger.seedless(command) == expected
+    assert ledger.seedless(expected) == expected
+
+
+def test_the_repositorys_own_page_is_up_to_date():
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "experiments.results", "--check"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
