@@ -223,7 +223,7 @@ class Program:
         fresh = self._fresh()
         if self._pmapped:
             sums = jax.tree.map(lambda x: x[0], sums)
-            fresh = self._stack(fresh)
+            fresh = jax.device_put(self._stack(fresh), self._stacked_sharding())
         return sums, carry.replace(sums=fresh)
 
     def finite(self, tree: Any) -> bool:
