@@ -1,0 +1,108 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+CATALOG = """id,area,name,alias_of
+LO-01,Losses,Hinge,
+LO-02,Losses,Softmax,
+ME-01,Metrics,Accuracy,
+TL-01,Transfer,Reweighting,LO-02
+"""
+
+PASSING = """
+import pytest
+
+@pytest.mark.covers("LO-01")
+def test_hinge():
+    open("ran", "a").write("hinge ")
+
+@pytest.mark.contract
+@pytest.mark.covers("ME-01")
+def test_contract():
+    open("ran", "a").write("contract ")
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with this repository's conftest, its pytest settings and a catalogue of four rows."""
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    shutil.copy(HERE / "conftest.py", tests)
+    shutil.copy(HERE.parent / "pyproject.toml", tmp_path)
+    (tests / "catalog.csv").write_text(CATALOG)
+    (tests / "test_passing.py").write_text(PASSING)
+    return tmp_path
+
+
+def run_pytest(project, *arguments):
+    """(exit status, output) of pytest in the folder, and what ran in it."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    ran = project / "ran"
+    return done.returncode, done.stdout + done.stderr, set(ran.read_text().split()) if ran.exists() else set()
+
+
+def add(project, marker):
+    body = 'open("ran", "a").write("more ")'
+    text = f"import pytest\n\n@pytest.mark.{marker}\ndef test_more():\n    {body}\n"
+    (project / "tests" / "test_more.py").write_text(text)
+
+
+def test_catalog_prints_what_is_covered_and_runs_nothing(project):
+    status, output, ran = run_pytest(project, "--catalog")
+    assert (status, ran) == (0, set())
+    assert "LO 1/2 missing: LO-02\n" in output
+    assert "ME 1/1\n" in output
+    assert "catalogue: 2 of 3 rows are covered" in output
+
+
+@pytest.mark.parametrize("marker", ["covers('LO-02')", "covers('ME-01', 'TL-01')"])
+def test_an_alias_stands_for_its_row(project, marker):
+    add(project, marker)
+    assert "LO 2/2\n" in run_pytest(project, "--catalog")[1]
+
+
+def test_skipped_tests_cover_nothing(project):
+    add(project, "skip\n@pytest.mark.covers('LO-02')")
+    assert "LO 1/2 missing: LO-02\n" in run_pytest(project, "--catalog")[1]
+
+
+@pytest.mark.parametrize("arguments", [["--catalog"], ["-n", "0"], ["-n", "2"]])
+def test_a_marker_that_names_no_row_fails_every_run(project, arguments):
+    add(project, "covers('LO-01', 'LO-99')")
+    status, output, ran = run_pytest(project, *arguments)
+    assert status not in (0, 5)
+    assert "more" not in ran
+    assert "tests/test_more.py: covers() names no row of catalog.csv: test_more: 'LO-99'" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-n", "0"], {"hinge"}),
+        (["-n", "0", "-m", "contract"], {"contract"}),
+        (["-n", "0", "-m", "contract or not contract"], {"hinge", "contract"}),
+    ],
+)
+def test_contract_tests_run_only_where_asked_for(project, arguments, expected):
+    status, _, ran = run_pytest(project, *arguments)
+    assert (status, ran) == (0, expected)
+
+
+def test_surroundings_of_this_session():
+    import os
+
+    import hypothesis
+    import jax
+
+    if "cpu" in os.environ["JAX_PLATFORMS"]:
+        assert len(jax.devices("cpu")) == 8
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"]
+    assert hypothesis.settings.default.deadline is None
+    assert hypothesis.settings.default.derandomize
