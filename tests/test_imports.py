@@ -1,0 +1,218 @@
+"""How the package hangs together: imports point one way, and importing does no work."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TOPICS = [
+    "backprop", "classic_ml", "classification", "sequence", "vision_language", "transfer", "detection", "segmentation",
+    "generative", "interpretability", "adversarial", "self_supervised", "semi_supervised", "vision3d", "video", "rl",
+    "classical_vision",
+]  # fmt: skip
+LAYERS = [
+    ["ops"],
+    ["nn", "losses", "metrics", "optim"],
+    ["models"],
+    ["data", "evaluators", "diagnostics"],
+    TOPICS,
+    ["run"],
+    ["search"],
+    ["cli"],
+]
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+
+ALLOWED: dict[tuple[str, str], str] = {}
+"""(room, a neighbour of its layer that it may import): why."""
+
+HEAVY = ("orbax", "grain", "tensorflow_datasets", "sklearn", "matplotlib", "tensorboardX", "PIL")
+"""Not rich: flax imports it."""
+
+AT_WORK = ("jax.numpy.", "jax.random.", "jax.lax.")
+ASKS_DEVICES = {
+    f"jax.{name}"
+    for name in (
+        "devices", "local_devices", "default_backend", "device_count", "local_device_count", "process_index",
+        "process_count", "device_put", "make_mesh",
+    )
+}  # fmt: skip
+MAKES_NO_ARRAY = re.compile(
+    r"jax\.numpy\.(dtype|finfo|iinfo|issubdtype|promote_types|result_type|vectorize)|jax\.lax\.[A-Z]\w*"
+)
+
+
+def sources(*folders):
+    """Every Python file below the folders, as its path from the root."""
+    found = (path.relative_to(ROOT) for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+    return [str(path) for path in found if not any(part.startswith(".") for part in path.parts)]
+
+
+def module_name(path):
+    parts = Path(path).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def parse(path):
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"), path)
+
+
+def imported(tree, package):
+    """(line, dotted name) of all that a tree imports, at any depth; `package` resolves relative imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def wrong_imports(tree, module, is_package=False):
+    """What a module of dlcore may not import, in words."""
+    package = module if is_package else module.rpartition(".")[0]
+    room = module.split(".")[1] if "." in module else None
+    for line, name in imported(tree, package):
+        parts = name.split(".")
+        if parts[0] in ("experiments", "launch", "tests"):
+            yield f"line {line}: dlcore imports {name}"
+        if parts[0] != "dlcore" or len(parts) == 1 or parts[1] in ("learner", "__version__", room):
+            continue
+        if room in (None, "learner"):
+            yield f"line {line}: {module} imports {name}; it may import nothing of dlcore"
+        elif parts[1] not in RANK:
+            yield f"line {line}: {name} is in no layer of LAYERS"
+        elif RANK[parts[1]] > RANK[room]:
+            yield f"line {line}: {room} imports {name}, which stands to its right"
+        elif RANK[parts[1]] == RANK[room] and (room, parts[1]) not in ALLOWED:
+            yield f"line {line}: {room} imports its neighbour {name}; ALLOWED would have to say why"
+
+
+def run_on_import(node):
+    """The nodes that are evaluated when a module is imported: not the bodies of functions."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            outside = [*child.decorator_list, *child.args.defaults, *(d for d in child.args.kw_defaults if d)]
+        elif isinstance(child, ast.Lambda):
+            outside = [*child.args.defaults, *(d for d in child.args.kw_defaults if d)]
+        elif isinstance(child, ast.If) and "__main__" in ast.unparse(child.test):
+            outside = child.orelse
+        else:
+            yield child
+            yield from run_on_import(child)
+            continue
+        for part in outside:
+            yield part
+            yield from run_on_import(part)
+
+
+def work_on_import(tree):
+    """Calls at import time that make arrays or keys or ask for devices, in words."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {
+                a.asname or a.name.split(".")[0]: a.name if a.asname else a.name.split(".")[0] for a in node.names
+            }
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    for node in run_on_import(tree):
+        if isinstance(node, ast.Call):
+            first, _, rest = ast.unparse(node.func).partition(".")
+            name = f"{names.get(first, first)}.{rest}" if rest else names.get(first, first)
+            if name in ASKS_DEVICES or (name.startswith(AT_WORK) and not MAKES_NO_ARRAY.fullmatch(name)):
+                yield f"line {node.lineno}: {name}() runs when the module is imported"
+
+
+def test_every_room_of_the_package_has_its_place_in_a_layer():
+    rooms = {Path(path).parts[1].removesuffix(".py") for path in sources("dlcore")} - {"__init__", "learner"}
+    assert rooms - RANK.keys() == set()
+
+
+def test_imports_point_only_left():
+    wrong = [
+        f"{path}: {text}"
+        for path in sources("dlcore")
+        for text in wrong_imports(parse(path), module_name(path), path.endswith("__init__.py"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_exception_is_used_and_says_why():
+    used = {
+        (Path(path).parts[1], name.split(".")[1])
+        for path in sources("dlcore")
+        if len(Path(path).parts) > 2
+        for _, name in imported(parse(path), module_name(path))
+        if name.startswith("dlcore.")
+    }
+    assert set(ALLOWED) <= used
+    assert all(len(reason.split()) > 2 for reason in ALLOWED.values())
+
+
+def test_importing_makes_no_arrays_and_asks_for_no_devices():
+    wrong = [f"{path}: {text}" for path in sources("dlcore", "experiments") for text in work_on_import(parse(path))]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", ["dlcore.losses", "dlcore.models", "dlcore.metrics", "dlcore.diagnostics.panels"])
+def test_import_is_light(module):
+    if not (ROOT / module.replace(".", "/")).exists() and not (ROOT / f"{module.replace('.', '/')}.py").exists():
+        pytest.skip(f"{module} is not written yet")
+    code = f"import sys, {module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "wrong"),
+    [
+        ("dlcore.nn.conv", "from dlcore.ops import pooling", False),
+        ("dlcore.nn.conv", "from dlcore.learner import Learner", False),
+        ("dlcore.nn.conv", "from dlcore import models", True),
+        ("dlcore.nn.conv", "import dlcore.models.resnet as r", True),
+        ("dlcore.nn.conv", "def f():\n    from dlcore.run import fit", True),
+        ("dlcore.nn.conv", "from ..models import resnet", True),
+        ("dlcore.nn.conv", "from .precision import x", False),
+        ("dlcore.nn.conv", "from dlcore.losses import focal", True),
+        ("dlcore.detection.fcos", "from dlcore.run import fit", True),
+        ("dlcore.detection.fcos", "from dlcore.video import flow", True),
+        ("dlcore.run.fit", "from dlcore.detection import fcos", False),
+        ("dlcore.learner", "from dlcore.ops import pooling", True),
+        ("dlcore.run.fit", "from experiments import results", True),
+        ("dlcore.run.fit", "from dlcore.attic import x", True),
+    ],
+)
+def test_the_check_of_imports_sees_what_is_wrong(module, code, wrong):
+    assert bool(list(wrong_imports(ast.parse(code), module))) == wrong
+
+
+@pytest.mark.parametrize(
+    ("code", "wrong"),
+    [
+        ("import jax.numpy as jnp\nX = jnp.zeros(3)", True),
+        ("import jax\nX = [jax.numpy.zeros(n) for n in (1, 2)]", True),
+        ("import jax.numpy as jnp\nX = jnp.float32(1)", True),
+        ("import jax.numpy as jnp\ndef f(x=jnp.ones(2)): pass", True),
+        ("import jax.numpy as jnp\nclass A:\n    x = jnp.ones(2)", True),
+        ("from jax import random\nKEY = random.key(0)", True),
+        ("from jax.random import PRNGKey\nKEY = PRNGKey(0)", True),
+        ("import jax\nN = jax.device_count()", True),
+        ("import jax\nif jax.default_backend() == 'cpu':\n    pass", True),
+        ("import jax\nN = len(jax.devices())", True),
+        ("import jax.numpy as jnp\ndef f(): return jnp.zeros(3)", False),
+        ("import jax.numpy as jnp\nf = lambda x: jnp.zeros(3)", False),
+        ("from jax import lax\nD = lax.ConvDimensionNumbers((0,), (0,), (0,))\nP = lax.Precision.HIGHEST", False),
+        ("import jax.numpy as jnp\nEPS = jnp.finfo(jnp.float32).eps\nLOW = -jnp.inf", False),
+        ("import jax\nimport numpy as np\nX = np.zeros(3)\nf = jax.jit(len)", False),
+        ("import jax\nif __name__ == '__main__':\n    print(jax.devices())", False),
+    ],
+)
+def test_the_check_of_work_on_import_sees_what_is_wrong(code, wrong):
+    assert bool(list(work_on_import(ast.parse(code)))) == wrong

@@ -1,0 +1,74 @@
+"""Every public module lists its names, they exist, and they are those of the snapshot.
+
+After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_names.py -n 0
+"""
+
+import ast
+import importlib
+import json
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SNAPSHOT = ROOT / "tests" / "goldens" / "public_names.json"
+
+
+def parse(path):
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"), path)
+
+
+def module_name(path):
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def public_names(tree):
+    """The literal value of __all__, or None."""
+    for node in tree.body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            return sorted(ast.literal_eval(node.value))
+    return None
+
+
+def defines_something(tree):
+    """Whether a module has anything but a docstring and dunder names such as __version__."""
+    for node in tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        if isinstance(node, ast.Assign) and all(ast.unparse(target).startswith("__") for target in node.targets):
+            continue
+        return True
+    return False
+
+
+def is_public(path):
+    return not any(part.startswith("_") and part != "__init__.py" for part in Path(path).parts)
+
+
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "dlcore").rglob("*.py"))
+PUBLIC = [path for path in FILES if is_public(path) and defines_something(parse(path))]
+
+
+def test_public_names_are_listed_and_exist():
+    wrong = []
+    for path in PUBLIC:
+        names = public_names(parse(path))
+        module = importlib.import_module(module_name(path))
+        if names is None:
+            wrong.append(f"{path} has no __all__")
+            continue
+        wrong += [f"{path}: {name} is in __all__ twice" for name in set(names) if names.count(name) > 1]
+        wrong += [f"{path}: {name} is in __all__ and does not exist" for name in names if not hasattr(module, name)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_public_names_are_those_of_the_snapshot():
+    names = {module_name(path): public_names(parse(path)) for path in PUBLIC}
+    if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
+        SNAPSHOT.write_text(json.dumps(names, indent=1, sort_keys=True) + "\n")
+    known = json.loads(SNAPSHOT.read_text())
+    now, before = ({f"{module}.{name}" for module in d for name in d[module] or ()} for d in (names, known))
+    change = [f"+ {name}" for name in sorted(now - before)] + [f"- {name}" for name in sorted(before - now)]
+    assert not change, "public names changed (see this file's docstring):\n" + "\n".join(change)
