@@ -1,6 +1,7 @@
 """Supervised classification by softmax cross-entropy.
 
-    L(w) = 1/B sum_i [ -sum_c q_ic log softmax(f_w(x_i))_c ] + 1/2 lambda ||W||^2,   q_i = (1 - eps) onehot(y_i) + eps / C
+    L(w) = 1/B sum_i [ -sum_c q_ic log softmax(f_w(x_i))_c ] + 1/2 lambda ||W||^2
+    q_i  = (1 - eps) onehot(y_i) + eps / C
 
 The multinomial logistic loss of Bridle 1990 on a network's logits; label smoothing eps is Szegedy et al. 2016
 (arXiv:1512.00567). The penalty runs over kernels only (leaves of two axes or more).
@@ -16,6 +17,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
 
 __all__ = ["SupervisedState", "learner"]
@@ -74,8 +76,7 @@ def learner(
 
     def objective(params, model_state, images, batch, rng, train):
         logits, model_state = apply(params, model_state, images, train, rng)
-        targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), label_smoothing)
-        losses = optax.softmax_cross_entropy(logits, targets)
+        losses = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))(logits, batch["label"])
         mask = mask_of(batch)
         mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
         penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)

@@ -1,6 +1,7 @@
 """What drives a learner: fit, placement, checkpoints, hooks, and the machinery of an experiment's page."""
 
-from dlcore.run.fit import Result, Saving, evaluate, fit, predict
+from dlcore.run.evaluate import evaluate, predict
+from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.hooks import STOP, EarlyStopping
 from dlcore.run.sharding import make_mesh
 from dlcore.run.step import Placement

@@ -14,14 +14,20 @@ from dlcore.run.flags import Flags, Setting
 from dlcore.run.page import Data, Setup
 
 __all__ = [
-    "AUGMENTATIONS", "DATA_SETTINGS", "OPTIMIZER_SETTINGS", "augmentation", "data", "describe", "example", "inputs",
-    "model", "optimizer", "panels", "preprocess",
+    "AUGMENTATIONS", "DATA_SETTINGS", "OPTIMIZER_SETTINGS", "augmentation", "data", "describe", "example", "input_size",
+    "inputs", "model", "optimizer", "panels", "preprocess",
 ]  # fmt: skip
 
 DATA_SETTINGS = {
     "dataset": Setting("digits", "digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10"),
     "data_dir": Setting(None, "where tfds datasets were prepared, or a folder (or .zip) of class folders", str | None),
     "image_size": Setting(None, "folder: side of the images", int | None, Range(1)),
+    "input_size": Setting(
+        None,
+        "side images are resized to (bilinear); by default twice that of images under 16 pixels",
+        int | None,
+        Range(1),
+    ),
     "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
     "valid_fraction": Setting(0.1, "share of train set aside for validation, by seed", limits=Range(0.001, 0.9)),
     "augment": Setting("auto", "of training images", Literal["auto", "none", "affine", "shift_flip", "crop_flip"]),
@@ -70,25 +76,33 @@ def data(flags: Flags) -> Data:
     return Data(splits.train, splits.valid, splits.test, spec, splits.notes)
 
 
+def input_size(flags: Flags, spec: dict) -> int | None:
+    """The side that images are resized to; None leaves them as they are."""
+    side = spec["image_shape"][0]
+    return flags.input_size or (2 * side if side < 16 else None)
+
+
 def preprocess(setup: Setup):
-    """Images [B, H, W, C], uint8 or float in [0, 1], to zero mean and unit variance by channel, in at least float32."""
+    """Images [B, H, W, C], uint8 or float in [0, 1], to `--input_size`, zero mean and unit variance by channel."""
+    size = input_size(setup.flags, setup.spec)
     mean, std = np.asarray(setup.spec["mean"]), np.asarray(setup.spec["std"])
 
     def apply(images: jax.Array) -> jax.Array:
         dtype = jnp.promote_types(setup.dtype, jnp.float32)
         images = images.astype(dtype) / 255 if images.dtype == jnp.uint8 else images.astype(dtype)
+        if size is not None:
+            images = jax.image.resize(images, (images.shape[0], size, size, images.shape[3]), "linear")
         return (images - mean.astype(dtype)) / std.astype(dtype)
 
     return apply
 
 
 def augmentation(flags: Flags, spec: dict):
-    """`(key, image) -> image` for `--augment`, None for none. Fill is the mean image's grey, which is 0 here."""
+    """`(key, normalised image) -> image` for `--augment`, None for none. What comes in from outside is black."""
     from dlcore.data import augment
 
     name = AUGMENTATIONS.get(flags.dataset, "crop_flip") if flags.augment == "auto" else flags.augment
-    side = spec["image_shape"][0]
-    # Zero is black before normalisation: the affine map moves the image shifted so that black is zero.
+    side = input_size(flags, spec) or spec["image_shape"][0]
     black = -jnp.asarray(spec["mean"]) / jnp.asarray(spec["std"])
 
     def on_black(function):
@@ -97,7 +111,7 @@ def augmentation(flags: Flags, spec: dict):
     if name == "none":
         return None
     if name == "affine":
-        return on_black(augment.random_affine(degrees=15, translate=0.125, scale=(0.85, 1.15), shear=10))
+        return on_black(augment.random_affine(degrees=20, translate=0.125, scale=(0.8, 1.2), shear=15))
     pixels = max(1, round(side / 8))
     if name == "shift_flip":
         return on_black(augment.compose(augment.random_shift(max(1, pixels // 2)), augment.random_flip()))

@@ -19,17 +19,18 @@ import jax
 import numpy as np
 from absl import logging
 
-from dlcore.data.pipeline import Prefetch, batch_at, padded_batches, settings
+from dlcore.data.pipeline import Prefetch, batch_at, settings
 from dlcore.diagnostics.writers import MetricsWriter, read_metrics
 from dlcore.learner import Learner, Metrics
 from dlcore.run.checkpoint import Checkpoints, check_writable
+from dlcore.run.evaluate import Evaluation, flatten, padded
 from dlcore.run.hooks import STOP, Hook
 from dlcore.run.nonfinite import NonFiniteError, diagnose
 from dlcore.run.preemption import Preempted, Preemption
 from dlcore.run.progress import Progress, say
-from dlcore.run.step import Carry, Evaluation, Placement, Program, fold
+from dlcore.run.step import Carry, Placement, Program, fold
 
-__all__ = ["Result", "Saving", "evaluate", "fit", "flatten", "predict"]
+__all__ = ["Result", "Saving", "fit"]
 
 FOLD_EVERY = 1024
 """Steps after which device sums move to the host without a log line too: float32 sums freeze, int32 overflows."""
@@ -63,42 +64,6 @@ class Result:
     compile_seconds: float = 0.0
     wait_fraction: float = 0.0
     extra: dict = field(default_factory=dict)
-
-
-def flatten(metrics: Metrics) -> tuple[dict[str, float | None], dict[str, Any]]:
-    """(numbers, everything else) of computed metrics; a metric of several values gives "name/value"."""
-    numbers, rest = {}, {}
-    for name, metric in metrics.items():
-        value = metric.compute()
-        for key, item in value.items() if isinstance(value, dict) else [("", value)]:
-            key = f"{name}/{key}" if key else name
-            if item is None or np.ndim(item) == 0:
-                numbers[key] = None if item is None else float(item)
-            else:
-                rest[key] = np.asarray(item)
-    return numbers, rest
-
-
-def _padded(source: Any, batch_size: int, placement: Placement) -> Any:
-    devices = placement.data_size
-    batch_size = -(-min(batch_size, max(1, len(source))) // devices) * devices
-    return padded_batches(source, batch_size, jax.process_index(), jax.process_count())
-
-
-def evaluate(
-    learner: Learner, state: Any, source: Any, *, batch_size: int = 256, placement: Placement | None = None
-) -> tuple[dict[str, float | None], dict[str, Any]]:
-    """The learner's metrics over a whole source, every example counted once: `flatten` of the sums."""
-    placement = placement or Placement()
-    return flatten(Evaluation(learner, placement).metrics(state, _padded(source, batch_size, placement)))
-
-
-def predict(
-    learner: Learner, state: Any, source: Any, *, batch_size: int = 256, placement: Placement | None = None
-) -> Any:
-    """The learner's outputs for every example of a source, in its order, as host arrays."""
-    placement = placement or Placement()
-    return Evaluation(learner, placement).outputs(state, _padded(source, batch_size, placement))
 
 
 def fit(
@@ -325,7 +290,7 @@ class _Run:
 
     def _measure(self, step: int, carry: Carry) -> float | None:
         joined = self.program.join(carry)
-        batches = _padded(self.valid, self.eval_batch_size, self.placement)
+        batches = padded(self.valid, self.eval_batch_size, self.placement)
         numbers, _ = flatten(self.evaluation.metrics(joined.state, batches))
         self._emit({"step": step, "split": "valid", "epoch": self._epoch(step), **numbers})
         monitor = self.saving.monitor

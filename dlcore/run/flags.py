@@ -209,7 +209,7 @@ class Flags(Mapping):
         unknown = set(values) - set(self._values)
         if unknown:
             raise FlagError(f"no flag {min(unknown)!r}; there are {', '.join(self._values)}")
-        return Flags({**self._values, **values}, self._groups, self.given)
+        return Flags({**self._values, **values}, self._groups)
 
 
 def parse(
@@ -248,7 +248,7 @@ def parse(
     for name, setting in settings.items():
         raw = values[name].value if name in given else (config or {}).get(name, setting.default)
         resolved[name] = None if raw is None and setting.default is None else _read(name, kinds[name], raw)
-    return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, given)
+    return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()})
 
 
 def _define(values: flags.FlagValues, name: str, setting: Setting, kind: _Kind) -> None:

@@ -16,61 +16,16 @@ import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from absl import logging
 
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner
 from dlcore.run import environment
 from dlcore.run.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of
+from dlcore.run.settings import MODES, RUN, VOLATILE
 
-__all__ = ["MODES", "Data", "Page", "Setup", "main", "resolve"]
-
-MODES = {
-    "train": "dlcore.run.train:train",
-    "evaluate": "dlcore.run.use:evaluate_mode",
-    "predict": "dlcore.run.use:predict_mode",
-    "sanity": "dlcore.run.sanity:sanity",
-}
-"""What a page can do; a new mode is a function (Job) -> exit status and a line here."""
-
-RUN = {
-    "mode": Setting("train", "what to do", Literal[tuple(MODES)]),
-    "smoke": Setting(False, "a few steps on small settings, in seconds, to see that everything works"),
-    "seed": Setting(0, "of initialisation, order, augmentation and the validation split", limits=Range(0)),
-    "epochs": Setting(10.0, "passes over the training split", limits=Range(0)),
-    "steps": Setting(None, "training steps, instead of epochs", int | None, Range(1)),
-    "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1)),
-    "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1)),
-    "mesh": Setting(None, "devices by axis, such as data:8 or data:4,model:2; all on data by default", str | None),
-    "sharding": Setting("replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"]),
-    "spmd": Setting("jit", "what spreads the step over devices", Literal["jit", "pmap"]),
-    "precision": Setting("f32", "compute precision; parameters stay float32", Literal["f32", "bf16"]),
-    "device_data": Setting(False, "keep the training split on the device and gather batches there"),
-    "log_every": Setting(50, "steps between two lines of the log", limits=Range(1)),
-    "eval_every": Setting(None, "steps between two validations; once an epoch by default", int | None, Range(1)),
-    "checkpoint_seconds": Setting(60.0, "longest time between two checkpoints; 0: off", limits=Range(0)),
-    "checkpoint_steps": Setting(0, "most steps between two checkpoints; 0: off", limits=Range(0)),
-    "keep_last": Setting(2, "newest checkpoints to keep, beside the best", limits=Range(1)),
-    "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
-    "deterministic": Setting(False, "ask a GPU for deterministic kernels"),
-    "progress": Setting(True, "show progress"),
-    "fresh": Setting(False, "train again where the run had finished; the old folder is kept under another name"),
-    "run_dir": Setting(None, "folder of this run; runs/PAGE/HASH of the settings by default", str | None),
-    "runs": Setting("runs", "where run folders go"),
-    "run": Setting(None, "an earlier run's folder, for evaluate and predict", str | None),
-    "config_json": Setting(None, "an earlier run's config.json to take settings from", str | None),
-    "input": Setting(None, "predict: a file or a folder", str | None),
-    "format": Setting("text", "how evaluate and predict print", Literal["text", "json"]),
-    "split": Setting("test", "which split to evaluate", Literal["train", "valid", "test"]),
-    "traceback": Setting(False, "show where an error was raised"),
-}
-
-VOLATILE = {
-    "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps", "keep_last", "progress",
-    "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback", "log_every",
-}  # fmt: skip
-"""Settings that do not change what is learnt; they are not part of a run's identity."""
+__all__ = ["Data", "Job", "Page", "Setup", "check_identity", "main", "resolve", "run"]
 
 
 class Data(NamedTuple):
@@ -304,7 +259,7 @@ def _prepare(flags: Flags) -> None:
 
 
 def main(page: Page, argv: list[str] | None = None) -> None:
-    """Run a page; the process leaves with 0, 1 (an error, or a check that failed), 2 (bad flags) or 75 (run me again)."""
+    """Run a page; the process leaves with 0, 1 (an error or a failed check), 2 (bad flags) or 75 (run me again)."""
     status = run(page, sys.argv[1:] if argv is None else argv)
     if status:
         raise SystemExit(status)

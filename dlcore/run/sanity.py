@@ -19,7 +19,8 @@ import numpy as np
 from dlcore.data.pipeline import Pipeline, padded_batches
 from dlcore.data.source import Source, shuffle_labels
 from dlcore.learner import Learner
-from dlcore.run.fit import evaluate, fit
+from dlcore.run.evaluate import evaluate
+from dlcore.run.fit import fit
 from dlcore.run.page import Data, Job
 from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths

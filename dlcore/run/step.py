@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dlcore.learner import Learner, Metrics
 from dlcore.run.sharding import DATA, Rule, batch_shardings, leaf_paths, make_mesh, path_of, put_batch, state_shardings
 
-__all__ = ["AXIS", "Carry", "Evaluation", "Placement", "Program", "fold", "merge"]
+__all__ = ["AXIS", "Carry", "Placement", "Program", "fold", "merge"]
 
 AXIS = DATA
 """The name of the mapped axis under pmap."""
@@ -307,53 +307,6 @@ class Program:
         state = jax.device_put(state, self.state_shardings)
         rest = jax.tree.map(lambda x: x[0], (carry.sums, carry.bad_step, carry.bad))
         return Carry(state, *jax.device_put(rest, self.replicated))
-
-
-class Evaluation:
-    """A learner's `evaluate` and `predict` over padded batches, compiled once for each shape of batch."""
-
-    def __init__(self, learner: Learner, placement: Placement):
-        self.placement = placement
-        self._first = jax.jit(learner.evaluate)
-        self._next = jax.jit(lambda sums, state, batch: merge(sums, learner.evaluate(state, batch)), donate_argnums=0)
-        self._predict = jax.jit(learner.predict)
-
-    def put(self, batch: Any) -> Any:
-        """Host rows to the devices."""
-        return put_batch(batch, batch_shardings(batch, self.placement.mesh))
-
-    def metrics(self, state: Any, batches: Any, fold_every: int = 64) -> Metrics:
-        """Exact sums over all batches, on the host.
-
-        Raises:
-          ValueError: there is no batch.
-        """
-        host, sums = None, None
-        for count, batch in enumerate(batches, 1):
-            batch = self.put(batch)
-            sums = self._first(state, batch) if sums is None else self._next(sums, state, batch)
-            if count % fold_every == 0:
-                host, sums = fold(host, jax.device_get(sums)), None
-        if sums is not None:
-            host = fold(host, jax.device_get(sums))
-        if host is None:
-            raise ValueError("the source to evaluate holds no example")
-        return host
-
-    def outputs(self, state: Any, batches: Any) -> Any:
-        """Predictions for every example, padding removed, stacked on the host in the order of the batches."""
-        from jax.experimental import multihost_utils
-
-        parts = []
-        for batch in batches:
-            out = self._predict(state, self.put(batch))
-            mask = np.asarray(batch["mask"]) > 0
-            if jax.process_count() > 1:
-                out, mask = multihost_utils.process_allgather((out, self.put(mask)), tiled=True)
-            parts.append(jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], jax.device_get(out)))
-        if not parts:
-            raise ValueError("the source to predict holds no example")
-        return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
 
 def _device_dtype(dtype: Any) -> Any:

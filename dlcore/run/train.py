@@ -14,7 +14,8 @@ from dlcore.diagnostics.writers import MetricsWriter, read_metrics
 from dlcore.learner import Learner
 from dlcore.run import environment
 from dlcore.run.checkpoint import Checkpoints, check_writable
-from dlcore.run.fit import Result, Saving, evaluate, fit, predict
+from dlcore.run.evaluate import evaluate, predict
+from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.page import Data, Job, check_identity
 from dlcore.run.progress import duration, say
 from dlcore.run.step import Program

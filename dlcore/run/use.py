@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.run.fit import evaluate, predict
+from dlcore.run.evaluate import evaluate, predict
 from dlcore.run.flags import FlagError
 from dlcore.run.page import Job
 from dlcore.run.progress import say

@@ -1,0 +1,54 @@
+"""The settings that every page has, and the modes that it can be run in."""
+
+from typing import Literal
+
+from dlcore.learner import Range
+from dlcore.run.flags import Setting
+
+__all__ = ["MODES", "RUN", "VOLATILE"]
+
+MODES = {
+    "train": "dlcore.run.train:train",
+    "evaluate": "dlcore.run.use:evaluate_mode",
+    "predict": "dlcore.run.use:predict_mode",
+    "sanity": "dlcore.run.sanity:sanity",
+}
+"""What a page can do; a new mode is a function (Job) -> exit status and a line here."""
+
+RUN = {
+    "mode": Setting("train", "what to do", Literal[tuple(MODES)]),
+    "smoke": Setting(False, "a few steps on small settings, in seconds, to see that everything works"),
+    "seed": Setting(0, "of initialisation, order, augmentation and the validation split", limits=Range(0)),
+    "epochs": Setting(10.0, "passes over the training split", limits=Range(0)),
+    "steps": Setting(None, "training steps, instead of epochs", int | None, Range(1)),
+    "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1)),
+    "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1)),
+    "mesh": Setting(None, "devices by axis, data:8 or data:4,model:2; all on data by default", str | None),
+    "sharding": Setting("replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"]),
+    "spmd": Setting("jit", "what spreads the step over devices", Literal["jit", "pmap"]),
+    "precision": Setting("f32", "compute precision; parameters stay float32", Literal["f32", "bf16"]),
+    "device_data": Setting(False, "keep the training split on the device and gather batches there"),
+    "log_every": Setting(50, "steps between two lines of the log", limits=Range(1)),
+    "eval_every": Setting(None, "steps between two validations; once an epoch by default", int | None, Range(1)),
+    "checkpoint_seconds": Setting(60.0, "longest time between two checkpoints; 0: off", limits=Range(0)),
+    "checkpoint_steps": Setting(0, "most steps between two checkpoints; 0: off", limits=Range(0)),
+    "keep_last": Setting(2, "newest checkpoints to keep, beside the best", limits=Range(1)),
+    "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
+    "deterministic": Setting(False, "ask a GPU for deterministic kernels"),
+    "progress": Setting(True, "show progress"),
+    "fresh": Setting(False, "train again where the run had finished; the old folder is kept under another name"),
+    "run_dir": Setting(None, "folder of this run; runs/PAGE/HASH of the settings by default", str | None),
+    "runs": Setting("runs", "where run folders go"),
+    "run": Setting(None, "an earlier run's folder, for evaluate and predict", str | None),
+    "config_json": Setting(None, "an earlier run's config.json to take settings from", str | None),
+    "input": Setting(None, "predict: a file or a folder", str | None),
+    "format": Setting("text", "how evaluate and predict print", Literal["text", "json"]),
+    "split": Setting("test", "which split to evaluate", Literal["train", "valid", "test"]),
+    "traceback": Setting(False, "show where an error was raised"),
+}
+
+VOLATILE = {
+    "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps", "keep_last",
+    "progress", "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback", "log_every",
+}  # fmt: skip
+"""Settings that do not change what is learnt; they are not part of a run's identity."""
