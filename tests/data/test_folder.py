@@ -148,16 +148,16 @@ def test_unreadable_images_are_named_or_left_out(pets):
     (root / "cat" / "text.png").write_text("not an image")
     with pytest.raises(ValueError, match=r"cat/text\.png cannot be read.*skip_bad"):
         folder_source(root)
-    put(root / "dog" / "9.png", (64, 64))
-    whole = (root / "dog" / "9.png").read_bytes()
-    (root / "dog" / "9.png").write_bytes(whole[: len(whole) // 2])
+    put(root / "cat" / "1half.png", (64, 64))
+    whole = (root / "cat" / "1half.png").read_bytes()
+    (root / "cat" / "1half.png").write_bytes(whole[: len(whole) // 2])
     (root / "cat" / "text.png").write_bytes(b"")
     source = folder_source(root, image_size=8, skip_bad=True)
     np.testing.assert_array_equal(source.arrays["image"], pixels)
     np.testing.assert_array_equal(source.arrays["label"], [0, 0, 0, 1, 1])
     assert source.notes == ("pets/all: 2 of 7 files could not be read and were left out",)
     (root / "cat" / "text.png").unlink()
-    with pytest.raises(ValueError, match=r"dog/9\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"cat/1half\.png cannot be read"):
         folder_source(root)
 
 

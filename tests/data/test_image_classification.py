@@ -44,6 +44,8 @@ def test_labels_outside_the_classes_are_named():
         check_labels(source, 3)
     with pytest.raises(ValueError, match=r"label -1 of example 4"):
         check_labels(source, 8)
+    with pytest.raises(ValueError, match=r"label 1 of example 1"):
+        check_labels(source.take(2), 1)
     check_labels(source.take(2), 2)
 
 
