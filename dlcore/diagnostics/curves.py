@@ -82,7 +82,7 @@ def reliability(calibration: Mapping[str, Any] | None, title: str = "Calibration
     keys.append(_key("share of examples", 3))
     chart = f"<figure><figcaption>{''.join(keys)}</figcaption>{_svg(figure, 'reliability diagram')}</figure>"
     note = (
-        f"Right {100 * calibration['accuracy']:.1f} % of the time at a mean confidence of "
+        f"Right {100 * (count * right).sum() / count.sum():.1f} % of the time at a mean confidence of "
         f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
     )
     html = f'<div class="columns">{chart}<div>{_bins(count, sure, right)}</div></div>'
@@ -165,7 +165,7 @@ def _last_and_best(name: str, split: str, x: np.ndarray, y: np.ndarray) -> str:
     if split == "train" or len(y) < 2 or not name.endswith(("loss", "error", "accuracy")):
         return last
     best = y.argmax() if name.endswith("accuracy") else y.argmin()
-    return last if best == len(y) - 1 else f"{last} (best {_number(y[best], share)} at {x[best]:g})"
+    return last if y[best] == y[-1] else f"{last} (best {_number(y[best], share)} at {x[best]:g})"
 
 
 def _is_share(name: str, values: np.ndarray) -> bool:

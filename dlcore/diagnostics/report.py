@@ -115,7 +115,7 @@ h2 { font-size: 1.2rem; line-height: 1.3; margin: 0; }
 p { margin: .4rem 0; max-width: 75ch; }
 .subtitle, .note, figcaption, dt { color: var(--muted); }
 .subtitle { overflow-wrap: anywhere; max-width: none; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(46%, 150px), 1fr)); gap: 12px;
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(46%, 130px), 1fr)); gap: 12px;
   margin: 1.4rem 0 0; }
 .cards div, section, details { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
 .cards div { padding: 12px 16px; }
@@ -133,7 +133,8 @@ figure { margin: 0; min-width: 0; }
 figcaption { font-size: .88rem; line-height: 1.35; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-family: inherit; }
-.charts { display: grid; gap: 22px 28px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
+.charts { display: grid; gap: 22px 28px; align-items: end;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
 .charts.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
 .charts figcaption b { color: var(--ink); font-weight: 600; margin-right: .7em; overflow-wrap: anywhere; }
 .key { display: inline-block; margin-right: .9em; color: var(--ink); font-variant-numeric: tabular-nums; }

@@ -68,7 +68,7 @@ class Calibration(Metric):
     def compute(self) -> dict[str, Any] | None:
         """What a reliability diagram needs; None where nothing was counted.
 
-        ece, mce, accuracy, mean_confidence: float. bin_count: int64 [M]; bin_confidence, bin_accuracy: float64 [M], 0
+        ece, mce, mean_confidence: float. bin_count: int64 [M]; bin_confidence, bin_accuracy: float64 [M], 0
         where the bin is empty; bin_edges: float64 [M + 1].
         """
         count = np.asarray(self.count, np.int64)
@@ -82,7 +82,6 @@ class Calibration(Metric):
         return {
             "ece": float(gap.sum() / total),
             "mce": float((gap / filled).max()),
-            "accuracy": float(correct.sum() / total),
             "mean_confidence": float(confidence.sum() / total),
             "bin_count": count,
             "bin_confidence": confidence / filled,
