@@ -11,6 +11,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -87,30 +88,35 @@ def folder_splits(
     groups = _grouped(str(path), files)
     main = "train" if "train" in groups else "all"
     class_names = _class_names(str(path), groups, main)
-    totals = {split: len(files) for split, files in groups.items()}
-    heads = {split: _each(lambda _, file: header(file.open()), files, skip_bad) for split, files in groups.items()}
-    groups = {
-        split: [file for file, head in zip(files, heads[split], strict=True) if head is not None]
+    readable = {
+        split: [
+            (file, head)
+            for file, head in zip(files, _each(lambda _, file: header(file.open()), files, skip_bad), strict=True)
+            if head is not None
+        ]
         for split, files in groups.items()
     }
-    if not groups[main]:
-        raise ValueError(f"path is {str(path)!r}: none of its {totals[main]} images can be read")
-    grey = {head[1] for found in heads.values() for head in found if head is not None}
+    sizes = [size for _, (size, _) in readable[main]]
+    if not sizes:
+        raise ValueError(f"path is {str(path)!r}: none of its {len(groups[main])} images can be read")
+    grey = {is_grey for found in readable.values() for _, (_, is_grey) in found}
     channels = channels or (1 if grey == {True} else 3)
-    shape = (*(image_size or _default_size([head[0] for head in heads[main] if head is not None])), channels)
-    _check_bytes(str(path), sum(map(len, groups.values())), shape, limit_bytes)
-    notes = ()
+    shape = (*(image_size or _default_size(sizes)), channels)
+    _check_bytes(str(path), sum(map(len, readable.values())), shape, limit_bytes)
+    notes: tuple[str, ...] = ()
     if len(grey) == 2:
         notes += (f"{path}: grey and colour images together, all converted to {'grey' if channels == 1 else 'RGB'}",)
-    outside = len(files) - sum(totals.values())
+    outside = len(files) - sum(map(len, groups.values()))
     if outside:
         notes += (f"{path}: images outside the class folders, left out: {outside}",)
-    return {
-        split: _decoded(
-            f"{Path(path).resolve().name}/{split}", files, totals[split], class_names, shape, skip_bad, notes
-        )
-        for split, files in groups.items()
-    }
+    sources = {}
+    for split, found in readable.items():
+        name = f"{Path(path).resolve().name}/{split}"
+        source = _decoded(name, [file for file, _ in found], class_names, shape, skip_bad)
+        bad = len(groups[split]) - len(source)
+        skipped = f"{name}: {bad} of {len(groups[split])} files could not be read and were left out"
+        sources[split] = replace(source, notes=(*notes, skipped) if bad else notes)
+    return sources
 
 
 def _files(path: Path) -> list[_File]:
@@ -135,7 +141,7 @@ def _grouped(path: str, files: list[_File]) -> dict[str, list[_File]]:
     splits = {name: _SPLITS[name.lower()] for name in top if name.lower() in _SPLITS}
     if "train" not in splits.values() or len(set(splits.values())) < 2:
         return {"all": files}
-    groups = {}
+    groups: dict[str, list[_File]] = {}
     for name, split in sorted(splits.items()):
         inside = [file._replace(parts=file.parts[1:]) for file in files if file.parts[0] == name]
         if any(len(file.parts) < 2 for file in inside):
@@ -200,13 +206,7 @@ def _check_bytes(path: str, count: int, shape: tuple[int, int, int], limit_bytes
 
 
 def _decoded(
-    name: str,
-    files: list[_File],
-    total: int,
-    class_names: tuple[str, ...],
-    shape: tuple[int, int, int],
-    skip_bad: bool,
-    notes: tuple[str, ...],
+    name: str, files: list[_File], class_names: tuple[str, ...], shape: tuple[int, int, int], skip_bad: bool
 ) -> Source:
     images = np.empty((len(files), *shape), np.uint8)
 
@@ -217,8 +217,6 @@ def _decoded(
     keep = np.array([done is True for done in _each(fill, files, skip_bad)], bool)
     if not keep.all():
         images = images[keep]
-    if len(images) < total:
-        notes = (*notes, f"{name}: {total - len(images)} of {total} files could not be read and were left out")
     number = {class_name: label for label, class_name in enumerate(class_names)}
     labels = np.array([number[file.class_name] for file, kept in zip(files, keep, strict=True) if kept], np.int32)
-    return Source({"image": images, "label": labels}, class_names=class_names, name=name, notes=notes)
+    return Source({"image": images, "label": labels}, class_names=class_names, name=name)

@@ -95,16 +95,12 @@ def _from_folder(
 
 def _from_tfds(name: str, data_dir: str | Path | None) -> dict[str, Source]:
     there = prepared_datasets(data_dir) if data_dir is not None else ()
-    if name not in there:
-        known = {*DATASETS, *there, *_tfds_names()}
-        if name.split("/")[0] not in known:
-            close = difflib.get_close_matches(name, sorted(known))
-            hint = (
-                f"did you mean {' or '.join(map(repr, close))}?" if close else f"known are {', '.join(DATASETS)}, ..."
-            )
-            raise ValueError(f"dataset is {name!r}, which is no data set of TFDS and none of ours; {hint}")
-        if data_dir is None:
-            raise ValueError(f"dataset {name!r} needs data_dir: the folder in which TFDS prepared it")
+    if name not in there and name.split("/")[0] not in (known := {*DATASETS, *there, *_tfds_names()}):
+        close = difflib.get_close_matches(name, sorted(known))
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known are {', '.join(DATASETS)}, ..."
+        raise ValueError(f"dataset is {name!r}, which is no data set of TFDS and none of ours; {hint}")
+    if data_dir is None:
+        raise ValueError(f"dataset {name!r} needs data_dir: the folder in which TFDS prepared it")
     names = {"train": "train", "valid": "validation", "test": "test"}
     splits = tfds_splits(name, data_dir)
     if len(splits) == 1:

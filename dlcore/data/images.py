@@ -63,7 +63,8 @@ def header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
 
     with Image.open(file) as image:
         width, height = image.size
-        if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
+        # Not image.getexif(): that of a PNG decodes the pixels.
+        if Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) >= 5:
             width, height = height, width
         return (height, width), image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 

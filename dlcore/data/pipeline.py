@@ -113,13 +113,15 @@ class Pipeline:
         for each in np.unique(epoch):
             index[epoch == each] = self.order(int(each))[offset[epoch == each]]
         batch = self.source[index]
-        return batch if self.transform is None else self._transformed(batch, epoch)
+        return batch if self.transform is None else self._transformed(batch, epoch, self.transform)
 
-    def _transformed(self, batch: dict[str, np.ndarray], epoch: np.ndarray) -> dict[str, np.ndarray]:
+    def _transformed(
+        self, batch: dict[str, np.ndarray], epoch: np.ndarray, transform: Transform
+    ) -> dict[str, np.ndarray]:
         examples = []
         for row, index in enumerate(batch["index"]):
             rng = np.random.default_rng((self.seed, int(epoch[row]), int(index)))
-            example = self.transform({key: value[row] for key, value in batch.items()}, rng)
+            example = transform({key: value[row] for key, value in batch.items()}, rng)
             examples.append({**example, "index": index})
         return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
 

@@ -49,21 +49,21 @@ class Source:
         return Source(length=n, name=name)
 
     def __len__(self) -> int:
-        return self.length
+        return self.length or 0
 
     def __getitem__(self, idx: Any) -> dict[str, np.ndarray]:
         """Rows at `idx` ([B] ints in [0, N), a list or a slice), copied, with `index: [B] int32`.
 
         Raises: IndexError for a position outside [0, N).
         """
-        idx = np.arange(self.length)[idx] if isinstance(idx, slice) else np.asarray(idx)
+        idx = np.arange(len(self))[idx] if isinstance(idx, slice) else np.asarray(idx)
         if idx.size == 0:
             idx = idx.astype(np.int32)
         if idx.ndim != 1 or not np.issubdtype(idx.dtype, np.integer):
             raise IndexError(f"idx must be one-dimensional integers, got shape {idx.shape} of {idx.dtype}")
-        outside = idx[(idx < 0) | (idx >= self.length)]
+        outside = idx[(idx < 0) | (idx >= len(self))]
         if outside.size:
-            raise IndexError(f"idx {outside[0]} is outside [0, {self.length})")
+            raise IndexError(f"idx {outside[0]} is outside [0, {len(self)})")
         return {key: value[idx] for key, value in self.arrays.items()} | {"index": idx.astype(np.int32)}
 
     def subset(self, idx: Any) -> "Source":

@@ -37,11 +37,12 @@ def tfds_source(
     """
     folder = _version_folder(name, data_dir)
     kept = _cache_file(folder, split) if cache else None
-    class_names, arrays = _restore(kept) if kept else (None, None)
-    if arrays is None:
-        class_names, arrays = _decode(name, split, folder, limit_bytes)
+    found = _restore(kept) if kept else None
+    if found is None:
+        found = _decode(name, split, folder, limit_bytes)
         if kept:
-            _keep(kept, class_names, arrays)
+            _keep(kept, *found)
+    class_names, arrays = found
     return Source(arrays, class_names=class_names, name=f"{name}/{split}")
 
 
@@ -130,12 +131,12 @@ def _cache_file(folder: Path, split: str) -> Path:
     return Path(root) / "dlcore" / f"tfds-{key}.npz"
 
 
-def _restore(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | tuple[None, None]:
+def _restore(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:
     try:
         with np.load(path) as saved:
             return tuple(saved["class_names"].tolist()), {"image": saved["image"], "label": saved["label"]}
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-        return None, None
+        return None
 
 
 def _keep(path: Path, class_names: tuple[str, ...], arrays: dict[str, np.ndarray]) -> None:
@@ -144,7 +145,7 @@ def _keep(path: Path, class_names: tuple[str, ...], arrays: dict[str, np.ndarray
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
             try:
-                np.savez(file, class_names=np.array(class_names), **arrays)
+                np.savez(file, class_names=np.array(class_names), image=arrays["image"], label=arrays["label"])
                 os.replace(file.name, path)
             except BaseException:
                 os.unlink(file.name)

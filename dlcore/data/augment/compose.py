@@ -1,12 +1,13 @@
 """Augmentations in a row. An augmentation is a function `(key, image [H, W, C] float) -> image`, run inside jit."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
 __all__ = ["Augmentation", "compose", "identity"]
 
-Augmentation = Callable[[jax.Array | None, jax.Array], jax.Array]
+Augmentation = Callable[[Any, jax.Array], jax.Array]
 
 
 def identity(key: jax.Array | None, image: jax.Array) -> jax.Array:

@@ -80,7 +80,7 @@ def random_affine(
     Raises: ValueError naming the argument that is out of range.
     """
     degrees, shear = _interval("degrees", degrees), _interval("shear", shear)
-    scale = _interval("scale", tuple(scale))
+    scale = _interval("scale", (scale[0], scale[1]))
     if not 0 <= translate < math.inf:
         raise ValueError(f"translate is {translate}; it must be finite and not negative")
     if scale[0] <= 0:
