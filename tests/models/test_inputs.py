@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dlcore.models import create_model
+
+FITTING = {"lenet5": (1, 28, 28, 1), "resnet8_cifar": (1, 8, 8, 3), "mlp": (1, 4, 4, 1)}
+
+
+@pytest.fixture(scope="module")
+def built():
+    return {
+        name: (create_model(name), jax.jit(create_model(name).init)(jax.random.key(0), jnp.zeros(shape)))
+        for name, shape in FITTING.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("lenet5", (1, 4, 4, 1), "4x4.*LeNet5 takes 8x8 to 32x32 pixels"),
+        ("lenet5", (1, 28, 40, 1), "28x40.*LeNet5 takes 8x8 to 32x32 pixels"),
+        ("lenet5", (28, 28, 1), r"\(28, 28, 1\).*\[B, H, W, C\]"),
+        ("lenet5", (1, 28, 28, 3), "3 channels.*built with 1 channels"),
+        ("resnet8_cifar", (1, 3, 8, 3), "3x8.*CifarResNet takes at least 4x4 pixels"),
+        ("resnet8_cifar", (8, 8, 3), r"\(8, 8, 3\).*\[B, H, W, C\]"),
+        ("resnet8_cifar", (1, 8, 8, 1), "1 channels.*built with 3 channels"),
+        ("mlp", (16,), r"\(16,\).*\[B, ...\]"),
+        ("mlp", (1, 17), r"\(1, 17\).*built for 16 numbers"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_error(built, name, shape, said):
+    model, variables = built[name]
+    for method in ("__call__", "features"):
+        with pytest.raises(ValueError, match=said):
+            model.apply(variables, jnp.zeros(shape), method=method)
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_what_fits_passes(built, name):
+    model, variables = built[name]
+    assert jax.eval_shape(model.apply, variables, jnp.zeros((2, *FITTING[name][1:]))).shape == (2, 10)

@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dlcore.models import create_model
+
+
+def images():
+    return jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 5, 2)), jnp.float32)
+
+
+def test_is_the_stated_composition():
+    model = create_model("mlp", hidden=(6, 5), activation="tanh", head_init=nn.initializers.ones)
+    variables = jax.jit(model.init)(jax.random.key(0), images())
+    p = variables["params"]
+    one = jnp.tanh(images().reshape(3, 40) @ p["dense1"]["kernel"] + p["dense1"]["bias"])
+    two = jnp.tanh(one @ p["dense2"]["kernel"] + p["dense2"]["bias"])
+    np.testing.assert_allclose(model.apply(variables, images()), two @ p["head"]["kernel"], rtol=1e-5, atol=1e-6)
+    stages = model.apply(variables, images(), method="features")
+    np.testing.assert_allclose(stages["hidden1"], one, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(stages["hidden2"], two, rtol=1e-5, atol=1e-6)
+    # 40 6 + 6, 6 5 + 5, 5 10 + 10
+    assert sum(leaf.size for leaf in jax.tree.leaves(p)) == 246 + 35 + 60
+
+
+def test_without_hidden_layers_it_is_linear():
+    model = create_model("mlp", hidden=(), head_init=nn.initializers.lecun_normal())
+    variables = jax.jit(model.init)(jax.random.key(0), images())
+    a, b = model.apply(variables, images()), model.apply(variables, 2 * images())
+    np.testing.assert_allclose(b, 2 * a, rtol=1e-5)
+    assert list(variables["params"]) == ["head"]
+    assert model.apply(variables, images(), method="features") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("relu", nn.relu), ("sigmoid", nn.sigmoid), ("gelu", nn.gelu), ("identity", lambda x: x)],
+)
+def test_activations(name, function):
+    model = create_model("mlp", hidden=(6,), activation=name)
+    variables = jax.jit(model.init)(jax.random.key(0), images())
+    before = images().reshape(3, 40) @ variables["params"]["dense1"]["kernel"]
+    got = model.apply(variables, images(), method="features")["hidden1"]
+    np.testing.assert_allclose(got, function(before), rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_acts_in_training_only():
+    model = create_model("mlp", hidden=(400,), dropout=0.25, head_init=nn.initializers.ones)
+    variables = jax.jit(model.init)(jax.random.key(0), images())
+
+    @jax.jit
+    def run(seed):
+        return model.apply(variables, images(), train=True, rngs={"dropout": jax.random.key(seed)})
+
+    np.testing.assert_array_equal(run(0), run(0))
+    assert not np.allclose(run(0), run(1))
+    np.testing.assert_array_equal(model.apply(variables, images()), model.apply(variables, images()))
+    # The head of ones sums 400 units, each kept with probability 0.75 and divided by it.
+    mean = np.mean([run(seed)[:, 0] for seed in range(50)], 0)
+    np.testing.assert_allclose(mean, model.apply(variables, images())[:, 0], rtol=0.03)
+
+
+def test_an_unknown_activation_is_an_error():
+    with pytest.raises(ValueError, match="activation is 'swoosh': relu, tanh"):
+        create_model("mlp", activation="swoosh").init(jax.random.key(0), images())

@@ -1,0 +1,85 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax.flatten_util import ravel_pytree
+
+from dlcore.models import create_model, list_models
+from dlcore.models.registry import MODELS
+
+LIGHT = {"mlp": {}, "lenet5": {}, "resnet8_cifar": {"stages": (1, 1), "width": 4}}
+
+
+def images(name, size=32, batch=2):
+    channels = 1 if name == "lenet5" else 3
+    return jnp.asarray(np.random.default_rng(0).normal(size=(batch, size, size, channels)), jnp.float32)
+
+
+def test_names():
+    assert list_models() == sorted(MODELS)
+    assert list_models("resnet2*_cifar") == ["resnet20_cifar"]
+    assert list_models("plain*_cifar") == [f"plain{n}_cifar" for n in (20, 32, 44, 56)]
+    assert list_models("nothing*") == []
+
+
+def test_fields_replace_those_of_the_variant():
+    model = create_model("resnet20_cifar", num_classes=7, width=4)
+    assert (model.num_classes, model.width, model.stages) == (7, 4, (3, 3, 3))
+
+
+def test_an_unknown_name_is_an_error_with_the_near_ones():
+    with pytest.raises(ValueError, match=r"'resnet_20_cifar'.*did you mean.*resnet20_cifar"):
+        create_model("resnet_20_cifar")
+    with pytest.raises(ValueError, match=r"'zzz', which is no model; list_models"):
+        create_model("zzz")
+
+
+def test_an_unknown_field_is_an_error_with_all_fields():
+    with pytest.raises(ValueError, match=r"no field 'num_class' \(did you mean num_classes\?\); its fields .*width"):
+        create_model("resnet8_cifar", num_class=10)
+    with pytest.raises(ValueError, match="no field 'parent'"):
+        create_model("mlp", parent=None)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_takes_the_common_fields_and_gives_float32_logits(name):
+    model = create_model(name, num_classes=7, dtype=jnp.bfloat16, axis_name=None, head_init=nn.initializers.ones)
+    assert {"num_classes", "dtype", "axis_name", "head_init"} <= {f.name for f in dataclasses.fields(model)}
+    x = images(name)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    logits, updates = jax.eval_shape(
+        lambda v: model.apply(v, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)}), variables
+    )
+    assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
+    assert jax.tree.structure(updates) == jax.tree.structure({k: v for k, v in variables.items() if k != "params"})
+    maps = jax.eval_shape(lambda v: model.apply(v, x, method="features"), variables)
+    assert maps
+    assert all(m.shape[0] == 2 and m.dtype == jnp.bfloat16 for m in maps.values())
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_the_initial_loss_is_exactly_log_c(name):
+    model = create_model(name, num_classes=7, **LIGHT[name])
+    logits, variables = jax.jit(model.init_with_output)(jax.random.key(0), images(name))
+    np.testing.assert_array_equal(logits, jnp.zeros((2, 7)))
+    assert -jax.nn.log_softmax(logits)[0, 0] == pytest.approx(np.log(7))
+    assert np.all(jax.jit(model.apply)(jax.tree.map(lambda v: v + 0.01, variables), images(name)) != 0)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_float64_parameters_compute_in_float64_whatever_the_field_says(name):
+    model = create_model(name, dtype=jnp.bfloat16, head_init=nn.initializers.lecun_normal(), **LIGHT[name])
+    variables = jax.jit(model.init)(jax.random.key(0), images(name, 8))
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda v: v.astype(jnp.float64), variables)
+        x = images(name, 8).astype(jnp.float64)
+        assert jax.eval_shape(model.apply, wide, images(name, 8)).dtype == jnp.float64
+        flat, unravel = ravel_pytree(wide["params"])
+        loss = jax.jit(jax.value_and_grad(lambda v: jnp.square(model.apply({**wide, "params": unravel(v)}, x)).sum()))
+        direction = jnp.cos(jnp.arange(flat.size))
+        difference = (loss(flat + 1e-7 * direction)[0] - loss(flat - 1e-7 * direction)[0]) / 2e-7
+        assert float(difference) == pytest.approx(float(loss(flat)[1] @ direction), rel=1e-5)

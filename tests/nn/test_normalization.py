@@ -1,0 +1,245 @@
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from dlcore.nn import BatchNorm
+
+GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "torch_norm_act.npz")
+
+
+def values(*shape, seed=0, shift=0.5, scale=2.0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape) * scale + shift, jnp.float32)
+
+
+def variables_of(channels, seed=1):
+    scale, bias, mean, var = values(4, channels, seed=seed)
+    return {"params": {"scale": scale, "bias": bias}, "batch_stats": {"mean": mean, "var": jnp.abs(var) + 0.5}}
+
+
+def train(layer, variables, x, **arguments):
+    return layer.apply(variables, x, use_running_average=False, mutable=["batch_stats"], **arguments)
+
+
+def assert_trees_close(got, want, tolerance=1e-5):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, float(np.abs(b).max())))
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (4, 3, 5), (3, 4, 2, 5)])
+@given(seed=st.integers(0, 2**31 - 1))
+def test_is_flax_batch_norm(shape, seed):
+    x, variables = values(*shape, seed=seed), variables_of(shape[-1], seed + 1)
+    results = []
+    for layer in (BatchNorm(unbiased_running_var=False), linen.BatchNorm(momentum=0.9, use_fast_variance=False)):
+
+        def loss(params, x, layer=layer):
+            y, updates = train(layer, variables | {"params": params}, x)
+            return jnp.sin(y).sum(), (y, updates)
+
+        gradients, (y, updates) = jax.grad(loss, (0, 1), has_aux=True)(variables["params"], x)
+        frozen = layer.apply(variables, x, use_running_average=True)
+        results.append((y, updates, gradients, frozen, layer.init(jax.random.key(0), x, use_running_average=False)))
+    assert_trees_close(*results, tolerance=2e-5)
+
+
+def layout(x):
+    return jnp.moveaxis(jnp.asarray(x), 1, -1)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param("batch_norm1d", marks=pytest.mark.covers("NO-08")),
+        pytest.param("batch_norm2d", marks=pytest.mark.covers("NO-09")),
+    ],
+)
+def test_two_training_steps_and_evaluation_equal_torch(case):
+    stated = json.loads(str(GOLDENS["meta"]))["cases"][case]["args"]
+    layer = BatchNorm(momentum=1 - stated["momentum"], epsilon=stated["eps"])
+    get = {name.split("/")[1]: GOLDENS[name] for name in GOLDENS.files if name.startswith(f"{case}/")}
+    params = {"scale": jnp.asarray(get["in.w"]), "bias": jnp.asarray(get["in.b"])}
+    stats = {"mean": jnp.asarray(get["in.running_mean"]), "var": jnp.asarray(get["in.running_var"])}
+
+    def first(params, x):
+        return train(layer, {"params": params, "batch_stats": stats}, x)
+
+    y, pull, updates = jax.vjp(first, params, layout(get["in.x"]), has_aux=True)
+    dparams, dx = pull(layout(get["in.cot"]))
+    assert_trees_close(y, layout(get["out"]))
+    assert_trees_close(updates["batch_stats"], {"mean": get["out.mean1"], "var": get["out.var1"]})
+    assert_trees_close(dparams, {"scale": get["grad.w"], "bias": get["grad.b"]}, 1e-4)
+    assert_trees_close(dx, layout(get["grad.x"]), 1e-4)
+    y, updates = train(layer, {"params": params, **updates}, layout(get["in.x2"]))
+    assert_trees_close(y, layout(get["out.step2"]))
+    assert_trees_close(updates["batch_stats"], {"mean": get["out.mean2"], "var": get["out.var2"]})
+    after = layer.apply({"params": params, **updates}, layout(get["in.x"]), use_running_average=True)
+    assert_trees_close(after, layout(get["out.eval_after"]))
+
+
+def test_evaluation_and_its_gradients_equal_torch():
+    get = {name: GOLDENS[f"batch_norm2d.eval/{name}"] for name in ("out", "grad.x", "grad.w", "grad.b")}
+    x, w, b, mean, var, cotangent = (
+        jnp.asarray(GOLDENS[f"batch_norm2d.eval/in.{name}"])
+        for name in ("x", "w", "b", "running_mean", "running_var", "cot")
+    )
+    layer = BatchNorm(use_running_average=True)
+    y, pull = jax.vjp(
+        lambda params, x: layer.apply({"params": params, "batch_stats": {"mean": mean, "var": var}}, x),
+        {"scale": w, "bias": b},
+        layout(x),
+    )
+    dparams, dx = pull(layout(cotangent))
+    assert_trees_close((y, dx), (layout(get["out"]), layout(get["grad.x"])))
+    assert_trees_close(dparams, {"scale": get["grad.w"], "bias": get["grad.b"]}, 1e-4)
+
+
+@pytest.mark.covers("NO-09")
+def test_spatial_is_the_one_dimensional_one_on_all_pixels():
+    x, variables = values(3, 4, 2, 5), variables_of(5)
+    spatial, flat = train(BatchNorm(), variables, x), train(BatchNorm(), variables, x.reshape(-1, 5))
+    np.testing.assert_allclose(spatial[0].reshape(-1, 5), flat[0], atol=1e-5)
+    assert_trees_close(spatial[1], flat[1])
+    assert jax.tree.map(jnp.shape, variables["params"]) == {"scale": (5,), "bias": (5,)}
+
+
+@pytest.mark.covers("NO-08")
+def test_the_identity_can_be_learned_and_evaluation_ignores_the_rest_of_the_batch():
+    x = values(64, 3)
+    learned = {"scale": jnp.sqrt(x.var(0) + 1e-5), "bias": x.mean(0)}
+    stats = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
+    np.testing.assert_allclose(train(BatchNorm(), {"params": learned, "batch_stats": stats}, x)[0], x, atol=1e-5)
+    variables, layer = variables_of(3), BatchNorm(use_running_average=True)
+    np.testing.assert_allclose(layer.apply(variables, x)[:1], layer.apply(variables, x[:1]), atol=1e-6)
+
+
+@pytest.mark.covers("NO-11")
+def test_gradients_equal_differences_in_float64():
+    with jax.enable_x64(True):
+        x = values(4, 2, 3).astype(jnp.float64)
+        variables = jax.tree.map(lambda v: v.astype(jnp.float64), variables_of(3))
+
+        def loss(params, x):
+            return jnp.sin(train(BatchNorm(), variables | {"params": params}, x)[0]).sum()
+
+        assert loss(variables["params"], x).dtype == jnp.float64
+        flat, unravel = ravel_pytree((variables["params"], x))
+        got = jax.grad(lambda v: loss(*unravel(v)))(flat)
+        step = 1e-6
+        ahead, behind = (
+            jax.vmap(lambda d, s=s: loss(*unravel(flat + s * d)))(jnp.eye(flat.size)) for s in (step, -step)
+        )
+        want = (ahead - behind) / (2 * step)
+        assert float(jnp.abs(got - want).max() / jnp.abs(want).max()) < 1e-7
+
+
+def test_running_statistics_by_hand():
+    x = jnp.asarray([[1.0], [2.0], [6.0]])  # mean 3; squares 4 + 1 + 9 = 14: variance 14 / 3, unbiased 14 / 2
+    variables = {"batch_stats": {"mean": jnp.asarray([10.0]), "var": jnp.asarray([1.0])}}
+    for unbiased, var in ((True, 7.0), (False, 14 / 3)):
+        layer = BatchNorm(momentum=0.75, use_scale=False, use_bias=False, unbiased_running_var=unbiased)
+        y, updates = train(layer, variables, x)
+        assert float(updates["batch_stats"]["mean"][0]) == pytest.approx(0.75 * 10 + 0.25 * 3)
+        assert float(updates["batch_stats"]["var"][0]) == pytest.approx(0.75 * 1 + 0.25 * var)
+        np.testing.assert_allclose(y[:, 0], (x[:, 0] - 3) / np.sqrt(14 / 3 + 1e-5), rtol=1e-6)
+
+
+def test_masked_examples_are_left_out_of_the_statistics():
+    x, variables = values(6, 3, 3, 4), variables_of(4)
+    mask = jnp.asarray([1, 0, 1, 1, 0, 1])
+    kept = jnp.flatnonzero(mask)
+    dirty = jnp.where(mask[:, None, None, None] > 0, x, jnp.nan)
+    got, updates = train(BatchNorm(), variables, dirty, mask=mask)
+    want, expected = train(BatchNorm(), variables, x[kept])
+    np.testing.assert_allclose(got[kept], want, atol=1e-5)
+    assert_trees_close(updates, expected)
+
+
+def test_a_batch_of_padding_leaves_the_running_statistics():
+    variables = variables_of(4)
+    got, updates = train(BatchNorm(), variables, values(6, 3, 3, 4), mask=jnp.zeros(6))
+    assert_trees_close(updates["batch_stats"], variables["batch_stats"])
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_axis_name_joins_the_statistics_of_all_replicas(masked):
+    x, variables = values(8, 3, 4), variables_of(4)
+    mask = jnp.asarray([1, 1, 1, 1, 1, 0, 0, 0]) if masked else jnp.ones(8)
+    layer = BatchNorm(axis_name="data")
+    whole, expected = train(BatchNorm(), variables, x, mask=mask if masked else None)
+    got, updates = jax.pmap(
+        lambda x, mask: train(layer, variables, x, mask=mask if masked else None),
+        axis_name="data",
+        devices=jax.devices()[:2],
+    )(x.reshape(2, 4, 3, 4), mask.reshape(2, 4))
+    np.testing.assert_allclose(got.reshape(8, 3, 4), whole, atol=1e-5)
+    for replica in range(2):
+        assert_trees_close(jax.tree.map(lambda v, r=replica: v[r], updates), expected)
+
+
+def test_gradients_across_replicas_are_those_of_the_whole_batch():
+    x, variables = values(8, 3, 4), variables_of(4)
+
+    def loss(layer, params, x):
+        return jnp.sin(train(layer, variables | {"params": params}, x)[0]).sum()
+
+    want = jax.grad(lambda p, x: loss(BatchNorm(), p, x), (0, 1))(variables["params"], x)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    split, whole = PartitionSpec("data"), PartitionSpec()
+    got = jax.shard_map(
+        lambda p, x: jax.grad(lambda p, x: loss(BatchNorm(axis_name="data"), p, x), (0, 1))(p, x),
+        mesh=mesh,
+        in_specs=(whole, split),
+        out_specs=(whole, split),
+    )(variables["params"], x)
+    assert_trees_close(got, want)
+
+
+def test_under_jit_on_a_mesh_statistics_span_the_batch():
+    x, variables = values(8, 3, 4), variables_of(4)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:4])
+    sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+    assert_trees_close(jax.jit(lambda x: train(BatchNorm(), variables, x))(sharded), train(BatchNorm(), variables, x))
+
+
+def test_bfloat16_has_statistics_in_float32():
+    x, variables = values(64, 8, 4, shift=3.0).astype(jnp.bfloat16), variables_of(4)
+    got, updates = train(BatchNorm(dtype=jnp.bfloat16), variables, x)
+    want, expected = train(BatchNorm(), variables, x.astype(jnp.float32))
+    assert got.dtype == jnp.bfloat16
+    assert_trees_close(updates, expected)
+    np.testing.assert_allclose(got.astype(np.float32), want, rtol=2**-7, atol=2**-7)
+    assert train(BatchNorm(), variables, x)[0].dtype == jnp.float32
+
+
+def test_a_variance_far_from_zero_mean_does_not_cancel():
+    x = values(4096, 1, shift=1e3, scale=0.1)
+    _, updates = train(BatchNorm(momentum=0.0), variables_of(1), x)
+    want = np.asarray(x, np.float64).var(ddof=1)
+    assert float(updates["batch_stats"]["var"][0]) == pytest.approx(want, rel=1e-4)
+
+
+def test_zero_scale_makes_a_block_start_as_the_identity():
+    layer = BatchNorm(use_running_average=False, scale_init=linen.initializers.zeros)
+    y, variables = layer.init_with_output(jax.random.key(0), values(4, 3))
+    np.testing.assert_array_equal(y, jnp.zeros((4, 3)))
+    np.testing.assert_array_equal(variables["batch_stats"]["mean"], jnp.zeros(3))
+
+
+def test_errors():
+    x, layer = values(4, 3), BatchNorm(use_running_average=False)
+    with pytest.raises(ValueError, match=r"mask has shape \(3,\): \(4,\)"):
+        layer.init(jax.random.key(0), x, mask=jnp.ones(3))
+    with pytest.raises(ValueError, match="use_running_average"):
+        BatchNorm().init(jax.random.key(0), x)
