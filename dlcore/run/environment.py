@@ -7,10 +7,12 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-__all__ = ["command", "commit", "devices", "hardware", "versions"]
+__all__ = ["command", "commit", "devices", "hardware", "process_seconds", "versions"]
 
+IMPORTED = time.monotonic()
 PACKAGES = ("dlcore", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -70,6 +72,16 @@ def _cpu() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def process_seconds() -> float:
+    """Seconds since this process began, imports included."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return float(Path("/proc/uptime").read_text().split()[0]) - started
+    except (OSError, IndexError, ValueError):
+        return time.monotonic() - IMPORTED
 
 
 def command() -> str:

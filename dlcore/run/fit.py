@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,11 @@ class Saving:
 
 @dataclass
 class Result:
-    """What `fit` leaves: the last state, the rows of the log, and what the time went into."""
+    """What `fit` leaves: the last state, the rows of the log, and what the time went into.
+
+    seconds: spent in training steps, those before a resume included; seconds_before: of them in earlier processes.
+    wait_fraction: share of this process's training time spent waiting for batches.
+    """
 
     state: Any
     step: int
@@ -61,9 +65,9 @@ class Result:
     stopped: bool = False
     best_step: int | None = None
     seconds: float = 0.0
+    seconds_before: float = 0.0
     compile_seconds: float = 0.0
     wait_fraction: float = 0.0
-    extra: dict = field(default_factory=dict)
 
 
 def fit(
@@ -138,7 +142,7 @@ class _Run:
         self.evaluation = Evaluation(learner, self.placement)
         self.store = None
         self.host: Metrics | None = None
-        self.seconds = self.compile_seconds = 0.0
+        self.seconds = self.seconds_before = self.compile_seconds = 0.0
         self.values: dict[str, float] = {}
         self.best: float | None = None
 
@@ -179,7 +183,7 @@ class _Run:
             sums = self.program.abstract_carry.sums
             leaves = [np.asarray(leaf) for leaf in note["folded"]]
             self.host = jax.tree.unflatten(jax.tree.structure(sums), leaves)
-        self.seconds = note["seconds"]
+        self.seconds = self.seconds_before = note["seconds"]
         self.best = note["best"]
         self.values = note["values"]
         if self.show:
@@ -193,7 +197,7 @@ class _Run:
     def _result(self, step: int, carry: Carry, stopped: bool, wait: float) -> Result:
         return Result(
             state=carry.state, step=step, stopped=stopped, history=self.history(), seconds=self.seconds,
-            compile_seconds=self.compile_seconds, wait_fraction=wait,
+            compile_seconds=self.compile_seconds, wait_fraction=wait, seconds_before=self.seconds_before,
             best_step=self.store.best_step() if self.store is not None else None,
         )  # fmt: skip
 
@@ -240,7 +244,7 @@ class _Run:
             self.store.wait()
             if self.store.failure is None and jax.process_index() == 0:
                 _write_json(self.folder / "finished.json", {"step": step, "stopped": stopped})
-        wait = batches.wait_seconds / max(self.seconds, 1e-9)
+        wait = batches.wait_seconds / max(self.seconds - self.seconds_before, 1e-9)
         return self._result(step, self.program.join(carry), stopped, min(1.0, wait))
 
     def _boundary(self, step: int, carry: Carry) -> tuple[Carry, bool]:

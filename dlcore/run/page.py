@@ -255,7 +255,8 @@ def _prepare(flags: Flags) -> None:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     if flags.precision == "f32":
         jax.config.update("jax_default_matmul_precision", "highest")
-    logging.get_absl_logger().addFilter(lambda record: "tracked_metric" not in record.getMessage())
+    noise = ("tracked_metric", "read_only=True", "directory is read only")
+    logging.get_absl_logger().addFilter(lambda record: not any(text in record.getMessage() for text in noise))
 
 
 def main(page: Page, argv: list[str] | None = None) -> None:

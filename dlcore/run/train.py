@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +48,6 @@ def _sizes(sources: Any) -> int:
 
 def train(job: Job) -> int:
     """Train, or resume, or say that it is done."""
-    began = time.monotonic()
     flags, folder, main_process = job.flags, job.folder, jax.process_index() == 0
     config = job.config()
     if flags.fresh and config is not None:
@@ -82,7 +80,7 @@ def train(job: Job) -> int:
             monitor=job.page.monitor if data.valid is not None else None, mode=job.page.mode,
         ),
     )  # fmt: skip
-    _finish(job, data, spec, learner, result, placement, began)
+    _finish(job, data, spec, learner, result, placement)
     return 0
 
 
@@ -111,7 +109,7 @@ def restore_state(job: Job, learner: Learner, batch: Any, select: str) -> tuple[
     return restored[0], restored[1].state
 
 
-def _finish(job, data: Data, spec: dict, learner, result: Result, placement, began: float) -> None:
+def _finish(job, data: Data, spec: dict, learner, result: Result, placement) -> None:
     flags, folder = job.flags, job.folder
     step, state = result.step, result.state
     if flags.select == "best" and result.best_step not in (None, result.step):
@@ -131,7 +129,7 @@ def _finish(job, data: Data, spec: dict, learner, result: Result, placement, beg
         with MetricsWriter(folder) as writer:
             writer.write(row)
         history.append(row)
-    seconds = time.monotonic() - began
+    seconds = environment.process_seconds() + result.seconds_before
     context = ReportContext(history, numbers, arrays, outputs, state, data, spec, flags, learner)
     report = _report(job, context, result, step, seconds)
     value = numbers.get(job.page.headline)
@@ -146,7 +144,7 @@ def _finish(job, data: Data, spec: dict, learner, result: Result, placement, beg
     os.replace(temporary, folder / RESULT)
     shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)
     say(f"test at step {step}: {shown}")
-    say(f"{duration(seconds)} in all, {result.compile_seconds:.0f} s of it to the first step; report: {report}")
+    say(f"{duration(seconds)} in all; report: {report}")
 
 
 def _report(job: Job, context: ReportContext, result: Result, step: int, seconds: float) -> Path:
