@@ -23,6 +23,7 @@ from absl import logging
 from dlcore.learner import Learner
 from dlcore.run import environment
 from dlcore.run.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of
+from dlcore.run.lab import Lab, run_lab
 from dlcore.run.settings import MODES, RUN, VOLATILE
 
 __all__ = ["Data", "Job", "Page", "Setup", "check_identity", "main", "resolve", "run"]
@@ -259,9 +260,10 @@ def _prepare(flags: Flags) -> None:
     logging.get_absl_logger().addFilter(lambda record: not any(text in record.getMessage() for text in noise))
 
 
-def main(page: Page, argv: list[str] | None = None) -> None:
-    """Run a page; the process leaves with 0, 1 (an error or a failed check), 2 (bad flags) or 75 (run me again)."""
-    status = run(page, sys.argv[1:] if argv is None else argv)
+def main(page: Page | Lab, argv: list[str] | None = None) -> None:
+    """Run a page or a lab; the process leaves with 0, 1 (an error or a failed check), 2 (bad flags) or 75 (run me again)."""
+    argv = sys.argv[1:] if argv is None else argv
+    status = run_lab(page, argv) if isinstance(page, Lab) else run(page, argv)
     if status:
         raise SystemExit(status)
 

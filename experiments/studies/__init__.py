@@ -1,0 +1,1 @@
+"""Claims of the field, compared over several seeds: each prints a verdict and draws a figure."""
