@@ -1,0 +1,234 @@
+"""The contract's types: metrics add up exactly, a zero count is blank, keys come from the index alone."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlcore.learner import Last, Learner, Max, Metric, Range, State, Sum, example_keys, mask_of
+from dlcore.run.step import fold, merge
+
+
+class Counts(Metric):
+    """A metric of a subclass: an array of counts, joined leaf by leaf."""
+
+    counts: jax.Array
+
+    def compute(self):
+        return {"zeros": self.counts[0], "all": self.counts}
+
+
+def test_sum_of_is_the_mean_over_the_mask():
+    got = Sum.of(jnp.array([1.0, 2.0, 4.0, 100.0]), jnp.array([1, 1, 1, 0]))
+    assert got.compute() == pytest.approx(7 / 3)
+    assert (float(got.total), int(got.count)) == (7.0, 3)
+    assert Sum.of(jnp.array([1.0, 2.0, 6.0])).compute() == 3.0
+
+
+def test_sum_of_counts_every_value_of_an_example():
+    # Two time steps an example, the second example is padding: (1 + 3) / 2.
+    got = Sum.of(jnp.array([[1.0, 3.0], [50.0, 50.0]]), jnp.array([1.0, 0.0]))
+    assert got.compute() == 2.0
+    assert int(got.count) == 2
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_what_lies_under_the_mask_is_ignored(poison):
+    got = Sum.of(jnp.array([1.0, poison, 3.0]), jnp.array([1.0, 0.0, 1.0]))
+    assert got.compute() == 2.0
+    seen = Sum.of(jnp.array([1.0, poison, 3.0]))
+    assert not np.isfinite(seen.compute())
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.array([True, False, True]), jnp.int32),
+        (np.array([200, 200, 200], np.uint8), jnp.int32),
+        (np.array([1, 2, 3], np.int32), jnp.int32),
+        (np.array([1, 2, 3], jnp.bfloat16), jnp.float32),
+        (np.array([1, 2, 3], np.float32), jnp.float32),
+    ],
+)
+def test_sums_are_int32_or_float32(values, dtype):
+    got = Sum.of(jnp.asarray(values))
+    assert got.total.dtype == dtype
+    assert got.count.dtype == jnp.int32
+    assert got.compute() == pytest.approx(np.asarray(values, np.float64).mean())
+
+
+def test_bfloat16_is_added_up_in_float32():
+    # In bfloat16 256 + 1 is 256: a sum of ones would freeze there.
+    assert float(Sum.of(jnp.ones(1000, jnp.bfloat16)).total) == 1000
+
+
+def test_float64_stays_float64():
+    with jax.enable_x64(True):
+        got = Sum.of(jnp.array([1.0, 1e-12], jnp.float64))
+        assert got.total.dtype == jnp.float64
+        assert float(got.total) == 1.0 + 1e-12
+
+
+def test_a_zero_count_is_blank():
+    assert Sum.of(jnp.array([1.0, 2.0]), jnp.zeros(2)).compute() is None
+    assert Sum.of(jnp.array([jnp.nan]), jnp.zeros(1)).empty().compute() is None
+
+
+def test_a_sum_without_a_count_is_the_plain_sum_of_any_shape():
+    assert Sum(jnp.float32(2.5)).merge(Sum(jnp.float32(1.0))).compute() == 3.5
+    matrix = jnp.arange(4).reshape(2, 2)
+    np.testing.assert_array_equal(Sum(matrix).merge(Sum(matrix)).compute(), [[0, 2], [4, 6]])
+
+
+def test_max():
+    left, right = Max(jnp.float32(-3.0)), Max(jnp.float32(-1.0))
+    assert left.merge(right).compute() == -1.0
+    assert right.merge(left).compute() == -1.0
+    # Zero would be wrong as the neutral element of negative values.
+    assert left.empty().merge(left).compute() == -3.0
+    assert left.empty().compute() is None
+    assert Max(jnp.array([[1.0, 5.0], [2.0, 3.0]])).collapse().compute().tolist() == [2.0, 5.0]
+
+
+def test_max_of_integers_is_blank_where_nothing_was_seen():
+    seen = Max(jnp.int32(-7))
+    assert seen.empty().merge(seen).compute() == -7
+    assert seen.empty().compute() is None
+    folded = fold(None, {"m": seen.empty()})["m"]
+    assert folded.compute() is None, "blank must stay blank when a count is widened to 64 bits on the host"
+    assert fold(None, {"m": seen})["m"].compute() == -7
+
+
+def test_max_passes_a_nan_on():
+    for order in ((1.0, math.nan), (math.nan, 1.0)):
+        assert math.isnan(Max(jnp.float32(order[0])).merge(Max(jnp.float32(order[1]))).compute())
+        host = [fold(None, {"m": Max(jnp.float32(x))})["m"] for x in order]
+        assert math.isnan(host[0].merge(host[1]).compute())
+
+
+def test_last():
+    first, second = Last(jnp.float32(0.1)), Last(jnp.float32(0.2))
+    assert first.merge(second).compute() == pytest.approx(0.2)
+    assert first.empty().merge(first).compute() == pytest.approx(0.1)
+    assert Last(jnp.array([1.0, 2.0, 3.0])).collapse().compute() == 3.0
+
+
+@pytest.mark.parametrize(
+    "metric", [Sum(jnp.float32(2.0), jnp.int32(3)), Max(jnp.float32(-2.0)), Counts(jnp.arange(3, dtype=jnp.int32))]
+)
+def test_empty_is_neutral_and_keeps_shapes_and_dtypes(metric):
+    empty = metric.empty()
+    for both in (empty.merge(metric), metric.merge(empty)):
+        for got, want in zip(jax.tree.leaves(both), jax.tree.leaves(metric), strict=True):
+            np.testing.assert_array_equal(got, want)
+            assert got.dtype == want.dtype
+            assert got.shape == want.shape
+
+
+def test_a_metric_of_its_own_needs_only_compute():
+    one = Counts(jnp.array([1, 2, 3]))
+    assert one.merge(one).compute()["zeros"] == 2
+    assert Counts(jnp.array([[1, 2, 3], [1, 1, 1]])).collapse().compute()["all"].tolist() == [2, 3, 4]
+    with pytest.raises(TypeError, match="Metric does not say how to compute"):
+        Metric().compute()
+
+
+@given(
+    values=st.lists(st.integers(-50, 50), min_size=1, max_size=24),
+    cuts=st.lists(st.integers(0, 24), max_size=3),
+    padding=st.integers(0, 3),
+)
+def test_any_split_gives_the_same_value(values, cuts, padding):
+    """Exact on the host whatever the batches: integers in float32 add without rounding here."""
+    array = np.asarray(values, np.float32)
+    edges = [0, *sorted(min(c, len(values)) for c in cuts), len(values)]
+    host = None
+    for low, high in itertools.pairwise(edges):
+        part = jnp.asarray(np.concatenate([array[low:high], np.full(padding, np.nan, np.float32)]))
+        mask = jnp.asarray([1.0] * (high - low) + [0.0] * padding)
+        biggest = jnp.where(mask > 0, part, -jnp.inf).max(initial=-jnp.inf)
+        host = fold(host, {"mean": Sum.of(part, mask), "max": Max(biggest)})
+    assert host["mean"].compute() == float(array.astype(np.float64).sum() / len(values))
+    assert host["max"].compute() == array.max()
+
+
+def test_float32_counts_would_stop_at_2_to_the_24_and_folded_ones_do_not():
+    step, steps, more = 2**20, 17, 3
+    part = Sum(jnp.float32(step), jnp.int32(step))
+    one = Sum(jnp.float32(1.0), jnp.int32(1))
+    frozen = {"n": Sum(jnp.float32(2**24), jnp.int32(2**24))}
+    assert float(merge(frozen, {"n": one})["n"].total) == 2**24, "float32 alone does freeze"
+    host = None
+    for _ in range(steps):
+        host = fold(host, {"n": part})
+    for _ in range(more):
+        host = fold(host, {"n": one})
+    assert float(host["n"].total) == steps * step + more
+    assert int(host["n"].count) == steps * step + more
+    assert host["n"].compute() == 1.0
+
+
+def test_counts_grow_past_int32_on_the_host():
+    host = None
+    for _ in range(3):
+        host = fold(host, {"n": Sum(jnp.int32(2**31 - 1), jnp.int32(2**31 - 1)), "c": Counts(jnp.full(2, 2**31 - 1))})
+    assert int(host["n"].count) == 3 * (2**31 - 1)
+    assert host["n"].compute() == 1.0
+    assert host["c"].compute()["all"].tolist() == [3 * (2**31 - 1)] * 2
+    assert host["n"].total.dtype == host["n"].count.dtype == np.int64
+
+
+def test_fold_leaves_its_arguments_alone_and_keeps_kinds():
+    device = {"max": Max(jnp.float32(1.0)), "last": Last(jnp.float32(0.5)), "sum": Sum(jnp.float32(1.0))}
+    host = fold(None, device)
+    again = fold(host, {**device, "max": Max(jnp.float32(3.0)), "last": Last(jnp.float32(0.25))})
+    assert (host["max"].compute(), host["last"].compute(), host["sum"].compute()) == (1.0, 0.5, 1.0)
+    assert (again["max"].compute(), again["last"].compute(), again["sum"].compute()) == (3.0, 0.25, 2.0)
+    assert all(isinstance(leaf, np.ndarray | np.generic) for leaf in jax.tree.leaves(again))
+
+
+def test_metrics_pass_through_jit():
+    total = jax.jit(lambda a, b: a.merge(b))(Sum.of(jnp.ones(3)), Sum.of(jnp.zeros(1)))
+    assert total.compute() == 0.75
+
+
+def test_mask_of():
+    index = jnp.arange(3)
+    np.testing.assert_array_equal(mask_of({"index": index}), [1.0, 1.0, 1.0])
+    got = mask_of({"index": index, "mask": jnp.array([True, False, True])})
+    np.testing.assert_array_equal(got, [1.0, 0.0, 1.0])
+    assert got.dtype == jnp.float32
+
+
+def test_keys_of_examples_come_from_the_index_alone():
+    rng = jax.random.key(3)
+    whole = jax.random.key_data(example_keys(rng, {"index": jnp.arange(6)}))
+    other = jax.random.key_data(example_keys(rng, {"index": jnp.array([4, 1])}))
+    np.testing.assert_array_equal(other, whole[jnp.array([4, 1])])
+    assert len({tuple(row) for row in np.asarray(whole).tolist()}) == 6
+    moved = jax.random.key_data(example_keys(jax.random.key(4), {"index": jnp.arange(6)}))
+    assert not (np.asarray(whole) == np.asarray(moved)).all(-1).any()
+
+
+def test_a_learner_may_leave_out_its_loss_and_batched_leaves():
+    learner = Learner(*(lambda *args: None,) * 4)
+    assert learner.loss is None
+    assert learner.batched == ()
+    assert Range(0) == (0, math.inf)
+
+
+def test_a_state_takes_arrays_of_its_own():
+    @struct.dataclass
+    class Carried(State):
+        carry: jax.Array
+
+    state = Carried(jnp.int32(0), jax.random.key(0), {"w": jnp.ones(2)}, (), carry=jnp.zeros(3))
+    paths = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree_util.tree_leaves_with_path(state)]
+    assert paths == ["step", "rng", "params/w", "carry"]
+    assert state.replace(carry=jnp.ones(3)).carry.sum() == 3
