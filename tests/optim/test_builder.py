@@ -1,0 +1,184 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, parameter_ema
+
+PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([1.0, -1.0])}
+
+
+def gradient(step):
+    rng = np.random.default_rng(step)
+    return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), PARAMS)
+
+
+def trajectory(tx, steps=4, params=PARAMS, gradients=gradient):
+    state = tx.init(params)
+    for step in range(steps):
+        updates, state = tx.update(gradients(step), state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def kernels(params):
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def with_l2(decay, tx):
+    return optax.chain(optax.add_decayed_weights(decay, mask=kernels), tx)
+
+
+@pytest.mark.parametrize(
+    ("name", "want"),
+    [
+        ("sgd", with_l2(0.1, optax.sgd(0.05, momentum=0.8))),
+        ("nesterov", with_l2(0.1, optax.sgd(0.05, momentum=0.8, nesterov=True))),
+        ("adam", with_l2(0.1, optax.adam(0.05, b1=0.8))),
+        ("adamw", optax.adamw(0.05, b1=0.8, weight_decay=0.1, mask=kernels)),
+        ("lamb", optax.lamb(0.05, b1=0.8, weight_decay=0.1, mask=kernels)),
+    ],
+)
+def test_names_are_optax_optimisers_with_decay_on_kernels(name, want):
+    got, _ = trajectory(create_optimizer(name, 0.05, momentum=0.8, weight_decay=0.1))
+    chex.assert_trees_all_close(got, trajectory(want)[0], rtol=1e-6)
+    free, _ = trajectory(create_optimizer(name, 0.05, momentum=0.8))
+    np.testing.assert_allclose(got["bias"], free["bias"], rtol=1e-6)
+    assert not np.allclose(got["kernel"], free["kernel"])
+
+
+def test_every_name_is_tried_above():
+    assert set(OPTIMIZERS) == {"sgd", "nesterov", "adam", "adamw", "lamb"}
+    assert set(SCHEDULES) == {"constant", "cosine", "linear", "step"}
+
+
+def test_sgd_by_hand():
+    # w <- w - .1 (g + .5 w) with g = 1: 2 - .1 * 2 = 1.8, then 1.8 - .1 * 1.9 = 1.61.
+    tx = create_optimizer("sgd", 0.1, momentum=0.0, weight_decay=0.5)
+    params, _ = trajectory(tx, 2, jnp.full((1, 1), 2.0), lambda step: jnp.ones((1, 1)))
+    assert float(params[0, 0]) == pytest.approx(1.61, rel=1e-6)
+
+
+def test_clipping_by_the_global_norm_comes_first():
+    # [3, 4] has norm 5: clipped to 1 it is [.6, .8]. Each leaf by itself would be clipped to [1, 1].
+    tx = create_optimizer("sgd", 1.0, momentum=0.0, clip_norm=1.0)
+    zero = {"a": jnp.zeros(()), "b": jnp.zeros(())}
+    params, _ = trajectory(tx, 1, zero, lambda step: {"a": jnp.float32(3.0), "b": jnp.float32(4.0)})
+    assert [float(params["a"]), float(params["b"])] == pytest.approx([-0.6, -0.8], rel=1e-6)
+    # The penalty's gradient is not clipped: clip first, add decay then.
+    tx = create_optimizer("sgd", 1.0, momentum=0.0, clip_norm=1.0, weight_decay=10.0)
+    params, _ = trajectory(tx, 1, jnp.full((1, 1), 1.0), lambda step: jnp.full((1, 1), 5.0))
+    assert float(params[0, 0]) == pytest.approx(1 - (1 + 10), rel=1e-6)
+    small, _ = trajectory(create_optimizer("sgd", 1.0, momentum=0.0, clip_norm=1e6))
+    free, _ = trajectory(create_optimizer("sgd", 1.0, momentum=0.0))
+    chex.assert_trees_all_close(small, free)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_accumulation_is_the_mean_over_k_steps_and_one_update(name):
+    options = {"momentum": 0.9, "weight_decay": 0.1, "clip_norm": 0.7}
+    tx = create_optimizer(name, 0.1, accumulate=3, **options)
+    got, _ = trajectory(tx, 6)
+
+    def mean(step):
+        parts = [gradient(3 * step + i) for i in range(3)]
+        return jax.tree.map(lambda *xs: sum(xs) / 3, *parts)
+
+    want, _ = trajectory(create_optimizer(name, 0.1, **options), 2, gradients=mean)
+    chex.assert_trees_all_close(got, want, rtol=1e-5, atol=1e-6)
+    between, _ = trajectory(tx, 5)
+    after_one, _ = trajectory(tx, 3)
+    chex.assert_trees_all_equal(between, after_one)
+
+
+def test_a_schedule_counts_updates_and_not_steps():
+    rates = optax.piecewise_constant_schedule(1.0, {1: 0.1})  # 1.0 for the first update, 0.1 then
+    tx = create_optimizer("sgd", rates, momentum=0.0, accumulate=2)
+    params, _ = trajectory(tx, 4, jnp.zeros(1), lambda step: jnp.ones(1))
+    assert float(params[0]) == pytest.approx(-1.1, rel=1e-6)
+
+
+def test_the_average_follows_updates_and_not_steps():
+    tx = create_optimizer("sgd", 1.0, momentum=0.0, ema=0.9, accumulate=2)
+    params, state = trajectory(tx, 2, jnp.zeros(1), lambda step: -jnp.ones(1))
+    # One update, to 1: e = (1 - 2/11) * 1.
+    assert float(params[0]) == 1.0
+    assert float(parameter_ema(state, params)[0]) == pytest.approx(9 / 11, rel=1e-6)
+
+
+def test_no_average_unless_asked():
+    with pytest.raises(ValueError, match="0 parameter averages"):
+        parameter_ema(create_optimizer("sgd", 0.1).init(PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "adamm"}, r"optimizer='adamm' is unknown; allowed are sgd, nesterov, adam, adamw, lamb"),
+        ({"accumulate": 0}, "accumulate=0 must be at least 1"),
+        ({"clip_norm": 0.0}, r"clip_norm=0.0 must be positive"),
+        ({"clip_norm": -1.0}, r"clip_norm=-1.0 must be positive"),
+        ({"ema": 1.0}, r"decay=1.0 must lie in \[0, 1\)"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        create_optimizer(**{"name": "sgd", "learning_rate": 0.1, **arguments})
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_numbers_may_be_traced(name):
+    """A search maps over them: the mapped trajectory is that of each number."""
+
+    def run(rate, momentum, decay, clip):
+        return trajectory(create_optimizer(name, rate, momentum=momentum, weight_decay=decay, clip_norm=clip), 2)[0]
+
+    grid = [(0.1, 0.9, 0.0, 1.0), (0.01, 0.5, 0.1, 100.0)]
+    mapped = jax.vmap(run)(*jnp.array(grid).T)
+    for i, row in enumerate(grid):
+        chex.assert_trees_all_close(jax.tree.map(lambda x, i=i: x[i], mapped), run(*row), rtol=1e-5, atol=1e-6)
+
+
+# Schedules
+
+
+def rates(schedule, steps):
+    return [float(schedule(t)) for t in steps]
+
+
+def test_warm_up_rises_linearly_from_zero_and_ends_at_the_peak():
+    for name in SCHEDULES:
+        schedule = create_schedule(name, 2.0, 100, warmup=10)
+        assert rates(schedule, [0, 5, 9]) == pytest.approx([0.0, 1.0, 1.8]), name
+        assert float(schedule(10)) == pytest.approx(2.0), name
+
+
+def test_decays_by_hand():
+    assert rates(create_schedule("constant", 2.0, 100), [0, 50, 99]) == [2.0, 2.0, 2.0]
+    # cos from 10 to 110: a quarter of the way (1 + cos(pi / 4)) / 2 = .853553.
+    assert rates(create_schedule("cosine", 2.0, 110, 10), [35, 60, 110]) == pytest.approx(
+        [2 * 0.8535534, 1.0, 0.0], abs=1e-6
+    )
+    assert rates(create_schedule("linear", 2.0, 110, 10), [35, 60, 110]) == pytest.approx([1.5, 1.0, 0.0], abs=1e-6)
+    # A tenth at half and again at three quarters of the whole run, the warm-up included.
+    step = create_schedule("step", 1.0, 100, 10)
+    assert rates(step, [10, 49, 51, 74, 76, 99]) == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 1), (5, 5), (4, 3)])
+def test_short_runs_have_finite_rates(name, steps, warmup):
+    values = rates(create_schedule(name, 1.0, steps, warmup), range(steps + 1))
+    assert np.isfinite(values).all()
+    assert min(values) >= 0
+    assert max(values) <= 1
+
+
+def test_bad_schedules():
+    with pytest.raises(ValueError, match=r"schedule='cosin' is unknown; allowed are constant, cosine, linear, step"):
+        create_schedule("cosin", 1.0, 10)
+    for warmup in (-1, 11):
+        with pytest.raises(ValueError, match=rf"warmup={warmup} must lie in \[0, steps=10\]"):
+            create_schedule("cosine", 1.0, 10, warmup)
