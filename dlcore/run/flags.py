@@ -176,7 +176,7 @@ def model_settings(name: str, given: tuple[str, ...] = ("num_classes", "axis_nam
 
 
 class Flags(Mapping):
-    """Resolved settings: `flags.batch_size`, `flags["model.width"]`, and groups of them by the function they go to."""
+    """Settings: `flags.batch_size`, `flags["model.width"]`, and groups of them by the function they go to."""
 
     def __init__(
         self, values: dict[str, Any], groups: dict[str, tuple[str, ...]] | None = None, given: frozenset = frozenset()

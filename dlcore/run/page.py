@@ -261,7 +261,7 @@ def _prepare(flags: Flags) -> None:
 
 
 def main(page: Page | Lab, argv: list[str] | None = None) -> None:
-    """Run a page or a lab; the process leaves with 0, 1 (an error or a failed check), 2 (bad flags) or 75 (run me again)."""
+    """Run a page or a lab and leave with 0, 1 (an error, a failed check), 2 (bad flags) or 75 (run me again)."""
     argv = sys.argv[1:] if argv is None else argv
     status = run_lab(page, argv) if isinstance(page, Lab) else run(page, argv)
     if status:
