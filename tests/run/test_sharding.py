@@ -1,0 +1,328 @@
+"""Meshes and rules on eight virtual devices: where each leaf goes, and that it does not change what is learnt."""
+
+import logging
+
+import absl.logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import struct
+from jax.sharding import PartitionSpec as P
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.learner import Learner, State, Sum, mask_of
+from dlcore.optim import track_parameter_ema
+from dlcore.run import Placement, fit, make_mesh
+from dlcore.run.sharding import RULES, batch_shardings, leaf_paths, put_batch, state_shardings
+
+# Meshes
+
+
+def test_all_devices_are_on_data_by_default():
+    for spec in (None, ""):
+        assert dict(make_mesh(spec).shape) == {"data": 8}
+    assert dict(make_mesh("data:4,model:2").shape) == {"data": 4, "model": 2}
+    assert dict(make_mesh(" data : 2 , model : 4 ").shape) == {"data": 2, "model": 4}
+    assert dict(make_mesh("model:8").shape) == {"data": 1, "model": 8}
+    assert dict(make_mesh("data:2", jax.devices()[:2]).shape) == {"data": 2}
+    assert list(make_mesh("data:2", jax.devices()[6:]).devices.flat) == jax.devices()[6:]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("data:3", r"mesh='data:3' asks for 3 devices and there are 8 \(cpu\)"),
+        ("data:4,model:4", r"asks for 16 devices and there are 8"),
+        ("data:0,model:8", r"asks for 0 devices"),
+        ("eight", r"mesh='eight' is not of the form data:4 or data:4,model:2"),
+        ("data=8", r"is not of the form"),
+        ("data:x", r"is not of the form"),
+        ("data:8,", r"is not of the form"),
+        ("batch:8", r"names the axis 'batch'; allowed are 'data' and 'model'"),
+        ("data:-8", r"mesh='data:-8'"),
+        ("data:-2,model:-4", r"mesh='data:-2,model:-4'"),
+        ("data:2,data:8", r"mesh='data:2,data:8'"),
+    ],
+)
+def test_a_mesh_that_cannot_be(spec, message):
+    with pytest.raises(ValueError, match=message):
+        make_mesh(spec)
+
+
+# Rules
+
+KERNEL, BIAS, SMALL = (64, 32), (32,), (8, 8)
+
+
+def parameters():
+    return {
+        "Dense_0": {"kernel": jnp.zeros((64, 32)), "bias": jnp.zeros(32)},
+        "Block_0": {"Dense_0": {"kernel": jnp.zeros((48, 40))}},
+        "small": {"kernel": jnp.zeros((8, 8))},
+        "odd": {"kernel": jnp.zeros((45, 33))},
+        "conv": {"kernel": jnp.zeros((3, 3, 16, 24))},
+        "wide": {"bias": jnp.zeros(2048)},
+    }
+
+
+def state_of(tx=None, **extra):
+    """An abstract State around the parameters above."""
+
+    @struct.dataclass
+    class Extra(State):
+        more: dict
+
+    def init():
+        params = parameters()
+        opt_state = () if tx is None else tx.init(params)
+        return Extra(jnp.int32(0), jax.random.key(0), params, opt_state, extra)
+
+    return jax.eval_shape(init)
+
+
+def specs(rule, mesh, tx=None, batched=(), **extra):
+    shardings = state_shardings(state_of(tx, **extra), make_mesh(mesh), rule, batched)
+    return {path: leaf.spec for path, leaf in leaf_paths(shardings)}
+
+
+def test_replicate():
+    assert set(specs("replicate", "data:8", optax.adam(0.1)).values()) == {P()}
+
+
+def test_fsdp_splits_the_largest_axis_that_divides():
+    got = specs("fsdp", "data:8")
+    assert got["params/Dense_0/kernel"] == P("data", None)
+    assert got["params/Block_0/Dense_0/kernel"] == P("data", None)
+    assert got["params/conv/kernel"] == P(None, None, None, "data")
+    assert got["params/wide/bias"] == P("data")
+    assert got["params/Dense_0/bias"] == P(), "32 numbers are not worth moving"
+    assert got["params/small/kernel"] == P()
+    assert got["params/odd/kernel"] == P(), "45 and 33 do not divide by 8"
+    assert got["step"] == got["rng"] == P()
+
+
+def test_tensor_splits_output_features_over_model():
+    got = specs("tensor", "data:2,model:4")
+    assert got["params/Dense_0/kernel"] == P(None, "model")
+    assert got["params/conv/kernel"] == P(None, None, None, "model")
+    assert got["params/odd/kernel"] == P()
+    assert got["params/small/kernel"] == P()
+    assert got["params/wide/bias"] == P(), "a bias has no output axis of its own"
+
+
+def test_fsdp_and_tensor_split_two_axes():
+    got = specs("fsdp+tensor", "data:2,model:4")
+    assert got["params/Dense_0/kernel"] == P("data", "model")
+    assert got["params/conv/kernel"] == P(None, None, "data", "model")
+    assert got["params/wide/bias"] == P("data")
+    assert got["params/odd/kernel"] in (P(), P(None, None))
+    assert got["params/Dense_0/bias"] in (P(), P(None))
+
+
+def test_a_rule_of_ones_own_gets_path_shape_and_mesh():
+    seen = []
+
+    def rule(path, shape, mesh):
+        seen.append((path, shape, dict(mesh.shape)))
+        return P("data") if path == "params/wide/bias" else P()
+
+    got = specs(rule, "data:8", optax.sgd(0.1, momentum=0.9))
+    assert got["params/wide/bias"] == P("data")
+    assert got["opt_state/0/trace/wide/bias"] == P("data")
+    assert got["params/Dense_0/kernel"] == P()
+    assert ("params/Dense_0/kernel", (64, 32), {"data": 8}) in seen
+    assert {path.split("/")[0] for path, *_ in seen} == {"params"}
+
+
+@pytest.mark.parametrize(
+    ("tx", "memories"),
+    [
+        (optax.adam(0.1), ["opt_state/0/mu/", "opt_state/0/nu/"]),
+        (optax.sgd(0.1, momentum=0.9), ["opt_state/0/trace/"]),
+        (
+            optax.MultiSteps(optax.adam(0.1), 2).gradient_transformation(),
+            ["opt_state/acc_grads/", "opt_state/inner_opt_state/0/mu/", "opt_state/inner_opt_state/0/nu/"],
+        ),
+        (optax.chain(optax.sgd(0.1), track_parameter_ema(0.9)), ["opt_state/1/ema/"]),
+    ],
+    ids=["adam", "momentum", "multisteps", "ema"],
+)
+def test_optimiser_leaves_follow_their_parameters(tx, memories):
+    got = specs("fsdp+tensor", "data:2,model:4", tx)
+    wanted = {path.removeprefix("params/"): spec for path, spec in got.items() if path.startswith("params/")}
+    assert len(set(wanted.values())) > 2
+    for memory in memories:
+        for path, spec in wanted.items():
+            assert got[memory + path] == spec, memory + path
+    for path, spec in got.items():
+        if path.endswith(("count", "mini_step", "gradient_step")):
+            assert spec == P()
+
+
+def test_the_longest_path_wins():
+    """`Block_0/Dense_0/kernel` ends in `Dense_0/kernel` too; here both have one shape and different specs."""
+
+    @struct.dataclass
+    class Twins(State):
+        teacher: dict
+
+    def init():
+        params = {"Dense_0": {"kernel": jnp.zeros((64, 32))}, "Block_0": {"Dense_0": {"kernel": jnp.zeros((64, 32))}}}
+        return Twins(jnp.int32(0), jax.random.key(0), params, optax.adam(0.1).init(params), teacher=params)
+
+    def rule(path, shape, mesh):
+        return P("data") if path == "params/Block_0/Dense_0/kernel" else P(None, "data")
+
+    shardings = state_shardings(jax.eval_shape(init), make_mesh(), rule)
+    for path, leaf in leaf_paths(shardings):
+        if path.endswith("Block_0/Dense_0/kernel"):
+            assert leaf.spec == P("data"), path
+        elif path.endswith("Dense_0/kernel"):
+            assert leaf.spec == P(None, "data"), path
+
+
+def test_same_path_and_another_shape_is_replicated():
+    """Adafactor keeps rows and columns under the parameters' paths, L-BFGS a stack of them."""
+    got = specs("fsdp", "data:8", optax.adafactor(0.1, min_dim_size_to_factor=16))
+    state = dict(leaf_paths(state_of(optax.adafactor(0.1, min_dim_size_to_factor=16))))
+    rows = [path for path in got if "v_row/" in path or "v_col/" in path]
+    assert any(state[path].shape == (64,) for path in rows)
+    for path, spec in got.items():
+        if path.startswith("opt_state") and spec != P():
+            assert any(
+                path.endswith(p.removeprefix("params/")) and state[p].shape == state[path].shape
+                for p in got
+                if p.startswith("params/")
+            ), path
+    assert all(got[path] == P() for path in rows)
+    got = specs("fsdp", "data:8", optax.lbfgs(memory_size=10))
+    state = dict(leaf_paths(state_of(optax.lbfgs(memory_size=10))))
+    stacks = [path for path, leaf in state.items() if leaf.shape == (10, 64, 32)]
+    assert len(stacks) == 2
+    assert all(got[path] == P() for path in stacks)
+    single = [p for p, leaf in state.items() if p.startswith("opt_state") and leaf.shape == (64, 32)]
+    assert single
+    assert all(got[path] == P("data", None) for path in single)
+
+
+def test_teachers_follow_too_and_strangers_do_not():
+    got = specs("fsdp", "data:8", teacher={"Dense_0": {"kernel": jnp.zeros((64, 32))}}, queue=jnp.zeros((64, 32)))
+    assert got["more/teacher/Dense_0/kernel"] == P("data", None)
+    assert got["more/queue"] == P()
+
+
+def test_batched_leaves_are_split_over_data():
+    got = specs("replicate", "data:4,model:2", batched=("more/env/*", "more/carry"), env={"x": jnp.zeros((8, 3))},
+                carry=jnp.zeros(12), other=jnp.zeros(8))  # fmt: skip
+    assert got["more/env/x"] == got["more/carry"] == P("data")
+    assert got["more/other"] == P()
+    with pytest.raises(ValueError, match=r"more/carry has 10 rows, which do not divide over 8 devices"):
+        specs("replicate", "data:8", batched=("more/carry",), carry=jnp.zeros(10))
+
+
+def test_rules_that_cannot_be():
+    with pytest.raises(ValueError, match=r"sharding='zero3' is unknown; allowed are replicate, fsdp, tensor"):
+        specs("zero3", "data:8")
+    for rule in ("tensor", "fsdp+tensor"):
+        with pytest.raises(ValueError, match=r"needs a mesh with an axis 'model', such as data:4,model:2"):
+            specs(rule, "data:8")
+    assert set(RULES) == {"replicate", "fsdp", "tensor", "fsdp+tensor"}
+
+
+# Batches
+
+
+@pytest.fixture(autouse=True)
+def fresh_counts(monkeypatch):
+    """absl counts what it has said in this process; other tests' batches must not use that up."""
+    monkeypatch.setattr(absl.logging, "_log_counter_per_token", {})
+
+
+def test_batches_are_split_over_data_and_what_does_not_divide_is_replicated_and_said(caplog):
+    batch = {"x": np.zeros((16, 3)), "style": np.zeros((1, 4)), "index": np.arange(16)}
+    with caplog.at_level(logging.INFO):
+        shardings = batch_shardings(batch, make_mesh("data:4,model:2"))
+    assert shardings["x"].spec == shardings["index"].spec == P("data")
+    assert shardings["style"].spec == P()
+    lines = [r for r in caplog.records if "style" in r.getMessage()]
+    assert lines
+    assert "does not divide over 4 devices: replicated" in lines[0].getMessage()
+    placed = put_batch(batch, shardings)
+    assert placed["x"].addressable_shards[0].data.shape == (4, 3)
+    np.testing.assert_array_equal(placed["index"], np.arange(16))
+
+
+def test_a_batch_that_is_replicated_as_a_whole_is_said_where_people_look(caplog):
+    """Every device would do all the work: that is for the screen, not for a debug log."""
+    with caplog.at_level(logging.INFO):
+        batch_shardings({"rows": np.zeros((30, 3)), "index": np.arange(30)}, make_mesh())
+    assert [r for r in caplog.records if "rows" in r.getMessage() and r.levelno >= logging.WARNING]
+
+
+# What is learnt
+
+
+def classifier():
+    tx = optax.sgd(0.1, momentum=0.9)
+
+    def forward(params, x):
+        return jnp.tanh(x @ params["first"]["kernel"] + params["first"]["bias"]) @ params["second"]["kernel"]
+
+    def losses(params, batch):
+        return optax.softmax_cross_entropy_with_integer_labels(forward(params, batch["x"]), batch["label"])
+
+    def init(rng, batch):
+        first, second = jax.random.split(rng)
+        params = {
+            "first": {"kernel": jax.random.normal(first, (16, 64)) * 0.2, "bias": jnp.zeros(64)},
+            "second": {"kernel": jax.random.normal(second, (64, 32)) * 0.2},
+        }
+        return State(jnp.int32(0), rng, params, tx.init(params))
+
+    def update(state, batch):
+        gradient = jax.grad(lambda p: losses(p, batch).mean())(state.params)
+        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        metrics = {"loss": Sum.of(losses(state.params, batch))}
+        params = optax.apply_updates(state.params, updates)
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    def evaluate(state, batch):
+        return {"loss": Sum.of(losses(state.params, batch), mask_of(batch))}
+
+    return Learner(init, update, evaluate, lambda s, b: forward(s.params, b["x"]))
+
+
+def source(n=64):
+    rng = np.random.default_rng(0)
+    return Source({"x": rng.normal(size=(n, 16)).astype(np.float32), "label": rng.integers(0, 32, n).astype(np.int32)})
+
+
+@pytest.fixture(scope="module")
+def replicated():
+    return fit(classifier(), Pipeline(source(), 16), steps=4, valid=source(30), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "rule", "shard"),
+    [
+        ("data:8", "fsdp", (16, 8)),
+        ("data:2,model:4", "tensor", (16, 16)),
+        ("data:4,model:2", "fsdp+tensor", (4, 32)),
+    ],
+)
+def test_rules_change_where_and_not_what(mesh, rule, shard, replicated):
+    result = fit(
+        classifier(), Pipeline(source(), 16), steps=4, valid=source(30), progress=False,
+        placement=Placement(make_mesh(mesh), rule),
+    )  # fmt: skip
+    kernel = result.state.params["first"]["kernel"]
+    momentum = result.state.opt_state[0].trace["first"]["kernel"]
+    assert kernel.addressable_shards[0].data.shape == shard
+    assert momentum.addressable_shards[0].data.shape == shard
+    for (path, a), (_, b) in zip(leaf_paths(result.state.params), leaf_paths(replicated.state.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6, err_msg=path)
+    for ours, theirs in zip(result.history, replicated.history, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
