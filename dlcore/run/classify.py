@@ -15,7 +15,7 @@ from dlcore.run.page import Data, Setup
 
 __all__ = [
     "AUGMENTATIONS", "DATA_SETTINGS", "OPTIMIZER_SETTINGS", "augmentation", "data", "describe", "example", "input_size",
-    "inputs", "model", "optimizer", "panels", "preprocess",
+    "inputs", "model", "optimizer", "panels", "pictures", "preprocess",
 ]  # fmt: skip
 
 DATA_SETTINGS = {
@@ -187,6 +187,23 @@ def panels(context: Any) -> list:
     kernel = first_kernel(context.state.params)
     if kernel is not None:
         found.append(pictures.filters(kernel))
+    return found
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """First-layer filters and the surest mistakes side by side, for TensorBoard."""
+    from dlcore.diagnostics.pictures import filter_grid, to_uint8
+
+    found = {}
+    kernel = first_kernel(context.state.params)
+    if kernel is not None:
+        found["first_layer_filters"] = filter_grid(kernel, scale=8)[..., :3]
+    labels, probabilities = context.data.test.arrays["label"], context.outputs["probabilities"]
+    wrong = np.flatnonzero(probabilities.argmax(-1) != labels)
+    worst = wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:16]
+    if len(worst):
+        images = to_uint8(context.data.test.arrays["image"][worst])
+        found["worst_mistakes"] = np.concatenate(list(images), axis=1)
     return found
 
 

@@ -76,6 +76,7 @@ class Page:
       inputs: (Flags, spec) -> (source, names), what `--input` names.
       describe: (outputs, spec) -> one dict an example, what predict prints.
       panels: ReportContext -> panels of the report.
+      pictures: ReportContext -> name to image [H, W, C] for TensorBoard.
       hooks: Setup -> hooks for fit.
     """
 
@@ -98,6 +99,7 @@ class Page:
     inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
     describe: Callable[[Any, dict], list[dict]] | None = None
     panels: Callable[[Any], list] | None = None
+    pictures: Callable[[Any], dict[str, Any]] | None = None
     hooks: Callable[[Setup], list] = lambda setup: []
 
     @property

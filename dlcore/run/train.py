@@ -123,14 +123,15 @@ def _finish(job, data: Data, spec: dict, learner, result: Result, placement) -> 
     outputs = predict(learner, state, data.test, **options)
     if jax.process_index() > 0:
         return
-    history = read_metrics(folder)
     row = {"step": step, "split": "test", **numbers}
-    if not any(r["split"] == "test" for r in history):
-        with MetricsWriter(folder) as writer:
-            writer.write(row)
-        history.append(row)
+    history = [r for r in read_metrics(folder) if r["split"] != "test"] + [row]
     seconds = environment.process_seconds() + result.seconds_before
     context = ReportContext(history, numbers, arrays, outputs, state, data, spec, flags, learner)
+    with MetricsWriter(folder) as writer:
+        if len(history) > len(read_metrics(folder)):
+            writer.write(row)
+        for name, picture in (job.page.pictures(context) if job.page.pictures else {}).items():
+            writer.image(f"test/{name}", picture, step)
     report = _report(job, context, result, step, seconds)
     value = numbers.get(job.page.headline)
     line = {

@@ -49,6 +49,7 @@ page = Page(
     inputs=classify.inputs,
     describe=classify.describe,
     panels=classify.panels,
+    pictures=classify.pictures,
 )
 
 if __name__ == "__main__":
