@@ -7,6 +7,7 @@ of half-written saves, and never lets the process leave with a save in flight.
 """
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -61,6 +62,7 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         self.keep_last, self.mode, self.read_only = keep_last, mode, read_only
         self.failure: Exception | None = None
+        _quiet_orbax()
         self._open()
 
     def _open(self) -> None:
@@ -264,6 +266,13 @@ def _stderr_kept_on_success() -> Iterator[None]:
         finally:
             os.dup2(original, 2)
             os.close(original)
+
+
+@functools.cache
+def _quiet_orbax() -> None:
+    """Leave out orbax's warnings about what is meant here: steps without a score, and reading only."""
+    noise = ("tracked_metric", "read_only=True", "directory is read only")
+    logging.get_absl_logger().addFilter(lambda record: not any(text in record.getMessage() for text in noise))
 
 
 def _leaves(tree: Any) -> dict[str, str]:

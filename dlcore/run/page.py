@@ -18,8 +18,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import logging
-
 from dlcore.learner import Learner
 from dlcore.run import environment
 from dlcore.run.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of
@@ -258,8 +256,6 @@ def _prepare(flags: Flags) -> None:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     if flags.precision == "f32":
         jax.config.update("jax_default_matmul_precision", "highest")
-    noise = ("tracked_metric", "read_only=True", "directory is read only")
-    logging.get_absl_logger().addFilter(lambda record: not any(text in record.getMessage() for text in noise))
 
 
 def main(page: Page | Lab, argv: list[str] | None = None) -> None:

@@ -129,6 +129,8 @@ class Program:
         self.abstract_carry = self._with_shardings(metrics)
         self.compiled: Any = None
         self._finite_fn = jax.jit(_finite)
+        self._fresh = jax.jit(lambda: _empty(self.abstract_carry.sums), out_shardings=self.replicated)
+        self._copy = jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)
 
     def _abstract_metrics(self) -> Metrics:
         if self._pmapped:
@@ -169,11 +171,7 @@ class Program:
 
     def place(self, state: Any) -> Any:
         """A state on the run's shardings, in buffers of its own (aliases must not be donated)."""
-        state = jax.device_put(state, self.state_shardings)
-        return jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)(state)
-
-    def _fresh(self) -> Metrics:
-        return jax.jit(lambda: _empty(self.abstract_carry.sums), out_shardings=self.replicated)()
+        return self._copy(jax.device_put(state, self.state_shardings))
 
     # One step
 
