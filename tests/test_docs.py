@@ -1,0 +1,239 @@
+"""The documents say what is so: their examples run, their links lead somewhere, their commands and excerpts are real.
+
+After a change of dlcore's files that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_docs.py -n 0
+"""
+
+import ast
+import difflib
+import importlib
+import itertools
+import math
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from dlcore.run.lab import OWN, Lab
+from dlcore.run.page import Page, resolve
+from experiments import results
+from experiments.classification import supervised
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(path.relative_to(ROOT).as_posix() for depth in ("*.md", "[!.]*/*.md") for path in ROOT.glob(depth))
+COMMANDS = (
+    "python -m pip install -e . && python -m experiments.classification.supervised",
+    "python -m pip install -e '.[test]' && python -m pytest",
+)
+BEGIN, END = "<!-- index:begin -->", "<!-- index:end -->"
+
+
+def read(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def blocks(path, language):
+    """The fenced blocks of a document in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", read(path), re.MULTILINE | re.DOTALL)
+
+
+def shown_commands(text):
+    """(module, arguments) of every `python -m MODULE ...` that a line of the text starts with or chains; two spaces end
+    a command and begin a remark.
+    """
+    for module, rest in re.findall(r"(?:^\s*|&& |until |\d )python -m ([a-z_][\w.]*)([^;&|\n]*)", text, re.MULTILINE):
+        yield module, shlex.split(re.split(r"\s{2,}", rest)[0])
+
+
+def all_commands():
+    """Every command that the documents and the docstrings of the experiments show."""
+    copies = dict(re.findall(r"^cp experiments/(\S+)\.py experiments/(\S+)\.py$", read("README.md"), re.MULTILINE))
+    originals = {f"experiments.{b.replace('/', '.')}": f"experiments.{a.replace('/', '.')}" for a, b in copies.items()}
+    texts = {path: read(path) for path in PAGES}
+    for path in sorted((ROOT / "experiments").rglob("*.py")):
+        texts[path.relative_to(ROOT).as_posix()] = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return [
+        pytest.param(originals.get(module, module), arguments, id=f"{path}: {module} {shlex.join(arguments)}")
+        for path, text in texts.items()
+        for module, arguments in shown_commands(text)
+    ]
+
+
+def check_arguments(module, arguments):
+    """Nothing is run: the names and values must be known."""
+    if module == "pytest":
+        files = [argument for argument in arguments if argument.startswith("tests")]
+        assert all((ROOT / file).exists() for file in files), arguments
+        return
+    if module in ("pip", "venv"):
+        return
+    found = importlib.import_module(module)
+    page = getattr(found, "page", None)
+    if isinstance(page, Page):
+        resolve(page, [argument for argument in arguments if not re.match(r"--(run|config_json|help)\b", argument)])
+    elif isinstance(page, Lab):
+        names = {argument.removeprefix("--").split("=")[0] for argument in arguments}
+        assert names <= {*OWN, *page.function.__kwdefaults__, "help"}
+    elif module == "experiments.results":
+        results._parser().parse_args([argument.strip("[].") for argument in arguments if argument.strip("[].")])
+    else:
+        source = Path(found.__file__).read_text()
+        assert all(a.split("=")[0] in source for a in arguments if a.startswith("--")), arguments
+
+
+@pytest.mark.parametrize(("module", "arguments"), all_commands())
+def test_commands_name_modules_and_flags_that_exist(module, arguments):
+    check_arguments(module, arguments)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_flags_in_running_text_exist(path):
+    known = resolve(supervised.page, [])
+    elsewhere = {
+        "help",
+        "latest",
+        "catalog",
+        "lf",
+        "run",
+        "config_json",
+        *re.findall(r'"--(\w+)"', Path(results.__file__).read_text()),
+    }
+    for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", read(path)):
+        for name, values in re.findall(r"(?<!\S)--([a-z_.]+)(?:=(\S+))?(?!\S)", code.replace("\\|", "|")):
+            if name not in elsewhere:
+                assert name in known, f"{path}: {code}"
+                for value in values.split("|") if values else ():
+                    resolve(supervised.page, [f"--{name}={value}"])
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_links_lead_somewhere(path):
+    targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", read(path), flags=re.MULTILINE | re.DOTALL))
+    local = [target.split("#")[0] for target in targets if not re.match(r"https?:|#|mailto:", target)]
+    missing = [target for target in local if not ((ROOT / path).parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("path", "block"), [pytest.param(p, b, id=f"{p}-{i}") for p in PAGES for i, b in enumerate(blocks(p, "bash"))]
+)
+def test_shell_blocks_are_shell(path, block):
+    subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+
+
+def test_the_two_commands_stand_in_the_readme():
+    lines = read("README.md").split("\n")
+    assert [lines.count(command) for command in COMMANDS] == [1, 1]
+
+
+def test_the_importers_example_runs():
+    values = {}
+    exec(blocks("README.md", "python")[0], values)
+    # The head starts at zero, so that every class is equally likely: -log(1/10).
+    assert values["losses"].tolist() == pytest.approx([math.log(10)] * 2, abs=1e-6)
+
+
+def test_the_trainers_example_runs():
+    values = {}
+    exec(blocks("README.md", "python")[1], values)
+    assert values["result"].step == 100
+    assert values["numbers"]["accuracy"] > 0.8
+
+
+def test_every_python_block_of_the_readme_is_run():
+    assert len(blocks("README.md", "python")) == 2
+
+
+def test_the_researchers_two_lines_are_in_the_page():
+    source = read("experiments/classification/supervised.py")
+    (diff,) = blocks("README.md", "diff")
+    changes = [(line[0], line[1:]) for line in diff.splitlines()]
+    assert [sign for sign, _ in changes] == ["-", "+"] * 2
+    for (_, old), (_, new) in zip(changes[::2], changes[1::2], strict=True):
+        assert source.count(f"{old}\n") == 1, f"README.md changes a line that is not in the page: {old}"
+        source = source.replace(old, new)
+    values = {"__name__": "mine", "__file__": "experiments/classification/mine.py", "__doc__": "Mine."}
+    exec(source, values)
+    assert resolve(values["page"], []).model == "resnet20_cifar"
+
+
+def excerpts():
+    return re.findall(r"<!-- from (\S+) -->\n```python\n(.*?)^```$", read("CONTRIBUTING.md"), re.MULTILINE | re.DOTALL)
+
+
+def test_excerpts_are_true_to_the_code():
+    assert len(excerpts()) == len(blocks("CONTRIBUTING.md", "python")) == 4
+    for path, text in excerpts():
+        lines = iter(read(path).splitlines())
+        for line in text.splitlines():
+            if line.strip() not in ("", "..."):
+                assert line in lines, f"CONTRIBUTING.md shows a line that {path} does not have there: {line}"
+
+
+def index():
+    """The list of dlcore's files by room, in the order of imports, from the first lines of their docstrings."""
+    layers = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["LAYERS"]
+    lines = ["- [learner.py](learner.py): " + _first_line(ROOT / "dlcore" / "learner.py")]
+    for room in itertools.chain.from_iterable(layers):
+        folder = ROOT / "dlcore" / room
+        files = [path for path in sorted(folder.rglob("*.py")) if not path.name.startswith("_")]
+        if files:
+            lines += ["", f"## {room}", "", _first_line(folder / "__init__.py"), ""]
+            lines += [
+                f"- [{path.relative_to(folder).as_posix()}]({path.relative_to(ROOT / 'dlcore').as_posix()}): "
+                + _first_line(path)
+                for path in files
+            ]
+    return "\n".join(lines)
+
+
+def _first_line(path):
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+def test_the_index_of_dlcore_is_complete():
+    page = ROOT / "dlcore" / "README.md"
+    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    shown, _, tail = rest.partition(END)
+    if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
+        shown = f"\n\n{index()}\n\n"
+        page.write_text(f"{head}{BEGIN}{shown}{END}{tail}", encoding="utf-8")
+    change = list(difflib.unified_diff(shown.strip().split("\n"), index().split("\n"), "index", "files", "", "", 0, ""))
+    assert not change, "dlcore/README.md is out of date (see this file's docstring):\n" + "\n".join(change)
+
+
+def test_ci_calls_the_script_and_nothing_else():
+    for name in ("ci", "weekly"):
+        flow = yaml.safe_load(read(f".github/workflows/{name}.yml"))
+        (job,) = flow["jobs"].values()
+        runs = [step["run"] for step in job["steps"] if "run" in step]
+        assert runs == [".ci/run" if name == "ci" else ".ci/run --latest"]
+        assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+        # YAML 1.1 reads the key `on` as true.
+        assert {"ci": "pull_request", "weekly": "schedule"}[name] in flow[True]
+    yaml.safe_load(read(".pre-commit-config.yaml"))
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
+
+
+def test_constraints_name_an_allowed_version_of_every_dependency():
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    pins = {}
+    for line in read("constraints.txt").splitlines():
+        if not line.startswith("#"):
+            name, version = re.fullmatch(r"([\w.-]+)==([\w.+!]+)", line).groups()
+            pins[canonicalize_name(name)] = version
+    wanted = list(project["dependencies"])
+    for extra in ("test", "dev", "rl"):
+        wanted += project["optional-dependencies"][extra]
+    for requirement in map(Requirement, wanted):
+        if requirement.name != project["name"]:
+            version = pins[canonicalize_name(requirement.name)]
+            assert version in requirement.specifier, f"{requirement}, and constraints.txt has {version}"
