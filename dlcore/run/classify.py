@@ -30,7 +30,7 @@ DATA_SETTINGS = {
     ),
     "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
     "valid_fraction": Setting(0.1, "share of train set aside for validation, by seed", limits=Range(0.001, 0.9)),
-    "augment": Setting("auto", "of training images", Literal["auto", "none", "affine", "shift_flip", "crop_flip"]),
+    "augment": Setting("auto", "of training images", Literal["auto", "none", "affine", "shift", "shift_flip", "crop_flip"]),
 }
 
 OPTIMIZER_SETTINGS = {
@@ -47,7 +47,7 @@ OPTIMIZER_SETTINGS = {
     "accumulate": Setting(1, "steps whose gradients make one update", limits=Range(1)),
 }
 
-AUGMENTATIONS = {"digits": "affine", "mnist": "affine", "fashion_mnist": "shift_flip"}
+AUGMENTATIONS = {"digits": "affine", "mnist": "shift", "fashion_mnist": "shift_flip"}
 """What `--augment=auto` stands for; crop_flip for other names."""
 
 
@@ -113,6 +113,8 @@ def augmentation(flags: Flags, spec: dict):
     if name == "affine":
         return on_black(augment.random_affine(degrees=20, translate=0.125, scale=(0.8, 1.2), shear=15))
     pixels = max(1, round(side / 8))
+    if name == "shift":
+        return on_black(augment.random_shift(max(1, pixels // 2)))
     if name == "shift_flip":
         return on_black(augment.compose(augment.random_shift(max(1, pixels // 2)), augment.random_flip()))
     return augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip())
