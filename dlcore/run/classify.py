@@ -30,7 +30,9 @@ DATA_SETTINGS = {
     ),
     "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
     "valid_fraction": Setting(0.1, "share of train set aside for validation, by seed", limits=Range(0.001, 0.9)),
-    "augment": Setting("auto", "of training images", Literal["auto", "none", "affine", "shift", "shift_flip", "crop_flip"]),
+    "augment": Setting(
+        "auto", "of training images", Literal["auto", "none", "affine", "shift", "shift_flip", "crop_flip"]
+    ),
 }
 
 OPTIMIZER_SETTINGS = {
