@@ -1,0 +1,128 @@
+"""Whole sources: every example once and in order, whatever the batch, the mesh and the randomness."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.learner import Last, Learner, Max, State, Sum, example_keys, mask_of
+from dlcore.run import Placement, evaluate, make_mesh, predict
+from dlcore.run.evaluate import Evaluation, flatten, padded
+
+
+def one_device():
+    return Placement(make_mesh("data:1", jax.devices()[:1]))
+
+
+PLACEMENTS = {
+    "one": one_device(),
+    "eight": Placement(make_mesh("data:8")),
+    "two axes": Placement(make_mesh("data:2,model:4"), "tensor"),
+    "pmap": Placement(make_mesh("data:8"), spmd="pmap"),
+}
+
+
+def measure():
+    """Counts, sums, and noise drawn from each example's index."""
+
+    def noise(state, batch):
+        return jax.vmap(jax.random.normal)(example_keys(state.rng, batch))
+
+    def evaluate(state, batch):
+        mask = mask_of(batch)
+        return {
+            "x": Sum.of(batch["x"][:, 0], mask),
+            "seen": Sum(mask.sum().astype(jnp.int32)),
+            "index": Sum((batch["index"] * mask).sum()),
+            "top": Max(jnp.where(mask > 0, batch["x"][:, 0], -jnp.inf).max()),
+            "noise": Sum.of(noise(state, batch), mask),
+            "by": Sum(jnp.zeros(3, jnp.int32).at[batch["index"] % 3].add((mask > 0).astype(jnp.int32))),
+        }
+
+    def predict(state, batch):
+        return {"x": batch["x"], "index": batch["index"], "noise": noise(state, batch), "w": batch["x"] * state.params}
+
+    return Learner(lambda rng, batch: None, lambda state, batch: (state, {}), evaluate, predict)
+
+
+STATE = State(jnp.int32(0), jax.random.key(0), jnp.float32(2.0), ())
+
+
+def source(n):
+    return Source({"x": np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)}, n)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
+@pytest.mark.parametrize("size", [1, 7, 21, 1000])
+def test_every_example_counts_once_whatever_the_batch_and_the_mesh(size, placement):
+    data = source(21)
+    numbers, arrays = evaluate(measure(), STATE, data, batch_size=size, placement=placement)
+    x = data.arrays["x"][:, 0].astype(np.float64)
+    assert numbers["seen"] == 21
+    assert numbers["index"] == 210
+    assert numbers["top"] == x.max()
+    assert numbers["x"] == pytest.approx(x.mean(), rel=1e-6)
+    np.testing.assert_array_equal(arrays["by"], [7, 7, 7])
+    keys = example_keys(STATE.rng, {"index": jnp.arange(21)})
+    assert numbers["noise"] == pytest.approx(float(jax.vmap(jax.random.normal)(keys).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
+@pytest.mark.parametrize("size", [7, 1000])
+def test_predictions_come_in_order_without_padding(size, placement):
+    data = source(21)
+    out = predict(measure(), STATE, data, batch_size=size, placement=placement)
+    np.testing.assert_array_equal(out["index"], np.arange(21))
+    np.testing.assert_array_equal(out["x"], data.arrays["x"])
+    np.testing.assert_array_equal(out["w"], 2 * data.arrays["x"])
+    assert isinstance(out["x"], np.ndarray)
+    keys = example_keys(STATE.rng, {"index": jnp.arange(21)})
+    np.testing.assert_allclose(out["noise"], jax.vmap(jax.random.normal)(keys), rtol=1e-6)
+
+
+def test_sums_go_to_the_host_before_they_can_freeze():
+    """3 * 2^24 + 1 ones in float32: on the device alone the last ones would be lost."""
+    big = measure()._replace(evaluate=lambda state, batch: {"n": Sum(batch["n"].sum())})
+    batches = [{"n": np.full(1, 2.0**24, np.float32)}] * 3 + [{"n": np.ones(1, np.float32)}]
+    host = Evaluation(big, one_device()).metrics(STATE, batches, fold_every=1)
+    assert host["n"].compute() == 3 * 2**24 + 1
+    lost = Evaluation(big, one_device()).metrics(STATE, batches, fold_every=100)
+    assert lost["n"].compute() == 3 * 2**24, "without folding float32 does lose it"
+
+
+@pytest.mark.parametrize("fold_every", [1, 2, 3, 100])
+def test_folding_does_not_change_the_sums(fold_every):
+    batches = list(padded(source(21), 4, one_device()))
+    host = Evaluation(measure(), one_device()).metrics(STATE, batches, fold_every=fold_every)
+    assert host["seen"].compute() == 21
+    assert host["seen"].total.dtype == np.int64
+    assert host["x"].total.dtype == np.float64
+
+
+def test_padding_divides_over_the_devices_and_is_masked():
+    batches = list(padded(source(21), 10, Placement(make_mesh("data:8"))))
+    assert [len(b["index"]) for b in batches] == [16, 16]
+    assert sum(b["mask"].sum() for b in batches) == 21
+    assert [len(b["index"]) for b in padded(source(3), 256, one_device())] == [3]
+
+
+def test_an_empty_source_is_an_error():
+    for function in (evaluate, predict):
+        with pytest.raises(ValueError, match="holds no example"):
+            function(measure(), STATE, source(0), placement=one_device())
+
+
+def test_flatten_names_several_values_and_keeps_arrays_apart():
+    class Both(Sum):
+        def compute(self):
+            return {"mean": 0.5, "bins": np.arange(3), "none": None}
+
+    metrics = {
+        "a": Sum(np.float64(1.0), np.int64(4)), "blank": Sum(np.float64(0.0), np.int64(0)), "both": Both(np.float64(0)),
+        "matrix": Sum(np.eye(2)), "last": Last(np.float64(0.1)),
+    }  # fmt: skip
+    numbers, arrays = flatten(metrics)
+    assert numbers == {"a": 0.25, "blank": None, "both/mean": 0.5, "both/none": None, "last": 0.1}
+    assert set(arrays) == {"both/bins", "matrix"}
+    assert all(isinstance(value, float | type(None)) for value in numbers.values())

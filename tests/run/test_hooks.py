@@ -1,0 +1,65 @@
+import json
+import math
+
+import pytest
+
+from dlcore.run import STOP, EarlyStopping
+
+
+def outcome(hook, values, name="valid/accuracy"):
+    """What the hook says at each measurement; None is a step at which it was not measured."""
+    answers = []
+    for step, value in enumerate(values):
+        metrics = {"train/loss": 1.0} if value is None else {name: value, "train/loss": 1.0}
+        answers.append(hook(step, None, metrics) is STOP)
+    return answers
+
+
+def test_stops_after_patience_measurements_without_improvement():
+    assert outcome(EarlyStopping(patience=2), [0.1, 0.5, 0.4, 0.5, 0.3]) == [False, False, False, True, True]
+
+
+def test_improvement_starts_the_count_again():
+    values = [0.5, 0.4, 0.6, 0.5, 0.5]
+    assert outcome(EarlyStopping(patience=2), values) == [False, False, False, False, True]
+
+
+def test_smaller_is_better_under_min():
+    hook = EarlyStopping("valid/loss", patience=2, mode="min")
+    assert outcome(hook, [2.0, 1.0, 1.5, 1.2], "valid/loss") == [False, False, False, True]
+    assert hook.memory == {"best": 1.0, "waited": 2}
+
+
+def test_improvements_below_min_delta_do_not_count():
+    hook = EarlyStopping(patience=2, min_delta=0.1)
+    assert outcome(hook, [0.5, 0.55, 0.6]) == [False, False, True]
+    hook = EarlyStopping("valid/loss", patience=2, mode="min", min_delta=0.1)
+    assert outcome(hook, [1.0, 0.95, 0.85, 0.8], "valid/loss") == [False, False, False, False]
+
+
+def test_steps_without_the_measure_do_not_count():
+    assert outcome(EarlyStopping(patience=2), [0.5, None, None, 0.4, None, 0.3]) == [False] * 5 + [True]
+
+
+def test_a_measure_that_is_not_a_number_is_no_improvement_and_never_the_best():
+    nan = math.nan
+    assert outcome(EarlyStopping(patience=2), [0.5, nan, nan]) == [False, False, True]
+    assert outcome(EarlyStopping(patience=2), [nan, 0.1, 0.2, 0.3]) == [False] * 4
+
+
+def test_its_memory_is_json_and_goes_on_elsewhere():
+    first, second = EarlyStopping(patience=3), EarlyStopping(patience=3)
+    outcome(first, [0.5, 0.4])
+    second.memory = json.loads(json.dumps(first.memory))
+    assert outcome(second, [0.3, 0.2]) == [False, True]
+
+
+def test_arguments_out_of_range():
+    with pytest.raises(ValueError, match="patience=0 must be at least 1"):
+        EarlyStopping(patience=0)
+    with pytest.raises(ValueError, match="mode='largest' is unknown; allowed are max, min"):
+        EarlyStopping(mode="largest")
+
+
+def test_stop_is_one_thing():
+    assert repr(STOP) == "STOP"
