@@ -125,7 +125,7 @@ def test_the_real_page_saves_exits_75_and_the_same_command_finishes(tmp_path):
     ]  # fmt: skip
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     options = {"cwd": ROOT, "env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([*command, "--steps=2000"], **options)
+    process = subprocess.Popen([*command, "--steps=1000"], **options)
     log, began = tmp_path / "run" / "metrics.jsonl", time.monotonic()
     while process.poll() is None and not (log.exists() and log.stat().st_size) and time.monotonic() - began < 120:
         time.sleep(0.02)
@@ -133,12 +133,12 @@ def test_the_real_page_saves_exits_75_and_the_same_command_finishes(tmp_path):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 75, (out, err)
     (saved,) = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()]
-    assert 1 <= saved < 2000
+    assert 1 <= saved < 1000
     assert f"stopped by a signal after step {saved}" in out + err, "it says why it left"
     assert "Traceback" not in err
-    done = subprocess.run([*command, "--steps=2000"], check=False, timeout=300, **options)
+    done = subprocess.run([*command, "--steps=1000"], check=False, timeout=300, **options)
     assert done.returncode == 0, done.stderr
     assert f"resuming after step {saved}" in done.stdout
     rows = [row["step"] for row in read_metrics(tmp_path / "run") if row["split"] == "train"]
-    assert rows == list(range(1, 2001))
+    assert rows == list(range(1, 1001))
     assert (tmp_path / "run" / "report.html").exists()
