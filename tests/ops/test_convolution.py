@@ -40,6 +40,7 @@ CASES = {
     "patches": ((2, 8, 6, 3), (2, 3, 3, 5), (2, 3), "SAME", None, None, 1),
     "patches with a remainder": ((2, 9, 8, 3), (4, 3, 3, 5), (4, 3), "VALID", None, None, 1),
     "patches with gaps": ((2, 9, 8, 3), (2, 1, 3, 5), (3, 2), "VALID", None, None, 1),
+    "dilated, as far apart as wide": ((2, 9, 9, 3), (2, 2, 3, 4), (2, 2), "VALID", None, (2, 2), 1),
     "the whole image": ((3, 5, 4, 2), (5, 4, 2, 7), (1, 1), "VALID", None, None, 1),
 }
 WITHOUT_CONVOLUTION = ["1x1", "1x1 stride 2", "patches", "patches with a remainder", "the whole image"]
