@@ -171,10 +171,10 @@ def excerpts():
 def test_excerpts_are_true_to_the_code():
     assert len(excerpts()) == len(blocks("CONTRIBUTING.md", "python")) == 4
     for path, text in excerpts():
-        lines = iter(read(path).splitlines())
+        lines = iter([line.strip() for line in read(path).splitlines()])
         for line in text.splitlines():
-            if line.strip() not in ("", "..."):
-                assert line in lines, f"CONTRIBUTING.md shows a line that {path} does not have there: {line}"
+            shown = line.strip().removesuffix("...").strip()
+            assert not shown or shown in lines, f"CONTRIBUTING.md shows a line that {path} does not have there: {line}"
 
 
 def index():
