@@ -334,6 +334,25 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path, dam
     assert back.params["w"][0, 0] == 40
 
 
+@pytest.mark.parametrize("damage", [truncate, lambda path: path.write_bytes(b""), lambda path: path.write_text("{}")])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_damaged_score_does_not_keep_the_run_from_its_checkpoints(tmp_path, damage, read_only):
+    """A disk that was full at the wrong moment leaves an empty file: the folder must still open."""
+    scored(tmp_path, [(2, 0.1), (4, 0.2)]).close()
+    damage(tmp_path / "4" / "metrics" / "metrics")
+    store = Checkpoints(tmp_path, read_only=read_only)
+    step, back, _ = store.restore(abstract(small()))
+    assert step in (2, 4)
+    assert back.params["w"][0, 0] == step
+    assert store.best_step() == 2
+    if not read_only:
+        for more in (6, 8):
+            store.save(more, small(more), {}, more / 10)
+        assert store.best_step() == 8
+    store.close()
+    assert Checkpoints(tmp_path).restore(abstract(small()))[0] == (step if read_only else 8)
+
+
 def test_when_all_are_damaged_nothing_starts_from_scratch(tmp_path):
     """An error today and the same error tomorrow: a requeued job must not begin anew over what is there."""
     filled(tmp_path)

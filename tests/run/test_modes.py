@@ -1,0 +1,359 @@
+"""evaluate, predict and sanity from the command line, on one small run; and sanity on pages with planted bugs."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from PIL import Image
+
+from dlcore.classification import supervised
+from dlcore.data.digits import digits
+from dlcore.diagnostics.writers import read_metrics
+from dlcore.run import classify
+from dlcore.run.page import run
+from experiments.classification.supervised import page
+
+SMALL = ["--model=mlp", "--model.hidden=32", "--batch_size=32", "--log_every=50", "--augment=none"]
+
+
+@pytest.fixture(autouse=True)
+def precision():
+    """`run` sets the process' matmul precision."""
+    before = jax.config.jax_default_matmul_precision
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run that has learnt something: validated often, so that the best is not the last."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    words = ["--steps=60", "--eval_every=10", "--warmup=0", "--schedule=constant", "--learning_rate=0.01"]
+    assert run(page, [*SMALL, *words, f"--run_dir={folder}", "--keep_last=1"]) == 0
+    return folder
+
+
+def snapshot(folder):
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def output(capsys, *words, status=0):
+    capsys.readouterr()
+    assert run(page, list(words)) == status
+    out, err = capsys.readouterr()
+    return err if status else out
+
+
+def failed(capsys, *words):
+    """The one line of an error."""
+    capsys.readouterr()
+    assert run(page, list(words)) in (1, 2)
+    err = capsys.readouterr().err
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+# evaluate
+
+
+def test_evaluate_gives_the_exact_numbers_of_the_run(trained, capsys):
+    before = snapshot(trained)
+    got = json.loads(output(capsys, "--mode=evaluate", f"--run={trained}", "--format=json"))
+    row = next(r for r in read_metrics(trained) if r["split"] == "test")
+    for name in ("accuracy", "top5", "calibration/ece"):
+        assert got[name] == row[name]
+    assert got["loss"] == pytest.approx(row["loss"], rel=1e-6)
+    assert (got["examples"], got["split"], got["step"]) == (500, "test", row["step"])
+    confusion = np.array(got["confusion"])
+    assert confusion.sum() == 500
+    assert np.trace(confusion) / 500 == got["accuracy"]
+    np.testing.assert_array_equal(confusion.sum(1), np.bincount(digits("test").arrays["label"]))
+    assert snapshot(trained) == before, "looking changes nothing"
+
+
+@pytest.mark.parametrize("size", ["1000", "48"])
+def test_evaluate_does_not_depend_on_the_batch(trained, capsys, size):
+    words = ("--mode=evaluate", f"--run={trained}", "--format=json", f"--eval_batch_size={size}")
+    want = json.loads(output(capsys, "--mode=evaluate", f"--run={trained}", "--format=json"))
+    got = json.loads(output(capsys, *words))
+    assert got["accuracy"] == want["accuracy"]
+    assert got["loss"] == pytest.approx(want["loss"], rel=1e-6)
+
+
+def test_other_splits_and_checkpoints(trained, capsys):
+    base = ("--mode=evaluate", f"--run={trained}", "--format=json")
+    rows = read_metrics(trained)
+    valid = [r for r in rows if r["split"] == "valid"]
+    best = max(valid, key=lambda r: (r["accuracy"], r["step"]))
+    got = json.loads(output(capsys, *base, "--split=valid", "--select=best"))
+    assert (got["step"], got["accuracy"]) == (best["step"], best["accuracy"])
+    assert got["examples"] == 130
+    got = json.loads(output(capsys, *base, "--split=valid", "--select=last"))
+    assert (got["step"], got["accuracy"]) == (60, valid[-1]["accuracy"])
+    assert json.loads(output(capsys, *base, "--split=train"))["examples"] == 1167
+
+
+def test_evaluate_as_text(trained, capsys):
+    out = output(capsys, "--mode=evaluate", f"--run={trained}")
+    assert "test split, 500 examples" in out
+    row = next(r for r in read_metrics(trained) if r["split"] == "test")
+    line = next(line for line in out.splitlines() if line.split()[0] == "accuracy")
+    assert float(line.split()[1]) == pytest.approx(row["accuracy"], rel=1e-5)
+
+
+def test_runs_that_are_not_there(trained, capsys, tmp_path):
+    message = failed(capsys, "--mode=evaluate", f"--run={tmp_path / 'none'}")
+    assert str(tmp_path / "none") in message
+    assert str(tmp_path) in failed(capsys, *SMALL, "--mode=evaluate", f"--runs={tmp_path}")
+    assert list(tmp_path.iterdir()) == []
+    other = dataclasses.replace(page, file="/x/topic/other.py")
+    assert run(other, ["--mode=evaluate", f"--run={trained}"]) == 2
+    assert "is a run of classification.supervised, not of topic.other" in capsys.readouterr().err
+
+
+def test_a_run_without_a_checkpoint(trained, capsys, tmp_path):
+    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    message = failed(capsys, "--mode=evaluate", f"--run={tmp_path / 'run'}")
+    assert "there is no checkpoint in" in message
+    assert str(tmp_path / "run") in message
+    (tmp_path / "run" / "checkpoints").mkdir()
+    assert "there is no checkpoint in" in failed(capsys, "--mode=evaluate", f"--run={tmp_path / 'run'}")
+
+
+def test_a_run_whose_newest_checkpoint_is_cut_is_still_of_use(trained, capsys, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    steps = sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
+    if len(steps) == 1:  # the best was the last: give it a predecessor
+        shutil.copytree(folder / "checkpoints" / str(steps[0]), folder / "checkpoints" / "1")
+        steps = [1, *steps]
+    for path in (folder / "checkpoints" / str(steps[-1])).rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    before = snapshot(folder)
+    got = json.loads(output(capsys, "--mode=evaluate", f"--run={folder}", "--select=last", "--format=json"))
+    assert got["step"] == steps[-2]
+    assert snapshot(folder) == before
+
+
+# predict
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Digits of the test split as PNG files, some in a folder below."""
+    folder = tmp_path_factory.mktemp("images")
+    images = digits("test").arrays["image"][:6, ..., 0]
+    pixels = images if images.dtype == np.uint8 else np.round(images * 255).astype(np.uint8)
+    (folder / "below").mkdir()
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / ("below" if i > 3 else "") / f"{i}.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_predict_a_folder_as_json(trained, files, capsys):
+    rows = json.loads(output(capsys, "--mode=predict", f"--run={trained}", f"--input={files}", "--format=json"))
+    names = [f"{files}/{name}" for name in ("0.png", "1.png", "2.png", "3.png", "below/4.png", "below/5.png")]
+    assert [row["input"] for row in rows] == names
+    for row in rows:
+        values = list(row["probabilities"].values())
+        assert sum(values) == pytest.approx(1, abs=1e-5)
+        assert values == sorted(values, reverse=True)
+        assert row["class"] == next(iter(row["probabilities"]))
+        assert set(row["probabilities"]) == {str(i) for i in range(10)}
+    labels = digits("test").arrays["label"][:6]
+    assert sum(row["class"] == str(label) for row, label in zip(rows, labels, strict=True)) >= 4
+
+
+def test_predict_one_image_as_text_and_as_in_the_folder(trained, files, capsys):
+    alone = json.loads(
+        output(capsys, "--mode=predict", f"--run={trained}", f"--input={files / '2.png'}", "--format=json")
+    )
+    together = json.loads(output(capsys, "--mode=predict", f"--run={trained}", f"--input={files}", "--format=json"))
+    assert len(alone) == 1
+    assert alone[0]["class"] == together[2]["class"]
+    for name, value in alone[0]["probabilities"].items():
+        assert value == pytest.approx(together[2]["probabilities"][name], abs=1e-6)
+    (line,) = output(capsys, "--mode=predict", f"--run={trained}", f"--input={files / '2.png'}").splitlines()
+    assert line.startswith(f"{files / '2.png'}: {alone[0]['class']} {alone[0]['probabilities'][alone[0]['class']]:.3f}")
+
+
+def test_predict_needs_no_data(trained, files, capsys):
+    def never(flags):
+        raise AssertionError("data was read")
+
+    words = ["--mode=predict", f"--run={trained}", f"--input={files / '0.png'}"]
+    assert run(dataclasses.replace(page, data=never), words) == 0
+
+
+def test_predict_takes_other_sizes_and_colours(trained, capsys, tmp_path):
+    Image.fromarray(np.full((30, 20, 4), 200, np.uint8)).save(tmp_path / "big.png")
+    (row,) = json.loads(output(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}", "--format=json"))
+    assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_with_bad_input(trained, capsys, tmp_path):
+    assert "needs --input" in failed(capsys, "--mode=predict", f"--run={trained}")
+    assert "nowhere" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'nowhere'}")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    assert "broken.png" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}")
+    (tmp_path / "empty").mkdir()
+    assert "empty" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'empty'}")
+    other = dataclasses.replace(page, inputs=None)
+    assert run(other, ["--mode=predict", f"--run={trained}", f"--input={tmp_path}"]) == 2
+
+
+# sanity
+
+
+CHECKS = (
+    "loss at initialisation", "loss rises with regularisation", "overfits 20 examples", "gradient against differences",
+    "shuffled labels stay at chance",
+)  # fmt: skip
+
+
+def verdicts(capsys, some_page, *words, status):
+    capsys.readouterr()
+    assert run(some_page, ["--mode=sanity", *SMALL, *words]) == status
+    out = capsys.readouterr().out
+    found = {name: next((line for line in out.splitlines() if line.startswith(name)), "") for name in CHECKS}
+    return {name: "pass" if line.endswith("pass") else "FAIL" if line.endswith("FAIL") else line.strip()
+            for name, line in found.items()}, out  # fmt: skip
+
+
+def planted(model=None, wrap=lambda learner: learner, **settings):
+    """The page with another model, or its learner wrapped, or other settings of it."""
+
+    def build(setup):
+        return wrap(
+            supervised.learner(
+                model=classify.model(setup) if model is None else model(setup), optimizer=classify.optimizer(setup),
+                preprocess=classify.preprocess(setup), **{**setup.flags.group("learner"), **settings},
+            )
+        )  # fmt: skip
+
+    return dataclasses.replace(page, build=build)
+
+
+class Small(nn.Module):
+    """One hidden layer with an activation and a head of one's own."""
+
+    activation: object = nn.tanh
+    head: object = nn.initializers.zeros
+    dtype: object = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = x.reshape(x.shape[0], -1)
+        x = self.activation(nn.Dense(32, dtype=self.dtype, name="hidden")(x))
+        return nn.Dense(10, dtype=self.dtype, kernel_init=self.head, name="head")(x)
+
+
+@pytest.mark.covers("TR-06", "TR-07", "TR-08")
+def test_a_sound_page_passes(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found, out = verdicts(capsys, page, status=0)
+    assert found == dict.fromkeys(CHECKS, "pass")
+    line = next(line for line in out.splitlines() if line.startswith("overfits 20 examples"))
+    loss = float(line.split("loss ")[1].split(",")[0])
+    assert loss < 1e-2
+    assert "accuracy 1.000" in line
+    assert "2.302585" in out
+    assert list(tmp_path.iterdir()) == [], "sanity leaves nothing behind"
+
+
+@jax.custom_vjp
+def wrong_tanh(x):
+    return jnp.tanh(x)
+
+
+wrong_tanh.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (-g * (1 - jnp.tanh(x) ** 2),))
+
+
+def test_a_gradient_of_the_wrong_sign_fails(capsys):
+    model = lambda setup: Small(activation=wrong_tanh, dtype=setup.dtype)  # noqa: E731
+    found, out = verdicts(capsys, planted(model), status=1)
+    assert found["gradient against differences"] == "FAIL"
+    assert "hidden/" in next(line for line in out.splitlines() if line.startswith("gradient")), "the leaf is named"
+    right = lambda setup: Small(dtype=setup.dtype)  # noqa: E731
+    assert verdicts(capsys, planted(right), "--learning_rate=0.02", status=0)[0] == dict.fromkeys(CHECKS, "pass")
+
+
+def test_a_head_that_does_not_start_at_zero_fails(capsys):
+    model = lambda setup: Small(head=nn.initializers.normal(1.0), dtype=setup.dtype)  # noqa: E731
+    assert verdicts(capsys, planted(model), status=1)[0]["loss at initialisation"] == "FAIL"
+
+
+def test_labels_that_leak_fail(capsys):
+    """The label is painted into the first row of the image, in training and validation alike."""
+
+    def painted(batch):
+        hint = jax.nn.one_hot(batch["label"], 10)[:, :8] * 255
+        return {**batch, "image": batch["image"].at[:, 0, :, 0].set(hint.astype(batch["image"].dtype))}
+
+    def wrap(learner):
+        def on(batch):
+            return painted({**batch, "image": jnp.asarray(batch["image"])})
+
+        return learner._replace(
+            init=lambda rng, batch: learner.init(rng, on(batch)),
+            update=lambda state, batch: learner.update(state, on(batch)),
+            evaluate=lambda state, batch: learner.evaluate(state, on(batch)),
+            loss=lambda params, state, batch: learner.loss(params, state, on(batch)),
+        )
+
+    found, _ = verdicts(capsys, planted(wrap=wrap), status=1)
+    assert found["shuffled labels stay at chance"] == "FAIL"
+
+
+def test_a_penalty_that_does_nothing_fails(capsys):
+    assert verdicts(capsys, planted(l2=0.0), status=1)[0]["loss rises with regularisation"] == "FAIL"
+
+
+def test_a_learner_that_cannot_learn_by_heart_fails(capsys):
+    found, _ = verdicts(capsys, page, "--learning_rate=0", status=1)
+    assert found["overfits 20 examples"] == "FAIL"
+    assert found["loss at initialisation"] == "pass"
+
+
+def test_a_gradient_that_is_not_a_number_fails(capsys):
+    """NaN compares with nothing: it must not come out as the smallest error."""
+
+    @jax.custom_vjp
+    def poisoned(x):
+        return jnp.tanh(x)
+
+    poisoned.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (g * jnp.where(g == 0, jnp.nan, 1 - jnp.tanh(x) ** 2),))
+    model = lambda setup: Small(activation=poisoned, dtype=setup.dtype)  # noqa: E731
+    capsys.readouterr()
+    status = run(planted(model), ["--mode=sanity", *SMALL])
+    out, err = capsys.readouterr()
+    assert status == 1, out + err
+
+
+def test_a_page_without_a_loss_or_an_expected_value_says_so(capsys):
+    bare = dataclasses.replace(
+        planted(wrap=lambda learner: learner._replace(loss=None)), expected_loss=None, regularizer=None
+    )
+    _, out = verdicts(capsys, bare, status=0)
+    assert "overfits 20 examples" in out
+    stated = dataclasses.replace(page, expected_loss=None, regularizer=None)
+    found, out = verdicts(capsys, stated, status=0)
+    assert found["loss at initialisation"].endswith("not applicable")
+    assert found["loss rises with regularisation"].endswith("not applicable")
+
+
+def test_a_learner_without_a_loss_says_not_applicable(capsys):
+    """DESIGN.md: where a technique has no differentiable scalar the runners print "not applicable"."""
+    bare = planted(wrap=lambda learner: learner._replace(loss=None))
+    found, _ = verdicts(capsys, bare, status=0)
+    for name in ("loss at initialisation", "loss rises with regularisation", "gradient against differences"):
+        assert found[name].endswith("not applicable"), name
