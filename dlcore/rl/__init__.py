@@ -1,0 +1,1 @@
+"""Reinforcement learning: the environment runs inside the jitted step."""

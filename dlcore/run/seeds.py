@@ -1,0 +1,75 @@
+"""Many seeds at once: a learner mapped over the seeds of its root key, in one compiled step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dlcore.learner import Learner, Metrics
+
+__all__ = ["SeedsState", "over_seeds", "split_by_seed"]
+
+
+@struct.dataclass
+class SeedsState:
+    """inner: the states of all seeds, stacked along a leading axis."""
+
+    step: jax.Array
+    rng: jax.Array
+    inner: Any
+
+    @property
+    def params(self) -> Any:
+        """The parameters of all seeds."""
+        return self.inner.params
+
+
+def over_seeds(learner: Learner, seeds: int) -> Learner:
+    """`learner` trained from `seeds` root keys side by side, on the same batches.
+
+    A metric is joined over the seeds under its own name, and kept for each as "name/seed0", "name/seed1", ... What
+    predict gives has the seeds as its second axis. With one seed the learner is returned as it is. For jit only.
+
+    Raises:
+      ValueError: seeds is not positive.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds={seeds} must be at least 1")
+    if seeds == 1:
+        return learner
+
+    def by_seed(metrics: Metrics) -> Metrics:
+        joined = {name: metric.collapse() for name, metric in metrics.items()}
+        for name, metric in metrics.items():
+            joined |= {f"{name}/seed{k}": jax.tree.map(lambda x, k=k: x[k], metric) for k in range(seeds)}
+        return joined
+
+    def init(rng: jax.Array, batch: Any) -> SeedsState:
+        inner = jax.vmap(learner.init, in_axes=(0, None))(jax.random.split(rng, seeds), batch)
+        return SeedsState(jnp.zeros((), jnp.int32), rng, inner)
+
+    def update(state: SeedsState, batch: Any) -> tuple[SeedsState, Metrics]:
+        inner, metrics = jax.vmap(learner.update, in_axes=(0, None))(state.inner, batch)
+        return state.replace(step=state.step + 1, inner=inner), by_seed(metrics)
+
+    def evaluate(state: SeedsState, batch: Any) -> Metrics:
+        return by_seed(jax.vmap(learner.evaluate, in_axes=(0, None))(state.inner, batch))
+
+    def predict(state: SeedsState, batch: Any) -> Any:
+        return jax.vmap(learner.predict, in_axes=(0, None), out_axes=1)(state.inner, batch)
+
+    return Learner(init, update, evaluate, predict)
+
+
+def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict], list[dict]]:
+    """(rows without the seeds' own numbers, the seeds' numbers of one split as rows of a split "seed k"), for curves."""
+    joined = [{k: v for k, v in row.items() if "/seed" not in k} for row in history]
+    rows: dict[tuple[int, str], dict] = {}
+    for row in history:
+        for key, value in row.items():
+            name, marked, seed = key.rpartition("/seed")
+            if marked and row["split"] == split:
+                own = rows.setdefault((row["step"], seed), {"step": row["step"], "split": f"seed {seed}"})
+                own[name] = value
+    return joined, list(rows.values())

@@ -1,0 +1,52 @@
+"""Environments by gymnax: episodes end, restart, and are played to their end."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dlcore.rl.environments import make, play
+
+
+def test_names_close_to_a_wrong_one_are_listed():
+    with pytest.raises(ValueError, match="CartPole-v1"):
+        make("CartPole")
+
+
+def test_continuous_actions_are_refused():
+    with pytest.raises(ValueError, match="continuous"):
+        make("Pendulum-v1")
+
+
+def test_state_and_observation_keep_their_types():
+    environment = make("CartPole-v1")
+    assert environment.num_actions == 2
+    assert environment.observation_shape == (4,)
+    assert environment.max_steps == 500
+    key = jax.random.key(0)
+    before = jax.eval_shape(environment.reset, key)
+    after, out = jax.eval_shape(environment.step, key, before[0], jax.ShapeDtypeStruct((), jnp.int32))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), before[0]) == jax.tree.map(
+        lambda x: (x.shape, x.dtype, x.weak_type), after
+    )
+    assert (out.observation.shape, out.reward.dtype) == ((4,), jnp.float32)
+
+
+def test_pushing_one_way_falls_and_starts_again():
+    environment = make("CartPole-v1")
+    state, _ = environment.reset(jax.random.key(0))
+    for t in range(20):
+        state, out = environment.step(jax.random.key(t), state, jnp.int32(1))
+        if out.terminated:
+            break
+    assert out.terminated
+    assert not out.truncated
+    assert abs(out.final[2]) > 0.209  # the pole's angle at the end, beyond 12 degrees
+    assert abs(out.observation[2]) < 0.06  # of the new episode
+    assert state.time == 0
+
+
+def test_play_counts_until_the_end_of_one_episode():
+    environment = make("CartPole-v1")
+    total, length = jax.jit(lambda k: play(environment, lambda key, o: jnp.int32(1), k, 100))(jax.random.key(0))
+    assert total == length  # a reward of one a step
+    assert 5 <= length <= 15

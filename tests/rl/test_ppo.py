@@ -1,0 +1,94 @@
+"""Advantages and the clipped objective by hand; the pole is balanced."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.optim import create_optimizer
+from dlcore.rl import environments, networks, ppo
+from dlcore.run import Placement, evaluate, fit, make_mesh
+
+
+def one_device() -> Placement:
+    return Placement(make_mesh("data:1", jax.devices()[:1]))
+
+
+def test_advantages_by_hand():
+    # gamma = 0.5, lambda = 0.5. delta_2 = 3 + 0 - 1 = 2 (terminated: its next value does not count)
+    # delta_1 = 2 + 0.5 * 1 - 2 = 0.5, A_1 = 0.5 + 0.25 * 2 = 1
+    # delta_0 = 1 + 0.5 * 2 - 1 = 1, A_0 = 1 + 0.25 * 1 = 1.25
+    advantage = ppo.generalized_advantages(
+        reward=jnp.array([1.0, 2.0, 3.0]),
+        value=jnp.array([1.0, 2.0, 1.0]),
+        next_value=jnp.array([2.0, 1.0, 99.0]),
+        terminated=jnp.array([False, False, True]),
+        done=jnp.array([False, False, True]),
+        discount=0.5,
+        trace=0.5,
+    )
+    np.testing.assert_allclose(advantage, [1.25, 1.0, 2.0], rtol=1e-6)
+
+
+def test_an_episode_cut_off_by_time_keeps_its_value_but_not_what_follows():
+    # delta_1 = 0 + 1 * 7 - 0 = 7;  delta_0 = 1 + 1 * 10 - 4 = 7, done: A_0 = delta_0, although A_1 = 7
+    arguments = {
+        "reward": jnp.array([1.0, 0.0]),
+        "value": jnp.array([4.0, 0.0]),
+        "next_value": jnp.array([10.0, 7.0]),
+        "discount": 1.0,
+        "trace": 1.0,
+    }
+    no = jnp.array([False, False])
+    cut = ppo.generalized_advantages(**arguments, terminated=no, done=jnp.array([True, False]))
+    np.testing.assert_allclose(cut, [7.0, 7.0])
+    # terminated: delta_0 = 1 + 0 - 4 = -3
+    over = ppo.generalized_advantages(**arguments, terminated=jnp.array([True, False]), done=jnp.array([True, False]))
+    np.testing.assert_allclose(over, [-3.0, 7.0])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "slope"),
+    [
+        (1.0, 2.0, -2.0, -2.0),  # inside: -rho A, and d/dlog_prob = -rho A
+        (1.5, 2.0, -2.4, 0.0),  # too far up and good: clipped at 1.2, no gradient
+        (0.5, 2.0, -1.0, -1.0),  # too far down and good: the smaller is unclipped
+        (1.5, -2.0, 3.0, 3.0),  # too far up and bad: the smaller is unclipped
+        (0.5, -2.0, 1.6, 0.0),  # too far down and bad: clipped at 0.8
+    ],
+)
+def test_clipped_objective_by_hand(ratio, advantage, loss, slope):
+    old = jnp.float32(-1.0)
+    new = old + jnp.log(ratio)
+    value, gradient = jax.value_and_grad(ppo.clipped_surrogate_loss)(new, old, jnp.float32(advantage), 0.2)
+    assert value == pytest.approx(loss, rel=1e-6)
+    assert gradient == pytest.approx(slope, rel=1e-6)
+
+
+def test_minibatches_that_do_not_divide_are_an_error():
+    environment = environments.make("CartPole-v1")
+    learner = ppo.learner(
+        model=networks.ActorCritic(2, 8), optimizer=create_optimizer("adam", 1e-3), environment=environment,
+        rollout_steps=5, minibatches=4,
+    )  # fmt: skip
+    batch = Source.indices(3)[np.arange(3)]
+    with pytest.raises(ValueError, match="minibatches=4 must divide the 15 steps"):
+        jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0), batch), batch)
+
+
+@pytest.mark.covers("RL-08")
+def test_the_pole_is_balanced():
+    environment = environments.make("CartPole-v1")
+    learner = ppo.learner(
+        model=networks.ActorCritic(environment.num_actions), environment=environment, rollout_steps=64,
+        optimizer=create_optimizer("adam", 2.5e-3, clip_norm=0.5),
+    )  # fmt: skip
+    pipeline = Pipeline(Source.indices(32), 32, shuffle=False)
+    result = fit(learner, pipeline, steps=90, log_every=30, placement=one_device(), progress=False)
+    numbers, _ = evaluate(learner, result.state, Source.indices(20), placement=one_device())
+    assert result.history[0]["return"] < 200
+    assert numbers["return"] >= 490
+    chex.assert_shape(result.state.episode_return, (32,))
