@@ -1,0 +1,67 @@
+import io
+import sys
+
+import pytest
+
+from dlcore.run.progress import Progress, duration, say
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (49.9, "0:49"), (60, "1:00"), (7389, "2:03:09"), (360000, "100:00:00")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def row(**numbers):
+    return {"step": 5, "split": "train", "epoch": 0.5, "seconds": 1.0, **numbers}
+
+
+def test_a_plain_line_elsewhere_than_on_a_terminal(capsys):
+    progress = Progress(10, 0)
+    progress.advance(5)
+    progress.log(row(z=0.25, accuracy=0.5, loss=1.25, examples_per_second=12345.6))
+    progress.log({"step": 5, "split": "valid", "epoch": 0.5, "loss": 2.0, "blank": None, "calibration/ece": 0.1})
+    progress.close()
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("step 5/10 train loss 1.25 accuracy 0.5 z 0.25 12,346 examples/s eta 0:0")
+    assert out[1] == "step 5/10 valid loss 2"
+
+
+def test_silence(capsys):
+    progress = Progress(10, enabled=False)
+    progress.advance(1)
+    progress.log(row(loss=1.0))
+    progress.close()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_first_line_after_a_resume_needs_no_rate(capsys):
+    progress = Progress(10, start=5)
+    progress.log(row(loss=1.0))
+    assert "eta ?" in capsys.readouterr().out
+
+
+def test_a_live_bar_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "160")
+    progress = Progress(10, 0)
+    progress.log(row(loss=1.25, accuracy=0.5, examples_per_second=1000.0))
+    progress.log({"step": 5, "split": "valid", "loss": 2.0})
+    progress.close()
+    shown = terminal.getvalue()
+    assert "loss 1.25 accuracy 0.5 1,000 examples/s" in shown
+    assert "5/10" in shown
+    assert "eta" in shown
+    assert "step 5/10 valid loss 2" in shown
+
+
+def test_say_goes_out_at_once(capsys):
+    say("hello")
+    assert capsys.readouterr().out == "hello\n"
