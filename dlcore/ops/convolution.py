@@ -193,6 +193,9 @@ def _lhs_gradient(window: _Window, lhs: jax.ShapeDtypeStruct, rhs: jax.Array, co
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _rhs_gradient(window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+    if cotangent.size == 0:
+        return _equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)[0]
+
     def transposed(lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
         w, _ = _equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)
         return jax.vjp(lambda w: _lax_conv(window, lhs, w), w)[1](cotangent)[0]

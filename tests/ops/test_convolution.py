@@ -319,6 +319,17 @@ def test_other_convolutions_are_handed_to_lax(shapes, numbers, arguments):
     assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 2, 3), (0, 8, 8, 3)])
+def test_nothing_to_convolve(shape):
+    x, w = jnp.ones(shape), jnp.ones((3, 3, 3, 4))
+    ours, theirs = (
+        jax.value_and_grad(lambda x, w, f=f: f(x, w, (1, 1), "VALID", dimension_numbers=NHWC).sum(), (0, 1))(x, w)
+        for f in (conv_general_dilated, lax.conv_general_dilated)
+    )
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_integers():
     x, w = jnp.arange(50).reshape(1, 5, 5, 2), jnp.arange(36).reshape(3, 3, 2, 2)
     ours, theirs = (
