@@ -106,7 +106,8 @@ def learner(
       entropy_weight: c_e.
       axis: name of the mapped axis under pmap; advantages are normalised over it.
 
-    evaluate plays one episode an index, with the most probable action. predict gives `{"return", "length"}`: [B].
+    evaluate plays one episode an index (or a number in `episode: [B]`), with the most probable action; predict gives
+    their `{"return", "length"}`: [B].
     """
 
     def init(rng: jax.Array, batch: dict) -> PPOState:
@@ -194,7 +195,7 @@ def learner(
         def policy(key, observation):
             return apply(state.params, observation[None])[0][0].argmax()
 
-        keys = example_keys(state.rng, batch)
+        keys = example_keys(state.rng, {"index": batch.get("episode", batch["index"])})
         total, length = jax.vmap(lambda key: play(environment, policy, key, environment.max_steps))(keys)
         return {"return": total, "length": length}
 

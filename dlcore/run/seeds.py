@@ -63,7 +63,7 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
 
 
 def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict], list[dict]]:
-    """(rows without the seeds' own numbers, the seeds' numbers of one split as rows of a split "seed k"), for curves."""
+    """(rows without the seeds' own numbers, one split's as rows of splits "seed 0", "seed 1", ...), for curves."""
     joined = [{k: v for k, v in row.items() if "/seed" not in k} for row in history]
     rows: dict[tuple[int, str], dict] = {}
     for row in history:

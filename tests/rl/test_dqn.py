@@ -1,0 +1,118 @@
+"""The target by hand, what the buffer holds, and that the target network waits."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.optim import create_optimizer
+from dlcore.rl import dqn, environments, networks
+
+
+@pytest.fixture(scope="module")
+def environment():
+    return environments.make("CartPole-v1")
+
+
+def updated(environment, updates=1, **kwargs):
+    learner = dqn.learner(
+        model=networks.QNetwork(2, 8), optimizer=create_optimizer("sgd", 0.01), environment=environment,
+        **{"steps_per_update": 4, "buffer_steps": 6, "minibatch": 8, "warmup_steps": 1, **kwargs},
+    )  # fmt: skip
+    batch = Source.indices(3)[np.arange(3)]
+    first = state = jax.jit(learner.init)(jax.random.key(0), batch)
+    update = jax.jit(learner.update)
+    for _ in range(updates):
+        state, metrics = update(state, batch)
+    return first, state, metrics
+
+
+@pytest.mark.parametrize(
+    ("double", "terminated", "expected"),
+    [
+        (False, False, 1 + 0.9 * 5.0),  # the target network's own largest value
+        (True, False, 1 + 0.9 * 2.0),  # the network's best action is the second, worth 2 to the target network
+        (True, True, 1.0),  # nothing comes after the end
+        (False, True, 1.0),
+    ],
+)
+def test_target_by_hand(double, terminated, expected):
+    target = dqn.q_target(
+        jnp.float32(1), jnp.array(terminated), jnp.array([0.0, 3.0]), jnp.array([5.0, 2.0]), 0.9, double
+    )
+    assert target == pytest.approx(expected)
+
+
+def test_no_gradient_passes_the_target():
+    gradient = jax.grad(lambda q: dqn.q_target(1.0, jnp.array(False), q, q, 0.9).sum())(jnp.array([1.0, 2.0]))
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_the_buffer_is_a_ring_of_consecutive_steps(environment):
+    _, state, _ = updated(environment, updates=2)
+    assert (
+        int(state.written) == 8
+    )  # two updates of four steps into room for six: places 2..5 hold steps 2..5, 0 and 1 steps 6, 7
+    replay = jax.device_get(state.replay)
+    assert replay.observation.shape == (3, 6, 4)
+    order = [2, 3, 4, 5, 0, 1]
+    for before, after in itertools.pairwise(order):
+        going = ~replay.terminated[:, before]
+        np.testing.assert_array_equal(replay.next_observation[going, before], replay.observation[going, after])
+
+
+def test_the_target_network_waits_and_then_copies(environment):
+    first, waiting, _ = updated(environment, updates=1, target_every=5)
+    for old, new in zip(jax.tree.leaves(first.params), jax.tree.leaves(waiting.target), strict=True):
+        np.testing.assert_array_equal(old, new)
+    _, copied, _ = updated(environment, updates=1, target_every=4)
+    for new, target in zip(jax.tree.leaves(copied.params), jax.tree.leaves(copied.target), strict=True):
+        np.testing.assert_array_equal(new, target)
+
+
+def test_nothing_is_learnt_before_the_warm_up_is_over(environment):
+    first, state, _ = updated(environment, updates=1, warmup_steps=4)
+    for old, new in zip(jax.tree.leaves(first.params), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_array_equal(old, new)
+    first, state, _ = updated(environment, updates=1, warmup_steps=3)
+    assert any(
+        (a != b).any() for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(state.params), strict=True)
+    )
+
+
+@pytest.mark.covers("RL-05")
+def test_values_of_a_corridor_are_learnt():
+    # State 0, 1, 2 and the end; action 1 moves right, action 0 stays; only the step into the end pays, 1.
+    # With gamma = 0.5: Q(2, right) = 1, Q(1, right) = 0.5, Q(0, right) = 0.25; Q(s, stay) = 0.5 max Q(s).
+    def one_hot(place):
+        return jax.nn.one_hot(place, 3)
+
+    def reset(key):
+        return jnp.zeros((), jnp.int32), one_hot(0)
+
+    def step(key, place, action):
+        there = place + action
+        over = there == 3
+        after = jnp.where(over, 0, there).astype(jnp.int32)
+        no = jnp.array(False)
+        return after, environments.Step(one_hot(after), over.astype(jnp.float32), over, no, one_hot(there))
+
+    corridor = environments.Environment("corridor", reset, step, 2, (3,), 20)
+    learner = dqn.learner(
+        model=networks.QNetwork(2, 16), optimizer=create_optimizer("adam", 3e-3), environment=corridor, discount=0.5,
+        steps_per_update=400, buffer_steps=64, minibatch=32, warmup_steps=8, explore_steps=400, final_epsilon=0.3,
+        target_every=20,
+    )  # fmt: skip
+    batch = Source.indices(8)[np.arange(8)]
+    state = jax.jit(learner.init)(jax.random.key(1), batch)
+    update = jax.jit(learner.update)
+    for _ in range(3):
+        state, _ = update(state, batch)
+    q = networks.QNetwork(2, 16).apply({"params": state.params}, jnp.eye(3))
+    np.testing.assert_allclose(q[:, 1], [0.25, 0.5, 1.0], atol=0.03)
+    np.testing.assert_allclose(q[:, 0], [0.125, 0.25, 0.5], atol=0.03)
+    played = jax.jit(learner.predict)(state, batch)
+    np.testing.assert_array_equal(played["length"], 3)
