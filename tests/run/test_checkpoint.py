@@ -348,6 +348,7 @@ def test_a_damaged_score_does_not_keep_the_run_from_its_checkpoints(tmp_path, da
     if not read_only:
         for more in (6, 8):
             store.save(more, small(more), {}, more / 10)
+        store.wait()
         assert store.best_step() == 8
     store.close()
     assert Checkpoints(tmp_path).restore(abstract(small()))[0] == (step if read_only else 8)
