@@ -80,6 +80,11 @@ class Metric(struct.PyTreeNode):
         """The neutral element of `merge`, of this metric's shapes and dtypes."""
         return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self)
 
+    def finite(self) -> jax.Array:
+        """Whether no leaf holds a NaN or an infinity."""
+        leaves = [x for x in jax.tree.leaves(self) if jnp.issubdtype(x.dtype, jnp.inexact)]
+        return jnp.all(jnp.array([jnp.isfinite(x).all() for x in leaves] or True))
+
     def compute(self) -> Any:
         """The value, or None where nothing was counted; a dict gives several named values."""
         raise TypeError(f"{type(self).__name__} does not say how to compute its value")
@@ -124,9 +129,13 @@ class Max(Metric):
     def empty(self) -> Self:
         return Max(jnp.full(self.value.shape, _lowest(self.value.dtype), self.value.dtype))
 
+    def finite(self) -> jax.Array:
+        return jnp.all(jnp.isfinite(self.value) | (self.value == _lowest(self.value.dtype)))
+
     def compute(self) -> Any:
         value = np.asarray(self.value)
-        return None if (value == _lowest(value.dtype)).all() else value[()]
+        lowest = -np.inf if np.issubdtype(value.dtype, np.floating) else np.iinfo(np.int32).min
+        return None if (value <= lowest).all() else value[()]
 
 
 class Last(Metric):

@@ -7,6 +7,7 @@ What the pieces do and the order they stand in:
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import optax
@@ -17,7 +18,7 @@ from dlcore.optim.replica import cross_replica
 __all__ = ["OPTIMIZERS", "SCHEDULES", "create_optimizer", "create_schedule"]
 
 OPTIMIZERS = {
-    "sgd": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, momentum or None)),
+    "sgd": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, None if _off(momentum) else momentum)),
     "nesterov": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, momentum, nesterov=True)),
     "adam": lambda rate, momentum, decay: _l2(decay, optax.adam(rate, b1=momentum)),
     "adamw": lambda rate, momentum, decay: optax.adamw(rate, b1=momentum, weight_decay=decay, mask=kernels),
@@ -39,8 +40,13 @@ def kernels(params):
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def _off(value: Any) -> bool:
+    """None or a plain zero; a traced number is never off."""
+    return value is None or (isinstance(value, int | float) and value == 0)
+
+
 def _l2(decay: float, tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    if not decay:
+    if _off(decay):
         return tx
     return optax.chain(optax.add_decayed_weights(decay, mask=kernels), tx)
 
@@ -84,13 +90,13 @@ def create_optimizer(
         raise ValueError(f"optimizer={name!r} is unknown; allowed are {', '.join(OPTIMIZERS)}")
     if accumulate < 1:
         raise ValueError(f"accumulate={accumulate} must be at least 1")
-    if clip_norm is not None and clip_norm <= 0:
+    if isinstance(clip_norm, int | float) and clip_norm <= 0:
         raise ValueError(f"clip_norm={clip_norm} must be positive")
     build = partial(OPTIMIZERS[name], momentum=momentum, decay=weight_decay)
     tx = optax.chain(
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.identity() if _off(clip_norm) else optax.clip_by_global_norm(clip_norm),
         build(learning_rate),
-        track_parameter_ema(ema) if ema else optax.identity(),
+        optax.identity() if _off(ema) else track_parameter_ema(ema),
     )
     if accumulate > 1:
         tx = optax.MultiSteps(tx, accumulate).gradient_transformation()

@@ -30,7 +30,7 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
     Raises:
       ValueError: decay is outside [0, 1).
     """
-    if not 0 <= decay < 1:
+    if isinstance(decay, int | float) and not 0 <= decay < 1:
         raise ValueError(f"decay={decay} must lie in [0, 1)")
 
     def init(params):

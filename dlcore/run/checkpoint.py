@@ -61,7 +61,12 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep_last: int = 2, mode: str = "max", read_only: bool = False):
         self.folder = Path(folder).absolute()
         self.keep_last, self.mode, self.read_only = keep_last, mode, read_only
+        if keep_last < 1:
+            raise ValueError(f"keep_last={keep_last} must be at least 1")
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode={mode!r} is unknown; allowed are max, min")
         self.failure: Exception | None = None
+        self._pending: int | None = None
         _quiet_orbax()
         self._open()
 
@@ -73,12 +78,15 @@ class Checkpoints:
             return metrics["score"]
 
         self._ocp = ocp
+        if self.read_only:  # orbax's manager reads every score when it opens, and fails on a damaged one
+            self._manager = None
+            return
+        self._drop_damaged_scores()
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                create=not self.read_only,
-                read_only=self.read_only,
-                cleanup_tmp_directories=not self.read_only,
+                create=True,
+                cleanup_tmp_directories=True,
                 best_fn=score,
                 best_mode=self.mode,
                 preservation_policy=AnyPreservationPolicy(
@@ -92,8 +100,17 @@ class Checkpoints:
             ),
         )
 
+    def _drop_damaged_scores(self) -> None:
+        """Forget scores that cannot be read: orbax would not open the folder."""
+        for step in self.folder.glob("*"):
+            if step.name.isdigit() and (step / "metrics").exists() and self.score(int(step.name)) is None:
+                logging.warning("the score of checkpoint %s in %s is damaged: forgotten", step.name, self.folder)
+                shutil.rmtree(step / "metrics")
+
     def steps(self) -> list[int]:
         """Saved steps, oldest first."""
+        if self._manager is None:
+            return sorted(int(p.name) for p in self.folder.glob("*") if p.name.isdigit())
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
@@ -119,6 +136,8 @@ class Checkpoints:
         from a good state, and `close` raises at the end.
         """
         args = self._ocp.args
+        self.wait()
+        self._pending = step
         try:
             self._manager.save(
                 step,
@@ -139,10 +158,10 @@ class Checkpoints:
         try:
             self._manager.check_for_errors()
         except (OSError, ValueError) as error:
-            self._failed(self._manager.latest_step(), error)
+            self._failed(self._pending, error)
 
     def _failed(self, step: int | None, error: Exception) -> None:
-        self.failure = error
+        self.failure, self._pending = error, None
         text = str(error).strip().split("\n")[-1][:300]
         logging.error("CHECKPOINT NOT SAVED at step %s in %s: %s", step, self.folder, text)
         for folder in self.folder.glob("*.orbax-checkpoint-tmp"):
@@ -150,6 +169,8 @@ class Checkpoints:
         self._reopen()
 
     def _reopen(self) -> None:
+        if self._manager is None:
+            return
         try:
             self._manager.close()
         except (OSError, ValueError) as error:
@@ -159,9 +180,12 @@ class Checkpoints:
     def wait(self) -> None:
         """Return when nothing is in flight."""
         try:
-            self._manager.wait_until_finished()
+            if self._manager is not None:
+                self._manager.wait_until_finished()
+            if self._pending is not None:
+                self.failure = self._pending = None
         except (OSError, ValueError) as error:
-            self._failed(self._manager.latest_step(), error)
+            self._failed(self._pending, error)
 
     def close(self) -> None:
         """Wait and release.
@@ -170,7 +194,8 @@ class Checkpoints:
           OSError: the latest save failed, so the folder lacks the newest step.
         """
         self.wait()
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.close()
         if self.failure is not None:
             raise OSError(f"the last checkpoint in {self.folder} could not be saved: {self.failure}")
 
@@ -188,10 +213,11 @@ class Checkpoints:
         wanted = self.steps()[::-1] if step is None else [step]
         if step is not None and step not in self.steps():
             raise FileNotFoundError(f"step={step} is not in {self.folder}; there are {self.steps()}")
+        damaged = []
         for candidate in wanted:
             try:
                 self._compare(candidate, abstract)
-                return candidate, *self._read(candidate, abstract)
+                found = candidate, *self._read(candidate, abstract)
             except CheckpointMismatch:
                 raise
             except (ValueError, OSError, KeyError, TypeError) as error:
@@ -201,7 +227,12 @@ class Checkpoints:
                 logging.warning(
                     "checkpoint %d in %s is damaged (%s): trying the one before", candidate, self.folder, reason
                 )
-                self._set_aside(candidate)
+                damaged.append(candidate)
+                self._reopen()
+                continue
+            for bad in damaged:
+                self._set_aside(bad)
+            return found
         if wanted:
             raise OSError(f"none of the checkpoints {wanted} in {self.folder} can be read")
         return None
@@ -233,9 +264,14 @@ class Checkpoints:
         args = self._ocp.args
         kept = _without_empty(abstract)
         with _stderr_kept_on_success():
-            restored = self._manager.restore(
-                step, args=args.Composite(**{STATE: args.StandardRestore(kept), NOTE: args.JsonRestore()})
-            )
+            if self._manager is None:
+                note = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())
+                with self._ocp.StandardCheckpointer() as reader:
+                    restored = {STATE: reader.restore(self.folder / str(step) / STATE, kept), NOTE: note}
+            else:
+                restored = self._manager.restore(
+                    step, args=args.Composite(**{STATE: args.StandardRestore(kept), NOTE: args.JsonRestore()})
+                )
         for (path, want), (_, have) in zip(leaf_paths(kept), leaf_paths(restored[STATE]), strict=True):
             if want.dtype != have.dtype or want.shape != have.shape:
                 raise ValueError(f"{path} came back as {have.dtype}{have.shape}")

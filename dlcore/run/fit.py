@@ -8,6 +8,7 @@ function of the step: a resumed run is bit-identical to an uninterrupted one on 
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -121,9 +122,18 @@ class _Run:
 
     def __init__(self, learner, train, steps, seed, folder, phase, valid, eval_batch_size, start, hooks, placement,
                  log_every, eval_every, saving, progress, prefetch):  # fmt: skip
-        for name, value in {"steps": steps, "log_every": log_every, "prefetch": prefetch}.items():
+        least = {
+            "steps": steps, "log_every": log_every, "prefetch": prefetch, "saving.keep_last": saving.keep_last,
+            "eval_every": 1 if eval_every is None else eval_every,
+        }  # fmt: skip
+        for name, value in least.items():
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
+        for name, value in {"saving.steps": saving.steps, "saving.seconds": saving.seconds}.items():
+            if value < 0:
+                raise ValueError(f"{name}={value} must be at least 0")
+        if saving.mode not in ("max", "min"):
+            raise ValueError(f"saving.mode={saving.mode!r} is unknown; allowed are max, min")
         self.train, self.steps, self.valid, self.start, self.hooks = train, steps, valid, start, list(hooks)
         self.placement = placement or Placement()
         self.eval_batch_size, self.log_every, self.saving = eval_batch_size, log_every, saving
@@ -144,6 +154,7 @@ class _Run:
         self.host: Metrics | None = None
         self.seconds = self.seconds_before = self.compile_seconds = 0.0
         self.values: dict[str, float] = {}
+        self.stopped = False
         self.best: float | None = None
 
     def run(self) -> Result:
@@ -155,8 +166,10 @@ class _Run:
         try:
             step, carry = self._resume()
             finished = self._finished()
-            if finished is not None and (finished["stopped"] or finished["step"] >= self.steps):
-                return self._result(step, carry, finished["stopped"], 0.0)
+            if self.stopped or (finished is not None and finished["step"] == step >= self.steps):
+                if finished is None and jax.process_index() == 0:
+                    _write_json(self.folder / "finished.json", {"step": step, "stopped": self.stopped})
+                return self._result(step, carry, self.stopped, 0.0)
             self.program.compile()
             self.compile_seconds = time.monotonic() - began
             return self._loop(step, carry)
@@ -185,7 +198,7 @@ class _Run:
             self.host = jax.tree.unflatten(jax.tree.structure(sums), leaves)
         self.seconds = self.seconds_before = note["seconds"]
         self.best = note["best"]
-        self.values = note["values"]
+        self.stopped = note["stopped"]
         if self.show:
             say(f"resuming after step {step}")
         return step, carry
@@ -254,18 +267,21 @@ class _Run:
             step % self.log_every == 0 or last,
             self.valid is not None and (step % self.eval_every == 0 or last),
         )
+        self.values = {}
         if log or step % FOLD_EVERY == 0:
             carry = self._fold(step, carry)
         if log:
             self._log(step)
         score = None
         if measure:
+            jax.block_until_ready(carry.bad_step)
+            began = time.monotonic()
             score = self._measure(step, carry)
-        if measure:
-            self._mark, self._marked = time.monotonic(), step
+            self._mark += time.monotonic() - began
         stopped = False
         if log or measure:
             carry, stopped = self._call_hooks(step, carry)
+            self.stopped = stopped
         if self._due(step, log) or score is not None:
             self._save(step, carry, score)
         return carry, stopped
@@ -304,7 +320,7 @@ class _Run:
             raise ValueError(f"monitor={monitor!r} is not a validation metric; there are {', '.join(numbers)}")
         score = numbers[monitor]
         sign = 1 if self.saving.mode == "max" else -1
-        if score is None or (self.best is not None and sign * score < sign * self.best):
+        if score is None or math.isnan(score) or (self.best is not None and sign * score < sign * self.best):
             return None
         self.best = score
         return score
@@ -357,7 +373,7 @@ class _Run:
             "folded": None if self.host is None else [np.asarray(x).tolist() for x in jax.tree.leaves(self.host)],
             "seconds": self.seconds,
             "best": self.best,
-            "values": self.values,
+            "stopped": self.stopped,
         }
         self.store.save(step, joined, note, score)
         self._saved, self._saved_at = step, time.monotonic()
@@ -373,8 +389,8 @@ class _Run:
             self.store.wait()
             restored = self.store.restore(self.program.abstract_carry)
         first, carry = (0, self.program.init(self.example, self.start)) if restored is None else restored[:2]
-        story = diagnose(self.program, carry, lambda t: batch_at(self.train, t), first, last, numbers)
-        raise NonFiniteError(f"training is no longer finite, first at step {last}:\n  {story}")
+        began, story = diagnose(self.program, carry, lambda t: batch_at(self.train, t), first, last)
+        raise NonFiniteError(f"training is no longer finite, first at step {began}:\n  {story}")
 
 
 def _write_json(path: Path, value: dict) -> None:

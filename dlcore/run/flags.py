@@ -89,7 +89,11 @@ def _read(name: str, kind: _Kind, text: Any) -> Any:
             return None
         raise FlagError(f"--{name} needs a value")
     if kind.many:
-        parts = list(text) if isinstance(text, tuple | list) else [p for p in str(text).strip("()[] ").split(",") if p]
+        parts = (
+            list(text)
+            if isinstance(text, tuple | list)
+            else [p.strip() for p in str(text).strip("()[] ").split(",") if p.strip()]
+        )
         bases = kind.base if isinstance(kind.base, tuple) else (kind.base,) * len(parts)
         if len(parts) != len(bases):
             raise FlagError(f"--{name}={text} must have {len(bases)} values")
@@ -248,7 +252,7 @@ def parse(
     for name, setting in settings.items():
         raw = values[name].value if name in given else (config or {}).get(name, setting.default)
         resolved[name] = None if raw is None and setting.default is None else _read(name, kinds[name], raw)
-    return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()})
+    return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, given)
 
 
 def _define(values: flags.FlagValues, name: str, setting: Setting, kind: _Kind) -> None:
@@ -260,6 +264,10 @@ def _define(values: flags.FlagValues, name: str, setting: Setting, kind: _Kind) 
 
 def _check_names(argv: list[str], settings: dict[str, Setting]) -> None:
     for word in argv:
+        if re.match(r"-[A-Za-z]", word):
+            raise FlagError(
+                f"{word} has one dash; flags look like --name=value{_near(word[1:].split('=')[0], settings)}"
+            )
         if word.startswith("--") and len(word) > 2:
             name = word[2:].split("=")[0]
             negated = name.removeprefix("no")

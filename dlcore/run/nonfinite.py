@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.run.evaluate import flatten
 from dlcore.run.sharding import leaf_paths
-from dlcore.run.step import Carry, Program
+from dlcore.run.step import Carry, Program, fold
 
 __all__ = ["NonFiniteError", "diagnose"]
 
@@ -35,22 +36,22 @@ def bad_leaves(tree: Any) -> list[str]:
     return [path for (path, _), bad in zip(floats, np.asarray(_bad([x for _, x in floats])), strict=True) if bad]
 
 
-def diagnose(
-    program: Program, carry: Carry, batch_at: Callable[[int], Any], first: int, last: int, metrics: dict[str, Any]
-) -> str:
-    """Replay steps `first` to `last` from `carry` (the state before `first`) and say what turned bad, and where."""
+def diagnose(program: Program, carry: Carry, batch_at: Callable[[int], Any], first: int, last: int) -> tuple[int, str]:
+    """Replay steps `first` to `last` from `carry` (the state before `first`): the step that did it, and how."""
     step_fn = program.undonated()
     for step in range(first, last + 1):
         batch = batch_at(step)
-        after = step_fn(program.split(carry), program.put(batch))
+        _, before = program.take_sums(program.split(carry))
+        after = step_fn(before, program.put(batch))
+        metrics = flatten(fold(None, program.take_sums(after)[0]))[0]
         after = program.join(after)
         if bad := bad_leaves(batch):
-            return f"step {step}: the batch itself is not finite: {_some(bad)}"
+            return step, f"step {step}: the batch itself is not finite: {_some(bad)}"
         bad_state = set(bad_leaves(after.state.params)) - set(bad_leaves(carry.state.params))
         if int(after.bad_step) >= 0 or bad_state:
-            return _culprit(program, carry, batch, step, metrics, sorted(bad_state))
+            return step, _culprit(program, carry, batch, step, metrics, sorted(bad_state))
         carry = after
-    return f"steps {first} to {last} were finite when replayed: the cause is not in the state and the batches"
+    return last, f"steps {first} to {last} were finite when replayed: the cause is not in the state and the batches"
 
 
 def _culprit(program: Program, carry: Carry, batch: Any, step: int, metrics: dict, bad_after: list[str]) -> str:

@@ -22,6 +22,7 @@ from dlcore.learner import Learner
 from dlcore.run import environment
 from dlcore.run.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of
 from dlcore.run.lab import Lab, run_lab
+from dlcore.run.preemption import Preempted
 from dlcore.run.settings import MODES, RUN, VOLATILE
 
 __all__ = ["Data", "Job", "Page", "Setup", "check_identity", "main", "resolve", "run"]
@@ -121,10 +122,12 @@ def resolve(page: Page, argv: list[str]) -> Flags:
         name = _last(argv, "model") or (config or {}).get("model") or page.model
         own["model"] = Setting(page.model, "a name of dlcore.models.list_models()")
         groups["model"] = model_settings(name)
+        if config and config.get("model", page.model) != name:
+            config = {k: v for k, v in config.items() if not k.startswith("model.")}
     values = dict(page.defaults)
     if page.model is not None and name != page.model:
         values = {k: v for k, v in values.items() if not k.startswith("model.")}
-    if "--smoke" in argv or "--smoke=true" in argv:
+    if _smoke(argv):
         values |= {k: v for k, v in page.smoke.items() if not k.startswith("model.") or k in groups.get("model", {})}
     known = {name for entries in groups.values() for name in entries}
     if unknown := set(values) - known:
@@ -134,6 +137,11 @@ def resolve(page: Page, argv: list[str]) -> Flags:
         for group, entries in groups.items()
     }
     return parse(groups, argv, config, usage=page.doc)
+
+
+def _smoke(argv: list[str]) -> bool:
+    said = [word for word in argv if word == "--nosmoke" or word.split("=")[0] == "--smoke"]
+    return bool(said) and said[-1].lower() in ("--smoke", "--smoke=true", "--smoke=t", "--smoke=1")
 
 
 def _last(argv: list[str], name: str) -> str | None:
@@ -152,6 +160,8 @@ def _config(argv: list[str]) -> dict | None:
         return None
     config = read_config(path)
     settings = config.get("settings", config)
+    if not isinstance(settings, dict):
+        raise FlagError(f"{path} holds no settings")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k not in VOLATILE}
 
 
@@ -278,6 +288,9 @@ def run(page: Page, argv: list[str]) -> int:
     try:
         _prepare(flags)
         return getattr(import_module(module), function)(Job(page, flags)) or 0
+    except Preempted as stop:
+        print(stop, flush=True)
+        raise
     except (ValueError, OSError, FloatingPointError) as error:
         if show:
             traceback.print_exc()

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from typing import Any
 
 import jax
 
@@ -32,16 +33,22 @@ class Preemption:
     def __init__(self):
         self._flag = threading.Event()
         self._several = jax.process_count() > 1
-        self._previous = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Preemption":
         if not self._several and threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, lambda signum, frame: self._flag.set())
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._received)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+
+    def _received(self, number: int, frame: Any) -> None:
+        if number == signal.SIGINT and self._flag.is_set():  # a second Ctrl-C does not wait
+            raise KeyboardInterrupt
+        self._flag.set()
 
     def requested(self, step: int) -> bool:
         """True once the run should save and stop."""

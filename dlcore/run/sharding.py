@@ -40,7 +40,10 @@ def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
         axes = {DATA: len(devices)}
     else:
         try:
-            axes = {name.strip(): int(size) for name, size in (part.split(":") for part in spec.split(","))}
+            parts = [(name.strip(), int(size)) for name, size in (part.split(":") for part in spec.split(","))]
+            axes = dict(parts)
+            if len(axes) < len(parts) or min(axes.values()) < 0:
+                raise ValueError
         except ValueError:
             raise ValueError(f"mesh={spec!r} is not of the form data:4 or data:4,model:2") from None
     unknown = set(axes) - {DATA, MODEL}
@@ -139,10 +142,9 @@ def batch_shardings(batch: Any, mesh: Mesh) -> Any:
     def sharding(path: tuple, leaf: Any) -> NamedSharding:
         if np.ndim(leaf) and np.shape(leaf)[0] % size == 0:
             return NamedSharding(mesh, PartitionSpec(DATA))
-        logging.log_first_n(
-            logging.INFO, "batch leaf %s %s does not divide over %d devices: replicated", 8, path_of(path),
-            np.shape(leaf), size,
-        )  # fmt: skip
+        level = logging.WARNING if np.ndim(leaf) and np.shape(leaf)[0] > 1 else logging.INFO
+        text = "batch leaf %s %s does not divide over %d devices: replicated"
+        logging.log_first_n(level, text, 8, path_of(path), np.shape(leaf), size)
         return NamedSharding(mesh, PartitionSpec())
 
     return jax.tree_util.tree_map_with_path(sharding, batch)

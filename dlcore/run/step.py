@@ -171,6 +171,7 @@ class Program:
 
     def place(self, state: Any) -> Any:
         """A state on the run's shardings, in buffers of its own (aliases must not be donated)."""
+        _same_avals(self.abstract_state, state, "a hook")
         return self._copy(jax.device_put(state, self.state_shardings))
 
     # One step
@@ -181,7 +182,8 @@ class Program:
         state, metrics = _strong(state), _strong(metrics)
         if self._pmapped:
             metrics = {name: jax.lax.all_gather(m, AXIS).collapse() for name, m in metrics.items()}
-        first = (carry.bad_step < 0) & ~_finite(metrics)
+        finite = [metric.finite() for metric in metrics.values()]
+        first = (carry.bad_step < 0) & ~jnp.all(jnp.array(finite or True))
         return Carry(
             state=state,
             sums=merge(carry.sums, metrics),

@@ -50,7 +50,7 @@ def train(job: Job) -> int:
     """Train, or resume, or say that it is done."""
     flags, folder, main_process = job.flags, job.folder, jax.process_index() == 0
     config = job.config()
-    if flags.fresh and config is not None:
+    if flags.fresh and config is not None and (folder / RESULT).exists():
         _keep_old(folder)
         config = None
     if config is not None:
