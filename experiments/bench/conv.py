@@ -33,6 +33,13 @@ import dlcore.nn
 import dlcore.ops
 
 
+class Times(NamedTuple):
+    """Seconds of each repeat: on the clock, and of all cores together, which other programs hardly change."""
+
+    wall: list[float]
+    cpu: list[float]
+
+
 class Layers(NamedTuple):
     conv: Callable
     norm: Callable
@@ -99,20 +106,21 @@ def problem(layers: Layers, size: int, batch: int, steps: int, **fields: Any) ->
     return training_step(model, tx), (variables, tx.init(variables["params"])), examples
 
 
-def interleaved(functions: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every repeat of every function, taken in turns so that a busy machine hits all alike."""
+def interleaved(functions: dict[str, Callable], repeats: int, steps: int = 1) -> dict[str, Times]:
+    """Seconds a step of every function, each of which does `steps`, taken in turns so that a busy machine hits all."""
     for function in functions.values():
         jax.block_until_ready(function())
-    seconds = {name: [] for name in functions}
+    times = {name: Times([], []) for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             jax.block_until_ready(function())
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+            times[name].wall.append((time.perf_counter() - wall) / steps)
+            times[name].cpu.append((time.process_time() - cpu) / steps)
+    return times
 
 
-def scan_times(batch: int, repeats: int, steps: int = 10) -> dict[str, list[float]]:
+def scan_times(batch: int, repeats: int, steps: int = 10) -> dict[str, Times]:
     """Seconds a step of a small residual network, scanned and one by one, with dlcore's layers and flax's."""
     functions = {}
     for name, layers in (("ours", OURS), ("flax", FLAX)):
@@ -130,10 +138,10 @@ def scan_times(batch: int, repeats: int, steps: int = 10) -> dict[str, list[floa
 
         functions[f"{name}, one by one"] = loop
         functions[f"{name}, scanned"] = functools.partial(scanned, state, examples)
-    return {name: [t / steps for t in times] for name, times in interleaved(functions, repeats).items()}
+    return interleaved(functions, repeats, steps)
 
 
-def resnet50_times(size: int, batch: int, repeats: int) -> dict[str, list[float]]:
+def resnet50_times(size: int, batch: int, repeats: int) -> dict[str, Times]:
     """Seconds a step of ResNet-50 with dlcore's layers and with flax's."""
     functions = {}
     for name, layers in (("ours", OURS), ("flax", FLAX)):
@@ -145,18 +153,19 @@ def resnet50_times(size: int, batch: int, repeats: int) -> dict[str, list[float]
     return interleaved(functions, repeats)
 
 
-def ratio(times: dict[str, list[float]], above: str, below: str) -> dict[str, float]:
-    """The ratio of the medians, and the smallest and largest ratio within one repeat."""
-    pairs = [a / b for a, b in zip(times[above], times[below], strict=True)]
-    middle = statistics.median(times[above]) / statistics.median(times[below])
-    return {"median": middle, "low": min(pairs), "high": max(pairs)}
+def ratio(times: dict[str, Times], above: str, below: str) -> dict[str, float]:
+    """The ratio of the median seconds, the smallest and largest within one repeat, and that of the cores' seconds."""
+    pairs = [a / b for a, b in zip(times[above].wall, times[below].wall, strict=True)]
+    median, cpu = (statistics.median(times[above][i]) / statistics.median(times[below][i]) for i in range(2))
+    return {"median": median, "low": min(pairs), "high": max(pairs), "cpu": cpu}
 
 
-def report(title: str, times: dict[str, list[float]]) -> None:
+def report(title: str, times: dict[str, Times]) -> None:
     print(f"\n{title}")
-    for name, seconds in times.items():
-        low, middle, high = (1e3 * f(seconds) for f in (min, statistics.median, max))
-        print(f"  {name:20s} {middle:9.1f} ms a step   ({low:.1f} to {high:.1f} in {len(seconds)} repeats)")
+    for name, (wall, cpu) in times.items():
+        low, middle, high = (1e3 * f(wall) for f in (min, statistics.median, max))
+        cores = f"all cores together {1e3 * statistics.median(cpu):.1f}"
+        print(f"  {name:18s} {middle:9.1f} ms a step   ({low:.1f} to {high:.1f} in {len(wall)} repeats; {cores})")
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -184,13 +193,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         verdicts["ResNet-50 is faster by its layers (at least 1.6)"] = "ResNet-50, flax over ours"
     print("\nRatios")
     for name, r in ratios.items():
-        print(f"  {name:32s} {r['median']:6.2f}   ({r['low']:.2f} to {r['high']:.2f})")
+        spread = f"{r['low']:.2f} to {r['high']:.2f}; of the work of all cores {r['cpu']:.2f}"
+        print(f"  {name:32s} {r['median']:6.2f}   ({spread})")
     print()
     for claim, name in verdicts.items():
         print(f"{'holds' if good[name](ratios[name]['median']) else 'DOES NOT HOLD'}: {claim}")
     results = {
         "ratios": ratios,
-        "seconds": times,
+        "seconds": {name: {k: t._asdict() for k, t in group.items()} for name, group in times.items()},
         "options": {"batch": options.batch, "image_size": options.image_size, "repeats": options.repeats},
         "machine": {"device": jax.devices()[0].device_kind, "cores": os.cpu_count(), "system": platform.platform()},
         "versions": {"jax": jax.__version__, "python": platform.python_version()},
