@@ -259,15 +259,17 @@ def test_a_score_that_is_not_a_number_is_never_the_best(tmp_path):
 
 
 def test_the_best_is_remembered_over_a_resume(tmp_path):
+    """A score below it is no reason to save, before and after."""
     learner = scores([0.1, 0.9, 0.2, 0.3, 0.4, 0.5])
     options = {
         "learner": learner, "steps": 6, "valid": source(5), "eval_every": 1, "folder": tmp_path,
-        "saving": Saving(seconds=0, steps=2, keep_last=1, monitor="score"),
+        "saving": Saving(seconds=0, steps=4, keep_last=10, monitor="score"),
     }  # fmt: skip
     interrupted(5, **options)
+    assert checkpoints(tmp_path) == [1, 2, 4]
     result = train(**options)
     assert result.best_step == 2
-    assert checkpoints(tmp_path) == [2, 6]
+    assert checkpoints(tmp_path) == [1, 2, 4, 6]
 
 
 def test_a_monitor_that_is_not_measured(tmp_path):
