@@ -36,6 +36,7 @@ class Evaluation:
         for count, batch in enumerate(batches, 1):
             batch = self.put(batch)
             sums = self._first(state, batch) if sums is None else self._next(sums, state, batch)
+            self.placement.pace(sums)
             if count % fold_every == 0:
                 host, sums = fold(host, jax.device_get(sums)), None
         if sums is not None:

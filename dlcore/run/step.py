@@ -44,6 +44,12 @@ class Placement:
         """What learners and `cross_replica` take as `axis`."""
         return AXIS if self.spmd == "pmap" else None
 
+    def pace(self, arrays: Any) -> None:
+        """Wait for `arrays` where programs must not pile up: XLA:CPU's collectives can starve each other of threads
+        when several multi-device programs are in flight. On accelerators and on one device this does nothing."""
+        if self.mesh.size > 1 and self.mesh.devices.flat[0].platform == "cpu":
+            jax.block_until_ready(arrays)
+
     @property
     def data_size(self) -> int:
         """Devices along `data`."""
@@ -211,7 +217,9 @@ class Program:
 
     def step(self, carry: Carry, batch: Any) -> Carry:
         """One training step; the carry is donated."""
-        return self.compiled(carry, batch)
+        carry = self.compiled(carry, batch)
+        self.placement.pace(carry.bad_step)
+        return carry
 
     def undonated(self) -> Callable[[Carry, Any], Carry]:
         """The same step, leaving its argument alive: for looking closely at one step."""
