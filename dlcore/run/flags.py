@@ -21,7 +21,7 @@ from absl import flags
 
 from dlcore.learner import Range
 
-__all__ = ["FlagError", "Flags", "Setting", "model_settings", "parse", "settings_of"]
+__all__ = ["FlagError", "Flags", "Setting", "model_settings", "parse", "read_config", "settings_of", "wants_smoke"]
 
 SIMPLE = (bool, int, float, str)
 
@@ -313,3 +313,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise FlagError(f"{path} holds no settings")
     return content
+
+
+def wants_smoke(argv: list[str]) -> bool:
+    """Whether a command line asks for `--smoke`, before it can be parsed: smoke values are defaults of other flags."""
+    said = [word for word in argv if word == "--nosmoke" or word.split("=")[0] == "--smoke"]
+    return bool(said) and said[-1].lower() in ("--smoke", "--smoke=true", "--smoke=t", "--smoke=1")

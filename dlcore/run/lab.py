@@ -20,7 +20,7 @@ import numpy as np
 
 from dlcore.run import environment
 from dlcore.run.checkpoint import check_writable
-from dlcore.run.flags import FlagError, Setting, parse, settings_of
+from dlcore.run.flags import FlagError, Setting, parse, settings_of, wants_smoke
 from dlcore.run.progress import duration, say
 
 __all__ = ["Lab", "LabResult", "run_lab"]
@@ -66,7 +66,7 @@ def run_lab(lab: Lab, argv: list[str]) -> int:
     """Run a lab and write its folder; the exit status is 0 whatever the verdict, 1 for an error, 2 for bad flags."""
     try:
         parameters = settings_of(lab.function)
-        smoke = lab.smoke if "--smoke" in argv or "--smoke=true" in argv else {}
+        smoke = lab.smoke if wants_smoke(argv) else {}
         parameters = {k: s._replace(default=smoke.get(k, s.default)) for k, s in parameters.items()}
         flags = parse({"run": OWN, "lab": parameters}, argv, usage=lab.doc)
     except FlagError as error:
@@ -77,18 +77,31 @@ def run_lab(lab: Lab, argv: list[str]) -> int:
     folder = Path(flags.run_dir) if flags.run_dir else Path(flags.runs) / lab.name / digest
     try:
         check_writable(folder)
+        _check_settings(lab, folder, values)
         result = lab.function(**values)
     except (ValueError, OSError) as error:
         if flags.traceback:
             raise
         print(f"error: {error}  (--traceback shows where)", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, FlagError) else 1
     _write(lab, folder, values, result)
     for name, value in result.numbers.items():
         say(f"  {name:32} {_short(value)}")
     say(f"verdict: {result.verdict}")
     say(f"report: {folder / 'report.html'}")
     return 0
+
+
+def _check_settings(lab: Lab, folder: Path, values: dict) -> None:
+    """A given folder must have been made by this lab with these settings."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    before, now = json.loads(path.read_text()), json.loads(json.dumps(values))
+    odd = [f"{k}={before['settings'].get(k)} there, {v} here" for k, v in now.items() if before["settings"].get(k) != v]
+    if before["page"] != lab.name or odd:
+        what = "; ".join(odd) or f"page {before['page']} there, {lab.name} here"
+        raise FlagError(f"{folder} was made with other settings: {what}. Choose another --run_dir")
 
 
 def _write(lab: Lab, folder: Path, values: dict, result: LabResult) -> None:

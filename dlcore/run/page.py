@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from dlcore.learner import Learner
 from dlcore.run import environment
-from dlcore.run.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of
+from dlcore.run.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of, wants_smoke
 from dlcore.run.lab import Lab, run_lab
 from dlcore.run.preemption import Preempted
 from dlcore.run.settings import MODES, RUN, VOLATILE
@@ -127,7 +127,7 @@ def resolve(page: Page, argv: list[str]) -> Flags:
     values = dict(page.defaults)
     if page.model is not None and name != page.model:
         values = {k: v for k, v in values.items() if not k.startswith("model.")}
-    if _smoke(argv):
+    if wants_smoke(argv):
         values |= {k: v for k, v in page.smoke.items() if not k.startswith("model.") or k in groups.get("model", {})}
     known = {name for entries in groups.values() for name in entries}
     if unknown := set(values) - known:
@@ -137,11 +137,6 @@ def resolve(page: Page, argv: list[str]) -> Flags:
         for group, entries in groups.items()
     }
     return parse(groups, argv, config, usage=page.doc)
-
-
-def _smoke(argv: list[str]) -> bool:
-    said = [word for word in argv if word == "--nosmoke" or word.split("=")[0] == "--smoke"]
-    return bool(said) and said[-1].lower() in ("--smoke", "--smoke=true", "--smoke=t", "--smoke=1")
 
 
 def _last(argv: list[str], name: str) -> str | None:
