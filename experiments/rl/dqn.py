@@ -37,7 +37,14 @@ page = Page(
         "width": Setting(64, "of the network", limits=Range(1)),
         "learning_rate": Setting(5e-4, "at the start; it falls linearly to 0", limits=Range(0)),
     },
-    defaults={"steps": 1000, "batch_size": 16, "target_every": 50, "log_every": 50, "eval_every": 100, "select": "best"},
+    defaults={
+        "steps": 1000,
+        "batch_size": 16,
+        "target_every": 50,
+        "log_every": 50,
+        "eval_every": 100,
+        "select": "best",
+    },
     smoke={
         "steps": 2,
         "batch_size": 8,
