@@ -144,7 +144,8 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
 
 def _section(topic: str, rows: list[dict[str, Any]]) -> str:
     heads = ("Dataset", "Result", "Metric", "Value", "Published", "Time a run", "Hardware", "Commit")
-    lines = ["", f"### {topic.capitalize()}", "", _table_row(heads), "|" + " --- |" * len(heads)]
+    name = topic.upper() if len(topic) < 3 else topic.capitalize().replace("_", " ")
+    lines = ["", f"### {name}", "", _table_row(heads), "|" + " --- |" * len(heads)]
     for row in rows:
         published = row["published"]
         name = f"[{row['id']}]({_page(row).replace('.', '/')}.py)" + (f"<br>{row['note']}" if row["note"] else "")
