@@ -15,7 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-__all__ = ["Batch", "Last", "Learner", "Max", "Metric", "Metrics", "Range", "State", "Sum", "example_keys", "mask_of"]
+__all__ = [
+    "Batch",
+    "Evaluator",
+    "Last",
+    "Learner",
+    "Max",
+    "Metric",
+    "Metrics",
+    "Range",
+    "State",
+    "Sum",
+    "example_keys",
+    "mask_of",
+]
 
 Batch = Any
 Metrics = dict[str, "Metric"]
@@ -39,6 +52,20 @@ class Learner(NamedTuple):
     predict: Callable[[Any, Batch], Any]
     loss: Callable[[Any, Any, Batch], tuple[jax.Array, Metrics]] | None = None
     batched: tuple[str, ...] = ()
+
+
+class Evaluator(NamedTuple):
+    """A measure of a whole data set, taken on the host from what `predict` gives (mAP, k-NN, Fréchet distance).
+
+    add:    (acc, outputs, rows) -> acc, for one batch after the other, padding removed, as numpy arrays; the first
+            `acc` is None.
+    finish: acc -> {name: number or array}.
+    source: what `predict` runs over; None stands for the split that is being measured.
+    """
+
+    add: Callable[[Any, Any, Batch], Any]
+    finish: Callable[[Any], dict[str, Any]]
+    source: Any = None
 
 
 @struct.dataclass

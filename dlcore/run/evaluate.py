@@ -1,12 +1,13 @@
 """Measure and use a learner over whole sources: every example counted exactly once, in any batch, on any mesh."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from dlcore.data.pipeline import padded_batches
-from dlcore.learner import Learner, Metrics
+from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.sharding import batch_shardings, put_batch
 from dlcore.run.step import Placement, fold, merge
 
@@ -45,33 +46,77 @@ class Evaluation:
             raise ValueError("the source to evaluate holds no example")
         return host
 
-    def outputs(self, state: Any, batches: Any) -> Any:
-        """Predictions for every example, padding removed, stacked on the host in the order of the batches."""
+    def stream(self, state: Any, batches: Any) -> Iterator[tuple[Any, Any]]:
+        """(predictions, rows) of each batch on the host, padding removed."""
         from jax.experimental import multihost_utils
 
-        parts = []
         for batch in batches:
-            out = self._predict(state, self.put(batch))
-            mask = np.asarray(batch["mask"]) > 0
+            device = self.put(batch)
+            out, rows = self._predict(state, device), batch
             if jax.process_count() > 1:
-                out, mask = multihost_utils.process_allgather((out, self.put(mask)), tiled=True)
-            parts.append(jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], jax.device_get(out)))
+                out, rows = multihost_utils.process_allgather((out, device), tiled=True)
+            keep = np.asarray(rows["mask"]) > 0
+            yield jax.tree.map(lambda x, keep=keep: np.asarray(x)[keep], (jax.device_get(out), rows))
+
+    def outputs(self, state: Any, batches: Any) -> Any:
+        """Predictions for every example, padding removed, stacked on the host in the order of the batches."""
+        parts = [out for out, _ in self.stream(state, batches)]
         if not parts:
             raise ValueError("the source to predict holds no example")
         return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
+    def measures(
+        self, state: Any, evaluators: Sequence[Evaluator], split: Any, batch_size: int
+    ) -> tuple[dict[str, float | None], dict[str, Any]]:
+        """(numbers, everything else) that the evaluators find; one pass of `predict` serves all of one source.
+
+        Raises:
+          ValueError: two evaluators give the same name, or a source holds no example.
+        """
+        sources = [split if e.source is None else e.source for e in evaluators]
+        found: dict[str, Any] = {}
+        for source in {id(s): s for s in sources}.values():
+            here = [e for e, s in zip(evaluators, sources, strict=True) if s is source]
+            kept = [None] * len(here)
+            for outputs, rows in self.stream(state, padded(source, batch_size, self.placement)):
+                kept = [e.add(acc, outputs, rows) for e, acc in zip(here, kept, strict=True)]
+            for evaluator, acc in zip(here, kept, strict=True):
+                if acc is None:
+                    raise ValueError("the source of an evaluator holds no example")
+                for name, value in evaluator.finish(acc).items():
+                    if name in found:
+                        raise ValueError(f"two evaluators give {name!r}")
+                    found[name] = value
+        return _sort(found)
+
+    def everything(
+        self, state: Any, source: Any, evaluators: Sequence[Evaluator], batch_size: int
+    ) -> tuple[dict[str, float | None], dict[str, Any]]:
+        """The learner's metrics over a source, and what the evaluators find."""
+        numbers, arrays = flatten(self.metrics(state, padded(source, batch_size, self.placement)))
+        more_numbers, more_arrays = self.measures(state, evaluators, source, batch_size)
+        if twice := ({*numbers, *arrays} & {*more_numbers, *more_arrays}):
+            raise ValueError(f"an evaluator and a metric are both called {sorted(twice)[0]!r}")
+        return numbers | more_numbers, arrays | more_arrays
+
 
 def flatten(metrics: Metrics) -> tuple[dict[str, float | None], dict[str, Any]]:
     """(numbers, everything else) of computed metrics; a metric of several values gives "name/value"."""
-    numbers, rest = {}, {}
+    found = {}
     for name, metric in metrics.items():
         value = metric.compute()
         for key, item in value.items() if isinstance(value, dict) else [("", value)]:
-            key = f"{name}/{key}" if key else name
-            if item is None or np.ndim(item) == 0:
-                numbers[key] = None if item is None else float(item)
-            else:
-                rest[key] = np.asarray(item)
+            found[f"{name}/{key}" if key else name] = item
+    return _sort(found)
+
+
+def _sort(found: dict[str, Any]) -> tuple[dict[str, float | None], dict[str, Any]]:
+    numbers, rest = {}, {}
+    for key, item in found.items():
+        if item is None or np.ndim(item) == 0:
+            numbers[key] = None if item is None else float(item)
+        else:
+            rest[key] = np.asarray(item)
     return numbers, rest
 
 
@@ -83,11 +128,21 @@ def padded(source: Any, batch_size: int, placement: Placement) -> Any:
 
 
 def evaluate(
-    learner: Learner, state: Any, source: Any, *, batch_size: int = 256, placement: Placement | None = None
+    learner: Learner,
+    state: Any,
+    source: Any,
+    *,
+    batch_size: int = 256,
+    placement: Placement | None = None,
+    evaluators: Sequence[Evaluator] = (),
 ) -> tuple[dict[str, float | None], dict[str, Any]]:
-    """The learner's metrics over a whole source, every example counted once: `flatten` of the sums."""
+    """(numbers, everything else) of a whole source: the learner's metrics, every example counted once, and evaluators.
+
+    Raises:
+      ValueError: the source is empty, or an evaluator gives a name that a metric has.
+    """
     placement = placement or Placement()
-    return flatten(Evaluation(learner, placement).metrics(state, padded(source, batch_size, placement)))
+    return Evaluation(learner, placement).everything(state, source, evaluators, batch_size)
 
 
 def predict(

@@ -22,9 +22,9 @@ from absl import logging
 
 from dlcore.data.pipeline import Prefetch, batch_at, settings
 from dlcore.diagnostics.writers import MetricsWriter, read_metrics
-from dlcore.learner import Learner, Metrics
+from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.checkpoint import Checkpoints, check_writable
-from dlcore.run.evaluate import Evaluation, flatten, padded
+from dlcore.run.evaluate import Evaluation, flatten
 from dlcore.run.hooks import STOP, Hook
 from dlcore.run.nonfinite import NonFiniteError, diagnose
 from dlcore.run.preemption import Preempted, Preemption
@@ -80,6 +80,7 @@ def fit(
     folder: Path | str | None = None,
     phase: str = "",
     valid: Any = None,
+    evaluators: Sequence[Evaluator] = (),
     eval_batch_size: int = 256,
     start: Callable[[Any], Any] | None = None,
     hooks: Sequence[Hook] = (),
@@ -100,6 +101,7 @@ def fit(
       folder: where metrics, events and checkpoints go; None writes nothing.
       phase: a sub-folder; a page may call fit once for each of its phases, and a finished one is skipped.
       valid: a source, measured every `eval_every` steps (None: at the end) and never trained on.
+      evaluators: measures of the whole of `valid` (or of their own source), taken at the same steps.
       start: State -> State on the host, once after init and never on resume: pretrained weights enter here.
       hooks: see `dlcore.run.hooks`.
       placement: devices and shardings; all devices, replicated, under jit by default.
@@ -120,7 +122,7 @@ def fit(
 class _Run:
     """The moving parts of one call of fit."""
 
-    def __init__(self, learner, train, steps, seed, folder, phase, valid, eval_batch_size, start, hooks, placement,
+    def __init__(self, learner, train, steps, seed, folder, phase, valid, evaluators, eval_batch_size, start, hooks, placement,
                  log_every, eval_every, saving, progress, prefetch):  # fmt: skip
         least = {
             "steps": steps, "log_every": log_every, "prefetch": prefetch, "saving.keep_last": saving.keep_last,
@@ -135,6 +137,7 @@ class _Run:
         if saving.mode not in ("max", "min"):
             raise ValueError(f"saving.mode={saving.mode!r} is unknown; allowed are max, min")
         self.train, self.steps, self.valid, self.start, self.hooks = train, steps, valid, start, list(hooks)
+        self.evaluators = evaluators
         self.placement = placement or Placement()
         self.eval_batch_size, self.log_every, self.saving = eval_batch_size, log_every, saving
         self.eval_every = eval_every or steps
@@ -310,8 +313,7 @@ class _Run:
 
     def _measure(self, step: int, carry: Carry) -> float | None:
         joined = self.program.join(carry)
-        batches = padded(self.valid, self.eval_batch_size, self.placement)
-        numbers, _ = flatten(self.evaluation.metrics(joined.state, batches))
+        numbers, _ = self.evaluation.everything(joined.state, self.valid, self.evaluators, self.eval_batch_size)
         self._emit({"step": step, "split": "valid", "epoch": self._epoch(step), **numbers})
         monitor = self.saving.monitor
         if monitor is None:

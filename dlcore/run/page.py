@@ -33,7 +33,8 @@ class Data(NamedTuple):
 
     train: a source, or a dict of sources. valid, test: sources or None. spec: JSON-able facts that `build` needs (class
     names, image shape, statistics of the training split); they are kept in config.json, so that a run can be used
-    without its data. notes: lines to say once.
+    without its data. notes: lines to say once. shown: what `predict` runs over for the report, where that is not the test split
+    (generators: a few indices, one a sample).
     """
 
     train: Any
@@ -41,6 +42,7 @@ class Data(NamedTuple):
     test: Any
     spec: dict
     notes: tuple[str, ...] = ()
+    shown: Any = None
 
 
 class Setup(NamedTuple):
@@ -77,6 +79,7 @@ class Page:
       panels: ReportContext -> panels of the report.
       pictures: ReportContext -> name to image [H, W, C] for TensorBoard.
       hooks: Setup -> hooks for fit.
+      evaluators: (Setup, Data, "valid" or "test") -> measures of that split taken from what `predict` gives.
     """
 
     file: str
@@ -100,6 +103,7 @@ class Page:
     panels: Callable[[Any], list] | None = None
     pictures: Callable[[Any], dict[str, Any]] | None = None
     hooks: Callable[[Setup], list] = lambda setup: []
+    evaluators: Callable[[Setup, Data, str], list] = lambda setup, data, split: []
 
     @property
     def name(self) -> str:

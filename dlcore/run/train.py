@@ -15,7 +15,7 @@ from dlcore.run import environment
 from dlcore.run.checkpoint import Checkpoints, check_writable
 from dlcore.run.evaluate import evaluate, predict
 from dlcore.run.fit import Result, Saving, fit
-from dlcore.run.page import Data, Job, check_identity
+from dlcore.run.page import Data, Job, Setup, check_identity
 from dlcore.run.progress import duration, say
 from dlcore.run.step import Program
 
@@ -27,7 +27,7 @@ REPORT, RESULT = "report.html", "result.json"
 class ReportContext(NamedTuple):
     """What report panels are made from.
 
-    history: rows of metrics.jsonl. numbers, arrays: the test split's metrics. outputs: `predict` over the test split.
+    history: rows of metrics.jsonl. numbers, arrays: the test split's metrics. outputs: `predict` over the test split, or over `Data.shown`.
     state: the tested one. data, spec, flags, learner: of the run.
     """
 
@@ -73,14 +73,14 @@ def train(job: Job) -> int:
     every = flags.eval_every or max(1, round(spec["train_size"] / flags.batch_size))
     result = fit(
         learner, pipelines, steps=setup.steps, seed=flags.seed, folder=folder, valid=data.valid,
-        eval_batch_size=flags.eval_batch_size, hooks=job.page.hooks(setup), placement=placement,
+        evaluators=job.page.evaluators(setup, data, "valid"), eval_batch_size=flags.eval_batch_size, hooks=job.page.hooks(setup), placement=placement,
         log_every=flags.log_every, eval_every=every, progress=flags.progress,
         saving=Saving(
             flags.checkpoint_seconds, flags.checkpoint_steps, flags.keep_last,
             monitor=job.page.monitor if data.valid is not None else None, mode=job.page.mode,
         ),
     )  # fmt: skip
-    _finish(job, data, spec, learner, result, placement)
+    _finish(job, data, setup, learner, result, placement)
     return 0
 
 
@@ -109,8 +109,8 @@ def restore_state(job: Job, learner: Learner, batch: Any, select: str) -> tuple[
     return restored[0], restored[1].state
 
 
-def _finish(job, data: Data, spec: dict, learner, result: Result, placement) -> None:
-    flags, folder = job.flags, job.folder
+def _finish(job, data: Data, setup: Setup, learner, result: Result, placement) -> None:
+    flags, folder, spec = job.flags, job.folder, setup.spec
     step, state = result.step, result.state
     if flags.select == "best" and result.best_step not in (None, result.step):
         from dlcore.data.pipeline import batch_at
@@ -119,8 +119,9 @@ def _finish(job, data: Data, spec: dict, learner, result: Result, placement) -> 
     if data.test is None:
         return
     options = {"batch_size": flags.eval_batch_size, "placement": placement}
-    numbers, arrays = evaluate(learner, state, data.test, **options)
-    outputs = predict(learner, state, data.test, **options)
+    evaluators = job.page.evaluators(setup, data, "test")
+    numbers, arrays = evaluate(learner, state, data.test, evaluators=evaluators, **options)
+    outputs = predict(learner, state, data.test if data.shown is None else data.shown, **options)
     if jax.process_index() > 0:
         return
     row = {"step": step, "split": "test", **numbers}

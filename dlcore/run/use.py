@@ -35,7 +35,10 @@ def evaluate_mode(job: Job) -> int:
     setup = job.setup(config["spec"])
     learner = job.page.build(setup)
     step, state = restore_state(job, learner, job.page.example(config["spec"]), job.flags.select)
-    numbers, arrays = evaluate(learner, state, source, batch_size=job.flags.eval_batch_size, placement=job.placement())
+    evaluators = [] if job.flags.split == "train" else job.page.evaluators(setup, data, job.flags.split)
+    numbers, arrays = evaluate(
+        learner, state, source, batch_size=job.flags.eval_batch_size, placement=job.placement(), evaluators=evaluators
+    )
     if job.flags.format == "json":
         content = {"run": str(job.folder), "step": step, "split": job.flags.split, "examples": len(source), **numbers}
         say(json.dumps({**content, **{k: np.asarray(v).tolist() for k, v in arrays.items()}}))
