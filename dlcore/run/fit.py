@@ -122,8 +122,8 @@ def fit(
 class _Run:
     """The moving parts of one call of fit."""
 
-    def __init__(self, learner, train, steps, seed, folder, phase, valid, evaluators, eval_batch_size, start, hooks, placement,
-                 log_every, eval_every, saving, progress, prefetch):  # fmt: skip
+    def __init__(self, learner, train, steps, seed, folder, phase, valid, evaluators, eval_batch_size, start, hooks,
+                 placement, log_every, eval_every, saving, progress, prefetch):  # fmt: skip
         least = {
             "steps": steps, "log_every": log_every, "prefetch": prefetch, "saving.keep_last": saving.keep_last,
             "eval_every": 1 if eval_every is None else eval_every,
@@ -136,8 +136,8 @@ class _Run:
                 raise ValueError(f"{name}={value} must be at least 0")
         if saving.mode not in ("max", "min"):
             raise ValueError(f"saving.mode={saving.mode!r} is unknown; allowed are max, min")
-        self.train, self.steps, self.valid, self.start, self.hooks = train, steps, valid, start, list(hooks)
-        self.evaluators = evaluators
+        self.train, self.valid, self.evaluators = train, valid, evaluators
+        self.steps, self.start, self.hooks = steps, start, list(hooks)
         self.placement = placement or Placement()
         self.eval_batch_size, self.log_every, self.saving = eval_batch_size, log_every, saving
         self.eval_every = eval_every or steps

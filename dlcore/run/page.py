@@ -33,8 +33,8 @@ class Data(NamedTuple):
 
     train: a source, or a dict of sources. valid, test: sources or None. spec: JSON-able facts that `build` needs (class
     names, image shape, statistics of the training split); they are kept in config.json, so that a run can be used
-    without its data. notes: lines to say once. shown: what `predict` runs over for the report, where that is not the test split
-    (generators: a few indices, one a sample).
+    without its data. notes: lines to say once. shown: what `predict` runs over for the report, where that is not the
+    test split (generators: a few indices, one a sample).
     """
 
     train: Any

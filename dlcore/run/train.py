@@ -27,8 +27,8 @@ REPORT, RESULT = "report.html", "result.json"
 class ReportContext(NamedTuple):
     """What report panels are made from.
 
-    history: rows of metrics.jsonl. numbers, arrays: the test split's metrics. outputs: `predict` over the test split, or over `Data.shown`.
-    state: the tested one. data, spec, flags, learner: of the run.
+    history: rows of metrics.jsonl. numbers, arrays: the test split's metrics. outputs: `predict` over the test split or
+    `Data.shown`. state: the tested one. data, spec, flags, learner: of the run.
     """
 
     history: list[dict]
@@ -73,7 +73,8 @@ def train(job: Job) -> int:
     every = flags.eval_every or max(1, round(spec["train_size"] / flags.batch_size))
     result = fit(
         learner, pipelines, steps=setup.steps, seed=flags.seed, folder=folder, valid=data.valid,
-        evaluators=job.page.evaluators(setup, data, "valid"), eval_batch_size=flags.eval_batch_size, hooks=job.page.hooks(setup), placement=placement,
+        evaluators=job.page.evaluators(setup, data, "valid"), eval_batch_size=flags.eval_batch_size,
+        hooks=job.page.hooks(setup), placement=placement,
         log_every=flags.log_every, eval_every=every, progress=flags.progress,
         saving=Saving(
             flags.checkpoint_seconds, flags.checkpoint_steps, flags.keep_last,

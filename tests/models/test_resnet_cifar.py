@@ -124,6 +124,20 @@ def test_stages():
     )
 
 
+def test_a_stem_of_stride_two_halves_every_map():
+    model = CifarResNet(stages=(1, 1, 1), width=4, stem_stride=2)
+    variables = jax.jit(model.init)(jax.random.key(0), images())
+    maps = jax.jit(lambda v: model.apply(v, images(), method="features"))(variables)
+    assert {n: m.shape[1:] for n, m in maps.items()} == {
+        "stem": (4, 4, 4),
+        "stage1": (4, 4, 4),
+        "stage2": (2, 2, 8),
+        "stage3": (1, 1, 16),
+    }
+    with pytest.raises(ValueError, match="at least 8x8"):
+        model.apply(variables, images()[:, :7])
+
+
 def test_training_uses_and_updates_batch_statistics():
     model = small()
     variables = jax.jit(model.init)(jax.random.key(0), images())

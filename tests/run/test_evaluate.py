@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.learner import Last, Learner, Max, State, Sum, example_keys, mask_of
+from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, example_keys, mask_of
 from dlcore.run import Placement, evaluate, make_mesh, predict
 from dlcore.run.evaluate import Evaluation, flatten, padded
 
@@ -126,3 +126,48 @@ def test_flatten_names_several_values_and_keeps_arrays_apart():
     assert numbers == {"a": 0.25, "blank": None, "both/mean": 0.5, "both/none": None, "last": 0.1}
     assert set(arrays) == {"both/bins", "matrix"}
     assert all(isinstance(value, float | type(None)) for value in numbers.values())
+
+
+def gather(acc, outputs, rows):
+    """Pairs of what was predicted and what it was predicted from, in order."""
+    return [*(acc or []), (outputs["x"], rows["x"], rows["index"])]
+
+
+def spread(acc):
+    predicted, given, index = (np.concatenate(parts) for parts in zip(*acc, strict=True))
+    np.testing.assert_array_equal(predicted, given)
+    return {"median": float(np.median(predicted)), "order": index}
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
+def test_evaluators_see_every_example_once_in_order_without_padding(placement):
+    data, other = source(21), source(5)
+    evaluators = [Evaluator(gather, spread), Evaluator(gather, lambda acc: {"bank": len(spread(acc)["order"])}, other)]
+    numbers, arrays = evaluate(measure(), STATE, data, batch_size=8, placement=placement, evaluators=evaluators)
+    assert numbers["median"] == pytest.approx(np.median(data.arrays["x"]))
+    assert numbers["bank"] == 5
+    np.testing.assert_array_equal(arrays["order"], np.arange(21))
+    assert numbers["x"] == pytest.approx(float(data.arrays["x"][:, 0].mean()), rel=1e-6)
+
+
+def test_evaluators_of_one_source_share_one_pass():
+    seen = []
+    measuring = measure()
+    evaluation = Evaluation(measuring, one_device())
+    stream = evaluation.stream
+    evaluation.stream = lambda *args: seen.append(1) or stream(*args)
+    found = evaluation.measures(
+        STATE, [Evaluator(gather, lambda acc, n=n: {n: len(acc)}) for n in "ab"], source(7), batch_size=4
+    )
+    assert seen == [1]
+    assert found[0] == {"a": 2.0, "b": 2.0}
+
+
+def test_an_evaluator_may_not_take_a_name_that_is_taken():
+    twice = [Evaluator(gather, lambda acc: {"a": 1})] * 2
+    with pytest.raises(ValueError, match="two evaluators give 'a'"):
+        evaluate(measure(), STATE, source(3), evaluators=twice)
+    with pytest.raises(ValueError, match="both called 'x'"):
+        evaluate(measure(), STATE, source(3), evaluators=[Evaluator(gather, lambda acc: {"x": 1})])
+    with pytest.raises(ValueError, match="no example"):
+        evaluate(measure(), STATE, source(3), evaluators=[Evaluator(gather, lambda acc: {"y": 1}, source(0))])

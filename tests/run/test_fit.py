@@ -20,7 +20,7 @@ import pytest
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.data.source import Source
 from dlcore.diagnostics.writers import read_metrics
-from dlcore.learner import Last, Learner, Max, State, Sum, mask_of
+from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
 from dlcore.optim import cross_replica
 from dlcore.run import STOP, EarlyStopping, Placement, Saving, fit, make_mesh
 from dlcore.run.checkpoint import CheckpointMismatch
@@ -227,6 +227,15 @@ def test_validation_is_at_its_steps_and_at_the_end():
     assert [row["step"] for row in rows if row["split"] == "valid"] == [3, 6, 7]
     rows = train(7, valid=source(5), log_every=100).history
     assert [row["step"] for row in rows if row["split"] == "valid"] == [7]
+
+
+def test_evaluators_join_the_row_of_the_validation_split_and_may_select_the_best():
+    found = iter([0.2, 0.9, 0.4])
+    evaluator = Evaluator(
+        lambda acc, outputs, rows: len(rows["x"]) + (acc or 0), lambda n: {"n": n, "map": next(found)}
+    )
+    rows = train(3, valid=source(5), eval_every=1, evaluators=[evaluator], eval_batch_size=2).history
+    assert [(row["n"], row["map"]) for row in rows if row["split"] == "valid"] == [(5, 0.2), (5, 0.9), (5, 0.4)]
 
 
 def scores(values):
