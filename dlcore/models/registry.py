@@ -8,7 +8,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from dlcore.models import lenet, mlp, resnet_cifar
+from dlcore.models import lenet, mlp, resnet_cifar, vgg
 
 __all__ = ["MODELS", "create_model", "list_models"]
 
@@ -16,6 +16,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     **lenet.MODELS,
     **mlp.MODELS,
     **resnet_cifar.MODELS,
+    **vgg.MODELS,
 }
 
 
