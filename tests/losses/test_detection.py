@@ -1,0 +1,81 @@
+"""Focal and overlap losses by hand and against torchvision."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.losses import detection as losses
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+BOXES, MISC = (np.load(GOLDENS / f"{name}.npz") for name in ("tvops_boxes", "tvops_misc"))
+FOCAL = {k: v["args"] for k, v in json.loads(str(MISC["meta"]))["cases"].items() if k.startswith("sigmoid_focal")}
+
+
+@pytest.mark.covers("LO-11")
+def test_focal_loss_by_hand():
+    # p = 0.9: (1 - 0.9)^2 * -log 0.9 = 0.01 * 0.1053605
+    sure = jnp.array([math.log(9.0)])
+    assert float(losses.sigmoid_focal_loss(sure, jnp.ones(1), None)) == pytest.approx(0.0010536, abs=1e-7)
+    assert float(losses.sigmoid_focal_loss(sure, jnp.ones(1), 0.25)) == pytest.approx(0.0002634, abs=1e-7)
+    # The other answer: p = 0.1, so 0.81 * -log 0.1, weighed by 0.75.
+    want = 0.75 * 0.9**2 * -math.log(0.1)
+    assert float(losses.sigmoid_focal_loss(sure, jnp.zeros(1), 0.25)) == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.covers("LO-11")
+def test_gamma_0_is_the_cross_entropy():
+    logits, target = jnp.array([-3.0, 0.5, 40.0]), jnp.array([1.0, 0.0, 1.0])
+    want = math.log1p(math.exp(3)) + math.log1p(math.exp(0.5)) + math.log1p(math.exp(-40))
+    assert float(losses.sigmoid_focal_loss(logits, target, None, 0.0)) == pytest.approx(want, rel=1e-6)
+    gradient = jax.grad(losses.sigmoid_focal_loss)(jnp.array([200.0, -200.0, 200.0]), jnp.array([1.0, 0.0, 0.0]))
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.covers("LO-11")
+@pytest.mark.parametrize("case", FOCAL)
+def test_focal_loss_equals_torchvision(case):
+    alpha, gamma, reduction = (FOCAL[case][name] for name in ("alpha", "gamma", "reduction"))
+    alpha = None if alpha == -1 else alpha
+    x, t, want = (jnp.asarray(MISC[f"{case}/{k}"]) for k in ("in.x", "in.t", "out"))
+    if reduction == "none":
+        ours = jax.vmap(jax.vmap(lambda x, t: losses.sigmoid_focal_loss(x, t, alpha, gamma)))
+        np.testing.assert_allclose(ours(x, t), want, atol=1e-5 * float(want.std()))
+        return
+    share = 1 / x.size if reduction == "mean" else 1.0
+    value, gradient = jax.value_and_grad(lambda x: share * losses.sigmoid_focal_loss(x, t, alpha, gamma))(x)
+    assert float(value) == pytest.approx(float(want), rel=2e-6)
+    np.testing.assert_allclose(gradient, MISC[f"{case}/grad.x"], atol=1e-4 * MISC[f"{case}/grad.x"].std())
+
+
+def test_generalized_iou_loss_equals_torchvision():
+    case = "generalized_box_iou_loss.none"
+    a, b, cotangent = (jnp.asarray(BOXES[f"{case}/in.{k}"]) for k in ("a", "b", "cot"))
+    out, pull = jax.vjp(lambda a: jax.vmap(losses.generalized_iou_loss)(a, b), a)
+    np.testing.assert_allclose(out, BOXES[f"{case}/out"], atol=1e-5 * BOXES[f"{case}/out"].std())
+    gradient = BOXES[f"{case}/grad.a"]
+    np.testing.assert_allclose(pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
+
+
+def test_overlap_losses_by_hand():
+    box, near, far = jnp.array([0.0, 0, 2, 2]), jnp.array([1.0, 0, 3, 2]), jnp.array([3.0, 0, 5, 2])
+    # near: 2 shared of 6; the hull 6 is filled. far: nothing shared; 8 of the hull's 10 are filled.
+    assert float(losses.iou_loss(box, near)) == pytest.approx(1 - 2 / 6, abs=1e-6)
+    assert float(losses.generalized_iou_loss(box, near)) == pytest.approx(1 - 2 / 6, abs=1e-6)
+    assert float(losses.generalized_iou_loss(box, far)) == pytest.approx(1 + 2 / 10, abs=1e-6)
+    for loss in (losses.iou_loss, losses.generalized_iou_loss):
+        assert float(loss(box, box)) == pytest.approx(0, abs=1e-6)
+    assert not jax.grad(losses.iou_loss)(box, far).any()
+    assert float(jax.grad(losses.generalized_iou_loss)(box, far)[2]) < 0  # the right side is pulled to the right
+
+
+def test_empty_boxes_have_finite_losses_and_gradients():
+    point = jnp.full(4, 3.0)
+    for loss in (losses.iou_loss, losses.generalized_iou_loss):
+        value, gradient = jax.value_and_grad(loss)(point, point)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()

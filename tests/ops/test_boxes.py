@@ -1,0 +1,99 @@
+"""Overlaps by hand and against torchvision, conversions and distances by round trips."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.ops import boxes as ops
+
+GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "tvops_boxes.npz")
+CASES = json.loads(str(GOLDEN["meta"]))["cases"]
+
+
+def test_the_golden_is_there():
+    assert {"box_iou", "nms.0.5", "clip"} <= set(CASES)
+
+
+@pytest.mark.covers("DE-08")
+def test_iou_by_hand():
+    a = jnp.array([[0.0, 0, 10, 10]])
+    b = jnp.array(
+        [
+            [5.0, 5, 15, 15],  # 25 shared of 100 + 100 - 25: 1/7
+            [0, 0, 10, 10],  # itself
+            [20, 20, 30, 30],  # elsewhere
+            [10, 0, 20, 10],  # a common side
+            [0, 0, 10, 5],  # half of it: decent
+            [0, 0, 10, 7],  # pretty good
+            [0, 0, 10, 9],  # almost perfect
+        ]
+    )
+    np.testing.assert_allclose(ops.box_iou(a, b)[0], [1 / 7, 1, 0, 0, 0.5, 0.7, 0.9], atol=1e-7)
+    assert float(ops.box_iou(a, b)[0, 0]) == pytest.approx(0.1428571, abs=1e-7)
+    np.testing.assert_allclose(ops.box_iou(3 * a, 3 * b), ops.box_iou(a, b), rtol=1e-6)  # scale does not matter
+
+
+def test_empty_boxes_overlap_nothing_and_have_finite_gradients():
+    point = jnp.array([[3.0, 3, 3, 3]])
+    assert float(ops.box_iou(point, point)[0, 0]) == 0
+    for function in (ops.box_iou, ops.generalized_box_iou):
+        gradient = jax.grad(lambda a, function=function: function(a, point)[0, 0])(point)
+        assert np.isfinite(gradient).all()
+    assert float(ops.box_area(jnp.array([5.0, 5, 2, 9]))) == 0
+
+
+@pytest.mark.covers("DE-08")
+@pytest.mark.parametrize(
+    ("name", "function"), [("box_iou", ops.box_iou), ("generalized_box_iou", ops.generalized_box_iou)]
+)
+def test_overlaps_equal_torchvision(name, function):
+    a, b, cotangent = (jnp.asarray(GOLDEN[f"{name}/in.{k}"]) for k in ("a", "b", "cot"))
+    want = GOLDEN[f"{name}/out"]
+    out, pull = jax.vjp(lambda a: function(a, b), a)
+    np.testing.assert_allclose(out, want, atol=1e-5 * want.std())
+    gradient = GOLDEN[f"{name}/grad.a"]
+    np.testing.assert_allclose(pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
+
+
+def test_area_clip_and_conversion_equal_torchvision():
+    np.testing.assert_allclose(ops.box_area(GOLDEN["box_area/in.a"]), GOLDEN["box_area/out"], rtol=1e-6)
+    height, width = CASES["clip"]["args"]["size"]
+    np.testing.assert_array_equal(ops.clip_boxes(GOLDEN["clip/in.a"], (height, width)), GOLDEN["clip/out"])
+    converted = ops.box_convert(GOLDEN["convert.cxcywh/in.a"], "xyxy", "cxcywh")
+    np.testing.assert_allclose(converted, GOLDEN["convert.cxcywh/out"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("middle", ["xyxy", "xywh", "cxcywh"])
+def test_conversions_go_there_and_back(middle):
+    boxes = jnp.array([[1.0, 2, 5, 10], [0, 0, 3, 1]])
+    there = ops.box_convert(boxes, "xyxy", middle)
+    np.testing.assert_allclose(ops.box_convert(there, middle, "xyxy"), boxes)
+    if middle == "xywh":
+        np.testing.assert_allclose(there[0], [1, 2, 4, 8])
+    with pytest.raises(ValueError, match="target is 'yxyx'"):
+        ops.box_convert(boxes, "xyxy", "yxyx")
+
+
+def test_resizing_stretches_each_axis():
+    box = ops.resize_boxes(jnp.array([10.0, 20, 30, 40]), (100, 200), (50, 400))
+    np.testing.assert_allclose(box, [20, 10, 60, 20])
+
+
+@pytest.mark.covers("DE-19")
+def test_distances_by_hand_and_against_torchvision():
+    distances = ops.boxes_to_distances(jnp.array([5.0, 7]), jnp.array([2.0, 1, 11, 9]))
+    np.testing.assert_allclose(distances, [3, 6, 6, 2])  # left, top, right, bottom
+    np.testing.assert_allclose(ops.distances_to_boxes(jnp.array([5.0, 7]), distances), [2, 1, 11, 9])
+    proposals = GOLDEN["linear_coder.decode/in.proposals"]
+    centre = (proposals[:, :2] + proposals[:, 2:]) / 2
+    size = np.tile(proposals[:, 2:] - proposals[:, :2], 2)
+    found = ops.distances_to_boxes(centre, GOLDEN["linear_coder.decode/in.deltas"] * size)
+    np.testing.assert_allclose(found, GOLDEN["linear_coder.decode/out"], rtol=1e-5, atol=1e-5)
+    anchors = GOLDEN["linear_coder.encode/in.reference"]
+    centre, size = (anchors[:, :2] + anchors[:, 2:]) / 2, np.tile(anchors[:, 2:] - anchors[:, :2], 2)
+    codes = ops.boxes_to_distances(centre, GOLDEN["linear_coder.encode/in.proposals"]) / size
+    np.testing.assert_allclose(codes, GOLDEN["linear_coder.encode/out"], rtol=1e-4, atol=1e-5)
