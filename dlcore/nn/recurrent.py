@@ -1,0 +1,149 @@
+"""Recurrent layers: the vanilla RNN, the LSTM and the GRU, one after another in a stack.
+
+Elman 1990; Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078.
+With a = W_x x + b_x, computed for all time steps at once, and u = W_h h + b_h:
+
+    rnn    h' = tanh(a + u)
+    lstm   i, f, o = sigmoid(a + u), g = tanh(a + u);  c' = f c + i g,  h' = o tanh(c')
+    gru    r, z = sigmoid(a + u), n = tanh(a_n + r u_n);  h' = (1 - z) n + z h
+
+Two biases, and gates in torch's order (i, f, g, o and r, z, n), kernels transposed to [in, out]; as in torch the GRU's
+reset gate acts on u_n, its bias included. The recurrent kernel starts orthogonal, gate by gate, the rest as in
+`nn.Dense`, and the LSTM's forget gate open by `forget_bias` (Jozefowicz et al. 2015).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+
+__all__ = ["CELLS", "Cell", "Recurrent", "RecurrentStack", "gru_cell", "lstm_cell", "rnn_cell"]
+
+Carry = tuple[jax.Array, ...]
+
+
+def rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
+    """(h,) -> (h',); a, u: [..., H]."""
+    return (jnp.tanh(a + u),)
+
+
+def lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
+    """(h, c) -> (h', c'); a, u: [..., 4 H] in the order i, f, g, o."""
+    _, c = carry
+    i, f, g, o = jnp.split(a + u, 4, axis=-1)
+    c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+    return nn.sigmoid(o) * jnp.tanh(c), c
+
+
+def gru_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
+    """(h,) -> (h',); a, u: [..., 3 H] in the order r, z, n."""
+    (h,) = carry
+    a_r, a_z, a_n = jnp.split(a, 3, axis=-1)
+    u_r, u_z, u_n = jnp.split(u, 3, axis=-1)
+    r, z = nn.sigmoid(a_r + u_r), nn.sigmoid(a_z + u_z)
+    n = jnp.tanh(a_n + r * u_n)
+    return ((1 - z) * n + z * h,)
+
+
+class Cell(NamedTuple):
+    """step: (carry, a, u) -> carry, whose first entry is the output. gates: width of a over H. states: in the carry."""
+
+    step: Callable[[Carry, jax.Array, jax.Array], Carry]
+    gates: int
+    states: int
+
+
+CELLS = {"rnn": Cell(rnn_cell, 1, 1), "lstm": Cell(lstm_cell, 4, 2), "gru": Cell(gru_cell, 3, 1)}
+
+
+class Recurrent(nn.Module):
+    """One layer over time: (carry, x [B, T, D]) -> (carry, h [B, T, H]).
+
+    cell: rnn, lstm or gru. unroll: time steps in one turn of the loop; it changes the speed alone.
+    Raises ValueError for another cell.
+    """
+
+    features: int
+    cell: str = "lstm"
+    forget_bias: float = 1.0
+    unroll: int = 1
+    dtype: Any = None
+
+    def start(self, batch: int) -> Carry:
+        """The carry before the first step: zeros [B, H], one for each state of the cell."""
+        return tuple(jnp.zeros((batch, self.features), jnp.float32) for _ in range(self._kind.states))
+
+    @property
+    def _kind(self) -> Cell:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell is {self.cell!r}; allowed are {', '.join(CELLS)}")
+        return CELLS[self.cell]
+
+    @nn.compact
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        """Run over time; the carry keeps its own dtype, float32 at least."""
+        step, gates, _ = self._kind
+        width = gates * self.features
+        w_x = self.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], width))
+        w_h = self.param("hidden_kernel", _orthogonal_by_gate(gates), (self.features, width))
+        b_x = self.param("input_bias", self._bias, (width,))
+        b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
+        x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
+        wide = jnp.promote_types(carry[0].dtype, w_h.dtype)
+        carry = jax.tree.map(lambda h: h.astype(wide), carry)
+        a = (x @ w_x).astype(wide) + b_x
+
+        def over_time(carry, a):
+            u = (carry[0].astype(w_h.dtype) @ w_h).astype(wide) + b_h
+            carry = step(carry, a, u)
+            return carry, carry[0]
+
+        carry, h = jax.lax.scan(over_time, carry, a.swapaxes(0, 1), unroll=self.unroll)
+        return carry, h.swapaxes(0, 1)
+
+    def _bias(self, key, shape, dtype=jnp.float32) -> jax.Array:
+        bias = jnp.zeros(shape, dtype)
+        if self.cell != "lstm":
+            return bias
+        return bias.at[self.features : 2 * self.features].set(self.forget_bias)
+
+
+def _orthogonal_by_gate(gates: int) -> Any:
+    def init(key, shape, dtype=jnp.float32):
+        square = (shape[0], shape[1] // gates)
+        return jnp.concatenate(
+            [nn.initializers.orthogonal()(k, square, dtype) for k in jax.random.split(key, gates)], 1
+        )
+
+    return init
+
+
+class RecurrentStack(nn.Module):
+    """Layers in a row, each with weights of its own: (carries, x [B, T, D]) -> (carries, h [B, T, H]).
+
+    At time t layer l sees its own state of t - 1 and the output of layer l - 1 at t.
+    """
+
+    features: int
+    num_layers: int = 1
+    cell: str = "lstm"
+    unroll: int = 1
+    dtype: Any = None
+
+    def start(self, batch: int) -> tuple[Carry, ...]:
+        """Zero carries, one a layer."""
+        one = Recurrent(self.features, self.cell, parent=None)
+        return tuple(one.start(batch) for _ in range(self.num_layers))
+
+    @nn.compact
+    def __call__(self, carry: tuple[Carry, ...], x: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:
+        """Run every layer over the whole of time."""
+        after = []
+        for i in range(self.num_layers):
+            layer = Recurrent(self.features, self.cell, unroll=self.unroll, dtype=self.dtype, name=f"layer{i}")
+            state, x = layer(carry[i], x)
+            after.append(state)
+        return tuple(after), x

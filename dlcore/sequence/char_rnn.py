@@ -1,0 +1,150 @@
+"""A language model of characters by a recurrent network, trained by truncated back-propagation through time.
+
+Karpathy, "The unreasonable effectiveness of recurrent neural networks" (2015); truncation as in Williams & Peng 1990.
+
+    L = 1/T sum_t -log softmax(y_t)[x_{t+1}],   (h_t, y_t) = f_w(h_{t-1}, x_t),   t = 1 .. T
+    the next T characters go on from stop_gradient(h_T)
+
+The text is cut into B streams that are read side by side. Streams and carries are part of the state, as environments
+are in reinforcement learning: a batch brings the streams to `init`, and later batches say only that a step is due, so
+their order does not matter. Step k reads the next T characters of every stream; after a whole pass the carry is zero
+again, and reading starts one character further on, so that the last few of a stream have their turn too.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.metrics.language import BitsPerDim, Perplexity
+from dlcore.sequence.decoding import decode
+
+__all__ = ["CharRNNState", "chunk_at", "learner", "next_token_loss"]
+
+
+@struct.dataclass
+class CharRNNState(State):
+    """streams: [B, L] tokens, read side by side. carry: the network's, [B, ...], after the characters read so far."""
+
+    streams: jax.Array
+    carry: Any
+
+
+def chunk_at(streams: jax.Array, step: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """(tokens [B, length + 1], whether a pass begins) of one step; tokens overlap by one, input and target.
+
+    Raises: ValueError for streams shorter than length + 1.
+    """
+    chunks, spare = divmod(streams.shape[1] - 1, length)
+    if chunks < 1:
+        raise ValueError(f"chunk_length is {length}; streams of {streams.shape[1]} tokens allow at most "
+                         f"{streams.shape[1] - 1}")  # fmt: skip
+    turn, place = jnp.divmod(step, chunks)
+    first = place * length + turn % (spare + 1)
+    return jax.lax.dynamic_slice_in_dim(streams, first, length + 1, axis=1), place == 0
+
+
+def next_token_loss(model: nn.Module, params: Any, carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any, jax.Array]:
+    """(nats [B, T], the carry after them, logits [B, T, V]) of tokens [B, T + 1] read on from a carry."""
+    carry, logits = model.apply({"params": params}, carry, tokens[:, :-1])
+    target = tokens[:, 1:].astype(jnp.int32)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, target), carry, logits
+
+
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    chunk_length: Annotated[int, Range(1)] = 64,
+    sample_length: Annotated[int, Range(1)] = 400,
+    stop_token: Any = None,
+) -> Learner:
+    """A model of the next token of `{"text": [B, L] int, "index": [B]}`, one stream a row.
+
+    Args:
+      model: `__call__(carry, tokens [B, T]) -> (carry, logits [B, T, V])` and `start(B) -> carry`.
+      optimizer: any optax transformation.
+      chunk_length: characters of each stream in a step; no gradient goes further back.
+      sample_length: characters of a sample.
+      stop_token: a sample ends with it; None lets it run to its full length.
+
+    evaluate reads each row from a zero carry to its end, or to `length: [B]` targets. predict writes on from
+    `prompt: [B, P]` (the row's first token where it has none) at `temperature: [B]` (1 without), and gives
+    `{"tokens": [B, sample_length], "length": [B]}`.
+    """
+
+    def measures(nats, logits, tokens, keep=None) -> Metrics:
+        flat = nats.reshape(-1), None if keep is None else keep.reshape(-1)
+        right = (logits.argmax(-1) == tokens[:, 1:]).reshape(-1)
+        return {
+            "loss": Sum.of(*flat),
+            "accuracy": Sum.of(right, flat[1]),
+            "perplexity": Perplexity.of(*flat),
+            "bits": BitsPerDim.of(*flat),
+        }
+
+    def init(rng: jax.Array, batch: dict) -> CharRNNState:
+        streams = jnp.asarray(batch["text"])
+        carry = model.start(streams.shape[0])
+        params = model.init(jax.random.fold_in(rng, 0), carry, streams[:, :1])["params"]
+        return CharRNNState(
+            step=jnp.zeros((), jnp.int32), rng=jax.random.fold_in(rng, 1), params=params,
+            opt_state=optimizer.init(params), streams=streams, carry=carry,
+        )  # fmt: skip
+
+    def loss(params: Any, state: CharRNNState, batch: dict) -> tuple[jax.Array, Metrics]:
+        tokens, _ = chunk_at(batch["text"], 0, chunk_length)
+        nats, _, logits = next_token_loss(model, params, model.start(tokens.shape[0]), tokens)
+        keep = jnp.broadcast_to(mask_of(batch)[:, None], nats.shape)
+        mean = jnp.where(keep > 0, nats, 0).sum() / jnp.maximum(keep.sum(), 1)
+        return mean, measures(nats, logits, tokens, keep)
+
+    def update(state: CharRNNState, batch: dict) -> tuple[CharRNNState, Metrics]:
+        tokens, fresh = chunk_at(state.streams, state.step, chunk_length)
+        before = jax.tree.map(lambda h: jnp.where(fresh, 0, h), state.carry)
+
+        def value_fn(params):
+            nats, carry, logits = next_token_loss(model, params, before, tokens)
+            return nats.mean(), (carry, measures(nats, logits, tokens))
+
+        gradients, (carry, metrics) = jax.grad(value_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, carry=carry), metrics
+
+    def evaluate(state: CharRNNState, batch: dict) -> Metrics:
+        text, mask = batch["text"], mask_of(batch)
+        rows, targets = text.shape[0], text.shape[1] - 1
+        length = batch.get("length", jnp.full(rows, targets)) * (mask > 0)
+        chunks = -(-targets // chunk_length)
+        text = jnp.pad(text, ((0, 0), (0, chunks * chunk_length - targets)))
+
+        def chunk(carry, first):
+            tokens = jax.lax.dynamic_slice_in_dim(text, first, chunk_length + 1, axis=1)
+            nats, carry, logits = next_token_loss(model, state.params, carry, tokens)
+            keep = first + jnp.arange(chunk_length) < length[:, None]
+            return carry, measures(nats, logits, tokens, keep)
+
+        _, metrics = jax.lax.scan(chunk, model.start(rows), jnp.arange(chunks) * chunk_length)
+        return {name: metric.collapse() for name, metric in metrics.items()}
+
+    def predict(state: CharRNNState, batch: dict) -> dict[str, jax.Array]:
+        prompt = batch["prompt"] if "prompt" in batch else batch["text"][:, :1]
+        variables = {"params": state.params}
+
+        def step(carry, tokens):
+            carry, logits = model.apply(variables, carry, tokens[:, None])
+            return carry, logits[:, -1]
+
+        carry, logits = model.apply(variables, model.start(prompt.shape[0]), prompt)
+        tokens, length = decode(
+            step, carry, logits[:, -1], example_keys(state.rng, batch), sample_length,
+            batch.get("temperature", 1.0), stop_token,
+        )  # fmt: skip
+        return {"tokens": tokens, "length": length}
+
+    return Learner(init, update, evaluate, predict, loss, batched=("streams", "carry/*"))

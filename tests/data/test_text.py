@@ -1,0 +1,61 @@
+"""A vocabulary there and back, contiguous parts, and streams that hold every transition once."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.text import Vocabulary, embedded_pages, load_text, split_text, streams
+
+
+def test_vocabulary_there_and_back():
+    vocabulary = Vocabulary.of("hello")
+    assert vocabulary.characters == "ehlo"
+    np.testing.assert_array_equal(vocabulary.encode("hello"), [1, 0, 2, 2, 3])
+    assert vocabulary.encode("hello").dtype == np.uint8
+    assert vocabulary.decode(vocabulary.encode("hole")) == "hole"
+    with pytest.raises(ValueError, match=r"text holds 'x', which is not among the 4 characters known"):
+        vocabulary.encode("hex")
+
+
+def test_the_embedded_pages():
+    pages = embedded_pages()
+    assert 10_000 < len(pages) < 20_000
+    assert pages.isascii()
+    assert "the slithy toves" in pages
+
+
+def test_texts_by_name(tmp_path):
+    (tmp_path / "tinyshakespeare.txt").write_text("First Citizen:", encoding="utf-8")
+    assert load_text("shakespeare", tmp_path) == "First Citizen:"
+    assert load_text("file", tmp_path / "tinyshakespeare.txt") == "First Citizen:"
+    with pytest.raises(ValueError, match=r"dataset is 'bard'; allowed are pages, shakespeare, file"):
+        load_text("bard")
+    with pytest.raises(ValueError, match="needs data_dir: the folder of tinyshakespeare"):
+        load_text("shakespeare")
+    with pytest.raises(FileNotFoundError, match="there is no text file at"):
+        load_text("file", tmp_path / "no.txt")
+
+
+def test_parts_are_contiguous_and_the_last_is_the_test():
+    train, valid, test = split_text(np.arange(100), 0.1)
+    np.testing.assert_array_equal(train, np.arange(80))
+    np.testing.assert_array_equal(valid, np.arange(80, 90))
+    np.testing.assert_array_equal(test, np.arange(90, 100))
+    with pytest.raises(ValueError, match=r"fraction is 0.5; it must be in \(0, 0.5\)"):
+        split_text(np.arange(100), 0.5)
+    with pytest.raises(ValueError, match="too short"):
+        split_text(np.arange(10), 0.1)
+
+
+def pairs(source):
+    rows = source.arrays["text"]
+    lengths = source.arrays.get("length", [rows.shape[1] - 1] * len(rows))
+    return [(int(r[t]), int(r[t + 1])) for r, n in zip(rows, lengths, strict=True) for t in range(n)]
+
+
+def test_streams_hold_each_transition_once():
+    tokens = np.arange(24)  # 23 transitions
+    assert pairs(streams(tokens, 4, whole=True)) == [(t, t + 1) for t in range(23)]
+    assert list(streams(tokens, 4, whole=True).arrays["length"]) == [6, 6, 6, 5]
+    assert pairs(streams(tokens, 4)) == [(t, t + 1) for t in range(20)]  # five a row; three are left out
+    with pytest.raises(ValueError, match="count is 30; a text of 24 characters"):
+        streams(tokens, 30)

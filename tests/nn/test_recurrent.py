@@ -1,0 +1,133 @@
+"""Recurrent layers against torch's golden outputs and gradients, and by hand."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.nn.recurrent import Recurrent, RecurrentStack, gru_cell, lstm_cell, rnn_cell
+
+GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_seq_attn.npz")
+TORCH = {"input_kernel": "weight_ih", "hidden_kernel": "weight_hh", "input_bias": "bias_ih", "hidden_bias": "bias_hh"}
+COVERS = {"rnn": "SQ-01", "lstm": "SQ-02", "gru": "SQ-03"}
+cells = pytest.mark.parametrize("cell", [pytest.param(c, marks=pytest.mark.covers(r)) for c, r in COVERS.items()])
+
+
+def from_torch(case: str, layer: int, kind: str = "in") -> dict:
+    """A layer's parameters (or their gradients): kernels transposed, biases as they are."""
+    return {ours: GOLDEN[f"{case}/{kind}.w.{theirs}_l{layer}"].T for ours, theirs in TORCH.items()}
+
+
+def carry_of(case: str, layer: int, where: str) -> tuple:
+    names = {"in": ("in.h0", "in.c0"), "out": ("out.hn", "out.cn")}[where]
+    return tuple(jnp.asarray(GOLDEN[f"{case}/{n}"][layer]) for n in names if f"{case}/{n}" in GOLDEN.files)
+
+
+@cells
+@pytest.mark.parametrize("unroll", [1, 2])
+def test_a_layer_equals_torch_forward_and_backward(cell, unroll):
+    case = f"{cell.upper()}.1"
+    layer = Recurrent(4, cell, unroll=unroll)
+    params, x, carry = from_torch(case, 0), jnp.asarray(GOLDEN[f"{case}/in.x"]), carry_of(case, 0, "in")
+
+    def weighted(params, x):
+        after, h = layer.apply({"params": params}, carry, x)
+        return (h * GOLDEN[f"{case}/in.cot"]).sum(), (after, h)
+
+    (d_params, d_x), (after, h) = jax.grad(weighted, (0, 1), has_aux=True)(params, x)
+    np.testing.assert_allclose(h, GOLDEN[f"{case}/out"], atol=2e-6)
+    for ours, theirs in zip(after, carry_of(case, 0, "out"), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    np.testing.assert_allclose(d_x, GOLDEN[f"{case}/grad.x"], atol=5e-6)
+    for name, want in from_torch(case, 0, "grad").items():
+        np.testing.assert_allclose(d_params[name], want, atol=5e-6, err_msg=name)
+
+
+@pytest.mark.covers("SQ-04")
+@pytest.mark.parametrize("cell", COVERS)
+def test_two_layers_equal_torch(cell):
+    case = f"{cell.upper()}.2"
+    params = {f"layer{i}": from_torch(case, i) for i in range(2)}
+    start = tuple(carry_of(case, i, "in") for i in range(2))
+    after, h = RecurrentStack(4, 2, cell).apply({"params": params}, start, jnp.asarray(GOLDEN[f"{case}/in.x"]))
+    np.testing.assert_allclose(h, GOLDEN[f"{case}/out"], atol=2e-6)
+    for i in range(2):
+        np.testing.assert_allclose(after[i][0], GOLDEN[f"{case}/out.hn"][i], atol=2e-6)
+
+
+@pytest.mark.covers("SQ-04")
+def test_a_stack_of_one_is_the_layer():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    layer, stack = Recurrent(4), RecurrentStack(4)
+    params = layer.init(jax.random.key(1), layer.start(2), x)["params"]
+    one, _ = layer.apply({"params": params}, layer.start(2), x)[1], None
+    np.testing.assert_array_equal(one, stack.apply({"params": {"layer0": params}}, stack.start(2), x)[1])
+
+
+# D = 3, H = 5: (3 + 5 + 2) * 5 = 50 a gate; one gate, four and three
+@pytest.mark.parametrize(
+    ("cell", "count"),
+    [
+        pytest.param("rnn", 50, marks=pytest.mark.covers("SQ-01")),
+        pytest.param("lstm", 200, marks=pytest.mark.covers("SQ-02")),
+        pytest.param("gru", 150, marks=pytest.mark.covers("SQ-03")),
+    ],
+)
+def test_the_number_of_parameters(cell, count):
+    layer = Recurrent(5, cell)
+    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), layer.start(1), jnp.zeros((1, 7, 3))))
+    assert sum(x.size for x in jax.tree.leaves(params)) == count
+
+
+@pytest.mark.covers("SQ-02")
+def test_an_open_forget_gate_and_a_closed_input_gate_keep_the_cell_for_ever():
+    # i = sigmoid(-100) = 0, f = sigmoid(100) = 1 in float32: c stays, and h = o tanh c.
+    gates = jnp.concatenate([jnp.full(2, v) for v in (-100.0, 100.0, 3.0, 0.0)])
+    c = jnp.array([0.7, -2.0])
+    carry = (jnp.zeros(2), c)
+    for _ in range(50):
+        carry = lstm_cell(carry, gates, jnp.zeros(8))
+    np.testing.assert_array_equal(carry[1], c)
+    np.testing.assert_allclose(carry[0], 0.5 * np.tanh(c), rtol=1e-6)
+
+
+@pytest.mark.covers("SQ-02")
+def test_gates_lie_between_zero_and_one():
+    # E36: the forget gate is a sigmoid: with everything at -large the cell is forgotten, and never changes its sign.
+    h, c = lstm_cell((jnp.zeros(1), jnp.array([5.0])), jnp.array([-100.0, -100.0, 0.0, 100.0]), jnp.zeros(4))
+    assert c == 0
+    assert h == 0
+
+
+def test_one_step_of_each_by_hand():
+    h = jnp.array([0.5])
+    assert rnn_cell((h,), jnp.array([0.2]), jnp.array([0.1]))[0] == pytest.approx(np.tanh(0.3))
+    # r = z = sigmoid(0) = .5; n = tanh(.4 + .5 * .2) = tanh(.5); h' = .5 n + .5 * .5
+    got = gru_cell((h,), jnp.array([0.0, 0.0, 0.4]), jnp.array([0.0, 0.0, 0.2]))[0]
+    assert got == pytest.approx(0.5 * np.tanh(0.5) + 0.25)
+
+
+def test_the_recurrent_kernel_starts_orthogonal_and_the_forget_gate_open():
+    layer = Recurrent(4, "lstm")
+    params = layer.init(jax.random.key(0), layer.start(1), jnp.zeros((1, 1, 3)))["params"]
+    for gate in np.split(np.asarray(params["hidden_kernel"]), 4, axis=1):
+        np.testing.assert_allclose(gate @ gate.T, np.eye(4), atol=1e-5)
+    np.testing.assert_array_equal(params["input_bias"], np.r_[np.zeros(4), np.ones(4), np.zeros(8)])
+
+
+def test_a_carry_goes_on_where_it_stopped():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3))
+    layer = Recurrent(4, "gru")
+    variables = layer.init(jax.random.key(1), layer.start(2), x)
+    whole = layer.apply(variables, layer.start(2), x)[1]
+    carry, first = layer.apply(variables, layer.start(2), x[:, :4])
+    np.testing.assert_allclose(
+        whole, jnp.concatenate([first, layer.apply(variables, carry, x[:, 4:])[1]], 1), rtol=1e-6
+    )
+
+
+def test_an_unknown_cell_is_named():
+    with pytest.raises(ValueError, match=r"cell is 'lstn'; allowed are rnn, lstm, gru"):
+        Recurrent(4, "lstn").start(1)

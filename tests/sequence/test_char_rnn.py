@@ -1,0 +1,201 @@
+"""Truncated back-propagation by hand, the carry over batches and devices, and a model that learns its text by heart."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.text import Vocabulary, streams
+from dlcore.optim import create_optimizer, cross_replica
+from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
+from dlcore.sequence import char_rnn
+from dlcore.sequence.networks import CharRNN
+
+
+def tokens(rows=2, length=9, size=5, seed=0):
+    return np.random.default_rng(seed).integers(0, size, (rows, length)).astype(np.uint8)
+
+
+def batch(text, **more):
+    return {"text": text, "index": np.arange(len(text), dtype=np.int32), **more}
+
+
+def made(model, tx=None, **kwargs):
+    learner = char_rnn.learner(model=model, optimizer=tx or optax.sgd(0.5), **{"chunk_length": 4, **kwargs})
+    return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
+
+
+def started(learner, text, seed=0):
+    """A state whose head is not zero, so that every gradient is there."""
+    state = learner.init(jax.random.key(seed), batch(text))
+    head = state.params["head"] | {"kernel": jax.random.normal(jax.random.key(9), state.params["head"]["kernel"].shape)}
+    return state.replace(params={**state.params, "head": head})
+
+
+def nats_by_hand(params, carry, text):
+    """An RNN over one-hot characters in plain numpy style: ([B, T] nats, h)."""
+    layer, head = params["recurrent"]["layer0"], params["head"]
+    (h,) = carry[0]
+    found = []
+    for t in range(text.shape[1] - 1):
+        a = layer["input_kernel"][text[:, t]] + layer["input_bias"] + h @ layer["hidden_kernel"] + layer["hidden_bias"]
+        h = jnp.tanh(a)
+        logits = h @ head["kernel"] + head["bias"]
+        found.append(-jax.nn.log_softmax(logits)[jnp.arange(len(text)), text[:, t + 1]])
+    return jnp.stack(found, 1), h
+
+
+@pytest.mark.covers("SQ-10")
+def test_a_chunk_of_everything_is_full_back_propagation():
+    model, text = CharRNN(5, 3, cell="rnn"), tokens()
+    learner = made(model, optax.sgd(0.5), chunk_length=8)
+    state = started(learner, text)
+    gradient = jax.grad(lambda p: nats_by_hand(p, state.carry, text)[0].mean())(state.params)
+    want = jax.tree.map(lambda p, g: p - 0.5 * g, state.params, gradient)
+    after, metrics = learner.update(state, batch(text))
+    chex.assert_trees_all_close(after.params, want, atol=1e-6)
+    nats, h = nats_by_hand(state.params, state.carry, text)
+    np.testing.assert_allclose(after.carry[0][0], h, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(float(nats.mean()), rel=1e-5)
+    assert metrics["perplexity"].compute() == pytest.approx(float(jnp.exp(nats.mean())), rel=1e-5)
+
+
+@pytest.mark.covers("SQ-10")
+def test_the_state_passes_from_chunk_to_chunk_and_the_gradient_does_not():
+    # Token 4 comes in the first chunk alone: its embedding shapes the second chunk's loss through the carry, but gets
+    # no gradient from it.
+    text = np.array([[4, 0, 4, 1, 2, 0, 3, 1, 2]], np.uint8)
+    model = CharRNN(5, 3, cell="rnn", embedding=3)
+    learner = made(model, optax.sgd(0.5))
+    state = started(learner, text)
+    first, _ = learner.update(state, batch(text))
+    second, metrics = learner.update(first, batch(text))
+    table = [np.asarray(s.params["embed"]["embedding"]) for s in (state, first, second)]
+    assert (table[1][4] != table[0][4]).any()
+    np.testing.assert_array_equal(table[2][4], table[1][4])
+    assert (table[2][2] != table[1][2]).any()
+
+    def through(params, carry):
+        return char_rnn.next_token_loss(model, params, carry, text[:, 4:])[0].mean()
+
+    assert metrics["loss"].compute() == pytest.approx(float(through(first.params, first.carry)), rel=1e-5)
+    assert metrics["loss"].compute() != pytest.approx(float(through(first.params, model.start(1))), rel=1e-5)
+
+
+def test_chunks_go_through_the_streams_and_start_over_one_further_on():
+    text = np.arange(10)[None]  # nine targets: two chunks of four, one to spare
+    seen = [char_rnn.chunk_at(text, jnp.int32(step), 4) for step in range(6)]
+    np.testing.assert_array_equal([s[0][0, 0] for s in seen], [0, 4, 1, 5, 0, 4])
+    np.testing.assert_array_equal([s[1] for s in seen], [True, False] * 3)
+    np.testing.assert_array_equal(seen[3][0][0], [5, 6, 7, 8, 9])
+    with pytest.raises(ValueError, match="chunk_length is 10; streams of 10 tokens allow at most 9"):
+        char_rnn.chunk_at(text, 0, 10)
+
+
+def test_a_pass_starts_from_a_zero_carry():
+    text = tokens()
+    learner = made(CharRNN(5, 3), optax.sgd(0.0))
+    state = started(learner, text)
+    losses = []
+    for _ in range(4):
+        state, metrics = learner.update(state, batch(text))
+        losses.append(metrics["loss"].compute())
+    assert losses[2:] == losses[:2]
+    assert losses[0] != losses[1]
+
+
+def test_evaluation_reads_every_row_to_its_end_whatever_the_chunk():
+    text, length = tokens(3, 12), np.array([11, 11, 6], np.int32)
+    model = CharRNN(5, 3, cell="rnn")
+    state = started(made(model), text)
+    rows = batch(text, length=length, mask=np.array([1, 0, 1], np.float32))
+    nats = np.asarray(nats_by_hand(state.params, state.carry, text)[0], np.float64)
+    want = np.r_[nats[0], nats[2, :6]].mean()
+    for chunk in (3, 4, 11):
+        found = made(model, chunk_length=chunk).evaluate(state, rows)
+        assert found["loss"].compute() == pytest.approx(want, rel=1e-5)
+        assert int(found["loss"].count) == 17
+        assert found["bits"].compute() == pytest.approx(want / np.log(2), rel=1e-5)
+
+
+@pytest.mark.covers("SQ-07", "SQ-16")
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_small_text_is_learnt_by_heart_and_written_down_again(cell):
+    text = "hello world, hello there. " * 8
+    vocabulary = Vocabulary.of(text)
+    source = streams(vocabulary.encode(text), 4)
+    learner = made(
+        CharRNN(len(vocabulary.characters), 32, cell=cell), create_optimizer("adam", 0.02, clip_norm=1.0),
+        chunk_length=16, sample_length=30, stop_token=vocabulary.characters.index("."),
+    )  # fmt: skip
+    rows = source[np.arange(4)]
+    state = learner.init(jax.random.key(0), rows)
+    for _ in range(150):
+        state, _ = learner.update(state, rows)
+    found = learner.evaluate(state, rows)
+    assert found["perplexity"].compute() < 1.5  # a uniform guess: 13
+    prompts = np.tile(vocabulary.encode(". hello w"), (2, 1))
+    out = learner.predict(state, batch(text=prompts, prompt=prompts, temperature=np.zeros(2, np.float32)))
+    assert vocabulary.decode(out["tokens"][0][: out["length"][0]]) == "orld, hello there."
+
+
+def test_drawn_samples_depend_on_the_index_alone():
+    text = tokens(4)
+    learner = made(CharRNN(5, 3), sample_length=12)
+    state = started(learner, text)
+    prompts = text[:, :2]
+    rows = {"prompt": prompts, "index": np.arange(4, dtype=np.int32)}
+    together = learner.predict(state, rows)["tokens"]
+    alone = learner.predict(state, {k: v[2:3] for k, v in rows.items()})["tokens"]
+    np.testing.assert_array_equal(together[2], alone[0])
+    assert len({tuple(map(int, row)) for row in together}) == 4
+
+
+# The contract
+
+
+def runs(spmd, devices, folder=None, steps=4, seed=0):
+    source = streams(tokens(1, 8 * 9 + 1, seed=3)[0], 8)
+    placement = Placement(make_mesh(f"data:{devices}", jax.devices()[:devices]), spmd=spmd)
+    learner = char_rnn.learner(
+        model=CharRNN(5, 6, 1, "lstm"), optimizer=cross_replica(optax.sgd(0.5), placement.axis), chunk_length=4
+    )
+    result = fit(
+        learner, Pipeline(source, 8, seed), steps=steps, placement=placement, progress=False, folder=folder,
+        saving=Saving(steps=1),
+    )  # fmt: skip
+    return learner, source, result
+
+
+def plain(state):
+    return jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng)))
+
+
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    learner, source, one = runs("jit", 1)
+    _, _, eight = runs(spmd, 8)
+    chex.assert_trees_all_close(plain(one.state), plain(eight.state), atol=1e-6)
+    values = [
+        evaluate(learner, plain(one.state).replace(rng=one.state.rng), source, batch_size=size, placement=place)[0]
+        for size, place in ((3, Placement(make_mesh("data:1", jax.devices()[:1]))), (8, Placement(make_mesh("data:8"))))
+    ]
+    assert values[0]["loss"] == pytest.approx(values[1]["loss"], rel=1e-6)
+
+
+def test_a_resumed_run_is_bit_identical(tmp_path):
+    _, _, whole = runs("jit", 1, tmp_path / "whole")
+    runs("jit", 1, tmp_path / "cut", steps=2)
+    _, _, resumed = runs("jit", 1, tmp_path / "cut")
+    chex.assert_trees_all_equal(plain(whole.state), plain(resumed.state))
+
+
+def test_the_order_of_later_batches_does_not_matter():
+    text = tokens(3)
+    learner = made(CharRNN(5, 3))
+    state = started(learner, text)
+    shuffled = batch(text[::-1])
+    chex.assert_trees_all_equal(learner.update(state, batch(text))[0].params, learner.update(state, shuffled)[0].params)
