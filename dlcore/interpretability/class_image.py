@@ -1,0 +1,97 @@
+"""The image that a classifier is surest of, by gradient ascent on a class score.
+
+Simonyan, Vedaldi & Zisserman, "Deep inside convolutional networks" (2013), arXiv:1312.6034; the blur and the clipping
+of small pixels by Yosinski, Clune, Nguyen, Fuchs & Lipson, "Understanding neural networks through deep visualization"
+(2015), arXiv:1506.06579.
+
+    x* = argmax_x  s_c(x) - lambda ||x||^2 / HW,      x = 0 at the start (the mean image)
+
+s_c is the score before the softmax: the probability could also rise by pushing the other classes down. x is the
+standardised image. Every few steps it is blurred, and pixels of small norm are set to 0.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.interpretability.image_optimization import image_learner
+from dlcore.learner import Learner, Range
+
+__all__ = ["blur", "learner"]
+
+
+def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
+    """Gaussian blur of [H, W, C] by `sigma` pixels, edges repeated."""
+    offsets = jnp.arange(-4, 5)
+    weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 1e-6)))
+    weights = weights / weights.sum()
+    for axis in (0, 1):
+        padded = jnp.pad(image, [(4, 4) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        size = image.shape[axis]
+        image = sum(w * jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k, w in enumerate(weights))
+    return image
+
+
+def learner(
+    *,
+    model: nn.Module,
+    variables: Any,
+    optimizer: optax.GradientTransformation,
+    mean: np.ndarray,
+    std: np.ndarray,
+    side: Annotated[int, Range(8)] = 32,
+    l2: Annotated[float, Range(0)] = 1.0,
+    jitter: Annotated[int, Range(0)] = 2,
+    blur_every: Annotated[int, Range(1)] = 8,
+    blur_sigma: Annotated[float, Range(0, 4)] = 0.5,
+    clip_percentile: Annotated[float, Range(0, 99)] = 0.0,
+    axis: str | None = None,
+) -> Learner:
+    """One image for each class of `{"label": [B] int32}`.
+
+    Args:
+      model: a classifier, `__call__(x) -> logits`, with frozen `variables`.
+      optimizer: any optax transformation.
+      mean, std: [C], of the pixels that the network was trained on.
+      side: of the images, pixels.
+      l2: lambda.
+      jitter: largest random shift before each gradient, pixels.
+      blur_every: steps between two blurs and clippings.
+      blur_sigma: of the blur, pixels; 0 leaves it out.
+      clip_percentile: share of the pixels, those of the smallest norm, that are set to 0; 0 leaves it out.
+      axis: must be None (jit only).
+
+    Metrics: `score`, `probability`, and `norm`, ||x||^2 / HW.
+    """
+
+    def first(key, example):
+        return jnp.broadcast_to(jnp.asarray(mean), (side, side, len(mean))).astype(jnp.float32)
+
+    def targets(network, example):
+        return example["label"]
+
+    def objective(network, image, label, key):
+        x = (image - mean) / std
+        norm = jnp.square(x).sum(-1).mean()
+        if key is not None and jitter:
+            x = jnp.roll(x, jax.random.randint(key, (2,), -jitter, jitter + 1), (0, 1))
+        logits = model.apply(network, x[None])[0]
+        terms = {"score": logits[label], "probability": jax.nn.softmax(logits)[label], "norm": norm}
+        return l2 * norm - terms["score"], terms
+
+    def after(image, step):
+        x = (image - mean) / std
+        smooth = blur(x, blur_sigma) if blur_sigma > 0 else x
+        size = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
+        kept = jnp.where(size < jnp.percentile(size, clip_percentile), 0.0, smooth)
+        x = jnp.where(step % blur_every == blur_every - 1, kept, x)
+        return jnp.clip(x * std + mean, 0, 1)
+
+    return image_learner(
+        optimizer=optimizer, network=variables, first=first, targets=targets, objective=objective, after=after,
+        axis=axis,
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""Neural style transfer: the content of one image in the style of another, by descent on the pixels.
+
+Gatys, Ecker & Bethge, "Image style transfer using convolutional neural networks", CVPR 2016 (arXiv:1508.06576).
+
+    L(x) = alpha L_content(phi_l(x), phi_l(p)) + beta mean_{s in S} L_style(gram phi_s(x), gram phi_s(a)) + gamma TV(x)
+
+The losses are in `dlcore.losses.style`. A weight of 0 leaves a term out: beta = 0 recovers the content, alpha = 0 makes
+a texture (Gatys, Ecker & Bethge 2015, arXiv:1505.07376).
+"""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.interpretability.image_optimization import check_layers, image_learner, unit
+from dlcore.learner import Learner, Range
+from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
+
+__all__ = ["learner"]
+
+
+def learner(
+    *,
+    model: nn.Module,
+    variables: Any,
+    optimizer: optax.GradientTransformation,
+    mean: np.ndarray,
+    std: np.ndarray,
+    content_layer: str = "relu3_2",
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1"),
+    content_weight: Annotated[float, Range(0)] = 1.0,
+    style_weight: Annotated[float, Range(0)] = 1000.0,
+    variation_weight: Annotated[float, Range(0)] = 1.0,
+    start: Literal["noise", "content"] = "noise",
+    axis: str | None = None,
+) -> Learner:
+    """The image that has the content of `{"content": [B, H, W, C]}` and the style of `{"style": [B, h, w, C]}`.
+
+    Args:
+      model: a network whose `features(x)` gives maps by name, with frozen `variables`.
+      optimizer: L-BFGS or Adam; any optax transformation.
+      mean, std: [C], of the pixels that the network was trained on.
+      content_layer: the map that is matched place by place.
+      style_layers: the maps whose Gram matrices are matched.
+      content_weight: alpha.
+      style_weight: beta.
+      variation_weight: gamma.
+      start: where the image starts: noise around grey, or the content image.
+      axis: must be None (jit only).
+
+    Images are uint8, or float in [0, 1]. The metrics are the unweighted terms, and `evaluations` so far.
+
+    Raises:
+      ValueError: a layer is not one of the model's.
+    """
+
+    def features(network, image):
+        return jax.tree.map(lambda x: x[0], model.apply(network, ((image - mean) / std)[None], method="features"))
+
+    check_layers(model, variables, len(mean), content_layer=(content_layer,), style_layers=style_layers)
+
+    def first(key, example):
+        image = unit(example["content"])
+        return image if start == "content" else 0.5 + 0.1 * jax.random.normal(key, image.shape)
+
+    def targets(network, example):
+        styled = features(network, unit(example["style"]))
+        return {
+            "content": features(network, unit(example["content"]))[content_layer],
+            "style": {s: gram_matrix(styled[s]) / (styled[s].shape[0] * styled[s].shape[1]) for s in style_layers},
+        }
+
+    def objective(network, image, targets, key):
+        maps = features(network, image)
+        terms = {
+            "content": content_loss(maps[content_layer], targets["content"]),
+            "style": sum(style_loss(maps[s], targets["style"][s], 1) for s in style_layers) / max(1, len(style_layers)),
+            "variation": total_variation_loss(image),
+        }
+        weights = {"content": content_weight, "style": style_weight, "variation": variation_weight}
+        return sum(weights[name] * term for name, term in terms.items()), terms
+
+    return image_learner(
+        optimizer=optimizer, network=variables, first=first, targets=targets, objective=objective, axis=axis
+    )

@@ -1,0 +1,65 @@
+"""The score rises, the prior keeps the norm down, and the blur is a blur."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import ndimage
+
+from dlcore.data.source import Source
+from dlcore.interpretability import class_image
+from dlcore.models.vgg import VGG
+from dlcore.run import evaluate
+
+MODEL = VGG(num_classes=4, stages=(1, 1), width=8, head_init=jax.nn.initializers.normal(4.0))
+MEAN, STD = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.2, 0.2])
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """With noise on every parameter: where all biases are 0, the mean image has no gradient."""
+    variables = jax.jit(MODEL.init)(jax.random.key(8), jnp.zeros((1, 16, 16, 3)))
+    rng = np.random.default_rng(0)
+    noisy = jax.tree.map(lambda p: p + rng.normal(size=p.shape).astype(np.float32) * 0.2, variables["params"])
+    return {**variables, "params": noisy}
+
+
+def climbed(variables, steps=60, **settings):
+    learner = class_image.learner(
+        model=MODEL, variables=variables, mean=MEAN, std=STD, optimizer=optax.adam(0.05),
+        side=16, **settings,
+    )  # fmt: skip
+    source = Source({"label": np.arange(4, dtype=np.int32)})
+    state = jax.jit(learner.init)(jax.random.key(0), source[np.arange(4)])
+    first = state
+    update = jax.jit(learner.update)
+    for _ in range(steps):
+        state, _ = update(state, source[np.arange(4)])
+    return first, state, evaluate(learner, state, source)[0]
+
+
+@pytest.mark.covers("VI-11")
+def test_it_starts_from_the_mean_image_and_convinces_the_network(variables):
+    first, _, numbers = climbed(variables, l2=0.0, blur_sigma=0.0)
+    np.testing.assert_allclose(first.params, np.broadcast_to(MEAN, (4, 16, 16, 3)))
+    assert numbers["probability"] > 0.99
+
+
+@pytest.mark.covers("VI-11")
+def test_the_prior_keeps_the_norm_down(variables):
+    free, held = (climbed(variables, 30, l2=l2)[2]["norm"] for l2 in (0.0, 20.0))
+    assert held < 0.5 * free
+
+
+@pytest.mark.covers("VI-11")
+def test_small_pixels_are_clipped_to_the_mean(variables):
+    _, state, _ = climbed(variables, 8, clip_percentile=50.0)
+    at_mean = np.isclose(np.asarray(state.params), MEAN, atol=1e-6).all(-1).mean((1, 2))
+    assert (np.abs(at_mean - 0.5) < 0.05).all()
+
+
+def test_blur_is_gaussian():
+    image = jax.random.normal(jax.random.key(0), (12, 10, 3))
+    wanted = ndimage.gaussian_filter(np.asarray(image), (0.7, 0.7, 0), mode="nearest", radius=(4, 4, 0))
+    np.testing.assert_allclose(class_image.blur(image, 0.7), wanted, atol=1e-5)

@@ -1,0 +1,74 @@
+"""Shallow layers keep the pixels, deep ones do not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.interpretability import feature_inversion
+from dlcore.models.vgg import VGG
+from dlcore.run import evaluate
+
+MODEL = VGG(stages=(1, 1, 1), width=8)
+MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return jax.jit(MODEL.init)(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))
+
+
+def source():
+    rng = np.random.default_rng(0)
+    return Source({"image": np.kron(rng.uniform(size=(1, 8, 8, 3)), np.ones((1, 2, 2, 1))).astype(np.float32)})
+
+
+def inverted(variables, layer, steps=40, **settings):
+    learner = feature_inversion.learner(
+        model=MODEL, variables=variables, mean=MEAN, std=STD, optimizer=optax.lbfgs(), layer=layer, **settings
+    )
+    batch = source()[np.arange(1)]
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    before, _ = evaluate(learner, state, source())
+    update = jax.jit(learner.update)
+    for _ in range(steps):
+        state, _ = update(state, batch)
+    return before, evaluate(learner, state, source())[0]
+
+
+@pytest.mark.covers("VI-13")
+def test_a_shallower_layer_keeps_more_of_the_pixels(variables):
+    errors = []
+    for layer in ("relu1_1", "relu2_1", "relu3_1"):
+        before, after = inverted(variables, layer, variation_weight=0.001)
+        assert after["features"] < 0.02 * before["features"]
+        errors.append(after["pixels"])
+    assert errors[0] < errors[1] < errors[2]
+    assert errors[0] < 0.2 * errors[2]
+
+
+@pytest.mark.covers("VI-13")
+def test_the_prior_smooths(variables):
+    rough, smooth = (inverted(variables, "relu2_1", 20, variation_weight=w)[1] for w in (0.0, 10.0))
+    assert smooth["variation"] < 0.5 * rough["variation"]
+
+
+def test_features_start_relative_to_the_target(variables):
+    """The loss of a black image whose features are 0 is 1: ||0 - phi_0||^2 / ||phi_0||^2."""
+    model = VGG(stages=(1,), width=4)
+    frozen = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    learner = feature_inversion.learner(
+        model=model,
+        variables=frozen,
+        mean=MEAN,
+        std=STD,
+        optimizer=optax.sgd(0.0),
+        layer="relu1_1",
+        variation_weight=0.0,
+    )
+    state = learner.init(jax.random.key(0), source()[np.arange(1)])
+    numbers, _ = evaluate(learner, state.replace(params=jnp.zeros_like(state.params)), source())
+    assert numbers["features"] == pytest.approx(1.0)
+    assert numbers["pixels"] == pytest.approx(float(np.square(source().arrays["image"]).mean()), rel=1e-5)

@@ -1,0 +1,49 @@
+"""Gram matrices by hand, what they forget, and the scale of each loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
+
+
+def maps(seed=0, shape=(4, 5, 3)):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.covers("VI-15")
+def test_gram_by_hand():
+    # F = [[0 1 2 3], [4 5 6 7]]: F F^T = [[0+1+4+9, 0+5+12+21], [38, 16+25+36+49]]
+    features = jnp.arange(8.0).reshape(2, 4).T.reshape(2, 2, 2)
+    np.testing.assert_array_equal(gram_matrix(features), [[14, 38], [38, 126]])
+
+
+@pytest.mark.covers("VI-15")
+def test_gram_does_not_know_where():
+    shifted = jnp.roll(maps(), (1, 2), (0, 1))
+    np.testing.assert_allclose(gram_matrix(shifted), gram_matrix(maps()), rtol=1e-5)
+    assert content_loss(shifted, maps()) > 0.1
+
+
+def test_content_is_a_mean_of_squares():
+    # (1^2 + 3^2) / 2 places of one channel
+    assert content_loss(jnp.array([[[1.0], [2.0]]]), jnp.array([[[0.0], [5.0]]])) == pytest.approx(5.0)
+
+
+def test_style_by_hand():
+    # one place, two channels: G - A = [[1, 2], [2, 4]] - 0, squares 1 + 4 + 4 + 16 = 25, over 4 C^2 (HW)^2 = 16
+    assert style_loss(jnp.array([[[1.0, 2.0]]]), jnp.zeros((2, 2))) == pytest.approx(25 / 16)
+
+
+def test_style_of_itself_tiled_is_zero():
+    tiled = jnp.tile(maps(), (2, 3, 1))
+    assert style_loss(tiled, gram_matrix(maps()), target_size=20) == pytest.approx(0, abs=1e-9)
+    assert style_loss(maps(), gram_matrix(maps())) == pytest.approx(0, abs=1e-9)
+
+
+def test_variation_by_hand():
+    # rows differ by (2, 4): squares 4, 16, mean 10; columns differ by 1 and 3: squares 1, 9, mean 5
+    image = jnp.array([[[0.0], [1.0]], [[2.0], [5.0]]])
+    assert total_variation_loss(image) == pytest.approx(15.0)
+    assert total_variation_loss(jnp.full((4, 4, 3), 7.0)) == 0
