@@ -1,0 +1,331 @@
+"""FCOS against torchvision's, its targets by hand, and the learner's corners: no box, padding, devices."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.detection import fcos
+from dlcore.detection.dense import Grid
+from dlcore.detection.fcos import FCOS, Outputs
+from dlcore.nn import BatchNorm, Conv
+from dlcore.optim import cross_replica
+from dlcore.run import Placement, evaluate, fit, make_mesh
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+
+
+# What torchvision gives
+
+
+class ResNet50(nn.Module):
+    """Torchvision's, up to its last map; batch norm frozen."""
+
+    def _block(self, x, name, features, stride, project):
+        def layer(x, i, size, stride, features):
+            x = Conv(features, (size, size), stride, padding=size // 2, use_bias=False, name=f"{name}.conv{i}")(x)
+            return BatchNorm(True, name=f"{name}.bn{i}")(x)
+
+        y = nn.relu(layer(x, 1, 1, 1, features))
+        y = nn.relu(layer(y, 2, 3, stride, features))
+        y = layer(y, 3, 1, 1, 4 * features)
+        if project:
+            x = Conv(4 * features, (1, 1), stride, padding=0, use_bias=False, name=f"{name}.downsample.0")(x)
+            x = BatchNorm(True, name=f"{name}.downsample.1")(x)
+        return nn.relu(x + y)
+
+    @nn.compact
+    def features(self, x, train=False):
+        x = nn.relu(BatchNorm(True, name="bn1")(Conv(64, (7, 7), 2, padding=3, use_bias=False, name="conv1")(x)))
+        x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+        maps = {}
+        for i, blocks in enumerate((3, 4, 6, 3)):
+            for j in range(blocks):
+                x = self._block(x, f"layer{i + 1}.{j}", 64 * 2**i, 2 if i and not j else 1, j == 0)
+            maps[f"layer{i + 1}"] = x
+        return maps
+
+
+def torchvision_detector():
+    return FCOS(ResNet50(), 91, ("layer2", "layer3", "layer4"))
+
+
+def from_torch(weights, shapes):
+    """Torchvision's weights under our names; every one of ours is filled, none of theirs is left but counters."""
+    left = dict(weights)
+
+    def theirs(path):
+        path, leaf = path[:-1], path[-1]
+        if path[0] == "backbone":
+            name = f"backbone.body.{path[1]}"
+        elif path[0] == "fpn" and path[1][0] == "p":
+            name = f"backbone.fpn.extra_blocks.{path[1]}"
+        elif path[0] == "fpn":
+            name = f"backbone.fpn.{path[1][:5]}_blocks.{path[1][5:]}.0"
+        elif "_conv" in path[0] or "_norm" in path[0]:
+            kind, layer = path[0].split("_")
+            name = f"head.{kind}_head.conv.{3 * int(layer[4:]) + (layer[:4] == 'norm')}"
+        else:
+            name = f"head.{'classification' if path[0] == 'cls_logits' else 'regression'}_head.{path[0]}"
+        part = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}.get(leaf, leaf)
+        return f"{name}.{part}"
+
+    def fill(path, shape):
+        value = left.pop(theirs([p.key for p in path[1:]]))
+        value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+        assert value.shape == shape.shape
+        return value
+
+    filled = jax.tree_util.tree_map_with_path(fill, shapes)
+    assert not [name for name in left if not name.endswith("num_batches_tracked")]
+    return filled
+
+
+@pytest.mark.covers("DE-19")
+def test_it_has_torchvisions_number_of_parameters():
+    shapes = jax.eval_shape(torchvision_detector().init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
+    # Torchvision freezes batch norm, so its scales and biases are no parameters there.
+    counted = {
+        jax.tree_util.keystr(path): leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
+        if not ("backbone" in jax.tree_util.keystr(path) and leaf.ndim == 1)
+    }
+    assert sum(counted.values()) == 32_269_600
+
+
+@pytest.mark.covers("DE-19", "DE-20")
+def test_pyramid_heads_and_losses_equal_torchvision():
+    spec = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    golden = np.load(GOLDENS / "tvdet_fcos_resnet50_fpn.npz")
+    meta = json.loads(str(golden["meta"]))
+    model = torchvision_detector()
+    x = rule.det_input(meta["inputs"]["x"]).transpose(0, 2, 3, 1)
+    variables = from_torch(rule.det_state_dict(meta), jax.eval_shape(model.init, jax.random.key(0), x))
+
+    @jax.jit
+    def apply(variables, x):
+        return model.apply(variables, x, capture_intermediates=lambda module, _: module.name == "fpn")
+
+    (outputs, _), seen = apply(variables, x)
+    grid = Grid.of([level.shape[1:3] for level in seen["intermediates"]["fpn"]["__call__"][0]], x.shape[1:3])
+
+    def check(got, name):
+        about = meta["outputs"][name]
+        assert list(got.shape) == about["shape"]
+        got = np.asarray(got).reshape(-1)[:: about["stride"]]
+        np.testing.assert_allclose(got, golden[name].reshape(-1), atol=1e-4 * about["std"], err_msg=name)
+
+    for level, name in zip(seen["intermediates"]["fpn"]["__call__"][0], ("0", "1", "2", "p6", "p7"), strict=True):
+        check(level.transpose(0, 3, 1, 2), f"fpn.{name}")
+    check(outputs.logits, "head.cls_logits")
+    check(outputs.distances, "head.bbox_regression")
+    check(outputs.centerness[..., None], "head.bbox_ctrness")
+    half = grid.strides[:, None] / 2
+    np.testing.assert_allclose(np.concatenate([grid.points - half, grid.points + half], 1), golden["anchors"])
+
+    targets = meta["inputs"]["targets"]
+    boxes, labels, valid = np.zeros((2, 5, 4), np.float32), np.zeros((2, 5), np.int32), np.zeros((2, 5), bool)
+    for i, target in enumerate(targets):
+        count = len(target["labels"])
+        boxes[i, :count], labels[i, :count], valid[i, :count] = target["boxes"], target["labels"], True
+    sums = jax.vmap(lambda *rows: fcos.image_losses(rows[0], grid, *rows[1:]))(outputs, boxes, labels, valid)
+    places = sums.pop("places").sum()
+    for ours, theirs in (
+        ("classification", "classification"),
+        ("box", "bbox_regression"),
+        ("centerness", "bbox_ctrness"),
+    ):
+        assert float(sums[ours].sum() / places) == pytest.approx(float(golden[f"loss.{theirs}"][0]), rel=2e-5)
+
+
+# Targets by hand
+
+
+@pytest.mark.covers("DE-19")
+def test_centerness_by_hand():
+    # left 2 of right 6, top 1 of bottom 4: sqrt(2/6 * 1/4) = sqrt(1/12)
+    assert float(fcos.centerness(jnp.array([2.0, 1, 6, 4]))) == pytest.approx(0.288675, abs=1e-6)
+    assert float(fcos.centerness(jnp.array([3.0, 5, 3, 5]))) == 1
+    assert float(fcos.centerness(jnp.array([0.0, 5, 3, 5]))) == 0
+    assert float(fcos.centerness(jnp.array([-1.0, 5, 3, 5]))) == 0  # outside
+    assert float(fcos.centerness(jnp.zeros(4))) == 0
+
+
+@pytest.mark.covers("DE-19")
+def test_which_box_a_place_is_on():
+    # Places at 0, 8, ..., 56 along both axes on stride 8 (farthest side in (0, 16]) and 0, 16, 32, 48 on stride 16.
+    grid = Grid.of([(8, 8), (4, 4)], (64, 64), reach=2)
+    boxes = jnp.array(
+        [
+            [10.0, 10, 26, 26],  # centre 18: places 16 and 24 lie inside and near; farthest sides 10 and 14
+            [0, 0, 64, 64],  # centre 32: farthest side at least 32, so on the coarse level alone
+            [12, 12, 20, 20],  # inside the first, smaller: takes place 16
+            [30, 30, 34, 34],  # padding
+        ]
+    )
+    matched = fcos.match(grid, boxes, jnp.array([True, True, True, False]))
+    fine, coarse = np.asarray(matched[:64]).reshape(8, 8), np.asarray(matched[64:]).reshape(4, 4)
+    want = np.full((8, 8), -1)
+    want[2:4, 2:4], want[2, 2] = 0, 2
+    np.testing.assert_array_equal(fine, want)
+    # Near: within 1.5 * 16 of 32, so 16, 32 and 48; the small boxes' farthest sides are below 16.
+    want = np.full((4, 4), -1)
+    want[1:, 1:] = 1
+    np.testing.assert_array_equal(coarse, want)
+
+
+def test_a_small_radius_leaves_the_edge_of_a_box_alone():
+    grid = Grid.of([(8, 8)], (64, 64))
+    box, valid = jnp.array([[1.0, 1, 63, 63]]), jnp.ones(1, bool)
+    assert int((fcos.match(grid, box, valid, 1.0) >= 0).sum()) == 1  # 32 alone: 24 and 40 are one stride away
+    assert int((fcos.match(grid, box, valid, 1.5) >= 0).sum()) == 9
+    assert int((fcos.match(grid, box, valid, 100.0) >= 0).sum()) == 49  # all inside: 8 to 56
+
+
+@pytest.mark.covers("DE-19")
+def test_perfect_outputs_cost_nothing_but_the_entropy_and_give_the_boxes_back():
+    grid = Grid.of([(8, 8), (4, 4)], (64, 64), reach=2)
+    boxes, labels = jnp.array([[10.0, 10, 26, 28], [0, 0, 64, 60], [0, 0, 0, 0]]), jnp.array([2, 0, -1])
+    valid = jnp.array([True, True, False])
+    matched = fcos.match(grid, boxes, valid)
+    on = np.asarray(matched) >= 0
+    distances = np.maximum(
+        np.concatenate([grid.points - boxes[matched][:, :2], boxes[matched][:, 2:] - grid.points], 1), 0
+    )
+    target = np.asarray(fcos.centerness(jnp.asarray(distances)))
+    logits = np.full((80, 3), -30.0, np.float32)
+    logits[on, np.asarray(labels)[matched][on]] = 30
+    outputs = Outputs(
+        jnp.asarray(logits),
+        jnp.asarray(distances / grid.strides[:, None]),
+        jnp.asarray(np.log(target / (1 - target + 1e-9) + 1e-9)),
+    )
+    sums = fcos.image_losses(outputs, grid, boxes, labels, valid)
+    assert float(sums["classification"]) == pytest.approx(0, abs=1e-6)
+    assert float(sums["box"]) == pytest.approx(0, abs=1e-5)
+    o = target[on]
+    entropy = -(o * np.log(o) + (1 - o) * np.log1p(-o)).sum()
+    assert float(sums["centerness"]) == pytest.approx(entropy, rel=1e-3)
+    found = fcos.postprocess(outputs, grid, (64, 64), detections=5)
+    np.testing.assert_array_equal(np.asarray(found["valid"]).sum(), 2)
+    order = np.argsort(-np.asarray(found["labels"][:2]))
+    np.testing.assert_allclose(found["boxes"][order], boxes[:2], atol=1e-4)
+    np.testing.assert_array_equal(found["labels"][order], [2, 0])
+
+
+# The learner
+
+
+class Small(nn.Module):
+    """Two maps, of strides 8 and 16."""
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def features(self, x, train=False):
+        x = nn.relu(Conv(4, (3, 3), 8, padding=1, name="first")(x))
+        x = BatchNorm(not train, axis_name=self.axis_name, name="norm")(x)
+        return {"fine": x, "coarse": nn.relu(Conv(6, (3, 3), 2, padding=1, name="second")(x))}
+
+
+def made(axis=None, **settings):
+    model = FCOS(Small(axis), 3, ("fine", "coarse"), channels=4, extra="none", convs=1, groups=2, distances="exp")
+    settings = {"detections": 5, "candidates": 20, "reach": 3.0, **settings}
+    return fcos.learner(model=model, optimizer=cross_replica(optax.sgd(0.05), axis), axis=axis, **settings)
+
+
+def source(count, seed=0):
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(0, 16, (count, 3, 2)), rng.uniform(6, 30, (count, 3, 2))
+    valid = np.arange(3) < rng.integers(0, 4, count)[:, None]
+    return Source(
+        {
+            "image": rng.normal(size=(count, 32, 32, 3)).astype(np.float32),
+            "boxes": np.concatenate([corner, np.minimum(corner + size, 32)], -1).astype(np.float32) * valid[..., None],
+            "labels": np.where(valid, rng.integers(0, 3, (count, 3)), -1).astype(np.int32),
+            "box_mask": valid,
+        }
+    )
+
+
+def started(learner, rows):
+    return jax.jit(learner.init)(jax.random.key(0), rows)
+
+
+@pytest.mark.covers("DE-19")
+def test_an_image_without_a_box_has_finite_losses_and_gradients():
+    learner, rows = made(), source(4)[:]
+    rows["box_mask"][:] = False
+    state = started(learner, rows)
+    (value, metrics), gradient = jax.jit(jax.value_and_grad(learner.loss, has_aux=True))(state.params, state, rows)
+    assert np.isfinite(value)
+    assert float(value) > 0  # the classes are still learnt
+    chex.assert_tree_all_finite(gradient)
+    assert metrics["loss"].compute() is None  # nothing to divide by: blank, not infinite
+    after, _ = jax.jit(learner.update)(state, rows)
+    chex.assert_tree_all_finite(after.params)
+    found = jax.jit(learner.predict)(state, rows)
+    assert {k: v.shape for k, v in found.items()} == {
+        "boxes": (4, 5, 4), "scores": (4, 5), "labels": (4, 5), "valid": (4, 5)
+    }  # fmt: skip
+
+
+def test_padding_of_boxes_and_of_examples_changes_nothing():
+    learner, rows = made(), source(6)[:]
+    state = started(learner, rows)
+    evaluate_, predict = jax.jit(learner.evaluate), jax.jit(learner.predict)
+    plain = evaluate_(state, rows)
+    wild = {k: np.concatenate([v, v[:2]]) for k, v in rows.items()}
+    wild["image"][6:], wild["mask"] = np.nan, np.r_[np.ones(6), np.zeros(2)]
+    wild["boxes"] = np.where(wild["box_mask"][..., None], wild["boxes"], 1e6)
+    wild["labels"] = np.where(wild["box_mask"], wild["labels"], 99)
+    padded = evaluate_(state, wild)
+    for name, metric in plain.items():
+        assert padded[name].compute() == pytest.approx(metric.compute(), rel=1e-5)
+        assert padded[name].count == metric.count
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[:6], predict(state, wild)), predict(state, rows), atol=1e-5)
+
+
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    """Images have different numbers of boxes, so the losses' divisor must be the whole batch's."""
+    placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
+    one, eight = (fit(made(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements)
+    chex.assert_trees_all_close(
+        jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_metrics_do_not_depend_on_the_batch_split():
+    learner, data = made(), source(9)
+    state = started(learner, data[:])
+    place = Placement(make_mesh("data:1", jax.devices()[:1]))
+    whole, parts = (evaluate(learner, state, data, batch_size=size, placement=place)[0] for size in (9, 4))
+    assert whole == pytest.approx(parts, rel=1e-5)
+
+
+def test_the_augmentation_is_of_training_alone():
+    def gone(key, image, boxes, valid):
+        return image, boxes, valid & False
+
+    learner, rows = made(augment=gone), source(4)[:]
+    state = started(learner, rows)
+    assert jax.jit(learner.update)(state, rows)[1]["loss"].count == 0
+    assert jax.jit(learner.evaluate)(state, rows)["loss"].count > 0
+
+
+def test_unknown_stages_are_named():
+    model = FCOS(Small(), 3, ("fine", "middle"))
+    with pytest.raises(ValueError, match=r"\['middle'\].*\['fine', 'coarse'\]"):
+        model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
