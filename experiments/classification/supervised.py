@@ -3,6 +3,8 @@
 python -m experiments.classification.supervised        (99.1 % in 70 s on two cores)
 python -m experiments.classification.supervised --dataset=mnist --data_dir=D --epochs=4 --eval_every=422  (99.4 %)
 python -m experiments.classification.supervised --dataset=mnist --data_dir=D --model=lenet5 --epochs=8 --eval_every=422
+python -m experiments.classification.supervised --dataset=fashion_mnist --data_dir=D --model=resnet8_cifar \\
+    --model.width=48 --model.stem_stride=2 --augment=none --epochs=6 --eval_every=422                      (93.0 %)
 python -m experiments.classification.supervised --dataset=folder --data_dir=PATH
 
 LeNet-5, the third command, reaches 99.2 %.
