@@ -1,0 +1,123 @@
+"""Detection data in COCO's form: a JSON of annotations, and a folder or a zip of images, resized to one size."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from dlcore.data.images import target_size
+from dlcore.data.source import Source
+
+__all__ = ["coco_source", "coco_splits"]
+
+_SPLITS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
+
+
+def coco_splits(data_dir: str | Path, image_size: int | tuple[int, int], max_boxes: int = 100) -> dict[str, Source]:
+    """The sources of a folder with instances_train.json, instances_val.json, instances_test.json, those there are, and
+    the images in images.zip or images/. See `coco_source`.
+
+    Raises: FileNotFoundError where the folder, its training annotations or its images are missing.
+    """
+    folder = Path(data_dir)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data_dir is {str(data_dir)!r}: there is no such folder")
+    images = next((p for p in (folder / "images.zip", folder / "images") if p.exists()), None)
+    if images is None:
+        raise FileNotFoundError(f"data_dir is {str(data_dir)!r}: it holds neither images.zip nor images/")
+    found = {
+        split: path
+        for split, names in _SPLITS.items()
+        for path in (folder / f"instances_{name}.json" for name in names)
+        if path.exists()
+    }
+    if "train" not in found:
+        raise FileNotFoundError(f"data_dir is {str(data_dir)!r}: it holds no instances_train.json")
+    return {split: coco_source(path, images, image_size, max_boxes) for split, path in found.items()}
+
+
+def coco_source(
+    annotations: str | Path, images: str | Path, image_size: int | tuple[int, int], max_boxes: int = 100
+) -> Source:
+    """One file of annotations as a source, in the order of the file.
+
+    image_size: (height, width) that every image is stretched to (bilinear, antialiased), its boxes with it. max_boxes:
+    M, room for the boxes of an image.
+
+    image [N, H, W, 3] uint8, boxes [N, M, 4] float32 corners in pixels of the resized image, labels [N, M] int32 (place
+    of the category in the order of its id, -1 for padding), box_mask [N, M] bool (boxes to learn from), crowd [N, M]
+    bool (boxes of groups, which an evaluator ignores), image_id [N] int64. Boxes without area are left out and noted.
+
+    Raises: ValueError for an image with more boxes than there is room for, or annotations that are not COCO's;
+    FileNotFoundError for a missing file.
+    """
+    annotations, images = Path(annotations), Path(images)
+    for path in (annotations, images):
+        if not path.exists():
+            raise FileNotFoundError(f"there is no {path}")
+    content = json.loads(annotations.read_text(encoding="utf-8"))
+    if missing := {"images", "annotations", "categories"} - set(content):
+        raise ValueError(f"{annotations} is not COCO's: it has no {sorted(missing)}")
+    height, width = target_size(image_size)
+    categories = sorted(content["categories"], key=lambda c: c["id"])
+    number = {c["id"]: i for i, c in enumerate(categories)}
+    rows: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
+    flat = 0
+    for note in content["annotations"]:
+        if min(note["bbox"][2:]) <= 0:
+            flat += 1
+        elif note["image_id"] not in rows or note["category_id"] not in number:
+            raise ValueError(f"{annotations}: annotation {note['id']} is of an image or a category that is not there")
+        else:
+            rows[note["image_id"]].append(note)
+    count = len(rows)
+    arrays = {
+        "image": np.zeros((count, height, width, 3), np.uint8),
+        "boxes": np.zeros((count, max_boxes, 4), np.float32),
+        "labels": np.full((count, max_boxes), -1, np.int32),
+        "box_mask": np.zeros((count, max_boxes), bool),
+        "crowd": np.zeros((count, max_boxes), bool),
+        "image_id": np.array(list(rows), np.int64),
+    }
+    with _Images(images) as read:
+        for i, image in enumerate(content["images"]):
+            notes = rows[image["id"]]
+            if len(notes) > max_boxes:
+                raise ValueError(
+                    f"max_boxes is {max_boxes}, but image {image['file_name']} in {annotations} has {len(notes)} boxes"
+                )
+            arrays["image"][i] = read(image["file_name"], (height, width))
+            scale = np.array([width / image["width"], height / image["height"]] * 2)
+            for j, note in enumerate(notes):
+                x, y, w, h = note["bbox"]
+                arrays["boxes"][i, j] = np.array([x, y, x + w, y + h]) * scale
+                arrays["labels"][i, j] = number[note["category_id"]]
+                arrays["crowd"][i, j] = bool(note.get("iscrowd", 0))
+                arrays["box_mask"][i, j] = not arrays["crowd"][i, j]
+    notes = (f"{flat} boxes without area in {annotations.name} were left out",) if flat else ()
+    return Source(arrays, count, tuple(c["name"] for c in categories), name=annotations.stem, notes=notes)
+
+
+class _Images:
+    """Images by name from a folder or a zip."""
+
+    def __init__(self, path: Path):
+        self.path, self.zip = path, zipfile.ZipFile(path) if path.is_file() else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.zip is not None:
+            self.zip.close()
+
+    def __call__(self, name: str, size: tuple[int, int]) -> np.ndarray:
+        from PIL import Image
+
+        try:
+            with self.zip.open(name) if self.zip else (self.path / name).open("rb") as file, Image.open(file) as image:
+                resized = image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
+                return np.asarray(resized, np.uint8)
+        except (KeyError, FileNotFoundError):
+            raise FileNotFoundError(f"image {name} is not in {self.path}") from None

@@ -1,0 +1,78 @@
+"""Find coloured shapes, or what else there are boxes for, with FCOS on a feature pyramid.
+
+python -m experiments.detection.fcos        (not run)
+"""
+
+from typing import Literal
+
+from dlcore.detection import fcos
+from dlcore.learner import Range
+from dlcore.optim import use_ema
+from dlcore.run import classify, detection
+from dlcore.run.flags import Setting
+from dlcore.run.page import Page, Setup, main
+
+
+def build(setup: Setup):
+    flags = setup.flags
+    model = fcos.FCOS(
+        backbone=classify.model(setup),
+        num_classes=setup.spec["num_classes"],
+        stages=flags.levels,
+        channels=flags.channels,
+        extra=flags.extra,
+        convs=flags.convs,
+        groups=flags.groups,
+        distances=flags.distances,
+        dtype=setup.dtype,
+    )
+    learner = fcos.learner(
+        model=model,
+        optimizer=classify.optimizer(setup),
+        preprocess=detection.preprocess(setup),
+        augment=detection.augmentation(flags),
+        axis=setup.axis,
+        **flags.group("learner"),
+    )
+    return use_ema(learner) if flags.ema else learner
+
+
+page = Page(
+    file=__file__,
+    doc=__doc__,
+    learner=fcos.learner,
+    data=detection.data,
+    build=build,
+    model="resnet8_cifar",
+    settings={
+        **detection.SETTINGS,
+        **classify.OPTIMIZER_SETTINGS,
+        "levels": Setting(("stage3", "stage4"), "stages of the backbone in the pyramid, finest first", tuple[str, ...]),
+        "extra": Setting("none", "levels beyond the backbone's", Literal["none", "pool", "p6p7"]),
+        "channels": Setting(48, "of the pyramid and the heads", limits=Range(1)),
+        "convs": Setting(2, "convolutions of each head's tower", limits=Range(0)),
+        "groups": Setting(8, "of the heads' group normalisation", limits=Range(1)),
+        "distances": Setting("exp", "how the heads' numbers become distances", Literal["relu", "exp"]),
+    },
+    defaults={
+        "model.stages": (1, 1, 1, 1), "model.stem_stride": 2, "model.width": 16, "epochs": 20.0, "batch_size": 32,
+        "eval_batch_size": 64, "learning_rate": 4e-3, "ema": 0.99, "reach": 4.0, "score_threshold": 0.05,
+        "candidates": 100, "select": "last",
+    },
+    smoke={
+        "steps": 4, "batch_size": 8, "num_scenes": 16, "log_every": 1, "eval_every": 4, "model.width": 8,
+        "channels": 16, "candidates": 20, "detections": 10,
+    },
+    monitor="map",
+    headline="map",
+    plain={"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},
+    example=detection.example,
+    inputs=detection.inputs,
+    describe=detection.describe,
+    panels=detection.panels,
+    pictures=detection.pictures,
+    evaluators=detection.evaluators,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,73 @@
+"""COCO's form, read from a folder and from a zip: scaled boxes, ids that are not contiguous, crowds, errors."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.coco import coco_source, coco_splits
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name, shade in (("a.png", 50), ("b.png", 200)):
+        Image.fromarray(np.full((20, 40, 3), shade, np.uint8)).save(tmp_path / "images" / name)
+    content = {
+        "images": [
+            {"id": 7, "file_name": "b.png", "width": 40, "height": 20},
+            {"id": 0, "file_name": "a.png", "width": 40, "height": 20},
+        ],
+        "categories": [{"id": 9, "name": "late"}, {"id": 2, "name": "early"}],
+        "annotations": [
+            {"id": 1, "image_id": 0, "category_id": 9, "bbox": [4, 2, 8, 10], "iscrowd": 0},
+            {"id": 2, "image_id": 7, "category_id": 2, "bbox": [0, 0, 40, 20], "iscrowd": 1},
+            {"id": 3, "image_id": 0, "category_id": 2, "bbox": [5, 5, 0, 9], "iscrowd": 0},
+            {"id": 4, "image_id": 0, "category_id": 2, "bbox": [1, 1, 2, 2]},
+        ],
+    }
+    (tmp_path / "instances_train.json").write_text(json.dumps(content))
+    (tmp_path / "instances_val.json").write_text(json.dumps({**content, "annotations": []}))
+    return tmp_path
+
+
+def test_boxes_move_with_the_images_and_ids_may_be_anything(folder):
+    source = coco_splits(folder, (40, 20), 3)["train"]  # twice as high, half as wide
+    assert source.class_names == ("early", "late")
+    np.testing.assert_array_equal(source.arrays["image_id"], [7, 0])
+    np.testing.assert_array_equal(source.arrays["image"][:, 0, 0, 0], [200, 50])
+    assert source.arrays["image"].shape == (2, 40, 20, 3)
+    np.testing.assert_allclose(source.arrays["boxes"][1], [[2, 4, 6, 24], [0.5, 2, 1.5, 6], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(source.arrays["labels"], [[0, -1, -1], [1, 0, -1]])
+    np.testing.assert_array_equal(source.arrays["box_mask"], [[False] * 3, [True, True, False]])
+    np.testing.assert_array_equal(source.arrays["crowd"], [[True, False, False], [False] * 3])
+    assert source.notes == ("1 boxes without area in instances_train.json were left out",)
+
+
+def test_a_zip_is_as_good_as_a_folder_and_an_image_may_have_no_box(folder):
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for path in (folder / "images").iterdir():
+            archive.write(path, path.name)
+    splits = coco_splits(folder, 16, 2)
+    assert set(splits) == {"train", "valid"}
+    assert not splits["valid"].arrays["box_mask"].any()
+    plain = coco_source(folder / "instances_train.json", folder / "images", 16, 2)
+    np.testing.assert_array_equal(splits["train"].arrays["image"], plain.arrays["image"])
+
+
+def test_what_is_wrong_is_named(folder):
+    with pytest.raises(ValueError, match=r"max_boxes is 1, but image a.png .* has 2 boxes"):
+        coco_splits(folder, 16, 1)
+    (folder / "images" / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"image a\.png is not in"):
+        coco_splits(folder, 16)
+    (folder / "instances_train.json").write_text("{}")
+    with pytest.raises(ValueError, match="it has no"):
+        coco_splits(folder, 16)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        coco_splits(folder / "nowhere", 16)
+    (folder / "instances_train.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no instances_train.json"):
+        coco_splits(folder, 16)

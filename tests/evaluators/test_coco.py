@@ -1,0 +1,131 @@
+"""COCO's mAP against the numbers pycocotools gave, and the evaluator's ends."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.evaluators.coco import coco_evaluator, coco_map
+from dlcore.learner import Learner
+from dlcore.run import Placement, evaluate
+from dlcore.run.sharding import make_mesh
+
+pytest.importorskip("pycocotools")
+
+GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "metrics_coco.npz")
+
+
+def corners(rows):
+    """Image, category, x, y, w, h, last -> from 0, with corners."""
+    rows = rows.copy()
+    rows[:, :2] -= 1
+    rows[:, 4:6] += rows[:, 2:4]
+    return rows
+
+
+@pytest.mark.covers("ME-04")
+def test_it_equals_pycocotools():
+    result = coco_map(corners(GOLDEN["gt"]), corners(GOLDEN["dt"]), 20, 3)
+    np.testing.assert_allclose(result.stats, GOLDEN["out.bbox.stats"], atol=1e-6)
+    np.testing.assert_allclose(result.precision[0], GOLDEN["out.bbox.precision50"], atol=1e-6)
+    np.testing.assert_allclose(result.precision[5], GOLDEN["out.bbox.precision75"], atol=1e-6)
+    np.testing.assert_allclose(result.precision.mean((0, 1)), GOLDEN["out.bbox.ap_per_class"], atol=1e-6)
+    np.testing.assert_allclose(result.recall, GOLDEN["out.bbox.recall"], atol=1e-6)
+    assert result.precision.shape == (10, 101, 3)  # ten thresholds
+
+
+def images(seed=0, count=12, room=4):
+    """Rows with their truth, and outputs that find it exactly."""
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(0, 50, (count, room, 2)), rng.uniform(4, 40, (count, room, 2))
+    mask = np.arange(room) < rng.integers(0, room + 1, count)[:, None]
+    mask[0] = True
+    rows = {
+        "boxes": np.concatenate([corner, corner + size], -1).astype(np.float32),
+        "labels": rng.integers(0, 2, (count, room)).astype(np.int32),
+        "box_mask": mask,
+        "index": np.arange(count, dtype=np.int32),
+    }
+    outputs = {
+        "boxes": rows["boxes"], "labels": rows["labels"], "valid": mask,
+        "scores": rng.uniform(0.5, 1, (count, room)).astype(np.float32),
+    }  # fmt: skip
+    return rows, outputs
+
+
+def measure(evaluator, *parts):
+    kept = None
+    for rows, outputs in parts:
+        kept = evaluator.add(kept, outputs, rows)
+    return evaluator.finish(kept)
+
+
+@pytest.mark.covers("ME-04")
+def test_perfect_boxes_are_worth_1_and_wrong_ones_less():
+    rows, outputs = images()
+    found = measure(coco_evaluator(["a", "b", "never"]), (rows, outputs))
+    assert found["map"] == found["map50"] == found["map75"] == found["map/a"] == found["map50/b"] == 1
+    assert "map/never" not in found
+    assert (found["pr50"][:, 2] == -1).all()
+    # A tenth of each box cut off, IoU 0.9 (and float32 on either side of it): eight or nine of ten thresholds hold.
+    narrow = outputs["boxes"].copy()
+    narrow[..., 2] -= 0.12 * (narrow[..., 2] - narrow[..., 0])
+    found = measure(coco_evaluator(["a", "b"]), (rows, {**outputs, "boxes": narrow}))
+    assert found["map"] == pytest.approx(0.8)  # IoU 0.88: 0.5 to 0.85
+    assert found["map50"] == 1
+    other = {**outputs, "labels": 1 - outputs["labels"]}
+    assert measure(coco_evaluator(["a", "b"]), (rows, other))["map"] < 0.2
+
+
+def test_nothing_found_is_0_and_nothing_there_is_blank():
+    rows, outputs = images()
+    none = {**outputs, "valid": np.zeros_like(outputs["valid"])}
+    assert measure(coco_evaluator(["a", "b"]), (rows, none))["map"] == 0
+    bare = {**rows, "box_mask": np.zeros_like(rows["box_mask"])}
+    assert measure(coco_evaluator(["a", "b"]), (bare, outputs))["map"] is None
+    assert measure(coco_evaluator(["a", "b"]), (bare, none))["map"] is None
+
+
+def test_a_crowd_is_ignored():
+    rows, outputs = images()
+    rows["box_mask"], crowd = rows["box_mask"].copy(), np.zeros_like(rows["box_mask"])
+    rows["box_mask"][0, 0], crowd[0, 0] = False, True  # neither to be found nor wrong where it is found
+    assert measure(coco_evaluator(["a", "b"]), ({**rows, "crowd": crowd}, outputs))["map"] == 1
+    assert measure(coco_evaluator(["a", "b"]), (rows, outputs))["map"] < 1
+
+
+def test_the_order_and_the_split_into_batches_do_not_matter():
+    rows, outputs = images()
+    outputs["boxes"] = outputs["boxes"] + np.random.default_rng(1).normal(0, 2, outputs["boxes"].shape)
+
+    def part(slice_):
+        return tuple({k: v[slice_] for k, v in d.items()} for d in (rows, outputs))
+
+    whole = measure(coco_evaluator(["a", "b"]), part(slice(None)))
+    parts = measure(coco_evaluator(["a", "b"]), part(slice(5, None)), part(slice(0, 5)))
+    assert whole["map"] == pytest.approx(parts["map"])
+    np.testing.assert_allclose(whole["pr50"], parts["pr50"])
+
+
+def test_it_is_fed_by_predict():
+    import jax
+
+    rows, outputs = images()
+    arrays = {k: v for k, v in rows.items() if k != "index"} | {"scores": outputs["scores"]}
+
+    def predict(state, batch):
+        return {
+            "boxes": batch["boxes"],
+            "scores": batch["scores"],
+            "labels": batch["labels"],
+            "valid": batch["box_mask"],
+        }
+
+    learner = Learner(None, None, lambda state, batch: {}, predict)
+    place = Placement(make_mesh("data:1", jax.devices()[:1]))
+    numbers, found = evaluate(
+        learner, {}, Source(arrays), batch_size=5, placement=place, evaluators=[coco_evaluator(["a", "b"])]
+    )
+    assert numbers["map"] == 1
+    assert found["pr50"].shape == (101, 2)

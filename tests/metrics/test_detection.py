@@ -1,0 +1,41 @@
+"""Average precision by hand, and matching that takes a true box away."""
+
+import numpy as np
+import pytest
+
+from dlcore.metrics.detection import average_precision, match_detections, precision_recall_curve
+
+FLAGS, SCORES = [True, True, False, False, True], [0.9, 0.8, 0.7, 0.6, 0.5]
+
+
+@pytest.mark.covers("ME-03")
+def test_average_precision_by_hand():
+    # Precision 1, 1, 2/3, 2/4, 3/5 at recall 1/3, 2/3, 2/3, 2/3, 1; the best at recall 1 is 3/5: (1 + 1 + 0.6) / 3.
+    precision, recall = precision_recall_curve(np.array(FLAGS), np.array(SCORES), 3)
+    np.testing.assert_allclose(precision, [1, 1, 2 / 3, 1 / 2, 3 / 5])
+    np.testing.assert_allclose(recall, np.array([1, 2, 2, 2, 3]) / 3)
+    assert average_precision(np.array(FLAGS), np.array(SCORES), 3) == pytest.approx(0.866667, abs=1e-6)
+    order = [3, 0, 4, 2, 1]
+    shuffled = average_precision(np.array(FLAGS)[order], np.array(SCORES)[order], 3)
+    assert shuffled == pytest.approx(0.866667, abs=1e-6)  # the scores order, not the rows
+
+
+@pytest.mark.covers("ME-03")
+def test_each_true_box_is_found_once_and_by_the_surest():
+    truth = np.array([[0, 0, 10, 10], [20, 0, 30, 10]])
+    boxes = np.array([[0, 0, 10, 9], [0, 0, 10, 10], [20, 0, 30, 4], [0, 0, 10, 10]])
+    scores = np.array([0.5, 0.9, 0.8, 0.2])
+    # The second takes the first true box, though the third row comes earlier than others of lower score; the third
+    # overlaps its box by 0.4 only; the rest find nothing left.
+    np.testing.assert_array_equal(match_detections(boxes, scores, truth), [False, True, False, False])
+    np.testing.assert_array_equal(match_detections(boxes, scores, truth, 0.3), [False, True, True, False])
+    half = np.array([[0, 0, 10, 5]])
+    assert not match_detections(half, np.ones(1), truth).any()  # an overlap of 0.5 is not above 0.5
+
+
+def test_ends():
+    assert average_precision(np.zeros(0, bool), np.zeros(0), 4) == 0
+    assert average_precision(np.ones(4, bool), np.arange(4.0), 4) == 1
+    assert not match_detections(np.ones((2, 4)), np.ones(2), np.zeros((0, 4))).any()
+    with pytest.raises(ValueError, match="num_truth is 0"):
+        average_precision(np.ones(1, bool), np.ones(1), 0)
