@@ -11,7 +11,7 @@ from dlcore.interpretability import style_transfer
 from dlcore.losses import gram_matrix
 from dlcore.models.vgg import VGG
 from dlcore.optim import create_optimizer
-from dlcore.run import Placement, evaluate, fit, make_mesh
+from dlcore.run import evaluate
 
 MODEL = VGG(stages=(1, 1), width=8)
 MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
@@ -71,40 +71,6 @@ def test_the_extremes_of_the_weights_recover_each(variables, kept, lost):
         np.testing.assert_allclose(gram_matrix(maps) / sizes[0], gram_matrix(wanted) / sizes[1], atol=0.05)
 
 
-def test_images_do_not_know_of_one_another(variables):
-    source = pairs(2)
-    state, _ = trained(make(variables), source, 3)
-    alone, _ = trained(make(variables), Source({k: v[:1] for k, v in source.arrays.items()}), 3)
-    np.testing.assert_allclose(state.params[0], alone.params[0], atol=1e-5)
-
-
-def test_predictions_follow_the_index(variables):
-    source, learner = pairs(3), make(variables, start="content")
-    state = jax.jit(learner.init)(jax.random.key(0), source[np.array([2, 0, 1])])
-    shown = jax.jit(learner.predict)(state, source[np.array([1, 2])])["image"]
-    np.testing.assert_allclose(shown, source.arrays["content"][1:], atol=1e-6)
-    assert evaluate(learner, state, source)[0]["content"] == pytest.approx(0, abs=1e-9)
-
-
-def test_evaluations_are_counted(variables):
-    _, adam = trained(make(variables), pairs(), 3)
-    assert adam["evaluations"] == 3
-    _, lbfgs = trained(make(variables, optax.lbfgs()), pairs(), 3)
-    assert lbfgs["evaluations"] >= 6  # a gradient and at least one trial step each time
-
-
-def test_eight_devices_equal_one(variables):
-    def images(devices):
-        placement = Placement(make_mesh(f"data:{devices}", jax.devices()[:devices]))
-        learner = make(variables, create_optimizer("sgd", 0.01))
-        from dlcore.data.pipeline import Pipeline
-
-        result = fit(learner, Pipeline(pairs(8), 8), steps=2, placement=placement, progress=False)
-        return jax.device_get(result.state.params)
-
-    np.testing.assert_allclose(images(1), images(8), atol=1e-6)
-
-
 def test_bad_input_is_named(variables):
     with pytest.raises(ValueError, match="content_layer names 'relu9_1'; the model has relu1_1"):
         style_transfer.learner(
@@ -116,5 +82,3 @@ def test_bad_input_is_named(variables):
             content_layer="relu9_1",
             style_layers=(),
         )
-    with pytest.raises(ValueError, match=r"axis='data'.*jit only"):
-        make(variables, axis="data")

@@ -1,0 +1,34 @@
+"""Sizes, names and files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.sample_images import fit_to, sample_image
+
+
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_the_photographs_of_scikit_learn(name):
+    image = sample_image(name, 40)
+    assert image.shape == (40, 60, 3)  # 640 40 / 427 = 59.95
+    assert image.dtype == np.uint8
+    assert image.std() > 20
+
+
+def test_a_file(tmp_path):
+    Image.fromarray(np.full((10, 30, 3), (10, 20, 30), np.uint8)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(sample_image(str(tmp_path / "a.png"), 5), np.full((5, 15, 3), (10, 20, 30)))
+
+
+def test_fitting_cuts_the_long_side_evenly():
+    image = np.zeros((10, 40, 3), np.uint8)
+    image[:, 15:25] = 255
+    np.testing.assert_array_equal(fit_to(image, (10, 10)), np.full((10, 10, 3), 255))
+    assert fit_to(image, (20, 30)).shape == (20, 30, 3)
+
+
+def test_bad_input_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="'rome' is neither a file nor one of china, flower"):
+        sample_image("rome", 10)
+    with pytest.raises(ValueError, match="height is 0"):
+        sample_image("china", 0)

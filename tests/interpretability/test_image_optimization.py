@@ -1,0 +1,90 @@
+"""What every learner of images shares: rows that are apart, an index that finds them, a count of evaluations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.interpretability import style_transfer
+from dlcore.models.vgg import VGG
+from dlcore.optim import create_optimizer
+from dlcore.run import Placement, evaluate, fit, make_mesh
+
+MODEL = VGG(stages=(1, 1), width=8)
+MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return jax.jit(MODEL.init)(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))
+
+
+def pairs(count):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(2, count, 16, 16, 3)).astype(np.float32)
+    return Source({"content": images[0], "style": images[1]})
+
+
+def make(variables, optimizer=None, **settings):
+    return style_transfer.learner(
+        model=MODEL, variables=variables, mean=MEAN, std=STD, optimizer=optimizer or create_optimizer("adam", 0.05),
+        content_layer="relu2_1", style_layers=("relu1_1", "relu2_1"), **settings,
+    )  # fmt: skip
+
+
+def trained(learner, source, steps):
+    state = jax.jit(learner.init)(jax.random.key(0), source[np.arange(len(source))])
+    update = jax.jit(learner.update)
+    for _ in range(steps):
+        state, metrics = update(state, source[np.arange(len(source))])
+    return state, {name: float(m.compute()) for name, m in metrics.items()}
+
+
+def test_images_do_not_know_of_one_another(variables):
+    source = pairs(2)
+    state, _ = trained(make(variables), source, 3)
+    alone, _ = trained(make(variables), Source({k: v[:1] for k, v in source.arrays.items()}), 3)
+    np.testing.assert_allclose(state.params[0], alone.params[0], atol=1e-5)
+
+
+def test_predictions_follow_the_index(variables):
+    source, learner = pairs(3), make(variables, start="content")
+    state = jax.jit(learner.init)(jax.random.key(0), source[np.array([2, 0, 1])])
+    shown = jax.jit(learner.predict)(state, source[np.array([1, 2])])["image"]
+    np.testing.assert_allclose(shown, source.arrays["content"][1:], atol=1e-6)
+    assert evaluate(learner, state, source)[0]["content"] == pytest.approx(0, abs=1e-9)
+
+
+def test_evaluations_are_counted(variables):
+    _, adam = trained(make(variables), pairs(1), 3)
+    assert adam["evaluations"] == 3
+    _, lbfgs = trained(make(variables, optax.lbfgs()), pairs(1), 3)
+    assert lbfgs["evaluations"] >= 6  # a gradient and at least one trial step each time
+
+
+def test_eight_devices_equal_one(variables):
+    def images(devices):
+        placement = Placement(make_mesh(f"data:{devices}", jax.devices()[:devices]))
+        learner = make(variables, create_optimizer("sgd", 0.01))
+        result = fit(learner, Pipeline(pairs(8), 8), steps=2, placement=placement, progress=False)
+        return jax.device_get(result.state.params)
+
+    np.testing.assert_allclose(images(1), images(8), atol=1e-6)
+
+
+def test_resumed_equals_uninterrupted(variables, tmp_path):
+    options = {"placement": Placement(make_mesh("data:1", jax.devices()[:1])), "progress": False}
+    learner, data = make(variables, optax.lbfgs()), Pipeline(pairs(1), 1)
+    whole = fit(learner, data, steps=4, folder=tmp_path / "whole", **options)
+    fit(learner, data, steps=2, folder=tmp_path / "cut", **options)
+    again = fit(learner, data, steps=4, folder=tmp_path / "cut", **options)
+    np.testing.assert_array_equal(whole.state.params, again.state.params)
+    assert int(whole.state.evaluations) == int(again.state.evaluations)
+
+
+def test_there_is_no_pmap(variables):
+    with pytest.raises(ValueError, match=r"axis='data'.*jit only"):
+        make(variables, axis="data")
