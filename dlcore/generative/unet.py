@@ -1,0 +1,131 @@
+"""A small U-Net that knows the diffusion step: the noise predictor of pixel-space diffusion.
+
+Ho, Jain & Abbeel 2020, arXiv:2006.11239, after Ronneberger, Fischer & Brox 2015, arXiv:1505.04597.
+
+    block(x, t) = x + conv(silu(norm(conv(silu(norm(x))) + W silu(e(t)))))      norm: GroupNorm; 1x1 skip where wider
+    e(t) = MLP([sin(t w), cos(t w)]),   w_k = 10000^(-k / K)
+    levels down by convolution with stride 2, self-attention at the lowest, up by nearest resize and convolution, each
+    level's maps concatenated on the way up
+
+Smaller than the paper's, and images may first be cut into patches that become channels (`patch`, Hoogeboom et al.
+2023, arXiv:2301.11093), which divides the cost by patch^2. The last convolution starts at zero, so that the initial
+prediction is 0 and the initial loss the noise's variance, 1.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.nn import Conv
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["ResidualBlock", "SelfAttention", "UNet", "sinusoidal_embedding"]
+
+
+def sinusoidal_embedding(t: jax.Array, size: int, longest: float = 10000.0) -> jax.Array:
+    """[B] steps to [B, size] sines, then cosines, of frequencies 1 to 1 / longest. size must be even."""
+    if size % 2:
+        raise ValueError(f"size={size} must be even")
+    frequencies = jnp.exp(-math.log(longest) * jnp.arange(size // 2) / (size // 2))
+    angles = t.astype(jnp.float32)[:, None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+
+
+def _norm(features: int, dtype: Any, name: str) -> nn.Module:
+    return nn.GroupNorm(math.gcd(8, features), epsilon=1e-5, dtype=dtype, name=name)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, the step added between them; starts as its skip alone."""
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, embedding: jax.Array) -> jax.Array:
+        """x: [B, H, W, C], embedding: [B, E] -> [B, H, W, features]."""
+        h = nn.silu(_norm(x.shape[-1], self.dtype, "norm1")(x))
+        h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
+        h += nn.Dense(self.features, dtype=self.dtype, name="step")(nn.silu(embedding))[:, None, None]
+        h = nn.silu(_norm(self.features, self.dtype, "norm2")(h))
+        h = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="conv2")(h)
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, (1, 1), dtype=self.dtype, name="skip")(x)
+        return x + h
+
+
+class SelfAttention(nn.Module):
+    """Every position attends to every other; starts as the identity."""
+
+    heads: int = 4
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> the same shape; `heads` divides C."""
+        h = _norm(x.shape[-1], self.dtype, "norm")(x).reshape(x.shape[0], -1, x.shape[-1])
+        attend = nn.MultiHeadDotProductAttention(
+            self.heads, dtype=self.dtype, out_kernel_init=nn.initializers.zeros, name="attention"
+        )
+        return x + attend(h).reshape(x.shape)
+
+
+class UNet(nn.Module):
+    """Predicts an output of the input's shape. multipliers: channels of each level, in `width`s.
+
+    blocks: residual blocks a level, each way. patch: side of the squares that become channels first. attention: at the
+    lowest level. H and W must be multiples of patch 2^(levels - 1).
+    """
+
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = 1
+    patch: int = 1
+    attention: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+        """x: [B, H, W, C], t: [B] -> [B, H, W, C], at least float32.
+
+        Raises ValueError for a size that the levels do not divide.
+        """
+        b, height, width, channels = x.shape
+        p, multiple = self.patch, self.patch * 2 ** (len(self.multipliers) - 1)
+        if height % multiple or width % multiple:
+            raise ValueError(
+                f"x is {height}x{width}: sides must be multiples of {multiple}; change patch or multipliers"
+            )
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        embedding = sinusoidal_embedding(t, self.width).astype(x.dtype)
+        embedding = nn.silu(nn.Dense(4 * self.width, dtype=dtype, name="step1")(embedding))
+        embedding = nn.Dense(4 * self.width, dtype=dtype, name="step2")(embedding)
+
+        x = x.reshape(b, height // p, p, width // p, p, channels).swapaxes(2, 3)
+        x = x.reshape(b, height // p, width // p, p * p * channels)
+        x = Conv(self.width, (3, 3), dtype=dtype, name="stem")(x)
+        maps = [x]
+        for level, multiplier in enumerate(self.multipliers):
+            if level:
+                x = Conv(x.shape[-1], (3, 3), 2, padding=1, dtype=dtype, name=f"down{level}")(x)
+                maps.append(x)
+            for k in range(self.blocks):
+                x = ResidualBlock(multiplier * self.width, dtype, name=f"down{level}_block{k}")(x, embedding)
+                maps.append(x)
+        x = ResidualBlock(x.shape[-1], dtype, name="middle_block")(x, embedding)
+        if self.attention:
+            x = SelfAttention(math.gcd(4, x.shape[-1]), dtype, name="middle_attention")(x)
+        for level, multiplier in reversed(list(enumerate(self.multipliers))):
+            for k in range(self.blocks + 1):
+                x = jnp.concatenate([x, maps.pop()], -1)
+                x = ResidualBlock(multiplier * self.width, dtype, name=f"up{level}_block{k}")(x, embedding)
+            if level:
+                x = x.repeat(2, 1).repeat(2, 2)
+                x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=f"up{level}")(x)
+        x = nn.silu(_norm(x.shape[-1], dtype, "norm")(x)).astype(logits_dtype(x.dtype))
+        x = Conv(p * p * channels, (3, 3), kernel_init=nn.initializers.zeros, name="head")(x)
+        x = x.reshape(b, height // p, width // p, p, p, channels).swapaxes(2, 3)
+        return x.reshape(b, height, width, channels)

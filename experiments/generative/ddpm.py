@@ -1,0 +1,118 @@
+"""Draw digits by denoising diffusion.
+
+python -m experiments.generative.ddpm
+python -m experiments.generative.ddpm --dataset=mnist --data_dir=D --patch=2
+python -m experiments.generative.ddpm --dataset=fashion_mnist --data_dir=D --patch=2
+python -m experiments.generative.ddpm --mode=evaluate --run=RUN --sampler=ddpm --sampling_steps=1000
+
+The last command measures a finished run by another sampler. (none run yet)
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.generative import ddpm
+from dlcore.generative.schedules import SCHEDULES, alpha_bars
+from dlcore.generative.unet import UNet
+from dlcore.learner import Range, example_keys
+from dlcore.optim import parameter_ema, use_ema
+from dlcore.run import classify, generation
+from dlcore.run.flags import Setting
+from dlcore.run.page import Page, Setup, main
+from experiments.classification.supervised import page as classifier
+
+
+def network(flags, dtype=jnp.float32):
+    return UNet(flags.width, flags.multipliers, flags.blocks, flags.patch, flags.attention, dtype)
+
+
+def build(setup: Setup):
+    learner = ddpm.learner(
+        model=network(setup.flags, setup.dtype),
+        optimizer=classify.optimizer(setup),
+        shape=tuple(setup.spec["image_shape"]),
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+    return use_ema(learner) if setup.flags.ema else learner
+
+
+def panels(context) -> list:
+    """Samples of every sampler from the same noise, and some on their way."""
+    from dlcore.diagnostics.samples import sample_grid, sample_path
+
+    flags, shape = context.flags, tuple(context.spec["image_shape"])
+    params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
+    table = alpha_bars(SCHEDULES[flags.noise_schedule](flags.diffusion_steps))
+
+    def draw(count, sampler, steps, trace=False):
+        def denoise(x, t):
+            return network(flags).apply({"params": params}, x, jnp.full(x.shape[0], t))
+
+        keys = example_keys(context.state.rng, {"index": jnp.arange(count)})
+        options = {"sampler": sampler, "steps": steps, "clip": flags.clip, "trace": trace}
+        found = jax.jit(lambda: ddpm.sample(denoise, keys, shape, table, **options))()
+        return np.asarray(ddpm.to_unit(found[1] if trace else found))
+
+    steps = min(50, flags.diffusion_steps)
+    path = draw(6, "ddim", steps, trace=True)
+    moments = np.unique(np.linspace(0, steps, 13).round().astype(int))
+    compared = [
+        sample_grid(draw(16, name, count), f"{name}, {count} steps", "From the same noise as the first samples above.")
+        for name, count in (("dpmpp", min(15, steps)), ("ddim", steps), ("ddpm", flags.diffusion_steps))
+    ]
+    shown = generation.panels(context)
+    way = sample_path(path[moments], note=f"DDIM after {', '.join(map(str, moments))} of {steps} steps.")
+    return [shown[0], way, *compared, *shown[1:]]
+
+
+page = Page(
+    file=__file__,
+    doc=__doc__,
+    learner=ddpm.learner,
+    data=generation.data,
+    build=build,
+    settings={
+        **generation.SETTINGS,
+        **classify.OPTIMIZER_SETTINGS,
+        "width": Setting(32, "channels of the U-Net's first level; even", limits=Range(2)),
+        "multipliers": Setting((1, 2), "channels of each level, in widths", tuple[int, ...], Range(1)),
+        "blocks": Setting(1, "residual blocks of each level", limits=Range(1)),
+        "patch": Setting(1, "side of the squares of pixels that become channels: 2 for 28x28", limits=Range(1)),
+        "attention": Setting(True, "self-attention at the lowest level"),
+    },
+    defaults={
+        "epochs": 300.0,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "ema": 0.999,
+        "sampler": "ddim",
+        "sampling_steps": 50,
+        "eval_every": 1000,
+        "select": "last",
+    },
+    smoke={
+        "steps": 3,
+        "batch_size": 8,
+        "width": 8,
+        "diffusion_steps": 10,
+        "sampling_steps": 4,
+        "samples": 16,
+        "classifier_steps": 2,
+        "log_every": 1,
+        "eval_every": 3,
+    },
+    monitor="frechet_distance",
+    mode="min",
+    headline="frechet_distance",
+    plain={"ema": None, "weight_decay": 0.0},
+    example=generation.example,
+    panels=panels,
+    pictures=generation.pictures,
+    evaluators=lambda setup, data, split: generation.evaluators(setup, data, split, classifier),
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,103 @@
+"""Fréchet distance, kernel distance and inception score against goldens, closed forms and limits."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.evaluators.frechet import (
+    evaluator,
+    frechet_distance,
+    frechet_of_features,
+    inception_score,
+    kid,
+    moments,
+)
+
+GOLDEN = "tests/goldens/metrics_image.npz"
+
+
+def features(n=400, d=6, seed=0, shift=0.0):
+    return np.random.default_rng(seed).normal(size=(n, d)) + shift
+
+
+@pytest.mark.covers("ME-10")
+def test_goldens():
+    with np.load(GOLDEN) as golden:
+        f, g = golden["fid.a/in.f"], golden["fid.a/in.g"]
+        assert frechet_of_features(f, g) == pytest.approx(float(golden["fid.a/out"]), abs=1e-6)
+        assert kid(f, g) == pytest.approx(float(golden["kid.a/out"]), abs=1e-6)
+        assert inception_score(golden["inception_score/in.p"]) == pytest.approx(
+            float(golden["inception_score/out"]), abs=1e-6
+        )
+
+
+@pytest.mark.covers("ME-10")
+def test_gaussians_by_hand():
+    # In one dimension it is (m - n)^2 + (s - t)^2: means 1 and 3, deviations 2 and 5: 4 + 9 = 13.
+    assert frechet_distance(np.ones(1), np.array([[4.0]]), 3 * np.ones(1), np.array([[25.0]])) == pytest.approx(13)
+    # Diagonal covariances add up over the axes; a zero variance is allowed.
+    assert frechet_distance(np.zeros(2), np.diag([4.0, 0.0]), np.ones(2), np.diag([9.0, 1.0])) == pytest.approx(4)
+
+
+@pytest.mark.covers("ME-10")
+def test_a_set_has_no_distance_from_itself_and_noise_adds_to_it():
+    f = features()
+    assert frechet_of_features(f, f) == pytest.approx(0, abs=1e-9)
+    noise = features(seed=1)
+    distances = [frechet_of_features(f, f + s * noise) for s in (0.1, 0.3, 1.0, 3.0)]
+    kernels = [kid(f, f + s * noise) for s in (0.3, 1.0, 3.0)]
+    assert distances == sorted(distances)
+    assert kernels == sorted(kernels)
+    assert distances[0] > 0
+
+
+def test_the_kernel_distance_is_unbiased():
+    """Two halves of one distribution: the mean over draws is 0 to within its error, and some are negative."""
+    found = [kid(features(50, 3, seed), features(50, 3, 1000 + seed)) for seed in range(60)]
+    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(60)
+    assert min(found) < 0
+
+
+def test_the_distance_is_symmetric_and_takes_singular_covariances():
+    f = np.pad(features(5, 3), ((0, 0), (0, 20)))  # 5 rows, 23 columns
+    g = np.pad(features(7, 3, 1, 0.5), ((0, 0), (0, 20)))
+    assert frechet_of_features(f, g) == pytest.approx(frechet_of_features(g, f), rel=1e-6)
+    assert frechet_of_features(np.zeros((4, 3)), np.ones((4, 3))) == pytest.approx(3)
+
+
+def test_inception_score_runs_from_one_to_the_number_of_classes():
+    assert inception_score(np.full((8, 4), 0.25)) == pytest.approx(1)
+    assert inception_score(np.eye(4)) == pytest.approx(4)
+    assert inception_score(np.eye(4)[[0, 0, 0]]) == pytest.approx(1)
+
+
+def test_the_evaluator_joins_batches():
+    reference, drawn = features(100), features(60, seed=3, shift=0.3).astype(np.float32)
+    probabilities = np.full((60, 5), 0.2)
+
+    def extract(images):
+        return images, probabilities[: len(images)]
+
+    measure = evaluator(extract, reference, Source.indices(60))
+    acc = None
+    for first in range(0, 60, 25):
+        acc = measure.add(acc, {"sample": drawn[first : first + 25]}, None)
+    numbers = measure.finish(acc)
+    assert numbers["frechet_distance"] == pytest.approx(frechet_of_features(drawn, reference), rel=1e-6)
+    assert numbers["kid"] == pytest.approx(kid(drawn, reference), rel=1e-6)
+    assert numbers["inception_score"] == pytest.approx(1)
+    plain = evaluator(lambda images: (images, None), reference, Source.indices(60))
+    assert set(plain.finish(plain.add(None, {"sample": drawn}, None))) == {"frechet_distance", "kid"}
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="N at least 2"):
+        moments(features(1))
+    with pytest.raises(ValueError, match="not finite"):
+        moments(np.full((3, 2), np.nan))
+    with pytest.raises(ValueError, match="add up to 1"):
+        inception_score(np.ones((3, 4)))
+    with pytest.raises(ValueError, match="shapes"):
+        kid(features(5, 3), features(5, 4))
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        evaluator(lambda x: (x, None), features(), Source.indices(1))

@@ -1,0 +1,172 @@
+"""The loss by hand, what is learnt of one point and of two moons, and what must not change a sample."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.generative import ddpm
+from dlcore.generative.schedules import alpha_bars, linear_betas
+from dlcore.generative.unet import UNet, sinusoidal_embedding
+from dlcore.learner import example_keys
+from dlcore.optim import create_optimizer, cross_replica, use_ema
+from dlcore.run import Placement, fit, make_mesh
+
+
+class Mlp(nn.Module):
+    """A predictor for points in the plane."""
+
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, x, t):
+        h = jnp.concatenate([4 * x, sinusoidal_embedding(t, 32)], -1)
+        for _ in range(2):
+            h = nn.silu(nn.Dense(self.width)(h))
+        return nn.Dense(x.shape[-1])(h)
+
+
+class Constant(nn.Module):
+    """Predicts its one parameter everywhere."""
+
+    @nn.compact
+    def __call__(self, x, t):
+        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ())
+
+
+def images(n=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return {"image": rng.random((n, 8, 8, 1), np.float32), "index": np.arange(n, dtype=np.int32)}
+
+
+def small(optimizer=None, **settings):
+    learner = ddpm.learner(
+        model=UNet(width=8, multipliers=(1,), attention=False), optimizer=optimizer or optax.sgd(0.1), shape=(8, 8, 1),
+        **{"diffusion_steps": 20, "sampling_steps": 5, "sampler": "ddim", **settings},
+    )  # fmt: skip
+    return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in learner._fields[:5]})
+
+
+@pytest.mark.covers("GE-24")
+def test_the_loss_is_that_of_the_noise_that_was_drawn():
+    """A constant c predicts eps with error mean((eps - c)^2): eps are the draws of the examples' keys."""
+    learner = ddpm.learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(8, 8, 1))
+    rows = images(4)
+    state = learner.init(jax.random.key(0), rows)
+    keys = example_keys(state.rng, rows)
+    eps = np.stack([jax.random.normal(jax.random.fold_in(k, 1), (8, 8, 1)) for k in keys])
+    want = np.square(eps - 0.5).mean((1, 2, 3))
+    assert learner.evaluate(state, rows)["loss"].compute() == pytest.approx(want.mean(), rel=1e-5)
+    masked = {**rows, "mask": np.array([1, 0, 1, 0], np.float32)}
+    masked["image"] = rows["image"].copy()
+    masked["image"][1] = np.nan
+    assert learner.evaluate(state, masked)["loss"].compute() == pytest.approx(want[[0, 2]].mean(), rel=1e-5)
+
+
+@pytest.mark.covers("GE-24")
+def test_the_network_is_given_the_noisy_example_and_its_step():
+    """x_t = sqrt(abar_t) x + sqrt(1 - abar_t) eps with t counted from 0 and abar of the same t."""
+    seen = []
+
+    class Spy(nn.Module):
+        @nn.compact
+        def __call__(self, x, t):
+            jax.debug.callback(lambda x, t: seen.append((np.asarray(x), np.asarray(t))), x, t)
+            return x * self.param("w", nn.initializers.zeros, ())
+
+    learner = ddpm.learner(
+        model=Spy(), optimizer=optax.sgd(0.1), shape=(8, 8, 1), diffusion_steps=50, sampling_steps=50
+    )
+    rows = images(16)
+    state = learner.init(jax.random.key(0), rows)
+    jax.effects_barrier()
+    seen.clear()
+    learner.evaluate(state, rows)
+    jax.effects_barrier()
+    x, t = seen[-1]
+    eps = np.stack([jax.random.normal(jax.random.fold_in(k, 1), (8, 8, 1)) for k in example_keys(state.rng, rows)])
+    bar = alpha_bars(linear_betas(50))[t][:, None, None, None]
+    np.testing.assert_allclose(x, np.sqrt(bar) * (2 * rows["image"] - 1) + np.sqrt(1 - bar) * eps, atol=1e-5)
+    assert len(set(t.tolist())) > 8
+    assert t.min() >= 0
+    assert t.max() < 50
+
+
+def test_the_initial_loss_of_the_unet_is_one():
+    learner = small(diffusion_steps=1000)
+    rows = images(128)
+    state = learner.init(jax.random.key(0), rows)
+    assert float(learner.loss(state.params, state, rows)[0]) == pytest.approx(1.0, abs=0.05)
+
+
+def moons(n, seed):
+    from sklearn.datasets import make_moons
+
+    x, _ = make_moons(n, noise=0.05, random_state=seed)
+    return ((x - [0.5, 0.25]) / 4 + 0.5).astype(np.float32)
+
+
+def mmd(x, y, scale=0.1):
+    def kernel(a, b):
+        return np.exp(-np.square(a[:, None] - b[None]).sum(-1) / (2 * scale**2)).mean()
+
+    return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
+
+
+@pytest.mark.covers("GE-24")
+def test_two_moons_are_learnt():
+    learner = ddpm.learner(
+        model=Mlp(), optimizer=create_optimizer("adam", 3e-3, ema=0.99), shape=(2,), diffusion_steps=100,
+        sampler="ddim", sampling_steps=25,
+    )  # fmt: skip
+    learner = use_ema(learner)
+    train = Pipeline(Source({"image": moons(2048, 0)}), 256)
+    batch = Source.indices(500)[:]
+
+    def distance(state):
+        return mmd(np.asarray(jax.jit(learner.predict)(state, batch)["sample"]), moons(500, 1))
+
+    placement = Placement(make_mesh("data:1", jax.devices()[:1]))
+    first, last = (fit(learner, train, steps=n, placement=placement, progress=False).state for n in (1, 600))
+    assert distance(last) < 0.2 * distance(first), (distance(first), distance(last))
+
+
+def test_samples_do_not_depend_on_their_batch():
+    learner = small(sampler="ddpm")
+    state = learner.init(jax.random.key(0), images())
+    predict = learner.predict
+    five = predict(state, Source.indices(5)[:])["sample"]
+    assert five.shape == (5, 8, 8, 1)
+    assert five.min() >= 0
+    assert five.max() <= 1
+    np.testing.assert_allclose(predict(state, Source.indices(5)[[3, 1]])["sample"], five[np.array([3, 1])], atol=1e-5)
+
+
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    source = Pipeline(Source({"image": images(16)["image"]}), 8)
+    one = Placement(make_mesh("data:1", jax.devices()[:1]))
+    eight = Placement(make_mesh("data:8"), spmd=spmd)
+    left, right = (
+        fit(small(cross_replica(optax.sgd(0.1), p.axis)), source, steps=2, placement=p, progress=False).state.params
+        for p in (one, eight)
+    )
+    chex.assert_trees_all_close(left, right, atol=1e-6)
+
+
+def test_settings_that_cannot_be_are_named():
+    with pytest.raises(ValueError, match="sampling_steps=30 must be at most diffusion_steps=20"):
+        small(sampling_steps=30)
+
+
+def test_a_batch_of_nothing_but_padding_is_finite():
+    learner = small()
+    rows = {**images(2), "mask": np.zeros(2, np.float32)}
+    state, metrics = learner.update(learner.init(jax.random.key(0), rows), rows)
+    assert metrics["loss"].compute() is None
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))

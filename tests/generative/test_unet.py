@@ -1,0 +1,60 @@
+"""Shapes, the start at zero, and that the step is heard."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.generative.unet import UNet, sinusoidal_embedding
+
+
+def started(shape=(2, 8, 8, 1), **fields):
+    model = UNet(**{"width": 8, "multipliers": (1, 2), **fields})
+    x = jax.random.normal(jax.random.key(0), shape)
+    t = jnp.arange(shape[0])
+    return jax.jit(model.apply), jax.jit(model.init)(jax.random.key(1), x, t), x, t
+
+
+@pytest.mark.parametrize("fields", [{}, {"patch": 2}, {"blocks": 2, "attention": False}])
+def test_the_output_has_the_inputs_shape_and_starts_at_zero(fields):
+    apply, variables, x, t = started(**fields)
+    y = apply(variables, x, t)
+    assert y.shape == x.shape
+    np.testing.assert_array_equal(y, 0)
+
+
+def test_patches_cost_less_and_keep_pixels_apart():
+    apply, variables, x, t = started(shape=(1, 16, 16, 3), patch=2)
+    head = variables["params"]["head"]
+    head["kernel"] = 0.1 * jax.random.normal(jax.random.key(2), head["kernel"].shape)
+    assert head["kernel"].shape[-1] == 12
+    assert len(np.unique(np.asarray(apply(variables, x, t)[0, :2, :2]).round(5))) == 12
+
+
+@pytest.mark.covers("GE-24")
+def test_the_step_changes_what_is_predicted():
+    apply, variables, x, _ = started()
+    leaves, tree = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    variables = tree.unflatten(
+        [leaf + 0.1 * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
+    )
+    early, late = (apply(variables, x, jnp.full(2, t)) for t in (5, 900))
+    assert np.abs(early - late).max() > 1e-3
+    one = apply(variables, x[1:], jnp.array([900]))
+    mixed = apply(variables, x, jnp.array([5, 900]))
+    np.testing.assert_allclose(mixed[1:], one, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mixed[:1], early[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_embedding_by_hand():
+    # size 4: frequencies 1 and 1 / 100; t = 2.
+    want = [np.sin(2), np.sin(0.02), np.cos(2), np.cos(0.02)]
+    np.testing.assert_allclose(sinusoidal_embedding(jnp.array([2]), 4)[0], want, rtol=1e-6)
+    with pytest.raises(ValueError, match="size=3 must be even"):
+        sinusoidal_embedding(jnp.array([2]), 3)
+
+
+def test_a_size_that_the_levels_do_not_divide_is_named():
+    with pytest.raises(ValueError, match="x is 7x8: sides must be multiples of 2"):
+        started(shape=(1, 7, 8, 1))
