@@ -22,13 +22,13 @@ SETTINGS = {
     "image_size": Setting((96, 96), "height and width that images have", tuple[int, int]),
     "max_boxes": Setting(32, "room for the boxes of an image; more is an error", limits=Range(1)),
     "num_scenes": Setting(
-        3000, "scenes: for training; a tenth as many again to validate, a sixth to test", limits=Range(10)
+        4000, "scenes: for training; a tenth as many again to validate, a sixth to test", limits=Range(10)
     ),
     "valid_fraction": Setting(
         0.1, "coco: share of train set aside where there is no validation", limits=Range(0.001, 0.9)
     ),
-    "flip": Setting("horizontal", "mirroring of training images", Literal["none", "horizontal", "both"]),
-    "zoom": Setting((0.8, 1.25), "factors between which training images are scaled; 1,1: none", tuple[float, float]),
+    "flip": Setting("both", "mirroring of training images", Literal["none", "horizontal", "both"]),
+    "zoom": Setting((1.0, 1.0), "factors between which training images are scaled; 1,1: none", tuple[float, float]),
 }
 
 
