@@ -28,7 +28,11 @@ SETTINGS = {
         0.1, "coco: share of train set aside where there is no validation", limits=Range(0.001, 0.9)
     ),
     "flip": Setting("both", "mirroring of training images", Literal["none", "horizontal", "both"]),
-    "zoom": Setting((1.0, 1.0), "factors between which training images are scaled; 1,1: none", tuple[float, float]),
+    "zoom": Setting(
+        None,
+        "factors between which training images are scaled, 1,1: none; by default 0.75,1.35 for coco, none for scenes",
+        tuple[float, float] | None,
+    ),
 }
 
 
@@ -105,8 +109,9 @@ def augmentation(flags: Flags):
     parts = []
     if flags.flip != "none":
         parts.append(random_flip_boxes(0.5, 0.5 if flags.flip == "both" else 0.0))
-    if tuple(flags.zoom) != (1, 1):
-        parts.append(random_zoom_boxes(*flags.zoom))
+    zoom = flags.zoom or ((0.75, 1.35) if flags.dataset == "coco" else (1.0, 1.0))
+    if tuple(zoom) != (1, 1):
+        parts.append(random_zoom_boxes(*zoom))
     return compose_boxes(*parts) if parts else None
 
 

@@ -1,12 +1,11 @@
 """Find coloured shapes, or what else there are boxes for, with FCOS on a feature pyramid.
 
 python -m experiments.detection.fcos        (not run)
-python -m experiments.detection.fcos --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=100 \
-  --reach=5 --zoom=0.75,1.35 --channels=64 --learning_rate=0.002 --eval_every=260        (not run; D: BCCD, blood cells)
+python -m experiments.detection.fcos --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=100
 
-D holds instances_train.json, instances_val.json, instances_test.json and images.zip or images/. `levels` and `reach` go
-with the size of the boxes: the farthest side of a box is at most reach times 8 pixels away on stage3, the rest is
-stage4's.
+The second command was not run either; it is meant for BCCD's blood cells. D holds instances_train.json,
+instances_val.json, instances_test.json and images.zip or images/. `levels` and `reach` go with the size of the boxes:
+on stage3, whose stride is 8, the farthest side of a box is at most 8 * reach pixels away, and the rest is stage4's.
 """
 
 from typing import Literal
@@ -62,8 +61,8 @@ page = Page(
     },
     defaults={
         "model.stages": (1, 1, 1, 1), "model.stem_stride": 2, "model.width": 16, "epochs": 12.0, "batch_size": 32,
-        "eval_every": 500, "eval_batch_size": 64, "learning_rate": 4e-3, "ema": 0.99, "reach": 4.0, "score_threshold": 0.05,
-        "candidates": 100, "select": "last",
+        "eval_every": 500, "eval_batch_size": 64, "learning_rate": 4e-3, "ema": 0.99, "reach": 5.0,
+        "score_threshold": 0.05, "candidates": 100, "select": "last",
     },
     smoke={
         "steps": 4, "batch_size": 8, "num_scenes": 16, "log_every": 1, "eval_every": 4, "model.width": 8,
