@@ -1,0 +1,120 @@
+"""Generators and discriminators: DCGAN's for images, small perceptrons for points in the plane.
+
+Radford, Metz & Chintala 2016, arXiv:1511.06434.
+
+    G: dense -> [up 2x, convolution, BatchNorm, relu] ... -> convolution, tanh             noise to [-1, 1]
+    D: convolution stride 2, leaky relu -> [convolution stride 2, BatchNorm, leaky relu] ... -> dense to one logit
+
+Fewer and narrower layers than the paper's. Upsampling is nearest resize and convolution where the paper has a
+transposed convolution: no chequerboard (Odena et al. 2016), and fast gradients on a CPU.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["Discriminator", "Generator", "PointDiscriminator", "PointGenerator", "levels_of"]
+
+INIT = nn.initializers.normal(0.02)
+
+
+def levels_of(side: int) -> int:
+    """How often a side can be halved and leave at least 3: 8 -> 1, 28 -> 2, 32 -> 3."""
+    levels = 0
+    while side % 2 == 0 and side >= 6:
+        side, levels = side // 2, levels + 1
+    return levels
+
+
+class Generator(nn.Module):
+    """Noise [B, Z] to images [B, H, W, C] in (-1, 1). shape: (H, W, C), halved `levels_of(H)` times at the start."""
+
+    shape: tuple[int, ...]
+    width: int = 32
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+        """`train` takes batch statistics and updates the running ones."""
+        height, width, channels = self.shape
+        levels = min(levels_of(height), levels_of(width))
+        dtype = compute_dtype(self.dtype, z, self.variables)
+        norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
+        conv = functools.partial(Conv, kernel_size=(3, 3), dtype=dtype, kernel_init=INIT)
+        features = self.width * 2**levels
+        x = nn.Dense(height * width // 4**levels * features, dtype=dtype, kernel_init=INIT, name="stem")(z)
+        x = x.reshape(-1, height // 2**levels, width // 2**levels, features)
+        x = nn.relu(norm(name="stem_norm")(x))
+        for k in range(levels):
+            x = x.repeat(2, 1).repeat(2, 2)
+            x = conv(features // 2 ** (k + 1), use_bias=False, name=f"up{k}")(x)
+            x = nn.relu(norm(name=f"up{k}_norm")(x))
+        return jnp.tanh(conv(channels, name="head")(x).astype(logits_dtype(dtype or x.dtype)))
+
+
+class Discriminator(nn.Module):
+    """Images [B, H, W, C] in [-1, 1] to logits [B]: positive for real."""
+
+    width: int = 32
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """`train` takes batch statistics and updates the running ones."""
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        for k in range(min(levels_of(x.shape[1]), levels_of(x.shape[2])) + 1):
+            features = self.width * 2**k
+            x = Conv(
+                features, (4, 4), 2 if k else 1, padding=((1, 1), (1, 1)) if k else "SAME", use_bias=k == 0,
+                dtype=dtype, kernel_init=INIT, name=f"conv{k}",
+            )(x)  # fmt: skip
+            if k:
+                x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=f"conv{k}_norm")(x)
+            x = nn.leaky_relu(x, 0.2)
+        x = x.reshape(x.shape[0], -1).astype(logits_dtype(x.dtype))
+        return nn.Dense(1, kernel_init=INIT, name="head")(x)[:, 0]
+
+
+class _Perceptron(nn.Module):
+    features: int
+    width: int
+    depth: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for k in range(self.depth):
+            x = nn.leaky_relu(nn.Dense(self.width, name=f"hidden{k}")(x), 0.2)
+        return nn.Dense(self.features, name="head")(x)
+
+
+class PointGenerator(nn.Module):
+    """Noise [B, Z] to points [B, size]."""
+
+    size: int = 2
+    width: int = 128
+    depth: int = 3
+
+    @nn.compact
+    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+        """`train` changes nothing."""
+        return _Perceptron(self.size, self.width, self.depth, name="mlp")(z)
+
+
+class PointDiscriminator(nn.Module):
+    """Points [B, size] to logits [B]."""
+
+    width: int = 128
+    depth: int = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """`train` changes nothing."""
+        return _Perceptron(1, self.width, self.depth, name="mlp")(x)[:, 0]

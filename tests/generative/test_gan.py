@@ -1,0 +1,224 @@
+"""One step by hand, the two losses where the discriminator is sure, the game's value at its optimum, and the ring."""
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.generative import dcgan, gan
+from dlcore.learner import example_keys
+from dlcore.optim import create_optimizer, cross_replica
+from dlcore.run import Placement, Saving, fit, make_mesh
+
+
+class Shift(nn.Module):
+    """G(z) = z + shift."""
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        return z + self.param("shift", nn.initializers.zeros, z.shape[-1:])
+
+
+class Line(nn.Module):
+    """logit = w x + b."""
+
+    w: float = 0.0
+    b: float = 0.0
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        w = self.param("w", nn.initializers.constant(self.w), x.shape[-1:])
+        return x @ w + self.param("b", nn.initializers.constant(self.b), ())
+
+
+def points(n=16, seed=0, mean=0.0):
+    rows = np.random.default_rng(seed).normal(mean, 1, (n, 2)).astype(np.float32)
+    return {"point": rows, "index": np.arange(n, dtype=np.int32)}
+
+
+def toy(rate=0.1, w=0.0, b=0.0, **settings):
+    learner = gan.learner(
+        generator=Shift(), discriminator=Line(w, b), encode=lambda batch: batch["point"], decode=lambda x: x,
+        generator_optimizer=optax.sgd(rate), discriminator_optimizer=optax.sgd(rate), noise_size=2, **settings,
+    )  # fmt: skip
+    return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in learner._fields[:4]})
+
+
+@pytest.mark.covers("GE-13")
+def test_one_step_by_hand():
+    """D ascends on real and made, then G descends against the new D, on new noise."""
+    learner, rows = toy(rate=0.5, w=0.3, b=-0.2), points()
+    state = learner.init(jax.random.key(0), rows)
+    after, metrics = learner.update(state, rows)
+    rng = jax.random.fold_in(state.rng, 0)
+    z0, z1 = (
+        np.stack([jax.random.normal(k, (2,)) for k in example_keys(jax.random.fold_in(rng, i), rows)]) for i in (0, 1)
+    )
+    x, w, b = rows["point"], np.full(2, 0.3), -0.2
+
+    def d(x, w, b):
+        return 1 / (1 + np.exp(-(x @ w + b)))
+
+    real, made = d(x, w, b), d(z0, w, b)
+    loss = -(np.log(real) + np.log(1 - made)).mean()
+    assert metrics["discriminator_loss"].compute() == pytest.approx(loss, rel=1e-5)
+    w = w - 0.5 * (-(1 - real) @ x + made @ z0) / 16
+    b = b - 0.5 * (-(1 - real) + made).mean()
+    np.testing.assert_allclose(after.params["discriminator"]["w"], w, rtol=1e-5)
+    np.testing.assert_allclose(after.params["discriminator"]["b"], b, rtol=1e-5)
+    shift = -0.5 * -(1 - d(z1, w, b)).mean() * w
+    np.testing.assert_allclose(after.params["generator"]["shift"], shift, rtol=1e-4)
+
+
+@pytest.mark.covers("GE-13")
+def test_at_the_optimum_the_value_is_minus_log_four_and_nothing_moves():
+    """p_G = p_data and D = 1/2: V = -log 4, and on average no player gains."""
+    learner, rows = toy(rate=1.0), points(4096)
+    state = learner.init(jax.random.key(0), rows)
+    found = learner.evaluate(state, rows)
+    assert found["value"].compute() == pytest.approx(-1.386294, abs=1e-6)
+    assert found["real_taken_for_real"].compute() == pytest.approx(0.5)
+    assert found["made_taken_for_real"].compute() == pytest.approx(0.5)
+    after, _ = learner.update(state, rows)
+    for leaf, old in zip(jax.tree.leaves(after.params), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_allclose(leaf, old, atol=0.05)
+
+
+@pytest.mark.covers("GE-14")
+def test_against_a_sure_discriminator_only_the_non_saturating_generator_moves():
+    # Logits near -8 on what is made: D = 3e-4. Slopes by the logit are -3e-4 (minimax) and -1.
+    moved = {}
+    for loss in ("minimax", "non_saturating"):
+        learner, rows = toy(rate=1e-3, w=1.0, b=-8.0, loss=loss), points()
+        after, _ = learner.update(learner.init(jax.random.key(0), rows), rows)
+        moved[loss] = np.asarray(after.params["generator"]["shift"])
+    assert (moved["minimax"] > 0).all()
+    np.testing.assert_allclose(moved["non_saturating"], 1e-3, rtol=0.05)
+    assert (moved["non_saturating"] > 200 * moved["minimax"]).all()
+
+
+@pytest.mark.covers("GE-13")
+def test_the_generator_finds_the_data():
+    learner = toy(rate=0.1, r1=0.5, ema=0.9)
+    train = Pipeline(Source({"point": points(1024, mean=1.5)["point"]}), 128)
+    placement = Placement(make_mesh("data:1", jax.devices()[:1]))
+    state = fit(learner, train, steps=300, placement=placement, progress=False).state
+    drawn = learner.predict(state, Source.indices(1000)[:])["sample"]
+    np.testing.assert_allclose(drawn.mean(0), 1.5, atol=0.2)
+
+
+def test_the_penalty_is_half_the_squared_slope_on_real_examples():
+    """logit = w x: the slope is w everywhere, so that the step of w gains -rate r1 w."""
+    rows = points()
+    plain, held = (toy(rate=0.5, w=0.3, r1=r1) for r1 in (0.0, 2.0))
+    state = plain.init(jax.random.key(0), rows)
+    without, having = (m.update(state, rows)[0].params["discriminator"] for m in (plain, held))
+    np.testing.assert_allclose(having["w"], without["w"] - 0.5 * 2.0 * 0.3, rtol=1e-5)
+    np.testing.assert_allclose(having["b"], without["b"], rtol=1e-6)
+
+
+def test_samples_come_from_the_average():
+    rows = points()
+    learner = toy(rate=0.5, w=0.3, ema=0.5)
+    state = learner.init(jax.random.key(0), rows)
+    after, _ = learner.update(state, rows)
+    shift = np.asarray(after.params["generator"]["shift"])
+    # The first decay is min(0.5, 1 / 10): the average is 0.9 of the way to the first step's parameters.
+    np.testing.assert_allclose(after.average["params"]["shift"], 0.9 * shift, rtol=1e-5)
+    without = toy(rate=0.5, w=0.3)
+    difference = learner.predict(after, rows)["sample"] - without.predict(after, rows)["sample"]
+    np.testing.assert_allclose(difference, np.broadcast_to(-0.1 * shift, (16, 2)), atol=1e-6)
+
+
+def images(n=16, seed=0):
+    rng = np.random.default_rng(seed)
+    return {"image": rng.integers(0, 256, (n, 8, 8, 1), np.uint8), "index": np.arange(n, dtype=np.int32)}
+
+
+def small(axis=None, rate=0.01, **settings):
+    return gan.learner(
+        generator=dcgan.Generator((8, 8, 1), width=2, axis_name=axis),
+        discriminator=dcgan.Discriminator(width=2, axis_name=axis),
+        generator_optimizer=cross_replica(optax.sgd(rate), axis), noise_size=4, axis=axis,
+        discriminator_optimizer=cross_replica(optax.sgd(rate), axis), **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    source = Pipeline(Source({"image": images(32)["image"]}), 16)
+    one = Placement(make_mesh("data:1", jax.devices()[:1]))
+    eight = Placement(make_mesh("data:8"), spmd=spmd)
+    left, right = (
+        fit(small(p.axis, ema=0.9), source, steps=2, placement=p, progress=False).state for p in (one, eight)
+    )
+    chex.assert_trees_all_close(left.params, right.params, atol=2e-6)
+    chex.assert_trees_all_close(left.model_state, right.model_state, atol=1e-5)
+    chex.assert_trees_all_close(left.average, right.average, atol=1e-5)
+
+
+def test_a_resumed_run_is_the_same(tmp_path):
+    source = Pipeline(Source({"image": images(32)["image"]}), 16)
+    options = {"placement": Placement(make_mesh("data:1", jax.devices()[:1])), "progress": False}
+    learner = small(ema=0.9, r1=0.1)
+    whole = fit(learner, source, steps=3, **options)
+    fit(learner, source, steps=2, folder=tmp_path, saving=Saving(steps=1), **options)
+    resumed = fit(learner, source, steps=3, folder=tmp_path, **options)
+    for name in ("params", "opt_state", "model_state", "average"):
+        chex.assert_trees_all_equal(getattr(whole.state, name), getattr(resumed.state, name))
+
+
+def test_degenerate_batches_stay_finite():
+    """All images alike, so that batch variances are 0; and a batch of nothing but padding."""
+    learner = small(r1=1.0)
+    update = jax.jit(learner.update)
+    rows = {**images(4), "mask": np.ones(4, np.float32)}
+    state = learner.init(jax.random.key(0), rows)
+    for odd in (
+        {**rows, "image": np.zeros_like(rows["image"])},
+        {**rows, "mask": np.zeros(4, np.float32)},
+    ):
+        after, metrics = update(state, odd)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
+
+
+def test_predict_needs_indices_alone_and_no_neighbours():
+    learner = small()
+    state = learner.init(jax.random.key(0), images())
+    predict = jax.jit(learner.predict)
+    five = np.asarray(predict(state, Source.indices(5)[:])["sample"])
+    assert five.shape == (5, 8, 8, 1)
+    assert five.min() >= 0
+    assert five.max() <= 1
+    np.testing.assert_allclose(predict(state, Source.indices(5)[[4, 0]])["sample"], five[[4, 0]], atol=1e-6)
+
+
+@pytest.mark.covers("GE-15")
+def test_the_ring_tells_a_collapsed_generator_from_a_trained_one():
+    """Untrained, all samples lie at one place; trained, on both modes of a small ring."""
+    from dlcore.evaluators.mode_coverage import mode_coverage
+    from dlcore.generative.ring import ring, ring_centres
+
+    learner = gan.learner(
+        generator=dcgan.PointGenerator(width=32, depth=2), discriminator=dcgan.PointDiscriminator(width=32, depth=2),
+        generator_optimizer=create_optimizer("adam", 2e-3, momentum=0.5), noise_size=4, r1=0.1, ema=0.99,
+        discriminator_optimizer=create_optimizer("adam", 2e-3, momentum=0.5), encode=lambda b: b["point"],
+        decode=lambda x: x,
+    )  # fmt: skip
+    train = Pipeline(ring(1024, 0, modes=2, radius=1.0, deviation=0.1), 128)
+    placement = Placement(make_mesh("data:1", jax.devices()[:1]))
+    centres = ring_centres(2, 1.0)
+
+    def covered(steps):
+        state = fit(learner, train, steps=steps, placement=placement, progress=False).state
+        drawn = jax.jit(learner.predict)(state, Source.indices(500)[:])["sample"]
+        return mode_coverage(drawn, centres, 0.1)
+
+    assert covered(1)["modes"] < 2
+    found = covered(800)
+    assert found["modes"] == 2, found
+    assert found["high_quality"] > 0.3, found
