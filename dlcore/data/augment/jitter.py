@@ -1,0 +1,135 @@
+"""Brightness, contrast, saturation, hue, grey and blur of one image [H, W, C] float in [0, 1], as torchvision's.
+
+    blend(x, y, f) = clip(f x + (1 - f) y, 0, 1)
+    brightness: y = 0.  contrast: y = the mean grey.  saturation: y = the grey of each pixel.  hue: turned by `shift`
+
+Grey is 0.2989 R + 0.587 G + 0.114 B. Images of one channel have no saturation and no hue: they pass unchanged. The four
+come in this order; torchvision draws the order too.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.augment.compose import Augmentation
+
+__all__ = [
+    "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "color_jitter", "gaussian_blur", "gray",
+    "random_apply", "random_blur", "random_gray",
+]  # fmt: skip
+
+_GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
+
+
+def gray(image: jax.Array) -> jax.Array:
+    """[H, W, 1]: the weighted sum of three channels; one channel is grey already."""
+    return image if image.shape[-1] == 1 else (image @ _GRAY.astype(image.dtype))[..., None]
+
+
+def _blend(x: jax.Array, y: jax.Array | float, factor: float | jax.Array) -> jax.Array:
+    return jnp.clip(factor * x + (1 - factor) * y, 0, 1).astype(x.dtype)
+
+
+def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
+    """Factor times the image; 1 leaves it."""
+    return _blend(image, 0.0, factor)
+
+
+def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
+    """Away from the mean grey of the image; 1 leaves it."""
+    return _blend(image, gray(image).mean(), factor)
+
+
+def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
+    """Away from each pixel's grey; 1 leaves it."""
+    return image if image.shape[-1] == 1 else _blend(image, gray(image), factor)
+
+
+def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
+    """Turn the hue by `shift` of a circle; 0 leaves it."""
+    if image.shape[-1] == 1:
+        return image
+    r, g, b = image[..., 0], image[..., 1], image[..., 2]
+    value, low = image.max(-1), image.min(-1)
+    chroma = value - low
+    safe = jnp.where(chroma > 0, chroma, 1)
+    sixth = jnp.where(value == r, (g - b) / safe, jnp.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
+    sixth = (jnp.where(chroma > 0, sixth, 0) + 6 * shift) % 6
+    # R, G and B are the same wave, a third of a circle apart.
+    k = (jnp.array([5.0, 3.0, 1.0], image.dtype) + sixth[..., None]) % 6
+    turned = value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+    return turned.astype(image.dtype)
+
+
+def gaussian_blur(
+    image: jax.Array, sigma: tuple[float | jax.Array, float | jax.Array], radius: tuple[int, int]
+) -> jax.Array:
+    """Blur by sigma pixels (down, right) over 2 radius + 1 pixels each way; the border is reflected."""
+    for axis in (0, 1):
+        offset = jnp.arange(-radius[axis], radius[axis] + 1)
+        weight = jax.nn.softmax(-0.5 * jnp.square(offset / sigma[axis])).astype(image.dtype)
+        width = [(radius[a], radius[a]) if a == axis else (0, 0) for a in range(3)]
+        padded = jnp.pad(image, width, mode="reflect")
+        size = image.shape[axis]
+        image = sum(
+            weight[i] * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(2 * radius[axis] + 1)
+        )
+    return image
+
+
+def random_apply(augmentation: Augmentation, probability: float) -> Augmentation:
+    """The augmentation with the given probability, the image as it is otherwise.
+
+    Raises: ValueError for a probability outside [0, 1].
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability is {probability}; it must be in [0, 1]")
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        chance, inner = jax.random.split(key)
+        return jnp.where(jax.random.bernoulli(chance, probability), augmentation(inner, image), image)
+
+    return apply
+
+
+def color_jitter(
+    brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
+) -> Augmentation:
+    """Factors uniform in [max(0, 1 - x), 1 + x], and a hue shift in [-hue, hue].
+
+    Raises: ValueError for a negative number, or a hue above 0.5.
+    """
+    for name, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}.items():
+        if value < 0 or (name == "hue" and value > 0.5):
+            raise ValueError(f"{name} is {value}; it must be {'in [0, 0.5]' if name == 'hue' else 'at least 0'}")
+    spread = np.array([brightness, contrast, saturation], np.float32)
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        factors, turn = jax.random.split(key)
+        f = jax.random.uniform(factors, (3,), minval=np.maximum(0, 1 - spread), maxval=1 + spread)
+        image = adjust_brightness(image, f[0]) if brightness else image
+        image = adjust_contrast(image, f[1]) if contrast else image
+        image = adjust_saturation(image, f[2]) if saturation else image
+        return adjust_hue(image, jax.random.uniform(turn, minval=-hue, maxval=hue)) if hue else image
+
+    return apply
+
+
+def random_gray(probability: float = 0.2) -> Augmentation:
+    """All channels the same grey, with the given probability."""
+    return random_apply(lambda key, image: jnp.broadcast_to(gray(image), image.shape), probability)
+
+
+def random_blur(sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.5, radius: int = 2) -> Augmentation:
+    """Gaussian blur of a sigma drawn from the range, with the given probability.
+
+    Raises: ValueError for a range that is not positive.
+    """
+    if not 0 < sigma[0] <= sigma[1]:
+        raise ValueError(f"sigma is {sigma}; it must be a positive range")
+
+    def blur(key: jax.Array, image: jax.Array) -> jax.Array:
+        s = jax.random.uniform(key, minval=sigma[0], maxval=sigma[1])
+        return gaussian_blur(image, (s, s), (radius, radius))
+
+    return random_apply(blur, probability)

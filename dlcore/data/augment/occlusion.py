@@ -1,0 +1,80 @@
+"""What hides part of an image: crops that are resized, erased rectangles, noise. `(key, image [H, W, C]) -> image`.
+
+A box of area s H W and aspect ratio r (width over height), s uniform and r log-uniform in their ranges, is cut short
+where it is higher or wider than the image (torchvision draws again instead), and lies anywhere with equal chance.
+Szegedy et al. 2014, arXiv:1409.4842 (crops); Zhong et al. 2017, arXiv:1708.04896 (erasing).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.data.augment.compose import Augmentation
+
+__all__ = ["gaussian_noise", "random_erasing", "random_resized_crop"]
+
+Span = tuple[float, float]
+
+
+def _check(area: Span, ratio: Span) -> None:
+    if not 0 < area[0] <= area[1] <= 1:
+        raise ValueError(f"area is {area}; it must be a range inside (0, 1]")
+    if not 0 < ratio[0] <= ratio[1]:
+        raise ValueError(f"ratio is {ratio}; it must be a positive range")
+
+
+def _box(key: jax.Array, shape: tuple[int, ...], area: Span, ratio: Span) -> tuple[jax.Array, ...]:
+    """(top, left, height, width) in pixels, not rounded."""
+    keys = jax.random.split(key, 3)
+    rows, columns = shape[:2]
+    pixels = rows * columns * jax.random.uniform(keys[0], minval=area[0], maxval=area[1])
+    aspect = jnp.exp(jax.random.uniform(keys[1], minval=jnp.log(ratio[0]), maxval=jnp.log(ratio[1])))
+    height, width = jnp.minimum(jnp.sqrt(pixels / aspect), rows), jnp.minimum(jnp.sqrt(pixels * aspect), columns)
+    place = jax.random.uniform(keys[2], (2,))
+    return place[0] * (rows - height), place[1] * (columns - width), height, width
+
+
+def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3)) -> Augmentation:
+    """A box of the image, bilinearly at the image's own size (without antialiasing: a crop is enlarged).
+
+    Raises: ValueError naming the range that is wrong.
+    """
+    _check(area, ratio)
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        top, left, height, width = _box(key, image.shape, area, ratio)
+        scale = jnp.stack([image.shape[0] / height, image.shape[1] / width])
+        translation = -jnp.stack([top, left]) * scale
+        return jax.image.scale_and_translate(
+            image, image.shape, (0, 1), scale.astype(image.dtype), translation.astype(image.dtype), "linear", False
+        )
+
+    return apply
+
+
+def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: Span = (0.3, 3.3)) -> Augmentation:
+    """A box of whole pixels set to 0, with the given probability.
+
+    Raises: ValueError naming the argument that is out of range.
+    """
+    _check(area, ratio)
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability is {probability}; it must be in [0, 1]")
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        chance, place = jax.random.split(key)
+        top, left, height, width = _box(place, image.shape, area, ratio)
+        y, x = jnp.arange(image.shape[0])[:, None] + 0.5, jnp.arange(image.shape[1])[None] + 0.5
+        inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+        return jnp.where(inside[..., None] & jax.random.bernoulli(chance, probability), 0, image)
+
+    return apply
+
+
+def gaussian_noise(std: float = 0.1) -> Augmentation:
+    """Independent normal noise on every value; the result is not clipped.
+
+    Raises: ValueError for a negative std.
+    """
+    if std < 0:
+        raise ValueError(f"std is {std}; it must not be negative")
+    return lambda key, image: image + std * jax.random.normal(key, image.shape, image.dtype)

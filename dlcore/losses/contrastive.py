@@ -1,0 +1,91 @@
+"""Losses that pull two views of one image together and push other images away.
+
+    InfoNCE     -log e^{q k+ / tau} / (e^{q k+ / tau} + sum_j e^{q k_j / tau})
+    NT-Xent     the same over cosines of 2N views, for each view with the other view of its image as k+ and the 2N - 2
+                views of other images as k_j: sum over k != i in the denominator
+    alignment   |a - b|^2            uniformity   log mean over pairs e^{-t |x - y|^2}
+
+van den Oord et al. 2018, arXiv:1807.03748; Chen et al. 2020, arXiv:2002.05709; Wang & Isola 2020, arXiv:2005.10242.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+__all__ = ["alignment_loss", "info_nce_loss", "nt_xent_loss", "nt_xent_scores", "uniformity_loss"]
+
+
+def info_nce_loss(
+    query: jax.Array, positive: jax.Array, negatives: jax.Array, temperature: float | jax.Array = 0.07
+) -> jax.Array:
+    """The scalar loss of query [D], positive [D] and negatives [K, D], by dot products: give unit vectors for cosines.
+
+    With K + 1 equal scores it is log(K + 1).
+    """
+    scores = jnp.concatenate([(query @ positive)[None], negatives @ query]) / temperature
+    return optax.softmax_cross_entropy_with_integer_labels(scores, 0)
+
+
+def nt_xent_scores(
+    a: jax.Array,
+    b: jax.Array,
+    temperature: float | jax.Array = 0.5,
+    mask: jax.Array | None = None,
+    axis: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """(scores [2N, 2M], positives [2N]): each view's cosines over temperature to all views, its own at -inf.
+
+    a, b: [N, D], two views of N images. mask: [N]; images of mask 0 are no negatives. axis: the mapped axis whose
+    replicas' views are negatives too (M = N times its size; N without).
+    """
+    a, b = (z * jax.lax.rsqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12)) for z in (a, b))
+    keep = jnp.ones(len(a), bool) if mask is None else mask > 0
+    others, first = (a, b, keep), 0
+    if axis is not None:
+        others = jax.lax.all_gather(others, axis, tiled=True)
+        first = jax.lax.axis_index(axis) * len(a)
+    scores = jnp.concatenate([a, b]) @ jnp.concatenate(others[:2]).T / temperature
+    own = first + jnp.arange(len(a))
+    m = len(others[0])
+    own, positives = jnp.concatenate([own, m + own]), jnp.concatenate([m + own, own])
+    column = jnp.arange(2 * m)
+    is_positive = column == positives[:, None]
+    allowed = (jnp.concatenate([others[2]] * 2) | is_positive) & (column != own[:, None])
+    return jnp.where(allowed, scores, -jnp.inf), positives
+
+
+def nt_xent_loss(
+    a: jax.Array,
+    b: jax.Array,
+    temperature: float | jax.Array = 0.5,
+    mask: jax.Array | None = None,
+    axis: str | None = None,
+) -> jax.Array:
+    """The mean over the 2N views of `a, b: [N, D]`; the arguments are those of `nt_xent_scores`.
+
+    Where all embeddings are the same it is log(2N - 1).
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(*nt_xent_scores(a, b, temperature, mask, axis))
+    if mask is None:
+        return losses.mean()
+    keep = jnp.concatenate([mask, mask]) > 0
+    return jnp.where(keep, losses, 0).sum() / jnp.maximum(keep.sum(), 1)
+
+
+def alignment_loss(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The squared distance of two views' embeddings [D]: 0 where a view changes nothing."""
+    return jnp.square(a - b).sum(-1)
+
+
+def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None) -> jax.Array:
+    """The logarithm of the mean potential over pairs of different examples of z [N, D]: 0 where all are the same.
+
+    mask: [N]. Without a pair it is 0.
+    """
+    norm = jnp.square(z).sum(-1)
+    squared = jnp.maximum(norm[:, None] + norm[None] - 2 * z @ z.T, 0)
+    keep = jnp.ones(len(z), bool) if mask is None else mask > 0
+    pairs = keep[:, None] & keep[None] & ~jnp.eye(len(z), dtype=bool)
+    total = jnp.where(pairs, jnp.exp(-t * squared), 0).sum()
+    count = pairs.sum()
+    return jnp.where(count > 0, jnp.log(jnp.where(count > 0, total / jnp.maximum(count, 1), 1)), 0.0)

@@ -1,0 +1,57 @@
+"""Learn features of images without labels by momentum contrast, and see what k-NN and a linear probe can read off them.
+
+python -m experiments.self_supervised.moco                                        (version 2)
+python -m experiments.self_supervised.moco --head=linear --temperature=0.07       (version 1; not run)
+python -m experiments.self_supervised.moco --dataset=fashion_mnist --data_dir=D --steps=2000 --queue_size=4096     (not run)
+
+k-NN and probe of the same net before training stand beside them in the log and the report.
+"""
+
+from typing import Literal
+
+from dlcore.run import classify, contrast
+from dlcore.run.flags import Setting
+from dlcore.run.page import Page, Setup, main
+from dlcore.self_supervised import moco
+
+
+def build(setup: Setup):
+    return moco.learner(
+        # Under pmap batch statistics stay on their replica, and keys are shuffled over the replicas.
+        model=contrast.embedder(setup, setup.flags.head, axis=None),
+        optimizer=contrast.optimizer(setup),
+        augment=contrast.augmentation(setup.flags),
+        preprocess=classify.preprocess(setup),
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+
+
+page = Page(
+    file=__file__,
+    doc=__doc__,
+    learner=moco.learner,
+    data=classify.data,
+    build=build,
+    model="resnet8_cifar",
+    settings={
+        **contrast.SETTINGS,
+        "head": Setting("mlp", "linear for version 1, mlp for version 2", Literal["linear", "mlp"]),
+    },
+    defaults={
+        "steps": 500, "batch_size": 128, "eval_every": 100, "weight_decay": 1e-4, "select": "last",
+        "queue_size": 1024, "key_momentum": 0.99, "temperature": 0.2,
+    },
+    smoke={
+        "steps": 2, "batch_size": 32, "log_every": 1, "eval_every": 2, "model.width": 4, "bank": 100, "neighbors": 5,
+        "queue_size": 48,
+    },
+    monitor="knn",
+    headline="knn",
+    example=classify.example,
+    evaluators=contrast.evaluators,
+    panels=contrast.panels,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,47 @@
+"""Learn features of images without labels by SimCLR, and see what k-NN and a linear probe can read off them.
+
+python -m experiments.self_supervised.simclr
+python -m experiments.self_supervised.simclr --dataset=fashion_mnist --data_dir=D --steps=1500     (not run)
+
+k-NN and probe of the same net before training stand beside them in the log and the report.
+"""
+
+from dlcore.run import classify, contrast
+from dlcore.run.page import Page, Setup, main
+from dlcore.self_supervised import simclr
+
+
+def build(setup: Setup):
+    return simclr.learner(
+        model=contrast.embedder(setup, "mlp_norm", setup.axis),
+        optimizer=contrast.optimizer(setup),
+        augment=contrast.augmentation(setup.flags),
+        preprocess=classify.preprocess(setup),
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+
+
+page = Page(
+    file=__file__,
+    doc=__doc__,
+    learner=simclr.learner,
+    data=classify.data,
+    build=build,
+    model="resnet8_cifar",
+    settings=contrast.SETTINGS,
+    defaults={
+        "steps": 400, "batch_size": 256, "eval_every": 100, "weight_decay": 1e-4, "select": "last",
+    },
+    smoke={
+        "steps": 2, "batch_size": 32, "log_every": 1, "eval_every": 2, "model.width": 4, "bank": 100, "neighbors": 5,
+    },
+    monitor="knn",
+    headline="knn",
+    example=classify.example,
+    evaluators=contrast.evaluators,
+    panels=contrast.panels,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(page)

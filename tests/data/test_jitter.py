@@ -1,0 +1,75 @@
+"""Adjustments against torchvision's, and random ones by their bounds."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.augment import jitter
+
+GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "tvops_transforms.npz")
+IMAGE = jnp.asarray(GOLDEN["data/x"].transpose(1, 2, 0), jnp.float32)
+
+
+@pytest.mark.covers("RG-16")
+@pytest.mark.parametrize(
+    ("case", "function"),
+    [
+        ("adjust_brightness", lambda x: jitter.adjust_brightness(x, 1.4)),
+        ("adjust_contrast", lambda x: jitter.adjust_contrast(x, 0.6)),
+        ("adjust_saturation", lambda x: jitter.adjust_saturation(x, 1.7)),
+        ("adjust_hue", lambda x: jitter.adjust_hue(x, 0.2)),
+        ("rgb_to_grayscale", jitter.gray),
+        ("gaussian_blur", lambda x: jitter.gaussian_blur(x, (1.1, 0.8), (2, 1))),
+    ],
+)
+def test_equals_torchvision(case, function):
+    np.testing.assert_allclose(jax.jit(function)(IMAGE).transpose(2, 0, 1), GOLDEN[f"{case}/out"], atol=3e-6)
+
+
+def test_factor_one_and_shift_zero_leave_the_image():
+    for adjust, neutral in (
+        (jitter.adjust_brightness, 1.0), (jitter.adjust_contrast, 1.0), (jitter.adjust_saturation, 1.0),
+        (jitter.adjust_hue, 0.0), (jitter.adjust_hue, 1.0),
+    ):  # fmt: skip
+        np.testing.assert_allclose(adjust(IMAGE, neutral), IMAGE, atol=1e-5)
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(jitter.color_jitter()(key, IMAGE), IMAGE)
+
+
+@pytest.mark.covers("RG-16")
+def test_random_factors_keep_to_their_range():
+    keys = jax.random.split(jax.random.key(0), 200)
+    image = jnp.full((2, 2, 1), 0.5)
+    seen = jax.vmap(lambda k: jitter.color_jitter(brightness=0.4)(k, image))(keys)[:, 0, 0, 0]
+    assert 0.3 - 1e-6 <= seen.min() < 0.33
+    assert 0.67 < seen.max() <= 0.7 + 1e-6
+
+
+def test_one_channel_has_no_colour():
+    image = IMAGE[..., :1]
+    keys = jax.random.split(jax.random.key(0), 3)
+    for key in keys:
+        np.testing.assert_array_equal(jitter.color_jitter(saturation=0.9, hue=0.4)(key, image), image)
+        np.testing.assert_array_equal(jitter.random_gray(1.0)(key, image), image)
+
+
+def test_gray_makes_channels_equal_with_its_probability():
+    keys = jax.random.split(jax.random.key(0), 400)
+    out = np.asarray(jax.vmap(lambda k: jitter.random_gray(0.25)(k, IMAGE))(keys))
+    equal = np.ptp(out, axis=-1).max((1, 2)) < 1e-6
+    assert 0.18 < equal.mean() < 0.32
+    np.testing.assert_array_equal(out[~equal][0], IMAGE)
+
+
+def test_blur_keeps_the_mean_of_a_flat_image_and_bad_numbers_are_named():
+    flat = jnp.full((6, 6, 1), 0.3)
+    np.testing.assert_allclose(jitter.random_blur(probability=1.0)(jax.random.key(0), flat), flat, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"hue is 0.6; it must be in \[0, 0.5\]"):
+        jitter.color_jitter(hue=0.6)
+    with pytest.raises(ValueError, match="probability is 2"):
+        jitter.random_gray(2)
+    with pytest.raises(ValueError, match="sigma is"):
+        jitter.random_blur((0.0, 1.0))

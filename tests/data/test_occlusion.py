@@ -1,0 +1,53 @@
+"""Crops of a ramp by its values, erased shares, noise by its standard deviation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.augment import occlusion
+
+
+def keys(n):
+    return jax.random.split(jax.random.key(0), n)
+
+
+def test_a_crop_of_a_ramp_is_a_ramp_inside_it():
+    ramp = jnp.broadcast_to(jnp.arange(16.0)[None, :, None], (16, 16, 1))
+    out = np.asarray(jax.vmap(lambda k: occlusion.random_resized_crop((0.25, 0.25), (1, 1))(k, ramp))(keys(50)))
+    # A quarter of the area is half the width: the ramp rises by 1/2 a pixel, away from the border.
+    steps = np.diff(out[:, 8, :, 0], axis=1)[:, 2:-2]
+    np.testing.assert_allclose(steps, 0.5, atol=1e-4)
+    assert out.min() >= 0
+    assert out.max() <= 15
+    assert np.ptp(out[:, 8, 8, 0]) > 4  # places differ
+
+
+def test_the_whole_area_is_the_image():
+    image = jax.random.uniform(jax.random.key(1), (9, 7, 3))
+    out = occlusion.random_resized_crop((1, 1), (7 / 9, 7 / 9))(jax.random.key(0), image)
+    np.testing.assert_allclose(out, image, atol=1e-5)
+
+
+def test_erasing_hides_a_box_of_its_area_as_often_as_asked():
+    image = jnp.ones((20, 20, 1))
+    out = np.asarray(jax.vmap(lambda k: occlusion.random_erasing(0.5, (0.2, 0.2), (1, 1))(k, image))(keys(300)))
+    hidden = (out == 0).mean((1, 2, 3))
+    assert 0.4 < (hidden > 0).mean() < 0.6
+    assert np.abs(hidden[hidden > 0] - 0.2).max() < 0.06  # a side of sqrt(80) = 8.9 pixels, 8 to 9 of them inside
+    rows, columns = np.nonzero(out[np.flatnonzero(hidden)[0], ..., 0] == 0)
+    assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+
+
+def test_noise_and_bad_numbers():
+    out = occlusion.gaussian_noise(0.2)(jax.random.key(0), jnp.full((50, 50, 1), 0.5))
+    assert float(out.std()) == pytest.approx(0.2, rel=0.05)
+    assert float(out.mean()) == pytest.approx(0.5, abs=0.02)
+    with pytest.raises(ValueError, match="area is"):
+        occlusion.random_resized_crop((0.0, 1.0))
+    with pytest.raises(ValueError, match="ratio is"):
+        occlusion.random_erasing(ratio=(2.0, 1.0))
+    with pytest.raises(ValueError, match="probability is -1"):
+        occlusion.random_erasing(-1)
+    with pytest.raises(ValueError, match="std is -1"):
+        occlusion.gaussian_noise(-1)

@@ -1,0 +1,55 @@
+"""Neighbours by hand, against a plain loop, and the evaluator in whatever batches."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.evaluators.bank import with_bank
+from dlcore.evaluators.knn import knn, knn_predict
+
+
+def test_weights_by_hand():
+    bank = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+    labels = np.array([0, 1, 1])
+    query = np.array([[2.0, 1.0]])  # cosines 2/sqrt 5 = .894 with class 0, 1/sqrt 5 = .447 with each of class 1
+    # At tau = 1 the two of class 1 win (2 e^.447 = 3.13 > e^.894 = 2.45), at tau = .1 the nearest does.
+    assert knn_predict(bank, labels, query, 3, 1.0) == [1]
+    assert knn_predict(bank, labels, query, 3, 0.1) == [0]
+    assert knn_predict(bank, labels, query, 1, 1.0) == [0]
+
+
+def test_equals_a_plain_loop():
+    rng = np.random.default_rng(0)
+    bank, queries, labels = rng.normal(size=(40, 5)), rng.normal(size=(30, 5)), rng.integers(0, 4, 40)
+
+    def one(x):
+        s = bank @ x / np.linalg.norm(bank, axis=1) / np.linalg.norm(x)
+        near = np.argsort(-s)[:7]
+        return np.argmax([np.exp(s[near[labels[near] == c]] / 0.2).sum() for c in range(4)])
+
+    np.testing.assert_array_equal(knn_predict(bank, labels, queries, 7, 0.2), [one(x) for x in queries])
+
+
+def test_degenerate_and_bad_input():
+    zeros = np.zeros((3, 2))
+    np.testing.assert_array_equal(knn_predict(zeros, np.array([2, 2, 1]), zeros, 3, 1e-3), [2, 2, 2])
+    with pytest.raises(ValueError, match=r"k is 4; with a bank of 3 it must be in \[1, 3\]"):
+        knn_predict(zeros, np.zeros(3, int), zeros, 4)
+    with pytest.raises(ValueError, match="temperature is 0"):
+        knn_predict(zeros, np.zeros(3, int), zeros, 1, 0)
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_the_evaluator_does_not_depend_on_batches(size):
+    rng = np.random.default_rng(0)
+    label = np.arange(40) % 2
+    x = rng.normal(size=(40, 3)) + 5 * np.eye(3)[label]
+    part = Source({"x": x, "label": label})
+    source = with_bank(part.take(30), part.subset(np.arange(30, 40)))
+    evaluator = knn(source, k=50, name="near")
+    acc = None
+    for start in range(0, 40, size):
+        rows = source[slice(start, start + size)]
+        acc = evaluator.add(acc, {"features": rows["x"]}, rows)
+    assert evaluator.finish(acc) == {"near": 1.0}
+    assert evaluator.source is source

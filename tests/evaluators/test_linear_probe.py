@@ -1,0 +1,45 @@
+"""What a line can part and what it cannot, whatever the scale of a feature."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.evaluators.bank import with_bank
+from dlcore.evaluators.linear_probe import linear_probe, probe_predict
+
+
+def data(n=200):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 3)) * [1.0, 1e-3, 1e3] + [0, 0, 1e4]
+    return x, (x[:, 1] > 0).astype(int)
+
+
+def test_a_line_is_found_at_any_scale():
+    x, y = data()
+    assert (probe_predict(x[:150], y[:150], x[150:]) == y[150:]).mean() > 0.95
+
+
+def test_a_circle_is_not():
+    x = np.random.default_rng(0).normal(size=(400, 2))
+    y = (np.square(x).sum(1) > 1.4).astype(int)
+    assert (probe_predict(x[:300], y[:300], x[300:]) == y[300:]).mean() < 0.7
+
+
+def test_dead_features_and_bad_input():
+    x, y = data(50)
+    x[:, 0] = 0
+    assert np.isfinite(probe_predict(x, y, x)).all()
+    with pytest.raises(ValueError, match="c is 0"):
+        probe_predict(x, y, x, c=0)
+    with pytest.raises(ValueError, match="labels hold only the class 1"):
+        probe_predict(x, np.ones(50, int), x)
+
+
+def test_the_evaluator():
+    x, y = data()
+    part = Source({"x": x, "label": y})
+    source = with_bank(part.take(150), part.subset(np.arange(150, 200)))
+    evaluator = linear_probe(source, key="z")
+    rows = source[slice(None)]
+    found = evaluator.finish(evaluator.add(None, {"z": rows["x"]}, rows))
+    assert found["probe"] > 0.95

@@ -1,0 +1,97 @@
+"""InfoNCE, NT-Xent, alignment and uniformity: values by hand, torch's golden, and what is left out."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.losses.contrastive import (
+    alignment_loss,
+    info_nce_loss,
+    nt_xent_loss,
+    nt_xent_scores,
+    uniformity_loss,
+)
+
+GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_losses.npz")
+
+
+@pytest.mark.covers("LO-17")
+def test_info_nce_of_equal_scores_is_log_n_and_by_hand():
+    q = jnp.array([1.0, 0.0])
+    assert info_nce_loss(q, q, jnp.tile(q, (7, 1)), 0.07) == pytest.approx(np.log(8), rel=1e-6)
+    # scores 1, 0 and -1 over tau = 1/2: log(e^2 + 1 + e^-2) - 2
+    negatives = jnp.array([[0.0, 1.0], [-1.0, 0.0]])
+    want = np.log(np.exp(2) + 1 + np.exp(-2)) - 2
+    assert info_nce_loss(q, q, negatives, 0.5) == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.covers("LO-18", "SS-13")
+def test_nt_xent_by_hand():
+    # All the same: log(2N - 1), N = 4: log 7. Two orthogonal pairs at tau = 1/2: log(1 + 2 e^-2).
+    same = jnp.ones((4, 3))
+    assert nt_xent_loss(same, same, 0.3) == pytest.approx(1.945910, abs=1e-6)
+    eye = jnp.eye(2)
+    assert nt_xent_loss(eye, eye, 0.5) == pytest.approx(0.2395448, abs=1e-6)
+    assert nt_xent_loss(3 * eye, 7 * eye, 0.5) == pytest.approx(0.2395448, abs=1e-6)
+
+
+@pytest.mark.covers("LO-18")
+def test_nt_xent_equals_the_golden_and_its_gradient():
+    a, b = (jnp.asarray(GOLDEN[f"nt_xent/in.{n}"], jnp.float32) for n in ("x", "x2"))
+    value, gradients = jax.value_and_grad(lambda a, b: nt_xent_loss(a, b, 0.5), (0, 1))(a, b)
+    assert value == pytest.approx(float(GOLDEN["nt_xent/out"]), rel=1e-5)
+    for ours, name in zip(gradients, ("x", "x2"), strict=True):
+        np.testing.assert_allclose(ours, GOLDEN[f"nt_xent/grad.{name}"], atol=2e-6)
+
+
+def test_masked_images_are_no_negatives_and_no_anchors():
+    a, b = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    mask = jnp.array([1.0, 1.0, 0.0, 1.0, 0.0])
+    keep = np.flatnonzero(mask)
+    assert nt_xent_loss(a, b, 0.5, mask) == pytest.approx(float(nt_xent_loss(a[keep], b[keep], 0.5)), rel=1e-5)
+    assert uniformity_loss(a, mask=mask) == pytest.approx(float(uniformity_loss(a[keep])), rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_degenerate_batches_are_finite(rows):
+    zero = jnp.zeros((rows, 4))
+    for mask in (jnp.ones(rows), jnp.zeros(rows)):
+        value, gradient = jax.value_and_grad(lambda z: nt_xent_loss(z, z, 0.1, mask) + uniformity_loss(z, mask=mask))(
+            zero
+        )
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+    assert nt_xent_loss(zero[:1], zero[:1]) == 0  # its own positive is all there is to choose from
+
+
+def test_scores_leave_out_the_view_itself_alone():
+    scores, positives = nt_xent_scores(*jax.random.normal(jax.random.key(0), (2, 3, 4)))
+    np.testing.assert_array_equal(np.isinf(scores), np.eye(6, dtype=bool))
+    np.testing.assert_array_equal(positives, [3, 4, 5, 0, 1, 2])
+
+
+def test_replicas_share_their_negatives():
+    a, b = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    whole = jax.grad(lambda a, b: nt_xent_loss(a, b, 0.5))(a, b)
+
+    def replica(a, b):
+        value, gradient = jax.value_and_grad(lambda a: nt_xent_loss(a, b, 0.5, axis="data"))(a)
+        return jax.lax.pmean(value, "data"), gradient
+
+    parts = jax.pmap(replica, axis_name="data", devices=jax.devices()[:4])(a.reshape(4, 2, 3), b.reshape(4, 2, 3))
+    np.testing.assert_allclose(parts[0], float(nt_xent_loss(a, b, 0.5)), rtol=1e-5)
+    # each replica's loss is a mean over its own rows: their mean is the whole's
+    np.testing.assert_allclose(parts[1].reshape(8, 3) / 4, whole, atol=1e-6)
+
+
+@pytest.mark.covers("SS-12")
+def test_alignment_and_uniformity_by_hand():
+    assert alignment_loss(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])) == 2
+    # Two opposite points: distance 2, squared 4: log e^-8. Two equal ones: 0. A square: (2 e^-4 + e^-8) / 3 a pair.
+    assert uniformity_loss(jnp.array([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(-8, rel=1e-5)
+    assert uniformity_loss(jnp.ones((3, 2))) == pytest.approx(0, abs=1e-6)
+    square = jnp.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    assert uniformity_loss(square) == pytest.approx(np.log((2 * np.exp(-4) + np.exp(-8)) / 3), rel=1e-5)

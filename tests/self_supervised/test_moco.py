@@ -1,0 +1,152 @@
+"""The queue around its end, the average exactly, no gradient to keys, shuffled batch norm, and runs that go on."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.losses.contrastive import info_nce_loss
+from dlcore.nn import BatchNorm
+from dlcore.optim import cross_replica
+from dlcore.run import Placement, Saving, fit, make_mesh
+from dlcore.self_supervised import moco
+from dlcore.self_supervised.networks import unit
+
+
+class Tiny(nn.Module):
+    """A dense encoder, with batch norm where asked for; its statistics stay on their replica."""
+
+    norm: bool = False
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        h = nn.Dense(6, name="encoder")(x.reshape(len(x), -1))
+        if self.norm:
+            h = BatchNorm(not train, name="bn")(h)
+        return {"features": h, "embeddings": unit(nn.Dense(4, name="head")(jnp.tanh(h)))}
+
+
+def augment(key, image):
+    return image + 0.3 * jax.random.normal(key, image.shape)
+
+
+def source(n=24):
+    return Source({"image": np.random.default_rng(0).random((n, 2, 2, 1), np.float32)})
+
+
+def made(norm=False, axis=None, **kwargs):
+    settings = {"queue_size": 12, "key_momentum": 0.9, "temperature": 0.2, **kwargs}
+    return moco.learner(
+        model=Tiny(norm), optimizer=cross_replica(optax.sgd(0.1), axis), augment=augment, axis=axis, **settings
+    )
+
+
+def plain(state):
+    return jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng)))
+
+
+@jax.jit
+def views(state, rows):
+    root = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0)
+    keys = [jax.random.fold_in(root, i) for i in rows["index"]]
+    return [
+        jnp.stack([augment(jax.random.fold_in(k, v), x) for k, x in zip(keys, rows["image"], strict=True)])
+        for v in (0, 1)
+    ]
+
+
+@pytest.mark.covers("SS-15")
+def test_the_queue_is_first_in_first_out_around_its_end():
+    queue, pointer = jnp.zeros((5, 1)), jnp.int32(0)
+    for number in range(4):
+        queue, pointer = moco.enqueue(queue, pointer, jnp.array([[10.0 * number + 1], [10.0 * number + 2]]))
+    # 1 2 11 12 21 fill it; 22, 31 and 32 take the places of 1, 2 and 11.
+    np.testing.assert_array_equal(queue[:, 0], [22, 31, 32, 12, 21])
+    assert pointer == 3  # where 12, the oldest, stands
+    with pytest.raises(ValueError, match="queue_size is 5; a batch of 6 keys"):
+        moco.enqueue(queue, pointer, jnp.zeros((6, 1)))
+
+
+@pytest.mark.covers("SS-15")
+def test_an_update_by_hand():
+    learner, rows = made(), source()[np.arange(6)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    state = state.replace(params=jax.tree.map(lambda w: 1.1 * w, state.params))  # so that the two encoders differ
+    first, second = views(state, rows)
+    average = jax.tree.map(lambda k, q: 0.9 * k + 0.1 * q, state.key_params, state.params)
+    keys = Tiny().apply({"params": average}, second)["embeddings"]
+
+    def by_hand(params):
+        queries = Tiny().apply({"params": params}, first)["embeddings"]
+        return jax.vmap(lambda q, k: info_nce_loss(q, k, state.queue, 0.2))(queries, keys).mean()
+
+    value, gradient = jax.jit(jax.value_and_grad(by_hand))(state.params)
+    after, metrics = jax.jit(learner.update)(state, rows)
+    assert metrics["loss"].compute() == pytest.approx(float(value), rel=1e-5)
+    chex.assert_trees_all_close(after.key_params, average, rtol=1e-6)
+    chex.assert_trees_all_close(after.params, jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient), atol=1e-6)
+    np.testing.assert_allclose(after.queue[:6], keys, atol=1e-6)
+    np.testing.assert_array_equal(after.queue[6:], state.queue[6:])
+    assert after.pointer == 6
+
+
+@pytest.mark.covers("SS-15")
+def test_a_key_encoder_that_stands_still_gets_no_gradient():
+    learner, rows = made(key_momentum=1.0), source()[np.arange(6)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    after, _ = jax.jit(learner.update)(state, rows)
+    chex.assert_trees_all_equal(after.key_params, state.key_params)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (after.params, state.params)), strict=True))
+
+
+def test_the_encoders_and_the_queue_start_as_they_should():
+    learner, rows = made(norm=True), source()[np.arange(6)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    chex.assert_trees_all_equal(state.params, state.key_params)
+    np.testing.assert_allclose(jnp.linalg.norm(state.queue, axis=-1), 1, rtol=1e-5)
+
+
+@pytest.mark.covers("SS-15")
+def test_shuffling_over_replicas_and_back():
+    x = jnp.arange(16.0).reshape(8, 2, 1)
+
+    def both(x):
+        key = jax.random.key(3)
+        mixed = moco.shuffle(key, x, "data")
+        return mixed, moco.unshuffle(key, mixed, "data")
+
+    mixed, back = jax.pmap(both, axis_name="data")(x)
+    np.testing.assert_array_equal(back, x)
+    assert sorted(np.ravel(mixed)) == list(range(16))
+    # Rows that shared a replica no longer do, but for chance.
+    assert sum(set(np.ravel(m)) == set(np.ravel(r)) for m, r in zip(mixed, x, strict=True)) <= 1
+
+
+def runs(placement, norm, steps=4, folder=None):
+    learner = made(norm, placement.axis, queue_size=20)
+    return fit(
+        learner, Pipeline(source(), 8), steps=steps, placement=placement, progress=False, folder=folder,
+        saving=Saving(steps=1),
+    ).state  # fmt: skip
+
+
+def one_device():
+    return Placement(make_mesh("data:1", jax.devices()[:1]))
+
+
+@pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", False)])
+def test_eight_devices_equal_one(spmd, norm):
+    eight = runs(Placement(make_mesh("data:8"), spmd=spmd), norm)
+    chex.assert_trees_all_close(plain(runs(one_device(), norm)), plain(eight), atol=3e-6)
+
+
+def test_a_resumed_run_is_bit_identical(tmp_path):
+    whole = runs(one_device(), True, 4, tmp_path / "whole")
+    runs(one_device(), True, 2, tmp_path / "cut")
+    chex.assert_trees_all_equal(plain(whole), plain(runs(one_device(), True, 4, tmp_path / "cut")))
+    assert whole.pointer == 12  # four batches of 8 into 20 places

@@ -1,0 +1,129 @@
+"""One update by hand, features that part what views do not, and equality over devices."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.losses.contrastive import nt_xent_loss
+from dlcore.nn import BatchNorm
+from dlcore.optim import cross_replica
+from dlcore.run import Placement, fit, make_mesh
+from dlcore.self_supervised import simclr
+from dlcore.self_supervised.networks import unit
+
+
+class Tiny(nn.Module):
+    """A dense encoder, with batch norm where asked for."""
+
+    norm: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        h = nn.Dense(6, name="encoder")(x.reshape(len(x), -1))
+        if self.norm:
+            h = BatchNorm(not train, axis_name=self.axis_name, name="bn")(h)
+        return {"features": h, "embeddings": unit(nn.Dense(4, name="head")(jnp.tanh(h)))}
+
+
+def augment(key, image):
+    return image + 0.3 * jax.random.normal(key, image.shape)
+
+
+def source(n=16):
+    """Two kinds of image: left and right half bright."""
+    rng = np.random.default_rng(0)
+    label = (np.arange(n) % 2).astype(np.int32)
+    image = 0.1 * rng.random((n, 2, 2, 1), np.float32)
+    image[np.arange(n), :, label] += 0.8
+    return Source({"image": image.astype(np.float32), "label": label})
+
+
+def made(rate=0.5, norm=False, axis=None):
+    return simclr.learner(
+        model=Tiny(norm, axis), optimizer=cross_replica(optax.sgd(rate), axis), augment=augment, axis=axis
+    )
+
+
+def plain(state):
+    return jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng)))
+
+
+@pytest.mark.covers("SS-13")
+def test_an_update_by_hand():
+    learner, rows = made(), source()[np.arange(6)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.rng, 0), 0), i))(
+        rows["index"]
+    )
+    first, second = (
+        jnp.stack([augment(jax.random.fold_in(k, v), image) for k, image in zip(keys, rows["image"], strict=True)])
+        for v in (0, 1)
+    )
+
+    def by_hand(params):
+        a, b = (Tiny().apply({"params": params}, x)["embeddings"] for x in (first, second))
+        return nt_xent_loss(a, b, 0.5)
+
+    value, gradient = jax.jit(jax.value_and_grad(by_hand))(state.params)
+    after, metrics = jax.jit(learner.update)(state, rows)
+    assert metrics["loss"].compute() == pytest.approx(float(value), rel=1e-5)
+    want = jax.tree.map(lambda p, g: p - 0.5 * g, state.params, gradient)
+    chex.assert_trees_all_close(after.params, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
+def test_eight_devices_equal_one(spmd, norm):
+    def run(placement):
+        learner = made(0.1, norm, placement.axis)
+        return fit(learner, Pipeline(source(), 16), steps=3, placement=placement, progress=False).state
+
+    one = run(Placement(make_mesh("data:1", jax.devices()[:1])))
+    eight = run(Placement(make_mesh("data:8"), spmd=spmd))
+    chex.assert_trees_all_close(plain(one), plain(eight), atol=3e-6)
+
+
+def test_predict_gives_the_net_before_its_first_step_too():
+    learner, rows = made(), source()[np.arange(6)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    before = learner.predict(state, rows)
+    np.testing.assert_allclose(before["features"], before["untrained"], rtol=1e-6)
+    state, _ = jax.jit(learner.update)(state, rows)
+    after = learner.predict(state, rows)
+    np.testing.assert_allclose(after["untrained"], before["features"], rtol=1e-6)
+    assert np.abs(after["features"] - before["features"]).max() > 1e-3
+
+
+def test_evaluation_leaves_padding_out_and_labels_are_not_looked_at():
+    learner, rows = made(), source()[np.arange(6)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    evaluate = jax.jit(learner.evaluate)
+    padded = {k: np.concatenate([v, v[:2]]) for k, v in rows.items()} | {"mask": np.r_[np.ones(6), 0, 0]}
+    unlabelled = {k: v for k, v in rows.items() if k != "label"}
+    for other in (padded, unlabelled):
+        for name, metric in evaluate(state, other).items():
+            assert metric.compute() == pytest.approx(evaluate(state, rows)[name].compute(), rel=1e-5), name
+
+
+@pytest.mark.covers("SS-12")
+def test_training_brings_views_together_and_spreads_images():
+    learner, rows = made(0.3), source()[np.arange(16)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    update, evaluate = jax.jit(learner.update), jax.jit(learner.evaluate)
+    before = evaluate(state, rows)
+    for _ in range(100):
+        state, _ = update(state, rows)
+    after = evaluate(state, rows)
+    assert after["loss"].compute() < before["loss"].compute() - 0.2
+    assert after["uniformity"].compute() < before["uniformity"].compute()
+    # Images of one kind lie nearer to each other than to the other kind.
+    z = learner.predict(state, rows)["embeddings"]
+    same = rows["label"][:, None] == rows["label"]
+    cosine = np.asarray(z @ z.T)
+    assert cosine[same].mean() > cosine[~same].mean() + 0.5

@@ -1,0 +1,30 @@
+"""Two views a key, and measures that leave padding out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.self_supervised.views import alignment_and_uniformity, two_views
+
+
+def test_views_differ_and_depend_on_the_key_alone():
+    images = np.full((3, 2, 2, 1), 51, np.uint8)  # 0.2
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    def augment(key, image):
+        return image + jax.random.uniform(key)
+
+    first, second = two_views(augment, lambda x: 10 * x, keys, images)
+    drawn = [[0.2 + jax.random.uniform(jax.random.fold_in(k, v)) for k in keys] for v in (0, 1)]
+    np.testing.assert_allclose(first[:, 0, 0, 0], 10 * jnp.array(drawn[0]), rtol=1e-6)
+    np.testing.assert_allclose(second[:, 0, 0, 0], 10 * jnp.array(drawn[1]), rtol=1e-6)
+    alone = two_views(augment, lambda x: 10 * x, keys[1:2], images[1:2])[0]
+    np.testing.assert_array_equal(alone[0], first[1])
+
+
+def test_measures_by_hand_without_the_padding():
+    a = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    b = jnp.array([[0.0, 1.0], [-1.0, 0.0], [5.0, 5.0]])
+    found = alignment_and_uniformity(a, b, jnp.array([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(found["alignment"].compute(), 1.0, rtol=1e-6)  # (2 + 0) / 2
+    np.testing.assert_allclose(found["uniformity"].compute(), -8.0, rtol=1e-5)  # squared distance 4, times 2
