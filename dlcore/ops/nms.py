@@ -37,7 +37,7 @@ def nms(
     valid = jnp.ones(count, bool) if valid is None else valid.astype(bool)
     order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True)
     boxes, valid = boxes[order], valid[order]
-    drops = (box_iou(boxes, boxes) > threshold) & jnp.tri(count, k=-1, dtype=bool).T & valid[:, None]
+    drops = (box_iou(boxes, boxes) > threshold) & jnp.tri(count, k=-1, dtype=bool).T
     if groups is not None:
         drops &= groups[order][:, None] == groups[order][None]
 
