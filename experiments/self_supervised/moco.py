@@ -2,7 +2,7 @@
 
 python -m experiments.self_supervised.moco                                        (version 2)
 python -m experiments.self_supervised.moco --head=linear --temperature=0.07       (version 1; not run)
-python -m experiments.self_supervised.moco --dataset=fashion_mnist --data_dir=D --steps=2000 --queue_size=4096     (not run)
+python -m experiments.self_supervised.moco --dataset=fashion_mnist --data_dir=D --steps=2000  (not run)
 
 k-NN and probe of the same net before training stand beside them in the log and the report.
 """
