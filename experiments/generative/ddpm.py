@@ -1,8 +1,8 @@
 """Draw digits by denoising diffusion.
 
 python -m experiments.generative.ddpm
-python -m experiments.generative.ddpm --dataset=mnist --data_dir=D --patch=2
-python -m experiments.generative.ddpm --dataset=fashion_mnist --data_dir=D --patch=2
+python -m experiments.generative.ddpm --dataset=mnist --data_dir=D --patch=2 --steps=2000
+python -m experiments.generative.ddpm --dataset=fashion_mnist --data_dir=D --patch=2 --steps=2000
 python -m experiments.generative.ddpm --mode=evaluate --run=RUN --sampler=ddpm --sampling_steps=1000
 
 The last command measures a finished run by another sampler. (none run yet)
@@ -84,7 +84,7 @@ page = Page(
     },
     defaults={
         "epochs": 300.0,
-        "learning_rate": 2e-3,
+        "learning_rate": 1e-3,
         "weight_decay": 0.0,
         "clip_norm": 1.0,
         "ema": 0.999,

@@ -5,8 +5,9 @@ python -m experiments.generative.gan --dataset=fashion_mnist --data_dir=D
 python -m experiments.generative.gan --dataset=ring --noise_size=2 --r1=0.01 --batch_size=256
 python -m experiments.generative.gan --dataset=ring --noise_size=2 --r1=0.01 --batch_size=256 --loss=minimax
 
-On the ring, `modes` says how many of the eight are covered, and `high_quality` which share of the samples lies within
-three deviations of one; without the penalty (--r1=0) the generator settles on a few. (none run to its end yet)
+On the ring, `modes` says how many of the eight are covered, `high_quality` which share of the samples lies within
+three deviations of one, and `frechet_distance` is over the two coordinates. Without the penalty (--r1=0) the generator
+settles on a few modes. (none run to its end yet)
 """
 
 from typing import Literal
@@ -14,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.evaluators import mode_coverage
+from dlcore.evaluators import frechet, mode_coverage
 from dlcore.generative import dcgan, gan
 from dlcore.generative.ring import ring, ring_centres
 from dlcore.learner import Range
@@ -59,7 +60,11 @@ def build(setup: Setup):
 def evaluators(setup: Setup, data: Data, split: str) -> list:
     if setup.flags.dataset != "ring":
         return generation.evaluators(setup, data, split, classifier)
-    return [mode_coverage.evaluator(ring_centres(), DEVIATION, data.shown)]
+    reference = getattr(data, split).arrays["point"]
+    return [
+        mode_coverage.evaluator(ring_centres(), DEVIATION, data.shown),
+        frechet.evaluator(lambda points: (points, None), reference, data.shown),
+    ]
 
 
 def panels(context) -> list:
