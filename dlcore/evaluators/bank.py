@@ -1,30 +1,10 @@
-"""A labelled bank and the examples asked about in one source: one pass of `predict` gives the features of both."""
+"""Features of a labelled bank and of the examples asked about, as `predict` gives them batch by batch."""
 
 from typing import Any
 
 import numpy as np
 
-from dlcore.data.source import Source
-
-__all__ = ["Gathered", "gather", "with_bank"]
-
-
-def with_bank(train: Source, split: Source, size: int | None = None, seed: int = 0) -> Source:
-    """`size` examples of `train` (all by default), drawn by seed, then all of `split`; `bank: [N]` is 1 for the former.
-
-    Raises: ValueError for a size below 1, or sources of different arrays.
-    """
-    if size is not None and size < 1:
-        raise ValueError(f"size is {size}; it must be at least 1")
-    if set(train.arrays) != set(split.arrays):
-        raise ValueError(
-            f"train has the arrays {sorted(train.arrays)} and split {sorted(split.arrays)}; they must agree"
-        )
-    count = len(train) if size is None else min(size, len(train))
-    chosen = np.sort(np.random.default_rng((seed, 3)).permutation(len(train))[:count])
-    arrays = {name: np.concatenate([train.arrays[name][chosen], split.arrays[name]]) for name in split.arrays}
-    flag = np.concatenate([np.ones(count, np.int32), np.zeros(len(split), np.int32)])
-    return Source({**arrays, "bank": flag}, class_names=split.class_names, name=f"bank and {split.name}")
+__all__ = ["Gathered", "gather"]
 
 
 class Gathered(list):
@@ -38,7 +18,9 @@ class Gathered(list):
         features, labels, bank = (np.concatenate(parts) for parts in zip(*self, strict=True))
         own = bank > 0
         if own.all() or not own.any():
-            raise ValueError("the source of this evaluator must hold a bank and examples to ask about: use with_bank")
+            raise ValueError(
+                "the source of this evaluator must hold a bank and examples to ask about: use dlcore.data.bank.with_bank"
+            )
         return features[own], labels[own], features[~own], labels[~own]
 
 

@@ -5,9 +5,10 @@ Wu et al. 2018, arXiv:1805.01978.
     s_i = cos(x, x_i);  score(c) = sum over the k largest s_i with y_i = c of exp(s_i / tau);  the largest wins
 """
 
+from typing import Any
+
 import numpy as np
 
-from dlcore.data.source import Source
 from dlcore.evaluators.bank import gather
 from dlcore.learner import Evaluator
 
@@ -42,10 +43,9 @@ def knn_predict(
     return np.concatenate(found)
 
 
-def knn(
-    source: Source, *, k: int = 20, temperature: float = 0.07, key: str = "features", name: str = "knn"
-) -> Evaluator:
-    """The accuracy `name` of k-NN on `outputs[key]`; `source` holds bank and questions, see `with_bank`."""
+def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "features", name: str = "knn") -> Evaluator:
+    """The accuracy `name` of k-NN on `outputs[key]`; `source` holds bank and questions, see
+    `dlcore.data.bank.with_bank`."""
 
     def finish(acc) -> dict[str, float]:
         bank, labels, queries, truth = acc.split()

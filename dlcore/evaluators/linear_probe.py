@@ -6,10 +6,10 @@ by scikit-learn's L-BFGS: the problem is convex, so nothing is to be tuned but C
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 
-from dlcore.data.source import Source
 from dlcore.evaluators.bank import gather
 from dlcore.learner import Evaluator
 
@@ -39,8 +39,9 @@ def probe_predict(
     return classifier.predict((queries - mean) / std)
 
 
-def linear_probe(source: Source, *, c: float = 1.0, key: str = "features", name: str = "probe") -> Evaluator:
-    """The accuracy `name` of a linear classifier on `outputs[key]`; `source` holds bank and questions: `with_bank`."""
+def linear_probe(source: Any, *, c: float = 1.0, key: str = "features", name: str = "probe") -> Evaluator:
+    """The accuracy `name` of a linear classifier on `outputs[key]`; `source` holds bank and questions, see
+    `dlcore.data.bank.with_bank`."""
 
     def finish(acc) -> dict[str, float]:
         bank, labels, queries, truth = acc.split()

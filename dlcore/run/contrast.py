@@ -80,7 +80,7 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
 
 def evaluators(setup: Setup, data: Data, split: str) -> list[Evaluator]:
     """k-NN of the trained and of the untrained net; at the end linear probes of both, and of the head's output."""
-    from dlcore.evaluators.bank import with_bank
+    from dlcore.data.bank import with_bank
     from dlcore.evaluators.knn import knn
     from dlcore.evaluators.linear_probe import linear_probe
 

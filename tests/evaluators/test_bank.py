@@ -1,29 +1,9 @@
-"""A bank and a split in one source."""
+"""Batches are gathered, and bank and questions parted."""
 
 import numpy as np
 import pytest
 
-from dlcore.data.source import Source
-from dlcore.evaluators.bank import Gathered, gather, with_bank
-
-
-def source(n, first=0):
-    return Source({"image": np.arange(first, first + n, dtype=np.float32)[:, None], "label": np.arange(n) % 3})
-
-
-def test_the_bank_comes_first_and_is_drawn_by_seed():
-    joined = with_bank(source(10), source(4, 100), 6)
-    np.testing.assert_array_equal(joined.arrays["bank"], [1] * 6 + [0] * 4)
-    np.testing.assert_array_equal(joined.arrays["image"][6:, 0], [100, 101, 102, 103])
-    own = joined.arrays["image"][:6, 0]
-    assert len(set(own)) == 6
-    np.testing.assert_array_equal(joined.arrays["label"][:6], own % 3)
-    np.testing.assert_array_equal(own, with_bank(source(10), source(4, 100), 6).arrays["image"][:6, 0])
-    assert len(with_bank(source(10), source(4))) == 14
-    with pytest.raises(ValueError, match="size is 0"):
-        with_bank(source(10), source(4), 0)
-    with pytest.raises(ValueError, match="they must agree"):
-        with_bank(Source.indices(3), source(4))
+from dlcore.evaluators.bank import Gathered, gather
 
 
 def test_batches_are_gathered_and_parted():

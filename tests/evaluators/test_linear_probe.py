@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dlcore.data.bank import with_bank
 from dlcore.data.source import Source
-from dlcore.evaluators.bank import with_bank
 from dlcore.evaluators.linear_probe import linear_probe, probe_predict
 
 
