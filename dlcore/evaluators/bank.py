@@ -18,9 +18,7 @@ class Gathered(list):
         features, labels, bank = (np.concatenate(parts) for parts in zip(*self, strict=True))
         own = bank > 0
         if own.all() or not own.any():
-            raise ValueError(
-                "the source of this evaluator must hold a bank and examples to ask about: use dlcore.data.bank.with_bank"
-            )
+            raise ValueError("the source must hold a bank and examples to ask about: use dlcore.data.bank.with_bank")
         return features[own], labels[own], features[~own], labels[~own]
 
 
