@@ -3,7 +3,8 @@
 Radford, Metz & Chintala 2016, arXiv:1511.06434.
 
     G: dense -> [up 2x, convolution, BatchNorm, relu] ... -> convolution, tanh             noise to [-1, 1]
-    D: convolution stride 2, leaky relu -> [convolution stride 2, BatchNorm, leaky relu] ... -> dense to one logit
+    D: convolution stride 2, leaky relu -> [convolution stride 2, BatchNorm, leaky relu] ... -> convolution, BatchNorm,
+       leaky relu -> dense to one logit
 
 Fewer and narrower layers than the paper's. Upsampling is nearest resize and convolution where the paper has a
 transposed convolution: no chequerboard (Odena et al. 2016), and fast gradients on a CPU.
@@ -70,12 +71,12 @@ class Discriminator(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """`train` takes batch statistics and updates the running ones."""
         dtype = compute_dtype(self.dtype, x, self.variables)
-        for k in range(min(levels_of(x.shape[1]), levels_of(x.shape[2])) + 1):
-            features = self.width * 2**k
-            x = Conv(
-                features, (4, 4), 2 if k else 1, padding=((1, 1), (1, 1)) if k else "SAME", use_bias=k == 0,
-                dtype=dtype, kernel_init=INIT, name=f"conv{k}",
-            )(x)  # fmt: skip
+        levels = min(levels_of(x.shape[1]), levels_of(x.shape[2]))
+        for k in range(levels + 1):
+            features, last = self.width * 2 ** min(k, max(levels - 1, 0)), k == levels
+            shape = {"kernel_size": (3, 3)} if last else {"kernel_size": (4, 4), "strides": 2, "padding": 1}
+            conv = Conv(features, use_bias=k == 0, dtype=dtype, kernel_init=INIT, name=f"conv{k}", **shape)
+            x = conv(x)
             if k:
                 x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=f"conv{k}_norm")(x)
             x = nn.leaky_relu(x, 0.2)

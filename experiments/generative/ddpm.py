@@ -8,6 +8,8 @@ python -m experiments.generative.ddpm --mode=evaluate --run=RUN --sampler=ddpm -
 The last command measures a finished run by another sampler. (none run yet)
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,24 +48,26 @@ def panels(context) -> list:
     params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
     table = alpha_bars(SCHEDULES[flags.noise_schedule](flags.diffusion_steps))
 
-    def draw(count, sampler, steps, trace=False):
+    @partial(jax.jit, static_argnums=(2, 3, 4))
+    def draw(params, keys, sampler, steps, trace=False):
         def denoise(x, t):
             return network(flags).apply({"params": params}, x, jnp.full(x.shape[0], t))
 
-        keys = example_keys(context.state.rng, {"index": jnp.arange(count)})
         options = {"sampler": sampler, "steps": steps, "clip": flags.clip, "trace": trace}
-        found = jax.jit(lambda: ddpm.sample(denoise, keys, shape, table, **options))()
-        return np.asarray(ddpm.to_unit(found[1] if trace else found))
+        return jax.tree.map(ddpm.to_unit, ddpm.sample(denoise, keys, shape, table, **options))
 
+    keys = example_keys(context.state.rng, {"index": jnp.arange(16)})
     steps = min(50, flags.diffusion_steps)
-    path = draw(6, "ddim", steps, trace=True)
+    _, path = draw(params, keys[:6], "ddim", steps, True)
     moments = np.unique(np.linspace(0, steps, 13).round().astype(int))
     compared = [
-        sample_grid(draw(16, name, count), f"{name}, {count} steps", "From the same noise as the first samples above.")
+        sample_grid(
+            draw(params, keys, name, count), f"{name}, {count} steps", "From the same noise as the first samples above."
+        )
         for name, count in (("dpmpp", min(15, steps)), ("ddim", steps), ("ddpm", flags.diffusion_steps))
     ]
     shown = generation.panels(context)
-    way = sample_path(path[moments], note=f"DDIM after {', '.join(map(str, moments))} of {steps} steps.")
+    way = sample_path(np.asarray(path)[moments], note=f"DDIM after {', '.join(map(str, moments))} of {steps} steps.")
     return [shown[0], way, *compared, *shown[1:]]
 
 

@@ -43,10 +43,10 @@ def build(setup: Setup):
         networks = {"generator": dcgan.PointGenerator(), "discriminator": dcgan.PointDiscriminator()}
         how = {"encode": lambda batch: batch["point"], "decode": lambda x: x}
     else:
-        fields = {"width": flags.width, "dtype": setup.dtype, "axis_name": setup.axis}
+        fields = {"dtype": setup.dtype, "axis_name": setup.axis}
         networks = {
-            "generator": dcgan.Generator(tuple(setup.spec["image_shape"]), **fields),
-            "discriminator": dcgan.Discriminator(**fields),
+            "generator": dcgan.Generator(tuple(setup.spec["image_shape"]), flags.width, **fields),
+            "discriminator": dcgan.Discriminator(2 * flags.width, **fields),
         }
         how = {}
     rate = create_schedule(flags.schedule, flags.learning_rate or (1e-3 if points else 2e-4), setup.steps)
@@ -99,13 +99,15 @@ page = Page(
     build=build,
     settings={
         **generation.SETTINGS,
-        "width": Setting(32, "channels of the largest maps", limits=Range(1)),
+        "width": Setting(
+            24, "channels of the generator's largest maps; the discriminator's are twice as wide", limits=Range(1)
+        ),
         "optimizer": Setting("adam", "of both players", Literal[tuple(OPTIMIZERS)]),
         "learning_rate": Setting(None, "of both players; none: 2e-4 for images, 1e-3 for the ring", float | None),
         "schedule": Setting("linear", "of the learning rate", Literal[tuple(SCHEDULES)]),
         "momentum": Setting(0.5, "Adam's first decay rate", limits=Range(0, 1)),
     },
-    defaults={"steps": 5000, "ema": 0.999, "log_every": 100, "eval_every": 1000, "select": "last"},
+    defaults={"steps": 5000, "batch_size": 64, "ema": 0.999, "log_every": 100, "eval_every": 1000, "select": "last"},
     smoke={
         "steps": 2,
         "batch_size": 8,
