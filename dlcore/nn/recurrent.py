@@ -71,6 +71,7 @@ class Recurrent(nn.Module):
     forget_bias: float = 1.0
     unroll: int = 1
     dtype: Any = None
+    input_init: Any = nn.initializers.lecun_normal()
 
     def start(self, batch: int) -> Carry:
         """The carry before the first step: zeros [B, H], one for each state of the cell."""
@@ -87,7 +88,7 @@ class Recurrent(nn.Module):
         """Run over time; the carry keeps its own dtype, float32 at least."""
         step, gates, _ = self._kind
         width = gates * self.features
-        w_x = self.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], width))
+        w_x = self.param("input_kernel", self.input_init, (x.shape[-1], width))
         w_h = self.param("hidden_kernel", _orthogonal_by_gate(gates), (self.features, width))
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
@@ -124,7 +125,8 @@ def _orthogonal_by_gate(gates: int) -> Any:
 class RecurrentStack(nn.Module):
     """Layers in a row, each with weights of its own: (carries, x [B, T, D]) -> (carries, h [B, T, H]).
 
-    At time t layer l sees its own state of t - 1 and the output of layer l - 1 at t.
+    At time t layer l sees its own state of t - 1 and the output of layer l - 1 at t. input_init: of the first layer's
+    input kernel; `normal(1)` for one-hot vectors, whose length does not grow with their width.
     """
 
     features: int
@@ -132,6 +134,7 @@ class RecurrentStack(nn.Module):
     cell: str = "lstm"
     unroll: int = 1
     dtype: Any = None
+    input_init: Any = nn.initializers.lecun_normal()
 
     def start(self, batch: int) -> tuple[Carry, ...]:
         """Zero carries, one a layer."""
@@ -143,7 +146,10 @@ class RecurrentStack(nn.Module):
         """Run every layer over the whole of time."""
         after = []
         for i in range(self.num_layers):
-            layer = Recurrent(self.features, self.cell, unroll=self.unroll, dtype=self.dtype, name=f"layer{i}")
+            init = self.input_init if i == 0 else nn.initializers.lecun_normal()
+            layer = Recurrent(
+                self.features, self.cell, unroll=self.unroll, dtype=self.dtype, input_init=init, name=f"layer{i}"
+            )
             state, x = layer(carry[i], x)
             after.append(state)
         return tuple(after), x

@@ -50,7 +50,7 @@ page = Page(
         "embedding": Setting(0, "width of a learnt vector a character; 0: one-hot", limits=Range(0)),
         "unroll": Setting(1, "time steps in one turn of the loop; speed alone", limits=Range(1)),
         "optimizer": Setting("adam", "see dlcore.optim.create_optimizer", Literal["adam", "sgd"]),
-        "learning_rate": Setting(4e-3, "at its peak; it falls to 0 by a cosine", limits=Range(0)),
+        "learning_rate": Setting(5e-3, "at its peak; it falls to 0 by a cosine", limits=Range(0)),
         "warmup": Setting(0.05, "share of the steps in which the rate rises from 0", limits=Range(0, 1)),
         "clip_norm": Setting(1.0, "largest global norm of the gradient", float | None, Range(1e-12)),
     },
