@@ -42,7 +42,7 @@ def image_learner(
     first: Callable[[jax.Array, dict], jax.Array],
     targets: Callable[[Any, dict], Any],
     objective: Callable[[Any, jax.Array, Any, jax.Array | None], tuple[jax.Array, dict[str, jax.Array]]],
-    after: Callable[[jax.Array, jax.Array], jax.Array] = lambda image, step: image,
+    after: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     axis: str | None = None,
 ) -> Learner:
     """A learner whose parameters are images, one an example of the batch.
@@ -53,10 +53,12 @@ def image_learner(
       first: (key, example) -> image [H, W, C] to start from.
       targets: (network, example) -> pytree.
       objective: (network, image, targets, key) -> (scalar, its terms by name); the key is None in evaluation.
-      after: (image, step) -> image, once an update.
+      after: (image, step) -> image, once an update. Without it the objective must not use its key, and a line
+        search's last value and gradient serve the next step.
       axis: must be None: images do not share gradients (jit only).
 
-    predict gives `{"image": [B, H, W, C] in [0, 1]}`.
+    Training logs the loss and the evaluations so far; evaluate gives the terms too. predict gives
+    `{"image": [B, H, W, C] in [0, 1]}`.
 
     Raises:
       ValueError: `axis` is given.
@@ -79,22 +81,26 @@ def image_learner(
         keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(state.index)
 
         def value_fn(images):
-            values, terms = jax.vmap(objective, in_axes=(None, 0, 0, 0))(state.network, images, state.targets, keys)
-            return values.sum(), (values, terms)
+            return jax.vmap(objective, in_axes=(None, 0, 0, 0))(state.network, images, state.targets, keys)[0].sum()
 
-        (value, (values, terms)), gradient = jax.value_and_grad(value_fn, has_aux=True)(state.params)
+        known = optax.tree.get(state.opt_state, "value") if after is None else None
+        if known is None:
+            value, gradient = jax.value_and_grad(value_fn)(state.params)
+        else:
+            value, gradient = optax.value_and_grad_from_state(value_fn)(state.params, state=state.opt_state)
+        computed = jnp.int32(1) if known is None else (~jnp.isfinite(known)).astype(jnp.int32)
         updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=lambda p: value_fn(p)[0]
+            gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=value_fn
         )
         searched = optax.tree.get(opt_state, "num_linesearch_steps", jnp.zeros((), jnp.int32))
+        images = optax.apply_updates(state.params, updates)
         state = state.replace(
             step=state.step + 1,
-            params=jax.vmap(after, in_axes=(0, None))(optax.apply_updates(state.params, updates), state.step),
+            params=images if after is None else jax.vmap(after, in_axes=(0, None))(images, state.step),
             opt_state=opt_state,
-            evaluations=state.evaluations + 1 + searched.astype(jnp.int32),
+            evaluations=state.evaluations + computed + searched.astype(jnp.int32),
         )
-        metrics = {"loss": Sum.of(values), **{name: Sum.of(term) for name, term in terms.items()}}
-        return state, {**metrics, "evaluations": Last(state.evaluations)}
+        return state, {"loss": Sum(value, jnp.int32(len(images))), "evaluations": Last(state.evaluations)}
 
     def rows(state: ImageState, batch: dict) -> jax.Array:
         return (state.index[None, :] == batch["index"][:, None]).argmax(-1)

@@ -62,7 +62,19 @@ def test_evaluations_are_counted(variables):
     _, adam = trained(make(variables), pairs(1), 3)
     assert adam["evaluations"] == 3
     _, lbfgs = trained(make(variables, optax.lbfgs()), pairs(1), 3)
-    assert lbfgs["evaluations"] >= 6  # a gradient and at least one trial step each time
+    assert lbfgs["evaluations"] >= 4  # the first gradient, and at least one trial step each time
+
+
+def test_a_line_search_hands_its_gradient_on(variables):
+    """The step taken from the stored value and gradient is the one taken from fresh ones."""
+    learner = make(variables, optax.lbfgs())
+    batch = pairs(1)[np.arange(1)]
+    state, _ = trained(learner, pairs(1), 2)
+    update = jax.jit(learner.update)
+    forgot = optax.tree.set(state.opt_state, value=jnp.float32(jnp.inf))
+    handed_on, fresh = update(state, batch)[0], update(state.replace(opt_state=forgot), batch)[0]
+    np.testing.assert_allclose(handed_on.params, fresh.params, atol=1e-5)
+    assert int(fresh.evaluations) == int(handed_on.evaluations) + 1
 
 
 def test_eight_devices_equal_one(variables):

@@ -1,0 +1,71 @@
+"""The image of each class that a classifier is surest of, by gradient ascent from grey.
+
+python -m experiments.interpretability.class_image
+python -m experiments.interpretability.class_image --l2=0 --blur_sigma=0       (no prior: noise that convinces)
+"""
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.interpretability import class_image
+from dlcore.run import pixels
+from dlcore.run.flags import Flags
+from dlcore.run.page import Data, Page, Setup, main
+from experiments.classification.supervised import page as classifier
+
+
+def data(flags: Flags) -> Data:
+    names = pixels.network(flags, classifier).class_names
+    source = Source({"label": np.arange(len(names), dtype=np.int32)}, class_names=names, name="classes")
+    return Data(source, source, source, {"dataset": "classes", "class_names": list(names)})
+
+
+def build(setup: Setup):
+    network = pixels.network(setup.flags, classifier)
+    return class_image.learner(
+        model=network.model,
+        variables=network.variables,
+        optimizer=pixels.optimizer(setup),
+        mean=network.mean,
+        std=network.std,
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    count = len(spec["class_names"])
+    return {"label": np.arange(count, dtype=np.int32), "index": np.arange(count, dtype=np.int32)}
+
+
+def panels(context):
+    names = context.spec["class_names"]
+    images = dict(zip(names, context.outputs["image"], strict=True))
+    return pixels.panels(context, images, "What convinces the network of each class")
+
+
+page = Page(
+    file=__file__,
+    doc=__doc__,
+    learner=class_image.learner,
+    data=data,
+    build=build,
+    settings=pixels.SETTINGS,
+    defaults={
+        "steps": 200,
+        "batch_size": 10,
+        "optimizer": "adam",
+        "learning_rate": 0.02,
+        "log_every": 10,
+        "eval_every": 20,
+        "select": "last",
+    },
+    smoke={"steps": 2, "log_every": 1, "eval_every": 2},
+    monitor="probability",
+    headline="probability",
+    example=example,
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(page)

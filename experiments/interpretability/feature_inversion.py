@@ -1,0 +1,69 @@
+"""What a layer has kept of a photograph: an image from noise with the same features.
+
+python -m experiments.interpretability.feature_inversion
+python -m experiments.interpretability.feature_inversion --layer=relu1_1       (or relu2_2, relu4_2)
+"""
+
+import numpy as np
+
+from dlcore.data.sample_images import sample_image
+from dlcore.data.source import Source
+from dlcore.interpretability import feature_inversion
+from dlcore.learner import Range
+from dlcore.run import pixels
+from dlcore.run.flags import Flags, Setting
+from dlcore.run.page import Data, Page, Setup, main
+from experiments.classification.supervised import page as classifier
+
+
+def data(flags: Flags) -> Data:
+    image = sample_image(flags.image, flags.height)
+    source = Source({"image": image[None]}, name="an image")
+    return Data(source, source, source, {"dataset": flags.image, "shape": list(image.shape)})
+
+
+def build(setup: Setup):
+    network = pixels.network(setup.flags, classifier)
+    return feature_inversion.learner(
+        model=network.model,
+        variables=network.variables,
+        optimizer=pixels.optimizer(setup),
+        mean=network.mean,
+        std=network.std,
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    return {"image": np.zeros((1, *spec["shape"]), np.uint8), "index": np.zeros(1, np.int32)}
+
+
+def panels(context):
+    layer = context.flags.layer
+    images = {"the image": context.data.test.arrays["image"][0], f"what {layer} knows": context.outputs["image"][0]}
+    return pixels.panels(context, images, "An image and its inversion")
+
+
+page = Page(
+    file=__file__,
+    doc=__doc__,
+    learner=feature_inversion.learner,
+    data=data,
+    build=build,
+    settings={
+        **pixels.SETTINGS,
+        "image": Setting("flower", "china, flower or an image file"),
+        "height": Setting(96, "of the image, pixels", limits=Range(16)),
+    },
+    defaults={"steps": 200, "batch_size": 1, "log_every": 10, "eval_every": 20, "select": "last"},
+    smoke={"steps": 2, "height": 24, "log_every": 1, "eval_every": 2},
+    monitor="loss",
+    mode="min",
+    headline="pixels",
+    example=example,
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,83 @@
+"""Paint a photograph in the style of another, by descent on its pixels.
+
+python -m experiments.interpretability.style_transfer
+python -m experiments.interpretability.style_transfer --content=PHOTO --style=PAINTING --height=256
+python -m experiments.interpretability.style_transfer --content_weight=0       (a texture)
+"""
+
+import numpy as np
+
+from dlcore.data.sample_images import fit_to, sample_image
+from dlcore.data.source import Source
+from dlcore.interpretability import style_transfer
+from dlcore.learner import Range
+from dlcore.run import pixels
+from dlcore.run.flags import Flags, Setting
+from dlcore.run.page import Data, Page, Setup, main
+from experiments.classification.supervised import page as classifier
+
+
+def data(flags: Flags) -> Data:
+    content = sample_image(flags.content, flags.height)
+    style = fit_to(sample_image(flags.style, flags.height), content.shape[:2])
+    source = Source({"content": content[None], "style": style[None]}, name="a pair of images")
+    spec = {"dataset": f"{flags.content} in the style of {flags.style}", "shape": list(content.shape)}
+    return Data(source, source, source, spec)
+
+
+def build(setup: Setup):
+    network = pixels.network(setup.flags, classifier)
+    return style_transfer.learner(
+        model=network.model.clone(pooling="avg") if hasattr(network.model, "pooling") else network.model,
+        variables=network.variables,
+        optimizer=pixels.optimizer(setup),
+        mean=network.mean,
+        std=network.std,
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    image = np.zeros((1, *spec["shape"]), np.uint8)
+    return {"content": image, "style": image, "index": np.zeros(1, np.int32)}
+
+
+def panels(context):
+    given = context.data.test.arrays
+    images = {"content": given["content"][0], "style": given["style"][0], "both": context.outputs["image"][0]}
+    return pixels.panels(context, images, "Content, style, and both")
+
+
+page = Page(
+    file=__file__,
+    doc=__doc__,
+    learner=style_transfer.learner,
+    data=data,
+    build=build,
+    settings={
+        **pixels.SETTINGS,
+        "content": Setting("china", "photograph: china, flower or an image file"),
+        "style": Setting("flower", "what it should look like: china, flower or an image file"),
+        "height": Setting(160, "of the images, pixels", limits=Range(16)),
+    },
+    defaults={
+        "steps": 200,
+        "batch_size": 1,
+        "content_layer": "relu2_2",
+        "style_weight": 50.0,
+        "variation_weight": 0.2,
+        "log_every": 10,
+        "eval_every": 20,
+        "select": "last",
+    },
+    smoke={"steps": 2, "height": 24, "log_every": 1, "eval_every": 2},
+    monitor="loss",
+    mode="min",
+    headline="loss",
+    example=example,
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(page)
