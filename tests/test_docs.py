@@ -46,8 +46,9 @@ def blocks(path, language):
 
 def shown_commands(text):
     """(module, arguments) of every `python -m MODULE ...` that a line of the text starts with or chains; two spaces end
-    a command and begin a remark.
+    a command and begin a remark, a backslash at the end of a line continues it.
     """
+    text = re.sub(r" *\\\n *", " ", text)
     for module, rest in re.findall(r"(?:^\s*|&& |until |\d )python -m ([a-z_][\w.]*)([^;&|\n]*)", text, re.MULTILINE):
         yield module, shlex.split(re.split(r"\s{2,}", rest)[0])
 
