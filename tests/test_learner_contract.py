@@ -540,6 +540,52 @@ def test_every_page_takes_a_first_step(name):
     check_first_step(job.page.build(setup), batch_at(job.pipelines(data.train), 0))
 
 
+class Move(NamedTuple):
+    """Which measure of training moves which way (+1 up, -1 down) in how many steps, with which flags."""
+
+    measure: str
+    sign: int
+    steps: int
+    flags: tuple[str, ...] = ()
+
+
+MOVES = {
+    "classification.supervised": Move("accuracy", 1, 40, ("--batch_size=64",)),
+    "detection.fcos": Move("classification", -1, 30),
+    "generative.ddpm": Move("loss", -1, 40, ("--batch_size=64",)),
+    "generative.gan": Move("discriminator_loss", -1, 10),
+    "interpretability.class_image": Move("loss", -1, 10),
+    "interpretability.feature_inversion": Move("loss", -1, 10),
+    "interpretability.style_transfer": Move("loss", -1, 10),
+    "rl.dqn": Move("q", 1, 60, ("--steps_per_update=16", "--buffer_steps=256", "--minibatch=64")),
+    "rl.ppo": Move("return", 1, 60, ("--rollout_steps=32", "--batch_size=16")),
+    "self_supervised.moco": Move("alignment", -1, 40),
+    "self_supervised.simclr": Move("loss", -1, 40),
+    "sequence.char_rnn": Move("loss", -1, 40),
+}
+
+
+def test_every_page_says_what_moves():
+    assert set(MOVES) == {name for name in PAGES if smoke_job(name) is not None}
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", MOVES)
+def test_the_measure_of_a_page_moves(name):
+    """The mean of its last quarter of training steps beats that of its first."""
+    move = MOVES[name]
+    page = importlib.import_module(f"experiments.{name}").page
+    job = Job(page, resolve(page, ["--smoke", f"--steps={move.steps}", "--log_every=1", *move.flags]))
+    data = page.data(job.flags)
+    learner = page.build(job.setup({**data.spec, "train_size": len(data.train)}))
+    result = fit(
+        learner, job.pipelines(data.train), steps=move.steps, log_every=1, placement=one_device(), progress=False
+    )
+    values = [row[move.measure] for row in result.history if row.get(move.measure) is not None]
+    quarter = max(1, len(values) // 4)
+    assert move.sign * (np.mean(values[-quarter:]) - np.mean(values[:quarter])) > 0, values
+
+
 @pytest.mark.contract
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_in_full(name, tmp_path):

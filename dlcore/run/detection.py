@@ -156,9 +156,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
             }
             for box, score, label in zip(boxes[valid], scores[valid], labels[valid], strict=True)
         ]
-        rows.append(
-            {"detections": found, "probabilities": {f"{d['class']} {i + 1}": d["score"] for i, d in enumerate(found)}}
-        )
+        text = "  ".join(f"{d['class']} {d['score']:.2f}" for d in found) or "nothing"
+        rows.append({"detections": found, "text": text})
     return rows
 
 

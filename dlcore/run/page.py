@@ -73,9 +73,11 @@ class Page:
       expected_loss: Setup -> the loss at initialisation, for `--mode=sanity`.
       plain: values that switch regularisation and augmentation off, for `--mode=sanity`.
       regularizer: the flag that scales a penalty, for `--mode=sanity`.
+      overfit: the loss that twenty examples must get under, for `--mode=sanity`; None where a loss does not go to 0 (of
+        adversaries, of noise).
       example: spec -> one batch of zeros, for modes that load a run without its data.
       inputs: (Flags, spec) -> (source, names), what `--input` names.
-      describe: (outputs, spec) -> one dict an example, what predict prints.
+      describe: (outputs, spec) -> one dict an example, what predict prints: its `text`, or its `probabilities`.
       panels: ReportContext -> panels of the report.
       pictures: ReportContext -> name to image [H, W, C] for TensorBoard.
       hooks: Setup -> hooks for fit.
@@ -97,6 +99,7 @@ class Page:
     expected_loss: Callable[[Setup], float] | None = None
     plain: dict[str, Any] = dataclasses.field(default_factory=dict)
     regularizer: str | None = None
+    overfit: float | None = None
     example: Callable[[dict], Any] | None = None
     inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
     describe: Callable[[Any, dict], list[dict]] | None = None

@@ -66,5 +66,6 @@ def predict_mode(job: Job) -> int:
         say(json.dumps([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
         return 0
     for name, row in zip(names, rows, strict=True):
-        say(f"{name}: " + "  ".join(f"{label} {p:.3f}" for label, p in list(row["probabilities"].items())[:5]))
+        text = row.get("text") or "  ".join(f"{label} {p:.3f}" for label, p in list(row["probabilities"].items())[:5])
+        say(f"{name}: {text}")
     return 0

@@ -50,6 +50,7 @@ page = Page(
         "ema": None,
     },
     regularizer="l2",
+    overfit=1e-2,
     example=classify.example,
     inputs=classify.inputs,
     describe=classify.describe,

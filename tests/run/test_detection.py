@@ -64,6 +64,7 @@ def test_predictions_are_told_as_shares_of_the_image():
     }  # fmt: skip
     (row,) = detection.describe(outputs, spec)
     assert row["detections"] == [{"class": "b", "score": 0.75, "box": [0.1, 0.2, 0.5, 0.4]}]
+    assert row["text"] == "b 0.75"
     assert json.loads(json.dumps(row)) == row
 
 
