@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from dlcore.diagnostics.report import is_share
 from experiments import ledger
 
 __all__ = ["main", "render"]
@@ -179,16 +180,12 @@ def _value(row: dict[str, Any]) -> str:
     if len(values) == 1:
         return f"{_number(row['mean'], row['metric'])} (seed {next(iter(row['values']))})"
     spread = statistics.stdev(values)
-    shown = f"{100 * spread:.2f}" if _is_share(row["metric"]) else f"{spread:.2g}"
+    shown = f"{100 * spread:.2f}" if is_share(row["metric"]) else f"{spread:.2g}"
     return f"{_number(row['mean'], row['metric'])} ± {shown} ({len(values)} seeds)"
 
 
 def _number(value: float, metric: str) -> str:
-    return f"{100 * value:.2f} %" if _is_share(metric) else f"{value:.4g}"
-
-
-def _is_share(metric: str) -> bool:
-    return "accuracy" in metric.lower()
+    return f"{100 * value:.2f} %" if is_share(metric) else f"{value:.4g}"
 
 
 def _short(commit: str) -> str:

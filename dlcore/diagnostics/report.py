@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-__all__ = ["Panel", "definition_table", "render"]
+__all__ = ["Panel", "definition_table", "is_share", "render"]
+
+SHARES = {"accuracy", "top5", "map", "map50", "knn", "probe", "probability", "precision", "recall"}
 
 
 class Panel(NamedTuple):
@@ -40,6 +42,11 @@ def render(
         panels="\n".join(_section(number, panel) for number, panel in enumerate(panels, 1)),
         details="\n".join(_closed_table(name, rows) for name, rows in (details or {}).items() if rows),
     )
+
+
+def is_share(metric: str) -> bool:
+    """Whether a measure is a share of a whole, which reads better in per cent: "test accuracy", "map", "probe"."""
+    return not SHARES.isdisjoint(metric.lower().replace("_", " ").replace("/", " ").split())
 
 
 def definition_table(rows: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dlcore.diagnostics.report import is_share
 from dlcore.diagnostics.writers import MetricsWriter, read_metrics
 from dlcore.learner import Learner
 from dlcore.run import environment
@@ -150,6 +151,12 @@ def _finish(job, data: Data, setup: Setup, learner, result: Result, placement) -
     say(f"{duration(seconds)} in all; report: {report}")
 
 
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
+
+
 def _report(job: Job, context: ReportContext, result: Result, step: int, seconds: float) -> Path:
     from dlcore.diagnostics.report import render
 
@@ -158,7 +165,7 @@ def _report(job: Job, context: ReportContext, result: Result, step: int, seconds
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
     value = context.numbers.get(job.page.headline)
     cards = {
-        f"test {job.page.headline}": "–" if value is None else f"{value:.2%}" if 0 <= value <= 1 else f"{value:.4g}",
+        f"test {job.page.headline}": _shown(job.page.headline, value),
         "test examples": f"{len(context.data.test):,}",
         "parameters": f"{parameters:,}",
         "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step != result.step else ""),

@@ -1,7 +1,9 @@
 import re
 from html.parser import HTMLParser
 
-from dlcore.diagnostics.report import Panel, render
+import pytest
+
+from dlcore.diagnostics.report import Panel, is_share, render
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -68,3 +70,11 @@ def test_page_follows_the_readers_light_or_dark_mode():
     light, dark = (set(re.findall(r"--(\w+): #", block)) for block in re.findall(r":root \{(.*?)\}", html, re.DOTALL))
     assert light == dark
     assert set(re.findall(r"var\(--(\w+)\)", html)) - {"colour"} <= light
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("test accuracy", True), ("map", True), ("probe_untrained", True), ("loss", False), ("frechet_distance", False)],
+)
+def test_shares_are_known_by_name(name, share):
+    assert is_share(name) == share
