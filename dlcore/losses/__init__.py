@@ -1,6 +1,107 @@
-"""Losses of one example: the caller maps over the batch and averages."""
+"""Losses of one example: the caller maps over the batch and averages; those that couple examples take [N, D]."""
 
-from dlcore.losses.classification import softmax_cross_entropy_loss
+from dlcore.losses.adversarial import discriminator_loss, minimax_generator_loss, non_saturating_generator_loss
+from dlcore.losses.classification import (
+    binary_cross_entropy_loss,
+    log_softmax,
+    multiclass_hinge_loss,
+    softmax,
+    softmax_cross_entropy_loss,
+    squared_hinge_loss,
+)
+from dlcore.losses.contrastive import (
+    alignment_loss,
+    clip_loss,
+    decoupled_contrastive_loss,
+    info_nce_loss,
+    nt_xent_loss,
+    nt_xent_scores,
+    uniformity_loss,
+)
+from dlcore.losses.detection import (
+    complete_iou_loss,
+    distance_iou_loss,
+    generalized_iou_loss,
+    iou_loss,
+    sigmoid_focal_loss,
+)
+from dlcore.losses.distillation import distillation_loss
+from dlcore.losses.divergence import cross_entropy, entropy, entropy_loss, kl_divergence, kl_divergence_loss
+from dlcore.losses.imbalance import class_balanced_weights, ldam_loss, ldam_margins
+from dlcore.losses.metric_learning import (
+    TripletKinds,
+    contrastive_loss,
+    cosine_embedding_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    mined_triplet_loss,
+    pairwise_distances,
+    sample_semi_hard_negatives,
+    triplet_kinds,
+    triplet_loss,
+)
+from dlcore.losses.objective import full_loss, multi_task_loss
+from dlcore.losses.regression import gaussian_nll_loss, huber_loss, l1_loss, l2_loss, mse_loss, smooth_l1_loss
+from dlcore.losses.segmentation import dice_loss, multiclass_dice_loss, tversky_loss
+from dlcore.losses.sequence import ctc_loss, sequence_loss
 from dlcore.losses.style import content_loss, gram_matrix, style_loss, total_variation_loss
 
-__all__ = ["content_loss", "gram_matrix", "softmax_cross_entropy_loss", "style_loss", "total_variation_loss"]
+__all__ = [
+    "TripletKinds",
+    "alignment_loss",
+    "binary_cross_entropy_loss",
+    "class_balanced_weights",
+    "clip_loss",
+    "complete_iou_loss",
+    "content_loss",
+    "contrastive_loss",
+    "cosine_embedding_loss",
+    "cross_entropy",
+    "ctc_loss",
+    "decoupled_contrastive_loss",
+    "dice_loss",
+    "discriminator_loss",
+    "distance_iou_loss",
+    "distillation_loss",
+    "entropy",
+    "entropy_loss",
+    "full_loss",
+    "gaussian_nll_loss",
+    "generalized_iou_loss",
+    "gram_matrix",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "info_nce_loss",
+    "iou_loss",
+    "kl_divergence",
+    "kl_divergence_loss",
+    "l1_loss",
+    "l2_loss",
+    "ldam_loss",
+    "ldam_margins",
+    "log_softmax",
+    "margin_ranking_loss",
+    "mined_triplet_loss",
+    "minimax_generator_loss",
+    "mse_loss",
+    "multi_task_loss",
+    "multiclass_dice_loss",
+    "multiclass_hinge_loss",
+    "non_saturating_generator_loss",
+    "nt_xent_loss",
+    "nt_xent_scores",
+    "pairwise_distances",
+    "sample_semi_hard_negatives",
+    "sequence_loss",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
+    "softmax",
+    "softmax_cross_entropy_loss",
+    "squared_hinge_loss",
+    "style_loss",
+    "total_variation_loss",
+    "triplet_kinds",
+    "triplet_loss",
+    "tversky_loss",
+    "uniformity_loss",
+]

@@ -14,18 +14,20 @@ The content loss is a mean, where the paper has half the sum, so that weights do
 import jax
 import jax.numpy as jnp
 
+from dlcore.losses._precision import at_least_float32
+
 __all__ = ["content_loss", "gram_matrix", "style_loss", "total_variation_loss"]
 
 
 def gram_matrix(features: jax.Array) -> jax.Array:
     """[H, W, C] -> [C, C]: what appears together, wherever it is."""
-    flat = features.reshape(-1, features.shape[-1])
+    flat = at_least_float32(features).reshape(-1, features.shape[-1])
     return flat.T @ flat
 
 
 def content_loss(features: jax.Array, target: jax.Array) -> jax.Array:
     """Scalar, of two maps [H, W, C]."""
-    return jnp.square(features - target).mean()
+    return jnp.square(at_least_float32(features) - target).mean()
 
 
 def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | None = None) -> jax.Array:
@@ -40,4 +42,5 @@ def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | N
 
 def total_variation_loss(image: jax.Array) -> jax.Array:
     """Scalar, of an image [H, W, C]."""
+    image = at_least_float32(image)
     return jnp.square(jnp.diff(image, axis=0)).mean() + jnp.square(jnp.diff(image, axis=1)).mean()

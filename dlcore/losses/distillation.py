@@ -1,0 +1,26 @@
+"""Knowledge distillation: a student learns to answer as a trained teacher does, also about the wrong classes.
+
+Hinton, Vinyals & Dean 2015, arXiv:1503.02531.
+
+    L = tau^2 KL(softmax(t / tau) || softmax(s / tau))
+
+tau^2 keeps the gradient's size: it is tau (softmax(s / tau) - softmax(t / tau)), nearly (s - t) / C for large tau and
+scores that average to 0. The paper adds a smaller share of the cross-entropy with the label, and minimises a
+cross-entropy; KL has the same gradient and is 0 when the student has arrived.
+"""
+
+import jax
+
+from dlcore.losses._precision import at_least_float32
+from dlcore.losses.divergence import kl_divergence_loss
+
+__all__ = ["distillation_loss"]
+
+
+def distillation_loss(
+    student_logits: jax.Array, teacher_logits: jax.Array, temperature: float | jax.Array = 4.0
+) -> jax.Array:
+    """The scalar loss of one example's scores [C]; no gradient goes to the teacher. temperature: > 0."""
+    student, teacher = (at_least_float32(x) / temperature for x in (student_logits, teacher_logits))
+    target = jax.nn.softmax(jax.lax.stop_gradient(teacher))
+    return temperature**2 * kl_divergence_loss(student, target)
