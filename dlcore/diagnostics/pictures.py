@@ -15,7 +15,7 @@ from dlcore.diagnostics.report import Panel
 __all__ = ["GAP", "data_uri", "examples", "filter_grid", "filters", "to_uint8", "worst_mistakes"]
 
 GAP = 6
-_SMALL, _TILE = 96, 44
+_SMALL, _LARGE, _TILE = 96, 128, 44
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -167,7 +167,8 @@ def _grid(images: np.ndarray, captions: Sequence[str]) -> str:
     """Figures side by side; captions are HTML."""
     if not len(images):
         return "<p>No images.</p>"
-    scale = max(1, -(-_SMALL // max(images.shape[1:3])))
+    largest = max(images.shape[1:3])
+    scale = max(1, -(-_SMALL // largest))
     smooth = "" if scale > 1 else ' class="smooth"'
     cells = (
         f'<figure><img{smooth} alt="" src="{data_uri(image, scale)}">'
@@ -175,4 +176,5 @@ def _grid(images: np.ndarray, captions: Sequence[str]) -> str:
         + "</figure>"
         for image, caption in zip(images, captions, strict=True)
     )
-    return f'<div class="images">{"".join(cells)}</div>'
+    kind = "images" if largest < _LARGE else "images large"
+    return f'<div class="{kind}">{"".join(cells)}</div>'

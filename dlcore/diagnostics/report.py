@@ -122,10 +122,11 @@ h2 { font-size: 1.2rem; line-height: 1.3; margin: 0; }
 p { margin: .4rem 0; max-width: 75ch; }
 .subtitle, .note, figcaption, dt { color: var(--muted); }
 .subtitle { overflow-wrap: anywhere; max-width: none; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(46%, 130px), 1fr)); gap: 12px;
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(46%, 140px), 1fr)); gap: 12px;
   margin: 1.4rem 0 0; }
 .cards div, section, details { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
 .cards div { padding: 12px 16px; }
+.cards dd { white-space: nowrap; }
 dt { font-size: .85rem; }
 dd { margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere;
   font-variant-numeric: tabular-nums; }
@@ -141,7 +142,7 @@ figcaption { font-size: .88rem; line-height: 1.35; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-family: inherit; }
 .charts { display: grid; gap: 22px 28px; align-items: end;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
 .charts.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
 .charts figcaption b { color: var(--ink); font-weight: 600; margin-right: .7em; overflow-wrap: anywhere; }
 .key { display: inline-block; margin-right: .9em; color: var(--ink); font-variant-numeric: tabular-nums; }
@@ -149,6 +150,7 @@ svg text { font-family: inherit; }
   background: var(--colour); }
 .images { display: grid; gap: 14px 12px; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); }
 .images img { width: 100%; border-radius: 4px; }
+.images.large { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)); }
 .images figcaption { font-size: .84rem; margin-top: 4px; overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; background: var(--line); }
 img.smooth { image-rendering: auto; }

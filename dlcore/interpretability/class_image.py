@@ -88,7 +88,7 @@ def learner(
         smooth = blur(x, blur_sigma) if blur_sigma > 0 else x
         size = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
         kept = jnp.where(size < jnp.percentile(size, clip_percentile), 0.0, smooth)
-        x = jnp.where(step % blur_every == blur_every - 1, kept, x)
+        x = jnp.where(step % blur_every == 0, kept, x)
         return jnp.clip(x * std + mean, 0, 1)
 
     return image_learner(

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 
 from dlcore.learner import Range
-from dlcore.optim import create_schedule
 from dlcore.run.flags import Flags, Setting
 from dlcore.run.network import Network, load_network
 from dlcore.run.page import Page, Setup
@@ -19,7 +18,7 @@ SETTINGS = {
         str | None,
     ),
     "optimizer": Setting("lbfgs", "of the pixels", Literal["lbfgs", "adam"]),
-    "learning_rate": Setting(0.05, "adam: at the start, falling along a cosine; lbfgs searches for its own",
+    "learning_rate": Setting(0.05, "adam: constant; lbfgs searches for its own",
                              limits=Range(0)),
 }  # fmt: skip
 
@@ -33,7 +32,7 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """L-BFGS of memory 10 with a zoom line search, or Adam."""
     if setup.flags.optimizer == "lbfgs":
         return optax.lbfgs(memory_size=10)
-    return optax.with_extra_args_support(optax.adam(create_schedule("cosine", setup.flags.learning_rate, setup.steps)))
+    return optax.with_extra_args_support(optax.adam(setup.flags.learning_rate))
 
 
 def panels(context: Any, images: dict[str, np.ndarray], title: str, note: str = "") -> list:

@@ -21,7 +21,7 @@ SETTINGS = {
     "eval_streams": Setting(16, "pieces that validation and test are read in, each from a zero carry", limits=Range(1)),
     "prompt": Setting("The ", "what samples go on from"),
     "temperatures": Setting((0.0, 0.5, 1.0), "of the samples in the report; 0 is greedy", limits=Range(0)),
-    "samples": Setting(2, "samples at each temperature", limits=Range(1)),
+    "samples": Setting(2, "samples at each temperature; greedy there is but one", limits=Range(1)),
     "stop": Setting(None, "a character that ends a sample", str | None),
 }  # fmt: skip
 
@@ -41,7 +41,7 @@ def data(flags: Flags) -> Data:
     if unknown or not flags.prompt:
         raise FlagError(f"--prompt={flags.prompt!r} and --stop={flags.stop!r} must be of characters of the text"
                         + (f", without {unknown[0]!r}" if unknown else ", and the prompt not empty"))  # fmt: skip
-    temperatures = np.repeat(np.asarray(flags.temperatures, np.float32), flags.samples)
+    temperatures = np.concatenate([np.full(flags.samples if t > 0 else 1, t, np.float32) for t in flags.temperatures])
     prompts = np.tile(vocabulary.encode(flags.prompt), (len(temperatures), 1))
     return Data(
         source,

@@ -56,6 +56,7 @@ page = Page(
         "batch_size": 10,
         "optimizer": "adam",
         "learning_rate": 0.02,
+        "l2": 0.1,
         "log_every": 10,
         "eval_every": 20,
         "select": "last",
