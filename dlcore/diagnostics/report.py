@@ -122,11 +122,12 @@ h2 { font-size: 1.2rem; line-height: 1.3; margin: 0; }
 p { margin: .4rem 0; max-width: 75ch; }
 .subtitle, .note, figcaption, dt { color: var(--muted); }
 .subtitle { overflow-wrap: anywhere; max-width: none; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(46%, 140px), 1fr)); gap: 12px;
+.cards { display: flex; flex-wrap: wrap; gap: 12px;
   margin: 1.4rem 0 0; }
 .cards div, section, details { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
-.cards div { padding: 12px 16px; }
-.cards dd { white-space: nowrap; }
+.cards div { flex: 1 1 112px; min-width: max-content; padding: 12px 14px; }
+.cards dt { width: 0; min-width: 100%; }
+.cards dd { white-space: nowrap; font-size: 1.4rem; }
 dt { font-size: .85rem; }
 dd { margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere;
   font-variant-numeric: tabular-nums; }
