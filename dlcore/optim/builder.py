@@ -6,12 +6,14 @@ What the pieces do and the order they stand in:
     the whole repeated once every `accumulate` steps, fed with gradients averaged over `axis`.
 """
 
+import math
 from functools import partial
 from typing import Any
 
 import jax
 import optax
 
+from dlcore.optim import by_hand, schedules
 from dlcore.optim.ema import track_parameter_ema
 from dlcore.optim.replica import cross_replica
 
@@ -23,6 +25,16 @@ OPTIMIZERS = {
     "adam": lambda rate, momentum, decay: _l2(decay, optax.adam(rate, b1=momentum)),
     "adamw": lambda rate, momentum, decay: optax.adamw(rate, b1=momentum, weight_decay=decay, mask=kernels),
     "lamb": lambda rate, momentum, decay: optax.lamb(rate, b1=momentum, weight_decay=decay, mask=kernels),
+    "lars": lambda rate, momentum, decay: optax.lars(
+        rate, decay, weight_decay_mask=kernels, trust_ratio_mask=kernels, momentum=momentum
+    ),
+    "rmsprop": lambda rate, momentum, decay: _l2(
+        decay, optax.rmsprop(rate, decay=momentum, eps=1e-7, eps_in_sqrt=False)
+    ),
+    "adagrad": lambda rate, momentum, decay: _l2(decay, by_hand.adagrad(rate)),
+    "adadelta": lambda rate, momentum, decay: _l2(decay, optax.adadelta(rate, rho=momentum)),
+    "adamax": lambda rate, momentum, decay: _l2(decay, optax.adamax(rate, b1=momentum)),
+    "nadam": lambda rate, momentum, decay: _l2(decay, optax.nadam(rate, b1=momentum)),
 }
 
 SCHEDULES = {
@@ -32,7 +44,20 @@ SCHEDULES = {
     "step": lambda peak, steps, warmup: optax.piecewise_constant_schedule(
         peak, {int(fraction * steps) - warmup: 0.1 for fraction in (0.5, 0.75)}
     ),
+    "multi_step": lambda peak, steps, warmup: schedules.multi_step(
+        peak, [math.ceil(k * steps / 4) - warmup for k in (1, 2, 3)]
+    ),
+    "exponential": lambda peak, steps, warmup: schedules.exponential(peak, math.log(100) / max(1, steps - warmup)),
+    "polynomial": lambda peak, steps, warmup: schedules.polynomial(peak, max(1, steps - warmup)),
+    "inverse_sqrt": lambda peak, steps, warmup: lambda t: schedules.inverse_sqrt(peak)(1 + t / max(1, warmup)),
+    "inverse_time": lambda peak, steps, warmup: schedules.inverse_time(peak, 9 / max(1, steps - warmup)),
+    "cosine_restarts": lambda peak, steps, warmup: schedules.cosine_restarts(
+        peak, max(1, math.ceil((steps - warmup) / 7)), 2
+    ),
 }
+"""After the warm-up. step: a tenth at 50 and 75 % of the run; multi_step: at 25, 50 and 75 %; exponential: to a
+hundredth; polynomial: squared, to 0; inverse_sqrt: in units of the warm-up; inverse_time: to a tenth; cosine_restarts:
+three cosines, each twice as long as the one before."""
 
 
 def kernels(params):
@@ -78,8 +103,9 @@ def create_optimizer(
     accumulate: int = 1,
     axis: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimiser by name. `momentum` is Adam's first decay rate there; `weight_decay` is an L2 term for sgd,
-    nesterov and adam, and decoupled for adamw and lamb, on leaves of two axes or more.
+    """An optimiser by name. `momentum` is Adam's first decay rate there, and the decay rate of the squares in rmsprop
+    and adadelta; adagrad has none. `weight_decay` is decoupled for adamw and lamb, scaled with the gradient for lars,
+    and an L2 term for the others, on leaves of two axes or more. ε is outside the root in rmsprop and adagrad.
 
     A schedule counts optimiser updates: with `accumulate=k` there is one every k steps.
 

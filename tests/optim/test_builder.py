@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, parameter_ema
+from dlcore.optim import OPTIMIZERS, SCHEDULES, by_hand, create_optimizer, create_schedule, parameter_ema
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([1.0, -1.0])}
 
@@ -39,6 +39,12 @@ def with_l2(decay, tx):
         ("adam", with_l2(0.1, optax.adam(0.05, b1=0.8))),
         ("adamw", optax.adamw(0.05, b1=0.8, weight_decay=0.1, mask=kernels)),
         ("lamb", optax.lamb(0.05, b1=0.8, weight_decay=0.1, mask=kernels)),
+        ("lars", optax.lars(0.05, 0.1, weight_decay_mask=kernels, trust_ratio_mask=kernels, momentum=0.8)),
+        ("rmsprop", with_l2(0.1, optax.rmsprop(0.05, decay=0.8, eps=1e-7, eps_in_sqrt=False))),
+        ("adagrad", with_l2(0.1, by_hand.adagrad(0.05, eps=1e-7))),
+        ("adadelta", with_l2(0.1, optax.adadelta(0.05, rho=0.8))),
+        ("adamax", with_l2(0.1, optax.adamax(0.05, b1=0.8))),
+        ("nadam", with_l2(0.1, optax.nadam(0.05, b1=0.8))),
     ],
 )
 def test_names_are_optax_optimisers_with_decay_on_kernels(name, want):
@@ -50,8 +56,13 @@ def test_names_are_optax_optimisers_with_decay_on_kernels(name, want):
 
 
 def test_every_name_is_tried_above():
-    assert set(OPTIMIZERS) == {"sgd", "nesterov", "adam", "adamw", "lamb"}
-    assert set(SCHEDULES) == {"constant", "cosine", "linear", "step"}
+    assert set(OPTIMIZERS) == {
+        "sgd", "nesterov", "adam", "adamw", "lamb", "lars", "rmsprop", "adagrad", "adadelta", "adamax", "nadam",
+    }  # fmt: skip
+    assert set(SCHEDULES) == {
+        "constant", "cosine", "linear", "step", "multi_step", "exponential", "polynomial", "inverse_sqrt",
+        "inverse_time", "cosine_restarts",
+    }  # fmt: skip
 
 
 def test_sgd_by_hand():
@@ -165,6 +176,17 @@ def test_decays_by_hand():
     # A tenth at half and again at three quarters of the whole run, the warm-up included.
     step = create_schedule("step", 1.0, 100, 10)
     assert rates(step, [10, 49, 51, 74, 76, 99]) == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
+    multi = create_schedule("multi_step", 1.0, 100, 10)
+    assert rates(multi, [24, 25, 49, 50, 74, 75]) == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001])
+    # A hundredth, (1 - 1/2)² = 1/4, and a tenth.
+    assert float(create_schedule("exponential", 1.0, 110, 10)(110)) == pytest.approx(0.01)
+    assert rates(create_schedule("polynomial", 1.0, 110, 10), [60, 110]) == pytest.approx([0.25, 0])
+    assert float(create_schedule("inverse_time", 1.0, 110, 10)(110)) == pytest.approx(0.1)
+    # Four times the warm-up: half the peak.
+    assert float(create_schedule("inverse_sqrt", 1.0, 110, 10)(40)) == pytest.approx(0.5)
+    # 70 steps in cycles of 10, 20 and 40: up again at 10 and 30.
+    restarts = create_schedule("cosine_restarts", 1.0, 70)
+    assert rates(restarts, [0, 5, 10, 20, 30, 50]) == pytest.approx([1, 0.5, 1, 0.5, 1, 0.5])
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -1,0 +1,36 @@
+"""Gradient clipping: by the norm of all gradients as if they were one vector, or each derivative by itself.
+
+Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063.
+
+    by norm:   g <- g min(1, c / ‖g‖)          keeps the direction; ‖g‖ is the root of the sum of squares
+    by value:  g <- min(max(g, -c), c)         does not
+
+`optax.clip_by_global_norm` and `optax.clip` are these; what optax lacks is another norm, such as the largest entry.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+__all__ = ["clip_by_norm", "clip_by_value"]
+
+clip_by_value = optax.clip
+
+
+def clip_by_norm(limit: float, order: float = 2.0) -> optax.GradientTransformation:
+    """Scales all gradients together so that their norm of that order (2, 1, `inf`) is at most `limit`.
+
+    Raises:
+      ValueError: limit or order is not positive.
+    """
+    for name, value in (("limit", limit), ("order", order)):
+        if isinstance(value, int | float) and not value > 0:
+            raise ValueError(f"{name}={value} must be positive")
+
+    def update(gradients, state, params=None):
+        norms = jnp.stack([jnp.linalg.norm(g.ravel(), order) for g in jax.tree.leaves(gradients)])
+        total = jnp.linalg.norm(norms, order)
+        scale = jnp.where(total > limit, limit / jnp.where(total > limit, total, 1), 1)
+        return jax.tree.map(lambda g: g * scale.astype(g.dtype), gradients), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

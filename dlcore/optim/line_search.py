@@ -1,0 +1,99 @@
+"""How far to go along a direction: Armijo's backtracking and a search for the strong Wolfe conditions.
+
+Nocedal & Wright, "Numerical Optimization" (2006), chapter 3. With φ(α) = f(x + α d), φ'(0) = g·d < 0:
+
+    Armijo (enough decrease):      φ(α) <= φ(0) + c1 α φ'(0)
+    Wolfe, strong (flat enough):   |φ'(α)| <= c2 |φ'(0)|                    0 < c1 < c2 < 1
+
+They run on the host, step by step, to be read and to serve `dlcore.optim.second_order`; inside jit optax has
+`scale_by_backtracking_linesearch` and `scale_by_zoom_linesearch`.
+"""
+
+from collections.abc import Callable
+
+__all__ = ["armijo_backtracking", "strong_wolfe"]
+
+
+def armijo_backtracking(
+    phi: Callable[[float], float],
+    value: float,
+    slope: float,
+    *,
+    first: float = 1.0,
+    c1: float = 1e-4,
+    shrink: float = 0.5,
+    max_steps: int = 50,
+) -> float:
+    """The first of `first`, `first * shrink`, ... with enough decrease; 0.0 where none of `max_steps` has it.
+
+    phi: α -> f(x + α d). value: φ(0). slope: φ'(0).
+
+    Raises:
+      ValueError: the slope is not negative, or a number is outside its range.
+    """
+    _check(slope, c1, c1)
+    if not 0 < shrink < 1:
+        raise ValueError(f"shrink={shrink} must lie in (0, 1)")
+    alpha = first
+    for _ in range(max_steps):
+        if phi(alpha) <= value + c1 * alpha * slope:
+            return alpha
+        alpha *= shrink
+    return 0.0
+
+
+def strong_wolfe(
+    phi: Callable[[float], tuple[float, float]],
+    value: float,
+    slope: float,
+    *,
+    first: float = 1.0,
+    c1: float = 1e-4,
+    c2: float = 0.9,
+    max_steps: int = 50,
+) -> float:
+    """An α that meets both conditions, by bracketing and zooming (algorithms 3.5 and 3.6).
+
+    phi: α -> (φ(α), φ'(α)). value: φ(0). slope: φ'(0). Where rounding leaves no such α within `max_steps` calls, the
+    one with the lowest value that has enough decrease; 0.0 if there is none.
+
+    Raises:
+      ValueError: the slope is not negative, or not 0 < c1 <= c2 < 1.
+    """
+    _check(slope, c1, c2)
+    low, low_value, low_slope = 0.0, value, slope
+    high = high_value = None
+    alpha = first
+    for _ in range(max_steps):
+        here, rising = phi(alpha)
+        if not here <= value + c1 * alpha * slope or here >= low_value:
+            high, high_value = alpha, here
+        else:
+            if abs(rising) <= -c2 * slope:
+                return alpha
+            if (high is None and rising >= 0) or (high is not None and rising * (high - low) >= 0):
+                high, high_value = low, low_value
+            low, low_value, low_slope = alpha, here, rising
+        if high is None:
+            alpha = 2 * alpha
+        elif high == low:
+            break
+        else:
+            alpha = _between(low, low_value, low_slope, high, high_value)
+    return low
+
+
+def _between(low: float, low_value: float, low_slope: float, high: float, high_value: float) -> float:
+    """The lowest point of the parabola through both ends, kept a tenth of the way from them."""
+    width = high - low
+    curvature = high_value - low_value - low_slope * width
+    share = -low_slope * width / (2 * curvature) if curvature > 0 else 0.5
+    share = share if share == share else 0.5
+    return low + width * min(max(share, 0.1), 0.9)
+
+
+def _check(slope: float, c1: float, c2: float) -> None:
+    if not slope < 0:
+        raise ValueError(f"slope={slope} must be negative: the direction does not lead downhill")
+    if not 0 < c1 <= c2 < 1:
+        raise ValueError(f"c1={c1} and c2={c2} must have 0 < c1 <= c2 < 1")
