@@ -1,0 +1,82 @@
+"""A picture of a graph: a node a gate, on every edge the value that went forwards and the gradient that came back."""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.backprop.engine import Value, topological
+
+__all__ = ["draw", "positions"]
+
+VALUE, GRADIENT = "#1b7837", "#c0392b"
+
+
+def positions(root: Value) -> dict[int, tuple[float, float]]:
+    """id of each value -> (column, height): parents stand to the left, no two in the same place.
+
+    A gate stands at the mean height of its parents, a leaf one column before the first gate that it goes into.
+    """
+    order = topological(root)
+    column: dict[int, int] = {}
+    for value in order:
+        column[id(value)] = 1 + max((column[id(p)] for p in value.parents), default=-1)
+    for leaf in (v for v in order if not v.gate):
+        column[id(leaf)] = min((column[id(v)] for v in order if any(p is leaf for p in v.parents)), default=1) - 1
+    height: dict[int, float] = {}
+    leaves = [v for v in order if not v.gate]
+    for i, leaf in enumerate(leaves):
+        height[id(leaf)] = float(len(leaves) - 1 - i)
+    taken = {(column[id(v)], height[id(v)]) for v in leaves}
+    for value in (v for v in order if v.gate):
+        y = float(np.mean([height[id(p)] for p in value.parents]))
+        while any(c == column[id(value)] and abs(y - other) < 0.8 for c, other in taken):
+            y -= 0.8
+        height[id(value)] = y
+        taken.add((column[id(value)], y))
+    return {id(v): (column[id(v)], height[id(v)]) for v in order}
+
+
+def draw(root: Value, title: str = "", digits: int = 2) -> Any:
+    """A matplotlib Figure of all that the root is made from; run `backward` first.
+
+    Numbers are written out, of arrays the shape and the norms.
+    """
+    from matplotlib.figure import Figure
+
+    order, place = topological(root), positions(root)
+    columns, heights = np.array(list(place.values())).T
+    width, tall = 1.5 * (np.ptp(columns) + 2), 0.9 * (np.ptp(heights) + 1.5)
+    figure = Figure(figsize=(max(width, 3), max(tall, 2)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlim(columns.min() - 0.6, columns.max() + 1.1)
+    axes.set_ylim(heights.min() - 0.7, heights.max() + 0.7)
+    axes.axis("off")
+    arrow = {"arrowstyle": "-|>", "color": "0.55", "shrinkA": 15, "shrinkB": 15}
+    for value in order:
+        end = place[id(value)]
+        for i, parent in enumerate(value.parents):
+            start = place[id(parent)]
+            repeats = sum(p is parent for p in value.parents[:i])
+            bend = {"connectionstyle": f"arc3,rad={0.3 * repeats}"}
+            axes.annotate("", end, start, arrowprops=arrow | bend)
+    for value in order:
+        x, y = place[id(value)]
+        label = value.gate.name if value.gate else value.name or "·"
+        box = {"boxstyle": "circle,pad=0.35" if value.gate else "round,pad=0.3", "fc": "white", "ec": "0.3"}
+        axes.text(x, y, label, ha="center", va="center", bbox=box, zorder=3)
+        children = [place[id(v)] for v in order if any(p is value for p in v.parents)] or [(x + 1, y)]
+        if value is root:
+            axes.annotate("", (x + 0.95, y), (x, y), arrowprops=arrow | {"shrinkB": 0})
+        for to in children:
+            share = 0.52 / max(to[0] - x, 1)
+            at = x + (to[0] - x) * share, y + (to[1] - y) * share
+            axes.text(*at, _short(value.data, digits), color=VALUE, ha="center", va="bottom", fontsize=9, zorder=4)
+            axes.text(*at, _short(value.grad, digits), color=GRADIENT, ha="center", va="top", fontsize=9, zorder=4)
+    axes.set_title(title or "value (above) and gradient (below)", fontsize=10)
+    return figure
+
+
+def _short(array: np.ndarray, digits: int) -> str:
+    if array.size == 1:
+        return f"{array.item():.{digits}f}"
+    return f"{'x'.join(map(str, array.shape))} ‖{np.linalg.norm(array):.{digits}g}‖"

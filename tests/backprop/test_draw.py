@@ -1,0 +1,46 @@
+"""The picture of a graph: everything has a place of its own, and the numbers on the edges are those of the graph."""
+
+import numpy as np
+import pytest
+
+from dlcore.backprop import Value, backward, draw, topological
+from dlcore.backprop.draw import positions
+from experiments.backprop import graph
+
+
+@pytest.mark.parametrize("name", graph.CIRCUITS)
+def test_places(name):
+    root = graph.CIRCUITS[name]()
+    place = positions(root)
+    order = topological(root)
+    assert len(set(place.values())) == len(order)
+    assert all(place[id(p)][0] < place[id(v)][0] for v in order for p in v.parents)
+    assert place[id(root)][0] == max(x for x, _ in place.values())
+
+
+def test_the_numbers_of_the_circuit_are_on_its_edges():
+    root = graph.neuron(grouped=True)
+    backward(root)
+    texts = [t.get_text() for t in draw(root).axes[0].texts]
+    for number in ("2.00", "-0.20", "-3.00", "-0.39", "-1.00", "0.39", "-2.00", "-0.59", "0.20", "0.73", "1.00"):
+        assert number in texts, number
+    assert {"w0", "w1", "w2", "x0", "x1", "σ", "+", "*"} <= set(texts)
+
+
+def test_arrays_show_their_shape_and_a_leaf_alone_is_drawn():
+    root = Value(np.ones((2, 3)), name="X").sum()
+    backward(root)
+    assert any(t.get_text().startswith("2x3") for t in draw(root).axes[0].texts)
+    assert draw(Value(1.0, name="x"))
+
+
+def test_the_page_checks_every_gradient():
+    result = graph.study()
+    assert result.holds
+    assert set(result.figures) == set(graph.CIRCUITS)
+    assert result.numbers["neuron: output"] == pytest.approx(0.7310586, abs=1e-6)
+    assert result.numbers["neuron: gradient of x1"] == pytest.approx(-0.5898358, abs=1e-6)
+    assert result.numbers["largest relative error"] < 1e-7
+    # max routes: z wins and is copied, 2 + 1; w gets nothing.
+    assert result.numbers["gates: gradient of z"] == 3
+    assert result.numbers["gates: gradient of w"] == 0
