@@ -22,7 +22,7 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
     For `class_weights` of the softmax cross-entropy, or to draw examples by.
     """
     counts = at_least_float32(counts)
-    effective = -jnp.expm1(counts * jnp.log1p(-(1 - jnp.asarray(beta, counts.dtype))))
+    effective = -jnp.expm1(counts * jnp.log1p(-jnp.asarray(1 - beta, counts.dtype)))
     weights = jnp.where(counts > 0, 1 / jnp.where(counts > 0, effective, 1), 0)
     return weights * len(weights) / jnp.maximum(weights.sum(), jnp.finfo(weights.dtype).tiny)
 

@@ -32,12 +32,12 @@ def mse_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 def l1_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """The mean absolute error of `prediction: [...]`; no gradient where it is right."""
-    return jnp.abs(_error(prediction, target)).mean()
+    return _distance(prediction, target).mean()
 
 
 def smooth_l1_loss(prediction: jax.Array, target: jax.Array, beta: float | jax.Array = 1.0) -> jax.Array:
     """The mean over `prediction: [...]`; slope at most 1. beta: 0 gives the L1 loss."""
-    distance = jnp.abs(_error(prediction, target))
+    distance = _distance(prediction, target)
     near = jnp.minimum(distance, beta)
     return (near * near / (2 * jnp.maximum(beta, 1e-30)) + distance - near).mean()
 
@@ -58,6 +58,12 @@ def gaussian_nll_loss(
     variance = at_least_float32(variance)
     variance = variance + jax.lax.stop_gradient(jnp.maximum(variance, epsilon) - variance)
     return ((jnp.log(variance) + jnp.square(_error(mean, target)) / variance) / 2).mean()
+
+
+def _distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """|x - t| with the slope 0 at 0, where that of jnp.abs is 1."""
+    error = _error(prediction, target)
+    return error * jnp.sign(error)
 
 
 def _error(prediction: jax.Array, target: jax.Array) -> jax.Array:

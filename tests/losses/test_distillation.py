@@ -1,0 +1,37 @@
+"""The distillation loss by hand, its scale over temperatures, and who learns."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.losses import distillation_loss
+
+
+def test_by_hand():
+    # tau = 2, student [0, 0], teacher [2 log 3, 0]: softmax (1/2, 1/2) and (3/4, 1/4).
+    # KL = 3/4 log(3/2) + 1/4 log(1/2) = 0.304099 - 0.173287 = 0.130812; times 4 = 0.523248.
+    student, teacher = jnp.zeros(2), jnp.array([2 * math.log(3), 0])
+    assert float(distillation_loss(student, teacher, 2.0)) == pytest.approx(0.523248, abs=2e-6)
+    # the slope is tau (p - t): 2 (1/2 - 3/4)
+    np.testing.assert_allclose(jax.grad(distillation_loss)(student, teacher, 2.0), [-0.5, 0.5], atol=1e-6)
+
+
+def test_an_equal_student_has_nothing_to_learn():
+    scores = jnp.array([3.0, -1.0, 0.5])
+    value, slope = jax.value_and_grad(distillation_loss)(scores, scores + 7)
+    assert float(value) == pytest.approx(0, abs=1e-5)
+    np.testing.assert_allclose(slope, 0, atol=1e-5)
+
+
+def test_the_teacher_does_not_learn():
+    assert not jax.grad(distillation_loss, 1)(jnp.zeros(3), jnp.array([3.0, 1.0, 0.0])).any()
+
+
+def test_a_high_temperature_matches_scores():
+    # tau -> inf: (s - t) / C for scores that average to 0
+    student, teacher = jnp.array([1.0, -1.0, 0.0]), jnp.array([-2.0, 0.5, 1.5])
+    slope = jax.grad(distillation_loss)(student, teacher, 1e3)
+    np.testing.assert_allclose(slope, (student - teacher) / 3, atol=5e-3)

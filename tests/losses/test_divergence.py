@@ -1,0 +1,85 @@
+"""Entropies and divergences: by hand, against scipy, and at the corners of the simplex."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from dlcore.losses import cross_entropy, entropy, entropy_loss, kl_divergence, kl_divergence_loss
+
+
+def pair(seed, classes=5):
+    return np.random.default_rng(seed).dirichlet(np.ones(classes), size=2)
+
+
+@pytest.mark.covers("LO-06")
+def test_kl_by_hand():
+    # 0.5 log(0.5 / 0.9) + 0.5 log(0.5 / 0.1) = -0.293893 + 0.804719; the other way 0.9 log 1.8 + 0.1 log 0.2.
+    even, odd = jnp.array([0.5, 0.5]), jnp.array([0.9, 0.1])
+    assert float(kl_divergence(even, odd)) == pytest.approx(0.510826, abs=1e-6)
+    assert float(kl_divergence(odd, even)) == pytest.approx(0.9 * math.log(1.8) + 0.1 * math.log(0.2), abs=1e-6)
+
+
+@pytest.mark.covers("LO-06")
+@given(st.integers(0, 10_000))
+def test_kl_equals_scipy_and_is_zero_for_equals_alone(seed):
+    p, q = pair(seed)
+    with jax.enable_x64(True):
+        assert float(kl_divergence(p, q)) == pytest.approx(stats.entropy(p, q), rel=1e-9)
+        assert float(kl_divergence(p, q)) > 0
+        assert float(kl_divergence(p, p)) == 0
+        assert float(kl_divergence_loss(jnp.log(q) + 3, p)) == pytest.approx(stats.entropy(p, q), rel=1e-9)
+
+
+@pytest.mark.covers("LO-05")
+@given(st.integers(0, 10_000))
+def test_cross_entropy_is_entropy_and_divergence(seed):
+    p, q = pair(seed)
+    with jax.enable_x64(True):
+        assert float(cross_entropy(p, q)) == pytest.approx(float(entropy(p) + kl_divergence(p, q)), abs=1e-9)
+        assert float(cross_entropy(p, q)) == pytest.approx(-(p * np.log(q)).sum(), abs=1e-9)
+
+
+@pytest.mark.covers("LO-05")
+def test_cross_entropy_is_least_where_q_is_p():
+    """Of all softmax(s), the slope is softmax(s) - p: 0 at p."""
+    p = jnp.asarray(pair(0)[0], jnp.float32)
+    slope = jax.grad(lambda s: cross_entropy(p, jax.nn.softmax(s)))(jnp.log(p))
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
+    assert all(cross_entropy(p, jnp.asarray(pair(seed)[1], jnp.float32)) > entropy(p) for seed in range(5))
+
+
+@pytest.mark.covers("LO-21")
+def test_entropy_of_equal_and_of_certain_classes():
+    for classes in (2, 10):
+        assert float(entropy_loss(jnp.full(classes, 7.0))) == pytest.approx(math.log(classes), rel=1e-6)
+        assert float(entropy(jnp.full(classes, 1 / classes))) == pytest.approx(math.log(classes), rel=1e-6)
+    assert float(entropy(jnp.array([0.0, 1, 0]))) == 0
+    assert float(entropy_loss(jnp.array([0.0, 1e4, 0]))) == 0
+    assert float(entropy_loss(jnp.array([-jnp.inf, 0, 0]))) == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.covers("LO-21")
+def test_descent_on_the_entropy_makes_a_prediction_sure():
+    scores = jnp.array([0.0, 0.2, -0.1])
+    lower = scores - jax.grad(entropy_loss)(scores)
+    assert jax.nn.softmax(lower).max() > jax.nn.softmax(scores).max()
+    # from probabilities it is the same number
+    assert float(entropy_loss(scores)) == pytest.approx(float(entropy(jax.nn.softmax(scores))), rel=1e-6)
+
+
+@pytest.mark.covers("LO-06", "LO-05")
+def test_zeros_cost_nothing_or_everything_and_have_finite_gradients():
+    sure, even, wrong = jnp.array([1.0, 0]), jnp.array([0.5, 0.5]), jnp.array([0.0, 1])
+    assert float(kl_divergence(sure, even)) == pytest.approx(math.log(2), rel=1e-6)
+    assert float(kl_divergence(sure, sure)) == 0
+    assert float(kl_divergence(even, sure)) == float(cross_entropy(sure, wrong)) == math.inf
+    for f in (kl_divergence, cross_entropy, lambda p, q: entropy(p), lambda p, q: kl_divergence_loss(q, p)):
+        for p in (sure, even, wrong, jnp.zeros(2)):
+            for q in (sure, even):
+                assert all(np.isfinite(g).all() for g in jax.grad(f, (0, 1))(p, q))

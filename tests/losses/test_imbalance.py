@@ -1,0 +1,53 @@
+"""Class-balanced weights and LDAM margins by hand, and what they do to the loss."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.losses import class_balanced_weights, ldam_loss, ldam_margins, softmax_cross_entropy_loss
+
+
+def test_weights_by_hand():
+    # beta = 1/2, counts 1 and 2: 1 / (1 - 1/2) and 1 / (1 - 1/4) are 2 and 4/3; times 2 / (10/3): 1.2 and 0.8.
+    np.testing.assert_allclose(class_balanced_weights(jnp.array([1, 2]), 0.5), [1.2, 0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.9, 0.9999, 0.999999])
+def test_weights_sum_to_the_number_of_classes(beta):
+    counts = jnp.array([1, 5000, 30, 2, 700])
+    weights = class_balanced_weights(counts, beta)
+    assert float(weights.sum()) == pytest.approx(5, rel=1e-6)
+    wide = -np.expm1(np.asarray(counts, float) * np.log1p(-(1 - beta))) if beta else np.ones(5)
+    np.testing.assert_allclose(weights, 5 / wide / (1 / wide).sum(), rtol=2e-5)
+
+
+def test_weights_between_equal_and_inverse():
+    counts = jnp.array([10, 100])
+    np.testing.assert_allclose(class_balanced_weights(counts, 0.0), [1, 1], rtol=1e-6)
+    np.testing.assert_allclose(class_balanced_weights(counts, 1 - 1e-6), [2 * 10 / 11, 2 / 11], rtol=1e-3)
+
+
+def test_a_class_without_examples_weighs_nothing():
+    np.testing.assert_allclose(class_balanced_weights(jnp.array([0, 4, 4])), [0, 1.5, 1.5], rtol=1e-6)
+    np.testing.assert_array_equal(class_balanced_weights(jnp.zeros(2)), 0)
+    assert np.isfinite(ldam_margins(jnp.array([0, 4]))).all()
+
+
+def test_margins_by_hand():
+    # 16^(-1/4) = 1/2, 81^(-1/4) = 1/3, 1: the rarest at 0.5, the others a half and a third of it.
+    np.testing.assert_allclose(ldam_margins(jnp.array([16, 81, 1])), [0.25, 0.5 / 3, 0.5], rtol=1e-6)
+
+
+def test_ldam_asks_the_label_for_its_margin():
+    scores, margins = jnp.array([0.7, 0.2]), jnp.array([0.5, 0.1])
+    # label 0: softmax of (0.7 - 0.5, 0.2) is even: log 2. label 1: log(1 + e^{0.7 - 0.1})
+    assert float(ldam_loss(scores, 0, margins, 1.0)) == pytest.approx(math.log(2), rel=1e-6)
+    assert float(ldam_loss(scores, 1, margins, 1.0)) == pytest.approx(math.log1p(math.exp(0.6)), rel=1e-6)
+    # a scale of 30 sharpens: log(1 + e^{30 * 0.6})
+    assert float(ldam_loss(scores, 1, margins)) == pytest.approx(18, abs=1e-4)
+    plain = softmax_cross_entropy_loss(scores, 0)
+    assert float(ldam_loss(scores, 0, jnp.zeros(2), 1.0)) == pytest.approx(float(plain), rel=1e-6)
+    assert np.isfinite(jax.grad(ldam_loss)(1e4 * scores, 0, margins)).all()
