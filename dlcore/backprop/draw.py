@@ -1,5 +1,6 @@
 """A picture of a graph: a node a gate, on every edge the value that went forwards and the gradient that came back."""
 
+import collections
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ def positions(root: Value) -> dict[int, tuple[float, float]]:
 def draw(root: Value, title: str = "", digits: int = 2) -> Any:
     """A matplotlib Figure of all that the root is made from; run `backward` first.
 
-    Numbers are written out, of arrays the shape and the norms.
+    An edge carries the gradient that came back along it; where a value goes into several gates, its own is their sum,
+    Σ. Numbers are written out, of arrays the shape and the norm.
     """
     from matplotlib.figure import Figure
 
@@ -52,26 +54,33 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
     axes.set_ylim(heights.min() - 0.7, heights.max() + 0.7)
     axes.axis("off")
     arrow = {"arrowstyle": "-|>", "color": "0.55", "shrinkA": 15, "shrinkB": 15}
-    for value in order:
-        end = place[id(value)]
-        for i, parent in enumerate(value.parents):
-            start = place[id(parent)]
-            repeats = sum(p is parent for p in value.parents[:i])
-            bend = {"connectionstyle": f"arc3,rad={0.3 * repeats}"}
-            axes.annotate("", end, start, arrowprops=arrow | bend)
+
+    def numbers(x, y, value, gradient):
+        under = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        for array, colour, side in ((value, VALUE, "bottom"), (gradient, GRADIENT, "top")):
+            text = _short(array, digits)
+            axes.text(x, y, text, color=colour, ha="center", va=side, fontsize=9, bbox=under, zorder=2)
+
+    used = collections.Counter(id(p) for v in order for p in v.parents)
     for value in order:
         x, y = place[id(value)]
-        label = value.gate.name if value.gate else value.name or "·"
+        edges = list(zip(value.parents, value.parent_gradients(), strict=True))
+        for i, (parent, gradient) in enumerate(edges):
+            start = place[id(parent)]
+            again = sum(p is parent for p in value.parents[:i])
+            bend = {"connectionstyle": f"arc3,rad={0.4 * again}"}
+            axes.annotate("", (x, y), start, arrowprops=arrow | bend)
+            share = 0.52 / (x - start[0])
+            numbers(x - 0.52, y + (start[1] - y) * share - 0.35 * again, parent.data, gradient)
+        label = value.gate.name if value.gate else value.name or _short(value.data, digits)
         box = {"boxstyle": "circle,pad=0.35" if value.gate else "round,pad=0.3", "fc": "white", "ec": "0.3"}
         axes.text(x, y, label, ha="center", va="center", bbox=box, zorder=3)
-        children = [place[id(v)] for v in order if any(p is value for p in v.parents)] or [(x + 1, y)]
-        if value is root:
-            axes.annotate("", (x + 0.95, y), (x, y), arrowprops=arrow | {"shrinkB": 0})
-        for to in children:
-            share = 0.52 / max(to[0] - x, 1)
-            at = x + (to[0] - x) * share, y + (to[1] - y) * share
-            axes.text(*at, _short(value.data, digits), color=VALUE, ha="center", va="bottom", fontsize=9, zorder=4)
-            axes.text(*at, _short(value.grad, digits), color=GRADIENT, ha="center", va="top", fontsize=9, zorder=4)
+        if used[id(value)] > 1:
+            total = f"Σ {_short(value.grad, digits)}"
+            axes.text(x, y - 0.32, total, color=GRADIENT, ha="center", va="top", fontsize=9, zorder=4)
+    x, y = place[id(root)]
+    axes.annotate("", (x + 0.95, y), (x, y), arrowprops=arrow | {"shrinkB": 0})
+    numbers(x + 0.52, y, root.data, root.grad)
     axes.set_title(title or "value (above) and gradient (below)", fontsize=10)
     return figure
 

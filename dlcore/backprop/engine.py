@@ -55,12 +55,17 @@ class Value:
         if self.gate:
             self.data = np.asarray(self.gate.forward(*(p.data for p in self.parents)), np.float64)
 
+    def parent_gradients(self) -> list[np.ndarray]:
+        """What this value's `grad` means for each parent, of the parent's shape: the gradient on that edge."""
+        if not self.gate:
+            return []
+        gradients = self.gate.backward(self.grad, self.data, *(p.data for p in self.parents))
+        return [_unbroadcast(g, p.data.shape) for g, p in zip(gradients, self.parents, strict=True)]
+
     def backward(self) -> None:
-        """Add to each parent's `grad` what this value's `grad` means for it."""
-        if self.gate:
-            gradients = self.gate.backward(self.grad, self.data, *(p.data for p in self.parents))
-            for parent, gradient in zip(self.parents, gradients, strict=True):
-                parent.grad = parent.grad + _unbroadcast(gradient, parent.data.shape)
+        """Add its edge's gradient to each parent's `grad`."""
+        for parent, gradient in zip(self.parents, self.parent_gradients(), strict=True):
+            parent.grad = parent.grad + gradient
 
     def detach(self) -> "Value":
         """The same array as a leaf: no gradient passes (stop_gradient, no_grad)."""

@@ -27,6 +27,24 @@ def test_the_numbers_of_the_circuit_are_on_its_edges():
     assert {"w0", "w1", "w2", "x0", "x1", "σ", "+", "*"} <= set(texts)
 
 
+def test_each_edge_of_a_fork_has_its_own_gradient():
+    # (x y + max(z, w)) 2 + z: 2 comes back to z through max, 1 through the sum, 3 in all.
+    root = graph.gates()
+    backward(root)
+    texts = [t.get_text() for t in draw(root).axes[0].texts]
+    assert "Σ 3.00" in texts
+    assert "3.00" in texts, "the value of x"
+    z = next(v for v in topological(root) if v.name == "z")
+    edges = [
+        float(g) for v in topological(root) for p, g in zip(v.parents, v.parent_gradients(), strict=True) if p is z
+    ]
+    assert sorted(edges) == [1, 2]
+    x = Value(3.0, name="x")
+    square = x * x
+    backward(square)
+    assert "Σ 6.00" in [t.get_text() for t in draw(square).axes[0].texts]
+
+
 def test_arrays_show_their_shape_and_a_leaf_alone_is_drawn():
     root = Value(np.ones((2, 3)), name="X").sum()
     backward(root)
