@@ -55,13 +55,19 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
     axes.axis("off")
     arrow = {"arrowstyle": "-|>", "color": "0.55", "shrinkA": 15, "shrinkB": 15}
 
-    def numbers(x, y, value, gradient):
+    labels = list(place.values())
+
+    def numbers(edge, value, gradient):
+        """At the first of the edge's points that is clear of nodes and other numbers."""
+        x, y = next((e for e in edge if all(abs(e[0] - u) > 0.42 or abs(e[1] - v) > 0.42 for u, v in labels)), edge[0])
+        labels.append((x, y))
         under = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
         for array, colour, side in ((value, VALUE, "bottom"), (gradient, GRADIENT, "top")):
             text = _short(array, digits)
-            axes.text(x, y, text, color=colour, ha="center", va=side, fontsize=9, bbox=under, zorder=2)
+            axes.text(x, y, text, color=colour, ha="center", va=side, fontsize=9, bbox=under, zorder=4)
 
     used = collections.Counter(id(p) for v in order for p in v.parents)
+    pending = []
     for value in order:
         x, y = place[id(value)]
         edges = list(zip(value.parents, value.parent_gradients(), strict=True))
@@ -70,9 +76,12 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
             again = sum(p is parent for p in value.parents[:i])
             bend = {"connectionstyle": f"arc3,rad={0.4 * again}"}
             axes.annotate("", (x, y), start, arrowprops=arrow | bend)
-            share = 0.52 / (x - start[0])
-            numbers(x - 0.52, y + (start[1] - y) * share - 0.35 * again, parent.data, gradient)
-        label = value.gate.name if value.gate else value.name or _short(value.data, digits)
+            length = x - start[0]
+            shares = np.arange(0.52, length, 0.1) / length
+            drop = 0.35 * again
+            edge = [(x - t * length, y + t * (start[1] - y) - drop) for t in shares]
+            pending.append((length, edge, parent.data, gradient))
+        label = value.gate.name if value.gate else value.name or _constant(value.data)
         box = {"boxstyle": "circle,pad=0.35" if value.gate else "round,pad=0.3", "fc": "white", "ec": "0.3"}
         axes.text(x, y, label, ha="center", va="center", bbox=box, zorder=3)
         if used[id(value)] > 1:
@@ -80,9 +89,14 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
             axes.text(x, y - 0.32, total, color=GRADIENT, ha="center", va="top", fontsize=9, zorder=4)
     x, y = place[id(root)]
     axes.annotate("", (x + 0.95, y), (x, y), arrowprops=arrow | {"shrinkB": 0})
-    numbers(x + 0.52, y, root.data, root.grad)
+    for _, *label in sorted([*pending, (1, [(x + 0.52, y)], root.data, root.grad)], key=lambda item: item[0]):
+        numbers(*label)
     axes.set_title(title or "value (above) and gradient (below)", fontsize=10)
     return figure
+
+
+def _constant(array: np.ndarray) -> str:
+    return f"{array.item():.3g}" if array.size == 1 else "x".join(map(str, array.shape))
 
 
 def _short(array: np.ndarray, digits: int) -> str:
