@@ -103,17 +103,19 @@ def nesterov_look_ahead(gradient: Callable, x: jax.Array, v: jax.Array, learning
     return x + v, v
 
 
-def adagrad(learning_rate: Rate = 0.01, eps: float = 1e-7, eps_inside: bool = False) -> optax.GradientTransformation:
+def adagrad(
+    learning_rate: Rate = 0.01, eps: float = 1e-7, eps_inside: bool = False, start: float = 0.0
+) -> optax.GradientTransformation:
     """s <- s + g², w <- w - a g / sqrt(s): divided by the root of the sum of squares, so steps only shrink.
 
-    Duchi, Hazan & Singer 2011.
+    Duchi, Hazan & Singer 2011. `start` is s before the first step: 0 in the notes and in torch, .1 in optax.
     """
 
     def rule(g, w, s, t, a):
         total = s["s"] + g * g
         return -a * g / _root(total, eps, eps_inside), {"s": total}
 
-    return _each_array(rule, learning_rate, s=jnp.zeros_like)
+    return _each_array(rule, learning_rate, s=lambda w: jnp.full_like(w, start))
 
 
 def rmsprop(

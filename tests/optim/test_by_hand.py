@@ -1,5 +1,6 @@
 """The optimisers written out: torch's ten-step trajectories, optax step by step, and values by hand."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -112,6 +113,7 @@ PAIRS = {
         by_hand.adagrad(0.1, eps_inside=True),
         optax.adagrad(0.1, initial_accumulator_value=0.0, eps=1e-7),
     ),
+    "adagrad_start": (by_hand.adagrad(0.1, eps_inside=True, start=0.1), optax.adagrad(0.1)),
     "adadelta": (by_hand.adadelta(1.0, 0.95), optax.adadelta(1.0, rho=0.95)),
     "rmsprop": (by_hand.rmsprop(0.01), optax.rmsprop(0.01, 0.9, eps=1e-7, eps_in_sqrt=False)),
     "rmsprop_inside": (by_hand.rmsprop(0.01, eps=1e-3, eps_inside=True), optax.rmsprop(0.01, 0.9, eps=1e-3)),
@@ -303,6 +305,27 @@ def test_zero_and_huge_gradients_stay_finite_and_dtypes_stay(name):
             chex.assert_trees_all_equal_dtypes(updates, params)
             chex.assert_tree_all_finite((updates, after))
             state = after
+
+
+def test_the_constants_of_the_notes_are_the_defaults():
+    def defaults(function):
+        return {name: p.default for name, p in inspect.signature(function).parameters.items()}
+
+    adam = {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+    assert adam.items() <= defaults(by_hand.adam).items()
+    assert {"learning_rate": 0.01, "eps": 1e-7}.items() <= defaults(by_hand.adagrad).items()
+    assert {"gamma": 0.9, "eps": 1e-7}.items() <= defaults(by_hand.rmsprop).items()
+    assert defaults(by_hand.momentum)["rho"] == defaults(by_hand.nesterov)["rho"] == 0.9
+
+
+@pytest.mark.parametrize(("penalty", "decay"), [(lambda w: 0.05 * w**2, 0.1), (lambda w: 0.1 * w**2, 0.2)])
+def test_a_penalty_with_a_half_is_decay_by_lambda_and_without_by_twice(penalty, decay):
+    # λ = .1: the gradient of λ/2 w² is λ w, that of λ w² is 2 λ w.
+    in_loss = path(by_hand.gradient_descent(0.5), lambda w: jnp.sin(w) + penalty(w), jnp.float32(1.5), 5)
+    in_chain = path(
+        optax.chain(optax.add_decayed_weights(decay), by_hand.gradient_descent(0.5)), jnp.sin, jnp.float32(1.5), 5
+    )
+    np.testing.assert_allclose(in_loss, in_chain, rtol=1e-5)
 
 
 def test_without_params():
