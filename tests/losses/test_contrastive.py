@@ -9,6 +9,8 @@ import pytest
 
 from dlcore.losses.contrastive import (
     alignment_loss,
+    clip_loss,
+    decoupled_contrastive_loss,
     info_nce_loss,
     nt_xent_loss,
     nt_xent_scores,
@@ -47,6 +49,40 @@ def test_nt_xent_equals_the_golden_and_its_gradient():
         np.testing.assert_allclose(ours, GOLDEN[f"nt_xent/grad.{name}"], atol=2e-6)
 
 
+def test_decoupled_by_hand():
+    # Two orthogonal pairs at tau = 1/2: the positive at 2, two negatives at 0: -2 + log(2 e^0) = -1.3068528.
+    eye = jnp.eye(2)
+    assert decoupled_contrastive_loss(eye, eye, 0.5) == pytest.approx(-1.3068528, abs=1e-6)
+    # All the same: -1 / tau + log((2N - 2) e^{1 / tau}) = log 6 for N = 4.
+    same = jnp.ones((4, 3))
+    assert decoupled_contrastive_loss(same, same, 0.3) == pytest.approx(np.log(6), abs=1e-5)
+
+
+def test_decoupled_is_nt_xent_without_the_positive_below():
+    """log(e^l - 1) of a view's NT-Xent l = log(1 + sum e^{s-} / e^{s+}); its push on a found positive does not fade."""
+    a, b = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    scores, positives = nt_xent_scores(a, b, 0.5)
+    per_view = jax.nn.logsumexp(scores, -1) - scores[jnp.arange(10), positives]
+    want = jnp.log(jnp.expm1(per_view)).mean()
+    assert decoupled_contrastive_loss(a, b, 0.5) == pytest.approx(float(want), rel=1e-5)
+    mask = jnp.array([1.0, 1.0, 0.0, 1.0, 0.0])
+    keep = np.flatnonzero(mask)
+    cut = decoupled_contrastive_loss(a[keep], b[keep], 0.5)
+    assert decoupled_contrastive_loss(a, b, 0.5, mask) == pytest.approx(float(cut), rel=1e-5)
+    # near the end, z_1 and z_2 opposite: s+ = 10, s- = -10; the gradient of NT-Xent by s+ is e^-20, here 1
+    apart = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
+    tilted = apart + jnp.array([[0.0, 0.1], [0.0, 0.1]])
+    slopes = [jnp.abs(jax.grad(loss)(tilted, apart, 0.1)).max() for loss in (nt_xent_loss, decoupled_contrastive_loss)]
+    assert slopes[0] < 1e-6
+    assert slopes[1] > 1e-2
+
+
+def test_clip_loss_of_equal_embeddings_is_log_n():
+    assert clip_loss(jnp.ones((5, 2)), jnp.ones((5, 2))) == pytest.approx(np.log(5), rel=1e-5)
+    # orthogonal pairs, tau = 1: log(e + 1) - 1
+    assert clip_loss(jnp.eye(2), 3 * jnp.eye(2), 1.0) == pytest.approx(np.log(np.e + 1) - 1, rel=1e-5)
+
+
 def test_masked_images_are_no_negatives_and_no_anchors():
     a, b = jax.random.normal(jax.random.key(0), (2, 5, 3))
     mask = jnp.array([1.0, 1.0, 0.0, 1.0, 0.0])
@@ -64,6 +100,12 @@ def test_degenerate_batches_are_finite(rows):
         )
         assert np.isfinite(value)
         assert np.isfinite(gradient).all()
+        value, gradient = jax.value_and_grad(lambda z: decoupled_contrastive_loss(z, z, 0.1, mask) + clip_loss(z, z))(
+            zero
+        )
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+    assert decoupled_contrastive_loss(jnp.ones((1, 2)), jnp.ones((1, 2)), 0.5) == pytest.approx(-2)
     assert nt_xent_loss(zero[:1], zero[:1]) == 0  # its own positive is all there is to choose from
 
 

@@ -52,30 +52,76 @@ def test_focal_loss_equals_torchvision(case):
     np.testing.assert_allclose(gradient, MISC[f"{case}/grad.x"], atol=1e-4 * MISC[f"{case}/grad.x"].std())
 
 
-def test_generalized_iou_loss_equals_torchvision():
-    case = "generalized_box_iou_loss.none"
+OVERLAP = {
+    "generalized_box_iou_loss.none": losses.generalized_iou_loss,
+    "distance_box_iou_loss.none": losses.distance_iou_loss,
+    "complete_box_iou_loss.none": losses.complete_iou_loss,
+}
+
+
+@pytest.mark.covers("LO-13")
+@pytest.mark.parametrize("case", OVERLAP)
+def test_overlap_losses_equal_torchvision(case):
     a, b, cotangent = (jnp.asarray(BOXES[f"{case}/in.{k}"]) for k in ("a", "b", "cot"))
-    out, pull = jax.vjp(lambda a: jax.vmap(losses.generalized_iou_loss)(a, b), a)
+    out, pull = jax.vjp(lambda a: jax.vmap(OVERLAP[case])(a, b), a)
     np.testing.assert_allclose(out, BOXES[f"{case}/out"], atol=1e-5 * BOXES[f"{case}/out"].std())
     gradient = BOXES[f"{case}/grad.a"]
     np.testing.assert_allclose(pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
 
 
+@pytest.mark.covers("LO-13")
+def test_iou_loss_and_its_gradient_equal_torchvision():
+    a, b, cotangent, want = (jnp.asarray(BOXES[f"box_iou/{k}"]) for k in ("in.a", "in.b", "in.cot", "out"))
+    out, pull = jax.vjp(lambda a: jax.vmap(lambda a: jax.vmap(lambda b: losses.iou_loss(a, b))(b))(a), a)
+    np.testing.assert_allclose(1 - out, want, atol=1e-5 * float(want.std()))
+    gradient = BOXES["box_iou/grad.a"]
+    np.testing.assert_allclose(-pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
+
+
+@pytest.mark.covers("LO-13")
 def test_overlap_losses_by_hand():
     box, near, far = jnp.array([0.0, 0, 2, 2]), jnp.array([1.0, 0, 3, 2]), jnp.array([3.0, 0, 5, 2])
     # near: 2 shared of 6; the hull 6 is filled. far: nothing shared; 8 of the hull's 10 are filled.
     assert float(losses.iou_loss(box, near)) == pytest.approx(1 - 2 / 6, abs=1e-6)
     assert float(losses.generalized_iou_loss(box, near)) == pytest.approx(1 - 2 / 6, abs=1e-6)
     assert float(losses.generalized_iou_loss(box, far)) == pytest.approx(1 + 2 / 10, abs=1e-6)
-    for loss in (losses.iou_loss, losses.generalized_iou_loss):
+    # Centres 3 apart, the hull's diagonal squared 25 + 4: 1 + 9 / 29. near: 1 apart, 9 + 4: 2 / 3 + 1 / 13.
+    assert float(losses.distance_iou_loss(box, far)) == pytest.approx(1 + 9 / 29, abs=1e-6)
+    assert float(losses.distance_iou_loss(box, near)) == pytest.approx(2 / 3 + 1 / 13, abs=1e-6)
+    # The same shape: v = 0. A wide box: v = 4 / pi^2 (atan 2 - atan 1)^2 = 0.041956, IoU 4 / 8, no distance of
+    # centres: 1/2 + v^2 / (1/2 + v).
+    assert float(losses.complete_iou_loss(box, far)) == pytest.approx(1 + 9 / 29, abs=1e-6)
+    v = 4 / math.pi**2 * (math.atan(2) - math.pi / 4) ** 2
+    assert v == pytest.approx(0.041956, abs=1e-6)
+    wide = jnp.array([-1.0, 0, 3, 2])
+    assert float(losses.complete_iou_loss(box, wide)) == pytest.approx(0.5 + v**2 / (0.5 + v), abs=1e-6)
+
+
+@pytest.mark.covers("LO-13")
+def test_equal_boxes_cost_nothing_and_disjoint_ones_are_pulled_together():
+    box, far = jnp.array([0.0, 0, 2, 2]), jnp.array([3.0, 0, 5, 2])
+    for loss in (losses.iou_loss, *OVERLAP.values()):
         assert float(loss(box, box)) == pytest.approx(0, abs=1e-6)
     assert not jax.grad(losses.iou_loss)(box, far).any()
-    assert float(jax.grad(losses.generalized_iou_loss)(box, far)[2]) < 0  # the right side is pulled to the right
-
-
-def test_empty_boxes_have_finite_losses_and_gradients():
-    point = jnp.full(4, 3.0)
-    for loss in (losses.iou_loss, losses.generalized_iou_loss):
-        value, gradient = jax.value_and_grad(loss)(point, point)
-        assert np.isfinite(value)
+    for loss in OVERLAP.values():
+        value, gradient = jax.value_and_grad(loss)(box, far)
         assert np.isfinite(gradient).all()
+        assert float(gradient[2]) < 0  # the right side is pulled to the right
+        assert float(loss(box - 0.1 * gradient, far)) < float(value)
+
+
+@pytest.mark.covers("LO-13")
+def test_empty_boxes_have_finite_losses_and_gradients():
+    point, line, box = jnp.full(4, 3.0), jnp.array([1.0, 3, 4, 3]), jnp.array([0.0, 0, 2, 2])
+    for loss in (losses.iou_loss, *OVERLAP.values()):
+        for a in (point, line, box):
+            for b in (point, line, box):
+                value, gradients = jax.value_and_grad(loss, (0, 1))(a, b)
+                assert np.isfinite(value)
+                assert np.isfinite(gradients).all()
+
+
+def test_focal_loss_with_a_root_is_flat_where_it_is_sure():
+    value, gradient = jax.value_and_grad(losses.sigmoid_focal_loss)(jnp.array([1e4]), jnp.ones(1), 0.25, 0.5)
+    assert float(value) == 0
+    assert not gradient.any()
