@@ -202,8 +202,9 @@ class PlateauState(NamedTuple):
 class Plateau(NamedTuple):
     """The rate is multiplied by `factor` once a measure has been no better for more than `patience` measurements.
 
-    Better means less than best (1 - threshold), or with maximise more than best (1 + threshold). As torch's
-    ReduceLROnPlateau; `optax.contrib.reduce_on_plateau` is the same inside an optimiser, with patience one higher.
+    Better means less than best (1 - threshold), or with maximise more than best (1 + threshold); with `absolute` less
+    than best - threshold, more than best + threshold. As torch's ReduceLROnPlateau; `optax.contrib.reduce_on_plateau`
+    is the same inside an optimiser, with patience one higher.
     """
 
     rate: float
@@ -213,6 +214,7 @@ class Plateau(NamedTuple):
     cooldown: int = 0
     min_rate: float = 0.0
     maximise: bool = False
+    absolute: bool = False
 
     def init(self) -> PlateauState:
         """The state before any measurement."""
@@ -221,10 +223,9 @@ class Plateau(NamedTuple):
 
     def update(self, state: PlateauState, value: float) -> PlateauState:
         """The state after a measurement; `state.rate` is the rate from now on."""
-        if self.maximise:
-            better = value > state.best * (1 + self.threshold)
-        else:
-            better = value < state.best * (1 - self.threshold)
+        sign = 1 if self.maximise else -1
+        mark = state.best + sign * self.threshold if self.absolute else state.best * (1 + sign * self.threshold)
+        better = sign * value > sign * mark
         bad = jnp.where(better, 0, state.bad + 1)
         bad = jnp.where(state.cooling > 0, 0, bad)
         cooling = jnp.maximum(state.cooling - 1, 0)

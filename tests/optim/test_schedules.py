@@ -115,6 +115,10 @@ def test_plateau_by_hand_and_optaxs():
         update, state = tx.update(jnp.float32(1), state, value=value)
         theirs.append(float(update))
     assert theirs == got
+    # From 10 to 9.5 is 5 % but less than 1, so no progress by an absolute threshold of 1.
+    for absolute, want in ((True, 0.5), (False, 1.0)):
+        plateau = Plateau(1.0, factor=0.5, patience=0, threshold=1.0 if absolute else 0.01, absolute=absolute)
+        assert float(plateau.update(plateau.update(plateau.init(), 10.0), 9.5).rate) == want
     up = Plateau(1.0, factor=0.1, patience=0, maximise=True)
     after = up.update(up.update(up.init(), 0.5), 0.4)  # an accuracy that falls
     assert float(after.rate) == pytest.approx(0.1)
