@@ -20,7 +20,7 @@ from dlcore.losses import (
 )
 
 
-@pytest.mark.covers("LO-04")
+@pytest.mark.covers("LO-04", "LO-10")
 def test_hand_worked_example():
     # log(e^3.2 + e^5.1 + e^-1.7) = 5.240355; minus the score 3.2 of the true class.
     scores = jnp.array([3.2, 5.1, -1.7])
@@ -83,6 +83,7 @@ def test_float64_stays_float64_and_smoothing_may_be_traced():
     np.testing.assert_allclose(got, [2.040355, 2.140355], atol=1e-6)
 
 
+@pytest.mark.covers("LO-10")
 def test_smoothed_targets_by_hand():
     # eps = 0.1 over 10 classes: 0.9 + 0.1 / 10 = 0.91 for the label, 0.1 / 10 = 0.01 for the others. At equal scores
     # the gradient is softmax - target: 0.1 - 0.91 and 0.1 - 0.01.

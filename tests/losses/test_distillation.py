@@ -10,6 +10,7 @@ import pytest
 from dlcore.losses import distillation_loss
 
 
+@pytest.mark.covers("LO-20")
 def test_by_hand():
     # tau = 2, student [0, 0], teacher [2 log 3, 0]: softmax (1/2, 1/2) and (3/4, 1/4).
     # KL = 3/4 log(3/2) + 1/4 log(1/2) = 0.304099 - 0.173287 = 0.130812; times 4 = 0.523248.
@@ -19,6 +20,7 @@ def test_by_hand():
     np.testing.assert_allclose(jax.grad(distillation_loss)(student, teacher, 2.0), [-0.5, 0.5], atol=1e-6)
 
 
+@pytest.mark.covers("LO-20")
 def test_an_equal_student_has_nothing_to_learn():
     scores = jnp.array([3.0, -1.0, 0.5])
     value, slope = jax.value_and_grad(distillation_loss)(scores, scores + 7)
@@ -26,10 +28,12 @@ def test_an_equal_student_has_nothing_to_learn():
     np.testing.assert_allclose(slope, 0, atol=1e-5)
 
 
+@pytest.mark.covers("LO-20")
 def test_the_teacher_does_not_learn():
     assert not jax.grad(distillation_loss, 1)(jnp.zeros(3), jnp.array([3.0, 1.0, 0.0])).any()
 
 
+@pytest.mark.covers("LO-20")
 def test_a_high_temperature_matches_scores():
     # tau -> inf: (s - t) / C for scores that average to 0
     student, teacher = jnp.array([1.0, -1.0, 0.0]), jnp.array([-2.0, 0.5, 1.5])

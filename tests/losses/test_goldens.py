@@ -106,9 +106,11 @@ ROWS = {
         "ctc.none": ctc(lambda values, _: values),
         "ctc.mean": ctc(lambda values, lengths: (values / jnp.maximum(lengths, 1)).mean()),
     },
-    None: {
+    "LO-10": {
         "cross_entropy.smooth": over_examples(CLASSES, label_smoothing=0.1),
         "cross_entropy.smooth_weight_ignore": ignoring(0.1),
+    },
+    None: {
         "hinge_embedding": over_examples(losses.hinge_embedding_loss),
         "margin_ranking": lambda x, x2, y: each(losses.margin_ranking_loss, x, x2, y, margin=0.5).mean(),
         "cosine_embedding": lambda x, x2, y: each(losses.cosine_embedding_loss, x, x2, y).mean(),

@@ -10,11 +10,13 @@ import pytest
 from dlcore.losses import class_balanced_weights, ldam_loss, ldam_margins, softmax_cross_entropy_loss
 
 
+@pytest.mark.covers("LO-22")
 def test_weights_by_hand():
     # beta = 1/2, counts 1 and 2: 1 / (1 - 1/2) and 1 / (1 - 1/4) are 2 and 4/3; times 2 / (10/3): 1.2 and 0.8.
     np.testing.assert_allclose(class_balanced_weights(jnp.array([1, 2]), 0.5), [1.2, 0.8], rtol=1e-6)
 
 
+@pytest.mark.covers("LO-22")
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.9999, 0.999999])
 def test_weights_sum_to_the_number_of_classes(beta):
     counts = jnp.array([1, 5000, 30, 2, 700])
@@ -36,11 +38,13 @@ def test_a_class_without_examples_weighs_nothing():
     assert np.isfinite(ldam_margins(jnp.array([0, 4]))).all()
 
 
+@pytest.mark.covers("LO-22")
 def test_margins_by_hand():
     # 16^(-1/4) = 1/2, 81^(-1/4) = 1/3, 1: the rarest at 0.5, the others a half and a third of it.
     np.testing.assert_allclose(ldam_margins(jnp.array([16, 81, 1])), [0.25, 0.5 / 3, 0.5], rtol=1e-6)
 
 
+@pytest.mark.covers("LO-22")
 def test_ldam_asks_the_label_for_its_margin():
     scores, margins = jnp.array([0.7, 0.2]), jnp.array([0.5, 0.1])
     # label 0: softmax of (0.7 - 0.5, 0.2) is even: log 2. label 1: log(1 + e^{0.7 - 0.1})

@@ -10,24 +10,24 @@ import pytest
 from dlcore.losses import dice_loss, multiclass_dice_loss, tversky_loss
 
 HALF, THREE = 0.0, math.log(3.0)  # sigmoid 1/2, 3/4
-LOGITS, TARGET = jnp.array([THREE, HALF, -THREE, HALF]), jnp.array([1.0, 1, 0, 0])  # p = 3/4, 1/2, 1/4, 1/2
+LOGITS, TARGET = jnp.array([THREE, THREE, -THREE, HALF]), jnp.array([1.0, 1, 0, 0])  # p = 3/4, 3/4, 1/4, 1/2
 
 
 @pytest.mark.covers("LO-24")
 def test_dice_and_tversky_by_hand():
-    # TP = 3/4 + 1/2 = 5/4; FP = 1/4 + 1/2 = 3/4; FN = 1/4 + 1/2 = 3/4.
-    # Dice 1 - (5/2 + 1) / (5/2 + 3/2 + 1) = 0.3; without smoothing 1 - (5/2) / 4 = 0.375.
-    assert float(dice_loss(LOGITS, TARGET)) == pytest.approx(0.3, rel=1e-6)
-    assert float(dice_loss(LOGITS, TARGET, 0.0)) == pytest.approx(0.375, rel=1e-6)
-    # Tversky, alpha 0.2, beta 0.6: 1 - (5/4 + 1) / (5/4 + 0.15 + 0.45 + 1)
-    assert float(tversky_loss(LOGITS, TARGET, 0.2, 0.6)) == pytest.approx(1 - 2.25 / 2.85, rel=1e-6)
+    # TP = 3/4 + 3/4 = 3/2; FP = 1/4 + 1/2 = 3/4; FN = 1/4 + 1/4 = 1/2.
+    # Dice 1 - (3 + 1) / (3 + 5/4 + 1) = 1 - 4 / 5.25; without smoothing 1 - 3 / 4.25.
+    assert float(dice_loss(LOGITS, TARGET)) == pytest.approx(1 - 4 / 5.25, rel=1e-6)
+    assert float(dice_loss(LOGITS, TARGET, 0.0)) == pytest.approx(1 - 3 / 4.25, rel=1e-6)
+    # Tversky, alpha 0.2, beta 0.6: 1 - (3/2 + 1) / (3/2 + 0.15 + 0.3 + 1)
+    assert float(tversky_loss(LOGITS, TARGET, 0.2, 0.6)) == pytest.approx(1 - 2.5 / 2.95, rel=1e-6)
 
 
 @pytest.mark.covers("LO-24")
 def test_tversky_contains_dice_and_jaccard_and_weighs_misses():
     assert float(tversky_loss(LOGITS, TARGET, 0.5, 0.5, 0.5)) == pytest.approx(float(dice_loss(LOGITS, TARGET)))
-    # alpha = beta = 1: 1 - 1.25 / 2.75
-    assert float(tversky_loss(LOGITS, TARGET, 1.0, 1.0, 0.0)) == pytest.approx(1 - 1.25 / 2.75, rel=1e-6)
+    # alpha = beta = 1: 1 - 1.5 / (1.5 + 0.75 + 0.5)
+    assert float(tversky_loss(LOGITS, TARGET, 1.0, 1.0, 0.0)) == pytest.approx(1 - 1.5 / 2.75, rel=1e-6)
     missed, extra = jnp.array([-9.0, 9, -9]), jnp.array([9.0, 9, 9])
     truth = jnp.array([1.0, 1, 0])
     assert tversky_loss(missed, truth) > tversky_loss(extra, truth)

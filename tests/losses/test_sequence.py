@@ -41,6 +41,10 @@ def test_padding_has_no_loss_and_no_gradient():
         whole = jax.vmap(lambda s, y, m, steps=steps: one(s, y, m, steps))(logits, label, mask)
         cut = [one(s[:n], y[:n], steps=steps) for s, y, n in zip(logits, label, lengths, strict=True)]
         np.testing.assert_allclose(whole, cut, rtol=1e-6)
+    for steps, want in (("all", [5, 3, 1]), ("last", [1, 1, 1])):
+        unknown = jnp.where(mask, 1.0, jnp.nan)
+        got = [float(sequence_loss(losses, keep, steps)) for losses, keep in zip(unknown, mask, strict=True)]
+        assert got == want
     used = jax.grad(lambda losses: jax.vmap(sequence_loss)(losses, mask).sum())(jnp.full((3, 5), jnp.nan))
     np.testing.assert_array_equal(used, mask)
 
