@@ -50,7 +50,7 @@ def grow(program, leaves, side):
 
 
 @pytest.mark.covers("BP-01", "BP-03")
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(
     program=st.lists(
         st.tuples(st.sampled_from(sorted(UNARY | BINARY)), st.integers(0, 20), st.integers(0, 20)),
