@@ -107,6 +107,8 @@ def test_flags_in_running_text_exist(path):
         *re.findall(r'"--(\w+)"', Path(results.__file__).read_text()),
     }
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", read(path)):
+        if code.startswith("python -m "):
+            continue  # a whole command, which is checked as such
         for name, values in re.findall(r"(?<!\S)--([a-z_.]+)(?:=(\S+))?(?!\S)", code.replace("\\|", "|")):
             if name not in elsewhere:
                 assert name in known, f"{path}: {code}"
