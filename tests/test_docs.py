@@ -49,7 +49,9 @@ def shown_commands(text):
     a command and begin a remark, a backslash at the end of a line continues it.
     """
     text = re.sub(r" *\\\n *", " ", text)
-    for module, rest in re.findall(r"(?:^\s*|&& |until |\d )python -m ([a-z_][\w.]*)([^;&|\n]*)", text, re.MULTILINE):
+    for module, rest in re.findall(
+        r"(?:^\s*|&& |until |\d |: `)python -m ([a-z_][\w.]*)([^;&|`\n]*)", text, re.MULTILINE
+    ):
         yield module, shlex.split(re.split(r"\s{2,}", rest)[0])
 
 
