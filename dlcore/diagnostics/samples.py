@@ -49,7 +49,7 @@ def sample_path(images: np.ndarray, title: str = "From noise to samples", note: 
 
 
 def _picture(grid: np.ndarray, alt: str) -> str:
-    scale = max(1, _WIDTH // grid.shape[1])
+    scale = max(1, round(_WIDTH / grid.shape[1]))
     width = grid.shape[1] * scale
     return f'<img class="tiles" alt="{alt}" width="{width}" src="{data_uri(grid, scale)}">'
 
