@@ -237,7 +237,7 @@ def test_help_of_another_model_shows_its_fields(capsys):
     text = capsys.readouterr().out
     assert "--model.hidden=int,...  (default 128,128)" in text
     assert "--model.activation=relu|tanh|sigmoid|gelu|identity  (default relu)" in text
-    assert "--model.width" not in text
+    assert "--model.width=int" not in text
 
 
 # The mapping
