@@ -1,3 +1,5 @@
+"""Losses are computed in float32 at least."""
+
 import jax
 import jax.numpy as jnp
 

@@ -266,10 +266,8 @@ class _Run:
     def _boundary(self, step: int, carry: Carry) -> tuple[Carry, bool]:
         """What happens between two steps: log, evaluate, hooks, save. Returns (carry, whether to stop)."""
         last = step == self.steps
-        log, measure = (
-            step % self.log_every == 0 or last,
-            self.valid is not None and (step % self.eval_every == 0 or last),
-        )
+        log = step % self.log_every == 0 or last
+        measure = self.valid is not None and (step % self.eval_every == 0 or last)
         self.values = {}
         if log or step % FOLD_EVERY == 0:
             carry = self._fold(step, carry)
