@@ -65,7 +65,7 @@ page = Page(
         "steps": 200,
         "batch_size": 1,
         "content_layer": "relu2_2",
-        "style_weight": 50.0,
+        "style_weight": 20.0,
         "variation_weight": 0.2,
         "log_every": 10,
         "eval_every": 20,

@@ -18,7 +18,7 @@ from dlcore.run.lab import Lab, LabResult
 from dlcore.run.network import load_network
 from dlcore.run.page import main
 
-SETTINGS = {"content_layer": "relu2_2", "style_weight": 50.0, "variation_weight": 0.2}
+SETTINGS = {"content_layer": "relu2_2", "style_weight": 20.0, "variation_weight": 0.2}
 
 
 def descend(optimizer, network, source, seed: int, steps: int):
