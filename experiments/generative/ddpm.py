@@ -2,10 +2,11 @@
 
 python -m experiments.generative.ddpm
 python -m experiments.generative.ddpm --dataset=mnist --data_dir=D --patch=2 --steps=2000
-python -m experiments.generative.ddpm --dataset=fashion_mnist --data_dir=D --patch=2 --steps=2000
+python -m experiments.generative.ddpm --dataset=fashion_mnist --data_dir=D --patch=2 --steps=1500 --eval_every=1500
 python -m experiments.generative.ddpm --mode=evaluate --run=RUN --sampler=ddpm --sampling_steps=1000
 
-The last command measures a finished run by another sampler. (none run yet)
+The third command, 3.5 epochs, makes clothes, some with noise left (Fréchet distance 10.8; a GAN has 6.9 after as long):
+train longer. The last measures a finished run by another sampler. The others were not run.
 """
 
 from functools import partial

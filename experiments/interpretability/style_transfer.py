@@ -1,6 +1,6 @@
 """Paint a photograph in the style of another, by descent on its pixels.
 
-python -m experiments.interpretability.style_transfer        (22 s)
+python -m experiments.interpretability.style_transfer        (a minute beside other jobs)
 python -m experiments.interpretability.style_transfer --content=PHOTO --style=PAINTING --height=256
 python -m experiments.interpretability.style_transfer --content_weight=0       (a texture)
 """
