@@ -21,7 +21,7 @@ from dlcore.data.source import Source
 from dlcore.learner import Last, Learner, Max, State, Sum, example_keys, mask_of
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
-from dlcore.run.page import Job, resolve
+from dlcore.run.page import Job, Page, resolve
 from dlcore.run.preemption import Preempted
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
@@ -527,7 +527,7 @@ PAGES = sorted(
 
 def smoke_job(name: str) -> Job | None:
     page = getattr(importlib.import_module(f"experiments.{name}"), "page", None)
-    return page and Job(page, resolve(page, ["--smoke"]))
+    return Job(page, resolve(page, ["--smoke"])) if isinstance(page, Page) else None
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -49,7 +49,7 @@ def test_parameter_count(name, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(name)["params"])) == count
 
 
-@pytest.mark.parametrize("name", list_models("*_cifar"))
+@pytest.mark.parametrize("name", [*list_models("resnet*_cifar"), *list_models("plain*_cifar")])
 def test_a_name_states_the_number_of_layers(name):
     depth = int("".join(filter(str.isdigit, name)))
     kernels = [path for path, _ in jax.tree.leaves_with_path(shapes_of(name)["params"]) if path[-1].key == "kernel"]
