@@ -10,11 +10,11 @@ import numpy as np
 from dlcore.learner import Range
 from dlcore.run import classify
 from dlcore.run.flags import Flags, Setting
-from dlcore.run.page import Job, Page, resolve
+from dlcore.run.page import Job, Page, Setup, resolve
 from dlcore.run.progress import say
 from dlcore.run.train import restore_state, train
 
-__all__ = ["SETTINGS", "Features", "features_of_run", "run_for"]
+__all__ = ["SETTINGS", "Features", "classifier_of_run", "features_of_run", "run_for"]
 
 SETTINGS = {
     "classifier": Setting(
@@ -53,21 +53,27 @@ def features_of_run(folder: Path | str, page: Page) -> Features:
       ValueError: the folder holds no run of `page`.
       FileNotFoundError: there is no checkpoint in it.
     """
-    job = Job(page, resolve(page, [f"--run={folder}"])) if (Path(folder) / "config.json").exists() else None
-    config = job and job.config()
-    if config is None or config["page"] != page.name:
-        raise ValueError(f"classifier={str(folder)!r} is no run of {page.name}")
-    setup = job.setup(config["spec"])
-    _, state = restore_state(job, page.build(setup), page.example(config["spec"]), job.flags.select)
-    variables = {"params": _measured(job.flags, state), **state.model_state}
-    variables = jax.tree.map(np.asarray, jax.device_get(variables))
+    setup, variables = classifier_of_run(folder, page)
     return _extractor(classify.model(setup), classify.preprocess(setup), variables)
 
 
-def _measured(flags: Flags, state: Any) -> Any:
+def classifier_of_run(folder: Path | str, page: Page) -> tuple[Setup, Any]:
+    """(setup, variables on the host) of a run's classifier, the averaged parameters where the run keeps an average.
+
+    Raises:
+      ValueError: the folder holds no run of `page`.
+      FileNotFoundError: there is no checkpoint in it.
+    """
     from dlcore.optim import parameter_ema
 
-    return parameter_ema(state.opt_state, state.params) if flags.ema else state.params
+    job = Job(page, resolve(page, [f"--run={folder}"])) if (Path(folder) / "config.json").exists() else None
+    config = job and job.config()
+    if config is None or config["page"] != page.name:
+        raise ValueError(f"{str(folder)!r} is no run of {page.name}")
+    setup = job.setup(config["spec"])
+    _, state = restore_state(job, page.build(setup), page.example(config["spec"]), job.flags.select)
+    params = parameter_ema(state.opt_state, state.params) if job.flags.ema else state.params
+    return setup, jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state}))
 
 
 def _extractor(model: Any, preprocess: Callable, variables: Any) -> Features:

@@ -125,11 +125,12 @@ def augmentation(flags: Flags, spec: dict):
 def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """The optimiser that the flags describe, on a schedule over the run's steps."""
     flags = setup.flags
-    updates = max(1, setup.steps // flags.accumulate)
+    accumulate = flags.get("accumulate", 1)
+    updates = max(1, setup.steps // accumulate)
     schedule = create_schedule(flags.schedule, flags.learning_rate, updates, round(flags.warmup * updates))
     return create_optimizer(
         flags.optimizer, schedule, momentum=flags.momentum, weight_decay=flags.weight_decay,
-        clip_norm=flags.clip_norm, ema=flags.ema, accumulate=flags.accumulate, axis=setup.axis,
+        clip_norm=flags.clip_norm, ema=flags.get("ema"), accumulate=accumulate, axis=setup.axis,
     )  # fmt: skip
 
 

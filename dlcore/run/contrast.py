@@ -3,16 +3,14 @@
 from typing import Any, Literal
 
 import numpy as np
-import optax
 
 from dlcore.learner import Evaluator, Range
-from dlcore.optim import create_optimizer, create_schedule
 from dlcore.run import classify
 from dlcore.run.flags import Flags, Setting
 from dlcore.run.page import Data, Setup
 from dlcore.self_supervised.networks import Embedder
 
-__all__ = ["SETTINGS", "augmentation", "embedder", "evaluators", "optimizer", "panels"]
+__all__ = ["SETTINGS", "augmentation", "embedder", "evaluators", "panels"]
 
 SETTINGS = {
     **{name: setting for name, setting in classify.DATA_SETTINGS.items() if name != "augment"},
@@ -66,16 +64,6 @@ def embedder(setup: Setup, head: str, axis: str | None) -> Embedder:
         setup.flags.model, num_classes=1, dtype=setup.dtype, axis_name=axis, **setup.flags.group("model")
     )
     return Embedder(backbone, head, setup.flags.embedding, axis)
-
-
-def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """The optimiser that the flags describe, on a schedule over the run's steps."""
-    flags = setup.flags
-    schedule = create_schedule(flags.schedule, flags.learning_rate, setup.steps, round(flags.warmup * setup.steps))
-    return create_optimizer(
-        flags.optimizer, schedule, momentum=flags.momentum, weight_decay=flags.weight_decay,
-        clip_norm=flags.clip_norm, axis=setup.axis,
-    )  # fmt: skip
 
 
 def evaluators(setup: Setup, data: Data, split: str) -> list[Evaluator]:

@@ -10,14 +10,13 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.models import create_model
-from dlcore.run.page import Job, Page, resolve
-from dlcore.run.train import restore_state
+from dlcore.run.classifier import classifier_of_run
+from dlcore.run.page import Page
 
 __all__ = ["PACKED", "Network", "load_network", "pack"]
 
@@ -45,6 +44,8 @@ def load_network(run: str | Path | None = None, page: Page | None = None) -> Net
         with np.load(PACKED) as file:
             meta = json.loads(str(file["meta"]))
             leaves = {tuple(name.split("/")): file[name].astype(np.float32) for name in file.files if name != "meta"}
+    elif page is None:
+        raise ValueError(f"page is None: {str(run)!r} must be a run of some page")
     else:
         meta, leaves = _from_run(run, page)
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
@@ -65,18 +66,13 @@ def pack(run: str | Path, page: Page, path: str | Path) -> None:
     np.savez_compressed(path, meta=json.dumps(meta), **arrays)
 
 
-def _from_run(run: str | Path, page: Page | None) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
-    from dlcore.optim import parameter_ema
-
-    job = Job(page, resolve(page, [f"--run={run}"])) if page and (Path(run) / "config.json").exists() else None
-    config = job and job.config()
-    if job is None or config is None or config["page"] != page.name:
-        raise ValueError(f"{str(run)!r} is no run of {page.name if page else 'a page'}")
-    spec, flags = config["spec"], job.flags
-    _, state = restore_state(job, page.build(job.setup(spec)), page.example(spec), flags.select)
-    params = parameter_ema(state.opt_state, state.params) if flags.ema else state.params
-    variables = jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state}))
-    result = json.loads((Path(run) / "result.json").read_text()) if (Path(run) / "result.json").exists() else {}
+def _from_run(run: str | Path, page: Page) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+    setup, variables = classifier_of_run(run, page)
+    flags, spec = setup.flags, setup.spec
+    config, result = (
+        json.loads(path.read_text()) if path.exists() else {}
+        for path in (Path(run) / "config.json", Path(run) / "result.json")
+    )
     meta = {
         "model": flags.model, "fields": flags.group("model"), "side": spec["image_shape"][0],
         "mean": spec["mean"], "std": spec["std"], "class_names": spec["class_names"], "dataset": spec["dataset"],

@@ -1,16 +1,17 @@
 """What pages share whose parameters are images: the frozen network, an optimiser for pixels, pictures in the report."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import optax
 
-from dlcore.learner import Range
+from dlcore.learner import Learner, Range
 from dlcore.run.flags import Flags, Setting
 from dlcore.run.network import Network, load_network
 from dlcore.run.page import Page, Setup
 
-__all__ = ["SETTINGS", "network", "optimizer", "panels"]
+__all__ = ["SETTINGS", "build", "network", "optimizer", "panels"]
 
 SETTINGS = {
     "network": Setting(
@@ -21,6 +22,23 @@ SETTINGS = {
     "learning_rate": Setting(0.05, "adam: constant; lbfgs searches for its own",
                              limits=Range(0)),
 }  # fmt: skip
+
+
+def build(make: Callable[..., Learner], setup: Setup, page: Page, **fields: Any) -> Learner:
+    """The learner that `make` gives for the network, optimiser and settings that the flags name.
+
+    fields: of the model, where it has them, that differ from those it was trained with.
+    """
+    found = network(setup.flags, page)
+    return make(
+        model=found.model.clone(**{name: value for name, value in fields.items() if hasattr(found.model, name)}),
+        variables=found.variables,
+        optimizer=optimizer(setup),
+        mean=found.mean,
+        std=found.std,
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
 
 
 def network(flags: Flags, page: Page) -> Network:

@@ -14,7 +14,7 @@ from dlcore.diagnostics.writers import MetricsWriter, read_metrics
 from dlcore.learner import Learner
 from dlcore.run import environment
 from dlcore.run.checkpoint import Checkpoints, check_writable
-from dlcore.run.evaluate import evaluate, predict
+from dlcore.run.evaluate import Evaluation, padded
 from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.page import Data, Job, Setup, check_identity
 from dlcore.run.progress import duration, say
@@ -120,10 +120,11 @@ def _finish(job, data: Data, setup: Setup, learner, result: Result, placement) -
         step, state = restore_state(job, learner, batch_at(job.pipelines(data.train), 0), "best")
     if data.test is None:
         return
-    options = {"batch_size": flags.eval_batch_size, "placement": placement}
+    evaluation = Evaluation(learner, placement)
     evaluators = job.page.evaluators(setup, data, "test")
-    numbers, arrays = evaluate(learner, state, data.test, evaluators=evaluators, **options)
-    outputs = predict(learner, state, data.test if data.shown is None else data.shown, **options)
+    numbers, arrays = evaluation.everything(state, data.test, evaluators, flags.eval_batch_size)
+    shown = data.test if data.shown is None else data.shown
+    outputs = evaluation.outputs(state, padded(shown, flags.eval_batch_size, placement))
     if jax.process_index() > 0:
         return
     row = {"step": step, "split": "test", **numbers}

@@ -21,16 +21,7 @@ def data(flags: Flags) -> Data:
 
 
 def build(setup: Setup):
-    network = pixels.network(setup.flags, classifier)
-    return class_image.learner(
-        model=network.model,
-        variables=network.variables,
-        optimizer=pixels.optimizer(setup),
-        mean=network.mean,
-        std=network.std,
-        axis=setup.axis,
-        **setup.flags.group("learner"),
-    )
+    return pixels.build(class_image.learner, setup, classifier)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

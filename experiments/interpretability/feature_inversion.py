@@ -23,16 +23,7 @@ def data(flags: Flags) -> Data:
 
 
 def build(setup: Setup):
-    network = pixels.network(setup.flags, classifier)
-    return feature_inversion.learner(
-        model=network.model,
-        variables=network.variables,
-        optimizer=pixels.optimizer(setup),
-        mean=network.mean,
-        std=network.std,
-        axis=setup.axis,
-        **setup.flags.group("learner"),
-    )
+    return pixels.build(feature_inversion.learner, setup, classifier)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

@@ -26,16 +26,7 @@ def data(flags: Flags) -> Data:
 
 
 def build(setup: Setup):
-    network = pixels.network(setup.flags, classifier)
-    return style_transfer.learner(
-        model=network.model.clone(pooling="avg") if hasattr(network.model, "pooling") else network.model,
-        variables=network.variables,
-        optimizer=pixels.optimizer(setup),
-        mean=network.mean,
-        std=network.std,
-        axis=setup.axis,
-        **setup.flags.group("learner"),
-    )
+    return pixels.build(style_transfer.learner, setup, classifier, pooling="avg")
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

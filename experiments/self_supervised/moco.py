@@ -21,7 +21,7 @@ def build(setup: Setup):
     return moco.learner(
         # Under pmap batch statistics stay on their replica, and keys are shuffled over the replicas.
         model=contrast.embedder(setup, setup.flags.head, axis=None),
-        optimizer=contrast.optimizer(setup),
+        optimizer=classify.optimizer(setup),
         augment=contrast.augmentation(setup.flags),
         preprocess=classify.preprocess(setup),
         axis=setup.axis,

@@ -14,7 +14,7 @@ from dlcore.self_supervised import simclr
 def build(setup: Setup):
     return simclr.learner(
         model=contrast.embedder(setup, "mlp_norm", setup.axis),
-        optimizer=contrast.optimizer(setup),
+        optimizer=classify.optimizer(setup),
         augment=contrast.augmentation(setup.flags),
         preprocess=classify.preprocess(setup),
         axis=setup.axis,
