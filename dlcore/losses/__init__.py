@@ -9,6 +9,7 @@ from dlcore.losses.classification import (
     softmax_cross_entropy_loss,
     squared_hinge_loss,
 )
+from dlcore.losses.consistency import consistency_loss
 from dlcore.losses.contrastive import (
     alignment_loss,
     clip_loss,
@@ -41,6 +42,7 @@ from dlcore.losses.metric_learning import (
     triplet_loss,
 )
 from dlcore.losses.objective import full_loss, multi_task_loss
+from dlcore.losses.penalties import elastic_net_penalty, is_kernel, l1_penalty, l2_penalty
 from dlcore.losses.regression import gaussian_nll_loss, huber_loss, l1_loss, l2_loss, mse_loss, smooth_l1_loss
 from dlcore.losses.segmentation import dice_loss, multiclass_dice_loss, tversky_loss
 from dlcore.losses.sequence import ctc_loss, sequence_loss
@@ -53,6 +55,7 @@ __all__ = [
     "class_balanced_weights",
     "clip_loss",
     "complete_iou_loss",
+    "consistency_loss",
     "content_loss",
     "contrastive_loss",
     "cosine_embedding_loss",
@@ -63,6 +66,7 @@ __all__ = [
     "discriminator_loss",
     "distance_iou_loss",
     "distillation_loss",
+    "elastic_net_penalty",
     "entropy",
     "entropy_loss",
     "full_loss",
@@ -73,10 +77,13 @@ __all__ = [
     "huber_loss",
     "info_nce_loss",
     "iou_loss",
+    "is_kernel",
     "kl_divergence",
     "kl_divergence_loss",
     "l1_loss",
+    "l1_penalty",
     "l2_loss",
+    "l2_penalty",
     "ldam_loss",
     "ldam_margins",
     "log_softmax",

@@ -1,8 +1,10 @@
 """Optimiser pieces that optax lacks, as GradientTransformations, and one builder for the flags of a page."""
 
 from dlcore.optim import by_hand, schedules
+from dlcore.optim.averaging import recompute_batch_stats, swa_params, track_swa
 from dlcore.optim.builder import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from dlcore.optim.clipping import clip_by_norm, clip_by_value
+from dlcore.optim.constraints import constrain, l1_proximal, max_norm, project_max_norm, soft_threshold
 from dlcore.optim.ema import parameter_ema, track_parameter_ema, use_ema
 from dlcore.optim.line_search import armijo_backtracking, strong_wolfe
 from dlcore.optim.replica import cross_replica
@@ -11,6 +13,7 @@ from dlcore.optim.second_order import bfgs, lbfgs, newton_step
 
 __all__ = [
     "OPTIMIZERS", "SCHEDULES", "Plateau", "armijo_backtracking", "batch_ramp", "bfgs", "by_hand", "clip_by_norm",
-    "clip_by_value", "create_optimizer", "create_schedule", "cross_replica", "lbfgs", "linear_scaling", "newton_step",
-    "parameter_ema", "schedules", "strong_wolfe", "track_parameter_ema", "use_ema",
+    "clip_by_value", "constrain", "create_optimizer", "create_schedule", "cross_replica", "l1_proximal", "lbfgs",
+    "linear_scaling", "max_norm", "newton_step", "parameter_ema", "project_max_norm", "recompute_batch_stats",
+    "schedules", "soft_threshold", "strong_wolfe", "swa_params", "track_parameter_ema", "track_swa", "use_ema",
 ]  # fmt: skip

@@ -1,0 +1,61 @@
+"""Penalties on the size of parameters, over any pytree of them.
+
+    L2:           R(W) = sum W^2            spreads the weight over all inputs; half=True: 1/2 sum W^2
+    L1:           R(W) = sum |W|            makes most weights exactly 0
+    elastic net:  R(W) = sum (beta W^2 + |W|)                                   beta = 0 is L1
+
+Tikhonov 1963 and Hoerl & Kennard 1970 (L2); Tibshirani 1996 (L1); Zou & Hastie 2005 (both). The full loss is
+`full_loss(losses, l2_penalty(params), weight)`. With half the square, gradient descent on E + lambda R shrinks weights
+by eta lambda at every step, w <- w - eta dE/dw - eta lambda w: weight decay. With an adaptive optimiser it does not
+(see dlcore.optim.create_optimizer, "adam" beside "adamw").
+
+All take `where`, a function of a leaf that says which leaves count, such as `is_kernel`: biases and the scales of norms
+are commonly left out. Sums are taken in at least float32. At 0 the gradient of |w| is 0.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.losses._precision import at_least_float32
+
+__all__ = ["elastic_net_penalty", "is_kernel", "l1_penalty", "l2_penalty"]
+
+Where = Callable[[jax.Array], bool]
+
+
+def is_kernel(leaf: jax.Array) -> bool:
+    """Whether an array has two axes or more, as kernels do and biases and norm parameters do not."""
+    return leaf.ndim > 1
+
+
+def l2_penalty(params: Any, half: bool = False, where: Where | None = None) -> jax.Array:
+    """The sum of squares of all numbers in `params`, or half of it."""
+    return (0.5 if half else 1.0) * _sum(jnp.square, params, where)
+
+
+def l1_penalty(params: Any, where: Where | None = None) -> jax.Array:
+    """The sum of magnitudes of all numbers in `params`."""
+    return _sum(_magnitude, params, where)
+
+
+def elastic_net_penalty(params: Any, beta: float | jax.Array = 1.0, where: Where | None = None) -> jax.Array:
+    """The sum of beta w^2 + |w| over all numbers in `params`.
+
+    Raises: ValueError for a negative beta.
+    """
+    if isinstance(beta, int | float) and beta < 0:
+        raise ValueError(f"beta is {beta}; it must be at least 0")
+    return _sum(lambda w: beta * jnp.square(w) + _magnitude(w), params, where)
+
+
+def _magnitude(w: jax.Array) -> jax.Array:
+    return w * jax.lax.stop_gradient(jnp.sign(w))
+
+
+def _sum(function: Callable, params: Any, where: Where | None) -> jax.Array:
+    leaves = [at_least_float32(jnp.asarray(leaf)) for leaf in jax.tree.leaves(params)]
+    terms = [function(leaf).sum() for leaf in leaves if where is None or where(leaf)]
+    return sum(terms, jnp.zeros((), jnp.result_type(float) if not terms else terms[0].dtype))

@@ -1,0 +1,82 @@
+"""Random regions of fractional pooling: their number, their place, and that each output is its region's largest."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcore.ops import fractional_max_pool, fractional_starts
+
+
+@pytest.mark.covers("RG-11")
+@pytest.mark.parametrize(
+    ("size", "ratio", "want"),
+    [
+        (25, 1.414, 17),  # 25 / 1.414 = 17.68
+        (36, 1.5, 24),
+        (10, 10 / 7, 7),
+        (11, 1.9, 5),  # 5.79
+        (7, 1.2, 5),  # 5.83
+    ],
+)
+def test_output_sizes(size, ratio, want):
+    x = jnp.zeros((2, size, size + 3, 3))
+    assert fractional_max_pool(jax.random.key(0), x, ratio).shape == (2, want, int((size + 3) / ratio), 3)
+    # torch.nn.FractionalMaxPool2d(2, output_ratio=1 / ratio) has int(size / ratio) too.
+    assert fractional_max_pool(jax.random.key(0), x, output_size=(want, 4)).shape == (2, want, 4, 3)
+
+
+@pytest.mark.covers("RG-11")
+def test_starts_by_hand():
+    # size 10, out 5, window 2: a = 8 / 4 = 2, whatever u: 0 2 4 6 8.
+    np.testing.assert_array_equal(fractional_starts(0.3, 10, 5), [0, 2, 4, 6, 8])
+    # size 8, out 5: a = 6 / 4 = 1.5. u = .5: floor(1.5 i + .75) - 0 = 0 2 3 5, then 6.
+    np.testing.assert_array_equal(fractional_starts(0.5, 8, 5), [0, 2, 3, 5, 6])
+    # u = 0: 0 1 3 4, then 6.
+    np.testing.assert_array_equal(fractional_starts(0.0, 8, 5), [0, 1, 3, 4, 6])
+
+
+@pytest.mark.covers("RG-11")
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), ratio=st.sampled_from([1.2, 1.41, 1.7]), height=st.sampled_from([9, 14]))
+def test_each_output_is_the_largest_of_its_region_and_every_pixel_is_in_one(seed, ratio, height):
+    key, width = jax.random.key(seed), 12
+    x = np.random.default_rng(seed).normal(size=(height, width, 2)).astype(np.float32)
+    out = fractional_max_pool(key, jnp.asarray(x), ratio)
+    u = jax.random.uniform(key, (2,))
+    rows = np.asarray(fractional_starts(u[0], height, out.shape[0]))
+    columns = np.asarray(fractional_starts(u[1], width, out.shape[1]))
+    want = [[x[r : r + 2, c : c + 2].max((0, 1)) for c in columns] for r in rows]
+    np.testing.assert_array_equal(out, want)
+    for starts, size in ((rows, height), (columns, width)):
+        assert starts[0] == 0
+        assert starts[-1] == size - 2
+        assert set(np.diff(starts)) <= {1, 2}
+        assert set(np.concatenate([starts, starts + 1])) == set(range(size))
+
+
+@pytest.mark.covers("RG-11")
+def test_regions_differ_by_key_and_the_gradient_goes_to_the_largest():
+    x = jnp.asarray(np.random.default_rng(0).permutation(15 * 15).reshape(15, 15, 1), jnp.float32)
+    pooled = jax.jit(jax.vmap(lambda key: fractional_max_pool(key, x, 1.5)))(jax.random.split(jax.random.key(0), 20))
+    assert len(np.unique(np.asarray(pooled).reshape(20, -1), axis=0)) > 5
+    gradient = jax.grad(lambda x: fractional_max_pool(jax.random.key(0), x, 1.5).sum())(x)
+    assert float(gradient.sum()) == 100  # one for each of 10 x 10 outputs
+    nan = fractional_max_pool(jax.random.key(0), x.at[0, 0].set(jnp.nan), 1.5)
+    assert np.isnan(nan[0, 0, 0])
+    assert fractional_max_pool(jax.random.key(0), x.astype(jnp.bfloat16), 1.5).dtype == jnp.bfloat16
+    assert fractional_max_pool(jax.random.key(0), jnp.zeros((0, 6, 6, 1)), 1.5).shape == (0, 4, 4, 1)
+
+
+def test_bad_arguments():
+    key, x = jax.random.key(0), jnp.zeros((8, 8, 1))
+    with pytest.raises(ValueError, match="give exactly one"):
+        fractional_max_pool(key, x)
+    with pytest.raises(ValueError, match=r"ratio is 0\.5"):
+        fractional_max_pool(key, x, 0.5)
+    with pytest.raises(ValueError, match="size is 8, out 8 and window 2"):
+        fractional_max_pool(key, x, output_size=(8, 8))
+    with pytest.raises(ValueError, match=r"x has shape \(8, 8\)"):
+        fractional_max_pool(key, x[..., 0], 1.5)
