@@ -1,5 +1,6 @@
 """Flax modules and activations."""
 
+from dlcore.nn import initializers
 from dlcore.nn.activations import (
     Maxout,
     PReLU,
@@ -30,24 +31,64 @@ from dlcore.nn.activations import (
     tanh_shrink,
 )
 from dlcore.nn.conv import Conv
-from dlcore.nn.normalization import BatchNorm
+from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, local_response_norm
+from dlcore.nn.normalization import BatchNorm, fold_batch_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.stochastic import (
+    DropConnect,
+    Dropout,
+    StochasticDepth,
+    VanillaDropout,
+    drop_connect,
+    inverted_dropout,
+    stochastic_depth,
+    survival_probabilities,
+    vanilla_dropout,
+)
+from dlcore.nn.style_norm import AdaptiveInstanceNorm, ConditionalInstanceNorm, adaptive_instance_norm
+from dlcore.nn.weight_norm import (
+    SpectralNorm,
+    WeightNorm,
+    WeightStandardization,
+    spectral_norm,
+    standardize_weight,
+    weight_norm,
+)
 
 __all__ = [
+    "AdaptiveInstanceNorm",
     "BatchNorm",
+    "ConditionalInstanceNorm",
     "Conv",
+    "DropConnect",
+    "Dropout",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
     "Maxout",
     "PReLU",
+    "RMSNorm",
+    "SpectralNorm",
+    "StochasticDepth",
+    "VanillaDropout",
+    "WeightNorm",
+    "WeightStandardization",
+    "adaptive_instance_norm",
     "celu",
     "compute_dtype",
+    "drop_connect",
     "elu",
+    "fold_batch_norm",
     "gelu",
     "glu",
     "hard_shrink",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
+    "initializers",
+    "inverted_dropout",
     "leaky_relu",
+    "local_response_norm",
     "log_sigmoid",
     "log_softmax",
     "logits_dtype",
@@ -62,7 +103,13 @@ __all__ = [
     "soft_sign",
     "softmax",
     "softplus",
+    "spectral_norm",
+    "standardize_weight",
+    "stochastic_depth",
     "stochastic_gelu",
+    "survival_probabilities",
     "tanh",
     "tanh_shrink",
+    "vanilla_dropout",
+    "weight_norm",
 ]

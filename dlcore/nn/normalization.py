@@ -9,8 +9,11 @@ arXiv:1502.03167.
 In this folded form it costs a third of (x - mean) / sqrt(var + eps) gamma + beta on a CPU. `momentum` is the share of
 the old value, as in flax: torch's momentum 0.1 is 0.9 here. The running variance is the unbiased one by default, as in
 torch; flax keeps the biased one.
+
+In use y is a linear map of x, so that it melts into the layer before it: `fold_batch_norm`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "fold_batch_norm"]
 
 
 class BatchNorm(nn.Module):
@@ -80,6 +83,29 @@ class BatchNorm(nn.Module):
             old = running.value
             new = self.momentum * old + (1 - self.momentum) * batch.astype(old.dtype)
             running.value = jnp.where(count > 0, new, old)
+
+
+def fold_batch_norm(
+    layer: Mapping[str, jax.Array],
+    params: Mapping[str, jax.Array],
+    batch_stats: Mapping[str, jax.Array],
+    epsilon: float = 1e-5,
+) -> dict[str, jax.Array]:
+    """The `kernel` and `bias` that do at once what a layer and the batch norm after it do in use.
+
+    layer: the layer's `kernel: [..., C]`, its outputs last as in flax's Conv and Dense, and `bias: [C]` where it has
+    one. params, batch_stats: the batch norm's; `scale` and `bias` may be missing. epsilon: the batch norm's.
+
+        kernel' = kernel a,  bias' = (bias - mean) a + beta                            a = gamma / sqrt(var + eps)
+
+    Raises ValueError where the channels are not the same.
+    """
+    kernel, mean, var = layer["kernel"], batch_stats["mean"], batch_stats["var"]
+    if kernel.shape[-1:] != mean.shape:
+        raise ValueError(f"kernel has shape {kernel.shape}: {mean.shape[0]} outputs are needed for this batch norm")
+    a = lax.rsqrt(var + jnp.asarray(epsilon, var.dtype)) * params.get("scale", 1)
+    bias = (layer.get("bias", 0) - mean) * a + params.get("bias", 0)
+    return {"kernel": (kernel * a).astype(kernel.dtype), "bias": bias.astype(kernel.dtype)}
 
 
 def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from dlcore.nn import BatchNorm
+from dlcore.nn import BatchNorm, Conv, fold_batch_norm
 
 GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "torch_norm_act.npz")
 
@@ -235,6 +235,42 @@ def test_zero_scale_makes_a_block_start_as_the_identity():
     y, variables = layer.init_with_output(jax.random.key(0), values(4, 3))
     np.testing.assert_array_equal(y, jnp.zeros((4, 3)))
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], jnp.zeros(3))
+
+
+@pytest.mark.covers("NO-10")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv(5, (3, 3), strides=2, padding=1),
+        Conv(5, (3, 2), use_bias=False, kernel_dilation=2),
+        Conv(6, (3, 3), feature_group_count=2),
+        linen.Dense(5),
+    ],
+)
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_folded_layer_is_the_layer_and_its_batch_norm(layer, affine):
+    x = values(2, 7, 6, 4)
+    params = layer.init(jax.random.key(0), x)["params"]
+    if layer.use_bias:
+        params = {**params, "bias": values(layer.features, seed=3)}
+    norm = BatchNorm(use_running_average=True, use_scale=affine, use_bias=affine, epsilon=1e-3)
+    variables = variables_of(layer.features)
+    variables = variables if affine else {"batch_stats": variables["batch_stats"]}
+    want = norm.apply(variables, layer.apply({"params": params}, x))
+    folded = fold_batch_norm(params, variables.get("params", {}), variables["batch_stats"], epsilon=1e-3)
+    got = layer.clone(use_bias=True).apply({"params": folded}, x)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * max(1, float(jnp.abs(want).max())))
+
+
+@pytest.mark.covers("NO-10")
+def test_folding_by_hand():
+    # gamma / sqrt(var) = 6 / 3 = 2: the kernel doubles, the bias is (1 - 4) 2 + 10 = 4
+    stats = {"mean": jnp.array([4.0]), "var": jnp.array([9.0])}
+    layer = {"kernel": jnp.array([[5.0]]), "bias": jnp.array([1.0])}
+    folded = fold_batch_norm(layer, {"scale": jnp.array([6.0]), "bias": jnp.array([10.0])}, stats, epsilon=0.0)
+    assert (float(folded["kernel"][0, 0]), float(folded["bias"][0])) == (10, 4)
+    with pytest.raises(ValueError, match=r"kernel has shape \(3, 2\): 1 outputs"):
+        fold_batch_norm({"kernel": jnp.ones((3, 2))}, {}, stats)
 
 
 def test_errors():

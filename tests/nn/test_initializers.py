@@ -1,0 +1,290 @@
+"""Initial weights: their moments and bounds, and what they do to activations and gradients."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.generative.unet import ResidualBlock, SelfAttention
+from dlcore.models.resnet_cifar import BasicBlock
+from dlcore.nn import Conv, initializers
+
+KEY = jax.random.key(0)
+
+
+def drawn(init, shape=(512, 400)):
+    return np.asarray(init(KEY, shape), np.float64)
+
+
+def is_uniform(values):
+    """All within the bound, and the deviation that of a uniform one, bound / sqrt(3)."""
+    bound = np.abs(values).max()
+    return values.std() == pytest.approx(bound / math.sqrt(3), rel=5e-3)
+
+
+def is_gaussian(values):
+    """The fourth moment is 3 times the square of the second: 1.8 for a uniform one, 2.4 for one cut at two."""
+    return np.mean(values**4) / np.mean(values**2) ** 2 == pytest.approx(3, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("init", "std"),
+    [
+        pytest.param(initializers.normal(), 0.01, marks=pytest.mark.covers("IN-02")),
+        pytest.param(initializers.normal(0.05), 0.05, marks=pytest.mark.covers("IN-03")),
+        pytest.param(initializers.normal(0.1), 0.1, marks=pytest.mark.covers("IN-04")),
+        # 1 / sqrt(512) = 0.0441942
+        pytest.param(initializers.xavier_normal(), 0.0441942, marks=pytest.mark.covers("IN-05")),
+        # sqrt(2 / 512) = 1 / sqrt(256) = 1 / 16
+        pytest.param(initializers.kaiming_normal(), 0.0625, marks=pytest.mark.covers("IN-06")),
+        # sqrt(2 / (1 + 0.2^2) / 512) = sqrt(0.00375601)
+        pytest.param(initializers.kaiming_normal(slope=0.2), 0.0612863),
+        # sqrt(2 / 400), sqrt(2 / 456)
+        pytest.param(initializers.kaiming_normal("fan_out"), 0.0707107),
+        pytest.param(initializers.kaiming_normal("fan_avg"), 0.0662266),
+    ],
+)
+def test_gaussians(init, std):
+    values = drawn(init)
+    # the deviation of 204,800 values has an error of 1 / sqrt(409,600) = 0.16 %
+    assert values.std() == pytest.approx(std, rel=5e-3)
+    assert abs(values.mean()) < 5 * std / math.sqrt(values.size)
+    assert is_gaussian(values)
+
+
+@pytest.mark.parametrize(
+    ("init", "bound"),
+    [
+        pytest.param(initializers.uniform(), 0.2, marks=pytest.mark.covers("IN-04")),
+        # sqrt(6 / 512) = 0.1082532; its variance is bound^2 / 3 = 2 / 512
+        pytest.param(initializers.kaiming_uniform(), 0.1082532, marks=pytest.mark.covers("IN-07")),
+        # sqrt(3 / 512), sqrt(6 / (512 + 400))
+        pytest.param(initializers.xavier_uniform(), 0.0765466),
+        pytest.param(initializers.xavier_uniform("fan_avg"), 0.0811107),
+        # 1 / sqrt(512): not sqrt(6 / 512)
+        pytest.param(initializers.torch_default(), 0.0441942, marks=pytest.mark.covers("IN-07")),
+    ],
+)
+def test_uniform_ones(init, bound):
+    values = drawn(init)
+    assert bound * (1 - 1e-3) < np.abs(values).max() <= bound * (1 + 1e-6)
+    assert values.min() < -bound * (1 - 1e-3)
+    assert is_uniform(values)
+    assert values.var() == pytest.approx(bound**2 / 3, rel=1e-2)
+
+
+@pytest.mark.covers("IN-06")
+def test_kaiming_is_flax_variance_scaling_and_not_its_he_normal():
+    want = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")(KEY, (3, 3, 8, 64))
+    got = initializers.kaiming_normal()(KEY, (3, 3, 8, 64))
+    np.testing.assert_array_equal(got, want)
+    # randn sqrt(2 / n), not randn / sqrt(2 / n): 0.0625 and not 16 for n = 512
+    assert float(jnp.abs(got).max()) < 1
+    # he_normal ends at two deviations before its rescaling: 2 / 0.8796 = 2.274
+    cut = jax.nn.initializers.he_normal()(KEY, (512, 400)) / 0.0625
+    assert float(jnp.abs(cut).max()) < 2.28 < np.abs(drawn(initializers.kaiming_normal()) / 0.0625).max()
+
+
+@pytest.mark.covers("IN-05")
+@pytest.mark.parametrize(("groups", "fan"), [(1, 9 * 32), (4, 9 * 8)])
+def test_a_convolution_counts_taps_times_channels(groups, fan):
+    layer = Conv(256, (3, 3), feature_group_count=groups, kernel_init=initializers.xavier_normal())
+    kernel = layer.init(KEY, jnp.zeros((1, 4, 4, 32)))["params"]["kernel"]
+    assert float(kernel.std()) == pytest.approx(1 / math.sqrt(fan), rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("init", [initializers.normal(), initializers.uniform(), initializers.kaiming_uniform()])
+def test_dtypes_and_empty_kernels(init, dtype):
+    assert init(KEY, (4, 3), dtype).dtype == dtype
+    assert init(KEY, (0, 3), dtype).shape == (0, 3)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="mode is 'fan'; allowed are fan_in"):
+        initializers.kaiming_normal("fan")
+    with pytest.raises(ValueError, match=r"shape is \(3,\)"):
+        initializers.xavier_normal()(KEY, (3,))
+    with pytest.raises(ValueError, match="std is -1"):
+        initializers.normal(-1.0)
+    with pytest.raises(ValueError, match="limit is nan"):
+        initializers.uniform(math.nan)
+
+
+def layers(init, activation, width, depth, examples=16):
+    """Activations [depth, examples, width] of a net of one width, from standard normal inputs."""
+
+    @jax.jit
+    def run(key):
+        def layer(h, key):
+            h = activation(h @ init(key, (width, width)))
+            return h, h
+
+        start = jax.random.normal(jax.random.fold_in(key, 0), (examples, width))
+        return jax.lax.scan(layer, start, jax.random.split(key, depth))[1]
+
+    return run(KEY)
+
+
+@pytest.mark.covers("IN-02")
+def test_small_weights_fade_geometrically_in_tanh():
+    std = np.asarray(layers(initializers.normal(0.01), jnp.tanh, 512, 6).std((1, 2)))
+    # far from saturation a layer multiplies by 0.01 sqrt(512) = 0.2263
+    np.testing.assert_allclose(std[1:] / std[:-1], 0.2263, rtol=0.05)
+    assert std[0] == pytest.approx(0.22, abs=0.02)
+    assert std[-1] < 2e-4
+
+
+@pytest.mark.covers("IN-03")
+@pytest.mark.parametrize(("width", "low", "high"), [(512, 0, 0.05), (4096, 0.30, 0.45)])
+def test_large_weights_saturate_wide_tanh_layers(width, low, high):
+    # a pre-activation has the deviation 0.05 sqrt(width) |h|: 3.2 |h| at 4096, and |tanh| > .99 beyond 2.65
+    depth = 6 if width == 512 else 4
+    activations = np.asarray(layers(initializers.normal(0.05), jnp.tanh, width, depth))
+    saturated = (np.abs(activations) > 0.99).mean((1, 2))[-2:]
+    assert ((saturated >= low) & (saturated <= high)).all(), saturated
+    if width == 4096:
+        # tanh' = 1 - tanh^2 < 1 - .99^2 = .0199 there: nothing of the gradient passes these units
+        slopes = 1 - activations[-1] ** 2
+        assert (slopes < 0.0199).mean() == pytest.approx(saturated[-1], abs=1e-6)
+        assert np.median(slopes) < 0.12
+
+
+@pytest.mark.covers("IN-05")
+def test_xavier_keeps_tanh_and_loses_relu():
+    std = np.asarray(layers(initializers.xavier_normal(), jnp.tanh, 512, 10).std((1, 2)))
+    # tanh of a standard normal has the deviation .628; the fall flattens out
+    assert std[0] == pytest.approx(0.628, abs=0.01)
+    assert std[-1] > 0.2
+    assert std[-1] / std[-2] > 0.94
+    second = np.square(np.asarray(layers(initializers.xavier_normal(), jax.nn.relu, 512, 10))).mean((1, 2))
+    # a ReLU passes half of the second moment: 2^-10 after ten
+    assert second[-1] == pytest.approx(2**-10, rel=0.5)
+
+
+@pytest.mark.covers("IN-06")
+def test_kaiming_keeps_twenty_relu_layers():
+    for init, keeps in ((initializers.kaiming_normal(), True), (initializers.torch_default(), False)):
+        second = np.square(np.asarray(layers(init, jax.nn.relu, 512, 20))).mean((1, 2))
+        assert (second.min() > 0.4 and second.max() < 2.5) == keeps, second
+
+
+def perceptron(init, bias=0.0, sizes=(64, 16, 16, 10)):
+    keys = jax.random.split(KEY, len(sizes))
+    return [(init(k, (m, n)), jnp.full(n, bias)) for k, m, n in zip(keys[1:], sizes[:-1], sizes[1:], strict=True)]
+
+
+def cross_entropy(params, x, labels, activation=jax.nn.relu):
+    for w, b in params[:-1]:
+        x = activation(x @ w + b)
+    scores = jax.nn.log_softmax(x @ params[-1][0] + params[-1][1])
+    return -jnp.take_along_axis(scores, labels[:, None], 1).mean()
+
+
+@pytest.mark.covers("IN-01")
+@pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh])
+def test_a_constant_start_never_tells_units_apart_and_zero_never_moves(activation):
+    x, labels = jax.random.uniform(KEY, (20, 64)), jnp.arange(20) % 10
+
+    @jax.jit
+    def descend(params):
+        def step(_, params):
+            gradient = jax.grad(cross_entropy)(params, x, labels, activation)
+            return jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
+
+        return jax.lax.fori_loop(0, 10, step, params)
+
+    same = descend(perceptron(initializers.constant(0.03)))
+    for w, b in same[:-1]:
+        np.testing.assert_allclose(w, np.broadcast_to(w[:, :1], w.shape), atol=1e-6)
+        np.testing.assert_allclose(b, np.broadcast_to(b[:1], b.shape), atol=1e-6)
+    assert float(jnp.abs(same[0][0] - 0.03).max()) > 1e-4  # it did learn, as one unit a layer
+    apart = descend(perceptron(initializers.kaiming_normal()))
+    assert float(apart[0][0].std(1).min()) > 0.05
+    # every class comes twice in 20, so that not even the last bias has a gradient: (p - y) sums to 0
+    stuck = jax.grad(cross_entropy)(perceptron(initializers.zeros), x, labels, activation)
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(stuck)) < 1e-7
+
+
+@pytest.mark.covers("IN-08")
+def test_a_slightly_positive_bias_leaves_fewer_units_dead():
+    x = jax.random.normal(KEY, (4, 64))
+
+    def dead(init, bias):
+        h, shares = x, []
+        for w, b in perceptron(init, bias, (64, *(256,) * 4)):
+            h = jax.nn.relu(h @ w + b)
+            shares.append(float((h == 0).all(0).mean()))
+        return shares
+
+    for init in (initializers.kaiming_normal(), initializers.normal(0.01)):
+        zero, positive = dead(init, 0.0), dead(init, 0.01)
+        # four independent examples miss half of the units each: 2^-4 = 6 % of the first layer, more deeper
+        assert zero[0] == pytest.approx(1 / 16, abs=0.04)
+        assert positive[0] < zero[0]
+        assert sum(positive) < sum(zero)
+    assert positive[-1] == 0 < zero[-1]  # where weights are small the bias outweighs them
+
+
+@pytest.mark.covers("IN-09")
+def test_a_residual_branch_that_ends_in_zero_is_the_identity_and_its_variance_stays():
+    def variances(last, depth=20, width=256):
+        def block(x, key):
+            first, second = jax.random.split(key)
+            inner = jax.nn.relu(x @ initializers.kaiming_normal()(first, (width, width)))
+            x = x + inner @ last(second, (width, width))
+            return x, x
+
+        x = jax.random.normal(KEY, (32, width))
+        return x, jax.jit(lambda x: jax.lax.scan(block, x, jax.random.split(KEY, depth))[1])(x)
+
+    x, outputs = variances(initializers.zeros)
+    np.testing.assert_array_equal(outputs, jnp.broadcast_to(x, outputs.shape))
+    _, grown = variances(initializers.kaiming_normal())
+    # relu(x w1) keeps the second moment, w2 doubles it, and the sum has 1 + 2 = 3 times the variance, each block
+    growth = np.asarray(grown.var((1, 2)))
+    np.testing.assert_allclose(growth[1:] / growth[:-1], 3, rtol=0.4)
+    assert growth[-1] / growth[0] == pytest.approx(3**19, rel=0.9)
+
+
+@pytest.mark.covers("IN-10")
+def test_a_residual_block_whose_last_scale_is_zero_starts_as_the_identity():
+    x = jax.nn.relu(jax.random.normal(KEY, (4, 6, 6, 8)))  # as it comes out of the block before
+    for zero in (True, False):
+        block = BasicBlock(8, zero_init_residual=zero)
+        variables = block.init(jax.random.key(1), x, True)
+        y, _ = block.apply(variables, x, True, mutable=["batch_stats"])
+        assert bool((y == x).all()) == zero
+        # the last batch norm alone: the first keeps its ones, so that a gradient reaches the last scale
+        np.testing.assert_array_equal(variables["params"]["bn1"]["scale"], 1)
+
+    def loss(params):
+        y, _ = block.apply({**variables, "params": params}, x, True, mutable=["batch_stats"])
+        return jnp.square(y - 1).sum()
+
+    block = BasicBlock(8, zero_init_residual=True)
+    variables = block.init(jax.random.key(1), x, True)
+    gradient = jax.grad(loss)(variables["params"])
+    assert float(jnp.abs(gradient["bn2"]["scale"]).min()) > 0
+    np.testing.assert_array_equal(gradient["conv1"]["kernel"], 0)
+
+
+@pytest.mark.covers("IN-11")
+def test_blocks_whose_last_layer_is_zero_go_into_a_trained_net_unseen():
+    x = jax.random.normal(KEY, (2, 4, 4, 8))
+    attention, residual, embedding = SelfAttention(heads=2), ResidualBlock(8), jnp.ones((2, 5))
+    for block, inputs in ((attention, (x,)), (residual, (x, embedding))):
+        variables = block.init(jax.random.key(1), *inputs)
+        np.testing.assert_array_equal(block.apply(variables, *inputs), x)
+
+        def loss(params, block=block, inputs=inputs):
+            return jnp.square(block.apply({"params": params}, *inputs) - 1).sum()
+
+        # and they can learn: the last layer has a gradient, what is before it not yet
+        gradient = jax.grad(loss)(variables["params"])
+        last = gradient["attention"]["out"] if block is attention else gradient["conv2"]
+        assert float(jnp.abs(last["kernel"]).max()) > 0
+        moved = jax.tree.map(lambda p, g: p - 0.01 * g, variables["params"], gradient)
+        assert float(jnp.abs(block.apply({"params": moved}, *inputs) - x).max()) > 0
