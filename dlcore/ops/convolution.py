@@ -11,7 +11,8 @@ gradients that JAX writes (in transposed dimension numbers) take a naive path, 4
 backward pass on a CPU is written as NHWC/HWIO convolutions of transposed operands, which are fast anywhere. The choice
 is made by `lax.platform_dependent` when the program is lowered: one lowered for a TPU or a GPU keeps lax's form. Where
 windows do not overlap (1x1, patches, a kernel as large as its input) the convolution is a dot on every platform: on a
-CPU the weight gradient of a 1x1 convolution is then six times cheaper.
+CPU the weight gradient of a 1x1 convolution is then six times cheaper. A depthwise convolution (as many groups as
+channels) is a sum of multiplied shifted images on a CPU, `dlcore.ops.depthwise`.
 
 Any order of reverse mode works. Forward mode (`jvp`, `jacfwd`, `linearize`) does not pass a custom backward rule.
 """
@@ -24,6 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from dlcore.ops.depthwise import MAX_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
 
 __all__ = ["conv_general_dilated"]
 
@@ -178,7 +181,12 @@ def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-    return _lax_conv(window, lhs, rhs)
+    lax_form = functools.partial(_lax_conv, window)
+    if not _is_depthwise(window, lhs, rhs):
+        return lax_form(lhs, rhs)
+    dtype = window.preferred_element_type or lhs.dtype
+    shifted = functools.partial(_with_window, depthwise_conv, window, dtype)
+    return lax.platform_dependent(lhs, rhs, cpu=shifted, default=lax_form)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -187,7 +195,10 @@ def _lhs_gradient(window: _Window, lhs: jax.ShapeDtypeStruct, rhs: jax.Array, co
         x, _ = _equally_varying(jnp.zeros(lhs.shape, lhs.dtype), cotangent)
         return jax.vjp(lambda x: _lax_conv(window, x, rhs), x)[1](cotangent)[0]
 
-    canonical = functools.partial(_canonical_lhs_gradient, window, lhs)
+    if _is_depthwise(window, lhs, rhs):
+        canonical = functools.partial(_depthwise_lhs_gradient, window, lhs)
+    else:
+        canonical = functools.partial(_canonical_lhs_gradient, window, lhs)
     return lax.platform_dependent(rhs, cotangent, cpu=canonical, default=transposed)
 
 
@@ -200,7 +211,10 @@ def _rhs_gradient(window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, co
         w, _ = _equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)
         return jax.vjp(lambda w: _lax_conv(window, lhs, w), w)[1](cotangent)[0]
 
-    canonical = functools.partial(_canonical_rhs_gradient, window, rhs)
+    if _is_depthwise(window, lhs, rhs):
+        canonical = functools.partial(_depthwise_rhs_gradient, window, rhs)
+    else:
+        canonical = functools.partial(_canonical_rhs_gradient, window, rhs)
     return lax.platform_dependent(lhs, cotangent, cpu=canonical, default=transposed)
 
 
@@ -223,6 +237,28 @@ _rhs_gradient.defvjp(
     lambda window, rhs, lhs, g: (_rhs_gradient(window, rhs, lhs, g), (lhs, g)),
     lambda window, _, saved, w: (_lhs_gradient(window, _type(saved[0]), w, saved[1]), _conv(window, saved[0], w)),
 )
+
+
+def _is_depthwise(window: _Window, lhs: Any, rhs: Any) -> bool:
+    """Whether every channel has kernels of its own, few enough of taps; malformed shapes are left to lax."""
+    kh, kw, depth, features = rhs.shape
+    channels = lhs.shape[3]
+    fits = window.groups == channels > 1 and depth == 1 and features % channels == 0 and features > 0
+    return fits and 0 < kh * kw <= MAX_TAPS
+
+
+def _with_window(function: Any, window: _Window, dtype: Any, *arguments: Any) -> jax.Array:
+    return function(
+        *arguments, window.strides, window.padding, window.lhs_dilation, window.rhs_dilation, jnp.dtype(dtype)
+    )
+
+
+def _depthwise_lhs_gradient(window: _Window, lhs: Any, rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+    return _with_window(depthwise_transpose, window, lhs.dtype, cotangent, rhs, lhs.shape)
+
+
+def _depthwise_rhs_gradient(window: _Window, rhs: Any, lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+    return _with_window(depthwise_kernel_gradient, window, rhs.dtype, lhs, cotangent, rhs.shape)
 
 
 def _dilated(sizes: Sequence[int], dilation: Sequence[int]) -> np.ndarray:

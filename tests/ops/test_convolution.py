@@ -31,6 +31,9 @@ CASES = {
     "grouped and strided": ((2, 7, 7, 4), (3, 3, 2, 8), (2, 2), [(1, 1), (1, 1)], None, None, 2),
     "depthwise": ((2, 6, 7, 5), (3, 3, 1, 5), (1, 1), "SAME", None, None, 5),
     "depthwise, two filters a channel": ((2, 6, 7, 5), (3, 3, 1, 10), (2, 2), "SAME", None, None, 5),
+    "depthwise, everything uneven": ((9, 9, 8, 3), (2, 4, 1, 3), (3, 2), [(2, -1), (0, 5)], None, (2, 1), 3),
+    "depthwise, transposed": ((3, 5, 4, 4), (3, 2, 1, 12), (2, 1), [(1, 2), (3, 0)], (2, 3), (1, 2), 4),
+    "depthwise, a column that no window sees": ((2, 8, 8, 2), (3, 3, 1, 2), (3, 3), "VALID", None, None, 2),
     "transposed": ((2, 5, 4, 4), (3, 3, 4, 6), (1, 1), [(1, 2), (2, 1)], (2, 2), None, 1),
     "transposed, grouped, strided": ((2, 5, 4, 4), (3, 3, 2, 6), (2, 1), [(1, 2), (2, 1)], (3, 2), (1, 2), 2),
     "1x1": ((2, 5, 6, 4), (1, 1, 4, 3), (1, 1), "VALID", None, None, 1),
@@ -43,6 +46,7 @@ CASES = {
     "dilated, as far apart as wide": ((2, 9, 9, 3), (2, 2, 3, 4), (2, 2), "VALID", None, (2, 2), 1),
     "the whole image": ((3, 5, 4, 2), (5, 4, 2, 7), (1, 1), "VALID", None, None, 1),
 }
+DEPTHWISE = [case for case in CASES if case.startswith("depthwise")]
 WITHOUT_CONVOLUTION = ["1x1", "1x1 stride 2", "patches", "patches with a remainder", "the whole image"]
 
 
@@ -171,7 +175,7 @@ def test_groups_are_separate_convolutions():
 
 
 @pytest.mark.parametrize(
-    "case", ["3x3 stride 2", "dilated and strided", "grouped and strided", "transposed", "patches"]
+    "case", ["3x3 stride 2", "dilated and strided", "grouped and strided", "depthwise", "transposed", "patches"]
 )
 def test_scanned_gradients_equal_unscanned_ones(case):
     conv = convolve(conv_general_dilated, case)
@@ -228,7 +232,7 @@ def test_forward_mode_of_a_compiled_function_is_an_error_too():
         jax.jvp(jax.jit(lambda w: convolve(conv_general_dilated, "3x3")(x, w).sum()), (w,), (w,))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case not in WITHOUT_CONVOLUTION])
+@pytest.mark.parametrize("case", [case for case in CASES if case not in WITHOUT_CONVOLUTION + DEPTHWISE])
 def test_on_a_cpu_every_convolution_is_canonical(case):
     for function in (gradients, hessian_product):
         found = convolutions(function(convolve(conv_general_dilated, case)), *operands(case, 0))
@@ -253,6 +257,49 @@ def test_elsewhere_the_convolutions_are_those_of_lax(case, platform):
     assert ours != on_cpu
 
 
+@pytest.mark.covers("CV-07")
+@pytest.mark.parametrize("case", DEPTHWISE)
+def test_a_depthwise_convolution_is_no_convolution_on_a_cpu_and_that_of_lax_elsewhere(case):
+    ours, theirs = (convolve(function, case) for function in (conv_general_dilated, lax.conv_general_dilated))
+    for function in (gradients, hessian_product):
+        assert not convolutions(function(ours), *operands(case, 0))
+    elsewhere, wanted = (
+        sorted(convolutions(gradients(conv), *operands(case, 0), platform="tpu")) for conv in (ours, theirs)
+    )
+    assert elsewhere == wanted
+    assert elsewhere
+
+
+def test_a_depthwise_kernel_of_very_many_taps_is_left_to_lax():
+    x, w = jnp.ones((1, 20, 20, 2)), jnp.ones((14, 14, 1, 2))
+    conv = lambda x, w: conv_general_dilated(  # noqa: E731
+        x, w, (1, 1), "SAME", dimension_numbers=NHWC, feature_group_count=2
+    )
+    assert convolutions(conv, x, w)
+    assert not convolutions(conv, x, w[:13, :13])
+
+
+@pytest.mark.parametrize("images", [0, 11])
+def test_depthwise_of_few_images_in_float64(images):
+    with jax.enable_x64(True):
+        x, w = (jnp.asarray(np.random.default_rng(0).normal(size=s)) for s in ((images, 5, 4, 3), (3, 3, 1, 6)))
+        ours, theirs = (
+            (
+                f(x, w, (2, 1), "SAME", dimension_numbers=NHWC, feature_group_count=3),
+                jax.grad(
+                    lambda x, w, f=f: jnp.sin(
+                        f(x, w, (2, 1), "SAME", dimension_numbers=NHWC, feature_group_count=3)
+                    ).sum(),
+                    (0, 1),
+                )(x, w),
+            )
+            for f in (conv_general_dilated, lax.conv_general_dilated)
+        )
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            assert a.dtype == b.dtype == jnp.float64
+            np.testing.assert_allclose(a, b, atol=1e-12)
+
+
 @pytest.mark.parametrize("case", WITHOUT_CONVOLUTION)
 def test_windows_that_do_not_overlap_are_dots(case):
     for platform in ("cpu", "tpu"):
@@ -269,10 +316,10 @@ def test_an_unused_input_gradient_is_not_computed():
     assert len(re.findall(r"= \S+ convolution\(", program)) == 2
 
 
-@pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "1x1", "patches"])
+@pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "depthwise, transposed", "1x1", "patches"])
 @pytest.mark.parametrize("preferred", [None, jnp.float32])
 def test_bfloat16(case, preferred):
-    _, _, strides, padding, _, _, groups = CASES[case]
+    _, _, strides, padding, lhs_dilation, rhs_dilation, groups = CASES[case]
     x, w = (v.astype(jnp.bfloat16) for v in operands(case, 0))
 
     def both(function):
@@ -282,6 +329,8 @@ def test_bfloat16(case, preferred):
                 w,
                 strides,
                 padding,
+                lhs_dilation,
+                rhs_dilation,
                 dimension_numbers=NHWC,
                 feature_group_count=groups,
                 preferred_element_type=preferred,
@@ -354,19 +403,19 @@ def test_errors_are_those_of_lax():
         conv_general_dilated(x, w.astype(jnp.bfloat16), (1, 1), "SAME", dimension_numbers=NHWC)
 
 
-@pytest.mark.parametrize("case", ["3x3 stride 2", "1x1"])
+@pytest.mark.parametrize("case", ["3x3 stride 2", "depthwise", "1x1"])
 def test_vmap_over_images_weights_and_both(case):
     x, w = operands(case, 0)
     xs, ws = jnp.stack([x, 2 * x]), jnp.stack([w, -w, w + 1])[:2]
     for axes, arguments in (((0, None), (xs, w)), ((None, 0), (x, ws)), ((0, 0), (xs, ws))):
         ours, theirs = (
-            jax.vmap(gradients(convolve(function, case)), axes)(*arguments)
+            jax.jit(jax.vmap(gradients(convolve(function, case)), axes))(*arguments)
             for function in (conv_general_dilated, lax.conv_general_dilated)
         )
         assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "1x1"])
+@pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "depthwise", "1x1"])
 def test_gradients_on_a_mesh_and_in_shard_map(case):
     x, w = operands(case, 0)
     conv = convolve(conv_general_dilated, case)
