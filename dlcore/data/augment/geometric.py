@@ -14,10 +14,24 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.data.augment.compose import Augmentation
+from dlcore.data.augment.warp import affine_warp, warp_image
 
-__all__ = ["affine", "random_affine", "random_crop", "random_flip", "random_shift"]
+__all__ = [
+    "affine", "flip_horizontal", "flip_vertical", "random_affine", "random_crop", "random_flip", "random_shift",
+    "random_vertical_flip",
+]  # fmt: skip
 
 _MODES = ("constant", "reflect", "edge")
+
+
+def flip_horizontal(image: jax.Array) -> jax.Array:
+    """`image: [..., H, W, C]` mirrored left and right."""
+    return image[..., ::-1, :]
+
+
+def flip_vertical(image: jax.Array) -> jax.Array:
+    """`image: [..., H, W, C]` upside down."""
+    return image[..., ::-1, :, :]
 
 
 def random_flip(probability: float = 0.5) -> Augmentation:
@@ -25,13 +39,12 @@ def random_flip(probability: float = 0.5) -> Augmentation:
 
     Raises: ValueError for a probability outside [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability is {probability}; it must be in [0, 1]")
+    return _sometimes(flip_horizontal, probability)
 
-    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
-        return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
 
-    return apply
+def random_vertical_flip(probability: float = 0.5) -> Augmentation:
+    """Turn upside down by a mirror with the given probability. Raises: as `random_flip`."""
+    return _sometimes(flip_vertical, probability)
 
 
 def random_crop(padding: int, mode: str = "constant") -> Augmentation:
@@ -102,37 +115,21 @@ def affine(
     image: jax.Array,
     degrees: float | jax.Array = 0.0,
     translate: tuple[float | jax.Array, float | jax.Array] = (0.0, 0.0),
-    scale: float | jax.Array = 1.0,
-    shear: float | jax.Array = 0.0,
+    scale: float | jax.Array | tuple = 1.0,
+    shear: float | jax.Array | tuple = 0.0,
 ) -> jax.Array:
-    """The affine map above of `image: [H, W, C]` float; numbers may be traced, `translate` is (down, right) pixels."""
-    height, width, _ = image.shape
-    angle, tangent = jnp.deg2rad(degrees), jnp.tan(jnp.deg2rad(shear))
-    y = jnp.arange(height)[:, None] - (height - 1) / 2 - translate[0]
-    x = jnp.arange(width)[None, :] - (width - 1) / 2 - translate[1]
-    turned_x = x * jnp.cos(angle) - y * jnp.sin(angle)
-    turned_y = x * jnp.sin(angle) + y * jnp.cos(angle)
-    from_x = (turned_x - tangent * turned_y) / scale + (width - 1) / 2
-    from_y = turned_y / scale + (height - 1) / 2
-    return _bilinear(image, from_y, from_x)
+    """The affine map above of `image: [H, W, C]`; numbers may be traced, `translate` is (down, right) pixels.
+
+    scale: one factor, or (across, down) to stretch. shear: degrees across, or (across, down).
+    """
+    down, right = translate
+    return warp_image(image, affine_warp(image.shape[:2], degrees, (right, down), scale, shear))
 
 
-def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
-    height, width, channels = image.shape
-    flat = image.reshape(height * width, channels)
-    top, left = jnp.floor(y), jnp.floor(x)
-    out = jnp.zeros((*y.shape, channels), image.dtype)
-    for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
-        for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
-            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            weight = jnp.where(inside, row_weight * column_weight, 0).astype(image.dtype)
-            place = _pixel(row, height) * width + _pixel(column, width)
-            out += weight[..., None] * flat.at[place].get(mode="clip")
-    return out
-
-
-def _pixel(coordinate: jax.Array, size: int) -> jax.Array:
-    return jnp.clip(coordinate, 0, size - 1).astype(jnp.int32)
+def _sometimes(function, probability: float) -> Augmentation:
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability is {probability}; it must be in [0, 1]")
+    return lambda key, image: jnp.where(jax.random.bernoulli(key, probability), function(image), image)
 
 
 def _interval(name: str, value: float | tuple[float, float]) -> tuple[float, float]:

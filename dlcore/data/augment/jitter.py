@@ -4,7 +4,7 @@
     brightness: y = 0.  contrast: y = the mean grey.  saturation: y = the grey of each pixel.  hue: turned by `shift`
 
 Grey is 0.2989 R + 0.587 G + 0.114 B. Images of one channel have no saturation and no hue: they pass unchanged. The four
-come in this order; torchvision draws the order too.
+come in this order; torchvision draws the order too. The adjustments take uint8 too, and give it back.
 """
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment.compose import Augmentation
+from dlcore.data.augment.tone import keeps_uint8
 
 __all__ = [
     "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "color_jitter", "gaussian_blur", "gray",
@@ -30,21 +31,25 @@ def _blend(x: jax.Array, y: jax.Array | float, factor: float | jax.Array) -> jax
     return jnp.clip(factor * x + (1 - factor) * y, 0, 1).astype(x.dtype)
 
 
+@keeps_uint8
 def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     """Factor times the image; 1 leaves it."""
     return _blend(image, 0.0, factor)
 
 
+@keeps_uint8
 def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     """Away from the mean grey of the image; 1 leaves it."""
     return _blend(image, gray(image).mean(), factor)
 
 
+@keeps_uint8
 def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     """Away from each pixel's grey; 1 leaves it."""
     return image if image.shape[-1] == 1 else _blend(image, gray(image), factor)
 
 
+@keeps_uint8
 def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
     """Turn the hue by `shift` of a circle; 0 leaves it."""
     if image.shape[-1] == 1:

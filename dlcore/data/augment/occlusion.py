@@ -2,7 +2,8 @@
 
 A box of area s H W and aspect ratio r (width over height), s uniform and r log-uniform in their ranges, is cut short
 where it is higher or wider than the image (torchvision draws again instead), and lies anywhere with equal chance.
-Szegedy et al. 2014, arXiv:1409.4842 (crops); Zhong et al. 2017, arXiv:1708.04896 (erasing).
+Szegedy et al. 2014, arXiv:1409.4842 (crops); Zhong et al. 2017, arXiv:1708.04896 (erasing); DeVries & Taylor 2017,
+arXiv:1708.04552 (cutout: one square of a fixed side, which may there lie partly outside).
 """
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from dlcore.data.augment.compose import Augmentation
 
-__all__ = ["gaussian_noise", "random_erasing", "random_resized_crop"]
+__all__ = ["cutout", "erase", "gaussian_noise", "random_erasing", "random_resized_crop"]
 
 Span = tuple[float, float]
 
@@ -66,6 +67,44 @@ def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: S
         y, x = jnp.arange(image.shape[0])[:, None] + 0.5, jnp.arange(image.shape[1])[None] + 0.5
         inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
         return jnp.where(inside[..., None] & jax.random.bernoulli(chance, probability), 0, image)
+
+    return apply
+
+
+def erase(
+    image: jax.Array,
+    top: int | jax.Array,
+    left: int | jax.Array,
+    height: int | jax.Array,
+    width: int | jax.Array,
+    value: float | jax.Array = 0.0,
+) -> jax.Array:
+    """`image: [H, W, C]` with a box of whole pixels set to `value`, a number or [C]; what lies outside is ignored."""
+    y, x = jnp.arange(image.shape[0])[:, None], jnp.arange(image.shape[1])[None]
+    inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+    return jnp.where(inside[..., None], jnp.asarray(value, image.dtype), image)
+
+
+def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augmentation:
+    """One square of `size` by `size` pixels set to `value` (0 is the mean of normalised images).
+
+    partly_outside: the square's centre is any pixel, as in the paper, so that the border may cut it; by default the
+    whole square is inside.
+
+    Raises: ValueError for a size below 1 or, at the first call, larger than the image.
+    """
+    if size < 1:
+        raise ValueError(f"size is {size}; it must be at least 1")
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        sides = jnp.array(image.shape[:2])
+        if partly_outside:
+            corner = jax.random.randint(key, (2,), 0, sides) - size // 2
+        elif size > min(image.shape[:2]):
+            raise ValueError(f"size is {size}; it must be at most {min(image.shape[:2])}, the image's shorter side")
+        else:
+            corner = jax.random.randint(key, (2,), 0, sides - size + 1)
+        return erase(image, corner[0], corner[1], size, size, value)
 
     return apply
 

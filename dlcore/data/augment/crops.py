@@ -1,0 +1,132 @@
+"""Crops: random in training, a fixed set averaged in use.
+
+    train:  the shorter side scaled to a random length, a random window of the wanted size
+    test:   the four corners and the centre, each also mirrored (ten), at one or several scales; their logits averaged
+
+Krizhevsky, Sutskever & Hinton 2012 (ten crops); Simonyan & Zisserman 2014, arXiv:1409.1556, and He et al. 2015,
+arXiv:1512.03385 (scales from 256 to 480 in training, {224, 256, 384, 480, 640} in use). `random_resized_crop` is
+Inception's.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.data.augment.compose import Augmentation
+
+__all__ = [
+    "average_over_crops", "center_crop", "five_crop", "random_scale_crop", "resized_crop", "scale_shorter_side",
+    "ten_crop",
+]  # fmt: skip
+
+Size = int | tuple[int, int]
+
+
+def center_crop(image: jax.Array, size: Size) -> jax.Array:
+    """The middle (h, w) of `image: [H, W, C]`; an odd rest is rounded as torchvision does.
+
+    Raises: ValueError for a size larger than the image.
+    """
+    height, width = _fits(image, size)
+    top, left = round((image.shape[0] - height) / 2), round((image.shape[1] - width) / 2)
+    return image[top : top + height, left : left + width]
+
+
+def five_crop(image: jax.Array, size: Size) -> jax.Array:
+    """[5, h, w, C]: top left, top right, bottom left, bottom right, centre. Raises: as `center_crop`."""
+    height, width = _fits(image, size)
+    bottom, right = image.shape[0] - height, image.shape[1] - width
+    corners = [image[y : y + height, x : x + width] for y in (0, bottom) for x in (0, right)]
+    return jnp.stack([*corners, center_crop(image, size)])
+
+
+def ten_crop(image: jax.Array, size: Size, vertical: bool = False) -> jax.Array:
+    """[10, h, w, C]: the five crops, and those of the image mirrored left and right (or upside down)."""
+    return jnp.concatenate([five_crop(image, size), five_crop(image[::-1] if vertical else image[:, ::-1], size)])
+
+
+def resized_crop(
+    image: jax.Array, top: int, left: int, height: int, width: int, size: Size, method: str = "linear"
+) -> jax.Array:
+    """The box of the image at another size (h, w), antialiased where it shrinks.
+
+    Raises: ValueError for a box that is empty or not inside the image.
+    """
+    if top < 0 or left < 0 or min(height, width) < 1 or top + height > image.shape[0] or left + width > image.shape[1]:
+        raise ValueError(
+            f"top {top}, left {left}, height {height} and width {width} are no box inside {image.shape[:2]}"
+        )
+    box = image[top : top + height, left : left + width]
+    return _resize(box, _pair(size), method)
+
+
+def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") -> jax.Array:
+    """The image with its shorter side of `length` pixels and the same aspect ratio, antialiased where it shrinks."""
+    if length < 1:
+        raise ValueError(f"length is {length}; it must be at least 1")
+    height, width = image.shape[:2]
+    short = min(height, width)
+    return _resize(image, (max(1, height * length // short), max(1, width * length // short)), method)
+
+
+def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmentation:
+    """A window of `size` anywhere in the image, scaled so that its shorter side is drawn from `shorter_side`.
+
+    Read bilinearly without antialiasing; the result has the given size. Raises: ValueError for a range that is not
+    ascending or smaller than the window.
+    """
+    height, width = _pair(size)
+    low, high = shorter_side
+    if not max(height, width) <= low <= high:
+        raise ValueError(f"shorter_side is {shorter_side}; it must be an ascending range from {max(height, width)} on")
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        scaling, place = jax.random.split(key)
+        factor = jax.random.uniform(scaling, minval=low, maxval=high) / min(image.shape[:2])
+        room = jnp.array(image.shape[:2]) * factor - jnp.array([height, width])
+        corner = jnp.floor(jax.random.uniform(place, (2,)) * (room + 1))
+        corner = jnp.minimum(corner, room)
+        real = jnp.promote_types(image.dtype, jnp.float32)
+        scale = jnp.stack([factor, factor]).astype(real)
+        return jax.image.scale_and_translate(
+            image.astype(real), (height, width, image.shape[2]), (0, 1), scale, -corner.astype(real), "linear", False
+        ).astype(image.dtype)
+
+    return apply
+
+
+def average_over_crops(
+    predict: Callable[[jax.Array], Any], crops: Callable[[jax.Array], jax.Array]
+) -> Callable[[jax.Array], Any]:
+    """A classifier of images [B, H, W, C] that answers with the mean of its scores over crops of each.
+
+    predict: images [N, h, w, C] -> scores [N, K] (or any pytree of such). crops: image [H, W, C] -> [n, h, w, C].
+    """
+
+    def averaged(images: jax.Array) -> Any:
+        views = jax.vmap(crops)(images)
+        count = views.shape[1]
+        scores = predict(views.reshape(-1, *views.shape[2:]))
+        return jax.tree.map(lambda s: s.reshape(-1, count, *s.shape[1:]).mean(1), scores)
+
+    return averaged
+
+
+def _resize(image: jax.Array, size: Sequence[int], method: str) -> jax.Array:
+    if jnp.issubdtype(image.dtype, jnp.inexact):
+        return jax.image.resize(image, (*size, image.shape[2]), method, antialias=True)
+    real = jax.image.resize(image.astype(jnp.float32), (*size, image.shape[2]), method, antialias=True)
+    return jnp.clip(jnp.round(real), 0, 255).astype(image.dtype)
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _fits(image: jax.Array, size: Size) -> tuple[int, int]:
+    height, width = _pair(size)
+    if not (1 <= height <= image.shape[0] and 1 <= width <= image.shape[1]):
+        raise ValueError(f"size is {size}; it must be in [1, {image.shape[0]}] by [1, {image.shape[1]}], the image's")
+    return height, width

@@ -1,0 +1,103 @@
+"""Two examples made one, labels and all: mixup and CutMix, over a batch.
+
+    mixup:   x = lam a + (1 - lam) b,   q = lam q_a + (1 - lam) q_b,   lam ~ Beta(alpha, alpha)
+    CutMix:  x = b inside a box, a outside,   q as above with 1 - lam = the share of pixels inside the box
+
+Zhang, Cisse, Dauphin & Lopez-Paz 2017, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899. The box has the sides
+sqrt(1 - lam) of the image's and a centre anywhere, and is cut at the border: the labels go by what is left of it. Each
+example draws its own lam and box here; the papers draw one for a batch. b is the batch in a random order.
+"""
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["Mixed", "cutmix", "cutmix_box", "mix_batch", "mixup"]
+
+Mixed = tuple[jax.Array, jax.Array]
+
+
+def mixup(
+    key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float = 0.2, mask: jax.Array | None = None
+) -> Mixed:
+    """(images [B, ...], targets [B, C]), each example blended with another one.
+
+    targets: probabilities (or any vectors to blend). alpha: 0 mixes nothing. mask: [B]; where an example or its partner
+    is padding nothing is mixed. Raises: ValueError for a negative alpha or batches of different lengths.
+    """
+    share, partner = _draw(key, images, targets, alpha, mask)
+    return _blend(share, images, partner), _blend(share, targets, partner)
+
+
+def cutmix(
+    key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float = 1.0, mask: jax.Array | None = None
+) -> Mixed:
+    """(images [B, H, W, C], targets [B, K]), each with a box of another example pasted in.
+
+    The arguments are those of `mixup`. Raises: ValueError for images of another rank too.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"images has shape {images.shape}; [B, H, W, C] is needed")
+    drawing, placing = jax.random.split(key)
+    share, partner = _draw(drawing, images, targets, alpha, mask)
+    height, width = images.shape[1:3]
+    centre = jax.random.uniform(placing, (images.shape[0], 2)) * jnp.array([height, width])
+    inside = jax.vmap(lambda s, c: cutmix_box(s, c, (height, width)))(share, centre)
+    share = 1 - inside.mean((1, 2), dtype=jnp.float32)
+    return jnp.where(inside[..., None], images[partner], images), _blend(share, targets, partner)
+
+
+def cutmix_box(share: jax.Array, centre: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Which pixels [H, W] lie in the box around `centre: [2]` (row, column) that leaves `share` of the image outside.
+
+    Sides of H sqrt(1 - share) and W sqrt(1 - share), cut to whole pixels as in the paper, and at the border.
+    """
+    half = (jnp.array(size) * jnp.sqrt(jnp.maximum(1 - share, 0))).astype(jnp.int32) // 2
+    middle = centre.astype(jnp.int32)
+    low, high = jnp.clip(middle - half, 0, jnp.array(size)), jnp.clip(middle + half, 0, jnp.array(size))
+    y, x = jnp.arange(size[0])[:, None], jnp.arange(size[1])[None]
+    return (y >= low[0]) & (y < high[0]) & (x >= low[1]) & (x < high[1])
+
+
+def mix_batch(
+    key: jax.Array,
+    images: jax.Array,
+    targets: jax.Array,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
+    mask: jax.Array | None = None,
+) -> Mixed:
+    """Mixup where mixup_alpha is positive, CutMix where cutmix_alpha is; of both, one a batch with equal chance."""
+    if not mixup_alpha and not cutmix_alpha:
+        return images, targets
+    which, inner = jax.random.split(key)
+    if mixup_alpha and cutmix_alpha:
+        return jax.lax.cond(
+            jax.random.bernoulli(which),
+            lambda: mixup(inner, images, targets, mixup_alpha, mask),
+            lambda: cutmix(inner, images, targets, cutmix_alpha, mask),
+        )
+    if mixup_alpha:
+        return mixup(inner, images, targets, mixup_alpha, mask)
+    return cutmix(inner, images, targets, cutmix_alpha, mask)
+
+
+def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
+    """(lam [B] float32, partner [B])."""
+    if isinstance(alpha, int | float) and alpha < 0:
+        raise ValueError(f"alpha is {alpha}; it must be at least 0")
+    batch = images.shape[0]
+    if targets.shape[:1] != (batch,):
+        raise ValueError(f"images and targets have shapes {images.shape} and {targets.shape}; one target an image")
+    drawing, ordering = jax.random.split(key)
+    positive = jnp.asarray(alpha, jnp.float32)
+    safe = jnp.where(positive > 0, positive, 1)
+    share = jnp.where(positive > 0, jax.random.beta(drawing, safe, safe, (batch,)), 1.0)
+    partner = jax.random.permutation(ordering, batch)
+    if mask is not None:
+        share = jnp.where((mask > 0) & (mask[partner] > 0), share, 1.0)
+    return share, partner
+
+
+def _blend(share: jax.Array, values: jax.Array, partner: jax.Array) -> jax.Array:
+    share = share.reshape(share.shape + (1,) * (values.ndim - 1)).astype(values.dtype)
+    return share * values + (1 - share) * values[partner]

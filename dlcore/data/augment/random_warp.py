@@ -1,0 +1,119 @@
+"""Random geometric maps, drawn once and applied to everything that an example holds: image, boxes, mask, points.
+
+Rotation, translation, scaling, stretch, shear, mirror, perspective and lens distortion, in any mix: each is drawn
+uniformly from its range and all are one map, so that the image is read once.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.data.augment.compose import Augmentation
+from dlcore.data.augment.warp import (
+    Warp,
+    affine_warp,
+    flip_warp,
+    lens_warp,
+    perspective_warp,
+    warp_boxes,
+    warp_image,
+    warp_points,
+)
+
+__all__ = ["RandomWarp", "random_lens", "random_perspective", "random_warp", "warp_example", "warped"]
+
+RandomWarp = Callable[[jax.Array, tuple[int, int]], Warp]
+"""(key, size (H, W)) -> Warp."""
+
+
+def random_warp(
+    degrees: float = 0.0,
+    translate: float = 0.0,
+    scale: tuple[float, float] = (1.0, 1.0),
+    stretch: float = 1.0,
+    shear: float = 0.0,
+    flip: float = 0.0,
+    perspective: float = 0.0,
+    lens: float = 0.0,
+) -> RandomWarp:
+    """A drawer of maps; see `warped` and `warp_example` for what applies them.
+
+    degrees: rotation in (-degrees, degrees). translate: the largest move, as a fraction of each side. scale: (low,
+    high) of the factor, log-uniform. stretch: the largest ratio of width to height, and of height to width. shear:
+    largest angle in degrees, across and down alike. flip: probability to mirror left and right. perspective: how far
+    the corners move in at most, as a fraction of half of each side, in [0, 1). lens: largest |k1|, below 1/3.
+
+    Raises: ValueError naming the argument that is out of range.
+    """
+    for name, value, low, high in (
+        ("degrees", degrees, 0, math.inf), ("translate", translate, 0, math.inf), ("stretch", stretch, 1, math.inf),
+        ("shear", shear, 0, 89.9), ("flip", flip, 0, 1), ("perspective", perspective, 0, 0.999),
+        ("lens", lens, 0, 0.333),
+    ):  # fmt: skip
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}; it must be in [{low}, {high}]")
+    if not 0 < scale[0] <= scale[1]:
+        raise ValueError(f"scale is {scale}; it must be a positive range (low, high)")
+
+    def draw(key: jax.Array, size: tuple[int, int]) -> Warp:
+        keys = jax.random.split(key, 4)
+        turn, right, down, zoom, ratio, sx, sy = jax.random.uniform(keys[0], (7,), minval=-1)
+        factor = jnp.exp(jnp.log(scale[0]) + (zoom + 1) / 2 * jnp.log(scale[1] / scale[0]))
+        wide = jnp.exp(ratio * math.log(stretch) / 2)
+        warp = affine_warp(
+            size, turn * degrees, (right * translate * size[1], down * translate * size[0]),
+            (factor * wide, factor / wide), (sx * shear, sy * shear),
+        )  # fmt: skip
+        if flip:
+            warp = flip_warp(size, jax.random.bernoulli(keys[1], flip)).then(warp)
+        if perspective:
+            inward = jax.random.uniform(keys[2], (4, 2)) * perspective * jnp.array([size[1], size[0]]) / 2
+            corner = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+            start = corner * jnp.array([size[1], size[0]])
+            warp = warp.then(perspective_warp(start, start + inward * (1 - 2 * corner)))
+        if lens:
+            warp = warp.then(lens_warp(size, jax.random.uniform(keys[3], minval=-lens, maxval=lens)))
+        return warp
+
+    return draw
+
+
+def random_perspective(distortion: float = 0.5) -> RandomWarp:
+    """Corners move in by at most distortion/2 of each side, as torchvision's RandomPerspective."""
+    return random_warp(perspective=distortion)
+
+
+def random_lens(k1: float = 0.3) -> RandomWarp:
+    """Barrel and pincushion distortion with k1 in (-k1, k1)."""
+    return random_warp(lens=k1)
+
+
+def warped(draw: RandomWarp, interpolation: str = "bilinear", fill: float | None = None) -> Augmentation:
+    """The augmentation `(key, image) -> image` of a drawer of maps."""
+    return lambda key, image: warp_image(image, draw(key, image.shape[:2]), interpolation, fill)
+
+
+def warp_example(draw: RandomWarp, keep: float = 0.3) -> Callable[[jax.Array, dict], dict]:
+    """`(key, example) -> example`: what it has of the following moves together, the rest stays as it is.
+
+    image: [H, W, C], bilinearly. mask: [H, W, M] or [H, W], nearest pixel. boxes: [M, 4] (x0, y0, x1, y1) in pixels,
+    with valid: [M], which falls where a box keeps no more than the share `keep` of its area. points: [..., 2] (x, y).
+    """
+
+    def apply(key: jax.Array, example: dict) -> dict:
+        size = example["image"].shape[:2]
+        warp, moved = draw(key, size), dict(example)
+        moved["image"] = warp_image(example["image"], warp)
+        if "mask" in example:
+            mask = example["mask"]
+            layers = warp_image(mask if mask.ndim == 3 else mask[..., None], warp, "nearest")
+            moved["mask"] = layers.reshape(mask.shape)
+        if "boxes" in example:
+            moved["boxes"], moved["valid"] = warp_boxes(example["boxes"], warp, size, example.get("valid"), keep)
+        if "points" in example:
+            moved["points"] = warp_points(example["points"], warp)
+        return moved
+
+    return apply

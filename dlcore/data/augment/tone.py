@@ -1,0 +1,120 @@
+"""Changes of pixel values of one image [H, W, C], float in [0, 1] or uint8, as torchvision's.
+
+    invert: 1 - x                      solarize: 1 - x where x >= threshold
+    posterize: floor(2^b x) / 2^b, at most 1 - 2^-b; of uint8 the b high bits
+    gamma: gain x^gamma                autocontrast: each channel from its least and greatest value to 0, 1
+    equalize: each channel through its own cumulative histogram of 256 levels
+    sharpness: clip(f x + (1 - f) y, 0, 1), y smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13 off the border
+
+uint8 comes back as uint8, rounded where torchvision cuts off: they differ by at most one level.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+__all__ = [
+    "adjust_gamma", "adjust_sharpness", "autocontrast", "equalize", "invert", "keeps_uint8", "posterize", "solarize",
+]  # fmt: skip
+
+Number = float | jax.Array
+
+
+def keeps_uint8(function: Callable) -> Callable:
+    """A function of a float image in [0, 1] made to take uint8 too, and give it back, rounded.
+
+    Raises: TypeError for other integers.
+    """
+
+    @functools.wraps(function)
+    def wrapped(image: jax.Array, *arguments, **named) -> jax.Array:
+        image = jnp.asarray(image)
+        if jnp.issubdtype(image.dtype, jnp.inexact):
+            return function(image, *arguments, **named)
+        if image.dtype != jnp.uint8:
+            raise TypeError(f"image is {image.dtype}; uint8 and floating dtypes are allowed")
+        return _to_uint8(function(image.astype(jnp.float32) / 255, *arguments, **named))
+
+    return wrapped
+
+
+@keeps_uint8
+def invert(image: jax.Array) -> jax.Array:
+    """The negative."""
+    return 1 - image
+
+
+@keeps_uint8
+def solarize(image: jax.Array, threshold: Number) -> jax.Array:
+    """The negative of what is at least `threshold` (on the [0, 1] scale, also for uint8)."""
+    return jnp.where(image >= threshold, 1 - image, image)
+
+
+def posterize(image: jax.Array, bits: int | jax.Array) -> jax.Array:
+    """Values cut down to 2^bits levels. Raises: ValueError for bits outside [0, 8]."""
+    if isinstance(bits, int) and not 0 <= bits <= 8:
+        raise ValueError(f"bits is {bits}; it must be in [0, 8]")
+    image = jnp.asarray(image)
+    if image.dtype == jnp.uint8:
+        shift = jnp.asarray(8 - bits, jnp.int32)
+        return (image.astype(jnp.int32) >> shift << shift).astype(jnp.uint8)
+    levels = jnp.asarray(2.0, image.dtype) ** bits
+    return (jnp.clip(jnp.floor(image * levels), 0, levels - 1) / levels).astype(image.dtype)
+
+
+@keeps_uint8
+def adjust_gamma(image: jax.Array, gamma: Number, gain: Number = 1.0) -> jax.Array:
+    """gain x^gamma, clipped to [0, 1]; gamma 1 leaves it. Raises: ValueError for a negative gamma."""
+    if isinstance(gamma, int | float) and gamma < 0:
+        raise ValueError(f"gamma is {gamma}; it must not be negative")
+    return jnp.clip(gain * image**gamma, 0, 1).astype(image.dtype)
+
+
+@keeps_uint8
+def autocontrast(image: jax.Array) -> jax.Array:
+    """Each channel stretched over [0, 1]; one of a single value stays as it is."""
+    low, high = image.min((0, 1)), image.max((0, 1))
+    flat = high <= low
+    return jnp.where(flat, image, (image - low) / jnp.where(flat, 1, high - low))
+
+
+def equalize(image: jax.Array) -> jax.Array:
+    """Each channel's histogram made flat, on 256 levels: PIL's and torchvision's table.
+
+    With n_v pixels of level v and s = floor((pixels - those of the highest level) / 255), level v becomes
+    floor((sum_{u < v} n_u + floor(s / 2)) / s); where s is 0 nothing changes.
+    """
+    image = jnp.asarray(image)
+    if image.dtype != jnp.uint8:
+        return (equalize(_to_uint8(image, floor=True)) / jnp.asarray(255, image.dtype)).astype(image.dtype)
+
+    def channel(plane: jax.Array) -> jax.Array:
+        level = plane.astype(jnp.int32)
+        ranked = jnp.sort(level.ravel())
+        below = jnp.searchsorted(ranked, jnp.arange(256, dtype=jnp.int32), method="scan_unrolled")
+        highest = ranked[-1]
+        step = below[highest] // 255
+        table = jnp.clip((below + step // 2) // jnp.maximum(step, 1), 0, 255)
+        return jnp.where(step == 0, level, table[level]).astype(jnp.uint8)
+
+    return jax.vmap(channel, -1, -1)(image)
+
+
+@keeps_uint8
+def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
+    """Away from a smoothed image; 0 is that image, 1 leaves it. Images under three pixels a side stay as they are."""
+    height, width, _ = image.shape
+    if min(height, width) < 3:
+        return image
+    windows = [image[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
+    smooth = image.at[1:-1, 1:-1].set((sum(windows) + 4 * image[1:-1, 1:-1]) / 13)
+    return jnp.clip(factor * image + (1 - factor) * smooth, 0, 1).astype(image.dtype)
+
+
+def _to_uint8(image: jax.Array, floor: bool = False) -> jax.Array:
+    scaled = image * 255
+    # torch's float-to-uint8: floor(x (255 + 1 - 1e-3)).
+    scaled = jnp.floor(image * (256 - 1e-3)) if floor else jnp.round(scaled)
+    return jnp.clip(scaled, 0, 255).astype(jnp.uint8)

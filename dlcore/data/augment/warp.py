@@ -1,0 +1,227 @@
+"""Geometric maps of an image, and of the boxes, masks and points in it: affine, perspective, lens.
+
+Coordinates are (x, y), x to the right and y down; pixel j covers [j, j + 1], so that its centre is j + 1/2, and boxes
+are corners in the same coordinates. A `Warp` is a map and its inverse:
+
+    affine:       p' = c + t + R(degrees) Shear scale (p - c)       c: the image's centre
+                  R(a) = [[cos a, sin a], [-sin a, cos a]],  Shear = [[1, tan sx], [0, 1]] [[1, 0], [tan sy, 1]]
+    perspective:  (x', y') = ((a x + b y + c) / (g x + h y + 1), (d x + e y + f) / (g x + h y + 1))
+    lens:         p = c + (p' - c) (1 + k1 r^2 + k2 r^4),   r = |p' - c| / (half the diagonal)
+
+A positive angle turns counter-clockwise as seen. The lens is Brown's radial model (Brown 1966) read at the new place:
+k1 > 0 shows a barrel, k1 < 0 a pincushion. Pixels are read at the inverse map; what lies outside the image is 0 before
+interpolation, as in torch's grid_sample.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+__all__ = [
+    "Warp", "affine_warp", "flip_warp", "lens_warp", "perspective_warp", "warp_boxes", "warp_image", "warp_points",
+]  # fmt: skip
+
+Number = float | jax.Array
+Pair = tuple[Number, Number]
+Points = Callable[[jax.Array], jax.Array]
+
+
+class Warp(NamedTuple):
+    """Where points [..., 2] (x, y) go (`forward`), and where they come from (`inverse`)."""
+
+    forward: Points
+    inverse: Points
+
+    def then(self, second: "Warp") -> "Warp":
+        """First this one, then the second: one reading of the image for both."""
+        return Warp(lambda p: second.forward(self.forward(p)), lambda p: self.inverse(second.inverse(p)))
+
+
+def affine_warp(
+    size: tuple[int, int],
+    degrees: Number = 0.0,
+    translate: Pair = (0.0, 0.0),
+    scale: Number | Pair = 1.0,
+    shear: Number | Pair = 0.0,
+    center: Pair | None = None,
+) -> Warp:
+    """Rotate, shear, stretch and move an image of `size` = (H, W); all numbers may be traced.
+
+    translate: (right, down) in pixels. scale: one factor, or (across, down). shear: degrees across, or (across, down).
+    center: the (x, y) that stays, without translation; the middle by default.
+    """
+    across, down = shear if isinstance(shear, tuple | list) else (shear, 0.0)
+    wide, high = scale if isinstance(scale, tuple | list) else (scale, scale)
+    angle, sx, sy = (jnp.deg2rad(jnp.asarray(a, jnp.result_type(float, a))) for a in (degrees, across, down))
+    cos, sin, zero = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)
+    rotation = jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
+    tilt = jnp.stack([jnp.stack([1 + zero, jnp.tan(sx)]), jnp.stack([zero, 1 + zero])])
+    lean = jnp.stack([jnp.stack([1 + zero, zero]), jnp.stack([jnp.tan(sy), 1 + zero])])
+    matrix = _product(rotation, _product(tilt, lean)) * jnp.stack([wide * (1 + zero), high * (1 + zero)])
+    (a, b), (c, d) = matrix
+    inverse = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / (a * d - b * c)
+    middle = jnp.stack([jnp.asarray(v, matrix.dtype) for v in (center or (size[1] / 2, size[0] / 2))])
+    offset = jnp.stack([jnp.asarray(v, matrix.dtype) for v in translate])
+    return Warp(
+        lambda p: _apply(matrix, p - middle) + middle + offset, lambda p: _apply(inverse, p - middle - offset) + middle
+    )
+
+
+def flip_warp(size: tuple[int, int], horizontal: bool | jax.Array = True, vertical: bool | jax.Array = False) -> Warp:
+    """Mirror an image of `size` = (H, W) left and right, or upside down, or both."""
+    mirrored, extent = jnp.stack([jnp.asarray(horizontal), jnp.asarray(vertical)]), jnp.array([size[1], size[0]])
+
+    def flip(p: jax.Array) -> jax.Array:
+        return jnp.where(mirrored, extent.astype(p.dtype) - p, p)
+
+    return Warp(flip, flip)
+
+
+def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
+    """The homography that takes four points `start: [4, 2]` to `end: [4, 2]`; no three of them on a line.
+
+    With corners given as torchvision gives them, [[0, 0], [W - 1, 0], [W - 1, H - 1], [0, H - 1]], it is torchvision's.
+
+    Raises: ValueError for other shapes.
+    """
+    start, end = jnp.asarray(start), jnp.asarray(end)
+    if start.shape != (4, 2) or end.shape != (4, 2):
+        raise ValueError(f"start and end have shapes {start.shape} and {end.shape}; [4, 2] each are needed")
+    dtype = jnp.result_type(float, start, end)
+    start, end = start.astype(dtype), end.astype(dtype)
+    return Warp(_homography(start, end), _homography(end, start))
+
+
+def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: int = 12) -> Warp:
+    """Radial distortion of an image of `size` = (H, W); `forward` is solved by `steps` of Newton's method.
+
+    r' (1 + k1 r'^2 + k2 r'^4) must grow with r' over the image: k1 > -1/3 where k2 = 0.
+    """
+    middle = jnp.array([size[1] / 2, size[0] / 2])
+    half = (size[0] ** 2 + size[1] ** 2) ** 0.5 / 2
+
+    def inverse(p: jax.Array) -> jax.Array:
+        d = p - middle
+        r2 = jnp.square(d / half).sum(-1, keepdims=True)
+        return middle + d * (1 + k1 * r2 + k2 * r2 * r2)
+
+    def forward(p: jax.Array) -> jax.Array:
+        d = p - middle
+        wanted = jnp.linalg.norm(d, axis=-1, keepdims=True) / half
+        r = wanted
+        for _ in range(steps):
+            r2 = r * r
+            r = r - (r * (1 + k1 * r2 + k2 * r2 * r2) - wanted) / (1 + 3 * k1 * r2 + 5 * k2 * r2 * r2)
+        return middle + d * jnp.where(wanted > 0, r / jnp.where(wanted > 0, wanted, 1), 1)
+
+    return Warp(forward, inverse)
+
+
+def warp_image(
+    image: jax.Array,
+    warp: Warp,
+    interpolation: Literal["bilinear", "nearest"] = "bilinear",
+    fill: Number | None = None,
+) -> jax.Array:
+    """`image: [H, W, C]` under the warp, at its own size. Masks take "nearest", and labels then stay labels.
+
+    fill: what comes in from outside, a number or [C], instead of 0. With m the share of a pixel that is inside, it is
+    m y + (1 - m) fill of the bilinear y, as in torchvision: y has that share once already. Uint8 images are read in
+    float32 and rounded. Raises: ValueError for another interpolation.
+    """
+    if interpolation not in ("bilinear", "nearest"):
+        raise ValueError(f"interpolation is {interpolation!r}; it must be 'bilinear' or 'nearest'")
+    height, width, _ = image.shape
+    real = jnp.promote_types(image.dtype, jnp.float32) if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
+    y, x = jnp.meshgrid(jnp.arange(height, dtype=real) + 0.5, jnp.arange(width, dtype=real) + 0.5, indexing="ij")
+    source = warp.inverse(jnp.stack([x, y], -1)) - 0.5
+    out, inside = (_nearest if interpolation == "nearest" else _bilinear)(image, source[..., 1], source[..., 0])
+    if fill is not None:
+        out = out * inside + (1 - inside) * jnp.asarray(fill, out.dtype)
+    return out if out.dtype == image.dtype else jnp.clip(jnp.round(out), 0, 255).astype(image.dtype)
+
+
+def _nearest(image: jax.Array, y: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    value, inside = _pixels(image, jnp.round(y), jnp.round(x))
+    return jnp.where(inside, value, 0), inside.astype(image.dtype)
+
+
+def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Values [..., C] at pixel indices y and x, 0 outside, and the share [..., 1] that is inside."""
+    dtype = image.dtype if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
+    top, left = jnp.floor(y), jnp.floor(x)
+    out, share = jnp.zeros((*y.shape, image.shape[-1]), dtype), jnp.zeros((*y.shape, 1), dtype)
+    for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
+        for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
+            value, inside = _pixels(image, row, column)
+            weight = jnp.where(inside, (row_weight * column_weight)[..., None], 0).astype(dtype)
+            out, share = out + weight * value.astype(dtype), share + weight
+    return out, share
+
+
+def _pixels(image: jax.Array, row: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The pixels [..., C] at whole indices, the border's outside, and whether they are inside [..., 1]."""
+    height, width, channels = image.shape
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    place = _index(row, height) * width + _index(column, width)
+    return image.reshape(height * width, channels).at[place].get(mode="clip"), inside[..., None]
+
+
+def warp_points(points: jax.Array, warp: Warp) -> jax.Array:
+    """`points: [..., 2]` (x, y) where the warp takes them."""
+    return warp.forward(points)
+
+
+def warp_boxes(
+    boxes: jax.Array, warp: Warp, size: tuple[int, int], valid: jax.Array | None = None, keep: float = 0.0
+) -> tuple[jax.Array, jax.Array]:
+    """The least upright boxes around `boxes: [M, 4]` (x0, y0, x1, y1) after the warp, cut at the image of `size`.
+
+    A box is followed by five points on each side, so that curved sides are covered to within a pixel or so. valid:
+    [M]; a box stays valid while more than the share `keep` of its area, and some of it, is inside.
+    """
+    x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
+    t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]
+    across, down = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
+    sides = [(across, y0 + 0 * t), (across, y1 + 0 * t), (x0 + 0 * t, down), (x1 + 0 * t, down)]
+    moved = warp.forward(jnp.concatenate([jnp.stack(side, -1) for side in sides]))
+    low, high = moved.min(0), moved.max(0)
+    edge = jnp.array([size[1], size[0]], boxes.dtype)
+    inside = jnp.concatenate([jnp.clip(low, 0, edge), jnp.clip(high, 0, edge)], -1)
+    area, whole = (jnp.prod(b[..., 2:] - b[..., :2], -1) for b in (inside, jnp.concatenate([low, high], -1)))
+    stays = (area > keep * whole) & (area > 0)
+    valid = jnp.ones(boxes.shape[:1], bool) if valid is None else valid
+    return inside.astype(boxes.dtype), valid * stays.astype(valid.dtype)
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Matrix product in full precision, also where the accelerator's default is less."""
+    return (a[:, :, None] * b[None]).sum(1)
+
+
+def _apply(matrix: jax.Array, p: jax.Array) -> jax.Array:
+    x, y = p[..., 0], p[..., 1]
+    return jnp.stack([matrix[0, 0] * x + matrix[0, 1] * y, matrix[1, 0] * x + matrix[1, 1] * y], -1)
+
+
+def _homography(start: jax.Array, end: jax.Array) -> Points:
+    (x, y), (u, v) = start.T, end.T
+    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
+    rows = [
+        jnp.stack([x, y, one, zero, zero, zero, -u * x, -u * y], -1),
+        jnp.stack([zero, zero, zero, x, y, one, -v * x, -v * y], -1),
+    ]
+    a, b, c, d, e, f, g, h = jnp.linalg.solve(jnp.concatenate(rows), jnp.concatenate([u, v]))
+
+    def apply(p: jax.Array) -> jax.Array:
+        x, y = p[..., 0], p[..., 1]
+        depth = g * x + h * y + 1
+        return jnp.stack([(a * x + b * y + c) / depth, (d * x + e * y + f) / depth], -1)
+
+    return apply
+
+
+def _index(coordinate: jax.Array, size: int) -> jax.Array:
+    return jnp.clip(coordinate, 0, size - 1).astype(jnp.int32)
