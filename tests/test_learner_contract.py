@@ -552,6 +552,7 @@ class Move(NamedTuple):
 MOVES = {
     "classification.supervised": Move("accuracy", 1, 40, ("--batch_size=64",)),
     "detection.fcos": Move("classification", -1, 30),
+    "detection.single_stage": Move("classification", -1, 30),
     "generative.ddpm": Move("loss", -1, 40, ("--batch_size=64",)),
     "generative.gan": Move("discriminator_loss", -1, 10),
     "interpretability.class_image": Move("loss", -1, 10),

@@ -1,16 +1,21 @@
-"""What detectors that predict at every place of a pyramid share: the places, and the way from scores to detections."""
+"""What detectors that predict at every place of a pyramid share: places, anchors, heads, from scores to detections."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.nms import nms, top_detections
 
-__all__ = ["Candidates", "Grid", "best_by_class", "best_by_level", "select"]
+__all__ = [
+    "Anchors", "Candidates", "Grid", "best_by_class", "best_by_level", "by_place", "head_conv", "named_maps", "select",
+    "tower",
+]  # fmt: skip
 
 
 class Grid(NamedTuple):
@@ -56,6 +61,43 @@ class Grid(NamedTuple):
         return cls(np.concatenate(points).astype(np.float32), stride, low, high, counts)
 
 
+class Anchors(NamedTuple):
+    """Boxes of fixed sizes at every place of a pyramid, as numpy arrays: level by level, place by place.
+
+    boxes: [L, 4] float32 corners in pixels, some outside the image. counts: anchors of each level.
+    """
+
+    boxes: np.ndarray
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        sizes: Sequence[tuple[int, int]],
+        image: tuple[int, int],
+        scales: Sequence[float] = (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3)),
+        ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    ) -> "Anchors":
+        """One anchor for each ratio and scale at each place of levels of `sizes` (h, w).
+
+        image: (height, width), multiples of the finest stride. scales: sides of the anchors in strides of their level;
+        ratios: height over width, at the same area. As in torchvision's anchor generator the ratio is the slower
+        index, sides are cut to whole pixels, and corners rounded to them. RetinaNet's scales by default: 32 pixels on
+        stride 8.
+
+        Raises ValueError as `Grid.of`, or where scales or ratios are empty or not positive.
+        """
+        for name, values in (("scales", scales), ("ratios", ratios)):
+            if not values or min(values) <= 0:
+                raise ValueError(f"{name} is {tuple(values)}; it must be positive numbers, at least one")
+        grid = Grid.of(sizes, image)
+        ratio, scale = (m.reshape(-1) for m in np.meshgrid(ratios, scales, indexing="ij"))
+        side = np.floor(grid.strides[:, None].astype(np.float64) * scale)  # [L, A]
+        half = np.stack([side / np.sqrt(ratio), side * np.sqrt(ratio)], -1) / 2  # [L, A, 2]: of width, of height
+        corners = np.round(np.concatenate([-half, half], -1)) + np.tile(grid.points, 2)[:, None]
+        return cls(corners.reshape(-1, 4).astype(np.float32), tuple(len(scale) * n for n in grid.counts))
+
+
 class Candidates(NamedTuple):
     """Boxes of one image before suppression. boxes: [N, 4]. scores: [N]. labels: [N] int. levels: [N] int."""
 
@@ -63,6 +105,51 @@ class Candidates(NamedTuple):
     scores: jax.Array
     labels: jax.Array
     levels: jax.Array
+
+
+def named_maps(maps: Mapping[str, jax.Array], stages: Sequence[str]) -> list[jax.Array]:
+    """The maps of a backbone that `stages` names. Raises ValueError for a stage that it does not have."""
+    if missing := [name for name in stages if name not in maps]:
+        raise ValueError(f"stages names {missing}, which the backbone does not have; it has {list(maps)}")
+    return [maps[name] for name in stages]
+
+
+def head_conv(name: str, features: int, dtype: Any = None, bias_init: Any = nn.initializers.zeros) -> Conv:
+    """A 3x3 convolution of a head, from N(0, 0.01^2)."""
+    return Conv(
+        features, (3, 3), padding=1, dtype=dtype, kernel_init=nn.initializers.normal(0.01), bias_init=bias_init,
+        name=name,
+    )  # fmt: skip
+
+
+def tower(
+    kind: str, convs: int, features: int, groups: int | None = None, dtype: Any = None
+) -> Callable[[jax.Array], jax.Array]:
+    """The convolutions of a head, each followed by a ReLU; one function for all levels, which share its parameters.
+
+    To be called inside a compact module; submodules are {kind}_conv0, ... and, where `groups` is given, the group
+    normalisations {kind}_norm0, ... between a convolution and its ReLU.
+    """
+    layers = [
+        (
+            head_conv(f"{kind}_conv{i}", features, dtype),
+            (lambda x: x) if groups is None else GroupNorm(groups, dtype=dtype, name=f"{kind}_norm{i}"),
+        )
+        for i in range(convs)
+    ]
+
+    def apply(x: jax.Array) -> jax.Array:
+        for conv, norm in layers:
+            x = nn.relu(norm(conv(x)))
+        return x
+
+    return apply
+
+
+def by_place(maps: Sequence[jax.Array], per_place: int = 1) -> jax.Array:
+    """What a head says of each level, [B, h, w, A K] -> [B, L A, K], at least float32; A = per_place."""
+    flat = [m.reshape(m.shape[0], -1, m.shape[-1] // per_place) for m in maps]
+    return jnp.concatenate(flat, 1).astype(logits_dtype(maps[0].dtype))
 
 
 def best_by_level(scores: jax.Array, boxes: jax.Array, counts: Sequence[int], most: int) -> Candidates:

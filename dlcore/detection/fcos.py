@@ -10,6 +10,7 @@ Tower, initial values, targets and post-processing are those of torchvision's `f
 whole batch, over all devices.
 """
 
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -17,16 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from flax import struct
 
-from dlcore.detection.dense import Grid, best_by_level, select
+from dlcore.detection.dense import Grid, best_by_level, by_place, head_conv, named_maps, select, tower
+from dlcore.detection.detector import detector_learner
 from dlcore.detection.fpn import Extra, FeaturePyramid
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Range
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
-from dlcore.nn import Conv, logits_dtype
 from dlcore.ops.boxes import box_area, boxes_to_distances, distances_to_boxes
 
-__all__ = ["FCOS", "FCOSState", "Outputs", "centerness", "image_losses", "learner", "match", "postprocess"]
+__all__ = ["FCOS", "Outputs", "centerness", "image_losses", "learner", "match", "postprocess"]
 
 
 class Outputs(NamedTuple):
@@ -63,17 +63,17 @@ class FCOS(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, tuple[tuple[int, int], ...]]:
         """(outputs, (h, w) of each level). Raises ValueError for a stage that the backbone does not have."""
-        maps = self.backbone.features(x, train=train)
-        if missing := [name for name in self.stages if name not in maps]:
-            raise ValueError(f"stages names {missing}, which the backbone does not have; it has {list(maps)}")
-        levels = FeaturePyramid(self.channels, self.extra, self.dtype, name="fpn")([maps[s] for s in self.stages])
-        tower = {kind: self._tower(kind) for kind in ("classification", "regression")}
+        maps = named_maps(self.backbone.features(x, train=train), self.stages)
+        levels = FeaturePyramid(self.channels, self.extra, self.dtype, name="fpn")(maps)
+        classify, locate = (
+            tower(kind, self.convs, self.channels, self.groups, self.dtype) for kind in ("classification", "regression")
+        )
         start = -np.log((1 - self.prior) / self.prior)
-        cls_logits = self._conv("cls_logits", self.num_classes, nn.initializers.constant(start))
-        bbox_reg, bbox_ctrness = self._conv("bbox_reg", 4), self._conv("bbox_ctrness", 1)
+        cls_logits = head_conv("cls_logits", self.num_classes, self.dtype, nn.initializers.constant(start))
+        bbox_reg, bbox_ctrness = head_conv("bbox_reg", 4, self.dtype), head_conv("bbox_ctrness", 1, self.dtype)
         parts = []
         for i, level in enumerate(levels):
-            what, where = tower["classification"](level), tower["regression"](level)
+            what, where = classify(level), locate(level)
             distances = bbox_reg(where)
             if self.distances == "exp":
                 scale = self.param(f"scale{i}", nn.initializers.ones, ())
@@ -81,36 +81,8 @@ class FCOS(nn.Module):
             else:
                 distances = nn.relu(distances)
             parts.append((cls_logits(what), distances, bbox_ctrness(where)))
-        wide = logits_dtype(levels[0].dtype)
-
-        def join(maps):
-            flat = [m.reshape(m.shape[0], -1, m.shape[-1]) for m in maps]
-            return jnp.concatenate(flat, 1).astype(wide)
-
-        logits, distances, centre = (join(maps) for maps in zip(*parts, strict=True))
+        logits, distances, centre = (by_place(maps) for maps in zip(*parts, strict=True))
         return Outputs(logits, distances, centre[..., 0]), tuple(level.shape[1:3] for level in levels)
-
-    def _conv(self, name: str, features: int, bias_init: Any = nn.initializers.zeros) -> Conv:
-        return Conv(
-            features, (3, 3), padding=1, dtype=self.dtype, kernel_init=nn.initializers.normal(0.01),
-            bias_init=bias_init, name=name,
-        )  # fmt: skip
-
-    def _tower(self, kind: str):
-        layers = [
-            (
-                self._conv(f"{kind}_conv{i}", self.channels),
-                nn.GroupNorm(self.groups, epsilon=1e-5, dtype=self.dtype, name=f"{kind}_norm{i}"),
-            )
-            for i in range(self.convs)
-        ]
-
-        def apply(x):
-            for conv, norm in layers:
-                x = nn.relu(norm(conv(x)))
-            return x
-
-        return apply
 
 
 def centerness(distances: jax.Array) -> jax.Array:
@@ -188,13 +160,6 @@ def postprocess(
     )  # fmt: skip
 
 
-@struct.dataclass
-class FCOSState(State):
-    """model_state: batch statistics of the backbone, {} where it has none."""
-
-    model_state: Any
-
-
 def learner(
     *,
     model: FCOS,
@@ -232,75 +197,12 @@ def learner(
     K = detections.
     """
 
-    def apply(params, model_state, images, train):
-        variables = {"params": params, **model_state}
-        if train and model_state:
-            (outputs, sizes), model_state = model.apply(variables, images, train=True, mutable=list(model_state))
-        else:
-            outputs, sizes = model.apply(variables, images, train=train)
-        return outputs, Grid.of(sizes, images.shape[1:3], reach), model_state
-
-    def init(rng: jax.Array, batch: dict) -> FCOSState:
-        variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
-        params = variables.pop("params")
-        return FCOSState(
-            step=jnp.zeros((), jnp.int32), rng=jax.random.fold_in(rng, 1), params=params,
-            opt_state=optimizer.init(params), model_state=variables,
-        )  # fmt: skip
-
-    def objective(params, model_state, images, boxes, valid, batch, train):
-        outputs, grid, model_state = apply(params, model_state, images, train)
-        mask = mask_of(batch) > 0
-
-        def losses(outputs, boxes, labels, valid):
-            return image_losses(outputs, grid, boxes, labels, valid, radius=radius, alpha=alpha, gamma=gamma)
-
-        sums = jax.vmap(losses)(outputs, boxes.astype(outputs.distances.dtype), batch["labels"], valid)
-        sums = {name: jnp.where(mask, values, 0).sum() for name, values in sums.items()}
-        places = sums.pop("places")
-        total = sum(sums.values())
-        metrics = {name: Sum(value.astype(jnp.float32), places) for name, value in {"loss": total, **sums}.items()}
-        if axis is None:
-            return total / jnp.maximum(places, 1), (model_state, metrics)
-        everywhere, replicas = jax.lax.psum((places, 1), axis)
-        return replicas * total / jnp.maximum(everywhere, 1), (model_state, metrics)
-
-    def loss(params: Any, state: FCOSState, batch: dict) -> tuple[jax.Array, Metrics]:
-        images = preprocess(batch["image"])
-        value, (_, metrics) = objective(
-            params, state.model_state, images, batch["boxes"], batch["box_mask"], batch, train=False
-        )
-        return value, metrics
-
-    def update(state: FCOSState, batch: dict) -> tuple[FCOSState, Metrics]:
-        images, boxes, valid = preprocess(batch["image"]), batch["boxes"], batch["box_mask"]
-        if augment is not None:
-            keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
-            images, boxes, valid = jax.vmap(augment)(keys, images, boxes, valid)
-
-        def value_fn(params):
-            return objective(params, state.model_state, images, boxes, valid, batch, train=True)
-
-        gradients, (model_state, metrics) = jax.grad(value_fn, has_aux=True)(state.params)
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(
-            step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state
-        ), metrics  # fmt: skip
-
-    def evaluate(state: FCOSState, batch: dict) -> Metrics:
-        return loss(state.params, state, batch)[1]
-
-    def predict(state: FCOSState, batch: dict) -> dict[str, jax.Array]:
-        images = preprocess(batch["image"])
-        outputs, grid, _ = apply(state.params, state.model_state, images, train=False)
-        return jax.vmap(
-            lambda outputs: postprocess(
-                outputs, grid, images.shape[1:3], score_threshold=score_threshold, nms_threshold=nms_threshold,
-                candidates=candidates, detections=detections,
-            )
-        )(outputs)  # fmt: skip
-
-    return Learner(init, update, evaluate, predict, loss)
+    return detector_learner(
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, axis=axis,
+        places=partial(Grid.of, reach=reach),
+        losses=partial(image_losses, radius=radius, alpha=alpha, gamma=gamma),
+        postprocess=partial(
+            postprocess, score_threshold=score_threshold, nms_threshold=nms_threshold, candidates=candidates,
+            detections=detections,
+        ),
+    )  # fmt: skip

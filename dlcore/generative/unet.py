@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.nn import Conv
+from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["ResidualBlock", "SelfAttention", "UNet", "sinusoidal_embedding"]
@@ -35,7 +35,7 @@ def sinusoidal_embedding(t: jax.Array, size: int, longest: float = 10000.0) -> j
 
 
 def _norm(features: int, dtype: Any, name: str) -> nn.Module:
-    return nn.GroupNorm(math.gcd(8, features), epsilon=1e-5, dtype=dtype, name=name)
+    return GroupNorm(math.gcd(8, features), dtype=dtype, name=name)
 
 
 class ResidualBlock(nn.Module):

@@ -4,7 +4,11 @@ A box is (x0, y0, x1, y1) in pixels, x to the right and y down; pixel i covers [
 
     IoU(a, b)  = |a and b| / |a or b|                                   Jaccard 1912; 0 where both are empty
     GIoU(a, b) = IoU - (|hull| - |a or b|) / |hull|                     Rezatofighi et al. 2019, arXiv:1902.09630
+    b_x = p_x + p_w t_x,   b_y = p_y + p_h t_y,   b_w = p_w e^t_w,   b_h = p_h e^t_h
+                           the box b of deltas t on the anchor p, by centre and size; arXiv:1311.2524
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +20,9 @@ __all__ = [
     "box_union",
     "boxes_to_distances",
     "clip_boxes",
+    "decode_boxes",
     "distances_to_boxes",
+    "encode_boxes",
     "generalized_box_iou",
     "paired_box_iou",
     "resize_boxes",
@@ -95,3 +101,33 @@ def boxes_to_distances(points: jax.Array, boxes: jax.Array) -> jax.Array:
 def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
     """The inverse of `boxes_to_distances`: the boxes [..., 4] whose sides are that far from the points [..., 2]."""
     return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], -1)
+
+
+def encode_boxes(
+    boxes: jax.Array, anchors: jax.Array, weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+) -> jax.Array:
+    """Deltas (t_x, t_y, t_w, t_h) times `weights` that make boxes [..., 4] of anchors [..., 4].
+
+    A box or an anchor without area has finite deltas: sides count as at least 1e-6 pixels.
+    """
+    boxes, anchors = box_convert(boxes, "xyxy", "cxcywh"), box_convert(anchors, "xyxy", "cxcywh")
+    size, base = jnp.maximum(boxes[..., 2:], 1e-6), jnp.maximum(anchors[..., 2:], 1e-6)
+    move = (boxes[..., :2] - anchors[..., :2]) / base
+    return jnp.concatenate([move, jnp.log(size / base)], -1) * jnp.asarray(weights, move.dtype)
+
+
+def decode_boxes(
+    deltas: jax.Array,
+    anchors: jax.Array,
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
+    largest: float = math.log(1000 / 16),
+) -> jax.Array:
+    """Boxes [..., 4] that deltas [..., 4], times `weights`, make of anchors [..., 4]; undoes `encode_boxes`.
+
+    largest: t_w and t_h count as at most this, so that e^t stays finite.
+    """
+    deltas = deltas / jnp.asarray(weights, deltas.dtype)
+    anchors = box_convert(anchors, "xyxy", "cxcywh")
+    centre = anchors[..., :2] + deltas[..., :2] * anchors[..., 2:]
+    size = anchors[..., 2:] * jnp.exp(jnp.minimum(deltas[..., 2:], largest))
+    return box_convert(jnp.concatenate([centre, size], -1), "cxcywh", "xyxy")

@@ -18,6 +18,11 @@ __all__ = [
     "inputs", "model", "optimizer", "panels", "pictures", "preprocess",
 ]  # fmt: skip
 
+NAMED_AUGMENTATIONS = (
+    "none", "affine", "shift", "shift_flip", "crop_flip", "cutout", "rand_augment", "auto_augment",
+)  # fmt: skip
+"""The last three come on top of crop_flip: a square of half the side, two operations of strength 9, CIFAR-10's policy."""
+
 DATA_SETTINGS = {
     "dataset": Setting("digits", "digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10"),
     "data_dir": Setting(None, "where tfds datasets were prepared, or a folder (or .zip) of class folders", str | None),
@@ -30,9 +35,7 @@ DATA_SETTINGS = {
     ),
     "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
     "valid_fraction": Setting(0.1, "share of train set aside for validation, by seed", limits=Range(0.001, 0.9)),
-    "augment": Setting(
-        "auto", "of training images", Literal["auto", "none", "affine", "shift", "shift_flip", "crop_flip"]
-    ),
+    "augment": Setting("auto", "of training images", Literal["auto", *NAMED_AUGMENTATIONS]),
 }
 
 OPTIMIZER_SETTINGS = {
@@ -79,7 +82,9 @@ def data(flags: Flags) -> Data:
 
 
 def input_size(flags: Flags, spec: dict) -> int | None:
-    """The side that images are resized to; None leaves them as they are."""
+    """The side that images are resized to; None leaves them as they are, as on pages without `--input_size`."""
+    if "input_size" not in flags:
+        return None
     side = spec["image_shape"][0]
     return flags.input_size or (2 * side if side < 16 else None)
 
@@ -110,6 +115,15 @@ def augmentation(flags: Flags, spec: dict):
     def on_black(function):
         return lambda key, image: function(key, image - black.astype(image.dtype)) + black.astype(image.dtype)
 
+    def on_unit(function):
+        mean, std = (jnp.asarray(spec[statistic]) for statistic in ("mean", "std"))
+
+        def apply(key, image):
+            unit = jnp.clip(image * std.astype(image.dtype) + mean.astype(image.dtype), 0, 1)
+            return (function(key, unit) - mean.astype(image.dtype)) / std.astype(image.dtype)
+
+        return apply
+
     if name == "none":
         return None
     if name == "affine":
@@ -119,7 +133,14 @@ def augmentation(flags: Flags, spec: dict):
         return on_black(augment.random_shift(max(1, pixels // 2)))
     if name == "shift_flip":
         return on_black(augment.compose(augment.random_shift(max(1, pixels // 2)), augment.random_flip()))
-    return augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip())
+    crop_flip = augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip())
+    if name == "cutout":
+        return augment.compose(crop_flip, augment.cutout(max(1, side // 2)))
+    if name == "rand_augment":
+        return augment.compose(crop_flip, on_unit(augment.rand_augment(fill=0.5)))
+    if name == "auto_augment":
+        return augment.compose(crop_flip, on_unit(augment.auto_augment(fill=0.5)))
+    return crop_flip
 
 
 def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Evaluator, Range
@@ -12,8 +10,8 @@ from dlcore.run.flags import Flags, Setting
 from dlcore.run.page import Data, Setup
 
 __all__ = [
-    "SETTINGS", "augmentation", "data", "describe", "evaluators", "example", "inputs", "panels", "pictures",
-    "preprocess",
+    "PYRAMID_SETTINGS", "SETTINGS", "augmentation", "data", "describe", "evaluators", "example", "inputs", "panels",
+    "pictures",
 ]  # fmt: skip
 
 SETTINGS = {
@@ -33,6 +31,14 @@ SETTINGS = {
         "factors between which training images are scaled, 1,1: none; by default 0.75,1.35 for coco, none for scenes",
         tuple[float, float] | None,
     ),
+}
+
+PYRAMID_SETTINGS = {
+    "levels": Setting(("stage3", "stage4"), "stages of the backbone in the pyramid, finest first", tuple[str, ...]),
+    "extra": Setting("none", "levels beyond the backbone's", Literal["none", "pool", "p6p7"]),
+    "channels": Setting(48, "of the pyramid and the heads", limits=Range(1)),
+    "convs": Setting(2, "convolutions of each head's tower", limits=Range(0)),
+    "groups": Setting(8, "of the heads' group normalisation", limits=Range(1)),
 }
 
 
@@ -88,18 +94,6 @@ def _coco(flags: Flags):
         found["test"] = found["valid"]
         notes.append("no test split: the validation split is tested")
     return found["train"], found["valid"], found["test"], tuple(dict.fromkeys(notes))
-
-
-def preprocess(setup: Setup):
-    """Images [B, H, W, C], uint8 or float in [0, 1], to zero mean and unit variance by channel."""
-    mean, std = np.asarray(setup.spec["mean"]), np.asarray(setup.spec["std"])
-
-    def apply(images: jax.Array) -> jax.Array:
-        dtype = jnp.promote_types(setup.dtype, jnp.float32)
-        images = images.astype(dtype) / 255 if images.dtype == jnp.uint8 else images.astype(dtype)
-        return (images - mean.astype(dtype)) / std.astype(dtype)
-
-    return apply
 
 
 def augmentation(flags: Flags):

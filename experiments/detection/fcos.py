@@ -12,7 +12,6 @@ pixels away, and the rest is stage4's.
 from typing import Literal
 
 from dlcore.detection import fcos
-from dlcore.learner import Range
 from dlcore.optim import use_ema
 from dlcore.run import classify, detection
 from dlcore.run.flags import Setting
@@ -35,7 +34,7 @@ def build(setup: Setup):
     learner = fcos.learner(
         model=model,
         optimizer=classify.optimizer(setup),
-        preprocess=detection.preprocess(setup),
+        preprocess=classify.preprocess(setup),
         augment=detection.augmentation(flags),
         axis=setup.axis,
         **flags.group("learner"),
@@ -53,15 +52,11 @@ page = Page(
     settings={
         **detection.SETTINGS,
         **classify.OPTIMIZER_SETTINGS,
-        "levels": Setting(("stage3", "stage4"), "stages of the backbone in the pyramid, finest first", tuple[str, ...]),
-        "extra": Setting("none", "levels beyond the backbone's", Literal["none", "pool", "p6p7"]),
-        "channels": Setting(48, "of the pyramid and the heads", limits=Range(1)),
-        "convs": Setting(2, "convolutions of each head's tower", limits=Range(0)),
-        "groups": Setting(8, "of the heads' group normalisation", limits=Range(1)),
+        **detection.PYRAMID_SETTINGS,
         "distances": Setting("exp", "how the heads' numbers become distances", Literal["relu", "exp"]),
     },
     defaults={
-        "model.stages": (1, 1, 1, 1), "model.stem_stride": 2, "model.width": 16, "epochs": 12.0, "batch_size": 32,
+        "model.stages": (1, 1, 1, 1), "model.stem_stride": 2, "model.width": 16, "epochs": 8.0, "batch_size": 32,
         "eval_every": 500, "eval_batch_size": 64, "learning_rate": 4e-3, "ema": 0.99, "reach": 5.0,
         "score_threshold": 0.05, "candidates": 100, "select": "last",
     },

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.detection.dense import Candidates, Grid, best_by_class, best_by_level, select
-from dlcore.ops.boxes import distances_to_boxes
+from dlcore.detection.dense import Anchors, Candidates, Grid, best_by_class, best_by_level, select
+from dlcore.ops.boxes import decode_boxes, distances_to_boxes
 
-GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "tvdet_postprocess.npz")
+GOLDENS = Path(__file__).parents[1] / "goldens"
+GOLDEN = np.load(GOLDENS / "tvdet_postprocess.npz")
 CASES = {name: case["args"] for name, case in json.loads(str(GOLDEN["meta"]))["cases"].items()}
 
 
@@ -19,20 +20,12 @@ def given(case, *names):
     return (jnp.asarray(GOLDEN[f"{case}/in.{name}"]) for name in names)
 
 
-def decoded(deltas, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
-    """Boxes [..., 4] of deltas (x, y, w, h) on anchors [..., 4]."""
-    centre, size = (anchors[..., :2] + anchors[..., 2:]) / 2, anchors[..., 2:] - anchors[..., :2]
-    move, grow = deltas[..., :2] / jnp.array(weights[:2]), deltas[..., 2:] / jnp.array(weights[2:])
-    centre, half = centre + move * size, jnp.exp(jnp.minimum(grow, np.log(1000 / 16))) * size / 2
-    return jnp.concatenate([centre - half, centre + half], -1)
-
-
 def candidates_of(case):
     """(candidates of each image, further settings of select)."""
     settings = CASES[case]
     if case == "retinanet":
         logits, deltas, anchors = given(case, "cls_logits", "bbox_regression", "anchors")
-        boxes, scores = decoded(deltas, anchors), jax.nn.sigmoid(logits)
+        boxes, scores = decode_boxes(deltas, anchors), jax.nn.sigmoid(logits)
     elif case == "fcos":
         logits, deltas, centre, anchors = given(case, "cls_logits", "bbox_regression", "bbox_ctrness", "anchors")
         size = jnp.tile(anchors[:, 2:] - anchors[:, :2], 2)
@@ -43,11 +36,11 @@ def candidates_of(case):
         scores = jax.nn.sigmoid(logits.reshape(2, -1, 1))
     elif case == "ssd":
         logits, deltas, anchors = given(case, "cls_logits", "bbox_regression", "anchors")
-        boxes, scores = decoded(deltas, anchors, (10, 10, 5, 5)), jax.nn.softmax(logits)[..., 1:]
+        boxes, scores = decode_boxes(deltas, anchors, (10, 10, 5, 5)), jax.nn.softmax(logits)[..., 1:]
         return [best_by_class(s, b, settings["topk_candidates"]) for s, b in zip(scores, boxes, strict=True)], {}
     else:
         logits, deltas, proposals = given(case, "class_logits", "box_regression", "proposals")
-        boxes = decoded(deltas.reshape(len(deltas), -1, 4), proposals[:, None], (10, 10, 5, 5))[:, 1:]
+        boxes = decode_boxes(deltas.reshape(len(deltas), -1, 4), proposals[:, None], (10, 10, 5, 5))[:, 1:]
         parts = np.cumsum(settings["proposals_per_image"])[:-1]
         scores, boxes = jnp.split(jax.nn.softmax(logits)[:, 1:], parts), jnp.split(boxes, parts)
         return [best_by_class(s, b) for s, b in zip(scores, boxes, strict=True)], {"min_size": 0.01}
@@ -122,3 +115,29 @@ def test_places_of_strides_8_to_128():
 def test_an_image_that_the_strides_do_not_divide_is_an_error():
     with pytest.raises(ValueError, match="100x128"):
         Grid.of([(13, 16)], (100, 128))
+
+
+def test_anchors_by_hand():
+    anchors = Anchors.of([(2, 2), (1, 1)], (32, 32), scales=(1.0, 2.0), ratios=(1.0, 4.0))
+    assert anchors.counts == (16, 4)
+    assert anchors.boxes.shape == (20, 4)
+    # At (16, 0), the second place of stride 16: sides 16 and 32, then half as wide and twice as high.
+    want = [[8, -8, 24, 8], [0, -16, 32, 16], [12, -16, 20, 16], [8, -32, 24, 32]]
+    np.testing.assert_array_equal(anchors.boxes[4:8], want)
+    np.testing.assert_array_equal(anchors.boxes[16], [-16, -16, 16, 16])  # stride 32
+
+
+@pytest.mark.parametrize("name", ["scales", "ratios"])
+def test_anchors_without_a_size_are_refused(name):
+    for wrong in ((), (1.0, 0.0)):
+        with pytest.raises(ValueError, match=name):
+            Anchors.of([(2, 2)], (32, 32), **{name: wrong})
+
+
+def test_anchors_are_retinanets():
+    golden = np.load(GOLDENS / "tvdet_retinanet_resnet50_fpn.npz")
+    about = json.loads(str(golden["meta"]))
+    anchors = Anchors.of([(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)], (128, 160))
+    stored = about["outputs"]["anchors"]
+    assert list(anchors.boxes.shape) == stored["shape"]
+    np.testing.assert_array_equal(anchors.boxes.reshape(-1)[:: stored["stride"]], golden["anchors"].reshape(-1))

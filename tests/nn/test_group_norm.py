@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,8 +135,25 @@ def test_degenerate_inputs_and_dtypes(layer, fields):
 
 
 def test_groups_must_divide_the_channels():
-    with pytest.raises(ValueError, match=r"groups \(4\) does not divide the number of channels \(6\)"):
+    with pytest.raises(ValueError, match="num_groups=4 must divide the 6 channels"):
         GroupNorm(4).init(KEY, values(1, 2, 2, 6))
+    with pytest.raises(ValueError, match="group_size=4 must divide the 6 channels"):
+        GroupNorm(None, 4).init(KEY, values(1, 2, 2, 6))
+    with pytest.raises(ValueError, match="num_groups=2 and group_size=3: one must be given"):
+        GroupNorm(2, 3).init(KEY, values(1, 2, 2, 6))
+
+
+def test_group_norm_is_flax_with_its_gradients():
+    x, cotangent = values(2, 3, 4, 6), values(2, 3, 4, 6, seed=7)
+    params = {"params": {"scale": values(6, seed=2), "bias": values(6, seed=3)}}
+    results = [
+        jax.vjp(lambda params, x, layer=layer: layer.apply(params, x), params, x)
+        for layer in (GroupNorm(3), linen.GroupNorm(3, epsilon=1e-5, use_fast_variance=False))
+    ]
+    for (y, pull), (want, pull_want) in (results,):
+        np.testing.assert_allclose(y, want, atol=1e-5)
+        for a, b in zip(*(jax.tree.leaves(p(cotangent)) for p in (pull, pull_want)), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-5)
 
 
 @pytest.mark.covers("NO-18")

@@ -97,3 +97,38 @@ def test_distances_by_hand_and_against_torchvision():
     centre, size = (anchors[:, :2] + anchors[:, 2:]) / 2, np.tile(anchors[:, 2:] - anchors[:, :2], 2)
     codes = ops.boxes_to_distances(centre, GOLDEN["linear_coder.encode/in.proposals"]) / size
     np.testing.assert_allclose(codes, GOLDEN["linear_coder.encode/out"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.covers("DE-07")
+def test_deltas_by_hand():
+    """Centres and sizes (10, 20, 30, 40) and (16, 12, 60, 20): 6 / 30, -8 / 40, log 2, -log 2."""
+    anchor, box = (ops.box_convert(jnp.array(b), "cxcywh", "xyxy") for b in ([10.0, 20, 30, 40], [16.0, 12, 60, 20]))
+    deltas = ops.encode_boxes(box, anchor)
+    np.testing.assert_allclose(deltas, [0.2, -0.2, 0.6931, -0.6931], atol=5e-5)
+    np.testing.assert_allclose(ops.decode_boxes(deltas, anchor), box, rtol=1e-6)
+
+
+@pytest.mark.covers("DE-07")
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("coder.")])
+def test_deltas_equal_torchvision(name):
+    weights = tuple(CASES[name]["args"]["weights"])
+    given = {k.split("in.")[1]: jnp.asarray(GOLDEN[k]) for k in GOLDEN.files if k.startswith(f"{name}/in.")}
+    function = ops.encode_boxes if ".encode." in name else ops.decode_boxes
+    first, anchors = given.values()
+    first = first.reshape(len(first), -1, 4)  # decode: two boxes of each proposal
+    found = function(first, anchors[:, None], weights).reshape(len(first), -1)
+    np.testing.assert_allclose(found, GOLDEN[f"{name}/out"], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.covers("DE-07")
+def test_deltas_go_there_and_back_and_stay_finite():
+    rng = np.random.default_rng(0)
+    corner, size = rng.uniform(0, 50, (2, 20, 2)), rng.uniform(1, 40, (2, 20, 2))
+    boxes, anchors = jnp.asarray(np.concatenate([corner, corner + size], -1), jnp.float32)
+    weights = (10.0, 10.0, 5.0, 5.0)
+    back = ops.decode_boxes(ops.encode_boxes(boxes, anchors, weights), anchors, weights)
+    np.testing.assert_allclose(back, boxes, rtol=1e-6, atol=1e-4)
+    point = jnp.array([3.0, 3, 3, 3])
+    assert np.isfinite(ops.encode_boxes(point, boxes[0])).all()
+    assert np.isfinite(ops.encode_boxes(boxes[0], point)).all()
+    assert np.isfinite(ops.decode_boxes(jnp.array([0.0, 0, 1000, 1000]), boxes[0])).all()  # e^1000 is not
