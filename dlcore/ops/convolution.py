@@ -160,6 +160,12 @@ def _varying_axes(x: jax.Array) -> frozenset[str]:
 
 
 def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    if max(window.lhs_dilation) > 1 and any(k > n for k, n in zip(rhs.shape[:2], lhs.shape[1:3], strict=True)):
+        # XLA swaps a small input with a larger kernel, and dies of it ("Window dimensions do not match RHS shape").
+        lhs = lax.pad(
+            lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *((0, 0, d - 1) for d in window.lhs_dilation), (0, 0, 0)]
+        )
+        window = window._replace(lhs_dilation=(1, 1))
     return lax.conv_general_dilated(
         lhs,
         rhs,

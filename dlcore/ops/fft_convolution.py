@@ -1,0 +1,55 @@
+"""Convolution as a product of spectra.
+
+Mathieu, Henaff & LeCun, "Fast training of convolutional networks through FFTs" (2013), arXiv:1312.5851.
+
+    y = F^-1 ( sum_c F(x)[c] conj(F(w)[c, o]) )       conj: a layer's convolution is a correlation
+
+Both are padded to H + kh - 1 (rounded up to a product of 2, 3 and 5), so that nothing wraps around. The cost does not
+depend on the kernel's size: it pays for large kernels, and for small ones the transforms cost more than they save.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dlcore.ops.im2col import Padding, check_operands, pads_of, pair_of, window_counts
+
+__all__ = ["conv_fft"]
+
+
+def conv_fft(
+    x: jax.Array, kernel: jax.Array, strides: int | Sequence[int] = 1, padding: Padding = "VALID"
+) -> jax.Array:
+    """Convolve x: [N, H, W, C] with kernel: [kh, kw, C, O] through Fourier transforms -> [N, H', W', O].
+
+    Strides leave out what was computed. Transforms are in float32 or float64; the result has the dtype of the operands.
+    Raises: ValueError where the shapes do not fit together.
+    """
+    check_operands(x, kernel)
+    strides, size = pair_of("strides", strides), kernel.shape[:2]
+    pads = pads_of(padding, x.shape[1:3], size, strides, (1, 1))
+    counts = window_counts(x.shape[1:3], size, strides, pads, (1, 1))
+    dtype = jnp.result_type(x, kernel)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    x = jnp.pad(x.astype(wide), ((0, 0), *pads, (0, 0)))
+    length = [_smooth(n) for n in x.shape[1:3]]
+    image = jnp.fft.rfft2(x, length, (1, 2))
+    weight = jnp.fft.rfft2(kernel.astype(wide), length, (0, 1))
+    spectrum = jnp.einsum("nhwc,hwco->nhwo", image, weight.conj(), precision=lax.Precision.HIGHEST)
+    full = jnp.fft.irfft2(spectrum, length, (1, 2))
+    stop = [(count - 1) * s + 1 for count, s in zip(counts, strides, strict=True)]
+    return full[:, : stop[0] : strides[0], : stop[1] : strides[1]].astype(dtype)
+
+
+def _smooth(n: int) -> int:
+    """The least product of 2, 3 and 5 that is not below n: lengths that transform fast."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1

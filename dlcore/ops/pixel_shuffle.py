@@ -1,0 +1,31 @@
+"""Pixel shuffle: channels become pixels, and back.
+
+Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
+network" (2016), arXiv:1609.05158, equation 4.
+
+    y[n, r i + a, r j + b, c] = x[n, i, j, c r r + a r + b]               channels in torch's order
+"""
+
+import jax
+
+__all__ = ["pixel_shuffle", "pixel_unshuffle"]
+
+
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """[..., H, W, C r r] -> [..., H r, W r, C]. ValueError where the channels are no multiple of r r."""
+    if x.ndim < 3 or factor < 1 or x.shape[-1] % factor**2:
+        raise ValueError(f"factor is {factor} and x has shape {x.shape}; x must be [..., H, W, C factor factor]")
+    *batch, h, w, channels = x.shape
+    x = x.reshape(-1, h, w, channels // factor**2, factor, factor).transpose(0, 1, 4, 2, 5, 3)
+    return x.reshape(*batch, h * factor, w * factor, channels // factor**2)
+
+
+def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
+    """The inverse: [..., H r, W r, C] -> [..., H, W, C r r]. ValueError where a side is no multiple of r."""
+    if x.ndim < 3 or factor < 1 or x.shape[-3] % factor or x.shape[-2] % factor:
+        raise ValueError(
+            f"factor is {factor} and x has shape {x.shape}; factor must divide both sides of [..., H, W, C]"
+        )
+    *batch, h, w, channels = x.shape
+    x = x.reshape(-1, h // factor, factor, w // factor, factor, channels).transpose(0, 1, 3, 5, 2, 4)
+    return x.reshape(*batch, h // factor, w // factor, channels * factor**2)
