@@ -31,9 +31,18 @@ from dlcore.nn.activations import (
     tanh_shrink,
 )
 from dlcore.nn.conv import Conv
+from dlcore.nn.conv_pattern import FullyConnected, PatternNet, conv_pattern, expand_pattern
+from dlcore.nn.conv_recurrent import ConvRecurrent
+from dlcore.nn.conv_transpose import ConvTranspose
+from dlcore.nn.deformable import DeformableConv
+from dlcore.nn.graph_conv import GraphConv, neighbor_sum
 from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, local_response_norm
+from dlcore.nn.locally_connected import LocallyConnected
+from dlcore.nn.masked_conv import MaskedConv, causal_mask
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.separable import DepthwiseSeparableConv, FactorizedConv
+from dlcore.nn.spatial_transformer import SpatialTransformer, rotation_theta
 from dlcore.nn.stochastic import (
     DropConnect,
     Dropout,
@@ -60,24 +69,38 @@ __all__ = [
     "BatchNorm",
     "ConditionalInstanceNorm",
     "Conv",
+    "ConvRecurrent",
+    "ConvTranspose",
+    "DeformableConv",
+    "DepthwiseSeparableConv",
     "DropConnect",
     "Dropout",
+    "FactorizedConv",
+    "FullyConnected",
+    "GraphConv",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
+    "LocallyConnected",
+    "MaskedConv",
     "Maxout",
     "PReLU",
+    "PatternNet",
     "RMSNorm",
+    "SpatialTransformer",
     "SpectralNorm",
     "StochasticDepth",
     "VanillaDropout",
     "WeightNorm",
     "WeightStandardization",
     "adaptive_instance_norm",
+    "causal_mask",
     "celu",
     "compute_dtype",
+    "conv_pattern",
     "drop_connect",
     "elu",
+    "expand_pattern",
     "fold_batch_norm",
     "gelu",
     "glu",
@@ -94,8 +117,10 @@ __all__ = [
     "logits_dtype",
     "maxout",
     "mish",
+    "neighbor_sum",
     "relu",
     "relu6",
+    "rotation_theta",
     "selu",
     "sigmoid",
     "silu",

@@ -1,0 +1,84 @@
+"""Recurrent convolutional layers: an RNN, LSTM or GRU whose products are convolutions.
+
+Shi et al. 2015, arXiv:1506.04214 (LSTM, here without peepholes); Ballas et al. 2015, arXiv:1511.06432 (GRU).
+
+    a = W_x * x_t + b_x,  u = W_h * h_{t-1} + b_h        * is a convolution; the cells are `dlcore.nn.recurrent`'s
+
+The state is a map, [B, H, W, features]; on an image of one pixel it is the plain recurrent layer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+
+from dlcore.nn.recurrent import CELLS, Carry
+from dlcore.ops.convolution import conv_general_dilated
+
+__all__ = ["ConvRecurrent"]
+
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+class ConvRecurrent(nn.Module):
+    """One layer over time: (carry, x [B, T, H, W, C]) -> (carry, h [B, T, H, W, features]).
+
+    cell: rnn, lstm or gru. kernel_size: of both convolutions, padded to keep the size. Parameters `input_kernel:
+    [kh, kw, C, gates features]`, `hidden_kernel: [kh, kw, features, gates features]` and a bias of each.
+    """
+
+    features: int
+    kernel_size: Sequence[int] = (3, 3)
+    cell: str = "rnn"
+    forget_bias: float = 1.0
+    unroll: int = 1
+    dtype: Any = None
+
+    def start(self, batch: int, size: Sequence[int]) -> Carry:
+        """The carry before the first step: zeros [B, H, W, features] of size (H, W), one for each state of the cell."""
+        self._check()
+        shape = (batch, *size, self.features)
+        return tuple(jnp.zeros(shape, jnp.float32) for _ in range(CELLS[self.cell].states))
+
+    def _check(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell is {self.cell!r}; allowed are {', '.join(CELLS)}")
+
+    @nn.compact
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        """Run over time; the carry keeps its own dtype, float32 at least. Raises ValueError for other shapes."""
+        self._check()
+        if x.ndim != 5:
+            raise ValueError(f"x has shape {x.shape}; it must be [B, T, H, W, C]")
+        step, gates, _ = CELLS[self.cell]
+        width = gates * self.features
+        init = nn.initializers.lecun_normal()
+        w_x = self.param("input_kernel", init, (*self.kernel_size, x.shape[-1], width))
+        w_h = self.param("hidden_kernel", init, (*self.kernel_size, self.features, width))
+        b_x = self.param("input_bias", self._bias, (width,))
+        b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
+        x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
+        wide = jnp.promote_types(carry[0].dtype, w_h.dtype)
+        carry = jax.tree.map(lambda h: h.astype(wide), carry)
+
+        def conv(x, w):
+            return conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=_NHWC)
+
+        a = conv(x.reshape(-1, *x.shape[2:]), w_x).reshape(*x.shape[:4], width).astype(wide) + b_x
+
+        def over_time(carry, a):
+            u = conv(carry[0].astype(w_h.dtype), w_h).astype(wide) + b_h
+            carry = step(carry, a, u)
+            return carry, carry[0]
+
+        carry, h = jax.lax.scan(over_time, carry, a.swapaxes(0, 1), unroll=self.unroll)
+        return carry, h.swapaxes(0, 1)
+
+    def _bias(self, key, shape, dtype=jnp.float32) -> jax.Array:
+        bias = jnp.zeros(shape, dtype)
+        if self.cell != "lstm":
+            return bias
+        return bias.at[self.features : 2 * self.features].set(self.forget_bias)

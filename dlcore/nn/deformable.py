@@ -1,0 +1,71 @@
+"""The deformable convolution layer: a plain convolution says where every tap looks.
+
+Dai et al. 2017, arXiv:1703.06211; Zhu et al. 2018, arXiv:1811.11168 (modulated).
+
+    y = deform_conv(x, offset, m),   offset = conv(x),   m = sigmoid(conv(x)) where modulated
+
+The predicting layers start at zero, so it starts as the convolution with its kernel (modulated: at half of it).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+
+from dlcore.nn.conv import Conv
+from dlcore.ops.deformable_convolution import deform_conv
+from dlcore.ops.im2col import Padding
+
+__all__ = ["DeformableConv"]
+
+
+class DeformableConv(nn.Module):
+    """[B, H, W, C] -> [B, H', W', features].
+
+    Parameters `kernel: [kh, kw, C / groups, features]`, `bias`, and the submodules `offset` and, where modulated,
+    `mask`. offset_groups: how many groups of channels have offsets of their own. padding is numbers, pairs or a name.
+    """
+
+    features: int
+    kernel_size: Sequence[int] = (3, 3)
+    strides: int | Sequence[int] = 1
+    padding: Padding = "SAME"
+    kernel_dilation: int | Sequence[int] = 1
+    feature_group_count: int = 1
+    offset_groups: int = 1
+    modulated: bool = True
+    use_bias: bool = True
+    dtype: Any = None
+    kernel_init: Any = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Predict the offsets, then convolve."""
+        size, channels = tuple(self.kernel_size), x.shape[-1]
+        if self.feature_group_count < 1 or channels % self.feature_group_count:
+            raise ValueError(f"feature_group_count is {self.feature_group_count}; it must divide {channels} channels")
+        kernel = self.param("kernel", self.kernel_init, (*size, channels // self.feature_group_count, self.features))
+        taps = self.offset_groups * size[0] * size[1]
+
+        def predict(name: str, count: int) -> jax.Array:
+            return Conv(
+                count,
+                size,
+                strides=self.strides,
+                padding=self.padding,
+                kernel_dilation=self.kernel_dilation,
+                kernel_init=nn.initializers.zeros,
+                dtype=self.dtype,
+                name=name,
+            )(x)
+
+        offset = predict("offset", 2 * taps)
+        mask = nn.sigmoid(predict("mask", taps)) if self.modulated else None
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = deform_conv(
+            x, offset, kernel, mask, self.strides, self.padding, self.kernel_dilation, self.feature_group_count
+        )
+        return y if bias is None else y + bias

@@ -1,0 +1,96 @@
+"""Convolutions in factors: depthwise then pointwise, and one axis then the other.
+
+Chollet 2017, arXiv:1610.02357; Howard et al. 2017, arXiv:1704.04861; Szegedy et al. 2015, arXiv:1512.00567.
+
+    separable     z[p, c, m] = sum_k x[p + k, c] w[k, c, m],   y[p, o] = b[o] + sum_{c, m} z[p, c, m] v[c, m, o]
+    factorised    1 x n, then n x 1
+
+A 3x3 layer from 64 to 128 channels has 9 64 128 = 73,728 weights; in two factors 9 64 + 64 128 = 8,768, the share
+1/128 + 1/9. An n x n kernel of rank one is exactly its two factors, with 2 n weights for n n.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.nn.conv import Conv
+
+__all__ = ["DepthwiseSeparableConv", "FactorizedConv"]
+
+
+class DepthwiseSeparableConv(nn.Module):
+    """[B, H, W, C] -> [B, H', W', features]: every channel by itself, then 1x1 across channels.
+
+    Submodules `depthwise` (kernel [kh, kw, 1, C channel_multiplier]) and `pointwise`. strides, padding and
+    kernel_dilation are of the depthwise half. between: what follows the depthwise half (MobileNet: batch norm and ReLU;
+    Xception: nothing). Bias is the pointwise half's alone, since that of the other is in its span.
+    """
+
+    features: int
+    kernel_size: Sequence[int] = (3, 3)
+    strides: int | Sequence[int] = 1
+    padding: Any = "SAME"
+    kernel_dilation: int | Sequence[int] = 1
+    channel_multiplier: int = 1
+    use_bias: bool = True
+    between: Callable[[jax.Array], jax.Array] | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolve twice."""
+        channels = x.shape[-1]
+        x = Conv(
+            channels * self.channel_multiplier,
+            self.kernel_size,
+            strides=self.strides,
+            padding=self.padding,
+            kernel_dilation=self.kernel_dilation,
+            feature_group_count=channels,
+            use_bias=False,
+            dtype=self.dtype,
+            name="depthwise",
+        )(x)
+        x = x if self.between is None else self.between(x)
+        return Conv(self.features, (1, 1), use_bias=self.use_bias, dtype=self.dtype, name="pointwise")(x)
+
+
+class FactorizedConv(nn.Module):
+    """[B, H, W, C] -> [B, H', W', features] by a 1 x size and a size x 1 convolution.
+
+    Submodules `across` (to `features`, no bias) and `down`. between: what stands between them (Inception: batch norm
+    and ReLU), None for a kernel of rank one.
+    """
+
+    features: int
+    size: int = 7
+    strides: int | Sequence[int] = 1
+    padding: Any = "SAME"
+    use_bias: bool = True
+    between: Callable[[jax.Array], jax.Array] | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolve along rows, then along columns."""
+        sy, sx = (self.strides,) * 2 if isinstance(self.strides, int) else self.strides
+        if isinstance(self.padding, str):
+            py = px = self.padding
+        else:
+            pads = (self.padding,) * 2 if isinstance(self.padding, int) else self.padding
+            py, px = ((pads[0], 0), (0, pads[1]))
+        x = Conv(
+            self.features, (1, self.size), strides=(1, sx), padding=px, use_bias=False, dtype=self.dtype, name="across"
+        )(x)
+        x = x if self.between is None else self.between(x)
+        return Conv(
+            self.features,
+            (self.size, 1),
+            strides=(sy, 1),
+            padding=py,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            name="down",
+        )(x)
