@@ -1,5 +1,6 @@
 """Norms within one example, against torch, by hand, and at every batch size."""
 
+import functools
 import json
 import pathlib
 
@@ -44,8 +45,13 @@ def test_outputs_and_gradients_equal_torch(case, layer, layout):
     get = golden(case)
     assert layer.epsilon == ARGS[case]["eps"]
     params = {"scale": jnp.asarray(get["in.w"])} | ({"bias": jnp.asarray(get["in.b"])} if "in.b" in get else {})
-    y, pull = jax.vjp(lambda p, x: layer.apply({"params": p}, x), params, layout(get["in.x"]))
-    dparams, dx = pull(layout(get["in.cot"]))
+
+    @jax.jit
+    def run(params, x, cotangent):
+        y, pull = jax.vjp(lambda p, x: layer.apply({"params": p}, x), params, x)
+        return y, *pull(cotangent)
+
+    y, dparams, dx = run(params, layout(get["in.x"]), layout(get["in.cot"]))
     np.testing.assert_allclose(y, layout(get["out"]), rtol=0, atol=1e-5)
     np.testing.assert_allclose(dx, layout(get["grad.x"]), rtol=0, atol=1e-4)
     np.testing.assert_allclose(dparams["scale"], get["grad.w"], rtol=0, atol=1e-4)
@@ -66,8 +72,13 @@ def test_by_hand():
 
 def bare(layer, x, **fields):
     """The layer without parameters."""
-    fields |= {"use_scale": False} | ({} if layer is RMSNorm else {"use_bias": False})
-    return layer(**fields).apply({}, x)
+    return compiled(layer, tuple(sorted(fields.items())))(x)
+
+
+@functools.cache
+def compiled(layer, fields):
+    without = {"use_scale": False} | ({} if layer is RMSNorm else {"use_bias": False})
+    return jax.jit(lambda x: layer(**dict(fields) | without).apply({}, x))
 
 
 ALL = [(LayerNorm, {}), (RMSNorm, {}), (InstanceNorm, {}), (GroupNorm, {"num_groups": 2})]
@@ -116,7 +127,8 @@ def test_rms_norm_has_mean_square_1_and_does_not_centre():
 def test_degenerate_inputs_and_dtypes(layer, fields):
     constant = jnp.full((2, 3, 3, 4), 1e4)
     if layer is not RMSNorm:
-        np.testing.assert_allclose(bare(layer, constant, **fields), 0, atol=1e-2)
+        # what is left of x a - mean a, with a = 1 / sqrt(eps) = 316, is rounding: 1e4 times 316 times 6e-8
+        np.testing.assert_allclose(bare(layer, constant, **fields), 0, atol=0.2)
     zero = jnp.zeros((2, 1, 1, 4))
     y, pull = jax.vjp(lambda x: bare(layer, x, **fields), zero)
     np.testing.assert_array_equal(y, 0)
