@@ -2,5 +2,30 @@
 
 from dlcore.metrics.calibration import Calibration
 from dlcore.metrics.classification import ConfusionMatrix, PrecisionRecall, accuracy, mean_loss, top_k_accuracy
+from dlcore.metrics.depth import depth_errors, depth_metrics
+from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
+from dlcore.metrics.point_sets import chamfer_distance, point_f1
+from dlcore.metrics.retrieval import recall_at_k, verification
+from dlcore.metrics.segmentation import MeanIoU, iou_per_class, voxel_iou
 
-__all__ = ["Calibration", "ConfusionMatrix", "PrecisionRecall", "accuracy", "mean_loss", "top_k_accuracy"]
+__all__ = [
+    "Calibration",
+    "ConfusionMatrix",
+    "MeanIoU",
+    "PrecisionRecall",
+    "accuracy",
+    "chamfer_distance",
+    "depth_errors",
+    "depth_metrics",
+    "iou_per_class",
+    "mean_loss",
+    "nrmse",
+    "point_f1",
+    "psnr",
+    "recall_at_k",
+    "ssim",
+    "ssim_map",
+    "top_k_accuracy",
+    "verification",
+    "voxel_iou",
+]

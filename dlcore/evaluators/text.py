@@ -1,0 +1,191 @@
+"""Generated text against references: BLEU, ROUGE-L, CIDEr-D and word error rate.
+
+Papineni et al. 2002; Lin 2004; Vedantam, Zitnick & Parikh 2014, arXiv:1411.5726.
+
+    BLEU    = min(1, e^(1 - r / c)) (p_1 ... p_N)^(1/N)         p_n: n-grams found, each at most as often as in one
+                                                               reference; c, r: lengths, r of the closest reference
+    ROUGE-L = (1 + b^2) P R / (R + b^2 P),  P = LCS / |hyp|, R = LCS / |ref|, each the best over references, b = 1.2
+    CIDEr-D = 10 / (4 |refs|) sum over refs, n of e^(-(l_h - l_r)^2 / 72) min(g_h, g_r) g_r / (|g_h| |g_r|)
+              g: n-gram counts times log(images / images whose references hold it)
+    WER     = edit distance in words / words of the reference, over the whole set
+
+A text is a string, split at blanks, or a sequence of tokens; case, punctuation and stems are the caller's. Numbers
+equal those of nltk (BLEU) and of the COCO caption tools (CIDEr-D, ROUGE-L, BLEU).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore.learner import Evaluator
+
+__all__ = ["bleu", "cider", "edit_distance", "rouge_l", "sentence_bleu", "text_evaluator", "word_error_rate"]
+
+Text = str | Sequence[Any]
+
+
+def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n: int = 4) -> float:
+    """BLEU of a whole set, 0 to 1: counts and lengths are added up before anything is divided.
+
+    references: several for each hypothesis. 0 where some n has no match. Raises: ValueError where the two differ in
+    number, a hypothesis has no reference, or max_n is below 1.
+    """
+    hypotheses, references = _checked(hypotheses, references)
+    return _bleu([_matches(h, r, max_n) for h, r in zip(hypotheses, references, strict=True)], 0.0)
+
+
+def sentence_bleu(hypothesis: Text, references: Sequence[Text], max_n: int = 4, epsilon: float = 0.0) -> float:
+    """BLEU of one text; epsilon takes the place of a count of 0 (0.1: the first smoothing of Chen & Cherry 2014)."""
+    (hypothesis,), (references,) = _checked([hypothesis], [references])
+    return _bleu([_matches(hypothesis, references, max_n)], epsilon)
+
+
+def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], beta: float = 1.2) -> np.ndarray:
+    """ROUGE-L of each text, float64 [N]; report the mean. Raises: ValueError as `bleu`."""
+    scores = []
+    for hypothesis, several in zip(*_checked(hypotheses, references), strict=True):
+        common = [_common_length(hypothesis, r) for r in several]
+        precision = max(c / max(len(hypothesis), 1) for c in common)
+        recall = max(c / max(len(r), 1) for c, r in zip(common, several, strict=True))
+        below = recall + beta**2 * precision
+        scores.append((1 + beta**2) * precision * recall / below if precision * recall > 0 else 0.0)
+    return np.array(scores)
+
+
+def cider(
+    hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n: int = 4, sigma: float = 6.0
+) -> np.ndarray:
+    """CIDEr-D of each text, float64 [N], from 0 to 10; report the mean. Document frequencies are of these references.
+
+    It needs several images: with one, every weight is log 1 = 0. Raises: ValueError as `bleu`.
+    """
+    hypotheses, references = _checked(hypotheses, references)
+    frequency: Counter = Counter()
+    for several in references:
+        frequency.update(set().union(*(_ngrams(r, max_n) for r in several)))
+    total = math.log(max(len(references), 1))
+
+    def weighted(tokens: list) -> tuple[list[dict], list[float], int]:
+        vectors: list[dict] = [{} for _ in range(max_n)]
+        for gram, count in _ngrams(tokens, max_n).items():
+            vectors[len(gram) - 1][gram] = count * (total - math.log(max(1.0, frequency[gram])))
+        norms = [math.sqrt(sum(v * v for v in vector.values())) for vector in vectors]
+        return vectors, norms, max(len(tokens) - 1, 0)
+
+    scores = []
+    for hypothesis, several in zip(hypotheses, references, strict=True):
+        own, own_norms, own_length = weighted(hypothesis)
+        score = 0.0
+        for reference in several:
+            other, norms, length = weighted(reference)
+            penalty = math.exp(-((own_length - length) ** 2) / (2 * sigma**2))
+            for a, b, norm_a, norm_b in zip(own, other, own_norms, norms, strict=True):
+                if norm_a > 0 and norm_b > 0:
+                    score += penalty * sum(min(v, b[g]) * b[g] for g, v in a.items() if g in b) / (norm_a * norm_b)
+        scores.append(10 * score / (max_n * len(several)))
+    return np.array(scores)
+
+
+def edit_distance(a: Text, b: Text) -> int:
+    """The least number of insertions, deletions and substitutions that turn the words of a into those of b."""
+    a, b = _tokens(a), _tokens(b)
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, 1):
+        before, row = row, [i]
+        for j, right in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (left != right)))
+    return row[-1]
+
+
+def word_error_rate(hypotheses: Sequence[Text], references: Sequence[Text]) -> float:
+    """Edits over words of the references (one each), over the whole set; it can be above 1.
+
+    Raises: ValueError where the two differ in number, or the references hold no word.
+    """
+    if len(hypotheses) != len(references):
+        raise ValueError(f"hypotheses has {len(hypotheses)} texts and references {len(references)}; one each is needed")
+    words = sum(len(_tokens(r)) for r in references)
+    if not words:
+        raise ValueError("references holds no word to be wrong about")
+    return sum(edit_distance(r, h) for h, r in zip(hypotheses, references, strict=True)) / words
+
+
+def text_evaluator(
+    hypotheses: Callable[[Any, Any], Sequence[Text]],
+    references: Callable[[Any], Sequence[Sequence[Text]]],
+    source: Any = None,
+) -> Evaluator:
+    """bleu1 to bleu4, rouge_l, cider and word_error_rate (against the first reference) of what `predict` says.
+
+    hypotheses: (outputs, rows) -> texts of a batch. references: rows -> the references of each.
+    """
+
+    def add(kept, outputs, rows):
+        said, true = kept or ([], [])
+        return [*said, *hypotheses(outputs, rows)], [*true, *references(rows)]
+
+    def finish(kept):
+        said, true = kept
+        numbers = {f"bleu{n}": bleu(said, true, n) for n in range(1, 5)}
+        numbers |= {"rouge_l": float(rouge_l(said, true).mean()), "cider": float(cider(said, true).mean())}
+        return numbers | {"word_error_rate": word_error_rate(said, [several[0] for several in true])}
+
+    return Evaluator(add, finish, source)
+
+
+def _tokens(text: Text) -> list:
+    return text.split() if isinstance(text, str) else list(text)
+
+
+def _checked(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]]) -> tuple[list[list], list[list[list]]]:
+    if isinstance(hypotheses, str) or any(isinstance(several, str) for several in references):
+        raise ValueError("hypotheses must be a list of texts, and references a list of lists of texts")
+    if len(hypotheses) != len(references) or not len(hypotheses):
+        raise ValueError(f"hypotheses has {len(hypotheses)} texts and references {len(references)} lists; one each")
+    if not all(len(several) for several in references):
+        raise ValueError("references holds an empty list; every hypothesis needs at least one reference")
+    return [_tokens(h) for h in hypotheses], [[_tokens(r) for r in several] for several in references]
+
+
+def _ngrams(tokens: list, max_n: int) -> Counter:
+    return Counter(tuple(tokens[i : i + n]) for n in range(1, max_n + 1) for i in range(len(tokens) - n + 1))
+
+
+def _matches(hypothesis: list, references: list[list], max_n: int) -> np.ndarray:
+    """[2 max_n + 2]: n-grams found and n-grams there are, for each n; the lengths c and r."""
+    if max_n < 1:
+        raise ValueError(f"max_n is {max_n}; it must be at least 1")
+    allowed: Counter = Counter()
+    for reference in references:
+        allowed |= _ngrams(reference, max_n)
+    own = _ngrams(hypothesis, max_n)
+    found = np.zeros((2, max_n))
+    for gram, count in own.items():
+        found[:, len(gram) - 1] += min(count, allowed[gram]), count
+    found[1] = np.maximum(found[1], 1)
+    closest = min((abs(len(r) - len(hypothesis)), len(r)) for r in references)[1]
+    return np.concatenate([*found, [len(hypothesis), closest]])
+
+
+def _bleu(matches: list[np.ndarray], epsilon: float) -> float:
+    counts = np.sum(matches, 0)
+    n = len(counts) // 2 - 1
+    found, there, (length, wanted) = counts[:n], counts[n : 2 * n], counts[2 * n :]
+    if not found[0] or (not epsilon and not found.all()):
+        return 0.0
+    precisions = np.where(found > 0, found, epsilon) / there
+    brevity = min(1.0, math.exp(1 - wanted / length))
+    return float(brevity * math.exp(np.log(precisions).mean()))
+
+
+def _common_length(a: list, b: list) -> int:
+    """Length of the longest common subsequence."""
+    row = [0] * (len(b) + 1)
+    for left in a:
+        before, row = row, [0]
+        for j, right in enumerate(b, 1):
+            row.append(before[j - 1] + 1 if left == right else max(before[j], row[j - 1]))
+    return row[-1]

@@ -1,0 +1,118 @@
+"""How close a picture is to another: PSNR and SSIM, equal to scikit-image's.
+
+Wang, Bovik, Sheikh & Simoncelli, "Image quality assessment: from error visibility to structural similarity" (2004).
+
+    PSNR = 10 log10 (L^2 / mean (a - b)^2)                              L: data_range, the range of the values
+    SSIM = (2 m_a m_b + c_1)(2 s_ab + c_2) / ((m_a^2 + m_b^2 + c_1)(s_a^2 + s_b^2 + c_2)),   c_i = (K_i L)^2
+
+The means m, variances s^2 and covariance s_ab are those of a window around each pixel: Gaussian of deviation 1.5, 11
+wide, with biased moments, as in the paper, or uniform, 7 wide, with unbiased ones. The mean is over the pixels whose
+window lies inside the picture, and over channels. Moments are taken about the picture's mean, which loses no digits.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["nrmse", "psnr", "ssim", "ssim_map"]
+
+
+def psnr(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
+    """Peak signal-to-noise ratio of b for a, of any one shape, in dB; infinite for equal pictures. vmap over pictures.
+
+    Raises: ValueError where shapes differ or data_range is not positive.
+    """
+    a, b = _pair(a, b, data_range)
+    return 10 * jnp.log10(data_range**2 / jnp.square(a - b).mean())
+
+
+def nrmse(truth: jax.Array, image: jax.Array) -> jax.Array:
+    """Root mean square error over the root mean square of the truth. ValueError where shapes differ."""
+    truth, image = _pair(truth, image, 1.0)
+    return jnp.sqrt(jnp.square(truth - image).mean() / jnp.square(truth).mean())
+
+
+def ssim(
+    a: jax.Array,
+    b: jax.Array,
+    data_range: float = 1.0,
+    window: str = "gaussian",
+    sigma: float = 1.5,
+    window_size: int | None = None,
+    k1: float = 0.01,
+    k2: float = 0.03,
+) -> jax.Array:
+    """Structural similarity of two pictures [H, W] or [H, W, C]: a scalar in [-1, 1], 1 for equal ones.
+
+    window: gaussian (deviation sigma, reaching 3.5 sigma to either side) or uniform (7 wide unless window_size is
+    given; the same with window_size for a gaussian one). data_range: 1 for images in [0, 1], 255 for uint8.
+    Raises: ValueError for another window, one that is even or larger than the picture, or shapes that differ.
+    """
+    return _similarity(a, b, data_range, window, sigma, window_size, k1, k2, "valid").mean()
+
+
+def ssim_map(
+    a: jax.Array,
+    b: jax.Array,
+    data_range: float = 1.0,
+    window: str = "gaussian",
+    sigma: float = 1.5,
+    window_size: int | None = None,
+    k1: float = 0.01,
+    k2: float = 0.03,
+) -> jax.Array:
+    """SSIM at every pixel, of the shape of a; borders are mirrored. Arguments and errors are those of `ssim`."""
+    return _similarity(a, b, data_range, window, sigma, window_size, k1, k2, "mirror")
+
+
+def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
+    if a.ndim not in (2, 3):
+        raise ValueError(f"a has shape {a.shape}; it must be [H, W] or [H, W, C]")
+    a, b = _pair(a, b, data_range)
+    weights, unbiased = _window(window, sigma, window_size)
+    size = len(weights)
+    if size > min(a.shape[:2]):
+        raise ValueError(f"window_size is {size}; it must not be larger than the picture, {a.shape[:2]}")
+    centre = (a.mean((0, 1)) + b.mean((0, 1))) / 2
+    x, y = a - centre, b - centre
+    moments = jnp.stack([x, y, x * x, y * y, x * y])
+    if border == "mirror":
+        pads = [(0, 0), (size // 2, size // 2), (size // 2, size // 2)] + [(0, 0)] * (a.ndim - 2)
+        moments = jnp.pad(moments, pads, mode="symmetric")
+    for axis in (1, 2):
+        count = moments.shape[axis] - size + 1
+        moments = sum(
+            w * jax.lax.slice_in_dim(moments, i, i + count, axis=axis) for i, w in enumerate(weights.astype(a.dtype))
+        )
+    mean_x, mean_y, xx, yy, xy = moments
+    correction = size**2 / (size**2 - 1) if unbiased else 1.0
+    var_a, var_b = (jnp.maximum(v - m * m, 0) * correction for v, m in ((xx, mean_x), (yy, mean_y)))
+    covariance = (xy - mean_x * mean_y) * correction
+    mean_a, mean_b = mean_x + centre, mean_y + centre
+    c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
+    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return above / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+
+
+def _window(window: str, sigma: float, window_size: int | None) -> tuple[np.ndarray, bool]:
+    """(weights along one axis, whether moments are unbiased)."""
+    if window not in ("gaussian", "uniform"):
+        raise ValueError(f"window is {window!r}; it must be 'gaussian' or 'uniform'")
+    if sigma <= 0:
+        raise ValueError(f"sigma is {sigma}; it must be positive")
+    size = (2 * int(3.5 * sigma + 0.5) + 1 if window == "gaussian" else 7) if window_size is None else window_size
+    if size < 3 or size % 2 == 0:
+        raise ValueError(f"window_size is {size}; it must be odd and at least 3")
+    if window == "uniform":
+        return np.full(size, 1 / size), True
+    weights = np.exp(-0.5 * (np.arange(size) - size // 2) ** 2 / sigma**2)
+    return weights / weights.sum(), False
+
+
+def _pair(a: jax.Array, b: jax.Array, data_range: float) -> tuple[jax.Array, jax.Array]:
+    if a.shape != b.shape:
+        raise ValueError(f"the pictures have shapes {a.shape} and {b.shape}; they must be the same")
+    if data_range <= 0:
+        raise ValueError(f"data_range is {data_range}; it must be positive")
+    wide = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))
+    return jnp.asarray(a, wide), jnp.asarray(b, wide)
