@@ -270,6 +270,16 @@ def test_a_depthwise_convolution_is_no_convolution_on_a_cpu_and_that_of_lax_else
     assert elsewhere
 
 
+def test_an_input_with_gaps_may_be_smaller_than_its_kernel():
+    """lax's own form aborts the process here, in XLA:CPU's algebraic simplifier (jax 0.10.2)."""
+    x, w = (jnp.asarray(np.random.default_rng(0).normal(size=s), jnp.float32) for s in ((2, 3, 4, 6), (4, 2, 6, 4)))
+    grown = jnp.zeros((2, 7, 7, 6)).at[:, ::3, ::2].set(x)
+    got = jax.jit(lambda x, w: conv_general_dilated(x, w, (1, 1), [(2, 2), (0, 0)], (3, 2), dimension_numbers=NHWC))(
+        x, w
+    )
+    assert_close(got, lax.conv_general_dilated(grown, w, (1, 1), [(2, 2), (0, 0)], dimension_numbers=NHWC))
+
+
 def test_a_depthwise_kernel_of_very_many_taps_is_left_to_lax():
     x, w = jnp.ones((1, 20, 20, 2)), jnp.ones((14, 14, 1, 2))
     conv = lambda x, w: conv_general_dilated(  # noqa: E731

@@ -1,0 +1,106 @@
+"""BLEU, ROUGE-L, CIDEr-D and word error rate against the goldens and by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dlcore.evaluators.text import (
+    bleu,
+    cider,
+    edit_distance,
+    rouge_l,
+    sentence_bleu,
+    text_evaluator,
+    word_error_rate,
+)
+
+GOLDEN = "tests/goldens/metrics_text.npz"
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN) as data:
+        meta = json.loads(str(data["meta"]))
+        return meta["hypotheses"], meta["references"], {k: data[k] for k in data.files if k.startswith("out.")}
+
+
+@pytest.mark.covers("ME-14")
+def test_bleu_equals_nltk_and_the_coco_tools(golden):
+    said, true, want = golden
+    for n in range(1, 5):
+        assert bleu(said, true, n) == pytest.approx(float(want[f"out.nltk.corpus_bleu.{n}"]), abs=1e-6)
+        assert bleu(said, true, n) == pytest.approx(float(want["out.coco_bleu"][n - 1]), abs=1e-6)
+    assert 100 * bleu(said, true) == pytest.approx(float(want["out.sacrebleu.bleu"]), abs=1e-4)
+    for epsilon, name in ((0.0, "plain"), (0.1, "method1")):
+        each = [sentence_bleu(h, r, epsilon=epsilon) for h, r in zip(said, true, strict=True)]
+        np.testing.assert_allclose(each, want[f"out.nltk.sentence_bleu4.{name}"], atol=1e-6)
+
+
+@pytest.mark.covers("ME-14")
+def test_cider_and_rouge_equal_the_coco_tools(golden):
+    said, true, want = golden
+    np.testing.assert_allclose(cider(said, true), want["out.cider.each"], atol=1e-6)
+    np.testing.assert_allclose(rouge_l(said, true), want["out.rouge_l.each"], atol=1e-6)
+    assert cider(said, true).mean() == pytest.approx(float(want["out.cider"]), abs=1e-6)
+    assert rouge_l(said, true).mean() == pytest.approx(float(want["out.rouge_l"]), abs=1e-6)
+
+
+@pytest.mark.covers("ME-14")
+def test_word_error_rate_equals_the_golden(golden):
+    said, true, want = golden
+    first = [several[0] for several in true]
+    assert [edit_distance(h, r) for h, r in zip(said, first, strict=True)] == want["out.edit_distance"].tolist()
+    assert word_error_rate(said, first) == pytest.approx(float(want["out.wer"]), abs=1e-6)
+
+
+@pytest.mark.covers("ME-14")
+def test_by_hand():
+    # "the" seven times against two of them: clipped to 2 / 7 (Papineni's example).
+    assert bleu(["the " * 7], [["the cat is on the mat", "there is a cat on the mat"]], 1) == pytest.approx(2 / 7)
+    # Half as long and all right: e^(1 - 4 / 2).
+    assert bleu(["a b"], [["a b c d"]], 2) == pytest.approx(np.exp(-1))
+    # Kitten to sitting: k -> s, e -> i, and a g: 3.
+    assert edit_distance(list("kitten"), list("sitting")) == 3
+    assert word_error_rate(["a x c", ""], ["a b c", "d"]) == pytest.approx(2 / 4)
+    # Of a b c d the text a c e has a c: P = 2/3, R = 2/4.
+    p, r, b = 2 / 3, 2 / 4, 1.2
+    assert rouge_l(["a c e"], [["a b c d"]])[0] == pytest.approx((1 + b * b) * p * r / (r + b * b * p))
+    assert cider(["a b c d", "e f g h"], [["a b c d"], ["e f g h"]]).tolist() == pytest.approx([10, 10])
+
+
+def test_empty_texts_are_finite():
+    assert bleu([""], [["a b"]]) == 0
+    assert sentence_bleu("", ["a b"], epsilon=0.1) == 0
+    assert rouge_l([""], [["a"]]).tolist() == [0]
+    assert cider([""], [["a"]]).tolist() == [0]
+    assert edit_distance("", "") == 0
+
+
+@pytest.mark.covers("ME-14")
+def test_the_evaluator_joins_batches(golden):
+    said, true, _ = golden
+    measure = text_evaluator(lambda outputs, rows: outputs, lambda rows: rows)
+    acc = None
+    for s in (slice(0, 7), slice(7, 20)):
+        acc = measure.add(acc, said[s], true[s])
+    numbers = measure.finish(acc)
+    assert numbers["bleu4"] == bleu(said, true)
+    assert numbers["cider"] == pytest.approx(cider(said, true).mean())
+    assert set(numbers) == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider", "word_error_rate"}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bleu("a b", ["a b"]), "must be a list of texts"),
+        (lambda: bleu(["a"], []), "hypotheses has 1 texts and references 0"),
+        (lambda: bleu(["a"], [[]]), "empty list"),
+        (lambda: bleu(["a"], [["a"]], 0), "max_n is 0"),
+        (lambda: word_error_rate(["a"], [""]), "no word"),
+        (lambda: word_error_rate(["a"], []), "one each"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,87 @@
+"""PSNR and SSIM against scikit-image's goldens, by hand, and at the corners."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.metrics import nrmse, psnr, ssim, ssim_map
+
+GOLDEN = "tests/goldens/metrics_image.npz"
+
+
+def pair(golden, case):
+    return (golden[f"{case}/in.{n}"] for n in "ab")
+
+
+@pytest.mark.covers("ME-15")
+@pytest.mark.parametrize("case", ["gauss", "uniform7", "rgb", "uint8"])
+def test_ssim_equals_scikit_image(case):
+    with np.load(GOLDEN) as golden:
+        arguments = json.loads(str(golden["meta"]))["cases"][f"ssim.{case}"]["args"]
+        a, b = pair(golden, f"ssim.{case}")
+        window = "gaussian" if arguments.get("gaussian_weights") else "uniform"
+        want, map_ = float(golden[f"ssim.{case}/out"]), golden[f"ssim.{case}/out.map"]
+        single = jax.jit(lambda a, b: ssim(a, b, arguments["data_range"], window))
+        assert float(single(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(want, abs=2e-6)
+        with jax.enable_x64(True):
+            a, b = jnp.asarray(a), jnp.asarray(b)
+            if a.dtype != jnp.uint8:
+                assert float(ssim(a, b, arguments["data_range"], window)) == pytest.approx(want, abs=1e-9)
+            full = ssim_map(a, b, arguments["data_range"], window)
+        np.testing.assert_allclose(full, map_, atol=1e-5)
+        margin = 5 if window == "gaussian" else 3
+        assert float(full[margin:-margin, margin:-margin].mean()) == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.covers("ME-15")
+def test_psnr_equals_scikit_image():
+    with np.load(GOLDEN) as golden:
+        for case, data_range in (("psnr", 1.0), ("psnr.uint8", 255)):
+            a, b = pair(golden, case)
+            assert float(psnr(jnp.asarray(a), jnp.asarray(b), data_range)) == pytest.approx(
+                float(golden[f"{case}/out"]), rel=1e-6
+            )
+        a, b = pair(golden, "nrmse")
+        assert float(nrmse(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(float(golden["nrmse/out"]), rel=1e-6)
+
+
+@pytest.mark.covers("ME-15")
+def test_by_hand():
+    # Off by a tenth of the range everywhere: 10 log10(1 / .01) = 20 dB; by 25.5 grey levels of 255 too.
+    a = jnp.full((16, 16), 0.4)
+    assert float(psnr(a, a + 0.1)) == pytest.approx(20, rel=1e-5)
+    assert float(psnr(255 * a, 255 * a + 25.5, 255)) == pytest.approx(20, rel=1e-5)
+    assert jnp.isinf(psnr(a, a))
+    # Flat pictures of .4 and .6 differ in brightness alone: (2 .24 + c) / (.16 + .36 + c), c = 1e-4.
+    assert float(ssim(a, a + 0.2)) == pytest.approx((0.48 + 1e-4) / (0.52 + 1e-4), rel=1e-5)
+
+
+@pytest.mark.covers("ME-15")
+def test_one_for_equal_pictures_and_less_with_noise():
+    rng = np.random.default_rng(0)
+    a, noise = (jnp.asarray(rng.uniform(size=(20, 17, 2)), jnp.float32) for _ in range(2))
+    for window in ("gaussian", "uniform"):
+        assert float(ssim(a, a, window=window)) == pytest.approx(1, abs=1e-6)
+        scores = [float(ssim(a, a + s * (noise - 0.5), window=window)) for s in (0.1, 0.5, 2.0)]
+        assert scores == sorted(scores, reverse=True)
+    assert float(ssim(a, 1 - a)) < 0
+    assert jnp.isfinite(jax.grad(lambda b: ssim(a, b))(noise)).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda a: ssim(a, a[:5]), "they must be the same"),
+        (lambda a: ssim(a[:5, :5], a[:5, :5]), "window_size is 11; it must not be larger"),
+        (lambda a: ssim(a, a, window="box"), "window is 'box'"),
+        (lambda a: ssim(a, a, window_size=4), "window_size is 4"),
+        (lambda a: psnr(a, a, 0), "data_range is 0"),
+        (lambda a: ssim(a[None, None], a[None, None]), "a has shape"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(jnp.zeros((16, 16)))

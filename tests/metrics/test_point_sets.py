@@ -1,0 +1,80 @@
+"""Chamfer distance and F1 of point sets by hand, against scipy's golden, and at the corners."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.metrics import chamfer_distance, point_f1
+from dlcore.metrics.point_sets import nearest_squared_distances
+
+
+def line(*x):
+    return jnp.asarray([[v, 0.0, 0.0] for v in x])
+
+
+@pytest.mark.covers("ME-07")
+def test_the_worked_example():
+    # 0 is in both; 1 is 1 from 0 and 2, and 2 is 1 from 1: 1 + 1 = 2, or 1/2 + 1/2 = 1.
+    p, q = line(0, 1), line(0, 2)
+    assert float(chamfer_distance(p, q, "sum")) == 2.0
+    assert float(chamfer_distance(p, q, "mean")) == 1.0
+    assert float(chamfer_distance(p, q)) == 1.0
+
+
+@pytest.mark.covers("ME-07")
+def test_equals_the_golden():
+    with np.load("tests/goldens/ml_sklearn.npz") as golden, jax.enable_x64(True):
+        p, q = (jnp.asarray(golden[f"chamfer/in.{n}"]) for n in "PQ")
+        assert float(chamfer_distance(p, q)) == pytest.approx(float(golden["chamfer/out.squared"]), rel=1e-10)
+        for got, name in zip(nearest_squared_distances(p, q), ("d1", "d2"), strict=True):
+            np.testing.assert_allclose(np.sqrt(got), golden[f"chamfer/out.{name}"], rtol=1e-10)
+
+
+@pytest.mark.covers("ME-07")
+def test_zero_for_the_same_set_in_any_order_and_only_there():
+    p = jnp.asarray(np.random.default_rng(0).normal(size=(9, 3)) + 100, jnp.float32)
+    assert float(chamfer_distance(p, p[::-1])) == 0
+    assert float(chamfer_distance(p, jnp.concatenate([p, p[:2]]), "sum")) == 0  # sets: copies do not count
+    assert float(chamfer_distance(p, p.at[3, 1].add(0.01))) > 0
+    assert float(chamfer_distance(p, p[:4])) > 0
+
+
+@pytest.mark.covers("ME-08")
+def test_f1_of_the_worked_example():
+    p, q = line(0, 1), line(0, 2)
+    near, far = point_f1(p, q, 0.5), point_f1(p, q, 1.0)
+    assert {k: float(v) for k, v in near.items()} == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+    assert float(far["f1"]) == 1.0  # within means at most t
+
+
+@pytest.mark.covers("ME-08")
+def test_an_outlier_moves_f1_little_and_the_distance_much():
+    p = jnp.asarray(np.random.default_rng(0).uniform(size=(50, 3)), jnp.float32)
+    off = jnp.concatenate([p, jnp.full((1, 3), 100.0)])
+    assert float(point_f1(off, p, 0.01)["f1"]) > 0.98
+    assert float(chamfer_distance(off, p)) > 100
+
+
+def test_masked_points_are_not_there():
+    p, q, mask = line(0, 1, 50), line(0, 2), jnp.asarray([1, 1, 0])
+    for reduction in ("sum", "mean"):
+        assert float(chamfer_distance(p, q, reduction, mask)) == float(chamfer_distance(p[:2], q, reduction))
+        assert float(chamfer_distance(q, p, reduction, None, mask)) == float(chamfer_distance(p[:2], q, reduction))
+    assert float(point_f1(p, q, 0.5, mask)["f1"]) == 0.5
+    empty = jnp.zeros(2)
+    assert float(chamfer_distance(p[:2], q, p_mask=empty, q_mask=empty)) == 0
+    assert jnp.isinf(chamfer_distance(p[:2], q, p_mask=empty))
+    assert float(point_f1(p[:2], q, 0.5, empty, empty)["f1"]) == 0
+    assert float(chamfer_distance(jnp.zeros((0, 3)), jnp.zeros((0, 3)))) == 0
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="p has shape"):
+        chamfer_distance(jnp.zeros((2, 3)), jnp.zeros((2, 2)))
+    with pytest.raises(ValueError, match="reduction is 'max'"):
+        chamfer_distance(line(0), line(0), "max")
+    with pytest.raises(ValueError, match="p_mask has shape"):
+        chamfer_distance(line(0), line(0), p_mask=jnp.ones(2))
+    with pytest.raises(ValueError, match="threshold is -1"):
+        point_f1(line(0), line(0), -1)

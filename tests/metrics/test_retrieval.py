@@ -1,0 +1,69 @@
+"""Recall at k by brute force, and the verification ROC by hand and against scikit-learn's goldens."""
+
+import numpy as np
+import pytest
+
+from dlcore.metrics import recall_at_k, verification
+
+
+@pytest.mark.covers("ME-12")
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_recall_by_brute_force(metric, k):
+    rng = np.random.default_rng(0)
+    queries, gallery = rng.normal(size=(12, 4)), rng.normal(size=(9, 4))
+    y, z = rng.integers(0, 4, 12), rng.integers(0, 4, 9)
+
+    def distance(a, b):
+        return np.linalg.norm(a - b) if metric == "euclidean" else -a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    def hit(i, others):
+        near = sorted(others, key=lambda o: distance(queries[i], o[0]))[:k]
+        return any(label == y[i] for _, label in near)
+
+    want = np.mean([hit(i, list(zip(gallery, z, strict=True))) for i in range(12)])
+    assert recall_at_k(queries, y, k, gallery, z, metric) == pytest.approx(want)
+    among = [[(queries[j], y[j]) for j in range(12) if j != i] for i in range(12)]
+    assert recall_at_k(queries, y, k, metric=metric) == pytest.approx(np.mean([hit(i, among[i]) for i in range(12)]))
+
+
+@pytest.mark.covers("ME-12")
+def test_roc_by_hand():
+    # From the top: same .9, different .8, same .7, different .1. Pairs ranked right: 2 + 1 of 4: AUC .75.
+    found = verification([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0], rates=(0.0, 0.5))
+    assert found.auc == 0.75
+    assert found.accuracy == 0.75  # above .7 or above .9: three of four are right
+    assert found.true_accept_at == {0.0: 0.5, 0.5: 1.0}
+    assert found.eer == 0.5
+    perfect = verification([3, 2, 1, 0], [1, 1, 0, 0])
+    assert (perfect.auc, perfect.accuracy, perfect.eer) == (1, 1, 0)
+
+
+@pytest.mark.covers("ME-12")
+@pytest.mark.parametrize("case", ["binary.a", "binary.ties"])
+def test_roc_equals_the_golden(case):
+    with np.load("tests/goldens/metrics_sklearn.npz") as golden:
+        y, score = golden[f"{case}/in.y"], golden[f"{case}/in.score"]
+        found = verification(score, y)
+        assert found.auc == pytest.approx(float(golden[f"{case}/out.roc_auc"]), abs=1e-6)
+        # Independent of scikit-learn: the share of pairs that are ranked right, ties half.
+        gap = score[y == 1][:, None] - score[y == 0]
+        assert found.auc == pytest.approx(((gap > 0) + 0.5 * (gap == 0)).mean())
+        np.testing.assert_allclose(found.false_accept, golden[f"{case}/out.roc.fpr"], atol=1e-6)
+        np.testing.assert_allclose(found.true_accept, golden[f"{case}/out.roc.tpr"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), 3), r"k is 3; with 2 to search among"),
+        (lambda: recall_at_k(np.ones((3, 2)), np.ones(2)), "queries has shape"),
+        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), gallery=np.ones((2, 2))), "give both or neither"),
+        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), metric="dot"), "metric is 'dot'"),
+        (lambda: verification([1, 2], [1, 1]), "both kinds are needed"),
+        (lambda: verification([1, 2], [1, 1, 0]), "both must be"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

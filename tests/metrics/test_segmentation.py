@@ -1,0 +1,83 @@
+"""Mean IoU of a worked matrix, against scikit-learn, and in parts; IoU of voxels."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcore.metrics import MeanIoU, iou_per_class, voxel_iou
+
+
+@pytest.mark.covers("ME-05")
+def test_a_worked_matrix_with_void_and_an_absent_class():
+    # Classes 0 and 1 occur, 2 does not; 255 is void, whatever was predicted there.
+    label = jnp.asarray([[0, 0, 0, 255], [1, 1, 1, 255]])
+    guess = jnp.asarray([[0, 0, 1, 2], [1, 1, 0, 0]])
+    found = MeanIoU.of(guess, label, num_classes=3, void_label=255).compute()
+    # Each of 0 and 1: two right, one missed, one too many: 2 / 4. The mean is over those two.
+    np.testing.assert_array_equal(found["iou"], [0.5, 0.5, np.nan])
+    assert found["mean_iou"] == 0.5
+    assert found["pixel_accuracy"] == pytest.approx(4 / 6)
+    # One pixel of 0 taken for 2: 2 is there now, with nothing right, and counts as 0.
+    worse = MeanIoU.of(guess.at[0, 0].set(2), label, num_classes=3, void_label=255).compute()
+    assert worse["iou"].tolist() == [1 / 4, 2 / 4, 0]  # 0: one right of three true and one too many
+    assert worse["mean_iou"] == pytest.approx((1 / 4 + 2 / 4 + 0) / 3)
+
+
+@pytest.mark.covers("ME-05")
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), cut=st.integers(1, 4))
+def test_it_is_jaccard_of_scikit_learn_whatever_the_batch_split(seed, cut):
+    from sklearn.metrics import jaccard_score
+
+    rng = np.random.default_rng(seed)
+    label, guess = rng.integers(0, 4, (5, 3, 4)), rng.integers(0, 3, (5, 3, 4))
+    label[rng.uniform(size=label.shape) < 0.2] = 255
+    parts = [
+        MeanIoU.of(jnp.asarray(guess[s]), jnp.asarray(label[s]), num_classes=6, void_label=255)
+        for s in (slice(0, cut), slice(cut, 5))
+    ]
+    merged = parts[0].merge(parts[1])
+    assert isinstance(merged, MeanIoU)
+    keep = label != 255
+    present = np.union1d(label[keep], guess[keep])
+    want = jaccard_score(label[keep], guess[keep], labels=present, average=None)
+    found = merged.compute()
+    np.testing.assert_allclose(found["iou"][present], want, atol=1e-12)
+    assert np.isnan(np.delete(found["iou"], present)).all()
+    assert found["mean_iou"] == pytest.approx(want.mean())
+    share = np.array([(label[keep] == c).mean() for c in present])
+    assert found["frequency_weighted_iou"] == pytest.approx((want * share).sum())
+
+
+@pytest.mark.covers("ME-05")
+def test_the_golden_of_scikit_learn():
+    with np.load("tests/goldens/metrics_sklearn.npz") as golden:
+        np.testing.assert_allclose(
+            iou_per_class(golden["multiclass.a/out.confusion"]), golden["multiclass.a/out.jaccard.none"], atol=1e-6
+        )
+
+
+def test_masks_join_and_nothing_is_none():
+    label, guess = jnp.zeros((2, 3), int), jnp.zeros((2, 3), int)
+    assert MeanIoU.of(guess, label, jnp.zeros(2), 2, void_label=1).compute() is None
+    assert MeanIoU.of(guess, label, jnp.asarray([1, 0]), 2, void_label=1).compute()["pixel_accuracy"] == 1
+    assert np.isnan(iou_per_class(np.zeros((2, 2)))).all()
+    with pytest.raises(ValueError, match="confusion has shape"):
+        iou_per_class(np.zeros((2, 3)))
+
+
+@pytest.mark.covers("ME-06")
+def test_two_cubes():
+    # Cubes of side 4, one shifted by 1 along every axis: 3^3 = 27 shared of 2 64 - 27 = 101.
+    grid = jnp.zeros((6, 6, 6))
+    a, b = grid.at[:4, :4, :4].set(1), grid.at[1:5, 1:5, 1:5].set(0.9)
+    assert float(voxel_iou(a, b)) == pytest.approx(27 / 101)
+    assert float(voxel_iou(a, b, threshold=0.95)) == 0
+    assert float(voxel_iou(a, a)) == 1
+    assert float(voxel_iou(a > 0.5, b > 0.5)) == pytest.approx(27 / 101)
+    assert float(voxel_iou(grid, grid)) == 1
+    assert float(voxel_iou(grid, a)) == 0
+    with pytest.raises(ValueError, match="prediction has shape"):
+        voxel_iou(grid, grid[:2])

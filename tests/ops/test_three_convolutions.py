@@ -1,0 +1,138 @@
+"""im2col, FFT and Winograd are one convolution; col2im is im2col's transpose."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from dlcore.ops import col2im, conv_fft, conv_im2col, conv_winograd, im2col
+from dlcore.ops.winograd import multiplications
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_conv.npz"
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def normal(seed, *shape, dtype=jnp.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def lax_conv(x, w, strides=(1, 1), padding="VALID", dilation=(1, 1)):
+    return lax.conv_general_dilated(
+        x, w, strides, padding, rhs_dilation=dilation, dimension_numbers=NHWC, precision=lax.Precision.HIGHEST
+    )
+
+
+def close(got, want, tolerance=1e-4):
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    np.testing.assert_allclose(
+        np.asarray(got, np.float32),
+        np.asarray(want, np.float32),
+        rtol=0,
+        atol=tolerance * max(float(np.abs(want).max()), 1e-9),
+    )
+
+
+@pytest.mark.covers("CV-34", "CV-01")
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    channels=st.integers(1, 4),
+    features=st.integers(1, 4),
+    padding=st.sampled_from(["VALID", "SAME", 1, ((0, 2), (3, 1))]),
+)
+def test_all_forms_of_a_3x3_convolution_agree(seed, size, channels, features, padding):
+    x, w = normal(seed, 2, *size, channels), normal(seed + 1, 3, 3, channels, features)
+    want = lax_conv(x, w, padding=[(1, 1)] * 2 if padding == 1 else padding)
+    for conv in (conv_im2col, conv_fft, conv_winograd):
+        close(conv(x, w, padding=padding), want)
+
+
+@pytest.mark.covers("CV-34")
+@pytest.mark.parametrize("conv", [conv_im2col, conv_fft])
+@pytest.mark.parametrize(
+    ("kernel", "strides", "padding"), [((5, 2), (2, 3), "SAME"), ((1, 4), 1, ((2, 0), (1, 1))), ((6, 7), 1, "VALID")]
+)
+def test_other_kernels_and_strides(conv, kernel, strides, padding):
+    x, w = normal(0, 2, 6, 7, 3), normal(1, *kernel, 3, 2)
+    close(conv(x, w, strides, padding), lax_conv(x, w, (strides,) * 2 if strides == 1 else strides, padding))
+
+
+def test_dilated_im2col():
+    x, w = normal(0, 2, 7, 8, 3), normal(1, 3, 2, 3, 4)
+    close(conv_im2col(x, w, 2, 1, (2, 3)), lax_conv(x, w, (2, 2), [(1, 1)] * 2, (2, 3)))
+
+
+@pytest.mark.covers("CV-34")
+@pytest.mark.parametrize("conv", [conv_im2col, conv_fft, conv_winograd])
+def test_gradients_and_dtypes(conv):
+    x, w = normal(0, 1, 5, 6, 2), normal(1, 3, 3, 2, 3)
+    got, want = (
+        jax.grad(lambda x, w, f=f: jnp.sin(f(x, w, padding="SAME")).sum(), (0, 1))(x, w) for f in (conv, lax_conv)
+    )
+    for a, b in zip(got, want, strict=True):
+        close(a, b)
+    assert conv(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+    with jax.enable_x64(True):
+        x, w = normal(0, 1, 5, 6, 2, dtype=jnp.float64), normal(1, 3, 3, 2, 3, dtype=jnp.float64)
+        close(conv(x, w), lax_conv(x, w), 1e-12)
+
+
+@pytest.mark.covers("CV-34")
+def test_multiplications_of_winograd():
+    assert multiplications(2, 2) == {"direct": 36, "winograd": 16}  # 4 outputs of 9 weights; a 4x4 window
+    assert multiplications(3, 2) == {"direct": 54, "winograd": 32}  # the odd row needs tiles of its own
+    assert multiplications(56, 56)["direct"] / multiplications(56, 56)["winograd"] == 2.25
+
+
+@pytest.mark.covers("CV-34")
+def test_im2col_equals_unfold_of_torch():
+    data = np.load(GOLDENS)
+    assert json.loads(str(data["meta"]))["cases"]["unfold"]["args"]["padding"] == 2
+    x, cotangent, out, gradient = (data[f"unfold/{n}"] for n in ("in.x", "in.cot", "out", "grad.x"))
+
+    def as_rows(v):  # [N, (c, k), windows] -> [N, H', W', (k, c)]
+        return jnp.asarray(v.reshape(1, 2, 9, 7, 8).transpose(0, 3, 4, 2, 1).reshape(1, 7, 8, 18))
+
+    cols, pull = jax.vjp(lambda x: im2col(x, 3, padding=2), jnp.asarray(x.transpose(0, 2, 3, 1)))
+    np.testing.assert_array_equal(cols, as_rows(out))
+    close(pull(as_rows(cotangent))[0], jnp.asarray(gradient.transpose(0, 2, 3, 1)), 1e-6)
+    close(col2im(as_rows(cotangent), (5, 6), 3, padding=2), jnp.asarray(gradient.transpose(0, 2, 3, 1)), 1e-6)
+
+
+def test_col2im_counts_the_windows_that_see_a_pixel():
+    # 2x2 windows at stride 1 on 3x3 pixels: a corner is seen once, an edge twice, the centre four times.
+    got = col2im(im2col(jnp.ones((1, 3, 3, 1)), 2), (3, 3), 2)
+    np.testing.assert_array_equal(got[0, :, :, 0], [[1, 2, 1], [2, 4, 2], [1, 2, 1]])
+
+
+def test_integers_keep_their_dtype_in_im2col():
+    x = jnp.arange(12).reshape(1, 3, 4, 1)
+    np.testing.assert_array_equal(im2col(x, 2)[0, 1, 2], [6, 7, 10, 11])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: im2col(jnp.zeros((3, 4, 1)), 2), r"x has shape \(3, 4, 1\); it must be \[N, H, W, C\]"),
+        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 4), "larger than the 3 pixels"),
+        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, strides=0), "strides is 0"),
+        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding="SOME"), "padding is 'SOME'"),
+        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding=-1), "padding is"),
+        (lambda: col2im(jnp.zeros((1, 2, 2, 4)), (4, 4), 2), "cols has shape"),
+        (lambda: col2im(jnp.zeros((1, 2, 2, 5)), (3, 3), 2), "cols has shape"),
+        (lambda: conv_fft(jnp.zeros((1, 4, 4, 2)), jnp.zeros((3, 3, 3, 2))), "kernel has shape"),
+        (lambda: conv_winograd(jnp.zeros((1, 4, 4, 2)), jnp.zeros((5, 5, 2, 2))), r"for \[3, 3, C, O\] alone"),
+        (lambda: multiplications(0, 2), "rows is 0"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
