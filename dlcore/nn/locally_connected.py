@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
-from jax import lax
 
 from dlcore.ops.im2col import Padding, im2col
 
@@ -46,5 +45,5 @@ class LocallyConnected(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (rows, columns, width, self.features))
         bias = self.param("bias", self.bias_init, (rows, columns, self.features)) if self.use_bias else None
         cols, kernel, bias = promote_dtype(cols, kernel, bias, dtype=self.dtype)
-        y = jnp.einsum("nhwk,hwko->nhwo", cols, kernel, precision=lax.Precision.DEFAULT)
+        y = jnp.einsum("nhwk,hwko->nhwo", cols, kernel)
         return y if bias is None else y + bias

@@ -51,7 +51,7 @@ def grid_sample(
     method: bilinear, nearest (no gradient by the grid) or bicubic (a = -0.75). padding: what lies outside is zeros, the
     border's pixels, or the image's reflection (at the pixel edges, or, with align_corners, at their centres).
 
-    Raises: ValueError for another method, padding or shape.
+    Raises: ValueError for another method, padding or shape, or integers that are not sampled by nearest.
     """
     if method not in ("bilinear", "nearest", "bicubic"):
         raise ValueError(f"method is {method!r}; it must be bilinear, nearest or bicubic")
@@ -59,7 +59,9 @@ def grid_sample(
         raise ValueError(f"padding is {padding!r}; it must be zeros, border or reflection")
     if x.ndim != 4 or grid.ndim != 4 or grid.shape[-1] != 2 or grid.shape[0] != x.shape[0] or 0 in x.shape[1:3]:
         raise ValueError(f"x has shape {x.shape} and grid {grid.shape}; they must be [N, H, W, C] and [N, H', W', 2]")
-    wide = jnp.result_type(jnp.float32, x, grid)
+    if method != "nearest" and not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise ValueError(f"x has dtype {x.dtype}; {method} needs a floating dtype, nearest takes any")
+    wide = jnp.result_type(jnp.float32, grid)
     height, width = x.shape[1:3]
     u, v = (
         ((grid[..., i].astype(wide) + 1) * n - 1) / 2
@@ -96,7 +98,7 @@ def bilinear_sample(x: jax.Array, y: jax.Array, u: jax.Array) -> jax.Array:
         raise ValueError(
             f"x has shape {x.shape}, y {y.shape} and u {u.shape}; they must be [N, H, W, C] and twice [N, ...]"
         )
-    wide = jnp.result_type(jnp.float32, x, y)
+    wide = jnp.promote_types(jnp.result_type(jnp.float32, y), x.dtype)
     y, u = y.astype(wide), u.astype(wide)
     top, left = lax.stop_gradient(jnp.floor(y)), lax.stop_gradient(jnp.floor(u))
     down, across = y - top, u - left

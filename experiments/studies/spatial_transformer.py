@@ -1,0 +1,159 @@
+"""Does a spatial transformer learn to turn digits upright, told nothing but their labels?
+
+python -m experiments.studies.spatial_transformer
+
+Handwritten digits are turned by up to a right angle each way. The same small network classifies them with and without a
+transformer before it, with the same number of steps. Measured are the test accuracy, and, with the transformer, how far
+apart the angles still are: the deviation of (angle of the picture + angle that was undone) over that of the angles. A
+common angle that all digits are turned to is no error: labels do not say what upright is.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.data.digits import digits
+from dlcore.nn import Conv, SpatialTransformer, rotation_theta
+from dlcore.ops import affine_grid, grid_sample, max_pool, resize
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+
+SIZE = 16
+
+
+class Look(nn.Module):
+    """Features of the picture for the angle."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(Conv(8, (5, 5), strides=2, padding=2, name="conv")(x))
+        return nn.relu(nn.Dense(64, name="dense")(x.reshape(len(x), -1)))
+
+
+class Classifier(nn.Module):
+    """(logits [B, 10], what was classified [B, H, W, 1], theta [B, 2, 3])."""
+
+    transformer: bool
+
+    @nn.compact
+    def __call__(self, x):
+        theta = jnp.broadcast_to(jnp.eye(2, 3), (len(x), 2, 3))
+        if self.transformer:
+            x, theta = SpatialTransformer(Look(), "rotation", name="transformer")(x)
+        seen = x
+        for width in (8, 16):
+            x = max_pool(nn.relu(Conv(width, (3, 3), padding=1)(x)), (2, 2), (2, 2))
+        x = nn.relu(nn.Dense(32)(x.reshape(len(x), -1)))
+        return nn.Dense(10, kernel_init=nn.initializers.zeros)(x), seen, theta
+
+
+def turned(images, angles):
+    """Pictures [B, H, W, 1] turned counter-clockwise by angles [B] in radians."""
+    return grid_sample(images, affine_grid(rotation_theta(angles), images.shape[1:3]))
+
+
+def read(split):
+    """(images [N, 16, 16, 1] in [0, 1], labels [N])."""
+    rows = digits(split).arrays
+    images = jnp.asarray(rows["image"], jnp.float32)
+    return resize(images, (SIZE, SIZE)), jnp.asarray(rows["label"])
+
+
+def run(transformer: bool, seed: int, steps: int, batch: int, limit: float, rate: float):
+    """Train, then (accuracy, angles, angles undone, 12 pictures before and after) on the test split."""
+    model, tx = Classifier(transformer), optax.adam(optax.cosine_decay_schedule(rate, steps))
+    images, labels = read("train")
+    params = model.init(jax.random.key(seed), images[:1])["params"]
+
+    @jax.jit
+    def learn(params):
+        def step(carry, key):
+            params, state = carry
+            pick, turn = jax.random.split(key)
+            rows = jax.random.choice(pick, len(images), (batch,))
+            x = turned(images[rows], jax.random.uniform(turn, (batch,), minval=-limit, maxval=limit))
+
+            def loss(params):
+                logits = model.apply({"params": params}, x)[0]
+                return optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows]).mean()
+
+            gradient = jax.grad(loss)(params)
+            change, state = tx.update(gradient, state)
+            return (optax.apply_updates(params, change), state), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), jax.random.split(jax.random.key(seed + 1), steps))[0][0]
+
+    params = learn(params)
+    images, labels = read("test")
+    angles = jax.random.uniform(jax.random.key(10**6 + seed), (len(images),), minval=-limit, maxval=limit)
+    before = turned(images, angles)
+    logits, after, theta = jax.jit(partial(model.apply, {"params": params}))(before)
+    undone = jnp.arctan2(theta[:, 1, 0], theta[:, 0, 0])
+    accuracy = float((logits.argmax(-1) == labels).mean())
+    return (
+        accuracy,
+        np.asarray(angles),
+        np.asarray(undone),
+        np.asarray(before[:12, ..., 0]),
+        np.asarray(after[:12, ..., 0]),
+    )
+
+
+def spread(angles: np.ndarray) -> float:
+    """Circular deviation of angles in radians: (-2 log |mean of e^(i a)|)^1/2."""
+    return float(np.sqrt(-2 * np.log(np.abs(np.exp(1j * angles).mean()))))
+
+
+def study(
+    *, seeds: int = 3, steps: int = 2500, batch: int = 64, degrees: float = 90.0, learning_rate: float = 2e-3
+) -> LabResult:
+    """Train with and without a transformer.
+
+    Args:
+      seeds: how many of each.
+      steps: of training.
+      batch: pictures a step.
+      degrees: digits are turned by at most this much, either way.
+      learning_rate: of Adam, falling as a cosine.
+    """
+    from matplotlib.figure import Figure
+
+    limit = np.deg2rad(degrees)
+    numbers = {"accuracy with": [], "accuracy without": [], "angles left": []}
+    for seed in range(seeds):
+        plain, *_ = run(False, seed, steps, batch, limit, learning_rate)
+        accuracy, angles, undone, before, after = run(True, seed, steps, batch, limit, learning_rate)
+        numbers["accuracy without"].append(plain)
+        numbers["accuracy with"].append(accuracy)
+        numbers["angles left"].append(spread(angles + undone) / spread(angles))
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    pictures, points = figure.subfigures(1, 2, width_ratios=(2, 1))
+    axes = pictures.subplots(4, 6)
+    for i in range(12):
+        for row, shown in ((2 * (i // 6), before), (2 * (i // 6) + 1, after)):
+            axes[row, i % 6].imshow(shown[i], cmap="gray", vmin=0, vmax=1)
+            axes[row, i % 6].set_axis_off()
+    pictures.suptitle("as given, and below as the transformer shows it", fontsize=9)
+    plot = points.subplots()
+    plot.plot(np.rad2deg(angles), np.rad2deg(undone), ".", color="#0072B2", markersize=3)
+    plot.set_xlabel("angle of the picture, degrees")
+    plot.set_ylabel("angle undone")
+    left, gain = np.array(numbers["angles left"]), np.subtract(numbers["accuracy with"], numbers["accuracy without"])
+    holds = bool((left < 0.6).all())
+    with_it, without = (np.mean(numbers[f"accuracy {name}"]) for name in ("with", "without"))
+    verdict = (
+        f"Over {seeds} seeds the transformer leaves {left.mean():.0%} of the spread of the angles "
+        f"({left.min():.0%} to {left.max():.0%}), and the accuracy is {with_it:.1%} with it and {without:.1%} without "
+        f"({gain.min():+.1%} to {gain.max():+.1%})."
+    )
+    return LabResult(numbers, verdict, {"digits": figure}, holds)
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "batch": 8})
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,62 @@
+"""The layer pattern: texts and the networks that they build."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dlcore.nn import PatternNet, conv_pattern, expand_pattern
+
+
+@pytest.mark.covers("CV-30")
+def test_patterns_are_lists_of_layers():
+    assert expand_pattern("[(CONV-RELU)*2-POOL?]*2-(FC-RELU)*1-SOFTMAX") == (
+        ["CONV", "RELU", "CONV", "RELU", "POOL"] * 2 + ["FC", "RELU", "SOFTMAX"]
+    )
+    assert expand_pattern("[(CONV-RELU)*1-POOL?]*2-SOFTMAX", optional=False) == ["CONV", "RELU"] * 2 + ["SOFTMAX"]
+    assert expand_pattern("(CONV-RELU)*3") == ["CONV", "RELU"] * 3
+    assert conv_pattern(2, 3, 1) == "[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX"
+    assert conv_pattern(1, 2, 0, pool=False) == "[(CONV-RELU)*1]*2-SOFTMAX"
+    for n in range(1, 6):
+        for k in range(3):
+            layers = expand_pattern(conv_pattern(n, 4, k))
+            assert (layers.count("CONV"), layers.count("POOL"), layers.count("FC")) == (4 * n, 4, k)
+
+
+@pytest.mark.covers("CV-30", "CV-25")
+def test_a_pattern_is_a_network():
+    net = PatternNet(10, conv_pattern(2, 2, 1), features=(4, 8), hidden=16)
+    logits, variables = jax.jit(net.init_with_output)(jax.random.key(0), jnp.ones((2, 8, 8, 3)))
+    shapes = {k: jax.tree.leaves(jax.tree.map(lambda p: p.shape, v))[-4:] for k, v in variables["params"].items()}
+    assert logits.shape == (2, 10)
+    assert not logits.any()  # so the first loss is log 10
+    assert list(shapes) == ["conv0", "conv1", "conv2", "conv3", "fc0", "head"]
+    sizes = {k: sum(p.size for p in jax.tree.leaves(v)) for k, v in variables["params"].items()}
+    # 3x3 to 4, 4, 8, 8 channels; two pools leave 2 2 8 = 32 numbers for 16, and 16 for 10; a bias each.
+    assert sizes == {"conv0": 112, "conv1": 148, "conv2": 296, "conv3": 584, "fc0": 528, "head": 170}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("CONV-", "it ends where a layer should stand"),
+        ("(CONV-RELU", "'\\(' is not closed"),
+        ("CONV-NORM", "'NORM' is none of the layers"),
+        ("CONV*x", "a number must follow"),
+        ("CONV RELU", "'RELU' is out of place"),
+        ("CONV-RELU!", "out of place"),
+    ],
+)
+def test_texts_that_are_no_pattern(pattern, message):
+    with pytest.raises(ValueError, match=message):
+        expand_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("CONV-RELU", "must end in SOFTMAX"), ("FC-CONV-SOFTMAX", "no CONV"), ("(POOL)*4-SOFTMAX", "nothing to halve")],
+)
+def test_networks_that_cannot_be(pattern, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(PatternNet(3, pattern).init, jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+    with pytest.raises(ValueError, match="n is 0"):
+        conv_pattern(0)

@@ -1,0 +1,226 @@
+"""Grids, sampling and deformable convolution against torch's goldens, by hand, and against an independent sampler."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from dlcore.ops import affine_grid, bilinear_sample, deform_conv, grid_sample
+
+FOLDER = pathlib.Path(__file__).parents[1] / "goldens"
+
+
+def golden(file, case):
+    data = np.load(FOLDER / file)
+    arrays = {k[len(case) + 1 :]: data[k] for k in data.files if k.startswith(case + "/")}
+    return json.loads(str(data["meta"]))["cases"][case]["args"], arrays
+
+
+def channels_last(v):
+    return jnp.asarray(v.transpose(0, 2, 3, 1))
+
+
+def close(got, want, tolerance=1e-5):
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(np.abs(want).max(), 1e-9))
+
+
+@pytest.mark.covers("CV-32")
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_affine_grid_equals_torch(align_corners):
+    arguments, data = golden("torch_pool_resize.npz", f"affine_grid.{align_corners}")
+    got, pull = jax.vjp(lambda t: affine_grid(t, arguments["size"][2:], align_corners), jnp.asarray(data["in.theta"]))
+    close(got, data["out"])
+    close(pull(jnp.asarray(data["in.cot"]))[0], data["grad.theta"])
+
+
+@pytest.mark.covers("CV-32")
+@pytest.mark.parametrize("case", ["bilinear.zeros.False", "bilinear.border.True", "nearest.zeros.False"])
+def test_grid_sample_equals_torch(case):
+    arguments, data = golden("torch_pool_resize.npz", f"grid_sample.{case}")
+    method, padding, align_corners = (arguments[k] for k in ("mode", "padding_mode", "align_corners"))
+    got, pull = jax.vjp(
+        lambda x, grid: grid_sample(x, grid, method, padding, align_corners),
+        channels_last(data["in.x"]),
+        jnp.asarray(data["in.grid"]),
+    )
+    close(got, channels_last(data["out"]))
+    dx, dgrid = pull(channels_last(data["in.cot"]))
+    close(dx, channels_last(data["grad.x"]))
+    if method == "nearest":
+        assert not dgrid.any()
+    else:
+        close(dgrid, data["grad.grid"], 1e-4)
+
+
+def explicit(image, u, v, method, padding, align_corners):
+    """One channel, one point, in numpy: weights over all pixels that the taps name."""
+    height, width = image.shape
+
+    def place(c, n):
+        if padding == "reflection":
+            low, high = (0, n - 1) if align_corners else (-0.5, n - 0.5)
+            while high > low and not low <= c <= high:
+                c = 2 * low - c if c < low else 2 * high - c
+        return c if padding == "zeros" else min(max(c, 0), n - 1)
+
+    def value(r, c):
+        return image[int(r), int(c)] if 0 <= r < height and 0 <= c < width else 0.0
+
+    u, v = (((g + 1) * (n - 1) / 2) if align_corners else ((g + 1) * n - 1) / 2 for g, n in ((u, width), (v, height)))
+    if method != "bicubic":
+        u, v = place(u, width), place(v, height)
+    if method == "nearest":
+        return value(np.round(v), np.round(u))
+    left, top = np.floor(u), np.floor(v)
+    if method == "bilinear":
+        return sum(
+            value(top + i, left + j) * (1 - abs(v - top - i)) * (1 - abs(u - left - j)) for i in (0, 1) for j in (0, 1)
+        )
+
+    def cubic(t, a=-0.75):
+        t = abs(t)
+        near, far = (a + 2) * t**3 - (a + 3) * t**2 + 1, a * (t**3 - 5 * t**2 + 8 * t - 4)
+        return near if t <= 1 else far if t < 2 else 0.0
+
+    taps = range(-1, 3)
+    return sum(
+        value(place(top + i, height), place(left + j, width)) * cubic(v - top - i) * cubic(u - left - j)
+        for i in taps
+        for j in taps
+    )
+
+
+@pytest.mark.covers("CV-32")
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("method", ["bilinear", "nearest", "bicubic"])
+def test_every_method_and_padding_by_hand(method, padding, align_corners):
+    rng = np.random.default_rng(0)
+    image, grid = rng.normal(size=(4, 5)), rng.uniform(-2.3, 2.3, size=(6, 2))
+    got = grid_sample(
+        jnp.asarray(image, jnp.float32)[None, :, :, None], jnp.asarray(grid, jnp.float32)[None, :, None],
+        method, padding, align_corners,
+    )  # fmt: skip
+    want = [explicit(image, u, v, method, padding, align_corners) for u, v in grid]
+    np.testing.assert_allclose(got[0, :, 0, 0], want, atol=2e-5)
+
+
+@pytest.mark.covers("CV-32")
+@pytest.mark.parametrize(("method", "padding"), [("bilinear", "reflection"), ("bicubic", "border")])
+def test_gradients_are_slopes(method, padding):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(1)
+        x, grid = jnp.asarray(rng.normal(size=(1, 4, 5, 2))), jnp.asarray(rng.uniform(-1.5, 1.5, size=(1, 3, 2, 2)))
+
+        def loss(x, grid):
+            return jnp.sin(grid_sample(x, grid, method, padding)).sum()
+
+        gradients = jax.grad(loss, (0, 1))(x, grid)
+        for i, v in enumerate((x, grid)):
+            direction = jnp.asarray(rng.normal(size=v.shape))
+            ahead, behind = (loss(*((x + s * direction, grid) if i == 0 else (x, grid + s * direction)))
+                             for s in (1e-6, -1e-6))  # fmt: skip
+            assert float(jnp.vdot(gradients[i], direction)) == pytest.approx(float(ahead - behind) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.covers("CV-32")
+def test_the_identity_and_a_quarter_turn():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4, 2)), jnp.float32)
+    for align_corners in (False, True):
+        same = affine_grid(jnp.asarray([[[1.0, 0, 0], [0, 1, 0]]]), (4, 4), align_corners)
+        np.testing.assert_allclose(grid_sample(x, same, align_corners=align_corners), x, atol=1e-5)
+        # An output at (x, y) looks at (-y, x): the picture turns counter-clockwise... of rows downwards, clockwise.
+        turn = affine_grid(jnp.asarray([[[0.0, -1, 0], [1, 0, 0]]]), (4, 4), align_corners)
+        got = grid_sample(x, turn, align_corners=align_corners)
+        np.testing.assert_allclose(got[0], jnp.rot90(x[0]), atol=1e-5)
+
+
+@pytest.mark.covers("CV-22")
+def test_bilinear_by_hand():
+    # Row .75, column .25 of [[0, 1], [2, 3]]: 0 + .25 1 + .75 2 = 1.75; x first or y first.
+    x = jnp.asarray([[0.0, 1.0], [2.0, 3.0]])[None, :, :, None]
+    got = bilinear_sample(x, jnp.asarray([[0.75]]), jnp.asarray([[0.25]]))
+    assert float(got[0, 0, 0]) == 1.75
+    top, bottom = 0.75 * 0 + 0.25 * 1, 0.75 * 2 + 0.25 * 3
+    assert 0.25 * top + 0.75 * bottom == 1.75
+    left, right = 0.25 * 0 + 0.75 * 2, 0.25 * 1 + 0.75 * 3
+    assert 0.75 * left + 0.25 * right == 1.75
+
+
+@pytest.mark.covers("CV-33")
+@pytest.mark.parametrize("case", ["v1", "v2"])
+def test_deformable_convolution_equals_torchvision(case):
+    arguments, data = golden("tvops_roi.npz", f"deform_conv2d.{case}")
+    mask = channels_last(data["in.mask"]) if "in.mask" in data else None
+
+    @jax.jit
+    def both(x, offset, w, cotangent):
+        y, pull = jax.vjp(
+            lambda x, offset, w: deform_conv(
+                x, offset, w, mask, arguments["stride"], arguments["padding"], arguments["dilation"]
+            ),
+            x, offset, w,
+        )  # fmt: skip
+        return y, *pull(cotangent)
+
+    y, dx, doffset, dw = both(
+        channels_last(data["in.x"]),
+        channels_last(data["in.offset"]),
+        jnp.asarray(data["in.w"].transpose(2, 3, 1, 0)),
+        channels_last(data["in.cot"]),
+    )
+    close(y + data["in.b"], channels_last(data["out"]))
+    close(dx, channels_last(data["grad.x"]), 1e-4)
+    close(doffset, channels_last(data["grad.offset"]), 1e-4)
+    close(dw, data["grad.w"].transpose(2, 3, 1, 0), 1e-4)
+
+
+@pytest.mark.covers("CV-33")
+@pytest.mark.parametrize("groups", [1, 2])
+def test_without_offsets_it_is_a_convolution(groups):
+    rng = np.random.default_rng(0)
+    x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 7, 6, 4), (3, 2, 4 // groups, 6)))
+    want = lax.conv_general_dilated(
+        x, w, (2, 1), [(1, 1), (0, 2)], rhs_dilation=(2, 1), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )  # fmt: skip
+    got = deform_conv(x, jnp.zeros((*want.shape[:3], 12)), w, None, (2, 1), ((1, 1), (0, 2)), (2, 1), groups)
+    close(got, want)
+    # All taps one pixel to the right: the convolution of the shifted image.
+    right = jnp.tile(jnp.asarray([0.0, 1.0]), 6) * jnp.ones((*want.shape[:3], 12))
+    shifted = jnp.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0)))[:, :, 1:]
+    moved = deform_conv(x, right, w, None, (2, 1), ((1, 1), (0, 2)), (2, 1), groups)
+    again = deform_conv(shifted, 0 * right, w, None, (2, 1), ((1, 1), (0, 2)), (2, 1), groups)
+    close(moved, again)
+
+
+def test_far_away_points_are_finite():
+    x = jnp.ones((1, 3, 3, 1))
+    grid = jnp.asarray([[[[1e30, -1e30], [jnp.inf, 0.0]]]])
+    for padding in ("zeros", "border"):
+        got = grid_sample(x, grid[:, :, :1], padding=padding)
+        assert jnp.isfinite(got).all()
+    assert grid_sample(x.astype(jnp.bfloat16), grid[:, :, :1]).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: affine_grid(jnp.zeros((2, 2)), (3, 3)), "theta has shape"),
+        (lambda: affine_grid(jnp.zeros((2, 3)), (0, 3)), "size is"),
+        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((1, 2, 2, 2)), "cubic"), "method is 'cubic'"),
+        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((1, 2, 2, 2)), padding="edge"), "padding is 'edge'"),
+        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((2, 2, 2, 2))), "x has shape"),
+        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1), int), jnp.zeros((1, 2, 2, 2))), "x has dtype int32"),
+        (lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 17)), jnp.zeros((3, 3, 2, 1))), "offset has"),
+        (lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 54)), jnp.zeros((3, 3, 2, 1))), "3 groups"),
+        (lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 18)), jnp.zeros((3, 3, 1, 1))), "kernel has"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,147 @@
+"""Resizing, pixel shuffle and adaptive pooling against torch's goldens and by hand."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.ops import adaptive_avg_pool, adaptive_max_pool, avg_pool, pixel_shuffle, pixel_unshuffle, resize
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_pool_resize.npz"
+
+
+def stated(case):
+    return json.loads(str(np.load(GOLDENS)["meta"]))["cases"][case]["args"]
+
+
+def interpolation(case):
+    arguments = stated(case)
+    method = arguments["mode"].replace("-", "_")
+    where = {"size": arguments["size"]} if "size" in arguments else {"scale": arguments["scale_factor"]}
+    return lambda x: resize(x, method=method, align_corners=bool(arguments["align_corners"]), **where)
+
+
+INTERPOLATIONS = [
+    "nearest.None", "nearest-exact.None", "bilinear.False", "bilinear.True", "bicubic.False", "bicubic.True",
+    "bilinear.x2",
+]  # fmt: skip
+CASES = {f"interpolate.{name}": interpolation(f"interpolate.{name}") for name in INTERPOLATIONS} | {
+    "pixel_shuffle.2": lambda x: pixel_shuffle(x, 2),
+    "pixel_unshuffle.2": lambda x: pixel_unshuffle(x, 2),
+    "adaptive_avg_pool2d.3x4": lambda x: adaptive_avg_pool(x, (3, 4)),
+    "adaptive_max_pool2d.3x4": lambda x: adaptive_max_pool(x, (3, 4)),
+}
+
+
+@pytest.mark.covers("CV-22", "CV-23", "CV-24", "CV-31")
+@pytest.mark.parametrize("case", CASES)
+def test_equals_torch(case):
+    data = np.load(GOLDENS)
+    x, cotangent, want, gradient = (
+        data[f"{case}/{n}"].transpose(0, 2, 3, 1) for n in ("in.x", "in.cot", "out", "grad.x")
+    )
+    got, pull = jax.vjp(CASES[case], jnp.asarray(x))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+    np.testing.assert_allclose(pull(jnp.asarray(cotangent))[0], gradient, rtol=0, atol=1e-5 * np.abs(gradient).max())
+
+
+@pytest.mark.covers("CV-22")
+def test_bilinear_is_one_axis_after_the_other_in_any_order():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 7, 3)), jnp.float32)
+    rows_first = resize(resize(x, (9, 7)), (9, 4))
+    columns_first = resize(resize(x, (5, 4)), (9, 4))
+    np.testing.assert_allclose(rows_first, columns_first, atol=1e-6)
+    np.testing.assert_allclose(resize(x, (9, 4)), rows_first, atol=1e-6)
+
+
+@pytest.mark.covers("CV-22")
+def test_corners_by_hand():
+    line = jnp.asarray([0.0, 10.0])[:, None]
+    # Centres of 4 pixels over 2: -.25, .25, .75, 1.25, kept inside; with align_corners 0, 1/3, 2/3, 1.
+    np.testing.assert_allclose(resize(line, (4,))[:, 0], [0, 2.5, 7.5, 10], atol=1e-6)
+    np.testing.assert_allclose(resize(line, (4,), align_corners=True)[:, 0], [0, 10 / 3, 20 / 3, 10], atol=1e-6)
+    # Shrinking 4 to 2 looks between pixels 0, 1 and 2, 3; antialiased, weights 3/4 and 1/4 reach one pixel further,
+    # and what lies outside drops out: (3 0 + 3 1 + 1 2) / 7 = 5/7.
+    ramp = jnp.arange(4.0)[:, None]
+    np.testing.assert_allclose(resize(ramp, (2,))[:, 0], [0.5, 2.5], atol=1e-6)
+    np.testing.assert_allclose(resize(ramp, (2,), antialias=True)[:, 0], [5 / 7, 3 - 5 / 7], atol=1e-6)
+
+
+@pytest.mark.covers("CV-22", "CV-23")
+@pytest.mark.parametrize(("method", "theirs"), [("bilinear", "linear"), ("bicubic", "cubic")])
+def test_inside_the_antialiased_form_is_that_of_jax(method, theirs):
+    """Both shrink with widened kernels (a = -0.5); they differ at most where the kernel leaves the image."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(40, 1)), jnp.float32)
+    got, want = resize(x, (16,), method, antialias=True), jax.image.resize(x, (16, 1), theirs)
+    np.testing.assert_allclose(got[3:-3], want[3:-3], atol=1e-5)
+    grown, other = resize(x, (90,), method), jax.image.resize(x, (90, 1), theirs)
+    assert (float(jnp.abs(grown - other).max()) > 0.02) == (method == "bicubic")  # another kernel constant
+    np.testing.assert_allclose(resize(x, (90,), method, cubic_coefficient=-0.5)[8:-8], other[8:-8], atol=1e-5)
+
+
+@pytest.mark.covers("CV-24")
+def test_labels_stay_labels():
+    labels = jnp.asarray(np.random.default_rng(0).choice([3, 7, 255], (6, 5, 1)), jnp.uint8)
+    for method in ("nearest", "nearest_exact"):
+        got = resize(labels, (13, 4), method)
+        assert got.dtype == jnp.uint8
+        assert set(np.unique(got)) <= set(np.unique(labels))
+    np.testing.assert_array_equal(resize(jnp.arange(3)[:, None], (6,), "nearest")[:, 0], [0, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("arguments", [{}, {"align_corners": True}, {"antialias": True}])
+def test_constants_stay_and_sizes_of_one_work(method, arguments):
+    for size in ((1, 9), (3, 1)):
+        np.testing.assert_allclose(resize(jnp.full((4, 5, 2), 7.0), size, method, **arguments), 7, rtol=1e-6)
+        np.testing.assert_allclose(resize(jnp.full((1, 1, 2), 7.0), size, method, **arguments), 7, rtol=1e-6)
+
+
+def test_dtypes_and_axes():
+    assert resize(jnp.ones((3, 4, 1), jnp.bfloat16), (6, 6)).dtype == jnp.bfloat16
+    assert resize(jnp.ones((2, 3, 4, 5, 1)), (6, 6, 6), scale=None).shape == (2, 6, 6, 6, 1)
+    assert resize(jnp.ones((3, 5, 1)), scale=1.5).shape == (4, 7, 1)
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4, 1)))
+        assert resize(x, (7, 7), "bicubic").dtype == jnp.float64
+
+
+@pytest.mark.covers("CV-31")
+def test_pixel_shuffle_by_hand_and_back():
+    # One pixel of four channels becomes 2x2 pixels, row by row.
+    np.testing.assert_array_equal(pixel_shuffle(jnp.arange(4).reshape(1, 1, 4), 2)[..., 0], [[0, 1], [2, 3]])
+    x = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(x, 2), 2), x)
+    y = jnp.arange(2 * 3 * 2 * 18).reshape(2, 3, 2, 18)
+    np.testing.assert_array_equal(pixel_unshuffle(pixel_shuffle(y, 3), 3), y)
+
+
+def test_adaptive_pooling_that_divides_is_plain_pooling():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 4, 3)), jnp.float32)
+    np.testing.assert_allclose(adaptive_avg_pool(x, (3, 2)), avg_pool(x, (2, 2), (2, 2)), atol=1e-6)
+    assert jnp.isnan(adaptive_max_pool(x.at[0, 0, 0, 0].set(jnp.nan), 1)[0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: resize(x, (4, 4), "area"), "method is 'area'"),
+        (lambda x: resize(x), "exactly one"),
+        (lambda x: resize(x, (4, 4), scale=2), "exactly one"),
+        (lambda x: resize(x, (0, 4)), "every number must be positive"),
+        (lambda x: resize(x, scale=0.1), "both must be at least 1"),
+        (lambda x: resize(x, (4, 4), "nearest", align_corners=True), "align_corners is True"),
+        (lambda x: resize(x.astype(int), (4, 4)), "x has dtype int32"),
+        (lambda x: resize(x, (4, 4, 4)), "needs 3 spatial axes"),
+        (lambda x: pixel_shuffle(x, 2), "factor is 2"),
+        (lambda x: pixel_unshuffle(x, 2), "factor is 2"),
+        (lambda x: adaptive_avg_pool(x, 0), "size is"),
+        (lambda x: adaptive_avg_pool(x.astype(int), 1), "floating dtype"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(jnp.zeros((3, 5, 1)))

@@ -1,0 +1,108 @@
+"""Unpooling: worked blocks, torch's goldens, and pooling undone."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcore.ops import bed_of_nails, max_pool, max_pool_with_indices, max_unpool, nearest_unpool
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_pool_resize.npz"
+SMALL = [[1.0, 2.0], [3.0, 4.0]]
+
+
+def image(rows):
+    return jnp.asarray(rows)[None, :, :, None]
+
+
+@pytest.mark.covers("CV-19")
+def test_nearest_repeats():
+    got = nearest_unpool(image(SMALL))[0, :, :, 0]
+    np.testing.assert_array_equal(got, [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]])
+    assert nearest_unpool(jnp.zeros((2, 3, 5), jnp.int8), (3, 1)).shape == (6, 3, 5)
+    np.testing.assert_array_equal(
+        jax.grad(lambda x: nearest_unpool(x).sum())(image(SMALL)), jnp.full((1, 2, 2, 1), 4.0)
+    )
+
+
+@pytest.mark.covers("CV-20")
+def test_bed_of_nails_fills_the_top_left():
+    got = bed_of_nails(image(SMALL))
+    np.testing.assert_array_equal(got[0, :, :, 0], [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]])
+    assert float(got.sum()) == 10  # the sum stays
+    assert bed_of_nails(image(SMALL), (1, 3)).shape == (1, 2, 6, 1)
+
+
+@pytest.mark.covers("CV-21")
+def test_max_unpool_equals_torch():
+    data = np.load(GOLDENS)
+    assert "max_unpool2d.k2" in json.loads(str(data["meta"]))["cases"]
+    x, cotangent, want, gradient = (
+        jnp.asarray(data[f"max_unpool2d.k2/{n}"].transpose(0, 2, 3, 1)) for n in ("in.x", "in.cot", "out", "grad.x")
+    )
+
+    def there_and_back(x):
+        return max_unpool(*max_pool_with_indices(x, 2), 2, size=x.shape[1:3])
+
+    got, pull = jax.vjp(there_and_back, x)
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(pull(cotangent)[0], gradient)
+
+
+@pytest.mark.covers("CV-21")
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), window=st.tuples(st.integers(1, 3), st.integers(1, 3)))
+def test_pooling_again_gives_the_same(seed, window):
+    x = jnp.asarray(np.random.default_rng(seed).uniform(size=(2, 6, 7, 2)), jnp.float32)
+    y, indices = max_pool_with_indices(x, window)
+    np.testing.assert_array_equal(y, max_pool(x, window, window))
+    np.testing.assert_array_equal(max_pool(max_unpool(y, indices, window, size=(6, 7)), window, window), y)
+
+
+def test_positions_with_padding_strides_and_ties():
+    # 3x3 windows at stride 2 over a 4x4 board, padded by one: each names the row * 4 + column of its maximum.
+    board = image([[1.0, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]])
+    y, indices = max_pool_with_indices(board, 3, 2, 1)
+    np.testing.assert_array_equal(y[0, :, :, 0], [[6, 8], [6, 8]])
+    np.testing.assert_array_equal(indices[0, :, :, 0], [[5, 7], [5, 7]])
+    np.testing.assert_array_equal(max_unpool(y, indices, 3, 2, 1, (4, 4))[0, 1, :, 0], [0, 6, 0, 8])
+    _, first = max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 3, 2, 1)
+    np.testing.assert_array_equal(first[0, :, :, 0], [[0, 1], [4, 5]])  # among equals the first, never the padding
+
+
+def test_infinities_nans_and_integers():
+    lowest = jnp.full((1, 2, 2, 1), -jnp.inf)
+    y, indices = max_pool_with_indices(lowest, 2, 2, 1)
+    assert jnp.isneginf(y).all()
+    np.testing.assert_array_equal(indices[0, :, :, 0], [[0, 1], [2, 3]])
+    y, indices = max_pool_with_indices(image([[1.0, jnp.nan], [3, 2]]), 2)
+    assert jnp.isnan(y).all()
+    assert int(indices[0, 0, 0, 0]) == 1
+    y, indices = max_pool_with_indices(jnp.arange(4).reshape(1, 2, 2, 1), 2)
+    assert (int(y[0, 0, 0, 0]), int(indices[0, 0, 0, 0])) == (3, 3)
+    assert y.dtype == jnp.int32
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nearest_unpool(jnp.zeros((2, 2, 1)), 0), "factor is 0"),
+        (lambda: bed_of_nails(jnp.zeros((2, 2))), "x has shape"),
+        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=2), "padding is 2; it must be at most half"),
+        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 5), "larger than the 4 pixels"),
+        (
+            lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1), int), 2, size=(6, 4)),
+            r"size is \(6, 4\)",
+        ),
+        (lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1)), 2), "indices has dtype"),
+        (lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 2), int), 2), "indices"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
