@@ -51,3 +51,42 @@ def test_noise_and_bad_numbers():
         occlusion.random_erasing(-1)
     with pytest.raises(ValueError, match="std is -1"):
         occlusion.gaussian_noise(-1)
+
+
+@pytest.mark.covers("RG-12")
+def test_cutout_hides_exactly_one_square():
+    image = jax.random.uniform(jax.random.key(5), (9, 12, 3), minval=0.1)
+    out = np.asarray(jax.jit(jax.vmap(occlusion.cutout(4), (0, None)))(keys(60), image))
+    corners = set()
+    for one in out:
+        hidden = (one == 0).all(-1)
+        rows, columns = np.nonzero(hidden)
+        assert hidden.sum() == 16
+        assert (np.ptp(rows), np.ptp(columns)) == (3, 3)
+        np.testing.assert_array_equal(one[~hidden], np.asarray(image)[~hidden])
+        corners.add((rows.min(), columns.min()))
+    assert len(corners) > 25  # of 6 x 9
+    cut = np.asarray(jax.vmap(occlusion.cutout(4, partly_outside=True), (0, None))(keys(60), image))
+    areas = (cut == 0).all(-1).sum((1, 2))
+    assert areas.max() == 16
+    assert areas.min() < 16
+    np.testing.assert_array_equal(occlusion.cutout(9, value=0.5)(keys(1)[0], image[:, :9]), 0.5)
+
+
+def test_erasing_by_hand_and_bad_sizes():
+    image = jnp.ones((4, 5, 2))
+    out = occlusion.erase(image, 1, 2, 2, 9, jnp.array([0.0, 0.5]))
+    np.testing.assert_array_equal(out[1:3, 2:], np.broadcast_to([0.0, 0.5], (2, 3, 2)))
+    assert float(out.sum()) == 4 * 5 * 2 - 6 - 3
+    with pytest.raises(ValueError, match="size is 0"):
+        occlusion.cutout(0)
+    with pytest.raises(ValueError, match="size is 6; it must be at most 4"):
+        occlusion.cutout(6)(keys(1)[0], image)
+
+
+@pytest.mark.covers("RG-18")
+@pytest.mark.parametrize("std", [0.05, 0.3])
+def test_the_noise_has_its_standard_deviation(std):
+    noise = occlusion.gaussian_noise(std)(keys(1)[0], jnp.zeros((60, 60, 3)))
+    assert float(noise.std()) == pytest.approx(std, rel=0.03)  # 10,800 draws: 1 / sqrt(2 * 10800) = .7 %
+    assert abs(float(noise.mean())) < 0.04 * std

@@ -248,6 +248,7 @@ def kept(folder, values, **saving):
     return train(len(values), scores(values), valid=source(5), eval_every=1, folder=folder, saving=saving)
 
 
+@pytest.mark.covers("RG-19")
 def test_the_best_step_is_kept_beside_the_last(tmp_path):
     result = kept(tmp_path, [0.1, 0.9, 0.5, 0.4])
     assert result.best_step == 2
@@ -601,6 +602,7 @@ def test_the_memory_of_every_hook_is_found_again(tmp_path):
     assert first.memory["steps"] == last.memory["steps"] == [2, 4, 6, 8]
 
 
+@pytest.mark.covers("RG-19")
 def test_patience_counts_measurements_and_not_log_lines(tmp_path):
     """Validation every 4 steps, a log line every step: patience 2 ends at the third measurement."""
     values = [0.5] * 20

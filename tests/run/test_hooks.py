@@ -15,6 +15,7 @@ def outcome(hook, values, name="valid/accuracy"):
     return answers
 
 
+@pytest.mark.covers("RG-19")
 def test_stops_after_patience_measurements_without_improvement():
     assert outcome(EarlyStopping(patience=2), [0.1, 0.5, 0.4, 0.5, 0.3]) == [False, False, False, True, True]
 
@@ -24,6 +25,7 @@ def test_improvement_starts_the_count_again():
     assert outcome(EarlyStopping(patience=2), values) == [False, False, False, False, True]
 
 
+@pytest.mark.covers("RG-19")
 def test_smaller_is_better_under_min():
     hook = EarlyStopping("valid/loss", patience=2, mode="min")
     assert outcome(hook, [2.0, 1.0, 1.5, 1.2], "valid/loss") == [False, False, False, True]

@@ -67,18 +67,17 @@ def mix_batch(
     mask: jax.Array | None = None,
 ) -> Mixed:
     """Mixup where mixup_alpha is positive, CutMix where cutmix_alpha is; of both, one a batch with equal chance."""
-    if not mixup_alpha and not cutmix_alpha:
-        return images, targets
+    blends, pastes = (not isinstance(alpha, int | float) or alpha != 0 for alpha in (mixup_alpha, cutmix_alpha))
     which, inner = jax.random.split(key)
-    if mixup_alpha and cutmix_alpha:
+    if blends and pastes:
         return jax.lax.cond(
             jax.random.bernoulli(which),
             lambda: mixup(inner, images, targets, mixup_alpha, mask),
             lambda: cutmix(inner, images, targets, cutmix_alpha, mask),
         )
-    if mixup_alpha:
+    if blends:
         return mixup(inner, images, targets, mixup_alpha, mask)
-    return cutmix(inner, images, targets, cutmix_alpha, mask)
+    return cutmix(inner, images, targets, cutmix_alpha, mask) if pastes else (images, targets)
 
 
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:

@@ -114,18 +114,19 @@ def rand_augment(
     """
     if num_ops < 0:
         raise ValueError(f"num_ops is {num_ops}; it must be at least 0")
-    if not 0 <= magnitude <= num_magnitude_bins - 1:
+    if isinstance(magnitude, int | float) and not 0 <= magnitude <= num_magnitude_bins - 1:
         raise ValueError(f"magnitude is {magnitude}; it must be in [0, {num_magnitude_bins - 1}]")
     strength = magnitude / max(num_magnitude_bins - 1, 1)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
-        for step in range(num_ops):
-            which, side = jax.random.split(jax.random.fold_in(key, step))
-            operation = jax.random.randint(which, (), 0, len(OPERATIONS) - 1)
-            image = apply_operation(
-                operation, image, strength, jax.random.rademacher(side, (), jnp.float32), interpolation, fill
-            )
-        return image
+        which, side = jax.random.split(key)
+        operations = jax.random.randint(which, (num_ops,), 0, len(OPERATIONS) - 1)
+        signs = jax.random.rademacher(side, (num_ops,), jnp.float32)
+
+        def step(image, drawn):
+            return apply_operation(drawn[0], image, strength, drawn[1], interpolation, fill), None
+
+        return jax.lax.scan(step, image, (operations, signs))[0]
 
     return apply
 
@@ -146,10 +147,13 @@ def auto_augment(
         pair = jax.random.randint(choose, (), 0, len(operations))
         happens = jax.random.uniform(happen, (2,)) < jnp.asarray(chances)[pair]
         signs = jax.random.rademacher(side, (2,), jnp.float32)
-        for i in range(2):
-            operation = jnp.where(happens[i], jnp.asarray(operations)[pair, i], 0)
-            image = apply_operation(operation, image, jnp.asarray(strengths)[pair, i], signs[i], interpolation, fill)
-        return image
+        chosen = jnp.where(happens, jnp.asarray(operations)[pair], 0)
+
+        def step(image, drawn):
+            operation, strength, sign = drawn
+            return apply_operation(operation, image, strength, sign, interpolation, fill), None
+
+        return jax.lax.scan(step, image, (chosen, jnp.asarray(strengths)[pair], signs))[0]
 
     return apply
 

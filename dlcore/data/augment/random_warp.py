@@ -43,14 +43,14 @@ def random_warp(
     degrees: rotation in (-degrees, degrees). translate: the largest move, as a fraction of each side. scale: (low,
     high) of the factor, log-uniform. stretch: the largest ratio of width to height, and of height to width. shear:
     largest angle in degrees, across and down alike. flip: probability to mirror left and right. perspective: how far
-    the corners move in at most, as a fraction of half of each side, in [0, 1). lens: largest |k1|, below 1/3.
+    the corners move in at most, as a fraction of half of each side, in [0, 1). lens: largest |k1|, at most 0.3.
 
     Raises: ValueError naming the argument that is out of range.
     """
     for name, value, low, high in (
         ("degrees", degrees, 0, math.inf), ("translate", translate, 0, math.inf), ("stretch", stretch, 1, math.inf),
         ("shear", shear, 0, 89.9), ("flip", flip, 0, 1), ("perspective", perspective, 0, 0.999),
-        ("lens", lens, 0, 0.333),
+        ("lens", lens, 0, 0.3),
     ):  # fmt: skip
         if not low <= value <= high:
             raise ValueError(f"{name} is {value}; it must be in [{low}, {high}]")

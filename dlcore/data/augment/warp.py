@@ -28,6 +28,9 @@ Pair = tuple[Number, Number]
 Points = Callable[[jax.Array], jax.Array]
 
 
+_BEYOND = 1.05
+
+
 class Warp(NamedTuple):
     """Where points [..., 2] (x, y) go (`forward`), and where they come from (`inverse`)."""
 
@@ -97,7 +100,8 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
 def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: int = 12) -> Warp:
     """Radial distortion of an image of `size` = (H, W); `forward` is solved by `steps` of Newton's method.
 
-    r' (1 + k1 r'^2 + k2 r'^4) must grow with r' over the image: k1 > -1/3 where k2 = 0.
+    r' (1 + k1 r'^2 + k2 r'^4) must grow up to r' = 1.05: k1 >= -0.3 where k2 = 0. What a pincushion pushes further out
+    than that, just outside the image's corners, stays there.
     """
     middle = jnp.array([size[1] / 2, size[0] / 2])
     half = (size[0] ** 2 + size[1] ** 2) ** 0.5 / 2
@@ -110,10 +114,11 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
     def forward(p: jax.Array) -> jax.Array:
         d = p - middle
         wanted = jnp.linalg.norm(d, axis=-1, keepdims=True) / half
-        r = wanted
+        r = jnp.minimum(wanted, _BEYOND)
         for _ in range(steps):
             r2 = r * r
             r = r - (r * (1 + k1 * r2 + k2 * r2 * r2) - wanted) / (1 + 3 * k1 * r2 + 5 * k2 * r2 * r2)
+            r = jnp.clip(r, 0, _BEYOND)
         return middle + d * jnp.where(wanted > 0, r / jnp.where(wanted > 0, wanted, 1), 1)
 
     return Warp(forward, inverse)

@@ -1,0 +1,77 @@
+"""Crops by their pixels, and their average by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data import augment
+
+IMAGE = jnp.arange(7 * 9 * 2, dtype=jnp.float32).reshape(7, 9, 2)
+
+
+@pytest.mark.covers("RG-14")
+def test_ten_crops_are_corners_centre_and_their_mirrors():
+    crops = augment.ten_crop(IMAGE, (3, 5))
+    assert crops.shape == (10, 3, 5, 2)
+    want = [IMAGE[:3, :5], IMAGE[:3, 4:], IMAGE[4:, :5], IMAGE[4:, 4:], IMAGE[2:5, 2:7]]
+    np.testing.assert_array_equal(crops[:5], want)
+    mirrored = IMAGE[:, ::-1]
+    np.testing.assert_array_equal(crops[5], mirrored[:3, :5])
+    np.testing.assert_array_equal(crops[6], crops[0][:, ::-1] * 0 + mirrored[:3, 4:])
+    np.testing.assert_array_equal(crops[9], crops[4][:, ::-1])
+    assert len(np.unique(np.asarray(crops).reshape(10, -1), axis=0)) == 10
+    np.testing.assert_array_equal(augment.ten_crop(IMAGE, 3, vertical=True)[5], IMAGE[::-1][:3, :3])
+
+
+@pytest.mark.covers("RG-14")
+def test_the_average_is_the_mean_of_the_scores_of_each_image():
+    images = jnp.stack([IMAGE, 2 * IMAGE, IMAGE + 5])
+    seen = []
+
+    def predict(x):
+        seen.append(x.shape)
+        return {"logits": jnp.stack([x.mean((1, 2, 3)), x.max((1, 2, 3))], -1)}
+
+    out = augment.average_over_crops(predict, lambda image: augment.ten_crop(image, 3))(images)["logits"]
+    assert seen == [(30, 3, 3, 2)]
+    for image, got in zip(images, out, strict=True):
+        crops = np.asarray(augment.ten_crop(image, 3))
+        np.testing.assert_allclose(got, [crops.mean((1, 2, 3)).mean(), crops.max((1, 2, 3)).mean()], rtol=1e-6)
+
+
+@pytest.mark.covers("RG-14")
+def test_random_scale_and_crop_reads_a_scaled_window():
+    ramp = jnp.broadcast_to(jnp.arange(20.0)[None, :, None], (20, 20, 1))
+    crop = augment.random_scale_crop((8, 8), (40, 40))
+    out = np.asarray(jax.jit(jax.vmap(crop, (0, None)))(jax.random.split(jax.random.key(0), 60), ramp))
+    assert out.shape == (60, 8, 8, 1)
+    inner = out[(out.min((1, 2, 3)) > 0) & (out.max((1, 2, 3)) < 19)]
+    np.testing.assert_allclose(
+        np.diff(inner[:, 4, :, 0], axis=1), 0.5, atol=1e-4
+    )  # twice as large: half a level a pixel
+    assert np.ptp(out[:, 0, 0, 0]) > 8
+    varied = augment.random_scale_crop((8, 8), (10, 40))
+    out = np.asarray(jax.jit(jax.vmap(varied, (0, None)))(jax.random.split(jax.random.key(0), 60), ramp))
+    steps = out[:, 4, 4, 0] - out[:, 4, 3, 0]  # 20 / side: from .5 to 2
+    assert steps.min() < 0.6
+    assert steps.max() > 1.5
+
+
+def test_resizing_keeps_the_aspect_and_levels_stay_levels():
+    assert augment.scale_shorter_side(IMAGE, 14).shape == (14, 18, 2)
+    levels = augment.resized_crop(IMAGE.astype(jnp.uint8), 0, 0, 4, 4, 8)
+    assert (levels.dtype, levels.shape) == (jnp.uint8, (8, 8, 2))
+    np.testing.assert_array_equal(augment.resized_crop(IMAGE, 1, 2, 3, 4, (3, 4)), IMAGE[1:4, 2:6])
+    np.testing.assert_array_equal(augment.center_crop(IMAGE, (7, 9)), IMAGE)
+
+
+def test_bad_sizes():
+    with pytest.raises(ValueError, match=r"size is 8; it must be in \[1, 7\] by \[1, 9\]"):
+        augment.center_crop(IMAGE, 8)
+    with pytest.raises(ValueError, match="no box inside"):
+        augment.resized_crop(IMAGE, 5, 0, 3, 3, 2)
+    with pytest.raises(ValueError, match="shorter_side is"):
+        augment.random_scale_crop(8, (4, 9))
+    with pytest.raises(ValueError, match="length is 0"):
+        augment.scale_shorter_side(IMAGE, 0)

@@ -1,0 +1,117 @@
+"""Mixtures by the share that can be read off the result, for image and label alike."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data import augment
+from dlcore.data.augment import mixing
+from dlcore.data.augment.mixing import cutmix_box
+
+N = 3000
+IMAGES = np.broadcast_to(np.arange(N, dtype=np.float32)[:, None, None, None] / N, (N, 2, 3, 1)).copy()
+OWN = np.stack([np.arange(N) / N, np.arange(N) < N / 2], 1).astype(np.float32)
+"""A "label" of two numbers: which example it is of, and in which half."""
+ONES = np.ones(N, np.float32)
+
+mixup = jax.jit(augment.mixup)
+cutmix = jax.jit(augment.cutmix)
+
+
+@pytest.mark.covers("RG-13")
+def test_image_and_label_share_their_lambda_and_each_example_has_its_own():
+    images, targets = (np.asarray(x) for x in mixup(jax.random.key(0), IMAGES, OWN, 0.4, ONES))
+    np.testing.assert_allclose(images[:, 0, 0, 0], targets[:, 0], atol=1e-6)
+    assert np.ptp(images, axis=(1, 2, 3)).max() < 1e-6
+    inner = targets[(targets[:, 1] > 1e-6) & (targets[:, 1] < 1 - 1e-6), 1]
+    assert len(np.unique(inner.round(4))) > 500
+
+
+@pytest.mark.covers("RG-13")
+@pytest.mark.parametrize("alpha", [0.4, 1.0, 4.0])
+def test_shares_have_the_moments_of_the_beta_distribution(alpha):
+    share = np.asarray(mixup(jax.random.key(2), IMAGES, OWN, alpha, ONES)[1])[:, 1]
+    share = share[(share > 1e-6) & (share < 1 - 1e-6)]  # pairs across the halves: lambda or 1 - lambda, alike
+    # Beta(a, a): mean 1/2, variance 1 / (4 (2 a + 1)).
+    assert len(share) > N / 3
+    assert share.mean() == pytest.approx(0.5, abs=0.04)
+    assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
+
+
+@pytest.mark.covers("RG-26")
+def test_the_label_goes_by_the_area_exactly_also_at_the_border():
+    n = 200
+    images = np.broadcast_to(np.arange(n, dtype=np.float32)[:, None, None, None], (n, 9, 7, 1))
+    mixed, labels = cutmix(jax.random.key(0), images, np.eye(n, dtype=np.float32), 1.0, np.ones(n, np.float32))
+    mixed, labels = np.asarray(mixed)[..., 0], np.asarray(labels)
+    boxes = set()
+    for i in range(n):
+        inside = mixed[i] != i
+        share = inside.mean()
+        np.testing.assert_allclose(labels[i, i], 1 - share, atol=1e-6)
+        if inside.any():
+            (other,) = set(mixed[i][inside].astype(int))
+            np.testing.assert_allclose(labels[i, other], share, atol=1e-6)
+            rows, columns = np.nonzero(inside)
+            assert inside.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # one box
+            if rows.min() == 0 or columns.min() == 0:
+                boxes.add("border")
+            elif rows.max() < 8 and columns.max() < 6:
+                boxes.add("inside")
+    assert boxes == {"border", "inside"}
+    np.testing.assert_allclose(labels.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.covers("RG-26")
+def test_a_box_by_hand():
+    # 1 - .75 = .25: sides of half the image's, 4 of 8 rows and 5 of 10 columns, 2 either side of the centre.
+    box = np.asarray(cutmix_box(jnp.float32(0.75), jnp.array([4.0, 5.0]), (8, 10)))
+    want = np.zeros((8, 10), bool)
+    want[2:6, 3:7] = True
+    np.testing.assert_array_equal(box, want)
+    cut = np.asarray(cutmix_box(jnp.float32(0.75), jnp.array([0.0, 9.0]), (8, 10)))
+    want = np.zeros((8, 10), bool)
+    want[:2, 7:10] = True
+    np.testing.assert_array_equal(cut, want)
+    assert not cutmix_box(jnp.float32(1.0), jnp.array([4.0, 5.0]), (8, 10)).any()
+
+
+def test_padding_and_alpha_zero_mix_nothing():
+    images, labels = mixup(jax.random.key(0), IMAGES, OWN, 0.0, ONES)
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, OWN)
+    mask = (np.arange(N) < N / 2).astype(np.float32)
+    _, labels = mixup(jax.random.key(3), IMAGES, OWN, 1.0, mask)
+    # The second half is padding: nobody's label mixes with theirs, and they stay as they are.
+    np.testing.assert_allclose(labels[:, 1], OWN[:, 1], atol=1e-6)
+    np.testing.assert_array_equal(labels[N // 2 :], OWN[N // 2 :])
+    n = 200
+    eye, shown = np.eye(n, dtype=np.float32), np.ones((n, 9, 7, 1), np.float32)
+    valid = (np.arange(n) < 150).astype(np.float32)
+    shown[150:] = np.nan
+    mixed, labels = cutmix(jax.random.key(4), shown, eye, 1.0, valid)
+    assert np.isfinite(np.asarray(mixed)[:150]).all()
+    np.testing.assert_array_equal(np.asarray(labels)[:150, 150:], 0)
+
+
+def test_bad_arguments():
+    for mix in (augment.mixup, augment.cutmix):
+        with pytest.raises(ValueError, match="alpha is -1"):
+            mix(jax.random.key(0), IMAGES, OWN, -1)
+        with pytest.raises(ValueError, match="one target an image"):
+            mix(jax.random.key(0), IMAGES, OWN[:3], 1.0)
+    with pytest.raises(ValueError, match="images has shape"):
+        augment.cutmix(jax.random.key(0), IMAGES[..., 0], OWN)
+
+
+def test_of_both_one_a_batch(monkeypatch):
+    monkeypatch.setattr(mixing, "mixup", lambda key, x, q, alpha, mask: (x + alpha, q))
+    monkeypatch.setattr(mixing, "cutmix", lambda key, x, q, alpha, mask: (x - alpha, q))
+    images, targets = jnp.zeros((4, 2, 2, 1)), jnp.eye(4)
+
+    def mixed(mixup_alpha, cutmix_alpha, seed=0):
+        return float(mixing.mix_batch(jax.random.key(seed), images, targets, mixup_alpha, cutmix_alpha)[0][0, 0, 0, 0])
+
+    assert {mixed(2.0, 3.0, seed) for seed in range(8)} == {2.0, -3.0}
+    assert (mixed(2.0, 0.0), mixed(0.0, 3.0), mixed(0.0, 0.0)) == (2.0, -3.0, 0.0)

@@ -1,0 +1,49 @@
+"""A run of the studies against a loop by hand, and its traced settings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+
+X = jnp.asarray(np.random.default_rng(0).random((12, 2, 2, 1)), jnp.float32)
+Y = jnp.asarray(np.random.default_rng(1).integers(0, 10, 12), jnp.int32)
+
+
+def test_equals_a_loop_and_keeps_snapshots():
+    net, tx, key = SmallNet((8,)), optax.adam(0.05), jax.random.key(3)
+    found, opt_state = jax.jit(lambda key: train(key, net, tx, X, Y, 4, batch_size=6, count=9, snapshots=2))(key)
+    params = net.init(jax.random.fold_in(key, 0), X[:2], False)["params"]
+    state = tx.init(params)
+    for step in range(4):
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 1), step), 4)
+        rows = jax.random.randint(keys[0], (6,), 0, 9)
+
+        def loss(params, rows=rows):
+            logits = net.apply({"params": params}, X[rows], False)
+            return jax.vmap(softmax_cross_entropy_loss)(logits, Y[rows]).mean()
+
+        updates, state = tx.update(jax.grad(loss)(params), state, params)
+        params = optax.apply_updates(params, updates)
+        if step % 2:
+            got = jax.tree.map(lambda v, part=step // 2: v[part], found["params"])
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, params)
+    assert np.asarray(opt_state[0].count).tolist() == [2, 4]
+
+
+def test_measures_by_hand_and_bad_steps():
+    log_p = jnp.log(jnp.array([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]]))
+    found = log_loss_and_accuracy(log_p, jnp.array([0, 0, 1]), jnp.array([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(found, [-(np.log(0.8) + np.log(0.4)) / 2, 0.5], rtol=1e-5)
+    with pytest.raises(ValueError, match="steps is 5"):
+        train(jax.random.key(0), SmallNet(), optax.sgd(0.1), X, Y, 5, snapshots=2)
+
+
+def test_the_digits_are_all_there():
+    data = shuffled_digits(1)
+    assert (data.images.shape, data.test_images.shape) == ((1297, 8, 8, 1), (500, 8, 8, 1))
+    assert not np.array_equal(data.labels, shuffled_digits(2).labels)
+    np.testing.assert_array_equal(np.bincount(data.labels), np.bincount(shuffled_digits(2).labels))
