@@ -1,0 +1,310 @@
+"""Does batch norm allow higher learning rates and worse starts, and is it because layers' inputs shift less?
+
+python -m experiments.studies.batch_norm            (not run in full yet)
+
+Perceptrons learn the digits by plain gradient descent, with and without batch norm, at every rate of a ladder and from
+four starts. The largest stable rate is the end of the run of rates around the best one whose loss ends below half of
+log 10. Two theories say why batch norm helps. That it keeps the distribution of a layer's inputs from shifting
+(Ioffe & Szegedy 2015, arXiv:1502.03167) is put to a third net, whose batch norm is followed by a scale and a shift of
+every unit, drawn anew at each step (Santurkar, Tsipras, Ilyas & Madry 2018, arXiv:1805.11604). That it makes the
+landscape smoother is measured along the step: how far the gradient turns, relative to its length, within half a step to
+four steps of the plain net's best rate.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.data.digits import digits
+from dlcore.nn import BatchNorm, initializers
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+
+INITS = {
+    "0.01 randn": initializers.normal(0.01),
+    "0.05 randn": initializers.normal(0.05),
+    "Xavier": initializers.xavier_normal(),
+    "Kaiming": initializers.kaiming_normal(),
+}
+COLOURS = {"none": "#D55E00", "batch": "#0072B2", "noisy": "#009E73"}
+NAMES = {"none": "plain", "batch": "batch norm", "noisy": "noisy batch norm"}
+
+
+class Net(nn.Module):
+    """A ReLU perceptron. norm: "none", "batch", "noisy" (see above) or "group" (of four channels).
+
+    before: normalise in front of the ReLU, else behind it.
+    """
+
+    norm: str = "batch"
+    before: bool = True
+    hidden: int = 64
+    depth: int = 4
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, rng: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """x: [B, D] -> (logits [B, 10], what the ReLUs see [depth, B, hidden])."""
+        seen = []
+        for i in range(self.depth):
+            x = nn.Dense(self.hidden, name=f"dense{i}")(x)
+            if self.before:
+                x = self._normalize(x, train, jax.random.fold_in(rng, i), i)
+            seen.append(x)
+            x = nn.relu(x)
+            if not self.before:
+                x = self._normalize(x, train, jax.random.fold_in(rng, i), i)
+        return nn.Dense(10, name="head")(x), jnp.stack(seen)
+
+    def _normalize(self, x, train, rng, i):
+        if self.norm == "none":
+            return x
+        if self.norm == "group":
+            return nn.GroupNorm(None, 4, epsilon=1e-5, name=f"norm{i}")(x)
+        x = BatchNorm(not train, name=f"norm{i}")(x)
+        if self.norm == "noisy" and train:
+            scale, shift = jax.random.normal(rng, (2, self.hidden))
+            x = x * jnp.exp(0.2 * scale) + 0.3 * shift
+        return x
+
+
+def data() -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Standardised digits of both splits: x [N, 64] and labels [N]."""
+    splits = {split: digits(split).arrays for split in ("train", "test")}
+    flat = {split: arrays["image"].reshape(-1, 64) for split, arrays in splits.items()}
+    mean, std = flat["train"].mean(), flat["train"].std()
+    return {s: (jnp.asarray((flat[s] - mean) / std), jnp.asarray(splits[s]["label"])) for s in splits}
+
+
+def starts(net: Net, names: list[str], seeds: int) -> dict:
+    """Variables, each leaf [names, seeds, ...]; a seed has the same kernels in every net."""
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda: net.init(key, jnp.zeros((2, 64)), True, key))
+
+    def stacked(path, leaf):
+        kind = path[-1].key
+        if kind != "kernel":
+            fill = 1.0 if kind in ("scale", "var") else 0.0
+            return jnp.full((len(names), seeds, *leaf.shape), fill)
+        place = sum(map(ord, jax.tree_util.keystr(path)))
+        keys = [jax.random.fold_in(jax.random.key(seed), place) for seed in range(seeds)]
+        return jnp.stack([jnp.stack([INITS[name](key, leaf.shape) for key in keys]) for name in names])
+
+    return jax.tree_util.tree_map_with_path(stacked, shapes)
+
+
+def loss_of(net: Net, params, stats, x, labels, rng):
+    (logits, seen), updates = net.apply({"params": params, **stats}, x, True, rng, mutable=list(stats))
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), (updates, seen)
+
+
+def descend(net: Net, rate, key, x, labels, batch: int, variables: dict, steps) -> tuple[dict, jax.Array]:
+    """(variables after the steps, their losses); `steps` are numbers that the batches are drawn by."""
+
+    def step(variables, t):
+        chosen = jax.random.randint(jax.random.fold_in(key, t), (batch,), 0, len(x))
+        stats = {k: v for k, v in variables.items() if k != "params"}
+        grad = jax.value_and_grad(functools.partial(loss_of, net), has_aux=True)
+        noise = jax.random.fold_in(key, -1 - t)
+        (loss, (stats, _)), g = grad(variables["params"], stats, x[chosen], labels[chosen], noise)
+        return {"params": jax.tree.map(lambda p, g: p - rate * g, variables["params"], g), **stats}, loss
+
+    return jax.lax.scan(step, variables, steps)
+
+
+def measured(net: Net, variables: dict, train: tuple, test: tuple) -> dict:
+    """Test accuracy in use, and the share of ReLUs that are off for all training examples."""
+    key = jax.random.key(0)
+    logits, _ = net.apply(variables, test[0], False, key)
+    stats = [k for k in variables if k != "params"]
+    (_, seen), _ = net.apply(variables, train[0], True, key, mutable=stats)
+    return {"accuracy": (logits.argmax(-1) == test[1]).mean(), "dead": (seen <= 0).all(1).mean()}
+
+
+@functools.partial(jax.jit, static_argnames=("net", "steps", "batch"))
+def train_all(net: Net, variables: dict, rates, train: tuple, test: tuple, steps: int, batch: int) -> dict:
+    """Every start at every rate: variables' leaves [I, S, ...] and rates [R] -> measures [I, S, R].
+
+    `loss` is the mean of the last 20 steps, infinite where the run ended in something not finite.
+    """
+
+    def one(variables, seed, rate):
+        key = jax.random.fold_in(jax.random.key(1), seed)
+        variables, losses = descend(net, rate, key, *train, batch, variables, jnp.arange(steps))
+        loss = losses[-20:].mean()
+        return {"loss": jnp.where(jnp.isfinite(loss), loss, jnp.inf), **measured(net, variables, train, test)}
+
+    over_rates = jax.vmap(one, (None, None, 0))
+    over_seeds = jax.vmap(over_rates, (0, 0, None))
+    seeds = jnp.arange(jax.tree.leaves(variables)[0].shape[1])
+    return jax.vmap(over_seeds, (0, None, None))(variables, seeds, rates)
+
+
+def largest_stable(loss: np.ndarray, rates: np.ndarray, limit: float) -> float:
+    """The end of the run of rates, upwards from the one of least loss [R], whose loss is below the limit; 0 if none."""
+    best = int(np.argmin(loss))
+    good = np.append(loss[best:] < limit, False)
+    steps = int(np.argmin(good))
+    return float(rates[best + steps - 1]) if steps else 0.0
+
+
+@functools.partial(jax.jit, static_argnames=("net", "steps", "probes", "batch"))
+def probe_all(net: Net, variables: dict, rate, reach, train: tuple, steps: int, probes: int, batch: int) -> dict:
+    """Along training at `rate` from variables [S, ...]: what lies ahead of the gradient, [S, probes] each.
+
+    turn: the largest |g(w - r g) - g| / |g| of r in `reach`. loss: the range of the loss there, over the loss at w.
+    shift: how far the mean of what the last ReLUs see has moved since the step before, in its deviations.
+    """
+
+    def one(variables, seed):
+        key = jax.random.fold_in(jax.random.key(1), seed)
+
+        def look(variables, first):
+            variables, _ = descend(net, rate, key, *train, batch, variables, first + jnp.arange(steps // probes))
+            params, stats = variables["params"], {k: v for k, v in variables.items() if k != "params"}
+            t = first + steps // probes
+            chosen = jax.random.randint(jax.random.fold_in(key, t), (batch,), 0, len(train[0]))
+            x, labels, noise = train[0][chosen], train[1][chosen], jax.random.fold_in(key, -1 - t)
+
+            def at(params):
+                value = jax.value_and_grad(functools.partial(loss_of, net), has_aux=True)
+                return value(params, stats, x, labels, noise)
+
+            def ahead(r):
+                (loss, _), gradient = at(jax.tree.map(lambda p, d: p - r * d, params, g))
+                return loss, optax.tree.norm(jax.tree.map(jnp.subtract, gradient, g)) / optax.tree.norm(g)
+
+            (here, (_, seen)), g = at(params)
+            losses, turns = jax.lax.map(ahead, reach)
+            stepped = jax.tree.map(lambda p, d: p - rate * d, params, g)
+            after = loss_of(net, stepped, stats, x, labels, jax.random.fold_in(noise, 0))[1][1]
+            moved = jnp.abs(after[-1].mean(0) - seen[-1].mean(0)) / (seen[-1].std(0) + 1e-6)
+            spread = jnp.maximum(losses.max(), here) - jnp.minimum(losses.min(), here)
+            return variables, {"turn": turns.max(), "loss": spread / here, "shift": moved.mean()}
+
+        return jax.lax.scan(look, variables, jnp.arange(probes) * (steps // probes))[1]
+
+    return jax.vmap(one)(variables, jnp.arange(jax.tree.leaves(variables)[0].shape[0]))
+
+
+def study(
+    *, seeds: int = 3, steps: int = 300, batch: int = 64, depth: int = 4, hidden: int = 32, slowest: int = -5,
+    fastest: int = 6, probes: int = 30,
+) -> LabResult:  # fmt: skip
+    """Rates, starts and the landscape with and without batch norm.
+
+    Args:
+      seeds: starts and orders of examples.
+      steps: of each run.
+      batch: examples a step.
+      depth: hidden layers.
+      hidden: units of each.
+      slowest: the lowest rate of the ladder is 2 to the power of this.
+      fastest: and the highest.
+      probes: steps at which the way ahead is looked at.
+    """
+    splits = data()
+    rates = 2.0 ** np.arange(slowest, fastest + 1)
+    half = float(np.log(10) / 2)
+    found, stable, tuned, names = {}, {}, {}, list(INITS)
+    for norm in ("none", "batch"):
+        net = Net(norm, depth=depth, hidden=hidden)
+        runs = train_all(net, starts(net, names, seeds), rates, splits["train"], splits["test"], steps, batch)
+        found[norm] = {k: np.asarray(v, np.float64) for k, v in runs.items()}
+        kaiming = found[norm]["loss"][names.index("Kaiming")]
+        stable[norm] = [largest_stable(loss, rates, half) for loss in kaiming]
+        tuned[norm] = int(np.argmin(kaiming.mean(0)))
+    reach = jnp.asarray(rates[tuned["none"]] * np.array([0.5, 1, 2, 4]))
+    ahead = {}
+    for norm in NAMES:
+        net = Net(norm, depth=depth, hidden=hidden)
+        variables = jax.tree.map(lambda v: v[0], starts(net, ["Kaiming"], seeds))
+        rows = probe_all(net, variables, rates[tuned["none"]], reach, splits["train"], steps, probes, batch)
+        ahead[norm] = {k: np.asarray(v, np.float64) for k, v in rows.items()}
+    net = Net("noisy", depth=depth, hidden=hidden)
+    at_best = rates[tuned["batch"]][None]
+    noisy = train_all(net, starts(net, ["Kaiming"], seeds), at_best, splits["train"], splits["test"], steps, batch)
+    found["noisy"] = {k: np.asarray(v, np.float64) for k, v in noisy.items()}
+    return report(names, rates, found, stable, tuned, ahead)
+
+
+def report(names: list, rates: np.ndarray, found: dict, stable: dict, tuned: dict, ahead: dict) -> LabResult:
+    """The verdict on the numbers of the study; `found` [I, S, R], `ahead` [S, probes], `stable` [S], by norm."""
+    kaiming = names.index("Kaiming")
+    ratio = [b / p if p else float("inf") for p, b in zip(stable["none"], stable["batch"], strict=True)]
+    spread = {n: np.ptp(found[n]["loss"][:, :, tuned[n]].clip(max=10), axis=0) for n in tuned}
+    turn = {n: np.median(rows["turn"], 1) for n, rows in ahead.items()}
+    shift = {n: np.median(rows["shift"], 1) for n, rows in ahead.items()}
+    last = {n: found[n]["loss"][kaiming, :, tuned[n]] for n in tuned} | {"noisy": found["noisy"]["loss"][0, :, 0]}
+    higher = min(ratio) >= 3
+    robust = bool((spread["batch"] < spread["none"]).all())
+    smoother = bool((turn["batch"] < turn["none"]).all())
+    shifting = bool((shift["noisy"] > shift["none"]).all() and last["noisy"].mean() < np.log(10) / 2)
+    verdict = (
+        f"The largest stable rate is {min(ratio):.3g} to {max(ratio):.3g} times as high with batch norm (best rates "
+        f"{rates[tuned['batch']]:g} and {rates[tuned['none']]:g}): {'at least' if higher else 'NOT'} three times. Over "
+        f"{len(names)} starts the final loss spreads by {spread['batch'].mean():.2g} with it and "
+        f"{spread['none'].mean():.2g} without: {'less' if robust else 'NOT less'} on every seed. Ahead of the step the "
+        f"gradient turns by {turn['batch'].mean():.2g} of its length with it and {turn['none'].mean():.2g} without: "
+        f"{'smoother' if smoother else 'NOT smoother'}. With noise that shifts what a layer sees by "
+        f"{shift['noisy'].mean():.2g} deviations a step ({shift['none'].mean():.2g} in the plain net, "
+        f"{shift['batch'].mean():.2g} with batch norm) the loss still ends at {last['noisy'].mean():.2g} (plain "
+        f"{last['none'].mean():.2g}, batch norm {last['batch'].mean():.2g}): a steady distribution "
+        f"{'is not what batch norm needs' if shifting else 'may be what batch norm needs'}."
+    )
+    numbers = {"ratio of the largest stable rates": ratio}
+    for norm in tuned:
+        numbers[f"largest stable rate, {NAMES[norm]}"] = stable[norm]
+        numbers[f"best rate, {NAMES[norm]}"] = float(rates[tuned[norm]])
+        numbers[f"spread of the final loss over starts, {NAMES[norm]}"] = spread[norm].tolist()
+        for i, name in enumerate(names):
+            numbers[f"final loss from {name}, {NAMES[norm]}"] = found[norm]["loss"][i, :, tuned[norm]].tolist()
+    for norm in ahead:
+        numbers[f"final loss, {NAMES[norm]}"] = last[norm].tolist()
+        numbers[f"turn of the gradient, {NAMES[norm]}"] = turn[norm].tolist()
+        numbers[f"range of the loss ahead, {NAMES[norm]}"] = np.median(ahead[norm]["loss"], 1).tolist()
+        numbers[f"shift of the last layer's inputs, {NAMES[norm]}"] = shift[norm].tolist()
+    return LabResult(
+        numbers, verdict, {"batch_norm": draw(names, rates, found, tuned, ahead)}, higher and robust and smoother
+    )
+
+
+def draw(names: list, rates: np.ndarray, found: dict, tuned: dict, ahead: dict):
+    """Loss by rate, loss by start, and the turn of the gradient along training."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    by_rate, by_start, along = figure.subplots(1, 3)
+    for norm in tuned:
+        loss = found[norm]["loss"].clip(max=3)
+        by_rate.plot(rates, loss[names.index("Kaiming")].T, "o-", color=COLOURS[norm], alpha=0.6, markersize=3)
+        by_start.plot(loss[:, :, tuned[norm]], "o-", color=COLOURS[norm], alpha=0.6, markersize=3)
+    for norm, rows in ahead.items():
+        along.plot(rows["turn"].T, color=COLOURS[norm], alpha=0.4)
+        along.plot(np.median(rows["turn"], 0), color=COLOURS[norm], linewidth=2, label=NAMES[norm])
+    by_rate.set_xscale("log", base=2)
+    by_rate.set_xlabel("learning rate")
+    by_rate.set_ylabel("final training loss (cut at 3)")
+    by_start.set_xticks(range(len(names)), names, fontsize=8)
+    by_start.set_xlabel("start, each net at its best rate")
+    along.set_yscale("log")
+    along.set_xlabel("probe")
+    along.set_ylabel("turn of the gradient ahead of the step")
+    along.legend(frameon=False, fontsize=8)
+    for axes in (by_rate, by_start, along):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+page = Lab(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"seeds": 1, "steps": 30, "batch": 32, "depth": 2, "hidden": 16, "slowest": -2, "fastest": 0, "probes": 3},
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,92 @@
+"""How small may a batch be before batch norm fails?
+
+python -m experiments.studies.batch_norm_batch_size            (not run in full yet)
+
+Perceptrons learn the digits for as many epochs at every batch size, each at the best rate of a ladder that grows with
+the batch (chosen by the training loss); beside batch norm stands group norm, which does not look at the batch, so that
+what a small batch costs any net can be told from what it costs batch norm. With two examples each unit sees +1 and -1
+whatever the examples are: only who is larger is left.
+"""
+
+import numpy as np
+
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from experiments.studies.batch_norm import Net, data, starts, train_all
+
+COLOURS = {"batch": "#0072B2", "group": "#009E73"}
+
+
+def study(
+    *, seeds: int = 3, epochs: int = 6, sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128), depth: int = 3,
+    hidden: int = 32, rates: tuple[float, ...] = (0.05, 0.2, 0.8),
+) -> LabResult:  # fmt: skip
+    """Test accuracy by batch size, with batch norm and with group norm.
+
+    Args:
+      seeds: starts and orders of examples.
+      epochs: of every run.
+      sizes: of the batch, rising.
+      depth: hidden layers.
+      hidden: units of each.
+      rates: for the largest batch; smaller ones take the square root of their share of it.
+    """
+    splits, accuracy = data(), {}
+    for norm in COLOURS:
+        net = Net(norm, True, hidden, depth)
+        variables = starts(net, ["Kaiming"], seeds)
+        accuracy[norm] = np.zeros((seeds, len(sizes)))
+        for column, size in enumerate(sizes):
+            ladder = np.asarray(rates) * np.sqrt(size / max(sizes))
+            steps = max(1, round(epochs * len(splits["train"][0]) / size))
+            runs = train_all(net, variables, ladder, splits["train"], splits["test"], steps, size)
+            best = int(np.argmin(np.asarray(runs["loss"])[0].mean(0)))
+            accuracy[norm][:, column] = np.asarray(runs["accuracy"])[0, :, best]
+    return report(sizes, accuracy)
+
+
+def report(sizes: tuple[int, ...], accuracy: dict) -> LabResult:
+    """The verdict on `accuracy`: norm -> [S, sizes]."""
+    lost = {norm: values[:, -1] - values[:, 0] for norm, values in accuracy.items()}
+    mean = {norm: values.mean(0) for norm, values in accuracy.items()}
+    fails = bool((lost["batch"] > 0.02).all() and (lost["batch"] > lost["group"]).all())
+    within = [size for size, value in zip(sizes, mean["batch"], strict=True) if value > mean["batch"].max() - 0.01]
+    verdict = (
+        f"From batches of {sizes[-1]} to batches of {sizes[0]} the test accuracy falls from {mean['batch'][-1]:.1%} to "
+        f"{mean['batch'][0]:.1%} with batch norm, and from {mean['group'][-1]:.1%} to {mean['group'][0]:.1%} with "
+        f"group norm: batch norm {'fails' if fails else 'does NOT fail'} on every seed at the smallest. It is within a "
+        f"point of its best from {within[0]} on."
+    )
+    numbers = {"batch sizes": list(sizes)}
+    for norm, values in accuracy.items():
+        numbers[f"test accuracy, {norm} norm"] = values.mean(0).tolist()
+        numbers[f"accuracy lost at the smallest, {norm} norm"] = lost[norm].tolist()
+    return LabResult(numbers, verdict, {"batch_size": draw(sizes, accuracy)}, fails)
+
+
+def draw(sizes: tuple[int, ...], accuracy: dict):
+    """Accuracy by batch size; dots are seeds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for norm, values in accuracy.items():
+        axes.plot(sizes, 100 * values.T, "o", color=COLOURS[norm], alpha=0.4, markersize=3)
+        axes.plot(sizes, 100 * values.mean(0), color=COLOURS[norm], label=f"{norm} norm")
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("batch size")
+    axes.set_ylabel("test accuracy, %")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+page = Lab(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"seeds": 1, "epochs": 1, "sizes": (2, 64), "depth": 1, "hidden": 16, "rates": (0.2,)},
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,98 @@
+"""Batch norm in front of the ReLU or behind it: which leaves more units dead, and which learns better?
+
+python -m experiments.studies.batch_norm_placement            (not run in full yet)
+
+A ReLU is dead when it is off for every training example: nothing reaches its weights any more. In front of it batch
+norm centres each unit anew at every step, so that only its own shift can push all examples below zero. Perceptrons
+learn the digits at every rate of a ladder, with either placement and without batch norm; the claim is judged over all
+rates at which both placements end at finite losses.
+"""
+
+import numpy as np
+
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from experiments.studies.batch_norm import Net, data, starts, train_all
+
+PLACEMENTS = {"before": ("batch", True), "after": ("batch", False), "none": ("none", True)}
+COLOURS = {"before": "#0072B2", "after": "#E69F00", "none": "#D55E00"}
+NAMES = {"before": "before the ReLU", "after": "after the ReLU", "none": "no batch norm"}
+
+
+def study(
+    *, seeds: int = 3, steps: int = 300, batch: int = 64, depth: int = 4, hidden: int = 32, slowest: int = -5,
+    fastest: int = 5,
+) -> LabResult:  # fmt: skip
+    """Dead units, loss and accuracy by placement and rate.
+
+    Args:
+      seeds: starts and orders of examples.
+      steps: of each run.
+      batch: examples a step.
+      depth: hidden layers.
+      hidden: units of each.
+      slowest: the lowest rate of the ladder is 2 to the power of this.
+      fastest: and the highest.
+    """
+    splits, rates, found = data(), 2.0 ** np.arange(slowest, fastest + 1), {}
+    for name, (norm, before) in PLACEMENTS.items():
+        net = Net(norm, before, hidden, depth)
+        runs = train_all(net, starts(net, ["Kaiming"], seeds), rates, splits["train"], splits["test"], steps, batch)
+        found[name] = {key: np.asarray(values[0], np.float64) for key, values in runs.items()}
+    return report(rates, found)
+
+
+def report(rates: np.ndarray, found: dict) -> LabResult:
+    """The verdict on `found`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
+    both = np.isfinite(found["before"]["loss"]) & np.isfinite(found["after"]["loss"])
+    dead = {name: np.where(both, rows["dead"], 0).sum(1) / both.sum(1).clip(1) for name, rows in found.items()}
+    best = {name: int(np.argmin(rows["loss"].mean(0))) for name, rows in found.items()}
+    accuracy = {name: rows["accuracy"][:, best[name]] for name, rows in found.items()}
+    fewer = bool(both.any(1).all() and (dead["before"] < dead["after"]).all())
+    numbers = {}
+    for name, label in NAMES.items():
+        numbers[f"dead over the rates, {label}"] = dead[name].tolist()
+        numbers[f"dead by rate, {label}"] = found[name]["dead"].mean(0).tolist()
+        numbers[f"final loss by rate, {label}"] = found[name]["loss"].mean(0).tolist()
+        numbers[f"best rate, {label}"] = float(rates[best[name]])
+        numbers[f"test accuracy at the best rate, {label}"] = accuracy[name].tolist()
+    verdict = (
+        f"Over rates from {rates[0]:g} to {rates[-1]:g}, {dead['before'].mean():.1%} of the ReLUs are dead with batch "
+        f"norm before them and {dead['after'].mean():.1%} with it after them: "
+        f"{'fewer' if fewer else 'NOT fewer'} on every one of {len(both)} seeds. At its best rate the net has "
+        f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
+        f"after, {accuracy['none'].mean():.1%} without."
+    )
+    return LabResult(numbers, verdict, {"placement": draw(rates, found)}, fewer)
+
+
+def draw(rates: np.ndarray, found: dict):
+    """Dead units and loss by rate."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, rows in found.items():
+        left.plot(rates, 100 * rows["dead"].T, "o", color=COLOURS[name], alpha=0.4, markersize=3)
+        left.plot(rates, 100 * rows["dead"].mean(0), color=COLOURS[name], label=NAMES[name])
+        right.plot(rates, rows["loss"].clip(max=3).T, "o", color=COLOURS[name], alpha=0.4, markersize=3)
+        right.plot(rates, rows["loss"].clip(max=3).mean(0), color=COLOURS[name])
+    left.set_ylabel("dead ReLUs, %")
+    right.set_ylabel("final training loss (cut at 3)")
+    left.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("learning rate")
+        axes.grid(alpha=0.3)
+    return figure
+
+
+page = Lab(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"seeds": 1, "steps": 30, "batch": 32, "depth": 2, "hidden": 16, "slowest": -2, "fastest": -1},
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,96 @@
+"""The study of batch norm: what it trains and measures, and that each part of its verdict turns with its numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.studies import batch_norm
+from experiments.studies.batch_norm import Net, largest_stable, starts
+
+KEY = jax.random.key(0)
+RATES = 2.0 ** np.arange(5)
+
+
+@pytest.mark.covers("NO-13")
+def test_the_largest_stable_rate_is_the_end_of_the_run_around_the_best():
+    # the best is the second; the third is below the limit, the fourth is not, the fifth is luck
+    assert largest_stable(np.array([0.9, 0.1, 0.4, 2.0, 0.3]), RATES, 0.5) == 4
+    assert largest_stable(np.array([0.9, 0.1, 0.4, np.inf, np.inf]), RATES, 0.5) == 4
+    assert largest_stable(np.array([0.9, 0.8, 0.4, 0.3, 0.2]), RATES, 0.5) == 16
+    assert largest_stable(np.array([2.3, 2.3, 2.3, np.inf, np.inf]), RATES, 0.5) == 0
+
+
+@pytest.mark.covers("NO-12", "NO-13")
+def test_where_the_nets_normalise():
+    x = 3 + 2 * jax.random.normal(KEY, (64, 64))
+
+    def seen(net, train=True):
+        variables = jax.tree.map(lambda v: v[0, 0], starts(net, ["Kaiming"], 1))
+        stats = [k for k in variables if k != "params"]
+        return jax.jit(lambda v: net.apply(v, x, train, KEY, mutable=stats)[0][1])(variables)
+
+    before, after, noisy = (
+        seen(Net(norm, b, 8, 2)) for norm, b in (("batch", True), ("batch", False), ("noisy", True))
+    )
+    np.testing.assert_allclose(before.mean(1), 0, atol=1e-4)
+    np.testing.assert_allclose(before.std(1), 1, atol=1e-3)
+    np.testing.assert_allclose(after[0], seen(Net("none", True, 8, 2))[0], rtol=1e-5)  # the first ReLU sees x W
+    assert float(jnp.abs(after.mean(1)).max()) > 0.5
+    assert 0.1 < float(jnp.abs(noisy.mean(1)).mean()) < 0.6  # 0.3 randn
+    a, b = (
+        starts(Net(norm, True, 8, 2), ["0.05 randn", "Xavier"], 2)["params"]["dense1"] for norm in ("none", "batch")
+    )
+    np.testing.assert_array_equal(a["kernel"], b["kernel"])
+    assert a["kernel"].shape == (2, 2, 8, 8)
+    assert float(jnp.abs(a["kernel"][0, 0] - a["kernel"][0, 1]).max()) > 0.01
+
+
+def training(batch=(0.1, 8.0), none=(0.2, 2.0), turn=(0.1, 1.0), spread=(0.1, 1.0)):
+    """Numbers of 4 starts, 2 seeds and RATES as the study makes them, (batch norm, plain) each."""
+    found, stable, tuned = {}, {}, {}
+    for i, (norm, (low, _)) in enumerate({"batch": batch, "none": none}.items()):
+        loss = np.full((4, 2, 5), low)
+        loss[0] += spread[i]
+        found[norm] = {"loss": loss, "accuracy": np.full_like(loss, 0.9)}
+        tuned[norm] = 1
+    stable = {"batch": [batch[1]] * 2, "none": [none[1]] * 2}
+    found["noisy"] = {"loss": np.full((1, 2, 1), 0.3)}
+    ahead = {
+        norm: {"turn": np.full((2, 3), t), "loss": np.ones((2, 3)), "shift": np.full((2, 3), s)}
+        for norm, t, s in (("none", turn[1], 0.2), ("batch", turn[0], 0.01), ("noisy", 0.5, 0.4))
+    }
+    return list(batch_norm.INITS), RATES, found, stable, tuned, ahead
+
+
+@pytest.mark.covers("NO-13")
+def test_each_part_of_the_verdict_turns():
+    good = batch_norm.report(*training())
+    assert good.holds
+    assert "4 to 4 times as high with batch norm (best rates 2 and 2): at least three times" in good.verdict
+    assert "less on every seed" in good.verdict
+    assert "smoother" in good.verdict
+    assert "is not what batch norm needs" in good.verdict
+    for changed, words in (
+        ({"batch": (0.1, 4.0)}, "NOT three times"),
+        ({"spread": (1.5, 1.0)}, "NOT less on every seed"),
+        ({"turn": (1.1, 1.0)}, "NOT smoother"),
+    ):
+        result = batch_norm.report(*training(**changed))
+        assert words in result.verdict
+        assert not result.holds
+    assert batch_norm.report(*training(none=(0.2, 0.0))).numbers["ratio of the largest stable rates"] == [np.inf] * 2
+
+
+@pytest.mark.covers("NO-13")
+def test_the_smoke_version_of_the_study():
+    result = batch_norm.study(**batch_norm.page.smoke | {"depth": 1, "hidden": 8, "steps": 40})
+    for norm in ("plain", "batch norm"):
+        for name in batch_norm.INITS:
+            assert np.isfinite(result.numbers[f"final loss from {name}, {norm}"]).all()
+        assert result.numbers[f"turn of the gradient, {norm}"][0] > 0
+    assert result.numbers["final loss, batch norm"][0] < 1.5
+    noisy, steady = (
+        result.numbers[f"shift of the last layer's inputs, {n}"][0] for n in ("noisy batch norm", "batch norm")
+    )
+    assert noisy > 5 * steady

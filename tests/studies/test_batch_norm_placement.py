@@ -1,0 +1,35 @@
+"""Where batch norm stands: the verdict turns with the share of dead units."""
+
+import numpy as np
+import pytest
+
+from experiments.studies import batch_norm_placement as lab
+
+
+def placements(before=0.01, after=0.1, diverged=False):
+    rows = {name: np.full((2, 5), share) for name, share in (("before", before), ("after", after), ("none", 0.3))}
+    found = {
+        name: {"loss": np.full((2, 5), 0.1), "accuracy": np.full((2, 5), 0.9), "dead": v} for name, v in rows.items()
+    }
+    if diverged:
+        found["after"]["loss"][:] = np.inf
+    return 2.0 ** np.arange(5), found
+
+
+@pytest.mark.covers("NO-12")
+def test_the_verdict_on_placement_turns():
+    good = lab.report(*placements())
+    assert good.holds
+    assert "1.0% of the ReLUs are dead with batch norm before them and 10.0% with it after them: fewer" in good.verdict
+    assert not lab.report(*placements(before=0.2)).holds
+    assert not lab.report(*placements(diverged=True)).holds  # no rate to judge by
+
+
+@pytest.mark.covers("NO-12")
+def test_the_smoke_version_of_placement():
+    result = lab.study(**lab.page.smoke | {"depth": 1, "steps": 60})
+    for label in lab.NAMES.values():
+        dead = result.numbers[f"dead by rate, {label}"]
+        assert len(dead) == 2
+        assert all(0 <= share <= 1 for share in dead)
+        assert result.numbers[f"test accuracy at the best rate, {label}"][0] > 0.5
