@@ -114,3 +114,10 @@ def test_nothing_counted_is_none():
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         Calibration.of(**{"logits": jnp.zeros((3, 2)), "label": jnp.zeros(3, int)} | arguments)
+
+
+def test_the_golden():
+    with np.load("tests/goldens/metrics_sklearn.npz") as golden:
+        p, y = golden["ece/in.prob"], golden["ece/in.y"]
+        found = Calibration.of_confidence(jnp.asarray(p.max(1)), jnp.asarray(p.argmax(1) == y), num_bins=15).compute()
+        assert found["ece"] == pytest.approx(float(golden["ece/out"]), abs=1e-6)

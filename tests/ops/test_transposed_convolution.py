@@ -66,7 +66,7 @@ def test_equals_torch(case):
 
 
 @pytest.mark.covers("CV-10")
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 2**31 - 1),
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),

@@ -56,7 +56,7 @@ def test_max_unpool_equals_torch():
 
 @pytest.mark.covers("CV-21")
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**31 - 1), window=st.tuples(st.integers(1, 3), st.integers(1, 3)))
+@given(seed=st.integers(0, 2**31 - 1), window=st.sampled_from([(2, 2), (3, 1), (2, 3)]))
 def test_pooling_again_gives_the_same(seed, window):
     x = jnp.asarray(np.random.default_rng(seed).uniform(size=(2, 6, 7, 2)), jnp.float32)
     y, indices = max_pool_with_indices(x, window)
