@@ -1,0 +1,183 @@
+"""Several networks are better than one: independent members, snapshots of one run, and the average of its weights.
+
+python -m experiments.studies.ensembles
+
+On the digits with small perceptrons, for several seeds: (1) members that differ in weights and batches, their averaged
+predictions against the mean and the best member; (2) snapshots at the ends of the cosine cycles of one run against its
+last state; (3) the average of the weights along a run at a constant rate (SWA, with batch statistics recomputed)
+against the last weights.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.classification.ensemble import ensemble_log_probabilities
+from dlcore.data.augment import random_affine
+from dlcore.optim import recompute_batch_stats, schedules, swa_params, track_swa
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+
+EXAMPLES = 300
+
+
+def moved(key, image):
+    return random_affine(degrees=15, translate=0.125, scale=(0.85, 1.15), shear=10)(key, image)
+
+
+def independent(key, data, members, steps):
+    """Log loss and accuracy on the test digits: of each member [members, 2], of all together [2]."""
+    net = SmallNet()
+    images, labels = jnp.asarray(data.images[:EXAMPLES]), jnp.asarray(data.labels[:EXAMPLES])
+
+    def logits(key):
+        rate = optax.cosine_decay_schedule(3e-3, steps)
+        variables, _ = train(key, net, optax.adam(rate), images, labels, steps, batch_size=32)
+        return net.apply(jax.tree.map(lambda v: v[0], variables), jnp.asarray(data.test_images), False)
+
+    return together(jax.vmap(logits)(jax.random.split(key, members)), data.test_labels)
+
+
+def snapshots(key, data, cycles, steps):
+    """The same of the snapshots [cycles, 2] of one run of cosine cycles."""
+    net = SmallNet()
+    images, labels = jnp.asarray(data.images[:EXAMPLES]), jnp.asarray(data.labels[:EXAMPLES])
+    rate = schedules.cosine_restarts(0.3, steps // cycles)
+    variables, _ = train(
+        key, net, optax.sgd(rate, momentum=0.9), images, labels, steps, batch_size=32, snapshots=cycles, augment=moved
+    )
+    test = jnp.asarray(data.test_images)
+    return together(jax.vmap(lambda v: net.apply(v, test, False))(variables), data.test_labels)
+
+
+def together(logits, labels):
+    labels = jnp.asarray(labels)
+    each = jax.vmap(lambda s: log_loss_and_accuracy(jax.nn.log_softmax(s), labels))(logits)
+    return each, log_loss_and_accuracy(ensemble_log_probabilities(logits), labels)
+
+
+def averaged(key, data, steps):
+    """Log loss and accuracy of the last weights [2], of their average with recomputed [2] and with stale statistics."""
+    net = SmallNet(batch_norm=True)
+    images, labels = jnp.asarray(data.images[:EXAMPLES]), jnp.asarray(data.labels[:EXAMPLES])
+    optimizer = optax.chain(optax.sgd(0.2, momentum=0.9), track_swa(steps // 2, every=max(1, steps // 100)))
+    variables, opt_state = train(key, net, optimizer, images, labels, steps, batch_size=32, augment=moved)
+    variables, opt_state = (jax.tree.map(lambda v: v[0], tree) for tree in (variables, opt_state))
+    mean = swa_params(opt_state, variables["params"])
+
+    def forward(stats, batch):
+        rngs = {"dropout": jax.random.key(0)}
+        tree = {"params": mean, "batch_stats": stats}
+        return net.apply(tree, batch, True, rngs=rngs, mutable=["batch_stats"])[1]["batch_stats"]
+
+    views = jax.vmap(jax.vmap(moved, (0, 0)), (0, None))(jax.random.split(key, (8, EXAMPLES)), images)
+    stats = recompute_batch_stats(forward, variables["batch_stats"], list(views))
+
+    def score(tree):
+        return log_loss_and_accuracy(
+            jax.nn.log_softmax(net.apply(tree, jnp.asarray(data.test_images), False)), jnp.asarray(data.test_labels)
+        )
+
+    stale = {"params": mean, "batch_stats": variables["batch_stats"]}
+    return jnp.stack([score(variables), score({"params": mean, "batch_stats": stats}), score(stale)])
+
+
+def judge(members, ensemble, shots, snapshot_ensemble, swa) -> tuple[str, bool]:
+    """The verdict from (log loss, accuracy) [seeds, K, 2] and [seeds, 2] of either ensemble, [seeds, 3, 2] of SWA."""
+    jensen = bool((ensemble[:, 0] <= members[..., 0].mean(1) + 1e-6).all())
+    above_mean = bool((ensemble[:, 1] >= members[..., 1].mean(1)).all())
+    above_best = int((ensemble[:, 1] > members[..., 1].max(1)).sum())
+    last = int((snapshot_ensemble[:, 1] >= shots[:, -1, 1]).sum())
+    better = int((swa[:, 1, 1] >= swa[:, 0, 1]).sum())
+    seeds = len(members)
+    verdict = (
+        f"{members.shape[1]} members: {members[..., 1].mean():.1%} each, {members[..., 1].max(1).mean():.1%} the best, "
+        f"{ensemble[:, 1].mean():.1%} together (above the best on {above_best} of {seeds} seeds); log loss "
+        f"{members[..., 0].mean():.3f} to {ensemble[:, 0].mean():.3f}, "
+        f"{'never' if jensen else 'NOT never'} above the members' mean. {shots.shape[1]} snapshots: "
+        f"{shots[:, -1, 1].mean():.1%} the last, {snapshot_ensemble[:, 1].mean():.1%} together (no worse on {last} of "
+        f"{seeds}). SWA: {swa[:, 0, 1].mean():.1%} the last weights, {swa[:, 1, 1].mean():.1%} their average (no worse "
+        f"on {better} of {seeds}; {swa[:, 2, 1].mean():.1%} with the last weights' batch statistics)."
+    )
+    return verdict, jensen and above_mean and above_best == last == better == seeds
+
+
+def study(*, seeds: int = 3, members: int = 8, cycles: int = 5, steps: int = 2000) -> LabResult:
+    """Members, snapshots and averaged weights.
+
+    Args:
+      seeds: repetitions of everything.
+      members: networks of an ensemble.
+      cycles: cosine cycles of the run that snapshots are taken from.
+      steps: of each run.
+    """
+    data = shuffled_digits()
+    keys = jax.random.split(jax.random.key(0), seeds)
+    length = steps // cycles * cycles
+
+    @jax.jit
+    @jax.vmap
+    def run(key):
+        parts = jax.random.split(key, 3)
+        return (
+            independent(parts[0], data, members, steps),
+            snapshots(parts[1], data, cycles, length),
+            averaged(parts[2], data, steps),
+        )
+
+    (each, all_), (shots, joined), swa = jax.tree.map(lambda x: np.asarray(x, np.float64), run(keys))
+    verdict, holds = judge(each, all_, shots, joined, swa)
+    numbers = {
+        "members: mean accuracy": each[..., 1].mean(1).tolist(),
+        "members: best accuracy": each[..., 1].max(1).tolist(),
+        "ensemble: accuracy": all_[:, 1].tolist(),
+        "members: mean log loss": each[..., 0].mean(1).tolist(),
+        "ensemble: log loss": all_[:, 0].tolist(),
+        "snapshots: accuracy by cycle": shots[..., 1].mean(0).tolist(),
+        "snapshot ensemble: accuracy": joined[:, 1].tolist(),
+        "last weights: accuracy": swa[:, 0, 1].tolist(),
+        "SWA: accuracy": swa[:, 1, 1].tolist(),
+        "SWA, stale batch statistics: accuracy": swa[:, 2, 1].tolist(),
+        "last weights, SWA: log loss": swa[:, :2, 0].mean(0).tolist(),
+    }
+    return LabResult(numbers, verdict, {"ensembles": draw(each, all_, shots, joined, swa)}, holds)
+
+
+def draw(each, all_, shots, joined, swa):
+    from matplotlib.figure import Figure
+
+    blue, orange = "#0072B2", "#D55E00"
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, single, whole, title in (
+        (panels[0], each, all_, f"{each.shape[1]} independent members"),
+        (panels[1], shots, joined, f"{shots.shape[1]} snapshots of one run"),
+    ):
+        for seed in range(len(single)):
+            spread = np.linspace(-0.2, 0.2, single.shape[1])
+            axes.plot(
+                seed + spread, 100 * single[seed, :, 1], "o", color=blue, alpha=0.6, label=None if seed else "one"
+            )
+            axes.plot([seed - 0.3, seed + 0.3], [100 * whole[seed, 1]] * 2, color=orange, linewidth=2.5,
+                      label=None if seed else "together")  # fmt: skip
+        axes.set_title(title, fontsize=10)
+    for place, (name, color) in enumerate(
+        (("last weights", blue), ("averaged weights", orange), ("stale statistics", "#999999"))
+    ):
+        panels[2].plot(np.arange(len(swa)) + (place - 1) * 0.2, 100 * swa[:, place, 1], "o", color=color, label=name)
+    panels[2].set_title("weights averaged along a run", fontsize=10)
+    panels[0].set_ylabel("test accuracy, %")
+    for axes in panels:
+        axes.set_xticks(range(len(each)), [f"seed {seed}" for seed in range(len(each))])
+        axes.legend(frameon=False, fontsize=8)
+        axes.grid(axis="y", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "members": 2, "cycles": 2, "steps": 4})
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,152 @@
+"""Dropout, weight decay and augmentation against over-fitting; more data against all; dropout beside batch norm.
+
+python -m experiments.studies.regularization
+
+Three questions on the digits with a small perceptron, over several seeds (subset, weights and batches). (1) On few
+examples, does each of dropout, weight decay and augmentation narrow the gap between test and training log loss? (2)
+Does the gap shrink with the number of examples? (3) Does dropout still help where there is batch norm?
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.data.augment import random_affine
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+
+ARMS = {
+    "nothing": {},
+    "dropout": {"rate": 0.5},
+    "weight decay": {"decay": 1.0},
+    "augmentation": {"augment": True},
+    "all three": {"rate": 0.2, "decay": 0.3, "augment": True},
+}
+SIZES = (50, 100, 200, 400, 800, 1297)
+
+
+def measure(keys, steps, data, *, counts, rate=0.0, decay=0.0, augment=False, batch_norm=False):
+    """[seeds, len(counts), 4]: training and test log loss, training and test accuracy, by number of examples."""
+    net = SmallNet(batch_norm=batch_norm)
+
+    def one(key, images, labels, count):
+        moved = random_affine(degrees=15, translate=0.125, scale=(0.85, 1.15), shear=10) if augment else None
+        optimizer = optax.adamw(1e-3, weight_decay=decay, mask=lambda p: jax.tree.map(lambda w: w.ndim > 1, p))
+        variables, _ = train(
+            key, net, optimizer, images, labels, steps, count=count, rate=rate, augment=moved, batch_size=32
+        )
+        variables = jax.tree.map(lambda v: v[0], variables)
+
+        def judge(x, y, weight=None):
+            return log_loss_and_accuracy(jax.nn.log_softmax(net.apply(variables, x, False)), y, weight)
+
+        seen = judge(images, labels, (jnp.arange(len(labels)) < count).astype(jnp.float32))
+        unseen = judge(data.test_images, data.test_labels)
+        return jnp.stack([seen[0], unseen[0], seen[1], unseen[1]])
+
+    def by_seed(key):
+        order = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))
+        images, labels = jnp.asarray(data.images)[order], jnp.asarray(data.labels)[order]
+        return jax.vmap(lambda count: one(key, images, labels, count))(jnp.asarray(counts))
+
+    return np.asarray(jax.jit(jax.vmap(by_seed))(keys), np.float64)
+
+
+def judge(arms: dict, curve: np.ndarray, table: dict) -> tuple[str, bool]:
+    """The verdict from such numbers: [seeds, 4] by arm, [seeds, sizes, 4], and [seeds, 4] by (batch norm, dropout)."""
+    gaps = {name: float((found[:, 1] - found[:, 0]).mean()) for name, found in arms.items()}
+    narrower = [name for name in gaps if name != "nothing" and gaps[name] < gaps["nothing"]]
+    best = max(arms, key=lambda name: arms[name][:, 3].mean())
+    by_size = (curve[..., 1] - curve[..., 0]).mean(0)
+    shrinks = bool(by_size[-1] < by_size[0] and np.sum(np.diff(by_size) < 0) >= len(by_size) - 2)
+    gain = {norm: 100 * float((table[norm, True][:, 3] - table[norm, False][:, 3]).mean()) for norm in (False, True)}
+    verdict = (
+        f"{len(narrower)} of {len(arms) - 1} narrow the gap of the log loss ({gaps['nothing']:.2f} without: "
+        + ", ".join(f"{name} {gaps[name]:.2f}" for name in arms if name != "nothing")
+        + f"); the best accuracy has {best} ({arms[best][:, 3].mean():.1%} against "
+        f"{arms['nothing'][:, 3].mean():.1%}). "
+        f"From {SIZES[0]} examples to all the gap {'shrinks' if shrinks else 'does NOT shrink'}, from {by_size[0]:.2f} "
+        f"to {by_size[-1]:.2f}. Dropout changes the accuracy by {gain[False]:+.1f} points without batch norm and by "
+        f"{gain[True]:+.1f} with it: with batch norm it {'helps less' if gain[True] < gain[False] else 'helps as much'}"
+        f"{' and hurts' if gain[True] < 0 else ''}."
+    )
+    return verdict, len(narrower) == len(arms) - 1 and shrinks
+
+
+def study(*, seeds: int = 3, steps: int = 1500, examples: int = 150) -> LabResult:
+    """Regularisers on few examples, a learning curve, and a table of dropout by batch norm.
+
+    Args:
+      seeds: runs of each setting.
+      steps: of each run, of 32 examples.
+      examples: how many the first and the third question train on.
+    """
+    data = shuffled_digits()
+    keys = jax.random.split(jax.random.key(0), seeds)
+    arms = {name: measure(keys, steps, data, counts=(examples,), **settings)[:, 0] for name, settings in ARMS.items()}
+    curve = measure(keys, steps, data, counts=SIZES)
+    table = {
+        (norm, drop): arms["dropout" if drop else "nothing"]
+        if not norm
+        else measure(keys, steps, data, counts=(examples,), rate=0.5 * drop, batch_norm=True)[:, 0]
+        for norm in (False, True)
+        for drop in (False, True)
+    }
+    verdict, holds = judge(arms, curve, table)
+    numbers = {}
+    for name, found in arms.items():
+        numbers[f"{name}: test accuracy"] = found[:, 3].tolist()
+        numbers[f"{name}: gap of log loss"] = (found[:, 1] - found[:, 0]).tolist()
+    numbers["gap by number of examples"] = (curve[..., 1] - curve[..., 0]).mean(0).tolist()
+    numbers["test accuracy by number of examples"] = curve[..., 3].mean(0).tolist()
+    for (norm, drop), found in table.items():
+        numbers[f"accuracy, norm {norm}, dropout {drop}"] = found[:, 3].tolist()
+    return LabResult(numbers, verdict, {"regularization": draw(arms, curve, table, examples)}, holds)
+
+
+def draw(arms, curve, table, examples):
+    from matplotlib.figure import Figure
+
+    blue, orange = "#0072B2", "#D55E00"
+    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.25, 1, 0.9))
+    for row, found in enumerate(arms.values()):
+        seen, unseen = found[:, 0].mean(), found[:, 1].mean()
+        left.plot([seen, unseen], [row, row], color="#999999", linewidth=2, zorder=1)
+        left.plot(found[:, 0], np.full(len(found), row), "o", color=blue, label="training" if not row else None)
+        left.plot(found[:, 1], np.full(len(found), row), "o", color=orange, label="test" if not row else None)
+    left.set_yticks(range(len(arms)), list(arms))
+    left.invert_yaxis()
+    left.set_xlabel("log loss")
+    left.set_title(f"{examples} examples: the gap", fontsize=10)
+    left.legend(frameon=False)
+    for column, name, color in ((0, "training", blue), (1, "test", orange)):
+        middle.plot(SIZES, curve[..., column].mean(0), "-o", color=color, label=name)
+        middle.fill_between(SIZES, curve[..., column].min(0), curve[..., column].max(0), color=color, alpha=0.2)
+    middle.set_xscale("log")
+    middle.set_xticks([50, 200, 800], ["50", "200", "800"])
+    middle.minorticks_off()
+    middle.set_xlabel("examples")
+    middle.set_ylabel("log loss")
+    middle.set_title("more data", fontsize=10)
+    for norm, color in ((False, blue), (True, orange)):
+        points = np.array([table[norm, drop][:, 3] for drop in (False, True)])
+        right.plot([0, 1], 100 * points, color=color, alpha=0.3)
+        right.plot([0, 1], 100 * points.mean(1), "-o", color=color, label="with batch norm" if norm else "without")
+    right.set_xticks([0, 1], ["no dropout", "dropout"])
+    right.set_xlim(-0.2, 1.2)
+    right.set_ylabel("test accuracy, %")
+    right.set_title("dropout and batch norm", fontsize=10)
+    right.legend(frameon=False)
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 4})
+
+if __name__ == "__main__":
+    main(page)
