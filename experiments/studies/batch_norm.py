@@ -1,6 +1,6 @@
 """Does batch norm allow higher learning rates and worse starts, and is it because layers' inputs shift less?
 
-python -m experiments.studies.batch_norm            (not run in full yet)
+python -m experiments.studies.batch_norm --steps=200            (rates 4 to 16 times as high; 49 s of one core)
 
 Perceptrons learn the digits by plain gradient descent, with and without batch norm, at every rate of a ladder and from
 four starts. The largest stable rate is the end of the run of rates around the best one whose loss ends below half of
@@ -242,7 +242,8 @@ def report(names: list, rates: np.ndarray, found: dict, stable: dict, tuned: dic
     higher = min(ratio) >= 3
     robust = bool((spread["batch"] < spread["none"]).all())
     smoother = bool((turn["batch"] < turn["none"]).all())
-    shifting = bool((shift["noisy"] > shift["none"]).all() and last["noisy"].mean() < np.log(10) / 2)
+    plain = found["none"]["loss"][kaiming, :, tuned["batch"]]
+    shifting = bool((shift["noisy"] > shift["none"]).all() and (last["noisy"] < plain).all())
     verdict = (
         f"The largest stable rate is {min(ratio):.3g} to {max(ratio):.3g} times as high with batch norm (best rates "
         f"{rates[tuned['batch']]:g} and {rates[tuned['none']]:g}): {'at least' if higher else 'NOT'} three times. Over "
@@ -251,11 +252,12 @@ def report(names: list, rates: np.ndarray, found: dict, stable: dict, tuned: dic
         f"gradient turns by {turn['batch'].mean():.2g} of its length with it and {turn['none'].mean():.2g} without: "
         f"{'smoother' if smoother else 'NOT smoother'}. With noise that shifts what a layer sees by "
         f"{shift['noisy'].mean():.2g} deviations a step ({shift['none'].mean():.2g} in the plain net, "
-        f"{shift['batch'].mean():.2g} with batch norm) the loss still ends at {last['noisy'].mean():.2g} (plain "
-        f"{last['none'].mean():.2g}, batch norm {last['batch'].mean():.2g}): a steady distribution "
+        f"{shift['batch'].mean():.2g} with batch norm) the loss at batch norm's best rate ends at "
+        f"{last['noisy'].mean():.2g} ({last['batch'].mean():.2g} without noise, {plain.mean():.2g} plain): a steady "
+        f"distribution "
         f"{'is not what batch norm needs' if shifting else 'may be what batch norm needs'}."
     )
-    numbers = {"ratio of the largest stable rates": ratio}
+    numbers = {"ratio of the largest stable rates": ratio, "plain net at batch norm's best rate": plain.tolist()}
     for norm in tuned:
         numbers[f"largest stable rate, {NAMES[norm]}"] = stable[norm]
         numbers[f"best rate, {NAMES[norm]}"] = float(rates[tuned[norm]])
