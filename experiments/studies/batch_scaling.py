@@ -1,0 +1,148 @@
+"""N times the batch, N times the rate: does a large batch need it, and can both grow along the run?
+
+python -m experiments.studies.batch_scaling
+
+Goyal et al. 2017, arXiv:1706.02677 (linear scaling with warm-up); Smith et al. 2017, arXiv:1711.00489 (the batch grows
+in place of the rate's fall). Perceptrons on digits, by SGD with momentum, all for the same number of examples: a small
+batch at its rate; a batch eight times as large at the same rate, and at eight times the rate after a warm-up; and a
+ramp that doubles both three times. The rates are read from the optimiser's state. The claim holds where scaling ends
+lower than not scaling on every seed, and the ramp ends no higher than twice the small batch's loss.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.optim import batch_ramp, linear_scaling
+from dlcore.optim.schedules import warm_up
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits
+
+NAMES = ("small batch", "large batch, same rate", "large batch, scaled rate", "ramp")
+
+
+def plans(rate: float, batch_size: int, factor: int, examples: int) -> dict[str, list]:
+    """[(steps, batch size, schedule), ...] of each way to go through `examples` examples."""
+    large = batch_size * factor
+    steps = examples // large
+    scaled = linear_scaling(rate, large, batch_size)
+    sizes = [batch_size * 2**i for i in range(int(np.log2(factor)) + 1)]
+    phases = batch_ramp(rate, sizes, [examples // len(sizes) // size for size in sizes])
+    return {
+        "small batch": [(examples // batch_size, batch_size, optax.constant_schedule(rate))],
+        "large batch, same rate": [(steps, large, optax.constant_schedule(rate))],
+        "large batch, scaled rate": [
+            (steps, large, warm_up(optax.constant_schedule(scaled), max(1, steps // 10), scaled))
+        ],
+        "ramp": [(count, size, optax.constant_schedule(value)) for count, size, value in phases],
+    }
+
+
+def run(plan, net: nn.Module, images, labels, key):
+    """(variables, rates used [steps], batch sizes used [steps]) after the phases of a plan; the momentum goes along."""
+    params = net.init(jax.random.fold_in(key, 0), images[:2], False)["params"]
+    trace, rates, sizes = None, [], []
+    for phase, (steps, size, schedule) in enumerate(plan):
+        optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9)
+        state = optimizer.init(params)
+        state = state if trace is None else state._replace(inner_state=trace)
+
+        def step(carry, k, size=size, optimizer=optimizer, phase=phase):
+            params, state = carry
+            rows = jax.random.randint(
+                jax.random.fold_in(jax.random.fold_in(key, 1 + phase), k), (size,), 0, images.shape[0]
+            )
+
+            def loss(params):
+                logits = net.apply({"params": params}, images[rows], False)
+                return jax.vmap(softmax_cross_entropy_loss)(logits, labels[rows]).mean()
+
+            updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+            return (optax.apply_updates(params, updates), state), (state.hyperparams["learning_rate"], rows.size)
+
+        (params, state), (used, seen) = jax.lax.scan(step, (params, state), jnp.arange(steps))
+        trace = state.inner_state
+        rates.append(used)
+        sizes.append(seen)
+    return {"params": params}, jnp.concatenate(rates), jnp.concatenate(sizes)
+
+
+def report(losses, accuracies, rates, sizes) -> LabResult:
+    """losses, accuracies: {way: [seeds]} at the end. rates, sizes: {way: [steps]}."""
+    small, same, scaled, ramp = (losses[name] for name in NAMES)
+    helps = bool((scaled < same).all())
+    ramps = bool((ramp <= 2 * small).all())
+    helped = "helps" if helps else "does NOT help"
+    verdict = (
+        f"After as many examples the training loss is {small.mean():.3f} with the small batch, {same.mean():.3f} with "
+        f"the large one at the same rate and {scaled.mean():.3f} at the scaled rate: scaling {helped} on every seed. "
+        f"The ramp, from batch {sizes['ramp'][0]} at rate {rates['ramp'][0]:g} to {sizes['ramp'][-1]} at "
+        f"{rates['ramp'][-1]:g}, ends at {ramp.mean():.3f} in {len(rates['ramp'])} steps instead of "
+        f"{len(rates['small batch'])}: {'within' if ramps else 'NOT within'} twice the small batch's."
+    )
+    numbers = {f"training loss, {name}": losses[name].tolist() for name in NAMES}
+    numbers |= {f"test accuracy, {name}": accuracies[name].tolist() for name in NAMES}
+    numbers |= {f"rates, {name}": sorted({round(float(r), 6) for r in rates[name]}) for name in ("small batch", "ramp")}
+    numbers |= {"batch sizes, ramp": sorted({int(n) for n in sizes["ramp"]})}
+    numbers |= {f"steps, {name}": len(rates[name]) for name in NAMES}
+    return LabResult(numbers, verdict, {"scaling": draw(losses, rates, sizes)}, helps and ramps)
+
+
+def draw(losses, rates, sizes):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    colours = ("#0072B2", "#D55E00", "#009E73", "#E69F00")
+    for i, (name, colour) in enumerate(zip(NAMES, colours, strict=True)):
+        left.plot([i] * len(losses[name]), losses[name], "o", color=colour, alpha=0.7)
+        left.plot([i - 0.2, i + 0.2], [losses[name].mean()] * 2, color=colour, lw=2)
+        right.plot(np.cumsum(sizes[name]), rates[name], color=colour, label=name)
+    left.set(xticks=range(4), yscale="log", ylabel="training loss at the end")
+    left.set_xticklabels([n.replace(", ", "\\n") for n in NAMES], fontsize=8)
+    right.set(xlabel="examples seen", ylabel="rate, from the optimiser's state")
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def study(
+    *, seeds: int = 3, examples: int = 25600, batch_size: int = 32, factor: int = 8, rate: float = 0.02
+) -> LabResult:
+    """Four ways through the same number of examples.
+
+    Args:
+      seeds: of weights and batches.
+      examples: seen by each run.
+      batch_size: the small one.
+      factor: the large batch over the small one, a power of two.
+      rate: of the small batch.
+    """
+    data, net = shuffled_digits(), SmallNet((64, 64))
+    images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
+    losses, accuracies, rates, sizes = {}, {}, {}, {}
+    for name, plan in plans(rate, batch_size, factor, examples).items():
+
+        @jax.jit
+        @jax.vmap
+        def one(key, plan=plan):
+            variables, used, seen = run(plan, net, images, labels, key)
+            logits = net.apply(variables, images, False)
+            scores = jax.nn.log_softmax(net.apply(variables, data.test_images, False))
+            loss = jax.vmap(softmax_cross_entropy_loss)(logits, labels).mean()
+            return loss, log_loss_and_accuracy(scores, data.test_labels)[1], used, seen
+
+        found = [np.asarray(v) for v in one(jax.random.split(jax.random.key(0), seeds))]
+        losses[name], accuracies[name], rates[name], sizes[name] = found[0], found[1], found[2][0], found[3][0]
+    return report(losses, accuracies, rates, sizes)
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "examples": 2560})
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,199 @@
+"""Which optimiser wins where, each at its own best learning rate: a bowl, a ravine, a saddle, and digits.
+
+python -m experiments.studies.optimizer_race
+
+    bowl:    (x^2 + 100 y^2) / 2 from random starts         ravine:  (1 - x)^2 + 100 (y - x^2)^2, Rosenbrock's
+    saddle:  x^2 - y^2 + y^4 / 4, from near its ridge       digits:  a perceptron of two layers, minibatches of 64
+
+Rates run over a grid of factors of sqrt(10). The best of each optimiser is the one that arrives first, below 1e-3 above
+the minimum, on the mean over the seeds; where none arrives, and on digits, that of the lowest final loss. There is no
+claim but the table.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+
+OPTIMIZERS = {
+    "SGD": optax.sgd,
+    "momentum": lambda rate: optax.sgd(rate, 0.9),
+    "Nesterov": lambda rate: optax.sgd(rate, 0.9, nesterov=True),
+    "AdaGrad": lambda rate: optax.adagrad(rate, initial_accumulator_value=0.0),
+    "RMSProp": lambda rate: optax.rmsprop(rate, 0.99),
+    "Adam": optax.adam,
+    "AdamW": lambda rate: optax.adamw(rate, weight_decay=1e-4),
+}
+COLOURS = dict(
+    zip(OPTIMIZERS, ("#999999", "#E69F00", "#D55E00", "#56B4E9", "#CC79A7", "#0072B2", "#009E73"), strict=True)
+)
+
+
+class Surface(NamedTuple):
+    """A function of the plane, less its minimum; where starts are drawn; what to show."""
+
+    function: object
+    centre: tuple[float, float]
+    spread: tuple[float, float]
+    window: tuple[float, float, float, float]
+
+
+SURFACES = {
+    "bowl": Surface(lambda w: (w[0] ** 2 + 100 * w[1] ** 2) / 2, (-4.0, 1.0), (0.5, 0.2), (-5, 2, -1.5, 1.5)),
+    "ravine": Surface(
+        lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2, (-1.2, 1.0), (0.2, 0.2), (-2, 2, -1, 3)
+    ),
+    "saddle": Surface(lambda w: w[0] ** 2 - w[1] ** 2 + w[1] ** 4 / 4 + 1, (1.5, 0.0), (0.2, 1e-3), (-1, 2, -2, 2)),
+}
+
+
+def descend(optimizer, function, start, steps):
+    """[steps + 1, 2] places."""
+
+    def step(carry, _):
+        w, state = carry
+        updates, state = optimizer.update(jax.grad(function)(w), state, w)
+        w = optax.apply_updates(w, updates)
+        return (w, state), w
+
+    _, path = jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)
+    return jnp.concatenate([start[None], path])
+
+
+def on_surface(surface: Surface, make, rates, seeds: int, steps: int):
+    """(losses [rates, seeds, steps + 1], paths [rates, seeds, steps + 1, 2])."""
+    draws = jax.random.normal(jax.random.key(0), (seeds, 2))
+    starts = jnp.array(surface.centre) + draws * jnp.array(surface.spread)
+
+    @jax.jit
+    def run(rates):
+        def one(rate, start):
+            return descend(make(rate), surface.function, start, steps)
+
+        return jax.vmap(lambda rate: jax.vmap(lambda start: one(rate, start))(starts))(rates)
+
+    paths = run(jnp.asarray(rates, jnp.float32))
+    return np.asarray(jax.vmap(jax.vmap(jax.vmap(surface.function)))(paths)), np.asarray(paths)
+
+
+def on_digits(make, rates, seeds: int, steps: int, parts: int):
+    """(training losses [rates, seeds, parts], test accuracies [rates, seeds]) of perceptrons on digits."""
+    data, net = shuffled_digits(), SmallNet((64,))
+    images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
+
+    @jax.jit
+    def run(rates):
+        def one(rate, key):
+            variables, _ = train(key, net, make(rate), images, labels, steps, snapshots=parts)
+            logits = jax.vmap(lambda v: net.apply(v, images, False))(variables)
+            losses = jax.vmap(lambda s: jax.vmap(softmax_cross_entropy_loss)(s, labels).mean())(logits)
+            last = jax.tree.map(lambda v: v[-1], variables)
+            scores = jax.nn.log_softmax(net.apply(last, data.test_images, False))
+            return losses, log_loss_and_accuracy(scores, data.test_labels)[1]
+
+        keys = jax.random.split(jax.random.key(1), seeds)
+        return jax.vmap(lambda rate: jax.vmap(lambda key: one(rate, key))(keys))(rates)
+
+    return tuple(np.asarray(v) for v in run(jnp.asarray(rates, jnp.float32)))
+
+
+def arrival(losses: np.ndarray, below: float = 1e-3) -> np.ndarray:
+    """The step after which losses [..., steps + 1] stay below, or steps + 1 where they never do."""
+    there = np.flip(np.logical_and.accumulate(np.flip(losses < below, -1), -1), -1)
+    return np.where(there.any(-1), there.argmax(-1), losses.shape[-1])
+
+
+def best_rate(finals: np.ndarray, arrivals: np.ndarray) -> int:
+    """Which row of [rates, seeds] arrives first, then ends lowest, on the mean; what blew up counts as infinite."""
+    means = np.where(np.isfinite(finals), finals, np.inf).mean(1)
+    return min(range(len(means)), key=lambda row: (arrivals[row].mean(), means[row]))
+
+
+def report(rates, finals, arrivals, accuracies) -> LabResult:
+    """finals, arrivals: {problem: {optimiser: [rates, seeds]}}. accuracies: {optimiser: [rates, seeds]} on digits."""
+    numbers, winners, edges = {}, {}, []
+    for problem, by_optimizer in finals.items():
+        scores = {}
+        for name, values in by_optimizer.items():
+            row = best_rate(values, arrivals[problem][name])
+            scores[name] = (float(arrivals[problem][name][row].mean()), float(values[row].mean()))
+            when = f", there at step {scores[name][0]:.0f}" if problem in SURFACES else ""
+            numbers[f"{problem}, {name}"] = f"{scores[name][1]:.2g} at rate {rates[row]:.2g}{when}"
+            if row in (0, len(rates) - 1):
+                edges.append(f"{name} on {problem}")
+        winners[problem] = min(scores, key=scores.get)
+    for name, values in accuracies.items():
+        row = best_rate(finals["digits"][name], arrivals["digits"][name])
+        numbers[f"digits, test accuracy, {name}"] = float(values[row].mean())
+    numbers["best rate at the end of the grid"] = ", ".join(edges) or "none"
+    told = "; ".join(f"{problem}: {name} ({numbers[f'{problem}, {name}']})" for problem, name in winners.items())
+    return LabResult(numbers, f"First, each optimiser at its best rate: {told}.")
+
+
+def draw(rates, finals, arrivals, paths, curves, parts, steps):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7.2), layout="constrained")
+    axes = dict(zip(finals, figure.subplots(2, 2).ravel(), strict=True))
+    for problem, surface in SURFACES.items():
+        ax, (x0, x1, y0, y1) = axes[problem], surface.window
+        x, y = np.meshgrid(np.linspace(x0, x1, 200), np.linspace(y0, y1, 200))
+        height = np.asarray(surface.function(np.stack([x, y])))
+        ax.contour(x, y, np.log10(height + 1e-3), 14, colors="0.8", linewidths=0.7)
+        for name in OPTIMIZERS:
+            path = paths[problem][name][best_rate(finals[problem][name], arrivals[problem][name]), 0]
+            ax.plot(*path.T, color=COLOURS[name], lw=1.4, alpha=0.9, label=name)
+            ax.plot(*path[-1], "o", color=COLOURS[name], ms=5)
+        ax.set(xlim=(x0, x1), ylim=(y0, y1), title=problem)
+    ax = axes["digits"]
+    for name in OPTIMIZERS:
+        row = best_rate(finals["digits"][name], arrivals["digits"][name])
+        ax.semilogy(
+            np.arange(1, parts + 1) * steps / parts, curves[name][row].mean(0), "o-", ms=3, color=COLOURS[name],
+            label=f"{name}, {rates[row]:.2g}",
+        )  # fmt: skip
+    ax.set(title="digits: training loss, best rates", xlabel="step")
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, fontsize=8, ncols=2)
+    axes["bowl"].legend(frameon=False, fontsize=8, ncols=2, loc="lower right")
+    return figure
+
+
+def study(*, seeds: int = 3, steps: int = 200, digits_steps: int = 400, decades: float = 4.5) -> LabResult:
+    """Final losses at tuned rates.
+
+    Args:
+      seeds: starts of each run.
+      steps: on the surfaces.
+      digits_steps: on digits, a multiple of 10.
+      decades: that the learning rates span, up to 3.
+    """
+    rates = 10 ** np.linspace(0.5 - decades, 0.5, int(2 * decades) + 1)
+    problems = (*SURFACES, "digits")
+    finals, arrivals, paths = ({name: {} for name in problems} for _ in range(3))
+    curves, accuracies = {}, {}
+    for problem, surface in SURFACES.items():
+        for name, make in OPTIMIZERS.items():
+            losses, paths[problem][name] = on_surface(surface, make, rates, seeds, steps)
+            finals[problem][name], arrivals[problem][name] = losses[:, :, -1], arrival(losses)
+    for name, make in OPTIMIZERS.items():
+        curves[name], accuracies[name] = on_digits(make, rates, seeds, digits_steps, 10)
+        finals["digits"][name] = curves[name][:, :, -1]
+        arrivals["digits"][name] = np.zeros_like(accuracies[name])
+    result = report(rates, finals, arrivals, accuracies)
+    return result._replace(figures={"race": draw(rates, finals, arrivals, paths, curves, 10, digits_steps)})
+
+
+page = Lab(
+    file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 20, "digits_steps": 10, "decades": 1.0}
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,194 @@
+"""How gradients fade and explode on their way down thirty layers, and what cures it.
+
+python -m experiments.studies.vanishing_gradients
+
+A perceptron of thirty layers of 64 on digits, at its start: the norm of the loss's gradient by each layer's kernel.
+Sigmoids with Xavier's weights fade to nothing, ReLUs with He's keep the norm, residual blocks give every layer a short
+way up. Batch norm holds whatever the weights' size, but makes the gradient itself grow, by about 1.2 a layer (Yang et
+al. 2019, arXiv:1902.08129), so that it is no cure by depth alone. Weights a quarter too large make ReLUs explode;
+clipping the gradient's norm, or a lower rate, lets such a net train where plain gradient descent ends in NaN.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.nn import initializers
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import shuffled_digits
+
+BANDS = {"sigmoid": (0.0, 1e-6), "ReLU": (0.1, 10.0), "batch norm": (10.0, 1000.0), "residual": (0.1, 10.0)}
+"""Between which the gradient of the first layer over that of the last lies."""
+
+COLOURS = {
+    "sigmoid": "#D55E00",
+    "ReLU": "#0072B2",
+    "batch norm": "#009E73",
+    "residual": "#CC79A7",
+    "exploding": "#000000",
+}
+
+
+class Deep(NamedTuple):
+    """A perceptron of `depth` layers of one kind, without biases; as wide as its inputs, so that layers are stacked."""
+
+    kind: str
+    depth: int = 30
+    gain: float = 1.0
+
+    def init(self, key: jax.Array, width: int) -> dict[str, jax.Array]:
+        """kernels [depth, width, width] and head [width, 10]."""
+        init = initializers.xavier_normal() if self.kind == "sigmoid" else initializers.kaiming_normal()
+        keys = jax.random.split(key, self.depth + 1)
+        kernels = self.gain * jax.vmap(lambda k: init(k, (width, width)))(keys[1:])
+        return {"kernels": kernels, "head": initializers.xavier_normal()(keys[0], (width, 10))}
+
+    def apply(self, params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        """Logits [B, 10] of x: [B, width]; batch norm uses the batch's statistics."""
+
+        def layer(x, kernel):
+            y = x @ kernel
+            if self.kind == "sigmoid":
+                return jax.nn.sigmoid(y), None
+            if self.kind == "batch norm":
+                return jax.nn.relu((y - y.mean(0)) * jax.lax.rsqrt(y.var(0) + 1e-5)), None
+            if self.kind == "residual":
+                return x + jax.nn.relu(y) / np.sqrt(self.depth), None
+            return jax.nn.relu(y), None
+
+        return jax.lax.scan(layer, x, params["kernels"])[0] @ params["head"]
+
+
+def objective(net: Deep, images: jax.Array, labels: jax.Array):
+    """params -> mean loss over the images [B, width]."""
+
+    def loss(params):
+        return jax.vmap(softmax_cross_entropy_loss)(net.apply(params, images), labels).mean()
+
+    return loss
+
+
+def gradient_norms(net: Deep, images, labels, seeds: int) -> np.ndarray:
+    """[seeds, depth] norms of the gradients of the layers' kernels at the start."""
+
+    @jax.jit
+    @jax.vmap
+    def norms(key):
+        gradient = jax.grad(objective(net, images, labels))(net.init(key, images.shape[1]))
+        return jnp.linalg.norm(gradient["kernels"], axis=(1, 2))
+
+    return np.asarray(norms(jax.random.split(jax.random.key(0), seeds)))
+
+
+def losses_of(net: Deep, images, labels, optimizer, steps: int, seeds: int) -> np.ndarray:
+    """[seeds, steps + 1] training losses under full-batch descent."""
+
+    @jax.jit
+    @jax.vmap
+    def run(key):
+        loss = objective(net, images, labels)
+        params = net.init(key, images.shape[1])
+
+        def step(carry, _):
+            params, state = carry
+            value, gradient = jax.value_and_grad(loss)(params)
+            updates, state = optimizer.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), value
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), None, length=steps + 1)[1]
+
+    return np.asarray(run(jax.random.split(jax.random.key(0), seeds)))
+
+
+def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> LabResult:
+    """norms: {kind: [seeds, depth]}. curves: {way to train the exploding net: [seeds, steps + 1]}."""
+    ratios = {name: n[:, 0] / np.maximum(n[:, -1], 1e-30) for name, n in norms.items()}
+    inside = {name: bool(((ratios[name] >= low) & (ratios[name] <= high)).all()) for name, (low, high) in BANDS.items()}
+    size = {name: float(np.median(n)) for name, n in norms.items()}
+    explodes = bool(size["exploding"] > 100 * size["ReLU"])
+    ended = {name: c[:, -1] for name, c in curves.items()}
+    fell = {name: bool((np.isfinite(e) & (e < 0.5 * np.log(10))).all()) for name, e in ended.items()}
+    cured = not fell["plain"] and fell["clipped"] and fell["lower rate"]
+    shares = "; ".join(
+        f"{name} {ratios[name].min():.2g} to {ratios[name].max():.2g} ({'in' if inside[name] else 'NOT in'} the band "
+        f"{low:g} to {high:g})"
+        for name, (low, high) in BANDS.items()
+    )
+    verdict = (
+        f"First layer's gradient over the last's: {shares}. With larger weights the median gradient is "
+        f"{size['exploding'] / max(size['ReLU'], 1e-30):.2g} times the ReLU net's. It ends at loss "
+        f"{_told(ended['plain'])} by plain descent, {_told(ended['clipped'])} clipped and {_told(ended['lower rate'])} "
+        f"at a lower rate: {'cured' if cured else 'NOT cured'} by both."
+    )
+    numbers = {f"gradient norm by layer, {name}": n.mean(0).tolist() for name, n in norms.items()}
+    numbers |= {f"first over last, {name}": r.tolist() for name, r in ratios.items()}
+    numbers |= {f"final loss, exploding, {name}": e.tolist() for name, e in ended.items()}
+    return LabResult(numbers, verdict, {"gradients": draw(norms, curves)}, all(inside.values()) and explodes and cured)
+
+
+def _told(losses: np.ndarray) -> str:
+    return "NaN" if not np.isfinite(losses).all() else f"{losses.mean():.2g}"
+
+
+def draw(norms, curves):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, n in norms.items():
+        for i, row in enumerate(n):
+            left.semilogy(
+                np.arange(1, len(row) + 1), np.maximum(row, 1e-30), color=COLOURS[name], alpha=0.7,
+                label=name if i == 0 else None,
+            )  # fmt: skip
+    left.set(xlabel="layer, from the input", ylabel="gradient norm of its kernel", title="At the start")
+    left.legend(frameon=False)
+    for (name, c), colour in zip(curves.items(), ("#000000", "#0072B2", "#E69F00"), strict=True):
+        for i, row in enumerate(c):
+            right.plot(np.where(np.isfinite(row), row, np.nan), color=colour, label=name if i == 0 else None)
+    right.set(xlabel="step", ylabel="training loss", title="Training the exploding net", yscale="log")
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def study(
+    *, seeds: int = 3, depth: int = 30, steps: int = 500, examples: int = 256, gain: float = 1.25, rate: float = 0.03,
+    lower: float = 3e-4, clip: float = 1.0,
+) -> LabResult:  # fmt: skip
+    """Gradient norms by layer of five nets, and three ways to train the one that explodes.
+
+    Args:
+      seeds: initial weights.
+      depth: layers before the head.
+      steps: of full-batch gradient descent.
+      examples: digits learnt from.
+      gain: He's weights times so much explode.
+      rate: of plain and of clipped descent.
+      lower: the lower rate.
+      clip: largest norm of a step's gradient.
+    """
+    data = shuffled_digits()
+    images = jnp.asarray(data.images[:examples], jnp.float32).reshape(-1, 64)
+    labels = jnp.asarray(data.labels[:examples])
+    nets = {kind: Deep(kind, depth, gain if kind == "exploding" else 1.0) for kind in (*BANDS, "exploding")}
+    norms = {kind: gradient_norms(net, images, labels, seeds) for kind, net in nets.items()}
+    ways = {
+        "plain": optax.sgd(rate),
+        "clipped": optax.chain(optax.clip_by_global_norm(clip), optax.sgd(rate)),
+        "lower rate": optax.sgd(lower),
+    }
+    curves = {name: losses_of(nets["exploding"], images, labels, way, steps, seeds) for name, way in ways.items()}
+    return report(norms, curves)
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "examples": 32})
+
+if __name__ == "__main__":
+    main(page)
