@@ -3,7 +3,7 @@
 python -m experiments.studies.decoupled_contrastive
 
 Yeh et al. 2021, arXiv:2110.06848 (DCL), against Chen et al. 2020, arXiv:2002.05709 (NT-Xent). A small perceptron learns
-from two moved, scaled and noisy views of each digit, in batches of 32 and of 256, for the same number of steps. Measured
+from two moved, scaled and noisy views of each digit, in batches of 32 and of 256, for as many steps. Measured
 is the accuracy of the nearest labelled neighbour by cosine, beside the same net untrained. The claim holds where DCL's
 mean over the seeds is the higher at batch 32.
 """
