@@ -4,7 +4,8 @@
     q_i  = (1 - eps) onehot(y_i) + eps / C
 
 The multinomial logistic loss of Bridle 1990 on a network's logits; label smoothing eps is Szegedy et al. 2016
-(arXiv:1512.00567). The penalty runs over kernels only (leaves of two axes or more).
+(arXiv:1512.00567). The penalty runs over kernels only (leaves of two axes or more). Mixup and CutMix blend x and q of
+two training examples (dlcore.data.augment.mixing).
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
@@ -41,6 +43,8 @@ def learner(
     augment: Augment | None = None,
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
     l2: Annotated[float, Range(0)] = 0.0,
+    mixup_alpha: Annotated[float, Range(0)] = 0.0,
+    cutmix_alpha: Annotated[float, Range(0)] = 0.0,
     axis: str | None = None,
 ) -> Learner:
     """A classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`, with `mask: [B]` where padded.
@@ -52,10 +56,14 @@ def learner(
       augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image under its own key.
       label_smoothing: weight of the uniform distribution in the target, in [0, 1].
       l2: weight of half the squared norm of the kernels.
+      mixup_alpha: training examples are blended in pairs by shares from Beta(alpha, alpha); 0 for none.
+      cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
       axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
     predict gives `{"logits": [B, C], "probabilities": [B, C]}`.
     """
+
+    mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
 
     def apply(params, model_state, images, train, rng=None):
         variables = {"params": params, **model_state}
@@ -74,9 +82,10 @@ def learner(
             model_state=variables,
         )
 
-    def objective(params, model_state, images, batch, rng, train):
+    def objective(params, model_state, images, batch, rng, train, target=None):
         logits, model_state = apply(params, model_state, images, train, rng)
-        losses = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))(logits, batch["label"])
+        target = batch["label"] if target is None else target
+        losses = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))(logits, target)
         mask = mask_of(batch)
         mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
         penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
@@ -94,12 +103,16 @@ def learner(
         images = preprocess(batch["image"])
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
-        dropout = jax.random.fold_in(rng, 1)
+        dropout, mixing, target = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2), None
         if axis is not None:
-            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+            dropout, mixing = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, mixing))
+        if mixes:
+            scores = jax.eval_shape(lambda: apply(state.params, state.model_state, images, train=False)[0])
+            target = jax.nn.one_hot(batch["label"], scores.shape[-1])
+            images, target = mix_batch(mixing, images, target, mixup_alpha, cutmix_alpha, mask_of(batch))
 
         def value_fn(params):
-            return objective(params, state.model_state, images, batch, dropout, train=True)
+            return objective(params, state.model_state, images, batch, dropout, True, target)
 
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
         if axis is not None:

@@ -18,10 +18,8 @@ __all__ = [
     "inputs", "model", "optimizer", "panels", "pictures", "preprocess",
 ]  # fmt: skip
 
-NAMED_AUGMENTATIONS = (
-    "none", "affine", "shift", "shift_flip", "crop_flip", "cutout", "rand_augment", "auto_augment",
-)  # fmt: skip
-"""The last three come on top of crop_flip: a square of half the side, two operations of strength 9, CIFAR-10's policy."""
+STRONG_AUGMENTATIONS = ("cutout", "rand_augment", "auto_augment")
+"""On top of what auto stands for: a square of half the side, two operations of strength 9, the policy for CIFAR-10."""
 
 DATA_SETTINGS = {
     "dataset": Setting("digits", "digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10"),
@@ -35,7 +33,11 @@ DATA_SETTINGS = {
     ),
     "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
     "valid_fraction": Setting(0.1, "share of train set aside for validation, by seed", limits=Range(0.001, 0.9)),
-    "augment": Setting("auto", "of training images", Literal["auto", *NAMED_AUGMENTATIONS]),
+    "augment": Setting(
+        "auto",
+        "of training images",
+        Literal["auto", "none", "affine", "shift", "shift_flip", "crop_flip", *STRONG_AUGMENTATIONS],
+    ),
 }
 
 OPTIMIZER_SETTINGS = {
@@ -108,7 +110,8 @@ def augmentation(flags: Flags, spec: dict):
     """`(key, normalised image) -> image` for `--augment`, None for none. What comes in from outside is black."""
     from dlcore.data import augment
 
-    name = AUGMENTATIONS.get(flags.dataset, "crop_flip") if flags.augment == "auto" else flags.augment
+    automatic = flags.augment in ("auto", *STRONG_AUGMENTATIONS)
+    name = AUGMENTATIONS.get(flags.dataset, "crop_flip") if automatic else flags.augment
     side = input_size(flags, spec) or spec["image_shape"][0]
     black = -jnp.asarray(spec["mean"]) / jnp.asarray(spec["std"])
 
@@ -124,23 +127,23 @@ def augmentation(flags: Flags, spec: dict):
 
         return apply
 
-    if name == "none":
-        return None
-    if name == "affine":
-        return on_black(augment.random_affine(degrees=20, translate=0.125, scale=(0.8, 1.2), shear=15))
     pixels = max(1, round(side / 8))
-    if name == "shift":
-        return on_black(augment.random_shift(max(1, pixels // 2)))
-    if name == "shift_flip":
-        return on_black(augment.compose(augment.random_shift(max(1, pixels // 2)), augment.random_flip()))
-    crop_flip = augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip())
-    if name == "cutout":
-        return augment.compose(crop_flip, augment.cutout(max(1, side // 2)))
-    if name == "rand_augment":
-        return augment.compose(crop_flip, on_unit(augment.rand_augment(fill=0.5)))
-    if name == "auto_augment":
-        return augment.compose(crop_flip, on_unit(augment.auto_augment(fill=0.5)))
-    return crop_flip
+    shift = augment.random_shift(max(1, pixels // 2))
+    plain = {
+        "none": None,
+        "affine": on_black(augment.random_affine(degrees=20, translate=0.125, scale=(0.8, 1.2), shear=15)),
+        "shift": on_black(shift),
+        "shift_flip": on_black(augment.compose(shift, augment.random_flip())),
+        "crop_flip": augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip()),
+    }[name]
+    if flags.augment not in STRONG_AUGMENTATIONS:
+        return plain
+    strong = {
+        "cutout": augment.cutout(max(1, side // 2)),
+        "rand_augment": on_unit(augment.rand_augment(fill=0.5)),
+        "auto_augment": on_unit(augment.auto_augment(fill=0.5)),
+    }[flags.augment]
+    return augment.compose(plain, strong)
 
 
 def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:

@@ -13,6 +13,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.classification import supervised
+from dlcore.data import augment
 from dlcore.data.source import Source
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
@@ -409,3 +410,31 @@ def test_a_root_key_is_kept_and_depends_on_the_seed():
     assert (jax.random.key_data(other.rng) != jax.random.key_data(state.rng)).any()
     assert not np.allclose(other.params["head"]["kernel"], state.params["head"]["kernel"])
     assert math.isfinite(first_loss(made))
+
+
+@pytest.mark.covers("RG-13", "RG-26")
+@pytest.mark.parametrize("kind", ["mixup_alpha", "cutmix_alpha"])
+def test_mixing_trains_on_blended_images_and_labels_and_measures_on_plain_ones(kind):
+    rows, tx = batch(), optax.sgd(0.5)
+    made = learner(model=Linear(), optimizer=tx, **{kind: 1.0})
+    state = started(made, rows)
+    params = jax.tree.map(jnp.copy, state.params)
+    plain_loss = first_loss(made, rows)
+    key = jax.random.fold_in(jax.random.fold_in(state.rng, 0), 2)
+    mix = {"mixup_alpha": augment.mixup, "cutmix_alpha": augment.cutmix}[kind]
+    images, targets = mix(jax.random.split(key)[1], jnp.asarray(rows["image"]), jnp.eye(CLASSES)[rows["label"]], 1.0)
+
+    def by_hand(params):
+        scores = images.reshape(16, -1) @ params["head"]["kernel"] + params["head"]["bias"]
+        return -(targets * jax.nn.log_softmax(scores)).sum(-1).mean()
+
+    gradient = jax.grad(by_hand)(params)
+    state, metrics = made.update(state, rows)
+    chex.assert_trees_all_close(
+        state.params, jax.tree.map(lambda w, g: w - 0.5 * g, params, gradient), rtol=1e-5, atol=1e-6
+    )
+    assert metrics["loss"].compute() == pytest.approx(float(by_hand(params)), rel=1e-5)
+    assert metrics["loss"].compute() != pytest.approx(plain_loss, rel=1e-4)
+    again = learner(model=Linear(), optimizer=tx)
+    want = again.evaluate(state, rows)["loss"].compute()
+    assert made.evaluate(state, rows)["loss"].compute() == pytest.approx(want, rel=1e-6)

@@ -279,3 +279,18 @@ def test_errors():
         layer.init(jax.random.key(0), x, mask=jnp.ones(3))
     with pytest.raises(ValueError, match="use_running_average"):
         BatchNorm().init(jax.random.key(0), x)
+
+
+@pytest.mark.covers("RG-20")
+def test_in_training_an_example_depends_on_its_batch_mates_and_in_use_it_does_not():
+    """The noise that makes batch norm a regulariser: the same example under other mates, and the same under none."""
+    layer, example = BatchNorm(), values(1, 3)
+    variables = variables_of(3)
+    batches = [jnp.concatenate([example, values(5, 3, seed=seed)]) for seed in range(20)]
+    trained = jnp.stack([train(layer, variables, x)[0][0] for x in batches])
+    assert (trained.std(0) > 0.05).all()
+    used = jnp.stack([layer.apply(variables, x, use_running_average=True)[0] for x in batches[:3]])
+    np.testing.assert_array_equal(used[1:], used[:1].repeat(2, 0))
+    # Larger batches are less noisy.
+    many = [jnp.concatenate([example, values(200, 3, seed=seed)]) for seed in range(20)]
+    assert (jnp.stack([train(layer, variables, x)[0][0] for x in many]).std(0) < 0.5 * trained.std(0)).all()

@@ -18,6 +18,41 @@ def moved(tx, params, targets):
     return state, params
 
 
+@pytest.mark.covers("RG-23")
+def test_equals_optax_ema_of_the_parameters_once_the_decay_is_reached():
+    path = [jnp.float32(w) for w in np.random.default_rng(0).normal(size=30)]
+    # A decay of .25 is below (1 + t) / (10 + t) from t = 2 on, and 2/11 at t = 1.
+    ours, theirs = track_parameter_ema(0.25), optax.ema(0.25, debias=False)
+    state, params = ours.init(jnp.float32(0)), jnp.float32(0)
+    reference = theirs.init(params)
+    for t, target in enumerate(path, 1):
+        _, state = ours.update(target - params, state, params)
+        params = target
+        if t == 1:
+            reference = reference._replace(ema=state.ema)
+            continue
+        want, reference = theirs.update(target, reference)
+        assert float(state.ema) == pytest.approx(float(want), abs=1e-6)
+
+
+@pytest.mark.covers("RG-23")
+def test_the_average_is_less_noisy_than_the_parameters_on_a_noisy_bowl():
+    tx = optax.chain(optax.sgd(0.5), track_parameter_ema(0.95))
+
+    def step(carry, key):
+        w, state = carry
+        updates, state = tx.update(w + jax.random.normal(key, w.shape), state, w)  # the gradient of w^2 / 2, and noise
+        w = optax.apply_updates(w, updates)
+        return (w, state), (w, state[1].ema)
+
+    start = jnp.full(50, 5.0)
+    _, (raw, averaged) = jax.lax.scan(step, (start, tx.init(start)), jax.random.split(jax.random.key(0), 400))
+    # Stationary variance of w <- w - .5 (w + n): .25 / (1 - .25) = 1/3.
+    assert float(raw[200:].var()) == pytest.approx(1 / 3, rel=0.1)
+    assert float(averaged[200:].var()) < 0.2 * float(raw[200:].var())
+    assert abs(float(averaged[200:].mean())) < 0.05
+
+
 def test_hand_worked_average():
     tx = track_parameter_ema(0.9)
     state, params = moved(tx, {"w": jnp.float32(0.0)}, [{"w": jnp.float32(w)} for w in (1.0, 2.0)])
