@@ -105,7 +105,7 @@ def run(transformer: bool, seed: int, steps: int, batch: int, limit: float, rate
 
 def spread(angles: np.ndarray) -> float:
     """Circular deviation of angles in radians: (-2 log |mean of e^(i a)|)^1/2."""
-    return float(np.sqrt(-2 * np.log(np.abs(np.exp(1j * angles).mean()))))
+    return float(np.sqrt(-2 * np.log(min(np.abs(np.exp(1j * angles).mean()), 1.0))))
 
 
 def study(
