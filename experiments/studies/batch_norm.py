@@ -20,7 +20,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.digits import digits
-from dlcore.nn import BatchNorm, initializers
+from dlcore.nn import BatchNorm, GroupNorm, initializers
 from dlcore.run.lab import Lab, LabResult
 from dlcore.run.page import main
 
@@ -35,7 +35,7 @@ NAMES = {"none": "plain", "batch": "batch norm", "noisy": "noisy batch norm"}
 
 
 class Net(nn.Module):
-    """A ReLU perceptron. norm: "none", "batch", "noisy" (see above) or "group" (of four channels).
+    """A ReLU perceptron. norm: "none", "batch", "noisy" (see above) or "group" (two groups).
 
     before: normalise in front of the ReLU, else behind it.
     """
@@ -63,7 +63,7 @@ class Net(nn.Module):
         if self.norm == "none":
             return x
         if self.norm == "group":
-            return nn.GroupNorm(None, 4, epsilon=1e-5, name=f"norm{i}")(x)
+            return GroupNorm(2, name=f"norm{i}")(x)
         x = BatchNorm(not train, name=f"norm{i}")(x)
         if self.norm == "noisy" and train:
             scale, shift = jax.random.normal(rng, (2, self.hidden))

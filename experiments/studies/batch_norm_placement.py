@@ -1,11 +1,12 @@
 """Batch norm in front of the ReLU or behind it: which leaves more units dead, and which learns better?
 
-python -m experiments.studies.batch_norm_placement            (not run in full yet)
+python -m experiments.studies.batch_norm_placement            (dead: none before, 1.6 % after; 18 s of one core)
 
 A ReLU is dead when it is off for every training example: nothing reaches its weights any more. In front of it batch
 norm centres each unit anew at every step, so that only its own shift can push all examples below zero. Perceptrons
 learn the digits at every rate of a ladder, with either placement and without batch norm; the claim is judged over all
-rates at which both placements end at finite losses.
+rates at which both placements end at finite losses. Above them, at 8 times the best rate of the plain net and more,
+batch norm in front does not diverge, and it keeps fewer and fewer units alive.
 """
 
 import numpy as np
@@ -56,8 +57,9 @@ def report(rates: np.ndarray, found: dict) -> LabResult:
         numbers[f"final loss by rate, {label}"] = found[name]["loss"].mean(0).tolist()
         numbers[f"best rate, {label}"] = float(rates[best[name]])
         numbers[f"test accuracy at the best rate, {label}"] = accuracy[name].tolist()
+    judged = rates[both.any(0)]
     verdict = (
-        f"Over rates from {rates[0]:g} to {rates[-1]:g}, {dead['before'].mean():.1%} of the ReLUs are dead with batch "
+        f"Over {len(judged)} of {len(rates)} rates, those at which both end at finite losses, {dead['before'].mean():.1%} of the ReLUs are dead with batch "
         f"norm before them and {dead['after'].mean():.1%} with it after them: "
         f"{'fewer' if fewer else 'NOT fewer'} on every one of {len(both)} seeds. At its best rate the net has "
         f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
