@@ -148,14 +148,15 @@ def draw(kappas, counts, paths, dimensions, shares, logits, flat):
     bowl_axes.set(xlabel="condition number", ylabel="iterations", title="Ill-conditioned bowl")
     bowl_axes.legend(frameon=False)
     for name, path in paths.items():
+        told = name if path[:, :, 1].any() else f"{name}: stays on it"
         for i, y in enumerate(np.abs(path[:, :, 1])):
             saddle_axes.semilogy(
-                np.maximum(y, 1e-7), color=colours[name], alpha=0.35, lw=0.8, label=name if i == 0 else None
+                np.maximum(y, 1e-7), color=colours[name], alpha=0.35, lw=0.8, label=told if i == 0 else None
             )
     saddle_axes.axhline(1, color="grey", lw=0.8, ls=":")
     saddle_axes.set(xlabel="step", ylabel="distance from the ridge", title="Saddle", ylim=(1e-7, 1e2))
     saddle_axes.legend(frameon=False)
-    minima_axes.semilogy(dimensions, np.maximum(shares, 1e-6), "o-", color="#0072B2")
+    minima_axes.semilogy(dimensions, np.where(shares > 0, shares, np.nan), "o-", color="#0072B2")
     minima_axes.set(xlabel="dimensions", ylabel="share positive definite", title="How rare minima are")
     plateau_axes.semilogy(logits, np.maximum(flat, 1), "o-", color="#0072B2")
     plateau_axes.set(xlabel="logit at the start", ylabel="steps", title="Plateau of a saturated sigmoid")

@@ -80,7 +80,9 @@ def gradient_norms(net: Deep, images, labels, seeds: int) -> np.ndarray:
     @jax.vmap
     def norms(key):
         gradient = jax.grad(objective(net, images, labels))(net.init(key, images.shape[1]))
-        return jnp.linalg.norm(gradient["kernels"], axis=(1, 2))
+        kernels = gradient["kernels"]
+        largest = jnp.maximum(jnp.abs(kernels).max((1, 2)), jnp.finfo(kernels.dtype).tiny)  # squares would underflow
+        return largest * jnp.linalg.norm(kernels / largest[:, None, None], axis=(1, 2))
 
     return np.asarray(norms(jax.random.split(jax.random.key(0), seeds)))
 
@@ -151,7 +153,7 @@ def draw(norms, curves):
     for (name, c), colour in zip(curves.items(), ("#000000", "#0072B2", "#E69F00"), strict=True):
         for i, row in enumerate(c):
             right.plot(np.where(np.isfinite(row), row, np.nan), color=colour, label=name if i == 0 else None)
-    right.set(xlabel="step", ylabel="training loss", title="Training the exploding net", yscale="log")
+    right.set(xlabel="step", ylabel="training loss", title="Training the exploding net", yscale="log", ylim=(0.1, 1e4))
     right.legend(frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)
