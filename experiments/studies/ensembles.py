@@ -2,10 +2,10 @@
 
 python -m experiments.studies.ensembles
 
-On the digits with small perceptrons, for several seeds: (1) members that differ in weights and batches, their averaged
-predictions against the mean and the best member; (2) snapshots at the ends of the cosine cycles of one run against its
-last state; (3) the average of the weights along a run at a constant rate (SWA, with batch statistics recomputed)
-against the last weights.
+On the digits with small perceptrons, for several seeds: (1) members that differ in weights, batches and which 300
+digits they saw, their averaged predictions against the mean and the best member; (2) snapshots at the ends of the
+cosine cycles of one run against its last state; (3) the average of the weights along a run at a constant rate (SWA,
+with batch statistics recomputed) against the last weights.
 """
 
 import jax
@@ -30,9 +30,10 @@ def moved(key, image):
 def independent(key, data, members, steps):
     """Log loss and accuracy on the test digits: of each member [members, 2], of all together [2]."""
     net = SmallNet()
-    images, labels = jnp.asarray(data.images[:EXAMPLES]), jnp.asarray(data.labels[:EXAMPLES])
 
     def logits(key):
+        rows = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))[:EXAMPLES]
+        images, labels = jnp.asarray(data.images)[rows], jnp.asarray(data.labels)[rows]
         rate = optax.cosine_decay_schedule(3e-3, steps)
         variables, _ = train(key, net, optax.adam(rate), images, labels, steps, batch_size=32)
         return net.apply(jax.tree.map(lambda v: v[0], variables), jnp.asarray(data.test_images), False)
@@ -44,7 +45,7 @@ def snapshots(key, data, cycles, steps):
     """The same of the snapshots [cycles, 2] of one run of cosine cycles."""
     net = SmallNet()
     images, labels = jnp.asarray(data.images[:EXAMPLES]), jnp.asarray(data.labels[:EXAMPLES])
-    rate = schedules.cosine_restarts(0.3, steps // cycles)
+    rate = schedules.cosine_restarts(0.05, steps // cycles)
     variables, _ = train(
         key, net, optax.sgd(rate, momentum=0.9), images, labels, steps, batch_size=32, snapshots=cycles, augment=moved
     )
