@@ -5,7 +5,8 @@ python -m experiments.studies.batch_norm_placement            (dead: none before
 A ReLU is dead when it is off for every training example: nothing reaches its weights any more. In front of it batch
 norm centres each unit anew at every step, so that only its own shift can push all examples below zero. Perceptrons
 learn the digits at every rate of a ladder, with either placement and without batch norm; the claim is judged over all
-rates at which both placements end at finite losses. Above them, at 16 times the best rate and more, norm in front seldom diverges, and it keeps fewer and fewer units alive.
+rates at which both placements end at finite losses. Above them, at 16 times the best rate and more, batch norm in front
+loses more and more of its ReLUs: a fifth, and two thirds at the highest.
 """
 
 import numpy as np
@@ -59,7 +60,8 @@ def report(rates: np.ndarray, found: dict) -> LabResult:
     judged = rates[both.any(0)]
     verdict = (
         f"Over {len(judged)} of {len(rates)} rates, those at which both end at finite losses, "
-        f"{dead['before'].mean():.1%} of the ReLUs are dead with batch norm before them and {dead['after'].mean():.1%} with it after them: "
+        f"{dead['before'].mean():.1%} of the ReLUs are dead with batch norm before them and "
+        f"{dead['after'].mean():.1%} with it after them: "
         f"{'fewer' if fewer else 'NOT fewer'} on every one of {len(both)} seeds. At its best rate the net has "
         f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
         f"after, {accuracy['none'].mean():.1%} without."
