@@ -104,18 +104,17 @@ def _group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, ep
 def _group_norm_forward(x, scale, bias, groups, epsilon):
     mean = _by_group(x.mean(1), groups)
     deviation = lax.rsqrt(_by_group(jnp.square(x - mean[:, None]).mean(1), groups) + epsilon)
-    a = deviation * scale
-    return x * a[:, None] + (bias - mean * a)[:, None], (x, scale, mean, deviation)
+    return (x - mean[:, None]) * (deviation * scale)[:, None] + bias, (x, scale, mean, deviation)
 
 
 def _group_norm_backward(groups, epsilon, saved, dy):
     """dx = r (g - mean g - xhat mean(g xhat)),   g = scale dy,  r = 1 / sqrt(var + eps),  xhat = r (x - mean)."""
     x, scale, mean, r = saved
     shift = dy.sum(1)
-    stretch = ((x - mean[:, None]) * dy).sum(1) * r
+    centred = x - mean[:, None]
+    stretch = (centred * dy).sum(1) * r
     g_mean, g_xhat = (_by_group(scale * s, groups) / x.shape[1] for s in (shift, stretch))
-    slope = r * r * g_xhat
-    dx = dy * (r * scale)[:, None] - x * slope[:, None] + (slope * mean - r * g_mean)[:, None]
+    dx = dy * (r * scale)[:, None] - centred * (r * r * g_xhat)[:, None] - (r * g_mean)[:, None]
     return dx, stretch.sum(0), shift.sum(0)
 
 

@@ -1,11 +1,12 @@
 """Several networks are better than one: independent members, snapshots of one run, and the average of its weights.
 
 python -m experiments.studies.ensembles
+python -m experiments.studies.ensembles --own_digits=false
 
-On the digits with small perceptrons, for several seeds: (1) members that differ in weights, batches and which 300
-digits they saw, their averaged predictions against the mean and the best member; (2) snapshots at the ends of the
-cosine cycles of one run against its last state; (3) the average of the weights along a run at a constant rate (SWA,
-with batch statistics recomputed) against the last weights.
+On the digits with small perceptrons, for several seeds: (1) members that differ in weights, batches and (unless told
+otherwise) which 300 digits they saw, their averaged predictions against the mean and the best member; (2) snapshots at
+the ends of the cosine cycles of one run against its last state; (3) the average of the weights along a run at a
+constant rate (SWA, with batch statistics recomputed) against the last weights.
 """
 
 import jax
@@ -27,15 +28,15 @@ def moved(key, image):
     return random_affine(degrees=15, translate=0.125, scale=(0.85, 1.15), shear=10)(key, image)
 
 
-def independent(key, data, members, steps):
+def independent(key, data, members, steps, own_digits=True):
     """Log loss and accuracy on the test digits: of each member [members, 2], of all together [2]."""
     net = SmallNet()
 
-    def logits(key):
-        rows = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))[:EXAMPLES]
+    def logits(member):
+        rows = jax.random.permutation(jax.random.fold_in(member if own_digits else key, 7), len(data.labels))[:EXAMPLES]
         images, labels = jnp.asarray(data.images)[rows], jnp.asarray(data.labels)[rows]
         rate = optax.cosine_decay_schedule(3e-3, steps)
-        variables, _ = train(key, net, optax.adam(rate), images, labels, steps, batch_size=32)
+        variables, _ = train(member, net, optax.adam(rate), images, labels, steps, batch_size=32)
         return net.apply(jax.tree.map(lambda v: v[0], variables), jnp.asarray(data.test_images), False)
 
     return together(jax.vmap(logits)(jax.random.split(key, members)), data.test_labels)
@@ -105,7 +106,9 @@ def judge(members, ensemble, shots, snapshot_ensemble, swa) -> tuple[str, bool]:
     return verdict, jensen and above_mean and above_best == last == better == seeds
 
 
-def study(*, seeds: int = 3, members: int = 8, cycles: int = 5, steps: int = 2000) -> LabResult:
+def study(
+    *, seeds: int = 3, members: int = 8, cycles: int = 5, steps: int = 2000, own_digits: bool = True
+) -> LabResult:
     """Members, snapshots and averaged weights.
 
     Args:
@@ -113,6 +116,7 @@ def study(*, seeds: int = 3, members: int = 8, cycles: int = 5, steps: int = 200
       members: networks of an ensemble.
       cycles: cosine cycles of the run that snapshots are taken from.
       steps: of each run.
+      own_digits: members see 300 digits each of their own; false: the same for all, they differ in weights and batches.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), seeds)
@@ -123,7 +127,7 @@ def study(*, seeds: int = 3, members: int = 8, cycles: int = 5, steps: int = 200
     def run(key):
         parts = jax.random.split(key, 3)
         return (
-            independent(parts[0], data, members, steps),
+            independent(parts[0], data, members, steps, own_digits),
             snapshots(parts[1], data, cycles, length),
             averaged(parts[2], data, steps),
         )
