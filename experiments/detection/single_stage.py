@@ -1,8 +1,8 @@
 """Find coloured shapes, or what else there are boxes for, with anchors that each say what they are on.
 
-python -m experiments.detection.single_stage
+python -m experiments.detection.single_stage        (mAP@[.5:.95] .86 on test scenes, 5 min)
 python -m experiments.detection.single_stage --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\
-    --epochs=30 --channels=64 --learning_rate=0.002 --scales=3,5 --eval_every=128
+    --epochs=30 --channels=64 --learning_rate=0.002 --scales=3,5 --eval_every=128        (not run)
 
 For the second D is as for experiments.detection.fcos. `levels` and `scales` go with the size of the boxes: on stage3,
 whose stride is 8, an anchor of scale 2 is 16 pixels wide and high.

@@ -60,14 +60,14 @@ def read(split):
     """(images [N, 16, 16, 1] in [0, 1], labels [N])."""
     rows = digits(split).arrays
     images = jnp.asarray(rows["image"], jnp.float32)
-    return resize(images, (SIZE, SIZE)), jnp.asarray(rows["label"])
+    return jax.jit(lambda x: resize(x, (SIZE, SIZE)))(images), jnp.asarray(rows["label"])
 
 
 def run(transformer: bool, seed: int, steps: int, batch: int, limit: float, rate: float):
     """Train, then (accuracy, angles, angles undone, 12 pictures before and after) on the test split."""
     model, tx = Classifier(transformer), optax.adam(optax.cosine_decay_schedule(rate, steps))
     images, labels = read("train")
-    params = model.init(jax.random.key(seed), images[:1])["params"]
+    params = jax.jit(model.init)(jax.random.key(seed), images[:1])["params"]
 
     @jax.jit
     def learn(params):
@@ -90,7 +90,7 @@ def run(transformer: bool, seed: int, steps: int, batch: int, limit: float, rate
     params = learn(params)
     images, labels = read("test")
     angles = jax.random.uniform(jax.random.key(10**6 + seed), (len(images),), minval=-limit, maxval=limit)
-    before = turned(images, angles)
+    before = jax.jit(turned)(images, angles)
     logits, after, theta = jax.jit(partial(model.apply, {"params": params}))(before)
     undone = jnp.arctan2(theta[:, 1, 0], theta[:, 0, 0])
     accuracy = float((logits.argmax(-1) == labels).mean())
