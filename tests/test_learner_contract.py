@@ -560,7 +560,7 @@ MOVES = {
     "interpretability.style_transfer": Move("loss", -1, 10),
     "rl.dqn": Move("q", 1, 60, ("--steps_per_update=16", "--buffer_steps=256", "--minibatch=64")),
     "rl.ppo": Move("return", 1, 60, ("--rollout_steps=32", "--batch_size=16")),
-    "self_supervised.moco": Move("loss", -1, 60),
+    "self_supervised.moco": Move("loss", -1, 120, ("--model.width=16", "--batch_size=64", "--queue_size=256")),
     "self_supervised.simclr": Move("loss", -1, 40),
     "sequence.char_rnn": Move("loss", -1, 40),
 }

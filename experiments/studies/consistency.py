@@ -1,7 +1,7 @@
 """What unlabelled digits add to 100 labelled ones: consistency under heavy augmentation (UDA).
 
-python -m experiments.studies.consistency
-python -m experiments.studies.consistency --steps=800        (93.9 % against 89.3 % without unlabelled digits)
+python -m experiments.studies.consistency                    (95.3 % against 90.0 % without unlabelled digits)
+python -m experiments.studies.consistency --steps=800        (93.9 % against 89.3 %)
 
 A small perceptron learns from 100 labels, lightly augmented; in a second arm heavily. The third is the first with a
 loss on the other digits, whose labels it does not see: what the network says of a heavily augmented view is drawn to

@@ -7,6 +7,10 @@ On the digits with small perceptrons, for several seeds: (1) members that differ
 otherwise) which 300 digits they saw, their averaged predictions against the mean and the best member; (2) snapshots at
 the ends of the cosine cycles of one run against its last state; (3) the average of the weights along a run at a
 constant rate (SWA, with batch statistics recomputed) against the last weights.
+
+Seen over three seeds: the log loss of the ensemble is never above its members' mean, as it must be. Its accuracy is
+above the mean member's (92.3 % of 90.7 %; 91.8 % of 91.7 % on the same digits), but above the best one's on one seed
+only (on none). Five snapshots are as good as the last, 93.3 and 93.4 %. SWA has 93.9 %, the last weights 91.7 %.
 """
 
 import jax

