@@ -1,5 +1,6 @@
 """Does batch norm allow higher learning rates and worse starts, and is it because layers' inputs shift less?
 
+python -m experiments.studies.batch_norm                        (rates 4 to 8 times as high over three seeds)
 python -m experiments.studies.batch_norm --steps=200            (rates 4 to 16 times as high; 49 s of one core)
 
 Perceptrons learn the digits by plain gradient descent, with and without batch norm, at every rate of a ladder and from
