@@ -1,11 +1,14 @@
-"""The backbone zoo: one family a file, built by name.
+"""The backbone zoo: one family a file, built by name, with the weights that people have.
 
-model = create_model("resnet20_cifar", num_classes=10)
-variables = model.init(rng, images, train=False)
+model = create_model("resnet50", num_classes=1000, dtype=jnp.bfloat16)
+variables = model.init(rng, images)
+variables = load_torch("resnet50", state_dict)                    # or published weights: {name: array}, no torch
 logits = model.apply(variables, images)                           # [B, num_classes]
 maps = model.apply(variables, images, method="features")          # {stage: [B, h, w, c]}
+feature_info(model)                                               # {stage: {"stride": 4, "channels": 256}}
 """
 
-from dlcore.models.registry import create_model, list_models
+from dlcore.models.registry import create_model, feature_info, input_shape, list_models
+from dlcore.models.torch_weights import load_torch, torch_names
 
-__all__ = ["create_model", "list_models"]
+__all__ = ["create_model", "feature_info", "input_shape", "list_models", "load_torch", "torch_names"]

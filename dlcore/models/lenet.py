@@ -84,3 +84,4 @@ def _to_32(x: jax.Array) -> jax.Array:
 
 
 MODELS = {"lenet5": functools.partial(LeNet5)}
+INPUT_SHAPES = dict.fromkeys(MODELS, (32, 32, 1))

@@ -68,3 +68,4 @@ class MLP(nn.Module):
 
 
 MODELS = {"mlp": functools.partial(MLP)}
+INPUT_SHAPES = dict.fromkeys(MODELS, (32, 32, 3))

@@ -136,3 +136,4 @@ MODELS = {
     "plain44_cifar": _variant(44, skip=False),
     "plain56_cifar": _variant(56, skip=False),
 }
+INPUT_SHAPES = dict.fromkeys(MODELS, (32, 32, 3))

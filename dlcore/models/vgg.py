@@ -74,3 +74,4 @@ class VGG(nn.Module):
 
 
 MODELS = {"vgg9_cifar": functools.partial(VGG)}
+INPUT_SHAPES = {"vgg9_cifar": (32, 32, 3)}

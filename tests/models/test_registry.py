@@ -7,15 +7,16 @@ import pytest
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
-from dlcore.models import create_model, list_models
-from dlcore.models.registry import MODELS
+from dlcore.models import create_model, input_shape, list_models
+from dlcore.models.registry import FAMILIES, MODELS
 
 LIGHT = {"mlp": {}, "lenet5": {}, "resnet8_cifar": {"stages": (1, 1), "width": 4}}
 
 
-def images(name, size=32, batch=2):
-    channels = 1 if name == "lenet5" else 3
-    return jnp.asarray(np.random.default_rng(0).normal(size=(batch, size, size, channels)), jnp.float32)
+def images(name, size=None, batch=2):
+    height, width, channels = input_shape(name)
+    shape = (batch, size or height, size or width, channels)
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
 
 
 def test_names():
@@ -44,7 +45,20 @@ def test_an_unknown_field_is_an_error_with_all_fields():
         create_model("mlp", parent=None)
 
 
-@pytest.mark.parametrize("name", list_models())
+def classes():
+    """The first variant of every class of models."""
+    found = {}
+    for family in FAMILIES:
+        for name, variant in family.MODELS.items():
+            found.setdefault((family.__name__, getattr(variant, "func", variant)), name)
+    return sorted(found.values())
+
+
+def test_every_family_is_listed_once():
+    assert len(MODELS) == sum(len(family.MODELS) for family in FAMILIES)
+
+
+@pytest.mark.parametrize("name", classes())
 def test_every_model_takes_the_common_fields_and_gives_float32_logits(name):
     model = create_model(name, num_classes=7, dtype=jnp.bfloat16, axis_name=None, head_init=nn.initializers.ones)
     assert {"num_classes", "dtype", "axis_name", "head_init"} <= {f.name for f in dataclasses.fields(model)}

@@ -1,0 +1,213 @@
+"""Residual networks: ResNet, Wide ResNet, ResNeXt, SE-ResNet and SE-ResNeXt.
+
+He, Zhang, Ren & Sun, "Deep residual learning for image recognition" (2015), arXiv:1512.03385; Zagoruyko & Komodakis,
+"Wide residual networks" (2016), arXiv:1605.07146; Xie et al., "Aggregated residual transformations for deep neural
+networks" (2016), arXiv:1611.05431; Hu, Shen & Sun, "Squeeze-and-excitation networks" (2017), arXiv:1709.01507.
+
+    basic:       F(x) = BN conv3x3(relu BN conv3x3(x))
+    bottleneck:  F(x) = BN conv1x1(relu BN conv3x3(relu BN conv1x1(x)))       3x3 in G groups; 4 times as wide outside
+    y = relu(F(x) + P x)                  P = identity, or BN conv1x1 where the shape changes (option B)
+    squeeze-and-excitation:  F(x) sigmoid(W2 relu(W1 mean_hw F(x) + b1) + b2) in place of F(x)
+
+The stride is on the 3x3 convolution of a bottleneck, as in the weights that everybody has (ResNet v1.5). Names are
+torchvision's with a slash for a dot and `layer1_0` for `layer1.0`; the head is `head`, not `fc`. The SE networks are
+timm's.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool, max_pool
+
+__all__ = ["MODELS", "BasicBlock", "Bottleneck", "ResNet", "SqueezeExcitation"]
+
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+TORCH_NAMES = ((r"^head\.", "fc."),)
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale each channel of [B, H, W, C] by a gate in (0, 1) computed from the means of all channels.
+
+    features: units between the two layers, C / 16 in the paper. Where timm takes C / 16 it rounds to multiples of 8.
+    """
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, C]."""
+        gate = x.mean((1, 2), keepdims=True)
+        gate = nn.relu(Conv(self.features, (1, 1), dtype=self.dtype, name="fc1")(gate))
+        return x * nn.sigmoid(Conv(x.shape[-1], (1, 1), dtype=self.dtype, name="fc2")(gate))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes."""
+
+    features: int
+    stride: int = 1
+    groups: int = 1
+    base_width: int = 64
+    squeeze: bool = False
+    skip: bool = True
+    zero_init_residual: bool = False
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]; ValueError for groups."""
+        if self.groups != 1 or self.base_width != 64:
+            raise ValueError(
+                f"groups is {self.groups} and base_width {self.base_width}: a basic block takes 1 and 64 alone"
+            )
+        conv, norm = _layers(self, train)
+        y = nn.relu(norm(name="bn1")(conv(self.features, (3, 3), strides=self.stride, padding=1, name="conv1")(x)))
+        y = conv(self.features, (3, 3), padding=1, name="conv2")(y)
+        return _join(self, x, y, "bn2", conv, norm)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 in `groups`, and 1x1 to four times `features`, beside the shortcut.
+
+    The middle is base_width / 64 times `features` wide in each group: 64 for a ResNet, 128 for a wide one, 4 with 32
+    groups for a ResNeXt 32x4d.
+    """
+
+    features: int
+    stride: int = 1
+    groups: int = 1
+    base_width: int = 64
+    squeeze: bool = False
+    skip: bool = True
+    zero_init_residual: bool = False
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 features]."""
+        conv, norm = _layers(self, train)
+        width = self.features * self.base_width // 64 * self.groups
+        y = nn.relu(norm(name="bn1")(conv(width, (1, 1), name="conv1")(x)))
+        middle = conv(width, (3, 3), strides=self.stride, padding=1, feature_group_count=self.groups, name="conv2")
+        y = nn.relu(norm(name="bn2")(middle(y)))
+        y = conv(4 * self.features, (1, 1), name="conv3")(y)
+        return _join(self, x, y, "bn3", conv, norm)
+
+
+def _layers(block: nn.Module, train: bool) -> tuple:
+    """A convolution and a batch norm with the fields of `block` filled in."""
+    conv = functools.partial(Conv, use_bias=False, dtype=block.dtype, kernel_init=KERNEL_INIT)
+    norm = functools.partial(BatchNorm, use_running_average=not train, dtype=block.dtype, axis_name=block.axis_name)
+    return conv, norm
+
+
+def _join(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, norm: Any) -> jax.Array:
+    """relu(SE(BN(y)) + shortcut(x))."""
+    gain = nn.initializers.zeros if block.zero_init_residual else nn.initializers.ones
+    y = norm(name=last, scale_init=gain)(y)
+    if block.squeeze:
+        y = SqueezeExcitation(max(8, (y.shape[-1] // 16 + 4) // 8 * 8), dtype=block.dtype, name="se")(y)
+    if not block.skip:
+        return nn.relu(y)
+    if block.stride != 1 or x.shape[-1] != y.shape[-1]:
+        x = norm(name="downsample_1")(conv(y.shape[-1], (1, 1), strides=block.stride, name="downsample_0")(x))
+    return nn.relu(y + x)
+
+
+class ResNet(nn.Module):
+    """A residual network on [B, H, W, C]. Stages: stem (stride 2 or 1), layer1 to layer4 (strides 4, 8, 16, 32).
+
+    stages: blocks in each layer; every layer but the first halves the map and doubles the channels, from `width`.
+    block: BasicBlock or Bottleneck, with `groups` and `base_width` (see Bottleneck). squeeze: squeeze-and-excitation
+    in every block. skip: False gives the plain network. stem: "imagenet" is a 7x7 convolution of stride 2 and a max
+    pooling, "cifar" a 3x3 convolution alone: strides are a quarter of those above. zero_init_residual: blocks start as
+    the identity (Goyal et al. 2017). remat: recompute each block in the backward pass.
+    axis_name: where batch statistics are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    stages: tuple[int, ...] = (3, 4, 6, 3)
+    block: Any = Bottleneck
+    width: int = 64
+    groups: int = 1
+    base_width: int = 64
+    squeeze: bool = False
+    skip: bool = True
+    stem: str = "imagenet"
+    zero_init_residual: bool = False
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if self.stem not in ("imagenet", "cifar"):
+            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+        check_images(self, x, "conv1", smallest=1)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        conv = functools.partial(Conv, self.width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv1")
+        stem = conv((7, 7), 2, padding=3) if self.stem == "imagenet" else conv((3, 3), 1, padding=1)
+        x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="bn1")(stem(x)))
+        maps = {"stem": x}
+        if self.stem == "imagenet":
+            x = max_pool(x, (3, 3), (2, 2), padding=1)
+        block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
+        for i, blocks in enumerate(self.stages):
+            for j in range(blocks):
+                x = block(
+                    features=self.width * 2**i,
+                    stride=2 if i > 0 and j == 0 else 1,
+                    groups=self.groups,
+                    base_width=self.base_width,
+                    squeeze=self.squeeze,
+                    skip=self.skip,
+                    zero_init_residual=self.zero_init_residual,
+                    dtype=dtype,
+                    axis_name=self.axis_name,
+                    name=f"layer{i + 1}_{j}",
+                )(x, train)
+            maps[f"layer{i + 1}"] = x
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+def _variant(stages: tuple[int, ...], block: Any = Bottleneck, **fields: Any) -> functools.partial:
+    return functools.partial(ResNet, stages=stages, block=block, **fields)
+
+
+MODELS = {
+    "resnet18": _variant((2, 2, 2, 2), BasicBlock),
+    "resnet34": _variant((3, 4, 6, 3), BasicBlock),
+    "resnet50": _variant((3, 4, 6, 3)),
+    "resnet101": _variant((3, 4, 23, 3)),
+    "resnet152": _variant((3, 8, 36, 3)),
+    "wide_resnet50_2": _variant((3, 4, 6, 3), base_width=128),
+    "wide_resnet101_2": _variant((3, 4, 23, 3), base_width=128),
+    "resnext50_32x4d": _variant((3, 4, 6, 3), groups=32, base_width=4),
+    "resnext101_32x8d": _variant((3, 4, 23, 3), groups=32, base_width=8),
+    "resnext101_64x4d": _variant((3, 4, 23, 3), groups=64, base_width=4),
+    "seresnet18": _variant((2, 2, 2, 2), BasicBlock, squeeze=True),
+    "seresnet34": _variant((3, 4, 6, 3), BasicBlock, squeeze=True),
+    "seresnet50": _variant((3, 4, 6, 3), squeeze=True),
+    "seresnet101": _variant((3, 4, 23, 3), squeeze=True),
+    "seresnet152": _variant((3, 8, 36, 3), squeeze=True),
+    "seresnext50_32x4d": _variant((3, 4, 6, 3), groups=32, base_width=4, squeeze=True),
+}

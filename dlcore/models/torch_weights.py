@@ -1,0 +1,135 @@
+"""Published PyTorch weights, as the variables of the model with the same name.
+
+Parameters here have torchvision's names (timm's where torchvision lacks the model), written as flax paths, so one rule
+finds the entry of a state dict for almost every leaf:
+
+    batch_stats/layer1_0/downsample_1/mean  ->  layer1.0.downsample.1.running_mean
+    kernel, scale, embedding -> weight;  mean, var -> running_mean, running_var;  _0 -> .0;  / -> .
+
+What a family does otherwise stands in its module: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in
+order to the name that the rule gives; `TORCH_IGNORED`, a pattern for entries that are not weights; `from_torch(path,
+value, shape)`, for a leaf that is not the entry itself (position embeddings of another image size). The layouts:
+
+    convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.models.registry import create_model, family_of, input_shape
+
+__all__ = ["load_torch", "torch_names"]
+
+LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
+IGNORED = r"(^|\.)num_batches_tracked$"
+
+
+def torch_names(name: str, **fields: Any) -> dict[str, str]:
+    """{path of a variable, "params/layer1_0/conv1/kernel": its name in a state dict, "layer1.0.conv1.weight"}."""
+    return _names(name, _leaves(_variables(name, fields)))
+
+
+def load_torch(
+    name: str, state_dict: Mapping[str, Any], *, replace_head: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """The variables of `create_model(name, **fields)` from a state dict of torchvision (or of timm).
+
+    state_dict: {name: array}; numpy arrays, or anything that `numpy.asarray` takes. Counters of batches are ignored.
+    replace_head: where `num_classes` is another than that of the weights, leave those layers at their initial value.
+
+    Returns {"params": ..., "batch_stats": ...} of float32 arrays. Position embeddings of another image size are
+    interpolated to that of the field `image_size`.
+
+    Raises ValueError for entries that are missing, left over or of a wrong shape, all of them named.
+    """
+    tree = _variables(name, fields)
+    values = _values(name, state_dict, replace_head, fields, _leaves(tree))
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(values[_path(path)], leaf.dtype), tree)
+
+
+def _values(
+    name: str, state_dict: Mapping[str, Any], replace_head: bool, fields: dict, leaves: dict
+) -> dict[str, np.ndarray]:
+    """The value of every leaf, in our layout."""
+    family, names = family_of(name), _names(name, leaves)
+    ignored = "|".join(filter(None, (IGNORED, getattr(family, "TORCH_IGNORED", None))))
+    entries = {key: value for key, value in state_dict.items() if not re.search(ignored, key)}
+    missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
+    left_over = sorted(set(entries) - set(names.values()))
+    if missing or left_over:
+        raise ValueError(f"state_dict does not fit {name}: {_list('missing', missing)}{_list('left over', left_over)}")
+    convert = getattr(family, "from_torch", lambda path, value, shape: None)
+    values = {
+        path: _convert(path, np.asarray(entries[names[path]]), leaf.shape, convert) for path, leaf in leaves.items()
+    }
+    wrong = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
+    if not wrong:
+        return values
+    if replace_head and set(wrong) <= _head(name, fields, leaves):
+        initial = _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), _image(name, fields)))
+        return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
+    shapes = [f"{names[p]} {np.shape(entries[names[p]])}, as {values[p].shape} not {leaves[p].shape}" for p in wrong]
+    hint = "" if replace_head else "replace_head=True leaves a head of another size at its initial value"
+    raise ValueError(f"state_dict does not fit {name}: {_list('of a wrong shape', shapes)}{hint}")
+
+
+def _names(name: str, leaves: dict) -> dict[str, str]:
+    rules = getattr(family_of(name), "TORCH_NAMES", ())
+    return {path: _torch_name(path, rules) for path in leaves}
+
+
+def _torch_name(path: str, rules: tuple) -> str:
+    *modules, leaf = path.split("/")[1:]
+    key = "/".join([*modules, LEAVES.get(leaf, leaf)])
+    key = re.sub(r"_(\d+)(?=[_/]|$)", r".\1", key).replace("/", ".")
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _convert(path: str, value: np.ndarray, shape: tuple[int, ...], convert: Any) -> np.ndarray:
+    converted = convert(path, value, shape)
+    if converted is not None:
+        return converted
+    if path.endswith("/kernel"):
+        return np.transpose(value, (*range(2, value.ndim), 1, 0)) if value.ndim > 1 else value
+    same = [n for n in value.shape if n > 1] == [n for n in shape if n > 1]
+    return value.reshape(shape) if same else value
+
+
+def _path(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    return {_path(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _image(name: str, fields: dict) -> jax.Array:
+    height, width, channels = input_shape(name)
+    if fields.get("image_size") is not None:
+        height = width = fields["image_size"]
+    return jnp.zeros((1, height, width, channels))
+
+
+def _variables(name: str, fields: dict) -> Any:
+    """The shapes and dtypes of the model's variables."""
+    model = create_model(name, **fields)
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), _image(name, fields)))
+
+
+def _head(name: str, fields: dict, leaves: dict) -> set[str]:
+    """The paths of the leaves whose shape depends on the number of classes."""
+    other = _leaves(_variables(name, {**fields, "num_classes": create_model(name, **fields).num_classes + 1}))
+    return {path for path, leaf in leaves.items() if other[path].shape != leaf.shape}
+
+
+def _list(what: str, items: list[str]) -> str:
+    if not items:
+        return ""
+    return f"{len(items)} {what}: {', '.join(items[:20])}{', ...' if len(items) > 20 else ''}; "

@@ -1,0 +1,124 @@
+"""What the tests of the zoo share: models filled by the goldens' rule, and their outputs beside the goldens'.
+
+check_golden("tv_resnet18", "resnet18")
+"""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.models import create_model, input_shape, load_torch, torch_names
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+
+
+def weight_rule():
+    """The module det_weights of the goldens."""
+    spec = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_golden(file):
+    """The golden's arrays, its meta, and its state dict."""
+    golden = np.load(GOLDENS / f"{file}.npz")
+    meta = json.loads(str(golden["meta"]))
+    return golden, meta, weight_rule().det_state_dict(meta)
+
+
+def nhwc(x):
+    return jnp.asarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else jnp.asarray(x)
+
+
+def nchw(x):
+    x = np.asarray(x)
+    return x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def parameter_count(name, **fields):
+    """Number of parameters, without batch statistics."""
+    image = jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32)
+    model = create_model(name, **fields)
+    params = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)["params"]
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def check_output(golden, meta, name, got, least=1e-4):
+    """Compare an output in torch's layout with the golden's, where that was sampled at a stride."""
+    about = meta["outputs"][name]
+    assert list(got.shape) == about["shape"], (name, got.shape, about["shape"])
+    tolerance = max(least, 10 * (about["f64_err"] or 0)) * (about["std"] or 1)
+    got = np.asarray(got).reshape(-1)[:: about["stride"]]
+    np.testing.assert_allclose(got, golden[name].reshape(-1), rtol=0, atol=tolerance, err_msg=name)
+
+
+def check_golden(file, name, modules=None, method=None, **fields):
+    """Logits and features of the model `name` equal those of the golden `file`.
+
+    modules: {torch module: path of the flax module whose output it is, or a function of the outputs of
+    `method="features"`}. A module with the same name under the naming rule ("layer1.0" -> "layer1_0") needs no entry.
+    Where the end of a torch module is inside one of ours, name a stage: `lambda maps: maps["layer1"]`.
+    Returns what `apply` gave.
+    """
+    golden, meta, weights = read_golden(file)
+    model = create_model(name, **fields)
+    variables = load_torch(name, weights, **fields)
+    wanted = {key: key.removeprefix("feat.") for key in meta["outputs"] if key.startswith("feat.")}
+    paths = {key: (modules or {}).get(module, module.replace(".", "_")) for key, module in wanted.items()}
+    inner = {tuple(path.split("/")) for path in paths.values() if isinstance(path, str)}
+
+    @jax.jit
+    def run(variables, x):
+        seen = lambda module, method: method in ("__call__", "_forward") and module.path in inner  # noqa: E731
+        out, state = model.apply(variables, x, method=method, capture_intermediates=seen)
+        return out, state.get("intermediates", {}), model.apply(variables, x, method="features")
+
+    x = nhwc(weight_rule().det_input(meta["inputs"]["x"]))
+    out, intermediates, maps = run(variables, x)
+    check_output(golden, meta, "logits", out[0] if isinstance(out, tuple) else out)
+    for key, path in paths.items():
+        if callable(path):
+            got = path(maps)
+        else:
+            node = intermediates
+            for part in path.split("/"):
+                assert part in node, f"{path} is no module of {name}: {list(node)}"
+                node = node[part]
+            got = node["__call__"][0]
+        check_output(golden, meta, key, nchw(got) if len(meta["outputs"][key]["shape"]) == 4 else got)
+    return out
+
+
+def check_training(file, name, **fields):
+    """Train-mode logits, the loss, and the norm of every parameter's gradient equal the golden's.
+
+    fields: those that set every drop probability to 0.
+    """
+    golden, meta, weights = read_golden(file)
+    model = create_model(name, **fields)
+    variables = load_torch(name, weights, **fields)
+    path_of = {key: path for path, key in torch_names(name, **fields).items()}
+
+    @jax.jit
+    def run(variables, x, labels):
+        def loss(params):
+            logits, _ = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
+
+        (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        return value, logits, jax.tree.map(lambda g: jnp.sqrt(jnp.square(g).sum()), gradient)
+
+    x = nhwc(weight_rule().det_input(meta["train"]["input"]))
+    value, logits, norms = run(variables, x, jnp.asarray(meta["train"]["labels"]))
+    norms = {jax.tree_util.keystr(p, simple=True, separator="/"): n for p, n in jax.tree.leaves_with_path(norms)}
+    check_output(golden, meta, "train.logits", logits[:, ::7], least=1e-3)
+    np.testing.assert_allclose(value, golden["train.loss"][0], rtol=1e-5)
+    got = np.array([norms[path_of[key].removeprefix("params/")] for key in meta["params"]])
+    check_output(golden, meta, "train.grad_norms", got, least=1e-3)
