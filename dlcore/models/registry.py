@@ -11,12 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models import densenet, lenet, mlp, mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar, vgg
-
-__all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
-
-FAMILIES: tuple[ModuleType, ...] = (
+from dlcore.models import (
     densenet,
+    efficientnet,
     lenet,
     mlp,
     mobilenet_v1,
@@ -25,7 +22,13 @@ FAMILIES: tuple[ModuleType, ...] = (
     resnet,
     resnet_cifar,
     vgg,
-)
+)  # fmt: skip
+
+__all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
+
+FAMILIES: tuple[ModuleType, ...] = (
+    densenet, efficientnet, lenet, mlp, mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar, vgg,
+)  # fmt: skip
 """One module a family. Each has MODELS and may have
 
 INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_IGNORED, from_torch: see

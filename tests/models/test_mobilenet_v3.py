@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, feature_info
-from dlcore.models.mobilenet_v3 import BlockSetting, MobileNetV3, MobileNetV3Block
+from dlcore.models.mobilenet_v3 import LARGE, BlockSetting, MobileNetV3, MobileNetV3Block
 from tests.models.cost import multiply_adds
 from tests.models.one_step import check_step
 from tests.models.parity import check_golden, parameter_count
@@ -63,6 +63,7 @@ def test_strides_and_widths():
     ]  # fmt: skip
     assert [tuple(s.values()) for s in small.values()] == [(2, 16), (4, 16), (8, 24), (16, 48), (32, 96), (32, 576)]
     assert list(small) == ["stem", "stage1", "stage2", "stage3", "stage4", "last"]
+    assert [setting.hard for setting in LARGE] == [False] * 6 + [True] * 9  # table 1
     half = feature_info(create_model("mobilenet_v3_small", width_mult=0.5))
     assert [s["channels"] for s in half.values()] == [8, 8, 16, 24, 48, 288]
 
