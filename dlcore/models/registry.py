@@ -25,13 +25,15 @@ from dlcore.models import (
     resnet_cifar,
     shufflenet_v2,
     vgg,
+    xception,
+    xception_aligned,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
 FAMILIES: tuple[ModuleType, ...] = (
     densenet, efficientnet, lenet, mlp, mnasnet, mobilenet_v1, mobilenet_v2, mobilenet_v3, regnet, resnet,
-    resnet_cifar, shufflenet_v2, vgg,
+    resnet_cifar, shufflenet_v2, vgg, xception, xception_aligned,
 )  # fmt: skip
 """One module a family. Each has MODELS and may have
 

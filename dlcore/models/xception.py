@@ -1,0 +1,131 @@
+"""Xception: Inception taken to its end, one tower a channel: depthwise separable convolutions with shortcuts.
+
+Chollet, "Xception: deep learning with depthwise separable convolutions" (2016), arXiv:1610.02357.
+
+    sep(x) = conv1x1(depthwise3x3(x))                     nothing between the two, neither batch norm nor activation
+    F(x) = BN sep(relu(... BN sep(relu(x))))              two of them with a max pooling 3x3/2 after, or three
+    y = F(x) + P x                                        P = identity, or BN conv1x1 where the shape changes
+
+    entry flow:   conv 32/2, conv 64, blocks of 128, 256 and 728, each with stride 2
+    middle flow:  eight blocks of three at 728
+    exit flow:    a block of 728 and 1024 with stride 2, sep 1536, sep 2048 -> average -> C
+
+The first two convolutions are not padded: 299 pixels become 147. Names are timm's (`legacy_xception`, whose depthwise
+half is `conv1`); the head is `head`, not `fc`.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool, max_pool
+
+__all__ = ["MODELS", "SeparableConv", "Xception", "XceptionBlock"]
+
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+TORCH_NAMES = ((r"^head\.", "fc."),)
+
+
+class SeparableConv(nn.Module):
+    """A 3x3 convolution of each channel by itself (`conv1`) and a 1x1 across channels (`pointwise`): linear in x."""
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, features]."""
+        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
+        channels = x.shape[-1]
+        x = conv(channels, (3, 3), padding=1, feature_group_count=channels, name="conv1")(x)
+        return conv(self.features, (1, 1), name="pointwise")(x)
+
+
+class XceptionBlock(nn.Module):
+    """relu, separable convolution and batch norm for each of `widths`, a pooling if the stride is 2, and the shortcut.
+
+    first_relu: whether x passes a relu before the first convolution.
+    """
+
+    widths: tuple[int, ...]
+    stride: int = 1
+    first_relu: bool = True
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), widths[-1]]."""
+        norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
+        y = x
+        for i, features in enumerate(self.widths):
+            if i > 0 or self.first_relu:
+                y = nn.relu(y)
+            index = 3 * i + self.first_relu
+            y = SeparableConv(features, dtype=self.dtype, name=f"rep_{index}")(y)
+            y = norm(name=f"rep_{index + 1}")(y)
+        if self.stride != 1:
+            y = max_pool(y, (3, 3), (self.stride, self.stride), padding=1)
+        if self.stride != 1 or x.shape[-1] != y.shape[-1]:
+            skip = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="skip")
+            x = norm(name="skipbn")(skip(y.shape[-1], (1, 1), self.stride)(x))
+        return x + y
+
+
+class Xception(nn.Module):
+    """Xception on [B, H, W, C]. Stages: stem, block1, block2, block3, middle, block12, last (2 4 8 16 16 32 32).
+
+    stem: channels of the two plain convolutions. entry: of the first three blocks. middle: how many blocks of three
+    stand between. leave: channels at the end of the last block, and of the two separable convolutions after it.
+    remat: recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    stem: tuple[int, int] = (32, 64)
+    entry: tuple[int, ...] = (128, 256, 728)
+    middle: int = 8
+    leave: tuple[int, int, int] = (1024, 1536, 2048)
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_images(self, x, "conv1", smallest=7)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        conv = functools.partial(Conv, padding=0, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT)
+        norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
+        x = nn.relu(norm(name="bn1")(conv(self.stem[0], (3, 3), 2, name="conv1")(x)))
+        x = nn.relu(norm(name="bn2")(conv(self.stem[1], (3, 3), name="conv2")(x)))
+        maps = {"stem": x}
+        cls = nn.remat(XceptionBlock, static_argnums=(2,)) if self.remat else XceptionBlock
+        block = functools.partial(cls, dtype=dtype, axis_name=self.axis_name)
+        count = len(self.entry)
+        for i, width in enumerate(self.entry, 1):
+            x = maps[f"block{i}"] = block((width, width), 2, first_relu=i > 1, name=f"block{i}")(x, train)
+        for i in range(count + 1, count + 1 + self.middle):
+            x = maps["middle"] = block((width,) * 3, name=f"block{i}")(x, train)
+        name = f"block{count + 1 + self.middle}"
+        x = maps[name] = block((width, self.leave[0]), 2, name=name)(x, train)
+        x = nn.relu(norm(name="bn3")(SeparableConv(self.leave[1], dtype=dtype, name="conv3")(x)))
+        x = maps["last"] = nn.relu(norm(name="bn4")(SeparableConv(self.leave[2], dtype=dtype, name="conv4")(x)))
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+MODELS = {"legacy_xception": functools.partial(Xception)}
+INPUT_SHAPES = {"legacy_xception": (299, 299, 3)}
