@@ -15,6 +15,7 @@ value, shape)`, for a leaf that is not the entry itself (position embeddings of 
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ import numpy as np
 
 from dlcore.models.registry import create_model, family_of, input_shape
 
-__all__ = ["load_torch", "torch_names"]
+__all__ = ["load_torch", "read_state_dict", "torch_names"]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 IGNORED = r"(^|\.)num_batches_tracked$"
@@ -50,6 +51,41 @@ def load_torch(
     tree = _variables(name, fields)
     values = _values(name, state_dict, replace_head, fields, _leaves(tree))
     return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(values[_path(path)], leaf.dtype), tree)
+
+
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """The state dict in a .safetensors or .npz file, or through torch (weights only) in a .pth, .pt or .bin file.
+
+    One that lies under `state_dict`, `model` or `model_state_dict`, as training scripts save it, is taken from there.
+    Raises ValueError for another ending, FileNotFoundError, or ImportError that says what to install.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return dict(file)
+    if path.suffix == ".safetensors":
+        try:
+            from safetensors.numpy import load_file
+        except ImportError:
+            raise ImportError(f"{path.name} needs safetensors: pip install 'dlcore[convert]'") from None
+        return load_file(path)
+    if path.suffix not in (".pth", ".pt", ".bin"):
+        raise ValueError(f"path is {path}: files that end in .safetensors, .npz, .pth, .pt or .bin are read")
+    try:
+        import torch
+    except ImportError:
+        raise ImportError(f"{path.name} needs torch to be read; a .safetensors file does not") from None
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model", "model_state_dict"):
+        content = content[key] if isinstance(content.get(key), dict) else content
+    arrays = {}
+    for key, tensor in content.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"{path} holds {key!r}, a {type(tensor).__name__}: a dict of tensors is needed")
+        arrays[key] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return arrays
 
 
 def _values(
