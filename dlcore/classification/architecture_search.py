@@ -1,8 +1,8 @@
 """Neural architecture search by reinforcement: a recurrent controller writes networks and learns from how they do.
 
 Zoph & Le, "Neural architecture search with reinforcement learning" (2016), arXiv:1611.01578. The space is the cell of
-Dong & Yang, "NAS-Bench-201" (2020), arXiv:2001.00326, with three operations: an architecture a = (a_1, ..., a_6) has one
-for each edge of the complete graph of four nodes, so that all 729 can be tried.
+Dong & Yang, "NAS-Bench-201" (2020), arXiv:2001.00326, with three operations: an architecture a = (a_1, ..., a_6) has
+one for each edge of the complete graph of four nodes, so that all 729 can be tried.
 
     node_j = sum_{i < j} op_{a_ij}(node_i)                     op: none (zeros), skip (identity), conv (3x3, BN, relu)
     pi(a) = prod_t softmax(W h_t)_{a_t},   h_t = LSTM(h_{t-1}, e(a_{t-1}))                              the controller

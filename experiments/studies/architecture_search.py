@@ -2,7 +2,7 @@
 
 python -m experiments.studies.architecture_search
 
-All 729 cells of `dlcore.classification.architecture_search` are trained on the digits (twice each: their mean validation
+All 729 cells of `dlcore.classification.architecture_search` are trained on the digits (twice each: the mean validation
 accuracy is the truth that searches are judged by). Then, for each seed, a controller trained by REINFORCE and random
 search train the same number of children of their own; each proposes the child that did best in its own trials.
 """
@@ -48,8 +48,8 @@ def judge(truth: np.ndarray, found: np.ndarray, at_random: np.ndarray) -> tuple[
     ahead = "ahead" if truth[found].mean() > truth[at_random].mean() else "NOT ahead"
     verdict = (
         f"The controller's cell is in the top 5 % of {len(truth)} on {in_top} of {seeds} seeds (better than it: "
-        f"{', '.join(f'{share:.1%}' for share in top)}), accuracy {truth[found].mean():.1%}; random search with as many "
-        f"trained children: {truth[at_random].mean():.1%}, {', '.join(f'{share:.1%}' for share in other)}. "
+        f"{', '.join(f'{share:.1%}' for share in top)}), accuracy {truth[found].mean():.1%}; random search with as "
+        f"many trained children: {truth[at_random].mean():.1%}, {', '.join(f'{share:.1%}' for share in other)}. "
         f"The best of all has {truth.max():.1%}, the median {np.median(truth):.1%}. The controller is ahead on "
         f"{better} of {seeds} seeds and {ahead} in the mean."
     )
