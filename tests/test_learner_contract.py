@@ -551,6 +551,7 @@ class Move(NamedTuple):
 
 MOVES = {
     "classification.supervised": Move("accuracy", 1, 40, ("--batch_size=64",)),
+    "classification.distillation": Move("loss", -1, 40, ("--batch_size=64",)),
     "detection.fcos": Move("classification", -1, 30),
     "detection.single_stage": Move("classification", -1, 30),
     "generative.ddpm": Move("loss", -1, 40, ("--batch_size=64",)),
