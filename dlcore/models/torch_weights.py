@@ -7,8 +7,9 @@ finds the entry of a state dict for almost every leaf:
     kernel, scale, embedding -> weight;  mean, var -> running_mean, running_var;  _0 -> .0;  / -> .
 
 What a family does otherwise stands in its module: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in
-order to the name that the rule gives; `TORCH_IGNORED`, a pattern for entries that are not weights; `from_torch(path,
-value, shape)`, for a leaf that is not the entry itself (position embeddings of another image size). The layouts:
+order to the name that the rule gives; `TORCH_OLD_NAMES`, such pairs for the keys of a state dict, from names in older
+files to those of today; `TORCH_IGNORED`, a pattern for entries that are not weights; `from_torch(path, value, shape)`,
+for a leaf that is not the entry itself (position embeddings of another image size). The layouts:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
 """
@@ -94,7 +95,8 @@ def _values(
     """The value of every leaf, in our layout."""
     family, names = family_of(name), _names(name, leaves)
     ignored = "|".join(filter(None, (IGNORED, getattr(family, "TORCH_IGNORED", None))))
-    entries = {key: value for key, value in state_dict.items() if not re.search(ignored, key)}
+    older = getattr(family, "TORCH_OLD_NAMES", ())
+    entries = {_renamed(key, older): value for key, value in state_dict.items() if not re.search(ignored, key)}
     missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
     left_over = sorted(set(entries) - set(names.values()))
     if missing or left_over:
@@ -123,6 +125,10 @@ def _torch_name(path: str, rules: tuple) -> str:
     *modules, leaf = path.split("/")[1:]
     key = "/".join([*modules, LEAVES.get(leaf, leaf)])
     key = re.sub(r"_(\d+)(?=[_/]|$)", r".\1", key).replace("/", ".")
+    return _renamed(key, rules)
+
+
+def _renamed(key: str, rules: tuple) -> str:
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
     return key
