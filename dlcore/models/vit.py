@@ -160,6 +160,7 @@ def _variant(width: int, depth: int, num_heads: int, mlp_features: int, patch_si
 
 
 MODELS = {
+    "vit_s_16": _variant(384, 12, 6, 1536, 16),
     "vit_b_16": _variant(768, 12, 12, 3072, 16),
     "vit_b_32": _variant(768, 12, 12, 3072, 32),
     "vit_l_16": _variant(1024, 24, 16, 4096, 16),

@@ -36,7 +36,9 @@ DATA_SETTINGS = {
     "augment": Setting(
         "auto",
         "of training images",
-        Literal["auto", "none", "affine", "shift", "shift_flip", "crop_flip", *STRONG_AUGMENTATIONS],
+        Literal[
+            "auto", "none", "affine", "shift", "shift_flip", "crop_flip", "resized_crop_flip", *STRONG_AUGMENTATIONS
+        ],
     ),
 }
 
@@ -59,7 +61,9 @@ INIT_SETTINGS = {
     "replace_head": Setting(False, "keep the initial head where that of --init_from has another number of classes"),
 }
 
-AUGMENTATIONS = {"digits": "affine", "mnist": "shift", "fashion_mnist": "shift_flip"}
+AUGMENTATIONS = {
+    "digits": "affine", "mnist": "shift", "fashion_mnist": "shift_flip", "imagenet2012": "resized_crop_flip"
+}  # fmt: skip
 """What `--augment=auto` stands for; crop_flip for other names."""
 
 
@@ -140,6 +144,7 @@ def augmentation(flags: Flags, spec: dict):
         "shift": on_black(shift),
         "shift_flip": on_black(augment.compose(shift, augment.random_flip())),
         "crop_flip": augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip()),
+        "resized_crop_flip": augment.compose(augment.random_resized_crop((0.08, 1.0)), augment.random_flip()),
     }[name]
     if flags.augment not in STRONG_AUGMENTATIONS:
         return plain
