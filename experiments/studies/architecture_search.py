@@ -5,6 +5,10 @@ python -m experiments.studies.architecture_search
 All 729 cells of `dlcore.classification.architecture_search` are trained on the digits (twice each: the mean validation
 accuracy is the truth that searches are judged by). Then, for each seed, a controller trained by REINFORCE and random
 search train the same number of children of their own; each proposes the child that did best in its own trials.
+
+The length of a child's training is what decides whether there is anything to find: with 80 steps at half the rate the
+same cell differs by .08 from seed to seed, as much as the cells do, and whoever proposes the best trial proposes luck
+(the controllers' cells had 65.7 %, those of random search 73.9 %). With 200 steps two trainings correlate by .94.
 """
 
 import jax
@@ -82,7 +86,13 @@ def draw(truth, curves, random_curves, found, at_random):
 
 
 def study(
-    *, seeds: int = 5, updates: int = 20, children: int = 4, steps: int = 80, repeats: int = 2, cells: int | None = None
+    *,
+    seeds: int = 5,
+    updates: int = 25,
+    children: int = 4,
+    steps: int = 200,
+    repeats: int = 2,
+    cells: int | None = None,
 ) -> LabResult:
     """Exhaustive enumeration, then searches.
 
@@ -98,7 +108,7 @@ def study(
     everything = jnp.asarray(all_architectures())
 
     def reward(key, architecture):
-        return train_child(key, architecture, data, steps=steps, learning_rate=0.02)
+        return train_child(key, architecture, data, steps=steps, batch_size=32, learning_rate=0.04)
 
     @jax.jit
     def enumerate_all(key):
