@@ -11,11 +11,30 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models import deit, lenet, mixer, mlp, resnet, resnet_cifar, resnet_v2, swin, vgg, vit
+from dlcore.models import (
+    deit,
+    densenet,
+    efficientnet,
+    lenet,
+    mixer,
+    mlp,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    resnet_cifar,
+    resnet_v2,
+    swin,
+    vgg,
+    vit,
+)
 
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
-FAMILIES: tuple[ModuleType, ...] = (deit, lenet, mixer, mlp, resnet, resnet_cifar, resnet_v2, swin, vgg, vit)
+FAMILIES: tuple[ModuleType, ...] = (
+    deit, densenet, efficientnet, lenet, mixer, mlp, mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar,
+    resnet_v2, swin, vgg, vit,
+)  # fmt: skip
 """One module a family. Each has MODELS and may have
 
 INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED, from_torch: see

@@ -35,17 +35,21 @@ class SqueezeExcitation(nn.Module):
     """Scale each channel of [B, H, W, C] by a gate in (0, 1) computed from the means of all channels.
 
     features: units between the two layers, C / 16 in the paper. Where timm takes C / 16 it rounds to multiples of 8.
+    activation and gate: what follows the first and the second layer.
     """
 
     features: int
+    activation: Any = nn.relu
+    gate: Any = nn.sigmoid
     dtype: Any = None
+    kernel_init: Any = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, C]."""
-        gate = x.mean((1, 2), keepdims=True)
-        gate = nn.relu(Conv(self.features, (1, 1), dtype=self.dtype, name="fc1")(gate))
-        return x * nn.sigmoid(Conv(x.shape[-1], (1, 1), dtype=self.dtype, name="fc2")(gate))
+        layer = functools.partial(Conv, kernel_size=(1, 1), dtype=self.dtype, kernel_init=self.kernel_init)
+        gate = self.activation(layer(self.features, name="fc1")(x.mean((1, 2), keepdims=True)))
+        return x * self.gate(layer(x.shape[-1], name="fc2")(gate))
 
 
 class BasicBlock(nn.Module):

@@ -1,0 +1,166 @@
+"""Densely connected networks: every layer of a block sees the maps of all layers before it.
+
+Huang, Liu, van der Maaten & Weinberger, "Densely connected convolutional networks" (2016), arXiv:1608.06993: their
+DenseNet-BC, with bottlenecks and with transitions that compress.
+
+    layer:       x_i = conv3x3(relu BN conv1x1(relu BN [x_0, x_1, ..., x_(i-1)]))     1x1 to 4 K channels, 3x3 to K
+    block:       [x_0, ..., x_n], of k_0 + n K channels; layer i takes k_0 + K (i - 1)
+    transition:  average pooling 2x2 of conv1x1(relu BN x), to half the channels
+
+    stem -> block -> transition -> block -> transition -> ... -> block -> BN -> relu -> average -> C
+
+Names are torchvision's without the leading `features.`; the head is `head`, not `classifier`. `densenet100_cifar` is
+the DenseNet-BC of the paper for 32x32 images (100 layers, K = 12), whose stem is a bare 3x3 convolution.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import BatchNorm, Conv, Dropout
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import avg_pool, global_avg_pool, max_pool
+
+__all__ = ["MODELS", "DenseBlock", "DenseLayer", "DenseNet", "Transition"]
+
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+TORCH_NAMES = ((r"^(?!head\.)", "features."), (r"^head\.", "classifier."))
+
+
+class DenseLayer(nn.Module):
+    """1x1 to `bottleneck * growth` channels and 3x3 to `growth`, each after batch norm and relu."""
+
+    growth: int
+    bottleneck: int = 4
+    drop_rate: float = 0.0
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> jax.Array:
+        """Maps [B, H, W, C_i], taken as one of sum C_i channels -> [B, H, W, growth]."""
+        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
+        norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
+        x = nn.relu(norm(name="norm1")(jnp.concatenate(maps, -1)))
+        x = conv(self.bottleneck * self.growth, (1, 1), name="conv1")(x)
+        x = conv(self.growth, (3, 3), padding=1, name="conv2")(nn.relu(norm(name="norm2")(x)))
+        return Dropout(self.drop_rate, deterministic=not train)(x)
+
+
+class DenseBlock(nn.Module):
+    """Layers, each on the block's input and all that the layers before it gave.
+
+    remat: recompute each layer in the backward pass, so that memory grows with the layers and not with their square.
+    """
+
+    layers: int
+    growth: int
+    bottleneck: int = 4
+    drop_rate: float = 0.0
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, C + layers * growth], of which the first C are x."""
+        layer = nn.remat(DenseLayer, static_argnums=(2,)) if self.remat else DenseLayer
+        maps = (x,)
+        for i in range(self.layers):
+            name = f"denselayer{i + 1}"
+            new = layer(self.growth, self.bottleneck, self.drop_rate, self.dtype, self.axis_name, name=name)
+            maps += (new(maps, train),)
+        return jnp.concatenate(maps, -1)
+
+
+class Transition(nn.Module):
+    """Batch norm, relu, 1x1 to `features`, and an average over 2x2."""
+
+    features: int
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H // 2, W // 2, features]."""
+        x = nn.relu(BatchNorm(not train, dtype=self.dtype, axis_name=self.axis_name, name="norm")(x))
+        conv = Conv(
+            self.features, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="conv"
+        )  # fmt: skip
+        return avg_pool(conv(x), (2, 2), (2, 2))
+
+
+class DenseNet(nn.Module):
+    """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, denseblock2, ... (strides 2, 4, 8, ..., of the last BN).
+
+    stages: layers in each block. growth: K, channels that a layer adds; width: channels of the stem.
+    bottleneck: channels between a layer's two convolutions, as a multiple of K. drop_rate: dropout after each layer.
+    stem: "imagenet" is a 7x7 convolution of stride 2, batch norm, relu and a max pooling; "cifar" a 3x3 convolution
+    alone, of stride 1. remat: recompute each layer in the backward pass. axis_name: where batch statistics are averaged
+    under pmap.
+    """
+
+    num_classes: int = 1000
+    stages: tuple[int, ...] = (6, 12, 24, 16)
+    growth: int = 32
+    width: int = 64
+    bottleneck: int = 4
+    drop_rate: float = 0.0
+    stem: str = "imagenet"
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if self.stem not in ("imagenet", "cifar"):
+            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+        last = 2 ** (len(self.stages) - 1)  # the map that the transitions take to one pixel
+        check_images(self, x, "conv0", smallest=4 * last - 3 if self.stem == "imagenet" else last)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        conv = functools.partial(Conv, self.width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv0")
+        norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
+        if self.stem == "imagenet":
+            x = nn.relu(norm(name="norm0")(conv((7, 7), 2, padding=3)(x)))
+            maps = {"stem": x}
+            x = max_pool(x, (3, 3), (2, 2), padding=1)
+        else:
+            x = conv((3, 3), 1, padding=1)(x)
+            maps = {"stem": x}
+        fields = {"dtype": dtype, "axis_name": self.axis_name}
+        for i, layers in enumerate(self.stages, 1):
+            name = f"denseblock{i}"
+            block = DenseBlock(
+                layers, self.growth, self.bottleneck, self.drop_rate, remat=self.remat, **fields, name=name
+            )
+            x = maps[name] = block(x, train)
+            if i < len(self.stages):
+                x = Transition(x.shape[-1] // 2, **fields, name=f"transition{i}")(x, train)
+        x = maps[name] = nn.relu(norm(name="norm5")(x))
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+MODELS = {
+    "densenet121": functools.partial(DenseNet),
+    "densenet161": functools.partial(DenseNet, stages=(6, 12, 36, 24), growth=48, width=96),
+    "densenet169": functools.partial(DenseNet, stages=(6, 12, 32, 32)),
+    "densenet201": functools.partial(DenseNet, stages=(6, 12, 48, 32)),
+    "densenet100_cifar": functools.partial(
+        DenseNet, num_classes=10, stages=(16, 16, 16), growth=12, width=24, stem="cifar"
+    ),
+}
+INPUT_SHAPES = {"densenet100_cifar": (32, 32, 3)}

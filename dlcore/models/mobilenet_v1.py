@@ -1,0 +1,122 @@
+"""MobileNet (v1): a stack of depthwise separable convolutions without shortcuts, thinned by a width multiplier.
+
+Howard et al., "MobileNets: efficient convolutional neural networks for mobile vision applications" (2017),
+arXiv:1704.04861.
+
+    block(x) = relu6 BN conv1x1(relu6 BN depthwise3x3(x))
+    multiplications of a 3x3 layer from M to N channels on D x D pixels:  9 M D^2 + M N D^2   where a dense one has
+    9 M N D^2, the share 1 / N + 1 / 9
+
+Two knobs: the width multiplier alpha takes every layer's C to alpha C, and the resolution multiplier rho the image's
+side to rho times 224, simply by giving smaller images. The second term leads, so the cost goes with alpha^2 rho^2.
+Names are timm's; the head is `head`, not `classifier`. As in timm the relu is cut at 6, which the paper does not say.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.models.mobilenet_v2 import round_channels
+from dlcore.nn import BatchNorm, Conv, relu6
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool
+
+__all__ = ["MODELS", "MobileNetV1", "SeparableBlock"]
+
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+DEPTHWISE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # what one output channel reaches
+TORCH_NAMES = ((r"^head\.", "classifier."),)
+
+
+class SeparableBlock(nn.Module):
+    """A 3x3 convolution of each channel by itself and a 1x1 across channels, each with batch norm and relu6."""
+
+    features: int
+    stride: int = 1
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
+        norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
+        channels = x.shape[-1]
+        depthwise = conv(
+            channels,
+            (3, 3),
+            strides=self.stride,
+            padding=1,
+            feature_group_count=channels,
+            kernel_init=DEPTHWISE_INIT,
+            name="conv_dw",
+        )
+        x = relu6(norm(name="bn1")(depthwise(x)))
+        return relu6(norm(name="bn2")(conv(self.features, (1, 1), kernel_init=KERNEL_INIT, name="conv_pw")(x)))
+
+
+class MobileNetV1(nn.Module):
+    """A MobileNet on [B, H, W, C]. Stages: stem (stride 2), stage1 to stage5 (strides 2, 4, 8, 16, 32).
+
+    settings: (channels, blocks, stride) of each stage. alpha: multiplies all channels, rounded to multiples of 8.
+    stem: "imagenet" has stride 2, "cifar" stride 1: all strides are half those above. remat: recompute each block in
+    the backward pass. axis_name: where batch statistics are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    settings: tuple[tuple[int, int, int], ...] = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
+    alpha: float = 1.0
+    stem: str = "imagenet"
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if self.stem not in ("imagenet", "cifar"):
+            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+        check_images(self, x, "conv_stem", smallest=1)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        stem = Conv(
+            round_channels(32 * self.alpha),
+            (3, 3),
+            strides=2 if self.stem == "imagenet" else 1,
+            padding=1,
+            use_bias=False,
+            dtype=dtype,
+            kernel_init=KERNEL_INIT,
+            name="conv_stem",
+        )
+        x = relu6(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="bn1")(stem(x)))
+        maps = {"stem": x}
+        block = nn.remat(SeparableBlock, static_argnums=(2,)) if self.remat else SeparableBlock
+        for i, (channels, blocks, stride) in enumerate(self.settings):
+            for j in range(blocks):
+                x = block(
+                    round_channels(channels * self.alpha),
+                    stride=stride if j == 0 else 1,
+                    dtype=dtype,
+                    axis_name=self.axis_name,
+                    name=f"blocks_{i}_{j}",
+                )(x, train)
+            maps[f"stage{i + 1}"] = x
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+MODELS = {
+    "mobilenetv1_100": functools.partial(MobileNetV1),
+    "mobilenetv1_125": functools.partial(MobileNetV1, alpha=1.25),
+}

@@ -1,0 +1,151 @@
+"""MobileNetV3: inverted residuals with squeeze-and-excitation and hard swish, laid out by an architecture search.
+
+Howard et al., "Searching for MobileNetV3" (2019), arXiv:1905.02244.
+
+    F(x) = BN conv1x1(SE(h BN depthwise(h BN conv1x1(x))))    h = relu, or hard swish x relu6(x + 3) / 6 in deep layers
+    y = x + F(x)                                                where the stride is 1 and the channels stay
+    SE gate = relu6(W2 relu(W1 mean) + 3) / 6                   a hard sigmoid, from a quarter of the channels
+    last conv1x1 -> average -> Dense -> hard swish -> head      the expensive last layers work on one pixel
+
+Batch norm has epsilon 0.001 and momentum 0.99. Names are torchvision's; the head is `head`, not `classifier.3`.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
+from dlcore.models.resnet import SqueezeExcitation
+from dlcore.nn import Dropout, hard_sigmoid, hard_swish
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool
+
+__all__ = ["MODELS", "BlockSetting", "MobileNetV3", "MobileNetV3Block"]
+
+TORCH_NAMES = ((r"^head\.", "classifier.3."),)
+NORM = {"epsilon": 0.001, "momentum": 0.99}
+
+
+class BlockSetting(NamedTuple):
+    """One row of the paper's tables 1 and 2: `expanded` channels inside and `features` outside the block."""
+
+    kernel_size: int
+    expanded: int
+    features: int
+    squeeze: bool
+    hard: bool
+    stride: int
+
+
+LARGE = (
+    BlockSetting(3, 16, 16, False, False, 1),
+    BlockSetting(3, 64, 24, False, False, 2),
+    BlockSetting(3, 72, 24, False, False, 1),
+    BlockSetting(5, 72, 40, True, False, 2),
+    BlockSetting(5, 120, 40, True, False, 1),
+    BlockSetting(5, 120, 40, True, False, 1),
+    BlockSetting(3, 240, 80, False, True, 2),
+    BlockSetting(3, 200, 80, False, True, 1),
+    BlockSetting(3, 184, 80, False, True, 1),
+    BlockSetting(3, 184, 80, False, True, 1),
+    BlockSetting(3, 480, 112, True, True, 1),
+    BlockSetting(3, 672, 112, True, True, 1),
+    BlockSetting(5, 672, 160, True, True, 2),
+    BlockSetting(5, 960, 160, True, True, 1),
+    BlockSetting(5, 960, 160, True, True, 1),
+)
+SMALL = (
+    BlockSetting(3, 16, 16, True, False, 2),
+    BlockSetting(3, 72, 24, False, False, 2),
+    BlockSetting(3, 88, 24, False, False, 1),
+    BlockSetting(5, 96, 40, True, True, 2),
+    BlockSetting(5, 240, 40, True, True, 1),
+    BlockSetting(5, 240, 40, True, True, 1),
+    BlockSetting(5, 120, 48, True, True, 1),
+    BlockSetting(5, 144, 48, True, True, 1),
+    BlockSetting(5, 288, 96, True, True, 2),
+    BlockSetting(5, 576, 96, True, True, 1),
+    BlockSetting(5, 576, 96, True, True, 1),
+)
+
+
+class MobileNetV3Block(nn.Module):
+    """1x1 to `expanded` channels (none where x has them), depthwise, squeeze-and-excitation, linear 1x1."""
+
+    setting: BlockSetting
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        setting = self.setting
+        wide, shape = setting.expanded, {"dtype": self.dtype, "axis_name": self.axis_name}
+        layer = functools.partial(ConvNorm, activation=hard_swish if setting.hard else nn.relu, **NORM, **shape)
+        names, y = (f"block_{i}" for i in range(4)), x
+        if wide != x.shape[-1]:
+            y = layer(wide, 1, name=next(names))(y, train)
+        y = layer(wide, setting.kernel_size, setting.stride, wide, name=next(names))(y, train)
+        if setting.squeeze:
+            fields = {"gate": hard_sigmoid, "dtype": self.dtype, "kernel_init": KERNEL_INIT}
+            y = SqueezeExcitation(round_channels(wide // 4), **fields, name=next(names))(y)
+        y = ConvNorm(setting.features, 1, activation=None, **NORM, **shape, name=next(names))(y, train)
+        return x + y if setting.stride == 1 and x.shape[-1] == setting.features else y
+
+
+class MobileNetV3(nn.Module):
+    """A MobileNetV3 on [B, H, W, C]. Stages: stem (stride 2), stage1, stage2, ... (one a stride), last (stride 32).
+
+    settings: one BlockSetting a block. hidden: units of the layer before the head. width_mult: multiplies all channels.
+    dropout: rate before the head. remat: recompute each block in the backward pass. axis_name: where batch statistics
+    are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    settings: tuple[BlockSetting, ...] = LARGE
+    hidden: int = 1280
+    width_mult: float = 1.0
+    dropout: float = 0.2
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_images(self, x, "features_0/0", smallest=1)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        shape = {"dtype": dtype, "axis_name": self.axis_name}
+        width = lambda channels: round_channels(channels * self.width_mult)  # noqa: E731
+        layer = functools.partial(ConvNorm, activation=hard_swish, **NORM, **shape)
+        x = layer(width(16), stride=2, name="features_0")(x, train)
+        maps = {"stem": x}
+        block = nn.remat(MobileNetV3Block, static_argnums=(2,)) if self.remat else MobileNetV3Block
+        for i, setting in enumerate(self.settings, 1):
+            scaled = setting._replace(expanded=width(setting.expanded), features=width(setting.features))
+            x = block(scaled, **shape, name=f"features_{i}")(x, train)
+            if i == len(self.settings) or self.settings[i].stride > 1:
+                maps[f"stage{len(maps)}"] = x
+        x = maps["last"] = layer(6 * x.shape[-1], 1, name=f"features_{len(self.settings) + 1}")(x, train)
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        normal = nn.initializers.normal(0.01)
+        x = hard_swish(nn.Dense(width(self.hidden), dtype=x.dtype, kernel_init=normal, name="classifier_0")(x))
+        x = Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+MODELS = {
+    "mobilenet_v3_large": functools.partial(MobileNetV3),
+    "mobilenet_v3_small": functools.partial(MobileNetV3, settings=SMALL, hidden=1024),
+}
