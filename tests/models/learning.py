@@ -9,8 +9,11 @@ import numpy as np
 import optax
 
 
-def losses(model, side, steps=10, rate=0.01, batch=4, channels=3, dropout=0):
-    """The loss before each of `steps` updates on noise images with labels 0, 1, ...; dropout: the seed of its masks."""
+def losses(model, side, steps=10, rate=0.01, batch=4, channels=3, gain=1, dropout=0):
+    """The loss before each of `steps` updates on noise images with labels 0, 1, ...
+
+    gain: on the initial kernels. dropout: the seed of its masks.
+    """
     x = jnp.asarray(np.random.default_rng(0).normal(size=(batch, side, side, channels)), jnp.float32)
     labels, optimizer = jnp.arange(batch) % model.num_classes, optax.adam(rate)
 
@@ -29,7 +32,7 @@ def losses(model, side, steps=10, rate=0.01, batch=4, channels=3, dropout=0):
     @jax.jit
     def run():
         variables = dict(model.init(jax.random.key(0), x))
-        params = variables.pop("params")
+        params = jax.tree.map(lambda p: gain * p if p.ndim > 1 else p, variables.pop("params"))
         return jax.lax.scan(step, (params, variables, optimizer.init(params)), jnp.arange(steps))[1]
 
     return np.asarray(run())
