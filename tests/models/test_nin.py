@@ -26,12 +26,13 @@ def test_parameter_count():
 @pytest.mark.covers("ZO-05")
 def test_the_logits_are_the_means_of_the_class_maps():
     model, x = create_model("nin_cifar", **SMALL), jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
-    model = model.clone(head_init=nn.initializers.normal())
+    model = model.clone(head_init=nn.initializers.normal(1.0))
     logits, variables = jax.jit(model.init_with_output)(jax.random.key(1), x)
     last = model.apply(variables, x, method="features")["stage3"]
     head = variables["params"]["head"]
     classes = np.maximum(last @ head["kernel"][0, 0] + head["bias"], 0)
     assert classes.shape == (2, 8, 8, 10)
+    assert 0.1 < (classes == 0).mean() < 0.9
     np.testing.assert_allclose(logits, classes.mean((1, 2)), rtol=1e-5)
     assert sum("kernel" in layer for layer in variables["params"].values()) == 1  # no dense layer behind the maps
 
