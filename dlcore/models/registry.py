@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models import (
+    alexnet,
+    all_cnn,
     deit,
     densenet,
     efficientnet,
@@ -21,19 +23,22 @@ from dlcore.models import (
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    nin,
     resnet,
     resnet_cifar,
     resnet_v2,
+    squeezenet,
     swin,
     vgg,
     vit,
+    zfnet,
 )
 
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
 FAMILIES: tuple[ModuleType, ...] = (
-    deit, densenet, efficientnet, lenet, mixer, mlp, mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar,
-    resnet_v2, swin, vgg, vit,
+    alexnet, all_cnn, deit, densenet, efficientnet, lenet, mixer, mlp, mobilenet_v1, mobilenet_v2, mobilenet_v3, nin,
+    resnet, resnet_cifar, resnet_v2, squeezenet, swin, vgg, vit, zfnet,
 )  # fmt: skip
 """One module a family. Each has MODELS and may have
 
