@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models import deit, lenet, mixer, mlp, resnet, resnet_cifar, swin, vgg, vit
+from dlcore.models import convnext, deit, lenet, mixer, mlp, resnet, resnet_cifar, swin, vgg, vit
 
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
-FAMILIES: tuple[ModuleType, ...] = (deit, lenet, mixer, mlp, resnet, resnet_cifar, swin, vgg, vit)
+FAMILIES: tuple[ModuleType, ...] = (convnext, deit, lenet, mixer, mlp, resnet, resnet_cifar, swin, vgg, vit)
 """One module a family. Each has MODELS and may have
 
 INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED, from_torch: see
