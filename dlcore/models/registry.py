@@ -16,18 +16,22 @@ from dlcore.models import (
     efficientnet,
     lenet,
     mlp,
+    mnasnet,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    regnet,
     resnet,
     resnet_cifar,
+    shufflenet_v2,
     vgg,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
 FAMILIES: tuple[ModuleType, ...] = (
-    densenet, efficientnet, lenet, mlp, mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar, vgg,
+    densenet, efficientnet, lenet, mlp, mnasnet, mobilenet_v1, mobilenet_v2, mobilenet_v3, regnet, resnet,
+    resnet_cifar, shufflenet_v2, vgg,
 )  # fmt: skip
 """One module a family. Each has MODELS and may have
 
