@@ -114,7 +114,7 @@ class MBConv(nn.Module):
         if not self.setting.skip or self.stride != 1 or channels != features:
             return y
         if self.survival < 1:
-            y = StochasticDepth(self.survival, inverted=True, mode="row", deterministic=not train)(y)
+            y = StochasticDepth(self.survival, inverted=True, mode="batch", deterministic=not train)(y)
         return x + y
 
 

@@ -1,0 +1,140 @@
+"""MnasNet: inverted residuals laid out by a search that measured accuracy and time on a phone.
+
+Tan, Chen, Pang, Vasudevan, Sandler, Howard & Le, "MnasNet: platform-aware neural architecture search for mobile"
+(2018), arXiv:1807.11626: the network B1, without squeeze-and-excitation.
+
+    F(x) = BN conv1x1(relu BN depthwise(relu BN conv1x1(x)))        t C channels inside, kernels of 3 or 5
+    y = x + F(x)                                                    where the stride is 1 and the channels stay
+
+Channels are `alpha` times the paper's, rounded to multiples of 8; the last convolution has 1280 whatever alpha. Batch
+norm keeps 0.9997 of its running statistics. Names are torchvision's; the head is `head`, not `classifier.1`.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.models.mobilenet_v2 import round_channels
+from dlcore.nn import BatchNorm, Conv, Dropout
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool
+
+__all__ = ["MODELS", "MNASNet", "MnasBlock"]
+
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+MOMENTUM = 0.9997
+TORCH_NAMES = ((r"^head\.", "classifier.1."),)
+SETTINGS = (
+    (3, 24, 3, 2, 3),
+    (3, 40, 5, 2, 3),
+    (6, 80, 5, 2, 3),
+    (6, 96, 3, 1, 2),
+    (6, 192, 5, 2, 4),
+    (6, 320, 3, 1, 1),
+)
+
+
+class MnasBlock(nn.Module):
+    """1x1 to `expansion` times the channels, depthwise, linear 1x1 to `features`; x is added where it fits."""
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    expansion: int = 6
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        layer = _layers(self.dtype, self.axis_name, train)
+        wide = self.expansion * x.shape[-1]
+        y = nn.relu(layer(x, "layers_", 0, wide, 1))
+        y = nn.relu(layer(y, "layers_", 3, wide, self.kernel_size, self.stride, wide))
+        y = layer(y, "layers_", 6, self.features, 1)
+        return x + y if self.stride == 1 and x.shape[-1] == self.features else y
+
+
+def _layers(dtype: Any, axis_name: str | None, train: bool) -> Any:
+    """A convolution named `prefix + index` and the batch norm after it, named by the next index."""
+
+    def layer(x, prefix, index, features, size, stride=1, groups=1):
+        conv = Conv(
+            features,
+            (size, size),
+            strides=stride,
+            padding=size // 2,
+            feature_group_count=groups,
+            use_bias=False,
+            dtype=dtype,
+            kernel_init=KERNEL_INIT,
+            name=f"{prefix}{index}",
+        )
+        return BatchNorm(not train, MOMENTUM, axis_name=axis_name, dtype=dtype, name=f"{prefix}{index + 1}")(conv(x))
+
+    return layer
+
+
+class MNASNet(nn.Module):
+    """A MnasNet-B1 on [B, H, W, C]. Stages: stem (stride 2), stage1 to stage6 (4, 8, 16, 16, 32, 32), last (32).
+
+    settings: (expansion, channels, kernel, stride, blocks) of each stage. alpha: multiplies all channels but the last.
+    dropout: rate before the head. remat: recompute each block in the backward pass. axis_name: where batch statistics
+    are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    settings: tuple[tuple[int, int, int, int, int], ...] = SETTINGS
+    alpha: float = 1.0
+    dropout: float = 0.2
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_images(self, x, "layers_0", smallest=1)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        layer = _layers(dtype, self.axis_name, train)
+        width = round_channels(32 * self.alpha)
+        x = nn.relu(layer(x, "layers_", 0, width, 3, 2))
+        x = nn.relu(layer(x, "layers_", 3, width, 3, 1, width))
+        x = layer(x, "layers_", 6, round_channels(16 * self.alpha), 1)
+        maps = {"stem": x}
+        block = nn.remat(MnasBlock, static_argnums=(2,)) if self.remat else MnasBlock
+        for i, (expansion, channels, size, stride, blocks) in enumerate(self.settings):
+            for j in range(blocks):
+                x = block(
+                    round_channels(channels * self.alpha),
+                    size,
+                    stride if j == 0 else 1,
+                    expansion,
+                    dtype=dtype,
+                    axis_name=self.axis_name,
+                    name=f"layers_{8 + i}_{j}",
+                )(x, train)
+            maps[f"stage{i + 1}"] = x
+        x = maps["last"] = nn.relu(layer(x, "layers_", 8 + len(self.settings), 1280, 1))
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+MODELS = {
+    "mnasnet0_5": functools.partial(MNASNet, alpha=0.5),
+    "mnasnet0_75": functools.partial(MNASNet, alpha=0.75),
+    "mnasnet1_0": functools.partial(MNASNet),
+    "mnasnet1_3": functools.partial(MNASNet, alpha=1.3),
+}

@@ -1,0 +1,152 @@
+"""RegNet: a design space of residual networks whose widths follow a line, quantised.
+
+Radosavovic, Kosaraju, Girshick, He & Dollar, "Designing network design spaces" (2020), arXiv:2003.13678.
+
+    u_j = w_0 + w_a j                           the width wanted of block j = 0 ... d - 1
+    s_j = round(log(u_j / w_0) / log w_m)       blocks with one s are a stage
+    w_j = w_0 w_m^s_j                           rounded to a multiple of 8, and then of the group width g
+    block(x) = relu(F(x) + P x),  F(x) = BN conv1x1(SE(relu BN conv3x3(relu BN conv1x1(x))))    3x3 in groups of g
+
+So four numbers and g give all widths and depths. X has no squeeze-and-excitation, Y has it from a quarter of the
+block's input. The first block of each stage has stride 2. Names are torchvision's, with `block1_0/a` for
+`trunk_output.block1.block1-0.f.a`; the head is `head`, not `fc`.
+"""
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
+from dlcore.models.resnet import SqueezeExcitation
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool
+
+__all__ = ["MODELS", "RegNet", "RegNetBlock", "quantized_widths"]
+
+TORCH_NAMES = (
+    (r"\.(a|b|se|c)\.", r".f.\1."),
+    (r"^block(\d+)\.(\d+)\.", r"trunk_output.block\1.block\1-\2."),
+    (r"^head\.", "fc."),
+)
+
+
+def quantized_widths(
+    depth: int, width: int, slope: float, step: float, group_width: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(blocks of each stage, channels of each stage) from d, w_0, w_a, w_m and g.
+
+    A stage narrower than the group width is one group. Raises ValueError for a width that is no multiple of 8, a
+    slope below 0 or a step of 1 or less.
+    """
+    if width <= 0 or width % 8 or slope < 0 or step <= 1:
+        raise ValueError(
+            f"width is {width}, slope {slope} and step {step}: a multiple of 8, at least 0 and more than 1 are needed"
+        )
+    wanted = width + slope * np.arange(depth)
+    power = np.round(np.log(wanted / width) / np.log(step))
+    widths = 8 * np.round(width * step**power / 8).astype(int)
+    stages = [(int(w), len(list(blocks))) for w, blocks in itertools.groupby(widths)]
+    return tuple(n for _, n in stages), tuple(round_channels(w, min(group_width, w)) for w, _ in stages)
+
+
+class RegNetBlock(nn.Module):
+    """1x1, 3x3 in groups of `group_width` channels and 1x1, all `features` wide, beside the shortcut."""
+
+    features: int
+    stride: int = 1
+    group_width: int = 8
+    squeeze: float = 0.0
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        width, channels = self.features, x.shape[-1]
+        layer = functools.partial(ConvNorm, width, dtype=self.dtype, axis_name=self.axis_name)
+        y = layer(1, name="a")(x, train)
+        y = layer(3, self.stride, width // min(self.group_width, width), name="b")(y, train)
+        if self.squeeze:
+            units = round(self.squeeze * channels)
+            y = SqueezeExcitation(units, dtype=self.dtype, kernel_init=KERNEL_INIT, name="se")(y)
+        y = layer(1, activation=None, name="c")(y, train)
+        if self.stride != 1 or channels != width:
+            x = layer(1, self.stride, activation=None, name="proj")(x, train)
+        return nn.relu(x + y)
+
+
+class RegNet(nn.Module):
+    """A RegNet on [B, H, W, C]. Stages: stem (stride 2), block1 to block4 (strides 4, 8, 16, 32).
+
+    depth, width, slope, step: d, w_0, w_a and w_m of `quantized_widths`. group_width: channels of a group.
+    squeeze: units of squeeze-and-excitation as a share of the block's input, 0 for none. stem_width: channels of the
+    stem. remat: recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    depth: int = 16
+    width: int = 48
+    slope: float = 27.89
+    step: float = 2.09
+    group_width: int = 8
+    squeeze: float = 0.25
+    stem_width: int = 32
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_images(self, x, "stem/0", smallest=1)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        shape = {"dtype": dtype, "axis_name": self.axis_name}
+        x = ConvNorm(self.stem_width, 3, 2, **shape, name="stem")(x, train)
+        maps = {"stem": x}
+        block = nn.remat(RegNetBlock, static_argnums=(2,)) if self.remat else RegNetBlock
+        depths, widths = quantized_widths(self.depth, self.width, self.slope, self.step, self.group_width)
+        for i, (blocks, width) in enumerate(zip(depths, widths, strict=True), 1):
+            for j in range(blocks):
+                stride, name = 2 if j == 0 else 1, f"block{i}_{j}"
+                x = block(width, stride, self.group_width, self.squeeze, **shape, name=name)(x, train)
+            maps[f"block{i}"] = x
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+def _variant(depth: int, width: int, slope: float, step: float, group_width: int, squeeze: float) -> functools.partial:
+    return functools.partial(
+        RegNet, depth=depth, width=width, slope=slope, step=step, group_width=group_width, squeeze=squeeze
+    )
+
+
+MODELS = {
+    "regnet_x_400mf": _variant(22, 24, 24.48, 2.54, 16, 0.0),
+    "regnet_x_800mf": _variant(16, 56, 35.73, 2.28, 16, 0.0),
+    "regnet_x_1_6gf": _variant(18, 80, 34.01, 2.25, 24, 0.0),
+    "regnet_x_3_2gf": _variant(25, 88, 26.31, 2.25, 48, 0.0),
+    "regnet_x_8gf": _variant(23, 80, 49.56, 2.88, 120, 0.0),
+    "regnet_x_16gf": _variant(22, 216, 55.59, 2.1, 128, 0.0),
+    "regnet_x_32gf": _variant(23, 320, 69.86, 2.0, 168, 0.0),
+    "regnet_y_400mf": _variant(16, 48, 27.89, 2.09, 8, 0.25),
+    "regnet_y_800mf": _variant(14, 56, 38.84, 2.4, 16, 0.25),
+    "regnet_y_1_6gf": _variant(27, 48, 20.71, 2.65, 24, 0.25),
+    "regnet_y_3_2gf": _variant(21, 80, 42.63, 2.66, 24, 0.25),
+    "regnet_y_8gf": _variant(17, 192, 76.82, 2.19, 56, 0.25),
+    "regnet_y_16gf": _variant(18, 200, 106.23, 2.48, 112, 0.25),
+    "regnet_y_32gf": _variant(20, 232, 115.89, 2.53, 232, 0.25),
+    "regnet_y_128gf": _variant(27, 456, 160.83, 2.52, 264, 0.25),
+}

@@ -1,0 +1,95 @@
+"""RegNets against torchvision, the widths, and the counts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dlcore.models import create_model, feature_info, list_models
+from dlcore.models.regnet import RegNet, RegNetBlock, quantized_widths
+from tests.models.cost import multiply_adds
+from tests.models.one_step import check_step
+from tests.models.parity import check_golden, parameter_count
+
+MODULES = {
+    "stem": "stem",
+    "trunk_output.block1": lambda maps: maps["block1"],
+    "trunk_output.block3": lambda maps: maps["block3"],
+}
+
+
+def test_regnet_equals_torchvision():
+    check_golden("tv_regnet_y_400mf", "regnet_y_400mf", MODULES)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "billions"),
+    [("x_400mf", 5_495_976, 0.41), ("y_400mf", 4_344_144, 0.40), ("x_3_2gf", 15_296_552, 3.18)],
+)
+def test_parameters_and_multiplications(name, count, billions):
+    """A name states the multiplications."""
+    assert parameter_count(f"regnet_{name}") == count
+    assert multiply_adds(create_model(f"regnet_{name}"), 224) / 1e9 == pytest.approx(billions, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "depths", "widths"),  # tables of appendix D
+    [
+        ("x_400mf", (1, 2, 7, 12), (32, 64, 160, 400)),
+        ("x_32gf", (2, 7, 13, 1), (336, 672, 1344, 2520)),
+        ("y_400mf", (1, 3, 6, 6), (48, 104, 208, 440)),
+        ("y_1_6gf", (2, 6, 17, 2), (48, 120, 336, 888)),
+        ("y_8gf", (2, 4, 10, 1), (224, 448, 896, 2016)),
+    ],
+)
+def test_widths_and_depths_are_the_papers(name, depths, widths):
+    model = create_model(f"regnet_{name}")
+    assert quantized_widths(model.depth, model.width, model.slope, model.step, model.group_width) == (depths, widths)
+
+
+def test_widths_by_hand():
+    # wanted 8, 16, 24, 32; log2 of 1, 2, 3, 4 rounds to 0, 1, 2, 2; so 8, 16, 32, 32; groups of 12: 8, 12, 36
+    assert quantized_widths(4, 8, 8.0, 2.0, 4) == ((1, 1, 2), (8, 16, 32))
+    assert quantized_widths(4, 8, 8.0, 2.0, 12) == ((1, 1, 2), (8, 24, 36))
+    with pytest.raises(ValueError, match=r"width is 12, slope 1 and step 2: a multiple of 8"):
+        quantized_widths(4, 12, 1, 2, 4)
+
+
+@pytest.mark.parametrize("name", list_models("regnet_*"))
+def test_x_has_no_squeeze_and_excitation_and_groups_divide_widths(name):
+    model = create_model(name)
+    assert (model.squeeze == 0) == name.startswith("regnet_x")
+    depths, widths = quantized_widths(model.depth, model.width, model.slope, model.step, model.group_width)
+    assert len(widths) == 4
+    assert sum(depths) == model.depth
+    assert all(width % min(model.group_width, width) == 0 for width in widths)
+
+
+def test_a_block_by_hand():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 5, 8))
+    block = RegNetBlock(8, group_width=4, squeeze=0.25)
+    variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
+    params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
+    assert set(params) == {"a", "b", "se", "c"}
+    y = nn.relu(x @ params["a"]["0"]["kernel"][0, 0] / scale)
+    y = jax.lax.conv_general_dilated(
+        y, params["b"]["0"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2
+    )
+    y, gate = nn.relu(y / scale), params["se"]
+    assert gate["fc1"]["kernel"].shape == (1, 1, 8, 2)  # a quarter of the block's 8 inputs
+    hidden = nn.relu(y.mean((1, 2)) @ gate["fc1"]["kernel"][0, 0])
+    y = y * nn.sigmoid(hidden @ gate["fc2"]["kernel"][0, 0])[:, None, None]
+    want = nn.relu(x + y @ params["c"]["0"]["kernel"][0, 0] / scale)
+    np.testing.assert_allclose(jax.jit(block.apply, static_argnums=2)(variables, x, False), want, atol=1e-5)
+
+
+def test_strides():
+    info = feature_info(create_model("regnet_y_400mf"))
+    assert [tuple(s.values()) for s in info.values()] == [(2, 32), (4, 48), (8, 104), (16, 208), (32, 440)]
+    assert list(info) == ["stem", "block1", "block2", "block3", "block4"]
+
+
+def test_one_step():
+    model = RegNet(depth=2, width=16, slope=16.0, step=2.0, group_width=8, stem_width=16)
+    check_step(model, (8, 16, 16, 3))

@@ -1,0 +1,86 @@
+"""ShuffleNetV2 against torchvision, the shuffle, and the counts."""
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from hypothesis import given
+
+from dlcore.models import create_model, feature_info
+from dlcore.models.shufflenet_v2 import ShuffleNetV2, ShuffleUnit, channel_shuffle
+from tests.models.cost import multiply_adds
+from tests.models.one_step import check_step
+from tests.models.parity import check_golden, parameter_count
+
+MODULES = {"maxpool": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1, 1), (1, 1)])}
+MODULES |= {f"stage{i}": lambda maps, i=i: maps[f"stage{i}"] for i in (2, 3, 4)}
+
+
+@pytest.mark.covers("ZO-21")
+def test_shufflenet_equals_torchvision():
+    check_golden("tv_shufflenet_v2_x1_0", "shufflenet_v2_x1_0", MODULES)
+
+
+@pytest.mark.covers("ZO-21")
+@pytest.mark.parametrize(
+    ("name", "count", "millions"),  # 41, 146, 299 and 591 in the paper's table 8
+    [("x0_5", 1_366_792, 41), ("x1_0", 2_278_604, 146), ("x1_5", 3_503_624, 299), ("x2_0", 7_393_996, 591)],
+)
+def test_parameters_and_multiplications(name, count, millions):
+    assert parameter_count(f"shufflenet_v2_{name}") == count
+    assert multiply_adds(create_model(f"shufflenet_v2_{name}"), 224) / 1e6 == pytest.approx(millions, rel=0.02)
+
+
+@pytest.mark.covers("ZO-21")
+def test_the_shuffle_by_hand():
+    # blocks 0 1 2 and 3 4 5, one of each in turn
+    np.testing.assert_array_equal(channel_shuffle(jnp.arange(6), 2), [0, 3, 1, 4, 2, 5])
+    np.testing.assert_array_equal(channel_shuffle(jnp.arange(6), 3), [0, 2, 4, 1, 3, 5])
+    with pytest.raises(ValueError, match="groups is 4: it must divide the 6"):
+        channel_shuffle(jnp.zeros((1, 2, 2, 6)), 4)
+
+
+@pytest.mark.covers("ZO-21")
+@given(groups=st.integers(1, 12), size=st.integers(1, 12))
+def test_the_shuffle_is_a_bijection(groups, size):
+    order = np.asarray(channel_shuffle(np.arange(groups * size), groups))
+    np.testing.assert_array_equal(np.sort(order), np.arange(groups * size))
+    np.testing.assert_array_equal(channel_shuffle(order, size), np.arange(groups * size))
+    # channel g n + i goes to i groups + g
+    g, i = np.divmod(np.arange(groups * size), size)
+    np.testing.assert_array_equal(order[i * groups + g], np.arange(groups * size))
+
+
+@pytest.mark.covers("ZO-21")
+def test_a_unit_passes_one_half_on_and_mixes_it_with_the_other():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 6))
+    unit = ShuffleUnit(6)
+    variables = jax.jit(unit.init, static_argnums=2)(jax.random.key(1), x, False)
+    got = jax.jit(unit.apply, static_argnums=2)(variables, x, False)
+    np.testing.assert_array_equal(got[..., ::2], x[..., :3])
+    params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
+    y = nn.relu(x[..., 3:] @ params["branch2_0"]["kernel"][0, 0] / scale)
+    y = jax.lax.conv_general_dilated(
+        y, params["branch2_3"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=3,
+    )  # fmt: skip
+    y = nn.relu(y / scale @ params["branch2_5"]["kernel"][0, 0] / scale)
+    np.testing.assert_allclose(got[..., 1::2], y, atol=1e-5)
+
+
+def test_strides_and_widths():
+    info = feature_info(create_model("shufflenet_v2_x1_0"))
+    assert [tuple(s.values()) for s in info.values()] == [(2, 24), (8, 116), (16, 232), (32, 464), (32, 1024)]
+
+
+def test_one_step():
+    check_step(ShuffleNetV2(stages=(2,), widths=(16,), width=8, last=16), (8, 16, 16, 3))
+
+
+def test_bad_fields_are_named():
+    with pytest.raises(ValueError, match=r"features is 8: .* the 6 channels of x"):
+        ShuffleUnit(8).init(jax.random.key(0), jnp.zeros((1, 4, 4, 6)), False)
+    with pytest.raises(ValueError, match=r"widths is \(8,\): one for each of 3"):
+        feature_info(ShuffleNetV2(widths=(8,)))
