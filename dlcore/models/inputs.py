@@ -9,7 +9,7 @@ __all__ = ["check_images"]
 def check_images(module: nn.Module, x: jax.Array, first: str, smallest: int, largest: int | None = None) -> None:
     """Raise ValueError unless x is [B, H, W, C] with H and W in range and the C that the model was built with.
 
-    first: the name of the model's first convolution, whose kernel tells C once there are parameters.
+    first: the path of the model's first convolution ("stem/conv"), whose kernel tells C once there are parameters.
     """
     kind = type(module).__name__
     if x.ndim != 4:
@@ -18,7 +18,9 @@ def check_images(module: nn.Module, x: jax.Array, first: str, smallest: int, lar
     allowed = f"at least {smallest}x{smallest}" if largest is None else f"{smallest}x{smallest} to {largest}x{largest}"
     if min(height, width) < smallest or (largest is not None and max(height, width) > largest):
         raise ValueError(f"x has images of {height}x{width}: {kind} takes {allowed} pixels")
-    built = module.variables.get("params", {}).get(first, {}).get("kernel")
+    built = module.variables.get("params", {})
+    for part in (*first.split("/"), "kernel"):
+        built = None if built is None else built.get(part)
     if built is not None and built.shape[-2] != channels:
         raise ValueError(
             f"x has {channels} channels, shape {x.shape}: this {kind} was built with {built.shape[-2]} channels"

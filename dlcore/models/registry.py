@@ -11,11 +11,23 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models import alexnet, all_cnn, lenet, mlp, nin, resnet, resnet_cifar, squeezenet, vgg, zfnet
+from dlcore.models import alexnet, all_cnn, googlenet, lenet, mlp, nin, resnet, resnet_cifar, squeezenet, vgg, zfnet
 
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
-FAMILIES: tuple[ModuleType, ...] = (alexnet, all_cnn, lenet, mlp, nin, resnet, resnet_cifar, squeezenet, vgg, zfnet)
+FAMILIES: tuple[ModuleType, ...] = (
+    alexnet,
+    all_cnn,
+    googlenet,
+    lenet,
+    mlp,
+    nin,
+    resnet,
+    resnet_cifar,
+    squeezenet,
+    vgg,
+    zfnet,
+)
 """One module a family. Each has MODELS and may have
 
 INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_IGNORED, from_torch: see
