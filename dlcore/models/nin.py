@@ -72,7 +72,7 @@ class NetworkInNetwork(nn.Module):
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.stages) != len(self.sizes):
             raise ValueError(f"stages is {self.stages} and sizes {self.sizes}: one size is needed for each stage")
-        check_images(self, x, "", smallest=2 ** len(self.stages))
+        check_images(self, x, "mlpconv1/conv", smallest=2 ** len(self.stages))
         dtype = compute_dtype(self.dtype, x, self.variables)
         block = nn.remat(MLPConv) if self.remat else MLPConv
         maps = {}
