@@ -10,7 +10,12 @@ from jax.flatten_util import ravel_pytree
 from dlcore.models import create_model, input_shape, list_models
 from dlcore.models.registry import FAMILIES, MODELS
 
-LIGHT = {"mlp": {}, "lenet5": {}, "resnet8_cifar": {"stages": (1, 1), "width": 4}}
+LIGHT = {
+    "mlp": {},
+    "lenet5": {},
+    "resnet8_cifar": {"stages": (1, 1), "width": 4},
+    "vit_tiny_cifar": {"depth": 1, "width": 8, "num_heads": 2, "mlp_features": 16},
+}
 
 
 def images(name, size=None, batch=2):
