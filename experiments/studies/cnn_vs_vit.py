@@ -8,6 +8,10 @@ transformer has to learn both (Dosovitskiy et al. 2020, arXiv:2010.11929). A Res
 blocks, whose width is chosen so that both have the same number of parameters, learn from more and more digits: nested
 subsets, no augmentation, the same number of steps of AdamW. The learning rate of each is the best of a few on held-out
 digits, at the largest subset; test digits, of other writers, are looked at once.
+
+Seen over three seeds (3.5 minutes of one core): with 75,002 and 72,628 parameters the ResNet has 72.1 % from 50 digits,
+92.5 % from 200 and 97.0 % from 1,000, the ViT 58.3, 75.9 and 89.5 %. The gap closes from 13.8 points (19.5 at 100) to
+7.5; what the ViT reaches with 1,000 digits the ResNet has with about 135.
 """
 
 import bisect

@@ -13,7 +13,12 @@ from dlcore.models import create_model, input_shape, list_models
 from dlcore.models.registry import FAMILIES, MODELS
 from dlcore.run.sharding import make_mesh, state_shardings
 
-LIGHT = {"mlp": {}, "lenet5": {}, "resnet8_cifar": {"stages": (1, 1), "width": 4}}
+LIGHT = {
+    "mlp": {},
+    "lenet5": {},
+    "resnet8_cifar": {"stages": (1, 1), "width": 4},
+    "vit_tiny_cifar": {"depth": 1, "width": 8, "num_heads": 2, "mlp_features": 16},
+}
 
 
 def images(name, size=None, batch=2):
