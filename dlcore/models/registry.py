@@ -11,7 +11,20 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models import alexnet, all_cnn, googlenet, lenet, mlp, nin, resnet, resnet_cifar, squeezenet, vgg, zfnet
+from dlcore.models import (
+    alexnet,
+    all_cnn,
+    googlenet,
+    inception_v3,
+    lenet,
+    mlp,
+    nin,
+    resnet,
+    resnet_cifar,
+    squeezenet,
+    vgg,
+    zfnet,
+)
 
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
@@ -19,6 +32,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     alexnet,
     all_cnn,
     googlenet,
+    inception_v3,
     lenet,
     mlp,
     nin,
