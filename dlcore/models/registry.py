@@ -19,6 +19,7 @@ from dlcore.models import (
     densenet,
     efficientnet,
     googlenet,
+    inception_v3,
     lenet,
     mixer,
     mlp,
@@ -42,9 +43,9 @@ from dlcore.models import (
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
 FAMILIES: tuple[ModuleType, ...] = (
-    alexnet, all_cnn, convnext, deit, densenet, efficientnet, googlenet, lenet, mixer, mlp, mnasnet, mobilenet_v1,
-    mobilenet_v2, mobilenet_v3, nin, regnet, resnet, resnet_cifar, resnet_v2, shufflenet_v2, squeezenet, swin, vgg,
-    vit, zfnet,
+    alexnet, all_cnn, convnext, deit, densenet, efficientnet, googlenet, inception_v3, lenet, mixer, mlp, mnasnet,
+    mobilenet_v1, mobilenet_v2, mobilenet_v3, nin, regnet, resnet, resnet_cifar, resnet_v2, shufflenet_v2,
+    squeezenet, swin, vgg, vit, zfnet,
 )  # fmt: skip
 """One module a family. Each has MODELS and may have
 
