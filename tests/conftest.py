@@ -16,8 +16,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 def _prepare_environment() -> None:
     """Settings that jax reads when it is imported (what the caller has set stays), and `experiments` to import."""
     flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_force_host_platform_device_count" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8".strip()
+    # Most tests run a program once: LLVM's optimisation takes longer than it saves.
+    for flag in ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"):
+        if flag.partition("=")[0] not in flags:
+            flags = f"{flags} {flag}".strip()
+    os.environ["XLA_FLAGS"] = flags
     if str(HERE.parent) not in sys.path:
         sys.path.insert(0, str(HERE.parent))
     os.environ.setdefault("JAX_PLATFORMS", "cpu")

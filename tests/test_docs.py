@@ -16,11 +16,15 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dlcore.models import create_model, torch_names
 from dlcore.run.lab import OWN, Lab
 from dlcore.run.page import Page, resolve
 from experiments import results
@@ -152,8 +156,22 @@ def test_the_trainers_example_runs():
     assert values["numbers"]["accuracy"] > 0.8
 
 
+def test_the_readme_s_zoo():
+    names = torch_names("resnet18")
+    shapes = jax.eval_shape(lambda: create_model("resnet18").init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
+    leaves = {
+        jax.tree_util.keystr(p, simple=True, separator="/"): v.shape for p, v in jax.tree.leaves_with_path(shapes)
+    }
+    turned = {path: (*shape[-1:], *shape[-2:-1], *shape[:-2]) for path, shape in leaves.items()}
+    values = {"state_dict": {key: np.zeros(turned[path]) for path, key in names.items()}}
+    exec(blocks("README.md", "python")[2], values)
+    assert jax.tree.map(jnp.shape, values["variables"]) == jax.tree.map(jnp.shape, shapes)
+    assert values["stages"]["stem"] == {"stride": 2, "channels": 64}
+    assert next(iter(values["stages"])) == "stem"
+
+
 def test_every_python_block_of_the_readme_is_run():
-    assert len(blocks("README.md", "python")) == 2
+    assert len(blocks("README.md", "python")) == 3
 
 
 def test_the_researchers_two_lines_are_in_the_page():

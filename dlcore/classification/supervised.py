@@ -5,7 +5,8 @@
 
 The multinomial logistic loss of Bridle 1990 on a network's logits; label smoothing eps is Szegedy et al. 2016
 (arXiv:1512.00567). The penalty runs over kernels only (leaves of two axes or more). Mixup and CutMix blend x and q of
-two training examples (dlcore.data.augment.mixing).
+two training examples (dlcore.data.augment.mixing). Auxiliary heads in the middle of a network have the same targets and
+0.3 of the weight in training, and are unused in evaluation (Szegedy et al. 2014, arXiv:1409.4842).
 """
 
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def learner(
     l2: Annotated[float, Range(0)] = 0.0,
     mixup_alpha: Annotated[float, Range(0)] = 0.0,
     cutmix_alpha: Annotated[float, Range(0)] = 0.0,
+    auxiliary_weight: Annotated[float, Range(0)] = 0.3,
     axis: str | None = None,
 ) -> Learner:
     """A classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`, with `mask: [B]` where padded.
@@ -58,6 +60,8 @@ def learner(
       l2: weight of half the squared norm of the kernels.
       mixup_alpha: training examples are blended in pairs by shares from Beta(alpha, alpha); 0 for none.
       cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
+      auxiliary_weight: of the loss of each auxiliary head, where the model has a method `auxiliary(x, train) ->
+        (logits, {name: logits})`; no matter for others.
       axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
     predict gives `{"logits": [B, C], "probabilities": [B, C]}`.
@@ -66,10 +70,15 @@ def learner(
     mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
 
     def apply(params, model_state, images, train, rng=None):
+        """(logits, logits of auxiliary heads, model_state)."""
         variables = {"params": params, **model_state}
         if not train:
-            return model.apply(variables, images, train=False), model_state
-        return model.apply(variables, images, train=True, mutable=list(model_state), rngs={"dropout": rng})
+            return model.apply(variables, images, train=False), {}, model_state
+        method = "auxiliary" if hasattr(model, "auxiliary") else "__call__"
+        out, model_state = model.apply(
+            variables, images, train=True, mutable=list(model_state), rngs={"dropout": rng}, method=method
+        )
+        return (*out, model_state) if method == "auxiliary" else (out, {}, model_state)
 
     def init(rng: jax.Array, batch: dict) -> SupervisedState:
         variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
@@ -83,11 +92,16 @@ def learner(
         )
 
     def objective(params, model_state, images, batch, rng, train, target=None):
-        logits, model_state = apply(params, model_state, images, train, rng)
-        target = batch["label"] if target is None else target
-        losses = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))(logits, target)
-        mask = mask_of(batch)
-        mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
+        logits, auxiliaries, model_state = apply(params, model_state, images, train, rng)
+        target, mask = batch["label"] if target is None else target, mask_of(batch)
+        cross_entropy = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))
+
+        def average(losses):
+            return jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
+
+        losses = cross_entropy(logits, target)
+        mean = average(losses)
+        mean += auxiliary_weight * sum(average(cross_entropy(head, target)) for head in auxiliaries.values())
         penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         return mean + 0.5 * l2 * penalty, (model_state, metrics, logits)
@@ -144,7 +158,7 @@ def learner(
         }
 
     def predict(state: SupervisedState, batch: dict) -> dict[str, jax.Array]:
-        logits, _ = apply(state.params, state.model_state, preprocess(batch["image"]), train=False)
+        logits, *_ = apply(state.params, state.model_state, preprocess(batch["image"]), train=False)
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

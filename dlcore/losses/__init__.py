@@ -26,7 +26,7 @@ from dlcore.losses.detection import (
     iou_loss,
     sigmoid_focal_loss,
 )
-from dlcore.losses.distillation import distillation_loss
+from dlcore.losses.distillation import distillation_loss, hard_distillation_loss
 from dlcore.losses.divergence import cross_entropy, entropy, entropy_loss, kl_divergence, kl_divergence_loss
 from dlcore.losses.imbalance import class_balanced_weights, ldam_loss, ldam_margins
 from dlcore.losses.metric_learning import (
@@ -73,6 +73,7 @@ __all__ = [
     "gaussian_nll_loss",
     "generalized_iou_loss",
     "gram_matrix",
+    "hard_distillation_loss",
     "hinge_embedding_loss",
     "huber_loss",
     "info_nce_loss",

@@ -38,9 +38,14 @@ def softmax_cross_entropy_loss(
     """The scalar loss of `logits: [C]` for the class `label: [] int` in [0, C) or the probabilities `label: [C]`.
 
     label_smoothing: in [0, 1]. class_weights: [C]; torch's weighted mean divides the sum over a batch by that of the
-    weights of its labels.
+    weights of its labels. The loss of a label outside [0, C) is 0, up to its smoothing (torch's ignore_index).
     """
     logits, label = at_least_float32(logits), jnp.asarray(label)
+    if label.ndim == 0 and isinstance(label_smoothing, int | float) and label_smoothing == 0:
+        known = (label >= 0) & (label < logits.shape[-1])
+        label = jnp.where(known, label, 0)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        return jnp.where(known, loss if class_weights is None else loss * class_weights[label], 0)
     target = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype) if label.ndim == 0 else label
     target = optax.smooth_labels(target.astype(logits.dtype), label_smoothing)
     if class_weights is not None:

@@ -12,32 +12,46 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models import (
+    alexnet,
+    all_cnn,
+    convnext,
+    deit,
     densenet,
     efficientnet,
+    googlenet,
+    inception_v3,
     lenet,
+    mixer,
     mlp,
     mnasnet,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    nin,
     regnet,
     resnet,
     resnet_cifar,
+    resnet_v2,
     shufflenet_v2,
+    squeezenet,
+    swin,
     vgg,
+    vit,
     xception,
     xception_aligned,
-)  # fmt: skip
+    zfnet,
+)
 
 __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
 
 FAMILIES: tuple[ModuleType, ...] = (
-    densenet, efficientnet, lenet, mlp, mnasnet, mobilenet_v1, mobilenet_v2, mobilenet_v3, regnet, resnet,
-    resnet_cifar, shufflenet_v2, vgg, xception, xception_aligned,
+    alexnet, all_cnn, convnext, deit, densenet, efficientnet, googlenet, inception_v3, lenet, mixer, mlp, mnasnet,
+    mobilenet_v1, mobilenet_v2, mobilenet_v3, nin, regnet, resnet, resnet_cifar, resnet_v2, shufflenet_v2, squeezenet,
+    swin, vgg, vit, xception, xception_aligned, zfnet,
 )  # fmt: skip
 """One module a family. Each has MODELS and may have
 
-INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_IGNORED, from_torch: see
+INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED, from_torch: see
 `dlcore.models.torch_weights`.
 """
 

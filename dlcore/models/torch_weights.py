@@ -7,14 +7,16 @@ finds the entry of a state dict for almost every leaf:
     kernel, scale, embedding -> weight;  mean, var -> running_mean, running_var;  _0 -> .0;  / -> .
 
 What a family does otherwise stands in its module: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in
-order to the name that the rule gives; `TORCH_IGNORED`, a pattern for entries that are not weights; `from_torch(path,
-value, shape)`, for a leaf that is not the entry itself (position embeddings of another image size). The layouts:
+order to the name that the rule gives; `TORCH_OLD_NAMES`, such pairs for the keys of a state dict, from names in older
+files to those of today; `TORCH_IGNORED`, a pattern for entries that are not weights; `from_torch(path, value, shape)`,
+for a leaf that is not the entry itself (position embeddings of another image size). The layouts:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
 """
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +25,7 @@ import numpy as np
 
 from dlcore.models.registry import create_model, family_of, input_shape
 
-__all__ = ["load_torch", "torch_names"]
+__all__ = ["load_torch", "read_state_dict", "torch_names"]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 IGNORED = r"(^|\.)num_batches_tracked$"
@@ -52,13 +54,49 @@ def load_torch(
     return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(values[_path(path)], leaf.dtype), tree)
 
 
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """The state dict in a .safetensors or .npz file, or through torch (weights only) in a .pth, .pt or .bin file.
+
+    One that lies under `state_dict`, `model` or `model_state_dict`, as training scripts save it, is taken from there.
+    Raises ValueError for another ending, FileNotFoundError, or ImportError that says what to install.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return dict(file)
+    if path.suffix == ".safetensors":
+        try:
+            from safetensors.numpy import load_file
+        except ImportError:
+            raise ImportError(f"{path.name} needs safetensors: pip install 'dlcore[convert]'") from None
+        return load_file(path)
+    if path.suffix not in (".pth", ".pt", ".bin"):
+        raise ValueError(f"path is {path}: files that end in .safetensors, .npz, .pth, .pt or .bin are read")
+    try:
+        import torch
+    except ImportError:
+        raise ImportError(f"{path.name} needs torch to be read; a .safetensors file does not") from None
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model", "model_state_dict"):
+        content = content[key] if isinstance(content.get(key), dict) else content
+    arrays = {}
+    for key, tensor in content.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"{path} holds {key!r}, a {type(tensor).__name__}: a dict of tensors is needed")
+        arrays[key] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return arrays
+
+
 def _values(
     name: str, state_dict: Mapping[str, Any], replace_head: bool, fields: dict, leaves: dict
 ) -> dict[str, np.ndarray]:
     """The value of every leaf, in our layout."""
     family, names = family_of(name), _names(name, leaves)
     ignored = "|".join(filter(None, (IGNORED, getattr(family, "TORCH_IGNORED", None))))
-    entries = {key: value for key, value in state_dict.items() if not re.search(ignored, key)}
+    older = getattr(family, "TORCH_OLD_NAMES", ())
+    entries = {_renamed(key, older): value for key, value in state_dict.items() if not re.search(ignored, key)}
     missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
     left_over = sorted(set(entries) - set(names.values()))
     if missing or left_over:
@@ -87,6 +125,10 @@ def _torch_name(path: str, rules: tuple) -> str:
     *modules, leaf = path.split("/")[1:]
     key = "/".join([*modules, LEAVES.get(leaf, leaf)])
     key = re.sub(r"_(\d+)(?=[_/]|$)", r".\1", key).replace("/", ".")
+    return _renamed(key, rules)
+
+
+def _renamed(key: str, rules: tuple) -> str:
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
     return key

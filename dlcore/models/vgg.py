@@ -1,13 +1,16 @@
 """VGG networks: stacks of 3x3 convolutions between poolings.
 
-Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014), arXiv:1409.1556;
-batch normalisation after each convolution as everybody trains them since.
+Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014), arXiv:1409.1556.
 
-    stage i:  (conv 3x3, min(2^i, 8) width -> BN -> relu) x n_i -> max pool 2x2;   then average -> C
+    stage i:  (conv 3x3, min(2^i, 8) width -> [BN] -> relu) x n_i -> max pool 2x2
+    n = 1 1 2 2 2 (VGG-11), 2 2 2 2 2 (13), 2 2 3 3 3 (16), 2 2 4 4 4 (19);   then 7x7 -> 4096 -> 4096 -> C
 
-`vgg9_cifar` is the form for 32x32 images: four stages of two, a global average in place of the hidden layers (662,386
-parameters at 3 channels and 10 classes). The features are named as in the literature on style transfer: relu3_1 is the
-first map of the third stage.
+Sides other than 224 are averaged to 7x7 before the first dense layer, as torchvision does; names are torchvision's. The
+`_bn` networks have batch normalisation after each convolution.
+
+`vgg9_cifar` is the form for 32x32 images: four stages of two, with batch normalisation, and a global average in place
+of the hidden layers (662,386 parameters at 3 channels and 10 classes). The features are named as in the literature on
+style transfer: relu3_1 is the first map of the third stage.
 """
 
 import functools
@@ -19,28 +22,36 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
-from dlcore.ops import avg_pool, global_avg_pool, max_pool
+from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 
 __all__ = ["MODELS", "VGG"]
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 POOLINGS = {"max": max_pool, "avg": avg_pool}
+TORCH_NAMES = ((r"^head\.", "classifier.6."),)
 
 
 class VGG(nn.Module):
-    """A VGG on [B, H, W, C], with sides of at least 2^(stages - 1).
+    """A VGG on [B, H, W, C], with sides of at least 2^(stages - 1), or 2^stages where it has hidden layers.
 
     stages: convolutions in each stage. width: channels of the first; each stage doubles them, up to eight times.
-    pooling: max, or avg, which Gatys et al. prefer where gradients run back to the image; weights serve either.
+    hidden: units of the two dense layers before the head, with dropout, as published; 0 averages the last map instead,
+    and names the convolutions conv1_1, ... in place of torchvision's features_0, ...
+    norm: batch normalisation. pooling: max, or avg, which Gatys et al. prefer where gradients run back to the image;
+    weights serve either. remat: recompute each stage in the backward pass.
     axis_name: where batch statistics are averaged under pmap.
     """
 
     num_classes: int = 10
     stages: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 24
+    hidden: int = 0
+    norm: bool = True
     pooling: str = "max"
+    dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
+    remat: bool = False
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -55,23 +66,52 @@ class VGG(nn.Module):
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is {self.pooling!r}: {', '.join(POOLINGS)} are allowed")
-        check_images(self, x, "conv1_1", smallest=2 ** (len(self.stages) - 1))
+        published = self.hidden > 0
+        first, poolings = ("features_0", len(self.stages)) if published else ("conv1_1", len(self.stages) - 1)
+        check_images(self, x, first, smallest=2**poolings)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        conv = functools.partial(
-            Conv, kernel_size=(3, 3), padding=1, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT
-        )
-        norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
-        maps = {}
+        stage = nn.remat(VGG._stage, static_argnums=(2, 3, 4, 5)) if self.remat else VGG._stage
+        maps, layer = {}, 0
         for i, count in enumerate(self.stages, 1):
-            if i > 1:
-                x = POOLINGS[self.pooling](x, (2, 2), (2, 2))
-            for j in range(1, count + 1):
-                x = conv(self.width * min(2 ** (i - 1), 8), name=f"conv{i}_{j}")(x)
-                x = maps[f"relu{i}_{j}"] = nn.relu(norm(name=f"bn{i}_{j}")(x))
-            maps[f"stage{i}"] = x
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+            found = stage(self, x, train, i, layer, dtype)
+            maps |= found
+            x = maps[f"stage{i}"] = found[f"relu{i}_{count}"]
+            layer += count * (3 if self.norm else 2) + 1
+            x = POOLINGS[self.pooling](x, (2, 2), (2, 2)) if i <= poolings else x
+        wide = logits_dtype(x.dtype)
+        if published:
+            x = adaptive_avg_pool(x, 7).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+            dense = functools.partial(nn.Dense, self.hidden, dtype=dtype, kernel_init=nn.initializers.normal(0.01))
+            for name in ("classifier_0", "classifier_3"):
+                x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(name=name)(x)))
+            x = x.astype(wide)
+        else:
+            x = global_avg_pool(x.astype(wide))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
+    def _stage(self, x: jax.Array, train: bool, i: int, layer: int, dtype: Any) -> dict[str, jax.Array]:
+        """The maps of stage i, whose first layer is torchvision's features[layer]."""
+        published, maps = self.hidden > 0, {}
+        for j in range(1, self.stages[i - 1] + 1):
+            conv = Conv(
+                self.width * min(2 ** (i - 1), 8), (3, 3), padding=1, use_bias=published, dtype=dtype,
+                kernel_init=KERNEL_INIT, name=f"features_{layer}" if published else f"conv{i}_{j}",
+            )  # fmt: skip
+            x = conv(x)
+            if self.norm:
+                name = f"features_{layer + 1}" if published else f"bn{i}_{j}"
+                x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=name)(x)
+            x = maps[f"relu{i}_{j}"] = nn.relu(x)
+            layer += 3 if self.norm else 2
+        return maps
 
-MODELS = {"vgg9_cifar": functools.partial(VGG)}
+
+STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+MODELS = {"vgg9_cifar": functools.partial(VGG)} | {
+    f"vgg{depth}{'_bn' if norm else ''}": functools.partial(
+        VGG, num_classes=1000, stages=stages, width=64, hidden=4096, norm=norm
+    )
+    for norm in (False, True)
+    for depth, stages in STAGES.items()
+}
 INPUT_SHAPES = {"vgg9_cifar": (32, 32, 3)}

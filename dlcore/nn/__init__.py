@@ -30,6 +30,7 @@ from dlcore.nn.activations import (
     tanh,
     tanh_shrink,
 )
+from dlcore.nn.attention import MultiHeadAttention, SelfAttention, attention_weights, dot_product_attention
 from dlcore.nn.conv import Conv
 from dlcore.nn.conv_pattern import FullyConnected, PatternNet, conv_pattern, expand_pattern
 from dlcore.nn.conv_recurrent import ConvRecurrent
@@ -40,8 +41,10 @@ from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, lo
 from dlcore.nn.locally_connected import LocallyConnected
 from dlcore.nn.masked_conv import MaskedConv, causal_mask
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm
+from dlcore.nn.position import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.separable import DepthwiseSeparableConv, FactorizedConv
+from dlcore.nn.spatial_attention import LocalAttention, NonLocalBlock, SAGANAttention
 from dlcore.nn.spatial_transformer import SpatialTransformer, rotation_theta
 from dlcore.nn.stochastic import (
     DropConnect,
@@ -55,6 +58,7 @@ from dlcore.nn.stochastic import (
     vanilla_dropout,
 )
 from dlcore.nn.style_norm import AdaptiveInstanceNorm, ConditionalInstanceNorm, adaptive_instance_norm
+from dlcore.nn.transformer import FeedForward, TransformerEncoderBlock, drop_path
 from dlcore.nn.weight_norm import (
     SpectralNorm,
     WeightNorm,
@@ -76,29 +80,41 @@ __all__ = [
     "DropConnect",
     "Dropout",
     "FactorizedConv",
+    "FeedForward",
     "FullyConnected",
     "GraphConv",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
+    "LearnedPositions",
+    "LocalAttention",
     "LocallyConnected",
     "MaskedConv",
     "Maxout",
+    "MultiHeadAttention",
+    "NonLocalBlock",
     "PReLU",
     "PatternNet",
     "RMSNorm",
+    "RelativePositionBias",
+    "SAGANAttention",
+    "SelfAttention",
     "SpatialTransformer",
     "SpectralNorm",
     "StochasticDepth",
+    "TransformerEncoderBlock",
     "VanillaDropout",
     "WeightNorm",
     "WeightStandardization",
     "adaptive_instance_norm",
+    "attention_weights",
     "causal_mask",
     "celu",
     "compute_dtype",
     "conv_pattern",
+    "dot_product_attention",
     "drop_connect",
+    "drop_path",
     "elu",
     "expand_pattern",
     "fold_batch_norm",
@@ -109,6 +125,7 @@ __all__ = [
     "hard_swish",
     "hard_tanh",
     "initializers",
+    "interpolate_positions",
     "inverted_dropout",
     "leaky_relu",
     "local_response_norm",
@@ -124,6 +141,7 @@ __all__ = [
     "selu",
     "sigmoid",
     "silu",
+    "sinusoidal_encoding",
     "soft_shrink",
     "soft_sign",
     "softmax",

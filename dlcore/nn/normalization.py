@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-__all__ = ["BatchNorm", "fold_batch_norm"]
+__all__ = ["BatchNorm", "fold_batch_norm", "mean_and_variance"]
 
 
 class BatchNorm(nn.Module):
@@ -109,19 +109,46 @@ def fold_batch_norm(
 
 
 def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean and biased variance of each channel, and how many values they were taken over."""
+    """Mean and biased variance of each channel, and how many values they were taken over.
+
+    Those of the devices of `axis_name` are joined by Chan, Golub & LeVeque (1979).
+    """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    axes = tuple(range(x.ndim - 1))
     if mask is None:
-        keep, count = None, jnp.asarray(x.size // x.shape[-1], x.dtype)
+        count = jnp.asarray(x.size // x.shape[-1], x.dtype)
+        mean, var = mean_and_variance(x)
     else:
+        axes = tuple(range(x.ndim - 1))
         keep = mask.reshape(mask.shape + (1,) * (x.ndim - 1)) > 0
         count = keep.sum(dtype=x.dtype) * (x.size // x.shape[-1] // max(x.shape[0], 1))
-    count = count if axis_name is None else lax.psum(count, axis_name)
+        mean = jnp.where(keep, x, 0).sum(axes) / jnp.maximum(count, 1)
+        var = jnp.where(keep, jnp.square(x - mean), 0).sum(axes) / jnp.maximum(count, 1)
+    if axis_name is None:
+        return mean, var, count
+    total = lax.psum(count, axis_name)
+    share = count / jnp.maximum(total, 1)
+    joined = lax.psum(share * mean, axis_name)
+    return joined, lax.psum(share * (var + jnp.square(mean - joined)), axis_name), total
 
-    def average(values: jax.Array) -> jax.Array:
-        total = values.sum(axes) if keep is None else jnp.where(keep, values, 0).sum(axes)
-        return (total if axis_name is None else lax.psum(total, axis_name)) / jnp.maximum(count, 1)
 
-    mean = average(x)
-    return mean, average(jnp.square(x - mean)), count
+@jax.custom_jvp
+def mean_and_variance(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance over all axes but the last, in one pass: [..., C] -> ([C], [C]).
+
+        var = E x^2 - (E x)^2;   where a mean is over ten deviations, E (x - E x)^2 instead, in a second pass
+
+    The first form loses m^2 / var of the dtype's precision to cancellation. The derivatives are those of the second.
+    """
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axes)
+    var = jnp.square(x).mean(axes) - jnp.square(mean)
+    safe = jnp.all(var >= 1e-2 * jnp.square(mean))
+    return mean, lax.cond(safe, lambda: var, lambda: jnp.square(x - mean).mean(axes))
+
+
+@mean_and_variance.defjvp
+def _mean_and_variance_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (x,), (dx,) = primals, tangents
+    axes = tuple(range(x.ndim - 1))
+    mean, var = mean_and_variance(x)
+    return (mean, var), (dx.mean(axes), 2 * ((x - mean) * dx).mean(axes))

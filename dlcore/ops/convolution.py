@@ -292,6 +292,8 @@ def _canonical_lhs_gradient(
 def _canonical_rhs_gradient(
     window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array
 ) -> jax.Array:
+    if max(window.lhs_dilation) > 1 and window.strides == (1, 1) and window.groups == 1:
+        return _transposed_rhs_gradient(window, rhs, lhs, cotangent)
     low = np.array([p[0] for p in window.padding])
     grown = _dilated(cotangent.shape[1:3], window.strides)
     kernel = _dilated(rhs.shape[:2], window.rhs_dilation)
@@ -302,3 +304,21 @@ def _canonical_rhs_gradient(
     swapped = window._replace(strides=window.rhs_dilation, padding=_pairs(low, high), rhs_dilation=window.strides)
     gradient = _convolve(images, cotangent.transpose(1, 2, 0, 3), swapped)
     return gradient.transpose(1, 2, 0, 3).astype(rhs.dtype)
+
+
+def _transposed_rhs_gradient(
+    window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array
+) -> jax.Array:
+    """Of a transposed convolution: the dilated input slides over the cotangent, so that nothing is filled with zeros.
+
+    dw[K - 1 - k] = sum_q x[q] g[d q + r k - (r (K - 1) - l)]               d, r dilations of input and kernel
+    """
+    kernel = _dilated(rhs.shape[:2], window.rhs_dilation)
+    low = kernel - 1 - np.array([p[0] for p in window.padding])
+    high = kernel + _dilated(lhs.shape[1:3], window.lhs_dilation) - 1 - low - np.array(cotangent.shape[1:3])
+    swapped = window._replace(
+        strides=window.rhs_dilation, padding=_pairs(low, high), lhs_dilation=(1, 1), rhs_dilation=window.lhs_dilation
+    )
+    images = lhs.astype(cotangent.dtype).transpose(1, 2, 0, 3)
+    gradient = _convolve(cotangent.transpose(3, 1, 2, 0), images, swapped)
+    return jnp.flip(gradient, (1, 2)).transpose(1, 2, 3, 0).astype(rhs.dtype)

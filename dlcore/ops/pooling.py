@@ -62,7 +62,10 @@ def avg_pool(
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(f"x has dtype {x.dtype}: an average needs a floating dtype, convert it first")
     total = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    for axis, k, stride, (low, high), extra in reversed(_plan(x, window_shape, strides, padding, ceil_mode)):
+    plan = _plan(x, window_shape, strides, padding, ceil_mode)
+    if all(k == stride and not (low or high or extra) for _, k, stride, (low, high), extra in plan):
+        return _tile_means(total, [(axis, k) for axis, k, *_ in plan]).astype(x.dtype)
+    for axis, k, stride, (low, high), extra in reversed(plan):
         counted = np.ones(low + x.shape[axis] + high)
         if not count_include_pad:
             counted[:low] = counted[low + x.shape[axis] :] = 0
@@ -79,6 +82,23 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
     if x.ndim < 3:
         raise ValueError(f"x has shape {x.shape}: [..., H, W, C] is needed")
     return x.mean((-3, -2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
+
+
+def _tile_means(x: jax.Array, windows: list[tuple[int, int]]) -> jax.Array:
+    """Means of windows that neither overlap nor reach outside; what is left at the far ends is dropped."""
+    shape, inner = list(x.shape), []
+    for i, (axis, k) in enumerate(windows):
+        x = lax.slice_in_dim(x, 0, x.shape[axis] // k * k, axis=axis)
+        shape[axis + i : axis + i + 1] = [x.shape[axis] // k, k]
+        inner.append(axis + i + 1)
+    x, sizes = x.reshape(shape), [k for _, k in windows]
+    if math.prod(sizes) > 16:
+        return x.mean(inner)
+
+    def corner(offsets: tuple[int, ...]) -> jax.Array:
+        return x[tuple(dict(zip(inner, offsets, strict=True)).get(axis, slice(None)) for axis in range(x.ndim))]
+
+    return functools.reduce(jnp.add, map(corner, np.ndindex(*sizes))) / math.prod(sizes)
 
 
 def _first_largest(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -14,8 +14,8 @@ from dlcore.run.flags import Flags, Setting
 from dlcore.run.page import Data, Setup
 
 __all__ = [
-    "AUGMENTATIONS", "DATA_SETTINGS", "OPTIMIZER_SETTINGS", "augmentation", "data", "describe", "example", "input_size",
-    "inputs", "model", "optimizer", "panels", "pictures", "preprocess",
+    "AUGMENTATIONS", "DATA_SETTINGS", "INIT_SETTINGS", "OPTIMIZER_SETTINGS", "augmentation", "data", "describe",
+    "example", "input_size", "inputs", "model", "optimizer", "panels", "pictures", "preprocess", "start",
 ]  # fmt: skip
 
 STRONG_AUGMENTATIONS = ("cutout", "rand_augment", "auto_augment")
@@ -36,7 +36,9 @@ DATA_SETTINGS = {
     "augment": Setting(
         "auto",
         "of training images",
-        Literal["auto", "none", "affine", "shift", "shift_flip", "crop_flip", *STRONG_AUGMENTATIONS],
+        Literal[
+            "auto", "none", "affine", "shift", "shift_flip", "crop_flip", "resized_crop_flip", *STRONG_AUGMENTATIONS
+        ],
     ),
 }
 
@@ -54,7 +56,14 @@ OPTIMIZER_SETTINGS = {
     "accumulate": Setting(1, "steps whose gradients make one update", limits=Range(1)),
 }
 
-AUGMENTATIONS = {"digits": "affine", "mnist": "shift", "fashion_mnist": "shift_flip"}
+INIT_SETTINGS = {
+    "init_from": Setting(None, "folder of weights to start from, as `dlcore convert` writes it", str | None),
+    "replace_head": Setting(False, "keep the initial head where that of --init_from has another number of classes"),
+}
+
+AUGMENTATIONS = {
+    "digits": "affine", "mnist": "shift", "fashion_mnist": "shift_flip", "imagenet2012": "resized_crop_flip"
+}  # fmt: skip
 """What `--augment=auto` stands for; crop_flip for other names."""
 
 
@@ -135,6 +144,7 @@ def augmentation(flags: Flags, spec: dict):
         "shift": on_black(shift),
         "shift_flip": on_black(augment.compose(shift, augment.random_flip())),
         "crop_flip": augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip()),
+        "resized_crop_flip": augment.compose(augment.random_resized_crop((0.08, 1.0)), augment.random_flip()),
     }[name]
     if flags.augment not in STRONG_AUGMENTATIONS:
         return plain
@@ -191,6 +201,22 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
         ranked = {spec["class_names"][i]: float(probabilities[i]) for i in order}
         rows.append({"class": next(iter(ranked)), "probabilities": ranked})
     return rows
+
+
+def start(setup: Setup):
+    """State -> State with the weights of `--init_from` and an optimiser that starts from them; None without them."""
+    if setup.flags.init_from is None:
+        return None
+
+    def replace(state):
+        from dlcore.run.pretrained import initial_variables
+
+        flags, variables = setup.flags, {"params": state.params, **state.model_state}
+        found = initial_variables(flags.init_from, flags.model, variables, flags.replace_head)
+        params = found.pop("params")
+        return state.replace(params=params, model_state=found, opt_state=jax.jit(optimizer(setup).init)(params))
+
+    return replace
 
 
 def panels(context: Any) -> list:

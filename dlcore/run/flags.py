@@ -163,7 +163,7 @@ def model_settings(name: str, given: tuple[str, ...] = ("num_classes", "axis_nam
         near = difflib.get_close_matches(name, list_models())
         raise FlagError(
             f"--model={name} is unknown" + (f"; did you mean {' or '.join(near)}?" if near else "")
-            + f"; allowed are {', '.join(list_models())}"
+            + f"; `dlcore models` lists all {len(MODELS)}"
         )  # fmt: skip
     variant = MODELS[name]
     keywords = variant.keywords if isinstance(variant, functools.partial) else {}

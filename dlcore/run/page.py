@@ -81,6 +81,7 @@ class Page:
       panels: ReportContext -> panels of the report.
       pictures: ReportContext -> name to image [H, W, C] for TensorBoard.
       hooks: Setup -> hooks for fit.
+      start: Setup -> fit's `start`, where the settings ask for weights to start from; else None.
       evaluators: (Setup, Data, "valid" or "test") -> measures of that split taken from what `predict` gives.
     """
 
@@ -106,6 +107,7 @@ class Page:
     panels: Callable[[Any], list] | None = None
     pictures: Callable[[Any], dict[str, Any]] | None = None
     hooks: Callable[[Setup], list] = lambda setup: []
+    start: Callable[[Setup], Callable[[Any], Any] | None] = lambda setup: None
     evaluators: Callable[[Setup, Data, str], list] = lambda setup, data, split: []
 
     @property

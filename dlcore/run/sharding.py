@@ -98,12 +98,20 @@ def _fsdp_tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec
 RULES: dict[str, Rule] = {"replicate": _replicate, "fsdp": _fsdp, "tensor": _tensor, "fsdp+tensor": _fsdp_tensor}
 
 
-def state_shardings(abstract: Any, mesh: Mesh, rule: str | Rule = "replicate", batched: tuple[str, ...] = ()) -> Any:
+def state_shardings(
+    abstract: Any,
+    mesh: Mesh,
+    rule: str | Rule = "replicate",
+    batched: tuple[str, ...] = (),
+    must_divide: bool = False,
+) -> Any:
     """A NamedSharding for each leaf of `abstract = eval_shape(init, ...)`.
 
+    The leading axis of the leaves that `batched` names is split over `data`. One that does not divide is replicated,
+    and that is said, unless it `must_divide` (pmap).
+
     Raises:
-      ValueError: the rule is unknown or needs a mesh axis that is not there, or the leading axis of a leaf named by
-        `batched` does not divide over `data`.
+      ValueError: the rule is unknown or needs a mesh axis that is not there, or a leaf that must does not divide.
     """
     if isinstance(rule, str):
         if rule not in RULES:
@@ -120,11 +128,14 @@ def state_shardings(abstract: Any, mesh: Mesh, rule: str | Rule = "replicate", b
 
     def spec(path: str, leaf: Any) -> PartitionSpec:
         if any(fnmatch(path, pattern) for pattern in batched):
-            if leaf.shape[0] % mesh.shape[DATA]:
+            if leaf.shape[0] % mesh.shape[DATA] == 0:
+                return PartitionSpec(DATA)
+            if must_divide:
                 raise ValueError(
                     f"{path} has {leaf.shape[0]} rows, which do not divide over {mesh.shape[DATA]} devices"
                 )
-            return PartitionSpec(DATA)
+            _say_replicated("state", path, leaf.shape, mesh.shape[DATA])
+            return PartitionSpec()
         parts = path.split("/")
         for start in range(len(parts)):
             shape, found = parameters.get("/".join(parts[start:]), (None, None))
@@ -142,12 +153,16 @@ def batch_shardings(batch: Any, mesh: Mesh) -> Any:
     def sharding(path: tuple, leaf: Any) -> NamedSharding:
         if np.ndim(leaf) and np.shape(leaf)[0] % size == 0:
             return NamedSharding(mesh, PartitionSpec(DATA))
-        level = logging.WARNING if np.ndim(leaf) and np.shape(leaf)[0] > 1 else logging.INFO
-        text = "batch leaf %s %s does not divide over %d devices: replicated"
-        logging.log_first_n(level, text, 8, path_of(path), np.shape(leaf), size)
+        _say_replicated("batch", path_of(path), np.shape(leaf), size)
         return NamedSharding(mesh, PartitionSpec())
 
     return jax.tree_util.tree_map_with_path(sharding, batch)
+
+
+def _say_replicated(where: str, path: str, shape: tuple[int, ...], devices: int) -> None:
+    level = logging.WARNING if shape and shape[0] > 1 else logging.INFO
+    text = "%s leaf %s %s does not divide over %d devices: replicated"
+    logging.log_first_n(level, text, 8, where, path, shape, devices)
 
 
 def put_batch(batch: Any, shardings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Many small networks on the digits, trained side by side in one program: what the studies share.
+"""Many small networks, trained side by side in one program on images that fit in memory: what the studies share.
 
 `train` is one run as a pure function of its key; a study maps it over seeds, and over settings that may be traced
 (dropout rate, weight decay, number of examples), and jits the whole.
@@ -16,7 +16,7 @@ from flax import linen as nn
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, inverted_dropout
 
-__all__ = ["Digits", "SmallNet", "log_loss_and_accuracy", "shuffled_digits", "train"]
+__all__ = ["Digits", "SmallNet", "ZooNet", "log_loss_and_accuracy", "shuffled_digits", "train"]
 
 
 class Digits(NamedTuple):
@@ -55,6 +55,20 @@ class SmallNet(nn.Module):
         return nn.Dense(10, name="head")(x)
 
 
+class ZooNet(nn.Module):
+    """A model of the zoo under the call of `train`, which has a rate that the model does not know.
+
+    training: the model's method in training, for one that then gives more than logits ("auxiliary").
+    """
+
+    model: nn.Module
+    training: str = "__call__"
+
+    def __call__(self, x: jax.Array, train: bool, rate: float | jax.Array = 0.0) -> Any:
+        """Images [B, H, W, C] -> logits [B, C], or in training what that method gives."""
+        return getattr(self.model, self.training)(x, train) if train else self.model(x, train)
+
+
 def train(
     key: jax.Array,
     net: nn.Module,
@@ -68,12 +82,14 @@ def train(
     rate: float | jax.Array = 0.0,
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     extra: Callable[[Callable, jax.Array], jax.Array] | None = None,
+    objective: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None,
     snapshots: int = 1,
 ) -> tuple[dict, Any]:
     """(variables, optimiser state) after `steps` updates, all leaves with a leading axis of `snapshots` equal parts.
 
     count: how many of the first examples are used; batches are drawn with replacement. augment: (key, image) -> image.
     extra: (apply, key) -> a term added to the loss, with apply(images, key) -> logits in training mode.
+    objective: (the net's outputs, images, labels) -> the loss of a batch, the mean cross-entropy for None.
     """
     if steps % snapshots:
         raise ValueError(f"steps is {steps}; it must be a multiple of snapshots={snapshots}")
@@ -95,8 +111,9 @@ def train(
                 rngs = {"dropout": key}
                 return net.apply({"params": params, **model_state}, x, True, rate, rngs=rngs, mutable=["batch_stats"])
 
-            logits, updated = apply(x, keys[2])
-            value = jax.vmap(softmax_cross_entropy_loss)(logits, y).mean()
+            outputs, updated = apply(x, keys[2])
+            cross_entropy = jax.vmap(softmax_cross_entropy_loss)
+            value = cross_entropy(outputs, y).mean() if objective is None else objective(outputs, x, y)
             value += 0 if extra is None else extra(lambda x, key: apply(x, key)[0], keys[3])
             return value, dict(updated)
 

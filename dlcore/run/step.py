@@ -128,7 +128,9 @@ class Program:
         self._batch_shardings = batch_shardings(self.batch, self._mesh)
         self._init_fn = lambda rng, batch: _strong(learner.init(rng, batch))
         self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
-        self.state_shardings = state_shardings(self.abstract_state, self._mesh, placement.sharding, learner.batched)
+        self.state_shardings = state_shardings(
+            self.abstract_state, self._mesh, placement.sharding, learner.batched, must_divide=placement.spmd == "pmap"
+        )
         self.replicated = NamedSharding(self._mesh, PartitionSpec())
         self._pmapped = placement.spmd == "pmap"
         metrics = self._abstract_metrics()

@@ -75,7 +75,7 @@ def train(job: Job) -> int:
     result = fit(
         learner, pipelines, steps=setup.steps, seed=flags.seed, folder=folder, valid=data.valid,
         evaluators=job.page.evaluators(setup, data, "valid"), eval_batch_size=flags.eval_batch_size,
-        hooks=job.page.hooks(setup), placement=placement,
+        start=job.page.start(setup), hooks=job.page.hooks(setup), placement=placement,
         log_every=flags.log_every, eval_every=every, progress=flags.progress,
         saving=Saving(
             flags.checkpoint_seconds, flags.checkpoint_steps, flags.keep_last,

@@ -142,13 +142,14 @@ def times_of(block: Block, repeats: int) -> dict[str, Times]:
     forms = {"ours": jax_functions(block.ours, jnp.asarray(x)), "plain": jax_functions(block.plain, jnp.asarray(x))}
     if block.torch is not None and importlib.util.find_spec("torch") is not None:
         forms["torch"] = torch_functions(block.torch, x)
-    return interleaved({f"{f}, {way}": call for f, ways in forms.items() for way, call in ways.items()}, repeats)
+    calls = {f"{form}, {way}": call for form, ways in forms.items() for way, call in ways.items()}
+    return interleaved(calls, repeats, least_seconds=0.01)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="blocks whose name has this in it")
-    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--json", type=pathlib.Path, help="where to write the ratios")
     options = parser.parse_args(argv)
     print(f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__}")

@@ -19,9 +19,11 @@ The figures are for a CPU. On other platforms dlcore's layers lower to lax's con
 import argparse
 import functools
 import json
+import math
 import os
 import pathlib
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -110,17 +112,31 @@ def problem(layers: Layers, size: int, batch: int, steps: int, **fields: Any) ->
     return training_step(model, tx), (variables, tx.init(variables["params"])), examples
 
 
-def interleaved(functions: dict[str, Callable], repeats: int, steps: int = 1) -> dict[str, Times]:
-    """Seconds a step of every function, each of which does `steps`, taken in turns so that a busy machine hits all."""
-    for function in functions.values():
+def interleaved(
+    functions: dict[str, Callable], repeats: int, steps: int = 1, least_seconds: float = 0.0
+) -> dict[str, Times]:
+    """Seconds a step of every function, each of which does `steps`, taken in turns so that a busy machine hits all.
+
+    The turns are shuffled, and a function is called once more before it is timed: its neighbour's threads and what
+    that left in the caches are not its own. least_seconds: short functions are called so often that a turn lasts that
+    long.
+    """
+    counts = {}
+    for name, function in functions.items():
         jax.block_until_ready(function())
-    times = {name: Times([], []) for name in functions}
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        counts[name] = max(1, math.ceil(least_seconds / (time.perf_counter() - start)))
+    times, order = {name: Times([], []) for name in functions}, random.Random(0)
     for _ in range(repeats):
-        for name, function in functions.items():
+        for name, function in order.sample(list(functions.items()), len(functions)):
+            if least_seconds:
+                jax.block_until_ready(function())
             wall, cpu = time.perf_counter(), time.process_time()
-            jax.block_until_ready(function())
-            times[name].wall.append((time.perf_counter() - wall) / steps)
-            times[name].cpu.append((time.process_time() - cpu) / steps)
+            for _ in range(counts[name]):
+                jax.block_until_ready(function())
+            times[name].wall.append((time.perf_counter() - wall) / steps / counts[name])
+            times[name].cpu.append((time.process_time() - cpu) / steps / counts[name])
     return times
 
 

@@ -37,7 +37,7 @@ page = Page(
     data=classify.data,
     build=build,
     model="resnet8_cifar",
-    settings={**classify.DATA_SETTINGS, **classify.OPTIMIZER_SETTINGS},
+    settings={**classify.DATA_SETTINGS, **classify.OPTIMIZER_SETTINGS, **classify.INIT_SETTINGS},
     defaults={"epochs": 150.0, "label_smoothing": 0.1, "ema": 0.99, "eval_every": 50, "select": "last"},
     smoke={"steps": 5, "batch_size": 32, "log_every": 1, "eval_every": 5, "model.width": 8},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
@@ -54,6 +54,7 @@ page = Page(
     example=classify.example,
     inputs=classify.inputs,
     describe=classify.describe,
+    start=classify.start,
     panels=classify.panels,
     pictures=classify.pictures,
 )

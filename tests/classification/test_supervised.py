@@ -438,3 +438,39 @@ def test_mixing_trains_on_blended_images_and_labels_and_measures_on_plain_ones(k
     again = learner(model=Linear(), optimizer=tx)
     want = again.evaluate(state, rows)["loss"].compute()
     assert made.evaluate(state, rows)["loss"].compute() == pytest.approx(want, rel=1e-6)
+
+
+class TwoHeads(nn.Module):
+    """A head in the middle of the network, beside the one at its end."""
+
+    def __call__(self, x, train=False):
+        return self.auxiliary(x, train)[0]
+
+    @nn.compact
+    def auxiliary(self, x, train=True):
+        start = nn.initializers.normal(0.3)
+        x = x.reshape(x.shape[0], -1)
+        middle = nn.Dense(CLASSES, kernel_init=start, name="middle")(x)
+        return nn.Dense(CLASSES, kernel_init=start, name="head")(x), {"middle": middle}
+
+
+@pytest.mark.covers("ZO-09")
+def test_auxiliary_heads_count_three_tenths_in_training_and_nothing_in_evaluation():
+    rows = {"image": jax.random.normal(jax.random.key(5), (6, 2, 2, 1)), "label": jnp.arange(6), "index": jnp.arange(6)}
+    made = learner(model=TwoHeads(), optimizer=optax.sgd(1.0))
+    state = made.init(jax.random.key(0), rows)
+
+    def value(params, weight):
+        losses = {
+            name: optax.softmax_cross_entropy_with_integer_labels(
+                rows["image"].reshape(6, -1) @ layer["kernel"] + layer["bias"], rows["label"]
+            ).mean()
+            for name, layer in params.items()
+        }
+        return losses["head"] + weight * losses["middle"]
+
+    after, metrics = made.update(state, rows)
+    want = jax.tree.map(lambda p, g: p - g, state.params, jax.grad(value)(state.params, 0.3))
+    chex.assert_trees_all_close(after.params, want, atol=1e-6)
+    np.testing.assert_allclose(metrics["loss"].compute(), value(state.params, 0.0), rtol=1e-6)
+    np.testing.assert_allclose(made.evaluate(state, rows)["loss"].compute(), value(state.params, 0.0), rtol=1e-6)

@@ -156,6 +156,16 @@ def test_whitened_digits_have_the_covariance_i():
 
 
 @pytest.mark.covers("NO-07")
+@given(seed=st.integers(0, 1000), features=st.integers(1, 12))
+def test_what_is_whitened_has_the_covariance_i(seed, features):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(80, features)) @ rng.normal(size=(features, features)) + rng.normal(size=features)
+    y = preprocess.fit_whitening(x, epsilon=0.0)(x)
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-8)
+    np.testing.assert_allclose(y.T @ y / len(y), np.eye(features), atol=1e-6)
+
+
+@pytest.mark.covers("NO-07")
 def test_whitening_is_scikit_learns():
     found = preprocess.fit_whitening(X, epsilon=0.0)
     got, want = found(XT) * np.sqrt(59 / 60), GOLDENS["pca_whiten/out.transform"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.losses import distillation_loss
+from dlcore.losses import distillation_loss, hard_distillation_loss
 
 
 @pytest.mark.covers("LO-20")
@@ -39,3 +39,17 @@ def test_a_high_temperature_matches_scores():
     student, teacher = jnp.array([1.0, -1.0, 0.0]), jnp.array([-2.0, 0.5, 1.5])
     slope = jax.grad(distillation_loss)(student, teacher, 1e3)
     np.testing.assert_allclose(slope, (student - teacher) / 3, atol=5e-3)
+
+
+@pytest.mark.covers("AT-23")
+def test_hard_distillation_by_hand():
+    # class logits (0, log 3): -log p_0 = log 4; distillation logits (log 2, 0), teacher says 0: -log(2/3) = log 1.5
+    # (1.386294 + .405465) / 2
+    own, taught, teacher = jnp.array([0, math.log(3)]), jnp.array([math.log(2), 0]), jnp.array([5.0, 4.9])
+    loss = lambda *logits: hard_distillation_loss(*logits, jnp.int32(0))  # noqa: E731
+    assert float(loss(own, taught, teacher)) == pytest.approx(0.895880, abs=1e-6)
+    assert float(loss(own, taught, teacher[::-1])) == pytest.approx((math.log(4) + math.log(3)) / 2, abs=1e-6)
+    slopes = jax.grad(loss, (0, 1, 2))(own, taught, teacher)
+    np.testing.assert_allclose(slopes[0], [-0.375, 0.375], atol=1e-6)  # (p - y) / 2 = (1/4 - 1) / 2
+    np.testing.assert_allclose(slopes[1], [-1 / 6, 1 / 6], atol=1e-6)
+    assert not slopes[2].any()

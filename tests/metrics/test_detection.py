@@ -39,3 +39,11 @@ def test_ends():
     assert not match_detections(np.ones((2, 4)), np.ones(2), np.zeros((0, 4))).any()
     with pytest.raises(ValueError, match="num_truth is 0"):
         average_precision(np.ones(1, bool), np.ones(1), 0)
+
+
+@pytest.mark.covers("ME-03")
+def test_one_true_box_and_boxes_that_touch_at_most():
+    assert average_precision(np.array([True]), np.array([0.3]), 1) == 1
+    truth = np.array([[0, 0, 1, 1]])
+    apart = np.array([[1, 0, 2, 1], [0.5, 2, 1.5, 3], [-3, -3, -2, -2]])
+    assert not match_detections(apart, np.ones(3), truth, threshold=0.0).any()

@@ -67,3 +67,10 @@ def test_roc_equals_the_golden(case):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.covers("ME-12")
+def test_the_equal_error_rate_lies_between_thresholds():
+    # (false accepts, rejects): (0, 1/2) at .9, (1/3, 1/2) at .6, (1/3, 0) at .4: they cross where 1/3 is accepted
+    found = verification([0.9, 0.4, 0.6, 0.1, 0.05], [1, 1, 0, 0, 0])
+    assert found.eer == pytest.approx(1 / 3)

@@ -9,8 +9,6 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-FAST = {"xla_backend_optimization_level": 0}  # compiled in half the time
-
 
 def check_step(model, shape, still=(), momentum=0.9):
     """The loss is finite and falls along its gradient, which reaches every parameter and is the same with remat.
@@ -23,13 +21,13 @@ def check_step(model, shape, still=(), momentum=0.9):
     model = model.clone(num_classes=4, head_init=nn.initializers.lecun_normal())
     x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
     labels, rngs = jnp.arange(shape[0]) % 4, {"dropout": jax.random.key(1)}
-    variables = jax.jit(model.init, compiler_options=FAST)(jax.random.key(0), x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
 
     def loss(model, params, state):
         logits, state = model.apply({"params": params, **state}, x, train=True, rngs=rngs, mutable=["batch_stats"])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), state
 
-    step = jax.jit(jax.value_and_grad(loss, argnums=1, has_aux=True), static_argnums=0, compiler_options=FAST)
+    step = jax.jit(jax.value_and_grad(loss, argnums=1, has_aux=True), static_argnums=0)
     state = {name: values for name, values in variables.items() if name != "params"}
     (value, first), gradient = step(model, variables["params"], state)
     assert jnp.isfinite(value)

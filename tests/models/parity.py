@@ -38,6 +38,13 @@ def nhwc(x):
     return jnp.asarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else jnp.asarray(x)
 
 
+def in_torch_layout(x, rank, channels_last=False):
+    """A map [B, H, W, C] as torch has it: channels first, or where rank is 3 as tokens [B, H W, C]."""
+    if x.ndim == 4 and rank == 3:
+        return x.reshape(x.shape[0], -1, x.shape[-1])
+    return nchw(x) if x.ndim == 4 and not channels_last else x
+
+
 def nchw(x):
     x = np.asarray(x)
     return x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
@@ -60,12 +67,13 @@ def check_output(golden, meta, name, got, least=1e-4):
     np.testing.assert_allclose(got, golden[name].reshape(-1), rtol=0, atol=tolerance, err_msg=name)
 
 
-def check_golden(file, name, modules=None, method=None, **fields):
+def check_golden(file, name, modules=None, method=None, channels_last=False, **fields):
     """Logits and features of the model `name` equal those of the golden `file`.
 
     modules: {torch module: path of the flax module whose output it is, or a function of the outputs of
     `method="features"`}. A module with the same name under the naming rule ("layer1.0" -> "layer1_0") needs no entry.
     Where the end of a torch module is inside one of ours, name a stage: `lambda maps: maps["layer1"]`.
+    channels_last: the golden's maps are [B, H, W, C].
     Returns what `apply` gave.
     """
     golden, meta, weights = read_golden(file)
@@ -93,7 +101,7 @@ def check_golden(file, name, modules=None, method=None, **fields):
                 assert part in node, f"{path} is no module of {name}: {list(node)}"
                 node = node[part]
             got = node["__call__"][0]
-        check_output(golden, meta, key, nchw(got) if len(meta["outputs"][key]["shape"]) == 4 else got)
+        check_output(golden, meta, key, in_torch_layout(got, len(meta["outputs"][key]["shape"]), channels_last))
     return out
 
 

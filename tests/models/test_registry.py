@@ -1,4 +1,6 @@
 import dataclasses
+import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,14 @@ from jax.flatten_util import ravel_pytree
 
 from dlcore.models import create_model, input_shape, list_models
 from dlcore.models.registry import FAMILIES, MODELS
+from dlcore.run.sharding import make_mesh, state_shardings
 
-LIGHT = {"mlp": {}, "lenet5": {}, "resnet8_cifar": {"stages": (1, 1), "width": 4}}
+LIGHT = {
+    "mlp": {},
+    "lenet5": {},
+    "resnet8_cifar": {"stages": (1, 1), "width": 4},
+    "vit_tiny_cifar": {"depth": 1, "width": 8, "num_heads": 2, "mlp_features": 16},
+}
 
 
 def images(name, size=None, batch=2):
@@ -97,3 +105,40 @@ def test_float64_parameters_compute_in_float64_whatever_the_field_says(name):
         direction = jnp.cos(jnp.arange(flat.size))
         difference = (loss(flat + 1e-7 * direction)[0] - loss(flat - 1e-7 * direction)[0]) / 2e-7
         assert float(difference) == pytest.approx(float(loss(flat)[1] @ direction), rel=1e-5)
+
+
+@functools.cache
+def abstract_variables(name, **fields):
+    model, x = create_model(name, **fields), jnp.zeros((1, *input_shape(name)))
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
+
+
+@pytest.mark.parametrize("name", [name for name in classes() if name not in ("mlp", "lenet5", "vgg9_cifar")])
+def test_recomputing_blocks_changes_no_variable_and_trains(name):
+    model = create_model(name, remat=True)
+    x = jax.ShapeDtypeStruct((2, *input_shape(name)), jnp.float32)
+    variables = abstract_variables(name)
+    assert jax.tree.map(jnp.shape, abstract_variables(name, remat=True)) == jax.tree.map(jnp.shape, variables)
+
+    def loss(params, rest, x):
+        rngs = {"dropout": jax.random.key(0)}
+        out, _ = model.apply({"params": params, **rest}, x, train=True, mutable=list(rest), rngs=rngs)
+        return out.sum()
+
+    rest = {key: value for key, value in variables.items() if key != "params"}
+    text = str(jax.make_jaxpr(jax.grad(loss))(variables["params"], rest, x))
+    assert "checkpoint" in text or "remat" in text, "nothing is recomputed"
+
+
+@pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])
+@pytest.mark.parametrize("name", classes())
+def test_the_sharding_rules_split_most_of_every_model(name, rule):
+    """All kernels whose size allows it: at least two thirds of the numbers, and never more than one of four by fsdp."""
+    params = abstract_variables(name)["params"]
+    found = state_shardings({"params": params}, make_mesh("data:4,model:2"), rule)
+    whole = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    held = sum(
+        math.prod(sharding.shard_shape(leaf.shape))
+        for leaf, sharding in zip(jax.tree.leaves(params), jax.tree.leaves(found), strict=True)
+    )
+    assert held / whole < {"fsdp": 0.5, "tensor": 0.7, "fsdp+tensor": 0.4}[rule]

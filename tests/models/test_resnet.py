@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.resnet import BasicBlock, Bottleneck, SqueezeExcitation
-from tests.models.parity import check_golden, check_training, parameter_count
+from tests.models.parity import GOLDENS, check_golden, check_training, nhwc, parameter_count
 
 
 def pooled(maps):
@@ -96,6 +96,19 @@ def test_squeeze_and_excitation_by_hand():
     # relu(2 - 1 + .5) = 1.5; gates sigmoid(3) = .952574, sigmoid(-.5) = .377541
     out = SqueezeExcitation(1).apply({"params": params}, x)
     np.testing.assert_allclose(out[0, 0], [[0.952574, 0.755081], [2.857722, 2.265244]], rtol=1e-5)
+
+
+@pytest.mark.covers("ZO-16")
+def test_squeeze_and_excitation_equals_torchvision():
+    golden = np.load(GOLDENS / "tvops_misc.npz")
+    get = {name.split("/")[1]: golden[name] for name in golden.files if name.startswith("squeeze_excitation/")}
+    params = {
+        layer: {"kernel": get[f"in.{layer}.weight"].transpose(2, 3, 1, 0), "bias": get[f"in.{layer}.bias"]}
+        for layer in ("fc1", "fc2")
+    }
+    y, pull = jax.vjp(lambda x: SqueezeExcitation(3).apply({"params": params}, x), nhwc(get["in.x"]))
+    np.testing.assert_allclose(y, nhwc(get["out"]), atol=1e-5)
+    np.testing.assert_allclose(pull(nhwc(get["in.cot"]))[0], nhwc(get["grad.x"]), atol=1e-4)
 
 
 @pytest.mark.covers("ZO-13")

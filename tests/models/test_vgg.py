@@ -1,4 +1,4 @@
-"""Shapes, names, the count, and that each map is what its name says."""
+"""VGGs against torchvision, their counts, and that each map is what its name says."""
 
 import jax
 import jax.numpy as jnp
@@ -6,16 +6,79 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model
+from dlcore.models import create_model, feature_info
 from dlcore.models.vgg import VGG
 from dlcore.ops import max_pool
+from tests.models.learning import losses
+from tests.models.parity import check_golden, parameter_count
+
+PUBLISHED = {"stages": (1, 2), "width": 4, "hidden": 16, "norm": False}
 
 
 def images(n=2, side=16):
     return jax.random.normal(jax.random.key(0), (n, side, side, 3))
 
 
-def test_parameter_count():
+def halved(x):
+    return max_pool(x, (2, 2), (2, 2))
+
+
+@pytest.mark.covers("ZO-04")
+def test_vgg16_equals_torchvision():
+    torch = {"features.4": lambda m: halved(m["stage1"]), "features.16": lambda m: halved(m["relu3_3"])}
+    check_golden("tv_vgg16", "vgg16", torch | {"features": lambda m: halved(m["stage5"])})
+
+
+@pytest.mark.covers("ZO-04")
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("vgg11", 132_863_336), ("vgg13", 133_047_848), ("vgg16", 138_357_544), ("vgg19", 143_667_240)],
+)
+def test_parameter_counts(name, count):
+    assert parameter_count(name) == count
+    # batch norm has a gain and a shift a channel: 64 128 256 256 512 512 512 512 sum to 2,752 in VGG-11
+    kernels = {"vgg11": 2_752, "vgg13": 2_944, "vgg16": 4_224, "vgg19": 5_504}[name]
+    assert parameter_count(f"{name}_bn") == count + 2 * kernels
+
+
+@pytest.mark.covers("ZO-04")
+def test_the_extra_convolutions_of_vgg19_are_in_the_last_three_stages():
+    assert create_model("vgg19").stages == (2, 2, 4, 4, 4)
+    # 2-2-2-4-4 would lack two of 256 3x3 kernels over 256 channels, with biases: 2 (9 256^2 + 256) = 1,180,160
+    assert parameter_count("vgg19") - parameter_count("vgg19", stages=(2, 2, 2, 4, 4)) == 1_180_160
+
+
+@pytest.mark.covers("ZO-04")
+def test_stages_halve_the_map_and_double_the_channels():
+    model = create_model("vgg19", width=2, hidden=4)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
+    assert {p["kernel"].shape[:2] for name, p in shapes.items() if name.startswith("features")} == {(3, 3)}
+    stages = {n: i for n, i in feature_info(create_model("vgg19")).items() if n.startswith("stage")}
+    assert list(stages.values()) == [
+        {"stride": s, "channels": c} for s, c in [(1, 64), (2, 128), (4, 256), (8, 512), (16, 512)]
+    ]
+    assert shapes["classifier_0"]["kernel"].shape == (7 * 7 * 16, 4)
+
+
+@pytest.mark.parametrize("fields", [PUBLISHED, {"stages": (1, 1), "width": 4}])
+def test_it_learns_with_and_without_remat(fields):
+    model = VGG(num_classes=2, dropout=0.0, **fields)
+    values = losses(model, 8)
+    assert values[0] == pytest.approx(np.log(2))
+    assert values[-1] < 0.8 * values[0]
+    np.testing.assert_allclose(losses(model.clone(remat=True), 8), values, rtol=1e-3)
+
+
+def test_dropout_acts_in_training_alone():
+    assert create_model("vgg16").dropout == 0.5
+    model = VGG(**PUBLISHED, dropout=1.0, head_init=nn.initializers.ones)
+    x = images(2, 8)
+    variables = model.init(jax.random.key(0), x)
+    assert jnp.abs(model.apply(variables, x)).min() > 0
+    np.testing.assert_array_equal(model.apply(variables, x, True, rngs={"dropout": jax.random.key(1)}), 0)
+
+
+def test_parameter_count_of_the_small_one():
     # 3x3 kernels 9 (3 24 + 24^2 + 24 48 + 48^2 + 48 96 + 96^2 + 96 192 + 192^2) = 659,016 with no bias,
     # batch norm 2 x 2 x (24 + 48 + 96 + 192) = 1,440, head 192 x 10 + 10 = 1,930
     model = create_model("vgg9_cifar")
@@ -62,3 +125,5 @@ def test_bad_input_is_named():
         VGG(pooling="sum").init(jax.random.key(0), images())
     with pytest.raises(ValueError, match="at least 8x8"):
         VGG().init(jax.random.key(0), images(1, 7))
+    with pytest.raises(ValueError, match="at least 32x32"):
+        create_model("vgg11").init(jax.random.key(0), images(1, 31))

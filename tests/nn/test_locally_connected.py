@@ -62,3 +62,11 @@ def test_places_do_not_share():
     changed["params"]["kernel"] = changed["params"]["kernel"].at[0, 1].add(1.0)
     moved = (layer.apply(changed, x) != layer.apply(variables, x)).any(-1)[0]
     np.testing.assert_array_equal(moved, [[False, True], [False, False]])
+
+
+@pytest.mark.covers("CV-15")
+def test_every_place_starts_as_a_full_layer_of_its_window():
+    layer, x = LocallyConnected(64, (3, 3)), normal(0, 1, 8, 8, 16)
+    kernel = layer.init(jax.random.key(0), x)["params"]["kernel"]
+    assert kernel.shape == (8, 8, 144, 64)
+    assert float(kernel.std()) == pytest.approx(144**-0.5, rel=0.02)  # LeCun: 1 / 9 16 inputs

@@ -1,6 +1,7 @@
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,10 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from dlcore.nn import BatchNorm, Conv, fold_batch_norm
+from dlcore.nn.normalization import mean_and_variance
 
-GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "torch_norm_act.npz")
+GOLDENS_FOLDER = pathlib.Path(__file__).parents[1] / "goldens"
+GOLDENS = np.load(GOLDENS_FOLDER / "torch_norm_act.npz")
 
 
 def values(*shape, seed=0, shift=0.5, scale=2.0):
@@ -294,3 +297,40 @@ def test_in_training_an_example_depends_on_its_batch_mates_and_in_use_it_does_no
     # Larger batches are less noisy.
     many = [jnp.concatenate([example, values(200, 3, seed=seed)]) for seed in range(20)]
     assert (jnp.stack([train(layer, variables, x)[0][0] for x in many]).std(0) < 0.5 * trained.std(0)).all()
+
+
+@pytest.mark.covers("NO-09")
+def test_frozen_statistics_equal_torchvision():
+    golden = np.load(GOLDENS_FOLDER / "tvops_misc.npz")
+    get = {name.split("/")[1]: golden[name] for name in golden.files if name.startswith("frozen_batch_norm/")}
+    variables = {
+        "params": {"scale": jnp.asarray(get["in.weight"]), "bias": jnp.asarray(get["in.bias"])},
+        "batch_stats": {"mean": jnp.asarray(get["in.running_mean"]), "var": jnp.asarray(get["in.running_var"])},
+    }
+    y, pull = jax.vjp(lambda x: BatchNorm(use_running_average=True).apply(variables, x), layout(get["in.x"]))
+    assert_trees_close(y, layout(get["out"]))
+    assert_trees_close(pull(layout(get["in.cot"]))[0], layout(get["grad.x"]), 1e-4)
+
+
+@pytest.mark.covers("NO-09")
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4])
+def test_a_mean_far_above_the_deviation_costs_no_precision(offset):
+    x = np.random.default_rng(0).normal(size=(64, 3, 3, 4)).astype(np.float32)
+    x = (x + np.float32(offset) * np.array([1, -1, 0, 1], np.float32)).astype(np.float32)
+    mean, var = jax.jit(mean_and_variance)(jnp.asarray(x))
+    np.testing.assert_allclose(mean, x.astype(np.float64).mean((0, 1, 2)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(var, x.astype(np.float64).var((0, 1, 2)), rtol=3e-5)
+
+
+@pytest.mark.covers("NO-09")
+def test_the_moments_have_the_derivatives_of_the_plain_form():
+    x = jax.random.normal(jax.random.key(0), (5, 2, 3)) + 2
+
+    def plain(x):
+        return x.mean((0, 1)), x.var((0, 1))
+
+    primal, tangent = (jax.jvp(f, (x,), (jnp.cos(x),)) for f in (mean_and_variance, plain))
+    chex.assert_trees_all_close(primal, tangent, rtol=1e-5)
+    weights = (jnp.arange(3.0), jnp.arange(3.0) - 1)
+    got, want = (jax.vjp(f, x)[1](weights)[0] for f in (mean_and_variance, plain))
+    np.testing.assert_allclose(got, want, atol=1e-6)

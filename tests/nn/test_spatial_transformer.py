@@ -32,6 +32,19 @@ def test_it_starts_as_the_identity(kind):
 
 
 @pytest.mark.covers("CV-32")
+def test_a_similarity_turns_scales_and_moves():
+    x = jnp.zeros((1, 4, 4, 1))
+    layer = SpatialTransformer(Flat(), "similarity")
+    variables = layer.init(jax.random.key(0), x)
+    variables["params"]["theta"]["bias"] = jnp.array([jnp.pi / 2, jnp.log(3.0), 0.25, -0.5])
+    _, theta = layer.apply(variables, x)
+    # 3 times [[cos, -sin], [sin, cos]] of a quarter turn; the third column is where it looks from
+    np.testing.assert_allclose(jnp.abs(theta[0, :, :2]), [[0, 3], [3, 0]], atol=1e-5)
+    assert theta[0, 0, 1] * theta[0, 1, 0] < 0
+    np.testing.assert_allclose(theta[0, :, 2], [0.25, -0.5])
+
+
+@pytest.mark.covers("CV-32")
 def test_a_quarter_turn_as_one_sees_it():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4, 1)), jnp.float32)
     np.testing.assert_allclose(rotate(x, jnp.asarray([jnp.pi / 2]))[0], jnp.rot90(x[0]), atol=1e-5)

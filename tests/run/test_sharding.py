@@ -219,8 +219,13 @@ def test_batched_leaves_are_split_over_data():
                 carry=jnp.zeros(12), other=jnp.zeros(8))  # fmt: skip
     assert got["more/env/x"] == got["more/carry"] == P("data")
     assert got["more/other"] == P()
-    with pytest.raises(ValueError, match=r"more/carry has 10 rows, which do not divide over 8 devices"):
-        specs("replicate", "data:8", batched=("more/carry",), carry=jnp.zeros(10))
+
+
+def test_batched_leaves_that_do_not_divide_are_replicated_and_said(caplog):
+    with caplog.at_level(logging.INFO):
+        got = specs("replicate", "data:8", batched=("more/carry",), carry=jnp.zeros(10))
+    assert got["more/carry"] == P()
+    assert "state leaf more/carry (10,) does not divide over 8 devices: replicated" in caplog.text
 
 
 def test_rules_that_cannot_be():

@@ -1,0 +1,199 @@
+"""Neural architecture search by reinforcement: a recurrent controller writes networks and learns from how they do.
+
+Zoph & Le, "Neural architecture search with reinforcement learning" (2016), arXiv:1611.01578. The space is the cell of
+Dong & Yang, "NAS-Bench-201" (2020), arXiv:2001.00326, with three operations: an architecture a = (a_1, ..., a_6) has
+one for each edge of the complete graph of four nodes, so that all 729 can be tried.
+
+    node_j = sum_{i < j} op_{a_ij}(node_i)                     op: none (zeros), skip (identity), conv (3x3, BN, relu)
+    pi(a) = prod_t softmax(W h_t)_{a_t},   h_t = LSTM(h_{t-1}, e(a_{t-1}))                              the controller
+    gradient = mean_k (R_k - b) grad log pi(a_k) + beta grad entropy;   b <- mu b + (1 - mu) mean R
+
+R is the accuracy on validation data of the child that was trained from scratch. Every edge computes all operations and
+takes one, so that `train_child` is one compiled program for every architecture and can be mapped over thousands.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.nn import BatchNorm, Conv
+from dlcore.ops import global_avg_pool, max_pool
+
+__all__ = [
+    "EDGES",
+    "OPERATIONS",
+    "CellNet",
+    "Controller",
+    "Search",
+    "all_architectures",
+    "reinforce_search",
+    "train_child",
+]
+
+OPERATIONS = ("none", "skip", "conv")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+
+
+def all_architectures() -> np.ndarray:
+    """Every architecture: [729, 6] int32, the number of the operation on each edge of `EDGES`."""
+    return np.array(list(np.ndindex(*(len(OPERATIONS),) * len(EDGES))), np.int32)
+
+
+class CellNet(nn.Module):
+    """Stem, `cells` copies of one cell with a 2x2 max pooling between, average, head. The architecture is an input."""
+
+    num_classes: int = 10
+    width: int = 8
+    cells: int = 2
+
+    @nn.compact
+    def __call__(self, x: jax.Array, architecture: jax.Array, train: bool = False) -> jax.Array:
+        """Images [B, H, W, C] and architecture [6] int -> logits [B, num_classes]."""
+        x = Conv(self.width, (3, 3), padding=1, name="stem")(x)
+        for cell in range(self.cells):
+            x = x if cell == 0 else max_pool(x, (2, 2), (2, 2))
+            nodes = [x]
+            for j in range(1, 4):
+                nodes.append(sum(self._edge(nodes[i], architecture, cell, i, j, train) for i in range(j)))
+            x = nodes[-1]
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(global_avg_pool(x))
+
+    def _edge(self, x: jax.Array, architecture: jax.Array, cell: int, i: int, j: int, train: bool) -> jax.Array:
+        name = f"cell{cell}_{i}{j}"
+        conv = Conv(self.width, (3, 3), padding=1, use_bias=False, name=f"{name}_conv")
+        norm = BatchNorm(not train, name=f"{name}_norm")
+        operation = architecture[EDGES.index((i, j))]
+        choices = [jnp.zeros_like(x), x, nn.relu(norm(conv(x)))]
+        return jnp.stack(choices)[operation]
+
+
+def train_child(
+    key: jax.Array,
+    architecture: jax.Array,
+    data: dict[str, jax.Array],
+    *,
+    steps: int = 100,
+    batch_size: int = 64,
+    learning_rate: float | jax.Array = 1e-2,
+    width: int = 8,
+) -> jax.Array:
+    """Train one child from scratch (Adam, cosine schedule) and return its accuracy on the validation data, a scalar.
+
+    architecture: [6] int. data: `image: [N, H, W, C]`, `label: [N]`, `valid_image`, `valid_label`.
+    """
+    net, start = CellNet(width=width), jax.random.fold_in(key, 0)
+    variables = net.init(start, data["image"][:1], architecture)
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+    def step(carry: tuple, i: jax.Array) -> tuple[tuple, None]:
+        params, stats, opt_state = carry
+        rows = jax.random.randint(jax.random.fold_in(key, i + 1), (batch_size,), 0, len(data["label"]))
+
+        def loss(params: Any) -> tuple[jax.Array, Any]:
+            logits, state = net.apply(
+                {"params": params, "batch_stats": stats}, data["image"][rows], architecture, True,
+                mutable=["batch_stats"],
+            )  # fmt: skip
+            return jax.vmap(softmax_cross_entropy_loss)(logits, data["label"][rows]).mean(), state["batch_stats"]
+
+        gradient, stats = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        return (optax.apply_updates(params, updates), stats, opt_state), None
+
+    params = variables["params"]
+    carry = (params, variables["batch_stats"], optimizer.init(params))
+    (params, stats, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
+    logits = net.apply({"params": params, "batch_stats": stats}, data["valid_image"], architecture)
+    return (logits.argmax(-1) == data["valid_label"]).mean()
+
+
+class Controller(nn.Module):
+    """An LSTM that chooses the operation of one edge after the other; with the weights zero all are equally likely."""
+
+    hidden: int = 32
+
+    @nn.compact
+    def __call__(self, architecture: jax.Array) -> jax.Array:
+        """Log-probabilities [6, 3] of each operation on each edge, given the choices of `architecture` before it."""
+        count = len(OPERATIONS)
+        before = jnp.concatenate([jnp.full((1,), count), architecture[:-1]])
+        inputs = nn.Embed(count + 1, self.hidden, name="embed")(before)
+        outputs = nn.RNN(nn.OptimizedLSTMCell(self.hidden), name="lstm")(inputs)
+        return jax.nn.log_softmax(nn.Dense(count, kernel_init=nn.initializers.zeros, name="head")(outputs))
+
+
+def sample(key: jax.Array, controller: Controller, params: Any) -> jax.Array:
+    """An architecture [6] int32 from the controller's distribution."""
+
+    def choose(t: int, architecture: jax.Array) -> jax.Array:
+        scores = controller.apply({"params": params}, architecture)[t]
+        return architecture.at[t].set(jax.random.categorical(jax.random.fold_in(key, t), scores))
+
+    return jax.lax.fori_loop(0, len(EDGES), choose, jnp.zeros(len(EDGES), jnp.int32))
+
+
+def likeliest(controller: Controller, params: Any) -> jax.Array:
+    """The architecture that takes the likeliest operation on every edge: [6] int32."""
+
+    def choose(t: int, architecture: jax.Array) -> jax.Array:
+        return architecture.at[t].set(controller.apply({"params": params}, architecture)[t].argmax())
+
+    return jax.lax.fori_loop(0, len(EDGES), choose, jnp.zeros(len(EDGES), jnp.int32))
+
+
+class Search(NamedTuple):
+    """architectures: [K, 6] in the order of trial. rewards: [K]. choice: [6], the likeliest at the end."""
+
+    architectures: jax.Array
+    rewards: jax.Array
+    choice: jax.Array
+
+
+def reinforce_search(
+    key: jax.Array,
+    reward: Callable[[jax.Array, jax.Array], jax.Array],
+    *,
+    updates: int = 25,
+    children: int = 4,
+    learning_rate: float | jax.Array = 0.02,
+    entropy: float | jax.Array = 0.1,
+    baseline_decay: float | jax.Array = 0.8,
+) -> Search:
+    """Sample `children` architectures, measure them, move the controller by their rewards; `updates` times.
+
+    reward: (key, architecture [6]) -> scalar, larger is better; mapped one by one (`lax.map`). Rewards are compared
+    with their running mean, and divided by their running spread, so that `learning_rate` does not depend on the scale.
+    """
+    controller = Controller()
+    params = controller.init(jax.random.fold_in(key, 0), jnp.zeros(len(EDGES), jnp.int32))["params"]
+    optimizer = optax.adam(learning_rate)
+
+    def update(carry: tuple, i: jax.Array) -> tuple[tuple, tuple]:
+        params, opt_state, mean, square = carry
+        keys = jax.random.split(jax.random.fold_in(key, i + 1), (2, children))
+        architectures = jax.vmap(lambda key: sample(key, controller, params))(keys[0])
+        rewards = jax.lax.map(lambda x: reward(*x), (keys[1], architectures))
+        first = i == 0
+        mean = jnp.where(first, rewards.mean(), baseline_decay * mean + (1 - baseline_decay) * rewards.mean())
+        spread = jnp.square(rewards - mean).mean()
+        square = jnp.where(first, spread, baseline_decay * square + (1 - baseline_decay) * spread)
+        advantages = (rewards - mean) / jnp.sqrt(square + 1e-8)
+
+        def loss(params: Any) -> jax.Array:
+            log_probabilities = jax.vmap(lambda a: controller.apply({"params": params}, a))(architectures)
+            chosen = jnp.take_along_axis(log_probabilities, architectures[..., None], -1)[..., 0].sum(-1)
+            spread = -(jnp.exp(log_probabilities) * log_probabilities).sum((-2, -1))
+            return -(jax.lax.stop_gradient(advantages) * chosen + entropy * spread).mean()
+
+        changes, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
+        return (optax.apply_updates(params, changes), opt_state, mean, square), (architectures, rewards)
+
+    carry = (params, optimizer.init(params), jnp.zeros(()), jnp.zeros(()))
+    (params, *_), (architectures, rewards) = jax.lax.scan(update, carry, jnp.arange(updates))
+    return Search(architectures.reshape(-1, len(EDGES)), rewards.reshape(-1), likeliest(controller, params))

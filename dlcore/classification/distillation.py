@@ -1,0 +1,122 @@
+"""A student classifier that learns from the labels and from a trained teacher, which stays as it is.
+
+    L = (1 - lambda) CE(s, y) + lambda D(d, t)        t = f_teacher(x), the same augmented x; s, d: the student's heads
+    soft   D = tau^2 KL(softmax(t / tau) || softmax(d / tau))         Hinton, Vinyals & Dean 2015, arXiv:1503.02531
+    hard   D = CE(d, argmax t)                                        Touvron et al. 2020 (DeiT), arXiv:2012.12877
+
+A student with a distillation token (`dlcore.models.deit`: its method `auxiliary` gives a head "distillation") learns
+from the teacher by that head and from the labels by the other; for any other student d = s.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.classification import supervised
+from dlcore.data.augment.mixing import mix_batch
+from dlcore.learner import Learner, Metrics, Range, Sum, example_keys, mask_of
+from dlcore.losses import distillation_loss, softmax_cross_entropy_loss
+from dlcore.metrics import accuracy
+
+__all__ = ["DistillationState", "learner"]
+
+
+@struct.dataclass
+class DistillationState(supervised.SupervisedState):
+    """teacher: the variables of the teacher, which no update changes; they enter through fit's `start`."""
+
+    teacher: Any
+
+
+def learner(
+    *,
+    model: nn.Module,
+    teacher: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    kind: Literal["hard", "soft"] = "hard",
+    teacher_weight: Annotated[float, Range(0, 1)] = 0.5,
+    temperature: Annotated[float, Range(1e-3)] = 3.0,
+    label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
+    mixup_alpha: Annotated[float, Range(0)] = 0.0,
+    cutmix_alpha: Annotated[float, Range(0)] = 0.0,
+    axis: str | None = None,
+) -> Learner:
+    """A classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`, with `mask: [B]` where padded.
+
+    Args:
+      model: the student, `__call__(x, train) -> logits [B, C]`; `auxiliary` where it has two heads.
+      teacher: a model of the same classes on the same preprocessed images.
+      optimizer, preprocess, augment, label_smoothing, mixup_alpha, cutmix_alpha, axis: as in `supervised.learner`.
+      kind: what is learnt from the teacher, its decision ("hard") or its probabilities ("soft").
+      teacher_weight: lambda above; 0 is training on the labels alone.
+      temperature: tau above, for "soft".
+
+    evaluate and predict are those of the supervised learner, on the student. The metric `agreement` is the share of
+    training examples for which student and teacher choose the same class.
+    """
+    base = supervised.learner(model=model, optimizer=optimizer, preprocess=preprocess, axis=axis)
+    mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
+    two_heads = hasattr(model, "auxiliary")
+
+    def init(rng: jax.Array, batch: dict) -> DistillationState:
+        state = base.init(rng, batch)
+        variables = teacher.init(jax.random.fold_in(rng, 2), preprocess(batch["image"]), train=False)
+        return DistillationState(
+            **{name: getattr(state, name) for name in state.__dataclass_fields__}, teacher=variables
+        )
+
+    def from_teacher(scores: jax.Array, teacher_scores: jax.Array) -> jax.Array:
+        if kind == "hard":
+            return softmax_cross_entropy_loss(scores, teacher_scores.argmax())
+        return distillation_loss(scores, teacher_scores, temperature)
+
+    def update(state: DistillationState, batch: dict) -> tuple[DistillationState, Metrics]:
+        rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
+        images, target = preprocess(batch["image"]), batch["label"]
+        if augment is not None:
+            images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
+        dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
+        if axis is not None:
+            dropout, mixing = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, mixing))
+        if mixes:
+            classes = jax.eval_shape(lambda: teacher.apply(state.teacher, images, train=False)).shape[-1]
+            target = jax.nn.one_hot(target, classes)
+            images, target = mix_batch(mixing, images, target, mixup_alpha, cutmix_alpha, mask)
+        teacher_logits = teacher.apply(state.teacher, images, train=False)
+
+        def objective(params: Any) -> tuple[jax.Array, Any]:
+            out, model_state = model.apply(
+                {"params": params, **state.model_state}, images, train=True, mutable=list(state.model_state),
+                rngs={"dropout": dropout}, method="auxiliary" if two_heads else "__call__",
+            )  # fmt: skip
+            logits, heads = out if two_heads else (out, {})
+            taught = heads.get("distillation", logits)
+            own = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))(logits, target)
+            losses = (1 - teacher_weight) * own + teacher_weight * jax.vmap(from_teacher)(taught, teacher_logits)
+            same = taught.argmax(-1) == teacher_logits.argmax(-1)
+            metrics = {
+                "loss": Sum.of(losses, mask),
+                "accuracy": accuracy(logits, batch["label"], mask),
+                "agreement": Sum.of(same.astype(jnp.float32), mask),
+            }
+            return jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1), (model_state, metrics)
+
+        (value, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            gradients, state.opt_state, state.params,
+            value=value, grad=gradients, value_fn=lambda params: objective(params)[0],
+        )  # fmt: skip
+        params = optax.apply_updates(state.params, updates)
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state)
+        return state, metrics
+
+    return base._replace(init=init, update=update)

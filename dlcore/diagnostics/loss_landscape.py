@@ -1,0 +1,48 @@
+"""The loss on a plane through trained parameters, along random directions of the filters' own sizes.
+
+Li, Xu, Taylor, Studer & Goldstein, "Visualizing the loss landscape of neural nets" (2018), arXiv:1712.09913.
+
+    f(a, b) = L(w + a d + b e)            d_ij <- d_ij / |d_ij| |w_ij|, j a filter of layer i; e likewise
+
+Without the normalisation a flat picture may only say that the weights are large: with batch norm, a net is the same
+function at twice the weights. Biases and the scales of normalisation layers do not move (d = 0), as in the paper.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["filter_normalized_direction", "loss_surface"]
+
+
+def filter_normalized_direction(key: jax.Array, params: Any) -> Any:
+    """A random direction like `params`, each filter (the last axis of a kernel [..., out]) as long as the parameters'.
+
+    Leaves of fewer than two axes get zeros.
+    """
+    leaves, tree = jax.tree.flatten(params)
+
+    def direction(key: jax.Array, w: jax.Array) -> jax.Array:
+        if w.ndim < 2:
+            return jnp.zeros_like(w)
+        d, axes = jax.random.normal(key, w.shape, w.dtype), tuple(range(w.ndim - 1))
+        length = jnp.sqrt(jnp.square(w).sum(axes)) / jnp.sqrt(jnp.square(d).sum(axes))
+        return d * length
+
+    keys = jax.random.split(key, len(leaves))
+    return jax.tree.unflatten(tree, [direction(k, w) for k, w in zip(keys, leaves, strict=True)])
+
+
+def loss_surface(
+    loss: Callable[[Any], jax.Array], params: Any, directions: tuple[Any, Any], offsets: jax.Array
+) -> jax.Array:
+    """[K, K]: `loss(params + a d + b e)` for a (rows) and b (columns) in `offsets: [K]`, one after the other."""
+
+    def at(a: jax.Array, b: jax.Array) -> jax.Array:
+        return loss(jax.tree.map(lambda w, d, e: w + a * d + b * e, params, *directions))
+
+    count = len(offsets)
+    a, b = (grid.reshape(-1) for grid in jnp.meshgrid(offsets, offsets, indexing="ij"))
+    return jax.lax.map(lambda x: at(*x), (a, b)).reshape(count, count)

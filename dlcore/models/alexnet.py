@@ -1,0 +1,105 @@
+"""AlexNet: five convolutions and three dense layers, with ReLUs, max pooling and dropout.
+
+Krizhevsky, Sutskever & Hinton, "ImageNet classification with deep convolutional neural networks" (2012); one tower as
+in Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), arXiv:1404.5997.
+
+    conv 11x11/4 -> [LRN] -> pool -> conv 5x5 -> [LRN] -> pool -> three conv 3x3 -> pool -> 4096 -> 4096 -> C
+    a ReLU after every layer but the last; poolings are 3x3 of stride 2, which overlap
+
+`alexnet` is torchvision's, one tower of 64, 192, 384, 256 and 256 channels without local response normalisation.
+`alexnet_two_tower` is the network of 2012 with 96, 256, 384, 384 and 256: each of two GPUs held half of the channels,
+and only the third convolution and the dense layers saw both halves, so that the second, fourth and fifth are
+convolutions in two groups. Its images are 227x227, from which 11x11 of stride 4 makes 55x55 as the paper says; from
+224x224 it does not. The paper draws its training images at random from 256x256 ones, flips them, and shifts their
+colours along the principal components of the pixels.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import Conv, initializers, local_response_norm
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import adaptive_avg_pool, max_pool
+
+__all__ = ["MODELS", "AlexNet"]
+
+TORCH_NAMES = ((r"^head\.", "classifier.6."),)
+KERNELS, CONVOLUTIONS, POOLED = (11, 5, 3, 3, 3), (0, 3, 6, 8, 10), (0, 1, 4)
+
+
+class AlexNet(nn.Module):
+    """AlexNet on [B, H, W, C], with sides of at least 63, or 67 for two towers.
+
+    widths: channels of the five convolutions. towers: 1, or 2 for the second, fourth and fifth convolution in two
+    groups, local response normalisation, no padding of the image and the initial values of 2012.
+    hidden: units of the two dense layers. remat: recompute each layer in the backward pass.
+    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    """
+
+    num_classes: int = 1000
+    widths: tuple[int, ...] = (64, 192, 384, 256, 256)
+    towers: int = 1
+    hidden: int = 4096
+    dropout: float = 0.5
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, values are dropped under the rng "dropout"."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map after each ReLU, relu1 to relu5, and the last after its pooling, pool5."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if self.towers not in (1, 2):
+            raise ValueError(f"towers is {self.towers}: 1 and 2 are allowed")
+        check_images(self, x, "features_0", smallest=63 if self.towers == 1 else 67)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        layer = nn.remat(AlexNet._convolve, static_argnums=(2, 3)) if self.remat else AlexNet._convolve
+        maps = {}
+        for i in range(5):
+            maps[f"relu{i + 1}"], x = layer(self, x, i, dtype)
+        maps["pool5"] = x
+        x = adaptive_avg_pool(x, 6).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+        dropout = functools.partial(nn.Dropout, self.dropout, deterministic=not train)
+        for name in ("classifier_1", "classifier_4"):
+            x = dropout()(x) if self.towers == 1 else x
+            x = nn.relu(nn.Dense(self.hidden, dtype=dtype, name=name, **self._inits(x.shape[-1], 1.0))(x))
+            x = dropout()(x) if self.towers == 2 else x
+        x = x.astype(logits_dtype(x.dtype))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+    def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """Convolution i: its map after the ReLU, and what the next layer takes."""
+        groups, size = self.towers if i in (1, 3, 4) else 1, KERNELS[i]
+        padding = size // 2 if i else (2 if self.towers == 1 else 0)
+        conv = Conv(
+            self.widths[i], (size, size), 1 if i else 4, padding=padding, feature_group_count=groups, dtype=dtype,
+            name=f"features_{CONVOLUTIONS[i]}", **self._inits(size**2 * x.shape[-1] // groups, float(i in (1, 3, 4))),
+        )  # fmt: skip
+        found = x = nn.relu(conv(x))
+        if self.towers == 2 and i < 2:
+            x = local_response_norm(x, size=5, alpha=5e-4, beta=0.75, k=2.0)
+        return found, max_pool(x, (3, 3), (2, 2)) if i in POOLED else x
+
+    def _inits(self, inputs: int, bias: float) -> dict[str, Any]:
+        """Initial values of a layer: torch's for one tower; for two, 0.01 randn and biases of `bias`."""
+        if self.towers == 1:
+            return {"kernel_init": initializers.torch_default(), "bias_init": initializers.uniform(inputs**-0.5)}
+        return {"kernel_init": initializers.normal(0.01), "bias_init": initializers.constant(bias)}
+
+
+MODELS = {
+    "alexnet": functools.partial(AlexNet),
+    "alexnet_two_tower": functools.partial(AlexNet, widths=(96, 256, 384, 384, 256), towers=2),
+}
+INPUT_SHAPES = {"alexnet_two_tower": (227, 227, 3)}

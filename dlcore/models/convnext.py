@@ -1,0 +1,120 @@
+"""ConvNeXt: a ResNet whose every choice was redrawn after the vision transformers', and that stays convolutional.
+
+Liu et al., "A ConvNet for the 2020s" (2022), arXiv:2201.03545.
+
+    patches of 4 x 4 -> LN;  stage i: blocks at 2^i C channels, behind LN -> conv 2x2, stride 2 where i > 0
+    block      y = x + gamma * W_2 gelu(W_1 LN(depthwise 7x7(x)))        W_1: C -> 4 C; gamma: a scale a channel
+    logits = head(LN(mean over the map))
+
+The 7 x 7 depthwise convolution mixes positions as attention in a window would, the two dense layers are a transformer's
+perceptron, there is one norm and one activation a block. gamma starts at 1e-6 (layer scale), so every block does nearly
+nothing at first. Names are torchvision's, but for the head.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import Conv, LayerNorm, drop_path, gelu
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool
+
+__all__ = ["MODELS", "ConvNeXt", "ConvNeXtBlock"]
+
+EPSILON = 1e-6
+KERNEL_INIT = nn.initializers.normal(0.02)
+TORCH_NAMES = ((r"^head\.", "classifier.2."),)
+
+
+class ConvNeXtBlock(nn.Module):
+    """A depthwise convolution and two dense layers beside the shortcut, [B, H, W, C] -> the same shape.
+
+    layer_scale: the initial value of gamma. drop_path: share of examples that leave the branch out in training.
+    """
+
+    layer_scale: float = 1e-6
+    drop_path: float = 0.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Module names count torchvision's layers: 0, 2, 3 and 5."""
+        channels = x.shape[-1]
+        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=KERNEL_INIT)
+        y = Conv(
+            channels, (7, 7), padding=3, feature_group_count=channels, dtype=self.dtype, kernel_init=KERNEL_INIT,
+            name="block_0",
+        )(x)  # fmt: skip
+        y = LayerNorm(EPSILON, dtype=self.dtype, name="block_2")(y)
+        y = dense(channels, name="block_5")(gelu(dense(4 * channels, name="block_3")(y)))
+        scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (channels,))
+        return x + drop_path(y * scale.astype(y.dtype), self.drop_path, train)
+
+
+class ConvNeXt(nn.Module):
+    """A ConvNeXt on [B, H, W, C]. Stages: stage1 to stage4 (strides P, 2 P, 4 P, 8 P with P = patch_size).
+
+    stages: blocks in each. widths: channels of each. patch_size: of the stem; 1 or 2 for small images.
+    layer_scale: see above. drop_path: share of examples that leave out the last block in training, rising linearly
+    from 0 at the first.
+    remat: recompute each block in the backward pass. axis_name: for the form that all models have; nothing is averaged.
+    """
+
+    num_classes: int = 1000
+    stages: tuple[int, ...] = (3, 3, 9, 3)
+    widths: tuple[int, ...] = (96, 192, 384, 768)
+    patch_size: int = 4
+    layer_scale: float = 1e-6
+    drop_path: float = 0.1
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; blocks are dropped where `train`, under the rng "dropout"."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if len(self.widths) != len(self.stages):
+            raise ValueError(f"widths is {self.widths}: a number for each of the {len(self.stages)} stages is needed")
+        check_images(self, x, "features_0_0", smallest=self.patch_size * 2 ** (len(self.stages) - 1))
+        dtype = compute_dtype(self.dtype, x, self.variables)
+
+        def conv(features: int, size: int, name: str) -> Conv:
+            patch = (size, size)
+            return Conv(features, patch, patch, padding="VALID", dtype=dtype, kernel_init=KERNEL_INIT, name=name)
+
+        def norm(name: str) -> LayerNorm:
+            return LayerNorm(EPSILON, dtype=dtype, name=name)
+
+        x = norm("features_0_1")(conv(self.widths[0], self.patch_size, "features_0_0")(x))
+        block, maps, done = ConvNeXtBlock, {}, 0
+        block = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        for i, blocks in enumerate(self.stages):
+            if i > 0:
+                x = conv(self.widths[i], 2, f"features_{2 * i}_1")(norm(f"features_{2 * i}_0")(x))
+            for j in range(blocks):
+                rate = self.drop_path * done / max(sum(self.stages) - 1, 1)
+                x = block(self.layer_scale, rate, dtype, name=f"features_{2 * i + 1}_{j}")(x, train)
+                done += 1
+            maps[f"stage{i + 1}"] = x
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = LayerNorm(EPSILON, dtype=x.dtype, name="classifier_0")(x)
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+MODELS = {
+    "convnext_tiny": functools.partial(ConvNeXt),
+    "convnext_small": functools.partial(ConvNeXt, stages=(3, 3, 27, 3), drop_path=0.4),
+    "convnext_base": functools.partial(ConvNeXt, stages=(3, 3, 27, 3), widths=(128, 256, 512, 1024), drop_path=0.5),
+    "convnext_large": functools.partial(ConvNeXt, stages=(3, 3, 27, 3), widths=(192, 384, 768, 1536), drop_path=0.5),
+}

@@ -1,0 +1,252 @@
+"""GoogLeNet: modules that look with kernels of several sizes at once.
+
+Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke & Rabinovich, "Going deeper with convolutions" (2014),
+arXiv:1409.4842 (Inception v1).
+
+    inception(x) = [conv1x1(x), conv3x3(conv1x1(x)), conv5x5(conv1x1(x)), conv1x1(maxpool3x3(x))]
+    naive(x)     = [conv1x1(x), conv3x3(x), conv5x5(x), maxpool3x3(x)]        the 1x1s are what makes it affordable
+    conv7x7/2 -> pool -> conv1x1 -> conv3x3 -> pool -> 3a 3b -> pool -> 4a ... 4e -> pool -> 5a 5b -> mean -> C
+    loss = CE(logits) + 0.3 (CE(aux1) + CE(aux2))                             heads behind 4a and 4d, in training only
+
+22 layers with weights. This is torchvision's form, whose names it has: batch normalisation (epsilon 0.001) after every
+convolution, and 3x3 kernels where the paper has 5x5. `norm=False, largest=5` is the paper's: biases and no batch
+normalisation; its initial values are those of Caffe's network (Xavier kernels, biases 0.2), since the paper gives none.
+Published weights take `transform_input=True`: they were trained on pixels in [-1, 1], not standardised ones.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.models.inputs import check_images
+from dlcore.nn import BatchNorm, Conv, initializers
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import adaptive_avg_pool, global_avg_pool, max_pool
+
+__all__ = [
+    "MODELS", "AuxiliaryHead", "ConvNorm", "GoogLeNet", "Inception", "NaiveInception", "auxiliary_loss",
+    "standardized_to_symmetric",
+]  # fmt: skip
+
+TORCH_NAMES = ((r"^head\.", "fc."), (r"^(aux\d)\.head\.", r"\1.fc2."))
+MODULES = {
+    "3a": (64, 96, 128, 16, 32, 32),
+    "3b": (128, 128, 192, 32, 96, 64),
+    "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64),
+    "4c": (128, 128, 256, 24, 64, 64),
+    "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
+}
+"""Channels of each module: 1x1; before the 3x3, 3x3; before the 5x5, 5x5; after the pooling."""
+
+
+def auxiliary_loss(
+    logits: jax.Array, auxiliaries: Mapping[str, jax.Array], label: jax.Array, weight: float = 0.3
+) -> jax.Array:
+    """The mean over a batch of the cross-entropy of the logits [B, C] and `weight` times that of each auxiliary head.
+
+    label: [B] of classes, or [B, C] of probabilities.
+    """
+
+    def mean(logits: jax.Array) -> jax.Array:
+        return jax.vmap(softmax_cross_entropy_loss)(logits, label).mean()
+
+    return mean(logits) + weight * sum(mean(head) for head in auxiliaries.values())
+
+
+def standardized_to_symmetric(x: jax.Array) -> jax.Array:
+    """Pixels [..., 3] standardised by ImageNet's mean and deviation, as 2 p - 1 with p in [0, 1]."""
+    if x.shape[-1] != 3:
+        raise ValueError(f"x has {x.shape[-1]} channels: transform_input needs 3, red, green and blue")
+    mean, std = (jnp.asarray(v, x.dtype) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    return 2 * (x * std + mean) - 1
+
+
+class ConvNorm(nn.Module):
+    """A convolution, batch normalisation (or, without, a bias) and a ReLU."""
+
+    features: int
+    size: tuple[int, int] = (1, 1)
+    stride: int = 1
+    padding: Any = 0
+    norm: bool = True
+    kernel_init: Any = initializers.normal(0.01)
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H', W', features]."""
+        conv = functools.partial(Conv, self.features, self.size, self.stride, padding=self.padding, dtype=self.dtype)
+        if not self.norm:
+            bias = initializers.constant(0.2)
+            return nn.relu(conv(kernel_init=initializers.xavier_uniform(), bias_init=bias, name="conv")(x))
+        x = conv(use_bias=False, kernel_init=self.kernel_init, name="conv")(x)
+        norm = BatchNorm(not train, epsilon=1e-3, dtype=self.dtype, axis_name=self.axis_name, name="bn")
+        return nn.relu(norm(x))
+
+
+class Inception(nn.Module):
+    """An inception module; widths: as in MODULES, largest: the third branch's kernel, 3 or the paper's 5."""
+
+    widths: tuple[int, int, int, int, int, int]
+    largest: int = 3
+    norm: bool = True
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, sum of the widths of the four branches]."""
+        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name)
+        one, reduce3, three, reduce5, five, pooled = self.widths
+        size = self.largest
+        branches = [
+            conv(one, name="branch1")(x, train),
+            conv(three, (3, 3), padding=1, name="branch2_1")(conv(reduce3, name="branch2_0")(x, train), train),
+            conv(five, (size, size), padding=size // 2, name="branch3_1")(
+                conv(reduce5, name="branch3_0")(x, train), train
+            ),
+            conv(pooled, name="branch4_1")(max_pool(x, (3, 3), padding=1), train),
+        ]
+        return jnp.concatenate(branches, -1)
+
+
+class NaiveInception(nn.Module):
+    """The module without 1x1 convolutions in front: widths of the 1x1, 3x3 and 5x5 kernels; the pooling keeps all C."""
+
+    widths: tuple[int, int, int]
+    norm: bool = True
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, sum of the widths + C]."""
+        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name)
+        branches = [
+            conv(features, (size, size), padding=size // 2, name=f"branch{i}")(x, train)
+            for i, (features, size) in enumerate(zip(self.widths, (1, 3, 5), strict=True), 1)
+        ]
+        return jnp.concatenate([*branches, max_pool(x, (3, 3), padding=1)], -1)
+
+
+class AuxiliaryHead(nn.Module):
+    """A classifier on a map in the middle: average to 4x4, convolution 1x1, a hidden layer with dropout."""
+
+    num_classes: int
+    features: int = 128
+    hidden: int = 1024
+    norm: bool = True
+    dropout: float = 0.7
+    dtype: Any = None
+    axis_name: str | None = None
+    head_init: Any = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> logits [B, num_classes], at least float32."""
+        conv = ConvNorm(self.features, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name, name="conv")
+        x = conv(adaptive_avg_pool(x, 4), train).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+        kernel_init = initializers.normal(0.01) if self.norm else initializers.xavier_uniform()
+        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=kernel_init, name="fc1")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = x.astype(logits_dtype(x.dtype))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+
+
+class GoogLeNet(nn.Module):
+    """GoogLeNet on [B, H, W, C]: modules 3a and 3b at stride 8, 4a to 4e at 16, 5a and 5b at 32.
+
+    modules: those of MODULES that are there, with a pooling where the number changes: fewer make a smaller network.
+    aux: auxiliary heads behind 4a and 4d; they have parameters but are in no output but that of `auxiliary`.
+    norm: batch normalisation; largest: the largest kernel of a module, 3 or 5. width: a factor of all channels.
+    stem: "imagenet" as above, for sides of at least 31, or "cifar", a 3x3 convolution alone, for at least 4: strides
+    are an eighth of those above. transform_input: see the module's docstring. remat: recompute each module in the
+    backward pass. axis_name: where batch statistics are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    modules: tuple[str, ...] = tuple(MODULES)
+    aux: bool = True
+    norm: bool = True
+    largest: int = 3
+    width: float = 1.0
+    stem: str = "imagenet"
+    transform_input: bool = False
+    dropout: float = 0.2
+    aux_dropout: float = 0.7
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The maps of conv1, conv3 ("imagenet") and of each module, inception3a to inception5b."""
+        return self._forward(x, train)[1]
+
+    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits [B, num_classes], and those of the auxiliary heads: {"aux1": [B, num_classes], "aux2": ...}."""
+        if not self.aux:
+            raise ValueError("aux is False: this GoogLeNet was built without auxiliary heads")
+        logits, _, auxiliaries = self._forward(x, train, True)
+        return logits, auxiliaries
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
+        if self.stem not in ("imagenet", "cifar"):
+            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+        if unknown := [name for name in self.modules if name not in MODULES]:
+            raise ValueError(f"modules has {', '.join(unknown)}: {', '.join(MODULES)} are allowed")
+        check_images(self, x, "conv1/conv", smallest=31 if self.stem == "imagenet" else 4)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        fields = {"norm": self.norm, "dtype": dtype, "axis_name": self.axis_name}
+        x = standardized_to_symmetric(x) if self.transform_input else x
+        x, maps = self._stem(x, train, fields)
+        module = nn.remat(Inception, static_argnums=(2,)) if self.remat else Inception
+        head = functools.partial(
+            AuxiliaryHead, self.num_classes, self._scaled(128), self._scaled(1024), dropout=self.aux_dropout,
+            head_init=self.head_init, **fields,
+        )  # fmt: skip
+        auxiliaries = {}
+        for last, name in zip(("3a", *self.modules), self.modules, strict=False):
+            if name[0] != last[0]:
+                x = max_pool(x, (3, 3) if name[0] == "4" else (2, 2), (2, 2), ceil_mode=True)
+            widths = tuple(map(self._scaled, MODULES[name]))
+            x = maps[f"inception{name}"] = module(widths, self.largest, name=f"inception{name}", **fields)(x, train)
+            if name in ("4a", "4d") and self.aux and (auxiliary or self.is_initializing()):
+                aux = f"aux{len(auxiliaries) + 1}"
+                auxiliaries[aux] = head(name=aux)(x, train)
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        logits = nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+        return logits, maps, auxiliaries
+
+    def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """What the first module takes, and the maps on the way."""
+        conv = lambda features, *args, **more: ConvNorm(self._scaled(features), *args, **more, **fields)  # noqa: E731
+        if self.stem == "cifar":
+            x = conv(192, (3, 3), padding=1, name="conv1")(x, train)
+            return x, {"conv1": x}
+        first = conv(64, (7, 7), 2, padding=3, name="conv1")(x, train)
+        x = conv(64, name="conv2")(max_pool(first, (3, 3), (2, 2), ceil_mode=True), train)
+        x = conv(192, (3, 3), padding=1, name="conv3")(x, train)
+        return max_pool(x, (3, 3), (2, 2), ceil_mode=True), {"conv1": first, "conv3": x}
+
+    def _scaled(self, features: int) -> int:
+        return max(1, round(self.width * features))
+
+
+MODELS = {"googlenet": functools.partial(GoogLeNet)}

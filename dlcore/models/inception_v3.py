@@ -1,0 +1,260 @@
+"""Inception v3: large kernels taken apart into small ones, and those into rows and columns.
+
+Szegedy, Vanhoucke, Ioffe, Shlens & Wojna, "Rethinking the Inception architecture for computer vision" (2015),
+arXiv:1512.00567. (v3 is its v2 with RMSProp, label smoothing, the 7x7s taken apart and batch norm in the auxiliary
+head.)
+
+    A (35x35):  5x5 -> 3x3, 3x3                              18 of 25 weights, the same reach
+    C (17x17):  7x7 -> 1x7, 7x1                              14 of 49 weights
+    E (8x8):    3x3 -> 1x3 beside 3x1
+    B, D:       convolutions of stride 2 beside a pooling, so that the map shrinks without a narrow place
+    stem of 3x3s -> A A A -> B -> C C C C -> D -> E E -> mean -> dropout -> classes;    an auxiliary head behind the Cs
+
+Layout, names and epsilon are torchvision's; the loss is that of `dlcore.models.googlenet.auxiliary_loss`. A keeps one
+branch with a 5x5 kernel, as the published network does. Published weights take `transform_input=True`: they were
+trained on pixels in [-1, 1], not standardised ones.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.models.googlenet import ConvNorm, standardized_to_symmetric
+from dlcore.models.inputs import check_images
+from dlcore.nn import initializers
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+
+__all__ = [
+    "MODELS", "AuxiliaryHead", "InceptionA", "InceptionB", "InceptionC", "InceptionD", "InceptionE", "InceptionV3",
+]  # fmt: skip
+
+TORCH_NAMES = (
+    (r"(branch[\dx]+(?:dbl)?)\.(\d)\.", r"\1_\2."),
+    (r"^head\.", "fc."),
+    (r"^AuxLogits\.head\.", "AuxLogits.fc."),
+)
+POINT, ROW, COLUMN = (1, 1), (1, 7), (7, 1)
+
+
+class InceptionBlock(nn.Module):
+    """What the modules share. features: of the branch that pools in A, of the inner layers in C; unused in the others.
+
+    width: a factor of all channels.
+    """
+
+    features: int = 0
+    width: float = 1.0
+    dtype: Any = None
+    axis_name: str | None = None
+
+    def conv(self, name: str, features: int, size: tuple[int, int], x: jax.Array, train: bool, stride: int = 1):
+        """[B, H, W, C] -> [B, H, W, features], or without padding at stride 2."""
+        padding = [(k // 2, k // 2) if stride == 1 else (0, 0) for k in size]
+        return ConvNorm(
+            max(1, round(self.width * features)), size, stride, padding, kernel_init=initializers.normal(0.1),
+            dtype=self.dtype, axis_name=self.axis_name, name=name,
+        )(x, train)  # fmt: skip
+
+
+class InceptionA(InceptionBlock):
+    """1x1; 5x5; two 3x3s; an average."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, 224 + features]."""
+        conv = functools.partial(self.conv, train=train)
+        five = conv("branch5x5_1", 48, POINT, x)
+        double = conv("branch3x3dbl_2", 96, (3, 3), conv("branch3x3dbl_1", 64, POINT, x))
+        branches = [
+            conv("branch1x1", 64, POINT, x),
+            conv("branch5x5_2", 64, (5, 5), five),
+            conv("branch3x3dbl_3", 96, (3, 3), double),
+            conv("branch_pool", self.features, POINT, avg_pool(x, (3, 3), padding=1)),
+        ]
+        return jnp.concatenate(branches, -1)
+
+
+class InceptionB(InceptionBlock):
+    """Half the size: 3x3; two 3x3s; a maximum."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, (H - 1) // 2, (W - 1) // 2, 480 + C]."""
+        conv = functools.partial(self.conv, train=train)
+        double = conv("branch3x3dbl_2", 96, (3, 3), conv("branch3x3dbl_1", 64, POINT, x))
+        branches = [
+            conv("branch3x3", 384, (3, 3), x, stride=2),
+            conv("branch3x3dbl_3", 96, (3, 3), double, stride=2),
+            max_pool(x, (3, 3), (2, 2)),
+        ]
+        return jnp.concatenate(branches, -1)
+
+
+class InceptionC(InceptionBlock):
+    """1x1; 1x7 and 7x1; the same twice; an average."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, 768]."""
+        conv = functools.partial(self.conv, train=train)
+        seven, double = (conv(f"branch7x7{kind}_1", self.features, POINT, x) for kind in ("", "dbl"))
+        seven = conv("branch7x7_2", self.features, ROW, seven)
+        for i, size in enumerate((COLUMN, ROW, COLUMN), 2):
+            double = conv(f"branch7x7dbl_{i}", self.features, size, double)
+        branches = [
+            conv("branch1x1", 192, POINT, x),
+            conv("branch7x7_3", 192, COLUMN, seven),
+            conv("branch7x7dbl_5", 192, ROW, double),
+            conv("branch_pool", 192, POINT, avg_pool(x, (3, 3), padding=1)),
+        ]
+        return jnp.concatenate(branches, -1)
+
+
+class InceptionD(InceptionBlock):
+    """Half the size: 3x3; 1x7, 7x1 and 3x3; a maximum."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, (H - 1) // 2, (W - 1) // 2, 512 + C]."""
+        conv = functools.partial(self.conv, train=train)
+        three = conv("branch3x3_1", 192, POINT, x)
+        seven = conv("branch7x7x3_2", 192, ROW, conv("branch7x7x3_1", 192, POINT, x))
+        seven = conv("branch7x7x3_3", 192, COLUMN, seven)
+        branches = [
+            conv("branch3x3_2", 320, (3, 3), three, stride=2),
+            conv("branch7x7x3_4", 192, (3, 3), seven, stride=2),
+            max_pool(x, (3, 3), (2, 2)),
+        ]
+        return jnp.concatenate(branches, -1)
+
+
+class InceptionE(InceptionBlock):
+    """1x1; 1x3 beside 3x1; 3x3, and then 1x3 beside 3x1; an average."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, 2048]."""
+        conv = functools.partial(self.conv, train=train)
+        three = conv("branch3x3_1", 384, POINT, x)
+        double = conv("branch3x3dbl_2", 384, (3, 3), conv("branch3x3dbl_1", 448, POINT, x))
+        branches = [
+            conv("branch1x1", 320, POINT, x),
+            conv("branch3x3_2a", 384, (1, 3), three),
+            conv("branch3x3_2b", 384, (3, 1), three),
+            conv("branch3x3dbl_3a", 384, (1, 3), double),
+            conv("branch3x3dbl_3b", 384, (3, 1), double),
+            conv("branch_pool", 192, POINT, avg_pool(x, (3, 3), padding=1)),
+        ]
+        return jnp.concatenate(branches, -1)
+
+
+class AuxiliaryHead(InceptionBlock):
+    """A classifier on a map in the middle, of 17x17 where images are 299x299; smaller ones are averaged to 5x5."""
+
+    num_classes: int = 1000
+    head_init: Any = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> logits [B, num_classes], at least float32."""
+        x = avg_pool(x, (5, 5), (3, 3)) if min(x.shape[1:3]) >= 17 else adaptive_avg_pool(x, 5)
+        x = self.conv("conv0", 128, POINT, x, train)
+        features = max(1, round(self.width * 768))
+        last = functools.partial(ConvNorm, features, (5, 5), kernel_init=initializers.normal(0.1), name="conv1")
+        x = last(dtype=self.dtype, axis_name=self.axis_name)(x, train)
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+
+
+MODULES = {
+    "5b": (InceptionA, 32), "5c": (InceptionA, 64), "5d": (InceptionA, 64),
+    "6a": (InceptionB, 0),
+    "6b": (InceptionC, 128), "6c": (InceptionC, 160), "6d": (InceptionC, 160), "6e": (InceptionC, 192),
+    "7a": (InceptionD, 0),
+    "7b": (InceptionE, 0), "7c": (InceptionE, 0),
+}  # fmt: skip
+
+
+class InceptionV3(nn.Module):
+    """Inception v3 on [B, H, W, C]: modules Mixed_5b to 5d at stride 8, 6a to 6e at 16, 7a to 7c at 32.
+
+    modules: those of MODULES that are there; 6a and 7a halve the map. width: a factor of all channels.
+    aux: an auxiliary head behind 6e, which has parameters but is in no output but that of `auxiliary`.
+    stem: "imagenet" for sides of at least 75, or "cifar", a 3x3 convolution alone, for at least 7: strides are an
+    eighth of those above. transform_input: see the module's docstring. remat: recompute each module in the backward
+    pass. axis_name: where batch statistics are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    modules: tuple[str, ...] = tuple(MODULES)
+    aux: bool = True
+    width: float = 1.0
+    stem: str = "imagenet"
+    transform_input: bool = False
+    dropout: float = 0.5
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The maps of Conv2d_2b_3x3, Conv2d_4a_3x3 ("imagenet") and of each module, Mixed_5b to Mixed_7c."""
+        return self._forward(x, train)[1]
+
+    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits [B, num_classes], and those of the auxiliary head: {"aux": [B, num_classes]}."""
+        if not self.aux:
+            raise ValueError("aux is False: this InceptionV3 was built without an auxiliary head")
+        logits, _, auxiliaries = self._forward(x, train, True)
+        return logits, auxiliaries
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
+        if self.stem not in ("imagenet", "cifar"):
+            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+        if unknown := [name for name in self.modules if name not in MODULES]:
+            raise ValueError(f"modules has {', '.join(unknown)}: {', '.join(MODULES)} are allowed")
+        check_images(self, x, "Conv2d_1a_3x3/conv", smallest=75 if self.stem == "imagenet" else 7)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        fields = {"dtype": dtype, "axis_name": self.axis_name}
+        x = standardized_to_symmetric(x) if self.transform_input else x
+        x, maps = self._stem(x, train, fields)
+        fields["width"], auxiliaries = self.width, {}
+        for name in self.modules:
+            kind, features = MODULES[name]
+            module = nn.remat(kind, static_argnums=(2,)) if self.remat else kind
+            x = maps[f"Mixed_{name}"] = module(features, name=f"Mixed_{name}", **fields)(x, train)
+            if name == "6e" and self.aux and (auxiliary or self.is_initializing()):
+                head = AuxiliaryHead(num_classes=self.num_classes, head_init=self.head_init, name="AuxLogits", **fields)
+                auxiliaries["aux"] = head(x, train)
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        logits = nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+        return logits, maps, auxiliaries
+
+    def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """What the first module takes, and the maps on the way."""
+
+        def conv(name: str, features: int, size: int, x: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
+            init, features = initializers.normal(0.1), max(1, round(self.width * features))
+            return ConvNorm(features, (size, size), stride, padding, kernel_init=init, name=name, **fields)(x, train)
+
+        if self.stem == "cifar":
+            return conv("Conv2d_1a_3x3", 192, 3, x, padding=1), {}
+        x = conv("Conv2d_2a_3x3", 32, 3, conv("Conv2d_1a_3x3", 32, 3, x, stride=2))
+        first = conv("Conv2d_2b_3x3", 64, 3, x, padding=1)
+        x = conv("Conv2d_3b_1x1", 80, 1, max_pool(first, (3, 3), (2, 2)))
+        x = conv("Conv2d_4a_3x3", 192, 3, x)
+        return max_pool(x, (3, 3), (2, 2)), {"Conv2d_2b_3x3": first, "Conv2d_4a_3x3": x}
+
+
+MODELS = {"inception_v3": functools.partial(InceptionV3)}
+INPUT_SHAPES = {"inception_v3": (299, 299, 3)}

@@ -1,0 +1,160 @@
+"""Pre-activation residual networks: the shortcut is a clean identity from the first block to the last.
+
+He, Zhang, Ren & Sun, "Identity mappings in deep residual networks" (2016), arXiv:1603.05027.
+
+    bottleneck:  y = x + conv1x1(relu BN conv3x3(relu BN conv1x1(relu BN x)))
+    basic:       y = x + conv3x3(relu BN conv3x3(relu BN x))
+    where the shape changes the shortcut is a 1x1 convolution of relu BN x;   head: relu BN, average
+
+Batch norm and ReLU stand before each convolution, inside the residual branch, and nothing behind the sum, so a block
+whose last convolution is zero gives back its input. Names are timm's (resnetv2_50), the stride is on the 3x3.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool, max_pool
+
+__all__ = ["MODELS", "PreActBasicBlock", "PreActBottleneck", "ResNetV2", "from_torch"]
+
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+TORCH_NAMES = (
+    (r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
+    (r"(stem|downsample)_conv\.", r"\1.conv."),
+    (r"^head\.", "head.fc."),
+)
+
+
+def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """timm's head is a 1x1 convolution."""
+    return value[:, :, 0, 0].T if path == "params/head/kernel" and value.ndim == 4 else None
+
+
+class PreActBottleneck(nn.Module):
+    """Batch norm, ReLU and convolution three times (1x1, 3x3, 1x1 to four times `features`) beside the shortcut."""
+
+    features: int
+    stride: int = 1
+    project: bool = False
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 features]."""
+        conv, norm = _layers(self, train)
+        active = nn.relu(norm(name="norm1")(x))
+        shortcut = conv(4 * self.features, (1, 1), self.stride, name="downsample_conv")(active) if self.project else x
+        y = conv(self.features, (1, 1), name="conv1")(active)
+        y = conv(self.features, (3, 3), self.stride, padding=1, name="conv2")(nn.relu(norm(name="norm2")(y)))
+        return shortcut + conv(4 * self.features, (1, 1), name="conv3")(nn.relu(norm(name="norm3")(y)))
+
+
+class PreActBasicBlock(nn.Module):
+    """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut."""
+
+    features: int
+    stride: int = 1
+    project: bool = False
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        conv, norm = _layers(self, train)
+        active = nn.relu(norm(name="norm1")(x))
+        shortcut = conv(self.features, (1, 1), self.stride, name="downsample_conv")(active) if self.project else x
+        y = conv(self.features, (3, 3), self.stride, padding=1, name="conv1")(active)
+        return shortcut + conv(self.features, (3, 3), padding=1, name="conv2")(nn.relu(norm(name="norm2")(y)))
+
+
+def _layers(block: nn.Module, train: bool) -> tuple:
+    conv = functools.partial(Conv, use_bias=False, dtype=block.dtype, kernel_init=KERNEL_INIT)
+    norm = functools.partial(BatchNorm, use_running_average=not train, dtype=block.dtype, axis_name=block.axis_name)
+    return conv, norm
+
+
+class ResNetV2(nn.Module):
+    """A pre-activation network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
+
+    stages: blocks in each; every stage but the first halves the map and doubles the channels, from `width`.
+    block: PreActBottleneck or PreActBasicBlock. stem: "imagenet" is a 7x7 convolution of stride 2 and a max pooling,
+    "cifar" a 3x3 convolution alone. remat: recompute each block in the backward pass.
+    axis_name: where batch statistics are averaged under pmap.
+    """
+
+    num_classes: int = 1000
+    stages: tuple[int, ...] = (3, 4, 6, 3)
+    block: Any = PreActBottleneck
+    width: int = 64
+    stem: str = "imagenet"
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The sum at the end of each stage; the last one behind its batch norm and ReLU."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if self.stem not in ("imagenet", "cifar"):
+            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+        check_images(self, x, "stem_conv", smallest=1)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        stem = functools.partial(
+            Conv, self.width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="stem_conv"
+        )
+        if self.stem == "imagenet":
+            x = max_pool(stem((7, 7), 2, padding=3)(x), (3, 3), (2, 2), padding=1)
+        else:
+            x = stem((3, 3), padding=1)(x)
+        maps = {"stem": x}
+        block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
+        wide = 4 if self.block is PreActBottleneck else 1
+        for i, blocks in enumerate(self.stages):
+            features = self.width * 2**i
+            for j in range(blocks):
+                x = block(
+                    features,
+                    stride=2 if i > 0 and j == 0 else 1,
+                    project=j == 0 and (i > 0 or x.shape[-1] != wide * features),
+                    dtype=dtype,
+                    axis_name=self.axis_name,
+                    name=f"stages_{i}_{j}",
+                )(x, train)
+            maps[f"stage{i + 1}"] = x
+        x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="norm")(x))
+        maps[f"stage{len(self.stages)}"] = x
+        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+def _cifar(depth: int) -> functools.partial:
+    return functools.partial(
+        ResNetV2, num_classes=10, stages=((depth - 2) // 6,) * 3, block=PreActBasicBlock, width=16, stem="cifar"
+    )
+
+
+MODELS = {
+    "resnetv2_50": functools.partial(ResNetV2),
+    "resnetv2_101": functools.partial(ResNetV2, stages=(3, 4, 23, 3)),
+    "resnetv2_152": functools.partial(ResNetV2, stages=(3, 8, 36, 3)),
+    "preact_resnet20_cifar": _cifar(20),
+    "preact_resnet56_cifar": _cifar(56),
+    "preact_resnet110_cifar": _cifar(110),
+}
+INPUT_SHAPES = {name: (32, 32, 3) for name in MODELS if name.endswith("_cifar")}

@@ -1,0 +1,108 @@
+"""SqueezeNet: AlexNet's accuracy with a fiftieth of its parameters.
+
+Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size" (2016),
+arXiv:1602.07360.
+
+    Fire(x) = [relu conv1x1(s), relu conv3x3(s)],  s = relu conv1x1(x)            few channels in s, many outside
+    conv -> pool -> eight fires with two poolings between them -> dropout -> relu conv1x1, C -> average
+
+1.0 has the 7x7 stem of the paper; 1.1, by its authors, a 3x3 one and earlier poolings: 2.4 times fewer operations.
+Names are torchvision's; the head is a 1x1 convolution. The head's maps end in a ReLU, behind which a class that starts
+at zero never learns, and most of those that start near it die: so their kernel starts at zero and their bias at one,
+which makes the initial loss log C all the same. (torchvision: 0.01 randn and zero.)
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import Conv, initializers
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops import global_avg_pool, max_pool
+
+__all__ = ["MODELS", "Fire", "SqueezeNet"]
+
+TORCH_NAMES = ((r"^head\.", "classifier.1."),)
+
+
+class Fire(nn.Module):
+    """`squeeze` channels by a 1x1 convolution, then `expand` by 1x1 and as many by 3x3."""
+
+    squeeze: int
+    expand: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, 2 expand]."""
+        conv = functools.partial(Conv, dtype=self.dtype, kernel_init=initializers.kaiming_uniform())
+        x = nn.relu(conv(self.squeeze, (1, 1), name="squeeze")(x))
+        small = conv(self.expand, (1, 1), name="expand1x1")(x)
+        large = conv(self.expand, (3, 3), padding=1, name="expand3x3")(x)
+        return nn.relu(jnp.concatenate([small, large], -1))
+
+
+class SqueezeNet(nn.Module):
+    """SqueezeNet on [B, H, W, C], sides of at least 29 (1.1: 25). Stages stem, stage1 to stage3: strides 2, 4, 8, 16.
+
+    stem: channels, kernel size and stride of the first convolution. stages: after each pooling, the fires as
+    (squeeze, expand). remat: recompute each fire in the backward pass.
+    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    """
+
+    num_classes: int = 1000
+    stem: tuple[int, int, int] = (96, 7, 2)
+    stages: tuple[tuple[tuple[int, int], ...], ...] = (
+        ((16, 64), (16, 64), (32, 128)),
+        ((32, 128), (48, 192), (48, 192), (64, 256)),
+        ((64, 256),),
+    )
+    dropout: float = 0.5
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; with `train`, values are dropped under the rng "dropout"."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage, before its pooling."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        channels, size, stride = self.stem
+        smallest = 3 * 2 ** (len(self.stages) - 1)  # of the stem's map, so that three pixels are left to pool last
+        check_images(self, x, "features_0", smallest=(smallest - 1) * stride + size)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        stem = functools.partial(Conv, channels, (size, size), stride, padding="VALID", dtype=dtype)
+        x = nn.relu(stem(kernel_init=initializers.kaiming_uniform(), name="features_0")(x))
+        maps, layer = {"stem": x}, 2
+        block = nn.remat(Fire) if self.remat else Fire
+        for i, fires in enumerate(self.stages, 1):
+            x, layer = max_pool(x, (3, 3), (2, 2), ceil_mode=True), layer + 1
+            for squeeze, expand in fires:
+                x, layer = block(squeeze, expand, dtype, name=f"features_{layer}")(x), layer + 1
+            maps[f"stage{i}"] = x
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        head = Conv(
+            self.num_classes, (1, 1), dtype=logits_dtype(x.dtype), kernel_init=self.head_init,
+            bias_init=initializers.ones, name="head",
+        )  # fmt: skip
+        return global_avg_pool(nn.relu(head(x))), maps
+
+
+MODELS = {
+    "squeezenet1_0": functools.partial(SqueezeNet),
+    "squeezenet1_1": functools.partial(
+        SqueezeNet,
+        stem=(64, 3, 2),
+        stages=(((16, 64),) * 2, ((32, 128),) * 2, ((48, 192), (48, 192), (64, 256), (64, 256))),
+    ),
+}

@@ -1,0 +1,185 @@
+"""Swin transformers: attention inside windows that shift from block to block, on maps that halve from stage to stage.
+
+Liu et al., "Swin transformer: hierarchical vision transformer using shifted windows" (2021), arXiv:2103.14030.
+
+    patches of 4 x 4 -> H/4 x W/4 x C;  stage i: pairs of blocks at 2^i C channels
+    block      z = z + W-MSA(LN(z)),  z = z + MLP(LN(z));   every other block shifts its windows by M / 2 both ways
+    W-MSA      softmax(Q K^T / sqrt(d) + B) V in each window of M x M;  B depends on the offset alone
+    merging    the 4 C numbers of 2 x 2 neighbours -> LN -> linear to 2 C: half the side, twice the channels
+
+Attention costs 2 M^2 H W C, linear in the size of the image, where a ViT's is 2 (H W)^2 C. A shifted map is rolled, so
+that its last windows hold up to four pieces of the map that are no neighbours: a mask keeps attention inside each. Maps
+that the window does not divide are padded with zeros at the right and below, and these take part as in torchvision
+(whose mask is -100 in place of -inf; it is the same in float32). Where one window covers a side, nothing shifts along
+it. Names are torchvision's, but for norm, head, the layers of the MLP, and the table of the bias.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import Conv, FeedForward, LayerNorm, MultiHeadAttention, RelativePositionBias, drop_path, gelu
+from dlcore.nn.initializers import torch_default
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "shift_mask", "windows"]
+
+KERNEL_INIT = nn.initializers.normal(0.02)
+TORCH_NAMES = (
+    (r"\.bias_table\.weight$", ".attn.relative_position_bias_table"),
+    (r"\.mlp\.fc1\.", ".mlp.0."),
+    (r"\.mlp\.fc2\.", ".mlp.3."),
+)
+TORCH_IGNORED = r"\.relative_position_index$"
+
+
+def windows(x: jax.Array, size: int) -> jax.Array:
+    """[B, H, W, ...] -> [B, H/M W/M, M M, ...], M = size: windows and their pixels, both in row order."""
+    b, h, w = x.shape[:3]
+    x = x.reshape(b, h // size, size, w // size, size, *x.shape[3:]).swapaxes(2, 3)
+    return x.reshape(b, (h // size) * (w // size), size * size, *x.shape[5:])
+
+
+def _map_of(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
+    """The inverse of `windows`."""
+    x = x.reshape(x.shape[0], height // size, width // size, size, size, x.shape[-1]).swapaxes(2, 3)
+    return x.reshape(x.shape[0], height, width, x.shape[-1])
+
+
+def shift_mask(height: int, width: int, size: int, shift: tuple[int, int]) -> np.ndarray:
+    """[windows, M M, M M] bool of a map rolled up and left by `shift`: whether two pixels come from one piece of it."""
+    pieces = np.zeros((1, height, width), np.int32)
+    for axis, (side, step) in enumerate(((height, shift[0]), (width, shift[1])), 1):
+        edge = [0] * (side - size) + [1] * (size - step) + [2] * step if step else [0] * side
+        pieces = 3 * pieces + np.expand_dims(np.array(edge), [0, 3 - axis])
+    pieces = np.asarray(windows(pieces, size))[0]
+    return pieces[:, :, None] == pieces[:, None, :]
+
+
+class SwinBlock(nn.Module):
+    """Attention in windows of `window` x `window`, moved by `shift` pixels, and a perceptron, on [B, H, W, C]."""
+
+    num_heads: int
+    window: int = 7
+    shift: int = 0
+    hidden: int = 384
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """[B, H, W, C] -> the same shape."""
+        attended = self._attend(LayerNorm(dtype=self.dtype, name="norm1")(x), train)
+        attended = nn.Dropout(self.dropout)(attended, deterministic=not train)
+        x = x + drop_path(attended, self.drop_path, train)
+        mlp = FeedForward(self.hidden, gelu, self.dropout, self.dtype, KERNEL_INIT, name="mlp")
+        return x + drop_path(mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train), self.drop_path, train)
+
+    def _attend(self, x: jax.Array, train: bool) -> jax.Array:
+        size, (height, width) = self.window, x.shape[1:3]
+        x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
+        sides = x.shape[1:3]
+        shift = tuple(self.shift if side > size else 0 for side in sides)
+        bias, mask = RelativePositionBias((size, size), self.num_heads, name="bias_table")(), None
+        if any(shift):
+            x = jnp.roll(x, (-shift[0], -shift[1]), (1, 2))
+            mask = shift_mask(*sides, size, shift)[:, None]
+        layer = MultiHeadAttention(
+            self.num_heads, fused=True, dropout=self.attention_dropout, dtype=self.dtype,
+            kernel_init=KERNEL_INIT, name="attn",
+        )  # fmt: skip
+        mask = None if mask is None else jnp.asarray(mask)
+        x = _map_of(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
+        x = jnp.roll(x, shift, (1, 2)) if any(shift) else x
+        return x[:, :height, :width]
+
+
+class PatchMerging(nn.Module):
+    """[B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 2 C]: each 2 x 2 neighbours, normalised, through one layer."""
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """An odd side gets a row or column of zeros."""
+        x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+        channels = x.shape[-1]
+        x = jnp.concatenate([x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], -1)
+        x = LayerNorm(dtype=self.dtype, name="norm")(x)
+        return nn.Dense(2 * channels, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="reduction")(x)
+
+
+class Swin(nn.Module):
+    """A Swin transformer on [B, H, W, C]. Stages: stage1 to stage4 (strides P, 2 P, 4 P, 8 P with P = patch_size).
+
+    stages: blocks in each. heads: of each stage. window: M. mlp_ratio: hidden units of the perceptron over channels.
+    drop_path: share of examples that leave out a branch of the last block in training, rising linearly from 0.
+    remat: recompute each block in the backward pass. axis_name: for the form that all models have; nothing is averaged.
+    """
+
+    num_classes: int = 1000
+    stages: tuple[int, ...] = (2, 2, 6, 2)
+    width: int = 96
+    heads: tuple[int, ...] = (3, 6, 12, 24)
+    patch_size: int = 4
+    window: int = 7
+    mlp_ratio: float = 4.0
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.2
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; branches are dropped where `train`, under the rng "dropout"."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """The map at the end of each stage."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if len(self.heads) != len(self.stages):
+            raise ValueError(f"heads is {self.heads}: a number for each of the {len(self.stages)} stages is needed")
+        check_images(self, x, "features_0_0", smallest=self.patch_size)
+        dtype, patch = compute_dtype(self.dtype, x, self.variables), (self.patch_size, self.patch_size)
+        x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
+        x = LayerNorm(dtype=dtype, name="features_0_2")(x)
+        block, maps, done = SwinBlock, {}, 0
+        block = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        for i, blocks in enumerate(self.stages):
+            if i > 0:
+                x = PatchMerging(dtype, name=f"features_{2 * i}")(x)
+            for j in range(blocks):
+                x = block(
+                    self.heads[i],
+                    self.window,
+                    shift=self.window // 2 if j % 2 else 0,
+                    hidden=int(x.shape[-1] * self.mlp_ratio),
+                    dropout=self.dropout,
+                    attention_dropout=self.attention_dropout,
+                    drop_path=self.drop_path * done / max(sum(self.stages) - 1, 1),
+                    dtype=dtype,
+                    name=f"features_{2 * i + 1}_{j}",
+                )(x, train)
+                done += 1
+            maps[f"stage{i + 1}"] = x
+        x = LayerNorm(dtype=logits_dtype(x.dtype), name="norm")(x).mean((1, 2))
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+
+
+MODELS = {
+    "swin_t": functools.partial(Swin),
+    "swin_s": functools.partial(Swin, stages=(2, 2, 18, 2), drop_path=0.3),
+    "swin_b": functools.partial(Swin, stages=(2, 2, 18, 2), width=128, heads=(4, 8, 16, 32), drop_path=0.5),
+}

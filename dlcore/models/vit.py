@@ -1,0 +1,171 @@
+"""Vision transformers: an image is a sequence of patches, and a transformer's encoder reads it.
+
+Dosovitskiy et al., "An image is worth 16x16 words" (2020), arXiv:2010.11929.
+
+    z = [class token; patches E] + positions       E: one dense layer on the P P 3 numbers of a patch, which is a
+                                                   convolution of kernel and stride P
+    z = z + MHA(LN(z)),  z = z + MLP(LN(z))        L times;    logits = head(LN(z)[class token])
+
+Tokens are N = H W / P^2, and attention costs N^2: half the patch is 16 times the attention. There is no locality in
+it but the patches and what the table of positions learns, so it needs more data than a convolutional network.
+
+With pool="mean" there is no class token: the head sees the mean over patches. Images of another size than the model's
+get its positions interpolated (bicubic, as torch's); `load_torch(name, weights, image_size=384)` does so once. Module
+names are timm's, in which DeiT's weights come (see `dlcore.models.deit`); the table below makes torchvision's of them.
+Torchvision's published files still call the MLP's layers `linear_1` and `linear_2`, which load too. A ViT of 1x1
+patches, `patch_size=1`, is the transformer on pixels. The bias of the patch layer starts at 0.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.models.inputs import check_images
+from dlcore.nn import Conv, LayerNorm, LearnedPositions, TransformerEncoderBlock, gelu, interpolate_positions
+from dlcore.nn.initializers import torch_default
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["MODELS", "ViT", "from_torch"]
+
+TORCH_NAMES = (
+    (r"^cls_token", "class_token"),
+    (r"^patch_embed\.", "conv_proj."),
+    (r"^pos_embed\.weight", "encoder.pos_embedding"),
+    (r"^norm\.", "encoder.ln."),
+    (r"^head\.", "heads.head."),
+    (r"^blocks\.(\d+)\.", r"encoder.layers.encoder_layer_\1."),
+    (r"\.norm(\d)\.", r".ln_\1."),
+    (r"\.attn\.qkv\.", ".self_attention.in_proj_"),
+    (r"\.attn\.proj\.", ".self_attention.out_proj."),
+    (r"\.mlp\.fc1\.", ".mlp.0."),
+    (r"\.mlp\.fc2\.", ".mlp.3."),
+)
+TORCH_OLD_NAMES = ((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3."))
+
+
+def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """A table of positions for a square grid of another size, its one or two tokens in front kept."""
+    if not path.endswith("pos_embed/embedding") or value.shape == shape:
+        return None
+    for prefix in (0, 1, 2):
+        old, new = (round(max(n - prefix, 0) ** 0.5) for n in (value.shape[1], shape[1]))
+        if (old * old, new * new) == (value.shape[1] - prefix, shape[1] - prefix):
+            return np.asarray(interpolate_positions(jnp.asarray(value), (old, old), (new, new), prefix))
+    return None
+
+
+class ViT(nn.Module):
+    """A vision transformer on [B, H, W, C], H and W multiples of patch_size. Stages: block1, block2, ... (stride P).
+
+    image_size: side of the square for which there is a table of positions. depth: blocks. width: of a token.
+    mlp_features: hidden units of a block's perceptron. pool: "token" or "mean". dropout: on the tokens, and in each
+    block. attention_dropout: on weights of attention. drop_path: share of examples that leave out a branch of the last
+    block in training; it rises linearly to that from 0 at the first. epsilon: of the layer norms, which is 1e-12 in
+    transformers' models. remat: recompute each block in the backward pass.
+    axis_name: for the form that all models have; nothing is averaged here.
+    """
+
+    num_classes: int = 1000
+    image_size: int = 224
+    patch_size: int = 16
+    depth: int = 12
+    width: int = 768
+    num_heads: int = 12
+    mlp_features: int = 3072
+    pool: str = "token"
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+    epsilon: float = 1e-6
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+    head_init: Any = nn.initializers.zeros
+
+    INITS = {
+        "patch": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
+        "token": nn.initializers.zeros,
+        "kernel": nn.initializers.xavier_uniform(),
+        "out": torch_default(),
+        "bias": nn.initializers.normal(1e-6),
+    }
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, num_classes], at least float32; dropout where `train`, under the rng "dropout"."""
+        return self._forward(x, train)[0]
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """What each block says of the patches, [B, H / P, W / P, width], without the class token."""
+        return self._forward(x, train)[1]
+
+    @nn.compact
+    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if self.pool not in ("token", "mean"):
+            raise ValueError(f"pool is {self.pool!r}: token and mean are allowed")
+        tokens, maps = self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
+        x = tokens[:, 0] if self.pool == "token" else tokens.mean(1)
+        return self._head(x, "head"), maps
+
+    def _encode(self, x: jax.Array, train: bool, front: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Normalised tokens, at least float32, behind those that `front` names with their initial values; the maps."""
+        size, patch = self.patch_size, (self.patch_size, self.patch_size)
+        check_images(self, x, "patch_embed", smallest=size)
+        if any(side % size for side in (self.image_size, *x.shape[1:3])):
+            raise ValueError(
+                f"x has images of {x.shape[1]}x{x.shape[2]} and image_size is {self.image_size}: all sides must be "
+                f"multiples of patch_size={size}"
+            )
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        x = Conv(
+            self.width, patch, patch, padding="VALID", dtype=dtype, kernel_init=self.INITS["patch"], name="patch_embed"
+        )(x)
+        grid, x = x.shape[1:3], x.reshape(x.shape[0], -1, self.width)
+        extra = [self.param(name, init, (1, 1, self.width)) for name, init in front.items()]
+        x = jnp.concatenate([*(jnp.broadcast_to(t.astype(x.dtype), (x.shape[0], 1, self.width)) for t in extra), x], 1)
+        x = LearnedPositions((self.image_size // size,) * 2, len(front), name="pos_embed")(x, grid)
+        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        block, maps = TransformerEncoderBlock, {}
+        block = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        for i in range(self.depth):
+            x = block(
+                self.num_heads,
+                self.mlp_features,
+                pre_norm=True,
+                activation=gelu,
+                dropout=self.dropout,
+                attention_dropout=self.attention_dropout,
+                drop_path=self.drop_path * i / max(self.depth - 1, 1),
+                epsilon=self.epsilon,
+                dtype=dtype,
+                kernel_init=self.INITS["kernel"],
+                out_kernel_init=self.INITS["out"],
+                bias_init=self.INITS["bias"],
+                name=f"blocks_{i}",
+            )(x, train)
+            maps[f"block{i + 1}"] = x[:, len(front) :].reshape(x.shape[0], *grid, self.width)
+        return LayerNorm(self.epsilon, dtype=logits_dtype(x.dtype), name="norm")(x), maps
+
+    def _head(self, x: jax.Array, name: str) -> jax.Array:
+        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name=name)(x)
+
+
+def _variant(width: int, depth: int, num_heads: int, mlp_features: int, patch_size: int, **fields: Any):
+    return functools.partial(
+        ViT, width=width, depth=depth, num_heads=num_heads, mlp_features=mlp_features, patch_size=patch_size, **fields
+    )
+
+
+MODELS = {
+    "vit_s_16": _variant(384, 12, 6, 1536, 16),
+    "vit_b_16": _variant(768, 12, 12, 3072, 16),
+    "vit_b_32": _variant(768, 12, 12, 3072, 32),
+    "vit_l_16": _variant(1024, 24, 16, 4096, 16),
+    "vit_l_32": _variant(1024, 24, 16, 4096, 32),
+    "vit_h_14": _variant(1280, 32, 16, 5120, 14),
+    "vit_tiny_cifar": _variant(192, 6, 3, 768, 4, image_size=32, num_classes=10),
+}
+INPUT_SHAPES = {"vit_tiny_cifar": (32, 32, 3)}

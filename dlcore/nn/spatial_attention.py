@@ -1,0 +1,141 @@
+"""Attention between the pixels of a map, for use inside a convolutional network.
+
+    non-local    z_i = x_i + W_z y_i,   y_i = 1 / C_i sum_j f(x_i, x_j) W_g x_j          over all positions j
+                 embedded gaussian  f = exp(theta(x_i) . phi(x_j)),  C_i = sum_j f      attention without the root
+                 gaussian           f = exp(x_i . x_j),              C_i = sum_j f
+                 dot product        f = theta(x_i) . phi(x_j),       C_i = N
+    SAGAN        y = x + gamma W_v softmax(f(x) . g(x)) h(x),  gamma = 0 at first
+    local        multi-head attention of each pixel to the k x k pixels around it, in place of a convolution
+
+Wang, Girshick, Gupta & He, "Non-local neural networks" (2017), arXiv:1711.07971; Zhang, Goodfellow, Metaxas & Odena,
+"Self-attention generative adversarial networks" (2018), arXiv:1805.08318; Ramachandran et al., "Stand-alone
+self-attention in vision models" (2019), arXiv:1906.05909 (whose relative embeddings are a table of biases here).
+
+Non-local blocks and SAGAN's layer start as the identity, so that they can be put into a trained network. Over all N =
+R x R pixels the weights are (R^2)^2 numbers a head: 4,096 at R = 8, and 268,435,456 (1 GiB of float32) at R = 128.
+Local attention holds k^2 R^2.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.nn.attention import Initializer, attention_weights, dot_product_attention
+from dlcore.ops.im2col import im2col
+from dlcore.ops.pooling import max_pool
+
+__all__ = ["LocalAttention", "NonLocalBlock", "SAGANAttention"]
+
+KINDS = ("embedded_gaussian", "gaussian", "dot_product")
+
+
+def _dense(features: int, name: str, dtype: Any, init: Initializer, use_bias: bool = True) -> nn.Dense:
+    """A 1x1 convolution, on any number of axes."""
+    return nn.Dense(features, use_bias=use_bias, dtype=dtype, kernel_init=init, name=name)
+
+
+class NonLocalBlock(nn.Module):
+    """[B, ..., C] -> the same shape, any number of spatial (and time) axes; the identity at first.
+
+    kind: see above. features: of theta, phi and g, half of C for None. pool: keys and values are those of a map that
+    is max-pooled 2x2, which quarters the cost ([B, H, W, C] alone). Layers theta, phi, g and out, which is zero.
+    """
+
+    kind: Literal["embedded_gaussian", "gaussian", "dot_product"] = "embedded_gaussian"
+    features: int | None = None
+    pool: bool = False
+    dtype: Any = None
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Raises ValueError for another kind, or where `pool` meets anything but [B, H, W, C]."""
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}: {', '.join(KINDS)} are allowed")
+        if self.pool and x.ndim != 4:
+            raise ValueError(f"x has shape {x.shape}: pool=True takes [B, H, W, C]")
+        features = self.features or max(1, x.shape[-1] // 2)
+        seen = max_pool(x, (2, 2), (2, 2)) if self.pool else x
+
+        def project(x: jax.Array, name: str) -> jax.Array:
+            return _dense(features, name, self.dtype, self.kernel_init)(x)
+
+        theta, phi = (x, seen) if self.kind == "gaussian" else (project(x, "theta"), project(seen, "phi"))
+        query, key, value = (m.reshape(m.shape[0], -1, 1, m.shape[-1]) for m in (theta, phi, project(seen, "g")))
+        if self.kind == "dot_product":  # f is linear, so keys and values meet first: no map of N x N weights
+            met = jnp.einsum("bshd,bshe->bhde", key, value) / key.shape[1]
+            y = jnp.einsum("bthd,bhde->bthe", query, met)
+        else:
+            y = dot_product_attention(query, key, value, scale=1.0)
+        y = y.reshape(*x.shape[:-1], features)
+        return x + _dense(x.shape[-1], "out", self.dtype, nn.initializers.zeros)(y)
+
+
+class SAGANAttention(nn.Module):
+    """[B, H, W, C] -> the same shape, with a learned scalar `gamma` that is 0 at first.
+
+    Layers f (keys), g (queries), h (values), each of C / `reduction` channels, and v back to C; no biases.
+    """
+
+    reduction: int = 8
+    dtype: Any = None
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Attend to all pixels; no root in the scores."""
+        inner = max(1, x.shape[-1] // self.reduction)
+        key, query, value = (
+            _dense(inner, name, self.dtype, self.kernel_init, False)(x).reshape(x.shape[0], -1, 1, inner)
+            for name in ("f", "g", "h")
+        )
+        y = dot_product_attention(query, key, value, scale=1.0).reshape(*x.shape[:-1], inner)
+        y = _dense(x.shape[-1], "v", self.dtype, self.kernel_init, False)(y)
+        gamma = self.param("gamma", nn.initializers.zeros, ())
+        return x + gamma.astype(y.dtype) * y
+
+
+class LocalAttention(nn.Module):
+    """[B, H, W, C] -> [B, H, W, features]: each pixel attends to those of the `window` x `window` around it.
+
+    Pixels beyond the border are left out. With a window of 2 max(H, W) - 1 it is `MultiHeadAttention` on all pixels,
+    whose layers have the same names. relative: a learned bias for each offset and head, without which the pixels of
+    a window are a set.
+    """
+
+    num_heads: int
+    window: int = 7
+    features: int | None = None
+    relative: bool = True
+    dtype: Any = None
+    kernel_init: Initializer = nn.initializers.xavier_uniform()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Raises ValueError for an even window, or where heads do not divide the features."""
+        features = self.features or x.shape[-1]
+        if self.window < 1 or self.window % 2 == 0:
+            raise ValueError(f"window is {self.window}: an odd number is needed, with the pixel in the middle")
+        if features % self.num_heads:
+            raise ValueError(f"num_heads is {self.num_heads}: it must divide the {features} features")
+        taps, heads = self.window**2, (self.num_heads, features // self.num_heads)
+
+        def project(name: str) -> jax.Array:
+            return _dense(features, name, self.dtype, self.kernel_init)(x)
+
+        def around(m: jax.Array) -> jax.Array:
+            return im2col(m, self.window, padding=self.window // 2).reshape(*m.shape[:3], taps, -1)
+
+        query = project("query").reshape(*x.shape[:3], 1, *heads)
+        key, value = (around(project(name)).reshape(*x.shape[:3], taps, *heads) for name in ("key", "value"))
+        bias = None
+        if self.relative:
+            table = self.param("relative_position_bias", nn.initializers.normal(0.02), (self.num_heads, taps))
+            bias = table[:, None, :]
+        inside = around(jnp.ones((1, *x.shape[1:3], 1), bool))[..., 0][:, :, :, None, None, :]
+        weights = attention_weights(query, key, mask=inside, bias=bias)
+        self.sow("intermediates", "weights", weights)
+        y = jnp.einsum("...hts,...she->...the", weights.astype(value.dtype), value)
+        return _dense(features, "proj", self.dtype, self.kernel_init)(y.reshape(*x.shape[:3], features))

@@ -1,0 +1,37 @@
+"""ResNet-50 on ImageNet for 90 epochs: the recipe of Goyal et al.
+
+python -m experiments.recipes.resnet50 --data_dir=D         (recipe, not run: 76.1 to 76.5 % are published)
+python -m experiments.recipes.resnet50 --smoke              (digits, in seconds: does everything work?)
+
+Goyal et al., "Accurate, large minibatch SGD" (2017), arXiv:1706.02677: SGD with momentum 0.9 at a rate of 0.1 for 256
+images, five epochs of warm-up, weight decay 1e-4 on kernels, the last batch norm of every block at zero, crops of 8 to
+100 % of the image. The rate falls by a cosine rather than in steps. `--batch_size` asks for a rate of 0.1 for each 256.
+"""
+
+import dataclasses
+
+from dlcore.run.page import main
+from experiments.classification import supervised
+
+page = dataclasses.replace(
+    supervised.page,
+    file=__file__,
+    doc=__doc__,
+    model="resnet50",
+    defaults={
+        "dataset": "imagenet2012",
+        "model.zero_init_residual": True,
+        "input_size": 224,
+        "batch_size": 256,
+        "epochs": 90.0,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "warmup": 5 / 90,
+        "weight_decay": 1e-4,
+    },
+    smoke={**supervised.page.smoke, "dataset": "digits", "input_size": 32, "model.width": 8},
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,172 @@
+"""Deeper plain networks are worse on their own training data; residual ones are not.
+
+python -m experiments.studies.depth
+
+He et al., "Deep residual learning for image recognition" (2015), arXiv:1512.03385, figure 6: networks of 20 and 56
+layers for CIFAR, plain and residual, at a quarter of the width, on the digits at twice their size. Training loss is
+measured on all training examples at the end (with running statistics), for several seeds. The second figure is the loss
+of both 56-layer networks on a plane of random, filter-normalised directions (Li et al. 2018, arXiv:1712.09913).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_surface
+from dlcore.models.resnet_cifar import CifarResNet
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import log_loss_and_accuracy, shuffled_digits, train
+
+KINDS = {"plain": False, "residual": True}
+
+
+class Net(nn.Module):
+    """A CIFAR network on images of 8x8 at twice the size."""
+
+    depth: int
+    skip: bool
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, rate: float = 0.0) -> jax.Array:
+        x = jax.image.resize(x, (len(x), 16, 16, x.shape[-1]), "linear")
+        net = CifarResNet(10, ((self.depth - 2) // 6,) * 3, self.width, skip=self.skip, name="net")
+        return net(x, train)
+
+
+def judge(loss: dict[str, np.ndarray]) -> tuple[str, bool]:
+    """The verdict from the training losses [seeds] of "plain 20", "plain 56", "residual 20" and "residual 56"."""
+    names = list(loss)
+    told = ", ".join(f"{name} layers {loss[name].mean():.4f}" for name in names)
+    shallow, deep = names[0].split()[1], names[1].split()[1]
+    plain = int((loss[f"plain {deep}"] > loss[f"plain {shallow}"]).sum())
+    residual = int((loss[f"residual {deep}"] > loss[f"residual {shallow}"]).sum())
+    below = int((loss[f"residual {deep}"] < loss[f"plain {deep}"]).sum())
+    seeds = len(loss[names[0]])
+    verdict = (
+        f"Training loss: {told}. The deeper plain network is worse on {plain} of {seeds} seeds, the deeper residual "
+        f"one on {residual}; at {deep} layers the residual one is better on {below}."
+    )
+    degraded = loss[f"residual {deep}"].mean() > loss[f"plain {shallow}"].mean()
+    return verdict, plain == seeds and below == seeds and not degraded
+
+
+def draw(curves, loss):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, kind in zip(panels, KINDS, strict=True):
+        for colour, name in zip(("#0072B2", "#D55E00"), [n for n in loss if n.startswith(kind)], strict=True):
+            steps, values = curves[name]
+            axes.plot(steps, values.mean(0), color=colour, label=f"{name.split()[1]} layers")
+            axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2)
+        axes.set(title=kind, xlabel="step", yscale="log")
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("training loss")
+    return figure
+
+
+def draw_landscapes(surfaces, offsets):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 4.0), layout="constrained")
+    panels = figure.subplots(1, 2)
+    top = np.log10(max(float(s.max()) for s in surfaces.values()))
+    bottom = np.log10(max(min(float(s.min()) for s in surfaces.values()), 1e-6))
+    for axes, (name, surface) in zip(panels, surfaces.items(), strict=True):
+        levels = np.linspace(bottom, top, 25)
+        picture = axes.contourf(offsets, offsets, np.log10(np.maximum(surface, 1e-6)), levels=levels, cmap="viridis")
+        axes.plot(0, 0, "x", color="white")
+        axes.set(title=f"{name} layers", xlabel="along e", ylabel="along d", aspect="equal")
+    figure.colorbar(picture, ax=panels, label="log10 of the training loss", format="%.1f")
+    return figure
+
+
+def study(
+    *,
+    seeds: int = 3,
+    depths: tuple[int, ...] = (20, 56),
+    width: int = 4,
+    steps: int = 800,
+    snapshots: int = 8,
+    points: int = 21,
+    examples: int = 1297,
+) -> LabResult:
+    """Train plain and residual networks of two depths, and look at the loss around the deeper ones.
+
+    Args:
+      seeds: repetitions.
+      depths: layers, 6 n + 2, the shallower first.
+      width: channels of the first stage, 16 in the paper.
+      steps: of each run, with 64 examples each.
+      snapshots: how often the training loss is measured in a run.
+      points: a side of the grid of the loss surface.
+      examples: to train on.
+    """
+    data = shuffled_digits()
+    images, labels = jnp.asarray(data.images[:examples]), jnp.asarray(data.labels[:examples])
+    optimizer = optax.sgd(optax.cosine_decay_schedule(0.05, steps), momentum=0.9)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(net, key):
+        variables, _ = train(key, net, optimizer, images, labels, steps, snapshots=snapshots)
+
+        def loss_of(variables):
+            return log_loss_and_accuracy(jax.nn.log_softmax(net.apply(variables, images, False)), labels)[0]
+
+        return jax.lax.map(loss_of, variables), jax.tree.map(lambda v: v[-1], variables)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def surface(net, variables, offsets):
+        directions = tuple(filter_normalized_direction(jax.random.key(k), variables["params"]) for k in (0, 1))
+
+        def loss(params):
+            logits = net.apply({**variables, "params": params}, images[:256], False)
+            return log_loss_and_accuracy(jax.nn.log_softmax(logits), labels[:256])[0]
+
+        return loss_surface(loss, variables["params"], directions, offsets)
+
+    curves, last, surfaces = {}, {}, {}
+    offsets = jnp.linspace(-1, 1, points)
+    times = (np.arange(snapshots) + 1) * (steps // snapshots)
+    for kind, skip in KINDS.items():
+        for depth in depths:
+            net, name = Net(depth, skip, width), f"{kind} {depth}"
+            found = [run(net, jax.random.key(seed)) for seed in range(seeds)]
+            values = np.stack([np.asarray(losses, np.float64) for losses, _ in found])
+            curves[name], last[name] = (times, values), values[:, -1]
+            if depth == depths[-1]:
+                surfaces[name] = np.asarray(surface(net, found[0][1], offsets), np.float64)
+    verdict, holds = judge(last)
+    rough = {
+        name: float((np.nan_to_num(s, nan=1e9) < 2 * max(s[points // 2, points // 2], 0.05)).mean())
+        for name, s in surfaces.items()
+    }
+    verdict += (
+        " Share of the plane at less than twice the loss of its centre (or 0.1): "
+        + ", ".join(f"{name} {share:.0%}" for name, share in rough.items())
+        + "."
+    )
+    numbers = {f"{name}: training loss": values.tolist() for name, values in last.items()}
+    numbers |= {f"{name}: share of the plane near its centre": share for name, share in rough.items()}
+    figures = {"depth": draw(curves, last), "landscape": draw_landscapes(surfaces, np.asarray(offsets))}
+    return LabResult(numbers, verdict, figures, holds)
+
+
+page = Lab(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"seeds": 1, "depths": (2, 8), "steps": 2, "snapshots": 2, "points": 3, "examples": 64},
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,143 @@
+"""Where to spend four times the work: a wider net, a deeper one, larger images, or a little of each.
+
+python -m experiments.studies.model_scaling
+
+Tan & Le, "EfficientNet" (2019), arXiv:1905.11946, scale all three together: depth d, width w, resolution r with
+d w^2 r^2 = 4, and find that better than any one of them. Here a small residual network tells five shapes apart on
+textured backgrounds (procedural scenes with one shape each, drawn at 48x48 and shrunk to the resolution), at equal
+training steps, over several seeds. Work is counted as multiplications and additions of one forward pass.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.data.scenes import SHAPES, scenes
+from dlcore.models.resnet_cifar import CifarResNet
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import log_loss_and_accuracy, train
+
+SIDE = 48
+VARIANTS = {  # width, blocks a stage, resolution; the base is (8, 1, 16)
+    "base": (8, 1, 16),
+    "wider": (18, 1, 16),
+    "deeper": (8, 5, 16),
+    "larger images": (8, 1, 32),
+    "all three": (10, 2, 19),
+}
+
+
+class Net(nn.Module):
+    """A CIFAR ResNet that takes its images at `resolution`."""
+
+    width: int
+    blocks: int
+    resolution: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, rate: float = 0.0) -> jax.Array:
+        x = jax.image.resize(x, (len(x), self.resolution, self.resolution, x.shape[-1]), "linear", antialias=True)
+        return CifarResNet(len(SHAPES), (self.blocks,) * 3, self.width)(x, train)
+
+
+def shapes(count: int, seed: int) -> tuple[jax.Array, jax.Array]:
+    """Images [N, 48, 48, 3] about 0 and the label of the one shape in each."""
+    arrays = scenes(count, seed, size=SIDE, max_boxes=1, smallest=9, largest=24, empty=0.0).arrays
+    return jnp.asarray(arrays["image"], jnp.float32) / 128 - 1, jnp.asarray(arrays["labels"][:, 0])
+
+
+def work(variant: tuple[int, int, int]) -> float:
+    """Floating-point operations of a forward pass over one image, as XLA counts them."""
+    net, image = Net(*variant), jnp.zeros((1, SIDE, SIDE, 3))
+    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), image, False))
+    forward = jax.jit(lambda v, x: net.apply(v, x, False)).lower(variables, image)
+    return forward.cost_analysis()["flops"]
+
+
+def judge(accuracy: dict[str, np.ndarray], flops: dict[str, float]) -> tuple[str, bool]:
+    """The verdict from the test accuracies [seeds] and the work of every variant."""
+    mean = {name: float(values.mean()) for name, values in accuracy.items()}
+    single = max((name for name in mean if name not in ("base", "all three")), key=mean.get)
+    told = "; ".join(
+        f"{name} {mean[name]:.1%} ({accuracy[name].min():.1%} to {accuracy[name].max():.1%}) at "
+        f"{flops[name] / flops['base']:.1f} times the work"
+        for name in mean
+    )
+    better = int((accuracy["all three"] > accuracy[single]).sum())
+    seeds = len(accuracy["base"])
+    verdict = (
+        f"{told}. All three together are {100 * (mean['all three'] - mean[single]):+.1f} points from the best single "
+        f"one ({single}), ahead on {better} of {seeds} seeds."
+    )
+    return verdict, mean["all three"] > mean[single]
+
+
+def draw(accuracy, flops):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for name, colour in zip(accuracy, ("#999999", "#0072B2", "#009E73", "#CC79A7", "#D55E00"), strict=False):
+        values = 100 * accuracy[name]
+        axes.plot([flops[name] / 1e6] * len(values), values, "o", color=colour, alpha=0.5)
+        axes.plot(flops[name] / 1e6, values.mean(), "_", color=colour, markersize=22, markeredgewidth=2.5, label=name)
+    axes.set(xlabel="million operations an image", ylabel="test accuracy, %", xscale="log")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def study(
+    *,
+    seeds: int = 3,
+    steps: int = 600,
+    examples: int = 3000,
+    batch_size: int = 32,
+    variants: tuple[str, ...] = tuple(VARIANTS),
+) -> LabResult:
+    """Train every variant on every seed.
+
+    Args:
+      seeds: repetitions, each with its own data and weights.
+      variants: base, all three, and at least one of the others.
+      steps: of each run.
+      examples: to train on; 1,000 more to test on.
+      batch_size: of each step.
+    """
+    flops = {name: work(VARIANTS[name]) for name in variants}
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(variant, key, images, labels, test_images, test_labels):
+        net = Net(*variant)
+        variables, _ = train(key, net, optimizer, images, labels, steps, batch_size=batch_size)
+        logits = net.apply(jax.tree.map(lambda v: v[0], variables), test_images, False)
+        return log_loss_and_accuracy(jax.nn.log_softmax(logits), test_labels)[1]
+
+    accuracy = {name: [] for name in variants}
+    for seed in range(seeds):
+        data = (*shapes(examples, seed), *shapes(max(10, examples // 3), 1000 + seed))
+        for name in variants:
+            accuracy[name].append(float(run(VARIANTS[name], jax.random.key(seed), *data)))
+    accuracy = {name: np.array(values) for name, values in accuracy.items()}
+    verdict, holds = judge(accuracy, flops)
+    numbers = {f"{name}: test accuracy": values.tolist() for name, values in accuracy.items()}
+    numbers |= {f"{name}: operations": flops[name] for name in variants}
+    return LabResult(numbers, verdict, {"model_scaling": draw(accuracy, flops)}, holds)
+
+
+page = Lab(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"seeds": 1, "steps": 2, "examples": 30, "batch_size": 4, "variants": ("base", "wider", "all three")},
+)
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,80 @@
+"""The space, the child network, and a controller that learns a reward one can compute by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classification import architecture_search as nas
+
+pytestmark = pytest.mark.covers("ZO-23")
+
+
+def test_every_architecture_is_there_once():
+    found = nas.all_architectures()
+    assert found.shape == (3**6, 6)
+    assert len({tuple(row) for row in found}) == 729
+
+
+def test_a_cell_is_the_sum_over_its_edges():
+    net, x = nas.CellNet(width=2, cells=1), jax.random.normal(jax.random.key(0), (2, 4, 4, 2))
+    variables = net.init(jax.random.key(1), x, jnp.zeros(6, jnp.int32))
+    variables["params"]["stem"] = {"kernel": jnp.zeros((3, 3, 2, 2)).at[1, 1].set(jnp.eye(2)), "bias": jnp.zeros(2)}
+    variables["params"]["head"]["kernel"] = jnp.zeros((2, 10)).at[:, :2].set(jnp.eye(2))
+
+    def logits(*operations):
+        return net.apply(variables, x, jnp.array(operations))[:, :2]
+
+    mean = x.mean((1, 2))
+    # edges 01, 02, 12, 03, 13, 23: with skips alone node 1 = x, node 2 = x + x, node 3 = x + x + 2 x
+    np.testing.assert_allclose(logits(1, 1, 1, 1, 1, 1), 4 * mean, atol=1e-5)
+    np.testing.assert_allclose(logits(1, 0, 1, 0, 0, 1), mean, atol=1e-5)
+    np.testing.assert_array_equal(logits(0, 0, 0, 0, 0, 0), 0)
+    np.testing.assert_array_equal(logits(1, 1, 1, 0, 0, 0), 0)  # nothing reaches the last node
+    kernel = variables["params"]["cell0_03_conv"]["kernel"]
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    want = jax.nn.relu(y / jnp.sqrt(1 + 1e-5)).mean((1, 2))
+    np.testing.assert_allclose(logits(0, 0, 0, 2, 0, 0), want, atol=1e-5)
+
+
+def test_children_learn_what_their_architecture_can():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 64)
+    image = rng.normal(size=(64, 4, 4, 1)) * 0.1 + np.where(label, 1.0, -1.0)[:, None, None, None]
+    data = {"image": jnp.asarray(image[:48], jnp.float32), "label": jnp.asarray(label[:48])}
+    data |= {"valid_image": jnp.asarray(image[48:], jnp.float32), "valid_label": jnp.asarray(label[48:])}
+    train = jax.jit(lambda a: nas.train_child(jax.random.key(0), a, data, steps=30, batch_size=16, width=4))
+    assert train(jnp.array([1, 1, 1, 1, 1, 1])) == 1.0
+    assert train(jnp.zeros(6, jnp.int32)) < 0.8  # no path from the image to the head
+
+
+def test_the_controller_is_a_distribution_over_architectures():
+    controller = nas.Controller(hidden=4)
+    params = controller.init(jax.random.key(0), jnp.zeros(6, jnp.int32))["params"]
+    params["head"]["kernel"] = jax.random.normal(jax.random.key(1), (4, 3))
+    everything = jnp.asarray(nas.all_architectures())
+
+    def log_probability(a):
+        return jnp.take_along_axis(controller.apply({"params": params}, a), a[:, None], 1).sum()
+
+    probabilities = np.exp(jax.vmap(log_probability)(everything))
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    drawn = jax.vmap(lambda key: nas.sample(key, controller, params))(jax.random.split(jax.random.key(2), 20_000))
+    rows = np.ravel_multi_index(tuple(np.asarray(drawn).T), (3,) * 6)
+    counts = np.bincount(rows, minlength=729) / 20_000
+    np.testing.assert_allclose(counts, probabilities, atol=4 * np.sqrt(probabilities.max() / 20_000))
+    first = controller.apply({"params": params}, everything[0])[0]
+    assert nas.likeliest(controller, params)[0] == first.argmax()
+
+
+def test_the_controller_finds_a_reward_by_its_gradient():
+    wanted = jnp.array([2, 0, 1, 2, 1, 0])
+
+    def reward(key, a):
+        return (a == wanted).mean() + 0.05 * jax.random.normal(key)
+
+    found = jax.jit(lambda key: nas.reinforce_search(key, reward, updates=60, children=8))(jax.random.key(0))
+    assert found.architectures.shape == (480, 6)
+    assert found.rewards[:40].mean() == pytest.approx(1 / 3, abs=0.1)
+    assert found.rewards[-40:].mean() > 0.9
+    np.testing.assert_array_equal(found.choice, wanted)

@@ -1,0 +1,86 @@
+"""ConvNeXt against torchvision, its block by formula, and layer scale."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+
+from dlcore.models import create_model, feature_info
+from dlcore.models.convnext import ConvNeXtBlock
+from tests.models.parity import check_golden, parameter_count
+
+
+def images(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def test_convnext_equals_torchvision():
+    modules = {f"features.{2 * i + 1}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in (0, 1, 3)}
+    check_golden("tv_convnext_tiny", "convnext_tiny", {"features.0": "features_0_1", **modules})
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("convnext_tiny", 28_589_128), ("convnext_small", 50_223_688), ("convnext_large", 197_767_336)]
+)
+def test_parameter_counts(name, count):
+    assert parameter_count(name) == count
+
+
+def test_a_block_is_its_formula_and_nearly_nothing_at_first():
+    x, block = images(1, 3, 3, 2), ConvNeXtBlock()
+    out, variables = jax.jit(block.init_with_output)(jax.random.key(0), x)
+    np.testing.assert_allclose(out, x, atol=1e-5)
+    np.testing.assert_array_equal(variables["params"]["layer_scale"], np.full(2, 1e-6, np.float32))
+    p = jax.tree.map(np.asarray, {**variables["params"], "layer_scale": jnp.asarray([0.5, 2.0])})
+    z = np.zeros((3, 3, 2))
+    for r, c, dr, dc in np.ndindex(3, 3, 7, 7):  # a 3 x 3 map lies within the 7 x 7 of each of its pixels
+        if 0 <= r + dr - 3 < 3 and 0 <= c + dc - 3 < 3:
+            z[r, c] += np.asarray(x)[0, r + dr - 3, c + dc - 3] * p["block_0"]["kernel"][dr, dc, 0]
+    z += p["block_0"]["bias"]
+    z = (z - z.mean(-1, keepdims=True)) / np.sqrt(z.var(-1, keepdims=True) + 1e-6)
+    h = z @ p["block_3"]["kernel"] + p["block_3"]["bias"]
+    z = h * scipy.stats.norm.cdf(h) @ p["block_5"]["kernel"] + p["block_5"]["bias"]
+    np.testing.assert_allclose(jax.jit(block.apply)({"params": p}, x)[0], x[0] + [0.5, 2.0] * z, atol=1e-5)
+    many, dropped = jnp.repeat(x, 32, 0), ConvNeXtBlock(drop_path=0.5)
+    out = jax.jit(lambda key: dropped.apply({"params": p}, many, True, rngs={"dropout": key}))(jax.random.key(1))
+    gone = np.isclose(out, many).all((1, 2, 3))
+    assert 6 < gone.sum() < 26
+    np.testing.assert_allclose(out[~gone], np.repeat(x + 2 * np.array([0.5, 2.0]) * z, (~gone).sum(), 0), atol=1e-4)
+
+
+def test_strides_and_what_does_not_fit():
+    assert feature_info(create_model("convnext_tiny", stages=(1, 1, 1, 1))) == {
+        f"stage{i + 1}": {"stride": 4 * 2**i, "channels": 96 * 2**i} for i in range(4)
+    }
+    small = create_model("convnext_tiny", stages=(1, 1), widths=(4, 8), patch_size=1)
+    assert [stage["stride"] for stage in feature_info(small, (8, 8, 3)).values()] == [1, 2]
+    with pytest.raises(ValueError, match=r"widths is \(4, 8\): a number for each of the 4"):
+        create_model("convnext_tiny", widths=(4, 8)).init(jax.random.key(0), images(1, 32, 32, 3))
+    with pytest.raises(ValueError, match="at least 32x32"):
+        create_model("convnext_tiny").init(jax.random.key(0), images(1, 31, 32, 3))
+
+
+def test_a_step_of_training_lowers_the_loss():
+    fields = {"stages": (1,), "widths": (4,), "patch_size": 2, "num_classes": 5, "layer_scale": 0.1}
+    model, x = create_model("convnext_tiny", remat=True, **fields), images(8, 8, 8, 3)
+    labels, optimizer = jnp.arange(8) % 5, optax.adam(1e-2)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+
+    @jax.jit
+    def step(params, state):
+        def loss(params):
+            logits = model.apply({"params": params}, x, train=True)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, updates), state, value
+
+    params, state, values = variables["params"], optimizer.init(variables["params"]), []
+    for _ in range(5):
+        params, state, value = step(params, state)
+        values.append(float(value))
+    assert values[0] == pytest.approx(np.log(5), rel=1e-5)
+    assert values[-1] < values[0]

@@ -1,0 +1,136 @@
+"""Inception v3 against torchvision, and how it takes kernels apart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dlcore.models import create_model, feature_info
+from dlcore.models.inception_v3 import InceptionV3
+from dlcore.ops import max_pool, receptive_field
+from tests.models.learning import losses
+from tests.models.parity import check_golden, check_output, parameter_count, read_golden
+
+SMALL = {"width": 0.03, "stem": "cifar", "num_classes": 2}
+
+
+def heads_in_use(model, x):
+    return model.auxiliary(x, train=False)
+
+
+@pytest.mark.covers("ZO-10")
+def test_inception_v3_equals_torchvision():
+    pooled = {"maxpool2": lambda maps: max_pool(maps["Conv2d_4a_3x3"], (3, 3), (2, 2))}
+    modules = {f"Mixed_{name}": lambda maps, name=name: maps[f"Mixed_{name}"] for name in ("5d", "6e", "7c")}
+    _, heads = check_golden("tv_inception_v3", "inception_v3", pooled | modules, method=heads_in_use)
+    golden, meta, _ = read_golden("tv_inception_v3")
+    check_output(golden, meta, "aux", heads["aux"])
+
+
+@pytest.mark.covers("ZO-10")
+def test_parameter_counts():
+    assert parameter_count("inception_v3", aux=False) == 23_834_568
+    assert parameter_count("inception_v3") == 27_161_264
+
+
+@pytest.mark.covers("ZO-10")
+def test_how_kernels_are_taken_apart():
+    model, x = create_model("inception_v3"), jnp.zeros((1, 299, 299, 3))
+    params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+
+    def kernels(module, branch):
+        layers = {name: layer for name, layer in params[module].items() if name.startswith(f"{branch}_")}
+        return [layers[name]["conv"]["kernel"].shape for name in sorted(layers)]
+
+    # 5x5 as two 3x3s: a reach of 5 for 2 9 of 25 weights a pair of channels
+    assert [k[:2] for k in kernels("Mixed_5b", "branch3x3dbl")] == [(1, 1), (3, 3), (3, 3)]
+    assert receptive_field((3, 3)) == receptive_field((5,)) == 5
+    # 7x7 as a row and a column: a reach of 7 in both directions for 2 7 of 49 weights
+    for name in ("6b", "6c", "6d", "6e"):
+        seven, double = kernels(f"Mixed_{name}", "branch7x7"), kernels(f"Mixed_{name}", "branch7x7dbl")
+        assert [k[:2] for k in seven] == [(1, 1), (1, 7), (7, 1)]
+        assert [k[:2] for k in double] == [(1, 1), (7, 1), (1, 7), (7, 1), (1, 7)]
+        for axis in (0, 1):
+            assert receptive_field([k[axis] for k in seven]) == 7
+            assert receptive_field([k[axis] for k in double]) == 13
+    assert [k[2] for k in kernels("Mixed_6b", "branch7x7")] == [768, 128, 128]
+    # 3x3 as a row beside a column
+    for name in ("7b", "7c"):
+        assert [k[:2] for k in kernels(f"Mixed_{name}", "branch3x3")] == [(1, 1), (1, 3), (3, 1)]
+
+
+@pytest.mark.covers("ZO-10")
+def test_sizes_and_channels():
+    x = jnp.zeros((1, 299, 299, 3))
+    model = create_model("inception_v3")
+    maps = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x, method="features")[0])
+    sides = {"Conv2d_2b_3x3": 147, "Conv2d_4a_3x3": 71, "Mixed_5d": 35, "Mixed_6e": 17, "Mixed_7c": 8}
+    assert {name: maps[name].shape[1] for name in sides} == sides
+    assert [maps[f"Mixed_{name}"].shape[-1] for name in ("5b", "5c", "6a", "6b", "7a", "7b")] == [
+        256, 288, 768, 768, 1280, 2048
+    ]  # fmt: skip
+    small = feature_info(create_model("inception_v3", stem="cifar"), (32, 32, 3))
+    assert [small[f"Mixed_{name}"]["stride"] for name in ("5d", "6e", "7c")] == [1, 2, 5]
+
+
+@pytest.mark.covers("ZO-09")
+def test_the_auxiliary_head_stands_behind_6e_and_is_absent_in_use():
+    model = InceptionV3(**SMALL, modules=("6a", "6e", "7a"))
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    shapes, rng = jax.eval_shape(model.init, jax.random.key(0), x), np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: np.abs(rng.normal(size=leaf.shape)).astype(np.float32), shapes)
+    run = jax.jit(lambda variables: model.apply(variables, x, method=heads_in_use))
+    reached = {}
+    for name in variables["params"]:
+        params = {**variables["params"], name: jax.tree.map(lambda p: p * np.nan, variables["params"][name])}
+        logits, heads = run({**variables, "params": params})
+        values = {"logits": logits, **heads}
+        reached[name] = {output for output, value in values.items() if not np.isfinite(value).all()}
+    assert reached == {
+        "Conv2d_1a_3x3": {"aux", "logits"},
+        "Mixed_6a": {"aux", "logits"},
+        "Mixed_6e": {"aux", "logits"},
+        "Mixed_7a": {"logits"},
+        "head": {"logits"},
+        "AuxLogits": {"aux"},
+    }
+    without = {n: {k: v for k, v in tree.items() if k != "AuxLogits"} for n, tree in variables.items()}
+    bare = model.clone(aux=False)
+    assert jax.tree.map(jnp.shape, jax.eval_shape(bare.init, jax.random.key(0), x)) == jax.tree.map(jnp.shape, without)
+    for used in (model, bare):
+        assert jax.eval_shape(used.apply, without, x).shape == (2, 2)  # nothing asks for its parameters
+    with pytest.raises(ValueError, match="aux is False"):
+        bare.apply(without, x, method=heads_in_use)
+
+
+def test_it_learns_with_and_without_remat():
+    model = InceptionV3(**SMALL, modules=("6a", "7b"), dropout=0.0)
+    values = losses(model, 8, rate=0.003)
+    assert values[0] == pytest.approx(np.log(2))
+    assert values[-1] < 0.8 * values[0]
+    np.testing.assert_allclose(losses(model.clone(remat=True), 8, rate=0.003), values, rtol=1e-2)
+
+
+def test_dropout_and_symmetric_pixels():
+    assert create_model("inception_v3").dropout == 0.5
+    x = jax.random.uniform(jax.random.key(0), (1, 8, 8, 3))
+    model = InceptionV3(**SMALL, modules=(), aux=False, head_init=nn.initializers.normal(1.0), dropout=1.0)
+    variables = model.init(jax.random.key(1), x)
+    standardized = (x - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
+    got = model.clone(transform_input=True).apply(variables, standardized)
+    np.testing.assert_allclose(got, model.apply(variables, 2 * x - 1), rtol=1e-4)
+    dropped, _ = model.apply(variables, x, True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)})
+    np.testing.assert_array_equal(dropped, 0)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar are allowed"):
+        InceptionV3(stem="tiny").init(jax.random.key(0), jnp.zeros((1, 75, 75, 3)))
+    with pytest.raises(ValueError, match="modules has 3a: 5b, "):
+        InceptionV3(modules=("3a",)).init(jax.random.key(0), jnp.zeros((1, 75, 75, 3)))
+    for stem, smallest in (("imagenet", 75), ("cifar", 7)):
+        model = InceptionV3(stem=stem)
+        with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
+            model.init(jax.random.key(0), jnp.zeros((1, smallest - 1, 80, 3)))
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))

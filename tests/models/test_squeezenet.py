@@ -1,0 +1,73 @@
+"""SqueezeNet against torchvision, and what it saves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.models import create_model
+from dlcore.models.squeezenet import SqueezeNet
+from dlcore.ops import max_pool
+from tests.models.learning import losses
+from tests.models.parity import check_golden, parameter_count
+
+SMALL = {"stem": (8, 3, 1), "stages": (((4, 4),), ((4, 8),))}
+
+
+def test_squeezenet_equals_torchvision():
+    check_golden("tv_squeezenet1_0", "squeezenet1_0", {"features": lambda maps: maps["stage3"]})
+
+
+def test_parameter_counts():
+    assert parameter_count("squeezenet1_0") == 1_248_424
+    assert parameter_count("squeezenet1_1") == 1_235_496
+    assert 45 < parameter_count("alexnet") / parameter_count("squeezenet1_0") < 50
+
+
+@pytest.mark.parametrize(
+    ("name", "fires", "sides"),
+    [("squeezenet1_0", (3, 4, 1), (109, 54, 27, 13)), ("squeezenet1_1", (2, 2, 4), (111, 55, 27, 13))],
+)
+def test_eight_fires_and_where_the_poolings_are(name, fires, sides):
+    model, x = create_model(name), jnp.zeros((1, 224, 224, 3))
+    assert tuple(map(len, model.stages)) == fires
+    maps = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x, method="features")[0])
+    names = ["stem", "stage1", "stage2", "stage3"]
+    assert [maps[name].shape[1] for name in names] == list(sides)
+    assert [maps[name].shape[-1] for name in names] == [model.stem[0]] + [2 * f[-1][1] for f in model.stages]
+
+
+def test_poolings_see_the_window_that_hangs_over_the_edge():
+    model = SqueezeNet(num_classes=3, **SMALL)
+    x = jax.random.normal(jax.random.key(0), (1, 10, 10, 3))
+    maps = jax.jit(lambda x: model.init_with_output(jax.random.key(1), x, method="features")[0])(x)
+    # 10 - 2 = 8 -> ceil((8 - 3) / 2) + 1 = 4 -> ceil((4 - 3) / 2) + 1 = 2, where whole windows alone give 3 and 1
+    assert [maps[name].shape[1] for name in ("stem", "stage1", "stage2")] == [8, 4, 2]
+    assert max_pool(maps["stem"], (3, 3), (2, 2)).shape[1] == 3
+
+
+def test_it_learns_with_and_without_remat():
+    model = SqueezeNet(num_classes=2, dropout=0.0, **SMALL)
+    values = losses(model, 8)
+    assert values[0] == pytest.approx(np.log(2))
+    assert values[-1] < 0.8 * values[0]
+    np.testing.assert_allclose(losses(model.clone(remat=True), 8), values, rtol=1e-3)
+
+
+def test_dropout_acts_in_training_alone():
+    assert create_model("squeezenet1_0").dropout == 0.5
+    model = SqueezeNet(dropout=1.0, head_init=jax.nn.initializers.ones, **SMALL)
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    logits = model.apply(variables, x, True, rngs={"dropout": jax.random.key(1)})
+    np.testing.assert_array_equal(logits, 1)  # the bias of the head alone
+    assert jnp.abs(model.apply(variables, x) - 1).min() > 0
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("squeezenet1_0", 29), ("squeezenet1_1", 25)])
+def test_bad_input_is_named(name, smallest):
+    model = create_model(name)
+    with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
+        model.init(jax.random.key(0), jnp.zeros((1, smallest - 1, 40, 3)))
+    logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
+    assert logits.shape == (1, 1000)

@@ -1,0 +1,209 @@
+"""Attention against torch, jax and flax, its scale, its masks, and its counts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+
+from dlcore.nn import MultiHeadAttention, SelfAttention, attention_weights, dot_product_attention
+from tests.models.parity import GOLDENS
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return np.load(GOLDENS / "torch_seq_attn.npz")
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def build(layer, *inputs, **more):
+    """(output, variables), compiled as one."""
+    return jax.jit(lambda key, *inputs: layer.init_with_output(key, *inputs, **more))(jax.random.key(0), *inputs)
+
+
+def count(layer, *inputs):
+    return sum(p.size for p in jax.tree.leaves(jax.eval_shape(layer.init, jax.random.key(0), *inputs)["params"]))
+
+
+@pytest.mark.covers("AT-02")
+def test_scaled_dot_products_equal_torch_and_so_do_gradients(golden):
+    q, k, v, cot = (jnp.asarray(golden[f"sdpa.causal/in.{n}"]).swapaxes(1, 2) for n in ("q", "k", "v", "cot"))
+    causal = jnp.tril(jnp.ones((4, 4), bool))
+    out, pull = jax.vjp(lambda q, k, v: dot_product_attention(q, k, v, mask=causal), q, k, v)
+    for got, name in zip((out, *pull(cot)), ("out", "grad.q", "grad.k", "grad.v"), strict=True):
+        np.testing.assert_allclose(got.swapaxes(1, 2), golden[f"sdpa.causal/{name}"], atol=1e-5, err_msg=name)
+
+
+@pytest.mark.covers("AT-02")
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_equals_jax_with_mask_bias_and_scale(dtype):
+    q, k, v = normal(0, 2, 5, 3, 8), normal(1, 2, 7, 3, 8), normal(2, 2, 7, 3, 8)
+    bias, mask = normal(3, 1, 3, 5, 7), jnp.asarray(np.random.default_rng(4).random((2, 1, 5, 7)) < 0.7)
+    q, k, v = (x.astype(dtype) for x in (q, k, v))
+    tolerance = 1e-6 if dtype == jnp.float32 else 0.02
+    for fields in ({}, {"bias": bias}, {"mask": mask}, {"bias": bias, "mask": mask, "scale": 0.2}):
+        got = dot_product_attention(q, k, v, **fields)
+        assert got.dtype == dtype
+        want = jax.nn.dot_product_attention(q, k, v, **fields)
+        np.testing.assert_allclose(got.astype(jnp.float32), want.astype(jnp.float32), atol=tolerance)
+
+
+@pytest.mark.covers("AT-02")
+def test_by_hand():
+    # scores 3 / sqrt(4) = 1.5 and -1 / 2 = -.5; weights sigmoid(2) = .880797 and .119203; .880797 10 + .119203 20
+    query, key = jnp.ones((1, 1, 4)), jnp.asarray([[[3.0, 0, 0, 0]], [[0.0, 0, 0, -1]]])
+    value = jnp.asarray([[[10.0]], [[20.0]]])
+    assert float(dot_product_attention(query, key, value)[0, 0, 0]) == pytest.approx(11.192029, abs=1e-5)
+
+
+@pytest.mark.covers("AT-02")
+def test_scores_have_variance_one_whatever_the_dimension_of_queries():
+    """Read off the weights: log w is the score less a constant a row. Unscaled scores saturate the softmax."""
+    for features in (16, 256):
+        q, k = normal(0, 64, 1, features), normal(1, 400, 1, features)
+        scores = jnp.log(attention_weights(q, k)[0])
+        assert float(scores.var(-1).mean()) == pytest.approx(1, abs=0.1)
+    assert float(attention_weights(q, k)[0].max(-1).mean()) < 0.1
+    assert float(attention_weights(q, k, scale=1.0)[0].max(-1).mean()) > 0.8
+
+
+@pytest.mark.covers("AT-02", "AT-05")
+def test_self_attention_is_its_formula_and_scales_by_the_query_dimension():
+    """D_X = 9, D_Q = 4, D_V = 5: the root is that of 4."""
+    layer, x = SelfAttention(4, 5), normal(0, 2, 6, 9)
+    params = build(layer, x)[1]["params"]
+    shapes = jax.tree.map(jnp.shape, params)
+    assert shapes == {"query": {"kernel": (9, 4)}, "key": {"kernel": (9, 4)}, "value": {"kernel": (9, 5)}}
+    q, k, v = (np.asarray(x @ params[n]["kernel"], np.float64) for n in ("query", "key", "value"))
+    e = q @ k.swapaxes(1, 2) / 2
+    assert e.shape == (2, 6, 6)
+    a = np.exp(e) / np.exp(e).sum(-1, keepdims=True)
+    np.testing.assert_allclose(layer.apply({"params": params}, x), a @ v, atol=1e-5)
+    assert build(SelfAttention(4), x)[0].shape == (2, 6, 9)
+
+
+@pytest.mark.covers("AT-08")
+def test_one_head_is_single_self_attention():
+    x, layer = normal(0, 2, 6, 8), MultiHeadAttention(1, use_bias=False)
+    params = build(layer, x)[1]["params"]
+    single = SelfAttention(8).apply({"params": {n: params[n] for n in ("query", "key", "value")}}, x)
+    np.testing.assert_allclose(layer.apply({"params": params}, x), single @ params["proj"]["kernel"], atol=1e-6)
+
+
+def fused_params(golden, case, prefix=""):
+    w = {n: golden[f"{case}/in.w.{prefix}{n}"] for n in ("in_proj_weight", "in_proj_bias")}
+    out = {n: golden[f"{case}/in.w.{prefix}out_proj.{n}"] for n in ("weight", "bias")}
+    return {
+        "qkv": {"kernel": w["in_proj_weight"].T, "bias": w["in_proj_bias"]},
+        "proj": {"kernel": out["weight"].T, "bias": out["bias"]},
+    }
+
+
+def split_params(params):
+    """The fused layer as three."""
+    kernels, biases = np.split(params["qkv"]["kernel"], 3, 1), np.split(params["qkv"]["bias"], 3)
+    names = ("query", "key", "value")
+    parts = {n: {"kernel": k, "bias": b} for n, k, b in zip(names, kernels, biases, strict=True)}
+    return {**parts, "proj": params["proj"]}
+
+
+@pytest.mark.covers("AT-05", "AT-08")
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("case", ["plain", "causal", "key_padding"])
+def test_multi_head_attention_equals_torch(golden, case, fused):
+    name = f"MHA.{case}"
+    x = jnp.asarray(golden[f"{name}/in.x"])
+    mask = None
+    if case != "plain":
+        mask = ~golden[f"{name}/in.mask"]  # torch's is True where it may not look
+        mask = mask[:, None, None, :] if case == "key_padding" else mask
+    params = fused_params(golden, name)
+    layer = MultiHeadAttention(2, fused=fused)
+    variables = {"params": params if fused else split_params(params)}
+
+    def run(x):
+        out, state = layer.apply(variables, x, mask=mask, mutable=["intermediates"])
+        return out, state["intermediates"]["weights"][0]
+
+    out, pull, weights = jax.vjp(run, x, has_aux=True)
+    np.testing.assert_allclose(out, golden[f"{name}/out"], atol=1e-5)
+    np.testing.assert_allclose(weights, golden[f"{name}/out.weights"], atol=1e-6)
+    np.testing.assert_allclose(pull(golden[f"{name}/in.cot"])[0], golden[f"{name}/grad.x"], atol=1e-5)
+
+
+@pytest.mark.covers("AT-08")
+def test_gradients_of_the_fused_weights_equal_torch(golden):
+    params, x = fused_params(golden, "MHA.plain"), golden["MHA.plain/in.x"]
+    _, pull = jax.vjp(lambda params: MultiHeadAttention(2, fused=True).apply({"params": params}, x), params)
+    gradient = pull(jnp.asarray(golden["MHA.plain/in.cot"]))[0]
+    for layer, weight, bias in (
+        ("qkv", "in_proj_weight", "in_proj_bias"),
+        ("proj", "out_proj.weight", "out_proj.bias"),
+    ):
+        np.testing.assert_allclose(gradient[layer]["kernel"].T, golden[f"MHA.plain/grad.w.{weight}"], atol=2e-5)
+        np.testing.assert_allclose(gradient[layer]["bias"], golden[f"MHA.plain/grad.w.{bias}"], atol=2e-5)
+
+
+@pytest.mark.covers("AT-08")
+def test_keys_and_values_of_another_sequence_equal_torch(golden):
+    variables = {"params": split_params(fused_params(golden, "MHA.cross"))}
+    x, key, value = (jnp.asarray(golden[f"MHA.cross/in.{n}"]) for n in ("x", "k", "v"))
+    out, pull = jax.vjp(lambda x: MultiHeadAttention(2).apply(variables, x, key, value), x)
+    np.testing.assert_allclose(out, golden["MHA.cross/out"], atol=1e-5)
+    np.testing.assert_allclose(pull(golden["MHA.cross/in.cot"])[0], golden["MHA.cross/grad.x"], atol=1e-5)
+
+
+@pytest.mark.covers("AT-08")
+def test_equals_flax():
+    x, theirs = normal(0, 2, 6, 12), linen.MultiHeadDotProductAttention(3)
+    _, variables = build(theirs, x)
+    variables = jax.tree.map(lambda v: v + normal(1, *v.shape) / 10, variables)
+    params = {n: {k: v.reshape(12, -1) if k == "kernel" else v.reshape(-1) for k, v in layer.items()}
+              for n, layer in variables["params"].items()}  # fmt: skip
+    params["proj"] = params.pop("out")
+    mask = jnp.asarray(np.random.default_rng(2).random((2, 1, 6, 6)) < 0.8)
+    got = MultiHeadAttention(3).apply({"params": params}, x, mask=mask)
+    np.testing.assert_allclose(got, theirs.apply(variables, x, mask=mask), atol=1e-5)
+
+
+@pytest.mark.covers("AT-08")
+@pytest.mark.parametrize("fused", [True, False])
+def test_parameters_at_eight_heads_of_512(fused):
+    x = jax.ShapeDtypeStruct((1, 4, 512), jnp.float32)
+    assert count(MultiHeadAttention(8, fused=fused), x) == 1_050_624  # 4 (512 512 + 512)
+    assert count(MultiHeadAttention(1, fused=fused), x) == 1_050_624
+
+
+def test_a_query_that_may_look_nowhere_gets_the_mean():
+    value = normal(0, 5, 1, 3)
+    got = dot_product_attention(normal(1, 2, 1, 4), normal(2, 5, 1, 4), value, mask=jnp.zeros((1, 2, 5), bool))
+    np.testing.assert_allclose(got, jnp.broadcast_to(value.mean(0), (2, 1, 3)), atol=1e-6)
+
+
+def test_softmax_is_in_float32_and_weights_are_dropped_in_training_only():
+    q = normal(0, 3, 2, 8).astype(jnp.bfloat16)
+    assert attention_weights(q, q).dtype == jnp.float32
+    x, layer = normal(1, 2, 6, 8), MultiHeadAttention(2, dropout=0.5, dtype=jnp.bfloat16)
+    still, variables = build(layer, x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    assert still.dtype == jnp.bfloat16
+    drop = jax.jit(lambda key: layer.apply(variables, x, train=True, rngs={"dropout": key}))
+    noisy = [drop(jax.random.key(i)) for i in (1, 2)]
+    assert not np.allclose(noisy[0], noisy[1])
+    with jax.enable_x64(True):
+        assert attention_weights(jnp.ones((3, 2, 8)), jnp.ones((3, 2, 8))).dtype == jnp.float64
+
+
+def test_bad_input_is_named():
+    x = jnp.zeros((2, 5, 8))
+    with pytest.raises(ValueError, match=r"query has shape \(2, 5, 8\) and key \(2, 5, 7\)"):
+        attention_weights(x, x[..., :7])
+    with pytest.raises(ValueError, match="mask has dtype float32"):
+        attention_weights(x, x, mask=jnp.ones(2))
+    with pytest.raises(ValueError, match="num_heads is 3: it must divide the 8"):
+        MultiHeadAttention(3).init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match="fused is True"):
+        MultiHeadAttention(2, fused=True).init(jax.random.key(0), x, x)

@@ -1,0 +1,95 @@
+"""Positions: sines by hand, a table on another grid, and a bias that depends on the offset alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.nn import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
+from tests.models.parity import GOLDENS
+
+
+@pytest.mark.covers("AT-10")
+def test_sines_by_hand():
+    # sin 1, cos 1, sin(1 / 10000^(2/4)) = sin .01, cos .01
+    np.testing.assert_allclose(
+        sinusoidal_encoding(2, 4), [[0, 1, 0, 1], [0.8414710, 0.5403023, 0.0099998, 0.9999500]], atol=1e-7
+    )
+    np.testing.assert_array_equal(sinusoidal_encoding(jnp.asarray([1.0]), 4), sinusoidal_encoding(2, 4)[1:])
+    assert sinusoidal_encoding(jnp.zeros((2, 3)), 6).shape == (2, 3, 6)
+    with pytest.raises(ValueError, match="features is 5"):
+        sinusoidal_encoding(3, 5)
+
+
+@pytest.mark.covers("AT-10")
+@pytest.mark.parametrize("shift", [1, 7])
+def test_a_shift_is_one_linear_map_for_all_positions(shift):
+    table = np.asarray(sinusoidal_encoding(64, 8), np.float64)
+    turn = np.zeros((8, 8))
+    for i in range(4):
+        angle = shift / 10_000 ** (2 * i / 8)
+        c, s = np.cos(angle), np.sin(angle)
+        turn[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[c, s], [-s, c]]
+    np.testing.assert_allclose(table[shift:], table[:-shift] @ turn.T, atol=1e-5)
+
+
+@pytest.mark.covers("AT-11")
+def test_the_table_on_another_grid_is_torch_bicubic():
+    """The golden's numbers behind a class token's row, and those of torch 2 for 14 x 14 to 24 x 24 (224 to 384)."""
+    golden, case = np.load(GOLDENS / "torch_pool_resize.npz"), "interpolate.bicubic.False"  # not align_corners
+    x, want = golden[f"{case}/in.x"], golden[f"{case}/out"]  # [N, C, H, W]
+    rows = x.transpose(0, 2, 3, 1).reshape(x.shape[0], -1, x.shape[1])
+    front = np.full((x.shape[0], 1, x.shape[1]), 7.0, np.float32)
+    got = interpolate_positions(jnp.concatenate([front, rows], 1), x.shape[2:], want.shape[2:], prefix=1)
+    np.testing.assert_array_equal(got[:, 0], front[:, 0])
+    got = got[:, 1:].reshape(x.shape[0], *want.shape[2:], -1).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+    table = np.random.RandomState(0).standard_normal((1, 197, 2)).astype(np.float32)
+    got = interpolate_positions(table, (14, 14), (24, 24), 1)[0]
+    np.testing.assert_array_equal(got[0], table[0, 0])
+    want = [[0.9538465, 2.7466927], [1.5177439, 1.1873337], [1.8353387, 1.7629428], [0.7215170, 1.9185696],
+            [1.0465741, -0.6477463], [-0.4764135, -1.9386708]]  # fmt: skip
+    np.testing.assert_allclose(got[1:][np.array([0, 1, 23, 24, 300, 575])], want, atol=1e-5)
+    assert float(jnp.abs(got[1:]).sum()) == pytest.approx(805.94214, rel=1e-6)
+    got = interpolate_positions(table, (14, 14), (7, 10), 1)[0, 1:][np.array([0, 9, 35, 69])]
+    want = [[0.6137164, 0.8057842], [0.5189997, 0.7041566], [0.5063010, -0.9492499], [0.1716108, -0.6200414]]
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.covers("AT-11")
+def test_a_learned_table_has_a_row_a_patch_and_one_for_the_class_token():
+    x = jnp.zeros((2, 197, 6))
+    layer = LearnedPositions((14, 14), prefix=1)
+    out, variables = layer.init_with_output(jax.random.key(0), x)
+    table = variables["params"]["embedding"]
+    assert table.shape == (1, 197, 6)
+    np.testing.assert_array_equal(out, jnp.broadcast_to(table, (2, 197, 6)))
+    assert float(table.std()) == pytest.approx(0.02, rel=0.1)
+    larger = layer.apply(variables, jnp.zeros((2, 577, 6)), (24, 24))
+    np.testing.assert_array_equal(larger[0], interpolate_positions(table[0], (14, 14), (24, 24), 1))
+    with pytest.raises(ValueError, match="x has 577 tokens: 1 \\+ 14 x 14"):
+        layer.apply(variables, jnp.zeros((2, 577, 6)))
+    with pytest.raises(ValueError, match=r"table has shape \(197, 6\): 0 \+ 14 x 14 rows"):
+        interpolate_positions(table[0], (14, 14), (24, 24))
+
+
+@pytest.mark.covers("AT-12")
+def test_relative_bias_depends_on_the_offset_alone():
+    layer = RelativePositionBias((4, 4), 3)
+    bias, variables = layer.init_with_output(jax.random.key(0))
+    assert variables["params"]["embedding"].shape == (49, 3)  # (2 4 - 1)^2
+    grid = np.asarray(bias).reshape(3, 4, 4, 4, 4)
+    np.testing.assert_array_equal(grid[:, 1:, 1:, 1:, 1:], grid[:, :-1, :-1, :-1, :-1])  # the window moved by (1, 1)
+    np.testing.assert_array_equal(grid[:, 1:, :, 1:, :], grid[:, :-1, :, :-1, :])
+    assert len(np.unique(grid[0])) == 49
+
+
+@pytest.mark.covers("AT-12")
+def test_relative_bias_by_hand():
+    """A 1 x 2 window: offsets (query - key) of -1, 0, 1 are rows 0, 1, 2."""
+    got = RelativePositionBias((1, 2), 1).apply({"params": {"embedding": jnp.asarray([[5.0], [6.0], [7.0]])}})
+    np.testing.assert_array_equal(got, [[[6, 5], [7, 6]]])
+    # 2 x 1: a step down is a whole row of the table further, which is 1 long
+    got = RelativePositionBias((2, 1), 1).apply({"params": {"embedding": jnp.asarray([[5.0], [6.0], [7.0]])}})
+    np.testing.assert_array_equal(got, [[[6, 5], [7, 6]]])

@@ -1,0 +1,64 @@
+"""The encoder block against torch, with the norm behind and in front, and its parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.nn import FeedForward, TransformerEncoderBlock
+from tests.nn.test_attention import build, count, fused_params, golden, normal  # noqa: F401
+
+
+@pytest.mark.covers("AT-13")
+@pytest.mark.parametrize("kind", ["post", "pre"])
+def test_the_block_equals_torch(golden, kind):  # noqa: F811
+    name = f"EncoderLayer.{kind}"
+    w = {key.split("/in.w.")[1]: golden[key] for key in golden.files if key.startswith(f"{name}/in.w.")}
+    params = {
+        "attn": fused_params(golden, name, "self_attn."),
+        "mlp": {f"fc{i}": {"kernel": w[f"linear{i}.weight"].T, "bias": w[f"linear{i}.bias"]} for i in (1, 2)},
+        **{f"norm{i}": {"scale": w[f"norm{i}.weight"], "bias": w[f"norm{i}.bias"]} for i in (1, 2)},
+    }
+    block, mask = TransformerEncoderBlock(2, 10, pre_norm=kind == "pre"), ~golden[f"{name}/in.mask"]
+    out, pull = jax.vjp(
+        jax.jit(lambda x: block.apply({"params": params}, x, mask=mask)), jnp.asarray(golden[f"{name}/in.x"])
+    )
+    np.testing.assert_allclose(out, golden[f"{name}/out"], atol=1e-5)
+    np.testing.assert_allclose(pull(golden[f"{name}/in.cot"])[0], golden[f"{name}/grad.x"], atol=5e-5)
+
+
+@pytest.mark.covers("AT-13")
+def test_parameters_at_512_and_2048():
+    # attention 1,050,624; two norms 2 2 512; perceptron 2 512 2048 + 2048 + 512
+    block = TransformerEncoderBlock(8, 2048)
+    assert count(block, jax.ShapeDtypeStruct((1, 4, 512), jnp.float32)) == 3_152_384 == 1_050_624 + 2_048 + 2_099_712
+
+
+@pytest.mark.covers("AT-13")
+def test_a_post_norm_block_ends_in_normalised_tokens_and_its_perceptron_is_per_token():
+    x = 3 * normal(0, 2, 6, 8)
+    out, variables = build(TransformerEncoderBlock(2, 16), x)
+    np.testing.assert_allclose(out.mean(-1), 0, atol=1e-5)
+    np.testing.assert_allclose(out.var(-1), 1, atol=1e-3)
+    mlp = FeedForward(16)
+    params = {"params": variables["params"]["mlp"]}
+    np.testing.assert_allclose(mlp.apply(params, x)[:, 2], mlp.apply(params, x[:, 2]), atol=1e-6)
+
+
+def test_drop_path_leaves_out_whole_branches_of_examples():
+    """Both branches of a pre-norm block dropped: the example is as it was."""
+    x, block = normal(0, 64, 3, 8), TransformerEncoderBlock(2, 16, pre_norm=True, drop_path=0.5)
+    still, variables = build(block, x)
+    out = jax.jit(lambda key: block.apply(variables, x, True, rngs={"dropout": key}))(jax.random.key(1))
+    same = np.isclose(out, x).all((1, 2))
+    assert 6 < same.sum() < 30  # a quarter of 64 is 16
+    assert not np.isclose(out, still).all((1, 2)).any()
+
+
+def test_dropout_is_off_in_use():
+    x, block = normal(0, 2, 3, 8), TransformerEncoderBlock(2, 16, dropout=0.5, attention_dropout=0.5)
+    still, variables = build(block, x)
+    plain = jax.jit(TransformerEncoderBlock(2, 16).apply)(variables, x)
+    np.testing.assert_allclose(still, plain, atol=1e-6)
+    noisy = jax.jit(lambda key: block.apply(variables, x, True, rngs={"dropout": key}))(jax.random.key(1))
+    assert not np.allclose(noisy, plain)

@@ -1,0 +1,34 @@
+"""The study in smoke settings, and its verdict on numbers that were written for it."""
+
+import numpy as np
+import pytest
+
+from experiments.studies import architecture_search as study
+
+
+@pytest.mark.covers("ZO-23")
+def test_the_verdict_follows_the_numbers():
+    truth = np.linspace(0, 1, 101)
+    verdict, holds = study.judge(truth, np.array([99, 97]), np.array([90, 98]))
+    assert holds
+    assert "top 5 % of 101 on 2 of 2 seeds (better than it: 1.0%, 3.0%), accuracy 98.0%" in verdict
+    assert "children: 94.0%, 9.9%, 2.0%" in verdict
+    assert "ahead on 1 of 2 seeds and ahead in the mean" in verdict
+    assert not study.judge(truth, np.array([99, 94]), np.array([90, 90]))[1]  # 6 of 101 are better
+    lost, holds = study.judge(truth, np.array([97, 97]), np.array([99, 99]))
+    assert not holds
+    assert "NOT ahead in the mean" in lost
+
+
+@pytest.mark.covers("ZO-23")
+def test_a_cell_is_found_at_its_place():
+    everything = study.all_architectures()
+    np.testing.assert_array_equal(study.place(everything), np.arange(729))
+
+
+@pytest.mark.covers("ZO-23")
+def test_smoke():
+    result = study.page.function(**study.page.smoke)
+    assert len(result.numbers["truth"]) == 729
+    assert np.isfinite(result.numbers["controller: mean reward, last quarter"]).all()
+    assert set(result.figures) == {"architecture_search"}

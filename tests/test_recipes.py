@@ -1,0 +1,69 @@
+"""Every recipe resolves at full scale and in smoke settings, and its learner's step keeps shapes and dtypes."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dlcore.run.page import Job, resolve
+
+RECIPES = sorted(
+    path.stem
+    for path in (Path(__file__).parents[1] / "experiments" / "recipes").glob("*.py")
+    if path.stem != "__init__"
+)
+IMAGENET = {
+    "dataset": "imagenet2012",
+    "class_names": [str(i) for i in range(1000)],
+    "num_classes": 1000,
+    "image_shape": [224, 224, 3],
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "train_size": 1_281_167,
+}
+
+
+def abstract_step(name, argv, spec=None):
+    """(flags, the abstract state, the abstract state after an update, its metrics)."""
+    page = importlib.import_module(f"experiments.recipes.{name}").page
+    job = Job(page, resolve(page, argv))
+    if spec is None:
+        data = page.data(job.flags)
+        spec = {**data.spec, "train_size": len(data.train)}
+    learner, rows = page.build(job.setup(spec)), job.flags.batch_size
+    batch = {
+        "image": jax.ShapeDtypeStruct((rows, *spec["image_shape"]), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((rows,), jnp.int32),
+        "index": jax.ShapeDtypeStruct((rows,), jnp.int32),
+    }
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    return job, state, *jax.eval_shape(learner.update, state, batch)
+
+
+def test_there_are_the_recipes_that_people_know():
+    assert {"resnet50", "vit_s16", "convnext_tiny", "mobilenet_v2", "deit_tiny_distilled"} <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_smoke_settings_make_a_step(name):
+    _, before, after, metrics = abstract_step(name, ["--smoke"])
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+    assert {"loss", "accuracy"} <= set(metrics)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_full_scale_makes_a_step(name):
+    job, state, after, _ = abstract_step(name, [], IMAGENET)
+    assert jax.tree.structure(state) == jax.tree.structure(after)
+    heads = [leaf.shape for path, leaf in jax.tree.leaves_with_path(state.params) if "head" in str(path)]
+    assert any(shape[-1] == 1000 for shape in heads)
+    assert job.steps(IMAGENET["train_size"]) == round(job.flags.epochs * 1_281_167 / job.flags.batch_size)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_nobody_takes_it_for_a_result(name):
+    doc = importlib.import_module(f"experiments.recipes.{name}").page.doc
+    assert "recipe, not run" in doc
+    assert f"python -m experiments.recipes.{name} --smoke" in doc
