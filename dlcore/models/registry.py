@@ -27,6 +27,7 @@ from dlcore.models import (
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    nf_resnet,
     nin,
     regnet,
     resnet,
@@ -46,8 +47,8 @@ __all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", 
 
 FAMILIES: tuple[ModuleType, ...] = (
     alexnet, all_cnn, convnext, deit, densenet, efficientnet, googlenet, inception_v3, lenet, mixer, mlp, mnasnet,
-    mobilenet_v1, mobilenet_v2, mobilenet_v3, nin, regnet, resnet, resnet_cifar, resnet_v2, shufflenet_v2, squeezenet,
-    swin, vgg, vit, xception, xception_aligned, zfnet,
+    mobilenet_v1, mobilenet_v2, mobilenet_v3, nf_resnet, nin, regnet, resnet, resnet_cifar, resnet_v2, shufflenet_v2,
+    squeezenet, swin, vgg, vit, xception, xception_aligned, zfnet,
 )  # fmt: skip
 """One module a family. Each has MODELS and may have
 
