@@ -1,0 +1,175 @@
+"""Are auxiliary heads needed once there is batch norm?
+
+python -m experiments.studies.auxiliary_heads
+
+GoogLeNet (Szegedy et al. 2014, arXiv:1409.4842) was trained with two classifiers in the middle, so that its early
+layers get a gradient. A small one, all 22 layers with an eighth of the channels, learns the digits with and without
+them and with and without batch norm, by momentum descent at every rate of a ladder; each of the four is judged at the
+rate at which its own head's loss ends lowest. Heads that train only the layers in front of them are not asked for an
+answer: loss and accuracy are those of the last layer. They help where its test accuracy is higher with them on every
+seed, and by a point on average. Beside it stands what they are for: the gradient of module 3a at the start, relative to
+that of 5b.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.models.googlenet import GoogLeNet, auxiliary_loss
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import shuffled_digits
+
+NETS = {"neither": (False, False), "heads": (True, False), "norm": (False, True), "both": (True, True)}
+NAMES = {"neither": "neither", "heads": "auxiliary heads", "norm": "batch norm", "both": "both"}
+COLOURS = {"neither": "#D55E00", "heads": "#E69F00", "norm": "#0072B2", "both": "#009E73"}
+POINT = 0.01
+
+
+def data() -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """Standardised digits [N, 8, 8, 1] and labels [N]: training and test."""
+    digits = shuffled_digits()
+    mean, std = digits.images.mean(), digits.images.std()
+    pairs = (digits.images, digits.labels), (digits.test_images, digits.test_labels)
+    train, test = ((jnp.asarray((images - mean) / std), jnp.asarray(labels)) for images, labels in pairs)
+    return train, test
+
+
+def small_googlenet(aux: bool, norm: bool, width: float, modules: int = 9) -> GoogLeNet:
+    """`modules` of the nine, spread evenly; with a head that is not zero, so that gradients pass it at once."""
+    names = GoogLeNet().modules
+    kept = tuple(names[i] for i in np.linspace(0, len(names) - 1, modules).round().astype(int))
+    fields = {"stem": "cifar", "width": width, "head_init": nn.initializers.lecun_normal()}
+    return GoogLeNet(num_classes=10, aux=aux, norm=norm, modules=kept, **fields)
+
+
+def loss_of(net: GoogLeNet, weight: float, params: dict, stats: dict, x: jax.Array, labels: jax.Array, rng: jax.Array):
+    """(the loss, (that of the last layer alone, batch statistics))."""
+    method = "auxiliary" if net.aux else lambda net, x, train: (net(x, train), {})
+    (logits, heads), stats = net.apply(
+        {"params": params, **stats}, x, True, method=method, rngs={"dropout": rng}, mutable=["batch_stats"]
+    )
+    return auxiliary_loss(logits, heads, labels, weight), (auxiliary_loss(logits, {}, labels), dict(stats))
+
+
+@functools.partial(jax.jit, static_argnames=("net", "steps", "batch"))
+def train_one(net: GoogLeNet, seed, rate, weight, train: tuple, test: tuple, steps: int, batch: int) -> dict:
+    """One run: the last layer's loss at each step [steps], its test accuracy, and the gradients' ratio at the start."""
+    key, optimizer = jax.random.fold_in(jax.random.key(0), seed), optax.sgd(rate, 0.9)
+    variables = dict(net.init({"params": key}, train[0][:2]))
+    params = variables.pop("params")
+    gradient = jax.value_and_grad(functools.partial(loss_of, net, weight), has_aux=True)
+
+    def step(carry, t):
+        params, stats, state = carry
+        rng = jax.random.fold_in(key, t + 1)
+        chosen = jax.random.randint(rng, (batch,), 0, len(train[1]))
+        (_, (loss, stats)), g = gradient(params, stats, train[0][chosen], train[1][chosen], rng)
+        sizes = jnp.stack([optax.tree.norm(g[f"inception{name}"]) for name in ("3a", "5b")])
+        updates, state = optimizer.update(g, state, params)
+        return (optax.apply_updates(params, updates), stats, state), (loss, sizes)
+
+    carry = (params, variables, optimizer.init(params))
+    (params, stats, _), (losses, sizes) = jax.lax.scan(step, carry, jnp.arange(steps))
+    accuracy = (net.apply({"params": params, **stats}, test[0]).argmax(-1) == test[1]).mean()
+    return {"loss": losses, "accuracy": accuracy, "ratio": sizes[0, 0] / sizes[0, 1]}
+
+
+def study(
+    *, seeds: int = 3, steps: int = 400, batch: int = 32, slowest: int = -8, fastest: int = -4, width: float = 0.125,
+    modules: int = 9, weight: float = 0.3,
+) -> LabResult:  # fmt: skip
+    """Loss and accuracy with and without auxiliary heads and batch norm.
+
+    Args:
+      seeds: starts and orders of examples.
+      steps: of each run.
+      batch: examples a step.
+      slowest: the lowest rate of the ladder is 2 to the power of this.
+      fastest: and the highest.
+      width: share of GoogLeNet's channels.
+      modules: of the nine, spread evenly.
+      weight: of the auxiliary losses.
+    """
+    rates, (train, test), found = 2.0 ** np.arange(slowest, fastest + 1), data(), {}
+    for name, (aux, norm) in NETS.items():
+        net = small_googlenet(aux, norm, width, modules)
+        runs = [[train_one(net, s, r, weight, train, test, steps, batch) for r in rates] for s in range(seeds)]
+        found[name] = {k: np.array([[run[k] for run in row] for row in runs], np.float64) for k in runs[0][0]}
+    return report(rates, found)
+
+
+def report(rates: np.ndarray, found: dict) -> LabResult:
+    """The verdict on `found`: net -> {"loss": [S, R, steps], "accuracy" and "ratio": [S, R]}."""
+    last = {name: _final(rows["loss"]) for name, rows in found.items()}
+    best = {name: int(np.argmin(loss.mean(0))) for name, loss in last.items()}
+    accuracy = {name: rows["accuracy"][:, best[name]] for name, rows in found.items()}
+    ratio = {name: float(rows["ratio"][:, 0].mean()) for name, rows in found.items()}
+    gain = {"without": accuracy["heads"] - accuracy["neither"], "with": accuracy["both"] - accuracy["norm"]}
+    help_ = {name: bool((g > 0).all() and g.mean() >= POINT) for name, g in gain.items()}
+    holds = help_["without"] and not help_["with"]
+    numbers = {"rates": rates.tolist()}
+    for name, label in NAMES.items():
+        numbers[f"test accuracy, {label}"] = accuracy[name].tolist()
+        numbers[f"final loss, {label}"] = last[name][:, best[name]].tolist()
+        numbers[f"best rate, {label}"] = float(rates[best[name]])
+        numbers[f"test accuracy by rate, {label}"] = found[name]["accuracy"].mean(0).tolist()
+        numbers[f"gradient of 3a over that of 5b at the start, {label}"] = ratio[name]
+    words = {name: "help" if helps else "do NOT help" for name, helps in help_.items()}
+    mean = {name: f"{values.mean():.1%}" for name, values in accuracy.items()}
+    verdict = (
+        f"Without batch norm the heads {words['without']}: {mean['heads']} of the test digits right with them, "
+        f"{mean['neither']} without ({_signed(gain['without'])} points by seed). With batch norm they {words['with']}: "
+        f"{mean['both']} and {mean['norm']} ({_signed(gain['with'])}). At the start the gradient of module 3a is "
+        f"{ratio['neither']:.2g} of that of 5b in the plain net, {ratio['heads']:.2g} with heads, {ratio['norm']:.2g} "
+        f"with batch norm. Needed before batch norm and not after it: the claim {'holds' if holds else 'does NOT hold'}."
+    )
+    return LabResult(numbers, verdict, {"auxiliary_heads": draw(found, best, accuracy)}, holds)
+
+
+def _final(loss: np.ndarray) -> np.ndarray:
+    """The mean of the last tenth of the steps, infinite where that is not finite."""
+    last = loss[..., -max(1, loss.shape[-1] // 10) :].mean(-1)
+    return np.where(np.isfinite(last), last, np.inf)
+
+
+def _signed(gain: np.ndarray) -> str:
+    return ", ".join(f"{100 * g:+.1f}" for g in gain)
+
+
+def draw(found: dict, best: dict, accuracy: dict):
+    """The last layer's loss along training, and test accuracy."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for i, name in enumerate(NETS):
+        curves = found[name]["loss"][:, best[name]].clip(max=4)
+        window = max(1, curves.shape[1] // 20)
+        smooth = np.array([np.convolve(curve, np.ones(window) / window, "valid") for curve in curves])
+        left.plot(smooth.T, color=COLOURS[name], alpha=0.3, linewidth=0.8)
+        left.plot(smooth.mean(0), color=COLOURS[name], label=NAMES[name])
+        right.plot([i] * len(accuracy[name]), 100 * accuracy[name], "o", color=COLOURS[name])
+    left.set_xlabel("step")
+    left.set_ylabel("training loss of the last layer")
+    left.legend(frameon=False, fontsize=8)
+    right.set_xticks(range(len(NETS)), NAMES.values(), fontsize=8)
+    right.set_ylabel("test accuracy, %")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+page = Lab(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"seeds": 1, "steps": 10, "batch": 16, "slowest": -6, "fastest": -6, "width": 0.05, "modules": 3},
+)
+
+if __name__ == "__main__":
+    main(page)
