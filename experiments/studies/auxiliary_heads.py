@@ -126,7 +126,8 @@ def report(rates: np.ndarray, found: dict) -> LabResult:
         f"{mean['neither']} without ({_signed(gain['without'])} points by seed). With batch norm they {words['with']}: "
         f"{mean['both']} and {mean['norm']} ({_signed(gain['with'])}). At the start the gradient of module 3a is "
         f"{ratio['neither']:.2g} of that of 5b in the plain net, {ratio['heads']:.2g} with heads, {ratio['norm']:.2g} "
-        f"with batch norm. Needed before batch norm and not after it: the claim {'holds' if holds else 'does NOT hold'}."
+        f"with batch norm. Needed before batch norm and not after it: the claim "
+        f"{'holds' if holds else 'does NOT hold'}."
     )
     return LabResult(numbers, verdict, {"auxiliary_heads": draw(found, best, accuracy)}, holds)
 
