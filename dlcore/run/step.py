@@ -313,6 +313,7 @@ class Program:
         def join(path, x):
             return x.reshape(-1, *x.shape[2:]) if self._is_batched(path_of(path)) else x[0]
 
+        carry = jax.block_until_ready(carry)  # the slices below are programs of all devices too: not two at once
         state = jax.tree_util.tree_map_with_path(join, carry.state)
         state = jax.device_put(state, self.state_shardings)
         rest = jax.tree.map(lambda x: x[0], (carry.sums, carry.bad_step, carry.bad))
