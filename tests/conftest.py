@@ -16,8 +16,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 def _prepare_environment() -> None:
     """Settings that jax reads when it is imported (what the caller has set stays), and `experiments` to import."""
     flags = os.environ.get("XLA_FLAGS", "")
-    # Most tests run a program once: LLVM's optimisation takes longer than it saves.
-    for flag in ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"):
+    wanted = (
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",  # most programs run once: LLVM's optimisation takes longer than it saves
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",  # eight devices on two busy cores: not a deadlock
+        "--xla_cpu_collective_timeout_seconds=600",
+    )
+    for flag in wanted:
         if flag.partition("=")[0] not in flags:
             flags = f"{flags} {flag}".strip()
     os.environ["XLA_FLAGS"] = flags

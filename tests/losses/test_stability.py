@@ -14,6 +14,7 @@ LOGITS = {
     "squared_hinge_loss": lambda s: losses.squared_hinge_loss(s, LABEL),
     "softmax_cross_entropy_loss": lambda s: losses.softmax_cross_entropy_loss(s, LABEL, 0.1),
     "distillation_loss": lambda s: losses.distillation_loss(s, -s),
+    "hard_distillation_loss": lambda s: losses.hard_distillation_loss(s, -s, -s, LABEL),
     "entropy_loss": losses.entropy_loss,
     "consistency_loss": lambda s: losses.consistency_loss(s, jnp.array([3.0, 0, 0])),
     "kl_divergence_loss": lambda s: losses.kl_divergence_loss(s, jnp.array([0.5, 0.5, 0])),
