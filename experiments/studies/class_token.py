@@ -8,6 +8,10 @@ and one has a second token that learns what a convolutional network says of each
 Touvron et al. 2020, arXiv:2012.12877); its answer is the mean of both. The teacher, a ResNet of eight layers, learned
 from the same digits and no more. Its locality is what the student can get from it: the claim is that the distilled one
 is the best of the three on every seed.
+
+Seen over three seeds (3.5 minutes of one core): it is not. The class token has 90.3 %, the mean over patches 88.4 % and
+the distilled one 89.4 %, which is the best on one seed of three; the teacher has 98.5 %. On two other seeds the teacher
+gave every augmented training digit its own label, so that what it says is hardly more than the labels.
 """
 
 import functools
