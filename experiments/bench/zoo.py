@@ -45,10 +45,17 @@ def _flax_max_pool(x, window_shape, strides=None, padding="VALID", ceil_mode=Fal
     return nn.max_pool(x, window_shape, strides, padding)
 
 
+def _flax_batch_norm(use_running_average=None, momentum=0.9, epsilon=1e-5, axis_name=None, dtype=None, **fields):
+    """flax's, with the order of arguments of ours."""
+    return nn.BatchNorm(
+        use_running_average, momentum=momentum, epsilon=epsilon, axis_name=axis_name, dtype=dtype, **fields
+    )
+
+
 @contextlib.contextmanager
 def flax_layers(name: str) -> Iterator[None]:
     """Within, the file of the model `name` builds its networks of flax's own layers."""
-    plain = {"Conv": nn.Conv, "BatchNorm": nn.BatchNorm, "max_pool": _flax_max_pool}
+    plain = {"Conv": nn.Conv, "BatchNorm": _flax_batch_norm, "max_pool": _flax_max_pool}
     module = family_of(name)
     found = {key: value for key, value in plain.items() if hasattr(module, key)}
     with mock.patch.multiple(module, **found) if found else contextlib.nullcontext():
