@@ -6,6 +6,10 @@ python -m experiments.bench.blocks --only=norm --repeats=21 --json=blocks.json
 Forward, and forward with backward (gradients of parameters and input), each the median of interleaved repeats; ratios
 above one are in favour of dlcore. None of ours should be slower than 0.95 of the plain form; where ours is the plain
 form itself (re-exported) there is nothing to time.
+
+Seen on two cores, forward and with backward over flax's or jax's form: batch norm 1.07 and 2.19 (56x56x64), 1.08 and
+1.76 (14x14x256); group norm 2.97 and 1.48; conv 3x3 1.00 and 1.00, 1x1 2.00 and 3.66; patches 1.49 and 1.21; depthwise
+66 and 35; transposed .93 and 16; max pool 3.3 and 16; average pool 1.44 and 1.35; cross-entropy 1.01 and 1.02.
 """
 
 import argparse

@@ -6,6 +6,10 @@ python -m experiments.bench.zoo --models=resnet50,vit_b_16 --batch=16 --size=224
 A line a model: parameters, seconds to compile a training step (SGD, cross-entropy), images a second forward (as in use)
 and in training, and how many times as fast that is as the same file with flax's own Conv, BatchNorm and pooling, and as
 torchvision's or timm's model where torch is installed. Turns are interleaved, so that a busy machine hits all.
+
+Seen on two cores, batch 4 at 224, forward and training: ResNet-50 1.03 and 1.66 times flax's layers, .91 and .71 of
+torch (33.9 and 7.8 images/s); MobileNetV2 13.3 and 7.2 times flax, 1.45 and .76 of torch; ViT-B/16 1.02 and .96 times
+flax, 1.86 and 1.11 times torch. Compilation of a training step took 4 to 6 seconds.
 """
 
 import argparse

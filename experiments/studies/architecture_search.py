@@ -9,6 +9,7 @@ search train the same number of children of their own; each proposes the child t
 The length of a child's training is what decides whether there is anything to find: with 80 steps at half the rate the
 same cell differs by .08 from seed to seed, as much as the cells do, and whoever proposes the best trial proposes luck
 (the controllers' cells had 65.7 %, those of random search 73.9 %). With 200 steps two trainings correlate by .94.
+The search itself has not been run to the end at that length yet.
 """
 
 import jax

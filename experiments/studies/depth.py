@@ -6,6 +6,8 @@ He et al., "Deep residual learning for image recognition" (2015), arXiv:1512.033
 layers for CIFAR, plain and residual, at a quarter of the width, on the digits at twice their size. Training loss is
 measured on all training examples at the end (with running statistics), for several seeds. The second figure is the loss
 of both 56-layer networks on a plane of random, filter-normalised directions (Li et al. 2018, arXiv:1712.09913).
+
+Its default settings have not been run to the end yet.
 """
 
 import functools

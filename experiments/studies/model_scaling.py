@@ -6,6 +6,8 @@ Tan & Le, "EfficientNet" (2019), arXiv:1905.11946, scale all three together: dep
 d w^2 r^2 = 4, and find that better than any one of them. Here a small residual network tells five shapes apart on
 textured backgrounds (procedural scenes with one shape each, drawn at 48x48 and shrunk to the resolution), at equal
 training steps, over several seeds. Work is counted as multiplications and additions of one forward pass.
+
+Its default settings have not been run to the end yet.
 """
 
 import functools
