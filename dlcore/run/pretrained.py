@@ -5,14 +5,13 @@ python -m experiments.classification.supervised --model=resnet50 --init_from=wei
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from dlcore.run.sharding import leaf_paths
+from dlcore.run.sharding import leaf_paths, path_of
 
 __all__ = ["initial_variables", "load_weights", "save_weights"]
 
@@ -71,7 +70,8 @@ def initial_variables(folder: str | Path, model: str, variables: Any, replace_he
     if odd:
         hint = " (--replace_head keeps the initial values of a head of another size)" if shapes else ""
         raise ValueError(f"init_from={str(folder)!r} does not fit: {'; '.join(odd[:20])}{hint}")
-    keep: Callable = lambda path, leaf: leaf if path in head else leaves[path].astype(leaf.dtype)  # noqa: E731
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: keep(jax.tree_util.keystr(path, simple=True, separator="/"), leaf), variables
-    )
+
+    def chosen(path: tuple, leaf: Any) -> Any:
+        return leaf if path_of(path) in head else leaves[path_of(path)].astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(chosen, variables)

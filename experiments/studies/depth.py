@@ -16,29 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 
 from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_surface
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.run.lab import Lab, LabResult
 from dlcore.run.page import main
-from dlcore.run.small_runs import log_loss_and_accuracy, shuffled_digits, train
+from dlcore.run.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
 
 KINDS = {"plain": False, "residual": True}
 
 
-class Net(nn.Module):
-    """A CIFAR network on images of 8x8 at twice the size."""
-
-    depth: int
-    skip: bool
-    width: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool, rate: float = 0.0) -> jax.Array:
-        x = jax.image.resize(x, (len(x), 16, 16, x.shape[-1]), "linear")
-        net = CifarResNet(10, ((self.depth - 2) // 6,) * 3, self.width, skip=self.skip, name="net")
-        return net(x, train)
+def network(depth: int, skip: bool, width: int) -> ZooNet:
+    """A CIFAR network of 6 n + 2 layers, plain or residual."""
+    return ZooNet(CifarResNet(10, ((depth - 2) // 6,) * 3, width, skip=skip))
 
 
 def judge(loss: dict[str, np.ndarray]) -> tuple[str, bool]:
@@ -115,6 +105,7 @@ def study(
     """
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images[:examples]), jnp.asarray(data.labels[:examples])
+    images = jax.image.resize(images, (len(images), 16, 16, 1), "linear")
     optimizer = optax.sgd(optax.cosine_decay_schedule(0.05, steps), momentum=0.9)
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -141,7 +132,7 @@ def study(
     times = (np.arange(snapshots) + 1) * (steps // snapshots)
     for kind, skip in KINDS.items():
         for depth in depths:
-            net, name = Net(depth, skip, width), f"{kind} {depth}"
+            net, name = network(depth, skip, width), f"{kind} {depth}"
             found = [run(net, jax.random.key(seed)) for seed in range(seeds)]
             values = np.stack([np.asarray(losses, np.float64) for losses, _ in found])
             curves[name], last[name] = (times, values), values[:, -1]

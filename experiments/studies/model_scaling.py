@@ -16,13 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 
 from dlcore.data.scenes import SHAPES, scenes
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.run.lab import Lab, LabResult
 from dlcore.run.page import main
-from dlcore.run.small_runs import log_loss_and_accuracy, train
+from dlcore.run.small_runs import ZooNet, log_loss_and_accuracy, train
 
 SIDE = 48
 VARIANTS = {  # width, blocks a stage, resolution; the base is (8, 1, 16)
@@ -34,17 +33,15 @@ VARIANTS = {  # width, blocks a stage, resolution; the base is (8, 1, 16)
 }
 
 
-class Net(nn.Module):
-    """A CIFAR ResNet that takes its images at `resolution`."""
+def network(variant: tuple[int, int, int]) -> ZooNet:
+    """The CIFAR ResNet of a variant."""
+    width, blocks, _ = variant
+    return ZooNet(CifarResNet(len(SHAPES), (blocks,) * 3, width))
 
-    width: int
-    blocks: int
-    resolution: int
 
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool, rate: float = 0.0) -> jax.Array:
-        x = jax.image.resize(x, (len(x), self.resolution, self.resolution, x.shape[-1]), "linear", antialias=True)
-        return CifarResNet(len(SHAPES), (self.blocks,) * 3, self.width)(x, train)
+def shrunk(images: jax.Array, side: int) -> jax.Array:
+    """Images [N, H, W, C] at side x side."""
+    return jax.image.resize(images, (len(images), side, side, images.shape[-1]), "linear", antialias=True)
 
 
 def shapes(count: int, seed: int) -> tuple[jax.Array, jax.Array]:
@@ -55,9 +52,9 @@ def shapes(count: int, seed: int) -> tuple[jax.Array, jax.Array]:
 
 def work(variant: tuple[int, int, int]) -> float:
     """Floating-point operations of a forward pass over one image, as XLA counts them."""
-    net, image = Net(*variant), jnp.zeros((1, SIDE, SIDE, 3))
-    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), image, False))
-    forward = jax.jit(lambda v, x: net.apply(v, x, False)).lower(variables, image)
+    net, image = network(variant), jnp.zeros((1, SIDE, SIDE, 3))
+    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), shrunk(image, variant[2]), False))
+    forward = jax.jit(lambda v, x: net.apply(v, shrunk(x, variant[2]), False)).lower(variables, image)
     return forward.cost_analysis()["flops"]
 
 
@@ -117,7 +114,8 @@ def study(
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(variant, key, images, labels, test_images, test_labels):
-        net = Net(*variant)
+        net = network(variant)
+        images, test_images = (shrunk(x, variant[2]) for x in (images, test_images))
         variables, _ = train(key, net, optimizer, images, labels, steps, batch_size=batch_size)
         logits = net.apply(jax.tree.map(lambda v: v[0], variables), test_images, False)
         return log_loss_and_accuracy(jax.nn.log_softmax(logits), test_labels)[1]

@@ -3,8 +3,6 @@
 first, *_, last = losses(create_model("resnet18", stages=(1, 1), width=4, num_classes=3), side=16)
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +29,7 @@ def losses(model, side, steps=10, rate=0.01, batch=4, channels=3, gain=1, dropou
         updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), stats, state), value
 
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiled in half the time
+    @jax.jit
     def run():
         variables = dict(model.init(jax.random.key(0), x))
         params = jax.tree.map(lambda p: gain * p if p.ndim > 1 else p, variables.pop("params"))

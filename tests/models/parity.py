@@ -3,7 +3,6 @@
 check_golden("tv_resnet18", "resnet18")
 """
 
-import functools
 import importlib.util
 import json
 import math
@@ -116,7 +115,7 @@ def check_training(file, name, **fields):
     variables = load_torch(name, weights, **fields)
     path_of = {key: path for path, key in torch_names(name, **fields).items()}
 
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiled in half the time
+    @jax.jit
     def run(variables, x, labels):
         def loss(params):
             logits, _ = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])

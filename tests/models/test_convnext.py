@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy.stats
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.convnext import ConvNeXtBlock
+from tests.models.learning import losses
 from tests.models.parity import check_golden, parameter_count
 
 
@@ -64,23 +64,6 @@ def test_strides_and_what_does_not_fit():
 
 def test_a_step_of_training_lowers_the_loss():
     fields = {"stages": (1,), "widths": (4,), "patch_size": 2, "num_classes": 5, "layer_scale": 0.1}
-    model, x = create_model("convnext_tiny", remat=True, **fields), images(8, 8, 8, 3)
-    labels, optimizer = jnp.arange(8) % 5, optax.adam(1e-2)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
-
-    @jax.jit
-    def step(params, state):
-        def loss(params):
-            logits = model.apply({"params": params}, x, train=True)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, updates), state, value
-
-    params, state, values = variables["params"], optimizer.init(variables["params"]), []
-    for _ in range(5):
-        params, state, value = step(params, state)
-        values.append(float(value))
+    values = losses(create_model("convnext_tiny", remat=True, **fields), side=8, steps=5, batch=8)
     assert values[0] == pytest.approx(np.log(5), rel=1e-5)
     assert values[-1] < values[0]

@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy.stats
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.mixer import MixerBlock
+from tests.models.learning import losses
 from tests.models.parity import check_golden, parameter_count
 
 
@@ -58,25 +58,10 @@ def test_every_patch_reaches_every_other_in_one_block():
 
 def test_a_step_of_training_lowers_the_loss_and_other_sizes_are_named():
     model = create_model("mixer_s16_224", patch_size=4, depth=1, width=8, num_classes=5, remat=True)
-    x, labels, optimizer = images(8, 8, 8, 3), jnp.arange(8) % 5, optax.adam(1e-2)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
-
-    @jax.jit
-    def step(params, state):
-        def loss(params):
-            logits = model.apply({"params": params}, x, train=True)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, updates), state, value
-
-    params, state, values = variables["params"], optimizer.init(variables["params"]), []
-    for _ in range(5):
-        params, state, value = step(params, state)
-        values.append(float(value))
+    values = losses(model, side=8, steps=5, batch=8)
     assert values[0] == pytest.approx(np.log(5), rel=1e-5)
     assert values[-1] < values[0]
+    variables = jax.jit(model.init)(jax.random.key(0), images(1, 8, 8, 3))
     with pytest.raises(ValueError, match="x has 6 patches: this Mixer was built for 4"):
         model.apply(variables, images(1, 8, 12, 3))
     with pytest.raises(ValueError, match="images of 8x10: multiples of patch_size=4"):

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.resnet_v2 import PreActBasicBlock, PreActBottleneck
+from tests.models.learning import losses
 from tests.models.parity import check_golden, parameter_count
 
 pytestmark = pytest.mark.covers("ZO-14")
@@ -58,22 +58,7 @@ def test_counts_and_strides():
 
 def test_a_step_lowers_the_loss():
     model = create_model("preact_resnet20_cifar", stages=(1, 1), width=8)
-    x, y = jax.random.normal(jax.random.key(0), (8, 8, 8, 3)), jnp.arange(8)
-    variables = model.init(jax.random.key(1), x)
-
-    @jax.jit
-    def step(variables):
-        def loss(params):
-            logits, state = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
-            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), state
-
-        (value, state), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        return value, {**state, "params": jax.tree.map(lambda p, g: p - 0.1 * g, variables["params"], gradient)}
-
-    values = []
-    for _ in range(4):
-        value, variables = step(variables)
-        values.append(float(value))
+    values = list(losses(model, side=8, steps=4, batch=8))
     assert values[0] == pytest.approx(np.log(10))
     assert values == sorted(values, reverse=True)
 

@@ -5,12 +5,12 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dlcore.models import create_model, feature_info, load_torch, torch_names, torch_weights
 from dlcore.models.swin import PatchMerging, SwinBlock, shift_mask, windows
 from dlcore.nn import MultiHeadAttention
+from tests.models.learning import losses
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
 
 TINY = {"stages": (2, 2), "width": 8, "heads": (2, 4), "patch_size": 2, "window": 4, "mlp_ratio": 2, "num_classes": 5}
@@ -196,31 +196,12 @@ def test_moving_the_image_by_a_window_moves_the_map():
 
 
 def test_a_step_of_training_lowers_the_loss():
-    model, x = (
-        create_model("swin_t", remat=True, drop_path=0.1, **TINY | {"stages": (2,), "heads": (2,)}),
-        images(8, 12, 12, 3),
-    )
-    variables = jax.jit(model.init)(jax.random.key(0), x)
-    labels, optimizer = jnp.arange(8) % 5, optax.adam(1e-2)
-
-    @jax.jit
-    def step(params, state):
-        def loss(params):
-            logits = model.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(1)})
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, updates), state, value
-
-    params, state, values = variables["params"], optimizer.init(variables["params"]), []
-    for _ in range(5):
-        params, state, value = step(params, state)
-        values.append(float(value))
+    model = create_model("swin_t", remat=True, drop_path=0.1, **TINY | {"stages": (2,), "heads": (2,)})
+    values = losses(model, side=12, steps=5, batch=8)
     assert values[0] == pytest.approx(np.log(5), rel=1e-5)
     assert values[-1] < values[0]
     with pytest.raises(ValueError, match=r"heads is \(3, 6\): a number for each of the 4"):
-        create_model("swin_t", heads=(3, 6)).init(jax.random.key(0), x)
+        create_model("swin_t", heads=(3, 6)).init(jax.random.key(0), images(8, 12, 12, 3))
 
 
 def test_features_are_maps_whatever_the_padding():

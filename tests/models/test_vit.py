@@ -10,6 +10,7 @@ import pytest
 
 from dlcore.models import create_model, feature_info, load_torch, torch_names
 from dlcore.nn import interpolate_positions
+from tests.models.learning import losses
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
 
 TINY = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 16, "num_classes": 5}
@@ -211,24 +212,7 @@ def test_names_of_older_files_load():
 @pytest.mark.parametrize("fields", [{"remat": True, "dropout": 0.1}, {"patch_size": 1, "pool": "mean", "depth": 1}])
 def test_a_step_of_training_lowers_the_loss(fields):
     """Also with patches of one pixel: the transformer on the 64 pixels of an 8 x 8 image."""
-    model = tiny(**fields)
-    variables, x = build(model, batch=8)
-    labels, optimizer = jnp.arange(8) % 5, optax.adam(3e-3)
-
-    @jax.jit
-    def step(params, state):
-        def loss(params):
-            logits = model.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(1)})
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, updates), state, value
-
-    params, state, values = variables["params"], optimizer.init(variables["params"]), []
-    for _ in range(6):
-        params, state, value = step(params, state)
-        values.append(float(value))
+    values = losses(tiny(**fields), side=8, steps=6, rate=3e-3, batch=8)
     assert np.isfinite(values).all()
     assert values[-1] < values[0]
 
