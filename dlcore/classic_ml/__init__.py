@@ -1,0 +1,1 @@
+"""Classical machine learning, the data-driven approach: classifiers, clusters, projections and densities."""
