@@ -1,0 +1,21 @@
+"""Search for hyper-parameters over runs: what is searched, and how."""
+
+from dlcore.search.space import (
+    Choice,
+    Integers,
+    LogUniform,
+    Space,
+    Uniform,
+    edges,
+    grid,
+    latin_hypercube,
+    narrow,
+    parse_space,
+    random,
+    sobol,
+)
+
+__all__ = [
+    "Choice", "Integers", "LogUniform", "Space", "Uniform", "edges", "grid", "latin_hypercube", "narrow", "parse_space",
+    "random", "sobol",
+]  # fmt: skip
