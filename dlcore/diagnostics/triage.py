@@ -1,0 +1,232 @@
+"""What learning curves say, in words: whether the rate is right, what the fit lacks, and where to lower the rate.
+
+The habits of a careful look at the curves (Stanford CS231n, "Training neural networks"; Prechelt, "Early stopping, but
+when?", 1998). A loss that stays where it began: the rate is too low. One that rises or is not finite: too high. A wide
+gap between training and validation: over-fitting; no gap and room above: capacity; still rising: time.
+
+    flat at a window of w points:    fall = -slope (w - 1) <= max(2 % of the level, 2 standard errors of the fall)
+
+The slope is that of least squares, so that noise alone is not taken for progress. The thresholds are parameters and the
+defaults round numbers: a verdict is a hint of where to look first. Losses are taken to be positive, as a cross-entropy.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.diagnostics.panels import text
+from dlcore.diagnostics.report import Panel
+
+__all__ = ["Finding", "fit_triage", "learning_rate_triage", "plateaus", "triage", "triage_panel", "turning_point"]
+
+RANGE = "between 1e-5 and 1e-3"
+FEWEST = 5
+
+
+class Finding(NamedTuple):
+    """name: the verdict, one of the few that the function's docstring lists. words: a sentence with the numbers."""
+
+    name: str
+    words: str
+
+
+def learning_rate_triage(
+    loss: Sequence[float], steps: Sequence[float] | None = None, flat: float = 0.1, blown: float = 3.0
+) -> Finding:
+    """What a training loss [N], from the first step on, says about the learning rate.
+
+    "too high": not finite, above `blown` times its start, or risen by more than the share `flat`. "too low": not
+    fallen by it. "high": fell, then stayed from its first third on, still above a fifth of its start: it jumps about
+    where a lower rate would go down. "good": none of these. "unclear": fewer than five points.
+    """
+    loss, steps = _curve("loss", loss, steps)
+    bad = np.flatnonzero(~np.isfinite(loss))
+    if bad.size:
+        return Finding("too high", f"the loss is not finite at {steps[bad[0]]:g}: lower the rate, try {RANGE}")
+    if len(loss) < FEWEST:
+        return Finding("unclear", f"{len(loss)} points of the loss are too few to judge the rate")
+    start, end, (lowest, low), top = loss[0], _end(loss), _lowest(loss), loss.argmax()
+    if loss[top] > blown * start:
+        words = f"the loss rose from {start:.3g} to {loss[top]:.3g} at {steps[top]:g}: lower the rate, try {RANGE}"
+        return Finding("too high", words)
+    if end > (1 + flat) * start or end > max(2 * low, low + flat * start):
+        words = f"the loss rises, from {low:.3g} at {steps[lowest]:g} to {end:.3g}: lower the rate, try {RANGE}"
+        return Finding("too high", words)
+    if end > (1 - flat) * start:
+        return Finding("too low", f"the loss stays flat, from {start:.3g} to {end:.3g}: raise the rate")
+    last = (plateaus(loss) or [(len(loss), len(loss))])[-1]
+    if last[0] <= len(loss) / 3 and last[1] == len(loss) and end > start / 5:
+        words = f"the loss fell at first and stays at {end:.3g} from {steps[last[0]]:g} on: lower the rate"
+        return Finding("high", words)
+    return Finding("good", f"the loss falls, from {start:.3g} to {end:.3g}")
+
+
+def fit_triage(
+    train: Sequence[float], valid: Sequence[float], gap: float = 0.05, enough: float = 0.99
+) -> list[Finding]:
+    """What accuracies [N] in training and [M] in validation, in [0, 1], say about the fit; one finding or two.
+
+    "train longer": the validation accuracy still rises in its last third. "over-fitting": the training accuracy ends
+    more than `gap` above it. Where neither holds, "more capacity" for a training accuracy below `enough`, or "good".
+    "unclear": fewer than five points of the validation accuracy.
+
+    Raises:
+      ValueError: an accuracy lies outside [0, 1], or a curve is empty.
+    """
+    curves = {}
+    for name, values in (("train", train), ("valid", valid)):
+        values = _curve(name, values)[0]
+        values = values[np.isfinite(values)]
+        if not values.size or values.min() < 0 or values.max() > 1:
+            raise ValueError(f"{name} must hold accuracies in [0, 1], at least one")
+        curves[name] = values
+    seen, unseen = (_end(values) for values in curves.values())
+    told = f"train accuracy {_percent(seen)}, validation {_percent(unseen)}"
+    valid = curves["valid"]
+    if len(valid) < FEWEST:
+        return [Finding("unclear", f"{told}: {len(valid)} points are too few to judge the fit")]
+    found = []
+    rise, error = _change(valid[-max(len(valid) // 3, FEWEST) :])
+    if rise > max(0.01, 2 * error):
+        words = f"{told}: still rising, by {100 * rise:.2g} points in the last third; train longer"
+        found.append(Finding("train longer", words))
+    if seen - unseen > gap:
+        found.append(Finding("over-fitting", f"{told}: over-fitting; more data or stronger regularisation"))
+    if not found and seen < enough:
+        found.append(Finding("more capacity", f"{told}: no gap; more capacity"))
+    return found or [Finding("good", f"{told}: a good fit")]
+
+
+def plateaus(loss: Sequence[float], window: int | None = None, fall: float = 0.02) -> list[tuple[int, int]]:
+    """[(first, end), ...]: the stretches of a loss [N] in which no window of points falls; lower the rate at `first`.
+
+    window: how many points; by default a tenth of them, at least five, and so many that a steady fall would be seen
+    through the noise. fall: the share of its level by which a loss must fall over a window, beyond what noise explains,
+    to count as falling. A loss that rises is a plateau too.
+
+    Raises:
+      ValueError: window is below 3.
+    """
+    loss = _curve("loss", loss)[0]
+    loss = loss[: len(loss) if np.isfinite(loss).all() else np.isfinite(loss).argmin()]
+    if window is not None and window < 3:
+        raise ValueError(f"window={window} must be at least 3")
+    window = window or _window(loss)
+    if len(loss) < window:
+        return []
+    windows = np.lib.stride_tricks.sliding_window_view(loss, window)
+    change, error = _change(windows)
+    flat = -change <= np.maximum(fall * np.abs(windows.mean(-1)), 2 * error)
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(int)))
+    stretches = [(int(a), int(b) + window - 1) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+    joined: list[tuple[int, int]] = []
+    for a, b in stretches:  # one window in between that falls by chance does not part two
+        joined[-1:] = [(joined[-1][0], b)] if joined and a <= joined[-1][1] else [*joined[-1:], (a, b)]
+    return joined
+
+
+def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
+    """Where a validation loss [N] was lowest, if it has since risen by more than the share `rise`; else None."""
+    loss = _curve("loss", loss)[0]
+    if len(loss) < FEWEST or not np.isfinite(loss).all():
+        return None
+    lowest, low = _lowest(loss)
+    return lowest if _end(loss) > (1 + rise) * low else None
+
+
+def triage(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences about a run. history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
+
+    What a run did not record is not judged; where nothing can be, the one sentence says so.
+    """
+    curves = {
+        (split, name): _column(history, split, name) for split in ("train", "valid") for name in ("loss", "accuracy")
+    }
+    said = []
+    steps, loss = curves["train", "loss"]
+    if len(loss):
+        found = learning_rate_triage(loss, steps)
+        said.append(f"learning rate {found.name}: {found.words}")
+        said += [] if found.name != "good" else _where_to_lower(steps, loss)
+    if len(curves["train", "accuracy"][1]) and len(curves["valid", "accuracy"][1]):
+        said += [found.words for found in fit_triage(curves["train", "accuracy"][1], curves["valid", "accuracy"][1])]
+    steps, loss = curves["valid", "loss"]
+    turn = turning_point(loss) if len(loss) else None
+    if turn is not None:
+        said.append(f"the validation loss was lowest at {steps[turn]:g}, {loss[turn]:.3g}, and rises: stop there")
+    return said or ["no training loss and no pair of accuracies was recorded: nothing to judge"]
+
+
+def triage_panel(history: Sequence[Mapping[str, Any]], title: str = "What the curves say") -> Panel:
+    """`triage` as a section of the report."""
+    return text(title, "\n\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in triage(history)))
+
+
+def _where_to_lower(steps: np.ndarray, loss: np.ndarray) -> list[str]:
+    """The plateau that a run ends in, unless the loss has all but gone by then."""
+    last = (plateaus(loss) or [(0, 0)])[-1]
+    if last[1] < len(loss) or _end(loss) < 0.01 * loss[0]:
+        return []
+    return [f"the training loss stays at {_end(loss):.3g} from {steps[last[0]]:g} on: lower the rate there, or stop"]
+
+
+def _curve(name: str, values: Sequence[float], steps: Sequence[float] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(values, steps), both [N] of floats; the steps count from 0 where not given."""
+    values = np.asarray([math.nan if v is None else v for v in values], np.float64)
+    steps = np.arange(len(values)) if steps is None else np.asarray(steps)
+    if values.ndim != 1 or not len(values) or steps.shape != values.shape:
+        raise ValueError(f"{name} has shape {values.shape} and steps {steps.shape}; both must be [N], N at least 1")
+    return values, steps
+
+
+def _column(history: Sequence[Mapping[str, Any]], split: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, values) of the rows that have a number under that name, NaN where it was None."""
+    rows = [(row["step"], row[name]) for row in history if row.get("split") == split and name in row and "step" in row]
+    steps, values = zip(*rows, strict=True) if rows else ((), ())
+    return np.asarray(steps, np.float64), np.asarray([math.nan if v is None else v for v in values], np.float64)
+
+
+def _end(values: np.ndarray) -> float:
+    """The level of the last fifth."""
+    return float(np.median(values[-max(len(values) // 5, 1) :]))
+
+
+def _lowest(loss: np.ndarray) -> tuple[int, float]:
+    """Where the smoothed loss was lowest before its last fifth, and how low."""
+    smooth = _smooth(loss)[: -max(len(loss) // 5, 1)]
+    return int(smooth.argmin()), float(smooth.min())
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Running medians of about a tenth of the points, five at most of a short curve; ends repeat."""
+    half = max(1, len(values) // 20)
+    return np.median(np.lib.stride_tricks.sliding_window_view(np.pad(values, half, mode="edge"), 2 * half + 1), -1)
+
+
+def _window(loss: np.ndarray) -> int:
+    """The least width w at which a steady fall by the curve's range R in N points is 6 standard errors.
+
+    The fall over w points is R w / N and its standard error σ sqrt(12 / w), so w^(3/2) = 6 sqrt(12) σ N / R.
+    """
+    least = max(FEWEST, len(loss) // 10)
+    if len(loss) < 2 * least:
+        return least
+    noise = 1.4826 * np.median(np.abs(np.diff(loss, 2))) / math.sqrt(6)
+    width = (6 * math.sqrt(12) * noise * len(loss) / max(np.ptp(_smooth(loss)), 1e-12)) ** (2 / 3)
+    return int(np.clip(math.ceil(width), least, len(loss) // 2))
+
+
+def _change(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(change from the first to the last point of each window [..., w] by a line, its standard error)."""
+    width = windows.shape[-1]
+    t = np.arange(width) - (width - 1) / 2
+    slope = windows @ t / (t @ t)
+    residual = windows - windows.mean(-1, keepdims=True) - slope[..., None] * t
+    error = np.sqrt(np.square(residual).sum(-1) / (width - 2) / (t @ t))
+    return slope * (width - 1), error * (width - 1)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
