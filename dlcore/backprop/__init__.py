@@ -3,10 +3,11 @@
 from dlcore.backprop.custom_op import sigmoid
 from dlcore.backprop.draw import draw
 from dlcore.backprop.engine import Gate, Value, apply, backward, forward, topological, zero_grad
-from dlcore.backprop.gradcheck import judge, numerical_gradient, relative_error
+from dlcore.backprop.gradcheck import numerical_gradient
 from dlcore.backprop.mlp import mlp_gradients, mlp_loss
+from dlcore.diagnostics.gradient_check import relative_error, verdict
 
 __all__ = [
-    "Gate", "Value", "apply", "backward", "draw", "forward", "judge", "mlp_gradients", "mlp_loss",
-    "numerical_gradient", "relative_error", "sigmoid", "topological", "zero_grad",
+    "Gate", "Value", "apply", "backward", "draw", "forward", "mlp_gradients", "mlp_loss",
+    "numerical_gradient", "relative_error", "sigmoid", "topological", "verdict", "zero_grad",
 ]  # fmt: skip

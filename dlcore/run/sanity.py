@@ -3,35 +3,33 @@
 1. the loss starts where theory puts it (log C for softmax over C classes);
 2. it rises with the strength of the penalty;
 3. twenty examples can be learnt by heart, with regularisation and augmentation off;
-4. the gradient agrees with centred differences in float64, at sampled coordinates of every leaf;
+4. the gradient agrees with centred differences in float64, at sampled coordinates of every leaf (--mode=gradcheck
+   prints them);
 5. with shuffled labels, validation stays at chance: if it does not, labels leak.
 """
 
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.pipeline import Pipeline, padded_batches
 from dlcore.data.source import Source, shuffle_labels
+from dlcore.diagnostics.gradient_check import check_gradient
 from dlcore.learner import Learner
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import fit
+from dlcore.run.gradcheck import BAD, burnt_in_losses
 from dlcore.run.page import Data, Job
 from dlcore.run.progress import say
-from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Placement
 
-__all__ = ["Check", "gradient_errors", "sanity"]
+__all__ = ["Check", "sanity"]
 
 TINY = 20
 OVERFIT_STEPS, SHUFFLED_STEPS = 300, 150
-KINKED = 1e-4
-"""Relative error that is still fine with kinks (ReLU) in the function."""
 
 
 class Check(NamedTuple):
@@ -122,69 +120,20 @@ def _check_overfit(bench: _Bench) -> Check:
     )
 
 
-def gradient_errors(
-    loss: Callable[[Any], jax.Array], params: Any, rng: np.random.Generator, samples: int = 3, h: float = 1e-6
-) -> dict[str, float]:
-    """The largest relative error |a - n| / max(|a|, |n|) over sampled coordinates of each leaf.
-
-    a is `jax.grad`, n the centred difference (f(w + h) - f(w - h)) / 2h; coordinates where both are below 1e-9 count
-    as equal. Call under `jax.enable_x64` with float64 parameters.
-
-    Raises:
-      TypeError: a parameter is not float64.
-    """
-    for path, leaf in leaf_paths(params):
-        if leaf.dtype != jnp.float64:
-            raise TypeError(f"{path} is {leaf.dtype}; a gradient check needs float64")
-    leaves, treedef = jax.tree.flatten(params)
-    gradients = jax.tree.leaves(jax.jit(jax.grad(loss))(params))
-
-    @jax.jit
-    def shifted(leaves: list, index: int, coordinate: int, amount: float) -> jax.Array:
-        moved = [
-            (x.ravel() + jnp.where((jnp.arange(x.size) == coordinate) & (i == index), amount, 0.0)).reshape(x.shape)
-            for i, x in enumerate(leaves)
-        ]
-        return loss(jax.tree.unflatten(treedef, moved))
-
-    errors = {}
-    for index, (path, leaf) in enumerate(leaf_paths(params)):
-        worst = 0.0
-        for coordinate in rng.choice(leaf.size, size=min(samples, leaf.size), replace=False):
-            a = float(gradients[index].ravel()[coordinate])
-            plus, minus = (float(shifted(leaves, index, int(coordinate), s * h)) for s in (1, -1))
-            n = (plus - minus) / (2 * h)
-            error = abs(a - n) / max(abs(a), abs(n), 1e-5)
-            worst = max(worst, error if math.isfinite(error) else math.inf)
-        errors[path] = worst
-    return errors
-
-
 def _check_gradient(bench: _Bench) -> Check:
     name = "gradient against differences"
-    source = bench.data.train.take(8)
     with jax.enable_x64(True):
-        learner = bench.learner(steps=TINY, dtype=jnp.float64, **bench.plain)
-        if learner.loss is None:
+        found = burnt_in_losses(bench.job, bench.data)
+        if found is None:
             return Check(name, "–", "the learner has no loss", None)
-        batch = jax.tree.map(
-            lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, _first_batch(source, 8)
-        )
-        state = jax.jit(learner.init)(jax.random.key(bench.job.flags.seed), batch)
-        update = jax.jit(learner.update)
-        for _ in range(TINY):
-            state, _ = update(state, batch)
-        params = jax.tree.map(lambda p: p.astype(jnp.float64), state.params)
-        state = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, state)
-        errors = gradient_errors(
-            lambda p: learner.loss(p, state, batch)[0], params, np.random.default_rng(bench.job.flags.seed)
-        )
-    worst = max(errors, key=errors.get)
+        losses, params = found
+        lines = check_gradient(losses["data loss"], params, seed=bench.job.flags.seed, allow_random=True)
+    worst = max(lines, key=lambda line: line.error)
     return Check(
         name,
-        f"{errors[worst]:.1e} at {worst}",
-        f"< {KINKED:g} at {len(errors)} leaves, float64",
-        errors[worst] < KINKED,
+        f"{worst.error:.1e} at {worst.path}",
+        f"< 1e-4 at {len(lines)} arrays, float64",
+        all(line.verdict not in BAD for line in lines),
     )
 
 

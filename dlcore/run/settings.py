@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from dlcore.diagnostics.gradient_check import METHODS
 from dlcore.learner import Range
 from dlcore.run.flags import Setting
 
@@ -12,6 +13,7 @@ MODES = {
     "evaluate": "dlcore.run.use:evaluate_mode",
     "predict": "dlcore.run.use:predict_mode",
     "sanity": "dlcore.run.sanity:sanity",
+    "gradcheck": "dlcore.run.gradcheck:gradcheck",
 }
 """What a page can do; a new mode is a function (Job) -> exit status and a line here."""
 
@@ -44,11 +46,15 @@ RUN = {
     "input": Setting(None, "predict: a file or a folder", str | None),
     "format": Setting("text", "how evaluate and predict print", Literal["text", "json"]),
     "split": Setting("test", "which split to evaluate", Literal["train", "valid", "test"]),
+    "gradcheck_method": Setting("centred", "how gradcheck measures slopes", Literal[METHODS]),
+    "gradcheck_h": Setting(None, "gradcheck: the step; 1e-5, for a complex step 1e-20", float | None, Range(0)),
+    "gradcheck_samples": Setting(3, "gradcheck: coordinates of each array", limits=Range(1)),
     "traceback": Setting(False, "show where an error was raised"),
 }
 
 VOLATILE = {
     "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps", "keep_last",
     "progress", "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback", "log_every",
+    "gradcheck_method", "gradcheck_h", "gradcheck_samples",
 }  # fmt: skip
 """Settings that do not change what is learnt; they are not part of a run's identity."""

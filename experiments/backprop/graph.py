@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from dlcore.backprop import Value, backward, draw, forward, judge, numerical_gradient, relative_error, topological
+from dlcore.backprop import Value, backward, draw, forward, numerical_gradient, relative_error, topological, verdict
 from dlcore.run.lab import Lab, LabResult
 from dlcore.run.page import main
 
@@ -73,8 +73,8 @@ def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "a
             numbers[f"{name}: gradient of {leaf.name}"] = leaf.grad.tolist()
         worst = max(worst, *check(root).values())
     numbers["largest relative error"] = worst
-    verdict = f"The largest relative error of any gradient is {worst:.1e}: {judge(worst)}."
-    return LabResult(numbers, verdict, figures, judge(worst) == "right")
+    told = f"The largest relative error of any gradient is {worst:.1e}: {verdict(worst)}."
+    return LabResult(numbers, told, figures, verdict(worst) == "happy")
 
 
 page = Lab(file=__file__, doc=__doc__, function=study)

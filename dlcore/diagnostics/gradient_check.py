@@ -1,0 +1,249 @@
+"""Is a gradient right? Compare it with slopes measured by moving one parameter a little.
+
+    one-sided      (f(w + h) - f(w)) / h          error of order h
+    centred        (f(w + h) - f(w - h)) / 2h     error of order h²
+    complex step   Im f(w + ih) / h               no difference is taken, so h may be 1e-20 (Squire & Trapp 1998)
+    relative error |a - n| / max(|a|, |n|)        or over |a| + |n|
+
+In float64 with h = 1e-5 an error above 1e-2 is a wrong gradient; up to 1e-4 is uncomfortable; below it is fine where
+the function has kinks (ReLU, max) and still too high where it has none (tanh, softmax); 1e-7 and less is a happy end.
+Errors grow with depth. A kink between w - h and w + h spoils a slope that is right, so kinks that were crossed are
+counted.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.diagnostics.trace import Operation, draws_random_numbers, run_traced
+
+__all__ = ["METHODS", "LeafCheck", "check_gradient", "kinks_crossed", "numerical_slopes", "relative_error", "verdict"]
+
+METHODS = ("centred", "one_sided", "complex_step")
+KINKS = ("max", "min", "clamp", "reduce_max", "reduce_min", "sort")
+TINY = 1e-10
+NOISE = 1e4
+"""A slope is compared where it is this many times the rounding error eps |f| / h of the difference it comes from."""
+
+
+class LeafCheck(NamedTuple):
+    """One parameter array's line: the worst of its sampled coordinates.
+
+    checked: coordinates that were compared; skipped: those whose slopes drown in rounding. analytic, numerical: the
+    slopes at the worst coordinate. kinks: crossed by all that were sampled. verdict: None where nothing was compared.
+    """
+
+    path: str
+    checked: int
+    skipped: int
+    analytic: float
+    numerical: float
+    error: float
+    kinks: int
+    verdict: str | None
+
+
+def relative_error(a: np.ndarray, b: np.ndarray, over: Literal["max", "sum"] = "max") -> float:
+    """The largest |a - b| / max(|a|, |b|), or over |a| + |b|; pairs of which both are below 1e-10 count as equal.
+
+    Raises:
+      ValueError: the shapes differ, or `over` is neither.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"the gradients have shapes {a.shape} and {b.shape}")
+    if over not in ("max", "sum"):
+        raise ValueError(f"over={over!r} is unknown; allowed are max, sum")
+    sizes = np.abs(a), np.abs(b)
+    scale = np.maximum(*sizes) if over == "max" else sizes[0] + sizes[1]
+    tiny = np.maximum(*sizes) < TINY
+    with np.errstate(invalid="ignore"):
+        return float(np.max(np.where(tiny, 0, np.abs(a - b) / np.where(tiny, 1, scale)), initial=0.0))
+
+
+def verdict(error: float, kinks: bool = False) -> str:
+    """What a relative error says. kinks: whether the function has any.
+
+    "wrong", "uncomfortable", "fine with kinks" or "too high without kinks", "happy".
+    """
+    if not error <= 1e-2:
+        return "wrong"
+    if error >= 1e-4:
+        return "uncomfortable"
+    if error <= 1e-7:
+        return "happy"
+    return "fine with kinks" if kinks else "too high without kinks"
+
+
+def numerical_slopes(
+    f: Callable[[jax.Array], jax.Array],
+    w: jax.Array,
+    coordinates: jax.Array,
+    h: float = 1e-5,
+    method: Literal["centred", "one_sided", "complex_step"] = "centred",
+) -> jax.Array:
+    """[K]: ∂f/∂w_i of a scalar function of `w: [D] float64` for i in `coordinates: [K]`, one after the other.
+
+    Raises:
+      TypeError: w is not float64, or a complex step meets an operation that gives a real number (abs).
+      ValueError: the method is unknown, or h out of range.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r} is unknown; allowed are {', '.join(METHODS)}")
+    if w.dtype != jnp.float64:
+        raise TypeError(f"the parameters are {w.dtype}; a gradient check needs float64 (jax.enable_x64)")
+    if not 0 < h < 1 or (method != "complex_step" and h < TINY):
+        raise ValueError(f"h={h} must lie in [1e-10, 1): below, rounding takes over (a complex step may be smaller)")
+    if method == "complex_step":
+        _refuse_real(f, w)
+        return jax.lax.map(lambda i: f(w.astype(jnp.complex128).at[i].add(1j * h)).imag / h, coordinates)
+    if method == "one_sided":
+        here = f(w)
+        return jax.lax.map(lambda i: (f(w.at[i].add(h)) - here) / h, coordinates)
+    return jax.lax.map(lambda i: (f(w.at[i].add(h)) - f(w.at[i].add(-h))) / (2 * h), coordinates)
+
+
+def _choices(operation: Operation) -> jax.Array | None:
+    """Which side of its kink each value is on: winners of a maximum, signs under an absolute value."""
+    name, x = operation.name, operation.inputs
+    if name in ("max", "min"):
+        return x[0] > x[1]
+    if name in ("abs", "sign"):
+        return x[0] > 0
+    if name == "clamp":
+        return (x[1] > x[0]) & (x[1] < x[2])
+    if name in ("reduce_max", "reduce_min"):
+        return x[0] == jnp.expand_dims(operation.outputs[0], operation.params["axes"])
+    if name == "select_n" and x[0].dtype == bool:
+        return x[0]
+    if name == "sort":
+        return operation.outputs[-1]
+    return None
+
+
+def kinks_crossed(f: Callable[..., jax.Array], a: Any, b: Any) -> jax.Array:
+    """[] int32: how many choices (winners of max, signs, branches of where) differ between f(a) and f(b)."""
+
+    def choices(x):
+        found = []
+
+        def visit(operation):
+            made = _choices(operation)
+            if made is not None:
+                found.append(made)
+
+        run_traced(f, x, visit=visit)
+        return found
+
+    pairs = zip(choices(a), choices(b), strict=True)
+    return sum((jnp.sum(left != right, dtype=jnp.int32) for left, right in pairs), jnp.int32(0))
+
+
+def has_kinks(f: Callable[..., jax.Array], *args: Any) -> bool:
+    """Whether maxima, minima, clipping or sorting stand between the arguments and the value, outside of loops."""
+    found = []
+
+    def visit(operation: Operation) -> None:
+        finite = not any(
+            np.ndim(x) == 0 and isinstance(x, float | np.floating) and np.isinf(x) for x in operation.inputs
+        )
+        found.append(operation.name in KINKS and finite and not operation.stopped)
+
+    jax.eval_shape(lambda *args: run_traced(f, *args, visit=visit), *args)
+    return any(found)
+
+
+def _refuse_real(f: Callable[[jax.Array], jax.Array], w: jax.Array) -> None:
+    def visit(operation: Operation) -> None:
+        into, out = ([jnp.iscomplexobj(x) for x in side] for side in (operation.inputs, operation.outputs))
+        if any(into) and not any(out) and operation.outputs[0].dtype != bool:
+            raise TypeError(f"a complex step does not pass {operation.name}: choose method='centred'")
+
+    jax.eval_shape(lambda w: run_traced(f, w, visit=visit), w.astype(jnp.complex128))
+
+
+def check_gradient(
+    loss: Callable[[Any], jax.Array],
+    params: Any,
+    *,
+    samples: int = 3,
+    h: float | None = None,
+    method: Literal["centred", "one_sided", "complex_step"] = "centred",
+    seed: int = 0,
+    gradient: Callable[[Any], Any] | None = None,
+    allow_random: bool = False,
+) -> list[LeafCheck]:
+    """Compare the gradient of a scalar loss with slopes at a few coordinates of every parameter array.
+
+    Call it under `jax.enable_x64` with float64 parameters that have seen a few steps of training (at initialisation
+    gradients are unlike those of the run, and behind a head of zeros there are none), few examples (few kinks), and the
+    data loss and the penalty one after the other, lest one hides an error of the other.
+
+    Args:
+      loss: params -> scalar.
+      params: any pytree of float64 arrays.
+      samples: coordinates of each array, drawn by `seed`.
+      h: the step; 1e-5 by default, 1e-20 for the complex step.
+      method: how slopes are measured.
+      gradient: params -> their gradient, what is to be checked; `jax.grad(loss)` by default.
+      allow_random: let the loss draw random numbers (of keys that are fixed: noise of a diffusion model).
+
+    Raises:
+      TypeError: a parameter is not float64.
+      ValueError: the loss draws random numbers (dropout, augmentation), or an argument is out of range.
+    """
+    leaves, tree = jax.tree.flatten(params)
+    paths = [
+        jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree_util.tree_leaves_with_path(params)
+    ]
+    for path, leaf in zip(paths, leaves, strict=True):
+        if jnp.asarray(leaf).dtype != jnp.float64:
+            raise TypeError(f"{path} is {jnp.asarray(leaf).dtype}; a gradient check needs float64 (jax.enable_x64)")
+    if samples < 1:
+        raise ValueError(f"samples={samples} must be at least 1")
+    if not allow_random and draws_random_numbers(loss, params):
+        raise ValueError("the loss draws random numbers: a gradient check needs dropout and augmentation off")
+    h = h or (1e-20 if method == "complex_step" else 1e-5)
+    shapes, sizes = [leaf.shape for leaf in leaves], [leaf.size for leaf in leaves]
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
+
+    def of_vector(w: jax.Array) -> jax.Array:
+        parts = (w[s : s + n].reshape(shape) for s, n, shape in zip(starts, sizes, shapes, strict=True))
+        return loss(jax.tree.unflatten(tree, list(parts)))
+
+    rng = np.random.default_rng(seed)
+    chosen = [s + rng.choice(n, min(samples, n), replace=False) for s, n in zip(starts, sizes, strict=True)]
+    coordinates = jnp.asarray(np.concatenate(chosen))
+    w = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+    numerical = np.asarray(jax.jit(functools.partial(numerical_slopes, of_vector, h=h, method=method))(w, coordinates))
+    slopes = jax.tree.leaves((gradient or jax.jit(jax.grad(loss)))(params))
+    analytic = np.asarray(jnp.concatenate([jnp.ravel(g) for g in slopes])[coordinates])
+    kinks = np.zeros(len(coordinates), int)
+    if method != "complex_step":
+        low = 0.0 if method == "one_sided" else -h
+        cross = jax.jit(lambda i: kinks_crossed(of_vector, w.at[i].add(low), w.at[i].add(h)))
+        kinks = np.asarray([cross(i) for i in coordinates])
+    kinky = has_kinks(loss, params)
+    noise = 0.0 if method == "complex_step" else np.finfo(np.float64).eps * abs(float(jax.jit(of_vector)(w))) / h
+    owner = np.repeat(np.arange(len(leaves)), [len(c) for c in chosen])
+    return [
+        _line(path, analytic[owner == i], numerical[owner == i], kinks[owner == i], max(TINY, NOISE * noise), kinky)
+        for i, path in enumerate(paths)
+    ]
+
+
+def _line(path: str, a: np.ndarray, n: np.ndarray, kinks: np.ndarray, least: float, kinky: bool) -> LeafCheck:
+    loud = ~(np.maximum(np.abs(a), np.abs(n)) < least)
+    if not loud.any():
+        return LeafCheck(path, 0, len(a), 0.0, 0.0, 0.0, int(kinks.sum()), None)
+    errors = np.array([relative_error(*pair) for pair in zip(a[loud], n[loud], strict=True)])
+    worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
+    error = float(errors[worst]) if np.isfinite(errors[worst]) else float("inf")
+    return LeafCheck(
+        path, int(loud.sum()), int((~loud).sum()), float(a[loud][worst]), float(n[loud][worst]), error,
+        int(kinks.sum()), verdict(error, kinky or kinks.any()),
+    )  # fmt: skip

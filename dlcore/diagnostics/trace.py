@@ -1,0 +1,96 @@
+"""A function run operation by operation, with every inner value shown: what a network does between input and output.
+
+Works on any function that JAX can trace, so on every model and learner, none of which has to know. The names of flax
+modules come along, and inner functions (jit, custom derivatives, remat) are opened up. Loops and branches (scan, while,
+cond) run as they are: what happens inside them is not shown.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import Jaxpr, Literal
+
+__all__ = ["Operation", "draws_random_numbers", "run_traced"]
+
+RANDOM = {"random_bits", "threefry2x32", "rng_bit_generator", "rng_uniform"}
+
+
+class Operation(NamedTuple):
+    """name: of the primitive, or of the inner function ("relu"). module: path of the flax module, a/b/c.
+
+    inside: names of the inner functions that it is part of (calls without a name are left out). inputs, outputs:
+    arrays, or tracers under jit. stopped: no gradient comes back to it: what it gives goes through a stop_gradient.
+    """
+
+    name: str
+    module: str
+    inside: tuple[str, ...]
+    params: dict[str, Any]
+    inputs: list
+    outputs: list
+    stopped: bool
+
+
+def run_traced(function: Callable, *args: Any, visit: Callable[[Operation], None]) -> Any:
+    """`function(*args)`, with `visit` called for each operation, and for each inner function once it is through.
+
+    It may itself be jitted: then the values are tracers, from which `visit` may compute what the caller returns.
+    """
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+    outputs = _run(closed.jaxpr, closed.consts, jax.tree.leaves(args), visit, "", ())
+    return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+
+
+def _run(jaxpr: Jaxpr, consts: list, args: list, visit: Callable, module: str, inside: tuple[str, ...]) -> list:
+    values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, args, strict=True))
+    reached = _reached_by_gradients(jaxpr)
+    for number, equation in enumerate(jaxpr.eqns):
+        inputs = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]
+        path = "/".join(part for part in (module, str(equation.source_info.name_stack)) if part).strip("/")
+        inner, names = _inner(equation), (equation.params["name"],) if "name" in equation.params else ()
+        if inner is None:
+            outputs = equation.primitive.bind(*inputs, **equation.params)
+            outputs = outputs if equation.primitive.multiple_results else [outputs]
+        else:
+            outputs = _run(inner.jaxpr, inner.consts, inputs, visit, path, inside + names)
+        name = names[0] if inner is not None and names else equation.primitive.name
+        visit(Operation(name, path, inside, equation.params, inputs, outputs, number not in reached))
+        values |= dict(zip(equation.outvars, outputs, strict=True))
+    return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
+
+
+def _reached_by_gradients(jaxpr: Jaxpr) -> set[int]:
+    """The equations from which the outputs can be reached without a stop_gradient on the way."""
+    needed = {id(v) for v in jaxpr.outvars}
+    reached = set()
+    for number, equation in reversed(list(enumerate(jaxpr.eqns))):
+        if equation.primitive.name != "stop_gradient" and any(id(v) in needed for v in equation.outvars):
+            reached.add(number)
+            needed |= {id(v) for v in equation.invars}
+    return reached
+
+
+def _inner(equation: Any) -> Any:
+    """The function that a call stands for; None for an operation, a loop or a branch."""
+    for key in ("jaxpr", "call_jaxpr"):
+        inner = equation.params.get(key)
+        if inner is not None and equation.primitive.name not in ("scan", "while", "cond"):
+            return inner if hasattr(inner, "jaxpr") else jax.extend.core.ClosedJaxpr(inner, ())
+    return None
+
+
+def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    """All equations, those of loops, branches and calls included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if isinstance(inner, Jaxpr):
+                    yield from _equations(inner)
+
+
+def draws_random_numbers(function: Callable, *args: Any) -> bool:
+    """Whether running the function draws random numbers: active dropout, augmentation, sampled noise."""
+    return any(e.primitive.name in RANDOM for e in _equations(jax.make_jaxpr(function)(*args).jaxpr))
