@@ -1,0 +1,74 @@
+"""Range tests of a quadratic, whose stable rates are known, and of a small perceptron; curves that were written."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.diagnostics.lr_range import lr_range_test, read_range_test
+
+
+@pytest.mark.parametrize("curvature", [0.1, 1.0, 50.0])
+def test_a_quadratic_turns_at_two_over_its_curvature(curvature):
+    """w <- (1 - rate λ) w shrinks while rate < 2 / λ, so the loss is lowest there."""
+    rates, losses = lr_range_test(
+        lambda w, _: curvature * w**2 / 2, jnp.float32(1), jnp.zeros(60), low=1e-3 / curvature, high=20 / curvature
+    )
+    np.testing.assert_allclose(rates[jnp.array([0, -1])], np.array([1e-3, 20]) / curvature, rtol=1e-4)
+    np.testing.assert_allclose(rates[1:] / rates[:-1], 20000 ** (1 / 59), rtol=1e-3)
+    found = read_range_test(rates, losses, smoothing=0.0)
+    step = 20000 ** (1 / 59)
+    assert 2 / step <= found.lowest * curvature <= 2 * step
+    assert found.steepest < found.lowest < found.diverges
+
+
+def test_the_losses_are_those_of_the_optimiser_by_hand():
+    """w = 1, L = w^2: rates .1, .2, .4 give w = 1, .8, .48."""
+    rates, losses = lr_range_test(lambda w, _: w**2, jnp.float32(1), jnp.zeros(3), 0.1, 0.4)
+    np.testing.assert_allclose(rates, [0.1, 0.2, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(losses, [1, 0.8**2, 0.48**2], rtol=1e-5)
+    # Adam's first step is the rate itself, by the gradient's sign: w = 1, .9
+    _, losses = lr_range_test(lambda w, _: w**2, jnp.float32(1), jnp.zeros(2), 0.1, 0.4, optax.adam)
+    np.testing.assert_allclose(losses, [1, 0.81], rtol=1e-4)
+
+
+def test_each_step_sees_its_own_batch():
+    _, losses = lr_range_test(lambda w, b: b["x"] + 0 * w, jnp.float32(1), {"x": jnp.arange(4.0)})
+    np.testing.assert_allclose(losses, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_written_curve_is_read(noise):
+    """Flat at 2.3 to 1e-3, down to .8 at 1e-1 by equal parts of the logarithm, and up from there."""
+    rates = np.logspace(-6, 1, 141)
+    losses = np.interp(np.log10(rates), [-6, -3, -1, 0, 1], [2.3, 2.3, 0.8, 1.5, 60])
+    losses += noise * np.random.default_rng(0).normal(size=len(rates))
+    found = read_range_test(rates, losses)
+    assert 1e-3 < found.steepest < 2e-1
+    assert 5e-2 < found.lowest < 5e-1
+    assert 1 < found.diverges <= 10
+    assert read_range_test(rates[:80], losses[:80]).diverges is None
+    losses[100] = np.nan
+    assert read_range_test(rates, losses).diverges == rates[100]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(3), low=0), "low=0 and high=10.0 must be positive"),
+        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(3), low=2, high=1), "low the smaller"),
+        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(1)), "batches has 1 steps"),
+        (lambda: read_range_test([1, 2], [1]), r"rates \(2,\) and losses \(1,\) must both be \[T\]"),
+        (lambda: read_range_test([1, 2], [np.nan, 1]), "start finite"),
+        (lambda: read_range_test([1, 2], [1, 1], smoothing=1), r"smoothing=1 must be in \[0, 1\)"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_it_runs_compiled():
+    run = jax.jit(lambda w: lr_range_test(lambda w, _: w @ w, w, jnp.zeros(5)))
+    assert run(jnp.ones(3))[1].shape == (5,)
