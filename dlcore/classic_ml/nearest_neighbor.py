@@ -1,0 +1,180 @@
+"""k nearest neighbours: remember the examples, and ask the k closest for their label.
+
+Cover & Hart, "Nearest neighbor pattern classification", IEEE Trans. Information Theory 13 (1967).
+
+    L1: Σ |a - b|        L2: sqrt(Σ (a - b)²)        cosine: 1 - a·b / |a| |b|        label: the one most voted for
+
+Training costs nothing, and predicting N distances a query. A large part of that can be a product of matrices:
+
+    |a - b|² = |a|² - 2 (a·b - |b|² / 2),    so the nearest b has the largest a·b - |b|² / 2
+
+The difference of large numbers loses digits. So the product only finds candidates, k and a few more: their distances
+are then computed as they are defined. Of equal distances the earlier example counts as nearer, of equal votes the
+smaller label wins, as in scikit-learn. Queries and examples are taken in blocks, so that memory does not grow with
+their product.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.classic_ml.examples import as_examples, as_rows
+
+__all__ = [
+    "METRICS", "NearestNeighborModel", "cosine_distance", "l1_distance", "l2_distance", "nearest", "predict",
+    "predict_for_each_k", "train", "vote",
+]  # fmt: skip
+
+Metric = Callable[[jax.Array, jax.Array], jax.Array]
+
+_QUERIES, _ROWS, _GROUP, _SPARE = 256, 4096, 32, 8
+
+
+def l1_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
+    """[D] and [B, D] -> [B]: the sum of |differences|, which depends on the frame of coordinates."""
+    return jnp.abs(rows - query).sum(-1)
+
+
+def l2_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
+    """[D] and [B, D] -> [B]: the root of the sum of squared differences, the same in every rotated frame."""
+    return jnp.sqrt(jnp.square(rows - query).sum(-1))
+
+
+def cosine_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
+    """[D] and [B, D] -> [B]: one minus the cosine of the angle; 1 where one of the two is zero."""
+    return 1 - _unit(rows) @ _unit(query)
+
+
+METRICS: dict[str, Metric] = {"l1": l1_distance, "l2": l2_distance, "cosine": cosine_distance}
+
+
+class NearestNeighborModel(NamedTuple):
+    """rows: [N, D]. label: [N] positions in `classes`. metric: a name of METRICS or (query, rows) -> distances."""
+
+    rows: np.ndarray
+    label: np.ndarray
+    classes: np.ndarray
+    k: int
+    metric: str | Metric
+
+
+def train(images: Any, labels: Any, *, k: int = 1, metric: str | Metric = "l2") -> NearestNeighborModel:
+    """Remember images [N, ...] and labels [N].
+
+    Raises:
+      ValueError: see `as_examples`; k is outside [1, N] or the metric unknown.
+    """
+    examples = as_examples(images, labels)
+    _check(k, metric, len(examples.rows))
+    return NearestNeighborModel(*examples, k, metric)
+
+
+def predict(model: NearestNeighborModel, images: Any) -> np.ndarray:
+    """Labels [M] of images [M, ...]."""
+    return predict_for_each_k(model, images, (model.k,))[0]
+
+
+def predict_for_each_k(model: NearestNeighborModel, images: Any, ks: Sequence[int]) -> np.ndarray:
+    """Labels [len(ks), M] of images [M, ...], for the price of the largest k."""
+    queries = as_rows(images, model.rows.shape[1])
+    indices = nearest(model.rows, queries, max(ks), model.metric)[1]
+    return np.stack([model.classes[vote(model.label[indices[:, :k]], len(model.classes))] for k in ks])
+
+
+def vote(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Neighbours' labels [M, k] int -> the most frequent of each row [M], the smallest where several are."""
+    m, k = labels.shape
+    cell = np.arange(m)[:, None] * num_classes + labels
+    return np.bincount(cell.ravel(), minlength=m * num_classes).reshape(m, num_classes).argmax(1)
+
+
+def nearest(
+    rows: np.ndarray, queries: np.ndarray, k: int, metric: str | Metric = "l2"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(distances [M, k] ascending, positions [M, k]) of the k rows [N, D] nearest to queries [M, D].
+
+    float64 is computed in float64, everything else in float32.
+
+    Raises:
+      ValueError: k is outside [1, N] or the metric unknown.
+    """
+    _check(k, metric, len(rows))
+    with jax.enable_x64(np.result_type(rows, queries) == np.float64):
+        distances, positions = search(jnp.asarray(rows), jnp.asarray(queries), k=k, metric=metric)
+        return np.asarray(distances), np.asarray(positions)
+
+
+@functools.partial(jax.jit, static_argnames=("k", "metric"))
+def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric) -> tuple[jax.Array, jax.Array]:
+    """`nearest` inside jit."""
+    n, keep, distance = len(rows), min(k + _SPARE, len(rows)), METRICS.get(metric, metric)
+    size = min(_ROWS, n)
+    searched, asked, score = _prepared(rows, queries, metric)
+
+    def block(pair):
+        """The nearest of one block of queries."""
+        query, as_asked = pair
+
+        def step(best, start):
+            start_in = jnp.minimum(start, n - size)  # the last block reaches back rather than beyond the end
+            position = start_in + jnp.arange(size)
+            found = score(as_asked, jax.lax.dynamic_slice_in_dim(searched, start_in, size))
+            values, at = jax.vmap(_largest, (0, None))(jnp.where(position >= start, found, -jnp.inf), keep)
+            values, at = (jnp.concatenate(two, 1) for two in zip(best, (values, at + start_in), strict=True))
+            values, chosen = jax.lax.top_k(values, keep)
+            return (values, jnp.take_along_axis(at, chosen, 1)), None
+
+        none = jnp.full((len(query), keep), -jnp.inf, searched.dtype), jnp.zeros((len(query), keep), int)
+        (_, candidates), _ = jax.lax.scan(step, none, jnp.arange(0, n, size))
+        distances = jax.lax.map(lambda one: distance(one[0], rows[one[1]]), (query, candidates))
+        return tuple(x[:, :k] for x in jax.lax.sort((distances, candidates), num_keys=2))
+
+    m, width = len(queries), min(_QUERIES, len(queries))
+    blocks = [jnp.pad(x, ((0, -m % width), (0, 0))).reshape(-1, width, x.shape[1]) for x in (queries, asked)]
+    return tuple(x.reshape(-1, k)[:m] for x in jax.lax.map(block, tuple(blocks)))
+
+
+def _prepared(rows: jax.Array, queries: jax.Array, metric: str | Metric):
+    """(rows, queries, score): score(queries [Q, D'], rows [B, D']) -> [Q, B] is larger for what is nearer."""
+    if metric == "l2":
+        # Rounded, the centre takes an offset out of the data and leaves whole numbers whole.
+        centre = jnp.round(rows.mean(0))
+        rows, queries = rows - centre, queries - centre
+        half = jnp.square(rows).sum(1, keepdims=True) / 2
+        return jnp.concatenate([rows, -half], 1), jnp.pad(queries, ((0, 0), (0, 1)), constant_values=1), _product
+    if metric == "cosine":
+        return _unit(rows), _unit(queries), _product
+    distance = METRICS.get(metric, metric)
+    return rows, queries, lambda q, r: -jax.vmap(distance, (0, None))(q, r)
+
+
+def _product(queries: jax.Array, rows: jax.Array) -> jax.Array:
+    return jnp.matmul(queries, rows.T, precision="highest")
+
+
+def _largest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k largest of [B] and where they are, the first of equals first.
+
+    They lie in the k groups of neighbours whose maxima are largest, so that only these need be sorted through.
+    """
+    k = min(k, len(values))
+    groups = jnp.pad(values, (0, -len(values) % _GROUP), constant_values=-jnp.inf).reshape(-1, _GROUP)
+    chosen = jnp.sort(jax.lax.top_k(groups.max(1), min(k, len(groups)))[1])
+    top, at = jax.lax.top_k(groups[chosen].ravel(), k)
+    return top, chosen[at // _GROUP] * _GROUP + at % _GROUP
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
+    return x / jnp.where(norm > 0, norm, 1)
+
+
+def _check(k: int, metric: str | Metric, n: int) -> None:
+    if not 1 <= k <= n:
+        raise ValueError(f"k is {k}; with {n} examples it must be in [1, {n}]")
+    if not callable(metric) and metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; allowed are {', '.join(METRICS)}, or a function (query, rows)")
