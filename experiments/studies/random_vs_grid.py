@@ -1,0 +1,129 @@
+"""Nine trials drawn at random find a better learning rate than a grid of three by three.
+
+python -m experiments.studies.random_vs_grid
+
+Bergstra & Bengio, "Random search for hyper-parameter optimization" (JMLR 2012). Two axes, of which one matters: the
+rate of SGD, over six decades, and dropout, from 0 to .5, for a perceptron on digits. Where the six decades begin is
+drawn anew in each repetition, since a range is chosen before one knows where the good rates lie; all ways to search get
+the same range and as many trials. The score of a search is its best validation accuracy. The claim holds where
+independent draws are better than the grid on the mean.
+
+Seen over 20 ranges (40 s of two cores): the rate explains 92 % of the variance, dropout 1 %. The best of nine has
+88.4 % by grid, 96.1 % by independent draws, 97.7 % by a Latin hypercube and 97.3 % by Sobol points. It is not every
+range: draws beat the grid on ten, with five ties; they win where the grid's three rates all miss the
+good ones (below 90 % on six ranges, random draws on one).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.search import LogUniform, Uniform, grid, latin_hypercube, random, sobol
+
+WAYS = {
+    "grid": lambda space, side, seed: grid(space, side),
+    "random": lambda space, side, seed: random(space, side**2, seed),
+    "Latin hypercube": lambda space, side, seed: latin_hypercube(space, side**2, seed),
+    "Sobol": lambda space, side, seed: sobol(space, side**2, seed),
+}
+COLOURS = dict(zip(WAYS, ("#D55E00", "#0072B2", "#009E73", "#CC79A7"), strict=True))
+
+
+def plan(repeats: int, side: int) -> dict[str, np.ndarray]:
+    """{way: [repeats, side^2, 2]} rates and dropout rates, over six decades that begin between 1e-6 and 1e-3."""
+    starts = np.random.default_rng(0).uniform(-6, -3, repeats)
+    spaces = [{"rate": LogUniform(10**a, 10 ** (a + 6)), "dropout": Uniform(0.0, 0.5)} for a in starts]
+    return {
+        name: np.array([[list(t.values()) for t in draw(space, side, seed)] for seed, space in enumerate(spaces)])
+        for name, draw in WAYS.items()
+    }
+
+
+def accuracies(trials: np.ndarray, steps: int, examples: int = 1000) -> np.ndarray:
+    """[N]: the validation accuracy of trials [N, 2], all trained side by side; the same weights and batches for all."""
+    data, net, key = shuffled_digits(), SmallNet((32,)), jax.random.key(0)
+    images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
+
+    def one(trial):
+        variables, _ = train(key, net, optax.sgd(trial[0]), images, labels, steps, count=examples, rate=trial[1])
+        logits = net.apply(jax.tree.map(lambda v: v[0], variables), images[examples:], False)
+        return log_loss_and_accuracy(jax.nn.log_softmax(logits), labels[examples:])[1]
+
+    return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(trials, jnp.float32)), np.float64)
+
+
+def explained(values: np.ndarray, scores: np.ndarray, bins: int = 8) -> float:
+    """The share of the variance of scores [N] that the mean by bin of values [N] explains, bins of equal counts."""
+    parts = np.array_split(scores[np.argsort(values)], bins)
+    return float(sum(len(p) * (p.mean() - scores.mean()) ** 2 for p in parts) / (len(scores) * scores.var()))
+
+
+def judge(best: dict[str, np.ndarray], shares: tuple[float, float], side: int) -> tuple[str, bool]:
+    """The verdict from the best accuracy [repeats] of each way, and the variance that rate and dropout explain."""
+    told = ", ".join(f"{name} {values.mean():.2%}" for name, values in best.items())
+    wins, ties = (int(f(best["random"], best["grid"]).sum()) for f in (np.greater, np.equal))
+    verdict = (
+        f"The rate explains {shares[0]:.0%} of the variance of the accuracy, dropout {shares[1]:.0%}. Of {side**2} "
+        f"trials, which try {side} rates on the grid and {side**2} otherwise, the best reaches on the mean of "
+        f"{len(best['grid'])} ranges: {told}. Random draws beat the grid on {wins}, {ties} ties."
+    )
+    return verdict, bool(best["random"].mean() > best["grid"].mean())
+
+
+def draw(trials, scores, best, side):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
+    everything, values = (
+        np.concatenate([t.reshape(-1, 2) for t in trials.values()]),
+        np.concatenate([s.ravel() for s in scores.values()]),
+    )
+    for axes, name in ((left, "grid"), (middle, "random")):
+        cloud = axes.scatter(*everything.T, c=values, s=12, alpha=0.35, cmap="viridis", linewidths=0, vmin=0, vmax=1)
+        axes.plot(*trials[name][0].T, "o", ms=8, mfc="white", mec=COLOURS[name], mew=2)
+        for rate in np.unique(trials[name][0][:, 0]):
+            axes.axvline(rate, ymax=0.04, color=COLOURS[name], lw=2)
+        axes.set(xscale="log", xlabel="learning rate", ylabel="dropout", ylim=(-0.04, 0.52))
+        axes.set_title(f"{name}: {len(np.unique(trials[name][0][:, 0]))} rates tried", fontsize=10)
+    figure.colorbar(cloud, ax=middle, label="validation accuracy").solids.set_alpha(1)
+    for row, (name, found) in enumerate(best.items()):
+        shift = np.random.default_rng(row).uniform(-0.15, 0.15, len(found))
+        right.plot(row + shift, 100 * found, "o", color=COLOURS[name], alpha=0.5, ms=4)
+        right.plot([row - 0.3, row + 0.3], [100 * found.mean()] * 2, color=COLOURS[name], lw=2)
+    right.set_xticks(range(len(best)), [name.replace(" ", "\n") for name in best])
+    right.set_ylabel(f"best of {side**2} trials, % (bar: mean)")
+    right.grid(axis="y", alpha=0.3)
+    for axes in (left, middle, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def study(*, repeats: int = 20, side: int = 3, steps: int = 300) -> LabResult:
+    """The best of as many trials by four ways to choose them.
+
+    Args:
+      repeats: ranges of the learning rate that are drawn.
+      side: of the grid; every way gets its square of trials.
+      steps: of each trial, of 64 examples.
+    """
+    trials = plan(repeats, side)
+    found = accuracies(np.concatenate([t.reshape(-1, 2) for t in trials.values()]), steps)
+    scores = dict(zip(WAYS, found.reshape(len(WAYS), repeats, side**2), strict=True))
+    best = {name: values.max(1) for name, values in scores.items()}
+    free = np.concatenate([trials[name].reshape(-1, 2) for name in WAYS if name != "grid"])
+    shares = tuple(explained(free[:, i], found[repeats * side**2 :]) for i in range(2))
+    verdict, holds = judge(best, shares, side)
+    numbers = {f"best accuracy, {name}": values.tolist() for name, values in best.items()}
+    numbers |= {"variance explained by the rate": shares[0], "variance explained by dropout": shares[1]}
+    return LabResult(numbers, verdict, {"random_vs_grid": draw(trials, scores, best, side)}, holds)
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"repeats": 2, "steps": 10})
+
+if __name__ == "__main__":
+    main(page)
