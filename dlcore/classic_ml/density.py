@@ -1,0 +1,123 @@
+"""Densities fitted to points: one Gaussian (maximum likelihood, maximum a posteriori), and one kernel at every point.
+
+Rosenblatt 1956 and Parzen 1962 (kernels); Murphy 2012, section 4.6.3 (the prior).
+
+    MLE   mean = Σ x / N,   covariance = S / N,   S = Σ (x - mean)(x - mean)^T
+    MAP   prior N(m | m0, C / k0) IW(C | P0, v0):   mean = (k0 m0 + Σ x) / (k0 + N)
+          covariance = (P0 + S + k0 N / (k0 + N) (mean_x - m0)(mean_x - m0)^T) / (v0 + N + D + 2)
+    KDE   log p(x) = log Σ_n exp(-|x - x_n|^2 / 2h^2) - log N - D log(h sqrt(2π))
+
+MAP is the mode of the joint posterior of mean and covariance. It has a density where the MLE has none: with fewer
+points than dimensions. Mixtures are in `mixture`.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.classic_ml.points import check_points, squared_distances
+
+__all__ = [
+    "Gaussian",
+    "Prior",
+    "gaussian_log_density",
+    "gaussian_map",
+    "gaussian_mle",
+    "kernel_log_density",
+    "skewness",
+]
+
+_BLOCK = 1024
+
+
+class Gaussian(NamedTuple):
+    """mean: [D], covariance: [D, D]."""
+
+    mean: jax.Array
+    covariance: jax.Array
+
+
+class Prior(NamedTuple):
+    """Normal-inverse-Wishart: mean [D] believed as much as `strength` points; scatter [D, D] with `degrees` > D - 1."""
+
+    mean: jax.Array
+    strength: float
+    scatter: jax.Array
+    degrees: float
+
+
+def gaussian_mle(x: Any) -> Gaussian:
+    """The Gaussian under which x: [N, D] is most likely. Raises ValueError where x is not finite [N, D]."""
+    x = check_points("x", x)
+    return Gaussian(x.mean(0), _scatter(x) / len(x))
+
+
+def gaussian_map(x: Any, prior: Prior) -> Gaussian:
+    """The most probable Gaussian after x: [N, D].
+
+    Raises:
+      ValueError: x is not finite [N, D], or the prior's shapes, strength (>= 0) or degrees (> D - 1) do not fit.
+    """
+    x = check_points("x", x)
+    n, dim = x.shape
+    prior = prior._replace(mean=jnp.asarray(prior.mean, x.dtype), scatter=jnp.asarray(prior.scatter, x.dtype))
+    if prior.mean.shape != (dim,) or prior.scatter.shape != (dim, dim):
+        raise ValueError(
+            f"prior has shapes {prior.mean.shape} and {prior.scatter.shape}; ({dim},) and ({dim}, {dim}) are needed"
+        )
+    if not prior.strength >= 0 or not prior.degrees > dim - 1:
+        raise ValueError(
+            f"prior has strength {prior.strength} and degrees {prior.degrees}; allowed are >= 0 and > {dim - 1}"
+        )
+    total = prior.strength + n
+    away = x.mean(0) - prior.mean
+    spread = prior.scatter + _scatter(x) + prior.strength * n / total * jnp.outer(away, away)
+    return Gaussian((prior.strength * prior.mean + x.sum(0)) / total, spread / (prior.degrees + n + dim + 2))
+
+
+@jax.jit
+def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
+    """log N(x | mean, covariance) of x: [N, D] -> [N]; NaN where the covariance is not positive definite."""
+    factor = jnp.linalg.cholesky(gaussian.covariance)
+    z = jax.scipy.linalg.solve_triangular(factor, (x - gaussian.mean).T, lower=True)
+    log_det = 2 * jnp.log(jnp.diagonal(factor)).sum()
+    return -0.5 * (jnp.square(z).sum(0) + log_det + x.shape[1] * jnp.log(2 * jnp.pi))
+
+
+def kernel_log_density(queries: Any, x: Any, bandwidth: float, *, block: int = _BLOCK) -> jax.Array:
+    """log p of queries: [M, D] under Gaussian kernels of standard deviation `bandwidth` at x: [N, D] -> [M].
+
+    Queries are taken in blocks: memory is [block, N].
+
+    Raises:
+      ValueError: queries or x are not finite points of the same size, or bandwidth is not positive.
+    """
+    x = check_points("x", x)
+    queries = check_points("queries", queries, dim=x.shape[1])
+    if not bandwidth > 0:
+        raise ValueError(f"bandwidth is {bandwidth}; it must be positive")
+    return _kernel_log_density(queries - x.mean(0), x - x.mean(0), bandwidth, block)
+
+
+def skewness(x: Any) -> jax.Array:
+    """E[((x - mean) / std)^3] of every column of x: [N, D] -> [D]: 0 where symmetric, and for what is constant."""
+    x = check_points("x", x)
+    z = x - x.mean(0)
+    std = jnp.sqrt(jnp.square(z).mean(0))
+    return jnp.where(std > 0, (z**3).mean(0) / jnp.where(std > 0, std, 1) ** 3, 0)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _kernel_log_density(queries, x, bandwidth, block):
+    def one(query):
+        return jax.nn.logsumexp(-squared_distances(query[None], x)[0] / (2 * bandwidth**2))
+
+    constant = jnp.log(len(x)) + x.shape[1] * jnp.log(bandwidth * jnp.sqrt(2 * jnp.pi))
+    return jax.lax.map(one, queries, batch_size=min(block, len(queries))) - constant
+
+
+def _scatter(x):
+    x = x - x.mean(0)
+    return jnp.matmul(x.T, x, precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,90 @@
+"""Agglomerative clustering: the two nearest clusters become one, until there is one.
+
+Lance & Williams 1967, "A general theory of classificatory sorting strategies"; Ward 1963. With clusters of n_a, n_b and
+n_k points, d(a ∪ b, k) is
+
+    single    min(d(a, k), d(b, k))
+    complete  max(d(a, k), d(b, k))
+    average   (n_a d(a, k) + n_b d(b, k)) / (n_a + n_b)
+    ward      sqrt(((n_a + n_k) d(a, k)^2 + (n_b + n_k) d(b, k)^2 - n_k d(a, b)^2) / (n_a + n_b + n_k))
+
+The merges are written as in scipy.cluster.hierarchy, whose `dendrogram` draws them; scipy is the oracle of the tests.
+One merge follows from the last, so this is numpy in float64 on the host. The whole table of distances is kept: [N, N]
+memory, for some thousands of points.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.classic_ml.points import check_points
+
+__all__ = ["LINKAGES", "cut", "linkage"]
+
+LINKAGES = ("single", "complete", "average", "ward")
+
+
+def linkage(x: Any, method: str = "ward") -> np.ndarray:
+    """The merges of points x: [N, D] by Euclidean distances -> [N - 1, 4].
+
+    A row holds two clusters, the smaller number first (points are 0..N-1, the cluster made by row i is N + i), their
+    distance, and how many points they have together.
+
+    Raises:
+      ValueError: x is not finite [N, D] with two points or more, or the method is none of LINKAGES.
+    """
+    from scipy.spatial.distance import pdist, squareform
+
+    x = check_points("x", x, least=2)
+    if method not in LINKAGES:
+        raise ValueError(f"method is {method!r}; allowed are {', '.join(LINKAGES)}")
+    return _merges(squareform(pdist(np.asarray(x, np.float64))), method)
+
+
+def cut(merges: np.ndarray, num_clusters: int) -> np.ndarray:
+    """Labels [N] in 0..num_clusters - 1 of the points once that many clusters are left; 0 is the first point's.
+
+    Raises:
+      ValueError: num_clusters is outside [1, N].
+    """
+    n = len(merges) + 1
+    if not 1 <= num_clusters <= n:
+        raise ValueError(f"num_clusters is {num_clusters}; with {n} points it must be in 1..{n}")
+    cluster = np.arange(n)
+    for row, (a, b) in enumerate(np.asarray(merges)[: n - num_clusters, :2]):
+        cluster[(cluster == a) | (cluster == b)] = n + row
+    _, first, label = np.unique(cluster, return_index=True, return_inverse=True)
+    return first.argsort().argsort()[label]
+
+
+def _merges(distance: np.ndarray, method: str) -> np.ndarray:
+    """Row a of the table becomes the union, row b is taken out; each row knows its nearest, so few are searched."""
+    n = len(distance)
+    d, size, name, merges = distance.copy(), np.ones(n), np.arange(n), np.empty((n - 1, 4))
+    np.fill_diagonal(d, np.inf)
+    near, least = d.argmin(1), d.min(1)
+    for i in range(n - 1):
+        a = least.argmin()
+        b = near[a]
+        merges[i] = *sorted((name[a], name[b])), d[a, b], size[a] + size[b]
+        union = _distance_to_union(method, d[a], d[b], d[a, b], size[a], size[b], size)
+        union[[a, b]] = np.inf
+        d[a], d[:, a], d[b], d[:, b] = union, union, np.inf, np.inf
+        size[a], name[a], least[b] = size[a] + size[b], n + i, np.inf
+        nearer = union <= least
+        near[nearer], least[nearer] = a, union[nearer]
+        search = ((near == a) | (near == b)) & ~nearer
+        search[[a, b]] = True, False
+        near[search], least[search] = d[search].argmin(1), d[search].min(1)
+    return merges
+
+
+def _distance_to_union(method, to_a, to_b, between, size_a, size_b, size):
+    if method == "single":
+        return np.minimum(to_a, to_b)
+    if method == "complete":
+        return np.maximum(to_a, to_b)
+    if method == "average":
+        return (size_a * to_a + size_b * to_b) / (size_a + size_b)
+    squares = (size_a + size) * to_a**2 + (size_b + size) * to_b**2 - size * between**2
+    return np.sqrt(np.maximum(squares / (size_a + size_b + size), 0))

@@ -1,0 +1,156 @@
+"""K-means: centers that are the means of the points nearest to them.
+
+Lloyd 1957/1982, "Least squares quantization in PCM"; Arthur & Vassilvitskii 2007, "k-means++".
+
+    assign    a_n = argmin_k |x_n - c_k|^2
+    move      c_k = mean of x_n with a_n = k
+    inertia   Σ_n |x_n - c_(a_n)|^2           neither step can raise it
+    k-means++ the next center is x_n with probability proportional to its squared distance from those chosen so far
+
+A center that no point is nearest to would stay where it is for ever. Here one such center an iteration moves to the
+point that is farthest from its own, which cannot raise the inertia either; the result says how often that happened.
+Points are taken in blocks, so that memory is [block, K] and not [N, K]. Restarts run side by side; the best is kept.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.classic_ml.points import check_points, squared_distances
+
+__all__ = ["KMeans", "kmeans", "kmeans_plus_plus", "lloyd", "nearest_center"]
+
+_BLOCK = 4096
+
+
+class KMeans(NamedTuple):
+    """What was found.
+
+    centers: [K, D]. labels: [N]. inertia: the sum of squared distances. history: [max_iterations + 1], the inertia
+    before each iteration, the last one repeated once nothing moves. num_iterations: until then. reseeded: how often an
+    empty center was moved to a far point.
+    """
+
+    centers: jax.Array
+    labels: jax.Array
+    inertia: jax.Array
+    history: jax.Array
+    num_iterations: jax.Array
+    reseeded: jax.Array
+
+
+def kmeans(
+    key: jax.Array, x: Any, num_clusters: int, *, restarts: int = 10, max_iterations: int = 100, block: int = _BLOCK
+) -> KMeans:
+    """The best of several runs from k-means++ starts on x: [N, D].
+
+    Raises:
+      ValueError: x is not finite [N, D], num_clusters is outside [1, N], or a count is below 1.
+    """
+    x = check_points("x", x)
+    if not 1 <= num_clusters <= len(x):
+        raise ValueError(f"num_clusters is {num_clusters}; with {len(x)} points it must be in 1..{len(x)}")
+    for name, value in (("restarts", restarts), ("max_iterations", max_iterations), ("block", block)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be at least 1")
+    return _best_of(key, x, num_clusters, restarts, max_iterations, block)
+
+
+def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int = _BLOCK) -> KMeans:
+    """Lloyd's iteration on x: [N, D] from given centers: [K, D], until no center moves.
+
+    Raises:
+      ValueError: x or centers are not finite points of the same size, or max_iterations is below 1.
+    """
+    x = check_points("x", x)
+    centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations is {max_iterations}; it must be at least 1")
+    mean = x.mean(0)
+    found = _lloyd(x - mean, centers - mean, max_iterations, block)
+    return found._replace(centers=found.centers + mean)
+
+
+def nearest_center(x: Any, centers: Any, *, block: int = _BLOCK) -> tuple[jax.Array, jax.Array]:
+    """(labels [N], squared distances [N]) of x: [N, D] by centers: [K, D]; of equal distances the first center wins.
+
+    Raises:
+      ValueError: x or centers are not finite points of the same size.
+    """
+    x = check_points("x", x)
+    centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
+    return _assign(x - centers.mean(0), centers - centers.mean(0), block)[:2]
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Array:
+    """num_clusters of the points x: [N, D], far from each other -> [K, D]."""
+    keys = jax.random.split(key, num_clusters)
+    centers = jnp.zeros((num_clusters, x.shape[1]), x.dtype).at[0].set(x[jax.random.randint(keys[0], (), 0, len(x))])
+
+    def choose(k, carry):
+        centers, distance = carry
+        distance = jnp.minimum(distance, jnp.square(x - centers[k - 1]).sum(1))
+        return centers.at[k].set(x[jax.random.categorical(keys[k], jnp.log(distance))]), distance
+
+    return jax.lax.fori_loop(1, num_clusters, choose, (centers, jnp.full(len(x), jnp.inf, x.dtype)))[0]
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _best_of(key, x, num_clusters, restarts, max_iterations, block) -> KMeans:
+    mean = x.mean(0)
+    x = x - mean
+    starts = jax.vmap(lambda key: kmeans_plus_plus(key, x, num_clusters))(jax.random.split(key, restarts))
+    runs = jax.vmap(lambda start: _lloyd(x, start, max_iterations, block))(starts)
+    best = jax.tree.map(lambda leaf: leaf[runs.inertia.argmin()], runs)
+    return best._replace(centers=best.centers + mean)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _lloyd(x, centers, max_iterations, block) -> KMeans:
+    def move(centers):
+        """(the next centers, the inertia of these, whether an empty one was moved)."""
+        _, distance, total, count = _assign(x, centers, block)
+        empty = count[:, 0] == 0
+        moved = jnp.where(count > 0, total / jnp.maximum(count, 1), centers)
+        reseed = empty.any() & (distance.max() > 0)
+        far = jnp.where(reseed, x[distance.argmax()], moved[empty.argmax()])
+        return moved.at[empty.argmax()].set(far), distance.sum(), reseed
+
+    def unfinished(carry):
+        return (carry[0] < max_iterations) & carry[3]
+
+    def iterate(carry):
+        i, centers, history, _, reseeded = carry
+        moved, inertia, reseed = move(centers)
+        return i + 1, moved, history.at[i].set(inertia), (moved != centers).any(), reseeded + reseed
+
+    start = (jnp.int32(0), centers, jnp.zeros(max_iterations + 1, x.dtype), jnp.bool(True), jnp.int32(0))
+    i, centers, history, _, reseeded = jax.lax.while_loop(unfinished, iterate, start)
+    labels, distance, *_ = _assign(x, centers, block)
+    history = jnp.where(jnp.arange(max_iterations + 1) < i, history, distance.sum())
+    return KMeans(centers, labels, distance.sum(), history, i, reseeded)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _assign(x, centers, block):
+    """(labels [N], squared distances [N], sums of each center's points [K, D], their number [K, 1]).
+
+    The distances are those of differences: they are exact where the product of matrices has rounded.
+    """
+    block = min(block, len(x))
+    pad = -len(x) % block
+
+    def one_block(args):
+        x, real = args
+        labels = squared_distances(x, centers).argmin(1)
+        own = jax.nn.one_hot(labels, len(centers), dtype=x.dtype) * real[:, None]
+        total = jnp.matmul(own.T, x, precision=jax.lax.Precision.HIGHEST)
+        return labels, jnp.square(x - centers[labels]).sum(1), total, own.sum(0)[:, None]
+
+    blocks = jnp.pad(x, ((0, pad), (0, 0))).reshape(-1, block, x.shape[1])
+    real = (jnp.arange(len(x) + pad) < len(x)).reshape(-1, block)
+    labels, distance, total, count = jax.lax.map(one_block, (blocks, real))
+    return labels.reshape(-1)[: len(x)], distance.reshape(-1)[: len(x)], total.sum(0), count.sum(0)

@@ -1,0 +1,123 @@
+"""A mixture of Gaussians, fitted by expectation maximisation.
+
+Dempster, Laird & Rubin 1977.
+
+    p(x)  = Σ_k π_k N(x | μ_k, Σ_k)
+    E     r_nk = π_k N(x_n | μ_k, Σ_k) / p(x_n)
+    M     N_k = Σ_n r_nk,  π_k = N_k / N,  μ_k = Σ_n r_nk x_n / N_k,
+          Σ_k = Σ_n r_nk (x_n - μ_k)(x_n - μ_k)^T / N_k + ε I
+
+No step lowers Σ log p(x_n), as far as ε, which keeps a component from falling onto one point, is small.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.classic_ml.density import Gaussian, gaussian_log_density
+from dlcore.classic_ml.points import check_points
+
+__all__ = [
+    "Mixture",
+    "MixtureFit",
+    "bic",
+    "fit_mixture",
+    "log_density",
+    "mixture_step",
+    "responsibilities",
+    "start_from",
+]
+
+
+class Mixture(NamedTuple):
+    """weights: [K], which sum to 1. means: [K, D]. covariances: [K, D, D]."""
+
+    weights: jax.Array
+    means: jax.Array
+    covariances: jax.Array
+
+
+class MixtureFit(NamedTuple):
+    """mixture; log_likelihood: [iterations + 1], the mean of log p(x_n) before each iteration and after the last."""
+
+    mixture: Mixture
+    log_likelihood: jax.Array
+
+
+def start_from(means: Any, variance: float = 1.0) -> Mixture:
+    """Equal weights and round components of that variance at means: [K, D]."""
+    means = check_points("means", means)
+    if not variance > 0:
+        raise ValueError(f"variance is {variance}; it must be positive")
+    count, dim = means.shape
+    covariances = jnp.broadcast_to(variance * jnp.eye(dim, dtype=means.dtype), (count, dim, dim))
+    return Mixture(jnp.full(count, 1 / count, means.dtype), means, covariances)
+
+
+def fit_mixture(x: Any, start: Mixture, *, iterations: int = 100, epsilon: float = 1e-6) -> MixtureFit:
+    """EM on x: [N, D].
+
+    epsilon: added to the variances in each M step, in squared units of x.
+
+    Raises:
+      ValueError: x is not finite [N, D], the start is for another D, iterations is below 1 or epsilon below 0.
+    """
+    x = check_points("x", x, dim=start.means.shape[1])
+    if iterations < 1:
+        raise ValueError(f"iterations is {iterations}; it must be at least 1")
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon is {epsilon}; it must not be negative")
+    start = jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), start)
+    return MixtureFit(*_fit(x, start, iterations, epsilon))
+
+
+@jax.jit
+def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
+    """log p of x: [N, D] -> [N]."""
+    return jax.nn.logsumexp(_joint(x, mixture), axis=1)
+
+
+@jax.jit
+def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
+    """r_nk of x: [N, D] -> [N, K], rows that sum to 1."""
+    return jax.nn.softmax(_joint(x, mixture), axis=1)
+
+
+def mixture_step(x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e-6) -> tuple[Mixture, jax.Array]:
+    """One E and one M step on x: [N, D] -> (the next mixture, the mean log-likelihood of this one)."""
+    joint = _joint(x, mixture)
+    r = jax.nn.softmax(joint, axis=1)
+    mass = jnp.maximum(r.sum(0), 1e-10)
+    means = jnp.matmul(r.T, x, precision=jax.lax.Precision.HIGHEST) / mass[:, None]
+
+    def covariance(weight, mean, mass):
+        away = x - mean
+        spread = jnp.matmul((weight[:, None] * away).T, away, precision=jax.lax.Precision.HIGHEST)
+        return spread / mass + epsilon * jnp.eye(x.shape[1], dtype=x.dtype)
+
+    covariances = jax.lax.map(lambda args: covariance(*args), (r.T, means, mass))
+    return Mixture(mass / mass.sum(), means, covariances), jax.nn.logsumexp(joint, axis=1).mean()
+
+
+def bic(x: jax.Array, mixture: Mixture) -> jax.Array:
+    """Bayesian information criterion, -2 Σ log p + (number of free parameters) log N: smaller is better."""
+    count, dim = mixture.means.shape
+    free = count - 1 + count * dim + count * dim * (dim + 1) // 2
+    return -2 * log_density(x, mixture).sum() + free * jnp.log(len(x))
+
+
+def _joint(x, mixture):
+    """log(π_k N(x | μ_k, Σ_k)): [N, K]."""
+    log_densities = jax.vmap(lambda mean, cov: gaussian_log_density(x, Gaussian(mean, cov)))
+    return jnp.log(mixture.weights) + log_densities(mixture.means, mixture.covariances).T
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _fit(x, start, iterations, epsilon):
+    def step(mixture, _):
+        return mixture_step(x, mixture, epsilon)
+
+    mixture, before = jax.lax.scan(step, start, None, length=iterations)
+    return mixture, jnp.append(before, log_density(x, mixture).mean())

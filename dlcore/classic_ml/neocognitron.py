@@ -1,0 +1,143 @@
+"""Neocognitron: layers of S-cells, which know a pattern, and C-cells, which do not mind where exactly it stands.
+
+Fukushima 1980, Biological Cybernetics 36; the form of the cells and the growth of the templates are those of Fukushima
+2013, "Artificial vision by multi-layered neural networks: neocognitron and its advances", Neural Networks 37.
+
+    S   u = |x| max(0, cos(x, t) - θ) / (1 - θ)          x: a patch over all planes below, t: a template, θ: selectivity
+    C   u = sqrt(Σ_v d_v s_v)                            s: a window of one S-plane, d: a Gaussian with sum 1; thinned
+    growth: where an input stirs no S-cell, it becomes a template itself (add-if-silent), until there are enough
+
+A pattern that moves by less than the window moves S-responses but hardly C-responses, and each stage adds to that. The
+root keeps the response to one small shift near that to the next. There is no gradient anywhere.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.ops.im2col import im2col
+
+__all__ = ["Stage", "c_layer", "grow_stages", "grow_templates", "neocognitron", "s_layer"]
+
+
+class Stage(NamedTuple):
+    """One S- and one C-layer. templates: [size, size, planes below, planes], each of norm 1."""
+
+    templates: jax.Array
+    selectivity: float
+    pool: int
+    stride: int
+
+
+def s_layer(u: jax.Array, templates: jax.Array, selectivity: float) -> jax.Array:
+    """u: [N, H, W, P], templates: [size, size, P, Q] -> [N, H, W, Q]; the border is padded with zeros.
+
+    Raises:
+      ValueError: the shapes do not fit, or selectivity is outside [0, 1).
+    """
+    _check_selectivity(selectivity)
+    if u.ndim != 4 or templates.ndim != 4 or templates.shape[2] != u.shape[3]:
+        raise ValueError(
+            f"u has shape {u.shape} and templates {templates.shape}; [N, H, W, P] and [h, w, P, Q] are needed"
+        )
+    patches = im2col(u, templates.shape[:2], padding="SAME")
+    flat = templates.reshape(-1, templates.shape[-1])
+    flat = flat / jnp.maximum(jnp.linalg.norm(flat, axis=0), 1e-12)
+    norm = jnp.linalg.norm(patches, axis=-1, keepdims=True)
+    cosine = jnp.matmul(patches, flat, precision=jax.lax.Precision.HIGHEST) / jnp.maximum(norm, 1e-12)
+    return norm * jnp.maximum(cosine - selectivity, 0) / (1 - selectivity)
+
+
+def c_layer(u: jax.Array, pool: int, stride: int) -> jax.Array:
+    """u: [N, H, W, Q] -> [N, ceil(H / stride), ceil(W / stride), Q], blurred over windows of pool x pool.
+
+    Raises:
+      ValueError: u is not [N, H, W, Q], or pool or stride is below 1.
+    """
+    if u.ndim != 4:
+        raise ValueError(f"u has shape {u.shape}; it must be [N, H, W, Q]")
+    if pool < 1 or stride < 1:
+        raise ValueError(f"pool is {pool} and stride {stride}; both must be at least 1")
+    along = jnp.exp(-0.5 * jnp.square((jnp.arange(pool) - (pool - 1) / 2) / (pool / 3)))
+    weight = jnp.outer(along, along).reshape(-1, 1) / jnp.square(along.sum())
+    windows = im2col(u, pool, stride, "SAME")
+    windows = windows.reshape(*windows.shape[:3], pool * pool, u.shape[3])
+    return jnp.sqrt((windows * weight).sum(3))
+
+
+def neocognitron(images: jax.Array, stages: tuple[Stage, ...]) -> list[jax.Array]:
+    """The C-layers' responses [N, H', W', Q], stage by stage, to images: [N, H, W, C], not negative."""
+    responses, u = [], images
+    for stage in stages:
+        u = c_layer(s_layer(u, stage.templates, stage.selectivity), stage.pool, stage.stride)
+        responses.append(u)
+    return responses
+
+
+def grow_templates(key: jax.Array, u: jax.Array, size: int, count: int, selectivity: float) -> tuple[jax.Array, int]:
+    """(templates [size, size, P, count], how many were grown) from the patches of u: [N, H, W, P], in random order.
+
+    Templates that were not needed stay zero, and their S-cells silent. Patches weaker than a tenth of the strongest
+    are passed over.
+
+    Raises:
+      ValueError: u is not [N, H, W, P] with sides of at least `size`, count is below 1, or selectivity outside [0, 1).
+    """
+    _check_selectivity(selectivity)
+    if u.ndim != 4 or not 1 <= size <= min(u.shape[1:3]):
+        raise ValueError(
+            f"u has shape {u.shape} and size is {size}; it must be [N, H, W, P] with sides of at least size"
+        )
+    if count < 1:
+        raise ValueError(f"count is {count}; it must be at least 1")
+    grown, number = _grow(key, im2col(u, size), count, selectivity)
+    return grown.T.reshape(size, size, u.shape[3], count), int(number)
+
+
+def grow_stages(
+    key: jax.Array,
+    images: Any,
+    *,
+    sizes: tuple[int, ...] = (3, 3),
+    counts: tuple[int, ...] = (16, 64),
+    selectivity: tuple[float, ...] = (0.7, 0.6),
+    pools: tuple[int, ...] = (3, 3),
+    strides: tuple[int, ...] = (1, 2),
+) -> tuple[Stage, ...]:
+    """Grow one stage after the other on images: [N, H, W, C], not negative; each setting has one entry a stage."""
+    settings = (sizes, counts, selectivity, pools, strides)
+    if len({len(entries) for entries in settings}) != 1 or not sizes:
+        raise ValueError(
+            f"sizes, counts, selectivity, pools, strides have {[len(e) for e in settings]} entries; one a stage in each"
+        )
+    stages, u = [], jnp.asarray(images)
+    for i, (size, count, theta, pool, stride) in enumerate(zip(*settings, strict=True)):
+        templates, _ = grow_templates(jax.random.fold_in(key, i), u, size, count, theta)
+        stages.append(Stage(templates, theta, pool, stride))
+        u = c_layer(s_layer(u, templates, theta), pool, stride)
+    return tuple(stages)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _grow(key, patches, count, selectivity):
+    patches = jax.random.permutation(key, patches.reshape(-1, patches.shape[-1]))
+    norms = jnp.linalg.norm(patches, axis=1)
+    units = patches / jnp.maximum(norms, 1e-12)[:, None]
+
+    def consider(carry, patch):
+        templates, number = carry
+        unit, strong = patch
+        silent = (templates @ unit).max() <= selectivity
+        add = silent & strong & (number < count)
+        slot = jnp.minimum(number, count - 1)
+        return (templates.at[slot].set(jnp.where(add, unit, templates[slot])), number + add), None
+
+    start = (jnp.zeros((count, units.shape[1]), units.dtype), jnp.int32(0))
+    return jax.lax.scan(consider, start, (units, norms > 0.1 * norms.max()))[0]
+
+
+def _check_selectivity(selectivity: float) -> None:
+    if not 0 <= selectivity < 1:
+        raise ValueError(f"selectivity is {selectivity}; it must lie in [0, 1)")

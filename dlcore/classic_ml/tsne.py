@@ -1,0 +1,132 @@
+"""t-SNE: a map in which near points stay near.
+
+van der Maaten & Hinton 2008, "Visualizing Data using t-SNE", JMLR 9.
+
+    p_(j|i) ∝ exp(-β_i |x_i - x_j|^2), β_i such that its entropy is log(perplexity);  p_ij = (p_(j|i) + p_(i|j)) / 2N
+    q_ij    ∝ 1 / (1 + |y_i - y_j|^2)
+    KL      = Σ p_ij log(p_ij / q_ij)
+    dKL/dy_i = 4 Σ_j (p_ij - q_ij) (y_i - y_j) / (1 + |y_i - y_j|^2)
+
+β by bisection, all rows at once. Descent as in the paper's program: p is multiplied by 12 for the first 250 steps,
+momentum .5 then and .8 after, and a gain for each number that grows while its direction stays. The rate is
+max(N / 48, 50) (Belkina et al. 2019, as in scikit-learn), the start is PCA with standard deviation 1e-4 (Kobak & Berens
+2019), so the map depends on no seed. Exact: [N, N] tables, for some thousands of points.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.classic_ml.pca import fit_svd
+from dlcore.classic_ml.points import check_points, squared_distances
+
+__all__ = ["TSNE", "affinities", "conditional_affinities", "kl_divergence", "tsne"]
+
+_TINY = 1e-12
+
+
+class TSNE(NamedTuple):
+    """embedding: [N, num_components]. kl: [steps / every], the divergence from p (not exaggerated) as it went."""
+
+    embedding: jax.Array
+    kl: jax.Array
+
+
+def tsne(
+    x: Any,
+    *,
+    perplexity: float = 30.0,
+    num_components: int = 2,
+    steps: int = 1000,
+    exaggeration: float = 12.0,
+    exaggerated_steps: int = 250,
+    learning_rate: float | None = None,
+    every: int = 50,
+) -> TSNE:
+    """Map x: [N, D] to the plane, or to num_components dimensions.
+
+    every: after how many steps the divergence is noted; steps is a multiple of it.
+
+    Raises:
+      ValueError: x is not finite [N, D] with 4 points or more; perplexity is outside (1, N - 1), num_components outside
+        1..min(N, D), or steps no positive multiple of every.
+    """
+    p = affinities(x, perplexity)
+    x = np.asarray(x)
+    if steps < 1 or every < 1 or steps % every:
+        raise ValueError(f"steps is {steps}; it must be a positive multiple of every={every}")
+    start = fit_svd(x, num_components)(np.asarray(x, np.float64))
+    start = jnp.asarray(1e-4 * start / max(start[:, 0].std(), _TINY), p.dtype)
+    rate = max(len(x) / (4 * exaggeration), 50.0) if learning_rate is None else learning_rate
+    return _descend(p, start, rate, exaggeration, exaggerated_steps, steps // every, every)
+
+
+def affinities(x: Any, perplexity: float = 30.0) -> jax.Array:
+    """p_ij: [N, N], symmetric with sum 1 and diagonal 0, of x: [N, D]. Raises ValueError as `tsne` does."""
+    x = check_points("x", x, least=4)
+    if not 1 < perplexity < len(x) - 1:
+        raise ValueError(f"perplexity is {perplexity}; with {len(x)} points it must lie in (1, {len(x) - 1})")
+    conditional = conditional_affinities(squared_distances(x - x.mean(0), x - x.mean(0)), perplexity)
+    return (conditional + conditional.T) / (2 * len(x))
+
+
+@jax.jit
+def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) -> jax.Array:
+    """p_(j|i): [N, N], rows that sum to 1, of squared distances [N, N]; e^entropy of each row is the perplexity."""
+    n = len(squared)
+    squared = squared - jnp.where(jnp.eye(n, dtype=bool), jnp.inf, squared).min(1, keepdims=True)
+    scale = jnp.maximum(squared.sum(1) / n, _TINY)
+
+    def row(log_beta):
+        logits = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, -jnp.exp(log_beta)[:, None] * squared / scale[:, None])
+        return jax.nn.softmax(logits)
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) / 2
+        too_flat = jax.scipy.special.entr(row(middle)).sum(1) > jnp.log(perplexity)
+        return jnp.where(too_flat, middle, low), jnp.where(too_flat, high, middle)
+
+    bounds = jax.lax.fori_loop(0, 50, halve, (jnp.full(n, -30.0, squared.dtype), jnp.full(n, 30.0, squared.dtype)))
+    return row(sum(bounds) / 2)
+
+
+def kl_divergence(p: jax.Array, y: jax.Array) -> jax.Array:
+    """Σ p_ij log(p_ij / q_ij) of p: [N, N] and places y: [N, K]."""
+    near = _student(y)
+    q = jnp.maximum(near / near.sum(), _TINY)
+    return jnp.where(p > 0, p * (jnp.log(jnp.maximum(p, _TINY)) - jnp.log(q)), 0).sum()
+
+
+def _student(y):
+    return jnp.where(jnp.eye(len(y), dtype=bool), 0, 1 / (1 + squared_distances(y, y)))
+
+
+def _gradient(p, y):
+    """The sum over j of w_ij (y_i - y_j) is (Σ_j w_ij) y_i - (w y)_i."""
+    near = _student(y)
+    w = (p - near / near.sum()) * near
+    return 4 * (w.sum(1)[:, None] * y - jnp.matmul(w, y, precision=jax.lax.Precision.HIGHEST))
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def _descend(p, start, rate, exaggeration, exaggerated_steps, parts, every) -> TSNE:
+    def step(carry, i):
+        y, velocity, gain = carry
+        early = i < exaggerated_steps
+        slope = _gradient(p * jnp.where(early, exaggeration, 1), y)
+        gain = jnp.maximum(jnp.where(slope * velocity < 0, gain + 0.2, gain * 0.8), 0.01)
+        velocity = jnp.where(early, 0.5, 0.8) * velocity - rate * gain * slope
+        y = y + velocity
+        return (y - y.mean(0), velocity, gain), None
+
+    def part(carry, first):
+        carry, _ = jax.lax.scan(step, carry, first + jnp.arange(every))
+        return carry, kl_divergence(p, carry[0])
+
+    begin = (start, jnp.zeros_like(start), jnp.ones_like(start))
+    (y, _, _), kl = jax.lax.scan(part, begin, jnp.arange(parts) * every)
+    return TSNE(y, kl)

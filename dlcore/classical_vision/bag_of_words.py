@@ -1,0 +1,102 @@
+"""Bag of visual words: an image as the histogram of the small patches that it is made of.
+
+Csurka et al. 2004, "Visual categorization with bags of keypoints"; Coates, Lee & Ng 2011 (patches from random places);
+Lazebnik, Schmid & Ponce 2006 (a histogram for each part of the image).
+
+    patches at random places -> cluster -> the K centers are the words of the codebook
+    h[k] = number of patches of the image whose nearest word is k,    divided by the number of patches: |h|_1 = 1
+
+The codebook comes from any clustering, such as `dlcore.classic_ml.kmeans.kmeans(key, patches, K).centers`.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.ops.im2col import im2col
+
+__all__ = ["encode", "normalize_patches", "random_patches"]
+
+
+def random_patches(key: jax.Array, images: jax.Array, count: int, size: int) -> jax.Array:
+    """`count` patches at random places of random images [N, H, W, C] -> [count, size size C], normalised.
+
+    Raises:
+      ValueError: images are not floating [N, H, W, C], size is outside 1..min(H, W), or count is below 1.
+    """
+    _check(images, size)
+    if count < 1:
+        raise ValueError(f"count is {count}; it must be at least 1")
+    return _random_patches(key, jnp.asarray(images), count, size)
+
+
+def normalize_patches(patches: jax.Array, epsilon: float = 1e-2) -> jax.Array:
+    """Each of patches [..., D], of values around 1, less its mean, divided by sqrt(variance + epsilon^2)."""
+    away = patches - patches.mean(-1, keepdims=True)
+    return away / jnp.sqrt(jnp.square(away).mean(-1, keepdims=True) + epsilon**2)
+
+
+def encode(
+    images: jax.Array, codebook: Any, size: int, *, stride: int = 1, grid: int = 1, batch_size: int = 256
+) -> jax.Array:
+    """Histograms over the words, [N, grid grid K], each image's sum 1, of images [N, H, W, C] by a codebook [K, D].
+
+    size: of the patches, D = size size C; stride: between them. grid: the image is cut into grid x grid parts, each
+    with a histogram of its own; 1 keeps no places. batch_size: images at a time.
+
+    Raises:
+      ValueError: images or codebook have other shapes, or there are fewer patches along a side than parts.
+    """
+    _check(images, size)
+    codebook = jnp.asarray(codebook, images.dtype)
+    if codebook.ndim != 2 or codebook.shape[1] != size * size * images.shape[3]:
+        raise ValueError(
+            f"codebook has shape {codebook.shape}; with patches of {size}x{size}x{images.shape[3]} it must be "
+            f"[K, {size * size * images.shape[3]}]"
+        )
+    if stride < 1:
+        raise ValueError(f"stride is {stride}; it must be at least 1")
+    most = min((side - size) // stride + 1 for side in images.shape[1:3])
+    if not 1 <= grid <= most:
+        raise ValueError(f"grid is {grid}; with {most} patches along the shorter side it must be in 1..{most}")
+    return _encode(jnp.asarray(images), codebook, size, stride, grid, min(batch_size, len(images)))
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _random_patches(key, images, count, size):
+    n, height, width, channels = images.shape
+    keys = jax.random.split(key, 3)
+    which, top, left = (
+        jax.random.randint(k, (count,), 0, high)
+        for k, high in zip(keys, (n, height - size + 1, width - size + 1), strict=True)
+    )
+
+    def cut(i, r, c):
+        return jax.lax.dynamic_slice(images, (i, r, c, 0), (1, size, size, channels)).reshape(-1)
+
+    return normalize_patches(jax.vmap(cut)(which, top, left))
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _encode(images, codebook, size, stride, grid, batch_size):
+    words = len(codebook)
+    half_norms = jnp.square(codebook).sum(1) / 2
+
+    def one(image):
+        patches = normalize_patches(im2col(image[None], size, stride)[0])
+        rows, columns, _ = patches.shape
+        near = jnp.matmul(patches, codebook.T, precision=jax.lax.Precision.HIGHEST) - half_norms
+        part = (jnp.arange(rows) * grid // rows)[:, None] * grid + jnp.arange(columns) * grid // columns
+        histogram = jnp.zeros((grid * grid, words), image.dtype).at[part, near.argmax(-1)].add(1)
+        return histogram.reshape(-1) / (rows * columns)
+
+    return jax.lax.map(one, images, batch_size=batch_size)
+
+
+def _check(images, size):
+    if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"images is {images.dtype}{list(images.shape)}; it must be floating [N, H, W, C]")
+    if not 1 <= size <= min(images.shape[1:3]):
+        raise ValueError(f"size is {size}; with images of {images.shape[1]}x{images.shape[2]} it must fit into them")

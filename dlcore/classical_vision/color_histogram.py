@@ -1,0 +1,82 @@
+"""Colour histograms: how many pixels have which colour, wherever they stand.
+
+Swain & Ballard 1991, "Color indexing", IJCV 7; HSV: Smith 1978.
+
+    h[b] = number of pixels whose colour falls into bin b
+
+Jointly over the channels (bins^C numbers, as in the paper), or channel by channel (C bins). No bin knows places: any
+permutation of the pixels has the same histogram.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["color_histogram", "rgb_to_hsv"]
+
+
+def color_histogram(
+    images: jax.Array,
+    bins: int = 8,
+    *,
+    space: Literal["given", "hsv"] = "given",
+    joint: bool = True,
+    normalize: bool = True,
+) -> jax.Array:
+    """images: [N, H, W, C] in [0, 1], or uint8 -> [N, bins^C] (joint; the last channel runs fastest) or [N, C bins].
+
+    space: "hsv" takes RGB to hue, saturation and value first. normalize: divide by H W, so that a joint histogram sums
+    to 1 and not to H W, and each channel's to 1. Values outside [0, 1] count in the first and the last bin.
+
+    Raises:
+      ValueError: images are not [N, H, W, C] (C = 3 for hsv), integers other than uint8, bins below 1, another space.
+    """
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(f"images has shape {images.shape}; it must be [N, H, W, C], none of them 0")
+    if bins < 1:
+        raise ValueError(f"bins is {bins}; it must be at least 1")
+    if space not in ("given", "hsv"):
+        raise ValueError(f"space is {space!r}; allowed are given, hsv")
+    if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"images has dtype {images.dtype}; it must be uint8, or floating in [0, 1]")
+    return _histogram(rgb_to_hsv(_unit(images)) if space == "hsv" else jnp.asarray(images), bins, joint, normalize)
+
+
+def rgb_to_hsv(images: jax.Array) -> jax.Array:
+    """RGB [..., 3] in [0, 1] -> hue (0 red, 1/3 green, 2/3 blue; 0 for grey), saturation and value in [0, 1].
+
+    Raises:
+      ValueError: the last axis is not 3.
+    """
+    if images.shape[-1] != 3:
+        raise ValueError(f"images has shape {images.shape}; the last axis must be 3, red, green and blue")
+    r, g, b = jnp.moveaxis(images, -1, 0)
+    value = images.max(-1)
+    chroma = value - images.min(-1)
+    safe = jnp.where(chroma > 0, chroma, 1)
+    hue = jnp.where(value == r, (g - b) / safe, jnp.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
+    hue = jnp.where(chroma > 0, hue / 6 % 1, 0)
+    return jnp.stack([hue, chroma / jnp.where(value > 0, value, 1), value], -1)
+
+
+def _unit(images: jax.Array) -> jax.Array:
+    return jnp.asarray(images, jnp.float32) / 255 if images.dtype == jnp.uint8 else jnp.asarray(images)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _histogram(images, bins, joint, normalize):
+    n, height, width, channels = images.shape
+    if images.dtype == jnp.uint8:
+        bin_of = images.astype(jnp.int32) * bins // 256
+    else:
+        bin_of = jnp.clip(jnp.floor(images * bins).astype(jnp.int32), 0, bins - 1)
+    if joint:
+        place = (bin_of * bins ** jnp.arange(channels - 1, -1, -1)).sum(-1).reshape(n, -1)
+        length = bins**channels
+    else:
+        place = (bin_of + bins * jnp.arange(channels)).reshape(n, -1)
+        length = bins * channels
+    counts = jnp.zeros((n, length), jnp.float32).at[jnp.arange(n)[:, None], place].add(1)
+    return counts / (height * width) if normalize else counts

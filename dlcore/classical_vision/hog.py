@@ -1,0 +1,112 @@
+"""Histograms of oriented gradients.
+
+Dalal & Triggs 2005, "Histograms of oriented gradients for human detection", CVPR.
+
+    g_r = I[r + 1, c] - I[r - 1, c],  g_c = I[r, c + 1] - I[r, c - 1]        0 at the border
+    cell  h[o] = mean over its pixels of |g| where the angle atan2(g_r, g_c) falls into bin o of [0, 180)
+    block v = the cells of a window; v / sqrt(|v|^2 + ε^2), cut at .2, and divided again (L2-Hys)
+
+Numbers and their order are those of skimage.feature.hog, ε = 1e-5 too: votes are not shared between neighbouring bins
+and cells, as they are in the paper. Of several channels each pixel takes the one with the largest gradient.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.ops.im2col import im2col, pair_of
+
+__all__ = ["cell_histograms", "hog", "image_gradients"]
+
+_EPSILON = 1e-5
+_NORMS = ("L1", "L1-sqrt", "L2", "L2-Hys")
+
+
+def hog(
+    images: jax.Array,
+    orientations: int = 9,
+    cell: int | tuple[int, int] = 8,
+    block: int | tuple[int, int] = 3,
+    *,
+    norm: Literal["L1", "L1-sqrt", "L2", "L2-Hys"] = "L2-Hys",
+    signed: bool = False,
+    batch_size: int = 1024,
+) -> jax.Array:
+    """images: [N, H, W, C] in [0, 1] -> [N, block rows * block columns * cells of a block * orientations].
+
+    cell: pixels; block: cells; a number or (rows, columns). Pixels right of and below the last full cell are left out.
+    signed: bins over [0, 360), so that light on dark differs from dark on light. batch_size: images at a time.
+
+    Raises:
+      ValueError: images are not floating [N, H, W, C], not even one block fits, or a setting is not allowed.
+    """
+    _check(images, orientations)
+    if norm not in _NORMS:
+        raise ValueError(f"norm is {norm!r}; allowed are {', '.join(_NORMS)}")
+    cell, block = pair_of("cell", cell), pair_of("block", block)
+    cells = tuple(size // c for size, c in zip(images.shape[1:3], cell, strict=True))
+    if any(have < need for have, need in zip(cells, block, strict=True)):
+        raise ValueError(f"images has shape {images.shape}: {cells} cells of {cell}; a block needs {block}")
+    one = functools.partial(_descriptor, orientations=orientations, cell=cell, block=block, norm=norm, signed=signed)
+    return _in_batches(one, jnp.asarray(images), min(batch_size, len(images)))
+
+
+def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Centred differences (down, right), each [N, H, W], of images [N, H, W, C]: those of the steepest channel."""
+    down = jnp.pad(images[:, 2:] - images[:, :-2], ((0, 0), (1, 1), (0, 0), (0, 0)))
+    right = jnp.pad(images[:, :, 2:] - images[:, :, :-2], ((0, 0), (0, 0), (1, 1), (0, 0)))
+    best = (down**2 + right**2).argmax(-1, keepdims=True)
+    return tuple(jnp.take_along_axis(g, best, -1)[..., 0] for g in (down, right))
+
+
+def cell_histograms(
+    images: jax.Array, orientations: int = 9, cell: int | tuple[int, int] = 8, signed: bool = False
+) -> jax.Array:
+    """The mean gradient of each angle in each cell: [N, H, W, C] -> [N, H / cell, W / cell, orientations].
+
+    Raises:
+      ValueError: images are not floating [N, H, W, C], or a setting is not allowed.
+    """
+    _check(images, orientations)
+    height, width = pair_of("cell", cell)
+    down, right = image_gradients(images)
+    turn = 360.0 if signed else 180.0
+    angle = jnp.rad2deg(jnp.arctan2(down, right)) % turn
+    bin_of = jnp.floor(angle * (orientations / turn)).astype(jnp.int32) % orientations
+    votes = jnp.hypot(down, right)[..., None] * jax.nn.one_hot(bin_of, orientations, dtype=images.dtype)
+    rows, columns = images.shape[1] // height, images.shape[2] // width
+    votes = votes[:, : rows * height, : columns * width]
+    return votes.reshape(len(images), rows, height, columns, width, orientations).mean((2, 4))
+
+
+def _descriptor(images, orientations, cell, block, norm, signed):
+    blocks = im2col(cell_histograms(images, orientations, cell, signed), block)
+    return _normalize(blocks, norm).reshape(len(images), -1)
+
+
+def _normalize(blocks, norm):
+    def by_l2(v):
+        return v / jnp.sqrt(jnp.square(v).sum(-1, keepdims=True) + _EPSILON**2)
+
+    if norm == "L2":
+        return by_l2(blocks)
+    if norm == "L2-Hys":
+        return by_l2(jnp.minimum(by_l2(blocks), 0.2))
+    shares = blocks / (jnp.abs(blocks).sum(-1, keepdims=True) + _EPSILON)
+    return jnp.sqrt(shares) if norm == "L1-sqrt" else shares
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _in_batches(function, images, batch_size):
+    return jax.lax.map(lambda image: function(image[None])[0], images, batch_size=batch_size)
+
+
+def _check(images, orientations):
+    if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating) or 0 in images.shape:
+        raise ValueError(
+            f"images is {images.dtype}{list(images.shape)}; it must be floating [N, H, W, C], none of them 0"
+        )
+    if orientations < 1:
+        raise ValueError(f"orientations is {orientations}; it must be at least 1")

@@ -1,0 +1,104 @@
+"""K-means: by hand, as scikit-learn from the same start, on digits, and with centers that nobody is near."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.classic_ml.kmeans import kmeans, kmeans_plus_plus, lloyd, nearest_center
+from dlcore.data.digits import digits
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
+X, XT = GOLDENS["data/X"], GOLDENS["data/Xt"]
+
+
+@pytest.mark.covers("DD-23")
+def test_one_iteration_by_hand():
+    # 0, 1 | 5, 9 from centers 0, 5: labels 0, 0, 1, 1, inertia 0 + 1 + 0 + 16 = 17; means .5 and 7, inertia .25 + .25 + 4 + 4
+    found = lloyd(np.array([[0.0], [1], [5], [9]]), np.array([[0.0], [5]]), max_iterations=5)
+    np.testing.assert_allclose(found.centers, [[0.5], [7]])
+    np.testing.assert_array_equal(found.labels, [0, 0, 1, 1])
+    np.testing.assert_allclose(found.history, [17, 8.5, 8.5, 8.5, 8.5, 8.5])
+    assert float(found.inertia) == 8.5
+    assert (int(found.num_iterations), int(found.reseeded)) == (2, 0)  # the second moves nothing
+
+
+@pytest.mark.covers("DD-23")
+def test_lloyd_is_scikit_learns():
+    """The case `kmeans` of ml_sklearn: Lloyd from the first rows, to convergence."""
+    with jax.enable_x64(True):
+        found = lloyd(X, X[:3], block=7)
+        labels, _ = nearest_center(XT, found.centers)
+        np.testing.assert_allclose(found.centers, GOLDENS["kmeans/out.centers"], rtol=1e-9)
+        np.testing.assert_array_equal(found.labels, GOLDENS["kmeans/out.labels"])
+        assert float(found.inertia) == pytest.approx(float(GOLDENS["kmeans/out.inertia"]), rel=1e-10)
+        assert int(found.num_iterations) == int(GOLDENS["kmeans/out.n_iter"])
+        np.testing.assert_array_equal(labels, GOLDENS["kmeans/out.predict"])
+
+
+@pytest.mark.covers("DD-23")
+def test_digits():
+    from sklearn.metrics import adjusted_rand_score
+
+    images, labels = (np.concatenate([digits(s).arrays[k] for s in ("train", "test")]) for k in ("image", "label"))
+    found = kmeans(jax.random.key(0), images.reshape(-1, 64), 10, restarts=10)
+    assert float(found.inertia) <= 4551.5 * 1.02
+    assert adjusted_rand_score(labels, np.asarray(found.labels)) >= 0.6
+    assert np.diff(found.history).max() <= 1e-6 * found.inertia
+    assert found.history[0] > found.history[-1] == found.inertia
+
+
+@pytest.mark.covers("DD-23")
+@pytest.mark.parametrize("seed", range(5))
+def test_the_inertia_never_rises_even_where_centers_start_empty(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(50, 3))
+    far = np.concatenate([x[:4], 100 + rng.normal(size=(3, 3))])  # three centers that no point is near
+    found = lloyd(x, far)
+    assert np.diff(found.history).max() <= 1e-5 * found.history[0]
+    assert int(found.reseeded) >= 3
+    assert len(np.unique(found.labels)) == 7
+    # the fixed point: each center is the mean of its points, each point is with its nearest center
+    for k in range(7):
+        np.testing.assert_allclose(found.centers[k], x[np.asarray(found.labels) == k].mean(0), atol=1e-5)
+    nearest = np.square(x[:, None] - np.asarray(found.centers)[None]).sum(-1).argmin(1)
+    np.testing.assert_array_equal(found.labels, nearest)
+
+
+def test_a_center_too_many_for_the_points_stays_and_is_not_reseeded_for_ever():
+    found = lloyd(np.array([[0.0], [0], [3]]), np.array([[0.0], [3], [9]]), max_iterations=20)
+    assert float(found.inertia) == 0
+    assert (int(found.num_iterations), int(found.reseeded)) == (1, 0)
+
+
+def test_k_means_plus_plus_prefers_what_is_far():
+    # two heaps: after one of them, the squared distance to its own points is 0, so the other heap is always chosen
+    x = np.repeat([[0.0, 0], [5, 5]], [30, 2], axis=0)
+    starts = jax.vmap(lambda key: kmeans_plus_plus(key, x, 2))(jax.random.split(jax.random.key(0), 50))
+    np.testing.assert_array_equal(np.sort(starts[:, :, 0], 1), np.tile([0.0, 5], (50, 1)))
+    # 1 and 3 away from 0: the second center is 3 nine times in ten
+    line = np.array([[0.0], [1], [3]])
+    starts = jax.vmap(lambda key: kmeans_plus_plus(key, line, 2))(jax.random.split(jax.random.key(1), 4000))[:, :, 0]
+    second = np.asarray(starts[:, 1])[np.asarray(starts[:, 0]) == 0]
+    assert (second == 3).mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_far_from_zero_nothing_cancels():
+    x = (np.array([[0.0], [1], [5], [9]]) + 1e4).astype(np.float32)
+    assert float(lloyd(x, x[[0, 2]]).inertia) == pytest.approx(8.5, rel=1e-3)
+    np.testing.assert_array_equal(nearest_center(x, x[[0, 2]])[0], [0, 0, 1, 1])
+
+
+def test_bad_arguments():
+    key, x = jax.random.key(0), np.zeros((3, 2))
+    with pytest.raises(ValueError, match=r"num_clusters is 4; with 3 points it must be in 1\.\.3"):
+        kmeans(key, x, 4)
+    with pytest.raises(ValueError, match="restarts is 0"):
+        kmeans(key, x, 2, restarts=0)
+    with pytest.raises(ValueError, match=r"centers has shape \(2, 3\); it must be \[N, 2\]"):
+        lloyd(x, np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="max_iterations is 0"):
+        lloyd(x, x, max_iterations=0)
+    with pytest.raises(ValueError, match="x has values that are not finite"):
+        kmeans(key, np.array([[np.nan]]), 1)

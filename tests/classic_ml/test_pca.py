@@ -1,0 +1,65 @@
+"""PCA by the singular value decomposition."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcore.classic_ml.pca import cumulative_variance, fit_svd, num_components_for
+from dlcore.data.digits import digits
+from dlcore.data.preprocess import fit_pca
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
+
+
+@pytest.mark.covers("DD-25")
+def test_the_variance_of_the_digits_in_few_components():
+    x = digits("train").arrays["image"].reshape(-1, 64)
+    found = fit_svd(x)
+    share = cumulative_variance(found.variance)
+    np.testing.assert_allclose(share[[1, 9, 19, 29]], [0.279, 0.740, 0.895, 0.959], atol=5e-4)
+    assert share[-1] == pytest.approx(1)
+    assert num_components_for(found.variance, share[19]) == 20
+    assert num_components_for(found.variance, share[19] + 1e-6) == 21
+    assert num_components_for(found.variance, 1.0) <= 64
+    left = np.square(fit_svd(x, 20).inverse(fit_svd(x, 20)(x)) - x).sum() / np.square(x - x.mean(0)).sum()
+    assert left == pytest.approx(1 - share[19], rel=1e-4)  # what is lost is what the share says
+
+
+@pytest.mark.covers("DD-25")
+def test_a_hundred_dimensions_are_kept():
+    x = np.random.default_rng(0).normal(size=(150, 300))
+    y = fit_svd(x, 100)(x)
+    assert y.shape == (150, 100)
+    covariance = y.T @ y / len(y)
+    np.testing.assert_allclose(covariance, np.diag(np.diagonal(covariance)), atol=1e-12)
+
+
+@pytest.mark.covers("DD-25")
+def test_the_same_as_from_the_covariance_and_as_scikit_learn():
+    x, test = GOLDENS["data/X"], GOLDENS["data/Xt"]
+    ours, theirs = fit_svd(x, 3), fit_pca(x, 3)
+    np.testing.assert_allclose(ours.variance, theirs.variance, rtol=1e-10)
+    np.testing.assert_allclose(ours.basis, theirs.basis, atol=1e-9)
+    np.testing.assert_allclose(ours.variance * 60 / 59, GOLDENS["pca/out.explained_variance"], rtol=1e-10)
+    np.testing.assert_allclose(np.abs(ours(test)), np.abs(GOLDENS["pca/out.transform"]), atol=1e-9)
+    np.testing.assert_allclose(cumulative_variance(fit_svd(x).variance)[:3], GOLDENS["pca/out.ratio"].cumsum())
+
+
+def test_small_variances_keep_their_digits():
+    # columns with standard deviations 1 and 1e-9: a covariance in float64 cannot hold both
+    x = np.array([[1.0, 1e-9], [-1, 1e-9], [1, -1e-9], [-1, -1e-9]])
+    np.testing.assert_allclose(fit_svd(x).variance, [1, 1e-18], rtol=1e-6)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"num_components is 4; with x of shape \(5, 3\) it must be in 1\.\.3"):
+        fit_svd(np.zeros((5, 3)), 4)
+    with pytest.raises(ValueError, match="x has values that are not finite"):
+        fit_svd(np.full((2, 2), np.nan))
+    with pytest.raises(ValueError, match="the largest first"):
+        cumulative_variance([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"starts with 0\.0; its largest must be positive"):
+        cumulative_variance([0.0])
+    with pytest.raises(ValueError, match=r"share is 0; it must lie in \(0, 1\]"):
+        num_components_for([1.0], 0)

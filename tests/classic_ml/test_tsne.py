@@ -1,0 +1,84 @@
+"""t-SNE: the affinities, the gradient, and the digits in the plane."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classic_ml import tsne as module
+from dlcore.classic_ml.tsne import affinities, conditional_affinities, kl_divergence, tsne
+from dlcore.data.digits import digits
+
+
+@pytest.mark.covers("DD-26")
+@pytest.mark.parametrize("perplexity", [5.0, 30.0])
+def test_every_row_has_the_perplexity(perplexity):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(60, 4)), 50 + 0.01 * rng.normal(size=(40, 4))])  # of very unequal density
+    with jax.enable_x64(True):
+        squared = np.square(x[:, None] - x[None]).sum(-1)
+        p = np.asarray(conditional_affinities(jnp.asarray(squared), perplexity))
+        joint = np.asarray(affinities(x, perplexity))
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-9)
+    np.testing.assert_array_equal(np.diagonal(p), 0)
+    entropy = -np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum(1)
+    np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=1e-5)
+    # a Gaussian in each row: log p falls in proportion to the squared distance
+    near = squared[0].argsort()[1:6]
+    slopes = np.diff(np.log(p[0, near])) / np.diff(squared[0, near])
+    np.testing.assert_allclose(slopes, slopes[0], rtol=1e-6)
+    assert float(joint.sum()) == pytest.approx(1)
+    np.testing.assert_allclose(joint, (p + p.T) / 200, atol=1e-12)
+
+
+@pytest.mark.covers("DD-26")
+def test_the_gradient_is_that_of_the_divergence():
+    with jax.enable_x64(True):
+        x, y = np.random.default_rng(1).normal(size=(2, 12, 3))
+        p, y = affinities(x, 3.0), jnp.asarray(y[:, :2])
+        q = 1 / (1 + np.square(np.asarray(y)[:, None] - np.asarray(y)[None]).sum(-1)) * (1 - np.eye(12))
+        off, q = ~np.eye(12, dtype=bool), q / q.sum()
+        want = float((np.asarray(p)[off] * np.log(np.asarray(p)[off] / q[off])).sum())
+        assert float(kl_divergence(p, y)) == pytest.approx(want, rel=1e-9)
+        np.testing.assert_allclose(module._gradient(p, y), jax.grad(kl_divergence, 1)(p, y), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.covers("DD-26")
+def test_the_digits_in_the_plane():
+    data = digits("test").arrays
+    found = tsne(data["image"].reshape(-1, 64), steps=500, every=50)
+    kl = np.asarray(found.kl)
+    assert found.embedding.shape == (500, 2)
+    assert (np.diff(kl[5:]) < 0).all()  # from the 300th step, after the exaggeration
+    assert kl[-1] < 0.5 * kl[0]
+    y = np.asarray(found.embedding)
+    distance = np.square(y[:, None] - y[None]).sum(-1) + np.where(np.eye(500), np.inf, 0)
+    near = data["label"][distance.argsort(1)[:, :5]]
+    vote = np.array([np.bincount(row, minlength=10).argmax() for row in near])
+    assert (vote == data["label"]).mean() > 0.9
+
+
+def test_no_seed_is_needed_and_neighbours_are_of_the_same_heap():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(20, 5)), 20 + rng.normal(size=(20, 5))])
+    a, b = (np.asarray(tsne(x, perplexity=5, steps=300).embedding) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    nearest = (np.square(a[:, None] - a[None]).sum(-1) + np.where(np.eye(40), np.inf, 0)).argmin(1)
+    np.testing.assert_array_equal(nearest >= 20, np.arange(40) >= 20)
+
+
+def test_equal_points_are_no_trouble():
+    found = tsne(np.repeat(np.eye(3), 4, axis=0), perplexity=3, steps=50)
+    assert np.isfinite(found.embedding).all()
+
+
+def test_bad_arguments():
+    x = np.random.default_rng(0).normal(size=(10, 3))
+    with pytest.raises(ValueError, match=r"perplexity is 30.0; with 10 points it must lie in \(1, 9\)"):
+        tsne(x)
+    with pytest.raises(ValueError, match="steps is 60; it must be a positive multiple of every=50"):
+        tsne(x, perplexity=3, steps=60)
+    with pytest.raises(ValueError, match="num_components is 4"):
+        tsne(x, perplexity=3, num_components=4)
+    with pytest.raises(ValueError, match=r"x has shape \(2, 3\); it must be \[N, D\] with N of at least 4"):
+        tsne(x[:2])
