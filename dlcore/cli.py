@@ -1,6 +1,7 @@
 """The console script `dlcore`: what needs no learner.
 
 dlcore models ["resnet*"]                  names, parameters and image sizes of the zoo
+dlcore cost NAME [--chip=h100] [--xla]     parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=NAME --out=DIR    a .safetensors, .npz or .pth file of torch weights, for --init_from
 """
 
@@ -21,13 +22,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     models = commands.add_parser("models", help="list the models")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
+    cost = commands.add_parser("cost", help="what a model costs, layer by layer, without running it")
+    cost.add_argument("name", help="a name of `dlcore models`")
+    cost.add_argument("--input", help="HxWxC of an image, 224x224x3; what the model was published for by default")
+    cost.add_argument("--batch", type=int, default=1, help="images")
+    cost.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of images and arithmetic")
+    cost.add_argument("--chip", help="bound the time on v4, v5e, v5p, v6e, a100, h100 or h200, at its bfloat16 peak")
+    cost.add_argument("--xla", action="store_true", help="compile it, and say what XLA counts")
+    cost.add_argument("--depth", type=int, help="sum what is below this many names of the path")
+    cost.add_argument("--csv", type=Path, help="write the table to this file too")
     convert = commands.add_parser("convert", help="turn torch weights into a folder for --init_from")
     convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin (these need torch)")
     convert.add_argument("--model", required=True, help="a name of `dlcore models`")
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
     options = parser.parse_args(argv)
     try:
-        _models(options) if options.command == "models" else _convert(options)
+        {"models": _models, "cost": _cost, "convert": _convert}[options.command](options)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -48,6 +58,41 @@ def _models(options: argparse.Namespace) -> None:
         variables = jax.eval_shape(lambda m=model, s=shape: m.init(jax.random.key(0), jnp.zeros((1, *s))))
         parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
         print(f"{name:36}{parameters:>14,} parameters   {'x'.join(map(str, shape))}")
+
+
+def _cost(options: argparse.Namespace) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    from dlcore.diagnostics.cost import layer_costs, total
+    from dlcore.diagnostics.cost_table import text_table, write_csv
+    from dlcore.diagnostics.roofline import CHIPS
+    from dlcore.models import create_model, input_shape
+
+    if options.chip is not None and options.chip not in CHIPS:
+        raise ValueError(f"chip is {options.chip!r}: {', '.join(CHIPS)} are allowed")
+    if options.batch < 1:
+        raise ValueError(f"batch is {options.batch}: at least 1 is allowed")
+    model = create_model(options.name, dtype=jnp.dtype(options.dtype))
+    shape = _image_shape(options.input) if options.input else input_shape(options.name)
+    x, chip = jax.ShapeDtypeStruct((options.batch, *shape), options.dtype), CHIPS.get(options.chip)
+    layers = layer_costs(model, x)
+    table = text_table(layers, options.batch, chip, options.depth)
+    if options.csv:
+        write_csv(options.csv, layers, options.batch, chip, options.depth)
+    print(f"{options.name} on {options.batch} x {'x'.join(map(str, shape))} {options.dtype}\n")
+    print(table)
+    if options.xla:
+        from dlcore.diagnostics.compiled import compiled_cost, told
+
+        print(told(compiled_cost(model, x), total(layers)))
+
+
+def _image_shape(text: str) -> tuple[int, int, int]:
+    sizes = [int(part) if part.isdecimal() else 0 for part in text.split("x")]
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise ValueError(f"input is {text!r}: height, width and channels are needed, as in 224x224x3")
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _convert(options: argparse.Namespace) -> None:
