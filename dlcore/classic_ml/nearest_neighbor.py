@@ -87,7 +87,7 @@ def predict_for_each_k(model: NearestNeighborModel, images: Any, ks: Sequence[in
 
 def vote(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Neighbours' labels [M, k] int -> the most frequent of each row [M], the smallest where several are."""
-    m, k = labels.shape
+    m = len(labels)
     cell = np.arange(m)[:, None] * num_classes + labels
     return np.bincount(cell.ravel(), minlength=m * num_classes).reshape(m, num_classes).argmax(1)
 

@@ -1,0 +1,28 @@
+"""One interface: every classifier learns, answers new images with labels it has seen, and says what it cannot take."""
+
+import numpy as np
+import pytest
+
+from dlcore.classic_ml.classifiers import CLASSIFIERS
+from dlcore.data.digits import digits
+
+
+@pytest.mark.covers("DD-01")
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_collect_train_and_evaluate_on_new_images(name):
+    """Labels are 10 and 17, types and shapes those of the data; zeros and ones are told apart."""
+    classifier = CLASSIFIERS[name]
+    train, test = (digits(split).arrays for split in ("train", "test"))
+    two, new = train["label"] < 2, test["label"] < 2
+    images, labels = train["image"][two], 10 + 7 * train["label"][two]
+    model = classifier.train(images, labels)
+    answers = classifier.predict(model, test["image"][new])
+    assert answers.shape == (new.sum(),)
+    assert answers.dtype == labels.dtype
+    assert set(answers) == {10, 17}
+    assert (answers == 10 + 7 * test["label"][new]).mean() > 0.85
+    np.testing.assert_array_equal(classifier.predict(model, test["image"][new][:3]), answers[:3])
+    with pytest.raises(ValueError, match="images has 4 numbers an example; the classifier was trained on 64"):
+        classifier.predict(model, np.zeros((1, 2, 2, 1)))
+    with pytest.raises(ValueError, match="labels is"):
+        classifier.train(images, labels[:-1])

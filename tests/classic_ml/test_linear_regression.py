@@ -1,0 +1,57 @@
+"""Least squares in closed form and by momentum, against scikit-learn and each other."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from dlcore.classic_ml.linear_regression import least_squares, momentum_regression
+
+GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
+
+
+@pytest.mark.parametrize(("case", "l2"), [("ols", 0.0), ("ridge", 1.0)])
+def test_closed_forms_are_scikit_learns(case, l2):
+    w, b = least_squares(GOLDENS["data/X"], GOLDENS[f"{case}/in.target"], l2)
+    np.testing.assert_allclose(w, GOLDENS[f"{case}/out.coef"], rtol=1e-8)
+    assert b == pytest.approx(float(GOLDENS[f"{case}/out.intercept"]), rel=1e-8)
+    np.testing.assert_allclose(GOLDENS["data/Xt"] @ w + b, GOLDENS[f"{case}/out.pred"], rtol=1e-8)
+
+
+@pytest.mark.covers("DD-22")
+def test_momentum_converges_to_least_squares():
+    x, y = GOLDENS["data/X"], GOLDENS["ols/in.target"]
+    x = (x - x.mean(0)) / x.std(0)
+    w, b = least_squares(x, y)
+    got, bias, errors = momentum_regression(x, y, learning_rate=0.005, steps=20_000, batch_size=60)
+    np.testing.assert_allclose([*got, bias], [*w, b], atol=1e-3)
+    assert errors[-100:].mean() < errors[:100].mean()
+
+
+@pytest.mark.covers("DD-22")
+def test_without_noise_single_examples_find_the_line():
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    w, b, _ = momentum_regression(x, x @ [2.0, -1, 0.5] + 3, steps=3000)
+    np.testing.assert_allclose([*w, b], [2, -1, 0.5, 3], atol=1e-3)
+
+
+@pytest.mark.covers("DD-22")
+def test_two_steps_are_worked_numbers():
+    """x = (2, 1), y = 3, rates .1 and .05, ρ = .5.
+
+    v = 3 (2, 1) = (6, 3), w = (.6, .3); then y - w·x = 1.5, v = (3, 1.5) + 1.5 (2, 1) = (6, 3), w = (.9, .45).
+    """
+    w, b, errors = momentum_regression(np.array([[2.0]]), np.array([3.0]), learning_rate=0.1, momentum=0.5, steps=2)
+    np.testing.assert_allclose([*w, b], [0.9, 0.45], rtol=1e-12)
+    np.testing.assert_allclose(errors, [9, 2.25], rtol=1e-12)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match=r"x has shape \(3, 2\) and y \(2,\)"):
+        least_squares(np.zeros((3, 2)), np.zeros(2))
+    with pytest.raises(ValueError, match="l2 is -1; it must not be negative"):
+        least_squares(np.zeros((3, 2)), np.zeros(3), -1)
+    with pytest.raises(ValueError, match="steps is 0; it must be positive"):
+        momentum_regression(np.zeros((3, 2)), np.zeros(3), steps=0)
+    with pytest.raises(ValueError, match=r"momentum is 1; it must be in \[0, 1\)"):
+        momentum_regression(np.zeros((3, 2)), np.zeros(3), momentum=1)

@@ -1,0 +1,122 @@
+"""Random search, momentum by hand and by optax, and the exact minimum against scikit-learn."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.classic_ml import linear, linear_training
+from dlcore.data.digits import digits
+
+GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
+CASES = json.loads(str(GOLDENS["meta"]))["cases"]
+
+
+def data():
+    train, test = (digits(split).arrays for split in ("train", "test"))
+    return [jnp.asarray(part["image"].reshape(-1, 64)) for part in (train, test)], train["label"], test["label"]
+
+
+def accuracy(w, x, label):
+    return float((linear.scores(w, x).argmax(1) == label).mean())
+
+
+@pytest.mark.covers("DD-15")
+@pytest.mark.parametrize("loss", ["softmax", "hinge"])
+def test_momentum_by_hand_ends_where_optaxs_does(loss):
+    (x, _), label, _ = data()
+    settings = {"num_classes": 10, "loss": loss, "l2": 1e-3, "steps": 50}
+    by_hand, losses = linear_training.descend(x, label, learning_rate=0.05, momentum=0.9, **settings)
+    by_optax, _ = linear_training.descend(x, label, optimizer=optax.sgd(0.05, momentum=0.9), **settings)
+    for ours, theirs in zip(by_hand, by_optax, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert losses[-10:].mean() < 0.3 * losses[0]
+
+
+def test_a_step_of_momentum_is_a_worked_number():
+    """v = .9 · 2 + 3 = 4.8, w = 1 - .1 · 4.8 = .52."""
+    w, v = linear_training.momentum_step({"a": 1.0}, {"a": 2.0}, {"a": 3.0}, 0.1, 0.9)
+    assert (w["a"], v["a"]) == pytest.approx((0.52, 4.8))
+
+
+@pytest.mark.covers("DD-15")
+def test_multinomial_logistic_regression_is_scikit_learns():
+    """C Σ CE + |W|²/2 is N C times the mean plus |W|²/(2 N C)."""
+    x, y, new = (GOLDENS[f"data/{name}"] for name in ("X", "y", "Xt"))
+    with jax.enable_x64(True):
+        c = CASES["logistic.1"]["args"]["C"]
+        w, left = linear_training.minimise(jnp.asarray(x), jnp.asarray(y), num_classes=3, l2=1 / (c * len(x)), steps=60)
+        assert left < 1e-6
+        np.testing.assert_allclose(w.weights, GOLDENS["logistic.1/out.coef"], atol=1e-5)
+        intercept = GOLDENS["logistic.1/out.intercept"]  # only differences of intercepts matter
+        np.testing.assert_allclose(w.bias - w.bias.mean(), intercept - intercept.mean(), atol=1e-5)
+        probability = jax.nn.softmax(linear.scores(w, jnp.asarray(new)))
+        np.testing.assert_allclose(probability, GOLDENS["logistic.1/out.prob"], atol=1e-5)
+
+
+@pytest.mark.covers("DD-16")
+def test_the_squared_hinge_is_scikit_learns_linear_svc():
+    """Label 1 where y == 0; |w|²/2 + C Σ max(0, 1 - t s)², the intercept in w: it is folded in, and penalised."""
+    x, y, new = (GOLDENS[f"data/{name}"] for name in ("X", "y", "Xt"))
+    with jax.enable_x64(True):
+        x, new = (linear.append_one(jnp.asarray(v)) for v in (x, new))
+        # The free bias must not do the column's work, so that the examples come with their mirror images, -x and -t.
+        both, label = jnp.concatenate([x, -x]), jnp.concatenate([y == 0, y != 0]).astype(int)
+        w, left = linear_training.minimise(
+            both, label, num_classes=2, loss="squared_hinge", l2=1 / (CASES["linear_svc"]["args"]["C"] * 60), steps=80
+        )
+        # Twice the examples with half the weight each; class 1 asks "is it?".
+        assert left < 1e-6
+        assert abs(float(w.bias[1])) < 1e-6
+        np.testing.assert_allclose(w.weights[1, :-1], GOLDENS["linear_svc/out.coef"][0], atol=1e-4)
+        np.testing.assert_allclose(w.weights[1, -1], GOLDENS["linear_svc/out.intercept"][0], atol=1e-4)
+        np.testing.assert_allclose(new @ w.weights[1], GOLDENS["linear_svc/out.decision"], atol=1e-4)
+
+
+@pytest.mark.covers("DD-15")
+@pytest.mark.parametrize(("c", "expected"), [(1.0, 0.918), (10.0, 0.930)])
+def test_softmax_on_digits_reaches_scikit_learns_accuracy(c, expected):
+    """LogisticRegression(C=c, max_iter=3000, tol=1e-6) on pixels in [0, 1] has this accuracy."""
+    (train, test), label, test_label = data()
+    w, _ = linear_training.minimise(train, label, num_classes=10, l2=1 / (c * len(train)), steps=150)
+    assert accuracy(w, test, test_label) == pytest.approx(expected, abs=0.0021)  # one image of 500
+
+
+@pytest.mark.covers("DD-16")
+def test_the_squared_hinge_on_digits_reaches_scikit_learns_accuracy():
+    """LinearSVC(C=1) on pixels from 0 to 16, of which L-BFGS is near the minimum after 300 steps."""
+    (train, test), label, test_label = data()
+    w, _ = linear_training.minimise(
+        train * 16, label, num_classes=10, loss="squared_hinge", l2=1 / len(train), steps=300
+    )
+    assert accuracy(w, test * 16, test_label) >= 0.90
+
+
+@pytest.mark.covers("DD-16")
+def test_the_hinge_on_digits():
+    x, label, test_label = data()
+    w, _ = linear_training.descend(x[0], label, num_classes=10, loss="hinge", l2=1e-3, learning_rate=0.02, steps=1500)
+    assert accuracy(w, x[1], test_label) >= 0.90
+
+
+@pytest.mark.covers("DD-17")
+def test_the_best_of_random_weights_beats_chance_and_loses_to_descent():
+    x, label, test_label = data()
+    w, levels = linear_training.random_search(x[0], label, num_classes=10, tries=1000)
+    assert (np.diff(levels) <= 0).all()
+    assert float(linear.objective(w, x[0], label, "softmax", 0.0)[0]) == pytest.approx(float(levels[-1]), rel=1e-5)
+    descended, _ = linear_training.descend(x[0], label, num_classes=10, steps=300)
+    found, better = accuracy(w, x[1], test_label), accuracy(descended, x[1], test_label)
+    assert 0.15 < found < better - 0.4  # chance is .1, with a standard deviation of .013 on 500 examples
+
+
+def test_bad_settings_are_refused():
+    (x, _), label, _ = data()
+    with pytest.raises(ValueError, match="loss is 'hinge', which has kinks"):
+        linear_training.minimise(x, label, num_classes=10, loss="hinge")
+    with pytest.raises(ValueError, match="steps=0 and batch_size=128 must be at least 1"):
+        linear_training.descend(x, label, num_classes=10, steps=0)

@@ -1,0 +1,61 @@
+"""Logistic regression: sigmoid and softmax, scikit-learn's solution, separable classes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classic_ml import logistic
+
+
+@pytest.mark.covers("DD-14")
+def test_the_sigmoid_is_a_softmax_with_one_score_fixed_at_zero():
+    with jax.enable_x64(True):
+        z = jnp.linspace(-40, 40, 401)
+        two = jax.nn.softmax(jnp.stack([z, jnp.zeros_like(z)], 1))[:, 0]
+        np.testing.assert_allclose(jax.nn.sigmoid(z), two, rtol=1e-12)
+
+
+@pytest.mark.covers("DD-14")
+@pytest.mark.parametrize("l2", [0.01, 1.0, 30.0])
+def test_two_classes_are_scikit_learns(l2):
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(80, 3)) * 2 + 1, np.where(rng.random(80) < 0.4, 7, 2)
+    x[:, 0] += 1.5 * (label == 7)
+    oracle = LogisticRegression(C=1 / l2, tol=1e-12, solver="newton-cholesky").fit(x, label)
+    model = logistic.train(x, label, l2=l2)
+    np.testing.assert_allclose(model.weights, oracle.coef_, rtol=1e-7)
+    np.testing.assert_allclose(model.bias, oracle.intercept_, rtol=1e-7)
+    np.testing.assert_allclose(logistic.predict_probability(model, x), oracle.predict_proba(x), rtol=1e-7)
+    np.testing.assert_array_equal(logistic.predict(model, x), oracle.predict(x))
+
+
+@pytest.mark.covers("DD-14")
+def test_more_classes_are_asked_one_against_the_rest():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 3, 90)
+    x = rng.normal(size=(90, 2)) + 2 * np.stack([np.cos(2 * label), np.sin(2 * label)], 1)
+    oracle = OneVsRestClassifier(LogisticRegression(tol=1e-12, solver="newton-cholesky")).fit(x, label)
+    model = logistic.train(x, label)
+    np.testing.assert_allclose(logistic.predict_probability(model, x), oracle.predict_proba(x), rtol=1e-7)
+
+
+def test_far_apart_classes_do_not_overflow():
+    x = np.array([[-1000.0], [-999], [999], [1000]])
+    model = logistic.train(x, np.array([0, 0, 1, 1]), l2=1e-6)
+    assert np.isfinite(model.weights).all()
+    np.testing.assert_array_equal(logistic.predict(model, x), [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "l2", "message"),
+    [([1, 1], 1.0, "labels holds only the class 1"), ([0, 1], 0.0, r"l2 is 0.0; it must be positive")],
+)
+def test_bad_input_is_refused(labels, l2, message):
+    with pytest.raises(ValueError, match=message):
+        logistic.train(np.eye(2), np.array(labels), l2=l2)

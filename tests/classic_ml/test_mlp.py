@@ -1,0 +1,125 @@
+"""Fully connected networks: counts, four views of one function, gradients, collapse, and learning."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.classic_ml import linear, mlp
+from dlcore.data.digits import digits
+
+
+def network(sizes, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return tuple(
+        linear.Linear(w.weights, rng.normal(size=w.bias.shape).astype(dtype))
+        for w in mlp.initialise(sizes, seed, dtype)
+    )
+
+
+@pytest.mark.covers("DD-19")
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [((3, 4, 4, 1), (9, 32, 9, 41)), ((3, 4, 2), (6, 20, 6, 26)), ((3072, 10), (10, 30_720, 10, 30_730))],
+)
+def test_neurons_and_parameters_are_counted_without_the_inputs(sizes, expected):
+    """3, 4, 4, 1: 4 + 4 + 1 = 9 neurons, 12 + 16 + 4 = 32 weights, 9 biases, 41 numbers to learn."""
+    assert mlp.count(sizes) == expected
+    assert sum(leaf.size for leaf in jax.tree.leaves(mlp.initialise(sizes))) == expected[-1]
+    assert len(mlp.edges(sizes)) == expected[1]
+    assert len(mlp.equations(sizes)) == expected[0]
+
+
+@pytest.mark.covers("DD-19")
+def test_the_four_views_are_one_function():
+    """Matrices; cells one after the other; a walk over the edges of the graph; the equations, evaluated as text."""
+    sizes = (3, 4, 4, 1)
+    layers, x = network(sizes), np.array([0.3, -1.2, 0.8])
+    with jax.enable_x64(True):
+        expected = np.asarray(mlp.scores(layers, x[None]))[0]
+    below = x
+    for layer in layers[:-1]:
+        below = [mlp.neuron(w, b, below) for w, b in zip(*layer, strict=True)]
+    np.testing.assert_allclose(layers[-1].weights @ np.array(below) + layers[-1].bias, expected, rtol=1e-12)
+
+    total = {(i + 1, j): float(b) for i, layer in enumerate(layers) for j, b in enumerate(layer.bias)}
+    value = {(0, i): v for i, v in enumerate(x)}
+    for (at, i), (to, j) in mlp.edges(sizes):
+        if (at, i) not in value:
+            value[at, i] = max(0, total[at, i])
+        total[to, j] += float(layers[at].weights[j, i]) * value[at, i]
+    assert total[3, 0] == pytest.approx(float(expected[0]))
+
+    known = {f"x_{i}": v for i, v in enumerate(x)} | {"max": max}
+    for number, layer in enumerate(layers, 1):
+        known |= {f"w{number}_{j}{i}": float(w) for (j, i), w in np.ndenumerate(layer.weights)}
+        known |= {f"b{number}_{j}": float(b) for j, b in enumerate(layer.bias)}
+    for line in mlp.equations(sizes):
+        name, term = line.split(" = ")
+        for factor in sorted(known, key=len, reverse=True):
+            term = term.replace(f"{factor} x_", f"{factor} * x_").replace(f"{factor} h", f"{factor} * h")
+        known[name] = eval(term, {"__builtins__": {}}, known)
+    assert known["s_0"] == pytest.approx(float(expected[0]))
+
+
+@pytest.mark.covers("DD-18")
+@pytest.mark.parametrize("sizes", [(5, 4), (5, 7, 4), (5, 7, 6, 4)])
+def test_gradients_by_hand_are_jaxs(sizes):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        layers = jax.tree.map(jnp.asarray, network(sizes))
+        x, label = jnp.asarray(rng.normal(size=(9, 5))), rng.integers(0, 4, 9)
+
+        def loss(layers):
+            h = x
+            for w, b in layers[:-1]:
+                h = jax.nn.relu(h @ w.T + b)
+            s = h @ layers[-1].weights.T + layers[-1].bias
+            penalty = sum((layer.weights**2).sum() for layer in layers)
+            return optax.softmax_cross_entropy_with_integer_labels(s, label).mean() + 0.05 * penalty
+
+        value, found = mlp.gradients(layers, x, label, 0.1)
+        expected, theirs = jax.value_and_grad(loss)(layers)
+        assert float(value) == pytest.approx(float(expected), rel=1e-12)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.covers("DD-20")
+def test_linear_layers_in_a_row_are_one():
+    layers = network((6, 5, 8, 3), dtype=np.float32)
+    x = np.random.default_rng(1).normal(size=(20, 6)).astype(np.float32)
+    stacked = x
+    for layer in layers:
+        stacked = linear.scores(layer, stacked)
+    one = mlp.collapse(layers)
+    assert one.weights.shape == (3, 6)
+    np.testing.assert_allclose(linear.scores(one, x), stacked, atol=1e-5)
+    assert np.abs(np.asarray(mlp.scores(layers, x)) - stacked).max() > 0.1  # with the kinks they are not
+
+
+@pytest.mark.covers("DD-18")
+def test_twenty_examples_are_learnt_by_heart():
+    data = digits("train").take(20).arrays
+    model = mlp.train(data["image"], data["label"], l2=0, steps=1000, batch_size=20)
+    assert model.losses[-10:].max() < 5e-3
+    assert (mlp.predict(model, data["image"]) == data["label"]).all()
+
+
+@pytest.mark.covers("DD-18")
+def test_two_layers_beat_one_on_digits():
+    train, test = (digits(split).arrays for split in ("train", "test"))
+    found = {}
+    for hidden in ((), (100,)):
+        model = mlp.train(train["image"], train["label"], hidden=hidden, steps=1500)
+        found[hidden] = (mlp.predict(model, test["image"]) == test["label"]).mean()
+    assert found[100,] > found[()] + 0.005
+    assert found[()] > 0.9
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match=r"sizes is \(3,\); it must have an input and an output"):
+        mlp.count([3])
+    with pytest.raises(ValueError, match="steps=0 and batch_size=128 must be at least 1"):
+        mlp.train(np.eye(2), np.arange(2), steps=0)

@@ -1,0 +1,56 @@
+"""The perceptron: a worked run, Novikoff's bound, and what it does where no line separates."""
+
+import numpy as np
+import pytest
+
+from dlcore.classic_ml import perceptron
+
+
+@pytest.mark.covers("DD-30")
+def test_a_run_by_hand():
+    """(1, 1) as +: 0 is a mistake, w = (1, 1). (0, 2) as -: 2 > 0, w = (1, -1). Pass two: 0 is a mistake, w = (2, 0);
+    (0, 2): -0 is one, w = (2, -2). Pass three: 0 again, (3, -1); (0, 2): -2 is right. Pass four: 2, and no mistake."""
+    w, mistakes = perceptron.binary_perceptron([[1, 1], [0, 2]], [1, -1], epochs=5)
+    np.testing.assert_array_equal(w, [3, -1])
+    np.testing.assert_array_equal(mistakes, [2, 2, 1, 0, 0])
+
+
+@pytest.mark.covers("DD-30")
+@pytest.mark.parametrize("seed", range(5))
+def test_mistakes_stay_below_novikoffs_bound(seed):
+    rng = np.random.default_rng(seed)
+    u = rng.normal(size=4)
+    u /= np.linalg.norm(u)
+    x = rng.normal(size=(400, 4))
+    x = x[np.abs(x @ u) > 0.3]
+    sign = np.sign(x @ u)
+    gamma, radius = perceptron.margin(u, x, sign), np.linalg.norm(x, axis=1).max()
+    assert gamma > 0.3
+    w, mistakes = perceptron.binary_perceptron(x, sign, epochs=100)
+    assert mistakes[-1] == 0
+    assert perceptron.margin(w, x, sign) > 0
+    assert 0 < mistakes.sum() <= (radius / gamma) ** 2
+
+
+@pytest.mark.covers("DD-30")
+def test_it_never_stops_on_xor():
+    x = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+    _, mistakes = perceptron.binary_perceptron(x, [-1, 1, 1, -1], epochs=50)
+    assert (mistakes > 0).all()
+
+
+@pytest.mark.covers("DD-30")
+def test_three_separable_classes_are_learnt():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, 120)
+    x = np.array([[5.0, 0], [-5, 0], [0, 8]])[label] + rng.uniform(-1, 1, (120, 2))
+    model = perceptron.train(x, label + 4, epochs=100)
+    assert model.mistakes[-1] == 0
+    np.testing.assert_array_equal(perceptron.predict(model, x), label + 4)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match=r"sign \(2,\); they must be \[N, D\] and \[N\] of -1 and 1"):
+        perceptron.binary_perceptron(np.eye(2), [0, 1])
+    with pytest.raises(ValueError, match="epochs is 0; it must be at least 1"):
+        perceptron.train(np.eye(2), np.arange(2), epochs=0)

@@ -1,0 +1,82 @@
+"""Splits that do not overlap, a test set that is used once, and folds."""
+
+import numpy as np
+import pytest
+
+from dlcore.classic_ml import nearest_neighbor, splits
+from dlcore.data.digits import digits
+
+
+@pytest.mark.covers("DD-05")
+def test_the_first_thousand_of_cifar_validate():
+    train, valid = splits.first_as_validation(50_000)
+    assert (len(train), len(valid)) == (49_000, 1000)
+    np.testing.assert_array_equal(valid, np.arange(1000))
+    assert not np.intersect1d(train, valid).size
+
+
+@pytest.mark.covers("DD-05")
+@pytest.mark.parametrize(("train", "valid"), [(0.5, 0.25), (0.7, 0.15), (0.9, 0.05)])
+def test_a_shuffled_split_is_a_partition(train, valid):
+    parts = splits.shuffled_split(1000, train, valid, seed=1)
+    assert [len(part) for part in parts] == [1000 * train, 1000 * valid, round(1000 * (1 - train - valid))]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(1000))
+    np.testing.assert_array_equal(parts.train, splits.shuffled_split(1000, train, valid, seed=1).train)
+    assert (parts.train[:50] != splits.shuffled_split(1000, train, valid, seed=2).train[:50]).any()
+
+
+@pytest.mark.covers("DD-05")
+def test_the_test_examples_can_be_used_once():
+    test = splits.TestExamples(np.arange(8).reshape(4, 2), np.array([0, 1, 1, 1]))
+    assert test.evaluate(lambda images: np.ones(len(images), int)) == 0.75
+    with pytest.raises(RuntimeError, match="the test examples have been used: choose settings on the validation"):
+        test.evaluate(lambda images: np.ones(len(images), int))
+
+
+@pytest.mark.covers("DD-06")
+@pytest.mark.parametrize(("n", "folds"), [(12, 3), (13, 5), (104, 10), (5, 5)])
+def test_folds_are_scikit_learns(n, folds):
+    from sklearn.model_selection import KFold
+
+    for ours, theirs in zip(splits.k_folds(n, folds), KFold(folds).split(np.zeros(n)), strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+    shuffled = splits.k_folds(n, folds, seed=0)
+    np.testing.assert_array_equal(np.sort(np.concatenate([valid for _, valid in shuffled])), np.arange(n))
+    for train, valid in shuffled:
+        np.testing.assert_array_equal(np.union1d(train, valid), np.arange(n))
+        assert len(train) + len(valid) == n
+
+
+@pytest.mark.covers("DD-06")
+def test_k_is_chosen_by_cross_validation_as_scikit_learn_scores_it():
+    from sklearn.model_selection import KFold, cross_val_score
+    from sklearn.neighbors import KNeighborsClassifier
+
+    data = digits("train").take(400).arrays
+    images, labels = data["image"].reshape(-1, 64).astype(float), data["label"]
+    images += np.random.default_rng(0).normal(0, 0.01, images.shape)
+    ks = (1, 3, 20, 100)
+
+    def predict_each(images, labels, new):
+        return nearest_neighbor.predict_for_each_k(nearest_neighbor.train(images, labels), new, ks)
+
+    found = splits.cross_validate(predict_each, images, labels, splits.k_folds(400, 5))
+    expected = [cross_val_score(KNeighborsClassifier(k), images, labels, cv=KFold(5)) for k in ks]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert ks[found.mean(1).argmax()] in (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: splits.first_as_validation(10, 10), r"valid is 10; of 10 examples it must be in \[1, 9\]"),
+        (lambda: splits.shuffled_split(10, 0.4), r"train is 0.4; it must be in \[0.5, 0.9\]"),
+        (lambda: splits.shuffled_split(10, 0.9, 0.1), "leave a part empty"),
+        (lambda: splits.k_folds(3, 4), r"folds is 4; of 3 examples it must be in \[2, 3\]"),
+        (lambda: splits.TestExamples(np.zeros(2), np.zeros(3)), "there are 2 images and 3 labels"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
