@@ -55,10 +55,14 @@ def extract(splits: list[np.ndarray], seed: int, words: int, patches: int, bins:
 
 
 def learn(features: list[np.ndarray], labels: list[np.ndarray], num_classes: int, tune: int, **fit: Any) -> dict:
-    """Choose l2 on the validation split, fit on all training examples, ask the test split once."""
+    """Choose l2 on the validation split, fit on all training examples, ask the test split once.
+
+    The loss is a mean: what is chosen on `tune` of N examples is a penalty of l2 tune / N on all of them.
+    """
     part = (features[0][:tune], labels[0][:tune])
-    classifier, l2, _ = choose_l2(part, (features[1], labels[1]), num_classes, (1e-4, 1e-3, 1e-2, 1e-1), **fit)
+    classifier, l2, _ = choose_l2(part, (features[1], labels[1]), num_classes, (1e-3, 1e-2, 1e-1), **fit)
     if tune < len(labels[0]):
+        l2 *= tune / len(labels[0])
         classifier = fit_classifier(features[0], labels[0], num_classes, l2=l2, **fit)
     accuracy = {
         name: float((classifier.predict(x) == y).mean())
@@ -93,7 +97,7 @@ def draw(results: dict[str, dict], codebook: np.ndarray):
     across = int(np.ceil(np.sqrt(count)))
     low, high = codebook.min((1, 2, 3), keepdims=True), codebook.max((1, 2, 3), keepdims=True)
     framed = np.pad((codebook - low) / (high - low + 1e-9), ((0, across**2 - count), (0, 1), (0, 1), (0, 0)),
-                    constant_values=1)  # fmt: skip
+                    constant_values=0.5)  # fmt: skip
     sheet = framed.reshape(across, across, size + 1, size + 1, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(across * (size + 1), -1, channels)
     tiles.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", interpolation="nearest")

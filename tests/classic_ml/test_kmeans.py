@@ -15,7 +15,7 @@ X, XT = GOLDENS["data/X"], GOLDENS["data/Xt"]
 
 @pytest.mark.covers("DD-23")
 def test_one_iteration_by_hand():
-    # 0, 1 | 5, 9 from centers 0, 5: labels 0, 0, 1, 1, inertia 0 + 1 + 0 + 16 = 17; means .5 and 7, inertia .25 + .25 + 4 + 4
+    # 0, 1 | 5, 9 from centers 0, 5: inertia 0 + 1 + 0 + 16 = 17; from their means .5 and 7: .25 + .25 + 4 + 4 = 8.5
     found = lloyd(np.array([[0.0], [1], [5], [9]]), np.array([[0.0], [5]]), max_iterations=5)
     np.testing.assert_allclose(found.centers, [[0.5], [7]])
     np.testing.assert_array_equal(found.labels, [0, 0, 1, 1])

@@ -1,0 +1,97 @@
+"""Digits without labels: do clusters and maps find the classes?
+
+python -m experiments.classic_ml.clustering
+
+k-means (k-means++ starts) and agglomerative clustering by four linkages put all digits into ten groups, which are held
+against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organising map is trained too.
+"""
+
+import jax
+import numpy as np
+
+from dlcore.classic_ml.hierarchical import LINKAGES, cut, linkage
+from dlcore.classic_ml.kmeans import KMeans, kmeans
+from dlcore.classic_ml.som import SOM, som
+from dlcore.data.digits import digits
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+
+
+def draw(found: KMeans, map_: SOM, merges: np.ndarray, scores: dict[str, float]):
+    from matplotlib.figure import Figure
+    from scipy.cluster.hierarchy import dendrogram
+
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    bars, centers, tree, sheet = figure.subplots(2, 2).ravel()
+    bars.bar_label(bars.barh(list(scores), list(scores.values()), color="#0072B2"), fmt="%.2f", padding=3)
+    bars.set(xlabel="adjusted Rand index with the true classes", xlim=(0, 1))
+    bars.invert_yaxis()
+    bars.spines[["top", "right"]].set_visible(False)
+    images = np.asarray(found.centers).reshape(-1, 8, 8)
+    columns = -(-len(images) // 2)
+    padded = np.concatenate([images, np.zeros((2 * columns - len(images), 8, 8))])
+    centers.imshow(tiles(padded, (2, columns)), cmap="gray_r")
+    centers.set_title(f"k-means: {len(images)} centers")
+    dendrogram(merges, truncate_mode="lastp", p=30, no_labels=True, ax=tree, color_threshold=0,
+               above_threshold_color="#0072B2")  # fmt: skip
+    tree.set(title="ward: the last 30 clusters", ylabel="distance")
+    rows, width, _ = map_.prototypes.shape
+    sheet.imshow(tiles(np.asarray(map_.prototypes).reshape(-1, 8, 8), (rows, width)), cmap="gray_r")
+    sheet.set_title("self-organising map: its prototypes")
+    for axes in (centers, sheet):
+        axes.axis("off")
+    return figure
+
+
+def tiles(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """[N, h, w] as one picture of shape (rows, columns), framed."""
+    framed = np.pad(images, ((0, 0), (0, 1), (0, 1)), constant_values=0.3)
+    _, h, w = framed.shape
+    return framed.reshape(*shape, h, w).transpose(0, 2, 1, 3).reshape(shape[0] * h, shape[1] * w)
+
+
+def study(*, clusters: int = 10, restarts: int = 10, side: int = 10, examples: int = 1797, seed: int = 0) -> LabResult:
+    """Cluster digits.
+
+    Args:
+      clusters: how many.
+      restarts: of k-means.
+      side: of the self-organising map's grid.
+      examples: how many digits.
+      seed: of the starts.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    images, labels = (
+        np.concatenate([digits(split).arrays[key] for split in ("train", "test")])[:examples]
+        for key in ("image", "label")
+    )
+    x = images.reshape(len(images), -1)
+    keys = jax.random.split(jax.random.key(seed))
+    found = kmeans(keys[0], x, clusters, restarts=restarts)
+    merges = {method: linkage(x, method) for method in LINKAGES}
+    groups = {"k-means": np.asarray(found.labels)} | {m: cut(z, clusters) for m, z in merges.items()}
+    scores = {name: float(adjusted_rand_score(labels, group)) for name, group in groups.items()}
+    map_ = som(keys[1], x, (side, side))
+    monotone = bool(np.diff(found.history).max() <= 1e-6 * found.inertia)
+    numbers = {f"adjusted Rand index, {name}": score for name, score in scores.items()}
+    numbers |= {
+        "inertia": float(found.inertia), "iterations": int(found.num_iterations), "reseeded": int(found.reseeded),
+        "inertia never rose": monotone, "quantization error": np.asarray(map_.quantization)[[0, -1]].tolist(),
+        "topographic error": np.asarray(map_.topographic)[[0, -1]].tolist(),
+    }  # fmt: skip
+    best = max(scores, key=scores.get)
+    verdict = (
+        f"Adjusted Rand index of {clusters} clusters: {', '.join(f'{n} {s:.2f}' for n, s in scores.items())}; {best} "
+        f"is nearest to the classes. k-means: inertia {float(found.inertia):.0f}, which "
+        f"{'never rose' if monotone else 'ROSE'}. The map's quantization error went from "
+        f"{map_.quantization[0]:.2f} to {map_.quantization[-1]:.2f}, its topographic error from "
+        f"{map_.topographic[0]:.2f} to {map_.topographic[-1]:.2f}."
+    )
+    return LabResult(numbers, verdict, {"clustering": draw(found, map_, merges["ward"], scores)}, monotone)
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"examples": 150, "restarts": 2, "side": 4})
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,82 @@
+"""The last layer of a network in the plane: t-SNE beside PCA, on learned features and on pixels.
+
+python -m experiments.classic_ml.embedding
+
+A small convolutional network learns digits; its last layer's features of other writers' digits are mapped to the plane.
+How well a map keeps the classes apart is asked of its nearest neighbours: each point by the vote of its five.
+"""
+
+import numpy as np
+
+from dlcore.classic_ml.pca import cumulative_variance, fit_svd
+from dlcore.classic_ml.tsne import tsne
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import shuffled_digits
+from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
+
+
+def neighbours_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
+    """The share of points [N, D] whose k nearest others vote for their label."""
+    distance = np.square(y[:, None] - y[None]).sum(-1)
+    np.fill_diagonal(distance, np.inf)
+    near = labels[np.argsort(distance, 1)[:, :k]]
+    votes = (near[:, :, None] == np.arange(labels.max() + 1)).sum(1)
+    return float((votes.argmax(1) == labels).mean())
+
+
+def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float], kl: dict[str, np.ndarray], every):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.5, 7), layout="constrained")
+    axes = figure.subplots(2, 3)
+    for ax, (name, y) in zip(axes[:, :2].ravel(), maps.items(), strict=True):
+        ax.scatter(*y.T, c=labels, cmap="tab10", s=9)
+        for digit in np.unique(labels):
+            ax.text(*np.median(y[labels == digit], 0), str(digit), fontsize=13, weight="bold",
+                    bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1})  # fmt: skip
+        ax.set(title=f"{name}: 5-NN {agree[name]:.1%}", xticks=[], yticks=[])
+    for ax, (name, values) in zip(axes[:, 2], kl.items(), strict=True):
+        ax.plot(every * np.arange(1, len(values) + 1), values, "o-", color="#0072B2", ms=3)
+        ax.set(title=f"t-SNE of {name}", xlabel="step", ylabel="KL divergence", ylim=(0, None))
+        ax.grid(alpha=0.3)
+    return figure
+
+
+def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0, seed: int = 0) -> LabResult:
+    """Map learned features and pixels to the plane.
+
+    Args:
+      train_steps: of the network.
+      steps: of t-SNE, a multiple of 50.
+      perplexity: of t-SNE.
+      seed: of the network.
+    """
+    data = shuffled_digits(seed)
+    learned = train_features(data, SmallConvNet(), train_steps, seed, augment=shift(1))
+    labels = data.test_labels
+    inputs = {"pixels": data.test_images.reshape(len(labels), -1), "last layer": learned(data.test_images)}
+    maps, kl, numbers = {}, {}, {}
+    for name, x in inputs.items():
+        components = fit_svd(x)
+        found = tsne(x, perplexity=perplexity, steps=steps)
+        maps[f"PCA of {name}"] = fit_svd(x, 2)(x)
+        maps[f"t-SNE of {name}"], kl[name] = np.asarray(found.embedding), np.asarray(found.kl)
+        numbers[f"{name}: 5-NN before the map"] = neighbours_agree(x, labels)
+        numbers[f"{name}: variance in two components"] = float(cumulative_variance(components.variance)[1])
+        numbers[f"{name}: KL"] = [float(v) for v in kl[name][[0, -1]]]
+    agree = {name: neighbours_agree(y, labels) for name, y in maps.items()}
+    numbers |= {f"{name}: 5-NN in the plane": value for name, value in agree.items()}
+    holds = agree["t-SNE of last layer"] > max(0.9, agree["PCA of last layer"])
+    verdict = (
+        f"5-NN in the plane: {', '.join(f'{name} {value:.1%}' for name, value in agree.items())}. The divergence went "
+        f"from {kl['last layer'][0]:.2f} to {kl['last layer'][-1]:.2f} on the last layer. t-SNE of the last layer "
+        f"{'keeps' if holds else 'does NOT keep'} more than nine in ten, and more than PCA."
+    )
+    return LabResult(numbers, verdict, {"embedding": draw(maps, labels, agree, kl, 50)}, holds)
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"train_steps": 20, "steps": 50})
+
+if __name__ == "__main__":
+    main(page)

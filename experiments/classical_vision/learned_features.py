@@ -1,0 +1,130 @@
+"""The last layer of a small convolutional network as features: nearest neighbours and a linear classifier on it.
+
+python -m experiments.classical_vision.learned_features
+
+The network learns digits from the training writers, moved by up to a pixel, with a softmax over cosines (Zhai & Wu
+2019, arXiv:1811.12649). Its last layer before the head, 64 numbers, then takes the place of the pixels: for k nearest
+neighbours, and for a linear classifier fitted anew. Other writers are asked about.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.evaluators.knn import knn_predict
+from dlcore.evaluators.linear_probe import probe_predict
+from dlcore.nn import Conv
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import Digits, shuffled_digits, train
+
+
+class SmallConvNet(nn.Module):
+    """Three convolutions and a layer of `width` units: `method="features"` gives those, [B, width].
+
+    cosine: logits are 16 cos(features, class), so that features of a class share a direction.
+    """
+
+    num_classes: int = 10
+    width: int = 64
+    stride: int = 1
+    cosine: bool = True
+
+    def setup(self):
+        self.convs = [Conv(c, (3, 3), strides=(s, s)) for c, s in ((32, self.stride), (64, 2), (64, 2))]
+        self.dense = nn.Dense(self.width)
+        self.head = self.param("head", nn.initializers.lecun_normal(), (self.width, self.num_classes))
+
+    def features(self, x: jax.Array) -> jax.Array:
+        for conv in self.convs:
+            x = nn.relu(conv(x))
+        return self.dense(x.reshape(len(x), -1))
+
+    def __call__(self, x: jax.Array, train: bool, rate: float = 0.0) -> jax.Array:
+        features, head = self.features(x), self.head
+        if not self.cosine:
+            return nn.relu(features) @ head
+        unit = features / (jnp.linalg.norm(features, axis=1, keepdims=True) + 1e-6)
+        return 16 * unit @ (head / jnp.linalg.norm(head, axis=0))
+
+
+def shift(pixels: int):
+    """An augmentation: the image moved by up to that many pixels each way."""
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)))
+        corner = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
+        return jax.lax.dynamic_slice(padded, (*corner, 0), image.shape)
+
+    return augment
+
+
+def train_features(data: Digits, net: SmallConvNet, steps: int, seed: int, batch_size: int = 64, augment=None):
+    """A function from images [N, H, W, C] to the features [N, width] of the net, trained on the training split."""
+    schedule = optax.cosine_decay_schedule(2e-3, steps)
+
+    @jax.jit
+    def run(key, images, labels):
+        variables, _ = train(
+            key, net, optax.adamw(schedule, weight_decay=1e-3), images, labels, steps, batch_size=batch_size,
+            augment=augment,
+        )  # fmt: skip
+        return jax.tree.map(lambda leaf: leaf[-1], variables)
+
+    variables = run(jax.random.key(seed), jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels))
+    apply = jax.jit(lambda images: net.apply(variables, images, method="features"))
+
+    def features(images: np.ndarray) -> np.ndarray:
+        pieces = np.array_split(np.asarray(images, np.float32), max(1, len(images) // 1000))
+        return np.concatenate([np.asarray(apply(piece)) for piece in pieces])
+
+    return features
+
+
+def study(*, steps: int = 600, seeds: int = 3, k: int = 5) -> LabResult:
+    """k-NN and a linear classifier on learned features and on pixels.
+
+    Args:
+      steps: of the network's training.
+      seeds: networks.
+      k: neighbours that vote.
+    """
+    from matplotlib.figure import Figure
+
+    found: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        data = shuffled_digits(seed)
+        learned = train_features(data, SmallConvNet(), steps, seed, augment=shift(1))
+        for name, of in (("pixels", lambda x: x.reshape(len(x), -1)), ("learned", learned)):
+            bank, asked = of(data.images), of(data.test_images)
+            for how, predicted in (
+                ("k-NN", knn_predict(bank, data.labels, asked, k)),
+                ("linear", probe_predict(bank, data.labels, asked)),
+            ):
+                accuracy = float((predicted == data.test_labels).mean())
+                found.setdefault(f"{how} on {name}", []).append(accuracy)
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    holds = all(means[f"{how} on learned"] > means[f"{how} on pixels"] for how in ("k-NN", "linear"))
+    verdict = (
+        f"k-NN: {means['k-NN on pixels']:.1%} on pixels, {means['k-NN on learned']:.1%} on learned features; a linear "
+        f"classifier: {means['linear on pixels']:.1%} and {means['linear on learned']:.1%} (means of {seeds} seeds). "
+        f"Learned features {'win both times' if holds else 'do NOT win both times'}."
+    )
+    figure = Figure(figsize=(6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    for row, (name, values) in enumerate(found.items()):
+        colour = "#0072B2" if name.endswith("learned") else "#999999"
+        axes.plot(100 * np.asarray(values), np.full(len(values), row), "o", color=colour, alpha=0.6)
+        axes.plot(100 * means[name], row, "|", color=colour, markersize=26, markeredgewidth=2)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(found) - 0.5, -0.5))
+    axes.grid(axis="x", alpha=0.3)
+    return LabResult(dict(found), verdict, {"learned_features": figure}, holds)
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "seeds": 1})
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,114 @@
+"""Densities: by hand, as scipy and scikit-learn, and that the MAP is the top of the posterior."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classic_ml.density import (
+    Gaussian,
+    Prior,
+    gaussian_log_density,
+    gaussian_map,
+    gaussian_mle,
+    kernel_log_density,
+    skewness,
+)
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
+X, XT = GOLDENS["data/X"], GOLDENS["data/Xt"]
+
+
+@pytest.mark.covers("DD-28")
+def test_maximum_likelihood():
+    # 1, 2, 6: mean 3, deviations -2, -1, 3: variance 14 / 3
+    found = gaussian_mle(np.array([[1.0], [2], [6]]))
+    assert float(found.mean[0]) == pytest.approx(3)
+    assert float(found.covariance[0, 0]) == pytest.approx(14 / 3)
+    with jax.enable_x64(True):
+        found = gaussian_mle(X)
+        np.testing.assert_allclose(found.covariance, np.cov(X.T, bias=True), rtol=1e-10)
+
+        def mean_log_density(mean, covariance):
+            return gaussian_log_density(jnp.asarray(X), Gaussian(mean, covariance)).mean()
+
+        for slope in jax.grad(mean_log_density, (0, 1))(*found):
+            np.testing.assert_allclose(slope, 0, atol=1e-9)
+
+
+@pytest.mark.covers("DD-28")
+def test_the_log_density_is_scipys():
+    from scipy.stats import multivariate_normal
+
+    with jax.enable_x64(True):
+        found = gaussian_mle(X)
+        got = gaussian_log_density(jnp.asarray(XT), found)
+    np.testing.assert_allclose(got, multivariate_normal(*map(np.asarray, found)).logpdf(XT), rtol=1e-9)
+
+
+@pytest.mark.covers("DD-28")
+def test_maximum_a_posteriori_is_the_top_of_the_posterior():
+    rng = np.random.default_rng(0)
+    x, m0, root = rng.normal(size=(6, 3)), rng.normal(size=3), rng.normal(size=(3, 3))
+    prior = Prior(m0, 2.5, root @ root.T + np.eye(3), 6.0)
+    with jax.enable_x64(True):
+        found = gaussian_map(x, prior)
+
+        def log_posterior(mean, cov):
+            """Up to constants: likelihood, N(mean | m0, cov / k0), IW(cov | scatter, degrees)."""
+            log_det, inverse = jnp.linalg.slogdet(cov)[1], jnp.linalg.inv(cov)
+            away = mean - m0
+            of_mean = -0.5 * (log_det + prior.strength * away @ inverse @ away)
+            of_cov = -0.5 * ((prior.degrees + 3 + 1) * log_det + jnp.trace(jnp.asarray(prior.scatter) @ inverse))
+            return gaussian_log_density(jnp.asarray(x), Gaussian(mean, cov)).sum() + of_mean + of_cov
+
+        for slope in jax.grad(log_posterior, (0, 1))(*found):
+            np.testing.assert_allclose(slope, 0, atol=1e-9)
+
+
+@pytest.mark.covers("DD-28")
+def test_the_prior_counts_less_with_more_points_and_gives_a_density_where_the_mle_has_none():
+    prior = Prior(np.zeros(4), 1.0, np.eye(4), 6.0)
+    few = X[:3]
+    assert not np.isfinite(gaussian_log_density(jnp.asarray(XT, jnp.float32), gaussian_mle(few))).all()
+    assert np.isfinite(gaussian_log_density(jnp.asarray(XT, jnp.float32), gaussian_map(few, prior))).all()
+    far = [
+        float(jnp.abs(gaussian_map(X[:n], prior).covariance - gaussian_mle(X[:n]).covariance).max()) for n in (6, 60)
+    ]
+    assert far[0] > 2 * far[1]
+    # points 1 and 3 (S = 2), m0 = 0, k0 = 2, P0 = 4, v0 = 3: mean 4 / 4, variance (4 + 2 + 2 2/4 2^2) / (3 + 2 + 3)
+    found = gaussian_map(np.array([[1.0], [3]]), Prior(np.zeros(1), 2.0, 4 * np.eye(1), 3.0))
+    assert float(found.mean[0]) == pytest.approx(1)
+    assert float(found.covariance[0, 0]) == pytest.approx(10 / 8)
+
+
+@pytest.mark.covers("DD-28")
+def test_the_kernel_density_is_scikit_learns():
+    """The case `kde` of ml_sklearn, and one point: the Gaussian itself."""
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(kernel_log_density(XT, X, 0.7, block=5), GOLDENS["kde/out"], rtol=1e-9)
+    got = kernel_log_density(np.array([[3.0]]), np.array([[1.0]]), 2.0)
+    assert float(got[0]) == pytest.approx(-0.5 - np.log(2 * np.sqrt(2 * np.pi)), rel=1e-5)
+
+
+def test_skewness_is_scipys():
+    from scipy.stats import skew
+
+    x = np.random.default_rng(0).exponential(size=(500, 2))
+    np.testing.assert_allclose(skewness(x), skew(x), rtol=1e-4)
+    np.testing.assert_array_equal(skewness(np.ones((3, 1))), [0])
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"x has shape \(3,\)"):
+        gaussian_mle(np.zeros(3))
+    with pytest.raises(ValueError, match=r"prior has shapes \(2,\) and \(2, 2\); \(4,\) and \(4, 4\) are needed"):
+        gaussian_map(X, Prior(np.zeros(2), 1.0, np.eye(2), 5.0))
+    with pytest.raises(ValueError, match=r"degrees 3.0; allowed are >= 0 and > 3"):
+        gaussian_map(X, Prior(np.zeros(4), 1.0, np.eye(4), 3.0))
+    with pytest.raises(ValueError, match="bandwidth is 0; it must be positive"):
+        kernel_log_density(XT, X, 0)
+    with pytest.raises(ValueError, match=r"queries has shape \(12, 3\)"):
+        kernel_log_density(XT[:, :3], X, 1.0)

@@ -1,0 +1,81 @@
+"""Mixtures of Gaussians: one step by hand, as scikit-learn from the same start, and that nothing falls."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcore.classic_ml.density import gaussian_mle
+from dlcore.classic_ml.mixture import bic, fit_mixture, log_density, mixture_step, responsibilities, start_from
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
+X, XT = GOLDENS["data/X"], GOLDENS["data/Xt"]
+
+
+@pytest.mark.covers("DD-28")
+def test_twenty_steps_are_scikit_learns():
+    """The case `gmm` of ml_sklearn: means at the first rows, unit covariances, equal weights, 1e-6 added."""
+    with jax.enable_x64(True):
+        found = fit_mixture(X, start_from(X[:3]), iterations=20, epsilon=1e-6)
+        np.testing.assert_allclose(found.mixture.means, GOLDENS["gmm/out.means"], rtol=1e-7)
+        np.testing.assert_allclose(found.mixture.weights, GOLDENS["gmm/out.weights"], rtol=1e-7)
+        np.testing.assert_allclose(found.mixture.covariances, GOLDENS["gmm/out.covariances"], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(log_density(jnp.asarray(XT), found.mixture), GOLDENS["gmm/out.loglik"], rtol=1e-7)
+        r = responsibilities(jnp.asarray(XT), found.mixture)
+        np.testing.assert_allclose(r, GOLDENS["gmm/out.resp"], atol=1e-7)
+
+
+@pytest.mark.covers("DD-28")
+def test_the_same_live_as_scikit_learn_and_bic():
+    from sklearn.mixture import GaussianMixture
+
+    x = np.random.default_rng(3).normal(size=(80, 2)) + np.repeat([[0, 0], [4, 1]], 40, 0)
+    theirs = GaussianMixture(2, tol=0, max_iter=15, means_init=x[[0, 50]], weights_init=[0.5, 0.5],
+                             precisions_init=[np.eye(2)] * 2)  # fmt: skip
+    with pytest.warns(match="did not converge"):
+        theirs.fit(x)
+    with jax.enable_x64(True):
+        found = fit_mixture(x, start_from(x[[0, 50]]), iterations=15)
+        assert float(found.log_likelihood[-1]) == pytest.approx(theirs.score(x), rel=1e-9)
+        assert float(bic(jnp.asarray(x), found.mixture)) == pytest.approx(theirs.bic(x), rel=1e-9)
+
+
+@pytest.mark.covers("DD-28")
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6))
+def test_the_likelihood_never_falls(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(200, 2)) + rng.choice([-2, 0, 3], (200, 1))
+    with jax.enable_x64(True):
+        found = fit_mixture(x, start_from(x[:3]), iterations=30, epsilon=0.0)
+        likelihood, weights = np.asarray(found.log_likelihood), np.asarray(found.mixture.weights)
+    assert np.diff(likelihood).min() > -1e-10
+    assert likelihood[-1] > likelihood[0]
+    assert weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.covers("DD-28")
+def test_one_component_is_the_maximum_likelihood_after_one_step():
+    with jax.enable_x64(True):
+        moved, before = mixture_step(jnp.asarray(X), start_from(X[:1]), 0.0)
+        want = gaussian_mle(X)
+    np.testing.assert_allclose(moved.means[0], want.mean, rtol=1e-10)
+    np.testing.assert_allclose(moved.covariances[0], want.covariance, rtol=1e-9)
+    # the start: a unit Gaussian at the first row
+    away = np.square(X - X[0]).sum(1)
+    assert float(before) == pytest.approx((-0.5 * away - 2 * np.log(2 * np.pi)).mean(), rel=1e-10)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"x has shape \(60, 4\); it must be \[N, 2\]"):
+        fit_mixture(X, start_from(np.eye(2)))
+    with pytest.raises(ValueError, match="iterations is 0"):
+        fit_mixture(X, start_from(X[:2]), iterations=0)
+    with pytest.raises(ValueError, match="epsilon is -1"):
+        fit_mixture(X, start_from(X[:2]), epsilon=-1.0)
+    with pytest.raises(ValueError, match="variance is 0"):
+        start_from(X[:2], 0)

@@ -1,0 +1,76 @@
+"""Bags of visual words: by hand, in parts, and a linear classifier on digits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classic_ml.kmeans import kmeans
+from dlcore.classical_vision.bag_of_words import encode, normalize_patches, random_patches
+from dlcore.classical_vision.feature_classifier import fit_classifier
+from dlcore.data.digits import digits
+
+
+@pytest.mark.covers("FE-03")
+def test_two_words_by_hand():
+    # 2 x 2 patches of a 2 x 4 image: columns (0 1), (1 1), (1 0); words: dark to bright, bright to dark, flat
+    image = jnp.array([[0.0, 1, 1, 0], [0, 1, 1, 0]])[None, :, :, None]
+    words = normalize_patches(jnp.array([[0.0, 1, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1]]))
+    np.testing.assert_allclose(encode(image, words, 2), [[1 / 3, 1 / 3, 1 / 3]])
+    # in 2 x 2 parts of one row of three patches there are no rows to share: grid 1 at most
+    tall = jnp.concatenate([image, jnp.ones_like(image)], 1)  # rows of patches: bars, mixed, flat
+    got = np.asarray(encode(tall, words, 2, stride=2))  # places (0, 0), (0, 2) | (2, 0), (2, 2)
+    np.testing.assert_allclose(got, [[1 / 4, 1 / 4, 2 / 4]])
+    parts = np.asarray(encode(tall, words, 2, stride=2, grid=2)).reshape(4, 3)
+    np.testing.assert_allclose(parts, np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]) / 4)
+
+
+@pytest.mark.covers("FE-03")
+def test_codebook_and_encoding_and_a_linear_classifier_on_it():
+    train, test = digits("train").arrays, digits("test").arrays
+    patches = random_patches(jax.random.key(0), train["image"], 2000, 3)
+    assert patches.shape == (2000, 9)
+    codebook = kmeans(jax.random.key(1), patches, 30, restarts=1, max_iterations=20).centers
+    assert codebook.shape == (30, 9)
+    features = [np.asarray(encode(split["image"], codebook, 3)) for split in (train, test)]
+    assert features[0].shape == (1297, 30)
+    for x in features:
+        np.testing.assert_allclose(np.abs(x).sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(encode(test["image"], codebook, 3, grid=2).sum(1), 1, rtol=1e-5)
+    found = fit_classifier(features[0], train["label"], 10, l2=1e-2, steps=60)
+    assert (found.predict(features[1]) == test["label"]).mean() > 0.6  # chance is .1; no place is known
+    # a bag: the image turned upside down by halves has other borders but mostly the same words; its parts know places
+    same = encode(test["image"], codebook, 3)
+    whole, parts = (np.asarray(encode(jnp.roll(test["image"], 4, 1), codebook, 3, grid=g)) for g in (1, 2))
+    moved = np.abs(np.asarray(encode(test["image"], codebook, 3, grid=2)) - parts).sum(1).mean()
+    assert np.abs(same - whole).sum(1).mean() < 0.7 * moved
+
+
+@pytest.mark.covers("FE-03")
+def test_patches_are_cut_from_the_images_and_normalised():
+    images = jnp.arange(2 * 5 * 6 * 2, dtype=jnp.float32).reshape(2, 5, 6, 2) ** 1.5
+    got = np.asarray(random_patches(jax.random.key(3), images, 40, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(images), (3, 3), (1, 2)).transpose(0, 1, 2, 4, 5, 3)
+    every = np.asarray(normalize_patches(jnp.asarray(windows.reshape(-1, 18))))
+    distance = np.abs(got[:, None] - every[None]).max(-1)
+    np.testing.assert_allclose(distance.min(1), 0, atol=1e-4)
+    assert len(np.unique(distance.argmin(1))) > 12  # of 2 3 4 places
+    np.testing.assert_allclose(got.mean(1), 0, atol=1e-4)
+    np.testing.assert_allclose(got.std(1), 1, atol=1e-3)
+    np.testing.assert_array_equal(normalize_patches(jnp.full((1, 4), 0.3)), 0)
+
+
+def test_bad_arguments():
+    images = np.zeros((2, 8, 8, 1), np.float32)
+    with pytest.raises(ValueError, match="size is 9; with images of 8x8 it must fit"):
+        random_patches(jax.random.key(0), images, 5, 9)
+    with pytest.raises(ValueError, match="count is 0"):
+        random_patches(jax.random.key(0), images, 0, 3)
+    with pytest.raises(ValueError, match=r"codebook has shape \(4, 8\); with patches of 3x3x1 it must be \[K, 9\]"):
+        encode(images, np.zeros((4, 8)), 3)
+    with pytest.raises(ValueError, match=r"grid is 7; with 6 patches along the shorter side"):
+        encode(images, np.zeros((4, 9)), 3, grid=7)
+    with pytest.raises(ValueError, match="stride is 0"):
+        encode(images, np.zeros((4, 9)), 3, stride=0)
+    with pytest.raises(ValueError, match="images is uint8"):
+        encode(images.astype(np.uint8), np.zeros((4, 9)), 3)

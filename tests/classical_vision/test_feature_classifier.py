@@ -1,0 +1,99 @@
+"""Concatenated features under a linear and a two-layer classifier."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classical_vision.feature_classifier import choose_l2, concatenate, fit_classifier
+from dlcore.classical_vision.hog import hog
+from dlcore.data.digits import digits
+from dlcore.losses import multiclass_hinge_loss
+
+
+def points(count=90, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    return rng.normal(size=(count, 4)).astype(np.float32) + labels[:, None], labels
+
+
+@pytest.mark.covers("FE-04")
+def test_the_linear_softmax_is_scikit_learns():
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = points()
+    found = fit_classifier(x, y, 3, l2=0.05, steps=100)
+    z = (x - x.mean(0)) / x.std(0)
+    theirs = LogisticRegression(C=1 / (0.05 * len(x)), tol=1e-8).fit(z, y)  # sum of losses + |W|^2 / 2C
+    np.testing.assert_allclose(found.layers[0][0].T, theirs.coef_, atol=2e-3)
+    np.testing.assert_allclose(jax.nn.softmax(found.scores(x)), theirs.predict_proba(z), atol=1e-3)
+    assert np.diff(found.history).max() < 1e-6
+
+
+@pytest.mark.covers("FE-04")
+def test_the_hinge_is_minimised():
+    x, y = points()
+    found = fit_classifier(x, y, 3, l2=0.05, loss="hinge", steps=150)
+
+    def objective(w, b):
+        z = (x - x.mean(0)) / x.std(0)
+        return float(jax.vmap(multiclass_hinge_loss)(z @ w + b, jnp.asarray(y)).mean() + 0.025 * jnp.square(w).sum())
+
+    (w, b), rng = found.layers[0], np.random.default_rng(1)
+    least = objective(w, b)
+    assert least < objective(0 * w, 0 * b) == pytest.approx(2)  # the two other classes, margin 1
+    for _ in range(20):
+        step = 0.05 * rng.normal(size=w.shape)
+        assert objective(w + step, b) > least - 1e-3
+
+
+@pytest.mark.covers("FE-04")
+def test_features_together_beat_pixels_and_two_layers_learn_what_one_cannot():
+    train, test = digits("train").arrays, digits("test").arrays
+
+    def features(x):
+        x = np.asarray(x)
+        flat = x.reshape(len(x), -1)
+        return concatenate(flat, hog(jax.image.resize(x, (len(x), 16, 16, 1), "bilinear"), 9, 4, 2))
+
+    def accuracy(of):
+        found = fit_classifier(of(train["image"]), train["label"], 10, l2=1e-2, steps=60)
+        return (found.predict(of(test["image"])) == test["label"]).mean()
+
+    assert features(test["image"]).shape == (500, 64 + 3 * 3 * 4 * 9)
+    assert accuracy(features) > accuracy(lambda x: x.reshape(len(x), -1)) + 0.01
+    # exclusive or
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 2))
+    y = (x[:, 0] * x[:, 1] > 0).astype(int)
+    right = [(fit_classifier(x, y, 2, hidden=h, l2=1e-4).predict(x) == y).mean() for h in (None, 16)]
+    assert right[0] < 0.75 < 0.97 < right[1]
+
+
+def test_the_decay_is_chosen_on_the_validation_split():
+    x, y = points(60)
+    noise = np.random.default_rng(1).normal(size=(60, 40)).astype(np.float32)  # many numbers that mean nothing
+    wide = concatenate(x, noise)
+    valid = points(200, seed=2)
+    valid = (concatenate(valid[0], np.random.default_rng(3).normal(size=(200, 40))), valid[1])
+    classifier, l2, accuracy = choose_l2((wide, y), valid, 3, (1e-6, 0.3), steps=60)
+    assert l2 == 0.3 == max(accuracy, key=accuracy.get)
+    assert accuracy[0.3] == (classifier.predict(valid[0]) == valid[1]).mean()
+    assert choose_l2((x, y), (x, y), 3, (0.1,), steps=5)[1] == 0.1
+
+
+def test_bad_arguments():
+    x, y = points()
+    with pytest.raises(ValueError, match=r"labels has shape \(89,\)"):
+        fit_classifier(x, y[1:], 3)
+    with pytest.raises(ValueError, match=r"labels run from 0 to 2; they must lie in 0\.\.1"):
+        fit_classifier(x, y, 2)
+    with pytest.raises(ValueError, match="l2 is -1"):
+        fit_classifier(x, y, 3, l2=-1)
+    with pytest.raises(ValueError, match="loss is 'logistic'; allowed are softmax, hinge"):
+        fit_classifier(x, y, 3, loss="logistic")
+    with pytest.raises(ValueError, match="steps is 0"):
+        fit_classifier(x, y, 3, steps=0)
+    with pytest.raises(ValueError, match=r"lengths \[90, 3\]"):
+        concatenate(x, x[:3])
+    with pytest.raises(ValueError, match="grid is empty"):
+        choose_l2((x, y), (x, y), 3, ())

@@ -1,0 +1,112 @@
+"""HOG: as scikit-image, a bar that turns, and digits."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classical_vision.feature_classifier import fit_classifier
+from dlcore.classical_vision.hog import cell_histograms, hog, image_gradients
+from dlcore.data.digits import digits
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
+GREY = GOLDENS["data/grey"]
+
+
+@pytest.mark.covers("FE-02")
+def test_hog_is_scikit_images():
+    """The case `hog` of classical_vision: 9 orientations, cells of 8, blocks of 2, L2-Hys."""
+    with jax.enable_x64(True):
+        got = hog(GREY[None, :, :, None].astype(np.float64), 9, 8, 2)[0]
+    np.testing.assert_allclose(got, GOLDENS["hog/out"], atol=1e-6)
+    np.testing.assert_allclose(hog(GREY[None, :, :, None], 9, 8, 2)[0], GOLDENS["hog/out"], atol=2e-4)
+
+
+@pytest.mark.covers("FE-02")
+@pytest.mark.parametrize(
+    ("orientations", "cell", "block", "norm"),
+    [
+        (8, (5, 7), (2, 3), "L2"),
+        (12, (6, 6), (1, 1), "L1"),
+        (6, (4, 4), (3, 3), "L1-sqrt"),
+        (9, (9, 9), (2, 2), "L2-Hys"),
+    ],
+)
+def test_other_settings_are_scikit_images_too(orientations, cell, block, norm):
+    feature = pytest.importorskip("skimage.feature")
+    image = np.random.default_rng(0).uniform(size=(37, 45, 3))
+    want = feature.hog(image, orientations, cell, block, block_norm=norm, channel_axis=-1)
+    with jax.enable_x64(True):
+        got = hog(image[None], orientations, cell, block, norm=norm)[0]
+    np.testing.assert_allclose(got, want, atol=1e-7)
+
+
+def bar(angle, side=33):
+    """A soft bar along the direction `angle`, in degrees from the right, clockwise as rows go down."""
+    r, c = np.mgrid[:side, :side] - side // 2
+    across = -np.sin(np.deg2rad(angle)) * c + np.cos(np.deg2rad(angle)) * r
+    return np.exp(-np.square(across / 3))[None, :, :, None].astype(np.float32)
+
+
+@pytest.mark.covers("FE-02")
+@pytest.mark.parametrize("angle", [15, 55, 95, 135, 175])
+def test_a_rotated_bar_peaks_in_its_bin(angle):
+    """The gradient stands across the bar: angle + 90 of 180 degrees, in bins of 20."""
+    votes = np.asarray(cell_histograms(bar(angle), 9, 33)[0, 0, 0])
+    assert votes.argmax() == (angle + 90) % 180 // 20
+    # of the signed gradient each side of the bar gives one half
+    both = np.asarray(cell_histograms(bar(angle), 18, 33, signed=True)[0, 0, 0])
+    np.testing.assert_allclose(both[:9] + both[9:], votes, atol=1e-5)
+    assert both.argsort()[-2:].min() + 9 == both.argsort()[-2:].max()
+
+
+@pytest.mark.covers("FE-02")
+def test_a_ramp_by_hand():
+    # I = c / 10: differences of .2 to the right inside, 0 at the two border columns; angle 0, bin 0
+    image = jnp.broadcast_to(jnp.arange(8.0) / 10, (8, 8))[None, :, :, None]
+    down, right = image_gradients(image)
+    np.testing.assert_allclose(right[0, 3], [0, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0], rtol=1e-5)
+    np.testing.assert_array_equal(down, 0)
+    votes = cell_histograms(image, 4, 4)
+    np.testing.assert_allclose(votes[0, :, :, 0], 0.2 * 3 / 4, rtol=1e-5)
+    np.testing.assert_array_equal(votes[..., 1:], 0)
+    # one block of four cells with one vote each: .5 is cut at .2, and all are .5 again
+    got = hog(image, 4, 4, 2).reshape(4, 4)
+    np.testing.assert_allclose(got[:, 0], 0.5, rtol=1e-4)
+
+
+@pytest.mark.covers("FE-02")
+def test_a_linear_classifier_on_hog_beats_one_on_pixels():
+    train, test = digits("train").arrays, digits("test").arrays
+    accuracy = {}
+    for name, of in {"pixels": lambda x: x.reshape(len(x), -1), "HOG": lambda x: hog(doubled(x), 9, 4, 2)}.items():
+        found = fit_classifier(of(train["image"]), train["label"], 10, l2=1e-2, steps=60)
+        accuracy[name] = (found.predict(of(test["image"])) == test["label"]).mean()
+    assert accuracy["HOG"] > accuracy["pixels"] + 0.01
+    assert accuracy["HOG"] > 0.93
+
+
+def doubled(images):
+    """Digits of 8x8 have too few pixels for cells: 16x16."""
+    return jax.image.resize(images, (len(images), 16, 16, 1), "bilinear")
+
+
+def test_brightness_and_contrast_hardly_matter():
+    image = GREY[None, :, :, None]
+    np.testing.assert_allclose(hog(image * 0.5 + 0.3, 9, 8, 2), hog(image, 9, 8, 2), atol=5e-3)
+
+
+def test_bad_arguments():
+    images = np.zeros((1, 16, 16, 1), np.float32)
+    with pytest.raises(ValueError, match=r"images is uint8\[1, 8, 8, 1\]"):
+        hog(np.zeros((1, 8, 8, 1), np.uint8))
+    with pytest.raises(ValueError, match=r"\(2, 2\) cells of \(8, 8\); a block needs \(3, 3\)"):
+        hog(images)
+    with pytest.raises(ValueError, match="orientations is 0"):
+        hog(images, 0)
+    with pytest.raises(ValueError, match="norm is 'max'; allowed are L1"):
+        hog(images, norm="max")
+    with pytest.raises(ValueError, match="cell is 0"):
+        hog(images, cell=0)
