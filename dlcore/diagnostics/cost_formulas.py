@@ -16,8 +16,6 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 
-from dlcore.nn import BatchNorm
-
 __all__ = [
     "activation_kb", "attention_macs", "basic_block_weights", "bottleneck_block_weights", "conv_macs",
     "conv_parameters", "dense_macs", "dense_parameters", "layer_parameters", "patch_tokens",
@@ -159,10 +157,8 @@ def layer_parameters(layer: nn.Module, input_shape: Sequence[int]) -> int | None
         return conv_parameters(channels, layer.features, layer.kernel_size, bias=layer.use_bias)
     if isinstance(layer, nn.Dense):
         return dense_parameters(channels, layer.features, bias=layer.use_bias)
-    if isinstance(layer, BatchNorm | nn.BatchNorm | nn.LayerNorm | nn.GroupNorm):
-        return channels * (layer.use_scale + layer.use_bias)
-    if isinstance(layer, nn.RMSNorm):
-        return channels * layer.use_scale
+    if hasattr(layer, "use_scale"):  # batch, layer, group and RMS normalisation
+        return channels * (layer.use_scale + getattr(layer, "use_bias", False))
     return None
 
 

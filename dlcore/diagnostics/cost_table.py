@@ -1,11 +1,11 @@
 """The costs of a network as a table to read, and as one to compute with.
 
-layer        kind   output      parameters       %       MMACs       %   activation KB    %   field  stride
-features_0   Conv   55x55x64        23,296     0.0       70.28     9.8         756.250  ...      11       4
+layer        kind   output      parameters       %       MMACs       %   activation KB     %  field  stride
+features_0   Conv   55x55x64        23,296     0.0       70.28     9.8          756.25  32.7     11       4
 
 MMACs are millions of multiply-adds; shares are of the column's sum. "field" is the receptive field, pixels a side, or
-"all" where attention or a mean of the whole map comes in; field and stride are blank where the output has no place in the
-image, as are numbers that are 0. Where blocks are folded, their times are the sums of their layers'.
+"all" where attention or a mean of the whole map comes in; field and stride are blank where an output has no place in
+the image, as are numbers that are 0. Where blocks are folded, their times are the sums of their layers'.
 """
 
 import csv
