@@ -97,14 +97,15 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(distances [M, k] ascending, positions [M, k]) of the k rows [N, D] nearest to queries [M, D].
 
-    float64 is computed in float64, everything else in float32.
+    Where one of them is float64, so is the computation; else it is float32.
 
     Raises:
       ValueError: k is outside [1, N] or the metric unknown.
     """
     _check(k, metric, len(rows))
-    with jax.enable_x64(np.result_type(rows, queries) == np.float64):
-        distances, positions = search(jnp.asarray(rows), jnp.asarray(queries), k=k, metric=metric)
+    dtype = np.float64 if np.float64 in (rows.dtype, queries.dtype) else np.float32
+    with jax.enable_x64(dtype == np.float64):
+        distances, positions = search(jnp.asarray(rows, dtype), jnp.asarray(queries, dtype), k=k, metric=metric)
         return np.asarray(distances), np.asarray(positions)
 
 

@@ -140,6 +140,15 @@ def test_float32_far_from_the_origin_keeps_its_order():
     np.testing.assert_allclose(distances, expected[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("rows", "queries"), [("float32", "float64"), ("float64", "float32"), ("uint8", "uint8")])
+def test_types_may_differ(rows, queries):
+    data = np.random.default_rng(0).integers(0, 256, (30, 3))
+    distances, positions = knn.nearest(data.astype(rows), data[:4].astype(queries), 2)
+    expected = plain_search(data.astype(float), data[:4].astype(float), 2, DISTANCES["l2"])
+    np.testing.assert_allclose(distances, expected[0], rtol=1e-6)
+    np.testing.assert_array_equal(positions, expected[1])
+
+
 @pytest.mark.covers("DD-03")
 def test_a_metric_can_be_a_function():
     def largest_difference(query, rows):

@@ -1,0 +1,100 @@
+"""How many neighbours should vote? Chosen by cross-validation, or on one validation set; judged once on the test set.
+
+python -m experiments.classic_ml.choose_k
+python -m experiments.classic_ml.choose_k --dataset=mnist --data_dir=DIR --limit=10000
+
+Every k on every fold, for L1 and L2, and on a validation set carved from training. Only the k and distance of the best
+mean over the folds see the test examples, with all that is not test to vote.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from dlcore.classic_ml import nearest_neighbor
+from dlcore.classic_ml.splits import TestExamples, cross_validate, k_folds
+from dlcore.data.image_classification import load
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+
+KS = (1, 3, 5, 10, 20, 50, 100)
+COLOURS = {"l1": "#D55E00", "l2": "#0072B2"}
+
+
+def predict_each(metric: str):
+    def predict(images, labels, new):
+        return nearest_neighbor.predict_for_each_k(nearest_neighbor.train(images, labels, metric=metric), new, KS)
+
+    return predict
+
+
+def draw(by_metric, on_valid, best):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    ax = figure.subplots()
+    for metric, values in by_metric.items():
+        mean, spread, colour = 100 * values.mean(1), 100 * values.std(1, ddof=1), COLOURS[metric]
+        ax.errorbar(KS, mean, spread, fmt="o-", color=colour, capsize=3, label=f"{metric.upper()}, mean of the folds")
+        ax.plot(
+            KS, 100 * on_valid[metric], "x:", color=colour, alpha=0.7, label=f"{metric.upper()}, one validation set"
+        )
+    ax.plot(best[1], 100 * by_metric[best[0]].mean(1).max(), "o", ms=14, mfc="none", color="black")
+    ax.set_xscale("log")
+    ax.set_xticks(KS, KS)
+    ax.minorticks_off()
+    ax.set(xlabel="neighbours", ylabel="accuracy, % (bar: std of the folds)")
+    ax.legend(frameon=False, fontsize=8)
+    ax.grid(alpha=0.3)
+    return figure
+
+
+def study(
+    *,
+    folds: Literal[3, 5, 10] = 5,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> LabResult:
+    """Choose k.
+
+    Args:
+      folds: of the cross-validation.
+      dataset: digits, mnist, fashion_mnist, cifar10.
+      data_dir: where the data set was prepared.
+      limit: training examples at most.
+      seed: of the folds and the validation set.
+    """
+    splits = load(dataset, data_dir, seed=seed)
+    train = splits.train if limit is None else splits.train.take(limit)
+    (images, labels), (valid, valid_labels), test = (
+        (part.arrays["image"] / np.float32(255 if part.arrays["image"].dtype == np.uint8 else 1), part.arrays["label"])
+        for part in (train, splits.valid, splits.test)
+    )
+    once = TestExamples(*test)
+    parts = k_folds(len(images), folds, seed)
+    by_metric = {metric: cross_validate(predict_each(metric), images, labels, parts) for metric in COLOURS}
+    on_valid = {m: (predict_each(m)(images, labels, valid) == valid_labels).mean(1) for m in COLOURS}
+    metric = max(by_metric, key=lambda m: by_metric[m].mean(1).max())
+    k = KS[by_metric[metric].mean(1).argmax()]
+    every = np.concatenate([images, valid]), np.concatenate([labels, valid_labels])
+    model = nearest_neighbor.train(*every, k=k, metric=metric)
+    accuracy = once.evaluate(lambda new: nearest_neighbor.predict(model, new))
+    numbers = {f"{m}, mean of the folds, k = {KS}": values.mean(1).tolist() for m, values in by_metric.items()}
+    numbers |= {f"{m}, std of the folds": values.std(1, ddof=1).tolist() for m, values in by_metric.items()}
+    numbers |= {f"{m}, validation set": values.tolist() for m, values in on_valid.items()}
+    numbers["test accuracy of the chosen"] = accuracy
+    other = {m: KS[int(on_valid[m].argmax())] for m in COLOURS}
+    verdict = (
+        f"{folds} folds choose k = {k} and {metric.upper()} ({by_metric[metric].mean(1).max():.1%}); the validation "
+        f"set alone would choose k = {other['l1']} for L1 and {other['l2']} for L2. On the test examples the choice "
+        f"of the folds has {accuracy:.1%}."
+    )
+    return LabResult(numbers, verdict, {"choose_k": draw(by_metric, on_valid, (metric, k))})
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"folds": 3, "limit": 300})
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,115 @@
+"""Every classifier of classic_ml on one data set: settings by the validation examples, the test examples once each.
+
+python -m experiments.classic_ml.classifiers
+python -m experiments.classic_ml.classifiers --dataset=mnist --data_dir=DIR --only=nearest
+python -m experiments.classic_ml.classifiers --dataset=cifar10 --data_dir=DIR --only=nearest --limit=20000
+
+The settings tried are k of the nearest neighbours and the strength of the penalty of what has one. The best on the
+validation examples is trained again with them added. No image is changed but for the division by 255.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from dlcore.classic_ml import nearest_neighbor
+from dlcore.classic_ml.classifiers import CLASSIFIERS, Classifier
+from dlcore.classic_ml.splits import TestExamples
+from dlcore.data.image_classification import load
+from dlcore.data.source import Source
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+
+KS = (1, 3, 5, 10, 20, 50)
+PENALTIES = {"l2": (1e-5, 1e-4, 1e-3, 1e-2)}
+NEWTON = {"l2": (0.1, 1.0, 10.0)}
+SETTINGS: dict[str, dict[str, tuple]] = {
+    "softmax": PENALTIES,
+    "logistic, one against rest": PENALTIES,
+    "logistic, by Newton": NEWTON,
+    "hinge": PENALTIES,
+    "squared hinge, one against rest": PENALTIES,
+    "two layers": PENALTIES,
+    "three layers": PENALTIES,
+    "Gaussian naive Bayes": {"smoothing": (1e-4, 1e-3, 1e-2, 1e-1)},
+}
+
+
+def arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, H, W, C] in [0, 1] and labels [N]."""
+    image = source.arrays["image"]
+    return (image / np.float32(255) if image.dtype == np.uint8 else image), source.arrays["label"]
+
+
+def choose(name: str, classifier: Classifier, train: tuple, valid: tuple) -> tuple[dict[str, Any], float]:
+    """(the best settings, their validation accuracy); of equals the first."""
+    if name.startswith("nearest"):
+        ks = [k for k in KS if k <= len(train[0])]
+        answers = nearest_neighbor.predict_for_each_k(classifier.train(*train), valid[0], ks)
+        scores = (answers == valid[1]).mean(1)
+        return {"k": ks[scores.argmax()]}, float(scores.max())
+    tried = [{key: value} for key, values in SETTINGS.get(name, {}).items() for value in values] or [{}]
+    scores = [
+        float((classifier.predict(classifier.train(*train, **given), valid[0]) == valid[1]).mean()) for given in tried
+    ]
+    best = int(np.argmax(scores))
+    return tried[best], scores[best]
+
+
+def draw(rows: dict[str, tuple[float, float]], title: str):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.7 + 0.3 * len(rows)), layout="constrained")
+    ax = figure.subplots()
+    for i, (valid, test) in enumerate(rows.values()):
+        ax.plot(100 * valid, i, "o", mfc="none", color="#0072B2", label="validation" if i == 0 else None)
+        ax.plot(100 * test, i, "o", color="#D55E00", label="test" if i == 0 else None)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.invert_yaxis()
+    ax.set_xlabel(f"accuracy on {title}, %")
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, fontsize=8, loc="best")
+    return figure
+
+
+def study(
+    *, dataset: str = "digits", data_dir: str | None = None, only: str = "", limit: int | None = None, seed: int = 0
+) -> LabResult:
+    """A table of accuracies.
+
+    Args:
+      dataset: digits, mnist, fashion_mnist, cifar10.
+      data_dir: where the data set was prepared.
+      only: classifiers whose name has this in it.
+      limit: training examples at most.
+      seed: of the validation split.
+    """
+    chosen = {name: classifier for name, classifier in CLASSIFIERS.items() if only in name}
+    if not chosen:
+        raise ValueError(f"only={only!r} is in no name of {', '.join(CLASSIFIERS)}")
+    splits = load(dataset, data_dir, seed=seed)
+    train, valid = arrays(splits.train if limit is None else splits.train.take(limit)), arrays(splits.valid)
+    every = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
+    numbers, rows = {}, {}
+    for name, classifier in chosen.items():
+        start = time.perf_counter()
+        settings, on_valid = choose(name, classifier, train, valid)
+        model = classifier.train(*every, **settings)
+        on_test = TestExamples(*arrays(splits.test)).evaluate(lambda new, c=classifier, m=model: c.predict(m, new))
+        rows[name] = on_valid, on_test
+        given = "".join(f", {key} = {value:g}" for key, value in settings.items())
+        seconds = time.perf_counter() - start
+        numbers[name] = f"test {on_test:.2%}, validation {on_valid:.2%}{given}, {seconds:.0f} s"
+    best, worst = (f(rows, key=lambda name: rows[name][1]) for f in (max, min))
+    verdict = (
+        f"On {len(splits.test)} test examples of {dataset}, after {len(every[0])} to learn from, the best is {best} "
+        f"with {rows[best][1]:.2%}, the worst {worst} with {rows[worst][1]:.2%}."
+    )
+    return LabResult(numbers, verdict, {"classifiers": draw(rows, dataset)})
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"limit": 200, "only": "n"})
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,90 @@
+"""What one template a class cannot learn, and two ways out: a second layer, or features in which it is linear.
+
+python -m experiments.classic_ml.hard_cases
+
+Xor, a ring around a disc, and three modes in the plane; the parity of bits. A linear classifier, a network with one
+hidden layer, and on the ring a linear classifier of radius and angle.
+"""
+
+import numpy as np
+
+from dlcore.classic_ml import linear_training, mlp
+from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, linear_bound, parity, polar
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+
+COLOURS = ("#0072B2", "#D55E00")
+
+
+def accuracies(x, label, new, new_label, hidden: int, steps: int):
+    """{method: (accuracy, predict)} on new points."""
+    linear = linear_training.train(x, label, l2=0, steps=steps)
+    layers = mlp.train(x, label, hidden=(hidden,), l2=0, learning_rate=0.1, steps=steps)
+    answers = {
+        "linear": lambda x: linear_training.predict(linear, x),
+        "two layers": lambda x: mlp.predict(layers, x),
+    }
+    return {name: (float((predict(new) == new_label).mean()), predict) for name, predict in answers.items()}
+
+
+def panel(ax, x, label, predict, title, xlabel="", ylabel=""):
+    """Points over the regions of the answers."""
+    low, high = x.min(0) - 0.2, x.max(0) + 0.2
+    grid = np.meshgrid(*(np.linspace(a, b, 200) for a, b in zip(low, high, strict=True)))
+    region = predict(np.stack([g.ravel() for g in grid], 1)).reshape(200, 200)
+    ax.contourf(*grid, region, levels=[-0.5, 0.5, 1.5], colors=COLOURS, alpha=0.18)
+    for c in (0, 1):
+        ax.plot(*x[label == c][:200].T, ".", ms=3, color=COLOURS[c])
+    ax.set_title(title, fontsize=9)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+
+
+def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int = 6) -> LabResult:
+    """Accuracies on new points.
+
+    Args:
+      points: to train on, and as many to test.
+      hidden: neurons of the two-layer net.
+      steps: of each training.
+      bits: of the parity, which is learnt from all 2^bits cases.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    axes = figure.subplots(2, 4)
+    numbers, holds = {}, True
+    for column, (name, make) in enumerate(PROBLEMS.items()):
+        (x, label), (new, new_label) = make(points, 0), make(points, 1)
+        bound = numbers[f"{name}, the best line"] = linear_bound(new, new_label)
+        for ax, (method, (accuracy, predict)) in zip(
+            axes[:, column], accuracies(x, label, new, new_label, hidden, steps).items(), strict=True
+        ):
+            numbers[f"{name}, {method}"] = accuracy
+            panel(ax, new, new_label, predict, f"{name}, {method}: {accuracy:.1%}")
+        holds &= numbers[f"{name}, linear"] <= bound < 0.8 and numbers[f"{name}, two layers"] > 0.99
+    (x, label), (new, new_label) = annulus(points, 0), annulus(points, 1)
+    model = linear_training.train(polar(x), label, l2=0, learning_rate=1.0, steps=steps)
+
+    def in_polar(x):
+        return linear_training.predict(model, x)
+
+    numbers["annulus, linear in polar coordinates"] = reached = float((in_polar(polar(new)) == new_label).mean())
+    panel(axes[0, 3], polar(new), new_label, in_polar, f"polar, linear: {reached:.1%}", "radius", "angle")
+    panel(axes[1, 3], new, new_label, lambda x: in_polar(polar(x)), "the same, seen in the plane")
+    x, label = parity(bits)
+    for method, (accuracy, _) in accuracies(x, label, x, label, 2 * hidden, steps).items():
+        numbers[f"parity of {bits} bits, {method}"] = accuracy
+    holds &= reached == 1 and numbers[f"parity of {bits} bits, linear"] < 0.7
+    holds &= numbers[f"parity of {bits} bits, two layers"] > 0.99
+    told = "; ".join(
+        f"{name}: linear {numbers[f'{name}, linear']:.1%}, two layers {numbers[f'{name}, two layers']:.1%}"
+        for name in (*PROBLEMS, f"parity of {bits} bits")
+    )
+    verdict = f"{told}. The annulus in polar coordinates: linear {reached:.1%}."
+    return LabResult(numbers, verdict, {"regions": figure}, bool(holds))
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"points": 200, "steps": 300, "bits": 3})
+
+if __name__ == "__main__":
+    main(page)

@@ -1,0 +1,66 @@
+"""The pages in small: numbers that their verdicts stand on."""
+
+import pytest
+
+from experiments.bench import knn
+from experiments.classic_ml import choose_k, classifiers, distances, hard_cases, universal_approximation, viewpoints
+
+
+@pytest.mark.covers("DD-04", "DD-07", "DD-08")
+def test_distances():
+    result = distances.study(**distances.page.smoke)
+    assert result.holds
+    assert result.numbers["largest change of L2 under a rotation"] < 1e-10
+    assert result.numbers["largest change of L1 under a rotation"] > 0.01
+    assert result.numbers["1-NN accuracy, original"] > 0.9
+
+
+@pytest.mark.covers("DD-12", "DD-13")
+def test_hard_cases():
+    result = hard_cases.study(points=300, steps=2000, bits=4)
+    assert result.holds
+    assert result.numbers["annulus, linear in polar coordinates"] == 1
+    assert list(result.figures) == ["regions"]
+
+
+@pytest.mark.covers("DD-21")
+def test_universal_approximation():
+    result = universal_approximation.study(most=16)
+    assert result.holds
+    assert result.numbers["hidden neurons"] == [4, 8, 16, 32]
+    assert result.numbers["step"][-1] == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.covers("DD-11", "DD-17")
+def test_viewpoints():
+    result = viewpoints.study(steps=1500, tries=200)
+    assert result.holds
+    assert result.numbers["class means matched"] == 10
+    assert result.numbers["W x + b against [W b] [x 1]"] < 1e-5
+    assert result.numbers["test accuracy, linear"] > 0.9
+    with pytest.raises(ValueError, match="hidden is 15; it must be a multiple of 10"):
+        viewpoints.study(hidden=15)
+
+
+@pytest.mark.covers("DD-06")
+def test_choose_k():
+    result = choose_k.study(folds=3, limit=300)
+    assert "3 folds choose k = " in result.verdict
+    assert result.numbers["test accuracy of the chosen"] > 0.9
+
+
+def test_a_table_of_classifiers():
+    result = classifiers.study(only="nearest")
+    assert list(result.numbers) == ["nearest neighbour, L1", "nearest neighbour, L2", "nearest neighbour, cosine"]
+    assert result.numbers["nearest neighbour, L1"].startswith("test 95.20%")
+    assert result.numbers["nearest neighbour, L2"].startswith("test 96.00%")
+    with pytest.raises(ValueError, match="only='svm' is in no name of nearest neighbour, L1"):
+        classifiers.study(only="svm")
+    assert set(classifiers.SETTINGS) <= set(classifiers.CLASSIFIERS)
+
+
+def test_the_bench_prints_a_ratio_for_each_metric(capsys):
+    found = knn.main(["--rows=64", "--queries=4", "--repeats=1", "--k=2"])
+    assert set(found) == {"l1", "l2", "cosine"}
+    assert all(values["median"] > 0 for values in found.values())
+    assert "4 queries, 64 rows, k = 2" in capsys.readouterr().out
