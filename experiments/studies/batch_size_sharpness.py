@@ -1,0 +1,149 @@
+"""Small batches end in flatter places than large ones, and generalise at least as well.
+
+python -m experiments.studies.batch_size_sharpness
+
+Keskar et al. 2017, arXiv:1609.04836 (sharp minima of large batches); Cohen et al. 2021, arXiv:2103.00065 (with all
+examples the largest Hessian eigenvalue rises to 2 / rate). Perceptrons on digits by SGD at one rate, with batches from
+eight to all examples and as many steps for each, so that only the noise of the gradient differs. Sharpness is the
+largest eigenvalue of the Hessian of the loss over all training examples, by power iteration. It falls again as the loss
+goes to nothing, whatever the batch; so it is compared at the same training loss too, where each run first passes it.
+The claim holds where the largest batch is sharper than the smallest on every seed, at the end and at equal loss, and
+its mean test accuracy is not higher.
+
+Seen over three seeds (2 minutes of one core): it holds. The eigenvalue ends at .72, 1.7, 2.2 and 2.4 for batches of 8,
+32, 128 and all 1,297; where the training loss first is .05 it is 2.7, 5.6, 7.1 and 8.1. Test accuracy is 94.0 % for 8
+and 92.7 to 92.9 % for the others. The edge of stability, 2 / rate = 20, is not reached: all examples peak at 12.5.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.diagnostics.hessian import top_eigenvalues
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+
+
+def measure(batch_size: int, seeds: int, steps: int, rate: float, parts: int) -> np.ndarray:
+    """[seeds, parts, 3]: training loss, largest Hessian eigenvalue and test accuracy along the runs."""
+    data, net = shuffled_digits(), SmallNet((32, 32))
+    images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
+
+    def loss(params):
+        return jax.vmap(softmax_cross_entropy_loss)(net.apply({"params": params}, images, False), labels).mean()
+
+    @jax.jit
+    def one(key):
+        runs, _ = train(key, net, optax.sgd(rate), images, labels, steps, batch_size=batch_size, snapshots=parts)
+
+        def look(params):
+            eigenvalue = top_eigenvalues(loss, params, jax.random.key(0), steps=60, tolerance=1e-3)[0][0]
+            scores = jax.nn.log_softmax(net.apply({"params": params}, data.test_images, False))
+            return jnp.stack([loss(params), eigenvalue, log_loss_and_accuracy(scores, data.test_labels)[1]])
+
+        return jax.lax.map(look, runs["params"])
+
+    return np.asarray(jnp.stack([one(key) for key in jax.random.split(jax.random.key(0), seeds)]), np.float64)
+
+
+def at_loss(runs: np.ndarray, level: float) -> np.ndarray:
+    """[seeds]: the eigenvalue of runs [seeds, parts, 3] where the loss first is at most `level`; NaN where never."""
+    below = runs[:, :, 0] <= level
+    first = runs[np.arange(len(runs)), below.argmax(1), 1]
+    return np.where(below.any(1), first, np.nan)
+
+
+def judge(found: dict[int, np.ndarray], rate: float, level: float) -> tuple[str, bool]:
+    """The verdict from runs [seeds, parts, 3] by batch size, smallest first."""
+    small, *_, large = found
+    ends = {size: runs[:, -1] for size, runs in found.items()}
+    passed = {size: at_loss(runs, level) for size, runs in found.items()}
+    told = ", ".join(f"{e[:, 1].mean():.2f} for {size}" for size, e in ends.items())
+    equal = ", ".join(f"{p.mean():.2f} for {size}" for size, p in passed.items())
+    sharper = int((ends[large][:, 1] > ends[small][:, 1]).sum())
+    sharper_there = int((passed[large] > passed[small]).sum())
+    peak = found[large][:, :, 1].max(1).mean()
+    accuracy = {size: e[:, 2].mean() for size, e in ends.items()}
+    verdict = (
+        f"Largest eigenvalue at the end by batch size: {told}; where the training loss first is {level:g}: {equal}. "
+        f"The largest batch is sharper than the smallest on {sharper} and {sharper_there} of {len(ends[large])} seeds; "
+        f"its eigenvalue rises to {peak:.1f}, where 2 / rate is {2 / rate:g}. Test accuracy: "
+        + ", ".join(f"{a:.2%} for {size}" for size, a in accuracy.items())
+        + "."
+    )
+    seeds = len(ends[large])
+    return verdict, sharper == sharper_there == seeds and bool(accuracy[large] <= accuracy[small])
+
+
+def draw(found, steps, rate):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    colours = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
+    for k, (colour, (size, runs)) in enumerate(zip(colours, found.items(), strict=False)):
+        x = np.arange(1, runs.shape[1] + 1) * steps / runs.shape[1]
+        left.plot(x, runs[:, :, 1].mean(0), color=colour, label=f"batch {size}")
+        left.fill_between(x, runs[:, :, 1].min(0), runs[:, :, 1].max(0), color=colour, alpha=0.2, lw=0)
+        for run in runs:
+            middle.plot(run[:, 0], run[:, 1], "o", ms=3, mew=0, color=colour, alpha=0.7)
+        right.plot(np.full(len(runs), k), 100 * runs[:, -1, 2], "o", color=colour, alpha=0.7)
+        right.plot([k - 0.25, k + 0.25], [100 * runs[:, -1, 2].mean()] * 2, color=colour, lw=2)
+    left.axhline(2 / rate, color="0.4", ls="--", lw=1)
+    left.annotate("2 / rate", (0, 2 / rate), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.3")
+    left.set(xlabel="step", ylabel="largest Hessian eigenvalue", ylim=(0, None))
+    left.legend(frameon=False, fontsize=8)
+    middle.set(
+        xscale="log", xlabel="training loss (time goes right)", ylabel="largest Hessian eigenvalue", ylim=(0, None)
+    )
+    middle.invert_xaxis()
+    right.set_xticks(range(len(found)), [str(size) for size in found])
+    right.set(xlabel="batch size", ylabel="test accuracy at the end, %")
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def study(
+    *,
+    seeds: int = 3,
+    batch_sizes: tuple[int, ...] = (8, 32, 128, 1297),
+    steps: int = 4000,
+    rate: float = 0.1,
+    parts: int = 40,
+    level: float = 0.05,
+) -> LabResult:
+    """Sharpness along runs that differ by the batch size alone.
+
+    Args:
+      seeds: of weights and batches.
+      batch_sizes: drawn with replacement, the smallest first; 1297 is as many as there are.
+      steps: of each run.
+      rate: of all runs.
+      parts: how often the eigenvalue is measured in a run, a divisor of steps.
+      level: the training loss at which runs are compared.
+    """
+    found = {size: measure(size, seeds, steps, rate, parts) for size in batch_sizes}
+    verdict, holds = judge(found, rate, level)
+    numbers = {}
+    for size, runs in found.items():
+        numbers[f"eigenvalue at the end, batch {size}"] = runs[:, -1, 1].tolist()
+        numbers[f"eigenvalue at equal loss, batch {size}"] = at_loss(runs, level).tolist()
+        numbers[f"training loss at the end, batch {size}"] = runs[:, -1, 0].tolist()
+        numbers[f"test accuracy, batch {size}"] = runs[:, -1, 2].tolist()
+    return LabResult(numbers, verdict, {"sharpness": draw(found, steps, rate)}, holds)
+
+
+page = Lab(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"seeds": 1, "batch_sizes": (8, 64), "steps": 40, "parts": 2, "level": 2.0},
+)
+
+if __name__ == "__main__":
+    main(page)
