@@ -54,19 +54,21 @@ def all_pairs(embeddings: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def acceptance_threshold(similarity: Any, same: Any, false_accepts: float = 0.01) -> float:
-    """The smallest t for which at most that share of the different pairs has similarity [P] >= t.
+    """The smallest t for which at most that share of the different pairs has similarity [P] >= t, in its precision.
 
     Raises:
       ValueError: shapes differ, no pair is different, or false_accepts is outside [0, 1].
     """
-    similarity, same = np.asarray(similarity, np.float64), np.asarray(same, bool)
+    similarity, same = np.asarray(similarity), np.asarray(same, bool)
+    similarity = similarity if similarity.dtype == np.float32 else similarity.astype(np.float64)
     if similarity.ndim != 1 or similarity.shape != same.shape or same.all():
         raise ValueError(f"similarity {similarity.shape} and same {same.shape} must be [P], with some different pairs")
     if not 0 <= false_accepts <= 1:
         raise ValueError(f"false_accepts is {false_accepts}; it must lie in [0, 1]")
     different = np.sort(similarity[~same])[::-1]
     allowed = int(np.floor(false_accepts * len(different) + 1e-9))
-    return float(np.nextafter(different[allowed], np.inf)) if allowed < len(different) else float(different[-1])
+    above = np.nextafter(different[min(allowed, len(different) - 1)], similarity.dtype.type(np.inf))
+    return float(above) if allowed < len(different) else float(different[-1])
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

@@ -88,7 +88,7 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.8), layout="constrained")
-    bars, histogram = figure.subplots(1, 2)
+    bars, shown = figure.subplots(1, 2)
     kinds = list(next(iter(areas.values())))
     for i, (name, by_kind) in enumerate(areas.items()):
         places = np.arange(len(kinds)) + 0.2 * (i - 1.5)
@@ -97,12 +97,12 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
     bars.set(ylabel="AUROC", ylim=(0, 1.25), yticks=np.linspace(0, 1, 6))
     bars.set_xticks(range(len(kinds)), kinds)
     bars.legend(frameon=False, ncols=2, fontsize=8, loc="upper center")
-    top = max(v.max() for v in scores.values())
-    edges = np.linspace(np.quantile(scores["digits"], 0.01) - 150, top, 60)
-    for i, (kind, values) in enumerate(scores.items()):
-        histogram.hist(np.clip(values, edges[0], None), edges, density=True, alpha=0.55, label=kind, color=f"C{i}")
-    histogram.set(xlabel="log-density of the mixture (what is lower is drawn at the left end)", yticks=[])
-    histogram.legend(frameon=False, fontsize=8)
+    shown.boxplot(list(scores.values()), orientation="horizontal", tick_labels=list(scores), whis=(1, 99), sym="",
+                  patch_artist=True, boxprops={"facecolor": "#56B4E9"}, medianprops={"color": "black"})  # fmt: skip
+    shown.set_xscale("symlog", linthresh=50)
+    shown.set(xlabel="log-density of the mixture (whiskers: 1 and 99 %)")
+    shown.invert_yaxis()
+    shown.grid(axis="x", alpha=0.3)
     return figure
 
 

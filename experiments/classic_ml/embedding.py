@@ -38,6 +38,8 @@ def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float
         ax.set(title=f"{name}: 5-NN {agree[name]:.1%}", xticks=[], yticks=[])
     for ax, (name, values) in zip(axes[:, 2], kl.items(), strict=True):
         ax.plot(every * np.arange(1, len(values) + 1), values, "o-", color="#0072B2", ms=3)
+        ax.axvline(250, color="0.5", ls=":")
+        ax.text(260, 0.9 * max(values), "exaggeration ends", color="0.4", fontsize=9)
         ax.set(title=f"t-SNE of {name}", xlabel="step", ylabel="KL divergence", ylim=(0, None))
         ax.grid(alpha=0.3)
     return figure

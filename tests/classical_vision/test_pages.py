@@ -1,0 +1,83 @@
+"""The pages of features in smoke settings, and verdicts on numbers that were written for them."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.image_classification import load
+from experiments.classical_vision import features, learned_features, retrieval
+
+
+@pytest.mark.covers("FE-04")
+def test_the_verdict_on_features_turns():
+    def results(pixels, words, valid):
+        return {
+            "pixels": {"test": pixels, "valid": 1.0},
+            "HOG": {"test": 0.1, "valid": 0.2},
+            "words": {"test": words, "valid": valid},
+            "all, two layers": {"test": 0.99, "valid": 1.0},
+        }
+
+    verdict, holds = features.judge(results(0.9, 0.95, 0.97))
+    assert holds
+    assert verdict.endswith("A linear classifier on words is 5.0% above one on pixels.")
+    assert not features.judge(results(0.9, 0.85, 0.97))[1]
+    assert not features.judge(results(0.9, 0.95, 0.1))[1]  # chosen by validation, not by what wins the test
+
+
+@pytest.mark.covers("FE-04")
+def test_features_smoke():
+    result = features.study(**features.page.smoke | {"hidden": 0})
+    assert result.numbers["HOG, dimensions"] == 324
+    assert result.numbers["all by hand, dimensions"] == 324 + 4 * 9
+    assert result.numbers["all by hand, test"] > 0.6
+    assert set(result.figures) == {"features"}
+
+
+def test_all_features_of_colour_images():
+    images = np.random.default_rng(0).uniform(size=(12, 16, 16, 3)).astype(np.float32)
+    found, codebook = features.extract([images, images[:2]], 0, 5, 100, 2)
+    assert codebook.shape == (5, 3, 3, 3)
+    assert {name: x[1].shape for name, x in found.items()} == {
+        "pixels": (2, 768), "colour histogram": (2, 8), "HOG": (2, 7 * 7 * 36), "visual words": (2, 20),
+        "HOG, colour": (2, 7 * 7 * 36 + 8), "all by hand": (2, 7 * 7 * 36 + 28),
+    }  # fmt: skip
+    assert features.pixels_of(load("digits").test).max() == 1
+
+
+@pytest.mark.covers("FE-05")
+def test_learned_features_smoke():
+    result = learned_features.study(steps=150, seeds=1)
+    assert result.numbers["k-NN on pixels"][0] == pytest.approx(0.964, abs=0.01)
+    assert result.numbers["k-NN on learned"][0] > 0.9
+    assert result.holds == all(
+        result.numbers[f"{how} on learned"][0] > result.numbers[f"{how} on pixels"][0] for how in ("k-NN", "linear")
+    )
+
+
+@pytest.mark.covers("FE-06")
+def test_retrieval_smoke_holds_out_classes_and_people():
+    data = retrieval.held_out_digits(0)
+    assert set(data.labels) == set(data.test_labels) == set(range(5))
+    many = retrieval.turned(data)
+    assert set(many.labels) == set(range(40))
+    assert len(many.images) == 8 * len(data.images)
+    result = retrieval.study(**retrieval.page.smoke)
+    assert result.numbers["pixels: recall at 1"] == pytest.approx(0.976, abs=0.002)
+    assert set(result.figures) == {"roc"}
+
+
+@pytest.mark.covers("FE-06")
+def test_one_example_a_class():
+    # two classes on two axes: one example of each is enough; labels that say nothing are right by chance
+    x = np.repeat(np.eye(2), 20, 0) + 0.01 * np.random.default_rng(0).normal(size=(40, 2))
+    assert retrieval.one_shot(x, np.repeat([0, 1], 20), 5, 0) == 1
+    assert 0.2 < retrieval.one_shot(x, np.tile([0, 1], 20), 20, 0) < 0.8
+    numbers, _ = retrieval.measure(np.repeat(np.eye(4), 5, 0), np.repeat(range(4), 5), 2, 0)
+    assert numbers["recall at 1"] == numbers["verification, area"] == 1
+    assert numbers["same accepted"] == 1
+    assert numbers["different accepted"] == 0
+
+
+def test_where_omniglot_is_not():
+    with pytest.raises(FileNotFoundError, match=r"omniglot28.npz is not there; data_dir must hold"):
+        retrieval.omniglot("nowhere")
