@@ -103,9 +103,9 @@ def study(
         numbers[name] = f"test {on_test:.2%}, validation {on_valid:.2%}{given}, {seconds:.0f} s"
     best, worst = (f(rows, key=lambda name: rows[name][1]) for f in (max, min))
     verdict = (
-        f"On {len(splits.test)} test examples of {dataset}, after {len(every[0])} to learn from, the best is {best} "
-        f"with {rows[best][1]:.2%}, the worst {worst} with {rows[worst][1]:.2%}."
+        f"{len(splits.test)} test examples of {dataset}, after {len(every[0])} to learn from: the best is {best}, "
     )
+    verdict += f"{rows[best][1]:.2%}" + (f", the worst {worst}, {rows[worst][1]:.2%}." if worst != best else ".")
     return LabResult(numbers, verdict, {"classifiers": draw(rows, dataset)})
 
 

@@ -5,13 +5,18 @@ python -m experiments.classic_ml.distances
     rotation:  distances of digits before and after a random rotation; L2 must stay, L1 must not
     contrast:  (largest - smallest) / smallest distance from a point to uniform points, by dimension
     edits:     every test digit shifted, darkened and covered, all at the same L2 from the original: we read on as
-               before, and what does its nearest neighbour among the training digits say?
+               before, and what does its nearest neighbour among the training digits say? A photograph beside it.
+
+Seen: the rotation changed L2 by 7e-16 and L1 by 112 %; the contrast of L2 fell from 5040 to .058 between 1 and 4,096
+dimensions; 1-NN of 495 digits went from 96.0 % to 61.2 % (shifted), 40.4 % (darkened) and 23.2 % (covered).
 """
 
 import numpy as np
 
+from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.pixel_distance import contrast, equal_edits
 from dlcore.data.digits import digits
+from dlcore.data.sample_images import sample_image
 from dlcore.run.lab import Lab, LabResult
 from dlcore.run.page import main
 
@@ -32,22 +37,24 @@ def contrasts(dimensions: list[int], points: int, queries: int, order: int) -> n
     )
 
 
-def draw(dimensions, by_order, pictures, accuracy):
+def draw(dimensions, by_order, digit, accuracy, photograph):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
     ax = left.subplots()
     for (order, values), colour in zip(by_order.items(), ("#D55E00", "#0072B2"), strict=True):
         ax.loglog(dimensions, values, "o-", color=colour, label=f"L{order}")
     ax.set(xlabel="dimensions", ylabel="contrast of distances")
     ax.legend(frameon=False)
     ax.grid(alpha=0.3)
-    for ax, (name, picture) in zip(right.subplots(1, 4), pictures.items(), strict=True):
-        ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        distance = np.linalg.norm(picture - pictures["original"])
-        ax.set_title(f"{name}\nL2 {distance:.3f}\n1-NN is right on {accuracy[name]:.1%}", fontsize=8)
-        ax.set_axis_off()
+    told = {name: f"\n1-NN right: {value:.1%}" for name, value in accuracy.items()}
+    for row, pictures, below in zip(right.subplots(2, 4), (digit, photograph), (told, {}), strict=True):
+        for ax, (name, picture) in zip(row, pictures.items(), strict=True):
+            ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            distance = np.linalg.norm(picture - pictures["original"])
+            ax.set_title(f"{name}, L2 {distance:.2f}{below.get(name, '')}", fontsize=8)
+            ax.set_axis_off()
     return figure
 
 
@@ -60,8 +67,6 @@ def study(*, points: int = 1000, queries: int = 20, largest: int = 4096, edited:
       largest: number of dimensions, a power of 4.
       edited: test digits that are edited, 500 at most.
     """
-    from dlcore.classic_ml import nearest_neighbor
-
     train, test = (digits(split).arrays for split in ("train", "test"))
     rows = train["image"][:200].reshape(200, -1).astype(np.float64)
     change = {order: rotation_change(order, rows, 0) for order in (1, 2)}
@@ -78,6 +83,9 @@ def study(*, points: int = 1000, queries: int = 20, largest: int = 4096, edited:
     equal = all(np.abs(away[name] - away["shifted"]).max() <= 1e-6 for name in ("darkened", "covered"))
     model = nearest_neighbor.train(train["image"], train["label"])
     accuracy = {name: float((nearest_neighbor.predict(model, v) == labels).mean()) for name, v in versions.items()}
+    photograph = sample_image("china", 96) / 255
+    photograph = {"original": photograph} | equal_edits(photograph, shift=3)
+    figure = draw(dimensions, by_order, edits[0], accuracy, photograph)
     numbers = {f"largest change of L{order} under a rotation": value for order, value in change.items()}
     numbers |= {f"contrast of L{order}": values.tolist() for order, values in by_order.items()}
     numbers |= {"digits edited": len(images), "mean L2 of the edits": float(away["shifted"].mean())}
@@ -90,7 +98,7 @@ def study(*, points: int = 1000, queries: int = 20, largest: int = 4096, edited:
         f"{accuracy['darkened']:.1%} (darkened) and {accuracy['covered']:.1%} (covered)."
     )
     holds = change[2] < 1e-10 < 1e-2 < change[1] and falls and equal
-    return LabResult(numbers, verdict, {"distances": draw(dimensions, by_order, edits[0], accuracy)}, holds)
+    return LabResult(numbers, verdict, {"distances": figure}, holds)
 
 
 page = Lab(
