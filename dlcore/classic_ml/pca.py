@@ -4,8 +4,8 @@ Pearson 1901; Hotelling 1933; Eckart & Young 1936 (no k directions leave less be
 
     X - mean = U S V^T          directions: columns of V; variances: S^2 / N; the share of the first k: Σ_k S^2 / Σ S^2
 
-`dlcore.data.preprocess.fit_pca` finds the same from the covariance [D, D], in pieces. Here the covariance is not formed, so
-small variances keep their digits: rounding hides those of a covariance below 1e-16 of the largest, an S of 1e-8.
+`dlcore.data.preprocess.fit_pca` finds the same from the covariance [D, D], a piece of the data at a time. Without the
+covariance small variances keep their digits: in it, rounding hides those below 1e-16 of the largest, an S of 1e-8.
 """
 
 from typing import Any

@@ -73,7 +73,7 @@ def cell_histograms(
     height, width = pair_of("cell", cell)
     down, right = image_gradients(images)
     turn = 360.0 if signed else 180.0
-    angle = jnp.rad2deg(jnp.arctan2(down, right)) % turn
+    angle = jnp.rad2deg(jnp.arctan2(down, right))
     bin_of = jnp.floor(angle * (orientations / turn)).astype(jnp.int32) % orientations
     votes = jnp.hypot(down, right)[..., None] * jax.nn.one_hot(bin_of, orientations, dtype=images.dtype)
     rows, columns = images.shape[1] // height, images.shape[2] // width

@@ -1,6 +1,7 @@
 """Digits without labels: do clusters and maps find the classes?
 
 python -m experiments.classic_ml.clustering
+    adjusted Rand index: k-means .65, single .00, complete .44, average .51, ward .79, in 20 s
 
 k-means (k-means++ starts) and agglomerative clustering by four linkages put all digits into ten groups, which are held
 against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organising map is trained too.

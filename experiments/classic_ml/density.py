@@ -1,6 +1,8 @@
 """Which density of digits tells what is no digit: a Gaussian, its MAP, a mixture, kernels.
 
 python -m experiments.classic_ml.density
+    AUROC against noise: Gaussian in 20 components .874, the others 1.000; against the digit left out: .705, Gaussian
+    of all pixels .794, mixture .971, kernels .935; in 115 s of two busy cores
 
 Densities of the training writers' digits are asked about other writers' digits and about four kinds of outlier:
 uniform noise, digits with their pixels shuffled, digits whose brightness is inverted, and, hardest, a digit that was
@@ -100,6 +102,7 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
     shown.boxplot(list(scores.values()), orientation="horizontal", tick_labels=list(scores), whis=(1, 99), sym="",
                   patch_artist=True, boxprops={"facecolor": "#56B4E9"}, medianprops={"color": "black"})  # fmt: skip
     shown.set_xscale("symlog", linthresh=50)
+    shown.set_xticks([-1000, -300, -100, -50, 0, 50], ["-1000", "-300", "-100", "-50", "0", "50"])
     shown.set(xlabel="log-density of the mixture (whiskers: 1 and 99 %)")
     shown.invert_yaxis()
     shown.grid(axis="x", alpha=0.3)

@@ -1,6 +1,7 @@
 """The last layer of a network in the plane: t-SNE beside PCA, on learned features and on pixels.
 
 python -m experiments.classic_ml.embedding
+    5-NN in the plane: PCA of pixels 59.6 %, t-SNE 98.4 %; PCA of the last layer 72.0 %, t-SNE 98.0 %, in 26 s
 
 A small convolutional network learns digits; its last layer's features of other writers' digits are mapped to the plane.
 How well a map keeps the classes apart is asked of its nearest neighbours: each point by the vote of its five.

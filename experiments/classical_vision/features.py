@@ -1,7 +1,9 @@
 """Features by hand against raw pixels, under the same small classifier.
 
 python -m experiments.classical_vision.features
-python -m experiments.classical_vision.features --dataset=fashion_mnist --data_dir=DIR
+    pixels 91.8 %, HOG 92.2 %, visual words 95.4 %, all of them 97.4 %, in 36 s of two busy cores
+python -m experiments.classical_vision.features --dataset=fashion_mnist --data_dir=DIR --hidden=0
+    pixels 84.6 %, HOG 88.2 %, visual words 87.5 %, all of them 90.5 %, in 171 s
 python -m experiments.classical_vision.features --dataset=cifar10 --data_dir=DIR
 
 Pixels, a colour histogram (of colour images), HOG, a bag of visual words (random patches, k-means) and all of them

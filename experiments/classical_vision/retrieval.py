@@ -1,13 +1,15 @@
 """Retrieval and verification of classes that were never trained on, by embedding and by pixels.
 
 python -m experiments.classical_vision.retrieval
-python -m experiments.classical_vision.retrieval --data_dir=DIR         (DIR/omniglot28.npz: handwritten characters)
+    recall at 1 97.6 % by pixels and 98.0 % by the embedding, one example a class 68.1 % and 72.1 %, in 15 s
+python -m experiments.classical_vision.retrieval --data_dir=DIR --steps=1200
+    DIR/omniglot28.npz, handwritten characters: 29.0 % and 63.1 %, 8.2 % and 37.1 %, in 155 s of two busy cores
 
-A small network learns some of the classes, by a softmax over cosines (Zhai & Wu 2019, arXiv:1811.12649); turned and
-mirrored copies are classes of their own (Santoro et al. 2016, arXiv:1605.06065), for five digits alone are too few. The
-other classes, drawn by other people, are then searched among each other: is the nearest of the same class (recall at
-1), among all the others, and with a single example of each class to look at. For verification the threshold is set on
-some of the held-out classes, at 1 % of false accepts, and used on the rest of them.
+A small network learns some of the classes, by a softmax over cosines (Zhai & Wu 2019, arXiv:1811.12649). Five digits
+alone are too few to learn what makes a class: their turned and mirrored copies are classes of their own (Santoro et al.
+2016, arXiv:1605.06065). The other classes, drawn by other people, are then searched among each other: is the nearest of
+the same class (recall at 1), among all the others, and with a single example of each class to look at. For verification
+the threshold is set on some of the held-out classes, at 1 % of false accepts, and used on the rest of them.
 """
 
 from pathlib import Path
@@ -93,7 +95,7 @@ def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, see
     """
     from matplotlib.figure import Figure
 
-    data = turned(held_out_digits(seed) if data_dir is None else omniglot(data_dir))
+    data = turned(held_out_digits(seed)) if data_dir is None else omniglot(data_dir)
     small = data.images.shape[1] < 16
     net = SmallConvNet(int(data.labels.max()) + 1, stride=1 if small else 2)
     learned = train_features(data, net, steps, seed, 64 if small else 128, shift(1 if small else 2))

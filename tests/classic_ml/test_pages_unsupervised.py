@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.classic_ml import clustering, density, embedding
+from experiments.classic_ml import clustering, density, embedding, neocognitron
 
 
 @pytest.mark.covers("DD-23", "DD-24")
@@ -42,3 +42,12 @@ def test_density_smoke():
     assert result.numbers["AUROC, Gaussian, MAP, noise"] > 0.99
     assert result.numbers["EM never lowered the likelihood"]
     assert set(result.figures) == {"density"}
+
+
+@pytest.mark.covers("DD-31")
+def test_neocognitron_smoke():
+    result = neocognitron.study(**neocognitron.page.smoke)
+    assert result.holds
+    for name in ("pixels", "S1", "C1", "C2"):
+        assert result.numbers[f"{name}: cosine by shift"][0] == pytest.approx(1, abs=1e-5)
+    assert result.numbers["C2: cosine by shift"][1] > result.numbers["C2: cosine with another digit"]
