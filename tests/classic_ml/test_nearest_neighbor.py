@@ -123,6 +123,13 @@ def test_of_equal_distances_the_earlier_example_is_nearer(metric):
     np.testing.assert_array_equal(positions, plain_search(rows, rows[:20], 5, DISTANCES[metric])[1])
 
 
+def test_more_equal_distances_than_candidates():
+    """The nearest is the 33rd, then the 1st, and 62 are equally far: the earliest of them."""
+    rows = np.full((64, 1), 3.0)
+    rows[32], rows[0] = 0, 1
+    np.testing.assert_array_equal(knn.nearest(rows, np.zeros((1, 1)), 5)[1], [[32, 0, 1, 2, 3]])
+
+
 @pytest.mark.covers("DD-03")
 def test_of_equal_votes_the_smaller_label_wins():
     """Votes: 2 and 2 of labels 3 and 1; then 2, 1, 1; then every label once."""

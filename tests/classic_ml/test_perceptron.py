@@ -13,6 +13,9 @@ def test_a_run_by_hand():
     w, mistakes = perceptron.binary_perceptron([[1, 1], [0, 2]], [1, -1], epochs=5)
     np.testing.assert_array_equal(w, [3, -1])
     np.testing.assert_array_equal(mistakes, [2, 2, 1, 0, 0])
+    w, mistakes = perceptron.binary_perceptron([[0.5, 0.5], [0, 1]], [1, -1], epochs=5)
+    np.testing.assert_array_equal(w, [1.5, -0.5])  # the scale changes no decision
+    np.testing.assert_array_equal(mistakes, [2, 2, 1, 0, 0])
 
 
 @pytest.mark.covers("DD-30")
