@@ -5,8 +5,8 @@ Smith, "Cyclical learning rates for training neural networks" (2017), arXiv:1506
     rate_t = low (high / low)^(t / (T - 1))        t = 0, ..., T - 1
 
 The loss first stays, then falls, then rises: good rates lie where it falls. The rate rises by equal factors, where
-Smith's rises by equal steps, since the useful range is not known within a decade. Losses are read after smoothing by an
-exponential mean that is corrected for its start.
+Smith's rises by equal steps, since the useful range is not known within a decade. Losses are read in windows, their
+means and their slopes by least squares over log rate, so that all parts of the curve are equally smooth.
 """
 
 from collections.abc import Callable
@@ -65,25 +65,24 @@ def lr_range_test(
     return rates, jax.lax.scan(step, (params, transformation.init(params)), batches)[1]
 
 
-def read_range_test(rates: np.ndarray, losses: np.ndarray, smoothing: float = 0.9, blown: float = 4.0) -> RangeTest:
-    """What the rates [T] and losses [T] of a range test say. smoothing: the share that the mean keeps, in [0, 1).
+def read_range_test(rates: np.ndarray, losses: np.ndarray, window: int | None = None, blown: float = 4.0) -> RangeTest:
+    """What the rates [T], by equal factors, and losses [T] of a range test say; window: a tenth, at least 3 points.
 
     Raises:
-      ValueError: the shapes differ, the first loss is not finite, or smoothing is not in [0, 1).
+      ValueError: the shapes differ, the window is not in [3, T], or its first losses are not finite.
     """
     rates, losses = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
-    if rates.shape != losses.shape or rates.ndim != 1 or not len(rates) or not np.isfinite(losses[0]):
-        raise ValueError(f"rates {rates.shape} and losses {losses.shape} must both be [T] and start finite")
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing={smoothing} must be in [0, 1)")
-    kept = smoothing ** np.arange(1, len(losses) + 1)
-    mean, smooth = 0.0, np.empty(len(losses))
-    for t, value in enumerate(losses):
-        mean = smoothing * mean + (1 - smoothing) * value
-        smooth[t] = mean / (1 - kept[t])
-    gone = ~np.isfinite(losses) | ~(smooth <= blown * np.fmin.accumulate(smooth))
-    end = int(gone.argmax()) if gone.any() else len(losses)
-    lowest = int(smooth[:end].argmin())
-    slope = np.gradient(smooth[: lowest + 1], np.log(rates[: lowest + 1])) if lowest else np.zeros(1)
-    diverges = float(rates[end]) if end < len(rates) else None
-    return RangeTest(float(rates[slope.argmin()]), float(rates[lowest]), diverges)
+    window = max(3, len(losses) // 10) if window is None else window
+    if rates.shape != losses.shape or rates.ndim != 1:
+        raise ValueError(f"rates {rates.shape} and losses {losses.shape} must both be [T]")
+    if not 3 <= window <= len(losses) or not np.isfinite(losses[:window]).all():
+        raise ValueError(f"window={window} must be in [3, {len(losses)}], and the losses of the first one finite")
+    windows = np.lib.stride_tricks.sliding_window_view(losses, window)
+    with np.errstate(invalid="ignore", over="ignore"):
+        level, slope = windows.mean(-1), windows @ (np.arange(window) - (window - 1) / 2)
+        gone = ~np.isfinite(level) | ~(level <= blown * np.fmin.accumulate(level))
+    end = int(gone.argmax()) if gone.any() else len(level)
+    lowest, centre = int(level[:end].argmin()), window // 2
+    steepest = int(slope[: lowest + 1].argmin())
+    diverges = float(rates[end + window - 1]) if end < len(level) else None
+    return RangeTest(float(rates[steepest + centre]), float(rates[lowest + centre]), diverges)

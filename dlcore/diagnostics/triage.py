@@ -37,18 +37,20 @@ def learning_rate_triage(
 ) -> Finding:
     """What a training loss [N], from the first step on, says about the learning rate.
 
-    "too high": not finite, above `blown` times its start, or risen by more than the share `flat`. "too low": not
-    fallen by it. "high": fell, then stayed from its first third on, still above a fifth of its start: it jumps about
-    where a lower rate would go down. "good": none of these. "unclear": fewer than five points.
+    "too high": not finite, above `blown` times its start, risen by more than the share `flat`, or back at its start
+    after a jump to 1.5 times of it (units have died). "too low": not fallen by `flat`. "high": fell, then stayed from
+    its first third on, still above a fifth of its start: it jumps about where a lower rate would go down. "good": none
+    of these. "unclear": fewer than five points.
     """
     loss, steps = _curve("loss", loss, steps)
     bad = np.flatnonzero(~np.isfinite(loss))
     if bad.size:
         return Finding("too high", f"the loss is not finite at {steps[bad[0]]:g}: lower the rate, try {RANGE}")
     if len(loss) < FEWEST:
-        return Finding("unclear", f"{len(loss)} points of the loss are too few to judge the rate")
+        return Finding("unclear", f"too few points of the loss to judge the rate, {len(loss)}")
     start, end, (lowest, low), top = loss[0], _end(loss), _lowest(loss), loss.argmax()
-    if loss[top] > blown * start:
+    jump = loss[top] - 5 * _noise(loss)
+    if jump > blown * start or (jump > 1.5 * start and end > (1 - flat) * start):
         words = f"the loss rose from {start:.3g} to {loss[top]:.3g} at {steps[top]:g}: lower the rate, try {RANGE}"
         return Finding("too high", words)
     if end > (1 + flat) * start or end > max(2 * low, low + flat * start):
@@ -56,11 +58,14 @@ def learning_rate_triage(
         return Finding("too high", words)
     if end > (1 - flat) * start:
         return Finding("too low", f"the loss stays flat, from {start:.3g} to {end:.3g}: raise the rate")
-    last = (plateaus(loss) or [(len(loss), len(loss))])[-1]
-    if last[0] <= len(loss) / 3 and last[1] == len(loss) and end > start / 5:
-        words = f"the loss fell at first and stays at {end:.3g} from {steps[last[0]]:g} on: lower the rate"
+    first, stop = (plateaus(loss) or [(len(loss), len(loss))])[-1]
+    there = np.median(loss[first : first + max(len(loss) // 10, 1)]) if first < len(loss) else start
+    if first <= len(loss) / 3 and stop == len(loss) and end > start / 5 and start - there > 0.75 * (start - end):
+        words = f"the loss fell at first and stays at {end:.3g} from {steps[first]:g} on: lower the rate"
         return Finding("high", words)
-    return Finding("good", f"the loss falls, from {start:.3g} to {end:.3g}")
+    falls = -_change(loss[-max(len(loss) // 3, 3) :])[0] > 0.2 * (start - end)
+    more = ", and still does at the end: train longer, or raise the rate" if falls else ""
+    return Finding("good", f"the loss falls, from {start:.3g} to {end:.3g}{more}")
 
 
 def fit_triage(
@@ -86,7 +91,7 @@ def fit_triage(
     told = f"train accuracy {_percent(seen)}, validation {_percent(unseen)}"
     valid = curves["valid"]
     if len(valid) < FEWEST:
-        return [Finding("unclear", f"{told}: {len(valid)} points are too few to judge the fit")]
+        return [Finding("unclear", f"{told}: too few points to judge the fit, {len(valid)}")]
     found = []
     rise, error = _change(valid[-max(len(valid) // 3, FEWEST) :])
     if rise > max(0.01, 2 * error):
@@ -213,9 +218,13 @@ def _window(loss: np.ndarray) -> int:
     least = max(FEWEST, len(loss) // 10)
     if len(loss) < 2 * least:
         return least
-    noise = 1.4826 * np.median(np.abs(np.diff(loss, 2))) / math.sqrt(6)
-    width = (6 * math.sqrt(12) * noise * len(loss) / max(np.ptp(_smooth(loss)), 1e-12)) ** (2 / 3)
+    width = (6 * math.sqrt(12) * _noise(loss) * len(loss) / max(np.ptp(_smooth(loss)), 1e-12)) ** (2 / 3)
     return int(np.clip(math.ceil(width), least, len(loss) // 2))
+
+
+def _noise(values: np.ndarray) -> float:
+    """The standard deviation around a smooth curve: second differences have 1 + 4 + 1 times the variance."""
+    return float(1.4826 * np.median(np.abs(np.diff(values, 2))) / math.sqrt(6))
 
 
 def _change(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,12 @@ STEPS = np.arange(200)
 FALLING = 2.3 * np.exp(-STEPS / 60) + 0.05
 LOSSES = {
     "too low": [2.3 - 0.0005 * STEPS, 2.3 + 0 * STEPS],
-    "good": [FALLING, 0.3 + 2 * np.exp(-STEPS / 20), 2.3 - 0.01 * STEPS],
+    "good": [FALLING, 2.3 - 0.002 * STEPS, 0.3 + 2 * np.exp(-STEPS / 20), 2.3 - 0.01 * STEPS],
     "high": [0.9 + 1.4 * np.exp(-STEPS / 5), 1.7 + 0.6 * np.exp(-STEPS / 10)],
     "too high": [
         2.3 + 0.01 * STEPS,
-        np.where(STEPS < 3, 2.3, 2.3 + 30.0 * (STEPS == 3)),  # it jumps, and is back at chance
+        2.3 + 30.0 * (STEPS == 3),  # it jumps, and is back at chance
+        2.3 + 2.0 * (STEPS == 3),
         np.where(STEPS < 100, FALLING, 0.5 + 0.01 * (STEPS - 100)),  # it falls, and rises again
         np.where(STEPS < 50, FALLING, np.nan),
         np.where(STEPS < 150, FALLING, np.inf),
@@ -42,6 +43,9 @@ def test_the_words_about_the_rate():
     assert words == "the loss is not finite at 30: lower the rate, try between 1e-5 and 1e-3"
     assert t.learning_rate_triage(2.3 + 0 * STEPS).words == "the loss stays flat, from 2.3 to 2.3: raise the rate"
     assert "stays at 0.9 from" in t.learning_rate_triage(LOSSES["high"][0]).words
+    more = t.learning_rate_triage(2.3 - 0.005 * STEPS).words
+    assert more == "the loss falls, from 2.3 to 1.4, and still does at the end: train longer, or raise the rate"
+    assert t.learning_rate_triage(LOSSES["good"][2]).words == "the loss falls, from 2.3 to 0.3"
     assert t.learning_rate_triage([2.3, 2.2, 2.1]).name == "unclear"
     assert t.learning_rate_triage([2.3, None]).name == "too high"  # a None in a log was not finite
 
@@ -140,7 +144,7 @@ def test_a_history_is_told_in_sentences():
     assert lower == "the training loss stays at 0.5 from 890 on: lower the rate there, or stop"  # the knee is at 900
     assert "train accuracy 99 %, validation 71 %: over-fitting" in fit
     assert stop.startswith("the validation loss was lowest at 2")
-    assert t.triage(history(2.3 + 0.01 * STEPS))[0].startswith("learning rate too high: the loss rises")
+    assert t.triage(history(2.3 + 0.01 * STEPS))[0].startswith("learning rate too high: the loss rose from 2.3 to 4")
 
 
 def test_what_was_not_recorded_is_not_judged():
@@ -150,7 +154,7 @@ def test_what_was_not_recorded_is_not_judged():
     assert t.triage([]) == nothing
     assert t.triage([{"step": 3, "split": "test", "loss": 1.0}, {"split": "train", "loss": 1.0}]) == nothing
     assert t.triage([{"step": 1, "split": "train", "loss": 2.3}, {"step": 1, "split": "valid", "loss": None}]) == [
-        "learning rate unclear: 1 points of the loss are too few to judge the rate"
+        "learning rate unclear: too few points of the loss to judge the rate, 1"
     ]
 
 
