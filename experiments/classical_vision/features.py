@@ -1,10 +1,11 @@
 """Features by hand against raw pixels, under the same small classifier.
 
 python -m experiments.classical_vision.features
-    pixels 91.8 %, HOG 92.2 %, visual words 95.4 %, all of them 97.4 %, in 36 s of two busy cores
+    pixels 91.8 %, HOG 92.2 %, visual words 95.4 %, all of them 97.4 %, in 36 s of processor time
 python -m experiments.classical_vision.features --dataset=fashion_mnist --data_dir=DIR --hidden=0
-    pixels 84.6 %, HOG 88.2 %, visual words 87.5 %, all of them 90.5 %, in 171 s
-python -m experiments.classical_vision.features --dataset=cifar10 --data_dir=DIR
+    pixels 84.6 %, HOG 88.2 %, visual words 87.5 %, all of them 90.5 %, in 145 s of processor time
+python -m experiments.classical_vision.features --dataset=cifar10 --data_dir=DIR --hidden=0
+    pixels 40.9 %, colour 30.8 %, HOG 52.0 %, visual words 52.6 %, HOG with colour 57.4 %, all of them 63.7 %, in 268 s
 
 Pixels, a colour histogram (of colour images), HOG, a bag of visual words (random patches, k-means) and all of them
 together go into a linear classifier, the last into one of two layers too. The weight decay of each is chosen on the
