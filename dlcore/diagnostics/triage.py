@@ -71,11 +71,12 @@ def learning_rate_triage(
 def fit_triage(
     train: Sequence[float], valid: Sequence[float], gap: float = 0.05, enough: float = 0.99
 ) -> list[Finding]:
-    """What accuracies [N] in training and [M] in validation, in [0, 1], say about the fit; one finding or two.
+    """What accuracies [N] in training and [M] in validation, in [0, 1], say about the fit.
 
     "train longer": the validation accuracy still rises in its last third. "over-fitting": the training accuracy ends
-    more than `gap` above it. Where neither holds, "more capacity" for a training accuracy below `enough`, or "good".
-    "unclear": fewer than five points of the validation accuracy.
+    more than `gap` above it. "more capacity": neither, and the training accuracy ends below `enough`; or the gap is
+    smaller than the training error, so that both are to be mended. "good": none of these. "unclear": fewer than five
+    points of the validation accuracy.
 
     Raises:
       ValueError: an accuracy lies outside [0, 1], or a curve is empty.
@@ -99,6 +100,8 @@ def fit_triage(
         found.append(Finding("train longer", words))
     if seen - unseen > gap:
         found.append(Finding("over-fitting", f"{told}: over-fitting; more data or stronger regularisation"))
+        if 1 - seen > seen - unseen:
+            found.append(Finding("more capacity", f"the training error is {_percent(1 - seen)} itself: more capacity"))
     if not found and seen < enough:
         found.append(Finding("more capacity", f"{told}: no gap; more capacity"))
     return found or [Finding("good", f"{told}: a good fit")]

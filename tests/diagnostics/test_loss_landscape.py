@@ -10,6 +10,7 @@ from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_
 pytestmark = pytest.mark.covers("ZO-12")
 
 
+@pytest.mark.covers("TR-22")
 def test_every_filter_keeps_its_length_and_vectors_do_not_move():
     params = {"kernel": jax.random.normal(jax.random.key(0), (3, 3, 2, 5)) * jnp.arange(1.0, 6), "bias": jnp.ones(5)}
     direction = filter_normalized_direction(jax.random.key(1), params)
@@ -21,11 +22,28 @@ def test_every_filter_keeps_its_length_and_vectors_do_not_move():
     assert jnp.abs(direction["kernel"] - other["kernel"]).max() > 0.1
 
 
+@pytest.mark.covers("TR-22")
 def test_the_surface_of_a_quadratic():
     params, d, e = jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]), jnp.array([0.0, -1.0])
     found = loss_surface(lambda w: w @ w, params, (d, e), jnp.array([-1.0, 0.0, 2.0]))
     # |(1 + a, 2 - b)|^2 with a down the rows and b along the columns
     np.testing.assert_allclose(found, [[9, 4, 0], [10, 5, 1], [18, 13, 9]])
+
+
+@pytest.mark.covers("TR-22")
+def test_the_centre_is_the_loss_of_the_trained_parameters():
+    """Least squares, solved: the plane along normalised directions is lowest at its centre, with the loss itself."""
+    x, y = (jax.random.normal(jax.random.key(k), (30, size)) for k, size in ((0, 4), (1, 3)))
+    trained = {"kernel": jnp.linalg.lstsq(x, y)[0], "bias": jnp.zeros(3)}
+
+    def loss(params):
+        return jnp.square(x @ params["kernel"] + params["bias"] - y).mean()
+
+    directions = tuple(filter_normalized_direction(jax.random.key(k), trained) for k in (2, 3))
+    surface = loss_surface(loss, trained, directions, jnp.linspace(-1, 1, 5))
+    assert surface.shape == (5, 5)
+    assert float(surface[2, 2]) == pytest.approx(float(loss(trained)), rel=1e-6)
+    assert surface.argmin() == 12  # the middle of 25
 
 
 def test_it_does_not_see_the_scale_of_weights_before_a_normalisation():

@@ -68,6 +68,8 @@ def test_the_accuracies_tell_the_fit(scale):
         assert verdicts(accuracy(0.995), accuracy(0.98), seed) == ["good"]
         assert verdicts(accuracy(0.8, 1), accuracy(0.78, 1), seed) == ["train longer"]
         assert verdicts(accuracy(0.99, 3), accuracy(0.6, 1), seed) == ["train longer", "over-fitting"]
+        assert verdicts(accuracy(0.8), accuracy(0.69), seed) == ["over-fitting", "more capacity"]  # .2 is above .11
+        assert verdicts(accuracy(0.9), accuracy(0.79), seed) == ["over-fitting"]  # .1 is not
         assert verdicts(accuracy(0.60), accuracy(0.62), seed) == ["more capacity"]  # dropout acts in training alone
 
 

@@ -1,0 +1,40 @@
+"""The verdict on accuracies written for it, and noise that only a wide net learns by heart."""
+
+import numpy as np
+import pytest
+
+from experiments.studies import capacity_gap as lab
+
+
+def runs(train, valid):
+    """Two seeds, ten parts, at rest at these accuracies."""
+    return np.broadcast_to([train, valid], (2, 10, 2)).copy()
+
+
+def story(wide=(1.0, 0.70), middle=(0.82, 0.78), clean=(1.0, 0.98)):
+    noisy = {2: runs(0.40, 0.38), 16: runs(*middle), 256: runs(*wide)}
+    return lab.judge({"clean": {2: runs(0.5, 0.48), 16: runs(0.99, 0.98), 256: runs(*clean)}, "noisy": noisy})
+
+
+@pytest.mark.covers("TR-12")
+def test_the_verdict_follows_the_numbers():
+    verdict, holds = story()
+    assert holds
+    assert "With noisy labels the gap goes from 2.0% at width 2 (more capacity) to 30.0% at 256 (over-fit" in verdict
+    assert "validation is best at 16, 78.0%, and 70.0% at 256." in verdict
+    assert not story(wide=(1.0, 0.79))[1]  # the widest is the best
+    assert not story(wide=(0.75, 0.74))[1]  # no gap
+    assert not story(clean=(1.0, 0.9))[1]  # width hurts with clean labels
+
+
+def test_a_wide_net_learns_noise_by_heart_and_a_narrow_one_cannot():
+    narrow, wide = (lab.curves(width, 0.4, 2, 400, 100, 2)[:, -1] for width in (2, 128))
+    assert wide[:, 0].min() > 0.95
+    assert narrow[:, 0].max() < 0.75
+    assert (wide[:, 0] - wide[:, 1]).min() > 0.25
+
+
+def test_the_smoke_version():
+    result = lab.study(**lab.page.smoke)
+    assert "noisy, width 32, triage" in result.numbers
+    assert len(result.figures["capacity_gap"].axes) == 2
