@@ -1,0 +1,147 @@
+"""Memory sits in the early convolutions, parameters in the dense layers, arithmetic in the convolutions between.
+
+python -m experiments.studies.where_cost_sits
+
+Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014), arXiv:1409.1556;
+Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), arXiv:1404.5997. Nothing is
+trained: `dlcore.diagnostics.cost` counts torchvision's AlexNet and VGG-16, as `dlcore cost alexnet` does.
+
+VGG halves the map and doubles the channels from stage to stage, so that a 3x3 convolution C -> C costs the same,
+C' H' W' C K K = (2C) (H/2) (W/2) (2C) K K. Often heard is that every stage costs the same. That is not so: the first
+convolution of a stage has half of the inputs, stages have two or three convolutions, and the fifth halves the map
+without more channels.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.diagnostics.cost import Layer, layer_costs
+from dlcore.models import create_model
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+
+MEASURES = {"activations": "activations, KB", "parameters": "parameters, millions", "macs": "multiply-adds, millions"}
+COLOURS = {"Conv": "#0072B2", "max_pool": "#999999", "adaptive_avg_pool": "#999999", "Dense": "#D55E00"}
+
+
+def costs(name: str, side: int) -> list[Layer]:
+    """The layers of a model on one image."""
+    return layer_costs(create_model(name), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
+
+
+def amounts(layers: list[Layer]) -> dict[str, np.ndarray]:
+    """Each measure of MEASURES, a number a layer, in the units that are named there."""
+    return {
+        "activations": np.array([layer.output_bytes / 1024 for layer in layers]),
+        "parameters": np.array([layer.parameters / 1e6 for layer in layers]),
+        "macs": np.array([layer.macs / 1e6 for layer in layers]),
+    }
+
+
+def shares(layers: list[Layer]) -> dict[str, float]:
+    """Of the sums: parameters in dense layers, MACs in convolutions, activations of the first two convolutions."""
+    measures = amounts(layers)
+    dense = np.array([layer.kind == "Dense" for layer in layers])
+    convs = np.array([layer.kind == "Conv" for layer in layers])
+    early = convs & (np.cumsum(convs) <= 2)
+    return {
+        "parameters in dense layers": float(measures["parameters"][dense].sum() / measures["parameters"].sum()),
+        "MACs in convolutions": float(measures["macs"][convs].sum() / measures["macs"].sum()),
+        "activations of two convolutions": float(measures["activations"][early].sum() / measures["activations"].sum()),
+    }
+
+
+def stages(layers: list[Layer]) -> tuple[list[float], list[float]]:
+    """(GMACs of each stage, GMACs of its last convolution, which is C -> C); a pooling ends a stage."""
+    found: list[list[float]] = [[]]
+    for layer in layers:
+        if layer.kind == "Conv":
+            found[-1].append(layer.macs / 1e9)
+        elif layer.kind == "max_pool":
+            found.append([])
+    found = [stage for stage in found if stage]
+    return [sum(stage) for stage in found], [stage[-1] for stage in found]
+
+
+def judge(alexnet: dict[str, float], whole: list[float], single: list[float]) -> tuple[str, bool]:
+    """The verdict; the claim holds where costs sit as said, equal convolutions are equal, and stages are not."""
+    verdict = (
+        f"AlexNet: {alexnet['parameters in dense layers']:.2%} of the parameters are in the dense layers, "
+        f"{alexnet['MACs in convolutions']:.1%} of the multiply-adds in the convolutions, "
+        f"{alexnet['activations of two convolutions']:.1%} of the activations come from the first two. "
+        f"VGG-16: a convolution C -> C takes {', '.join(f'{g:.3f}' for g in single)} GMACs in stages 1 to "
+        f"{len(single)}, the stages {', '.join(f'{g:.2f}' for g in whole)}: not equal."
+    )
+    equal = np.ptp(single[:-1]) == 0 and single[-1] < single[0]
+    return verdict, bool(min(alexnet.values()) > 0.5 and equal and np.ptp(whole) > 0.1 * max(whole))
+
+
+def draw_layers(layers: list[Layer], title: str):
+    """One panel a measure, one bar a layer."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    figure = Figure(figsize=(10, 0.25 * len(layers) + 1.4), layout="constrained")
+    panels = figure.subplots(1, len(MEASURES), sharey=True)
+    places, names = range(len(layers)), [f"{layer.path}" for layer in layers]
+    for axes, (measure, values) in zip(panels, amounts(layers).items(), strict=True):
+        axes.barh(places, values, color=[COLOURS[layer.kind] for layer in layers], height=0.75)
+        for place, value in zip(places, values, strict=True):
+            if value > 0.03 * values.sum():
+                axes.text(value, place, f" {value / values.sum():.0%}", va="center", fontsize=8)
+        axes.set(xlabel=MEASURES[measure], xlim=(0, 1.15 * values.max()))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", alpha=0.25)
+    panels[0].set_yticks(places, names, fontsize=8)
+    panels[0].invert_yaxis()
+    kinds = {"convolution": "#0072B2", "pooling": "#999999", "dense": "#D55E00"}
+    panels[-1].legend(handles=[Patch(color=c, label=k) for k, c in kinds.items()], frameon=False, loc="lower right")
+    figure.suptitle(title)
+    return figure
+
+
+def draw_stages(whole: list[float], single: list[float]):
+    """Whole stages beside a convolution C -> C of each."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(whole))
+    for shift, values, label, colour in (
+        (-0.2, whole, "whole stage", "#56B4E9"),
+        (0.2, single, "one convolution C to C", "#0072B2"),
+    ):
+        bars = axes.bar(places + shift, values, 0.38, label=label, color=colour)
+        axes.bar_label(bars, fmt="%.2f", fontsize=8)
+    axes.set_xticks(places, [f"stage {i + 1}" for i in places])
+    axes.set(ylabel="billions of multiply-adds", title="VGG-16", ylim=(0, 1.25 * max(whole)))
+    axes.legend(frameon=False, loc="upper left", ncols=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def study(*, side: int = 224) -> LabResult:
+    """Count AlexNet and VGG-16, layer by layer.
+
+    Args:
+      side: of the images, in pixels.
+    """
+    alexnet, vgg = costs("alexnet", side), costs("vgg16", side)
+    whole, single = stages(vgg)
+    verdict, holds = judge(shares(alexnet), whole, single)
+    numbers = {f"alexnet: {name}": value for name, value in shares(alexnet).items()}
+    numbers |= {f"vgg16: {name}": value for name, value in shares(vgg).items()}
+    numbers |= {"vgg16: GMACs of stages": whole, "vgg16: GMACs of C -> C": single}
+    figures = {
+        "alexnet": draw_layers(alexnet, f"AlexNet on {side} x {side}"),
+        "vgg16": draw_layers(vgg, f"VGG-16 on {side} x {side}"),
+        "stages": draw_stages(whole, single),
+    }
+    return LabResult(numbers, verdict, figures, holds)
+
+
+page = Lab(file=__file__, doc=__doc__, function=study)
+
+if __name__ == "__main__":
+    main(page)
