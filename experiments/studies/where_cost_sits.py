@@ -1,6 +1,6 @@
 """Memory sits in the early convolutions, parameters in the dense layers, arithmetic in the convolutions between.
 
-python -m experiments.studies.where_cost_sits
+python -m experiments.studies.where_cost_sits      (95.96 % of AlexNet's parameters are dense; VGG's stages are unequal)
 
 Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014), arXiv:1409.1556;
 Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), arXiv:1404.5997. Nothing is
@@ -10,6 +10,10 @@ VGG halves the map and doubles the channels from stage to stage, so that a 3x3 c
 C' H' W' C K K = (2C) (H/2) (W/2) (2C) K K. Often heard is that every stage costs the same. That is not so: the first
 convolution of a stage has half of the inputs, stages have two or three convolutions, and the fifth halves the map
 without more channels.
+
+Seen: 91.8 % of AlexNet's multiply-adds are in the convolutions, and 56.4 % of its activations come from the first two
+of them (42.5 % in VGG-16, 63.7 % from the first four). VGG-16's convolutions C -> C take 1.850 GMACs in stages 1 to 4
+and 0.462 in the fifth; the stages take 1.94, 2.77, 4.62, 4.62 and 1.39.
 """
 
 import jax
@@ -84,7 +88,7 @@ def draw_layers(layers: list[Layer], title: str):
 
     figure = Figure(figsize=(10, 0.25 * len(layers) + 1.4), layout="constrained")
     panels = figure.subplots(1, len(MEASURES), sharey=True)
-    places, names = range(len(layers)), [f"{layer.path}" for layer in layers]
+    places, names = range(len(layers)), [layer.path for layer in layers]
     for axes, (measure, values) in zip(panels, amounts(layers).items(), strict=True):
         axes.barh(places, values, color=[COLOURS[layer.kind] for layer in layers], height=0.75)
         for place, value in zip(places, values, strict=True):
@@ -92,6 +96,7 @@ def draw_layers(layers: list[Layer], title: str):
                 axes.text(value, place, f" {value / values.sum():.0%}", va="center", fontsize=8)
         axes.set(xlabel=MEASURES[measure], xlim=(0, 1.15 * values.max()))
         axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
         axes.grid(axis="x", alpha=0.25)
     panels[0].set_yticks(places, names, fontsize=8)
     panels[0].invert_yaxis()
