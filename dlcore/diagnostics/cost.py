@@ -102,11 +102,17 @@ def fold(layers: Sequence[Layer], depth: int) -> list[list[Layer]]:
 
 
 def summed(layers: Sequence[Layer], path: str) -> Layer:
-    """One row for neighbours: their sums; shape, receptive field and stride of the last that has an output."""
+    """One row for neighbours: their sums; shape and stride of the last that has an output, the largest field.
+
+    The last may be a shortcut, which sees less of the image than the branch that it is added to.
+    """
     if len(layers) == 1:
         return layers[0]._replace(path=path)
     last = next((layer for layer in reversed(layers) if layer.output_shape), layers[-1])
-    return last._replace(path=path, kind="block", **{f: sum(getattr(layer, f) for layer in layers) for f in ADDITIVE})
+    sums = {f: sum(getattr(layer, f) for layer in layers) for f in ADDITIVE}
+    fields = [layer.receptive_field for layer in layers if layer.receptive_field is not None]
+    field = max(fields) if last.receptive_field is not None else None
+    return last._replace(path=path, kind="block", receptive_field=field, **sums)
 
 
 ADDITIVE = ("parameters", "parameter_bytes", "macs", "input_bytes", "output_bytes")

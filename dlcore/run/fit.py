@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from absl import logging
 
 from dlcore.data.pipeline import Prefetch, batch_at, settings
+from dlcore.diagnostics.memory import memory_report
 from dlcore.diagnostics.writers import MetricsWriter, read_metrics
 from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.checkpoint import Checkpoints, check_writable
@@ -57,7 +58,8 @@ class Result:
     """What `fit` leaves: the last state, the rows of the log, and what the time went into.
 
     seconds: spent in training steps, those before a resume included; seconds_before: of them in earlier processes.
-    wait_fraction: share of this process's training time spent waiting for batches.
+    wait_fraction: share of this process's training time spent waiting for batches. memory: bytes by kind, as
+    `dlcore.diagnostics.memory.memory_report`.
     """
 
     state: Any
@@ -69,6 +71,7 @@ class Result:
     seconds_before: float = 0.0
     compile_seconds: float = 0.0
     wait_fraction: float = 0.0
+    memory: dict[str, int] = field(default_factory=dict)
 
 
 def fit(
@@ -215,6 +218,7 @@ class _Run:
             state=carry.state, step=step, stopped=stopped, history=self.history(), seconds=self.seconds,
             compile_seconds=self.compile_seconds, wait_fraction=wait, seconds_before=self.seconds_before,
             best_step=self.store.best_step() if self.store is not None else None,
+            memory=memory_report(self.program.abstract_state, self.program.batch, self.program.compiled),
         )  # fmt: skip
 
     def history(self) -> list[dict]:
@@ -281,7 +285,9 @@ class _Run:
             self._mark += time.monotonic() - began
         stopped = False
         if log or measure:
+            began = time.monotonic()
             carry, stopped = self._call_hooks(step, carry)
+            self._mark += time.monotonic() - began
             self.stopped = stopped
         if self._due(step, log) or score is not None:
             self._save(step, carry, score)

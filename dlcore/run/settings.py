@@ -36,6 +36,11 @@ RUN = {
     "checkpoint_steps": Setting(0, "most steps between two checkpoints; 0: off", limits=Range(0)),
     "keep_last": Setting(2, "newest checkpoints to keep, beside the best", limits=Range(1)),
     "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
+    "watch": Setting(
+        0,
+        "steps between two looks inside the network (updates, gradients, activations) for the report; 0: none",
+        limits=Range(0),
+    ),
     "deterministic": Setting(False, "ask a GPU for deterministic kernels"),
     "progress": Setting(True, "show progress"),
     "fresh": Setting(False, "train again where the run had finished; the old folder is kept under another name"),
@@ -55,6 +60,6 @@ RUN = {
 VOLATILE = {
     "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps", "keep_last",
     "progress", "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback", "log_every",
-    "gradcheck_method", "gradcheck_h", "gradcheck_samples",
+    "gradcheck_method", "gradcheck_h", "gradcheck_samples", "watch",
 }  # fmt: skip
 """Settings that do not change what is learnt; they are not part of a run's identity."""

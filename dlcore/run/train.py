@@ -72,18 +72,32 @@ def train(job: Job) -> int:
         job.write_config(spec)
         say(f"{job.page.name}: {setup.steps} steps on {environment.hardware()}, run folder {folder}")
     every = flags.eval_every or max(1, round(spec["train_size"] / flags.batch_size))
+    hooks = [*job.page.hooks(setup), *_watch(job, setup, pipelines)]
     result = fit(
         learner, pipelines, steps=setup.steps, seed=flags.seed, folder=folder, valid=data.valid,
         evaluators=job.page.evaluators(setup, data, "valid"), eval_batch_size=flags.eval_batch_size,
-        start=job.page.start(setup), hooks=job.page.hooks(setup), placement=placement,
+        start=job.page.start(setup), hooks=hooks, placement=placement,
         log_every=flags.log_every, eval_every=every, progress=flags.progress,
         saving=Saving(
             flags.checkpoint_seconds, flags.checkpoint_steps, flags.keep_last,
             monitor=job.page.monitor if data.valid is not None else None, mode=job.page.mode,
         ),
     )  # fmt: skip
-    _finish(job, data, setup, learner, result, placement)
+    _finish(job, data, setup, learner, result, placement, hooks)
     return 0
+
+
+def _watch(job: Job, setup: Setup, pipelines: Any) -> list:
+    """The hook of `--watch`, in a list; none where it is off."""
+    if not job.flags.watch:
+        return []
+    if jax.process_count() > 1:
+        raise ValueError("--watch works with one process only")
+    from dlcore.data.pipeline import batch_at
+    from dlcore.run.watch import Watch
+
+    learner = job.page.build(job.setup(setup.spec, job.flags.replace(spmd="jit")))
+    return [Watch(learner, batch_at(pipelines, 0), job.flags.watch)]
 
 
 def _keep_old(folder: Path) -> None:
@@ -111,7 +125,7 @@ def restore_state(job: Job, learner: Learner, batch: Any, select: str) -> tuple[
     return restored[0], restored[1].state
 
 
-def _finish(job, data: Data, setup: Setup, learner, result: Result, placement) -> None:
+def _finish(job, data: Data, setup: Setup, learner, result: Result, placement, hooks) -> None:
     flags, folder, spec = job.flags, job.folder, setup.spec
     step, state = result.step, result.state
     if flags.select == "best" and result.best_step not in (None, result.step):
@@ -136,7 +150,7 @@ def _finish(job, data: Data, setup: Setup, learner, result: Result, placement) -
             writer.write(row)
         for name, picture in (job.page.pictures(context) if job.page.pictures else {}).items():
             writer.image(f"test/{name}", picture, step)
-    report = _report(job, context, result, step, seconds)
+    report = _report(job, context, result, step, seconds, hooks)
     value = numbers.get(job.page.headline)
     line = {
         "page": job.page.name, "command": environment.command(), "seed": flags.seed,
@@ -152,16 +166,42 @@ def _finish(job, data: Data, setup: Setup, learner, result: Result, placement) -
     say(f"{duration(seconds)} in all; report: {report}")
 
 
+def _looks(hooks: list, context: ReportContext) -> list:
+    """Panels of what `--watch` saw."""
+    from dlcore.diagnostics.monitor_panels import monitor_panels
+    from dlcore.run.watch import Watch, kernels_in_order
+
+    watch = next((hook for hook in hooks if isinstance(hook, Watch)), None)
+    if watch is None:
+        return []
+    return monitor_panels(watch.memory["looks"], kernels_in_order(context.learner, context.state, watch.batch))
+
+
+def _kept(job: Job, context: ReportContext) -> int | None:
+    """Bytes that the loss of one batch keeps for its gradient; None where the learner has no loss."""
+    from dlcore.data.pipeline import batch_at
+    from dlcore.diagnostics.memory import residual_bytes
+
+    if context.learner.loss is None or job.flags.spmd == "pmap":
+        return None
+    state, batch = context.state, batch_at(job.pipelines(context.data.train), 0)
+    return residual_bytes(lambda params: context.learner.loss(params, state, batch)[0], state.params)
+
+
 def _shown(name: str, value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
 
 
-def _report(job: Job, context: ReportContext, result: Result, step: int, seconds: float) -> Path:
+def _report(job: Job, context: ReportContext, result: Result, step: int, seconds: float, hooks: list) -> Path:
+    from dlcore.diagnostics.memory import memory_panel
     from dlcore.diagnostics.report import render
+    from dlcore.diagnostics.triage import triage_panel
 
     panels = job.page.panels(context) if job.page.panels else []
+    panels = [*panels[:1], triage_panel(context.history), *panels[1:], *_looks(hooks, context)]
+    panels.append(memory_panel(result.memory, _kept(job, context)))
     parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
     value = context.numbers.get(job.page.headline)

@@ -192,6 +192,16 @@ def test_any_module():
     assert total(layers).macs - total(fewer).macs == first.macs
 
 
+def test_a_folded_block_sees_what_its_widest_branch_sees():
+    """ResNet-18: 43 after layer1; 43 + 2 * 4 + 2 * 8 = 67 through two 3x3 of strides 2 and 1; 43 by the shortcut."""
+    layers = layer_costs(create_model("resnet18"), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32))
+    blocks = [summed(parts, parts[0].path.split("/")[0]) for parts in fold(layers, 1)]
+    fields = {block.path: block.receptive_field for block in blocks}
+    assert fields["layer1_1"] == (43, 43)
+    assert fields["layer2_0"] == (67, 67)
+    assert fields["layer4_1"] == (435, 435)
+
+
 def test_folding_keeps_the_sums():
     layers = of_model("resnet20_cifar")
     for depth in (1, 2, 9):

@@ -1,0 +1,65 @@
+"""`--watch=N`: a look inside the network about every N steps, kept with the checkpoint and shown in the report.
+
+A look costs one update, one gradient and one forward pass of a training batch: with N = 100 under 3 % of the time.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.diagnostics.monitor import findings, look
+from dlcore.learner import Learner
+from dlcore.run.progress import say
+
+__all__ = ["Watch", "kernels_in_order"]
+
+
+class Watch:
+    """A hook; `memory["looks"]` holds what was seen.
+
+    Args:
+      learner: what is trained, without a mapped axis.
+      batch: a batch of training data, the same at every look.
+      every: the fewest steps between two looks; they are taken at log steps.
+    """
+
+    def __init__(self, learner: Learner, batch: Any, every: int):
+        if every < 1:
+            raise ValueError(f"every={every} must be at least 1")
+        self.every, self.batch = every, batch
+        self.memory: dict[str, Any] = {"looks": [], "next": 0}
+        self._look = jax.jit(lambda state, batch: look(learner, state, batch))
+
+    def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> None:
+        """Look, where it is time; what is new among the remarks is printed."""
+        if step < self.memory["next"]:
+            return
+        seen = jax.device_get(self._look(state, self.batch))
+        seen = {"step": step, **jax.tree.map(lambda x: np.asarray(x).tolist(), seen)}
+        known = {finding.kind for old in self.memory["looks"] for finding in findings(old)}
+        for finding in findings(seen):
+            if finding.kind not in known and finding.kind != "updates":
+                say(f"step {step}: {finding.words}")
+        self.memory = {"looks": [*self.memory["looks"], seen], "next": step + self.every}
+
+
+def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
+    """Paths of the kernels in the order in which `predict` reads them; those that it never reads are left out."""
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(state.params)
+    ]
+    leaves, tree = jax.tree.flatten(state.params)
+
+    def outputs(leaves: Sequence[Any]) -> Any:
+        return learner.predict(state.replace(params=jax.tree.unflatten(tree, leaves)), batch)
+
+    jaxpr = jax.make_jaxpr(outputs)(leaves).jaxpr
+    first: dict[int, int] = {}
+    for number, equation in enumerate(jaxpr.eqns):
+        for variable in equation.invars:
+            first.setdefault(id(variable), number)
+    read = [(first[id(v)], name) for name, v in zip(names, jaxpr.invars, strict=True) if id(v) in first]
+    return [name for _, name in sorted(read) if name.rpartition("/")[2] in ("kernel", "w")]

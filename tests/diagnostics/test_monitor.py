@@ -1,0 +1,146 @@
+"""What a look inside a network sees, and that planted faults are found by their names."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.classification import supervised
+from dlcore.diagnostics.monitor import activations, findings, look, update_ratios
+from dlcore.models import create_model
+
+
+class Net(nn.Module):
+    activation: object = nn.relu
+    bias: float = 0.0
+    depth: int = 1
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = x.reshape(x.shape[0], -1)
+        for i in range(self.depth):
+            init = nn.initializers.normal(self.scale / np.sqrt(x.shape[-1]))
+            bias = nn.initializers.constant(self.bias)
+            x = self.activation(nn.Dense(16, kernel_init=init, bias_init=bias, name=f"hidden{i}")(x))
+        return nn.Dense(10, name="head")(x)
+
+
+BATCH = {
+    "image": np.random.default_rng(0).normal(size=(32, 4, 4, 1)).astype(np.float32),
+    "label": np.arange(32, dtype=np.int32) % 10, "index": np.arange(32, dtype=np.int32),
+}  # fmt: skip
+
+
+def see(model, optimizer=None):
+    learner = supervised.learner(model=model, optimizer=optimizer or optax.sgd(0.1))
+    state = learner.init(jax.random.key(0), BATCH)
+    return learner, state, jax.device_get(jax.jit(lambda s: look(learner, s, BATCH))(state))
+
+
+@pytest.mark.covers("TR-09", "TR-10")
+def test_the_ratio_of_an_sgd_step_is_rate_times_gradient_over_weight():
+    learner, state, seen = see(Net(bias=0.1))
+    gradients = jax.grad(lambda p: learner.loss(p, state, BATCH)[0])(state.params)
+    for layer in ("hidden0", "head"):
+        w, g = state.params[layer]["kernel"], gradients[layer]["kernel"]
+        by_hand = 0.1 * np.linalg.norm(g) / np.linalg.norm(w)
+        assert seen["updates"][f"{layer}/kernel"] == pytest.approx(by_hand, rel=1e-4)
+        assert seen["gradients"][f"{layer}/kernel"]["norm"] == pytest.approx(np.linalg.norm(g), rel=1e-4)
+    # 3, 4 -> 3.3, 4.4: .5 over 5; from zeros, the length of the step itself.
+    ratios = update_ratios(
+        {"a": jnp.array([3.0, 4.0]), "b": jnp.zeros(2)}, {"a": jnp.array([3.3, 4.4]), "b": jnp.ones(2)}
+    )
+    assert float(ratios["a"]) == pytest.approx(0.1, rel=1e-5)
+    assert float(ratios["b"]) == pytest.approx(np.sqrt(2))
+
+
+@pytest.mark.covers("TR-10")
+@pytest.mark.parametrize(("rate", "told"), [(1e-6, "raise the rate"), (100.0, "lower the rate"), (None, None)])
+def test_ratios_outside_of_the_band_are_remarked_on(rate, told):
+    seen = {"updates": {"a/kernel": rate or 1e-3, "a/bias": 1.0}, "gradients": {}, "activations": {}}
+    said = findings(seen)
+    assert [f.kind for f in said] == ([] if told is None else ["updates"])
+    assert told is None or told in said[0].words
+    for edge in (1e-4, 1e-2):
+        assert findings({**seen, "updates": {"a/kernel": edge}}) == []
+
+
+@pytest.mark.covers("TR-19")
+def test_dead_units_are_found_and_a_leaky_activation_has_none():
+    dead = see(Net(bias=-100.0))[2]
+    assert dead["activations"]["relu"]["dead"] == 1.0
+    assert findings(dead)[0].kind == "dead"
+    assert "100% of the units of relu give 0 for every example" in findings(dead)[0].words
+    leaky = see(Net(activation=nn.leaky_relu, bias=-100.0))[2]
+    assert leaky["activations"]["leaky_relu"]["dead"] == 0.0
+    assert see(Net())[2]["activations"]["relu"]["dead"] == 0.0
+
+    def half(x):
+        return jax.nn.relu(x - jnp.array([100.0, 0.0]))
+
+    assert float(activations(lambda x: half(x), jnp.ones((5, 2)) * 3)["relu"]["dead"]) == 0.5
+
+
+@pytest.mark.covers("TR-20")
+@pytest.mark.parametrize(("scale", "kind"), [(0.1, "vanishing"), (30.0, "exploding"), (1.4, None)])
+def test_signals_that_vanish_or_explode_with_depth_are_found(scale, kind):
+    seen = see(Net(depth=8, scale=scale))[2]
+    assert [f.kind for f in findings(seen) if f.kind in ("vanishing", "exploding")] == ([kind] if kind else [])
+    # Eight layers multiply by about .06, 18 and .8 each; the first and the last that are seen are seven apart.
+    sizes = [seen["activations"][name]["std"] for name in ("relu", "relu_8")]
+    assert (sizes[1] / sizes[0] < 1e-3, sizes[1] / sizes[0] > 1e3) == (kind == "vanishing", kind == "exploding")
+
+
+@pytest.mark.covers("TR-20")
+@pytest.mark.parametrize(("factor", "kind"), [(0.1, "vanishing"), (10.0, "exploding"), (2.0, None)])
+def test_gradients_that_differ_from_the_first_to_the_last_kernel_are_found(factor, kind):
+    order = [f"layer{i}/kernel" for i in range(5)]
+    gradients = {name: {"norm": factor ** (4 - i), "finite": True} for i, name in enumerate(order)}
+    said = findings({"updates": {}, "gradients": gradients, "activations": {}}, order)
+    assert [f.kind for f in said] == ([kind] if kind else [])  # .1^4 and 10^4 against the bound of 10^3; 2^4 is fine
+    saturated = see(Net(activation=nn.sigmoid, depth=8, scale=0.5))[2]  # each sigmoid takes three quarters away
+    names = [f"hidden{i}/kernel" for i in range(8)]
+    assert "vanishing" in [f.kind for f in findings(saturated, names)]
+
+
+@pytest.mark.covers("TR-20")
+def test_what_is_not_finite_is_named():
+    class Root(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            x = nn.Dense(16, kernel_init=nn.initializers.zeros, name="hidden")(x.reshape(x.shape[0], -1))
+            return nn.Dense(10, name="head")(jnp.sqrt(x))
+
+    seen = see(Root())[2]
+    assert not seen["gradients"]["hidden/kernel"]["finite"], "a root has no slope at 0"
+    first = findings(seen)[0]
+    assert first.kind == "not finite"
+    assert "hidden/kernel" in first.words
+    assert "head/kernel" not in first.words
+
+
+def test_saturation_is_measured():
+    seen = see(Net(activation=jnp.tanh, scale=50.0))[2]["activations"]["tanh"]
+    assert seen["saturated"] > 0.9
+    assert see(Net(activation=jnp.tanh, scale=0.1))[2]["activations"]["tanh"]["saturated"] == 0
+    x = jnp.array([[0.0, 4.0, -5.0, 6.0]])
+    # sigmoid: .5, .982, .0067, .9975; within .015 of an end are two of four.
+    assert float(activations(nn.sigmoid, x)["sigmoid"]["saturated"]) == 0.5
+    assert findings({"updates": {}, "gradients": {}, "activations": {"tanh": seen}})[0].kind == "saturated"
+
+
+def test_histograms_count_every_value_and_names_are_the_modules():
+    model = create_model("resnet8_cifar", num_classes=10)
+    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
+    variables = model.init(jax.random.key(1), x)
+    seen = jax.device_get(jax.jit(lambda v: activations(model.apply, v, x))(variables))
+    assert list(seen) == [
+        "relu", "stage1_block0/relu", "stage1_block0/relu_2", "stage2_block0/relu", "stage2_block0/relu_2",
+        "stage3_block0/relu", "stage3_block0/relu_2",
+    ]  # fmt: skip
+    first = seen["relu"]
+    assert first["counts"].sum() == 4 * 8 * 8 * 16
+    assert first["edges"][0] == 0

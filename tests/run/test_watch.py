@@ -1,0 +1,70 @@
+"""`--watch`: looks are taken, kept through a resume, and shown; the log holds the four things to watch."""
+
+import jax
+import optax
+import pytest
+
+from dlcore.classification import supervised
+from dlcore.data.digits import digits
+from dlcore.data.pipeline import Pipeline, batch_at
+from dlcore.models import create_model
+from dlcore.run import fit
+from dlcore.run.page import run
+from dlcore.run.watch import Watch, kernels_in_order
+from experiments.classification.supervised import page
+
+SMALL = [
+    "--model=mlp",
+    "--model.hidden=32,16",
+    "--batch_size=32",
+    "--augment=none",
+    "--log_every=10",
+    "--progress=false",
+]
+
+
+@pytest.fixture(autouse=True)
+def precision():
+    before = jax.config.jax_default_matmul_precision
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
+
+
+@pytest.mark.covers("TR-09")
+def test_a_watched_run_shows_loss_accuracies_ratios_and_filters(tmp_path):
+    words = [*SMALL, "--model=lenet5", "--input_size=28", "--watch=10", "--steps=30", "--eval_every=10"]
+    words = [w for w in words if not w.startswith(("--model=mlp", "--model.hidden"))]
+    assert run(page, [*words, f"--run_dir={tmp_path / 'run'}"]) == 0
+    report = (tmp_path / "run" / "report.html").read_text()
+    for title in ("Learning curves", "What the curves say", "First-layer filters", "Updates and gradients",
+                  "Activations", "Memory of a step"):  # fmt: skip
+        assert f"<h2>{title}" in report, title
+    assert "conv1/kernel" in report
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert '"split": "train"' in rows
+    assert '"split": "valid"' in rows
+
+
+def test_looks_are_as_far_apart_as_asked_and_survive_a_resume(tmp_path):
+    learner = supervised.learner(model=create_model("mlp", num_classes=10), optimizer=optax.sgd(0.01))
+    pipeline = Pipeline(digits("train"), 32)
+
+    def go(steps):
+        watch = Watch(learner, batch_at(pipeline, 0), 20)
+        fit(learner, pipeline, steps=steps, folder=tmp_path, hooks=[watch], log_every=10, progress=False)
+        return [seen["step"] for seen in watch.memory["looks"]]
+
+    assert go(50) == [10, 30, 50]
+    assert go(90) == [10, 30, 50, 70, 90]
+    with pytest.raises(ValueError, match="every=0 must be at least 1"):
+        Watch(learner, None, 0)
+
+
+def test_kernels_come_in_the_order_of_use():
+    learner = supervised.learner(model=create_model("resnet8_cifar", num_classes=10), optimizer=optax.sgd(0.01))
+    batch = batch_at(Pipeline(digits("train"), 4), 0)
+    state = learner.init(jax.random.key(0), batch)
+    order = kernels_in_order(learner, state, batch)
+    assert order[0] == "stem_conv/kernel"
+    assert order[-1] == "head/kernel"
+    assert order.index("stage1_block0/conv2/kernel") < order.index("stage2_block0/conv1/kernel")
