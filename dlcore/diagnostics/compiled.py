@@ -13,6 +13,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.diagnostics.cost import Total
+from dlcore.diagnostics.program import abstract_variables, split_arguments
 
 __all__ = ["Compiled", "compiled_cost", "told"]
 
@@ -34,9 +35,13 @@ class Compiled(NamedTuple):
 def compiled_cost(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwargs: Any) -> Compiled:
     """Compile `model.apply` for x (its shape and dtype) on the default backend; nothing is run."""
     x = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    rngs = {name: jax.random.key(0) for name in ("params", "dropout")}
-    variables = jax.eval_shape(lambda x: model.init(rngs, x, *args, **kwargs), x)
-    program = jax.jit(lambda variables, x: model.apply(variables, x, *args, **kwargs)).lower(variables, x).compile()
+    variables, (arrays, rebuild) = abstract_variables(model, x, args, kwargs), split_arguments(args, kwargs)
+
+    def run(variables: Any, arrays: dict, x: jax.Array) -> Any:
+        rest, named = rebuild(arrays)
+        return model.apply(variables, x, *rest, **named, rngs={"dropout": jax.random.key(0)})
+
+    program = jax.jit(run).lower(variables, arrays, x).compile()
     cost, memory = program.cost_analysis() or {}, program.memory_analysis()
     sizes = (getattr(memory, f"{what}_size_in_bytes", None) for what in ("argument", "temp", "output"))
     return Compiled(jax.default_backend(), cost.get("flops"), cost.get("bytes accessed"), *sizes)

@@ -25,7 +25,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.diagnostics.dependence import Field
-from dlcore.diagnostics.program import Call, Event, program_of, size_in_bytes
+from dlcore.diagnostics.program import Call, Event, abstract_variables, program_of, size_in_bytes
 
 __all__ = ["Layer", "Total", "fold", "layer_costs", "summed", "total"]
 
@@ -71,12 +71,12 @@ class Total(NamedTuple):
 def layer_costs(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwargs: Any) -> list[Layer]:
     """The layers of `model` in the order in which they run on x (an array or its shape and dtype).
 
-    x: [B, ..., C]; its axes between are what receptive fields are counted in. args, kwargs: the model's other
-    arguments, as they are. Modules that do not run come last, one row a parameter, as "not run".
+    x: [B, ..., C], the model's first argument; its axes between are what receptive fields are counted in. args, kwargs:
+    the others, of which arrays may be shapes and dtypes too. Modules that do not run come last, one row a parameter, as
+    "not run".
     """
     x = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    rngs = {name: jax.random.key(0) for name in ("params", "dropout")}
-    variables = jax.eval_shape(lambda x: model.init(rngs, x, *args, **kwargs), x)
+    variables = abstract_variables(model, x, args, kwargs)
     calls, events = program_of(model, variables, x, *args, **kwargs)
     return list(_layers(calls, events, variables.get("params", {}), range(1, len(x.shape) - 1)))
 
@@ -143,8 +143,10 @@ def _layers(calls: list[Call], events: list[Event], params: Any, axes: Sequence[
             sum(event.macs for event in run), read, sum(event.output_bytes for event in written),
             *_window(largest.field, axes),
         )  # fmt: skip
-    for leaves in owned.values():
-        yield from (_parameter(name, leaf, "not run") for name, leaf in leaves)
+    called = {call.path for call in calls}  # one that only holds parameters for another has no work of its own
+    for path, leaves in owned.items():
+        kind = "parameter" if path in called else "not run"
+        yield from (_parameter(name, leaf, kind) for name, leaf in leaves)
 
 
 def _owners(leaves: set[tuple[str, ...]], params: Any) -> dict[tuple[str, ...], list[tuple[str, Any]]]:
@@ -166,4 +168,9 @@ def _window(field: Field, axes: Sequence[int]) -> tuple[tuple[float, ...] | None
     spans = [(field or {}).get(axis) for axis in axes]
     if not spans or any(span is None or len(span.steps) != 1 for span in spans):
         return None, None
-    return tuple(float(s.high - s.low + 1) for s in spans), tuple(float(*s.steps.values()) for s in spans)
+    return tuple(_pixels(s.high - s.low) for s in spans), tuple(float(*s.steps.values()) for s in spans)
+
+
+def _pixels(reach: float) -> float:
+    """How many pixels fit: after a transposed convolution the ends may lie between pixels."""
+    return reach if math.isinf(reach) else math.floor(reach) + 1.0

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Field", "Span", "after", "of_image"]
+__all__ = ["ANYWHERE", "Field", "Span", "after", "of_image"]
 
 
 class Span(NamedTuple):
@@ -29,6 +29,7 @@ class Span(NamedTuple):
     high: float
 
 
+ANYWHERE = Span({}, -math.inf, math.inf)
 Field = dict[int, Span] | None
 """{input axis: Span}, empty for what depends on weights alone, None for a constant."""
 
@@ -106,7 +107,7 @@ def _elementwise(eqn: Any, fields: Sequence[Field]) -> Field:
 
 
 def _anywhere(eqn: Any, fields: Sequence[Field]) -> Field:
-    return _map(_union(fields), lambda span: Span({}, -math.inf, math.inf))
+    return _map(_union(fields), lambda _: ANYWHERE)
 
 
 def _reduce(eqn: Any, fields: Sequence[Field]) -> Field:
@@ -146,16 +147,14 @@ def _conv(eqn: Any, fields: Sequence[Field]) -> Field:
         span = _over(span, numbers.lhs_spec[1], x[numbers.lhs_spec[1]])
         return _moved(span, dict(zip(numbers.lhs_spec, numbers.out_spec, strict=True)))
 
-    weights = _map(fields[1], lambda span: Span({}, -math.inf, math.inf))
-    return _union([_map(fields[0], change), weights])
+    return _union([_map(fields[0], change), _map(fields[1], lambda _: ANYWHERE)])
 
 
 def _dot(eqn: Any, fields: Sequence[Field]) -> Field:
     contracted, batch = eqn.params["dimension_numbers"]
-    ranks, found = [v.aval.ndim for v in eqn.invars], []
-    first = len(batch[0])  # of the free axes of either operand, which follow the batch axes in the result
+    found, first = [], len(batch[0])  # the free axes of either operand follow the batch axes in the result
     for i, field in enumerate(fields):
-        free = [a for a in range(ranks[i]) if a not in contracted[i] and a not in batch[i]]
+        free = [a for a in range(eqn.invars[i].aval.ndim) if a not in contracted[i] and a not in batch[i]]
         places = dict(zip(batch[i], range(len(batch[i])), strict=True)) | {a: first + n for n, a in enumerate(free)}
         first += len(free)
 
@@ -177,7 +176,7 @@ def _reshaped(span: Span, old: Sequence[int], new: Sequence[int]) -> Span:
     """Axes fall into groups of one size before and after; a group keeps steps that are those of a single axis."""
     before, behind = ([a for a, size in enumerate(shape) if size != 1] for shape in (old, new))
     steps: dict[int, float] = {}
-    while before and behind:
+    while before and behind and 0 not in old:
         group, into = [before.pop(0)], [behind.pop(0)]
         while (sizes := (math.prod(old[a] for a in group), math.prod(new[a] for a in into)))[0] != sizes[1]:
             group.append(before.pop(0)) if sizes[0] < sizes[1] else into.append(behind.pop(0))
@@ -248,7 +247,4 @@ RULES = {
     "broadcast_in_dim": _broadcast, "concatenate": _concatenate, "conv_general_dilated": _conv, "dot_general": _dot,
     "pad": _pad, "reshape": _reshape, "rev": _reverse, "slice": _slice, "squeeze": _transpose, "transpose": _transpose,
 }  # fmt: skip
-MIXING = {
-    "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "dynamic_update_slice", "fft", "scatter", "scatter-add",
-    "scatter_add", "sort", "top_k",
-}  # fmt: skip
+MIXING = {"cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "dynamic_update_slice", "fft", "sort", "top_k"}

@@ -8,7 +8,7 @@ long, of a `while` once, of a `cond` the dearest branch: for a choice by platfor
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ from jax.extend import core
 from dlcore.diagnostics import dependence
 from dlcore.diagnostics.dependence import Field
 
-__all__ = ["Call", "Event", "mac_count", "program_of", "size_in_bytes"]
+__all__ = ["Call", "Event", "abstract_variables", "mac_count", "program_of", "size_in_bytes", "split_arguments"]
 
 MARK = re.compile(r"<call (\d+)>")
 
@@ -55,15 +55,35 @@ def program_of(
 ) -> tuple[list[Call], list[Event]]:
     """What `model.apply(variables, x, *args, **kwargs)` calls and does, in its order."""
     calls: list[Call] = []
+    arrays, rebuild = split_arguments(args, kwargs)
 
-    def run(variables: Any, x: jax.Array) -> Any:
+    def run(variables: Any, arrays: dict, x: jax.Array) -> Any:
+        rest, named = rebuild(arrays)
         with nn.intercept_methods(_recorder(calls)):
-            return model.apply(variables, x, *args, **kwargs, rngs={"dropout": jax.random.key(0)})
+            return model.apply(variables, x, *rest, **named, rngs={"dropout": jax.random.key(0)})
 
-    jaxpr = jax.make_jaxpr(run)(variables, x).jaxpr
+    jaxpr = jax.make_jaxpr(run)(variables, arrays, x).jaxpr
     walk = _Walk(calls)
     walk.through(jaxpr, [*[{}] * (len(jaxpr.invars) - 1), dependence.of_image(x.shape)], call=0, times=1)
     return calls, walk.events
+
+
+def split_arguments(args: tuple, kwargs: dict) -> tuple[dict[int, Any], Callable[[dict], tuple[tuple, dict]]]:
+    """The arrays among a model's further arguments, to be traced, and what puts them back among the others."""
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    arrays = {i: jax.ShapeDtypeStruct(a.shape, a.dtype) for i, a in enumerate(leaves) if hasattr(a, "dtype")}
+    return arrays, lambda found: jax.tree.unflatten(tree, [found.get(i, leaf) for i, leaf in enumerate(leaves)])
+
+
+def abstract_variables(model: nn.Module, x: jax.ShapeDtypeStruct, args: tuple, kwargs: dict) -> Any:
+    """Shapes and dtypes of the variables of `model` on x."""
+    arrays, rebuild = split_arguments(args, kwargs)
+
+    def init(x: jax.Array, arrays: dict) -> Any:
+        rest, named = rebuild(arrays)
+        return model.init({name: jax.random.key(0) for name in ("params", "dropout")}, x, *rest, **named)
+
+    return jax.eval_shape(init, x, arrays)
 
 
 def mac_count(eqn: Any) -> int:
@@ -137,9 +157,10 @@ class _Walk:
             constants, fields = p["body_nconsts"], fields[p["cond_nconsts"] :]
             fields = [f if i < constants else _loose(f, True) for i, f in enumerate(fields)]
             return [_loose(f) for f in self.through(p["body_jaxpr"].jaxpr, fields, call, times)]
-        for key in ("jaxpr", "call_jaxpr"):
-            if key in p:
-                return self.through(getattr(p[key], "jaxpr", p[key]), fields, call, times)
+        inner = p.get("jaxpr", p.get("call_jaxpr"))
+        inner = getattr(inner, "jaxpr", inner)
+        if inner is not None and len(inner.invars) == len(fields) and not name.startswith("reduce"):
+            return self.through(inner, fields, call, times)
         results = dependence.after(eqn, fields)
         macs = 0 if None in fields else mac_count(eqn)
         mark = MARK.fullmatch(p["name"]) if name == "name" else None
@@ -171,7 +192,7 @@ def _loose(field: Field, carry: bool = False) -> Field:
     """What holds of `field` in every turn of a loop: the axes that it comes from. A carry is no constant."""
     if field is None:
         return {} if carry else None
-    return {axis: dependence.Span({}, -math.inf, math.inf) for axis in field}
+    return dict.fromkeys(field, dependence.ANYWHERE)
 
 
 def _operation(eqn: Any) -> str | None:

@@ -114,3 +114,40 @@ def test_recomputed_layers_keep_their_names():
     assert [(layer.path, layer.macs, layer.receptive_field) for layer in layers] == [
         ("first", 64 * 4 * 4 * 9, (3.0, 3.0)), ("second", 64 * 4 * 4 * 9, (5.0, 5.0)),
     ]  # fmt: skip
+
+
+@pytest.mark.covers("CO-01", "CO-02")
+def test_parameters_that_one_module_holds_for_another():
+    """flax's LSTM multiplies by all four kernels at once: 4 (3 * 6 + 6 * 6) MACs a step, in the cell itself."""
+    layers = layer_costs(nn.RNN(nn.OptimizedLSTMCell(6)), jax.ShapeDtypeStruct((2, 7, 3), jnp.float32))
+    assert total(layers).macs == 7 * 2 * 4 * (3 * 6 + 6 * 6)
+    assert total(layers).parameters == 4 * (3 * 6 + 6 * 6 + 6)
+    assert {layer.kind for layer in layers} == {"product", "parameter"}
+
+
+@pytest.mark.covers("CO-02", "CO-05")
+def test_a_transposed_layer():
+    """4 taps at stride 2: each of 64 pixels meets 16 taps, an output sees two pixels along an axis, half a pixel on."""
+    (layer,) = layer_costs(nn.ConvTranspose(4, (4, 4), (2, 2)), jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32))
+    assert layer.macs == 2 * 64 * 16 * 3 * 4
+    assert (layer.receptive_field, layer.stride) == ((2.0, 2.0), (0.5, 0.5))
+
+
+def test_other_ranks_and_nothing_at_all():
+    (clip,) = layer_costs(nn.Conv(4, (3, 3, 3), 2), jax.ShapeDtypeStruct((2, 16, 16, 16, 3), jnp.float32))
+    assert (clip.macs, clip.receptive_field) == (2 * 8**3 * 4 * 3 * 27, (3.0, 3.0, 3.0))
+    assert macs_of(lambda x, w: x[:, :0].reshape(0, 3), (1, 4, 4, 3)) == 0
+    assert macs_of(lambda x, w: lax.reduce(x, 0.0, lambda a, b: a + 2 * b, (1, 2)), (1, 4, 4, 3)) == 0
+
+
+class Conditioned(nn.Module):
+    @nn.compact
+    def __call__(self, x, t, scale=1.0):
+        return nn.Dense(4, name="image")(x) + scale * nn.Dense(4, name="time")(t)
+
+
+@pytest.mark.covers("CO-02")
+@pytest.mark.parametrize("t", [jnp.zeros((2, 3)), jax.ShapeDtypeStruct((2, 3), jnp.float32)])
+def test_other_arguments_are_no_constants(t):
+    layers = layer_costs(Conditioned(), jax.ShapeDtypeStruct((2, 5), jnp.float32), t, scale=2.0)
+    assert {layer.path: layer.macs for layer in layers} == {"image": 2 * 5 * 4, "time": 2 * 3 * 4}
