@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Source", "shuffle_labels", "split_validation"]
+__all__ = ["Source", "join", "shuffle_labels", "split_validation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +108,19 @@ def split_validation(source: Source, fraction: float, seed: int) -> tuple[Source
         chosen[order[group[order] == which][:amount]] = True
     valid = source.subset(np.flatnonzero(chosen))
     return source.subset(np.flatnonzero(~chosen)), replace(valid, name=f"{source.name} (validation)")
+
+
+def join(first: Source, second: Source) -> Source:
+    """The examples of both, one after the other: training and validation, once the settings are chosen.
+
+    Raises: ValueError where they do not hold the same arrays.
+    """
+    if set(first.arrays) != set(second.arrays):
+        raise ValueError(
+            f"the sources hold {sorted(first.arrays)} and {sorted(second.arrays)}; they must hold the same"
+        )
+    arrays = {key: np.concatenate([value, second.arrays[key]]) for key, value in first.arrays.items()}
+    return replace(first, arrays=arrays, length=len(first) + len(second), name=f"{first.name} and {second.name}")
 
 
 def shuffle_labels(source: Source, seed: int) -> Source:

@@ -32,7 +32,7 @@ def memory_report(state: Any, batch: Any, compiled: Any = None) -> dict[str, int
     state: a learner's, of arrays or ShapeDtypeStructs. compiled: the compiled step; temporaries is XLA's plan for
     activations, gradients and workspace, left out where the platform gives none.
     """
-    parameters, optimizer = _bytes(state.params), _bytes(state.opt_state)
+    parameters, optimizer = (_bytes(getattr(state, name, None)) for name in ("params", "opt_state"))
     found = {
         "parameters": parameters, "optimizer": optimizer, "other state": _bytes(state) - parameters - optimizer,
         "batch": _bytes(batch),

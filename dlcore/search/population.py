@@ -1,0 +1,95 @@
+"""Population-based training: trials that do badly take over the weights and the settings of those that do well.
+
+Jaderberg, Dalibard, Osindero et al., "Population based training of neural networks" (2017), arXiv:1711.09846.
+
+    exploit: each of the worst fifth becomes a copy of one of the best fifth, state and values
+    explore: each copied value is multiplied by 0.8 or 1.2, within the space
+
+Truncation selection and perturbation, as in the paper's section 4.1. The population is one learner of
+`dlcore.search.together` and this is a hook of `dlcore.run.fit`, so that a run is compiled once and resumes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.search.space import Choice, Space
+from dlcore.search.together import select
+
+__all__ = ["PopulationBasedTraining", "exploit", "explore"]
+
+
+def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
+    """[trials]: whose state each trial goes on from. scores: [trials], higher is better; NaN is worst."""
+    count = max(1, int(share * len(scores)))
+    order = np.argsort(np.where(np.isfinite(scores), -scores, np.inf), kind="stable")
+    parents = np.arange(len(scores))
+    best = [i for i in order[:count] if np.isfinite(scores[i])]
+    if len(best) and len(scores) >= 2 * count:
+        parents[order[-count:]] = rng.choice(best, count)
+    return parents
+
+
+def explore(
+    values: Mapping[str, np.ndarray], copied: np.ndarray, space: Space, rng: np.random.Generator,
+    factors: tuple[float, float] = (0.8, 1.2),
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Values [trials] with those where `copied: [trials] bool` multiplied by one of the factors, within the space."""
+    found = {}
+    for name, column in values.items():
+        column = np.asarray(column, float)
+        moved = np.clip(column * rng.choice(factors, len(column)), space[name].low, space[name].high)
+        found[name] = np.where(copied, moved, column)
+    return found
+
+
+class PopulationBasedTraining:
+    """A hook that exploits and explores; `memory["lineage"]` holds, for each time, steps, parents, scores and values.
+
+    Args:
+      space: of the values; intervals only.
+      metric: what counts, a validation metric of the learner.
+      every: the fewest steps between two exchanges.
+      mode: "max" or "min".
+      share: of the population that is replaced.
+      seed: of the draws.
+
+    Raises:
+      ValueError: an argument is out of range, or an axis is a Choice.
+    """
+
+    def __init__(
+        self, space: Space, metric: str, every: int, mode: str = "max", share: float = 0.2, seed: int = 0
+    ):  # fmt: skip
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode={mode!r} is unknown; allowed are max, min")
+        if every < 1:
+            raise ValueError(f"every={every} must be at least 1")
+        if not 0 < share <= 0.5:
+            raise ValueError(f"share={share} must be in (0, 0.5]")
+        if chosen := [name for name, axis in space.items() if isinstance(axis, Choice)]:
+            raise ValueError(f"{', '.join(chosen)} is a choice: only intervals can be explored")
+        self.space, self.metric, self.every, self.share, self.seed = space, metric, every, share, seed
+        self.sign = 1.0 if mode == "max" else -1.0
+        self.memory: dict[str, Any] = {"next": every, "lineage": []}
+
+    def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> Any:
+        """The state after the exchange, where it is time and a validation was just made."""
+        trials = len(next(iter(state.values.values())))
+        names = [f"valid/{self.metric}/{i}" for i in range(trials)]
+        if step < self.memory["next"] or not any(name in metrics for name in names):
+            return None
+        scores = self.sign * np.array([metrics.get(name, np.nan) for name in names], float)
+        rng = np.random.default_rng((self.seed, step))
+        parents = exploit(scores, rng, self.share)
+        copied = parents != np.arange(trials)
+        values = explore({k: np.asarray(v)[parents] for k, v in state.values.items()}, copied, self.space, rng)
+        seen = [None if not np.isfinite(s) else float(self.sign * s) for s in scores]
+        entry = {"step": step, "parents": parents.tolist(), "scores": seen,
+                 "values": {k: v.tolist() for k, v in values.items()}}  # fmt: skip
+        self.memory = {"next": step + self.every, "lineage": [*self.memory["lineage"], entry]}
+        return select(state, parents).replace(
+            values={k: jnp.asarray(v, jnp.float32) for k, v in values.items()}, step=state.step, rng=state.rng
+        )

@@ -1,0 +1,168 @@
+"""A search as a table and two pictures: parallel coordinates of all trials, and the score over each setting."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore.diagnostics.panels import table, text
+from dlcore.diagnostics.report import Panel, render
+from dlcore.search.space import Choice, Integers, LogUniform, Space
+from dlcore.search.trials import Trial
+
+__all__ = ["marginals", "parallel_coordinates", "search_report", "text_table"]
+
+
+def ranked(trials: Sequence[Trial], mode: str) -> list[int]:
+    """Rows, the best first, those without a score last."""
+    sign = -1 if mode == "max" else 1
+    return sorted(
+        range(len(trials)), key=lambda i: sign * trials[i].score if math.isfinite(trials[i].score) else math.inf
+    )
+
+
+def text_table(trials: Sequence[Trial], metric: str, mode: str = "max", limit: int = 10) -> str:
+    """The best trials as aligned lines."""
+    names = list(trials[0].values)
+    heads = ["rank", "trial", metric, "step", *names]
+    rows = [
+        [str(rank), str(i), _score(trials[i].score), str(trials[i].step), *(_value(trials[i].values[n]) for n in names)]
+        for rank, i in enumerate(ranked(trials, mode)[:limit], 1)
+    ]
+    widths = [max(len(row[c]) for row in (heads, *rows)) for c in range(len(heads))]
+    lines = ["  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in (heads, *rows)]
+    return "\n".join(lines)
+
+
+def _score(score: float) -> str:
+    return f"{score:.4f}" if math.isfinite(score) else "–"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _place(axis: Any, value: Any) -> float:
+    """Where a value stands on an axis, in [0, 1]."""
+    if isinstance(axis, Choice):
+        return (axis.options.index(value) + 0.5) / len(axis.options)
+    return axis.place(value)
+
+
+def _ends(axis: Any) -> list[tuple[float, str]]:
+    """(place, label) of the marks of an axis."""
+    if isinstance(axis, Choice):
+        return [(_place(axis, option), str(option)) for option in axis.options]
+    if isinstance(axis, LogUniform):
+        low, high = math.ceil(math.log10(axis.low) - 1e-9), math.floor(math.log10(axis.high) + 1e-9)
+        marks = [10.0**k for k in range(low, high + 1)]
+        return [(axis.place(m), f"{m:g}") for m in (marks if len(marks) > 1 else (axis.low, axis.high))]
+    values = sorted({axis.low, axis.high}) if isinstance(axis, Integers) else np.linspace(axis.low, axis.high, 5)
+    return [(axis.place(v), f"{v:g}") for v in values]
+
+
+def _colours(trials: Sequence[Trial], mode: str) -> list:
+    """By rank, from pale to dark; grey for those without a score."""
+    import matplotlib
+
+    order = ranked(trials, mode)
+    finite = [i for i in order if math.isfinite(trials[i].score)]
+    shade = {i: 1 - rank / max(1, len(finite) - 1) for rank, i in enumerate(finite)}
+    palette = matplotlib.colormaps["viridis_r"]
+    return [palette(0.1 + 0.9 * shade[i]) if i in shade else "0.85" for i in range(len(trials))]
+
+
+def _score_axis(trials: Sequence[Trial]) -> tuple[float, float, bool]:
+    """(lowest, highest, whether logarithmic): so it is for positive scores that differ by a factor of ten or more."""
+    finite = [t.score for t in trials if math.isfinite(t.score)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    return low, high if high > low else low + 1, low > 0 and high > 10 * low
+
+
+def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mode: str = "max") -> Any:
+    """A matplotlib Figure: an axis a setting and one for the score, a line a trial, the darker the better."""
+    from matplotlib.figure import Figure
+
+    names = [*space, metric]
+    figure = Figure(figsize=(2.2 * len(names) + 1, 4.2), layout="constrained")
+    ax = figure.subplots()
+    low, high, logarithmic = _score_axis(trials)
+
+    def place_of(score: float) -> float:
+        return math.log(score / low) / math.log(high / low) if logarithmic else (score - low) / (high - low)
+
+    def score_at(u: float) -> float:
+        return low * (high / low) ** u if logarithmic else low + u * (high - low)
+
+    colours = _colours(trials, mode)
+    for i in reversed(ranked(trials, mode)):
+        heights = [_place(axis, trials[i].values[name]) for name, axis in space.items()]
+        if math.isfinite(trials[i].score):
+            heights.append(place_of(trials[i].score))
+        ax.plot(range(len(heights)), heights, color=colours[i], linewidth=1.4, marker="o", markersize=3)
+    for place, name in enumerate(names):
+        ax.axvline(place, color="0.5", linewidth=0.8, zorder=0)
+        marks = _ends(space[name]) if name in space else [(u, f"{score_at(u):.3g}") for u in (0, 0.5, 1)]
+        for height, label in marks:
+            ax.text(place + 0.03, height, label, fontsize=8, va="center", color="0.25",
+                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1})  # fmt: skip
+    ax.set_xticks(range(len(names)), names)
+    ax.set(ylim=(-0.05, 1.05), yticks=[], xlim=(-0.1, len(names) - 0.6))
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def marginals(trials: Sequence[Trial], space: Space, metric: str, mode: str = "max") -> Any:
+    """A matplotlib Figure: the score of every trial over each of its settings, the best ringed."""
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(space))
+    rows = -(-len(space) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel()
+    good = [i for i in ranked(trials, mode) if math.isfinite(trials[i].score)]
+    lost = [i for i in range(len(trials)) if i not in good]
+    colours = _colours(trials, mode)
+    for ax, (name, axis) in zip(axes, space.items(), strict=False):
+        places = [_place(axis, t.values[name]) for t in trials]
+        for i in good:
+            ax.plot(places[i], trials[i].score, "o", color=colours[i], markersize=5)
+        if good:
+            ax.plot(places[good[0]], trials[good[0]].score, "o", mfc="none", mec="#d55e00", markersize=11, mew=1.6)
+            bottom = min(trials[i].score for i in good)
+            ax.plot([places[i] for i in lost], [bottom] * len(lost), "x", color="#d55e00", markersize=6)
+        ax.set_xticks(*zip(*_ends(axis), strict=True))
+        ax.tick_params("x", labelsize=8, rotation=30 if isinstance(axis, Choice) else 0)
+        ax.set(xlabel=name, xlim=(-0.05, 1.05))
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[len(space) :]:
+        ax.set_visible(False)
+    if _score_axis(trials)[2]:
+        axes[0].set_yscale("log")
+    for ax in axes[::columns]:
+        ax.set_ylabel(metric)
+    return figure
+
+
+def search_report(
+    trials: Sequence[Trial], space: Space, metric: str, mode: str, title: str, remarks: Sequence[str],
+    cards: dict[str, str], details: dict[str, Any],
+) -> str:  # fmt: skip
+    """The HTML of a search."""
+    panels = [text("What it says", "\n\n".join(remarks))] if remarks else []
+    for name, draw in (("All trials", parallel_coordinates), ("Score over each setting", marginals)):
+        picture = io.BytesIO()
+        draw(trials, space, metric, mode).savefig(picture, format="png", dpi=150, bbox_inches="tight")
+        source = f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+        panels.append(Panel(name, f'<img class="smooth" alt="{name}" src="{source}">'))
+    rows = [
+        {"rank": rank, "trial": i, metric: _score(trials[i].score), "step": trials[i].step,
+         **{k: _value(v) for k, v in trials[i].values.items()}}
+        for rank, i in enumerate(ranked(trials, mode), 1)
+    ]  # fmt: skip
+    panels.append(table(rows, title="Trials"))
+    return render(title, panels, cards, details={"Settings": details})

@@ -1,0 +1,167 @@
+"""Many trials in one compiled step: a learner mapped over the values of its hyper-parameters.
+
+    state_i, metrics_i = update(build(values_i), state_i, batch)      i = 1 ... trials, the same batch for all
+
+`build` makes a learner from values that may be traced, so that trials whose arrays have the same shapes (other rates,
+penalties, smoothing) share one program. Dense networks are mapped by vmap; networks with convolutions one after the
+other (`lax.map`) on a CPU, where batched kernels are slow, and by vmap elsewhere. A trial that blows up stands still
+beside the others: its numbers are blank from there on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dlcore.learner import Batch, Learner, Metric, Metrics, Sum
+
+__all__ = ["OfTrials", "TrialsState", "scores_of", "select", "together"]
+
+Build = Callable[[Mapping[str, jax.Array]], Learner]
+
+
+@struct.dataclass
+class TrialsState:
+    """inner: the states of all trials, stacked. values: {name: [trials]}, what `build` gets of each.
+
+    alive: [trials] bool, False for good once a trial's loss or parameters were not finite.
+    """
+
+    step: jax.Array
+    rng: jax.Array
+    inner: Any
+    values: dict[str, jax.Array]
+    alive: jax.Array
+
+    @property
+    def params(self) -> Any:
+        """The parameters of all trials."""
+        return self.inner.params
+
+
+class OfTrials(Metric):
+    """part: the mean or sum of every trial, stacked. bad: [trials], parts that came from one that had blown up."""
+
+    part: Sum
+    bad: jax.Array
+
+    def finite(self) -> jax.Array:
+        """Always: what is not shows in `bad`."""
+        return jnp.array(True)
+
+    def compute(self) -> dict[str, float | None]:
+        """{"0": value, "1": value, ...}; None for a trial that blew up."""
+        rows = range(len(self.bad))
+        values = [jax.tree.map(lambda x, i=i: np.asarray(x)[i], self.part).compute() for i in rows]
+        return {str(i): None if self.bad[i] or values[i] is None else float(values[i]) for i in rows}
+
+
+def together(
+    build: Build,
+    values: Mapping[str, Sequence[float]],
+    mapping: Literal["auto", "vmap", "map"] = "auto",
+) -> Learner:
+    """One learner that trains a trial for each row of `values`, all from the same root key and on the same batches.
+
+    Args:
+      build: {name: scalar, traced} -> learner. Its State must have the same shapes for all values.
+      values: {name: [trials]} of numbers.
+      mapping: vmap, one after the other, or what suits the network and the platform.
+
+    Metrics are those that are means or sums of scalars, as "name/0", "name/1", ... What predict gives has the trials as
+    its second axis. For jit only.
+
+    Raises:
+      ValueError: there is no value, or their numbers differ.
+    """
+    lengths = {name: len(column) for name, column in values.items()}
+    if not lengths or len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"values must hold equally many numbers for each name, at least one; there are {lengths}")
+
+    def over(function: Callable, convolves: bool) -> Callable:
+        if mapping == "vmap" or (mapping == "auto" and not convolves):
+            return jax.vmap(function)
+
+        def one_by_one(*args: Any) -> Any:
+            return jax.lax.map(lambda row: function(*row), args)
+
+        if mapping == "map":
+            return one_by_one
+        return lambda *args: jax.lax.platform_dependent(*args, cpu=one_by_one, default=jax.vmap(function))
+
+    def init(rng: jax.Array, batch: Batch) -> TrialsState:
+        columns = {name: jnp.asarray(column, jnp.float32) for name, column in values.items()}
+        inner = jax.vmap(lambda row: build(row).init(rng, batch))(columns)
+        alive = jnp.ones(len(next(iter(columns.values()))), bool)
+        return TrialsState(jnp.zeros((), jnp.int32), rng, inner, columns, alive)
+
+    def of_trials(metrics: Metrics, alive: jax.Array) -> Metrics:
+        bad = (~alive).astype(jnp.int32)
+        return {name: OfTrials(m, bad) for name, m in metrics.items() if isinstance(m, Sum) and m.total.ndim == 1}
+
+    def update(state: TrialsState, batch: Batch) -> tuple[TrialsState, Metrics]:
+        def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Any, Metrics, jax.Array]:
+            after, metrics = build(row).update(inner, batch)
+            alive &= _finite((after.params, metrics))
+            kept = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, inner)
+            return kept, _zero_unless(alive, metrics), alive
+
+        step = over(one, _convolves(state.inner))
+        inner, metrics, alive = step(state.inner, state.values, state.alive)
+        return state.replace(step=state.step + 1, inner=inner, alive=alive), of_trials(metrics, alive)
+
+    def evaluate(state: TrialsState, batch: Batch) -> Metrics:
+        def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Metrics, jax.Array]:
+            metrics = build(row).evaluate(inner, batch)
+            alive &= _finite({name: m for name, m in metrics.items() if isinstance(m, Sum)})
+            return _zero_unless(alive, metrics), alive
+
+        return of_trials(*over(one, _convolves(state.inner))(state.inner, state.values, state.alive))
+
+    def predict(state: TrialsState, batch: Batch) -> Any:
+        def one(inner: Any, row: dict) -> Any:
+            return build(row).predict(inner, batch)
+
+        outputs = over(one, _convolves(state.inner))(state.inner, state.values)
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), outputs)
+
+    return Learner(init, update, evaluate, predict)
+
+
+def _finite(tree: Any) -> jax.Array:
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in leaves] or True))
+
+
+def _zero_unless(alive: jax.Array, metrics: Metrics) -> Metrics:
+    return jax.tree.map(lambda x: jnp.where(alive, x, jnp.zeros_like(x)), metrics)
+
+
+def _convolves(inner: Any) -> bool:
+    """Whether a parameter of a trial has four axes, as kernels of convolutions have (and a fifth, the trials')."""
+    return any(leaf.ndim == 5 for leaf in jax.tree.leaves(inner.params))
+
+
+def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
+    """The trials of `rows`, in that order; one may come several times."""
+    rows = np.asarray(rows)
+    return state.replace(
+        inner=jax.tree.map(lambda x: x[rows], state.inner), values={k: v[rows] for k, v in state.values.items()},
+        alive=state.alive[rows],
+    )  # fmt: skip
+
+
+def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
+    """[trials]: "metric/0", "metric/1", ... of a row of the log; NaN where it is blank.
+
+    Raises:
+      ValueError: the row has no such metric.
+    """
+    if f"{metric}/0" not in row:
+        names = sorted({key.rpartition("/")[0] for key in row if "/" in key})
+        raise ValueError(f"metric={metric!r} is not measured for each trial; there are {', '.join(names)}")
+    found = [row.get(f"{metric}/{i}") for i in range(trials)]
+    return np.array([np.nan if value is None else value for value in found], float)

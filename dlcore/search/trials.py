@@ -1,0 +1,248 @@
+"""Run the trials of a page: those whose arrays have the same shapes in one compiled step, the others in processes.
+
+Only training and validation data are seen; the score of a trial is the best value of the validation metric, and the
+step at which it was found. Every group of trials is a run of `dlcore.run.fit` in a folder of its own, so the same
+command resumes, and finished trials are not trained again. The test split is read by `retrain`, once.
+"""
+
+import functools
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore.data.source import join
+from dlcore.run.evaluate import evaluate
+from dlcore.run.fit import Result, Saving, fit
+from dlcore.run.page import Data, Job, Page, resolve
+from dlcore.run.progress import say
+from dlcore.search.together import TrialsState, scores_of, together
+
+__all__ = [
+    "Later",
+    "Trial",
+    "can_share",
+    "groups",
+    "job_of",
+    "page_of",
+    "retrain",
+    "run_together",
+    "run_trials",
+    "trial_of",
+]
+
+
+class Trial(NamedTuple):
+    """score: the best of the validation metric, NaN where it never was finite. step: where. curve: (steps, scores)."""
+
+    values: dict[str, Any]
+    score: float
+    step: int
+    curve: tuple[list[int], list[float]]
+
+
+class Later:
+    """A pipeline from its step `offset` on."""
+
+    def __init__(self, pipeline: Any, offset: int):
+        self.pipeline, self.offset = pipeline, offset
+
+    def batch_at(self, step: int) -> Any:
+        """The batch of step + offset."""
+        return self.pipeline.batch_at(step + self.offset)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The pipeline's, and the offset."""
+        return {**self.pipeline.settings, "offset": self.offset}
+
+
+def page_of(module: str) -> Page:
+    """The page of an experiment module.
+
+    Raises:
+      ValueError: there is no such module, or it has no page with a learner.
+    """
+    try:
+        page = import_module(module).page
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{module!r} is no experiment with a page: {error}") from None
+    if not isinstance(page, Page):
+        raise ValueError(f"{module!r} has no learner: its page is a {type(page).__name__}")
+    return page
+
+
+def _words(values: dict[str, Any]) -> list[str]:
+    return [
+        f"--{name}={value!r}" if isinstance(value, float) else f"--{name}={value}" for name, value in values.items()
+    ]
+
+
+def job_of(page: Page, argv: Sequence[str], values: dict[str, Any]) -> Job:
+    """The page with these flags and these values.
+
+    Raises:
+      FlagError: a value is not allowed.
+    """
+    return Job(page, resolve(page, [*argv, *_words(values)]))
+
+
+def can_share(job: Job, data: Data, names: Sequence[str]) -> bool:
+    """Whether one compiled step serves all values of these settings: `build` takes them traced, and uses every one.
+
+    One that it does not use (epochs, valid_fraction) acts elsewhere.
+    """
+    if not names:
+        return False
+    setup = job.setup({**data.spec, "train_size": len(data.train)})
+    batch = job.pipelines(data.train).batch_at(0)
+
+    def step(row: list) -> Any:
+        flags = job.flags.replace(**dict(zip(names, row, strict=True)))
+        learner = job.page.build(setup._replace(flags=flags))
+        return learner.update(learner.init(jax.random.key(0), batch), batch)
+
+    try:
+        jaxpr = jax.make_jaxpr(step)([jax.ShapeDtypeStruct((), np.float32) for _ in names]).jaxpr
+    except (TypeError, ValueError, jax.errors.JAXTypeError):
+        return False
+    used = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
+    return all(id(variable) in used for variable in jaxpr.invars)
+
+
+def groups(trials: Sequence[dict], shared: Sequence[str]) -> list[list[int]]:
+    """Rows of the trials that differ in nothing but the settings `shared`."""
+    found: dict[str, list[int]] = {}
+    for row, values in enumerate(trials):
+        found.setdefault(repr([(k, v) for k, v in sorted(values.items()) if k not in shared]), []).append(row)
+    return list(found.values())
+
+
+def run_together(
+    job: Job, data: Data, rows: Sequence[dict], folder: Path, *, steps: int | None = None, offset: int = 0,
+    start: Callable[[TrialsState], TrialsState] | None = None, hooks: Sequence = (),
+) -> Result:  # fmt: skip
+    """One run of `together` over `rows` of values; the schedule is that of the whole run whatever `steps`."""
+    setup = job.setup({**data.spec, "train_size": len(data.train)})
+
+    def build(row: dict) -> Any:
+        return job.page.build(setup._replace(flags=job.flags.replace(**row)))
+
+    learner = together(build, {name: [row[name] for row in rows] for name in rows[0]})
+    pipeline = Later(job.pipelines(data.train), offset) if offset else job.pipelines(data.train)
+    return _fit(job, learner, pipeline, data, folder, steps or setup.steps, start=start, hooks=hooks)
+
+
+def _fit(job: Job, learner: Any, pipeline: Any, data: Data, folder: Path, steps: int, **options: Any) -> Result:
+    flags = job.flags
+    every = flags.eval_every or max(1, round(len(data.train) / flags.batch_size))
+    return fit(
+        learner, pipeline, steps=steps, seed=flags.seed, folder=folder, valid=data.valid, placement=job.placement(),
+        eval_batch_size=flags.eval_batch_size, log_every=flags.log_every, eval_every=every, progress=False,
+        saving=Saving(flags.checkpoint_seconds, flags.checkpoint_steps, 1), **options,
+    )  # fmt: skip
+
+
+def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Path) -> list[dict]:
+    """The history of one trial; also run in processes of its own."""
+    job = job_of(page_of(module), argv, values)
+    data = job.page.data(job.flags)
+    learner = job.page.build(job.setup({**data.spec, "train_size": len(data.train)}))
+    steps = job.steps(len(data.train))
+    try:
+        return _fit(job, learner, job.pipelines(data.train), data, folder, steps).history
+    except FloatingPointError as error:
+        say(f"{_told(values)}: {str(error).splitlines()[0]}")
+        return []
+
+
+def _told(values: dict[str, Any]) -> str:
+    return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
+
+
+def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[float], mode: str) -> Trial:
+    """A trial from its validation scores; NaN is no score."""
+    scores = [float(s) for s in scores]
+    good = [i for i, s in enumerate(scores) if np.isfinite(s)]
+    if not good:
+        return Trial(values, float("nan"), 0, (list(steps), scores))
+    best = (max if mode == "max" else min)(good, key=lambda i: scores[i])
+    return Trial(values, scores[best], int(steps[best]), (list(steps), scores))
+
+
+def run_trials(
+    module: str, argv: Sequence[str], trials: Sequence[dict], folder: Path, *, metric: str, mode: str = "max",
+    workers: int = 1, share: bool = True,
+) -> list[Trial]:  # fmt: skip
+    """Train every trial of a page; [trials].
+
+    Args:
+      module: of the page, experiments.classification.supervised.
+      argv: flags that all trials have.
+      trials: {flag: value} each.
+      folder: where their runs are kept.
+      metric, mode: the validation metric that counts, and whether "max" or "min" is better.
+      workers: processes for trials that cannot share a program.
+      share: whether trials may share a program.
+
+    Raises:
+      FlagError: a value is not allowed.
+      ValueError: the page has no validation split or no such metric.
+    """
+    page = page_of(module)
+    jobs = [job_of(page, argv, values) for values in trials]
+    data = page.data(jobs[0].flags)
+    if data.valid is None:
+        raise ValueError(f"{module} has no validation split to choose by")
+    numbers = [name for name in trials[0] if all(isinstance(t[name], float) for t in trials)]
+    shared = numbers if share and can_share(jobs[0], data, numbers) else []
+    found: dict[int, Trial] = {}
+    alone: list[int] = []
+    parts = groups(trials, shared)
+    for number, rows in enumerate(parts):
+        if len(rows) == 1 or not shared:
+            alone += rows
+            continue
+        say(f"{len(rows)} trials in one step ({number + 1} of {len(parts)})")
+        values = [{name: trials[row][name] for name in shared} for row in rows]
+        result = run_together(jobs[rows[0]], data, values, folder / f"group{number}")
+        valid = [row for row in result.history if row["split"] == "valid"]
+        scores = np.array([scores_of(row, metric, len(rows)) for row in valid])
+        for i, row in enumerate(rows):
+            found[row] = trial_of(trials[row], [v["step"] for v in valid], scores[:, i], mode)
+    one = functools.partial(_history_of, module, list(argv), folder)
+    if workers > 1 and len(alone) > 1:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            histories = list(pool.map(one, [trials[row] for row in alone], alone))
+    else:
+        histories = [one(trials[row], row) for row in alone]
+    for row, history in zip(alone, histories, strict=True):
+        valid = [r for r in history if r["split"] == "valid"]
+        if valid and metric not in valid[-1]:
+            raise ValueError(f"metric={metric!r} is not a validation metric; there are {', '.join(valid[-1])}")
+        scores = [np.nan if r[metric] is None else r[metric] for r in valid]
+        found[row] = trial_of(trials[row], [r["step"] for r in valid], scores, mode)
+    return [found[row] for row in range(len(trials))]
+
+
+def _history_of(module: str, argv: list[str], folder: Path, values: dict[str, Any], row: int) -> list[dict]:
+    say(f"trial {row}: {_told(values)}")
+    return _alone(module, argv, values, folder / f"trial{row}")
+
+
+def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict[str, float | None]:
+    """Train with the best values for the best number of steps on training and validation data, and test it once."""
+    job = job_of(page_of(module), argv, best.values)
+    data = job.page.data(job.flags)
+    whole = data._replace(train=join(data.train, data.valid), valid=None)
+    setup = job.setup({**data.spec, "train_size": len(data.train)})
+    learner = job.page.build(setup)
+    result = _fit(job, learner, job.pipelines(whole.train), whole, folder / "retrained", best.step)
+    return evaluate(learner, result.state, data.test, batch_size=job.flags.eval_batch_size, placement=job.placement())[
+        0
+    ]

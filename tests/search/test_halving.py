@@ -1,0 +1,52 @@
+"""Rungs and brackets by the papers' tables, and that the best survive."""
+
+import numpy as np
+import pytest
+
+from dlcore.search.halving import Rung, hyperband_brackets, rungs, successive_halving
+
+
+def test_rungs_keep_the_budget_of_each_equal():
+    assert rungs(27, 1, 27, 3) == [(27, 1), (9, 3), (3, 9), (1, 27)]
+    assert all(n * r == 27 for n, r in rungs(27, 1, 27, 3))
+    assert rungs(16, 10, 45, 2) == [(16, 10), (8, 20), (4, 40)]
+    assert rungs(2, 1, 100, 3) == [(2, 1)], "there is no third of two"
+
+
+def test_the_brackets_of_hyperbands_table():
+    """Table 1 of Li et al. 2018: R = 81, eta = 3."""
+    table = hyperband_brackets(81, 3)
+    assert table[0] == [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)]
+    assert table[1] == [(34, 3), (11, 9), (3, 27), (1, 81)]
+    assert table[2] == [(15, 9), (5, 27), (1, 81)]
+    assert table[3] == [(8, 27), (2, 81)]
+    assert table[4] == [(5, 81)]
+
+
+def test_the_best_go_on_from_where_they_were():
+    asked = []
+    speed = np.array([0.1, 0.9, 0.5, 0.7, 0.2, np.nan, 0.3, 0.6])
+
+    def advance(rows, before, after):
+        asked.append((rows, before, after))
+        return speed[rows] * after
+
+    found = successive_halving([{}] * 8, rungs(8, 5, 20, 2), advance)
+    assert asked == [(list(range(8)), 0, 5), ([1, 3, 7, 2], 5, 10), ([1, 3], 10, 20)]
+    assert found["best"] == 1
+    np.testing.assert_array_equal(found["steps"], [5, 20, 10, 20, 5, 5, 5, 10])
+    np.testing.assert_allclose(found["scores"][[0, 1, 3]], [0.5, 18, 14])
+    assert np.isnan(found["scores"][5])
+
+
+def test_bad_numbers_are_named():
+    with pytest.raises(ValueError, match="eta=1 must be at least 2"):
+        rungs(8, 1, 8, 1)
+    with pytest.raises(ValueError, match="last=3 must be at least 5"):
+        rungs(8, 5, 3)
+    with pytest.raises(ValueError, match="first=0 must be in"):
+        hyperband_brackets(9, 3, 0)
+    with pytest.raises(ValueError, match="3 trials are fewer than the 8"):
+        successive_halving([{}] * 3, rungs(8, 1, 8, 2), lambda *_: np.ones(8))
+    with pytest.raises(ValueError, match="no trial of the 2 at step 1"):
+        successive_halving([{}] * 2, [Rung(2, 1)], lambda *_: np.full(2, np.nan))

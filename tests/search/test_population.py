@@ -1,0 +1,68 @@
+"""Who copies whom, where values may go, and a population in a run that escapes a bad rate."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from dlcore.classification import supervised
+from dlcore.data.digits import digits
+from dlcore.data.pipeline import Pipeline
+from dlcore.models import create_model
+from dlcore.run import fit
+from dlcore.run.sharding import make_mesh
+from dlcore.run.step import Placement
+from dlcore.search.population import PopulationBasedTraining, exploit, explore
+from dlcore.search.space import Choice, LogUniform
+from dlcore.search.together import together
+
+SPACE = {"learning_rate": LogUniform(1e-4, 1.0)}
+
+
+def test_the_worst_copy_the_best_and_the_middle_stays():
+    rng = np.random.default_rng(0)
+    scores = np.array([0.5, 0.9, 0.1, 0.6, np.nan, 0.7, 0.8, 0.55, 0.4, 0.3])
+    parents = exploit(scores, rng, 0.2)
+    assert set(parents[[2, 4]]) <= {1, 6}
+    rest = [0, 1, 3, 5, 6, 7, 8, 9]
+    np.testing.assert_array_equal(parents[rest], rest)
+    np.testing.assert_array_equal(exploit(np.full(4, np.nan), rng), np.arange(4))
+
+
+def test_copied_values_move_by_a_factor_within_the_space():
+    values = {"learning_rate": np.array([0.1, 1.0, 1.1e-4, 0.1])}
+    moved = explore(values, np.array([True, True, True, False]), SPACE, np.random.default_rng(1))["learning_rate"]
+    assert moved[0] / 0.1 in (pytest.approx(0.8), pytest.approx(1.2))
+    assert moved[1] in (pytest.approx(0.8), 1.0)
+    assert 1e-4 <= moved[2] <= 1.32e-4
+    assert moved[3] == 0.1
+
+
+def test_a_population_of_bad_rates_takes_over_the_good_one():
+    net = create_model("mlp", num_classes=10)
+    learner = together(
+        lambda v: supervised.learner(model=net, optimizer=optax.sgd(v["learning_rate"])),
+        {"learning_rate": [1e-4, 1e-4, 1e-4, 1e-4, 0.3]},
+    )
+    hook = PopulationBasedTraining(SPACE, "accuracy", every=20)
+    train, valid = digits("train").take(512), digits("test").take(200)
+    result = fit(
+        learner, Pipeline(train, 64), steps=100, valid=valid, hooks=[hook], log_every=20, eval_every=20, progress=False,
+        placement=Placement(make_mesh("data:1", jax.devices()[:1])),
+    )  # fmt: skip
+    lineage = hook.memory["lineage"]
+    assert [entry["step"] for entry in lineage] == [20, 40, 60, 80, 100]
+    assert all(4 in entry["parents"] for entry in lineage)
+    rates = np.asarray(result.state.values["learning_rate"])
+    assert (rates > 0.05).sum() >= 4, rates
+    last = [row for row in result.history if row["split"] == "valid"][-1]
+    assert sum(last[f"accuracy/{i}"] > 0.7 for i in range(5)) >= 3
+
+
+def test_bad_arguments():
+    for words, options in (
+        ("mode='up' is unknown", {"mode": "up"}), ("every=0 must be at least 1", {"every": 0}),
+        ("share=0.7 must be in", {"share": 0.7}), ("a is a choice", {"space": {"a": Choice(("b", "c"))}}),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            PopulationBasedTraining(**{"space": SPACE, "metric": "accuracy", "every": 5, **options})

@@ -1,0 +1,185 @@
+"""The command: trials in one step and alone, resumed, reported, retrained; and what bad words get."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.data.digits import digits
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import join
+from dlcore.run import evaluate, fit
+from dlcore.run.checkpoint import Checkpoints
+from dlcore.run.fit import Saving
+from dlcore.run.flags import FlagError
+from dlcore.run.page import Job, resolve
+from dlcore.run.step import Placement, Program
+from dlcore.search.__main__ import main
+from dlcore.search.trials import Trial, can_share, groups, page_of, retrain, run_trials
+
+PAGE = "experiments.classification.supervised"
+FLAGS = [
+    "--model=mlp", "--model.hidden=16", "--augment=none", "--batch_size=64", "--steps=20", "--eval_every=10",
+    "--log_every=10", "--ema=none",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Eight virtual devices would only make it slower."""
+    monkeypatch.setattr(Job, "placement", lambda job: single())
+
+
+def single():
+    from dlcore.run.sharding import make_mesh
+
+    return Placement(make_mesh("data:1", jax.devices()[:1]))
+
+
+def printed(capsys, *words, status=0):
+    capsys.readouterr()
+    assert main([PAGE, *words]) == status
+    out, err = capsys.readouterr()
+    return err if status else out
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+
+
+def test_trials_in_one_step_score_as_alone_and_are_not_trained_twice(tmp_path, capsys):
+    trials = [{"learning_rate": rate} for rate in (1e-3, 1e-2, 1e-1)]
+    options = {"metric": "loss", "mode": "min"}
+    shared = run_trials(PAGE, FLAGS, trials, tmp_path / "shared", **options)
+    assert "3 trials in one step" in capsys.readouterr().out
+    alone = run_trials(PAGE, FLAGS, trials, tmp_path / "alone", share=False, **options)
+    for a, b in zip(shared, alone, strict=True):
+        assert a.values == b.values
+        assert a.curve[0] == b.curve[0] == [10, 20]
+        np.testing.assert_allclose(a.curve[1], b.curve[1], rtol=1e-4)
+        assert (a.score, a.step) == (min(a.curve[1]), a.curve[0][int(np.argmin(a.curve[1]))])
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.jsonl")}
+    again = run_trials(PAGE, FLAGS, trials, tmp_path / "shared", **options)
+    assert [t.score for t in again] == [t.score for t in shared]
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.jsonl")}
+
+
+def test_what_can_share_a_program():
+    job = Job(page_of(PAGE), resolve(page_of(PAGE), FLAGS))
+    data = job.page.data(job.flags)
+    assert can_share(job, data, ["learning_rate", "l2", "weight_decay", "label_smoothing"])
+    assert not can_share(job, data, ["model.dropout"]), "a rate that Python looks at"
+    assert not can_share(job, data, ["epochs"]), "nothing that the step uses"
+    assert not can_share(job, data, ["learning_rate", "valid_fraction"])
+    assert not can_share(job, data, [])
+    trials = [{"a": 1.0, "b": "x"}, {"a": 2.0, "b": "y"}, {"a": 3.0, "b": "x"}]
+    assert groups(trials, ["a"]) == [[0, 2], [1]]
+    assert groups(trials, []) == [[0], [1], [2]]
+
+
+@pytest.mark.covers("TR-16")
+def test_the_command_ranks_warns_at_the_edge_and_reports(tmp_path, capsys):
+    words = ["learning_rate=log:1e-6:1e-2", *FLAGS, "--metric=loss", f"--out={tmp_path}"]
+    out = printed(capsys, *words, "--method=grid", "--points=3")
+    assert "learning_rate: the best, 0.01, is at the upper end of [1e-06, 0.01]" in out
+    found = rows(tmp_path)
+    assert [row["values"]["learning_rate"] for row in found] == pytest.approx([1e-6, 1e-4, 1e-2])
+    scores = [row["score"] for row in found]
+    assert scores == sorted(scores, reverse=True)
+    report = (tmp_path / "report.html").read_text()
+    assert report.count("data:image/png") == 2
+    assert "at the upper end" in report
+
+
+@pytest.mark.covers("TR-15")
+def test_coarse_to_fine_narrows_the_interval(tmp_path, capsys):
+    words = ["learning_rate=log:1e-6:10", *FLAGS, "--metric=loss", f"--out={tmp_path}", "--trials=12"]
+    out = printed(capsys, *words, "--method=coarse_to_fine")
+    assert "Narrowed after 6 trials" in out
+    rates = np.log10([row["values"]["learning_rate"] for row in rows(tmp_path)])
+    assert np.ptp(rates[6:]) < 0.6 * np.ptp(rates[:6])
+
+
+def test_halving_and_a_population_from_the_command(tmp_path, capsys):
+    words = ["learning_rate=log:1e-4:1", *FLAGS, "--metric=loss"]
+    out = printed(capsys, *words, "--method=halving", "--trials=4", "--eta=2", f"--out={tmp_path / 'h'}")
+    steps = [row["step"] for row in rows(tmp_path / "h")]
+    assert sorted(steps) == [5, 5, 10, 20]
+    assert "40 steps in all; 4 trials to the end would have taken 80." in out
+    assert "1 of" not in printed(
+        capsys, *words, "--method=pbt", "--trials=5", "--exchange=10", f"--out={tmp_path / 'p'}"
+    )
+    lineage = json.loads((tmp_path / "p" / "lineage.json").read_text())
+    assert [entry["step"] for entry in lineage] == [10, 20]
+
+
+def test_choices_run_alone_and_blown_up_trials_are_counted(tmp_path, capsys):
+    words = ["optimizer=sgd,adamw", *FLAGS, "--steps=5", f"--out={tmp_path / 'a'}", "--method=grid"]
+    assert "trial 1: optimizer=adamw" in printed(capsys, *words)
+    words = ["learning_rate=0.01,1e30", *FLAGS, "--optimizer=sgd", f"--out={tmp_path / 'b'}", "--method=grid"]
+    assert "1 of 2 trials were not finite." in printed(capsys, *words)
+    assert rows(tmp_path / "b")[1]["score"] is None
+
+
+@pytest.mark.covers("TR-17")
+def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
+    """The checkpoint that is kept is the argmax over validations, and holds its parameters."""
+    page = page_of(PAGE)
+    job = Job(page, resolve(page, [*FLAGS, "--steps=60", "--eval_every=5", "--learning_rate=0.05"]))
+    data = job.page.data(job.flags)
+    learner = job.page.build(job.setup({**data.spec, "train_size": len(data.train)}))
+    pipeline = Pipeline(data.train, 64)
+    result = fit(
+        learner, pipeline, steps=60, valid=data.valid, folder=tmp_path / "run", eval_every=5, log_every=5,
+        progress=False, placement=single(), saving=Saving(monitor="loss", mode="min"),
+    )  # fmt: skip
+    losses = {row["step"]: row["loss"] for row in result.history if row["split"] == "valid"}
+    assert result.best_step == min(losses, key=losses.get)
+    store = Checkpoints(tmp_path / "run" / "checkpoints", mode="min", read_only=True)
+    program = Program(learner, pipeline.batch_at(0), single(), 0)
+    state = store.restore(program.abstract_carry, result.best_step)[1].state
+    store.close()
+    assert evaluate(learner, state, data.valid, placement=single())[0]["loss"] == pytest.approx(min(losses.values()))
+    best = Trial({"learning_rate": 0.05}, 1.0, 15, ([15], [1.0]))
+    numbers = retrain(PAGE, FLAGS, best, tmp_path)
+    assert 0.5 < numbers["accuracy"] <= 1
+    log = [json.loads(line) for line in (tmp_path / "retrained" / "metrics.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 15
+    assert log[-1]["epoch"] == pytest.approx(15 * 64 / (len(data.train) + len(data.valid)), abs=1e-3)
+
+
+def test_sources_are_joined_only_where_they_hold_the_same():
+    both = join(digits("train").take(3), digits("test").take(2))
+    assert len(both) == 5
+    np.testing.assert_array_equal(both.arrays["image"][3:], digits("test").arrays["image"][:2])
+    from dlcore.data.source import Source
+
+    with pytest.raises(ValueError, match="they must hold the same"):
+        join(digits("train"), Source({"image": np.zeros((2, 8, 8, 1))}))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "it must have at least one axis"),
+        (["learning_rat=log:1e-4:1"], "has no setting learning_rat"),
+        (["learning_rate=log:1:1e-4"], "learning_rate"),
+        (["learning_rate=log:1e-4:1", "--method=annealing"], "--method=annealing is unknown"),
+        (["momentum=uniform:0:2", "--trials=30"], "--momentum="),
+        (["optimizer=sgd,adamw", "--method=pbt"], "cannot all share one compiled step"),
+    ],
+)
+def test_bad_words_are_named(capsys, words, told):
+    capsys.readouterr()
+    assert main([PAGE, *words, *FLAGS]) in (1, 2)
+    assert told in capsys.readouterr().err
+
+
+def test_a_module_without_a_learner_is_refused(capsys):
+    with pytest.raises(ValueError, match="is no experiment with a page"):
+        page_of("experiments.classification.nothing")
+    with pytest.raises(ValueError, match="has no learner: its page is a Lab"):
+        page_of("experiments.studies.optimizer_race")
+    with pytest.raises(FlagError):
+        run_trials(PAGE, FLAGS, [{"momentum": 3.0}], None, metric="loss")

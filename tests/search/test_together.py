@@ -1,0 +1,97 @@
+"""Trials in one step are the trials by themselves; those that blow up do no harm."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.classification import supervised
+from dlcore.data.digits import digits
+from dlcore.data.pipeline import Pipeline
+from dlcore.models import create_model
+from dlcore.run import evaluate, fit
+from dlcore.run.step import Placement
+from dlcore.search.together import scores_of, select, together
+
+TRAIN, VALID = digits("train").take(256), digits("test").take(100)
+
+
+def build(model="mlp", **fields):
+    net = create_model(model, num_classes=10, **fields)
+
+    def of(values):
+        tx = optax.sgd(values["learning_rate"])
+        return supervised.learner(model=net, optimizer=tx, l2=values.get("l2", 0.0))
+
+    return of
+
+
+def single():
+    from dlcore.run.sharding import make_mesh
+
+    return Placement(make_mesh("data:1", jax.devices()[:1]))
+
+
+def run(learner, steps=12):
+    return fit(
+        learner, Pipeline(TRAIN, 32), steps=steps, valid=VALID, progress=False, log_every=4, placement=single(), seed=3
+    )
+
+
+@pytest.mark.parametrize("mapping", ["vmap", "map"])
+def test_trials_together_equal_trials_alone(mapping):
+    values = {"learning_rate": [0.01, 0.1, 0.3], "l2": [0.0, 1e-3, 1e-2]}
+    result = run(together(build(), values, mapping))
+    last = [row for row in result.history if row["split"] == "valid"][-1]
+    for i in range(3):
+        alone = run(build()({name: column[i] for name, column in values.items()}))
+        row = [r for r in alone.history if r["split"] == "valid"][-1]
+        assert last[f"loss/{i}"] == pytest.approx(row["loss"], rel=1e-5)
+        assert last[f"accuracy/{i}"] == row["accuracy"]
+        mine = jax.tree.map(lambda x, i=i: x[i], result.state.inner.params)
+        for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(alone.state.params), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+def test_convolutions_are_mapped_one_by_one_on_a_cpu_and_equal_those_alone():
+    of = build("resnet8_cifar", width=4)
+    learner = together(of, {"learning_rate": [0.01, 0.1]})
+    result = run(learner, 3)
+    alone = run(of({"learning_rate": 0.1}), 3)
+    for a, b in zip(jax.tree.leaves(result.state.inner.params), jax.tree.leaves(alone.state.params), strict=True):
+        np.testing.assert_allclose(a[1], b, atol=1e-5)
+    batch = {"image": jnp.zeros((4, 8, 8, 1)), "label": jnp.zeros(4, jnp.int32), "index": jnp.arange(4)}
+    shapes = jax.eval_shape(learner.predict, result.state, batch)
+    assert shapes["logits"].shape == (4, 2, 10), "examples first, then trials"
+
+
+def test_a_trial_that_blows_up_is_blank_and_the_others_go_on():
+    result = run(together(build(), {"learning_rate": [0.1, 1e30]}))
+    rows = [row for row in result.history if row["split"] == "valid"]
+    assert rows[-1]["loss/1"] is None
+    assert rows[-1]["loss/0"] < 2.2
+    scores = scores_of(rows[-1], "loss", 2)
+    assert np.isnan(scores[1])
+    assert scores[0] == rows[-1]["loss/0"]
+    with pytest.raises(ValueError, match="metric='map' is not measured for each trial; there are accuracy, loss, top5"):
+        scores_of(rows[-1], "map", 2)
+
+
+def test_selected_trials_keep_their_states_and_values():
+    learner = together(build(), {"learning_rate": [0.01, 0.1, 0.2]})
+    state = run(learner, 2).state
+    best = select(state, [2, 0])
+    np.testing.assert_allclose(best.values["learning_rate"], [0.2, 0.01])
+    pair = together(build(), {"learning_rate": [0.2, 0.01]})
+    numbers, _ = evaluate(pair, best, VALID, placement=single())
+    whole, _ = evaluate(learner, state, VALID, placement=single())
+    assert numbers["loss/0"] == pytest.approx(whole["loss/2"], rel=1e-6)
+    assert numbers["loss/1"] == pytest.approx(whole["loss/0"], rel=1e-6)
+
+
+def test_values_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="equally many numbers"):
+        together(build(), {"learning_rate": [0.1, 0.2], "l2": [0.0]})
+    with pytest.raises(ValueError, match="at least one"):
+        together(build(), {})
