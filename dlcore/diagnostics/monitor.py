@@ -82,8 +82,8 @@ def _activation(operation: Operation) -> str | None:
         return None
     if operation.name in RECTIFIERS:
         return operation.name
-    if operation.name == "max" and any(np.ndim(x) == 0 and not isinstance(x, jax.core.Tracer) and x == 0
-                                       for x in operation.inputs):  # fmt: skip
+    zero = [np.ndim(x) == 0 and not isinstance(x, jax.core.Tracer) and x == 0 for x in operation.inputs]
+    if operation.name == "max" and any(zero) and not operation.inside:  # not those of library functions, as of resize
         return "relu"
     return {"tanh": "tanh", "logistic": "sigmoid"}.get(operation.name)
 

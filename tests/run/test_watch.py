@@ -1,14 +1,17 @@
 """`--watch`: looks are taken, kept through a resume, and shown; the log holds the four things to watch."""
 
+import dataclasses
+
 import jax
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.models import create_model
-from dlcore.run import fit
+from dlcore.run import classify, fit
 from dlcore.run.page import run
 from dlcore.run.watch import Watch, kernels_in_order
 from experiments.classification.supervised import page
@@ -68,3 +71,45 @@ def test_kernels_come_in_the_order_of_use():
     assert order[0] == "stem_conv/kernel"
     assert order[-1] == "head/kernel"
     assert order.index("stage1_block0/conv2/kernel") < order.index("stage2_block0/conv1/kernel")
+
+
+def planted(model):
+    def build(setup):
+        return supervised.learner(
+            model=model, optimizer=classify.optimizer(setup), preprocess=classify.preprocess(setup)
+        )
+
+    return dataclasses.replace(page, build=build)
+
+
+class Dead(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        bias = nn.initializers.constant(-100.0)
+        x = nn.relu(nn.Dense(16, bias_init=bias, name="hidden")(x.reshape(x.shape[0], -1)))
+        return nn.Dense(10, name="head")(x)
+
+
+@pytest.mark.covers("TR-19", "TR-20")
+def test_dead_units_are_named_while_the_run_goes_on_and_in_its_report(tmp_path, capsys):
+    words = [*SMALL[2:], "--steps=20", "--watch=10", "--eval_every=20", f"--run_dir={tmp_path}"]
+    assert run(planted(Dead()), words) == 0
+    assert "step 10: 100% of the units of relu give 0 for every example" in capsys.readouterr().out
+    assert "100% of the units of relu give 0 for every example" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.covers("TR-11")
+@pytest.mark.parametrize(("rate", "told"), [("0.3", "too high"), ("1e-6", "too low"), ("0.03", "good")])
+def test_the_report_says_what_a_rate_is(tmp_path, rate, told):
+    words = [*SMALL, "--optimizer=sgd", "--schedule=constant", "--warmup=0", "--ema=none", f"--learning_rate={rate}"]
+    assert run(page, [*words, "--steps=60", "--eval_every=30", f"--run_dir={tmp_path}"]) == 0
+    report = (tmp_path / "report.html").read_text()
+    said = report.split("What the curves say</h2>")[1].split("</section>")[0]
+    assert f"Learning rate {told}" in said
+
+
+@pytest.mark.covers("TR-11")
+def test_a_rate_that_blows_up_is_an_error_that_names_the_step(tmp_path, capsys):
+    words = [*SMALL, "--optimizer=sgd", "--schedule=constant", "--warmup=0", "--ema=none", "--learning_rate=1e4"]
+    assert run(page, [*words, "--steps=40", f"--run_dir={tmp_path}"]) == 1
+    assert "training is no longer finite, first at step" in capsys.readouterr().err
