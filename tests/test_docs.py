@@ -27,6 +27,9 @@ from packaging.utils import canonicalize_name
 from dlcore.models import create_model, torch_names
 from dlcore.run.lab import OWN, Lab
 from dlcore.run.page import Page, resolve
+from dlcore.search.__main__ import OWN as SEARCH
+from dlcore.search.__main__ import take_apart
+from dlcore.search.space import parse_space
 from experiments import results
 from experiments.classification import supervised
 
@@ -81,6 +84,12 @@ def check_arguments(module, arguments):
         return
     if module in ("pip", "venv"):
         return
+    if module == "dlcore.search":
+        own, space, words = take_apart(arguments[1:])
+        flags = resolve(importlib.import_module(arguments[0]).page, words)
+        assert own.trials > 0
+        assert parse_space(space).keys() <= set(flags)
+        return
     found = importlib.import_module(module)
     page = getattr(found, "page", None)
     if isinstance(page, Page):
@@ -110,6 +119,7 @@ def test_flags_in_running_text_exist(path):
         "lf",
         "run",
         "config_json",
+        *SEARCH,
         *re.findall(r'"--(\w+)"', Path(results.__file__).read_text()),
     }
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", read(path)):

@@ -61,6 +61,29 @@ SCOPE = {
     "tvops_transforms": {"*": "data/test_augment_goldens.py"},
     "metrics_sklearn": {"*": "metrics/"},
     "metrics_image": {"*": "metrics/"},
+    "ml_sklearn": {
+        "knn.*": "classic_ml/test_nearest_neighbor.py",
+        "logistic.*": "classic_ml/test_linear_training.py",
+        "linear_svc": "classic_ml/test_linear_training.py",
+        "ols": "classic_ml/test_linear_regression.py",
+        "ridge": "classic_ml/test_linear_regression.py",
+        "gaussian_nb": "classic_ml/test_naive_bayes.py",
+        "kmeans": "classic_ml/test_kmeans.py",
+        "gmm": "classic_ml/test_mixture.py",
+        "kde": "classic_ml/test_density.py",
+        "pca": "classic_ml/test_pca.py",
+        "pca_whiten": "data/test_preprocess.py",
+        "standardise": "data/test_preprocess.py",
+        "svc.*": OUT + "kernel machines are in no row of the catalogue",
+        "lasso": OUT + "L1 descent of a regression is in no row; test_penalties.py has the penalty",
+        "elasticnet": OUT + "as lasso",
+        "chamfer": "metrics/test_point_sets.py",
+        "hungarian": OUT + "no technique matches sets yet",
+    },
+    "classical_vision": {
+        "hog": "classical_vision/test_hog.py",
+        "*": OUT + "features only so far; edges, corners, segmentation and geometry are to come",
+    },
 }
 
 

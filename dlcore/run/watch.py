@@ -1,4 +1,4 @@
-"""`--watch=N`: a look inside the network about every N steps, kept with the checkpoint and shown in the report.
+"""`--watch`: a look inside the network every so many steps, kept with the checkpoint and shown in the report.
 
 A look costs one update, one gradient and one forward pass of a training batch: with N = 100 under 3 % of the time.
 """

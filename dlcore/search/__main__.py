@@ -1,11 +1,10 @@
 """Search the settings of a page.
 
-python -m dlcore.search PAGE NAME=SPACE ... [--method=random] [--trials=16] [flags of the page]
 python -m dlcore.search experiments.classification.supervised learning_rate=log:1e-4:1 l2=log:1e-6:1e-2 \\
     --trials=24 --model=mlp --steps=300
 
-PAGE is a module with a page that has a learner. SPACE is log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or A,B,C.
-Methods: grid, random, latin, sobol; coarse_to_fine (half of the trials over the whole space, half where the best
+The first word is a module with a page that has a learner; a space is log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or
+A,B,C. Methods: grid, random, latin, sobol; coarse_to_fine (half of the trials over the whole space, half where the best
 quarter lay); halving (a third of the trials goes on, three times as long); pbt (the trials are a population). Trials
 are judged by the page's validation metric and never see the test split; --retrain trains the best on training and
 validation data, and tests it once. The same command resumes.
@@ -33,7 +32,7 @@ from dlcore.search.space import Space, edges, narrow, parse_space
 from dlcore.search.together import scores_of, select
 from dlcore.search.trials import Trial, can_share, job_of, page_of, retrain, run_together, run_trials, trial_of
 
-__all__ = ["OWN", "main", "search"]
+__all__ = ["OWN", "main", "search", "take_apart"]
 
 METHODS = ("grid", "random", "latin", "sobol", "coarse_to_fine", "halving", "pbt")
 OWN = {
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
+def take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
     """(the search's own flags, words of the space, flags of the page)."""
     own, axes, rest = [], [], []
     for word in words:
@@ -85,7 +84,7 @@ def _take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
 
 def search(module: str, words: Sequence[str]) -> int:
     """Choose trials, run them, write table and report; the exit status."""
-    own, axes, argv = _take_apart(words)
+    own, axes, argv = take_apart(words)
     space = parse_space(axes)
     page = page_of(module)
     flags = resolve(page, argv)
