@@ -5,7 +5,7 @@ python -m experiments.studies.model_scaling
 Tan & Le, "EfficientNet" (2019), arXiv:1905.11946, scale all three together: depth d, width w, resolution r with
 d w^2 r^2 = 4, and find that better than any one of them. Here a small residual network tells five shapes apart on
 textured backgrounds (procedural scenes with one shape each, drawn at 48x48 and shrunk to the resolution), at equal
-training steps, over several seeds. Work is counted as multiplications and additions of one forward pass.
+training steps, over several seeds. Work is the multiply-adds of one forward pass.
 
 Its default settings have not been run to the end yet.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from dlcore.data.scenes import SHAPES, scenes
+from dlcore.diagnostics.cost import layer_costs, total
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.run.lab import Lab, LabResult
 from dlcore.run.page import main
@@ -26,10 +27,10 @@ from dlcore.run.small_runs import ZooNet, log_loss_and_accuracy, train
 SIDE = 48
 VARIANTS = {  # width, blocks a stage, resolution; the base is (8, 1, 16)
     "base": (8, 1, 16),
-    "wider": (18, 1, 16),
-    "deeper": (8, 5, 16),
+    "wider": (16, 1, 16),
+    "deeper": (8, 4, 16),
     "larger images": (8, 1, 32),
-    "all three": (10, 2, 19),
+    "all three": (9, 2, 20),
 }
 
 
@@ -51,20 +52,18 @@ def shapes(count: int, seed: int) -> tuple[jax.Array, jax.Array]:
 
 
 def work(variant: tuple[int, int, int]) -> float:
-    """Floating-point operations of a forward pass over one image, as XLA counts them."""
-    net, image = network(variant), jnp.zeros((1, SIDE, SIDE, 3))
-    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), shrunk(image, variant[2]), False))
-    forward = jax.jit(lambda v, x: net.apply(v, shrunk(x, variant[2]), False)).lower(variables, image)
-    return forward.cost_analysis()["flops"]
+    """Multiply-adds of a forward pass over one image."""
+    image = jax.ShapeDtypeStruct((1, variant[2], variant[2], 3), jnp.float32)
+    return float(total(layer_costs(network(variant).model, image)).macs)
 
 
-def judge(accuracy: dict[str, np.ndarray], flops: dict[str, float]) -> tuple[str, bool]:
+def judge(accuracy: dict[str, np.ndarray], macs: dict[str, float]) -> tuple[str, bool]:
     """The verdict from the test accuracies [seeds] and the work of every variant."""
     mean = {name: float(values.mean()) for name, values in accuracy.items()}
     single = max((name for name in mean if name not in ("base", "all three")), key=mean.get)
     told = "; ".join(
         f"{name} {mean[name]:.1%} ({accuracy[name].min():.1%} to {accuracy[name].max():.1%}) at "
-        f"{flops[name] / flops['base']:.1f} times the work"
+        f"{macs[name] / macs['base']:.1f} times the work"
         for name in mean
     )
     better = int((accuracy["all three"] > accuracy[single]).sum())
@@ -76,16 +75,16 @@ def judge(accuracy: dict[str, np.ndarray], flops: dict[str, float]) -> tuple[str
     return verdict, mean["all three"] > mean[single]
 
 
-def draw(accuracy, flops):
+def draw(accuracy, macs):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 3.8), layout="constrained")
     axes = figure.subplots()
     for name, colour in zip(accuracy, ("#999999", "#0072B2", "#009E73", "#CC79A7", "#D55E00"), strict=False):
         values = 100 * accuracy[name]
-        axes.plot([flops[name] / 1e6] * len(values), values, "o", color=colour, alpha=0.5)
-        axes.plot(flops[name] / 1e6, values.mean(), "_", color=colour, markersize=22, markeredgewidth=2.5, label=name)
-    axes.set(xlabel="million operations an image", ylabel="test accuracy, %", xscale="log")
+        axes.plot([macs[name] / 1e6] * len(values), values, "o", color=colour, alpha=0.5)
+        axes.plot(macs[name] / 1e6, values.mean(), "_", color=colour, markersize=22, markeredgewidth=2.5, label=name)
+    axes.set(xlabel="million multiply-adds an image", ylabel="test accuracy, %", xscale="log")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -109,7 +108,7 @@ def study(
       examples: to train on; 1,000 more to test on.
       batch_size: of each step.
     """
-    flops = {name: work(VARIANTS[name]) for name in variants}
+    macs = {name: work(VARIANTS[name]) for name in variants}
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -126,10 +125,10 @@ def study(
         for name in variants:
             accuracy[name].append(float(run(VARIANTS[name], jax.random.key(seed), *data)))
     accuracy = {name: np.array(values) for name, values in accuracy.items()}
-    verdict, holds = judge(accuracy, flops)
+    verdict, holds = judge(accuracy, macs)
     numbers = {f"{name}: test accuracy": values.tolist() for name, values in accuracy.items()}
-    numbers |= {f"{name}: operations": flops[name] for name in variants}
-    return LabResult(numbers, verdict, {"model_scaling": draw(accuracy, flops)}, holds)
+    numbers |= {f"{name}: operations": macs[name] for name in variants}
+    return LabResult(numbers, verdict, {"model_scaling": draw(accuracy, macs)}, holds)
 
 
 page = Lab(
