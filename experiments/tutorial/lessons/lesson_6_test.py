@@ -1,0 +1,158 @@
+"""Lesson 6: the tuned network, retrained on everything, and the test set, once.
+
+The page that the other lessons lead to, by its own parts: how long to train is chosen on validation, then three networks
+learn from training and validation examples together, and answer together. At last the test.
+"""
+
+# %% [markdown]
+# ## From a lesson to a page
+#
+# What the last lessons did step by step is a page of this repository, `experiments/classification/supervised.py`:
+# ResNet-8 on images at twice their size, strong augmentation, AdamW with warm-up and cosine, label smoothing, and an
+# average of the weights along the way (EMA). Each part was kept because it helped on validation. The page is
+# made of functions, so that we can build its learner here with the flags that one would give on the command line.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from dlcore.classification.ensemble import ensemble_log_probabilities
+from dlcore.data.augment import channel_statistics
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.diagnostics.triage import triage
+from dlcore.metrics import Calibration
+from dlcore.run import fit, predict
+from dlcore.run.page import Job, resolve
+from experiments.classification.supervised import page
+from experiments.tutorial.given import given, pixels, remember_programs, splits
+
+chosen = given()
+remember_programs()
+data = splits(chosen)
+flags = [f"--dataset={chosen.dataset}", *([f"--data_dir={chosen.data_dir}"] if chosen.data_dir else [])]
+flags += chosen.pick(["--steps=360", "--batch_size=128"], ["--steps=5", "--batch_size=16", "--model.width=8"])
+job = Job(page, resolve(page, flags))
+mean, std = channel_statistics(data.train)
+spec = {
+    "dataset": chosen.dataset, "class_names": list(data.class_names), "num_classes": len(data.class_names),
+    "image_shape": list(data.image_shape), "mean": list(map(float, mean)), "std": list(map(float, std)),
+    "train_size": len(data.train),
+}  # fmt: skip
+setup = job.setup(spec)
+learner = page.build(setup)
+for name in ("model", "augment", "optimizer", "learning_rate", "schedule", "weight_decay", "label_smoothing", "ema"):
+    print(f"{name:16} {job.flags[name]}")
+
+# %% [markdown]
+# ## How long?
+#
+# One run on the training part, measured on validation as it goes. The step of the lowest validation loss is kept.
+
+# %%
+every = chosen.pick(30, 1)
+
+
+def trained(source, seed, steps, **more):
+    """The result of `fit` after that many of the steps of the schedule."""
+    pipeline = Pipeline(source, job.flags.batch_size, seed=seed)
+    return fit(learner, pipeline, steps=steps, seed=seed, log_every=max(every // 3, 1), progress=False, **more)
+
+
+first = trained(data.train, 0, setup.steps, valid=data.valid, eval_every=every)
+measured = [row for row in first.history if row["split"] == "valid"]
+best = min(measured, key=lambda row: row["loss"])
+error = np.sqrt(best["accuracy"] * (1 - best["accuracy"]) / len(data.valid))
+figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2))
+for ax, name in zip(axes, ("loss", "accuracy"), strict=True):
+    for split, colour in (("train", "#0072B2"), ("valid", "#D55E00")):
+        curve = [(row["step"], row[name]) for row in first.history if row["split"] == split]
+        ax.plot(*zip(*curve, strict=True), color=colour, label=split)
+    ax.axvline(best["step"], color="0.5", ls=":")
+    ax.set(xlabel="step", ylabel=name)
+    ax.grid(alpha=0.3)
+axes[1].legend(frameon=False)
+plt.show()
+for sentence in triage(first.history):
+    print("-", sentence)
+print(f"kept: step {best['step']} of {setup.steps}, validation {best['accuracy']:.1%} (standard error {error:.1%})")
+
+# %% [markdown]
+# Two things look odd and are not: the training accuracy is *below* that in validation, since training images are moved
+# about and validation images are not; and the loss does not go to 0, since label smoothing wants a little doubt.
+#
+# ## Once more, on everything
+#
+# The validation examples have done their work. Now they may be learnt from: the same settings, as many steps, a third
+# more examples. Nothing is left to measure this with, so nothing may be changed any more. Three networks with other
+# seeds make an ensemble: averaged probabilities are hardly ever worse than one network's, and usually a little better.
+
+# %%
+parts = (data.train.arrays, data.valid.arrays)
+everything = Source({name: np.concatenate([part[name] for part in parts]) for name in ("image", "label")})
+members = [trained(everything, seed, best["step"]).state for seed in range(chosen.pick(3, 2))]
+print(f"{len(members)} networks, each {best['step']} steps on {len(everything)} examples")
+
+# %% [markdown]
+# ## The test set, once
+#
+# No choice follows from what this cell prints. If you change a setting because of it, it is no test any more.
+
+# %%
+test_images, test_labels = pixels(data.test)
+logits = np.stack([predict(learner, state, data.test)["logits"] for state in members])
+log_p = np.asarray(ensemble_log_probabilities(logits))
+for i, scores in enumerate(logits):
+    print(f"network {i + 1}: {(scores.argmax(-1) == test_labels).mean():.2%}")
+right = log_p.argmax(-1) == test_labels
+error = np.sqrt(right.mean() * (1 - right.mean()) / len(right))
+print(f"together:  {right.mean():.2%} of {len(right)} test images (standard error {error:.2%}), {(~right).sum()} wrong")
+print(f"validation had promised {best['accuracy']:.2%}")
+
+# %% [markdown]
+# ## Does it know when it does not know?
+#
+# Of all answers with a confidence of 80 %, are 80 % right? The bars should lie on the line. Label smoothing and
+# averaging both make a network more modest than it need be.
+
+# %%
+calibration = Calibration.of(log_p, test_labels, num_bins=10).compute()
+figure, ax = plt.subplots(figsize=(3.8, 3.6))
+edges, filled = calibration["bin_edges"], calibration["bin_count"] > 0
+ax.bar(edges[:-1][filled], calibration["bin_accuracy"][filled], np.diff(edges)[filled], align="edge", ec="white")
+ax.plot([0, 1], [0, 1], "--", color="0.3")
+for low, count, height in zip(edges[:-1], calibration["bin_count"], calibration["bin_accuracy"], strict=True):
+    if count:
+        ax.annotate(str(count), (low + 0.05, height), ha="center", va="bottom", fontsize=8)
+ax.set(xlabel="confidence", ylabel="share that is right", ylim=(0, 1.1))
+plt.show()
+print(f"right {right.mean():.1%} of the time, sure of {calibration['mean_confidence']:.1%} on the mean")
+print(f"expected calibration error {calibration['ece']:.3f}")
+
+# %% [markdown]
+# ## The worst mistakes
+#
+# Look at them, always. Some are a wrong label, some nobody could read, and some show what the next project should be.
+
+# %%
+wrong = np.flatnonzero(~right)
+worst = wrong[np.argsort(-log_p[wrong].max(-1), kind="stable")][:10]
+figure, axes = plt.subplots(1, max(len(worst), 2), figsize=(0.95 * max(len(worst), 2) + 0.4, 1.7))
+for ax in axes:
+    ax.axis("off")
+for ax, i in zip(axes, worst, strict=False):
+    ax.imshow(test_images[i].squeeze(), cmap="gray_r", vmin=0, vmax=1)
+    said = data.class_names[log_p[i].argmax()]
+    ax.set_title(f"{said}, {np.exp(log_p[i].max()):.0%}\nis {data.class_names[test_labels[i]]}", fontsize=8)
+plt.show()
+
+# %% [markdown]
+# ## What you have now
+#
+# A recipe that holds for any data: look, part, the simplest thing first, the checks, one change at a time on
+# validation, retrain, test once. The page does all of it by a command, with checkpoints and a report:
+#
+#     python -m experiments.classification.supervised --dataset=folder --data_dir=PATH
+#
+# **To try:** the same with your own images; `--model=resnet20_cifar`; the studies in `experiments/studies`, which ask
+# one question each.
