@@ -8,7 +8,8 @@
 
 Simonyan & Zisserman (2014), arXiv:1409.1556 (stacks); Szegedy et al. (2014), arXiv:1409.4842 (1x1 before 5x5); He et
 al. (2015), arXiv:1512.03385 (bottlenecks); Liu et al., "Swin transformer" (2021), arXiv:2103.14030 (windows). Sizes are
-in bytes of 4 a number unless told otherwise; KB, GiB are powers of 1024, GB of 1000.
+in bytes of 4 a number unless told otherwise; KB, GiB are powers of 1024, GB of 1000. The first two formulas and the
+receptive field are functions of dlcore.ops.arithmetic.
 """
 
 import math
@@ -16,30 +17,13 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 
+from dlcore.ops.arithmetic import conv_macs, conv_parameters, receptive_field
+
 __all__ = [
-    "activation_kb", "attention_macs", "basic_block_weights", "bottleneck_block_weights", "conv_macs",
-    "conv_parameters", "dense_macs", "dense_parameters", "layer_parameters", "patch_tokens",
-    "pixel_attention_entries", "receptive_field", "reduced_conv_macs", "single_conv_weights", "stacked_conv_weights",
-    "video_bytes", "voxel_bytes", "window_attention_macs",
+    "activation_kb", "attention_macs", "basic_block_weights", "bottleneck_block_weights", "dense_macs",
+    "dense_parameters", "layer_parameters", "patch_tokens", "pixel_attention_entries", "reduced_conv_macs",
+    "single_conv_weights", "stacked_conv_weights", "video_bytes", "voxel_bytes", "window_attention_macs",
 ]  # fmt: skip
-
-
-def conv_parameters(
-    channels: int, features: int, kernel_size: Sequence[int], *, groups: int = 1, bias: bool = True
-) -> int:
-    """Weights and biases: C' (C / groups) prod(K) + C'. Raises ValueError where groups divide not both channels."""
-    _check(channels=channels, features=features, groups=groups, **_numbered("kernel_size", kernel_size))
-    if channels % groups or features % groups:
-        raise ValueError(f"groups is {groups}: it must divide the {channels} channels and the {features} features")
-    return features * (channels // groups) * math.prod(kernel_size) + features * bias
-
-
-def conv_macs(
-    channels: int, features: int, kernel_size: Sequence[int], output_size: Sequence[int], *, groups: int = 1
-) -> int:
-    """Multiply-adds for one image: every output element takes (C / groups) prod(K). Raises as `conv_parameters`."""
-    _check(**_numbered("output_size", output_size))
-    return math.prod(output_size) * conv_parameters(channels, features, kernel_size, groups=groups, bias=False)
 
 
 def dense_parameters(inputs: int, outputs: int, *, bias: bool = True) -> int:
@@ -58,19 +42,6 @@ def activation_kb(shape: Sequence[int], *, itemsize: int = 4) -> float:
     """KB (of 1024 bytes) of a map of `shape`: 64 x 56 x 56 float32 takes 784."""
     _check(itemsize=itemsize, **_numbered("shape", shape))
     return math.prod(shape) * itemsize / 1024
-
-
-def receptive_field(kernel_sizes: Sequence[int], strides: Sequence[int] | None = None) -> int:
-    """Width in pixels of what one output looks at, through layers in order; strides are 1 for None.
-
-    A stride widens the layers after it, not its own: kernels (3, 3) of strides (2, 1) see 7, of (1, 2) see 5.
-    Raises ValueError for numbers below 1, or for another number of strides than kernels.
-    """
-    strides = [1] * len(kernel_sizes) if strides is None else strides
-    _check(**_numbered("kernel_sizes", kernel_sizes), **_numbered("strides", strides))
-    if len(strides) != len(kernel_sizes):
-        raise ValueError(f"strides has {len(strides)} numbers: {len(kernel_sizes)} are needed, one a kernel")
-    return 1 + sum((size - 1) * math.prod(strides[:j]) for j, size in enumerate(kernel_sizes))
 
 
 def stacked_conv_weights(channels: int, kernel_size: int, layers: int) -> int:
@@ -120,8 +91,8 @@ def reduced_conv_macs(
     channels: int, reduced: int, features: int, kernel_size: Sequence[int], output_size: Sequence[int]
 ) -> int:
     """A 1x1 convolution to `reduced` channels and then the convolution, as in an inception module; stride 1."""
-    first = conv_macs(channels, reduced, (1,) * len(kernel_size), output_size)
-    return first + conv_macs(reduced, features, kernel_size, output_size)
+    first = conv_macs(output_size, channels, reduced, (1,) * len(kernel_size))
+    return first + conv_macs(output_size, reduced, features, kernel_size)
 
 
 def basic_block_weights(channels: int) -> int:

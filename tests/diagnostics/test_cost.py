@@ -16,14 +16,13 @@ from dlcore.diagnostics.cost import fold, layer_costs, summed, total
 from dlcore.diagnostics.cost_formulas import (
     activation_kb,
     attention_macs,
-    conv_macs,
-    conv_parameters,
     dense_macs,
     dense_parameters,
 )
 from dlcore.models import create_model, input_shape
 from dlcore.models.vgg import VGG
 from dlcore.nn import Conv, MultiHeadAttention
+from dlcore.ops.arithmetic import conv_macs, conv_parameters
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 
@@ -69,7 +68,7 @@ def alexnet_by_hand(side):
         (3, 64, 11, 11, 4, True), (64, 192, 5, 51, 8, True), (192, 384, 3, 99, 16, False),
         (384, 256, 3, 131, 16, False), (256, 256, 3, 163, 16, True),
     ):  # fmt: skip
-        parameters, macs = conv_parameters(channels, features, (k, k)), conv_macs(channels, features, (k, k), (n, n))
+        parameters, macs = conv_parameters(channels, features, (k, k)), conv_macs((n, n), channels, features, (k, k))
         rows.append((parameters, macs, activation_kb((n, n, features)), field, stride))
         if pool:
             n = (n - 3) // 2 + 1

@@ -15,14 +15,11 @@ from dlcore.diagnostics.cost_formulas import (
     attention_macs,
     basic_block_weights,
     bottleneck_block_weights,
-    conv_macs,
-    conv_parameters,
     dense_macs,
     dense_parameters,
     layer_parameters,
     patch_tokens,
     pixel_attention_entries,
-    receptive_field,
     reduced_conv_macs,
     single_conv_weights,
     stacked_conv_weights,
@@ -33,6 +30,7 @@ from dlcore.diagnostics.cost_formulas import (
 from dlcore.models import create_model, input_shape, list_models
 from dlcore.models.nf_resnet import ScaledStdConv
 from dlcore.nn.position import LearnedPositions, RelativePositionBias
+from dlcore.ops.arithmetic import conv_macs, conv_parameters, receptive_field
 
 PUBLISHED = pathlib.Path(__file__).parents[1] / "goldens" / "published_names.json.gz"
 
@@ -41,13 +39,13 @@ PUBLISHED = pathlib.Path(__file__).parents[1] / "goldens" / "published_names.jso
 def test_a_convolution():
     """AlexNet's first, 11x11 from 3 to 64 channels, on images of 227 (56x56) and of 224 (55x55)."""
     assert conv_parameters(3, 64, (11, 11)) == 64 * 3 * 121 + 64 == 23_296
-    assert conv_macs(3, 64, (11, 11), (56, 56)) == 64 * 56 * 56 * 3 * 121 == 72_855_552
-    assert conv_macs(3, 64, (11, 11), (55, 55)) == 70_276_800
+    assert conv_macs((56, 56), 3, 64, (11, 11)) == 64 * 56 * 56 * 3 * 121 == 72_855_552
+    assert conv_macs((55, 55), 3, 64, (11, 11)) == 70_276_800
     assert activation_kb((64, 56, 56)) == 784
     assert activation_kb((64, 55, 55)) == 756.25
     assert activation_kb((64, 56, 56), itemsize=2) == 392
     assert conv_parameters(32, 64, (3, 3), groups=32, bias=False) == 64 * 9
-    assert conv_macs(32, 64, (3, 3), (10, 5), groups=4) == 50 * 64 * 8 * 9
+    assert conv_macs((10, 5), 32, 64, (3, 3), groups=4) == 50 * 64 * 8 * 9
     assert (dense_parameters(9216, 4096), dense_macs(9216, 4096)) == (37_752_832, 37_748_736)
     assert dense_macs(768, 3072, positions=197) == 197 * 768 * 3072
 
@@ -98,7 +96,7 @@ def test_windows_make_attention_linear_in_the_image():
 
 @pytest.mark.covers("CO-12")
 def test_a_1x1_convolution_before_a_5x5_one():
-    assert conv_macs(192, 32, (5, 5), (28, 28)) == 120_422_400
+    assert conv_macs((28, 28), 192, 32, (5, 5)) == 120_422_400
     assert reduced_conv_macs(192, 16, 32, (5, 5), (28, 28)) == 2_408_448 + 10_035_200 == 12_443_648
 
 
@@ -125,11 +123,14 @@ def test_voxels_and_videos():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: conv_parameters(0, 4, (3, 3)), "channels is 0: at least 1"),
-        (lambda: conv_parameters(6, 4, (3, 3), groups=4), "groups is 4: it must divide the 6 channels and the 4"),
-        (lambda: conv_macs(3, 4, (3, 0), (8, 8)), r"kernel_size\[1\] is 0"),
-        (lambda: receptive_field([3, 3], [1]), "strides has 1 numbers: 2 are needed"),
-        (lambda: receptive_field([3], [0]), r"strides\[0\] is 0"),
+        (lambda: conv_parameters(0, 4, (3, 3)), "channels is 0; it must be at least 1"),
+        (
+            lambda: conv_parameters(6, 4, (3, 3), groups=4),
+            "groups is 4: it must divide channels",
+        ),
+        (lambda: conv_macs((8, 8), 3, 4, (3, 0)), "kernel is 0; it must be at least 1"),
+        (lambda: receptive_field([3, 3], [1]), "strides has 1 numbers; it must have 2"),
+        (lambda: receptive_field([3], [0]), "strides is 0; it must be at least 1"),
         (lambda: window_attention_macs(56, 50, 7, 96), "window is 7: it must divide the map's 56x50"),
         (lambda: video_bytes(1, 1, 0), "frames is 0"),
         (lambda: stacked_conv_weights(4, 3, 0), "layers is 0"),
