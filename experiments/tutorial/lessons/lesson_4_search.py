@@ -74,8 +74,7 @@ timid = {"rate": LogUniform(1e-6, 3e-3), "decay": LogUniform(1e-7, 1.0), "dropou
 trials, short, long = chosen.pick((32, 2, 15), (6, 1, 1))
 drawn, scores = stage(timid, trials, short, seed=0)
 tell(drawn, scores)
-for warning in edges(timid, drawn[scores.argmax()]) or ["no setting is at an edge"]:
-    print("warning:", warning)
+print("at an edge:", "; ".join(edges(timid, drawn[scores.argmax()])) or "nothing")
 
 # %% [markdown]
 # Where the best lies at the end of what was tried, a better one may lie outside. That is why every search should end by
@@ -89,8 +88,7 @@ for warning in edges(timid, drawn[scores.argmax()]) or ["no setting is at an edg
 wide = timid | {"rate": LogUniform(1e-6, 10.0)}
 coarse, coarse_scores = stage(wide, trials, short, seed=1)
 tell(coarse, coarse_scores)
-for warning in edges(wide, coarse[coarse_scores.argmax()]) or ["no setting is at an edge"]:
-    print("warning:", warning)
+print("at an edge:", "; ".join(edges(wide, coarse[coarse_scores.argmax()])) or "nothing")
 print(f"above 90 %: {(coarse_scores > 0.9).mean():.0%} of the trials")
 
 # %% [markdown]
@@ -105,8 +103,7 @@ for name, axis in finer.items():
 fine, fine_scores = stage(finer, trials // 2, long, seed=2)
 tell(fine, fine_scores)
 best = fine[fine_scores.argmax()]
-for warning in edges(finer, best) or ["no setting is at an edge"]:
-    print("warning:", warning)
+print("at an edge:", "; ".join(edges(finer, best)) or "nothing")
 print(f"above 90 %: {(fine_scores > 0.9).mean():.0%} of the trials")
 
 # %% [markdown]

@@ -1,16 +1,21 @@
 """Lesson 6: the tuned network, retrained on everything, and the test set, once.
 
-The page that the other lessons lead to, by its own parts: how long to train is chosen on validation, then three networks
-learn from training and validation examples together, and answer together. At last the test.
+The page that the other lessons lead to, by its own parts. How long to train is chosen on validation; three networks
+learn from all but the test and answer together. At last the test.
 """
 
 # %% [markdown]
 # ## From a lesson to a page
 #
 # What the last lessons did step by step is a page of this repository, `experiments/classification/supervised.py`:
-# ResNet-8 on images at twice their size, strong augmentation, AdamW with warm-up and cosine, label smoothing, and an
-# average of the weights along the way (EMA). Each part was kept because it helped on validation. The page is
-# made of functions, so that we can build its learner here with the flags that one would give on the command line.
+# ResNet-8 on images at twice their size, AdamW with warm-up and cosine, augmentation twice as strong as in lesson 5,
+# label smoothing, and an average of the weights along the way (EMA). A deeper network does not pay in short runs on a
+# thousand images, as lesson 5 shows; with more steps and stronger regularisation it is the best that this repository
+# has measured on these digits: 99.1 % after 150 epochs, the row `digits-resnet8` of `experiments/README.md`, by
+#
+#     python -m experiments.classification.supervised
+#
+# The page is made of functions, so that its learner can be built here, from flags as one would give them.
 
 # %%
 import matplotlib.pyplot as plt
