@@ -1,6 +1,7 @@
 """What every lesson is given: the data set that was asked for, in three parts, and how long it may take.
 
-    python -m experiments.tutorial.lessons.NAME [--dataset=fashion_mnist --data_dir=DIR] [--small]
+    --dataset=fashion_mnist --data_dir=DIR        other images
+    --small                                       seconds, to see that everything works
 
 The digits lie in the order of their writers. Their validation part is the last quarter of the training examples: people
 whose hand was not seen in training, as those of the test part will be. Of other data sets `EXAMPLES` are used to train

@@ -149,8 +149,8 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# Compare the two pictures. What lowers the training loss the most is not what lowers the validation loss the most:
-# augmentation makes training *harder*.
+# Compare the two pictures: the order on the right is not that on the left. Augmentation makes training *harder*, and
+# where a network knows its training examples by heart, that is what it needs.
 #
 # ## What the curves say
 #
@@ -165,7 +165,7 @@ for name in ("convolutions", winner):
 # %% [markdown]
 # ## How large are the updates?
 #
-# The fourth thing to watch: by which share of itself does each layer change in a step? About 1e-3 is healthy. Far above
+# The fourth thing to watch: by which share of itself does each layer change in a step? About .001 is healthy. Far above
 # 1e-2 a layer is thrown about, below 1e-4 it stands still: then the rate is wrong, or the layer does not get its
 # signal. A hook of `fit` is called as it logs, and looks.
 
