@@ -146,7 +146,7 @@ def _styled(html: str) -> str:
 
 
 _STYLE = """
-body { max-width: 1060px; }
+body { max-width: 1140px; }
 .cells > * + * { margin-top: 14px; }
 .prose > * { max-width: 75ch; }
 .prose > :first-child { margin-top: 0; }

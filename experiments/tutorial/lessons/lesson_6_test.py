@@ -102,8 +102,8 @@ print(f"{len(members)} networks, each {best['step']} steps on {len(everything)} 
 # %% [markdown]
 # ## The test set, once
 #
-# No choice follows from what this cell prints. If you change a setting because of it, it is no test any more. Beside the
-# networks stands the first rule of all, the nearest neighbour by cosine, with as many examples to remember.
+# No choice follows from what this cell prints. If you change a setting because of it, it is no test any more. Beside
+# the networks stands the first rule of all, the nearest neighbour by cosine, with as many examples to remember.
 
 # %%
 test_images, test_labels = pixels(data.test)
