@@ -13,6 +13,7 @@ MODES = {
     "evaluate": "dlcore.run.use:evaluate_mode",
     "predict": "dlcore.run.use:predict_mode",
     "sanity": "dlcore.run.sanity:sanity",
+    "export": "dlcore.run.export:export_mode",
     "gradcheck": "dlcore.run.gradcheck:gradcheck",
 }
 """What a page can do; a new mode is a function (Job) -> exit status and a line here."""

@@ -11,10 +11,15 @@ from dlcore.run.page import Job
 from dlcore.run.progress import say
 from dlcore.run.train import restore_state
 
-__all__ = ["evaluate_mode", "predict_mode"]
+__all__ = ["config_of", "evaluate_mode", "predict_mode"]
 
 
-def _config(job: Job) -> dict:
+def config_of(job: Job) -> dict:
+    """The config of the run that a mode is to use.
+
+    Raises:
+      FlagError: there is none, or it is of another page.
+    """
     config = job.config()
     if config is None:
         raise FlagError(
@@ -27,7 +32,7 @@ def _config(job: Job) -> dict:
 
 def evaluate_mode(job: Job) -> int:
     """Exact metrics over a whole split, printed as text or JSON."""
-    config = _config(job)
+    config = config_of(job)
     data = job.page.data(job.flags)
     source = getattr(data, job.flags.split)
     if source is None or isinstance(source, dict):
@@ -55,7 +60,7 @@ def predict_mode(job: Job) -> int:
         raise FlagError("--mode=predict needs --input=FILE_OR_FOLDER")
     if job.page.inputs is None or job.page.describe is None:
         raise FlagError(f"{job.page.name} has no --mode=predict")
-    config = _config(job)
+    config = config_of(job)
     spec = config["spec"]
     source, names = job.page.inputs(job.flags, spec)
     learner = job.page.build(job.setup(spec))
