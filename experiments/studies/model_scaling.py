@@ -94,7 +94,7 @@ def draw(accuracy, macs):
 def study(
     *,
     seeds: int = 3,
-    steps: int = 600,
+    steps: int = 2000,
     examples: int = 3000,
     batch_size: int = 32,
     variants: tuple[str, ...] = tuple(VARIANTS),
@@ -109,7 +109,7 @@ def study(
       batch_size: of each step.
     """
     macs = {name: work(VARIANTS[name]) for name in variants}
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+    optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, steps))
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(variant, key, images, labels, test_images, test_labels):
