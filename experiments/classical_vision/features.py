@@ -36,7 +36,15 @@ def pixels_of(source: Source) -> np.ndarray:
     return images / np.float32(255) if images.dtype == np.uint8 else images
 
 
-def extract(splits: list[np.ndarray], seed: int, words: int, patches: int, bins: int) -> tuple[dict, np.ndarray]:
+def extract(
+    splits: list[np.ndarray],
+    seed: int,
+    words: int,
+    patches: int,
+    bins: int,
+    orientations: int = 9,
+    signed: bool = False,
+) -> tuple[dict, np.ndarray]:
     """({name: features [N, D] of each split}, the codebook [words, size, size, C], clustered from the first)."""
     _, height, width, channels = splits[0].shape
     side = min(height, width)
@@ -47,7 +55,7 @@ def extract(splits: list[np.ndarray], seed: int, words: int, patches: int, bins:
     found = {"pixels": [x.reshape(len(x), -1) for x in splits]}
     if channels == 3:
         found["colour histogram"] = [np.asarray(color_histogram(x, bins, space="hsv")) for x in splits]
-    found["HOG"] = [np.asarray(hog(x, 9, cell, 2)) for x in splits]
+    found["HOG"] = [np.asarray(hog(x, orientations, cell, 2, signed=signed)) for x in splits]
     found["visual words"] = [np.asarray(encode(x, codebook, size, stride=stride, grid=2)) for x in splits]
     by_hand = [name for name in found if name != "pixels"]
     if channels == 3:
@@ -117,6 +125,8 @@ def study(
     words: int = 144,
     patches: int = 20_000,
     bins: int = 6,
+    orientations: int = 9,
+    signed: bool = False,
     hidden: int = 128,
     steps: int = 100,
     tune: int = 10_000,
@@ -132,6 +142,8 @@ def study(
       words: of the codebook.
       patches: from which it is clustered.
       bins: of the colour histogram, for each of hue, saturation and value.
+      orientations: bins of HOG's angles.
+      signed: let HOG tell light on dark from dark on light.
       hidden: units of the two-layer classifier; 0 leaves it out.
       steps: of L-BFGS.
       tune: how many training examples the weight decay is chosen on.
@@ -141,7 +153,7 @@ def study(
     data = load(dataset, data_dir, seed=seed)
     sources = [data.train if examples is None else data.train.take(examples), data.valid, data.test]
     labels = [np.asarray(s.arrays["label"]) for s in sources]
-    features, codebook = extract([pixels_of(s) for s in sources], seed, words, patches, bins)
+    features, codebook = extract([pixels_of(s) for s in sources], seed, words, patches, bins, orientations, signed)
     num_classes, results = len(data.class_names), {}
     for name, splits in features.items():
         results[name] = learn(splits, labels, num_classes, tune, loss=loss, steps=steps)
