@@ -71,7 +71,8 @@ def index(done: Sequence[tuple[str, str, str, float]]) -> str:
         for file, title, more, seconds in done
     )
     subtitle = "From nearest neighbours to a tuned residual network, on one data set, by one recipe"
-    return _styled(render("A tutorial in image classification", [Panel("Lessons", f"<ol>{items}</ol>")], {}, subtitle))
+    panel = Panel("Lessons", f'<ul class="lessons">{items}</ul>')
+    return _styled(render("A tutorial in image classification", [panel], {}, subtitle))
 
 
 def write(paths: Sequence[Path], out: Path, arguments: Sequence[str] = ()) -> list[Failure]:
@@ -162,7 +163,8 @@ body { max-width: 1140px; }
 .printed pre.said { white-space: pre-wrap; }
 .printed * + * { margin-top: 10px; }
 .printed img { background: white; border-radius: 4px; }
-ol li + li { margin-top: .8rem; }
+.lessons { list-style: none; padding: 0; }
+.lessons li + li { margin-top: .8rem; }
 """
 
 if __name__ == "__main__":

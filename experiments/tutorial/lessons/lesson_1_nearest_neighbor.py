@@ -139,8 +139,9 @@ print(f"within one standard error of it: {'; '.join(close) or 'none'}")
 if chosen.dataset == "digits":
     everything = {"image": np.concatenate([images, new_images]), "label": np.concatenate([labels, new_labels])}
     a, b = split_validation(Source(everything), len(new_images) / len(everything["label"]), seed=0)
-    at_random = accuracies(pixels(a), pixels(b), metric)[ks.index(k)]
-    print(f"{metric}, k = {k}: {found[metric, k]:.1%} on new writers, {at_random:.1%} on a random split")
+    for name in ("l1", "l2", "cosine"):
+        at_random = accuracies(pixels(a), pixels(b), name)[ks.index(k)]
+        print(f"{name:7} k = {k}: {found[name, k]:.1%} on new writers, {at_random:.1%} on a random split")
 else:
     print("these images have no order by writer: the random split it is")
 
