@@ -121,7 +121,7 @@ def video_bytes(height: int, width: int, frames: int, *, channels: int = 3, item
 def layer_parameters(layer: nn.Module, input_shape: Sequence[int]) -> int | None:
     """Parameters of a layer on [..., C] by its fields; None for a class whose formula is not here."""
     channels = input_shape[-1]
-    if isinstance(layer, nn.Conv):
+    if hasattr(layer, "feature_group_count"):  # flax's convolution, and ours
         groups, bias = layer.feature_group_count, layer.use_bias
         return conv_parameters(channels, layer.features, layer.kernel_size, groups=groups, bias=bias)
     if isinstance(layer, nn.ConvTranspose):

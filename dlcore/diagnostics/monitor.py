@@ -91,11 +91,9 @@ def _activation(operation: Operation) -> str | None:
 def _statistics(value: jax.Array, kind: str) -> dict[str, Any]:
     value = value.astype(jnp.float32)
     silent = jnp.all(jnp.abs(value) <= 1e-8, axis=tuple(range(value.ndim - 1)))
-    low, high = value.min(), value.max()
-    edges = jnp.linspace(low, jnp.where(high > low, high, low + 1), BINS + 1)
     numbers = {
         "mean": value.mean(), "std": value.std(), "dead": silent.mean(), "finite": jnp.isfinite(value).all(),
-        "counts": jnp.histogram(value, edges)[0], "edges": edges,
+        **_histogram(value),
     }  # fmt: skip
     if kind in SATURATING:
         distance = jnp.abs(value if kind == "tanh" else 2 * value - 1)
@@ -104,20 +102,27 @@ def _statistics(value: jax.Array, kind: str) -> dict[str, Any]:
     return numbers
 
 
+def _histogram(value: jax.Array) -> dict[str, jax.Array]:
+    low, high = value.min(), value.max()
+    edges = jnp.linspace(low, jnp.where(high > low, high, low + 1), BINS + 1)
+    return {"counts": jnp.histogram(value, edges)[0], "edges": edges}
+
+
 def look(learner: Learner, state: Any, batch: Batch) -> dict[str, Any]:
     """One look with a batch of training data: {"updates", "gradients", "activations"}, each {name: numbers}.
 
-    updates: the ratio of each array over the update that this batch would make. gradients: norm and finite (of each
-    array; {} where the learner has no loss). activations: as `activations` of the learner's `predict`. The state stays
-    as it is. Jit it.
+    updates: the ratio of each array over the update that this batch would make. gradients: norm, finite, and counts
+    [32] and edges [33] of a histogram, of each array ({} where the learner has no loss). activations: as `activations`
+    of the learner's `predict`. The state stays as it is. Jit it.
     """
     after, _ = learner.update(state, batch)
     found = {"updates": update_ratios(state.params, after.params), "gradients": {}, "activations": {}}
     if learner.loss is not None:
         gradients = _by_path(jax.grad(lambda params: learner.loss(params, state, batch)[0])(state.params))
+        flat = {name: g.astype(jnp.float32).ravel() for name, g in gradients.items()}
         found["gradients"] = {
-            name: {"norm": jnp.linalg.norm(g.astype(jnp.float32).ravel()), "finite": jnp.isfinite(g).all()}
-            for name, g in gradients.items()
+            name: {"norm": jnp.linalg.norm(g), "finite": jnp.isfinite(g).all(), **_histogram(g)}
+            for name, g in flat.items()
         }
     found["activations"] = activations(learner.predict, state, batch)
     return found

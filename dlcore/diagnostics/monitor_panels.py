@@ -58,10 +58,11 @@ def _updates(looks: Sequence[dict], steps: list[int]) -> Panel:
             f"<tr><td>{escape(name)}</td>"
             f'<td class="number{" said" if out and name.endswith("kernel") else ""}">{ratios[-1]:.1e}</td>'
             f'<td class="number">{np.median(ratios):.1e}</td><td>{line_svg(ratios, RATIO)}</td>'
-            + (f'<td class="number">{norms[-1]:.2e}</td><td>{line_svg(np.array(norms, float))}</td>' if norms else "")
+            + (_gradient(norms, looks[-1]["gradients"][name]) if norms else "")
             + "</tr>"
         )
-    gradients = "<th class=number>gradient, last</th><th>over the run</th>" if looks[-1]["gradients"] else ""
+    gradients = "<th class=number>gradient</th><th>over the run</th><th>histogram</th>"
+    gradients = gradients if looks[-1]["gradients"] else ""
     head = "<tr><th>array</th><th class=number>update / weight</th><th class=number>median</th><th>over the run</th>"
     head += f"{gradients}</tr>"
     note = (
@@ -69,6 +70,13 @@ def _updates(looks: Sequence[dict], steps: list[int]) -> Panel:
         "is usual, the band is 1e-4 to 1e-2. Logarithmic."
     )
     return Panel("Updates and gradients", _table(head, rows), note)
+
+
+def _gradient(norms: list[float], last: dict) -> str:
+    return (
+        f'<td class="number">{norms[-1]:.2e}</td><td>{line_svg(np.array(norms, float))}</td>'
+        f"<td>{histogram_svg(last)}</td>"
+    )
 
 
 def _activations(looks: Sequence[dict]) -> Panel:

@@ -5,7 +5,8 @@
 3. twenty examples can be learnt by heart, with regularisation and augmentation off;
 4. the gradient agrees with centred differences in float64, at sampled coordinates of every leaf (--mode=gradcheck
    prints them);
-5. with shuffled labels, validation stays at chance: if it does not, labels leak.
+5. a short training lifts validation above chance: if it does not, labels do not belong to their images;
+6. with shuffled labels, validation stays at chance: if it does not, labels leak.
 """
 
 import itertools
@@ -30,6 +31,7 @@ __all__ = ["Check", "sanity"]
 
 TINY = 20
 OVERFIT_STEPS, SHUFFLED_STEPS = 300, 150
+MANY = 100
 
 
 class Check(NamedTuple):
@@ -137,14 +139,17 @@ def _check_gradient(bench: _Bench) -> Check:
     )
 
 
-def _check_shuffled(bench: _Bench) -> Check:
-    name = "shuffled labels stay at chance"
+def _check_labels(bench: _Bench, shuffled: bool) -> Check:
+    name = "shuffled labels stay at chance" if shuffled else "true labels rise above chance"
     data, flags = bench.data, bench.job.flags
     classes = bench.spec.get("num_classes")
     if data.valid is None or classes is None or bench.job.page.headline != "accuracy":
         return Check(name, "–", "there are no classes", None)
+    if classes > MANY and not shuffled:
+        return Check(name, "–", f"{SHUFFLED_STEPS} steps say little of {classes} classes", None)
     learner = bench.learner(steps=SHUFFLED_STEPS, **bench.plain)
-    pipeline = Pipeline(shuffle_labels(data.train, flags.seed), min(flags.batch_size, len(data.train)), flags.seed)
+    train = shuffle_labels(data.train, flags.seed) if shuffled else data.train
+    pipeline = Pipeline(train, min(flags.batch_size, len(train)), flags.seed)
     result = fit(
         learner, pipeline, steps=SHUFFLED_STEPS, seed=flags.seed, progress=False, placement=_single(),
         log_every=SHUFFLED_STEPS,
@@ -153,9 +158,16 @@ def _check_shuffled(bench: _Bench) -> Check:
     label = data.valid.arrays["label"]
     chance = float(np.bincount(label, minlength=classes).max() / len(label))
     bound = chance + 4 * math.sqrt(chance * (1 - chance) / len(label))
-    return Check(
-        name, f"validation accuracy {accuracy:.3f}", f"<= {bound:.3f} (largest class + 4 sigma)", accuracy <= bound
-    )
+    wanted = f"{'<=' if shuffled else '>'} {bound:.3f} (largest class + 4 sigma)"
+    return Check(name, f"validation accuracy {accuracy:.3f}", wanted, (accuracy <= bound) == shuffled)
+
+
+def _check_true(bench: _Bench) -> Check:
+    return _check_labels(bench, shuffled=False)
+
+
+def _check_shuffled(bench: _Bench) -> Check:
+    return _check_labels(bench, shuffled=True)
 
 
 def sanity(job: Job) -> int:
@@ -164,7 +176,7 @@ def sanity(job: Job) -> int:
     if isinstance(data.train, dict):
         raise ValueError("--mode=sanity needs a page with one training source")
     bench = _Bench(job, data)
-    checks = (_check_initial, _check_regularization, _check_overfit, _check_gradient, _check_shuffled)
+    checks = (_check_initial, _check_regularization, _check_overfit, _check_gradient, _check_true, _check_shuffled)
     failed = 0
     say(f"{'check':32} {'measured':44} {'expected':44} verdict")
     for check in checks:

@@ -5,9 +5,10 @@ python -m dlcore.search experiments.classification.supervised learning_rate=log:
 
 The first word is a module with a page that has a learner; a space is log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or
 A,B,C. Methods: grid, random, latin, sobol; coarse_to_fine (half of the trials over the whole space, half where the best
-quarter lay); halving (a third of the trials goes on, three times as long); pbt (the trials are a population). Trials
-are judged by the page's validation metric and never see the test split; --retrain trains the best on training and
-validation data, and tests it once. The same command resumes.
+quarter lay); halving (a third of the trials goes on, three times as long); hyperband (several of these, from many short
+trials to few long ones); pbt (the trials are a population). Trials are judged by the page's validation metric and never
+see the test split; --retrain trains the best on training and validation data, and tests it once. The same command
+resumes.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from dlcore.run.flags import FlagError, Flags, Setting, parse
 from dlcore.run.page import Data, resolve
 from dlcore.run.progress import say
 from dlcore.search import space as spaces
-from dlcore.search.halving import rungs, successive_halving
+from dlcore.search.halving import Rung, hyperband_brackets, rungs, successive_halving
 from dlcore.search.population import PopulationBasedTraining
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import Space, edges, narrow, parse_space
@@ -34,7 +35,7 @@ from dlcore.search.trials import Trial, can_share, job_of, page_of, retrain, run
 
 __all__ = ["OWN", "main", "search", "take_apart"]
 
-METHODS = ("grid", "random", "latin", "sobol", "coarse_to_fine", "halving", "pbt")
+METHODS = ("grid", "random", "latin", "sobol", "coarse_to_fine", "halving", "hyperband", "pbt")
 OWN = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
     "trials": Setting(16, "how many, of a grid as its points give", limits=Range(1)),
@@ -98,7 +99,9 @@ def search(module: str, words: Sequence[str]) -> int:
     digest = hashlib.sha256(json.dumps([module, *sorted(words)]).encode()).hexdigest()[:10]
     folder = Path(own.out) if own.out else Path(flags.runs) / f"search.{page.name}" / digest
     folder.mkdir(parents=True, exist_ok=True)
-    find = {"coarse_to_fine": _two_stages, "halving": _halving, "pbt": _population}.get(own.method, _one_stage)
+    find = {"coarse_to_fine": _two_stages, "halving": _halving, "hyperband": _hyperband, "pbt": _population}.get(
+        own.method, _one_stage
+    )
     trials, space, remarks = find(module, page, own, space, argv, metric, folder)
     return _finish(module, page, own, space, argv, metric, folder, trials, remarks)
 
@@ -142,13 +145,34 @@ def _job_and_data(module: str, argv: Sequence[str], space: Space) -> tuple[Any, 
 
 def _halving(module, page, own, space, argv, metric, folder):
     job, data = _job_and_data(module, argv, space)
-    values = spaces.random(space, own.trials, own.search_seed)
-    last = job.steps(len(data.train))
-    levels = 0
+    last, levels = job.steps(len(data.train)), 0
     while own.trials // own.eta ** (levels + 1) >= 1:
         levels += 1
-    first = own.first or max(1, last // own.eta**levels)
-    plan, sign = rungs(own.trials, first, last, own.eta), 1 if page.mode == "max" else -1
+    plan = rungs(own.trials, own.first or max(1, last // own.eta**levels), last, own.eta)
+    values = spaces.random(space, own.trials, own.search_seed)
+    trials = _bracket(job, data, values, plan, metric, page.mode, folder)
+    return trials, space, [_spent([plan])]
+
+
+def _hyperband(module, page, own, space, argv, metric, folder):
+    job, data = _job_and_data(module, argv, space)
+    last, trials = job.steps(len(data.train)), []
+    brackets = hyperband_brackets(last, own.eta, own.first or max(1, last // own.eta**3))
+    for number, plan in enumerate(brackets):
+        values = spaces.random(space, plan[0].trials, own.search_seed + number)
+        trials += _bracket(job, data, values, plan, metric, page.mode, folder / f"bracket{number}")
+    return trials, space, [f"{len(brackets)} brackets. {_spent(brackets)}"]
+
+
+def _spent(plans: Sequence[Sequence[Rung]]) -> str:
+    steps = sum(b.trials * (b.steps - a) for plan in plans for a, b in zip([0, *[r.steps for r in plan]], plan))  # noqa: B905
+    whole = sum(plan[0].trials * plan[-1].steps for plan in plans)
+    return f"{steps:,} steps in all; {sum(p[0].trials for p in plans)} trials to the end would have taken {whole:,}."
+
+
+def _bracket(job, data, values, plan, metric, mode, folder) -> list[Trial]:
+    """The trials of one successive halving."""
+    sign = 1 if mode == "max" else -1
     kept: dict[str, Any] = {"rows": None, "state": None}
     curves: list[tuple[list[int], list[float]]] = [([], []) for _ in values]
 
@@ -168,11 +192,10 @@ def _halving(module, page, own, space, argv, metric, folder):
         return sign * scores
 
     found = successive_halving(values, plan, advance)
-    spent = sum(b.trials * (b.steps - a) for a, b in zip([0, *[r.steps for r in plan]], plan, strict=False))
-    said = f"{spent:,} steps in all; {own.trials} trials to the end would have taken {own.trials * plan[-1].steps:,}."
-    trials = [trial_of(v, *curve, page.mode)._replace(step=int(found["steps"][i]), score=curve[1][-1])
-              for i, (v, curve) in enumerate(zip(values, curves, strict=True))]  # fmt: skip
-    return trials, space, [said]
+    return [
+        trial_of(v, *curve, mode)._replace(step=int(found["steps"][i]), score=curve[1][-1])
+        for i, (v, curve) in enumerate(zip(values, curves, strict=True))
+    ]
 
 
 def _population(module, page, own, space, argv, metric, folder):

@@ -48,7 +48,10 @@ def test_the_ratio_of_an_sgd_step_is_rate_times_gradient_over_weight():
         w, g = state.params[layer]["kernel"], gradients[layer]["kernel"]
         by_hand = 0.1 * np.linalg.norm(g) / np.linalg.norm(w)
         assert seen["updates"][f"{layer}/kernel"] == pytest.approx(by_hand, rel=1e-4)
-        assert seen["gradients"][f"{layer}/kernel"]["norm"] == pytest.approx(np.linalg.norm(g), rel=1e-4)
+        numbers = seen["gradients"][f"{layer}/kernel"]
+        assert numbers["norm"] == pytest.approx(np.linalg.norm(g), rel=1e-4)
+        np.testing.assert_array_equal(numbers["counts"], np.histogram(g, numbers["edges"])[0])
+        assert (numbers["edges"][0], numbers["edges"][-1]) == (pytest.approx(g.min()), pytest.approx(g.max()))
     # 3, 4 -> 3.3, 4.4: .5 over 5; from zeros, the length of the step itself.
     ratios = update_ratios(
         {"a": jnp.array([3.0, 4.0]), "b": jnp.zeros(2)}, {"a": jnp.array([3.3, 4.4]), "b": jnp.ones(2)}

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
+from dlcore.data.source import shuffle_labels
 from dlcore.diagnostics.writers import read_metrics
 from dlcore.run import classify
 from dlcore.run.page import run
@@ -216,7 +217,7 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
 
 CHECKS = (
     "loss at initialisation", "loss rises with regularisation", "overfits 20 examples", "gradient against differences",
-    "shuffled labels stay at chance",
+    "true labels rise above chance", "shuffled labels stay at chance",
 )  # fmt: skip
 
 
@@ -312,6 +313,18 @@ def test_labels_that_leak_fail(capsys):
 
     found, _ = verdicts(capsys, planted(wrap=wrap), status=1)
     assert found["shuffled labels stay at chance"] == "FAIL"
+
+
+def test_labels_that_are_not_of_their_images_fail(capsys):
+    """The training labels are permuted; twenty examples can still be learnt by heart."""
+
+    def data(flags):
+        right = classify.data(flags)
+        return right._replace(train=shuffle_labels(right.train, 3))
+
+    found, _ = verdicts(capsys, dataclasses.replace(page, data=data), status=1)
+    assert found["true labels rise above chance"] == "FAIL"
+    assert found["overfits 20 examples"] == found["shuffled labels stay at chance"] == "pass"
 
 
 def test_a_penalty_that_does_nothing_fails(capsys):
