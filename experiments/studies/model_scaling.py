@@ -7,7 +7,9 @@ d w^2 r^2 = 4, and find that better than any one of them. Here a small residual 
 textured backgrounds (procedural scenes with one shape each, drawn at 48x48 and shrunk to the resolution), at equal
 training steps, over several seeds. Work is the multiply-adds of one forward pass.
 
-Its default settings have not been run to the end yet.
+Seen on two CPU cores in 5 minutes, 3 seeds: the claim held. Base 39.2 %, wider 35.6, deeper 44.8, larger images 26.7,
+all three 58.2 % of unseen images, at 3.9 to 4.4 times the work of the base; all three are ahead on every seed. No
+network has learnt all that it could by then: the verdict is one of equal steps, not of equal convergence.
 """
 
 import functools
@@ -94,7 +96,7 @@ def draw(accuracy, macs):
 def study(
     *,
     seeds: int = 3,
-    steps: int = 2000,
+    steps: int = 1000,
     examples: int = 3000,
     batch_size: int = 32,
     variants: tuple[str, ...] = tuple(VARIANTS),
