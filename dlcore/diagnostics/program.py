@@ -18,6 +18,7 @@ from jax.extend import core
 
 from dlcore.diagnostics import dependence
 from dlcore.diagnostics.dependence import Field
+from dlcore.diagnostics.trace import inner_jaxpr
 
 __all__ = ["Call", "Event", "abstract_variables", "mac_count", "program_of", "size_in_bytes", "split_arguments"]
 
@@ -157,10 +158,9 @@ class _Walk:
             constants, fields = p["body_nconsts"], fields[p["cond_nconsts"] :]
             fields = [f if i < constants else _loose(f, True) for i, f in enumerate(fields)]
             return [_loose(f) for f in self.through(p["body_jaxpr"].jaxpr, fields, call, times)]
-        inner = p.get("jaxpr", p.get("call_jaxpr"))
-        inner = getattr(inner, "jaxpr", inner)
-        if inner is not None and len(inner.invars) == len(fields) and not name.startswith("reduce"):
-            return self.through(inner, fields, call, times)
+        inner = inner_jaxpr(eqn)
+        if inner is not None:
+            return self.through(inner.jaxpr, fields, call, times)
         results = dependence.after(eqn, fields)
         macs = 0 if None in fields else mac_count(eqn)
         mark = MARK.fullmatch(p["name"]) if name == "name" else None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Jaxpr, Literal
 
-__all__ = ["Operation", "draws_random_numbers", "run_traced"]
+__all__ = ["Operation", "draws_random_numbers", "first_reads", "inner_jaxpr", "run_traced"]
 
 RANDOM = {"random_bits", "threefry2x32", "rng_bit_generator", "rng_uniform"}
 
@@ -48,7 +48,7 @@ def _run(jaxpr: Jaxpr, consts: list, args: list, visit: Callable, module: str, i
     for number, equation in enumerate(jaxpr.eqns):
         inputs = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]
         path = "/".join(part for part in (module, str(equation.source_info.name_stack)) if part).strip("/")
-        inner, names = _inner(equation), (equation.params["name"],) if "name" in equation.params else ()
+        inner, names = inner_jaxpr(equation), (equation.params["name"],) if "name" in equation.params else ()
         if inner is None:
             outputs = equation.primitive.bind(*inputs, **equation.params)
             outputs = outputs if equation.primitive.multiple_results else [outputs]
@@ -71,13 +71,26 @@ def _reached_by_gradients(jaxpr: Jaxpr) -> set[int]:
     return reached
 
 
-def _inner(equation: Any) -> Any:
-    """The function that a call stands for; None for an operation, a loop or a branch."""
-    for key in ("jaxpr", "call_jaxpr"):
-        inner = equation.params.get(key)
-        if inner is not None and equation.primitive.name not in ("scan", "while", "cond"):
-            return inner if hasattr(inner, "jaxpr") else jax.extend.core.ClosedJaxpr(inner, ())
-    return None
+def inner_jaxpr(equation: Any) -> Any:
+    """The (closed) function that a call stands for; None for an operation, a loop, a branch or a reduction's step."""
+    name, inner = equation.primitive.name, equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    if inner is None or name in ("scan", "while", "cond") or name.startswith("reduce"):
+        return None
+    inner = inner if hasattr(inner, "jaxpr") else jax.extend.core.ClosedJaxpr(inner, ())
+    return inner if len(inner.jaxpr.invars) == len(equation.invars) else None
+
+
+def first_reads(function: Callable, *args: Any) -> list[int | None]:
+    """For every leaf of `args` the number of the operation that reads it first; None for one that nothing reads.
+
+    One that is only handed through is read by the return, after all operations. args: arrays, or shapes and dtypes.
+    """
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    first: dict[int, int] = {}
+    for number, variables in enumerate([*(equation.invars for equation in jaxpr.eqns), jaxpr.outvars]):
+        for variable in variables:
+            first.setdefault(id(variable), number)
+    return [first.get(id(variable)) for variable in jaxpr.invars]
 
 
 def _equations(jaxpr: Jaxpr) -> Iterator[Any]:

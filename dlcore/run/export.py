@@ -20,11 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.diagnostics.trace import first_reads
 from dlcore.run import environment
 from dlcore.run.flags import FlagError
 from dlcore.run.page import Job
 from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths
+from dlcore.run.step import is_key
 from dlcore.run.train import restore_state
 from dlcore.run.use import config_of
 
@@ -113,11 +115,9 @@ def export_function(
 def _read_by(function: Callable, weights: Mapping, inputs: Mapping) -> tuple[set[str], set[str]]:
     """Names of the weights and inputs on which the outputs depend."""
     args = (dict(weights), {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in inputs.items()})
-    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    used = {id(v) for equation in jaxpr.eqns for v in equation.invars} | {id(v) for v in jaxpr.outvars}
-    names = [(side, path[1].key) for side, path in
-             ((path[0].idx, path) for path, _ in jax.tree_util.tree_leaves_with_path(args))]  # fmt: skip
-    read = [name for name, variable in zip(names, jaxpr.invars, strict=True) if id(variable) in used]
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(args)]
+    reads = zip(paths, first_reads(function, *args), strict=True)
+    read = [(path[0].idx, path[1].key) for path, first in reads if first is not None]
     return {k for side, k in read if side == 0}, {k for side, k in read if side == 1}
 
 
@@ -146,9 +146,9 @@ def export_mode(job: Job) -> int:
     if not isinstance(batch, dict) or not all(np.ndim(x) for x in batch.values()):
         raise FlagError(f"{job.page.name} has no --mode=export: its batches are no dicts of arrays")
     step, state = restore_state(job, learner, batch, job.flags.select)
-    state = jax.device_get(jax.tree.map(_as_data, state))
+    keys = {path for path, leaf in leaf_paths(state) if is_key(leaf)}
+    state = jax.device_get(jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state))
     paths, tree = [path for path, _ in leaf_paths(state)], jax.tree.structure(state)
-    keys = {path for path, leaf in leaf_paths(learner_state(learner, batch)) if _is_key(leaf)}
 
     def predict(weights: dict, inputs: dict) -> Any:
         leaves = [jax.random.wrap_key_data(weights[p]) if p in keys else weights[p] for p in paths]
@@ -173,16 +173,3 @@ def export_mode(job: Job) -> int:
     say(f"{folder}: step {step}, {len(saved)} arrays, {size / 1e6:.1f} MB, for {', '.join(PLATFORMS)}")
     say(f"loaded again and run on 3 examples: at most {apart:.1e} from predict here")
     return 0
-
-
-def learner_state(learner: Any, batch: dict) -> Any:
-    """The abstract state of a learner."""
-    return jax.eval_shape(learner.init, jax.random.key(0), batch)
-
-
-def _is_key(x: Any) -> bool:
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
-def _as_data(x: Any) -> Any:
-    return jax.random.key_data(x) if _is_key(x) else x

@@ -12,16 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.pipeline import padded_batches
+from dlcore.data.source import Source
 from dlcore.diagnostics.gradient_check import LeafCheck, check_gradient
 from dlcore.run.flags import FlagError
 from dlcore.run.page import Data, Job
 from dlcore.run.progress import say
 
-__all__ = ["BAD", "burnt_in_losses", "gradcheck"]
+__all__ = ["BAD", "burnt_in_losses", "first_batch", "gradcheck"]
 
 BAD = ("wrong", "uncomfortable")
 EXAMPLES, BURN_IN = 8, 20
 PENALTY = 1e-2
+
+
+def first_batch(source: Source, size: int) -> dict:
+    """The first `size` examples, or all where there are fewer."""
+    return next(iter(padded_batches(source, min(size, len(source)))))
 
 
 def burnt_in_losses(job: Job, data: Data) -> tuple[dict[str, Callable[[Any], jax.Array]], Any] | None:
@@ -31,17 +37,15 @@ def burnt_in_losses(job: Job, data: Data) -> tuple[dict[str, Callable[[Any], jax
     is off.
     """
     page, flags = job.page, job.flags
-    spec = {**data.spec, "train_size": len(data.train)}
-    plain = {k: v for k, v in page.plain.items() if k in flags}
 
     def build(**changes):
-        setup = job.setup(spec, flags.replace(spmd="jit", **plain | changes), jnp.float64)
+        setup = job.setup_of(data, flags.replace(spmd="jit", **job.plain | changes), jnp.float64)
         return page.build(setup._replace(steps=BURN_IN))
 
     learner = build()
     if learner.loss is None:
         return None
-    rows = next(iter(padded_batches(data.train.take(EXAMPLES), min(EXAMPLES, len(data.train)))))
+    rows = first_batch(data.train, EXAMPLES)
     batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, rows)
     state = jax.jit(learner.init)(jax.random.key(flags.seed), batch)
     update = jax.jit(learner.update)
@@ -62,7 +66,7 @@ def burnt_in_losses(job: Job, data: Data) -> tuple[dict[str, Callable[[Any], jax
 def gradcheck(job: Job) -> int:
     """Print a line for each array; 1 where a gradient is wrong or its error uncomfortable."""
     page, flags = job.page, job.flags
-    for name, off in page.plain.items():
+    for name, off in job.plain.items():
         if name in flags.given and flags[name] != off:
             raise FlagError(f"--{name}={flags[name]} is active: a gradient check needs --{name}={off}")
     data = page.data(flags)

@@ -2,7 +2,7 @@
 
 `metrics` maps "train/loss", "valid/accuracy", ... to numbers. A hook that returns a State replaces the run's; one that
 returns STOP ends the phase after a last checkpoint. A hook with an attribute `memory`, a JSON-able dict, finds it again
-after a resume.
+after a resume; one with a method `panels(ReportContext)` adds those panels to the report.
 """
 
 import math

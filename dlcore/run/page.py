@@ -44,6 +44,15 @@ class Data(NamedTuple):
     notes: tuple[str, ...] = ()
     shown: Any = None
 
+    @property
+    def train_size(self) -> int:
+        """Training examples; of several sources those of the largest."""
+        return max(map(len, _sources(self.train)))
+
+
+def _sources(train: Any) -> list:
+    return [s for part in train.values() for s in _sources(part)] if isinstance(train, dict) else [train]
+
 
 class Setup(NamedTuple):
     """What `build` gets. steps: length of the run. axis: the mapped axis under pmap. dtype: of computation."""
@@ -195,6 +204,19 @@ class Job:
         flags = flags or self.flags
         dtype = dtype or {"f32": jnp.float32, "bf16": jnp.bfloat16}[flags.precision]
         return Setup(flags, spec, self.steps(spec["train_size"]), "data" if flags.spmd == "pmap" else None, dtype)
+
+    def setup_of(self, data: Data, flags: Flags | None = None, dtype: Any = None) -> Setup:
+        """The argument of the page's `build` for this data."""
+        return self.setup({**data.spec, "train_size": data.train_size}, flags, dtype)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """What the page says of flags that it has: values that switch regularisation and augmentation off."""
+        return {name: value for name, value in self.page.plain.items() if name in self.flags}
+
+    def eval_every(self, train_size: int) -> int:
+        """Steps between two validations: `--eval_every`, or an epoch."""
+        return self.flags.eval_every or max(1, round(train_size / self.flags.batch_size))
 
     def pipelines(self, sources: Any) -> Any:
         """One pipeline over a source, or a dict of them over a dict."""

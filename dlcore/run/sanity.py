@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlcore.data.pipeline import Pipeline, padded_batches
-from dlcore.data.source import Source, shuffle_labels
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import shuffle_labels
 from dlcore.diagnostics.gradient_check import check_gradient
 from dlcore.learner import Learner
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import fit
-from dlcore.run.gradcheck import BAD, burnt_in_losses
+from dlcore.run.gradcheck import BAD, burnt_in_losses, first_batch
 from dlcore.run.page import Data, Job
 from dlcore.run.progress import say
 from dlcore.run.step import Placement
@@ -43,10 +43,6 @@ class Check(NamedTuple):
     passed: bool | None
 
 
-def _first_batch(source: Source, size: int) -> dict:
-    return next(iter(padded_batches(source, min(size, len(source)))))
-
-
 def _single() -> Placement:
     from dlcore.run.sharding import make_mesh
 
@@ -58,20 +54,15 @@ class _Bench:
 
     def __init__(self, job: Job, data: Data):
         self.job, self.data = job, data
-        self.spec = {**data.spec, "train_size": len(data.train)}
+        self.spec = job.setup_of(data).spec
 
     def learner(self, *, steps: int | None = None, dtype: Any = None, **changes: Any) -> Learner:
         flags = self.job.flags.replace(spmd="jit", **changes)
         setup = self.job.setup(self.spec, flags, dtype)
         return self.job.page.build(setup._replace(steps=steps or setup.steps))
 
-    @property
-    def plain(self) -> dict[str, Any]:
-        flags = self.job.flags
-        return {k: v for k, v in self.job.page.plain.items() if k in flags}
-
     def initial_loss(self, learner: Learner) -> float:
-        batch = _first_batch(self.data.train, self.job.flags.batch_size)
+        batch = first_batch(self.data.train, self.job.flags.batch_size)
         state = jax.jit(learner.init)(jax.random.key(self.job.flags.seed), batch)
         return float(jax.jit(learner.loss)(state.params, state, batch)[0])
 
@@ -109,7 +100,7 @@ def _check_overfit(bench: _Bench) -> Check:
     if enough is None:
         return Check(f"overfits {TINY} examples", "–", "the page's loss does not go to 0", None)
     tiny = bench.data.train.take(TINY)
-    learner = bench.learner(steps=OVERFIT_STEPS, **bench.plain)
+    learner = bench.learner(steps=OVERFIT_STEPS, **bench.job.plain)
     result = fit(
         learner, Pipeline(tiny, len(tiny), bench.job.flags.seed), steps=OVERFIT_STEPS, progress=False,
         seed=bench.job.flags.seed, placement=_single(), log_every=OVERFIT_STEPS // 10,
@@ -147,7 +138,7 @@ def _check_labels(bench: _Bench, shuffled: bool) -> Check:
         return Check(name, "–", "there are no classes", None)
     if classes > MANY and not shuffled:
         return Check(name, "–", f"{SHUFFLED_STEPS} steps say little of {classes} classes", None)
-    learner = bench.learner(steps=SHUFFLED_STEPS, **bench.plain)
+    learner = bench.learner(steps=SHUFFLED_STEPS, **bench.job.plain)
     train = shuffle_labels(data.train, flags.seed) if shuffled else data.train
     pipeline = Pipeline(train, min(flags.batch_size, len(train)), flags.seed)
     result = fit(

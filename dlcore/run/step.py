@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dlcore.learner import Learner, Metrics
 from dlcore.run.sharding import DATA, Rule, batch_shardings, leaf_paths, make_mesh, path_of, put_batch, state_shardings
 
-__all__ = ["AXIS", "Carry", "Placement", "Program", "fold", "merge"]
+__all__ = ["AXIS", "Carry", "Placement", "Program", "all_finite", "fold", "is_key", "merge"]
 
 AXIS = DATA
 """The name of the mapped axis under pmap."""
@@ -87,10 +87,11 @@ def fold(host: Metrics | None, device: Metrics) -> Metrics:
 
 def _strong(tree: Any) -> Any:
     """The same values without weak types, which would cost a second compilation."""
-    return jax.tree.map(lambda x: x if _is_key(x) else jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
+    return jax.tree.map(lambda x: x if is_key(x) else jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
 
 
-def _is_key(x: Any) -> bool:
+def is_key(x: Any) -> bool:
+    """Whether an array is of typed random keys."""
     return jnp.issubdtype(getattr(x, "dtype", np.float32), jax.dtypes.prng_key)
 
 
@@ -98,7 +99,8 @@ def _empty(metrics: Metrics) -> Metrics:
     return {name: metric.empty() for name, metric in metrics.items()}
 
 
-def _finite(tree: Any) -> jax.Array:
+def all_finite(tree: Any) -> jax.Array:
+    """[] bool: whether every floating-point leaf is finite."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in leaves])) if leaves else jnp.array(True)
 
@@ -136,7 +138,7 @@ class Program:
         metrics = self._abstract_metrics()
         self.abstract_carry = self._with_shardings(metrics)
         self.compiled: Any = None
-        self._finite_fn = jax.jit(_finite)
+        self._finite_fn = jax.jit(all_finite)
         self._fresh = jax.jit(lambda: _empty(self.abstract_carry.sums), out_shardings=self.replicated)
         self._copy = jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dlcore.data.pipeline import batch_at
 from dlcore.diagnostics.report import is_share
 from dlcore.diagnostics.writers import MetricsWriter, read_metrics
 from dlcore.learner import Learner
@@ -43,10 +44,6 @@ class ReportContext(NamedTuple):
     learner: Learner
 
 
-def _sizes(sources: Any) -> int:
-    return max(_sizes(s) for s in sources.values()) if isinstance(sources, dict) else len(sources)
-
-
 def train(job: Job) -> int:
     """Train, or resume, or say that it is done."""
     flags, folder, main_process = job.flags, job.folder, jax.process_index() == 0
@@ -64,40 +61,39 @@ def train(job: Job) -> int:
     data = job.page.data(flags)
     for note in data.notes:
         say(f"note: {note}")
-    spec = {**data.spec, "train_size": _sizes(data.train)}
-    setup = job.setup(spec)
+    setup = job.setup_of(data)
+    spec = setup.spec
     learner = job.page.build(setup)
     pipelines = job.pipelines(data.train)
     if main_process:
         job.write_config(spec)
         say(f"{job.page.name}: {setup.steps} steps on {environment.hardware()}, run folder {folder}")
-    every = flags.eval_every or max(1, round(spec["train_size"] / flags.batch_size))
-    hooks = [*job.page.hooks(setup), *_watch(job, setup, pipelines)]
+    batch = batch_at(pipelines, 0)
+    hooks = [*job.page.hooks(setup), *_watch(job, setup, batch)]
     result = fit(
         learner, pipelines, steps=setup.steps, seed=flags.seed, folder=folder, valid=data.valid,
         evaluators=job.page.evaluators(setup, data, "valid"), eval_batch_size=flags.eval_batch_size,
         start=job.page.start(setup), hooks=hooks, placement=placement,
-        log_every=flags.log_every, eval_every=every, progress=flags.progress,
+        log_every=flags.log_every, eval_every=job.eval_every(data.train_size), progress=flags.progress,
         saving=Saving(
             flags.checkpoint_seconds, flags.checkpoint_steps, flags.keep_last,
             monitor=job.page.monitor if data.valid is not None else None, mode=job.page.mode,
         ),
     )  # fmt: skip
-    _finish(job, data, setup, learner, result, placement, hooks)
+    _finish(job, data, setup, learner, result, placement, hooks, batch)
     return 0
 
 
-def _watch(job: Job, setup: Setup, pipelines: Any) -> list:
+def _watch(job: Job, setup: Setup, batch: Any) -> list:
     """The hook of `--watch`, in a list; none where it is off."""
     if not job.flags.watch:
         return []
     if jax.process_count() > 1:
         raise ValueError("--watch works with one process only")
-    from dlcore.data.pipeline import batch_at
     from dlcore.run.watch import Watch
 
     learner = job.page.build(job.setup(setup.spec, job.flags.replace(spmd="jit")))
-    return [Watch(learner, batch_at(pipelines, 0), job.flags.watch)]
+    return [Watch(learner, batch, job.flags.watch)]
 
 
 def _keep_old(folder: Path) -> None:
@@ -125,13 +121,11 @@ def restore_state(job: Job, learner: Learner, batch: Any, select: str) -> tuple[
     return restored[0], restored[1].state
 
 
-def _finish(job, data: Data, setup: Setup, learner, result: Result, placement, hooks) -> None:
+def _finish(job, data: Data, setup: Setup, learner, result: Result, placement, hooks, batch) -> None:
     flags, folder, spec = job.flags, job.folder, setup.spec
     step, state = result.step, result.state
     if flags.select == "best" and result.best_step not in (None, result.step):
-        from dlcore.data.pipeline import batch_at
-
-        step, state = restore_state(job, learner, batch_at(job.pipelines(data.train), 0), "best")
+        step, state = restore_state(job, learner, batch, "best")
     if data.test is None:
         return
     evaluation = Evaluation(learner, placement)
@@ -150,7 +144,8 @@ def _finish(job, data: Data, setup: Setup, learner, result: Result, placement, h
             writer.write(row)
         for name, picture in (job.page.pictures(context) if job.page.pictures else {}).items():
             writer.image(f"test/{name}", picture, step)
-    report = _report(job, context, result, step, seconds, hooks)
+    more = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
+    report = _report(job, context, result, step, seconds, more, batch)
     value = numbers.get(job.page.headline)
     line = {
         "page": job.page.name, "command": environment.command(), "seed": flags.seed,
@@ -166,25 +161,13 @@ def _finish(job, data: Data, setup: Setup, learner, result: Result, placement, h
     say(f"{duration(seconds)} in all; report: {report}")
 
 
-def _looks(hooks: list, context: ReportContext) -> list:
-    """Panels of what `--watch` saw."""
-    from dlcore.diagnostics.monitor_panels import monitor_panels
-    from dlcore.run.watch import Watch, kernels_in_order
-
-    watch = next((hook for hook in hooks if isinstance(hook, Watch)), None)
-    if watch is None:
-        return []
-    return monitor_panels(watch.memory["looks"], kernels_in_order(context.learner, context.state, watch.batch))
-
-
-def _kept(job: Job, context: ReportContext) -> int | None:
+def _kept(job: Job, context: ReportContext, batch: Any) -> int | None:
     """Bytes that the loss of one batch keeps for its gradient; None where the learner has no loss."""
-    from dlcore.data.pipeline import batch_at
     from dlcore.diagnostics.memory import residual_bytes
 
     if context.learner.loss is None or job.flags.spmd == "pmap":
         return None
-    state, batch = context.state, batch_at(job.pipelines(context.data.train), 0)
+    state = context.state
     return residual_bytes(lambda params: context.learner.loss(params, state, batch)[0], state.params)
 
 
@@ -194,14 +177,16 @@ def _shown(name: str, value: float | None) -> str:
     return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
 
 
-def _report(job: Job, context: ReportContext, result: Result, step: int, seconds: float, hooks: list) -> Path:
+def _report(
+    job: Job, context: ReportContext, result: Result, step: int, seconds: float, more: list, batch: Any
+) -> Path:
     from dlcore.diagnostics.memory import memory_panel
     from dlcore.diagnostics.report import render
     from dlcore.diagnostics.triage import triage_panel
 
     panels = job.page.panels(context) if job.page.panels else []
-    panels = [*panels[:1], triage_panel(context.history), *panels[1:], *_looks(hooks, context)]
-    panels.append(memory_panel(result.memory, _kept(job, context)))
+    panels = [*panels[:1], triage_panel(context.history), *panels[1:], *more]
+    panels.append(memory_panel(result.memory, _kept(job, context, batch)))
     parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
     value = context.numbers.get(job.page.headline)

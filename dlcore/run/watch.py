@@ -10,8 +10,12 @@ import jax
 import numpy as np
 
 from dlcore.diagnostics.monitor import findings, look
+from dlcore.diagnostics.monitor_panels import monitor_panels
+from dlcore.diagnostics.report import Panel
+from dlcore.diagnostics.trace import first_reads
 from dlcore.learner import Learner
 from dlcore.run.progress import say
+from dlcore.run.sharding import leaf_paths
 
 __all__ = ["Watch", "kernels_in_order"]
 
@@ -44,22 +48,18 @@ class Watch:
                 say(f"step {step}: {finding.words}")
         self.memory = {"looks": [*self.memory["looks"], seen], "next": step + self.every}
 
+    def panels(self, context: Any) -> list[Panel]:
+        """What was seen, for the report."""
+        return monitor_panels(self.memory["looks"], kernels_in_order(context.learner, context.state, self.batch))
+
 
 def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
     """Paths of the kernels in the order in which `predict` reads them; those that it never reads are left out."""
-    names = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in jax.tree_util.tree_leaves_with_path(state.params)
-    ]
+    names = [path for path, _ in leaf_paths(state.params)]
     leaves, tree = jax.tree.flatten(state.params)
 
     def outputs(leaves: Sequence[Any]) -> Any:
         return learner.predict(state.replace(params=jax.tree.unflatten(tree, leaves)), batch)
 
-    jaxpr = jax.make_jaxpr(outputs)(leaves).jaxpr
-    first: dict[int, int] = {}
-    for number, equation in enumerate(jaxpr.eqns):
-        for variable in equation.invars:
-            first.setdefault(id(variable), number)
-    read = [(first[id(v)], name) for name, v in zip(names, jaxpr.invars, strict=True) if id(v) in first]
+    read = [(first, name) for first, name in zip(first_reads(outputs, leaves), names, strict=True) if first is not None]
     return [name for _, name in sorted(read) if name.rpartition("/")[2] in ("kernel", "w")]

@@ -17,6 +17,7 @@ import numpy as np
 from flax import struct
 
 from dlcore.learner import Batch, Learner, Metric, Metrics, Sum
+from dlcore.run.step import all_finite
 
 __all__ = ["OfTrials", "TrialsState", "scores_of", "select", "together"]
 
@@ -105,7 +106,7 @@ def together(
     def update(state: TrialsState, batch: Batch) -> tuple[TrialsState, Metrics]:
         def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Any, Metrics, jax.Array]:
             after, metrics = build(row).update(inner, batch)
-            alive &= _finite((after.params, metrics))
+            alive &= all_finite((after.params, metrics))
             kept = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, inner)
             return kept, _zero_unless(alive, metrics), alive
 
@@ -116,7 +117,7 @@ def together(
     def evaluate(state: TrialsState, batch: Batch) -> Metrics:
         def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Metrics, jax.Array]:
             metrics = build(row).evaluate(inner, batch)
-            alive &= _finite({name: m for name, m in metrics.items() if isinstance(m, Sum)})
+            alive &= all_finite({name: m for name, m in metrics.items() if isinstance(m, Sum)})
             return _zero_unless(alive, metrics), alive
 
         return of_trials(*over(one, _convolves(state.inner))(state.inner, state.values, state.alive))
@@ -129,11 +130,6 @@ def together(
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), outputs)
 
     return Learner(init, update, evaluate, predict)
-
-
-def _finite(tree: Any) -> jax.Array:
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in leaves] or True))
 
 
 def _zero_unless(alive: jax.Array, metrics: Metrics) -> Metrics:

@@ -17,6 +17,8 @@ import jax
 import numpy as np
 
 from dlcore.data.source import join
+from dlcore.diagnostics.trace import first_reads
+from dlcore.learner import Learner
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.page import Data, Job, Page, resolve
@@ -92,6 +94,12 @@ def job_of(page: Page, argv: Sequence[str], values: dict[str, Any]) -> Job:
     return Job(page, resolve(page, [*argv, *_words(values)]))
 
 
+def _builder(job: Job, data: Data) -> Callable[[dict], Learner]:
+    """Values of settings, traced or not -> the page's learner."""
+    setup = job.setup_of(data)
+    return lambda row: job.page.build(setup._replace(flags=job.flags.replace(**row)))
+
+
 def can_share(job: Job, data: Data, names: Sequence[str]) -> bool:
     """Whether one compiled step serves all values of these settings: `build` takes them traced, and uses every one.
 
@@ -99,20 +107,17 @@ def can_share(job: Job, data: Data, names: Sequence[str]) -> bool:
     """
     if not names:
         return False
-    setup = job.setup({**data.spec, "train_size": len(data.train)})
-    batch = job.pipelines(data.train).batch_at(0)
+    build, batch = _builder(job, data), job.pipelines(data.train).batch_at(0)
 
-    def step(row: list) -> Any:
-        flags = job.flags.replace(**dict(zip(names, row, strict=True)))
-        learner = job.page.build(setup._replace(flags=flags))
+    def step(row: dict) -> Any:
+        learner = build(row)
         return learner.update(learner.init(jax.random.key(0), batch), batch)
 
     try:
-        jaxpr = jax.make_jaxpr(step)([jax.ShapeDtypeStruct((), np.float32) for _ in names]).jaxpr
+        reads = first_reads(step, {name: jax.ShapeDtypeStruct((), np.float32) for name in names})
     except (TypeError, ValueError, jax.errors.JAXTypeError):
         return False
-    used = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
-    return all(id(variable) in used for variable in jaxpr.invars)
+    return None not in reads
 
 
 def groups(trials: Sequence[dict], shared: Sequence[str]) -> list[list[int]]:
@@ -128,22 +133,17 @@ def run_together(
     start: Callable[[TrialsState], TrialsState] | None = None, hooks: Sequence = (),
 ) -> Result:  # fmt: skip
     """One run of `together` over `rows` of values; the schedule is that of the whole run whatever `steps`."""
-    setup = job.setup({**data.spec, "train_size": len(data.train)})
-
-    def build(row: dict) -> Any:
-        return job.page.build(setup._replace(flags=job.flags.replace(**row)))
-
-    learner = together(build, {name: [row[name] for row in rows] for name in rows[0]})
+    learner = together(_builder(job, data), {name: [row[name] for row in rows] for name in rows[0]})
     pipeline = Later(job.pipelines(data.train), offset) if offset else job.pipelines(data.train)
-    return _fit(job, learner, pipeline, data, folder, steps or setup.steps, start=start, hooks=hooks)
+    return _fit(job, learner, pipeline, data, folder, steps or job.steps(len(data.train)), start=start, hooks=hooks)
 
 
 def _fit(job: Job, learner: Any, pipeline: Any, data: Data, folder: Path, steps: int, **options: Any) -> Result:
     flags = job.flags
-    every = flags.eval_every or max(1, round(len(data.train) / flags.batch_size))
     return fit(
         learner, pipeline, steps=steps, seed=flags.seed, folder=folder, valid=data.valid, placement=job.placement(),
-        eval_batch_size=flags.eval_batch_size, log_every=flags.log_every, eval_every=every, progress=False,
+        eval_batch_size=flags.eval_batch_size, log_every=flags.log_every, eval_every=job.eval_every(len(data.train)),
+        progress=False,
         saving=Saving(flags.checkpoint_seconds, flags.checkpoint_steps, 1), **options,
     )  # fmt: skip
 
@@ -152,7 +152,7 @@ def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Pat
     """The history of one trial; also run in processes of its own."""
     job = job_of(page_of(module), argv, values)
     data = job.page.data(job.flags)
-    learner = job.page.build(job.setup({**data.spec, "train_size": len(data.train)}))
+    learner = job.page.build(job.setup_of(data))
     steps = job.steps(len(data.train))
     try:
         return _fit(job, learner, job.pipelines(data.train), data, folder, steps).history
@@ -240,9 +240,7 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
     job = job_of(page_of(module), argv, best.values)
     data = job.page.data(job.flags)
     whole = data._replace(train=join(data.train, data.valid), valid=None)
-    setup = job.setup({**data.spec, "train_size": len(data.train)})
-    learner = job.page.build(setup)
+    learner = job.page.build(job.setup_of(data))
     result = _fit(job, learner, job.pipelines(whole.train), whole, folder / "retrained", best.step)
-    return evaluate(learner, result.state, data.test, batch_size=job.flags.eval_batch_size, placement=job.placement())[
-        0
-    ]
+    size, placement = job.flags.eval_batch_size, job.placement()
+    return evaluate(learner, result.state, data.test, batch_size=size, placement=placement)[0]

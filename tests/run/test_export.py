@@ -17,13 +17,6 @@ from dlcore.run.train import restore_state
 from experiments.classification.supervised import page
 
 
-@pytest.fixture(autouse=True)
-def precision():
-    before = jax.config.jax_default_matmul_precision
-    yield
-    jax.config.update("jax_default_matmul_precision", before)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "run"

@@ -15,13 +15,6 @@ from experiments.classification.supervised import page
 SMALL = ["--mode=gradcheck", "--model=mlp", "--batch_size=32", "--gradcheck_samples=2"]
 
 
-@pytest.fixture(autouse=True)
-def precision():
-    before = jax.config.jax_default_matmul_precision
-    yield
-    jax.config.update("jax_default_matmul_precision", before)
-
-
 @jax.custom_vjp
 def wrong_tanh(x):
     return jnp.tanh(x)

@@ -22,14 +22,6 @@ from experiments.classification.supervised import page
 SMALL = ["--model=mlp", "--model.hidden=32", "--batch_size=32", "--log_every=50", "--augment=none"]
 
 
-@pytest.fixture(autouse=True)
-def precision():
-    """`run` sets the process' matmul precision."""
-    before = jax.config.jax_default_matmul_precision
-    yield
-    jax.config.update("jax_default_matmul_precision", before)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a run that has learnt something: validated often, so that the best is not the last."""

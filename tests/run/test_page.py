@@ -22,14 +22,6 @@ from experiments.classification.supervised import page
 SMALL = ["--model=mlp", "--model.hidden=16", "--steps=4", "--batch_size=32", "--log_every=2", "--eval_every=4"]
 
 
-@pytest.fixture(autouse=True)
-def precision():
-    """`run` sets the process' matmul precision."""
-    before = jax.config.jax_default_matmul_precision
-    yield
-    jax.config.update("jax_default_matmul_precision", before)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """(folder given as --runs, the run's folder) of one finished run."""

@@ -26,13 +26,6 @@ SMALL = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def precision():
-    before = jax.config.jax_default_matmul_precision
-    yield
-    jax.config.update("jax_default_matmul_precision", before)
-
-
 @pytest.mark.covers("TR-09")
 def test_a_watched_run_shows_loss_accuracies_ratios_and_filters(tmp_path):
     words = [*SMALL, "--model=lenet5", "--input_size=28", "--watch=10", "--steps=30", "--eval_every=10"]
