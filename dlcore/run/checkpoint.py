@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from dlcore.run.processes import agree, barrier, is_first
 from dlcore.run.sharding import leaf_paths
 
 __all__ = ["CheckpointMismatch", "Checkpoints", "check_writable"]
@@ -41,7 +42,7 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
+        probe = folder / f".probe-{jax.process_index()}-{os.getpid()}"
         probe.write_text("probe")
         probe.unlink()
     except OSError as error:
@@ -102,10 +103,11 @@ class Checkpoints:
 
     def _drop_damaged_scores(self) -> None:
         """Forget scores that cannot be read: orbax would not open the folder."""
-        for step in self.folder.glob("*"):
+        for step in self.folder.glob("*") if is_first() else ():
             if step.name.isdigit() and (step / "metrics").exists() and self.score(int(step.name)) is None:
                 logging.warning("the score of checkpoint %s in %s is damaged: forgotten", step.name, self.folder)
                 shutil.rmtree(step / "metrics")
+        barrier("scores read")
 
     def steps(self) -> list[int]:
         """Saved steps, oldest first."""
@@ -164,7 +166,7 @@ class Checkpoints:
         self.failure, self._pending = error, None
         text = str(error).strip().split("\n")[-1][:300]
         logging.error("CHECKPOINT NOT SAVED at step %s in %s: %s", step, self.folder, text)
-        for folder in self.folder.glob("*.orbax-checkpoint-tmp"):
+        for folder in self.folder.glob("*.orbax-checkpoint-tmp") if is_first() else ():
             shutil.rmtree(folder, ignore_errors=True)
         self._reopen()
 
@@ -238,8 +240,9 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step: int) -> None:
-        if not self.read_only:
+        if not self.read_only and is_first():
             (self.folder / str(step)).rename(self.folder / f"damaged-{step}-{os.getpid()}")
+        barrier("set aside")
         self._reopen()
 
     def _compare(self, step: int, abstract: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.pipeline import padded_batches
 from dlcore.learner import Evaluator, Learner, Metrics
-from dlcore.run.sharding import batch_shardings, put_batch
+from dlcore.run.sharding import put_rows
 from dlcore.run.step import Placement, fold, merge
 
 __all__ = ["Evaluation", "evaluate", "flatten", "padded", "predict"]
@@ -25,7 +25,7 @@ class Evaluation:
 
     def put(self, batch: Any) -> Any:
         """Host rows to the devices."""
-        return put_batch(batch, batch_shardings(batch, self.placement.mesh))
+        return put_rows(batch, self.placement.mesh)
 
     def metrics(self, state: Any, batches: Any, fold_every: int = 64) -> Metrics:
         """Exact sums over all batches, on the host.

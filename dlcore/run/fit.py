@@ -29,6 +29,7 @@ from dlcore.run.evaluate import Evaluation, flatten
 from dlcore.run.hooks import STOP, Hook
 from dlcore.run.nonfinite import NonFiniteError, diagnose
 from dlcore.run.preemption import Preempted, Preemption
+from dlcore.run.processes import is_first, same
 from dlcore.run.progress import Progress, say
 from dlcore.run.step import Carry, Placement, Program, fold
 
@@ -144,7 +145,7 @@ class _Run:
         self.placement = placement or Placement()
         self.eval_batch_size, self.log_every, self.saving = eval_batch_size, log_every, saving
         self.eval_every = eval_every or steps
-        self.prefetch, self.show = prefetch, progress and jax.process_index() == 0
+        self.prefetch, self.show = prefetch, progress and is_first()
         self.folder = None if folder is None else Path(folder) / phase
         if self.folder is not None:
             check_writable(self.folder)
@@ -173,7 +174,7 @@ class _Run:
             step, carry = self._resume()
             finished = self._finished()
             if self.stopped or (finished is not None and finished["step"] == step >= self.steps):
-                if finished is None and jax.process_index() == 0:
+                if finished is None and is_first():
                     _write_json(self.folder / "finished.json", {"step": step, "stopped": self.stopped})
                 return self._result(step, carry, self.stopped, 0.0)
             self.program.compile()
@@ -217,7 +218,7 @@ class _Run:
         return Result(
             state=carry.state, step=step, stopped=stopped, history=self.history(), seconds=self.seconds,
             compile_seconds=self.compile_seconds, wait_fraction=wait, seconds_before=self.seconds_before,
-            best_step=self.store.best_step() if self.store is not None else None,
+            best_step=same(self.store.best_step()) if self.store is not None else None,
             memory=memory_report(self.program.abstract_state, self.program.batch, self.program.compiled),
         )  # fmt: skip
 
@@ -232,7 +233,7 @@ class _Run:
     def _loop(self, first: int, carry: Carry) -> Result:
         self._rows_kept: list[dict] = []
         self._writer = None
-        if self.folder is not None and jax.process_index() == 0:
+        if self.folder is not None and is_first():
             self._writer = MetricsWriter(self.folder, resume_step=first)
         self._progress = Progress(self.steps, first, enabled=self.show)
         self._saved = first if first else -1
@@ -262,7 +263,7 @@ class _Run:
                 self._writer.close()
         if self.folder is not None:
             self.store.wait()
-            if self.store.failure is None and jax.process_index() == 0:
+            if self.store.failure is None and is_first():
                 _write_json(self.folder / "finished.json", {"step": step, "stopped": stopped})
         wait = batches.wait_seconds / max(self.seconds - self.seconds_before, 1e-9)
         return self._result(step, self.program.join(carry), stopped, min(1.0, wait))

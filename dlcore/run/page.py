@@ -23,6 +23,7 @@ from dlcore.run import environment
 from dlcore.run.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of, wants_smoke
 from dlcore.run.lab import Lab, run_lab
 from dlcore.run.preemption import Preempted
+from dlcore.run.processes import joined, leave
 from dlcore.run.settings import MODES, RUN, VOLATILE
 
 __all__ = ["Data", "Job", "Page", "Setup", "check_identity", "main", "resolve", "run"]
@@ -313,12 +314,27 @@ def run(page: Page, argv: list[str]) -> int:
     module, function = MODES[flags.mode].split(":")
     try:
         _prepare(flags)
-        return getattr(import_module(module), function)(Job(page, flags)) or 0
+        with joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
+            try:
+                status = getattr(import_module(module), function)(Job(page, flags)) or 0
+            except EXPECTED as error:
+                status = _told(error, show)
+            if status:
+                leave(status)
+        return status
     except Preempted as stop:
         print(stop, flush=True)
         raise
-    except (ValueError, OSError, FloatingPointError) as error:
-        if show:
-            traceback.print_exc()
-        print(f"error: {error}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
-        return 2 if isinstance(error, FlagError) else 1
+    except EXPECTED as error:
+        return _told(error, show)
+
+
+EXPECTED = (ValueError, OSError, FloatingPointError)
+
+
+def _told(error: Exception, show: bool) -> int:
+    """The exit status of an error whose message says it all."""
+    if show:
+        traceback.print_exc()
+    print(f"error: {error}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
+    return 2 if isinstance(error, FlagError) else 1

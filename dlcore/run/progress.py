@@ -3,14 +3,17 @@
 import sys
 import time
 
+import jax
+
 __all__ = ["Progress", "duration", "say"]
 
 SHOWN = ("loss", "accuracy", "return")
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal or the reader of a job's log."""
-    print(text, flush=True)
+    """A line for the person at the terminal or the reader of a job's log; of several processes the first prints."""
+    if jax.process_index() == 0:
+        print(text, flush=True)
 
 
 def duration(seconds: float) -> str:

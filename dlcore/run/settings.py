@@ -28,6 +28,13 @@ RUN = {
     "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1)),
     "mesh": Setting(None, "devices by axis, data:8 or data:4,model:2; all on data by default", str | None),
     "sharding": Setting("replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"]),
+    "distributed": Setting(
+        "auto",
+        "join the other processes of the job: where JAX_COORDINATOR_ADDRESS or srun says so; on: else an error; off",
+        Literal["auto", "on", "off"],
+    ),
+    "heartbeat_seconds": Setting(10.0, "several processes: silence after which one counts as lost", limits=Range(1)),
+    "join_seconds": Setting(300.0, "several processes: how long to wait for all to arrive", limits=Range(1)),
     "spmd": Setting("jit", "what spreads the step over devices", Literal["jit", "pmap"]),
     "precision": Setting("f32", "compute precision; parameters stay float32", Literal["f32", "bf16"]),
     "device_data": Setting(False, "keep the training split on the device and gather batches there"),
@@ -61,6 +68,6 @@ RUN = {
 VOLATILE = {
     "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps", "keep_last",
     "progress", "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback", "log_every",
-    "gradcheck_method", "gradcheck_h", "gradcheck_samples", "watch",
+    "gradcheck_method", "gradcheck_h", "gradcheck_samples", "watch", "distributed", "heartbeat_seconds", "join_seconds",
 }  # fmt: skip
 """Settings that do not change what is learnt; they are not part of a run's identity."""

@@ -20,7 +20,9 @@ import numpy as np
 from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["RULES", "Rule", "batch_shardings", "leaf_paths", "make_mesh", "path_of", "put_batch", "state_shardings"]
+__all__ = [
+    "RULES", "Rule", "batch_shardings", "leaf_paths", "make_mesh", "path_of", "put_batch", "put_rows", "state_shardings",
+]  # fmt: skip
 
 DATA, MODEL = "data", "model"
 SMALL = 1024
@@ -146,13 +148,24 @@ def state_shardings(
     return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, spec(path_of(path), leaf)), abstract)
 
 
-def batch_shardings(batch: Any, mesh: Mesh) -> Any:
-    """The leading axis over `data`; a leaf that does not divide is replicated, and that is said once."""
+def batch_shardings(batch: Any, mesh: Mesh, processes: int = 1) -> Any:
+    """The leading axis over `data`; a leaf that does not divide is replicated, and that is said once.
+
+    processes: how many hold rows like these; they have rows of their own, so all must divide where there are several.
+
+    Raises:
+      ValueError: it does not; the leaf is named.
+    """
     size = mesh.shape[DATA]
 
     def sharding(path: tuple, leaf: Any) -> NamedSharding:
-        if np.ndim(leaf) and np.shape(leaf)[0] % size == 0:
+        if np.ndim(leaf) and np.shape(leaf)[0] * processes % size == 0:
             return NamedSharding(mesh, PartitionSpec(DATA))
+        if processes > 1:
+            raise ValueError(
+                f"batch leaf {path_of(path)} {np.shape(leaf)} of each of {processes} processes does not divide over "
+                f"the {size} devices of the mesh: choose another batch size"
+            )
         _say_replicated("batch", path_of(path), np.shape(leaf), size)
         return NamedSharding(mesh, PartitionSpec())
 
@@ -163,6 +176,11 @@ def _say_replicated(where: str, path: str, shape: tuple[int, ...], devices: int)
     level = logging.WARNING if shape and shape[0] > 1 else logging.INFO
     text = "%s leaf %s %s does not divide over %d devices: replicated"
     logging.log_first_n(level, text, 8, where, path, shape, devices)
+
+
+def put_rows(batch: Any, mesh: Mesh) -> Any:
+    """Host rows of this process to the devices of a mesh, as `batch_shardings` lays them out."""
+    return put_batch(batch, batch_shardings(batch, mesh, jax.process_count()))
 
 
 def put_batch(batch: Any, shardings: Any) -> Any:

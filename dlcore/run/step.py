@@ -17,7 +17,17 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore.learner import Learner, Metrics
-from dlcore.run.sharding import DATA, Rule, batch_shardings, leaf_paths, make_mesh, path_of, put_batch, state_shardings
+from dlcore.run.sharding import (
+    DATA,
+    Rule,
+    batch_shardings,
+    leaf_paths,
+    make_mesh,
+    path_of,
+    put_batch,
+    put_rows,
+    state_shardings,
+)
 
 __all__ = ["AXIS", "Carry", "Placement", "Program", "all_finite", "fold", "is_key", "merge"]
 
@@ -38,6 +48,8 @@ class Placement:
             raise ValueError(f"spmd={self.spmd!r} is unknown; allowed are jit, pmap")
         if self.spmd == "pmap" and (self.sharding != "replicate" or self.mesh.shape.get("model", 1) > 1):
             raise ValueError("spmd=pmap replicates parameters over one axis: use sharding=replicate and mesh=data:N")
+        if self.spmd == "pmap" and jax.process_count() > 1:
+            raise ValueError(f"spmd=pmap works with one process, and there are {jax.process_count()}: use spmd=jit")
 
     @property
     def axis(self) -> str | None:
@@ -128,6 +140,8 @@ class Program:
             lambda x: jax.ShapeDtypeStruct((x.shape[0] * processes, *x.shape[1:]), _device_dtype(x.dtype)), batch
         )
         self._batch_shardings = batch_shardings(self.batch, self._mesh)
+        if processes > 1:
+            batch_shardings(batch, self._mesh, processes)
         self._init_fn = lambda rng, batch: _strong(learner.init(rng, batch))
         self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
         self.state_shardings = state_shardings(
@@ -252,7 +266,7 @@ class Program:
 
     def put_global(self, batch: Any) -> Any:
         """Host rows to the devices, as `init` and evaluation take them."""
-        return put_batch(batch, batch_shardings(batch, self._mesh))
+        return put_rows(batch, self._mesh)
 
     def _rows(self, batch: Any) -> Any:
         n = self.placement.data_size

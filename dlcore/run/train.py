@@ -18,6 +18,7 @@ from dlcore.run.checkpoint import Checkpoints, check_writable
 from dlcore.run.evaluate import Evaluation, padded
 from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.page import Data, Job, Setup, check_identity
+from dlcore.run.processes import barrier, is_first, on_host
 from dlcore.run.progress import duration, say
 from dlcore.run.step import Program
 
@@ -46,7 +47,7 @@ class ReportContext(NamedTuple):
 
 def train(job: Job) -> int:
     """Train, or resume, or say that it is done."""
-    flags, folder, main_process = job.flags, job.folder, jax.process_index() == 0
+    flags, folder = job.flags, job.folder
     config = job.config()
     if flags.fresh and config is not None and (folder / RESULT).exists():
         _keep_old(folder)
@@ -65,7 +66,7 @@ def train(job: Job) -> int:
     spec = setup.spec
     learner = job.page.build(setup)
     pipelines = job.pipelines(data.train)
-    if main_process:
+    if is_first():
         job.write_config(spec)
         say(f"{job.page.name}: {setup.steps} steps on {environment.hardware()}, run folder {folder}")
     batch = batch_at(pipelines, 0)
@@ -97,11 +98,14 @@ def _watch(job: Job, setup: Setup, batch: Any) -> list:
 
 
 def _keep_old(folder: Path) -> None:
-    number = 1
-    while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
-        number += 1
-    folder.rename(old)
-    say(f"the earlier run is now {old}")
+    barrier("an earlier run")  # all have seen that it had finished
+    if is_first():
+        number = 1
+        while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
+            number += 1
+        folder.rename(old)
+        say(f"the earlier run is now {old}")
+    barrier("set aside")
 
 
 def restore_state(job: Job, learner: Learner, batch: Any, select: str) -> tuple[int, Any]:
@@ -133,7 +137,8 @@ def _finish(job, data: Data, setup: Setup, learner, result: Result, placement, h
     numbers, arrays = evaluation.everything(state, data.test, evaluators, flags.eval_batch_size)
     shown = data.test if data.shown is None else data.shown
     outputs = evaluation.outputs(state, padded(shown, flags.eval_batch_size, placement))
-    if jax.process_index() > 0:
+    state = on_host(state)
+    if not is_first():
         return
     row = {"step": step, "split": "test", **numbers}
     history = [r for r in read_metrics(folder) if r["split"] != "test"] + [row]

@@ -1,0 +1,1 @@
+"""Starters for clusters and for several processes of one machine; see README.md."""
