@@ -3,10 +3,10 @@
     python -m launch.local --processes=2 --devices=4 -- -m experiments.classification.supervised --smoke
 
 Every process gets its number and the address of the first in JAX_PROCESS_ID, JAX_NUM_PROCESSES and
-JAX_COORDINATOR_ADDRESS; its lines are printed behind its number. SIGTERM and SIGINT are passed on to all. When one ends
-with an error or is killed, it is named, the others get `--grace` seconds to end and are killed then. The whole is
-started again, up to `--restarts` times, where nobody failed by an error of their own: after a pre-emption (75) or a loss
-(a signal). It leaves with 0, with the status of the process that failed, or with 75.
+JAX_COORDINATOR_ADDRESS; its lines are printed behind its number. SIGTERM and SIGINT are passed on to all. When one
+ends with an error or is killed, it is named, the others get `--grace` seconds to end and are killed then. The whole is
+started again, up to `--restarts` times, where none failed by an error of its own: after a pre-emption (75) or a loss (a
+signal). It leaves with 0, with the status of the process that failed, or with 75.
 """
 
 import argparse

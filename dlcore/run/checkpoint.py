@@ -217,13 +217,15 @@ class Checkpoints:
             raise FileNotFoundError(f"step={step} is not in {self.folder}; there are {self.steps()}")
         damaged = []
         for candidate in wanted:
+            reason = "another process cannot read it"
             try:
                 self._compare(candidate, abstract)
                 found = candidate, *self._read(candidate, abstract)
             except CheckpointMismatch:
                 raise
             except (ValueError, OSError, KeyError, TypeError) as error:
-                reason = str(error).strip().split("\n")[0][:200]
+                found, reason = None, str(error).strip().split("\n")[0][:200]
+            if not agree(found is not None):
                 if step is not None:
                     raise OSError(f"checkpoint {candidate} in {self.folder} is damaged: {reason}") from None
                 logging.warning(

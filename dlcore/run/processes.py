@@ -6,10 +6,10 @@ Who this process is comes from the first of these that is there:
     SLURM_STEP_NUM_TASKS > 1, SLURM_PROCID, SLURM_STEP_NODELIST    a step of srun; the port comes from the job's number
     with --distributed=on and neither: jax's own detection (TPU pods, Open MPI)
 
-Each process sees all devices that are visible to it, as CUDA_VISIBLE_DEVICES or srun's --gpus-per-task leave them; where
-jax itself detects Slurm it would take one device a process. A process that ends by an error leaves at once with its own
-status: waiting for the others would have all of them aborted, the error's status with them. The others notice by the
-missing heartbeat and abort with 134; no Python of theirs runs any more, so what counts is the last checkpoint.
+Each process takes all devices that CUDA_VISIBLE_DEVICES or srun's --gpus-per-task leave visible; where jax itself
+detects Slurm it takes one device a process. A process that ends by an error leaves at once with its own status: waiting
+for the others would have all of them aborted, and the error's status lost. The others notice by the missing heartbeat
+and abort with 134; no Python of theirs runs any more, so what counts is the last checkpoint.
 """
 
 import contextlib

@@ -21,7 +21,8 @@ from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 __all__ = [
-    "RULES", "Rule", "batch_shardings", "leaf_paths", "make_mesh", "path_of", "put_batch", "put_rows", "state_shardings",
+    "RULES", "Rule", "batch_shardings", "leaf_paths", "make_mesh", "path_of", "put_batch", "put_rows",
+    "state_shardings",
 ]  # fmt: skip
 
 DATA, MODEL = "data", "model"
