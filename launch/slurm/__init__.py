@@ -1,0 +1,1 @@
+"""Starters for Slurm."""

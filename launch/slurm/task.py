@@ -1,0 +1,110 @@
+"""One rank of a Slurm step, watched; and what the ranks' statuses mean together.
+
+    srun python -m launch.slurm.task FOLDER -m experiments.TOPIC.PAGE --flag=...     in the step, one each
+    python -m launch.slurm.task FOLDER --judge=RANKS                                 in the batch script, afterwards
+
+srun gives one status, the highest: 134 of the ranks that were aborted hides the 1 of the one that failed. So each rank
+writes its own to FOLDER/rank-N, where all nodes see it. A signal that Slurm sends to a step reaches the process that
+srun started and, with proctrack/cgroup, no child of it: SIGTERM is therefore passed on.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.local import describe, verdict
+
+__all__ = ["judge", "main", "watch"]
+
+LOST = -signal.SIGKILL
+ABORTED = -signal.SIGABRT
+
+
+def watch(folder: Path, rank: int, command: Sequence[str]) -> int:
+    """Run a command as this rank, pass SIGTERM and SIGINT on to it, write what became of it; its status, as of a shell.
+
+    command: what python gets, ["-m", module, ...].
+    """
+    told = {"host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(), "status": None, "ended": None}
+    _write(folder, rank, told)
+    waiting: list[int] = []
+    processes: list[subprocess.Popen] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        for process in processes:
+            process.send_signal(number)
+        if not processes:
+            waiting.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    processes.append(subprocess.Popen([sys.executable, *command]))
+    for number in waiting:
+        processes[0].send_signal(number)
+    status = processes[0].wait()
+    _write(folder, rank, {**told, "status": status, "ended": time.time()})
+    return status if status >= 0 else 128 - status
+
+
+def _write(folder: Path, rank: int, told: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"rank-{rank}.tmp"
+    temporary.write_text(json.dumps(told))
+    os.replace(temporary, folder / f"rank-{rank}")
+
+
+def judge(folder: Path, ranks: int) -> tuple[int, list[str]]:
+    """(status of the whole, lines that say why): 0, the status of a rank that failed by itself, or 75: run it again.
+
+    A rank that left no status was lost with all that stood around it: its node, or its task. Where none began, it is
+    not the ranks' doing and not tried again: 1.
+    """
+    told = [_read(folder / f"rank-{rank}") for rank in range(ranks)]
+    if not any(told):
+        return 1, ["no rank began: see what srun says above"]
+    statuses = [LOST if rank is None or rank["status"] is None else rank["status"] for rank in told]
+    first = min((rank["ended"] for rank in told if rank and rank["status"]), default=None)
+    lines = []
+    for index, (rank, status) in enumerate(zip(told, statuses, strict=True)):
+        where = f"rank {index} of {ranks}" + (f" on {rank['host']}" if rank else "")
+        if rank is None:
+            lines.append(f"{where} never began")
+        elif rank["status"] is None:
+            lines.append(f"{where} was lost: it left no status, so its node or all of its task is gone")
+        elif status == ABORTED and ranks > 1:
+            after = rank["ended"] - first
+            lines.append(
+                f"{where} aborted, as jax does when another is gone" + (f", {after:.1f} s later" * (after > 0))
+            )
+        elif status < 0 and status != -signal.SIGTERM:
+            lines.append(f"{where} was lost: {describe(status)}")
+        elif status:
+            lines.append(f"{where} {describe(status)}")
+    return verdict(statuses), lines
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except OSError:
+        return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Watch or judge; the status to leave with."""
+    folder, *rest = sys.argv[1:] if argv is None else argv
+    if rest[0].startswith("--judge="):
+        status, lines = judge(Path(folder), int(rest[0].removeprefix("--judge=")))
+        print("".join(f"[launch] {line}\n" for line in lines), end="", flush=True)
+        return status
+    return watch(Path(folder), int(os.environ["SLURM_PROCID"]), rest)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
