@@ -67,7 +67,7 @@ def memory_panel(report: Mapping[str, int], kept: int | None = None) -> Panel:
     total = sum(report.values())
     advice = {
         "temporaries": "Most of it is what the step stores for the backward pass: a smaller batch with --accumulate, "
-        "--model.remat or --precision=bf16 make it less.",
+        "--model.remat=full or --precision=bf16 make it less.",
         "optimizer": "Most of it is the optimiser's state: --sharding=fsdp spreads it over devices.",
         "parameters": "Most of it is parameters: --sharding=fsdp spreads them over devices.",
     }

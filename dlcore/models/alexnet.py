@@ -23,6 +23,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers, local_response_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
 
 __all__ = ["MODELS", "AlexNet"]
@@ -47,7 +48,7 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -64,7 +65,7 @@ class AlexNet(nn.Module):
             raise ValueError(f"towers is {self.towers}: 1 and 2 are allowed")
         check_images(self, x, "features_0", smallest=63 if self.towers == 1 else 67)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        layer = nn.remat(AlexNet._convolve, static_argnums=(2, 3)) if self.remat else AlexNet._convolve
+        layer = remat(AlexNet._convolve, self.remat, static_argnums=(2, 3))
         maps = {}
         for i in range(5):
             maps[f"relu{i + 1}"], x = layer(self, x, i, dtype)

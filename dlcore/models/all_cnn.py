@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "AllCNN"]
@@ -41,7 +42,7 @@ class AllCNN(nn.Module):
     input_dropout: float = 0.2
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -56,7 +57,7 @@ class AllCNN(nn.Module):
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "conv1", smallest=9)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        stage = nn.remat(AllCNN._stage, static_argnums=(2, 3, 4)) if self.remat else AllCNN._stage
+        stage = remat(AllCNN._stage, self.remat, static_argnums=(2, 3, 4))
         x, maps = nn.Dropout(self.input_dropout, deterministic=not train)(x), {}
         for i in range(len(STAGES)):
             x = maps[f"stage{i + 1}"] = stage(self, x, train, i, dtype)

@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "ConvNeXt", "ConvNeXtBlock"]
@@ -71,7 +72,7 @@ class ConvNeXt(nn.Module):
     drop_path: float = 0.1
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -98,7 +99,7 @@ class ConvNeXt(nn.Module):
 
         x = norm("features_0_1")(conv(self.widths[0], self.patch_size, "features_0_0")(x))
         block, maps, done = ConvNeXtBlock, {}, 0
-        block = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        block = remat(block, self.remat, static_argnums=(2,))
         for i, blocks in enumerate(self.stages):
             if i > 0:
                 x = conv(self.widths[i], 2, f"features_{2 * i}_1")(norm(f"features_{2 * i}_0")(x))

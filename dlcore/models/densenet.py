@@ -23,6 +23,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, global_avg_pool, max_pool
 
 __all__ = ["MODELS", "DenseBlock", "DenseLayer", "DenseNet", "Transition"]
@@ -63,12 +64,12 @@ class DenseBlock(nn.Module):
     drop_rate: float = 0.0
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, C + layers * growth], of which the first C are x."""
-        layer = nn.remat(DenseLayer, static_argnums=(2,)) if self.remat else DenseLayer
+        layer = remat(DenseLayer, self.remat, static_argnums=(2,))
         maps = (x,)
         for i in range(self.layers):
             name = f"denselayer{i + 1}"
@@ -113,7 +114,7 @@ class DenseNet(nn.Module):
     stem: str = "imagenet"
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

@@ -29,6 +29,7 @@ from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn import Dropout, StochasticDepth
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "EfficientNet", "MBConv", "Scale", "StageSetting", "compound_scale", "search_reward"]
@@ -150,7 +151,7 @@ class EfficientNet(nn.Module):
     momentum: float = 0.9
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -169,7 +170,7 @@ class EfficientNet(nn.Module):
         layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
         x = layer(round_channels(self.width * self.width_mult), stride=2, name="features_0")(x, train)
         maps, index = {"stem": x}, 0
-        block = nn.remat(MBConv, static_argnums=(2,)) if self.remat else MBConv
+        block = remat(MBConv, self.remat, static_argnums=(2,))
         layers = [math.ceil(setting.layers * self.depth_mult) for setting in self.settings]
         for i, setting in enumerate(self.settings):
             setting = setting._replace(features=round_channels(setting.features * self.width_mult))

@@ -26,6 +26,7 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool, max_pool
 
 __all__ = [
@@ -186,7 +187,7 @@ class GoogLeNet(nn.Module):
     aux_dropout: float = 0.7
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -215,7 +216,7 @@ class GoogLeNet(nn.Module):
         fields = {"norm": self.norm, "dtype": dtype, "axis_name": self.axis_name}
         x = standardized_to_symmetric(x) if self.transform_input else x
         x, maps = self._stem(x, train, fields)
-        module = nn.remat(Inception, static_argnums=(2,)) if self.remat else Inception
+        module = remat(Inception, self.remat, static_argnums=(2,))
         head = functools.partial(
             AuxiliaryHead, self.num_classes, self._scaled(128), self._scaled(1024), dropout=self.aux_dropout,
             head_init=self.head_init, **fields,

@@ -26,6 +26,7 @@ from dlcore.models.googlenet import ConvNorm, standardized_to_symmetric
 from dlcore.models.inputs import check_images
 from dlcore.nn import initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 
 __all__ = [
@@ -198,7 +199,7 @@ class InceptionV3(nn.Module):
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -230,7 +231,7 @@ class InceptionV3(nn.Module):
         fields["width"], auxiliaries = self.width, {}
         for name in self.modules:
             kind, features = MODULES[name]
-            module = nn.remat(kind, static_argnums=(2,)) if self.remat else kind
+            module = remat(kind, self.remat, static_argnums=(2,))
             x = maps[f"Mixed_{name}"] = module(features, name=f"Mixed_{name}", **fields)(x, train)
             if name == "6e" and self.aux and (auxiliary or self.is_initializing()):
                 head = AuxiliaryHead(num_classes=self.num_classes, head_init=self.head_init, name="AuxLogits", **fields)

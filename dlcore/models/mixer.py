@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, FeedForward, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 
 __all__ = ["MODELS", "Mixer", "MixerBlock"]
 
@@ -67,7 +68,7 @@ class Mixer(nn.Module):
     drop_path: float = 0.0
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -96,7 +97,7 @@ class Mixer(nn.Module):
         )(x)  # fmt: skip
         grid, x = x.shape[1:3], x.reshape(x.shape[0], patches, self.width)
         block, maps = MixerBlock, {}
-        block = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        block = remat(block, self.remat, static_argnums=(2,))
         for i in range(self.depth):
             x = block(
                 int(self.tokens_ratio * self.width), int(self.channels_ratio * self.width), self.dropout,

@@ -20,6 +20,7 @@ from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.nn import BatchNorm, Conv, Dropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "MNASNet", "MnasBlock"]
@@ -92,7 +93,7 @@ class MNASNet(nn.Module):
     dropout: float = 0.2
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -113,7 +114,7 @@ class MNASNet(nn.Module):
         x = nn.relu(layer(x, "layers_", 3, width, 3, 1, width))
         x = layer(x, "layers_", 6, round_channels(16 * self.alpha), 1)
         maps = {"stem": x}
-        block = nn.remat(MnasBlock, static_argnums=(2,)) if self.remat else MnasBlock
+        block = remat(MnasBlock, self.remat, static_argnums=(2,))
         for i, (expansion, channels, size, stride, blocks) in enumerate(self.settings):
             for j in range(blocks):
                 x = block(

@@ -22,6 +22,7 @@ from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.nn import BatchNorm, Conv, relu6
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "MobileNetV1", "SeparableBlock"]
@@ -72,7 +73,7 @@ class MobileNetV1(nn.Module):
     stem: str = "imagenet"
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -101,7 +102,7 @@ class MobileNetV1(nn.Module):
         )
         x = relu6(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="bn1")(stem(x)))
         maps = {"stem": x}
-        block = nn.remat(SeparableBlock, static_argnums=(2,)) if self.remat else SeparableBlock
+        block = remat(SeparableBlock, self.remat, static_argnums=(2,))
         for i, (channels, blocks, stride) in enumerate(self.settings):
             for j in range(blocks):
                 x = block(

@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dropout, relu6
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "ConvNorm", "InvertedResidual", "MobileNetV2", "round_channels"]
@@ -106,7 +107,7 @@ class MobileNetV2(nn.Module):
     stem: str = "imagenet"
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -127,7 +128,7 @@ class MobileNetV2(nn.Module):
         stride = 2 if self.stem == "imagenet" else 1
         x = layer(round_channels(32 * self.width_mult), stride=stride, name="features_0")(x, train)
         maps, index = {"stem": x}, 1
-        block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
+        block = remat(InvertedResidual, self.remat, static_argnums=(2,))
         for i, (expansion, channels, blocks, stride) in enumerate(self.settings, 1):
             for j in range(blocks):
                 x = block(

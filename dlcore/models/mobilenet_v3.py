@@ -21,6 +21,7 @@ from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn import Dropout, hard_sigmoid, hard_swish
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "BlockSetting", "MobileNetV3", "MobileNetV3Block"]
@@ -111,7 +112,7 @@ class MobileNetV3(nn.Module):
     dropout: float = 0.2
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -131,7 +132,7 @@ class MobileNetV3(nn.Module):
         layer = functools.partial(ConvNorm, activation=hard_swish, **NORM, **shape)
         x = layer(width(16), stride=2, name="features_0")(x, train)
         maps = {"stem": x}
-        block = nn.remat(MobileNetV3Block, static_argnums=(2,)) if self.remat else MobileNetV3Block
+        block = remat(MobileNetV3Block, self.remat, static_argnums=(2,))
         for i, setting in enumerate(self.settings, 1):
             scaled = setting._replace(expanded=width(setting.expanded), features=width(setting.features))
             x = block(scaled, **shape, name=f"features_{i}")(x, train)

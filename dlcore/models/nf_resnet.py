@@ -24,6 +24,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import standardize_weight
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, conv_general_dilated, global_avg_pool, max_pool
 
 __all__ = ["MODELS", "NFBlock", "NFResNet", "ScaledStdConv"]
@@ -102,7 +103,7 @@ class NFResNet(nn.Module):
     zero_init_residual: bool = True
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -122,7 +123,7 @@ class NFResNet(nn.Module):
         stem = functools.partial(ScaledStdConv, self.width, dtype=dtype, name="stem_conv")
         x = max_pool(stem(7, 2)(x), (3, 3), (2, 2), padding=1) if self.stem == "imagenet" else stem(3)(x)
         maps, variance = {"stem": x}, 1.0
-        block = nn.remat(NFBlock) if self.remat else NFBlock
+        block = remat(NFBlock, self.remat)
         for i, blocks in enumerate(self.stages):
             for j in range(blocks):
                 x = block(

@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = ["MODELS", "MLPConv", "NetworkInNetwork"]
@@ -57,7 +58,7 @@ class NetworkInNetwork(nn.Module):
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -74,7 +75,7 @@ class NetworkInNetwork(nn.Module):
             raise ValueError(f"stages is {self.stages} and sizes {self.sizes}: one size is needed for each stage")
         check_images(self, x, "mlpconv1/conv", smallest=2 ** len(self.stages))
         dtype = compute_dtype(self.dtype, x, self.variables)
-        block = nn.remat(MLPConv) if self.remat else MLPConv
+        block = remat(MLPConv, self.remat)
         maps = {}
         for i, (features, size) in enumerate(zip(self.stages, self.sizes, strict=True), 1):
             if i > 1:

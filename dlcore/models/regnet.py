@@ -24,6 +24,7 @@ from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "RegNet", "RegNetBlock", "quantized_widths"]
@@ -98,7 +99,7 @@ class RegNet(nn.Module):
     stem_width: int = 32
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -116,7 +117,7 @@ class RegNet(nn.Module):
         shape = {"dtype": dtype, "axis_name": self.axis_name}
         x = ConvNorm(self.stem_width, 3, 2, **shape, name="stem")(x, train)
         maps = {"stem": x}
-        block = nn.remat(RegNetBlock, static_argnums=(2,)) if self.remat else RegNetBlock
+        block = remat(RegNetBlock, self.remat, static_argnums=(2,))
         depths, widths = quantized_widths(self.depth, self.width, self.slope, self.step, self.group_width)
         for i, (blocks, width) in enumerate(zip(depths, widths, strict=True), 1):
             for j in range(blocks):

@@ -23,6 +23,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = ["MODELS", "BasicBlock", "Bottleneck", "ResNet", "SqueezeExcitation"]
@@ -150,7 +151,7 @@ class ResNet(nn.Module):
     zero_init_residual: bool = False
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -173,7 +174,7 @@ class ResNet(nn.Module):
         maps = {"stem": x}
         if self.stem == "imagenet":
             x = max_pool(x, (3, 3), (2, 2), padding=1)
-        block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
+        block = remat(self.block, self.remat, static_argnums=(2,))
         for i, blocks in enumerate(self.stages):
             for j in range(blocks):
                 x = block(

@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "BasicBlock", "CifarResNet", "shortcut_a"]
@@ -80,7 +81,7 @@ class CifarResNet(nn.Module):
     zero_init_residual: bool = False
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -95,7 +96,7 @@ class CifarResNet(nn.Module):
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem_conv", smallest=self.stem_stride * 2 ** (len(self.stages) - 1))
         dtype = compute_dtype(self.dtype, x, self.variables)
-        block = nn.remat(BasicBlock, static_argnums=(2,)) if self.remat else BasicBlock
+        block = remat(BasicBlock, self.remat, static_argnums=(2,))
         stem = Conv(
             self.width, (3, 3), self.stem_stride, padding=1, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT,
             name="stem_conv",

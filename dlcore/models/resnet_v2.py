@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = ["MODELS", "PreActBasicBlock", "PreActBottleneck", "ResNetV2", "from_torch"]
@@ -98,7 +99,7 @@ class ResNetV2(nn.Module):
     stem: str = "imagenet"
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -123,7 +124,7 @@ class ResNetV2(nn.Module):
         else:
             x = stem((3, 3), padding=1)(x)
         maps = {"stem": x}
-        block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
+        block = remat(self.block, self.remat, static_argnums=(2,))
         wide = 4 if self.block is PreActBottleneck else 1
         for i, blocks in enumerate(self.stages):
             features = self.width * 2**i

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = ["MODELS", "ShuffleNetV2", "ShuffleUnit", "channel_shuffle"]
@@ -91,7 +92,7 @@ class ShuffleNetV2(nn.Module):
     width: int = 24
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -113,7 +114,7 @@ class ShuffleNetV2(nn.Module):
         x = nn.relu(norm(name="conv1_1")(conv(self.width, (3, 3), 2, padding=1, name="conv1_0")(x)))
         maps = {"stem": x}
         x = max_pool(x, (3, 3), (2, 2), padding=1)
-        unit = nn.remat(ShuffleUnit, static_argnums=(2,)) if self.remat else ShuffleUnit
+        unit = remat(ShuffleUnit, self.remat, static_argnums=(2,))
         for i, (units, features) in enumerate(zip(self.stages, self.widths, strict=True), 2):
             for j in range(units):
                 x = unit(

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = ["MODELS", "Fire", "SqueezeNet"]
@@ -64,7 +65,7 @@ class SqueezeNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -84,7 +85,7 @@ class SqueezeNet(nn.Module):
         stem = functools.partial(Conv, channels, (size, size), stride, padding="VALID", dtype=dtype)
         x = nn.relu(stem(kernel_init=initializers.kaiming_uniform(), name="features_0")(x))
         maps, layer = {"stem": x}, 2
-        block = nn.remat(Fire) if self.remat else Fire
+        block = remat(Fire, self.remat)
         for i, fires in enumerate(self.stages, 1):
             x, layer = max_pool(x, (3, 3), (2, 2), ceil_mode=True), layer + 1
             for squeeze, expand in fires:

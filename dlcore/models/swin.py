@@ -26,6 +26,7 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, FeedForward, LayerNorm, MultiHeadAttention, RelativePositionBias, drop_path, gelu
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 
 __all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "shift_mask", "windows"]
 
@@ -136,7 +137,7 @@ class Swin(nn.Module):
     drop_path: float = 0.2
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -156,7 +157,7 @@ class Swin(nn.Module):
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
         x = LayerNorm(dtype=dtype, name="features_0_2")(x)
         block, maps, done = SwinBlock, {}, 0
-        block = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        block = remat(block, self.remat, static_argnums=(2,))
         for i, blocks in enumerate(self.stages):
             if i > 0:
                 x = PatchMerging(dtype, name=f"features_{2 * i}")(x)

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 
 __all__ = ["MODELS", "VGG"]
@@ -51,7 +52,7 @@ class VGG(nn.Module):
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -70,7 +71,7 @@ class VGG(nn.Module):
         first, poolings = ("features_0", len(self.stages)) if published else ("conv1_1", len(self.stages) - 1)
         check_images(self, x, first, smallest=2**poolings)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        stage = nn.remat(VGG._stage, static_argnums=(2, 3, 4, 5)) if self.remat else VGG._stage
+        stage = remat(VGG._stage, self.remat, static_argnums=(2, 3, 4, 5))
         maps, layer = {}, 0
         for i, count in enumerate(self.stages, 1):
             found = stage(self, x, train, i, layer, dtype)

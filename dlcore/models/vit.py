@@ -28,6 +28,7 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, LayerNorm, LearnedPositions, TransformerEncoderBlock, gelu, interpolate_positions
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 
 __all__ = ["MODELS", "ViT", "from_torch"]
 
@@ -83,7 +84,7 @@ class ViT(nn.Module):
     epsilon: float = 1e-6
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     INITS = {
@@ -129,7 +130,7 @@ class ViT(nn.Module):
         x = LearnedPositions((self.image_size // size,) * 2, len(front), name="pos_embed")(x, grid)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         block, maps = TransformerEncoderBlock, {}
-        block = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        block = remat(block, self.remat, static_argnums=(2,))
         for i in range(self.depth):
             x = block(
                 self.num_heads,

@@ -23,6 +23,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = ["MODELS", "SeparableConv", "Xception", "XceptionBlock"]
@@ -92,7 +93,7 @@ class Xception(nn.Module):
     leave: tuple[int, int, int] = (1024, 1536, 2048)
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -112,7 +113,7 @@ class Xception(nn.Module):
         x = nn.relu(norm(name="bn1")(conv(self.stem[0], (3, 3), 2, name="conv1")(x)))
         x = nn.relu(norm(name="bn2")(conv(self.stem[1], (3, 3), name="conv2")(x)))
         maps = {"stem": x}
-        cls = nn.remat(XceptionBlock, static_argnums=(2,)) if self.remat else XceptionBlock
+        cls = remat(XceptionBlock, self.remat, static_argnums=(2,))
         block = functools.partial(cls, dtype=dtype, axis_name=self.axis_name)
         count = len(self.entry)
         for i, width in enumerate(self.entry, 1):

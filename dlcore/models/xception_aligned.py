@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "AlignedBlock", "AlignedXception", "ConvNorm", "SeparableConvNorm"]
@@ -130,7 +131,7 @@ class AlignedXception(nn.Module):
     leave: tuple[tuple[int, int, int], tuple[int, int, int]] = ((728, 1024, 1024), (1536, 1536, 2048))
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -149,7 +150,7 @@ class AlignedXception(nn.Module):
         x = ConvNorm(32, 3, 2, **fields, name="stem_0")(x, train)
         x = ConvNorm(64, 3, **fields, name="stem_1")(x, train)
         maps = {"stem": x}
-        cls = nn.remat(AlignedBlock, static_argnums=(2,)) if self.remat else AlignedBlock
+        cls = remat(AlignedBlock, self.remat, static_argnums=(2,))
         block, index = functools.partial(cls, **fields), 0
         for i, width in enumerate(self.entry):
             stage = f"entry{i}" if i + 1 < len(self.entry) else "middle"

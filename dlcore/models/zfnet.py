@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers, local_response_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
 
 __all__ = ["MODELS", "ZFNet"]
@@ -40,7 +41,7 @@ class ZFNet(nn.Module):
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -55,7 +56,7 @@ class ZFNet(nn.Module):
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "conv1", smallest=53)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        layer = nn.remat(ZFNet._convolve, static_argnums=(2, 3)) if self.remat else ZFNet._convolve
+        layer = remat(ZFNet._convolve, self.remat, static_argnums=(2, 3))
         maps = {}
         for i in range(5):
             maps[f"relu{i + 1}"], x = layer(self, x, i, dtype)

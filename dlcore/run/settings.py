@@ -15,6 +15,7 @@ MODES = {
     "sanity": "dlcore.run.sanity:sanity",
     "export": "dlcore.run.export:export_mode",
     "gradcheck": "dlcore.run.gradcheck:gradcheck",
+    "plan": "dlcore.run.plan:plan",
 }
 """What a page can do; a new mode is a function (Job) -> exit status and a line here."""
 
@@ -26,7 +27,7 @@ RUN = {
     "steps": Setting(None, "training steps, instead of epochs", int | None, Range(1)),
     "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1)),
     "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1)),
-    "mesh": Setting(None, "devices by axis, data:8 or data:4,model:2; all on data by default", str | None),
+    "mesh": Setting(None, "devices by axis: data:8, data:4,model:2, data:2,spatial:4; default: all on data", str | None),
     "sharding": Setting("replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"]),
     "distributed": Setting(
         "auto",
@@ -62,10 +63,14 @@ RUN = {
     "gradcheck_method": Setting("centred", "how gradcheck measures slopes", Literal[METHODS]),
     "gradcheck_h": Setting(None, "gradcheck: the step; 1e-5, for a complex step 1e-20", float | None, Range(0)),
     "gradcheck_samples": Setting(3, "gradcheck: coordinates of each array", limits=Range(1)),
+    "topology": Setting(None, "plan: machines with commas, such as v5e:4x4,h100:8 (dlcore.run.topology)", str | None),
+    "meshes": Setting(None, "plan: data:16,data:4,model:4 and so on; several sensible ones by default", str | None),
+    "rules": Setting(None, "plan: rules for parameters, with commas; all that suit the mesh by default", str | None),
     "traceback": Setting(False, "show where an error was raised"),
 }
 
 VOLATILE = {
+    "workers",
     "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps", "keep_last",
     "progress", "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback", "log_every",
     "gradcheck_method", "gradcheck_h", "gradcheck_samples", "watch", "distributed", "heartbeat_seconds", "join_seconds",

@@ -6,8 +6,15 @@ a parameter's path and has its shape (momenta, averages, teachers) follows that 
     replicate     every device holds every parameter
     fsdp          the largest axis that divides is split over `data` (ZeRO stage 3: Rajbhandari et al. 2020,
                   arXiv:1910.02054)
-    tensor        the output features of kernels are split over `model` (Shoeybi et al. 2019, arXiv:1909.08053)
+    tensor        kernels are split over `model` (Shoeybi et al. 2019, arXiv:1909.08053): by their output features,
+                  heads and channels with them; the second layer of a pair (`proj` of attention, `fc2` of a perceptron)
+                  by its input features, so that a pair needs one sum over devices. (The thirds of a fused `qkv` do not
+                  end where devices do: XLA moves them.)
     fsdp+tensor   both
+
+The rows of images are split where the mesh has an axis `spatial`: every device convolves a band of the image and asks
+its neighbours for the rows at the edges (XLA's partitioner does it: Lepikhin et al. 2020, arXiv:2006.16668); for tokens
+made of patches that is a split of the sequence.
 """
 
 import math
@@ -25,7 +32,11 @@ __all__ = [
     "state_shardings",
 ]  # fmt: skip
 
-DATA, MODEL = "data", "model"
+DATA, MODEL, SPATIAL = "data", "model", "spatial"
+SECOND = ("*/proj/kernel", "*/fc2/kernel", "*/out/kernel")
+"""Kernels whose input is the output of a kernel that is split, with nothing but work on single features between."""
+WHOLE = ("*/patch_embed/kernel",)
+"""Kernels that `tensor` leaves whole: their output goes through a norm over all features at once."""
 SMALL = 1024
 """Leaves of fewer elements are never split: moving them costs more than holding them."""
 
@@ -33,7 +44,7 @@ Rule = Callable[[str, tuple[int, ...], Mesh], PartitionSpec]
 
 
 def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
-    """A mesh from `"data:4,model:2"`; all devices on `data` where spec is None or empty.
+    """A mesh from `"data:4,model:2"` or `"data:2,spatial:4"`; all devices on `data` where spec is None or empty.
 
     Raises:
       ValueError: the spec is malformed, or its sizes do not multiply to the number of devices.
@@ -49,9 +60,11 @@ def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
                 raise ValueError
         except ValueError:
             raise ValueError(f"mesh={spec!r} is not of the form data:4 or data:4,model:2") from None
-    unknown = set(axes) - {DATA, MODEL}
+    unknown = set(axes) - {DATA, MODEL, SPATIAL}
     if unknown:
-        raise ValueError(f"mesh={spec!r} names the axis {min(unknown)!r}; allowed are {DATA!r} and {MODEL!r}")
+        raise ValueError(
+            f"mesh={spec!r} names the axis {min(unknown)!r}; allowed are {DATA!r}, {MODEL!r} and {SPATIAL!r}"
+        )
     axes = {DATA: 1, **axes}
     if math.prod(axes.values()) != len(devices):
         raise ValueError(
@@ -85,9 +98,11 @@ def _fsdp(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
 
 def _tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    if len(shape) < 2 or math.prod(shape) < SMALL or shape[-1] % mesh.shape[MODEL]:
+    axis = len(shape) - 2 if any(fnmatch(path, pattern) for pattern in SECOND) else len(shape) - 1
+    whole = len(shape) < 2 or math.prod(shape) < SMALL or any(fnmatch(path, pattern) for pattern in WHOLE)
+    if whole or shape[axis] % mesh.shape[MODEL]:
         return PartitionSpec()
-    return PartitionSpec(*(None,) * (len(shape) - 1), MODEL)
+    return PartitionSpec(*(MODEL if i == axis else None for i in range(len(shape))))
 
 
 def _fsdp_tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
@@ -152,6 +167,7 @@ def state_shardings(
 def batch_shardings(batch: Any, mesh: Mesh, processes: int = 1) -> Any:
     """The leading axis over `data`; a leaf that does not divide is replicated, and that is said once.
 
+    Of images (leaves [B, H, W, C] and [B, T, H, W, C]) H lies over `spatial`, where the mesh has it and H divides.
     processes: how many hold rows like these; they have rows of their own, so all must divide where there are several.
 
     Raises:
@@ -161,7 +177,7 @@ def batch_shardings(batch: Any, mesh: Mesh, processes: int = 1) -> Any:
 
     def sharding(path: tuple, leaf: Any) -> NamedSharding:
         if np.ndim(leaf) and np.shape(leaf)[0] * processes % size == 0:
-            return NamedSharding(mesh, PartitionSpec(DATA))
+            return NamedSharding(mesh, PartitionSpec(DATA, *_rows_of_image(np.shape(leaf), mesh)))
         if processes > 1:
             raise ValueError(
                 f"batch leaf {path_of(path)} {np.shape(leaf)} of each of {processes} processes does not divide over "
@@ -171,6 +187,12 @@ def batch_shardings(batch: Any, mesh: Mesh, processes: int = 1) -> Any:
         return NamedSharding(mesh, PartitionSpec())
 
     return jax.tree_util.tree_map_with_path(sharding, batch)
+
+
+def _rows_of_image(shape: tuple[int, ...], mesh: Mesh) -> tuple[str | None, ...]:
+    if len(shape) not in (4, 5) or shape[-3] % mesh.shape.get(SPATIAL, 1) or SPATIAL not in mesh.shape:
+        return ()
+    return (*(None,) * (len(shape) - 4), SPATIAL)
 
 
 def _say_replicated(where: str, path: str, shape: tuple[int, ...], devices: int) -> None:
@@ -188,4 +210,10 @@ def put_batch(batch: Any, shardings: Any) -> Any:
     """Host rows of this process to the devices of the mesh."""
     if jax.process_count() == 1:
         return jax.device_put(batch, shardings)
+    for sharding in jax.tree.leaves(shardings)[:1]:
+        if any(len({d.process_index for d in np.ravel(row)}) > 1 for row in sharding.mesh.devices):
+            raise ValueError(
+                f"mesh={dict(sharding.mesh.shape)}: one place of {DATA!r} lies on devices of several processes; choose "
+                f"the other axes so that they divide over the devices of a process"
+            )
     return jax.tree.map(lambda x, s: jax.make_array_from_process_local_data(s, np.asarray(x)), batch, shardings)

@@ -46,7 +46,7 @@ class Placement:
     def __post_init__(self):
         if self.spmd not in ("jit", "pmap"):
             raise ValueError(f"spmd={self.spmd!r} is unknown; allowed are jit, pmap")
-        if self.spmd == "pmap" and (self.sharding != "replicate" or self.mesh.shape.get("model", 1) > 1):
+        if self.spmd == "pmap" and (self.sharding != "replicate" or self.mesh.size > self.mesh.shape[DATA]):
             raise ValueError("spmd=pmap replicates parameters over one axis: use sharding=replicate and mesh=data:N")
         if self.spmd == "pmap" and jax.process_count() > 1:
             raise ValueError(f"spmd=pmap works with one process, and there are {jax.process_count()}: use spmd=jit")

@@ -77,7 +77,16 @@ def final_arrays(folder: Path) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
     steps = [int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit()]
-    tree = ocp.StandardCheckpointer().restore((folder / "checkpoints" / str(max(steps)) / "state").absolute())
+    path = (folder / "checkpoints" / str(max(steps)) / "state").absolute()
+    here = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])  # whatever devices it was saved from
+    with ocp.StandardCheckpointer() as reader:
+        saved = reader.metadata(path).item_metadata.tree
+
+        def abstract(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+
+        wanted = jax.tree.map(abstract, saved, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+        tree = reader.restore(path, wanted)
     leaves = jax.tree_util.tree_leaves_with_path(tree)
 
     def plain(x):

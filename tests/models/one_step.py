@@ -43,7 +43,7 @@ def check_step(model, shape, still=(), momentum=0.9):
         if path[-1].key == "mean":
             assert jnp.any(a != 0)
             np.testing.assert_allclose(b, (1 + momentum) * a, rtol=1e-4, atol=1e-7)
-    again = model.clone(remat=True)
+    again = model.clone(remat="full")
     (recomputed, _), regradient = step(again, variables["params"], state)
     assert "remat" in str(jax.make_jaxpr(lambda p: loss(again, p, state)[0])(variables["params"]))
     np.testing.assert_allclose(recomputed, value, rtol=1e-5)

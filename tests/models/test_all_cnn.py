@@ -79,7 +79,7 @@ def test_it_learns_with_and_without_remat():
     values = losses(model, 12)
     assert values[0] == pytest.approx(np.log(2))
     assert values[-1] < 0.8 * values[0]
-    np.testing.assert_allclose(losses(model.clone(remat=True), 12), values, rtol=1e-3)
+    np.testing.assert_allclose(losses(model.clone(remat="full"), 12), values, rtol=1e-3)
 
 
 def test_dropout_of_the_image_and_behind_strides_in_training_alone():

@@ -215,7 +215,7 @@ def test_it_learns_with_and_without_remat(norm):
     assert values[0] == pytest.approx(np.log(2))
     assert values[-1] < 0.8 * values[0]
     if norm:
-        np.testing.assert_allclose(losses(model.clone(remat=True), 4, steps=20, rate=0.003), values, rtol=1e-2)
+        np.testing.assert_allclose(losses(model.clone(remat="full"), 4, steps=20, rate=0.003), values, rtol=1e-2)
 
 
 def test_bad_input_is_named():

@@ -109,7 +109,7 @@ def test_it_learns_with_and_without_remat():
     values = losses(model, 8, rate=0.003)
     assert values[0] == pytest.approx(np.log(2))
     assert values[-1] < 0.8 * values[0]
-    np.testing.assert_allclose(losses(model.clone(remat=True), 8, rate=0.003), values, rtol=1e-2)
+    np.testing.assert_allclose(losses(model.clone(remat="full"), 8, rate=0.003), values, rtol=1e-2)
 
 
 def test_dropout_and_symmetric_pixels():

@@ -157,7 +157,7 @@ def test_kernels_are_he_normal_by_fan_out():
 
 
 def test_remat_changes_neither_names_nor_gradients():
-    plain, remat = small(), small(remat=True)
+    plain, remat = small(), small(remat="full")
     variables = jax.jit(plain.init)(jax.random.key(0), images())
     assert jax.tree.structure(jax.eval_shape(remat.init, jax.random.key(0), images())) == jax.tree.structure(variables)
     ours, theirs = (jax.jit(loss_and_gradient, static_argnums=0).trace(m, variables, images()) for m in (remat, plain))

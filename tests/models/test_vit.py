@@ -209,7 +209,7 @@ def test_names_of_older_files_load():
 
 
 @pytest.mark.covers("AT-21", "AT-28")
-@pytest.mark.parametrize("fields", [{"remat": True, "dropout": 0.1}, {"patch_size": 1, "pool": "mean", "depth": 1}])
+@pytest.mark.parametrize("fields", [{"remat": "full", "dropout": 0.1}, {"patch_size": 1, "pool": "mean", "depth": 1}])
 def test_a_step_of_training_lowers_the_loss(fields):
     """Also with patches of one pixel: the transformer on the 64 pixels of an 8 x 8 image."""
     values = losses(tiny(**fields), side=8, steps=6, rate=3e-3, batch=8)

@@ -54,7 +54,7 @@ def test_it_learns_with_and_without_remat():
     values = losses(model, 53, batch=2, gain=10)  # 0.01 randn fades in layers as narrow as these
     assert values[0] == pytest.approx(np.log(2))
     assert values[-1] < 0.8 * values[0]
-    np.testing.assert_allclose(losses(model.clone(remat=True), 53, batch=2, gain=10), values, rtol=1e-3)
+    np.testing.assert_allclose(losses(model.clone(remat="full"), 53, batch=2, gain=10), values, rtol=1e-3)
 
 
 def test_dropout_acts_in_training_alone():

@@ -9,14 +9,18 @@ import numpy as np
 import optax
 import pytest
 from flax import struct
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from dlcore.classification import supervised
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.learner import Learner, State, Sum, mask_of
+from dlcore.models import create_model
 from dlcore.optim import track_parameter_ema
 from dlcore.run import Placement, fit, make_mesh
-from dlcore.run.sharding import RULES, batch_shardings, leaf_paths, put_batch, state_shardings
+from dlcore.run.sharding import RULES, batch_shardings, leaf_paths, path_of, put_batch, state_shardings
+from dlcore.run.step import Program
 
 # Meshes
 
@@ -41,7 +45,7 @@ def test_all_devices_are_on_data_by_default():
         ("data=8", r"is not of the form"),
         ("data:x", r"is not of the form"),
         ("data:8,", r"is not of the form"),
-        ("batch:8", r"names the axis 'batch'; allowed are 'data' and 'model'"),
+        ("batch:8", r"names the axis 'batch'; allowed are 'data', 'model' and 'spatial'"),
         ("data:-8", r"mesh='data:-8'"),
         ("data:-2,model:-4", r"mesh='data:-2,model:-4'"),
         ("data:2,data:8", r"mesh='data:2,data:8'"),
@@ -111,6 +115,82 @@ def test_tensor_splits_output_features_over_model():
     assert got["params/odd/kernel"] == P()
     assert got["params/small/kernel"] == P()
     assert got["params/wide/bias"] == P(), "a bias has no output axis of its own"
+
+
+def test_tensor_splits_the_second_of_a_pair_by_its_inputs():
+    mesh, rule = make_mesh("data:2,model:4"), RULES["tensor"]
+    assert rule("params/blocks_0/attn/proj/kernel", (64, 64), mesh) == P("model", None)
+    assert rule("params/blocks_0/mlp/fc2/kernel", (256, 62), mesh) == P("model", None)
+    assert rule("params/blocks_0/mlp/fc2/kernel", (255, 64), mesh) == P(), "255 inputs do not divide"
+    assert rule("params/blocks_0/mlp/fc1/kernel", (64, 256), mesh) == P(None, "model")
+    assert rule("params/patch_embed/kernel", (4, 4, 16, 64), mesh) == P()
+    assert RULES["fsdp+tensor"]("params/b/mlp/fc2/kernel", (256, 64), mesh) == P("model", "data")
+
+
+def compiled_step(name, fields, shape, mesh, rule):
+    """(parameters after two steps of SGD, the text of the program, bytes of temporaries of a device)."""
+    learner = supervised.learner(model=create_model(name, num_classes=10, **fields), optimizer=optax.sgd(0.1))
+    rng = np.random.default_rng(0)
+    batch = {"image": rng.normal(size=(8, *shape)).astype(np.float32), "label": np.arange(8), "index": np.arange(8)}
+    devices = int(np.prod([int(part.split(":")[1]) for part in mesh.split(",")]))
+    program = Program(learner, batch, Placement(make_mesh(mesh, jax.devices()[:devices]), rule), 0)
+    carry = program.init(batch)
+    program.compile()
+    for _ in range(2):
+        carry = program.step(carry, program.put(batch))
+    memory = program.compiled.memory_analysis().temp_size_in_bytes
+    return jax.device_get(carry.state.params), program.compiled.as_text(), memory
+
+
+def assert_close(left, right, scale=1e-6):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=scale * max(1.0, np.abs(a).max()))
+
+
+def test_bands_of_an_image_meet_their_neighbours():
+    """Rows over `spatial`: the same step, with rows exchanged at the edges and less memory a device."""
+    cases = [("resnet8_cifar", {}, (16, 16, 3)), ("vit_tiny_cifar", VIT, (32, 32, 3))]
+    for name, fields, shape in cases:
+        want, _, whole = compiled_step(name, fields, shape, "data:1", "replicate")
+        have, text, part = compiled_step(name, fields, shape, "data:1,spatial:4", "replicate")
+        assert_close(want, have)
+        assert "collective-permute" in text or "all-gather" in text
+        assert part < 0.6 * whole
+
+
+VIT = {"image_size": 32, "width": 64, "depth": 1, "num_heads": 4, "mlp_features": 128}
+
+
+def test_heads_and_features_over_model():
+    want, _, _ = compiled_step("vit_tiny_cifar", VIT, (32, 32, 3), "data:1", "replicate")
+    have, text, _ = compiled_step("vit_tiny_cifar", VIT, (32, 32, 3), "data:2,model:2", "fsdp+tensor")
+    assert_close(want, have)
+    assert "all-reduce" in text
+
+
+@pytest.mark.covers("SY-02")
+def test_alexnet_on_two_devices_as_in_2012():
+    """Two towers, a device each: the layers of two groups (2, 4 and 5) need nothing of the other device."""
+    fields = {"widths": (16, 32, 48, 48, 32), "hidden": 64, "towers": 2, "dropout": 0.0}
+    want, _, _ = compiled_step("alexnet_two_tower", fields, (67, 67, 3), "data:1", "replicate")
+    have, _, _ = compiled_step("alexnet_two_tower", fields, (67, 67, 3), "data:1,model:2", "tensor")
+    assert_close(want, have)
+    model = create_model("alexnet_two_tower", num_classes=10, **fields)
+    mesh = make_mesh("data:1,model:2", jax.devices()[:2])
+    x = np.random.default_rng(1).normal(size=(2, 67, 67, 3)).astype(np.float32)
+    params = jax.device_get(model.init(jax.random.key(0), x))["params"]
+    placed = jax.device_put(
+        params,
+        jax.tree_util.tree_map_with_path(
+            lambda path, leaf: NamedSharding(mesh, RULES["tensor"](f"params/{path_of(path)}", leaf.shape, mesh)), params
+        ),
+    )
+    for index in (0, 3, 6, 8, 10):
+        kernel = placed[f"features_{index}"]["kernel"]
+        assert kernel.addressable_shards[0].data.shape[-1] == kernel.shape[-1] // 2, "half of the kernels on each"
+    np.testing.assert_allclose(
+        jax.jit(model.apply)({"params": placed}, x), model.apply({"params": params}, x), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_fsdp_and_tensor_split_two_axes():

@@ -1,0 +1,74 @@
+"""Rematerialisation by name: the same gradients from less memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax.ad_checkpoint import print_saved_residuals
+
+from dlcore.diagnostics.memory import residual_bytes
+from dlcore.models import create_model
+from dlcore.nn.remat import POLICIES, remat
+
+FIELDS = {"image_size": 32, "width": 32, "depth": 2, "num_heads": 4, "mlp_features": 64, "num_classes": 3}
+IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+
+
+def vit(policy):
+    return create_model("vit_tiny_cifar", remat=policy, head_init=nn.initializers.lecun_normal(), **FIELDS)
+
+
+def loss(model):
+    return lambda params: jnp.sum(jnp.sin(model.apply({"params": params}, IMAGES, train=True)))
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.jit(vit("none").init)(jax.random.key(0), IMAGES)["params"]
+
+
+@pytest.mark.covers("SY-11")
+def test_less_is_kept_the_stricter_the_policy(params):
+    kept = {policy: residual_bytes(loss(vit(policy)), params) for policy in POLICIES}
+    assert kept["full"] < kept["weights"] < kept["products"] < kept["none"]
+    scores = 2 * 4 * 4 * 65 * 65 * 4  # blocks x images x heads x queries x keys x bytes
+    assert kept["products"] - kept["weights"] >= scores, "the scores of attention, and what follows from them"
+
+
+@pytest.mark.covers("SY-11")
+@pytest.mark.parametrize("policy", ["products", "weights", "full"])
+def test_the_gradients_are_the_same(params, policy):
+    want = jax.jit(jax.grad(loss(vit("none"))))(params)
+    have = jax.jit(jax.grad(loss(vit(policy))))(params)
+    for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(have), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6 * float(jnp.abs(a).max()) + 1e-9)
+
+
+class Branch(nn.Module):
+    """A convolution between two activations, and a product."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(8, (3, 3), name="conv")(nn.gelu(x))
+        return nn.Dense(5, name="dense")(nn.gelu(x))
+
+
+def test_products_keeps_the_results_of_a_convolution_and_of_a_product_and_nothing_else(capsys):
+    def kept(policy):
+        block = remat(Branch, policy)()
+        params = Branch().init(jax.random.key(0), x)
+        print_saved_residuals(lambda params, x: jnp.sin(block.apply(params, x)).sum(), params, x)
+        return [line.split(" ")[0] for line in capsys.readouterr().out.splitlines() if "from the argument" not in line]
+
+    x = jnp.ones((2, 6, 6, 3))
+    shapes = kept("products")
+    assert "f32[2,6,6,8]" in shapes, "the convolution's"
+    assert not any(shape == "f32[2,6,6,3]" for shape in shapes), "gelu of the input is computed again"
+    assert "f32[2,6,6,8]" not in kept("full")
+
+
+def test_none_is_the_block_itself_and_other_names_are_refused():
+    assert remat(Branch, "none") is Branch
+    with pytest.raises(ValueError, match="remat='dots' is unknown; allowed are none, products, weights, full"):
+        remat(Branch, "dots")
