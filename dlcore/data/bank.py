@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlcore.data.source import Source
+from dlcore.data.source import Source, followed_by
 
 __all__ = ["with_bank"]
 
@@ -20,6 +20,7 @@ def with_bank(train: Source, split: Source, size: int | None = None, seed: int =
         )
     count = len(train) if size is None else min(size, len(train))
     chosen = np.sort(np.random.default_rng((seed, 3)).permutation(len(train))[:count])
-    arrays = {name: np.concatenate([train.arrays[name][chosen], split.arrays[name]]) for name in split.arrays}
+    some = train.subset(chosen)
+    arrays = {name: followed_by(some.arrays[name], split.arrays[name]) for name in split.arrays}
     flag = np.concatenate([np.ones(count, np.int32), np.zeros(len(split), np.int32)])
     return Source({**arrays, "bank": flag}, class_names=split.class_names, name=f"bank and {split.name}")

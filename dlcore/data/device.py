@@ -23,6 +23,10 @@ class DeviceResident:
     def __init__(self, pipeline: "Pipeline", sharding: Sharding | None = None):
         if pipeline.transform is not None:
             raise ValueError("pipeline.transform runs on the host; a device-resident pipeline cannot apply it")
+        if any(hasattr(array, "drawn") for array in pipeline.source.arrays.values()):
+            raise ValueError(
+                f"the images of {pipeline.source.name!r} stay on disk; device_data is for what fits in memory"
+            )
         self.pipeline = pipeline
         self.sharding = sharding
         self._everywhere = sharding
@@ -57,7 +61,7 @@ def device_resident(pipeline: "Pipeline", sharding: Sharding | None = None) -> D
     sharding: of the batch (`NamedSharding(mesh, PartitionSpec("data"))`). Where given, `batch_at` returns the global
         batch in it; where not, this process' rows on the default device.
 
-    Raises: ValueError for a pipeline with a host `transform`.
+    Raises: ValueError for a pipeline with a host `transform`, or whose images stay on disk.
     """
     return DeviceResident(pipeline, sharding)
 

@@ -2,7 +2,7 @@
 
 The folder that an image lies in is its class, named by its path below the root ("cat", "animals/cat"); folders that
 wrap everything are left out of the name. Where the root holds `train` and `test` (or `val`) folders, these are the
-splits. Everything is decoded once into one uint8 array.
+splits. Everything is decoded once into one uint8 array; what does not fit stays on disk, where `workers` are given.
 """
 
 import io
@@ -20,11 +20,13 @@ from absl import logging
 
 from dlcore.data.images import EXTENSIONS, decode, header, is_image, list_images, load_image, target_size
 from dlcore.data.source import Source
+from dlcore.data.streaming import StreamedImages, Workers, evenly, on_disk
 
 __all__ = ["folder_source", "folder_splits", "list_images", "load_image"]
 
 _LIMIT_BYTES = 4 * 2**30
 _LARGEST_DEFAULT = 224
+_LOOKED_AT = 1000
 _SPLITS = {"train": "train", "val": "valid", "valid": "valid", "validation": "valid", "test": "test"}
 
 
@@ -73,10 +75,15 @@ def folder_splits(
     channels: int | None = None,
     skip_bad: bool = False,
     limit_bytes: int = _LIMIT_BYTES,
+    workers: Workers | None = None,
 ) -> dict[str, Source]:
     """As `folder_source`, by split: `train` with `valid` and/or `test`, or `all` where the root has no such folders.
 
     The classes and the default size are those of train; the channels are the same in all splits. Notes are not logged.
+
+    workers: what decodes images that take more than `limit_bytes`, as they are needed (`StreamedImages`); without them
+        that is an error. Size and channels are then those of up to a thousand files of each split, and `skip_bad`
+        decodes every file once to find the bad ones.
 
     Raises: as `folder_source`; also ValueError for a class that train does not have.
     """
@@ -88,7 +95,40 @@ def folder_splits(
     groups = _grouped(str(path), files)
     main = "train" if "train" in groups else "all"
     class_names = _class_names(str(path), groups, main)
-    readable = {
+    looked = groups if workers is None else {split: evenly(files, _LOOKED_AT) for split, files in groups.items()}
+    readable = _headers(looked, skip_bad)
+    shape, grey = _shape(str(path), readable, main, len(groups[main]), image_size, channels)
+    needed = sum(map(len, groups.values())) * math.prod(shape)
+    if needed <= limit_bytes and looked is not groups:
+        readable = _headers(groups, skip_bad)
+        shape, grey = _shape(str(path), readable, main, len(groups[main]), image_size, channels)
+    stream = workers is not None and needed > limit_bytes
+    if not stream:
+        _check_bytes(str(path), sum(map(len, readable.values())), shape, limit_bytes)
+    notes: tuple[str, ...] = ()
+    if len(grey) == 2:
+        notes += (f"{path}: grey and colour images together, all converted to {'grey' if shape[2] == 1 else 'RGB'}",)
+    outside = len(files) - sum(map(len, groups.values()))
+    if outside:
+        notes += (f"{path}: images outside the class folders, left out: {outside}",)
+    if stream:
+        notes += (on_disk(str(path), needed, limit_bytes, shape, workers),)
+        crop_pct = 1.0 if {size for _, (size, _) in readable[main]} == {shape[:2]} else 0.875
+    sources = {}
+    for split in groups:
+        name = f"{Path(path).resolve().name}/{split}"
+        if stream:
+            source = _streamed(name, groups[split], class_names, shape, crop_pct, skip_bad, workers)
+        else:
+            source = _decoded(name, [file for file, _ in readable[split]], class_names, shape, skip_bad)
+        bad = len(groups[split]) - len(source)
+        skipped = f"{name}: {bad} of {len(groups[split])} files could not be read and were left out"
+        sources[split] = replace(source, notes=(*notes, skipped) if bad else notes)
+    return sources
+
+
+def _headers(groups: dict[str, list[_File]], skip_bad: bool) -> dict[str, list[tuple[_File, Any]]]:
+    return {
         split: [
             (file, head)
             for file, head in zip(files, _each(lambda _, file: header(file.open()), files, skip_bad), strict=True)
@@ -96,27 +136,22 @@ def folder_splits(
         ]
         for split, files in groups.items()
     }
+
+
+def _shape(
+    path: str,
+    readable: dict[str, list],
+    main: str,
+    count: int,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+) -> tuple[tuple[int, int, int], set[bool]]:
+    """((H, W, C) of every image, whether files are grey: True, False or both)."""
     sizes = [size for _, (size, _) in readable[main]]
     if not sizes:
-        raise ValueError(f"path is {str(path)!r}: none of its {len(groups[main])} images can be read")
+        raise ValueError(f"path is {path!r}: none of its {count} images can be read")
     grey = {is_grey for found in readable.values() for _, (_, is_grey) in found}
-    channels = channels or (1 if grey == {True} else 3)
-    shape = (*(image_size or _default_size(sizes)), channels)
-    _check_bytes(str(path), sum(map(len, readable.values())), shape, limit_bytes)
-    notes: tuple[str, ...] = ()
-    if len(grey) == 2:
-        notes += (f"{path}: grey and colour images together, all converted to {'grey' if channels == 1 else 'RGB'}",)
-    outside = len(files) - sum(map(len, groups.values()))
-    if outside:
-        notes += (f"{path}: images outside the class folders, left out: {outside}",)
-    sources = {}
-    for split, found in readable.items():
-        name = f"{Path(path).resolve().name}/{split}"
-        source = _decoded(name, [file for file, _ in found], class_names, shape, skip_bad)
-        bad = len(groups[split]) - len(source)
-        skipped = f"{name}: {bad} of {len(groups[split])} files could not be read and were left out"
-        sources[split] = replace(source, notes=(*notes, skipped) if bad else notes)
-    return sources
+    return (*(image_size or _default_size(sizes)), channels or (1 if grey == {True} else 3)), grey
 
 
 def _files(path: Path) -> list[_File]:
@@ -219,4 +254,30 @@ def _decoded(
         images = images[keep]
     number = {class_name: label for label, class_name in enumerate(class_names)}
     labels = np.array([number[file.class_name] for file, kept in zip(files, keep, strict=True) if kept], np.int32)
+    return Source({"image": images, "label": labels}, class_names=class_names, name=name)
+
+
+def _streamed(
+    name: str,
+    files: list[_File],
+    class_names: tuple[str, ...],
+    shape: tuple[int, int, int],
+    crop_pct: float,
+    skip_bad: bool,
+    workers: Workers,
+) -> Source:
+    if skip_bad:
+        good = _each(lambda _, file: decode(file.open(), shape[:2], shape[2]) is not None, files, skip_bad)
+        files = [file for file, fine in zip(files, good, strict=True) if fine]
+    number = {class_name: label for label, class_name in enumerate(class_names)}
+    labels = np.array([number[file.class_name] for file in files], np.int32)
+
+    def read(record: int) -> bytes:
+        opened = files[record].open()
+        return opened.read_bytes() if isinstance(opened, Path) else opened.read()
+
+    def called(record: int) -> str:
+        return files[record].shown
+
+    images = StreamedImages(read, called, np.arange(len(files)), shape[:2], shape[2], crop_pct, workers=workers)
     return Source({"image": images, "label": labels}, class_names=class_names, name=name)

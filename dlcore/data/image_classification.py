@@ -3,13 +3,14 @@
 import difflib
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore.data.digits import digits
 from dlcore.data.folder import folder_splits
 from dlcore.data.source import Source, split_validation
+from dlcore.data.streaming import Workers
 from dlcore.data.tfds_source import prepared_datasets, tfds_source, tfds_splits
 
 __all__ = ["DATASETS", "Splits", "check_labels", "load"]
@@ -40,13 +41,17 @@ def load(
     valid_fraction: float = 0.1,
     image_size: int | tuple[int, int] | None = None,
     skip_bad: bool = False,
+    limit_bytes: int = 4 * 2**30,
+    workers: Workers | None = None,
 ) -> Splits:
     """Load a data set.
 
     name: "digits" (embedded), "folder" (images in `data_dir`, one folder a class) or a TFDS name prepared in
         `data_dir`.
     seed, valid_fraction: of the validation split carved from train where the data set has none of its own.
-    image_size, skip_bad: for "folder"; see `folder_splits`.
+    image_size, skip_bad: for "folder"; see `folder_splits`. The size is that of streamed TFDS images too.
+    limit_bytes, workers: what takes more, a split of TFDS or a folder, stays on disk and is decoded by the workers (one
+        thread a core where there are none); the notes say so.
 
     Without a test split the validation split is the test split; with neither, a fifth of the data is. Validation is
     carved from train wherever the data set has none left. All by seed, and in the notes.
@@ -58,7 +63,11 @@ def load(
     if name == "digits":
         train, valid = split_validation(digits("train"), valid_fraction, seed)
         return _checked(train, valid, digits("test"))
-    sources = _from_folder(data_dir, image_size, skip_bad) if name == "folder" else _from_tfds(name, data_dir)
+    workers = Workers() if workers is None else workers
+    if name == "folder":
+        sources = _from_folder(data_dir, image_size, skip_bad, limit_bytes, workers)
+    else:
+        sources = _from_tfds(name, data_dir, image_size=image_size, limit_bytes=limit_bytes, workers=workers)
     if len(sources) == 1:
         (whole,) = sources.values()
         train, test = split_validation(whole, _TEST_FRACTION, seed)
@@ -86,14 +95,18 @@ def check_labels(source: Source, num_classes: int) -> None:
 
 
 def _from_folder(
-    data_dir: str | Path | None, image_size: int | tuple[int, int] | None, skip_bad: bool
+    data_dir: str | Path | None,
+    image_size: int | tuple[int, int] | None,
+    skip_bad: bool,
+    limit_bytes: int,
+    workers: Workers,
 ) -> dict[str, Source]:
     if data_dir is None:
         raise ValueError("dataset 'folder' needs data_dir: a folder (or .zip) with one folder of images a class")
-    return folder_splits(data_dir, image_size, skip_bad=skip_bad)
+    return folder_splits(data_dir, image_size, skip_bad=skip_bad, limit_bytes=limit_bytes, workers=workers)
 
 
-def _from_tfds(name: str, data_dir: str | Path | None) -> dict[str, Source]:
+def _from_tfds(name: str, data_dir: str | Path | None, **options: Any) -> dict[str, Source]:
     there = prepared_datasets(data_dir) if data_dir is not None else ()
     if name not in there and name.split("/")[0] not in (known := {*DATASETS, *there, *_tfds_names()}):
         close = difflib.get_close_matches(name, sorted(known))
@@ -104,8 +117,8 @@ def _from_tfds(name: str, data_dir: str | Path | None) -> dict[str, Source]:
     names = {"train": "train", "valid": "validation", "test": "test"}
     splits = tfds_splits(name, data_dir)
     if len(splits) == 1:
-        return {"all": tfds_source(name, splits[0], data_dir)}
-    return {ours: tfds_source(name, theirs, data_dir) for ours, theirs in names.items() if theirs in splits}
+        return {"all": tfds_source(name, splits[0], data_dir, **options)}
+    return {ours: tfds_source(name, theirs, data_dir, **options) for ours, theirs in names.items() if theirs in splits}
 
 
 def _tfds_names() -> list[str]:
@@ -117,5 +130,8 @@ def _tfds_names() -> list[str]:
 def _checked(train: Source, valid: Source, test: Source, notes: tuple[str, ...] = ()) -> Splits:
     for source in (train, valid, test):
         check_labels(source, len(train.class_names))
+    shapes = {source.name: source.arrays["image"].shape[1:] for source in (train, valid, test)}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"the splits have images of several shapes, {shapes}; image_size gives them one")
     notes = tuple(dict.fromkeys(notes + train.notes + valid.notes + test.notes))
     return Splits(train, valid, test, train.class_names, train.arrays["image"].shape[1:], notes)

@@ -6,7 +6,9 @@ from typing import IO, Any
 
 import numpy as np
 
-__all__ = ["EXTENSIONS", "decode", "header", "is_image", "list_images", "load_image", "target_size"]
+__all__ = [
+    "EXTENSIONS", "decode", "header", "is_image", "list_images", "load_image", "oriented", "pixels_of", "target_size"
+]  # fmt: skip
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
@@ -59,13 +61,10 @@ def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
 
 def header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
     """((H, W) after the EXIF orientation, whether it is grey), without decoding the pixels."""
-    from PIL import ExifTags, Image
+    from PIL import Image
 
     with Image.open(file) as image:
-        width, height = image.size
-        # Not image.getexif(): that of a PNG decodes the pixels.
-        if Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) >= 5:
-            width, height = height, width
+        width, height = image.size[::-1] if oriented(image) else image.size
         return (height, width), image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 
 
@@ -79,18 +78,40 @@ def decode(file: Path | IO[bytes], size: int | tuple[int, int] | None, channels:
     """
     from PIL import Image, ImageOps
 
-    if channels not in (1, 3):
-        raise ValueError(f"channels is {channels}; 1 and 3 are allowed")
     with Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode == "F":
-            raise ValueError("32-bit floating images are not supported; 8 and 16 bits are")
-        if image.mode.startswith("I"):
-            image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-        image = image.convert("L" if channels == 1 else "RGB")
+        image = pixels_of(opened, channels)
     if size is not None:
         height, width = target_size(size)
         if image.size != (width, height):
             image = ImageOps.fit(image, (width, height), method=Image.Resampling.BILINEAR)
     pixels: Any = np.asarray(image, np.uint8)
     return pixels[..., None] if channels == 1 else pixels
+
+
+def oriented(image: Any) -> bool:
+    """Whether the EXIF orientation of an opened image lays it on its side, without decoding the pixels."""
+    from PIL import ExifTags, Image
+
+    # Not image.getexif(): that of a PNG decodes the pixels.
+    return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) >= 5
+
+
+def pixels_of(image: Any, channels: int, orient: bool = True, grey_stays: bool = False) -> Any:
+    """An opened Pillow image as one of mode L (channels 1) or RGB (3), as `decode` says; it may be changed in place.
+
+    grey_stays: leave mode L as it is for 3 channels too, for the caller to repeat.
+
+    Raises: ValueError for other channels and for floating images; OSError for pixels that cannot be decoded.
+    """
+    from PIL import Image, ImageOps
+
+    if channels not in (1, 3):
+        raise ValueError(f"channels is {channels}; 1 and 3 are allowed")
+    if orient:
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F":
+        raise ValueError("32-bit floating images are not supported; 8 and 16 bits are")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    wanted = "L" if channels == 1 else "RGB"
+    return image if image.mode == wanted or (grey_stays and image.mode == "L") else image.convert(wanted)

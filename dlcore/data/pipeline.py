@@ -79,6 +79,7 @@ class Pipeline:
             "batch_size": self.batch_size,
             "seed": self.seed,
             "shuffle": self.shuffle,
+            **{name: array.settings for name, array in self.source.arrays.items() if hasattr(array, "settings")},
         }
 
     @property
@@ -112,7 +113,7 @@ class Pipeline:
         index = np.empty(count, np.int32)
         for each in np.unique(epoch):
             index[epoch == each] = self.order(int(each))[offset[epoch == each]]
-        batch = self.source[index]
+        batch = self.source.drawn(index, self.seed, epoch)
         return batch if self.transform is None else self._transformed(batch, epoch, self.transform)
 
     def _transformed(
@@ -163,10 +164,17 @@ def padded_batches(
 
 
 def _padded(source: Source, batch_size: int, first: int, count: int) -> Iterator[dict[str, np.ndarray]]:
-    for start in range(0, len(source), batch_size):
-        place = start + first + np.arange(count)
+    def rows(step: int) -> dict[str, np.ndarray]:
+        place = step * batch_size + first + np.arange(count)
         real = place < len(source)
-        yield source[np.where(real, place, 0)] | {"mask": real.astype(np.float32)}
+        return source[np.where(real, place, 0)] | {"mask": real.astype(np.float32)}
+
+    steps = steps_per_epoch(len(source), batch_size)
+    if not any(hasattr(array, "drawn") for array in source.arrays.values()):
+        yield from map(rows, range(steps))
+        return
+    with prefetch(rows, 0, steps) as batches:
+        yield from (batch for _, batch in batches)
 
 
 def _order(length: int, seed: int, shuffle: bool, epoch: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""A data set that fits in memory: named arrays of equal leading length, indexed by position."""
+"""A data set: named arrays of equal leading length, indexed by position.
+
+What does not fit in memory is an array that reads its rows when they are asked for (`dlcore.data.streaming`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Source", "join", "shuffle_labels", "split_validation"]
+__all__ = ["Source", "followed_by", "join", "shuffle_labels", "split_validation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,16 @@ class Source:
 
         Raises: IndexError for a position outside [0, N).
         """
+        idx = self._checked(idx)
+        return {key: value[idx] for key, value in self.arrays.items()} | {"index": idx.astype(np.int32)}
+
+    def drawn(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> dict[str, np.ndarray]:
+        """As `source[idx]` for training: rows [B] in their epochs [B], with what is drawn anew in every epoch."""
+        idx = self._checked(idx)
+        rows = {k: v.drawn(idx, seed, epoch) if hasattr(v, "drawn") else v[idx] for k, v in self.arrays.items()}
+        return rows | {"index": idx.astype(np.int32)}
+
+    def _checked(self, idx: Any) -> np.ndarray:
         idx = np.arange(len(self))[idx] if isinstance(idx, slice) else np.asarray(idx)
         if idx.size == 0:
             idx = idx.astype(np.int32)
@@ -64,13 +77,13 @@ class Source:
         outside = idx[(idx < 0) | (idx >= len(self))]
         if outside.size:
             raise IndexError(f"idx {outside[0]} is outside [0, {len(self)})")
-        return {key: value[idx] for key, value in self.arrays.items()} | {"index": idx.astype(np.int32)}
+        return idx
 
     def subset(self, idx: Any) -> "Source":
         """The examples at `idx`, in that order, as a source of their own (positions count from 0 again)."""
-        rows = self[idx]
-        length = len(rows.pop("index"))
-        return replace(self, arrays=rows, length=length)
+        here = self._checked(idx)
+        arrays = {k: v.subset(here) if hasattr(v, "subset") else v[here] for k, v in self.arrays.items()}
+        return replace(self, arrays=arrays, length=len(here))
 
     def take(self, n: int) -> "Source":
         """The first `n` examples, or all where there are fewer."""
@@ -119,8 +132,15 @@ def join(first: Source, second: Source) -> Source:
         raise ValueError(
             f"the sources hold {sorted(first.arrays)} and {sorted(second.arrays)}; they must hold the same"
         )
-    arrays = {key: np.concatenate([value, second.arrays[key]]) for key, value in first.arrays.items()}
+    arrays = {key: followed_by(value, second.arrays[key]) for key, value in first.arrays.items()}
     return replace(first, arrays=arrays, length=len(first) + len(second), name=f"{first.name} and {second.name}")
+
+
+def followed_by(first: Any, second: Any) -> Any:
+    """Two arrays as one, whether they are in memory or on disk. Raises ValueError where only one of them is."""
+    if hasattr(first, "followed_by") != hasattr(second, "followed_by"):
+        raise ValueError("one part is in memory and the other on disk; load both with the same memory limit")
+    return first.followed_by(second) if hasattr(first, "followed_by") else np.concatenate([first, second])
 
 
 def shuffle_labels(source: Source, seed: int) -> Source:

@@ -95,7 +95,8 @@ def worst_mistakes(
     note = (
         f"{len(wrong):,} of {len(labels):,} predictions are wrong; {shown}. In colour: what the model said, how surely."
     )
-    return Panel(title, _grid(to_uint8(np.asarray(images)[worst]), captions), note)
+    chosen = images[worst] if hasattr(images, "dtype") else np.asarray(images)[worst]
+    return Panel(title, _grid(to_uint8(chosen), captions), note)
 
 
 def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: int = 256) -> Panel:

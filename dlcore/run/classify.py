@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.data.decoding import DECODERS
 from dlcore.learner import Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from dlcore.run.flags import Flags, Setting
@@ -24,7 +25,12 @@ STRONG_AUGMENTATIONS = ("cutout", "rand_augment", "auto_augment")
 DATA_SETTINGS = {
     "dataset": Setting("digits", "digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10"),
     "data_dir": Setting(None, "where tfds datasets were prepared, or a folder (or .zip) of class folders", str | None),
-    "image_size": Setting(None, "folder: side of the images", int | None, Range(1)),
+    "image_size": Setting(None, "side of the images of a folder, or that are streamed", int | None, Range(1)),
+    "memory_limit": Setting(
+        4.0, "GiB of decoded images to hold; more stay on disk and are streamed, decoded as needed", limits=Range(0)
+    ),
+    "workers": Setting(None, "threads that decode streamed images; one a core by default", int | None, Range(0)),
+    "decoder": Setting("pillow", "of streamed images; opencv is faster, with other pixels", Literal[DECODERS]),
     "input_size": Setting(
         None,
         "side images are resized to (bilinear); by default twice that of images under 16 pixels",
@@ -64,7 +70,7 @@ INIT_SETTINGS = {
 AUGMENTATIONS = {
     "digits": "affine", "mnist": "shift", "fashion_mnist": "shift_flip", "imagenet2012": "resized_crop_flip"
 }  # fmt: skip
-"""What `--augment=auto` stands for; crop_flip for other names."""
+"""What `--augment=auto` stands for; otherwise crop_flip, or resized_crop_flip of streamed images of several sizes."""
 
 
 def data(flags: Flags) -> Data:
@@ -75,12 +81,16 @@ def data(flags: Flags) -> Data:
     """
     from dlcore.data.augment import channel_statistics
     from dlcore.data.image_classification import load
+    from dlcore.data.streaming import Workers, random_crops, sample_of, streamed
 
     splits = load(
         flags.dataset, flags.data_dir, seed=flags.seed, valid_fraction=flags.valid_fraction,
         image_size=flags.image_size, skip_bad=flags.skip_bad,
+        limit_bytes=int(flags.get("memory_limit", 4.0) * 2**30),
+        workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
     )  # fmt: skip
-    mean, std = channel_statistics(splits.train)
+    train, notes, images = splits.train, splits.notes, streamed(splits.train)
+    mean, std = channel_statistics(train if images is None else sample_of(train))
     spec = {
         "dataset": flags.dataset,
         "class_names": list(splits.class_names),
@@ -89,7 +99,13 @@ def data(flags: Flags) -> Data:
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
     }
-    return Data(splits.train, splits.valid, splits.test, spec, splits.notes)
+    if images is not None:
+        notes += (f"mean and standard deviation are those of {min(len(train), 1000):,} training images",)
+        spec["crop_pct"] = images.crop_pct
+        if "augment" in flags and _augment_name(flags, spec) == "resized_crop_flip":
+            train = random_crops(train)
+            notes += ("training images are random boxes of those on disk, mirrored at random (resized_crop_flip)",)
+    return Data(train, splits.valid, splits.test, spec, notes)
 
 
 def input_size(flags: Flags, spec: dict) -> int | None:
@@ -115,12 +131,18 @@ def preprocess(setup: Setup):
     return apply
 
 
+def _augment_name(flags: Flags, spec: dict) -> str:
+    """The plain augmentation that `--augment` stands for; `auto` is what ImageNet has for images of several sizes."""
+    if flags.augment not in ("auto", *STRONG_AUGMENTATIONS):
+        return flags.augment
+    return AUGMENTATIONS.get(flags.dataset, "resized_crop_flip" if spec.get("crop_pct", 1.0) < 1 else "crop_flip")
+
+
 def augmentation(flags: Flags, spec: dict):
     """`(key, normalised image) -> image` for `--augment`, None for none. What comes in from outside is black."""
     from dlcore.data import augment
 
-    automatic = flags.augment in ("auto", *STRONG_AUGMENTATIONS)
-    name = AUGMENTATIONS.get(flags.dataset, "crop_flip") if automatic else flags.augment
+    name = _augment_name(flags, spec)
     side = input_size(flags, spec) or spec["image_shape"][0]
     black = -jnp.asarray(spec["mean"]) / jnp.asarray(spec["std"])
 
@@ -144,7 +166,9 @@ def augmentation(flags: Flags, spec: dict):
         "shift": on_black(shift),
         "shift_flip": on_black(augment.compose(shift, augment.random_flip())),
         "crop_flip": augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip()),
-        "resized_crop_flip": augment.compose(augment.random_resized_crop((0.08, 1.0)), augment.random_flip()),
+        "resized_crop_flip": augment.random_flip()
+        if "crop_pct" in spec
+        else augment.compose(augment.random_resized_crop((0.08, 1.0)), augment.random_flip()),
     }[name]
     if flags.augment not in STRONG_AUGMENTATIONS:
         return plain
@@ -184,12 +208,16 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     """The images under `--input` at the size of the training images, and their paths."""
+    from dlcore.data.decoding import centre_crop
     from dlcore.data.images import list_images, load_image
     from dlcore.data.source import Source
 
     height, width, channels = spec["image_shape"]
     paths = list_images(Path(flags.input))
-    images = np.stack([load_image(path, (height, width), channels) for path in paths])
+    if "crop_pct" in spec:
+        images = np.stack([centre_crop(path, (height, width), channels, spec["crop_pct"]) for path in paths])
+    else:
+        images = np.stack([load_image(path, (height, width), channels) for path in paths])
     return Source({"image": images, "label": np.zeros(len(paths), np.int32)}, len(paths)), [str(p) for p in paths]
 
 

@@ -163,7 +163,7 @@ def _check_shuffled(bench: _Bench) -> Check:
 
 def sanity(job: Job) -> int:
     """Print the table; 1 where a check failed."""
-    data = job.page.data(job.flags)
+    data = job.page.data(job.flags.replace(**job.plain))
     if isinstance(data.train, dict):
         raise ValueError("--mode=sanity needs a page with one training source")
     bench = _Bench(job, data)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dlcore.data import tfds_source as module
 from dlcore.data.image_classification import load
+from dlcore.data.streaming import StreamedImages, Workers
 from dlcore.data.tfds_source import prepared_datasets, tfds_source, tfds_splits
 
 RNG = np.random.default_rng(0)
@@ -174,3 +175,111 @@ def test_load_takes_the_splits_that_are_there(tmp_path):
         assert "set aside" in notes[0]
     with pytest.raises(ValueError, match=r"no train split, only \['test', 'valid'\]"):
         with_splits("neither", validation=4, test=6)
+
+
+# Streamed
+
+
+def jpeg(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file
+
+
+def test_images_of_several_sizes_are_streamed(tmp_path, cache_folder, monkeypatch):
+    images = [np.full((20 + i % 3, 24, 3), 10 * i, np.uint8) for i in range(20)]
+    monkeypatch.setitem(globals(), "png", lambda pixels: io.BytesIO(jpeg(pixels).getvalue()))
+    labels = np.arange(20) // 3 % 2
+    prepare(tmp_path, "ragged", {"train": (images, labels)}, shape=(None, None, 3))
+    source = tfds_source("ragged", "train", tmp_path, image_size=16, workers=Workers(2))
+    assert source.notes == (
+        "ragged/train: its images are of several sizes; they are decoded when needed, to (16, 16, 3)",
+    )
+    found = source[[7, 0, 19]]
+    assert found["image"].shape == (3, 16, 16, 3)
+    np.testing.assert_allclose(found["image"].mean((1, 2, 3)), [70, 0, 190], atol=2)
+    np.testing.assert_array_equal(source.arrays["label"], labels)
+    assert (source.class_names, source.name) == (("ape", "bee"), "ragged/train")
+    assert tfds_source("ragged", "train", tmp_path, workers=Workers(0)).arrays["image"].shape == (20, 224, 224, 3)
+    assert len(tfds_source("ragged", "train[:25%]", tmp_path, workers=Workers(0))) == 5
+    assert "tensorflow" not in sys.modules
+    # The labels were read once and kept, one file a split.
+    assert len(list(cache_folder.iterdir())) == 2
+    monkeypatch.setattr(module, "_keep", lambda *arguments: pytest.fail("read again"))
+    again = tfds_source("ragged", "train", tmp_path, image_size=16, workers=Workers(2))
+    np.testing.assert_array_equal(again.arrays["label"], labels)
+
+
+def test_records_that_do_not_fit_are_streamed_at_their_size(tiny, cache_folder):
+    data_dir, images = tiny
+    size = 40 * 4 * 5 * 3
+    held = tfds_source("tiny", "train", data_dir, limit_bytes=size, workers=Workers(0))
+    assert isinstance(held.arrays["image"], np.ndarray)
+    for _ in range(2):
+        source = tfds_source("tiny", "train", data_dir, limit_bytes=size - 1, workers=Workers(1))
+        assert isinstance(source.arrays["image"], StreamedImages)
+        np.testing.assert_array_equal(source.arrays["image"][:], images["train"])
+        np.testing.assert_array_equal(source.arrays["label"], held.arrays["label"])
+    assert "stay on disk" in source.notes[0]
+    smaller = tfds_source("tiny", "train", data_dir, limit_bytes=0, image_size=(2, 3), workers=Workers(1))
+    assert smaller.arrays["image"].shape == (40, 2, 3, 3)
+    splits = load("tiny", data_dir, valid_fraction=0.25, limit_bytes=0)
+    assert [len(part) for part in splits[:3]] == [30, 10, 6]
+    assert splits.image_shape == (4, 5, 3)
+    np.testing.assert_array_equal(splits.test.arrays["image"][:], images["test"])
+
+
+def test_a_damaged_record_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        globals(), "png", lambda pixels: io.BytesIO(jpeg(pixels).getvalue()[: -300 if pixels[0, 0, 0] == 3 else None])
+    )
+    images = [np.full((40, 40, 3), i, np.uint8) for i in range(6)]
+    prepare(tmp_path, "bad", {"train": (images, [0, 1] * 3)}, shape=(40, 40, 3))
+    source = tfds_source("bad", "train", tmp_path, limit_bytes=0, workers=Workers(2))
+    with pytest.raises(ValueError, match="record 3 of bad/train cannot be read"):
+        source[np.arange(6)]
+
+
+def test_splits_of_several_shapes_are_refused(tmp_path):
+    one, other = list(pictures(6)), list(pictures(5, (6, 7, 3)))
+    prepare(tmp_path, "mixed", {"train": (one, [0, 1] * 3), "test": (other, [0] * 5)}, shape=(None, None, 3))
+    with pytest.raises(ValueError, match=r"several shapes.*image_size"):
+        load("mixed", tmp_path)
+    assert load("mixed", tmp_path, image_size=8, valid_fraction=0.2).image_shape == (8, 8, 3)
+
+
+def test_the_classification_page_trains_on_streamed_records(tmp_path, monkeypatch, capsys):
+    from dlcore.diagnostics.writers import read_metrics
+    from dlcore.run.page import run
+    from experiments.classification.supervised import page
+
+    monkeypatch.setitem(globals(), "png", lambda pixels: io.BytesIO(jpeg(pixels).getvalue()))
+    images = [np.full((20 + i % 3, 24, 3), 60 if i % 2 else 190, np.uint8) for i in range(64)]
+    prepare(tmp_path / "data", "ragged", {"train": (images, np.arange(64) % 2)}, shape=(None, None, 3))
+    small = [
+        "--dataset=ragged", f"--data_dir={tmp_path / 'data'}", "--image_size=8", "--memory_limit=0", "--model=mlp",
+        "--model.hidden=8", "--batch_size=16", "--eval_every=8", "--log_every=4", "--augment=resized_crop_flip",
+        "--learning_rate=0.03", "--ema=none", f"--runs={tmp_path / 'runs'}", "--steps=16",
+    ]  # fmt: skip
+    rows = []
+    for workers in (0, 2):
+        assert run(page, [*small, f"--workers={workers}", "--fresh"]) == 0
+        out = capsys.readouterr().out
+        assert "they stay on disk and are decoded when needed" in out
+        # The number of threads decides nothing: the run's folder is the same one, so the second call makes it anew.
+        (folder,) = [f for f in (tmp_path / "runs" / "classification.supervised").iterdir() if "old" not in f.name]
+        assert "waiting for data</dt><dd>" in (folder / "report.html").read_text()
+        rows.append([{k: v for k, v in row.items() if "second" not in k} for row in read_metrics(folder)])
+    assert rows[0] == rows[1]
+    assert rows[0][-1]["accuracy"] == 1.0
+    spec = json.loads((folder / "config.json").read_text())["spec"]
+    assert (spec["image_shape"], spec["crop_pct"]) == ([8, 8, 3], 0.875)
+    assert (
+        run(page, ["--mode=predict", f"--run={folder}", f"--input={write_jpeg(tmp_path / 'dark.jpg', images[1])}"]) == 0
+    )
+    assert "dark.jpg: bee" in capsys.readouterr().out
+
+
+def write_jpeg(path, pixels):
+    path.write_bytes(jpeg(pixels).getvalue())
+    return path

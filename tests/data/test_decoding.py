@@ -1,0 +1,183 @@
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from dlcore.data.decoding import Box, centre_box, centre_crop, decode_box, random_box
+
+RNG = np.random.default_rng(0)
+
+
+def encoded(image, form="PNG", **options):
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def photograph(height, width):
+    """Smooth enough for JPEG, sharp enough that a shift by a pixel shows."""
+    coarse = RNG.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def torchvision_centre(image, short, size):
+    """Resize(short) and CenterCrop(size), as torchvision writes them for Pillow images."""
+    w, h = image.size
+    new = (short, int(short * h / w)) if w <= h else (int(short * w / h), short)
+    image = image.resize(new, Image.Resampling.BILINEAR)
+    left, top = round((new[0] - size) / 2), round((new[1] - size) / 2)
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def test_the_centre_box_by_hand():
+    # 375 high, 500 wide, to 224 of 256: scaled to 256 x 341 (256 * 500 / 375 = 341.33, cut off). The crop begins at
+    # row (256 - 224) / 2 = 16 and column round((341 - 224) / 2 = 58.5) = 58 (to even); a scaled row is 375 / 256 rows
+    # of the image and a scaled column 500 / 341 columns.
+    box = centre_box(375, 500, (224, 224))
+    np.testing.assert_allclose(box, (16 * 375 / 256, 58 * 500 / 341, 224 * 375 / 256, 224 * 500 / 341))
+    assert centre_box(500, 375, (224, 224)) == pytest.approx((box.left, box.top, box.width, box.height))
+    assert centre_box(64, 64, (64, 64), 1.0) == (0, 0, 64, 64)
+    # All of the width and half of the height of a square are left for twice as wide an image.
+    assert centre_box(80, 80, (20, 40), 1.0) == (20, 0, 40, 80)
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (500, 375), (300, 301), (256, 256), (90, 400)])
+def test_the_centre_is_torchvisions_to_one_grey_level(shape):
+    image = photograph(*shape)
+    found = decode_box(encoded(image), lambda h, w: centre_box(h, w, (224, 224)), (224, 224))
+    expected = torchvision_centre(Image.fromarray(image), 256, 224)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_images_of_the_right_size_pass_unchanged():
+    image = RNG.integers(0, 256, (24, 24, 3), np.uint8)
+    np.testing.assert_array_equal(
+        decode_box(encoded(image), lambda h, w: centre_box(h, w, (24, 24), 1.0), (24, 24)), image
+    )
+
+
+def test_a_box_of_the_size_asked_for_is_cut_out():
+    image = RNG.integers(0, 256, (20, 30, 3), np.uint8)
+    found = decode_box(encoded(image), lambda h, w: Box(3, 7, 10, 12), (10, 12))
+    np.testing.assert_array_equal(found, image[3:13, 7:19])
+    seen = []
+    decode_box(encoded(image), lambda *size: seen.append(size) or Box(0, 0, *size), (4, 4))
+    assert seen == [(20, 30)]
+
+
+def test_random_boxes_have_the_areas_and_ratios_asked_for():
+    boxes = [random_box(np.random.default_rng(i), 300, 400, (0.1, 0.5), (0.5, 2.0)) for i in range(2000)]
+    top, left, height, width = np.array(boxes, float).T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= 300).all()
+    assert (left + width <= 400).all()
+    share, ratio = height * width / (300 * 400), width / height
+    assert 0.099 <= share.min() < 0.11
+    assert 0.49 < share.max() <= 0.503
+    assert 0.495 <= ratio.min() < 0.51
+    assert 1.96 < ratio.max() <= 2.02
+    # Uniform areas have the mean 0.3; four standard errors of U(0.1, 0.5) are 4 * 0.4 / sqrt(12 * 2000) = 0.0103. (All
+    # of them fit in but the tall: 0.5 * 120000 pixels at ratio 0.5 are 346 high, which is drawn again.)
+    small = random_box(np.random.default_rng(0), 300, 400, (0.1, 0.1))
+    assert small.height * small.width == pytest.approx(12000, rel=0.01)
+    squarish = np.array([random_box(np.random.default_rng(i), 400, 400, (0.1, 0.4), (0.5, 2.0)) for i in range(2000)])
+    assert abs((squarish[:, 2] * squarish[:, 3]).mean() / 160000 - 0.25) < 4 * 0.3 / math.sqrt(12 * 2000)
+    assert abs(np.log(squarish[:, 3] / squarish[:, 2]).mean()) < 4 * 2 * math.log(2) / math.sqrt(12 * 2000)
+    # Where a box may begin it begins: rooms are used to both ends.
+    assert (top == 0).any()
+    assert (top + height == 300).any()
+
+
+def test_where_no_box_fits_the_largest_central_one_is_taken():
+    # 10 x 400 is a ratio of 40: at 4 / 3 the box is 10 high and round(13.33) = 13 wide, from column (400 - 13) // 2.
+    assert random_box(np.random.default_rng(0), 10, 400, (1.0, 1.0)) == (0, 193, 10, 13)
+    assert random_box(np.random.default_rng(0), 400, 10, (1.0, 1.0)) == (193, 0, 13, 10)
+
+
+def test_jpegs_are_decoded_small_only_where_four_times_as_much_is_there(monkeypatch):
+    from PIL import JpegImagePlugin
+
+    asked = []
+    draft = JpegImagePlugin.JpegImageFile.draft
+    monkeypatch.setattr(
+        JpegImagePlugin.JpegImageFile, "draft", lambda self, mode, size: asked.append(size) or draft(self, mode, size)
+    )
+    image = photograph(1600, 2000)
+    data = encoded(image, "JPEG", quality=95)
+    whole = Image.open(io.BytesIO(data)).convert("RGB")
+
+    def error(box, side):
+        found = decode_box(data, lambda h, w: box, (side, side)).astype(int)
+        limits = (box.left, box.top, box.left + box.width, box.top + box.height)
+        return np.abs(found - np.asarray(whole.resize((side, side), Image.Resampling.BILINEAR, box=limits))).mean()
+
+    assert error(Box(0, 0, 1600, 2000), 600) == 0
+    assert not asked
+    # 1600 / 100 = 16 times: decoded at 1 / 8, of which 200 x 250 pixels are left.
+    assert error(Box(0, 0, 1600, 2000), 100) < 2.5
+    assert asked
+    assert error(Box(300, 900, 800, 1000), 100) < 2.5
+
+
+def test_grey_palette_and_turned_images():
+    grey = RNG.integers(0, 256, (12, 9), np.uint8)
+    whole = lambda h, w: Box(0, 0, h, w)  # noqa: E731
+    np.testing.assert_array_equal(decode_box(encoded(grey), whole, (12, 9), 3), grey[..., None].repeat(3, -1))
+    np.testing.assert_array_equal(decode_box(encoded(grey), whole, (12, 9), 1), grey[..., None])
+    colour = RNG.integers(0, 256, (12, 9, 3), np.uint8)
+    palette = Image.fromarray(colour).convert("P")
+    np.testing.assert_array_equal(decode_box(encoded(palette), whole, (12, 9)), np.asarray(palette.convert("RGB")))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(colour, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(turned))))
+    assert expected.shape == (9, 12, 3)
+    np.testing.assert_array_equal(decode_box(turned, whole, (9, 12)), expected)
+    np.testing.assert_array_equal(decode_box(turned, whole, (12, 9), orient=False), colour)
+
+
+def test_bad_images_and_arguments_are_errors(tmp_path):
+    data = encoded(photograph(64, 64), "JPEG")
+    whole = lambda h, w: Box(0, 0, h, w)  # noqa: E731
+    for bad in (data[: len(data) // 2], b"", b"no image"):
+        with pytest.raises((OSError, ValueError)):
+            decode_box(bad, whole, (8, 8))
+    with pytest.raises(ValueError, match="channels is 2"):
+        decode_box(data, whole, (8, 8), 2)
+    with pytest.raises(ValueError, match="decoder is 'gpu'; allowed are pillow, opencv"):
+        decode_box(data, whole, (8, 8), decoder="gpu")
+    (tmp_path / "a.jpg").write_bytes(data[:100])
+    with pytest.raises(ValueError, match=r"a\.jpg cannot be read"):
+        centre_crop(tmp_path / "a.jpg", (8, 8))
+    (tmp_path / "a.jpg").write_bytes(data)
+    expected = decode_box(data, lambda h, w: centre_box(h, w, (8, 8)), (8, 8))
+    np.testing.assert_array_equal(centre_crop(tmp_path / "a.jpg", (8, 8)), expected)
+
+
+def test_opencv_agrees_and_names_what_it_cannot_read():
+    try:
+        import cv2  # noqa: F401
+    except ImportError:
+        with pytest.raises(ImportError, match=r"pip install 'dlcore\[input\]'"):
+            decode_box(b"", lambda h, w: Box(0, 0, h, w), (8, 8), decoder="opencv")
+        return
+    image = photograph(375, 500)
+    data = encoded(image, "JPEG", quality=95)
+
+    def difference(box, channels=3):
+        both = [
+            decode_box(data, lambda h, w: box, (224, 224), channels, name).astype(int) for name in ("pillow", "opencv")
+        ]
+        return np.abs(both[0] - both[1]).mean()
+
+    for box in (Box(0, 0, 375, 500), Box(30, 50, 300, 320), Box(100, 100, 90, 90)):
+        assert difference(box) < 1.5
+        assert difference(box, 1) < 1.5
+    with pytest.raises(ValueError, match="cut off"):
+        decode_box(data[: len(data) // 2], lambda h, w: Box(0, 0, h, w), (8, 8), decoder="opencv")
+    with pytest.raises(ValueError, match="format"):
+        decode_box(b"no image", lambda h, w: Box(0, 0, h, w), (8, 8), decoder="opencv")
