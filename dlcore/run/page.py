@@ -86,6 +86,8 @@ class Page:
       overfit: the loss that twenty examples must get under, for `--mode=sanity`; None where a loss does not go to 0 (of
         adversaries, of noise).
       example: spec -> one batch of zeros, for modes that load a run without its data.
+      planned: Flags -> (spec, one batch) of data that is known without being there, for `--mode=plan`; None for other
+        data, which is loaded.
       inputs: (Flags, spec) -> (source, names), what `--input` names.
       describe: (outputs, spec) -> one dict an example, what predict prints: its `text`, or its `probabilities`.
       panels: ReportContext -> panels of the report.
@@ -112,6 +114,7 @@ class Page:
     regularizer: str | None = None
     overfit: float | None = None
     example: Callable[[dict], Any] | None = None
+    planned: Callable[[Flags], tuple[dict, Any] | None] = lambda flags: None
     inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
     describe: Callable[[Any, dict], list[dict]] | None = None
     panels: Callable[[Any], list] | None = None

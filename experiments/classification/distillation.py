@@ -15,6 +15,7 @@ from dlcore.classification import distillation
 from dlcore.models import create_model
 from dlcore.optim import use_ema
 from dlcore.run import classifier, classify
+from dlcore.run.known import planned
 from dlcore.run.page import Job, Page, Setup, main, resolve
 from experiments.classification import supervised
 
@@ -68,6 +69,7 @@ page = Page(
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain={"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None},
     example=classify.example,
+    planned=planned,
     inputs=classify.inputs,
     describe=classify.describe,
     panels=classify.panels,

@@ -15,6 +15,7 @@ import math
 from dlcore.classification import supervised
 from dlcore.optim import use_ema
 from dlcore.run import classify
+from dlcore.run.known import planned
 from dlcore.run.page import Page, Setup, main
 
 
@@ -52,6 +53,7 @@ page = Page(
     regularizer="l2",
     overfit=1e-2,
     example=classify.example,
+    planned=planned,
     inputs=classify.inputs,
     describe=classify.describe,
     start=classify.start,

@@ -1,0 +1,42 @@
+"""ResNet-152 on ImageNet for 90 epochs: torchvision's reference.
+
+python -m experiments.recipes.resnet152 --data_dir=D         (recipe, not run: 78.3 % is published)
+python -m experiments.recipes.resnet152 --smoke              (digits, in seconds: does everything work?)
+
+He et al., "Deep residual learning for image recognition" (2015), arXiv:1512.03385, with the settings of torchvision's
+first weights: SGD with momentum 0.9 at 0.1 for 256 images, weight decay 1e-4, 90 epochs, crops of 8 to 100 % of the
+image. The rate falls by a cosine after five epochs of warm-up rather than in steps, and decay is on kernels only.
+"""
+
+import dataclasses
+
+from dlcore.run.page import main
+from experiments.classification import supervised
+
+page = dataclasses.replace(
+    supervised.page,
+    file=__file__,
+    doc=__doc__,
+    model="resnet152",
+    defaults={
+        "dataset": "imagenet2012",
+        "input_size": 224,
+        "batch_size": 256,
+        "epochs": 90.0,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "warmup": 5 / 90,
+        "weight_decay": 1e-4,
+    },
+    smoke={
+        **supervised.page.smoke,
+        "dataset": "digits",
+        "input_size": 32,
+        "model.stages": (1, 1, 1, 1),
+        "model.width": 8,
+    },
+)
+
+if __name__ == "__main__":
+    main(page)
