@@ -27,7 +27,7 @@ RUN = {
     "steps": Setting(None, "training steps, instead of epochs", int | None, Range(1)),
     "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1)),
     "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1)),
-    "mesh": Setting(None, "devices by axis: data:8, data:4,model:2, data:2,spatial:4; default: all on data", str | None),
+    "mesh": Setting(None, "devices by axis: data:8, data:4,model:2, data:2,spatial:4; all on data if none", str | None),
     "sharding": Setting("replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"]),
     "distributed": Setting(
         "auto",

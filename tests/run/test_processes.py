@@ -1,0 +1,142 @@
+"""Several processes: who a process is, that two of them learn what one does, and that they stop and go on together."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcore.diagnostics.writers import read_metrics
+from dlcore.run.page import run
+from dlcore.run.processes import Membership, agree, joined, membership, on_host, same
+from experiments.bench.kill import differences, final_arrays
+from experiments.classification import supervised
+from launch import local
+
+ROOT = Path(__file__).parents[2]
+SLURM = {"SLURM_JOB_ID": "8193", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_STEP_NODELIST": "n[1-2]"}
+OURS = {"JAX_COORDINATOR_ADDRESS": "host:1234", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}
+
+
+def test_alone_where_nothing_says_otherwise():
+    assert membership({}) is None
+    assert membership({"JAX_COORDINATOR_ADDRESS": "host:1"}) is None, "jax's own variable alone says not who this is"
+    assert membership({**OURS, "JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}) is None
+    assert membership({**SLURM, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
+    shell = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_NODELIST": "n[1-2]"}
+    assert membership(shell) is None, "the batch script itself is no step"
+
+
+def test_who_the_launcher_says(monkeypatch):
+    assert membership(OURS) == Membership("host:1234", 4, 3)
+    asked = []
+
+    def scontrol(command, **options):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "n1\nn2\n", "")
+
+    monkeypatch.setattr(subprocess, "run", scontrol)
+    assert membership(SLURM) == Membership("n1:61441", 2, 1), "61440 + 8193 % 4096"
+    assert asked == [["scontrol", "show", "hostnames", "n[1-2]"]]
+    assert membership({**SLURM, "JAX_COORDINATOR_ADDRESS": "n9:7"}) == Membership("n9:7", 2, 1)
+    assert membership({**SLURM, **OURS}) == Membership("host:1234", 4, 3), "ours come first"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"JAX_PROCESS_ID": None}, "JAX_PROCESS_ID is not set"),
+        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES=two is not an integer"),
+        ({"JAX_PROCESS_ID": "4"}, r"process 4 of 4; it must be in \[0, 4\)"),
+        ({"JAX_PROCESS_ID": "-1"}, "process -1 of 4"),
+        ({"JAX_COORDINATOR_ADDRESS": "host"}, "JAX_COORDINATOR_ADDRESS=host is not of the form host:port"),
+    ],
+)
+def test_contradictions_are_named(change, message):
+    environ = {k: v for k, v in {**OURS, **change}.items() if v is not None}
+    with pytest.raises(ValueError, match=message):
+        membership(environ)
+
+
+def test_slurm_without_scontrol_says_what_to_set(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="set JAX_COORDINATOR_ADDRESS=host:port"):
+        membership(SLURM)
+
+
+def test_alone_nothing_changes(monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "nowhere:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    monkeypatch.setenv("JAX_PROCESS_ID", "0")
+    with joined("off"):
+        assert agree(True)
+        assert not agree(False)
+        assert same(7) == 7
+        assert same(None) is None
+        tree = {"a": np.ones(2)}
+        assert on_host(tree) is tree
+
+
+STEPS = 60
+
+
+def words(folder, **more):
+    flags = {
+        "model": "mlp", "steps": STEPS, "batch_size": 32, "eval_batch_size": 20, "log_every": 1, "eval_every": 25,
+        "optimizer": "sgd", "augment": "none", "sharding": "fsdp", "select": "last", "checkpoint_seconds": 0,
+        "checkpoint_steps": 10, "run_dir": folder, **more,
+    }  # fmt: skip
+    return [f"--{k}={v}" for k, v in flags.items()]
+
+
+def two(folder, **more):
+    return ["--processes=2", "--devices=4", "--", "-m", supervised.__name__, *words(folder, **more)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes") / "two"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        assert local.main(two(folder)) == 0
+    return folder
+
+
+def test_two_processes_of_four_devices_learn_what_one_of_eight_does(whole, tmp_path):
+    assert run(supervised.page, [*words(tmp_path / "one"), "--progress=false"]) == 0
+    left, right = read_metrics(tmp_path / "one"), read_metrics(whole)
+    assert [(row["step"], row["split"]) for row in left] == [(row["step"], row["split"]) for row in right]
+    for a, b in zip(left, right, strict=True):
+        assert a["accuracy"] == b["accuracy"], "counts are exact, the tail of every split included"
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-6)
+    one, both = final_arrays(tmp_path / "one"), final_arrays(whole)
+    assert set(one) == set(both)
+    for name in one:
+        np.testing.assert_allclose(both[name], one[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    assert (whole / "report.html").exists()
+
+
+def test_all_stop_after_the_same_step_and_come_back_byte_for_byte(whole, tmp_path):
+    command = [sys.executable, "-m", "launch.local", *two(tmp_path / "cut")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log, began = tmp_path / "cut" / "metrics.jsonl", time.monotonic()
+    while process.poll() is None and not (log.exists() and log.stat().st_size) and time.monotonic() - began < 120:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 75, out
+    stopped = [line for line in out.splitlines() if "stopped by a signal after step" in line]
+    assert len(stopped) == 2, out
+    assert len({line.split("] ")[1] for line in stopped}) == 1, "at the same step"
+    assert len(read_metrics(tmp_path / "cut")) < len(read_metrics(whole))
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=200).returncode == 0
+    assert differences(whole, tmp_path / "cut") == []
+
+
+def test_an_error_ends_with_its_own_status_and_not_with_an_abort(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert local.main(two(tmp_path / "odd", batch_size=33)) == 1
+    assert "batch_size is 33; it must be a multiple of process_count 2" in capfd.readouterr().out
