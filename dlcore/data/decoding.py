@@ -31,12 +31,13 @@ _TRIES = 10
 
 
 class Box(NamedTuple):
-    """A part of an image, in its pixels; fractions are allowed."""
+    """A part of an image, in its pixels; fractions are allowed. mirrored: left and right change places."""
 
     top: float
     left: float
     height: float
     width: float
+    mirrored: bool = False
 
 
 def centre_box(height: int, width: int, size: tuple[int, int], crop_pct: float = 0.875) -> Box:
@@ -122,6 +123,8 @@ def _by_pillow(data: bytes, find: Callable, size: tuple[int, int], channels: int
         right, bottom = left + box.width * across, top + box.height * down
         limits = (left, top, min(right, image.width), min(bottom, image.height))
         image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=limits, reducing_gap=_GAP)
+        if box.mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if channels == 3 and image.mode == "L":
             image = image.convert("RGB")
         return np.asarray(image)
@@ -139,7 +142,8 @@ def _by_opencv(data: bytes, find: Callable, size: tuple[int, int], channels: int
     top, left = round(box.top), round(box.left)
     cut = image[top : round(box.top + box.height), left : round(box.left + box.width)]
     shrinks = min(cut.shape[0] / size[0], cut.shape[1] / size[1]) >= 2
-    return cv2.resize(cut, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    image = cv2.resize(cut, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.flip(image, 1) if box.mirrored else image
 
 
 def _opencv():

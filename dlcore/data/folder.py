@@ -20,7 +20,7 @@ from absl import logging
 
 from dlcore.data.images import EXTENSIONS, decode, header, is_image, list_images, load_image, target_size
 from dlcore.data.source import Source
-from dlcore.data.streaming import StreamedImages, Workers, evenly, on_disk
+from dlcore.data.streaming import StreamedImages, Workers, evenly, kept_share, on_disk
 
 __all__ = ["folder_source", "folder_splits", "list_images", "load_image"]
 
@@ -113,7 +113,7 @@ def folder_splits(
         notes += (f"{path}: images outside the class folders, left out: {outside}",)
     if stream:
         notes += (on_disk(str(path), needed, limit_bytes, shape, workers),)
-        crop_pct = 1.0 if {size for _, (size, _) in readable[main]} == {shape[:2]} else 0.875
+        crop_pct = kept_share({size for _, (size, _) in readable[main]}, shape[:2])
     sources = {}
     for split in groups:
         name = f"{Path(path).resolve().name}/{split}"

@@ -1,4 +1,4 @@
-"""Batches made ahead of their use, by one background thread."""
+"""Batches made ahead of their use: one thread makes them, a second one puts them on the device meanwhile."""
 
 import queue
 import threading
@@ -13,8 +13,8 @@ __all__ = ["Prefetch", "prefetch"]
 class Prefetch(Iterator[tuple[int, Any]]):
     """An iterator of (step, put(batch_at(step))) for step in [start, stop), made at most `size` ahead of the consumer.
 
-    An exception in the thread is raised to the consumer with its own traceback, after the batches before it.
-    `close()` (or leaving a `with` block, or dropping the object) stops the thread and waits for it.
+    An exception in a thread is raised to the consumer with its own traceback, after the batches before it.
+    `close()` (or leaving a `with` block, or dropping the object) stops the threads and waits for them.
 
     wait_seconds: how long the consumer has waited for batches so far.
     """
@@ -34,11 +34,13 @@ class Prefetch(Iterator[tuple[int, Any]]):
         self._free = threading.Semaphore(size)
         self._finished = False
         halt = threading.Event()
-        # The thread must not hold `self`: a dropped iterator could then never be collected.
-        work = (batch_at, start, stop, put, self._ready, self._free, halt)
-        self._thread = threading.Thread(target=_fill, args=work, name="dlcore-prefetch", daemon=True)
-        self._shut = weakref.finalize(self, _shut, self._thread, self._free, halt)
-        self._thread.start()
+        made: queue.SimpleQueue = queue.SimpleQueue()
+        # The threads must not hold `self`: a dropped iterator could then never be collected.
+        work = {_make: (batch_at, start, stop, made, self._free, halt), _move: (put, made, self._ready, halt)}
+        threads = [threading.Thread(target=f, args=a, name="dlcore-prefetch", daemon=True) for f, a in work.items()]
+        self._shut = weakref.finalize(self, _shut, threads, self._free, halt)
+        for thread in threads:
+            thread.start()
 
     def __next__(self) -> tuple[int, Any]:
         if self._finished:
@@ -55,7 +57,7 @@ class Prefetch(Iterator[tuple[int, Any]]):
         return step, batch
 
     def close(self) -> None:
-        """Stop the thread and wait until it has ended; batches made but not taken are dropped."""
+        """Stop the threads and wait until they have ended; batches made but not taken are dropped."""
         self._finished = True
         self._shut()
 
@@ -75,12 +77,12 @@ def prefetch(
 ) -> Prefetch:
     """`Prefetch` over the steps [start, stop); without an end where `stop` is None.
 
-    put: applied to each batch in the thread, to move it to the device.
+    put: applied to each batch in a thread of its own, to move it to the device.
     """
     return Prefetch(batch_at, start, stop, size, put)
 
 
-def _fill(batch_at, start, stop, put, ready, free, halt) -> None:
+def _make(batch_at, start, stop, made, free, halt) -> None:
     error = None
     try:
         step = start
@@ -88,15 +90,27 @@ def _fill(batch_at, start, stop, put, ready, free, halt) -> None:
             free.acquire()
             if halt.is_set():
                 break
-            ready.put((step, put(batch_at(step)), None))
+            made.put((step, batch_at(step), None))
             step += 1
     except BaseException as caught:
         error = caught
-    ready.put((None, None, error))
+    made.put((None, None, error))
 
 
-def _shut(thread: threading.Thread, free: threading.Semaphore, halt: threading.Event) -> None:
+def _move(put, made, ready, halt) -> None:
+    step = 0
+    while step is not None:
+        step, batch, error = made.get()
+        try:
+            batch = batch if step is None or halt.is_set() else put(batch)
+        except BaseException as caught:
+            step, batch, error = None, None, caught
+        ready.put((step, batch, error))
+
+
+def _shut(threads: list[threading.Thread], free: threading.Semaphore, halt: threading.Event) -> None:
     halt.set()
     free.release()
-    if thread is not threading.current_thread():
-        thread.join()
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join()

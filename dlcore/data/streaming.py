@@ -1,7 +1,8 @@
 """Images that do not fit in memory: an array whose rows are read and decoded when they are asked for, by threads.
 
     images[idx]                     [B, H, W, C] uint8, the centre of each image: a pure function of idx
-    images.drawn(idx, seed, epoch)  a random box of each, where `crop` is set: of (seed, epoch, index) and nothing else
+    images.drawn(idx, seed, epoch)  a random box of each, mirrored half of the time, where `crop` is set: a function of
+                                    (seed, epoch, index) and nothing else
 
 It stands in `Source.arrays` where an array would, so that splits, subsets and pipelines need not know. What a worker
 does decides no pixel: batches are the same, bit by bit, for any number of workers and of processes, and the position to
@@ -25,7 +26,7 @@ import numpy as np
 from dlcore.data.decoding import DECODERS, Box, centre_box, decode_box, random_box
 from dlcore.data.source import Source
 
-__all__ = ["StreamedImages", "Workers", "evenly", "on_disk", "random_crops", "sample_of", "streamed"]
+__all__ = ["StreamedImages", "Workers", "evenly", "kept_share", "on_disk", "random_crops", "sample_of", "streamed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ class StreamedImages:
     records: [N] the record of each row.
     size: (H, W). channels: 1 or 3.
     crop_pct: share of the scaled image that the centre crop keeps; 1 for images that all have `size`.
-    crop: the range of the areas of random boxes (`random_box`) that `drawn` gives; None: `drawn` gives the centre too.
+    crop: the range of the areas of random boxes (`random_box`) that `drawn` gives; None: it gives the centre too.
     orient: turn images as their EXIF orientation says.
     """
 
@@ -134,14 +135,16 @@ class StreamedImages:
         if isinstance(idx, tuple) or idx is Ellipsis:
             raise IndexError(f"idx is {idx}; images on disk are indexed by example alone")
         records = self.records[idx]
-        if records.ndim == 0:
-            return self._decoded(records[None], self._centre)[0]
-        return self._decoded(records, self._centre)
+        return self._decoded(records) if records.ndim else self._decoded(records[None])[0]
 
     def drawn(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
-        """[B, H, W, C] of rows idx [B] in their epochs [B], by random boxes where `crop` is set."""
-        records = self.records[idx]
-        return self._decoded(records, self._centre if self.crop is None else self._draw(idx, seed, epoch))
+        """[B, H, W, C] of rows idx [B] in their epochs [B]: random boxes, mirrored or not, where `crop` is set."""
+
+        def generator(place: int) -> np.random.Generator:
+            # The 1 sets these numbers apart from those of `Pipeline.transform`.
+            return np.random.default_rng((seed, int(epoch[place]), int(idx[place]), 1))
+
+        return self._decoded(self.records[idx], None if self.crop is None else generator)
 
     def subset(self, idx: Any) -> "StreamedImages":
         """The rows at idx; nothing is read."""
@@ -164,20 +167,18 @@ class StreamedImages:
             f"{len(self):,} images stay on disk and are no array; take a part, images[:100], or a larger memory limit"
         )
 
-    def _centre(self, place: int, height: int, width: int) -> Box:
-        return centre_box(height, width, self.size, self.crop_pct)
+    def _decoded(
+        self, records: np.ndarray, generator: Callable[[int], np.random.Generator] | None = None
+    ) -> np.ndarray:
+        centre = functools.partial(centre_box, size=self.size, crop_pct=self.crop_pct)
 
-    def _draw(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> Callable[[int, int, int], Box]:
-        def find(place: int, height: int, width: int) -> Box:
-            # The 1 sets these numbers apart from those of `Pipeline.transform`.
-            rng = np.random.default_rng((seed, int(epoch[place]), int(idx[place]), 1))
-            return random_box(rng, height, width, self.crop)
+        def drawn(place: int, height: int, width: int) -> Box:
+            rng = generator(place)
+            box = random_box(rng, height, width, self.crop)
+            return box._replace(mirrored=bool(rng.random() < 0.5))
 
-        return find
-
-    def _decoded(self, records: np.ndarray, find: Callable[[int, int, int], Box]) -> np.ndarray:
         def make(place: int) -> np.ndarray:
-            box = functools.partial(find, place)
+            box = centre if generator is None else functools.partial(drawn, place)
             try:
                 data = self.read(int(records[place]))
                 return decode_box(data, box, self.size, self.channels, self.workers.decoder, self.orient)
@@ -190,6 +191,11 @@ class StreamedImages:
         return self.workers.fill(np.empty((len(records), *self.shape[1:]), np.uint8), make)
 
 
+def kept_share(sizes: set[tuple[int, int]], size: tuple[int, int]) -> float:
+    """The `crop_pct` for images of these sizes: 1 where all have one size, not larger than `size`; else 0.875."""
+    return 1.0 if len(sizes) == 1 and all(a <= b for a, b in zip(*sizes, size, strict=True)) else 0.875
+
+
 def streamed(source: Source) -> StreamedImages | None:
     """The images of a source that stay on disk; None where they are in memory, or where there are none."""
     images = source.arrays.get("image")
@@ -197,7 +203,7 @@ def streamed(source: Source) -> StreamedImages | None:
 
 
 def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Source:
-    """The source with random boxes of its streamed images in training batches; what is read otherwise stays.
+    """The source with random boxes of its streamed images, mirrored or not, in training batches; else as it was.
 
     Raises: ValueError for a source whose images are in memory.
     """

@@ -21,7 +21,7 @@ from absl import logging
 
 from dlcore.data.images import header, target_size
 from dlcore.data.source import Source
-from dlcore.data.streaming import StreamedImages, Workers, evenly, on_disk
+from dlcore.data.streaming import StreamedImages, Workers, evenly, kept_share, on_disk
 
 __all__ = ["prepared_datasets", "tfds_source", "tfds_splits"]
 
@@ -155,7 +155,7 @@ def _streamed(
     labels = _labels(f"{name}/{split}", records, label_key, kept and kept.with_suffix(".labels.npz"))
     images = StreamedImages(
         lambda record: records[record][image_key], lambda record: f"record {record} of {name}/{split}",
-        np.arange(count), size, shape[2], 1.0 if shape[:2] == size else 0.875, orient=False, workers=workers,
+        np.arange(count), size, shape[2], kept_share({shape[:2]} - {(None, None)}, size), orient=False, workers=workers,
     )  # fmt: skip
     if count * math.prod(images.shape[1:]) > limit_bytes:
         note = on_disk(f"{name}/{split}", math.prod(images.shape), limit_bytes, images.shape[1:], workers)

@@ -139,7 +139,10 @@ def _augment_name(flags: Flags, spec: dict) -> str:
 
 
 def augmentation(flags: Flags, spec: dict):
-    """`(key, normalised image) -> image` for `--augment`, None for none. What comes in from outside is black."""
+    """`(key, normalised image) -> image` for `--augment`, None for none. What comes in from outside is black.
+
+    Streamed images come cropped and mirrored from the host, so that nothing is left of resized_crop_flip.
+    """
     from dlcore.data import augment
 
     name = _augment_name(flags, spec)
@@ -160,15 +163,14 @@ def augmentation(flags: Flags, spec: dict):
 
     pixels = max(1, round(side / 8))
     shift = augment.random_shift(max(1, pixels // 2))
+    cropped = augment.compose(augment.random_resized_crop((0.08, 1.0)), augment.random_flip())
     plain = {
         "none": None,
         "affine": on_black(augment.random_affine(degrees=20, translate=0.125, scale=(0.8, 1.2), shear=15)),
         "shift": on_black(shift),
         "shift_flip": on_black(augment.compose(shift, augment.random_flip())),
         "crop_flip": augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip()),
-        "resized_crop_flip": augment.random_flip()
-        if "crop_pct" in spec
-        else augment.compose(augment.random_resized_crop((0.08, 1.0)), augment.random_flip()),
+        "resized_crop_flip": None if "crop_pct" in spec else cropped,
     }[name]
     if flags.augment not in STRONG_AUGMENTATIONS:
         return plain
@@ -177,7 +179,7 @@ def augmentation(flags: Flags, spec: dict):
         "rand_augment": on_unit(augment.rand_augment(fill=0.5)),
         "auto_augment": on_unit(augment.auto_augment(fill=0.5)),
     }[flags.augment]
-    return augment.compose(plain, strong)
+    return strong if plain is None else augment.compose(plain, strong)
 
 
 def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:

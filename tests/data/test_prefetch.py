@@ -49,6 +49,35 @@ def test_an_exception_reaches_the_consumer_after_the_batches_before_it():
     assert list(batches) == []
 
 
+def test_what_put_raises_reaches_the_consumer_too():
+    def refuse(batch):
+        if batch == 2:
+            raise MemoryError("no room on the device")
+        return batch
+
+    batches = prefetch(lambda step: step, 0, None, put=refuse)
+    assert [next(batches), next(batches)] == [(0, 0), (1, 1)]
+    with pytest.raises(MemoryError, match="no room"):
+        next(batches)
+    assert list(batches) == []
+    assert not threads()
+
+
+def test_a_batch_is_made_while_the_one_before_is_put():
+    made = threading.Event()
+
+    def put(batch):
+        return batch if batch or made.wait(5) else "alone"
+
+    def batch_at(step):
+        if step == 1:
+            made.set()
+        return step
+
+    with prefetch(batch_at, 0, 2, put=put) as batches:
+        assert [next(batches)[1], next(batches)[1]] == [0, 1]
+
+
 def threads():
     return [thread for thread in threading.enumerate() if thread.name == "dlcore-prefetch"]
 

@@ -14,7 +14,16 @@ from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline, device_resident, padded_batches
 from dlcore.data.prefetch import prefetch
 from dlcore.data.source import Source, join, shuffle_labels, split_validation
-from dlcore.data.streaming import StreamedImages, Workers, evenly, on_disk, random_crops, sample_of, streamed
+from dlcore.data.streaming import (
+    StreamedImages,
+    Workers,
+    evenly,
+    kept_share,
+    on_disk,
+    random_crops,
+    sample_of,
+    streamed,
+)
 
 COUNT = 23
 
@@ -171,6 +180,19 @@ def test_crops_are_drawn_by_seed_epoch_and_example():
         assert ((a != b).any((1, 2, 3))).all()
     # The crops are of the right images: a JPEG's mean colour stays that of its number.
     assert np.abs(first.mean((1, 2, 3)) - centre.mean((1, 2, 3))).max() < 8
+
+
+def test_half_of_the_boxes_are_mirrored():
+    ramp = np.tile(np.arange(0, 240, 4, dtype=np.uint8)[None, :, None], (40, 1, 3))
+    data = Pipeline(source(2, (0.5, 1.0), data=[encoded(ramp)] * 200), 200).batch_at(0)["image"].astype(int)
+    falls = data[:, :, -1].mean((1, 2)) < data[:, :, 0].mean((1, 2))
+    # 200 fair coins: 100, give or take four standard deviations of sqrt(200) / 2 = 7.1.
+    assert 72 <= falls.sum() <= 128
+
+
+def test_the_share_that_a_centre_crop_keeps():
+    assert kept_share({(8, 8)}, (8, 8)) == kept_share({(8, 6)}, (8, 8)) == 1.0
+    assert kept_share({(9, 8)}, (8, 8)) == kept_share({(8, 8), (8, 7)}, (8, 8)) == kept_share(set(), (8, 8)) == 0.875
 
 
 def test_measuring_takes_the_centre_whatever_training_draws():
