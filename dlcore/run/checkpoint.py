@@ -28,6 +28,8 @@ from dlcore.run.sharding import leaf_paths
 __all__ = ["CheckpointMismatch", "Checkpoints", "check_writable"]
 
 STATE, NOTE, LEAVES = "state", "note", "leaves"
+SPARE = 2**18
+"""Bytes that a checkpoint takes beside its arrays."""
 
 
 class CheckpointMismatch(ValueError):
@@ -139,6 +141,8 @@ class Checkpoints:
         """
         args = self._ocp.args
         self.wait()
+        if not self._room(step, state):
+            return
         self._pending = step
         try:
             self._manager.save(
@@ -154,6 +158,17 @@ class Checkpoints:
             )
         except (OSError, ValueError) as error:
             self._failed(step, error)
+
+    def _room(self, step: int, state: Any) -> bool:
+        """Several processes ask for room before: where one fails to write, the others wait for it in orbax."""
+        if jax.process_count() == 1:
+            return True
+        free, size = shutil.disk_usage(self.folder).free, sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        if agree(free > 1.1 * size + SPARE):
+            return True
+        self.failure = OSError(f"{free:,} bytes are free, and a checkpoint takes {size:,} and some")
+        logging.error("CHECKPOINT NOT SAVED at step %s in %s: %s", step, self.folder, self.failure)
+        return False
 
     def check(self) -> None:
         """Notice a failed save without waiting for one in flight."""

@@ -15,6 +15,7 @@ MODES = {
     "sanity": "dlcore.run.sanity:sanity",
     "export": "dlcore.run.export:export_mode",
     "gradcheck": "dlcore.run.gradcheck:gradcheck",
+    "profile": "dlcore.run.profile:profile",
     "plan": "dlcore.run.plan:plan",
 }
 """What a page can do; a new mode is a function (Job) -> exit status and a line here."""
@@ -66,13 +67,14 @@ RUN = {
     "topology": Setting(None, "plan: machines with commas, such as v5e:4x4,h100:8 (dlcore.run.topology)", str | None),
     "meshes": Setting(None, "plan: data:16,data:4,model:4 and so on; several sensible ones by default", str | None),
     "rules": Setting(None, "plan: rules for parameters, with commas; all that suit the mesh by default", str | None),
+    "profile_steps": Setting(5, "profile: steps to trace", limits=Range(1)),
     "traceback": Setting(False, "show where an error was raised"),
 }
 
 VOLATILE = {
-    "workers",
-    "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps", "keep_last",
-    "progress", "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback", "log_every",
-    "gradcheck_method", "gradcheck_h", "gradcheck_samples", "watch", "distributed", "heartbeat_seconds", "join_seconds",
+    "workers", "mode", "smoke", "eval_batch_size", "device_data", "checkpoint_seconds", "checkpoint_steps",
+    "keep_last", "progress", "fresh", "run_dir", "runs", "run", "config_json", "input", "format", "split", "traceback",
+    "log_every", "gradcheck_method", "gradcheck_h", "gradcheck_samples", "watch", "profile_steps", "distributed",
+    "heartbeat_seconds", "join_seconds",
 }  # fmt: skip
 """Settings that do not change what is learnt; they are not part of a run's identity."""
