@@ -6,6 +6,7 @@ open the file fail.
 
 import fnmatch
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,7 @@ def place_of(file, case):
     return next((where for pattern, where in SCOPE[file].items() if fnmatch.fnmatch(case, pattern)), None)
 
 
+@pytest.mark.covers("SY-14")
 @pytest.mark.parametrize("file", SCOPE)
 def test_every_case_has_a_test_that_opens_the_file(file):
     cases = json.loads(str(np.load(TESTS / "goldens" / f"{file}.npz")["meta"]))["cases"]
@@ -109,3 +111,16 @@ def test_every_case_has_a_test_that_opens_the_file(file):
         ), f"{where} does not name {case}"
     for pattern in SCOPE[file]:
         assert any(fnmatch.fnmatch(case, pattern) for case in cases), f"{file}: {pattern} is no case"
+
+
+SKIPS = re.compile(r"pytest\.skip\(|importorskip|mark\.skip|mark\.xfail|skipif")
+
+
+@pytest.mark.covers("SY-14")
+def test_no_test_that_opens_a_golden_can_be_skipped():
+    """Parity with PyTorch, torchvision, timm, transformers and scikit-learn is measured on every machine."""
+    names = [path.stem for path in (TESTS / "goldens").glob("*.npz")]
+    opening = [path for path in TESTS.rglob("test_*.py") if any(name in path.read_text() for name in names)]
+    assert len(opening) > 40
+    found = {path.name for path in opening if SKIPS.search(path.read_text())}
+    assert found <= {"test_golden_scope.py", "test_imports.py"}, "which only name them"

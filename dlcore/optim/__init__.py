@@ -7,13 +7,14 @@ from dlcore.optim.clipping import clip_by_norm, clip_by_value
 from dlcore.optim.constraints import constrain, l1_proximal, max_norm, project_max_norm, soft_threshold
 from dlcore.optim.ema import parameter_ema, track_parameter_ema, use_ema
 from dlcore.optim.line_search import armijo_backtracking, strong_wolfe
+from dlcore.optim.loss_scaling import DynamicLossScale, dynamic_loss_scale, loss_scale
 from dlcore.optim.replica import cross_replica
 from dlcore.optim.schedules import Plateau, batch_ramp, linear_scaling
 from dlcore.optim.second_order import bfgs, lbfgs, newton_step
 
 __all__ = [
-    "OPTIMIZERS", "SCHEDULES", "Plateau", "armijo_backtracking", "batch_ramp", "bfgs", "by_hand", "clip_by_norm",
-    "clip_by_value", "constrain", "create_optimizer", "create_schedule", "cross_replica", "l1_proximal", "lbfgs",
-    "linear_scaling", "max_norm", "newton_step", "parameter_ema", "project_max_norm", "recompute_batch_stats",
+    "OPTIMIZERS", "SCHEDULES", "DynamicLossScale", "Plateau", "armijo_backtracking", "batch_ramp", "bfgs", "by_hand",
+    "clip_by_norm", "clip_by_value", "constrain", "create_optimizer", "create_schedule", "cross_replica",
+    "dynamic_loss_scale", "l1_proximal", "lbfgs", "linear_scaling", "loss_scale", "max_norm", "newton_step", "parameter_ema", "project_max_norm", "recompute_batch_stats",
     "schedules", "soft_threshold", "strong_wolfe", "swa_params", "track_parameter_ema", "track_swa", "use_ema",
 ]  # fmt: skip

@@ -1,0 +1,64 @@
+"""Loss scaling: gradients that a narrow float would round to zero are computed s times as large.
+
+    g = ∇(s L) / s                          the same gradient, with s in the exponents on the way
+    not finite:   no update, s <- s / factor
+    finite `period` times in a row:         s <- s · factor
+
+Micikevicius et al., "Mixed precision training" (2018), arXiv:1710.03740, with the dynamic rule of its section 3.2.
+float16 has 5 bits of exponent and loses what is below 6e-8; bfloat16 has float32's 8 and needs no scaling.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+__all__ = ["DynamicLossScale", "dynamic_loss_scale", "loss_scale"]
+
+
+class DynamicLossScale(NamedTuple):
+    """scale: [] float32, what the loss is to be multiplied with. good: [] int32, finite gradients since it changed."""
+
+    inner: Any
+    scale: jax.Array
+    good: jax.Array
+
+
+def dynamic_loss_scale(
+    inner: optax.GradientTransformation, initial: float = 2.0**15, factor: float = 2.0, period: int = 2000
+) -> optax.GradientTransformationExtraArgs:
+    """`inner` fed with unscaled gradients; its `update` takes those of `loss_scale(opt_state) * loss`.
+
+    Where one is not finite the parameters and the state of `inner` stay as they are. The scale never falls below 1.
+
+    Raises:
+      ValueError: initial is below 1, factor not above 1, or period below 1.
+    """
+    if initial < 1 or factor <= 1 or period < 1:
+        raise ValueError(
+            f"initial={initial} must be at least 1, factor={factor} above 1 and period={period} at least 1"
+        )
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: Any) -> DynamicLossScale:
+        return DynamicLossScale(inner.init(params), jnp.float32(initial), jnp.int32(0))
+
+    def update(grads: Any, state: DynamicLossScale, params: Any = None, **extra: Any) -> tuple[Any, DynamicLossScale]:
+        grads = jax.tree.map(lambda g: g.astype(jnp.float32) / state.scale, grads)
+        finite = jnp.all(jnp.array([jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]))
+        updates, new = inner.update(grads, state.inner, params, **extra)
+        updates = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), updates)
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state.inner)
+        good = jnp.where(finite, state.good + 1, 0)
+        grown = jnp.where(good >= period, state.scale * factor, state.scale)
+        scale = jnp.where(finite, grown, jnp.maximum(state.scale / factor, 1.0))
+        return updates, DynamicLossScale(new, scale, jnp.where(good >= period, 0, good))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def loss_scale(opt_state: Any) -> jax.Array:
+    """[] float32: the scale in an optimiser's state, 1 where it has none."""
+    leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, DynamicLossScale))
+    return next((x.scale for x in leaves if isinstance(x, DynamicLossScale)), jnp.float32(1))

@@ -1,0 +1,166 @@
+"""A graph that is built while it runs, and one that is compiled before: the same numbers, another price.
+
+python -m experiments.studies.eager_and_compiled
+
+JAX runs a function operation by operation (dynamic: Python decides at every step, as in eager PyTorch), or traces it
+once for shapes and dtypes and compiles what it saw (static: jax.jit, as torch.compile and tf.function). The claim holds
+where both give the same numbers to rounding, a new shape costs one compilation and an old one none, Python's `if` on a
+traced value is refused while `lax.cond` decides at run time, and a compiled loop (`lax.scan`) has a program whose size
+does not grow with its length.
+
+Seen on two cores: it holds. A gradient step of eight layers takes 11.5 ms operation by operation and .22 compiled, 53
+times less; the 80 ms of compilation are paid for after 7 steps.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+
+
+def network(params: list, x: jax.Array) -> jax.Array:
+    """Layers of tanh, and the mean of squares: many small operations."""
+    for w, b in params:
+        x = jnp.tanh(x @ w + b)
+    return jnp.mean(x**2)
+
+
+def gradient_step(params: list, x: jax.Array) -> list:
+    """One step of gradient descent."""
+    return jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(network)(params, x))
+
+
+class Traces:
+    """A function that counts how often Python runs it."""
+
+    def __init__(self, function: Callable):
+        self.function, self.count = function, 0
+
+    def __call__(self, *args: Any) -> Any:
+        self.count += 1
+        return self.function(*args)
+
+
+def leaky_python(x: jax.Array) -> jax.Array:
+    """Python decides: needs a value, so it cannot be traced."""
+    return x if x > 0 else 0.1 * x
+
+
+def leaky_lax(x: jax.Array) -> jax.Array:
+    """The program decides when it runs."""
+    return jax.lax.cond(x > 0, lambda x: x, lambda x: 0.1 * x, x)
+
+
+def power_unrolled(x: jax.Array, n: int) -> jax.Array:
+    """Python's loop: n operations in the program."""
+    for _ in range(n):
+        x = jnp.sin(x)
+    return x
+
+
+def power_scanned(x: jax.Array, n: int) -> jax.Array:
+    """One operation in the program, n turns."""
+    return jax.lax.scan(lambda x, _: (jnp.sin(x), None), x, length=n)[0]
+
+
+def median_seconds(function: Callable, *args: Any, repeats: int) -> float:
+    """Of a call that is waited for."""
+    jax.block_until_ready(function(*args))
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(function(*args))
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def study(*, layers: int = 8, width: int = 64, repeats: int = 30, lengths: tuple[int, ...] = (1, 10, 100)) -> LabResult:
+    """Compare values, compilations, control flow, program sizes and times.
+
+    Args:
+      layers: of the network whose gradient step is timed.
+      lengths: of the loops whose programs are counted.
+    """
+    keys = jax.random.split(jax.random.key(0), layers + 1)
+    params = [(jax.random.normal(k, (width, width)) / width**0.5, jnp.zeros(width)) for k in keys[:-1]]
+    x = jax.random.normal(keys[-1], (32, width))
+
+    counted = Traces(gradient_step)
+    compiled = jax.jit(counted)
+    apart = max(
+        float(jnp.abs(a - b).max())
+        for a, b in zip(jax.tree.leaves(gradient_step(params, x)), jax.tree.leaves(compiled(params, x)), strict=True)
+    )
+    traces = {"first": counted.count}
+    compiled(params, x + 1)
+    traces["same shape again"] = counted.count
+    compiled(params, x[:16])
+    traces["another shape"] = counted.count
+    compiled(params, x)
+    traces["the first again"] = counted.count
+
+    try:
+        jax.jit(leaky_python)(jnp.float32(-2.0))
+        refused = False
+    except jax.errors.TracerBoolConversionError:
+        refused = True
+    both = [float(jax.jit(leaky_lax)(jnp.float32(v))) for v in (-2.0, 3.0)]
+    sizes = {
+        name: [len(jax.make_jaxpr(lambda x, n=n, f=f: f(x, n))(1.0).eqns) for n in lengths]
+        for name, f in {"unrolled": power_unrolled, "scanned": power_scanned}.items()
+    }
+    eager = median_seconds(gradient_step, params, x, repeats=repeats)
+    static = median_seconds(compiled, params, x, repeats=repeats)
+    fresh = jax.jit(gradient_step)
+    began = time.perf_counter()
+    fresh.lower(params, x).compile()
+    compiling = time.perf_counter() - began
+
+    right = {
+        "the same numbers": apart < 1e-6,
+        "a compilation a shape": list(traces.values()) == [1, 1, 2, 2],
+        "if is refused": refused,
+        "cond decides": np.allclose(both, [leaky_python(-2.0), leaky_python(3.0)]),
+        "scan stays small": sizes["unrolled"] == list(lengths) and len(set(sizes["scanned"])) == 1,
+    }
+    holds = all(right.values())
+    odd = ", ".join(name for name, good in right.items() if not good)
+    verdict = (
+        f"{'It holds' if holds else f'It does not hold: {odd}'}. Operation by operation and compiled, a gradient step "
+        f"of {layers} layers differs by {apart:.0e}; it takes {eager * 1e3:.2f} and {static * 1e3:.3f} ms, "
+        f"{eager / static:.0f} times less, after {compiling * 1e3:.0f} ms of compilation, which "
+        f"{compiling / (eager - static):.0f} steps pay for. A new shape cost one compilation, old ones none."
+    )
+    numbers = {
+        "difference": apart, "traces": traces, "program sizes": sizes, "eager seconds": eager,
+        "compiled seconds": static, "compile seconds": compiling, "checks": {k: bool(v) for k, v in right.items()},
+    }  # fmt: skip
+    return LabResult(numbers, verdict, {"time": figure(eager, static, compiling)}, bool(holds))
+
+
+def figure(eager: float, static: float, compiling: float):
+    """Time since the start over steps: where the compiled program overtakes."""
+    from matplotlib.figure import Figure
+
+    steps = np.arange(0, max(10, int(3 * compiling / max(eager - static, 1e-9))) + 1)
+    drawing = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = drawing.subplots()
+    axes.plot(steps, steps * eager * 1e3, color="#D55E00", label="operation by operation")
+    axes.plot(steps, (compiling + steps * static) * 1e3, color="#0072B2", label="compiled first")
+    axes.set(xlabel="steps", ylabel="ms since the start", title="A compilation pays for itself after some steps")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    return drawing
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"layers": 2, "repeats": 3})
+
+if __name__ == "__main__":
+    main(page)

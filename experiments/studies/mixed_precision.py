@@ -1,0 +1,147 @@
+"""Half the bits: bfloat16 trains as float32 does, float16 needs its loss scaled.
+
+python -m experiments.studies.mixed_precision
+
+Micikevicius et al. 2018, arXiv:1710.03740. Perceptrons of four hidden layers on digits by SGD with momentum; weights
+and updates are float32, products are computed in the named format, and logits and loss in float32. The loss is divided
+by 1, 4,096 and 65,536, so that gradients lie where those of large batches and deep networks do, and the rate is
+multiplied with the same. Lost gradients are those that are zero at the first step beyond float32's (ReLU's). The claim
+holds where the mean training loss over the run is within 5 % of float32's in bfloat16 and in scaled float16 for every
+divisor, and not in plain float16 for the largest. (At first the last steps' loss was compared, to 10 %: it is .001
+there, all is learnt by heart, and seeds differ by more.)
+
+Seen over five seeds (30 s on two cores): it holds. bfloat16 is .1 % from float32's mean loss throughout; float16 .7 %
+at a divisor of 1, 1.8 % at 4,096, where 10.5 % of its first gradients are lost and its loss stops falling late, and at
+65,536, where 77 % are lost, it learns nothing; scaled it is .8, 3.4 and 1.1 % away and loses none.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.optim import dynamic_loss_scale, loss_scale
+from dlcore.run.lab import Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.small_runs import shuffled_digits
+
+FORMATS = {
+    "float32": (jnp.float32, False),
+    "bfloat16": (jnp.bfloat16, False),
+    "float16": (jnp.float16, False),
+    "float16, scaled": (jnp.float16, True),
+}
+COLOURS = {"float32": "#BBBBBB", "bfloat16": "#0072B2", "float16": "#D55E00", "float16, scaled": "#009E73"}
+
+
+class Net(nn.Module):
+    """Hidden layers with ReLU and a head; products in `dtype`, logits float32."""
+
+    dtype: jnp.dtype
+    depth: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Images [B, ...] -> logits [B, 10]."""
+        x = x.reshape(x.shape[0], -1)
+        for i in range(self.depth):
+            x = nn.relu(nn.Dense(128, dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name=f"dense{i}")(x))
+        return nn.Dense(10, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+
+
+def optimizer(rate: float, small: float, scaled: bool) -> optax.GradientTransformation:
+    """SGD that undoes the division of the loss by `small`, as a user's rate would."""
+    inner = optax.chain(optax.scale(small), optax.sgd(rate, momentum=0.9))
+    return dynamic_loss_scale(inner, period=100) if scaled else inner
+
+
+def run(name: str, key: jax.Array, depth: int, steps: int, batch_size: int, rate: float, small: float) -> dict:
+    """Losses [steps], the share of zero gradients at the first step, and the scale at the end."""
+    dtype, scaled = FORMATS[name]
+    data = shuffled_digits()
+    images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
+    net, tx = Net(dtype, depth), optimizer(rate, small, scaled)
+
+    def loss(params: dict, scale: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits = net.apply({"params": params}, images[index])
+        value = optax.softmax_cross_entropy_with_integer_labels(logits, labels[index]).mean()
+        return value / small * scale, value
+
+    def step(carry: tuple, key: jax.Array) -> tuple[tuple, tuple]:
+        params, state = carry
+        index = jax.random.randint(key, (batch_size,), 0, len(labels))
+        gradient, value = jax.grad(loss, has_aux=True)(params, loss_scale(state), index)
+        updates, state = tx.update(gradient, state, params)
+        zeros = sum((g == 0).sum() for g in jax.tree.leaves(gradient))
+        return (optax.apply_updates(params, updates), state), (value, zeros)
+
+    params = net.init(key, images[:1])["params"]
+    count = sum(x.size for x in jax.tree.leaves(params))
+    (_, state), (losses, zeros) = jax.lax.scan(step, (params, tx.init(params)), jax.random.split(key, steps))
+    return {"losses": losses, "zeros": zeros[0] / count, "scale": loss_scale(state)}
+
+
+def study(
+    *,
+    seeds: int = 5,
+    steps: int = 300,
+    depth: int = 4,
+    batch_size: int = 128,
+    learning_rate: float = 0.05,
+    divisors: tuple[float, ...] = (1.0, 4096.0, 65536.0),
+) -> LabResult:
+    """Train in each format from the same weights on the same batches.
+
+    Args:
+      seeds: runs of each format and divisor.
+      divisors: what the loss is divided by, ascending.
+    """
+    keys = jax.random.split(jax.random.key(0), seeds)
+
+    def all_runs(name: str) -> dict[str, np.ndarray]:
+        def one(small, key):
+            return run(name, key, depth, steps, batch_size, learning_rate, small)
+
+        every = jax.jit(jax.vmap(lambda small: jax.vmap(lambda key: one(small, key))(keys)))
+        return jax.tree.map(lambda x: np.asarray(x, np.float64), every(jnp.asarray(divisors, jnp.float32)))
+
+    found = {name: all_runs(name) for name in FORMATS}
+    means = {name: f["losses"].mean((1, 2)) for name, f in found.items()}
+    gaps = {name: (means[name] / means["float32"] - 1).tolist() for name in FORMATS}
+    lost = {name: (f["zeros"] - found["float32"]["zeros"]).mean(1).tolist() for name, f in found.items()}
+    holds = max(map(abs, gaps["bfloat16"] + gaps["float16, scaled"])) <= 0.05 < gaps["float16"][-1]
+    verdict = f"{'It holds' if holds else 'It does not hold'}."
+    for i, divisor in enumerate(divisors):
+        verdict += (
+            f" Loss over {divisor:,.0f}, mean training loss against float32's: bfloat16 {gaps['bfloat16'][i]:+.1%}, "
+            f"float16 {gaps['float16'][i]:+.1%} ({lost['float16'][i]:.1%} of the first gradients lost), scaled float16 "
+            f"{gaps['float16, scaled'][i]:+.1%} ({lost['float16, scaled'][i]:.1%})."
+        )
+    numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": lost}
+    return LabResult(numbers, verdict, {"losses": figure(found, divisors)}, holds)
+
+
+def figure(found: dict, divisors: tuple[float, ...]):
+    """Training losses along the runs, a panel a divisor."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(4 * len(divisors), 3.6), layout="constrained")
+    panels = np.atleast_1d(drawing.subplots(1, len(divisors), sharey=True))
+    for i, (axes, divisor) in enumerate(zip(panels, divisors, strict=True)):
+        for name, f in found.items():
+            smooth = np.convolve(f["losses"][i].mean(0), np.ones(9) / 9, "valid")
+            style = {"float32": "-", "bfloat16": "--"}.get(name, "-")
+            width = 3.5 if name == "float32" else 1.6
+            axes.plot(np.arange(len(smooth)) + 5, smooth, style, color=COLOURS[name], label=name, linewidth=width)
+        axes.set(xlabel="step", yscale="log", title=f"loss divided by {divisor:,.0f}")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("training loss")
+    panels[0].legend(frameon=False)
+    return drawing
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 30})
+
+if __name__ == "__main__":
+    main(page)
