@@ -32,7 +32,7 @@ from dlcore.run import environment
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.flags import FlagError
 from dlcore.run.page import Job
-from dlcore.run.plan_report import lines_of, report_of, row_of
+from dlcore.run.plan_report import lines_of, report_of, row_of, told
 from dlcore.run.progress import say
 from dlcore.run.topology import Topology, cases_of, topology_of
 
@@ -64,7 +64,7 @@ def plan(job: Job) -> int:
                 facts = found
                 continue
             rows.append(row_of(topology, facts, found, flags.batch_size))
-            say(f"  {found['mesh']} {found['rule']}: {found['compile_seconds']:.0f} s")
+            say(f"  {told(rows[-1])} ({found['compile_seconds']:.0f} s)")
         plans.append({"topology": topology._asdict(), **facts, "rows": rows})
         for line in lines_of(plans[-1], flags):
             say(line)

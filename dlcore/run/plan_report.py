@@ -12,7 +12,7 @@ from dlcore.run.page import Job
 from dlcore.run.sharding import DATA, MODEL
 from dlcore.run.topology import Topology, seconds
 
-__all__ = ["best_of", "hints", "lines_of", "report_of", "row_of"]
+__all__ = ["best_of", "hints", "lines_of", "notes", "report_of", "row_of", "told"]
 
 FITS, NOT, UNKNOWN = "fits", "does not fit", "unknown"
 
@@ -96,6 +96,12 @@ def _verdict(row: dict) -> str:
     if row.get("needs"):
         return f"does not fit: needs {row['needs'] / 2**30:.4g} of {row['has'] / 2**30:.4g} GiB"
     return f"failed: {row['failed']}" if row.get("failed") else row["verdict"]
+
+
+def told(row: dict) -> str:
+    """One mesh and rule in a line, as soon as it is known."""
+    size = "" if row.get("total") is None else f"{readable(row['total'])}, "
+    return f"{row['mesh']} {row['rule']}: {size}{_verdict(row)}".rstrip(", ")
 
 
 def _sorted(rows: list[dict]) -> list[dict]:

@@ -16,7 +16,7 @@ from dlcore.run.known import planned
 from dlcore.run.page import Job, resolve, run
 from dlcore.run.plan import step_of
 from dlcore.run.plan_child import about, measure, too_large
-from dlcore.run.plan_report import best_of, hints, lines_of, row_of
+from dlcore.run.plan_report import best_of, hints, lines_of, row_of, told
 from dlcore.run.topology import GPUS, TPUS, Topology, cases_of, seconds, topology_of
 from experiments.classification.supervised import page
 from experiments.recipes import resnet50
@@ -163,6 +163,8 @@ def test_what_is_printed_names_the_shortage_the_best_and_what_helps():
     plan = {"topology": v5e._asdict(), **FACTS, "rows": rows}
     text = "\n".join(lines_of(plan, flags))
     assert "needs 21.3 of 15.75 GiB" in text
+    assert told(rows[0]) == "data:4,model:2 tensor: 1.4 KiB, fits"
+    assert told(rows[1]) == "data:4,model:2 tensor: does not fit: needs 21.3 of 15.75 GiB"
     assert "best of those that fit: --mesh=data:4,model:2 --sharding=tensor" in text
     assert "8 devices of 15.75 GiB; 25 parameters" in text
     (helps,) = hints(plan, flags)
@@ -265,20 +267,30 @@ def test_a_recipe_needs_no_data():
 
 
 def test_the_mode_from_end_to_end(tmp_path, capsys):
-    assert run(page, [*MLP, "--mode=plan", "--topology=cpu:2,h100:2", "--meshes=data:2", f"--run_dir={tmp_path}"]) == 0
+    assert run(page, [*MLP, "--mode=plan", "--topology=h100:2", "--meshes=data:2", f"--run_dir={tmp_path}"]) == 0
     said = capsys.readouterr().out
-    assert "cpu:2: 2 devices; 2,410 parameters, batch 64, f32" in said
+    assert "h100:2: 2 devices of 74.51 GiB; 2,410 parameters, batch 64, f32" in said
     assert "best of those that fit: --mesh=data:2 --sharding=replicate" in said
     content = json.loads((tmp_path / "plan.json").read_text())
-    first, second = content["plans"]
-    assert [row["rule"] for row in first["rows"]] == ["replicate", "fsdp"]
-    assert first["rows"][0]["parameters"] == 4 * 2410
-    assert first["rows"][0]["temporaries"] == second["rows"][0]["temporaries"]
-    assert (first["rows"][0]["verdict"], second["rows"][0]["verdict"]) == ("", "fits")
+    (plan,) = content["plans"]
+    assert [row["rule"] for row in plan["rows"]] == ["replicate", "fsdp"]
+    assert plan["rows"][0]["parameters"] == 4 * 2410
+    assert plan["rows"][0]["verdict"] == "fits"
+    assert content["settings"]["model"] == "mlp"
     html = (tmp_path / "plan.html").read_text()
     assert "best on h100:2" in html
     assert "Planned, not run." in html
     assert not (tmp_path / "config.json").exists(), "a plan is no run"
+
+
+def test_pretended_devices_have_no_limit_and_no_speed():
+    plan = {"topology": topology_of("cpu:8")._asdict(), **FACTS, "loops": 2}
+    plan["rows"] = [row_of(topology_of("cpu:8"), FACTS, FOUND, 8)]
+    text = "\n".join(lines_of(plan, resolve(page, [])))
+    assert "cpu:8: 8 devices; 25 parameters" in text
+    assert "no limit, no speed" in text
+    assert "of 2 while loops" in text
+    assert "best" not in text
 
 
 @pytest.mark.parametrize(
