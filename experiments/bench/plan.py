@@ -16,8 +16,8 @@ vit_s16_fsdp4        66.42 66.42           0.60 0.60         593.82 596.85   1.0
 resnet50           204.67 204.67           1.20 1.20         775.24 799.31   1.031
 dit_xl2_size     1043.69 1043.69           0.03 0.03         419.54 424.21   1.011
 
-Of four devices each figure is of one. XLA on a CPU gains nothing by recomputation or bfloat16, as the second and third
-line show: so a plan for GPUs, which takes its temporaries from there, says no more than that it is less.
+Of four devices each figure is of one. On a CPU XLA gains little by bfloat16 and nothing by recomputation (the second
+and the third line), so in a plan for GPUs, which takes its temporaries from there, neither shows.
 
 `dit_xl2_size` is a stand-in with the size of DiT-XL/2 (Peebles & Xie 2022, arXiv:2212.09748) on latents of 32 x 32 x 4:
 28 blocks of width 1152 with 16 heads over 256 tokens, as a classifier. It has no adaptive layer norms, which hold a
