@@ -89,6 +89,8 @@ def test_random_boxes_have_the_areas_and_ratios_asked_for():
     squarish = np.array([random_box(np.random.default_rng(i), 400, 400, (0.1, 0.4), (0.5, 2.0)) for i in range(2000)])
     assert abs((squarish[:, 2] * squarish[:, 3]).mean() / 160000 - 0.25) < 4 * 0.3 / math.sqrt(12 * 2000)
     assert abs(np.log(squarish[:, 3] / squarish[:, 2]).mean()) < 4 * 2 * math.log(2) / math.sqrt(12 * 2000)
+    wide = [random_box(np.random.default_rng(i), 300, 400, (0.1, 0.2), (2, 3)) for i in range(50)]
+    assert all(1.95 < box.width / box.height < 3.05 for box in wide)
     # Where a box may begin it begins: rooms are used to both ends.
     assert (top == 0).any()
     assert (top + height == 300).any()

@@ -3,6 +3,7 @@ import io
 import json
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from dlcore.data.augment import channel_statistics
 from dlcore.data.bank import with_bank
+from dlcore.data.decoding import decode_box, random_box
 from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline, device_resident, padded_batches
 from dlcore.data.prefetch import prefetch
@@ -224,9 +226,15 @@ def test_host_transforms_come_after_the_crop_and_draw_other_numbers():
         return example
 
     pipeline = Pipeline(source(0, (0.1, 0.6)), 4, 5, transform=note)
-    index = pipeline.batch_at(0)["index"]
-    assert numbers[0] == np.random.default_rng((5, 0, int(index[0]))).uniform()
-    assert numbers[0] != np.random.default_rng((5, 0, int(index[0]), 1)).uniform()
+    batch = pipeline.batch_at(0)
+    index = int(batch["index"][0])
+    assert numbers[0] == np.random.default_rng((5, 0, index)).uniform()
+    rng = np.random.default_rng((5, 0, index, 1))
+
+    def find(height, width):
+        return random_box(rng, height, width, (0.1, 0.6))._replace(mirrored=bool(rng.random() < 0.5))
+
+    np.testing.assert_array_equal(batch["image"][0], decode_box(DATA[index], find, (16, 12)))
 
 
 def test_random_crops_and_device_data_are_for_one_kind_each():
@@ -257,6 +265,19 @@ def test_a_damaged_image_is_an_error_that_names_it(workers):
     with pytest.raises(ValueError, match="picture 9"):
         next(batches)
     assert list(batches) == []
+
+
+def test_nothing_more_is_read_after_an_error():
+    read = []
+
+    def refuse(record):
+        read.append(record)
+        raise OSError("the disk is gone")
+
+    images = StreamedImages(refuse, str, np.arange(100), (8, 8), workers=Workers(2))
+    with pytest.raises(ValueError, match="the disk is gone"):
+        images[:]
+    assert len(read) <= 2
 
 
 def test_an_image_that_cannot_be_read_is_named_too(tmp_path):
@@ -363,6 +384,16 @@ def test_a_folder_that_does_not_fit_is_streamed(pets):
         np.testing.assert_array_equal(ours.arrays["label"], theirs.arrays["label"])
         colours = ours.arrays["image"][:].mean((1, 2, 3)), theirs.arrays["image"].mean((1, 2, 3))
         np.testing.assert_allclose(*colours, atol=4)
+
+
+def test_a_zip_that_does_not_fit_is_streamed_alike(pets, tmp_path_factory):
+    file = tmp_path_factory.mktemp("zipped") / "pets.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for image in sorted(pets.rglob("*.jpg")):
+            archive.write(image, image.relative_to(pets))
+    options = {"image_size": 16, "limit_bytes": 0, "workers": Workers(2)}
+    for ours, theirs in zip(load("folder", file, **options)[:3], load("folder", pets, **options)[:3], strict=True):
+        same(ours[:], theirs[:])
 
 
 def test_streamed_images_of_one_size_are_not_scaled(tmp_path):
