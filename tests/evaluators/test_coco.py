@@ -11,7 +11,6 @@ from dlcore.learner import Learner
 from dlcore.run import Placement, evaluate
 from dlcore.run.sharding import make_mesh
 
-
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "metrics_coco.npz")
 
 
