@@ -74,18 +74,16 @@ def judge(folder: Path, ranks: int) -> tuple[int, list[str]]:
     for index, (rank, status) in enumerate(zip(told, statuses, strict=True)):
         where = f"rank {index} of {ranks}" + (f" on {rank['host']}" if rank else "")
         if rank is None:
-            lines.append(f"{where} never began")
+            lines.append(f"{where}: never began")
         elif rank["status"] is None:
-            lines.append(f"{where} was lost: it left no status, so its node or all of its task is gone")
+            lines.append(f"{where}: lost without a status; its node or all of its task is gone")
         elif status == ABORTED and ranks > 1:
-            after = rank["ended"] - first
-            lines.append(
-                f"{where} aborted, as jax does when another is gone" + (f", {after:.1f} s later" * (after > 0))
-            )
+            later = f", {rank['ended'] - first:.1f} s later" if rank["ended"] > first else ""
+            lines.append(f"{where}: aborted, as jax does when another is gone{later}")
         elif status < 0 and status != -signal.SIGTERM:
-            lines.append(f"{where} was lost: {describe(status)}")
+            lines.append(f"{where}: lost, {describe(status)}")
         elif status:
-            lines.append(f"{where} {describe(status)}")
+            lines.append(f"{where}: {describe(status)}")
     return verdict(statuses), lines
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.slurm import task
+from launch.slurm import cluster, proof, task
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "launch" / "slurm" / "run.sbatch"
@@ -88,9 +88,9 @@ def test_one_process_has_no_coordinator(submit, tmp_path):
 @pytest.mark.parametrize(
     ("statuses", "said"),
     [
-        ((75, 75), "rank 1 of 2 on NODE pre-empted, saved"),
-        ((-9, -6), "rank 0 of 2 on NODE was lost: ended by SIGKILL"),
-        ((-15, 75), "rank 0 of 2 on NODE ended by SIGTERM"),
+        ((75, 75), "rank 1 of 2 on NODE: pre-empted, saved"),
+        ((-9, -6), "rank 0 of 2 on NODE: lost, ended by SIGKILL"),
+        ((-15, 75), "rank 0 of 2 on NODE: ended by SIGTERM"),
     ],
 )
 def test_what_can_go_on_is_requeued(submit, statuses, said):
@@ -185,8 +185,8 @@ def test_the_verdict_names_the_lost_rank_and_counts_the_seconds(tmp_path):
     assert task.judge(tmp_path, 3) == (
         75,
         [
-            "rank 0 of 3 on h aborted, as jax does when another is gone, 7.5 s later",
-            "rank 1 of 3 on h was lost: ended by SIGKILL",
+            "rank 0 of 3 on h: aborted, as jax does when another is gone, 7.5 s later",
+            "rank 1 of 3 on h: lost, ended by SIGKILL",
         ],
     )
 
@@ -196,9 +196,25 @@ def test_a_rank_without_a_status_was_lost(tmp_path):
     status, lines = task.judge(tmp_path, 3)
     assert status == 75
     assert lines == [
-        "rank 0 of 3 on h aborted, as jax does when another is gone",
-        "rank 1 of 3 on h was lost: it left no status, so its node or all of its task is gone",
-        "rank 2 of 3 never began",
+        "rank 0 of 3 on h: aborted, as jax does when another is gone",
+        "rank 1 of 3 on h: lost without a status; its node or all of its task is gone",
+        "rank 2 of 3: never began",
     ]
     write(tmp_path, rank_0=(1, 10.0))
     assert task.judge(tmp_path, 3)[0] == 1, "an error of its own counts more than a loss"
+
+
+@pytest.mark.skipif(os.environ.get("DLCORE_SLURM") != "1", reason="starts a Slurm, for four minutes: DLCORE_SLURM=1")
+def test_the_proof_on_a_real_slurm():
+    if reason := cluster.missing():
+        pytest.skip(reason)
+    done = subprocess.run([sys.executable, "-m", "launch.slurm.proof"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_proof_says_why_it_cannot_run(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(cluster, "ELSEWHERE", ())
+    assert "slurmctld" in cluster.missing()
+    assert proof.main([]) == 77
+    assert capsys.readouterr().out.startswith("skipped: munged, munge, slurmctld")
