@@ -6,7 +6,7 @@ from typing import Any
 from dlcore.diagnostics.collectives import KINDS
 from dlcore.diagnostics.memory import readable
 from dlcore.diagnostics.panels import table
-from dlcore.diagnostics.report import Panel, render
+from dlcore.diagnostics.report import render
 from dlcore.run.flags import Flags
 from dlcore.run.page import Job
 from dlcore.run.sharding import DATA, MODEL
@@ -59,22 +59,26 @@ def best_of(rows: list[dict]) -> dict | None:
     return min(fitting, key=lambda row: (row["seconds"], row["total"])) if fitting else None
 
 
-def _cells(plan: dict, row: dict, best: dict | None) -> dict[str, str]:
-    """One line of the table, as text by column."""
-    upper = "<=" if plan["topology"]["platform"] == "gpu" else ""
+def _memory(plan: dict, row: dict) -> dict[str, str]:
+    """A line of the table of memory, as text by column."""
+    upper = "<= " if plan["topology"]["platform"] == "gpu" else ""
     cells = {"mesh": row["mesh"], "rule": row["rule"]}
     for name, key in SIZES.items():
         cells[name] = "" if row.get(key) is None else readable(row[key])
     if row.get("temporaries") is not None:
         cells["temporaries"], cells["total"] = upper + cells["temporaries"], upper + cells["total"]
+    return {**cells, "verdict": _verdict(row)}
+
+
+def _step(plan: dict, row: dict, best: dict | None) -> dict[str, str]:
+    """A line of the table of work and traffic, as text by column."""
     unit, size = _unit(max(other["flops"] for other in plan["rows"]))
-    cells[unit] = f"{row['flops'] / size:.4g}"
+    cells = {"mesh": row["mesh"], "rule": row["rule"], unit: f"{row['flops'] / size:.4g}"}
     for kind in KINDS:
         if any(kind in other.get("sent", {}) for other in plan["rows"]):
             cells[kind] = readable(row["sent"].get(kind, 0)) if "sent" in row else ""
     cells["at least"] = "" if row.get("seconds") is None else f"{1000 * row['seconds']:.3g} ms"
-    cells[""] = "best" if row is best else _verdict(row)
-    return cells
+    return {**cells, "": "best" if row is best else ""}
 
 
 def _unit(flops: float) -> tuple[str, float]:
@@ -144,27 +148,33 @@ def notes(plan: dict, flags: Flags) -> list[str]:
 
 
 def lines_of(plan: dict, flags: Flags) -> list[str]:
-    """The table for a terminal, with what stands above and below it."""
-    topology, rows = plan["topology"], _sorted(plan["rows"])
+    """The two tables for a terminal, with what stands above and below them."""
+    rows = _sorted(plan["rows"])
     best = best_of(rows)
-    cells = [_cells(plan, row, best) for row in rows]
-    names = list(dict.fromkeys(name for line in cells for name in line))
-    width = {name: max(len(name), *(len(line.get(name, "")) for line in cells)) for name in names}
-
-    def line(words: dict[str, str]) -> str:
-        return "  ".join(
-            words.get(n, "").ljust(width[n]) if n in ("mesh", "rule", "") else words.get(n, "").rjust(width[n])
-            for n in names
-        ).rstrip()
-
     return [
         "",
         _headline(plan, flags),
-        line(dict(zip(names, names, strict=True))),
-        *map(line, cells),
+        MEMORY,
+        *_aligned([_memory(plan, row) for row in rows]),
+        STEP,
+        *_aligned([_step(plan, row, best) for row in rows]),
         *(f"  {note}" for note in notes(plan, flags)),
         *hints(plan, flags),
-        _conclusion(topology, rows, best),
+        *_conclusion(plan["topology"], rows, best),
+    ]
+
+
+MEMORY, STEP = "Memory of a device", "A step of a device: its work, what it sends, and how long that takes at least"
+
+
+def _aligned(cells: list[dict[str, str]]) -> list[str]:
+    """Lines of text under their names: words to the left, figures to the right."""
+    lines = [{name: name if name != "verdict" else "" for name in cells[0]}, *cells]
+    width = {name: max(len(line[name]) for line in lines) for name in cells[0]}
+    left = ("mesh", "rule", "verdict", "")
+    return [
+        ("  " + "  ".join(line[n].ljust(width[n]) if n in left else line[n].rjust(width[n]) for n in width)).rstrip()
+        for line in lines
     ]
 
 
@@ -177,12 +187,17 @@ def _headline(plan: dict, flags: Flags) -> str:
     )
 
 
-def _conclusion(topology: dict, rows: list[dict], best: dict | None) -> str:
+def _conclusion(topology: dict, rows: list[dict], best: dict | None) -> list[str]:
     if topology["limit"] is None:
-        return ""
+        return []
     if best is not None:
-        return f"best of those that fit: --mesh={best['mesh']} --sharding={best['rule']}"
-    return "nothing is known to fit" if any(row["verdict"] == UNKNOWN for row in rows) else "nothing fits"
+        return [f"best of those that fit: --mesh={best['mesh']} --sharding={best['rule']}"]
+    return ["nothing is known to fit" if any(row["verdict"] == UNKNOWN for row in rows) else "nothing fits"]
+
+
+def _whole(cells: dict[str, str]) -> dict[str, str]:
+    """The same with figures that do not break before their unit."""
+    return {n: text if n == "verdict" else text.replace(" ", "\N{NO-BREAK SPACE}") for n, text in cells.items()}
 
 
 def report_of(job: Job, content: dict) -> str:
@@ -191,10 +206,11 @@ def report_of(job: Job, content: dict) -> str:
     for plan in content["plans"]:
         rows = _sorted(plan["rows"])
         best = best_of(rows)
-        cells = [{name or "verdict": text for name, text in _cells(plan, row, best).items()} for row in rows]
-        note = ". ".join([*notes(plan, job.flags), *hints(plan, job.flags), _conclusion(plan["topology"], rows, best)])
-        shown = table(cells, title=_headline(plan, job.flags), note=note)
-        panels.append(Panel(shown.title, shown.html, shown.note))
+        note = ". ".join([*notes(plan, job.flags), *hints(plan, job.flags), *_conclusion(plan["topology"], rows, best)])
+        machine, head = plan["topology"]["name"], _headline(plan, job.flags)
+        panels.append(table([_whole(_memory(plan, row)) for row in rows], f"{machine}: memory of a device", head))
+        step = [_whole(_step(plan, row, best)) for row in rows]
+        panels.append(table(step, f"{machine}: a step of a device", note))
     first = content["plans"][0]
     cards = {"parameters": f"{first['parameters']:,}", "a step": _flops(first["flops"])}
     for plan in content["plans"]:
