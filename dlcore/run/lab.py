@@ -8,6 +8,7 @@ Its simple keyword parameters are flags. The run folder gets config.json, number
 
 import base64
 import dataclasses
+import datetime
 import hashlib
 import io
 import json
@@ -23,7 +24,7 @@ from dlcore.run.checkpoint import check_writable
 from dlcore.run.flags import FlagError, Setting, parse, settings_of, wants_smoke
 from dlcore.run.progress import duration, say
 
-__all__ = ["Lab", "LabResult", "run_lab"]
+__all__ = ["Headline", "Lab", "LabResult", "run_lab"]
 
 OWN = {
     "smoke": Setting(False, "small settings, in seconds, to see that everything works"),
@@ -33,17 +34,27 @@ OWN = {
 }
 
 
+class Headline(NamedTuple):
+    """The one number of a lab that the ledger keeps, and what it was measured on."""
+
+    metric: str
+    value: float
+    dataset: str
+
+
 class LabResult(NamedTuple):
     """What a lab found.
 
     numbers: JSON-able results. verdict: one or two sentences with numbers. figures: name -> matplotlib Figure.
-    holds: whether the claim under study held; None where there is no claim.
+    holds: whether the claim under study held; None where there is no claim. headline: where given, the run offers a
+    line for the ledger; the function needs a parameter `seed`.
     """
 
     numbers: dict[str, Any]
     verdict: str
     figures: dict[str, Any] = {}
     holds: bool | None = None
+    headline: Headline | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +96,8 @@ def run_lab(lab: Lab, argv: list[str]) -> int:
         print(f"error: {error}  (--traceback shows where)", file=sys.stderr)
         return 2 if isinstance(error, FlagError) else 1
     _write(lab, folder, values, result)
+    if result.headline is not None:
+        _offer(lab, folder, values, result.headline)
     for name, value in result.numbers.items():
         say(f"  {name:32} {_short(value)}")
     say(f"verdict: {result.verdict}")
@@ -133,6 +146,16 @@ def _write(lab: Lab, folder: Path, values: dict, result: LabResult) -> None:
     details = {"Settings": {"command": config["command"], **values}, "Environment": config["versions"]}
     subtitle = lab.doc.strip().split("\n")[0]
     (folder / "report.html").write_text(render(lab.name, panels, summary, subtitle=subtitle, details=details))
+
+
+def _offer(lab: Lab, folder: Path, values: dict, headline: Headline) -> None:
+    line = {
+        "page": lab.name, "command": environment.command(), "seed": values["seed"], "dataset": headline.dataset,
+        "metric": headline.metric, "value": float(headline.value),
+        "wall_seconds": round(environment.process_seconds(), 1), "hardware": environment.hardware(),
+        "versions": environment.versions(), "commit": environment.commit(), "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(line, indent=1) + "\n")
 
 
 def _plain(value: Any) -> Any:

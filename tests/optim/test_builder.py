@@ -5,6 +5,8 @@ import numpy as np
 import optax
 import pytest
 
+from dlcore.classification import supervised
+from dlcore.models import create_model
 from dlcore.optim import OPTIMIZERS, SCHEDULES, by_hand, create_optimizer, create_schedule, parameter_ema
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([1.0, -1.0])}
@@ -204,3 +206,29 @@ def test_bad_schedules():
     for warmup in (-1, 11):
         with pytest.raises(ValueError, match=rf"warmup={warmup} must lie in \[0, steps=10\]"):
             create_schedule("cosine", 1.0, 10, warmup)
+
+
+@pytest.mark.covers("BP-12")
+def test_micro_batches_make_the_step_of_the_large_batch():
+    """SGD with momentum on a network without a norm across examples: three updates of 32 as twelve steps of 8."""
+    model = create_model("mlp", num_classes=3)
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(96, 8, 8, 1)).astype(np.float32), rng.integers(0, 3, 96)
+
+    def train(size, accumulate):
+        optimizer = create_optimizer("sgd", 0.1, momentum=0.9, accumulate=accumulate)
+        learner = supervised.learner(model=model, optimizer=optimizer)
+
+        def batch(t):
+            index = np.arange(t * size, (t + 1) * size, dtype=np.int32)
+            return {"image": images[index], "label": labels[index], "index": index}
+
+        state, update = jax.jit(learner.init)(jax.random.key(0), batch(0)), jax.jit(learner.update)
+        for t in range(96 // size):
+            state, _ = update(state, batch(t))
+        return jax.tree.leaves(state.params)
+
+    large, small, unlike = train(32, 1), train(8, 4), train(8, 1)
+    for a, b in zip(large, small, strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-6)
+    assert max(float(np.abs(a - b).max()) for a, b in zip(large, unlike, strict=True)) > 1e-3

@@ -1,0 +1,91 @@
+"""What a checkpoint costs: bytes, seconds until it lies on disk, the stall of the step that saves, seconds to restore.
+
+python -m experiments.bench.resume [--model=resnet50]
+
+The state of a model with Adam is saved again and again between training steps, as `fit` saves it: `save` returns when
+the arrays have been copied, and the writing goes on beside the next steps. The stall is the time that `save` takes.
+Restoring is into arrays with the shardings of the run. All on the disk that holds --folder (default: a temporary one).
+
+SEEN
+"""
+
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+
+from dlcore.classification import supervised
+from dlcore.diagnostics.memory import readable
+from dlcore.models import create_model, input_shape
+from dlcore.run.checkpoint import Checkpoints
+from dlcore.run.lab import Headline, Lab, LabResult
+from dlcore.run.page import main
+from dlcore.run.step import Placement, Program
+
+
+def study(*, model: str = "resnet50", saves: int = 5, folder: str | None = None, seed: int = 0) -> LabResult:
+    """Save, wait, restore.
+
+    Args:
+      model: a name of the zoo.
+      saves: how often; medians are reported, without the first, which starts orbax's threads.
+      folder: on the disk to be measured.
+      seed: of the weights.
+    """
+    if saves < 2:
+        raise ValueError(f"saves={saves} must be at least 2")
+    shape = input_shape(model)
+    learner = supervised.learner(model=create_model(model), optimizer=optax.adam(1e-3))
+    batch = {"image": np.zeros((8, *shape), np.float32), "label": np.zeros(8, np.int32), "index": np.arange(8)}
+    program = Program(learner, batch, Placement(), seed)
+    carry = jax.block_until_ready(program.init(batch))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
+    where = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        store = Checkpoints(where / "checkpoints", keep_last=1)
+        stalls, written = [], []
+        for step in range(saves):
+            began = time.perf_counter()
+            store.save(step, carry, {"data": {}})
+            stalls.append(time.perf_counter() - began)
+            store.wait()
+            written.append(time.perf_counter() - began)
+        store.close()
+        newest = where / "checkpoints" / str(saves - 1)
+        on_disk = sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())
+        began = time.perf_counter()
+        reader = Checkpoints(where / "checkpoints", read_only=True)
+        _, restored, _ = reader.restore(program.abstract_carry)
+        jax.block_until_ready(restored)
+        restoring = time.perf_counter() - began
+        reader.close()
+    finally:
+        shutil.rmtree(where)
+    same = all(
+        np.array_equal(np.asarray(a), np.asarray(b))
+        for a, b in zip(jax.tree.leaves(carry.state.params), jax.tree.leaves(restored.state.params), strict=True)
+    )
+    if not same:
+        raise ValueError("the restored parameters are not the saved ones")
+    stall, write = statistics.median(stalls[1:]), statistics.median(written[1:])
+    numbers = {
+        "bytes of the state": size, "bytes on disk": on_disk, "stall seconds": stall, "first stall seconds": stalls[0],
+        "seconds until on disk": write, "MB/s written": size / 1e6 / write, "restore seconds": restoring,
+    }  # fmt: skip
+    verdict = (
+        f"{model} with Adam: {readable(size)}, {readable(on_disk)} on disk. A save stalls the step for "
+        f"{stall * 1e3:.0f} ms (the first {stalls[0] * 1e3:.0f}) and is on disk after {write:.2f} s; restored in "
+        f"{restoring:.2f} s."
+    )
+    return LabResult(numbers, verdict, headline=Headline("stall seconds", stall, model))
+
+
+page = Lab(file=__file__, doc=__doc__, function=study, smoke={"model": "resnet8_cifar", "saves": 2})
+
+if __name__ == "__main__":
+    main(page)

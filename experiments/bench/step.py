@@ -1,0 +1,158 @@
+"""A training step on this device: images a second, the share of the peak, memory, seconds of compilation.
+
+python -m experiments.bench.step                                                        (ResNet-50 and ViT-B/16)
+python -m experiments.bench.step --models=resnet50 --batch=256 --precision=bf16         (an accelerator)
+
+    images/s = batch / seconds of a step,     MFU = FLOPs of a step / seconds / peak
+
+Cross-entropy, AdamW, parameters and optimiser state donated, images already on the device. FLOPs are two for each
+multiply-add of the forward and the backward pass (`dlcore.diagnostics.step_flops`), the peak is the maker's bfloat16
+figure, or for a CPU cores x clock x FLOPs a cycle (`experiments.bench.matmul`). Where torch is installed, torchvision's
+model takes the same steps in turns: channels last, bfloat16 by autocast with --precision=bf16, and torch.compile where
+--compile is on.
+
+SEEN
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.classification import supervised
+from dlcore.diagnostics.memory import readable
+from dlcore.diagnostics.step_flops import step_flops
+from dlcore.models import create_model
+from dlcore.run import environment
+from dlcore.run.lab import Headline, Lab, LabResult
+from dlcore.run.page import main
+from experiments.bench.conv import interleaved
+from experiments.bench.matmul import peak
+from experiments.bench.zoo import _fields
+
+DTYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16}
+
+
+def ours(name: str, batch: int, size: int, precision: str) -> tuple[Callable, dict[str, float]]:
+    """(a call that takes a step and waits, FLOPs of a step, bytes and seconds of compilation)."""
+    model = create_model(name, dtype=DTYPES[precision], **_fields(name, size))
+    learner = supervised.learner(model=model, optimizer=optax.adamw(1e-4))
+    rng = np.random.default_rng(0)
+    rows = {
+        "image": jnp.asarray(rng.normal(size=(batch, size, size, 3)), jnp.float32),
+        "label": jnp.arange(batch, dtype=jnp.int32) % 10, "index": jnp.arange(batch, dtype=jnp.int32),
+    }  # fmt: skip
+    state = [jax.jit(learner.init)(jax.random.key(0), rows)]
+    flops = step_flops(learner.update, state[0], rows).flops
+    began = time.perf_counter()
+    compiled = jax.jit(learner.update, donate_argnums=0).lower(state[0], rows).compile()
+    facts = {"flops": float(flops), "compile seconds": time.perf_counter() - began}
+    plan = compiled.memory_analysis()
+    facts["planned bytes"] = float(
+        plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
+    )
+
+    def step() -> Any:
+        state[0], metrics = compiled(state[0], rows)
+        return metrics
+
+    return step, facts
+
+
+def theirs(name: str, batch: int, size: int, precision: str, compiled: bool) -> Callable | None:
+    """The same of torchvision's model on the same device; None without torch, or without such a model."""
+    if find_spec("torchvision") is None:
+        return None
+    import torch
+    import torchvision
+
+    if name not in torchvision.models.list_models():
+        return None
+    device = "cuda" if jax.devices()[0].platform == "gpu" and torch.cuda.is_available() else "cpu"
+    model = torchvision.models.get_model(name, **_fields(name, size)).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+    images = torch.randn(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=device) % 10
+    forward = torch.compile(model) if compiled else model
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            loss = torch.nn.functional.cross_entropy(forward(images), labels)
+        loss.backward()
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return 0.0
+
+    return step
+
+
+def study(
+    *,
+    models: tuple[str, ...] = ("resnet50", "vit_b_16"),
+    batch: int = 8,
+    size: int = 224,
+    precision: Literal["f32", "bf16"] = "f32",
+    compile: bool = False,
+    repeats: int = 5,
+    seed: int = 0,
+) -> LabResult:
+    """Time training steps.
+
+    Args:
+      models: names of the zoo.
+      batch: images a step.
+      size: side of the images.
+      precision: of the computation.
+      compile: torch.compile torchvision's model too.
+      repeats: turns of each, shuffled.
+      seed: of nothing but the line in the ledger.
+    """
+    device, numbers = jax.devices()[0], {}
+    best = peak(device, "float32" if precision == "f32" else "bfloat16")
+    for name in models:
+        step, facts = ours(name, batch, size, precision)
+        calls = {"ours": step, "torch": theirs(name, batch, size, precision, compile)}
+        times = interleaved({k: f for k, f in calls.items() if f is not None}, repeats)
+        seconds = {k: float(np.median(t.wall)) for k, t in times.items()}
+        found = {
+            "images/s": batch / seconds["ours"], "seconds": seconds["ours"], **facts,
+            "MFU": best and facts["flops"] / seconds["ours"] / best,
+            "peak bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
+            "torch images/s": seconds.get("torch") and batch / seconds["torch"],
+            "over torch": seconds.get("torch") and seconds["torch"] / seconds["ours"],
+        }  # fmt: skip
+        numbers |= {f"{name}: {key}": value for key, value in found.items() if value is not None}
+    verdict = f"{environment.hardware()}, batch {batch} at {size}, {precision}. " + " ".join(
+        told(name, numbers) for name in models
+    )
+    headline = Headline(f"{models[0]} images/s", numbers[f"{models[0]}: images/s"], "synthetic")
+    return LabResult(numbers, verdict, headline=headline)
+
+
+def told(name: str, numbers: dict[str, float]) -> str:
+    """A sentence on one model."""
+    get = functools.partial(lambda key: numbers.get(f"{name}: {key}"))
+    parts = [f"{get('images/s'):.1f} images/s"]
+    if get("MFU"):
+        parts.append(f"MFU {get('MFU'):.1%}")
+    parts.append(f"{readable(get('peak bytes') or get('planned bytes'))}{'' if get('peak bytes') else ' planned'}")
+    parts.append(f"compiled in {get('compile seconds'):.1f} s")
+    if get("over torch"):
+        parts.append(f"{get('over torch'):.2f} times torch's {get('torch images/s'):.1f}")
+    return f"{name}: {', '.join(parts)}."
+
+
+page = Lab(
+    file=__file__, doc=__doc__, function=study, smoke={"models": ("resnet18",), "batch": 2, "size": 32, "repeats": 2}
+)
+
+if __name__ == "__main__":
+    main(page)
