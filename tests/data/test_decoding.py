@@ -142,6 +142,10 @@ def test_grey_palette_and_turned_images():
     assert expected.shape == (9, 12, 3)
     np.testing.assert_array_equal(decode_box(turned, whole, (9, 12)), expected)
     np.testing.assert_array_equal(decode_box(turned, whole, (12, 9), orient=False), colour)
+    seen = []
+    for orient in (True, False):
+        decode_box(turned, lambda *size: seen.append(size) or Box(0, 0, *size), (4, 4), orient=orient)
+    assert seen == [(9, 12), (12, 9)]
 
 
 def test_bad_images_and_arguments_are_errors(tmp_path):
