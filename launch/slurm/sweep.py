@@ -1,0 +1,175 @@
+"""A sweep on a cluster: the trials of a search, one job each, by submitit.
+
+    python -m launch.slurm.sweep experiments.classification.supervised learning_rate=log:1e-4:1e-1 --trials=16 \\
+        --partition=gpu --gpus=1 --model=mlp --steps=300
+    python -m launch.slurm.sweep experiments.classification.supervised model.hidden=16,64 --trials=2 \\
+        --cluster=local --workers=2 --model=mlp --steps=100
+
+The words are those of dlcore.search: a page, spaces, flags of the search and of the page; the methods are those that
+choose all trials beforehand. The same command goes on: what has a score is not trained again, what was begun resumes. A
+job that is pre-empted, or that comes to its time limit, saves and is requeued. Trials are judged by the page's
+validation metric and never see the test split. Where Slurm keeps no accounts (sacct), a job that Slurm itself has
+killed is waited for in vain: stop the command, and give it again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from dlcore.learner import Range
+from dlcore.run.flags import FlagError, Flags, Setting, parse
+from dlcore.run.page import resolve
+from dlcore.run.progress import say
+from dlcore.search import space as spaces
+from dlcore.search.__main__ import OWN as SEARCH
+from dlcore.search.report import ranked, search_report, text_table
+from dlcore.search.space import Space, edges, parse_space
+from dlcore.search.trials import Trial, job_of, page_of
+from launch.slurm.trial import SCORE, TRIAL, TrialJob
+
+__all__ = ["OWN", "main", "sweep"]
+
+METHODS = ("grid", "random", "latin", "sobol")
+OWN = {
+    "method": Setting("random", "how trials are chosen", Literal[METHODS]),
+    **{name: SEARCH[name] for name in ("trials", "points", "search_seed", "metric", "better", "out")},
+    "workers": Setting(8, "jobs at once", limits=Range(1)),
+    "cluster": Setting("slurm", "where jobs run; local: processes of this machine", Literal["slurm", "local"]),
+    "partition": Setting(None, "of Slurm", str | None),
+    "account": Setting(None, "of Slurm", str | None),
+    "hours": Setting(4.0, "time limit of a job, after which it saves and is requeued", limits=Range(0)),
+    "cpus": Setting(4, "of a job", limits=Range(1)),
+    "gpus": Setting(0, "of a job", limits=Range(0)),
+    "restarts": Setting(20, "how often a job may come to its time limit and start again", limits=Range(0)),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a sweep; 0, 1 (no trial has a score) or 2 (bad words)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(__doc__.strip() + "\n\n" + "\n".join(f"  --{n}  {s.help} (default {s.default})" for n, s in OWN.items()))
+        return 0 if argv else 2
+    try:
+        return sweep(argv[0], argv[1:])
+    except FlagError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def sweep(module: str, words: Sequence[str]) -> int:
+    """Choose trials, submit a job for each, wait for all, write table and report; the exit status."""
+    own, axes, argv = _take_apart(words)
+    space = parse_space(axes)
+    page = page_of(module)
+    flags = resolve(page, argv)
+    if unknown := [name for name in space if name not in flags]:
+        raise FlagError(f"{page.name} has no setting {', '.join(unknown)}; --help of the page lists all")
+    metric = own.metric or page.monitor
+    if metric is None:
+        raise FlagError(f"{page.name} names no validation metric: give --metric")
+    mode = own.better or ("min" if metric.endswith(("loss", "error")) else page.mode)
+    identity = [module, *sorted(axes), *sorted(argv), own.method, own.trials, own.points, own.search_seed, metric, mode]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
+    folder = Path(own.out) if own.out else Path(flags.runs) / f"sweep.{page.name}" / digest
+    rows = _draw(own, space)
+    for values in rows:
+        job_of(page, argv, values)  # a value that is not allowed is known here, not in a job
+    jobs = []
+    for number, values in enumerate(rows):
+        (folder / f"trial{number}").mkdir(parents=True, exist_ok=True)
+        told = {"page": module, "flags": argv, "values": values, "metric": metric, "mode": mode}
+        (folder / f"trial{number}" / TRIAL).write_text(json.dumps(told))
+        jobs.append(TrialJob(folder / f"trial{number}"))
+    _run([job for job in jobs if not (job.folder / SCORE).exists()], own, folder, page.name)
+    return _finish(module, dataclasses.replace(page, mode=mode), own, space, argv, metric, folder, rows)
+
+
+def _take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
+    """(the sweep's own flags, words of the space, flags of the page)."""
+    own, axes, rest = [], [], []
+    for word in words:
+        (axes if not word.startswith("-") else own if word.lstrip("-").split("=")[0] in OWN else rest).append(word)
+    return parse({"sweep": OWN}, own), axes, rest
+
+
+def _draw(own: Flags, space: Space) -> list[dict]:
+    if own.method == "grid":
+        return spaces.grid(space, own.points)
+    draw = {"latin": spaces.latin_hypercube, "sobol": spaces.sobol, "random": spaces.random}[own.method]
+    return draw(space, own.trials, own.search_seed)
+
+
+def _run(jobs: Sequence[TrialJob], own: Flags, folder: Path, name: str) -> None:
+    """Submit, and wait until every job has ended."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise ImportError("sweeps need submitit: pip install 'dlcore[launch]'") from error
+    if not jobs:
+        return
+    logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at every look where sacct has no accounts
+    options = {"slurm_max_num_timeout": own.restarts} if own.cluster == "slurm" else {}
+    executor = submitit.AutoExecutor(folder / "jobs", cluster=own.cluster, **options)
+    executor.update_parameters(
+        name=name, timeout_min=max(1, round(60 * own.hours)), cpus_per_task=own.cpus, gpus_per_node=own.gpus,
+    )  # fmt: skip
+    waiting, running = list(jobs), []
+    if own.cluster == "slurm":
+        slurm = {"partition": own.partition, "account": own.account, "array_parallelism": own.workers}
+        executor.update_parameters(**{f"slurm_{key}": value for key, value in slurm.items() if value is not None})
+        running, waiting = executor.submit_array(waiting), []
+        say(f"{len(running)} jobs, {running[0].job_id} to {running[-1].job_id}; their logs: {folder / 'jobs'}")
+    else:
+        say(f"{len(jobs)} trials, {own.workers} at once; their logs: {folder / 'jobs'}")
+    while waiting or running:
+        while waiting and len(running) < own.workers:
+            running.append(executor.submit(waiting.pop(0)))
+        ended = [job for job in running if job.done()]
+        for job in ended:
+            if (error := job.exception()) is not None:
+                say(f"job {job.job_id} failed; its log: {job.paths.stderr}\n{str(error).strip().splitlines()[-1]}")
+        running = [job for job in running if job not in ended]
+        time.sleep(0.5)
+
+
+def _trial(folder: Path, values: dict[str, Any]) -> Trial:
+    """What a job left; without a score where it failed."""
+    path = folder / SCORE
+    told = json.loads(path.read_text()) if path.exists() else {"score": None, "step": 0, "curve": ([], [])}
+    score = float("nan") if told["score"] is None else told["score"]
+    return Trial(values, score, told["step"], tuple(told["curve"]))
+
+
+def _finish(module, page, own, space, argv, metric, folder: Path, rows: Sequence[dict]) -> int:
+    trials = [_trial(folder / f"trial{number}", values) for number, values in enumerate(rows)]
+    lost = [number for number in range(len(rows)) if not (folder / f"trial{number}" / SCORE).exists()]
+    said = [f"Trials {', '.join(map(str, lost))} failed; the same command tries them again."] if lost else []
+    best = trials[ranked(trials, page.mode)[0]]
+    if best.score != best.score:
+        raise ValueError(f"no trial of {len(trials)} has a finite {metric}; logs: {folder / 'jobs'}")
+    said += [f"{edge}." for edge in edges(space, best.values)]
+    lines = [{"values": t.values, "score": t.score if t.score == t.score else None, "step": t.step} for t in trials]
+    (folder / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    cards = {f"best valid {metric}": f"{best.score:.4f}", "trials": str(len(trials)), "at step": f"{best.step:,}"}
+    details = {"page": module, "method": own.method, "flags": " ".join(argv), **{k: str(v) for k, v in space.items()}}
+    html = search_report(trials, space, metric, page.mode, f"sweep of {page.name}", said, cards, details)
+    (folder / "report.html").write_text(html)
+    print(text_table(trials, metric, page.mode))
+    for sentence in said:
+        say(sentence)
+    say(f"report: {folder / 'report.html'}")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
