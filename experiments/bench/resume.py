@@ -6,7 +6,8 @@ The state of a model with Adam is saved again and again between training steps, 
 the arrays have been copied, and the writing goes on beside the next steps. The stall is the time that `save` takes.
 Restoring is into arrays with the shardings of the run. All on the disk that holds --folder (default: a temporary one).
 
-SEEN
+Seen on two cores and a local disk, ResNet-50 (293 MiB of state, 271 MiB on disk): a save stalls the step for 151 ms and
+is on disk after 1.6 s; restored in .9 s.
 """
 
 import shutil
@@ -14,6 +15,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,6 +28,14 @@ from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.lab import Headline, Lab, LabResult
 from dlcore.run.page import main
 from dlcore.run.step import Placement, Program
+
+
+def _noisy(state: Any) -> Any:
+    """With noise in every float: orbax compresses, and a new optimiser's zeros would take no room."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda x: x + rng.normal(size=x.shape).astype(x.dtype) if x.dtype == np.float32 else x, state
+    )  # fmt: skip
 
 
 def study(*, model: str = "resnet50", saves: int = 5, folder: str | None = None, seed: int = 0) -> LabResult:
@@ -43,7 +53,7 @@ def study(*, model: str = "resnet50", saves: int = 5, folder: str | None = None,
     learner = supervised.learner(model=create_model(model), optimizer=optax.adam(1e-3))
     batch = {"image": np.zeros((8, *shape), np.float32), "label": np.zeros(8, np.int32), "index": np.arange(8)}
     program = Program(learner, batch, Placement(), seed)
-    carry = jax.block_until_ready(program.init(batch))
+    carry = jax.block_until_ready(program.init(batch, _noisy))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
     where = Path(tempfile.mkdtemp(dir=folder))
     try:

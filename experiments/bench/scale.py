@@ -10,7 +10,8 @@ collectives in it is what the profiler sees. On a machine with several real devi
     efficiency       t_1 / t_n on shared cores, t_1 / (n t_n) on real devices
     sent             bytes that a device sends a step (`dlcore.diagnostics.collectives`)
 
-SEEN
+Seen on two cores, ResNet-20, batch 64: on 8 virtual devices each does .125 of the work, sends 1.8 MiB a step replicated
+and 3.6 MiB under fsdp, and a step takes .71 and .73 of the time of one device: more threads keep two cores busier.
 """
 
 import os
@@ -126,10 +127,12 @@ def figure(found: dict[str, list[dict[str, Any]]]):
     for colour, (rule, rows) in zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7"), found.items(), strict=False):
         left.plot(COUNTS, [r["flops"] / rows[0]["flops"] for r in rows], "o--", color=colour, label=rule)
         right.plot(COUNTS, [rows[0]["seconds"] / r["seconds"] for r in rows], "o-", color=colour, label=rule)
-    left.set(xlabel="devices", ylabel="FLOPs of a device, of one device's", xscale="log", yscale="log", title="Work")
-    right.set(xlabel="devices", ylabel="time of one / time of n", xscale="log", ylim=(0, None), title="Time")
+    left.set(xlabel="devices", ylabel="FLOPs of a device", xscale="log", yscale="log", title="Work")
+    right.set(xlabel="devices", ylabel="time on one / time on n", xscale="log", ylim=(0, None), title="Time")
     for axes in (left, right):
         axes.set_xticks(COUNTS, [str(n) for n in COUNTS])
+    left.set_yticks([1 / n for n in COUNTS], ["1", "1/2", "1/4", "1/8"])
+    for axes in (left, right):
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     left.legend(frameon=False)
