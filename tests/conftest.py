@@ -43,6 +43,21 @@ hypothesis.settings.register_profile("dlcore", deadline=None, max_examples=25, d
 hypothesis.settings.load_profile("dlcore")
 
 
+ROOM = 3 * 2**30
+"""Bytes of a worker above which it forgets its compiled programs after a file of tests."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """jax keeps every program that it has compiled; a worker that runs all files would grow to 7 GB."""
+    yield
+    statm = pathlib.Path("/proc/self/statm")
+    if statm.exists() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > ROOM:
+        import jax
+
+        jax.clear_caches()
+
+
 def read_catalog() -> dict[str, str]:
     """Every ID of the catalogue -> the ID of its row (an alias's is another's), in the file's order."""
     with (HERE / "catalog.csv").open(newline="", encoding="utf-8") as file:
