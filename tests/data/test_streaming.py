@@ -119,6 +119,9 @@ def test_parts_hold_the_images_that_belong_to_them():
     np.testing.assert_array_equal(again.arrays["image"][:], whole[[COUNT - 1, 4, 8]])
     bank = with_bank(data, data.subset([1, 2]), 3, seed=0)
     np.testing.assert_array_equal(bank[[3, 4]]["image"], whole[[1, 2]])
+    chosen = np.sort(np.random.default_rng((0, 3)).permutation(COUNT)[:3])
+    assert chosen.tolist() != [0, 1, 2]
+    np.testing.assert_array_equal(bank[[0, 1, 2]]["image"], whole[chosen])
     with pytest.raises(ValueError, match="in memory and the other on disk"):
         join(data, Source({"image": whole, "label": np.zeros(COUNT)}))
     other = StreamedImages(DATA.__getitem__, str, np.arange(3), (8, 8), workers=Workers(0))

@@ -283,3 +283,20 @@ def test_the_classification_page_trains_on_streamed_records(tmp_path, monkeypatc
 def write_jpeg(path, pixels):
     path.write_bytes(jpeg(pixels).getvalue())
     return path
+
+
+def test_records_are_not_turned_on_disk_nor_in_memory(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    def turned(pixels):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", exif=exif)
+        file.seek(0)
+        return file
+
+    monkeypatch.setitem(globals(), "png", turned)
+    prepare(tmp_path, "turned", {"train": (pictures(3, (8, 8, 3)), [0, 1, 0])}, shape=(8, 8, 3))
+    held = tfds_source("turned", "train", tmp_path)
+    found = tfds_source("turned", "train", tmp_path, limit_bytes=0, workers=Workers(0))
+    np.testing.assert_array_equal(found.arrays["image"][:], held.arrays["image"])

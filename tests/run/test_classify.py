@@ -14,11 +14,12 @@ from experiments.classification.supervised import page
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Thirty JPEGs, 20 to 22 high and 24 wide, of two classes; left half dark, right half light."""
+    """Thirty JPEGs, 20 to 22 high and 24 wide, of two classes; dark on the left and at the top."""
     root = tmp_path_factory.mktemp("pictures")
     for i in range(30):
         pixels = np.full((20 + i % 3, 24, 3), 40 + i, np.uint8)
         pixels[:, 12:] += 120
+        pixels += (2 * np.arange(len(pixels), dtype=np.uint8))[:, None, None]
         file = root / ("one", "two")[i % 2] / f"{i:02}.jpg"
         file.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(file, quality=95)
