@@ -24,11 +24,12 @@ def _convolution(primitive: Any, *args: Any, **params: Any) -> bool:
     return primitive.name == "conv_general_dilated"
 
 
-_either = jax.checkpoint_policies.save_from_both_policies
 POLICIES: dict[str, Callable[..., bool] | None] = {
     "none": jax.checkpoint_policies.everything_saveable,
-    "products": _either(jax.checkpoint_policies.dots_saveable, _convolution),
-    "weights": _either(jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _convolution),
+    "products": jax.checkpoint_policies.dots_saveable,  # convolutions among them
+    "weights": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _convolution
+    ),
     "full": None,
 }
 

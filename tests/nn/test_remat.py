@@ -65,6 +65,7 @@ def test_products_keeps_the_results_of_a_convolution_and_of_a_product_and_nothin
     shapes = kept("products")
     assert "f32[2,6,6,8]" in shapes, "the convolution's"
     assert not any(shape == "f32[2,6,6,3]" for shape in shapes), "gelu of the input is computed again"
+    assert "f32[2,6,6,8]" in kept("weights")
     assert "f32[2,6,6,8]" not in kept("full")
 
 
