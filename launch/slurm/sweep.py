@@ -2,7 +2,7 @@
 
     python -m launch.slurm.sweep experiments.classification.supervised learning_rate=log:1e-4:1e-1 --trials=16 \\
         --partition=gpu --gpus=1 --model=mlp --steps=300
-    python -m launch.slurm.sweep experiments.classification.supervised model.hidden=16,64 --trials=2 \\
+    python -m launch.slurm.sweep experiments.classification.supervised model.hidden=16,64 --method=grid \\
         --cluster=local --workers=2 --model=mlp --steps=100
 
 The words are those of dlcore.search: a page, spaces, flags of the search and of the page; the methods are those that
