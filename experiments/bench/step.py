@@ -11,7 +11,10 @@ figure, or for a CPU cores x clock x FLOPs a cycle (`experiments.bench.matmul`).
 model takes the same steps in turns: channels last, bfloat16 by autocast with --precision=bf16, and torch.compile where
 --compile is on.
 
-SEEN
+Seen on two cores of an AMD EPYC, beside other jobs, batch 4 at 224 in float32, AdamW: ResNet-50 4.5 images/s, 33 % of
+the peak, compiled in 5 s, .81 times eager torch; ViT-B/16 1.1 images/s, 34 %, .73 times torch. A profile of the latter
+puts a fifth of its time into gradients of the residual stream: XLA:CPU adds up those of all later blocks again for
+every norm, and removes the barriers that would stop it before it fuses.
 """
 
 import functools
