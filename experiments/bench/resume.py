@@ -1,6 +1,6 @@
 """What a checkpoint costs: bytes, seconds until it lies on disk, the stall of the step that saves, seconds to restore.
 
-python -m experiments.bench.resume [--model=resnet50]
+python -m experiments.bench.resume --model=resnet50
 
 The state of a model with Adam is saved again and again between training steps, as `fit` saves it: `save` returns when
 the arrays have been copied, and the writing goes on beside the next steps. The stall is the time that `save` takes.

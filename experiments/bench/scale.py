@@ -1,6 +1,6 @@
 """From 1 to 8 devices: whether work a device falls as it should, and what the devices say to each other.
 
-python -m experiments.bench.scale [--model=resnet20_cifar --batch=64 --rules=replicate,fsdp]
+python -m experiments.bench.scale --model=resnet20_cifar --batch=64 --rules=replicate,fsdp
 
 The global batch stays as it is, so a device of n should do 1/n of the FLOPs. Virtual devices of one machine share its
 cores, so no time can fall: the total time of a step over that of one device is what splitting costs, and the share of
