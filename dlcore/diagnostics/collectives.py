@@ -7,10 +7,11 @@
 Rings: Patarasuk & Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations" (2009).
 
 XLA:TPU's text needs care. A collective that is spread over several fusions stands in each of them under one channel,
-and is counted once. A pair of `-start` and `-done` is one; the type of some starts holds the input beside the output.
-A reduce-scatter is mostly printed as an all-reduce inside a fusion that is called `all-reduce-scatter`. A collective in
-a loop counts as often as the loop turns, where the text says so or its condition compares with a constant; otherwise
-once, and it is marked. Of a conditional all branches count.
+and is counted once: as often as where it stands least deep, as one may go on beside the turns of a loop. A pair of
+`-start` and `-done` is one; the type of some starts holds the input beside the output. A reduce-scatter is mostly
+printed as an all-reduce inside a fusion that is called `all-reduce-scatter`. A collective in a loop counts as often as
+the loop turns, where the text says so or its condition compares with a constant; otherwise once, and it is marked. Of a
+conditional all branches count.
 """
 
 import math
@@ -74,8 +75,7 @@ def collectives(text: str) -> list[Collective]:
         channel = re.search(r"channel_id=(\d+)", operation.rest)
         key = f"channel {channel[1]}" if channel else f"line {number}"
         new = Collective(kind, size, devices, times, exact)
-        if key not in seen or _weight(new) > _weight(seen[key]):
-            seen[key] = new
+        seen[key] = _one(seen[key], new) if key in seen else new
     return list(seen.values())
 
 
@@ -88,8 +88,11 @@ def by_kind(found: Iterable[Collective]) -> dict[str, tuple[int, int, int]]:
     return table
 
 
-def _weight(c: Collective) -> tuple[int, int, bool]:
-    return (c.times, c.bytes, c.kind == "reduce-scatter")
+def _one(a: Collective, b: Collective) -> Collective:
+    """Two appearances of one channel: it runs as often as the one that runs less, the start or the end of a chain."""
+    fewer = min(a, b, key=lambda c: (c.times, not c.exact))
+    kind = "reduce-scatter" if "reduce-scatter" in (a.kind, b.kind) else a.kind
+    return fewer._replace(kind=kind, bytes=max(a.bytes, b.bytes))
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Operation]], str | None]:

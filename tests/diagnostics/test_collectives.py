@@ -154,6 +154,19 @@ def test_the_forms_that_a_tpu_program_prints(want):
     assert collectives(TPU).count(want) == 1
 
 
+def test_one_that_goes_on_beside_a_loop_is_counted_once():
+    """It stands in a fusion before the loop and in one of its body: started there, going on here."""
+    body = "  %permute = bf16[32,96]"
+    inside = "  %on = bf16[1024,512]{1,0} fusion(%g), kind=kOutput, calls=%async_collective_fusion.2\n"
+    rides = TPU.replace(body, inside + body)
+    assert rides.count("calls=%async_collective_fusion.2") == 2
+    second = next(line for line in rides.splitlines() if "%second" in line)
+    rides = rides.replace(second + "\n", "")
+    assert collectives(rides).count(Collective("all-gather", 2 * 1024 * 512, 16)) == 1
+    only_inside = rides.replace("calls=%async_collective_fusion.1", "calls=%never_mind")
+    assert Collective("all-gather", 2 * 1024 * 512, 16, times=15) in collectives(only_inside)
+
+
 def test_nothing_else_in_it_counts():
     found = collectives(TPU)
     assert len(found) == 8
