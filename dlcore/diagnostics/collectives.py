@@ -92,7 +92,7 @@ def _one(a: Collective, b: Collective) -> Collective:
     """Two appearances of one channel: it runs as often as the one that runs less, the start or the end of a chain."""
     fewer = min(a, b, key=lambda c: (c.times, not c.exact))
     kind = "reduce-scatter" if "reduce-scatter" in (a.kind, b.kind) else a.kind
-    return fewer._replace(kind=kind, bytes=max(a.bytes, b.bytes))
+    return fewer._replace(kind=kind)
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Operation]], str | None]:
