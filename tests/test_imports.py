@@ -144,6 +144,16 @@ def test_imports_point_only_left():
     assert not wrong, "\n".join(wrong)
 
 
+def test_experiments_import_nothing_of_launch():
+    wrong = [
+        f"{path}, line {line}: {name}"
+        for path in sources("experiments")
+        for line, name in imported(parse(path), module_name(path))
+        if name.split(".")[0] in ("launch", "tests")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_exception_is_used_and_says_why():
     used = {
         (Path(path).parts[1], name.split(".")[1])
@@ -157,7 +167,9 @@ def test_every_exception_is_used_and_says_why():
 
 
 def test_importing_makes_no_arrays_and_asks_for_no_devices():
-    wrong = [f"{path}: {text}" for path in sources("dlcore", "experiments") for text in work_on_import(parse(path))]
+    wrong = [
+        f"{path}: {text}" for path in sources("dlcore", "experiments", "launch") for text in work_on_import(parse(path))
+    ]
     assert not wrong, "\n".join(wrong)
 
 
