@@ -19,6 +19,7 @@ SCRIPT = ROOT / "launch" / "slurm" / "run.sbatch"
 SRUN = """#!/usr/bin/env bash
 echo "srun $*" >> calls
 echo "$JAX_COORDINATOR_ADDRESS" > address
+env > variables
 while [[ $1 == --* ]]; do shift; done
 for (( rank = SLURM_NTASKS - 1; rank >= 0; rank-- )); do SLURM_PROCID=$rank "$@" & done
 wait
@@ -83,6 +84,15 @@ def test_all_ranks_finish(submit, tmp_path):
 def test_one_process_has_no_coordinator(submit, tmp_path):
     assert submit(0)[0] == 0
     assert (tmp_path / "address").read_text() == "\n"
+
+
+def test_what_the_step_finds_in_its_environment(submit, tmp_path):
+    submit(0, SLURM_CPUS_PER_TASK="7")
+    found = dict(line.split("=", 1) for line in (tmp_path / "variables").read_text().splitlines() if "=" in line)
+    assert found["SRUN_CPUS_PER_TASK"] == "7", "srun does not take it over from sbatch"
+    assert found["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / ".cache" / "jax")
+    submit(0, JAX_COMPILATION_CACHE_DIR="/mine")
+    assert "JAX_COMPILATION_CACHE_DIR=/mine\n" in (tmp_path / "variables").read_text()
 
 
 @pytest.mark.parametrize(
@@ -200,6 +210,8 @@ def test_a_rank_without_a_status_was_lost(tmp_path):
         "rank 1 of 3 on h: lost without a status; its node or all of its task is gone",
         "rank 2 of 3: never began",
     ]
+    write(tmp_path, rank_0=(0, 10.0))
+    assert task.judge(tmp_path, 2)[0] == 75, "though nobody says so"
     write(tmp_path, rank_0=(1, 10.0))
     assert task.judge(tmp_path, 3)[0] == 1, "an error of its own counts more than a loss"
 
