@@ -15,6 +15,7 @@ from dlcore.optim.second_order import bfgs, lbfgs, newton_step
 __all__ = [
     "OPTIMIZERS", "SCHEDULES", "DynamicLossScale", "Plateau", "armijo_backtracking", "batch_ramp", "bfgs", "by_hand",
     "clip_by_norm", "clip_by_value", "constrain", "create_optimizer", "create_schedule", "cross_replica",
-    "dynamic_loss_scale", "l1_proximal", "lbfgs", "linear_scaling", "loss_scale", "max_norm", "newton_step", "parameter_ema", "project_max_norm", "recompute_batch_stats",
-    "schedules", "soft_threshold", "strong_wolfe", "swa_params", "track_parameter_ema", "track_swa", "use_ema",
+    "dynamic_loss_scale", "l1_proximal", "lbfgs", "linear_scaling", "loss_scale", "max_norm", "newton_step",
+    "parameter_ema", "project_max_norm", "recompute_batch_stats", "schedules", "soft_threshold", "strong_wolfe",
+    "swa_params", "track_parameter_ema", "track_swa", "use_ema",
 ]  # fmt: skip
