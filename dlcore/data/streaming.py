@@ -8,9 +8,10 @@ It stands in `Source.arrays` where an array would, so that splits, subsets and p
 does decides no pixel: batches are the same, bit by bit, for any number of workers and of processes, and the position to
 resume from stays the step.
 
-Threads, not processes: Pillow lets go of the interpreter while it decodes and resizes, which is all but 0.05 ms of the
-1.8 ms an image takes, so one process feeds about ten thousand images a second. Beyond that run a process for each
-device. There is nothing to pickle, no batch to copy between processes, and nothing that could be left behind.
+Threads, not processes: Pillow lets go of the interpreter while it decodes and resizes, which is nearly all of the work,
+so that threads share it as well as processes do (`python -m experiments.bench.input` has both). There is nothing to
+pickle, no batch to copy between processes, and nothing that could be left behind. Where one process with many cores no
+longer keeps up, start one for each device: each decodes its own rows.
 """
 
 import functools

@@ -13,6 +13,11 @@ Images/s a core are images a second of processor time, of all threads and proces
 
 torch's loader runs torchvision's transforms as people write them, and, in a second form, our own decoding.
 
+Seen in three runs (--images=256, 3 to 7 repeats) on two cores that others kept busy (AMD EPYC, Pillow 13, torch 2.15):
+515 to 555 images/s a core, over torch's 1.04 to 1.09 with no worker, 1.14 to 1.21 with one, 1.09 to 1.25 with two; over
+torch with our decoding 0.96, 1.07 to 1.10, 1.04 to 1.12; with OpenCV 900 to 1025 images/s a core. By the clock the load
+decided, not the loaders.
+
 Seen on two cores of an AMD EPYC beside a light load, 384 images, images/s with no worker and with two: ours 550 and 976
 (549 and 562 a core), with OpenCV 1,040 and 1,704, from ArrayRecord 568 and 1,023; torch 528 and 988 (544 and 503 a
 core), grain with our decoding 913 with two. Ours over torch 1.04 and .99, a core 1.01 and 1.12: level, as both wait for
