@@ -11,6 +11,7 @@ and 127.0.0.3, names that every Linux resolves. Processes are tracked by their p
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ NODES = ("127.0.0.2", "127.0.0.3")
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 CONFIGURATION = """\
 ClusterName=proof
+FirstJobId={first}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 SlurmUser=root
@@ -49,7 +51,9 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2
 MailProg=/bin/true
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-"""cred_expire is also how long a requeued job waits before it starts again: 120 seconds where nobody says."""
+"""cred_expire is also how long a requeued job waits before it starts again: 120 seconds where nobody says. FirstJobId
+is drawn: a job's number gives the port where its processes meet, and two clusters on one machine must not share it.
+"""
 
 
 ELSEWHERE = ("/usr/sbin", "/sbin")
@@ -84,7 +88,7 @@ def cluster(folder: Path, cpus: int = 4) -> Iterator[dict[str, str]]:
     folder = folder.absolute()
     (folder / "state").mkdir(parents=True)
     host, configuration = socket.gethostname().split(".")[0], folder / "slurm.conf"
-    text = CONFIGURATION.format(host=host, port=free_port(), folder=folder)
+    text = CONFIGURATION.format(host=host, port=free_port(), folder=folder, first=random.randrange(1, 60000))
     for node in NODES:
         text += f"NodeName={node} NodeHostname={host} NodeAddr={node} Port={free_port()} CPUs={cpus} State=UNKNOWN\n"
     configuration.write_text(text)

@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = "experiments.classification.supervised"
 FLAGS = {
     "model": "mlp", "optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "learning_rate": 0.01,
-    "weight_decay": 0.0, "augment": "none", "ema": "none", "batch_size": 64, "log_every": 1, "eval_every": 60,
+    "weight_decay": 0.0, "augment": "none", "ema": "none", "batch_size": 64, "log_every": 1, "eval_every": 47,
     "checkpoint_seconds": 0, "checkpoint_steps": 20, "select": "last", "mesh": "data:8",
 }  # fmt: skip
 TOLERANCE = 1e-6

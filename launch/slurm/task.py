@@ -23,7 +23,7 @@ from launch.local import describe, verdict
 __all__ = ["judge", "main", "watch"]
 
 LOST = -signal.SIGKILL
-ABORTED = -signal.SIGABRT
+ABORTED = (-signal.SIGABRT, 134)
 
 
 def watch(folder: Path, rank: int, command: Sequence[str]) -> int:
@@ -77,7 +77,7 @@ def judge(folder: Path, ranks: int) -> tuple[int, list[str]]:
             lines.append(f"{where}: never began")
         elif rank["status"] is None:
             lines.append(f"{where}: lost without a status; its node or all of its task is gone")
-        elif status == ABORTED and ranks > 1:
+        elif status in ABORTED and ranks > 1:
             later = f", {rank['ended'] - first:.1f} s later" if rank["ended"] > first else ""
             lines.append(f"{where}: aborted, as jax does when another is gone{later}")
         elif status < 0 and status != -signal.SIGTERM:

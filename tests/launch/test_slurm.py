@@ -201,6 +201,12 @@ def test_the_verdict_names_the_lost_rank_and_counts_the_seconds(tmp_path):
     )
 
 
+def test_a_rank_that_left_with_134_by_itself_was_not_the_lost_one(tmp_path):
+    write(tmp_path, rank_0=(134, 100.5), rank_1=(-9, 100.0))
+    status, lines = task.judge(tmp_path, 2)
+    assert (status, lines[0]) == (75, "rank 0 of 2 on h: aborted, as jax does when another is gone, 0.5 s later")
+
+
 def test_a_rank_without_a_status_was_lost(tmp_path):
     write(tmp_path, rank_0=(-6, 10.0), rank_1=(None, None))
     status, lines = task.judge(tmp_path, 3)
