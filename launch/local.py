@@ -84,6 +84,8 @@ class _Attempt:
 
     def __init__(self, command: Sequence[str], processes: int, devices: int | None):
         port = free_port()
+        self.first = 0
+        """How the first that ended badly ended: what fails after one was killed fails because of it."""
         self.processes = [
             subprocess.Popen(
                 [sys.executable, *command], env=environment(i, processes, port, devices), text=True,
@@ -110,6 +112,7 @@ class _Attempt:
             for i, process in enumerate(self.processes):
                 if process.poll() and i not in told:
                     told.add(i)
+                    self.first = self.first or process.returncode
                     print(f"[launch] process {i} {describe(process.returncode)}", flush=True)
                     deadline = deadline or time.monotonic() + grace
             if deadline is not None and time.monotonic() > deadline:
@@ -152,6 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for attempt in range(options.restarts + 1):
             running[:] = [_Attempt(command, options.processes, options.devices)]
             status = verdict(running[0].wait(options.grace))
+            if status and running[0].first == -signal.SIGKILL:
+                status = 75
             if status != 75 or stopped.is_set() or attempt == options.restarts:
                 break
             print(f"[launch] starting again ({attempt + 1} of {options.restarts})", flush=True)

@@ -189,8 +189,8 @@ class Proof:
         said = re.findall(r"\[launch\] (rank .*)", log)
         for line in said:
             self.say(f"  its log: {line}")
-        late = [float(s) for s in re.findall(r"another is gone, ([\d.]+) s later", log)]
-        good = max(late, default=SOON) < SOON and any(f"rank {rank} of" in x and "SIGKILL" in x for x in said)
+        late = [float(s) for s in re.findall(r"another (?:is gone|was killed), ([\d.]+) s later", log)]
+        good = max(late, default=0) < SOON and any(f"rank {rank} of" in x and "SIGKILL" in x for x in said)
         self.say(f"  the lost rank is named, and the other ended within {SOON} s", good)
 
     def process(self, number: str, rank: int) -> int:

@@ -9,6 +9,7 @@ srun started and, with proctrack/cgroup, no child of it: SIGTERM is therefore pa
 """
 
 import json
+import math
 import os
 import signal
 import socket
@@ -18,12 +19,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.local import describe, verdict
+from launch.local import RETRY, describe, verdict
 
 __all__ = ["judge", "main", "watch"]
 
 LOST = -signal.SIGKILL
 ABORTED = (-signal.SIGABRT, 134)
+SKEW = 1.0
+"""Seconds by which the clocks of two nodes may differ."""
 
 
 def watch(folder: Path, rank: int, command: Sequence[str]) -> int:
@@ -62,26 +65,31 @@ def _write(folder: Path, rank: int, told: dict) -> None:
 def judge(folder: Path, ranks: int) -> tuple[int, list[str]]:
     """(status of the whole, lines that say why): 0, the status of a rank that failed by itself, or 75: run it again.
 
-    A rank that left no status was lost with all that stood around it: its node, or its task. Where none began, it is
-    not the ranks' doing and not tried again: 1.
+    A rank that left no status was lost with all that stood around it: its node, or its task. What fails after another
+    was killed fails because of it: a collective whose other end is gone raises, often before jax aborts. Where none
+    began, it is not the ranks' doing and not tried again: 1.
     """
     told = [_read(folder / f"rank-{rank}") for rank in range(ranks)]
     if not any(told):
         return 1, ["no rank began: see what srun says above"]
     statuses = [LOST if rank is None or rank["status"] is None else rank["status"] for rank in told]
-    first = min((rank["ended"] for rank in told if rank and rank["status"]), default=None)
+    first = min((rank["ended"] for rank in told if rank and rank["status"]), default=math.inf)
+    killed = min((rank["ended"] for rank in told if rank and rank["status"] == LOST), default=math.inf)
     lines = []
-    for index, (rank, status) in enumerate(zip(told, statuses, strict=True)):
-        where = f"rank {index} of {ranks}" + (f" on {rank['host']}" if rank else "")
+    for index, rank in enumerate(told):
+        where, status = f"rank {index} of {ranks}" + (f" on {rank['host']}" if rank else ""), statuses[index]
+        later = f", {rank['ended'] - first:.1f} s later" if rank and rank["ended"] and rank["ended"] > first else ""
         if rank is None:
             lines.append(f"{where}: never began")
         elif rank["status"] is None:
             lines.append(f"{where}: lost without a status; its node or all of its task is gone")
         elif status in ABORTED and ranks > 1:
-            later = f", {rank['ended'] - first:.1f} s later" if rank["ended"] > first else ""
             lines.append(f"{where}: aborted, as jax does when another is gone{later}")
         elif status < 0 and status != -signal.SIGTERM:
             lines.append(f"{where}: lost, {describe(status)}")
+        elif status not in (0, *RETRY) and rank["ended"] > killed - SKEW:
+            statuses[index] = LOST
+            lines.append(f"{where}: {describe(status)} when another was killed{later}")
         elif status:
             lines.append(f"{where}: {describe(status)}")
     return verdict(statuses), lines

@@ -95,6 +95,14 @@ def test_an_error_of_its_own_is_not_tried_again(tmp_path, capfd):
     assert not (tmp_path / "0-1").exists()
 
 
+def test_what_fails_after_another_was_killed_is_tried_again(tmp_path):
+    code = (
+        'if attempt: sys.exit(0)\nif index == "1": os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(1)\nsys.exit(1)\n'
+    )
+    assert start(tmp_path, code, "--restarts=1") == 0
+    assert (tmp_path / "0-1").exists()
+
+
 def test_restarts_come_to_an_end(tmp_path):
     assert start(tmp_path, "sys.exit(75)", "--restarts=2") == 75
     assert {p.name for p in tmp_path.glob("0-?")} == {"0-0", "0-1", "0-2"}

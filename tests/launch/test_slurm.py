@@ -207,6 +207,19 @@ def test_a_rank_that_left_with_134_by_itself_was_not_the_lost_one(tmp_path):
     assert (status, lines[0]) == (75, "rank 0 of 2 on h: aborted, as jax does when another is gone, 0.5 s later")
 
 
+def test_an_error_after_a_kill_is_a_consequence_and_one_before_it_is_not(tmp_path):
+    write(tmp_path, rank_0=(1, 100.8), rank_1=(-9, 100.0))
+    status, lines = task.judge(tmp_path, 2)
+    assert (status, lines[0]) == (75, "rank 0 of 2 on h: failed with status 1 when another was killed, 0.8 s later")
+    write(tmp_path, rank_0=(1, 99.5))
+    assert task.judge(tmp_path, 2)[0] == 75, "half a second is the clocks'"
+    write(tmp_path, rank_0=(1, 40.0))
+    status, lines = task.judge(tmp_path, 2)
+    assert (status, lines[0]) == (1, "rank 0 of 2 on h: failed with status 1"), "srun kills what is left after a minute"
+    write(tmp_path, rank_0=(1, 100.8), rank_1=(-6, 100.0))
+    assert task.judge(tmp_path, 2)[0] == 1, "who aborts does so because another went first"
+
+
 def test_a_rank_without_a_status_was_lost(tmp_path):
     write(tmp_path, rank_0=(-6, 10.0), rank_1=(None, None))
     status, lines = task.judge(tmp_path, 3)
