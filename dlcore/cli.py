@@ -64,9 +64,9 @@ def _cost(options: argparse.Namespace) -> None:
     import jax
     import jax.numpy as jnp
 
-    from dlcore.diagnostics.cost import layer_costs, total
-    from dlcore.diagnostics.cost_table import text_table, write_csv
-    from dlcore.diagnostics.roofline import CHIPS
+    from dlcore.cost.layers import layer_costs, total
+    from dlcore.cost.roofline import CHIPS
+    from dlcore.cost.table import text_table, write_csv
     from dlcore.models import create_model, input_shape
 
     if options.chip is not None and options.chip not in CHIPS:
@@ -83,7 +83,7 @@ def _cost(options: argparse.Namespace) -> None:
     print(f"{options.name} on {options.batch} x {'x'.join(map(str, shape))} {options.dtype}\n")
     print(table)
     if options.xla:
-        from dlcore.diagnostics.compiled import compiled_cost, told
+        from dlcore.cost.compiled import compiled_cost, told
 
         print(told(compiled_cost(model, x), total(layers)))
 
@@ -98,7 +98,7 @@ def _image_shape(text: str) -> tuple[int, int, int]:
 def _convert(options: argparse.Namespace) -> None:
     from dlcore.models import load_torch, torch_names
     from dlcore.models.torch_weights import read_state_dict
-    from dlcore.run.pretrained import save_weights
+    from dlcore.run.weights import save_weights
 
     out = options.out or options.file.with_suffix("")
     if out.exists() and any(out.iterdir()):

@@ -1,1 +1,1 @@
-"""Launchable pages: one experiment a file, and the ledger of what they were measured to reach."""
+"""Launchable experiments: one experiment a file, and the ledger of what they were measured to reach."""

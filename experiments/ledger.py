@@ -108,7 +108,7 @@ def merge(
 ) -> dict[str, Any]:
     """One row of several seeds' candidates.
 
-    name: the row's id; by default the candidate's own `id`, or page-dataset. tolerance: by default the spread of the
+    name: the row's id; by default the candidate's own `id`, or experiment-dataset. tolerance: by default the spread of the
     seeds, and 1 % of the mean at least. Raises ValueError where a seed occurs twice, or the runs differ in command,
     dataset, metric, hardware or versions.
     """
@@ -127,9 +127,9 @@ def merge(
     mean = statistics.fmean(values.values())
     if tolerance is None:
         tolerance = float(f"{max(max(values.values()) - min(values.values()), 0.01 * abs(mean)):.2g}")
-    page = first["command"].split()[2].removeprefix("experiments.")
+    experiment = first["command"].split()[2].removeprefix("experiments.")
     row = {
-        "id": name or first.get("id") or f"{page}-{first['dataset']}",
+        "id": name or first.get("id") or f"{experiment}-{first['dataset']}",
         **{field: first[field] for field in ("command", "dataset", "metric")},
         "values": values,
         "mean": mean,

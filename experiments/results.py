@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from dlcore.diagnostics.report import is_share
+from dlcore.report.html import is_share
 from experiments import ledger
 
 __all__ = ["main", "render"]

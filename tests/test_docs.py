@@ -24,9 +24,10 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.study import OWN, Study
 from dlcore.models import create_model, torch_names
-from dlcore.run.lab import OWN, Lab
-from dlcore.run.page import Page, resolve
 from dlcore.search.__main__ import OWN as SEARCH
 from dlcore.search.__main__ import take_apart
 from dlcore.search.space import parse_space
@@ -86,17 +87,19 @@ def check_arguments(module, arguments):
         return
     if module == "dlcore.search":
         own, space, words = take_apart(arguments[1:])
-        flags = resolve(importlib.import_module(arguments[0]).page, words)
+        flags = resolve(importlib.import_module(arguments[0]).experiment, words)
         assert own.trials > 0
         assert parse_space(space).keys() <= set(flags)
         return
     found = importlib.import_module(module)
-    page = getattr(found, "page", None)
-    if isinstance(page, Page):
-        resolve(page, [argument for argument in arguments if not re.match(r"--(run|config_json|help)\b", argument)])
-    elif isinstance(page, Lab):
+    experiment = getattr(found, "experiment", None)
+    if isinstance(experiment, Experiment):
+        resolve(
+            experiment, [argument for argument in arguments if not re.match(r"--(run|config_json|help)\b", argument)]
+        )
+    elif isinstance(experiment, Study):
         names = {argument.removeprefix("--").split("=")[0] for argument in arguments}
-        assert names <= {*OWN, *page.function.__kwdefaults__, "help"}
+        assert names <= {*OWN, *experiment.function.__kwdefaults__, "help"}
     elif module == "experiments.results":
         results._parser().parse_args([argument.strip("[].") for argument in arguments if argument.strip("[].")])
     else:
@@ -111,7 +114,7 @@ def test_commands_name_modules_and_flags_that_exist(module, arguments):
 
 @pytest.mark.parametrize("path", PAGES)
 def test_flags_in_running_text_exist(path):
-    known = resolve(supervised.page, [])
+    known = resolve(supervised.experiment, [])
     elsewhere = {
         "help",
         "latest",
@@ -129,7 +132,7 @@ def test_flags_in_running_text_exist(path):
             if name not in elsewhere:
                 assert name in known, f"{path}: {code}"
                 for value in values.split("|") if values else ():
-                    resolve(supervised.page, [f"--{name}={value}"])
+                    resolve(supervised.experiment, [f"--{name}={value}"])
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -190,7 +193,7 @@ def test_the_researchers_two_lines_are_in_the_page():
     changes = [(line[0], line[1:]) for line in diff.splitlines()]
     assert [sign for sign, _ in changes] == ["-", "+"] * 2
     for (_, old), (_, new) in zip(changes[::2], changes[1::2], strict=True):
-        assert source.count(f"{old}\n") == 1, f"README.md changes a line that is not in the page: {old}"
+        assert source.count(f"{old}\n") == 1, f"README.md changes a line that is not in the experiment: {old}"
         source = source.replace(old, new)
     values = {"__name__": "mine", "__file__": "experiments/classification/mine.py", "__doc__": "Mine."}
     exec(source, values)
@@ -232,12 +235,12 @@ def _first_line(path):
 
 
 def test_the_index_of_dlcore_is_complete():
-    page = ROOT / "dlcore" / "README.md"
-    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    experiment = ROOT / "dlcore" / "README.md"
+    head, _, rest = experiment.read_text(encoding="utf-8").partition(BEGIN)
     shown, _, tail = rest.partition(END)
     if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
         shown = f"\n\n{index()}\n\n"
-        page.write_text(f"{head}{BEGIN}{shown}{END}{tail}", encoding="utf-8")
+        experiment.write_text(f"{head}{BEGIN}{shown}{END}{tail}", encoding="utf-8")
     change = list(difflib.unified_diff(shown.strip().split("\n"), index().split("\n"), "index", "files", "", "", 0, ""))
     assert not change, "dlcore/README.md is out of date (see this file's docstring):\n" + "\n".join(change)
 

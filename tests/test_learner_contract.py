@@ -1,4 +1,4 @@
-"""One contract over every learner: seven toys, one a regime, in full; every page of the project by its first step.
+"""One contract over every learner: seven toys, one a regime, in full; every experiment of the project by its first step.
 
 The toys are the smallest learners that need each part of the contract. Equality across devices is tested under plain
 SGD in float32: under Adam, rounding noise becomes whole steps.
@@ -18,10 +18,12 @@ from flax import struct
 
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.data.source import Source
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.learner import Last, Learner, Max, State, Sum, example_keys, mask_of
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
-from dlcore.run.page import Job, Page, resolve
 from dlcore.run.preemption import Preempted
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
@@ -525,19 +527,19 @@ PAGES = sorted(
 )
 
 
-def smoke_job(name: str) -> Job | None:
-    page = getattr(importlib.import_module(f"experiments.{name}"), "page", None)
-    return Job(page, resolve(page, ["--smoke"])) if isinstance(page, Page) else None
+def smoke_job(name: str) -> ResolvedRun | None:
+    experiment = getattr(importlib.import_module(f"experiments.{name}"), "experiment", None)
+    return ResolvedRun(experiment, resolve(experiment, ["--smoke"])) if isinstance(experiment, Experiment) else None
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_takes_a_first_step(name):
-    job = smoke_job(name)
-    if job is None:
+    resolved = smoke_job(name)
+    if resolved is None:
         return
-    data = job.page.data(job.flags)
-    setup = job.setup({**data.spec, "train_size": len(data.train)})
-    check_first_step(job.page.build(setup), batch_at(job.pipelines(data.train), 0))
+    data = resolved.experiment.data(resolved.flags)
+    setup = resolved.setup({**data.spec, "train_size": len(data.train)})
+    check_first_step(resolved.experiment.build(setup), batch_at(resolved.pipelines(data.train), 0))
 
 
 class Move(NamedTuple):
@@ -576,12 +578,14 @@ def test_every_page_says_what_moves():
 def test_the_measure_of_a_page_moves(name):
     """The mean of its last quarter of training steps beats that of its first."""
     move = MOVES[name]
-    page = importlib.import_module(f"experiments.{name}").page
-    job = Job(page, resolve(page, ["--smoke", f"--steps={move.steps}", "--log_every=1", *move.flags]))
-    data = page.data(job.flags)
-    learner = page.build(job.setup({**data.spec, "train_size": len(data.train)}))
+    experiment = importlib.import_module(f"experiments.{name}").experiment
+    resolved = ResolvedRun(
+        experiment, resolve(experiment, ["--smoke", f"--steps={move.steps}", "--log_every=1", *move.flags])
+    )
+    data = experiment.data(resolved.flags)
+    learner = experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
     result = fit(
-        learner, job.pipelines(data.train), steps=move.steps, log_every=1, placement=one_device(), progress=False
+        learner, resolved.pipelines(data.train), steps=move.steps, log_every=1, placement=one_device(), progress=False
     )
     values = [row[move.measure] for row in result.history if row.get(move.measure) is not None]
     quarter = max(1, len(values) // 4)
@@ -591,17 +595,17 @@ def test_the_measure_of_a_page_moves(name):
 @pytest.mark.contract
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_in_full(name, tmp_path):
-    job = smoke_job(name)
-    if job is None:
+    resolved = smoke_job(name)
+    if resolved is None:
         return
-    data = job.page.data(job.flags)
+    data = resolved.experiment.data(resolved.flags)
     spec = {**data.spec, "train_size": len(data.train)}
-    pipelines = job.pipelines(data.train)
-    averages = {"ema": None} if "ema" in job.page.settings else {}  # a learner's own `ema` takes no None
-    plain = job.flags.replace(**{k: v for k, v in {"optimizer": "sgd", **averages}.items() if k in job.flags})
+    pipelines = resolved.pipelines(data.train)
+    averages = {"ema": None} if "ema" in resolved.experiment.settings else {}  # a learner's own `ema` takes no None
+    plain = resolved.flags.replace(**{k: v for k, v in {"optimizer": "sgd", **averages}.items() if k in resolved.flags})
 
     def learner(placement):
-        return job.page.build(job.setup(spec, plain.replace(spmd=placement.spmd)))
+        return resolved.experiment.build(resolved.setup(spec, plain.replace(spmd=placement.spmd)))
 
     placements = (one_device(), Placement(make_mesh("data:8")))
     one, eight = (fit(learner(p), pipelines, steps=2, placement=p, progress=False) for p in placements)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dlcore.run.page import Job, resolve
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
 
 RECIPES = sorted(
     path.stem
@@ -27,19 +28,19 @@ IMAGENET = {
 
 def abstract_step(name, argv, spec=None):
     """(flags, the abstract state, the abstract state after an update, its metrics)."""
-    page = importlib.import_module(f"experiments.recipes.{name}").page
-    job = Job(page, resolve(page, argv))
+    experiment = importlib.import_module(f"experiments.recipes.{name}").experiment
+    resolved = ResolvedRun(experiment, resolve(experiment, argv))
     if spec is None:
-        data = page.data(job.flags)
+        data = experiment.data(resolved.flags)
         spec = {**data.spec, "train_size": len(data.train)}
-    learner, rows = page.build(job.setup(spec)), job.flags.batch_size
+    learner, rows = experiment.build(resolved.setup(spec)), resolved.flags.batch_size
     batch = {
         "image": jax.ShapeDtypeStruct((rows, *spec["image_shape"]), jnp.uint8),
         "label": jax.ShapeDtypeStruct((rows,), jnp.int32),
         "index": jax.ShapeDtypeStruct((rows,), jnp.int32),
     }
     state = jax.eval_shape(learner.init, jax.random.key(0), batch)
-    return job, state, *jax.eval_shape(learner.update, state, batch)
+    return resolved, state, *jax.eval_shape(learner.update, state, batch)
 
 
 def test_there_are_the_recipes_that_people_know():
@@ -55,15 +56,17 @@ def test_smoke_settings_make_a_step(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_full_scale_makes_a_step(name):
-    job, state, after, _ = abstract_step(name, [], IMAGENET)
+    resolved, state, after, _ = abstract_step(name, [], IMAGENET)
     assert jax.tree.structure(state) == jax.tree.structure(after)
     heads = [leaf.shape for path, leaf in jax.tree.leaves_with_path(state.params) if "head" in str(path)]
     assert any(shape[-1] == 1000 for shape in heads)
-    assert job.steps(IMAGENET["train_size"]) == round(job.flags.epochs * 1_281_167 / job.flags.batch_size)
+    assert resolved.steps(IMAGENET["train_size"]) == round(
+        resolved.flags.epochs * 1_281_167 / resolved.flags.batch_size
+    )
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_nobody_takes_it_for_a_result(name):
-    doc = importlib.import_module(f"experiments.recipes.{name}").page.doc
+    doc = importlib.import_module(f"experiments.recipes.{name}").experiment.doc
     assert "recipe, not run" in doc
     assert f"python -m experiments.recipes.{name} --smoke" in doc

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.diagnostics.panels import text
-from dlcore.diagnostics.report import Panel
+from dlcore.report.html import Panel
+from dlcore.report.tables import text
 
 __all__ = ["Finding", "fit_triage", "learning_rate_triage", "plateaus", "triage", "triage_panel", "turning_point"]
 

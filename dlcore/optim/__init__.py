@@ -1,4 +1,4 @@
-"""Optimiser pieces that optax lacks, as GradientTransformations, and one builder for the flags of a page."""
+"""Optimiser pieces that optax lacks, as GradientTransformations, and one builder for the flags of an experiment."""
 
 from dlcore.optim import by_hand, schedules
 from dlcore.optim.averaging import recompute_batch_stats, swa_params, track_swa

@@ -1,4 +1,4 @@
-"""One builder from the names and numbers of a page's flags to an optax optimiser.
+"""One builder from the names and numbers of an experiment's flags to an optax optimiser.
 
 What the pieces do and the order they stand in:
 

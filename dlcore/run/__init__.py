@@ -1,4 +1,4 @@
-"""What drives a learner: fit, placement, checkpoints, hooks, and the machinery of an experiment's page."""
+"""The engine that drives a learner: fit, evaluate, placement, checkpoints, hooks; it knows no experiment and no flags."""
 
 from dlcore.run.evaluate import evaluate, predict
 from dlcore.run.fit import Result, Saving, fit

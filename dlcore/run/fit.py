@@ -20,13 +20,13 @@ import jax
 import numpy as np
 from absl import logging
 
+from dlcore.cost.memory import memory_report
 from dlcore.data.pipeline import Prefetch, batch_at, settings
-from dlcore.diagnostics.memory import memory_report
-from dlcore.diagnostics.writers import MetricsWriter, read_metrics
 from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.checkpoint import Checkpoints, check_writable
 from dlcore.run.evaluate import Evaluation, flatten
 from dlcore.run.hooks import STOP, Hook
+from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.nonfinite import NonFiniteError, diagnose
 from dlcore.run.preemption import Preempted, Preemption
 from dlcore.run.processes import is_first, same
@@ -60,7 +60,7 @@ class Result:
 
     seconds: spent in training steps, those before a resume included; seconds_before: of them in earlier processes.
     wait_fraction: share of this process's training time spent waiting for batches. memory: bytes by kind, as
-    `dlcore.diagnostics.memory.memory_report`.
+    `dlcore.cost.memory.memory_report`.
     """
 
     state: Any
@@ -103,7 +103,7 @@ def fit(
       steps: of the whole phase, those before a resume included.
       seed: of the root key that `init` gets.
       folder: where metrics, events and checkpoints go; None writes nothing.
-      phase: a sub-folder; a page may call fit once for each of its phases, and a finished one is skipped.
+      phase: a sub-folder; an experiment may call fit once for each of its phases, and a finished one is skipped.
       valid: a source, measured every `eval_every` steps (None: at the end) and never trained on.
       evaluators: measures of the whole of `valid` (or of their own source), taken at the same steps.
       start: State -> State on the host, once after init and never on resume: pretrained weights enter here.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.diagnostics.panels import table, text
-from dlcore.diagnostics.report import Panel, render
+from dlcore.report.html import Panel, render
+from dlcore.report.tables import table, text
 from dlcore.search.space import Choice, Integers, LogUniform, Space
 from dlcore.search.trials import Trial
 

@@ -1,4 +1,4 @@
-"""Run the trials of a page: those whose arrays have the same shapes in one compiled step, the others in processes.
+"""Run the trials of an experiment: those whose arrays have the same shapes in one compiled step, the others in processes.
 
 Only training and validation data are seen; the score of a trial is the best value of the validation metric, and the
 step at which it was found. Every group of trials is a run of `dlcore.run.fit` in a folder of its own, so the same
@@ -18,10 +18,13 @@ import numpy as np
 
 from dlcore.data.source import join
 from dlcore.diagnostics.trace import first_reads
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import Result, Saving, fit
-from dlcore.run.page import Data, Job, Page, resolve
 from dlcore.run.progress import say
 from dlcore.search.together import TrialsState, scores_of, together
 
@@ -29,10 +32,10 @@ __all__ = [
     "Later",
     "Trial",
     "can_share",
+    "experiment_of",
     "groups",
-    "job_of",
-    "page_of",
     "retrain",
+    "run_of",
     "run_together",
     "run_trials",
     "trial_of",
@@ -64,19 +67,19 @@ class Later:
         return {**self.pipeline.settings, "offset": self.offset}
 
 
-def page_of(module: str) -> Page:
-    """The page of an experiment module.
+def experiment_of(module: str) -> Experiment:
+    """The experiment of an experiment module.
 
     Raises:
-      ValueError: there is no such module, or it has no page with a learner.
+      ValueError: there is no such module, or it has no experiment with a learner.
     """
     try:
-        page = import_module(module).page
+        experiment = import_module(module).experiment
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{module!r} is no experiment with a page: {error}") from None
-    if not isinstance(page, Page):
-        raise ValueError(f"{module!r} has no learner: its page is a {type(page).__name__}")
-    return page
+        raise ValueError(f"{module!r} is no experiment with an experiment: {error}") from None
+    if not isinstance(experiment, Experiment):
+        raise ValueError(f"{module!r} has no learner: its experiment is a {type(experiment).__name__}")
+    return experiment
 
 
 def _words(values: dict[str, Any]) -> list[str]:
@@ -85,29 +88,29 @@ def _words(values: dict[str, Any]) -> list[str]:
     ]
 
 
-def job_of(page: Page, argv: Sequence[str], values: dict[str, Any]) -> Job:
-    """The page with these flags and these values.
+def run_of(experiment: Experiment, argv: Sequence[str], values: dict[str, Any]) -> ResolvedRun:
+    """The experiment with these flags and these values.
 
     Raises:
       FlagError: a value is not allowed.
     """
-    return Job(page, resolve(page, [*argv, *_words(values)]))
+    return ResolvedRun(experiment, resolve(experiment, [*argv, *_words(values)]))
 
 
-def _builder(job: Job, data: Data) -> Callable[[dict], Learner]:
-    """Values of settings, traced or not -> the page's learner."""
-    setup = job.setup_of(data)
-    return lambda row: job.page.build(setup._replace(flags=job.flags.replace(**row)))
+def _builder(run: ResolvedRun, data: Splits) -> Callable[[dict], Learner]:
+    """Values of settings, traced or not -> the experiment's learner."""
+    setup = run.setup_of(data)
+    return lambda row: run.experiment.build(setup._replace(flags=run.flags.replace(**row)))
 
 
-def can_share(job: Job, data: Data, names: Sequence[str]) -> bool:
+def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
     """Whether one compiled step serves all values of these settings: `build` takes them traced, and uses every one.
 
     One that it does not use (epochs, valid_fraction) acts elsewhere.
     """
     if not names:
         return False
-    build, batch = _builder(job, data), job.pipelines(data.train).batch_at(0)
+    build, batch = _builder(run, data), run.pipelines(data.train).batch_at(0)
 
     def step(row: dict) -> Any:
         learner = build(row)
@@ -129,20 +132,22 @@ def groups(trials: Sequence[dict], shared: Sequence[str]) -> list[list[int]]:
 
 
 def run_together(
-    job: Job, data: Data, rows: Sequence[dict], folder: Path, *, steps: int | None = None, offset: int = 0,
+    run: ResolvedRun, data: Splits, rows: Sequence[dict], folder: Path, *, steps: int | None = None, offset: int = 0,
     start: Callable[[TrialsState], TrialsState] | None = None, hooks: Sequence = (),
 ) -> Result:  # fmt: skip
     """One run of `together` over `rows` of values; the schedule is that of the whole run whatever `steps`."""
-    learner = together(_builder(job, data), {name: [row[name] for row in rows] for name in rows[0]})
-    pipeline = Later(job.pipelines(data.train), offset) if offset else job.pipelines(data.train)
-    return _fit(job, learner, pipeline, data, folder, steps or job.steps(len(data.train)), start=start, hooks=hooks)
+    learner = together(_builder(run, data), {name: [row[name] for row in rows] for name in rows[0]})
+    pipeline = Later(run.pipelines(data.train), offset) if offset else run.pipelines(data.train)
+    return _fit(run, learner, pipeline, data, folder, steps or run.steps(len(data.train)), start=start, hooks=hooks)
 
 
-def _fit(job: Job, learner: Any, pipeline: Any, data: Data, folder: Path, steps: int, **options: Any) -> Result:
-    flags = job.flags
+def _fit(
+    run: ResolvedRun, learner: Any, pipeline: Any, data: Splits, folder: Path, steps: int, **options: Any
+) -> Result:
+    flags = run.flags
     return fit(
-        learner, pipeline, steps=steps, seed=flags.seed, folder=folder, valid=data.valid, placement=job.placement(),
-        eval_batch_size=flags.eval_batch_size, log_every=flags.log_every, eval_every=job.eval_every(len(data.train)),
+        learner, pipeline, steps=steps, seed=flags.seed, folder=folder, valid=data.valid, placement=run.placement(),
+        eval_batch_size=flags.eval_batch_size, log_every=flags.log_every, eval_every=run.eval_every(len(data.train)),
         progress=False,
         saving=Saving(flags.checkpoint_seconds, flags.checkpoint_steps, 1), **options,
     )  # fmt: skip
@@ -150,12 +155,12 @@ def _fit(job: Job, learner: Any, pipeline: Any, data: Data, folder: Path, steps:
 
 def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Path) -> list[dict]:
     """The history of one trial; also run in processes of its own."""
-    job = job_of(page_of(module), argv, values)
-    data = job.page.data(job.flags)
-    learner = job.page.build(job.setup_of(data))
-    steps = job.steps(len(data.train))
+    run = run_of(experiment_of(module), argv, values)
+    data = run.experiment.data(run.flags)
+    learner = run.experiment.build(run.setup_of(data))
+    steps = run.steps(len(data.train))
     try:
-        return _fit(job, learner, job.pipelines(data.train), data, folder, steps).history
+        return _fit(run, learner, run.pipelines(data.train), data, folder, steps).history
     except FloatingPointError as error:
         say(f"{_told(values)}: {str(error).splitlines()[0]}")
         return []
@@ -179,10 +184,10 @@ def run_trials(
     module: str, argv: Sequence[str], trials: Sequence[dict], folder: Path, *, metric: str, mode: str = "max",
     workers: int = 1, share: bool = True,
 ) -> list[Trial]:  # fmt: skip
-    """Train every trial of a page; [trials].
+    """Train every trial of an experiment; [trials].
 
     Args:
-      module: of the page, experiments.classification.supervised.
+      module: of the experiment, experiments.classification.supervised.
       argv: flags that all trials have.
       trials: {flag: value} each.
       folder: where their runs are kept.
@@ -192,11 +197,11 @@ def run_trials(
 
     Raises:
       FlagError: a value is not allowed.
-      ValueError: the page has no validation split or no such metric.
+      ValueError: the experiment has no validation split or no such metric.
     """
-    page = page_of(module)
-    jobs = [job_of(page, argv, values) for values in trials]
-    data = page.data(jobs[0].flags)
+    experiment = experiment_of(module)
+    jobs = [run_of(experiment, argv, values) for values in trials]
+    data = experiment.data(jobs[0].flags)
     if data.valid is None:
         raise ValueError(f"{module} has no validation split to choose by")
     numbers = [name for name in trials[0] if all(isinstance(t[name], float) for t in trials)]
@@ -237,10 +242,10 @@ def _history_of(module: str, argv: list[str], folder: Path, values: dict[str, An
 
 def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict[str, float | None]:
     """Train with the best values for the best number of steps on training and validation data, and test it once."""
-    job = job_of(page_of(module), argv, best.values)
-    data = job.page.data(job.flags)
+    run = run_of(experiment_of(module), argv, best.values)
+    data = run.experiment.data(run.flags)
     whole = data._replace(train=join(data.train, data.valid), valid=None)
-    learner = job.page.build(job.setup_of(data))
-    result = _fit(job, learner, job.pipelines(whole.train), whole, folder / "retrained", best.step)
-    size, placement = job.flags.eval_batch_size, job.placement()
+    learner = run.experiment.build(run.setup_of(data))
+    result = _fit(run, learner, run.pipelines(whole.train), whole, folder / "retrained", best.step)
+    size, placement = run.flags.eval_batch_size, run.placement()
     return evaluate(learner, result.state, data.test, batch_size=size, placement=placement)[0]

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from dlcore.backprop import Value, backward, draw, forward, numerical_gradient, relative_error, topological, verdict
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 
 def neuron(grouped: bool) -> Value:
@@ -57,7 +57,7 @@ def check(root: Value) -> dict[str, float]:
     return errors
 
 
-def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "all") -> LabResult:
+def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "all") -> StudyResult:
     """Draw circuits and check their gradients.
 
     Args:
@@ -74,10 +74,10 @@ def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "a
         worst = max(worst, *check(root).values())
     numbers["largest relative error"] = worst
     told = f"The largest relative error of any gradient is {worst:.1e}: {verdict(worst)}."
-    return LabResult(numbers, told, figures, verdict(worst) == "happy")
+    return StudyResult(numbers, told, figures, verdict(worst) == "happy")
 
 
-page = Lab(file=__file__, doc=__doc__, function=study)
+experiment = Study(file=__file__, doc=__doc__, function=study)
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

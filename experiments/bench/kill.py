@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.diagnostics.writers import read_metrics
+from dlcore.run.metrics_writer import read_metrics
 
 TIMES = ("seconds", "examples_per_second")
 

@@ -6,7 +6,7 @@ python -m experiments.bench.matmul [--sizes=512,1024,2048] [--json=matmul.json]
 
 A CPU has few cores that do much each, a GPU a hundred or so multiprocessors of many narrow lanes and, for the narrow
 formats, units that multiply small matrices at once. Peaks: for accelerators the makers' dense bfloat16 figure
-(`dlcore.diagnostics.roofline`); it is no peak of float32, for which the ratio is left out. For CPUs cores x clock x
+(`dlcore.cost.roofline`); it is no peak of float32, for which the ratio is left out. For CPUs cores x clock x
 FLOPs a cycle of the widest fused multiply-add that /proc/cpuinfo names (AVX-512: 64 in float32, AVX2: 32, two units of
 each), at the clock that it gives; bfloat16 has no such figure and no ratio.
 
@@ -27,8 +27,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore.diagnostics.hot_operations import chip_of
-from dlcore.run import environment
+from dlcore.cost.profiled_operations import chip_of
+from dlcore.run import provenance
 
 FIELDS = {
     "device": str, "platform": str, "cores": int, "shape": list, "dtype": str, "seconds": float, "tflops": float,
@@ -80,7 +80,7 @@ def measure(size: int, dtype: str, repeats: int) -> dict[str, Any]:
     best = peak(device, dtype)
     reached = 2 * size**3 / seconds
     return {
-        "device": environment.hardware(), "platform": device.platform, "cores": cores(), "shape": [size] * 3,
+        "device": provenance.hardware(), "platform": device.platform, "cores": cores(), "shape": [size] * 3,
         "dtype": dtype, "seconds": seconds, "tflops": reached / 1e12,
         "peak_tflops": best and best / 1e12, "ratio": best and reached / best,
     }  # fmt: skip
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     names = options.dtypes.split(",")
     if unknown := [name for name in names if not hasattr(jnp, name)]:
         parser.error(f"--dtypes={unknown[0]} is unknown; float32, bfloat16 and float16 are usual")
-    print(f"{environment.hardware()}, jax {jax.__version__}")
+    print(f"{provenance.hardware()}, jax {jax.__version__}")
     rows = []
     with jax.default_matmul_precision("default"):
         for dtype in names:

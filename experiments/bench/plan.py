@@ -37,7 +37,10 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.run.page import Job, Page, resolve, run
+from dlcore.experiment import Experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.main import run
 from experiments.classification import supervised
 from experiments.recipes import resnet50, vit_s16
 
@@ -51,7 +54,7 @@ def latents(flags: Any) -> tuple[dict, Any]:
 
 
 dit = dataclasses.replace(
-    supervised.page,
+    supervised.experiment,
     file=__file__,
     doc="Not DiT: a classifier with the size of its transformer.",
     model="vit_b_16",
@@ -77,25 +80,25 @@ dit = dataclasses.replace(
 )
 
 SMALL = ["--augment=none", "--mixup_alpha=0"]
-CASES: dict[str, tuple[Page, str, str, list[str]]] = {
-    "vit_s16": (vit_s16.page, "data:1", "replicate", ["--batch_size=8", *SMALL]),
-    "vit_s16_bf16": (vit_s16.page, "data:1", "replicate", ["--batch_size=8", "--precision=bf16", *SMALL]),
-    "vit_s16_remat": (vit_s16.page, "data:1", "replicate", ["--batch_size=8", "--model.remat=full", *SMALL]),
-    "vit_s16_dp4": (vit_s16.page, "data:4", "replicate", ["--batch_size=16", *SMALL]),
-    "vit_s16_fsdp4": (vit_s16.page, "data:4", "fsdp", ["--batch_size=16", *SMALL]),
-    "resnet50": (resnet50.page, "data:1", "replicate", ["--batch_size=8", "--augment=none"]),
+CASES: dict[str, tuple[Experiment, str, str, list[str]]] = {
+    "vit_s16": (vit_s16.experiment, "data:1", "replicate", ["--batch_size=8", *SMALL]),
+    "vit_s16_bf16": (vit_s16.experiment, "data:1", "replicate", ["--batch_size=8", "--precision=bf16", *SMALL]),
+    "vit_s16_remat": (vit_s16.experiment, "data:1", "replicate", ["--batch_size=8", "--model.remat=full", *SMALL]),
+    "vit_s16_dp4": (vit_s16.experiment, "data:4", "replicate", ["--batch_size=16", *SMALL]),
+    "vit_s16_fsdp4": (vit_s16.experiment, "data:4", "fsdp", ["--batch_size=16", *SMALL]),
+    "resnet50": (resnet50.experiment, "data:1", "replicate", ["--batch_size=8", "--augment=none"]),
     "dit_xl2_size": (dit, "data:1", "replicate", ["--batch_size=2", "--model.depth=4"]),
 }
-"""Page, mesh, rule and settings; small enough for a few GiB."""
+"""Experiment, mesh, rule and settings; small enough for a few GiB."""
 
 
-def predicted(job: Job, mesh: str, rule: str) -> tuple[int, int, int]:
+def predicted(resolved: ResolvedRun, mesh: str, rule: str) -> tuple[int, int, int]:
     """(state, batch, temporaries) of a device, as `--mode=plan` has them."""
-    from dlcore.run.plan import compiled_cases, step_of
-    from dlcore.run.topology import topology_of
+    from dlcore.modes.plan.plan import compiled_cases, step_of
+    from dlcore.modes.plan.topology import topology_of
 
     devices = int(mesh.removeprefix("data:"))
-    _, found = compiled_cases(job, *step_of(job), topology_of(f"cpu:{devices}"), [(mesh, rule)])
+    _, found = compiled_cases(resolved, *step_of(resolved), topology_of(f"cpu:{devices}"), [(mesh, rule)])
     sizes = found["bytes"]
     return sum(sizes.values()) - sizes["batch"], sizes["batch"], found["temporaries"]
 
@@ -111,25 +114,25 @@ def measured(name: str) -> tuple[int, int, int]:
     return tuple(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def job_of(name: str) -> Job:
-    page, _, _, arguments = CASES[name]
-    return Job(page, resolve(page, arguments))
+def run_of(name: str) -> ResolvedRun:
+    experiment, _, _, arguments = CASES[name]
+    return ResolvedRun(experiment, resolve(experiment, arguments))
 
 
 def execute(name: str) -> tuple[int, int, int]:
     """Run two steps; (state, batch, growth during the second) of a device."""
     import jax
 
-    from dlcore.run.page import _prepare
-    from dlcore.run.plan import step_of
+    from dlcore.experiment.resolved_run import prepare_process
+    from dlcore.modes.plan.plan import step_of
     from dlcore.run.sharding import make_mesh
     from dlcore.run.step import Placement, Program, is_key
 
     _, mesh, rule, _ = CASES[name]
-    job = job_of(name)
-    _prepare(job.flags)
-    spec, shapes = step_of(job)
-    learner = job.page.build(job.setup(spec))
+    resolved = run_of(name)
+    prepare_process(resolved.flags)
+    spec, shapes = step_of(resolved)
+    learner = resolved.experiment.build(resolved.setup(spec))
     batch = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     program = Program(learner, batch, Placement(make_mesh(mesh), rule), 0)
     carry = program.init(batch)
@@ -154,7 +157,7 @@ def _status(name: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print a line a case, or plan the pages of the cases."""
+    """Print a line a case, or plan the experiments of the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(CASES), help="with commas")
     parser.add_argument("--topology", help="plan for this machine instead, at full size; other flags go to the page")
@@ -176,7 +179,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{'':14}{'state':>18}{'batch':>20}{'temporaries':>22}   measured / predicted")
     for name in names:
         _, mesh, rule, _ = CASES[name]
-        want, have = predicted(job_of(name), mesh, rule), measured(name)
+        want, have = predicted(run_of(name), mesh, rule), measured(name)
         cells = [f"{w / 1e6:.2f} {h / 1e6:.2f}" for w, h in zip(want, have, strict=True)]
         print(f"{name:14}{cells[0]:>18}{cells[1]:>20}{cells[2]:>22}   {have[2] / want[2]:.3f}", flush=True)
 

@@ -22,11 +22,11 @@ import numpy as np
 import optax
 
 from dlcore.classification import supervised
-from dlcore.diagnostics.memory import readable
+from dlcore.cost.memory import readable
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.run.checkpoint import Checkpoints
-from dlcore.run.lab import Headline, Lab, LabResult
-from dlcore.run.page import main
 from dlcore.run.step import Placement, Program
 
 
@@ -38,7 +38,7 @@ def _noisy(state: Any) -> Any:
     )  # fmt: skip
 
 
-def study(*, model: str = "resnet50", saves: int = 5, folder: str | None = None, seed: int = 0) -> LabResult:
+def study(*, model: str = "resnet50", saves: int = 5, folder: str | None = None, seed: int = 0) -> StudyResult:
     """Save, wait, restore.
 
     Args:
@@ -92,10 +92,10 @@ def study(*, model: str = "resnet50", saves: int = 5, folder: str | None = None,
         f"{stall * 1e3:.0f} ms (the first {stalls[0] * 1e3:.0f}) and is on disk after {write:.2f} s; restored in "
         f"{restoring:.2f} s."
     )
-    return LabResult(numbers, verdict, headline=Headline("stall seconds", stall, model))
+    return StudyResult(numbers, verdict, headline=Headline("stall seconds", stall, model))
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"model": "resnet8_cifar", "saves": 2})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"model": "resnet8_cifar", "saves": 2})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -8,7 +8,7 @@ collectives in it is what the profiler sees. On a machine with several real devi
 
     work a device    FLOPs of one device's program x n / FLOPs of one      1 where nothing is done twice
     efficiency       t_1 / t_n on shared cores, t_1 / (n t_n) on real devices
-    sent             bytes that a device sends a step (`dlcore.diagnostics.collectives`)
+    sent             bytes that a device sends a step (`dlcore.cost.collectives`)
 
 Seen on two cores, ResNet-20, batch 64: on 8 virtual devices each does .125 of the work, sends 1.8 MiB a step replicated
 and 3.6 MiB under fsdp, and a step takes .71 and .73 of the time of one device: more threads keep two cores busier.
@@ -28,12 +28,12 @@ import numpy as np
 import optax
 
 from dlcore.classification import supervised
-from dlcore.diagnostics.collectives import KINDS, by_kind, collectives
-from dlcore.diagnostics.hot_operations import instructions, trace_times
-from dlcore.diagnostics.memory import readable
+from dlcore.cost.collectives import KINDS, by_kind, collectives
+from dlcore.cost.memory import readable
+from dlcore.cost.profiled_operations import instructions, trace_times
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.main import main
 from dlcore.models import create_model, input_shape
-from dlcore.run.lab import Headline, Lab, LabResult
-from dlcore.run.page import main
 from dlcore.run.sharding import make_mesh
 from dlcore.run.step import Placement, Program
 
@@ -82,7 +82,7 @@ def study(
     rules: tuple[str, ...] = ("replicate", "fsdp"),
     repeats: int = 5,
     seed: int = 0,
-) -> LabResult:
+) -> StudyResult:
     """Steps on 1, 2, 4 and 8 devices with the same global batch.
 
     Args:
@@ -114,7 +114,9 @@ def study(
     kind = "virtual devices on shared cores" if virtual else "devices"
     verdict = f"{model}, batch {batch}, {kind}. " + " ".join(told)
     value = numbers[f"{rules[0]}: work a device"][-1]
-    return LabResult(numbers, verdict, {"scale": figure(found)}, headline=Headline("work a device of 8", value, model))
+    return StudyResult(
+        numbers, verdict, {"scale": figure(found)}, headline=Headline("work a device of 8", value, model)
+    )
 
 
 def figure(found: dict[str, list[dict[str, Any]]]):
@@ -139,7 +141,7 @@ def figure(found: dict[str, list[dict[str, Any]]]):
     return drawing
 
 
-page = Lab(
+experiment = Study(
     file=__file__, doc=__doc__, function=study,
     smoke={"model": "resnet8_cifar", "batch": 16, "rules": ("replicate",), "repeats": 2},
 )  # fmt: skip
@@ -157,4 +159,4 @@ def with_virtual_devices() -> None:
 
 if __name__ == "__main__":
     with_virtual_devices()
-    main(page)
+    main(experiment)

@@ -6,7 +6,7 @@ python -m experiments.bench.step --models=resnet50 --batch=256 --precision=bf16 
     images/s = batch / seconds of a step,     MFU = FLOPs of a step / seconds / peak
 
 Cross-entropy, AdamW, parameters and optimiser state donated, images already on the device. FLOPs are two for each
-multiply-add of the forward and the backward pass (`dlcore.diagnostics.step_flops`), the peak is the maker's bfloat16
+multiply-add of the forward and the backward pass (`dlcore.cost.step_flops`), the peak is the maker's bfloat16
 figure, or for a CPU cores x clock x FLOPs a cycle (`experiments.bench.matmul`). Where torch is installed, torchvision's
 model takes the same steps in turns: channels last, bfloat16 by autocast with --precision=bf16, and torch.compile where
 --compile is on.
@@ -29,12 +29,12 @@ import numpy as np
 import optax
 
 from dlcore.classification import supervised
-from dlcore.diagnostics.memory import readable
-from dlcore.diagnostics.step_flops import step_flops
+from dlcore.cost.memory import readable
+from dlcore.cost.step_flops import step_flops
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.main import main
 from dlcore.models import create_model
-from dlcore.run import environment
-from dlcore.run.lab import Headline, Lab, LabResult
-from dlcore.run.page import main
+from dlcore.run import provenance
 from experiments.bench.conv import interleaved
 from experiments.bench.matmul import peak
 from experiments.bench.zoo import _fields
@@ -106,7 +106,7 @@ def study(
     compile: bool = False,
     repeats: int = 5,
     seed: int = 0,
-) -> LabResult:
+) -> StudyResult:
     """Time training steps.
 
     Args:
@@ -133,11 +133,11 @@ def study(
             "over torch": seconds.get("torch") and seconds["torch"] / seconds["ours"],
         }  # fmt: skip
         numbers |= {f"{name}: {key}": value for key, value in found.items() if value is not None}
-    verdict = f"{environment.hardware()}, batch {batch} at {size}, {precision}. " + " ".join(
+    verdict = f"{provenance.hardware()}, batch {batch} at {size}, {precision}. " + " ".join(
         told(name, numbers) for name in models
     )
     headline = Headline(f"{models[0]} images/s", numbers[f"{models[0]}: images/s"], "synthetic")
-    return LabResult(numbers, verdict, headline=headline)
+    return StudyResult(numbers, verdict, headline=headline)
 
 
 def told(name: str, numbers: dict[str, float]) -> str:
@@ -153,9 +153,9 @@ def told(name: str, numbers: dict[str, float]) -> str:
     return f"{name}: {', '.join(parts)}."
 
 
-page = Lab(
+experiment = Study(
     file=__file__, doc=__doc__, function=study, smoke={"models": ("resnet18",), "batch": 2, "size": 32, "repeats": 2}
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

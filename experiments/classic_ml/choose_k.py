@@ -17,8 +17,8 @@ import numpy as np
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.splits import TestExamples, cross_validate, k_folds
 from dlcore.data.image_classification import load
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 KS = (1, 3, 5, 10, 20, 50, 100)
 COLOURS = {"l1": "#D55E00", "l2": "#0072B2"}
@@ -59,7 +59,7 @@ def study(
     data_dir: str | None = None,
     limit: int | None = None,
     seed: int = 0,
-) -> LabResult:
+) -> StudyResult:
     """Choose k.
 
     Args:
@@ -94,10 +94,10 @@ def study(
         f"set alone would choose k = {other['l1']} for L1 and {other['l2']} for L2. On the test examples the choice "
         f"of the folds has {accuracy:.1%}."
     )
-    return LabResult(numbers, verdict, {"choose_k": draw(by_metric, on_valid, (metric, k))})
+    return StudyResult(numbers, verdict, {"choose_k": draw(by_metric, on_valid, (metric, k))})
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"folds": 3, "limit": 300})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"folds": 3, "limit": 300})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

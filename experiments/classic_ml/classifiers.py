@@ -23,8 +23,8 @@ from dlcore.classic_ml.classifiers import CLASSIFIERS, Classifier
 from dlcore.classic_ml.splits import TestExamples
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 KS = (1, 3, 5, 10, 20, 50)
 PENALTIES = {"l2": (1e-5, 1e-4, 1e-3, 1e-2)}
@@ -80,7 +80,7 @@ def draw(rows: dict[str, tuple[float, float]], title: str):
 
 def study(
     *, dataset: str = "digits", data_dir: str | None = None, only: str = "", limit: int | None = None, seed: int = 0
-) -> LabResult:
+) -> StudyResult:
     """A table of accuracies.
 
     Args:
@@ -111,10 +111,10 @@ def study(
         f"{len(splits.test)} test examples of {dataset}, after {len(every[0])} to learn from: the best is {best}, "
     )
     verdict += f"{rows[best][1]:.2%}" + (f", the worst {worst}, {rows[worst][1]:.2%}." if worst != best else ".")
-    return LabResult(numbers, verdict, {"classifiers": draw(rows, dataset)})
+    return StudyResult(numbers, verdict, {"classifiers": draw(rows, dataset)})
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"limit": 200, "only": "n"})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"limit": 200, "only": "n"})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

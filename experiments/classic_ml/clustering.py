@@ -14,8 +14,8 @@ from dlcore.classic_ml.hierarchical import LINKAGES, cut, linkage
 from dlcore.classic_ml.kmeans import KMeans, kmeans
 from dlcore.classic_ml.som import SOM, som
 from dlcore.data.digits import digits
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 
 def draw(found: KMeans, map_: SOM, merges: np.ndarray, scores: dict[str, float]):
@@ -51,7 +51,9 @@ def tiles(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return framed.reshape(*shape, h, w).transpose(0, 2, 1, 3).reshape(shape[0] * h, shape[1] * w)
 
 
-def study(*, clusters: int = 10, restarts: int = 10, side: int = 10, examples: int = 1797, seed: int = 0) -> LabResult:
+def study(
+    *, clusters: int = 10, restarts: int = 10, side: int = 10, examples: int = 1797, seed: int = 0
+) -> StudyResult:
     """Cluster digits.
 
     Args:
@@ -89,10 +91,10 @@ def study(*, clusters: int = 10, restarts: int = 10, side: int = 10, examples: i
         f"{map_.quantization[0]:.2f} to {map_.quantization[-1]:.2f}, its topographic error from "
         f"{map_.topographic[0]:.2f} to {map_.topographic[-1]:.2f}."
     )
-    return LabResult(numbers, verdict, {"clustering": draw(found, map_, merges["ward"], scores)}, monotone)
+    return StudyResult(numbers, verdict, {"clustering": draw(found, map_, merges["ward"], scores)}, monotone)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"examples": 150, "restarts": 2, "side": 4})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"examples": 150, "restarts": 2, "side": 4})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

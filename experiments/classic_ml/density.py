@@ -27,8 +27,8 @@ from dlcore.classic_ml.mixture import bic, fit_mixture, log_density, start_from
 from dlcore.classic_ml.outlier import auroc, is_outlier, rejection_threshold
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.data.digits import digits
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 VARIANCE = 0.01
 
@@ -109,7 +109,7 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
     return figure
 
 
-def study(*, most: int = 19, iterations: int = 60, left_out: int = 8, seed: int = 0) -> LabResult:
+def study(*, most: int = 19, iterations: int = 60, left_out: int = 8, seed: int = 0) -> StudyResult:
     """Tell outliers by their density.
 
     Args:
@@ -133,10 +133,10 @@ def study(*, most: int = 19, iterations: int = 60, left_out: int = 8, seed: int 
     verdict = (
         f"AUROC {told}. Every density of all pixels {'tells' if holds else 'does NOT tell'} digits from noise above .9."
     )
-    return LabResult(numbers, verdict, {"density": draw(areas, scores["mixture"])}, holds)
+    return StudyResult(numbers, verdict, {"density": draw(areas, scores["mixture"])}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"most": 1, "iterations": 3})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"most": 1, "iterations": 3})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

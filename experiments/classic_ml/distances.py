@@ -17,8 +17,8 @@ from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.pixel_distance import contrast, equal_edits
 from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 
 def rotation_change(order: int, rows: np.ndarray, seed: int) -> float:
@@ -58,7 +58,7 @@ def draw(dimensions, by_order, digit, accuracy, photograph):
     return figure
 
 
-def study(*, points: int = 1000, queries: int = 20, largest: int = 4096, edited: int = 500) -> LabResult:
+def study(*, points: int = 1000, queries: int = 20, largest: int = 4096, edited: int = 500) -> StudyResult:
     """Three demonstrations of distance.
 
     Args:
@@ -98,12 +98,12 @@ def study(*, points: int = 1000, queries: int = 20, largest: int = 4096, edited:
         f"{accuracy['darkened']:.1%} (darkened) and {accuracy['covered']:.1%} (covered)."
     )
     holds = change[2] < 1e-10 < 1e-2 < change[1] and falls and equal
-    return LabResult(numbers, verdict, {"distances": figure}, holds)
+    return StudyResult(numbers, verdict, {"distances": figure}, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__, doc=__doc__, function=study, smoke={"points": 100, "queries": 10, "largest": 256, "edited": 50}
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

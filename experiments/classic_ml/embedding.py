@@ -11,10 +11,10 @@ import numpy as np
 
 from dlcore.classic_ml.pca import cumulative_variance, fit_svd
 from dlcore.classic_ml.tsne import tsne
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import shuffled_digits
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
+from experiments.studies.small_runs import shuffled_digits
 
 
 def neighbours_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
@@ -46,7 +46,7 @@ def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float
     return figure
 
 
-def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0, seed: int = 0) -> LabResult:
+def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0, seed: int = 0) -> StudyResult:
     """Map learned features and pixels to the plane.
 
     Args:
@@ -76,10 +76,10 @@ def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0
         f"from {kl['last layer'][0]:.2f} to {kl['last layer'][-1]:.2f} on the last layer. t-SNE of the last layer "
         f"{'keeps' if holds else 'does NOT keep'} more than nine in ten, and more than PCA."
     )
-    return LabResult(numbers, verdict, {"embedding": draw(maps, labels, agree, kl, 50)}, holds)
+    return StudyResult(numbers, verdict, {"embedding": draw(maps, labels, agree, kl, 50)}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"train_steps": 20, "steps": 50})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"train_steps": 20, "steps": 50})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -13,8 +13,8 @@ import numpy as np
 
 from dlcore.classic_ml import linear_training, mlp
 from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, linear_bound, parity, polar
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 COLOURS = ("#0072B2", "#D55E00")
 
@@ -42,7 +42,7 @@ def panel(ax, x, label, predict, title, xlabel="", ylabel=""):
     ax.set(xlabel=xlabel, ylabel=ylabel)
 
 
-def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int = 6) -> LabResult:
+def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int = 6) -> StudyResult:
     """Accuracies on new points.
 
     Args:
@@ -84,10 +84,10 @@ def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int 
         for name in (*PROBLEMS, f"parity of {bits} bits")
     )
     verdict = f"{told}. The annulus in polar coordinates: linear {reached:.1%}."
-    return LabResult(numbers, verdict, {"regions": figure}, bool(holds))
+    return StudyResult(numbers, verdict, {"regions": figure}, bool(holds))
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"points": 200, "steps": 300, "bits": 3})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"points": 200, "steps": 300, "bits": 3})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

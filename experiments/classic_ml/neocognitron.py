@@ -15,8 +15,8 @@ import numpy as np
 from dlcore.classic_ml.neocognitron import grow_stages, neocognitron, s_layer
 from dlcore.data.digits import digits
 from dlcore.evaluators.knn import knn_predict
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 
 def responses(images: jax.Array, stages) -> dict[str, np.ndarray]:
@@ -37,7 +37,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a * b).sum(1) / np.maximum(lengths, 1e-12)).mean())
 
 
-def study(*, examples: int = 400, planes: int = 40, shifts: int = 3, seed: int = 0) -> LabResult:
+def study(*, examples: int = 400, planes: int = 40, shifts: int = 3, seed: int = 0) -> StudyResult:
     """Shift digits under a neocognitron.
 
     Args:
@@ -82,10 +82,10 @@ def study(*, examples: int = 400, planes: int = 40, shifts: int = 3, seed: int =
     numbers = {f"{name}: cosine by shift": line for name, line in alike.items()}
     numbers |= {f"{name}: 1-NN by shift": line for name, line in right.items()}
     numbers |= {f"{name}: cosine with another digit": value for name, value in others.items()}
-    return LabResult(numbers, verdict, {"shifts": figure}, holds)
+    return StudyResult(numbers, verdict, {"shifts": figure}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"examples": 60, "shifts": 1})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"examples": 60, "shifts": 1})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -12,8 +12,8 @@ jump .50 throughout, and below 1e-6 more than .05 away from it from 64 neurons o
 import numpy as np
 
 from dlcore.classic_ml.universal_approximation import network, staircase, step_pair, sup_error
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 
 def sine(x):
@@ -31,7 +31,7 @@ def away_from_the_jump(parameters, window: float) -> float:
     return float(np.abs(step(x) - network(parameters, x)).max())
 
 
-def study(*, most: int = 128, sharpness: float = 10.0, window: float = 0.05) -> LabResult:
+def study(*, most: int = 128, sharpness: float = 10.0, window: float = 0.05) -> StudyResult:
     """Largest errors by width.
 
     Args:
@@ -75,10 +75,10 @@ def study(*, most: int = 128, sharpness: float = 10.0, window: float = 0.05) -> 
         f"{errors['step'][-1]:.2f}, and {window} away from it fell to {errors['step, away from the jump'][-1]:.1g}."
     )
     numbers = {"hidden neurons": [2 * n for n in counts], **errors}
-    return LabResult(numbers, verdict, {"approximation": figure}, falls)
+    return StudyResult(numbers, verdict, {"approximation": figure}, falls)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"most": 16})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"most": 16})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

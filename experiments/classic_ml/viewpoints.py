@@ -16,8 +16,8 @@ import numpy as np
 
 from dlcore.classic_ml import linear, linear_training, mlp
 from dlcore.data.digits import digits
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 
 def pictures(figure, templates, titles, columns):
@@ -63,7 +63,7 @@ def graph(ax, sizes):
     ax.set_axis_off()
 
 
-def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> LabResult:
+def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyResult:
     """Train and look.
 
     Args:
@@ -114,10 +114,10 @@ def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> LabResul
         f"{accuracy['two layers']:.1%}."
     )
     ordered = accuracy["best of random W"] < accuracy["linear"] < accuracy["two layers"]
-    return LabResult(numbers, verdict, {"viewpoints": figure}, bool((matched == np.arange(10)).all() and ordered))
+    return StudyResult(numbers, verdict, {"viewpoints": figure}, bool((matched == np.arange(10)).all() and ordered))
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"steps": 200, "tries": 50})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 200, "tries": 50})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

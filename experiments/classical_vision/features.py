@@ -28,8 +28,8 @@ from dlcore.classical_vision.feature_classifier import choose_l2, concatenate, f
 from dlcore.classical_vision.hog import hog
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.run.progress import say
 
 
@@ -135,7 +135,7 @@ def study(
     tune: int = 10_000,
     examples: int | None = None,
     seed: int = 0,
-) -> LabResult:
+) -> StudyResult:
     """Compare features with pixels.
 
     Args:
@@ -166,13 +166,13 @@ def study(
         results["all, two layers"] = learn(features["all by hand"], labels, num_classes, tune, **settings)
     verdict, holds = judge(results)
     numbers = {f"{name}, {key}": value for name, r in results.items() for key, value in r.items()}
-    return LabResult(numbers, verdict, {"features": draw(results, codebook)}, holds)
+    return StudyResult(numbers, verdict, {"features": draw(results, codebook)}, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__, doc=__doc__, function=study,
     smoke={"examples": 200, "words": 9, "patches": 500, "steps": 10, "hidden": 16},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -16,10 +16,10 @@ from flax import linen as nn
 
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.nn import Conv
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import Digits, shuffled_digits, train
+from experiments.studies.small_runs import Digits, shuffled_digits, train
 
 
 class SmallConvNet(nn.Module):
@@ -84,7 +84,7 @@ def train_features(data: Digits, net: SmallConvNet, steps: int, seed: int, batch
     return features
 
 
-def study(*, steps: int = 600, seeds: int = 3, k: int = 5) -> LabResult:
+def study(*, steps: int = 600, seeds: int = 3, k: int = 5) -> StudyResult:
     """k-NN and a linear classifier on learned features and on pixels.
 
     Args:
@@ -122,10 +122,10 @@ def study(*, steps: int = 600, seeds: int = 3, k: int = 5) -> LabResult:
     axes.set_yticks(range(len(found)), list(found))
     axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(found) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
-    return LabResult(dict(found), verdict, {"learned_features": figure}, holds)
+    return StudyResult(dict(found), verdict, {"learned_features": figure}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "seeds": 1})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "seeds": 1})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, search
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import Digits, shuffled_digits
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
+from experiments.studies.small_runs import Digits, shuffled_digits
 
 
 def held_out_digits(seed: int) -> Digits:
@@ -84,7 +84,7 @@ def measure(features: np.ndarray, labels: np.ndarray, draws: int, seed: int) -> 
     }, roc
 
 
-def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, seed: int = 0) -> LabResult:
+def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, seed: int = 0) -> StudyResult:
     """Compare a learned embedding with pixels on classes held out.
 
     Args:
@@ -118,10 +118,10 @@ def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, see
     holds = all(b[key] > a[key] for key in keys)
     told = "; ".join(f"{key}: {a[key]:.1%} by pixels, {b[key]:.1%} by the embedding" for key in keys)
     verdict = f"{told}. The embedding is {'ahead in all' if holds else 'NOT ahead in all'} of them."
-    return LabResult(numbers, verdict, {"roc": figure}, holds)
+    return StudyResult(numbers, verdict, {"roc": figure}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "draws": 2})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "draws": 2})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -13,32 +13,31 @@ LeNet-5, the third command, reaches 99.2 %.
 import math
 
 from dlcore.classification import supervised
-from dlcore.optim import use_ema
-from dlcore.run import classify
-from dlcore.run.known import planned
-from dlcore.run.page import Page, Setup, main
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, classification, images, optimizer
+from dlcore.main import main
 
 
 def build(setup: Setup):
     learner = supervised.learner(
-        model=classify.model(setup),
-        optimizer=classify.optimizer(setup),
-        preprocess=classify.preprocess(setup),
-        augment=classify.augmentation(setup.flags, setup.spec),
+        model=backbone.build(setup),
+        optimizer=optimizer.build(setup),
+        preprocess=images.preprocess(setup),
+        augment=images.augmentation(setup.flags, setup.spec),
         axis=setup.axis,
         **setup.flags.group("learner"),
     )
-    return use_ema(learner) if setup.flags.ema else learner
+    return optimizer.averaged(learner, setup)
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=supervised.learner,
-    data=classify.data,
+    data=images.data,
     build=build,
     model="resnet8_cifar",
-    settings={**classify.DATA_SETTINGS, **classify.OPTIMIZER_SETTINGS, **classify.INIT_SETTINGS},
+    settings={**images.SETTINGS, **optimizer.SETTINGS, **backbone.SETTINGS},
     defaults={"epochs": 150.0, "label_smoothing": 0.1, "ema": 0.99, "eval_every": 50, "select": "last"},
     smoke={"steps": 5, "batch_size": 32, "log_every": 1, "eval_every": 5, "model.width": 8},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
@@ -52,14 +51,14 @@ page = Page(
     },
     regularizer="l2",
     overfit=1e-2,
-    example=classify.example,
-    planned=planned,
-    inputs=classify.inputs,
-    describe=classify.describe,
-    start=classify.start,
-    panels=classify.panels,
-    pictures=classify.pictures,
+    example=images.example,
+    planned=images.planned,
+    inputs=images.inputs,
+    describe=classification.describe,
+    start=backbone.start,
+    panels=classification.panels,
+    pictures=classification.pictures,
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

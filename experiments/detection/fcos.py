@@ -12,16 +12,15 @@ pixels away, and the rest is stage4's.
 from typing import Literal
 
 from dlcore.detection import fcos
-from dlcore.optim import use_ema
-from dlcore.run import classify, detection
-from dlcore.run.flags import Setting
-from dlcore.run.page import Page, Setup, main
+from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.kits import backbone, detection, images, optimizer
+from dlcore.main import main
 
 
 def build(setup: Setup):
     flags = setup.flags
     model = fcos.FCOS(
-        backbone=classify.model(setup),
+        backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
         stages=flags.levels,
         channels=flags.channels,
@@ -33,16 +32,16 @@ def build(setup: Setup):
     )
     learner = fcos.learner(
         model=model,
-        optimizer=classify.optimizer(setup),
-        preprocess=classify.preprocess(setup),
+        optimizer=optimizer.build(setup),
+        preprocess=images.preprocess(setup),
         augment=detection.augmentation(flags),
         axis=setup.axis,
         **flags.group("learner"),
     )
-    return use_ema(learner) if flags.ema else learner
+    return optimizer.averaged(learner, setup)
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=fcos.learner,
@@ -51,7 +50,7 @@ page = Page(
     model="resnet8_cifar",
     settings={
         **detection.SETTINGS,
-        **classify.OPTIMIZER_SETTINGS,
+        **optimizer.SETTINGS,
         **detection.PYRAMID_SETTINGS,
         "distances": Setting("exp", "how the heads' numbers become distances", Literal["relu", "exp"]),
     },
@@ -76,4 +75,4 @@ page = Page(
 )  # fmt: skip
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -9,15 +9,15 @@ whose stride is 8, an anchor of scale 2 is 16 pixels wide and high.
 """
 
 from dlcore.detection import single_stage
-from dlcore.optim import use_ema
-from dlcore.run import classify, detection
-from dlcore.run.page import Page, Setup, main
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, detection, images, optimizer
+from dlcore.main import main
 
 
 def build(setup: Setup):
     flags = setup.flags
     model = single_stage.SingleStage(
-        backbone=classify.model(setup),
+        backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
         per_place=len(flags.scales) * len(flags.ratios),
         stages=flags.levels,
@@ -29,23 +29,23 @@ def build(setup: Setup):
     )
     learner = single_stage.learner(
         model=model,
-        optimizer=classify.optimizer(setup),
-        preprocess=classify.preprocess(setup),
+        optimizer=optimizer.build(setup),
+        preprocess=images.preprocess(setup),
         augment=detection.augmentation(flags),
         axis=setup.axis,
         **flags.group("learner"),
     )
-    return use_ema(learner) if flags.ema else learner
+    return optimizer.averaged(learner, setup)
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=single_stage.learner,
     data=detection.data,
     build=build,
     model="resnet8_cifar",
-    settings={**detection.SETTINGS, **classify.OPTIMIZER_SETTINGS, **detection.PYRAMID_SETTINGS},
+    settings={**detection.SETTINGS, **optimizer.SETTINGS, **detection.PYRAMID_SETTINGS},
     defaults={
         "model.stages": (1, 1, 1, 1), "model.stem_stride": 2, "model.width": 16, "epochs": 8.0, "batch_size": 32,
         "eval_every": 500, "eval_batch_size": 64, "learning_rate": 4e-3, "ema": 0.99, "scales": (2.0, 3.0),
@@ -67,4 +67,4 @@ page = Page(
 )  # fmt: skip
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

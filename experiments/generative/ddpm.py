@@ -17,15 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.schedules import SCHEDULES, alpha_bars
 from dlcore.generative.unet import UNet
+from dlcore.kits import generative, optimizer
 from dlcore.learner import Range, example_keys
-from dlcore.optim import parameter_ema, use_ema
-from dlcore.run import classify, generation
-from dlcore.run.flags import Setting
-from dlcore.run.page import Page, Setup, main
-from experiments.classification.supervised import page as classifier
+from dlcore.main import main
+from dlcore.optim import parameter_ema
 
 
 def network(flags, dtype=jnp.float32):
@@ -35,17 +34,17 @@ def network(flags, dtype=jnp.float32):
 def build(setup: Setup):
     learner = ddpm.learner(
         model=network(setup.flags, setup.dtype),
-        optimizer=classify.optimizer(setup),
+        optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
         axis=setup.axis,
         **setup.flags.group("learner"),
     )
-    return use_ema(learner) if setup.flags.ema else learner
+    return optimizer.averaged(learner, setup)
 
 
 def panels(context) -> list:
     """Samples of every sampler from the same noise, and some on their way."""
-    from dlcore.diagnostics.samples import sample_grid, sample_path
+    from dlcore.report.generative import sample_grid, sample_path
 
     flags, shape = context.flags, tuple(context.spec["image_shape"])
     params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
@@ -69,20 +68,20 @@ def panels(context) -> list:
         )
         for name, count in (("dpmpp", min(15, steps)), ("ddim", steps), ("ddpm", flags.diffusion_steps))
     ]
-    shown = generation.panels(context)
+    shown = generative.panels(context)
     way = sample_path(np.asarray(path)[moments], note=f"DDIM after {', '.join(map(str, moments))} of {steps} steps.")
     return [shown[0], way, *compared, *shown[1:]]
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=generation.data,
+    data=generative.data,
     build=build,
     settings={
-        **generation.SETTINGS,
-        **classify.OPTIMIZER_SETTINGS,
+        **generative.SETTINGS,
+        **optimizer.SETTINGS,
         "width": Setting(32, "channels of the U-Net's first level; even", limits=Range(2)),
         "multipliers": Setting((1, 2), "channels of each level, in widths", tuple[int, ...], Range(1)),
         "blocks": Setting(1, "residual blocks of each level", limits=Range(1)),
@@ -107,19 +106,19 @@ page = Page(
         "diffusion_steps": 10,
         "sampling_steps": 4,
         "samples": 16,
-        "classifier_steps": 2,
+        "network_steps": 2,
         "log_every": 1,
         "eval_every": 3,
     },
     monitor="frechet_distance",
-    mode="min",
+    monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0},
-    example=generation.example,
+    example=generative.example,
     panels=panels,
-    pictures=generation.pictures,
-    evaluators=lambda setup, data, split: generation.evaluators(setup, data, split, classifier),
+    pictures=generative.pictures,
+    evaluators=generative.evaluators,
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -17,24 +17,23 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.evaluators import frechet, mode_coverage
+from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.generative import dcgan, gan
 from dlcore.generative.ring import ring, ring_centres
+from dlcore.kits import generative
 from dlcore.learner import Range
+from dlcore.main import main
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
-from dlcore.run import generation
-from dlcore.run.flags import Flags, Setting
-from dlcore.run.page import Data, Page, Setup, main
-from experiments.classification.supervised import page as classifier
 
 DEVIATION = 0.02
 RING_POINTS, RING_SAMPLES = 20_000, 2500
 
 
-def data(flags: Flags) -> Data:
+def data(flags: Flags) -> Splits:
     if flags.dataset != "ring":
-        return generation.data(flags)
+        return generative.data(flags)
     train, valid, test = (ring(n, seed, deviation=DEVIATION) for seed, n in enumerate((RING_POINTS, 1000, 1000)))
-    return Data(train, valid, test, {"dataset": "ring"}, shown=Source.indices(RING_SAMPLES, "samples"))
+    return Splits(train, valid, test, {"dataset": "ring"}, shown=Source.indices(RING_SAMPLES, "samples"))
 
 
 def build(setup: Setup):
@@ -58,9 +57,9 @@ def build(setup: Setup):
     return gan.learner(**networks, **optimizers, **how, axis=setup.axis, **flags.group("learner"))
 
 
-def evaluators(setup: Setup, data: Data, split: str) -> list:
+def evaluators(setup: Setup, data: Splits, split: str) -> list:
     if setup.flags.dataset != "ring":
-        return generation.evaluators(setup, data, split, classifier)
+        return generative.evaluators(setup, data, split)
     reference = getattr(data, split).arrays["point"]
     return [
         mode_coverage.evaluator(ring_centres(), DEVIATION, data.shown),
@@ -70,10 +69,10 @@ def evaluators(setup: Setup, data: Data, split: str) -> list:
 
 def panels(context) -> list:
     if context.flags.dataset != "ring":
-        return generation.panels(context)
-    from dlcore.diagnostics.curves import curves
-    from dlcore.diagnostics.panels import table
-    from dlcore.diagnostics.samples import scatter
+        return generative.panels(context)
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import scatter
+    from dlcore.report.tables import table
 
     points, numbers = context.outputs["sample"], context.numbers
     note = (
@@ -89,17 +88,17 @@ def panels(context) -> list:
 
 
 def pictures(context) -> dict[str, np.ndarray]:
-    return {} if context.flags.dataset == "ring" else generation.pictures(context)
+    return {} if context.flags.dataset == "ring" else generative.pictures(context)
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=gan.learner,
     data=data,
     build=build,
     settings={
-        **generation.SETTINGS,
+        **generative.SETTINGS,
         "width": Setting(
             24, "channels of the generator's largest maps; the discriminator's are twice as wide", limits=Range(1)
         ),
@@ -114,17 +113,17 @@ page = Page(
         "batch_size": 8,
         "width": 4,
         "samples": 16,
-        "classifier_steps": 2,
+        "network_steps": 2,
         "log_every": 1,
         "eval_every": 2,
     },
     monitor=None,
     headline="frechet_distance",
-    example=generation.example,
+    example=generative.example,
     panels=panels,
     pictures=pictures,
     evaluators=evaluators,
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -7,21 +7,21 @@ python -m experiments.interpretability.class_image --l2=0 --blur_sigma=0       (
 import numpy as np
 
 from dlcore.data.source import Source
+from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.interpretability import class_image
-from dlcore.run import pixels
-from dlcore.run.flags import Flags
-from dlcore.run.page import Data, Page, Setup, main
-from experiments.classification.supervised import page as classifier
+from dlcore.kits import interpretability
+from dlcore.kits.trained_network import load_network
+from dlcore.main import main
 
 
-def data(flags: Flags) -> Data:
-    names = pixels.network(flags, classifier).class_names
+def data(flags: Flags) -> Splits:
+    names = load_network(flags.network).class_names
     source = Source({"label": np.arange(len(names), dtype=np.int32)}, class_names=names, name="classes")
-    return Data(source, source, source, {"dataset": "classes", "class_names": list(names)})
+    return Splits(source, source, source, {"dataset": "classes", "class_names": list(names)})
 
 
 def build(setup: Setup):
-    return pixels.build(class_image.learner, setup, classifier)
+    return interpretability.build(class_image.learner, setup)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
@@ -32,16 +32,16 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 def panels(context):
     names = context.spec["class_names"]
     images = dict(zip(names, context.outputs["image"], strict=True))
-    return pixels.panels(context, images, "What convinces the network of each class")
+    return interpretability.panels(context, images, "What convinces the network of each class")
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=class_image.learner,
     data=data,
     build=build,
-    settings=pixels.SETTINGS,
+    settings=interpretability.SETTINGS,
     defaults={
         "steps": 200,
         "batch_size": 10,
@@ -60,4 +60,4 @@ page = Page(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -8,22 +8,21 @@ import numpy as np
 
 from dlcore.data.sample_images import sample_image
 from dlcore.data.source import Source
+from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.interpretability import feature_inversion
+from dlcore.kits import interpretability
 from dlcore.learner import Range
-from dlcore.run import pixels
-from dlcore.run.flags import Flags, Setting
-from dlcore.run.page import Data, Page, Setup, main
-from experiments.classification.supervised import page as classifier
+from dlcore.main import main
 
 
-def data(flags: Flags) -> Data:
+def data(flags: Flags) -> Splits:
     image = sample_image(flags.image, flags.height)
     source = Source({"image": image[None]}, name="an image")
-    return Data(source, source, source, {"dataset": flags.image, "shape": list(image.shape)})
+    return Splits(source, source, source, {"dataset": flags.image, "shape": list(image.shape)})
 
 
 def build(setup: Setup):
-    return pixels.build(feature_inversion.learner, setup, classifier)
+    return interpretability.build(feature_inversion.learner, setup)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
@@ -33,28 +32,28 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 def panels(context):
     layer = context.flags.layer
     images = {"the image": context.data.test.arrays["image"][0], f"what {layer} knows": context.outputs["image"][0]}
-    return pixels.panels(context, images, "An image and its inversion")
+    return interpretability.panels(context, images, "An image and its inversion")
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=feature_inversion.learner,
     data=data,
     build=build,
     settings={
-        **pixels.SETTINGS,
+        **interpretability.SETTINGS,
         "image": Setting("flower", "china, flower or an image file"),
         "height": Setting(96, "of the image, pixels", limits=Range(16)),
     },
     defaults={"steps": 200, "batch_size": 1, "log_every": 10, "eval_every": 20, "select": "last"},
     smoke={"steps": 2, "height": 24, "log_every": 1, "eval_every": 2},
     monitor="loss",
-    mode="min",
+    monitor_mode="min",
     headline="pixels",
     example=example,
     panels=panels,
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -9,24 +9,23 @@ import numpy as np
 
 from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
+from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.interpretability import style_transfer
+from dlcore.kits import interpretability
 from dlcore.learner import Range
-from dlcore.run import pixels
-from dlcore.run.flags import Flags, Setting
-from dlcore.run.page import Data, Page, Setup, main
-from experiments.classification.supervised import page as classifier
+from dlcore.main import main
 
 
-def data(flags: Flags) -> Data:
+def data(flags: Flags) -> Splits:
     content = sample_image(flags.content, flags.height)
     style = fit_to(sample_image(flags.style, flags.height), content.shape[:2])
     source = Source({"content": content[None], "style": style[None]}, name="a pair of images")
     spec = {"dataset": f"{flags.content} in the style of {flags.style}", "shape": list(content.shape)}
-    return Data(source, source, source, spec)
+    return Splits(source, source, source, spec)
 
 
 def build(setup: Setup):
-    return pixels.build(style_transfer.learner, setup, classifier, pooling="avg")
+    return interpretability.build(style_transfer.learner, setup, pooling="avg")
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
@@ -37,17 +36,17 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 def panels(context):
     given = context.data.test.arrays
     images = {"content": given["content"][0], "style": given["style"][0], "both": context.outputs["image"][0]}
-    return pixels.panels(context, images, "Content, style, and both")
+    return interpretability.panels(context, images, "Content, style, and both")
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=style_transfer.learner,
     data=data,
     build=build,
     settings={
-        **pixels.SETTINGS,
+        **interpretability.SETTINGS,
         "content": Setting("china", "photograph: china, flower or an image file"),
         "style": Setting("flower", "what it should look like: china, flower or an image file"),
         "height": Setting(160, "of the images, pixels", limits=Range(16)),
@@ -64,11 +63,11 @@ page = Page(
     },
     smoke={"steps": 2, "height": 24, "log_every": 1, "eval_every": 2},
     monitor="loss",
-    mode="min",
+    monitor_mode="min",
     headline="loss",
     example=example,
     panels=panels,
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

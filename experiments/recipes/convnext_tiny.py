@@ -10,11 +10,11 @@ average of the parameters. Random erasing is left out. For another batch the rat
 
 import dataclasses
 
-from dlcore.run.page import main
+from dlcore.main import main
 from experiments.classification import supervised
 
-page = dataclasses.replace(
-    supervised.page,
+experiment = dataclasses.replace(
+    supervised.experiment,
     file=__file__,
     doc=__doc__,
     model="convnext_tiny",
@@ -34,7 +34,7 @@ page = dataclasses.replace(
         "ema": 0.9999,
     },
     smoke={
-        **supervised.page.smoke,
+        **supervised.experiment.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.stages": (1, 1, 1, 1),
@@ -43,4 +43,4 @@ page = dataclasses.replace(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -6,16 +6,16 @@ python -m experiments.recipes.deit_tiny_distilled --smoke              (digits, 
 Touvron et al., "Training data-efficient image transformers & distillation through attention" (2020), arXiv:2012.12877:
 AdamW at 5e-4 for 512 images with five epochs of warm-up and a cosine, weight decay 0.05, mixup 0.8 or CutMix 1.0, label
 smoothing 0.1, RandAugment; one head learns the labels, the other the teacher's decisions, with equal weight. The
-paper's teacher is a RegNetY-16GF: `--classifier=FOLDER` takes a run of experiments.classification.supervised.
+paper's teacher is a RegNetY-16GF: `--network=FOLDER` takes a run of experiments.classification.supervised.
 """
 
 import dataclasses
 
-from dlcore.run.page import main
+from dlcore.main import main
 from experiments.classification import distillation
 
-page = dataclasses.replace(
-    distillation.page,
+experiment = dataclasses.replace(
+    distillation.experiment,
     file=__file__,
     doc=__doc__,
     model="deit_tiny_distilled_patch16_224",
@@ -36,7 +36,7 @@ page = dataclasses.replace(
         "label_smoothing": 0.1,
     },
     smoke={
-        **distillation.page.smoke,
+        **distillation.experiment.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.image_size": 32,
@@ -46,4 +46,4 @@ page = dataclasses.replace(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

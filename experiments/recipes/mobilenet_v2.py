@@ -10,11 +10,11 @@ here to a hundredth over the whole run; there by 0.98 an epoch, which is less in
 
 import dataclasses
 
-from dlcore.run.page import main
+from dlcore.main import main
 from experiments.classification import supervised
 
-page = dataclasses.replace(
-    supervised.page,
+experiment = dataclasses.replace(
+    supervised.experiment,
     file=__file__,
     doc=__doc__,
     model="mobilenet_v2",
@@ -30,8 +30,8 @@ page = dataclasses.replace(
         "warmup": 0.0,
         "weight_decay": 4e-5,
     },
-    smoke={**supervised.page.smoke, "dataset": "digits", "input_size": 32},
+    smoke={**supervised.experiment.smoke, "dataset": "digits", "input_size": 32},
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

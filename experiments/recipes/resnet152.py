@@ -10,11 +10,11 @@ image. The rate falls by a cosine after five epochs of warm-up rather than in st
 
 import dataclasses
 
-from dlcore.run.page import main
+from dlcore.main import main
 from experiments.classification import supervised
 
-page = dataclasses.replace(
-    supervised.page,
+experiment = dataclasses.replace(
+    supervised.experiment,
     file=__file__,
     doc=__doc__,
     model="resnet152",
@@ -30,7 +30,7 @@ page = dataclasses.replace(
         "weight_decay": 1e-4,
     },
     smoke={
-        **supervised.page.smoke,
+        **supervised.experiment.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.stages": (1, 1, 1, 1),
@@ -39,4 +39,4 @@ page = dataclasses.replace(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

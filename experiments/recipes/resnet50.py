@@ -10,11 +10,11 @@ images, five epochs of warm-up, weight decay 1e-4 on kernels, the last batch nor
 
 import dataclasses
 
-from dlcore.run.page import main
+from dlcore.main import main
 from experiments.classification import supervised
 
-page = dataclasses.replace(
-    supervised.page,
+experiment = dataclasses.replace(
+    supervised.experiment,
     file=__file__,
     doc=__doc__,
     model="resnet50",
@@ -30,8 +30,8 @@ page = dataclasses.replace(
         "warmup": 5 / 90,
         "weight_decay": 1e-4,
     },
-    smoke={**supervised.page.smoke, "dataset": "digits", "input_size": 32, "model.width": 8},
+    smoke={**supervised.experiment.smoke, "dataset": "digits", "input_size": 32, "model.width": 8},
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

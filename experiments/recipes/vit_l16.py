@@ -11,11 +11,11 @@ another batch the rate is to be scaled with it.
 
 import dataclasses
 
-from dlcore.run.page import main
+from dlcore.main import main
 from experiments.classification import supervised
 
-page = dataclasses.replace(
-    supervised.page,
+experiment = dataclasses.replace(
+    supervised.experiment,
     file=__file__,
     doc=__doc__,
     model="vit_l_16",
@@ -36,7 +36,7 @@ page = dataclasses.replace(
         "ema": 0.9999,
     },
     smoke={
-        **supervised.page.smoke,
+        **supervised.experiment.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.image_size": 32,
@@ -48,4 +48,4 @@ page = dataclasses.replace(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -10,11 +10,11 @@ RandAugment. Decay is decoupled here (times the rate), so 0.1 stands for the pap
 
 import dataclasses
 
-from dlcore.run.page import main
+from dlcore.main import main
 from experiments.classification import supervised
 
-page = dataclasses.replace(
-    supervised.page,
+experiment = dataclasses.replace(
+    supervised.experiment,
     file=__file__,
     doc=__doc__,
     model="vit_s_16",
@@ -33,7 +33,7 @@ page = dataclasses.replace(
         "mixup_alpha": 0.2,
     },
     smoke={
-        **supervised.page.smoke,
+        **supervised.experiment.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.image_size": 32,
@@ -43,4 +43,4 @@ page = dataclasses.replace(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

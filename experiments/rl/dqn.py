@@ -3,12 +3,12 @@
 python -m experiments.rl.dqn        (mean return 482 of 500, four of the five seeds 500; 4 min beside other jobs)
 """
 
+from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.kits import rl
 from dlcore.learner import Range
+from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.rl import dqn, environments, networks
-from dlcore.run import rollouts
-from dlcore.run.flags import Setting
-from dlcore.run.page import Page, Setup, main
 from dlcore.run.seeds import over_seeds
 
 
@@ -26,14 +26,14 @@ def build(setup: Setup):
     return over_seeds(learner, flags.num_seeds)
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=dqn.learner,
-    data=rollouts.data,
+    data=rl.data,
     build=build,
     settings={
-        **rollouts.SETTINGS,
+        **rl.SETTINGS,
         "width": Setting(64, "of the network", limits=Range(1)),
         "learning_rate": Setting(5e-4, "at the start; it falls linearly to 0", limits=Range(0)),
     },
@@ -57,8 +57,8 @@ page = Page(
     },
     monitor="return",
     headline="return",
-    panels=rollouts.panels,
+    panels=rl.panels,
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

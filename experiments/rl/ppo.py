@@ -4,12 +4,12 @@ python -m experiments.rl.ppo        (return 500 of 500 for each of the five, 25 
 python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batch_size=64 --steps=1000      (not run)
 """
 
+from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.kits import rl
 from dlcore.learner import Range
+from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.rl import environments, networks, ppo
-from dlcore.run import rollouts
-from dlcore.run.flags import Setting
-from dlcore.run.page import Page, Setup, main
 from dlcore.run.seeds import over_seeds
 
 
@@ -29,14 +29,14 @@ def build(setup: Setup):
     return over_seeds(learner, flags.num_seeds)
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ppo.learner,
-    data=rollouts.data,
+    data=rl.data,
     build=build,
     settings={
-        **rollouts.SETTINGS,
+        **rl.SETTINGS,
         "width": Setting(64, "of the networks", limits=Range(1)),
         "learning_rate": Setting(2.5e-3, "at the start; it falls linearly to 0", limits=Range(0)),
     },
@@ -44,8 +44,8 @@ page = Page(
     smoke={"steps": 2, "batch_size": 8, "rollout_steps": 8, "num_seeds": 2, "log_every": 1, "eval_every": 2},
     monitor="return",
     headline="return",
-    panels=rollouts.panels,
+    panels=rl.panels,
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

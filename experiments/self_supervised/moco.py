@@ -11,33 +11,33 @@ before training stand beside them in the log and the report.
 
 from typing import Literal
 
-from dlcore.run import classify, contrast
-from dlcore.run.flags import Setting
-from dlcore.run.page import Page, Setup, main
+from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.kits import images, optimizer, self_supervised
+from dlcore.main import main
 from dlcore.self_supervised import moco
 
 
 def build(setup: Setup):
     return moco.learner(
         # Under pmap batch statistics stay on their replica, and keys are shuffled over the replicas.
-        model=contrast.embedder(setup, setup.flags.head, axis=None),
-        optimizer=classify.optimizer(setup),
-        augment=contrast.augmentation(setup.flags),
-        preprocess=classify.preprocess(setup),
+        model=self_supervised.embedder(setup, setup.flags.head, axis=None),
+        optimizer=optimizer.build(setup),
+        augment=self_supervised.augmentation(setup.flags),
+        preprocess=images.preprocess(setup),
         axis=setup.axis,
         **setup.flags.group("learner"),
     )
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=moco.learner,
-    data=classify.data,
+    data=images.data,
     build=build,
     model="resnet8_cifar",
     settings={
-        **contrast.SETTINGS,
+        **self_supervised.SETTINGS,
         "head": Setting("mlp", "linear for version 1, mlp for version 2", Literal["linear", "mlp"]),
     },
     defaults={
@@ -50,10 +50,10 @@ page = Page(
     },
     monitor="knn",
     headline="knn",
-    example=classify.example,
-    evaluators=contrast.evaluators,
-    panels=contrast.panels,
+    example=images.example,
+    evaluators=self_supervised.evaluators,
+    panels=self_supervised.panels,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -8,30 +8,31 @@ The last command reaches k-NN 78.4 % (69.6 % before training) and probe 81.1 % (
 and probe of the same net before training stand beside them in the log and the report.
 """
 
-from dlcore.run import classify, contrast
-from dlcore.run.page import Page, Setup, main
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import images, optimizer, self_supervised
+from dlcore.main import main
 from dlcore.self_supervised import simclr
 
 
 def build(setup: Setup):
     return simclr.learner(
-        model=contrast.embedder(setup, "mlp_norm", setup.axis),
-        optimizer=classify.optimizer(setup),
-        augment=contrast.augmentation(setup.flags),
-        preprocess=classify.preprocess(setup),
+        model=self_supervised.embedder(setup, "mlp_norm", setup.axis),
+        optimizer=optimizer.build(setup),
+        augment=self_supervised.augmentation(setup.flags),
+        preprocess=images.preprocess(setup),
         axis=setup.axis,
         **setup.flags.group("learner"),
     )
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=simclr.learner,
-    data=classify.data,
+    data=images.data,
     build=build,
     model="resnet8_cifar",
-    settings=contrast.SETTINGS,
+    settings=self_supervised.SETTINGS,
     defaults={
         "steps": 400, "batch_size": 256, "eval_every": 100, "weight_decay": 1e-4, "select": "last",
     },
@@ -40,10 +41,10 @@ page = Page(
     },
     monitor="knn",
     headline="knn",
-    example=classify.example,
-    evaluators=contrast.evaluators,
-    panels=contrast.panels,
+    example=images.example,
+    evaluators=self_supervised.evaluators,
+    panels=self_supervised.panels,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -1,6 +1,6 @@
 """Teach an LSTM to write, one character after the other.
 
-python -m experiments.sequence.char_rnn                                                     (a few embedded pages)
+python -m experiments.sequence.char_rnn                                                     (a few embedded experiments)
 python -m experiments.sequence.char_rnn --dataset=shakespeare --data_dir=D --batch_size=64 \\
     --steps=3000 --eval_every=500                                  (test 1.74 nats a character, 8 min)
 python -m experiments.sequence.char_rnn --dataset=shakespeare --data_dir=D --batch_size=64 \\
@@ -14,12 +14,12 @@ the log is one step. The test text of shakespeare is its last tenth.
 import math
 from typing import Literal
 
+from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.kits import sequence
 from dlcore.learner import Range
+from dlcore.main import main
 from dlcore.nn.recurrent import CELLS
 from dlcore.optim import create_optimizer, create_schedule
-from dlcore.run import texts
-from dlcore.run.flags import Setting
-from dlcore.run.page import Page, Setup, main
 from dlcore.sequence import char_rnn
 from dlcore.sequence.networks import CharRNN
 
@@ -33,19 +33,19 @@ def build(setup: Setup):
             setup.dtype,
         ),
         optimizer=create_optimizer(flags.optimizer, schedule, clip_norm=flags.clip_norm, axis=setup.axis),
-        stop_token=texts.stop_token(flags, setup.spec),
+        stop_token=sequence.stop_token(flags, setup.spec),
         **flags.group("learner"),
     )  # fmt: skip
 
 
-page = Page(
+experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=char_rnn.learner,
-    data=texts.data,
+    data=sequence.data,
     build=build,
     settings={
-        **texts.SETTINGS,
+        **sequence.SETTINGS,
         "cell": Setting("lstm", "of the recurrent layers", Literal[tuple(CELLS)]),
         "num_layers": Setting(1, "recurrent layers", limits=Range(1)),
         "width": Setting(256, "of each layer", limits=Range(1)),
@@ -62,12 +62,12 @@ page = Page(
         "eval_batch_size": 8, "log_every": 1, "eval_every": 4,
     },
     monitor="loss",
-    mode="min",
+    monitor_mode="min",
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    example=texts.example,
-    panels=texts.panels,
+    example=sequence.example,
+    panels=sequence.panels,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

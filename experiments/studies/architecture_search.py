@@ -23,9 +23,9 @@ from dlcore.classification.architecture_search import (
     reinforce_search,
     train_child,
 )
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import shuffled_digits
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
+from experiments.studies.small_runs import shuffled_digits
 
 
 def digits_for_children(seed: int, limit: int | None = None) -> dict[str, jax.Array]:
@@ -94,7 +94,7 @@ def study(
     steps: int = 200,
     repeats: int = 2,
     cells: int | None = None,
-) -> LabResult:
+) -> StudyResult:
     """Exhaustive enumeration, then searches.
 
     Args:
@@ -103,7 +103,7 @@ def study(
       children: trained for each update.
       steps: training steps of a child.
       repeats: trainings of every cell for the truth.
-      cells: only the first of all cells are enumerated (for a trial of the page); the rest count as 0.
+      cells: only the first of all cells are enumerated (for a trial of the experiment); the rest count as 0.
     """
     data = digits_for_children(0)
     everything = jnp.asarray(all_architectures())
@@ -144,12 +144,12 @@ def study(
         "controller: mean reward, last quarter": curves[:, -(curves.shape[1] // 4) :].mean(1).tolist(),
         "random: mean reward": random_curves.mean(1).tolist(),
     }
-    return LabResult(
+    return StudyResult(
         numbers, verdict, {"architecture_search": draw(truth, curves, random_curves, found, random_found)}, holds
     )
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -157,4 +157,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

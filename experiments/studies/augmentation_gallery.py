@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data import augment as A
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 BOXES = {"china": (0.10, 0.02, 0.53, 0.88), "flower": (0.27, 0.1, 0.68, 0.88)}
 """(x0, y0, x1, y1) as shares of the sides: what the boxes of the warped tiles start from."""
@@ -120,7 +120,7 @@ def study(
     height: int = 160,
     seed: int = 0,
     group: Literal["all", "bent", "tone", "hidden", "mixed"] = "all",
-) -> LabResult:
+) -> StudyResult:
     """Draw the gallery.
 
     Args:
@@ -184,10 +184,10 @@ def study(
         f"{len(changed)} of {len(distance)} augmentations changed the photograph under this seed, by "
         f"{min(distance[n] for n in changed):.3f} to {max(distance[n] for n in changed):.3f} a pixel."
     )
-    return LabResult(distance, verdict, {"gallery": figure}, finite and untouched == 0)
+    return StudyResult(distance, verdict, {"gallery": figure}, finite and untouched == 0)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"height": 32, "group": "hidden"})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 32, "group": "hidden"})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -23,10 +23,10 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.models.googlenet import GoogLeNet, auxiliary_loss
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import shuffled_digits
+from experiments.studies.small_runs import shuffled_digits
 
 NETS = {"neither": (False, False), "heads": (True, False), "norm": (False, True), "both": (True, True)}
 NAMES = {"neither": "neither", "heads": "auxiliary heads", "norm": "batch norm", "both": "both"}
@@ -86,7 +86,7 @@ def train_one(net: GoogLeNet, seed, rate, weight, train: tuple, test: tuple, ste
 def study(
     *, seeds: int = 3, steps: int = 400, batch: int = 32, slowest: int = -8, fastest: int = -4, width: float = 0.125,
     modules: int = 9, weight: float = 0.3,
-) -> LabResult:  # fmt: skip
+) -> StudyResult:  # fmt: skip
     """Loss and accuracy with and without auxiliary heads and batch norm.
 
     Args:
@@ -107,7 +107,7 @@ def study(
     return report(rates, found)
 
 
-def report(rates: np.ndarray, found: dict) -> LabResult:
+def report(rates: np.ndarray, found: dict) -> StudyResult:
     """The verdict on `found`: net -> {"loss": [S, R, steps], "accuracy" and "ratio": [S, R]}."""
     last = {name: _final(rows["loss"]) for name, rows in found.items()}
     best = {name: int(np.argmin(loss.mean(0))) for name, loss in last.items()}
@@ -133,7 +133,7 @@ def report(rates: np.ndarray, found: dict) -> LabResult:
         f"with batch norm. Needed before batch norm and not after it: the claim "
         f"{'holds' if holds else 'does NOT hold'}."
     )
-    return LabResult(numbers, verdict, {"auxiliary_heads": draw(found, best, accuracy)}, holds)
+    return StudyResult(numbers, verdict, {"auxiliary_heads": draw(found, best, accuracy)}, holds)
 
 
 def _final(loss: np.ndarray) -> np.ndarray:
@@ -169,7 +169,7 @@ def draw(found: dict, best: dict, accuracy: dict):
     return figure
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -177,4 +177,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

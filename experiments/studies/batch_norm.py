@@ -21,9 +21,9 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.digits import digits
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.nn import BatchNorm, GroupNorm, initializers
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
 
 INITS = {
     "0.01 randn": initializers.normal(0.01),
@@ -194,7 +194,7 @@ def probe_all(net: Net, variables: dict, rate, reach, train: tuple, steps: int, 
 def study(
     *, seeds: int = 3, steps: int = 300, batch: int = 64, depth: int = 4, hidden: int = 32, slowest: int = -5,
     fastest: int = 6, probes: int = 30,
-) -> LabResult:  # fmt: skip
+) -> StudyResult:  # fmt: skip
     """Rates, starts and the landscape with and without batch norm.
 
     Args:
@@ -232,7 +232,7 @@ def study(
     return report(names, rates, found, stable, tuned, ahead)
 
 
-def report(names: list, rates: np.ndarray, found: dict, stable: dict, tuned: dict, ahead: dict) -> LabResult:
+def report(names: list, rates: np.ndarray, found: dict, stable: dict, tuned: dict, ahead: dict) -> StudyResult:
     """The verdict on the numbers of the study; `found` [I, S, R], `ahead` [S, probes], `stable` [S], by norm."""
     kaiming = names.index("Kaiming")
     ratio = [b / p if p else float("inf") for p, b in zip(stable["none"], stable["batch"], strict=True)]
@@ -270,7 +270,7 @@ def report(names: list, rates: np.ndarray, found: dict, stable: dict, tuned: dic
         numbers[f"turn of the gradient, {NAMES[norm]}"] = turn[norm].tolist()
         numbers[f"range of the loss ahead, {NAMES[norm]}"] = np.median(ahead[norm]["loss"], 1).tolist()
         numbers[f"shift of the last layer's inputs, {NAMES[norm]}"] = shift[norm].tolist()
-    return LabResult(
+    return StudyResult(
         numbers, verdict, {"batch_norm": draw(names, rates, found, tuned, ahead)}, higher and robust and smoother
     )
 
@@ -302,7 +302,7 @@ def draw(names: list, rates: np.ndarray, found: dict, tuned: dict, ahead: dict):
     return figure
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -310,4 +310,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

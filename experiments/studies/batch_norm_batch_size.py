@@ -11,8 +11,8 @@ whatever the examples are: only who is larger is left.
 
 import numpy as np
 
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from experiments.studies.batch_norm import Net, data, starts, train_all
 
 COLOURS = {"batch": "#0072B2", "group": "#009E73"}
@@ -21,7 +21,7 @@ COLOURS = {"batch": "#0072B2", "group": "#009E73"}
 def study(
     *, seeds: int = 3, epochs: int = 6, sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128), depth: int = 3,
     hidden: int = 32, rates: tuple[float, ...] = (0.05, 0.2, 0.8),
-) -> LabResult:  # fmt: skip
+) -> StudyResult:  # fmt: skip
     """Test accuracy by batch size, with batch norm and with group norm.
 
     Args:
@@ -46,7 +46,7 @@ def study(
     return report(sizes, accuracy)
 
 
-def report(sizes: tuple[int, ...], accuracy: dict) -> LabResult:
+def report(sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
     """The verdict on `accuracy`: norm -> [S, sizes]."""
     lost = {norm: values[:, -1] - values[:, 0] for norm, values in accuracy.items()}
     mean = {norm: values.mean(0) for norm, values in accuracy.items()}
@@ -62,7 +62,7 @@ def report(sizes: tuple[int, ...], accuracy: dict) -> LabResult:
     for norm, values in accuracy.items():
         numbers[f"test accuracy, {norm} norm"] = values.mean(0).tolist()
         numbers[f"accuracy lost at the smallest, {norm} norm"] = lost[norm].tolist()
-    return LabResult(numbers, verdict, {"batch_size": draw(sizes, accuracy)}, fails)
+    return StudyResult(numbers, verdict, {"batch_size": draw(sizes, accuracy)}, fails)
 
 
 def draw(sizes: tuple[int, ...], accuracy: dict):
@@ -82,7 +82,7 @@ def draw(sizes: tuple[int, ...], accuracy: dict):
     return figure
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -90,4 +90,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -11,8 +11,8 @@ loses more and more of its ReLUs: a fifth, and two thirds at the highest.
 
 import numpy as np
 
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from experiments.studies.batch_norm import Net, data, starts, train_all
 
 PLACEMENTS = {"before": ("batch", True), "after": ("batch", False), "none": ("none", True)}
@@ -23,7 +23,7 @@ NAMES = {"before": "before the ReLU", "after": "after the ReLU", "none": "no bat
 def study(
     *, seeds: int = 3, steps: int = 300, batch: int = 64, depth: int = 4, hidden: int = 32, slowest: int = -5,
     fastest: int = 5,
-) -> LabResult:  # fmt: skip
+) -> StudyResult:  # fmt: skip
     """Dead units, loss and accuracy by placement and rate.
 
     Args:
@@ -43,7 +43,7 @@ def study(
     return report(rates, found)
 
 
-def report(rates: np.ndarray, found: dict) -> LabResult:
+def report(rates: np.ndarray, found: dict) -> StudyResult:
     """The verdict on `found`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
     both = np.isfinite(found["before"]["loss"]) & np.isfinite(found["after"]["loss"])
     dead = {name: np.where(both, rows["dead"], 0).sum(1) / both.sum(1).clip(1) for name, rows in found.items()}
@@ -66,7 +66,7 @@ def report(rates: np.ndarray, found: dict) -> LabResult:
         f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
         f"after, {accuracy['none'].mean():.1%} without."
     )
-    return LabResult(numbers, verdict, {"placement": draw(rates, found)}, fewer)
+    return StudyResult(numbers, verdict, {"placement": draw(rates, found)}, fewer)
 
 
 def draw(rates: np.ndarray, found: dict):
@@ -90,7 +90,7 @@ def draw(rates: np.ndarray, found: dict):
     return figure
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -98,4 +98,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

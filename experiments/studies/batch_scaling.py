@@ -15,12 +15,12 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.main import main
 from dlcore.optim import batch_ramp, linear_scaling
 from dlcore.optim.schedules import warm_up
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits
 
 NAMES = ("small batch", "large batch, same rate", "large batch, scaled rate", "ramp")
 
@@ -71,7 +71,7 @@ def run(plan, net: nn.Module, images, labels, key):
     return {"params": params}, jnp.concatenate(rates), jnp.concatenate(sizes)
 
 
-def report(losses, accuracies, rates, sizes) -> LabResult:
+def report(losses, accuracies, rates, sizes) -> StudyResult:
     """losses, accuracies: {way: [seeds]} at the end. rates, sizes: {way: [steps]}."""
     small, same, scaled, ramp = (losses[name] for name in NAMES)
     helps = bool((scaled < same).all())
@@ -89,7 +89,7 @@ def report(losses, accuracies, rates, sizes) -> LabResult:
     numbers |= {f"rates, {name}": sorted({round(float(r), 6) for r in rates[name]}) for name in ("small batch", "ramp")}
     numbers |= {"batch sizes, ramp": sorted({int(n) for n in sizes["ramp"]})}
     numbers |= {f"steps, {name}": len(rates[name]) for name in NAMES}
-    return LabResult(numbers, verdict, {"scaling": draw(losses, rates, sizes)}, helps and ramps)
+    return StudyResult(numbers, verdict, {"scaling": draw(losses, rates, sizes)}, helps and ramps)
 
 
 def draw(losses, rates, sizes):
@@ -113,7 +113,7 @@ def draw(losses, rates, sizes):
 
 def study(
     *, seeds: int = 3, examples: int = 25600, batch_size: int = 32, factor: int = 8, rate: float = 0.02
-) -> LabResult:
+) -> StudyResult:
     """Four ways through the same number of examples.
 
     Args:
@@ -142,7 +142,7 @@ def study(
     return report(losses, accuracies, rates, sizes)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "examples": 2560})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "examples": 2560})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -21,10 +21,10 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.hessian import top_eigenvalues
+from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.main import main
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 
 def measure(batch_size: int, seeds: int, steps: int, rate: float, parts: int) -> np.ndarray:
@@ -116,7 +116,7 @@ def study(
     rate: float = 0.1,
     parts: int = 40,
     level: float = 0.05,
-) -> LabResult:
+) -> StudyResult:
     """Sharpness along runs that differ by the batch size alone.
 
     Args:
@@ -135,10 +135,10 @@ def study(
         numbers[f"eigenvalue at equal loss, batch {size}"] = at_loss(runs, level).tolist()
         numbers[f"training loss at the end, batch {size}"] = runs[:, -1, 0].tolist()
         numbers[f"test accuracy, batch {size}"] = runs[:, -1, 2].tolist()
-    return LabResult(numbers, verdict, {"sharpness": draw(found, steps, rate)}, holds)
+    return StudyResult(numbers, verdict, {"sharpness": draw(found, steps, rate)}, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -146,4 +146,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

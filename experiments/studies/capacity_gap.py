@@ -20,9 +20,9 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.triage import fit_triage
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ASKS = {"more capacity", "train longer"}
 
@@ -107,7 +107,7 @@ def study(
     steps: int = 2000,
     examples: int = 1000,
     parts: int = 20,
-) -> LabResult:
+) -> StudyResult:
     """Accuracies by width, named.
 
     Args:
@@ -129,12 +129,12 @@ def study(
             numbers[f"{labels}, width {width}, validation"] = runs[:, -1, 1].tolist()
             numbers[f"{labels}, width {width}, gap"] = (runs[:, -1, 0] - runs[:, -1, 1]).tolist()
             numbers[f"{labels}, width {width}, triage"] = verdicts(by_width)[width]
-    return LabResult(numbers, verdict, {"capacity_gap": draw(found)}, holds)
+    return StudyResult(numbers, verdict, {"capacity_gap": draw(found)}, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "widths": (2, 8, 32), "steps": 50, "parts": 5}
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -23,13 +23,13 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import random_affine
+from dlcore.experiment import Study, StudyResult
 from dlcore.losses import hard_distillation_loss
+from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.models.deit import DeiT
 from dlcore.models.vit import ViT
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
+from experiments.studies.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = ("class token", "mean over patches", "distilled")
 
@@ -90,7 +90,7 @@ def judge(found: dict[str, np.ndarray], examples: int) -> tuple[str, bool]:
     return verdict, best == len(token)
 
 
-def study(*, seeds: int = 3, examples: int = 300, steps: int = 2000, rate: float = 2e-3, depth: int = 4) -> LabResult:
+def study(*, seeds: int = 3, examples: int = 300, steps: int = 2000, rate: float = 2e-3, depth: int = 4) -> StudyResult:
     """Class token, mean over patches, and distillation from a small CNN.
 
     Args:
@@ -111,7 +111,7 @@ def study(*, seeds: int = 3, examples: int = 300, steps: int = 2000, rate: float
     found = {name: np.array(values) for name, values in found.items()}
     verdict, holds = judge(found, examples)
     numbers = {f"{name}: accuracy": values.tolist() for name, values in found.items()}
-    return LabResult(numbers, verdict, {"class_token": draw(found)}, holds)
+    return StudyResult(numbers, verdict, {"class_token": draw(found)}, holds)
 
 
 def draw(found: dict[str, np.ndarray]):
@@ -131,7 +131,9 @@ def draw(found: dict[str, np.ndarray]):
     return figure
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 2, "examples": 50, "depth": 1})
+experiment = Study(
+    file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 2, "examples": 50, "depth": 1}
+)
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

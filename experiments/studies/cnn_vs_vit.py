@@ -24,10 +24,10 @@ import optax
 from flax import linen as nn
 
 from dlcore.data import image_classification
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.models import create_model
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import Digits, ZooNet, log_loss_and_accuracy, train
+from experiments.studies.small_runs import Digits, ZooNet, log_loss_and_accuracy, train
 
 NAMES = {"cnn": "ResNet-8", "vit": "ViT"}
 COLOURS = {"cnn": "#0072B2", "vit": "#D55E00"}
@@ -111,7 +111,7 @@ def study(
     *, seeds: int = 3, sizes: tuple[int, ...] = (50, 100, 200, 400, 1000), steps: int = 1000, batch: int = 32,
     rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2), held_out: int = 200, cnn_width: int = 16, patch: int = 2,
     depth: int = 4, dataset: str = "digits", data_dir: str | None = None,
-) -> LabResult:  # fmt: skip
+) -> StudyResult:  # fmt: skip
     """Accuracy by the number of examples, of a CNN and a ViT of equal size.
 
     Args:
@@ -144,7 +144,7 @@ def study(
     numbers |= {f"{NAMES[name]}: learning rate": rate for name, rate in chosen.items()}
     for name, found in accuracy.items():
         numbers |= {f"{NAMES[name]}: accuracy from {n}": found[:, i].tolist() for i, n in enumerate(sizes)}
-    return LabResult(numbers, verdict, {"cnn_vs_vit": draw(accuracy, np.asarray(sizes))}, holds)
+    return StudyResult(numbers, verdict, {"cnn_vs_vit": draw(accuracy, np.asarray(sizes))}, holds)
 
 
 def draw(accuracy: dict[str, np.ndarray], sizes: np.ndarray):
@@ -167,10 +167,10 @@ def draw(accuracy: dict[str, np.ndarray], sizes: np.ndarray):
     return figure
 
 
-page = Lab(
+experiment = Study(
     file=__file__, doc=__doc__, function=study,
     smoke={"seeds": 2, "steps": 2, "sizes": (50, 100), "rates": (1e-3,), "cnn_width": 4, "depth": 1},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

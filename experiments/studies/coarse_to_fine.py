@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.search import LogUniform, edges, latin_hypercube, narrow
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 SPACE = {"rate": LogUniform(1e-6, 10.0), "decay": LogUniform(1e-7, 1.0)}
 EXAMPLES, BATCH = 1000, 50
@@ -126,7 +126,7 @@ def draw(runs):
 
 def study(
     *, seeds: int = 20, coarse_trials: int = 24, coarse_epochs: int = 2, fine_trials: int = 8, fine_epochs: int = 15
-) -> LabResult:
+) -> StudyResult:
     """Two searches of the same cost in steps.
 
     Args:
@@ -142,10 +142,10 @@ def study(
     numbers |= {f"narrowed {name}, decades": [decades(run["finer"][name]) for run in runs] for name in SPACE}
     numbers["narrowed rate, seed 0"] = list(runs[0]["finer"]["rate"])
     numbers["trials at an end"] = "; ".join(word for run in runs for word in run["edges"]) or "none"
-    return LabResult(numbers, verdict, {"coarse_to_fine": draw(runs)}, holds)
+    return StudyResult(numbers, verdict, {"coarse_to_fine": draw(runs)}, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -153,4 +153,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

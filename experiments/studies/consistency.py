@@ -15,10 +15,10 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import compose, cutout, gaussian_noise, random_affine
+from dlcore.experiment import Study, StudyResult
 from dlcore.losses import consistency_loss
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.main import main
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = ("labels only", "labels only, heavy augmentation", "with consistency")
 LIGHT = {"degrees": 5, "translate": 0.06}
@@ -67,7 +67,7 @@ def judge(arms: dict[str, np.ndarray], labels: int) -> tuple[str, bool]:
 
 def study(
     *, seeds: int = 3, labels: int = 100, steps: int = 2000, weight: float = 1.0, threshold: float = 0.8
-) -> LabResult:
+) -> StudyResult:
     """Labels alone against labels and unlabelled examples.
 
     Args:
@@ -95,10 +95,10 @@ def study(
     axes.spines[["top", "right"]].set_visible(False)
     numbers = {f"{arm}: accuracy": found[:, 1].tolist() for arm, found in arms.items()}
     numbers |= {f"{arm}: log loss": found[:, 0].tolist() for arm, found in arms.items()}
-    return LabResult(numbers, verdict, {"consistency": figure}, holds)
+    return StudyResult(numbers, verdict, {"consistency": figure}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 3})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 3})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 MOST = 1000
 WHO = ("the same", "other")
@@ -113,7 +113,7 @@ def study(
     known: int = 250,
     steps: int = 1500,
     width: int = 128,
-) -> LabResult:
+) -> StudyResult:
     """A learning curve over the number of examples, and its line.
 
     Args:
@@ -131,10 +131,10 @@ def study(
         for k, count in enumerate(counts)
     }
     numbers["training error"] = found[:, :, 0].mean(0).tolist()
-    return LabResult(numbers, verdict, {"data_fraction": draw(counts, found, known)}, holds)
+    return StudyResult(numbers, verdict, {"data_fraction": draw(counts, found, known)}, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -142,4 +142,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

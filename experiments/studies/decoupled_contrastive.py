@@ -16,10 +16,10 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import random_affine
+from dlcore.experiment import Study, StudyResult
 from dlcore.losses import decoupled_contrastive_loss, nt_xent_loss
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import shuffled_digits
+from dlcore.main import main
+from experiments.studies.small_runs import shuffled_digits
 
 LOSSES = {"NT-Xent": nt_xent_loss, "DCL": decoupled_contrastive_loss}
 
@@ -85,7 +85,7 @@ def accuracies(loss, batch_size: int, steps: int, seeds: int, rate: float, tempe
     return np.asarray(run(jax.random.split(jax.random.key(0), seeds)))
 
 
-def report(found: dict[tuple[str, int], np.ndarray]) -> LabResult:
+def report(found: dict[tuple[str, int], np.ndarray]) -> StudyResult:
     """found: {(loss, batch size): [seeds, 2]}, accuracies untrained and trained."""
     sizes = sorted({size for _, size in found})
     means = {key: 100 * v[:, 1].mean() for key, v in found.items()}
@@ -104,7 +104,7 @@ def report(found: dict[tuple[str, int], np.ndarray]) -> LabResult:
     numbers = {f"accuracy, {loss}, batch {size}": v[:, 1].tolist() for (loss, size), v in found.items()}
     numbers |= {f"gap at batch {size}, points": float(gap) for size, gap in gaps.items()}
     numbers["accuracy, untrained"] = untrained / 100
-    return LabResult(numbers, verdict, {"accuracy": draw(found, sizes, untrained)}, better)
+    return StudyResult(numbers, verdict, {"accuracy": draw(found, sizes, untrained)}, better)
 
 
 def draw(found, sizes, untrained):
@@ -129,7 +129,7 @@ def draw(found, sizes, untrained):
 def study(
     *, seeds: int = 5, steps: int = 400, sizes: tuple[int, ...] = (32, 256), rate: float = 1e-3,
     temperature: float = 0.1,
-) -> LabResult:  # fmt: skip
+) -> StudyResult:  # fmt: skip
     """Two losses in small and in large batches.
 
     Args:
@@ -147,7 +147,7 @@ def study(
     return report(found)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "sizes": (8,)})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "sizes": (8,)})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -19,10 +19,10 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_surface
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
+from experiments.studies.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
 
 KINDS = {"plain": False, "residual": True}
 
@@ -92,7 +92,7 @@ def study(
     snapshots: int = 8,
     points: int = 21,
     examples: int = 1297,
-) -> LabResult:
+) -> StudyResult:
     """Train plain and residual networks of two depths, and look at the loss around the deeper ones.
 
     Args:
@@ -152,10 +152,10 @@ def study(
     numbers = {f"{name}: training loss": values.tolist() for name, values in last.items()}
     numbers |= {f"{name}: share of the plane near its centre": share for name, share in rough.items()}
     figures = {"depth": draw(curves, last), "landscape": draw_landscapes(surfaces, np.asarray(offsets))}
-    return LabResult(numbers, verdict, figures, holds)
+    return StudyResult(numbers, verdict, figures, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -163,4 +163,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

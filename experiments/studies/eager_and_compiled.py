@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 
 def network(params: list, x: jax.Array) -> jax.Array:
@@ -81,7 +81,9 @@ def median_seconds(function: Callable, *args: Any, repeats: int) -> float:
     return statistics.median(times)
 
 
-def study(*, layers: int = 8, width: int = 64, repeats: int = 30, lengths: tuple[int, ...] = (1, 10, 100)) -> LabResult:
+def study(
+    *, layers: int = 8, width: int = 64, repeats: int = 30, lengths: tuple[int, ...] = (1, 10, 100)
+) -> StudyResult:
     """Compare values, compilations, control flow, program sizes and times.
 
     Args:
@@ -142,7 +144,7 @@ def study(*, layers: int = 8, width: int = 64, repeats: int = 30, lengths: tuple
         "difference": apart, "traces": traces, "program sizes": sizes, "eager seconds": eager,
         "compiled seconds": static, "compile seconds": compiling, "checks": {k: bool(v) for k, v in right.items()},
     }  # fmt: skip
-    return LabResult(numbers, verdict, {"time": figure(eager, static, compiling)}, bool(holds))
+    return StudyResult(numbers, verdict, {"time": figure(eager, static, compiling)}, bool(holds))
 
 
 def figure(eager: float, static: float, compiling: float):
@@ -160,7 +162,7 @@ def figure(eager: float, static: float, compiling: float):
     return drawing
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"layers": 2, "repeats": 3})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"layers": 2, "repeats": 3})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

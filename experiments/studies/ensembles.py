@@ -20,10 +20,10 @@ import optax
 
 from dlcore.classification.ensemble import ensemble_log_probabilities
 from dlcore.data.augment import random_affine
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.optim import recompute_batch_stats, schedules, swa_params, track_swa
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 EXAMPLES = 300
 
@@ -112,7 +112,7 @@ def judge(members, ensemble, shots, snapshot_ensemble, swa) -> tuple[str, bool]:
 
 def study(
     *, seeds: int = 3, members: int = 8, cycles: int = 5, steps: int = 2000, own_digits: bool = True
-) -> LabResult:
+) -> StudyResult:
     """Members, snapshots and averaged weights.
 
     Args:
@@ -151,7 +151,7 @@ def study(
         "SWA, stale batch statistics: accuracy": swa[:, 2, 1].tolist(),
         "last weights, SWA: log loss": swa[:, :2, 0].mean(0).tolist(),
     }
-    return LabResult(numbers, verdict, {"ensembles": draw(each, all_, shots, joined, swa)}, holds)
+    return StudyResult(numbers, verdict, {"ensembles": draw(each, all_, shots, joined, swa)}, holds)
 
 
 def draw(each, all_, shots, joined, swa):
@@ -186,7 +186,9 @@ def draw(each, all_, shots, joined, swa):
     return figure
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "members": 2, "cycles": 2, "steps": 4})
+experiment = Study(
+    file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "members": 2, "cycles": 2, "steps": 4}
+)
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

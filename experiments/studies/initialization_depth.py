@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.digits import digits
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.nn import initializers
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
 
 INITS = {
     "0.01 randn": initializers.normal(0.01),
@@ -183,7 +183,7 @@ def summary(rows: dict) -> dict[str, np.ndarray]:
 def study(
     *, seeds: int = 3, width: int = 512, wide: int = 4096, tanh_depth: int = 6, relu_depth: int = 20,
     examples: int = 64, steps: int = 300,
-) -> LabResult:  # fmt: skip
+) -> StudyResult:  # fmt: skip
     """Activations, gradients and learning from each start.
 
     Args:
@@ -246,7 +246,7 @@ def study(
         f"times over {relu_depth} residual blocks, and {kept[:, -1].mean():.2g} times where their last layer is zero."
     )
     figures = {"histograms": histograms(found), "depth": curves(found, width)}
-    return LabResult(numbers, verdict, figures, bool(holds))
+    return StudyResult(numbers, verdict, figures, bool(holds))
 
 
 def histograms(found: dict):
@@ -292,7 +292,7 @@ def curves(found: dict, width: int):
     return figure
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -300,4 +300,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

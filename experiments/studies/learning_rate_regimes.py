@@ -20,10 +20,10 @@ import optax
 
 from dlcore.diagnostics.lr_range import RangeTest, lr_range_test, read_range_test
 from dlcore.diagnostics.triage import learning_rate_triage
+from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, shuffled_digits
+from dlcore.main import main
+from experiments.studies.small_runs import SmallNet, shuffled_digits
 
 ORDER = ("too low", "good", "high", "too high")
 COLOURS = dict(zip(ORDER, ("#56B4E9", "#009E73", "#E69F00", "#D55E00"), strict=True))
@@ -140,7 +140,7 @@ def draw(rates, losses, swept, tested, tests):
 
 def study(
     *, seeds: int = 3, steps: int = 800, depth: int = 4, batch_size: int = 32, lowest: float = 1e-6, decades: int = 7
-) -> LabResult:
+) -> StudyResult:
     """Loss curves by rate, named.
 
     Args:
@@ -159,10 +159,12 @@ def study(
     said = names(losses)
     numbers = {f"rate {rate:.2g}": ", ".join(said[k]) for k, rate in enumerate(rates)}
     numbers |= {f"range test, {field}": [getattr(t, field) for t in tests] for field in RangeTest._fields}
-    return LabResult(numbers, verdict, {"regimes": draw(rates, losses, swept, tested, tests)}, holds)
+    return StudyResult(numbers, verdict, {"regimes": draw(rates, losses, swept, tested, tests)}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 80, "depth": 1, "decades": 3})
+experiment = Study(
+    file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 80, "depth": 1, "decades": 3}
+)
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

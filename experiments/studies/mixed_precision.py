@@ -21,10 +21,10 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.optim import dynamic_loss_scale, loss_scale
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import shuffled_digits
+from experiments.studies.small_runs import shuffled_digits
 
 FORMATS = {
     "float32": (jnp.float32, False),
@@ -90,7 +90,7 @@ def study(
     batch_size: int = 128,
     learning_rate: float = 0.05,
     divisors: tuple[float, ...] = (1.0, 4096.0, 65536.0),
-) -> LabResult:
+) -> StudyResult:
     """Train in each format from the same weights on the same batches.
 
     Args:
@@ -119,7 +119,7 @@ def study(
             f"{gaps['float16, scaled'][i]:+.1%} ({lost['float16, scaled'][i]:.1%})."
         )
     numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": lost}
-    return LabResult(numbers, verdict, {"losses": figure(found, divisors)}, holds)
+    return StudyResult(numbers, verdict, {"losses": figure(found, divisors)}, holds)
 
 
 def figure(found: dict, divisors: tuple[float, ...]):
@@ -141,7 +141,7 @@ def figure(found: dict, divisors: tuple[float, ...]):
     return drawing
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 30})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 30})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.cost.layers import layer_costs, total
 from dlcore.data.scenes import SHAPES, scenes
-from dlcore.diagnostics.cost import layer_costs, total
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import ZooNet, log_loss_and_accuracy, train
+from experiments.studies.small_runs import ZooNet, log_loss_and_accuracy, train
 
 SIDE = 48
 VARIANTS = {  # width, blocks a stage, resolution; the base is (8, 1, 16)
@@ -100,7 +100,7 @@ def study(
     examples: int = 3000,
     batch_size: int = 32,
     variants: tuple[str, ...] = tuple(VARIANTS),
-) -> LabResult:
+) -> StudyResult:
     """Train every variant on every seed.
 
     Args:
@@ -130,10 +130,10 @@ def study(
     verdict, holds = judge(accuracy, macs)
     numbers = {f"{name}: test accuracy": values.tolist() for name, values in accuracy.items()}
     numbers |= {f"{name}: operations": macs[name] for name in variants}
-    return LabResult(numbers, verdict, {"model_scaling": draw(accuracy, macs)}, holds)
+    return StudyResult(numbers, verdict, {"model_scaling": draw(accuracy, macs)}, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -141,4 +141,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.main import main
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 OPTIMIZERS = {
     "SGD": optax.sgd,
@@ -116,7 +116,7 @@ def best_rate(finals: np.ndarray, arrivals: np.ndarray) -> int:
     return min(range(len(means)), key=lambda row: (arrivals[row].mean(), means[row]))
 
 
-def report(rates, finals, arrivals, accuracies) -> LabResult:
+def report(rates, finals, arrivals, accuracies) -> StudyResult:
     """finals, arrivals: {problem: {optimiser: [rates, seeds]}}. accuracies: {optimiser: [rates, seeds]} on digits."""
     numbers, winners, edges = {}, {}, []
     for problem, by_optimizer in finals.items():
@@ -134,7 +134,7 @@ def report(rates, finals, arrivals, accuracies) -> LabResult:
         numbers[f"digits, test accuracy, {name}"] = float(values[row].mean())
     numbers["best rate at the end of the grid"] = ", ".join(edges) or "none"
     told = "; ".join(f"{problem}: {name} ({numbers[f'{problem}, {name}']})" for problem, name in winners.items())
-    return LabResult(numbers, f"First, each optimiser at its best rate: {told}.")
+    return StudyResult(numbers, f"First, each optimiser at its best rate: {told}.")
 
 
 def draw(rates, finals, arrivals, paths, curves, parts, steps):
@@ -166,7 +166,7 @@ def draw(rates, finals, arrivals, paths, curves, parts, steps):
     return figure
 
 
-def study(*, seeds: int = 3, steps: int = 200, digits_steps: int = 400, decades: float = 4.5) -> LabResult:
+def study(*, seeds: int = 3, steps: int = 200, digits_steps: int = 400, decades: float = 4.5) -> StudyResult:
     """Final losses at tuned rates.
 
     Args:
@@ -191,9 +191,9 @@ def study(*, seeds: int = 3, steps: int = 200, digits_steps: int = 400, decades:
     return result._replace(figures={"race": draw(rates, finals, arrivals, paths, curves, 10, digits_steps)})
 
 
-page = Lab(
+experiment = Study(
     file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 20, "digits_steps": 10, "decades": 1.0}
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.rl import environments, networks
 from dlcore.rl.policy_gradient import WEIGHTS, policy_gradient_loss, score_weights
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
 
 
 def episodes(environment, apply, params, keys, length):
@@ -37,7 +37,7 @@ def episodes(environment, apply, params, keys, length):
     return jax.vmap(one)(keys)
 
 
-def study(*, seeds: int = 5, num_episodes: int = 2048, group: int = 16, length: int = 100) -> LabResult:
+def study(*, seeds: int = 5, num_episodes: int = 2048, group: int = 16, length: int = 100) -> StudyResult:
     """Variance and mean of three estimates of one policy gradient.
 
     Args:
@@ -104,10 +104,12 @@ def study(*, seeds: int = 5, num_episodes: int = 2048, group: int = 16, length: 
         f"({'no more than chance' if equal else 'MORE than chance'} allows)."
     )
     numbers = {f"variance {kind}": values for kind, values in traces.items()} | {"distance of means": distances}
-    return LabResult(numbers, verdict, {"variance": figure}, bool(falls and equal))
+    return StudyResult(numbers, verdict, {"variance": figure}, bool(falls and equal))
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "num_episodes": 32, "group": 8, "length": 10})
+experiment = Study(
+    file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "num_episodes": 32, "group": 8, "length": 10}
+)
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.search import LogUniform, Uniform, grid, latin_hypercube, random, sobol
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 WAYS = {
     "grid": lambda space, side, seed: grid(space, side),
@@ -103,7 +103,7 @@ def draw(trials, scores, best, side):
     return figure
 
 
-def study(*, repeats: int = 20, side: int = 3, steps: int = 300) -> LabResult:
+def study(*, repeats: int = 20, side: int = 3, steps: int = 300) -> StudyResult:
     """The best of as many trials by four ways to choose them.
 
     Args:
@@ -120,10 +120,10 @@ def study(*, repeats: int = 20, side: int = 3, steps: int = 300) -> LabResult:
     verdict, holds = judge(best, shares, side)
     numbers = {f"best accuracy, {name}": values.tolist() for name, values in best.items()}
     numbers |= {"variance explained by the rate": shares[0], "variance explained by dropout": shares[1]}
-    return LabResult(numbers, verdict, {"random_vs_grid": draw(trials, scores, best, side)}, holds)
+    return StudyResult(numbers, verdict, {"random_vs_grid": draw(trials, scores, best, side)}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"repeats": 2, "steps": 10})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"repeats": 2, "steps": 10})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -16,9 +16,9 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import random_affine
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = {
     "nothing": {},
@@ -78,7 +78,7 @@ def judge(arms: dict, curve: np.ndarray, table: dict) -> tuple[str, bool]:
     return verdict, len(narrower) == len(arms) - 1 and shrinks
 
 
-def study(*, seeds: int = 3, steps: int = 1500, examples: int = 150) -> LabResult:
+def study(*, seeds: int = 3, steps: int = 1500, examples: int = 150) -> StudyResult:
     """Regularisers on few examples, a learning curve, and a table of dropout by batch norm.
 
     Args:
@@ -106,7 +106,7 @@ def study(*, seeds: int = 3, steps: int = 1500, examples: int = 150) -> LabResul
     numbers["test accuracy by number of examples"] = curve[..., 3].mean(0).tolist()
     for (norm, drop), found in table.items():
         numbers[f"accuracy, norm {norm}, dropout {drop}"] = found[:, 3].tolist()
-    return LabResult(numbers, verdict, {"regularization": draw(arms, curve, table, examples)}, holds)
+    return StudyResult(numbers, verdict, {"regularization": draw(arms, curve, table, examples)}, holds)
 
 
 def draw(arms, curve, table, examples):
@@ -149,7 +149,7 @@ def draw(arms, curve, table, examples):
     return figure
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 4})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 4})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 
 
 def iterations(kappa, rate, momentum, tolerance=1e-6, most=10**6):
@@ -104,7 +104,7 @@ def plateau(logits: np.ndarray, rate: float = 1.0, most: int = 10**6) -> np.ndar
     return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(logits, jnp.float32)))
 
 
-def report(kappas, counts, paths, dimensions, shares, logits, flat) -> LabResult:
+def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResult:
     """Numbers, verdict and figure of what was measured."""
     slopes = {name: slope(kappas, n) for name, n in counts.items()}
     out = {name: int((np.abs(p[:, :, 1]).max(1) > 1).sum()) for name, p in paths.items()}
@@ -128,7 +128,7 @@ def report(kappas, counts, paths, dimensions, shares, logits, flat) -> LabResult
     numbers |= {f"escapes, {name}": n for name, n in out.items()}
     numbers |= {"dimensions": list(dimensions), "share positive definite": shares.tolist()}
     numbers |= {"saturation": list(logits), "steps off the plateau": flat.tolist()}
-    return LabResult(numbers, verdict, {"pathologies": draw(kappas, counts, paths, dimensions, shares, logits, flat)},
+    return StudyResult(numbers, verdict, {"pathologies": draw(kappas, counts, paths, dimensions, shares, logits, flat)},
                      bool(as_theory and escapes and shares[-1] < shares[0] and flat[-1] > flat[0]))  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def draw(kappas, counts, paths, dimensions, shares, logits, flat):
     return figure
 
 
-def study(*, seeds: int = 20, steps: int = 120, largest: float = 3000.0, draws: int = 20000) -> LabResult:
+def study(*, seeds: int = 20, steps: int = 120, largest: float = 3000.0, draws: int = 20000) -> StudyResult:
     """How gradient descent fares on four bad landscapes.
 
     Args:
@@ -182,7 +182,9 @@ def study(*, seeds: int = 20, steps: int = 120, largest: float = 3000.0, draws: 
     )  # fmt: skip
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 4, "steps": 60, "largest": 300.0, "draws": 500})
+experiment = Study(
+    file=__file__, doc=__doc__, function=study, smoke={"seeds": 4, "steps": 60, "largest": 300.0, "draws": 500}
+)
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -12,11 +12,11 @@ import numpy as np
 from dlcore.classification import supervised
 from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
 from dlcore.run import Placement, evaluate, fit, make_mesh
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
 
 SOURCES = ("weights", "order", "split", "all")
 
@@ -34,7 +34,7 @@ def train(weights: int, order: int, split: int, steps: int) -> tuple[float, list
     return accuracy, [np.asarray(leaf) for leaf in jax.tree.leaves(result.state.params)]
 
 
-def study(*, seeds: int = 8, steps: int = 400) -> LabResult:
+def study(*, seeds: int = 8, steps: int = 400) -> StudyResult:
     """Compare the spread of test accuracy by source.
 
     Args:
@@ -70,10 +70,10 @@ def study(*, seeds: int = 8, steps: int = 400) -> LabResult:
     )
     numbers = {f"std {source}": value for source, value in spread.items()}
     numbers |= {f"accuracy {source}": values for source, values in accuracies.items()}
-    return LabResult(numbers, verdict, {"spread": figure}, identical)
+    return StudyResult(numbers, verdict, {"spread": figure}, identical)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 10})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 10})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

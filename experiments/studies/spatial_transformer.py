@@ -19,10 +19,10 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.digits import digits
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.nn import Conv, SpatialTransformer, rotation_theta
 from dlcore.ops import affine_grid, grid_sample, max_pool, resize
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
 
 SIZE = 16
 
@@ -112,7 +112,7 @@ def spread(angles: np.ndarray) -> float:
 
 def study(
     *, seeds: int = 3, steps: int = 2500, batch: int = 64, degrees: float = 90.0, learning_rate: float = 2e-3
-) -> LabResult:
+) -> StudyResult:
     """Train with and without a transformer.
 
     Args:
@@ -152,10 +152,10 @@ def study(
         f"({left.min():.0%} to {left.max():.0%}), and the accuracy is {with_it:.1%} with it and {without:.1%} without "
         f"({gain.min():+.1%} to {gain.max():+.1%})."
     )
-    return LabResult(numbers, verdict, {"digits": figure}, holds)
+    return StudyResult(numbers, verdict, {"digits": figure}, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "batch": 8})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "batch": 8})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -2,7 +2,7 @@
 
 python -m experiments.studies.style_optimizers
 
-Both descend on the same pixels from the same noise, on the objective of the style transfer page. An evaluation is one
+Both descend on the same pixels from the same noise, on the objective of the style transfer experiment. An evaluation is one
 objective and gradient; L-BFGS pays for those of its line search too, and Adam has several rates. The claim holds where
 L-BFGS needs fewer evaluations than Adam at its best rate.
 """
@@ -13,10 +13,10 @@ import optax
 
 from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
+from dlcore.experiment import Study, StudyResult
 from dlcore.interpretability import style_transfer
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.network import load_network
-from dlcore.run.page import main
+from dlcore.kits.trained_network import load_network
+from dlcore.main import main
 
 SETTINGS = {"content_layer": "relu2_2", "style_weight": 20.0, "variation_weight": 0.2}
 
@@ -41,7 +41,7 @@ def descend(optimizer, network, source, seed: int, steps: int):
 
 def study(
     *, seeds: int = 3, steps: int = 300, height: int = 96, rates: tuple[float, ...] = (0.01, 0.03, 0.1)
-) -> LabResult:
+) -> StudyResult:
     """Evaluations that L-BFGS needs for the loss that Adam ends with.
 
     Args:
@@ -86,7 +86,7 @@ def study(
     holds = all(count is not None for count in needed[best])
     numbers = {f"evaluations for Adam at {rate:g}": needed[rate] for rate in rates}
     numbers |= {f"Adam's final loss at {rate:g}": finals[rate] for rate in rates} | {"content, style fall": falls}
-    return LabResult(numbers, verdict, {"loss": figure}, holds)
+    return StudyResult(numbers, verdict, {"loss": figure}, holds)
 
 
 def plot(axes, rows, colour, label):
@@ -97,7 +97,9 @@ def _told(counts, steps) -> str:
     return ", ".join("more than that" if count is None else str(count) for count in counts)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 3, "height": 24, "rates": (0.03,)})
+experiment = Study(
+    file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 3, "height": 24, "rates": (0.03,)}
+)
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

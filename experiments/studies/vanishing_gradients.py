@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.main import main
 from dlcore.nn import initializers
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import shuffled_digits
+from experiments.studies.small_runs import shuffled_digits
 
 BANDS = {"sigmoid": (0.0, 1e-6), "ReLU": (0.1, 10.0), "batch norm": (10.0, 1000.0), "residual": (0.1, 10.0)}
 """Between which the gradient of the first layer over that of the last lies."""
@@ -110,7 +110,7 @@ def losses_of(net: Deep, images, labels, optimizer, steps: int, seeds: int) -> n
     return np.asarray(run(jax.random.split(jax.random.key(0), seeds)))
 
 
-def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> LabResult:
+def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> StudyResult:
     """norms: {kind: [seeds, depth]}. curves: {way to train the exploding net: [seeds, steps + 1]}."""
     ratios = {name: n[:, 0] / np.maximum(n[:, -1], 1e-30) for name, n in norms.items()}
     inside = {name: bool(((ratios[name] >= low) & (ratios[name] <= high)).all()) for name, (low, high) in BANDS.items()}
@@ -133,7 +133,9 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> LabRe
     numbers = {f"gradient norm by layer, {name}": n.mean(0).tolist() for name, n in norms.items()}
     numbers |= {f"first over last, {name}": r.tolist() for name, r in ratios.items()}
     numbers |= {f"final loss, exploding, {name}": e.tolist() for name, e in ended.items()}
-    return LabResult(numbers, verdict, {"gradients": draw(norms, curves)}, all(inside.values()) and explodes and cured)
+    return StudyResult(
+        numbers, verdict, {"gradients": draw(norms, curves)}, all(inside.values()) and explodes and cured
+    )
 
 
 def _told(losses: np.ndarray) -> str:
@@ -166,7 +168,7 @@ def draw(norms, curves):
 def study(
     *, seeds: int = 3, depth: int = 30, steps: int = 1500, examples: int = 256, gain: float = 1.25, rate: float = 0.03,
     lower: float = 3e-4, clip: float = 1.0,
-) -> LabResult:  # fmt: skip
+) -> StudyResult:  # fmt: skip
     """Gradient norms by layer of five nets, and three ways to train the one that explodes.
 
     Args:
@@ -193,7 +195,7 @@ def study(
     return report(norms, curves)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "examples": 32})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "examples": 32})
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

@@ -22,10 +22,10 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.optim.schedules import cosine, warm_up
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
-from dlcore.run.small_runs import log_loss_and_accuracy, shuffled_digits, train
+from experiments.studies.small_runs import log_loss_and_accuracy, shuffled_digits, train
 
 STARTS = {"He's": 1.0, "1.5 times He's": 1.5}
 COLOURS = {"without": "#D55E00", "with": "#0072B2"}
@@ -130,7 +130,7 @@ def draw(rates, found, steps):
 
 def study(
     *, seeds: int = 8, steps: int = 400, warm_steps: int = 100, depth: int = 8, lowest: float = 0.004, count: int = 8
-) -> LabResult:
+) -> StudyResult:
     """Runs lost by rate, with and without a warm-up.
 
     Args:
@@ -155,10 +155,10 @@ def study(
         for name, v in arms.items():
             numbers[f"{start}, lost by rate, {name}"] = lost(v).sum(1).tolist()
             numbers[f"{start}, not finite by rate, {name}"] = (~np.isfinite(v[:, :, -1, 0])).sum(1).tolist()
-    return LabResult(numbers, verdict, {"warmup": draw(rates, found, steps)}, holds)
+    return StudyResult(numbers, verdict, {"warmup": draw(rates, found, steps)}, holds)
 
 
-page = Lab(
+experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
@@ -166,4 +166,4 @@ page = Lab(
 )
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

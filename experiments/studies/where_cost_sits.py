@@ -4,7 +4,7 @@ python -m experiments.studies.where_cost_sits      (95.96 % of AlexNet's paramet
 
 Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014), arXiv:1409.1556;
 Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), arXiv:1404.5997. Nothing is
-trained: `dlcore.diagnostics.cost` counts torchvision's AlexNet and VGG-16, as `dlcore cost alexnet` does.
+trained: `dlcore.cost.layers` counts torchvision's AlexNet and VGG-16, as `dlcore cost alexnet` does.
 
 VGG halves the map and doubles the channels from stage to stage, so that a 3x3 convolution C -> C costs the same,
 C' H' W' C K K = (2C) (H/2) (W/2) (2C) K K. Often heard is that every stage costs the same. That is not so: the first
@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.diagnostics.cost import Layer, layer_costs
+from dlcore.cost.layers import Layer, layer_costs
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.models import create_model
-from dlcore.run.lab import Lab, LabResult
-from dlcore.run.page import main
 
 MEASURES = {"activations": "activations, KB", "parameters": "parameters, millions", "macs": "multiply-adds, millions"}
 COLOURS = {"Conv": "#0072B2", "max_pool": "#999999", "adaptive_avg_pool": "#999999", "Dense": "#D55E00"}
@@ -126,7 +126,7 @@ def draw_stages(whole: list[float], single: list[float]):
     return figure
 
 
-def study(*, side: int = 224) -> LabResult:
+def study(*, side: int = 224) -> StudyResult:
     """Count AlexNet and VGG-16, layer by layer.
 
     Args:
@@ -143,10 +143,10 @@ def study(*, side: int = 224) -> LabResult:
         "vgg16": draw_layers(vgg, f"VGG-16 on {side} x {side}"),
         "stages": draw_stages(whole, single),
     }
-    return LabResult(numbers, verdict, figures, holds)
+    return StudyResult(numbers, verdict, figures, holds)
 
 
-page = Lab(file=__file__, doc=__doc__, function=study)
+experiment = Study(file=__file__, doc=__doc__, function=study)
 
 if __name__ == "__main__":
-    main(page)
+    main(experiment)

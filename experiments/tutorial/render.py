@@ -18,7 +18,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from dlcore.diagnostics.report import Panel, render
+from dlcore.report.html import Panel, render
 from dlcore.run.progress import duration, say
 from experiments.tutorial.cells import Cell, Output, parse, run
 

@@ -62,7 +62,7 @@ def render(
     """The documents of a manifest.
 
     Args:
-      command: the page and its flags, as they stand behind `python -m`.
+      command: the experiment and its flags, as they stand behind `python -m`.
       name: of the Job or JobSet, and of the Service.
       image: the container's.
       kind: job or jobset.
@@ -136,7 +136,7 @@ def _check_words(command: Sequence[str], name: str, image: str, claim: str) -> N
     if not image or re.search(r"\s", image):
         raise ValueError(f"image={image!r} must be the name of an image")
     if not command or not re.fullmatch(r"[A-Za-z_][\w.]*", command[0]):
-        raise ValueError(f"the command {list(command)} must begin with a page, experiments.TOPIC.PAGE")
+        raise ValueError(f"the command {list(command)} must begin with an experiment, experiments.TOPIC.PAGE")
     taken = [w for w in command[1:] if re.match(r"--?(runs|run_dir)(=|$)", w)]
     if taken:
         raise ValueError(f"{taken[0]}: runs go to the claim, under /runs")

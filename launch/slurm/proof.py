@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.diagnostics.writers import read_metrics
+from dlcore.run.metrics_writer import read_metrics
 from experiments.bench.kill import TIMES
 from launch.slurm.cluster import cluster, missing
 
@@ -77,7 +77,7 @@ class Proof:
         }  # fmt: skip
 
     def words(self, name: str, **other: object) -> list[str]:
-        """The page's flags for a run folder of this name."""
+        """The experiment's flags for a run folder of this name."""
         flags = {**FLAGS, "steps": self.steps, "run_dir": self.folder / name, **other}
         return [PAGE, *(f"--{k}={v}" for k, v in flags.items())]
 

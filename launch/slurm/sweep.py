@@ -5,9 +5,9 @@
     python -m launch.slurm.sweep experiments.classification.supervised model.hidden=16,64 --method=grid \\
         --cluster=local --workers=2 --model=mlp --steps=100
 
-The words are those of dlcore.search: a page, spaces, flags of the search and of the page; the methods are those that
+The words are those of dlcore.search: an experiment, spaces, flags of the search and of the experiment; the methods are those that
 choose all trials beforehand. The same command goes on: what has a score is not trained again, what was begun resumes. A
-job that is pre-empted, or that comes to its time limit, saves and is requeued. Trials are judged by the page's
+job that is pre-empted, or that comes to its time limit, saves and is requeued. Trials are judged by the experiment's
 validation metric and never see the test split. Where Slurm keeps no accounts (sacct), a job that Slurm itself has
 killed is waited for in vain: stop the command, and give it again.
 """
@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from dlcore.experiment.flags import FlagError, Flags, Setting, parse
+from dlcore.experiment.resolve import resolve
 from dlcore.learner import Range
-from dlcore.run.flags import FlagError, Flags, Setting, parse
-from dlcore.run.page import resolve
 from dlcore.run.progress import say
 from dlcore.search import space as spaces
 from dlcore.search.__main__ import OWN as SEARCH
@@ -70,32 +70,32 @@ def sweep(module: str, words: Sequence[str]) -> int:
     """Choose trials, submit a job for each, wait for all, write table and report; the exit status."""
     own, axes, argv = _take_apart(words)
     space = parse_space(axes)
-    page = page_of(module)
-    flags = resolve(page, argv)
+    experiment = page_of(module)
+    flags = resolve(experiment, argv)
     if unknown := [name for name in space if name not in flags]:
-        raise FlagError(f"{page.name} has no setting {', '.join(unknown)}; --help of the page lists all")
-    metric = own.metric or page.monitor
+        raise FlagError(f"{experiment.name} has no setting {', '.join(unknown)}; --help of the experiment lists all")
+    metric = own.metric or experiment.monitor
     if metric is None:
-        raise FlagError(f"{page.name} names no validation metric: give --metric")
-    mode = own.better or ("min" if metric.endswith(("loss", "error")) else page.mode)
+        raise FlagError(f"{experiment.name} names no validation metric: give --metric")
+    mode = own.better or ("min" if metric.endswith(("loss", "error")) else experiment.monitor_mode)
     identity = [module, *sorted(axes), *sorted(argv), own.method, own.trials, own.points, own.search_seed, metric, mode]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
-    folder = Path(own.out) if own.out else Path(flags.runs) / f"sweep.{page.name}" / digest
+    folder = Path(own.out) if own.out else Path(flags.runs) / f"sweep.{experiment.name}" / digest
     rows = _draw(own, space)
     for values in rows:
-        job_of(page, argv, values)  # a value that is not allowed is known here, not in a job
+        job_of(experiment, argv, values)  # a value that is not allowed is known here, not in a job
     jobs = []
     for number, values in enumerate(rows):
         (folder / f"trial{number}").mkdir(parents=True, exist_ok=True)
-        told = {"page": module, "flags": argv, "values": values, "metric": metric, "mode": mode}
+        told = {"experiment": module, "flags": argv, "values": values, "metric": metric, "mode": mode}
         (folder / f"trial{number}" / TRIAL).write_text(json.dumps(told))
         jobs.append(TrialJob(folder / f"trial{number}"))
-    _run([job for job in jobs if not (job.folder / SCORE).exists()], own, folder, page.name)
-    return _finish(module, dataclasses.replace(page, mode=mode), own, space, argv, metric, folder, rows)
+    _run([job for job in jobs if not (job.folder / SCORE).exists()], own, folder, experiment.name)
+    return _finish(module, dataclasses.replace(experiment, mode=mode), own, space, argv, metric, folder, rows)
 
 
 def _take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
-    """(the sweep's own flags, words of the space, flags of the page)."""
+    """(the sweep's own flags, words of the space, flags of the experiment)."""
     own, axes, rest = [], [], []
     for word in words:
         (axes if not word.startswith("-") else own if word.lstrip("-").split("=")[0] in OWN else rest).append(word)
@@ -150,21 +150,26 @@ def _trial(folder: Path, values: dict[str, Any]) -> Trial:
     return Trial(values, score, told["step"], tuple(told["curve"]))
 
 
-def _finish(module, page, own, space, argv, metric, folder: Path, rows: Sequence[dict]) -> int:
+def _finish(module, experiment, own, space, argv, metric, folder: Path, rows: Sequence[dict]) -> int:
     trials = [_trial(folder / f"trial{number}", values) for number, values in enumerate(rows)]
     lost = [number for number in range(len(rows)) if not (folder / f"trial{number}" / SCORE).exists()]
     said = [f"Trials {', '.join(map(str, lost))} failed; the same command tries them again."] if lost else []
-    best = trials[ranked(trials, page.mode)[0]]
+    best = trials[ranked(trials, experiment.monitor_mode)[0]]
     if best.score != best.score:
         raise ValueError(f"no trial of {len(trials)} has a finite {metric}; logs: {folder / 'jobs'}")
     said += [f"{edge}." for edge in edges(space, best.values)]
     lines = [{"values": t.values, "score": t.score if t.score == t.score else None, "step": t.step} for t in trials]
     (folder / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     cards = {f"best valid {metric}": f"{best.score:.4f}", "trials": str(len(trials)), "at step": f"{best.step:,}"}
-    details = {"page": module, "method": own.method, "flags": " ".join(argv), **{k: str(v) for k, v in space.items()}}
-    html = search_report(trials, space, metric, page.mode, f"sweep of {page.name}", said, cards, details)
+    details = {
+        "experiment": module,
+        "method": own.method,
+        "flags": " ".join(argv),
+        **{k: str(v) for k, v in space.items()},
+    }
+    html = search_report(trials, space, metric, experiment.monitor_mode, f"sweep of {experiment.name}", said, cards, details)
     (folder / "report.html").write_text(html)
-    print(text_table(trials, metric, page.mode))
+    print(text_table(trials, metric, experiment.monitor_mode))
     for sentence in said:
         say(sentence)
     say(f"report: {folder / 'report.html'}")

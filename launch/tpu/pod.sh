@@ -5,7 +5,7 @@
 #       experiments.classification.supervised --runs=/mnt/shared/runs
 #
 # It asks for the slice (a queued resource), waits, copies the commit that is checked out, installs it, and runs the
-# page on all workers, which find each other by what the TPU tells jax. It runs again after 75, 134, 143 and 137, asks
+# experiment on all workers, which find each other by what the TPU tells jax. It runs again after 75, 134, 143 and 137, asks
 # for a new slice where this one was taken away, ends at an error of the program, and deletes the slice at the end. Run
 # folders must be on a disk that all workers see and that outlives the slice: mount one with --setup.
 #

@@ -5,7 +5,7 @@ import json
 import jax
 import pytest
 
-from dlcore.diagnostics.roofline import CHIPS
+from dlcore.cost.roofline import CHIPS
 from experiments.bench import matmul
 
 CPUINFO = "processor : 0\ncpu MHz\t\t: 2500.000\nflags\t\t: fpu fma avx2 {}\n"

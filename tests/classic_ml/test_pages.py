@@ -1,4 +1,4 @@
-"""The pages in small: numbers that their verdicts stand on."""
+"""The experiments in small: numbers that their verdicts stand on."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from experiments.classic_ml import choose_k, classifiers, distances, hard_cases,
 
 @pytest.mark.covers("DD-04", "DD-07", "DD-08")
 def test_distances():
-    result = distances.study(**distances.page.smoke)
+    result = distances.study(**distances.experiment.smoke)
     assert result.holds
     assert result.numbers["largest change of L2 under a rotation"] < 1e-10
     assert result.numbers["largest change of L1 under a rotation"] > 0.01

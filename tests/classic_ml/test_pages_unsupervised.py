@@ -1,4 +1,4 @@
-"""The pages of clusters, maps and densities in smoke settings."""
+"""The experiments of clusters, maps and densities in smoke settings."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from experiments.classic_ml import clustering, density, embedding, neocognitron
 
 @pytest.mark.covers("DD-23", "DD-24")
 def test_clustering_smoke():
-    result = clustering.study(**clustering.page.smoke)
+    result = clustering.study(**clustering.experiment.smoke)
     assert result.holds
     assert result.numbers["adjusted Rand index, k-means"] > 0.4
     assert result.numbers["adjusted Rand index, ward"] > result.numbers["adjusted Rand index, single"]
@@ -22,7 +22,7 @@ def test_tiles():
 
 @pytest.mark.covers("DD-26")
 def test_embedding_smoke():
-    result = embedding.study(**embedding.page.smoke)
+    result = embedding.study(**embedding.experiment.smoke)
     assert result.numbers["pixels: 5-NN before the map"] == pytest.approx(0.986, abs=0.002)
     assert set(result.figures) == {"embedding"}
 
@@ -37,7 +37,7 @@ def test_the_vote_of_neighbours_by_hand():
 
 @pytest.mark.covers("DD-29")
 def test_density_smoke():
-    result = density.study(**density.page.smoke)
+    result = density.study(**density.experiment.smoke)
     assert result.holds
     assert result.numbers["AUROC, Gaussian, MAP, noise"] > 0.99
     assert result.numbers["EM never lowered the likelihood"]
@@ -46,7 +46,7 @@ def test_density_smoke():
 
 @pytest.mark.covers("DD-31")
 def test_neocognitron_smoke():
-    result = neocognitron.study(**neocognitron.page.smoke)
+    result = neocognitron.study(**neocognitron.experiment.smoke)
     assert result.holds
     for name in ("pixels", "S1", "C1", "C2"):
         assert result.numbers[f"{name}: cosine by shift"][0] == pytest.approx(1, abs=1e-5)

@@ -72,7 +72,7 @@ def test_bad_arguments():
         color_histogram(np.zeros((1, 4, 4, 3), np.int64))
     with pytest.raises(ValueError, match="bins is 0"):
         color_histogram(np.zeros((1, 4, 4, 3)), 0)
-    with pytest.raises(ValueError, match="space is 'lab'; allowed are given, hsv"):
-        color_histogram(np.zeros((1, 4, 4, 3)), space="lab")
+    with pytest.raises(ValueError, match="space is 'study'; allowed are given, hsv"):
+        color_histogram(np.zeros((1, 4, 4, 3)), space="study")
     with pytest.raises(ValueError, match="the last axis must be 3"):
         color_histogram(np.zeros((1, 4, 4, 1)), space="hsv")

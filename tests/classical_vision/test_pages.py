@@ -1,4 +1,4 @@
-"""The pages of features in smoke settings, and verdicts on numbers that were written for them."""
+"""The experiments of features in smoke settings, and verdicts on numbers that were written for them."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_the_verdict_on_features_turns():
 
 @pytest.mark.covers("FE-04")
 def test_features_smoke():
-    result = features.study(**features.page.smoke | {"hidden": 0})
+    result = features.study(**features.experiment.smoke | {"hidden": 0})
     assert result.numbers["HOG, dimensions"] == 324
     assert result.numbers["all by hand, dimensions"] == 324 + 4 * 9
     assert result.numbers["all by hand, test"] > 0.6
@@ -61,7 +61,7 @@ def test_retrieval_smoke_holds_out_classes_and_people():
     many = retrieval.turned(data)
     assert set(many.labels) == set(range(40))
     assert len(many.images) == 8 * len(data.images)
-    result = retrieval.study(**retrieval.page.smoke)
+    result = retrieval.study(**retrieval.experiment.smoke)
     assert result.numbers["pixels: recall at 1"] == pytest.approx(0.976, abs=0.002)
     assert set(result.figures) == {"roc"}
 

@@ -116,7 +116,10 @@ def test_data_that_is_not_prepared_is_an_error_that_says_how(tiny):
         tfds_source("mnist", "train", data_dir)
     message = str(caught.value)
     assert "there: tiny)" in message
-    assert f"tfds.builder('mnist', data_dir='{data_dir}', file_format='array_record').download_and_prepare()" in message
+    assert (
+        f"tfds.builder('mnist', data_dir='{data_dir}', file_format='array_record').download_and_prepare()"
+        in message
+    )
     assert sorted(path.name for path in data_dir.iterdir()) == ["other", "tiny"]
     assert prepared_datasets(data_dir) == ("tiny",)
     with pytest.raises(FileNotFoundError, match="no such folder"):
@@ -249,9 +252,9 @@ def test_splits_of_several_shapes_are_refused(tmp_path):
 
 
 def test_the_classification_page_trains_on_streamed_records(tmp_path, monkeypatch, capsys):
-    from dlcore.diagnostics.writers import read_metrics
-    from dlcore.run.page import run
-    from experiments.classification.supervised import page
+    from dlcore.main import run
+    from dlcore.run.metrics_writer import read_metrics
+    from experiments.classification.supervised import experiment
 
     monkeypatch.setitem(globals(), "png", lambda pixels: io.BytesIO(jpeg(pixels).getvalue()))
     images = [np.full((20 + i % 3, 24, 3), 60 if i % 2 else 190, np.uint8) for i in range(64)]
@@ -261,7 +264,7 @@ def test_the_classification_page_trains_on_streamed_records(tmp_path, monkeypatc
         "--model.hidden=8", "--batch_size=16", "--eval_every=8", "--log_every=4", "--augment=resized_crop_flip",
         "--learning_rate=0.03", "--ema=none", f"--runs={tmp_path / 'runs'}", "--steps=16",
     ]  # fmt: skip
-    assert run(page, [*small, "--workers=2"]) == 0
+    assert run(experiment, [*small, "--workers=2"]) == 0
     assert "they stay on disk and are decoded when needed, in 2 threads" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "classification.supervised").iterdir()
     assert "waiting for data</dt><dd>" in (folder / "report.html").read_text()
@@ -269,7 +272,10 @@ def test_the_classification_page_trains_on_streamed_records(tmp_path, monkeypatc
     spec = json.loads((folder / "config.json").read_text())["spec"]
     assert (spec["image_shape"], spec["crop_pct"]) == ([8, 8, 3], 0.875)
     assert (
-        run(page, ["--mode=predict", f"--run={folder}", f"--input={write_jpeg(tmp_path / 'dark.jpg', images[1])}"]) == 0
+        run(
+            experiment, ["--mode=predict", f"--run={folder}", f"--input={write_jpeg(tmp_path / 'dark.jpg', images[1])}"]
+        )
+        == 0
     )
     assert "dark.jpg: bee" in capsys.readouterr().out
 

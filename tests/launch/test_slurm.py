@@ -42,7 +42,7 @@ sys.exit(int(status))
 
 @pytest.fixture
 def submit(tmp_path):
-    """Run the script as Slurm would, with a page whose ranks end as told; (status, printed, calls)."""
+    """Run the script as Slurm would, with an experiment whose ranks end as told; (status, printed, calls)."""
     (tmp_path / "launch").symlink_to(ROOT / "launch")
     (tmp_path / "page.py").write_text(PAGE)
     for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
@@ -77,7 +77,7 @@ def test_all_ranks_finish(submit, tmp_path):
     assert "--kill-on-bad-exit=0" in calls[0], "a rank that fails gives the others time to say so"
     # 61440 + 5001 % 4096 = 61440 + 905
     assert (tmp_path / "address").read_text() == "n1:62345\n"
-    assert "attempt 1: 2 x page 0 0 on n[1-2]" in out
+    assert "attempt 1: 2 x experiment 0 0 on n[1-2]" in out
     assert list((tmp_path / ".cache" / "slurm").iterdir()) == [], "the statuses are cleared away"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from dlcore.run.page import Job
+from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.run.sharding import make_mesh
 from dlcore.run.step import Placement
 from launch.slurm import sweep, trial
@@ -66,14 +66,14 @@ def test_an_error_of_the_trial_is_the_job_s(tmp_path):
 
 
 def test_checkpoint_waits_until_the_process_has_saved(tmp_path):
-    """submitit calls it inside the handler of its signal, while the job waits for the process."""
-    job, told = TrialJob(tmp_path, ["-c", STOPS]), []
+    """submitit calls it inside the handler of its signal, while the resolved waits for the process."""
+    resolved, told = TrialJob(tmp_path, ["-c", STOPS]), []
 
     class Requeued(BaseException):
         pass
 
     def handler(*_):
-        told.append(job.checkpoint())
+        told.append(resolved.checkpoint())
         told.append((tmp_path / "saved").exists())
         raise Requeued
 
@@ -85,15 +85,15 @@ def test_checkpoint_waits_until_the_process_has_saved(tmp_path):
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(Requeued):
-        job()
+        resolved()
     submission, saved = told
-    assert saved, "the save is complete when the job is requeued"
+    assert saved, "the save is complete when the resolved is requeued"
     assert submission.function.folder == tmp_path
     assert submission.function() == {"score": 0.5, "step": 7, "curve": [[7], [0.5]]}, "and the next attempt goes on"
 
 
 def test_a_lone_sigterm_is_passed_on_and_asks_to_be_requeued(tmp_path, monkeypatch):
-    """proctrack/cgroup tells the job alone; where Slurm then does nothing, the job asks."""
+    """proctrack/cgroup tells the resolved alone; where Slurm then does nothing, the resolved asks."""
     monkeypatch.setattr(trial, "PATIENCE", 0.1)
     asked = []
 
@@ -120,10 +120,10 @@ def test_the_process_does_not_hear_submitit_s_signal(tmp_path):
 
 
 def test_a_job_is_pickled_without_its_process(tmp_path):
-    job = TrialJob(tmp_path, ["-c", STOPS])
-    job.process = object()
-    again = pickle.loads(pickle.dumps(job))
-    assert (again.folder, again.program, again.process) == (job.folder, job.program, None)
+    resolved = TrialJob(tmp_path, ["-c", STOPS])
+    resolved.process = object()
+    again = pickle.loads(pickle.dumps(resolved))
+    assert (again.folder, again.program, again.process) == (resolved.folder, resolved.program, None)
 
 
 def test_submitit_starts_a_pre_empted_trial_again(tmp_path, monkeypatch):
@@ -150,13 +150,13 @@ def test_a_sweep_scores_its_trials_and_goes_on(tmp_path, monkeypatch, capsys):
     asked = []
 
     def run(jobs, own, folder, name):
-        asked.append([job.folder.name for job in jobs])
-        for job in jobs[:1]:
-            assert trial.main([str(job.folder)]) == 0
+        asked.append([resolved.folder.name for resolved in jobs])
+        for resolved in jobs[:1]:
+            assert trial.main([str(resolved.folder)]) == 0
 
     monkeypatch.setattr(sweep, "_run", run)
     single = Placement(make_mesh("data:1", jax.devices()[:1]))
-    monkeypatch.setattr(Job, "placement", lambda job: single)
+    monkeypatch.setattr(ResolvedRun, "placement", lambda resolved: single)
     words = [PAGE, "learning_rate=0.01,0.1", "--method=grid", f"--out={tmp_path}", *FLAGS]
     assert sweep.main(words) == 1
     assert "Trials 1 failed; the same command tries them again." in capsys.readouterr().out
@@ -195,6 +195,6 @@ def test_draws_are_those_of_the_search():
     ],
 )
 def test_bad_words_are_known_before_a_job_is_submitted(words, status, said, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sweep, "_run", lambda *_: pytest.fail("a job was submitted"))
+    monkeypatch.setattr(sweep, "_run", lambda *_: pytest.fail("a resolved was submitted"))
     assert sweep.main([PAGE, *words, "--model=mlp", f"--out={tmp_path}"]) == status
     assert said in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from jax.ad_checkpoint import print_saved_residuals
 
-from dlcore.diagnostics.memory import residual_bytes
+from dlcore.cost.memory import residual_bytes
 from dlcore.models import create_model
 from dlcore.nn.remat import POLICIES, remat
 

@@ -19,11 +19,11 @@ import pytest
 
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.data.source import Source
-from dlcore.diagnostics.writers import read_metrics
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
 from dlcore.optim import cross_replica
 from dlcore.run import STOP, EarlyStopping, Placement, Saving, fit, make_mesh
 from dlcore.run.checkpoint import CheckpointMismatch
+from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
 

@@ -1,4 +1,4 @@
-"""evaluate, predict and sanity from the command line, on one small run; and sanity on pages with planted bugs."""
+"""evaluate, predict and sanity from the command line, on one small run; and sanity on experiments with planted bugs."""
 
 import dataclasses
 import json
@@ -14,10 +14,10 @@ from PIL import Image
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.source import shuffle_labels
-from dlcore.diagnostics.writers import read_metrics
-from dlcore.run import classify
-from dlcore.run.page import run
-from experiments.classification.supervised import page
+from dlcore.kits import backbone, images, optimizer
+from dlcore.main import run
+from dlcore.run.metrics_writer import read_metrics
+from experiments.classification.supervised import experiment
 
 SMALL = ["--model=mlp", "--model.hidden=32", "--batch_size=32", "--log_every=50", "--augment=none"]
 
@@ -27,7 +27,7 @@ def trained(tmp_path_factory):
     """The folder of a run that has learnt something: validated often, so that the best is not the last."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     words = ["--steps=60", "--eval_every=10", "--warmup=0", "--schedule=constant", "--learning_rate=0.01"]
-    assert run(page, [*SMALL, *words, f"--run_dir={folder}", "--keep_last=1"]) == 0
+    assert run(experiment, [*SMALL, *words, f"--run_dir={folder}", "--keep_last=1"]) == 0
     return folder
 
 
@@ -37,7 +37,7 @@ def snapshot(folder):
 
 def output(capsys, *words, status=0):
     capsys.readouterr()
-    assert run(page, list(words)) == status
+    assert run(experiment, list(words)) == status
     out, err = capsys.readouterr()
     return err if status else out
 
@@ -45,7 +45,7 @@ def output(capsys, *words, status=0):
 def failed(capsys, *words):
     """The one line of an error."""
     capsys.readouterr()
-    assert run(page, list(words)) in (1, 2)
+    assert run(experiment, list(words)) in (1, 2)
     err = capsys.readouterr().err
     lines = [line for line in err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1, err
@@ -106,7 +106,7 @@ def test_runs_that_are_not_there(trained, capsys, tmp_path):
     assert str(tmp_path / "none") in message
     assert str(tmp_path) in failed(capsys, *SMALL, "--mode=evaluate", f"--runs={tmp_path}")
     assert list(tmp_path.iterdir()) == []
-    other = dataclasses.replace(page, file="/x/topic/other.py")
+    other = dataclasses.replace(experiment, file="/x/topic/other.py")
     assert run(other, ["--mode=evaluate", f"--run={trained}"]) == 2
     assert "is a run of classification.supervised, not of topic.other" in capsys.readouterr().err
 
@@ -184,7 +184,7 @@ def test_predict_needs_no_data(trained, files, capsys):
         raise AssertionError("data was read")
 
     words = ["--mode=predict", f"--run={trained}", f"--input={files / '0.png'}"]
-    assert run(dataclasses.replace(page, data=never), words) == 0
+    assert run(dataclasses.replace(experiment, data=never), words) == 0
 
 
 def test_predict_takes_other_sizes_and_colours(trained, capsys, tmp_path):
@@ -200,7 +200,7 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
     assert "broken.png" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}")
     (tmp_path / "empty").mkdir()
     assert "empty" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'empty'}")
-    other = dataclasses.replace(page, inputs=None)
+    other = dataclasses.replace(experiment, inputs=None)
     assert run(other, ["--mode=predict", f"--run={trained}", f"--input={tmp_path}"]) == 2
 
 
@@ -223,17 +223,17 @@ def verdicts(capsys, some_page, *words, status):
 
 
 def planted(model=None, wrap=lambda learner: learner, **settings):
-    """The page with another model, or its learner wrapped, or other settings of it."""
+    """The experiment with another model, or its learner wrapped, or other settings of it."""
 
     def build(setup):
         return wrap(
             supervised.learner(
-                model=classify.model(setup) if model is None else model(setup), optimizer=classify.optimizer(setup),
-                preprocess=classify.preprocess(setup), **{**setup.flags.group("learner"), **settings},
+                model=backbone.build(setup) if model is None else model(setup), optimizer=optimizer.build(setup),
+                preprocess=images.preprocess(setup), **{**setup.flags.group("learner"), **settings},
             )
         )  # fmt: skip
 
-    return dataclasses.replace(page, build=build)
+    return dataclasses.replace(experiment, build=build)
 
 
 class Small(nn.Module):
@@ -253,7 +253,7 @@ class Small(nn.Module):
 @pytest.mark.covers("TR-06", "TR-07", "TR-08")
 def test_a_sound_page_passes(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found, out = verdicts(capsys, page, status=0)
+    found, out = verdicts(capsys, experiment, status=0)
     assert found == dict.fromkeys(CHECKS, "pass")
     line = next(line for line in out.splitlines() if line.startswith("overfits 20 examples"))
     loss = float(line.split("loss ")[1].split(",")[0])
@@ -311,10 +311,10 @@ def test_labels_that_are_not_of_their_images_fail(capsys):
     """The training labels are permuted; twenty examples can still be learnt by heart."""
 
     def data(flags):
-        right = classify.data(flags)
+        right = images.data(flags)
         return right._replace(train=shuffle_labels(right.train, 3))
 
-    found, _ = verdicts(capsys, dataclasses.replace(page, data=data), status=1)
+    found, _ = verdicts(capsys, dataclasses.replace(experiment, data=data), status=1)
     assert found["true labels rise above chance"] == "FAIL"
     assert found["overfits 20 examples"] == found["shuffled labels stay at chance"] == "pass"
 
@@ -324,7 +324,7 @@ def test_a_penalty_that_does_nothing_fails(capsys):
 
 
 def test_a_learner_that_cannot_learn_by_heart_fails(capsys):
-    found, _ = verdicts(capsys, page, "--learning_rate=0", status=1)
+    found, _ = verdicts(capsys, experiment, "--learning_rate=0", status=1)
     assert found["overfits 20 examples"] == "FAIL"
     assert found["loss at initialisation"] == "pass"
 
@@ -350,7 +350,7 @@ def test_a_page_without_a_loss_or_an_expected_value_says_so(capsys):
     )
     _, out = verdicts(capsys, bare, status=0)
     assert "overfits 20 examples" in out
-    stated = dataclasses.replace(page, expected_loss=None, regularizer=None)
+    stated = dataclasses.replace(experiment, expected_loss=None, regularizer=None)
     found, out = verdicts(capsys, stated, status=0)
     assert found["loss at initialisation"].endswith("not applicable")
     assert found["loss rises with regularisation"].endswith("not applicable")

@@ -1,4 +1,4 @@
-"""A page from the command line, in this process: its folder, its second call, and each bad input as one clear line."""
+"""An experiment from the command line, in this process: its folder, its second call, and each bad input as one clear line."""
 
 import dataclasses
 import json
@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore import main as machinery
 from dlcore.data.source import Source
-from dlcore.diagnostics.writers import read_metrics
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.settings import RUN, VOLATILE
+from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
-from dlcore.run import page as machinery
-from dlcore.run.page import Data, Job, Page, resolve, run
-from dlcore.run.settings import RUN, VOLATILE
-from experiments.classification.supervised import page
+from dlcore.main import run
+from dlcore.run.metrics_writer import read_metrics
+from experiments.classification.supervised import experiment
 
 SMALL = ["--model=mlp", "--model.hidden=16", "--steps=4", "--batch_size=32", "--log_every=2", "--eval_every=4"]
 
@@ -26,7 +30,7 @@ SMALL = ["--model=mlp", "--model.hidden=16", "--steps=4", "--batch_size=32", "--
 def finished(tmp_path_factory):
     """(folder given as --runs, the run's folder) of one finished run."""
     runs = tmp_path_factory.mktemp("runs")
-    assert run(page, [*SMALL, f"--runs={runs}"]) == 0
+    assert run(experiment, [*SMALL, f"--runs={runs}"]) == 0
     (folder,) = (runs / "classification.supervised").iterdir()
     return runs, folder
 
@@ -58,7 +62,7 @@ def test_the_folder_of_a_finished_run(finished):
     assert [(row["step"], row["split"]) for row in rows] == [(2, "train"), (4, "train"), (4, "valid"), (4, "test")]
     assert "<html" in (folder / "report.html").read_text()
     line = json.loads((folder / "result.json").read_text())
-    assert line["page"] == "classification.supervised"
+    assert line["experiment"] == "classification.supervised"
     assert line["metric"] == "test accuracy"
     assert line["value"] == rows[-1]["accuracy"]
     assert line["dataset"] == "digits"
@@ -69,7 +73,7 @@ def test_the_folder_of_a_finished_run(finished):
 
 def test_the_configuration_says_all(finished):
     config = json.loads((finished[1] / "config.json").read_text())
-    flags = resolve(page, SMALL)
+    flags = resolve(experiment, SMALL)
     assert set(config["settings"]) == set(flags) >= set(RUN)
     assert config["settings"]["model.hidden"] == [16]
     assert config["settings"]["l2"] == 0.0
@@ -87,7 +91,7 @@ def test_a_config_json_repeats_the_run(finished, capsys):
     """From its settings alone the same folder is found, and so nothing is left to do."""
     runs, folder = finished
     before = snapshot(folder)
-    assert run(page, [f"--config_json={folder}", f"--runs={runs}"]) == 0
+    assert run(experiment, [f"--config_json={folder}", f"--runs={runs}"]) == 0
     assert f"finished before: {folder / 'report.html'}" in capsys.readouterr().out
     assert snapshot(folder) == before
 
@@ -98,9 +102,9 @@ def test_a_config_json_repeats_the_run(finished, capsys):
 def test_a_finished_run_prints_its_report_and_changes_nothing(finished, capsys):
     runs, folder = finished
     before = snapshot(folder)
-    assert run(page, [*SMALL, f"--runs={runs}"]) == 0
+    assert run(experiment, [*SMALL, f"--runs={runs}"]) == 0
     assert f"finished before: {folder / 'report.html'}  (--fresh trains again)" in capsys.readouterr().out
-    assert run(page, [*SMALL, f"--runs={runs}", "--log_every=1", "--noprogress", "--keep_last=5"]) == 0
+    assert run(experiment, [*SMALL, f"--runs={runs}", "--log_every=1", "--noprogress", "--keep_last=5"]) == 0
     assert "finished before" in capsys.readouterr().out, "what does not change the result is no part of the name"
     assert snapshot(folder) == before
     assert len(list(folder.parent.iterdir())) == 1
@@ -112,7 +116,7 @@ def test_fresh_trains_again_and_keeps_the_old(finished, tmp_path, capsys):
     name = finished[1].name
     before = {k: (runs / "classification.supervised" / name / k).read_bytes() for k in ("metrics.jsonl", "report.html")}
     for number in (1, 2):
-        assert run(page, [*SMALL, f"--runs={runs}", "--fresh"]) == 0
+        assert run(experiment, [*SMALL, f"--runs={runs}", "--fresh"]) == 0
         assert (
             f"the earlier run is now {runs / 'classification.supervised' / name}.old{number}" in capsys.readouterr().out
         )
@@ -126,22 +130,22 @@ class Died(Exception):
 
 
 def dying(at):
-    """The page, with a hook that dies at its call at a step."""
+    """The experiment, with a hook that dies at its call at a step."""
 
     def hook(step, state, metrics):
         if step == at:
             raise Died
 
-    return dataclasses.replace(page, hooks=lambda setup: [hook])
+    return dataclasses.replace(experiment, hooks=lambda setup: [hook])
 
 
 def test_an_unfinished_run_is_resumed_by_the_same_command(tmp_path, capsys):
     words = [*SMALL, f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1", "--checkpoint_seconds=0"]
     with pytest.raises(Died):
         run(dying(4), words)
-    assert run(page, words) == 0
+    assert run(experiment, words) == 0
     assert "resuming after step 3" in capsys.readouterr().out
-    assert run(page, [*SMALL, f"--run_dir={tmp_path / 'whole'}"]) == 0
+    assert run(experiment, [*SMALL, f"--run_dir={tmp_path / 'whole'}"]) == 0
     left, right = (
         [{k: v for k, v in row.items() if k not in ("seconds", "examples_per_second")} for row in read_metrics(folder)]
         for folder in (tmp_path / "run", tmp_path / "whole")
@@ -150,18 +154,18 @@ def test_an_unfinished_run_is_resumed_by_the_same_command(tmp_path, capsys):
 
 
 def test_fresh_is_for_finished_runs_so_that_a_requeued_job_gets_on(tmp_path, capsys):
-    """`--fresh`: "train again where the run had finished". A job that was told to requeue had not."""
+    """`--fresh`: "train again where the run had finished". A resolved that was told to requeue had not."""
     words = [*SMALL, f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1", "--checkpoint_seconds=0", "--fresh"]
     with pytest.raises(Died):
         run(dying(4), words)
-    assert run(page, words) == 0
+    assert run(experiment, words) == 0
     assert "resuming after step 3" in capsys.readouterr().out
 
 
 def test_other_settings_in_a_given_folder_are_named_and_nothing_is_written_over(finished, capsys):
     _, folder = finished
     before = snapshot(folder)
-    status = run(page, [*SMALL, f"--run_dir={folder}", "--seed=1", "--l2=0.5", "--model.hidden=8,8"])
+    status = run(experiment, [*SMALL, f"--run_dir={folder}", "--seed=1", "--l2=0.5", "--model.hidden=8,8"])
     one_line(capsys, status, str(folder), "seed=0 there, 1 here", "l2=0.0 there, 0.5 here",
              "model.hidden=[16] there, [8, 8] here")  # fmt: skip
     assert status == 2
@@ -169,7 +173,7 @@ def test_other_settings_in_a_given_folder_are_named_and_nothing_is_written_over(
 
 
 def test_another_page_in_a_given_folder(finished, capsys, tmp_path):
-    other = dataclasses.replace(page, file=str(tmp_path / "classification" / "other.py"))
+    other = dataclasses.replace(experiment, file=str(tmp_path / "classification" / "other.py"))
     before = snapshot(finished[1])
     status = run(other, [*SMALL, f"--run_dir={finished[1]}"])
     one_line(capsys, status, "page classification.supervised there, classification.other here")
@@ -180,7 +184,7 @@ def test_another_page_in_a_given_folder(finished, capsys, tmp_path):
 
 
 def folder_of(*words):
-    return Job(page, resolve(page, [*SMALL, *words])).folder
+    return ResolvedRun(experiment, resolve(experiment, [*SMALL, *words])).folder
 
 
 def test_the_folder_is_named_by_what_decides_the_result():
@@ -199,24 +203,24 @@ def test_the_folder_is_named_by_what_decides_the_result():
 
 def test_smoke_is_no_setting_of_its_own():
     """The settings it stands for decide: given by hand they are the same run."""
-    smoke = Job(page, resolve(page, ["--smoke"]))
-    by_hand = [f"--{name}={value}" for name, value in page.smoke.items()]
-    assert Job(page, resolve(page, by_hand)).folder == smoke.folder
+    smoke = ResolvedRun(experiment, resolve(experiment, ["--smoke"]))
+    by_hand = [f"--{name}={value}" for name, value in experiment.smoke.items()]
+    assert ResolvedRun(experiment, resolve(experiment, by_hand)).folder == smoke.folder
 
 
 def test_steps_and_epochs():
-    assert Job(page, resolve(page, ["--steps=7"])).steps(1000) == 7
-    job = Job(page, resolve(page, ["--epochs=3", "--batch_size=100"]))
-    assert [job.steps(n) for n in (1000, 1010, 10)] == [30, 30, 1]
+    assert ResolvedRun(experiment, resolve(experiment, ["--steps=7"])).steps(1000) == 7
+    resolved = ResolvedRun(experiment, resolve(experiment, ["--epochs=3", "--batch_size=100"]))
+    assert [resolved.steps(n) for n in (1000, 1010, 10)] == [30, 30, 1]
 
 
 def test_precision_reaches_the_model_and_not_the_parameters(tmp_path):
-    job = Job(page, resolve(page, [*SMALL, "--precision=bf16"]))
-    assert job.setup({"train_size": 100}).dtype == jnp.bfloat16
-    assert Job(page, resolve(page, SMALL)).setup({"train_size": 100}).dtype == jnp.float32
-    data = page.data(job.flags)
-    built = page.build(job.setup({**data.spec, "train_size": len(data.train)}))
-    state = jax.eval_shape(built.init, jax.random.key(0), job.pipelines(data.train).batch_at(0))
+    resolved = ResolvedRun(experiment, resolve(experiment, [*SMALL, "--precision=bf16"]))
+    assert resolved.setup({"train_size": 100}).dtype == jnp.bfloat16
+    assert ResolvedRun(experiment, resolve(experiment, SMALL)).setup({"train_size": 100}).dtype == jnp.float32
+    data = experiment.data(resolved.flags)
+    built = experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
+    state = jax.eval_shape(built.init, jax.random.key(0), resolved.pipelines(data.train).batch_at(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.float32)}
 
 
@@ -230,9 +234,9 @@ def test_precision_reaches_the_model_and_not_the_parameters(tmp_path):
 def test_other_placements_learn_the_same(finished, tmp_path, words):
     plain = read_metrics(finished[1])
     if "--model.hidden=64" in words:
-        assert run(page, [*SMALL, "--model.hidden=64", f"--run_dir={tmp_path / 'plain'}"]) == 0
+        assert run(experiment, [*SMALL, "--model.hidden=64", f"--run_dir={tmp_path / 'plain'}"]) == 0
         plain = read_metrics(tmp_path / "plain")
-    assert run(page, [*SMALL, *words, f"--run_dir={tmp_path / 'run'}"]) == 0
+    assert run(experiment, [*SMALL, *words, f"--run_dir={tmp_path / 'run'}"]) == 0
     for ours, theirs in zip(read_metrics(tmp_path / "run"), plain, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3), "Adam turns rounding into small steps"
 
@@ -241,7 +245,7 @@ def test_other_placements_learn_the_same(finished, tmp_path, words):
 
 
 def test_a_batch_larger_than_the_data(capsys, tmp_path):
-    status = run(page, [*SMALL, f"--run_dir={tmp_path / 'run'}", "--batch_size=2000"])
+    status = run(experiment, [*SMALL, f"--run_dir={tmp_path / 'run'}", "--batch_size=2000"])
     one_line(capsys, status, "batch_size is 2000", "1167")
     assert status == 1
     assert not (tmp_path / "run" / "config.json").exists()
@@ -257,7 +261,7 @@ def test_a_batch_larger_than_the_data(capsys, tmp_path):
     ],
 )
 def test_a_mesh_that_cannot_be(capsys, tmp_path, words, message):
-    status = run(page, [*SMALL, f"--run_dir={tmp_path / 'run'}", *words])
+    status = run(experiment, [*SMALL, f"--run_dir={tmp_path / 'run'}", *words])
     one_line(capsys, status, message)
     assert not (tmp_path / "run" / "checkpoints").exists() or not any((tmp_path / "run" / "checkpoints").iterdir())
 
@@ -266,7 +270,9 @@ def test_a_mesh_fails_before_any_data_is_read(capsys, tmp_path):
     def never(flags):
         raise AssertionError("data was read")
 
-    status = run(dataclasses.replace(page, data=never), [*SMALL, f"--run_dir={tmp_path / 'run'}", "--mesh=data:3"])
+    status = run(
+        dataclasses.replace(experiment, data=never), [*SMALL, f"--run_dir={tmp_path / 'run'}", "--mesh=data:3"]
+    )
     one_line(capsys, status, "mesh='data:3'")
     assert not (tmp_path / "run").exists()
 
@@ -274,7 +280,7 @@ def test_a_mesh_fails_before_any_data_is_read(capsys, tmp_path):
 def test_a_folder_that_cannot_be_written(capsys, tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
-    status = run(page, [*SMALL, f"--run_dir={file / 'run'}"])
+    status = run(experiment, [*SMALL, f"--run_dir={file / 'run'}"])
     one_line(capsys, status, f"run folder {file / 'run'} cannot be written to")
     assert file.read_text() == "mine"
 
@@ -284,7 +290,7 @@ def test_a_checkpoint_of_another_model(finished, capsys, tmp_path):
     folder.mkdir()
     shutil.copytree(finished[1] / "checkpoints", folder / "checkpoints")
     before = snapshot(folder)
-    status = run(page, [*SMALL, f"--run_dir={folder}", "--model.hidden=24"])
+    status = run(experiment, [*SMALL, f"--run_dir={folder}", "--model.hidden=24"])
     one_line(capsys, status, "is of another model", "[16] there and", "[24] here")
     after = snapshot(folder)
     assert {k: after.get(k) for k in before} == before
@@ -293,7 +299,7 @@ def test_a_checkpoint_of_another_model(finished, capsys, tmp_path):
 def test_an_image_size_that_does_not_fit(capsys, tmp_path):
     """LeNet takes 28 x 28 to 32 x 32, or whatever it says: 4 x 4 is too small for it."""
     words = ["--model=lenet5", "--steps=2", "--batch_size=32", "--input_size=4", f"--run_dir={tmp_path / 'run'}"]
-    one_line(capsys, run(page, words), "4x4")
+    one_line(capsys, run(experiment, words), "4x4")
 
 
 def pictures(folder, modes=("L", "RGB"), classes=("cat", "dog"), size=(9, 11), count=10):
@@ -313,7 +319,7 @@ def on_folder(folder, tmp_path, *words):
 
 def test_grey_and_rgba_images_in_one_folder_are_converted_and_that_is_said_once(capsys, tmp_path):
     folder = pictures(tmp_path / "data", modes=("L", "RGBA", "RGB"))
-    assert run(page, on_folder(folder, tmp_path)) == 0
+    assert run(experiment, on_folder(folder, tmp_path)) == 0
     out = capsys.readouterr().out
     notes = [line for line in out.splitlines() if line.startswith("note:")]
     assert len([line for line in notes if "grey" in line.lower() or "RGB" in line]) == 1, notes
@@ -321,30 +327,30 @@ def test_grey_and_rgba_images_in_one_folder_are_converted_and_that_is_said_once(
 
 def test_an_empty_folder(capsys, tmp_path):
     (tmp_path / "data").mkdir()
-    one_line(capsys, run(page, on_folder(tmp_path / "data", tmp_path)), str(tmp_path / "data"))
+    one_line(capsys, run(experiment, on_folder(tmp_path / "data", tmp_path)), str(tmp_path / "data"))
 
 
 def test_a_folder_that_is_not_there(capsys, tmp_path):
-    one_line(capsys, run(page, on_folder(tmp_path / "nowhere", tmp_path)), str(tmp_path / "nowhere"))
+    one_line(capsys, run(experiment, on_folder(tmp_path / "nowhere", tmp_path)), str(tmp_path / "nowhere"))
 
 
 def test_one_class_only(capsys, tmp_path):
     folder = pictures(tmp_path / "data", classes=("cat",))
-    one_line(capsys, run(page, on_folder(folder, tmp_path)), "class")
+    one_line(capsys, run(experiment, on_folder(folder, tmp_path)), "class")
 
 
 def test_a_corrupt_image_is_named_or_skipped_with_a_count(capsys, tmp_path):
     folder = pictures(tmp_path / "data")
     (folder / "dog" / "3.png").write_bytes(b"no image")
-    one_line(capsys, run(page, on_folder(folder, tmp_path)), "dog/3.png")
-    assert run(page, on_folder(folder, tmp_path, "--skip_bad")) == 0
+    one_line(capsys, run(experiment, on_folder(folder, tmp_path)), "dog/3.png")
+    assert run(experiment, on_folder(folder, tmp_path, "--skip_bad")) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert [line for line in notes if "1 " in line and ("skip" in line or "left out" in line)], notes
 
 
 def test_a_dataset_that_is_unknown_or_not_prepared(capsys, tmp_path):
-    one_line(capsys, run(page, [*SMALL, f"--run_dir={tmp_path / 'a'}", "--dataset=digitz"]), "digitz", "digits")
-    status = run(page, [*SMALL, f"--run_dir={tmp_path / 'b'}", "--dataset=mnist", f"--data_dir={tmp_path}"])
+    one_line(capsys, run(experiment, [*SMALL, f"--run_dir={tmp_path / 'a'}", "--dataset=digitz"]), "digitz", "digits")
+    status = run(experiment, [*SMALL, f"--run_dir={tmp_path / 'b'}", "--dataset=mnist", f"--data_dir={tmp_path}"])
     one_line(capsys, status, "mnist")
     assert list(tmp_path.glob("*/config.json")) == []
 
@@ -353,7 +359,7 @@ def labelled(label):
     def data(flags):
         source = Source({"image": np.zeros((16, 8, 8, 1), np.uint8), "label": np.full(16, label, np.int32)}, 16)
         raise_if_wrong(source)
-        return Data(source, source, source, {})
+        return Splits(source, source, source, {})
 
     return data
 
@@ -365,13 +371,13 @@ def raise_if_wrong(source):
 
 
 def test_a_label_out_of_range(capsys, tmp_path):
-    status = run(dataclasses.replace(page, data=labelled(10)), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
+    status = run(dataclasses.replace(experiment, data=labelled(10)), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
     one_line(capsys, status, "label 10", "[0, 10)")
 
 
 def test_training_that_blows_up(capsys, tmp_path):
     words = ["--optimizer=sgd", "--learning_rate=1e30", "--warmup=0", "--schedule=constant", "--steps=20"]
-    status = run(page, [*SMALL, *words, f"--run_dir={tmp_path / 'run'}"])
+    status = run(experiment, [*SMALL, *words, f"--run_dir={tmp_path / 'run'}"])
     err = capsys.readouterr().err
     assert status == 1
     assert "error: training is no longer finite, first at step" in err
@@ -388,15 +394,15 @@ def test_a_full_disk_is_an_exit_status(capsys, tmp_path, monkeypatch):
         self.failure = OSError("No space left on device")
 
     monkeypatch.setattr(Checkpoints, "save", full)
-    status = run(page, [*SMALL, f"--run_dir={tmp_path / 'run'}"])
+    status = run(experiment, [*SMALL, f"--run_dir={tmp_path / 'run'}"])
     one_line(capsys, status, "could not be saved", "No space left on device")
     assert status == 1
     monkeypatch.setattr(Checkpoints, "save", save)
-    assert run(page, [*SMALL, f"--run_dir={tmp_path / 'run'}"]) == 0
+    assert run(experiment, [*SMALL, f"--run_dir={tmp_path / 'run'}"]) == 0
 
 
 def test_a_traceback_on_demand(capsys, tmp_path):
-    status = run(page, [*SMALL, f"--run_dir={tmp_path / 'run'}", "--batch_size=2000", "--traceback"])
+    status = run(experiment, [*SMALL, f"--run_dir={tmp_path / 'run'}", "--batch_size=2000", "--traceback"])
     err = capsys.readouterr().err
     assert status == 1
     assert "Traceback (most recent call last)" in err
@@ -405,10 +411,10 @@ def test_a_traceback_on_demand(capsys, tmp_path):
 
 def test_main_leaves_with_the_status(finished, capsys):
     runs, _ = finished
-    machinery.main(page, [*SMALL, f"--runs={runs}"])
+    machinery.main(experiment, [*SMALL, f"--runs={runs}"])
     for words, status in ((["--nonsense=1"], 2), (["--mesh=data:3", f"--runs={runs}"], 1)):
         with pytest.raises(SystemExit) as caught:
-            machinery.main(page, words)
+            machinery.main(experiment, words)
         assert caught.value.code == status
 
 
@@ -417,9 +423,9 @@ def test_bugs_are_not_dressed_up_as_user_errors(tmp_path):
         raise KeyError("a bug")
 
     with pytest.raises(KeyError, match="a bug"):
-        run(dataclasses.replace(page, build=build), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
+        run(dataclasses.replace(experiment, build=build), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
 
 
 def test_a_page_is_named_by_its_place():
-    assert page.name == "classification.supervised"
-    assert Page(file="/x/topic/name.py", doc="", learner=print, data=print, build=print).name == "topic.name"
+    assert experiment.name == "classification.supervised"
+    assert Experiment(file="/x/topic/name.py", doc="", learner=print, data=print, build=print).name == "topic.name"

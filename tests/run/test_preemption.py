@@ -16,9 +16,9 @@ import pytest
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
-from dlcore.diagnostics.writers import read_metrics
 from dlcore.learner import Learner, State, Sum
 from dlcore.run import Placement, Saving, fit, make_mesh
+from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.preemption import REQUEUE, Preempted, Preemption
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcore.diagnostics.writers import read_metrics
-from dlcore.run.page import run
+from dlcore.main import run
+from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.processes import Membership, agree, joined, membership, on_host, same
 from experiments.bench.kill import differences, final_arrays
 from experiments.classification import supervised
@@ -106,7 +106,7 @@ def whole(tmp_path_factory):
 
 
 def test_two_processes_of_four_devices_learn_what_one_of_eight_does(whole, tmp_path):
-    assert run(supervised.page, [*words(tmp_path / "one"), "--progress=false"]) == 0
+    assert run(supervised.experiment, [*words(tmp_path / "one"), "--progress=false"]) == 0
     left, right = read_metrics(tmp_path / "one"), read_metrics(whole)
     assert [(row["step"], row["split"]) for row in left] == [(row["step"], row["split"]) for row in right]
     for a, b in zip(left, right, strict=True):

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from dlcore.losses import softmax_cross_entropy_loss
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 X = jnp.asarray(np.random.default_rng(0).random((12, 2, 2, 1)), jnp.float32)
 Y = jnp.asarray(np.random.default_rng(1).integers(0, 10, 12), jnp.int32)

@@ -9,14 +9,15 @@ import pytest
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import join
+from dlcore.experiment.flags import FlagError
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.run import evaluate, fit
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.fit import Saving
-from dlcore.run.flags import FlagError
-from dlcore.run.page import Job, resolve
 from dlcore.run.step import Placement, Program
 from dlcore.search.__main__ import main
-from dlcore.search.trials import Trial, can_share, groups, page_of, retrain, run_trials
+from dlcore.search.trials import Trial, can_share, experiment_of, groups, retrain, run_trials
 
 PAGE = "experiments.classification.supervised"
 FLAGS = [
@@ -28,7 +29,7 @@ FLAGS = [
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
     """Eight virtual devices would only make it slower."""
-    monkeypatch.setattr(Job, "placement", lambda job: single())
+    monkeypatch.setattr(ResolvedRun, "placement", lambda resolved: single())
 
 
 def single():
@@ -66,13 +67,13 @@ def test_trials_in_one_step_score_as_alone_and_are_not_trained_twice(tmp_path, c
 
 
 def test_what_can_share_a_program():
-    job = Job(page_of(PAGE), resolve(page_of(PAGE), FLAGS))
-    data = job.page.data(job.flags)
-    assert can_share(job, data, ["learning_rate", "l2", "weight_decay", "label_smoothing"])
-    assert not can_share(job, data, ["model.dropout"]), "a rate that Python looks at"
-    assert not can_share(job, data, ["epochs"]), "nothing that the step uses"
-    assert not can_share(job, data, ["learning_rate", "valid_fraction"])
-    assert not can_share(job, data, [])
+    resolved = ResolvedRun(experiment_of(PAGE), resolve(experiment_of(PAGE), FLAGS))
+    data = resolved.experiment.data(resolved.flags)
+    assert can_share(resolved, data, ["learning_rate", "l2", "weight_decay", "label_smoothing"])
+    assert not can_share(resolved, data, ["model.dropout"]), "a rate that Python looks at"
+    assert not can_share(resolved, data, ["epochs"]), "nothing that the step uses"
+    assert not can_share(resolved, data, ["learning_rate", "valid_fraction"])
+    assert not can_share(resolved, data, [])
     trials = [{"a": 1.0, "b": "x"}, {"a": 2.0, "b": "y"}, {"a": 3.0, "b": "x"}]
     assert groups(trials, ["a"]) == [[0, 2], [1]]
     assert groups(trials, []) == [[0], [1], [2]]
@@ -125,10 +126,12 @@ def test_choices_run_alone_and_blown_up_trials_are_counted(tmp_path, capsys):
 @pytest.mark.covers("TR-17")
 def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
     """The checkpoint that is kept is the argmax over validations, and holds its parameters."""
-    page = page_of(PAGE)
-    job = Job(page, resolve(page, [*FLAGS, "--steps=60", "--eval_every=5", "--learning_rate=0.05"]))
-    data = job.page.data(job.flags)
-    learner = job.page.build(job.setup({**data.spec, "train_size": len(data.train)}))
+    experiment = experiment_of(PAGE)
+    resolved = ResolvedRun(
+        experiment, resolve(experiment, [*FLAGS, "--steps=60", "--eval_every=5", "--learning_rate=0.05"])
+    )
+    data = resolved.experiment.data(resolved.flags)
+    learner = resolved.experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
     pipeline = Pipeline(data.train, 64)
     result = fit(
         learner, pipeline, steps=60, valid=data.valid, folder=tmp_path / "run", eval_every=5, log_every=5,
@@ -178,8 +181,8 @@ def test_bad_words_are_named(capsys, words, told):
 
 def test_a_module_without_a_learner_is_refused(capsys):
     with pytest.raises(ValueError, match="is no experiment with a page"):
-        page_of("experiments.classification.nothing")
-    with pytest.raises(ValueError, match="has no learner: its page is a Lab"):
-        page_of("experiments.studies.optimizer_race")
+        experiment_of("experiments.classification.nothing")
+    with pytest.raises(ValueError, match="has no learner: its experiment is a Study"):
+        experiment_of("experiments.studies.optimizer_race")
     with pytest.raises(FlagError):
         run_trials(PAGE, FLAGS, [{"momentum": 3.0}], None, metric="loss")

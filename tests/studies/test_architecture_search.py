@@ -28,7 +28,7 @@ def test_a_cell_is_found_at_its_place():
 
 @pytest.mark.covers("ZO-23")
 def test_smoke():
-    result = study.page.function(**study.page.smoke)
+    result = study.experiment.function(**study.experiment.smoke)
     assert len(result.numbers["truth"]) == 729
     assert np.isfinite(result.numbers["controller: mean reward, last quarter"]).all()
     assert set(result.figures) == {"architecture_search"}

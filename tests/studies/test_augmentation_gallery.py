@@ -7,7 +7,7 @@ from experiments.studies import augmentation_gallery
 
 
 def test_a_group_of_tiles():
-    result = augmentation_gallery.page.function(height=24, group="tone")
+    result = augmentation_gallery.experiment.function(height=24, group="tone")
     assert result.holds
     assert len(result.numbers) == 9
     assert all(np.isfinite(value) and value > 0 for value in result.numbers.values())

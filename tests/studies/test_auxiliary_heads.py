@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies import auxiliary_heads as lab
+from experiments.studies import auxiliary_heads as study
 
 RATES = 2.0 ** np.arange(3)
 
@@ -23,7 +23,7 @@ def runs(neither=0.5, heads=0.9, norm=0.95, both=0.95):
 
 @pytest.mark.covers("ZO-27")
 def test_the_verdict_turns():
-    good = lab.report(*runs())
+    good = study.report(*runs())
     assert good.holds
     assert "Without batch norm the heads help: 90.0% of the test digits right with them, 50.0% without" in good.verdict
     assert "With batch norm they do NOT help: 95.0% and 95.0% (+0.0, +0.0)" in good.verdict
@@ -34,7 +34,7 @@ def test_the_verdict_turns():
         {"both": 0.97},  # needed still
         {"heads": np.array([0.9, 0.4])},  # not on every seed
     ):
-        result = lab.report(*runs(**changed))
+        result = study.report(*runs(**changed))
         assert not result.holds
         assert "does NOT hold" in result.verdict
 
@@ -42,19 +42,19 @@ def test_the_verdict_turns():
 @pytest.mark.covers("ZO-27")
 def test_heads_and_norm_are_there_where_they_are_named():
     x = jnp.zeros((1, 8, 8, 1))
-    for name, (aux, norm) in lab.NETS.items():
-        net = lab.small_googlenet(aux, norm, 0.05)
+    for name, (aux, norm) in study.NETS.items():
+        net = study.small_googlenet(aux, norm, 0.05)
         shapes = jax.eval_shape(net.init, jax.random.key(0), x)
         assert len(net.modules) == 9
         assert {"aux1", "aux2"} <= set(shapes["params"]) if aux else not {"aux1", "aux2"} & set(shapes["params"])
         assert ("batch_stats" in shapes) == norm, name
-    assert lab.small_googlenet(True, True, 0.05, 3).modules == ("3a", "4c", "5b")
+    assert study.small_googlenet(True, True, 0.05, 3).modules == ("3a", "4c", "5b")
 
 
 @pytest.mark.covers("ZO-27")
 def test_the_smoke_version():
-    result = lab.study(**lab.page.smoke)
-    for label in lab.NAMES.values():
+    result = study.study(**study.experiment.smoke)
+    for label in study.NAMES.values():
         (loss,), (accuracy,) = result.numbers[f"final loss, {label}"], result.numbers[f"test accuracy, {label}"]
         assert 0 < loss < 3
         assert 0 <= accuracy <= 1

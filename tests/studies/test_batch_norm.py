@@ -88,7 +88,7 @@ def test_each_part_of_the_verdict_turns():
 
 @pytest.mark.covers("NO-13")
 def test_the_smoke_version_of_the_study():
-    result = batch_norm.study(**batch_norm.page.smoke | {"depth": 1, "hidden": 8, "steps": 40})
+    result = batch_norm.study(**batch_norm.experiment.smoke | {"depth": 1, "hidden": 8, "steps": 40})
     for norm in ("plain", "batch norm"):
         for name in batch_norm.INITS:
             assert np.isfinite(result.numbers[f"final loss from {name}, {norm}"]).all()

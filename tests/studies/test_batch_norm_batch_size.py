@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.studies import batch_norm_batch_size as lab
+from experiments.studies import batch_norm_batch_size as study
 
 
 @pytest.mark.covers("NO-14")
@@ -11,7 +11,7 @@ def test_the_verdict_on_batch_size_turns():
     sizes = (2, 8, 128)
 
     def verdict(batch, group):
-        return lab.report(sizes, {"batch": np.array([batch] * 2), "group": np.array([group] * 2)})
+        return study.report(sizes, {"batch": np.array([batch] * 2), "group": np.array([group] * 2)})
 
     good = verdict([0.5, 0.9, 0.92], [0.91, 0.92, 0.92])
     assert good.holds
@@ -26,7 +26,7 @@ def test_the_verdict_on_batch_size_turns():
 
 @pytest.mark.covers("NO-14")
 def test_batches_of_two_break_batch_norm_and_not_group_norm():
-    result = lab.study(**lab.page.smoke)
+    result = study.study(**study.experiment.smoke)
     batch, group = (result.numbers[f"test accuracy, {norm} norm"] for norm in ("batch", "group"))
     assert batch[0] < batch[1] - 0.02
     assert group[0] > batch[0]

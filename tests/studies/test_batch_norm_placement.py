@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.studies import batch_norm_placement as lab
+from experiments.studies import batch_norm_placement as study
 
 
 def placements(before=0.01, after=0.1, diverged=False):
@@ -18,17 +18,17 @@ def placements(before=0.01, after=0.1, diverged=False):
 
 @pytest.mark.covers("NO-12")
 def test_the_verdict_on_placement_turns():
-    good = lab.report(*placements())
+    good = study.report(*placements())
     assert good.holds
     assert "1.0% of the ReLUs are dead with batch norm before them and 10.0% with it after them: fewer" in good.verdict
-    assert not lab.report(*placements(before=0.2)).holds
-    assert not lab.report(*placements(diverged=True)).holds  # no rate to judge by
+    assert not study.report(*placements(before=0.2)).holds
+    assert not study.report(*placements(diverged=True)).holds  # no rate to judge by
 
 
 @pytest.mark.covers("NO-12")
 def test_the_smoke_version_of_placement():
-    result = lab.study(**lab.page.smoke | {"depth": 1, "steps": 60})
-    for label in lab.NAMES.values():
+    result = study.study(**study.experiment.smoke | {"depth": 1, "steps": 60})
+    for label in study.NAMES.values():
         dead = result.numbers[f"dead by rate, {label}"]
         assert len(dead) == 2
         assert all(0 <= share <= 1 for share in dead)

@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from experiments.studies import batch_scaling as lab
+from experiments.studies import batch_scaling as study
 
 
 class Bias(nn.Module):
@@ -20,8 +20,8 @@ class Bias(nn.Module):
 
 @pytest.mark.covers("SC-13", "SC-14")
 def test_every_plan_sees_the_same_examples_at_the_rates_of_its_batches():
-    plans = lab.plans(0.02, 32, 8, 25600)
-    assert set(plans) == set(lab.NAMES)
+    plans = study.plans(0.02, 32, 8, 25600)
+    assert set(plans) == set(study.NAMES)
     for plan in plans.values():
         assert sum(steps * size for steps, size, _ in plan) == 25600
     steps, size, schedule = plans["large batch, scaled rate"][0]
@@ -38,7 +38,7 @@ def test_the_run_reports_what_it_used_and_the_momentum_goes_from_phase_to_phase(
     """Label 1 always, logits (0, 0): the first gradient is (1/2, -1/2) whatever the batch."""
     images, labels = jnp.zeros((8, 4)), jnp.ones(8, jnp.int32)
     plan = [(1, 2, optax.constant_schedule(0.1)), (1, 4, optax.constant_schedule(0.2))]
-    variables, rates, sizes = jax.jit(lambda key: lab.run(plan, Bias(), images, labels, key))(jax.random.key(0))
+    variables, rates, sizes = jax.jit(lambda key: study.run(plan, Bias(), images, labels, key))(jax.random.key(0))
     np.testing.assert_allclose(rates, [0.1, 0.2])
     np.testing.assert_array_equal(sizes, [2, 4])
     first = np.array([-0.05, 0.05])
@@ -48,24 +48,24 @@ def test_the_run_reports_what_it_used_and_the_momentum_goes_from_phase_to_phase(
 
 
 def measured(same=0.3, scaled=0.1, ramp=0.12):
-    losses = dict(zip(lab.NAMES, (np.full(3, v) for v in (0.1, same, scaled, ramp)), strict=True))
-    rates = {name: np.array([0.02, 0.04]) for name in lab.NAMES}
-    sizes = {name: np.array([32, 64]) for name in lab.NAMES}
+    losses = dict(zip(study.NAMES, (np.full(3, v) for v in (0.1, same, scaled, ramp)), strict=True))
+    rates = {name: np.array([0.02, 0.04]) for name in study.NAMES}
+    sizes = {name: np.array([32, 64]) for name in study.NAMES}
     return losses, losses, rates, sizes
 
 
 @pytest.mark.covers("SC-13", "SC-14")
 def test_the_verdict_turns():
-    good = lab.report(*measured())
+    good = study.report(*measured())
     assert good.holds
     assert "0.300 with the large one at the same rate and 0.100 at the scaled rate: scaling helps" in good.verdict
     assert "from batch 32 at rate 0.02 to 64 at 0.04" in good.verdict
-    assert not lab.report(*measured(same=0.05)).holds
-    assert not lab.report(*measured(ramp=0.5)).holds
+    assert not study.report(*measured(same=0.05)).holds
+    assert not study.report(*measured(ramp=0.5)).holds
 
 
 def test_the_smoke_version():
-    result = lab.study(**lab.page.smoke)
+    result = study.study(**study.experiment.smoke)
     assert result.numbers["rates, ramp"] == pytest.approx([0.02, 0.04, 0.08, 0.16])
     assert result.numbers["batch sizes, ramp"] == [32, 64, 128, 256]
     assert result.numbers["training loss, small batch"][0] < 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.studies import capacity_gap as lab
+from experiments.studies import capacity_gap as study
 
 
 def runs(train, valid):
@@ -13,7 +13,7 @@ def runs(train, valid):
 
 def story(wide=(1.0, 0.70), middle=(0.82, 0.78), clean=(1.0, 0.98)):
     noisy = {2: runs(0.40, 0.38), 16: runs(*middle), 256: runs(*wide)}
-    return lab.judge({"clean": {2: runs(0.5, 0.48), 16: runs(0.99, 0.98), 256: runs(*clean)}, "noisy": noisy})
+    return study.judge({"clean": {2: runs(0.5, 0.48), 16: runs(0.99, 0.98), 256: runs(*clean)}, "noisy": noisy})
 
 
 @pytest.mark.covers("TR-12")
@@ -28,13 +28,13 @@ def test_the_verdict_follows_the_numbers():
 
 
 def test_a_wide_net_learns_noise_by_heart_and_a_narrow_one_cannot():
-    narrow, wide = (lab.curves(width, 0.4, 2, 400, 100, 2)[:, -1] for width in (2, 128))
+    narrow, wide = (study.curves(width, 0.4, 2, 400, 100, 2)[:, -1] for width in (2, 128))
     assert wide[:, 0].min() > 0.95
     assert narrow[:, 0].max() < 0.75
     assert (wide[:, 0] - wide[:, 1]).min() > 0.25
 
 
 def test_the_smoke_version():
-    result = lab.study(**lab.page.smoke)
+    result = study.study(**study.experiment.smoke)
     assert "noisy, width 32, triage" in result.numbers
     assert len(result.figures["capacity_gap"].axes) == 2

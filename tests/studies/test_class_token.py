@@ -5,19 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.run.small_runs import SmallNet, shuffled_digits
-from experiments.studies import class_token as lab
+from experiments.studies import class_token as study
+from experiments.studies.small_runs import SmallNet, shuffled_digits
 
 
 @pytest.mark.covers("AT-22", "AT-23")
 def test_the_verdict_follows_the_numbers():
-    found = dict(zip((*lab.ARMS, "teacher"), np.array([[0.7, 0.8], [0.75, 0.7], [0.8, 0.9], [0.9, 0.9]]), strict=True))
-    verdict, holds = lab.judge(found, 300)
+    found = dict(
+        zip((*study.ARMS, "teacher"), np.array([[0.7, 0.8], [0.75, 0.7], [0.8, 0.9], [0.9, 0.9]]), strict=True)
+    )
+    verdict, holds = study.judge(found, 300)
     assert holds
     assert "75.0% with a class token, 72.5% with the mean over patches, 85.0% with a distillation token" in verdict
     assert "beats the token on 1 of 2 seeds, and the distilled one both on 2, the class token by 10.0 points" in verdict
     found["distilled"] = np.array([0.74, 0.9])
-    verdict, holds = lab.judge(found, 300)
+    verdict, holds = study.judge(found, 300)
     assert not holds
     assert "the distilled one both on 1" in verdict
 
@@ -27,7 +29,7 @@ def test_the_nets_differ_by_their_tokens():
     x = jnp.zeros((1, 8, 8, 1))
     shapes = {
         arm: jax.eval_shape(lambda net=net: net.init(jax.random.key(0), x, False))["params"]["model"]
-        for arm, net in lab.students(1).items()
+        for arm, net in study.students(1).items()
     }
     tokens = {arm: {name for name in params if name.endswith("_token")} for arm, params in shapes.items()}
     assert tokens == {
@@ -40,11 +42,11 @@ def test_the_nets_differ_by_their_tokens():
 @pytest.mark.covers("AT-23")
 def test_the_distillation_head_learns_what_the_teacher_says(monkeypatch):
     """A teacher that says 3 of everything; labels are the digits'."""
-    monkeypatch.setattr(lab, "TEACHER", SmallNet((4,)))
-    data, net, key = shuffled_digits(), lab.students(1)["distilled"], jax.random.key(0)
-    teacher = lab.TEACHER.init(key, jnp.zeros((1, 8, 8, 1)), False)["params"]
+    monkeypatch.setattr(study, "TEACHER", SmallNet((4,)))
+    data, net, key = shuffled_digits(), study.students(1)["distilled"], jax.random.key(0)
+    teacher = study.TEACHER.init(key, jnp.zeros((1, 8, 8, 1)), False)["params"]
     teacher = {"params": {**teacher, "head": {"kernel": jnp.zeros((4, 10)), "bias": 5.0 * jax.nn.one_hot(3, 10)}}}
-    variables, score = lab.fit(net, teacher, data, key, 200, 80, 5e-3)
+    variables, score = study.fit(net, teacher, data, key, 200, 80, 5e-3)
     assert np.isfinite(score).all()
     images, labels = jnp.asarray(data.test_images[:200]), data.test_labels[:200]
     model = {"params": variables["params"]["model"]}

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.studies import cnn_vs_vit as lab
+from experiments.studies import cnn_vs_vit as study
 
 SIZES = np.array([50, 200, 800])
 
@@ -12,46 +12,46 @@ SIZES = np.array([50, 200, 800])
 @pytest.mark.covers("AT-34")
 def test_the_verdict_follows_the_numbers():
     cnn, vit = np.array([[0.7, 0.9, 0.96], [0.72, 0.9, 0.96]]), np.array([[0.4, 0.6, 0.8], [0.5, 0.6, 0.8]])
-    verdict, holds = lab.judge({"cnn": cnn, "vit": vit}, SIZES, {"cnn": 1000, "vit": 1020})
+    verdict, holds = study.judge({"cnn": cnn, "vit": vit}, SIZES, {"cnn": 1000, "vit": 1020})
     assert holds
     # 80 % is (.8 - .71) / (.9 - .71) = .4737 of the way from 50 to 200: 50 4^.4737 = 96.4
     assert "from 50 examples the ResNet has 71.0% and the ViT 45.0% (worse on every seed)" in verdict
     assert "The gap goes from 26.0 to 16.0 points: it is closing" in verdict
     assert verdict.endswith("with about 96.")
     vit[0, 0] = 0.75
-    verdict, holds = lab.judge({"cnn": cnn, "vit": vit}, SIZES, {"cnn": 1000, "vit": 1020})
+    verdict, holds = study.judge({"cnn": cnn, "vit": vit}, SIZES, {"cnn": 1000, "vit": 1020})
     assert not holds
     assert "NOT worse on every seed" in verdict
     vit = cnn - np.array([0.1, 0.2, 0.3])
-    assert not lab.judge({"cnn": cnn, "vit": vit}, SIZES, {"cnn": 1000, "vit": 1020})[1]
+    assert not study.judge({"cnn": cnn, "vit": vit}, SIZES, {"cnn": 1000, "vit": 1020})[1]
 
 
 @pytest.mark.covers("AT-34")
 @pytest.mark.parametrize(("width", "shape", "patch"), [(16, (8, 8, 1), 2), (16, (28, 28, 1), 4), (32, (32, 32, 3), 4)])
 def test_both_nets_have_the_same_number_of_parameters(width, shape, patch):
     image = np.zeros(shape, np.float32)
-    models = lab.equal_models(image, 10, width, patch, 4)
-    cnn, vit = (lab.parameters(models[name], image) for name in ("cnn", "vit"))
+    models = study.equal_models(image, 10, width, patch, 4)
+    cnn, vit = (study.parameters(models[name], image) for name in ("cnn", "vit"))
     assert vit == pytest.approx(cnn, rel=0.05)
     assert type(models["vit"]).__name__ == "ViT"
 
 
 @pytest.mark.covers("AT-34")
 def test_held_out_digits_are_neither_trained_on_nor_tested():
-    data, classes = lab.data_of("digits", None, 1000, 200)
+    data, classes = study.data_of("digits", None, 1000, 200)
     assert (data.images.shape, data.test_images.shape, classes) == ((1000, 8, 8, 1), (700, 8, 8, 1), 10)
     rows = {name: {image.tobytes() for image in v} for name, v in (("train", data.images), ("held", data.test_images))}
     assert not rows["train"] & rows["held"]
     with pytest.raises(ValueError, match="sizes ends in 1200: with 200 held out, 1097 examples are left"):
-        lab.data_of("digits", None, 1200, 200)
+        study.data_of("digits", None, 1200, 200)
 
 
 @pytest.mark.covers("AT-34")
 def test_a_short_run_learns():
-    data, classes = lab.data_of("digits", None, 400, 100)
-    model = lab.equal_models(data.images[0], classes, 4, 2, 1)["vit"]
+    data, classes = study.data_of("digits", None, 400, 100)
+    model = study.equal_models(data.images[0], classes, 4, 2, 1)["vit"]
     key = jax.random.key(0)
-    held, test = np.asarray(lab.run(model, data, key, 400, 5e-3, steps=80, batch=32, held_out=100))
+    held, test = np.asarray(study.run(model, data, key, 400, 5e-3, steps=80, batch=32, held_out=100))
     assert np.isfinite([held, test]).all()
     assert min(held[1], test[1]) > 0.25  # chance is .1
 
@@ -62,12 +62,12 @@ def test_the_rate_is_that_of_least_held_out_loss_and_accuracy_is_of_test_digits(
         held_out_loss = abs(rate - (0.003 if type(model).__name__ == "ViT" else 0.01))
         return np.array([[held_out_loss, 0.0], [0.0, min(count / 1000, 0.9) - rate]])
 
-    monkeypatch.setattr(lab, "run", run)
-    result = lab.study(seeds=2, sizes=(100, 500))
+    monkeypatch.setattr(study, "run", run)
+    result = study.study(seeds=2, sizes=(100, 500))
     assert (result.numbers["ViT: learning rate"], result.numbers["ResNet-8: learning rate"]) == (0.003, 0.01)
     assert result.numbers["ViT: accuracy from 500"] == pytest.approx([0.497, 0.497])
     assert result.numbers["ResNet-8: accuracy from 100"] == pytest.approx([0.09, 0.09])
     assert not result.holds
     assert set(result.figures) == {"cnn_vs_vit"}
     with pytest.raises(ValueError, match=r"sizes is \(400, 50\): they must rise"):
-        lab.study(sizes=(400, 50))
+        study.study(sizes=(400, 50))

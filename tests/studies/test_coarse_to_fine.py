@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore.search import LogUniform
-from experiments.studies import coarse_to_fine as lab
+from experiments.studies import coarse_to_fine as study
 
 
 def by_rate(peak):
@@ -22,16 +22,16 @@ def by_rate(peak):
 def test_the_second_stage_searches_a_narrower_interval_around_the_peak(monkeypatch):
     costs = []
     learn = by_rate(1e-2)
-    monkeypatch.setattr(lab, "accuracies", lambda t, epochs: costs.append((len(t[0]), epochs)) or learn(t, epochs))
-    runs = lab.search(6, (24, 2), (8, 15))
+    monkeypatch.setattr(study, "accuracies", lambda t, epochs: costs.append((len(t[0]), epochs)) or learn(t, epochs))
+    runs = study.search(6, (24, 2), (8, 15))
     assert costs == [(24, 2), (11, 15), (8, 15)]  # 24 * 2 + 8 * 15 = 168 epochs, 11 * 15 = 165
     for run in runs:
-        assert lab.decades(run["finer"]["rate"]) < 3.5
+        assert study.decades(run["finer"]["rate"]) < 3.5
         low, high = run["finer"]["rate"]
         assert low < 1e-2 < high
         assert all(low <= trial["rate"] <= high for trial in run["second"][0])
         assert run["two"][0] == max(run["second"][1])
-    verdict, holds = lab.judge(runs)
+    verdict, holds = study.judge(runs)
     assert holds
     assert f"two are better on {sum(r['two'][1] > r['one'][1] for r in runs)} of 6 seeds" in verdict
 
@@ -43,17 +43,17 @@ def test_the_verdict_follows_the_numbers():
         return {"two": two, "one": one, "finer": finer, "edges": list(edge), "useful": [0.9, 0.3]}
 
     runs = [run((0.97, 0.93), (0.96, 0.90)), run((0.97, 0.91), (0.96, 0.92), ["rate: the best"])]
-    verdict, holds = lab.judge(runs)
+    verdict, holds = study.judge(runs)
     assert holds
     assert "from 7 to 2.0 decades and weight decay from 7 to 5.0" in verdict
     assert "92.00% in the test by two stages, 96.00% and 91.00% by one; two are better on 1 of 2" in verdict
     assert "at an end of the narrowed interval on 1." in verdict
-    assert not lab.judge([run((0.97, 0.9), (0.9, 0.91))])[1]
-    same = run((0.97, 0.93), (0.96, 0.90)) | {"finer": lab.SPACE}
-    assert not lab.judge([same])[1]
+    assert not study.judge([run((0.97, 0.9), (0.9, 0.91))])[1]
+    same = run((0.97, 0.93), (0.96, 0.90)) | {"finer": study.SPACE}
+    assert not study.judge([same])[1]
 
 
 def test_the_smoke_version():
-    result = lab.study(**lab.page.smoke)
+    result = study.study(**study.experiment.smoke)
     assert 0 <= result.numbers["test accuracy, stages: two"][0] <= 1
     assert set(result.figures) == {"coarse_to_fine"}

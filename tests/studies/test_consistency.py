@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.run.small_runs import shuffled_digits
 from experiments.studies import consistency
+from experiments.studies.small_runs import shuffled_digits
 
 
 @pytest.mark.covers("RG-25")

@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-from experiments.studies import data_fraction as lab
+from experiments.studies import data_fraction as study
 
 SIZES = (10, 100, 1000)
 
 
 def test_the_line_is_that_of_the_power_law_and_sees_known_sizes_alone():
     sizes = np.array([10, 100, 1000])
-    a, b = lab.power_law(sizes, 2.0 * sizes**-0.5)
+    a, b = study.power_law(sizes, 2.0 * sizes**-0.5)
     assert (a, b) == pytest.approx((2, 0.5))
     # through .4 and .04 the law is 4 / n: .004 of 1000, a fifth of what is there
-    assert lab.foretell(sizes, np.array([0.4, 0.04, 0.02]), 100) == pytest.approx((4, 1, 0.004 / 0.02 - 1))
+    assert study.foretell(sizes, np.array([0.4, 0.04, 0.02]), 100) == pytest.approx((4, 1, 0.004 / 0.02 - 1))
 
 
 def story(same, other):
     mean = np.stack([np.zeros(3), same, other], -1)
-    return lab.judge(SIZES, np.stack([mean, mean]), 100)
+    return study.judge(SIZES, np.stack([mean, mean]), 100)
 
 
 def test_the_verdict_follows_the_numbers():
@@ -36,12 +36,12 @@ def test_the_verdict_follows_the_numbers():
 
 
 def test_more_examples_are_better_on_both():
-    found = lab.errors((20, 600), 2, 250, 32)
+    found = study.errors((20, 600), 2, 250, 32)
     assert found.shape == (2, 2, 3)
     assert (found[:, 0, 0] <= 0.01).all()  # 20 are learnt by heart
     assert (found[:, 1, 1:] < found[:, 0, 1:]).all()
 
 
 def test_the_smoke_version():
-    result = lab.study(**lab.page.smoke)
+    result = study.study(**study.experiment.smoke)
     assert len(result.figures["data_fraction"].axes) == 2

@@ -4,21 +4,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies import decoupled_contrastive as lab
+from experiments.studies import decoupled_contrastive as study
 
 
 def test_the_nearest_by_cosine_decides():
     bank, labels = jnp.array([[10.0, 0], [0, 0.1]]), jnp.array([0, 1])
     queries = jnp.array([[0.1, 0.0], [1, 2], [2, 1]])
-    found = lab.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 1]))
+    found = study.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 1]))
     assert float(found) == pytest.approx(2 / 3)  # the third is nearer to the first of the bank
-    assert float(lab.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 0]))) == 1
+    assert float(study.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 0]))) == 1
 
 
 @pytest.mark.covers("LO-19")
-@pytest.mark.parametrize("name", lab.LOSSES)
+@pytest.mark.parametrize("name", study.LOSSES)
 def test_a_short_run_moves_the_features(name):
-    found = lab.accuracies(lab.LOSSES[name], 16, 20, 1, 1e-3, 0.1)
+    found = study.accuracies(study.LOSSES[name], 16, 20, 1, 1e-3, 0.1)
     assert found.shape == (1, 2)
     assert 0.5 < found[0, 0] < 1
     assert 0.5 < found[0, 1] < 1
@@ -31,8 +31,8 @@ def measured(nt=0.9, dcl=0.92):
 
 @pytest.mark.covers("LO-19")
 def test_the_verdict_turns():
-    good = lab.report(measured())
+    good = study.report(measured())
     assert good.holds
     assert "in batches of 32: 90.0% with NT-Xent, 92.0% with DCL" in good.verdict
     assert "At 32 DCL is better (+2.0 points)" in good.verdict
-    assert not lab.report(measured(dcl=0.89)).holds
+    assert not study.report(measured(dcl=0.89)).holds

@@ -25,7 +25,7 @@ def test_the_verdict_follows_the_numbers():
 
 @pytest.mark.covers("ZO-12", "ZO-25")
 def test_smoke():
-    result = depth.page.function(**depth.page.smoke)
+    result = depth.experiment.function(**depth.experiment.smoke)
     assert {"depth", "landscape"} == set(result.figures)
     losses = [v for name, v in result.numbers.items() if name.endswith("loss")]
     assert len(losses) == 4

@@ -30,7 +30,7 @@ def test_the_verdict_follows_the_numbers():
 
 @pytest.mark.covers("RG-22", "RG-24", "RG-28")
 def test_smoke():
-    result = ensembles.page.function(**ensembles.page.smoke)
+    result = ensembles.experiment.function(**ensembles.experiment.smoke)
     numbers = {name: np.asarray(value) for name, value in result.numbers.items()}
     assert all(np.isfinite(value).all() for value in numbers.values())
     assert (numbers["ensemble: log loss"] <= numbers["members: mean log loss"] + 1e-6).all()

@@ -6,25 +6,25 @@ import numpy as np
 import pytest
 
 from dlcore.nn import initializers
-from experiments.studies import initialization_depth as lab
+from experiments.studies import initialization_depth as study
 
-SMOKE = lab.page.smoke | {"wide": 64}
+SMOKE = study.experiment.smoke | {"wide": 64}
 
 
 @pytest.fixture(scope="module")
 def smoke():
-    return lab.study(**SMOKE)
+    return study.study(**SMOKE)
 
 
 @pytest.mark.covers("IN-12")
 def test_mean_and_deviation_of_every_layer_from_four_starts(smoke):
-    assert len(lab.INITS) == 4
+    assert len(study.INITS) == 4
     for kind, depth in (("tanh", 3), ("relu", 4)):
-        for name in lab.INITS:
+        for name in study.INITS:
             for quantity in ("mean", "deviation", "gradient"):
                 assert len(smoke.numbers[f"{kind} {name} 64: {quantity} per layer"]) == depth
     assert len(smoke.figures["histograms"].axes) == 8 * 3  # nets and columns
-    deviation = {name: smoke.numbers[f"tanh {name} 64: deviation per layer"] for name in lab.INITS}
+    deviation = {name: smoke.numbers[f"tanh {name} 64: deviation per layer"] for name in study.INITS}
     # 0.01 sqrt(64) = 0.08 a layer
     np.testing.assert_allclose(np.divide(deviation["0.01 randn"][1:], deviation["0.01 randn"][:-1]), 0.08, rtol=0.1)
     assert deviation["0.01 randn"][-1] < deviation["0.05 randn"][-1] < deviation["Xavier"][-1]
@@ -34,25 +34,26 @@ def test_mean_and_deviation_of_every_layer_from_four_starts(smoke):
 @pytest.mark.covers("IN-12")
 def test_the_bands_hold_at_their_width_and_reject_another_start():
     found = {
-        ("tanh", name, 512): lab.measure(name, "tanh", 512, 6, 16, 1) for name in ("Xavier", "0.01 randn", "0.05 randn")
+        ("tanh", name, 512): study.measure(name, "tanh", 512, 6, 16, 1)
+        for name in ("Xavier", "0.01 randn", "0.05 randn")
     }
-    assert lab.judged(found) == (3, [])
+    assert study.judged(found) == (3, [])
     found["tanh", "Xavier", 512] = found["tanh", "0.05 randn", 512]
-    tried, wrong = lab.judged(found)
+    tried, wrong = study.judged(found)
     assert tried == 3
     assert len(wrong) == 1
     assert "deviation of the last layer, Xavier in tanh at width 512, is 0.3" in wrong[0]
     shallow = {key: rows | {"mean": rows["mean"][:, :3]} for key, rows in found.items()}
-    assert lab.judged(shallow) == (0, [])  # other depths have no bands
+    assert study.judged(shallow) == (0, [])  # other depths have no bands
 
 
 @pytest.mark.covers("IN-12")
 def test_the_gradient_that_arrives_is_that_of_the_net():
-    for kind, f in lab.ACTIVATIONS.items():
+    for kind, f in study.ACTIVATIONS.items():
         depth = 3 if kind == "tanh" else 4  # as in the smoke version, whose programs are compiled
-        kernels = lab.draw("Xavier", jax.random.key(0), depth, 64)
+        kernels = study.draw("Xavier", jax.random.key(0), depth, 64)
         x, cotangent = jax.random.normal(jax.random.key(1), (2, 8, 64))
-        h, gradient = lab.look(kernels, kind, x, cotangent, 0.1)
+        h, gradient = study.look(kernels, kind, x, cotangent, 0.1)
 
         @jax.jit
         def net(x, cotangent, kernels=kernels, f=f):
@@ -72,7 +73,7 @@ def test_the_gradient_that_arrives_is_that_of_the_net():
 @pytest.mark.covers("IN-12")
 def test_statistics_by_hand():
     h = np.array([[[0.0, 1.0], [0.0, 3.0]], [[-1.0, 0.995], [0.5, 0.995]]])
-    found = lab.statistics(h)
+    found = study.statistics(h)
     np.testing.assert_allclose(found["mean"], [1, 0.3725])
     assert found["deviation"][0] == pytest.approx(np.sqrt((1 + 0 + 1 + 4) / 4))
     assert found["second moment"][0] == 10 / 4
@@ -88,11 +89,11 @@ def test_zero_never_moves_constant_stays_one_unit_and_the_verdict_would_say_so(s
     assert smoke.numbers["digits from zero: loss"] == [pytest.approx(np.log(10), abs=1e-4)]
     assert max(smoke.numbers["digits from zero: weights moved"]) < 1e-6
     assert smoke.numbers["digits from Kaiming: loss"][0] < 2
-    starts = lab.STARTS | {"zero": initializers.kaiming_normal(), "constant": initializers.kaiming_normal()}
-    monkeypatch.setattr(lab, "STARTS", starts)
+    starts = study.STARTS | {"zero": initializers.kaiming_normal(), "constant": initializers.kaiming_normal()}
+    monkeypatch.setattr(study, "STARTS", starts)
     for figure in ("histograms", "curves"):
-        monkeypatch.setattr(lab, figure, lambda *_: None)
-    broken = lab.study(**SMOKE)
+        monkeypatch.setattr(study, figure, lambda *_: None)
+    broken = study.study(**SMOKE)
     assert "Zero weights MOVED, constant ones did NOT stay the same in all units" in broken.verdict
     assert not broken.holds
 

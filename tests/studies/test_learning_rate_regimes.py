@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore.diagnostics.lr_range import RangeTest
-from experiments.studies import learning_rate_regimes as lab
+from experiments.studies import learning_rate_regimes as study
 
 
 def curve(name):
@@ -20,7 +20,7 @@ def curve(name):
 def story(*names, best=0.1):
     rates = 10.0 ** np.arange(-3, -3 + len(names))
     losses = np.array([[curve(name), curve(name)] for name in names])
-    return lab.judge(rates, losses, [RangeTest(0.01, 0.1, 1.0), RangeTest(best, best, None)])
+    return study.judge(rates, losses, [RangeTest(0.01, 0.1, 1.0), RangeTest(best, best, None)])
 
 
 @pytest.mark.covers("TR-11")
@@ -38,13 +38,13 @@ def test_the_verdict_follows_the_curves():
 
 @pytest.mark.covers("TR-11")
 def test_real_curves_get_their_names():
-    losses = lab.curves(np.array([1e-6, 0.03, 30.0]), 1, 2, 100, 32)
+    losses = study.curves(np.array([1e-6, 0.03, 30.0]), 1, 2, 100, 32)
     assert losses.shape == (3, 1, 100)
     np.testing.assert_allclose(losses[:, :, 0], losses[0, 0, 0], rtol=1e-5)  # the same weights and first batch
-    assert lab.names(losses).ravel().tolist() == ["too low", "good", "too high"]
+    assert study.names(losses).ravel().tolist() == ["too low", "good", "too high"]
 
 
 def test_the_smoke_version():
-    result = lab.study(**lab.page.smoke)
+    result = study.study(**study.experiment.smoke)
     assert result.numbers["rate 1e-06"] == "too low"
     assert result.numbers["range test, steepest"][0] > 0

@@ -4,15 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.studies import mixed_precision as lab
+from experiments.studies import mixed_precision as study
 
 SETTINGS = {"depth": 4, "steps": 60, "batch_size": 64, "rate": 0.05}
 
 
 @pytest.fixture(scope="module")
 def found():
-    runs = jax.jit(lambda name, small: lab.run(name, jax.random.key(1), small=small, **SETTINGS), static_argnums=0)
-    return {(name, small): jax.device_get(runs(name, small)) for name in lab.FORMATS for small in (1.0, 65536.0)}
+    runs = jax.jit(lambda name, small: study.run(name, jax.random.key(1), small=small, **SETTINGS), static_argnums=0)
+    return {(name, small): jax.device_get(runs(name, small)) for name in study.FORMATS for small in (1.0, 65536.0)}
 
 
 @pytest.mark.covers("SY-04")
@@ -40,7 +40,7 @@ def test_float32_does_not_mind_the_divisor(found):
 
 
 def test_the_study_says_what_it_saw():
-    result = lab.study(seeds=2, steps=40, divisors=(1.0, 65536.0))
+    result = study.study(seeds=2, steps=40, divisors=(1.0, 65536.0))
     assert result.holds is True
     assert result.verdict.startswith("It holds. Loss over 1,")
     assert "Loss over 65,536" in result.verdict

@@ -31,6 +31,6 @@ def test_the_verdict_follows_the_numbers():
 
 @pytest.mark.covers("ZO-22")
 def test_smoke():
-    result = model_scaling.page.function(**model_scaling.page.smoke)
+    result = model_scaling.experiment.function(**model_scaling.experiment.smoke)
     assert set(result.figures) == {"model_scaling"}
     assert all(np.isfinite(v).all() for v in result.numbers.values())

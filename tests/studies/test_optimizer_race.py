@@ -6,14 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.studies import optimizer_race as lab
+from experiments.studies import optimizer_race as study
 
 
 @pytest.mark.covers("OP-20")
 def test_a_run_on_the_bowl_is_that_of_the_closed_form():
     """SGD: x shrinks by 1 - rate and y by 1 - 100 rate a step."""
-    surface = lab.SURFACES["bowl"]
-    losses, paths = lab.on_surface(surface, optax.sgd, [0.005, 0.03], 2, 10)
+    surface = study.SURFACES["bowl"]
+    losses, paths = study.on_surface(surface, optax.sgd, [0.005, 0.03], 2, 10)
     start = paths[:, :, 0]
     np.testing.assert_allclose(paths[0, :, -1], start[0] * np.array([0.995, 0.5]) ** 10, rtol=1e-4)
     assert losses.shape == (2, 2, 11)
@@ -27,18 +27,18 @@ def test_surfaces_have_their_minimum_at_zero():
     for name, places in (("bowl", [[0.0, 0]]), ("ravine", [[1.0, 1]]), ("saddle", [[0, 2**0.5], [0, -(2**0.5)]])):
         for place in places:
             w = jnp.array(place)
-            assert float(lab.SURFACES[name].function(w)) == pytest.approx(0, abs=1e-6)
-            np.testing.assert_allclose(jax.grad(lab.SURFACES[name].function)(w), 0, atol=1e-5)
+            assert float(study.SURFACES[name].function(w)) == pytest.approx(0, abs=1e-6)
+            np.testing.assert_allclose(jax.grad(study.SURFACES[name].function)(w), 0, atol=1e-5)
 
 
 @pytest.mark.covers("OP-20")
 def test_the_best_rate_arrives_first_and_then_ends_lowest():
     losses = np.array([5, 1e-4, 2, 1e-4, 1e-5])
-    assert lab.arrival(losses) == 3  # at the second it was only passing by
-    assert lab.arrival(np.array([5.0, 4, 3])) == 3
+    assert study.arrival(losses) == 3  # at the second it was only passing by
+    assert study.arrival(np.array([5.0, 4, 3])) == 3
     finals = np.array([[1.0, 3], [1.5, 1.5], [0.1, np.inf], [np.nan, 0]])
-    assert lab.best_rate(finals, np.zeros((4, 2))) == 1
-    assert lab.best_rate(finals, np.array([[9, 9], [9, 9], [9, 9], [4, 9]])) == 3
+    assert study.best_rate(finals, np.zeros((4, 2))) == 1
+    assert study.best_rate(finals, np.array([[9, 9], [9, 9], [9, 9], [4, 9]])) == 3
 
 
 @pytest.mark.covers("OP-20")
@@ -49,7 +49,7 @@ def test_the_table_names_the_winner_of_each_problem_at_its_rate():
     }
     arrivals = {problem: {name: np.full((3, 1), 7) for name in values} for problem, values in finals.items()}
     accuracies = {"SGD": np.array([[0.1], [0.9], [0.2]]), "Adam": np.array([[0.1], [0.8], [0.2]])}
-    result = lab.report(np.array([0.1, 1.0, 10.0]), finals, arrivals, accuracies)
+    result = study.report(np.array([0.1, 1.0, 10.0]), finals, arrivals, accuracies)
     assert "bowl: Adam (0.3 at rate 0.1, there at step 7); digits: SGD (0.01 at rate 1)" in result.verdict
     assert result.numbers["digits, test accuracy, SGD"] == 0.9
     assert result.numbers["best rate at the end of the grid"] == "Adam on bowl"
@@ -57,7 +57,7 @@ def test_the_table_names_the_winner_of_each_problem_at_its_rate():
 
 @pytest.mark.covers("OP-20")
 def test_digits_are_learnt_at_a_good_rate_and_not_at_a_tiny_one():
-    losses, accuracy = lab.on_digits(optax.adam, [1e-6, 1e-2], 1, 40, 2)
+    losses, accuracy = study.on_digits(optax.adam, [1e-6, 1e-2], 1, 40, 2)
     assert losses.shape == (2, 1, 2)
     assert losses[1, 0, -1] < 0.5 * losses[0, 0, -1]
     assert accuracy[1, 0] > 0.7

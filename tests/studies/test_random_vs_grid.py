@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from experiments.studies import random_vs_grid as lab
+from experiments.studies import random_vs_grid as study
 
 
 @pytest.mark.covers("TR-14")
 def test_every_way_gets_the_same_range_and_as_many_trials():
-    trials = lab.plan(5, 3)
-    assert {name: t.shape for name, t in trials.items()} == dict.fromkeys(lab.WAYS, (5, 9, 2))
+    trials = study.plan(5, 3)
+    assert {name: t.shape for name, t in trials.items()} == dict.fromkeys(study.WAYS, (5, 9, 2))
     for repeat in range(5):
         low, high = trials["grid"][repeat][:, 0].min(), trials["grid"][repeat][:, 0].max()
         assert np.log10(high / low) == pytest.approx(6)
-        for name in lab.WAYS:
+        for name in study.WAYS:
             rates, dropouts = trials[name][repeat].T
             assert len(set(rates)) == len(set(dropouts)) == (3 if name == "grid" else 9)
             assert (rates >= low).all()
@@ -24,31 +24,31 @@ def test_every_way_gets_the_same_range_and_as_many_trials():
 def test_the_share_of_variance_by_hand():
     """Two bins of means 1 and 3: between them 1; within, .5^2, so 1 of 1.25 in all."""
     values, scores = np.array([4.0, 1, 2, 3]), np.array([3.5, 0.5, 1.5, 2.5])
-    assert lab.explained(values, scores, 2) == pytest.approx(1 / 1.25)
-    assert lab.explained(values, np.array([0.0, 0, 1, 1]), 2) == 0
-    assert lab.explained(values, scores, 4) == pytest.approx(1)
+    assert study.explained(values, scores, 2) == pytest.approx(1 / 1.25)
+    assert study.explained(values, np.array([0.0, 0, 1, 1]), 2) == 0
+    assert study.explained(values, scores, 4) == pytest.approx(1)
 
 
 @pytest.mark.covers("TR-14")
 def test_the_verdict_follows_the_numbers():
     best = {"grid": np.array([0.4, 0.8, 0.9]), "random": np.array([0.9, 0.7, 0.9]), "Sobol": np.full(3, 0.5)}
-    verdict, holds = lab.judge(best, (0.9, 0.02), 3)
+    verdict, holds = study.judge(best, (0.9, 0.02), 3)
     assert holds
     assert "try 3 rates on the grid and 9 otherwise" in verdict
     assert "mean of 3 ranges: grid 70.00%, random 83.33%, Sobol 50.00%. Random draws beat the grid on 1, 1 t" in verdict
-    assert not lab.judge({**best, "random": np.full(3, 0.6)}, (0.9, 0.02), 3)[1]
+    assert not study.judge({**best, "random": np.full(3, 0.6)}, (0.9, 0.02), 3)[1]
 
 
 @pytest.mark.covers("TR-14")
 def test_accuracies_depend_on_the_rate_and_hardly_on_dropout():
     trials = np.array([[0.3, 0.0], [0.3, 0.3], [1e-5, 0.0], [1e-5, 0.3]])
-    found = lab.accuracies(trials, 50)
+    found = study.accuracies(trials, 50)
     assert found[:2].min() > 0.7
     assert found[2:].max() < 0.4
     assert abs(found[0] - found[1]) < 0.15
 
 
 def test_the_smoke_version():
-    result = lab.study(**lab.page.smoke)
+    result = study.study(**study.experiment.smoke)
     assert len(result.numbers["best accuracy, Sobol"]) == 2
     assert "random_vs_grid" in result.figures

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.run.small_runs import shuffled_digits
 from experiments.studies import regularization
+from experiments.studies.small_runs import shuffled_digits
 
 
 def rows(seen, unseen, accuracy):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from experiments.studies import spatial_transformer as lab
+from experiments.studies import spatial_transformer as study
 
 
 @pytest.mark.covers("CV-32")
 def test_it_measures_accuracies_and_angles():
-    result = lab.study(**lab.page.smoke)
+    result = study.study(**study.experiment.smoke)
     assert set(result.numbers) == {"accuracy with", "accuracy without", "angles left"}
     assert result.numbers["angles left"][0] == pytest.approx(1, abs=0.1)  # five steps undo nothing
     assert not result.holds
@@ -17,7 +17,7 @@ def test_it_measures_accuracies_and_angles():
 
 def test_spread_ignores_a_common_turn():
     angles = np.random.default_rng(0).uniform(-1, 1, 500)
-    assert lab.spread(angles + 2.5) == pytest.approx(lab.spread(angles))
-    assert lab.spread(np.full(5, 1.0)) == pytest.approx(0, abs=1e-6)
+    assert study.spread(angles + 2.5) == pytest.approx(study.spread(angles))
+    assert study.spread(np.full(5, 1.0)) == pytest.approx(0, abs=1e-6)
     # Uniform in [-1, 1]: |mean| is about sin(1) / 1 = .84, so (-2 log .84)^1/2 = .587.
-    assert lab.spread(angles) == pytest.approx(0.587, abs=0.03)
+    assert study.spread(angles) == pytest.approx(0.587, abs=0.03)

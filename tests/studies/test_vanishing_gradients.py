@@ -6,14 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.studies import vanishing_gradients as lab
+from experiments.studies import vanishing_gradients as study
 
 IMAGES, LABELS = jax.random.uniform(jax.random.key(0), (16, 64)), jnp.arange(16) % 10
 
 
 @pytest.mark.covers("BP-13")
 def test_a_sigmoid_passes_less_than_a_quarter_and_a_residual_block_everything():
-    norms = {kind: lab.gradient_norms(lab.Deep(kind, 8), IMAGES, LABELS, 1)[0] for kind in ("sigmoid", "residual")}
+    norms = {kind: study.gradient_norms(study.Deep(kind, 8), IMAGES, LABELS, 1)[0] for kind in ("sigmoid", "residual")}
     # The derivative is at most 1/4, and Xavier's weights keep the rest: seven layers take at least 4^-7.
     assert norms["sigmoid"][0] < norms["sigmoid"][-1] / 4**6
     assert 0.1 < norms["residual"][0] / norms["residual"][-1] < 10
@@ -21,18 +21,18 @@ def test_a_sigmoid_passes_less_than_a_quarter_and_a_residual_block_everything():
 
 @pytest.mark.covers("BP-13")
 def test_without_biases_relus_scale_the_output_by_the_gain_to_the_depth():
-    plain, large = (lab.Deep("ReLU", 6, gain) for gain in (1.0, 2.0))
+    plain, large = (study.Deep("ReLU", 6, gain) for gain in (1.0, 2.0))
     params, wider = (net.init(jax.random.key(1), 64) for net in (plain, large))
     np.testing.assert_allclose(large.apply(wider, IMAGES), 2**6 * plain.apply(params, IMAGES), rtol=1e-4)
 
 
 @pytest.mark.covers("BP-13")
 def test_clipping_bounds_each_step():
-    net = lab.Deep("exploding", 8, 3.0)
-    clipped = lab.losses_of(net, IMAGES, LABELS, optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.01)), 20, 1)
+    net = study.Deep("exploding", 8, 3.0)
+    clipped = study.losses_of(net, IMAGES, LABELS, optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.01)), 20, 1)
     assert np.isfinite(clipped).all()
     assert clipped[0, -1] < clipped[0, 0]
-    assert not np.isfinite(lab.losses_of(net, IMAGES, LABELS, optax.sgd(1.0), 20, 1)[0, -1])
+    assert not np.isfinite(study.losses_of(net, IMAGES, LABELS, optax.sgd(1.0), 20, 1)[0, -1])
 
 
 def measured(sigmoid=1e-9, relu=1.0, plain=np.nan, clipped=0.5, lower=0.5, large=1e3):
@@ -47,7 +47,7 @@ def measured(sigmoid=1e-9, relu=1.0, plain=np.nan, clipped=0.5, lower=0.5, large
 
 @pytest.mark.covers("BP-13")
 def test_the_verdict_turns():
-    good = lab.report(*measured())
+    good = study.report(*measured())
     assert good.holds
     assert "ReLU 1 to 1 (in the band 0.1 to 10)" in good.verdict
     assert "loss NaN by plain descent, 0.5 clipped and 0.5 at a lower rate: cured by both" in good.verdict
@@ -59,11 +59,11 @@ def test_the_verdict_turns():
         {"lower": np.inf},
         {"large": 2},
     ):
-        assert not lab.report(*measured(**changed)).holds
+        assert not study.report(*measured(**changed)).holds
 
 
 @pytest.mark.covers("BP-13")
 def test_thirty_layers_lie_in_their_bands():
-    result = lab.study(**lab.page.smoke)
-    for name, (low, high) in lab.BANDS.items():
+    result = study.study(**study.experiment.smoke)
+    for name, (low, high) in study.BANDS.items():
         assert low <= result.numbers[f"first over last, {name}"][0] <= high

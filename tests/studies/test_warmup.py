@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies import warmup as lab
+from experiments.studies import warmup as study
 
 
 @pytest.mark.covers("TR-24")
 def test_the_schedule_rises_to_the_peak_and_falls_from_there():
-    warm, cold = lab.schedule(0.4, 400, 100), lab.schedule(0.4, 400, 0)
+    warm, cold = study.schedule(0.4, 400, 100), study.schedule(0.4, 400, 0)
     np.testing.assert_allclose([warm(t) for t in (0, 25, 50, 100)], [0, 0.1, 0.2, 0.4], rtol=1e-6)
     assert float(warm(250)) == pytest.approx(0.2)  # half way down the cosine of 300 steps
     assert float(cold(0)) == pytest.approx(0.4)
@@ -22,7 +22,7 @@ def test_the_schedule_rises_to_the_peak_and_falls_from_there():
 def test_the_gain_is_that_of_the_first_weights():
     x = jnp.zeros((1, 8, 8, 1))
     kernels = [
-        lab.DeepNet(2, gain).init(jax.random.key(0), x, False)["params"]["dense1"]["kernel"] for gain in (1, 1.5)
+        study.DeepNet(2, gain).init(jax.random.key(0), x, False)["params"]["dense1"]["kernel"] for gain in (1, 1.5)
     ]
     assert float(kernels[0].std()) == pytest.approx(math.sqrt(2 / 64), rel=0.03)
     np.testing.assert_allclose(kernels[1], 1.5 * kernels[0], rtol=1e-5)
@@ -32,7 +32,7 @@ def test_the_gain_is_that_of_the_first_weights():
 def test_a_run_is_lost_at_chance_or_where_it_is_not_finite():
     ends = np.array([[0.1, 2.25, 2.3026, math.nan, math.inf]])
     found = np.stack([np.full_like(ends, 1.0), ends], -1)[..., None].repeat(2, -1)
-    np.testing.assert_array_equal(lab.lost(found), [[False, False, True, True, True]])
+    np.testing.assert_array_equal(study.lost(found), [[False, False, True, True, True]])
 
 
 def runs(losses):
@@ -47,23 +47,23 @@ def test_the_verdict_counts_what_is_lost_and_what_is_not_finite():
     rates = np.array([0.1, 0.2])
     arms = {"without": runs([[0.1, 0.1], [np.nan, 2.31]]), "with": runs([[0.1, 0.1], [0.1, np.nan]])}
     same = {"without": runs([[0.1, 0.1]] * 2), "with": runs([[0.1, 0.1]] * 2)}
-    verdict, holds = lab.judge(rates, {"good": same, "large": arms})
+    verdict, holds = study.judge(rates, {"good": same, "large": arms})
     assert holds
     assert (
         "From large weights 2 of 4 runs are lost without the warm-up (1 not finite) and 1 with it (1); the" in verdict
     )
     assert "90.0% at rate 0.1 without" in verdict
-    assert not lab.judge(rates, {"good": arms, "large": same})[1]
+    assert not study.judge(rates, {"good": arms, "large": same})[1]
     moved = {"without": runs([[0.1, 0.1], [np.nan] * 2]), "with": runs([[0.1, np.nan], [0.1, 0.1]])}
-    assert not lab.judge(rates, {"good": same, "large": moved})[1]  # fewer in all, but more at one rate
-    assert len(lab.draw(rates, {"good": same, "large": arms}, 40).axes) == 6
+    assert not study.judge(rates, {"good": same, "large": moved})[1]  # fewer in all, but more at one rate
+    assert len(study.draw(rates, {"good": same, "large": arms}, 40).axes) == 6
 
 
 @pytest.mark.covers("TR-24")
 def test_a_warm_up_saves_a_net_with_large_weights():
     """Rate .06, eight layers, 1.5 times He's: the study's settings, shorter and on two seeds."""
-    net, rates = lab.DeepNet(8, 1.5), np.array([0.06])
-    without, with_it = (lab.runs(net, rates, 2, 120, warm, parts=2) for warm in (0, 60))
+    net, rates = study.DeepNet(8, 1.5), np.array([0.06])
+    without, with_it = (study.runs(net, rates, 2, 120, warm, parts=2) for warm in (0, 60))
     assert without.shape == (1, 2, 2, 2)
-    assert lab.lost(without).all()
-    assert not lab.lost(with_it).all()
+    assert study.lost(without).all()
+    assert not study.lost(with_it).all()

@@ -26,7 +26,7 @@ def test_the_stages_of_vgg16():
 
 @pytest.mark.covers("CO-07", "CO-08")
 def test_the_page():
-    result = where_cost_sits.page.function(**where_cost_sits.page.smoke)
+    result = where_cost_sits.experiment.function(**where_cost_sits.experiment.smoke)
     assert result.holds
     assert "95.96% of the parameters are in the dense layers" in result.verdict
     assert "1.850, 1.850, 1.850, 1.850, 0.462 GMACs" in result.verdict

@@ -19,8 +19,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
-from dlcore.run.small_runs import SmallNet, log_loss_and_accuracy, train
 from dlcore.search import LogUniform, Uniform, edges, narrow, random
+from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, train
 from experiments.tutorial.given import given, pixels, splits
 
 chosen = given()

@@ -1,13 +1,13 @@
 """Lesson 6: the tuned network, retrained on everything, and the test set, once.
 
-The page that the other lessons lead to, by its own parts. How long to train is chosen on validation; three networks
+The experiment that the other lessons lead to, by its own parts. How long to train is chosen on validation; three networks
 learn from all but the test and answer together. At last the test.
 """
 
 # %% [markdown]
-# ## From a lesson to a page
+# ## From a lesson to an experiment
 #
-# What the last lessons did step by step is a page of this repository, `experiments/classification/supervised.py`:
+# What the last lessons did step by step is an experiment of this repository, `experiments/classification/supervised.py`:
 # ResNet-8 on images at twice their size, AdamW with warm-up and cosine, augmentation twice as strong as in lesson 5,
 # label smoothing, and an average of the weights along the way (EMA). A deeper network does not pay in short runs on a
 # thousand images, as lesson 5 shows; with more steps and stronger regularisation it is the best that this repository
@@ -15,7 +15,7 @@ learn from all but the test and answer together. At last the test.
 #
 #     python -m experiments.classification.supervised
 #
-# The page is made of functions, so that its learner can be built here, from flags as one would give them.
+# The experiment is made of functions, so that its learner can be built here, from flags as one would give them.
 
 # %%
 import matplotlib.pyplot as plt
@@ -27,10 +27,11 @@ from dlcore.data.augment import channel_statistics
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.diagnostics.triage import triage
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.metrics import Calibration
 from dlcore.run import fit, predict
-from dlcore.run.page import Job, resolve
-from experiments.classification.supervised import page
+from experiments.classification.supervised import experiment
 from experiments.tutorial.given import given, pixels, remember_programs, splits
 
 chosen = given()
@@ -38,17 +39,17 @@ remember_programs()
 data = splits(chosen)
 flags = [f"--dataset={chosen.dataset}", *([f"--data_dir={chosen.data_dir}"] if chosen.data_dir else [])]
 flags += chosen.pick(["--steps=360", "--batch_size=128"], ["--steps=5", "--batch_size=16", "--model.width=8"])
-job = Job(page, resolve(page, flags))
+resolved = ResolvedRun(experiment, resolve(experiment, flags))
 mean, std = channel_statistics(data.train)
 spec = {
     "dataset": chosen.dataset, "class_names": list(data.class_names), "num_classes": len(data.class_names),
     "image_shape": list(data.image_shape), "mean": list(map(float, mean)), "std": list(map(float, std)),
     "train_size": len(data.train),
 }  # fmt: skip
-setup = job.setup(spec)
-learner = page.build(setup)
+setup = resolved.setup(spec)
+learner = experiment.build(setup)
 for name in ("model", "augment", "optimizer", "learning_rate", "schedule", "weight_decay", "label_smoothing", "ema"):
-    print(f"{name:16} {job.flags[name]}")
+    print(f"{name:16} {resolved.flags[name]}")
 
 # %% [markdown]
 # ## How long?
@@ -61,7 +62,7 @@ every = chosen.pick(30, 1)
 
 def trained(source, seed, steps, **more):
     """The result of `fit` after that many of the steps of the schedule."""
-    pipeline = Pipeline(source, job.flags.batch_size, seed=seed)
+    pipeline = Pipeline(source, resolved.flags.batch_size, seed=seed)
     return fit(learner, pipeline, steps=steps, seed=seed, log_every=max(every // 3, 1), progress=False, **more)
 
 
@@ -159,7 +160,7 @@ plt.show()
 # ## What you have now
 #
 # A recipe that holds for any data: look, part, the simplest thing first, the checks, one change at a time on
-# validation, retrain, test once. The page does all of it by a command, with checkpoints and a report:
+# validation, retrain, test once. The experiment does all of it by a command, with checkpoints and a report:
 #
 #     python -m experiments.classification.supervised --dataset=folder --data_dir=PATH
 #

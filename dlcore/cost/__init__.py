@@ -1,0 +1,1 @@
+"""What a program costs: layers, multiply-adds, memory, receptive fields, collectives, roofline."""

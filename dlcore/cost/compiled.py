@@ -1,0 +1,65 @@
+"""What XLA says that a model's compiled forward pass costs, beside the count of `dlcore.cost.layers`.
+
+XLA's "flops" are 2 MACs and every elementwise operation besides: activations, normalisation, the maxima of poolings,
+the sums and exponentials of a softmax. It counts the taps that fall on padding as nothing, so a convolution of small
+maps has fewer than its formula says, and the body of a `while` or `scan` once, whatever its length. What is handed to
+a library as a custom call (cuDNN, cuBLAS, oneDNN) may be counted as nothing. The figures are those of the backend that
+compiles: a CPU's program has other fusions, and other temporaries, than an accelerator's.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+from dlcore.cost.layers import Total
+from dlcore.cost.module_program import abstract_variables, split_arguments
+
+__all__ = ["Compiled", "compiled_cost", "told"]
+
+
+class Compiled(NamedTuple):
+    """flops and bytes_accessed: as XLA counts; None where the backend does not say. Sizes are bytes.
+
+    temporaries: the most that intermediate results take at once. arguments: parameters and images.
+    """
+
+    platform: str
+    flops: float | None
+    bytes_accessed: float | None
+    arguments: int | None
+    temporaries: int | None
+    outputs: int | None
+
+
+def compiled_cost(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwargs: Any) -> Compiled:
+    """Compile `model.apply` for x (its shape and dtype) on the default backend; nothing is run."""
+    x = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    variables, (arrays, rebuild) = abstract_variables(model, x, args, kwargs), split_arguments(args, kwargs)
+
+    def run(variables: Any, arrays: dict, x: jax.Array) -> Any:
+        rest, named = rebuild(arrays)
+        return model.apply(variables, x, *rest, **named, rngs={"dropout": jax.random.key(0)})
+
+    program = jax.jit(run).lower(variables, arrays, x).compile()
+    cost, memory = program.cost_analysis() or {}, program.memory_analysis()
+    sizes = (getattr(memory, f"{what}_size_in_bytes", None) for what in ("argument", "temp", "output"))
+    return Compiled(jax.default_backend(), cost.get("flops"), cost.get("bytes accessed"), *sizes)
+
+
+def told(compiled: Compiled, counted: Total) -> str:
+    """Two lines: XLA's FLOPs beside 2 MACs, and the memory of its program."""
+
+    def mib(size: int | None) -> str:
+        return "unknown" if size is None else f"{size / 2**20:,.1f} MiB"
+
+    if compiled.flops is None:
+        flops = "XLA does not say how many FLOPs"
+    else:
+        share = compiled.flops / counted.flops - 1 if counted.flops else float("nan")
+        flops = f"XLA counts {compiled.flops / 1e9:.3f} GFLOPs on this {compiled.platform}, {share:+.1%} against 2 MACs"
+    return (
+        f"{flops}: elementwise work counts there, taps on padding and all but one turn of a loop do not\n"
+        f"its program takes {mib(compiled.arguments)} of parameters and images, {mib(compiled.temporaries)} of "
+        f"temporaries at once, {mib(compiled.outputs)} of outputs"
+    )

@@ -1,0 +1,78 @@
+"""The FLOPs of any function that JAX traces, a training step among them, from its jaxpr, with loops counted in full.
+
+    FLOPs = 2 MACs of every convolution and matrix product      a scan: its length times its body
+
+XLA's own count of a compiled program takes the body of a loop once, whatever its length. Here a `scan` counts as often
+as it is long. A `while` has no length that shapes tell: its body counts once, and that is said. Of a `cond` the dearest
+branch counts. Inside `shard_map` and `pmap` shapes are those of one device, and every device counts. Elementwise work
+counts 0, as in `dlcore.cost.layers`, and so does what no output needs. What recomputation (remat) does again is in
+the jaxpr of a gradient, so it counts again.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import Jaxpr
+from jax.interpreters import partial_eval
+
+from dlcore.cost.module_program import mac_count
+
+__all__ = ["StepFlops", "step_flops"]
+
+
+class StepFlops(NamedTuple):
+    """macs: multiply-adds, over all devices. loops: `while` loops with products inside, of which one turn counts."""
+
+    macs: int
+    loops: int = 0
+
+    @property
+    def flops(self) -> int:
+        """2 MACs."""
+        return 2 * self.macs
+
+
+def step_flops(function: Callable, *args: Any) -> StepFlops:
+    """What `function(*args)` computes; args: arrays, or their shapes and dtypes. Nothing is run."""
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _count(needed)
+
+
+def _count(jaxpr: Jaxpr) -> StepFlops:
+    macs = loops = 0
+    for equation in jaxpr.eqns:
+        found = _of_equation(equation)
+        macs, loops = macs + found.macs, loops + found.loops
+    return StepFlops(macs, loops)
+
+
+def _of_equation(equation: Any) -> StepFlops:
+    name, p = equation.primitive.name, equation.params
+    inner = [_count(jaxpr) for jaxpr in _inside(p)]
+    if name == "cond":
+        return max(inner, default=StepFlops(0))
+    macs, loops = mac_count(equation) + sum(i.macs for i in inner), sum(i.loops for i in inner)
+    if name == "while" and macs:
+        loops += 1
+    return StepFlops(macs * _times(name, p), loops)
+
+
+def _times(name: str, p: dict[str, Any]) -> int:
+    if name == "scan":
+        return p["length"]
+    if name == "shard_map":
+        return math.prod(p["mesh"].shape[axis] for axis in p.get("manual_axes", p["mesh"].axis_names))
+    if name == "xla_pmap":
+        return p["global_axis_size"]
+    return 1
+
+
+def _inside(params: dict[str, Any]) -> Iterator[Jaxpr]:
+    for value in params.values():
+        for inner in value if isinstance(value, tuple | list) else (value,):
+            inner = getattr(inner, "jaxpr", inner)
+            if isinstance(inner, Jaxpr):
+                yield inner

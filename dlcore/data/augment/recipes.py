@@ -1,0 +1,116 @@
+"""Augmentations that belong together: what a classifier, and what contrastive learning, does to a kind of image."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.data import augment
+from dlcore.data.augment import jitter, occlusion
+
+__all__ = ["CLASSIFICATION", "STRONG", "VIEWS", "classification_augmentation", "contrastive_augmentation"]
+
+Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
+
+STRONG = ("cutout", "rand_augment", "auto_augment")
+"""On top of a plain recipe: a square of half the side, two operations of strength 9, the policy for CIFAR-10."""
+CLASSIFICATION = ("none", "affine", "shift", "shift_flip", "crop_flip", "resized_crop_flip")
+"""Plain recipes."""
+VIEWS = ("digit", "gray", "color")
+"""Kinds of image that contrastive learning draws views for: written marks, gray and colored photographs."""
+
+
+def classification_augmentation(
+    name: str, side: int, mean: Sequence[float], std: Sequence[float], strong: str | None = None
+) -> Augmentation | None:
+    """Build an augmentation of normalized images; what comes in from outside is black.
+
+    Args:
+      name: of CLASSIFICATION.
+      side: of the images, in pixels.
+      mean: [C], what the images were normalized by.
+      std: [C], what the images were normalized by.
+      strong: of STRONG, applied after it.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`; None where nothing is to be done.
+
+    Raises:
+      ValueError: a name is unknown.
+    """
+    if name not in CLASSIFICATION:
+        raise ValueError(f"name={name!r}: unknown; allowed: {', '.join(CLASSIFICATION)}")
+    if strong not in (None, *STRONG):
+        raise ValueError(f"strong={strong!r}: unknown; allowed: None, {', '.join(STRONG)}")
+    mean, std = jnp.asarray(mean), jnp.asarray(std)
+    black = -mean / std
+
+    def on_black(function: Augmentation) -> Augmentation:
+        return lambda key, image: function(key, image - black.astype(image.dtype)) + black.astype(image.dtype)
+
+    def on_unit(function: Augmentation) -> Augmentation:
+        def apply(key, image):
+            unit = jnp.clip(image * std.astype(image.dtype) + mean.astype(image.dtype), 0, 1)
+            return (function(key, unit) - mean.astype(image.dtype)) / std.astype(image.dtype)
+
+        return apply
+
+    pixels = max(1, round(side / 8))
+    shift = augment.random_shift(max(1, pixels // 2))
+    plain = {
+        "none": None,
+        "affine": on_black(augment.random_affine(degrees=20, translate=0.125, scale=(0.8, 1.2), shear=15)),
+        "shift": on_black(shift),
+        "shift_flip": on_black(augment.compose(shift, augment.random_flip())),
+        "crop_flip": augment.compose(augment.random_crop(pixels, "reflect"), augment.random_flip()),
+        "resized_crop_flip": augment.compose(augment.random_resized_crop((0.08, 1.0)), augment.random_flip()),
+    }[name]
+    if strong is None:
+        return plain
+    extra = {
+        "cutout": augment.cutout(max(1, side // 2)),
+        "rand_augment": on_unit(augment.rand_augment(fill=0.5)),
+        "auto_augment": on_unit(augment.auto_augment(fill=0.5)),
+    }[strong]
+    return extra if plain is None else augment.compose(plain, extra)
+
+
+def contrastive_augmentation(kind: Literal["digit", "gray", "color"]) -> Augmentation:
+    """Build the random view of an image that contrastive learning compares.
+
+    For colored photographs it is SimCLR's (Chen et al. 2020, arXiv:2002.05709, appendix A) with a weaker jitter.
+
+    Args:
+      kind: of image: written marks, gray or colored photographs.
+
+    Returns:
+      `(key, image [H, W, C] in [0, 1]) -> image`.
+
+    Raises:
+      ValueError: the kind is unknown.
+    """
+    if kind not in VIEWS:
+        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(VIEWS)}")
+    if kind == "digit":
+        return augment.compose(
+            augment.random_affine(degrees=20, translate=0.15, scale=(0.7, 1.2), shear=15),
+            jitter.color_jitter(brightness=0.4),
+            occlusion.random_erasing(0.5, (0.02, 0.2)),
+            occlusion.gaussian_noise(0.05),
+        )
+    if kind == "gray":
+        return augment.compose(
+            occlusion.random_resized_crop((0.3, 1.0)),
+            augment.random_flip(),
+            jitter.random_apply(jitter.color_jitter(0.6, 0.6), 0.8),
+            jitter.random_blur((0.1, 1.5), 0.3),
+            occlusion.random_erasing(0.3, (0.02, 0.2)),
+        )
+    return augment.compose(
+        occlusion.random_resized_crop((0.2, 1.0)),
+        augment.random_flip(),
+        jitter.random_apply(jitter.color_jitter(0.4, 0.4, 0.4, 0.1), 0.8),
+        jitter.random_gray(0.2),
+        jitter.random_blur((0.1, 2.0), 0.5),
+    )

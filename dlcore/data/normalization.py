@@ -1,0 +1,42 @@
+"""Turn images into a network's input: floats, resized, with zero mean and unit variance by channel.
+
+x = (image - mean) / std
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "normalizer"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of the pixels in [0, 1], as torchvision's and most of timm's weights expect."""
+
+
+def normalizer(
+    mean: Sequence[float], std: Sequence[float], *, size: int | None = None, dtype: jax.typing.DTypeLike = jnp.float32
+) -> Callable[[jax.Array], jax.Array]:
+    """Build the function from images to a network's input.
+
+    Args:
+      mean: [C], of the pixels in [0, 1].
+      std: [C], of the pixels in [0, 1].
+      size: side that images are resized to (bilinear); None leaves them as they are.
+      dtype: of computation; at least float32 is used.
+
+    Returns:
+      Images [B, H, W, C], uint8 or float in [0, 1] -> [B, H, W, C] float.
+    """
+    mean, std = np.asarray(mean), np.asarray(std)
+    dtype = jnp.promote_types(dtype, jnp.float32)
+
+    def normalize(images: jax.Array) -> jax.Array:
+        images = images.astype(dtype) / 255 if images.dtype == jnp.uint8 else images.astype(dtype)
+        if size is not None:
+            images = jax.image.resize(images, (images.shape[0], size, size, images.shape[3]), "linear")
+        return (images - mean.astype(dtype)) / std.astype(dtype)
+
+    return normalize

@@ -1,0 +1,87 @@
+"""Every experiment and study of the checkout, found by name."""
+
+import ast
+import difflib
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.flags import FlagError
+from dlcore.experiment.study import Study
+
+__all__ = ["Entry", "experiment_names", "find_experiment", "first_line"]
+
+
+class Entry(NamedTuple):
+    """A file of experiments/.
+
+    Args:
+      name: `<topic>.<stem>`.
+      path: of the file.
+    """
+
+    name: str
+    path: Path
+
+
+def _folder() -> Path:
+    spec = find_spec("experiments")
+    if spec is None or not spec.submodule_search_locations:
+        raise FlagError("experiments: not importable; allowed: a checkout of dlcore as the working directory")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _is_experiment(path: Path) -> bool:
+    """Whether a file assigns `experiment`; nothing is imported."""
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "experiment" for n in nodes)
+
+
+def experiment_names() -> list[Entry]:
+    """List the experiments and studies of the checkout.
+
+    Returns:
+      The entries by topic.
+
+    Raises:
+      FlagError: there is no checkout to import from.
+    """
+    files = sorted(_folder().glob("*/*.py"))
+    return [Entry(f"{path.parent.name}.{path.stem}", path) for path in files if _is_experiment(path)]
+
+
+def first_line(entry: Entry) -> str:
+    """Read what an experiment says of itself.
+
+    Args:
+      entry: of `experiment_names`.
+
+    Returns:
+      The first line of the file's docstring.
+    """
+    return (ast.get_docstring(ast.parse(entry.path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+def find_experiment(name: str) -> Experiment | Study:
+    """Import an experiment by name.
+
+    Args:
+      name: `<topic>.<stem>`, with or without "experiments." before it.
+
+    Returns:
+      What its file calls `experiment`.
+
+    Raises:
+      FlagError: there is none of this name; close names are given.
+    """
+    name = name.removeprefix("experiments.").replace("/", ".").removesuffix(".py")
+    names = [entry.name for entry in experiment_names()]
+    if name not in names:
+        stems = {other.rpartition(".")[2]: other for other in names}
+        near = difflib.get_close_matches(name, names, 3, 0.6)
+        near += [stems[s] for s in difflib.get_close_matches(name.rpartition(".")[2], stems, 3, 0.7)]
+        hint = f" (did you mean {', '.join(dict.fromkeys(near))}?)" if near else ""
+        raise FlagError(f"{name}: unknown{hint}; allowed: the names of `dlcore experiments`")
+    return import_module(f"experiments.{name}").experiment

@@ -1,0 +1,118 @@
+"""An experiment: what an experiment file says about data, model and learner.
+
+experiment = Experiment(
+    file=__file__, doc=__doc__, learner=supervised.learner, data=images.data, build=build, model="resnet8_cifar"
+)
+if __name__ == "__main__":
+    main(experiment)
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Learner
+
+__all__ = ["Experiment", "Setup", "name_of"]
+
+
+class Setup(NamedTuple):
+    """What `build` gets.
+
+    Args:
+      flags: the resolved settings.
+      spec: `Splits.spec`, and `train_size`.
+      steps: length of the run.
+      axis: the mapped axis under pmap, else None.
+      dtype: of computation.
+    """
+
+    flags: Flags
+    spec: dict
+    steps: int
+    axis: str | None
+    dtype: Any
+
+
+def name_of(file: str) -> str:
+    """Name an experiment by its file.
+
+    Args:
+      file: a path.
+
+    Returns:
+      `<topic>.<stem>`.
+    """
+    path = Path(file).resolve()
+    return f"{path.parent.name}.{path.stem}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What an experiment file says.
+
+    Args:
+      file: `__file__` of the experiment file.
+      doc: `__doc__` of the experiment file.
+      learner: the technique's factory; its simple parameters become flags.
+      data: Flags -> Splits.
+      build: Setup -> Learner.
+      model: the default of `--model`; its simple fields become `--model.FIELD`. None: the experiment has no such flag.
+      modules: flax modules by prefix; the simple fields of `modules["unet"]` become `--unet.FIELD`.
+      settings: the experiment's own flags.
+      defaults: values in place of the settings', the signature's and the modules' own.
+      smoke: values under `--smoke`.
+      monitor: the validation metric that selects the best checkpoint; None selects the last.
+      monitor_mode: whether the best value of the monitor is the largest or the smallest.
+      headline: the test metric of the ledger.
+      expected_loss: Setup -> the loss at initialization, for `--mode=sanity`.
+      plain: values that switch regularization and augmentation off, for `--mode=sanity`.
+      regularizer: the flag that scales a penalty, for `--mode=sanity`.
+      overfit: the loss that twenty examples must get under, for `--mode=sanity`; None where a loss does not go to 0 (of
+        adversaries, of noise).
+      example: spec -> one batch of zeros, for modes that load a run without its data.
+      planned: Flags -> (spec, one batch) of data whose shapes are known without loading it, for `--mode=plan`; None for
+        other data, which is loaded.
+      inputs: (Flags, spec) -> (source, names): what `--input` names.
+      describe: (outputs, spec) -> one dict an example, what predict prints: its `text`, or its `probabilities`.
+      panels: ReportContext -> panels of the report.
+      pictures: ReportContext -> name to image [H, W, C] for TensorBoard.
+      hooks: Setup -> hooks for fit.
+      start: Setup -> fit's `start`, where the settings ask for weights to start from; else None.
+      evaluators: (Setup, Splits, "valid" or "test") -> measures of that split taken from what `predict` gives.
+    """
+
+    file: str
+    doc: str
+    learner: Callable[..., Learner]
+    data: Callable[[Flags], Splits]
+    build: Callable[[Setup], Learner]
+    model: str | None = None
+    modules: dict[str, Callable] = dataclasses.field(default_factory=dict)
+    settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+    smoke: dict[str, Any] = dataclasses.field(default_factory=dict)
+    monitor: str | None = "accuracy"
+    monitor_mode: Literal["max", "min"] = "max"
+    headline: str = "accuracy"
+    expected_loss: Callable[[Setup], float] | None = None
+    plain: dict[str, Any] = dataclasses.field(default_factory=dict)
+    regularizer: str | None = None
+    overfit: float | None = None
+    example: Callable[[dict], Any] | None = None
+    planned: Callable[[Flags], tuple[dict, Any] | None] = lambda flags: None
+    inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
+    describe: Callable[[Any, dict], list[dict]] | None = None
+    panels: Callable[[Any], list] | None = None
+    pictures: Callable[[Any], dict[str, Any]] | None = None
+    hooks: Callable[[Setup], list] = lambda setup: []
+    start: Callable[[Setup], Callable[[Any], Any] | None] = lambda setup: None
+    evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []
+
+    @property
+    def name(self) -> str:
+        """`<topic>.<stem>`."""
+        return name_of(self.file)

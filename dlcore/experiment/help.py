@@ -1,0 +1,43 @@
+"""What `--help` prints: the essential flags first, the rest by group under `--help=all`."""
+
+from dlcore.experiment.flags import Setting, kind_name
+
+__all__ = ["help_text"]
+
+TITLES = {
+    "run": "the run", "mode": "this mode", "experiment": "this experiment", "learner": "the technique",
+    "model": "the model", "study": "this study",
+}  # fmt: skip
+
+
+def help_text(groups: dict[str, dict[str, Setting]], everything: bool = False) -> str:
+    """List flags with values, defaults and help.
+
+    Args:
+      groups: {group: {name: setting}}.
+      everything: list all flags by group; else the essential ones, and how many more there are.
+
+    Returns:
+      The text.
+    """
+    if everything:
+        return "\n".join(_section(TITLES.get(group, group), entries) for group, entries in groups.items() if entries)
+    essential, counts = {}, []
+    for group, entries in groups.items():
+        chosen = {name: s for name, s in entries.items() if s.essential or group in ("learner", "study", "mode")}
+        essential |= chosen
+        if rest := len(entries) - len(chosen):
+            counts.append(f"{rest} of {TITLES.get(group, group)}")
+    more = f"\n--help=all lists the others too: {', '.join(counts)}." if counts else ""
+    return _section("flags", essential) + more
+
+
+def _section(title: str, entries: dict[str, Setting]) -> str:
+    lines = [f"{title}:"]
+    for name, setting in entries.items():
+        default = setting.default
+        default = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        lines.append(f"  --{name}={kind_name(name, setting)}  (default {default})")
+        if setting.help:
+            lines.append(f"      {setting.help}")
+    return "\n".join(lines)

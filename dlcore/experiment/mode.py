@@ -1,0 +1,21 @@
+"""What an experiment can be asked to do."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dlcore.experiment.flags import Setting
+from dlcore.experiment.resolved_run import ResolvedRun
+
+__all__ = ["Mode"]
+
+
+class Mode(NamedTuple):
+    """A mode works on every experiment: it knows the learner's contract and nothing else of a technique.
+
+    Args:
+      run: ResolvedRun -> exit status (None counts as 0).
+      settings: flags that only this mode has.
+    """
+
+    run: Callable[[ResolvedRun], int | None]
+    settings: dict[str, Setting] = {}

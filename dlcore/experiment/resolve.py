@@ -1,0 +1,131 @@
+"""Settings of an experiment for a command line.
+
+Precedence: command line, `--config_json` (or `--run`) of an earlier run, `--smoke`, experiment, signature.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.flags import FlagError, Flags, Setting, model_settings, module_settings, parse, settings_of
+from dlcore.experiment.settings import RUN
+
+__all__ = ["last_value", "read_config", "resolve", "wants_smoke"]
+
+
+def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | None = None) -> Flags:
+    """Resolve the settings of an experiment.
+
+    Args:
+      experiment: whose flags are read.
+      argv: the command line without the program.
+      mode: the flags of the mode that it runs in.
+
+    Returns:
+      Every setting's value.
+
+    Raises:
+      FlagError: a name or value is not allowed.
+      TypeError: the experiment sets a flag that it does not have.
+    """
+    config = _config(argv)
+    groups = {
+        "mode": mode or {},
+        "experiment": dict(experiment.settings),
+        "learner": settings_of(experiment.learner),
+    }
+    defaults = dict(experiment.defaults)
+    if experiment.model is not None:
+        name = last_value(argv, "model") or (config or {}).get("model") or experiment.model
+        groups["experiment"]["model"] = Setting(experiment.model, "a name of `dlcore models`", essential=True)
+        groups["model"] = model_settings(name)
+        if name != experiment.model:
+            defaults = _without_model(defaults)
+        if config and config.get("model", experiment.model) != name:
+            config = _without_model(config)
+    for prefix, module in experiment.modules.items():
+        groups[prefix] = module_settings(prefix, module)
+    groups["run"] = {k: v for k, v in RUN.items() if k not in experiment.settings}
+    known = {name for entries in groups.values() for name in entries}
+    if wants_smoke(argv):
+        defaults |= {k: v for k, v in experiment.smoke.items() if not k.startswith("model.") or k in known}
+    if unknown := set(defaults) - known:
+        raise TypeError(f"{experiment.name} sets {sorted(unknown)}, but has no such flags")
+    groups = {
+        group: {name: s._replace(default=defaults.get(name, s.default)) for name, s in entries.items()}
+        for group, entries in groups.items()
+    }
+    return parse(groups, argv, config, usage=experiment.doc)
+
+
+def _without_model(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not name.startswith("model.")}
+
+
+def last_value(argv: list[str], name: str) -> str | None:
+    """Find a flag's value before the command line can be parsed.
+
+    Args:
+      argv: the command line.
+      name: of the flag.
+
+    Returns:
+      The text of its last occurrence; None where there is none.
+    """
+    value = None
+    for i, word in enumerate(argv):
+        if word.startswith(f"--{name}="):
+            value = word.split("=", 1)[1]
+        elif word == f"--{name}" and i + 1 < len(argv):
+            value = argv[i + 1]
+    return value
+
+
+def wants_smoke(argv: list[str]) -> bool:
+    """Find out whether a command line asks for `--smoke`, whose values are defaults of other flags.
+
+    Args:
+      argv: the command line.
+
+    Returns:
+      Whether it does.
+    """
+    words = [word for word in argv if word == "--nosmoke" or word.split("=")[0] == "--smoke"]
+    return bool(words) and words[-1].lower() in ("--smoke", "--smoke=true", "--smoke=t", "--smoke=1")
+
+
+def _config(argv: list[str]) -> dict | None:
+    path = last_value(argv, "run") or last_value(argv, "config_json")
+    if path is None:
+        return None
+    config = read_config(path)
+    settings = config.get("identity", config.get("settings", config))
+    if not isinstance(settings, dict):
+        raise FlagError(f"{path}: holds no settings; allowed: the folder or config.json of a run")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read what an earlier run wrote down.
+
+    Args:
+      path: the run's folder, or its config.json.
+
+    Returns:
+      The content.
+
+    Raises:
+      FlagError: there is no such file, or it holds no settings.
+    """
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text())
+    except OSError:
+        raise FlagError(f"{path}: no such file; allowed: the folder or config.json of a run") from None
+    except json.JSONDecodeError as error:
+        raise FlagError(f"{path}: not JSON ({error}); allowed: the folder or config.json of a run") from None
+    if not isinstance(content, dict):
+        raise FlagError(f"{path}: holds no settings; allowed: the folder or config.json of a run")
+    return content

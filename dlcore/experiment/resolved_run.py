@@ -1,0 +1,281 @@
+"""One experiment with resolved settings, and its folder."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.flags import FlagError, Flags
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Learner
+from dlcore.run import provenance
+
+__all__ = ["ResolvedRun", "check_identity", "config_of", "open_run", "prepare_process", "restore_state", "run_folder"]
+
+
+def run_folder(name: str, identity: dict[str, Any], runs: str, run_dir: str | None = None) -> Path:
+    """Find the folder of a run.
+
+    Args:
+      name: of the experiment.
+      identity: the settings that decide what is learned.
+      runs: where run folders go.
+      run_dir: the folder itself, where one was given.
+
+    Returns:
+      `run_dir`, or runs/NAME/HASH of the identity.
+    """
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+    return Path(run_dir) if run_dir else Path(runs) / name / digest
+
+
+class ResolvedRun:
+    """One experiment with resolved settings: what a mode works with.
+
+    Args:
+      experiment: what the experiment file says.
+      flags: the settings' values.
+    """
+
+    def __init__(self, experiment: Experiment, flags: Flags):
+        self.experiment, self.flags = experiment, flags
+
+    def placement(self):
+        """Lay out the devices as the flags say.
+
+        Returns:
+          A `dlcore.run.Placement`.
+        """
+        from dlcore.run.sharding import make_mesh
+        from dlcore.run.step import Placement
+
+        return Placement(make_mesh(self.flags.mesh), self.flags.sharding, self.flags.spmd)
+
+    def steps(self, train_size: int) -> int:
+        """Count the training steps.
+
+        Args:
+          train_size: training examples.
+
+        Returns:
+          `--steps`, or the steps of `--epochs` passes.
+        """
+        if self.flags.steps is not None:
+            return self.flags.steps
+        return max(1, round(self.flags.epochs * train_size / self.flags.batch_size))
+
+    def setup(self, spec: dict, flags: Flags | None = None, dtype: Any = None) -> Setup:
+        """Put together the argument of the experiment's `build`.
+
+        Args:
+          spec: `Splits.spec` with `train_size`.
+          flags: other settings than the run's.
+          dtype: of computation; what `--precision` says by default.
+
+        Returns:
+          The setup.
+        """
+        import jax.numpy as jnp
+
+        flags = flags or self.flags
+        dtype = dtype or {"f32": jnp.float32, "bf16": jnp.bfloat16}[flags.precision]
+        return Setup(flags, spec, self.steps(spec["train_size"]), "data" if flags.spmd == "pmap" else None, dtype)
+
+    def setup_of(self, splits: Splits, flags: Flags | None = None, dtype: Any = None) -> Setup:
+        """Put together the argument of the experiment's `build` for data that is loaded.
+
+        Args:
+          splits: the data.
+          flags: other settings than the run's.
+          dtype: of computation; what `--precision` says by default.
+
+        Returns:
+          The setup.
+        """
+        return self.setup({**splits.spec, "train_size": splits.train_size}, flags, dtype)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Values that switch regularization and augmentation off, of the flags that the experiment has."""
+        return {name: value for name, value in self.experiment.plain.items() if name in self.flags}
+
+    def eval_every(self, train_size: int) -> int:
+        """Count the steps between two validations.
+
+        Args:
+          train_size: training examples.
+
+        Returns:
+          `--eval_every`, or the steps of an epoch.
+        """
+        return self.flags.eval_every or max(1, round(train_size / self.flags.batch_size))
+
+    def pipelines(self, sources: Any) -> Any:
+        """Batch the training data.
+
+        Args:
+          sources: a source, or a dict of sources.
+
+        Returns:
+          A pipeline, or a dict of pipelines.
+        """
+        import jax
+
+        from dlcore.data.device import device_resident
+        from dlcore.data.pipeline import Pipeline
+
+        if isinstance(sources, dict):
+            return {name: self.pipelines(source) for name, source in sources.items()}
+        pipeline = Pipeline(
+            sources,
+            self.flags.batch_size,
+            self.flags.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        return device_resident(pipeline) if self.flags.device_data else pipeline
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide what is learned."""
+        return self.flags.identity
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder: `--run`, `--run_dir`, or runs/EXPERIMENT/HASH of the identity."""
+        return run_folder(self.experiment.name, self.identity, self.flags.runs, self.flags.run or self.flags.run_dir)
+
+    def config(self) -> dict | None:
+        """Read the folder's config.json.
+
+        Returns:
+          Its content; None where there is none.
+        """
+        path = self.folder / "config.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def write_config(self, spec: dict) -> None:
+        """Record settings, facts of the data, versions, commit and devices.
+
+        Args:
+          spec: `Splits.spec` with `train_size`.
+        """
+        content = {
+            "experiment": self.experiment.name,
+            "command": provenance.command(),
+            "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in self.flags.items()},
+            "identity": self.identity,
+            "spec": spec,
+            "versions": provenance.versions(),
+            "commit": provenance.commit(),
+            "devices": provenance.devices(),
+        }
+        path = self.folder / "config.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        os.replace(temporary, path)
+
+
+def check_identity(run: ResolvedRun, config: dict) -> None:
+    """Check that a run's folder was made with its settings.
+
+    Args:
+      run: the run.
+      config: the folder's config.json.
+
+    Raises:
+      FlagError: the settings differ; each is named.
+    """
+    before, now = config["identity"], json.loads(json.dumps(run.identity))
+    changes = [
+        f"{k}={before.get(k)} there, {now.get(k)} here" for k in sorted({*before, *now}) if before.get(k) != now.get(k)
+    ]
+    if config["experiment"] != run.experiment.name:
+        changes.insert(0, f"experiment {config['experiment']} there, {run.experiment.name} here")
+    if changes:
+        raise FlagError(f"{run.folder} was made with other settings: {'; '.join(changes)}. Choose another --run_dir")
+
+
+def config_of(run: ResolvedRun) -> dict:
+    """Read the config of the run that a mode is to use.
+
+    Args:
+      run: the run.
+
+    Returns:
+      The content of its config.json.
+
+    Raises:
+      FlagError: there is none, or it is of another experiment.
+    """
+    config = run.config()
+    if config is None:
+        raise FlagError(f"{run.folder}: there is no run; allowed: --run=RUN of a trained run, or the settings of one")
+    if config["experiment"] != run.experiment.name:
+        raise FlagError(f"--run={run.folder}: a run of {config['experiment']}; allowed: runs of {run.experiment.name}")
+    return config
+
+
+def open_run(folder: Path | str, experiment: Experiment) -> ResolvedRun:
+    """Open the run in a folder.
+
+    Args:
+      folder: of the run.
+      experiment: whose run it must be.
+
+    Returns:
+      The run, with the settings that it was made with.
+
+    Raises:
+      FlagError: the folder holds no run of `experiment`.
+    """
+    if not (Path(folder) / "config.json").exists():
+        raise FlagError(f"{str(folder)!r}: holds no run; allowed: a run of {experiment.name}")
+    run = ResolvedRun(experiment, resolve(experiment, [f"--run={folder}"]))
+    config_of(run)
+    return run
+
+
+def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -> tuple[int, Any]:
+    """Restore a checkpoint of a run.
+
+    Args:
+      run: the run.
+      learner: that was trained.
+      batch: an example batch.
+      select: "best" or "last".
+
+    Returns:
+      (step, state).
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+    """
+    from dlcore.run.checkpoint import Checkpoints
+    from dlcore.run.step import Program
+
+    store = Checkpoints(run.folder / "checkpoints", mode=run.experiment.monitor_mode, read_only=True)
+    program = Program(learner, batch, run.placement(), run.flags.seed)
+    step = store.best_step() if select == "best" else None
+    restored = store.restore(program.abstract_carry, step)
+    store.close()
+    if restored is None:
+        raise FileNotFoundError(f"there is no checkpoint in {run.folder}")
+    return restored[0], restored[1].state
+
+
+def prepare_process(flags: Flags) -> None:
+    """Make the process's settings, before any array is made.
+
+    Args:
+      flags: `deterministic` and `precision`.
+    """
+    import jax
+
+    if flags.deterministic:
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    if flags.precision == "f32":
+        jax.config.update("jax_default_matmul_precision", "highest")

@@ -1,0 +1,193 @@
+"""A study: a function from flags to numbers, figures and a verdict, for what is shown rather than trained.
+
+    def study(*, num_seeds: int = 5, noise: float = 0.1) -> StudyResult: ...
+    experiment = Study(file=__file__, doc=__doc__, function=study)
+
+Its simple keyword parameters are flags. The run folder gets config.json, numbers.json, the figures and a report.
+"""
+
+import dataclasses
+import datetime
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.experiment.experiment import name_of
+from dlcore.experiment.flags import FlagError, parse, settings_of
+from dlcore.experiment.resolve import wants_smoke
+from dlcore.experiment.resolved_run import run_folder
+from dlcore.experiment.settings import FOLDER
+from dlcore.run import provenance
+from dlcore.run.checkpoint import check_writable
+from dlcore.run.progress import duration, say
+
+__all__ = ["Headline", "Study", "StudyResult", "run_study"]
+
+
+class Headline(NamedTuple):
+    """The one number of a study that the ledger keeps.
+
+    Args:
+      metric: what was measured.
+      value: the number.
+      dataset: what it was measured on.
+    """
+
+    metric: str
+    value: float
+    dataset: str
+
+
+class StudyResult(NamedTuple):
+    """What a study measured.
+
+    Args:
+      numbers: JSON-able results.
+      verdict: one or two sentences with numbers.
+      figures: name -> matplotlib Figure.
+      holds: whether the claim under study held; None where there is no claim.
+      headline: where given, the run offers a line for the ledger; the function needs a parameter `seed`.
+    """
+
+    numbers: dict[str, Any]
+    verdict: str
+    figures: dict[str, Any] = {}
+    holds: bool | None = None
+    headline: Headline | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """An experiment without a learner.
+
+    Args:
+      file: `__file__` of the study.
+      doc: `__doc__` of the study.
+      function: from keyword parameters, which become flags, to the result.
+      smoke: values of the function's parameters under `--smoke`.
+    """
+
+    file: str
+    doc: str
+    function: Callable[..., StudyResult]
+    smoke: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`<topic>.<stem>`."""
+        return name_of(self.file)
+
+
+def run_study(study: Study, argv: list[str]) -> int:
+    """Run a study and write its folder.
+
+    Args:
+      study: what to run.
+      argv: the command line.
+
+    Returns:
+      0 whatever the verdict, 1 for an error, 2 for bad flags.
+    """
+    try:
+        parameters = settings_of(study.function)
+        smoke = study.smoke if wants_smoke(argv) else {}
+        parameters = {k: s._replace(default=smoke.get(k, s.default)) for k, s in parameters.items()}
+        flags = parse({"study": parameters, "run": FOLDER}, argv, usage=study.doc)
+    except FlagError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    values = flags.group("study")
+    folder = run_folder(study.name, values, flags.runs, flags.run_dir)
+    try:
+        check_writable(folder)
+        _check_settings(study, folder, values)
+        result = study.function(**values)
+    except (ValueError, OSError) as error:
+        if flags.traceback:
+            raise
+        print(f"error: {error}  (--traceback shows where)", file=sys.stderr)
+        return 2 if isinstance(error, FlagError) else 1
+    _write(study, folder, values, result)
+    if result.headline is not None:
+        _offer(study, folder, values, result.headline)
+    for name, value in result.numbers.items():
+        say(f"  {name:32} {_short(value)}")
+    say(f"verdict: {result.verdict}")
+    say(f"report: {folder / 'report.html'}")
+    return 0
+
+
+def _check_settings(study: Study, folder: Path, values: dict) -> None:
+    """A given folder must have been made by this study with these settings."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    before, now = json.loads(path.read_text()), json.loads(json.dumps(values))
+    changes = [
+        f"{k}={before['settings'].get(k)} there, {v} here" for k, v in now.items() if before["settings"].get(k) != v
+    ]
+    if before["experiment"] != study.name or changes:
+        text = "; ".join(changes) or f"experiment {before['experiment']} there, {study.name} here"
+        raise FlagError(f"{folder} was made with other settings: {text}. Choose another --run_dir")
+
+
+def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> None:
+    from dlcore.report.figure import figure_panel, figure_png
+    from dlcore.report.html import render
+    from dlcore.report.tables import table, text
+
+    config = {"experiment": study.name, "settings": values, **_provenance(), "versions": provenance.versions()}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    numbers = {**result.numbers, "verdict": result.verdict, "holds": result.holds}
+    (folder / "numbers.json").write_text(json.dumps(numbers, indent=1, default=_json) + "\n")
+    panels = [text("Verdict", result.verdict)]
+    for name, figure in result.figures.items():
+        picture = figure_png(figure)
+        (folder / f"{name}.png").write_bytes(picture)
+        panels.append(figure_panel(name.replace("_", " "), picture))
+    panels.append(table({k: _short(v) for k, v in result.numbers.items()}, title="Numbers"))
+    summary = {"time": duration(provenance.process_seconds())}
+    if result.holds is not None:
+        summary = {"the claim": "held" if result.holds else "did not hold", **summary}
+    details = {"Settings": {"command": config["command"], **values}, "Environment": config["versions"]}
+    subtitle = study.doc.strip().split("\n")[0]
+    (folder / "report.html").write_text(render(study.name, panels, summary, subtitle=subtitle, details=details))
+
+
+def _provenance() -> dict[str, Any]:
+    return {
+        "command": provenance.command(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "wall_seconds": round(provenance.process_seconds(), 1),
+    }
+
+
+def _offer(study: Study, folder: Path, values: dict, headline: Headline) -> None:
+    line = {
+        "experiment": study.name,
+        "seed": values["seed"],
+        "dataset": headline.dataset,
+        "metric": headline.metric,
+        "value": float(headline.value),
+        **_provenance(),
+        "versions": provenance.versions(),
+        "date": datetime.date.today().isoformat(),
+    }
+    (folder / "result.json").write_text(json.dumps(line, indent=1) + "\n")
+
+
+def _json(value: Any) -> Any:
+    return np.asarray(value).tolist()
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple | np.ndarray):
+        return ", ".join(_short(v) for v in np.asarray(value).tolist())
+    return str(value)

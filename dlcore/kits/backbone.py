@@ -1,0 +1,62 @@
+"""The model of the zoo that an experiment's flags name, and the weights that it starts from."""
+
+import jax
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Setting
+from dlcore.kits import optimizer
+
+__all__ = ["SETTINGS", "build", "start"]
+
+SETTINGS = {
+    "init_from": Setting(
+        None,
+        "weights to start from: a run's folder, a folder of `dlcore convert` or a packed .npz",
+        str | None,
+        essential=True,
+    ),
+    "replace_head": Setting(False, "keep the initial head where that of --init_from has another number of classes"),
+}
+
+
+def build(setup: Setup, **fields):
+    """Build the model that the flags name, for the classes of the data.
+
+    Args:
+      setup: with `--model` and its fields.
+      **fields: of the model that differ.
+
+    Returns:
+      The flax module.
+    """
+    from dlcore.models import create_model
+
+    fields = {"num_classes": setup.spec.get("num_classes", 1), "axis_name": setup.axis, **fields}
+    return create_model(setup.flags.model, dtype=setup.dtype, **fields, **setup.flags.group("model"))
+
+
+def start(setup: Setup):
+    """Put the weights of `--init_from` in place of the initial ones.
+
+    Args:
+      setup: with the flags of SETTINGS and the optimizer's.
+
+    Returns:
+      State -> State, with an optimizer that starts from the weights; None without `--init_from`.
+    """
+    if setup.flags.init_from is None:
+        return None
+
+    def replace(state):
+        from dlcore.kits.trained_network import load_network
+        from dlcore.run.weights import fit_weights
+
+        flags, variables = setup.flags, {"params": state.params, **state.model_state}
+        network = load_network(flags.init_from)
+        if network.name != flags.model:
+            raise ValueError(f"init_from={flags.init_from!r}: weights of {network.name}; allowed: of {flags.model}")
+        weights = fit_weights(network.variables, variables, flags.replace_head, f"init_from={flags.init_from!r}")
+        params = weights.pop("params")
+        return state.replace(params=params, model_state=weights, opt_state=jax.jit(optimizer.build(setup).init)(params))
+
+    return replace

@@ -1,0 +1,228 @@
+"""Images of a class each, as an experiment's flags describe them: data by name, preprocessing, augmentation."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dlcore.data.augment.recipes import CLASSIFICATION, STRONG, classification_augmentation
+from dlcore.data.decoding import DECODERS
+from dlcore.data.normalization import normalizer
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Range
+
+__all__ = ["SETTINGS", "augmentation", "data", "example", "input_size", "inputs", "planned", "preprocess"]
+
+SETTINGS = {
+    "dataset": Setting(
+        "digits", "digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10", essential=True
+    ),
+    "data_dir": Setting(
+        None, "where tfds datasets were prepared, or a folder (or .zip) of class folders", str | None, essential=True
+    ),
+    "image_size": Setting(
+        None, "side of the images of a folder, or that are streamed", int | None, Range(1), essential=True
+    ),
+    "input_size": Setting(
+        None,
+        "side that images are resized to (bilinear); by default twice that of images under 16 pixels",
+        int | None,
+        Range(1),
+    ),
+    "augment": Setting("auto", "of training images", Literal["auto", *CLASSIFICATION, *STRONG], essential=True),
+    "valid_fraction": Setting(0.1, "share of train set aside for validation, by seed", limits=Range(0.001, 0.9)),
+    "memory_limit": Setting(
+        4.0, "GiB of decoded images to hold; more stay on disk and are streamed, decoded as needed", limits=Range(0)
+    ),
+    "workers": Setting(
+        None, "threads that decode streamed images; one a core by default", int | None, Range(0), identity=False
+    ),
+    "decoder": Setting("pillow", "of streamed images; opencv is faster, with other pixels", Literal[DECODERS]),
+    "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
+}
+
+AUGMENTATIONS = {
+    "digits": "affine",
+    "mnist": "shift",
+    "fashion_mnist": "shift_flip",
+    "imagenet2012": "resized_crop_flip",
+}
+"""What `--augment=auto` stands for; otherwise crop_flip, or resized_crop_flip of streamed images of several sizes."""
+
+PLANNED = {
+    "imagenet2012": (1000, (224, 224, 3), 1_153_050),
+    "cifar10": (10, (32, 32, 3), 45_000),
+    "cifar100": (100, (32, 32, 3), 45_000),
+    "mnist": (10, (28, 28, 1), 54_000),
+    "fashion_mnist": (10, (28, 28, 1), 54_000),
+}
+"""Classes, shape of an 8-bit image and training examples (nine tenths: validation is carved from them)."""
+
+
+def data(flags: Flags) -> Splits:
+    """Load the splits by name, with the statistics of the training split.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits; streamed training images are random boxes where the augmentation is resized_crop_flip.
+
+    Raises:
+      ValueError: as `dlcore.data.image_classification.load`.
+      FileNotFoundError: as `dlcore.data.image_classification.load`.
+    """
+    from dlcore.data.augment import channel_statistics
+    from dlcore.data.image_classification import load
+    from dlcore.data.streaming import Workers, random_crops, sample_of, streamed
+
+    splits = load(
+        flags.dataset,
+        flags.data_dir,
+        seed=flags.seed,
+        valid_fraction=flags.valid_fraction,
+        image_size=flags.image_size,
+        skip_bad=flags.skip_bad,
+        limit_bytes=int(flags.get("memory_limit", 4.0) * 2**30),
+        workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
+    )
+    train, notes, images = splits.train, splits.notes, streamed(splits.train)
+    mean, std = channel_statistics(train if images is None else sample_of(train))
+    spec = {
+        "dataset": flags.dataset,
+        "class_names": list(splits.class_names),
+        "num_classes": len(splits.class_names),
+        "image_shape": list(splits.image_shape),
+        "mean": [float(m) for m in mean],
+        "std": [float(s) for s in std],
+    }
+    if images is not None:
+        notes += (f"mean and standard deviation are those of {min(len(train), 1000):,} training images",)
+        spec["crop_pct"] = images.crop_pct
+        if "augment" in flags and _recipe(flags, spec) == "resized_crop_flip":
+            train = random_crops(train)
+            notes += ("training images are random boxes of those on disk, mirrored at random (resized_crop_flip)",)
+    return Splits(train, splits.valid, splits.test, spec, notes)
+
+
+def input_size(flags: Flags, spec: dict) -> int | None:
+    """Find the side that images are resized to.
+
+    Args:
+      flags: `input_size`, where the experiment has it.
+      spec: with `image_shape`.
+
+    Returns:
+      The side in pixels; None leaves images as they are.
+    """
+    if "input_size" not in flags:
+        return None
+    side = spec["image_shape"][0]
+    return flags.input_size or (2 * side if side < 16 else None)
+
+
+def preprocess(setup: Setup):
+    """Build the function from the data's images to the model's input.
+
+    Args:
+      setup: with mean, standard deviation and `--input_size`.
+
+    Returns:
+      Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.
+    """
+    size = input_size(setup.flags, setup.spec)
+    return normalizer(setup.spec["mean"], setup.spec["std"], size=size, dtype=setup.dtype)
+
+
+def _recipe(flags: Flags, spec: dict) -> str:
+    """The plain recipe that `--augment` stands for; `auto` is what ImageNet has for images of several sizes."""
+    if flags.augment not in ("auto", *STRONG):
+        return flags.augment
+    return AUGMENTATIONS.get(flags.dataset, "resized_crop_flip" if spec.get("crop_pct", 1.0) < 1 else "crop_flip")
+
+
+def augmentation(flags: Flags, spec: dict):
+    """Build the augmentation that `--augment` names.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data.
+
+    Returns:
+      `(key, normalized image) -> image`; None for none. Streamed images come cropped and mirrored from the host, so
+      that nothing is left of resized_crop_flip.
+    """
+    name = _recipe(flags, spec)
+    if name == "resized_crop_flip" and "crop_pct" in spec:
+        name = "none"
+    side = input_size(flags, spec) or spec["image_shape"][0]
+    strong = flags.augment if flags.augment in STRONG else None
+    return classification_augmentation(name, side, spec["mean"], spec["std"], strong)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      {"image": [1, H, W, C], "label": [1], "index": [1]}.
+    """
+    zero = np.zeros(1, np.int32)
+    return {"image": np.zeros((1, *spec["image_shape"]), np.float32), "label": zero, "index": zero}
+
+
+def planned(flags: Flags) -> tuple[dict, Any] | None:
+    """Describe a well-known data set without loading it, for `--mode=plan`.
+
+    Args:
+      flags: `dataset` and `image_size`.
+
+    Returns:
+      (spec, a batch of one); None for a data set that is not in PLANNED.
+    """
+    if flags.dataset not in PLANNED:
+        return None
+    classes, shape, size = PLANNED[flags.dataset]
+    streamed, channels = flags.dataset == "imagenet2012", shape[-1]
+    if streamed and flags.get("image_size"):
+        shape = (flags.image_size, flags.image_size, channels)
+    spec = {
+        "dataset": flags.dataset,
+        "class_names": [str(i) for i in range(classes)],
+        "num_classes": classes,
+        "image_shape": list(shape),
+        "mean": [0.5] * channels,
+        "std": [0.25] * channels,
+        "train_size": size,
+    }
+    if streamed:
+        spec["crop_pct"] = 0.875
+    zero = np.zeros(1, np.int32)
+    return spec, {"image": np.zeros((1, *shape), np.uint8), "label": zero, "index": zero}
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input` at the size of the training images.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source, paths).
+    """
+    from dlcore.data.decoding import centre_crop
+    from dlcore.data.images import list_images, load_image
+    from dlcore.data.source import Source
+
+    height, width, channels = spec["image_shape"]
+    paths = list_images(Path(flags.input))
+    if "crop_pct" in spec:
+        images = np.stack([centre_crop(path, (height, width), channels, spec["crop_pct"]) for path in paths])
+    else:
+        images = np.stack([load_image(path, (height, width), channels) for path in paths])
+    return Source({"image": images, "label": np.zeros(len(paths), np.int32)}, len(paths)), [str(p) for p in paths]

@@ -1,0 +1,81 @@
+"""What experiments share whose parameters are images: the frozen network, an optimizer for pixels, report panels."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import optax
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Setting
+from dlcore.kits.trained_network import load_network
+from dlcore.learner import Learner, Range
+
+__all__ = ["SETTINGS", "build", "optimizer", "panels"]
+
+SETTINGS = {
+    "network": Setting(
+        None,
+        "a trained network: a run's folder, a folder of `dlcore convert` or a packed .npz; none: a small VGG",
+        str | None,
+        essential=True,
+    ),
+    "optimizer": Setting("lbfgs", "of the pixels", Literal["lbfgs", "adam"], essential=True),
+    "learning_rate": Setting(0.05, "adam: constant; lbfgs searches for its own", limits=Range(0), essential=True),
+}
+
+
+def build(make: Callable[..., Learner], setup: Setup, **fields: Any) -> Learner:
+    """Build a learner of pixels from the network, optimizer and settings that the flags name.
+
+    Args:
+      make: the technique's factory.
+      setup: with the flags of SETTINGS.
+      **fields: of the model, where it has them, that differ from those it was trained with.
+
+    Returns:
+      The learner.
+    """
+    network = load_network(setup.flags.network)
+    return make(
+        model=network.model.clone(**{name: value for name, value in fields.items() if hasattr(network.model, name)}),
+        variables=network.variables,
+        optimizer=optimizer(setup),
+        mean=network.mean,
+        std=network.std,
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+
+
+def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
+    """Build the optimizer of the pixels.
+
+    Args:
+      setup: with the flags of SETTINGS.
+
+    Returns:
+      L-BFGS of memory 10 with a zoom line search, or Adam.
+    """
+    if setup.flags.optimizer == "lbfgs":
+        return optax.lbfgs(memory_size=10)
+    return optax.with_extra_args_support(optax.adam(setup.flags.learning_rate))
+
+
+def panels(context: Any, images: dict[str, np.ndarray], title: str, note: str = "") -> list:
+    """Show images by name, each as large as it is, and the curves.
+
+    Args:
+      context: the ReportContext.
+      images: name -> [H, W, 3] uint8 or float in [0, 1].
+      title: of the images' panel.
+      note: a line under it.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.pictures import examples, to_uint8
+
+    shown = np.stack([to_uint8(np.asarray(image)[None])[0] for image in images.values()])
+    return [examples(shown, list(images), title, note, count=len(shown)), curves(context.history)]

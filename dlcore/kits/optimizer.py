@@ -1,0 +1,66 @@
+"""The optimizer that an experiment's flags describe."""
+
+from typing import Literal
+
+import optax
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Setting
+from dlcore.learner import Learner, Range
+from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
+
+__all__ = ["SETTINGS", "averaged", "build"]
+
+SETTINGS = {
+    "optimizer": Setting("adamw", "see dlcore.optim.create_optimizer", Literal[tuple(OPTIMIZERS)], essential=True),
+    "learning_rate": Setting(3e-3, "peak of the schedule", limits=Range(0), essential=True),
+    "schedule": Setting("cosine", "of the learning rate after the warm-up", Literal[tuple(SCHEDULES)], essential=True),
+    "warmup": Setting(0.1, "share of the steps in which the learning rate rises from 0", limits=Range(0, 1)),
+    "momentum": Setting(0.9, "Adam's first decay rate too", limits=Range(0, 1)),
+    "weight_decay": Setting(
+        0.05, "decoupled for adamw and lamb, L2 elsewhere; kernels only", limits=Range(0), essential=True
+    ),
+    "clip_norm": Setting(None, "largest global norm of the gradient", float | None, Range(1e-12)),
+    "ema": Setting(
+        None, "decay of the parameter average that is measured; none by default", float | None, Range(0, 0.999999)
+    ),
+    "accumulate": Setting(1, "steps whose gradients make one update", limits=Range(1)),
+}
+
+
+def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
+    """Build the optimizer, on a schedule over the run's steps.
+
+    Args:
+      setup: with the flags of SETTINGS; `ema` and `accumulate` may be missing.
+
+    Returns:
+      The transformation.
+    """
+    flags = setup.flags
+    accumulate = flags.get("accumulate", 1)
+    updates = max(1, setup.steps // accumulate)
+    schedule = create_schedule(flags.schedule, flags.learning_rate, updates, round(flags.warmup * updates))
+    return create_optimizer(
+        flags.optimizer,
+        schedule,
+        momentum=flags.momentum,
+        weight_decay=flags.weight_decay,
+        clip_norm=flags.clip_norm,
+        ema=flags.get("ema"),
+        accumulate=accumulate,
+        axis=setup.axis,
+    )
+
+
+def averaged(learner: Learner, setup: Setup) -> Learner:
+    """Measure the average of the parameters where `--ema` asks for one.
+
+    Args:
+      learner: whose optimizer `build` made.
+      setup: with the flag `ema`.
+
+    Returns:
+      The learner, evaluated and used by the average; as it is without `--ema`.
+    """
+    return use_ema(learner) if setup.flags.ema else learner

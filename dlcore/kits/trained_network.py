@@ -1,0 +1,241 @@
+"""A trained network to start from, look into or measure with: a run, a packed file or converted weights.
+
+`--init_from`, `--network` and the teacher of distillation all take the same three:
+
+    runs/classification.supervised/HASH     the folder of a run of any classification experiment
+    weights/resnet50                        a folder that `dlcore convert` wrote
+    network.npz                             a file that `pack` wrote
+
+The packed file holds `{"params/conv1_1/kernel": float16 array, ...}` and `meta`, a JSON text: model, fields, statistics
+of the pixels, class names, and the command and the accuracy of the run that it was packed from. dlcore comes with one,
+a small VGG that was trained on CIFAR-10.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dlcore.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalizer
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.resolve import read_config, resolve
+from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
+from dlcore.kits import images
+from dlcore.learner import Range
+from dlcore.models import create_model, input_shape
+
+__all__ = ["PACKED", "SETTINGS", "Features", "TrainedNetwork", "features", "load_network", "pack", "trained_run"]
+
+PACKED = Path(__file__).parents[1] / "interpretability" / "vgg9_cifar10.npz"
+
+SETTINGS = {
+    "network": Setting(
+        None,
+        "a trained network: a run's folder, a folder of `dlcore convert` or a packed .npz; none: a small one is trained",
+        str | None,
+        essential=True,
+    ),
+    "network_steps": Setting(400, "training steps of that small network", limits=Range(1)),
+}
+
+Features = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
+
+_SMALL = ("--model=resnet8_cifar", "--model.width=16", "--model.stem_stride=2", "--augment=none", "--batch_size=128")
+
+
+class TrainedNetwork(NamedTuple):
+    """A classifier with its variables.
+
+    Args:
+      name: of the model, as `dlcore models` lists it.
+      fields: of the model that differ from the defaults.
+      model: the flax module.
+      variables: of the module, numpy arrays.
+      mean: [C], of the pixels in [0, 1] that it was trained on.
+      std: [C], of the pixels in [0, 1] that it was trained on.
+      class_names: of its logits.
+      side: of the images that it was trained on, in pixels.
+      input_size: side that images are resized to first; None: they are not.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    model: nn.Module
+    variables: Any
+    mean: np.ndarray
+    std: np.ndarray
+    class_names: tuple[str, ...]
+    side: int
+    input_size: int | None = None
+
+
+def load_network(source: str | Path | None = None) -> TrainedNetwork:
+    """Load a trained network.
+
+    Args:
+      source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the small VGG that comes along.
+
+    Returns:
+      The network, with averaged parameters where the run keeps an average.
+
+    Raises:
+      ValueError: `source` is none of the three.
+      FileNotFoundError: the run has no checkpoint.
+    """
+    source = PACKED if source is None else Path(source)
+    if source.suffix == ".npz" and source.exists():
+        meta, leaves = _from_file(source)
+    elif (source / "config.json").exists():
+        meta, leaves = _from_run(source)
+    elif (source / "model.json").exists():
+        meta, leaves = _from_weights(source)
+    else:
+        allowed = "the folder of a run, a folder that `dlcore convert` wrote, or a packed .npz"
+        raise ValueError(f"network={str(source)!r}: no trained network is there; allowed: {allowed}")
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
+    return TrainedNetwork(
+        meta["model"],
+        fields,
+        create_model(meta["model"], num_classes=len(meta["class_names"]), **fields),
+        unflatten_dict(leaves),
+        np.asarray(meta["mean"], np.float32),
+        np.asarray(meta["std"], np.float32),
+        tuple(meta["class_names"]),
+        meta["side"],
+        meta.get("input_size"),
+    )
+
+
+def _from_file(path: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+    with np.load(path) as file:
+        leaves = {tuple(name.split("/")): file[name].astype(np.float32) for name in file.files if name != "meta"}
+        return json.loads(str(file["meta"])), leaves
+
+
+def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+    from dlcore.run.weights import load_weights
+
+    about, variables = load_weights(folder)
+    classes = about.get("num_classes") or create_model(about["model"]).num_classes
+    meta = {
+        "model": about["model"],
+        "fields": about.get("fields", {}),
+        "mean": about.get("mean", IMAGENET_MEAN),
+        "std": about.get("std", IMAGENET_STD),
+        "class_names": about.get("class_names") or [str(i) for i in range(classes)],
+        "side": input_shape(about["model"])[0],
+    }
+    return meta, flatten_dict(variables)
+
+
+def _from_run(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+    from dlcore.optim import parameter_ema
+
+    experiment = find_experiment(read_config(folder)["experiment"])
+    run = open_run(folder, experiment)
+    flags, config = run.flags, run.config()
+    spec, setup = config["spec"], run.setup(config["spec"])
+    if "class_names" not in spec or experiment.model is None:
+        raise ValueError(f"network={str(folder)!r}: a run of {experiment.name}; allowed: runs of a classifier")
+    _, state = restore_state(run, experiment.build(setup), experiment.example(spec), flags.select)
+    params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
+    result = folder / "result.json"
+    result = json.loads(result.read_text()) if result.exists() else {}
+    meta = {
+        "model": flags.model,
+        "fields": flags.group("model"),
+        "side": spec["image_shape"][0],
+        "input_size": images.input_size(flags, spec),
+        "mean": spec["mean"],
+        "std": spec["std"],
+        "class_names": spec["class_names"],
+        "dataset": spec["dataset"],
+        "command": _portable(result.get("command")),
+        "test_accuracy": result.get("value"),
+        "commit": config.get("commit"),
+    }
+    return meta, flatten_dict(jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state})))
+
+
+def pack(run: str | Path, path: str | Path) -> None:
+    """Write the classifier of a finished run to one small file, in float16.
+
+    Args:
+      run: the run's folder.
+      path: of the .npz.
+    """
+    meta, leaves = _from_run(Path(run))
+    arrays = {"/".join(name): leaf.astype(np.float16) for name, leaf in leaves.items()}
+    np.savez_compressed(path, meta=json.dumps(meta), **arrays)
+
+
+def _portable(command: str | None) -> str | None:
+    """A command without the paths of one machine."""
+    words = [w for w in (command or "").split() if not w.startswith(("--runs=", "--run_dir="))]
+    return " ".join("--data_dir=$DATA_DIR" if w.startswith("--data_dir=") else w for w in words) or None
+
+
+def trained_run(flags: Flags) -> Path:
+    """Find the network that an experiment's flags ask for; without one, train a small classifier beside the runs.
+
+    It is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
+    and measures by the same features.
+
+    Args:
+      flags: `network`, `network_steps`, and the data's.
+
+    Returns:
+      The folder or file, for `load_network`.
+    """
+    if flags.network is not None:
+        return Path(flags.network)
+    from dlcore.modes.train import train
+    from dlcore.run.progress import say
+
+    experiment = find_experiment("classification.supervised")
+    words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000", *_SMALL]
+    words += [f"--{name}={flags.get(name)}" for name in ("data_dir", "image_size", "runs") if flags.get(name)]
+    words += [f"--progress={flags.progress}"]
+    run = ResolvedRun(experiment, resolve(experiment, words))
+    if not (run.folder / "result.json").exists():
+        say(f"training a small classifier for its features: {run.folder}")
+        train(run)
+    return run.folder
+
+
+def features(network: TrainedNetwork) -> Features:
+    """Build a feature extractor of a trained network.
+
+    Args:
+      network: whose last feature map is averaged over the image.
+
+    Returns:
+      Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), in pieces of 256
+      images, so that one shape is compiled.
+    """
+    model, normalize = network.model, normalizer(network.mean, network.std, size=network.input_size)
+
+    @jax.jit
+    def apply(variables, images):
+        x = normalize(images)
+        maps = model.apply(variables, x, train=False, method="features")
+        last = maps[list(maps)[-1]]
+        return last.reshape(last.shape[0], -1, last.shape[-1]).mean(1), jax.nn.softmax(model.apply(variables, x))
+
+    def extract(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = []
+        for first in range(0, len(images), 256):
+            piece = np.asarray(images[first : first + 256])
+            rows = len(piece)
+            piece = np.concatenate([piece, np.zeros((256 - rows, *piece.shape[1:]), piece.dtype)])
+            parts.append([np.asarray(x)[:rows] for x in apply(network.variables, piece)])
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    return extract

@@ -1,0 +1,120 @@
+"""Run an experiment in any mode, or a study: the one file that knows all modes.
+
+from dlcore.main import main
+if __name__ == "__main__":
+    main(experiment)
+"""
+
+import sys
+import traceback
+from importlib import import_module
+from typing import Literal
+
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.flags import FlagError, Setting
+from dlcore.experiment.mode import Mode
+from dlcore.experiment.resolve import last_value, resolve
+from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
+from dlcore.experiment.study import Study, run_study
+from dlcore.run.preemption import Preempted
+from dlcore.run.processes import joined, leave
+
+__all__ = ["MODES", "main", "run"]
+
+MODES = {
+    "train": "dlcore.modes.train",
+    "evaluate": "dlcore.modes.evaluate",
+    "predict": "dlcore.modes.predict",
+    "sanity": "dlcore.modes.sanity",
+    "gradcheck": "dlcore.modes.gradcheck",
+    "profile": "dlcore.modes.profile",
+    "export": "dlcore.modes.export",
+    "plan": "dlcore.modes.plan",
+}
+"""What an experiment can do; a new mode is a module with a `MODE` and a line here."""
+
+EXPECTED = (ValueError, OSError, FloatingPointError)
+"""Errors whose message says it all."""
+
+
+def main(experiment: Experiment | Study, argv: list[str] | None = None) -> None:
+    """Run an experiment or a study and leave with its exit status.
+
+    Args:
+      experiment: what to run.
+      argv: the command line; that of the process by default.
+
+    Raises:
+      SystemExit: with 1 (an error, a failed check), 2 (bad flags) or 75 (run me again).
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    status = run_study(experiment, argv) if isinstance(experiment, Study) else run(experiment, argv)
+    if status:
+        raise SystemExit(status)
+
+
+def run(experiment: Experiment, argv: list[str]) -> int:
+    """Run an experiment.
+
+    Args:
+      experiment: what to run.
+      argv: the command line.
+
+    Returns:
+      0, 1 (an error, a failed check) or 2 (bad flags).
+
+    Raises:
+      Preempted: SIGTERM came, and everything is saved; its status is 75.
+    """
+    show = "--traceback" in argv
+    try:
+        mode, settings = _mode(argv)
+        flags = resolve(experiment, argv, settings)
+    except FlagError as error:
+        print(f"error: {error}{_other_mode(argv, error)}", file=sys.stderr)
+        return 2
+    try:
+        prepare_process(flags)
+        with joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
+            try:
+                status = mode.run(ResolvedRun(experiment, flags)) or 0
+            except EXPECTED as error:
+                status = _report(error, show)
+            if status:
+                leave(status)
+        return status
+    except Preempted as stop:
+        print(stop, flush=True)
+        raise
+    except EXPECTED as error:
+        return _report(error, show)
+
+
+def _mode(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:
+    """The mode that a command line asks for, and its flags; those of every mode under `--help=all`."""
+    name = last_value(argv, "mode") or "train"
+    settings = {"mode": Setting("train", "what to do", Literal[tuple(MODES)], identity=False, essential=True)}
+    chosen = name if name in MODES else "train"
+    if "--help=all" in argv:
+        for other in MODES:
+            settings |= import_module(MODES[other]).MODE.settings
+    mode = import_module(MODES[chosen]).MODE
+    return mode, settings | mode.settings
+
+
+def _other_mode(argv: list[str], error: FlagError) -> str:
+    """A hint where an unknown flag is another mode's."""
+    words = {word[2:].split("=")[0] for word in argv if word.startswith("--")}
+    for name in MODES:
+        if mine := sorted(words & set(import_module(MODES[name]).MODE.settings)):
+            if f"--{mine[0]}: unknown" in str(error):
+                return f"; --{mine[0]} belongs to --mode={name}"
+    return ""
+
+
+def _report(error: Exception, show: bool) -> int:
+    """Print an error; its exit status."""
+    if show:
+        traceback.print_exc()
+    print(f"error: {error}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
+    return 2 if isinstance(error, FlagError) else 1

@@ -1,0 +1,54 @@
+"""`--mode=evaluate`: measure a finished or a running training's checkpoint over a whole split."""
+
+import json
+from typing import Literal
+
+import numpy as np
+
+from dlcore.experiment.flags import FlagError, Setting
+from dlcore.experiment.mode import Mode
+from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
+from dlcore.run.evaluate import evaluate
+from dlcore.run.progress import say
+
+__all__ = ["MODE", "evaluate_run"]
+
+
+def evaluate_run(run: ResolvedRun) -> None:
+    """Print exact metrics over a whole split, as text or JSON.
+
+    Args:
+      run: with the flags `split` and `format`.
+
+    Raises:
+      FlagError: there is no such run, or no such split.
+    """
+    config, experiment, flags = config_of(run), run.experiment, run.flags
+    splits = experiment.data(flags)
+    source = getattr(splits, flags.split)
+    if source is None or isinstance(source, dict):
+        names = [name for name in ("train", "valid", "test") if not isinstance(getattr(splits, name), dict | None)]
+        raise FlagError(f"--split={flags.split}: not in this data; allowed: {', '.join(names)}")
+    setup = run.setup(config["spec"])
+    learner = experiment.build(setup)
+    step, state = restore_state(run, learner, experiment.example(config["spec"]), flags.select)
+    evaluators = [] if flags.split == "train" else experiment.evaluators(setup, splits, flags.split)
+    numbers, arrays = evaluate(
+        learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement(), evaluators=evaluators
+    )
+    if flags.format == "json":
+        content = {"run": str(run.folder), "step": step, "split": flags.split, "examples": len(source), **numbers}
+        say(json.dumps({**content, **{k: np.asarray(v).tolist() for k, v in arrays.items()}}))
+        return
+    say(f"{run.folder}, step {step}, {flags.split} split, {len(source):,} examples")
+    for name, value in numbers.items():
+        say(f"  {name:28} {'–' if value is None else f'{value:.6g}'}")
+
+
+MODE = Mode(
+    evaluate_run,
+    {
+        "split": Setting("test", "which split to evaluate", Literal["train", "valid", "test"], identity=False),
+        "format": Setting("text", "how to print", Literal["text", "json"], identity=False),
+    },
+)

@@ -1,0 +1,115 @@
+"""`--mode=gradcheck`: a learner's gradient against measured slopes, array by array, in float64.
+
+The rules are those of `dlcore.diagnostics.gradient_check`: a few steps of training first, few examples, dropout and
+augmentation off, the data loss and the penalty one after the other, a few coordinates of every array.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.pipeline import padded_batches
+from dlcore.data.source import Source
+from dlcore.diagnostics.gradient_check import METHODS, LeafCheck, check_gradient
+from dlcore.experiment.flags import FlagError, Setting
+from dlcore.experiment.mode import Mode
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Range
+from dlcore.run.progress import say
+
+__all__ = ["BAD", "MODE", "burnt_in_losses", "first_batch", "gradcheck"]
+
+BAD = ("wrong", "uncomfortable")
+EXAMPLES, BURN_IN = 8, 20
+PENALTY = 1e-2
+
+
+def first_batch(source: Source, size: int) -> dict:
+    """The first `size` examples, or all where there are fewer."""
+    return next(iter(padded_batches(source, min(size, len(source)))))
+
+
+def burnt_in_losses(run: ResolvedRun, data: Splits) -> tuple[dict[str, Callable[[Any], jax.Array]], Any] | None:
+    """({"data loss": params -> scalar, "penalty": ...}, params) after 20 steps on 8 examples; None without a loss.
+
+    Call under `jax.enable_x64`. The penalty is left out where the experiment has none. What `plain` of the experiment switches off
+    is off.
+    """
+    experiment, flags = run.experiment, run.flags
+
+    def build(**changes):
+        setup = run.setup_of(data, flags.replace(spmd="jit", **run.plain | changes), jnp.float64)
+        return experiment.build(setup._replace(steps=BURN_IN))
+
+    learner = build()
+    if learner.loss is None:
+        return None
+    rows = first_batch(data.train, EXAMPLES)
+    batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, rows)
+    state = jax.jit(learner.init)(jax.random.key(flags.seed), batch)
+    update = jax.jit(learner.update)
+    for _ in range(BURN_IN):
+        state, _ = update(state, batch)
+    state = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, state)
+
+    def data_loss(params):
+        return learner.loss(params, state, batch)[0]
+
+    losses = {"data loss": data_loss}
+    if experiment.regularizer:
+        penalized = build(**{experiment.regularizer: PENALTY})
+        losses["penalty"] = lambda params: penalized.loss(params, state, batch)[0] - data_loss(params)
+    return losses, state.params
+
+
+def gradcheck(run: ResolvedRun) -> int:
+    """Print a line for each array; 1 where a gradient is wrong or its error uncomfortable."""
+    experiment, flags = run.experiment, run.flags
+    for name, off in run.plain.items():
+        if name in flags.given and flags[name] != off:
+            raise FlagError(f"--{name}={flags[name]} is active: a gradient check needs --{name}={off}")
+    data = experiment.data(flags)
+    if isinstance(data.train, dict):
+        raise ValueError("--mode=gradcheck needs an experiment with one training source")
+    bad = 0
+    with jax.enable_x64(True):
+        found = burnt_in_losses(run, data)
+        if found is None:
+            say("not applicable: the learner has no loss")
+            return 0
+        losses, params = found
+        for name, loss in losses.items():
+            lines = check_gradient(
+                loss, params, samples=flags.gradcheck_samples, h=flags.gradcheck_h, method=flags.gradcheck_method,
+                seed=flags.seed, allow_random=True,
+            )  # fmt: skip
+            say(f"{name}: {flags.gradcheck_method} against jax.grad, float64, after {BURN_IN} steps")
+            _print(lines)
+            bad += sum(line.verdict in BAD for line in lines)
+    say("no gradient is wrong" if not bad else f"{bad} arrays have a gradient that does not agree with its slopes")
+    return int(bad > 0)
+
+
+def _print(lines: list[LeafCheck]) -> None:
+    width = max(len(line.path) for line in lines)
+    say(f"  {'array':{width}}  checked     analytic    numerical    error  kinks  verdict")
+    for x in lines:
+        numbers = f"{x.analytic:12.4e} {x.numerical:12.4e} {x.error:8.1e}" if x.checked else f"{'':34}"
+        told = x.verdict or "nothing to compare: slopes below rounding"
+        say(f"  {x.path:{width}}  {x.checked:3} of {x.checked + x.skipped:<2}{numbers}  {x.kinks:5}  {told}")
+
+
+MODE = Mode(
+    gradcheck,
+    {
+        "gradcheck_method": Setting("centered", "how slopes are measured", Literal[METHODS], identity=False),
+        "gradcheck_h": Setting(
+            None, "difference step; 1e-5, for a complex step 1e-20", float | None, Range(0), identity=False
+        ),
+        "gradcheck_samples": Setting(3, "coordinates of each array", limits=Range(1), identity=False),
+    },
+)

@@ -1,0 +1,224 @@
+"""What `--mode=plan` prints and writes: one line a mesh and rule, the best marked, and an experiment with the same tables."""
+
+import math
+from typing import Any
+
+from dlcore.cost.collectives import KINDS
+from dlcore.cost.memory import readable
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.modes.plan.topology import Topology, seconds
+from dlcore.report.html import render
+from dlcore.report.tables import table
+from dlcore.run.sharding import DATA, MODEL
+
+__all__ = ["best_of", "hints", "lines_of", "notes", "report_of", "row_of", "told"]
+
+FITS, NOT, UNKNOWN = "fits", "does not fit", "unknown"
+
+
+def row_of(topology: Topology, facts: dict, found: dict, rows: int) -> dict[str, Any]:
+    """What is said of one mesh and rule, all of one device: sizes in bytes, FLOPs, bytes sent, verdict, seconds.
+
+    facts, found: as `plan_child` gives them. rows: of the whole batch, split over `data` where they divide. Products
+    are split over the other axes too; over `model` under a tensor rule.
+    """
+    axes = {name.strip(): int(size) for name, size in (part.split(":") for part in found["mesh"].split(","))}
+    data = axes.pop(DATA, 1)
+    data = data if rows % data == 0 else 1
+    split = data * math.prod(size for name, size in axes.items() if name != MODEL or "tensor" in found["rule"])
+    row = {
+        "mesh": found["mesh"], "rule": found["rule"], **found["bytes"], "flops": facts["flops"] / split,
+        "kept": None if facts["kept"] is None else facts["kept"] / data, "compile_seconds": found["compile_seconds"],
+    }  # fmt: skip
+    if "temporaries" not in found:
+        short = {"needs": found.get("needs"), "has": found.get("has"), "failed": found.get("failed")}
+        return {**row, **short, "verdict": UNKNOWN if found.get("failed") else NOT}
+    sent = {kind: bytes_sent for kind, (_, _, bytes_sent) in found["collectives"].items()}
+    total = found["arguments"] + found["results"] - found["shared"] + found["temporaries"]
+    exact = sum(found["bytes"].values())
+    row |= {
+        "temporaries": found["temporaries"], "total": total, "peak": found["peak"], "sent": sent,
+        "loops": sum(c["times"] * c["bytes"] for c in found["loops"]),
+        "seconds": seconds(
+            topology, row["flops"], found["arguments"] + found["results"], sum(sent.values())
+        ),
+    }  # fmt: skip
+    if topology.limit is None:
+        verdict = ""
+    elif topology.platform == "tpu" or total <= topology.limit:
+        verdict = FITS
+    else:
+        verdict = NOT if exact > topology.limit else UNKNOWN
+    return {**row, "verdict": verdict}
+
+
+def best_of(rows: list[dict]) -> dict | None:
+    """The fastest of those that fit, the smaller of equals; None where none is known to fit."""
+    fitting = [row for row in rows if row["verdict"] == FITS]
+    return min(fitting, key=lambda row: (row["seconds"], row["total"])) if fitting else None
+
+
+def _memory(plan: dict, row: dict) -> dict[str, str]:
+    """A line of the table of memory, as text by column."""
+    upper = "<= " if plan["topology"]["platform"] == "gpu" else ""
+    cells = {"mesh": row["mesh"], "rule": row["rule"]}
+    for name, key in SIZES.items():
+        cells[name] = "" if row.get(key) is None else readable(row[key])
+    if row.get("temporaries") is not None:
+        cells["temporaries"], cells["total"] = upper + cells["temporaries"], upper + cells["total"]
+    return {**cells, "verdict": _verdict(row)}
+
+
+def _step(plan: dict, row: dict, best: dict | None) -> dict[str, str]:
+    """A line of the table of work and traffic, as text by column."""
+    unit, size = _unit(max(other["flops"] for other in plan["rows"]))
+    cells = {"mesh": row["mesh"], "rule": row["rule"], unit: f"{row['flops'] / size:.4g}"}
+    for kind in KINDS:
+        if any(kind in other.get("sent", {}) for other in plan["rows"]):
+            cells[kind] = readable(row["sent"].get(kind, 0)) if "sent" in row else ""
+    cells["at least"] = "" if row.get("seconds") is None else f"{1000 * row['seconds']:.3g} ms"
+    return {**cells, "": "best" if row is best else ""}
+
+
+def _unit(flops: float) -> tuple[str, float]:
+    return ("TFLOP", 1e12) if flops >= 1e11 else ("GFLOP", 1e9)
+
+
+def _flops(flops: float) -> str:
+    unit, size = _unit(flops)
+    return f"{flops / size:.4g} {unit}"
+
+
+SIZES = {
+    "parameters": "parameters", "optimiser": "optimizer", "other": "other state", "batch": "batch",
+    "activations": "kept", "temporaries": "temporaries", "total": "total",
+}  # fmt: skip
+
+
+def _verdict(row: dict) -> str:
+    if row.get("needs"):
+        return f"does not fit: needs {row['needs'] / 2**30:.4g} of {row['has'] / 2**30:.4g} GiB"
+    return f"failed: {row['failed']}" if row.get("failed") else row["verdict"]
+
+
+def told(row: dict) -> str:
+    """One mesh and rule in a line, as soon as it is known."""
+    size = "" if row.get("total") is None else f"{readable(row['total'])}, "
+    return f"{row['mesh']} {row['rule']}: {size}{_verdict(row)}".rstrip(", ")
+
+
+def _sorted(rows: list[dict]) -> list[dict]:
+    order = [FITS, "", UNKNOWN, NOT]
+    return sorted(rows, key=lambda row: (order.index(row["verdict"]), row.get("seconds") or 0, row.get("total") or 0))
+
+
+def hints(plan: dict, flags: Flags) -> list[str]:
+    """What makes a step smaller, of what this experiment has; empty where everything fits."""
+    if all(row["verdict"] in (FITS, "") for row in plan["rows"]):
+        return []
+    found = []
+    if flags.get("model.remat") == "none":
+        found.append("--model.remat=full (recompute in the backward pass)")
+    if flags.precision == "f32":
+        found.append("--precision=bf16")
+    found.append("a smaller --batch_size" + (" with --accumulate" if "accumulate" in flags else ""))
+    if not any("fsdp" in row["rule"] for row in plan["rows"]):
+        found.append("--rules=fsdp")
+    return [f"What makes it smaller: {', '.join(found)}."]
+
+
+def notes(plan: dict, flags: Flags) -> list[str]:
+    """What the figures are, and what they leave out."""
+    platform, found = plan["topology"]["platform"], []
+    if plan["kept"] is not None:
+        found.append("activations: what the loss as written keeps for its gradient, part of the temporaries after XLA")
+    if platform == "gpu":
+        found.append("temporaries: an upper estimate, XLA's plan for a CPU")
+    if platform == "cpu":
+        found.append("pretended devices: no limit, no speed")
+    if plan["loops"]:
+        found.append(f"FLOPs: of {plan['loops']} while loops, whose length nobody knows, one turn counts")
+    if any(row.get("loops", 0) > 0.01 * sum(row.get("sent", {}).values()) for row in plan["rows"]):
+        found.append("collectives: in loops of unknown length one turn counts")
+    if platform != "cpu":
+        slow = "; float32 takes longer" if flags.precision == "f32" else ""
+        found.append(f"at least: products at the bfloat16 peak, nothing hidden behind anything else{slow}")
+    return found
+
+
+def lines_of(plan: dict, flags: Flags) -> list[str]:
+    """The two tables for a terminal, with what stands above and below them."""
+    rows = _sorted(plan["rows"])
+    best = best_of(rows)
+    return [
+        "",
+        _headline(plan, flags),
+        MEMORY,
+        *_aligned([_memory(plan, row) for row in rows]),
+        STEP,
+        *_aligned([_step(plan, row, best) for row in rows]),
+        *(f"  {note}" for note in notes(plan, flags)),
+        *hints(plan, flags),
+        *_conclusion(plan["topology"], rows, best),
+    ]
+
+
+MEMORY, STEP = "Memory of a device", "A step of a device: its work, what it sends, and how long that takes at least"
+
+
+def _aligned(cells: list[dict[str, str]]) -> list[str]:
+    """Lines of text under their names: words to the left, figures to the right."""
+    lines = [{name: name if name != "verdict" else "" for name in cells[0]}, *cells]
+    width = {name: max(len(line[name]) for line in lines) for name in cells[0]}
+    left = ("mesh", "rule", "verdict", "")
+    return [
+        ("  " + "  ".join(line[n].ljust(width[n]) if n in left else line[n].rjust(width[n]) for n in width)).rstrip()
+        for line in lines
+    ]
+
+
+def _headline(plan: dict, flags: Flags) -> str:
+    topology = plan["topology"]
+    limit = "" if topology["limit"] is None else f" of {topology['limit'] / 2**30:.4g} GiB"
+    return (
+        f"{topology['name']}: {topology['devices']} devices{limit}; {plan['parameters']:,} parameters, batch "
+        f"{flags.batch_size}, {flags.precision}, {_flops(plan['flops'])} a step over all devices"
+    )
+
+
+def _conclusion(topology: dict, rows: list[dict], best: dict | None) -> list[str]:
+    if topology["limit"] is None:
+        return []
+    if best is not None:
+        return [f"best of those that fit: --mesh={best['mesh']} --sharding={best['rule']}"]
+    return ["nothing is known to fit" if any(row["verdict"] == UNKNOWN for row in rows) else "nothing fits"]
+
+
+def _whole(cells: dict[str, str]) -> dict[str, str]:
+    """The same with figures that do not break before their unit."""
+    return {n: text if n == "verdict" else text.replace(" ", "\N{NO-BREAK SPACE}") for n, text in cells.items()}
+
+
+def report_of(run: ResolvedRun, content: dict) -> str:
+    """The text of plan.html."""
+    panels = []
+    for plan in content["plans"]:
+        rows = _sorted(plan["rows"])
+        best = best_of(rows)
+        note = ". ".join([*notes(plan, run.flags), *hints(plan, run.flags), *_conclusion(plan["topology"], rows, best)])
+        machine, head = plan["topology"]["name"], _headline(plan, run.flags)
+        panels.append(table([_whole(_memory(plan, row)) for row in rows], f"{machine}: memory of a device", head))
+        step = [_whole(_step(plan, row, best)) for row in rows]
+        panels.append(table(step, f"{machine}: a step of a device", note))
+    first = content["plans"][0]
+    cards = {"parameters": f"{first['parameters']:,}", "a step": _flops(first["flops"])}
+    for plan in content["plans"]:
+        best = best_of(plan["rows"])
+        cards[f"best on {plan['topology']['name']}"] = f"{best['mesh']} {best['rule']}" if best else "–"
+    details = {
+        "Settings": {"command": content["command"], **{f"--{k}": v for k, v in sorted(run.identity.items())}},
+        "Environment": {"commit": content["commit"], **content["versions"]},
+    }
+    subtitle = f"{run.experiment.doc.strip().splitlines()[0]}  Planned, not run."
+    return render(f"{run.experiment.name}: plan", panels, cards, subtitle=subtitle, details=details)

@@ -1,0 +1,169 @@
+"""What `--mode=plan` runs in a process of its own: compile an experiment's training step for devices that are not there.
+
+    python -m dlcore.modes.plan.worker TASK        TASK: a pickled dict, written by dlcore.modes.plan.plan
+
+It prints a line of JSON for the learner, and one for each mesh and rule as it is through. A process of its own, because
+libtpu must not get into one that trains, and because the number of pretended devices is fixed when jax starts.
+"""
+
+import importlib.util
+import json
+import pickle
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["measure", "too_large"]
+
+SCALE = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def too_large(message: str) -> tuple[float, float] | None:
+    """(bytes needed, bytes there) from XLA's error; None where it is another."""
+    size = r"([\d.]+)([KMGT]?)i?B?"
+    for pattern in (rf"\({size}\) exceeds available HBM \({size}\)", rf"Used {size} of {size} hbm"):
+        if found := re.search(pattern, message):
+            need, unit, have, other = found.groups()
+            return float(need) * SCALE[unit], float(have) * SCALE[other]
+    return None
+
+
+def _experiment(file: str) -> Any:
+    """The experiment of a file, loaded by its path."""
+    from dlcore.experiment.experiment import Experiment
+
+    spec = importlib.util.spec_from_file_location("planned_experiment", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["planned_experiment"] = module
+    spec.loader.exec_module(module)
+    experiments = [value for value in vars(module).values() if isinstance(value, Experiment)]
+    return next(experiment for experiment in experiments if Path(experiment.file).resolve() == Path(file).resolve())
+
+
+def _devices(platform: str, name: str) -> list:
+    import jax
+
+    if platform != "tpu":
+        return jax.devices("cpu")
+    from jax.experimental import topologies
+
+    bounds = {"chips_per_host_bounds": (1, 1, 1)} if name.endswith(":1x1") else {}
+    return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **bounds).devices)
+
+
+def _kept(learner: Any, state: Any, batch: Any) -> int | None:
+    """Bytes that the loss keeps for its gradient, beside the parameters; None where the learner has no loss."""
+    import jax
+
+    from dlcore.cost.memory import residual_bytes
+
+    if learner.loss is None:
+        return None
+    found = []
+
+    def kept(state: Any, batch: Any) -> Any:
+        found.append(residual_bytes(lambda params: learner.loss(params, state, batch)[0], state.params))
+        return state.step
+
+    jax.eval_shape(kept, state, batch)
+    parameters = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
+    return max(0, found[0] - parameters)
+
+
+def about(learner: Any, batch: Any) -> dict[str, Any]:
+    """What no mesh changes: parameters, FLOPs, loops of unknown length, bytes that the loss keeps for its gradient."""
+    import jax
+
+    from dlcore.cost.step_flops import step_flops
+
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    count = step_flops(learner.update, state, batch)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(getattr(state, "params", None)))
+    return {
+        "parameters": parameters, "flops": count.flops, "loops": count.loops, "kept": _kept(learner, state, batch)
+    }  # fmt: skip
+
+
+def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> dict[str, Any]:
+    """Bytes by kind of one device, what XLA plans, and the collectives, for one mesh and rule.
+
+    batch: ShapeDtypeStructs of all devices' rows. "needs" and "has" are there where the compiler found too little
+    memory: bytes of temporaries, and of the device. "failed" is what it says of any other failure.
+
+    Raises:
+      ValueError: the mesh does not suit the devices.
+    """
+    import jax
+
+    from dlcore.cost.collectives import by_kind, collectives
+    from dlcore.run.sharding import make_mesh
+    from dlcore.run.step import Placement, Program
+
+    program = Program(learner, batch, Placement(make_mesh(mesh, devices), rule), 0)
+    state, shardings = program.abstract_state, program.state_shardings
+    sizes = {
+        name: _bytes(getattr(state, field, None), getattr(shardings, field, None))
+        for name, field in (("parameters", "params"), ("optimizer", "opt_state"))
+    }
+    sizes["other state"] = _bytes(state, shardings) - sum(sizes.values())
+    sizes["batch"] = _bytes(program.batch, program._batch_shardings)
+    found = {"mesh": mesh, "rule": rule, "bytes": sizes}
+    began = time.monotonic()
+    try:
+        program.compile()
+    except jax.errors.JaxRuntimeError as error:
+        numbers, took = too_large(str(error)), {"compile_seconds": round(time.monotonic() - began, 1)}
+        if numbers is None:
+            return {**found, **took, "failed": str(error).strip().split("\n")[0][:300]}
+        return {**found, **took, "needs": numbers[0], "has": numbers[1]}
+    plan = program.compiled.memory_analysis()
+    sent = collectives(program.compiled.as_text())
+    return {
+        **found,
+        "compile_seconds": round(time.monotonic() - began, 1),
+        "temporaries": plan.temp_size_in_bytes,
+        "arguments": plan.argument_size_in_bytes,
+        "results": plan.output_size_in_bytes,
+        "shared": plan.alias_size_in_bytes,
+        "peak": getattr(plan, "peak_memory_in_bytes", None),
+        "collectives": by_kind(sent),
+        "loops": [c._asdict() for c in sent if not c.exact],
+    }
+
+
+def _bytes(tree: Any, shardings: Any) -> int:
+    """Of one device's share."""
+    import math
+
+    import jax
+    import numpy as np
+
+    total = 0
+    for leaf, sharding in zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True):
+        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        total += math.prod(sharding.shard_shape(leaf.shape)) * (8 if key else np.dtype(leaf.dtype).itemsize)
+    return total
+
+
+def main(path: str) -> None:
+    """Go through a task."""
+    task = pickle.loads(Path(path).read_bytes())
+    from dlcore.experiment.resolve import resolve
+    from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
+
+    config = Path(path).with_suffix(".json")
+    config.write_text(json.dumps({"settings": task["settings"]}))
+    experiment = _experiment(task["file"])
+    flags = resolve(experiment, [f"--config_json={config}"])
+    prepare_process(flags)
+    learner = experiment.build(ResolvedRun(experiment, flags).setup(task["spec"]))
+    devices = _devices(task["platform"], task["topology"])
+    print(json.dumps(about(learner, task["batch"])), flush=True)
+    for mesh, rule in task["cases"]:
+        print(json.dumps(measure(learner, task["batch"], devices, mesh, rule)), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,49 @@
+"""`--mode=predict`: use a finished or a running training's checkpoint on files."""
+
+import json
+from typing import Literal
+
+from dlcore.experiment.flags import FlagError, Setting
+from dlcore.experiment.mode import Mode
+from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
+from dlcore.run.evaluate import predict
+from dlcore.run.progress import say
+
+__all__ = ["MODE", "predict_files"]
+
+
+def predict_files(run: ResolvedRun) -> None:
+    """Print predictions for the files that `--input` names, as text or JSON.
+
+    Args:
+      run: with the flags `input` and `format`.
+
+    Raises:
+      FlagError: `--input` is missing, there is no such run, or the experiment predicts nothing of files.
+    """
+    experiment, flags = run.experiment, run.flags
+    if flags.input is None:
+        raise FlagError("--input: missing; allowed: --mode=predict --input=FILE_OR_FOLDER")
+    if experiment.inputs is None or experiment.describe is None:
+        raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
+    spec = config_of(run)["spec"]
+    source, names = experiment.inputs(flags, spec)
+    learner = experiment.build(run.setup(spec))
+    _, state = restore_state(run, learner, experiment.example(spec), flags.select)
+    outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
+    rows = experiment.describe(outputs, spec)
+    if flags.format == "json":
+        say(json.dumps([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
+        return
+    for name, row in zip(names, rows, strict=True):
+        text = row.get("text") or "  ".join(f"{label} {p:.3f}" for label, p in list(row["probabilities"].items())[:5])
+        say(f"{name}: {text}")
+
+
+MODE = Mode(
+    predict_files,
+    {
+        "input": Setting(None, "a file or a folder", str | None, identity=False),
+        "format": Setting("text", "how to print", Literal["text", "json"], identity=False),
+    },
+)

@@ -1,0 +1,129 @@
+"""`--mode=profile`: a few training steps under jax's profiler, and the operations that they spend their time on.
+
+The folder `profile` of the run gets the trace (open the .trace.json.gz at ui.perfetto.dev, or the folder with xprof),
+profile.json with a row an operation, and profile.html. Nothing is trained: the steps start from a fresh state.
+"""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import jax
+
+from dlcore.cost.memory import memory_panel, memory_report, readable
+from dlcore.cost.profiled_operations import Hot, chip_of, hot_operations, measured_chip, trace_times
+from dlcore.data.pipeline import batch_at
+from dlcore.experiment.flags import Setting
+from dlcore.experiment.mode import Mode
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.learner import Range
+from dlcore.report.tables import table
+from dlcore.run import provenance
+from dlcore.run.checkpoint import check_writable
+from dlcore.run.progress import say
+from dlcore.run.step import Program
+
+__all__ = ["MODE", "profile"]
+
+WARM = 3
+TOP = 10
+
+
+def profile(run: ResolvedRun) -> int:
+    """Trace `--profile_steps` steps and print the ten dearest operations."""
+    if jax.process_count() > 1:
+        raise ValueError(f"--mode=profile works with one process, and there are {jax.process_count()}")
+    folder = run.folder / "profile"
+    check_writable(folder)
+    data = run.experiment.data(run.flags)
+    setup = run.setup_of(data)
+    pipelines = run.pipelines(data.train)
+    batch = batch_at(pipelines, 0)
+    program = Program(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
+    carry = program.split(program.init(batch, run.experiment.start(setup)))
+    began = time.perf_counter()
+    program.compile()
+    compiling = time.perf_counter() - began
+    steps = run.flags.profile_steps
+    batches = [program.put(batch_at(pipelines, t)) for t in range(WARM + steps)]
+    for t in range(WARM):
+        carry = jax.block_until_ready(program.step(carry, batches[t]))
+    trace = folder / "trace"
+    shutil.rmtree(trace, ignore_errors=True)
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level, options.host_tracer_level = 0, 2
+    with jax.profiler.trace(str(trace), profiler_options=options):
+        began = time.perf_counter()
+        for t in range(WARM, WARM + steps):
+            carry = program.step(carry, batches[t])
+        jax.block_until_ready(carry)
+        seconds = (time.perf_counter() - began) / steps
+    times = trace_times(trace)
+    if not times:
+        raise ValueError(f"the profiler saw no operation of this program; its trace is in {trace}")
+    kind = jax.devices()[0].device_kind
+    chip = chip_of(kind) or measured_chip()
+    rows = hot_operations(times, program.compiled.as_text(), steps, chip)
+    _write(run, folder, rows, chip_of(kind) is not None, seconds, compiling, program)
+    return 0
+
+
+def _row(row: Hot) -> dict[str, str]:
+    roof = row.least_seconds / row.seconds if row.seconds else 0.0
+    return {
+        "operation": row.name, "module": row.module or "–", "phase": row.phase, "ms a step": f"{row.seconds * 1e3:.3f}",
+        "share": f"{row.share:.1%}", "GFLOPs": f"{row.flops / 1e9:.3f}" if row.flops else "–",
+        "moves": readable(row.bytes) if row.bytes else "–", "of the roof": f"{roof:.0%} ({row.bound})" if roof else "–",
+    }  # fmt: skip
+
+
+def _write(
+    run: ResolvedRun, folder: Path, rows: list[Hot], known: bool, seconds: float, compiling: float, program: Program
+) -> None:
+    from dlcore.report.html import render
+
+    shown = [_row(row) for row in rows[:TOP]]
+    widths = {name: max(len(name), *(len(row[name]) for row in shown)) for name in shown[0]}
+    for row in [{name: name for name in widths}, *shown]:
+        say("  ".join(f"{row[name]:{width}}" for name, width in widths.items()).rstrip())
+    total = sum(row.seconds for row in rows)
+    phases = {p: sum(r.seconds for r in rows if r.phase == p) / total for p in ("forward", "backward", "other")}
+    of_each = {phase: f"{share:.0%}" for phase, share in phases.items()}
+    told = (
+        f"{seconds * 1e3:.2f} ms a step under the profiler, compiled in {compiling:.1f} s; {len(rows)} operations, "
+        f"{', '.join(' '.join(pair) for pair in of_each.items())} of their time"
+    )
+    roof = (
+        "The roof is what the maker publishes for bfloat16 products and for the memory."
+        if known
+        else "The roof is what one product and one addition were measured to reach on this device; operations whose "
+        "data stay in its caches can be faster."
+    )
+    trace = max((folder / "trace").rglob("*.trace.json.gz"))
+    say(told)
+    say(f"trace for ui.perfetto.dev: {trace}")
+    content = {
+        "command": provenance.command(), "hardware": provenance.hardware(), "step_seconds": seconds,
+        "compile_seconds": compiling, "operations": [row._asdict() for row in rows],
+    }  # fmt: skip
+    (folder / "profile.json").write_text(json.dumps(content, indent=1) + "\n")
+    title = f"The {len(shown)} dearest operations: {sum(row.share for row in rows[:TOP]):.0%} of the time"
+    memory = memory_report(program.abstract_state, program.batch, program.compiled)
+    cards = {"a step": f"{seconds * 1e3:.2f} ms", "compilation": f"{compiling:.1f} s", "operations": str(len(rows))}
+    details = {"Environment": {"hardware": provenance.hardware(), **provenance.versions()}}
+    note = f"{roof} The trace is {trace.relative_to(folder)}: open it at ui.perfetto.dev."
+    path = folder / "profile.html"
+    path.write_text(
+        render(
+            f"{run.experiment.name}: profile", [table(shown, title=title, note=note), memory_panel(memory)], cards | of_each,
+            subtitle=told, details=details,
+        )
+    )  # fmt: skip
+    say(f"report: {path}")
+
+
+MODE = Mode(
+    profile,
+    {"profile_steps": Setting(5, "training steps to trace", limits=Range(1), identity=False)},
+)

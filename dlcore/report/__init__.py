@@ -1,0 +1,1 @@
+"""What a person sees: HTML, figures, curves, pictures, tables, a file a topic."""

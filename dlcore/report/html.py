@@ -1,0 +1,195 @@
+"""One HTML file that shows how a run went: headline numbers, panels, and the settings it ran with.
+
+The file holds everything it shows (no script, no address outside itself), follows the reader's light or dark mode,
+and can be read on a phone or printed. Panels come from `dlcore.report.tables`.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+__all__ = ["Panel", "definition_table", "is_share", "render"]
+
+SHARES = {"accuracy", "top5", "map", "map50", "knn", "probe", "probability", "precision", "recall"}
+
+
+class Panel(NamedTuple):
+    """One section of a report. `html` goes in as it is; `title` and `note` (a line under the title) are escaped."""
+
+    title: str
+    html: str
+    note: str = ""
+
+
+def render(
+    title: str,
+    panels: Sequence[Panel],
+    summary: Mapping[str, str],
+    subtitle: str = "",
+    details: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The report as the text of one HTML file.
+
+    summary: the headline numbers, name -> value as it should read, shown as cards in this order. details: named
+    tables that start closed, such as {"Settings": {...}, "Environment": {...}}. All text is escaped.
+    """
+    return _PAGE.format(
+        title=escape(title),
+        style=_STYLE,
+        subtitle=f'<p class="subtitle">{escape(subtitle)}</p>' if subtitle else "",
+        cards=_cards(summary),
+        contents=_contents(panels),
+        panels="\n".join(_section(number, panel) for number, panel in enumerate(panels, 1)),
+        details="\n".join(_closed_table(name, rows) for name, rows in (details or {}).items() if rows),
+    )
+
+
+def is_share(metric: str) -> bool:
+    """Whether a measure is a share of a whole, which reads better in per cent: "test accuracy", "map", "probe"."""
+    return not SHARES.isdisjoint(metric.lower().replace("_", " ").replace("/", " ").split())
+
+
+def definition_table(rows: Mapping[str, Any]) -> str:
+    """A two-column HTML table of names and values, escaped."""
+    cells = (f"<tr><th scope='row'>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
+    return f'<div class="scroll"><table class="pairs">{"".join(cells)}</table></div>'
+
+
+def _cards(summary: Mapping[str, str]) -> str:
+    if not summary:
+        return ""
+    cards = (f"<div><dt>{escape(str(name))}</dt><dd>{escape(str(v))}</dd></div>" for name, v in summary.items())
+    return f'<dl class="cards">{"".join(cards)}</dl>'
+
+
+def _contents(panels: Sequence[Panel]) -> str:
+    if len(panels) < 4:
+        return ""
+    names = (panel.title.partition(":")[0] for panel in panels)
+    links = (f'<a href="#panel-{number}">{escape(name)}</a>' for number, name in enumerate(names, 1))
+    return f'<nav aria-label="Contents">{"".join(links)}</nav>'
+
+
+def _section(number: int, panel: Panel) -> str:
+    note = f'<p class="note">{escape(panel.note)}</p>' if panel.note else ""
+    return f'<section id="panel-{number}"><h2>{escape(panel.title)}</h2>{note}{panel.html}</section>'
+
+
+def _closed_table(name: str, rows: Mapping[str, Any]) -> str:
+    return f"<details><summary>{escape(name)}</summary>{definition_table(rows)}</details>"
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header><h1>{title}</h1>{subtitle}{cards}{contents}</header>
+<main>
+{panels}
+{details}
+</main>
+</body>
+</html>
+"""
+
+# --c1 ... --c6: Okabe and Ito's palette, told apart by readers of every colour vision; lifted a little in dark mode.
+_LIGHT = """
+--page: #f4f5f7; --surface: #ffffff; --ink: #1c2126; --muted: #5c6670; --line: #dfe3e8; --gap: #b9c4cf;
+--c1: #0072b2; --c2: #d55e00; --c3: #009e73; --c4: #b0518a; --c5: #b87f00; --c6: #3d97cc;
+"""
+_DARK = """
+--page: #111418; --surface: #1a1f25; --ink: #e7eaee; --muted: #a0abb6; --line: #343c45; --gap: #3e5166;
+--c1: #56b4e9; --c2: #ff8a3d; --c3: #2cc79a; --c4: #e39ac4; --c5: #f0b53a; --c6: #8fd0f5;
+"""
+
+_STYLE = (
+    f":root {{ {_LIGHT} }}\n@media screen and (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}\n"
+    + """
+* { box-sizing: border-box; }
+html { color-scheme: light dark; -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
+body { margin: 0 auto; padding: clamp(16px, 4vw, 40px); max-width: 1180px; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif; }
+h1 { font-size: clamp(1.5rem, 4vw, 2.1rem); line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; line-height: 1.3; margin: 0; }
+p { margin: .4rem 0; max-width: 75ch; }
+.subtitle, .note, figcaption, dt { color: var(--muted); }
+.subtitle { overflow-wrap: anywhere; max-width: none; }
+.cards { display: flex; flex-wrap: wrap; gap: 12px;
+  margin: 1.4rem 0 0; }
+.cards div, section, details { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
+.cards div { flex: 1 1 112px; min-width: max-content; padding: 12px 14px; }
+.cards dt { width: 0; min-width: 100%; }
+.cards dd { white-space: nowrap; font-size: 1.4rem; }
+dt { font-size: .85rem; }
+dd { margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere;
+  font-variant-numeric: tabular-nums; }
+nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 1.2rem 0 0; font-size: .92rem; }
+a { color: var(--c1); text-underline-offset: 3px; }
+section, details { margin: 20px 0; padding: clamp(14px, 2.5vw, 24px); }
+section > * + * { margin-top: 12px; }
+section > .note { margin-top: 2px; }
+summary { cursor: pointer; font-weight: 600; }
+details .scroll { margin-top: 10px; }
+figure { margin: 0; min-width: 0; }
+figcaption { font-size: .88rem; line-height: 1.35; }
+svg { display: block; width: 100%; height: auto; }
+svg text { font-family: inherit; }
+.charts { display: grid; gap: 22px 28px; align-items: end;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
+.charts.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
+.charts figcaption b { color: var(--ink); font-weight: 600; margin-right: .7em; overflow-wrap: anywhere; }
+.key { display: inline-block; margin-right: .9em; color: var(--ink); font-variant-numeric: tabular-nums; }
+.key::before { content: ""; display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .4em;
+  background: var(--colour); }
+.images { display: grid; gap: 14px 12px; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); }
+.images img { width: 100%; border-radius: 4px; }
+.images.large { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)); }
+.images figcaption { font-size: .84rem; margin-top: 4px; overflow-wrap: anywhere; }
+img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; background: var(--line); }
+img.smooth { image-rendering: auto; }
+img.clear { background: none; border: 1px solid var(--line); }
+img.tiles { background: var(--gap); }
+.said { color: var(--c2); font-weight: 600; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 10px; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 600; }
+td.number, th.number { text-align: right; }
+.pairs th { color: var(--muted); font-weight: 500; white-space: nowrap; }
+.pairs td { overflow-wrap: anywhere; font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace;
+  font-size: .85rem; }
+.confusion th, .confusion td { border: 0; padding: 0; text-align: center; vertical-align: middle; }
+.confusion td { border: 1px solid var(--surface); height: 34px; min-width: 54px; padding: 0 4px; }
+.confusion th { font-weight: 500; padding: 3px 8px; }
+.confusion tbody th { text-align: right; white-space: nowrap; }
+.confusion thead th.tall { vertical-align: bottom; }
+.tall span { writing-mode: vertical-rl; transform: rotate(180deg); white-space: nowrap; display: inline-block; }
+.confusion .axis, .confusion .rate { color: var(--muted); font-size: .84rem; white-space: nowrap; }
+.confusion .none { color: var(--muted); opacity: .45; }
+.columns { display: grid; gap: 20px 36px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 260px), 1fr));
+  align-items: start; }
+.wide { grid-column: span 2; }
+h3:not(:first-child) { margin-top: 18px; }
+h3 { font-size: .95rem; margin: 0 0 6px; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .88rem; }
+@media (max-width: 640px) { .wide { grid-column: auto; } .images { grid-template-columns: repeat(3, 1fr); }
+  .confusion td { min-width: 34px; height: 30px; padding: 0 2px; } .confusion th { padding: 2px 4px; } }
+@media print {
+  body { max-width: none; padding: 0; background: none; font-size: 12px; }
+  section, details { border: 0; padding: 0; } nav { display: none; }
+  .charts { grid-template-columns: 1fr 1fr; } .charts.small { grid-template-columns: 1fr 1fr 1fr; }
+  .confusion { font-size: 10px; } .confusion .rate { font-size: 9px; } .confusion td { min-width: 0; padding: 0 2px; }
+  .wide { max-width: 420px; } .scroll { overflow: visible; }
+  section, figure, tr, .cards div { break-inside: avoid; } h2, .note { break-after: avoid; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
+"""
+)

@@ -1,0 +1,152 @@
+"""What was seen inside a network while it trained, as panels of the report."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from dlcore.diagnostics.monitor import RATIO, findings
+from dlcore.report.html import Panel
+from dlcore.report.tables import text
+
+__all__ = ["histogram_svg", "line_svg", "monitor_panels"]
+
+WIDTH, HEIGHT = 110, 26
+
+
+def monitor_panels(looks: Sequence[dict[str, Any]], order: Sequence[str] | None = None) -> list[Panel]:
+    """Panels over the looks of a run, in time.
+
+    looks: what `dlcore.diagnostics.monitor.look` gives, on the host, each with its "step".
+    order: names of the kernels from input to output.
+    """
+    if not looks:
+        return []
+    steps = [seen["step"] for seen in looks]
+    kinds: dict[str, dict[int, list[str]]] = {}
+    for seen in looks:
+        for finding in findings(seen, order):
+            kinds.setdefault(finding.kind, {}).setdefault(seen["step"], []).append(finding.words)
+    middle = {name: float(np.median([seen["updates"][name] for seen in looks])) for name in looks[-1]["updates"]}
+    last = [f"At step {steps[-1]}: {finding.words}." for finding in findings({**looks[-1], "updates": {}}, order)]
+    last += [
+        f"In the middle of the run, {finding.words}."
+        for finding in findings({"updates": middle, "gradients": {}, "activations": {}})
+    ]
+    before = [
+        f"{kind.capitalize()}: remarked on at {len(found)} of {len(looks)} looks, the first at step {min(found)}"
+        f" ({len(found[min(found)])} arrays, such as: {found[min(found)][0]})."
+        for kind, found in kinds.items()
+        if kind != "updates" and set(found) != {steps[-1]}
+    ]
+    healthy = f"Nothing was remarked on in {len(looks)} looks, steps {steps[0]} to {steps[-1]}."
+    panels = [text("Health of the network", "\n\n".join([*last[:10], *before] or [healthy]))]
+    panels.append(_updates(looks, steps))
+    if looks[-1]["activations"]:
+        panels.append(_activations(looks))
+    return panels
+
+
+def _updates(looks: Sequence[dict], steps: list[int]) -> Panel:
+    rows = []
+    for name in looks[-1]["updates"]:
+        ratios = np.array([seen["updates"][name] for seen in looks], float)
+        norms = [seen["gradients"][name]["norm"] for seen in looks if name in seen["gradients"]]
+        out = not RATIO[0] <= ratios[-1] <= RATIO[1]
+        rows.append(
+            f"<tr><td>{escape(name)}</td>"
+            f'<td class="number{" said" if out and name.endswith("kernel") else ""}">{ratios[-1]:.1e}</td>'
+            f'<td class="number">{np.median(ratios):.1e}</td><td>{line_svg(ratios, RATIO)}</td>'
+            + (_gradient(norms, looks[-1]["gradients"][name]) if norms else "")
+            + "</tr>"
+        )
+    gradients = "<th class=number>gradient</th><th>over the run</th><th>histogram</th>"
+    gradients = gradients if looks[-1]["gradients"] else ""
+    head = "<tr><th>array</th><th class=number>update / weight</th><th class=number>median</th><th>over the run</th>"
+    head += f"{gradients}</tr>"
+    note = (
+        f"How much of itself an array changes a step, at {len(steps)} steps from {steps[0]} to {steps[-1]}; about 1e-3 "
+        "is usual, the band is 1e-4 to 1e-2. Logarithmic."
+    )
+    return Panel("Updates and gradients", _table(head, rows), note)
+
+
+def _gradient(norms: list[float], last: dict) -> str:
+    return (
+        f'<td class="number">{norms[-1]:.2e}</td><td>{line_svg(np.array(norms, float))}</td>'
+        f"<td>{histogram_svg(last)}</td>"
+    )
+
+
+def _activations(looks: Sequence[dict]) -> Panel:
+    rows = []
+    first = looks[0]["activations"]
+    for name, now in looks[-1]["activations"].items():
+        dead, saturated = now["dead"], now.get("saturated")
+        shown = "" if saturated is None else f"{saturated:.1%}"
+        rows.append(
+            f'<tr><td>{escape(name)}</td><td class="number">{now["mean"]:.3g}</td>'
+            f'<td class="number">{now["std"]:.3g}</td>'
+            f'<td class="number{" said" if dead >= 0.5 else ""}">{dead:.1%}</td>'
+            f'<td class="number{" said" if (saturated or 0) >= 0.5 else ""}">{shown}</td>'
+            f"<td>{histogram_svg(first[name]) if name in first else ''}</td><td>{histogram_svg(now)}</td></tr>"
+        )
+    names = ("mean", "std", "dead units", "saturated")
+    head = "<tr><th>activation</th>" + "".join(f"<th class=number>{n}</th>" for n in names)
+    head += f"<th>at step {looks[0]['step']}</th><th>at step {looks[-1]['step']}</th></tr>"
+    note = "Of a batch of training data. Dead units give 0 for every example; bars grow with the root of the count."
+    return Panel("Activations", _table(head, rows), note)
+
+
+def _table(head: str, rows: list[str]) -> str:
+    head = head.replace("<th class=number>", '<th class="number">')
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def histogram_svg(numbers: dict[str, Any]) -> str:
+    """Bars of `counts: [N]` over `edges: [N + 1]`, with the two ends written under them."""
+    counts, edges = np.sqrt(np.asarray(numbers["counts"], float)), np.asarray(numbers["edges"], float)
+    if not np.isfinite(edges).all() or counts.max() == 0:
+        return "not finite" if not np.isfinite(edges).all() else ""
+    step = WIDTH / len(counts)
+    bars = "".join(
+        f'<rect x="{i * step:.1f}" y="{HEIGHT * (1 - c / counts.max()):.1f}" width="{step * 0.9:.1f}" '
+        f'height="{HEIGHT * c / counts.max():.1f}" fill="var(--c1)"/>'
+        for i, c in enumerate(counts)
+    )
+    style = f'y="{HEIGHT + 10}" font-size="9" fill="var(--muted)"'
+    ends = f'<text x="0" {style}>{edges[0]:.2g}</text>'
+    ends += f'<text x="{WIDTH}" text-anchor="end" {style}>{edges[-1]:.2g}</text>'
+    return _svg(bars + ends, f"histogram from {edges[0]:.2g} to {edges[-1]:.2g}", HEIGHT + 12)
+
+
+def line_svg(values: np.ndarray, band: tuple[float, float] | None = None) -> str:
+    """Positive `values: [N]` on a logarithmic axis as a small line, with a band behind it."""
+    good = np.isfinite(values) & (values > 0)
+    if good.sum() < 2:
+        return ""
+    x = np.linspace(2, WIDTH - 2, len(values))[good]
+    y = np.log10(values[good])
+    low, high = y.min(), y.max()
+    if band is not None:
+        low, high = min(low, np.log10(band[0]) - 0.3), max(high, np.log10(band[1]) + 0.3)
+    low, high = (low, high) if high - low > 0.2 else (low - 0.1, high + 0.1)
+
+    def at(value):
+        return HEIGHT * (1 - (value - low) / (high - low))
+
+    parts = []
+    if band is not None:
+        top, bottom = at(np.log10(band[1])), at(np.log10(band[0]))
+        parts.append(f'<rect x="0" y="{top:.1f}" width="{WIDTH}" height="{bottom - top:.1f}" fill="var(--line)"/>')
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, at(y), strict=True))
+    parts.append(f'<polyline points="{points}" fill="none" stroke="var(--c1)" stroke-width="1.5"/>')
+    return _svg("".join(parts), f"from {values[good][0]:.1e} to {values[good][-1]:.1e}", HEIGHT)
+
+
+def _svg(content: str, label: str, height: int) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" style="width:{WIDTH}px;height:{height}px" role="img" '
+        f'aria-label="{escape(label)}">{content}</svg>'
+    )

@@ -1,0 +1,97 @@
+"""Weights to start from: a folder with a model's variables (orbax) and `model.json`, which says what they are of.
+
+dlcore convert resnet50.safetensors --model=resnet50 --out=weights/resnet50
+python -m experiments.classification.supervised --model=resnet50 --init_from=weights/resnet50 --replace_head
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.run.sharding import leaf_paths, path_of
+
+__all__ = ["fit_weights", "load_weights", "save_weights"]
+
+ABOUT, VARIABLES = "model.json", "variables"
+
+
+def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
+    """Write the variables of a model to a folder.
+
+    Args:
+      folder: a new or empty one.
+      variables: of the model.
+      about: JSON-able facts, the model's name as `model` among them.
+
+    Raises:
+      ValueError: there is something in `folder`.
+    """
+    import orbax.checkpoint as ocp
+
+    folder = Path(folder).absolute()
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"folder={str(folder)!r}: not empty; allowed: a new or empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / VARIABLES, variables)
+    (folder / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+
+
+def load_weights(folder: str | Path) -> tuple[dict, Any]:
+    """Read a folder that `save_weights` wrote.
+
+    Args:
+      folder: the folder.
+
+    Returns:
+      (about, variables as numpy arrays).
+
+    Raises:
+      ValueError: the folder is none.
+    """
+    import orbax.checkpoint as ocp
+
+    folder = Path(folder).absolute()
+    if not (folder / ABOUT).exists():
+        raise ValueError(f"folder={str(folder)!r}: holds no {ABOUT}; allowed: a folder that `dlcore convert` wrote")
+    about = json.loads((folder / ABOUT).read_text())
+    with ocp.StandardCheckpointer() as checkpointer:
+        metadata = checkpointer.metadata(folder / VARIABLES)
+        metadata = getattr(metadata, "item_metadata", metadata)
+        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
+        variables = checkpointer.restore(folder / VARIABLES, getattr(wanted, "tree", wanted))
+    return about, jax.tree.map(np.asarray, variables)
+
+
+def fit_weights(weights: Any, variables: Any, replace_head: bool = False, name: str = "weights") -> Any:
+    """Put weights in place of initial variables.
+
+    Args:
+      weights: a tree of arrays.
+      variables: the initial variables, which say what is wanted.
+      replace_head: keep the initial values of a head of another number of classes.
+      name: of the argument in the error.
+
+    Returns:
+      The weights in the shapes, dtypes and structure of `variables`.
+
+    Raises:
+      ValueError: leaves are missing, left over or of another shape; all are named.
+    """
+    leaves, wanted = dict(leaf_paths(weights)), dict(leaf_paths(variables))
+    mismatches = [f"{path} is missing" for path in wanted if path not in leaves]
+    mismatches += [f"{path} is left over" for path in leaves if path not in wanted]
+    shapes = [path for path in wanted if path in leaves and leaves[path].shape != wanted[path].shape]
+    head = [path for path in shapes if "head" in path.split("/")] if replace_head else []
+    mismatches += [f"{p} is {leaves[p].shape}, not {wanted[p].shape}" for p in shapes if p not in head]
+    if mismatches:
+        hint = "; --replace_head keeps the initial values of a head of another size" if shapes else ""
+        raise ValueError(f"{name}: does not fit the model: {'; '.join(mismatches[:20])}{hint}")
+
+    def chosen(path: tuple, leaf: Any) -> Any:
+        return leaf if path_of(path) in head else leaves[path_of(path)].astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(chosen, variables)

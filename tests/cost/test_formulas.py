@@ -1,0 +1,182 @@
+"""The catalogue's worked numbers, and the formula of every layer in the zoo beside the parameters that it has."""
+
+import gzip
+import json
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import linen as nn
+
+from dlcore.cost.formulas import (
+    activation_kb,
+    attention_macs,
+    basic_block_weights,
+    bottleneck_block_weights,
+    dense_macs,
+    dense_parameters,
+    layer_parameters,
+    patch_tokens,
+    pixel_attention_entries,
+    reduced_conv_macs,
+    single_conv_weights,
+    stacked_conv_weights,
+    video_bytes,
+    voxel_bytes,
+    window_attention_macs,
+)
+from dlcore.models import create_model, input_shape, list_models
+from dlcore.models.nf_resnet import ScaledStdConv
+from dlcore.nn.position import LearnedPositions, RelativePositionBias
+from dlcore.ops.arithmetic import conv_macs, conv_parameters, receptive_field
+
+PUBLISHED = pathlib.Path(__file__).parents[1] / "goldens" / "published_names.json.gz"
+
+
+@pytest.mark.covers("CO-01", "CO-02", "CO-03")
+def test_a_convolution():
+    """AlexNet's first, 11x11 from 3 to 64 channels, on images of 227 (56x56) and of 224 (55x55)."""
+    assert conv_parameters(3, 64, (11, 11)) == 64 * 3 * 121 + 64 == 23_296
+    assert conv_macs((56, 56), 3, 64, (11, 11)) == 64 * 56 * 56 * 3 * 121 == 72_855_552
+    assert conv_macs((55, 55), 3, 64, (11, 11)) == 70_276_800
+    assert activation_kb((64, 56, 56)) == 784
+    assert activation_kb((64, 55, 55)) == 756.25
+    assert activation_kb((64, 56, 56), itemsize=2) == 392
+    assert conv_parameters(32, 64, (3, 3), groups=32, bias=False) == 64 * 9
+    assert conv_macs((10, 5), 32, 64, (3, 3), groups=4) == 50 * 64 * 8 * 9
+    assert (dense_parameters(9216, 4096), dense_macs(9216, 4096)) == (37_752_832, 37_748_736)
+    assert dense_macs(768, 3072, positions=197) == 197 * 768 * 3072
+
+
+@pytest.mark.covers("CO-04")
+def test_receptive_fields_at_stride_1():
+    assert [receptive_field([3] * layers) for layers in range(1, 6)] == [3, 5, 7, 9, 11]
+    assert receptive_field([5] * 4) == 1 + 4 * (5 - 1)
+
+
+@pytest.mark.covers("CO-05")
+def test_receptive_fields():
+    assert receptive_field([3, 3], [1, 1]) == 5
+    assert receptive_field([3, 3], [2, 1]) == 7  # the stride of a layer widens those after it
+    assert receptive_field([3, 3], [1, 2]) == 5
+    vgg16 = [layer for n in (2, 2, 3, 3, 3) for layer in [(3, 1)] * n + [(2, 2)]]
+    assert receptive_field([k for k, _ in vgg16], [s for _, s in vgg16]) == 212
+    assert receptive_field([11, 3, 5, 3, 3, 3, 3, 3], [4, 2, 1, 2, 1, 1, 1, 2]) == 195  # AlexNet to pool5
+
+
+@pytest.mark.covers("CO-06")
+@pytest.mark.parametrize("channels", [1, 64])
+def test_stacked_convolutions(channels):
+    square = channels**2
+    assert receptive_field([3, 3]) == receptive_field([5])
+    assert (stacked_conv_weights(channels, 3, 2), single_conv_weights(channels, 3, 2)) == (18 * square, 25 * square)
+    assert (stacked_conv_weights(channels, 3, 3), single_conv_weights(channels, 3, 3)) == (27 * square, 49 * square)
+
+
+@pytest.mark.covers("CO-09", "CO-10")
+def test_attention_on_pixels_and_on_patches():
+    assert pixel_attention_entries(128) == 268_435_456
+    assert pixel_attention_entries(128) * 4 == 2**30  # 1 GiB of float32 a head and layer
+    assert (patch_tokens(224, 16), patch_tokens(224, 32)) == (196, 49)
+    with pytest.raises(ValueError, match="patch is 15: it must divide the image's side 224"):
+        patch_tokens(224, 15)
+
+
+@pytest.mark.covers("CO-11")
+def test_windows_make_attention_linear_in_the_image():
+    assert attention_macs(56 * 56, 96) == 2 * (56 * 56) ** 2 * 96
+    assert window_attention_macs(56, 56, 7, 96) == 2 * 49 * 56 * 56 * 96 == 29_503_488
+    assert window_attention_macs(112, 56, 7, 96) == 2 * window_attention_macs(56, 56, 7, 96)  # twice the pixels
+    assert attention_macs(112 * 56, 96) == 4 * attention_macs(56 * 56, 96)
+    assert window_attention_macs(56, 56, 14, 96) == 4 * window_attention_macs(56, 56, 7, 96)  # quadratic in M
+    assert window_attention_macs(7, 7, 7, 96) == attention_macs(49, 96)
+
+
+@pytest.mark.covers("CO-12")
+def test_a_1x1_convolution_before_a_5x5_one():
+    assert conv_macs((28, 28), 192, 32, (5, 5)) == 120_422_400
+    assert reduced_conv_macs(192, 16, 32, (5, 5), (28, 28)) == 2_408_448 + 10_035_200 == 12_443_648
+
+
+@pytest.mark.covers("CO-13")
+def test_residual_blocks():
+    assert basic_block_weights(64) == 18 * 64**2
+    assert bottleneck_block_weights(64) == 17 * 64**2  # three layers, on four times the channels
+    x = jnp.zeros((1, 8, 8, 256))
+    bottleneck = create_model("resnet50").block(64)
+    params = jax.eval_shape(lambda: bottleneck.init(jax.random.key(0), x, False))["params"]
+    kernels = [params[f"conv{i}"]["kernel"].shape for i in (1, 2, 3)]
+    assert sum(map(math.prod, kernels)) == 17 * 64**2
+
+
+@pytest.mark.covers("CO-14", "CO-15")
+def test_voxels_and_videos():
+    assert voxel_bytes(1024) == 4 * 2**30
+    assert voxel_bytes(2 * 64) == 8 * voxel_bytes(64)
+    assert video_bytes(480, 640, 30 * 60) == 1_658_880_000  # 1.66 GB a minute
+    assert video_bytes(1080, 1920, 30 * 60) == 11_197_440_000
+    assert video_bytes(112, 112, 16) == 588 * 1024
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: conv_parameters(0, 4, (3, 3)), "channels is 0; it must be at least 1"),
+        (
+            lambda: conv_parameters(6, 4, (3, 3), groups=4),
+            "groups is 4: it must divide channels",
+        ),
+        (lambda: conv_macs((8, 8), 3, 4, (3, 0)), "kernel is 0; it must be at least 1"),
+        (lambda: receptive_field([3, 3], [1]), "strides has 1 numbers; it must have 2"),
+        (lambda: receptive_field([3], [0]), "strides is 0; it must be at least 1"),
+        (lambda: window_attention_macs(56, 50, 7, 96), "window is 7: it must divide the map's 56x50"),
+        (lambda: video_bytes(1, 1, 0), "frames is 0"),
+        (lambda: stacked_conv_weights(4, 3, 0), "layers is 0"),
+    ],
+)
+def test_bad_numbers_are_refused_by_name(call, text):
+    with pytest.raises(ValueError, match=text):
+        call()
+
+
+def own_formula(module, shape):
+    """Parameters of the zoo's own layers; `layer_parameters` has the others."""
+    if isinstance(module, ScaledStdConv):
+        return conv_parameters(shape[-1], module.features, (module.size, module.size)) + module.features
+    if isinstance(module, LearnedPositions):
+        return (module.prefix + math.prod(module.grid)) * shape[-1]
+    if isinstance(module, RelativePositionBias):
+        return (2 * module.window[0] - 1) * (2 * module.window[1] - 1) * module.num_heads
+    return layer_parameters(module, shape) if shape else None
+
+
+@pytest.mark.covers("CO-01")
+@pytest.mark.parametrize("name", list_models())
+def test_the_formulas_are_the_leaves_of_every_model(name):
+    """Layer by layer; what a module holds besides (class tokens, layer scales) is a vector of its width."""
+    model, x = create_model(name), jnp.zeros((1, *input_shape(name)))
+    formulas = {}
+
+    def record(call, args, kwargs, context):
+        shape = args[0].shape if args and isinstance(args[0], jax.Array) else ()
+        formula = own_formula(context.module, shape) if context.method_name == "__call__" else None
+        if formula is not None:
+            formulas[context.module.path] = formula
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+        params = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))["params"]
+    leaves, vectors = {}, 0
+    for keys, leaf in jax.tree.leaves_with_path(params):
+        *path, last = (key.key for key in keys)
+        if last in ("cls_token", "dist_token", "layer_scale"):
+            assert leaf.size == leaf.shape[-1]
+            vectors += leaf.shape[-1]
+        else:
+            leaves[tuple(path)] = leaves.get(tuple(path), 0) + math.prod(leaf.shape)
+    assert formulas == leaves
+    published = json.loads(gzip.decompress(PUBLISHED.read_bytes())).get(name)
+    if published:
+        assert sum(formulas.values()) + vectors == published["parameters"]

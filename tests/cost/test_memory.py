@@ -1,0 +1,64 @@
+"""Bytes of a step by kind, and that recomputation makes the temporaries less."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from dlcore.classification import supervised
+from dlcore.cost.memory import memory_panel, memory_report, readable, residual_bytes
+from dlcore.models import create_model
+
+BATCH = {
+    "image": jax.ShapeDtypeStruct((64, 32, 32, 3), jnp.float32), "label": jax.ShapeDtypeStruct((64,), jnp.int32),
+    "index": jax.ShapeDtypeStruct((64,), jnp.int32),
+}  # fmt: skip
+
+
+def kept(**fields):
+    model = create_model("resnet20_cifar", num_classes=10, **fields)
+    variables = jax.eval_shape(model.init, jax.random.key(0), BATCH["image"])
+
+    def forward(variables, images):
+        return model.apply(variables, images, train=True, mutable=["batch_stats"])[0]
+
+    return residual_bytes(forward, variables, BATCH["image"])
+
+
+@pytest.mark.covers("TR-28")
+def test_remat_keeps_less():
+    assert kept(remat="full") < 0.5 * kept()
+
+
+@pytest.mark.covers("TR-28")
+def test_what_is_kept_by_hand():
+    """exp keeps its output [8, 4], x @ w keeps both x [8, 16] and w [16, 4]."""
+    x, w = jax.ShapeDtypeStruct((8, 16), jnp.float32), jax.ShapeDtypeStruct((16, 4), jnp.float32)
+    assert residual_bytes(lambda w, x: jnp.exp(x @ w), w, x) == 4 * (8 * 4 + 8 * 16 + 16 * 4)
+    again = residual_bytes(jax.checkpoint(lambda w, x: jnp.exp(x @ w)), w, x)
+    assert again == 4 * (8 * 16 + 16 * 4), "the output of the product is computed again"
+
+
+@pytest.mark.covers("TR-28")
+def test_a_step_by_kind():
+    model = create_model("resnet8_cifar", num_classes=10)
+    learner = supervised.learner(model=model, optimizer=optax.adam(1e-3))
+    state = jax.eval_shape(learner.init, jax.random.key(0), BATCH)
+    count, norms = (sum(leaf.size for leaf in jax.tree.leaves(t)) for t in (state.params, state.model_state))
+    found = memory_report(state, BATCH, jax.jit(learner.update).lower(state, BATCH).compile())
+    assert found["parameters"] == 4 * count
+    assert found["optimizer"] == 2 * 4 * count + 4, "two moments and a counter"
+    assert found["batch"] == 64 * (32 * 32 * 3 + 2) * 4
+    assert found["other state"] == 4 * norms + 4 + 8, "running statistics, the step and the key"
+    assert found["temporaries"] > 64 * 32 * 32 * 16 * 4, "at least one map of the first stage"
+    assert "model.remat" in memory_panel(found, 1000).note
+
+
+def test_sizes_in_words():
+    assert [readable(n) for n in (0, 512, 1024, 1536, 5 * 2**20, 3 * 2**30, 2**41)] == [
+        "0 B", "512 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 GiB", "2048.0 GiB",
+    ]  # fmt: skip
+    panel = memory_panel({"parameters": 3 * 2**20, "batch": 2**20})
+    assert panel.title == "Memory of a step: 4.0 MiB"
+    assert "75.0%" in panel.html
+    assert "fsdp" in panel.note

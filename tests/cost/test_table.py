@@ -1,0 +1,56 @@
+"""The table: aligned, with units, sums and shares."""
+
+import csv
+import math
+
+import pytest
+
+from dlcore.cost.layers import Layer
+from dlcore.cost.roofline import Chip
+from dlcore.cost.table import text_table, write_csv
+
+LAYERS = [
+    Layer("stem", "Conv", (2, 8, 8, 16), 448, 1792, 3_000_000, 2048, 8192, (3.0, 3.0), (1.0, 1.0)),
+    Layer("block/norm", "BatchNorm", (2, 8, 8, 16), 32, 128, 0, 8192, 8192, (3.0, 3.0), (1.0, 1.0)),
+    Layer("block/gate", "Dense", (2, 8, 4, 16), 20, 80, 1_000_000, 8192, 4096, (math.inf, math.inf), (1.0, 2.0)),
+    Layer("aux/kernel", "not run", (), 500, 2000),
+]
+
+
+@pytest.mark.covers("CO-16")
+def test_columns_sums_and_shares():
+    lines = text_table(LAYERS, batch=2).split("\n")
+    heads = ["layer", "kind", "output", "parameters", "%", "MMACs", "%", "activation KB", "%", "field", "stride"]
+    assert [cell.strip() for cell in lines[0].split("  ") if cell.strip()] == heads
+    assert lines[2].split() == ["stem", "Conv", "8x8x16", "448", "44.8", "3.00", "75.0", "8.00", "40.0", "3", "1"]
+    assert lines[3].split() == ["block/norm", "BatchNorm", "8x8x16", "32", "3.2", "8.00", "40.0", "3", "1"]
+    assert lines[4].split()[-2:] == ["all", "1x2"]
+    assert lines[5].split() == ["aux/kernel", "not", "run", "500", "50.0"]
+    assert lines[7].split() == ["total", "1,000", "4.00", "20.00"]
+    assert "1,000 parameters" in lines[9]
+    assert "0.004 GMACs = 0.008 GFLOPs a batch of 2" in lines[9]
+    ends = {line.index("8x8x16") for line in lines if "8x8x16" in line}
+    assert len(ends) == 1
+
+
+def test_folded_rows_and_bounds():
+    lines = text_table(LAYERS, 2, Chip(1e12, 1e9), depth=1).split("\n")
+    assert lines[3].split()[:4] == ["block", "block", "8x4x16", "52"]
+    # 8192 + 128 + 8192 bytes and then 8192 + 80 + 4096 at 1 GB/s; 1e6 MACs take 2 us
+    assert lines[3].split()[-2:] == ["memory", "28.9"]
+    assert "layer by layer" in lines[-1]
+    assert "of which 2 of 2 are bound by memory" in lines[-1]
+    assert "compute binds above 1000 FLOPs a byte" in lines[-1]
+
+
+@pytest.mark.covers("CO-16")
+def test_the_file_has_whole_numbers(tmp_path):
+    write_csv(tmp_path / "cost.csv", LAYERS, 2, Chip(1e12, 1e9))
+    with (tmp_path / "cost.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert (rows[0]["layer"], rows[0]["output"], rows[0]["macs"], rows[0]["flops"]) == (
+        "stem", "8x8x16", "3000000", "6000000",
+    )  # fmt: skip
+    assert float(rows[0]["activation_kb"]) == 8
+    assert float(rows[0]["seconds_at_least"]) == pytest.approx(12032e-9)

@@ -1,0 +1,437 @@
+"""Flags from signatures, and the precedence: command line, an earlier run, --smoke, experiment, signature."""
+
+import contextlib
+import dataclasses
+import json
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.settings import MODES, RUN
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Range
+from dlcore.main import run
+from dlcore.models import list_models
+
+
+def factory(
+    *,
+    model: Any,
+    callback=print,
+    switch: bool = False,
+    on: bool = True,
+    count: int = 3,
+    rate: float = 0.5,
+    name: str = "a",
+    kind: Literal["alpha", "beta", "gamma"] = "alpha",
+    level: Literal[1, 2, 4] = 2,
+    sizes: tuple[int, ...] = (8, 16),
+    pair: tuple[float, float] = (0.9, 0.999),
+    words: tuple[str, ...] = (),
+    limit: int | None = None,
+    share: Annotated[float, Range(0, 1)] = 0.25,
+    positive: Annotated[int | None, Range(1)] = None,
+    choice: Literal["x", "y"] | None = None,
+    axis: str | None = None,
+    schedule: Any = None,
+):
+    """A factory.
+
+    Args:
+      model: not a flag.
+      count: how many, at
+        least none.
+      rate: how fast.
+    """
+
+
+def read(*argv, config=None, **extra):
+    groups = {"learner": settings_of(factory), **extra}
+    return parse(groups, list(argv), config, usage="What it does.")
+
+
+# Types
+
+
+def test_defaults_are_the_signatures():
+    flags = read()
+    assert flags.sizes == (8, 16)
+    assert flags.words == ()
+    assert (flags.limit, flags.positive, flags.choice) == (None, None, None)
+    assert (flags.switch, flags.on) == (False, True)
+    assert set(flags) == {
+        "switch", "on", "count", "rate", "name", "kind", "level", "sizes", "pair", "words", "limit", "share",
+        "positive", "choice",
+    }  # fmt: skip
+    assert flags.given == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "value"),
+    [
+        ("--switch", "switch", True),
+        ("--switch=true", "switch", True),
+        ("--switch=1", "switch", True),
+        ("--noon", "on", False),
+        ("--on=false", "on", False),
+        ("--count=7", "count", 7),
+        ("--count=-7", "count", -7),
+        ("--count=1e3", "count", 1000),
+        ("--count=9007199254740993", "count", 9007199254740993),  # 2^53 + 1, which no float holds
+        ("--rate=1", "rate", 1.0),
+        ("--rate=1e-3", "rate", 0.001),
+        ("--name=None", "name", "None"),
+        ("--name=", "name", ""),
+        ("--kind=beta", "kind", "beta"),
+        ("--level=4", "level", 4),
+        ("--sizes=1,2,3", "sizes", (1, 2, 3)),
+        ("--sizes=(1, 2)", "sizes", (1, 2)),
+        ("--sizes=[5]", "sizes", (5,)),
+        ("--sizes=", "sizes", ()),
+        ("--sizes=4,", "sizes", (4,)),
+        ("--pair=0.5,1", "pair", (0.5, 1.0)),
+        ("--words=a, b", "words", ("a", "b")),
+        ("--limit=5", "limit", 5),
+        ("--limit=None", "limit", None),
+        ("--limit=none", "limit", None),
+        ("--share=0", "share", 0.0),
+        ("--share=1", "share", 1.0),
+        ("--positive=1", "positive", 1),
+        ("--choice=y", "choice", "y"),
+    ],
+)
+def test_values(argument, name, value):
+    flags = read(argument)
+    assert flags[name] == value
+    assert type(flags[name]) is type(value)
+
+
+def test_given_are_those_of_the_command_line():
+    assert read("--count=4", "--noon", config={"rate": 1.0}).given == {"count", "on"}
+
+
+def test_a_value_may_be_the_next_word_and_the_last_one_counts():
+    assert read("--count", "4", "--rate", "-2").count == 4
+    assert read("--rate", "-2").rate == -2.0
+    assert read("--count=4", "--count=5").count == 5
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--switch=maybe", "switch"),
+        ("--count=many", r"--count=many is not an int"),
+        ("--count=1.5", r"--count=1.5 is not an int"),
+        ("--count=", r"--count= is not an int"),
+        ("--count=inf", r"--count=inf is not an int"),
+        ("--count=nan", r"--count=nan is not an int"),
+        ("--rate=fast", r"--rate=fast is not a float"),
+        ("--rate=nan", r"--rate=nan"),
+        ("--kind=betta", r"--kind=betta is unknown \(did you mean beta\?\); allowed are alpha, beta, gamma"),
+        ("--kind=None", r"--kind=None is unknown; allowed are alpha, beta, gamma"),
+        ("--level=3", r"--level=3 is unknown.*; allowed are 1, 2, 4"),
+        ("--sizes=1,x", r"--sizes=x is not an int"),
+        ("--pair=1,2,3", r"--pair=1,2,3 must have 2 values"),
+        ("--pair=1", r"--pair=1 must have 2 values"),
+        ("--limit=some", r"--limit=some is not an int"),
+        ("--share=1.5", r"--share=1.5 must be in \[0, 1\]"),
+        ("--share=-0.1", r"--share=-0.1 must be in \[0, 1\]"),
+        ("--positive=0", r"--positive=0 must be at least 1"),
+        ("--choice=z", r"--choice=z is unknown; allowed are x, y"),
+        ("--coutn=3", r"--coutn is unknown \(did you mean count"),
+        ("--model=3", r"--model is unknown"),
+        ("--axis=data", r"--axis is unknown"),
+        ("--schedule=1", r"--schedule is unknown"),
+        ("--nocount", r"--nocount is unknown"),
+        ("word", r"'word' is not a flag; flags look like --name=value"),
+        ("--count", "count"),
+    ],
+)
+def test_bad_values(argument, message):
+    with pytest.raises(FlagError, match=message) as caught:
+        read(argument)
+    assert "\n" not in str(caught.value).strip()
+
+
+def test_limits_of_tuples_and_of_settings():
+    own = {
+        "experiment": {"momenta": Setting((0.9,), "each", limits=Range(0, 1)), "top": Setting(1, limits=Range(high=5))}
+    }
+    assert read("--momenta=0,1", **own).momenta == (0.0, 1.0)
+    with pytest.raises(FlagError, match=r"--momenta=2.0 must be in \[0, 1\]"):
+        read("--momenta=0,2", **own)
+    with pytest.raises(FlagError, match=r"--top=6 must be"):
+        read("--top=6", **own)
+
+
+def test_one_dash_does_not_slip_past():
+    """absl takes -name too: then the name must be checked, and mean the same, as with two."""
+    with pytest.raises(FlagError, match="coutn"):
+        read("-coutn=3")
+    with contextlib.suppress(FlagError):
+        assert read("-count=4").count == 4
+    with contextlib.suppress(FlagError):
+        assert resolve(PAGE, ["-model=mlp"])["model.hidden"] == (128, 128)
+    with contextlib.suppress(FlagError):
+        assert resolve(PAGE, ["-smoke"]).steps == 3
+
+
+def test_page_errors_are_type_errors():
+    with pytest.raises(TypeError, match="two settings are called 'count'"):
+        read(experiment={"count": Setting(1)})
+    with pytest.raises(TypeError, match="setting 'odd' has the type"):
+        read(experiment={"odd": Setting({"a": 1})})
+    with pytest.raises(TypeError, match="setting 'unknown'"):
+        read(experiment={"unknown": Setting(None)})
+
+
+# Help
+
+
+def test_help_names_every_flag_with_type_default_and_text(capsys):
+    with pytest.raises(SystemExit) as caught:
+        read("--help")
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("What it does.")
+    for line in (
+        "--switch=bool  (default False)", "--count=int  (default 3)", "how many, at least none.", "how fast.",
+        "--kind=alpha|beta|gamma  (default alpha)", "--level=1|2|4  (default 2)", "--sizes=int,...  (default 8,16)",
+        "--pair=float,...  (default 0.9,0.999)", "--limit=int  (default None)", "--share=float  (default 0.25)",
+    ):  # fmt: skip
+        assert line in text, line
+    assert "axis" not in text
+    assert "callback" not in text
+
+
+def test_help_of_a_page_is_complete(capsys):
+    from experiments.classification.supervised import experiment
+
+    for word in ("--help", "-h", "--helpfull"):
+        with pytest.raises(SystemExit) as caught:
+            run(experiment, [word])
+        assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "Train a small ResNet on handwritten digits." in text
+    settings = {**RUN, **experiment.settings}
+    for name, setting in settings.items():
+        assert f"  --{name}=" in text, name
+        if setting.help:
+            assert setting.help in text, name
+    for name in (
+        "l2",
+        "label_smoothing",
+        "model.width",
+        "model.dropout" if "model.dropout" in text else "model.stages",
+    ):
+        assert f"--{name}=" in text
+    assert "|".join(MODES) in text
+    assert "weight of half the squared norm of the kernels" in text
+    defaults = {line.split("=")[0].strip(): line for line in text.splitlines() if line.startswith("  --")}
+    assert "(default 0.1)" in defaults["--label_smoothing"], "the experiment's default, not the signature's"
+
+
+def test_help_of_another_model_shows_its_fields(capsys):
+    from experiments.classification.supervised import experiment
+
+    with pytest.raises(SystemExit):
+        run(experiment, ["--model=mlp", "--help"])
+    text = capsys.readouterr().out
+    assert "--model.hidden=int,...  (default 128,128)" in text
+    assert "--model.activation=relu|tanh|sigmoid|gelu|identity  (default relu)" in text
+    assert "--model.width=int" not in text
+
+
+# The mapping
+
+
+def test_flags_are_a_mapping_with_groups():
+    flags = read(experiment={"model.width": Setting(8), "model.depth": Setting(2)}, other={})
+    assert flags["model.width"] == 8
+    assert flags.group("page") == {"model.width": 8, "model.depth": 2}
+    assert len(flags) == len(list(flags)) == len(dict(flags))
+    with pytest.raises(AttributeError, match="no flag 'speed'; there are"):
+        _ = flags.speed
+    other = flags.replace(**{"model.width": 4, "count": 9})
+    assert (other["model.width"], other.count, flags.count) == (4, 9, 3)
+    with pytest.raises(FlagError, match="no flag 'speed'"):
+        flags.replace(speed=1)
+
+
+def test_groups_give_names_as_their_function_knows_them():
+    flags = Flags({"model.width": 8, "l2": 0.1}, {"model": ("model.width",), "learner": ("l2",)})
+    assert flags.group("model") == {"width": 8}
+    assert flags.group("learner") == {"l2": 0.1}
+    assert flags.group("none") == {}
+
+
+def test_models_fields():
+    fields = model_settings("mlp")
+    assert set(fields) == {"model.hidden", "model.activation", "model.dropout"}
+    assert fields["model.hidden"].default == (128, 128)
+    assert model_settings("resnet20_cifar")["model.stages"].default == (3, 3, 3)
+    for name in list_models():
+        assert not {"model.num_classes", "model.dtype", "model.axis_name", "model.parent"} & set(model_settings(name))
+    with pytest.raises(FlagError, match=r"--model=resnet20_cifra is unknown; did you mean resnet20_cifar"):
+        model_settings("resnet20_cifra")
+
+
+# Precedence
+
+
+def learner(*, l2: float = 1.0, smoothing: float = 1.0, plain: float = 1.0, sizes: tuple[int, ...] = (1,)):
+    """A learner.
+
+    Args:
+      l2: a penalty.
+    """
+
+
+def never(*args):
+    raise AssertionError("flags are read before anything else")
+
+
+PAGE = Experiment(
+    file=__file__, doc="An experiment.", learner=learner, data=never, build=never, model="resnet8_cifar",
+    settings={"own": Setting(1.0, "the experiment's own"), "kind": Setting("a", type=Literal["a", "b"])},
+    defaults={"l2": 2.0, "own": 2.0, "model.width": 2, "batch_size": 2},
+    smoke={"l2": 3.0, "model.width": 3, "steps": 3},
+)  # fmt: skip
+
+
+def written(tmp_path, settings):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"experiment": PAGE.name, "settings": settings}))
+    return path
+
+
+def test_signature_page_smoke_config_command_line(tmp_path):
+    """Each level in turn over the one below; a level that says nothing leaves it."""
+    path = written(tmp_path, {"l2": 4.0, "model.width": 4, "sizes": [4, 4]})
+    assert (resolve(PAGE, []).plain, resolve(PAGE, []).smoothing) == (1.0, 1.0)
+    assert (resolve(PAGE, []).l2, resolve(PAGE, []).own, resolve(PAGE, [])["model.width"]) == (2.0, 2.0, 2)
+    smoke = resolve(PAGE, ["--smoke"])
+    assert (smoke.l2, smoke["model.width"], smoke.steps, smoke.own, smoke.smoke) == (3.0, 3, 3, 2.0, True)
+    config = resolve(PAGE, ["--smoke", f"--config_json={path}"])
+    assert (config.l2, config["model.width"], config.steps, config.sizes) == (4.0, 4, 3, (4, 4))
+    line = resolve(PAGE, ["--smoke", f"--config_json={path}", "--l2=5", "--model.width=5"])
+    assert (line.l2, line["model.width"], line.sizes) == (5.0, 5, (4, 4))
+    assert resolve(PAGE, ["--l2=0"]).l2 == 0.0
+    assert resolve(PAGE, [f"--config_json={path}", "--l2=0"]).l2 == 0.0
+
+
+@pytest.mark.parametrize("word", ["--smoke=true", "--smoke=True", "--smoke=1", "--smoke=t"])
+def test_however_smoke_is_said_it_is_small(word):
+    flags = resolve(PAGE, [word])
+    assert flags.smoke is True
+    assert flags.steps == 3, "a run that calls itself a smoke test must not be the full job"
+
+
+@pytest.mark.parametrize("words", [["--smoke=false"], ["--nosmoke"], ["--smoke", "--nosmoke"], []])
+def test_no_smoke_is_the_full_job(words):
+    flags = resolve(PAGE, words)
+    assert (flags.smoke, flags.steps) == (False, None)
+
+
+def test_a_folder_stands_for_its_config_and_paths_may_be_the_next_word(tmp_path):
+    written(tmp_path, {"l2": 4.0})
+    for words in ([f"--config_json={tmp_path}"], ["--config_json", str(tmp_path)], [f"--run={tmp_path}"]):
+        assert resolve(PAGE, words).l2 == 4.0
+
+
+def test_settings_alone_are_a_configuration(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"l2": 7, "own": 0.5}')
+    flags = resolve(PAGE, [f"--config_json={path}"])
+    assert (flags.l2, flags.own) == (7.0, 0.5)
+
+
+def test_what_is_only_of_one_call_is_not_taken_over(tmp_path):
+    path = written(tmp_path, {"mode": "sanity", "smoke": True, "run_dir": "elsewhere", "fresh": True, "l2": 4.0})
+    flags = resolve(PAGE, [f"--config_json={path}"])
+    assert (flags.mode, flags.smoke, flags.run_dir, flags.fresh, flags.l2) == ("train", False, None, False, 4.0)
+
+
+def test_the_model_of_a_configuration_brings_its_fields(tmp_path):
+    path = written(tmp_path, {"model": "mlp", "model.hidden": [32]})
+    flags = resolve(PAGE, [f"--config_json={path}"])
+    assert (flags.model, flags["model.hidden"]) == ("mlp", (32,))
+    assert "model.width" not in flags
+
+
+def test_another_model_than_the_configurations_goes_over_it(tmp_path):
+    path = written(tmp_path, {"model": "resnet8_cifar", "model.width": 4, "l2": 4.0})
+    flags = resolve(PAGE, [f"--config_json={path}", "--model=mlp"])
+    assert (flags.model, flags.l2) == ("mlp", 4.0)
+
+
+def test_another_model_leaves_the_pages_fields_behind():
+    for words in (["--model=mlp"], ["--model", "mlp"], ["--model=mlp", "--smoke"]):
+        flags = resolve(PAGE, words)
+        assert flags.model == "mlp"
+        assert flags["model.hidden"] == (128, 128)
+    assert resolve(PAGE, ["--model=mlp", "--model=resnet8_cifar"])["model.width"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"settings": {"l3": 1.0}}, r"the configuration sets 'l3', which is unknown \(did you mean l2"),
+        ({"settings": {"l2": "heavy"}}, r"--l2=heavy is not a float"),
+        ({"settings": {"kind": "c"}}, r"--kind=c is unknown; allowed are a, b"),
+        ({"settings": {"batch_size": None}}, r"--batch_size needs a value"),
+        ({"settings": {"model": "mlpp"}}, r"--model=mlpp is unknown; did you mean mlp"),
+        ([1, 2], r"holds no settings"),
+        ({"settings": [1]}, r"holds no settings"),
+        ("text", r"holds no settings"),
+    ],
+)
+def test_bad_configurations(tmp_path, content, message):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(FlagError, match=message):
+        resolve(PAGE, [f"--config_json={path}"])
+
+
+def test_configurations_that_are_not_there_or_not_json(tmp_path):
+    with pytest.raises(FlagError, match=r"there is no configuration at .*nothing"):
+        read_config(tmp_path / "nothing")
+    (tmp_path / "config.json").write_text('{"settings": {"l2"')
+    with pytest.raises(FlagError, match=r"config.json is not JSON: .*line 1"):
+        resolve(PAGE, [f"--run={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model=resnet21_cifar"], r"error: --model=resnet21_cifar is unknown; did you mean resnet"),
+        (["--mode=trian"], r"error: --mode=trian is unknown (did you mean train?); allowed are train, evaluate"),
+        (["--batch_size=0"], r"error: --batch_size=0 must be at least 1"),
+        (["--seed=-1"], r"error: --seed=-1 must be at least 0"),
+        (["--bach_size=3"], r"error: --bach_size is unknown (did you mean batch_size"),
+        (["--model.widht=3"], r"error: --model.widht is unknown (did you mean model.width"),
+        (["--precision=fp16"], r"error: --precision=fp16 is unknown"),
+        (["train"], r"error: 'train' is not a flag"),
+    ],
+)
+def test_bad_flags_are_one_line_and_status_2_before_any_data_is_read(capsys, words, message):
+    assert run(PAGE, words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message), err
+    assert err.count("\n") == 1
+
+
+def test_a_page_that_sets_what_is_no_flag():
+    experiment = dataclasses.replace(PAGE, defaults={"lr": 1.0})
+    with pytest.raises(TypeError, match=r"sets \['lr'\], which no flag is called"):
+        resolve(experiment, [])
+
+
+def test_many_pages_in_one_process():
+    other = dataclasses.replace(PAGE, defaults={"l2": 9.0})
+    assert (resolve(PAGE, []).l2, resolve(other, []).l2, resolve(PAGE, ["--l2=1"]).l2) == (2.0, 9.0, 1.0)
+    assert Splits(None, None, None, {}).notes == ()

@@ -1,0 +1,75 @@
+"""What detection's experiments share: splits by name, errors that name the flag, predictions as text."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.experiment.resolve import resolve
+from dlcore.kits import detection
+from experiments.detection.fcos import experiment
+
+
+def flags(*argv):
+    return resolve(experiment, ["--smoke", *argv])
+
+
+def test_scenes_are_there_without_a_folder_and_the_splits_differ():
+    data = detection.data(flags("--image_size=48,48", "--num_scenes=12"))
+    assert [len(s) for s in (data.train, data.valid, data.test)] == [12, 8, 8]
+    assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
+    assert data.spec["num_classes"] == len(data.spec["class_names"]) == 5
+    assert json.loads(json.dumps(data.spec)) == data.spec
+    example = detection.example(data.spec)
+    rows = data.train[:1]
+    assert {k: (v.shape, v.dtype) for k, v in example.items()} == {k: (v.shape, v.dtype) for k, v in rows.items()}
+
+
+def test_coco_without_validation_or_test_says_what_it_does(tmp_path):
+    (tmp_path / "images").mkdir()
+    notes, images = [], []
+    for i in range(10):
+        Image.fromarray(np.full((16, 16, 3), 20 * i, np.uint8)).save(tmp_path / "images" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "width": 16, "height": 16})
+        notes.append({"id": i + 1, "image_id": i, "category_id": 4, "bbox": [1, 1, 8, 8], "iscrowd": 0})
+    content = {"images": images, "annotations": notes, "categories": [{"id": 4, "name": "cell"}]}
+    (tmp_path / "instances_train.json").write_text(json.dumps(content))
+    data = detection.data(
+        flags("--dataset=coco", f"--data_dir={tmp_path}", "--image_size=16,16", "--valid_fraction=0.2")
+    )
+    assert (len(data.train), len(data.valid)) == (8, 2)
+    assert data.test is data.valid
+    assert any("no test split" in note for note in data.notes)
+    assert data.spec["class_names"] == ["cell"]
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ValueError, match="needs data_dir"):
+        detection.data(flags("--dataset=coco"))
+    with pytest.raises(ValueError, match="scenes are square"):
+        detection.data(flags("--image_size=32,64"))
+
+
+def test_augmentation_by_flags():
+    assert detection.augmentation(flags("--flip=none", "--zoom=1,1")) is None
+    assert detection.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
+
+
+def test_predictions_are_told_as_shares_of_the_image():
+    spec = {"class_names": ["a", "b"], "image_shape": [50, 100, 3]}
+    outputs = {
+        "boxes": np.array([[[10.0, 10, 50, 20], [0, 0, 0, 0]]], np.float32), "scores": np.array([[0.75, 0]]),
+        "labels": np.array([[1, -1]]), "valid": np.array([[True, False]]),
+    }  # fmt: skip
+    (row,) = detection.describe(outputs, spec)
+    assert row["detections"] == [{"class": "b", "score": 0.75, "box": [0.1, 0.2, 0.5, 0.4]}]
+    assert row["text"] == "b 0.75"
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_files_are_stretched_to_the_size_of_training(tmp_path):
+    Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(tmp_path / "x.png")
+    source, names = detection.inputs(flags(f"--input={tmp_path}"), {"image_shape": [48, 64, 3]})
+    assert source.arrays["image"].shape == (1, 48, 64, 3)
+    assert names == [str(tmp_path / "x.png")]

@@ -1,0 +1,79 @@
+"""`--mode=gradcheck` names the array whose gradient is wrong, and refuses what would blur the comparison."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import linen as nn
+
+from dlcore.classification import supervised
+from dlcore.kits import images, optimizer
+from dlcore.main import run
+from experiments.classification.supervised import experiment
+
+SMALL = ["--mode=gradcheck", "--model=mlp", "--batch_size=32", "--gradcheck_samples=2"]
+
+
+@jax.custom_vjp
+def wrong_tanh(x):
+    return jnp.tanh(x)
+
+
+wrong_tanh.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (-g * (1 - jnp.tanh(x) ** 2),))
+
+
+class Small(nn.Module):
+    dtype: object
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = wrong_tanh(nn.Dense(8, dtype=self.dtype, name="hidden")(x.reshape(x.shape[0], -1)))
+        return nn.Dense(10, dtype=self.dtype, name="head")(x)
+
+
+def planted():
+    def build(setup):
+        return supervised.learner(
+            model=Small(setup.dtype), optimizer=optimizer.build(setup), preprocess=images.preprocess(setup),
+            l2=setup.flags.l2,
+        )  # fmt: skip
+
+    return dataclasses.replace(experiment, build=build)
+
+
+def printed(capsys, experiment, *words, status):
+    capsys.readouterr()
+    assert run(experiment, [*SMALL, *words]) == status
+    out, err = capsys.readouterr()
+    return out if status != 2 else err
+
+
+@pytest.mark.covers("TR-05")
+def test_data_loss_and_penalty_are_checked_apart_over_every_array(capsys):
+    out = printed(capsys, experiment, "--model.hidden=16,16", status=0)
+    data_loss, penalty = out.split("penalty:")
+    for part in (data_loss, penalty):
+        for name in ("dense1", "dense2", "head"):
+            assert f"{name}/kernel" in part
+    assert "no gradient is wrong" in penalty
+    assert "nothing to compare" in penalty, "biases are not penalised"
+
+
+@pytest.mark.covers("TR-03")
+def test_a_planted_sign_is_found_and_named(capsys):
+    out = printed(capsys, planted(), status=1)
+    lines = {line.split()[0]: line for line in out.split("penalty:")[0].splitlines() if "/" in line}
+    assert "wrong" in lines["hidden/kernel"]
+    assert "wrong" not in lines["head/kernel"]
+    assert "2 arrays have a gradient that does not agree with its slopes" in out
+
+
+@pytest.mark.covers("TR-05")
+def test_active_regularisation_is_refused_by_its_name(capsys):
+    err = printed(capsys, experiment, "--model.dropout=0.5", status=2)
+    assert "--model.dropout=0.5 is active: a gradient check needs --model.dropout=0.0" in err
+    assert "--augment=affine is active" in printed(capsys, experiment, "--augment=affine", status=2)
+    assert "--gradcheck_method=forward is unknown" in printed(
+        capsys, experiment, "--gradcheck_method=forward", status=2
+    )

@@ -1,0 +1,31 @@
+"""--mode=profile: a trace, a table of the dearest operations and a report, of any experiment."""
+
+import json
+
+import pytest
+
+from dlcore.main import run
+from experiments.classification import supervised
+from experiments.self_supervised import moco
+
+
+@pytest.mark.parametrize(("page", "words"), [(supervised.experiment, ["--model=mlp"]), (moco.experiment, ["--smoke"])])
+def test_a_page_is_profiled(experiment, words, tmp_path, capsys):
+    assert (
+        run(experiment, [*words, "--mode=profile", "--profile_steps=2", "--mesh=data:8", f"--run_dir={tmp_path}"]) == 0
+    )
+    out = capsys.readouterr().out
+    found = json.loads((tmp_path / "profile" / "profile.json").read_text())
+    rows = found["operations"]
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    assert [row["seconds"] for row in rows] == sorted((row["seconds"] for row in rows), reverse=True)
+    assert sum(row["flops"] for row in rows) > 0
+    assert {row["phase"] for row in rows} >= {"forward", "backward"}
+    assert any(row["module"] for row in rows)
+    lines = out.splitlines()
+    assert lines[0].split()[:3] == ["operation", "module", "phase"]
+    assert lines[1].split()[0] == rows[0]["name"]
+    assert len([line for line in lines if "%" in line and " ms a step" not in line]) == min(10, len(rows))
+    assert list((tmp_path / "profile" / "trace").rglob("*.trace.json.gz"))
+    assert "dearest operations" in (tmp_path / "profile" / "profile.html").read_text()
+    assert not (tmp_path / "checkpoints").exists(), "nothing is trained"

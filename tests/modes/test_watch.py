@@ -1,0 +1,107 @@
+"""`--watch`: looks are taken, kept through a resume, and shown; the log holds the four things to watch."""
+
+import dataclasses
+
+import jax
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.classification import supervised
+from dlcore.data.digits import digits
+from dlcore.data.pipeline import Pipeline, batch_at
+from dlcore.kits import images, optimizer
+from dlcore.main import run
+from dlcore.models import create_model
+from dlcore.modes.watch import Watch, kernels_in_order
+from dlcore.run import fit
+from experiments.classification.supervised import experiment
+
+SMALL = [
+    "--model=mlp",
+    "--model.hidden=32,16",
+    "--batch_size=32",
+    "--augment=none",
+    "--log_every=10",
+    "--progress=false",
+]
+
+
+@pytest.mark.covers("TR-09")
+def test_a_watched_run_shows_loss_accuracies_ratios_and_filters(tmp_path):
+    words = [*SMALL, "--model=lenet5", "--input_size=28", "--watch=10", "--steps=30", "--eval_every=10"]
+    words = [w for w in words if not w.startswith(("--model=mlp", "--model.hidden"))]
+    assert run(experiment, [*words, f"--run_dir={tmp_path / 'run'}"]) == 0
+    report = (tmp_path / "run" / "report.html").read_text()
+    for title in ("Learning curves", "What the curves say", "First-layer filters", "Updates and gradients",
+                  "Activations", "Memory of a step"):  # fmt: skip
+        assert f"<h2>{title}" in report, title
+    assert "conv1/kernel" in report
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert '"split": "train"' in rows
+    assert '"split": "valid"' in rows
+
+
+def test_looks_are_as_far_apart_as_asked_and_survive_a_resume(tmp_path):
+    learner = supervised.learner(model=create_model("mlp", num_classes=10), optimizer=optax.sgd(0.01))
+    pipeline = Pipeline(digits("train"), 32)
+
+    def go(steps):
+        watch = Watch(learner, batch_at(pipeline, 0), 20)
+        fit(learner, pipeline, steps=steps, folder=tmp_path, hooks=[watch], log_every=10, progress=False)
+        return [seen["step"] for seen in watch.memory["looks"]]
+
+    assert go(50) == [10, 30, 50]
+    assert go(90) == [10, 30, 50, 70, 90]
+    with pytest.raises(ValueError, match="every=0 must be at least 1"):
+        Watch(learner, None, 0)
+
+
+def test_kernels_come_in_the_order_of_use():
+    learner = supervised.learner(model=create_model("resnet8_cifar", num_classes=10), optimizer=optax.sgd(0.01))
+    batch = batch_at(Pipeline(digits("train"), 4), 0)
+    state = learner.init(jax.random.key(0), batch)
+    order = kernels_in_order(learner, state, batch)
+    assert order[0] == "stem_conv/kernel"
+    assert order[-1] == "head/kernel"
+    assert order.index("stage1_block0/conv2/kernel") < order.index("stage2_block0/conv1/kernel")
+
+
+def planted(model):
+    def build(setup):
+        return supervised.learner(model=model, optimizer=optimizer.build(setup), preprocess=images.preprocess(setup))
+
+    return dataclasses.replace(experiment, build=build)
+
+
+class Dead(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        bias = nn.initializers.constant(-100.0)
+        x = nn.relu(nn.Dense(16, bias_init=bias, name="hidden")(x.reshape(x.shape[0], -1)))
+        return nn.Dense(10, name="head")(x)
+
+
+@pytest.mark.covers("TR-19", "TR-20")
+def test_dead_units_are_named_while_the_run_goes_on_and_in_its_report(tmp_path, capsys):
+    words = [*SMALL[2:], "--steps=20", "--watch=10", "--eval_every=20", f"--run_dir={tmp_path}"]
+    assert run(planted(Dead()), words) == 0
+    assert "step 10: 100% of the units of relu give 0 for every example" in capsys.readouterr().out
+    assert "100% of the units of relu give 0 for every example" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.covers("TR-11")
+@pytest.mark.parametrize(("rate", "told"), [("0.3", "too high"), ("1e-6", "too low"), ("0.03", "good")])
+def test_the_report_says_what_a_rate_is(tmp_path, rate, told):
+    words = [*SMALL, "--optimizer=sgd", "--schedule=constant", "--warmup=0", "--ema=none", f"--learning_rate={rate}"]
+    assert run(experiment, [*words, "--steps=60", "--eval_every=30", f"--run_dir={tmp_path}"]) == 0
+    report = (tmp_path / "report.html").read_text()
+    said = report.split("What the curves say</h2>")[1].split("</section>")[0]
+    assert f"Learning rate {told}" in said
+
+
+@pytest.mark.covers("TR-11")
+def test_a_rate_that_blows_up_is_an_error_that_names_the_step(tmp_path, capsys):
+    words = [*SMALL, "--optimizer=sgd", "--schedule=constant", "--warmup=0", "--ema=none", "--learning_rate=1e4"]
+    assert run(experiment, [*words, "--steps=40", f"--run_dir={tmp_path}"]) == 1
+    assert "training is no longer finite, first at step" in capsys.readouterr().err

@@ -1,0 +1,135 @@
+import math
+import re
+
+import numpy as np
+import pytest
+
+from dlcore.metrics import Calibration
+from dlcore.report.curves import MAX_POINTS, curves, reliability, thin
+
+
+def row(step, split="train", **values):
+    return {"step": step, "split": split, **values}
+
+
+def lines(svg):
+    """The polylines of an SVG that are drawn in a series' colour: [points, 2] in drawing units."""
+    found = re.findall(r'<path d="([^"]+)"[^>]*style="fill: none; stroke: var\(--c\d\)', svg)
+    return [np.array(re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path), float) for path in found]
+
+
+def test_line_has_the_histories_shape():
+    values = [5.0, 1.0, 3.0, 2.0]
+    (line,) = lines(curves([row(10 * k, loss=v) for k, v in enumerate(values)]).html)
+    x, y = line.T
+    np.testing.assert_allclose(np.diff(x) / (x[-1] - x[0]), 1 / 3, atol=1e-4)
+    np.testing.assert_allclose((y - y[0]) / (y[1] - y[0]), (np.array(values) - 5) / (1 - 5), atol=1e-3)
+
+
+def test_every_number_is_plotted_and_headlines_come_first():
+    history = [
+        row(s, seconds=1.0, note="x", grad_norm=1.0 + s, accuracy=0.5, loss=1.0, learning_rate=0.1, bins=[1])
+        for s in (1, 2)
+    ]
+    names = re.findall(r"<figcaption><b>([^<]+)</b>", curves(history).html)
+    assert names == ["loss", "accuracy", "grad_norm", "learning_rate"]
+
+
+def test_caption_names_last_and_best():
+    valid = [
+        row(s, "valid", loss=loss, accuracy=a) for s, loss, a in ((10, 0.5, 0.8), (20, 0.25, 0.95), (30, 0.3, 0.9))
+    ]
+    html = curves([row(5, loss=2.0, accuracy=0.1), *valid, row(30, "test", loss=0.4)]).html
+    keys = re.findall(r'<span class="key"[^>]*>([^<]+)</span>', html)
+    assert keys == [
+        "train 2",
+        "valid 0.3 (best 0.25 at 20)",
+        "test 0.4",
+        "train 10.00 %",
+        "valid 90.00 % (best 95.00 % at 20)",
+    ]
+
+
+@pytest.mark.parametrize("blank", [None, math.nan, math.inf])
+def test_blank_values_are_gaps(blank):
+    values = [1.0, 2.0, blank, 2.0, 1.0]
+    html = curves([row(k, loss=v) for k, v in enumerate(values)]).html
+    (path,) = re.findall(r'<path d="([^"]+)"[^>]*style="fill: none; stroke: var\(--c1\)', html)
+    assert path.count("M") == 2
+    assert "nan" not in html.lower()
+
+
+@pytest.mark.parametrize("history", [[], [row(1, loss=None)], [{"split": "train", "loss": 1.0}]])
+def test_nothing_recorded(history):
+    assert curves(history).html == "<p>Nothing was recorded.</p>"
+
+
+def test_long_histories_are_thinned_but_keep_their_extremes():
+    y = np.random.default_rng(0).normal(size=100_000)
+    y[[33_333, 66_666]] = 50, -50
+    y[50_000:51_000] = math.nan
+    x = np.arange(len(y))
+    thin_x, thin_y = thin(x, y)
+    assert len(thin_x) <= MAX_POINTS
+    assert (np.diff(thin_x) > 0).all()
+    assert {33_333, 66_666} <= set(thin_x)
+    np.testing.assert_array_equal(thin_y, y[thin_x])
+    assert np.isnan(thin_y).any()
+    assert len(curves([row(k, loss=v) for k, v in enumerate(y[:20_000])]).html) < 100_000
+
+
+def test_many_small_charts_share_no_clip_paths_of_different_content():
+    history = [row(s, loss=1.0 / s, accuracy=s / 10, grad=3.0 * s) for s in range(1, 9)]
+    html = curves(history).html
+    content = {}
+    for name, body in re.findall(r'<clipPath id="([^"]+)">(.*?)</clipPath>', html, re.DOTALL):
+        assert content.setdefault(name, body) == body
+
+
+def test_no_stand_in_colours_or_addresses_remain():
+    html = curves(
+        [row(s, split, loss=0.001 * 10**s, accuracy=0.1 * s) for s in range(1, 6) for split in "abcdefgh"]
+    ).html
+    assert "#0000" not in html
+    assert "font-family" not in html
+    assert not re.search(r"https?://(?!www\.w3\.org)", html)
+
+
+def test_same_history_gives_the_same_bytes():
+    history = [row(s, loss=1.0 / s) for s in range(1, 9)]
+    assert curves(history) == curves(history)
+
+
+def test_names_are_escaped():
+    assert "<b>evil" not in curves([row(1, "<b>evil", **{"<b>evil": 1.0})]).html
+
+
+@pytest.mark.covers("TR-27")
+def test_reliability_diagram_shows_the_gaps():
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.25, 0.25], np.float32)
+    correct = np.array([True, True, True, False, True, False])
+    # (0.9, 1.0]: confidence 0.95, accuracy 0.75; (0.2, 0.3]: confidence 0.25, accuracy 0.5
+    # ECE = 4/6 * 0.20 + 2/6 * 0.25 = 0.13333 + 0.08333 = 0.21667
+    panel = reliability(Calibration.of_confidence(confidence, correct, num_bins=10).compute())
+    assert "21.67 %" in panel.title
+    assert "Right 66.7 % of the time at a mean confidence of 71.7 %" in panel.note  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
+    assert "the largest gap of a bin is 25.0 %" in panel.note
+    assert "overconfident by" in panel.html
+    assert "underconfident by" in panel.html
+    cells = re.findall(r'<td class="number">([^<]+)</td>', panel.html)
+    assert cells == ["25.0 %", "50.0 %", "2", "95.0 %", "75.0 %", "4"]
+    bars = {c: _heights(panel.html, c) for c in (1, 2, 3, 6)}
+    top = bars[1][1] / 0.75  # drawing units of the whole vertical axis
+    np.testing.assert_allclose(np.array(bars[1]) / top, [0.25, 0.75], atol=1e-3)
+    np.testing.assert_allclose(np.array(bars[2]) / top, [0.20], atol=1e-3)
+    np.testing.assert_allclose(np.array(bars[6]) / top, [0.25], atol=1e-3)
+    np.testing.assert_allclose(bars[3][2] / bars[3][9], 2 / 4, atol=1e-3)
+
+
+def _heights(svg, colour):
+    paths = re.findall(rf'<path d="([^"]+)"[^>]*style="fill: var\(--c{colour}\)', svg)
+    return [np.ptp(np.array(re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path), float)[:, 1]) for path in paths]
+
+
+def test_reliability_of_nothing():
+    assert reliability(None).html == "<p>Nothing was counted.</p>"

@@ -1,0 +1,39 @@
+"""Grids by their pixels; panels by what they hold."""
+
+import numpy as np
+import pytest
+
+from dlcore.report.generative import picture_grid, sample_grid, sample_path, scatter
+
+
+def test_a_grid_pixel_by_pixel():
+    images = np.array([0.0, 0.5, 1.0, 2.0, -1.0], np.float32).reshape(5, 1, 1, 1)
+    # Two columns, three rows, gaps of one grey pixel; 2 and -1 are clipped; the place left over is grey.
+    want = [[0, 128, 128], [128, 128, 128], [255, 128, 255], [128, 128, 128], [0, 128, 128]]
+    np.testing.assert_array_equal(picture_grid(images, 2)[..., 0], want)
+    assert picture_grid(np.zeros((4, 2, 3, 3), np.uint8), 4, gap=0).shape == (2, 12, 3)
+
+
+def test_panels_hold_a_picture_and_their_note():
+    images = np.zeros((5, 4, 4, 1))
+    panel = sample_grid(images, "Drawn", "Not chosen.")
+    assert (panel.title, panel.note) == ("Drawn", "Not chosen.")
+    assert panel.html.count("data:image/png;base64,") == 1
+    assert "data:image/png" in sample_path(np.zeros((3, 2, 4, 4, 1))).html
+    assert "data:image/png" in scatter(np.zeros((5, 2)), np.ones((2, 2))).html
+
+
+def test_the_path_has_a_row_a_sample():
+    moments = np.stack([np.full((2, 1, 1, 1), k / 2) for k in range(3)])
+    moments[:, 1] = 0
+    by_sample = moments.swapaxes(0, 1).reshape(-1, 1, 1, 1)
+    np.testing.assert_array_equal(picture_grid(by_sample, 3, gap=0)[..., 0], [[0, 128, 255], [0, 0, 0]])
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match="images has shape"):
+        picture_grid(np.zeros((0, 4, 4, 1)), 3)
+    with pytest.raises(ValueError, match="moments, N"):
+        sample_path(np.zeros((3, 4, 4, 1)))
+    with pytest.raises(ValueError, match="points has shape"):
+        scatter(np.zeros((5, 3)), np.ones((2, 2)))

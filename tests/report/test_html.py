@@ -1,0 +1,80 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from dlcore.report.html import Panel, is_share, render
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Balance(HTMLParser):
+    """Fails where an element is closed that was not opened last."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def page(**kwargs):
+    panels = [Panel(f"Panel {number}: more", "<p>inside</p>", "a note") for number in range(kwargs.pop("panels", 2))]
+    return render("A <b>run</b>", panels, {"test <i>accuracy</i>": "97 %"}, "seed & data", **kwargs)
+
+
+def test_page_is_one_well_formed_file_with_nothing_from_outside():
+    html = page(panels=5, details={"Settings": {"learning_rate": 0.1}})
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+    assert not re.findall(r"https?:|//\w|<script|<link|@import|url\(", html)
+
+
+def test_everything_from_outside_is_escaped():
+    html = page(details={"<Settings>": {"<key>": "<value>"}})
+    for raw in ("<b>", "<i>", "seed & data", "<Settings>", "<key>", "<value>"):
+        assert raw not in html
+    assert "A &lt;b&gt;run&lt;/b&gt;" in html
+
+
+def test_cards_come_in_order_before_the_panels_and_details_last_and_closed():
+    html = render("t", [Panel("Curves", "")], {"one": "1", "two": "2"}, details={"Settings": {"width": 64}, "None": {}})
+    order = [
+        html.index(part)
+        for part in ("<dt>one</dt><dd>1</dd>", "<dt>two</dt>", "<h2>Curves</h2>", "<details>", "<td>64")
+    ]
+    assert order == sorted(order)
+    assert html.count("<details") == 1
+    assert "<details open" not in html
+
+
+def test_contents_link_to_the_panels_where_there_are_many():
+    assert "<nav" not in page(panels=3)
+    html = page(panels=4)
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', html)
+    assert [name for _, name in links] == ["Panel 0", "Panel 1", "Panel 2", "Panel 3"]
+    assert all(f'<section id="{target}">' in html for target, _ in links)
+
+
+def test_page_follows_the_readers_light_or_dark_mode():
+    html = page()
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+    assert 'name="viewport"' in html
+    light, dark = (set(re.findall(r"--(\w+): #", block)) for block in re.findall(r":root \{(.*?)\}", html, re.DOTALL))
+    assert light == dark
+    assert set(re.findall(r"var\(--(\w+)\)", html)) - {"colour"} <= light
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("test accuracy", True), ("map", True), ("probe_untrained", True), ("loss", False), ("frechet_distance", False)],
+)
+def test_shares_are_known_by_name(name, share):
+    assert is_share(name) == share

@@ -1,0 +1,104 @@
+"""From a file of torch weights to an experiment that starts from them."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from dlcore import cli
+from dlcore.data.pipeline import batch_at
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.models import create_model, torch_names
+from dlcore.optim import parameter_ema
+from dlcore.run.weights import load_weights, save_weights
+
+MODEL = "resnet8_cifar"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """(a folder with weights.safetensors in torch's layout, the variables that they are) with 7 classes."""
+    model = create_model(MODEL, num_classes=7, head_init=jax.nn.initializers.lecun_normal())
+    variables = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))
+    flat = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in jax.tree.leaves_with_path(variables)
+    }
+    weights = {
+        key: np.ascontiguousarray(np.transpose(flat[path], (-1, -2, 0, 1)[: flat[path].ndim]))
+        if path.endswith("kernel")
+        else flat[path]
+        for path, key in torch_names(MODEL).items()
+    }
+    folder = tmp_path_factory.mktemp("weights")
+    save_file(weights, folder / "weights.safetensors")
+    np.savez(folder / "weights.npz", **weights)
+    return folder, variables
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+def test_convert_keeps_every_value(published, tmp_path, capsys, ending):
+    folder, variables = published
+    assert cli.main(["convert", str(folder / f"weights.{ending}"), f"--model={MODEL}", f"--out={tmp_path / 'w'}"]) == 0
+    about, found = load_weights(tmp_path / "w")
+    assert about == {"model": MODEL, "num_classes": 7, "file": f"weights.{ending}"}
+    assert jax.tree.structure(found) == jax.tree.structure(variables)
+    jax.tree.map(np.testing.assert_array_equal, found, variables)
+    assert "7 classes" in capsys.readouterr().out
+
+
+def page_state(folder, *words):
+    """(setup, the state before `start`, `start`) of the classification experiment on digits."""
+    experiment = importlib.import_module("experiments.classification.supervised").experiment
+    resolved = ResolvedRun(
+        experiment, resolve(experiment, ["--smoke", "--model.width=16", f"--init_from={folder}", *words])
+    )
+    data = experiment.data(resolved.flags)
+    setup = resolved.setup({**data.spec, "train_size": len(data.train)})
+    batch = batch_at(resolved.pipelines(data.train), 0)
+    state = jax.jit(experiment.build(setup).init)(jax.random.key(0), batch)
+    return setup, state, experiment.start(setup)
+
+
+def test_a_page_starts_from_the_weights_and_keeps_its_own_head(published, tmp_path):
+    _, variables = published
+    grey = jax.tree.map(np.asarray, variables)
+    grey["params"]["stem_conv"]["kernel"] = grey["params"]["stem_conv"]["kernel"].sum(2, keepdims=True)  # digits
+    save_weights(tmp_path / "w", grey, {"model": MODEL, "num_classes": 7})
+    _, state, start = page_state(tmp_path / "w", "--replace_head")
+    found = start(state)
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, state)
+    np.testing.assert_array_equal(found.params["head"]["kernel"], state.params["head"]["kernel"])
+    rest = {name: layer for name, layer in found.params.items() if name != "head"}
+    jax.tree.map(np.testing.assert_array_equal, rest, {name: grey["params"][name] for name in rest})
+    average = parameter_ema(found.opt_state, found.params)  # the experiment keeps one: it must start there too
+    np.testing.assert_array_equal(average["stem_conv"]["kernel"], grey["params"]["stem_conv"]["kernel"])
+
+
+def test_what_does_not_fit_is_named(published, tmp_path):
+    _, variables = published
+    save_weights(tmp_path / "w", variables, {"model": MODEL, "num_classes": 7})
+    _, state, start = page_state(tmp_path / "w", "--replace_head")
+    with pytest.raises(ValueError, match=r"stem_conv/kernel is \(3, 3, 3, 16\), not \(3, 3, 1, 16\)"):
+        start(state)
+    _, state, start = page_state(tmp_path / "w")
+    with pytest.raises(ValueError, match=r"head/bias is \(7,\), not \(10,\).*--replace_head"):
+        start(state)
+    save_weights(tmp_path / "other", variables, {"model": "vgg16"})
+    _, state, start = page_state(tmp_path / "other")
+    with pytest.raises(ValueError, match="holds weights of 'vgg16', not of model='resnet8_cifar'"):
+        start(state)
+    _, state, start = page_state(tmp_path / "nothing")
+    with pytest.raises(ValueError, match=r"holds no model\.json"):
+        start(state)
+
+
+def test_nothing_is_overwritten(published, tmp_path):
+    _, variables = published
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty"):
+        save_weights(tmp_path, variables, {"model": MODEL})
