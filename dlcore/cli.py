@@ -1,12 +1,18 @@
-"""The console script `dlcore`: what needs no learner.
+"""The console script `dlcore`.
 
-dlcore models ["resnet*"]                  names, parameters and image sizes of the zoo
-dlcore cost NAME [--chip=h100] [--xla]     parameters, multiply-adds, memory and receptive field, layer by layer
-dlcore convert FILE --model=NAME --out=DIR    a .safetensors, .npz or .pth file of torch weights, for --init_from
+dlcore experiments [WORD]                     list every experiment and study with what it was measured to reach
+dlcore run TOPIC.NAME [--FLAG=VALUE ...]      run one: python -m experiments.TOPIC.NAME; --help lists its flags
+dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlcore.search
+dlcore models ["resnet*"]                     list the zoo: names, parameters and image sizes
+dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
+dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from
+
+experiments, run and search work in a checkout of dlcore.
 """
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +21,27 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 1 where it could not be done (2 is argparse's, for a command that is none)."""
+    """Run a command.
+
+    Args:
+      argv: the command line; that of the process by default.
+
+    Returns:
+      0, or 1 where it failed; argparse leaves with 2 for an unknown command.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a console script does not see the checkout that it is called in
+    if argv[:1] in (["run"], ["search"]):
+        return _run(argv) if argv[0] == "run" else _search(argv[1:])
     parser = argparse.ArgumentParser(
         prog="dlcore", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    experiments = commands.add_parser("experiments", help="list the experiments and studies")
+    experiments.add_argument("word", nargs="?", default="", help="only those with this word in name or description")
+    commands.add_parser("run", help="run an experiment: dlcore run TOPIC.NAME --FLAG=VALUE ...")
+    commands.add_parser("search", help="search an experiment's settings: dlcore search TOPIC.NAME FLAG=SPACE ...")
     models = commands.add_parser("models", help="list the models")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
     cost = commands.add_parser("cost", help="what a model costs, layer by layer, without running it")
@@ -37,11 +59,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
     options = parser.parse_args(argv)
     try:
-        {"models": _models, "cost": _cost, "convert": _convert}[options.command](options)
+        {"experiments": _experiments, "models": _models, "cost": _cost, "convert": _convert}[options.command](options)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _experiments(options: argparse.Namespace) -> None:
+    from dlcore.experiment.catalog import listing
+
+    print(listing(options.word))
+
+
+def _run(argv: list[str]) -> int:
+    """`dlcore run NAME ...`, as `python -m experiments.NAME ...` does."""
+    from dlcore.experiment.catalog import find_experiment
+    from dlcore.experiment.flags import FlagError
+    from dlcore.main import main as run_main
+
+    if len(argv) < 2 or argv[1].startswith("-"):
+        print("usage: dlcore run TOPIC.NAME [--FLAG=VALUE ...]; `dlcore experiments` lists the names")
+        return 0 if argv[1:2] in (["--help"], ["-h"]) else 2
+    try:
+        experiment = find_experiment(argv[1])
+    except FlagError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    run_main(experiment, argv[2:])
+    return 0
+
+
+def _search(argv: list[str]) -> int:
+    from dlcore.search.__main__ import main as search_main
+
+    return search_main(argv) or 0
 
 
 def _models(options: argparse.Namespace) -> None:

@@ -106,9 +106,9 @@ def _other_mode(argv: list[str], error: FlagError) -> str:
     """A hint where an unknown flag is another mode's."""
     words = {word[2:].split("=")[0] for word in argv if word.startswith("--")}
     for name in MODES:
-        if mine := sorted(words & set(import_module(MODES[name]).MODE.settings)):
-            if f"--{mine[0]}: unknown" in str(error):
-                return f"; --{mine[0]} belongs to --mode={name}"
+        for word in sorted(words & set(import_module(MODES[name]).MODE.settings)):
+            if f"--{word}: unknown" in str(error):
+                return f"; --{word} belongs to --mode={name}"
     return ""
 
 

@@ -15,6 +15,43 @@ def test_models_are_listed_with_their_counts(capsys):
     assert "32x32x3" in line
 
 
+def test_experiments_are_listed_by_topic_with_what_they_reached(capsys):
+    assert cli.main(["experiments"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "classification" in lines
+    (ppo,) = [line for line in lines if line.startswith("  rl.ppo ")]
+    assert "proximal policy" in ppo
+    assert ppo.endswith("[return 500 on CartPole-v1]")
+    files = {path.stem for path in Path("experiments/rl").glob("[!_]*.py")}
+    assert {line.split()[0] for line in lines if line.startswith("  rl.")} == {f"rl.{stem}" for stem in files}
+    assert any(line.startswith("  studies.depth ") for line in lines), "studies are listed too"
+    assert cli.main(["experiments", "pole"]) == 0
+    assert {line.split(".")[0] for line in capsys.readouterr().out.splitlines()} == {"rl", "  rl"}
+
+
+def test_an_experiment_is_run_by_its_name(tmp_path, capsys):
+    words = ["--model=mlp", "--model.hidden=4", "--steps=1", f"--run_dir={tmp_path / 'run'}", "--noprogress"]
+    assert cli.main(["run", "classification.supervised", *words]) == 0
+    assert (tmp_path / "run" / "report.html").exists()
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "studies.depth", "--help"])
+    assert caught.value.code == 0
+    assert "--help=all" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["run", "rl.pop"], "rl.pop: unknown (did you mean rl.ppo"),
+        (["run", "supervised"], "did you mean classification.supervised"),
+        (["run", "classification.supervized", "--smoke"], "did you mean classification.supervised"),
+    ],
+)
+def test_a_misspelled_experiment_gets_suggestions(argv, text, capsys):
+    assert cli.main(argv) == 2
+    assert text in capsys.readouterr().err
+
+
 @pytest.mark.covers("CO-16")
 @pytest.mark.parametrize("side", [224, 227])
 def test_the_cost_of_alexnet_is_the_stored_table(side, tmp_path, capsys):

@@ -19,11 +19,17 @@ LAYERS = [
     ["ops"],
     ["nn", "losses", "metrics", "optim"],
     ["models"],
-    ["data", "evaluators", "diagnostics"],
+    ["data", "evaluators"],
+    ["diagnostics"],
+    ["cost"],
+    ["report"],
     TOPICS,
     ["run"],
+    ["experiment"],
+    ["modes"],
+    ["kits"],
     ["search"],
-    ["cli"],
+    ["main", "cli"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
@@ -196,6 +202,8 @@ def test_import_is_light(module):
         ("dlcore.detection.fcos", "from dlcore.run import fit", True),
         ("dlcore.detection.fcos", "from dlcore.video import flow", True),
         ("dlcore.run.fit", "from dlcore.detection import fcos", False),
+        ("dlcore.run.fit", "from dlcore.experiment import Setup", True),
+        ("dlcore.diagnostics.triage", "from dlcore.report import html", True),
         ("dlcore.learner", "from dlcore.ops import pooling", True),
         ("dlcore.run.fit", "from experiments import results", True),
         ("dlcore.run.fit", "from dlcore.attic import x", True),

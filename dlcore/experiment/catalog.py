@@ -2,6 +2,8 @@
 
 import ast
 import difflib
+import json
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +13,7 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import FlagError
 from dlcore.experiment.study import Study
 
-__all__ = ["Entry", "experiment_names", "find_experiment", "first_line"]
+__all__ = ["Entry", "experiment_names", "find_experiment", "first_line", "listing", "measured"]
 
 
 class Entry(NamedTuple):
@@ -85,3 +87,48 @@ def find_experiment(name: str) -> Experiment | Study:
         hint = f" (did you mean {', '.join(dict.fromkeys(near))}?)" if near else ""
         raise FlagError(f"{name}: unknown{hint}; allowed: the names of `dlcore experiments`")
     return import_module(f"experiments.{name}").experiment
+
+
+def measured() -> dict[str, str]:
+    """Read what the experiments were measured to reach.
+
+    Returns:
+      {name: the first row of experiments/results.jsonl for it, as text such as "accuracy 0.9897 on digits"}.
+    """
+    ledger, numbers = _folder() / "results.jsonl", {}
+    for line in ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []:
+        row = json.loads(line)
+        name = re.search(r"experiments\.([\w.]+)", row["command"])
+        if name and row.get("mean") is not None:
+            metric = row["metric"].removeprefix("test ").replace("_", " ")
+            numbers.setdefault(name[1], []).append(
+                (row["command"].count("--"), f"{metric} {row['mean']:.4g} on {row['dataset']}")
+            )
+    return {name: min(found)[1] for name, found in numbers.items()}
+
+
+def listing(word: str = "") -> str:
+    """List every experiment and study by topic, with its first line and what it was measured to reach.
+
+    Args:
+      word: only those that have it in their name or first line.
+
+    Returns:
+      The text.
+
+    Raises:
+      FlagError: there is no checkout, or nothing has the word.
+    """
+    numbers, lines, topic = measured(), [], None
+    for entry in experiment_names():
+        about = first_line(entry)
+        if word.lower() not in f"{entry.name} {about}".lower():
+            continue
+        if entry.path.parent.name != topic:
+            topic = entry.path.parent.name
+            lines += ["", topic]
+        number = f"  [{numbers[entry.name]}]" if entry.name in numbers else ""
+        lines.append(f"  {entry.name:44}{about}{number}")
+    if not lines:
+        raise FlagError(f"word={word!r}: no experiment has it; allowed: words of `dlcore experiments`")
+    return "\n".join(lines[1:])

@@ -103,7 +103,8 @@ def _config(argv: list[str]) -> dict | None:
     settings = config.get("identity", config.get("settings", config))
     if not isinstance(settings, dict):
         raise FlagError(f"{path}: holds no settings; allowed: the folder or config.json of a run")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    of_one_call = {"mode", *(name for name, setting in RUN.items() if not setting.identity)}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k not in of_one_call}
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

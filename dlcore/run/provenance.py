@@ -86,6 +86,8 @@ def process_seconds() -> float:
 
 def command() -> str:
     """The command line of this process, as a person would type it."""
+    if Path(sys.argv[0]).name == "dlcore" and sys.argv[1:2] == ["run"]:
+        return shlex.join(["python", "-m", f"experiments.{sys.argv[2].removeprefix('experiments.')}", *sys.argv[3:]])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", spec.name] if spec is not None else ["python", Path(sys.argv[0]).name]
     return shlex.join([*program, *sys.argv[1:]])

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from dlcore.experiment.experiment import Experiment
-from dlcore.experiment.flags import FlagError, Flags, Setting, model_settings, parse, read_config, settings_of
-from dlcore.experiment.resolve import resolve
-from dlcore.experiment.settings import MODES, RUN
+from dlcore.experiment.flags import FlagError, Flags, Setting, model_settings, parse, settings_of
+from dlcore.experiment.resolve import read_config, resolve
+from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
-from dlcore.main import run
+from dlcore.main import MODES, run
 from dlcore.models import list_models
 
 
@@ -123,30 +123,30 @@ def test_a_value_may_be_the_next_word_and_the_last_one_counts():
     ("argument", "message"),
     [
         ("--switch=maybe", "switch"),
-        ("--count=many", r"--count=many is not an int"),
-        ("--count=1.5", r"--count=1.5 is not an int"),
-        ("--count=", r"--count= is not an int"),
-        ("--count=inf", r"--count=inf is not an int"),
-        ("--count=nan", r"--count=nan is not an int"),
-        ("--rate=fast", r"--rate=fast is not a float"),
+        ("--count=many", r"--count=many: not an int"),
+        ("--count=1.5", r"--count=1.5: not an int"),
+        ("--count=", r"--count=: not an int"),
+        ("--count=inf", r"--count=inf: not an int"),
+        ("--count=nan", r"--count=nan: not an int"),
+        ("--rate=fast", r"--rate=fast: not a float"),
         ("--rate=nan", r"--rate=nan"),
-        ("--kind=betta", r"--kind=betta is unknown \(did you mean beta\?\); allowed are alpha, beta, gamma"),
-        ("--kind=None", r"--kind=None is unknown; allowed are alpha, beta, gamma"),
-        ("--level=3", r"--level=3 is unknown.*; allowed are 1, 2, 4"),
-        ("--sizes=1,x", r"--sizes=x is not an int"),
-        ("--pair=1,2,3", r"--pair=1,2,3 must have 2 values"),
-        ("--pair=1", r"--pair=1 must have 2 values"),
-        ("--limit=some", r"--limit=some is not an int"),
-        ("--share=1.5", r"--share=1.5 must be in \[0, 1\]"),
-        ("--share=-0.1", r"--share=-0.1 must be in \[0, 1\]"),
-        ("--positive=0", r"--positive=0 must be at least 1"),
-        ("--choice=z", r"--choice=z is unknown; allowed are x, y"),
-        ("--coutn=3", r"--coutn is unknown \(did you mean count"),
-        ("--model=3", r"--model is unknown"),
-        ("--axis=data", r"--axis is unknown"),
-        ("--schedule=1", r"--schedule is unknown"),
-        ("--nocount", r"--nocount is unknown"),
-        ("word", r"'word' is not a flag; flags look like --name=value"),
+        ("--kind=betta", r"--kind=betta: unknown \(did you mean beta\?\); allowed: alpha, beta, gamma"),
+        ("--kind=None", r"--kind=None: unknown; allowed: alpha, beta, gamma"),
+        ("--level=3", r"--level=3: unknown.*; allowed: 1, 2, 4"),
+        ("--sizes=1,x", r"--sizes=x: not an int"),
+        ("--pair=1,2,3", r"--pair=1,2,3: 3 values; allowed: 2 values"),
+        ("--pair=1", r"--pair=1: 1 values; allowed: 2 values"),
+        ("--limit=some", r"--limit=some: not an int"),
+        ("--share=1.5", r"--share=1.5: out of range; allowed: 0 to 1"),
+        ("--share=-0.1", r"--share=-0.1: out of range; allowed: 0 to 1"),
+        ("--positive=0", r"--positive=0: out of range; allowed: at least 1"),
+        ("--choice=z", r"--choice=z: unknown; allowed: x, y"),
+        ("--coutn=3", r"--coutn: unknown \(did you mean count"),
+        ("--model=3", r"--model: unknown"),
+        ("--axis=data", r"--axis: unknown"),
+        ("--schedule=1", r"--schedule: unknown"),
+        ("--nocount", r"--nocount: unknown"),
+        ("word", r"'word': not a flag; allowed: --name=value"),
         ("--count", "count"),
     ],
 )
@@ -161,9 +161,9 @@ def test_limits_of_tuples_and_of_settings():
         "experiment": {"momenta": Setting((0.9,), "each", limits=Range(0, 1)), "top": Setting(1, limits=Range(high=5))}
     }
     assert read("--momenta=0,1", **own).momenta == (0.0, 1.0)
-    with pytest.raises(FlagError, match=r"--momenta=2.0 must be in \[0, 1\]"):
+    with pytest.raises(FlagError, match=r"--momenta=2.0: out of range; allowed: 0 to 1"):
         read("--momenta=0,2", **own)
-    with pytest.raises(FlagError, match=r"--top=6 must be"):
+    with pytest.raises(FlagError, match=r"--top=6: out of range"):
         read("--top=6", **own)
 
 
@@ -182,7 +182,7 @@ def test_one_dash_does_not_slip_past():
 def test_page_errors_are_type_errors():
     with pytest.raises(TypeError, match="two settings are called 'count'"):
         read(experiment={"count": Setting(1)})
-    with pytest.raises(TypeError, match="setting 'odd' has the type"):
+    with pytest.raises(TypeError, match="setting 'odd': type .* cannot be a flag"):
         read(experiment={"odd": Setting({"a": 1})})
     with pytest.raises(TypeError, match="setting 'unknown'"):
         read(experiment={"unknown": Setting(None)})
@@ -210,7 +210,7 @@ def test_help_names_every_flag_with_type_default_and_text(capsys):
 def test_help_of_a_page_is_complete(capsys):
     from experiments.classification.supervised import experiment
 
-    for word in ("--help", "-h", "--helpfull"):
+    for word in ("--helpfull", "--help=all"):
         with pytest.raises(SystemExit) as caught:
             run(experiment, [word])
         assert caught.value.code == 0
@@ -234,11 +234,44 @@ def test_help_of_a_page_is_complete(capsys):
     assert "(default 0.1)" in defaults["--label_smoothing"], "the experiment's default, not the signature's"
 
 
+def test_help_shows_the_essentials_and_counts_the_rest(capsys):
+    from experiments.classification.supervised import experiment
+
+    for word in ("--help", "-h"):
+        with pytest.raises(SystemExit) as caught:
+            run(experiment, [word])
+        assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in ("dataset", "model", "optimizer", "learning_rate", "epochs", "steps", "batch_size", "run_dir", "mode"):
+        assert f"  --{name}=" in text, name
+    for name in ("heartbeat_seconds", "keep_last", "decoder", "topology", "gradcheck_h"):
+        assert f"  --{name}=" not in text, name
+    assert "--help=all lists the others too" in text
+
+
+def test_help_of_a_mode_shows_its_flags(capsys):
+    from experiments.classification.supervised import experiment
+
+    with pytest.raises(SystemExit):
+        run(experiment, ["--mode=plan", "--help"])
+    text = capsys.readouterr().out
+    assert "  --topology=str" in text
+    assert "gradcheck_h" not in text
+
+
+def test_a_flag_of_another_mode_is_an_error_that_names_the_mode(capsys):
+    from experiments.classification.supervised import experiment
+
+    assert run(experiment, ["--topology=v5e:4x4"]) == 2
+    assert "--topology: unknown" in (err := capsys.readouterr().err)
+    assert "--topology belongs to --mode=plan" in err
+
+
 def test_help_of_another_model_shows_its_fields(capsys):
     from experiments.classification.supervised import experiment
 
     with pytest.raises(SystemExit):
-        run(experiment, ["--model=mlp", "--help"])
+        run(experiment, ["--model=mlp", "--help=all"])
     text = capsys.readouterr().out
     assert "--model.hidden=int,...  (default 128,128)" in text
     assert "--model.activation=relu|tanh|sigmoid|gelu|identity  (default relu)" in text
@@ -251,7 +284,7 @@ def test_help_of_another_model_shows_its_fields(capsys):
 def test_flags_are_a_mapping_with_groups():
     flags = read(experiment={"model.width": Setting(8), "model.depth": Setting(2)}, other={})
     assert flags["model.width"] == 8
-    assert flags.group("page") == {"model.width": 8, "model.depth": 2}
+    assert flags.group("experiment") == {"model.width": 8, "model.depth": 2}
     assert len(flags) == len(list(flags)) == len(dict(flags))
     with pytest.raises(AttributeError, match="no flag 'speed'; there are"):
         _ = flags.speed
@@ -275,7 +308,7 @@ def test_models_fields():
     assert model_settings("resnet20_cifar")["model.stages"].default == (3, 3, 3)
     for name in list_models():
         assert not {"model.num_classes", "model.dtype", "model.axis_name", "model.parent"} & set(model_settings(name))
-    with pytest.raises(FlagError, match=r"--model=resnet20_cifra is unknown; did you mean resnet20_cifar"):
+    with pytest.raises(FlagError, match=r"--model=resnet20_cifra: unknown \(did you mean resnet20_cifar"):
         model_settings("resnet20_cifra")
 
 
@@ -352,7 +385,7 @@ def test_settings_alone_are_a_configuration(tmp_path):
 def test_what_is_only_of_one_call_is_not_taken_over(tmp_path):
     path = written(tmp_path, {"mode": "sanity", "smoke": True, "run_dir": "elsewhere", "fresh": True, "l2": 4.0})
     flags = resolve(PAGE, [f"--config_json={path}"])
-    assert (flags.mode, flags.smoke, flags.run_dir, flags.fresh, flags.l2) == ("train", False, None, False, 4.0)
+    assert (flags.smoke, flags.run_dir, flags.fresh, flags.l2) == (False, None, False, 4.0)
 
 
 def test_the_model_of_a_configuration_brings_its_fields(tmp_path):
@@ -380,10 +413,10 @@ def test_another_model_leaves_the_pages_fields_behind():
     ("content", "message"),
     [
         ({"settings": {"l3": 1.0}}, r"the configuration sets 'l3', which is unknown \(did you mean l2"),
-        ({"settings": {"l2": "heavy"}}, r"--l2=heavy is not a float"),
-        ({"settings": {"kind": "c"}}, r"--kind=c is unknown; allowed are a, b"),
-        ({"settings": {"batch_size": None}}, r"--batch_size needs a value"),
-        ({"settings": {"model": "mlpp"}}, r"--model=mlpp is unknown; did you mean mlp"),
+        ({"settings": {"l2": "heavy"}}, r"--l2=heavy: not a float"),
+        ({"settings": {"kind": "c"}}, r"--kind=c: unknown; allowed: a, b"),
+        ({"settings": {"batch_size": None}}, r"--batch_size: a value is missing"),
+        ({"settings": {"model": "mlpp"}}, r"--model=mlpp: unknown \(did you mean mlp"),
         ([1, 2], r"holds no settings"),
         ({"settings": [1]}, r"holds no settings"),
         ("text", r"holds no settings"),
@@ -397,24 +430,24 @@ def test_bad_configurations(tmp_path, content, message):
 
 
 def test_configurations_that_are_not_there_or_not_json(tmp_path):
-    with pytest.raises(FlagError, match=r"there is no configuration at .*nothing"):
+    with pytest.raises(FlagError, match=r"nothing.*: no such file"):
         read_config(tmp_path / "nothing")
     (tmp_path / "config.json").write_text('{"settings": {"l2"')
-    with pytest.raises(FlagError, match=r"config.json is not JSON: .*line 1"):
+    with pytest.raises(FlagError, match=r"config.json: not JSON .*line 1"):
         resolve(PAGE, [f"--run={tmp_path}"])
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model=resnet21_cifar"], r"error: --model=resnet21_cifar is unknown; did you mean resnet"),
-        (["--mode=trian"], r"error: --mode=trian is unknown (did you mean train?); allowed are train, evaluate"),
-        (["--batch_size=0"], r"error: --batch_size=0 must be at least 1"),
-        (["--seed=-1"], r"error: --seed=-1 must be at least 0"),
-        (["--bach_size=3"], r"error: --bach_size is unknown (did you mean batch_size"),
-        (["--model.widht=3"], r"error: --model.widht is unknown (did you mean model.width"),
-        (["--precision=fp16"], r"error: --precision=fp16 is unknown"),
-        (["train"], r"error: 'train' is not a flag"),
+        (["--model=resnet21_cifar"], r"error: --model=resnet21_cifar: unknown (did you mean resnet"),
+        (["--mode=trian"], r"error: --mode=trian: unknown (did you mean train?); allowed: train, evaluate"),
+        (["--batch_size=0"], r"error: --batch_size=0: out of range; allowed: at least 1"),
+        (["--seed=-1"], r"error: --seed=-1: out of range; allowed: at least 0"),
+        (["--bach_size=3"], r"error: --bach_size: unknown (did you mean batch_size"),
+        (["--model.widht=3"], r"error: --model.widht: unknown (did you mean model.width"),
+        (["--precision=fp16"], r"error: --precision=fp16: unknown"),
+        (["train"], r"error: 'train': not a flag"),
     ],
 )
 def test_bad_flags_are_one_line_and_status_2_before_any_data_is_read(capsys, words, message):
@@ -427,7 +460,7 @@ def test_bad_flags_are_one_line_and_status_2_before_any_data_is_read(capsys, wor
 
 def test_a_page_that_sets_what_is_no_flag():
     experiment = dataclasses.replace(PAGE, defaults={"lr": 1.0})
-    with pytest.raises(TypeError, match=r"sets \['lr'\], which no flag is called"):
+    with pytest.raises(TypeError, match=r"sets \['lr'\], but has no such flags"):
         resolve(experiment, [])
 
 

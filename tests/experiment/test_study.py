@@ -61,8 +61,8 @@ def test_a_claim_that_does_not_hold_is_no_error(tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["--sedes=3"], 2, "error: --sedes is unknown (did you mean seeds"),
-        (["--seeds=many"], 2, "error: --seeds=many is not an int"),
+        (["--sedes=3"], 2, "error: --sedes: unknown (did you mean seeds"),
+        (["--seeds=many"], 2, "error: --seeds=many: not an int"),
         (["--fails"], 1, "error: seeds and noise do not fit"),
     ],
 )

@@ -74,6 +74,6 @@ def test_active_regularisation_is_refused_by_its_name(capsys):
     err = printed(capsys, experiment, "--model.dropout=0.5", status=2)
     assert "--model.dropout=0.5 is active: a gradient check needs --model.dropout=0.0" in err
     assert "--augment=affine is active" in printed(capsys, experiment, "--augment=affine", status=2)
-    assert "--gradcheck_method=forward is unknown" in printed(
+    assert "--gradcheck_method=forward: unknown" in printed(
         capsys, experiment, "--gradcheck_method=forward", status=2
     )

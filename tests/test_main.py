@@ -16,7 +16,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.settings import RUN, VOLATILE
+from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.main import run
@@ -74,10 +74,12 @@ def test_the_folder_of_a_finished_run(finished):
 def test_the_configuration_says_all(finished):
     config = json.loads((finished[1] / "config.json").read_text())
     flags = resolve(experiment, SMALL)
-    assert set(config["settings"]) == set(flags) >= set(RUN)
+    assert set(config["settings"]) == {*flags, "mode"} >= set(RUN)
     assert config["settings"]["model.hidden"] == [16]
     assert config["settings"]["l2"] == 0.0
-    assert set(config["identity"]) == set(flags) - VOLATILE
+    assert set(config["identity"]) == set(flags) - {"mode"} - {
+        name for name, setting in {**RUN, **experiment.settings}.items() if not setting.identity
+    }
     for package in ("python", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "dlcore"):
         assert config["versions"][package]
     assert "commit" in config
@@ -154,7 +156,7 @@ def test_an_unfinished_run_is_resumed_by_the_same_command(tmp_path, capsys):
 
 
 def test_fresh_is_for_finished_runs_so_that_a_requeued_job_gets_on(tmp_path, capsys):
-    """`--fresh`: "train again where the run had finished". A resolved that was told to requeue had not."""
+    """`--fresh`: "train again where the run had finished". A job that was told to requeue had not."""
     words = [*SMALL, f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1", "--checkpoint_seconds=0", "--fresh"]
     with pytest.raises(Died):
         run(dying(4), words)
@@ -176,7 +178,7 @@ def test_another_page_in_a_given_folder(finished, capsys, tmp_path):
     other = dataclasses.replace(experiment, file=str(tmp_path / "classification" / "other.py"))
     before = snapshot(finished[1])
     status = run(other, [*SMALL, f"--run_dir={finished[1]}"])
-    one_line(capsys, status, "page classification.supervised there, classification.other here")
+    one_line(capsys, status, "experiment classification.supervised there, classification.other here")
     assert snapshot(finished[1]) == before
 
 
