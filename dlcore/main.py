@@ -19,7 +19,7 @@ from dlcore.experiment.study import Study, run_study
 from dlcore.run.preemption import Preempted
 from dlcore.run.processes import joined, leave
 
-__all__ = ["MODES", "main", "run"]
+__all__ = ["MODES", "main", "mode_of", "run"]
 
 MODES = {
     "train": "dlcore.modes.train",
@@ -68,7 +68,7 @@ def run(experiment: Experiment, argv: list[str]) -> int:
     """
     show = "--traceback" in argv
     try:
-        mode, settings = _mode(argv)
+        mode, settings = mode_of(argv)
         flags = resolve(experiment, argv, settings)
     except FlagError as error:
         print(f"error: {error}{_other_mode(argv, error)}", file=sys.stderr)
@@ -90,8 +90,15 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         return _report(error, show)
 
 
-def _mode(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:
-    """The mode that a command line asks for, and its flags; those of every mode under `--help=all`."""
+def mode_of(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:
+    """Find the mode that a command line asks for.
+
+    Args:
+      argv: the command line.
+
+    Returns:
+      (mode, its flags and `--mode`); under `--help=all` the flags of every mode.
+    """
     name = last_value(argv, "mode") or "train"
     settings = {"mode": Setting("train", "what to do", Literal[tuple(MODES)], identity=False, essential=True)}
     chosen = name if name in MODES else "train"

@@ -2,7 +2,8 @@
 
 `pytest --catalog` runs nothing and prints, area by area, which rows of catalog.csv a test claims by
 `@pytest.mark.covers("LO-01")`. A marker that names no row fails the collection of its file in every run; the ID of an
-alias stands for the row that it is an alias of. `-m contract` runs the tests that a plain run leaves out.
+alias stands for the row that it is an alias of. `-m slow` and `-m contract` run the tests that a plain run leaves out,
+and `--cpu` prints the processor seconds of each file.
 """
 
 import csv
@@ -69,6 +70,43 @@ CATALOG = read_catalog()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--catalog", action="store_true", help="print what the tests cover of catalog.csv; run nothing")
+    parser.addoption("--cpu", action="store_true", help="print the processor seconds of each test file")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`: a worker a core, with 5 GiB each: a worker's compiled programs and arrays took that much."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    meminfo = pathlib.Path("/proc/meminfo")
+    if meminfo.exists():
+        available = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+        cores = min(cores, int(available.split()[1]) // (5 * 2**20))
+    return max(1, cores)
+
+
+def _processor_seconds() -> float:
+    """Of this process and of the children that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Note what each phase of a test took; xdist carries `processor_seconds` to the main process."""
+    report = yield
+    now = _processor_seconds()
+    report.processor_seconds = now - item.config.stash.get(_CLOCK, now)
+    item.config.stash[_CLOCK] = now
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add a test's processor seconds to its file's."""
+    file = report.nodeid.partition("::")[0]
+    _SECONDS[file] = _SECONDS.get(file, 0.0) + getattr(report, "processor_seconds", 0.0)
+
+
+_CLOCK = pytest.StashKey[float]()
+_SECONDS: dict[str, float] = {}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -102,16 +140,16 @@ def pytest_make_collect_report(collector: pytest.Collector):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note what is covered, then leave the contract tests out unless -m chose."""
+    """Note what is covered, then leave the slow and the contract tests out unless -m or a test's own name chose."""
     if config.option.catalog:
         config.stash[_COVERED] = {
             CATALOG[row] for item in items if not item.get_closest_marker("skip") for row in claimed_rows(item)
         }
     elif not config.option.markexpr:
-        left_out = [item for item in items if item.get_closest_marker("contract")]
-        if left_out:
-            config.hook.pytest_deselected(items=left_out)
-            items[:] = [item for item in items if not item.get_closest_marker("contract")]
+        left_out = {item for item in items if any(map(item.get_closest_marker, ("contract", "slow")))}
+        if left_out and not any("::" in argument for argument in config.args):
+            config.hook.pytest_deselected(items=list(left_out))
+            items[:] = [item for item in items if item not in left_out]
 
 
 _COVERED = pytest.StashKey[set[str]]()
@@ -124,7 +162,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the catalogue: one line an area, with what is missing."""
+    """Print the processor seconds by file, or the catalogue: one line an area, with what is missing."""
+    if config.option.cpu:
+        for file, seconds in sorted(_SECONDS.items(), key=lambda pair: -pair[1]):
+            terminalreporter.write_line(f"{seconds:8.1f} s  {file}")
+        terminalreporter.write_line(f"{sum(_SECONDS.values()):8.1f} s of processor time in {len(_SECONDS)} files")
     if not config.option.catalog:
         return
     covered = config.stash.get(_COVERED, set())

@@ -26,7 +26,9 @@ from packaging.utils import canonicalize_name
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.study import OWN, Study
+from dlcore.experiment.settings import FOLDER
+from dlcore.experiment.study import Study
+from dlcore.main import mode_of
 from dlcore.models import create_model, torch_names
 from dlcore.search.__main__ import OWN as SEARCH
 from dlcore.search.__main__ import take_apart
@@ -94,12 +96,11 @@ def check_arguments(module, arguments):
     found = importlib.import_module(module)
     experiment = getattr(found, "experiment", None)
     if isinstance(experiment, Experiment):
-        resolve(
-            experiment, [argument for argument in arguments if not re.match(r"--(run|config_json|help)\b", argument)]
-        )
+        words = [argument for argument in arguments if not re.match(r"--(run|config_json|help)\b", argument)]
+        resolve(experiment, words, mode_of(words)[1])
     elif isinstance(experiment, Study):
         names = {argument.removeprefix("--").split("=")[0] for argument in arguments}
-        assert names <= {*OWN, *experiment.function.__kwdefaults__, "help"}
+        assert names <= {*FOLDER, *experiment.function.__kwdefaults__, "help"}
     elif module == "experiments.results":
         results._parser().parse_args([argument.strip("[].") for argument in arguments if argument.strip("[].")])
     else:
@@ -114,7 +115,7 @@ def test_commands_name_modules_and_flags_that_exist(module, arguments):
 
 @pytest.mark.parametrize("path", PAGES)
 def test_flags_in_running_text_exist(path):
-    known = resolve(supervised.experiment, [])
+    known = resolve(supervised.experiment, [], mode_of(["--help=all"])[1])
     elsewhere = {
         "help",
         "latest",
@@ -132,7 +133,7 @@ def test_flags_in_running_text_exist(path):
             if name not in elsewhere:
                 assert name in known, f"{path}: {code}"
                 for value in values.split("|") if values else ():
-                    resolve(supervised.experiment, [f"--{name}={value}"])
+                    resolve(supervised.experiment, [f"--{name}={value}"], mode_of(["--help=all"])[1])
 
 
 @pytest.mark.parametrize("path", PAGES)

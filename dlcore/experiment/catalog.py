@@ -82,9 +82,9 @@ def find_experiment(name: str) -> Experiment | Study:
     names = [entry.name for entry in experiment_names()]
     if name not in names:
         stems = {other.rpartition(".")[2]: other for other in names}
-        near = difflib.get_close_matches(name, names, 3, 0.6)
-        near += [stems[s] for s in difflib.get_close_matches(name.rpartition(".")[2], stems, 3, 0.7)]
-        hint = f" (did you mean {', '.join(dict.fromkeys(near))}?)" if near else ""
+        near = [stems[s] for s in difflib.get_close_matches(name.rpartition(".")[2], stems, 3, 0.8)]
+        near += difflib.get_close_matches(name, names, 3, 0.6)
+        hint = f" (did you mean {', '.join(list(dict.fromkeys(near))[:3])}?)" if near else ""
         raise FlagError(f"{name}: unknown{hint}; allowed: the names of `dlcore experiments`")
     return import_module(f"experiments.{name}").experiment
 
