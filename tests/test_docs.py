@@ -188,7 +188,7 @@ def test_every_python_block_of_the_readme_is_run():
     assert len(blocks("README.md", "python")) == 3
 
 
-def test_the_researchers_two_lines_are_in_the_page():
+def test_the_researchers_two_lines_are_in_the_experiment():
     source = read("experiments/classification/supervised.py")
     (diff,) = blocks("README.md", "diff")
     changes = [(line[0], line[1:]) for line in diff.splitlines()]
@@ -198,7 +198,7 @@ def test_the_researchers_two_lines_are_in_the_page():
         source = source.replace(old, new)
     values = {"__name__": "mine", "__file__": "experiments/classification/mine.py", "__doc__": "Mine."}
     exec(source, values)
-    assert resolve(values["page"], []).model == "resnet20_cifar"
+    assert resolve(values["experiment"], []).model == "resnet20_cifar"
 
 
 def excerpts():

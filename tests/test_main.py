@@ -156,7 +156,7 @@ def test_an_unfinished_run_is_resumed_by_the_same_command(tmp_path, capsys):
 
 
 def test_fresh_is_for_finished_runs_so_that_a_requeued_job_gets_on(tmp_path, capsys):
-    """`--fresh`: "train again where the run had finished". A job that was told to requeue had not."""
+    """`--fresh`: "train again where the run had finished". A resolved that was told to requeue had not."""
     words = [*SMALL, f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1", "--checkpoint_seconds=0", "--fresh"]
     with pytest.raises(Died):
         run(dying(4), words)
