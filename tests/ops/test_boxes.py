@@ -74,7 +74,7 @@ def test_conversions_go_there_and_back(middle):
     np.testing.assert_allclose(ops.box_convert(there, middle, "xyxy"), boxes)
     if middle == "xywh":
         np.testing.assert_allclose(there[0], [1, 2, 4, 8])
-    with pytest.raises(ValueError, match="target is 'yxyx'"):
+    with pytest.raises(ValueError, match="target='yxyx'"):
         ops.box_convert(boxes, "xyxy", "yxyx")
 
 

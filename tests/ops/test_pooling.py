@@ -169,10 +169,10 @@ def test_global_average():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (((2, 2), (2,)), r"strides is \(2,\)"),
-        (((0, 2), None), r"window_shape is \(0, 2\)"),
-        (((5, 5), None), r"window_shape is \(5, 5\), larger"),
-        (((2, 2), None, "FULL"), "padding is 'FULL'"),
+        (((2, 2), (2,)), r"strides=\(2,\)"),
+        (((0, 2), None), r"window_shape=\(0, 2\)"),
+        (((5, 5), None), r"window_shape=\(5, 5\): larger"),
+        (((2, 2), None, "FULL"), "padding='FULL'"),
         (((2, 2), None, ((-1, 0), (0, 0))), "none negative"),
         (((2, 2), None, (1, 1, 1)), "for each of 2"),
         (((2, 2, 2, 2), None), "needs 4 spatial axes"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from dlcore.ops import col2im, conv_fft, conv_im2col, conv_winograd, im2col
-from dlcore.ops.winograd import multiplications
+from dlcore.ops.winograd import winograd_multiplications
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_conv.npz"
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -87,9 +87,9 @@ def test_gradients_and_dtypes(conv):
 
 @pytest.mark.covers("CV-34")
 def test_multiplications_of_winograd():
-    assert multiplications(2, 2) == {"direct": 36, "winograd": 16}  # 4 outputs of 9 weights; a 4x4 window
-    assert multiplications(3, 2) == {"direct": 54, "winograd": 32}  # the odd row needs tiles of its own
-    assert multiplications(56, 56)["direct"] / multiplications(56, 56)["winograd"] == 2.25
+    assert winograd_multiplications(2, 2) == {"direct": 36, "winograd": 16}  # 4 outputs of 9 weights; a 4x4 window
+    assert winograd_multiplications(3, 2) == {"direct": 54, "winograd": 32}  # the odd row needs tiles of its own
+    assert winograd_multiplications(56, 56)["direct"] / winograd_multiplications(56, 56)["winograd"] == 2.25
 
 
 @pytest.mark.covers("CV-34")
@@ -121,16 +121,16 @@ def test_integers_keep_their_dtype_in_im2col():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: im2col(jnp.zeros((3, 4, 1)), 2), r"x has shape \(3, 4, 1\); it must be \[N, H, W, C\]"),
+        (lambda: im2col(jnp.zeros((3, 4, 1)), 2), r"x.shape=\(3, 4, 1\); it must be \[N, H, W, C\]"),
         (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 4), "larger than the 3 pixels"),
-        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, strides=0), "strides is 0"),
-        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding="SOME"), "padding is 'SOME'"),
+        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, strides=0), "strides=0"),
+        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding="SOME"), "padding='SOME'"),
         (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding=-1), "padding is"),
-        (lambda: col2im(jnp.zeros((1, 2, 2, 4)), (4, 4), 2), "cols has shape"),
-        (lambda: col2im(jnp.zeros((1, 2, 2, 5)), (3, 3), 2), "cols has shape"),
-        (lambda: conv_fft(jnp.zeros((1, 4, 4, 2)), jnp.zeros((3, 3, 3, 2))), "kernel has shape"),
+        (lambda: col2im(jnp.zeros((1, 2, 2, 4)), (4, 4), 2), "cols.shape="),
+        (lambda: col2im(jnp.zeros((1, 2, 2, 5)), (3, 3), 2), "cols.shape="),
+        (lambda: conv_fft(jnp.zeros((1, 4, 4, 2)), jnp.zeros((3, 3, 3, 2))), "kernel.shape="),
         (lambda: conv_winograd(jnp.zeros((1, 4, 4, 2)), jnp.zeros((5, 5, 2, 2))), r"for \[3, 3, C, O\] alone"),
-        (lambda: multiplications(0, 2), "rows is 0"),
+        (lambda: winograd_multiplications(0, 2), "rows=0"),
     ],
 )
 def test_errors(call, message):
