@@ -13,7 +13,7 @@ GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "tvops_boxes.npz")
 
 
 def by_loop(boxes, scores, threshold, groups=None):
-    """The definition: pick the highest score that is left, drop what overlaps it."""
+    """The definition: pick the highest remaining score, drop what overlaps it."""
     left, kept = list(np.argsort(-scores, kind="stable")), []
     while left:
         best = left.pop(0)
@@ -109,5 +109,5 @@ def test_the_best_are_listed_and_the_rest_is_padding():
 
 
 def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match=r"\(3, 4\) and \(2,\)"):
+    with pytest.raises(ValueError, match=r"boxes.shape=\(3, 4\) and scores.shape=\(2,\)"):
         nms(jnp.zeros((3, 4)), jnp.zeros(2), 0.5)

@@ -110,7 +110,7 @@ def test_infinities_nans_and_integers():
             lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=2),
             "padding=2: too large; allowed: at most half",
         ),
-        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 5), "larger than the 4 pixels"),
+        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 5), "an extent of at most 4"),
         (
             lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1), int), 2, size=(6, 4)),
             r"size=\(6, 4\)",
