@@ -15,7 +15,7 @@ import math
 from typing import Literal
 
 from dlcore.learner import Range
-from dlcore.nn.recurrent import CELLS
+from dlcore.nn.recurrent import RECURRENT_CELLS
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.run import texts
 from dlcore.run.flags import Setting
@@ -46,7 +46,7 @@ page = Page(
     build=build,
     settings={
         **texts.SETTINGS,
-        "cell": Setting("lstm", "of the recurrent layers", Literal[tuple(CELLS)]),
+        "cell": Setting("lstm", "of the recurrent layers", Literal[tuple(RECURRENT_CELLS)]),
         "num_layers": Setting(1, "recurrent layers", limits=Range(1)),
         "width": Setting(256, "of each layer", limits=Range(1)),
         "embedding": Setting(0, "width of a learnt vector a character; 0: one-hot", limits=Range(0)),

@@ -242,7 +242,7 @@ def test_maxout_is_the_largest_of_its_layers_and_has_as_many_parameters():
     params = {"kernel": params["kernel"], "bias": jnp.arange(10.0) / 10}
     both = [x @ params["kernel"][:, k : k + 5] + params["bias"][k : k + 5] for k in (0, 5)]
     np.testing.assert_allclose(layer.apply({"params": {"dense": params}}, x), np.maximum(*both), rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="pieces is 3; it must divide the 4 channels"):
+    with pytest.raises(ValueError, match="pieces=3: not a divisor; allowed: divisors of the 4 channels"):
         activations.maxout(jnp.zeros(4), 3)
 
 

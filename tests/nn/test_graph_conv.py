@@ -16,8 +16,10 @@ MASK = jnp.asarray([1, 1, 1, 1, 0])
 @pytest.mark.covers("CV-14")
 def test_by_hand():
     f = jnp.asarray([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])
-    params = {"self": {"kernel": jnp.asarray([[1.0], [10.0]]), "bias": jnp.asarray([0.5])},
-              "neighbors": {"kernel": jnp.asarray([[100.0], [1000.0]])}}  # fmt: skip
+    params = {
+        "self": {"kernel": jnp.asarray([[1.0], [10.0]]), "bias": jnp.asarray([0.5])},
+        "neighbors": {"kernel": jnp.asarray([[100.0], [1000.0]])},
+    }
     # Node 0: 1 + its neighbour's 1000. Node 1: 10 + 100 (1 + 2) + 1000 (0 + 3). Node 2: 2 + 30 + 1000. And .5 each.
     want = [1001.5, 3310.5, 1032.5]
     layer = GraphConv(1)
@@ -44,11 +46,11 @@ def test_no_neighbours_and_errors():
     np.testing.assert_array_equal(neighbor_sum(f, edges=jnp.zeros((0, 2), int)), jnp.zeros((3, 2)))
     with pytest.raises(ValueError, match="exactly one"):
         neighbor_sum(f)
-    with pytest.raises(ValueError, match="adjacency has shape"):
+    with pytest.raises(ValueError, match=r"adjacency.shape="):
         neighbor_sum(f, jnp.zeros((2, 2)))
-    with pytest.raises(ValueError, match="edges has shape"):
+    with pytest.raises(ValueError, match="edges=.*not edges"):
         neighbor_sum(f, edges=jnp.zeros((4, 2)))
-    with pytest.raises(ValueError, match="edge_mask has shape"):
+    with pytest.raises(ValueError, match=r"edge_mask.shape="):
         neighbor_sum(f, edges=EDGES, edge_mask=jnp.ones(2))
-    with pytest.raises(ValueError, match="f has shape"):
+    with pytest.raises(ValueError, match=r"f.shape="):
         neighbor_sum(f[None], PATH)

@@ -272,13 +272,13 @@ def test_folding_by_hand():
     layer = {"kernel": jnp.array([[5.0]]), "bias": jnp.array([1.0])}
     folded = fold_batch_norm(layer, {"scale": jnp.array([6.0]), "bias": jnp.array([10.0])}, stats, epsilon=0.0)
     assert (float(folded["kernel"][0, 0]), float(folded["bias"][0])) == (10, 4)
-    with pytest.raises(ValueError, match=r"kernel has shape \(3, 2\): 1 outputs"):
+    with pytest.raises(ValueError, match=r"kernel.shape=\(3, 2\): .*allowed: 1 outputs"):
         fold_batch_norm({"kernel": jnp.ones((3, 2))}, {}, stats)
 
 
 def test_errors():
     x, layer = values(4, 3), BatchNorm(use_running_average=False)
-    with pytest.raises(ValueError, match=r"mask has shape \(3,\): \(4,\)"):
+    with pytest.raises(ValueError, match=r"mask.shape=\(3,\): .*allowed: \(4,\)"):
         layer.init(jax.random.key(0), x, mask=jnp.ones(3))
     with pytest.raises(ValueError, match="use_running_average"):
         BatchNorm().init(jax.random.key(0), x)

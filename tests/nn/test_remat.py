@@ -71,5 +71,5 @@ def test_products_keeps_the_results_of_a_convolution_and_of_a_product_and_nothin
 
 def test_none_is_the_block_itself_and_other_names_are_refused():
     assert remat(Branch, "none") is Branch
-    with pytest.raises(ValueError, match="remat='dots' is unknown; allowed are none, products, weights, full"):
+    with pytest.raises(ValueError, match="remat='dots': unknown; allowed: none, products, weights, full"):
         remat(Branch, "dots")

@@ -86,5 +86,5 @@ def test_it_learns_to_undo_rotation():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="kind is 'shear'"):
+    with pytest.raises(ValueError, match="kind='shear'"):
         SpatialTransformer(Flat(), "shear").init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))

@@ -58,7 +58,7 @@ def test_weight_norm_by_hand():
     out, pull = jax.vjp(weight_norm, jnp.zeros((2, 3)), jnp.ones(3))
     np.testing.assert_array_equal(out, 0)
     assert all(np.isfinite(g).all() for g in pull(out))
-    with pytest.raises(ValueError, match=r"g has shape \(3,\): a scalar or \(2,\)"):
+    with pytest.raises(ValueError, match=r"g.shape=\(3,\): .*allowed: \(\) or \(2,\)"):
         weight_norm(v, jnp.ones(3))
 
 
@@ -109,9 +109,9 @@ def test_no_gradient_passes_through_the_iteration():
     np.testing.assert_allclose(got, want, atol=1e-5)
     zero, _ = spectral_norm(jnp.zeros((4, 3)), u)
     np.testing.assert_array_equal(zero, 0)
-    with pytest.raises(ValueError, match=r"u has shape \(4,\): \(3,\)"):
+    with pytest.raises(ValueError, match=r"u.shape=\(4,\): .*allowed: \(3,\)"):
         spectral_norm(kernel, jnp.ones(4))
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="steps=0"):
         spectral_norm(kernel, u, steps=0)
 
 
