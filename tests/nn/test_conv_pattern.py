@@ -26,7 +26,7 @@ def test_patterns_are_lists_of_layers():
 
 @pytest.mark.covers("CV-30", "CV-25")
 def test_a_pattern_is_a_network():
-    net = PatternNet(10, conv_pattern(2, 2, 1), features=(4, 8), hidden=16)
+    net = PatternNet(10, conv_pattern(2, 2, 1), features=(4, 8), hidden_features=16)
     logits, variables = jax.jit(net.init_with_output)(jax.random.key(0), jnp.ones((2, 8, 8, 3)))
     shapes = {k: jax.tree.leaves(jax.tree.map(lambda p: p.shape, v))[-4:] for k, v in variables["params"].items()}
     assert logits.shape == (2, 10)

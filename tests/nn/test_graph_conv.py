@@ -48,7 +48,7 @@ def test_no_neighbours_and_errors():
         neighbor_sum(f)
     with pytest.raises(ValueError, match=r"adjacency.shape="):
         neighbor_sum(f, jnp.zeros((2, 2)))
-    with pytest.raises(ValueError, match="edges=.*not edges"):
+    with pytest.raises(ValueError, match=r"edges=.*not edges"):
         neighbor_sum(f, edges=jnp.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"edge_mask.shape="):
         neighbor_sum(f, edges=EDGES, edge_mask=jnp.ones(2))

@@ -1,4 +1,4 @@
-"""Rematerialisation by name: the same gradients from less memory."""
+"""Rematerialization by name: the same gradients from less memory."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jax.ad_checkpoint import print_saved_residuals
 
 from dlcore.diagnostics.memory import residual_bytes
 from dlcore.models import create_model
-from dlcore.nn.remat import POLICIES, remat
+from dlcore.nn.remat import REMAT_POLICIES, remat
 
 FIELDS = {"image_size": 32, "width": 32, "depth": 2, "num_heads": 4, "mlp_features": 64, "num_classes": 3}
 IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
@@ -30,7 +30,7 @@ def params():
 
 @pytest.mark.covers("SY-11")
 def test_less_is_kept_the_stricter_the_policy(params):
-    kept = {policy: residual_bytes(loss(vit(policy)), params) for policy in POLICIES}
+    kept = {policy: residual_bytes(loss(vit(policy)), params) for policy in REMAT_POLICIES}
     assert kept["full"] < kept["weights"] < kept["products"] < kept["none"]
     scores = 2 * 4 * 4 * 65 * 65 * 4  # blocks x images x heads x queries x keys x bytes
     assert kept["products"] - kept["weights"] >= scores, "the scores of attention, and what follows from them"

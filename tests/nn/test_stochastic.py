@@ -110,10 +110,10 @@ def test_a_thousand_masks_come_close_to_the_scaled_network():
 
 @settings(max_examples=15, deadline=None)
 @given(keep_prob=st.sampled_from([0.25, 0.5, 0.9, 1.0]), seed=st.integers(0, 2**31 - 1))
-def test_dropout_keeps_the_mean_of_a_linear_layer(keep, seed):
+def test_dropout_keeps_the_mean_of_a_linear_layer(keep_prob, seed):
     x = jnp.ones((20000,))
-    out = stochastic.inverted_dropout(jax.random.key(seed), x, keep_prob=keep)
-    assert float(out.mean()) == pytest.approx(1.0, abs=6 * np.sqrt((1 - keep) / keep / 20000) + 1e-6)
+    out = stochastic.inverted_dropout(jax.random.key(seed), x, keep_prob=keep_prob)
+    assert float(out.mean()) == pytest.approx(1.0, abs=6 * np.sqrt((1 - keep_prob) / keep_prob / 20000) + 1e-6)
 
 
 def test_vanilla_module_and_the_two_ways_to_name_the_probability():
@@ -231,9 +231,9 @@ def test_bad_arguments_are_named():
         stochastic.vanilla_dropout(key, x, keep_prob=1.5)
     with pytest.raises(ValueError, match=r"rate=-1: no probability; allowed: \[0, 1\]"):
         stochastic.inverted_dropout(key, x, rate=-1)
-    for given_twice in ({}, {"keep": 0.5, "rate": 0.5}):
+    for probabilities in ({}, {"keep_prob": 0.5, "rate": 0.5}):
         with pytest.raises(ValueError, match="allowed: exactly one of them"):
-            stochastic.inverted_dropout(key, x, **given_twice)
+            stochastic.inverted_dropout(key, x, **probabilities)
     with pytest.raises(ValueError, match="survival_probability=2"):
         stochastic.stochastic_depth(key, x, survival_probability=2)
     with pytest.raises(ValueError, match="mode='column'"):
