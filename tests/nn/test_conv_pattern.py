@@ -1,4 +1,4 @@
-"""The layer pattern: texts and the networks that they build."""
+"""The layer pattern: strings and the networks that they build."""
 
 import jax
 import jax.numpy as jnp

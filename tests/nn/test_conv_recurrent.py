@@ -21,7 +21,7 @@ def test_on_one_pixel_it_is_the_recurrent_layer(cell):
     x = normal(0, 2, 5, 1, 1, 3)
     carry = layer.initial_carry(2, (1, 1))
     variables = layer.init(jax.random.key(0), carry, x)
-    # Padded with zeros around the one pixel, only the centre of a kernel meets it.
+    # Padded with zeros around the one pixel, only the center of a kernel meets it.
     params = {k: (v[1, 1] if v.ndim == 4 else v) for k, v in variables["params"].items()}
     _, want = jax.jit(plain.apply)({"params": params}, plain.initial_carry(2), x[:, :, 0, 0])
     after, got = jax.jit(layer.apply)(variables, carry, x)

@@ -97,7 +97,7 @@ def test_a_window_over_the_whole_image_is_global_attention():
 
 
 @pytest.mark.covers("AT-27")
-def test_local_attention_is_attention_over_each_neighbourhood():
+def test_local_attention_is_attention_over_each_neighborhood():
     """Pixel by pixel: those of the 3 x 3 around it that exist, with the bias of their offset."""
     x, layer = normal(0, 1, 3, 4, 6), LocalAttention(2, window=3)
     variables, got = filled(layer, x)

@@ -25,9 +25,9 @@ def relu(x):
 def test_vanilla_dropout_masks_in_training_and_scales_by_the_keep_probability_in_use():
     x = jnp.arange(1.0, 2001.0)
     out = stochastic.vanilla_dropout(jax.random.key(1), x, keep_prob=0.8)
-    kept = np.asarray(out != 0)
-    np.testing.assert_array_equal(out[kept], x[kept])  # not divided by anything
-    assert kept.mean() == pytest.approx(0.8, abs=0.05)  # standard deviation sqrt(.8 .2 / 2000) = .009
+    mask = np.asarray(out != 0)
+    np.testing.assert_array_equal(out[mask], x[mask])  # not divided by anything
+    assert mask.mean() == pytest.approx(0.8, abs=0.05)  # standard deviation sqrt(.8 .2 / 2000) = .009
     # E9: the factor at test time is the probability to keep, .8, not the drop rate .2.
     np.testing.assert_allclose(stochastic.vanilla_dropout(None, x, keep_prob=0.8), 0.8 * x, rtol=1e-6)
     np.testing.assert_allclose(stochastic.vanilla_dropout(None, x, rate=0.2), 0.8 * x, rtol=1e-6)
@@ -72,8 +72,8 @@ def test_behind_two_relu_layers_the_scaled_network_is_not_the_mean():
 def test_inverted_dropout_scales_in_training_and_leaves_use_alone():
     x = jnp.arange(1.0, 2001.0)
     out = stochastic.inverted_dropout(jax.random.key(1), x, keep_prob=0.8)
-    kept = np.asarray(out != 0)
-    np.testing.assert_allclose(out[kept], x[kept] / 0.8, rtol=1e-6)
+    mask = np.asarray(out != 0)
+    np.testing.assert_allclose(out[mask], x[mask] / 0.8, rtol=1e-6)
     assert float(out.mean()) == pytest.approx(float(x.mean()), rel=0.05)
     # E8: nothing multiplies at test time.
     assert stochastic.inverted_dropout(None, x, keep_prob=0.8) is x

@@ -35,7 +35,7 @@ def test_parameters_at_512_and_2048():
 
 
 @pytest.mark.covers("AT-13")
-def test_a_post_norm_block_ends_in_normalised_tokens_and_its_perceptron_is_per_token():
+def test_a_post_norm_block_ends_in_normalized_tokens_and_its_perceptron_is_per_token():
     x = 3 * normal(0, 2, 6, 8)
     out, variables = build(TransformerEncoderBlock(2, 16), x)
     np.testing.assert_allclose(out.mean(-1), 0, atol=1e-5)

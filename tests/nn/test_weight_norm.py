@@ -117,14 +117,14 @@ def test_no_gradient_passes_through_the_iteration():
 
 @pytest.mark.covers("NO-21")
 @given(seed=st.integers(0, 1000), shape=st.sampled_from([(6, 3), (3, 3, 4, 5)]))
-def test_standardised_weights_have_mean_0_and_variance_1(seed, shape):
+def test_standardized_weights_have_mean_0_and_variance_1(seed, shape):
     kernel = np.asarray(standardize_weight(values(*shape, seed=seed), epsilon=1e-10)).reshape(-1, shape[-1])
     np.testing.assert_allclose(kernel.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(kernel.var(0), 1, rtol=1e-3)
 
 
 @pytest.mark.covers("NO-21")
-def test_standardised_by_hand_and_as_a_layer():
+def test_standardized_by_hand_and_as_a_layer():
     # column 1, 2, 6: mean 3, variance 14 / 3; a constant column becomes 0
     kernel = standardize_weight(jnp.array([[1.0, 5], [2, 5], [6, 5]]))
     np.testing.assert_allclose(kernel[:, 0], np.array([-2, -1, 3]) / np.sqrt(14 / 3 + 1e-5), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Random regions of fractional pooling: their number, their place, and that each output is its region's largest."""
+"""Random regions of fractional pooling: their number, their location, and that each output is its region's largest."""
 
 import jax
 import jax.numpy as jnp

@@ -57,10 +57,10 @@ def test_grid_sample_equals_torch(case):
 
 
 def explicit(image, u, v, method, padding, align_corners):
-    """One channel, one point, in numpy: weights over all pixels that the taps name."""
+    """One channel, one point, in numpy: a weighted sum over the pixels under the taps."""
     height, width = image.shape
 
-    def place(c, n):
+    def inside(c, n):
         if padding == "reflection":
             low, high = (0, n - 1) if align_corners else (-0.5, n - 0.5)
             while high > low and not low <= c <= high:
@@ -72,7 +72,7 @@ def explicit(image, u, v, method, padding, align_corners):
 
     u, v = (((g + 1) * (n - 1) / 2) if align_corners else ((g + 1) * n - 1) / 2 for g, n in ((u, width), (v, height)))
     if method != "bicubic":
-        u, v = place(u, width), place(v, height)
+        u, v = inside(u, width), inside(v, height)
     if method == "nearest":
         return value(np.round(v), np.round(u))
     left, top = np.floor(u), np.floor(v)
@@ -88,7 +88,7 @@ def explicit(image, u, v, method, padding, align_corners):
 
     taps = range(-1, 3)
     return sum(
-        value(place(top + i, height), place(left + j, width)) * cubic(v - top - i) * cubic(u - left - j)
+        value(inside(top + i, height), inside(left + j, width)) * cubic(v - top - i) * cubic(u - left - j)
         for i in taps
         for j in taps
     )

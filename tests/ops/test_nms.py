@@ -63,7 +63,7 @@ def test_it_equals_torchvision(threshold):
 
 
 @pytest.mark.covers("DE-09")
-def test_what_is_kept_is_kept_again():
+def test_suppression_is_idempotent():
     boxes, scores, _ = some_boxes(7)
     once = suppress(boxes, scores, 0.3)
     np.testing.assert_array_equal(suppress(boxes, scores, 0.3, valid=once), once)
@@ -82,7 +82,7 @@ def test_of_equal_scores_the_earlier_stays_and_the_best_comes_first():
     np.testing.assert_array_equal(suppress(boxes, np.array([0, 1, 0], np.float32), 0.5), [False, True, False])
 
 
-def test_padding_is_never_kept_and_drops_nothing():
+def test_padding_is_never_kept_and_suppresses_nothing():
     boxes, scores, groups = some_boxes(3, 20)
     wide = np.concatenate([boxes, np.tile(np.array([[0, 0, 100, 100]], np.float32), (5, 1))])
     high = np.concatenate([scores, np.full(5, 9, np.float32)])

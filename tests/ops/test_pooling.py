@@ -1,3 +1,5 @@
+"""Pooling against flax and torch: values, gradients, ties, NaN, padding and worked examples."""
+
 import json
 import pathlib
 
@@ -123,7 +125,7 @@ def test_equals_torch(case, pool):
     np.testing.assert_allclose(pull(last("in.cot"))[0], last("grad.x"), rtol=1e-5, atol=1e-6)
 
 
-def test_ceil_mode_averages_over_what_is_there():
+def test_ceil_mode_averages_over_existing_pixels():
     # Rows of 5 with window 2, stride 2: [1 2] [3 4] [5 .]. The last holds one pixel, and torch divides by one.
     x = jnp.arange(1.0, 6.0)[None, :, None]
     np.testing.assert_allclose(avg_pool(x, (2,), (2,), ceil_mode=True)[0, :, 0], [1.5, 3.5, 5.0])
@@ -178,7 +180,7 @@ def test_global_average():
         (((2, 2, 2, 2), None), "allowed: at least 5"),
     ],
 )
-def test_errors_name_what_was_given(pool, arguments, message):
+def test_errors_name_the_argument(pool, arguments, message):
     with pytest.raises(ValueError, match=message):
         pool(board(), *arguments)
 

@@ -65,7 +65,7 @@ def test_bilinear_is_one_axis_after_the_other_in_any_order():
 @pytest.mark.covers("CV-22")
 def test_corners_by_hand():
     line = jnp.asarray([0.0, 10.0])[:, None]
-    # Centres of 4 pixels over 2: -.25, .25, .75, 1.25, kept inside; with align_corners 0, 1/3, 2/3, 1.
+    # Centers of 4 pixels over 2: -.25, .25, .75, 1.25, kept inside; with align_corners 0, 1/3, 2/3, 1.
     np.testing.assert_allclose(resize(line, (4,))[:, 0], [0, 2.5, 7.5, 10], atol=1e-6)
     np.testing.assert_allclose(resize(line, (4,), align_corners=True)[:, 0], [0, 10 / 3, 20 / 3, 10], atol=1e-6)
     # Shrinking 4 to 2 looks between pixels 0, 1 and 2, 3; antialiased, weights 3/4 and 1/4 reach one pixel further,
