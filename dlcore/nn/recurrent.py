@@ -15,6 +15,7 @@ rest as in `nn.Dense`; the bias of the LSTM's forget gate starts at `forget_bias
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -152,6 +153,7 @@ class Recurrent(nn.Module):
           ValueError: the cell is unknown.
         """
         step, gates, _ = self._kind
+        chex.assert_rank(x, 3)
         width = gates * self.features
         w_x = self.param("input_kernel", self.input_init, (x.shape[-1], width))
         w_h = self.param("hidden_kernel", _orthogonal_by_gate(gates), (self.features, width))

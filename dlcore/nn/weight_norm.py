@@ -101,7 +101,12 @@ def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
 
     Returns:
       The shape of `kernel`.
+
+    Raises:
+      ValueError: the kernel has fewer than two axes.
     """
+    if kernel.ndim < 2:
+        raise ValueError(f"kernel.shape={kernel.shape}: no inputs to average over; allowed: [..., inputs, C]")
     axes = tuple(range(kernel.ndim - 1))
     wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
     centered = wide - wide.mean(axes, keepdims=True)

@@ -144,6 +144,7 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
     Returns:
       [..., 4], coordinates in [0, width] and [0, height].
     """
+    chex.assert_axis_dimension(boxes, -1, 4)
     height, width = size
     return jnp.clip(boxes, 0, jnp.array([width, height, width, height], boxes.dtype))
 
@@ -159,6 +160,7 @@ def resize_boxes(boxes: jax.Array, original_size: tuple[int, int], new_size: tup
     Returns:
       [..., 4] in the resized image.
     """
+    chex.assert_axis_dimension(boxes, -1, 4)
     y, x = new_size[0] / original_size[0], new_size[1] / original_size[1]
     return boxes * jnp.array([x, y, x, y], boxes.dtype)
 

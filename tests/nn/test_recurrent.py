@@ -131,3 +131,9 @@ def test_a_carry_goes_on_where_it_stopped():
 def test_an_unknown_cell_is_named():
     with pytest.raises(ValueError, match=r"cell='lstn': unknown; allowed: rnn, lstm, gru"):
         Recurrent(4, "lstn").initial_carry(1)
+
+
+def test_a_sequence_without_a_batch_is_an_error():
+    layer = Recurrent(4)
+    with pytest.raises(AssertionError):
+        layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((5, 3)))

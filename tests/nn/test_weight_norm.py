@@ -130,6 +130,8 @@ def test_standardized_by_hand_and_as_a_layer():
     np.testing.assert_allclose(kernel[:, 0], np.array([-2, -1, 3]) / np.sqrt(14 / 3 + 1e-5), rtol=1e-6)
     np.testing.assert_array_equal(kernel[:, 1], 0)
     assert standardize_weight(jnp.ones((3, 2), jnp.bfloat16)).dtype == jnp.bfloat16
+    with pytest.raises(ValueError, match=r"kernel.shape=\(3,\)"):
+        standardize_weight(jnp.ones(3))
     x, conv = values(2, 5, 5, 3), Conv(4, (3, 3))
     layer = WeightStandardization(conv)
     variables = layer.init(KEY, x)
