@@ -93,7 +93,7 @@ class SwinBlock(nn.Module):
             x = jnp.roll(x, (-shift[0], -shift[1]), (1, 2))
             mask = shift_mask(*sides, size, shift)[:, None]
         layer = MultiHeadAttention(
-            self.num_heads, fused=True, dropout=self.attention_dropout, dtype=self.dtype,
+            self.num_heads, fused_qkv=True, dropout_rate=self.attention_dropout, dtype=self.dtype,
             kernel_init=KERNEL_INIT, name="attn",
         )  # fmt: skip
         mask = None if mask is None else jnp.asarray(mask)

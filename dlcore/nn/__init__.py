@@ -40,9 +40,11 @@ from dlcore.nn.graph_conv import GraphConv, neighbor_sum
 from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, local_response_norm
 from dlcore.nn.locally_connected import LocallyConnected
 from dlcore.nn.masked_conv import MaskedConv, causal_mask
-from dlcore.nn.normalization import BatchNorm, fold_batch_norm
+from dlcore.nn.normalization import BatchNorm, fold_batch_norm, mean_and_variance
 from dlcore.nn.position import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.recurrent import RECURRENT_CELLS, Recurrent, RecurrentCell, RecurrentStack, gru_cell, lstm_cell, rnn_cell
+from dlcore.nn.remat import REMAT_POLICIES, Remat, remat
 from dlcore.nn.separable import DepthwiseSeparableConv, FactorizedConv
 from dlcore.nn.spatial_attention import LocalAttention, NonLocalBlock, SAGANAttention
 from dlcore.nn.spatial_transformer import SpatialTransformer, rotation_theta
@@ -69,6 +71,8 @@ from dlcore.nn.weight_norm import (
 )
 
 __all__ = [
+    "RECURRENT_CELLS",
+    "REMAT_POLICIES",
     "AdaptiveInstanceNorm",
     "BatchNorm",
     "ConditionalInstanceNorm",
@@ -96,7 +100,11 @@ __all__ = [
     "PReLU",
     "PatternNet",
     "RMSNorm",
+    "Recurrent",
+    "RecurrentCell",
+    "RecurrentStack",
     "RelativePositionBias",
+    "Remat",
     "SAGANAttention",
     "SelfAttention",
     "SpatialTransformer",
@@ -120,6 +128,7 @@ __all__ = [
     "fold_batch_norm",
     "gelu",
     "glu",
+    "gru_cell",
     "hard_shrink",
     "hard_sigmoid",
     "hard_swish",
@@ -132,11 +141,15 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logits_dtype",
+    "lstm_cell",
     "maxout",
+    "mean_and_variance",
     "mish",
     "neighbor_sum",
     "relu",
     "relu6",
+    "remat",
+    "rnn_cell",
     "rotation_theta",
     "selu",
     "sigmoid",

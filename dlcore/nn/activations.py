@@ -10,8 +10,8 @@ Nair & Hinton 2010; Maas et al. 2013; He et al. 2015, arXiv:1502.01852 (PReLU); 
 (ELU); Klambauer et al. 2017, arXiv:1706.02515 (SELU); Hendrycks & Gimpel 2016, arXiv:1606.08415 (GELU); Goodfellow et
 al. 2013, arXiv:1302.4389 (maxout).
 
-`gelu` is the exact one, as the paper and torch have it; jax's default is the tanh approximation. The leaky relu's slope
-is 0.01 unless given: Maas et al. have 0.01, others 0.1 or 0.2. flax's PReLU has one slope and starts at 0.01.
+`gelu` is exact, as in the paper and torch; jax's default is the tanh approximation. The slope of the leaky relu is 0.01
+by default: Maas et al. have 0.01, others 0.1 or 0.2. flax's PReLU has one slope for all channels, 0.01 at first.
 """
 
 from typing import Any
@@ -71,69 +71,156 @@ __all__ = [
 
 
 def relu(x: jax.Array, slope_at_zero: float | jax.Array = 0.0) -> jax.Array:
-    """max(0, x) of [...]. slope_at_zero: the gradient taken at 0, where any from 0 to 1 is a subgradient."""
+    """ReLU, max(0, x), with a choice of gradient at 0.
+
+    Args:
+      x: [...].
+      slope_at_zero: gradient at exactly 0; every number in [0, 1] is a subgradient.
+
+    Returns:
+      [...].
+    """
     return jnp.where(x == 0, slope_at_zero * x, jax.nn.relu(x))
 
 
 def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
-    """x times the share of a standard normal below x, of [...]. approximate: by a tanh, within 5e-4 of it."""
+    """GELU: x times the probability that a standard normal variable is below x.
+
+    Args:
+      x: [...].
+      approximate: use the tanh approximation, within 5e-4 of the exact form.
+
+    Returns:
+      [...].
+    """
     return jax.nn.gelu(x, approximate=approximate)
 
 
 def stochastic_gelu(rng: jax.Array, x: jax.Array) -> jax.Array:
-    """x where a standard normal draw is below it, else 0, of [...]: the data-led dropout whose mean is gelu."""
+    """Keep x where a standard normal draw is below it, else 0: the input-dependent dropout whose mean is GELU.
+
+    Args:
+      rng: PRNG key.
+      x: [...].
+
+    Returns:
+      [...].
+    """
     return jnp.where(jax.random.normal(rng, x.shape, x.dtype) <= x, x, 0)
 
 
 def hard_tanh(x: jax.Array) -> jax.Array:
-    """[...] cut to [-1, 1]; no gradient at the edges, as in torch, where jax has 1."""
+    """Clip to [-1, 1]; the gradient at -1 and 1 is zero, as in torch, where jax has 1.
+
+    Args:
+      x: [...].
+
+    Returns:
+      [...], in [-1, 1].
+    """
     return jnp.where(jnp.abs(x) < 1, x, jnp.sign(x))
 
 
 def tanh_shrink(x: jax.Array) -> jax.Array:
-    """x - tanh x of [...]."""
+    """Tanh shrinkage, x - tanh x.
+
+    Args:
+      x: [...].
+
+    Returns:
+      [...].
+    """
     return x - jnp.tanh(x)
 
 
 def soft_shrink(x: jax.Array, threshold: float | jax.Array = 0.5) -> jax.Array:
-    """[...] moved towards 0 by the threshold: 0 within it."""
+    """Soft shrinkage: move values towards 0 by a threshold, to 0 where they are within it.
+
+    Args:
+      x: [...].
+      threshold: the distance, at least 0.
+
+    Returns:
+      [...].
+    """
     return jnp.where(jnp.abs(x) > threshold, x - threshold * jnp.sign(x), 0)
 
 
 def hard_shrink(x: jax.Array, threshold: float | jax.Array = 0.5) -> jax.Array:
-    """[...] with 0 for all within the threshold."""
+    """Hard shrinkage: set values within a threshold of 0 to 0.
+
+    Args:
+      x: [...].
+      threshold: largest absolute value that becomes 0.
+
+    Returns:
+      [...].
+    """
     return jnp.where(jnp.abs(x) > threshold, x, 0)
 
 
 def maxout(x: jax.Array, pieces: int = 2) -> jax.Array:
-    """[..., pieces F] -> [..., F]: the largest of x[..., f], x[..., F + f], x[..., 2 F + f] and so on.
+    """Maxout: the largest of x[..., f], x[..., F + f], x[..., 2 F + f] and so on for each feature f.
 
-    Raises ValueError where the channels are no multiple of pieces.
+    Args:
+      x: [..., pieces F].
+      pieces: number of candidates for each feature.
+
+    Returns:
+      [..., F].
+
+    Raises:
+      ValueError: pieces do not divide the channels.
     """
     if pieces < 1 or x.shape[-1] % pieces:
-        raise ValueError(f"pieces is {pieces}; it must divide the {x.shape[-1]} channels of x")
+        raise ValueError(f"pieces={pieces}: not a divisor; allowed: divisors of the {x.shape[-1]} channels of x")
     return x.reshape(*x.shape[:-1], pieces, -1).max(-2)
 
 
 class PReLU(nn.Module):
-    """x where positive, else `negative_slope` times x, learned; one slope a channel (the last axis) or one for all."""
+    """PReLU: x where positive, else a learned slope times x.
+
+    Parameter `negative_slope`: [C], or a scalar.
+
+    Args:
+      per_channel: learn one slope for each channel (the last axis) instead of one for all.
+      negative_slope_init: initial slope.
+      param_dtype: dtype of the slope.
+    """
 
     per_channel: bool = True
-    initial_slope: float = 0.25
+    negative_slope_init: float = 0.25
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., C] -> [..., C]."""
+        """Apply PReLU.
+
+        Args:
+          x: [..., C].
+
+        Returns:
+          [..., C].
+        """
         shape = x.shape[-1:] if self.per_channel else ()
-        slope = self.param("negative_slope", nn.initializers.constant(self.initial_slope), shape, self.param_dtype)
+        slope = self.param(
+            "negative_slope", nn.initializers.constant(self.negative_slope_init), shape, self.param_dtype
+        )
         return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
 
 
 class Maxout(nn.Module):
-    """The largest of several dense layers of the input: with 2 it has twice the parameters and can be any (leaky) ReLU.
+    """Maxout layer: the largest of several dense layers of the same input; with two it can represent any (leaky) ReLU.
 
-    The kernel is [inputs, pieces features]; the first `features` columns are the first layer.
+    The kernel of the submodule `dense` is [inputs, pieces features]; its first `features` columns are the first layer.
+
+    Args:
+      features: outputs.
+      pieces: number of dense layers.
+      use_bias: add a bias to each dense layer.
+      dtype: dtype of the computation; None means by promotion.
+      param_dtype: dtype of the parameters.
+      kernel_init: initializer of the kernel.
     """
 
     features: int
@@ -145,7 +232,14 @@ class Maxout(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., inputs] -> [..., features]."""
+        """Apply the dense layers and take their maximum.
+
+        Args:
+          x: [..., inputs].
+
+        Returns:
+          [..., features].
+        """
         width = self.features * self.pieces
         dense = nn.Dense(
             width,

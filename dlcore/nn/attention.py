@@ -9,9 +9,9 @@ The scale is the root of the dimension of queries and keys, not of the input: th
 entries of variance 1 has variance D_Q, and a softmax of such scores would saturate. Vaswani et al., "Attention is all
 you need" (2017), arXiv:1706.03762.
 
-Arrays are [..., T, H, D] as in `jax.nn.dot_product_attention` (torch has heads before positions). Scores and softmax
-are at least float32. A mask is True where a query may look; a query that may look nowhere gets the mean of all values
-(torch: NaN). `MultiHeadAttention` sows its weights, so `apply(..., mutable=["intermediates"])` shows them.
+Arrays are [..., T, H, D] as in `jax.nn.dot_product_attention` (torch has heads before tokens). Scores and softmax are
+at least float32. A mask is True where a query may attend; a query that may attend to no key gets the mean of all values
+(torch: NaN). `MultiHeadAttention` sows its weights: `apply(..., mutable=["intermediates"])` returns them.
 """
 
 from collections.abc import Callable
@@ -34,16 +34,28 @@ def attention_weights(
     bias: jax.Array | None = None,
     scale: float | None = None,
 ) -> jax.Array:
-    """query: [..., T, H, D], key: [..., S, H, D] -> [..., H, T, S], at least float32; the sum over S is 1.
+    """Attention weights: the softmax over keys of the scaled scores, at least float32.
 
-    mask (bool) and bias (added to the scores) are anything that broadcasts to the result. scale: 1 / sqrt(D) for None.
+    Args:
+      query: [..., T, H, D].
+      key: [..., S, H, D].
+      mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
+      bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
+      scale: factor of the scores; None means 1 / sqrt(D).
 
-    Raises ValueError for shapes that do not go together or a mask that is not bool.
+    Returns:
+      [..., H, T, S], with sum 1 over S.
+
+    Raises:
+      ValueError: the shapes do not fit together, or the mask is not bool.
     """
     if query.ndim < 3 or query.ndim != key.ndim or query.shape[-2:] != key.shape[-2:]:
-        raise ValueError(f"query has shape {query.shape} and key {key.shape}: [..., T, H, D] and [..., S, H, D] needed")
+        raise ValueError(
+            f"query.shape={query.shape} and key.shape={key.shape}: do not fit; allowed: [..., T, H, D] "
+            "and [..., S, H, D]"
+        )
     if mask is not None and mask.dtype != jnp.bool_:
-        raise ValueError(f"mask has dtype {mask.dtype}: bool is needed, True where a query may look")
+        raise ValueError(f"mask.dtype={mask.dtype}: not a mask; allowed: bool, True where a query may attend")
     wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
     scores = jnp.einsum("...thd,...shd->...hts", query, key, preferred_element_type=wide)
     scores = scores * (query.shape[-1] ** -0.5 if scale is None else scale)
@@ -63,7 +75,19 @@ def dot_product_attention(
     bias: jax.Array | None = None,
     scale: float | None = None,
 ) -> jax.Array:
-    """query: [..., T, H, D], key: [..., S, H, D], value: [..., S, H, E] -> [..., T, H, E]; see `attention_weights`."""
+    """Scaled dot-product attention: the mean of the values under `attention_weights`.
+
+    Args:
+      query: [..., T, H, D].
+      key: [..., S, H, D].
+      value: [..., S, H, E].
+      mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
+      bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
+      scale: factor of the scores; None means 1 / sqrt(D).
+
+    Returns:
+      [..., T, H, E].
+    """
     weights = attention_weights(query, key, mask=mask, bias=bias, scale=scale)
     return _mean_of_values(weights, value)
 
@@ -73,9 +97,16 @@ def _mean_of_values(weights: jax.Array, value: jax.Array) -> jax.Array:
 
 
 class SelfAttention(nn.Module):
-    """One head on a set of vectors [..., N, D_X]: kernels `query` and `key` D_X x D_Q, `value` D_X x D_V.
+    """Self-attention with one head and no output projection, on a set of vectors.
 
-    qk_features: D_Q. v_features: D_V, D_X for None. There is no projection after it.
+    Submodules `query`, `key` (kernels [D_X, D_Q]) and `value` ([D_X, D_V]).
+
+    Args:
+      qk_features: D_Q, dimension of queries and keys.
+      v_features: D_V, dimension of values; None means D_X, that of the input.
+      use_bias: add biases to the three projections.
+      dtype: dtype of the projections; None means by promotion.
+      kernel_init: initializer of the three kernels.
     """
 
     qk_features: int
@@ -86,7 +117,16 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None, bias: jax.Array | None = None) -> jax.Array:
-        """[..., N, D_X] -> [..., N, D_V]; mask and bias broadcast to [..., 1, N, N]."""
+        """Attend from every vector to all.
+
+        Args:
+          x: [..., N, D_X].
+          mask: bool, True where a query may attend; broadcasts to [..., 1, N, N]. None means everywhere.
+          bias: added to the scaled scores; broadcasts to [..., 1, N, N]. None adds nothing.
+
+        Returns:
+          [..., N, D_V].
+        """
 
         def project(features: int, name: str) -> jax.Array:
             layer = nn.Dense(
@@ -100,20 +140,29 @@ class SelfAttention(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """`num_heads` attentions side by side and a projection of their concatenation.
+    """Multi-head attention: `num_heads` attentions side by side and a projection of their concatenation.
 
-    features: of the output, those of the query for None. qkv_features: of all heads together, `features` for None.
-    fused: queries, keys and values of self-attention come from one layer `qkv` whose outputs are in that order, as in
-    torch and timm; otherwise from `query`, `key` and `value`. The last layer is `proj`. dropout: of the weights, in
-    training. out_kernel_init: of `proj`, kernel_init for None.
+    Submodules `query`, `key` and `value`, or `qkv` where fused, and `proj`.
+
+    Args:
+      num_heads: number of heads; divides `qkv_features`.
+      features: output features; None means those of the query.
+      qkv_features: features of all heads together; None means `features`.
+      fused_qkv: compute queries, keys and values of self-attention by one layer `qkv`, in this order, as torch and timm
+        do.
+      use_bias: add biases to all projections.
+      dropout_rate: probability to drop an attention weight in training.
+      dtype: dtype of the projections; None means by promotion.
+      kernel_init: initializer of all kernels but `proj`'s.
+      out_kernel_init: initializer of the kernel of `proj`; None means `kernel_init`.
     """
 
     num_heads: int
     features: int | None = None
     qkv_features: int | None = None
-    fused: bool = False
+    fused_qkv: bool = False
     use_bias: bool = True
-    dropout: float = 0.0
+    dropout_rate: float = 0.0
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     out_kernel_init: Initializer | None = None
@@ -129,22 +178,35 @@ class MultiHeadAttention(nn.Module):
         bias: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """query: [..., T, D], key and value: [..., S, D'] -> [..., T, features].
+        """Attend from every query to all keys.
 
-        key: the query for None (self-attention). value: the key for None. mask and bias broadcast to [..., H, T, S].
-        Raises ValueError where heads do not divide the features, or for a key where `fused` is on.
+        Args:
+          query: [..., T, D].
+          key: [..., S, D']; None means the query (self-attention).
+          value: [..., S, D'']; None means the key.
+          mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
+          bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
+          train: apply dropout, with the "dropout" rng.
+
+        Returns:
+          [..., T, features].
+
+        Raises:
+          ValueError: heads do not divide the features, or a key or value is given although `fused_qkv` is on.
         """
         features = self.features or query.shape[-1]
         inner = self.qkv_features or features
         if inner % self.num_heads:
-            raise ValueError(f"num_heads is {self.num_heads}: it must divide the {inner} features of all heads")
-        if self.fused and not (key is None and value is None):
-            raise ValueError("fused is True: one layer gives queries, keys and values, so key and value must be None")
+            raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {inner} features")
+        if self.fused_qkv and not (key is None and value is None):
+            raise ValueError(
+                "fused_qkv=True: one layer computes queries, keys and values; allowed: key=None and value=None"
+            )
 
         def dense(features: int, name: str, init: Initializer) -> nn.Dense:
             return nn.Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
-        if self.fused:
+        if self.fused_qkv:
             parts = jnp.split(dense(3 * inner, "qkv", self.kernel_init)(query), 3, axis=-1)
         else:
             key = query if key is None else key
@@ -153,6 +215,6 @@ class MultiHeadAttention(nn.Module):
         q, k, v = (x.reshape(*x.shape[:-1], self.num_heads, inner // self.num_heads) for x in parts)
         weights = attention_weights(q, k, mask=mask, bias=bias)
         self.sow("intermediates", "weights", weights)
-        weights = nn.Dropout(self.dropout)(weights, deterministic=not train)
+        weights = nn.Dropout(self.dropout_rate)(weights, deterministic=not train)
         y = _mean_of_values(weights, v)
         return dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))

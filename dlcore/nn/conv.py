@@ -13,14 +13,17 @@ __all__ = ["Conv"]
 
 
 class Conv(nn.Conv):
-    """Convolve [B, H, W, C] -> [B, H', W', features]; any number of spatial axes, as many as `kernel_size` has.
+    """Convolution layer over any number of axes: flax's `nn.Conv`, with fast gradients on a CPU inside `scan`.
 
-    Fields, parameter names (`kernel: [kh, kw, C / groups, features]`, `bias: [features]`) and initial values are
-    flax's. `kernel_size` is a tuple: an int means one axis. `padding` is "SAME" by default, which is not torch's:
-    a 3x3 kernel with stride 2 on an even size is padded (0, 1) by "SAME" and (1, 1) by `padding=1`, so layers that take
-    weights from torch give numbers.
+    [B, H, W, C] -> [B, H', W', features] for a `kernel_size` of two numbers. Fields, parameter names (`kernel: [kh, kw,
+    C / groups, features]`, `bias: [features]`) and initial values are flax's. `kernel_size` is a tuple: an int means
+    one axis. `padding` is "SAME" by default, which is not torch's: "SAME" pads an even size under a 3x3 kernel with
+    stride 2 by (0, 1), `padding=1` by (1, 1), so layers that take weights from torch have numbers.
 
-    Gradients are fast on a CPU inside `scan`, and forward mode is not available (see `dlcore.ops.convolution`).
+    Forward mode is not available (see `dlcore.ops.convolution`).
+
+    Args:
+      conv_general_dilated: the convolution function, with the arguments of `jax.lax.conv_general_dilated`.
     """
 
     conv_general_dilated: Any = conv_general_dilated

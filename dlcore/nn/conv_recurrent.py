@@ -4,7 +4,7 @@ Shi et al. 2015, arXiv:1506.04214 (LSTM, here without peepholes); Ballas et al. 
 
     a = W_x * x_t + b_x,  u = W_h * h_{t-1} + b_h        * is a convolution; the cells are `dlcore.nn.recurrent`'s
 
-The state is a map, [B, H, W, features]; on an image of one pixel it is the plain recurrent layer.
+The state is a feature map, [B, H, W, features]; on an image of one pixel this is the plain recurrent layer.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from dlcore.nn.recurrent import CELLS, Carry
+from dlcore.nn.recurrent import RECURRENT_CELLS, Carry
 from dlcore.ops.convolution import conv_general_dilated
 
 __all__ = ["ConvRecurrent"]
@@ -24,10 +24,18 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 class ConvRecurrent(nn.Module):
-    """One layer over time: (carry, x [B, T, H, W, C]) -> (carry, h [B, T, H, W, features]).
+    """One recurrent convolutional layer over time: (carry, x [B, T, H, W, C]) -> (carry, h [B, T, H, W, features]).
 
-    cell: rnn, lstm or gru. kernel_size: of both convolutions, padded to keep the size. Parameters `input_kernel:
-    [kh, kw, C, gates features]`, `hidden_kernel: [kh, kw, features, gates features]` and a bias of each.
+    Parameters `input_kernel: [kh, kw, C, gates features]`, `hidden_kernel: [kh, kw, features, gates features]` and a
+    bias of each.
+
+    Args:
+      features: channels of the state.
+      kernel_size: (rows, columns) of both convolutions, which are padded to keep the size.
+      cell: "rnn", "lstm" or "gru".
+      forget_bias: initial bias of the LSTM's forget gate.
+      unroll: time steps in one iteration of the loop; changes the speed alone.
+      dtype: dtype of the convolutions; None means by promotion.
     """
 
     features: int
@@ -37,23 +45,42 @@ class ConvRecurrent(nn.Module):
     unroll: int = 1
     dtype: Any = None
 
-    def start(self, batch: int, size: Sequence[int]) -> Carry:
-        """The carry before the first step: zeros [B, H, W, features] of size (H, W), one for each state of the cell."""
+    def initial_carry(self, batch_size: int, size: Sequence[int]) -> Carry:
+        """Zero state before the first step.
+
+        Args:
+          batch_size: examples.
+          size: (H, W) of the state.
+
+        Returns:
+          One [B, H, W, features] of zeros for each state of the cell.
+        """
         self._check()
-        shape = (batch, *size, self.features)
-        return tuple(jnp.zeros(shape, jnp.float32) for _ in range(CELLS[self.cell].states))
+        shape = (batch_size, *size, self.features)
+        return tuple(jnp.zeros(shape, jnp.float32) for _ in range(RECURRENT_CELLS[self.cell].states))
 
     def _check(self) -> None:
-        if self.cell not in CELLS:
-            raise ValueError(f"cell is {self.cell!r}; allowed are {', '.join(CELLS)}")
+        if self.cell not in RECURRENT_CELLS:
+            raise ValueError(f"cell={self.cell!r}: unknown; allowed: {', '.join(RECURRENT_CELLS)}")
 
     @nn.compact
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
-        """Run over time; the carry keeps its own dtype, float32 at least. Raises ValueError for other shapes."""
+        """Run over time; the carry keeps its own dtype, float32 at least.
+
+        Args:
+          carry: state before the first step, from `initial_carry` or an earlier call.
+          x: [B, T, H, W, C].
+
+        Returns:
+          (state after the last step, outputs [B, T, H, W, features]).
+
+        Raises:
+          ValueError: the cell is unknown, or x has another rank.
+        """
         self._check()
         if x.ndim != 5:
-            raise ValueError(f"x has shape {x.shape}; it must be [B, T, H, W, C]")
-        step, gates, _ = CELLS[self.cell]
+            raise ValueError(f"x.shape={x.shape}: not a batch of clips; allowed: [B, T, H, W, C]")
+        step, gates, _ = RECURRENT_CELLS[self.cell]
         width = gates * self.features
         init = nn.initializers.lecun_normal()
         w_x = self.param("input_kernel", init, (*self.kernel_size, x.shape[-1], width))

@@ -15,14 +15,28 @@ _INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_a
 
 
 class ConvTranspose(nn.Module):
-    """[B, H, W, C] -> [B, H', W', features]; any number of spatial axes up to three, as many as `kernel_size` has.
+    """Transposed convolution layer with torch's arguments: [B, H, W, C] -> [B, H', W', features].
 
-    strides, padding, output_padding, kernel_dilation and feature_group_count are torch's: H' = (H - 1) strides -
-    2 padding + kernel + output_padding, and "SAME" gives H strides. Kernel 4, strides 2, padding 1 doubles the size,
-    and its even kernel meets every output pixel equally often, which leaves no checkerboard.
+    It has one, two or three spatial axes.
+
+    H' = (H - 1) strides - 2 padding + kernel + output_padding. Kernel 4, strides 2, padding 1 doubles the size, and
+    every output pixel is covered by equally many taps, which avoids checkerboard artifacts.
 
     Parameters `kernel: [kh, kw, features / groups, C]`, the layout of the convolution that this is the transpose of
     (torch's weight transposed to (2, 3, 1, 0); flax's has its last axes swapped and is flipped), and `bias`.
+
+    Args:
+      features: output channels.
+      kernel_size: taps along each spatial axis.
+      strides: step between the stamps of neighboring input pixels, one number or one for each axis.
+      padding: pixels removed from both sides of the output; "VALID" is 0, and "SAME" gives H' = H strides.
+      output_padding: pixels added at the end, one number or one for each axis.
+      kernel_dilation: distance between neighboring taps, one number or one for each axis.
+      feature_group_count: groups of channels that are convolved separately.
+      use_bias: add a bias to each output channel.
+      dtype: dtype of the computation; None means by promotion.
+      kernel_init: initializer of the kernel; the default is lecun_normal over input channels and taps.
+      bias_init: initializer of the bias.
     """
 
     features: int
@@ -39,10 +53,22 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Stamp the kernel. Raises ValueError where groups do not divide the features or shapes do not fit."""
+        """Apply the transposed convolution.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H', W', features].
+
+        Raises:
+          ValueError: groups do not divide the features, or shapes do not fit.
+        """
         groups = self.feature_group_count
         if groups < 1 or self.features % groups:
-            raise ValueError(f"feature_group_count is {groups}; it must divide the {self.features} features")
+            raise ValueError(
+                f"feature_group_count={groups}: not a divisor; allowed: divisors of features={self.features}"
+            )
         shape = (*self.kernel_size, self.features // groups, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None

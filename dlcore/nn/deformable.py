@@ -1,10 +1,10 @@
-"""The deformable convolution layer: a plain convolution says where every tap looks.
+"""The deformable convolution layer: a plain convolution predicts the sampling offset of every tap.
 
 Dai et al. 2017, arXiv:1703.06211; Zhu et al. 2018, arXiv:1811.11168 (modulated).
 
     y = deform_conv(x, offset, m),   offset = conv(x),   m = sigmoid(conv(x)) where modulated
 
-The predicting layers start at zero, so it starts as the convolution with its kernel (modulated: at half of it).
+The predicting layers start at zero, so the layer starts as the convolution with its kernel (modulated: half of it).
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,23 @@ __all__ = ["DeformableConv"]
 
 
 class DeformableConv(nn.Module):
-    """[B, H, W, C] -> [B, H', W', features].
+    """Deformable convolution with learned offsets: [B, H, W, C] -> [B, H', W', features].
 
     Parameters `kernel: [kh, kw, C / groups, features]`, `bias`, and the submodules `offset` and, where modulated,
-    `mask`. offset_groups: how many groups of channels have offsets of their own. padding is numbers, pairs or a name.
+    `mask`.
+
+    Args:
+      features: output channels.
+      kernel_size: (rows, columns).
+      strides: step between neighboring windows, one number or (rows, columns).
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+      kernel_dilation: distance between neighboring taps, one number or (rows, columns).
+      feature_group_count: groups of channels that are convolved separately.
+      offset_groups: groups of input channels with offsets of their own.
+      modulated: multiply each sampled value by a predicted mask (v2).
+      use_bias: add a bias to each output channel.
+      dtype: dtype of the computation; None means by promotion.
+      kernel_init: initializer of the kernel.
     """
 
     features: int
@@ -42,10 +55,23 @@ class DeformableConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Predict the offsets, then convolve."""
+        """Predict the offsets, then convolve.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H', W', features].
+
+        Raises:
+          ValueError: groups do not divide the channels, or shapes do not fit.
+        """
         size, channels = tuple(self.kernel_size), x.shape[-1]
         if self.feature_group_count < 1 or channels % self.feature_group_count:
-            raise ValueError(f"feature_group_count is {self.feature_group_count}; it must divide {channels} channels")
+            raise ValueError(
+                f"feature_group_count={self.feature_group_count}: not a divisor; allowed: divisors of "
+                f"the {channels} channels"
+            )
         kernel = self.param("kernel", self.kernel_init, (*size, channels // self.feature_group_count, self.features))
         taps = self.offset_groups * size[0] * size[1]
 

@@ -1,8 +1,8 @@
-"""Graph convolution: a node's new features from its own and its neighbours'.
+"""Graph convolution: new features of a node from its own and its neighbors'.
 
 Scarselli et al. 2009; in this form Wang et al. 2018 (Pixel2Mesh), arXiv:1804.01654, equation 1.
 
-    f'_i = b + W_0 f_i + sum over neighbours j of i of W_1 f_j
+    f'_i = b + W_0 f_i + sum over neighbors j of i of W_1 f_j
 """
 
 from typing import Any
@@ -20,34 +20,48 @@ def neighbor_sum(
     edges: jax.Array | None = None,
     edge_mask: jax.Array | None = None,
 ) -> jax.Array:
-    """Sum the features of every node's neighbours: [N, D] -> [N, D].
+    """Sum the features of every node's neighbors. The graph is a matrix or a list of edges.
 
-    Give adjacency: [N, N], row i holding the weights of node i's neighbours; or edges: [E, 2] of (i, j), j a neighbour
-    of i (both directions for an undirected graph), of which edge_mask: [E] leaves some out.
-    Raises: ValueError for other shapes, or where both or neither are given.
+    Args:
+      f: [N, D], features of the nodes of one graph.
+      adjacency: [N, N]; row i holds the weights of node i's neighbors. None where `edges` are given.
+      edges: [E, 2] int of (i, j), j a neighbor of i; an undirected graph lists both directions. None where `adjacency`
+        is given.
+      edge_mask: [E], 0 or False where an edge is padding; None means that all edges count. Used with `edges` only.
+
+    Returns:
+      [N, D].
+
+    Raises:
+      ValueError: a shape or dtype is wrong, or both or neither of adjacency and edges are given.
     """
     if f.ndim != 2:
-        raise ValueError(f"f has shape {f.shape}; it must be [N, D], one graph (vmap over several)")
+        raise ValueError(f"f.shape={f.shape}: not one graph; allowed: [N, D] (vmap over several graphs)")
     if (adjacency is None) == (edges is None):
-        raise ValueError("adjacency and edges: exactly one of them must be given")
+        raise ValueError("adjacency and edges: both or neither are given; allowed: exactly one of them")
     if adjacency is not None:
         if adjacency.shape != (len(f), len(f)):
-            raise ValueError(f"adjacency has shape {adjacency.shape}; it must be {(len(f), len(f))}")
+            raise ValueError(f"adjacency.shape={adjacency.shape}: does not fit f; allowed: {(len(f), len(f))}")
         return adjacency.astype(f.dtype) @ f
     if edges.ndim != 2 or edges.shape[1] != 2 or not jnp.issubdtype(edges.dtype, jnp.integer):
-        raise ValueError(f"edges has shape {edges.shape} and dtype {edges.dtype}; it must be [E, 2] of integers")
-    sent = f[edges[:, 1]]
+        raise ValueError(f"edges={edges.dtype}{list(edges.shape)}: not edges; allowed: [E, 2] of integers")
+    messages = f[edges[:, 1]]
     if edge_mask is not None:
         if edge_mask.shape != edges.shape[:1]:
-            raise ValueError(f"edge_mask has shape {edge_mask.shape}; it must be {edges.shape[:1]}")
-        sent = jnp.where(edge_mask[:, None] > 0, sent, 0)
-    return jax.ops.segment_sum(sent, edges[:, 0], len(f))
+            raise ValueError(f"edge_mask.shape={edge_mask.shape}: does not fit edges; allowed: {edges.shape[:1]}")
+        messages = jnp.where(edge_mask[:, None] > 0, messages, 0)
+    return jax.ops.segment_sum(messages, edges[:, 0], len(f))
 
 
 class GraphConv(nn.Module):
-    """[N, D] -> [N, features]; the graph as in `neighbor_sum`.
+    """Graph convolution: [N, D] -> [N, features].
 
-    Parameters `self`: W_0 with the bias, and `neighbors`: W_1, both dense.
+    Submodules `self` (W_0 with the bias) and `neighbors` (W_1), both dense.
+
+    Args:
+      features: outputs of each node.
+      use_bias: add b.
+      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -62,7 +76,17 @@ class GraphConv(nn.Module):
         edges: jax.Array | None = None,
         edge_mask: jax.Array | None = None,
     ) -> jax.Array:
-        """Mix; W_1 acts on the sum, which is the sum of its products."""
-        gathered = neighbor_sum(f, adjacency, edges, edge_mask)
+        """Combine each node with the sum of its neighbors; W_1 acts on the sum.
+
+        Args:
+          f: [N, D], features of the nodes.
+          adjacency: [N, N]; row i holds the weights of node i's neighbors. None where `edges` are given.
+          edges: [E, 2] int of (i, j), j a neighbor of i. None where `adjacency` is given.
+          edge_mask: [E], 0 or False where an edge is padding; None means that all edges count.
+
+        Returns:
+          [N, features].
+        """
+        neighbors = neighbor_sum(f, adjacency, edges, edge_mask)
         own = nn.Dense(self.features, use_bias=self.use_bias, dtype=self.dtype, name="self")(f)
-        return own + nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="neighbors")(gathered)
+        return own + nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="neighbors")(neighbors)

@@ -1,12 +1,12 @@
-"""Normalisation within one example, the same in training and in use and at every batch size.
+"""Normalization within one example, the same in training and evaluation and at every batch size.
 
     y = (x - mean) / sqrt(var + eps) * scale + bias                 x: [B, H, W, C], scale and bias: [C]
 
-    layer norm      mean and var over the channels of each position
-    group norm      over the positions and a group of channels
-    instance norm   over the positions of one channel
-    RMS norm        y = x / sqrt(mean x^2 + eps) * scale, over the channels of each position
-    local response  y = x / (k + alpha mean over the n neighbouring channels of x^2)^beta
+    layer norm      mean and var over the channels of each location
+    group norm      over the locations and a group of channels
+    instance norm   over the locations of one channel
+    RMS norm        y = x / sqrt(mean x^2 + eps) * scale, over the channels of each location
+    local response  y = x / (k + alpha mean over the n neighboring channels of x^2)^beta
 
 Ba, Kiros & Hinton 2016, arXiv:1607.06450 (layer); Wu & He 2018, arXiv:1803.08494 (group); Ulyanov, Vedaldi & Lempitsky
 2016, arXiv:1607.08022 (instance); Zhang & Sennrich 2019, arXiv:1910.07467 (RMS); Krizhevsky, Sutskever & Hinton 2012
@@ -14,7 +14,7 @@ Ba, Kiros & Hinton 2016, arXiv:1607.06450 (layer); Wu & He 2018, arXiv:1803.0849
 
 The layers are flax's (group norm is our own) with torch's epsilon, 1e-5 (flax has 1e-6), and with the variance about
 the mean: flax's default, E[x^2] - E[x]^2, cancels where the mean is large. Group norm with one group spans all channels
-and positions. Local response norm divides alpha by n as torch does; AlexNet's paper does not, so that its alpha 1e-4 is
+and locations. Local response norm divides alpha by n as torch does; AlexNet's paper does not, so its alpha of 1e-4 is
 5e-4 here.
 """
 
@@ -31,9 +31,14 @@ __all__ = ["GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "local_response_
 
 
 class LayerNorm(nn.LayerNorm):
-    """Normalise each position over its channels: [..., C] -> [..., C].
+    """Layer norm: normalize each location over its channels, [..., C] -> [..., C]. All fields of flax's `nn.LayerNorm`.
 
-    reduction_axes: what is averaged over, (-3, -2, -1) for the whole of a map; parameters are on `feature_axes`.
+    `reduction_axes` are the axes of mean and variance, (-3, -2, -1) for a whole feature map; parameters are on
+    `feature_axes`.
+
+    Args:
+      epsilon: added to the variance; torch's default.
+      use_fast_variance: compute the variance as E[x^2] - E[x]^2, which cancels where the mean is large.
     """
 
     epsilon: float = 1e-5
@@ -41,18 +46,34 @@ class LayerNorm(nn.LayerNorm):
 
 
 class RMSNorm(nn.RMSNorm):
-    """Divide each position by the root mean square of its channels, without centring: [..., C] -> [..., C]."""
+    """RMS norm: divide each location by the root mean square of its channels, without centering, [..., C] -> [..., C].
+
+    Args:
+      epsilon: added to the mean square; torch's default.
+      use_fast_variance: a field of flax's; the mean square has one form only.
+    """
 
     epsilon: float = 1e-5
     use_fast_variance: bool = False
 
 
 class GroupNorm(nn.Module):
-    """Normalise groups of neighbouring channels over all positions: [B, ..., C] -> [B, ..., C].
+    """Group norm: normalize groups of neighboring channels over all locations, [B, ..., C] -> [B, ..., C].
 
-    num_groups divides C, or group_size with num_groups None. One group is layer norm over the whole example, as many
-    as channels are instance norm. Statistics are taken in at least float32; `dtype` is that of the output (None: by
-    promotion). With a backward pass of its own, which reads x and the cotangent twice (no forward mode, as in `Conv`).
+    One group is layer norm over the whole example; as many groups as channels are instance norm. Statistics are taken
+    in at least float32. The custom backward pass reads x and the cotangent twice; forward mode is not available, as in
+    `Conv`.
+
+    Args:
+      num_groups: number of groups, a divisor of C; None where `group_size` is given.
+      group_size: channels in each group, in place of `num_groups`.
+      epsilon: added to the variance.
+      dtype: dtype of the output; None means by promotion.
+      param_dtype: dtype of scale and bias.
+      use_bias: add a bias to each channel.
+      use_scale: multiply each channel by a scale.
+      bias_init: initializer of the bias.
+      scale_init: initializer of the scale.
     """
 
     num_groups: int | None = 32
@@ -67,15 +88,26 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Raises ValueError where the groups do not divide C, or where both or neither way to give them is used."""
+        """Normalize.
+
+        Args:
+          x: [B, ..., C].
+
+        Returns:
+          [B, ..., C].
+
+        Raises:
+          ValueError: groups do not divide C, or not exactly one of num_groups and group_size is given.
+        """
         channels = x.shape[-1]
         if (self.num_groups is None) == (self.group_size is None):
             raise ValueError(
-                f"num_groups={self.num_groups} and group_size={self.group_size}: one must be given, the other be None"
+                f"num_groups={self.num_groups} and group_size={self.group_size}: ambiguous; allowed: exactly one, the "
+                "other None"
             )
         name, value = ("num_groups", self.num_groups) if self.group_size is None else ("group_size", self.group_size)
         if value < 1 or channels % value:
-            raise ValueError(f"{name}={value} must divide the {channels} channels of x")
+            raise ValueError(f"{name}={value}: not a divisor; allowed: divisors of the {channels} channels of x")
         scale = self.param("scale", self.scale_init, (channels,), self.param_dtype) if self.use_scale else None
         bias = self.param("bias", self.bias_init, (channels,), self.param_dtype) if self.use_bias else None
         dtype = self.dtype or jnp.result_type(x, *(p for p in (scale, bias) if p is not None))
@@ -90,7 +122,7 @@ class GroupNorm(nn.Module):
 
 
 def _by_group(values: jax.Array, groups: int) -> jax.Array:
-    """[B, C] to the mean of each group of channels, at each of its channels."""
+    """Mean of each group of channels, repeated for each of its channels: [B, C] -> [B, C]."""
     size = values.shape[1] // groups
     return jnp.repeat(values.reshape(len(values), groups, size).mean(-1), size, 1)
 
@@ -107,14 +139,14 @@ def _group_norm_forward(x, scale, bias, groups, epsilon):
     return (x - mean[:, None]) * (deviation * scale)[:, None] + bias, (x, scale, mean, deviation)
 
 
-def _group_norm_backward(groups, epsilon, saved, dy):
+def _group_norm_backward(groups, epsilon, residuals, dy):
     """dx = r (g - mean g - xhat mean(g xhat)),   g = scale dy,  r = 1 / sqrt(var + eps),  xhat = r (x - mean)."""
-    x, scale, mean, r = saved
+    x, scale, mean, r = residuals
     shift = dy.sum(1)
-    centred = x - mean[:, None]
-    stretch = (centred * dy).sum(1) * r
+    centered = x - mean[:, None]
+    stretch = (centered * dy).sum(1) * r
     g_mean, g_xhat = (_by_group(scale * s, groups) / x.shape[1] for s in (shift, stretch))
-    dx = dy * (r * scale)[:, None] - centred * (r * r * g_xhat)[:, None] - (r * g_mean)[:, None]
+    dx = dy * (r * scale)[:, None] - centered * (r * r * g_xhat)[:, None] - (r * g_mean)[:, None]
     return dx, stretch.sum(0), shift.sum(0)
 
 
@@ -122,9 +154,13 @@ _group_norm.defvjp(_group_norm_forward, _group_norm_backward)
 
 
 class InstanceNorm(nn.InstanceNorm):
-    """Normalise each channel of each example over its positions: [B, ..., C] -> [B, ..., C].
+    """Instance norm: normalize each channel of each example over its locations, [B, ..., C] -> [B, ..., C].
 
     torch's has no scale and bias unless affine: use_scale=False, use_bias=False here.
+
+    Args:
+      epsilon: added to the variance; torch's default.
+      use_fast_variance: compute the variance as E[x^2] - E[x]^2, which cancels where the mean is large.
     """
 
     epsilon: float = 1e-5
@@ -134,14 +170,25 @@ class InstanceNorm(nn.InstanceNorm):
 def local_response_norm(
     x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
 ) -> jax.Array:
-    """Divide each value of x: [..., C] by a power of the squares of `size` channels around it; zeros beyond the ends.
+    """Local response norm (AlexNet): divide each value by a power of the squares of the channels around it.
 
-    An even size reaches one channel further down than up. torch's default k is 1, AlexNet's 2.
+    Channels beyond the ends count as zeros. An even size reaches one channel further down than up.
 
-    Raises ValueError for a size below 1.
+    Args:
+      x: [..., C].
+      size: n, number of channels in the sum.
+      alpha: factor of the mean square; n times the alpha of AlexNet's paper.
+      beta: exponent.
+      k: constant in the base; AlexNet's 2, torch's default is 1.
+
+    Returns:
+      [..., C].
+
+    Raises:
+      ValueError: size is below 1.
     """
     if size < 1:
-        raise ValueError(f"size is {size}; at least one channel is needed")
+        raise ValueError(f"size={size}: no channels; allowed: at least 1")
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     squares = jnp.pad(jnp.square(wide), padding)

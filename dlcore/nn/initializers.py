@@ -1,6 +1,6 @@
-"""Initial weights: how large they are decides whether activations and gradients survive depth.
+"""Initial weights: their scale decides whether activations and gradients survive depth.
 
-    name              draws                                     a layer of n inputs keeps
+    name              draws                                     a layer of n inputs preserves
     normal(s)         s randn                                   nothing: s sqrt(n) is its gain
     uniform(a)        U[-a, a]
     xavier_normal     randn / sqrt(n)                           the variance of a linear (or tanh) layer
@@ -8,19 +8,19 @@
     kaiming_uniform   U[-sqrt(6 / n), sqrt(6 / n)]              the same: its variance is 2 / n
     torch_default     U[-1 / sqrt(n), 1 / sqrt(n)]              a third of the variance of Xavier
 
-n is the fan-in: a kernel's last axis is its outputs, the one before its inputs, and what is left are the taps: a K x K
+n is the fan-in. A kernel's last axis is its outputs, the one before its inputs, and the others are taps: a K x K
 convolution of C channels has n = K^2 C (C / groups where it is grouped). Biases start at zero, or a little above in
-front of a ReLU (`constant(0.01)`); the last layer of a residual branch at `zeros`, so that the block starts as the
-identity. A net of one constant never breaks its symmetry: all units of a layer stay the same.
+front of a ReLU (`constant(0.01)`); the last layer of a residual branch starts at `zeros`, so the block starts as the
+identity. A constant kernel never breaks symmetry: all units of the layer stay the same.
 
 Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010); He, Zhang, Ren &
 Sun, "Delving deep into rectifiers" (2015), arXiv:1502.01852; Saxe, McClelland & Ganguli (2013), arXiv:1312.6120
 (orthogonal).
 
-Each function makes an initializer (key, shape, dtype) -> array, as flax's layers take. The normal ones are not cut off:
-flax's he_normal and glorot_normal are truncated at two standard deviations. Glorot & Bengio take n as the mean of
-inputs and outputs (mode="fan_avg", as torch and flax do); here it is the inputs unless said otherwise. torch's layers
-start with kaiming_uniform(slope=sqrt(5)), which is torch_default and not the +-sqrt(6 / n) that is often written.
+Each function returns an initializer (key, shape, dtype) -> array, as flax's layers take. The normal ones are not
+truncated: flax's he_normal and glorot_normal are, at two standard deviations. Glorot & Bengio take n as the mean of
+inputs and outputs (mode="fan_avg", as torch and flax do); here n is the inputs by default. torch's layers start with
+kaiming_uniform(slope=sqrt(5)), which is torch_default and not the +-sqrt(6 / n) that is often written.
 """
 
 import math
@@ -52,15 +52,32 @@ _MODES = ("fan_in", "fan_out", "fan_avg")
 
 
 def normal(std: float = 0.01) -> Initializer:
-    """Gaussian of mean 0: 0.01 is fine for shallow nets and fades in deep ones, 0.05 saturates wide ones.
+    """Gaussian initializer of mean 0.
 
-    Raises ValueError for a negative std.
+    Args:
+      std: standard deviation; 0.01 is fine for shallow nets and vanishes in deep ones, 0.05 saturates wide ones.
+
+    Returns:
+      An initializer (key, shape, dtype) -> array.
+
+    Raises:
+      ValueError: std is negative or not finite.
     """
     return jax.nn.initializers.normal(_not_negative("std", std))
 
 
 def uniform(limit: float = 0.2) -> Initializer:
-    """Uniform in [-limit, limit), whose standard deviation is limit / sqrt(3). Raises ValueError for limit < 0."""
+    """Uniform initializer on [-limit, limit), whose standard deviation is limit / sqrt(3).
+
+    Args:
+      limit: half the width of the interval.
+
+    Returns:
+      An initializer (key, shape, dtype) -> array.
+
+    Raises:
+      ValueError: limit is negative or not finite.
+    """
     limit = _not_negative("limit", limit)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -70,41 +87,75 @@ def uniform(limit: float = 0.2) -> Initializer:
 
 
 def xavier_normal(mode: Mode = "fan_in") -> Initializer:
-    """Gaussian of variance 1 / n: with 512 inputs its standard deviation is 0.0442."""
+    """Xavier (Glorot) initializer, Gaussian of variance 1 / n: with 512 inputs its standard deviation is 0.0442.
+
+    Args:
+      mode: n is "fan_in" (inputs), "fan_out" (outputs) or "fan_avg" (their mean).
+
+    Returns:
+      An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
+    """
     return _scaled(1.0, mode, "normal")
 
 
 def xavier_uniform(mode: Mode = "fan_in") -> Initializer:
-    """Uniform within sqrt(3 / n), of variance 1 / n; the original's sqrt(6 / (inputs + outputs)) is "fan_avg"."""
+    """Xavier (Glorot) initializer, uniform within sqrt(3 / n), of variance 1 / n.
+
+    Args:
+      mode: n is "fan_in" (inputs), "fan_out" (outputs) or "fan_avg" (their mean: the paper's sqrt(6 / (inputs +
+        outputs))).
+
+    Returns:
+      An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
+    """
     return _scaled(1.0, mode, "uniform")
 
 
 def kaiming_normal(mode: Mode = "fan_in", slope: float = 0.0) -> Initializer:
-    """Gaussian of variance 2 / ((1 + slope^2) n): with 512 inputs its standard deviation is 0.0625.
+    """Kaiming (He) initializer, Gaussian of variance 2 / ((1 + slope^2) n): with 512 inputs its deviation is 0.0625.
 
-    slope: of the leaky ReLU that follows. mode: "fan_out" keeps the gradients' second moment in place of the outputs'.
+    Args:
+      mode: n is "fan_in" (inputs; preserves the second moment of the outputs), "fan_out" (outputs; preserves that of
+        the gradients) or "fan_avg" (their mean).
+      slope: negative slope of the leaky ReLU that follows; 0 for a ReLU.
+
+    Returns:
+      An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
     """
     return _scaled(2 / (1 + slope**2), mode, "normal")
 
 
 def kaiming_uniform(mode: Mode = "fan_in", slope: float = 0.0) -> Initializer:
-    """Uniform within sqrt(6 / ((1 + slope^2) n)): with 512 inputs within 0.1083; see `kaiming_normal`."""
+    """Kaiming (He) initializer, uniform within sqrt(6 / ((1 + slope^2) n)): with 512 inputs within 0.1083.
+
+    Args:
+      mode: n is "fan_in" (inputs; preserves the second moment of the outputs), "fan_out" (outputs; preserves that of
+        the gradients) or "fan_avg" (their mean).
+      slope: negative slope of the leaky ReLU that follows; 0 for a ReLU.
+
+    Returns:
+      An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
+    """
     return _scaled(2 / (1 + slope**2), mode, "uniform")
 
 
 def torch_default() -> Initializer:
-    """Uniform within 1 / sqrt(n), what torch's linear and convolution layers start with."""
+    """Initializer of torch's linear and convolution layers, uniform within 1 / sqrt(n).
+
+    Returns:
+      An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
+    """
     return kaiming_uniform(slope=math.sqrt(5))
 
 
 def _scaled(scale: float, mode: Mode, distribution: str) -> Initializer:
     if mode not in _MODES:
-        raise ValueError(f"mode is {mode!r}; allowed are {', '.join(_MODES)}")
+        raise ValueError(f"mode={mode!r}: unknown; allowed: {', '.join(_MODES)}")
     draw = variance_scaling(scale, mode, distribution)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         if len(shape) < 2:
-            raise ValueError(f"shape is {tuple(shape)}; a kernel [..., inputs, outputs] is needed to count its inputs")
+            raise ValueError(f"shape={tuple(shape)}: no fan-in; allowed: kernels [..., inputs, outputs]")
         return draw(key, shape, dtype) if math.prod(shape) else jnp.zeros(shape, dtype)
 
     return init
@@ -112,5 +163,5 @@ def _scaled(scale: float, mode: Mode, distribution: str) -> Initializer:
 
 def _not_negative(name: str, value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} is {value}; it must be finite and not negative")
+        raise ValueError(f"{name}={value}: out of range; allowed: finite numbers from 0")
     return value

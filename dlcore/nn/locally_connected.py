@@ -1,11 +1,11 @@
-"""The locally connected layer: a convolution whose weights are not shared between places.
+"""The locally connected layer: a convolution whose weights are not shared between locations.
 
 LeCun 1989, "Generalization and network design strategies".
 
     y[p, o] = b[p, o] + sum_{k, c} x[s p + k - l, c] w[p, k, c, o]          a convolution where w[p] = w and b[p] = b
 
-Between a full layer and a convolution: H' W' kh kw C O weights, H' W' times a convolution's and H W / (kh kw) times
-fewer than a full one's.
+It lies between a fully connected layer and a convolution: it has H' W' kh kw C O weights, H' W' times as many as a
+convolution, and a fully connected layer has H W / (kh kw) times as many.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,20 @@ __all__ = ["LocallyConnected"]
 
 
 class LocallyConnected(nn.Module):
-    """[B, H, W, C] -> [B, H', W', features].
+    """Locally connected layer: [B, H, W, C] -> [B, H', W', features]. The image's size is part of the layer.
 
     Parameters `kernel: [H', W', kh kw C, features]`, rows in the order of an HWIO kernel (flax's `ConvLocal` has
-    channels first), and `bias: [H', W', features]`. The image's size is part of the layer.
+    channels first), and `bias: [H', W', features]`.
+
+    Args:
+      features: output channels.
+      kernel_size: (rows, columns) of a window.
+      strides: step between neighboring windows, one number or (rows, columns).
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+      use_bias: add a bias to each output value.
+      dtype: dtype of the computation; None means by promotion.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
     """
 
     features: int
@@ -39,7 +49,14 @@ class LocallyConnected(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Every window times its own matrix."""
+        """Multiply every window by its own matrix.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H', W', features].
+        """
         cols = im2col(x, tuple(self.kernel_size), self.strides, self.padding)
         _, rows, columns, width = cols.shape
         kernel = self.param("kernel", self.kernel_init, (rows, columns, width, self.features))

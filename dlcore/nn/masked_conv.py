@@ -1,9 +1,9 @@
-"""The masked convolution of autoregressive image models: a pixel sees those before it, row by row.
+"""The masked convolution of autoregressive image models: a pixel depends on those before it, row by row.
 
 van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel recurrent neural networks" (2016), arXiv:1601.06759, section 3.4.
 
-    w[k, c, o] -> w[k, c, o] m[k, c, o]     m = 1 above the centre and left of it in its row; at the centre where the
-                                            colour of o comes after that of c (A, first layer) or not before it (B)
+    w[k, c, o] -> w[k, c, o] m[k, c, o]     m = 1 above the center and left of it in its row; at the center where the
+                                            color of o comes after that of c (A, first layer) or not before it (B)
 """
 
 from collections.abc import Sequence
@@ -20,37 +20,59 @@ __all__ = ["MaskedConv", "causal_mask"]
 
 
 def causal_mask(
-    kernel_size: Sequence[int], channels: int, features: int, kind: Literal["A", "B"], colors: int = 1
+    kernel_size: Sequence[int], channels: int, features: int, mask_type: Literal["A", "B"], colors: int = 1
 ) -> np.ndarray:
-    """[kh, kw, channels, features] of zeros and ones.
+    """Mask of a kernel: ones above the center and left of it in its row, and at the center as its type says.
 
-    colors: channels and features are `colors` equal blocks, one a colour of the pixel that is predicted, red first; 1
-    treats a pixel as a whole. Raises: ValueError for another kind, an even kernel, or channels that do not divide.
+    Args:
+      kernel_size: (rows, columns), both odd.
+      channels: input channels.
+      features: output channels.
+      mask_type: "A" excludes a color's own value from the center, "B" includes it.
+      colors: number of equal blocks of channels and of features, one for each color of the predicted pixel, red first;
+        1 treats a pixel as a whole.
+
+    Returns:
+      [rows, columns, channels, features] of zeros and ones.
+
+    Raises:
+      ValueError: the type is unknown, the kernel is even, or colors do not divide channels and features.
     """
-    if kind not in ("A", "B"):
-        raise ValueError(f"kind is {kind!r}; it must be 'A' (not the pixel itself) or 'B'")
+    if mask_type not in ("A", "B"):
+        raise ValueError(f"mask_type={mask_type!r}: unknown; allowed: A (excludes the pixel itself) or B")
     if len(kernel_size) != 2 or any(k % 2 == 0 for k in kernel_size):
-        raise ValueError(f"kernel_size is {tuple(kernel_size)}; two odd numbers have a centre")
+        raise ValueError(f"kernel_size={tuple(kernel_size)}: has no center; allowed: two odd numbers")
     if colors < 1 or channels % colors or features % colors:
-        raise ValueError(f"colors is {colors}; it must divide channels ({channels}) and features ({features})")
+        raise ValueError(
+            f"colors={colors}: not a divisor; allowed: common divisors of channels={channels} and features={features}"
+        )
     mask = np.zeros((*kernel_size, channels, features))
     row, column = kernel_size[0] // 2, kernel_size[1] // 2
     mask[:row] = 1
     mask[row, :column] = 1
     source, target = (np.arange(n) * colors // n for n in (channels, features))
-    mask[row, column] = source[:, None] < target if kind == "A" else source[:, None] <= target
+    mask[row, column] = source[:, None] < target if mask_type == "A" else source[:, None] <= target
     return mask
 
 
 class MaskedConv(nn.Module):
-    """[B, H, W, C] -> [B, H, W, features] at stride 1, zeros around. kind "A" for the first layer, "B" for the others.
+    """Masked convolution at stride 1 with zero padding: [B, H, W, C] -> [B, H, W, features].
 
-    Parameters are `Conv`'s, in the submodule `conv`. colors: see `causal_mask`.
+    Parameters are `Conv`'s, in the submodule `conv`.
+
+    Args:
+      features: output channels.
+      kernel_size: (rows, columns), both odd.
+      mask_type: "A" for the first layer of a network, "B" for the others.
+      colors: colors of a pixel, as for `causal_mask`.
+      kernel_dilation: distance between neighboring taps.
+      use_bias: add a bias to each output channel.
+      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
     kernel_size: Sequence[int] = (3, 3)
-    kind: Literal["A", "B"] = "B"
+    mask_type: Literal["A", "B"] = "B"
     colors: int = 1
     kernel_dilation: int = 1
     use_bias: bool = True
@@ -58,8 +80,15 @@ class MaskedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve with what the mask leaves."""
-        mask = causal_mask(self.kernel_size, x.shape[-1], self.features, self.kind, self.colors)
+        """Convolve with the masked kernel.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, features].
+        """
+        mask = causal_mask(self.kernel_size, x.shape[-1], self.features, self.mask_type, self.colors)
         return Conv(
             self.features,
             tuple(self.kernel_size),

@@ -1,4 +1,4 @@
-"""Batch normalisation, applied as one multiplication and one addition.
+"""Batch normalization, applied as one multiplication and one addition.
 
 Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate shift" (2015),
 arXiv:1502.03167.
@@ -6,11 +6,11 @@ arXiv:1502.03167.
     a = gamma / sqrt(var + eps),  c = beta - mean a,  y = x a + c           mean and var over all axes but the channels
     running <- momentum running + (1 - momentum) batch
 
-In this folded form it costs a third of (x - mean) / sqrt(var + eps) gamma + beta on a CPU. `momentum` is the share of
-the old value, as in flax: torch's momentum 0.1 is 0.9 here. The running variance is the unbiased one by default, as in
-torch; flax keeps the biased one.
+In this folded form it takes a third of the time of (x - mean) / sqrt(var + eps) gamma + beta on a CPU. `momentum` is
+the weight of the old value, as in flax: torch's momentum 0.1 is 0.9 here. The running variance is the unbiased one by
+default, as in torch; flax keeps the biased one.
 
-In use y is a linear map of x, so that it melts into the layer before it: `fold_batch_norm`.
+In evaluation y is a linear map of x, so it can be merged into the layer before it: `fold_batch_norm`.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,24 @@ __all__ = ["BatchNorm", "fold_batch_norm", "mean_and_variance"]
 
 
 class BatchNorm(nn.Module):
-    """Normalise each channel (the last axis) of [B, ..., C] over all other axes.
+    """Batch norm: normalize each channel (the last axis) of [B, ..., C] over all other axes.
 
     Variables are flax's: parameters `scale`, `bias`: [C]; `batch_stats` `mean`, `var`: [C]. Statistics are taken in at
-    least float32. Under jit on a mesh they span the whole batch as they are; under pmap or shard_map they are
-    averaged over `axis_name`. `dtype` is that of the output (None: by promotion).
+    least float32. Under jit on a mesh they span the whole batch; under pmap or shard_map they are averaged over
+    `axis_name`.
 
-    Set scale_init to zeros for the last layer of a residual block, so that the block starts as the identity.
+    Args:
+      use_running_average: True in evaluation, False in training; None leaves it to the call.
+      momentum: weight of the old running statistics.
+      epsilon: added to the variance.
+      axis_name: mapped axis to average statistics over; None means this device alone.
+      dtype: dtype of the output; None means by promotion.
+      param_dtype: dtype of scale and bias.
+      use_bias: add a bias to each channel.
+      use_scale: multiply each channel by a scale.
+      bias_init: initializer of the bias.
+      scale_init: initializer of the scale; zeros in the last layer of a residual block start it as the identity.
+      unbiased_running_var: update the running variance with the unbiased variance, as torch does.
     """
 
     use_running_average: bool | None = None
@@ -50,13 +61,24 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Normalise x: [B, ..., C]; examples where `mask: [B]` is zero are left out of the statistics.
+        """Normalize, and in training update the running statistics.
 
-        Raises ValueError for a mask of another shape and where `use_running_average` is given twice or never.
+        Args:
+          x: [B, ..., C].
+          use_running_average: True in evaluation, False in training; None leaves it to the field.
+          mask: [B], 0 or False where an example is left out of the statistics; None means that all count.
+
+        Returns:
+          [B, ..., C].
+
+        Raises:
+          ValueError: the mask has another shape, or `use_running_average` is given twice or never.
         """
         frozen = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         if mask is not None and mask.shape != x.shape[:1]:
-            raise ValueError(f"mask has shape {mask.shape}: {x.shape[:1]} is needed, one value an example of x")
+            raise ValueError(
+                f"mask.shape={mask.shape}: does not fit x; allowed: {x.shape[:1]}, one value for each example"
+            )
         channels = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
@@ -91,27 +113,34 @@ def fold_batch_norm(
     batch_stats: Mapping[str, jax.Array],
     epsilon: float = 1e-5,
 ) -> dict[str, jax.Array]:
-    """The `kernel` and `bias` that do at once what a layer and the batch norm after it do in use.
-
-    layer: the layer's `kernel: [..., C]`, its outputs last as in flax's Conv and Dense, and `bias: [C]` where it has
-    one. params, batch_stats: the batch norm's; `scale` and `bias` may be missing. epsilon: the batch norm's.
+    """Merge a batch norm into the convolution or dense layer before it, for evaluation.
 
         kernel' = kernel a,  bias' = (bias - mean) a + beta                            a = gamma / sqrt(var + eps)
 
-    Raises ValueError where the channels are not the same.
+    Args:
+      layer: `kernel: [..., C]` of the layer, outputs last as in flax's Conv and Dense, and `bias: [C]` if it has one.
+      params: `scale` and `bias` of the batch norm; both may be missing.
+      batch_stats: `mean` and `var` of the batch norm.
+      epsilon: of the batch norm.
+
+    Returns:
+      `kernel` and `bias` of the merged layer.
+
+    Raises:
+      ValueError: the kernel's outputs are not the batch norm's channels.
     """
     kernel, mean, var = layer["kernel"], batch_stats["mean"], batch_stats["var"]
     if kernel.shape[-1:] != mean.shape:
-        raise ValueError(f"kernel has shape {kernel.shape}: {mean.shape[0]} outputs are needed for this batch norm")
+        raise ValueError(f"kernel.shape={kernel.shape}: does not fit the batch norm; allowed: {mean.shape[0]} outputs")
     a = lax.rsqrt(var + jnp.asarray(epsilon, var.dtype)) * params.get("scale", 1)
     bias = (layer.get("bias", 0) - mean) * a + params.get("bias", 0)
     return {"kernel": (kernel * a).astype(kernel.dtype), "bias": bias.astype(kernel.dtype)}
 
 
 def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean and biased variance of each channel, and how many values they were taken over.
+    """Mean and biased variance of each channel, and the number of values in them.
 
-    Those of the devices of `axis_name` are joined by Chan, Golub & LeVeque (1979).
+    Statistics of the devices of `axis_name` are combined as in Chan, Golub & LeVeque (1979).
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if mask is None:
@@ -133,11 +162,17 @@ def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tup
 
 @jax.custom_jvp
 def mean_and_variance(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance over all axes but the last, in one pass: [..., C] -> ([C], [C]).
+    """Mean and biased variance over all axes but the last, in one pass where that is precise.
 
         var = E x^2 - (E x)^2;   where a mean is over ten deviations, E (x - E x)^2 instead, in a second pass
 
     The first form loses m^2 / var of the dtype's precision to cancellation. The derivatives are those of the second.
+
+    Args:
+      x: [..., C], floating.
+
+    Returns:
+      (mean, variance), both [C].
     """
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axes)

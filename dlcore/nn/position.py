@@ -1,13 +1,13 @@
-"""Where a token stands: sines of its position, a learned table, or a bias on the attention between two positions.
+"""Position encodings: sines of the position, a learned table, or a bias on the attention between two positions.
 
     sinusoidal    PE(p, 2i) = sin(p / 10000^(2i / D)),   PE(p, 2i + 1) = cos(p / 10000^(2i / D))        added to x
     learned       x_p + E_p,  E: [1 + N, D] for N patches behind a class token
     relative      softmax(Q K^T / sqrt(D) + B),  B_h(i, j) = T_h[y_i - y_j, x_i - x_j]        for an M x M window
 
-Attention without them does not see the order of tokens. PE(p + k) is a fixed linear function of PE(p): each pair of
-channels is turned by an angle that depends on k alone. A learned table is resized to another grid by bicubic
-interpolation, as torch does it (`interpolate(mode="bicubic", align_corners=False)`), tokens in front of the grid
-excepted. The relative bias depends on the offset alone, so it does not change when the window moves.
+Without them attention does not depend on the order of tokens. PE(p + k) is a fixed linear function of PE(p): each pair
+of channels is rotated by an angle that depends on k alone. A learned table is resized to another grid by bicubic
+interpolation, as torch does (`interpolate(mode="bicubic", align_corners=False)`), except for prefix tokens. The
+relative bias depends on the offset alone, so it does not change when the window moves.
 
 Vaswani et al. 2017, arXiv:1706.03762; Dosovitskiy et al. 2020, arXiv:2010.11929; Liu et al. 2021, arXiv:2103.14030.
 """
@@ -23,67 +23,120 @@ from dlcore.ops.resize import resize
 __all__ = ["LearnedPositions", "RelativePositionBias", "interpolate_positions", "sinusoidal_encoding"]
 
 
-def sinusoidal_encoding(positions: int | jax.Array, features: int, longest: float = 10_000.0) -> jax.Array:
-    """[...] positions (a number N: 0 to N - 1) -> [..., features] sines and cosines in turn, at least float32.
+def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: float = 10_000.0) -> jax.Array:
+    """Sinusoidal position encoding: sines and cosines of geometrically spaced frequencies, in turn.
 
-    longest: the wave of the last channels is 2 pi times nearly this. Raises ValueError for an odd number of features.
+    Args:
+      positions: [...], or a number N for 0 to N - 1.
+      features: D, an even number.
+      max_period: the wavelength of the last two channels approaches 2 pi times this.
+
+    Returns:
+      [..., features], at least float32.
+
+    Raises:
+      ValueError: features is odd or below 2.
     """
     if features < 2 or features % 2:
-        raise ValueError(f"features is {features}: an even number is needed, a sine and a cosine of each wave")
+        raise ValueError(f"features={features}: not pairs of sine and cosine; allowed: even numbers from 2")
     positions = jnp.arange(positions) if isinstance(positions, int) else jnp.asarray(positions)
     wide = jnp.promote_types(positions.dtype, jnp.float32)
-    rates = longest ** (-np.arange(0, features, 2) / features)
-    angles = positions[..., None].astype(wide) * jnp.asarray(rates, wide)
+    frequencies = max_period ** (-np.arange(0, features, 2) / features)
+    angles = positions[..., None].astype(wide) * jnp.asarray(frequencies, wide)
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*angles.shape[:-1], features)
 
 
 def interpolate_positions(
-    table: jax.Array, grid: tuple[int, int], new_grid: tuple[int, int], prefix: int = 0
+    table: jax.Array, grid: tuple[int, int], new_grid: tuple[int, int], num_prefix_tokens: int = 0
 ) -> jax.Array:
-    """table: [..., prefix + h w, D] of a grid (h, w) -> [..., prefix + h' w', D] of another; bicubic, as torch.
+    """Resize a learned table of positions to another grid by bicubic interpolation, as torch.
 
-    prefix: rows in front that belong to no place (the class token's), which stay. Raises ValueError where the table
-    is not of that grid.
+    Args:
+      table: [..., num_prefix_tokens + h w, D].
+      grid: (h, w) of the table.
+      new_grid: (h', w') of the result.
+      num_prefix_tokens: rows in front of the grid, such as the class token's, which do not change.
+
+    Returns:
+      [..., num_prefix_tokens + h' w', D].
+
+    Raises:
+      ValueError: the table does not have that grid.
     """
-    if table.ndim < 2 or table.shape[-2] != prefix + grid[0] * grid[1]:
-        raise ValueError(f"table has shape {table.shape}: {prefix} + {grid[0]} x {grid[1]} rows are needed")
+    if table.ndim < 2 or table.shape[-2] != num_prefix_tokens + grid[0] * grid[1]:
+        raise ValueError(
+            f"table.shape={table.shape}: does not fit grid={grid}; allowed: {num_prefix_tokens} + "
+            f"{grid[0]} x {grid[1]} rows"
+        )
     if tuple(grid) == tuple(new_grid):
         return table
-    front, places = table[..., :prefix, :], table[..., prefix:, :]
-    places = resize(places.reshape(*table.shape[:-2], *grid, table.shape[-1]), new_grid, "bicubic")
-    return jnp.concatenate([front, places.reshape(*table.shape[:-2], -1, table.shape[-1])], -2)
+    prefix, patches = table[..., :num_prefix_tokens, :], table[..., num_prefix_tokens:, :]
+    patches = resize(patches.reshape(*table.shape[:-2], *grid, table.shape[-1]), new_grid, "bicubic")
+    return jnp.concatenate([prefix, patches.reshape(*table.shape[:-2], -1, table.shape[-1])], -2)
 
 
 class LearnedPositions(nn.Module):
-    """Add a learned vector to each token: `embedding: [1, prefix + h w, D]` for a grid (h, w)."""
+    """Learned positions: add a vector to each token, the parameter `embedding: [1, num_prefix_tokens + h w, D]`.
+
+    Args:
+      grid: (h, w), rows and columns of patches.
+      num_prefix_tokens: tokens in front of the patches, such as the class token.
+      embedding_init: initializer of the table.
+    """
 
     grid: tuple[int, int]
-    prefix: int = 0
-    init: Initializer = nn.initializers.normal(0.02)
+    num_prefix_tokens: int = 0
+    embedding_init: Initializer = nn.initializers.normal(0.02)
 
     @nn.compact
     def __call__(self, x: jax.Array, grid: tuple[int, int] | None = None) -> jax.Array:
-        """x: [B, prefix + h' w', D]; grid: (h', w') where it is not the field's. Raises ValueError for other shapes."""
+        """Add the positions.
+
+        Args:
+          x: [B, num_prefix_tokens + h' w', D].
+          grid: (h', w') of x, to which the table is interpolated; None means the field's.
+
+        Returns:
+          The shape of x.
+
+        Raises:
+          ValueError: x does not have the tokens of that grid.
+        """
         grid = self.grid if grid is None else grid
-        if x.shape[-2] != self.prefix + grid[0] * grid[1]:
-            raise ValueError(f"x has {x.shape[-2]} tokens: {self.prefix} + {grid[0]} x {grid[1]} are needed")
-        shape = (1, self.prefix + self.grid[0] * self.grid[1], x.shape[-1])
-        table = self.param("embedding", self.init, shape)
-        return x + interpolate_positions(table, self.grid, grid, self.prefix).astype(x.dtype)
+        if x.shape[-2] != self.num_prefix_tokens + grid[0] * grid[1]:
+            raise ValueError(
+                f"x.shape={x.shape}: does not fit grid={grid}; allowed: {self.num_prefix_tokens} + "
+                f"{grid[0]} x {grid[1]} tokens"
+            )
+        shape = (1, self.num_prefix_tokens + self.grid[0] * self.grid[1], x.shape[-1])
+        table = self.param("embedding", self.embedding_init, shape)
+        return x + interpolate_positions(table, self.grid, grid, self.num_prefix_tokens).astype(x.dtype)
 
 
 class RelativePositionBias(nn.Module):
-    """A bias for each head and each offset of two pixels of a window: `embedding: [(2M - 1)^2, num_heads]`."""
+    """Relative position bias (Swin): one learned bias for each head and each offset of two pixels of a window.
+
+    Parameter `embedding: [(2 M - 1)^2, num_heads]` for an M x M window.
+
+    Args:
+      window: (rows, columns).
+      num_heads: heads of the attention.
+      embedding_init: initializer of the table.
+    """
 
     window: tuple[int, int]
     num_heads: int
-    init: Initializer = nn.initializers.normal(0.02)
+    embedding_init: Initializer = nn.initializers.normal(0.02)
 
     @nn.compact
     def __call__(self) -> jax.Array:
-        """[num_heads, N, N], N = the window's pixels in row order: queries first, keys last."""
+        """Look up the bias of every pair of pixels.
+
+        Returns:
+          [num_heads, N, N] with the window's N pixels in row order, queries before keys.
+        """
         height, width = self.window
-        table = self.param("embedding", self.init, ((2 * height - 1) * (2 * width - 1), self.num_heads))
+        table = self.param("embedding", self.embedding_init, ((2 * height - 1) * (2 * width - 1), self.num_heads))
         y, x = (c.reshape(-1) for c in np.indices(self.window))
         down, right = (c[:, None] - c[None, :] + n - 1 for c, n in ((y, height), (x, width)))
         return table[down * (2 * width - 1) + right].transpose(2, 0, 1)

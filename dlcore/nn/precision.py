@@ -1,7 +1,7 @@
-"""Which dtype a model computes in.
+"""The dtype that a model computes in.
 
 A model's `dtype` field is meant for speed (bfloat16), and None leaves it to inputs and parameters. A float64 parameter
-or input says that someone checks gradients, so it wins over the field. Logits are at least float32.
+or input means that gradients are being checked, so it overrides the field. Logits are at least float32.
 """
 
 from typing import Any
@@ -13,11 +13,26 @@ __all__ = ["compute_dtype", "logits_dtype"]
 
 
 def compute_dtype(dtype: Any, *trees: Any) -> Any:
-    """The dtype to compute in: float64 where any leaf of `trees` is, else `dtype` (None: by promotion)."""
+    """The dtype to compute in: float64 where any array is, else `dtype`.
+
+    Args:
+      dtype: a model's field; None means by promotion.
+      *trees: inputs and parameters, pytrees of arrays.
+
+    Returns:
+      A dtype, or None for promotion.
+    """
     wide = any(getattr(leaf, "dtype", None) == jnp.float64 for leaf in jax.tree.leaves(trees))
     return jnp.dtype(jnp.float64) if wide else dtype
 
 
 def logits_dtype(dtype: Any) -> Any:
-    """The dtype of logits, losses and statistics computed from `dtype`: at least float32."""
+    """The dtype of logits, losses and statistics: at least float32.
+
+    Args:
+      dtype: dtype of the values that they are computed from.
+
+    Returns:
+      `dtype` promoted with float32.
+    """
     return jnp.promote_types(dtype, jnp.float32)

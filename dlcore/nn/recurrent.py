@@ -1,4 +1,4 @@
-"""Recurrent layers: the vanilla RNN, the LSTM and the GRU, one after another in a stack.
+"""Recurrent layers: the vanilla RNN, the LSTM and the GRU, and a stack of them.
 
 Elman 1990; Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078.
 With a = W_x x + b_x, computed for all time steps at once, and u = W_h h + b_h:
@@ -7,31 +7,50 @@ With a = W_x x + b_x, computed for all time steps at once, and u = W_h h + b_h:
     lstm   i, f, o = sigmoid(a + u), g = tanh(a + u);  c' = f c + i g,  h' = o tanh(c')
     gru    r, z = sigmoid(a + u), n = tanh(a_n + r u_n);  h' = (1 - z) n + z h
 
-Two biases, and gates in torch's order (i, f, g, o and r, z, n), kernels transposed to [in, out]; as in torch the GRU's
-reset gate acts on u_n, its bias included. The recurrent kernel starts orthogonal, gate by gate, the rest as in
-`nn.Dense`, and the LSTM's forget gate open by `forget_bias` (Jozefowicz et al. 2015).
+Layers have two biases, and gates in torch's order (i, f, g, o and r, z, n), with kernels transposed to [in, out]; as in
+torch the GRU's reset gate acts on u_n, its bias included. The recurrent kernel starts orthogonal, gate by gate, and the
+rest as in `nn.Dense`; the bias of the LSTM's forget gate starts at `forget_bias` (Jozefowicz et al. 2015).
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-__all__ = ["CELLS", "Cell", "Recurrent", "RecurrentStack", "gru_cell", "lstm_cell", "rnn_cell"]
+__all__ = ["RECURRENT_CELLS", "Recurrent", "RecurrentCell", "RecurrentStack", "gru_cell", "lstm_cell", "rnn_cell"]
 
 Carry = tuple[jax.Array, ...]
 
 
 def rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
-    """(h,) -> (h',); a, u: [..., H]."""
+    """One step of the vanilla (Elman) RNN.
+
+    Args:
+      carry: (h,), h: [..., H].
+      a: [..., H], input term W_x x + b_x.
+      u: [..., H], recurrent term W_h h + b_h.
+
+    Returns:
+      (h',).
+    """
     return (jnp.tanh(a + u),)
 
 
 def lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
-    """(h, c) -> (h', c'); a, u: [..., 4 H] in the order i, f, g, o."""
+    """One step of the LSTM.
+
+    Args:
+      carry: (h, c), both [..., H].
+      a: [..., 4 H], input term of the gates i, f, g, o in this order.
+      u: [..., 4 H], recurrent term of the same gates.
+
+    Returns:
+      (h', c').
+    """
     _, c = carry
     i, f, g, o = jnp.split(a + u, 4, axis=-1)
     c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
@@ -39,7 +58,16 @@ def lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
 
 def gru_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
-    """(h,) -> (h',); a, u: [..., 3 H] in the order r, z, n."""
+    """One step of the GRU.
+
+    Args:
+      carry: (h,), h: [..., H].
+      a: [..., 3 H], input term of the gates r, z, n in this order.
+      u: [..., 3 H], recurrent term of the same gates.
+
+    Returns:
+      (h',).
+    """
     (h,) = carry
     a_r, a_z, a_n = jnp.split(a, 3, axis=-1)
     u_r, u_z, u_n = jnp.split(u, 3, axis=-1)
@@ -48,22 +76,39 @@ def gru_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
     return ((1 - z) * n + z * h,)
 
 
-class Cell(NamedTuple):
-    """step: (carry, a, u) -> carry, whose first entry is the output. gates: width of a over H. states: in the carry."""
+class RecurrentCell(NamedTuple):
+    """A kind of recurrent cell.
+
+    Args:
+      step: (carry, a, u) -> carry, whose first entry is the output.
+      gates: width of a and u in multiples of H.
+      states: number of arrays in the carry.
+    """
 
     step: Callable[[Carry, jax.Array, jax.Array], Carry]
     gates: int
     states: int
 
 
-CELLS = {"rnn": Cell(rnn_cell, 1, 1), "lstm": Cell(lstm_cell, 4, 2), "gru": Cell(gru_cell, 3, 1)}
+RECURRENT_CELLS = {
+    "rnn": RecurrentCell(rnn_cell, 1, 1),
+    "lstm": RecurrentCell(lstm_cell, 4, 2),
+    "gru": RecurrentCell(gru_cell, 3, 1),
+}
 
 
 class Recurrent(nn.Module):
-    """One layer over time: (carry, x [B, T, D]) -> (carry, h [B, T, H]).
+    """One recurrent layer over time: (carry, x [B, T, D]) -> (carry, h [B, T, H]).
 
-    cell: rnn, lstm or gru. unroll: time steps in one turn of the loop; it changes the speed alone.
-    Raises ValueError for another cell.
+    Parameters `input_kernel: [D, gates H]`, `hidden_kernel: [H, gates H]` and a bias of each.
+
+    Args:
+      features: H, size of the state.
+      cell: "rnn", "lstm" or "gru".
+      forget_bias: initial bias of the LSTM's forget gate.
+      unroll: time steps in one iteration of the loop; changes the speed alone.
+      dtype: dtype of the matrix products; None means by promotion.
+      input_init: initializer of the input kernel.
     """
 
     features: int
@@ -73,20 +118,42 @@ class Recurrent(nn.Module):
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
 
-    def start(self, batch: int) -> Carry:
-        """The carry before the first step: zeros [B, H], one for each state of the cell."""
-        return tuple(jnp.zeros((batch, self.features), jnp.float32) for _ in range(self._kind.states))
+    def initial_carry(self, batch_size: int) -> Carry:
+        """Zero state before the first step.
+
+        Args:
+          batch_size: examples.
+
+        Returns:
+          One [B, H] of zeros for each state of the cell.
+
+        Raises:
+          ValueError: the cell is unknown.
+        """
+        return tuple(jnp.zeros((batch_size, self.features), jnp.float32) for _ in range(self._kind.states))
 
     @property
-    def _kind(self) -> Cell:
-        if self.cell not in CELLS:
-            raise ValueError(f"cell is {self.cell!r}; allowed are {', '.join(CELLS)}")
-        return CELLS[self.cell]
+    def _kind(self) -> RecurrentCell:
+        if self.cell not in RECURRENT_CELLS:
+            raise ValueError(f"cell={self.cell!r}: unknown; allowed: {', '.join(RECURRENT_CELLS)}")
+        return RECURRENT_CELLS[self.cell]
 
     @nn.compact
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
-        """Run over time; the carry keeps its own dtype, float32 at least."""
+        """Run over time; the carry keeps its own dtype, float32 at least.
+
+        Args:
+          carry: state before the first step, from `initial_carry` or an earlier call.
+          x: [B, T, D].
+
+        Returns:
+          (state after the last step, outputs [B, T, H]).
+
+        Raises:
+          ValueError: the cell is unknown.
+        """
         step, gates, _ = self._kind
+        chex.assert_rank(x, 3)
         width = gates * self.features
         w_x = self.param("input_kernel", self.input_init, (x.shape[-1], width))
         w_h = self.param("hidden_kernel", _orthogonal_by_gate(gates), (self.features, width))
@@ -123,10 +190,18 @@ def _orthogonal_by_gate(gates: int) -> Any:
 
 
 class RecurrentStack(nn.Module):
-    """Layers in a row, each with weights of its own: (carries, x [B, T, D]) -> (carries, h [B, T, H]).
+    """Recurrent layers on top of each other: (carries, x [B, T, D]) -> (carries, h [B, T, H]). Submodules `layer0`, ...
 
-    At time t layer l sees its own state of t - 1 and the output of layer l - 1 at t. input_init: of the first layer's
-    input kernel; `normal(1)` for one-hot vectors, whose length does not grow with their width.
+    At time t layer l sees its own state of t - 1 and the output of layer l - 1 at t.
+
+    Args:
+      features: H, size of the state of each layer.
+      num_layers: number of layers.
+      cell: "rnn", "lstm" or "gru".
+      unroll: time steps in one iteration of each layer's loop; changes the speed alone.
+      dtype: dtype of the matrix products; None means by promotion.
+      input_init: initializer of the first layer's input kernel; `normal(1)` suits one-hot vectors, whose length does
+        not grow with their dimension.
     """
 
     features: int
@@ -136,20 +211,35 @@ class RecurrentStack(nn.Module):
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
 
-    def start(self, batch: int) -> tuple[Carry, ...]:
-        """Zero carries, one a layer."""
-        one = Recurrent(self.features, self.cell, parent=None)
-        return tuple(one.start(batch) for _ in range(self.num_layers))
+    def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
+        """Zero state of every layer before the first step.
+
+        Args:
+          batch_size: examples.
+
+        Returns:
+          One carry for each layer.
+        """
+        layer = Recurrent(self.features, self.cell, parent=None)
+        return tuple(layer.initial_carry(batch_size) for _ in range(self.num_layers))
 
     @nn.compact
     def __call__(self, carry: tuple[Carry, ...], x: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:
-        """Run every layer over the whole of time."""
-        after = []
+        """Run each layer over the whole sequence, one layer after the other.
+
+        Args:
+          carry: one carry for each layer, from `initial_carry` or an earlier call.
+          x: [B, T, D].
+
+        Returns:
+          (carries after the last step, outputs [B, T, H] of the last layer).
+        """
+        states = []
         for i in range(self.num_layers):
             init = self.input_init if i == 0 else nn.initializers.lecun_normal()
             layer = Recurrent(
                 self.features, self.cell, unroll=self.unroll, dtype=self.dtype, input_init=init, name=f"layer{i}"
             )
             state, x = layer(carry[i], x)
-            after.append(state)
-        return tuple(after), x
+            states.append(state)
+        return tuple(states), x

@@ -1,12 +1,12 @@
-"""What a block keeps for the backward pass, by name: the less it keeps, the more it computes twice.
+"""Rematerialization: which values of a block are stored for the backward pass; the others are computed again.
 
     none        everything that the derivative needs
     products    results of convolutions and matrix products; norms and activations are computed again
-    weights     products with weights, but not those of two activations: the N x N scores of attention are made again
+    weights     products with weights, but not those of two activations: attention's N x N scores are computed again
     full        the inputs of the block alone; all of it is computed again
 
 Chen, Xu, Zhang & Guestrin, "Training deep nets with sublinear memory cost" (2016), arXiv:1604.06174. The gradients are
-the same; a step of `full` costs about a third more, as the forward pass is run twice.
+the same; a step of `full` takes about a third longer, because the forward pass runs twice.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import jax
 from flax import linen as nn
 
-__all__ = ["POLICIES", "Remat", "remat"]
+__all__ = ["REMAT_POLICIES", "Remat", "remat"]
 
 Remat = Literal["none", "products", "weights", "full"]
 
@@ -24,7 +24,7 @@ def _convolution(primitive: Any, *args: Any, **params: Any) -> bool:
     return primitive.name == "conv_general_dilated"
 
 
-POLICIES: dict[str, Callable[..., bool] | None] = {
+REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "none": jax.checkpoint_policies.everything_saveable,
     "products": jax.checkpoint_policies.dots_saveable,  # convolutions among them
     "weights": jax.checkpoint_policies.save_from_both_policies(
@@ -35,13 +35,19 @@ POLICIES: dict[str, Callable[..., bool] | None] = {
 
 
 def remat(block: Any, policy: Remat, static_argnums: tuple[int, ...] = ()) -> Any:
-    """A module class, or a method of one, that keeps what `policy` says; itself for "none".
+    """Rematerialize a module class, or a method of one, in the backward pass.
 
-    static_argnums: arguments that are no arrays, counted from 1 behind self as in `flax.linen.remat` (0 is self).
+    Args:
+      block: the class or method.
+      policy: what is stored for the backward pass: "none" (everything), "products", "weights" or "full" (inputs alone).
+      static_argnums: arguments that are no arrays, counted from 1 after self as in `flax.linen.remat` (0 is self).
+
+    Returns:
+      The wrapped class or method; `block` itself for "none".
 
     Raises:
       ValueError: the policy is unknown.
     """
-    if policy not in POLICIES:
-        raise ValueError(f"remat={policy!r} is unknown; allowed are {', '.join(get_args(Remat))}")
-    return block if policy == "none" else nn.remat(block, static_argnums=static_argnums, policy=POLICIES[policy])
+    if policy not in REMAT_POLICIES:
+        raise ValueError(f"remat={policy!r}: unknown; allowed: {', '.join(get_args(Remat))}")
+    return block if policy == "none" else nn.remat(block, static_argnums=static_argnums, policy=REMAT_POLICIES[policy])

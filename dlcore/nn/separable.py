@@ -1,12 +1,12 @@
-"""Convolutions in factors: depthwise then pointwise, and one axis then the other.
+"""Factorized convolutions: depthwise then pointwise, and one axis then the other.
 
 Chollet 2017, arXiv:1610.02357; Howard et al. 2017, arXiv:1704.04861; Szegedy et al. 2015, arXiv:1512.00567.
 
     separable     z[p, c, m] = sum_k x[p + k, c] w[k, c, m],   y[p, o] = b[o] + sum_{c, m} z[p, c, m] v[c, m, o]
-    factorised    1 x n, then n x 1
+    factorized    1 x n, then n x 1
 
-A 3x3 layer from 64 to 128 channels has 9 64 128 = 73,728 weights; in two factors 9 64 + 64 128 = 8,768, the share
-1/128 + 1/9. An n x n kernel of rank one is exactly its two factors, with 2 n weights for n n.
+A 3x3 layer from 64 to 128 channels has 9 64 128 = 73,728 weights; in two factors 9 64 + 64 128 = 8,768, the fraction
+1/128 + 1/9. An n x n kernel of rank one is exactly its two factors, with 2 n weights instead of n n.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,11 +21,21 @@ __all__ = ["DepthwiseSeparableConv", "FactorizedConv"]
 
 
 class DepthwiseSeparableConv(nn.Module):
-    """[B, H, W, C] -> [B, H', W', features]: every channel by itself, then 1x1 across channels.
+    """Depthwise separable convolution: [B, H, W, C] -> [B, H', W', features].
 
-    Submodules `depthwise` (kernel [kh, kw, 1, C channel_multiplier]) and `pointwise`. strides, padding and
-    kernel_dilation are of the depthwise half. between: what follows the depthwise half (MobileNet: batch norm and ReLU;
-    Xception: nothing). Bias is the pointwise half's alone, since that of the other is in its span.
+    Submodules `depthwise` (kernel [kh, kw, 1, C channel_multiplier]) and `pointwise`. The depthwise convolution has no
+    bias, because the pointwise bias covers it where nothing nonlinear is between the two.
+
+    Args:
+      features: output channels.
+      kernel_size: (rows, columns) of the depthwise convolution.
+      strides: of the depthwise convolution, one number or (rows, columns).
+      padding: of the depthwise convolution, as for `Conv`.
+      kernel_dilation: of the depthwise convolution, one number or (rows, columns).
+      channel_multiplier: depthwise kernels for each input channel.
+      use_bias: add a bias after the pointwise convolution.
+      between: function applied between the two (MobileNet: batch norm and ReLU; Xception: None, nothing).
+      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -40,7 +50,14 @@ class DepthwiseSeparableConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve twice."""
+        """Convolve depthwise, then pointwise.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H', W', features].
+        """
         channels = x.shape[-1]
         x = Conv(
             channels * self.channel_multiplier,
@@ -58,14 +75,22 @@ class DepthwiseSeparableConv(nn.Module):
 
 
 class FactorizedConv(nn.Module):
-    """[B, H, W, C] -> [B, H', W', features] by a 1 x size and a size x 1 convolution.
+    """Factorized convolution: a 1 x n, then an n x 1 convolution, [B, H, W, C] -> [B, H', W', features].
 
-    Submodules `across` (to `features`, no bias) and `down`. between: what stands between them (Inception: batch norm
-    and ReLU), None for a kernel of rank one.
+    Submodules `across` (1 x n, to `features` channels, no bias) and `down` (n x 1).
+
+    Args:
+      features: output channels of both convolutions.
+      kernel_size: n, taps of each convolution.
+      strides: one number or (rows, columns).
+      padding: a name, one number, or (rows, columns).
+      use_bias: add a bias after the second convolution.
+      between: function applied between the two (Inception: batch norm and ReLU); None makes a kernel of rank one.
+      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
-    size: int = 7
+    kernel_size: int = 7
     strides: int | Sequence[int] = 1
     padding: Any = "SAME"
     use_bias: bool = True
@@ -74,7 +99,14 @@ class FactorizedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve along rows, then along columns."""
+        """Convolve along rows, then along columns.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H', W', features].
+        """
         sy, sx = (self.strides,) * 2 if isinstance(self.strides, int) else self.strides
         if isinstance(self.padding, str):
             py = px = self.padding
@@ -82,12 +114,18 @@ class FactorizedConv(nn.Module):
             pads = (self.padding,) * 2 if isinstance(self.padding, int) else self.padding
             py, px = ((pads[0], 0), (0, pads[1]))
         x = Conv(
-            self.features, (1, self.size), strides=(1, sx), padding=px, use_bias=False, dtype=self.dtype, name="across"
+            self.features,
+            (1, self.kernel_size),
+            strides=(1, sx),
+            padding=px,
+            use_bias=False,
+            dtype=self.dtype,
+            name="across",
         )(x)
         x = x if self.between is None else self.between(x)
         return Conv(
             self.features,
-            (self.size, 1),
+            (self.kernel_size, 1),
             strides=(sy, 1),
             padding=py,
             use_bias=self.use_bias,

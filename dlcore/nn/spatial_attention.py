@@ -1,17 +1,17 @@
-"""Attention between the pixels of a map, for use inside a convolutional network.
+"""Attention between the pixels of a feature map, for use inside a convolutional network.
 
-    non-local    z_i = x_i + W_z y_i,   y_i = 1 / C_i sum_j f(x_i, x_j) W_g x_j          over all positions j
+    non-local    z_i = x_i + W_z y_i,   y_i = 1 / C_i sum_j f(x_i, x_j) W_g x_j          over all locations j
                  embedded gaussian  f = exp(theta(x_i) . phi(x_j)),  C_i = sum_j f      attention without the root
                  gaussian           f = exp(x_i . x_j),              C_i = sum_j f
                  dot product        f = theta(x_i) . phi(x_j),       C_i = N
     SAGAN        y = x + gamma W_v softmax(f(x) . g(x)) h(x),  gamma = 0 at first
-    local        multi-head attention of each pixel to the k x k pixels around it, in place of a convolution
+    local        multi-head attention of each pixel to the k x k pixels around it, replacing a convolution
 
 Wang, Girshick, Gupta & He, "Non-local neural networks" (2017), arXiv:1711.07971; Zhang, Goodfellow, Metaxas & Odena,
 "Self-attention generative adversarial networks" (2018), arXiv:1805.08318; Ramachandran et al., "Stand-alone
 self-attention in vision models" (2019), arXiv:1906.05909 (whose relative embeddings are a table of biases here).
 
-Non-local blocks and SAGAN's layer start as the identity, so that they can be put into a trained network. Over all N =
+Non-local blocks and SAGAN's layer start as the identity, so they can be inserted into a trained network. Over all N =
 R x R pixels the weights are (R^2)^2 numbers a head: 4,096 at R = 8, and 268,435,456 (1 GiB of float32) at R = 128.
 Local attention holds k^2 R^2.
 """
@@ -37,10 +37,16 @@ def _dense(features: int, name: str, dtype: Any, init: Initializer, use_bias: bo
 
 
 class NonLocalBlock(nn.Module):
-    """[B, ..., C] -> the same shape, any number of spatial (and time) axes; the identity at first.
+    """Non-local block over any number of spatial (and time) axes: [B, ..., C] -> the same shape; the identity at first.
 
-    kind: see above. features: of theta, phi and g, half of C for None. pool: keys and values are those of a map that
-    is max-pooled 2x2, which quarters the cost ([B, H, W, C] alone). Layers theta, phi, g and out, which is zero.
+    Submodules `theta`, `phi`, `g` and `out`, whose kernel starts at zero.
+
+    Args:
+      kind: pairwise function f: "embedded_gaussian", "gaussian" or "dot_product".
+      features: channels of theta, phi and g; None means half of C.
+      pool: take keys and values from the map after 2x2 max pooling, at a quarter of the cost ([B, H, W, C] only).
+      dtype: dtype of the projections; None means by promotion.
+      kernel_init: initializer of all kernels but `out`'s.
     """
 
     kind: Literal["embedded_gaussian", "gaussian", "dot_product"] = "embedded_gaussian"
@@ -51,22 +57,32 @@ class NonLocalBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Raises ValueError for another kind, or where `pool` meets anything but [B, H, W, C]."""
+        """Add to each location the mean of all, weighted by the pairwise function.
+
+        Args:
+          x: [B, ..., C].
+
+        Returns:
+          [B, ..., C].
+
+        Raises:
+          ValueError: the kind is unknown, or `pool` is on and x is not [B, H, W, C].
+        """
         if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}: {', '.join(KINDS)} are allowed")
+            raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(KINDS)}")
         if self.pool and x.ndim != 4:
-            raise ValueError(f"x has shape {x.shape}: pool=True takes [B, H, W, C]")
+            raise ValueError(f"x.shape={x.shape}: no image batch to pool; allowed: [B, H, W, C], or pool=False")
         features = self.features or max(1, x.shape[-1] // 2)
-        seen = max_pool(x, (2, 2), (2, 2)) if self.pool else x
+        source = max_pool(x, (2, 2), (2, 2)) if self.pool else x
 
         def project(x: jax.Array, name: str) -> jax.Array:
             return _dense(features, name, self.dtype, self.kernel_init)(x)
 
-        theta, phi = (x, seen) if self.kind == "gaussian" else (project(x, "theta"), project(seen, "phi"))
-        query, key, value = (m.reshape(m.shape[0], -1, 1, m.shape[-1]) for m in (theta, phi, project(seen, "g")))
-        if self.kind == "dot_product":  # f is linear, so keys and values meet first: no map of N x N weights
-            met = jnp.einsum("bshd,bshe->bhde", key, value) / key.shape[1]
-            y = jnp.einsum("bthd,bhde->bthe", query, met)
+        theta, phi = (x, source) if self.kind == "gaussian" else (project(x, "theta"), project(source, "phi"))
+        query, key, value = (m.reshape(m.shape[0], -1, 1, m.shape[-1]) for m in (theta, phi, project(source, "g")))
+        if self.kind == "dot_product":  # f is linear: multiply keys and values first, without N x N weights
+            product = jnp.einsum("bshd,bshe->bhde", key, value) / key.shape[1]
+            y = jnp.einsum("bthd,bhde->bthe", query, product)
         else:
             y = dot_product_attention(query, key, value, scale=1.0)
         y = y.reshape(*x.shape[:-1], features)
@@ -74,9 +90,15 @@ class NonLocalBlock(nn.Module):
 
 
 class SAGANAttention(nn.Module):
-    """[B, H, W, C] -> the same shape, with a learned scalar `gamma` that is 0 at first.
+    """Self-attention layer of SAGAN: [B, H, W, C] -> the same shape; the identity at first.
 
-    Layers f (keys), g (queries), h (values), each of C / `reduction` channels, and v back to C; no biases.
+    Submodules `f` (keys), `g` (queries), `h` (values) and `v` (output), without biases; parameter `gamma`, a scalar
+    that starts at 0.
+
+    Args:
+      reduction: keys, queries and values have C / reduction channels.
+      dtype: dtype of the projections; None means by promotion.
+      kernel_init: initializer of all kernels.
     """
 
     reduction: int = 8
@@ -85,7 +107,14 @@ class SAGANAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Attend to all pixels; no root in the scores."""
+        """Attend from every pixel to all, without scaling the scores.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, C].
+        """
         inner = max(1, x.shape[-1] // self.reduction)
         key, query, value = (
             _dense(inner, name, self.dtype, self.kernel_init, False)(x).reshape(x.shape[0], -1, 1, inner)
@@ -98,28 +127,45 @@ class SAGANAttention(nn.Module):
 
 
 class LocalAttention(nn.Module):
-    """[B, H, W, C] -> [B, H, W, features]: each pixel attends to those of the `window` x `window` around it.
+    """Local self-attention: [B, H, W, C] -> [B, H, W, features], each pixel attends to a window around it.
 
-    Pixels beyond the border are left out. With a window of 2 max(H, W) - 1 it is `MultiHeadAttention` on all pixels,
-    whose layers have the same names. relative: a learned bias for each offset and head, without which the pixels of
-    a window are a set.
+    Pixels beyond the border are masked. With a window of 2 max(H, W) - 1 and no bias this is `MultiHeadAttention` on
+    all pixels, whose layers have the same names. Parameter `relative_position_bias: [num_heads, window^2]`.
+
+    Args:
+      num_heads: number of heads; divides the features.
+      window: odd side of the window in pixels.
+      features: output channels; None means C.
+      relative_bias: learn a bias for each offset and head; without it the order of a window's pixels does not matter.
+      dtype: dtype of the projections; None means by promotion.
+      kernel_init: initializer of all kernels.
     """
 
     num_heads: int
     window: int = 7
     features: int | None = None
-    relative: bool = True
+    relative_bias: bool = True
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Raises ValueError for an even window, or where heads do not divide the features."""
+        """Attend from every pixel to its window.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, features].
+
+        Raises:
+          ValueError: the window is even, or heads do not divide the features.
+        """
         features = self.features or x.shape[-1]
         if self.window < 1 or self.window % 2 == 0:
-            raise ValueError(f"window is {self.window}: an odd number is needed, with the pixel in the middle")
+            raise ValueError(f"window={self.window}: has no center; allowed: odd numbers from 1")
         if features % self.num_heads:
-            raise ValueError(f"num_heads is {self.num_heads}: it must divide the {features} features")
+            raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {features} features")
         taps, heads = self.window**2, (self.num_heads, features // self.num_heads)
 
         def project(name: str) -> jax.Array:
@@ -131,7 +177,7 @@ class LocalAttention(nn.Module):
         query = project("query").reshape(*x.shape[:3], 1, *heads)
         key, value = (around(project(name)).reshape(*x.shape[:3], taps, *heads) for name in ("key", "value"))
         bias = None
-        if self.relative:
+        if self.relative_bias:
             table = self.param("relative_position_bias", nn.initializers.normal(0.02), (self.num_heads, taps))
             bias = table[:, None, :]
         inside = around(jnp.ones((1, *x.shape[1:3], 1), bool))[..., 0][:, :, :, None, None, :]

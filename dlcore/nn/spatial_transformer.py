@@ -1,10 +1,10 @@
-"""The spatial transformer: a network looks at an image and says how to turn, move and scale it before it is read.
+"""The spatial transformer: a network that predicts how to rotate, shift and scale an image, and samples it so.
 
 Jaderberg, Simonyan, Zisserman & Kavukcuoglu 2015, arXiv:1506.02025.
 
     theta = f(x),   y = x sampled on the grid theta (x_p, y_p, 1)
 
-`dlcore.ops.affine_grid` and `grid_sample` are differentiable, so f learns from what comes after.
+`dlcore.ops.affine_grid` and `grid_sample` are differentiable, so f learns from the loss of the layers that follow.
 """
 
 from typing import Any, Literal
@@ -20,46 +20,69 @@ __all__ = ["SpatialTransformer", "rotation_theta"]
 
 
 def rotation_theta(angle: jax.Array) -> jax.Array:
-    """theta [..., 2, 3] that turns the picture by `angle` [...] in radians, counter-clockwise as one sees it.
+    """Affine matrices that rotate images counter-clockwise, as one sees them.
 
-    The grid is turned the other way: rows run downwards, and an output pixel says where it looks.
+    The grid itself rotates the other way: rows run downwards, and the matrix maps output to input locations.
+
+    Args:
+      angle: [...], radians.
+
+    Returns:
+      [..., 2, 3], `theta` for `affine_grid`.
     """
     c, s, zero = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)
     return jnp.stack([jnp.stack([c, -s, zero], -1), jnp.stack([s, c, zero], -1)], -2)
 
 
 class SpatialTransformer(nn.Module):
-    """x: [B, H, W, C] -> (what it shows, [B, *size, C], theta [B, 2, 3]).
+    """Spatial transformer: x [B, H, W, C] -> (transformed [B, *size, C], theta [B, 2, 3]).
 
-    localization: a module from x to features [B, D]; a dense layer `theta` of zero weights follows, so that the
-    transformer starts as the identity. kind: affine (six numbers), rotation (an angle), or similarity (angle, scale,
-    shift). size: of the output, None for that of x.
+    A dense layer `theta` of zero weights follows the localization network, so the transformer starts as the identity.
+
+    Args:
+      localization: module from x to features [B, D].
+      kind: "affine" (six numbers), "rotation" (an angle) or "similarity" (angle, log scale, shift).
+      size: (H', W') of the output; None means that of x.
+      method: interpolation, "bilinear", "nearest" or "bicubic".
+      padding_mode: values outside the image, "zeros", "border" or "reflection".
+      align_corners: -1 and 1 are the centers of the border pixels instead of their outer edges.
+      dtype: dtype of the dense layer; None means by promotion.
     """
 
     localization: nn.Module
     kind: Literal["affine", "rotation", "similarity"] = "affine"
     size: tuple[int, int] | None = None
     method: str = "bilinear"
-    padding: str = "zeros"
+    padding_mode: str = "zeros"
     align_corners: bool = False
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Look, then sample. Raises ValueError for another kind."""
+        """Predict the transformation, then sample.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          (transformed images [B, *size, C], theta [B, 2, 3]).
+
+        Raises:
+          ValueError: the kind is unknown.
+        """
         counts = {"affine": 6, "rotation": 1, "similarity": 4}
         if self.kind not in counts:
-            raise ValueError(f"kind is {self.kind!r}; it must be one of {', '.join(counts)}")
+            raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(counts)}")
         features = self.localization(x)
-        numbers = nn.Dense(counts[self.kind], kernel_init=nn.initializers.zeros, dtype=self.dtype, name="theta")(
+        outputs = nn.Dense(counts[self.kind], kernel_init=nn.initializers.zeros, dtype=self.dtype, name="theta")(
             features
         )
         if self.kind == "affine":
-            theta = numbers.reshape(-1, 2, 3) + np.eye(2, 3, dtype=np.float32)
+            theta = outputs.reshape(-1, 2, 3) + np.eye(2, 3, dtype=np.float32)
         else:
-            theta = rotation_theta(numbers[:, 0])
+            theta = rotation_theta(outputs[:, 0])
         if self.kind == "similarity":
-            theta = theta * jnp.exp(numbers[:, 1])[:, None, None]
-            theta = theta.at[:, :, 2].set(numbers[:, 2:])
+            theta = theta * jnp.exp(outputs[:, 1])[:, None, None]
+            theta = theta.at[:, :, 2].set(outputs[:, 2:])
         grid = affine_grid(theta, self.size or x.shape[1:3], self.align_corners)
-        return grid_sample(x, grid, self.method, self.padding, self.align_corners), theta
+        return grid_sample(x, grid, self.method, self.padding_mode, self.align_corners), theta

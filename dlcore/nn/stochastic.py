@@ -1,18 +1,18 @@
-"""Layers that are noisy in training and their own average in use: y = f(x, z), and at test time E_z f(x, z).
+"""Layers that are random in training and use their mean in evaluation: y = f(x, z), and E_z f(x, z).
 
     dropout, vanilla:   train  m x            test  p x      m ~ Bernoulli(p), p the probability to keep
     dropout, inverted:  train  m x / p        test  x
-    DropConnect:        train  (M / p * W) x  test  W x      a mask on the weights, one an example
-    stochastic depth:   train  x + b f(x)     test  x + p f(x)        b ~ Bernoulli(p), one an example or a batch
+    DropConnect:        train  (M / p * W) x  test  W x      a mask on the weights for each example
+    stochastic depth:   train  x + b f(x)     test  x + p f(x)        b ~ Bernoulli(p) for each example or batch
                         inverted: train  x + b f(x) / p, test  x + f(x)
 
 Hinton et al. 2012, arXiv:1207.0580, and Srivastava et al. 2014 (dropout: an ensemble of 2^N networks that share their
 weights); Wan et al. 2013 (DropConnect, whose test by a Gaussian approximation is the mean weight here); Huang et al.
-2016, arXiv:1603.09382 (stochastic depth). The average is exact where what follows is linear; behind two ReLU layers it
+2016, arXiv:1603.09382 (stochastic depth). The mean is exact if all that follows is linear; behind two ReLU layers it
 is an approximation.
 
-Probabilities are given as `keep` or as `rate` = 1 - keep, by name, because the field uses p for both. Some lectures
-multiply by the drop rate at test time, or scale in training and at test: both lose the mean.
+Probabilities are passed by name, as `keep_prob` or as `rate` = 1 - keep_prob, because the literature uses p for both.
+Some lectures multiply by the drop rate at test time, or scale in training and at test: neither has the right mean.
 """
 
 from typing import Any, Literal
@@ -22,108 +22,194 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 __all__ = [
-    "DropConnect", "Dropout", "StochasticDepth", "VanillaDropout", "drop_connect", "inverted_dropout",
-    "stochastic_depth", "survival_probabilities", "vanilla_dropout",
-]  # fmt: skip
+    "DropConnect",
+    "Dropout",
+    "StochasticDepth",
+    "VanillaDropout",
+    "drop_connect",
+    "inverted_dropout",
+    "stochastic_depth",
+    "survival_probabilities",
+    "vanilla_dropout",
+]
 
 Dropout = nn.Dropout
 
 
 def vanilla_dropout(
-    key: jax.Array | None, x: jax.Array, *, keep: float | jax.Array | None = None, rate: float | jax.Array | None = None
+    key: jax.Array | None,
+    x: jax.Array,
+    *,
+    keep_prob: float | jax.Array | None = None,
+    rate: float | jax.Array | None = None,
 ) -> jax.Array:
-    """`x: [...]` with each value kept or zeroed under `key`; without a key (at test time) all of x times keep.
+    """Vanilla dropout: zero values in training, scale all values by the keep probability at test time.
 
-    Raises: ValueError unless exactly one of keep and rate is given, in [0, 1].
+    Args:
+      key: PRNG key; None at test time.
+      x: [...]; integers become the default float.
+      keep_prob: probability to keep a value, in [0, 1]; None where `rate` is given.
+      rate: probability to zero a value, in place of `keep_prob`.
+
+    Returns:
+      [...].
+
+    Raises:
+      ValueError: not exactly one of keep_prob and rate is given, or it is outside [0, 1].
     """
-    keep, x = _keep(keep, rate), _floating(x)
+    keep_prob, x = _keep_prob(keep_prob, rate), _floating(x)
     if key is None:
-        return x * jnp.asarray(keep, x.dtype)
-    return jnp.where(jax.random.bernoulli(key, keep, x.shape), x, 0)
+        return x * jnp.asarray(keep_prob, x.dtype)
+    return jnp.where(jax.random.bernoulli(key, keep_prob, x.shape), x, 0)
 
 
 def inverted_dropout(
-    key: jax.Array | None, x: jax.Array, *, keep: float | jax.Array | None = None, rate: float | jax.Array | None = None
+    key: jax.Array | None,
+    x: jax.Array,
+    *,
+    keep_prob: float | jax.Array | None = None,
+    rate: float | jax.Array | None = None,
 ) -> jax.Array:
-    """`x: [...]` with each value zeroed or divided by keep under `key`; without a key (at test time) x as it is.
+    """Inverted dropout: zero values in training and divide the others by keep_prob; the identity at test time.
 
-    With keep = 0 everything is zero. Raises: ValueError unless exactly one of keep and rate is given, in [0, 1].
+    Args:
+      key: PRNG key; None at test time.
+      x: [...]; integers become the default float.
+      keep_prob: probability to keep a value, in [0, 1]; at 0 all values are zero. None where `rate` is given.
+      rate: probability to zero a value, in place of `keep_prob`.
+
+    Returns:
+      [...].
+
+    Raises:
+      ValueError: not exactly one of keep_prob and rate is given, or it is outside [0, 1].
     """
-    keep, x = _keep(keep, rate), _floating(x)
+    keep_prob, x = _keep_prob(keep_prob, rate), _floating(x)
     if key is None:
         return x
-    return jnp.where(jax.random.bernoulli(key, keep, x.shape), x / _divisor(keep, x), 0)
+    return jnp.where(jax.random.bernoulli(key, keep_prob, x.shape), x / _divisor(keep_prob, x), 0)
 
 
 def drop_connect(
     key: jax.Array | None,
     kernel: jax.Array,
     *,
-    keep: float | jax.Array | None = None,
+    keep_prob: float | jax.Array | None = None,
     rate: float | jax.Array | None = None,
 ) -> jax.Array:
-    """Weights of any shape, each zeroed or divided by keep under `key`; without a key the weights as they are."""
-    return inverted_dropout(key, kernel, keep=keep, rate=rate)
+    """DropConnect: inverted dropout of weights.
+
+    Args:
+      key: PRNG key; None at test time.
+      kernel: weights of any shape.
+      keep_prob: probability to keep a weight, in [0, 1]; None where `rate` is given.
+      rate: probability to zero a weight, in place of `keep_prob`.
+
+    Returns:
+      The shape of `kernel`.
+
+    Raises:
+      ValueError: not exactly one of keep_prob and rate is given, or it is outside [0, 1].
+    """
+    return inverted_dropout(key, kernel, keep_prob=keep_prob, rate=rate)
 
 
 def stochastic_depth(
     key: jax.Array | None,
     branch: jax.Array,
     *,
-    survival: float | jax.Array,
+    survival_probability: float | jax.Array,
     inverted: bool = False,
     mode: Literal["row", "batch"] = "row",
 ) -> jax.Array:
-    """What a residual block adds to its input, `branch: [B, ...]`, kept or dropped as a whole.
+    """Stochastic depth: keep or drop a residual branch as a whole, before it is added to the block's input.
 
-    Under `key` each example's branch is kept with the probability `survival` ("batch": all of them or none); without a
-    key it is scaled by it. inverted: divide by survival in training instead, as torch and timm do.
+    Args:
+      key: PRNG key; None at test time.
+      branch: [B, ...], output of the residual branch.
+      survival_probability: probability to keep the branch, in [0, 1].
+      inverted: divide by the survival probability in training instead of multiplying at test time, as torch and timm
+        do.
+      mode: "row" draws for each example, "batch" once for all.
 
-    Raises: ValueError for a survival outside [0, 1], another mode, or a branch without axes.
+    Returns:
+      [B, ...].
+
+    Raises:
+      ValueError: the probability is outside [0, 1], the mode is unknown, or the branch has no axes.
     """
-    survival = _keep(survival, None, "survival")
+    survival_probability = _keep_prob(survival_probability, None, "survival_probability")
     if mode not in ("row", "batch"):
-        raise ValueError(f"mode is {mode!r}; it must be 'row' or 'batch'")
+        raise ValueError(f"mode={mode!r}: unknown; allowed: row or batch")
     if branch.ndim < 1:
-        raise ValueError(f"branch has shape {branch.shape}; [B, ...] is needed")
+        raise ValueError(f"branch.shape={branch.shape}: no batch axis; allowed: [B, ...]")
     if key is None:
-        return branch if inverted else branch * jnp.asarray(survival, branch.dtype)
+        return branch if inverted else branch * jnp.asarray(survival_probability, branch.dtype)
     rows = branch.shape[0] if mode == "row" else 1
-    alive = jax.random.bernoulli(key, survival, (rows,) + (1,) * (branch.ndim - 1))
-    return jnp.where(alive, branch / _divisor(survival, branch) if inverted else branch, 0)
+    alive = jax.random.bernoulli(key, survival_probability, (rows,) + (1,) * (branch.ndim - 1))
+    return jnp.where(alive, branch / _divisor(survival_probability, branch) if inverted else branch, 0)
 
 
-def survival_probabilities(blocks: int, last: float = 0.5) -> tuple[float, ...]:
-    """The linear decay of Huang et al.: p_l = 1 - l / L (1 - last) for l = 1 ... L; early blocks survive longer.
+def survival_probabilities(num_blocks: int, last: float = 0.5) -> tuple[float, ...]:
+    """Survival probabilities that decay linearly with depth (Huang et al.): p_l = 1 - l / L (1 - last) for l = 1 ... L.
 
-    Raises: ValueError for fewer than one block or a `last` outside [0, 1].
+    Args:
+      num_blocks: L.
+      last: probability of the last block.
+
+    Returns:
+      L probabilities, the first block first.
+
+    Raises:
+      ValueError: there is no block, or `last` is outside [0, 1].
     """
-    if blocks < 1:
-        raise ValueError(f"blocks is {blocks}; it must be at least 1")
-    last = _keep(last, None, "last")
-    return tuple(1 - block / blocks * (1 - last) for block in range(1, blocks + 1))
+    if num_blocks < 1:
+        raise ValueError(f"num_blocks={num_blocks}: too few; allowed: at least 1")
+    last = _keep_prob(last, None, "last")
+    return tuple(1 - block / num_blocks * (1 - last) for block in range(1, num_blocks + 1))
 
 
 class VanillaDropout(nn.Module):
-    """Dropout whose test time is scaled: m x in training, keep x in use. Needs the "dropout" rng in training.
+    """Vanilla dropout: m x in training, keep_prob x in evaluation. `Dropout` (flax's) is the usual inverted form.
 
-    `Dropout` (flax's, given a drop *rate*) is the inverted form that everybody uses.
+    Args:
+      keep_prob: probability to keep a value, in [0, 1].
+      deterministic: True in evaluation, False in training; None leaves it to the call.
     """
 
-    keep: float = 0.5
+    keep_prob: float = 0.5
     deterministic: bool | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool | None = None) -> jax.Array:
-        """x: [...]. Raises ValueError where `deterministic` is given twice or never."""
-        still = nn.merge_param("deterministic", self.deterministic, deterministic)
-        return vanilla_dropout(None if still else self.make_rng("dropout"), x, keep=self.keep)
+        """Apply dropout, in training with the "dropout" rng.
+
+        Args:
+          x: [...].
+          deterministic: True in evaluation, False in training; None leaves it to the field.
+
+        Returns:
+          [...].
+
+        Raises:
+          ValueError: `deterministic` is given twice or never, or the probability is outside [0, 1].
+        """
+        deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
+        return vanilla_dropout(None if deterministic else self.make_rng("dropout"), x, keep_prob=self.keep_prob)
 
 
 class DropConnect(nn.Module):
-    """A dense layer whose weights are dropped in training, each example under a mask of its own.
+    """Dense layer whose weights are dropped in training (DropConnect): [B, D] -> [B, features].
 
-    per_example: False draws one mask for the batch, which costs no memory; True holds B masked kernels.
+    Args:
+      features: outputs.
+      rate: probability to zero a weight.
+      use_bias: add a bias, which is never dropped.
+      per_example: draw a mask for each example, which holds B masked kernels; otherwise one for the batch.
+      deterministic: True in evaluation, False in training; None leaves it to the call.
+      dtype: dtype of the computation; None means by promotion.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
     """
 
     features: int
@@ -137,14 +223,25 @@ class DropConnect(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool | None = None) -> jax.Array:
-        """[B, D] -> [B, features]. Raises ValueError where `deterministic` is given twice or never."""
-        still = nn.merge_param("deterministic", self.deterministic, deterministic)
+        """Multiply by the weights, in training by masked ones under the "dropout" rng.
+
+        Args:
+          x: [B, D].
+          deterministic: True in evaluation, False in training; None leaves it to the field.
+
+        Returns:
+          [B, features].
+
+        Raises:
+          ValueError: x has another rank, or `deterministic` is given twice or never.
+        """
+        deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
         if x.ndim != 2:
-            raise ValueError(f"x has shape {x.shape}; [B, D] is needed")
+            raise ValueError(f"x.shape={x.shape}: wrong rank; allowed: [B, D]")
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        if still:
+        if deterministic:
             y = x @ kernel
         elif self.per_example:
             keys = jax.random.split(self.make_rng("dropout"), x.shape[0])
@@ -155,36 +252,58 @@ class DropConnect(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """`x + StochasticDepth(p)(f(x), deterministic=not train)` is a residual block that is sometimes skipped."""
+    """Stochastic depth: keep or drop a residual branch as a whole in training.
 
-    survival: float = 1.0
+    A residual block is `x + StochasticDepth(p)(f(x), deterministic=not train)`.
+
+    Args:
+      survival_probability: probability to keep the branch, in [0, 1].
+      inverted: divide by the survival probability in training instead of multiplying in evaluation.
+      mode: "row" draws for each example, "batch" once for all.
+      deterministic: True in evaluation, False in training; None leaves it to the call.
+    """
+
+    survival_probability: float = 1.0
     inverted: bool = False
     mode: Literal["row", "batch"] = "row"
     deterministic: bool | None = None
 
     @nn.compact
     def __call__(self, branch: jax.Array, deterministic: bool | None = None) -> jax.Array:
-        """branch: [B, ...]. Raises ValueError where `deterministic` is given twice or never."""
-        still = nn.merge_param("deterministic", self.deterministic, deterministic)
-        key = None if still else self.make_rng("dropout")
-        return stochastic_depth(key, branch, survival=self.survival, inverted=self.inverted, mode=self.mode)
+        """Keep or drop the branch, in training with the "dropout" rng.
+
+        Args:
+          branch: [B, ...], output of the residual branch.
+          deterministic: True in evaluation, False in training; None leaves it to the field.
+
+        Returns:
+          [B, ...].
+
+        Raises:
+          ValueError: `deterministic` is given twice or never, or an argument of `stochastic_depth` is wrong.
+        """
+        deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
+        key = None if deterministic else self.make_rng("dropout")
+        return stochastic_depth(
+            key, branch, survival_probability=self.survival_probability, inverted=self.inverted, mode=self.mode
+        )
 
 
-def _keep(keep: Any, rate: Any, name: str = "keep") -> Any:
-    if (keep is None) == (rate is None):
-        raise ValueError(f"keep is {keep} and rate is {rate}; give exactly one of them, in [0, 1]")
-    given, name = (keep, name) if rate is None else (rate, "rate")
-    if isinstance(given, int | float) and not 0 <= given <= 1:
-        raise ValueError(f"{name} is {given}; it must be in [0, 1]")
-    return given if rate is None else 1 - rate
+def _keep_prob(keep_prob: Any, rate: Any, name: str = "keep_prob") -> Any:
+    if (keep_prob is None) == (rate is None):
+        raise ValueError(f"keep_prob={keep_prob} and rate={rate}: ambiguous; allowed: exactly one of them, in [0, 1]")
+    value, name = (keep_prob, name) if rate is None else (rate, "rate")
+    if isinstance(value, int | float) and not 0 <= value <= 1:
+        raise ValueError(f"{name}={value}: no probability; allowed: [0, 1]")
+    return value if rate is None else 1 - rate
 
 
 def _floating(x: jax.Array) -> jax.Array:
-    """Integers as the default float."""
+    """Convert integers to the default float."""
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.result_type(float))
 
 
-def _divisor(keep: Any, x: jax.Array) -> jax.Array:
-    """keep, or 1 where nothing is kept."""
-    return jnp.where(jnp.asarray(keep) > 0, keep, 1).astype(x.dtype)
+def _divisor(keep_prob: Any, x: jax.Array) -> jax.Array:
+    """keep_prob, or 1 where it is 0."""
+    return jnp.where(jnp.asarray(keep_prob) > 0, keep_prob, 1).astype(x.dtype)

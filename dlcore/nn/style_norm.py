@@ -1,8 +1,8 @@
-"""Instance norm whose scale and bias say in which style a picture is to be: one network, many styles.
+"""Instance norm whose scale and bias set the style of the output image: one network, many styles.
 
     norm(x) = (x - mean) / sqrt(var + eps)                          mean and var of each example and channel over H, W
 
-    conditional instance norm   y = gamma_s norm(x) + beta_s                           a row of two tables a style s
+    conditional instance norm   y = gamma_s norm(x) + beta_s                           a row of two tables for style s
     adaptive instance norm      y = sqrt(var(style) + eps) norm(x) + mean(style)       the statistics of another map
     StyleGAN's form             y = (1 + a(w)) norm(x) + b(w)                          affine in a style vector w
 
@@ -10,7 +10,7 @@ Dumoulin, Shlens & Kudlur, "A learned representation for artistic style" (2016),
 "Arbitrary style transfer in real-time with adaptive instance normalization" (2017), arXiv:1703.06868; Karras, Laine &
 Aila (2018), arXiv:1812.04948.
 
-Styles mix: conditional instance norm takes weights over the styles too. `adaptive_instance_norm(x, x)` is x.
+Styles can be mixed: conditional instance norm also takes weights over the styles. `adaptive_instance_norm(x, x)` is x.
 """
 
 from typing import Any
@@ -24,7 +24,14 @@ __all__ = ["AdaptiveInstanceNorm", "ConditionalInstanceNorm", "adaptive_instance
 
 
 class ConditionalInstanceNorm(nn.Module):
-    """Instance norm of [B, ..., C] with a scale and a bias for each of `num_styles`: parameters [num_styles, C]."""
+    """Instance norm of [B, ..., C] with a scale and a bias for each style: parameters `scale`, `bias`: [num_styles, C].
+
+    Args:
+      num_styles: number of styles.
+      epsilon: added to the variance.
+      dtype: dtype of the output; None means by promotion.
+      param_dtype: dtype of the parameters.
+    """
 
     num_styles: int
     epsilon: float = 1e-5
@@ -33,15 +40,26 @@ class ConditionalInstanceNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, style: jax.Array) -> jax.Array:
-        """style: [B] ids in [0, num_styles), or [B, num_styles] weights of a mixture (their sum should be 1).
+        """Normalize x and apply the scale and bias of each example's style.
 
-        An id out of range gives NaN. Raises ValueError for a style of another shape.
+        Args:
+          x: [B, ..., C].
+          style: [B] int, ids in [0, num_styles) (others give NaN), or [B, num_styles] floating, weights of a mixture,
+            which should sum to 1.
+
+        Returns:
+          [B, ..., C].
+
+        Raises:
+          ValueError: style has another shape.
         """
         ids = jnp.issubdtype(style.dtype, jnp.integer)
-        wanted = x.shape[:1] if ids else (x.shape[0], self.num_styles)
-        if style.shape != wanted:
+        expected = x.shape[:1] if ids else (x.shape[0], self.num_styles)
+        if style.shape != expected:
             kind = "ids" if ids else "weights"
-            raise ValueError(f"style has shape {style.shape}: {kind} of shape {wanted} are needed for x {x.shape}")
+            raise ValueError(
+                f"style.shape={style.shape}: does not fit x.shape={x.shape}; allowed: {kind} of {expected}"
+            )
         table = (self.num_styles, x.shape[-1])
         scale = self.param("scale", nn.initializers.ones, table, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, table, self.param_dtype)
@@ -57,7 +75,13 @@ class ConditionalInstanceNorm(nn.Module):
 class AdaptiveInstanceNorm(nn.Module):
     """Instance norm of [B, ..., C] whose scale and bias are an affine map of a style vector (StyleGAN).
 
-    It starts as plain instance norm where the map does, with `kernel_init` zeros.
+    The map is the submodule `affine`. With `kernel_init` zeros it starts as plain instance norm.
+
+    Args:
+      epsilon: added to the variance.
+      dtype: dtype of the output; None means by promotion.
+      param_dtype: dtype of the parameters.
+      kernel_init: initializer of the kernel of the affine map.
     """
 
     epsilon: float = 1e-5
@@ -67,9 +91,20 @@ class AdaptiveInstanceNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, style: jax.Array) -> jax.Array:
-        """style: [B, D]. Raises ValueError for a style of another shape."""
+        """Normalize x and apply the scale and bias of each example's style.
+
+        Args:
+          x: [B, ..., C].
+          style: [B, D].
+
+        Returns:
+          [B, ..., C].
+
+        Raises:
+          ValueError: style has another shape.
+        """
         if style.ndim != 2 or len(style) != len(x):
-            raise ValueError(f"style has shape {style.shape}: ({x.shape[0]}, D) is needed for x of shape {x.shape}")
+            raise ValueError(f"style.shape={style.shape}: does not fit x.shape={x.shape}; allowed: ({x.shape[0]}, D)")
         affine = nn.Dense(
             2 * x.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=self.kernel_init, name="affine"
         )
@@ -79,14 +114,23 @@ class AdaptiveInstanceNorm(nn.Module):
 
 
 def adaptive_instance_norm(content: jax.Array, style: jax.Array, epsilon: float = 1e-5) -> jax.Array:
-    """The map content: [B, ..., C] with the mean and deviation of style: [B or 1, ..., C], channel by channel.
+    """Adaptive instance norm: give a feature map the mean and deviation of another, channel by channel.
 
-    The positions of the two may differ in number. Raises ValueError where channels or examples do not fit.
+    Args:
+      content: [B, ..., C].
+      style: [B or 1, ..., C]; its spatial size may differ from that of `content`.
+      epsilon: added to both variances.
+
+    Returns:
+      The shape and dtype of `content`.
+
+    Raises:
+      ValueError: channels or examples do not fit.
     """
     if style.shape[-1] != content.shape[-1] or style.shape[0] not in (1, content.shape[0]):
         raise ValueError(
-            f"style has shape {style.shape}: {content.shape[-1]} channels and 1 or {content.shape[0]} examples are "
-            f"needed for content of shape {content.shape}"
+            f"style.shape={style.shape}: does not fit content.shape={content.shape}; allowed: 1 or {content.shape[0]} "
+            f"examples of {content.shape[-1]} channels"
         )
     mean, var = _moments(style)
     mean, deviation = (jnp.reshape(v, (len(v), -1)) for v in (mean, jnp.sqrt(var + epsilon)))
@@ -95,7 +139,7 @@ def adaptive_instance_norm(content: jax.Array, style: jax.Array, epsilon: float 
 
 
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance over all axes but the first and the last, which stay as they are or as 1."""
+    """Mean and biased variance over all axes but the first and the last; reduced axes have size 1."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = tuple(range(1, x.ndim - 1))
     mean = x.mean(axes, keepdims=True)
@@ -108,5 +152,5 @@ def _normalized(x: jax.Array, epsilon: float) -> jax.Array:
 
 
 def _per_map(values: jax.Array, x: jax.Array) -> jax.Array:
-    """[B, C] -> [B, 1, ..., 1, C], to go with x: [B, ..., C]."""
+    """[B, C] -> [B, 1, ..., 1, C], which broadcasts against x: [B, ..., C]."""
     return values.reshape(values.shape[0], *(1,) * (x.ndim - 2), values.shape[-1])

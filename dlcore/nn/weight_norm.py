@@ -1,17 +1,17 @@
-"""Normalisation of a layer's weights in place of its activations.
+"""Normalization of a layer's weights instead of its activations.
 
-    weight norm             w = g v / |v|                    for each output, g learned: length and direction apart
+    weight norm             w = g v / |v|                    for each output; length g and direction v are learned
     spectral norm           w = v / sigma                    sigma = u^T v z, the largest singular value
-                            z <- v^T u / |v^T u|,  u <- v z / |v z|      one step of the power iteration a call
-    weight standardisation  w = (v - mean) / sqrt(var + eps)             over the inputs of each output
+                            z <- v^T u / |v^T u|,  u <- v z / |v z|      one power iteration in each call
+    weight standardization  w = (v - mean) / sqrt(var + eps)             over the inputs of each output
 
 Salimans & Kingma 2016, arXiv:1602.07868; Miyato, Kataoka, Koyama & Yoshida 2018, arXiv:1802.05957 (spectral; used by
-SAGAN); Qiao, Wang, Liu, Shen & Yuille 2019, arXiv:1903.10520 (standardisation).
+SAGAN); Qiao, Wang, Liu, Shen & Yuille 2019, arXiv:1903.10520 (standardization).
 
 Kernels are flax's, [..., inputs, outputs]: one vector v for each entry of the last axis. `WeightNorm` and
 `SpectralNorm` are flax's wrappers of a layer: SpectralNorm(nn.Dense(4))(x, update_stats=train) keeps u in
-`batch_stats`. flax's WeightNorm starts with g = 1, torch's with g = |v|, which leaves the layer as it was.
-Standardisation adds eps to the variance, as the authors' code does; the paper adds it to the deviation.
+`batch_stats`. flax's WeightNorm starts with g = 1; torch's starts with g = |v|, which does not change the layer.
+Standardization adds eps to the variance, as the authors' code does; the paper adds it to the deviation.
 """
 
 from typing import Any
@@ -33,14 +33,23 @@ __all__ = [
 
 
 def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax.Array:
-    """The kernel of direction v and length g for each entry of `axis`. A v of zeros stays zeros.
+    """Weight norm: the kernel with given direction and length for each entry of an axis.
 
-    v: any shape; g: a scalar or [v.shape[axis]]. Raises ValueError for a g of another shape.
+    Args:
+      v: kernel of any shape, whose direction is taken; zeros stay zeros.
+      g: lengths, a scalar or [v.shape[axis]].
+      axis: axis of the outputs.
+
+    Returns:
+      The shape of v.
+
+    Raises:
+      ValueError: g has another shape.
     """
     g = jnp.asarray(g)
     if g.ndim and g.shape != (v.shape[axis],):
         raise ValueError(
-            f"g has shape {g.shape}: a scalar or {(v.shape[axis],)} is needed for v {v.shape}, axis {axis}"
+            f"g.shape={g.shape}: does not fit v.shape={v.shape} and axis={axis}; allowed: () or {(v.shape[axis],)}"
         )
     shape = [1] * v.ndim
     shape[axis] = -1
@@ -53,17 +62,27 @@ def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax
 def spectral_norm(
     kernel: jax.Array, u: jax.Array, steps: int = 1, epsilon: float = 1e-12
 ) -> tuple[jax.Array, jax.Array]:
-    """(kernel over its largest singular value, the next u), after `steps` of the power iteration.
+    """Spectral norm: divide a kernel by its largest singular value, from steps of the power iteration.
 
-    kernel: [..., C], taken as a matrix of C rows; u: [C], any start that is not orthogonal to the leading singular
-    vector: keep it between calls, and one step a call is enough. No gradient goes through u. A kernel of zeros stays.
+    No gradient goes through u. A kernel of zeros stays zeros.
 
-    Raises ValueError for a u of another shape or fewer than one step.
+    Args:
+      kernel: [..., C], taken as a matrix of C columns.
+      u: [C], start vector that is not orthogonal to the leading singular vector; if it is kept between calls, one step
+        a call is enough.
+      steps: steps of the power iteration.
+      epsilon: added to squared norms.
+
+    Returns:
+      (normalized kernel, u for the next call).
+
+    Raises:
+      ValueError: u has another shape, or there are fewer than one step.
     """
     if u.shape != kernel.shape[-1:]:
-        raise ValueError(f"u has shape {u.shape}: {kernel.shape[-1:]} is needed for a kernel {kernel.shape}")
+        raise ValueError(f"u.shape={u.shape}: does not fit kernel.shape={kernel.shape}; allowed: {kernel.shape[-1:]}")
     if steps < 1:
-        raise ValueError(f"steps is {steps}; at least one is needed")
+        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
     matrix = kernel.reshape(-1, kernel.shape[-1])
     for _ in range(steps):
         z = _unit(matrix @ u, epsilon)
@@ -74,18 +93,35 @@ def spectral_norm(
 
 
 def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
-    """The kernel [..., inputs, C] with mean 0 and variance 1 over all axes but the last; constant columns get 0."""
+    """Weight standardization: mean 0 and variance 1 over the inputs of each output; constant columns become 0.
+
+    Args:
+      kernel: [..., inputs, C].
+      epsilon: added to the variance.
+
+    Returns:
+      The shape of `kernel`.
+
+    Raises:
+      ValueError: the kernel has fewer than two axes.
+    """
+    if kernel.ndim < 2:
+        raise ValueError(f"kernel.shape={kernel.shape}: no inputs to average over; allowed: [..., inputs, C]")
     axes = tuple(range(kernel.ndim - 1))
     wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
-    centred = wide - wide.mean(axes, keepdims=True)
-    var = jnp.square(centred).mean(axes, keepdims=True)
-    return (centred * lax.rsqrt(var + jnp.asarray(epsilon, var.dtype))).astype(kernel.dtype)
+    centered = wide - wide.mean(axes, keepdims=True)
+    var = jnp.square(centered).mean(axes, keepdims=True)
+    return (centered * lax.rsqrt(var + jnp.asarray(epsilon, var.dtype))).astype(kernel.dtype)
 
 
 class WeightStandardization(nn.Module):
-    """A layer whose kernels are standardised at every use: WeightStandardization(Conv(8, (3, 3)))(x).
+    """Wrapper that standardizes a layer's kernels at every use: WeightStandardization(Conv(8, (3, 3)))(x).
 
-    The parameters stay the layer's own, where they were. Biases are left as they are.
+    The parameters stay the layer's own, with the same paths. Biases do not change.
+
+    Args:
+      layer_instance: the layer.
+      epsilon: added to the variance.
     """
 
     layer_instance: nn.Module
@@ -93,7 +129,15 @@ class WeightStandardization(nn.Module):
 
     @nn.compact
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the layer gives for the same arguments."""
+        """Call the layer with standardized kernels.
+
+        Args:
+          *args: positional arguments of the layer.
+          **kwargs: keyword arguments of the layer.
+
+        Returns:
+          The layer's output.
+        """
 
         def standardized(variables: Any) -> Any:
             return jax.tree.map(lambda v: standardize_weight(v, self.epsilon) if v.ndim > 1 else v, variables)

@@ -10,26 +10,55 @@ from dlcore.ops.arithmetic import (
     receptive_field,
     same_padding,
 )
+from dlcore.ops.boxes import (
+    box_area,
+    box_convert,
+    box_iou,
+    box_union,
+    boxes_to_distances,
+    clip_boxes,
+    decode_boxes,
+    distances_to_boxes,
+    encode_boxes,
+    generalized_box_iou,
+    paired_box_iou,
+    resize_boxes,
+)
 from dlcore.ops.convolution import conv_general_dilated
 from dlcore.ops.deformable_convolution import deform_conv
+from dlcore.ops.depthwise import (
+    MAX_DEPTHWISE_TAPS,
+    depthwise_conv,
+    depthwise_kernel_gradient,
+    depthwise_transpose,
+)
 from dlcore.ops.fft_convolution import conv_fft
 from dlcore.ops.fractional_pooling import fractional_max_pool, fractional_starts
 from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
 from dlcore.ops.im2col import col2im, conv_im2col, im2col
+from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
-from dlcore.ops.resize import resize
+from dlcore.ops.resize import RESIZE_METHODS, resize
 from dlcore.ops.transposed_convolution import conv_transpose
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
-from dlcore.ops.winograd import conv_winograd
+from dlcore.ops.winograd import conv_winograd, winograd_multiplications
 
 __all__ = [
+    "MAX_DEPTHWISE_TAPS",
+    "RESIZE_METHODS",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "affine_grid",
     "avg_pool",
     "bed_of_nails",
     "bilinear_sample",
+    "box_area",
+    "box_convert",
+    "box_iou",
+    "box_union",
+    "boxes_to_distances",
+    "clip_boxes",
     "col2im",
     "conv_fft",
     "conv_general_dilated",
@@ -40,10 +69,17 @@ __all__ = [
     "conv_transpose",
     "conv_transpose_output_size",
     "conv_winograd",
+    "decode_boxes",
     "deform_conv",
+    "depthwise_conv",
+    "depthwise_kernel_gradient",
+    "depthwise_transpose",
+    "distances_to_boxes",
     "effective_kernel_size",
+    "encode_boxes",
     "fractional_max_pool",
     "fractional_starts",
+    "generalized_box_iou",
     "global_avg_pool",
     "grid_sample",
     "im2col",
@@ -51,9 +87,14 @@ __all__ = [
     "max_pool_with_indices",
     "max_unpool",
     "nearest_unpool",
+    "nms",
+    "paired_box_iou",
     "pixel_shuffle",
     "pixel_unshuffle",
     "receptive_field",
     "resize",
+    "resize_boxes",
     "same_padding",
+    "top_detections",
+    "winograd_multiplications",
 ]

@@ -1,6 +1,6 @@
-"""Pooling to a given size, whatever the input's: windows that divide it as evenly as whole pixels allow.
+"""Adaptive pooling: average or maximum to a given output size, whatever the size of the input.
 
-window i of out     [floor(i n / out), ceil((i + 1) n / out))          neighbours may share a pixel; as in torch
+window i of out     [floor(i n / out), ceil((i + 1) n / out))          neighbors may share a pixel; as in torch
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,20 @@ __all__ = ["adaptive_avg_pool", "adaptive_max_pool"]
 
 
 def adaptive_avg_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
-    """Average: [..., H, W, C] -> [..., *size, C], summed in at least float32.
+    """Average pooling to a given size; sums are taken in at least float32.
 
-    size: as many numbers as there are spatial axes, or one for two axes. Raises: ValueError for numbers below 1, or a
-    dtype that is not floating.
+    Args:
+      x: [..., H, W, C], floating.
+      size: output size, one number for each spatial axis; a single number stands for two equal axes.
+
+    Returns:
+      [..., *size, C], with the dtype of x.
+
+    Raises:
+      ValueError: a size is below 1, x has too few axes or no pixels, or its dtype is not floating.
     """
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x has dtype {x.dtype}: an average needs a floating dtype, convert it first")
+        raise ValueError(f"x.dtype={x.dtype}: an average needs fractions; allowed: floating dtypes")
     total = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     for axis, out in _axes(x, size):
         start, stop = _windows(x.shape[axis], out)
@@ -32,12 +39,23 @@ def adaptive_avg_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
 
 
 def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
-    """The largest value: [..., H, W, C] -> [..., *size, C]; the arguments are those of `adaptive_avg_pool`."""
+    """Max pooling to a given size. A NaN in a window makes its output NaN.
+
+    Args:
+      x: [..., H, W, C].
+      size: output size, one number for each spatial axis; a single number stands for two equal axes.
+
+    Returns:
+      [..., *size, C], with the dtype of x.
+
+    Raises:
+      ValueError: a size is below 1, or x has too few axes or no pixels.
+    """
     for axis, out in _axes(x, size):
         start, stop = _windows(x.shape[axis], out)
-        # A short window looks at its last pixel again.
-        place = np.minimum(start[:, None] + np.arange((stop - start).max()), stop[:, None] - 1)
-        parts = [jnp.take(x, place[:, k], axis) for k in range(place.shape[1])]
+        # Windows differ in length: the shorter ones repeat their last pixel.
+        pixels = np.minimum(start[:, None] + np.arange((stop - start).max()), stop[:, None] - 1)
+        parts = [jnp.take(x, pixels[:, k], axis) for k in range(pixels.shape[1])]
         x = parts[0]
         for part in parts[1:]:
             x = jnp.where((x >= part) | jnp.isnan(x), x, part)
@@ -47,10 +65,10 @@ def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
 def _axes(x: jax.Array, size: int | Sequence[int]) -> list[tuple[int, int]]:
     size = (size, size) if isinstance(size, int) else tuple(size)
     if x.ndim < len(size) + 1 or min(size) < 1:
-        raise ValueError(f"size is {size} and x has shape {x.shape}; one number, at least 1, an axis before channels")
+        raise ValueError(f"size={size} for x.shape={x.shape}; allowed: numbers from 1, at most {x.ndim - 1} of them")
     first = x.ndim - len(size) - 1
     if 0 in x.shape[first:-1]:
-        raise ValueError(f"x has shape {x.shape}; there must be pixels to pool")
+        raise ValueError(f"x.shape={x.shape}: no pixels to pool; allowed: spatial axes of at least 1")
     return [(first + i, out) for i, out in enumerate(size)]
 
 

@@ -1,15 +1,15 @@
-"""What a convolution layer makes and costs, in numbers: output sizes, parameters, multiply-adds, receptive fields.
+"""Arithmetic of convolution layers: output sizes, parameters, multiply-adds, receptive fields.
 
 Dumoulin & Visin, "A guide to convolution arithmetic for deep learning" (2016), arXiv:1603.07285.
 
-    output             (W - K' + 2 P) / S + 1                          K' = D (K - 1) + 1, the kernel with its gaps
-    transposed         (W - 1) S - 2 P + K' + output padding           undoes the sizes of the above
-    padding that keeps (K' - 1) / 2
+    output             (W - K' + 2 P) / S + 1                          K' = D (K - 1) + 1, the dilated kernel's extent
+    transposed         (W - 1) S - 2 P + K' + output padding           inverts the output size above
+    same padding       (K' - 1) / 2
     parameters         K K C_in / G C_out + C_out
     multiply-adds      H' W' K K C_in / G C_out                        FLOPs are twice as many
     receptive field    R_l = R_{l-1} + (K'_l - 1) S_1 ... S_{l-1},  R_0 = 1
 
-All numbers are ints; a `kernel` of several numbers is one of several axes.
+All numbers are ints. A `kernel_size` of several numbers has one for each axis.
 """
 
 import math
@@ -28,107 +28,186 @@ __all__ = [
 Sizes = int | Sequence[int]
 
 
-def effective_kernel_size(kernel: int, dilation: int = 1) -> int:
-    """How far a kernel reaches with its gaps: dilation (kernel - 1) + 1; its parameters stay the same."""
-    _at_least("kernel", kernel, 1)
+def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
+    """Extent of a dilated kernel: dilation (kernel_size - 1) + 1. Its number of parameters does not change.
+
+    Args:
+      kernel_size: taps along one axis, at least 1.
+      dilation: distance between neighboring taps in pixels, at least 1.
+
+    Returns:
+      Pixels from the first tap to the last, both included.
+    """
+    _at_least("kernel_size", kernel_size, 1)
     _at_least("dilation", dilation, 1)
-    return dilation * (kernel - 1) + 1
+    return dilation * (kernel_size - 1) + 1
 
 
 def conv_output_size(
     size: int,
-    kernel: int,
+    kernel_size: int,
     stride: int = 1,
     padding: int | tuple[int, int] = 0,
     dilation: int = 1,
     exact: bool = False,
 ) -> int:
-    """Pixels along one axis after a convolution or a pooling: (size - K' + low + high) / stride + 1.
+    """Output pixels along one axis of a convolution or a pooling: (size - K' + low + high) / stride + 1.
 
-    padding: on both sides, or (low, high). The division is rounded down, as frameworks do, so pixels at the end may go
-    unseen; with `exact` that is an error.
+    Args:
+      size: input pixels, at least 1.
+      kernel_size: taps of the kernel or pooling window.
+      stride: step between neighboring windows in pixels.
+      padding: pixels added on each side, or (low, high).
+      dilation: distance between neighboring taps in pixels.
+      exact: raise an error where the division leaves a remainder. Otherwise it is rounded down, as frameworks do, and
+        the last pixels may be in no window.
 
-    Raises: ValueError for arguments out of range, a kernel larger than the padded input, or a division that leaves a
-    rest under `exact`.
+    Returns:
+      Output pixels, at least 1.
+
+    Raises:
+      ValueError: an argument is out of range, the kernel is larger than the padded input, or the division leaves a
+        remainder under `exact`.
     """
     _at_least("size", size, 1)
     _at_least("stride", stride, 1)
     low, high = (padding, padding) if isinstance(padding, int) else padding
     _at_least("padding", min(low, high), 0)
-    free = size + low + high - effective_kernel_size(kernel, dilation)
+    free = size + low + high - effective_kernel_size(kernel_size, dilation)
     if free < 0:
-        raise ValueError(f"kernel is {kernel} with dilation {dilation}: it does not fit in {size + low + high} pixels")
+        raise ValueError(
+            f"kernel_size={kernel_size} with dilation={dilation}: larger than the padded input; "
+            f"allowed: an extent of at most {size + low + high}"
+        )
     if exact and free % stride:
         raise ValueError(
-            f"stride is {stride}: ({size} - {effective_kernel_size(kernel, dilation)} + {low + high}) / {stride} + 1 = "
-            f"{free / stride + 1:.2f} is not a whole number; allowed are divisors of {free}"
+            f"stride={stride}: ({size} - {effective_kernel_size(kernel_size, dilation)} + {low + high}) / {stride} + 1 "
+            f"= {free / stride + 1:.2f} is not a whole number; allowed: divisors of {free}"
         )
     return free // stride + 1
 
 
 def conv_transpose_output_size(
-    size: int, kernel: int, stride: int = 1, padding: int = 0, output_padding: int = 0, dilation: int = 1
+    size: int, kernel_size: int, stride: int = 1, padding: int = 0, output_padding: int = 0, dilation: int = 1
 ) -> int:
-    """Pixels along one axis after a transposed convolution: (size - 1) stride - 2 padding + K' + output_padding.
+    """Output pixels along one axis of a transposed convolution: (size - 1) stride - 2 padding + K' + output_padding.
 
-    Raises: ValueError for arguments out of range or where nothing is left.
+    Args:
+      size: input pixels, at least 1.
+      kernel_size: taps of the kernel.
+      stride: step between neighboring stamps of the kernel in output pixels.
+      padding: output pixels removed on each side.
+      output_padding: pixels added at the end, below the larger of stride and dilation.
+      dilation: distance between neighboring taps in pixels.
+
+    Returns:
+      Output pixels, at least 1.
+
+    Raises:
+      ValueError: an argument is out of range, or no output pixel remains.
     """
     _at_least("size", size, 1)
     _at_least("stride", stride, 1)
     _at_least("padding", padding, 0)
     if not 0 <= output_padding < max(stride, dilation):
         raise ValueError(
-            f"output_padding is {output_padding}; it must be from 0 to {max(stride, dilation) - 1}, below the larger "
-            "of stride and dilation"
+            f"output_padding={output_padding}: out of range; allowed: 0 to {max(stride, dilation) - 1}, below the "
+            "larger of stride and dilation"
         )
-    out = (size - 1) * stride - 2 * padding + effective_kernel_size(kernel, dilation) + output_padding
+    out = (size - 1) * stride - 2 * padding + effective_kernel_size(kernel_size, dilation) + output_padding
     if out < 1:
-        raise ValueError(f"padding is {padding}: {out} pixels would be left of {size}")
+        raise ValueError(
+            f"padding={padding}: removes all of the output; allowed: at most {(out + 2 * padding - 1) // 2}"
+        )
     return out
 
 
-def same_padding(kernel: int, dilation: int = 1) -> int:
-    """The padding (K' - 1) / 2 that keeps the size at stride 1: 1 for 3, 2 for 5.
+def same_padding(kernel_size: int, dilation: int = 1) -> int:
+    """Padding on each side that keeps the size at stride 1, (K' - 1) / 2: 1 for a kernel of 3, 2 for 5.
 
-    Raises: ValueError for an even reach, which no equal padding of both sides keeps.
+    Args:
+      kernel_size: taps of the kernel along one axis.
+      dilation: distance between neighboring taps in pixels.
+
+    Returns:
+      Pixels of padding on each side.
+
+    Raises:
+      ValueError: the dilated kernel has an even extent, for which no equal padding of both sides keeps the size.
     """
-    reach = effective_kernel_size(kernel, dilation)
-    if reach % 2 == 0:
-        raise ValueError(f"kernel is {kernel} with dilation {dilation}: the padding {(reach - 1) / 2} is not whole")
-    return (reach - 1) // 2
+    extent = effective_kernel_size(kernel_size, dilation)
+    if extent % 2 == 0:
+        raise ValueError(
+            f"kernel_size={kernel_size} with dilation={dilation}: padding {(extent - 1) / 2} is not whole; "
+            "allowed: odd extents"
+        )
+    return (extent - 1) // 2
 
 
-def conv_parameters(channels: int, features: int, kernel: Sizes, groups: int = 1, bias: bool = True) -> int:
-    """Weights and biases of a convolution; one number as `kernel` stands for a square.
+def conv_parameters(channels: int, features: int, kernel_size: Sizes, groups: int = 1, bias: bool = True) -> int:
+    """Number of weights and biases of a convolution.
 
-    Raises: ValueError where groups do not divide channels and features, or for numbers below 1.
+    Args:
+      channels: input channels.
+      features: output channels.
+      kernel_size: taps along each axis; a single number stands for a square kernel.
+      groups: groups of channels that are convolved separately; `channels` of them make it depthwise.
+      bias: count one bias for each output channel.
+
+    Returns:
+      The number of parameters.
+
+    Raises:
+      ValueError: a number is below 1, or groups do not divide channels and features.
     """
     for name, value in (("channels", channels), ("features", features), ("groups", groups)):
         _at_least(name, value, 1)
     if channels % groups or features % groups:
-        raise ValueError(f"groups is {groups}: it must divide channels ({channels}) and features ({features})")
-    return _area("kernel", kernel) * (channels // groups) * features + (features if bias else 0)
+        raise ValueError(
+            f"groups={groups}: not a divisor; allowed: common divisors of channels={channels} and features={features}"
+        )
+    return _area("kernel_size", kernel_size) * (channels // groups) * features + (features if bias else 0)
 
 
-def conv_macs(out_size: Sizes, channels: int, features: int, kernel: Sizes, groups: int = 1) -> int:
-    """Multiply-adds of a convolution for one image; out_size: (H', W'), or one number for a square."""
-    return _area("out_size", out_size) * conv_parameters(channels, features, kernel, groups, bias=False)
+def conv_macs(out_size: Sizes, channels: int, features: int, kernel_size: Sizes, groups: int = 1) -> int:
+    """Multiply-adds of a convolution for one image.
 
+    Args:
+      out_size: (H', W') of the output; a single number stands for a square.
+      channels: input channels.
+      features: output channels.
+      kernel_size: taps along each axis; a single number stands for a square kernel.
+      groups: groups of channels that are convolved separately.
 
-def receptive_field(kernels: Sequence[int], strides: Sequence[int] | None = None) -> int:
-    """Input pixels along one axis that a pixel sees after convolutions or poolings, the first layer first.
-
-    kernels: sizes, with their gaps where dilated. strides: ones by default.
-    Raises: ValueError where the two differ in length or hold numbers below 1.
+    Returns:
+      The number of multiply-adds; FLOPs are twice as many.
     """
-    strides = [1] * len(kernels) if strides is None else list(strides)
-    if len(strides) != len(kernels):
-        raise ValueError(f"strides has {len(strides)} numbers; it must have {len(kernels)}, as kernels")
+    return _area("out_size", out_size) * conv_parameters(channels, features, kernel_size, groups, bias=False)
+
+
+def receptive_field(kernel_sizes: Sequence[int], strides: Sequence[int] | None = None) -> int:
+    """Input pixels along one axis that an output pixel depends on after a stack of convolutions or poolings.
+
+    Args:
+      kernel_sizes: of each layer, the first layer first; effective sizes where kernels are dilated.
+      strides: of each layer; None means all 1.
+
+    Returns:
+      Extent of the receptive field in input pixels; 1 without layers.
+
+    Raises:
+      ValueError: the two sequences differ in length or hold numbers below 1.
+    """
+    strides = [1] * len(kernel_sizes) if strides is None else list(strides)
+    if len(strides) != len(kernel_sizes):
+        raise ValueError(
+            f"strides={strides}: {len(strides)} numbers; allowed: {len(kernel_sizes)}, one for each of kernel_sizes"
+        )
     field, jump = 1, 1
-    for kernel, stride in zip(kernels, strides, strict=True):
-        _at_least("kernels", kernel, 1)
+    for kernel_size, stride in zip(kernel_sizes, strides, strict=True):
+        _at_least("kernel_sizes", kernel_size, 1)
         _at_least("strides", stride, 1)
-        field += (kernel - 1) * jump
+        field += (kernel_size - 1) * jump
         jump *= stride
     return field
 
@@ -142,4 +221,4 @@ def _area(name: str, sizes: Sizes) -> int:
 
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
-        raise ValueError(f"{name} is {value}; it must be at least {least}")
+        raise ValueError(f"{name}={value}: too small; allowed: at least {least}")

@@ -1,15 +1,16 @@
-"""Boxes as arrays of corners: areas, overlaps, conversions, clipping, and the distances that anchor-free detectors use.
+"""Boxes as arrays of corners: areas, overlaps, conversions, clipping, and encodings for detectors.
 
 A box is (x0, y0, x1, y1) in pixels, x to the right and y down; pixel i covers [i, i + 1].
 
     IoU(a, b)  = |a and b| / |a or b|                                   Jaccard 1912; 0 where both are empty
     GIoU(a, b) = IoU - (|hull| - |a or b|) / |hull|                     Rezatofighi et al. 2019, arXiv:1902.09630
     b_x = p_x + p_w t_x,   b_y = p_y + p_h t_y,   b_w = p_w e^t_w,   b_h = p_h e^t_h
-                           the box b of deltas t on the anchor p, by centre and size; arXiv:1311.2524
+                           the box b of deltas t on the anchor p, by center and size; arXiv:1311.2524
 """
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -30,31 +31,73 @@ __all__ = [
 
 
 def box_area(boxes: jax.Array) -> jax.Array:
-    """[..., 4] -> [...]; a box whose corners are the wrong way round has area 0."""
+    """Area of boxes; 0 where the corners are in the wrong order.
+
+    Args:
+      boxes: [..., 4] (x0, y0, x1, y1).
+
+    Returns:
+      [...], areas in square pixels.
+    """
+    chex.assert_axis_dimension(boxes, -1, 4)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
 
 def box_union(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(intersection, union) areas of boxes [..., 4] that broadcast against each other."""
+    """Areas of the intersection and the union of pairs of boxes.
+
+    Args:
+      a: [..., 4] (x0, y0, x1, y1).
+      b: [..., 4], broadcast against `a`.
+
+    Returns:
+      (intersection, union), areas [...] in square pixels.
+    """
     inner = jnp.concatenate([jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], -1)
     intersection = box_area(inner)
     return intersection, box_area(a) + box_area(b) - intersection
 
 
 def paired_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """IoU of boxes [..., 4] with boxes [..., 4] that broadcast against them."""
+    """Intersection over union of pairs of boxes; 0 where both are empty.
+
+    Args:
+      a: [..., 4] (x0, y0, x1, y1).
+      b: [..., 4], broadcast against `a`.
+
+    Returns:
+      [...], IoU in [0, 1].
+    """
     intersection, union = box_union(a, b)
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
 
 
 def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """IoU of every box of a: [N, 4] with every box of b: [M, 4] -> [N, M]."""
+    """Intersection over union of every box of `a` with every box of `b`.
+
+    Args:
+      a: [N, 4] (x0, y0, x1, y1).
+      b: [M, 4].
+
+    Returns:
+      [N, M], IoU in [0, 1].
+    """
+    chex.assert_shape([a, b], (None, 4))
     return paired_box_iou(a[:, None], b[None])
 
 
 def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """GIoU of every box of a: [N, 4] with every box of b: [M, 4] -> [N, M], in [-1, 1]; negative when far apart."""
+    """Generalized IoU (Rezatofighi et al. 2019) of every box of `a` with every box of `b`.
+
+    Args:
+      a: [N, 4] (x0, y0, x1, y1).
+      b: [M, 4].
+
+    Returns:
+      [N, M], GIoU in [-1, 1]; negative where boxes are far apart.
+    """
+    chex.assert_shape([a, b], (None, 4))
     a, b = a[:, None], b[None]
     _, union = box_union(a, b)
     hull = box_area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
@@ -62,13 +105,23 @@ def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:
-    """Boxes [..., 4] between "xyxy" (corners), "xywh" (corner and size, as in COCO) and "cxcywh" (centre and size).
+    """Convert boxes between corners, corner and size (COCO), and center and size.
 
-    Raises ValueError for another format.
+    Args:
+      boxes: [..., 4] in the format `source`.
+      source: "xyxy" (x0, y0, x1, y1), "xywh" (x0, y0, width, height) or "cxcywh" (center x, center y, width, height).
+      target: format of the result, one of the same three.
+
+    Returns:
+      [..., 4] in the format `target`.
+
+    Raises:
+      ValueError: a format is unknown.
     """
     for name, value in (("source", source), ("target", target)):
         if value not in ("xyxy", "xywh", "cxcywh"):
-            raise ValueError(f"{name} is {value!r}; it must be 'xyxy', 'xywh' or 'cxcywh'")
+            raise ValueError(f"{name}={value!r}: unknown; allowed: xyxy, xywh or cxcywh")
+    chex.assert_axis_dimension(boxes, -1, 4)
     first, second = boxes[..., :2], boxes[..., 2:]
     if source == "xywh":
         second = first + second
@@ -82,33 +135,78 @@ def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:
 
 
 def clip_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """The part of boxes [..., 4] inside an image of size (height, width)."""
+    """Clip boxes to the part inside an image.
+
+    Args:
+      boxes: [..., 4] (x0, y0, x1, y1).
+      size: (height, width) of the image in pixels.
+
+    Returns:
+      [..., 4], coordinates in [0, width] and [0, height].
+    """
+    chex.assert_axis_dimension(boxes, -1, 4)
     height, width = size
     return jnp.clip(boxes, 0, jnp.array([width, height, width, height], boxes.dtype))
 
 
-def resize_boxes(boxes: jax.Array, before: tuple[int, int], after: tuple[int, int]) -> jax.Array:
-    """Boxes [..., 4] of an image of size `before` (height, width) on that image resized to `after`."""
-    y, x = after[0] / before[0], after[1] / before[1]
+def resize_boxes(boxes: jax.Array, original_size: tuple[int, int], new_size: tuple[int, int]) -> jax.Array:
+    """Scale boxes along with their image.
+
+    Args:
+      boxes: [..., 4] (x0, y0, x1, y1) in the original image.
+      original_size: (height, width) of the image before resizing.
+      new_size: (height, width) of the image after resizing.
+
+    Returns:
+      [..., 4] in the resized image.
+    """
+    chex.assert_axis_dimension(boxes, -1, 4)
+    y, x = new_size[0] / original_size[0], new_size[1] / original_size[1]
     return boxes * jnp.array([x, y, x, y], boxes.dtype)
 
 
 def boxes_to_distances(points: jax.Array, boxes: jax.Array) -> jax.Array:
-    """How far the sides of boxes [..., 4] are from points [..., 2] (x, y): (left, top, right, bottom), [..., 4]."""
+    """Distances from locations to the four sides of boxes, the regression targets of anchor-free detectors (FCOS).
+
+    Args:
+      points: [..., 2] (x, y), broadcast against `boxes`.
+      boxes: [..., 4] (x0, y0, x1, y1).
+
+    Returns:
+      [..., 4] (left, top, right, bottom) in pixels; negative where the location is outside the box.
+    """
+    chex.assert_axis_dimension(points, -1, 2)
+    chex.assert_axis_dimension(boxes, -1, 4)
     return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1)
 
 
 def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
-    """The inverse of `boxes_to_distances`: the boxes [..., 4] whose sides are that far from the points [..., 2]."""
+    """Boxes whose sides are at given distances from locations; inverts `boxes_to_distances`.
+
+    Args:
+      points: [..., 2] (x, y).
+      distances: [..., 4] (left, top, right, bottom) in pixels.
+
+    Returns:
+      [..., 4] (x0, y0, x1, y1).
+    """
+    chex.assert_axis_dimension(points, -1, 2)
+    chex.assert_axis_dimension(distances, -1, 4)
     return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], -1)
 
 
 def encode_boxes(
     boxes: jax.Array, anchors: jax.Array, weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 ) -> jax.Array:
-    """Deltas (t_x, t_y, t_w, t_h) times `weights` that make boxes [..., 4] of anchors [..., 4].
+    """Encode boxes as deltas (t_x, t_y, t_w, t_h) relative to anchors (R-CNN).
 
-    A box or an anchor without area has finite deltas: sides count as at least 1e-6 pixels.
+    Args:
+      boxes: [..., 4] (x0, y0, x1, y1). Sides count as at least 1e-6 pixels, so that deltas stay finite.
+      anchors: [..., 4] (x0, y0, x1, y1), with the same lower limit on sides.
+      weights: factors of the four deltas.
+
+    Returns:
+      [..., 4] deltas times `weights`.
     """
     boxes, anchors = box_convert(boxes, "xyxy", "cxcywh"), box_convert(anchors, "xyxy", "cxcywh")
     size, base = jnp.maximum(boxes[..., 2:], 1e-6), jnp.maximum(anchors[..., 2:], 1e-6)
@@ -120,14 +218,21 @@ def decode_boxes(
     deltas: jax.Array,
     anchors: jax.Array,
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
-    largest: float = math.log(1000 / 16),
+    scale_clamp: float = math.log(1000 / 16),
 ) -> jax.Array:
-    """Boxes [..., 4] that deltas [..., 4], times `weights`, make of anchors [..., 4]; undoes `encode_boxes`.
+    """Boxes of deltas relative to anchors; inverts `encode_boxes`.
 
-    largest: t_w and t_h count as at most this, so that e^t stays finite.
+    Args:
+      deltas: [..., 4] (t_x, t_y, t_w, t_h) times `weights`.
+      anchors: [..., 4] (x0, y0, x1, y1).
+      weights: factors of the four deltas.
+      scale_clamp: upper limit of t_w and t_h, so that e^t stays finite.
+
+    Returns:
+      [..., 4] (x0, y0, x1, y1).
     """
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
     anchors = box_convert(anchors, "xyxy", "cxcywh")
-    centre = anchors[..., :2] + deltas[..., :2] * anchors[..., 2:]
-    size = anchors[..., 2:] * jnp.exp(jnp.minimum(deltas[..., 2:], largest))
-    return box_convert(jnp.concatenate([centre, size], -1), "cxcywh", "xyxy")
+    center = anchors[..., :2] + deltas[..., :2] * anchors[..., 2:]
+    size = anchors[..., 2:] * jnp.exp(jnp.minimum(deltas[..., 2:], scale_clamp))
+    return box_convert(jnp.concatenate([center, size], -1), "cxcywh", "xyxy")

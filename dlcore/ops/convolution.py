@@ -6,15 +6,16 @@ Dumoulin & Visin, "A guide to convolution arithmetic for deep learning" (2016), 
     dx = conv(dy with s - 1 zeros between its pixels, w flipped in space, its channels swapped), dilation r
     dw = conv(x with channels as batch, dy as the kernel), stride r, dilation s
 
-XLA:CPU moves convolutions into its fast layout in the entry computation only, so inside a `scan` or `while` body the
-gradients that JAX writes (in transposed dimension numbers) take a naive path, 40 to 100 times slower. Here the
-backward pass on a CPU is written as NHWC/HWIO convolutions of transposed operands, which are fast anywhere. The choice
-is made by `lax.platform_dependent` when the program is lowered: one lowered for a TPU or a GPU keeps lax's form. Where
-windows do not overlap (1x1, patches, a kernel as large as its input) the convolution is a dot on every platform: on a
-CPU the weight gradient of a 1x1 convolution is then six times cheaper. A depthwise convolution (as many groups as
-channels) is a sum of multiplied shifted images on a CPU, `dlcore.ops.depthwise`.
+XLA:CPU moves convolutions into its fast layout in the entry computation only. Inside a `scan` or `while` body the
+gradients that JAX writes (in transposed dimension numbers) take a naive path, 40 to 100 times slower. On a CPU the
+backward pass is therefore written as NHWC/HWIO convolutions of transposed operands, which are fast anywhere.
+`lax.platform_dependent` chooses when the program is lowered: a program for a TPU or a GPU keeps lax's form. Where
+windows do not overlap (1x1, patches, a kernel as large as its input) the convolution is a dot product on every
+platform: on a CPU the weight gradient of a 1x1 convolution is then six times cheaper. A depthwise convolution (as many
+groups as channels) is a sum of multiplied shifted images on a CPU, `dlcore.ops.depthwise`.
 
-Any order of reverse mode works. Forward mode (`jvp`, `jacfwd`, `linearize`) does not pass a custom backward rule.
+Reverse mode works to any order. Forward mode (`jvp`, `jacfwd`, `linearize`) does not, because of the custom backward
+rule.
 """
 
 import functools
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore.ops.depthwise import MAX_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
+from dlcore.ops.depthwise import MAX_DEPTHWISE_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
 
 __all__ = ["conv_general_dilated"]
 
@@ -61,13 +62,32 @@ def conv_general_dilated(
     preferred_element_type: Any = None,
     out_sharding: Any = None,
 ) -> jax.Array:
-    """Convolve as `jax.lax.conv_general_dilated` does, with the same arguments and results.
+    """Convolve with the arguments and results of `jax.lax.conv_general_dilated`, and with fast gradients on a CPU.
 
-    lhs: [N, H, W, C], rhs: [kh, kw, C / feature_group_count, O] -> [N, H', W', O] where `dimension_numbers` say
-    NHWC, HWIO, NHWC, the arrays are of one floating dtype, and there are no batch groups or `out_sharding`; anything
-    else (1-D, 3-D, other layouts) is handed to lax as it is.
+    The fast path is for 2-D convolutions in the layouts NHWC, HWIO, NHWC of arrays of one floating dtype, without batch
+    groups and `out_sharding`. Everything else (1-D, 3-D, other layouts) is passed on to lax.
 
-    Raises TypeError where forward mode is applied; errors in the arguments are lax's.
+    Args:
+      lhs: input, [N, H, W, C].
+      rhs: kernel, [kh, kw, C / feature_group_count, O].
+      window_strides: step between neighboring windows, one number for each spatial axis.
+      padding: "SAME", "VALID" or a (low, high) pair for each spatial axis.
+      lhs_dilation: distance between neighboring input pixels after zeros are inserted; None means 1.
+      rhs_dilation: distance between neighboring taps of the kernel; None means 1.
+      dimension_numbers: layouts of input, kernel and output, such as ("NHWC", "HWIO", "NHWC"); None means lax's
+        ("NCHW", "OIHW", "NCHW").
+      feature_group_count: groups of channels that are convolved separately.
+      batch_group_count: groups of examples that are convolved with different kernels.
+      precision: of the products, a `jax.lax.Precision` or None for the platform's default.
+      preferred_element_type: dtype of accumulation and result; None means that of the operands.
+      out_sharding: sharding of the result under explicit sharding; None leaves it to XLA.
+
+    Returns:
+      [N, H', W', O].
+
+    Raises:
+      ValueError: padding is a name although `lhs_dilation` is not 1; other errors in the arguments are lax's.
+      TypeError: forward-mode differentiation is applied.
     """
     if not _is_canonical(lhs, rhs, dimension_numbers, batch_group_count, out_sharding):
         return lax.conv_general_dilated(
@@ -89,7 +109,9 @@ def conv_general_dilated(
     lhs_dilation = tuple(map(int, lhs_dilation or (1, 1)))
     if isinstance(padding, str):
         if lhs_dilation != (1, 1):
-            raise ValueError(f"padding is {padding!r} with lhs_dilation {lhs_dilation}: give (low, high) pairs instead")
+            raise ValueError(
+                f"padding={padding!r}: undefined for lhs_dilation={lhs_dilation}; allowed: (low, high) pairs"
+            )
         kernel = [(k - 1) * r + 1 for k, r in zip(rhs.shape[:2], rhs_dilation, strict=True)]
         padding = lax.padtype_to_pads(lhs.shape[1:3], kernel, strides, padding)
     padding = tuple((int(low), int(high)) for low, high in padding)
@@ -180,9 +202,9 @@ def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     )
 
 
-# <conv(x, w), g> is linear in each of x, w and g: the three functions below are its derivatives by g, x and w, so that
-# each has the other two as its backward rule, to any order, and the choice of platform is never differentiated.
-# Forward rules call the function itself: a second gradient goes through them.
+# <conv(x, w), g> is linear in each of x, w and g. The three functions below are its derivatives with respect to g, x
+# and w, so each has the other two as its backward rule, to any order, and `platform_dependent` is never differentiated.
+# Forward rules call the function itself, because second derivatives go through them.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -230,18 +252,24 @@ def _type(x: jax.Array) -> jax.ShapeDtypeStruct:
 
 _conv.defvjp(
     lambda window, lhs, rhs: (_conv(window, lhs, rhs), (lhs, rhs)),
-    lambda window, saved, g: (
-        _lhs_gradient(window, _type(saved[0]), saved[1], g),
-        _rhs_gradient(window, _type(saved[1]), saved[0], g),
+    lambda window, residuals, g: (
+        _lhs_gradient(window, _type(residuals[0]), residuals[1], g),
+        _rhs_gradient(window, _type(residuals[1]), residuals[0], g),
     ),
 )
 _lhs_gradient.defvjp(
     lambda window, lhs, rhs, g: (_lhs_gradient(window, lhs, rhs, g), (rhs, g)),
-    lambda window, _, saved, x: (_rhs_gradient(window, _type(saved[0]), x, saved[1]), _conv(window, x, saved[0])),
+    lambda window, _, residuals, x: (
+        _rhs_gradient(window, _type(residuals[0]), x, residuals[1]),
+        _conv(window, x, residuals[0]),
+    ),
 )
 _rhs_gradient.defvjp(
     lambda window, rhs, lhs, g: (_rhs_gradient(window, rhs, lhs, g), (lhs, g)),
-    lambda window, _, saved, w: (_lhs_gradient(window, _type(saved[0]), w, saved[1]), _conv(window, saved[0], w)),
+    lambda window, _, residuals, w: (
+        _lhs_gradient(window, _type(residuals[0]), w, residuals[1]),
+        _conv(window, residuals[0], w),
+    ),
 )
 
 
@@ -250,7 +278,7 @@ def _is_depthwise(window: _Window, lhs: Any, rhs: Any) -> bool:
     kh, kw, depth, features = rhs.shape
     channels = lhs.shape[3]
     fits = window.groups == channels > 1 and depth == 1 and features % channels == 0 and features > 0
-    return fits and 0 < kh * kw <= MAX_TAPS
+    return fits and 0 < kh * kw <= MAX_DEPTHWISE_TAPS
 
 
 def _with_window(function: Any, window: _Window, dtype: Any, *arguments: Any) -> jax.Array:
@@ -309,7 +337,7 @@ def _canonical_rhs_gradient(
 def _transposed_rhs_gradient(
     window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array
 ) -> jax.Array:
-    """Of a transposed convolution: the dilated input slides over the cotangent, so that nothing is filled with zeros.
+    """Kernel gradient of a transposed convolution: slide the dilated input over the cotangent, without inserted zeros.
 
     dw[K - 1 - k] = sum_q x[q] g[d q + r k - (r (K - 1) - l)]               d, r dilations of input and kernel
     """

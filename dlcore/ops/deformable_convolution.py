@@ -1,10 +1,10 @@
-"""Deformable convolution: every tap of the kernel looks where an offset sends it.
+"""Deformable convolution: every tap of the kernel samples the input at a learned offset.
 
 Dai et al. 2017, arXiv:1703.06211 (v1); Zhu et al. 2018, arXiv:1811.11168 (v2, with a mask).
 
     y[n, p, o] = sum_{k, c} m[n, p, k] x(n, s p + r k - l + d[n, p, k], c) w[k, c, o]
 
-x(...) is bilinear, zeros lie outside. Equal to torchvision's `deform_conv2d`.
+x(...) is bilinear, with zeros outside the image. Equal to torchvision's `deform_conv2d`.
 """
 
 from collections.abc import Sequence
@@ -29,19 +29,31 @@ def deform_conv(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> jax.Array:
-    """x: [N, H, W, C], kernel: [kh, kw, C / groups, O] -> [N, H', W', O].
+    """Deformable convolution with given offsets and, in v2, modulation masks.
 
-    offset: [N, H', W', G kh kw 2], in torchvision's order (offset group, tap, (dy, dx)), in pixels. mask: None (v1) or
-    [N, H', W', G kh kw]. Channels are divided evenly among the G offset groups.
+    Args:
+      x: [N, H, W, C].
+      offset: [N, H', W', G kh kw 2] in pixels, in torchvision's order (offset group, tap, (dy, dx)); channels are
+        divided evenly among the G offset groups.
+      kernel: [kh, kw, C / groups, O].
+      mask: [N, H', W', G kh kw], factors of the sampled values; None (v1) means 1.
+      strides: step between neighboring windows, one number or (rows, columns).
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+      dilation: distance between neighboring taps, one number or (rows, columns).
+      groups: groups of channels that are convolved separately.
 
-    Raises: ValueError where the shapes do not fit together.
+    Returns:
+      [N, H', W', O], with the dtype of x.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     if x.ndim != 4:
-        raise ValueError(f"x has shape {x.shape}; it must be [N, H, W, C]")
+        raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
     n, channels = x.shape[0], x.shape[3]
     if groups < 1 or kernel.ndim != 4 or kernel.shape[2] * groups != channels or kernel.shape[3] % groups:
         raise ValueError(
-            f"kernel has shape {kernel.shape}; with x {x.shape} and groups {groups} it must be "
+            f"kernel.shape={kernel.shape}: does not fit x.shape={x.shape} and groups={groups}; allowed: "
             f"[kh, kw, {channels} / {groups}, O], O a multiple of {groups}"
         )
     size = kernel.shape[:2]
@@ -50,26 +62,31 @@ def deform_conv(
     counts = window_counts(x.shape[1:3], size, strides, pads, dilation)
     taps = size[0] * size[1]
     if offset.shape[:3] != (n, *counts) or offset.ndim != 4 or not offset.shape[3] or offset.shape[3] % (2 * taps):
-        raise ValueError(f"offset has shape {offset.shape}; it must be {(n, *counts)} and G * {taps} * 2 channels")
-    split = offset.shape[3] // (2 * taps)
-    if channels % split:
-        raise ValueError(f"offset has {split} groups; they must divide the {channels} channels of x")
-    if mask is not None and mask.shape != (n, *counts, split * taps):
-        raise ValueError(f"mask has shape {mask.shape}; it must be {(n, *counts, split * taps)}")
+        raise ValueError(
+            f"offset.shape={offset.shape}: does not fit the output; allowed: {(n, *counts)} and G * {taps} * 2 channels"
+        )
+    offset_groups = offset.shape[3] // (2 * taps)
+    if channels % offset_groups:
+        raise ValueError(
+            f"offset.shape={offset.shape}: {offset_groups} offset groups; allowed: divisors of the {channels} channels "
+            "of x"
+        )
+    if mask is not None and mask.shape != (n, *counts, offset_groups * taps):
+        raise ValueError(f"mask.shape={mask.shape}: does not fit offset; allowed: {(n, *counts, offset_groups * taps)}")
     wide = jnp.result_type(jnp.float32, x, offset)
-    shift = offset.astype(wide).reshape(n, *counts, split, taps, 2)
+    shift = offset.astype(wide).reshape(n, *counts, offset_groups, taps, 2)
     rows, columns = (
         jnp.arange(count)[:, None] * s + jnp.arange(k) * d - low
         for count, s, k, d, (low, _) in zip(counts, strides, size, dilation, pads, strict=True)
     )
     rows = jnp.broadcast_to(rows[:, None, :, None], (*counts, *size)).reshape(*counts, 1, taps)
     columns = jnp.broadcast_to(columns[None, :, None, :], (*counts, *size)).reshape(*counts, 1, taps)
-    y, u = rows + shift[..., 0], columns + shift[..., 1]
-    by_group = jnp.moveaxis(x.reshape(*x.shape[:3], split, -1), 3, 0)
-    seen = jax.vmap(bilinear_sample, (0, 3, 3), 3)(by_group, y, u)
+    sampled_rows, sampled_columns = rows + shift[..., 0], columns + shift[..., 1]
+    by_group = jnp.moveaxis(x.reshape(*x.shape[:3], offset_groups, -1), 3, 0)
+    samples = jax.vmap(bilinear_sample, (0, 3, 3), 3)(by_group, sampled_rows, sampled_columns)
     if mask is not None:
-        seen = seen * mask.reshape(n, *counts, split, taps, 1).astype(seen.dtype)
-    seen = jnp.swapaxes(seen, 3, 4).reshape(n, *counts, taps, groups, channels // groups)
+        samples = samples * mask.reshape(n, *counts, offset_groups, taps, 1).astype(samples.dtype)
+    samples = jnp.swapaxes(samples, 3, 4).reshape(n, *counts, taps, groups, channels // groups)
     weight = kernel.reshape(taps, channels // groups, groups, -1)
-    out = jnp.einsum("nhwkgc,kcgo->nhwgo", seen, weight.astype(seen.dtype), precision=lax.Precision.HIGHEST)
+    out = jnp.einsum("nhwkgc,kcgo->nhwgo", samples, weight.astype(samples.dtype), precision=lax.Precision.HIGHEST)
     return out.reshape(n, *counts, -1).astype(x.dtype)

@@ -4,9 +4,9 @@
     dx[n, i, c]    = sum_m sum_k dy[n, p, c, m] w[k, c, m]            where s p + r k - l = i
     dw[k, c, m]    = sum_n sum_p x[n, s p + r k - l, c] dy[n, p, c, m]
 
-A channel meets its own kernel alone (Chollet 2017, arXiv:1610.02357), so a convolution is no matrix product: XLA:CPU
-goes through one channel after the other, 13 to 35 times slower than adding up shifted images. Sums are taken in at
-least float32. `dlcore.ops.conv_general_dilated` calls these where a program is lowered for a CPU.
+Each channel is convolved with its own kernels alone (Chollet 2017, arXiv:1610.02357), so the convolution is no matrix
+product: XLA:CPU processes one channel after the other, 13 to 35 times slower than adding shifted images. Sums are taken
+in at least float32. `dlcore.ops.conv_general_dilated` calls these functions where a program is lowered for a CPU.
 """
 
 import math
@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["MAX_TAPS", "depthwise_conv", "depthwise_kernel_gradient", "depthwise_transpose"]
+__all__ = ["MAX_DEPTHWISE_TAPS", "depthwise_conv", "depthwise_kernel_gradient", "depthwise_transpose"]
 
-MAX_TAPS = 169
-"""Kernels of more taps than 13 x 13 are left to lax: every tap is a line of the program."""
+MAX_DEPTHWISE_TAPS = 169
+"""Kernels with more taps than 13 x 13 are left to lax: every tap adds an operation to the program."""
 
 _BLOCKS = 8
-"""Images that are added up in one pass over memory; what is left of a sum is a product with ones."""
+"""Blocks of the batch that are added elementwise in one pass; a product with ones sums the rest."""
 
 Pair = tuple[int, int]
 
@@ -37,7 +37,20 @@ def depthwise_conv(
     rhs_dilation: Pair = (1, 1),
     dtype: Any = None,
 ) -> jax.Array:
-    """x: [N, H, W, C], kernel: [kh, kw, 1, C m] -> [N, H', W', C m], in `dtype` (None: that of x)."""
+    """Depthwise convolution as a sum of multiplied shifted images.
+
+    Args:
+      x: [N, H, W, C].
+      kernel: [kh, kw, 1, C m], m kernels for each channel.
+      strides: (rows, columns), steps between neighboring windows.
+      padding: ((top, bottom), (left, right)); negative numbers crop.
+      lhs_dilation: (rows, columns), distances between neighboring input pixels after zeros are inserted.
+      rhs_dilation: (rows, columns), distances between neighboring taps.
+      dtype: of the result; None means that of x.
+
+    Returns:
+      [N, H', W', C m].
+    """
     dtype = dtype or x.dtype
     wide = _wide(x.dtype, dtype)
     kh, kw, channels = *kernel.shape[:2], x.shape[3]
@@ -64,7 +77,21 @@ def depthwise_transpose(
     rhs_dilation: Pair = (1, 1),
     dtype: Any = None,
 ) -> jax.Array:
-    """The gradient by x: [N, H, W, C] = shape, of the convolution with these arguments, from that of its output."""
+    """Gradient of `depthwise_conv` with respect to its input.
+
+    Args:
+      cotangent: [N, H', W', C m], gradient with respect to the output.
+      kernel: [kh, kw, 1, C m].
+      shape: (N, H, W, C) of the input.
+      strides: of the convolution, (rows, columns).
+      padding: of the convolution, ((top, bottom), (left, right)).
+      lhs_dilation: of the convolution's input, (rows, columns).
+      rhs_dilation: of the convolution's kernel, (rows, columns).
+      dtype: of the result; None means that of the cotangent.
+
+    Returns:
+      [N, H, W, C].
+    """
     dtype = dtype or cotangent.dtype
     wide = _wide(cotangent.dtype, dtype)
     n, channels = shape[0], shape[3]
@@ -100,26 +127,39 @@ def depthwise_kernel_gradient(
     rhs_dilation: Pair = (1, 1),
     dtype: Any = None,
 ) -> jax.Array:
-    """The gradient by the kernel: [kh, kw, 1, C m] = shape, from x and the gradient of the output."""
+    """Gradient of `depthwise_conv` with respect to its kernel.
+
+    Args:
+      x: [N, H, W, C], input of the convolution.
+      cotangent: [N, H', W', C m], gradient with respect to the output.
+      shape: (kh, kw, 1, C m) of the kernel.
+      strides: of the convolution, (rows, columns).
+      padding: of the convolution, ((top, bottom), (left, right)).
+      lhs_dilation: of the convolution's input, (rows, columns).
+      rhs_dilation: of the convolution's kernel, (rows, columns).
+      dtype: of the result; None means that of x.
+
+    Returns:
+      [kh, kw, 1, C m].
+    """
     dtype = dtype or x.dtype
     wide = _wide(x.dtype, cotangent.dtype, dtype)
     if 0 in shape or cotangent.size == 0:
         return jnp.zeros(shape, dtype)
     multiplier = shape[3] // x.shape[3]
     blocks = min(x.shape[0], _BLOCKS)
-    lacking = ((0, -x.shape[0] % blocks, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0))
-    image = lax.pad(_padded(x, padding, lhs_dilation), jnp.zeros((), x.dtype), lacking)
-    dy = lax.pad(cotangent.astype(wide), jnp.zeros((), wide), lacking)
+    fill = ((0, -x.shape[0] % blocks, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0))
+    image = lax.pad(_padded(x, padding, lhs_dilation), jnp.zeros((), x.dtype), fill)
+    dy = lax.pad(cotangent.astype(wide), jnp.zeros((), wide), fill)
     size = dy.shape[0] // blocks
     ones = jnp.ones((size * dy.shape[1] * dy.shape[2],), wide)
-
-    seen = (size, *((count - 1) * s + 1 for count, s in zip(dy.shape[1:3], strides, strict=True)), image.shape[3])
+    extent = (size, *((count - 1) * s + 1 for count, s in zip(dy.shape[1:3], strides, strict=True)), image.shape[3])
 
     def tap(index: jax.Array) -> jax.Array:
         top, left = index // shape[1] * rhs_dilation[0], index % shape[1] * rhs_dilation[1]
         total = 0
         for i in range(blocks):
-            a = lax.dynamic_slice(image, (i * size, top, left, 0), seen)[:, :: strides[0], :: strides[1]].astype(wide)
+            a = lax.dynamic_slice(image, (i * size, top, left, 0), extent)[:, :: strides[0], :: strides[1]].astype(wide)
             b = lax.slice_in_dim(dy, i * size, (i + 1) * size)
             total += a * b if multiplier == 1 else a[..., None] * b.reshape(*a.shape, multiplier)
         return jnp.dot(ones, total.reshape(len(ones), -1), precision=lax.Precision.HIGHEST)
@@ -132,7 +172,7 @@ def _wide(*dtypes: Any) -> Any:
 
 
 def _counts(sizes, kernel_size, strides, padding, lhs_dilation, rhs_dilation) -> list[int]:
-    """How many windows fit along either axis."""
+    """Number of windows along each axis."""
     counts = []
     for size, k, s, pads, d, r in zip(sizes, kernel_size, strides, padding, lhs_dilation, rhs_dilation, strict=True):
         grown = (size - 1) * d + 1 if size else 0
@@ -141,7 +181,7 @@ def _counts(sizes, kernel_size, strides, padding, lhs_dilation, rhs_dilation) ->
 
 
 def _padded(x: jax.Array, padding: Sequence[Pair], dilation: Sequence[int]) -> jax.Array:
-    """x with zeros between its pixels and around them; a negative number takes pixels away."""
+    """Insert zeros between the pixels of x and around them; negative padding crops."""
     config = [(0, 0, 0), *((low, high, d - 1) for (low, high), d in zip(padding, dilation, strict=True)), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config) if any(any(c) for c in config) else x
 
@@ -149,7 +189,7 @@ def _padded(x: jax.Array, padding: Sequence[Pair], dilation: Sequence[int]) -> j
 def _shifted(
     image: jax.Array, kernel_size: Sequence[int], counts: Sequence[int], strides: Pair, dilation: Pair
 ) -> Iterator[tuple[int, int, jax.Array]]:
-    """(row, column, what this tap of the kernel sees: [N, H', W', C]) for every tap."""
+    """(row, column, the input pixels under this tap: [N, H', W', C]) for every tap of the kernel."""
     n, _, _, channels = image.shape
     for k in range(kernel_size[0]):
         for j in range(kernel_size[1]):

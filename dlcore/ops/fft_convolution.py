@@ -4,8 +4,9 @@ Mathieu, Henaff & LeCun, "Fast training of convolutional networks through FFTs" 
 
     y = F^-1 ( sum_c F(x)[c] conj(F(w)[c, o]) )       conj: a layer's convolution is a correlation
 
-Both are padded to H + kh - 1 (rounded up to a product of 2, 3 and 5), so that nothing wraps around. The cost does not
-depend on the kernel's size: it pays for large kernels, and for small ones the transforms cost more than they save.
+Transforms are as long as the padded input, rounded up to a product of 2, 3 and 5: windows inside the input do not wrap
+around. The cost does not depend on the kernel's size: it pays for large kernels, and for small ones the transforms
+cost more than they save.
 """
 
 from collections.abc import Sequence
@@ -22,10 +23,19 @@ __all__ = ["conv_fft"]
 def conv_fft(
     x: jax.Array, kernel: jax.Array, strides: int | Sequence[int] = 1, padding: Padding = "VALID"
 ) -> jax.Array:
-    """Convolve x: [N, H, W, C] with kernel: [kh, kw, C, O] through Fourier transforms -> [N, H', W', O].
+    """Convolve through Fourier transforms in float32 or float64.
 
-    Strides leave out what was computed. Transforms are in float32 or float64; the result has the dtype of the operands.
-    Raises: ValueError where the shapes do not fit together.
+    Args:
+      x: [N, H, W, C].
+      kernel: [kh, kw, C, O].
+      strides: step between neighboring windows, one number or (rows, columns); the cost is that of stride 1.
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+
+    Returns:
+      [N, H', W', O], with the dtype of the operands.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     check_operands(x, kernel)
     strides, size = pair_of("strides", strides), kernel.shape[:2]
@@ -44,7 +54,7 @@ def conv_fft(
 
 
 def _smooth(n: int) -> int:
-    """The least product of 2, 3 and 5 that is not below n: lengths that transform fast."""
+    """The smallest product of 2, 3 and 5 that is at least n: lengths that transform fast."""
     while True:
         rest = n
         for prime in (2, 3, 5):

@@ -1,12 +1,12 @@
-"""Fractional max pooling: maps shrink by a factor between 1 and 2, over regions drawn at random.
+"""Fractional max pooling: feature maps shrink by a factor between 1 and 2, over regions drawn at random.
 
 Graham 2014, "Fractional max-pooling", arXiv:1412.6071.
 
     out = floor(in / alpha),   start_i = floor((i + u) a) - floor(u a),   a = (in - k) / (out - 1),   the last: in - k
 
-u is uniform in [0, 1), one for each axis; a window is k pixels wide, so that neighbours overlap where the step is below
-k. This is torch's pseudo-random sequence; it draws one for each example and channel, here one `key` is one pair of
-sequences: map over keys for more.
+u is uniform in [0, 1), one for each axis. A window is k pixels wide, so neighbors overlap where the step is below k.
+This is torch's pseudo-random sequence; torch draws one for each example and channel, and here one `key` gives one pair
+of sequences for all: map over keys for more.
 """
 
 import functools
@@ -19,17 +19,28 @@ import jax.numpy as jnp
 __all__ = ["fractional_max_pool", "fractional_starts"]
 
 
-def fractional_starts(u: jax.Array | float, size: int, out: int, window: int = 2) -> jax.Array:
-    """Where the `out` windows over `size` pixels begin, [out] int32, ascending from 0 to size - window.
+def fractional_starts(u: jax.Array | float, size: int, output_size: int, window: int = 2) -> jax.Array:
+    """First pixels of the pooling windows along one axis: ascending from 0 to size - window.
 
-    u: in [0, 1). Raises: ValueError unless 1 <= out and window + out - 1 <= size.
+    Args:
+      u: random shift of the sequence, in [0, 1).
+      size: input pixels.
+      output_size: number of windows.
+      window: pixels in each window.
+
+    Returns:
+      [output_size] int32.
+
+    Raises:
+      ValueError: a number is below 1, or window + output_size - 1 > size.
     """
-    if out < 1 or window < 1 or window + out - 1 > size:
+    if output_size < 1 or window < 1 or window + output_size - 1 > size:
         raise ValueError(
-            f"size is {size}, out {out} and window {window}; at least 1 each and window + out - 1 <= size are needed"
+            f"output_size={output_size} with window={window}: does not fit size={size}; "
+            "allowed: numbers from 1 with window + output_size - 1 <= size"
         )
-    step = (size - window) / (out - 1) if out > 1 else 0.0
-    starts = jnp.floor((jnp.arange(out) + u) * step) - jnp.floor(jnp.asarray(u) * step)
+    step = (size - window) / (output_size - 1) if output_size > 1 else 0.0
+    starts = jnp.floor((jnp.arange(output_size) + u) * step) - jnp.floor(jnp.asarray(u) * step)
     return starts.at[-1].set(size - window).astype(jnp.int32)
 
 
@@ -41,23 +52,32 @@ def fractional_max_pool(
     output_size: Sequence[int] | None = None,
     window: int | Sequence[int] = 2,
 ) -> jax.Array:
-    """The largest value of each random region: [..., H, W, C] -> [..., floor(H / alpha), floor(W / alpha), C].
+    """Max pooling over regions with randomly drawn borders. A NaN in a region makes its output NaN.
 
-    ratio: alpha, one number or (down, right), above 1 and, for every pixel to be seen, at most `window`. output_size:
-    (H', W') instead. A NaN in a region makes its output NaN.
+    Args:
+      key: PRNG key of the two shifts, rows and columns.
+      x: [..., H, W, C].
+      ratio: alpha = input size / output size, one number or (rows, columns), at least 1; above `window` some pixels are
+        in no region. None where `output_size` is given.
+      output_size: (H', W') in place of `ratio`.
+      window: side of a region in pixels, one number or (rows, columns).
 
-    Raises: ValueError unless exactly one of ratio and output_size is given, and where they do not fit.
+    Returns:
+      [..., H', W', C], where H' = floor(H / alpha) for a ratio.
+
+    Raises:
+      ValueError: both or neither of ratio and output_size are given, or they do not fit x.
     """
     if x.ndim < 3:
-        raise ValueError(f"x has shape {x.shape}; [..., H, W, C] is needed")
+        raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")
     if (ratio is None) == (output_size is None):
-        raise ValueError(f"ratio is {ratio} and output_size {output_size}; give exactly one of them")
+        raise ValueError(f"ratio={ratio} and output_size={output_size}: ambiguous; allowed: exactly one of them")
     windows = (window, window) if isinstance(window, int) else tuple(window)
     sizes = x.shape[-3:-1]
     if output_size is None:
         ratios = (ratio, ratio) if isinstance(ratio, int | float) else tuple(ratio)
         if min(ratios) < 1:
-            raise ValueError(f"ratio is {ratio}; it must be at least 1")
+            raise ValueError(f"ratio={ratio}: enlarges; allowed: at least 1")
         output_size = [math.floor(size / alpha + 1e-9) for size, alpha in zip(sizes, ratios, strict=True)]
     draws = jax.random.uniform(key, (2,))
     for axis, size, out, k, u in zip((-3, -2), sizes, output_size, windows, draws, strict=True):

@@ -1,11 +1,11 @@
-"""Sampling an image at points that a grid names: the differentiable half of a spatial transformer.
+"""Sampling an image at the points of a grid: the differentiable half of a spatial transformer.
 
 Jaderberg, Simonyan, Zisserman & Kavukcuoglu, "Spatial transformer networks" (2015), arXiv:1506.02025, equations 1 to 5.
 
     grid[p]  = theta (x_p, y_p, 1)                    x, y in [-1, 1] over the output
     y[p, c]  = sum over pixels q of x[q, c] max(0, 1 - |u_p - u_q|) max(0, 1 - |v_p - v_q|)
 
--1 and 1 are the outer edges of the border pixels, or, with align_corners, their centres. Equal to torch's `affine_grid`
+-1 and 1 are the outer edges of the border pixels, or, with align_corners, their centers. Equal to torch's `affine_grid`
 and `grid_sample`, gradients included.
 """
 
@@ -17,15 +17,24 @@ __all__ = ["affine_grid", "bilinear_sample", "grid_sample"]
 
 
 def affine_grid(theta: jax.Array, size: tuple[int, int], align_corners: bool = False) -> jax.Array:
-    """Where each pixel of an output of size (H, W) looks: theta [..., 2, 3] -> [..., H, W, 2], as (x, y) in [-1, 1].
+    """Sampling grid of an affine map: the input location of each output pixel.
 
-    Raises: ValueError for other shapes or a size below 1.
+    Args:
+      theta: [..., 2, 3], matrices from output coordinates (x, y, 1) to input coordinates (x, y).
+      size: (H, W) of the output.
+      align_corners: -1 and 1 are the centers of the border pixels instead of their outer edges.
+
+    Returns:
+      [..., H, W, 2] of (x, y), in [-1, 1] inside the image.
+
+    Raises:
+      ValueError: theta has another shape, or a size is below 1.
     """
     if theta.shape[-2:] != (2, 3):
-        raise ValueError(f"theta has shape {theta.shape}; it must be [..., 2, 3]")
+        raise ValueError(f"theta.shape={theta.shape}: not an affine map; allowed: [..., 2, 3]")
     height, width = size
     if min(height, width) < 1:
-        raise ValueError(f"size is {size}; both numbers must be at least 1")
+        raise ValueError(f"size={size}: empty output; allowed: at least 1 for each axis")
     dtype = jnp.promote_types(theta.dtype, jnp.float32)
 
     def axis(n: int) -> jax.Array:
@@ -43,24 +52,36 @@ def grid_sample(
     x: jax.Array,
     grid: jax.Array,
     method: str = "bilinear",
-    padding: str = "zeros",
+    padding_mode: str = "zeros",
     align_corners: bool = False,
 ) -> jax.Array:
-    """Sample x: [N, H, W, C] at grid: [N, H', W', 2] of (x, y) in [-1, 1] -> [N, H', W', C].
+    """Sample images at the locations of a grid.
 
-    method: bilinear, nearest (no gradient by the grid) or bicubic (a = -0.75). padding: what lies outside is zeros, the
-    border's pixels, or the image's reflection (at the pixel edges, or, with align_corners, at their centres).
+    Args:
+      x: [N, H, W, C].
+      grid: [N, H', W', 2] of (x, y); [-1, 1] spans the image.
+      method: "bilinear", "nearest" (no gradient with respect to the grid) or "bicubic" (a = -0.75).
+      padding_mode: values outside the image: "zeros", "border" (the nearest border pixel) or "reflection" (at the edges
+        of the border pixels, or, with align_corners, at their centers).
+      align_corners: -1 and 1 are the centers of the border pixels instead of their outer edges.
 
-    Raises: ValueError for another method, padding or shape, or integers that are not sampled by nearest.
+    Returns:
+      [N, H', W', C], with the dtype of x.
+
+    Raises:
+      ValueError: a method or padding mode is unknown, the shapes do not fit, or integers are sampled by another method
+        than nearest.
     """
     if method not in ("bilinear", "nearest", "bicubic"):
-        raise ValueError(f"method is {method!r}; it must be bilinear, nearest or bicubic")
-    if padding not in ("zeros", "border", "reflection"):
-        raise ValueError(f"padding is {padding!r}; it must be zeros, border or reflection")
+        raise ValueError(f"method={method!r}: unknown; allowed: bilinear, nearest or bicubic")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(f"padding_mode={padding_mode!r}: unknown; allowed: zeros, border or reflection")
     if x.ndim != 4 or grid.ndim != 4 or grid.shape[-1] != 2 or grid.shape[0] != x.shape[0] or 0 in x.shape[1:3]:
-        raise ValueError(f"x has shape {x.shape} and grid {grid.shape}; they must be [N, H, W, C] and [N, H', W', 2]")
+        raise ValueError(
+            f"x.shape={x.shape} and grid.shape={grid.shape}: do not fit; allowed: [N, H, W, C] and [N, H', W', 2]"
+        )
     if method != "nearest" and not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x has dtype {x.dtype}; {method} needs a floating dtype, nearest takes any")
+        raise ValueError(f"x.dtype={x.dtype}: not floating; allowed: floating dtypes, or any with method='nearest'")
     wide = jnp.result_type(jnp.float32, grid)
     height, width = x.shape[1:3]
     u, v = (
@@ -71,9 +92,9 @@ def grid_sample(
     )
 
     def inside(c: jax.Array, n: int) -> jax.Array:
-        if padding == "reflection":
+        if padding_mode == "reflection":
             c = _reflect(c, n, align_corners)
-        return c if padding == "zeros" else _clip(c, n)
+        return c if padding_mode == "zeros" else _clip(c, n)
 
     sample = jax.vmap(_pixels)
     if method == "nearest":
@@ -88,20 +109,31 @@ def grid_sample(
     return total.astype(x.dtype)
 
 
-def bilinear_sample(x: jax.Array, y: jax.Array, u: jax.Array) -> jax.Array:
-    """Values of x: [N, H, W, C] at rows y: [N, ...] and columns u: [N, ...] -> [N, ..., C]; zeros lie outside.
+def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Sample images at real-valued pixel coordinates by bilinear interpolation; values outside are zeros.
 
-    Coordinates count pixel centres from 0: row .75 and column .25 of [[0, 1], [2, 3]] is 0 + .25 + .75 * 2 = 1.75.
-    Raises: ValueError where the shapes do not fit together.
+    Coordinates count pixel centers from 0: row .75 and column .25 of [[0, 1], [2, 3]] is 0 + .25 + .75 * 2 = 1.75.
+
+    Args:
+      x: [N, H, W, C].
+      rows: [N, ...], vertical coordinates.
+      columns: [N, ...], horizontal coordinates.
+
+    Returns:
+      [N, ..., C], with the dtype of x.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
-    if x.ndim != 4 or y.shape != u.shape or y.shape[:1] != x.shape[:1]:
+    if x.ndim != 4 or rows.shape != columns.shape or rows.shape[:1] != x.shape[:1]:
         raise ValueError(
-            f"x has shape {x.shape}, y {y.shape} and u {u.shape}; they must be [N, H, W, C] and twice [N, ...]"
+            f"x.shape={x.shape}, rows.shape={rows.shape} and columns.shape={columns.shape}: do not fit; "
+            "allowed: [N, H, W, C] and two of [N, ...]"
         )
-    wide = jnp.promote_types(jnp.result_type(jnp.float32, y), x.dtype)
-    y, u = y.astype(wide), u.astype(wide)
-    top, left = lax.stop_gradient(jnp.floor(y)), lax.stop_gradient(jnp.floor(u))
-    down, across = y - top, u - left
+    wide = jnp.promote_types(jnp.result_type(jnp.float32, rows), x.dtype)
+    rows, columns = rows.astype(wide), columns.astype(wide)
+    top, left = lax.stop_gradient(jnp.floor(rows)), lax.stop_gradient(jnp.floor(columns))
+    down, across = rows - top, columns - left
     sample = jax.vmap(_pixels)
     total = 0
     for row, column, weight in (
@@ -115,16 +147,16 @@ def bilinear_sample(x: jax.Array, y: jax.Array, u: jax.Array) -> jax.Array:
 
 
 def _pixels(image: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
-    """image: [H, W, C] at whole rows and columns [...], given as floats -> [..., C]; zeros lie outside."""
+    """image: [H, W, C] at integer rows and columns [...], passed as floats -> [..., C]; zeros outside."""
     height, width, channels = image.shape
-    seen = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
-    i, j = (jnp.where(seen, c, 0).astype(jnp.int32) for c in (row, column))
-    found = jnp.take(image.reshape(-1, channels), i * width + j, axis=0)
-    return jnp.where(seen[..., None], found, 0)
+    inside = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
+    i, j = (jnp.where(inside, c, 0).astype(jnp.int32) for c in (row, column))
+    values = jnp.take(image.reshape(-1, channels), i * width + j, axis=0)
+    return jnp.where(inside[..., None], values, 0)
 
 
 def _clip(c: jax.Array, n: int) -> jax.Array:
-    """Onto [0, n - 1]; no gradient from its ends outwards, as in torch."""
+    """Clip to [0, n - 1]; the gradient at and beyond the ends is zero, as in torch."""
     return jnp.where(c <= 0, 0, jnp.where(c >= n - 1, n - 1, c)).astype(c.dtype)
 
 
@@ -140,7 +172,7 @@ def _reflect(c: jax.Array, n: int, align_corners: bool) -> jax.Array:
 
 
 def _cubic_weights(t: jax.Array, a: float = -0.75) -> list[jax.Array]:
-    """Of the pixels at -1, 0, 1 and 2, for a point at t in [0, 1)."""
+    """Weights of the pixels at -1, 0, 1 and 2, for a location t in [0, 1)."""
 
     def far(t):
         return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a

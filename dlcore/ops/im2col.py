@@ -5,7 +5,7 @@ Chellapilla, Puri & Simard, "High performance convolutional neural networks for 
     cols[n, p, (k, c)] = x[n, s p + r k - l, c]         stride s, dilation r, low padding l;  conv(x, w) = cols W
     col2im             = its transpose: every entry is added to the pixel that it was copied from
 
-A row runs over kernel rows, then kernel columns, then channels, as the leading axes of an HWIO kernel do, so that
+A row runs over kernel rows, then kernel columns, then channels, as the leading axes of an HWIO kernel do, so
 W = w.reshape(kh kw C, O). torch's unfold has channels first and windows last.
 """
 
@@ -31,13 +31,23 @@ def im2col(
     padding: Padding = "VALID",
     dilation: int | Sequence[int] = 1,
 ) -> jax.Array:
-    """The windows of x: [N, H, W, C] as rows -> [N, H', W', kh kw C]; borders are padded with zeros.
+    """Copy the windows of images into rows; borders are padded with zeros.
 
-    padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair an axis.
-    Raises: ValueError for shapes, windows, strides or paddings that do not fit.
+    Args:
+      x: [N, H, W, C].
+      kernel_size: size of a window, one number or (rows, columns).
+      strides: step between neighboring windows, one number or (rows, columns).
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+      dilation: distance between neighboring taps, one number or (rows, columns).
+
+    Returns:
+      [N, H', W', kh kw C].
+
+    Raises:
+      ValueError: shapes, windows, strides or paddings do not fit.
     """
     if x.ndim != 4:
-        raise ValueError(f"x has shape {x.shape}; it must be [N, H, W, C]")
+        raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
     kernel, strides, dilation = (
         pair_of(name, v) for name, v in (("kernel_size", kernel_size), ("strides", strides), ("dilation", dilation))
     )
@@ -62,19 +72,34 @@ def col2im(
     padding: Padding = "VALID",
     dilation: int | Sequence[int] = 1,
 ) -> jax.Array:
-    """Add rows [N, H', W', kh kw C] up to images of size (H, W) -> [N, H, W, C]; the other arguments are `im2col`'s.
+    """Add the rows of windows up to images, the transpose of `im2col`.
 
-    Pixels in several windows get several terms: col2im(im2col(x)) is x times how many windows see each pixel.
-    Raises: ValueError where cols are not those of an image of that size.
+    Pixels in several windows get several terms: col2im(im2col(x)) is x times the number of windows over each pixel.
+
+    Args:
+      cols: [N, H', W', kh kw C].
+      size: (H, W) of the images.
+      kernel_size: size of a window, as for `im2col`.
+      strides: step between neighboring windows, as for `im2col`.
+      padding: of the images, as for `im2col`.
+      dilation: distance between neighboring taps, as for `im2col`.
+
+    Returns:
+      [N, H, W, C].
+
+    Raises:
+      ValueError: cols do not have the shape that `im2col` gives for images of that size.
     """
     kernel = pair_of("kernel_size", kernel_size)
     if cols.ndim != 4 or cols.shape[-1] % (kernel[0] * kernel[1]):
-        raise ValueError(f"cols has shape {cols.shape}; it must be [N, H', W', {kernel[0]} * {kernel[1]} * C]")
+        raise ValueError(
+            f"cols.shape={cols.shape}: not rows of windows; allowed: [N, H', W', {kernel[0]} * {kernel[1]} * C]"
+        )
     shape = (cols.shape[0], *size, cols.shape[-1] // (kernel[0] * kernel[1]))
     unfold = functools.partial(im2col, kernel_size=kernel_size, strides=strides, padding=padding, dilation=dilation)
-    made = jax.eval_shape(unfold, jax.ShapeDtypeStruct(shape, cols.dtype)).shape
-    if made != cols.shape:
-        raise ValueError(f"cols has shape {cols.shape}; images of size {tuple(size)} give {made}")
+    expected = jax.eval_shape(unfold, jax.ShapeDtypeStruct(shape, cols.dtype)).shape
+    if expected != cols.shape:
+        raise ValueError(f"cols.shape={cols.shape}: does not fit size={tuple(size)}; allowed: {expected}")
     return jax.linear_transpose(unfold, jax.ShapeDtypeStruct(shape, cols.dtype))(cols)[0]
 
 
@@ -85,9 +110,20 @@ def conv_im2col(
     padding: Padding = "VALID",
     dilation: int | Sequence[int] = 1,
 ) -> jax.Array:
-    """Convolve x: [N, H, W, C] with kernel: [kh, kw, C, O] by one product of matrices -> [N, H', W', O].
+    """Convolve by one matrix product, in the memory of kh kw copies of the images.
 
-    Memory: kh kw copies of the image. Raises: ValueError where the shapes do not fit together.
+    Args:
+      x: [N, H, W, C].
+      kernel: [kh, kw, C, O].
+      strides: step between neighboring windows, one number or (rows, columns).
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+      dilation: distance between neighboring taps, one number or (rows, columns).
+
+    Returns:
+      [N, H', W', O].
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     check_operands(x, kernel)
     cols = im2col(x, kernel.shape[:2], strides, padding, dilation)
@@ -95,35 +131,38 @@ def conv_im2col(
 
 
 def check_operands(x: Any, kernel: Any) -> None:
-    """Raise ValueError unless x is [N, H, W, C] and kernel [kh, kw, C, O]."""
+    """Raise ValueError unless x is [N, H, W, C] and kernel is [kh, kw, C, O]."""
     if x.ndim != 4:
-        raise ValueError(f"x has shape {x.shape}; it must be [N, H, W, C]")
+        raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
     if kernel.ndim != 4 or kernel.shape[2] != x.shape[3]:
-        raise ValueError(f"kernel has shape {kernel.shape}; with x {x.shape} it must be [kh, kw, {x.shape[3]}, O]")
+        raise ValueError(
+            f"kernel.shape={kernel.shape}: does not fit x.shape={x.shape}; allowed: [kh, kw, {x.shape[3]}, O]"
+        )
 
 
 def pair_of(name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, int]:
     """(rows, columns) of a number or a pair; ValueError where it is neither or below `least`."""
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
-        raise ValueError(f"{name} is {value}; it must be a whole number of at least {least}, or two of them")
+        raise ValueError(f"{name}={value}: not a size; allowed: an int of at least {least}, or two of them")
     return pair
 
 
 def pads_of(
     padding: Padding, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """((low, high), ...) of a padding in any form; ValueError for another."""
+    """((low, high), ...) of a padding in any form; ValueError for anything else."""
     if isinstance(padding, str):
         if padding.upper() not in ("SAME", "VALID"):
-            raise ValueError(f'padding is {padding!r}; it must be "SAME", "VALID", numbers or (low, high) pairs')
-        reach = [effective_kernel_size(k, d) for k, d in zip(kernel, dilation, strict=True)]
-        return tuple(lax.padtype_to_pads(sizes, reach, strides, padding.upper()))
-    padding = [padding] * len(sizes) if isinstance(padding, int) else padding
-    pads = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
+            raise ValueError(f"padding={padding!r}: unknown; allowed: SAME, VALID, numbers or (low, high) pairs")
+        extent = [effective_kernel_size(k, d) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple(lax.padtype_to_pads(sizes, extent, strides, padding.upper()))
+    per_axis = [padding] * len(sizes) if isinstance(padding, int) else padding
+    pads = tuple((p, p) if isinstance(p, int) else tuple(p) for p in per_axis)
     if len(pads) != len(sizes) or any(len(p) != 2 or min(p) < 0 for p in pads):
         raise ValueError(
-            f"padding is {padding}; it must be a number or a (low, high) pair, none negative, for each of {len(sizes)}"
+            f"padding={padding}: does not fit {len(sizes)} axes; allowed: a number from 0 or a (low, high) pair "
+            "for each"
         )
     return pads
 
@@ -135,14 +174,14 @@ def window_counts(
     pads: Sequence[tuple[int, int]],
     dilation: Sequence[int],
 ) -> tuple[int, ...]:
-    """How many windows there are along each axis; ValueError where not even one fits."""
+    """Number of windows along each axis; ValueError where the input is smaller than one window."""
     counts = []
     for size, k, s, p, d in zip(sizes, kernel, strides, pads, dilation, strict=True):
         free = size + sum(p) - effective_kernel_size(k, d)
         if free < 0:
             raise ValueError(
-                f"kernel_size is {tuple(kernel)} with dilation {tuple(dilation)}: larger than the {size} pixels of x "
-                f"with padding {p}"
+                f"kernel_size={tuple(kernel)} with dilation={tuple(dilation)}: larger than the padded input; allowed: "
+                f"an extent of at most {size} + {sum(p)} pixels"
             )
         counts.append(free // s + 1)
     return tuple(counts)

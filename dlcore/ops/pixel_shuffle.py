@@ -12,19 +12,41 @@ __all__ = ["pixel_shuffle", "pixel_unshuffle"]
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """[..., H, W, C r r] -> [..., H r, W r, C]. ValueError where the channels are no multiple of r r."""
+    """Pixel shuffle: rearrange channels into blocks of r x r pixels.
+
+    Args:
+      x: [..., H, W, C r r].
+      factor: r, at least 1.
+
+    Returns:
+      [..., H r, W r, C].
+
+    Raises:
+      ValueError: the channels are no multiple of r r, or x has too few axes.
+    """
     if x.ndim < 3 or factor < 1 or x.shape[-1] % factor**2:
-        raise ValueError(f"factor is {factor} and x has shape {x.shape}; x must be [..., H, W, C factor factor]")
+        raise ValueError(f"factor={factor} for x.shape={x.shape}: does not fit; allowed: [..., H, W, C factor factor]")
     *batch, h, w, channels = x.shape
     x = x.reshape(-1, h, w, channels // factor**2, factor, factor).transpose(0, 1, 4, 2, 5, 3)
     return x.reshape(*batch, h * factor, w * factor, channels // factor**2)
 
 
 def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
-    """The inverse: [..., H r, W r, C] -> [..., H, W, C r r]. ValueError where a side is no multiple of r."""
+    """Inverse of `pixel_shuffle`: rearrange blocks of r x r pixels into channels.
+
+    Args:
+      x: [..., H r, W r, C].
+      factor: r, at least 1.
+
+    Returns:
+      [..., H, W, C r r].
+
+    Raises:
+      ValueError: a side is no multiple of r, or x has too few axes.
+    """
     if x.ndim < 3 or factor < 1 or x.shape[-3] % factor or x.shape[-2] % factor:
         raise ValueError(
-            f"factor is {factor} and x has shape {x.shape}; factor must divide both sides of [..., H, W, C]"
+            f"factor={factor} for x.shape={x.shape}: does not fit; allowed: divisors of both sides of [..., H, W, C]"
         )
     *batch, h, w, channels = x.shape
     x = x.reshape(-1, h // factor, factor, w // factor, factor, channels).transpose(0, 1, 3, 5, 2, 4)

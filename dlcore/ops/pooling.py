@@ -6,7 +6,7 @@ Boureau, Ponce & LeCun, "A theoretical analysis of feature pooling in visual rec
     average:  y[p] = 1/n_p sum_k x[s p + k - l]                n_p counts the padding too, or only the pixels
 
 A window is a product of intervals, so a maximum or a sum over it is taken axis by axis. On a CPU the gradient of
-`lax.reduce_window` costs 16 times more (2x2) and three times more (3x3, stride 2) than that of these slices.
+`lax.reduce_window` takes 16 times (2x2) or three times (3x3, stride 2) as long as that of these slices.
 """
 
 import functools
@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["avg_pool", "global_avg_pool", "max_pool"]
+from dlcore.ops.im2col import Padding, pads_of
 
-Padding = str | int | Sequence[int | tuple[int, int]]
+__all__ = ["avg_pool", "global_avg_pool", "max_pool"]
 
 
 def max_pool(
@@ -30,15 +30,23 @@ def max_pool(
     padding: Padding = "VALID",
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """Take the largest value of each window: [..., H, W, C] -> [..., H', W', C].
+    """Max pooling: the largest value of each window.
 
-    window_shape has one size a spatial axis (two for images, one for sequences, three for clips); all axes before
-    those are batch axes. strides default to ones, as in flax. padding is "SAME", "VALID", one number for all sides,
-    or a number or (low, high) pair an axis. With ceil_mode a last partial window counts if it starts inside the input
-    or its low padding, as in torch.
+    A NaN in a window makes its output NaN. Among ties the gradient goes to the first pixel in row-major order, as with
+    `lax.reduce_window` and torch.
 
-    A NaN in a window makes its output NaN. Among ties the gradient goes to the first pixel in row-major order, as
-    with `lax.reduce_window` and torch. Raises ValueError for windows, strides or paddings that do not fit.
+    Args:
+      x: [..., H, W, C]; all axes before the spatial ones are batch axes.
+      window_shape: window size along each spatial axis: two numbers for images, one for sequences, three for clips.
+      strides: step between neighboring windows along each axis; None means 1, as in flax.
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+      ceil_mode: keep a last partial window that starts inside the input or its low padding, as in torch.
+
+    Returns:
+      [..., H', W', C], with the dtype of x.
+
+    Raises:
+      ValueError: windows, strides or paddings do not fit x.
     """
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
     for axis, k, stride, (low, high), extra in reversed(_plan(x, window_shape, strides, padding, ceil_mode)):
@@ -54,13 +62,25 @@ def avg_pool(
     count_include_pad: bool = True,
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """Average each window: [..., H, W, C] -> [..., H', W', C]; the arguments are those of `max_pool`.
+    """Average pooling: the mean of each window; sums are taken in at least float32.
 
-    count_include_pad divides by the window's size with its padding (never what ceil_mode adds beyond it), else by the
-    pixels in it. Sums are taken in at least float32.
+    Args:
+      x: [..., H, W, C], floating; all axes before the spatial ones are batch axes.
+      window_shape: window size along each spatial axis.
+      strides: step between neighboring windows along each axis; None means 1, as in flax.
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+      count_include_pad: divide by the pixels and padding in the window (never by what ceil_mode adds beyond it);
+        otherwise by the pixels alone.
+      ceil_mode: keep a last partial window that starts inside the input or its low padding, as in torch.
+
+    Returns:
+      [..., H', W', C], with the dtype of x.
+
+    Raises:
+      ValueError: windows, strides or paddings do not fit x, or its dtype is not floating.
     """
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x has dtype {x.dtype}: an average needs a floating dtype, convert it first")
+        raise ValueError(f"x.dtype={x.dtype}: an average needs fractions; allowed: floating dtypes")
     total = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     plan = _plan(x, window_shape, strides, padding, ceil_mode)
     if all(k == stride and not (low or high or extra) for _, k, stride, (low, high), extra in plan):
@@ -78,14 +98,24 @@ def avg_pool(
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
-    """Average over the two spatial axes, summed in at least float32: [..., H, W, C] -> [..., C]."""
+    """Average over the two spatial axes; sums are taken in at least float32.
+
+    Args:
+      x: [..., H, W, C].
+
+    Returns:
+      [..., C], with the dtype of x.
+
+    Raises:
+      ValueError: x has fewer than three axes.
+    """
     if x.ndim < 3:
-        raise ValueError(f"x has shape {x.shape}: [..., H, W, C] is needed")
+        raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")
     return x.mean((-3, -2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
 
 
 def _tile_means(x: jax.Array, windows: list[tuple[int, int]]) -> jax.Array:
-    """Means of windows that neither overlap nor reach outside; what is left at the far ends is dropped."""
+    """Means of windows that neither overlap nor reach outside; a remainder at the far ends is dropped."""
     shape, inner = list(x.shape), []
     for i, (axis, k) in enumerate(windows):
         x = lax.slice_in_dim(x, 0, x.shape[axis] // k * k, axis=axis)
@@ -117,26 +147,26 @@ def _over_slices(
 
 
 def _plan(x: jax.Array, window_shape, strides, padding, ceil_mode) -> list[tuple]:
-    """(axis, window, stride, (low, high), what ceil_mode adds to high) for each spatial axis."""
+    """(axis, window, stride, (low, high), pixels that ceil_mode adds to high) for each spatial axis."""
     window_shape = tuple(window_shape)
     n = len(window_shape)
     strides = (1,) * n if strides is None else tuple(strides)
     if x.ndim < n + 1:
-        raise ValueError(
-            f"x has shape {x.shape}: window_shape {window_shape} needs {n} spatial axes and a channel axis"
-        )
+        raise ValueError(f"x.shape={x.shape}: too few axes for window_shape={window_shape}; allowed: at least {n + 1}")
     if len(strides) != n:
-        raise ValueError(f"strides is {strides}: one number for each of {n} axes is needed")
+        raise ValueError(f"strides={strides}: does not fit window_shape={window_shape}; allowed: {n} numbers")
     if min(window_shape + strides) < 1:
-        raise ValueError(f"window_shape is {window_shape} and strides {strides}: every number must be at least 1")
+        raise ValueError(f"window_shape={window_shape} and strides={strides}: too small; allowed: at least 1")
     sizes = x.shape[-n - 1 : -1]
     plan = []
     for i, (size, k, stride, pads) in enumerate(
-        zip(sizes, window_shape, strides, _paddings(padding, sizes, window_shape, strides), strict=True)
+        zip(sizes, window_shape, strides, pads_of(padding, sizes, window_shape, strides, (1,) * n), strict=True)
     ):
         free = size + sum(pads) - k
         if free < 0:
-            raise ValueError(f"window_shape is {window_shape}, larger than the {sizes} pixels of x with padding {pads}")
+            raise ValueError(
+                f"window_shape={window_shape}: larger than the padded input; allowed: at most {sizes} + padding {pads}"
+            )
         extra = 0
         if ceil_mode:
             count = math.ceil(free / stride) + 1
@@ -144,18 +174,3 @@ def _plan(x: jax.Array, window_shape, strides, padding, ceil_mode) -> list[tuple
             extra = max((count - 1) * stride - free, 0)
         plan.append((x.ndim - n - 1 + i, k, stride, pads, extra))
     return plan
-
-
-def _paddings(padding: Padding, sizes, window_shape, strides) -> list[tuple[int, int]]:
-    if isinstance(padding, str):
-        if padding.upper() not in ("SAME", "VALID"):
-            raise ValueError(f'padding is {padding!r}: "SAME", "VALID", numbers or (low, high) pairs are allowed')
-        return lax.padtype_to_pads(sizes, window_shape, strides, padding.upper())
-    if isinstance(padding, int):
-        padding = [padding] * len(sizes)
-    pairs = [(p, p) if isinstance(p, int) else tuple(p) for p in padding]
-    if len(pairs) != len(sizes) or any(len(p) != 2 or min(p) < 0 for p in pairs):
-        raise ValueError(
-            f"padding is {padding}: a number or a (low, high) pair, none negative, for each of {len(sizes)}"
-        )
-    return pairs

@@ -2,15 +2,15 @@
 
 Keys, "Cubic convolution interpolation for digital image processing" (1981).
 
-    an output pixel i looks at     s (i + 1/2) - 1/2,  s = in / out
-    with align_corners at          s i,                s = (in - 1) / (out - 1)
+    output pixel i samples         s (i + 1/2) - 1/2,  s = in / out
+    with align_corners             s i,                s = (in - 1) / (out - 1)
     bilinear                       max(0, 1 - |t|)
     bicubic, |t| < 1               (a + 2) |t|^3 - (a + 3) |t|^2 + 1
              |t| < 2               a (|t|^3 - 5 |t|^2 + 8 |t| - 4)
-    antialias, s > 1               the same kernels s times as wide, weights adding up to one
+    antialias, s > 1               the same kernels s times as wide, normalized to sum 1
 
 a is -0.75, and -0.5 with antialias, both as in torch; `jax.image.resize` has -0.5 and antialias always, and differs by
-up to 0.2 on noise. Each axis is one product with a matrix of weights that is made from the sizes, in float64.
+up to 0.2 on noise. Each axis is one product with a matrix of weights, which is computed from the sizes in float64.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["METHODS", "resize"]
+__all__ = ["RESIZE_METHODS", "resize"]
 
-METHODS = ("nearest", "nearest_exact", "bilinear", "bicubic")
+RESIZE_METHODS = ("nearest", "nearest_exact", "bilinear", "bicubic")
 
 
 def resize(
@@ -35,25 +35,35 @@ def resize(
     scale: float | Sequence[float] | None = None,
     cubic_coefficient: float | None = None,
 ) -> jax.Array:
-    """[..., H, W, C] -> [..., H', W', C] of that size.
+    """Resize images, sequences or volumes; sums are taken in at least float32.
 
-    size: (H', W'), or one number for both; as many axes are resized as `size` or `scale` has numbers (one for a
-    sequence, three for a volume). Or scale: sizes are rounded down, and the coordinates follow the scale itself.
-    method: nearest (torch's and OpenCV's, which takes the pixel at floor(s i)), nearest_exact (the nearest of pixel
-    centres), bilinear (linear along every axis) or bicubic. Nearest keeps every dtype, so labels stay labels.
-    align_corners: the centres of the corner pixels stay where they are. antialias: average over what a smaller image
-    cannot show. cubic_coefficient: a; -0.75 by default, -0.5 under antialias.
+    Args:
+      x: [..., H, W, C].
+      size: (H', W'), or one number for both; one number in a sequence resizes one axis, three resize a volume. None
+        where `scale` is given.
+      method: "nearest" (torch's and OpenCV's, which takes the pixel at floor(s i)), "nearest_exact" (the nearest pixel
+        center), "bilinear" (linear along every axis) or "bicubic". The nearest methods take every dtype.
+      align_corners: keep the centers of the corner pixels in place.
+      antialias: widen the kernel when shrinking, so that every input pixel counts.
+      scale: output size / input size for each axis, or one number for both, in place of `size`. Sizes are rounded down,
+        and coordinates follow the scale itself.
+      cubic_coefficient: a of the bicubic kernel; None means -0.75, and -0.5 under antialias.
 
-    Sums are taken in at least float32, and the dtype stays. Raises: ValueError for a method, a size or a dtype that is
-    not allowed, or where both or neither of size and scale are given.
+    Returns:
+      [..., H', W', C], with the dtype of x.
+
+    Raises:
+      ValueError: a method, size or dtype is not allowed, or both or neither of size and scale are given.
     """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
+    if method not in RESIZE_METHODS:
+        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(RESIZE_METHODS)}")
     nearest = method.startswith("nearest")
     if nearest and (align_corners or antialias):
-        raise ValueError(f"align_corners is {align_corners} and antialias {antialias}; {method} knows neither")
+        raise ValueError(
+            f"align_corners={align_corners} and antialias={antialias}: undefined for {method}; allowed: False for both"
+        )
     if not nearest and not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x has dtype {x.dtype}; {method} needs a floating dtype, nearest takes any")
+        raise ValueError(f"x.dtype={x.dtype}: not floating; allowed: floating dtypes, or any with method='nearest'")
     sizes, scales = _targets(x, size, scale)
     first = x.ndim - len(sizes) - 1
     dtype, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32) if not nearest else x.dtype
@@ -74,33 +84,35 @@ def resize(
 def _targets(x: jax.Array, size, scale) -> tuple[list[int], list[float]]:
     """Output sizes, and input pixels per output pixel, of each axis."""
     if (size is None) == (scale is None):
-        raise ValueError(f"size is {size} and scale {scale}; exactly one of them must be given")
-    name, given = ("size", size) if scale is None else ("scale", scale)
-    given = [given, given] if np.ndim(given) == 0 else list(given)
-    if x.ndim < len(given) + 1:
-        raise ValueError(f"x has shape {x.shape}; {name} {given} needs {len(given)} spatial axes and a channel axis")
-    sides = x.shape[-len(given) - 1 : -1]
-    if min(given) <= 0:
-        raise ValueError(f"{name} is {given}; every number must be positive")
+        raise ValueError(f"size={size} and scale={scale}: ambiguous; allowed: exactly one of them")
+    name, values = ("size", size) if scale is None else ("scale", scale)
+    values = [values, values] if np.ndim(values) == 0 else list(values)
+    if x.ndim < len(values) + 1:
+        raise ValueError(f"x.shape={x.shape}: too few axes for {name}={values}; allowed: at least {len(values) + 1}")
+    sides = x.shape[-len(values) - 1 : -1]
+    if min(values) <= 0:
+        raise ValueError(f"{name}={values}: not positive; allowed: above 0")
     outs = (
-        [int(v) for v in given] if scale is None else [int(np.floor(n * v)) for n, v in zip(sides, given, strict=True)]
+        [int(v) for v in values]
+        if scale is None
+        else [int(np.floor(n * v)) for n, v in zip(sides, values, strict=True)]
     )
     if min(sides) < 1 or min(outs) < 1:
-        raise ValueError(f"{name} is {given}: from {sides} to {tuple(outs)} pixels; both must be at least 1")
+        raise ValueError(f"{name}={values}: from {sides} to {tuple(outs)} pixels; allowed: at least 1 before and after")
     if scale is None:
         return outs, [n / out for n, out in zip(sides, outs, strict=True)]
-    return outs, [1 / v for v in given]
+    return outs, [1 / v for v in values]
 
 
 def _nearest(n: int, out: int, ratio: float, exact: bool) -> np.ndarray:
-    """The source of every output pixel; in float32, so that ties fall where torch's do."""
+    """Source pixel of every output pixel; in float32, so that ties fall where torch's do."""
     ratio = np.float32(ratio)
     position = np.arange(out, dtype=np.float32) + np.float32(0.5 if exact else 0)
     return np.minimum(np.floor(position * ratio).astype(np.int64), n - 1)
 
 
 def _weights(n: int, out: int, ratio: float, method: str, align_corners: bool, antialias: bool, a: float) -> np.ndarray:
-    """[out, n]: the share of every input pixel in every output pixel."""
+    """[out, n]: the weight of every input pixel in every output pixel."""
     if align_corners:
         ratio = (n - 1) / (out - 1) if out > 1 else 0.0
     kernel = _linear if method == "bilinear" else lambda t: _cubic(t, a)
@@ -109,17 +121,17 @@ def _weights(n: int, out: int, ratio: float, method: str, align_corners: bool, a
     if antialias:
         wide = max(ratio, 1.0)
         for i in range(out):
-            centre = ratio * (i + 0.5)
-            low = max(int(centre - reach * wide + 0.5), 0)
-            high = min(int(centre + reach * wide + 0.5), n)
-            share = kernel((np.arange(low, high) - centre + 0.5) / wide)
+            center = ratio * (i + 0.5)
+            low = max(int(center - reach * wide + 0.5), 0)
+            high = min(int(center + reach * wide + 0.5), n)
+            share = kernel((np.arange(low, high) - center + 0.5) / wide)
             matrix[i, low:high] = share / share.sum()
         return matrix
-    centre = ratio * np.arange(out) if align_corners else ratio * (np.arange(out) + 0.5) - 0.5
-    centre = np.maximum(centre, 0) if method == "bilinear" else centre
-    below = np.floor(centre).astype(np.int64)
+    center = ratio * np.arange(out) if align_corners else ratio * (np.arange(out) + 0.5) - 0.5
+    center = np.maximum(center, 0) if method == "bilinear" else center
+    below = np.floor(center).astype(np.int64)
     for tap in range(1 - reach, 1 + reach):
-        np.add.at(matrix, (np.arange(out), np.clip(below + tap, 0, n - 1)), kernel(centre - below - tap))
+        np.add.at(matrix, (np.arange(out), np.clip(below + tap, 0, n - 1)), kernel(center - below - tap))
     return matrix
 
 

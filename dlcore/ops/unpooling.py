@@ -1,10 +1,10 @@
-"""Unpooling: from a small map to a large one without weights.
+"""Unpooling: from a small feature map to a large one without weights.
 
     nearest         every value is repeated f x f times
     bed of nails    the value in the top left corner of its f x f block, zeros elsewhere
-    max unpool      the value where the maximum was, zeros elsewhere           Zeiler & Fergus 2013, arXiv:1311.2901
+    max unpool      the value at the location of the maximum, zeros elsewhere  Zeiler & Fergus 2013, arXiv:1311.2901
 
-Positions are torch's: row W + column in the plane that was pooled.
+Indices are torch's: row W + column in the pooled plane.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,34 @@ __all__ = ["bed_of_nails", "max_pool_with_indices", "max_unpool", "nearest_unpoo
 
 
 def nearest_unpool(x: jax.Array, factor: int | Sequence[int] = 2) -> jax.Array:
-    """Repeat every pixel: [..., H, W, C] -> [..., H fy, W fx, C]. ValueError for factors below 1."""
+    """Nearest unpooling: repeat every pixel.
+
+    Args:
+      x: [..., H, W, C].
+      factor: repetitions, one number or (rows, columns).
+
+    Returns:
+      [..., H fy, W fx, C].
+
+    Raises:
+      ValueError: a factor is below 1, or x has too few axes.
+    """
     fy, fx = _factors(x, factor)
     return jnp.repeat(jnp.repeat(x, fy, -3), fx, -2)
 
 
 def bed_of_nails(x: jax.Array, factor: int | Sequence[int] = 2) -> jax.Array:
-    """Put every pixel in the top left corner of a block of zeros: [..., H, W, C] -> [..., H fy, W fx, C].
+    """Bed-of-nails unpooling: put every pixel in the top left corner of a block of zeros.
 
-    ValueError for factors below 1.
+    Args:
+      x: [..., H, W, C].
+      factor: size of the block, one number or (rows, columns).
+
+    Returns:
+      [..., H fy, W fx, C].
+
+    Raises:
+      ValueError: a factor is below 1, or x has too few axes.
     """
     fy, fx = _factors(x, factor)
     config = [(0, 0, 0)] * (x.ndim - 3) + [(0, fy - 1, fy - 1), (0, fx - 1, fx - 1), (0, 0, 0)]
@@ -41,13 +60,26 @@ def max_pool_with_indices(
     padding: Padding = "VALID",
     dilation: int | Sequence[int] = 1,
 ) -> tuple[jax.Array, jax.Array]:
-    """Max pooling that remembers: [N, H, W, C] -> (values, positions int32), both [N, H', W', C].
+    """Max pooling that also returns the location of each maximum.
 
-    strides are the window's by default, as in torch. Padding never wins. Among ties the first pixel in row-major order
-    does, and a NaN wins over all. Raises: ValueError for windows, strides or paddings that do not fit.
+    Padding is never the maximum. Of equal values the first in row-major order is taken, and a NaN exceeds all values.
+
+    Args:
+      x: [N, H, W, C].
+      window_shape: window size, one number or (rows, columns).
+      strides: step between neighboring windows; None means the window size, as in torch.
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis; at most half
+        the window.
+      dilation: distance between neighboring pixels of a window, one number or (rows, columns).
+
+    Returns:
+      (values, int32 indices row W + column), both [N, H', W', C].
+
+    Raises:
+      ValueError: windows, strides or paddings do not fit x.
     """
     if x.ndim != 4:
-        raise ValueError(f"x has shape {x.shape}; it must be [N, H, W, C]")
+        raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
     window = pair_of("window_shape", window_shape)
     strides = window if strides is None else pair_of("strides", strides)
     dilation = pair_of("dilation", dilation)
@@ -55,25 +87,25 @@ def max_pool_with_indices(
     pads = pads_of(padding, (height, width), window, strides, dilation)
     counts = window_counts((height, width), window, strides, pads, dilation)
     if any(2 * max(p) > effective_kernel_size(k, d) for p, k, d in zip(pads, window, dilation, strict=True)):
-        raise ValueError(f"padding is {padding}; it must be at most half the window, {window}")
+        raise ValueError(f"padding={padding}: too large; allowed: at most half of window_shape={window}")
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    reach = [low + size + high for (low, high), size in zip(pads, (height, width), strict=True)]
+    padded_width = pads[1][0] + width + pads[1][1]
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=lowest)
     rows, columns = (
         jnp.arange(count)[:, None] * s + jnp.arange(k) * d
         for count, s, k, d in zip(counts, strides, window, dilation, strict=True)
     )
-    place = (rows[:, None, :, None] * reach[1] + columns[None, :, None, :]).reshape(*counts, -1)
-    seen = padded.reshape(n, -1, channels)[:, place]
-    row, column = place // reach[1] - pads[0][0], place % reach[1] - pads[1][0]
+    taps = (rows[:, None, :, None] * padded_width + columns[None, :, None, :]).reshape(*counts, -1)
+    windows = padded.reshape(n, -1, channels)[:, taps]
+    row, column = taps // padded_width - pads[0][0], taps % padded_width - pads[1][0]
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    # A window of -inf alone must not choose the padding.
-    best = seen.max(3, keepdims=True)
-    wins = ((seen == best) | jnp.isnan(seen)) & inside[None, ..., None]
-    chosen = jnp.argmax(wins, 3, keepdims=True)
-    values = jnp.take_along_axis(seen, chosen, 3)[..., 0, :]
-    index = jnp.take_along_axis((row * width + column)[None, ..., None], chosen, 3)[..., 0, :]
-    return values, index.astype(jnp.int32)
+    # Where all pixels of a window are -inf, the padding is as large: it must not be chosen.
+    largest = windows.max(3, keepdims=True)
+    is_largest = ((windows == largest) | jnp.isnan(windows)) & inside[None, ..., None]
+    first = jnp.argmax(is_largest, 3, keepdims=True)
+    values = jnp.take_along_axis(windows, first, 3)[..., 0, :]
+    indices = jnp.take_along_axis((row * width + column)[None, ..., None], first, 3)[..., 0, :]
+    return values, indices.astype(jnp.int32)
 
 
 def max_unpool(
@@ -84,16 +116,29 @@ def max_unpool(
     padding: int | Sequence[int] = 0,
     size: Sequence[int] | None = None,
 ) -> jax.Array:
-    """Put values y: [N, H', W', C] where `max_pool_with_indices` found them -> [N, H, W, C], zeros elsewhere.
+    """Max unpooling: put values at the locations from `max_pool_with_indices`, zeros elsewhere.
 
-    size: (H, W); by default the smallest that pools to (H', W'), (H' - 1) stride - 2 padding + window. A position that
-    overlapping windows share gets the value once. Raises: ValueError for shapes that do not fit, or a size that does
-    not pool to y's.
+    Args:
+      y: [N, H', W', C], values.
+      indices: [N, H', W', C] int, row W + column. Where overlapping windows share a location, one of their values is
+        put there, and they are equal if `y` is the pooled map.
+      window_shape: of the pooling, one number or (rows, columns).
+      strides: of the pooling; None means the window size.
+      padding: of the pooling, one number or (rows, columns).
+      size: (H, W) of the result; None means the smallest that pools to (H', W'), (H' - 1) stride - 2 padding + window.
+
+    Returns:
+      [N, H, W, C].
+
+    Raises:
+      ValueError: the shapes do not fit, or a map of that size does not pool to the shape of y.
     """
     if y.ndim != 4 or indices.shape != y.shape:
-        raise ValueError(f"y has shape {y.shape} and indices {indices.shape}; both must be [N, H', W', C]")
+        raise ValueError(
+            f"y.shape={y.shape} and indices.shape={indices.shape}: do not fit; allowed: both [N, H', W', C]"
+        )
     if not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise ValueError(f"indices has dtype {indices.dtype}; it must hold integers")
+        raise ValueError(f"indices.dtype={indices.dtype}: not integers; allowed: integer dtypes")
     window = pair_of("window_shape", window_shape)
     strides = window if strides is None else pair_of("strides", strides)
     padding = pair_of("padding", padding, 0)
@@ -106,7 +151,10 @@ def max_unpool(
         n + 2 * p >= k and conv_output_size(n, k, s, p) == count
         for n, k, s, p, count in zip(size, window, strides, padding, y.shape[1:3], strict=True)
     ):
-        raise ValueError(f"size is {size}; with window {window} and strides {strides} it must pool to {y.shape[1:3]}")
+        raise ValueError(
+            f"size={size}: does not fit y; allowed: sizes that window_shape={window} and strides={strides} pool to "
+            f"{y.shape[1:3]}"
+        )
     n, channels = y.shape[0], y.shape[3]
     flat = jnp.zeros((n, size[0] * size[1], channels), y.dtype)
     image, channel = jnp.arange(n)[:, None, None], jnp.arange(channels)
@@ -116,5 +164,5 @@ def max_unpool(
 
 def _factors(x: jax.Array, factor: int | Sequence[int]) -> tuple[int, int]:
     if x.ndim < 3:
-        raise ValueError(f"x has shape {x.shape}; it must be [..., H, W, C]")
+        raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")
     return pair_of("factor", factor)

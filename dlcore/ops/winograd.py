@@ -4,8 +4,8 @@ Lavin & Gray, "Fast algorithms for convolutional neural networks" (2015), arXiv:
 
     Y = A' [ (G g G') * (B' d B) ] A          d: 4x4 pixels, g: 3x3 weights, Y: 2x2 outputs, * entry by entry
 
-Tiles of 4x4 pixels overlap by two. Summed over channels the products are 16 independent products of matrices,
-[tiles, C] times [C, O]. The transforms add and halve only, which costs some digits: about 1e-6 relative in float32.
+Tiles of 4x4 pixels overlap by two. Summed over channels the products are 16 independent matrix products, [tiles, C]
+times [C, O]. The transforms only add and halve, which costs about 1e-6 relative error in float32.
 """
 
 import jax
@@ -15,7 +15,7 @@ from jax import lax
 
 from dlcore.ops.im2col import Padding, check_operands, pads_of, window_counts
 
-__all__ = ["conv_winograd", "multiplications"]
+__all__ = ["conv_winograd", "winograd_multiplications"]
 
 _B = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
@@ -23,14 +23,22 @@ _A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
 
 
 def conv_winograd(x: jax.Array, kernel: jax.Array, padding: Padding = "VALID") -> jax.Array:
-    """Convolve x: [N, H, W, C] with kernel: [3, 3, C, O] at stride 1 -> [N, H', W', O].
+    """Convolve with a 3x3 kernel at stride 1 by Winograd's algorithm, in float32 or float64.
 
-    Computes in float32 or float64; the result has the dtype of the operands.
-    Raises: ValueError for a kernel that is not 3x3, or shapes that do not fit together.
+    Args:
+      x: [N, H, W, C].
+      kernel: [3, 3, C, O].
+      padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
+
+    Returns:
+      [N, H', W', O], with the dtype of the operands.
+
+    Raises:
+      ValueError: the kernel is not 3x3, or the shapes do not fit together.
     """
     check_operands(x, kernel)
     if kernel.shape[:2] != (3, 3):
-        raise ValueError(f"kernel has shape {kernel.shape}; this form is for [3, 3, C, O] alone")
+        raise ValueError(f"kernel.shape={kernel.shape}: not 3x3; allowed: [3, 3, C, O]")
     pads = pads_of(padding, x.shape[1:3], (3, 3), (1, 1), (1, 1))
     rows, columns = window_counts(x.shape[1:3], (3, 3), (1, 1), pads, (1, 1))
     dtype = jnp.result_type(x, kernel)
@@ -52,13 +60,23 @@ def conv_winograd(x: jax.Array, kernel: jax.Array, padding: Padding = "VALID") -
     return y.reshape(x.shape[0], 2 * down, 2 * across, -1)[:, :rows, :columns].astype(dtype)
 
 
-def multiplications(rows: int, columns: int) -> dict[str, int]:
-    """Multiplications for one channel and one filter of an output of that size: {"direct", "winograd"}.
+def winograd_multiplications(rows: int, columns: int) -> dict[str, int]:
+    """Multiplications for one channel and one filter, directly and by Winograd's algorithm.
 
-    A 2x2 tile takes 2 2 3 3 = 36 directly and one a pixel of its 4x4 window here, 16; an odd size pays for its last
-    tile in full. Raises: ValueError for sizes below 1.
+    A 2x2 tile takes 2 2 3 3 = 36 directly, and 16 here, one for each pixel of its 4x4 window. At an odd size the last,
+    partial tile costs as much as a full one.
+
+    Args:
+      rows: of the output.
+      columns: of the output.
+
+    Returns:
+      {"direct": number, "winograd": number}.
+
+    Raises:
+      ValueError: a number is below 1.
     """
     if min(rows, columns) < 1:
-        raise ValueError(f"rows is {rows} and columns {columns}; both must be at least 1")
+        raise ValueError(f"rows={rows} and columns={columns}: empty output; allowed: at least 1")
     tiles = -(-rows // 2) * -(-columns // 2)
     return {"direct": rows * columns * 9, "winograd": tiles * len(_B) ** 2}

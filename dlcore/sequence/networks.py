@@ -39,7 +39,7 @@ class CharRNN(nn.Module):
 
     def start(self, batch: int) -> Any:
         """The zero carry of `batch` streams."""
-        return RecurrentStack(self.width, self.num_layers, self.cell, parent=None).start(batch)
+        return RecurrentStack(self.width, self.num_layers, self.cell, parent=None).initial_carry(batch)
 
     def __call__(self, carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
         """Run over the tokens; the head starts at zero, so that the first loss is log V."""

@@ -27,7 +27,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd
-from dlcore.ops.winograd import multiplications
+from dlcore.ops.winograd import winograd_multiplications
 from experiments.bench.conv import Times, interleaved, ratio
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             "dlcore": functools.partial(lax_form, conv_general_dilated, groups=channels),
         }
         ratios[title] = table(f"{title}: {x.shape} by {w.shape}", timed(functions, x, w, options.repeats))
-    saved = multiplications(56, 56)
+    saved = winograd_multiplications(56, 56)
     print(
         f"\nWinograd multiplies {saved['winograd']:,} times for a channel of 56x56 where lax has {saved['direct']:,}."
     )

@@ -18,7 +18,7 @@ from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.kits import sequence
 from dlcore.learner import Range
 from dlcore.main import main
-from dlcore.nn.recurrent import CELLS
+from dlcore.nn.recurrent import RECURRENT_CELLS
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.sequence import char_rnn
 from dlcore.sequence.networks import CharRNN
@@ -46,7 +46,7 @@ experiment = Experiment(
     build=build,
     settings={
         **sequence.SETTINGS,
-        "cell": Setting("lstm", "of the recurrent layers", Literal[tuple(CELLS)]),
+        "cell": Setting("lstm", "of the recurrent layers", Literal[tuple(RECURRENT_CELLS)]),
         "num_layers": Setting(1, "recurrent layers", limits=Range(1)),
         "width": Setting(256, "of each layer", limits=Range(1)),
         "embedding": Setting(0, "width of a learnt vector a character; 0: one-hot", limits=Range(0)),

@@ -132,5 +132,5 @@ def test_bad_arguments():
         hog(images, 0)
     with pytest.raises(ValueError, match="norm is 'max'; allowed are L1"):
         hog(images, norm="max")
-    with pytest.raises(ValueError, match="cell is 0"):
+    with pytest.raises(ValueError, match="cell=0"):
         hog(images, cell=0)

@@ -123,14 +123,14 @@ def test_voxels_and_videos():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: conv_parameters(0, 4, (3, 3)), "channels is 0; it must be at least 1"),
+        (lambda: conv_parameters(0, 4, (3, 3)), "channels=0: too small"),
         (
             lambda: conv_parameters(6, 4, (3, 3), groups=4),
-            "groups is 4: it must divide channels",
+            "groups=4: not a divisor",
         ),
-        (lambda: conv_macs((8, 8), 3, 4, (3, 0)), "kernel is 0; it must be at least 1"),
-        (lambda: receptive_field([3, 3], [1]), "strides has 1 numbers; it must have 2"),
-        (lambda: receptive_field([3], [0]), "strides is 0; it must be at least 1"),
+        (lambda: conv_macs((8, 8), 3, 4, (3, 0)), "kernel_size=0: too small"),
+        (lambda: receptive_field([3, 3], [1]), "1 numbers; allowed: 2"),
+        (lambda: receptive_field([3], [0]), "strides=0: too small"),
         (lambda: window_attention_macs(56, 50, 7, 96), "window is 7: it must divide the map's 56x50"),
         (lambda: video_bytes(1, 1, 0), "frames is 0"),
         (lambda: stacked_conv_weights(4, 3, 0), "layers is 0"),
@@ -146,7 +146,7 @@ def own_formula(module, shape):
     if isinstance(module, ScaledStdConv):
         return conv_parameters(shape[-1], module.features, (module.size, module.size)) + module.features
     if isinstance(module, LearnedPositions):
-        return (module.prefix + math.prod(module.grid)) * shape[-1]
+        return (module.num_prefix_tokens + math.prod(module.grid)) * shape[-1]
     if isinstance(module, RelativePositionBias):
         return (2 * module.window[0] - 1) * (2 * module.window[1] - 1) * module.num_heads
     return layer_parameters(module, shape) if shape else None

@@ -179,7 +179,7 @@ def test_cost_is_linear_in_the_size_of_the_image():
 
     block = SwinBlock(1, 7, hidden=4)
     assert flops(block, (1, 56, 56, 4)) / flops(block, (1, 28, 28, 4)) == pytest.approx(4, rel=0.01)
-    everywhere = MultiHeadAttention(1, fused=True)
+    everywhere = MultiHeadAttention(1, fused_qkv=True)
     assert flops(everywhere, (1, 56**2, 4)) / flops(everywhere, (1, 28**2, 4)) == pytest.approx(16, rel=0.05)
 
 

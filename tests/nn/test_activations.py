@@ -1,4 +1,4 @@
-"""Activations: worked values, derivatives, torch's goldens, and what each is said to do."""
+"""Activations: worked values, derivatives, torch's goldens, and the properties that papers claim for them."""
 
 import json
 import math
@@ -175,7 +175,7 @@ def test_selu_by_hand(wide):
 @pytest.mark.covers("AC-07")
 @pytest.mark.parametrize(("f", "stays"), [(activations.selu, True), (activations.tanh, False), (jax.nn.relu, False)])
 def test_fifty_selu_layers_keep_mean_and_variance(f, stays):
-    """LeCun's initialisation, variance 1 / inputs, 256 wide."""
+    """LeCun's initialization, variance 1 / inputs, 256 wide."""
     init = linen.initializers.lecun_normal()
     x = jax.random.normal(jax.random.key(0), (128, 256))
 
@@ -242,7 +242,7 @@ def test_maxout_is_the_largest_of_its_layers_and_has_as_many_parameters():
     params = {"kernel": params["kernel"], "bias": jnp.arange(10.0) / 10}
     both = [x @ params["kernel"][:, k : k + 5] + params["bias"][k : k + 5] for k in (0, 5)]
     np.testing.assert_allclose(layer.apply({"params": {"dense": params}}, x), np.maximum(*both), rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="pieces is 3; it must divide the 4 channels"):
+    with pytest.raises(ValueError, match="pieces=3: not a divisor; allowed: divisors of the 4 channels"):
         activations.maxout(jnp.zeros(4), 3)
 
 
@@ -250,7 +250,7 @@ def test_maxout_is_the_largest_of_its_layers_and_has_as_many_parameters():
 @given(st.integers(0, 10_000))
 def test_positive_inputs_make_a_neurons_weights_move_together(seed):
     """dL/dw_ij = x_i dL/ds_j for one example: where all x_i > 0 a column of dW has one sign, so that the weights can go
-    to a target that lies between only in zig-zags; centred inputs have both signs.
+    to a target that lies between only in zig-zags; centered inputs have both signs.
     """
     rng = np.random.default_rng(seed)
     before, w = jnp.asarray(rng.normal(size=8), jnp.float32), jnp.asarray(rng.normal(size=(8, 4)), jnp.float32)

@@ -1,3 +1,5 @@
+"""The convolution layer against flax and torch: fields, variables, gradients and sizes."""
+
 import dataclasses
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""The layer pattern: texts and the networks that they build."""
+"""The layer pattern: strings and the networks that they build."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,9 @@ def test_patterns_are_lists_of_layers():
     assert expand_pattern("[(CONV-RELU)*2-POOL?]*2-(FC-RELU)*1-SOFTMAX") == (
         ["CONV", "RELU", "CONV", "RELU", "POOL"] * 2 + ["FC", "RELU", "SOFTMAX"]
     )
-    assert expand_pattern("[(CONV-RELU)*1-POOL?]*2-SOFTMAX", optional=False) == ["CONV", "RELU"] * 2 + ["SOFTMAX"]
+    assert expand_pattern("[(CONV-RELU)*1-POOL?]*2-SOFTMAX", include_optional=False) == ["CONV", "RELU"] * 2 + [
+        "SOFTMAX"
+    ]
     assert expand_pattern("(CONV-RELU)*3") == ["CONV", "RELU"] * 3
     assert conv_pattern(2, 3, 1) == "[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX"
     assert conv_pattern(1, 2, 0, pool=False) == "[(CONV-RELU)*1]*2-SOFTMAX"
@@ -24,7 +26,7 @@ def test_patterns_are_lists_of_layers():
 
 @pytest.mark.covers("CV-30", "CV-25")
 def test_a_pattern_is_a_network():
-    net = PatternNet(10, conv_pattern(2, 2, 1), features=(4, 8), hidden=16)
+    net = PatternNet(10, conv_pattern(2, 2, 1), features=(4, 8), hidden_features=16)
     logits, variables = jax.jit(net.init_with_output)(jax.random.key(0), jnp.ones((2, 8, 8, 3)))
     shapes = {k: jax.tree.leaves(jax.tree.map(lambda p: p.shape, v))[-4:] for k, v in variables["params"].items()}
     assert logits.shape == (2, 10)
@@ -38,12 +40,12 @@ def test_a_pattern_is_a_network():
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("CONV-", "it ends where a layer should stand"),
+        ("CONV-", "ends too early"),
         ("(CONV-RELU", "'\\(' is not closed"),
-        ("CONV-NORM", "'NORM' is none of the layers"),
-        ("CONV*x", "a number must follow"),
-        ("CONV RELU", "'RELU' is out of place"),
-        ("CONV-RELU!", "out of place"),
+        ("CONV-NORM", "'NORM' is no layer"),
+        ("CONV*x", "without a number"),
+        ("CONV RELU", "'RELU' after a complete pattern"),
+        ("CONV-RELU!", "'!' after a complete pattern"),
     ],
 )
 def test_texts_that_are_no_pattern(pattern, message):
@@ -53,10 +55,10 @@ def test_texts_that_are_no_pattern(pattern, message):
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("CONV-RELU", "must end in SOFTMAX"), ("FC-CONV-SOFTMAX", "no CONV"), ("(POOL)*4-SOFTMAX", "nothing to halve")],
+    [("CONV-RELU", "SOFTMAX missing"), ("FC-CONV-SOFTMAX", "CONV after FC"), ("(POOL)*4-SOFTMAX", "at least 2x2")],
 )
 def test_networks_that_cannot_be(pattern, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(PatternNet(3, pattern).init, jax.random.key(0), jnp.ones((1, 8, 8, 1)))
-    with pytest.raises(ValueError, match="n is 0"):
+    with pytest.raises(ValueError, match="n=0"):
         conv_pattern(0)

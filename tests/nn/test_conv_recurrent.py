@@ -19,11 +19,11 @@ def normal(seed, *shape):
 def test_on_one_pixel_it_is_the_recurrent_layer(cell):
     layer, plain = ConvRecurrent(4, (3, 3), cell), Recurrent(4, cell)
     x = normal(0, 2, 5, 1, 1, 3)
-    carry = layer.start(2, (1, 1))
+    carry = layer.initial_carry(2, (1, 1))
     variables = layer.init(jax.random.key(0), carry, x)
-    # Padded with zeros around the one pixel, only the centre of a kernel meets it.
+    # Padded with zeros around the one pixel, only the center of a kernel meets it.
     params = {k: (v[1, 1] if v.ndim == 4 else v) for k, v in variables["params"].items()}
-    _, want = jax.jit(plain.apply)({"params": params}, plain.start(2), x[:, :, 0, 0])
+    _, want = jax.jit(plain.apply)({"params": params}, plain.initial_carry(2), x[:, :, 0, 0])
     after, got = jax.jit(layer.apply)(variables, carry, x)
     np.testing.assert_allclose(got[:, :, 0, 0], want, atol=1e-5)
     np.testing.assert_allclose(after[0], got[:, -1], atol=1e-6)
@@ -32,7 +32,7 @@ def test_on_one_pixel_it_is_the_recurrent_layer(cell):
 @pytest.mark.covers("CV-28")
 def test_the_equation_on_maps():
     layer, x = ConvRecurrent(3, (3, 1)), normal(0, 1, 2, 4, 5, 2)
-    carry = layer.start(1, (4, 5))
+    carry = layer.initial_carry(1, (4, 5))
     variables = layer.init(jax.random.key(0), carry, x)
     p = variables["params"]
 
@@ -50,8 +50,8 @@ def test_the_equation_on_maps():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="cell is 'elman'"):
-        ConvRecurrent(3, cell="elman").start(1, (2, 2))
+    with pytest.raises(ValueError, match="cell='elman'"):
+        ConvRecurrent(3, cell="elman").initial_carry(1, (2, 2))
     layer = ConvRecurrent(3)
-    with pytest.raises(ValueError, match="x has shape"):
-        layer.init(jax.random.key(0), layer.start(1, (2, 2)), jnp.zeros((1, 2, 2, 3)))
+    with pytest.raises(ValueError, match=r"x.shape="):
+        layer.init(jax.random.key(0), layer.initial_carry(1, (2, 2)), jnp.zeros((1, 2, 2, 3)))

@@ -25,7 +25,7 @@ def test_the_layer_is_the_function_with_a_bias():
     p = {**p, "bias": jnp.arange(6.0)}
     want = conv_transpose(x, p["kernel"], 2, 1, (0, 1), groups=2) + jnp.arange(6.0)
     np.testing.assert_allclose(layer.apply({"params": p}, x), want, atol=1e-5)
-    with pytest.raises(ValueError, match="feature_group_count is 4"):
+    with pytest.raises(ValueError, match="feature_group_count=4"):
         ConvTranspose(6, (3, 3), feature_group_count=4).init(jax.random.key(0), x)
 
 

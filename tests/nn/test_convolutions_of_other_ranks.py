@@ -52,9 +52,11 @@ def test_sequences_and_volumes_equal_torch(case):
 
     got, (dparams, got_dx) = both(params, x, cotangent)
     for a, b in (
-        (got, want), (got_dx, dx), (dparams["kernel"], data["grad.w"].transpose(kernel)),
+        (got, want),
+        (got_dx, dx),
+        (dparams["kernel"], data["grad.w"].transpose(kernel)),
         (dparams["bias"], data["grad.b"]),
-    ):  # fmt: skip
+    ):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 

@@ -16,9 +16,11 @@ MASK = jnp.asarray([1, 1, 1, 1, 0])
 @pytest.mark.covers("CV-14")
 def test_by_hand():
     f = jnp.asarray([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])
-    params = {"self": {"kernel": jnp.asarray([[1.0], [10.0]]), "bias": jnp.asarray([0.5])},
-              "neighbors": {"kernel": jnp.asarray([[100.0], [1000.0]])}}  # fmt: skip
-    # Node 0: 1 + its neighbour's 1000. Node 1: 10 + 100 (1 + 2) + 1000 (0 + 3). Node 2: 2 + 30 + 1000. And .5 each.
+    params = {
+        "self": {"kernel": jnp.asarray([[1.0], [10.0]]), "bias": jnp.asarray([0.5])},
+        "neighbors": {"kernel": jnp.asarray([[100.0], [1000.0]])},
+    }
+    # Node 0: 1 + its neighbor's 1000. Node 1: 10 + 100 (1 + 2) + 1000 (0 + 3). Node 2: 2 + 30 + 1000. And .5 each.
     want = [1001.5, 3310.5, 1032.5]
     layer = GraphConv(1)
     np.testing.assert_allclose(layer.apply({"params": params}, f, adjacency=PATH)[:, 0], want)
@@ -38,17 +40,17 @@ def test_renaming_the_nodes_renames_the_result():
     np.testing.assert_allclose(layer.apply(variables, f, edges=jnp.stack([i, j], 1)), y, atol=1e-5)
 
 
-def test_no_neighbours_and_errors():
+def test_no_neighbors_and_errors():
     f = jnp.ones((3, 2))
     np.testing.assert_array_equal(neighbor_sum(f, jnp.zeros((3, 3))), jnp.zeros((3, 2)))
     np.testing.assert_array_equal(neighbor_sum(f, edges=jnp.zeros((0, 2), int)), jnp.zeros((3, 2)))
     with pytest.raises(ValueError, match="exactly one"):
         neighbor_sum(f)
-    with pytest.raises(ValueError, match="adjacency has shape"):
+    with pytest.raises(ValueError, match=r"adjacency.shape="):
         neighbor_sum(f, jnp.zeros((2, 2)))
-    with pytest.raises(ValueError, match="edges has shape"):
+    with pytest.raises(ValueError, match=r"edges=.*not edges"):
         neighbor_sum(f, edges=jnp.zeros((4, 2)))
-    with pytest.raises(ValueError, match="edge_mask has shape"):
+    with pytest.raises(ValueError, match=r"edge_mask.shape="):
         neighbor_sum(f, edges=EDGES, edge_mask=jnp.ones(2))
-    with pytest.raises(ValueError, match="f has shape"):
+    with pytest.raises(ValueError, match=r"f.shape="):
         neighbor_sum(f[None], PATH)

@@ -1,4 +1,4 @@
-"""Masked convolutions: nothing comes from later pixels, or from later colours of the same pixel."""
+"""Masked convolutions: nothing comes from later pixels, or from later colors of the same pixel."""
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,10 @@ from dlcore.nn import MaskedConv, causal_mask
 
 @pytest.mark.covers("CV-27")
 def test_masks_by_hand():
-    for kind, centre in (("A", 0), ("B", 1)):
+    for kind, center in (("A", 0), ("B", 1)):
         mask = causal_mask((3, 3), 1, 1, kind)[:, :, 0, 0]
-        np.testing.assert_array_equal(mask, [[1, 1, 1], [1, centre, 0], [0, 0, 0]])
-    # Three colours: of its own pixel green sees red (A), and itself too (B).
+        np.testing.assert_array_equal(mask, [[1, 1, 1], [1, center, 0], [0, 0, 0]])
+    # Three colors: of its own pixel green sees red (A), and itself too (B).
     np.testing.assert_array_equal(causal_mask((1, 1), 3, 3, "A", 3)[0, 0], [[0, 1, 1], [0, 0, 1], [0, 0, 0]])
     np.testing.assert_array_equal(causal_mask((1, 1), 3, 3, "B", 3)[0, 0], [[1, 1, 1], [0, 1, 1], [0, 0, 1]])
     # Six channels in blocks of two for three features.
@@ -25,7 +25,7 @@ def test_masks_by_hand():
 @pytest.mark.covers("CV-27")
 @pytest.mark.parametrize("colors", [1, 3])
 def test_no_gradient_comes_from_the_future(colors):
-    """Two layers, A then B, on 5x5: row by row, then colour by colour, only what is before an output moves it."""
+    """Two layers, A then B, on 5x5: row by row, then color by color, only what is before an output moves it."""
     size, channels = 5, 3
     first = MaskedConv(6, (3, 3), "A", colors)
     second = MaskedConv(3, (5, 3), "B", colors)
@@ -41,7 +41,7 @@ def test_no_gradient_comes_from_the_future(colors):
     out, into = (np.arange(n) for n in jacobian.shape)
     allowed = (into // channels)[None] < (out // 3)[:, None] if colors == 1 else into[None] < out[:, None]
     assert not jacobian[~allowed].any()
-    last = jacobian[(2 * size + 2) * 3 + 2]  # the centre's last colour sees its left neighbour and the row above
+    last = jacobian[(2 * size + 2) * 3 + 2]  # the center's last color sees its left neighbor and the row above
     assert last[(2 * size + 1) * channels] != 0
     assert last[(1 * size + 3) * channels] != 0
     assert (last[(2 * size + 2) * channels + 1] != 0) == (colors == 3)
@@ -50,9 +50,9 @@ def test_no_gradient_comes_from_the_future(colors):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (((3, 3), 1, 1, "C"), "kind is 'C'"),
+        (((3, 3), 1, 1, "C"), "mask_type='C'"),
         (((2, 3), 1, 1, "A"), "two odd numbers"),
-        (((3, 3), 4, 3, "A", 3), "colors is 3"),
+        (((3, 3), 4, 3, "A", 3), "colors=3"),
     ],
 )
 def test_errors(arguments, message):

@@ -1,3 +1,5 @@
+"""float64 overrides a model's dtype, and logits are at least float32."""
+
 import jax
 import jax.numpy as jnp
 import pytest

@@ -61,9 +61,9 @@ def test_two_layers_equal_torch(cell):
 def test_a_stack_of_one_is_the_layer():
     x = jax.random.normal(jax.random.key(0), (2, 5, 3))
     layer, stack = Recurrent(4), RecurrentStack(4)
-    params = layer.init(jax.random.key(1), layer.start(2), x)["params"]
-    one, _ = layer.apply({"params": params}, layer.start(2), x)[1], None
-    np.testing.assert_array_equal(one, stack.apply({"params": {"layer0": params}}, stack.start(2), x)[1])
+    params = layer.init(jax.random.key(1), layer.initial_carry(2), x)["params"]
+    one, _ = layer.apply({"params": params}, layer.initial_carry(2), x)[1], None
+    np.testing.assert_array_equal(one, stack.apply({"params": {"layer0": params}}, stack.initial_carry(2), x)[1])
 
 
 # D = 3, H = 5: (3 + 5 + 2) * 5 = 50 a gate; one gate, four and three
@@ -77,7 +77,7 @@ def test_a_stack_of_one_is_the_layer():
 )
 def test_the_number_of_parameters(cell, count):
     layer = Recurrent(5, cell)
-    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), layer.start(1), jnp.zeros((1, 7, 3))))
+    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((1, 7, 3))))
     assert sum(x.size for x in jax.tree.leaves(params)) == count
 
 
@@ -111,7 +111,7 @@ def test_one_step_of_each_by_hand():
 
 def test_the_recurrent_kernel_starts_orthogonal_and_the_forget_gate_open():
     layer = Recurrent(4, "lstm")
-    params = layer.init(jax.random.key(0), layer.start(1), jnp.zeros((1, 1, 3)))["params"]
+    params = layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((1, 1, 3)))["params"]
     for gate in np.split(np.asarray(params["hidden_kernel"]), 4, axis=1):
         np.testing.assert_allclose(gate @ gate.T, np.eye(4), atol=1e-5)
     np.testing.assert_array_equal(params["input_bias"], np.r_[np.zeros(4), np.ones(4), np.zeros(8)])
@@ -120,14 +120,20 @@ def test_the_recurrent_kernel_starts_orthogonal_and_the_forget_gate_open():
 def test_a_carry_goes_on_where_it_stopped():
     x = jax.random.normal(jax.random.key(0), (2, 6, 3))
     layer = Recurrent(4, "gru")
-    variables = layer.init(jax.random.key(1), layer.start(2), x)
-    whole = layer.apply(variables, layer.start(2), x)[1]
-    carry, first = layer.apply(variables, layer.start(2), x[:, :4])
+    variables = layer.init(jax.random.key(1), layer.initial_carry(2), x)
+    whole = layer.apply(variables, layer.initial_carry(2), x)[1]
+    carry, first = layer.apply(variables, layer.initial_carry(2), x[:, :4])
     np.testing.assert_allclose(
         whole, jnp.concatenate([first, layer.apply(variables, carry, x[:, 4:])[1]], 1), rtol=1e-6
     )
 
 
 def test_an_unknown_cell_is_named():
-    with pytest.raises(ValueError, match=r"cell is 'lstn'; allowed are rnn, lstm, gru"):
-        Recurrent(4, "lstn").start(1)
+    with pytest.raises(ValueError, match=r"cell='lstn': unknown; allowed: rnn, lstm, gru"):
+        Recurrent(4, "lstn").initial_carry(1)
+
+
+def test_a_sequence_without_a_batch_is_an_error():
+    layer = Recurrent(4)
+    with pytest.raises(AssertionError):
+        layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((5, 3)))

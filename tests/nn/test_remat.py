@@ -1,4 +1,4 @@
-"""Rematerialisation by name: the same gradients from less memory."""
+"""Rematerialization by name: the same gradients from less memory."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jax.ad_checkpoint import print_saved_residuals
 
 from dlcore.cost.memory import residual_bytes
 from dlcore.models import create_model
-from dlcore.nn.remat import POLICIES, remat
+from dlcore.nn.remat import REMAT_POLICIES, remat
 
 FIELDS = {"image_size": 32, "width": 32, "depth": 2, "num_heads": 4, "mlp_features": 64, "num_classes": 3}
 IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
@@ -29,11 +29,11 @@ def params():
 
 
 @pytest.mark.covers("SY-11")
-def test_less_is_kept_the_stricter_the_policy(params):
-    kept = {policy: residual_bytes(loss(vit(policy)), params) for policy in POLICIES}
-    assert kept["full"] < kept["weights"] < kept["products"] < kept["none"]
+def test_stricter_policies_store_less(params):
+    stored = {policy: residual_bytes(loss(vit(policy)), params) for policy in REMAT_POLICIES}
+    assert stored["full"] < stored["weights"] < stored["products"] < stored["none"]
     scores = 2 * 4 * 4 * 65 * 65 * 4  # blocks x images x heads x queries x keys x bytes
-    assert kept["products"] - kept["weights"] >= scores, "the scores of attention, and what follows from them"
+    assert stored["products"] - stored["weights"] >= scores, "the scores of attention, and what follows from them"
 
 
 @pytest.mark.covers("SY-11")
@@ -55,21 +55,21 @@ class Branch(nn.Module):
 
 
 def test_products_keeps_the_results_of_a_convolution_and_of_a_product_and_nothing_else(capsys):
-    def kept(policy):
+    def stored(policy):
         block = remat(Branch, policy)()
         params = Branch().init(jax.random.key(0), x)
         print_saved_residuals(lambda params, x: jnp.sin(block.apply(params, x)).sum(), params, x)
         return [line.split(" ")[0] for line in capsys.readouterr().out.splitlines() if "from the argument" not in line]
 
     x = jnp.ones((2, 6, 6, 3))
-    shapes = kept("products")
+    shapes = stored("products")
     assert "f32[2,6,6,8]" in shapes, "the convolution's"
     assert not any(shape == "f32[2,6,6,3]" for shape in shapes), "gelu of the input is computed again"
-    assert "f32[2,6,6,8]" in kept("weights")
-    assert "f32[2,6,6,8]" not in kept("full")
+    assert "f32[2,6,6,8]" in stored("weights")
+    assert "f32[2,6,6,8]" not in stored("full")
 
 
 def test_none_is_the_block_itself_and_other_names_are_refused():
     assert remat(Branch, "none") is Branch
-    with pytest.raises(ValueError, match="remat='dots' is unknown; allowed are none, products, weights, full"):
+    with pytest.raises(ValueError, match="remat='dots': unknown; allowed: none, products, weights, full"):
         remat(Branch, "dots")

@@ -1,4 +1,4 @@
-"""Factors of a convolution: their weights, and the full kernel that they make."""
+"""Factors of a convolution: their weights, and the full kernel of their product."""
 
 import jax
 import jax.numpy as jnp

@@ -52,7 +52,7 @@ def test_a_quarter_turn_as_one_sees_it():
 
 @pytest.mark.covers("CV-32")
 def test_it_learns_to_undo_rotation():
-    """A bar and a dot at one of many angles: the pixels of the upright picture are all that it is told."""
+    """A bar and a dot at one of many angles: the upright image is the only supervision."""
     upright = jnp.zeros((1, 9, 9, 1)).at[0, 1:8, 4].set(1.0).at[0, 2, 5:8].set(1.0)
     layer = SpatialTransformer(Flat(), "rotation")
     tx = optax.adam(3e-3)
@@ -81,10 +81,10 @@ def test_it_learns_to_undo_rotation():
     assert float(losses[-10:].mean()) < 0.4 * float(losses[:10].mean())
     angles, turned = pictures(jax.random.key(9), 64)
     theta = layer.apply({"params": params}, turned)[1]
-    left = angles + jnp.arctan2(theta[:, 1, 0], theta[:, 0, 0])
-    assert float(jnp.abs(left).mean()) < 0.4 * float(jnp.abs(angles).mean())
+    residual = angles + jnp.arctan2(theta[:, 1, 0], theta[:, 0, 0])
+    assert float(jnp.abs(residual).mean()) < 0.4 * float(jnp.abs(angles).mean())
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="kind is 'shear'"):
+    with pytest.raises(ValueError, match="kind='shear'"):
         SpatialTransformer(Flat(), "shear").init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))

@@ -24,12 +24,12 @@ def relu(x):
 @pytest.mark.covers("RG-06")
 def test_vanilla_dropout_masks_in_training_and_scales_by_the_keep_probability_in_use():
     x = jnp.arange(1.0, 2001.0)
-    out = stochastic.vanilla_dropout(jax.random.key(1), x, keep=0.8)
-    kept = np.asarray(out != 0)
-    np.testing.assert_array_equal(out[kept], x[kept])  # not divided by anything
-    assert kept.mean() == pytest.approx(0.8, abs=0.05)  # standard deviation sqrt(.8 .2 / 2000) = .009
+    out = stochastic.vanilla_dropout(jax.random.key(1), x, keep_prob=0.8)
+    mask = np.asarray(out != 0)
+    np.testing.assert_array_equal(out[mask], x[mask])  # not divided by anything
+    assert mask.mean() == pytest.approx(0.8, abs=0.05)  # standard deviation sqrt(.8 .2 / 2000) = .009
     # E9: the factor at test time is the probability to keep, .8, not the drop rate .2.
-    np.testing.assert_allclose(stochastic.vanilla_dropout(None, x, keep=0.8), 0.8 * x, rtol=1e-6)
+    np.testing.assert_allclose(stochastic.vanilla_dropout(None, x, keep_prob=0.8), 0.8 * x, rtol=1e-6)
     np.testing.assert_allclose(stochastic.vanilla_dropout(None, x, rate=0.2), 0.8 * x, rtol=1e-6)
 
 
@@ -37,13 +37,13 @@ def test_vanilla_dropout_masks_in_training_and_scales_by_the_keep_probability_in
 @pytest.mark.parametrize("form", FORMS)
 def test_the_mean_over_masks_of_a_linear_layer_is_its_output_in_use(form):
     w = jnp.asarray(np.random.default_rng(1).normal(size=(6, 3)), jnp.float32) / 6
-    outputs = jax.jit(jax.vmap(lambda key: FORMS[form](key, X, keep=0.5) @ w))(KEYS)
-    np.testing.assert_allclose(outputs.mean(0), FORMS[form](None, X, keep=0.5) @ w, atol=1.5e-2)
+    outputs = jax.jit(jax.vmap(lambda key: FORMS[form](key, X, keep_prob=0.5) @ w))(KEYS)
+    np.testing.assert_allclose(outputs.mean(0), FORMS[form](None, X, keep_prob=0.5) @ w, atol=1.5e-2)
     # Exactly so over all 2^6 = 64 masks of the ensemble, each as likely as the other at keep = 1/2.
     scale = {"vanilla": 1.0, "inverted": 2.0}[form]
     every = np.array([scale * (np.array(mask) * np.asarray(X)) @ w for mask in itertools.product((0, 1), repeat=6)])
     assert len(every) == 64
-    np.testing.assert_allclose(every.mean(0), FORMS[form](None, X, keep=0.5) @ w, atol=1e-6)
+    np.testing.assert_allclose(every.mean(0), FORMS[form](None, X, keep_prob=0.5) @ w, atol=1e-6)
 
 
 @pytest.mark.covers("RG-06")
@@ -57,8 +57,8 @@ def test_behind_two_relu_layers_the_scaled_network_is_not_the_mean():
 
     def network(key):
         a, b = (None, None) if key is None else jax.random.split(key)
-        hidden = relu((stochastic.vanilla_dropout(a, jnp.ones(2), keep=0.5) @ first)[None])
-        return relu(stochastic.vanilla_dropout(b, hidden, keep=0.5) @ second)
+        hidden = relu((stochastic.vanilla_dropout(a, jnp.ones(2), keep_prob=0.5) @ first)[None])
+        return relu(stochastic.vanilla_dropout(b, hidden, keep_prob=0.5) @ second)
 
     assert float(network(None)) == pytest.approx(0.114, abs=1e-6)
     every = [relu(2 * m3 * relu(m1 * 0.332 - m2 * 0.104)) for m1, m2, m3 in itertools.product((0.0, 1.0), repeat=3)]
@@ -71,12 +71,12 @@ def test_behind_two_relu_layers_the_scaled_network_is_not_the_mean():
 @pytest.mark.covers("RG-07")
 def test_inverted_dropout_scales_in_training_and_leaves_use_alone():
     x = jnp.arange(1.0, 2001.0)
-    out = stochastic.inverted_dropout(jax.random.key(1), x, keep=0.8)
-    kept = np.asarray(out != 0)
-    np.testing.assert_allclose(out[kept], x[kept] / 0.8, rtol=1e-6)
+    out = stochastic.inverted_dropout(jax.random.key(1), x, keep_prob=0.8)
+    mask = np.asarray(out != 0)
+    np.testing.assert_allclose(out[mask], x[mask] / 0.8, rtol=1e-6)
     assert float(out.mean()) == pytest.approx(float(x.mean()), rel=0.05)
     # E8: nothing multiplies at test time.
-    assert stochastic.inverted_dropout(None, x, keep=0.8) is x
+    assert stochastic.inverted_dropout(None, x, keep_prob=0.8) is x
 
 
 @pytest.mark.covers("RG-07")
@@ -100,7 +100,7 @@ def test_a_thousand_masks_come_close_to_the_scaled_network():
     w1, w2 = (jnp.asarray(rng.normal(size=s) / np.sqrt(s[0]), jnp.float32) for s in ((6, 64), (64, 2)))
 
     def network(key, activation):
-        return stochastic.inverted_dropout(key, activation(X @ w1), keep=0.5) @ w2
+        return stochastic.inverted_dropout(key, activation(X @ w1), keep_prob=0.5) @ w2
 
     for activation in (lambda h: h, relu):  # dropout before a linear layer: the mean is exact, the noise is sampling's
         noisy = jax.jit(jax.vmap(lambda key, f=activation: network(key, f)))(KEYS[:1000])
@@ -109,22 +109,22 @@ def test_a_thousand_masks_come_close_to_the_scaled_network():
 
 
 @settings(max_examples=15, deadline=None)
-@given(keep=st.sampled_from([0.25, 0.5, 0.9, 1.0]), seed=st.integers(0, 2**31 - 1))
-def test_dropout_keeps_the_mean_of_a_linear_layer(keep, seed):
+@given(keep_prob=st.sampled_from([0.25, 0.5, 0.9, 1.0]), seed=st.integers(0, 2**31 - 1))
+def test_dropout_keeps_the_mean_of_a_linear_layer(keep_prob, seed):
     x = jnp.ones((20000,))
-    out = stochastic.inverted_dropout(jax.random.key(seed), x, keep=keep)
-    assert float(out.mean()) == pytest.approx(1.0, abs=6 * np.sqrt((1 - keep) / keep / 20000) + 1e-6)
+    out = stochastic.inverted_dropout(jax.random.key(seed), x, keep_prob=keep_prob)
+    assert float(out.mean()) == pytest.approx(1.0, abs=6 * np.sqrt((1 - keep_prob) / keep_prob / 20000) + 1e-6)
 
 
 def test_vanilla_module_and_the_two_ways_to_name_the_probability():
     x = jnp.ones((4, 50))
-    layer = stochastic.VanillaDropout(keep=0.25)
+    layer = stochastic.VanillaDropout(keep_prob=0.25)
     np.testing.assert_array_equal(layer.apply({}, x, deterministic=True), 0.25 * x)
     noisy = layer.apply({}, x, deterministic=False, rngs={"dropout": jax.random.key(0)})
     assert set(np.unique(noisy)) == {0.0, 1.0}
     key = jax.random.key(5)
     np.testing.assert_array_equal(
-        stochastic.inverted_dropout(key, x, keep=0.25), stochastic.inverted_dropout(key, x, rate=0.75)
+        stochastic.inverted_dropout(key, x, keep_prob=0.25), stochastic.inverted_dropout(key, x, rate=0.75)
     )
 
 
@@ -210,13 +210,13 @@ def test_dtypes_stay_and_degenerate_inputs_are_finite(dtype):
     key = jax.random.key(0)
     for function in FORMS.values():
         for some in (None, key):
-            assert function(some, jnp.ones((3,), dtype), keep=0.5).dtype == dtype
-            assert function(some, jnp.zeros((0, 4), dtype), keep=0.5).shape == (0, 4)
-        np.testing.assert_array_equal(function(key, jnp.ones(4, dtype), keep=0.0), jnp.zeros(4, dtype))
-        np.testing.assert_array_equal(function(key, jnp.ones(4, dtype), keep=1.0), jnp.ones(4, dtype))
-        assert function(None, jnp.arange(3), keep=0.5).dtype == jnp.float32
-        assert np.isfinite(jax.grad(lambda x, f=function: f(key, x, keep=0.0).sum())(jnp.ones(3))).all()
-    assert stochastic.stochastic_depth(key, jnp.ones((2, 3), dtype), survival=0.5).dtype == dtype
+            assert function(some, jnp.ones((3,), dtype), keep_prob=0.5).dtype == dtype
+            assert function(some, jnp.zeros((0, 4), dtype), keep_prob=0.5).shape == (0, 4)
+        np.testing.assert_array_equal(function(key, jnp.ones(4, dtype), keep_prob=0.0), jnp.zeros(4, dtype))
+        np.testing.assert_array_equal(function(key, jnp.ones(4, dtype), keep_prob=1.0), jnp.ones(4, dtype))
+        assert function(None, jnp.arange(3), keep_prob=0.5).dtype == jnp.float32
+        assert np.isfinite(jax.grad(lambda x, f=function: f(key, x, keep_prob=0.0).sum())(jnp.ones(3))).all()
+    assert stochastic.stochastic_depth(key, jnp.ones((2, 3), dtype), survival_probability=0.5).dtype == dtype
 
 
 def test_probabilities_may_be_traced():
@@ -227,22 +227,22 @@ def test_probabilities_may_be_traced():
 
 def test_bad_arguments_are_named():
     key, x = jax.random.key(0), jnp.ones(3)
-    with pytest.raises(ValueError, match=r"keep is 1.5; it must be in \[0, 1\]"):
-        stochastic.vanilla_dropout(key, x, keep=1.5)
-    with pytest.raises(ValueError, match=r"rate is -1; it must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"keep_prob=1.5: no probability; allowed: \[0, 1\]"):
+        stochastic.vanilla_dropout(key, x, keep_prob=1.5)
+    with pytest.raises(ValueError, match=r"rate=-1: no probability; allowed: \[0, 1\]"):
         stochastic.inverted_dropout(key, x, rate=-1)
-    for given_twice in ({}, {"keep": 0.5, "rate": 0.5}):
-        with pytest.raises(ValueError, match="give exactly one of them"):
-            stochastic.inverted_dropout(key, x, **given_twice)
-    with pytest.raises(ValueError, match="survival is 2"):
-        stochastic.stochastic_depth(key, x, survival=2)
-    with pytest.raises(ValueError, match="mode is 'column'"):
-        stochastic.stochastic_depth(key, x, survival=0.5, mode="column")
-    with pytest.raises(ValueError, match=r"branch has shape \(\)"):
-        stochastic.stochastic_depth(key, jnp.float32(1), survival=0.5)
-    with pytest.raises(ValueError, match="blocks is 0"):
+    for probabilities in ({}, {"keep_prob": 0.5, "rate": 0.5}):
+        with pytest.raises(ValueError, match="allowed: exactly one of them"):
+            stochastic.inverted_dropout(key, x, **probabilities)
+    with pytest.raises(ValueError, match="survival_probability=2"):
+        stochastic.stochastic_depth(key, x, survival_probability=2)
+    with pytest.raises(ValueError, match="mode='column'"):
+        stochastic.stochastic_depth(key, x, survival_probability=0.5, mode="column")
+    with pytest.raises(ValueError, match=r"branch.shape=\(\)"):
+        stochastic.stochastic_depth(key, jnp.float32(1), survival_probability=0.5)
+    with pytest.raises(ValueError, match="num_blocks=0"):
         stochastic.survival_probabilities(0)
-    with pytest.raises(ValueError, match="last is 3"):
+    with pytest.raises(ValueError, match="last=3"):
         stochastic.survival_probabilities(2, 3)
-    with pytest.raises(ValueError, match="x has shape"):
+    with pytest.raises(ValueError, match=r"x.shape="):
         stochastic.DropConnect(3).init(key, x, deterministic=True)

@@ -60,9 +60,9 @@ def test_a_style_that_is_not_there_is_not_another_one():
     got = np.asarray(layer.apply(styled(), x, jnp.array([0, 3, -1])))
     assert np.isfinite(got[0]).all()
     assert np.isnan(got[1:]).all()
-    with pytest.raises(ValueError, match=r"style has shape \(2,\): ids of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"style.shape=\(2,\): .* allowed: ids of \(3,\)"):
         layer.apply(styled(), x, jnp.array([0, 1]))
-    with pytest.raises(ValueError, match=r"style has shape \(3, 2\): weights of shape \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"style.shape=\(3, 2\): .* allowed: weights of \(3, 3\)"):
         layer.apply(styled(), x, jnp.ones((3, 2)))
 
 
@@ -91,7 +91,7 @@ def test_a_map_in_its_own_style_is_itself_and_a_flat_one_becomes_the_styles_mean
     np.testing.assert_allclose(y, jnp.broadcast_to(x.mean((1, 2), keepdims=True), x.shape), atol=1e-5)
     assert all(np.isfinite(g).all() for g in pull(jnp.ones_like(y)))
     assert adaptive_instance_norm(x.astype(jnp.bfloat16), x).dtype == jnp.bfloat16
-    with pytest.raises(ValueError, match=r"style has shape \(2, 4, 4, 2\): 3 channels"):
+    with pytest.raises(ValueError, match=r"style.shape=\(2, 4, 4, 2\): .*of 3 channels"):
         adaptive_instance_norm(x, x[..., :2])
     with pytest.raises(ValueError, match="1 or 2 examples"):
         adaptive_instance_norm(x, jnp.concatenate([x, x]))
@@ -109,5 +109,5 @@ def test_a_style_vector_sets_scale_and_bias():
     np.testing.assert_allclose(got.std((1, 2)), jnp.abs(1 + scale), rtol=1e-3)
     start = AdaptiveInstanceNorm(kernel_init=jax.nn.initializers.zeros).init_with_output(KEY, x, style)[0]
     np.testing.assert_allclose(start, InstanceNorm().init_with_output(KEY, x)[0], atol=1e-5)
-    with pytest.raises(ValueError, match=r"style has shape \(5,\): \(2, D\)"):
+    with pytest.raises(ValueError, match=r"style.shape=\(5,\): .* allowed: \(2, D\)"):
         layer.apply(variables, x, style[0])

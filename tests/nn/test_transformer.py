@@ -35,7 +35,7 @@ def test_parameters_at_512_and_2048():
 
 
 @pytest.mark.covers("AT-13")
-def test_a_post_norm_block_ends_in_normalised_tokens_and_its_perceptron_is_per_token():
+def test_a_post_norm_block_ends_in_normalized_tokens_and_its_perceptron_is_per_token():
     x = 3 * normal(0, 2, 6, 8)
     out, variables = build(TransformerEncoderBlock(2, 16), x)
     np.testing.assert_allclose(out.mean(-1), 0, atol=1e-5)
@@ -47,7 +47,7 @@ def test_a_post_norm_block_ends_in_normalised_tokens_and_its_perceptron_is_per_t
 
 def test_drop_path_leaves_out_whole_branches_of_examples():
     """Both branches of a pre-norm block dropped: the example is as it was."""
-    x, block = normal(0, 64, 3, 8), TransformerEncoderBlock(2, 16, pre_norm=True, drop_path=0.5)
+    x, block = normal(0, 64, 3, 8), TransformerEncoderBlock(2, 16, pre_norm=True, drop_path_rate=0.5)
     still, variables = build(block, x)
     out = jax.jit(lambda key: block.apply(variables, x, True, rngs={"dropout": key}))(jax.random.key(1))
     same = np.isclose(out, x).all((1, 2))
@@ -56,7 +56,7 @@ def test_drop_path_leaves_out_whole_branches_of_examples():
 
 
 def test_dropout_is_off_in_use():
-    x, block = normal(0, 2, 3, 8), TransformerEncoderBlock(2, 16, dropout=0.5, attention_dropout=0.5)
+    x, block = normal(0, 2, 3, 8), TransformerEncoderBlock(2, 16, dropout_rate=0.5, attention_dropout_rate=0.5)
     still, variables = build(block, x)
     plain = jax.jit(TransformerEncoderBlock(2, 16).apply)(variables, x)
     np.testing.assert_allclose(still, plain, atol=1e-6)

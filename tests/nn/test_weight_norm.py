@@ -58,7 +58,7 @@ def test_weight_norm_by_hand():
     out, pull = jax.vjp(weight_norm, jnp.zeros((2, 3)), jnp.ones(3))
     np.testing.assert_array_equal(out, 0)
     assert all(np.isfinite(g).all() for g in pull(out))
-    with pytest.raises(ValueError, match=r"g has shape \(3,\): a scalar or \(2,\)"):
+    with pytest.raises(ValueError, match=r"g.shape=\(3,\): .*allowed: \(\) or \(2,\)"):
         weight_norm(v, jnp.ones(3))
 
 
@@ -109,27 +109,29 @@ def test_no_gradient_passes_through_the_iteration():
     np.testing.assert_allclose(got, want, atol=1e-5)
     zero, _ = spectral_norm(jnp.zeros((4, 3)), u)
     np.testing.assert_array_equal(zero, 0)
-    with pytest.raises(ValueError, match=r"u has shape \(4,\): \(3,\)"):
+    with pytest.raises(ValueError, match=r"u.shape=\(4,\): .*allowed: \(3,\)"):
         spectral_norm(kernel, jnp.ones(4))
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="steps=0"):
         spectral_norm(kernel, u, steps=0)
 
 
 @pytest.mark.covers("NO-21")
 @given(seed=st.integers(0, 1000), shape=st.sampled_from([(6, 3), (3, 3, 4, 5)]))
-def test_standardised_weights_have_mean_0_and_variance_1(seed, shape):
+def test_standardized_weights_have_mean_0_and_variance_1(seed, shape):
     kernel = np.asarray(standardize_weight(values(*shape, seed=seed), epsilon=1e-10)).reshape(-1, shape[-1])
     np.testing.assert_allclose(kernel.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(kernel.var(0), 1, rtol=1e-3)
 
 
 @pytest.mark.covers("NO-21")
-def test_standardised_by_hand_and_as_a_layer():
+def test_standardized_by_hand_and_as_a_layer():
     # column 1, 2, 6: mean 3, variance 14 / 3; a constant column becomes 0
     kernel = standardize_weight(jnp.array([[1.0, 5], [2, 5], [6, 5]]))
     np.testing.assert_allclose(kernel[:, 0], np.array([-2, -1, 3]) / np.sqrt(14 / 3 + 1e-5), rtol=1e-6)
     np.testing.assert_array_equal(kernel[:, 1], 0)
     assert standardize_weight(jnp.ones((3, 2), jnp.bfloat16)).dtype == jnp.bfloat16
+    with pytest.raises(ValueError, match=r"kernel.shape=\(3,\)"):
+        standardize_weight(jnp.ones(3))
     x, conv = values(2, 5, 5, 3), Conv(4, (3, 3))
     layer = WeightStandardization(conv)
     variables = layer.init(KEY, x)

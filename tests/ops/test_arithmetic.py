@@ -21,7 +21,7 @@ def test_output_sizes():
     assert conv_output_size(32, 5, 1, 2) == 32  # (32 - 5 + 4) / 1 + 1
     assert conv_output_size(7, 3, 2) == 3  # (7 - 3) / 2 + 1
     assert conv_output_size(7, 3, 3) == 2  # (7 - 3) / 3 + 1 = 2.33, rounded down
-    with pytest.raises(ValueError, match=r"stride is 3: \(7 - 3 \+ 0\) / 3 \+ 1 = 2.33 is not a whole number"):
+    with pytest.raises(ValueError, match=r"stride=3: \(7 - 3 \+ 0\) / 3 \+ 1 = 2.33 is not a whole number"):
         conv_output_size(7, 3, 3, exact=True)
     assert conv_output_size(7, 3, 2, exact=True) == 3
 
@@ -32,7 +32,7 @@ def test_padding_that_keeps_the_size():
     assert same_padding(3, dilation=2) == 2
     for kernel in (1, 3, 5, 7):
         assert conv_output_size(19, kernel, padding=same_padding(kernel)) == 19
-    with pytest.raises(ValueError, match="kernel is 4"):
+    with pytest.raises(ValueError, match="kernel_size=4"):
         same_padding(4)
 
 
@@ -88,14 +88,17 @@ def test_sizes_are_those_that_come_out(size, kernel, stride, padding, dilation):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: conv_output_size(2, 3), "kernel is 3 with dilation 1: it does not fit in 2 pixels"),
-        (lambda: conv_output_size(0, 3), "size is 0; it must be at least 1"),
-        (lambda: conv_output_size(4, 3, 0), "stride is 0"),
-        (lambda: conv_output_size(4, 3, padding=-1), "padding is -1"),
-        (lambda: conv_parameters(6, 4, 3, groups=4), "groups is 4: it must divide"),
-        (lambda: conv_transpose_output_size(4, 3, 2, output_padding=2), "output_padding is 2"),
-        (lambda: conv_transpose_output_size(1, 1, 1, 1), "padding is 1"),
-        (lambda: receptive_field([3], [1, 1]), "strides has 2 numbers"),
+        (
+            lambda: conv_output_size(2, 3),
+            "kernel_size=3 with dilation=1: larger than the padded input; allowed: an extent of at most 2",
+        ),
+        (lambda: conv_output_size(0, 3), "size=0: too small; allowed: at least 1"),
+        (lambda: conv_output_size(4, 3, 0), "stride=0"),
+        (lambda: conv_output_size(4, 3, padding=-1), "padding=-1"),
+        (lambda: conv_parameters(6, 4, 3, groups=4), "groups=4: not a divisor"),
+        (lambda: conv_transpose_output_size(4, 3, 2, output_padding=2), "output_padding=2"),
+        (lambda: conv_transpose_output_size(1, 1, 1, 1), "padding=1"),
+        (lambda: receptive_field([3], [1, 1]), r"strides=\[1, 1\]: 2 numbers"),
     ],
 )
 def test_errors(call, message):

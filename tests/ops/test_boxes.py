@@ -18,6 +18,19 @@ def test_the_golden_is_there():
     assert {"box_iou", "nms.0.5", "clip"} <= set(CASES)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ops.box_area(jnp.zeros((2, 5))),
+        lambda: ops.box_iou(jnp.zeros(4), jnp.zeros((3, 4))),
+        lambda: ops.boxes_to_distances(jnp.zeros((2, 3)), jnp.zeros((2, 4))),
+    ],
+)
+def test_wrong_shapes_are_errors(call):
+    with pytest.raises(AssertionError):
+        call()
+
+
 @pytest.mark.covers("DE-08")
 def test_iou_by_hand():
     a = jnp.array([[0.0, 0, 10, 10]])
@@ -74,7 +87,7 @@ def test_conversions_go_there_and_back(middle):
     np.testing.assert_allclose(ops.box_convert(there, middle, "xyxy"), boxes)
     if middle == "xywh":
         np.testing.assert_allclose(there[0], [1, 2, 4, 8])
-    with pytest.raises(ValueError, match="target is 'yxyx'"):
+    with pytest.raises(ValueError, match="target='yxyx'"):
         ops.box_convert(boxes, "xyxy", "yxyx")
 
 
@@ -89,19 +102,19 @@ def test_distances_by_hand_and_against_torchvision():
     np.testing.assert_allclose(distances, [3, 6, 6, 2])  # left, top, right, bottom
     np.testing.assert_allclose(ops.distances_to_boxes(jnp.array([5.0, 7]), distances), [2, 1, 11, 9])
     proposals = GOLDEN["linear_coder.decode/in.proposals"]
-    centre = (proposals[:, :2] + proposals[:, 2:]) / 2
+    center = (proposals[:, :2] + proposals[:, 2:]) / 2
     size = np.tile(proposals[:, 2:] - proposals[:, :2], 2)
-    found = ops.distances_to_boxes(centre, GOLDEN["linear_coder.decode/in.deltas"] * size)
-    np.testing.assert_allclose(found, GOLDEN["linear_coder.decode/out"], rtol=1e-5, atol=1e-5)
+    boxes = ops.distances_to_boxes(center, GOLDEN["linear_coder.decode/in.deltas"] * size)
+    np.testing.assert_allclose(boxes, GOLDEN["linear_coder.decode/out"], rtol=1e-5, atol=1e-5)
     anchors = GOLDEN["linear_coder.encode/in.reference"]
-    centre, size = (anchors[:, :2] + anchors[:, 2:]) / 2, np.tile(anchors[:, 2:] - anchors[:, :2], 2)
-    codes = ops.boxes_to_distances(centre, GOLDEN["linear_coder.encode/in.proposals"]) / size
+    center, size = (anchors[:, :2] + anchors[:, 2:]) / 2, np.tile(anchors[:, 2:] - anchors[:, :2], 2)
+    codes = ops.boxes_to_distances(center, GOLDEN["linear_coder.encode/in.proposals"]) / size
     np.testing.assert_allclose(codes, GOLDEN["linear_coder.encode/out"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.covers("DE-07")
 def test_deltas_by_hand():
-    """Centres and sizes (10, 20, 30, 40) and (16, 12, 60, 20): 6 / 30, -8 / 40, log 2, -log 2."""
+    """Centers and sizes (10, 20, 30, 40) and (16, 12, 60, 20): 6 / 30, -8 / 40, log 2, -log 2."""
     anchor, box = (ops.box_convert(jnp.array(b), "cxcywh", "xyxy") for b in ([10.0, 20, 30, 40], [16.0, 12, 60, 20]))
     deltas = ops.encode_boxes(box, anchor)
     np.testing.assert_allclose(deltas, [0.2, -0.2, 0.6931, -0.6931], atol=5e-5)
@@ -116,8 +129,8 @@ def test_deltas_equal_torchvision(name):
     function = ops.encode_boxes if ".encode." in name else ops.decode_boxes
     first, anchors = given.values()
     first = first.reshape(len(first), -1, 4)  # decode: two boxes of each proposal
-    found = function(first, anchors[:, None], weights).reshape(len(first), -1)
-    np.testing.assert_allclose(found, GOLDEN[f"{name}/out"], rtol=1e-5, atol=1e-4)
+    values = function(first, anchors[:, None], weights).reshape(len(first), -1)
+    np.testing.assert_allclose(values, GOLDEN[f"{name}/out"], rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.covers("DE-07")

@@ -1,3 +1,9 @@
+"""The convolution against lax and torch: values, gradients of two orders, and the programs of each platform.
+
+Its CPU seconds are compilation: two dozen kinds of convolution, each in several programs.
+"""
+
+import functools
 import json
 import pathlib
 import re
@@ -88,9 +94,9 @@ def assert_close(got, want, tolerance=1e-5):
 def convolutions(function, *arguments, platform="cpu"):
     """The dimension numbers of every convolution in the program that is lowered for `platform`."""
     text = jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
-    found = re.findall(r"stablehlo.convolution\(.*?dim_numbers = (.*?), window", text)
-    assert len(found) == text.count("stablehlo.convolution(")
-    return found
+    numbers = re.findall(r"stablehlo.convolution\(.*?dim_numbers = (.*?), window", text)
+    assert len(numbers) == text.count("stablehlo.convolution(")
+    return numbers
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +153,10 @@ def test_value_and_weight_gradient_by_loops():
 )
 def test_equals_torch(case, arguments):
     data = np.load(GOLDENS)
-    stated = json.loads(str(data["meta"]))["cases"][f"conv2d.{case}"]["args"]
+    options = json.loads(str(data["meta"]))["cases"][f"conv2d.{case}"]["args"]
     x, w, cotangent = (jnp.asarray(data[f"conv2d.{case}/in.{name}"]) for name in ("x", "w", "cot"))
     arguments = {"window_strides": (1, 1), "padding": "VALID"} | arguments
-    assert stated.get("stride", 1) == arguments["window_strides"][0]
+    assert options.get("stride", 1) == arguments["window_strides"][0]
     y, pull = jax.vjp(
         lambda x, w: conv_general_dilated(x, w, dimension_numbers=NHWC, **arguments),
         x.transpose(0, 2, 3, 1),
@@ -205,12 +211,13 @@ def test_reverse_over_reverse_in_float64_equals_differences():
         x, w = operands("uneven everything", 0, np.float64)
         dx, dw = (jnp.cos(jnp.arange(v.size, dtype=v.dtype)).reshape(v.shape) for v in (x, w))
         step = 1e-6
-        ahead, behind = (gradients(conv)(x + s * dx, w + s * dw) for s in (step, -step))
+        gradient = jax.jit(gradients(conv))
+        ahead, behind = (gradient(x + s * dx, w + s * dw) for s in (step, -step))
         want = jax.tree.map(lambda a, b: (a - b) / (2 * step), ahead, behind)
         got = jax.grad(
             lambda x, w: sum(jnp.vdot(a, b) for a, b in zip(gradients(conv)(x, w), (dx, dw), strict=True)), (0, 1)
         )
-        assert_close(got(x, w), want, 1e-8)
+        assert_close(jax.jit(got)(x, w), want, 1e-8)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +227,7 @@ def test_reverse_over_reverse_in_float64_equals_differences():
         lambda f, w: jax.jacfwd(f)(w),
     ],
 )
-def test_forward_mode_says_what_to_do_instead(forward):
+def test_forward_mode_names_the_alternatives(forward):
     x, w = operands("3x3", 0)
     with pytest.raises(TypeError, match=r"reverse over reverse.*jax\.lax\.conv_general_dilated"):
         forward(lambda w: convolve(conv_general_dilated, "3x3")(x, w).sum(), w)
@@ -235,9 +242,9 @@ def test_forward_mode_of_a_compiled_function_is_an_error_too():
 @pytest.mark.parametrize("case", [case for case in CASES if case not in WITHOUT_CONVOLUTION + DEPTHWISE])
 def test_on_a_cpu_every_convolution_is_canonical(case):
     for function in (gradients, hessian_product):
-        found = convolutions(function(convolve(conv_general_dilated, case)), *operands(case, 0))
-        assert found
-        assert set(found) == {CANONICAL}
+        numbers = convolutions(function(convolve(conv_general_dilated, case)), *operands(case, 0))
+        assert numbers
+        assert set(numbers) == {CANONICAL}
     theirs = convolutions(gradients(convolve(lax.conv_general_dilated, case)), *operands(case, 0))
     assert set(theirs) != {CANONICAL}
 
@@ -293,17 +300,13 @@ def test_a_depthwise_kernel_of_very_many_taps_is_left_to_lax():
 def test_depthwise_of_few_images_in_float64(images):
     with jax.enable_x64(True):
         x, w = (jnp.asarray(np.random.default_rng(0).normal(size=s)) for s in ((images, 5, 4, 3), (3, 3, 1, 6)))
+
+        def both(function, x, w):
+            conv = functools.partial(function, dimension_numbers=NHWC, feature_group_count=3)
+            return conv(x, w, (2, 1), "SAME"), gradients(lambda x, w: conv(x, w, (2, 1), "SAME"))(x, w)
+
         ours, theirs = (
-            (
-                f(x, w, (2, 1), "SAME", dimension_numbers=NHWC, feature_group_count=3),
-                jax.grad(
-                    lambda x, w, f=f: jnp.sin(
-                        f(x, w, (2, 1), "SAME", dimension_numbers=NHWC, feature_group_count=3)
-                    ).sum(),
-                    (0, 1),
-                )(x, w),
-            )
-            for f in (conv_general_dilated, lax.conv_general_dilated)
+            jax.jit(both, static_argnums=0)(f, x, w) for f in (conv_general_dilated, lax.conv_general_dilated)
         )
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             assert a.dtype == b.dtype == jnp.float64
@@ -332,7 +335,7 @@ def test_bfloat16(case, preferred):
     _, _, strides, padding, lhs_dilation, rhs_dilation, groups = CASES[case]
     x, w = (v.astype(jnp.bfloat16) for v in operands(case, 0))
 
-    def both(function):
+    def value_and_gradients(function, x, w):
         y, pull = jax.vjp(
             lambda x, w: function(
                 x,
@@ -350,7 +353,9 @@ def test_bfloat16(case, preferred):
         )
         return y, *pull(jnp.ones_like(y))
 
-    for ours, theirs in zip(both(conv_general_dilated), both(lax.conv_general_dilated), strict=True):
+    compiled = jax.jit(value_and_gradients, static_argnums=0)
+    pairs = zip(compiled(conv_general_dilated, x, w), compiled(lax.conv_general_dilated, x, w), strict=True)
+    for ours, theirs in pairs:
         assert ours.dtype == theirs.dtype
         scale = float(jnp.abs(theirs).max())
         np.testing.assert_allclose(ours.astype(np.float32), theirs.astype(np.float32), rtol=0, atol=2**-7 * scale)
@@ -442,4 +447,4 @@ def test_gradients_on_a_mesh_and_in_shard_map(case):
 def test_remat():
     conv = convolve(conv_general_dilated, "3x3")
     x, w = operands("3x3", 0)
-    assert_close(gradients(jax.checkpoint(conv))(x, w), gradients(conv)(x, w))
+    assert_close(jax.jit(gradients(jax.checkpoint(conv)))(x, w), jax.jit(gradients(conv))(x, w))

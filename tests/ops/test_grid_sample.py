@@ -57,10 +57,10 @@ def test_grid_sample_equals_torch(case):
 
 
 def explicit(image, u, v, method, padding, align_corners):
-    """One channel, one point, in numpy: weights over all pixels that the taps name."""
+    """One channel, one point, in numpy: a weighted sum over the pixels under the taps."""
     height, width = image.shape
 
-    def place(c, n):
+    def inside(c, n):
         if padding == "reflection":
             low, high = (0, n - 1) if align_corners else (-0.5, n - 0.5)
             while high > low and not low <= c <= high:
@@ -72,7 +72,7 @@ def explicit(image, u, v, method, padding, align_corners):
 
     u, v = (((g + 1) * (n - 1) / 2) if align_corners else ((g + 1) * n - 1) / 2 for g, n in ((u, width), (v, height)))
     if method != "bicubic":
-        u, v = place(u, width), place(v, height)
+        u, v = inside(u, width), inside(v, height)
     if method == "nearest":
         return value(np.round(v), np.round(u))
     left, top = np.floor(u), np.floor(v)
@@ -88,7 +88,7 @@ def explicit(image, u, v, method, padding, align_corners):
 
     taps = range(-1, 3)
     return sum(
-        value(place(top + i, height), place(left + j, width)) * cubic(v - top - i) * cubic(u - left - j)
+        value(inside(top + i, height), inside(left + j, width)) * cubic(v - top - i) * cubic(u - left - j)
         for i in taps
         for j in taps
     )
@@ -102,9 +102,12 @@ def test_every_method_and_padding_by_hand(method, padding, align_corners):
     rng = np.random.default_rng(0)
     image, grid = rng.normal(size=(4, 5)), rng.uniform(-2.3, 2.3, size=(6, 2))
     got = grid_sample(
-        jnp.asarray(image, jnp.float32)[None, :, :, None], jnp.asarray(grid, jnp.float32)[None, :, None],
-        method, padding, align_corners,
-    )  # fmt: skip
+        jnp.asarray(image, jnp.float32)[None, :, :, None],
+        jnp.asarray(grid, jnp.float32)[None, :, None],
+        method,
+        padding,
+        align_corners,
+    )
     want = [explicit(image, u, v, method, padding, align_corners) for u, v in grid]
     np.testing.assert_allclose(got[0, :, 0, 0], want, atol=2e-5)
 
@@ -122,8 +125,9 @@ def test_gradients_are_slopes(method, padding):
         gradients = jax.grad(loss, (0, 1))(x, grid)
         for i, v in enumerate((x, grid)):
             direction = jnp.asarray(rng.normal(size=v.shape))
-            ahead, behind = (loss(*((x + s * direction, grid) if i == 0 else (x, grid + s * direction)))
-                             for s in (1e-6, -1e-6))  # fmt: skip
+            ahead, behind = (
+                loss(*((x + s * direction, grid) if i == 0 else (x, grid + s * direction))) for s in (1e-6, -1e-6)
+            )
             assert float(jnp.vdot(gradients[i], direction)) == pytest.approx(float(ahead - behind) / 2e-6, rel=1e-6)
 
 
@@ -163,8 +167,10 @@ def test_deformable_convolution_equals_torchvision(case):
             lambda x, offset, w: deform_conv(
                 x, offset, w, mask, arguments["stride"], arguments["padding"], arguments["dilation"]
             ),
-            x, offset, w,
-        )  # fmt: skip
+            x,
+            offset,
+            w,
+        )
         return y, *pull(cotangent)
 
     y, dx, doffset, dw = both(
@@ -185,9 +191,14 @@ def test_without_offsets_it_is_a_convolution(groups):
     rng = np.random.default_rng(0)
     x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 7, 6, 4), (3, 2, 4 // groups, 6)))
     want = lax.conv_general_dilated(
-        x, w, (2, 1), [(1, 1), (0, 2)], rhs_dilation=(2, 1), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        x,
+        w,
+        (2, 1),
+        [(1, 1), (0, 2)],
+        rhs_dilation=(2, 1),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
-    )  # fmt: skip
+    )
     got = deform_conv(x, jnp.zeros((*want.shape[:3], 12)), w, None, (2, 1), ((1, 1), (0, 2)), (2, 1), groups)
     close(got, want)
     # All taps one pixel to the right: the convolution of the shifted image.
@@ -202,23 +213,39 @@ def test_far_away_points_are_finite():
     x = jnp.ones((1, 3, 3, 1))
     grid = jnp.asarray([[[[1e30, -1e30], [jnp.inf, 0.0]]]])
     for padding in ("zeros", "border"):
-        got = grid_sample(x, grid[:, :, :1], padding=padding)
+        got = grid_sample(x, grid[:, :, :1], padding_mode=padding)
         assert jnp.isfinite(got).all()
     assert grid_sample(x.astype(jnp.bfloat16), grid[:, :, :1]).dtype == jnp.bfloat16
+
+
+def deformed(channels, kernel):
+    return deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, channels)), jnp.zeros(kernel))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: affine_grid(jnp.zeros((2, 2)), (3, 3)), "theta has shape"),
-        (lambda: affine_grid(jnp.zeros((2, 3)), (0, 3)), "size is"),
-        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((1, 2, 2, 2)), "cubic"), "method is 'cubic'"),
-        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((1, 2, 2, 2)), padding="edge"), "padding is 'edge'"),
-        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((2, 2, 2, 2))), "x has shape"),
-        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1), int), jnp.zeros((1, 2, 2, 2))), "x has dtype int32"),
-        (lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 17)), jnp.zeros((3, 3, 2, 1))), "offset has"),
-        (lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 54)), jnp.zeros((3, 3, 2, 1))), "3 groups"),
-        (lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 18)), jnp.zeros((3, 3, 1, 1))), "kernel has"),
+        (lambda: affine_grid(jnp.zeros((2, 2)), (3, 3)), "theta.shape="),
+        (lambda: affine_grid(jnp.zeros((2, 3)), (0, 3)), "size="),
+        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((1, 2, 2, 2)), "cubic"), "method='cubic'"),
+        (
+            lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((1, 2, 2, 2)), padding_mode="edge"),
+            "padding_mode='edge'",
+        ),
+        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((2, 2, 2, 2))), "x.shape="),
+        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1), int), jnp.zeros((1, 2, 2, 2))), "x.dtype=int32"),
+        (
+            lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 17)), jnp.zeros((3, 3, 2, 1))),
+            r"offset.shape=",
+        ),
+        (
+            lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 54)), jnp.zeros((3, 3, 2, 1))),
+            "3 offset groups",
+        ),
+        (
+            lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 18)), jnp.zeros((3, 3, 1, 1))),
+            r"kernel.shape=",
+        ),
     ],
 )
 def test_errors(call, message):

@@ -13,7 +13,7 @@ GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "tvops_boxes.npz")
 
 
 def by_loop(boxes, scores, threshold, groups=None):
-    """The definition: pick the highest score that is left, drop what overlaps it."""
+    """The definition: pick the highest remaining score, drop what overlaps it."""
     left, kept = list(np.argsort(-scores, kind="stable")), []
     while left:
         best = left.pop(0)
@@ -63,7 +63,7 @@ def test_it_equals_torchvision(threshold):
 
 
 @pytest.mark.covers("DE-09")
-def test_what_is_kept_is_kept_again():
+def test_suppression_is_idempotent():
     boxes, scores, _ = some_boxes(7)
     once = suppress(boxes, scores, 0.3)
     np.testing.assert_array_equal(suppress(boxes, scores, 0.3, valid=once), once)
@@ -82,7 +82,7 @@ def test_of_equal_scores_the_earlier_stays_and_the_best_comes_first():
     np.testing.assert_array_equal(suppress(boxes, np.array([0, 1, 0], np.float32), 0.5), [False, True, False])
 
 
-def test_padding_is_never_kept_and_drops_nothing():
+def test_padding_is_never_kept_and_suppresses_nothing():
     boxes, scores, groups = some_boxes(3, 20)
     wide = np.concatenate([boxes, np.tile(np.array([[0, 0, 100, 100]], np.float32), (5, 1))])
     high = np.concatenate([scores, np.full(5, 9, np.float32)])
@@ -109,5 +109,5 @@ def test_the_best_are_listed_and_the_rest_is_padding():
 
 
 def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match=r"\(3, 4\) and \(2,\)"):
+    with pytest.raises(ValueError, match=r"boxes.shape=\(3, 4\) and scores.shape=\(2,\)"):
         nms(jnp.zeros((3, 4)), jnp.zeros(2), 0.5)

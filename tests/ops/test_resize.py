@@ -25,9 +25,14 @@ def interpolation(case):
 
 
 INTERPOLATIONS = [
-    "nearest.None", "nearest-exact.None", "bilinear.False", "bilinear.True", "bicubic.False", "bicubic.True",
+    "nearest.None",
+    "nearest-exact.None",
+    "bilinear.False",
+    "bilinear.True",
+    "bicubic.False",
+    "bicubic.True",
     "bilinear.x2",
-]  # fmt: skip
+]
 CASES = {f"interpolate.{name}": interpolation(f"interpolate.{name}") for name in INTERPOLATIONS} | {
     "pixel_shuffle.2": lambda x: pixel_shuffle(x, 2),
     "pixel_unshuffle.2": lambda x: pixel_unshuffle(x, 2),
@@ -60,7 +65,7 @@ def test_bilinear_is_one_axis_after_the_other_in_any_order():
 @pytest.mark.covers("CV-22")
 def test_corners_by_hand():
     line = jnp.asarray([0.0, 10.0])[:, None]
-    # Centres of 4 pixels over 2: -.25, .25, .75, 1.25, kept inside; with align_corners 0, 1/3, 2/3, 1.
+    # Centers of 4 pixels over 2: -.25, .25, .75, 1.25, kept inside; with align_corners 0, 1/3, 2/3, 1.
     np.testing.assert_allclose(resize(line, (4,))[:, 0], [0, 2.5, 7.5, 10], atol=1e-6)
     np.testing.assert_allclose(resize(line, (4,), align_corners=True)[:, 0], [0, 10 / 3, 20 / 3, 10], atol=1e-6)
     # Shrinking 4 to 2 looks between pixels 0, 1 and 2, 3; antialiased, weights 3/4 and 1/4 reach one pixel further,
@@ -128,17 +133,17 @@ def test_adaptive_pooling_that_divides_is_plain_pooling():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: resize(x, (4, 4), "area"), "method is 'area'"),
+        (lambda x: resize(x, (4, 4), "area"), "method='area'"),
         (lambda x: resize(x), "exactly one"),
         (lambda x: resize(x, (4, 4), scale=2), "exactly one"),
-        (lambda x: resize(x, (0, 4)), "every number must be positive"),
-        (lambda x: resize(x, scale=0.1), "both must be at least 1"),
-        (lambda x: resize(x, (4, 4), "nearest", align_corners=True), "align_corners is True"),
-        (lambda x: resize(x.astype(int), (4, 4)), "x has dtype int32"),
-        (lambda x: resize(x, (4, 4, 4)), "needs 3 spatial axes"),
-        (lambda x: pixel_shuffle(x, 2), "factor is 2"),
-        (lambda x: pixel_unshuffle(x, 2), "factor is 2"),
-        (lambda x: adaptive_avg_pool(x, 0), "size is"),
+        (lambda x: resize(x, (0, 4)), "not positive"),
+        (lambda x: resize(x, scale=0.1), "allowed: at least 1 before and after"),
+        (lambda x: resize(x, (4, 4), "nearest", align_corners=True), "align_corners=True"),
+        (lambda x: resize(x.astype(int), (4, 4)), "x.dtype=int32"),
+        (lambda x: resize(x, (4, 4, 4)), "allowed: at least 4"),
+        (lambda x: pixel_shuffle(x, 2), "factor=2"),
+        (lambda x: pixel_unshuffle(x, 2), "factor=2"),
+        (lambda x: adaptive_avg_pool(x, 0), "size="),
         (lambda x: adaptive_avg_pool(x.astype(int), 1), "floating dtype"),
     ],
 )

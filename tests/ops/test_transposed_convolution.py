@@ -50,8 +50,9 @@ def test_equals_torch(case):
     def both(x, w, cotangent):
         y, pull = jax.vjp(
             lambda x, w: conv_transpose(x, w, stated["stride"], stated["padding"], stated.get("output_padding", 0)),
-            x, w,
-        )  # fmt: skip
+            x,
+            w,
+        )
         return y, *pull(cotangent)
 
     y, dx, dw = both(x.transpose(0, 2, 3, 1), w.transpose(2, 3, 1, 0), cotangent.transpose(0, 2, 3, 1))
@@ -82,9 +83,14 @@ def test_it_is_the_adjoint_of_the_convolution_with_its_kernel(seed, kernel, stri
 
     def conv(x):
         return lax.conv_general_dilated(
-            x, w, stride, [(padding, padding)] * 2, rhs_dilation=(dilation,) * 2, dimension_numbers=NHWC,
+            x,
+            w,
+            stride,
+            [(padding, padding)] * 2,
+            rhs_dilation=(dilation,) * 2,
+            dimension_numbers=NHWC,
             feature_group_count=groups,
-        )  # fmt: skip
+        )
 
     x = normal(seed + 1, 2, *size, 4)
     out, pull = jax.vjp(conv, x)
@@ -117,15 +123,15 @@ def test_volumes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"strides": (2,)}, "strides is"),
-        ({"output_padding": 1}, "output_padding is 1"),
-        ({"padding": "SOME"}, "padding is 'SOME'"),
-        ({"padding": 9}, "padding is 9"),
-        ({"groups": 2}, "groups is 2"),
+        ({"strides": (2,)}, r"strides=\(2,\)"),
+        ({"output_padding": 1}, "output_padding=1"),
+        ({"padding": "SOME"}, "padding='SOME'"),
+        ({"padding": 9}, "padding=9"),
+        ({"groups": 2}, "groups=2"),
     ],
 )
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         conv_transpose(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 2, 3)), **arguments)
-    with pytest.raises(ValueError, match="kernel has shape"):
+    with pytest.raises(ValueError, match=r"kernel.shape="):
         conv_transpose(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 3, 2)))

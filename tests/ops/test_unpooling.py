@@ -104,15 +104,18 @@ def test_infinities_nans_and_integers():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: nearest_unpool(jnp.zeros((2, 2, 1)), 0), "factor is 0"),
-        (lambda: bed_of_nails(jnp.zeros((2, 2))), "x has shape"),
-        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=2), "padding is 2; it must be at most half"),
-        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 5), "larger than the 4 pixels"),
+        (lambda: nearest_unpool(jnp.zeros((2, 2, 1)), 0), "factor=0"),
+        (lambda: bed_of_nails(jnp.zeros((2, 2))), "x.shape="),
+        (
+            lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=2),
+            "padding=2: too large; allowed: at most half",
+        ),
+        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 5), "an extent of at most 4"),
         (
             lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1), int), 2, size=(6, 4)),
-            r"size is \(6, 4\)",
+            r"size=\(6, 4\)",
         ),
-        (lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1)), 2), "indices has dtype"),
+        (lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1)), 2), "indices.dtype="),
         (lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 2), int), 2), "indices"),
     ],
 )
