@@ -20,7 +20,7 @@ from flax import struct
 
 from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
 
 __all__ = ["SupervisedState", "learner"]
@@ -94,14 +94,10 @@ def learner(
     def objective(params, model_state, images, batch, rng, train, target=None):
         logits, auxiliaries, model_state = apply(params, model_state, images, train, rng)
         target, mask = batch["label"] if target is None else target, mask_of(batch)
-        cross_entropy = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))
-
-        def average(losses):
-            return jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
-
-        losses = cross_entropy(logits, target)
-        mean = average(losses)
-        mean += auxiliary_weight * sum(average(cross_entropy(head, target)) for head in auxiliaries.values())
+        losses, *heads = (
+            softmax_cross_entropy_loss(s, target, label_smoothing) for s in (logits, *auxiliaries.values())
+        )
+        mean = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(head, mask) for head in heads)
         penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         return mean + 0.5 * l2 * penalty, (model_state, metrics, logits)

@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.generative.samplers import SAMPLERS
 from dlcore.generative.schedules import SCHEDULES, alpha_bars, diffuse
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import masked_mean
 
 __all__ = ["from_unit", "learner", "sample", "to_unit"]
 
@@ -114,8 +115,7 @@ def learner(
         predicted = model.apply({"params": params}, noisy, t)
         losses = jnp.square(noise - predicted).reshape(x.shape[0], -1).mean(-1)
         mask = mask_of(batch)
-        mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
-        return mean, {"loss": Sum.of(losses, mask)}
+        return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         return objective(params, batch, state.rng)

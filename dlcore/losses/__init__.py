@@ -1,8 +1,9 @@
 """Losses with leading batch axes: `[..., C] -> [...]`, one loss an example.
 
 Each docstring names the trailing axes that make up an example; all axes before them are batch axes and stay in the
-result, so that a call on a batch equals `jax.vmap` of the call on one example. Nothing broadcasts: arguments whose batch
-axes differ raise ValueError. Losses that couple examples (NT-Xent, mined triplets) take [N, D] and return a scalar.
+result, so that a call on a batch equals `jax.vmap` of the call on one example. Nothing broadcasts: arguments whose
+batch axes differ raise ValueError. Losses that couple examples (NT-Xent, mined triplets) take [N, D] and return a
+scalar.
 """
 
 from dlcore.losses.adversarial import discriminator_loss, minimax_generator_loss, non_saturating_generator_loss

@@ -54,9 +54,7 @@ def softmax_cross_entropy_loss(
       ValueError: `labels` are neither integers [...] nor floats [..., C].
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
-    check_shapes(
-        logits=(logits, "... C"), label_smoothing=(label_smoothing, ""), class_weights=(class_weights, "C")
-    )
+    check_shapes(logits=(logits, "... C"), label_smoothing=(label_smoothing, ""), class_weights=(class_weights, "C"))
     are_classes = _are_classes(logits, labels)
     if are_classes and isinstance(label_smoothing, int | float) and label_smoothing == 0:
         is_class = (labels >= 0) & (labels < logits.shape[-1])
@@ -75,7 +73,8 @@ def binary_cross_entropy_loss(
 ) -> jax.Array:
     """Binary cross-entropy summed over an example's C yes-or-no questions.
 
-    `optax.sigmoid_binary_cross_entropy` is the same without the sum. One question an example is C = 1: `logits[:, None]`.
+    `optax.sigmoid_binary_cross_entropy` is the same without the sum. For one question an example, C is 1:
+    `logits[:, None]`.
 
     Args:
       logits: [..., C], one score a question.

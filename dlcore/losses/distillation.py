@@ -41,7 +41,9 @@ def distillation_loss(
       ValueError: the two shapes differ.
     """
     check_shapes(
-        student_logits=(student_logits, "... C"), teacher_logits=(teacher_logits, "... C"), temperature=(temperature, "")
+        student_logits=(student_logits, "... C"),
+        teacher_logits=(teacher_logits, "... C"),
+        temperature=(temperature, ""),
     )
     student, teacher = (at_least_float32(x) / temperature for x in (student_logits, teacher_logits))
     targets = jax.nn.softmax(jax.lax.stop_gradient(teacher))

@@ -127,7 +127,8 @@ def gaussian_nll_loss(
     """
     error, variance = _error(mean, targets), at_least_float32(variance)
     check_shapes(
-        mean=(error, "... D"), variance=(variance, "... 1" if variance.shape[-1:] == (1,) else "... D"),
+        mean=(error, "... D"),
+        variance=(variance, "... 1" if variance.shape[-1:] == (1,) else "... D"),
         epsilon=(epsilon, ""),
     )
     variance = variance + jax.lax.stop_gradient(jnp.maximum(variance, epsilon) - variance)

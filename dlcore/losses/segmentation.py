@@ -9,7 +9,6 @@ half the smoothing. An example has two spatial axes; reshape volumes [..., D, H,
 """
 
 import jax
-import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
@@ -62,8 +61,12 @@ def tversky_loss(
       ValueError: the shapes differ.
     """
     check_shapes(
-        logits=(logits, "... H W"), targets=(targets, "... H W"), mask=(mask, "... H W"),
-        alpha=(alpha, ""), beta=(beta, ""), smooth=(smooth, ""),
+        logits=(logits, "... H W"),
+        targets=(targets, "... H W"),
+        mask=(mask, "... H W"),
+        alpha=(alpha, ""),
+        beta=(beta, ""),
+        smooth=(smooth, ""),
     )
     return _tversky(jax.nn.sigmoid(at_least_float32(logits)), targets, alpha, beta, smooth, mask, (-2, -1))
 

@@ -74,7 +74,9 @@ def ctc_loss(
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(
-        logits=(logits, "... T C"), labels=(labels, "int ... L"), logits_length=(logits_length, "int ..."),
+        logits=(logits, "... T C"),
+        labels=(labels, "int ... L"),
+        logits_length=(logits_length, "int ..."),
         labels_length=(labels_length, "int ..."),
     )
     batch, (t, c), n = logits.shape[:-2], logits.shape[-2:], labels.shape[-1]
@@ -86,7 +88,11 @@ def ctc_loss(
         return (jnp.arange(steps) >= jnp.reshape(jnp.asarray(length), (size, 1))).astype(logits.dtype)
 
     loss = optax.ctc_loss(
-        logits.reshape(size, t, c), padding(t, logits_length), labels.reshape(size, n), padding(n, labels_length),
-        blank_id=blank, log_epsilon=_LOG_ZERO,
+        logits.reshape(size, t, c),
+        padding(t, logits_length),
+        labels.reshape(size, n),
+        padding(n, labels_length),
+        blank_id=blank,
+        log_epsilon=_LOG_ZERO,
     ).reshape(batch)
     return jnp.where(loss > -_LOG_ZERO / 2, jnp.inf, loss)

@@ -22,6 +22,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import masked_mean
 from dlcore.self_supervised.networks import unit, untrained
 from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
 
@@ -130,7 +131,7 @@ def learner(
         k, queue = jax.lax.stop_gradient((k, queue))
         scores = jnp.concatenate([(q * k).sum(-1, keepdims=True), q @ queue.T], axis=-1) / temperature
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(len(q), jnp.int32))
-        mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
+        mean = masked_mean(losses, mask)
         return mean, {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == 0, mask)}
 
     def update(state: MoCoState, batch: dict) -> tuple[MoCoState, Metrics]:

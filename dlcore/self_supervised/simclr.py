@@ -17,7 +17,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses.contrastive import nt_xent_scores
+from dlcore.losses import masked_mean, nt_xent_scores
 from dlcore.self_supervised.networks import untrained
 from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
 
@@ -77,7 +77,7 @@ def learner(
         scores, positives = nt_xent_scores(a, b, temperature, mask, axis)
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, positives)
         keep = jnp.concatenate([mask, mask])
-        mean = jnp.where(keep > 0, losses, 0).sum() / jnp.maximum(keep.sum(), 1)
+        mean = masked_mean(losses, keep)
         return mean, {"loss": Sum.of(losses, keep), "accuracy": Sum.of(scores.argmax(-1) == positives, keep)}
 
     def both(params, model_state, views, train, rng=None):

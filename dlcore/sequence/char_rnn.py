@@ -20,6 +20,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import masked_mean
 from dlcore.metrics.language import BitsPerDim, Perplexity
 from dlcore.sequence.decoding import decode
 
@@ -100,8 +101,7 @@ def learner(
         tokens, _ = chunk_at(batch["text"], 0, chunk_length)
         nats, _, logits = next_token_loss(model, params, model.start(tokens.shape[0]), tokens)
         keep = jnp.broadcast_to(mask_of(batch)[:, None], nats.shape)
-        mean = jnp.where(keep > 0, nats, 0).sum() / jnp.maximum(keep.sum(), 1)
-        return mean, measures(nats, logits, tokens, keep)
+        return masked_mean(nats, keep), measures(nats, logits, tokens, keep)
 
     def update(state: CharRNNState, batch: dict) -> tuple[CharRNNState, Metrics]:
         tokens, fresh = chunk_at(state.streams, state.step, chunk_length)
