@@ -26,7 +26,7 @@ TORCH = {
     ),
     "Adagrad": lambda lr: by_hand.adagrad(lr, eps=1e-10),
     "RMSprop": lambda lr, centered=False, momentum=0.0: by_hand.rmsprop(
-        lr, 0.99, eps=1e-8, centred=centered, rho=momentum
+        lr, 0.99, eps=1e-8, centered=centered, rho=momentum
     ),
     "Adadelta": lambda lr, rho: by_hand.adadelta(lr, rho),
     "Adam": lambda lr, betas=(0.9, 0.999), amsgrad=False: by_hand.adam(lr, *betas, amsgrad=amsgrad),
@@ -117,8 +117,8 @@ PAIRS = {
     "adadelta": (by_hand.adadelta(1.0, 0.95), optax.adadelta(1.0, rho=0.95)),
     "rmsprop": (by_hand.rmsprop(0.01), optax.rmsprop(0.01, 0.9, eps=1e-7, eps_in_sqrt=False)),
     "rmsprop_inside": (by_hand.rmsprop(0.01, eps=1e-3, eps_inside=True), optax.rmsprop(0.01, 0.9, eps=1e-3)),
-    "rmsprop_centred": (
-        by_hand.rmsprop(0.01, eps=1e-3, centred=True, rho=0.5),
+    "rmsprop_centered": (
+        by_hand.rmsprop(0.01, eps=1e-3, centered=True, rho=0.5),
         optax.rmsprop(0.01, 0.9, eps=1e-3, eps_in_sqrt=False, centered=True, momentum=0.5),
     ),
     "adam": (by_hand.adam(0.05), optax.adam(0.05)),
@@ -128,10 +128,19 @@ PAIRS = {
     "lars": (by_hand.lars(0.5, weight_decay=0.1, trust=0.1), optax.lars(0.5, 0.1, trust_coefficient=0.1)),
 }
 MARKS = {
-    "gradient_descent": ["OP-01"], "momentum": ["OP-03"], "momentum_99": ["OP-03"], "nesterov": ["OP-04"],
-    "adagrad": ["OP-05", "OP-09"], "adadelta": ["OP-06"], "rmsprop": ["OP-07", "OP-09"], "rmsprop_inside": ["OP-09"],
-    "adam": ["OP-08", "OP-09"], "adam_inside": ["OP-09"], "adamw": ["OP-10"], "lars": ["OP-11"],
-}  # fmt: skip
+    "gradient_descent": ["OP-01"],
+    "momentum": ["OP-03"],
+    "momentum_99": ["OP-03"],
+    "nesterov": ["OP-04"],
+    "adagrad": ["OP-05", "OP-09"],
+    "adadelta": ["OP-06"],
+    "rmsprop": ["OP-07", "OP-09"],
+    "rmsprop_inside": ["OP-09"],
+    "adam": ["OP-08", "OP-09"],
+    "adam_inside": ["OP-09"],
+    "adamw": ["OP-10"],
+    "lars": ["OP-11"],
+}
 
 
 @pytest.mark.parametrize(
@@ -330,5 +339,5 @@ def test_a_penalty_with_a_half_is_decay_by_lambda_and_without_by_twice(penalty, 
 
 def test_without_params():
     tx = by_hand.adam()
-    with pytest.raises(ValueError, match="need params"):
+    with pytest.raises(ValueError, match="params=None: missing; allowed"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))

@@ -68,8 +68,11 @@ def test_shard_map_without_its_check_gives_the_same():
     everywhere, rows = PartitionSpec(), PartitionSpec("data")
     step = jax.shard_map(
         lambda p, x, y: update(tx, p, tx.init(p), x, y)[0],
-        mesh=mesh, in_specs=(everywhere, rows, rows), out_specs=everywhere, check_vma=False,
-    )  # fmt: skip
+        mesh=mesh,
+        in_specs=(everywhere, rows, rows),
+        out_specs=everywhere,
+        check_vma=False,
+    )
     chex.assert_trees_all_close(jax.jit(step)(PARAMS, X, Y), single(optax.sgd(1.0)), rtol=1e-6, atol=1e-6)
 
 
