@@ -22,6 +22,7 @@ from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, Sum, example_keys, mask_of
 from dlcore.losses import distillation_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
+from dlcore.optim import apply_gradients
 
 __all__ = ["DistillationState", "learner"]
 
@@ -111,12 +112,9 @@ def learner(
         (value, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params,
-            value=value, grad=gradients, value_fn=lambda params: objective(params)[0],
-        )  # fmt: skip
-        params = optax.apply_updates(state.params, updates)
-        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state)
+        state = apply_gradients(
+            state, optimizer, gradients, value=value, value_fn=lambda p: objective(p)[0], model_state=model_state
+        )
         return state, metrics
 
     return base._replace(init=init, update=update)

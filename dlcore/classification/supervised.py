@@ -22,6 +22,7 @@ from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
+from dlcore.optim import apply_gradients
 
 __all__ = ["SupervisedState", "learner"]
 
@@ -127,19 +128,10 @@ def learner(
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params,
-            value=value, grad=gradients, value_fn=lambda params: value_fn(params)[0],
-        )  # fmt: skip
-        return (
-            state.replace(
-                step=state.step + 1,
-                params=optax.apply_updates(state.params, updates),
-                opt_state=opt_state,
-                model_state=model_state,
-            ),
-            metrics,
+        state = apply_gradients(
+            state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
         )
+        return state, metrics
 
     def evaluate(state: SupervisedState, batch: dict) -> Metrics:
         _, (_, metrics, logits) = objective(

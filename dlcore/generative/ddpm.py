@@ -21,6 +21,7 @@ from dlcore.generative.samplers import SAMPLERS
 from dlcore.generative.schedules import SCHEDULES, alpha_bars, diffuse
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.optim import apply_gradients
 
 __all__ = ["from_unit", "learner", "sample", "to_unit"]
 
@@ -123,9 +124,7 @@ def learner(
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+        return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
         return objective(state.params, batch, state.rng)[1]
