@@ -63,7 +63,7 @@ def test_nothing_to_measure_is_finite():
     assert all(float(v) == 0 for v in found.values())
     assert depth_metrics(jnp.ones((1, 2, 2)), jnp.zeros((1, 2, 2)))["rmse"].compute() is None
     assert all(jnp.isfinite(v) for v in depth_errors(jnp.zeros((1, 2)), jnp.ones((1, 2))).values())
-    with pytest.raises(ValueError, match="truth has shape"):
+    with pytest.raises(ValueError, match=r"truth=\(.*: wrong shape; allowed"):
         depth_errors(jnp.ones((2, 2)), jnp.ones((2, 3)))
-    with pytest.raises(ValueError, match="mask has shape"):
+    with pytest.raises(ValueError, match=r"mask=\(.*: wrong shape; allowed"):
         depth_metrics(jnp.ones((2, 2, 2)), jnp.ones((2, 2, 2)), mask=jnp.ones(3))

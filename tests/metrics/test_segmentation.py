@@ -64,7 +64,7 @@ def test_masks_join_and_nothing_is_none():
     assert MeanIoU.of(guess, label, jnp.zeros(2), 2, void_label=1).compute() is None
     assert MeanIoU.of(guess, label, jnp.asarray([1, 0]), 2, void_label=1).compute()["pixel_accuracy"] == 1
     assert np.isnan(iou_per_class(np.zeros((2, 2)))).all()
-    with pytest.raises(ValueError, match="confusion has shape"):
+    with pytest.raises(ValueError, match=r"confusion=\(.*: not square"):
         iou_per_class(np.zeros((2, 3)))
 
 
@@ -79,5 +79,5 @@ def test_two_cubes():
     assert float(voxel_iou(a > 0.5, b > 0.5)) == pytest.approx(27 / 101)
     assert float(voxel_iou(grid, grid)) == 1
     assert float(voxel_iou(grid, a)) == 0
-    with pytest.raises(ValueError, match="prediction has shape"):
+    with pytest.raises(ValueError, match=r"truth=\(.*: another shape"):
         voxel_iou(grid, grid[:2])
