@@ -104,7 +104,7 @@ def strong_wolfe(
 
 
 def _between(low: float, low_value: float, low_slope: float, high: float, high_value: float) -> float:
-    """The lowest point of the parabola through both ends, kept a tenth of the way from them."""
+    """The lowest point of the parabola through both ends, at least a tenth of the way from them."""
     width = high - low
     curvature = high_value - low_value - low_slope * width
     share = -low_slope * width / (2 * curvature) if curvature > 0 else 0.5

@@ -85,11 +85,11 @@ def test_overlap_losses_by_hand():
     assert float(losses.iou_loss(box, near)) == pytest.approx(1 - 2 / 6, abs=1e-6)
     assert float(losses.generalized_iou_loss(box, near)) == pytest.approx(1 - 2 / 6, abs=1e-6)
     assert float(losses.generalized_iou_loss(box, far)) == pytest.approx(1 + 2 / 10, abs=1e-6)
-    # Centres 3 apart, the hull's diagonal squared 25 + 4: 1 + 9 / 29. near: 1 apart, 9 + 4: 2 / 3 + 1 / 13.
+    # Centers 3 apart, the hull's diagonal squared 25 + 4: 1 + 9 / 29. near: 1 apart, 9 + 4: 2 / 3 + 1 / 13.
     assert float(losses.distance_iou_loss(box, far)) == pytest.approx(1 + 9 / 29, abs=1e-6)
     assert float(losses.distance_iou_loss(box, near)) == pytest.approx(2 / 3 + 1 / 13, abs=1e-6)
     # The same shape: v = 0. A wide box: v = 4 / pi^2 (atan 2 - atan 1)^2 = 0.041956, IoU 4 / 8, no distance of
-    # centres: 1/2 + v^2 / (1/2 + v).
+    # centers: 1/2 + v^2 / (1/2 + v).
     assert float(losses.complete_iou_loss(box, far)) == pytest.approx(1 + 9 / 29, abs=1e-6)
     v = 4 / math.pi**2 * (math.atan(2) - math.pi / 4) ** 2
     assert v == pytest.approx(0.041956, abs=1e-6)

@@ -119,5 +119,5 @@ def test_bad_input_is_named(arguments, message):
 def test_the_golden():
     with np.load("tests/goldens/metrics_sklearn.npz") as golden:
         p, y = golden["ece/in.prob"], golden["ece/in.y"]
-        found = Calibration.of_confidence(jnp.asarray(p.max(1)), jnp.asarray(p.argmax(1) == y), num_bins=15).compute()
-        assert found["ece"] == pytest.approx(float(golden["ece/out"]), abs=1e-6)
+        result = Calibration.of_confidence(jnp.asarray(p.max(1)), jnp.asarray(p.argmax(1) == y), num_bins=15).compute()
+        assert result["ece"] == pytest.approx(float(golden["ece/out"]), abs=1e-6)

@@ -122,7 +122,7 @@ def test_precision_recall_by_hand():
     label = jnp.array([0, 0, 0, 1, 1, 2])
     prediction = jnp.array([0, 0, 1, 1, 0, 0])
     got = PrecisionRecall.of(prediction, label, num_classes=3).compute()
-    np.testing.assert_allclose(got["precision"], [2 / 4, 1 / 2, 0])  # 0 was said four times, twice rightly
+    np.testing.assert_allclose(got["precision"], [2 / 4, 1 / 2, 0])  # 0 was predicted four times, twice rightly
     np.testing.assert_allclose(got["recall"], [2 / 3, 1 / 2, 0])
     np.testing.assert_allclose(got["f1"], [4 / 7, 1 / 2, 0])  # 2 * 2 / (2 * 2 + 2 + 1)
     assert got["micro_precision"] == got["micro_recall"] == 3 / 6

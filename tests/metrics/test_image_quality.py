@@ -50,7 +50,7 @@ def test_psnr_equals_scikit_image():
 
 @pytest.mark.covers("ME-15")
 def test_by_hand():
-    # Off by a tenth of the range everywhere: 10 log10(1 / .01) = 20 dB; by 25.5 grey levels of 255 too.
+    # Off by a tenth of the range everywhere: 10 log10(1 / .01) = 20 dB; by 25.5 gray levels of 255 too.
     a = jnp.full((16, 16), 0.4)
     assert float(psnr(a, a + 0.1)) == pytest.approx(20, rel=1e-5)
     assert float(psnr(255 * a, 255 * a + 25.5, 255)) == pytest.approx(20, rel=1e-5)

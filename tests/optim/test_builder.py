@@ -49,7 +49,7 @@ def with_l2(decay, tx):
         ("nadam", with_l2(0.1, optax.nadam(0.05, b1=0.8))),
     ],
 )
-def test_names_are_optax_optimisers_with_decay_on_kernels(name, want):
+def test_names_are_optax_optimizers_with_decay_on_kernels(name, want):
     got, _ = trajectory(create_optimizer(name, 0.05, momentum=0.8, weight_decay=0.1))
     chex.assert_trees_all_close(got, trajectory(want)[0], rtol=1e-6)
     free, _ = trajectory(create_optimizer(name, 0.05, momentum=0.8))

@@ -1,4 +1,4 @@
-"""The optimisers written out: torch's ten-step trajectories, optax step by step, and values by hand."""
+"""The optimizers written out: torch's ten-step trajectories, optax step by step, and values by hand."""
 
 import inspect
 import json
@@ -237,8 +237,8 @@ def test_adagrads_steps_only_shrink():
     # g = 2 always: s = 4 t, so a step is 2 / (2 sqrt(t)) = 1 / sqrt(t). Not the sum itself: 2 / 4 t would be 1 / 2 t.
     steps = -np.diff(path(by_hand.adagrad(1.0), lambda w: 2 * w, jnp.float32(0), 6))
     np.testing.assert_allclose(steps, 1 / np.sqrt(np.arange(1, 7)), rtol=1e-5)
-    kept = -np.diff(path(by_hand.rmsprop(1.0), lambda w: 2 * w, jnp.float32(0), 60))
-    assert kept[-1] == pytest.approx(1.0, rel=1e-2), "RMSProp forgets: its step comes to rest at the rate"
+    step = -np.diff(path(by_hand.rmsprop(1.0), lambda w: 2 * w, jnp.float32(0), 60))
+    assert step[-1] == pytest.approx(1.0, rel=1e-2), "RMSProp forgets: its step comes to rest at the rate"
 
 
 @pytest.mark.covers("OP-08")

@@ -55,7 +55,7 @@ def test_after_every_step_no_column_is_longer_than_the_limit():
 
 
 @pytest.mark.covers("RG-02")
-def test_soft_thresholding_minimises_its_objective():
+def test_soft_thresholding_minimizes_its_objective():
     v, t = jnp.array([3.0, -0.2, 0.5, -2.0, 0.0]), 0.5
     np.testing.assert_allclose(soft_threshold(v, t), [2.5, 0, 0, -1.5, 0])
     grid = np.linspace(-4, 4, 8001)

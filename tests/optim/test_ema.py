@@ -9,7 +9,7 @@ from dlcore.optim import parameter_ema, track_parameter_ema, use_ema
 
 
 def moved(tx, params, targets):
-    """The optimiser state after updates that lead the parameters to each of `targets` in turn."""
+    """The optimizer state after updates that lead the parameters to each of `targets` in turn."""
     state = tx.init(params)
     for target in targets:
         updates = jax.tree.map(lambda t, p: t - p, target, params)

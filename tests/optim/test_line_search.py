@@ -53,7 +53,7 @@ def test_by_hand():
 
 
 def test_what_cannot_be_met_ends():
-    # Falls for ever: there is enough decrease anywhere and nowhere a flat place.
+    # Falls for ever: there is enough decrease anywhere and nowhere a flat point.
     assert strong_wolfe(lambda a: (-a, -1.0), 0.0, -1.0, c2=0.5) > 1
     # Rises at once although the slope says not: a wrong gradient.
     assert armijo_backtracking(lambda a: a, 0.0, -1.0) == 0.0
