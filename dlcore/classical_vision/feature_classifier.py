@@ -134,7 +134,7 @@ def _scores(layers, x):
 def _fit(x, labels, layers, l2, loss, steps):
     def objective(layers):
         penalty = sum(jnp.square(w).sum() for w, _ in layers)
-        return jax.vmap(_LOSSES[loss])(_scores(layers, x), labels).mean() + l2 / 2 * penalty
+        return _LOSSES[loss](_scores(layers, x), labels).mean() + l2 / 2 * penalty
 
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(objective)

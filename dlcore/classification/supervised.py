@@ -20,8 +20,9 @@ from flax import struct
 
 from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
+from dlcore.optim import apply_gradients
 
 __all__ = ["SupervisedState", "learner"]
 
@@ -94,14 +95,10 @@ def learner(
     def objective(params, model_state, images, batch, rng, train, target=None):
         logits, auxiliaries, model_state = apply(params, model_state, images, train, rng)
         target, mask = batch["label"] if target is None else target, mask_of(batch)
-        cross_entropy = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))
-
-        def average(losses):
-            return jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
-
-        losses = cross_entropy(logits, target)
-        mean = average(losses)
-        mean += auxiliary_weight * sum(average(cross_entropy(head, target)) for head in auxiliaries.values())
+        losses, *heads = (
+            softmax_cross_entropy_loss(s, target, label_smoothing) for s in (logits, *auxiliaries.values())
+        )
+        mean = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(head, mask) for head in heads)
         penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         return mean + 0.5 * l2 * penalty, (model_state, metrics, logits)
@@ -131,19 +128,10 @@ def learner(
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params,
-            value=value, grad=gradients, value_fn=lambda params: value_fn(params)[0],
-        )  # fmt: skip
-        return (
-            state.replace(
-                step=state.step + 1,
-                params=optax.apply_updates(state.params, updates),
-                opt_state=opt_state,
-                model_state=model_state,
-            ),
-            metrics,
+        state = apply_gradients(
+            state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
         )
+        return state, metrics
 
     def evaluate(state: SupervisedState, batch: dict) -> Metrics:
         _, (_, metrics, logits) = objective(

@@ -15,6 +15,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
+from dlcore.optim import apply_gradients
 
 __all__ = ["DetectorState", "detector_learner"]
 
@@ -104,11 +105,7 @@ def detector_learner(
         gradients, (model_state, metrics) = jax.grad(value_fn, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(
-            step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state
-        ), metrics  # fmt: skip
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: DetectorState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]

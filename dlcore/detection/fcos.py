@@ -131,10 +131,10 @@ def image_losses(
     box = jnp.where(on[:, None], boxes[matched], jnp.array([0, 0, 1, 1], boxes.dtype))
     target = jax.nn.one_hot(jnp.where(on, labels[matched], -1), outputs.logits.shape[-1], dtype=outputs.logits.dtype)
     found = distances_to_boxes(grid.points, outputs.distances * grid.strides[:, None])
-    overlap = jax.vmap(generalized_iou_loss)(found, box)
+    overlap = generalized_iou_loss(found, box)
     centre = optax.sigmoid_binary_cross_entropy(outputs.centerness, centerness(boxes_to_distances(grid.points, box)))
     return {
-        "classification": sigmoid_focal_loss(outputs.logits, target, alpha, gamma),
+        "classification": sigmoid_focal_loss(outputs.logits, target, alpha, gamma).sum(),
         "box": jnp.where(on, overlap, 0).sum(),
         "centerness": jnp.where(on, centre, 0).sum(),
         "places": on.sum(dtype=jnp.int32),

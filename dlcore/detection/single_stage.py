@@ -109,7 +109,7 @@ def image_losses(
     learnt = on | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, wanted)
     box = jnp.where(on[:, None], boxes[matched], anchors.boxes)
     deltas = encode_boxes(box, jnp.asarray(anchors.boxes), WEIGHTS)
-    error = 4 * jax.vmap(smooth_l1_loss)(outputs.deltas, deltas)
+    error = 4 * smooth_l1_loss(outputs.deltas, deltas)
     return {
         "classification": jnp.where(learnt, entropy, 0).sum(),
         "box": jnp.where(on, error, 0).sum(),

@@ -20,6 +20,8 @@ from flax import linen as nn
 from dlcore.generative.samplers import SAMPLERS
 from dlcore.generative.schedules import SCHEDULES, alpha_bars, diffuse
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.optim import apply_gradients
 
 __all__ = ["from_unit", "learner", "sample", "to_unit"]
 
@@ -114,8 +116,7 @@ def learner(
         predicted = model.apply({"params": params}, noisy, t)
         losses = jnp.square(noise - predicted).reshape(x.shape[0], -1).mean(-1)
         mask = mask_of(batch)
-        mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
-        return mean, {"loss": Sum.of(losses, mask)}
+        return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         return objective(params, batch, state.rng)
@@ -123,9 +124,7 @@ def learner(
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+        return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
         return objective(state.params, batch, state.rng)[1]

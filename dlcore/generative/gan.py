@@ -20,7 +20,12 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses.adversarial import discriminator_loss, minimax_generator_loss, non_saturating_generator_loss
+from dlcore.losses import (
+    discriminator_loss,
+    masked_mean,
+    minimax_generator_loss,
+    non_saturating_generator_loss,
+)
 
 __all__ = ["GANState", "from_unit", "learner", "to_unit"]
 
@@ -107,8 +112,7 @@ def learner(
         )  # fmt: skip
 
     def mean(values, batch):
-        mask = mask_of(batch)
-        return jnp.where(mask > 0, values, 0).sum() / jnp.maximum(mask.sum(), 1)
+        return masked_mean(values, mask_of(batch))
 
     def turn(player, state, objective):
         """One player's step: objective(params of the player) -> (loss, (model_state of the player, extras))."""
@@ -138,7 +142,7 @@ def learner(
             real_logit, statistics = apply("discriminator", params, state.model_state, real)
             model_state = {**state.model_state, "discriminator": statistics}
             made_logit, statistics = apply("discriminator", params, model_state, made)
-            losses = jax.vmap(discriminator_loss)(real_logit, made_logit)
+            losses = discriminator_loss(real_logit, made_logit)
             extra = penalty(params, state.model_state, real) if not (isinstance(r1, int | float) and r1 == 0) else 0
             return mean(losses + extra, batch), (statistics, (losses, real_logit, made_logit))
 
@@ -148,7 +152,7 @@ def learner(
             params = {**state.params, "generator": own}
             x, statistics = apply("generator", params, state.model_state, noise(jax.random.fold_in(rng, 1), batch))
             logit, _ = apply("discriminator", params, state.model_state, x)
-            losses = jax.vmap(generator_loss)(logit)
+            losses = generator_loss(logit)
             return mean(losses, batch), (statistics, losses)
 
         state, g_losses = turn("generator", state, generate)
@@ -177,7 +181,7 @@ def learner(
             apply("discriminator", state.params, state.model_state, x, train=False)[0]
             for x in (encode(batch), draw(state, batch))
         )
-        return {"value": Sum.of(-jax.vmap(discriminator_loss)(real, made), mask), **_judged(real, made, mask)}
+        return {"value": Sum.of(-discriminator_loss(real, made), mask), **_judged(real, made, mask)}
 
     def predict(state: GANState, batch: dict) -> dict[str, jax.Array]:
         return {"sample": decode(draw(state, batch))}

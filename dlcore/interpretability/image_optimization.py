@@ -17,6 +17,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Last, Learner, Metrics, State, Sum, example_keys, mask_of
+from dlcore.optim import apply_gradients
 
 __all__ = ["ImageState", "check_layers", "image_learner", "unit"]
 
@@ -89,18 +90,11 @@ def image_learner(
         else:
             value, gradient = optax.value_and_grad_from_state(value_fn)(state.params, state=state.opt_state)
         computed = jnp.int32(1) if known is None else (~jnp.isfinite(known)).astype(jnp.int32)
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=value_fn
-        )
-        searched = optax.tree.get(opt_state, "num_linesearch_steps", jnp.zeros((), jnp.int32))
-        images = optax.apply_updates(state.params, updates)
-        state = state.replace(
-            step=state.step + 1,
-            params=images if after is None else jax.vmap(after, in_axes=(0, None))(images, state.step),
-            opt_state=opt_state,
-            evaluations=state.evaluations + computed + searched.astype(jnp.int32),
-        )
-        return state, {"loss": Sum(value, jnp.int32(len(images))), "evaluations": Last(state.evaluations)}
+        new = apply_gradients(state, optimizer, gradient, value=value, value_fn=value_fn)
+        searched = optax.tree.get(new.opt_state, "num_linesearch_steps", jnp.zeros((), jnp.int32))
+        images = new.params if after is None else jax.vmap(after, in_axes=(0, None))(new.params, state.step)
+        new = new.replace(params=images, evaluations=state.evaluations + computed + searched.astype(jnp.int32))
+        return new, {"loss": Sum(value, jnp.int32(len(images))), "evaluations": Last(new.evaluations)}
 
     def rows(state: ImageState, batch: dict) -> jax.Array:
         return (state.index[None, :] == batch["index"][:, None]).argmax(-1)

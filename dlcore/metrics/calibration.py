@@ -1,4 +1,4 @@
-"""How far a classifier's confidence is from how often it is right.
+"""Calibration: how far a classifier's confidence is from its accuracy.
 
 Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599, equations 3 and 5.
 
@@ -20,9 +20,12 @@ __all__ = ["Calibration"]
 
 
 class Calibration(Metric):
-    """Counts, confidences and hits by bin of confidence.
+    """Counts, confidences and hits in bins of confidence.
 
-    count, correct: int32 [M]. confidence: float32 [M], the sum of the confidences in each bin.
+    Args:
+      count: [M] int32, examples in each bin.
+      confidence: [M] float32, sum of their confidences.
+      correct: [M] int32, how many of them are right.
     """
 
     count: jax.Array
@@ -30,14 +33,24 @@ class Calibration(Metric):
     correct: jax.Array
 
     @classmethod
-    def of(cls, logits: jax.Array, label: jax.Array, mask: jax.Array | None = None, num_bins: int = 15) -> Self:
-        """Sort a batch into bins. logits: [B, C]. label: [B] int. mask: [B] or None.
+    def of(cls, logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None, num_bins: int = 15) -> Self:
+        """Sort a batch into bins.
 
-        Raises ValueError where shapes do not fit together or num_bins is below 1.
+        Args:
+          logits: [B, C].
+          labels: [B] int.
+          mask: [B]; examples of mask 0 do not count. None counts all.
+          num_bins: M, at least 1.
+
+        Returns:
+          The metric.
+
+        Raises:
+          ValueError: `num_bins` is below 1, or the shapes do not fit together.
         """
-        _check_logits(logits, label, mask)
+        _check_logits(logits, labels, mask)
         probabilities = jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
-        return cls.of_confidence(probabilities.max(-1), jnp.argmax(logits, -1) == label, mask, num_bins)
+        return cls.of_confidence(probabilities.max(-1), jnp.argmax(logits, -1) == labels, mask, num_bins)
 
     @classmethod
     def of_confidence(
@@ -45,15 +58,26 @@ class Calibration(Metric):
     ) -> Self:
         """Sort predictions of known confidence into bins.
 
-        confidence: [B] in [0, 1]. correct: [B] bool. mask: [B] or None. Raises ValueError where shapes do not fit
-        together or num_bins is below 1.
+        Args:
+          confidence: [B] in [0, 1].
+          correct: [B] bool, whether each prediction is right.
+          mask: [B]; examples of mask 0 do not count. None counts all.
+          num_bins: M, at least 1.
+
+        Returns:
+          The metric.
+
+        Raises:
+          ValueError: `num_bins` is below 1, or the shapes do not fit together.
         """
         if num_bins < 1:
-            raise ValueError(f"num_bins is {num_bins}; it must be at least 1")
+            raise ValueError(f"num_bins={num_bins}: too small; allowed: 1 or more")
         if confidence.ndim != 1 or correct.shape != confidence.shape:
-            raise ValueError(f"confidence has shape {confidence.shape} and correct {correct.shape}; both must be [B]")
+            raise ValueError(
+                f"confidence={confidence.shape}, correct={correct.shape}: wrong shapes; allowed: [B] for both"
+            )
         if mask is not None and mask.shape != confidence.shape:
-            raise ValueError(f"mask has shape {mask.shape}; it must be {confidence.shape}, as confidence")
+            raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {confidence.shape}, as confidence")
         keep = jnp.ones(confidence.shape, bool) if mask is None else mask > 0
         confidence = confidence.astype(jnp.promote_types(confidence.dtype, jnp.float32))
         inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1].astype(confidence.dtype)
@@ -66,10 +90,11 @@ class Calibration(Metric):
         )
 
     def compute(self) -> dict[str, Any] | None:
-        """What a reliability diagram needs; None where nothing was counted.
+        """Read the errors and what a reliability diagram needs.
 
-        ece, mce, mean_confidence: float. bin_count: int64 [M]; bin_confidence, bin_accuracy: float64 [M], 0
-        where the bin is empty; bin_edges: float64 [M + 1].
+        Returns:
+          ece, mce, mean_confidence: float. bin_count: [M] int64; bin_confidence, bin_accuracy: [M] float64, 0 where the
+          bin is empty; bin_edges: [M + 1] float64. None where nothing was counted.
         """
         count = np.asarray(self.count, np.int64)
         total = count.sum()
@@ -77,14 +102,14 @@ class Calibration(Metric):
             return None
         confidence = np.asarray(self.confidence, np.float64)
         correct = np.asarray(self.correct, np.int64)
-        filled = np.maximum(count, 1)
+        at_least_one = np.maximum(count, 1)
         gap = np.abs(correct - confidence)
         return {
             "ece": float(gap.sum() / total),
-            "mce": float((gap / filled).max()),
+            "mce": float((gap / at_least_one).max()),
             "mean_confidence": float(confidence.sum() / total),
             "bin_count": count,
-            "bin_confidence": confidence / filled,
-            "bin_accuracy": correct / filled,
+            "bin_confidence": confidence / at_least_one,
+            "bin_accuracy": correct / at_least_one,
             "bin_edges": np.linspace(0, 1, len(count) + 1),
         }

@@ -2,8 +2,8 @@
 
     precision = TP / (TP + FP)      recall = TP / (TP + FN)      F1 = 2 TP / (2 TP + FP + FN)
 
-Every function takes a batch and gives a `Metric`: int32 counts and float32 sums on the device, added by `merge`,
-read on the host by `compute()`. A mask of 0 leaves an example out. The results equal scikit-learn's.
+Every function takes a batch and returns a `Metric`: int32 counts and float32 sums on the device, added by `merge`,
+read on the host by `compute()`. The results equal scikit-learn's.
 """
 
 from typing import Any, Self
@@ -17,51 +17,78 @@ from dlcore.learner import Metric, Sum
 __all__ = ["ConfusionMatrix", "PrecisionRecall", "accuracy", "mean_loss", "top_k_accuracy"]
 
 
-def accuracy(logits: jax.Array, label: jax.Array, mask: jax.Array | None = None) -> Sum:
-    """The share of examples whose largest logit is the label's; the first of equal logits wins, as in argmax.
+def accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> Sum:
+    """Share of examples whose largest logit is the label's; the first of equal logits wins, as in argmax.
 
-    logits: [B, C]. label: [B] int. mask: [B] or None. A row that holds NaN, or a label outside 0..C-1, counts as
-    wrong. Raises ValueError where the shapes do not fit together.
+    Args:
+      logits: [B, C]. A row that holds NaN counts as wrong.
+      labels: [B] int; one outside [0, C) counts as wrong.
+      mask: [B]; examples of mask 0 do not count. None counts all.
+
+    Returns:
+      The metric, in [0, 1].
+
+    Raises:
+      ValueError: the shapes or dtypes do not fit together.
     """
-    _check_logits(logits, label, mask)
-    return Sum.of((jnp.argmax(logits, -1) == label) & ~jnp.isnan(logits).any(-1), mask)
+    _check_logits(logits, labels, mask)
+    return Sum.of((jnp.argmax(logits, -1) == labels) & ~jnp.isnan(logits).any(-1), mask)
 
 
-def top_k_accuracy(logits: jax.Array, label: jax.Array, k: int, mask: jax.Array | None = None) -> Sum:
-    """The share of examples whose label is among the k largest logits.
+def top_k_accuracy(logits: jax.Array, labels: jax.Array, k: int, mask: jax.Array | None = None) -> Sum:
+    """Share of examples whose label is among the k largest logits.
 
     Ties are broken as by scikit-learn's `top_k_accuracy_score`: of equal logits the higher class index ranks first (a
     stable ascending argsort, read backwards). So on tied rows k = 1 differs from `accuracy`.
 
-    logits: [B, C]. label: [B] int. mask: [B] or None. NaN ranks above every number, and a label whose own logit is
-    NaN, or that lies outside 0..C-1, counts as wrong. Raises ValueError where k is not in 1..C or shapes do not fit.
+    Args:
+      logits: [B, C]. NaN ranks above every number, and a label whose own logit is NaN counts as wrong.
+      labels: [B] int; one outside [0, C) counts as wrong.
+      k: how many classes may be named, in [1, C].
+      mask: [B]; examples of mask 0 do not count. None counts all.
+
+    Returns:
+      The metric, in [0, 1].
+
+    Raises:
+      ValueError: `k` is out of range, or the shapes or dtypes do not fit together.
     """
-    _check_logits(logits, label, mask)
+    _check_logits(logits, labels, mask)
     num_classes = logits.shape[-1]
     if not 1 <= k <= num_classes:
-        raise ValueError(f"k is {k}; with {num_classes} classes it must be in 1..{num_classes}")
-    own = jnp.take_along_axis(logits, label[:, None], axis=-1, mode="clip")
-    tied_later = (logits == own) & (jnp.arange(num_classes) > label[:, None])
+        raise ValueError(f"k={k}: out of range; allowed: 1 to {num_classes}, the number of classes")
+    own = jnp.take_along_axis(logits, labels[:, None], axis=-1, mode="clip")
+    tied_later = (logits == own) & (jnp.arange(num_classes) > labels[:, None])
     rank = (~(logits <= own) | tied_later).sum(-1)
-    return Sum.of((rank < k) & (label >= 0) & (label < num_classes), mask)
+    return Sum.of((rank < k) & (labels >= 0) & (labels < num_classes), mask)
 
 
 def mean_loss(values: jax.Array, mask: jax.Array | None = None) -> Sum:
-    """The mean of one loss an example, values: [B] float, over the examples where mask: [B] is set.
+    """Mean of one loss an example.
 
-    Raises ValueError where `values` is not [B] (a batch average does not add up over unequal batches).
+    Args:
+      values: [B] float.
+      mask: [B]; examples of mask 0 do not count. None counts all.
+
+    Returns:
+      The metric.
+
+    Raises:
+      ValueError: `values` is not [B] (a batch average does not add up over unequal batches), or `mask` is not.
     """
     if values.ndim != 1:
-        raise ValueError(f"values has shape {values.shape}; it must be [B], one loss an example")
+        raise ValueError(f"values={values.shape}: wrong rank; allowed: [B], one loss an example")
     if mask is not None and mask.shape != values.shape:
-        raise ValueError(f"mask has shape {mask.shape}; it must be {values.shape}, as values")
+        raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {values.shape}, as values")
     return Sum.of(values, mask)
 
 
 class ConfusionMatrix(Metric):
     """How often each true class was predicted as each class.
 
-    counts: int32 [C, C], rows true, columns predicted. outside: int32 [], labels or predictions not in 0..C-1.
+    Args:
+      counts: [C, C] int32, rows true, columns predicted.
+      outside: [] int32, examples whose label or prediction is not in [0, C).
     """
 
     counts: jax.Array
@@ -70,29 +97,44 @@ class ConfusionMatrix(Metric):
     @classmethod
     def of(
         cls,
-        prediction: jax.Array,
-        label: jax.Array,
+        predictions: jax.Array,
+        labels: jax.Array,
         mask: jax.Array | None = None,
         num_classes: int | None = None,
     ) -> Self:
         """Count a batch.
 
-        prediction: logits [B, ..., C], or classes [B, ...] int, which need `num_classes`. label: [B, ...] int.
-        mask: [B], or of label's shape (a void label in segmentation: `mask=label != 255`), or None.
-        Raises ValueError where shapes do not fit together or num_classes is missing or at odds with the logits.
+        Args:
+          predictions: [B, ..., C], logits, or [B, ...] int, classes, which need `num_classes`.
+          labels: [B, ...] int.
+          mask: [B], or of the shape of `labels` (`labels != 255` for void pixels); 0 does not count. None counts all.
+          num_classes: C; None to take it from the logits.
+
+        Returns:
+          The metric.
+
+        Raises:
+          ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
-        prediction, num_classes = _classes(prediction, label, num_classes)
-        keep = _label_mask(label, mask)
-        inside = _inside(prediction, num_classes) & _inside(label, num_classes)
-        row = jnp.where(inside, label, num_classes)
-        column = jnp.where(inside, prediction, num_classes)
+        predictions, num_classes = _classes(predictions, labels, num_classes)
+        keep = _label_mask(labels, mask)
+        inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
+        row = jnp.where(inside, labels, num_classes)
+        column = jnp.where(inside, predictions, num_classes)
         counts = (
             jnp.zeros((num_classes, num_classes), jnp.int32).at[row, column].add(keep.astype(jnp.int32), mode="drop")
         )
         return cls(counts, (keep & ~inside).sum(dtype=jnp.int32))
 
     def compute(self) -> np.ndarray | None:
-        """The counts, int64 [C, C]; None where nothing was counted. Raises ValueError where classes lay outside."""
+        """Read the counts.
+
+        Returns:
+          [C, C] int64; None where nothing was counted.
+
+        Raises:
+          ValueError: labels or predictions lay outside [0, C).
+        """
         _check_outside(self.outside, self.counts.shape[0])
         counts = np.asarray(self.counts, np.int64)
         return counts if counts.any() else None
@@ -101,7 +143,11 @@ class ConfusionMatrix(Metric):
 class PrecisionRecall(Metric):
     """Precision, recall and F1 of each class and their averages, from counts that add.
 
-    true_positive, false_positive, false_negative: int32 [C]. outside: int32 [], labels or predictions not in 0..C-1.
+    Args:
+      true_positive: [C] int32.
+      false_positive: [C] int32.
+      false_negative: [C] int32.
+      outside: [] int32, examples whose label or prediction is not in [0, C).
     """
 
     true_positive: jax.Array
@@ -112,30 +158,49 @@ class PrecisionRecall(Metric):
     @classmethod
     def of(
         cls,
-        prediction: jax.Array,
-        label: jax.Array,
+        predictions: jax.Array,
+        labels: jax.Array,
         mask: jax.Array | None = None,
         num_classes: int | None = None,
     ) -> Self:
-        """Count a batch; the arguments and errors are those of `ConfusionMatrix.of`."""
-        prediction, num_classes = _classes(prediction, label, num_classes)
-        keep = _label_mask(label, mask)
-        inside = _inside(prediction, num_classes) & _inside(label, num_classes)
-        hit = prediction == label
+        """Count a batch.
+
+        Args:
+          predictions: [B, ..., C], logits, or [B, ...] int, classes, which need `num_classes`.
+          labels: [B, ...] int.
+          mask: [B], or of the shape of `labels`; 0 does not count. None counts all.
+          num_classes: C; None to take it from the logits.
+
+        Returns:
+          The metric.
+
+        Raises:
+          ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
+        """
+        predictions, num_classes = _classes(predictions, labels, num_classes)
+        keep = _label_mask(labels, mask)
+        inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
+        hit = predictions == labels
 
         def count(classes: jax.Array, chosen: jax.Array) -> jax.Array:
             index = jnp.where(inside, classes, num_classes)
             return jnp.zeros(num_classes, jnp.int32).at[index].add((keep & chosen).astype(jnp.int32), mode="drop")
 
         outside = (keep & ~inside).sum(dtype=jnp.int32)
-        return cls(count(label, hit), count(prediction, ~hit), count(label, ~hit), outside)
+        return cls(count(labels, hit), count(predictions, ~hit), count(labels, ~hit), outside)
 
     def compute(self) -> dict[str, Any] | None:
-        """precision, recall, f1: float64 [C], and of each `macro_` (mean over classes) and `micro_` (pooled counts).
+        """Read the ratios.
 
-        A ratio of nothing is 0, and a class that never occurred takes part in the macro mean with 0, as in
-        scikit-learn with `labels=range(C), zero_division=0`. None where nothing was counted. Raises ValueError where
-        classes lay outside 0..C-1.
+        A ratio of nothing is 0, and a class that never occurred takes part in the macro mean with 0, as in scikit-learn
+        with `labels=range(C), zero_division=0`.
+
+        Returns:
+          precision, recall, f1: [C] float64, and of each `macro_` (mean over classes) and `micro_` (pooled counts);
+          None where nothing was counted.
+
+        Raises:
+          ValueError: labels or predictions lay outside [0, C).
         """
         _check_outside(self.outside, self.true_positive.shape[0])
         tp, fp, fn = (np.asarray(a, np.int64) for a in (self.true_positive, self.false_positive, self.false_negative))
@@ -150,46 +215,46 @@ class PrecisionRecall(Metric):
 def _ratios(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> dict[str, np.ndarray]:
     """The three ratios, 0 where there is nothing to divide by."""
     parts = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
-    return {name: above / np.maximum(below, 1) for name, (above, below) in parts.items()}
+    return {name: numerator / np.maximum(denominator, 1) for name, (numerator, denominator) in parts.items()}
 
 
-def _check_logits(logits: jax.Array, label: jax.Array, mask: jax.Array | None) -> None:
-    """Say which of the three arrays of a classifier's batch has the wrong shape or type."""
+def _check_logits(logits: jax.Array, labels: jax.Array, mask: jax.Array | None) -> None:
+    """Refuse a classifier's batch whose arrays do not fit together."""
     if logits.ndim != 2:
-        raise ValueError(f"logits has shape {logits.shape}; it must be [B, C]")
-    if label.shape != logits.shape[:1]:
-        raise ValueError(f"label has shape {label.shape}; with logits {logits.shape} it must be {logits.shape[:1]}")
-    if not jnp.issubdtype(label.dtype, jnp.integer):
-        raise ValueError(f"label has dtype {label.dtype}; it must hold integer classes")
-    if mask is not None and mask.shape != label.shape:
-        raise ValueError(f"mask has shape {mask.shape}; it must be {label.shape}, as label")
+        raise ValueError(f"logits={logits.shape}: wrong rank; allowed: [B, C]")
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(f"labels={labels.shape}: wrong shape for logits {logits.shape}; allowed: {logits.shape[:1]}")
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels={labels.dtype}: wrong dtype; allowed: integers")
+    if mask is not None and mask.shape != labels.shape:
+        raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {labels.shape}, as labels")
 
 
-def _classes(prediction: jax.Array, label: jax.Array, num_classes: int | None) -> tuple[jax.Array, int]:
-    """Predicted classes of label's shape, and the number of classes, from logits or classes."""
-    if not jnp.issubdtype(label.dtype, jnp.integer):
-        raise ValueError(f"label has dtype {label.dtype}; it must hold integer classes")
-    if prediction.ndim == label.ndim + 1 and prediction.shape[:-1] == label.shape:
-        if num_classes not in (None, prediction.shape[-1]):
-            raise ValueError(f"num_classes is {num_classes}, but the logits have {prediction.shape[-1]} classes")
-        return jnp.argmax(prediction, -1), prediction.shape[-1]
-    if prediction.shape != label.shape or not jnp.issubdtype(prediction.dtype, jnp.integer):
+def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None) -> tuple[jax.Array, int]:
+    """Predicted classes, of the shape of labels, and the number of classes, from logits or classes."""
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels={labels.dtype}: wrong dtype; allowed: integers")
+    if predictions.ndim == labels.ndim + 1 and predictions.shape[:-1] == labels.shape:
+        if num_classes not in (None, predictions.shape[-1]):
+            raise ValueError(f"num_classes={num_classes}: not that of the logits; allowed: {predictions.shape[-1]}")
+        return jnp.argmax(predictions, -1), predictions.shape[-1]
+    if predictions.shape != labels.shape or not jnp.issubdtype(predictions.dtype, jnp.integer):
         raise ValueError(
-            f"prediction has shape {prediction.shape} and dtype {prediction.dtype}; with label {label.shape} it must "
-            f"be logits {(*label.shape, 'C')} or integer classes {label.shape}"
+            f"predictions={predictions.dtype}{list(predictions.shape)}: wrong for labels={labels.shape}; "
+            f"allowed: logits {(*labels.shape, 'C')} or integer classes {labels.shape}"
         )
     if num_classes is None:
-        raise ValueError("num_classes is None; it is needed where prediction holds classes instead of logits")
-    return prediction, num_classes
+        raise ValueError("num_classes=None: missing where predictions are classes; allowed: the number of classes")
+    return predictions, num_classes
 
 
-def _label_mask(label: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """The mask as bool of label's shape."""
+def _label_mask(labels: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """The mask as bool, of the shape of labels."""
     if mask is None:
-        return jnp.ones(label.shape, bool)
-    if mask.shape not in (label.shape, label.shape[:1]):
-        raise ValueError(f"mask has shape {mask.shape}; it must be {label.shape[:1]} or {label.shape}")
-    return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (label.ndim - mask.ndim)) > 0, label.shape)
+        return jnp.ones(labels.shape, bool)
+    if mask.shape not in (labels.shape, labels.shape[:1]):
+        raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {labels.shape[:1]} or {labels.shape}")
+    return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)) > 0, labels.shape)
 
 
 def _inside(classes: jax.Array, num_classes: int) -> jax.Array:
@@ -198,4 +263,6 @@ def _inside(classes: jax.Array, num_classes: int) -> jax.Array:
 
 def _check_outside(outside: Any, num_classes: int) -> None:
     if outside > 0:
-        raise ValueError(f"{int(outside)} labels or predictions lay outside 0..{num_classes - 1}; mask such labels out")
+        raise ValueError(
+            f"outside={int(outside)}: classes out of range; allowed: 0 to {num_classes - 1}, or masked out"
+        )

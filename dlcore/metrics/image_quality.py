@@ -1,4 +1,4 @@
-"""How close a picture is to another: PSNR and SSIM, equal to scikit-image's.
+"""Image quality against a reference: PSNR and SSIM, equal to scikit-image's.
 
 Wang, Bovik, Sheikh & Simoncelli, "Image quality assessment: from error visibility to structural similarity" (2004).
 
@@ -7,7 +7,9 @@ Wang, Bovik, Sheikh & Simoncelli, "Image quality assessment: from error visibili
 
 The means m, variances s^2 and covariance s_ab are those of a window around each pixel: Gaussian of deviation 1.5, 11
 wide, with biased moments, as in the paper, or uniform, 7 wide, with unbiased ones. The mean is over the pixels whose
-window lies inside the picture, and over channels. Moments are taken about the picture's mean, which loses no digits.
+window lies inside the image, and over channels. Moments are taken about the image's mean, which loses no digits.
+
+All take one image; vmap over a batch.
 """
 
 import jax
@@ -18,16 +20,36 @@ __all__ = ["nrmse", "psnr", "ssim", "ssim_map"]
 
 
 def psnr(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
-    """Peak signal-to-noise ratio of b for a, of any one shape, in dB; infinite for equal pictures. vmap over pictures.
+    """Peak signal-to-noise ratio.
 
-    Raises: ValueError where shapes differ or data_range is not positive.
+    Args:
+      a: image of any shape.
+      b: of the same shape.
+      data_range: range L of the values: 1 for images in [0, 1], 255 for uint8.
+
+    Returns:
+      Scalar in dB; infinite for equal images.
+
+    Raises:
+      ValueError: the shapes differ or `data_range` is not positive.
     """
     a, b = _pair(a, b, data_range)
     return 10 * jnp.log10(data_range**2 / jnp.square(a - b).mean())
 
 
 def nrmse(truth: jax.Array, image: jax.Array) -> jax.Array:
-    """Root mean square error over the root mean square of the truth. ValueError where shapes differ."""
+    """Normalized root mean square error: that of the image over the root mean square of the truth.
+
+    Args:
+      truth: image of any shape.
+      image: of the same shape.
+
+    Returns:
+      Scalar; 0 for equal images.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
     truth, image = _pair(truth, image, 1.0)
     return jnp.sqrt(jnp.square(truth - image).mean() / jnp.square(truth).mean())
 
@@ -42,11 +64,23 @@ def ssim(
     k1: float = 0.01,
     k2: float = 0.03,
 ) -> jax.Array:
-    """Structural similarity of two pictures [H, W] or [H, W, C]: a scalar in [-1, 1], 1 for equal ones.
+    """Structural similarity of two images, the mean over pixels.
 
-    window: gaussian (deviation sigma, reaching 3.5 sigma to either side) or uniform (7 wide unless window_size is
-    given; the same with window_size for a gaussian one). data_range: 1 for images in [0, 1], 255 for uint8.
-    Raises: ValueError for another window, one that is even or larger than the picture, or shapes that differ.
+    Args:
+      a: [H, W] or [H, W, C].
+      b: of the same shape.
+      data_range: range L of the values: 1 for images in [0, 1], 255 for uint8.
+      window: "gaussian", or "uniform" with unbiased moments.
+      sigma: deviation of the Gaussian window in pixels; it reaches 3.5 sigma to either side.
+      window_size: width of the window, odd and at least 3; None for that reach, or 7 for a uniform one.
+      k1: constant K_1, which keeps dark regions stable.
+      k2: constant K_2, which keeps flat regions stable.
+
+    Returns:
+      Scalar in [-1, 1]; 1 for equal images.
+
+    Raises:
+      ValueError: the window is unknown, even or larger than the image, or the shapes do not fit together.
     """
     return _similarity(a, b, data_range, window, sigma, window_size, k1, k2, "valid").mean()
 
@@ -61,20 +95,37 @@ def ssim_map(
     k1: float = 0.01,
     k2: float = 0.03,
 ) -> jax.Array:
-    """SSIM at every pixel, of the shape of a; borders are mirrored. Arguments and errors are those of `ssim`."""
+    """Structural similarity at every pixel, with mirrored borders.
+
+    Args:
+      a: [H, W] or [H, W, C].
+      b: of the same shape.
+      data_range: range L of the values: 1 for images in [0, 1], 255 for uint8.
+      window: "gaussian", or "uniform" with unbiased moments.
+      sigma: deviation of the Gaussian window in pixels; it reaches 3.5 sigma to either side.
+      window_size: width of the window, odd and at least 3; None for that reach, or 7 for a uniform one.
+      k1: constant K_1, which keeps dark regions stable.
+      k2: constant K_2, which keeps flat regions stable.
+
+    Returns:
+      Array of the shape of `a`, in [-1, 1].
+
+    Raises:
+      ValueError: the window is unknown, even or larger than the image, or the shapes do not fit together.
+    """
     return _similarity(a, b, data_range, window, sigma, window_size, k1, k2, "mirror")
 
 
 def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
     if a.ndim not in (2, 3):
-        raise ValueError(f"a has shape {a.shape}; it must be [H, W] or [H, W, C]")
+        raise ValueError(f"a={a.shape}: wrong rank; allowed: [H, W] or [H, W, C]")
     a, b = _pair(a, b, data_range)
     weights, unbiased = _window(window, sigma, window_size)
     size = len(weights)
     if size > min(a.shape[:2]):
-        raise ValueError(f"window_size is {size}; it must not be larger than the picture, {a.shape[:2]}")
-    centre = (a.mean((0, 1)) + b.mean((0, 1))) / 2
-    x, y = a - centre, b - centre
+        raise ValueError(f"window_size={size}: larger than the image; allowed: at most {min(a.shape[:2])}")
+    center = (a.mean((0, 1)) + b.mean((0, 1))) / 2
+    x, y = a - center, b - center
     moments = jnp.stack([x, y, x * x, y * y, x * y])
     if border == "mirror":
         pads = [(0, 0), (size // 2, size // 2), (size // 2, size // 2)] + [(0, 0)] * (a.ndim - 2)
@@ -88,21 +139,21 @@ def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
     correction = size**2 / (size**2 - 1) if unbiased else 1.0
     var_a, var_b = (jnp.maximum(v - m * m, 0) * correction for v, m in ((xx, mean_x), (yy, mean_y)))
     covariance = (xy - mean_x * mean_y) * correction
-    mean_a, mean_b = mean_x + centre, mean_y + centre
+    mean_a, mean_b = mean_x + center, mean_y + center
     c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
-    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return above / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    numerator = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return numerator / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
 
 
 def _window(window: str, sigma: float, window_size: int | None) -> tuple[np.ndarray, bool]:
     """(weights along one axis, whether moments are unbiased)."""
     if window not in ("gaussian", "uniform"):
-        raise ValueError(f"window is {window!r}; it must be 'gaussian' or 'uniform'")
+        raise ValueError(f"window={window!r}: unknown; allowed: gaussian, uniform")
     if sigma <= 0:
-        raise ValueError(f"sigma is {sigma}; it must be positive")
+        raise ValueError(f"sigma={sigma}: out of range; allowed: above 0")
     size = (2 * int(3.5 * sigma + 0.5) + 1 if window == "gaussian" else 7) if window_size is None else window_size
     if size < 3 or size % 2 == 0:
-        raise ValueError(f"window_size is {size}; it must be odd and at least 3")
+        raise ValueError(f"window_size={size}: even or too small; allowed: 3, 5, 7, ...")
     if window == "uniform":
         return np.full(size, 1 / size), True
     weights = np.exp(-0.5 * (np.arange(size) - size // 2) ** 2 / sigma**2)
@@ -111,8 +162,8 @@ def _window(window: str, sigma: float, window_size: int | None) -> tuple[np.ndar
 
 def _pair(a: jax.Array, b: jax.Array, data_range: float) -> tuple[jax.Array, jax.Array]:
     if a.shape != b.shape:
-        raise ValueError(f"the pictures have shapes {a.shape} and {b.shape}; they must be the same")
+        raise ValueError(f"b={b.shape}: another shape than the other image; allowed: {a.shape}")
     if data_range <= 0:
-        raise ValueError(f"data_range is {data_range}; it must be positive")
+        raise ValueError(f"data_range={data_range}: out of range; allowed: above 0")
     wide = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))
     return jnp.asarray(a, wide), jnp.asarray(b, wide)

@@ -1,4 +1,4 @@
-"""Perplexity and bits per dimension: how surprised a model is by what came.
+"""Perplexity and bits per dimension: how surprised a model is by the data.
 
     perplexity = exp(mean nats)      bits = mean nats / ln 2
 
@@ -20,28 +20,44 @@ __all__ = ["BitsPerDim", "Perplexity"]
 class _MeanNats(Sum):
     @classmethod
     def of(cls, nats: jax.Array, mask: jax.Array | None = None) -> Self:
-        """nats: -log p of each token, any shape. mask: of the same shape; what it leaves out is not counted.
+        """Add up a batch.
 
-        Raises: ValueError for a mask of another shape.
+        Args:
+          nats: -log p of each token, of any shape.
+          mask: of the same shape; tokens of mask 0 do not count. None counts all.
+
+        Returns:
+          The metric.
+
+        Raises:
+          ValueError: `mask` has another shape.
         """
         if mask is not None and mask.shape != nats.shape:
-            raise ValueError(f"mask has shape {mask.shape}; it must be {nats.shape}, as nats")
+            raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {nats.shape}, as nats")
         return super().of(nats.reshape(-1), None if mask is None else mask.reshape(-1))
 
 
 class Perplexity(_MeanNats):
-    """exp of the mean nats a token; None where nothing was counted."""
+    """Perplexity, exp of the mean nats a token."""
 
     def compute(self) -> float | None:
-        """The perplexity, at least 1."""
+        """Read the perplexity.
+
+        Returns:
+          At least 1; None where nothing was counted.
+        """
         mean = super().compute()
         return None if mean is None else float(np.exp(mean))
 
 
 class BitsPerDim(_MeanNats):
-    """Mean nats a token, pixel or dimension, in bits; None where nothing was counted."""
+    """Mean bits a token, pixel or dimension."""
 
     def compute(self) -> float | None:
-        """The mean in bits."""
+        """Read the mean.
+
+        Returns:
+          Bits; None where nothing was counted.
+        """
         mean = super().compute()
         return None if mean is None else mean / math.log(2)

@@ -1,10 +1,12 @@
-"""How far apart two sets of points are: Chamfer distance, and F1 at a distance.
+"""Distances of two point sets: Chamfer distance, and F1 at a distance.
 
 Fan, Su & Guibas 2017, arXiv:1612.00603; Tatarchenko et al. 2019, arXiv:1905.03678 (F-score, robust to outliers).
 
     d(p, Q) = min over q in Q of |p - q|
     Chamfer = sum_p d(p, Q)^2 + sum_q d(q, P)^2                 or the two means, added
     precision@t = share of P with d(p, Q) <= t,  recall@t = share of Q with d(q, P) <= t,  F1 = 2 PR / (P + R)
+
+All take one pair of sets; vmap over a batch.
 """
 
 import jax
@@ -16,16 +18,27 @@ __all__ = ["chamfer_distance", "nearest_squared_distances", "point_f1"]
 def nearest_squared_distances(
     p: jax.Array, q: jax.Array, p_mask: jax.Array | None = None, q_mask: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """(d(p, Q)^2 [N], d(q, P)^2 [M]) of points p: [N, D] and q: [M, D]; masks [N], [M] leave points out.
+    """Squared distance of every point to the nearest of the other set.
 
-    A point that is left out, or has none to go to, has distance 0 or infinity. Differences are taken before they are
-    squared: equal points have distance 0 exactly. Raises: ValueError for other shapes.
+    Differences are taken before they are squared: equal points have distance 0 exactly.
+
+    Args:
+      p: [N, D], points.
+      q: [M, D], points.
+      p_mask: [N]; points of p of mask 0 do not count. None counts all.
+      q_mask: [M]; points of q of mask 0 do not count. None counts all.
+
+    Returns:
+      (d(p, Q)^2 [N], d(q, P)^2 [M]); 0 for a masked point, infinite where the other set is empty.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     if p.ndim != 2 or q.ndim != 2 or p.shape[1] != q.shape[1]:
-        raise ValueError(f"p has shape {p.shape} and q {q.shape}; they must be [N, D] and [M, D]")
+        raise ValueError(f"p={p.shape}, q={q.shape}: wrong shapes; allowed: [N, D] and [M, D]")
     for name, mask, points in (("p_mask", p_mask, p), ("q_mask", q_mask, q)):
         if mask is not None and mask.shape != points.shape[:1]:
-            raise ValueError(f"{name} has shape {mask.shape}; it must be {points.shape[:1]}")
+            raise ValueError(f"{name}={mask.shape}: wrong shape; allowed: {points.shape[:1]}")
     wide = jnp.result_type(jnp.float32, p, q)
     squared = jnp.square(p.astype(wide)[:, None] - q.astype(wide)[None]).sum(-1)
 
@@ -44,13 +57,23 @@ def chamfer_distance(
     p_mask: jax.Array | None = None,
     q_mask: jax.Array | None = None,
 ) -> jax.Array:
-    """The Chamfer distance of p: [N, D] and q: [M, D], a scalar; vmap over clouds.
+    """Chamfer distance of two point sets.
 
-    reduction: "mean" adds the means of the two ways, "sum" the sums: {0, 1} and {0, 2} on a line are 1 or 2 apart.
-    Infinite where one set is empty and the other not, 0 where both are. Raises: ValueError for another reduction.
+    Args:
+      p: [N, D], points.
+      q: [M, D], points.
+      reduction: "mean" adds the means of the two ways, "sum" the sums: {0, 1} and {0, 2} on a line are 1 or 2 apart.
+      p_mask: [N]; points of p of mask 0 do not count. None counts all.
+      q_mask: [M]; points of q of mask 0 do not count. None counts all.
+
+    Returns:
+      Scalar; infinite where one set is empty and the other not, 0 where both are.
+
+    Raises:
+      ValueError: `reduction` is unknown, or the shapes do not fit together.
     """
     if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction is {reduction!r}; it must be 'mean' or 'sum'")
+        raise ValueError(f"reduction={reduction!r}: unknown; allowed: mean, sum")
     total = 0
     for squared, mask in zip(nearest_squared_distances(p, q, p_mask, q_mask), (p_mask, q_mask), strict=True):
         count = jnp.asarray(len(squared)) if mask is None else (mask > 0).sum()
@@ -65,12 +88,23 @@ def point_f1(
     p_mask: jax.Array | None = None,
     q_mask: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
-    """{precision, recall, f1} of predicted points p: [N, D] for true points q: [M, D]; within means at most threshold.
+    """Precision, recall and F1 of predicted points for true ones.
 
-    A share of nothing is 0. Raises: ValueError for a negative threshold.
+    Args:
+      p: [N, D], predicted points.
+      q: [M, D], true points.
+      threshold: distance up to which a point is correct, at least 0.
+      p_mask: [N]; points of p of mask 0 do not count. None counts all.
+      q_mask: [M]; points of q of mask 0 do not count. None counts all.
+
+    Returns:
+      {precision, recall, f1}, scalars; a share of nothing is 0.
+
+    Raises:
+      ValueError: `threshold` is negative, or the shapes do not fit together.
     """
     if threshold < 0:
-        raise ValueError(f"threshold is {threshold}; it must not be negative")
+        raise ValueError(f"threshold={threshold}: negative; allowed: 0 or more")
     shares = []
     for squared, mask in zip(nearest_squared_distances(p, q, p_mask, q_mask), (p_mask, q_mask), strict=True):
         keep = jnp.ones(squared.shape, bool) if mask is None else mask > 0

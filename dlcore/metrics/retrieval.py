@@ -1,4 +1,4 @@
-"""Embeddings as an index and as a lock: recall at k, and the ROC of saying that two are the same. numpy, on the host.
+"""Retrieval and verification by embeddings: recall at k, and the ROC of same-or-different pairs. numpy, on the host.
 
 Jégou, Douze & Schmid 2011 (recall@k); Huang et al. 2007 (verification).
 
@@ -23,28 +23,37 @@ def recall_at_k(
     gallery_labels: np.ndarray | None = None,
     metric: str = "cosine",
 ) -> float:
-    """Recall@k of queries [N, D] with labels [N].
+    """Recall@k: the share of queries with one of their class among the k nearest.
 
-    gallery: [M, D] with gallery_labels: [M]; without one every query searches among all the others. metric: cosine or
-    euclidean. Of equal distances the earlier comes first. Raises: ValueError for shapes, k or a metric that do not fit.
+    Args:
+      queries: [N, D], embeddings.
+      labels: [N], classes.
+      k: how many neighbors count; of equal distances the earlier comes first.
+      gallery: [M, D], embeddings to search; None to search among all other queries.
+      gallery_labels: [M], classes; None with `gallery`.
+      metric: "cosine" or "euclidean".
+
+    Returns:
+      The share, in [0, 1].
+
+    Raises:
+      ValueError: `k` is out of range, `metric` is unknown, or the shapes do not fit together.
     """
     queries, labels = np.asarray(queries, np.float64), np.asarray(labels)
     own = gallery is None
     if own != (gallery_labels is None):
-        raise ValueError("gallery and gallery_labels: give both or neither")
+        raise ValueError("gallery=..., gallery_labels=...: one is missing; allowed: both or neither")
     gallery, gallery_labels = (
         (queries, labels) if own else (np.asarray(gallery, np.float64), np.asarray(gallery_labels))
     )
     for name, v, y in (("queries", queries, labels), ("gallery", gallery, gallery_labels)):
         if v.ndim != 2 or len(v) != len(y) or v.shape[1] != queries.shape[1] or not len(v):
-            raise ValueError(
-                f"{name} has shape {v.shape} with labels {y.shape}; they must be [N, D] and [N], N above 0"
-            )
+            raise ValueError(f"{name}={v.shape}: wrong shape with labels {y.shape}; allowed: [N, D] and [N], N above 0")
     if metric not in ("cosine", "euclidean"):
-        raise ValueError(f"metric is {metric!r}; it must be 'cosine' or 'euclidean'")
+        raise ValueError(f"metric={metric!r}: unknown; allowed: cosine, euclidean")
     most = len(gallery) - own
     if not 1 <= k <= most:
-        raise ValueError(f"k is {k}; with {most} to search among it must be in 1..{most}")
+        raise ValueError(f"k={k}: out of range; allowed: 1 to {most}, the number to search among")
     if metric == "cosine":
         queries, gallery = _unit(queries), _unit(gallery)
     hits = 0
@@ -59,8 +68,16 @@ def recall_at_k(
 
 
 class Verification(NamedTuple):
-    """false_accept, true_accept, thresholds: the curve. auc: its area. accuracy: the best over thresholds. eer: where
-    as many different pairs are accepted as same ones are refused. true_accept_at: {rate: true accept there}.
+    """The ROC of a verifier and what is read from it.
+
+    Args:
+      false_accept: share of different pairs accepted, at each threshold.
+      true_accept: share of same pairs accepted, at each threshold.
+      thresholds: falling scores.
+      auc: area under the curve.
+      accuracy: best over all thresholds.
+      eer: equal error rate, where as many different pairs are accepted as same ones are refused.
+      true_accept_at: {rate of false accepts: rate of true accepts there}.
     """
 
     false_accept: np.ndarray
@@ -73,28 +90,36 @@ class Verification(NamedTuple):
 
 
 def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] = (0.1, 0.01, 0.001)) -> Verification:
-    """The ROC of pairs: scores [P], larger is more alike; same: [P], whether they are; by scikit-learn.
+    """ROC of pairs, by scikit-learn.
 
-    rates: of false accepts at which the true accepts are read, without interpolation.
-    Raises: ValueError where the shapes differ, or pairs of only one kind are there.
+    Args:
+      scores: [P], larger is more alike.
+      same: [P], whether the pair is of one class.
+      rates: rates of false accepts at which to read the true accepts, without interpolation.
+
+    Returns:
+      The curve and its summary.
+
+    Raises:
+      ValueError: the shapes differ, or all pairs are of one kind.
     """
     from sklearn.metrics import auc, roc_curve
 
     scores, same = np.asarray(scores, np.float64), np.asarray(same).astype(bool)
     if scores.ndim != 1 or scores.shape != same.shape:
-        raise ValueError(f"scores has shape {scores.shape} and same {same.shape}; both must be [P]")
+        raise ValueError(f"scores={scores.shape}, same={same.shape}: wrong shapes; allowed: [P] for both")
     if same.all() or not same.any():
-        raise ValueError(f"same holds {int(same.sum())} same pairs of {len(same)}; both kinds are needed")
+        raise ValueError(f"same={int(same.sum())} of {len(same)} pairs: only one kind; allowed: pairs of both kinds")
     false, true, thresholds = roc_curve(same, scores, drop_intermediate=False)
     positive, negative = same.sum(), (~same).sum()
-    right = (true * positive + (1 - false) * negative) / len(same)
+    correct = (true * positive + (1 - false) * negative) / len(same)
     gap = false - (1 - true)
     after = int(np.argmax(gap >= 0))
     before = max(after - 1, 0)
     share = 0.0 if gap[after] == gap[before] else -gap[before] / (gap[after] - gap[before])
     eer = false[before] + share * (false[after] - false[before])
     at = {rate: float(true[false <= rate].max()) for rate in rates}
-    return Verification(false, true, thresholds, float(auc(false, true)), float(right.max()), float(eer), at)
+    return Verification(false, true, thresholds, float(auc(false, true)), float(correct.max()), float(eer), at)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

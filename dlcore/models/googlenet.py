@@ -58,7 +58,7 @@ def auxiliary_loss(
     """
 
     def mean(logits: jax.Array) -> jax.Array:
-        return jax.vmap(softmax_cross_entropy_loss)(logits, label).mean()
+        return softmax_cross_entropy_loss(logits, label).mean()
 
     return mean(logits) + weight * sum(mean(head) for head in auxiliaries.values())
 

@@ -17,7 +17,8 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses.contrastive import nt_xent_scores
+from dlcore.losses import masked_mean, nt_xent_scores
+from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import untrained
 from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
 
@@ -77,7 +78,7 @@ def learner(
         scores, positives = nt_xent_scores(a, b, temperature, mask, axis)
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, positives)
         keep = jnp.concatenate([mask, mask])
-        mean = jnp.where(keep > 0, losses, 0).sum() / jnp.maximum(keep.sum(), 1)
+        mean = masked_mean(losses, keep)
         return mean, {"loss": Sum.of(losses, keep), "accuracy": Sum.of(scores.argmax(-1) == positives, keep)}
 
     def both(params, model_state, views, train, rng=None):
@@ -101,9 +102,7 @@ def learner(
         gradients, (model_state, metrics) = jax.grad(value_fn, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state), metrics
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: SimCLRState, batch: dict) -> Metrics:
         a, b, _ = both(state.params, state.model_state, views(batch, state.rng), train=False)

@@ -59,7 +59,7 @@ def run(plan, net: nn.Module, images, labels, key):
 
             def loss(params):
                 logits = net.apply({"params": params}, images[rows], False)
-                return jax.vmap(softmax_cross_entropy_loss)(logits, labels[rows]).mean()
+                return softmax_cross_entropy_loss(logits, labels[rows]).mean()
 
             updates, state = optimizer.update(jax.grad(loss)(params), state, params)
             return (optax.apply_updates(params, updates), state), (state.hyperparams["learning_rate"], rows.size)
@@ -134,7 +134,7 @@ def study(
             variables, used, seen = run(plan, net, images, labels, key)
             logits = net.apply(variables, images, False)
             scores = jax.nn.log_softmax(net.apply(variables, data.test_images, False))
-            loss = jax.vmap(softmax_cross_entropy_loss)(logits, labels).mean()
+            loss = softmax_cross_entropy_loss(logits, labels).mean()
             return loss, log_loss_and_accuracy(scores, data.test_labels)[1], used, seen
 
         found = [np.asarray(v) for v in one(jax.random.split(jax.random.key(0), seeds))]

@@ -33,7 +33,7 @@ def measure(batch_size: int, seeds: int, steps: int, rate: float, parts: int) ->
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
     def loss(params):
-        return jax.vmap(softmax_cross_entropy_loss)(net.apply({"params": params}, images, False), labels).mean()
+        return softmax_cross_entropy_loss(net.apply({"params": params}, images, False), labels).mean()
 
     @jax.jit
     def one(key):

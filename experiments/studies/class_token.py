@@ -65,7 +65,7 @@ def fit(
     def taught(outputs, x, y):
         own, others = outputs
         says = TEACHER.apply(teacher, x, False)
-        return jax.vmap(hard_distillation_loss)(own, others["distillation"], says, y).mean()
+        return hard_distillation_loss(own, others["distillation"], says, y).mean()
 
     variables, _ = train(
         jax.random.fold_in(key, 1), net, optax.adamw(schedule, weight_decay=0.05), images, labels, steps, batch_size=32,

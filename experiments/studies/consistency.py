@@ -40,7 +40,7 @@ def measure(keys, data, arm, labels, steps, weight, threshold):
             x = images[jax.random.randint(rows, (128,), labels, len(data.labels))]
             plain = jax.vmap(light)(jax.random.split(plain_key, 128), x)
             view = jax.vmap(heavy)(jax.random.split(view_key, 128), x)
-            losses = jax.vmap(lambda s, t: consistency_loss(s, t, 0.4, threshold))(apply(view, a), apply(plain, b))
+            losses = consistency_loss(apply(view, a), apply(plain, b), 0.4, threshold)
             return weight * losses.mean()
 
         variables, _ = train(

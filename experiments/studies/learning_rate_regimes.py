@@ -42,7 +42,7 @@ def setting(depth: int, steps: int, batch_size: int, key: jax.Array):
 
     def loss(params, rows):
         logits = net.apply({"params": params}, images[rows], False)
-        return jax.vmap(softmax_cross_entropy_loss)(logits, labels[rows]).mean()
+        return softmax_cross_entropy_loss(logits, labels[rows]).mean()
 
     return loss, net.init(jax.random.fold_in(key, 0), images[:2], False)["params"], rows
 

@@ -93,7 +93,7 @@ def on_digits(make, rates, seeds: int, steps: int, parts: int):
         def one(rate, key):
             variables, _ = train(key, net, make(rate), images, labels, steps, snapshots=parts)
             logits = jax.vmap(lambda v: net.apply(v, images, False))(variables)
-            losses = jax.vmap(lambda s: jax.vmap(softmax_cross_entropy_loss)(s, labels).mean())(logits)
+            losses = jax.vmap(lambda s: softmax_cross_entropy_loss(s, labels).mean())(logits)
             last = jax.tree.map(lambda v: v[-1], variables)
             scores = jax.nn.log_softmax(net.apply(last, data.test_images, False))
             return losses, log_loss_and_accuracy(scores, data.test_labels)[1]

@@ -112,8 +112,7 @@ def train(
                 return net.apply({"params": params, **model_state}, x, True, rate, rngs=rngs, mutable=["batch_stats"])
 
             outputs, updated = apply(x, keys[2])
-            cross_entropy = jax.vmap(softmax_cross_entropy_loss)
-            value = cross_entropy(outputs, y).mean() if objective is None else objective(outputs, x, y)
+            value = softmax_cross_entropy_loss(outputs, y).mean() if objective is None else objective(outputs, x, y)
             value += 0 if extra is None else extra(lambda x, key: apply(x, key)[0], keys[3])
             return value, dict(updated)
 

@@ -71,7 +71,7 @@ def objective(net: Deep, images: jax.Array, labels: jax.Array):
     """params -> mean loss over the images [B, width]."""
 
     def loss(params):
-        return jax.vmap(softmax_cross_entropy_loss)(net.apply(params, images), labels).mean()
+        return softmax_cross_entropy_loss(net.apply(params, images), labels).mean()
 
     return loss
 

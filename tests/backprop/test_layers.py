@@ -92,7 +92,7 @@ def test_the_losses_and_their_gradients():
     with jax.enable_x64(True):
         pairs = [
             (layers.softmax_loss, optax.softmax_cross_entropy_with_integer_labels),
-            (layers.svm_loss, jax.vmap(multiclass_hinge_loss)),
+            (layers.svm_loss, multiclass_hinge_loss),
         ]
         for ours, theirs in pairs:
             value, gradient = ours(scores, label)

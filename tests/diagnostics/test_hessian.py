@@ -39,7 +39,7 @@ def small():
 
         def loss(params):
             logits = net.apply({"params": params}, jnp.asarray(x, jax.tree.leaves(params)[0].dtype))
-            return jax.vmap(softmax_cross_entropy_loss)(logits, y).mean()
+            return softmax_cross_entropy_loss(logits, y).mean()
 
         flat, unravel = jax.flatten_util.ravel_pytree(params)
         slope = jax.jit(lambda w: jax.flatten_util.ravel_pytree(jax.grad(loss)(unravel(w)))[0])

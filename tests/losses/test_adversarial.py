@@ -18,7 +18,7 @@ def test_the_value_at_the_optimum_is_minus_log_four():
 
 @pytest.mark.covers("GE-13")
 def test_the_best_discriminator_is_the_share_of_the_data():
-    """Of p real and q made at one place, V is largest at D = p / (p + q): slope 0 at logit log(p / q)."""
+    """Of p real and q fake samples at one point, V is largest at D = p / (p + q): slope 0 at logit log(p / q)."""
     p, q = 0.3, 0.1
     slope = jax.grad(lambda s: p * discriminator_loss(s, -1e9) + q * discriminator_loss(1e9, s))
     assert slope(jnp.log(p / q)) == pytest.approx(0, abs=1e-6)

@@ -59,7 +59,7 @@ def test_decoupled_by_hand():
 
 
 def test_decoupled_is_nt_xent_without_the_positive_below():
-    """log(e^l - 1) of a view's NT-Xent l = log(1 + sum e^{s-} / e^{s+}); its push on a found positive does not fade."""
+    """log(e^l - 1) of a view's NT-Xent l = log(1 + sum e^{s-} / e^{s+}); its push does not fade with it."""
     a, b = jax.random.normal(jax.random.key(0), (2, 5, 3))
     scores, positives = nt_xent_scores(a, b, 0.5)
     per_view = jax.nn.logsumexp(scores, -1) - scores[jnp.arange(10), positives]

@@ -43,11 +43,11 @@ def test_focal_loss_equals_torchvision(case):
     alpha = None if alpha == -1 else alpha
     x, t, want = (jnp.asarray(MISC[f"{case}/{k}"]) for k in ("in.x", "in.t", "out"))
     if reduction == "none":
-        ours = jax.vmap(jax.vmap(lambda x, t: losses.sigmoid_focal_loss(x, t, alpha, gamma)))
-        np.testing.assert_allclose(ours(x, t), want, atol=1e-5 * float(want.std()))
+        ours = losses.sigmoid_focal_loss(x[..., None], t[..., None], alpha, gamma)
+        np.testing.assert_allclose(ours, want, atol=1e-5 * float(want.std()))
         return
     share = 1 / x.size if reduction == "mean" else 1.0
-    value, gradient = jax.value_and_grad(lambda x: share * losses.sigmoid_focal_loss(x, t, alpha, gamma))(x)
+    value, gradient = jax.value_and_grad(lambda x: share * losses.sigmoid_focal_loss(x, t, alpha, gamma).sum())(x)
     assert float(value) == pytest.approx(float(want), rel=2e-6)
     np.testing.assert_allclose(gradient, MISC[f"{case}/grad.x"], atol=1e-4 * MISC[f"{case}/grad.x"].std())
 
@@ -63,7 +63,7 @@ OVERLAP = {
 @pytest.mark.parametrize("case", OVERLAP)
 def test_overlap_losses_equal_torchvision(case):
     a, b, cotangent = (jnp.asarray(BOXES[f"{case}/in.{k}"]) for k in ("a", "b", "cot"))
-    out, pull = jax.vjp(lambda a: jax.vmap(OVERLAP[case])(a, b), a)
+    out, pull = jax.vjp(lambda a: OVERLAP[case](a, b), a)
     np.testing.assert_allclose(out, BOXES[f"{case}/out"], atol=1e-5 * BOXES[f"{case}/out"].std())
     gradient = BOXES[f"{case}/grad.a"]
     np.testing.assert_allclose(pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
@@ -72,7 +72,7 @@ def test_overlap_losses_equal_torchvision(case):
 @pytest.mark.covers("LO-13")
 def test_iou_loss_and_its_gradient_equal_torchvision():
     a, b, cotangent, want = (jnp.asarray(BOXES[f"box_iou/{k}"]) for k in ("in.a", "in.b", "in.cot", "out"))
-    out, pull = jax.vjp(lambda a: jax.vmap(lambda a: jax.vmap(lambda b: losses.iou_loss(a, b))(b))(a), a)
+    out, pull = jax.vjp(lambda a: losses.iou_loss(*jnp.broadcast_arrays(a[:, None], b[None])), a)
     np.testing.assert_allclose(1 - out, want, atol=1e-5 * float(want.std()))
     gradient = BOXES["box_iou/grad.a"]
     np.testing.assert_allclose(-pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
@@ -85,11 +85,11 @@ def test_overlap_losses_by_hand():
     assert float(losses.iou_loss(box, near)) == pytest.approx(1 - 2 / 6, abs=1e-6)
     assert float(losses.generalized_iou_loss(box, near)) == pytest.approx(1 - 2 / 6, abs=1e-6)
     assert float(losses.generalized_iou_loss(box, far)) == pytest.approx(1 + 2 / 10, abs=1e-6)
-    # Centres 3 apart, the hull's diagonal squared 25 + 4: 1 + 9 / 29. near: 1 apart, 9 + 4: 2 / 3 + 1 / 13.
+    # Centers 3 apart, the hull's diagonal squared 25 + 4: 1 + 9 / 29. near: 1 apart, 9 + 4: 2 / 3 + 1 / 13.
     assert float(losses.distance_iou_loss(box, far)) == pytest.approx(1 + 9 / 29, abs=1e-6)
     assert float(losses.distance_iou_loss(box, near)) == pytest.approx(2 / 3 + 1 / 13, abs=1e-6)
     # The same shape: v = 0. A wide box: v = 4 / pi^2 (atan 2 - atan 1)^2 = 0.041956, IoU 4 / 8, no distance of
-    # centres: 1/2 + v^2 / (1/2 + v).
+    # centers: 1/2 + v^2 / (1/2 + v).
     assert float(losses.complete_iou_loss(box, far)) == pytest.approx(1 + 9 / 29, abs=1e-6)
     v = 4 / math.pi**2 * (math.atan(2) - math.pi / 4) ** 2
     assert v == pytest.approx(0.041956, abs=1e-6)

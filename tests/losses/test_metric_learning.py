@@ -70,8 +70,8 @@ def test_a_constructed_set_falls_into_the_three_bins():
     # 3 < 4 < 5) and 9 (easy). Seen from 3: d(a, p) = 3, negatives at 2 (hard), 1 (hard), 6 (easy: 3 + 2 < 6).
     z, label = jnp.array([[0.0], [3], [1], [4], [9]]), jnp.array([0, 0, 1, 2, 3])
     kinds = triplet_kinds(pairwise_distances(z, squared=False), label, 2.0)
-    found = [set(map(tuple, np.argwhere(kind).tolist())) for kind in kinds]
-    assert found == [{(0, 1, 4), (1, 0, 4)}, {(0, 1, 3)}, {(0, 1, 2), (1, 0, 2), (1, 0, 3)}]
+    triplets = [set(map(tuple, np.argwhere(kind).tolist())) for kind in kinds]
+    assert triplets == [{(0, 1, 4), (1, 0, 4)}, {(0, 1, 3)}, {(0, 1, 2), (1, 0, 2), (1, 0, 3)}]
 
 
 @pytest.mark.covers("LO-16")
@@ -102,9 +102,9 @@ def test_sampled_negatives_are_semi_hard_and_random():
     draw = jax.jit(lambda rng: sample_semi_hard_negatives(rng, distances, label, 2.0))
     drawn = np.zeros(semi_hard.shape, bool)
     for seed in range(60):
-        index, found = draw(jax.random.key(seed))
-        np.testing.assert_array_equal(found, semi_hard.any(-1))
-        a, p = np.nonzero(found)
+        index, exists = draw(jax.random.key(seed))
+        np.testing.assert_array_equal(exists, semi_hard.any(-1))
+        a, p = np.nonzero(exists)
         drawn[a, p, index[a, p]] = True
     assert not (drawn & ~semi_hard).any()
     assert (drawn.sum(-1) > 1).any()
@@ -112,7 +112,7 @@ def test_sampled_negatives_are_semi_hard_and_random():
 
 
 def test_a_batch_without_triplets_costs_nothing():
-    with pytest.raises(ValueError, match="kind is 'easy'; it must be"):
+    with pytest.raises(ValueError, match="kind='easy': unknown; allowed: all, semi_hard, hard"):
         mined_triplet_loss(jnp.zeros((3, 2)), jnp.zeros(3, int), kind="easy")
     for label in (jnp.zeros(3, int), jnp.arange(3)):
         for squared in (True, False):

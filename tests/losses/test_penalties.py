@@ -63,5 +63,5 @@ def test_dtypes_nothing_and_a_bad_beta():
     assert float(l1_penalty(jnp.zeros((0, 3)))) == 0.0
     with jax.enable_x64(True):
         assert l1_penalty(jnp.ones(2, jnp.float64)).dtype == jnp.float64
-    with pytest.raises(ValueError, match="beta is -1"):
+    with pytest.raises(ValueError, match="beta=-1: negative; allowed: 0 or more"):
         elastic_net_penalty(TREE, -1)

@@ -10,7 +10,7 @@ import pytest
 from dlcore.losses import dice_loss, multiclass_dice_loss, tversky_loss
 
 HALF, THREE = 0.0, math.log(3.0)  # sigmoid 1/2, 3/4
-LOGITS, TARGET = jnp.array([THREE, THREE, -THREE, HALF]), jnp.array([1.0, 1, 0, 0])  # p = 3/4, 3/4, 1/4, 1/2
+LOGITS, TARGET = jnp.array([[THREE, THREE], [-THREE, HALF]]), jnp.array([[1.0, 1], [0, 0]])  # p = 3/4, 3/4, 1/4, 1/2
 
 
 @pytest.mark.covers("LO-24")
@@ -28,8 +28,8 @@ def test_tversky_contains_dice_and_jaccard_and_weighs_misses():
     assert float(tversky_loss(LOGITS, TARGET, 0.5, 0.5, 0.5)) == pytest.approx(float(dice_loss(LOGITS, TARGET)))
     # alpha = beta = 1: 1 - 1.5 / (1.5 + 0.75 + 0.5)
     assert float(tversky_loss(LOGITS, TARGET, 1.0, 1.0, 0.0)) == pytest.approx(1 - 1.5 / 2.75, rel=1e-6)
-    missed, extra = jnp.array([-9.0, 9, -9]), jnp.array([9.0, 9, 9])
-    truth = jnp.array([1.0, 1, 0])
+    missed, extra = jnp.array([[-9.0, 9, -9]]), jnp.array([[9.0, 9, 9]])
+    truth = jnp.array([[1.0, 1, 0]])
     assert tversky_loss(missed, truth) > tversky_loss(extra, truth)
     assert tversky_loss(missed, truth, 0.9, 0.1) < tversky_loss(extra, truth, 0.9, 0.1)
 
@@ -37,24 +37,24 @@ def test_tversky_contains_dice_and_jaccard_and_weighs_misses():
 @pytest.mark.covers("LO-24")
 @pytest.mark.parametrize("logit", [-1e4, -5.0, 0.0, 1e4])
 def test_empty_masks_are_finite(logit):
-    for target in (jnp.zeros(4), jnp.ones(4)):
+    for target in (jnp.zeros((2, 2)), jnp.ones((2, 2))):
         for loss in (dice_loss, tversky_loss):
-            value, slope = jax.value_and_grad(loss)(jnp.full(4, logit), target)
+            value, slope = jax.value_and_grad(loss)(jnp.full((2, 2), logit), target)
             assert np.isfinite(value)
             assert np.isfinite(slope).all()
     if logit == -1e4:
-        assert float(dice_loss(jnp.full(4, logit), jnp.zeros(4))) == 0
+        assert float(dice_loss(jnp.full((2, 2), logit), jnp.zeros((2, 2)))) == 0
 
 
 def test_void_pixels_do_not_count():
-    mask = jnp.array([1, 0, 1, 1])
-    keep = np.flatnonzero(mask)
-    assert float(dice_loss(LOGITS, TARGET, mask=mask)) == pytest.approx(float(dice_loss(LOGITS[keep], TARGET[keep])))
+    mask = np.array([[1, 0], [1, 1]])
+    cut = dice_loss(LOGITS[mask > 0][None], TARGET[mask > 0][None])
+    assert float(dice_loss(LOGITS, TARGET, mask=mask)) == pytest.approx(float(cut))
 
 
 def test_many_classes_by_hand():
     # Two pixels, two classes, p = (3/4, 1/4) and (1/2, 1/2), labels 0 and 1, without smoothing:
     # class 0: TP 3/4, FP 1/2, FN 1/4: 1 - 1.5 / 2.25 = 1/3;   class 1: TP 1/2, FP 1/4, FN 1/2: 1 - 1 / 1.75 = 3/7.
-    logits, label = jnp.array([[THREE, 0], [0, 0]]), jnp.array([0, 1])
-    assert float(multiclass_dice_loss(logits, label, 0.0)) == pytest.approx((1 / 3 + 3 / 7) / 2, rel=1e-6)
-    assert float(multiclass_dice_loss(1e4 * jax.nn.one_hot(label, 2), label)) == pytest.approx(0, abs=1e-6)
+    logits, labels = jnp.array([[[THREE, 0], [0, 0]]]), jnp.array([[0, 1]])
+    assert float(multiclass_dice_loss(logits, labels, 0.0)) == pytest.approx((1 / 3 + 3 / 7) / 2, rel=1e-6)
+    assert float(multiclass_dice_loss(1e4 * jax.nn.one_hot(labels, 2), labels)) == pytest.approx(0, abs=1e-6)

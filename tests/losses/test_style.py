@@ -27,12 +27,12 @@ def test_gram_does_not_know_where():
 
 
 def test_content_is_a_mean_of_squares():
-    # (1^2 + 3^2) / 2 places of one channel
+    # (1^2 + 3^2) / 2 pixels of one channel
     assert content_loss(jnp.array([[[1.0], [2.0]]]), jnp.array([[[0.0], [5.0]]])) == pytest.approx(5.0)
 
 
 def test_style_by_hand():
-    # one place, two channels: G - A = [[1, 2], [2, 4]] - 0, squares 1 + 4 + 4 + 16 = 25, over 4 C^2 (HW)^2 = 16
+    # one pixel, two channels: G - A = [[1, 2], [2, 4]] - 0, squares 1 + 4 + 4 + 16 = 25, over 4 C^2 (HW)^2 = 16
     assert style_loss(jnp.array([[[1.0, 2.0]]]), jnp.zeros((2, 2))) == pytest.approx(25 / 16)
 
 

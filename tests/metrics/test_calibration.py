@@ -106,18 +106,18 @@ def test_nothing_counted_is_none():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_bins": 0}, "num_bins is 0"),
-        ({"mask": jnp.ones(2)}, r"mask has shape \(2,\)"),
-        ({"label": jnp.zeros(2, int)}, r"label has shape \(2,\)"),
+        ({"num_bins": 0}, "num_bins=0: too small"),
+        ({"mask": jnp.ones(2)}, r"mask=\(2,\): wrong shape; allowed"),
+        ({"labels": jnp.zeros(2, int)}, r"labels=\(2,\): wrong shape"),
     ],
 )
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Calibration.of(**{"logits": jnp.zeros((3, 2)), "label": jnp.zeros(3, int)} | arguments)
+        Calibration.of(**{"logits": jnp.zeros((3, 2)), "labels": jnp.zeros(3, int)} | arguments)
 
 
 def test_the_golden():
     with np.load("tests/goldens/metrics_sklearn.npz") as golden:
         p, y = golden["ece/in.prob"], golden["ece/in.y"]
-        found = Calibration.of_confidence(jnp.asarray(p.max(1)), jnp.asarray(p.argmax(1) == y), num_bins=15).compute()
-        assert found["ece"] == pytest.approx(float(golden["ece/out"]), abs=1e-6)
+        result = Calibration.of_confidence(jnp.asarray(p.max(1)), jnp.asarray(p.argmax(1) == y), num_bins=15).compute()
+        assert result["ece"] == pytest.approx(float(golden["ece/out"]), abs=1e-6)

@@ -11,7 +11,7 @@ from dlcore.metrics import depth_errors, depth_metrics
 @pytest.mark.covers("ME-13")
 def test_two_pixels_by_hand():
     # Truth 1 and 4, predicted 2 and 4; a third pixel has no truth, a fourth is masked.
-    found = depth_errors(
+    result = depth_errors(
         jnp.asarray([[2.0, 4.0, 9.0, 9.0]]), jnp.asarray([[1.0, 4.0, 0.0, 5.0]]), jnp.asarray([[1, 1, 1, 0]])
     )
     log2 = np.log(2)
@@ -26,7 +26,7 @@ def test_two_pixels_by_hand():
         "delta2": 0.5,
         "delta3": 0.5,
     }
-    assert {k: float(v) for k, v in found.items()} == pytest.approx(want, rel=1e-5)
+    assert {k: float(v) for k, v in result.items()} == pytest.approx(want, rel=1e-5)
     near = depth_errors(jnp.asarray([[1.2, 1.5, 1.9, 2.0]]), jnp.ones((1, 4)))
     assert [float(near[f"delta{i}"]) for i in (1, 2, 3)] == [0.25, 0.5, 0.75]
 
@@ -49,21 +49,21 @@ def test_a_batch_averages_images_and_leaves_out_those_without_truth():
     truth = truth.at[1].set(0).at[0, 0].set(jnp.nan)
     valid = jnp.asarray(rng.uniform(size=(4, 3, 5)) < 0.7)
     mask = jnp.asarray([1, 1, 1, 0])
-    found = jax.jit(depth_metrics)(guess, truth, valid, mask)
+    result = jax.jit(depth_metrics)(guess, truth, valid, mask)
     each = [depth_errors(guess[i], truth[i], valid[i]) for i in (0, 2)]
-    for name, metric in found.items():
+    for name, metric in result.items():
         assert int(metric.count) == 2
         assert metric.compute() == pytest.approx(np.mean([float(e[name]) for e in each]), rel=1e-5)
     halves = [depth_metrics(guess[s], truth[s], valid[s], mask[s])["rmse"] for s in (slice(0, 1), slice(1, 4))]
-    assert halves[0].merge(halves[1]).compute() == pytest.approx(found["rmse"].compute())
+    assert halves[0].merge(halves[1]).compute() == pytest.approx(result["rmse"].compute())
 
 
 def test_nothing_to_measure_is_finite():
-    found = depth_errors(jnp.asarray([[0.0, -1.0]]), jnp.asarray([[0.0, jnp.inf]]))
-    assert all(float(v) == 0 for v in found.values())
+    result = depth_errors(jnp.asarray([[0.0, -1.0]]), jnp.asarray([[0.0, jnp.inf]]))
+    assert all(float(v) == 0 for v in result.values())
     assert depth_metrics(jnp.ones((1, 2, 2)), jnp.zeros((1, 2, 2)))["rmse"].compute() is None
     assert all(jnp.isfinite(v) for v in depth_errors(jnp.zeros((1, 2)), jnp.ones((1, 2))).values())
-    with pytest.raises(ValueError, match="truth has shape"):
+    with pytest.raises(ValueError, match=r"truth=\(.*: wrong shape; allowed"):
         depth_errors(jnp.ones((2, 2)), jnp.ones((2, 3)))
-    with pytest.raises(ValueError, match="mask has shape"):
+    with pytest.raises(ValueError, match=r"mask=\(.*: wrong shape; allowed"):
         depth_metrics(jnp.ones((2, 2, 2)), jnp.ones((2, 2, 2)), mask=jnp.ones(3))

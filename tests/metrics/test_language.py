@@ -34,5 +34,5 @@ def test_nothing_counted_is_none_and_a_wrong_mask_is_an_error():
     nats = jnp.ones((2, 3))
     assert Perplexity.of(nats, jnp.zeros((2, 3))).compute() is None
     assert BitsPerDim.of(nats, jnp.zeros((2, 3))).compute() is None
-    with pytest.raises(ValueError, match=r"mask has shape \(2,\); it must be \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"mask=\(2,\): wrong shape; allowed: \(2, 3\)"):
         Perplexity.of(nats, jnp.ones(2))

@@ -30,11 +30,11 @@ def test_recall_by_brute_force(metric, k):
 @pytest.mark.covers("ME-12")
 def test_roc_by_hand():
     # From the top: same .9, different .8, same .7, different .1. Pairs ranked right: 2 + 1 of 4: AUC .75.
-    found = verification([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0], rates=(0.0, 0.5))
-    assert found.auc == 0.75
-    assert found.accuracy == 0.75  # above .7 or above .9: three of four are right
-    assert found.true_accept_at == {0.0: 0.5, 0.5: 1.0}
-    assert found.eer == 0.5
+    result = verification([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0], rates=(0.0, 0.5))
+    assert result.auc == 0.75
+    assert result.accuracy == 0.75  # above .7 or above .9: three of four are right
+    assert result.true_accept_at == {0.0: 0.5, 0.5: 1.0}
+    assert result.eer == 0.5
     perfect = verification([3, 2, 1, 0], [1, 1, 0, 0])
     assert (perfect.auc, perfect.accuracy, perfect.eer) == (1, 1, 0)
 
@@ -44,24 +44,24 @@ def test_roc_by_hand():
 def test_roc_equals_the_golden(case):
     with np.load("tests/goldens/metrics_sklearn.npz") as golden:
         y, score = golden[f"{case}/in.y"], golden[f"{case}/in.score"]
-        found = verification(score, y)
-        assert found.auc == pytest.approx(float(golden[f"{case}/out.roc_auc"]), abs=1e-6)
+        result = verification(score, y)
+        assert result.auc == pytest.approx(float(golden[f"{case}/out.roc_auc"]), abs=1e-6)
         # Independent of scikit-learn: the share of pairs that are ranked right, ties half.
         gap = score[y == 1][:, None] - score[y == 0]
-        assert found.auc == pytest.approx(((gap > 0) + 0.5 * (gap == 0)).mean())
-        np.testing.assert_allclose(found.false_accept, golden[f"{case}/out.roc.fpr"], atol=1e-6)
-        np.testing.assert_allclose(found.true_accept, golden[f"{case}/out.roc.tpr"], atol=1e-6)
+        assert result.auc == pytest.approx(((gap > 0) + 0.5 * (gap == 0)).mean())
+        np.testing.assert_allclose(result.false_accept, golden[f"{case}/out.roc.fpr"], atol=1e-6)
+        np.testing.assert_allclose(result.true_accept, golden[f"{case}/out.roc.tpr"], atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), 3), r"k is 3; with 2 to search among"),
-        (lambda: recall_at_k(np.ones((3, 2)), np.ones(2)), "queries has shape"),
-        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), gallery=np.ones((2, 2))), "give both or neither"),
-        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), metric="dot"), "metric is 'dot'"),
-        (lambda: verification([1, 2], [1, 1]), "both kinds are needed"),
-        (lambda: verification([1, 2], [1, 1, 0]), "both must be"),
+        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), 3), "k=3: out of range; allowed: 1 to 2"),
+        (lambda: recall_at_k(np.ones((3, 2)), np.ones(2)), r"queries=\(3, 2\): wrong shape"),
+        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), gallery=np.ones((2, 2))), "allowed: both or neither"),
+        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), metric="dot"), "metric='dot': unknown"),
+        (lambda: verification([1, 2], [1, 1]), "allowed: pairs of both kinds"),
+        (lambda: verification([1, 2], [1, 1, 0]), r"allowed: \[P\] for both"),
     ],
 )
 def test_errors(call, message):
@@ -72,5 +72,5 @@ def test_errors(call, message):
 @pytest.mark.covers("ME-12")
 def test_the_equal_error_rate_lies_between_thresholds():
     # (false accepts, rejects): (0, 1/2) at .9, (1/3, 1/2) at .6, (1/3, 0) at .4: they cross where 1/3 is accepted
-    found = verification([0.9, 0.4, 0.6, 0.1, 0.05], [1, 1, 0, 0, 0])
-    assert found.eer == pytest.approx(1 / 3)
+    result = verification([0.9, 0.4, 0.6, 0.1, 0.05], [1, 1, 0, 0, 0])
+    assert result.eer == pytest.approx(1 / 3)

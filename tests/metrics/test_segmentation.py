@@ -14,11 +14,11 @@ def test_a_worked_matrix_with_void_and_an_absent_class():
     # Classes 0 and 1 occur, 2 does not; 255 is void, whatever was predicted there.
     label = jnp.asarray([[0, 0, 0, 255], [1, 1, 1, 255]])
     guess = jnp.asarray([[0, 0, 1, 2], [1, 1, 0, 0]])
-    found = MeanIoU.of(guess, label, num_classes=3, void_label=255).compute()
+    result = MeanIoU.of(guess, label, num_classes=3, void_label=255).compute()
     # Each of 0 and 1: two right, one missed, one too many: 2 / 4. The mean is over those two.
-    np.testing.assert_array_equal(found["iou"], [0.5, 0.5, np.nan])
-    assert found["mean_iou"] == 0.5
-    assert found["pixel_accuracy"] == pytest.approx(4 / 6)
+    np.testing.assert_array_equal(result["iou"], [0.5, 0.5, np.nan])
+    assert result["mean_iou"] == 0.5
+    assert result["pixel_accuracy"] == pytest.approx(4 / 6)
     # One pixel of 0 taken for 2: 2 is there now, with nothing right, and counts as 0.
     worse = MeanIoU.of(guess.at[0, 0].set(2), label, num_classes=3, void_label=255).compute()
     assert worse["iou"].tolist() == [1 / 4, 2 / 4, 0]  # 0: one right of three true and one too many
@@ -43,12 +43,12 @@ def test_it_is_jaccard_of_scikit_learn_whatever_the_batch_split(seed, cut):
     keep = label != 255
     present = np.union1d(label[keep], guess[keep])
     want = jaccard_score(label[keep], guess[keep], labels=present, average=None)
-    found = merged.compute()
-    np.testing.assert_allclose(found["iou"][present], want, atol=1e-12)
-    assert np.isnan(np.delete(found["iou"], present)).all()
-    assert found["mean_iou"] == pytest.approx(want.mean())
+    result = merged.compute()
+    np.testing.assert_allclose(result["iou"][present], want, atol=1e-12)
+    assert np.isnan(np.delete(result["iou"], present)).all()
+    assert result["mean_iou"] == pytest.approx(want.mean())
     share = np.array([(label[keep] == c).mean() for c in present])
-    assert found["frequency_weighted_iou"] == pytest.approx((want * share).sum())
+    assert result["frequency_weighted_iou"] == pytest.approx((want * share).sum())
 
 
 @pytest.mark.covers("ME-05")
@@ -64,7 +64,7 @@ def test_masks_join_and_nothing_is_none():
     assert MeanIoU.of(guess, label, jnp.zeros(2), 2, void_label=1).compute() is None
     assert MeanIoU.of(guess, label, jnp.asarray([1, 0]), 2, void_label=1).compute()["pixel_accuracy"] == 1
     assert np.isnan(iou_per_class(np.zeros((2, 2)))).all()
-    with pytest.raises(ValueError, match="confusion has shape"):
+    with pytest.raises(ValueError, match=r"confusion=\(.*: not square"):
         iou_per_class(np.zeros((2, 3)))
 
 
@@ -79,5 +79,5 @@ def test_two_cubes():
     assert float(voxel_iou(a > 0.5, b > 0.5)) == pytest.approx(27 / 101)
     assert float(voxel_iou(grid, grid)) == 1
     assert float(voxel_iou(grid, a)) == 0
-    with pytest.raises(ValueError, match="prediction has shape"):
+    with pytest.raises(ValueError, match=r"truth=\(.*: another shape"):
         voxel_iou(grid, grid[:2])

@@ -81,7 +81,7 @@ def test_the_student_learns_labels_with_one_head_and_the_teacher_with_the_other(
 
             def loss(params):
                 own, others = model.apply({"params": params}, x, method="auxiliary", train=True)
-                return jax.vmap(hard_distillation_loss)(own, others["distillation"], teacher, labels).mean()
+                return hard_distillation_loss(own, others["distillation"], teacher, labels).mean()
 
             value, gradient = jax.value_and_grad(loss)(params)
             updates, state = optimizer.update(gradient, state)

@@ -66,6 +66,9 @@ def test_torchs_clipping_which_adds_a_millionth_to_the_norm(order):
 def test_nothing_to_clip_and_what_is_refused():
     zero = clipped(clip_by_norm(1.0), [jnp.zeros(3), jnp.zeros(())])
     assert all(np.isfinite(g).all() for g in zero)
-    for arguments, message in (((0.0,), "limit=0.0 must be positive"), ((1.0, -1), "order=-1 must be positive")):
+    for arguments, message in (
+        ((0.0,), "limit=0.0: out of range; allowed: above 0"),
+        ((1.0, -1), "order=-1: out of range; allowed: above 0"),
+    ):
         with pytest.raises(ValueError, match=message):
             clip_by_norm(*arguments)

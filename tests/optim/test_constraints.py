@@ -55,7 +55,7 @@ def test_after_every_step_no_column_is_longer_than_the_limit():
 
 
 @pytest.mark.covers("RG-02")
-def test_soft_thresholding_minimises_its_objective():
+def test_soft_thresholding_minimizes_its_objective():
     v, t = jnp.array([3.0, -0.2, 0.5, -2.0, 0.0]), 0.5
     np.testing.assert_allclose(soft_threshold(v, t), [2.5, 0, 0, -1.5, 0])
     grid = np.linspace(-4, 4, 8001)
@@ -101,13 +101,15 @@ def test_the_proximal_rate_follows_a_schedule():
 def test_any_projection_and_bad_arguments():
     seen = run(
         optax.chain(optax.sgd(0.5), constrain(optax.projections.projection_non_negative)),
-        lambda w: jnp.square(w + 1).sum(), jnp.ones(3), 5,
-    )  # fmt: skip
+        lambda w: jnp.square(w + 1).sum(),
+        jnp.ones(3),
+        5,
+    )
     np.testing.assert_array_equal(seen[-1], 0)
-    with pytest.raises(ValueError, match="limit=0 must be positive"):
+    with pytest.raises(ValueError, match="limit=0: out of range; allowed: above 0"):
         max_norm(0)
-    with pytest.raises(ValueError, match="weight=-1 must be at least 0"):
+    with pytest.raises(ValueError, match="weight=-1: negative; allowed: 0 or more"):
         l1_proximal(0.1, -1)
     for tx in (max_norm(1.0), l1_proximal(0.1, 0.1)):
-        with pytest.raises(ValueError, match="needs params"):
+        with pytest.raises(ValueError, match="params=None: missing; allowed"):
             tx.update(jnp.ones((2, 2)), tx.init(jnp.ones((2, 2))))

@@ -53,7 +53,7 @@ def test_by_hand():
 
 
 def test_what_cannot_be_met_ends():
-    # Falls for ever: there is enough decrease anywhere and nowhere a flat place.
+    # Falls for ever: there is enough decrease anywhere and nowhere a flat point.
     assert strong_wolfe(lambda a: (-a, -1.0), 0.0, -1.0, c2=0.5) > 1
     # Rises at once although the slope says not: a wrong gradient.
     assert armijo_backtracking(lambda a: a, 0.0, -1.0) == 0.0
@@ -64,9 +64,9 @@ def test_what_cannot_be_met_ends():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"slope=0.5 must be negative: the direction does not lead downhill"):
+    with pytest.raises(ValueError, match=r"slope=0.5: the direction does not lead downhill; allowed: below 0"):
         armijo_backtracking(lambda a: a, 0.0, 0.5)
-    with pytest.raises(ValueError, match=r"c1=0.9 and c2=0.1 must have 0 < c1 <= c2 < 1"):
+    with pytest.raises(ValueError, match=r"c1=0.9, c2=0.1: out of range; allowed: 0 < c1 <= c2 < 1"):
         strong_wolfe(lambda a: (a, 1.0), 0.0, -1.0, c1=0.9, c2=0.1)
-    with pytest.raises(ValueError, match=r"shrink=1.5 must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"shrink=1.5: out of range; allowed: above 0 and below 1"):
         armijo_backtracking(lambda a: a, 0.0, -1.0, shrink=1.5)

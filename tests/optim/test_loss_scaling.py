@@ -1,4 +1,4 @@
-"""Loss scaling: what float16 loses comes back, an overflow costs one update, and the scale finds its place."""
+"""Loss scaling: what float16 loses comes back, an overflow costs one update, and the scale settles."""
 
 import jax
 import jax.numpy as jnp
@@ -29,21 +29,21 @@ def test_what_float16_rounds_to_zero_comes_back():
 
 def run(tx, gradients):
     """(parameter, scale, good) after each scaled gradient."""
-    w, found = jnp.float32(0.0), []
+    w, result = jnp.float32(0.0), []
     state = tx.init(w)
     update = jax.jit(tx.update)
     for gradient in gradients:
         updates, state = update(jnp.float32(gradient), state, w)
         w = w + updates
-        found.append((float(w), float(state.scale), int(state.good)))
-    return found, state
+        result.append((float(w), float(state.scale), int(state.good)))
+    return result, state
 
 
 @pytest.mark.covers("SY-04")
 def test_the_scale_by_hand():
     """Starts at 8, doubles after two finite gradients, halves at an overflow, and the update is left out then."""
-    found, state = run(dynamic_loss_scale(optax.sgd(1.0), initial=8.0, period=2), [8, 16, 32, np.inf, 8, np.nan])
-    assert found == [(-1, 8, 1), (-3, 16, 0), (-5, 16, 1), (-5, 8, 0), (-6, 8, 1), (-6, 4, 0)]
+    result, state = run(dynamic_loss_scale(optax.sgd(1.0), initial=8.0, period=2), [8, 16, 32, np.inf, 8, np.nan])
+    assert result == [(-1, 8, 1), (-3, 16, 0), (-5, 16, 1), (-5, 8, 0), (-6, 8, 1), (-6, 4, 0)]
     assert loss_scale((optax.EmptyState(), state)) == 4
     assert loss_scale(optax.adam(0.1).init(jnp.ones(2))) == 1
 
@@ -61,8 +61,8 @@ def test_an_overflow_leaves_the_inner_state_alone():
 
 
 def test_the_scale_does_not_fall_below_one():
-    found, _ = run(dynamic_loss_scale(optax.sgd(1.0), initial=2.0), [np.inf] * 3)
-    assert [scale for _, scale, _ in found] == [1, 1, 1]
+    result, _ = run(dynamic_loss_scale(optax.sgd(1.0), initial=2.0), [np.inf] * 3)
+    assert [scale for _, scale, _ in result] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("bad", [{"initial": 0.5}, {"factor": 1.0}, {"period": 0}])

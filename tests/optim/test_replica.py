@@ -68,8 +68,11 @@ def test_shard_map_without_its_check_gives_the_same():
     everywhere, rows = PartitionSpec(), PartitionSpec("data")
     step = jax.shard_map(
         lambda p, x, y: update(tx, p, tx.init(p), x, y)[0],
-        mesh=mesh, in_specs=(everywhere, rows, rows), out_specs=everywhere, check_vma=False,
-    )  # fmt: skip
+        mesh=mesh,
+        in_specs=(everywhere, rows, rows),
+        out_specs=everywhere,
+        check_vma=False,
+    )
     chex.assert_trees_all_close(jax.jit(step)(PARAMS, X, Y), single(optax.sgd(1.0)), rtol=1e-6, atol=1e-6)
 
 
@@ -80,7 +83,7 @@ def test_shard_map_without_its_check_gives_the_same():
         functools.partial(create_optimizer, "sgd", 0.1, accumulate=2, clip_norm=0.5, ema=0.9),
     ],
 )
-def test_built_optimisers_take_the_axis(make):
+def test_built_optimizers_take_the_axis(make):
     steps = 4
     got, want = mapped(make(axis="data"), steps), single(make(), steps)
     for replica in range(DEVICES):
@@ -119,7 +122,7 @@ def test_the_loss_as_a_function_has_a_global_value_and_gradient():
         chex.assert_trees_all_close(here["elsewhere"], moved, rtol=1e-5)
 
 
-def test_no_axis_is_the_optimiser_itself_and_takes_extra_arguments():
+def test_no_axis_is_the_optimizer_itself_and_takes_extra_arguments():
     tx = cross_replica(optax.sgd(0.1), None)
     updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=1.0, grad=PARAMS, value_fn=lambda p: 0.0)
     chex.assert_trees_all_close(updates, jax.tree.map(lambda p: -0.1 * p, PARAMS))

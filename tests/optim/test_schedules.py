@@ -22,6 +22,21 @@ def rates(schedule, steps):
     return [float(schedule(t)) for t in steps]
 
 
+def one_cycle(
+    max_lr,
+    total_steps,
+    pct_start=0.3,
+    anneal_strategy="cosine",
+    three_phase=False,
+    div_factor=25.0,
+    final_div_factor=1e4,
+):
+    """torch's names for the arguments of `one_cycle`."""
+    return schedules.one_cycle(
+        max_lr, total_steps, pct_start, anneal_strategy, three_phase, div_factor, final_div_factor
+    )
+
+
 TORCH = {
     "StepLR": lambda base_lr, step_size, gamma: schedules.step_decay(base_lr, step_size, gamma),
     "MultiStepLR": lambda base_lr, milestones, gamma: schedules.multi_step(base_lr, milestones, gamma),
@@ -30,10 +45,7 @@ TORCH = {
     "CosineAnnealingWarmRestarts": lambda base_lr, T_0, T_mult, eta_min: schedules.cosine_restarts(
         base_lr, T_0, T_mult, eta_min
     ),
-    "OneCycleLR": lambda base_lr, max_lr, total_steps, pct_start=0.3, anneal_strategy="cosine", three_phase=False,
-    div_factor=25.0, final_div_factor=1e4: schedules.one_cycle(
-        max_lr, total_steps, pct_start, anneal_strategy, three_phase, div_factor, final_div_factor
-    ),
+    "OneCycleLR": lambda base_lr, **arguments: one_cycle(**arguments),
     "CyclicLR": lambda base_lr, max_lr, step_size_up, step_size_down, mode, gamma: schedules.cyclic(
         base_lr, max_lr, step_size_up, step_size_down, mode, gamma
     ),
@@ -47,13 +59,20 @@ TORCH = {
     "SequentialLR": lambda base_lr, parts, milestones: optax.join_schedules(
         [schedules.linear(base_lr * 0.01, base_lr, 10), schedules.cosine(base_lr, 90)], milestones
     ),
-}  # fmt: skip
+}
 ROWS = {
-    "StepLR": "SC-03", "MultiStepLR": "SC-04", "ExponentialLR": "SC-06", "CosineAnnealingLR": "SC-07",
-    "CosineAnnealingWarmRestarts": "SC-08", "OneCycleLR": "SC-16", "OneCycleLR.linear3": "SC-16",
-    "CyclicLR.triangular": "SC-16", "CyclicLR.triangular2": "SC-16", "CyclicLR.exp_range": "SC-16",
+    "StepLR": "SC-03",
+    "MultiStepLR": "SC-04",
+    "ExponentialLR": "SC-06",
+    "CosineAnnealingLR": "SC-07",
+    "CosineAnnealingWarmRestarts": "SC-08",
+    "OneCycleLR": "SC-16",
+    "OneCycleLR.linear3": "SC-16",
+    "CyclicLR.triangular": "SC-16",
+    "CyclicLR.triangular2": "SC-16",
+    "CyclicLR.exp_range": "SC-16",
     "SequentialLR.warmup_cosine": "SC-12",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +138,7 @@ def test_plateau_by_hand_and_optaxs():
     for absolute, want in ((True, 0.5), (False, 1.0)):
         plateau = Plateau(1.0, factor=0.5, patience=0, threshold=1.0 if absolute else 0.01, absolute=absolute)
         assert float(plateau.update(plateau.update(plateau.init(), 10.0), 9.5).rate) == want
-    up = Plateau(1.0, factor=0.1, patience=0, maximise=True)
+    up = Plateau(1.0, factor=0.1, patience=0, maximize=True)
     after = up.update(up.update(up.init(), 0.5), 0.4)  # an accuracy that falls
     assert float(after.rate) == pytest.approx(0.1)
 
@@ -229,15 +248,15 @@ def test_a_last_reduction_lowers_the_noise_floor():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: schedules.step_decay(0.1, 0), "step_size=0 must be positive"),
-        (lambda: schedules.cosine(0.1, 0), "steps=0 must be positive"),
-        (lambda: schedules.cosine_restarts(0.1, 10, 0), "factor=0 must be at least 1"),
-        (lambda: schedules.cyclic(0.1, 1.0, 5, mode="saw"), "mode='saw' is unknown; allowed are triangular"),
-        (lambda: schedules.one_cycle(0.1, 1), "steps=1 must be at least 2"),
-        (lambda: schedules.one_cycle(0.1, 10, 0.1), r"rise=0.1 of steps=10 leaves a phase without a step"),
-        (lambda: schedules.one_cycle(0.1, 10, anneal="cubic"), "anneal='cubic' is unknown; allowed are cosine, linear"),
-        (lambda: linear_scaling(0.1, 0), "batch_size=0 must be positive"),
-        (lambda: batch_ramp(0.1, [1, 2], [3]), r"batch_sizes=\[1, 2\] and steps=\[3\] must be equally many"),
+        (lambda: schedules.step_decay(0.1, 0), "step_size=0: out of range; allowed: above 0"),
+        (lambda: schedules.cosine(0.1, 0), "steps=0: out of range; allowed: above 0"),
+        (lambda: schedules.cosine_restarts(0.1, 10, 0), "factor=0: too small; allowed: 1 or more"),
+        (lambda: schedules.cyclic(0.1, 1.0, 5, mode="saw"), "mode='saw': unknown; allowed: triangular"),
+        (lambda: schedules.one_cycle(0.1, 1), "steps=1: too small; allowed: 2 or more"),
+        (lambda: schedules.one_cycle(0.1, 10, 0.1), "rise=0.1: leaves a phase of steps=10 without a step; allowed"),
+        (lambda: schedules.one_cycle(0.1, 10, anneal="cubic"), "anneal='cubic': unknown; allowed: cosine, linear"),
+        (lambda: linear_scaling(0.1, 0), "batch_size=0: out of range; allowed: above 0"),
+        (lambda: batch_ramp(0.1, [1, 2], [3]), r"batch_sizes=\[1, 2\]: .*steps=\[3\]; allowed: as many"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -80,5 +80,5 @@ def test_without_gradients_only_the_decoupled_form_shrinks_geometrically():
     w = np.asarray(PARAMS["kernel"])
     np.testing.assert_allclose(still, [w * (1 - RATE * DECAY) ** k for k in (1, 2, 3)], rtol=1e-6)
     coupled = path(create_optimizer("adam", RATE, weight_decay=DECAY), lambda p: 0 * p["kernel"].sum(), 1)[0]
-    # Adam normalises the penalty's gradient: every weight moves by the rate, large or small.
+    # Adam normalizes the penalty's gradient: every weight moves by the rate, large or small.
     np.testing.assert_allclose(np.abs(coupled - w), RATE, rtol=1e-4)

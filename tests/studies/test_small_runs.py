@@ -24,7 +24,7 @@ def test_equals_a_loop_and_keeps_snapshots():
 
         def loss(params, rows=rows):
             logits = net.apply({"params": params}, X[rows], False)
-            return jax.vmap(softmax_cross_entropy_loss)(logits, Y[rows]).mean()
+            return softmax_cross_entropy_loss(logits, Y[rows]).mean()
 
         updates, state = tx.update(jax.grad(loss)(params), state, params)
         params = optax.apply_updates(params, updates)
