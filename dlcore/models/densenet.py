@@ -35,9 +35,9 @@ TORCH_NAMES = ((r"^(?!head\.)", "features."), (r"^head\.", "classifier."))
 class DenseLayer(nn.Module):
     """1x1 to `bottleneck * growth` channels and 3x3 to `growth`, each after batch norm and relu."""
 
-    growth: int
+    growth_rate: int
     bottleneck: int = 4
-    drop_rate: float = 0.0
+    dropout: float = 0.0
     dtype: Any = None
     axis_name: str | None = None
 
@@ -47,9 +47,9 @@ class DenseLayer(nn.Module):
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
         x = nn.relu(norm(name="norm1")(jnp.concatenate(maps, -1)))
-        x = conv(self.bottleneck * self.growth, (1, 1), name="conv1")(x)
-        x = conv(self.growth, (3, 3), padding=1, name="conv2")(nn.relu(norm(name="norm2")(x)))
-        return Dropout(self.drop_rate, deterministic=not train)(x)
+        x = conv(self.bottleneck * self.growth_rate, (1, 1), name="conv1")(x)
+        x = conv(self.growth_rate, (3, 3), padding=1, name="conv2")(nn.relu(norm(name="norm2")(x)))
+        return Dropout(self.dropout, deterministic=not train)(x)
 
 
 class DenseBlock(nn.Module):
@@ -59,9 +59,9 @@ class DenseBlock(nn.Module):
     """
 
     layers: int
-    growth: int
+    growth_rate: int
     bottleneck: int = 4
-    drop_rate: float = 0.0
+    dropout: float = 0.0
     dtype: Any = None
     axis_name: str | None = None
     remat: Remat = "none"
@@ -73,7 +73,7 @@ class DenseBlock(nn.Module):
         maps = (x,)
         for i in range(self.layers):
             name = f"denselayer{i + 1}"
-            new = layer(self.growth, self.bottleneck, self.drop_rate, self.dtype, self.axis_name, name=name)
+            new = layer(self.growth_rate, self.bottleneck, self.dropout, self.dtype, self.axis_name, name=name)
             maps += (new(maps, train),)
         return jnp.concatenate(maps, -1)
 
@@ -98,8 +98,8 @@ class Transition(nn.Module):
 class DenseNet(nn.Module):
     """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, denseblock2, ... (strides 2, 4, 8, ..., of the last BN).
 
-    stages: layers in each block. growth: K, channels that a layer adds; width: channels of the stem.
-    bottleneck: channels between a layer's two convolutions, as a multiple of K. drop_rate: dropout after each layer.
+    stages: layers in each block. growth_rate: K, channels that a layer adds; width: channels of the stem.
+    bottleneck: channels between a layer's two convolutions, as a multiple of K. dropout: dropout after each layer.
     stem: "imagenet" is a 7x7 convolution of stride 2, batch norm, relu and a max pooling; "cifar" a 3x3 convolution
     alone, of stride 1. remat: recompute each layer in the backward pass. axis_name: where batch statistics are averaged
     under pmap.
@@ -107,10 +107,10 @@ class DenseNet(nn.Module):
 
     num_classes: int = 1000
     stages: tuple[int, ...] = (6, 12, 24, 16)
-    growth: int = 32
-    width: int = 64
+    growth_rate: int = 32
+    stem_width: int = 64
     bottleneck: int = 4
-    drop_rate: float = 0.0
+    dropout: float = 0.0
     stem: str = "imagenet"
     dtype: Any = None
     axis_name: str | None = None
@@ -132,7 +132,7 @@ class DenseNet(nn.Module):
         last = 2 ** (len(self.stages) - 1)  # the map that the transitions take to one pixel
         check_images(self, x, "conv0", smallest=4 * last - 3 if self.stem == "imagenet" else last)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        conv = functools.partial(Conv, self.width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv0")
+        conv = functools.partial(Conv, self.stem_width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv0")
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         if self.stem == "imagenet":
             x = nn.relu(norm(name="norm0")(conv((7, 7), 2, padding=3)(x)))
@@ -145,7 +145,7 @@ class DenseNet(nn.Module):
         for i, layers in enumerate(self.stages, 1):
             name = f"denseblock{i}"
             block = DenseBlock(
-                layers, self.growth, self.bottleneck, self.drop_rate, remat=self.remat, **fields, name=name
+                layers, self.growth_rate, self.bottleneck, self.dropout, remat=self.remat, **fields, name=name
             )
             x = maps[name] = block(x, train)
             if i < len(self.stages):
@@ -157,11 +157,11 @@ class DenseNet(nn.Module):
 
 MODELS = {
     "densenet121": functools.partial(DenseNet),
-    "densenet161": functools.partial(DenseNet, stages=(6, 12, 36, 24), growth=48, width=96),
+    "densenet161": functools.partial(DenseNet, stages=(6, 12, 36, 24), growth_rate=48, stem_width=96),
     "densenet169": functools.partial(DenseNet, stages=(6, 12, 32, 32)),
     "densenet201": functools.partial(DenseNet, stages=(6, 12, 48, 32)),
     "densenet100_cifar": functools.partial(
-        DenseNet, num_classes=10, stages=(16, 16, 16), growth=12, width=24, stem="cifar"
+        DenseNet, num_classes=10, stages=(16, 16, 16), growth_rate=12, stem_width=24, stem="cifar"
     ),
 }
 INPUT_SHAPES = {"densenet100_cifar": (32, 32, 3)}

@@ -49,7 +49,7 @@ class StageSetting(NamedTuple):
     stride: int
     features: int
     layers: int
-    squeeze: float = 0.25
+    se_ratio: float = 0.25
     fused: bool = False
     skip: bool = True
 
@@ -108,8 +108,8 @@ class MBConv(nn.Module):
             if wide != channels:
                 y = layer(wide, 1, name=next(names))(y, train)
             y = layer(wide, kernel, self.stride, wide, name=next(names))(y, train)
-            if self.setting.squeeze:
-                units = max(1, int(channels * self.setting.squeeze))
+            if self.setting.se_ratio:
+                units = max(1, int(channels * self.setting.se_ratio))
                 y = SqueezeExcitation(units, nn.silu, dtype=self.dtype, kernel_init=KERNEL_INIT, name=next(names))(y)
             y = linear(name=next(names))(y, train)
         if not self.setting.skip or self.stride != 1 or channels != features:
@@ -143,8 +143,8 @@ class EfficientNet(nn.Module):
     settings: tuple[StageSetting, ...] = B0
     width_mult: float = 1.0
     depth_mult: float = 1.0
-    width: int = 32
-    last: int | None = None
+    stem_width: int = 32
+    last_channel: int | None = None
     dropout: float = 0.2
     drop_path: float = 0.2
     epsilon: float = 1e-5
@@ -168,7 +168,7 @@ class EfficientNet(nn.Module):
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"epsilon": self.epsilon, "momentum": self.momentum, "dtype": dtype, "axis_name": self.axis_name}
         layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
-        x = layer(round_channels(self.width * self.width_mult), stride=2, name="features_0")(x, train)
+        x = layer(round_channels(self.stem_width * self.width_mult), stride=2, name="features_0")(x, train)
         maps, index = {"stem": x}, 0
         block = remat(MBConv, self.remat, static_argnums=(2,))
         layers = [math.ceil(setting.layers * self.depth_mult) for setting in self.settings]
@@ -179,7 +179,7 @@ class EfficientNet(nn.Module):
                 x = block(setting, stride, survival, **fields, name=f"features_{i + 1}_{j}")(x, train)
                 index += 1
             maps[f"stage{i + 1}"] = x
-        width = self.last or 4 * x.shape[-1]
+        width = self.last_channel or 4 * x.shape[-1]
         x = maps["last"] = layer(width, 1, name=f"features_{len(layers) + 1}")(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = Dropout(self.dropout, deterministic=not train)(x)
@@ -192,7 +192,7 @@ def _v1(width: float, depth: float, dropout: float, **fields: Any) -> functools.
 
 def _v2(fused: tuple, separable: tuple, dropout: float, width: int = 24) -> functools.partial:
     settings = (*(StageSetting(*s, fused=True) for s in fused), *(StageSetting(*s) for s in separable))
-    return functools.partial(EfficientNet, settings=settings, width=width, last=1280, dropout=dropout, epsilon=1e-3)
+    return functools.partial(EfficientNet, settings=settings, stem_width=width, last_channel=1280, dropout=dropout, epsilon=1e-3)
 
 
 MODELS = {

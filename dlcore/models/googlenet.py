@@ -9,7 +9,7 @@ arXiv:1409.4842 (Inception v1).
     loss = CE(logits) + 0.3 (CE(aux1) + CE(aux2))                             heads behind 4a and 4d, in training only
 
 22 layers with weights. This is torchvision's form, whose names it has: batch normalisation (epsilon 0.001) after every
-convolution, and 3x3 kernels where the paper has 5x5. `norm=False, largest=5` is the paper's: biases and no batch
+convolution, and 3x3 kernels where the paper has 5x5. `batch_norm=False, largest_kernel=5` is the paper's: biases and no batch
 normalisation; its initial values are those of Caffe's network (Xavier kernels, biases 0.2), since the paper gives none.
 Published weights take `transform_input=True`: they were trained on pixels in [-1, 1], not standardised ones.
 """
@@ -75,10 +75,10 @@ class ConvNorm(nn.Module):
     """A convolution, batch normalisation (or, without, a bias) and a ReLU."""
 
     features: int
-    size: tuple[int, int] = (1, 1)
+    kernel_size: tuple[int, int] = (1, 1)
     stride: int = 1
     padding: Any = 0
-    norm: bool = True
+    batch_norm: bool = True
     kernel_init: Any = initializers.normal(0.01)
     dtype: Any = None
     axis_name: str | None = None
@@ -86,8 +86,8 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H', W', features]."""
-        conv = functools.partial(Conv, self.features, self.size, self.stride, padding=self.padding, dtype=self.dtype)
-        if not self.norm:
+        conv = functools.partial(Conv, self.features, self.kernel_size, self.stride, padding=self.padding, dtype=self.dtype)
+        if not self.batch_norm:
             bias = initializers.constant(0.2)
             return nn.relu(conv(kernel_init=initializers.xavier_uniform(), bias_init=bias, name="conv")(x))
         x = conv(use_bias=False, kernel_init=self.kernel_init, name="conv")(x)
@@ -99,17 +99,17 @@ class Inception(nn.Module):
     """An inception module; widths: as in MODULES, largest: the third branch's kernel, 3 or the paper's 5."""
 
     widths: tuple[int, int, int, int, int, int]
-    largest: int = 3
-    norm: bool = True
+    largest_kernel: int = 3
+    batch_norm: bool = True
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, sum of the widths of the four branches]."""
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name)
+        conv = functools.partial(ConvNorm, batch_norm=self.batch_norm, dtype=self.dtype, axis_name=self.axis_name)
         one, reduce3, three, reduce5, five, pooled = self.widths
-        size = self.largest
+        size = self.largest_kernel
         branches = [
             conv(one, name="branch1")(x, train),
             conv(three, (3, 3), padding=1, name="branch2_1")(conv(reduce3, name="branch2_0")(x, train), train),
@@ -125,14 +125,14 @@ class NaiveInception(nn.Module):
     """The module without 1x1 convolutions in front: widths of the 1x1, 3x3 and 5x5 kernels; the pooling keeps all C."""
 
     widths: tuple[int, int, int]
-    norm: bool = True
+    batch_norm: bool = True
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, sum of the widths + C]."""
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name)
+        conv = functools.partial(ConvNorm, batch_norm=self.batch_norm, dtype=self.dtype, axis_name=self.axis_name)
         branches = [
             conv(features, (size, size), padding=size // 2, name=f"branch{i}")(x, train)
             for i, (features, size) in enumerate(zip(self.widths, (1, 3, 5), strict=True), 1)
@@ -146,7 +146,7 @@ class AuxiliaryHead(nn.Module):
     num_classes: int
     features: int = 128
     hidden: int = 1024
-    norm: bool = True
+    batch_norm: bool = True
     dropout: float = 0.7
     dtype: Any = None
     axis_name: str | None = None
@@ -155,9 +155,9 @@ class AuxiliaryHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, C] -> logits [B, num_classes], at least float32."""
-        conv = ConvNorm(self.features, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name, name="conv")
+        conv = ConvNorm(self.features, batch_norm=self.batch_norm, dtype=self.dtype, axis_name=self.axis_name, name="conv")
         x = conv(adaptive_avg_pool(x, 4), train).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-        kernel_init = initializers.normal(0.01) if self.norm else initializers.xavier_uniform()
+        kernel_init = initializers.normal(0.01) if self.batch_norm else initializers.xavier_uniform()
         x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=kernel_init, name="fc1")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.astype(logits_dtype(x.dtype))
@@ -178,9 +178,9 @@ class GoogLeNet(nn.Module):
     num_classes: int = 1000
     modules: tuple[str, ...] = tuple(MODULES)
     aux: bool = True
-    norm: bool = True
-    largest: int = 3
-    width: float = 1.0
+    batch_norm: bool = True
+    largest_kernel: int = 3
+    width_mult: float = 1.0
     stem: str = "imagenet"
     transform_input: bool = False
     dropout: float = 0.2
@@ -213,7 +213,7 @@ class GoogLeNet(nn.Module):
             raise ValueError(f"modules has {', '.join(unknown)}: {', '.join(MODULES)} are allowed")
         check_images(self, x, "conv1/conv", smallest=31 if self.stem == "imagenet" else 4)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        fields = {"norm": self.norm, "dtype": dtype, "axis_name": self.axis_name}
+        fields = {"batch_norm": self.batch_norm, "dtype": dtype, "axis_name": self.axis_name}
         x = standardized_to_symmetric(x) if self.transform_input else x
         x, maps = self._stem(x, train, fields)
         module = remat(Inception, self.remat, static_argnums=(2,))
@@ -226,7 +226,7 @@ class GoogLeNet(nn.Module):
             if name[0] != last[0]:
                 x = max_pool(x, (3, 3) if name[0] == "4" else (2, 2), (2, 2), ceil_mode=True)
             widths = tuple(map(self._scaled, MODULES[name]))
-            x = maps[f"inception{name}"] = module(widths, self.largest, name=f"inception{name}", **fields)(x, train)
+            x = maps[f"inception{name}"] = module(widths, self.largest_kernel, name=f"inception{name}", **fields)(x, train)
             if name in ("4a", "4d") and self.aux and (auxiliary or self.is_initializing()):
                 aux = f"aux{len(auxiliaries) + 1}"
                 auxiliaries[aux] = head(name=aux)(x, train)
@@ -247,7 +247,7 @@ class GoogLeNet(nn.Module):
         return max_pool(x, (3, 3), (2, 2), ceil_mode=True), {"conv1": first, "conv3": x}
 
     def _scaled(self, features: int) -> int:
-        return max(1, round(self.width * features))
+        return max(1, round(self.width_mult * features))
 
 
 MODELS = {"googlenet": functools.partial(GoogLeNet)}

@@ -48,7 +48,7 @@ class InceptionBlock(nn.Module):
     """
 
     features: int = 0
-    width: float = 1.0
+    width_mult: float = 1.0
     dtype: Any = None
     axis_name: str | None = None
 
@@ -56,7 +56,7 @@ class InceptionBlock(nn.Module):
         """[B, H, W, C] -> [B, H, W, features], or without padding at stride 2."""
         padding = [(k // 2, k // 2) if stride == 1 else (0, 0) for k in size]
         return ConvNorm(
-            max(1, round(self.width * features)), size, stride, padding, kernel_init=initializers.normal(0.1),
+            max(1, round(self.width_mult * features)), size, stride, padding, kernel_init=initializers.normal(0.1),
             dtype=self.dtype, axis_name=self.axis_name, name=name,
         )(x, train)  # fmt: skip
 
@@ -164,7 +164,7 @@ class AuxiliaryHead(InceptionBlock):
         """[B, H, W, C] -> logits [B, num_classes], at least float32."""
         x = avg_pool(x, (5, 5), (3, 3)) if min(x.shape[1:3]) >= 17 else adaptive_avg_pool(x, 5)
         x = self.conv("conv0", 128, POINT, x, train)
-        features = max(1, round(self.width * 768))
+        features = max(1, round(self.width_mult * 768))
         last = functools.partial(ConvNorm, features, (5, 5), kernel_init=initializers.normal(0.1), name="conv1")
         x = last(dtype=self.dtype, axis_name=self.axis_name)(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
@@ -193,7 +193,7 @@ class InceptionV3(nn.Module):
     num_classes: int = 1000
     modules: tuple[str, ...] = tuple(MODULES)
     aux: bool = True
-    width: float = 1.0
+    width_mult: float = 1.0
     stem: str = "imagenet"
     transform_input: bool = False
     dropout: float = 0.5
@@ -228,7 +228,7 @@ class InceptionV3(nn.Module):
         fields = {"dtype": dtype, "axis_name": self.axis_name}
         x = standardized_to_symmetric(x) if self.transform_input else x
         x, maps = self._stem(x, train, fields)
-        fields["width"], auxiliaries = self.width, {}
+        fields["width_mult"], auxiliaries = self.width_mult, {}
         for name in self.modules:
             kind, features = MODULES[name]
             module = remat(kind, self.remat, static_argnums=(2,))
@@ -245,7 +245,7 @@ class InceptionV3(nn.Module):
         """What the first module takes, and the maps on the way."""
 
         def conv(name: str, features: int, size: int, x: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
-            init, features = initializers.normal(0.1), max(1, round(self.width * features))
+            init, features = initializers.normal(0.1), max(1, round(self.width_mult * features))
             return ConvNorm(features, (size, size), stride, padding, kernel_init=init, name=name, **fields)(x, train)
 
         if self.stem == "cifar":

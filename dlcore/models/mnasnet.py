@@ -89,7 +89,7 @@ class MNASNet(nn.Module):
 
     num_classes: int = 1000
     settings: tuple[tuple[int, int, int, int, int], ...] = SETTINGS
-    alpha: float = 1.0
+    width_mult: float = 1.0
     dropout: float = 0.2
     dtype: Any = None
     axis_name: str | None = None
@@ -109,16 +109,16 @@ class MNASNet(nn.Module):
         check_images(self, x, "layers_0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         layer = _layers(dtype, self.axis_name, train)
-        width = round_channels(32 * self.alpha)
+        width = round_channels(32 * self.width_mult)
         x = nn.relu(layer(x, "layers_", 0, width, 3, 2))
         x = nn.relu(layer(x, "layers_", 3, width, 3, 1, width))
-        x = layer(x, "layers_", 6, round_channels(16 * self.alpha), 1)
+        x = layer(x, "layers_", 6, round_channels(16 * self.width_mult), 1)
         maps = {"stem": x}
         block = remat(MnasBlock, self.remat, static_argnums=(2,))
         for i, (expansion, channels, size, stride, blocks) in enumerate(self.settings):
             for j in range(blocks):
                 x = block(
-                    round_channels(channels * self.alpha),
+                    round_channels(channels * self.width_mult),
                     size,
                     stride if j == 0 else 1,
                     expansion,
@@ -134,8 +134,8 @@ class MNASNet(nn.Module):
 
 
 MODELS = {
-    "mnasnet0_5": functools.partial(MNASNet, alpha=0.5),
-    "mnasnet0_75": functools.partial(MNASNet, alpha=0.75),
+    "mnasnet0_5": functools.partial(MNASNet, width_mult=0.5),
+    "mnasnet0_75": functools.partial(MNASNet, width_mult=0.75),
     "mnasnet1_0": functools.partial(MNASNet),
-    "mnasnet1_3": functools.partial(MNASNet, alpha=1.3),
+    "mnasnet1_3": functools.partial(MNASNet, width_mult=1.3),
 }

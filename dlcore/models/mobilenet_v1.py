@@ -69,7 +69,7 @@ class MobileNetV1(nn.Module):
 
     num_classes: int = 1000
     settings: tuple[tuple[int, int, int], ...] = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
-    alpha: float = 1.0
+    width_mult: float = 1.0
     stem: str = "imagenet"
     dtype: Any = None
     axis_name: str | None = None
@@ -91,7 +91,7 @@ class MobileNetV1(nn.Module):
         check_images(self, x, "conv_stem", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = Conv(
-            round_channels(32 * self.alpha),
+            round_channels(32 * self.width_mult),
             (3, 3),
             strides=2 if self.stem == "imagenet" else 1,
             padding=1,
@@ -106,7 +106,7 @@ class MobileNetV1(nn.Module):
         for i, (channels, blocks, stride) in enumerate(self.settings):
             for j in range(blocks):
                 x = block(
-                    round_channels(channels * self.alpha),
+                    round_channels(channels * self.width_mult),
                     stride=stride if j == 0 else 1,
                     dtype=dtype,
                     axis_name=self.axis_name,
@@ -119,5 +119,5 @@ class MobileNetV1(nn.Module):
 
 MODELS = {
     "mobilenetv1_100": functools.partial(MobileNetV1),
-    "mobilenetv1_125": functools.partial(MobileNetV1, alpha=1.25),
+    "mobilenetv1_125": functools.partial(MobileNetV1, width_mult=1.25),
 }

@@ -36,8 +36,8 @@ class BlockSetting(NamedTuple):
     kernel_size: int
     expanded: int
     features: int
-    squeeze: bool
-    hard: bool
+    use_se: bool
+    use_hs: bool
     stride: int
 
 
@@ -85,12 +85,12 @@ class MobileNetV3Block(nn.Module):
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
         setting = self.setting
         wide, shape = setting.expanded, {"dtype": self.dtype, "axis_name": self.axis_name}
-        layer = functools.partial(ConvNorm, activation=hard_swish if setting.hard else nn.relu, **NORM, **shape)
+        layer = functools.partial(ConvNorm, activation=hard_swish if setting.use_hs else nn.relu, **NORM, **shape)
         names, y = (f"block_{i}" for i in range(4)), x
         if wide != x.shape[-1]:
             y = layer(wide, 1, name=next(names))(y, train)
         y = layer(wide, setting.kernel_size, setting.stride, wide, name=next(names))(y, train)
-        if setting.squeeze:
+        if setting.use_se:
             fields = {"gate": hard_sigmoid, "dtype": self.dtype, "kernel_init": KERNEL_INIT}
             y = SqueezeExcitation(round_channels(wide // 4), **fields, name=next(names))(y)
         y = ConvNorm(setting.features, 1, activation=None, **NORM, **shape, name=next(names))(y, train)

@@ -38,7 +38,7 @@ class ScaledStdConv(nn.Module):
     """A convolution with standardised kernels, scaled for an input that was a relu; parameters kernel, gain, bias."""
 
     features: int
-    size: int
+    kernel_size: int
     stride: int = 1
     epsilon: float = 1e-5
     gain_init: Callable = nn.initializers.ones
@@ -47,13 +47,13 @@ class ScaledStdConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
-        kernel = self.param("kernel", KERNEL_INIT, (self.size, self.size, x.shape[-1], self.features))
+        kernel = self.param("kernel", KERNEL_INIT, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
         gain = self.param("gain", self.gain_init, (self.features,))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        inputs = self.size**2 * x.shape[-1]
+        inputs = self.kernel_size**2 * x.shape[-1]
         kernel = standardize_weight(kernel, self.epsilon) * (gain * GAMMA_RELU * inputs**-0.5)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        padding = [((self.size - 1) // 2,) * 2] * 2
+        padding = [((self.kernel_size - 1) // 2,) * 2] * 2
         strides = (self.stride, self.stride)
         return conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
 

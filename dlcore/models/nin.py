@@ -31,14 +31,14 @@ class MLPConv(nn.Module):
     """A perceptron of layers `features`, each with a ReLU, on every patch of `size` x `size` pixels."""
 
     features: tuple[int, ...]
-    size: int
+    kernel_size: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, features[-1]]."""
         conv = functools.partial(Conv, dtype=self.dtype, kernel_init=initializers.kaiming_normal())
-        x = nn.relu(conv(self.features[0], (self.size, self.size), padding=self.size // 2, name="conv")(x))
+        x = nn.relu(conv(self.features[0], (self.kernel_size, self.kernel_size), padding=self.kernel_size // 2, name="conv")(x))
         for i, features in enumerate(self.features[1:]):
             x = nn.relu(conv(features, (1, 1), name=f"mlp_{i}")(x))
         return x
@@ -54,7 +54,7 @@ class NetworkInNetwork(nn.Module):
 
     num_classes: int = 10
     stages: tuple[tuple[int, ...], ...] = ((192, 160, 96), (192, 192, 192), (192, 192))
-    sizes: tuple[int, ...] = (5, 5, 3)
+    kernel_sizes: tuple[int, ...] = (5, 5, 3)
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
@@ -71,13 +71,13 @@ class NetworkInNetwork(nn.Module):
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if len(self.stages) != len(self.sizes):
-            raise ValueError(f"stages is {self.stages} and sizes {self.sizes}: one size is needed for each stage")
+        if len(self.stages) != len(self.kernel_sizes):
+            raise ValueError(f"stages is {self.stages} and sizes {self.kernel_sizes}: one size is needed for each stage")
         check_images(self, x, "mlpconv1/conv", smallest=2 ** len(self.stages))
         dtype = compute_dtype(self.dtype, x, self.variables)
         block = remat(MLPConv, self.remat)
         maps = {}
-        for i, (features, size) in enumerate(zip(self.stages, self.sizes, strict=True), 1):
+        for i, (features, size) in enumerate(zip(self.stages, self.kernel_sizes, strict=True), 1):
             if i > 1:
                 x = max_pool(x, (3, 3), (2, 2), ceil_mode=True)
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -61,7 +61,7 @@ class RegNetBlock(nn.Module):
     features: int
     stride: int = 1
     group_width: int = 8
-    squeeze: float = 0.0
+    se_ratio: float = 0.0
     dtype: Any = None
     axis_name: str | None = None
 
@@ -72,8 +72,8 @@ class RegNetBlock(nn.Module):
         layer = functools.partial(ConvNorm, width, dtype=self.dtype, axis_name=self.axis_name)
         y = layer(1, name="a")(x, train)
         y = layer(3, self.stride, width // min(self.group_width, width), name="b")(y, train)
-        if self.squeeze:
-            units = round(self.squeeze * channels)
+        if self.se_ratio:
+            units = round(self.se_ratio * channels)
             y = SqueezeExcitation(units, dtype=self.dtype, kernel_init=KERNEL_INIT, name="se")(y)
         y = layer(1, activation=None, name="c")(y, train)
         if self.stride != 1 or channels != width:
@@ -95,7 +95,7 @@ class RegNet(nn.Module):
     slope: float = 27.89
     step: float = 2.09
     group_width: int = 8
-    squeeze: float = 0.25
+    se_ratio: float = 0.25
     stem_width: int = 32
     dtype: Any = None
     axis_name: str | None = None
@@ -122,7 +122,7 @@ class RegNet(nn.Module):
         for i, (blocks, width) in enumerate(zip(depths, widths, strict=True), 1):
             for j in range(blocks):
                 stride, name = 2 if j == 0 else 1, f"block{i}_{j}"
-                x = block(width, stride, self.group_width, self.squeeze, **shape, name=name)(x, train)
+                x = block(width, stride, self.group_width, self.se_ratio, **shape, name=name)(x, train)
             maps[f"block{i}"] = x
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
@@ -130,7 +130,7 @@ class RegNet(nn.Module):
 
 def _variant(depth: int, width: int, slope: float, step: float, group_width: int, squeeze: float) -> functools.partial:
     return functools.partial(
-        RegNet, depth=depth, width=width, slope=slope, step=step, group_width=group_width, squeeze=squeeze
+        RegNet, depth=depth, width=width, slope=slope, step=step, group_width=group_width, se_ratio=squeeze
     )
 
 

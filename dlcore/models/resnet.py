@@ -60,7 +60,7 @@ class BasicBlock(nn.Module):
     stride: int = 1
     groups: int = 1
     base_width: int = 64
-    squeeze: bool = False
+    use_se: bool = False
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
@@ -90,7 +90,7 @@ class Bottleneck(nn.Module):
     stride: int = 1
     groups: int = 1
     base_width: int = 64
-    squeeze: bool = False
+    use_se: bool = False
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
@@ -119,7 +119,7 @@ def _join(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, no
     """relu(SE(BN(y)) + shortcut(x))."""
     gain = nn.initializers.zeros if block.zero_init_residual else nn.initializers.ones
     y = norm(name=last, scale_init=gain)(y)
-    if block.squeeze:
+    if block.use_se:
         y = SqueezeExcitation(max(8, (y.shape[-1] // 16 + 4) // 8 * 8), dtype=block.dtype, name="se")(y)
     if not block.skip:
         return nn.relu(y)
@@ -145,7 +145,7 @@ class ResNet(nn.Module):
     width: int = 64
     groups: int = 1
     base_width: int = 64
-    squeeze: bool = False
+    use_se: bool = False
     skip: bool = True
     stem: str = "imagenet"
     zero_init_residual: bool = False
@@ -182,7 +182,7 @@ class ResNet(nn.Module):
                     stride=2 if i > 0 and j == 0 else 1,
                     groups=self.groups,
                     base_width=self.base_width,
-                    squeeze=self.squeeze,
+                    use_se=self.use_se,
                     skip=self.skip,
                     zero_init_residual=self.zero_init_residual,
                     dtype=dtype,
@@ -209,10 +209,10 @@ MODELS = {
     "resnext50_32x4d": _variant((3, 4, 6, 3), groups=32, base_width=4),
     "resnext101_32x8d": _variant((3, 4, 23, 3), groups=32, base_width=8),
     "resnext101_64x4d": _variant((3, 4, 23, 3), groups=64, base_width=4),
-    "seresnet18": _variant((2, 2, 2, 2), BasicBlock, squeeze=True),
-    "seresnet34": _variant((3, 4, 6, 3), BasicBlock, squeeze=True),
-    "seresnet50": _variant((3, 4, 6, 3), squeeze=True),
-    "seresnet101": _variant((3, 4, 23, 3), squeeze=True),
-    "seresnet152": _variant((3, 8, 36, 3), squeeze=True),
-    "seresnext50_32x4d": _variant((3, 4, 6, 3), groups=32, base_width=4, squeeze=True),
+    "seresnet18": _variant((2, 2, 2, 2), BasicBlock, use_se=True),
+    "seresnet34": _variant((3, 4, 6, 3), BasicBlock, use_se=True),
+    "seresnet50": _variant((3, 4, 6, 3), use_se=True),
+    "seresnet101": _variant((3, 4, 23, 3), use_se=True),
+    "seresnet152": _variant((3, 8, 36, 3), use_se=True),
+    "seresnext50_32x4d": _variant((3, 4, 6, 3), groups=32, base_width=4, use_se=True),
 }

@@ -88,8 +88,8 @@ class ShuffleNetV2(nn.Module):
     num_classes: int = 1000
     stages: tuple[int, ...] = (4, 8, 4)
     widths: tuple[int, ...] = (116, 232, 464)
-    last: int = 1024
-    width: int = 24
+    last_channel: int = 1024
+    stem_width: int = 24
     dtype: Any = None
     axis_name: str | None = None
     remat: Remat = "none"
@@ -111,7 +111,7 @@ class ShuffleNetV2(nn.Module):
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
-        x = nn.relu(norm(name="conv1_1")(conv(self.width, (3, 3), 2, padding=1, name="conv1_0")(x)))
+        x = nn.relu(norm(name="conv1_1")(conv(self.stem_width, (3, 3), 2, padding=1, name="conv1_0")(x)))
         maps = {"stem": x}
         x = max_pool(x, (3, 3), (2, 2), padding=1)
         unit = remat(ShuffleUnit, self.remat, static_argnums=(2,))
@@ -121,7 +121,7 @@ class ShuffleNetV2(nn.Module):
                     features, 2 if j == 0 else 1, dtype=dtype, axis_name=self.axis_name, name=f"stage{i}_{j}"
                 )(x, train)  # fmt: skip
             maps[f"stage{i}"] = x
-        x = maps["last"] = nn.relu(norm(name="conv5_1")(conv(self.last, (1, 1), name="conv5_0")(x)))
+        x = maps["last"] = nn.relu(norm(name="conv5_1")(conv(self.last_channel, (1, 1), name="conv5_0")(x)))
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
@@ -130,5 +130,5 @@ MODELS = {
     "shufflenet_v2_x0_5": functools.partial(ShuffleNetV2, widths=(48, 96, 192)),
     "shufflenet_v2_x1_0": functools.partial(ShuffleNetV2),
     "shufflenet_v2_x1_5": functools.partial(ShuffleNetV2, widths=(176, 352, 704)),
-    "shufflenet_v2_x2_0": functools.partial(ShuffleNetV2, widths=(244, 488, 976), last=2048),
+    "shufflenet_v2_x2_0": functools.partial(ShuffleNetV2, widths=(244, 488, 976), last_channel=2048),
 }

@@ -56,7 +56,7 @@ class SqueezeNet(nn.Module):
     """
 
     num_classes: int = 1000
-    stem: tuple[int, int, int] = (96, 7, 2)
+    stem_conv: tuple[int, int, int] = (96, 7, 2)
     stages: tuple[tuple[tuple[int, int], ...], ...] = (
         ((16, 64), (16, 64), (32, 128)),
         ((32, 128), (48, 192), (48, 192), (64, 256)),
@@ -78,7 +78,7 @@ class SqueezeNet(nn.Module):
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        channels, size, stride = self.stem
+        channels, size, stride = self.stem_conv
         smallest = 3 * 2 ** (len(self.stages) - 1)  # of the stem's map, so that three pixels are left to pool last
         check_images(self, x, "features_0", smallest=(smallest - 1) * stride + size)
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -103,7 +103,7 @@ MODELS = {
     "squeezenet1_0": functools.partial(SqueezeNet),
     "squeezenet1_1": functools.partial(
         SqueezeNet,
-        stem=(64, 3, 2),
+        stem_conv=(64, 3, 2),
         stages=(((16, 64),) * 2, ((32, 128),) * 2, ((48, 192), (48, 192), (64, 256), (64, 256))),
     ),
 }

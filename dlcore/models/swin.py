@@ -66,7 +66,7 @@ class SwinBlock(nn.Module):
     """Attention in windows of `window` x `window`, moved by `shift` pixels, and a perceptron, on [B, H, W, C]."""
 
     num_heads: int
-    window: int = 7
+    window_size: int = 7
     shift: int = 0
     hidden: int = 384
     dropout: float = 0.0
@@ -84,7 +84,7 @@ class SwinBlock(nn.Module):
         return x + drop_path(mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train), self.drop_path, train)
 
     def _attend(self, x: jax.Array, train: bool) -> jax.Array:
-        size, (height, width) = self.window, x.shape[1:3]
+        size, (height, width) = self.window_size, x.shape[1:3]
         x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
         sides = x.shape[1:3]
         shift = tuple(self.shift if side > size else 0 for side in sides)
@@ -128,9 +128,9 @@ class Swin(nn.Module):
     num_classes: int = 1000
     stages: tuple[int, ...] = (2, 2, 6, 2)
     width: int = 96
-    heads: tuple[int, ...] = (3, 6, 12, 24)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
     patch_size: int = 4
-    window: int = 7
+    window_size: int = 7
     mlp_ratio: float = 4.0
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -150,8 +150,8 @@ class Swin(nn.Module):
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if len(self.heads) != len(self.stages):
-            raise ValueError(f"heads is {self.heads}: a number for each of the {len(self.stages)} stages is needed")
+        if len(self.num_heads) != len(self.stages):
+            raise ValueError(f"heads is {self.num_heads}: a number for each of the {len(self.stages)} stages is needed")
         check_images(self, x, "features_0_0", smallest=self.patch_size)
         dtype, patch = compute_dtype(self.dtype, x, self.variables), (self.patch_size, self.patch_size)
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
@@ -163,9 +163,9 @@ class Swin(nn.Module):
                 x = PatchMerging(dtype, name=f"features_{2 * i}")(x)
             for j in range(blocks):
                 x = block(
-                    self.heads[i],
-                    self.window,
-                    shift=self.window // 2 if j % 2 else 0,
+                    self.num_heads[i],
+                    self.window_size,
+                    shift=self.window_size // 2 if j % 2 else 0,
                     hidden=int(x.shape[-1] * self.mlp_ratio),
                     dropout=self.dropout,
                     attention_dropout=self.attention_dropout,
@@ -182,5 +182,5 @@ class Swin(nn.Module):
 MODELS = {
     "swin_t": functools.partial(Swin),
     "swin_s": functools.partial(Swin, stages=(2, 2, 18, 2), drop_path=0.3),
-    "swin_b": functools.partial(Swin, stages=(2, 2, 18, 2), width=128, heads=(4, 8, 16, 32), drop_path=0.5),
+    "swin_b": functools.partial(Swin, stages=(2, 2, 18, 2), width=128, num_heads=(4, 8, 16, 32), drop_path=0.5),
 }

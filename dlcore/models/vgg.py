@@ -47,7 +47,7 @@ class VGG(nn.Module):
     stages: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 24
     hidden: int = 0
-    norm: bool = True
+    batch_norm: bool = True
     pooling: str = "max"
     dropout: float = 0.5
     dtype: Any = None
@@ -77,7 +77,7 @@ class VGG(nn.Module):
             found = stage(self, x, train, i, layer, dtype)
             maps |= found
             x = maps[f"stage{i}"] = found[f"relu{i}_{count}"]
-            layer += count * (3 if self.norm else 2) + 1
+            layer += count * (3 if self.batch_norm else 2) + 1
             x = POOLINGS[self.pooling](x, (2, 2), (2, 2)) if i <= poolings else x
         wide = logits_dtype(x.dtype)
         if published:
@@ -99,18 +99,18 @@ class VGG(nn.Module):
                 kernel_init=KERNEL_INIT, name=f"features_{layer}" if published else f"conv{i}_{j}",
             )  # fmt: skip
             x = conv(x)
-            if self.norm:
+            if self.batch_norm:
                 name = f"features_{layer + 1}" if published else f"bn{i}_{j}"
                 x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=name)(x)
             x = maps[f"relu{i}_{j}"] = nn.relu(x)
-            layer += 3 if self.norm else 2
+            layer += 3 if self.batch_norm else 2
         return maps
 
 
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 MODELS = {"vgg9_cifar": functools.partial(VGG)} | {
     f"vgg{depth}{'_bn' if norm else ''}": functools.partial(
-        VGG, num_classes=1000, stages=stages, width=64, hidden=4096, norm=norm
+        VGG, num_classes=1000, stages=stages, width=64, hidden=4096, batch_norm=norm
     )
     for norm in (False, True)
     for depth, stages in STAGES.items()

@@ -50,12 +50,12 @@ class SeparableConv(nn.Module):
 class XceptionBlock(nn.Module):
     """relu, separable convolution and batch norm for each of `widths`, a pooling if the stride is 2, and the shortcut.
 
-    first_relu: whether x passes a relu before the first convolution.
+    start_with_relu: whether x passes a relu before the first convolution.
     """
 
     widths: tuple[int, ...]
     stride: int = 1
-    first_relu: bool = True
+    start_with_relu: bool = True
     dtype: Any = None
     axis_name: str | None = None
 
@@ -65,9 +65,9 @@ class XceptionBlock(nn.Module):
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
         y = x
         for i, features in enumerate(self.widths):
-            if i > 0 or self.first_relu:
+            if i > 0 or self.start_with_relu:
                 y = nn.relu(y)
-            index = 3 * i + self.first_relu
+            index = 3 * i + self.start_with_relu
             y = SeparableConv(features, dtype=self.dtype, name=f"rep_{index}")(y)
             y = norm(name=f"rep_{index + 1}")(y)
         if self.stride != 1:
@@ -81,16 +81,16 @@ class XceptionBlock(nn.Module):
 class Xception(nn.Module):
     """Xception on [B, H, W, C]. Stages: stem, block1, block2, block3, middle, block12, last (2 4 8 16 16 32 32).
 
-    stem: channels of the two plain convolutions. entry: of the first three blocks. middle: how many blocks of three
+    stem_widths: channels of the two plain convolutions. entry: of the first three blocks. middle: how many blocks of three
     stand between. leave: channels at the end of the last block, and of the two separable convolutions after it.
     remat: recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
     """
 
     num_classes: int = 1000
-    stem: tuple[int, int] = (32, 64)
-    entry: tuple[int, ...] = (128, 256, 728)
-    middle: int = 8
-    leave: tuple[int, int, int] = (1024, 1536, 2048)
+    stem_widths: tuple[int, int] = (32, 64)
+    entry_widths: tuple[int, ...] = (128, 256, 728)
+    middle_blocks: int = 8
+    exit_widths: tuple[int, int, int] = (1024, 1536, 2048)
     dtype: Any = None
     axis_name: str | None = None
     remat: Remat = "none"
@@ -110,20 +110,20 @@ class Xception(nn.Module):
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, padding=0, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
-        x = nn.relu(norm(name="bn1")(conv(self.stem[0], (3, 3), 2, name="conv1")(x)))
-        x = nn.relu(norm(name="bn2")(conv(self.stem[1], (3, 3), name="conv2")(x)))
+        x = nn.relu(norm(name="bn1")(conv(self.stem_widths[0], (3, 3), 2, name="conv1")(x)))
+        x = nn.relu(norm(name="bn2")(conv(self.stem_widths[1], (3, 3), name="conv2")(x)))
         maps = {"stem": x}
         cls = remat(XceptionBlock, self.remat, static_argnums=(2,))
         block = functools.partial(cls, dtype=dtype, axis_name=self.axis_name)
-        count = len(self.entry)
-        for i, width in enumerate(self.entry, 1):
-            x = maps[f"block{i}"] = block((width, width), 2, first_relu=i > 1, name=f"block{i}")(x, train)
-        for i in range(count + 1, count + 1 + self.middle):
+        count = len(self.entry_widths)
+        for i, width in enumerate(self.entry_widths, 1):
+            x = maps[f"block{i}"] = block((width, width), 2, start_with_relu=i > 1, name=f"block{i}")(x, train)
+        for i in range(count + 1, count + 1 + self.middle_blocks):
             x = maps["middle"] = block((width,) * 3, name=f"block{i}")(x, train)
-        name = f"block{count + 1 + self.middle}"
-        x = maps[name] = block((width, self.leave[0]), 2, name=name)(x, train)
-        x = nn.relu(norm(name="bn3")(SeparableConv(self.leave[1], dtype=dtype, name="conv3")(x)))
-        x = maps["last"] = nn.relu(norm(name="bn4")(SeparableConv(self.leave[2], dtype=dtype, name="conv4")(x)))
+        name = f"block{count + 1 + self.middle_blocks}"
+        x = maps[name] = block((width, self.exit_widths[0]), 2, name=name)(x, train)
+        x = nn.relu(norm(name="bn3")(SeparableConv(self.exit_widths[1], dtype=dtype, name="conv3")(x)))
+        x = maps["last"] = nn.relu(norm(name="bn4")(SeparableConv(self.exit_widths[2], dtype=dtype, name="conv4")(x)))
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 

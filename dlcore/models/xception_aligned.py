@@ -35,7 +35,7 @@ class ConvNorm(nn.Module):
     """A convolution, padded to keep the size (`conv`), batch norm (`bn`) and a relu if `activate`."""
 
     features: int
-    size: int
+    kernel_size: int
     stride: int = 1
     activate: bool = True
     dtype: Any = None
@@ -44,7 +44,7 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
-        x = _conv_norm(self, train, x, self.features, self.size, self.stride)
+        x = _conv_norm(self, train, x, self.features, self.kernel_size, self.stride)
         return nn.relu(x) if self.activate else x
 
 
@@ -120,15 +120,15 @@ class AlignedBlock(nn.Module):
 class AlignedXception(nn.Module):
     """An aligned Xception on [B, H, W, C]. Stages: stem, entry0, entry1, middle, exit (strides 2, 4, 8, 16, 32).
 
-    entry: channels of the first blocks, each with stride 2. middle: how many blocks stand between. leave: channels of
+    entry_widths: channels of the first blocks, each with stride 2. middle: how many blocks stand between. leave: channels of
     the last two blocks. remat: recompute each block in the backward pass. axis_name: where batch statistics are
     averaged under pmap.
     """
 
     num_classes: int = 1000
-    entry: tuple[int, ...] = (128, 256, 728)
-    middle: int = 8
-    leave: tuple[tuple[int, int, int], tuple[int, int, int]] = ((728, 1024, 1024), (1536, 1536, 2048))
+    entry_widths: tuple[int, ...] = (128, 256, 728)
+    middle_blocks: int = 8
+    exit_widths: tuple[tuple[int, int, int], tuple[int, int, int]] = ((728, 1024, 1024), (1536, 1536, 2048))
     dtype: Any = None
     axis_name: str | None = None
     remat: Remat = "none"
@@ -152,15 +152,15 @@ class AlignedXception(nn.Module):
         maps = {"stem": x}
         cls = remat(AlignedBlock, self.remat, static_argnums=(2,))
         block, index = functools.partial(cls, **fields), 0
-        for i, width in enumerate(self.entry):
-            stage = f"entry{i}" if i + 1 < len(self.entry) else "middle"
+        for i, width in enumerate(self.entry_widths):
+            stage = f"entry{i}" if i + 1 < len(self.entry_widths) else "middle"
             x = maps[stage] = block((width,) * 3, 2, name=f"blocks_{index}")(x, train)
             index += 1
-        for _ in range(self.middle):
+        for _ in range(self.middle_blocks):
             x = maps["middle"] = block((width,) * 3, name=f"blocks_{index}")(x, train)
             index += 1
-        x = block(self.leave[0], 2, name=f"blocks_{index}")(x, train)
-        last = block(self.leave[1], relu_first=False, skip=False, name=f"blocks_{index + 1}")
+        x = block(self.exit_widths[0], 2, name=f"blocks_{index}")(x, train)
+        last = block(self.exit_widths[1], relu_first=False, skip=False, name=f"blocks_{index + 1}")
         x = maps["exit"] = last(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
@@ -168,6 +168,6 @@ class AlignedXception(nn.Module):
 
 MODELS = {
     "xception41": functools.partial(AlignedXception),
-    "xception65": functools.partial(AlignedXception, middle=16),
+    "xception65": functools.partial(AlignedXception, middle_blocks=16),
 }
 INPUT_SHAPES = dict.fromkeys(MODELS, (299, 299, 3))

@@ -80,7 +80,7 @@ def test_layer_i_takes_k0_and_k_of_every_layer_before():
 @pytest.mark.covers("ZO-17")
 def test_a_block_concatenates_its_input_and_all_that_its_layers_gave():
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 6))
-    block = DenseBlock(3, growth=4, bottleneck=2)
+    block = DenseBlock(3, growth_rate=4, bottleneck=2)
     variables = block.init(jax.random.key(1), x, False)
 
     def layer(maps, params):
@@ -111,11 +111,11 @@ def test_a_transition_is_a_convolution_and_a_pooling():
 
 
 def test_one_step():
-    check_step(DenseNet(stages=(2, 1), growth=4, width=8, drop_rate=0.2), (8, 24, 24, 3))
+    check_step(DenseNet(stages=(2, 1), growth_rate=4, stem_width=8, dropout=0.2), (8, 24, 24, 3))
 
 
 def test_dropout_is_of_training_alone():
-    model = DenseNet(stages=(1, 1), growth=4, width=4, drop_rate=0.5, stem="cifar", head_init=nn.initializers.normal())
+    model = DenseNet(stages=(1, 1), growth_rate=4, stem_width=4, dropout=0.5, stem="cifar", head_init=nn.initializers.normal())
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
     variables = jax.jit(model.init)(jax.random.key(1), x)
     run = jax.jit(lambda key: model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0])

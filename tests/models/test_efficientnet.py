@@ -102,8 +102,8 @@ def test_every_axis_of_the_search_is_a_field_of_a_stage():
     assert names_and_kernels(base._replace(fused=True)) == {"block_0/0": (3, 3, 8, 48), "block_1/0": (1, 1, 48, 8)}
     assert names_and_kernels(base._replace(expansion=1, fused=True)) == {"block_0/0": (3, 3, 8, 8)}
     assert names_and_kernels(base._replace(kernel_size=5))["block_1/0"] == (5, 5, 1, 48)
-    assert names_and_kernels(base._replace(squeeze=0.5))["block_2/fc1"] == (1, 1, 48, 4)
-    assert "block_2/fc1" not in names_and_kernels(base._replace(squeeze=0.0))
+    assert names_and_kernels(base._replace(se_ratio=0.5))["block_2/fc1"] == (1, 1, 48, 4)
+    assert "block_2/fc1" not in names_and_kernels(base._replace(se_ratio=0.0))
     assert names_and_kernels(base._replace(features=16))["block_3/0"] == (1, 1, 48, 16)
     assert "block_1/fc1" in names_and_kernels(base._replace(expansion=1))
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
@@ -171,5 +171,5 @@ def test_constants_of_batch_norm_are_those_of_the_published_weights():
 
 def test_one_step():
     settings = (StageSetting(1, 3, 1, 8, 1, fused=True), StageSetting(2, 3, 2, 8, 2))
-    model = EfficientNet(settings=settings, width=8, last=16, momentum=0.99)
+    model = EfficientNet(settings=settings, stem_width=8, last_channel=16, momentum=0.99)
     check_step(model, (8, 16, 16, 3), momentum=0.99)

@@ -12,7 +12,7 @@ from dlcore.ops import conv_macs, im2col, max_pool
 from tests.models.learning import losses
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 
-SMALL = {"width": 0.05, "stem": "cifar", "num_classes": 2, "modules": ("3a", "4a", "4d", "5a")}
+SMALL = {"width_mult": 0.05, "stem": "cifar", "num_classes": 2, "modules": ("3a", "4a", "4d", "5a")}
 
 
 def heads_in_use(model, x):
@@ -54,7 +54,7 @@ def test_module_3a_in_both_forms():
     # 64 192 + 96 192 + 9 128 96 + 16 192 + 9 32 16 + 32 192 = 155,136; batch norm 2 (64 + 96 + 128 + 16 + 32 + 32)
     assert module_parameters() == 155_136 + 736 == 155_872
     # with 25 32 16 in place of 9 32 16: 163,328; a bias for each of the 368 channels
-    assert module_parameters(norm=False, largest=5) == 163_328 + 368 == 163_696
+    assert module_parameters(batch_norm=False, largest_kernel=5) == 163_328 + 368 == 163_696
 
 
 @pytest.mark.covers("ZO-07")
@@ -109,7 +109,7 @@ def test_the_naive_module_with_the_goldens_weights():
 @pytest.mark.covers("ZO-08")
 def test_the_naive_module_costs_more_and_widens_every_time():
     x = jnp.zeros((1, 28, 28, 192))
-    module = NaiveInception((64, 128, 32), norm=False)
+    module = NaiveInception((64, 128, 32), batch_norm=False)
     out, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, False))
     assert out.shape[-1] == 64 + 128 + 32 + 192 == 416  # 256 with bottlenecks
     kernels = {name: layer["conv"]["kernel"] for name, layer in variables["params"].items()}
@@ -118,7 +118,7 @@ def test_the_naive_module_costs_more_and_widens_every_time():
     }  # fmt: skip
     # 192 (64 + 9 128 + 25 32) = 387,072 weights at 28 x 28 places, beside 163,328
     naive = sum(conv_macs(28, k.shape[2], k.shape[3], k.shape[:2]) for k in kernels.values())
-    paper = Inception(MODULES["3a"], largest=5, norm=False)
+    paper = Inception(MODULES["3a"], largest_kernel=5, batch_norm=False)
     shapes = jax.eval_shape(lambda: paper.init(jax.random.key(0), x, False))["params"].values()
     frugal = sum(conv_macs(28, *k.shape[2:], k.shape[:2]) for k in (layer["conv"]["kernel"] for layer in shapes))
     assert (naive, frugal) == (387_072 * 784, 163_328 * 784)
@@ -202,7 +202,7 @@ def test_dropout_acts_in_training_alone():
     assert (model.dropout, model.aux_dropout) == (0.2, 0.7)
     x = jnp.ones((1, 4, 4, 3))
     last = {"head_init": nn.initializers.ones, "norm": False, "dropout": 1.0}
-    for model in (GoogLeNet(modules=(), stem="cifar", aux=False, width=0.02, **last), AuxiliaryHead(2, 4, 8, **last)):
+    for model in (GoogLeNet(modules=(), stem="cifar", aux=False, width_mult=0.02, **last), AuxiliaryHead(2, 4, 8, **last)):
         variables = model.init(jax.random.key(0), x, False)
         assert jnp.abs(model.apply(variables, x, False)).min() > 0
         np.testing.assert_array_equal(model.apply(variables, x, True, rngs={"dropout": jax.random.key(1)}), 0)

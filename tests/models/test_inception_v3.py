@@ -12,7 +12,7 @@ from dlcore.ops import max_pool, receptive_field
 from tests.models.learning import losses
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 
-SMALL = {"width": 0.03, "stem": "cifar", "num_classes": 2}
+SMALL = {"width_mult": 0.03, "stem": "cifar", "num_classes": 2}
 
 
 def heads_in_use(model, x):

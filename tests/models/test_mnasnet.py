@@ -48,4 +48,4 @@ def test_strides_and_widths():
 
 
 def test_one_step():
-    check_step(MNASNet(settings=((3, 16, 3, 2, 2),), alpha=0.5), (8, 16, 16, 3), momentum=0.9997)
+    check_step(MNASNet(settings=((3, 16, 3, 2, 2),), width_mult=0.5), (8, 16, 16, 3), momentum=0.9997)

@@ -41,7 +41,7 @@ def test_parameter_counts():
     ],
 )
 def test_multiply_adds_are_the_papers(alpha, side, millions):
-    assert abs(multiply_adds(MobileNetV1(alpha=alpha), side) / 1e6 - millions) < 1
+    assert abs(multiply_adds(MobileNetV1(width_mult=alpha), side) / 1e6 - millions) < 1
 
 
 @pytest.mark.covers("ZO-19")
@@ -49,18 +49,18 @@ def test_the_cost_goes_with_the_squares_of_alpha_and_rho():
     full = multiply_adds(MobileNetV1(), 224)
     # convolutions depthwise, pointwise and the stem go with alpha, alpha^2 and alpha; the head's 1.0 of 568.7 million
     # with alpha alone, and not with rho; 112 / 32 is no whole number, so that the last maps are 4 x 4, not 3.5 x 3.5
-    assert multiply_adds(MobileNetV1(alpha=0.5), 224) / full == pytest.approx(0.5**2, rel=0.06)
+    assert multiply_adds(MobileNetV1(width_mult=0.5), 224) / full == pytest.approx(0.5**2, rel=0.06)
     assert multiply_adds(MobileNetV1(), 448) / full == pytest.approx(2**2, rel=0.002)
     assert multiply_adds(MobileNetV1(), 112) / full == pytest.approx(0.5**2, rel=0.06)
-    assert multiply_adds(MobileNetV1(alpha=0.5), 448) / full == pytest.approx(1, rel=0.06)
+    assert multiply_adds(MobileNetV1(width_mult=0.5), 448) / full == pytest.approx(1, rel=0.06)
 
 
 @pytest.mark.covers("ZO-19")
 def test_alpha_multiplies_every_layers_channels_and_any_size_goes():
     channels = lambda **fields: [s["channels"] for s in feature_info(MobileNetV1(**fields), (128, 128, 3)).values()]  # noqa: E731
     assert channels() == [32, 64, 128, 256, 512, 1024]
-    assert channels(alpha=0.5) == [16, 32, 64, 128, 256, 512]
-    assert channels(alpha=1.25) == [40, 80, 160, 320, 640, 1280]
+    assert channels(width_mult=0.5) == [16, 32, 64, 128, 256, 512]
+    assert channels(width_mult=1.25) == [40, 80, 160, 320, 640, 1280]
     assert [s["stride"] for s in feature_info(MobileNetV1(), (128, 128, 3)).values()] == [2, 2, 4, 8, 16, 32]
     assert [s["stride"] for s in feature_info(MobileNetV1(stem="cifar"), (32, 32, 3)).values()] == [1, 1, 2, 4, 8, 16]
 
@@ -92,7 +92,7 @@ def test_kernels_are_drawn_as_in_timm():
 
 
 def test_one_step():
-    check_step(MobileNetV1(settings=((16, 1, 1), (24, 2, 2)), alpha=0.5), (8, 16, 16, 3))
+    check_step(MobileNetV1(settings=((16, 1, 1), (24, 2, 2)), width_mult=0.5), (8, 16, 16, 3))
 
 
 def test_bad_fields_are_named():

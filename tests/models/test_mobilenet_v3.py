@@ -63,7 +63,7 @@ def test_strides_and_widths():
     ]  # fmt: skip
     assert [tuple(s.values()) for s in small.values()] == [(2, 16), (4, 16), (8, 24), (16, 48), (32, 96), (32, 576)]
     assert list(small) == ["stem", "stage1", "stage2", "stage3", "stage4", "last"]
-    assert [setting.hard for setting in LARGE] == [False] * 6 + [True] * 9  # table 1
+    assert [setting.use_hs for setting in LARGE] == [False] * 6 + [True] * 9  # table 1
     half = feature_info(create_model("mobilenet_v3_small", width_mult=0.5))
     assert [s["channels"] for s in half.values()] == [8, 8, 16, 24, 48, 288]
 

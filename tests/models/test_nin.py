@@ -79,4 +79,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="at least 8x8"):
         create_model("nin_cifar").init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
     with pytest.raises(ValueError, match=r"sizes \(5, 5\): one size is needed"):
-        NetworkInNetwork(sizes=(5, 5)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+        NetworkInNetwork(kernel_sizes=(5, 5)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))

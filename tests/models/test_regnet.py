@@ -59,7 +59,7 @@ def test_widths_by_hand():
 @pytest.mark.parametrize("name", list_models("regnet_*"))
 def test_x_has_no_squeeze_and_excitation_and_groups_divide_widths(name):
     model = create_model(name)
-    assert (model.squeeze == 0) == name.startswith("regnet_x")
+    assert (model.se_ratio == 0) == name.startswith("regnet_x")
     depths, widths = quantized_widths(model.depth, model.width, model.slope, model.step, model.group_width)
     assert len(widths) == 4
     assert sum(depths) == model.depth
@@ -68,7 +68,7 @@ def test_x_has_no_squeeze_and_excitation_and_groups_divide_widths(name):
 
 def test_a_block_by_hand():
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 8))
-    block = RegNetBlock(8, group_width=4, squeeze=0.25)
+    block = RegNetBlock(8, group_width=4, se_ratio=0.25)
     variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
     params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
     assert set(params) == {"a", "b", "se", "c"}

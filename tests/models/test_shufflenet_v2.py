@@ -76,7 +76,7 @@ def test_strides_and_widths():
 
 
 def test_one_step():
-    check_step(ShuffleNetV2(stages=(2,), widths=(16,), width=8, last=16), (8, 16, 16, 3))
+    check_step(ShuffleNetV2(stages=(2,), widths=(16,), stem_width=8, last_channel=16), (8, 16, 16, 3))
 
 
 def test_bad_fields_are_named():

@@ -13,7 +13,7 @@ from dlcore.nn import MultiHeadAttention
 from tests.models.learning import losses
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
 
-TINY = {"stages": (2, 2), "width": 8, "heads": (2, 4), "patch_size": 2, "window": 4, "mlp_ratio": 2, "num_classes": 5}
+TINY = {"stages": (2, 2), "width": 8, "num_heads": (2, 4), "patch_size": 2, "window_size": 4, "mlp_ratio": 2, "num_classes": 5}
 
 
 def images(*shape, seed=0):
@@ -196,12 +196,12 @@ def test_moving_the_image_by_a_window_moves_the_map():
 
 
 def test_a_step_of_training_lowers_the_loss():
-    model = create_model("swin_t", remat="full", drop_path=0.1, **TINY | {"stages": (2,), "heads": (2,)})
+    model = create_model("swin_t", remat="full", drop_path=0.1, **TINY | {"stages": (2,), "num_heads": (2,)})
     values = losses(model, side=12, steps=5, batch=8)
     assert values[0] == pytest.approx(np.log(5), rel=1e-5)
     assert values[-1] < values[0]
     with pytest.raises(ValueError, match=r"heads is \(3, 6\): a number for each of the 4"):
-        create_model("swin_t", heads=(3, 6)).init(jax.random.key(0), images(8, 12, 12, 3))
+        create_model("swin_t", num_heads=(3, 6)).init(jax.random.key(0), images(8, 12, 12, 3))
 
 
 def test_features_are_maps_whatever_the_padding():

@@ -12,7 +12,7 @@ from dlcore.ops import max_pool
 from tests.models.learning import losses
 from tests.models.parity import check_golden, parameter_count
 
-PUBLISHED = {"stages": (1, 2), "width": 4, "hidden": 16, "norm": False}
+PUBLISHED = {"stages": (1, 2), "width": 4, "hidden": 16, "batch_norm": False}
 
 
 def images(n=2, side=16):

@@ -127,8 +127,8 @@ def test_aligned_stages():
 
 
 def test_one_step():
-    check_step(Xception(stem=(8, 8), entry=(8,), middle=0, leave=(8, 8, 8)), (8, 24, 24, 3))
+    check_step(Xception(stem_widths=(8, 8), entry_widths=(8,), middle_blocks=0, exit_widths=(8, 8, 8)), (8, 24, 24, 3))
 
 
 def test_one_step_of_an_aligned_one():
-    check_step(AlignedXception(entry=(8,), middle=0, leave=((8, 8, 8), (8, 8, 8))), (8, 16, 16, 3))
+    check_step(AlignedXception(entry_widths=(8,), middle_blocks=0, exit_widths=((8, 8, 8), (8, 8, 8))), (8, 16, 16, 3))
