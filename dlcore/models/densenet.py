@@ -10,7 +10,7 @@ DenseNet-BC, with bottlenecks and with transitions that compress.
     stem -> block -> transition -> block -> transition -> ... -> block -> BN -> relu -> average -> C
 
 Names are torchvision's without the leading `features.`; the head is `head`, not `classifier`. `densenet100_cifar` is
-the DenseNet-BC of the paper for 32x32 images (100 layers, K = 12), whose stem is a bare 3x3 convolution.
+the paper's DenseNet-BC for 32x32 images (100 layers, K = 12), whose stem is a bare 3x3 convolution.
 """
 
 import functools
@@ -33,7 +33,15 @@ TORCH_NAMES = ((r"^(?!head\.)", "features."), (r"^head\.", "classifier."))
 
 
 class DenseLayer(nn.Module):
-    """1x1 to `bottleneck * growth` channels and 3x3 to `growth`, each after batch norm and relu."""
+    """A 1x1 and a 3x3 convolution, each after batch norm and a ReLU.
+
+    Args:
+      growth_rate: K, channels that the layer adds.
+      bottleneck: channels between the two convolutions, as a multiple of K.
+      dropout: probability of dropping a value of the output in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     growth_rate: int
     bottleneck: int = 4
@@ -43,7 +51,16 @@ class DenseLayer(nn.Module):
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> jax.Array:
-        """Maps [B, H, W, C_i], taken as one of sum C_i channels -> [B, H, W, growth]."""
+        """Compute the layer's new channels.
+
+        Args:
+          maps: maps [B, H, W, C_i], read as one map of sum C_i channels.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, H, W, growth_rate].
+        """
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
         x = nn.relu(norm(name="norm1")(jnp.concatenate(maps, -1)))
@@ -53,9 +70,17 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers, each on the block's input and all that the layers before it gave.
+    """Dense layers, each on the block's input and the outputs of all layers before it.
 
-    remat: recompute each layer in the backward pass, so that memory grows with the layers and not with their square.
+    Args:
+      layers: number of dense layers.
+      growth_rate: K, channels that a layer adds.
+      bottleneck: channels between a layer's two convolutions, as a multiple of K.
+      dropout: probability of dropping a value after each layer in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: what the backward pass recomputes in each layer (`dlcore.nn.remat`); full makes memory grow with the
+        layers, not with their square.
     """
 
     layers: int
@@ -68,7 +93,16 @@ class DenseBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, C + layers * growth], of which the first C are x."""
+        """Append the channels of each layer to x.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, H, W, C + layers * growth_rate], of which the first C channels are x.
+        """
         layer = remat(DenseLayer, self.remat, static_argnums=(2,))
         maps = (x,)
         for i in range(self.layers):
@@ -79,7 +113,13 @@ class DenseBlock(nn.Module):
 
 
 class Transition(nn.Module):
-    """Batch norm, relu, 1x1 to `features`, and an average over 2x2."""
+    """Batch norm, ReLU, a 1x1 convolution and a 2x2 average pooling.
+
+    Args:
+      features: output channels.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     dtype: Any = None
@@ -87,22 +127,36 @@ class Transition(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H // 2, W // 2, features]."""
+        """Halve the map.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, H // 2, W // 2, features].
+        """
         x = nn.relu(BatchNorm(not train, dtype=self.dtype, axis_name=self.axis_name, name="norm")(x))
-        conv = Conv(
-            self.features, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="conv"
-        )  # fmt: skip
+        conv = Conv(self.features, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="conv")
         return avg_pool(conv(x), (2, 2), (2, 2))
 
 
 class DenseNet(nn.Module):
-    """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, denseblock2, ... (strides 2, 4, 8, ..., of the last BN).
+    """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, ... (strides 2, 4, 8, ...; the last after its batch norm).
 
-    stages: layers in each block. growth_rate: K, channels that a layer adds; width: channels of the stem.
-    bottleneck: channels between a layer's two convolutions, as a multiple of K. dropout: dropout after each layer.
-    stem: "imagenet" is a 7x7 convolution of stride 2, batch norm, relu and a max pooling; "cifar" a 3x3 convolution
-    alone, of stride 1. remat: recompute each layer in the backward pass. axis_name: where batch statistics are averaged
-    under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: layers in each block.
+      growth_rate: K, channels that a layer adds.
+      stem_width: channels of the stem.
+      bottleneck: channels between a layer's two convolutions, as a multiple of K.
+      dropout: probability of dropping a value after each layer in training.
+      stem: imagenet: a 7x7 convolution of stride 2, batch norm, ReLU and max pooling; cifar: a 3x3 convolution of
+        stride 1.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: what the backward pass recomputes in each layer: none, products, weights or full (`dlcore.nn.remat`).
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -118,21 +172,32 @@ class DenseNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         last = 2 ** (len(self.stages) - 1)  # the map that the transitions take to one pixel
         check_images(self, x, "conv0", smallest=4 * last - 3 if self.stem == "imagenet" else last)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        conv = functools.partial(Conv, self.stem_width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv0")
+        conv = functools.partial(
+            Conv, self.stem_width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv0"
+        )
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         if self.stem == "imagenet":
             x = nn.relu(norm(name="norm0")(conv((7, 7), 2, padding=3)(x)))

@@ -1,4 +1,4 @@
-"""Xception: Inception taken to its end, one tower a channel: depthwise separable convolutions with shortcuts.
+"""Xception: depthwise separable convolutions, the extreme of Inception, with shortcuts.
 
 Chollet, "Xception: deep learning with depthwise separable convolutions" (2016), arXiv:1610.02357.
 
@@ -33,14 +33,26 @@ TORCH_NAMES = ((r"^head\.", "fc."),)
 
 
 class SeparableConv(nn.Module):
-    """A 3x3 convolution of each channel by itself (`conv1`) and a 1x1 across channels (`pointwise`): linear in x."""
+    """A depthwise 3x3 (`conv1`) and a 1x1 convolution (`pointwise`) with nothing between: linear in x.
+
+    Args:
+      features: output channels.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+    """
 
     features: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, features]."""
+        """Apply the convolutions.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, features].
+        """
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         channels = x.shape[-1]
         x = conv(channels, (3, 3), padding=1, feature_group_count=channels, name="conv1")(x)
@@ -48,9 +60,14 @@ class SeparableConv(nn.Module):
 
 
 class XceptionBlock(nn.Module):
-    """relu, separable convolution and batch norm for each of `widths`, a pooling if the stride is 2, and the shortcut.
+    """ReLU, separable convolution and batch norm, repeated, beside the shortcut.
 
-    start_with_relu: whether x passes a relu before the first convolution.
+    Args:
+      widths: channels of each separable convolution.
+      stride: 2 ends with a max pooling.
+      start_with_relu: apply a ReLU before the first convolution.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, ...]
@@ -61,7 +78,15 @@ class XceptionBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), widths[-1]]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), widths[-1]].
+        """
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
         y = x
         for i, features in enumerate(self.widths):
@@ -81,9 +106,16 @@ class XceptionBlock(nn.Module):
 class Xception(nn.Module):
     """Xception on [B, H, W, C]. Stages: stem, block1, block2, block3, middle, block12, last (2 4 8 16 16 32 32).
 
-    stem_widths: channels of the two plain convolutions. entry: of the first three blocks. middle: how many blocks of three
-    stand between. leave: channels at the end of the last block, and of the two separable convolutions after it.
-    remat: recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stem_widths: channels of the two plain convolutions.
+      entry_widths: channels of the blocks of the entry flow.
+      middle_blocks: blocks of three convolutions in the middle flow.
+      exit_widths: channels at the end of the last block, and of the two separable convolutions after it.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: what the backward pass recomputes in each block: none, products, weights or full (`dlcore.nn.remat`).
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -97,11 +129,19 @@ class Xception(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact

@@ -87,9 +87,15 @@ def test_initial_values_of_2012():
     x = jnp.zeros((1, 67, 67, 3))
     params = AlexNet(towers=2, hidden=64).init(jax.random.key(0), x)["params"]
     assert {name: float(p["bias"][0]) for name, p in params.items()} == {
-        "features_0": 0, "features_3": 1, "features_6": 0, "features_8": 1, "features_10": 1, "classifier_1": 1,
-        "classifier_4": 1, "head": 0,
-    }  # fmt: skip
+        "features_0": 0,
+        "features_3": 1,
+        "features_6": 0,
+        "features_8": 1,
+        "features_10": 1,
+        "classifier_1": 1,
+        "classifier_4": 1,
+        "head": 0,
+    }
     assert jnp.std(params["features_6"]["kernel"]) == pytest.approx(0.01, rel=0.05)
 
 
@@ -128,5 +134,5 @@ def test_bad_input_is_named():
         with pytest.raises(ValueError, match=f"at least {side + 1}x{side + 1}"):
             AlexNet(towers=towers).init(jax.random.key(0), jnp.zeros((1, side, side, 3)))
         jax.eval_shape(AlexNet(towers=towers).init, jax.random.key(0), jnp.zeros((1, side + 1, side + 1, 3)))
-    with pytest.raises(ValueError, match="towers is 3: 1 and 2 are allowed"):
+    with pytest.raises(ValueError, match=r"towers=3: .*allowed: 1, 2"):
         AlexNet(towers=3).init(jax.random.key(0), jnp.zeros((1, 67, 67, 3)))

@@ -63,8 +63,17 @@ def test_layers_by_hand():
     params = jax.jit(model.init)(jax.random.key(1), x)["params"]
     params["head"]["kernel"] = jax.random.normal(jax.random.key(2), (1, 1, 8, 3))
     y = x
-    for number, stride, padding in ((1, 1, 1), (2, 1, 1), (3, 2, 1), (4, 1, 1), (5, 1, 1), (6, 2, 1), (7, 1, 0),
-                                    (8, 1, 0), ("head", 1, 0)):  # fmt: skip
+    for number, stride, padding in (
+        (1, 1, 1),
+        (2, 1, 1),
+        (3, 2, 1),
+        (4, 1, 1),
+        (5, 1, 1),
+        (6, 2, 1),
+        (7, 1, 0),
+        (8, 1, 0),
+        ("head", 1, 0),
+    ):
         layer = params[number if number == "head" else f"conv{number}"]
         y = jax.lax.conv_general_dilated(
             y, layer["kernel"], (stride,) * 2, [(padding,) * 2] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")

@@ -115,7 +115,9 @@ def test_one_step():
 
 
 def test_dropout_is_of_training_alone():
-    model = DenseNet(stages=(1, 1), growth_rate=4, stem_width=4, dropout=0.5, stem="cifar", head_init=nn.initializers.normal())
+    model = DenseNet(
+        stages=(1, 1), growth_rate=4, stem_width=4, dropout=0.5, stem="cifar", head_init=nn.initializers.normal()
+    )
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
     variables = jax.jit(model.init)(jax.random.key(1), x)
     run = jax.jit(lambda key: model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0])
@@ -133,7 +135,7 @@ def test_strides_stems_and_sizes():
     }
     cifar = feature_info(create_model("densenet100_cifar"), (32, 32, 3))
     assert [stage["stride"] for stage in cifar.values()] == [1, 1, 2, 4]
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         feature_info(create_model("densenet121", stem="tiny"))
     assert feature_info(create_model("densenet121"), (29, 29, 3))["denseblock4"]["stride"] == 29
     with pytest.raises(ValueError, match="at least 29x29"):

@@ -49,7 +49,7 @@ def test_compound_scaling():
     assert compound_scale(0) == (1, 1, 1)
     np.testing.assert_allclose(compound_scale(2), np.square(one))
     np.testing.assert_allclose(compound_scale(3, 1.0, 2.0, 1.5), (1, 8, 3.375))
-    with pytest.raises(ValueError, match=r"beta 0\.9 and gamma"):
+    with pytest.raises(ValueError, match=r"beta=0\.9, gamma=.*at least 1"):
         compound_scale(1, beta=0.9)
 
 
@@ -151,8 +151,16 @@ def test_survival_falls_linearly_over_the_blocks():
 def test_strides_and_widths():
     info = feature_info(create_model("efficientnet_b0"))
     assert [tuple(s.values()) for s in info.values()] == [
-        (2, 32), (2, 16), (4, 24), (8, 40), (16, 80), (16, 112), (32, 192), (32, 320), (32, 1280)
-    ]  # fmt: skip
+        (2, 32),
+        (2, 16),
+        (4, 24),
+        (8, 40),
+        (16, 80),
+        (16, 112),
+        (32, 192),
+        (32, 320),
+        (32, 1280),
+    ]
     assert [setting.layers for setting in B0] == [1, 2, 2, 3, 3, 4, 1]
     assert input_shape("efficientnet_b7") == (600, 600, 3)
 

@@ -30,9 +30,13 @@ def test_a_block_by_hand(features):
     params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
     y = nn.relu(x @ params["layers_0"]["kernel"][0, 0] / scale)
     y = jax.lax.conv_general_dilated(
-        y, params["layers_3"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        y,
+        params["layers_3"]["kernel"],
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=12,
-    )  # fmt: skip
+    )
     y = nn.relu(y / scale) @ params["layers_6"]["kernel"][0, 0] / scale
     want = x + y if features == 4 else y
     np.testing.assert_allclose(jax.jit(block.apply, static_argnums=2)(variables, x, False), want, atol=1e-5)
@@ -41,8 +45,15 @@ def test_a_block_by_hand(features):
 def test_strides_and_widths():
     info = feature_info(create_model("mnasnet1_0"))
     assert [tuple(s.values()) for s in info.values()] == [
-        (2, 16), (4, 24), (8, 40), (16, 80), (16, 96), (32, 192), (32, 320), (32, 1280)
-    ]  # fmt: skip
+        (2, 16),
+        (4, 24),
+        (8, 40),
+        (16, 80),
+        (16, 96),
+        (32, 192),
+        (32, 320),
+        (32, 1280),
+    ]
     half = feature_info(create_model("mnasnet0_5"))
     assert [s["channels"] for s in half.values()] == [8, 16, 24, 40, 48, 96, 160, 1280]
 

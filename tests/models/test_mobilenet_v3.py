@@ -59,8 +59,14 @@ def test_a_block_that_does_not_widen_has_no_first_convolution():
 def test_strides_and_widths():
     large, small = (feature_info(create_model(f"mobilenet_v3_{name}")) for name in ("large", "small"))
     assert [tuple(s.values()) for s in large.values()] == [
-        (2, 16), (2, 16), (4, 24), (8, 40), (16, 112), (32, 160), (32, 960)
-    ]  # fmt: skip
+        (2, 16),
+        (2, 16),
+        (4, 24),
+        (8, 40),
+        (16, 112),
+        (32, 160),
+        (32, 960),
+    ]
     assert [tuple(s.values()) for s in small.values()] == [(2, 16), (4, 16), (8, 24), (16, 48), (32, 96), (32, 576)]
     assert list(small) == ["stem", "stage1", "stage2", "stage3", "stage4", "last"]
     assert [setting.use_hs for setting in LARGE] == [False] * 6 + [True] * 9  # table 1

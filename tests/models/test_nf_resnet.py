@@ -1,4 +1,4 @@
-"""The normaliser-free ResNet against timm, its convolution, and the variances that it counts on."""
+"""The normalizer-free ResNet against timm, its convolution, and the variances that it counts on."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def test_counts_and_strides():
     assert [tuple(s.values()) for s in info.values()] == [(4, 64), (4, 256), (8, 512), (16, 1024), (32, 2048)]
     cifar = feature_info(create_model("nf_resnet50", stem="cifar"), (32, 32, 3))
     assert [s["stride"] for s in cifar.values()] == [1, 1, 2, 4, 8]
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         feature_info(create_model("nf_resnet50", stem="tiny"))
 
 
@@ -34,7 +34,7 @@ def apply(module, x):
     return variables["params"], jax.jit(module.apply)(variables, x)
 
 
-def test_a_scaled_standardised_convolution_by_hand():
+def test_a_scaled_standardized_convolution_by_hand():
     x = jnp.asarray([[[[1.0, 2.0]]]])
     params, _ = apply(ScaledStdConv(1, 1), x)
     assert {name: leaf.shape for name, leaf in params.items()} == {"kernel": (1, 1, 2, 1), "gain": (1,), "bias": (1,)}

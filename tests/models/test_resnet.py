@@ -74,11 +74,14 @@ def test_a_grouped_convolution_is_split_transform_merge():
     y = norm(x @ params["conv1"]["kernel"][0, 0], "bn1")
     paths = [
         jax.lax.conv_general_dilated(
-            y[..., 4 * g : 4 * g + 4], params["conv2"]["kernel"][..., 4 * g : 4 * g + 4], (1, 1), "SAME",
+            y[..., 4 * g : 4 * g + 4],
+            params["conv2"]["kernel"][..., 4 * g : 4 * g + 4],
+            (1, 1),
+            "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         for g in range(4)
-    ]  # fmt: skip
+    ]
     last = params["conv3"]["kernel"][0, 0]
     merged = sum(norm(path, "bn2") @ last[4 * g : 4 * g + 4] for g, path in enumerate(paths))
     shortcut = norm(x @ params["downsample_0"]["kernel"][0, 0], "bn3")
@@ -153,7 +156,7 @@ def test_strides_and_stems():
 
 
 def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         create_model("resnet18", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    with pytest.raises(ValueError, match="groups is 32"):
+    with pytest.raises(ValueError, match="groups=32, base_width=64: "):
         create_model("resnet18", groups=32).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

@@ -40,9 +40,12 @@ def test_batch_norm_and_relu_stand_before_each_convolution():
     y = x
     for i in (1, 2):
         y = jax.lax.conv_general_dilated(
-            jax.nn.relu(y / jnp.sqrt(1 + 1e-5)), variables["params"][f"conv{i}"]["kernel"], (1, 1), "SAME",
+            jax.nn.relu(y / jnp.sqrt(1 + 1e-5)),
+            variables["params"][f"conv{i}"]["kernel"],
+            (1, 1),
+            "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )  # fmt: skip
+        )
     np.testing.assert_allclose(layer.apply(variables, x, train=False), x + y, atol=1e-5)
 
 
@@ -64,5 +67,5 @@ def test_a_step_lowers_the_loss():
 
 
 def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         create_model("resnetv2_50", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

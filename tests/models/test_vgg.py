@@ -121,7 +121,7 @@ def test_average_pooling_takes_the_same_weights():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="pooling is 'sum': max, avg are allowed"):
+    with pytest.raises(ValueError, match="pooling='sum': unknown; allowed: max, avg"):
         VGG(pooling="sum").init(jax.random.key(0), images())
     with pytest.raises(ValueError, match="at least 8x8"):
         VGG().init(jax.random.key(0), images(1, 7))

@@ -76,8 +76,14 @@ def test_flows():
     """Entry of three, middle of eight of three convolutions, exit; strides and channels of the paper's figure 5."""
     info = feature_info(create_model("legacy_xception"), (299, 299, 3))
     assert {name: stage["channels"] for name, stage in info.items()} == {
-        "stem": 64, "block1": 128, "block2": 256, "block3": 728, "middle": 728, "block12": 1024, "last": 2048,
-    }  # fmt: skip
+        "stem": 64,
+        "block1": 128,
+        "block2": 256,
+        "block3": 728,
+        "middle": 728,
+        "block12": 1024,
+        "last": 2048,
+    }
     params = jax.eval_shape(lambda: Xception().init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))["params"]
     for i in range(1, 13):
         found = [name for name in params[f"block{i}"] if "conv1" in params[f"block{i}"][name]]
@@ -122,8 +128,12 @@ def test_the_stride_of_an_aligned_block_is_in_its_last_depthwise_convolution():
 def test_aligned_stages():
     info = feature_info(create_model("xception65"), (128, 128, 3))
     assert [(name, *stage.values()) for name, stage in info.items()] == [
-        ("stem", 2, 64), ("entry0", 4, 128), ("entry1", 8, 256), ("middle", 16, 728), ("exit", 32, 2048)
-    ]  # fmt: skip
+        ("stem", 2, 64),
+        ("entry0", 4, 128),
+        ("entry1", 8, 256),
+        ("middle", 16, 728),
+        ("exit", 32, 2048),
+    ]
 
 
 def test_one_step():
