@@ -7,7 +7,7 @@ import pytest
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.all_cnn import AllCNN
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import parameter_count
 
 

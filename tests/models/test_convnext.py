@@ -8,7 +8,7 @@ import scipy.stats
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.convnext import ConvNeXtBlock
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import check_golden, parameter_count
 
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info, input_shape
 from dlcore.models.efficientnet import B0, EfficientNet, MBConv, StageSetting, compound_scale, search_reward
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
 
 MODULES = {

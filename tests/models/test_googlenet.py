@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info, load_torch
 from dlcore.models.googlenet import MODULES, AuxiliaryHead, GoogLeNet, Inception, NaiveInception, auxiliary_loss
 from dlcore.ops import conv_macs, im2col, max_pool
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 
 SMALL = {"width_mult": 0.05, "stem": "cifar", "num_classes": 2, "modules": ("3a", "4a", "4d", "5a")}
@@ -201,7 +201,7 @@ def test_dropout_acts_in_training_alone():
     model = create_model("googlenet")
     assert (model.dropout, model.aux_dropout) == (0.2, 0.7)
     x = jnp.ones((1, 4, 4, 3))
-    last = {"head_init": nn.initializers.ones, "norm": False, "dropout": 1.0}
+    last = {"head_init": nn.initializers.ones, "batch_norm": False, "dropout": 1.0}
     for model in (
         GoogLeNet(modules=(), stem="cifar", aux=False, width_mult=0.02, **last),
         AuxiliaryHead(2, 4, 8, **last),
@@ -213,7 +213,7 @@ def test_dropout_acts_in_training_alone():
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_it_learns_with_and_without_remat(norm):
-    model = GoogLeNet(**SMALL | {"modules": ("3a", "5a")}, norm=norm, dropout=0.0, aux=False)
+    model = GoogLeNet(**SMALL | {"modules": ("3a", "5a")}, batch_norm=norm, dropout=0.0, aux=False)
     values = losses(model, 4, steps=20, rate=0.003)
     assert values[0] == pytest.approx(np.log(2))
     assert values[-1] < 0.8 * values[0]

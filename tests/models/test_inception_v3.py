@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info
 from dlcore.models.inception_v3 import InceptionV3
 from dlcore.ops import max_pool, receptive_field
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 
 SMALL = {"width_mult": 0.03, "stem": "cifar", "num_classes": 2}

@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info
 from dlcore.models.mnasnet import MnasBlock, MNASNet
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.training import check_step
 from tests.models.parity import parameter_count
 
 

@@ -10,7 +10,7 @@ from dlcore.models import create_model, feature_info
 from dlcore.models.mobilenet_v1 import MobileNetV1, SeparableBlock
 from dlcore.nn import relu6
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
 
 MODULES = {"bn1": lambda maps: maps["stem"], "blocks.1": lambda m: m["stage2"], "blocks.4": lambda m: m["stage5"]}

@@ -10,7 +10,7 @@ from dlcore.models import create_model, feature_info
 from dlcore.models.mobilenet_v2 import InvertedResidual, MobileNetV2, round_channels
 from dlcore.nn import relu6
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.training import check_step
 from tests.models.parity import check_golden, check_training, parameter_count
 
 

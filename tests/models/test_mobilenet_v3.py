@@ -8,7 +8,7 @@ import pytest
 from dlcore.models import create_model, feature_info
 from dlcore.models.mobilenet_v3 import LARGE, BlockSetting, MobileNetV3, MobileNetV3Block
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
 
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info
 from dlcore.models.nin import MLPConv, NetworkInNetwork
 from dlcore.ops import im2col
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import parameter_count
 
 SMALL = {"stages": ((8, 6, 4), (8, 8, 8), (8, 8))}

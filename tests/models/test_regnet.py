@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info, list_models
 from dlcore.models.regnet import RegNet, RegNetBlock, quantized_widths
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
 
 MODULES = {

@@ -7,7 +7,7 @@ import pytest
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.resnet_v2 import PreActBasicBlock, PreActBottleneck
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import check_golden, parameter_count
 
 pytestmark = pytest.mark.covers("ZO-14")

@@ -11,7 +11,7 @@ from hypothesis import given
 from dlcore.models import create_model, feature_info
 from dlcore.models.shufflenet_v2 import ShuffleNetV2, ShuffleUnit, channel_shuffle
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
 
 MODULES = {"maxpool": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1, 1), (1, 1)])}

@@ -8,7 +8,7 @@ import pytest
 from dlcore.models import create_model
 from dlcore.models.squeezenet import SqueezeNet
 from dlcore.ops import max_pool
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import check_golden, parameter_count
 
 SMALL = {"stem_conv": (8, 3, 1), "stages": (((4, 4),), ((4, 8),))}

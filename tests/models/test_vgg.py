@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info
 from dlcore.models.vgg import VGG
 from dlcore.ops import max_pool
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import check_golden, parameter_count
 
 PUBLISHED = {"stages": (1, 2), "width": 4, "hidden": 16, "batch_norm": False}

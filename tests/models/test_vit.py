@@ -10,7 +10,7 @@ import pytest
 
 from dlcore.models import create_model, feature_info, load_torch, torch_names
 from dlcore.nn import interpolate_positions
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
 
 TINY = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 16, "num_classes": 5}

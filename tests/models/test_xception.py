@@ -10,7 +10,7 @@ from dlcore.models import create_model, feature_info, input_shape
 from dlcore.models.xception import SeparableConv, Xception, XceptionBlock
 from dlcore.models.xception_aligned import AlignedBlock, AlignedXception, SeparableConvNorm
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
 
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model
 from dlcore.models.zfnet import ZFNet
 from dlcore.nn import local_response_norm
-from tests.models.learning import losses
+from tests.models.training import losses
 from tests.models.parity import parameter_count
 
 SMALL = {"widths": (4, 8, 8, 8, 4), "hidden": 16}
