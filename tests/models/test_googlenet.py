@@ -9,8 +9,8 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info, load_torch
 from dlcore.models.googlenet import MODULES, AuxiliaryHead, GoogLeNet, Inception, NaiveInception, auxiliary_loss
 from dlcore.ops import conv_macs, im2col, max_pool
-from tests.models.training import losses
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
+from tests.models.training import compiled, draw, losses
 
 SMALL = {"width_mult": 0.05, "stem": "cifar", "num_classes": 2, "modules": ("3a", "4a", "4d", "5a")}
 
@@ -80,7 +80,7 @@ def test_the_naive_module_with_the_goldens_weights():
     golden = load_torch("googlenet", weights)
     x = jax.nn.relu(jax.random.normal(jax.random.key(0), (2, 7, 6, 256)))
     module = NaiveInception((128, 192, 96))
-    variables = module.init(jax.random.key(0), x, False)
+    variables = draw(module, x, False)
     ours, theirs = variables["params"], golden["params"]["inception3b"]
     ours["branch1"], ours["branch2"]["bn"] = theirs["branch1"], theirs["branch2_1"]["bn"]
     ours["branch3"]["bn"] = theirs["branch3_1"]["bn"]
@@ -100,7 +100,8 @@ def test_the_naive_module_with_the_goldens_weights():
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     want.append(np.max([padded[:, i : i + 7, j : j + 6] for i in range(3) for j in range(3)], 0))
     np.testing.assert_allclose(out, np.concatenate(want, -1), atol=1e-4)
-    bottlenecked = Inception(MODULES["3b"]).apply({n: golden[n]["inception3b"] for n in golden}, x, False)
+    published = {n: golden[n]["inception3b"] for n in golden}
+    bottlenecked = compiled(Inception(MODULES["3b"]), published, x, False)
     np.testing.assert_allclose(out[..., :128], bottlenecked[..., :128], atol=1e-5)
 
 
@@ -193,8 +194,8 @@ def test_published_weights_take_symmetric_pixels():
     model = GoogLeNet(**SMALL | {"modules": ()}, aux=False, head_init=nn.initializers.normal(1.0))
     variables = jax.jit(model.init)(jax.random.key(1), x)
     standardized = (x - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
-    got = model.clone(transform_input=True).apply(variables, standardized)
-    np.testing.assert_allclose(got, model.apply(variables, 2 * x - 1), rtol=1e-4)
+    got = compiled(model.clone(transform_input=True), variables, standardized)
+    np.testing.assert_allclose(got, compiled(model, variables, 2 * x - 1), rtol=1e-4)
 
 
 def test_dropout_acts_in_training_alone():
@@ -206,19 +207,18 @@ def test_dropout_acts_in_training_alone():
         GoogLeNet(modules=(), stem="cifar", aux=False, width_mult=0.02, **last),
         AuxiliaryHead(2, 4, 8, **last),
     ):
-        variables = model.init(jax.random.key(0), x, False)
-        assert jnp.abs(model.apply(variables, x, False)).min() > 0
-        np.testing.assert_array_equal(model.apply(variables, x, True, rngs={"dropout": jax.random.key(1)}), 0)
+        variables = jax.tree.map(jnp.ones_like, draw(model, x, False))
+        assert jnp.abs(compiled(model, variables, x, False)).min() > 1
+        drop = lambda v, model=model: model.apply(v, x, True, rngs={"dropout": jax.random.key(1)})  # noqa: E731
+        np.testing.assert_array_equal(jax.jit(drop)(variables), 1)  # the bias of the head alone
 
 
 @pytest.mark.parametrize("norm", [True, False])
-def test_it_learns_with_and_without_remat(norm):
-    model = GoogLeNet(**SMALL | {"modules": ("3a", "5a")}, batch_norm=norm, dropout=0.0, aux=False)
+def test_it_learns(norm):
+    model = GoogLeNet(**SMALL | {"modules": ("3a",)}, batch_norm=norm, dropout=0.0, aux=False)
     values = losses(model, 4, steps=20, rate=0.003)
     assert values[0] == pytest.approx(np.log(2))
     assert values[-1] < 0.8 * values[0]
-    if norm:
-        np.testing.assert_allclose(losses(model.clone(remat="full"), 4, steps=20, rate=0.003), values, rtol=1e-2)
 
 
 def test_bad_input_is_named():

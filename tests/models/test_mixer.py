@@ -8,8 +8,8 @@ import scipy.stats
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.mixer import MixerBlock
-from tests.models.training import losses
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import losses
 
 
 def images(*shape, seed=0):

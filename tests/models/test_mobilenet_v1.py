@@ -10,8 +10,8 @@ from dlcore.models import create_model, feature_info
 from dlcore.models.mobilenet_v1 import MobileNetV1, SeparableBlock
 from dlcore.nn import relu6
 from tests.models.cost import multiply_adds
-from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import check_step, compiled, draw
 
 MODULES = {"bn1": lambda maps: maps["stem"], "blocks.1": lambda m: m["stage2"], "blocks.4": lambda m: m["stage5"]}
 
@@ -69,7 +69,7 @@ def test_alpha_multiplies_every_layers_channels_and_any_size_goes():
 def test_a_block_is_depthwise_then_pointwise_without_a_shortcut():
     x = 3 * jax.random.normal(jax.random.key(0), (2, 6, 6, 8))
     block = SeparableBlock(8)
-    variables = block.init(jax.random.key(1), x, False)
+    variables = draw(block, x, False)
     params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
     each = [
         jax.lax.conv_general_dilated(
@@ -83,7 +83,7 @@ def test_a_block_is_depthwise_then_pointwise_without_a_shortcut():
     ]
     depthwise = relu6(jnp.concatenate(each, -1) / scale)
     want = relu6(depthwise @ params["conv_pw"]["kernel"][0, 0] / scale)
-    np.testing.assert_allclose(block.apply(variables, x, False), want, atol=1e-5)
+    np.testing.assert_allclose(compiled(block, variables, x, False), want, atol=1e-5)
     assert (want == 6).any()
 
 

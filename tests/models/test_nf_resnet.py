@@ -8,8 +8,8 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.nf_resnet import GAMMA_RELU, NFBlock, NFResNet, ScaledStdConv
-from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import check_step
 
 
 def test_it_equals_timm():

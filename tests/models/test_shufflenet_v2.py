@@ -11,8 +11,8 @@ from hypothesis import given
 from dlcore.models import create_model, feature_info
 from dlcore.models.shufflenet_v2 import ShuffleNetV2, ShuffleUnit, channel_shuffle
 from tests.models.cost import multiply_adds
-from tests.models.training import check_step
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import check_step, compiled, draw
 
 MODULES = {"maxpool": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1, 1), (1, 1)])}
 MODULES |= {f"stage{i}": lambda maps, i=i: maps[f"stage{i}"] for i in (2, 3, 4)}
@@ -57,8 +57,8 @@ def test_the_shuffle_is_a_bijection(groups, size):
 def test_a_unit_passes_one_half_on_and_mixes_it_with_the_other():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 6))
     unit = ShuffleUnit(6)
-    variables = jax.jit(unit.init, static_argnums=2)(jax.random.key(1), x, False)
-    got = jax.jit(unit.apply, static_argnums=2)(variables, x, False)
+    variables = draw(unit, x, False)
+    got = compiled(unit, variables, x, False)
     np.testing.assert_array_equal(got[..., ::2], x[..., :3])
     params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
     y = nn.relu(x[..., 3:] @ params["branch2_0"]["kernel"][0, 0] / scale)

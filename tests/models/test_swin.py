@@ -10,8 +10,8 @@ import pytest
 from dlcore.models import create_model, feature_info, load_torch, torch_names, torch_weights
 from dlcore.models.swin import PatchMerging, SwinBlock, shift_mask, windows
 from dlcore.nn import MultiHeadAttention
-from tests.models.training import losses
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
+from tests.models.training import losses
 
 TINY = {
     "stages": (2, 2),

@@ -10,8 +10,8 @@ import pytest
 
 from dlcore.models import create_model, feature_info, load_torch, torch_names
 from dlcore.nn import interpolate_positions
-from tests.models.training import losses
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
+from tests.models.training import draw, losses
 
 TINY = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 16, "num_classes": 5}
 
@@ -23,9 +23,9 @@ def tiny(**fields):
 def build(model, size=8, batch=2):
     """(variables, images), every parameter other than 0."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(batch, size, size, 3)), jnp.float32)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
+    variables = draw(model, x)
     noise = np.random.default_rng(1)
-    return jax.tree.map(lambda v: v + jnp.asarray(0.1 * noise.normal(size=v.shape), v.dtype), variables), x
+    return jax.tree.map(lambda v: v + 0.1 * noise.normal(size=v.shape).astype(v.dtype), variables), x
 
 
 @pytest.mark.covers("AT-21", "AT-22")

@@ -9,9 +9,9 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info, input_shape
 from dlcore.models.xception import SeparableConv, Xception, XceptionBlock
 from dlcore.models.xception_aligned import AlignedBlock, AlignedXception, SeparableConvNorm
-from tests.models.cost import multiply_adds
-from tests.models.training import check_step
+from tests.models.cost import cost
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import check_step, compiled, draw
 
 
 @pytest.mark.covers("ZO-18")
@@ -25,16 +25,17 @@ def test_aligned_xception_equals_timm():
 
 @pytest.mark.covers("ZO-18")
 def test_parameters_and_multiplications():
-    assert parameter_count("legacy_xception") == 22_855_952  # 22,855,952 in the paper's table 3 too
-    assert multiply_adds(Xception(), 299) / 1e9 == pytest.approx(8.4, abs=0.05)
+    parameters, operations = cost(Xception(), 299)
+    assert parameters == 22_855_952  # 22,855,952 in the paper's table 3 too
+    assert operations / 1e9 == pytest.approx(8.4, abs=0.05)
     assert parameter_count("xception41") == 26_969_560
     assert parameter_count("xception65") == 39_916_312
 
 
 def apply(module, x, *rest):
     """The module's variables and its output, compiled once."""
-    variables = jax.jit(lambda: module.init(jax.random.key(1), x, *rest))()
-    return variables["params"], jax.jit(lambda v, x: module.apply(v, x, *rest))(variables, x)
+    variables = draw(module, x, *rest)
+    return variables["params"], compiled(module, variables, x, *rest)
 
 
 def depthwise(x, kernel):

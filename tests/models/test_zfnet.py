@@ -9,8 +9,8 @@ from flax import linen as nn
 from dlcore.models import create_model
 from dlcore.models.zfnet import ZFNet
 from dlcore.nn import local_response_norm
-from tests.models.training import losses
 from tests.models.parity import parameter_count
+from tests.models.training import losses
 
 SMALL = {"widths": (4, 8, 8, 8, 4), "hidden": 16}
 
@@ -56,12 +56,11 @@ def test_poolings_come_before_the_normalization():
     np.testing.assert_allclose(maps["pool5"], nn.max_pool(maps["relu5"], (3, 3), (2, 2)))
 
 
-def test_it_learns_with_and_without_remat():
+def test_it_learns():
     model = ZFNet(num_classes=2, dropout=0.0, **SMALL)
     values = losses(model, 53, batch=2, gain=10)  # 0.01 randn fades in layers as narrow as these
     assert values[0] == pytest.approx(np.log(2))
     assert values[-1] < 0.8 * values[0]
-    np.testing.assert_allclose(losses(model.clone(remat="full"), 53, batch=2, gain=10), values, rtol=1e-3)
 
 
 def test_dropout_acts_in_training_alone():

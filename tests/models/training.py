@@ -27,7 +27,7 @@ def draw(module, *args):
     return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: module.init(jax.random.key(0), *args)))
 
 
-def run(module, variables, *args):
+def compiled(module, variables, *args):
     """`module.apply(variables, *args)` as one program; flags among `args` are static."""
     arrays = [a for a in args if not isinstance(a, bool)]
 
@@ -55,8 +55,8 @@ def check_step(model, shape, momentum=0.9):
         logits, state = model.apply({"params": params, **state}, x, train=True, rngs=rngs, mutable=["batch_stats"])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), state
 
-    compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    step = lambda *args: jax.tree.map(np.asarray, compiled(*args))  # noqa: E731
+    program = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    step = lambda *args: jax.tree.map(np.asarray, program(*args))  # noqa: E731
     state = {name: values for name, values in variables.items() if name != "params"}
     (value, first), gradient = step(variables["params"], state)
     assert np.isfinite(value)
