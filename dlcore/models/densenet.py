@@ -79,8 +79,8 @@ class DenseBlock(nn.Module):
       dropout: probability of dropping a value after each layer in training.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: what the backward pass recomputes in each layer (`dlcore.nn.remat`); full makes memory grow with the
-        layers, not with their square.
+      remat: recomputation of each layer in the backward pass: none, products, weights or full, with which memory grows
+        with the layers, not with their square.
     """
 
     layers: int
@@ -155,7 +155,7 @@ class DenseNet(nn.Module):
         stride 1.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: what the backward pass recomputes in each layer: none, products, weights or full (`dlcore.nn.remat`).
+      remat: recomputation of each layer in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 

@@ -278,7 +278,7 @@ class GoogLeNet(nn.Module):
       aux_dropout: probability of dropping a hidden unit of an auxiliary head in training.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: what the backward pass recomputes in each module: none, products, weights or full (`dlcore.nn.remat`).
+      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 

@@ -85,7 +85,7 @@ class MobileNetV1(nn.Module):
       stem: imagenet: a 3x3 convolution of stride 2; cifar: of stride 1, so that all strides are half as large.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: what the backward pass recomputes in each block: none, products, weights or full (`dlcore.nn.remat`).
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 

@@ -128,7 +128,7 @@ class NFResNet(nn.Module):
       zero_init_residual: start each block as the identity: the last gain of its branch is zero.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: what the backward pass recomputes in each block: none, products, weights or full (`dlcore.nn.remat`).
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 

@@ -116,7 +116,7 @@ class ShuffleNetV2(nn.Module):
       stem_width: channels of the stem.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: what the backward pass recomputes in each unit: none, products, weights or full (`dlcore.nn.remat`).
+      remat: recomputation of each unit in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 

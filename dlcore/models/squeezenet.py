@@ -70,8 +70,7 @@ class SqueezeNet(nn.Module):
       dropout: probability of dropping a value before the head in training.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: what the backward pass recomputes in each fire module: none, products, weights or full
-        (`dlcore.nn.remat`).
+      remat: recomputation of each fire module in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
