@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from dlcore.models import create_model, input_shape, load_torch, torch_weights
+from dlcore.models.registry import MODELS
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -31,6 +32,14 @@ def read_golden(file):
     golden = np.load(GOLDENS / f"{file}.npz")
     meta = json.loads(str(golden["meta"]))
     return golden, meta, weight_rule().det_state_dict(meta)
+
+
+def first_variants():
+    """The first variant of every class of models."""
+    names: dict[type, str] = {}
+    for name, variant in MODELS.items():
+        names.setdefault(getattr(variant, "func", variant), name)
+    return sorted(names.values())
 
 
 def nhwc(x):

@@ -1,6 +1,4 @@
 import dataclasses
-import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,8 @@ from jax.flatten_util import ravel_pytree
 
 from dlcore.models import create_model, efficientnet, input_shape, list_models, mnasnet, mobilenet_v2, mobilenet_v3
 from dlcore.models.registry import FAMILIES, MODELS
-from dlcore.run.sharding import make_mesh, state_shardings
+from tests.models.parity import first_variants
+from tests.models.training import draw
 
 SHALLOW = {
     "convnext_tiny": {"stages": (1, 1, 1, 1)},
@@ -80,20 +79,11 @@ def test_an_unknown_field_is_an_error_with_all_fields():
         create_model("mlp", parent=None)
 
 
-def classes():
-    """The first variant of every class of models."""
-    found = {}
-    for family in FAMILIES:
-        for name, variant in family.MODELS.items():
-            found.setdefault((family.__name__, getattr(variant, "func", variant)), name)
-    return sorted(found.values())
-
-
 def test_every_family_is_listed_once():
     assert len(MODELS) == sum(len(family.MODELS) for family in FAMILIES)
 
 
-@pytest.mark.parametrize("name", classes())
+@pytest.mark.parametrize("name", first_variants())
 def test_every_model_takes_the_common_fields_and_gives_float32_logits(name):
     fields = SHALLOW.get(name, {})
     model = create_model(
@@ -125,10 +115,10 @@ def test_the_initial_loss_is_exactly_log_c(name):
 @pytest.mark.parametrize("name", LIGHT)
 def test_float64_parameters_compute_in_float64_whatever_the_field_says(name):
     model = create_model(name, dtype=jnp.bfloat16, head_init=nn.initializers.lecun_normal(), **LIGHT[name])
-    variables = jax.jit(model.init)(jax.random.key(0), images(name, 8))
+    variables = draw(model, images(name, 8))
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda v: v.astype(jnp.float64), variables)
-        x = images(name, 8).astype(jnp.float64)
+        wide = jax.tree.map(lambda v: np.asarray(v, np.float64), variables)
+        x = np.asarray(images(name, 8), np.float64)
         assert jax.eval_shape(model.apply, wide, images(name, 8)).dtype == jnp.float64
         flat, unravel = ravel_pytree(wide["params"])
         loss = jax.jit(jax.value_and_grad(lambda v: jnp.square(model.apply({**wide, "params": unravel(v)}, x)).sum()))
@@ -137,16 +127,11 @@ def test_float64_parameters_compute_in_float64_whatever_the_field_says(name):
         assert float(difference) == pytest.approx(float(loss(flat)[1] @ direction), rel=1e-5)
 
 
-@functools.cache
-def abstract_variables(name):
-    return abstract(create_model(name), name)
-
-
 def abstract(model, name):
     return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *input_shape(name))), train=False))
 
 
-@pytest.mark.parametrize("name", [name for name in classes() if name not in ("mlp", "lenet5", "vgg9_cifar")])
+@pytest.mark.parametrize("name", [name for name in first_variants() if name not in ("mlp", "lenet5", "vgg9_cifar")])
 def test_recomputing_blocks_changes_no_variable_and_trains(name):
     fields = SHALLOW.get(name, {})
     model = create_model(name, remat="full", **fields)
@@ -162,17 +147,3 @@ def test_recomputing_blocks_changes_no_variable_and_trains(name):
     rest = {key: value for key, value in variables.items() if key != "params"}
     text = str(jax.make_jaxpr(jax.grad(loss))(variables["params"], rest, x))
     assert "checkpoint" in text or "remat" in text, "nothing is recomputed"
-
-
-@pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])
-@pytest.mark.parametrize("name", classes())
-def test_the_sharding_rules_split_most_of_every_model(name, rule):
-    """All kernels whose size allows it: at least two thirds of the numbers, and never more than one of four by fsdp."""
-    params = abstract_variables(name)["params"]
-    found = state_shardings({"params": params}, make_mesh("data:4,model:2"), rule)
-    whole = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    held = sum(
-        math.prod(sharding.shard_shape(leaf.shape))
-        for leaf, sharding in zip(jax.tree.leaves(params), jax.tree.leaves(found), strict=True)
-    )
-    assert held / whole < {"fsdp": 0.5, "tensor": 0.7, "fsdp+tensor": 0.4}[rule]
