@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn import Conv
+from tests.models.tracing import layers_traced_once
 
 
 @functools.cache
@@ -25,7 +26,7 @@ def cost(model, side):
             products.append(math.prod(kernel.shape) * math.prod(y.shape[1:-1]))
         return y
 
-    with nn.intercept_methods(count):
+    with layers_traced_once(), nn.intercept_methods(count):
         variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, side, side, 3))))
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), sum(products)
 

@@ -15,6 +15,7 @@ import optax
 
 from dlcore.models import create_model, input_shape, load_torch, torch_weights
 from dlcore.models.registry import MODELS
+from tests.models.tracing import layers_traced_once
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -62,7 +63,8 @@ def parameter_count(name, **fields):
     """Number of parameters, without batch statistics."""
     image = jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32)
     model = create_model(name, **fields)
-    params = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)["params"]
+    with layers_traced_once():
+        params = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)["params"]
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
@@ -86,7 +88,8 @@ def check_golden(file, name, modules=None, method=None, channels_last=False, **f
     """
     golden, meta, weights = read_golden(file)
     model = create_model(name, **fields)
-    variables = load_torch(name, weights, **fields)
+    with layers_traced_once():
+        variables = load_torch(name, weights, **fields)
     wanted = {key: key.removeprefix("feat.") for key in meta["outputs"] if key.startswith("feat.")}
     paths = {key: (modules or {}).get(module, module.replace(".", "_")) for key, module in wanted.items()}
     inner = {tuple(path.split("/")) for path in paths.values() if isinstance(path, str)}
@@ -123,7 +126,8 @@ def check_training(file, name, **fields):
     """
     golden, meta, weights = read_golden(file)
     model = create_model(name, **fields)
-    variables = load_torch(name, weights, **fields)
+    with layers_traced_once():
+        variables = load_torch(name, weights, **fields)
     path_of = {key: path for path, key in torch_weights._names(name, torch_weights._leaves(variables)).items()}
 
     @jax.jit

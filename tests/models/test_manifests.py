@@ -24,6 +24,7 @@ from dlcore.models import list_models, torch_weights
 from dlcore.models.registry import FAMILIES
 from dlcore.run.sharding import make_mesh, state_shardings
 from tests.models.parity import first_variants
+from tests.models.tracing import layers_traced_once
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 MANIFESTS = GOLDENS / "manifests"
@@ -37,7 +38,8 @@ PUBLISHED = json.loads(gzip.decompress((GOLDENS / "published_names.json.gz").rea
 @functools.cache
 def variables_of(name):
     """Shapes and dtypes of the model's variables, traced once for all tests."""
-    return torch_weights._variables(name, {})
+    with layers_traced_once():
+        return torch_weights._variables(name, {})
 
 
 def leaves(name):
