@@ -26,7 +26,7 @@ def cost(model, side):
             products.append(math.prod(kernel.shape) * math.prod(y.shape[1:-1]))
         return y
 
-    with layers_traced_once(), nn.intercept_methods(count):
+    with nn.intercept_methods(count), layers_traced_once():
         variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, side, side, 3))))
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), sum(products)
 
