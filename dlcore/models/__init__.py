@@ -1,8 +1,8 @@
-"""The backbone zoo: one family a file, built by name, with the weights that people have.
+"""The backbone zoo: one family a file, built by name, with published weights.
 
 model = create_model("resnet50", num_classes=1000, dtype=jnp.bfloat16)
 variables = model.init(rng, images)
-variables = load_torch("resnet50", state_dict)                    # or published weights: {name: array}, no torch
+variables = load_torch("resnet50", state_dict)                    # or a state dict {name: array}, without torch
 logits = model.apply(variables, images)                           # [B, num_classes]
 maps = model.apply(variables, images, method="features")          # {stage: [B, h, w, c]}
 feature_info(model)                                               # {stage: {"stride": 4, "channels": 256}}

@@ -6,12 +6,12 @@ in Krizhevsky, "One weird trick for parallelizing convolutional neural networks"
     conv 11x11/4 -> [LRN] -> pool -> conv 5x5 -> [LRN] -> pool -> three conv 3x3 -> pool -> 4096 -> 4096 -> C
     a ReLU after every layer but the last; poolings are 3x3 of stride 2, which overlap
 
-`alexnet` is torchvision's, one tower of 64, 192, 384, 256 and 256 channels without local response normalisation.
+`alexnet` is torchvision's, one tower of 64, 192, 384, 256 and 256 channels without local response normalization.
 `alexnet_two_tower` is the network of 2012 with 96, 256, 384, 384 and 256: each of two GPUs held half of the channels,
-and only the third convolution and the dense layers saw both halves, so that the second, fourth and fifth are
-convolutions in two groups. Its images are 227x227, from which 11x11 of stride 4 makes 55x55 as the paper says; from
-224x224 it does not. The paper draws its training images at random from 256x256 ones, flips them, and shifts their
-colours along the principal components of the pixels.
+and only the third convolution and the dense layers saw both halves, so the second, fourth and fifth are convolutions in
+two groups. Its images are 227x227, which an 11x11 kernel of stride 4 takes to the paper's 55x55; the paper's 224x224 do
+not give that. The paper crops its training images at random from 256x256 ones, flips them, and shifts their colors
+along the principal components of the pixels.
 """
 
 import functools
@@ -35,10 +35,17 @@ KERNELS, CONVOLUTIONS, POOLED = (11, 5, 3, 3, 3), (0, 3, 6, 8, 10), (0, 1, 4)
 class AlexNet(nn.Module):
     """AlexNet on [B, H, W, C], with sides of at least 63, or 67 for two towers.
 
-    widths: channels of the five convolutions. towers: 1, or 2 for the second, fourth and fifth convolution in two
-    groups, local response normalisation, no padding of the image and the initial values of 2012.
-    hidden: units of the two dense layers. remat: recompute each layer in the backward pass.
-    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      widths: channels of the five convolutions.
+      towers: 1, or 2 for the network of 2012: the second, fourth and fifth convolution in two groups, local response
+        normalization, an unpadded image, and that paper's initial values.
+      hidden: units of each of the two hidden dense layers.
+      dropout: probability of dropping a unit of the dense layers in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each convolution in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -52,17 +59,25 @@ class AlexNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, values are dropped under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map after each ReLU, relu1 to relu5, and the last after its pooling, pool5."""
+        """Return the map after each ReLU, relu1 to relu5, and the last after its pooling, pool5."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.towers not in (1, 2):
-            raise ValueError(f"towers is {self.towers}: 1 and 2 are allowed")
+            raise ValueError(f"towers={self.towers}: no such network; allowed: 1, 2")
         check_images(self, x, "features_0", smallest=63 if self.towers == 1 else 67)
         dtype = compute_dtype(self.dtype, x, self.variables)
         layer = remat(AlexNet._convolve, self.remat, static_argnums=(2, 3))
@@ -80,20 +95,26 @@ class AlexNet(nn.Module):
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
     def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
-        """Convolution i: its map after the ReLU, and what the next layer takes."""
+        """Return the map of convolution i after its ReLU, and the input of the next layer."""
         groups, size = self.towers if i in (1, 3, 4) else 1, KERNELS[i]
         padding = size // 2 if i else (2 if self.towers == 1 else 0)
         conv = Conv(
-            self.widths[i], (size, size), 1 if i else 4, padding=padding, feature_group_count=groups, dtype=dtype,
-            name=f"features_{CONVOLUTIONS[i]}", **self._inits(size**2 * x.shape[-1] // groups, float(i in (1, 3, 4))),
-        )  # fmt: skip
-        found = x = nn.relu(conv(x))
+            self.widths[i],
+            (size, size),
+            1 if i else 4,
+            padding=padding,
+            feature_group_count=groups,
+            dtype=dtype,
+            name=f"features_{CONVOLUTIONS[i]}",
+            **self._inits(size**2 * x.shape[-1] // groups, float(i in (1, 3, 4))),
+        )
+        rectified = x = nn.relu(conv(x))
         if self.towers == 2 and i < 2:
             x = local_response_norm(x, size=5, alpha=5e-4, beta=0.75, k=2.0)
-        return found, max_pool(x, (3, 3), (2, 2)) if i in POOLED else x
+        return rectified, max_pool(x, (3, 3), (2, 2)) if i in POOLED else x
 
     def _inits(self, inputs: int, bias: float) -> dict[str, Any]:
-        """Initial values of a layer: torch's for one tower; for two, 0.01 randn and biases of `bias`."""
+        """Return a layer's initializers: torch's for one tower; for two, 0.01 randn and biases of `bias`."""
         if self.towers == 1:
             return {"kernel_init": initializers.torch_default(), "bias_init": initializers.uniform(inputs**-0.5)}
         return {"kernel_init": initializers.normal(0.01), "bias_init": initializers.constant(bias)}

@@ -31,9 +31,15 @@ STAGES = (((3, 1, 1), (3, 1, 1)), ((3, 2, 1), (3, 1, 1), (3, 1, 1)), ((3, 2, 1),
 class AllCNN(nn.Module):
     """All-CNN-C on [B, H, W, C], with sides of at least 9. Stages stage1 to stage3, of strides 1, 2 and 4.
 
-    width: channels of the first three convolutions; the others have twice as many. dropout: after each convolution of
-    stride 2; input_dropout: of the image. remat: recompute each stage in the backward pass.
-    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      width: channels of the first three convolutions; the others have twice as many.
+      dropout: probability of dropping a value after each convolution of stride 2.
+      input_dropout: probability of dropping a value of the image.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
@@ -46,11 +52,19 @@ class AllCNN(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, values are dropped under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage; the last is what the class maps are made from."""
+        """Return the map at the end of each stage; the class maps are computed from the last."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -62,18 +76,27 @@ class AllCNN(nn.Module):
         for i in range(len(STAGES)):
             x = maps[f"stage{i + 1}"] = stage(self, x, train, i, dtype)
         head = Conv(
-            self.num_classes, (1, 1), dtype=logits_dtype(x.dtype), kernel_init=self.head_init,
-            bias_init=initializers.ones, name="head",
-        )  # fmt: skip
+            self.num_classes,
+            (1, 1),
+            dtype=logits_dtype(x.dtype),
+            kernel_init=self.head_init,
+            bias_init=initializers.ones,
+            name="head",
+        )
         return global_avg_pool(nn.relu(head(x))), maps
 
     def _stage(self, x: jax.Array, train: bool, i: int, dtype: Any) -> jax.Array:
         first = 1 + sum(map(len, STAGES[:i]))
         for number, (size, stride, padding) in enumerate(STAGES[i], first):
             conv = Conv(
-                self.width if number <= 3 else 2 * self.width, (size, size), stride, padding=padding, dtype=dtype,
-                kernel_init=initializers.kaiming_normal(), name=f"conv{number}",
-            )  # fmt: skip
+                self.width if number <= 3 else 2 * self.width,
+                (size, size),
+                stride,
+                padding=padding,
+                dtype=dtype,
+                kernel_init=initializers.kaiming_normal(),
+                name=f"conv{number}",
+            )
             x = nn.relu(conv(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x) if stride == 2 else x
         return x

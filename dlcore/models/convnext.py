@@ -1,4 +1,4 @@
-"""ConvNeXt: a ResNet whose every choice was redrawn after the vision transformers', and that stays convolutional.
+"""ConvNeXt: a ResNet modernized after the vision transformers that stays convolutional.
 
 Liu et al., "A ConvNet for the 2020s" (2022), arXiv:2201.03545.
 
@@ -7,8 +7,8 @@ Liu et al., "A ConvNet for the 2020s" (2022), arXiv:2201.03545.
     logits = head(LN(mean over the map))
 
 The 7 x 7 depthwise convolution mixes positions as attention in a window would, the two dense layers are a transformer's
-perceptron, there is one norm and one activation a block. gamma starts at 1e-6 (layer scale), so every block does nearly
-nothing at first. Names are torchvision's, but for the head.
+MLP, and each block has one norm and one activation. gamma starts at 1e-6 (layer scale), so that every block starts near
+the identity. Names are torchvision's, except for the head.
 """
 
 import functools
@@ -31,9 +31,12 @@ TORCH_NAMES = ((r"^head\.", "classifier.2."),)
 
 
 class ConvNeXtBlock(nn.Module):
-    """A depthwise convolution and two dense layers beside the shortcut, [B, H, W, C] -> the same shape.
+    """A depthwise convolution and two dense layers beside the shortcut.
 
-    layer_scale: the initial value of gamma. drop_path: share of examples that leave the branch out in training.
+    Args:
+      layer_scale: initial value of gamma, the gain of each channel of the branch.
+      drop_path: probability of dropping the branch of an example in training (stochastic depth).
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     layer_scale: float = 1e-6
@@ -42,13 +45,26 @@ class ConvNeXtBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Module names count torchvision's layers: 0, 2, 3 and 5."""
+        """Apply the block; its submodules are numbered like torchvision's layers: 0, 2, 3 and 5.
+
+        Args:
+          x: [B, H, W, C].
+          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
+
+        Returns:
+          [B, H, W, C].
+        """
         channels = x.shape[-1]
         dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=KERNEL_INIT)
         y = Conv(
-            channels, (7, 7), padding=3, feature_group_count=channels, dtype=self.dtype, kernel_init=KERNEL_INIT,
+            channels,
+            (7, 7),
+            padding=3,
+            feature_group_count=channels,
+            dtype=self.dtype,
+            kernel_init=KERNEL_INIT,
             name="block_0",
-        )(x)  # fmt: skip
+        )(x)
         y = LayerNorm(EPSILON, dtype=self.dtype, name="block_2")(y)
         y = dense(channels, name="block_5")(gelu(dense(4 * channels, name="block_3")(y)))
         scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (channels,))
@@ -56,12 +72,20 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """A ConvNeXt on [B, H, W, C]. Stages: stage1 to stage4 (strides P, 2 P, 4 P, 8 P with P = patch_size).
+    """A ConvNeXt on [B, H, W, C]. Stages stage1 to stage4, of strides P, 2 P, 4 P and 8 P with P = patch_size.
 
-    stages: blocks in each. widths: channels of each. patch_size: of the stem; 1 or 2 for small images.
-    layer_scale: see above. drop_path: share of examples that leave out the last block in training, rising linearly
-    from 0 at the first.
-    remat: recompute each block in the backward pass. axis_name: for the form that all models have; nothing is averaged.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: blocks in each stage.
+      widths: channels of each stage.
+      patch_size: kernel and stride of the stem; 1 or 2 for small images.
+      layer_scale: initial value of gamma, the gain of each channel of a block's branch.
+      drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
+        at the first block.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -76,17 +100,25 @@ class ConvNeXt(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; blocks are dropped where `train`, under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):
-            raise ValueError(f"widths is {self.widths}: a number for each of the {len(self.stages)} stages is needed")
+            raise ValueError(f"widths={self.widths}: wrong length; allowed: one for each of {len(self.stages)} stages")
         check_images(self, x, "features_0_0", smallest=self.patch_size * 2 ** (len(self.stages) - 1))
         dtype = compute_dtype(self.dtype, x, self.variables)
 

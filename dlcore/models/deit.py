@@ -1,15 +1,15 @@
-"""Data-efficient image transformers: ViTs that learn from a teacher through a token of its own.
+"""Data-efficient image transformers: ViTs that learn from a teacher through a distillation token.
 
 Touvron et al., "Training data-efficient image transformers & distillation through attention" (2020), arXiv:2012.12877.
 
     z = [class token; distillation token; patches E] + positions,  then the encoder of `dlcore.models.vit`
-    class logits = head(LN(z)[0]),  distillation logits = head_dist(LN(z)[1]);   in use their mean
+    class logits = head(LN(z)[0]),  distillation logits = head_dist(LN(z)[1]);   at inference their mean
     loss = (CE(class logits, label) + CE(distillation logits, argmax teacher)) / 2
 
-The teacher of the paper is a convolutional network, whose locality the student takes over. For training take
-`model.apply(variables, x, train=True, method="auxiliary")`, which keeps the two apart, and
-`dlcore.losses.hard_distillation_loss`. Names and initial values are
-timm's; without the distillation token it is a ViT under those names.
+The paper's teacher is a convolutional network, whose locality the student adopts. Training uses
+`model.apply(variables, x, train=True, method="auxiliary")`, which returns both logits, and
+`dlcore.losses.hard_distillation_loss`. Names and initial values are timm's; without the distillation token the model is
+a ViT under those names.
 """
 
 import functools
@@ -29,9 +29,28 @@ from_torch = vit.from_torch
 
 
 class DeiT(ViT):
-    """A vision transformer whose second token answers as the teacher does; fields and stages are those of `ViT`.
+    """A vision transformer with a second token that learns the teacher's answers; stages are those of `ViT`.
 
-    distilled: False leaves that token and its head out. pool is "token".
+    Args:
+      num_classes: number of classes, the length of the logits.
+      image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
+        sizes.
+      patch_size: P, side in pixels of a patch.
+      depth: number of blocks.
+      width: channels of a token.
+      num_heads: attention heads of each block.
+      mlp_features: hidden units of a block's MLP.
+      pool: token; a DeiT allows nothing else.
+      dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
+      attention_dropout: probability of dropping an attention weight.
+      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
+        at the first block.
+      epsilon: added to variances by the layer norms; 1e-12 in the models of Hugging Face's transformers.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+      distilled: False leaves out the distillation token and its head.
     """
 
     distilled: bool = True
@@ -45,22 +64,33 @@ class DeiT(ViT):
     }
 
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """(class logits [B, num_classes], {"distillation": logits}); ValueError where there is no such token."""
+        """Classify images by each of the two heads.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          The class logits [B, num_classes], and {"distillation": the teacher head's logits [B, num_classes]}.
+
+        Raises:
+          ValueError: `distilled` is False.
+        """
         if not self.distilled:
-            raise ValueError("distilled is False: this DeiT has no distillation token")
+            raise ValueError("distilled=False: this DeiT has no distillation token; allowed: distilled=True")
         return self._forward(x, train)[2]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple:
         if self.pool != "token":
-            raise ValueError(f"pool is {self.pool!r}: token alone is allowed in a DeiT")
+            raise ValueError(f"pool={self.pool!r}: a DeiT reads its tokens; allowed: token")
         front = {"cls_token": self.INITS["token"]}
         if not self.distilled:
             tokens, maps = self._encode(x, train, front)
             return self._head(tokens[:, 0], "head"), maps
         tokens, maps = self._encode(x, train, front | {"dist_token": nn.initializers.normal(0.02)})
-        logits, taught = self._head(tokens[:, 0], "head"), self._head(tokens[:, 1], "head_dist")
-        return (logits + taught) / 2, maps, (logits, {"distillation": taught})
+        logits, distillation = self._head(tokens[:, 0], "head"), self._head(tokens[:, 1], "head_dist")
+        return (logits + distillation) / 2, maps, (logits, {"distillation": distillation})
 
 
 def _variant(width: int, num_heads: int, **fields: Any) -> functools.partial:

@@ -10,7 +10,7 @@ DenseNet-BC, with bottlenecks and with transitions that compress.
     stem -> block -> transition -> block -> transition -> ... -> block -> BN -> relu -> average -> C
 
 Names are torchvision's without the leading `features.`; the head is `head`, not `classifier`. `densenet100_cifar` is
-the DenseNet-BC of the paper for 32x32 images (100 layers, K = 12), whose stem is a bare 3x3 convolution.
+the paper's DenseNet-BC for 32x32 images (100 layers, K = 12), whose stem is a bare 3x3 convolution.
 """
 
 import functools
@@ -33,53 +33,93 @@ TORCH_NAMES = ((r"^(?!head\.)", "features."), (r"^head\.", "classifier."))
 
 
 class DenseLayer(nn.Module):
-    """1x1 to `bottleneck * growth` channels and 3x3 to `growth`, each after batch norm and relu."""
+    """A 1x1 and a 3x3 convolution, each after batch norm and a ReLU.
 
-    growth: int
+    Args:
+      growth_rate: K, channels that the layer adds.
+      bottleneck: channels between the two convolutions, as a multiple of K.
+      dropout: probability of dropping a value of the output in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
+
+    growth_rate: int
     bottleneck: int = 4
-    drop_rate: float = 0.0
+    dropout: float = 0.0
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> jax.Array:
-        """Maps [B, H, W, C_i], taken as one of sum C_i channels -> [B, H, W, growth]."""
+        """Compute the layer's new channels.
+
+        Args:
+          maps: maps [B, H, W, C_i], read as one map of sum C_i channels.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, H, W, growth_rate].
+        """
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
         x = nn.relu(norm(name="norm1")(jnp.concatenate(maps, -1)))
-        x = conv(self.bottleneck * self.growth, (1, 1), name="conv1")(x)
-        x = conv(self.growth, (3, 3), padding=1, name="conv2")(nn.relu(norm(name="norm2")(x)))
-        return Dropout(self.drop_rate, deterministic=not train)(x)
+        x = conv(self.bottleneck * self.growth_rate, (1, 1), name="conv1")(x)
+        x = conv(self.growth_rate, (3, 3), padding=1, name="conv2")(nn.relu(norm(name="norm2")(x)))
+        return Dropout(self.dropout, deterministic=not train)(x)
 
 
 class DenseBlock(nn.Module):
-    """Layers, each on the block's input and all that the layers before it gave.
+    """Dense layers, each on the block's input and the outputs of all layers before it.
 
-    remat: recompute each layer in the backward pass, so that memory grows with the layers and not with their square.
+    Args:
+      layers: number of dense layers.
+      growth_rate: K, channels that a layer adds.
+      bottleneck: channels between a layer's two convolutions, as a multiple of K.
+      dropout: probability of dropping a value after each layer in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each layer in the backward pass: none, products, weights or full, with which memory grows
+        with the layers, not with their square.
     """
 
     layers: int
-    growth: int
+    growth_rate: int
     bottleneck: int = 4
-    drop_rate: float = 0.0
+    dropout: float = 0.0
     dtype: Any = None
     axis_name: str | None = None
     remat: Remat = "none"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, C + layers * growth], of which the first C are x."""
+        """Append the channels of each layer to x.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, H, W, C + layers * growth_rate], of which the first C channels are x.
+        """
         layer = remat(DenseLayer, self.remat, static_argnums=(2,))
         maps = (x,)
         for i in range(self.layers):
             name = f"denselayer{i + 1}"
-            new = layer(self.growth, self.bottleneck, self.drop_rate, self.dtype, self.axis_name, name=name)
+            new = layer(self.growth_rate, self.bottleneck, self.dropout, self.dtype, self.axis_name, name=name)
             maps += (new(maps, train),)
         return jnp.concatenate(maps, -1)
 
 
 class Transition(nn.Module):
-    """Batch norm, relu, 1x1 to `features`, and an average over 2x2."""
+    """Batch norm, ReLU, a 1x1 convolution and a 2x2 average pooling.
+
+    Args:
+      features: output channels.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     dtype: Any = None
@@ -87,30 +127,44 @@ class Transition(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H // 2, W // 2, features]."""
+        """Halve the map.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, H // 2, W // 2, features].
+        """
         x = nn.relu(BatchNorm(not train, dtype=self.dtype, axis_name=self.axis_name, name="norm")(x))
-        conv = Conv(
-            self.features, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="conv"
-        )  # fmt: skip
+        conv = Conv(self.features, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="conv")
         return avg_pool(conv(x), (2, 2), (2, 2))
 
 
 class DenseNet(nn.Module):
-    """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, denseblock2, ... (strides 2, 4, 8, ..., of the last BN).
+    """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, ... (strides 2, 4, 8, ...; the last after its batch norm).
 
-    stages: layers in each block. growth: K, channels that a layer adds; width: channels of the stem.
-    bottleneck: channels between a layer's two convolutions, as a multiple of K. drop_rate: dropout after each layer.
-    stem: "imagenet" is a 7x7 convolution of stride 2, batch norm, relu and a max pooling; "cifar" a 3x3 convolution
-    alone, of stride 1. remat: recompute each layer in the backward pass. axis_name: where batch statistics are averaged
-    under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: layers in each block.
+      growth_rate: K, channels that a layer adds.
+      stem_width: channels of the stem.
+      bottleneck: channels between a layer's two convolutions, as a multiple of K.
+      dropout: probability of dropping a value after each layer in training.
+      stem: imagenet: a 7x7 convolution of stride 2, batch norm, ReLU and max pooling; cifar: a 3x3 convolution of
+        stride 1.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each layer in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     stages: tuple[int, ...] = (6, 12, 24, 16)
-    growth: int = 32
-    width: int = 64
+    growth_rate: int = 32
+    stem_width: int = 64
     bottleneck: int = 4
-    drop_rate: float = 0.0
+    dropout: float = 0.0
     stem: str = "imagenet"
     dtype: Any = None
     axis_name: str | None = None
@@ -118,21 +172,32 @@ class DenseNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         last = 2 ** (len(self.stages) - 1)  # the map that the transitions take to one pixel
         check_images(self, x, "conv0", smallest=4 * last - 3 if self.stem == "imagenet" else last)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        conv = functools.partial(Conv, self.width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv0")
+        conv = functools.partial(
+            Conv, self.stem_width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv0"
+        )
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         if self.stem == "imagenet":
             x = nn.relu(norm(name="norm0")(conv((7, 7), 2, padding=3)(x)))
@@ -145,7 +210,7 @@ class DenseNet(nn.Module):
         for i, layers in enumerate(self.stages, 1):
             name = f"denseblock{i}"
             block = DenseBlock(
-                layers, self.growth, self.bottleneck, self.drop_rate, remat=self.remat, **fields, name=name
+                layers, self.growth_rate, self.bottleneck, self.dropout, remat=self.remat, **fields, name=name
             )
             x = maps[name] = block(x, train)
             if i < len(self.stages):
@@ -157,11 +222,11 @@ class DenseNet(nn.Module):
 
 MODELS = {
     "densenet121": functools.partial(DenseNet),
-    "densenet161": functools.partial(DenseNet, stages=(6, 12, 36, 24), growth=48, width=96),
+    "densenet161": functools.partial(DenseNet, stages=(6, 12, 36, 24), growth_rate=48, stem_width=96),
     "densenet169": functools.partial(DenseNet, stages=(6, 12, 32, 32)),
     "densenet201": functools.partial(DenseNet, stages=(6, 12, 48, 32)),
     "densenet100_cifar": functools.partial(
-        DenseNet, num_classes=10, stages=(16, 16, 16), growth=12, width=24, stem="cifar"
+        DenseNet, num_classes=10, stages=(16, 16, 16), growth_rate=12, stem_width=24, stem="cifar"
     ),
 }
 INPUT_SHAPES = {"densenet100_cifar": (32, 32, 3)}

@@ -8,13 +8,13 @@ Tan & Le, "EfficientNet: rethinking model scaling for convolutional neural netwo
     y = x + b F(x) / p        where the stride is 1 and C stays; b ~ Bernoulli(p) for each example, in training alone
 
     compound scaling by phi:  depth alpha^phi, width beta^phi, resolution gamma^phi       alpha = 1.2, beta = 1.1,
-    alpha beta^2 gamma^2 ~ 2, so that the cost grows about as 2^phi                       gamma = 1.15, found by a grid
+    alpha beta^2 gamma^2 ~ 2, so that the cost grows about as 2^phi                       gamma = 1.15, by grid search
 
-B0 came out of a search over a stage's operation, kernel, squeeze ratio, skip, channels and layers (a `StageSetting`
-here), for accuracy (cost / target)^-0.07 (`search_reward`). B1 to B7 have the multipliers of the authors' code, which
-follow compound scaling in steps. p falls linearly from 1 at the first block, towards 1 - `drop_path`. B5 to B7
-have other constants of batch norm than B0 to B4, as in torchvision's weights. Names are torchvision's; the head is
-`head`, not `classifier.1`.
+B0 is the result of a search over each stage's operation, kernel, squeeze ratio, skip, channels and layers (here a
+`StageSetting`) that maximizes accuracy (cost / target)^-0.07 (`search_reward`). B1 to B7 have the multipliers of the
+authors' code, which follow compound scaling approximately. p falls linearly from 1 at the first block toward 1 -
+`drop_path`. B5 to B7 have other batch-norm constants than B0 to B4, as in torchvision's weights. Names are
+torchvision's; the head is `head`, not `classifier.1`.
 """
 
 import functools
@@ -38,10 +38,17 @@ TORCH_NAMES = ((r"^head\.", "classifier.1."),)
 
 
 class StageSetting(NamedTuple):
-    """A stage: `layers` blocks, the first with `stride`; `expansion` times the channels inside.
+    """The blocks of a stage.
 
-    squeeze: units of squeeze-and-excitation as a share of the block's input, 0 for none. fused: one convolution in
-    place of the first two, without squeeze-and-excitation. skip: the shortcut.
+    Args:
+      expansion: factor by which a block's inner channels exceed its input's.
+      kernel_size: side of the depthwise (or fused) kernel.
+      stride: stride of the first block.
+      features: output channels.
+      layers: number of blocks.
+      se_ratio: units of squeeze-and-excitation as a share of a block's input channels; 0 for none.
+      fused: replace the first two convolutions by a dense one, without squeeze-and-excitation.
+      skip: add the shortcut where the stride is 1 and the channels stay.
     """
 
     expansion: int
@@ -49,13 +56,19 @@ class StageSetting(NamedTuple):
     stride: int
     features: int
     layers: int
-    squeeze: float = 0.25
+    se_ratio: float = 0.25
     fused: bool = False
     skip: bool = True
 
 
 class Scale(NamedTuple):
-    """Multipliers of depth (layers), width (channels) and resolution (the side of the image)."""
+    """Multipliers of a network's size.
+
+    Args:
+      depth: of the number of layers.
+      width: of the number of channels.
+      resolution: of the image's side.
+    """
 
     depth: float
     width: float
@@ -63,22 +76,52 @@ class Scale(NamedTuple):
 
 
 def compound_scale(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15) -> Scale:
-    """What a cost of 2^phi buys: depth alpha^phi, width beta^phi and resolution gamma^phi.
+    """Compute the multipliers that a cost of about 2^phi buys.
 
-    Raises ValueError for bases below 1, with which more cost would buy less.
+    Args:
+      phi: compound coefficient; 0 gives the base network.
+      alpha: base of the depth.
+      beta: base of the width.
+      gamma: base of the resolution.
+
+    Returns:
+      Depth alpha^phi, width beta^phi and resolution gamma^phi.
+
+    Raises:
+      ValueError: a base is below 1, with which more cost would buy less.
     """
     if min(alpha, beta, gamma) < 1:
-        raise ValueError(f"alpha is {alpha}, beta {beta} and gamma {gamma}: each must be at least 1")
+        raise ValueError(f"alpha={alpha}, beta={beta}, gamma={gamma}: more cost would buy less; allowed: at least 1")
     return Scale(alpha**phi, beta**phi, gamma**phi)
 
 
 def search_reward(accuracy: float, cost: float, target: float, exponent: float = -0.07) -> float:
-    """accuracy (cost / target)^exponent: with -0.07, twice the cost is worth five per cent more accuracy."""
+    """Compute the reward of the architecture search, accuracy (cost / target)^exponent.
+
+    Args:
+      accuracy: accuracy of the candidate.
+      cost: multiplications or latency of the candidate.
+      target: cost that is aimed at, in the same unit.
+      exponent: with -0.07, twice the cost must bring 5% more accuracy (relatively) for the same reward.
+
+    Returns:
+      The reward, equal to the accuracy where the cost is the target.
+    """
     return accuracy * (cost / target) ** exponent
 
 
 class MBConv(nn.Module):
-    """One block of a stage (see StageSetting), with the stride given here; dropped with 1 - `survival` in training."""
+    """One block of a stage, beside the shortcut.
+
+    Args:
+      setting: the stage; its `stride` and `layers` are not read here.
+      stride: stride of the block.
+      survival: probability of keeping the branch of an example in training (stochastic depth).
+      epsilon: added to variances by batch norm.
+      momentum: share of the running statistics that batch norm keeps at an update.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     setting: StageSetting
     stride: int = 1
@@ -90,12 +133,24 @@ class MBConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
+            branches needs the rng "dropout".
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         features, channels = self.setting.features, x.shape[-1]
         wide, kernel = round_channels(channels * self.setting.expansion), self.setting.kernel_size
         fields = {
-            "epsilon": self.epsilon, "momentum": self.momentum, "dtype": self.dtype, "axis_name": self.axis_name,
-        }  # fmt: skip
+            "epsilon": self.epsilon,
+            "momentum": self.momentum,
+            "dtype": self.dtype,
+            "axis_name": self.axis_name,
+        }
         layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
         linear = functools.partial(ConvNorm, features, 1, activation=None, **fields)
         if self.setting.fused and wide == channels:
@@ -108,8 +163,8 @@ class MBConv(nn.Module):
             if wide != channels:
                 y = layer(wide, 1, name=next(names))(y, train)
             y = layer(wide, kernel, self.stride, wide, name=next(names))(y, train)
-            if self.setting.squeeze:
-                units = max(1, int(channels * self.setting.squeeze))
+            if self.setting.se_ratio:
+                units = max(1, int(channels * self.setting.se_ratio))
                 y = SqueezeExcitation(units, nn.silu, dtype=self.dtype, kernel_init=KERNEL_INIT, name=next(names))(y)
             y = linear(name=next(names))(y, train)
         if not self.setting.skip or self.stride != 1 or channels != features:
@@ -131,20 +186,31 @@ B0 = (
 
 
 class EfficientNet(nn.Module):
-    """An EfficientNet on [B, H, W, C]. Stages: stem (stride 2), stage1, stage2, ... (B0: 2 4 8 16 16 32 32), last (32).
+    """An EfficientNet on [B, H, W, C]. Stages: stem, stage1, ..., last (B0: strides 2 2 4 8 16 16 32 32 32).
 
-    settings: of each stage. width_mult and depth_mult scale its channels (to multiples of 8) and layers (upwards).
-    width: channels of the stem. last: those of the last convolution, None for four times those before it. dropout: rate
-    before the head. drop_path: block i of n is dropped at i / n times that. epsilon, momentum: of batch norm. remat:
-    recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      settings: one StageSetting a stage.
+      width_mult: multiplier of all channels but `last_channel`, rounded to multiples of 8.
+      depth_mult: multiplier of the layers of each stage, rounded up.
+      stem_width: channels of the stem, before `width_mult`.
+      last_channel: channels of the last convolution; None: four times its input's.
+      dropout: probability of dropping a value before the head in training.
+      drop_path: block i of n drops the branch of an example in training with probability drop_path * i / n.
+      epsilon: added to variances by batch norm.
+      momentum: share of the running statistics that batch norm keeps at an update.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     settings: tuple[StageSetting, ...] = B0
     width_mult: float = 1.0
     depth_mult: float = 1.0
-    width: int = 32
-    last: int | None = None
+    stem_width: int = 32
+    last_channel: int | None = None
     dropout: float = 0.2
     drop_path: float = 0.2
     epsilon: float = 1e-5
@@ -155,11 +221,20 @@ class EfficientNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -168,7 +243,7 @@ class EfficientNet(nn.Module):
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"epsilon": self.epsilon, "momentum": self.momentum, "dtype": dtype, "axis_name": self.axis_name}
         layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
-        x = layer(round_channels(self.width * self.width_mult), stride=2, name="features_0")(x, train)
+        x = layer(round_channels(self.stem_width * self.width_mult), stride=2, name="features_0")(x, train)
         maps, index = {"stem": x}, 0
         block = remat(MBConv, self.remat, static_argnums=(2,))
         layers = [math.ceil(setting.layers * self.depth_mult) for setting in self.settings]
@@ -179,7 +254,7 @@ class EfficientNet(nn.Module):
                 x = block(setting, stride, survival, **fields, name=f"features_{i + 1}_{j}")(x, train)
                 index += 1
             maps[f"stage{i + 1}"] = x
-        width = self.last or 4 * x.shape[-1]
+        width = self.last_channel or 4 * x.shape[-1]
         x = maps["last"] = layer(width, 1, name=f"features_{len(layers) + 1}")(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = Dropout(self.dropout, deterministic=not train)(x)
@@ -192,7 +267,9 @@ def _v1(width: float, depth: float, dropout: float, **fields: Any) -> functools.
 
 def _v2(fused: tuple, separable: tuple, dropout: float, width: int = 24) -> functools.partial:
     settings = (*(StageSetting(*s, fused=True) for s in fused), *(StageSetting(*s) for s in separable))
-    return functools.partial(EfficientNet, settings=settings, width=width, last=1280, dropout=dropout, epsilon=1e-3)
+    return functools.partial(
+        EfficientNet, settings=settings, stem_width=width, last_channel=1280, dropout=dropout, epsilon=1e-3
+    )
 
 
 MODELS = {

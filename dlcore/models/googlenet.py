@@ -1,17 +1,18 @@
-"""GoogLeNet: modules that look with kernels of several sizes at once.
+"""GoogLeNet: modules that apply kernels of several sizes in parallel.
 
 Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke & Rabinovich, "Going deeper with convolutions" (2014),
 arXiv:1409.4842 (Inception v1).
 
     inception(x) = [conv1x1(x), conv3x3(conv1x1(x)), conv5x5(conv1x1(x)), conv1x1(maxpool3x3(x))]
-    naive(x)     = [conv1x1(x), conv3x3(x), conv5x5(x), maxpool3x3(x)]        the 1x1s are what makes it affordable
+    naive(x)     = [conv1x1(x), conv3x3(x), conv5x5(x), maxpool3x3(x)]        the 1x1s above make it affordable
     conv7x7/2 -> pool -> conv1x1 -> conv3x3 -> pool -> 3a 3b -> pool -> 4a ... 4e -> pool -> 5a 5b -> mean -> C
     loss = CE(logits) + 0.3 (CE(aux1) + CE(aux2))                             heads behind 4a and 4d, in training only
 
-22 layers with weights. This is torchvision's form, whose names it has: batch normalisation (epsilon 0.001) after every
-convolution, and 3x3 kernels where the paper has 5x5. `norm=False, largest=5` is the paper's: biases and no batch
-normalisation; its initial values are those of Caffe's network (Xavier kernels, biases 0.2), since the paper gives none.
-Published weights take `transform_input=True`: they were trained on pixels in [-1, 1], not standardised ones.
+22 layers with weights. The default is torchvision's form, under its names: batch normalization (epsilon 0.001) after
+every convolution, and 3x3 kernels where the paper has 5x5. `batch_norm=False, largest_kernel=5` is the paper's form:
+biases and no batch normalization; its initial values are those of Caffe's network (Xavier kernels, biases 0.2), since
+the paper gives none. Published weights need `transform_input=True`: they were trained on pixels in [-1, 1], not
+standardized ones.
 """
 
 import functools
@@ -30,9 +31,15 @@ from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool, max_pool
 
 __all__ = [
-    "MODELS", "AuxiliaryHead", "ConvNorm", "GoogLeNet", "Inception", "NaiveInception", "auxiliary_loss",
+    "MODELS",
+    "AuxiliaryHead",
+    "ConvNorm",
+    "GoogLeNet",
+    "Inception",
+    "NaiveInception",
+    "auxiliary_loss",
     "standardized_to_symmetric",
-]  # fmt: skip
+]
 
 TORCH_NAMES = ((r"^head\.", "fc."), (r"^(aux\d)\.head\.", r"\1.fc2."))
 MODULES = {
@@ -52,9 +59,16 @@ MODULES = {
 def auxiliary_loss(
     logits: jax.Array, auxiliaries: Mapping[str, jax.Array], label: jax.Array, weight: float = 0.3
 ) -> jax.Array:
-    """The mean over a batch of the cross-entropy of the logits [B, C] and `weight` times that of each auxiliary head.
+    """Compute the cross-entropy of the logits plus `weight` times that of each auxiliary head.
 
-    label: [B] of classes, or [B, C] of probabilities.
+    Args:
+      logits: [B, C], logits of the network.
+      auxiliaries: {name: logits [B, C]} of the auxiliary heads.
+      label: [B] int classes, or [B, C] probabilities.
+      weight: factor of the auxiliary losses; 0 ignores them.
+
+    Returns:
+      The mean over the batch, in nats.
     """
 
     def mean(logits: jax.Array) -> jax.Array:
@@ -64,30 +78,61 @@ def auxiliary_loss(
 
 
 def standardized_to_symmetric(x: jax.Array) -> jax.Array:
-    """Pixels [..., 3] standardised by ImageNet's mean and deviation, as 2 p - 1 with p in [0, 1]."""
+    """Convert pixels standardized by ImageNet's mean and deviation to [-1, 1].
+
+    Args:
+      x: [..., 3], (p - mean) / deviation for pixels p in [0, 1].
+
+    Returns:
+      [..., 3], 2 p - 1.
+
+    Raises:
+      ValueError: x does not have 3 channels.
+    """
     if x.shape[-1] != 3:
-        raise ValueError(f"x has {x.shape[-1]} channels: transform_input needs 3, red, green and blue")
+        raise ValueError(f"x.shape={x.shape}: transform_input needs colors; allowed: 3 channels")
     mean, std = (jnp.asarray(v, x.dtype) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     return 2 * (x * std + mean) - 1
 
 
 class ConvNorm(nn.Module):
-    """A convolution, batch normalisation (or, without, a bias) and a ReLU."""
+    """A convolution, batch norm (or, without it, a bias) and a ReLU.
+
+    Args:
+      features: output channels.
+      kernel_size: height and width of the kernel.
+      stride: stride of the convolution.
+      padding: pixels on each side, or as `dlcore.nn.Conv` takes it.
+      batch_norm: False: a bias of 0.2 and Xavier kernels instead.
+      kernel_init: initializer of the kernel where there is batch norm.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
-    size: tuple[int, int] = (1, 1)
+    kernel_size: tuple[int, int] = (1, 1)
     stride: int = 1
     padding: Any = 0
-    norm: bool = True
+    batch_norm: bool = True
     kernel_init: Any = initializers.normal(0.01)
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H', W', features]."""
-        conv = functools.partial(Conv, self.features, self.size, self.stride, padding=self.padding, dtype=self.dtype)
-        if not self.norm:
+        """Apply the layer.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, H', W', features].
+        """
+        conv = functools.partial(
+            Conv, self.features, self.kernel_size, self.stride, padding=self.padding, dtype=self.dtype
+        )
+        if not self.batch_norm:
             bias = initializers.constant(0.2)
             return nn.relu(conv(kernel_init=initializers.xavier_uniform(), bias_init=bias, name="conv")(x))
         x = conv(use_bias=False, kernel_init=self.kernel_init, name="conv")(x)
@@ -96,20 +141,36 @@ class ConvNorm(nn.Module):
 
 
 class Inception(nn.Module):
-    """An inception module; widths: as in MODULES, largest: the third branch's kernel, 3 or the paper's 5."""
+    """An inception module: 1x1, 3x3, a larger kernel and a pooling, beside each other.
+
+    Args:
+      widths: channels of the branches, as in MODULES.
+      largest_kernel: kernel of the third branch: 3, or the paper's 5.
+      batch_norm: batch norm after every convolution; False: biases.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     widths: tuple[int, int, int, int, int, int]
-    largest: int = 3
-    norm: bool = True
+    largest_kernel: int = 3
+    batch_norm: bool = True
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, sum of the widths of the four branches]."""
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name)
+        """Concatenate the four branches.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, H, W, sum of the widths of the four branches].
+        """
+        conv = functools.partial(ConvNorm, batch_norm=self.batch_norm, dtype=self.dtype, axis_name=self.axis_name)
         one, reduce3, three, reduce5, five, pooled = self.widths
-        size = self.largest
+        size = self.largest_kernel
         branches = [
             conv(one, name="branch1")(x, train),
             conv(three, (3, 3), padding=1, name="branch2_1")(conv(reduce3, name="branch2_0")(x, train), train),
@@ -122,17 +183,32 @@ class Inception(nn.Module):
 
 
 class NaiveInception(nn.Module):
-    """The module without 1x1 convolutions in front: widths of the 1x1, 3x3 and 5x5 kernels; the pooling keeps all C."""
+    """The module without 1x1 reductions: 1x1, 3x3, 5x5 and a pooling, beside each other.
+
+    Args:
+      widths: channels of the 1x1, 3x3 and 5x5 kernels; the pooling keeps those of x.
+      batch_norm: batch norm after every convolution; False: biases.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     widths: tuple[int, int, int]
-    norm: bool = True
+    batch_norm: bool = True
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, sum of the widths + C]."""
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name)
+        """Concatenate the four branches.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, H, W, sum of the widths + C].
+        """
+        conv = functools.partial(ConvNorm, batch_norm=self.batch_norm, dtype=self.dtype, axis_name=self.axis_name)
         branches = [
             conv(features, (size, size), padding=size // 2, name=f"branch{i}")(x, train)
             for i, (features, size) in enumerate(zip(self.widths, (1, 3, 5), strict=True), 1)
@@ -141,12 +217,23 @@ class NaiveInception(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier on a map in the middle: average to 4x4, convolution 1x1, a hidden layer with dropout."""
+    """A classifier on an intermediate map: average to 4x4, 1x1 convolution, a hidden layer with dropout.
+
+    Args:
+      num_classes: number of classes, the length of the logits.
+      features: channels of the convolution.
+      hidden: units of the hidden layer.
+      batch_norm: batch norm after every convolution; False: biases.
+      dropout: probability of dropping a hidden unit in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+    """
 
     num_classes: int
     features: int = 128
     hidden: int = 1024
-    norm: bool = True
+    batch_norm: bool = True
     dropout: float = 0.7
     dtype: Any = None
     axis_name: str | None = None
@@ -154,10 +241,21 @@ class AuxiliaryHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> logits [B, num_classes], at least float32."""
-        conv = ConvNorm(self.features, norm=self.norm, dtype=self.dtype, axis_name=self.axis_name, name="conv")
+        """Classify a map.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
+        conv = ConvNorm(
+            self.features, batch_norm=self.batch_norm, dtype=self.dtype, axis_name=self.axis_name, name="conv"
+        )
         x = conv(adaptive_avg_pool(x, 4), train).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-        kernel_init = initializers.normal(0.01) if self.norm else initializers.xavier_uniform()
+        kernel_init = initializers.normal(0.01) if self.batch_norm else initializers.xavier_uniform()
         x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=kernel_init, name="fc1")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.astype(logits_dtype(x.dtype))
@@ -167,20 +265,29 @@ class AuxiliaryHead(nn.Module):
 class GoogLeNet(nn.Module):
     """GoogLeNet on [B, H, W, C]: modules 3a and 3b at stride 8, 4a to 4e at 16, 5a and 5b at 32.
 
-    modules: those of MODULES that are there, with a pooling where the number changes: fewer make a smaller network.
-    aux: auxiliary heads behind 4a and 4d; they have parameters but are in no output but that of `auxiliary`.
-    norm: batch normalisation; largest: the largest kernel of a module, 3 or 5. width: a factor of all channels.
-    stem: "imagenet" as above, for sides of at least 31, or "cifar", a 3x3 convolution alone, for at least 4: strides
-    are an eighth of those above. transform_input: see the module's docstring. remat: recompute each module in the
-    backward pass. axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      modules: names from MODULES, in order; a pooling stands where the digit changes. Fewer make a smaller network.
+      aux: build auxiliary heads behind 4a and 4d, which only `auxiliary` evaluates.
+      batch_norm: batch norm after every convolution; False: biases.
+      largest_kernel: largest kernel of a module: 3 as in torchvision, or the paper's 5.
+      width_mult: multiplier of all channels.
+      stem: imagenet: as published, for sides of at least 31; cifar: a 3x3 convolution of stride 1, for at least 4.
+      transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
+      dropout: probability of dropping a value before the head in training.
+      aux_dropout: probability of dropping a hidden unit of an auxiliary head in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     modules: tuple[str, ...] = tuple(MODULES)
     aux: bool = True
-    norm: bool = True
-    largest: int = 3
-    width: float = 1.0
+    batch_norm: bool = True
+    largest_kernel: int = 3
+    width_mult: float = 1.0
     stem: str = "imagenet"
     transform_input: bool = False
     dropout: float = 0.2
@@ -191,42 +298,70 @@ class GoogLeNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The maps of conv1, conv3 ("imagenet") and of each module, inception3a to inception5b."""
+        """Return the maps of conv1, conv3 (imagenet only) and each module, inception3a to inception5b."""
         return self._forward(x, train)[1]
 
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits [B, num_classes], and those of the auxiliary heads: {"aux1": [B, num_classes], "aux2": ...}."""
+        """Classify images by the head and the auxiliary heads.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          The logits [B, num_classes], and {"aux1": [B, num_classes], "aux2": ...}.
+
+        Raises:
+          ValueError: `aux` is False.
+        """
         if not self.aux:
-            raise ValueError("aux is False: this GoogLeNet was built without auxiliary heads")
+            raise ValueError("aux=False: this GoogLeNet has no auxiliary heads; allowed: aux=True")
         logits, _, auxiliaries = self._forward(x, train, True)
         return logits, auxiliaries
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         if unknown := [name for name in self.modules if name not in MODULES]:
-            raise ValueError(f"modules has {', '.join(unknown)}: {', '.join(MODULES)} are allowed")
+            raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
         check_images(self, x, "conv1/conv", smallest=31 if self.stem == "imagenet" else 4)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        fields = {"norm": self.norm, "dtype": dtype, "axis_name": self.axis_name}
+        fields = {"batch_norm": self.batch_norm, "dtype": dtype, "axis_name": self.axis_name}
         x = standardized_to_symmetric(x) if self.transform_input else x
         x, maps = self._stem(x, train, fields)
         module = remat(Inception, self.remat, static_argnums=(2,))
         head = functools.partial(
-            AuxiliaryHead, self.num_classes, self._scaled(128), self._scaled(1024), dropout=self.aux_dropout,
-            head_init=self.head_init, **fields,
-        )  # fmt: skip
+            AuxiliaryHead,
+            self.num_classes,
+            self._scaled(128),
+            self._scaled(1024),
+            dropout=self.aux_dropout,
+            head_init=self.head_init,
+            **fields,
+        )
         auxiliaries = {}
         for last, name in zip(("3a", *self.modules), self.modules, strict=False):
             if name[0] != last[0]:
                 x = max_pool(x, (3, 3) if name[0] == "4" else (2, 2), (2, 2), ceil_mode=True)
             widths = tuple(map(self._scaled, MODULES[name]))
-            x = maps[f"inception{name}"] = module(widths, self.largest, name=f"inception{name}", **fields)(x, train)
+            x = maps[f"inception{name}"] = module(widths, self.largest_kernel, name=f"inception{name}", **fields)(
+                x, train
+            )
             if name in ("4a", "4d") and self.aux and (auxiliary or self.is_initializing()):
                 aux = f"aux{len(auxiliaries) + 1}"
                 auxiliaries[aux] = head(name=aux)(x, train)
@@ -236,7 +371,7 @@ class GoogLeNet(nn.Module):
         return logits, maps, auxiliaries
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """What the first module takes, and the maps on the way."""
+        """Return the input of the first module, and the maps on the way."""
         conv = lambda features, *args, **more: ConvNorm(self._scaled(features), *args, **more, **fields)  # noqa: E731
         if self.stem == "cifar":
             x = conv(192, (3, 3), padding=1, name="conv1")(x, train)
@@ -247,7 +382,7 @@ class GoogLeNet(nn.Module):
         return max_pool(x, (3, 3), (2, 2), ceil_mode=True), {"conv1": first, "conv3": x}
 
     def _scaled(self, features: int) -> int:
-        return max(1, round(self.width * features))
+        return max(1, round(self.width_mult * features))
 
 
 MODELS = {"googlenet": functools.partial(GoogLeNet)}

@@ -1,18 +1,18 @@
-"""Inception v3: large kernels taken apart into small ones, and those into rows and columns.
+"""Inception v3: large kernels factorized into small ones, and those into rows and columns.
 
 Szegedy, Vanhoucke, Ioffe, Shlens & Wojna, "Rethinking the Inception architecture for computer vision" (2015),
-arXiv:1512.00567. (v3 is its v2 with RMSProp, label smoothing, the 7x7s taken apart and batch norm in the auxiliary
+arXiv:1512.00567. (v3 is its v2 with RMSProp, label smoothing, the 7x7s factorized and batch norm in the auxiliary
 head.)
 
-    A (35x35):  5x5 -> 3x3, 3x3                              18 of 25 weights, the same reach
+    A (35x35):  5x5 -> 3x3, 3x3                              18 of 25 weights, the same receptive field
     C (17x17):  7x7 -> 1x7, 7x1                              14 of 49 weights
     E (8x8):    3x3 -> 1x3 beside 3x1
-    B, D:       convolutions of stride 2 beside a pooling, so that the map shrinks without a narrow place
+    B, D:       convolutions of stride 2 beside a pooling, so that the map shrinks without a bottleneck
     stem of 3x3s -> A A A -> B -> C C C C -> D -> E E -> mean -> dropout -> classes;    an auxiliary head behind the Cs
 
 Layout, names and epsilon are torchvision's; the loss is that of `dlcore.models.googlenet.auxiliary_loss`. A keeps one
-branch with a 5x5 kernel, as the published network does. Published weights take `transform_input=True`: they were
-trained on pixels in [-1, 1], not standardised ones.
+branch with a 5x5 kernel, as the published network does. Published weights need `transform_input=True`: they were
+trained on pixels in [-1, 1], not standardized ones.
 """
 
 import functools
@@ -30,8 +30,15 @@ from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 
 __all__ = [
-    "MODELS", "AuxiliaryHead", "InceptionA", "InceptionB", "InceptionC", "InceptionD", "InceptionE", "InceptionV3",
-]  # fmt: skip
+    "MODELS",
+    "AuxiliaryHead",
+    "InceptionA",
+    "InceptionB",
+    "InceptionC",
+    "InceptionD",
+    "InceptionE",
+    "InceptionV3",
+]
 
 TORCH_NAMES = (
     (r"(branch[\dx]+(?:dbl)?)\.(\d)\.", r"\1_\2."),
@@ -42,23 +49,33 @@ POINT, ROW, COLUMN = (1, 1), (1, 7), (7, 1)
 
 
 class InceptionBlock(nn.Module):
-    """What the modules share. features: of the branch that pools in A, of the inner layers in C; unused in the others.
+    """The fields and the convolution that all modules share.
 
-    width: a factor of all channels.
+    Args:
+      features: channels of the pooled branch in A, of the inner layers in C; unused in the others.
+      width_mult: multiplier of all channels.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int = 0
-    width: float = 1.0
+    width_mult: float = 1.0
     dtype: Any = None
     axis_name: str | None = None
 
     def conv(self, name: str, features: int, size: tuple[int, int], x: jax.Array, train: bool, stride: int = 1):
-        """[B, H, W, C] -> [B, H, W, features], or without padding at stride 2."""
+        """Convolve x, [B, H, W, C] -> [B, H, W, features]; at stride 2 without padding."""
         padding = [(k // 2, k // 2) if stride == 1 else (0, 0) for k in size]
         return ConvNorm(
-            max(1, round(self.width * features)), size, stride, padding, kernel_init=initializers.normal(0.1),
-            dtype=self.dtype, axis_name=self.axis_name, name=name,
-        )(x, train)  # fmt: skip
+            max(1, round(self.width_mult * features)),
+            size,
+            stride,
+            padding,
+            kernel_init=initializers.normal(0.1),
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name=name,
+        )(x, train)
 
 
 class InceptionA(InceptionBlock):
@@ -66,7 +83,15 @@ class InceptionA(InceptionBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, 224 + features]."""
+        """Concatenate the branches.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, H, W, 224 + features] at `width_mult` 1.
+        """
         conv = functools.partial(self.conv, train=train)
         five = conv("branch5x5_1", 48, POINT, x)
         double = conv("branch3x3dbl_2", 96, (3, 3), conv("branch3x3dbl_1", 64, POINT, x))
@@ -84,7 +109,15 @@ class InceptionB(InceptionBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, (H - 1) // 2, (W - 1) // 2, 480 + C]."""
+        """Concatenate the branches.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, (H - 1) // 2, (W - 1) // 2, 480 + C] at `width_mult` 1.
+        """
         conv = functools.partial(self.conv, train=train)
         double = conv("branch3x3dbl_2", 96, (3, 3), conv("branch3x3dbl_1", 64, POINT, x))
         branches = [
@@ -100,7 +133,15 @@ class InceptionC(InceptionBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, 768]."""
+        """Concatenate the branches.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, H, W, 768] at `width_mult` 1.
+        """
         conv = functools.partial(self.conv, train=train)
         seven, double = (conv(f"branch7x7{kind}_1", self.features, POINT, x) for kind in ("", "dbl"))
         seven = conv("branch7x7_2", self.features, ROW, seven)
@@ -120,7 +161,15 @@ class InceptionD(InceptionBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, (H - 1) // 2, (W - 1) // 2, 512 + C]."""
+        """Concatenate the branches.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, (H - 1) // 2, (W - 1) // 2, 512 + C] at `width_mult` 1.
+        """
         conv = functools.partial(self.conv, train=train)
         three = conv("branch3x3_1", 192, POINT, x)
         seven = conv("branch7x7x3_2", 192, ROW, conv("branch7x7x3_1", 192, POINT, x))
@@ -138,7 +187,15 @@ class InceptionE(InceptionBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, 2048]."""
+        """Concatenate the branches.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, H, W, 2048] at `width_mult` 1.
+        """
         conv = functools.partial(self.conv, train=train)
         three = conv("branch3x3_1", 384, POINT, x)
         double = conv("branch3x3dbl_2", 384, (3, 3), conv("branch3x3dbl_1", 448, POINT, x))
@@ -154,17 +211,34 @@ class InceptionE(InceptionBlock):
 
 
 class AuxiliaryHead(InceptionBlock):
-    """A classifier on a map in the middle, of 17x17 where images are 299x299; smaller ones are averaged to 5x5."""
+    """A classifier on an intermediate map, 17x17 for images of 299x299; smaller maps are averaged to 5x5.
+
+    Args:
+      features: unused.
+      width_mult: multiplier of all channels.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      num_classes: number of classes, the length of the logits.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+    """
 
     num_classes: int = 1000
     head_init: Any = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> logits [B, num_classes], at least float32."""
+        """Classify a map.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         x = avg_pool(x, (5, 5), (3, 3)) if min(x.shape[1:3]) >= 17 else adaptive_avg_pool(x, 5)
         x = self.conv("conv0", 128, POINT, x, train)
-        features = max(1, round(self.width * 768))
+        features = max(1, round(self.width_mult * 768))
         last = functools.partial(ConvNorm, features, (5, 5), kernel_init=initializers.normal(0.1), name="conv1")
         x = last(dtype=self.dtype, axis_name=self.axis_name)(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
@@ -172,28 +246,41 @@ class AuxiliaryHead(InceptionBlock):
 
 
 MODULES = {
-    "5b": (InceptionA, 32), "5c": (InceptionA, 64), "5d": (InceptionA, 64),
+    "5b": (InceptionA, 32),
+    "5c": (InceptionA, 64),
+    "5d": (InceptionA, 64),
     "6a": (InceptionB, 0),
-    "6b": (InceptionC, 128), "6c": (InceptionC, 160), "6d": (InceptionC, 160), "6e": (InceptionC, 192),
+    "6b": (InceptionC, 128),
+    "6c": (InceptionC, 160),
+    "6d": (InceptionC, 160),
+    "6e": (InceptionC, 192),
     "7a": (InceptionD, 0),
-    "7b": (InceptionE, 0), "7c": (InceptionE, 0),
-}  # fmt: skip
+    "7b": (InceptionE, 0),
+    "7c": (InceptionE, 0),
+}
 
 
 class InceptionV3(nn.Module):
     """Inception v3 on [B, H, W, C]: modules Mixed_5b to 5d at stride 8, 6a to 6e at 16, 7a to 7c at 32.
 
-    modules: those of MODULES that are there; 6a and 7a halve the map. width: a factor of all channels.
-    aux: an auxiliary head behind 6e, which has parameters but is in no output but that of `auxiliary`.
-    stem: "imagenet" for sides of at least 75, or "cifar", a 3x3 convolution alone, for at least 7: strides are an
-    eighth of those above. transform_input: see the module's docstring. remat: recompute each module in the backward
-    pass. axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      modules: names from MODULES, in order; 6a and 7a halve the map. Fewer make a smaller network.
+      aux: build an auxiliary head behind 6e, which only `auxiliary` evaluates.
+      width_mult: multiplier of all channels.
+      stem: imagenet: as published, for sides of at least 75; cifar: a 3x3 convolution of stride 1, for at least 7.
+      transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
+      dropout: probability of dropping a value before the head in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     modules: tuple[str, ...] = tuple(MODULES)
     aux: bool = True
-    width: float = 1.0
+    width_mult: float = 1.0
     stem: str = "imagenet"
     transform_input: bool = False
     dropout: float = 0.5
@@ -203,32 +290,53 @@ class InceptionV3(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The maps of Conv2d_2b_3x3, Conv2d_4a_3x3 ("imagenet") and of each module, Mixed_5b to Mixed_7c."""
+        """Return the maps of Conv2d_2b_3x3 and Conv2d_4a_3x3 (imagenet only) and of each module."""
         return self._forward(x, train)[1]
 
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits [B, num_classes], and those of the auxiliary head: {"aux": [B, num_classes]}."""
+        """Classify images by the head and the auxiliary head.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          The logits [B, num_classes], and {"aux": [B, num_classes]}.
+
+        Raises:
+          ValueError: `aux` is False.
+        """
         if not self.aux:
-            raise ValueError("aux is False: this InceptionV3 was built without an auxiliary head")
+            raise ValueError("aux=False: this InceptionV3 has no auxiliary head; allowed: aux=True")
         logits, _, auxiliaries = self._forward(x, train, True)
         return logits, auxiliaries
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         if unknown := [name for name in self.modules if name not in MODULES]:
-            raise ValueError(f"modules has {', '.join(unknown)}: {', '.join(MODULES)} are allowed")
+            raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
         check_images(self, x, "Conv2d_1a_3x3/conv", smallest=75 if self.stem == "imagenet" else 7)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"dtype": dtype, "axis_name": self.axis_name}
         x = standardized_to_symmetric(x) if self.transform_input else x
         x, maps = self._stem(x, train, fields)
-        fields["width"], auxiliaries = self.width, {}
+        fields["width_mult"], auxiliaries = self.width_mult, {}
         for name in self.modules:
             kind, features = MODULES[name]
             module = remat(kind, self.remat, static_argnums=(2,))
@@ -242,10 +350,10 @@ class InceptionV3(nn.Module):
         return logits, maps, auxiliaries
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """What the first module takes, and the maps on the way."""
+        """Return the input of the first module, and the maps on the way."""
 
         def conv(name: str, features: int, size: int, x: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
-            init, features = initializers.normal(0.1), max(1, round(self.width * features))
+            init, features = initializers.normal(0.1), max(1, round(self.width_mult * features))
             return ConvNorm(features, (size, size), stride, padding, kernel_init=init, name=name, **fields)(x, train)
 
         if self.stem == "cifar":

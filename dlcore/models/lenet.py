@@ -4,8 +4,8 @@ LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document re
 
     32x32 -> conv 5x5, 6 -> pool 2 -> conv 5x5, 16 -> pool 2 -> 120 -> 84 -> C            61,706 parameters (1 channel)
 
-As everybody builds it today: every map of the second convolution sees all six maps, pooling has no weights, the tanh is
-not scaled and the output is linear, not radial. The head starts at zero, so that the initial loss is log C.
+In today's form: every map of the second convolution sees all six maps, pooling has no weights, the tanh is not scaled
+and the output is linear, not radial. The head starts at zero, so that the initial loss is log C.
 """
 
 import functools
@@ -27,11 +27,18 @@ POOLINGS = {"avg": avg_pool, "max": max_pool}
 
 
 class LeNet5(nn.Module):
-    """LeNet-5 on [B, H, W, C] with sides of 8 to 32. Stages: stage1 [B, 14, 14, 6], stage2 [B, 5, 5, 16].
+    """LeNet-5 on [B, H, W, C] with sides of 8 to 32. Stages stage1 [B, 14, 14, 6] and stage2 [B, 5, 5, 16].
 
-    Every input becomes 32x32, the paper's size, so that the weights are the same: sides of 28 to 31 are padded with
-    zeros as evenly as they can be (MNIST by 2), smaller ones are resized bilinearly.
-    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    Every image becomes 32x32, the paper's size, so that the weights are the same: sides of 28 to 31 are padded with
+    zeros as evenly as possible (MNIST by 2), smaller ones are resized bilinearly.
+
+    Args:
+      num_classes: number of classes, the length of the logits.
+      activation: nonlinearity of every layer but the head.
+      pooling: average or maximum over each 2x2.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
@@ -42,11 +49,19 @@ class LeNet5(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: unused; nothing differs in training.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The maps after each pooling."""
+        """Return the map after each pooling."""
         return self._forward(x)[1]
 
     @nn.compact
@@ -69,7 +84,7 @@ class LeNet5(nn.Module):
     def _check(self, x: jax.Array) -> None:
         for field, allowed in (("activation", ACTIVATIONS), ("pooling", POOLINGS)):
             if getattr(self, field) not in allowed:
-                raise ValueError(f"{field} is {getattr(self, field)!r}: {', '.join(allowed)} are allowed")
+                raise ValueError(f"{field}={getattr(self, field)!r}: unknown; allowed: {', '.join(allowed)}")
         check_images(self, x, "conv1", smallest=8, largest=32)
 
 

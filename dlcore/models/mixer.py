@@ -1,4 +1,4 @@
-"""MLP-Mixer: perceptrons across patches and perceptrons across channels, in turn, and nothing else.
+"""MLP-Mixer: MLPs across patches and MLPs across channels, in turn.
 
 Tolstikhin et al., "MLP-Mixer: an all-MLP architecture for vision" (2021), arXiv:2105.01601.
 
@@ -7,9 +7,8 @@ Tolstikhin et al., "MLP-Mixer: an all-MLP architecture for vision" (2021), arXiv
     X = X + gelu(LN(X) W_3) W_4                                channel mixing: along the rows, one MLP for all patches
     logits = head(mean over patches of LN(X))
 
-The weights across patches are those of one number of patches, so that a Mixer takes images of its own size alone; in
-return positions need no table. Hidden units: C / 2 across patches, 4 C across channels. Names and initial values are
-timm's.
+The weights across patches fit one number of patches, so a Mixer takes images of one size only; in return it needs no
+position table. Hidden units: C / 2 across patches, 4 C across channels. Names and initial values are timm's.
 """
 
 import functools
@@ -30,7 +29,15 @@ TORCH_NAMES = ((r"^stem\.", "stem.proj."),)
 
 
 class MixerBlock(nn.Module):
-    """Token mixing with `tokens_hidden` units and channel mixing with `channels_hidden`, on [B, N, C]."""
+    """Token mixing and channel mixing, each beside its shortcut.
+
+    Args:
+      tokens_hidden: hidden units of the MLP across tokens.
+      channels_hidden: hidden units of the MLP across channels.
+      dropout: probability of dropping a value of the MLPs in training.
+      drop_path: probability of dropping a branch of an example in training (stochastic depth).
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+    """
 
     tokens_hidden: int
     channels_hidden: int
@@ -40,7 +47,15 @@ class MixerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """[B, N, C] -> the same shape."""
+        """Apply the block.
+
+        Args:
+          x: [B, N, C], tokens.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, N, C].
+        """
         layers = {"mlp_tokens": self.tokens_hidden, "mlp_channels": self.channels_hidden}
         for i, (name, hidden) in enumerate(layers.items(), 1):
             mlp = FeedForward(hidden, gelu, self.dropout, self.dtype, bias_init=nn.initializers.normal(1e-6), name=name)
@@ -51,11 +66,21 @@ class MixerBlock(nn.Module):
 
 
 class Mixer(nn.Module):
-    """An MLP-Mixer on [B, H, W, C] of one size. Stages: block1, block2, ... (stride P = patch_size).
+    """An MLP-Mixer on [B, H, W, C] of one size. Stages block1, block2, ... of stride P = patch_size.
 
-    depth: blocks. width: channels of a token. tokens_ratio, channels_ratio: hidden units over `width`. dropout: in each
-    block; drop_path: share of examples that leave out a branch, the same in all blocks.
-    remat: recompute each block in the backward pass. axis_name: for the form that all models have; nothing is averaged.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      patch_size: P, side in pixels of a patch.
+      depth: number of blocks.
+      width: channels of a token.
+      tokens_ratio: hidden units of token mixing, as a multiple of `width`.
+      channels_ratio: hidden units of channel mixing, as a multiple of `width`.
+      dropout: probability of dropping a value of the MLPs in training.
+      drop_path: probability of dropping a branch of an example in training, the same in all blocks.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -72,11 +97,19 @@ class Mixer(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; dropout where `train`, under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """What each block says of the patches, [B, H / P, W / P, width]."""
+        """Return the output of each block, [B, H / P, W / P, width]."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -85,24 +118,35 @@ class Mixer(nn.Module):
         check_images(self, x, "stem", smallest=size)
         sides = x.shape[1:3]
         if any(side % size for side in sides):
-            raise ValueError(f"x has images of {sides[0]}x{sides[1]}: multiples of patch_size={size} are allowed")
+            raise ValueError(
+                f"x.shape={x.shape}: patches do not cover the image; allowed: multiples of patch_size={size}"
+            )
         patches = sides[0] // size * (sides[1] // size)
         built = self.variables.get("params", {}).get("blocks_0", {}).get("mlp_tokens", {}).get("fc1", {}).get("kernel")
         if built is not None and built.shape[0] != patches:
-            raise ValueError(f"x has {patches} patches: this Mixer was built for {built.shape[0]}")
+            raise ValueError(f"x.shape={x.shape}: {patches} patches do not fit this Mixer; allowed: {built.shape[0]}")
         dtype = compute_dtype(self.dtype, x, self.variables)
         x = Conv(
-            self.width, (size, size), (size, size), "VALID", dtype=dtype,
-            kernel_init=nn.initializers.lecun_normal(), name="stem",
-        )(x)  # fmt: skip
+            self.width,
+            (size, size),
+            (size, size),
+            "VALID",
+            dtype=dtype,
+            kernel_init=nn.initializers.lecun_normal(),
+            name="stem",
+        )(x)
         grid, x = x.shape[1:3], x.reshape(x.shape[0], patches, self.width)
         block, maps = MixerBlock, {}
         block = remat(block, self.remat, static_argnums=(2,))
         for i in range(self.depth):
             x = block(
-                int(self.tokens_ratio * self.width), int(self.channels_ratio * self.width), self.dropout,
-                self.drop_path, dtype, name=f"blocks_{i}",
-            )(x, train)  # fmt: skip
+                int(self.tokens_ratio * self.width),
+                int(self.channels_ratio * self.width),
+                self.dropout,
+                self.drop_path,
+                dtype,
+                name=f"blocks_{i}",
+            )(x, train)
             maps[f"block{i + 1}"] = x.reshape(x.shape[0], *grid, self.width)
         x = LayerNorm(EPSILON, dtype=logits_dtype(x.dtype), name="norm")(x).mean(1)
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps

@@ -4,8 +4,8 @@ Rumelhart, Hinton & Williams, "Learning representations by back-propagating erro
 
     h_0 = flatten(x),  h_i = dropout(f(W_i h_{i-1} + b_i)),  logits = W h_n + b
 
-Without hidden layers this is the linear classifier. The head starts at zero (initial loss log C), which the original
-does not do.
+Without hidden layers this is the linear classifier. The head starts at zero (initial loss log C), unlike in the
+original.
 """
 
 import functools
@@ -22,9 +22,16 @@ ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "sigmoid": nn.sigmoid, "gelu": 
 
 
 class MLP(nn.Module):
-    """Fully connected layers on [B, ...] flattened in row-major order. Stages: hidden1, hidden2, ...
+    """Fully connected layers on [B, ...], flattened in row-major order. Stages: hidden1, hidden2, ...
 
-    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      hidden: units of each hidden layer; none at all gives the linear classifier.
+      activation: nonlinearity after each hidden layer.
+      dropout: probability of dropping a hidden unit in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
@@ -36,11 +43,19 @@ class MLP(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train` and dropout a "dropout" rng is needed."""
+        """Classify examples.
+
+        Args:
+          x: [B, ...], examples.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The hidden layers after their activation: {"hidden1": [B, hidden[0]], ...}."""
+        """Return the hidden layers after their activation: {"hidden1": [B, hidden[0]], ...}."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -59,12 +74,12 @@ class MLP(nn.Module):
 
     def _check(self, x: jax.Array) -> None:
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {self.activation!r}: {', '.join(ACTIVATIONS)} are allowed")
+            raise ValueError(f"activation={self.activation!r}: unknown; allowed: {', '.join(ACTIVATIONS)}")
         if x.ndim < 2:
-            raise ValueError(f"x has shape {x.shape}: MLP takes [B, ...]")
+            raise ValueError(f"x.shape={x.shape}: no batch of examples; allowed: [B, ...]")
         built = self.variables.get("params", {}).get("dense1" if self.hidden else "head", {}).get("kernel")
         if built is not None and x[0].size != built.shape[0]:
-            raise ValueError(f"x has shape {x.shape}: this MLP was built for {built.shape[0]} numbers an example")
+            raise ValueError(f"x.shape={x.shape}: examples do not fit this MLP; allowed: {built.shape[0]} numbers each")
 
 
 MODELS = {"mlp": functools.partial(MLP)}

@@ -1,4 +1,4 @@
-"""MnasNet: inverted residuals laid out by a search that measured accuracy and time on a phone.
+"""MnasNet: inverted residuals found by a search for accuracy and latency on a phone.
 
 Tan, Chen, Pang, Vasudevan, Sandler, Howard & Le, "MnasNet: platform-aware neural architecture search for mobile"
 (2018), arXiv:1807.11626: the network B1, without squeeze-and-excitation.
@@ -6,8 +6,8 @@ Tan, Chen, Pang, Vasudevan, Sandler, Howard & Le, "MnasNet: platform-aware neura
     F(x) = BN conv1x1(relu BN depthwise(relu BN conv1x1(x)))        t C channels inside, kernels of 3 or 5
     y = x + F(x)                                                    where the stride is 1 and the channels stay
 
-Channels are `alpha` times the paper's, rounded to multiples of 8; the last convolution has 1280 whatever alpha. Batch
-norm keeps 0.9997 of its running statistics. Names are torchvision's; the head is `head`, not `classifier.1`.
+Channels are `width_mult` times the paper's, rounded to multiples of 8, except for the last convolution's 1280. Batch
+norm has momentum 0.9997. Names are torchvision's; the head is `head`, not `classifier.1`.
 """
 
 import functools
@@ -39,7 +39,16 @@ SETTINGS = (
 
 
 class MnasBlock(nn.Module):
-    """1x1 to `expansion` times the channels, depthwise, linear 1x1 to `features`; x is added where it fits."""
+    """An inverted residual: 1x1, depthwise and linear 1x1, plus x where the shapes agree.
+
+    Args:
+      features: output channels.
+      kernel_size: side of the depthwise kernel.
+      stride: stride of the depthwise convolution.
+      expansion: inner channels as a multiple of the input's.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     kernel_size: int = 3
@@ -50,7 +59,15 @@ class MnasBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         layer = _layers(self.dtype, self.axis_name, train)
         wide = self.expansion * x.shape[-1]
         y = nn.relu(layer(x, "layers_", 0, wide, 1))
@@ -80,16 +97,22 @@ def _layers(dtype: Any, axis_name: str | None, train: bool) -> Any:
 
 
 class MNASNet(nn.Module):
-    """A MnasNet-B1 on [B, H, W, C]. Stages: stem (stride 2), stage1 to stage6 (4, 8, 16, 16, 32, 32), last (32).
+    """A MnasNet-B1 on [B, H, W, C]. Stages: stem, stage1 to stage6, last (strides 2 4 8 16 16 32 32 32).
 
-    settings: (expansion, channels, kernel, stride, blocks) of each stage. alpha: multiplies all channels but the last.
-    dropout: rate before the head. remat: recompute each block in the backward pass. axis_name: where batch statistics
-    are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      settings: (expansion, channels, kernel, stride, blocks) of each stage.
+      width_mult: multiplier of all channels but the last 1280, rounded to multiples of 8 (the paper's alpha).
+      dropout: probability of dropping a value before the head in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     settings: tuple[tuple[int, int, int, int, int], ...] = SETTINGS
-    alpha: float = 1.0
+    width_mult: float = 1.0
     dropout: float = 0.2
     dtype: Any = None
     axis_name: str | None = None
@@ -97,11 +120,20 @@ class MNASNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -109,16 +141,16 @@ class MNASNet(nn.Module):
         check_images(self, x, "layers_0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         layer = _layers(dtype, self.axis_name, train)
-        width = round_channels(32 * self.alpha)
+        width = round_channels(32 * self.width_mult)
         x = nn.relu(layer(x, "layers_", 0, width, 3, 2))
         x = nn.relu(layer(x, "layers_", 3, width, 3, 1, width))
-        x = layer(x, "layers_", 6, round_channels(16 * self.alpha), 1)
+        x = layer(x, "layers_", 6, round_channels(16 * self.width_mult), 1)
         maps = {"stem": x}
         block = remat(MnasBlock, self.remat, static_argnums=(2,))
         for i, (expansion, channels, size, stride, blocks) in enumerate(self.settings):
             for j in range(blocks):
                 x = block(
-                    round_channels(channels * self.alpha),
+                    round_channels(channels * self.width_mult),
                     size,
                     stride if j == 0 else 1,
                     expansion,
@@ -134,8 +166,8 @@ class MNASNet(nn.Module):
 
 
 MODELS = {
-    "mnasnet0_5": functools.partial(MNASNet, alpha=0.5),
-    "mnasnet0_75": functools.partial(MNASNet, alpha=0.75),
+    "mnasnet0_5": functools.partial(MNASNet, width_mult=0.5),
+    "mnasnet0_75": functools.partial(MNASNet, width_mult=0.75),
     "mnasnet1_0": functools.partial(MNASNet),
-    "mnasnet1_3": functools.partial(MNASNet, alpha=1.3),
+    "mnasnet1_3": functools.partial(MNASNet, width_mult=1.3),
 }

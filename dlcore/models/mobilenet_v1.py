@@ -4,12 +4,13 @@ Howard et al., "MobileNets: efficient convolutional neural networks for mobile v
 arXiv:1704.04861.
 
     block(x) = relu6 BN conv1x1(relu6 BN depthwise3x3(x))
-    multiplications of a 3x3 layer from M to N channels on D x D pixels:  9 M D^2 + M N D^2   where a dense one has
-    9 M N D^2, the share 1 / N + 1 / 9
+    multiplications of a 3x3 layer from M to N channels on D x D pixels:  9 M D^2 + M N D^2, which is 1 / N + 1 / 9 of
+    a dense convolution's 9 M N D^2
 
-Two knobs: the width multiplier alpha takes every layer's C to alpha C, and the resolution multiplier rho the image's
-side to rho times 224, simply by giving smaller images. The second term leads, so the cost goes with alpha^2 rho^2.
-Names are timm's; the head is `head`, not `classifier`. As in timm the relu is cut at 6, which the paper does not say.
+The width multiplier alpha (`width_mult`) scales every layer's channels, and the resolution multiplier rho the image's
+side, 224 rho; it is no field, since any image size fits. The second term dominates, so the cost goes with alpha^2
+rho^2. Names are timm's; the head is `head`, not `classifier`. The ReLU is cut at 6 as in timm; the paper does not say
+so.
 """
 
 import functools
@@ -33,7 +34,14 @@ TORCH_NAMES = ((r"^head\.", "classifier."),)
 
 
 class SeparableBlock(nn.Module):
-    """A 3x3 convolution of each channel by itself and a 1x1 across channels, each with batch norm and relu6."""
+    """A depthwise 3x3 and a 1x1 convolution, each with batch norm and ReLU6.
+
+    Args:
+      features: output channels.
+      stride: stride of the depthwise convolution.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
@@ -42,7 +50,15 @@ class SeparableBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
         channels = x.shape[-1]
@@ -60,16 +76,22 @@ class SeparableBlock(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-    """A MobileNet on [B, H, W, C]. Stages: stem (stride 2), stage1 to stage5 (strides 2, 4, 8, 16, 32).
+    """A MobileNet on [B, H, W, C]. Stages: stem, stage1 to stage5 (strides 2, 2, 4, 8, 16, 32).
 
-    settings: (channels, blocks, stride) of each stage. alpha: multiplies all channels, rounded to multiples of 8.
-    stem: "imagenet" has stride 2, "cifar" stride 1: all strides are half those above. remat: recompute each block in
-    the backward pass. axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      settings: (channels, blocks, stride) of each stage.
+      width_mult: multiplier of all channels, rounded to multiples of 8 (the paper's alpha).
+      stem: imagenet: a 3x3 convolution of stride 2; cifar: of stride 1, so that all strides are half as large.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     settings: tuple[tuple[int, int, int], ...] = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
-    alpha: float = 1.0
+    width_mult: float = 1.0
     stem: str = "imagenet"
     dtype: Any = None
     axis_name: str | None = None
@@ -77,21 +99,29 @@ class MobileNetV1(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "conv_stem", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = Conv(
-            round_channels(32 * self.alpha),
+            round_channels(32 * self.width_mult),
             (3, 3),
             strides=2 if self.stem == "imagenet" else 1,
             padding=1,
@@ -106,7 +136,7 @@ class MobileNetV1(nn.Module):
         for i, (channels, blocks, stride) in enumerate(self.settings):
             for j in range(blocks):
                 x = block(
-                    round_channels(channels * self.alpha),
+                    round_channels(channels * self.width_mult),
                     stride=stride if j == 0 else 1,
                     dtype=dtype,
                     axis_name=self.axis_name,
@@ -119,5 +149,5 @@ class MobileNetV1(nn.Module):
 
 MODELS = {
     "mobilenetv1_100": functools.partial(MobileNetV1),
-    "mobilenetv1_125": functools.partial(MobileNetV1, alpha=1.25),
+    "mobilenetv1_125": functools.partial(MobileNetV1, width_mult=1.25),
 }

@@ -1,4 +1,4 @@
-"""MobileNetV2: inverted residuals, whose ends are thin and linear and whose middle is wide and depthwise.
+"""MobileNetV2: inverted residuals, with thin linear ends and a wide depthwise middle.
 
 Sandler, Howard, Zhu, Zhmoginov & Chen, "MobileNetV2: inverted residuals and linear bottlenecks" (2018),
 arXiv:1801.04381.
@@ -6,10 +6,10 @@ arXiv:1801.04381.
     F(x) = BN conv1x1(relu6 BN depthwise3x3(relu6 BN conv1x1(x)))       channels C, t C, t C, C'; no relu at the end
     y = x + F(x)                          where the stride is 1 and C = C'; else y = F(x)
 
-A residual block of ResNet is wide at its ends; here the shortcut joins the thin ends (t = 6), so that what must be held
-is small, and no relu destroys what few channels hold. The first block has t = 1 and no first convolution. Channels are
-`width_mult` times those of the paper, rounded to multiples of 8; the last convolution gets no thinner than 1280. Names
-are torchvision's; the head is `head`, not `classifier.1`.
+A ResNet's bottleneck is wide at its ends; here the shortcut joins the thin ends (t = 6), which saves memory, and no
+relu destroys information where channels are few. The first block has t = 1 and no first convolution. Channels are
+`width_mult` times the paper's, rounded to multiples of 8; the last convolution keeps at least 1280. Names are
+torchvision's; the head is `head`, not `classifier.1`.
 """
 
 import functools
@@ -32,13 +32,33 @@ SETTINGS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to `channels` (halves up), or the next where that is less than 0.9 of it."""
+    """Round channels to a multiple of `divisor`, by no more than a tenth down.
+
+    Args:
+      channels: number of channels, not necessarily whole.
+      divisor: what the result is a multiple of.
+
+    Returns:
+      The nearest multiple (halves up, at least `divisor`), or the next one where that is less than 0.9 of `channels`.
+    """
     nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
 class ConvNorm(nn.Module):
-    """A convolution (submodule `0`, padded to keep the size), batch norm (`1`) and an activation, None for none."""
+    """A convolution padded to keep the size (submodule `0`), batch norm (`1`) and an activation.
+
+    Args:
+      features: output channels.
+      kernel_size: side of the kernel.
+      stride: stride of the convolution.
+      groups: groups of channels; as many as the input's channels is depthwise.
+      activation: function after batch norm; None for none.
+      epsilon: added to variances by batch norm.
+      momentum: share of the running statistics that batch norm keeps at an update.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     kernel_size: int = 3
@@ -52,7 +72,15 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the layer.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         x = Conv(
             self.features,
             (self.kernel_size,) * 2,
@@ -69,7 +97,15 @@ class ConvNorm(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to `expansion` times the channels, 3x3 depthwise, linear 1x1 to `features`; x is added where it fits."""
+    """An inverted residual: 1x1, depthwise 3x3 and linear 1x1, plus x where the shapes agree.
+
+    Args:
+      features: output channels.
+      stride: stride of the depthwise convolution.
+      expansion: inner channels as a multiple of the input's; 1 leaves the first convolution out.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
@@ -79,7 +115,15 @@ class InvertedResidual(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         wide = self.expansion * x.shape[-1]
         layer = functools.partial(ConvNorm, wide, activation=relu6, dtype=self.dtype, axis_name=self.axis_name)
         names, y = (f"conv_{i}" for i in range(4)), x
@@ -93,11 +137,18 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """A MobileNetV2 on [B, H, W, C]. Stages: stem (stride 2), stage1 to stage7 (2, 4, 8, 16, 16, 32, 32), last (32).
+    """A MobileNetV2 on [B, H, W, C]. Stages: stem, stage1 to stage7, last (strides 2 2 4 8 16 16 32 32 32).
 
-    settings: (expansion, channels, blocks, stride) of each stage. width_mult: multiplies all channels. dropout: rate
-    before the head. stem: "imagenet" has stride 2, "cifar" stride 1: all strides are half those above. remat: recompute
-    each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      settings: (expansion, channels, blocks, stride) of each stage.
+      width_mult: multiplier of all channels, rounded to multiples of 8; the last convolution keeps at least 1280.
+      dropout: probability of dropping a value before the head in training.
+      stem: imagenet: a 3x3 convolution of stride 2; cifar: of stride 1, so that all strides are half as large.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -111,17 +162,26 @@ class MobileNetV2(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         layer = functools.partial(ConvNorm, activation=relu6, dtype=dtype, axis_name=self.axis_name)

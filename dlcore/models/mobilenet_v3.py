@@ -1,11 +1,11 @@
-"""MobileNetV3: inverted residuals with squeeze-and-excitation and hard swish, laid out by an architecture search.
+"""MobileNetV3: inverted residuals with squeeze-and-excitation and hard swish, found by an architecture search.
 
 Howard et al., "Searching for MobileNetV3" (2019), arXiv:1905.02244.
 
     F(x) = BN conv1x1(SE(h BN depthwise(h BN conv1x1(x))))    h = relu, or hard swish x relu6(x + 3) / 6 in deep layers
     y = x + F(x)                                                where the stride is 1 and the channels stay
     SE gate = relu6(W2 relu(W1 mean) + 3) / 6                   a hard sigmoid, from a quarter of the channels
-    last conv1x1 -> average -> Dense -> hard swish -> head      the expensive last layers work on one pixel
+    last conv1x1 -> average -> Dense -> hard swish -> head      so the expensive last layers see one pixel
 
 Batch norm has epsilon 0.001 and momentum 0.99. Names are torchvision's; the head is `head`, not `classifier.3`.
 """
@@ -31,13 +31,22 @@ NORM = {"epsilon": 0.001, "momentum": 0.99}
 
 
 class BlockSetting(NamedTuple):
-    """One row of the paper's tables 1 and 2: `expanded` channels inside and `features` outside the block."""
+    """One row of the paper's tables 1 and 2.
+
+    Args:
+      kernel_size: side of the depthwise kernel.
+      expanded: channels inside the block.
+      features: output channels.
+      use_se: squeeze-and-excitation after the depthwise convolution.
+      use_hs: hard swish in place of the ReLU.
+      stride: stride of the depthwise convolution.
+    """
 
     kernel_size: int
     expanded: int
     features: int
-    squeeze: bool
-    hard: bool
+    use_se: bool
+    use_hs: bool
     stride: int
 
 
@@ -74,7 +83,13 @@ SMALL = (
 
 
 class MobileNetV3Block(nn.Module):
-    """1x1 to `expanded` channels (none where x has them), depthwise, squeeze-and-excitation, linear 1x1."""
+    """An inverted residual: 1x1 (if it widens), depthwise, squeeze-and-excitation and linear 1x1.
+
+    Args:
+      setting: the block's row of the table.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     setting: BlockSetting
     dtype: Any = None
@@ -82,15 +97,23 @@ class MobileNetV3Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), setting.features].
+        """
         setting = self.setting
         wide, shape = setting.expanded, {"dtype": self.dtype, "axis_name": self.axis_name}
-        layer = functools.partial(ConvNorm, activation=hard_swish if setting.hard else nn.relu, **NORM, **shape)
+        layer = functools.partial(ConvNorm, activation=hard_swish if setting.use_hs else nn.relu, **NORM, **shape)
         names, y = (f"block_{i}" for i in range(4)), x
         if wide != x.shape[-1]:
             y = layer(wide, 1, name=next(names))(y, train)
         y = layer(wide, setting.kernel_size, setting.stride, wide, name=next(names))(y, train)
-        if setting.squeeze:
+        if setting.use_se:
             fields = {"gate": hard_sigmoid, "dtype": self.dtype, "kernel_init": KERNEL_INIT}
             y = SqueezeExcitation(round_channels(wide // 4), **fields, name=next(names))(y)
         y = ConvNorm(setting.features, 1, activation=None, **NORM, **shape, name=next(names))(y, train)
@@ -98,11 +121,18 @@ class MobileNetV3Block(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """A MobileNetV3 on [B, H, W, C]. Stages: stem (stride 2), stage1, stage2, ... (one a stride), last (stride 32).
+    """A MobileNetV3 on [B, H, W, C]. Stages: stem (stride 2), stage1, ... (one for each stride), last (stride 32).
 
-    settings: one BlockSetting a block. hidden: units of the layer before the head. width_mult: multiplies all channels.
-    dropout: rate before the head. remat: recompute each block in the backward pass. axis_name: where batch statistics
-    are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      settings: one BlockSetting a block.
+      hidden: units of the dense layer before the head.
+      width_mult: multiplier of all channels, rounded to multiples of 8.
+      dropout: probability of dropping a value before the head in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -116,11 +146,20 @@ class MobileNetV3(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact

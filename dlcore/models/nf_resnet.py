@@ -1,4 +1,4 @@
-"""Normaliser-free residual networks: weights are standardised in place of activations, and variances are kept count of.
+"""Normalizer-free residual networks: standardized weights in place of normalized activations.
 
 Brock, De & Smith, "Characterizing signal propagation to close the performance gap in unnormalized ResNets" (2021),
 arXiv:2101.08692.
@@ -7,11 +7,11 @@ arXiv:2101.08692.
     block:   y = s(x) + alpha F(relu(x) beta),   F = conv1x1 relu conv3x3 relu conv1x1
     beta = 1 / sqrt(Var x):   Var y = Var x + alpha^2, and after the first block of a stage 1 + alpha^2
 
-With inputs of mean 0 and variance 1 a standardised convolution gives variance 1, and gamma = sqrt(2 / (1 - 1 / pi))
-makes up for what a relu takes. So each block knows the variance of its input beforehand and divides by its root; no
-example sees another. s is x, or a convolution of the 2x2 average of relu(x) beta where the shape changes. The gain of
-each block's last convolution starts at zero. As in timm, whose names these are, gamma stands with the weights and is
-the authors' measured 1.71396; the head is `head`, not `head.fc`.
+For inputs of mean 0 and variance 1 a standardized convolution gives variance 1, and gamma = sqrt(2 / (1 - 1 / pi))
+compensates for the variance that a relu removes. So the variance of each block's input is known beforehand, and the
+block divides by its root; examples do not interact. s is x, or a convolution of the 2x2 average of relu(x) beta where
+the shape changes. The gain of each block's last convolution starts at zero. As in timm, whose names these are, gamma
+multiplies the weights and is the authors' measured 1.71396; the head is `head`, not `head.fc`.
 """
 
 import functools
@@ -35,10 +35,19 @@ TORCH_NAMES = ((r"(stem|downsample)_conv\.", r"\1.conv."), (r"^head\.", "head.fc
 
 
 class ScaledStdConv(nn.Module):
-    """A convolution with standardised kernels, scaled for an input that was a relu; parameters kernel, gain, bias."""
+    """A convolution with standardized kernels, scaled for a ReLU before it; parameters kernel, gain and bias.
+
+    Args:
+      features: output channels.
+      kernel_size: side of the kernel.
+      stride: stride of the convolution.
+      epsilon: added to the variance of the weights.
+      gain_init: initializer of each output channel's gain.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+    """
 
     features: int
-    size: int
+    kernel_size: int
     stride: int = 1
     epsilon: float = 1e-5
     gain_init: Callable = nn.initializers.ones
@@ -46,22 +55,35 @@ class ScaledStdConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
-        kernel = self.param("kernel", KERNEL_INIT, (self.size, self.size, x.shape[-1], self.features))
+        """Apply the convolution.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
+        kernel = self.param("kernel", KERNEL_INIT, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
         gain = self.param("gain", self.gain_init, (self.features,))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        inputs = self.size**2 * x.shape[-1]
+        inputs = self.kernel_size**2 * x.shape[-1]
         kernel = standardize_weight(kernel, self.epsilon) * (gain * GAMMA_RELU * inputs**-0.5)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        padding = [((self.size - 1) // 2,) * 2] * 2
+        padding = [((self.kernel_size - 1) // 2,) * 2] * 2
         strides = (self.stride, self.stride)
         return conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
 
 
 class NFBlock(nn.Module):
-    """x plus `alpha` times 1x1, 3x3 and 1x1 to four times `features`, each after a relu.
+    """x plus `alpha` times 1x1, 3x3 and 1x1 convolutions, each after a ReLU.
 
-    variance: of x, as it is known beforehand. zero_init_residual: start as the identity (where the shape stays).
+    Args:
+      features: channels inside the block; its output has four times as many.
+      stride: stride of the 3x3 convolution.
+      alpha: factor of the branch.
+      variance: variance of x, known beforehand.
+      zero_init_residual: zero the last gain, so that the block starts as the identity where the shape stays.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: int
@@ -73,7 +95,14 @@ class NFBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), 4 features].
+        """
         conv = functools.partial(ScaledStdConv, dtype=self.dtype)
         active = nn.relu(x) * self.variance**-0.5
         if self.stride != 1 or x.shape[-1] != 4 * self.features:
@@ -88,11 +117,19 @@ class NFBlock(nn.Module):
 
 
 class NFResNet(nn.Module):
-    """A normaliser-free ResNet on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
+    """A normalizer-free ResNet on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
 
-    stages: blocks in each; every stage but the first halves the map and doubles the channels, from `width`. alpha:
-    what a block adds is multiplied by it. stem: "imagenet" is a 7x7 convolution of stride 2 and a max pooling, "cifar"
-    a 3x3 convolution alone. remat: recompute each block in the backward pass. `train` and axis_name change nothing.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
+      width: channels of the stem and inside the first stage's blocks.
+      alpha: factor of each block's branch.
+      stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
+      zero_init_residual: start each block as the identity: the last gain of its branch is zero.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -107,17 +144,25 @@ class NFResNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: unused; nothing differs in training.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The sum at the end of each stage; the last one behind its relu."""
+        """Return the sum at the end of each stage; the last one after its ReLU."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "stem_conv", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = functools.partial(ScaledStdConv, self.width, dtype=dtype, name="stem_conv")

@@ -1,15 +1,15 @@
-"""Network in network: perceptrons slid over the map, and an average of each class's map in place of dense layers.
+"""Network in network: MLPs slid over the map, and an average of each class's map in place of dense layers.
 
 Lin, Chen & Yan, "Network in network" (2013), arXiv:1312.4400: its network for CIFAR, 966,986 parameters for 10 classes.
 
-    mlpconv = conv k x k -> relu -> conv 1x1 -> relu -> conv 1x1 -> relu: one perceptron at every place
+    mlpconv = conv k x k -> relu -> conv 1x1 -> relu -> conv 1x1 -> relu: one MLP at every pixel
     mlpconv 5x5 (192, 160, 96) -> pool -> mlpconv 5x5 (192, 192, 192) -> pool -> mlpconv 3x3 (192, 192, C)
     logit c = the mean of map c                                        global average pooling: no parameters
 
-Poolings take the largest of 3x3 at stride 2, and 32 becomes 16 and 8, with the window that hangs over the edge. The
-paper sets initial weights by hand; here they are He normal. The class maps end in a ReLU as in the paper, behind which
-classes that start at zero never learn, and most of those that start near it die: so their kernel starts at zero and
-their bias at one, which makes the initial loss log C all the same.
+Poolings are 3x3 maxima of stride 2, including the window that overlaps the edge, so 32 becomes 16 and 8. The paper sets
+initial weights by hand; here they are He normal. The class maps end in a ReLU as in the paper, so classes that start at
+zero never learn and most of those that start near zero die: their kernel starts at zero and their bias at one, which
+also makes the initial loss log C.
 """
 
 import functools
@@ -28,33 +28,54 @@ __all__ = ["MODELS", "MLPConv", "NetworkInNetwork"]
 
 
 class MLPConv(nn.Module):
-    """A perceptron of layers `features`, each with a ReLU, on every patch of `size` x `size` pixels."""
+    """A perceptron, with a ReLU after each layer, on every patch of the map.
+
+    Args:
+      features: units of each layer.
+      kernel_size: side in pixels of a patch.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+    """
 
     features: tuple[int, ...]
-    size: int
+    kernel_size: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, features[-1]]."""
+        """Apply the layers.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, features[-1]].
+        """
         conv = functools.partial(Conv, dtype=self.dtype, kernel_init=initializers.kaiming_normal())
-        x = nn.relu(conv(self.features[0], (self.size, self.size), padding=self.size // 2, name="conv")(x))
+        x = nn.relu(
+            conv(self.features[0], (self.kernel_size, self.kernel_size), padding=self.kernel_size // 2, name="conv")(x)
+        )
         for i, features in enumerate(self.features[1:]):
             x = nn.relu(conv(features, (1, 1), name=f"mlp_{i}")(x))
         return x
 
 
 class NetworkInNetwork(nn.Module):
-    """The network on [B, H, W, C]; stages stage1 to stage3 with strides 1, 2 and 4.
+    """Network in network on [B, H, W, C]. Stages stage1 to stage3, of strides 1, 2 and 4.
 
-    stages: layers of each mlpconv; the class maps are the last layer of the last one. sizes: of their patches.
-    dropout: after each pooling. remat: recompute each mlpconv in the backward pass.
-    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: units of each layer of each mlpconv; the class maps follow as the last layer of the last one.
+      kernel_sizes: side in pixels of the patches of each stage.
+      dropout: probability of dropping a value after each pooling in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each mlpconv in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
     stages: tuple[tuple[int, ...], ...] = ((192, 160, 96), (192, 192, 192), (192, 192))
-    sizes: tuple[int, ...] = (5, 5, 3)
+    kernel_sizes: tuple[int, ...] = (5, 5, 3)
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
@@ -62,30 +83,44 @@ class NetworkInNetwork(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, values are dropped under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage, before its pooling; the last is what the class maps are made from."""
+        """Return the map at the end of each stage, before its pooling; the class maps are computed from the last."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if len(self.stages) != len(self.sizes):
-            raise ValueError(f"stages is {self.stages} and sizes {self.sizes}: one size is needed for each stage")
+        if len(self.stages) != len(self.kernel_sizes):
+            raise ValueError(
+                f"kernel_sizes={self.kernel_sizes}: wrong length; allowed: one for each of {len(self.stages)} stages"
+            )
         check_images(self, x, "mlpconv1/conv", smallest=2 ** len(self.stages))
         dtype = compute_dtype(self.dtype, x, self.variables)
         block = remat(MLPConv, self.remat)
         maps = {}
-        for i, (features, size) in enumerate(zip(self.stages, self.sizes, strict=True), 1):
+        for i, (features, size) in enumerate(zip(self.stages, self.kernel_sizes, strict=True), 1):
             if i > 1:
                 x = max_pool(x, (3, 3), (2, 2), ceil_mode=True)
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = maps[f"stage{i}"] = block(features, size, dtype, name=f"mlpconv{i}")(x)
         head = Conv(
-            self.num_classes, (1, 1), dtype=logits_dtype(x.dtype), kernel_init=self.head_init,
-            bias_init=initializers.ones, name="head",
-        )  # fmt: skip
+            self.num_classes,
+            (1, 1),
+            dtype=logits_dtype(x.dtype),
+            kernel_init=self.head_init,
+            bias_init=initializers.ones,
+            name="head",
+        )
         return global_avg_pool(nn.relu(head(x))), maps
 
 

@@ -1,4 +1,4 @@
-"""RegNet: a design space of residual networks whose widths follow a line, quantised.
+"""RegNet: a design space of residual networks whose widths follow a quantized line.
 
 Radosavovic, Kosaraju, Girshick, He & Dollar, "Designing network design spaces" (2020), arXiv:2003.13678.
 
@@ -7,8 +7,8 @@ Radosavovic, Kosaraju, Girshick, He & Dollar, "Designing network design spaces" 
     w_j = w_0 w_m^s_j                           rounded to a multiple of 8, and then of the group width g
     block(x) = relu(F(x) + P x),  F(x) = BN conv1x1(SE(relu BN conv3x3(relu BN conv1x1(x))))    3x3 in groups of g
 
-So four numbers and g give all widths and depths. X has no squeeze-and-excitation, Y has it from a quarter of the
-block's input. The first block of each stage has stride 2. Names are torchvision's, with `block1_0/a` for
+So four numbers and g give all widths and depths. X has no squeeze-and-excitation; Y has it, with a quarter of the
+block's input channels. The first block of each stage has stride 2. Names are torchvision's, with `block1_0/a` for
 `trunk_output.block1.block1-0.f.a`; the head is `head`, not `fc`.
 """
 
@@ -39,14 +39,24 @@ TORCH_NAMES = (
 def quantized_widths(
     depth: int, width: int, slope: float, step: float, group_width: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(blocks of each stage, channels of each stage) from d, w_0, w_a, w_m and g.
+    """Compute the depths and widths of the stages of a RegNet.
 
-    A stage narrower than the group width is one group. Raises ValueError for a width that is no multiple of 8, a
-    slope below 0 or a step of 1 or less.
+    Args:
+      depth: d, number of blocks.
+      width: w_0, width of the first block, a multiple of 8.
+      slope: w_a, by how much the wanted width grows from block to block.
+      step: w_m, ratio of the widths of neighboring stages.
+      group_width: g, channels of a group; a narrower stage is one group.
+
+    Returns:
+      The blocks of each stage, and the channels of each stage.
+
+    Raises:
+      ValueError: the width is no positive multiple of 8, the slope is below 0, or the step is at most 1.
     """
     if width <= 0 or width % 8 or slope < 0 or step <= 1:
         raise ValueError(
-            f"width is {width}, slope {slope} and step {step}: a multiple of 8, at least 0 and more than 1 are needed"
+            f"width={width}, slope={slope}, step={step}: no widths follow; allowed: a multiple of 8, >= 0, > 1"
         )
     wanted = width + slope * np.arange(depth)
     power = np.round(np.log(wanted / width) / np.log(step))
@@ -56,24 +66,41 @@ def quantized_widths(
 
 
 class RegNetBlock(nn.Module):
-    """1x1, 3x3 in groups of `group_width` channels and 1x1, all `features` wide, beside the shortcut."""
+    """1x1, grouped 3x3 and 1x1 convolutions, all of one width, beside the shortcut.
+
+    Args:
+      features: channels of the block.
+      stride: stride of the 3x3 convolution.
+      group_width: channels of a group of the 3x3 convolution.
+      se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
     group_width: int = 8
-    squeeze: float = 0.0
+    se_ratio: float = 0.0
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         width, channels = self.features, x.shape[-1]
         layer = functools.partial(ConvNorm, width, dtype=self.dtype, axis_name=self.axis_name)
         y = layer(1, name="a")(x, train)
         y = layer(3, self.stride, width // min(self.group_width, width), name="b")(y, train)
-        if self.squeeze:
-            units = round(self.squeeze * channels)
+        if self.se_ratio:
+            units = round(self.se_ratio * channels)
             y = SqueezeExcitation(units, dtype=self.dtype, kernel_init=KERNEL_INIT, name="se")(y)
         y = layer(1, activation=None, name="c")(y, train)
         if self.stride != 1 or channels != width:
@@ -82,11 +109,21 @@ class RegNetBlock(nn.Module):
 
 
 class RegNet(nn.Module):
-    """A RegNet on [B, H, W, C]. Stages: stem (stride 2), block1 to block4 (strides 4, 8, 16, 32).
+    """A RegNet on [B, H, W, C]. Stages: stem, block1 to block4 (strides 2, 4, 8, 16, 32).
 
-    depth, width, slope, step: d, w_0, w_a and w_m of `quantized_widths`. group_width: channels of a group.
-    squeeze: units of squeeze-and-excitation as a share of the block's input, 0 for none. stem_width: channels of the
-    stem. remat: recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      depth: d, number of blocks (`quantized_widths`).
+      width: w_0, width of the first block, a multiple of 8.
+      slope: w_a, by how much the wanted width grows from block to block.
+      step: w_m, ratio of the widths of neighboring stages.
+      group_width: channels of a group of the 3x3 convolutions.
+      se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
+      stem_width: channels of the stem.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -95,7 +132,7 @@ class RegNet(nn.Module):
     slope: float = 27.89
     step: float = 2.09
     group_width: int = 8
-    squeeze: float = 0.25
+    se_ratio: float = 0.25
     stem_width: int = 32
     dtype: Any = None
     axis_name: str | None = None
@@ -103,11 +140,19 @@ class RegNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -122,7 +167,7 @@ class RegNet(nn.Module):
         for i, (blocks, width) in enumerate(zip(depths, widths, strict=True), 1):
             for j in range(blocks):
                 stride, name = 2 if j == 0 else 1, f"block{i}_{j}"
-                x = block(width, stride, self.group_width, self.squeeze, **shape, name=name)(x, train)
+                x = block(width, stride, self.group_width, self.se_ratio, **shape, name=name)(x, train)
             maps[f"block{i}"] = x
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
@@ -130,7 +175,7 @@ class RegNet(nn.Module):
 
 def _variant(depth: int, width: int, slope: float, step: float, group_width: int, squeeze: float) -> functools.partial:
     return functools.partial(
-        RegNet, depth=depth, width=width, slope=slope, step=step, group_width=group_width, squeeze=squeeze
+        RegNet, depth=depth, width=width, slope=slope, step=step, group_width=group_width, se_ratio=squeeze
     )
 
 

@@ -9,7 +9,7 @@ networks" (2016), arXiv:1611.05431; Hu, Shen & Sun, "Squeeze-and-excitation netw
     y = relu(F(x) + P x)                  P = identity, or BN conv1x1 where the shape changes (option B)
     squeeze-and-excitation:  F(x) sigmoid(W2 relu(W1 mean_hw F(x) + b1) + b2) in place of F(x)
 
-The stride is on the 3x3 convolution of a bottleneck, as in the weights that everybody has (ResNet v1.5). Names are
+The stride is on the 3x3 convolution of a bottleneck, as in the published weights (ResNet v1.5). Names are
 torchvision's with a slash for a dot and `layer1_0` for `layer1.0`; the head is `head`, not `fc`. The SE networks are
 timm's.
 """
@@ -33,10 +33,14 @@ TORCH_NAMES = ((r"^head\.", "fc."),)
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale each channel of [B, H, W, C] by a gate in (0, 1) computed from the means of all channels.
+    """Scale each channel by a gate in (0, 1) computed from the means of all channels.
 
-    features: units between the two layers, C / 16 in the paper. Where timm takes C / 16 it rounds to multiples of 8.
-    activation and gate: what follows the first and the second layer.
+    Args:
+      features: units between the two layers: C / 16 in the paper, which timm rounds to a multiple of 8.
+      activation: function after the first layer.
+      gate: function after the second layer.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      kernel_init: initializer of both kernels.
     """
 
     features: int
@@ -47,20 +51,39 @@ class SqueezeExcitation(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, C]."""
+        """Apply the gates.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, C].
+        """
         layer = functools.partial(Conv, kernel_size=(1, 1), dtype=self.dtype, kernel_init=self.kernel_init)
         gate = self.activation(layer(self.features, name="fc1")(x.mean((1, 2), keepdims=True)))
         return x * self.gate(layer(x.shape[-1], name="fc2")(gate))
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes."""
+    """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes.
+
+    Args:
+      features: output channels.
+      stride: stride of the first 3x3 convolution.
+      groups: 1; a basic block allows nothing else.
+      base_width: 64; a basic block allows nothing else.
+      use_se: squeeze-and-excitation at the end of the branch.
+      skip: add the shortcut; False gives a plain layer.
+      zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
     groups: int = 1
     base_width: int = 64
-    squeeze: bool = False
+    use_se: bool = False
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
@@ -68,10 +91,21 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]; ValueError for groups."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+
+        Raises:
+          ValueError: `groups` is not 1 or `base_width` not 64.
+        """
         if self.groups != 1 or self.base_width != 64:
             raise ValueError(
-                f"groups is {self.groups} and base_width {self.base_width}: a basic block takes 1 and 64 alone"
+                f"groups={self.groups}, base_width={self.base_width}: not for a basic block; allowed: 1, 64"
             )
         conv, norm = _layers(self, train)
         y = nn.relu(norm(name="bn1")(conv(self.features, (3, 3), strides=self.stride, padding=1, name="conv1")(x)))
@@ -80,17 +114,26 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 in `groups`, and 1x1 to four times `features`, beside the shortcut.
+    """1x1, grouped 3x3 and 1x1 convolutions beside the shortcut.
 
-    The middle is base_width / 64 times `features` wide in each group: 64 for a ResNet, 128 for a wide one, 4 with 32
-    groups for a ResNeXt 32x4d.
+    Args:
+      features: a quarter of the output channels.
+      stride: stride of the 3x3 convolution.
+      groups: groups of the 3x3 convolution.
+      base_width: channels of a group for 64 `features`: 64 in a ResNet, 128 in a wide one, 4 with 32 groups in a
+        ResNeXt 32x4d.
+      use_se: squeeze-and-excitation at the end of the branch.
+      skip: add the shortcut; False gives a plain layer.
+      zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
     stride: int = 1
     groups: int = 1
     base_width: int = 64
-    squeeze: bool = False
+    use_se: bool = False
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
@@ -98,7 +141,15 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), 4 features].
+        """
         conv, norm = _layers(self, train)
         width = self.features * self.base_width // 64 * self.groups
         y = nn.relu(norm(name="bn1")(conv(width, (1, 1), name="conv1")(x)))
@@ -119,7 +170,7 @@ def _join(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, no
     """relu(SE(BN(y)) + shortcut(x))."""
     gain = nn.initializers.zeros if block.zero_init_residual else nn.initializers.ones
     y = norm(name=last, scale_init=gain)(y)
-    if block.squeeze:
+    if block.use_se:
         y = SqueezeExcitation(max(8, (y.shape[-1] // 16 + 4) // 8 * 8), dtype=block.dtype, name="se")(y)
     if not block.skip:
         return nn.relu(y)
@@ -129,14 +180,24 @@ def _join(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, no
 
 
 class ResNet(nn.Module):
-    """A residual network on [B, H, W, C]. Stages: stem (stride 2 or 1), layer1 to layer4 (strides 4, 8, 16, 32).
+    """A residual network on [B, H, W, C]. Stages: stem, layer1 to layer4 (strides 2, 4, 8, 16, 32).
 
-    stages: blocks in each layer; every layer but the first halves the map and doubles the channels, from `width`.
-    block: BasicBlock or Bottleneck, with `groups` and `base_width` (see Bottleneck). squeeze: squeeze-and-excitation
-    in every block. skip: False gives the plain network. stem: "imagenet" is a 7x7 convolution of stride 2 and a max
-    pooling, "cifar" a 3x3 convolution alone: strides are a quarter of those above. zero_init_residual: blocks start as
-    the identity (Goyal et al. 2017). remat: recompute each block in the backward pass.
-    axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
+      block: BasicBlock or Bottleneck.
+      width: channels of the stem and `features` of the first stage's blocks.
+      groups: groups of the 3x3 convolutions of a bottleneck, 32 in a ResNeXt 32x4d.
+      base_width: channels of a group in the first stage, for `width` 64: 64, 128 in a wide ResNet, 4 in a ResNeXt
+        32x4d.
+      use_se: squeeze-and-excitation in every block.
+      skip: shortcuts; False gives the plain network.
+      stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
+      zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -145,7 +206,7 @@ class ResNet(nn.Module):
     width: int = 64
     groups: int = 1
     base_width: int = 64
-    squeeze: bool = False
+    use_se: bool = False
     skip: bool = True
     stem: str = "imagenet"
     zero_init_residual: bool = False
@@ -155,17 +216,25 @@ class ResNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "conv1", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, self.width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv1")
@@ -182,7 +251,7 @@ class ResNet(nn.Module):
                     stride=2 if i > 0 and j == 0 else 1,
                     groups=self.groups,
                     base_width=self.base_width,
-                    squeeze=self.squeeze,
+                    use_se=self.use_se,
                     skip=self.skip,
                     zero_init_residual=self.zero_init_residual,
                     dtype=dtype,
@@ -209,10 +278,10 @@ MODELS = {
     "resnext50_32x4d": _variant((3, 4, 6, 3), groups=32, base_width=4),
     "resnext101_32x8d": _variant((3, 4, 23, 3), groups=32, base_width=8),
     "resnext101_64x4d": _variant((3, 4, 23, 3), groups=64, base_width=4),
-    "seresnet18": _variant((2, 2, 2, 2), BasicBlock, squeeze=True),
-    "seresnet34": _variant((3, 4, 6, 3), BasicBlock, squeeze=True),
-    "seresnet50": _variant((3, 4, 6, 3), squeeze=True),
-    "seresnet101": _variant((3, 4, 23, 3), squeeze=True),
-    "seresnet152": _variant((3, 8, 36, 3), squeeze=True),
-    "seresnext50_32x4d": _variant((3, 4, 6, 3), groups=32, base_width=4, squeeze=True),
+    "seresnet18": _variant((2, 2, 2, 2), BasicBlock, use_se=True),
+    "seresnet34": _variant((3, 4, 6, 3), BasicBlock, use_se=True),
+    "seresnet50": _variant((3, 4, 6, 3), use_se=True),
+    "seresnet101": _variant((3, 4, 23, 3), use_se=True),
+    "seresnet152": _variant((3, 8, 36, 3), use_se=True),
+    "seresnext50_32x4d": _variant((3, 4, 6, 3), groups=32, base_width=4, use_se=True),
 }

@@ -1,4 +1,4 @@
-"""The residual networks for CIFAR, 6n + 2 layers deep, and the plain networks beside them.
+"""The residual networks for CIFAR, 6n + 2 layers deep, and their plain counterparts.
 
 He, Zhang, Ren & Sun, "Deep residual learning for image recognition" (2015), arXiv:1512.03385, section 4.2.
 
@@ -6,7 +6,7 @@ He, Zhang, Ren & Sun, "Deep residual learning for image recognition" (2015), arX
     stem 3x3 -> n blocks at width, n at 2 width with stride 2, n at 4 width with stride 2 -> average -> C
 
 Shortcuts have no parameters (option A): where a stage halves the map, x[:, ::2, ::2] with zero channels added, half
-before and half after, as in the weights that circulate for PyTorch. ResNet-20 has 269,722 parameters and ResNet-56
+before and half after, as in the widely used PyTorch weights. ResNet-20 has 269,722 parameters and ResNet-56
 853,018 (3 channels, 10 classes). Convolutions are He normal by fan-out as in torch; the head starts at zero, so that
 the initial loss is log C.
 """
@@ -30,18 +30,36 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def shortcut_a(x: jax.Array, features: int, stride: int) -> jax.Array:
-    """Every stride-th pixel, with zero channels on both sides up to `features`: [B, H, W, C] -> [B, H', W', features].
+    """Take every stride-th pixel and add zero channels on both sides (option A).
 
-    Raises ValueError where x has more channels than `features`.
+    Args:
+      x: [B, H, W, C].
+      features: channels of the result, at least C.
+      stride: distance in pixels of the pixels taken.
+
+    Returns:
+      [B, ceil(H / stride), ceil(W / stride), features].
+
+    Raises:
+      ValueError: x has more channels than `features`.
     """
     extra = features - x.shape[-1]
     if extra < 0:
-        raise ValueError(f"features is {features}: a parameter-free shortcut cannot drop any of {x.shape[-1]} channels")
+        raise ValueError(f"features={features}: option A adds channels only; allowed: at least the {x.shape[-1]} of x")
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm, and the option-A shortcut around them unless `skip` is off."""
+    """Two 3x3 convolutions with batch norm, beside the option-A shortcut.
+
+    Args:
+      features: output channels.
+      stride: stride of the first convolution.
+      skip: add the shortcut; False gives a plain layer.
+      zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
@@ -52,7 +70,15 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         conv = functools.partial(
             Conv, self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT
         )
@@ -64,13 +90,21 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A residual (or plain) network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (one a number of `stages`).
+    """A residual (or plain) network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 1, 1, 2, 4).
 
-    stages: blocks in each stage; every stage but the first halves the map and doubles the channels, from `width`.
-    skip: False gives the plain network. zero_init_residual: blocks start as the identity (Goyal et al. 2017).
-    stem_stride: 2 halves the map at once, and quarters the cost: a wider network in the same time.
-    remat: recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
     The smallest image has one pixel left in the last stage: 4x4 with three stages.
+
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
+      width: channels of the stem and of the first stage.
+      stem_stride: 2 halves the map at once and quarters the cost: a wider network in the same time.
+      skip: shortcuts; False gives the plain network.
+      zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
@@ -85,11 +119,19 @@ class CifarResNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -98,9 +140,15 @@ class CifarResNet(nn.Module):
         dtype = compute_dtype(self.dtype, x, self.variables)
         block = remat(BasicBlock, self.remat, static_argnums=(2,))
         stem = Conv(
-            self.width, (3, 3), self.stem_stride, padding=1, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT,
+            self.width,
+            (3, 3),
+            self.stem_stride,
+            padding=1,
+            use_bias=False,
+            dtype=dtype,
+            kernel_init=KERNEL_INIT,
             name="stem_conv",
-        )  # fmt: skip
+        )
         x = stem(x)
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="stem_bn")(x))
         maps = {"stem": x}

@@ -1,4 +1,4 @@
-"""Pre-activation residual networks: the shortcut is a clean identity from the first block to the last.
+"""Pre-activation residual networks: an identity shortcut from the first block to the last.
 
 He, Zhang, Ren & Sun, "Identity mappings in deep residual networks" (2016), arXiv:1603.05027.
 
@@ -6,8 +6,8 @@ He, Zhang, Ren & Sun, "Identity mappings in deep residual networks" (2016), arXi
     basic:       y = x + conv3x3(relu BN conv3x3(relu BN x))
     where the shape changes the shortcut is a 1x1 convolution of relu BN x;   head: relu BN, average
 
-Batch norm and ReLU stand before each convolution, inside the residual branch, and nothing behind the sum, so a block
-whose last convolution is zero gives back its input. Names are timm's (resnetv2_50), the stride is on the 3x3.
+Batch norm and ReLU come before each convolution, inside the residual branch, and nothing follows the sum, so a block
+whose last convolution is zero is the identity. Names are timm's (resnetv2_50), the stride is on the 3x3.
 """
 
 import functools
@@ -34,12 +34,29 @@ TORCH_NAMES = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """timm's head is a 1x1 convolution."""
+    """Convert timm's head, which is a 1x1 convolution, to a dense layer.
+
+    Args:
+      path: path of the leaf, such as "params/head/kernel".
+      value: the entry of the state dict.
+      shape: shape of the leaf.
+
+    Returns:
+      The head's kernel; None where the rule of `dlcore.models.torch_weights` applies.
+    """
     return value[:, :, 0, 0].T if path == "params/head/kernel" and value.ndim == 4 else None
 
 
 class PreActBottleneck(nn.Module):
-    """Batch norm, ReLU and convolution three times (1x1, 3x3, 1x1 to four times `features`) beside the shortcut."""
+    """Batch norm, ReLU and convolution three times (1x1, 3x3, 1x1) beside the shortcut.
+
+    Args:
+      features: a quarter of the output channels.
+      stride: stride of the 3x3 convolution.
+      project: make the shortcut a 1x1 convolution, for where the shape changes.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
@@ -49,7 +66,15 @@ class PreActBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), 4 features].
+        """
         conv, norm = _layers(self, train)
         active = nn.relu(norm(name="norm1")(x))
         shortcut = conv(4 * self.features, (1, 1), self.stride, name="downsample_conv")(active) if self.project else x
@@ -59,7 +84,15 @@ class PreActBottleneck(nn.Module):
 
 
 class PreActBasicBlock(nn.Module):
-    """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut."""
+    """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut.
+
+    Args:
+      features: output channels.
+      stride: stride of the first convolution.
+      project: make the shortcut a 1x1 convolution, for where the shape changes.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
@@ -69,7 +102,15 @@ class PreActBasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         conv, norm = _layers(self, train)
         active = nn.relu(norm(name="norm1")(x))
         shortcut = conv(self.features, (1, 1), self.stride, name="downsample_conv")(active) if self.project else x
@@ -86,10 +127,16 @@ def _layers(block: nn.Module, train: bool) -> tuple:
 class ResNetV2(nn.Module):
     """A pre-activation network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
 
-    stages: blocks in each; every stage but the first halves the map and doubles the channels, from `width`.
-    block: PreActBottleneck or PreActBasicBlock. stem: "imagenet" is a 7x7 convolution of stride 2 and a max pooling,
-    "cifar" a 3x3 convolution alone. remat: recompute each block in the backward pass.
-    axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
+      block: PreActBottleneck or PreActBasicBlock.
+      width: channels of the stem and `features` of the first stage's blocks.
+      stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -103,17 +150,25 @@ class ResNetV2(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The sum at the end of each stage; the last one behind its batch norm and ReLU."""
+        """Return the sum at the end of each stage; the last one after its batch norm and ReLU."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem is {self.stem!r}: imagenet and cifar are allowed")
+            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "stem_conv", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = functools.partial(

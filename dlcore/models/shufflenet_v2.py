@@ -1,4 +1,4 @@
-"""ShuffleNetV2: half of the channels pass a block untouched, and a shuffle mixes the halves.
+"""ShuffleNetV2: half of the channels skip each block, and a shuffle mixes the halves.
 
 Zhang, Zhou, Lin & Sun, "ShuffleNet: an extremely efficient convolutional neural network for mobile devices" (2017),
 arXiv:1707.01083 (the shuffle, after grouped 1x1 convolutions); Ma, Zhang, Zheng & Sun, "ShuffleNet V2: practical
@@ -9,7 +9,7 @@ guidelines for efficient CNN architecture design" (2018), arXiv:1807.11164 (this
     unit of stride 2:   y = shuffle([relu BN conv1x1(BN depthwise3x3(x)), F(x)])       twice the channels
     shuffle in G groups:  channel g n + i of G groups of n goes to i G + g             a G x n table, transposed
 
-Without the shuffle, a half would never meet the other. Names are torchvision's; the head is `head`, not `fc`.
+Without the shuffle the halves would never mix. Names are torchvision's; the head is `head`, not `fc`.
 """
 
 import functools
@@ -32,18 +32,34 @@ TORCH_NAMES = ((r"^head\.", "fc."),)
 
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
-    """Take the channels of [..., C] from `groups` blocks in turn: channel g n + i goes to i groups + g, n = C / groups.
+    """Take the channels of each of `groups` groups in turn.
 
-    Shuffling the result in C / groups gives x again. Raises ValueError where groups does not divide C.
+    Args:
+      x: [..., C].
+      groups: number of groups, a divisor of C.
+
+    Returns:
+      [..., C]: channel g n + i of x, n = C / groups, is channel i groups + g. Shuffling it in C / groups gives x
+      again.
+
+    Raises:
+      ValueError: `groups` does not divide C.
     """
     channels = x.shape[-1]
     if groups < 1 or channels % groups:
-        raise ValueError(f"groups is {groups}: it must divide the {channels} channels of x")
+        raise ValueError(f"groups={groups}: unequal groups; allowed: divisors of the {channels} channels of x")
     return x.reshape(*x.shape[:-1], groups, channels // groups).swapaxes(-1, -2).reshape(x.shape)
 
 
 class ShuffleUnit(nn.Module):
-    """A unit of the network; `features` is even, and with stride 1 what x has."""
+    """A unit of the network: half of the channels (or, at stride 2, all) are convolved, then all are shuffled.
+
+    Args:
+      features: output channels, an even number; at stride 1 those of x.
+      stride: stride of the depthwise convolutions, 1 or 2.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
@@ -52,10 +68,22 @@ class ShuffleUnit(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]; ValueError for other features."""
+        """Apply the unit.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+
+        Raises:
+          ValueError: `features` is odd, or at stride 1 not C.
+        """
         if self.features % 2 or (self.stride == 1 and x.shape[-1] != self.features):
             raise ValueError(
-                f"features is {self.features}: an even number is needed, at stride 1 the {x.shape[-1]} channels of x"
+                f"features={self.features}: the halves do not fit x; allowed: even, and at stride 1 the channels of x, "
+                f"{x.shape[-1]}"
             )
         half = self.features // 2
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
@@ -67,61 +95,76 @@ class ShuffleUnit(nn.Module):
             return layer(x)
 
         if self.stride == 1:
-            kept, y = jnp.split(x, 2, -1)
+            shortcut, y = jnp.split(x, 2, -1)
         else:
-            kept = norm(name="branch1_1")(depthwise(x, "branch1_0"))
-            kept, y = nn.relu(norm(name="branch1_3")(conv(half, (1, 1), name="branch1_2")(kept))), x
+            shortcut = norm(name="branch1_1")(depthwise(x, "branch1_0"))
+            shortcut, y = nn.relu(norm(name="branch1_3")(conv(half, (1, 1), name="branch1_2")(shortcut))), x
         y = nn.relu(norm(name="branch2_1")(conv(half, (1, 1), name="branch2_0")(y)))
         y = norm(name="branch2_4")(depthwise(y, "branch2_3"))
         y = nn.relu(norm(name="branch2_6")(conv(half, (1, 1), name="branch2_5")(y)))
-        return channel_shuffle(jnp.concatenate([kept, y], -1), 2)
+        return channel_shuffle(jnp.concatenate([shortcut, y], -1), 2)
 
 
 class ShuffleNetV2(nn.Module):
-    """A ShuffleNetV2 on [B, H, W, C]. Stages: stem (stride 2), stage2, stage3, stage4 (8, 16, 32), last (32).
+    """A ShuffleNetV2 on [B, H, W, C]. Stages: stem, stage2, stage3, stage4, last (strides 2, 8, 16, 32, 32).
 
-    stages: units in each stage, the first of stride 2. widths: channels of each stage. last: those of the last
-    convolution; width: those of the stem. remat: recompute each unit in the backward pass. axis_name: where batch
-    statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: units in each stage, the first of stride 2.
+      widths: channels of each stage.
+      last_channel: channels of the last convolution.
+      stem_width: channels of the stem.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each unit in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     stages: tuple[int, ...] = (4, 8, 4)
     widths: tuple[int, ...] = (116, 232, 464)
-    last: int = 1024
-    width: int = 24
+    last_channel: int = 1024
+    stem_width: int = 24
     dtype: Any = None
     axis_name: str | None = None
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.stages) != len(self.widths):
-            raise ValueError(f"widths is {self.widths}: one for each of {len(self.stages)} stages is needed")
+            raise ValueError(f"widths={self.widths}: wrong length; allowed: one for each of {len(self.stages)} stages")
         check_images(self, x, "conv1_0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
-        x = nn.relu(norm(name="conv1_1")(conv(self.width, (3, 3), 2, padding=1, name="conv1_0")(x)))
+        x = nn.relu(norm(name="conv1_1")(conv(self.stem_width, (3, 3), 2, padding=1, name="conv1_0")(x)))
         maps = {"stem": x}
         x = max_pool(x, (3, 3), (2, 2), padding=1)
         unit = remat(ShuffleUnit, self.remat, static_argnums=(2,))
         for i, (units, features) in enumerate(zip(self.stages, self.widths, strict=True), 2):
             for j in range(units):
-                x = unit(
-                    features, 2 if j == 0 else 1, dtype=dtype, axis_name=self.axis_name, name=f"stage{i}_{j}"
-                )(x, train)  # fmt: skip
+                x = unit(features, 2 if j == 0 else 1, dtype=dtype, axis_name=self.axis_name, name=f"stage{i}_{j}")(
+                    x, train
+                )
             maps[f"stage{i}"] = x
-        x = maps["last"] = nn.relu(norm(name="conv5_1")(conv(self.last, (1, 1), name="conv5_0")(x)))
+        x = maps["last"] = nn.relu(norm(name="conv5_1")(conv(self.last_channel, (1, 1), name="conv5_0")(x)))
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
@@ -130,5 +173,5 @@ MODELS = {
     "shufflenet_v2_x0_5": functools.partial(ShuffleNetV2, widths=(48, 96, 192)),
     "shufflenet_v2_x1_0": functools.partial(ShuffleNetV2),
     "shufflenet_v2_x1_5": functools.partial(ShuffleNetV2, widths=(176, 352, 704)),
-    "shufflenet_v2_x2_0": functools.partial(ShuffleNetV2, widths=(244, 488, 976), last=2048),
+    "shufflenet_v2_x2_0": functools.partial(ShuffleNetV2, widths=(244, 488, 976), last_channel=2048),
 }

@@ -1,15 +1,15 @@
-"""SqueezeNet: AlexNet's accuracy with a fiftieth of its parameters.
+"""SqueezeNet: AlexNet's accuracy with 1/50 of its parameters.
 
 Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size" (2016),
 arXiv:1602.07360.
 
-    Fire(x) = [relu conv1x1(s), relu conv3x3(s)],  s = relu conv1x1(x)            few channels in s, many outside
+    Fire(x) = [relu conv1x1(s), relu conv3x3(s)],  s = relu conv1x1(x)            few channels in s
     conv -> pool -> eight fires with two poolings between them -> dropout -> relu conv1x1, C -> average
 
-1.0 has the 7x7 stem of the paper; 1.1, by its authors, a 3x3 one and earlier poolings: 2.4 times fewer operations.
-Names are torchvision's; the head is a 1x1 convolution. The head's maps end in a ReLU, behind which a class that starts
-at zero never learns, and most of those that start near it die: so their kernel starts at zero and their bias at one,
-which makes the initial loss log C all the same. (torchvision: 0.01 randn and zero.)
+1.0 has the 7x7 stem of the paper; 1.1, by its authors, a 3x3 one and earlier poolings: 2.4x fewer operations.
+Names are torchvision's; the head is a 1x1 convolution. Its maps end in a ReLU, so classes that start at zero never
+learn and most of those that start near zero die: their kernel starts at zero and their bias at one, which also makes
+the initial loss log C. (torchvision: 0.01 randn and zero.)
 """
 
 import functools
@@ -31,7 +31,13 @@ TORCH_NAMES = ((r"^head\.", "classifier.1."),)
 
 
 class Fire(nn.Module):
-    """`squeeze` channels by a 1x1 convolution, then `expand` by 1x1 and as many by 3x3."""
+    """A 1x1 convolution to few channels, and 1x1 and 3x3 ones from there, each with a ReLU.
+
+    Args:
+      squeeze: channels between.
+      expand: channels of the 1x1 and of the 3x3 output each.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+    """
 
     squeeze: int
     expand: int
@@ -39,7 +45,14 @@ class Fire(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, 2 expand]."""
+        """Apply the module.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, 2 expand].
+        """
         conv = functools.partial(Conv, dtype=self.dtype, kernel_init=initializers.kaiming_uniform())
         x = nn.relu(conv(self.squeeze, (1, 1), name="squeeze")(x))
         small = conv(self.expand, (1, 1), name="expand1x1")(x)
@@ -48,15 +61,21 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """SqueezeNet on [B, H, W, C], sides of at least 29 (1.1: 25). Stages stem, stage1 to stage3: strides 2, 4, 8, 16.
+    """SqueezeNet on [B, H, W, C], sides of at least 29 (1.1: 25). Stages: stem, stage1 to stage3 (2, 4, 8, 16).
 
-    stem: channels, kernel size and stride of the first convolution. stages: after each pooling, the fires as
-    (squeeze, expand). remat: recompute each fire in the backward pass.
-    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stem_conv: channels, kernel size and stride of the first convolution.
+      stages: (squeeze, expand) of the fire modules after each pooling.
+      dropout: probability of dropping a value before the head in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each fire module in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
-    stem: tuple[int, int, int] = (96, 7, 2)
+    stem_conv: tuple[int, int, int] = (96, 7, 2)
     stages: tuple[tuple[tuple[int, int], ...], ...] = (
         ((16, 64), (16, 64), (32, 128)),
         ((32, 128), (48, 192), (48, 192), (64, 256)),
@@ -69,16 +88,24 @@ class SqueezeNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, values are dropped under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage, before its pooling."""
+        """Return the map at the end of each stage, before its pooling."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        channels, size, stride = self.stem
+        channels, size, stride = self.stem_conv
         smallest = 3 * 2 ** (len(self.stages) - 1)  # of the stem's map, so that three pixels are left to pool last
         check_images(self, x, "features_0", smallest=(smallest - 1) * stride + size)
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -93,9 +120,13 @@ class SqueezeNet(nn.Module):
             maps[f"stage{i}"] = x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         head = Conv(
-            self.num_classes, (1, 1), dtype=logits_dtype(x.dtype), kernel_init=self.head_init,
-            bias_init=initializers.ones, name="head",
-        )  # fmt: skip
+            self.num_classes,
+            (1, 1),
+            dtype=logits_dtype(x.dtype),
+            kernel_init=self.head_init,
+            bias_init=initializers.ones,
+            name="head",
+        )
         return global_avg_pool(nn.relu(head(x))), maps
 
 
@@ -103,7 +134,7 @@ MODELS = {
     "squeezenet1_0": functools.partial(SqueezeNet),
     "squeezenet1_1": functools.partial(
         SqueezeNet,
-        stem=(64, 3, 2),
+        stem_conv=(64, 3, 2),
         stages=(((16, 64),) * 2, ((32, 128),) * 2, ((48, 192), (48, 192), (64, 256), (64, 256))),
     ),
 }

@@ -1,17 +1,17 @@
-"""Swin transformers: attention inside windows that shift from block to block, on maps that halve from stage to stage.
+"""Swin transformers: attention inside windows that shift from block to block, on maps that shrink from stage to stage.
 
 Liu et al., "Swin transformer: hierarchical vision transformer using shifted windows" (2021), arXiv:2103.14030.
 
     patches of 4 x 4 -> H/4 x W/4 x C;  stage i: pairs of blocks at 2^i C channels
     block      z = z + W-MSA(LN(z)),  z = z + MLP(LN(z));   every other block shifts its windows by M / 2 both ways
     W-MSA      softmax(Q K^T / sqrt(d) + B) V in each window of M x M;  B depends on the offset alone
-    merging    the 4 C numbers of 2 x 2 neighbours -> LN -> linear to 2 C: half the side, twice the channels
+    merging    the 4 C numbers of 2 x 2 neighbors -> LN -> linear to 2 C: half the side, twice the channels
 
-Attention costs 2 M^2 H W C, linear in the size of the image, where a ViT's is 2 (H W)^2 C. A shifted map is rolled, so
-that its last windows hold up to four pieces of the map that are no neighbours: a mask keeps attention inside each. Maps
-that the window does not divide are padded with zeros at the right and below, and these take part as in torchvision
-(whose mask is -100 in place of -inf; it is the same in float32). Where one window covers a side, nothing shifts along
-it. Names are torchvision's, but for norm, head, the layers of the MLP, and the table of the bias.
+Attention costs 2 M^2 H W C, linear in the size of the image; a ViT's costs 2 (H W)^2 C. A shifted map is rolled, so its
+last windows hold up to four pieces of the map that are not adjacent: a mask keeps attention inside each. Maps that the
+window does not divide are padded with zeros at the right and below, which take part in attention as in torchvision
+(whose mask adds -100 in place of -inf; the same in float32). Where one window covers a side, nothing shifts along it.
+Names are torchvision's, except for norm, head, the layers of the MLP, and the table of the bias.
 """
 
 import functools
@@ -40,20 +40,38 @@ TORCH_IGNORED = r"\.relative_position_index$"
 
 
 def windows(x: jax.Array, size: int) -> jax.Array:
-    """[B, H, W, ...] -> [B, H/M W/M, M M, ...], M = size: windows and their pixels, both in row order."""
+    """Cut a map into square windows.
+
+    Args:
+      x: [B, H, W, ...], H and W multiples of M.
+      size: M, side of a window.
+
+    Returns:
+      [B, H / M * W / M, M * M, ...]: windows and their pixels, both in row order.
+    """
     b, h, w = x.shape[:3]
     x = x.reshape(b, h // size, size, w // size, size, *x.shape[3:]).swapaxes(2, 3)
     return x.reshape(b, (h // size) * (w // size), size * size, *x.shape[5:])
 
 
 def _map_of(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
-    """The inverse of `windows`."""
+    """Invert `windows`."""
     x = x.reshape(x.shape[0], height // size, width // size, size, size, x.shape[-1]).swapaxes(2, 3)
     return x.reshape(x.shape[0], height, width, x.shape[-1])
 
 
 def shift_mask(height: int, width: int, size: int, shift: tuple[int, int]) -> np.ndarray:
-    """[windows, M M, M M] bool of a map rolled up and left by `shift`: whether two pixels come from one piece of it."""
+    """Mark the pairs of pixels of a rolled map's windows that were neighbors before.
+
+    Args:
+      height: height of the map, a multiple of `size`.
+      width: width of the map, a multiple of `size`.
+      size: M, side of a window.
+      shift: rows up and columns left by which the map was rolled; 0 for neither.
+
+    Returns:
+      [windows, M * M, M * M] bool: whether two pixels come from one piece of the map.
+    """
     pieces = np.zeros((1, height, width), np.int32)
     for axis, (side, step) in enumerate(((height, shift[0]), (width, shift[1])), 1):
         edge = [0] * (side - size) + [1] * (size - step) + [2] * step if step else [0] * side
@@ -63,10 +81,21 @@ def shift_mask(height: int, width: int, size: int, shift: tuple[int, int]) -> np
 
 
 class SwinBlock(nn.Module):
-    """Attention in windows of `window` x `window`, moved by `shift` pixels, and a perceptron, on [B, H, W, C]."""
+    """Attention in (shifted) windows and an MLP, each beside its shortcut.
+
+    Args:
+      num_heads: attention heads.
+      window_size: M, side of a window.
+      shift: pixels by which the windows are moved, both ways.
+      hidden: hidden units of the MLP.
+      dropout: probability of dropping a value of the attention output and the MLP in training.
+      attention_dropout: probability of dropping an attention weight.
+      drop_path: probability of dropping a branch of an example in training (stochastic depth).
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+    """
 
     num_heads: int
-    window: int = 7
+    window_size: int = 7
     shift: int = 0
     hidden: int = 384
     dropout: float = 0.0
@@ -76,7 +105,15 @@ class SwinBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """[B, H, W, C] -> the same shape."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, H, W, C].
+        """
         attended = self._attend(LayerNorm(dtype=self.dtype, name="norm1")(x), train)
         attended = nn.Dropout(self.dropout)(attended, deterministic=not train)
         x = x + drop_path(attended, self.drop_path, train)
@@ -84,7 +121,7 @@ class SwinBlock(nn.Module):
         return x + drop_path(mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train), self.drop_path, train)
 
     def _attend(self, x: jax.Array, train: bool) -> jax.Array:
-        size, (height, width) = self.window, x.shape[1:3]
+        size, (height, width) = self.window_size, x.shape[1:3]
         x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
         sides = x.shape[1:3]
         shift = tuple(self.shift if side > size else 0 for side in sides)
@@ -93,9 +130,13 @@ class SwinBlock(nn.Module):
             x = jnp.roll(x, (-shift[0], -shift[1]), (1, 2))
             mask = shift_mask(*sides, size, shift)[:, None]
         layer = MultiHeadAttention(
-            self.num_heads, fused_qkv=True, dropout_rate=self.attention_dropout, dtype=self.dtype,
-            kernel_init=KERNEL_INIT, name="attn",
-        )  # fmt: skip
+            self.num_heads,
+            fused_qkv=True,
+            dropout_rate=self.attention_dropout,
+            dtype=self.dtype,
+            kernel_init=KERNEL_INIT,
+            name="attn",
+        )
         mask = None if mask is None else jnp.asarray(mask)
         x = _map_of(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
         x = jnp.roll(x, shift, (1, 2)) if any(shift) else x
@@ -103,13 +144,24 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """[B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 2 C]: each 2 x 2 neighbours, normalised, through one layer."""
+    """Concatenate each 2x2 neighbors, normalize them and project them to twice the channels.
+
+    Args:
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+    """
 
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """An odd side gets a row or column of zeros."""
+        """Merge patches; an odd side is first padded by a row or column of zeros.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, ceil(H / 2), ceil(W / 2), 2 C].
+        """
         x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
         channels = x.shape[-1]
         x = jnp.concatenate([x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], -1)
@@ -118,19 +170,32 @@ class PatchMerging(nn.Module):
 
 
 class Swin(nn.Module):
-    """A Swin transformer on [B, H, W, C]. Stages: stage1 to stage4 (strides P, 2 P, 4 P, 8 P with P = patch_size).
+    """A Swin transformer on [B, H, W, C]. Stages stage1 to stage4, of strides P, 2 P, 4 P and 8 P with P = patch_size.
 
-    stages: blocks in each. heads: of each stage. window: M. mlp_ratio: hidden units of the perceptron over channels.
-    drop_path: share of examples that leave out a branch of the last block in training, rising linearly from 0.
-    remat: recompute each block in the backward pass. axis_name: for the form that all models have; nothing is averaged.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: blocks in each stage.
+      width: channels of the first stage; each further stage doubles them.
+      num_heads: attention heads of each stage.
+      patch_size: P, side in pixels of a patch.
+      window_size: M, side of a window of attention, in patches.
+      mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
+      dropout: probability of dropping a value of each block's attention output and MLP in training.
+      attention_dropout: probability of dropping an attention weight.
+      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
+        at the first block.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     stages: tuple[int, ...] = (2, 2, 6, 2)
     width: int = 96
-    heads: tuple[int, ...] = (3, 6, 12, 24)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
     patch_size: int = 4
-    window: int = 7
+    window_size: int = 7
     mlp_ratio: float = 4.0
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -141,17 +206,27 @@ class Swin(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; branches are dropped where `train`, under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if len(self.heads) != len(self.stages):
-            raise ValueError(f"heads is {self.heads}: a number for each of the {len(self.stages)} stages is needed")
+        if len(self.num_heads) != len(self.stages):
+            raise ValueError(
+                f"num_heads={self.num_heads}: wrong length; allowed: one for each of {len(self.stages)} stages"
+            )
         check_images(self, x, "features_0_0", smallest=self.patch_size)
         dtype, patch = compute_dtype(self.dtype, x, self.variables), (self.patch_size, self.patch_size)
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
@@ -163,9 +238,9 @@ class Swin(nn.Module):
                 x = PatchMerging(dtype, name=f"features_{2 * i}")(x)
             for j in range(blocks):
                 x = block(
-                    self.heads[i],
-                    self.window,
-                    shift=self.window // 2 if j % 2 else 0,
+                    self.num_heads[i],
+                    self.window_size,
+                    shift=self.window_size // 2 if j % 2 else 0,
                     hidden=int(x.shape[-1] * self.mlp_ratio),
                     dropout=self.dropout,
                     attention_dropout=self.attention_dropout,
@@ -182,5 +257,5 @@ class Swin(nn.Module):
 MODELS = {
     "swin_t": functools.partial(Swin),
     "swin_s": functools.partial(Swin, stages=(2, 2, 18, 2), drop_path=0.3),
-    "swin_b": functools.partial(Swin, stages=(2, 2, 18, 2), width=128, heads=(4, 8, 16, 32), drop_path=0.5),
+    "swin_b": functools.partial(Swin, stages=(2, 2, 18, 2), width=128, num_heads=(4, 8, 16, 32), drop_path=0.5),
 }

@@ -1,15 +1,15 @@
 """Published PyTorch weights, as the variables of the model with the same name.
 
-Parameters here have torchvision's names (timm's where torchvision lacks the model), written as flax paths, so one rule
-finds the entry of a state dict for almost every leaf:
+Parameters have torchvision's names (timm's where torchvision lacks the model), written as flax paths, so one rule gives
+the entry of a state dict for almost every leaf:
 
     batch_stats/layer1_0/downsample_1/mean  ->  layer1.0.downsample.1.running_mean
     kernel, scale, embedding -> weight;  mean, var -> running_mean, running_var;  _0 -> .0;  / -> .
 
-What a family does otherwise stands in its module: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in
-order to the name that the rule gives; `TORCH_OLD_NAMES`, such pairs for the keys of a state dict, from names in older
-files to those of today; `TORCH_IGNORED`, a pattern for entries that are not weights; `from_torch(path, value, shape)`,
-for a leaf that is not the entry itself (position embeddings of another image size). The layouts:
+A family's module holds its exceptions: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in order to the
+name that the rule gives; `TORCH_OLD_NAMES`, such pairs that turn the keys of older state dicts into today's;
+`TORCH_IGNORED`, a pattern for entries that are not weights; `from_torch(path, value, shape)`, which converts entries
+that are not leaves as they are (position embeddings of another image size). Layouts:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
 """
@@ -32,22 +32,37 @@ IGNORED = r"(^|\.)num_batches_tracked$"
 
 
 def torch_names(name: str, **fields: Any) -> dict[str, str]:
-    """{path of a variable, "params/layer1_0/conv1/kernel": its name in a state dict, "layer1.0.conv1.weight"}."""
+    """Map the variables of a model to the names of a PyTorch state dict.
+
+    Args:
+      name: a name of `dlcore.models.list_models()`.
+      fields: fields of `create_model`.
+
+    Returns:
+      {path of a variable, "params/layer1_0/conv1/kernel": its name in a state dict, "layer1.0.conv1.weight"}.
+    """
     return _names(name, _leaves(_variables(name, fields)))
 
 
 def load_torch(
     name: str, state_dict: Mapping[str, Any], *, replace_head: bool = False, **fields: Any
 ) -> dict[str, Any]:
-    """The variables of `create_model(name, **fields)` from a state dict of torchvision (or of timm).
+    """Convert a state dict of torchvision (or timm) to the variables of `create_model(name, **fields)`.
 
-    state_dict: {name: array}; numpy arrays, or anything that `numpy.asarray` takes. Counters of batches are ignored.
-    replace_head: where `num_classes` is another than that of the weights, leave those layers at their initial value.
+    Args:
+      name: a name of `dlcore.models.list_models()`.
+      state_dict: {name: array}, of numpy arrays or anything that `numpy.asarray` takes; counters of batches are
+        ignored.
+      replace_head: keep the initial values of layers whose shape depends on `num_classes`, where the weights have
+        another number.
+      fields: fields of `create_model`.
 
-    Returns {"params": ..., "batch_stats": ...} of float32 arrays. Position embeddings of another image size are
-    interpolated to that of the field `image_size`.
+    Returns:
+      {"params": ..., "batch_stats": ...} of float32 arrays. Position embeddings of another image size are
+      interpolated to that of the field `image_size`.
 
-    Raises ValueError for entries that are missing, left over or of a wrong shape, all of them named.
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     tree = _variables(name, fields)
     values = _values(name, state_dict, replace_head, fields, _leaves(tree))
@@ -55,14 +70,23 @@ def load_torch(
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """The state dict in a .safetensors or .npz file, or through torch (weights only) in a .pth, .pt or .bin file.
+    """Read a state dict from a file.
 
-    One that lies under `state_dict`, `model` or `model_state_dict`, as training scripts save it, is taken from there.
-    Raises ValueError for another ending, FileNotFoundError, or ImportError that says what to install.
+    Args:
+      path: a .safetensors or .npz file, or a .pth, .pt or .bin file, which is read by torch (weights only).
+
+    Returns:
+      {name: array}; where training scripts save it under `state_dict`, `model` or `model_state_dict`, what stands
+      there.
+
+    Raises:
+      ValueError: the ending is another, or an entry is no tensor.
+      FileNotFoundError: there is no such file.
+      ImportError: safetensors or torch is not installed.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"path={path}: does not exist; allowed: a file with a state dict")
     if path.suffix == ".npz":
         with np.load(path) as file:
             return dict(file)
@@ -70,21 +94,21 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         try:
             from safetensors.numpy import load_file
         except ImportError:
-            raise ImportError(f"{path.name} needs safetensors: pip install 'dlcore[convert]'") from None
+            raise ImportError(f"path={path}: safetensors is not installed; pip install 'dlcore[convert]'") from None
         return load_file(path)
     if path.suffix not in (".pth", ".pt", ".bin"):
-        raise ValueError(f"path is {path}: files that end in .safetensors, .npz, .pth, .pt or .bin are read")
+        raise ValueError(f"path={path}: unknown format; allowed: .safetensors, .npz, .pth, .pt, .bin")
     try:
         import torch
     except ImportError:
-        raise ImportError(f"{path.name} needs torch to be read; a .safetensors file does not") from None
+        raise ImportError(f"path={path}: torch is not installed; allowed without it: .safetensors, .npz") from None
     content = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model", "model_state_dict"):
         content = content[key] if isinstance(content.get(key), dict) else content
     arrays = {}
     for key, tensor in content.items():
         if not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"{path} holds {key!r}, a {type(tensor).__name__}: a dict of tensors is needed")
+            raise ValueError(f"path={path}: the entry {key!r} is a {type(tensor).__name__}; allowed: a dict of tensors")
         arrays[key] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return arrays
 
@@ -92,7 +116,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 def _values(
     name: str, state_dict: Mapping[str, Any], replace_head: bool, fields: dict, leaves: dict
 ) -> dict[str, np.ndarray]:
-    """The value of every leaf, in our layout."""
+    """Return the value of every leaf, in our layout."""
     family, names = family_of(name), _names(name, leaves)
     ignored = "|".join(filter(None, (IGNORED, getattr(family, "TORCH_IGNORED", None))))
     older = getattr(family, "TORCH_OLD_NAMES", ())
@@ -100,7 +124,9 @@ def _values(
     missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
     left_over = sorted(set(entries) - set(names.values()))
     if missing or left_over:
-        raise ValueError(f"state_dict does not fit {name}: {_list('missing', missing)}{_list('left over', left_over)}")
+        raise ValueError(
+            f"state_dict: it does not fit {name}; {_list('missing', missing)}{_list('left over', left_over)}"
+        )
     convert = getattr(family, "from_torch", lambda path, value, shape: None)
     values = {
         path: _convert(path, np.asarray(entries[names[path]]), leaf.shape, convert) for path, leaf in leaves.items()
@@ -113,7 +139,7 @@ def _values(
         return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
     shapes = [f"{names[p]} {np.shape(entries[names[p]])}, as {values[p].shape} not {leaves[p].shape}" for p in wrong]
     hint = "" if replace_head else "replace_head=True leaves a head of another size at its initial value"
-    raise ValueError(f"state_dict does not fit {name}: {_list('of a wrong shape', shapes)}{hint}")
+    raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
 
 
 def _names(name: str, leaves: dict) -> dict[str, str]:
@@ -160,13 +186,13 @@ def _image(name: str, fields: dict) -> jax.Array:
 
 
 def _variables(name: str, fields: dict) -> Any:
-    """The shapes and dtypes of the model's variables."""
+    """Return the shapes and dtypes of the model's variables."""
     model = create_model(name, **fields)
     return jax.eval_shape(lambda: model.init(jax.random.key(0), _image(name, fields)))
 
 
 def _head(name: str, fields: dict, leaves: dict) -> set[str]:
-    """The paths of the leaves whose shape depends on the number of classes."""
+    """Return the paths of the leaves whose shape depends on the number of classes."""
     other = _leaves(_variables(name, {**fields, "num_classes": create_model(name, **fields).num_classes + 1}))
     return {path for path, leaf in leaves.items() if other[path].shape != leaf.shape}
 

@@ -6,11 +6,11 @@ Simonyan & Zisserman, "Very deep convolutional networks for large-scale image re
     n = 1 1 2 2 2 (VGG-11), 2 2 2 2 2 (13), 2 2 3 3 3 (16), 2 2 4 4 4 (19);   then 7x7 -> 4096 -> 4096 -> C
 
 Sides other than 224 are averaged to 7x7 before the first dense layer, as torchvision does; names are torchvision's. The
-`_bn` networks have batch normalisation after each convolution.
+`_bn` networks have batch normalization after each convolution.
 
-`vgg9_cifar` is the form for 32x32 images: four stages of two, with batch normalisation, and a global average in place
-of the hidden layers (662,386 parameters at 3 channels and 10 classes). The features are named as in the literature on
-style transfer: relu3_1 is the first map of the third stage.
+`vgg9_cifar` is the form for 32x32 images: four stages of two, with batch normalization, and a global average in place
+of the hidden layers (662,386 parameters at 3 channels and 10 classes). Features have the names of the style transfer
+literature: relu3_1 is the first map of the third stage.
 """
 
 import functools
@@ -33,21 +33,28 @@ TORCH_NAMES = ((r"^head\.", "classifier.6."),)
 
 
 class VGG(nn.Module):
-    """A VGG on [B, H, W, C], with sides of at least 2^(stages - 1), or 2^stages where it has hidden layers.
+    """A VGG on [B, H, W, C], with sides of at least 2^(stages - 1), or 2^stages with hidden layers.
 
-    stages: convolutions in each stage. width: channels of the first; each stage doubles them, up to eight times.
-    hidden: units of the two dense layers before the head, with dropout, as published; 0 averages the last map instead,
-    and names the convolutions conv1_1, ... in place of torchvision's features_0, ...
-    norm: batch normalisation. pooling: max, or avg, which Gatys et al. prefer where gradients run back to the image;
-    weights serve either. remat: recompute each stage in the backward pass.
-    axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stages: convolutions in each stage.
+      width: channels of the first stage; each further one doubles them, up to eight times.
+      hidden: units of each of the two dense layers before the head, as published; 0 averages the last map instead,
+        and names the convolutions conv1_1, ... in place of torchvision's features_0, ...
+      batch_norm: batch norm after each convolution.
+      pooling: max, or avg, which Gatys et al. prefer where gradients reach the image; weights serve either.
+      dropout: probability of dropping a hidden unit of the dense layers in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
     stages: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 24
     hidden: int = 0
-    norm: bool = True
+    batch_norm: bool = True
     pooling: str = "max"
     dropout: float = 0.5
     dtype: Any = None
@@ -56,17 +63,26 @@ class VGG(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
+            the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Every map after its relu, as relu1_1, relu1_2, ..., and the last of each stage as stage1, ..."""
+        """Return every map after its ReLU, as relu1_1, relu1_2, ..., and the last of each stage as stage1, ..."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling is {self.pooling!r}: {', '.join(POOLINGS)} are allowed")
+            raise ValueError(f"pooling={self.pooling!r}: unknown; allowed: {', '.join(POOLINGS)}")
         published = self.hidden > 0
         first, poolings = ("features_0", len(self.stages)) if published else ("conv1_1", len(self.stages) - 1)
         check_images(self, x, first, smallest=2**poolings)
@@ -74,10 +90,10 @@ class VGG(nn.Module):
         stage = remat(VGG._stage, self.remat, static_argnums=(2, 3, 4, 5))
         maps, layer = {}, 0
         for i, count in enumerate(self.stages, 1):
-            found = stage(self, x, train, i, layer, dtype)
-            maps |= found
-            x = maps[f"stage{i}"] = found[f"relu{i}_{count}"]
-            layer += count * (3 if self.norm else 2) + 1
+            stage_maps = stage(self, x, train, i, layer, dtype)
+            maps |= stage_maps
+            x = maps[f"stage{i}"] = stage_maps[f"relu{i}_{count}"]
+            layer += count * (3 if self.batch_norm else 2) + 1
             x = POOLINGS[self.pooling](x, (2, 2), (2, 2)) if i <= poolings else x
         wide = logits_dtype(x.dtype)
         if published:
@@ -91,26 +107,31 @@ class VGG(nn.Module):
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
     def _stage(self, x: jax.Array, train: bool, i: int, layer: int, dtype: Any) -> dict[str, jax.Array]:
-        """The maps of stage i, whose first layer is torchvision's features[layer]."""
+        """Return the maps of stage i, whose first layer is torchvision's features[layer]."""
         published, maps = self.hidden > 0, {}
         for j in range(1, self.stages[i - 1] + 1):
             conv = Conv(
-                self.width * min(2 ** (i - 1), 8), (3, 3), padding=1, use_bias=published, dtype=dtype,
-                kernel_init=KERNEL_INIT, name=f"features_{layer}" if published else f"conv{i}_{j}",
-            )  # fmt: skip
+                self.width * min(2 ** (i - 1), 8),
+                (3, 3),
+                padding=1,
+                use_bias=published,
+                dtype=dtype,
+                kernel_init=KERNEL_INIT,
+                name=f"features_{layer}" if published else f"conv{i}_{j}",
+            )
             x = conv(x)
-            if self.norm:
+            if self.batch_norm:
                 name = f"features_{layer + 1}" if published else f"bn{i}_{j}"
                 x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=name)(x)
             x = maps[f"relu{i}_{j}"] = nn.relu(x)
-            layer += 3 if self.norm else 2
+            layer += 3 if self.batch_norm else 2
         return maps
 
 
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 MODELS = {"vgg9_cifar": functools.partial(VGG)} | {
     f"vgg{depth}{'_bn' if norm else ''}": functools.partial(
-        VGG, num_classes=1000, stages=stages, width=64, hidden=4096, norm=norm
+        VGG, num_classes=1000, stages=stages, width=64, hidden=4096, batch_norm=norm
     )
     for norm in (False, True)
     for depth, stages in STAGES.items()

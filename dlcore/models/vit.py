@@ -1,4 +1,4 @@
-"""Vision transformers: an image is a sequence of patches, and a transformer's encoder reads it.
+"""Vision transformers: a transformer's encoder on the sequence of an image's patches.
 
 Dosovitskiy et al., "An image is worth 16x16 words" (2020), arXiv:2010.11929.
 
@@ -6,14 +6,14 @@ Dosovitskiy et al., "An image is worth 16x16 words" (2020), arXiv:2010.11929.
                                                    convolution of kernel and stride P
     z = z + MHA(LN(z)),  z = z + MLP(LN(z))        L times;    logits = head(LN(z)[class token])
 
-Tokens are N = H W / P^2, and attention costs N^2: half the patch is 16 times the attention. There is no locality in
-it but the patches and what the table of positions learns, so it needs more data than a convolutional network.
+There are N = H W / P^2 tokens, and attention costs N^2: half the patch size is 16x the attention. Locality enters only
+through the patches and the learned positions, so a ViT needs more data than a convolutional network.
 
-With pool="mean" there is no class token: the head sees the mean over patches. Images of another size than the model's
-get its positions interpolated (bicubic, as torch's); `load_torch(name, weights, image_size=384)` does so once. Module
-names are timm's, in which DeiT's weights come (see `dlcore.models.deit`); the table below makes torchvision's of them.
-Torchvision's published files still call the MLP's layers `linear_1` and `linear_2`, which load too. A ViT of 1x1
-patches, `patch_size=1`, is the transformer on pixels. The bias of the patch layer starts at 0.
+With pool="mean" there is no class token: the head sees the mean over patches. For images of another size the positions
+are interpolated (bicubic, as in torch); `load_torch(name, weights, image_size=384)` does so once. Module names are
+timm's, which DeiT's weights use (see `dlcore.models.deit`); `TORCH_NAMES` turns them into torchvision's. Torchvision's
+published files still call the MLP's layers `linear_1` and `linear_2`, which load too. `patch_size=1` is the transformer
+on pixels. The bias of the patch layer starts at 0.
 """
 
 import functools
@@ -49,7 +49,16 @@ TORCH_OLD_NAMES = ((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".m
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """A table of positions for a square grid of another size, its one or two tokens in front kept."""
+    """Interpolate a position table to another square grid, keeping its one or two leading tokens.
+
+    Args:
+      path: path of the leaf, such as "params/pos_embed/embedding".
+      value: [1, tokens, width], the entry of the state dict.
+      shape: shape of the leaf.
+
+    Returns:
+      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
+    """
     if not path.endswith("pos_embed/embedding") or value.shape == shape:
         return None
     for prefix in (0, 1, 2):
@@ -60,14 +69,27 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
 
 
 class ViT(nn.Module):
-    """A vision transformer on [B, H, W, C], H and W multiples of patch_size. Stages: block1, block2, ... (stride P).
+    """A vision transformer on [B, H, W, C], sides multiples of P = patch_size. Stages block1, block2, ... of stride P.
 
-    image_size: side of the square for which there is a table of positions. depth: blocks. width: of a token.
-    mlp_features: hidden units of a block's perceptron. pool: "token" or "mean". dropout: on the tokens, and in each
-    block. attention_dropout: on weights of attention. drop_path: share of examples that leave out a branch of the last
-    block in training; it rises linearly to that from 0 at the first. epsilon: of the layer norms, which is 1e-12 in
-    transformers' models. remat: recompute each block in the backward pass.
-    axis_name: for the form that all models have; nothing is averaged here.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
+        sizes.
+      patch_size: P, side in pixels of a patch.
+      depth: number of blocks.
+      width: channels of a token.
+      num_heads: attention heads of each block.
+      mlp_features: hidden units of a block's MLP.
+      pool: what the head sees: token, the class token, or mean, the mean over patches.
+      dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
+      attention_dropout: probability of dropping an attention weight.
+      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
+        at the first block.
+      epsilon: added to variances by the layer norms; 1e-12 in the models of Hugging Face's transformers.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -96,28 +118,36 @@ class ViT(nn.Module):
     }
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; dropout where `train`, under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """What each block says of the patches, [B, H / P, W / P, width], without the class token."""
+        """Return the output of each block for the patches, [B, H / P, W / P, width], without the class token."""
         return self._forward(x, train)[1]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.pool not in ("token", "mean"):
-            raise ValueError(f"pool is {self.pool!r}: token and mean are allowed")
+            raise ValueError(f"pool={self.pool!r}: unknown; allowed: token, mean")
         tokens, maps = self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
         x = tokens[:, 0] if self.pool == "token" else tokens.mean(1)
         return self._head(x, "head"), maps
 
     def _encode(self, x: jax.Array, train: bool, front: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Normalised tokens, at least float32, behind those that `front` names with their initial values; the maps."""
+        """Return normalized tokens, at least float32, and the maps; `front`: initializers of the leading tokens."""
         size, patch = self.patch_size, (self.patch_size, self.patch_size)
         check_images(self, x, "patch_embed", smallest=size)
         if any(side % size for side in (self.image_size, *x.shape[1:3])):
             raise ValueError(
-                f"x has images of {x.shape[1]}x{x.shape[2]} and image_size is {self.image_size}: all sides must be "
+                f"x.shape={x.shape}, image_size={self.image_size}: patches do not cover the image; allowed: "
                 f"multiples of patch_size={size}"
             )
         dtype = compute_dtype(self.dtype, x, self.variables)

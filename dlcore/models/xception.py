@@ -1,4 +1,4 @@
-"""Xception: Inception taken to its end, one tower a channel: depthwise separable convolutions with shortcuts.
+"""Xception: depthwise separable convolutions, the extreme of Inception, with shortcuts.
 
 Chollet, "Xception: deep learning with depthwise separable convolutions" (2016), arXiv:1610.02357.
 
@@ -33,14 +33,26 @@ TORCH_NAMES = ((r"^head\.", "fc."),)
 
 
 class SeparableConv(nn.Module):
-    """A 3x3 convolution of each channel by itself (`conv1`) and a 1x1 across channels (`pointwise`): linear in x."""
+    """A depthwise 3x3 (`conv1`) and a 1x1 convolution (`pointwise`) with nothing between: linear in x.
+
+    Args:
+      features: output channels.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+    """
 
     features: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, features]."""
+        """Apply the convolutions.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, features].
+        """
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         channels = x.shape[-1]
         x = conv(channels, (3, 3), padding=1, feature_group_count=channels, name="conv1")(x)
@@ -48,26 +60,39 @@ class SeparableConv(nn.Module):
 
 
 class XceptionBlock(nn.Module):
-    """relu, separable convolution and batch norm for each of `widths`, a pooling if the stride is 2, and the shortcut.
+    """ReLU, separable convolution and batch norm, repeated, beside the shortcut.
 
-    first_relu: whether x passes a relu before the first convolution.
+    Args:
+      widths: channels of each separable convolution.
+      stride: 2 ends with a max pooling.
+      start_with_relu: apply a ReLU before the first convolution.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, ...]
     stride: int = 1
-    first_relu: bool = True
+    start_with_relu: bool = True
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), widths[-1]]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), widths[-1]].
+        """
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
         y = x
         for i, features in enumerate(self.widths):
-            if i > 0 or self.first_relu:
+            if i > 0 or self.start_with_relu:
                 y = nn.relu(y)
-            index = 3 * i + self.first_relu
+            index = 3 * i + self.start_with_relu
             y = SeparableConv(features, dtype=self.dtype, name=f"rep_{index}")(y)
             y = norm(name=f"rep_{index + 1}")(y)
         if self.stride != 1:
@@ -81,27 +106,42 @@ class XceptionBlock(nn.Module):
 class Xception(nn.Module):
     """Xception on [B, H, W, C]. Stages: stem, block1, block2, block3, middle, block12, last (2 4 8 16 16 32 32).
 
-    stem: channels of the two plain convolutions. entry: of the first three blocks. middle: how many blocks of three
-    stand between. leave: channels at the end of the last block, and of the two separable convolutions after it.
-    remat: recompute each block in the backward pass. axis_name: where batch statistics are averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      stem_widths: channels of the two plain convolutions.
+      entry_widths: channels of the blocks of the entry flow.
+      middle_blocks: blocks of three convolutions in the middle flow.
+      exit_widths: channels at the end of the last block, and of the two separable convolutions after it.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
-    stem: tuple[int, int] = (32, 64)
-    entry: tuple[int, ...] = (128, 256, 728)
-    middle: int = 8
-    leave: tuple[int, int, int] = (1024, 1536, 2048)
+    stem_widths: tuple[int, int] = (32, 64)
+    entry_widths: tuple[int, ...] = (128, 256, 728)
+    middle_blocks: int = 8
+    exit_widths: tuple[int, int, int] = (1024, 1536, 2048)
     dtype: Any = None
     axis_name: str | None = None
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -110,20 +150,20 @@ class Xception(nn.Module):
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, padding=0, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
-        x = nn.relu(norm(name="bn1")(conv(self.stem[0], (3, 3), 2, name="conv1")(x)))
-        x = nn.relu(norm(name="bn2")(conv(self.stem[1], (3, 3), name="conv2")(x)))
+        x = nn.relu(norm(name="bn1")(conv(self.stem_widths[0], (3, 3), 2, name="conv1")(x)))
+        x = nn.relu(norm(name="bn2")(conv(self.stem_widths[1], (3, 3), name="conv2")(x)))
         maps = {"stem": x}
         cls = remat(XceptionBlock, self.remat, static_argnums=(2,))
         block = functools.partial(cls, dtype=dtype, axis_name=self.axis_name)
-        count = len(self.entry)
-        for i, width in enumerate(self.entry, 1):
-            x = maps[f"block{i}"] = block((width, width), 2, first_relu=i > 1, name=f"block{i}")(x, train)
-        for i in range(count + 1, count + 1 + self.middle):
+        count = len(self.entry_widths)
+        for i, width in enumerate(self.entry_widths, 1):
+            x = maps[f"block{i}"] = block((width, width), 2, start_with_relu=i > 1, name=f"block{i}")(x, train)
+        for i in range(count + 1, count + 1 + self.middle_blocks):
             x = maps["middle"] = block((width,) * 3, name=f"block{i}")(x, train)
-        name = f"block{count + 1 + self.middle}"
-        x = maps[name] = block((width, self.leave[0]), 2, name=name)(x, train)
-        x = nn.relu(norm(name="bn3")(SeparableConv(self.leave[1], dtype=dtype, name="conv3")(x)))
-        x = maps["last"] = nn.relu(norm(name="bn4")(SeparableConv(self.leave[2], dtype=dtype, name="conv4")(x)))
+        name = f"block{count + 1 + self.middle_blocks}"
+        x = maps[name] = block((width, self.exit_widths[0]), 2, name=name)(x, train)
+        x = nn.relu(norm(name="bn3")(SeparableConv(self.exit_widths[1], dtype=dtype, name="conv3")(x)))
+        x = maps["last"] = nn.relu(norm(name="bn4")(SeparableConv(self.exit_widths[2], dtype=dtype, name="conv4")(x)))
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 

@@ -32,10 +32,19 @@ TORCH_NAMES = ((r"\.stack_", ".stack."), (r"^head\.", "head.fc."))
 
 
 class ConvNorm(nn.Module):
-    """A convolution, padded to keep the size (`conv`), batch norm (`bn`) and a relu if `activate`."""
+    """A convolution padded to keep the size (`conv`), batch norm (`bn`) and a ReLU.
+
+    Args:
+      features: output channels.
+      kernel_size: side of the kernel.
+      stride: stride of the convolution.
+      activate: apply the ReLU.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
-    size: int
+    kernel_size: int
     stride: int = 1
     activate: bool = True
     dtype: Any = None
@@ -43,13 +52,29 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
-        x = _conv_norm(self, train, x, self.features, self.size, self.stride)
+        """Apply the layer.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
+        x = _conv_norm(self, train, x, self.features, self.kernel_size, self.stride)
         return nn.relu(x) if self.activate else x
 
 
 class SeparableConvNorm(nn.Module):
-    """A 3x3 convolution of each channel by itself, then a 1x1: batch norm, and if `activate` relu, after both."""
+    """A depthwise 3x3 and a 1x1 convolution, with batch norm after both.
+
+    Args:
+      features: output channels.
+      stride: stride of the depthwise convolution.
+      activate: apply a ReLU after each batch norm.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+    """
 
     features: int
     stride: int = 1
@@ -59,7 +84,15 @@ class SeparableConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Apply the layers.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
         act = nn.relu if self.activate else lambda x: x
         channels = x.shape[-1]
         x = act(_conv_norm(self, train, x, channels, 3, self.stride, channels, "_dw"))
@@ -67,10 +100,16 @@ class SeparableConvNorm(nn.Module):
 
 
 def _conv_norm(
-    module: nn.Module, train: bool, x: jax.Array, features: int, size: int, stride: int = 1, groups: int = 1,
+    module: nn.Module,
+    train: bool,
+    x: jax.Array,
+    features: int,
+    size: int,
+    stride: int = 1,
+    groups: int = 1,
     suffix: str = "",
-) -> jax.Array:  # fmt: skip
-    """Batch norm of a convolution, as submodules `conv` and `bn` with the suffix."""
+) -> jax.Array:
+    """Apply a convolution and batch norm, as submodules `conv` and `bn` with the suffix."""
     conv = Conv(
         features,
         (size, size),
@@ -82,16 +121,20 @@ def _conv_norm(
         kernel_init=KERNEL_INIT,
         name=f"conv{suffix}",
     )
-    norm = BatchNorm(
-        not train, epsilon=0.001, dtype=module.dtype, axis_name=module.axis_name, name=f"bn{suffix}"
-    )  # fmt: skip
+    norm = BatchNorm(not train, epsilon=0.001, dtype=module.dtype, axis_name=module.axis_name, name=f"bn{suffix}")
     return norm(conv(x))
 
 
 class AlignedBlock(nn.Module):
-    """Three separable convolutions to `widths`, the last with the stride, and the shortcut.
+    """Three separable convolutions beside the shortcut.
 
-    relu_first: a relu before each convolution; otherwise after every batch norm. skip: False for no shortcut.
+    Args:
+      widths: channels of each separable convolution.
+      stride: stride of the last one.
+      relu_first: apply a ReLU before each separable convolution; otherwise after every batch norm.
+      skip: add the shortcut.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, int, int]
@@ -103,7 +146,15 @@ class AlignedBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), widths[-1]]."""
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), widths[-1]].
+        """
         fields = {"dtype": self.dtype, "axis_name": self.axis_name}
         y = x
         for i, width in enumerate(self.widths, 1):
@@ -120,26 +171,40 @@ class AlignedBlock(nn.Module):
 class AlignedXception(nn.Module):
     """An aligned Xception on [B, H, W, C]. Stages: stem, entry0, entry1, middle, exit (strides 2, 4, 8, 16, 32).
 
-    entry: channels of the first blocks, each with stride 2. middle: how many blocks stand between. leave: channels of
-    the last two blocks. remat: recompute each block in the backward pass. axis_name: where batch statistics are
-    averaged under pmap.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      entry_widths: channels of the blocks of the entry flow, each of stride 2.
+      middle_blocks: blocks of stride 1 in the middle flow.
+      exit_widths: channels of the three convolutions of each of the last two blocks.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
-    entry: tuple[int, ...] = (128, 256, 728)
-    middle: int = 8
-    leave: tuple[tuple[int, int, int], tuple[int, int, int]] = ((728, 1024, 1024), (1536, 1536, 2048))
+    entry_widths: tuple[int, ...] = (128, 256, 728)
+    middle_blocks: int = 8
+    exit_widths: tuple[tuple[int, int, int], tuple[int, int, int]] = ((728, 1024, 1024), (1536, 1536, 2048))
     dtype: Any = None
     axis_name: str | None = None
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, batch statistics are used and updated."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: use the batch's statistics and update the running ones; otherwise use the running ones.
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map at the end of each stage."""
+        """Return the map at the end of each stage."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -152,15 +217,15 @@ class AlignedXception(nn.Module):
         maps = {"stem": x}
         cls = remat(AlignedBlock, self.remat, static_argnums=(2,))
         block, index = functools.partial(cls, **fields), 0
-        for i, width in enumerate(self.entry):
-            stage = f"entry{i}" if i + 1 < len(self.entry) else "middle"
+        for i, width in enumerate(self.entry_widths):
+            stage = f"entry{i}" if i + 1 < len(self.entry_widths) else "middle"
             x = maps[stage] = block((width,) * 3, 2, name=f"blocks_{index}")(x, train)
             index += 1
-        for _ in range(self.middle):
+        for _ in range(self.middle_blocks):
             x = maps["middle"] = block((width,) * 3, name=f"blocks_{index}")(x, train)
             index += 1
-        x = block(self.leave[0], 2, name=f"blocks_{index}")(x, train)
-        last = block(self.leave[1], relu_first=False, skip=False, name=f"blocks_{index + 1}")
+        x = block(self.exit_widths[0], 2, name=f"blocks_{index}")(x, train)
+        last = block(self.exit_widths[1], relu_first=False, skip=False, name=f"blocks_{index + 1}")
         x = maps["exit"] = last(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
@@ -168,6 +233,6 @@ class AlignedXception(nn.Module):
 
 MODELS = {
     "xception41": functools.partial(AlignedXception),
-    "xception65": functools.partial(AlignedXception, middle=16),
+    "xception65": functools.partial(AlignedXception, middle_blocks=16),
 }
 INPUT_SHAPES = dict.fromkeys(MODELS, (299, 299, 3))

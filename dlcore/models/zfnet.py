@@ -1,13 +1,13 @@
-"""ZFNet: AlexNet with a first layer of smaller kernels and stride, found by looking at what its layers see.
+"""ZFNet: AlexNet with a smaller first kernel and stride, chosen by visualizing its layers.
 
 Zeiler & Fergus, "Visualizing and understanding convolutional networks" (2013), arXiv:1311.2901.
 
     conv 7x7/2 -> pool -> LRN -> conv 5x5/2 -> pool -> LRN -> three conv 3x3 -> pool -> 4096 -> 4096 -> C
     96, 256, 384, 384 and 256 channels; a ReLU after every layer but the last; poolings are 3x3 of stride 2
 
-AlexNet's 11x11 kernels of stride 4 were seen to miss the middle frequencies and to alias. Every convolution sees all
-maps before it, unlike those of AlexNet's two towers. Images of 224x224 give maps of 110, 55, 26, 13 and 6, as the paper
-draws them, with one pixel of padding in the first convolution and the first two poolings.
+The paper observes that AlexNet's 11x11 kernels of stride 4 miss the middle frequencies and alias. Every convolution
+sees all maps before it, unlike in AlexNet's two towers. Images of 224x224 give the paper's maps of 110, 55, 26, 13 and
+6, with one pixel of padding in the first convolution and the first two poolings.
 """
 
 import functools
@@ -30,9 +30,15 @@ LAYERS = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))
 class ZFNet(nn.Module):
     """ZFNet on [B, H, W, C], with sides of at least 53.
 
-    widths: channels of the five convolutions. hidden: units of the two dense layers, with dropout after each.
-    remat: recompute each layer in the backward pass.
-    `axis_name` is accepted as in every model and unused: there is no batch normalisation.
+    Args:
+      num_classes: number of classes, the length of the logits.
+      widths: channels of the five convolutions.
+      hidden: units of each of the two hidden dense layers.
+      dropout: probability of dropping a unit of the hidden dense layers in training.
+      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: unused; every model has this field, and this one has no batch normalization.
+      remat: recomputation of each convolution in the backward pass, to save memory: none, products, weights or full.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -45,11 +51,19 @@ class ZFNet(nn.Module):
     head_init: Any = nn.initializers.zeros
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, num_classes], at least float32; with `train`, values are dropped under the rng "dropout"."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: apply dropout, which needs the rng "dropout".
+
+        Returns:
+          [B, num_classes], the logits, at least float32.
+        """
         return self._forward(x, train)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """The map after each ReLU, relu1 to relu5, and the last after its pooling, pool5."""
+        """Return the map after each ReLU, relu1 to relu5, and the last after its pooling, pool5."""
         return self._forward(x, train)[1]
 
     @nn.compact
@@ -69,14 +83,14 @@ class ZFNet(nn.Module):
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
     def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
-        """Convolution i: its map after the ReLU, and what the next layer takes."""
+        """Return the map of convolution i after its ReLU, and the input of the next layer."""
         size, stride, padding = LAYERS[i]
         conv = functools.partial(Conv, self.widths[i], (size, size), stride, padding=padding, dtype=dtype)
-        found = x = nn.relu(conv(kernel_init=initializers.normal(0.01), name=f"conv{i + 1}")(x))
+        rectified = x = nn.relu(conv(kernel_init=initializers.normal(0.01), name=f"conv{i + 1}")(x))
         if i < 2:
             x = max_pool(x, (3, 3), (2, 2), padding=1)
             x = local_response_norm(x, size=5, alpha=5e-4, beta=0.75, k=2.0)
-        return found, max_pool(x, (3, 3), (2, 2)) if i == 4 else x
+        return rectified, max_pool(x, (3, 3), (2, 2)) if i == 4 else x
 
 
 MODELS = {"zfnet": functools.partial(ZFNet)}

@@ -47,8 +47,8 @@ def small_googlenet(aux: bool, norm: bool, width: float, modules: int = 9) -> Go
     """`modules` of the nine, spread evenly; with a head that is not zero, so that gradients pass it at once."""
     names = GoogLeNet().modules
     kept = tuple(names[i] for i in np.linspace(0, len(names) - 1, modules).round().astype(int))
-    fields = {"stem": "cifar", "width": width, "head_init": nn.initializers.lecun_normal()}
-    return GoogLeNet(num_classes=10, aux=aux, norm=norm, modules=kept, **fields)
+    fields = {"stem": "cifar", "width_mult": width, "head_init": nn.initializers.lecun_normal()}
+    return GoogLeNet(num_classes=10, aux=aux, batch_norm=norm, modules=kept, **fields)
 
 
 def loss_of(net: GoogLeNet, weight: float, params: dict, stats: dict, x: jax.Array, labels: jax.Array, rng: jax.Array):

@@ -144,7 +144,7 @@ def test_bad_numbers_are_refused_by_name(call, text):
 def own_formula(module, shape):
     """Parameters of the zoo's own layers; `layer_parameters` has the others."""
     if isinstance(module, ScaledStdConv):
-        return conv_parameters(shape[-1], module.features, (module.size, module.size)) + module.features
+        return conv_parameters(shape[-1], module.features, (module.kernel_size, module.kernel_size)) + module.features
     if isinstance(module, LearnedPositions):
         return (module.num_prefix_tokens + math.prod(module.grid)) * shape[-1]
     if isinstance(module, RelativePositionBias):

@@ -131,7 +131,7 @@ def positive(model, side):
 @pytest.mark.covers("CO-05")
 def test_gradients_of_vgg16_reach_212_pixels():
     """pool5 of VGG-16's own layers and poolings, an eighth as wide. Unit 3 begins at 32 * 3 - 90."""
-    model = VGG(1000, (2, 2, 3, 3, 3), width=8, hidden=8, norm=False)
+    model = VGG(1000, (2, 2, 3, 3, 3), width=8, hidden=8, batch_norm=False)
     layers = layer_costs(model, jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32))
     pool5 = [layer for layer in layers if layer.kind == "max_pool"][-1]
     assert (pool5.receptive_field, pool5.stride) == ((212.0, 212.0), (32.0, 32.0))

@@ -16,7 +16,7 @@ import numpy as np
 
 from dlcore.models import create_model, input_shape, list_models, load_torch
 from tests.models.parity import weight_rule
-from tests.models.test_torch_weights import PUBLISHED
+from tests.models.test_manifests import PUBLISHED
 
 
 def build(name):

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.models import create_model, input_shape, load_torch, torch_names
+from dlcore.models import create_model, input_shape, load_torch, torch_weights
+from dlcore.models.registry import MODELS
+from tests.models.tracing import layers_traced_once
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -31,6 +33,14 @@ def read_golden(file):
     golden = np.load(GOLDENS / f"{file}.npz")
     meta = json.loads(str(golden["meta"]))
     return golden, meta, weight_rule().det_state_dict(meta)
+
+
+def first_variants():
+    """The first variant of every class of models."""
+    names: dict[type, str] = {}
+    for name, variant in MODELS.items():
+        names.setdefault(getattr(variant, "func", variant), name)
+    return sorted(names.values())
 
 
 def nhwc(x):
@@ -53,7 +63,8 @@ def parameter_count(name, **fields):
     """Number of parameters, without batch statistics."""
     image = jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32)
     model = create_model(name, **fields)
-    params = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)["params"]
+    with layers_traced_once():
+        params = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)["params"]
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
@@ -77,19 +88,22 @@ def check_golden(file, name, modules=None, method=None, channels_last=False, **f
     """
     golden, meta, weights = read_golden(file)
     model = create_model(name, **fields)
-    variables = load_torch(name, weights, **fields)
+    with layers_traced_once():
+        variables = load_torch(name, weights, **fields)
     wanted = {key: key.removeprefix("feat.") for key in meta["outputs"] if key.startswith("feat.")}
     paths = {key: (modules or {}).get(module, module.replace(".", "_")) for key, module in wanted.items()}
     inner = {tuple(path.split("/")) for path in paths.values() if isinstance(path, str)}
+    inner |= {()} if any(map(callable, paths.values())) else set()  # `_forward` gives (logits, maps, ...)
 
     @jax.jit
     def run(variables, x):
         seen = lambda module, method: method in ("__call__", "_forward") and module.path in inner  # noqa: E731
         out, state = model.apply(variables, x, method=method, capture_intermediates=seen)
-        return out, state.get("intermediates", {}), model.apply(variables, x, method="features")
+        return out, state.get("intermediates", {})
 
     x = nhwc(weight_rule().det_input(meta["inputs"]["x"]))
-    out, intermediates, maps = run(variables, x)
+    out, intermediates = run(variables, x)
+    maps = intermediates["_forward"][0][1] if () in inner else {}
     check_output(golden, meta, "logits", out[0] if isinstance(out, tuple) else out)
     for key, path in paths.items():
         if callable(path):
@@ -112,8 +126,9 @@ def check_training(file, name, **fields):
     """
     golden, meta, weights = read_golden(file)
     model = create_model(name, **fields)
-    variables = load_torch(name, weights, **fields)
-    path_of = {key: path for path, key in torch_names(name, **fields).items()}
+    with layers_traced_once():
+        variables = load_torch(name, weights, **fields)
+    path_of = {key: path for path, key in torch_weights._names(name, torch_weights._leaves(variables)).items()}
 
     @jax.jit
     def run(variables, x, labels):
@@ -121,15 +136,15 @@ def check_training(file, name, **fields):
             logits, _ = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
 
-        (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        return value, logits, jax.tree.map(lambda g: jnp.sqrt(jnp.square(g).sum()), gradient)
+        return jax.value_and_grad(loss, has_aux=True)(variables["params"])
 
     with jax.enable_x64(True):
-        variables = jax.tree.map(lambda v: v.astype(jnp.float64), variables)
-        x = nhwc(weight_rule().det_input(meta["train"]["input"])).astype(jnp.float64)
-        value, logits, norms = run(variables, x, jnp.asarray(meta["train"]["labels"]))
-    norms = {jax.tree_util.keystr(p, simple=True, separator="/"): n for p, n in jax.tree.leaves_with_path(norms)}
-    check_output(golden, meta, "train.logits", logits[:, ::7], least=1e-3)
+        variables = jax.tree.map(lambda v: np.asarray(v, np.float64), variables)
+        x = np.asarray(nhwc(weight_rule().det_input(meta["train"]["input"])), np.float64)
+        (value, logits), gradient = run(variables, x, np.asarray(meta["train"]["labels"]))
+    norms = {jax.tree_util.keystr(p, simple=True, separator="/"): g for p, g in jax.tree.leaves_with_path(gradient)}
+    norms = {path: np.linalg.norm(np.asarray(g).ravel()) for path, g in norms.items()}
+    check_output(golden, meta, "train.logits", np.asarray(logits)[:, ::7], least=1e-3)
     np.testing.assert_allclose(value, golden["train.loss"][0], rtol=1e-5)
     got = np.array([norms[path_of[key].removeprefix("params/")] for key in meta["params"]])
     check_output(golden, meta, "train.grad_norms", got, least=1e-3)

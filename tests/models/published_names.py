@@ -9,12 +9,32 @@ from pathlib import Path
 
 PATH = Path(__file__).parents[1] / "goldens" / "published_names.json.gz"
 TIMM = [
-    "resnetv2_50", "resnetv2_101", "resnetv2_152", "seresnet18", "seresnet34", "seresnet50", "seresnet101",
-    "seresnet152", "seresnext50_32x4d", "legacy_xception", "xception41", "xception65", "mobilenetv1_100",
-    "mobilenetv1_125", "deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224",
-    "deit_tiny_distilled_patch16_224", "deit_small_distilled_patch16_224", "deit_base_distilled_patch16_224",
-    "mixer_s16_224", "mixer_s32_224", "mixer_b16_224", "mixer_b32_224", "nf_resnet50",
-]  # fmt: skip
+    "resnetv2_50",
+    "resnetv2_101",
+    "resnetv2_152",
+    "seresnet18",
+    "seresnet34",
+    "seresnet50",
+    "seresnet101",
+    "seresnet152",
+    "seresnext50_32x4d",
+    "legacy_xception",
+    "xception41",
+    "xception65",
+    "mobilenetv1_100",
+    "mobilenetv1_125",
+    "deit_tiny_patch16_224",
+    "deit_small_patch16_224",
+    "deit_base_patch16_224",
+    "deit_tiny_distilled_patch16_224",
+    "deit_small_distilled_patch16_224",
+    "deit_base_distilled_patch16_224",
+    "mixer_s16_224",
+    "mixer_s32_224",
+    "mixer_b16_224",
+    "mixer_b32_224",
+    "nf_resnet50",
+]
 
 
 def published():

@@ -8,8 +8,8 @@ import scipy.stats
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.convnext import ConvNeXtBlock
-from tests.models.learning import losses
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import losses
 
 
 def images(*shape, seed=0):
@@ -56,7 +56,7 @@ def test_strides_and_what_does_not_fit():
     }
     small = create_model("convnext_tiny", stages=(1, 1), widths=(4, 8), patch_size=1)
     assert [stage["stride"] for stage in feature_info(small, (8, 8, 3)).values()] == [1, 2]
-    with pytest.raises(ValueError, match=r"widths is \(4, 8\): a number for each of the 4"):
+    with pytest.raises(ValueError, match=r"widths=\(4, 8\): .*one for each of 4"):
         create_model("convnext_tiny", widths=(4, 8)).init(jax.random.key(0), images(1, 32, 32, 3))
     with pytest.raises(ValueError, match="at least 32x32"):
         create_model("convnext_tiny").init(jax.random.key(0), images(1, 31, 32, 3))

@@ -8,8 +8,8 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.densenet import DenseBlock, DenseNet, Transition
-from tests.models.one_step import check_step
 from tests.models.parity import check_golden, check_training, parameter_count
+from tests.models.training import check_step, compiled, draw
 
 MODULES = {
     "features.pool0": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1, 1), (1, 1)]),
@@ -80,8 +80,8 @@ def test_layer_i_takes_k0_and_k_of_every_layer_before():
 @pytest.mark.covers("ZO-17")
 def test_a_block_concatenates_its_input_and_all_that_its_layers_gave():
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 6))
-    block = DenseBlock(3, growth=4, bottleneck=2)
-    variables = block.init(jax.random.key(1), x, False)
+    block = DenseBlock(3, growth_rate=4, bottleneck=2)
+    variables = draw(block, x, False)
 
     def layer(maps, params):
         y = nn.relu(jnp.concatenate(maps, -1) / jnp.sqrt(1 + 1e-5)) @ params["conv1"]["kernel"][0, 0]
@@ -93,7 +93,7 @@ def test_a_block_concatenates_its_input_and_all_that_its_layers_gave():
     maps = [x]
     for i in (1, 2, 3):
         maps.append(layer(maps, variables["params"][f"denselayer{i}"]))
-    got = block.apply(variables, x, False)
+    got = compiled(block, variables, x, False)
     assert got.shape == (2, 5, 5, 6 + 3 * 4)
     np.testing.assert_array_equal(got[..., :6], x)
     np.testing.assert_allclose(got, jnp.concatenate(maps, -1), atol=1e-5)
@@ -103,24 +103,26 @@ def test_a_block_concatenates_its_input_and_all_that_its_layers_gave():
 def test_a_transition_is_a_convolution_and_a_pooling():
     x = jnp.arange(1.0, 17.0).reshape(1, 4, 4, 1) * jnp.asarray([1.0, -1.0])
     layer = Transition(1)
-    variables = layer.init(jax.random.key(0), x, False)
+    variables = draw(layer, x, False)
     variables["params"]["conv"]["kernel"] = jnp.asarray([[[[2.0], [5.0]]]])
     # relu keeps the first channel; the mean of 1, 2, 5, 6 is 3.5, twice that 7; 3, 4, 7, 8 -> 11; then 23 and 27
-    got = layer.apply(variables, x, False) * np.sqrt(1 + 1e-5)
+    got = compiled(layer, variables, x, False) * np.sqrt(1 + 1e-5)
     np.testing.assert_allclose(got[0, ..., 0], [[7, 11], [23, 27]], rtol=1e-6)
 
 
 def test_one_step():
-    check_step(DenseNet(stages=(2, 1), growth=4, width=8, drop_rate=0.2), (8, 24, 24, 3))
+    check_step(DenseNet(stages=(2, 1), growth_rate=4, stem_width=8, dropout=0.2), (8, 24, 24, 3))
 
 
 def test_dropout_is_of_training_alone():
-    model = DenseNet(stages=(1, 1), growth=4, width=4, drop_rate=0.5, stem="cifar", head_init=nn.initializers.normal())
+    model = DenseNet(
+        stages=(1, 1), growth_rate=4, stem_width=4, dropout=0.5, stem="cifar", head_init=nn.initializers.normal()
+    )
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
     variables = jax.jit(model.init)(jax.random.key(1), x)
     run = jax.jit(lambda key: model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0])
     assert jnp.any(run(jax.random.key(2)) != run(jax.random.key(3)))
-    model.apply(variables, x)  # asks for no rng
+    jax.eval_shape(model.apply, variables, x)  # asks for no rng
 
 
 def test_strides_stems_and_sizes():
@@ -133,7 +135,7 @@ def test_strides_stems_and_sizes():
     }
     cifar = feature_info(create_model("densenet100_cifar"), (32, 32, 3))
     assert [stage["stride"] for stage in cifar.values()] == [1, 1, 2, 4]
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         feature_info(create_model("densenet121", stem="tiny"))
     assert feature_info(create_model("densenet121"), (29, 29, 3))["denseblock4"]["stride"] == 29
     with pytest.raises(ValueError, match="at least 29x29"):

@@ -1,5 +1,7 @@
 """EfficientNets against torchvision, their blocks, and how they are scaled."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,9 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info, input_shape
 from dlcore.models.efficientnet import B0, EfficientNet, MBConv, StageSetting, compound_scale, search_reward
-from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
-from tests.models.parity import check_golden, parameter_count
+from tests.models.cost import cost, multiply_adds
+from tests.models.parity import check_golden
+from tests.models.training import check_step, compiled, draw
 
 MODULES = {
     "features.1": lambda maps: maps["stage1"],
@@ -36,8 +38,9 @@ def test_efficientnet_equals_torchvision():
     ],
 )
 def test_parameters_and_multiplications(name, count, billions):
-    assert parameter_count(name) == count
-    assert multiply_adds(create_model(name), input_shape(name)[0]) / 1e9 == pytest.approx(billions, abs=0.006)
+    parameters, operations = cost(create_model(name), input_shape(name)[0])
+    assert parameters == count
+    assert operations / 1e9 == pytest.approx(billions, abs=0.006)
 
 
 @pytest.mark.covers("ZO-22")
@@ -49,7 +52,7 @@ def test_compound_scaling():
     assert compound_scale(0) == (1, 1, 1)
     np.testing.assert_allclose(compound_scale(2), np.square(one))
     np.testing.assert_allclose(compound_scale(3, 1.0, 2.0, 1.5), (1, 8, 3.375))
-    with pytest.raises(ValueError, match=r"beta 0\.9 and gamma"):
+    with pytest.raises(ValueError, match=r"beta=0\.9, gamma=.*at least 1"):
         compound_scale(1, beta=0.9)
 
 
@@ -102,13 +105,13 @@ def test_every_axis_of_the_search_is_a_field_of_a_stage():
     assert names_and_kernels(base._replace(fused=True)) == {"block_0/0": (3, 3, 8, 48), "block_1/0": (1, 1, 48, 8)}
     assert names_and_kernels(base._replace(expansion=1, fused=True)) == {"block_0/0": (3, 3, 8, 8)}
     assert names_and_kernels(base._replace(kernel_size=5))["block_1/0"] == (5, 5, 1, 48)
-    assert names_and_kernels(base._replace(squeeze=0.5))["block_2/fc1"] == (1, 1, 48, 4)
-    assert "block_2/fc1" not in names_and_kernels(base._replace(squeeze=0.0))
+    assert names_and_kernels(base._replace(se_ratio=0.5))["block_2/fc1"] == (1, 1, 48, 4)
+    assert "block_2/fc1" not in names_and_kernels(base._replace(se_ratio=0.0))
     assert names_and_kernels(base._replace(features=16))["block_3/0"] == (1, 1, 48, 16)
     assert "block_1/fc1" in names_and_kernels(base._replace(expansion=1))
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
     with_skip, without = (MBConv(base._replace(skip=skip)) for skip in (True, False))
-    variables = jax.jit(with_skip.init, static_argnums=2)(jax.random.key(1), x, False)
+    variables = draw(with_skip, x, False)
     got, branch = jax.jit(lambda v: (with_skip.apply(v, x, False), without.apply(v, x, False)))(variables)
     np.testing.assert_allclose(got, x + branch, rtol=1e-5, atol=1e-6)
     counts = [
@@ -126,13 +129,18 @@ def shapes(model):
 def test_stochastic_depth_drops_whole_examples_of_a_block():
     x = jax.random.normal(jax.random.key(0), (64, 4, 4, 4))
     block = MBConv(StageSetting(2, 3, 1, 4, 1), survival=0.75)
-    variables = jax.jit(lambda: block.init(jax.random.key(1), x, False))()
-    run = lambda block: block.apply(variables, x, True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(2)})[0]  # noqa: E731
+    variables = draw(block, x, False)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(block):
+        return block.apply(variables, x, True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(2)})[0]
+
     branch, dropped = run(MBConv(block.setting)) - x, run(block) - x
     alive = jnp.any(dropped != 0, (1, 2, 3))
     assert 36 <= int(alive.sum()) <= 58  # of 64 at 3 / 4: 48, standard deviation 3.5
     np.testing.assert_allclose(dropped[alive], branch[alive] / 0.75, atol=1e-5)
-    np.testing.assert_array_equal(block.apply(variables, x, False), MBConv(block.setting).apply(variables, x, False))
+    always = MBConv(block.setting)
+    np.testing.assert_array_equal(compiled(block, variables, x, False), compiled(always, variables, x, False))
 
 
 def test_survival_falls_linearly_over_the_blocks():
@@ -151,8 +159,16 @@ def test_survival_falls_linearly_over_the_blocks():
 def test_strides_and_widths():
     info = feature_info(create_model("efficientnet_b0"))
     assert [tuple(s.values()) for s in info.values()] == [
-        (2, 32), (2, 16), (4, 24), (8, 40), (16, 80), (16, 112), (32, 192), (32, 320), (32, 1280)
-    ]  # fmt: skip
+        (2, 32),
+        (2, 16),
+        (4, 24),
+        (8, 40),
+        (16, 80),
+        (16, 112),
+        (32, 192),
+        (32, 320),
+        (32, 1280),
+    ]
     assert [setting.layers for setting in B0] == [1, 2, 2, 3, 3, 4, 1]
     assert input_shape("efficientnet_b7") == (600, 600, 3)
 
@@ -171,5 +187,5 @@ def test_constants_of_batch_norm_are_those_of_the_published_weights():
 
 def test_one_step():
     settings = (StageSetting(1, 3, 1, 8, 1, fused=True), StageSetting(2, 3, 2, 8, 2))
-    model = EfficientNet(settings=settings, width=8, last=16, momentum=0.99)
+    model = EfficientNet(settings=settings, stem_width=8, last_channel=16, momentum=0.99)
     check_step(model, (8, 16, 16, 3), momentum=0.99)

@@ -9,10 +9,10 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info, load_torch
 from dlcore.models.googlenet import MODULES, AuxiliaryHead, GoogLeNet, Inception, NaiveInception, auxiliary_loss
 from dlcore.ops import conv_macs, im2col, max_pool
-from tests.models.learning import losses
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
+from tests.models.training import compiled, draw, losses
 
-SMALL = {"width": 0.05, "stem": "cifar", "num_classes": 2, "modules": ("3a", "4a", "4d", "5a")}
+SMALL = {"width_mult": 0.05, "stem": "cifar", "num_classes": 2, "modules": ("3a", "4a", "4d", "5a")}
 
 
 def heads_in_use(model, x):
@@ -54,7 +54,7 @@ def test_module_3a_in_both_forms():
     # 64 192 + 96 192 + 9 128 96 + 16 192 + 9 32 16 + 32 192 = 155,136; batch norm 2 (64 + 96 + 128 + 16 + 32 + 32)
     assert module_parameters() == 155_136 + 736 == 155_872
     # with 25 32 16 in place of 9 32 16: 163,328; a bias for each of the 368 channels
-    assert module_parameters(norm=False, largest=5) == 163_328 + 368 == 163_696
+    assert module_parameters(batch_norm=False, largest_kernel=5) == 163_328 + 368 == 163_696
 
 
 @pytest.mark.covers("ZO-07")
@@ -70,9 +70,7 @@ def test_nine_modules_22_layers_and_one_dense_layer():
     info = feature_info(create_model("googlenet"))
     strides = {name: stage["stride"] for name, stage in info.items()}
     assert strides == {"conv1": 2, "conv3": 4} | {name: {"3": 8, "4": 16, "5": 32}[name[9]] for name in sorted(modules)}
-    assert [info[f"inception{name}"]["channels"] for name in MODULES] == [
-        256, 480, 512, 512, 512, 528, 832, 832, 1024
-    ]  # fmt: skip
+    assert [info[f"inception{name}"]["channels"] for name in MODULES] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
 
 
 @pytest.mark.covers("ZO-08")
@@ -82,7 +80,7 @@ def test_the_naive_module_with_the_goldens_weights():
     golden = load_torch("googlenet", weights)
     x = jax.nn.relu(jax.random.normal(jax.random.key(0), (2, 7, 6, 256)))
     module = NaiveInception((128, 192, 96))
-    variables = module.init(jax.random.key(0), x, False)
+    variables = draw(module, x, False)
     ours, theirs = variables["params"], golden["params"]["inception3b"]
     ours["branch1"], ours["branch2"]["bn"] = theirs["branch1"], theirs["branch2_1"]["bn"]
     ours["branch3"]["bn"] = theirs["branch3_1"]["bn"]
@@ -102,23 +100,26 @@ def test_the_naive_module_with_the_goldens_weights():
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     want.append(np.max([padded[:, i : i + 7, j : j + 6] for i in range(3) for j in range(3)], 0))
     np.testing.assert_allclose(out, np.concatenate(want, -1), atol=1e-4)
-    bottlenecked = Inception(MODULES["3b"]).apply({n: golden[n]["inception3b"] for n in golden}, x, False)
+    published = {n: golden[n]["inception3b"] for n in golden}
+    bottlenecked = compiled(Inception(MODULES["3b"]), published, x, False)
     np.testing.assert_allclose(out[..., :128], bottlenecked[..., :128], atol=1e-5)
 
 
 @pytest.mark.covers("ZO-08")
 def test_the_naive_module_costs_more_and_widens_every_time():
     x = jnp.zeros((1, 28, 28, 192))
-    module = NaiveInception((64, 128, 32), norm=False)
+    module = NaiveInception((64, 128, 32), batch_norm=False)
     out, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, False))
     assert out.shape[-1] == 64 + 128 + 32 + 192 == 416  # 256 with bottlenecks
     kernels = {name: layer["conv"]["kernel"] for name, layer in variables["params"].items()}
     assert {name: kernel.shape[:2] for name, kernel in kernels.items()} == {
-        "branch1": (1, 1), "branch2": (3, 3), "branch3": (5, 5)
-    }  # fmt: skip
+        "branch1": (1, 1),
+        "branch2": (3, 3),
+        "branch3": (5, 5),
+    }
     # 192 (64 + 9 128 + 25 32) = 387,072 weights at 28 x 28 places, beside 163,328
     naive = sum(conv_macs(28, k.shape[2], k.shape[3], k.shape[:2]) for k in kernels.values())
-    paper = Inception(MODULES["3a"], largest=5, norm=False)
+    paper = Inception(MODULES["3a"], largest_kernel=5, batch_norm=False)
     shapes = jax.eval_shape(lambda: paper.init(jax.random.key(0), x, False))["params"].values()
     frugal = sum(conv_macs(28, *k.shape[2:], k.shape[:2]) for k in (layer["conv"]["kernel"] for layer in shapes))
     assert (naive, frugal) == (387_072 * 784, 163_328 * 784)
@@ -145,7 +146,7 @@ def test_auxiliary_heads_are_absent_in_use(small):
     assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, without)
     for used in (model, bare):
         assert jax.eval_shape(used.apply, without, x).shape == (2, 2)  # nothing asks for their parameters
-    with pytest.raises(ValueError, match="aux is False"):
+    with pytest.raises(ValueError, match="aux=False"):
         jax.eval_shape(lambda: in_use(bare, without, x))
 
 
@@ -193,40 +194,42 @@ def test_published_weights_take_symmetric_pixels():
     model = GoogLeNet(**SMALL | {"modules": ()}, aux=False, head_init=nn.initializers.normal(1.0))
     variables = jax.jit(model.init)(jax.random.key(1), x)
     standardized = (x - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
-    got = model.clone(transform_input=True).apply(variables, standardized)
-    np.testing.assert_allclose(got, model.apply(variables, 2 * x - 1), rtol=1e-4)
+    got = compiled(model.clone(transform_input=True), variables, standardized)
+    np.testing.assert_allclose(got, compiled(model, variables, 2 * x - 1), rtol=1e-4)
 
 
 def test_dropout_acts_in_training_alone():
     model = create_model("googlenet")
     assert (model.dropout, model.aux_dropout) == (0.2, 0.7)
     x = jnp.ones((1, 4, 4, 3))
-    last = {"head_init": nn.initializers.ones, "norm": False, "dropout": 1.0}
-    for model in (GoogLeNet(modules=(), stem="cifar", aux=False, width=0.02, **last), AuxiliaryHead(2, 4, 8, **last)):
-        variables = model.init(jax.random.key(0), x, False)
-        assert jnp.abs(model.apply(variables, x, False)).min() > 0
-        np.testing.assert_array_equal(model.apply(variables, x, True, rngs={"dropout": jax.random.key(1)}), 0)
+    last = {"head_init": nn.initializers.ones, "batch_norm": False, "dropout": 1.0}
+    for model in (
+        GoogLeNet(modules=(), stem="cifar", aux=False, width_mult=0.02, **last),
+        AuxiliaryHead(2, 4, 8, **last),
+    ):
+        variables = jax.tree.map(jnp.ones_like, draw(model, x, False))
+        assert jnp.abs(compiled(model, variables, x, False)).min() > 1
+        drop = lambda v, model=model: model.apply(v, x, True, rngs={"dropout": jax.random.key(1)})  # noqa: E731
+        np.testing.assert_array_equal(jax.jit(drop)(variables), 1)  # the bias of the head alone
 
 
 @pytest.mark.parametrize("norm", [True, False])
-def test_it_learns_with_and_without_remat(norm):
-    model = GoogLeNet(**SMALL | {"modules": ("3a", "5a")}, norm=norm, dropout=0.0, aux=False)
+def test_it_learns(norm):
+    model = GoogLeNet(**SMALL | {"modules": ("5a",)}, batch_norm=norm, dropout=0.0, aux=False)
     values = losses(model, 4, steps=20, rate=0.003)
     assert values[0] == pytest.approx(np.log(2))
     assert values[-1] < 0.8 * values[0]
-    if norm:
-        np.testing.assert_allclose(losses(model.clone(remat="full"), 4, steps=20, rate=0.003), values, rtol=1e-2)
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar are allowed"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         GoogLeNet(stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     for stem, smallest in (("imagenet", 31), ("cifar", 4)):
         model = GoogLeNet(stem=stem)
         with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
             model.init(jax.random.key(0), jnp.zeros((1, smallest - 1, 40, 3)))
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
-    with pytest.raises(ValueError, match="modules has 6a: 3a, "):
+    with pytest.raises(ValueError, match="unknown 6a; allowed: 3a, "):
         GoogLeNet(modules=("3a", "6a")).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    with pytest.raises(ValueError, match="1 channels: transform_input needs 3"):
+    with pytest.raises(ValueError, match=r"transform_input.*allowed: 3 channels"):
         GoogLeNet(transform_input=True).init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))

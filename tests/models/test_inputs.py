@@ -18,15 +18,15 @@ def built():
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
-        ("lenet5", (1, 4, 4, 1), "4x4.*LeNet5 takes 8x8 to 32x32 pixels"),
-        ("lenet5", (1, 28, 40, 1), "28x40.*LeNet5 takes 8x8 to 32x32 pixels"),
+        ("lenet5", (1, 4, 4, 1), "4x4.*LeNet5; allowed: 8x8 to 32x32 pixels"),
+        ("lenet5", (1, 28, 40, 1), "28x40.*LeNet5; allowed: 8x8 to 32x32 pixels"),
         ("lenet5", (28, 28, 1), r"\(28, 28, 1\).*\[B, H, W, C\]"),
-        ("lenet5", (1, 28, 28, 3), "3 channels.*built with 1 channels"),
-        ("resnet8_cifar", (1, 3, 8, 3), "3x8.*CifarResNet takes at least 4x4 pixels"),
+        ("lenet5", (1, 28, 28, 3), "3 channels.*allowed: 1 channels"),
+        ("resnet8_cifar", (1, 3, 8, 3), "3x8.*CifarResNet; allowed: at least 4x4 pixels"),
         ("resnet8_cifar", (8, 8, 3), r"\(8, 8, 3\).*\[B, H, W, C\]"),
-        ("resnet8_cifar", (1, 8, 8, 1), "1 channels.*built with 3 channels"),
+        ("resnet8_cifar", (1, 8, 8, 1), "1 channels.*allowed: 3 channels"),
         ("mlp", (16,), r"\(16,\).*\[B, ...\]"),
-        ("mlp", (1, 17), r"\(1, 17\).*built for 16 numbers"),
+        ("mlp", (1, 17), r"\(1, 17\).*allowed: 16 numbers"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_error(built, name, shape, said):

@@ -3,33 +3,53 @@
 A change here breaks checkpoints and needs a migration. After a deliberate one, or for a new model,
 `python tests/models/test_manifests.py` writes what is missing or changed to tests/goldens/manifests: the whole manifest
 for the first variant of each family and for the small networks, a digest for the other variants, whose entries differ
-in number and width alone.
+in number and width alone. The published state dicts of torchvision and timm fit them name by name, and the
+sharding rules split them.
+
+Above 20 CPU seconds: each of more than a hundred models, of up to 300 layers, is traced once.
 """
 
+import functools
+import gzip
 import hashlib
 import json
+import math
 import pathlib
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from dlcore.models import create_model, input_shape, list_models
+from dlcore.models import list_models, torch_weights
 from dlcore.models.registry import FAMILIES
+from dlcore.run.sharding import make_mesh, state_shardings
+from tests.models.parity import first_variants
+from tests.models.tracing import layers_traced_once
 
-MANIFESTS = pathlib.Path(__file__).parents[1] / "goldens" / "manifests"
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+MANIFESTS = GOLDENS / "manifests"
 DIGESTS = MANIFESTS / "digests.json"
 WHOLE = {next(iter(family.MODELS)) for family in FAMILIES} | set(list_models("*_cifar"))
 
 
+PUBLISHED = json.loads(gzip.decompress((GOLDENS / "published_names.json.gz").read_bytes()))
+
+
+@functools.cache
+def variables_of(name):
+    """Shapes and dtypes of the model's variables, traced once for all tests."""
+    with layers_traced_once():
+        return torch_weights._variables(name, {})
+
+
+def leaves(name):
+    """{path: shape and dtype} of the model's variables."""
+    return torch_weights._leaves(variables_of(name))
+
+
 def manifest(name):
     """{"params/stem_conv/kernel": "float32[3,3,3,16]", ...} of the model with its default fields."""
-    model, shape = create_model(name), input_shape(name)
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False))
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-        for path, leaf in jax.tree.leaves_with_path(variables)
-    }
+    return {path: f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in leaves(name).items()}
 
 
 def digest(found):
@@ -48,6 +68,30 @@ def test_variables_are_as_promised(name):
         assert found == json.loads(path.read_text())
     else:
         assert digest(found) == digests[name]
+
+
+@pytest.mark.covers("ZO-26")
+@pytest.mark.parametrize("name", sorted(set(list_models()) & set(PUBLISHED)))
+def test_names_shapes_and_count_are_the_published_ones(name):
+    entries = {key: np.broadcast_to(np.float32(0), shape) for key, shape in PUBLISHED[name]["entries"]}
+    values = torch_weights._values(name, entries, False, {}, leaves(name))  # raises for another name or shape
+    assert {path: value.shape for path, value in values.items()} == {p: leaf.shape for p, leaf in leaves(name).items()}
+    parameters = sum(leaf.size for path, leaf in leaves(name).items() if path.startswith("params/"))
+    assert parameters == PUBLISHED[name]["parameters"]
+
+
+@pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])
+@pytest.mark.parametrize("name", first_variants())
+def test_the_sharding_rules_split_most_of_every_model(name, rule):
+    """All kernels whose size allows it: at least two thirds of the numbers, and never more than one of four by fsdp."""
+    params = variables_of(name)["params"]
+    shardings = state_shardings({"params": params}, make_mesh("data:4,model:2"), rule)
+    whole = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    held = sum(
+        math.prod(sharding.shard_shape(leaf.shape))
+        for leaf, sharding in zip(jax.tree.leaves(params), jax.tree.leaves(shardings), strict=True)
+    )
+    assert held / whole < {"fsdp": 0.5, "tensor": 0.7, "fsdp+tensor": 0.4}[rule]
 
 
 def test_no_manifest_is_left_of_a_model_that_is_gone():

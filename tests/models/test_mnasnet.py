@@ -1,4 +1,4 @@
-"""MnasNets: their names and counts are torchvision's (test_torch_weights); here the block and the costs."""
+"""MnasNets: their names and counts are torchvision's (test_manifests); here the block and the costs."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,8 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.mnasnet import MnasBlock, MNASNet
-from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
-from tests.models.parity import parameter_count
+from tests.models.cost import cost
+from tests.models.training import check_step, compiled, draw
 
 
 @pytest.mark.parametrize(
@@ -18,34 +17,46 @@ from tests.models.parity import parameter_count
     [("0_5", 2_218_512, 104), ("0_75", 3_170_208, 215), ("1_0", 4_383_312, 314), ("1_3", 6_282_256, 526)],
 )
 def test_parameters_and_multiplications(name, count, millions):
-    assert parameter_count(f"mnasnet{name}") == count
-    assert abs(multiply_adds(create_model(f"mnasnet{name}"), 224) / 1e6 - millions) < 1
+    parameters, operations = cost(create_model(f"mnasnet{name}"), 224)
+    assert parameters == count
+    assert abs(operations / 1e6 - millions) < 1
 
 
 @pytest.mark.parametrize("features", [4, 5])
 def test_a_block_by_hand(features):
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 4))
     block = MnasBlock(features, kernel_size=5, expansion=3)
-    variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
+    variables = draw(block, x, False)
     params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
     y = nn.relu(x @ params["layers_0"]["kernel"][0, 0] / scale)
     y = jax.lax.conv_general_dilated(
-        y, params["layers_3"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        y,
+        params["layers_3"]["kernel"],
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=12,
-    )  # fmt: skip
+    )
     y = nn.relu(y / scale) @ params["layers_6"]["kernel"][0, 0] / scale
     want = x + y if features == 4 else y
-    np.testing.assert_allclose(jax.jit(block.apply, static_argnums=2)(variables, x, False), want, atol=1e-5)
+    np.testing.assert_allclose(compiled(block, variables, x, False), want, atol=1e-5)
 
 
 def test_strides_and_widths():
     info = feature_info(create_model("mnasnet1_0"))
     assert [tuple(s.values()) for s in info.values()] == [
-        (2, 16), (4, 24), (8, 40), (16, 80), (16, 96), (32, 192), (32, 320), (32, 1280)
-    ]  # fmt: skip
+        (2, 16),
+        (4, 24),
+        (8, 40),
+        (16, 80),
+        (16, 96),
+        (32, 192),
+        (32, 320),
+        (32, 1280),
+    ]
     half = feature_info(create_model("mnasnet0_5"))
     assert [s["channels"] for s in half.values()] == [8, 16, 24, 40, 48, 96, 160, 1280]
 
 
 def test_one_step():
-    check_step(MNASNet(settings=((3, 16, 3, 2, 2),), alpha=0.5), (8, 16, 16, 3), momentum=0.9997)
+    check_step(MNASNet(settings=((3, 16, 3, 2, 2),), width_mult=0.5), (8, 16, 16, 3), momentum=0.9997)

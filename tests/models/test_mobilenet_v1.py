@@ -10,8 +10,8 @@ from dlcore.models import create_model, feature_info
 from dlcore.models.mobilenet_v1 import MobileNetV1, SeparableBlock
 from dlcore.nn import relu6
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import check_step, compiled, draw
 
 MODULES = {"bn1": lambda maps: maps["stem"], "blocks.1": lambda m: m["stage2"], "blocks.4": lambda m: m["stage5"]}
 
@@ -41,7 +41,7 @@ def test_parameter_counts():
     ],
 )
 def test_multiply_adds_are_the_papers(alpha, side, millions):
-    assert abs(multiply_adds(MobileNetV1(alpha=alpha), side) / 1e6 - millions) < 1
+    assert abs(multiply_adds(MobileNetV1(width_mult=alpha), side) / 1e6 - millions) < 1
 
 
 @pytest.mark.covers("ZO-19")
@@ -49,18 +49,18 @@ def test_the_cost_goes_with_the_squares_of_alpha_and_rho():
     full = multiply_adds(MobileNetV1(), 224)
     # convolutions depthwise, pointwise and the stem go with alpha, alpha^2 and alpha; the head's 1.0 of 568.7 million
     # with alpha alone, and not with rho; 112 / 32 is no whole number, so that the last maps are 4 x 4, not 3.5 x 3.5
-    assert multiply_adds(MobileNetV1(alpha=0.5), 224) / full == pytest.approx(0.5**2, rel=0.06)
+    assert multiply_adds(MobileNetV1(width_mult=0.5), 224) / full == pytest.approx(0.5**2, rel=0.06)
     assert multiply_adds(MobileNetV1(), 448) / full == pytest.approx(2**2, rel=0.002)
     assert multiply_adds(MobileNetV1(), 112) / full == pytest.approx(0.5**2, rel=0.06)
-    assert multiply_adds(MobileNetV1(alpha=0.5), 448) / full == pytest.approx(1, rel=0.06)
+    assert multiply_adds(MobileNetV1(width_mult=0.5), 448) / full == pytest.approx(1, rel=0.06)
 
 
 @pytest.mark.covers("ZO-19")
 def test_alpha_multiplies_every_layers_channels_and_any_size_goes():
     channels = lambda **fields: [s["channels"] for s in feature_info(MobileNetV1(**fields), (128, 128, 3)).values()]  # noqa: E731
     assert channels() == [32, 64, 128, 256, 512, 1024]
-    assert channels(alpha=0.5) == [16, 32, 64, 128, 256, 512]
-    assert channels(alpha=1.25) == [40, 80, 160, 320, 640, 1280]
+    assert channels(width_mult=0.5) == [16, 32, 64, 128, 256, 512]
+    assert channels(width_mult=1.25) == [40, 80, 160, 320, 640, 1280]
     assert [s["stride"] for s in feature_info(MobileNetV1(), (128, 128, 3)).values()] == [2, 2, 4, 8, 16, 32]
     assert [s["stride"] for s in feature_info(MobileNetV1(stem="cifar"), (32, 32, 3)).values()] == [1, 1, 2, 4, 8, 16]
 
@@ -69,18 +69,21 @@ def test_alpha_multiplies_every_layers_channels_and_any_size_goes():
 def test_a_block_is_depthwise_then_pointwise_without_a_shortcut():
     x = 3 * jax.random.normal(jax.random.key(0), (2, 6, 6, 8))
     block = SeparableBlock(8)
-    variables = block.init(jax.random.key(1), x, False)
+    variables = draw(block, x, False)
     params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
     each = [
         jax.lax.conv_general_dilated(
-            x[..., c : c + 1], params["conv_dw"]["kernel"][..., c : c + 1], (1, 1), "SAME",
+            x[..., c : c + 1],
+            params["conv_dw"]["kernel"][..., c : c + 1],
+            (1, 1),
+            "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         for c in range(8)
-    ]  # fmt: skip
+    ]
     depthwise = relu6(jnp.concatenate(each, -1) / scale)
     want = relu6(depthwise @ params["conv_pw"]["kernel"][0, 0] / scale)
-    np.testing.assert_allclose(block.apply(variables, x, False), want, atol=1e-5)
+    np.testing.assert_allclose(compiled(block, variables, x, False), want, atol=1e-5)
     assert (want == 6).any()
 
 
@@ -92,14 +95,14 @@ def test_kernels_are_drawn_as_in_timm():
 
 
 def test_one_step():
-    check_step(MobileNetV1(settings=((16, 1, 1), (24, 2, 2)), alpha=0.5), (8, 16, 16, 3))
+    check_step(MobileNetV1(settings=((16, 1, 1), (24, 2, 2)), width_mult=0.5), (8, 16, 16, 3))
 
 
 def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         feature_info(create_model("mobilenetv1_100", stem="tiny"))
     x = jnp.zeros((1, 8, 8, 3))
     model = MobileNetV1(settings=((8, 1, 1),), head_init=nn.initializers.zeros)
     variables = jax.jit(model.init)(jax.random.key(0), x)
-    with pytest.raises(ValueError, match="built with 3 channels"):
+    with pytest.raises(ValueError, match=r"1 channels .* allowed: 3 channels"):
         model.apply(variables, x[..., :1])

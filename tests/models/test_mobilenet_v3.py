@@ -7,9 +7,9 @@ import pytest
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.mobilenet_v3 import LARGE, BlockSetting, MobileNetV3, MobileNetV3Block
-from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
-from tests.models.parity import check_golden, parameter_count
+from tests.models.cost import cost
+from tests.models.parity import check_golden
+from tests.models.training import check_step, compiled, draw
 
 
 def test_mobilenet_v3_small_equals_torchvision():
@@ -19,15 +19,15 @@ def test_mobilenet_v3_small_equals_torchvision():
 @pytest.mark.parametrize(("name", "count", "millions"), [("large", 5_483_032, 217), ("small", 2_542_856, 57)])
 def test_parameters_and_multiplications(name, count, millions):
     """219 and 56 million in the paper's tables 3 and 4."""
-    assert parameter_count(f"mobilenet_v3_{name}") == count
-    assert round(multiply_adds(create_model(f"mobilenet_v3_{name}"), 224) / 1e6) == millions
+    parameters, operations = cost(create_model(f"mobilenet_v3_{name}"), 224)
+    assert (parameters, round(operations / 1e6)) == (count, millions)
 
 
 @pytest.mark.parametrize("hard", [False, True])
 def test_a_block_by_hand(hard):
     x = 2 * jax.random.normal(jax.random.key(0), (2, 5, 5, 8))
     block = MobileNetV3Block(BlockSetting(1, 16, 8, True, hard, 1))
-    variables = block.init(jax.random.key(1), x, False)
+    variables = draw(block, x, False)
     params = variables["params"]
 
     def norm(x):
@@ -43,7 +43,7 @@ def test_a_block_by_hand(hard):
     hidden = np.maximum(y.mean((1, 2)) @ gate["fc1"]["kernel"][0, 0] + gate["fc1"]["bias"], 0)
     opened = np.clip(hidden @ gate["fc2"]["kernel"][0, 0] + gate["fc2"]["bias"] + 3, 0, 6) / 6
     y = norm((y * opened[:, None, None]) @ params["block_3"]["0"]["kernel"][0, 0])
-    np.testing.assert_allclose(block.apply(variables, x, False), x + y, atol=1e-5)
+    np.testing.assert_allclose(compiled(block, variables, x, False), x + y, atol=1e-5)
 
 
 def test_a_block_that_does_not_widen_has_no_first_convolution():
@@ -59,11 +59,17 @@ def test_a_block_that_does_not_widen_has_no_first_convolution():
 def test_strides_and_widths():
     large, small = (feature_info(create_model(f"mobilenet_v3_{name}")) for name in ("large", "small"))
     assert [tuple(s.values()) for s in large.values()] == [
-        (2, 16), (2, 16), (4, 24), (8, 40), (16, 112), (32, 160), (32, 960)
-    ]  # fmt: skip
+        (2, 16),
+        (2, 16),
+        (4, 24),
+        (8, 40),
+        (16, 112),
+        (32, 160),
+        (32, 960),
+    ]
     assert [tuple(s.values()) for s in small.values()] == [(2, 16), (4, 16), (8, 24), (16, 48), (32, 96), (32, 576)]
     assert list(small) == ["stem", "stage1", "stage2", "stage3", "stage4", "last"]
-    assert [setting.hard for setting in LARGE] == [False] * 6 + [True] * 9  # table 1
+    assert [setting.use_hs for setting in LARGE] == [False] * 6 + [True] * 9  # table 1
     half = feature_info(create_model("mobilenet_v3_small", width_mult=0.5))
     assert [s["channels"] for s in half.values()] == [8, 8, 16, 24, 48, 288]
 

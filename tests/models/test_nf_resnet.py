@@ -1,4 +1,4 @@
-"""The normaliser-free ResNet against timm, its convolution, and the variances that it counts on."""
+"""The normalizer-free ResNet against timm, its convolution, and the variances that it counts on."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.nf_resnet import GAMMA_RELU, NFBlock, NFResNet, ScaledStdConv
-from tests.models.one_step import check_step
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import check_step
 
 
 def test_it_equals_timm():
@@ -24,7 +24,7 @@ def test_counts_and_strides():
     assert [tuple(s.values()) for s in info.values()] == [(4, 64), (4, 256), (8, 512), (16, 1024), (32, 2048)]
     cifar = feature_info(create_model("nf_resnet50", stem="cifar"), (32, 32, 3))
     assert [s["stride"] for s in cifar.values()] == [1, 1, 2, 4, 8]
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         feature_info(create_model("nf_resnet50", stem="tiny"))
 
 
@@ -34,7 +34,7 @@ def apply(module, x):
     return variables["params"], jax.jit(module.apply)(variables, x)
 
 
-def test_a_scaled_standardised_convolution_by_hand():
+def test_a_scaled_standardized_convolution_by_hand():
     x = jnp.asarray([[[[1.0, 2.0]]]])
     params, _ = apply(ScaledStdConv(1, 1), x)
     assert {name: leaf.shape for name, leaf in params.items()} == {"kernel": (1, 1, 2, 1), "gain": (1,), "bias": (1,)}

@@ -8,9 +8,9 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info, list_models
 from dlcore.models.regnet import RegNet, RegNetBlock, quantized_widths
-from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
-from tests.models.parity import check_golden, parameter_count
+from tests.models.cost import cost
+from tests.models.parity import check_golden
+from tests.models.training import check_step, compiled, draw
 
 MODULES = {
     "stem": "stem",
@@ -29,8 +29,9 @@ def test_regnet_equals_torchvision():
 )
 def test_parameters_and_multiplications(name, count, billions):
     """A name states the multiplications."""
-    assert parameter_count(f"regnet_{name}") == count
-    assert multiply_adds(create_model(f"regnet_{name}"), 224) / 1e9 == pytest.approx(billions, abs=0.01)
+    parameters, operations = cost(create_model(f"regnet_{name}"), 224)
+    assert parameters == count
+    assert operations / 1e9 == pytest.approx(billions, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +53,14 @@ def test_widths_by_hand():
     # wanted 8, 16, 24, 32; log2 of 1, 2, 3, 4 rounds to 0, 1, 2, 2; so 8, 16, 32, 32; groups of 12: 8, 12, 36
     assert quantized_widths(4, 8, 8.0, 2.0, 4) == ((1, 1, 2), (8, 16, 32))
     assert quantized_widths(4, 8, 8.0, 2.0, 12) == ((1, 1, 2), (8, 24, 36))
-    with pytest.raises(ValueError, match=r"width is 12, slope 1 and step 2: a multiple of 8"):
+    with pytest.raises(ValueError, match=r"width=12, slope=1, step=2: .*a multiple of 8"):
         quantized_widths(4, 12, 1, 2, 4)
 
 
 @pytest.mark.parametrize("name", list_models("regnet_*"))
 def test_x_has_no_squeeze_and_excitation_and_groups_divide_widths(name):
     model = create_model(name)
-    assert (model.squeeze == 0) == name.startswith("regnet_x")
+    assert (model.se_ratio == 0) == name.startswith("regnet_x")
     depths, widths = quantized_widths(model.depth, model.width, model.slope, model.step, model.group_width)
     assert len(widths) == 4
     assert sum(depths) == model.depth
@@ -68,8 +69,8 @@ def test_x_has_no_squeeze_and_excitation_and_groups_divide_widths(name):
 
 def test_a_block_by_hand():
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 8))
-    block = RegNetBlock(8, group_width=4, squeeze=0.25)
-    variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
+    block = RegNetBlock(8, group_width=4, se_ratio=0.25)
+    variables = draw(block, x, False)
     params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
     assert set(params) == {"a", "b", "se", "c"}
     y = nn.relu(x @ params["a"]["0"]["kernel"][0, 0] / scale)
@@ -81,7 +82,7 @@ def test_a_block_by_hand():
     hidden = nn.relu(y.mean((1, 2)) @ gate["fc1"]["kernel"][0, 0])
     y = y * nn.sigmoid(hidden @ gate["fc2"]["kernel"][0, 0])[:, None, None]
     want = nn.relu(x + y @ params["c"]["0"]["kernel"][0, 0] / scale)
-    np.testing.assert_allclose(jax.jit(block.apply, static_argnums=2)(variables, x, False), want, atol=1e-5)
+    np.testing.assert_allclose(compiled(block, variables, x, False), want, atol=1e-5)
 
 
 def test_strides():

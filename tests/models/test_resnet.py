@@ -9,6 +9,7 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info
 from dlcore.models.resnet import BasicBlock, Bottleneck, SqueezeExcitation
 from tests.models.parity import GOLDENS, check_golden, check_training, nhwc, parameter_count
+from tests.models.training import compiled, draw
 
 
 def pooled(maps):
@@ -65,7 +66,7 @@ def test_parameter_counts(name, count):
 def test_a_grouped_convolution_is_split_transform_merge():
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 32))
     block = Bottleneck(16, groups=4, base_width=16)  # 4 groups of 16 16 / 64 = 4 channels
-    variables = block.init(jax.random.key(1), x, train=False)
+    variables = draw(block, x, False)
     params = variables["params"]
 
     def norm(x, name):
@@ -74,16 +75,19 @@ def test_a_grouped_convolution_is_split_transform_merge():
     y = norm(x @ params["conv1"]["kernel"][0, 0], "bn1")
     paths = [
         jax.lax.conv_general_dilated(
-            y[..., 4 * g : 4 * g + 4], params["conv2"]["kernel"][..., 4 * g : 4 * g + 4], (1, 1), "SAME",
+            y[..., 4 * g : 4 * g + 4],
+            params["conv2"]["kernel"][..., 4 * g : 4 * g + 4],
+            (1, 1),
+            "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         for g in range(4)
-    ]  # fmt: skip
+    ]
     last = params["conv3"]["kernel"][0, 0]
     merged = sum(norm(path, "bn2") @ last[4 * g : 4 * g + 4] for g, path in enumerate(paths))
     shortcut = norm(x @ params["downsample_0"]["kernel"][0, 0], "bn3")
     want = nn.relu(norm(merged, "bn3") + shortcut)
-    np.testing.assert_allclose(block.apply(variables, x, train=False), want, atol=1e-5)
+    np.testing.assert_allclose(compiled(block, variables, x, False), want, atol=1e-5)
 
 
 @pytest.mark.covers("ZO-16")
@@ -153,7 +157,7 @@ def test_strides_and_stems():
 
 
 def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         create_model("resnet18", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    with pytest.raises(ValueError, match="groups is 32"):
+    with pytest.raises(ValueError, match="groups=32, base_width=64: "):
         create_model("resnet18", groups=32).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

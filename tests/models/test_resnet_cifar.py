@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from dlcore.models import create_model, list_models
 from dlcore.models.resnet_cifar import BasicBlock, CifarResNet, shortcut_a
+from tests.models.training import compiled, draw
 
 
 def images(batch=4, size=8):
@@ -67,7 +68,7 @@ def test_shortcut_takes_every_second_pixel_and_adds_zero_channels():
     np.testing.assert_array_equal(doubled[0, 1], [0, 3, -3, 0])
     np.testing.assert_array_equal(shortcut_a(x, 1, 1), x)
     assert shortcut_a(jnp.ones((1, 5, 3, 2)), 4, 2).shape == (1, 3, 2, 4)
-    with pytest.raises(ValueError, match=r"features is 1.*2 channels"):
+    with pytest.raises(ValueError, match=r"features=1: .*at least the 2 of x"):
         shortcut_a(jnp.ones((1, 4, 4, 2)), 1, 1)
 
 
@@ -76,9 +77,9 @@ def test_shortcut_takes_every_second_pixel_and_adds_zero_channels():
 def test_a_block_adds_its_shortcut_before_the_last_relu(stride):
     x = images()
     block = BasicBlock(6, stride=stride)
-    variables = jax.jit(block.init, static_argnums=2)(jax.random.key(0), x, False)
+    variables = draw(block, x, False)
     plain = BasicBlock(6, stride=stride, skip=False)
-    residual, rectified = block.apply(variables, x, False), plain.apply(variables, x, False)
+    residual, rectified = compiled(block, variables, x, False), compiled(plain, variables, x, False)
     assert jax.tree.structure(plain.init(jax.random.key(0), x, False)) == jax.tree.structure(variables)
     branch = jnp.where(rectified > 0, rectified, 0)
     open_ = rectified > 0  # where the branch is positive relu hides nothing, and the sum is seen whole

@@ -7,8 +7,8 @@ import pytest
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.resnet_v2 import PreActBasicBlock, PreActBottleneck
-from tests.models.learning import losses
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import compiled, draw, losses
 
 pytestmark = pytest.mark.covers("ZO-14")
 
@@ -25,10 +25,10 @@ def test_it_equals_timm():
 def test_with_the_last_convolution_zero_a_block_is_the_identity(block, last, channels):
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, channels))  # negative numbers too: no ReLU behind the sum
     layer = block(8)
-    variables = layer.init(jax.random.key(1), x, train=False)
-    assert jnp.abs(layer.apply(variables, x, train=False) - x).max() > 0.1
+    variables = draw(layer, x, False)
+    assert jnp.abs(compiled(layer, variables, x, False) - x).max() > 0.1
     variables["params"][last]["kernel"] = jnp.zeros_like(variables["params"][last]["kernel"])
-    np.testing.assert_array_equal(layer.apply(variables, x, train=False), x)
+    np.testing.assert_array_equal(compiled(layer, variables, x, False), x)
     trained, _ = layer.apply(variables, x, train=True, mutable=["batch_stats"])
     np.testing.assert_array_equal(trained, x)
 
@@ -36,14 +36,17 @@ def test_with_the_last_convolution_zero_a_block_is_the_identity(block, last, cha
 def test_batch_norm_and_relu_stand_before_each_convolution():
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
     layer = PreActBasicBlock(3)
-    variables = layer.init(jax.random.key(1), x, train=False)
+    variables = draw(layer, x, False)
     y = x
     for i in (1, 2):
         y = jax.lax.conv_general_dilated(
-            jax.nn.relu(y / jnp.sqrt(1 + 1e-5)), variables["params"][f"conv{i}"]["kernel"], (1, 1), "SAME",
+            jax.nn.relu(y / jnp.sqrt(1 + 1e-5)),
+            variables["params"][f"conv{i}"]["kernel"],
+            (1, 1),
+            "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )  # fmt: skip
-    np.testing.assert_allclose(layer.apply(variables, x, train=False), x + y, atol=1e-5)
+        )
+    np.testing.assert_allclose(compiled(layer, variables, x, False), x + y, atol=1e-5)
 
 
 def test_counts_and_strides():
@@ -64,5 +67,5 @@ def test_a_step_lowers_the_loss():
 
 
 def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match="stem is 'tiny': imagenet and cifar"):
+    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         create_model("resnetv2_50", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

@@ -11,8 +11,8 @@ from hypothesis import given
 from dlcore.models import create_model, feature_info
 from dlcore.models.shufflenet_v2 import ShuffleNetV2, ShuffleUnit, channel_shuffle
 from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import check_step, compiled, draw
 
 MODULES = {"maxpool": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1, 1), (1, 1)])}
 MODULES |= {f"stage{i}": lambda maps, i=i: maps[f"stage{i}"] for i in (2, 3, 4)}
@@ -38,7 +38,7 @@ def test_the_shuffle_by_hand():
     # blocks 0 1 2 and 3 4 5, one of each in turn
     np.testing.assert_array_equal(channel_shuffle(jnp.arange(6), 2), [0, 3, 1, 4, 2, 5])
     np.testing.assert_array_equal(channel_shuffle(jnp.arange(6), 3), [0, 2, 4, 1, 3, 5])
-    with pytest.raises(ValueError, match="groups is 4: it must divide the 6"):
+    with pytest.raises(ValueError, match=r"groups=4: .*divisors of the 6"):
         channel_shuffle(jnp.zeros((1, 2, 2, 6)), 4)
 
 
@@ -57,15 +57,19 @@ def test_the_shuffle_is_a_bijection(groups, size):
 def test_a_unit_passes_one_half_on_and_mixes_it_with_the_other():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 6))
     unit = ShuffleUnit(6)
-    variables = jax.jit(unit.init, static_argnums=2)(jax.random.key(1), x, False)
-    got = jax.jit(unit.apply, static_argnums=2)(variables, x, False)
+    variables = draw(unit, x, False)
+    got = compiled(unit, variables, x, False)
     np.testing.assert_array_equal(got[..., ::2], x[..., :3])
     params, scale = variables["params"], jnp.sqrt(1 + 1e-5)
     y = nn.relu(x[..., 3:] @ params["branch2_0"]["kernel"][0, 0] / scale)
     y = jax.lax.conv_general_dilated(
-        y, params["branch2_3"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        y,
+        params["branch2_3"]["kernel"],
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=3,
-    )  # fmt: skip
+    )
     y = nn.relu(y / scale @ params["branch2_5"]["kernel"][0, 0] / scale)
     np.testing.assert_allclose(got[..., 1::2], y, atol=1e-5)
 
@@ -76,11 +80,11 @@ def test_strides_and_widths():
 
 
 def test_one_step():
-    check_step(ShuffleNetV2(stages=(2,), widths=(16,), width=8, last=16), (8, 16, 16, 3))
+    check_step(ShuffleNetV2(stages=(2,), widths=(16,), stem_width=8, last_channel=16), (8, 16, 16, 3))
 
 
 def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match=r"features is 8: .* the 6 channels of x"):
+    with pytest.raises(ValueError, match=r"features=8: .*the channels of x, 6"):
         ShuffleUnit(8).init(jax.random.key(0), jnp.zeros((1, 4, 4, 6)), False)
-    with pytest.raises(ValueError, match=r"widths is \(8,\): one for each of 3"):
+    with pytest.raises(ValueError, match=r"widths=\(8,\): .*one for each of 3"):
         feature_info(ShuffleNetV2(widths=(8,)))

@@ -10,10 +10,18 @@ import pytest
 from dlcore.models import create_model, feature_info, load_torch, torch_names, torch_weights
 from dlcore.models.swin import PatchMerging, SwinBlock, shift_mask, windows
 from dlcore.nn import MultiHeadAttention
-from tests.models.learning import losses
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
+from tests.models.training import losses
 
-TINY = {"stages": (2, 2), "width": 8, "heads": (2, 4), "patch_size": 2, "window": 4, "mlp_ratio": 2, "num_classes": 5}
+TINY = {
+    "stages": (2, 2),
+    "width": 8,
+    "num_heads": (2, 4),
+    "patch_size": 2,
+    "window_size": 4,
+    "mlp_ratio": 2,
+    "num_classes": 5,
+}
 
 
 def images(*shape, seed=0):
@@ -58,13 +66,18 @@ def test_swin_equals_transformers_stage_by_stage():
         "features.0.0.bias": weights.pop("embeddings.patch_embeddings.projection.bias"),
         "features.0.2.weight": weights.pop("embeddings.norm.weight"),
         "features.0.2.bias": weights.pop("embeddings.norm.bias"),
-        "norm.weight": weights.pop("layernorm.weight"), "norm.bias": weights.pop("layernorm.bias"),
-        "head.weight": np.eye(32, dtype=np.float32), "head.bias": np.zeros(32, np.float32),
-    }  # fmt: skip
+        "norm.weight": weights.pop("layernorm.weight"),
+        "norm.bias": weights.pop("layernorm.bias"),
+        "head.weight": np.eye(32, dtype=np.float32),
+        "head.bias": np.zeros(32, np.float32),
+    }
     names = {
-        "norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.o_proj", "mlp.0": "mlp.fc1",
+        "norm1": "layernorm_before",
+        "norm2": "layernorm_after",
+        "attn.proj": "attention.o_proj",
+        "mlp.0": "mlp.fc1",
         "mlp.3": "mlp.fc2",
-    }  # fmt: skip
+    }
     for i, j in np.ndindex(2, 2):
         block, theirs = f"features.{2 * i + 1}.{j}.", f"encoder.layers.{i}.blocks.{j}."
         for leaf in ("weight", "bias"):
@@ -82,8 +95,11 @@ def test_swin_equals_transformers_stage_by_stage():
     run = jax.jit(lambda x: model.apply(variables, x, capture_intermediates=True, mutable=["intermediates"]))
     pooled, state = run(x)
     check_output(golden, meta, "pooler_output", pooled)
-    outputs = {name: node["__call__"][0] for name, node in state["intermediates"].items() if name != "__call__"
-               and "__call__" in node}  # fmt: skip
+    outputs = {
+        name: node["__call__"][0]
+        for name, node in state["intermediates"].items()
+        if name != "__call__" and "__call__" in node
+    }
     for i, module in enumerate(("features_0_2", "features_2", "features_3_1")):
         check_output(golden, meta, f"hidden_states.{i}", outputs[module].reshape(2, -1, outputs[module].shape[-1]))
         check_output(golden, meta, f"reshaped_hidden_states.{i}", outputs[module].transpose(0, 3, 1, 2))
@@ -97,7 +113,7 @@ def test_parameter_counts(name, count):
 
 
 @pytest.mark.covers("AT-24")
-def test_windows_are_squares_of_neighbours():
+def test_windows_are_squares_of_neighbors():
     x = jnp.arange(24).reshape(1, 4, 6)
     np.testing.assert_array_equal(windows(x, 2)[0, 0], [0, 1, 6, 7])
     np.testing.assert_array_equal(windows(x, 2)[0, 4], [14, 15, 20, 21])
@@ -196,12 +212,12 @@ def test_moving_the_image_by_a_window_moves_the_map():
 
 
 def test_a_step_of_training_lowers_the_loss():
-    model = create_model("swin_t", remat="full", drop_path=0.1, **TINY | {"stages": (2,), "heads": (2,)})
+    model = create_model("swin_t", remat="full", drop_path=0.1, **TINY | {"stages": (2,), "num_heads": (2,)})
     values = losses(model, side=12, steps=5, batch=8)
     assert values[0] == pytest.approx(np.log(5), rel=1e-5)
     assert values[-1] < values[0]
-    with pytest.raises(ValueError, match=r"heads is \(3, 6\): a number for each of the 4"):
-        create_model("swin_t", heads=(3, 6)).init(jax.random.key(0), images(8, 12, 12, 3))
+    with pytest.raises(ValueError, match=r"num_heads=\(3, 6\): .*one for each of 4"):
+        create_model("swin_t", num_heads=(3, 6)).init(jax.random.key(0), images(8, 12, 12, 3))
 
 
 def test_features_are_maps_whatever_the_padding():

@@ -10,8 +10,8 @@ import pytest
 
 from dlcore.models import create_model, feature_info, load_torch, torch_names
 from dlcore.nn import interpolate_positions
-from tests.models.learning import losses
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
+from tests.models.training import draw, losses
 
 TINY = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 16, "num_classes": 5}
 
@@ -23,9 +23,9 @@ def tiny(**fields):
 def build(model, size=8, batch=2):
     """(variables, images), every parameter other than 0."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(batch, size, size, 3)), jnp.float32)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
+    variables = draw(model, x)
     noise = np.random.default_rng(1)
-    return jax.tree.map(lambda v: v + jnp.asarray(0.1 * noise.normal(size=v.shape), v.dtype), variables), x
+    return jax.tree.map(lambda v: v + 0.1 * noise.normal(size=v.shape).astype(v.dtype), variables), x
 
 
 @pytest.mark.covers("AT-21", "AT-22")
@@ -38,16 +38,21 @@ def from_transformers(weights, prefix=""):
     """The state dict of transformers' ViT under torchvision's names."""
     found = {key.removeprefix(prefix): value for key, value in weights.items()}
     top = {
-        "class_token": "embeddings.cls_token", "encoder.pos_embedding": "embeddings.position_embeddings",
+        "class_token": "embeddings.cls_token",
+        "encoder.pos_embedding": "embeddings.position_embeddings",
         "conv_proj.weight": "embeddings.patch_embeddings.projection.weight",
         "conv_proj.bias": "embeddings.patch_embeddings.projection.bias",
-        "encoder.ln.weight": "layernorm.weight", "encoder.ln.bias": "layernorm.bias",
-    }  # fmt: skip
+        "encoder.ln.weight": "layernorm.weight",
+        "encoder.ln.bias": "layernorm.bias",
+    }
     ours = {name: found.pop(key) for name, key in top.items()}
     names = {
-        "ln_1": "layernorm_before", "ln_2": "layernorm_after", "self_attention.out_proj": "attention.o_proj",
-        "mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2",
-    }  # fmt: skip
+        "ln_1": "layernorm_before",
+        "ln_2": "layernorm_after",
+        "self_attention.out_proj": "attention.o_proj",
+        "mlp.0": "mlp.fc1",
+        "mlp.3": "mlp.fc2",
+    }
     for i in range(2):
         block, theirs = f"encoder.layers.encoder_layer_{i}.", f"layers.{i}."
         for leaf in ("weight", "bias"):
@@ -230,10 +235,10 @@ def test_features_are_maps_of_patches():
 
 def test_what_does_not_fit_is_named():
     x = jnp.zeros((1, 8, 8, 3))
-    with pytest.raises(ValueError, match="pool is 'max': token and mean"):
+    with pytest.raises(ValueError, match="pool='max': unknown; allowed: token, mean"):
         tiny(pool="max").init(jax.random.key(0), x)
-    with pytest.raises(ValueError, match=r"images of 8x10 .* multiples of patch_size=4"):
+    with pytest.raises(ValueError, match=r"x.shape=\(1, 8, 10, 3\).*multiples of patch_size=4"):
         tiny().init(jax.random.key(0), jnp.zeros((1, 8, 10, 3)))
     variables = jax.eval_shape(tiny().init, jax.random.key(0), x)
-    with pytest.raises(ValueError, match=r"1 channels.*built with 3"):
+    with pytest.raises(ValueError, match=r"1 channels.*allowed: 3 channels"):
         jax.eval_shape(tiny().apply, variables, x[..., :1])

@@ -9,9 +9,9 @@ from flax import linen as nn
 from dlcore.models import create_model, feature_info, input_shape
 from dlcore.models.xception import SeparableConv, Xception, XceptionBlock
 from dlcore.models.xception_aligned import AlignedBlock, AlignedXception, SeparableConvNorm
-from tests.models.cost import multiply_adds
-from tests.models.one_step import check_step
+from tests.models.cost import cost
 from tests.models.parity import check_golden, parameter_count
+from tests.models.training import check_step, compiled, draw
 
 
 @pytest.mark.covers("ZO-18")
@@ -25,16 +25,17 @@ def test_aligned_xception_equals_timm():
 
 @pytest.mark.covers("ZO-18")
 def test_parameters_and_multiplications():
-    assert parameter_count("legacy_xception") == 22_855_952  # 22,855,952 in the paper's table 3 too
-    assert multiply_adds(Xception(), 299) / 1e9 == pytest.approx(8.4, abs=0.05)
+    parameters, operations = cost(Xception(), 299)
+    assert parameters == 22_855_952  # 22,855,952 in the paper's table 3 too
+    assert operations / 1e9 == pytest.approx(8.4, abs=0.05)
     assert parameter_count("xception41") == 26_969_560
     assert parameter_count("xception65") == 39_916_312
 
 
 def apply(module, x, *rest):
     """The module's variables and its output, compiled once."""
-    variables = jax.jit(lambda: module.init(jax.random.key(1), x, *rest))()
-    return variables["params"], jax.jit(lambda v, x: module.apply(v, x, *rest))(variables, x)
+    variables = draw(module, x, *rest)
+    return variables["params"], compiled(module, variables, x, *rest)
 
 
 def depthwise(x, kernel):
@@ -76,8 +77,14 @@ def test_flows():
     """Entry of three, middle of eight of three convolutions, exit; strides and channels of the paper's figure 5."""
     info = feature_info(create_model("legacy_xception"), (299, 299, 3))
     assert {name: stage["channels"] for name, stage in info.items()} == {
-        "stem": 64, "block1": 128, "block2": 256, "block3": 728, "middle": 728, "block12": 1024, "last": 2048,
-    }  # fmt: skip
+        "stem": 64,
+        "block1": 128,
+        "block2": 256,
+        "block3": 728,
+        "middle": 728,
+        "block12": 1024,
+        "last": 2048,
+    }
     params = jax.eval_shape(lambda: Xception().init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))["params"]
     for i in range(1, 13):
         found = [name for name in params[f"block{i}"] if "conv1" in params[f"block{i}"][name]]
@@ -122,13 +129,17 @@ def test_the_stride_of_an_aligned_block_is_in_its_last_depthwise_convolution():
 def test_aligned_stages():
     info = feature_info(create_model("xception65"), (128, 128, 3))
     assert [(name, *stage.values()) for name, stage in info.items()] == [
-        ("stem", 2, 64), ("entry0", 4, 128), ("entry1", 8, 256), ("middle", 16, 728), ("exit", 32, 2048)
-    ]  # fmt: skip
+        ("stem", 2, 64),
+        ("entry0", 4, 128),
+        ("entry1", 8, 256),
+        ("middle", 16, 728),
+        ("exit", 32, 2048),
+    ]
 
 
 def test_one_step():
-    check_step(Xception(stem=(8, 8), entry=(8,), middle=0, leave=(8, 8, 8)), (8, 24, 24, 3))
+    check_step(Xception(stem_widths=(8, 8), entry_widths=(8,), middle_blocks=0, exit_widths=(8, 8, 8)), (8, 24, 24, 3))
 
 
 def test_one_step_of_an_aligned_one():
-    check_step(AlignedXception(entry=(8,), middle=0, leave=((8, 8, 8), (8, 8, 8))), (8, 16, 16, 3))
+    check_step(AlignedXception(entry_widths=(8,), middle_blocks=0, exit_widths=((8, 8, 8), (8, 8, 8))), (8, 16, 16, 3))
