@@ -97,9 +97,12 @@ def train_child(
 
         def loss(params: Any) -> tuple[jax.Array, Any]:
             logits, state = net.apply(
-                {"params": params, "batch_stats": stats}, data["image"][rows], architecture, True,
+                {"params": params, "batch_stats": stats},
+                data["image"][rows],
+                architecture,
+                True,
                 mutable=["batch_stats"],
-            )  # fmt: skip
+            )
             return jax.vmap(softmax_cross_entropy_loss)(logits, data["label"][rows]).mean(), state["batch_stats"]
 
         gradient, stats = jax.grad(loss, has_aux=True)(params)

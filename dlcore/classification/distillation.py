@@ -93,9 +93,13 @@ def learner(
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             out, model_state = model.apply(
-                {"params": params, **state.model_state}, images, train=True, mutable=list(state.model_state),
-                rngs={"dropout": dropout}, method="auxiliary" if two_heads else "__call__",
-            )  # fmt: skip
+                {"params": params, **state.model_state},
+                images,
+                train=True,
+                mutable=list(state.model_state),
+                rngs={"dropout": dropout},
+                method="auxiliary" if two_heads else "__call__",
+            )
             logits, heads = out if two_heads else (out, {})
             taught = heads.get("distillation", logits)
             own = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))(logits, target)
@@ -112,9 +116,13 @@ def learner(
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
         updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params,
-            value=value, grad=gradients, value_fn=lambda params: objective(params)[0],
-        )  # fmt: skip
+            gradients,
+            state.opt_state,
+            state.params,
+            value=value,
+            grad=gradients,
+            value_fn=lambda params: objective(params)[0],
+        )
         params = optax.apply_updates(state.params, updates)
         state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state)
         return state, metrics

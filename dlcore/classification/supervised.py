@@ -132,9 +132,13 @@ def learner(
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
         updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params,
-            value=value, grad=gradients, value_fn=lambda params: value_fn(params)[0],
-        )  # fmt: skip
+            gradients,
+            state.opt_state,
+            state.params,
+            value=value,
+            grad=gradients,
+            value_fn=lambda params: value_fn(params)[0],
+        )
         return (
             state.replace(
                 step=state.step + 1,

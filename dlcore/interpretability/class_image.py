@@ -92,6 +92,11 @@ def learner(
         return jnp.clip(x * std + mean, 0, 1)
 
     return image_learner(
-        optimizer=optimizer, network=variables, first=first, targets=targets, objective=objective, after=after,
+        optimizer=optimizer,
+        network=variables,
+        first=first,
+        targets=targets,
+        objective=objective,
+        after=after,
         axis=axis,
-    )  # fmt: skip
+    )

@@ -70,11 +70,15 @@ def image_learner(
         images = jax.vmap(first)(example_keys(jax.random.fold_in(rng, 0), batch), batch)
         variables = jax.tree.map(jnp.asarray, network)
         return ImageState(
-            step=jnp.zeros((), jnp.int32), rng=jax.random.fold_in(rng, 1), params=images,
-            opt_state=optimizer.init(images), network=variables,
-            targets=jax.vmap(targets, in_axes=(None, 0))(variables, batch), index=batch["index"],
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 1),
+            params=images,
+            opt_state=optimizer.init(images),
+            network=variables,
+            targets=jax.vmap(targets, in_axes=(None, 0))(variables, batch),
+            index=batch["index"],
             evaluations=jnp.zeros((), jnp.int32),
-        )  # fmt: skip
+        )
 
     def update(state: ImageState, batch: dict) -> tuple[ImageState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)

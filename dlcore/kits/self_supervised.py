@@ -18,13 +18,15 @@ __all__ = ["SETTINGS", "augmentation", "embedder", "evaluators", "panels"]
 
 SETTINGS = {
     **{name: setting for name, setting in images.SETTINGS.items() if name != "augment"},
-    **{name: optimizer.SETTINGS[name] for name in ("optimizer", "learning_rate", "schedule", "warmup",
-                                                           "momentum", "weight_decay", "clip_norm")},
+    **{
+        name: optimizer.SETTINGS[name]
+        for name in ("optimizer", "learning_rate", "schedule", "warmup", "momentum", "weight_decay", "clip_norm")
+    },
     "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
     "embedding": Setting(64, "width of the head's output", limits=Range(1)),
     "bank": Setting(5000, "training images with labels, for k-NN and the probe", limits=Range(1)),
     "neighbors": Setting(20, "of k-NN", limits=Range(1)),
-}  # fmt: skip
+}
 
 AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
 """What `--views=auto` stands for; color for other names."""
@@ -85,10 +87,14 @@ def panels(context: Any) -> list:
 
     numbers = context.numbers
     rows = [
-        {"": name, "untrained": _percent(numbers.get(f"{key}_untrained")), "trained": _percent(numbers.get(key)),
-         "on the head's output": _percent(numbers.get(f"{key}_head"))}
+        {
+            "": name,
+            "untrained": _percent(numbers.get(f"{key}_untrained")),
+            "trained": _percent(numbers.get(key)),
+            "on the head's output": _percent(numbers.get(f"{key}_head")),
+        }
         for name, key in (("k nearest neighbours", "knn"), ("linear probe", "probe"))
-    ]  # fmt: skip
+    ]
     note = (
         f"Accuracy on the test split, with the labels of {min(context.flags.bank, len(context.data.train)):,} training "
         "images. Training saw no label; the untrained net is the same one before its first step."
@@ -125,9 +131,10 @@ def _neighbours(images: np.ndarray, labels: np.ndarray, features: np.ndarray, na
         caption = f"{escape(str(names[labels[i]]))}: {right} of {len(near)} of its class"
         html.append(f'<figure><img alt="" src="{strip}"><figcaption>{caption}</figcaption></figure>')
     return Panel(
-        "Nearest neighbours", f'<div class="images">{"".join(html)}</div>',
+        "Nearest neighbours",
+        f'<div class="images">{"".join(html)}</div>',
         "Left the image asked about, then the test images whose features are most like its own.",
-    )  # fmt: skip
+    )
 
 
 def _strip(images: np.ndarray) -> str:
@@ -182,7 +189,8 @@ def _plane(features: np.ndarray, labels: np.ndarray, names: list, count: int = 1
     picture = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
     share = 100 * np.square(s[:2]).sum() / max(np.square(s).sum(), 1e-12)
     return Panel(
-        "The plane of the features", f'<img alt="test images by class" src="{data_uri(picture)}">',
+        "The plane of the features",
+        f'<img alt="test images by class" src="{data_uri(picture)}">',
         f"Unit features of {len(centred):,} test images on their first two principal axes ({share:.0f} % of the "
         "variance); colours are classes, which training never saw.",
-    )  # fmt: skip
+    )

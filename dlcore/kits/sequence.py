@@ -16,14 +16,15 @@ __all__ = ["SETTINGS", "data", "example", "panels", "stop_token"]
 SETTINGS = {
     "dataset": Setting("pages", f"a text: {', '.join(TEXTS)}"),
     "data_dir": Setting(None, "shakespeare: the folder of tinyshakespeare.txt; file: the text file", str | None),
-    "valid_fraction": Setting(0.1, "share of the text held out, twice: for validation and for test",
-                              limits=Range(0.001, 0.4)),
+    "valid_fraction": Setting(
+        0.1, "share of the text held out, twice: for validation and for test", limits=Range(0.001, 0.4)
+    ),
     "eval_streams": Setting(16, "pieces that validation and test are read in, each from a zero carry", limits=Range(1)),
     "prompt": Setting("The ", "what samples go on from"),
     "temperatures": Setting((0.0, 0.5, 1.0), "of the samples in the report; 0 is greedy", limits=Range(0)),
     "samples": Setting(2, "samples at each temperature; greedy there is but one", limits=Range(1)),
     "stop": Setting(None, "a character that ends a sample", str | None),
-}  # fmt: skip
+}
 
 
 def data(flags: Flags) -> Splits:
@@ -39,8 +40,10 @@ def data(flags: Flags) -> Splits:
     source = streams(train, flags.batch_size, f"{flags.dataset} (train)")
     unknown = sorted(set(flags.prompt + (flags.stop or "")) - set(vocabulary.characters))
     if unknown or not flags.prompt:
-        raise FlagError(f"--prompt={flags.prompt!r} and --stop={flags.stop!r} must be of characters of the text"
-                        + (f", without {unknown[0]!r}" if unknown else ", and the prompt not empty"))  # fmt: skip
+        raise FlagError(
+            f"--prompt={flags.prompt!r} and --stop={flags.stop!r} must be of characters of the text"
+            + (f", without {unknown[0]!r}" if unknown else ", and the prompt not empty")
+        )
     temperatures = np.concatenate([np.full(flags.samples if t > 0 else 1, t, np.float32) for t in flags.temperatures])
     prompts = np.tile(vocabulary.encode(flags.prompt), (len(temperatures), 1))
     return Splits(

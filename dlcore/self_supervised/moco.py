@@ -120,10 +120,16 @@ def learner(
         width = jax.eval_shape(lambda: apply(params, variables, images, False)[0]["embeddings"]).shape[-1]
         queue = unit(jax.random.normal(jax.random.fold_in(rng, 2**31 - 2), (queue_size, width)))
         return MoCoState(
-            step=jnp.zeros((), jnp.int32), rng=rng, params=params, opt_state=optimizer.init(params),
-            model_state=variables, key_params=jax.tree.map(jnp.copy, params),
-            key_model_state=jax.tree.map(jnp.copy, variables), queue=queue, pointer=jnp.zeros((), jnp.int32),
-        )  # fmt: skip
+            step=jnp.zeros((), jnp.int32),
+            rng=rng,
+            params=params,
+            opt_state=optimizer.init(params),
+            model_state=variables,
+            key_params=jax.tree.map(jnp.copy, params),
+            key_model_state=jax.tree.map(jnp.copy, variables),
+            queue=queue,
+            pointer=jnp.zeros((), jnp.int32),
+        )
 
     def contrast(q, k, queue, mask):
         """(loss, metrics) of queries and their keys [B, E]; no gradient goes to a key."""
@@ -155,10 +161,15 @@ def learner(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         queue, pointer = enqueue(state.queue, state.pointer, keys)
         return state.replace(
-            step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state,
-            model_state=model_state, key_params=key_params, key_model_state=key_model_state, queue=queue,
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            model_state=model_state,
+            key_params=key_params,
+            key_model_state=key_model_state,
+            queue=queue,
             pointer=pointer,
-        ), metrics  # fmt: skip
+        ), metrics
 
     def embed_views(params, state, batch):
         first, second = views(batch, state.rng)

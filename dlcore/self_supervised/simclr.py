@@ -68,9 +68,12 @@ def learner(
         variables = untrained(model, rng, preprocess(batch["image"]))
         params = variables.pop("params")
         return SimCLRState(
-            step=jnp.zeros((), jnp.int32), rng=rng, params=params, opt_state=optimizer.init(params),
+            step=jnp.zeros((), jnp.int32),
+            rng=rng,
+            params=params,
+            opt_state=optimizer.init(params),
             model_state=variables,
-        )  # fmt: skip
+        )
 
     def contrast(a, b, mask, axis=None):
         """(loss, metrics) of two views' embeddings [B, E]."""

@@ -41,8 +41,9 @@ def chunk_at(streams: jax.Array, step: jax.Array, length: int) -> tuple[jax.Arra
     """
     chunks, spare = divmod(streams.shape[1] - 1, length)
     if chunks < 1:
-        raise ValueError(f"chunk_length is {length}; streams of {streams.shape[1]} tokens allow at most "
-                         f"{streams.shape[1] - 1}")  # fmt: skip
+        raise ValueError(
+            f"chunk_length is {length}; streams of {streams.shape[1]} tokens allow at most {streams.shape[1] - 1}"
+        )
     turn, place = jnp.divmod(step, chunks)
     first = place * length + turn % (spare + 1)
     return jax.lax.dynamic_slice_in_dim(streams, first, length + 1, axis=1), place == 0
@@ -92,9 +93,13 @@ def learner(
         carry = model.start(streams.shape[0])
         params = model.init(jax.random.fold_in(rng, 0), carry, streams[:, :1])["params"]
         return CharRNNState(
-            step=jnp.zeros((), jnp.int32), rng=jax.random.fold_in(rng, 1), params=params,
-            opt_state=optimizer.init(params), streams=streams, carry=carry,
-        )  # fmt: skip
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 1),
+            params=params,
+            opt_state=optimizer.init(params),
+            streams=streams,
+            carry=carry,
+        )
 
     def loss(params: Any, state: CharRNNState, batch: dict) -> tuple[jax.Array, Metrics]:
         tokens, _ = chunk_at(batch["text"], 0, chunk_length)
@@ -142,9 +147,14 @@ def learner(
 
         carry, logits = model.apply(variables, model.start(prompt.shape[0]), prompt)
         tokens, length = decode(
-            step, carry, logits[:, -1], example_keys(state.rng, batch), sample_length,
-            batch.get("temperature", 1.0), stop_token,
-        )  # fmt: skip
+            step,
+            carry,
+            logits[:, -1],
+            example_keys(state.rng, batch),
+            sample_length,
+            batch.get("temperature", 1.0),
+            stop_token,
+        )
         return {"tokens": tokens, "length": length}
 
     return Learner(init, update, evaluate, predict, loss, batched=("streams", "carry/*"))

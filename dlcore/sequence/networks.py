@@ -32,9 +32,13 @@ class CharRNN(nn.Module):
         if self.embedding:
             self.embed = nn.Embed(self.vocabulary_size, self.embedding, embedding_init=unit, dtype=self.dtype)
         self.recurrent = RecurrentStack(
-            self.width, self.num_layers, self.cell, self.unroll, self.dtype,
+            self.width,
+            self.num_layers,
+            self.cell,
+            self.unroll,
+            self.dtype,
             nn.initializers.lecun_normal() if self.embedding else unit,
-        )  # fmt: skip
+        )
         self.head = nn.Dense(self.vocabulary_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
 
     def start(self, batch: int) -> Any:

@@ -41,11 +41,23 @@ experiment = Experiment(
         "head": Setting("mlp", "linear for version 1, mlp for version 2", Literal["linear", "mlp"]),
     },
     defaults={
-        "steps": 500, "batch_size": 128, "eval_every": 100, "weight_decay": 1e-4, "select": "last",
-        "queue_size": 1024, "key_momentum": 0.99, "temperature": 0.2,
+        "steps": 500,
+        "batch_size": 128,
+        "eval_every": 100,
+        "weight_decay": 1e-4,
+        "select": "last",
+        "queue_size": 1024,
+        "key_momentum": 0.99,
+        "temperature": 0.2,
     },
     smoke={
-        "steps": 2, "batch_size": 32, "log_every": 1, "eval_every": 2, "model.width": 4, "bank": 100, "neighbors": 5,
+        "steps": 2,
+        "batch_size": 32,
+        "log_every": 1,
+        "eval_every": 2,
+        "model.width": 4,
+        "bank": 100,
+        "neighbors": 5,
         "queue_size": 48,
     },
     monitor="knn",
@@ -53,7 +65,7 @@ experiment = Experiment(
     example=images.example,
     evaluators=self_supervised.evaluators,
     panels=self_supervised.panels,
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     main(experiment)

@@ -34,17 +34,27 @@ experiment = Experiment(
     model="resnet8_cifar",
     settings=self_supervised.SETTINGS,
     defaults={
-        "steps": 400, "batch_size": 256, "eval_every": 100, "weight_decay": 1e-4, "select": "last",
+        "steps": 400,
+        "batch_size": 256,
+        "eval_every": 100,
+        "weight_decay": 1e-4,
+        "select": "last",
     },
     smoke={
-        "steps": 2, "batch_size": 32, "log_every": 1, "eval_every": 2, "model.width": 4, "bank": 100, "neighbors": 5,
+        "steps": 2,
+        "batch_size": 32,
+        "log_every": 1,
+        "eval_every": 2,
+        "model.width": 4,
+        "bank": 100,
+        "neighbors": 5,
     },
     monitor="knn",
     headline="knn",
     example=images.example,
     evaluators=self_supervised.evaluators,
     panels=self_supervised.panels,
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     main(experiment)

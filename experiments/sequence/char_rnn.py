@@ -29,13 +29,18 @@ def build(setup: Setup):
     schedule = create_schedule("cosine", flags.learning_rate, setup.steps, round(flags.warmup * setup.steps))
     return char_rnn.learner(
         model=CharRNN(
-            len(setup.spec["vocabulary"]), flags.width, flags.num_layers, flags.cell, flags.embedding, flags.unroll,
+            len(setup.spec["vocabulary"]),
+            flags.width,
+            flags.num_layers,
+            flags.cell,
+            flags.embedding,
+            flags.unroll,
             setup.dtype,
         ),
         optimizer=create_optimizer(flags.optimizer, schedule, clip_norm=flags.clip_norm, axis=setup.axis),
         stop_token=sequence.stop_token(flags, setup.spec),
         **flags.group("learner"),
-    )  # fmt: skip
+    )
 
 
 experiment = Experiment(
@@ -58,8 +63,15 @@ experiment = Experiment(
     },
     defaults={"steps": 300, "batch_size": 16, "eval_batch_size": 16, "log_every": 25, "eval_every": 50},
     smoke={
-        "steps": 4, "batch_size": 8, "chunk_length": 16, "width": 16, "sample_length": 20, "eval_streams": 8,
-        "eval_batch_size": 8, "log_every": 1, "eval_every": 4,
+        "steps": 4,
+        "batch_size": 8,
+        "chunk_length": 16,
+        "width": 16,
+        "sample_length": 20,
+        "eval_streams": 8,
+        "eval_batch_size": 8,
+        "log_every": 1,
+        "eval_every": 4,
     },
     monitor="loss",
     monitor_mode="min",
@@ -67,7 +79,7 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
     example=sequence.example,
     panels=sequence.panels,
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     main(experiment)

@@ -130,9 +130,14 @@ def test_shuffling_over_replicas_and_back():
 def runs(placement, norm, steps=4, folder=None):
     learner = made(norm, placement.axis, queue_size=20)
     return fit(
-        learner, Pipeline(source(), 8), steps=steps, placement=placement, progress=False, folder=folder,
+        learner,
+        Pipeline(source(), 8),
+        steps=steps,
+        placement=placement,
+        progress=False,
+        folder=folder,
         saving=Saving(steps=1),
-    ).state  # fmt: skip
+    ).state
 
 
 def one_device():

@@ -128,9 +128,12 @@ def test_a_small_text_is_learnt_by_heart_and_written_down_again(cell):
     vocabulary = Vocabulary.of(text)
     source = streams(vocabulary.encode(text), 4)
     learner = made(
-        CharRNN(len(vocabulary.characters), 32, cell=cell), create_optimizer("adam", 0.02, clip_norm=1.0),
-        chunk_length=16, sample_length=30, stop_token=vocabulary.characters.index("."),
-    )  # fmt: skip
+        CharRNN(len(vocabulary.characters), 32, cell=cell),
+        create_optimizer("adam", 0.02, clip_norm=1.0),
+        chunk_length=16,
+        sample_length=30,
+        stop_token=vocabulary.characters.index("."),
+    )
     rows = source[np.arange(4)]
     state = learner.init(jax.random.key(0), rows)
     for _ in range(150):
@@ -164,9 +167,14 @@ def runs(spmd, devices, folder=None, steps=4, seed=0):
         model=CharRNN(5, 6, 1, "lstm"), optimizer=cross_replica(optax.sgd(0.5), placement.axis), chunk_length=4
     )
     result = fit(
-        learner, Pipeline(source, 8, seed), steps=steps, placement=placement, progress=False, folder=folder,
+        learner,
+        Pipeline(source, 8, seed),
+        steps=steps,
+        placement=placement,
+        progress=False,
+        folder=folder,
         saving=Saving(steps=1),
-    )  # fmt: skip
+    )
     return learner, source, result
 
 

@@ -22,7 +22,7 @@ def test_an_embedding_is_the_one_hot_vector_times_its_matrix():
         embedded.apply({"params": params}, embedded.start(2), tokens)[1],
         one_hot.apply({"params": same}, one_hot.start(2), tokens)[1],
         atol=1e-6,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.covers("SQ-08")
