@@ -54,8 +54,9 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     Returns:
       The Fréchet distance and the kernel distance.
     """
-    network = trained_network.load_network(trained_network.trained_run(setup.flags))
-    features = trained_network.features(network)
+    source = trained_network.find_or_train(setup.flags)
+    network = trained_network.load_network(source, channels=setup.spec["image_shape"][-1])
+    features = trained_network.feature_extractor(network)
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
     order = np.random.default_rng(0).permutation(len(real))[:NUM_REAL]
     reference = features(real[np.sort(order)])[0]

@@ -85,10 +85,10 @@ def test_at_the_optimum_the_value_is_minus_log_four_and_nothing_moves():
     """p_G = p_data and D = 1/2: V = -log 4, and on average no player gains."""
     learner, rows = toy(rate=1.0), points(4096)
     state = learner.init(jax.random.key(0), rows)
-    found = learner.evaluate(state, rows)
-    assert found["value"].compute() == pytest.approx(-1.386294, abs=1e-6)
-    assert found["d_real"].compute() == pytest.approx(0.5)
-    assert found["d_fake"].compute() == pytest.approx(0.5)
+    metrics = learner.evaluate(state, rows)
+    assert metrics["value"].compute() == pytest.approx(-1.386294, abs=1e-6)
+    assert metrics["d_real"].compute() == pytest.approx(0.5)
+    assert metrics["d_fake"].compute() == pytest.approx(0.5)
     after, _ = learner.update(state, rows)
     for leaf, old in zip(jax.tree.leaves(after.params), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_allclose(leaf, old, atol=0.05)
@@ -233,6 +233,6 @@ def test_the_ring_tells_a_collapsed_generator_from_a_trained_one():
         return mode_coverage(drawn, centres, 0.1)
 
     assert covered(1)["modes"] < 2
-    found = covered(800)
-    assert found["modes"] == 2, found
-    assert found["high_quality"] > 0.3, found
+    metrics = covered(800)
+    assert metrics["modes"] == 2, metrics
+    assert metrics["high_quality"] > 0.3, metrics
