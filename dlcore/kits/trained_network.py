@@ -97,7 +97,7 @@ def load_network(
     """Load a trained network.
 
     Args:
-      source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the small VGG that dlcore ships.
+      source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
       argument: that `source` was given as, for errors.
       channels: that its images must have; None allows any.
       num_classes: that it must tell apart; None allows any.
@@ -168,10 +168,10 @@ def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.n
     experiment = find_experiment(read_config(folder)["experiment"])
     run = open_run(folder, experiment)
     flags, config = run.flags, run.config()
-    spec, setup = config["spec"], run.setup(config["spec"])
+    spec = config["spec"]
     if "class_names" not in spec or experiment.model is None:
         raise ValueError(f"{name}: a run of {experiment.name}; allowed: runs of a classifier")
-    _, state = restore_state(run, experiment.build(setup), experiment.example(spec), flags.select)
+    _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
     result = folder / "result.json"
     result = json.loads(result.read_text()) if result.exists() else {}

@@ -49,7 +49,7 @@ def test_children_learn_what_their_architecture_can():
 
 
 def test_the_controller_is_a_distribution_over_architectures():
-    controller = nas.Controller(hidden=4)
+    controller = nas.Controller(hidden_size=4)
     params = controller.init(jax.random.key(0), jnp.zeros(6, jnp.int32))["params"]
     params["head"]["kernel"] = jax.random.normal(jax.random.key(1), (4, 3))
     everything = jnp.asarray(nas.all_architectures())

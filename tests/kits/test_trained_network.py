@@ -1,4 +1,4 @@
-"""Every source of a trained network (run, packed file, converted weights) works for every use, and wrong ones are named.
+"""Every source of a trained network (run, packed file, converted weights) serves every use; wrong ones are named.
 
 A run of three steps is trained once for the whole file.
 """
@@ -122,16 +122,16 @@ def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text(json.dumps({"experiment": "generative.ring_gan", "identity": {}, "spec": {}}))
-    with pytest.raises(ValueError, match="init_from=.*a run of generative.ring_gan; allowed: runs of a classifier"):
+    with pytest.raises(ValueError, match=r"init_from=.*a run of generative\.ring_gan; allowed: runs of a classifier"):
         load_network(other, "init_from")
 
 
 def test_networks_that_do_not_fit_are_one_clear_error(sources, splits):
-    with pytest.raises(ValueError, match="network=.*has 10 classes; allowed: 3"):
+    with pytest.raises(ValueError, match=r"network=.*has 10 classes; allowed: 3"):
         load_network(sources["packed"], num_classes=3)
     setup = setup_of(distillation, splits, f"--network={PACKED}")
-    with pytest.raises(ValueError, match="network=.*trained on images of 3 channels; allowed: 1"):
+    with pytest.raises(ValueError, match=r"network=.*trained on images of 3 channels; allowed: 1"):
         distillation.build(setup)
     setup = setup_of(supervised, splits, "--model=mlp", f"--init_from={sources['packed']}")
-    with pytest.raises(ValueError, match="init_from=.*: weights of resnet8_cifar; allowed: of mlp"):
+    with pytest.raises(ValueError, match=r"init_from=.*: weights of resnet8_cifar; allowed: of mlp"):
         supervised.start(setup)(None)
