@@ -9,7 +9,6 @@ The network gets the timestep t as an input. The paper samples from an average o
 `dlcore.optim.use_ema` here.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import jax
@@ -20,7 +19,7 @@ from flax import linen as nn
 
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.pixels import denormalize, normalize
-from dlcore.generative.samplers import Denoise, ddim_sample, ddpm_sample
+from dlcore.generative.samplers import Denoise, ddim_sample, ddpm_sample, timesteps
 from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 
@@ -37,7 +36,6 @@ def sample(
     *,
     sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddim",
     num_inference_steps: int = 50,
-    dtype: Any = jnp.float32,
     **options: Any,
 ) -> Any:
     """Draw one example for each key, from that key alone.
@@ -49,7 +47,6 @@ def sample(
       alphas_cumprod: [T].
       sampler: a name of SAMPLERS.
       num_inference_steps: at most T.
-      dtype: of the noise.
       **options: of the sampler.
 
     Returns:
@@ -57,10 +54,10 @@ def sample(
     """
 
     def noise(k):
-        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape, dtype))(keys)
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)
 
-    options["num_inference_steps"] = num_inference_steps
-    return SAMPLERS[sampler](denoise, noise(-1), noise, alphas_cumprod, **options)
+    grid = timesteps(len(alphas_cumprod), num_inference_steps)
+    return SAMPLERS[sampler](denoise, noise(-1), noise, alphas_cumprod, grid, **options)
 
 
 def learner(
@@ -68,8 +65,6 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     shape: tuple[int, ...],
-    encode: Callable[[jax.Array], jax.Array] = normalize,
-    decode: Callable[[jax.Array], jax.Array] = denormalize,
     num_timesteps: Annotated[int, Range(2)] = 1000,
     beta_schedule: Literal["linear", "cosine", "scaled_linear"] = "linear",
     sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddpm",
@@ -84,8 +79,6 @@ def learner(
       model: `__call__(x [B, *shape], t [B] int) -> noise [B, *shape]`.
       optimizer: any optax transformation.
       shape: of one example.
-      encode: images as the data has them to about [-1, 1].
-      decode: samples back to the data's range.
       num_timesteps: timesteps between data and noise in training.
       beta_schedule: how the variance of the noise rises over the timesteps.
       sampler: ddpm (ancestral), ddim or dpmpp (DPM-Solver++).
@@ -104,14 +97,15 @@ def learner(
     if num_inference_steps > num_timesteps:
         raise ValueError(f"num_inference_steps={num_inference_steps}: too many; allowed: at most {num_timesteps=}")
     abar = alphas_cumprod(SCHEDULES[beta_schedule](num_timesteps))
-    options = {"eta": eta} if sampler == "ddim" else {}
+    options = {"sampler": sampler, "num_inference_steps": num_inference_steps, "clip_sample": clip_sample}
+    options |= {"eta": eta} if sampler == "ddim" else {}
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32))["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def objective(params, batch, rng):
-        x, mask = encode(batch["image"]), mask_of(batch)
+        x, mask = normalize(batch["image"]), mask_of(batch)
 
         def diffuse(key, x):
             t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, num_timesteps)
@@ -141,16 +135,7 @@ def learner(
         def denoise(x, t):
             return model.apply({"params": state.params}, x, jnp.full(x.shape[0], t))
 
-        samples = sample(
-            denoise,
-            example_keys(state.rng, batch),
-            tuple(shape),
-            abar,
-            sampler=sampler,
-            num_inference_steps=num_inference_steps,
-            clip_sample=clip_sample,
-            **options,
-        )
-        return {"sample": decode(samples)}
+        samples = sample(denoise, example_keys(state.rng, batch), tuple(shape), abar, **options)
+        return {"sample": denormalize(samples)}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

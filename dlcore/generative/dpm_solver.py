@@ -9,13 +9,13 @@ Lu et al. 2022, arXiv:2211.01095.
 The conventions are those of the diffusers library, whose trajectories the tests reproduce.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.generative.samplers import Denoise, Noise, integrate, predict_x0, timesteps
+from dlcore.generative.samplers import Denoise, Noise, integrate, predict_x0
 
 __all__ = ["dpmpp_sample"]
 
@@ -25,10 +25,9 @@ def dpmpp_sample(
     x: jax.Array,
     noise: Noise,
     alphas_cumprod: np.ndarray,
+    grid: np.ndarray,
     *,
-    num_inference_steps: int,
     clip_sample: bool = True,
-    timestep_spacing: Literal["leading", "linspace"] = "leading",
     return_trajectory: bool = False,
 ) -> Any:
     """Draw by DPM-Solver++ (2M), deterministically.
@@ -38,9 +37,8 @@ def dpmpp_sample(
       x: [B, ...], standard normal start.
       noise: not used.
       alphas_cumprod: [T].
-      num_inference_steps: at most T.
+      grid: [N] int, falling, see `timesteps`.
       clip_sample: clip the predicted clean example to [-1, 1].
-      timestep_spacing: as in `timesteps`.
       return_trajectory: return x after every step too.
 
     Returns:
@@ -53,7 +51,7 @@ def dpmpp_sample(
     def step(x, previous, k, t, abar_t, abar_s):
         x0 = predict_x0(x, denoise(x, t), abar_t, clip_sample)
         x0_previous, h_previous = previous
-        last = k == num_inference_steps - 1
+        last = abar_s == 1
         h = half_log_snr(jnp.where(last, abar_t, abar_s)) - half_log_snr(abar_t)  # not infinite in the last step
         second = (k > 0) & ~last
         d = x0 + jnp.where(second, h / (2 * jnp.where(second, h_previous, 1)), 0) * (x0 - x0_previous)
@@ -62,5 +60,4 @@ def dpmpp_sample(
         return x, (x0, h)
 
     start = (jnp.zeros_like(x), jnp.zeros((), x.dtype))
-    grid = timesteps(len(alphas_cumprod), num_inference_steps, timestep_spacing=timestep_spacing)
     return integrate(step, x, start, alphas_cumprod, grid, return_trajectory)

@@ -7,7 +7,7 @@ Ancestral: Ho, Jain & Abbeel 2020, arXiv:2006.11239. DDIM: Song, Meng & Ermon 20
           a = abar_t / abar_s,   sigma^2 = (1 - abar_s) / (1 - abar_t) (1 - a)  "fixed_small"; 1 - a  "fixed_large"
     ddim: x_s = sqrt(abar_s) x0 + sqrt(1 - abar_s - eta^2 sigma^2) eps + eta sigma z
 
-s is the timestep before t on a grid of `num_inference_steps`, and abar_s = 1 after the last. The conventions are those
+s follows t on a falling grid of timesteps, and abar_s = 1 in the last step. The conventions are those
 of the diffusers library, whose trajectories the tests reproduce. Where x0 is clipped, DDIM recomputes eps from the
 clipped x0, so that both always belong to x_t.
 """
@@ -27,34 +27,22 @@ Noise = Callable[[jax.Array], jax.Array]
 """Step k [] -> standard normal noise [B, ...], a new draw for each k."""
 
 
-def timesteps(
-    num_timesteps: int,
-    num_inference_steps: int,
-    steps_offset: int = 0,
-    timestep_spacing: Literal["leading", "linspace"] = "leading",
-) -> np.ndarray:
-    """Choose the timesteps that a sampler visits.
+def timesteps(num_timesteps: int, num_inference_steps: int) -> np.ndarray:
+    """Choose the timesteps that a sampler visits: every floor(T / N)-th from 0, diffusers' "leading" spacing.
 
     Args:
       num_timesteps: T, of training.
       num_inference_steps: N, from 1 to T.
-      steps_offset: added to every timestep of the "leading" grid.
-      timestep_spacing: "leading" takes every floor(T / N)-th from 0; "linspace" spaces evenly from T - 1 to near 0.
 
     Returns:
-      [N] int32, falling.
+      [N] int32, falling to 0.
 
     Raises:
-      ValueError: N is not in [1, T], or a timestep falls outside [0, T - 1].
+      ValueError: N is not in [1, T].
     """
     if not 1 <= num_inference_steps <= num_timesteps:
         raise ValueError(f"num_inference_steps={num_inference_steps}: out of range; allowed: 1 to {num_timesteps}")
-    if timestep_spacing == "linspace":
-        return np.linspace(0, num_timesteps - 1, num_inference_steps + 1).round()[:0:-1].astype(np.int32)
-    grid = np.arange(num_inference_steps)[::-1] * (num_timesteps // num_inference_steps) + steps_offset
-    if steps_offset < 0 or grid[0] >= num_timesteps:
-        raise ValueError(f"steps_offset={steps_offset}: timesteps out of range; allowed: 0 to {num_timesteps - 1}")
-    return grid.astype(np.int32)
+    return (np.arange(num_inference_steps)[::-1] * (num_timesteps // num_inference_steps)).astype(np.int32)
 
 
 def predict_x0(x: Any, eps: Any, abar: Any, clip_sample: bool) -> Any:
@@ -74,16 +62,17 @@ def predict_x0(x: Any, eps: Any, abar: Any, clip_sample: bool) -> Any:
 
 
 def integrate(
-    step: Callable, x: jax.Array, extra: Any, alphas_cumprod: Any, grid: np.ndarray, return_trajectory: bool
+    step: Callable, x: jax.Array, extra: Any, alphas_cumprod: np.ndarray, grid: np.ndarray, return_trajectory: bool
 ) -> Any:
-    """Scan a sampler's step over a falling grid of timesteps.
+    """Scan a sampler's step over its timesteps.
 
     Args:
-      step: `(x, extra, k, t, abar_t, abar_s) -> (x, extra)`, the k-th step from timestep t to s.
+      step: `(x, extra, k, t, abar_t, abar_s) -> (x, extra)`, the k-th step, from timestep t to s; in the last
+        abar_s is 1.
       x: [B, ...], start.
       extra: whatever else the sampler carries.
       alphas_cumprod: [T].
-      grid: [N] int, falling.
+      grid: [N] int, falling timesteps.
       return_trajectory: return x after every step too.
 
     Returns:
@@ -91,13 +80,13 @@ def integrate(
     """
     abar_t = np.asarray(alphas_cumprod, np.float64)[grid]
     abar_s = np.append(abar_t[1:], 1.0)
+    rows = (jnp.arange(len(grid)), jnp.asarray(grid), jnp.asarray(abar_t, x.dtype), jnp.asarray(abar_s, x.dtype))
 
     def body(carry, row):
         carry = step(*carry, *row)
         return carry, carry[0] if return_trajectory else None
 
-    rows = (np.arange(len(grid)), grid, *(jnp.asarray(a, x.dtype) for a in (abar_t, abar_s)))
-    (sample, _), path = jax.lax.scan(body, (x, extra), jax.tree.map(jnp.asarray, rows))
+    (sample, _), path = jax.lax.scan(body, (x, extra), rows)
     return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample
 
 
@@ -106,20 +95,20 @@ def ddpm_sample(
     x: jax.Array,
     noise: Noise,
     alphas_cumprod: np.ndarray,
+    grid: np.ndarray,
     *,
-    num_inference_steps: int,
     clip_sample: bool = True,
     variance_type: Literal["fixed_small", "fixed_large"] = "fixed_small",
     return_trajectory: bool = False,
 ) -> Any:
-    """Draw by ancestral sampling, which is the paper's with `num_inference_steps` = T.
+    """Draw by ancestral sampling, which is the paper's where the grid has every timestep.
 
     Args:
       denoise: the network.
       x: [B, ...], standard normal start.
       noise: draws a step's noise.
       alphas_cumprod: [T].
-      num_inference_steps: at most T.
+      grid: [N] int, falling, see `timesteps`.
       clip_sample: clip the predicted clean example to [-1, 1].
       variance_type: sigma^2 above.
       return_trajectory: return x after every step too.
@@ -133,9 +122,8 @@ def ddpm_sample(
         a = abar_t / abar_s
         mean = jnp.sqrt(abar_s) * (1 - a) / (1 - abar_t) * x0 + jnp.sqrt(a) * (1 - abar_s) / (1 - abar_t) * x
         variance = (1 - a) * ((1 - abar_s) / (1 - abar_t) if variance_type == "fixed_small" else 1)
-        return mean + jnp.where(k < num_inference_steps - 1, jnp.sqrt(variance), 0) * noise(k), extra
+        return mean + jnp.where(abar_s < 1, jnp.sqrt(variance), 0) * noise(k), extra
 
-    grid = timesteps(len(alphas_cumprod), num_inference_steps)
     return integrate(step, x, None, alphas_cumprod, grid, return_trajectory)
 
 
@@ -144,11 +132,10 @@ def ddim_sample(
     x: jax.Array,
     noise: Noise,
     alphas_cumprod: np.ndarray,
+    grid: np.ndarray,
     *,
-    num_inference_steps: int,
     clip_sample: bool = True,
     eta: float = 0.0,
-    steps_offset: int = 0,
     return_trajectory: bool = False,
 ) -> Any:
     """Draw by DDIM.
@@ -158,10 +145,9 @@ def ddim_sample(
       x: [B, ...], standard normal start.
       noise: draws a step's noise.
       alphas_cumprod: [T].
-      num_inference_steps: at most T.
+      grid: [N] int, falling, see `timesteps`.
       clip_sample: clip the predicted clean example to [-1, 1].
       eta: 0 follows a deterministic path; 1 has the ancestral variance.
-      steps_offset: as in `timesteps`.
       return_trajectory: return x after every step too.
 
     Returns:
@@ -177,5 +163,4 @@ def ddim_sample(
         x = jnp.sqrt(abar_s) * x0 + jnp.sqrt(1 - abar_s - sigma**2) * eps
         return (x if isinstance(eta, int | float) and eta == 0 else x + sigma * noise(k)), extra
 
-    grid = timesteps(len(alphas_cumprod), num_inference_steps, steps_offset)
     return integrate(step, x, None, alphas_cumprod, grid, return_trajectory)

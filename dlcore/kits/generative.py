@@ -1,6 +1,4 @@
-"""What experiments that generate images share: data, distances to real images in a classifier's features, panels."""
-
-from typing import Any
+"""What experiments that generate images share: data, and distances to real images in a classifier's features."""
 
 import numpy as np
 
@@ -12,7 +10,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits import images, trained_network
 from dlcore.learner import Evaluator, Range
 
-__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators", "panels", "pictures"]
+__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators"]
 
 NUM_SHOWN = 64
 """Samples in the report."""
@@ -61,42 +59,3 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     order = np.random.default_rng(0).permutation(len(real))[:NUM_REAL]
     reference = features(real[np.sort(order)])[0]
     return [frechet.evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]
-
-
-def panels(context: Any) -> list:
-    """Show the first samples, real images, and the curves.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      Report panels.
-    """
-    from dlcore.report.curves import curves
-    from dlcore.report.generative import sample_grid
-
-    flags, test = context.flags, context.data.test
-    network = flags.network or f"a classifier trained for {flags.network_steps} steps"
-    note = (
-        f"The first {NUM_SHOWN}, unselected. Fréchet distance {context.numbers['frechet_distance']:.2f} over "
-        f"{flags.num_samples:,} samples and {min(NUM_REAL, len(test)):,} test images, in the features of {network}."
-    )
-    return [
-        sample_grid(context.outputs["sample"], "Samples", note),
-        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
-        curves(context.history),
-    ]
-
-
-def pictures(context: Any) -> dict[str, np.ndarray]:
-    """Show the first samples in TensorBoard.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      {"samples": one image of all}.
-    """
-    from dlcore.report.generative import picture_grid
-
-    return {"samples": picture_grid(context.outputs["sample"], 8)}

@@ -14,7 +14,7 @@ GAN. The last measures a finished run by another sampler: 1,000 ancestral steps 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.unet import UNet
-from dlcore.kits import diffusion, generative, images, optimizer
+from dlcore.kits import generative, generative_panels, images, optimizer
 from dlcore.main import main
 
 
@@ -64,8 +64,8 @@ experiment = Experiment(
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0},
     example=images.example,
-    panels=lambda context: diffusion.panels(context, UNet(**context.flags.group("unet"))),
-    pictures=generative.pictures,
+    panels=lambda context: generative_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
+    pictures=generative_panels.pictures,
     evaluators=generative.evaluators,
 )
 

@@ -8,7 +8,7 @@ The second command brings the Fréchet distance from 11.2 at step 300 to 6.9. Th
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import dcgan, gan
-from dlcore.kits import adversarial, generative, images
+from dlcore.kits import adversarial, generative, generative_panels, images
 from dlcore.main import main
 
 
@@ -55,8 +55,8 @@ experiment = Experiment(
     monitor=None,
     headline="frechet_distance",
     example=images.example,
-    panels=generative.panels,
-    pictures=generative.pictures,
+    panels=generative_panels.panels,
+    pictures=generative_panels.pictures,
     evaluators=generative.evaluators,
 )
 

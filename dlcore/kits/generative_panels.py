@@ -1,4 +1,4 @@
-"""What experiments of diffusion models show: samples of every sampler from the same noise, and their trajectories."""
+"""What experiments that generate images show: samples, and for diffusion models every sampler and its trajectories."""
 
 from functools import partial
 from typing import Any
@@ -11,14 +11,53 @@ from flax import linen as nn
 from dlcore.generative import ddpm
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod
-from dlcore.kits import generative
+from dlcore.kits.generative import NUM_REAL, NUM_SHOWN
 from dlcore.learner import example_keys
 from dlcore.optim import parameter_ema
 
-__all__ = ["panels"]
+__all__ = ["diffusion_panels", "panels", "pictures"]
 
 
-def panels(context: Any, model: nn.Module) -> list:
+def panels(context: Any) -> list:
+    """Show the first samples, real images, and the curves.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_grid
+
+    flags, test = context.flags, context.data.test
+    network = flags.network or f"a classifier trained for {flags.network_steps} steps"
+    note = (
+        f"The first {NUM_SHOWN}, unselected. Fréchet distance {context.numbers['frechet_distance']:.2f} over "
+        f"{flags.num_samples:,} samples and {min(NUM_REAL, len(test)):,} test images, in the features of {network}."
+    )
+    return [
+        sample_grid(context.outputs["sample"], "Samples", note),
+        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
+        curves(context.history),
+    ]
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """Show the first samples in TensorBoard.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      {"samples": one image of all}.
+    """
+    from dlcore.report.generative import picture_grid
+
+    return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+def diffusion_panels(context: Any, model: nn.Module) -> list:
     """Show samples, DDIM's trajectories, and samples of every sampler from the same noise.
 
     Args:
@@ -61,5 +100,5 @@ def panels(context: Any, model: nn.Module) -> list:
         for name, count in (("dpmpp", min(15, steps)), ("ddim", steps), ("ddpm", flags.num_timesteps))
     ]
     note = f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
-    samples, *others = generative.panels(context)
+    samples, *others = panels(context)
     return [samples, sample_path(np.asarray(path)[columns], note=note), *by_sampler, *others]
