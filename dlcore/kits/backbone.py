@@ -54,11 +54,12 @@ def start(setup: Setup):
         from dlcore.kits.trained_network import load_network
         from dlcore.run.weights import fit_weights
 
-        flags, variables = setup.flags, {"params": state.params, **state.model_state}
+        flags, name = setup.flags, f"init_from={setup.flags.init_from!r}"
         network = load_network(flags.init_from, "init_from")
         if network.name != flags.model:
-            raise ValueError(f"init_from={flags.init_from!r}: weights of {network.name}; allowed: of {flags.model}")
-        weights = fit_weights(network.variables, variables, flags.replace_head, f"init_from={flags.init_from!r}")
+            raise ValueError(f"{name}: weights of {network.name}; allowed: of {flags.model}")
+        variables = {"params": state.params, **state.model_state}
+        weights = fit_weights(network.variables, variables, flags.replace_head, name)
         params = weights.pop("params")
         return state.replace(params=params, model_state=weights, opt_state=jax.jit(optimizer.build(setup).init)(params))
 
