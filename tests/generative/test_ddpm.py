@@ -1,4 +1,4 @@
-"""The loss by hand, what is learnt of one point and of two moons, and what must not change a sample."""
+"""The loss by hand, what is learned of one point and of two moons, and what must not change a sample."""
 
 import chex
 import jax
@@ -121,7 +121,7 @@ def mmd(x, y, scale=0.1):
 
 
 @pytest.mark.covers("GE-24")
-def test_two_moons_are_learnt():
+def test_two_moons_are_learned():
     learner = ddpm.learner(
         model=Mlp(),
         optimizer=create_optimizer("adam", 3e-3, ema=0.99),

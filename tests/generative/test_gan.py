@@ -195,7 +195,7 @@ def test_degenerate_batches_stay_finite():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
 
 
-def test_predict_needs_indices_alone_and_no_neighbours():
+def test_predict_needs_indices_alone_and_no_neighbors():
     learner = small()
     state = learner.init(jax.random.key(0), images())
     predict = jax.jit(learner.predict)
@@ -225,12 +225,12 @@ def test_the_ring_tells_a_collapsed_generator_from_a_trained_one():
     )
     train = Pipeline(ring(1024, 0, num_modes=2, radius=1.0, std=0.1), 128)
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
-    centres = ring_centers(2, 1.0)
+    centers = ring_centers(2, 1.0)
 
     def covered(steps):
         state = fit(learner, train, steps=steps, placement=placement, progress=False).state
         drawn = jax.jit(learner.predict)(state, Source.indices(500)[:])["sample"]
-        return mode_coverage(drawn, centres, 0.1)
+        return mode_coverage(drawn, centers, 0.1)
 
     assert covered(1)["modes"] < 2
     metrics = covered(800)

@@ -31,7 +31,7 @@ def golden_run(case, sampler, schedule, shift=0, other_grid=False, **options):
         want, grid = golden[f"{case}/out.trace"], golden[f"{case}/out.timesteps"]
     abar = alphas_cumprod(SCHEDULES[schedule](1000))
     abar = {0: abar, 1: np.append(abar[1:], 0), -1: np.append(1 - 5e-5, abar[:-1])}[shift]
-    ours = grid if other_grid else timesteps(1000, steps)
+    ours = grid.astype(np.int32) if other_grid else timesteps(1000, steps)
     _, path = sampler(
         fake, start, lambda k: noise[jnp.minimum(k, len(noise) - 1)], abar, ours, return_trajectory=True, **options
     )

@@ -56,7 +56,7 @@ def test_decoding_stops_once_all_have():
     assert max(seen) == 1
 
 
-def test_a_sequence_does_not_depend_on_its_neighbours():
+def test_a_sequence_does_not_depend_on_its_neighbors():
     def step(carry, tokens):
         return carry, jnp.ones((len(tokens), 5))
 
