@@ -97,7 +97,7 @@ def run(experiment: Experiment, argv: list[str]) -> int:
 @contextlib.contextmanager
 def compiled_fast(wanted: bool) -> Iterator[None]:
     """Compile quickly and run slowly, for `--smoke`."""
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", wanted or before)
     try:
         yield
