@@ -5,10 +5,14 @@ if __name__ == "__main__":
     main(experiment)
 """
 
+import contextlib
 import sys
 import traceback
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Literal
+
+import jax
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import FlagError, Setting
@@ -75,7 +79,7 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         return 2
     try:
         prepare_process(flags)
-        with joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
+        with compiled_fast(flags.smoke), joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
             try:
                 status = mode.run(ResolvedRun(experiment, flags)) or 0
             except EXPECTED as error:
@@ -88,6 +92,17 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         raise
     except EXPECTED as error:
         return _report(error, show)
+
+
+@contextlib.contextmanager
+def compiled_fast(wanted: bool) -> Iterator[None]:
+    """Compile quickly and run slowly, for `--smoke`."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", wanted or before)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def mode_of(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:

@@ -1,4 +1,4 @@
-"""One contract over every learner: seven toys, one a regime, in full; every experiment of the project by its first step.
+"""One contract over every learner: seven toys, one a regime, in full; every experiment by its first step.
 
 The toys are the smallest learners that need each part of the contract. Equality across devices is tested under plain
 SGD in float32: under Adam, rounding noise becomes whole steps.
@@ -545,39 +545,41 @@ def test_every_page_takes_a_first_step(name):
 class Move(NamedTuple):
     """Which measure of training moves which way (+1 up, -1 down) in how many steps, with which flags."""
 
-    measure: str
-    sign: int
-    steps: int
+    measure: str = "loss"
+    sign: int = -1
+    steps: int = 40
     flags: tuple[str, ...] = ()
 
 
 MOVES = {
     "classification.supervised": Move("accuracy", 1, 40, ("--batch_size=64",)),
-    "classification.distillation": Move("loss", -1, 40, ("--batch_size=64",)),
+    "classification.distillation": Move(flags=("--batch_size=64",)),
     "detection.fcos": Move("classification", -1, 30),
     "detection.single_stage": Move("classification", -1, 30),
-    "generative.ddpm": Move("loss", -1, 40, ("--batch_size=64",)),
-    "generative.gan": Move("discriminator_loss", -1, 10),
-    "interpretability.class_image": Move("loss", -1, 10),
-    "interpretability.feature_inversion": Move("loss", -1, 10),
-    "interpretability.style_transfer": Move("loss", -1, 10),
+    "generative.ddpm": Move(flags=("--batch_size=64",)),
+    "generative.gan": Move("d_loss", -1, 10),
+    "generative.ring_gan": Move("d_loss", -1, 10),
+    "interpretability.class_image": Move(steps=10),
+    "interpretability.feature_inversion": Move(steps=10),
+    "interpretability.style_transfer": Move(steps=10),
     "rl.dqn": Move("q", 1, 60, ("--steps_per_update=16", "--buffer_steps=256", "--minibatch=64")),
     "rl.ppo": Move("return", 1, 60, ("--rollout_steps=32", "--batch_size=16")),
-    "self_supervised.moco": Move("loss", -1, 120, ("--model.width=16", "--batch_size=64", "--queue_size=256")),
-    "self_supervised.simclr": Move("loss", -1, 40),
-    "sequence.char_rnn": Move("loss", -1, 40),
+    "self_supervised.moco": Move(steps=120, flags=("--model.width=16", "--batch_size=64", "--queue_size=256")),
 }
+"""Of experiments whose loss does not fall in 40 steps as it is."""
 
 
-def test_every_page_says_what_moves():
-    assert set(MOVES) == {name for name in PAGES if smoke_job(name) is not None}
+def test_every_move_is_of_an_experiment():
+    assert all(smoke_job(name) is not None for name in MOVES)
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("name", PAGES)
 def test_the_measure_of_a_page_moves(name):
     """The mean of its last quarter of training steps beats that of its first."""
-    move = MOVES[name]
+    if smoke_job(name) is None:
+        return
+    move = MOVES.get(name, Move())
     experiment = importlib.import_module(f"experiments.{name}").experiment
     resolved = ResolvedRun(
         experiment, resolve(experiment, ["--smoke", f"--steps={move.steps}", "--log_every=1", *move.flags])

@@ -1,4 +1,4 @@
-"""Neural architecture search by reinforcement: a recurrent controller writes networks and learns from how they do.
+"""Neural architecture search by reinforcement: a recurrent controller samples networks and learns from their accuracy.
 
 Zoph & Le, "Neural architecture search with reinforcement learning" (2016), arXiv:1611.01578. The space is the cell of
 Dong & Yang, "NAS-Bench-201" (2020), arXiv:2001.00326, with three operations: an architecture a = (a_1, ..., a_6) has
@@ -41,12 +41,22 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 
 
 def all_architectures() -> np.ndarray:
-    """Every architecture: [729, 6] int32, the number of the operation on each edge of `EDGES`."""
+    """List every architecture.
+
+    Returns:
+      [729, 6] int32, the operation on each edge of `EDGES`.
+    """
     return np.array(list(np.ndindex(*(len(OPERATIONS),) * len(EDGES))), np.int32)
 
 
 class CellNet(nn.Module):
-    """Stem, `cells` copies of one cell with a 2x2 max pooling between, average, head. The architecture is an input."""
+    """Stem, copies of one cell with a 2x2 max pooling between, average, head. The architecture is an input.
+
+    Args:
+      num_classes: C.
+      width: channels of every map.
+      cells: copies of the cell.
+    """
 
     num_classes: int = 10
     width: int = 8
@@ -54,7 +64,16 @@ class CellNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, architecture: jax.Array, train: bool = False) -> jax.Array:
-        """Images [B, H, W, C] and architecture [6] int -> logits [B, num_classes]."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C].
+          architecture: [6] int, the operation on each edge.
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          Logits [B, num_classes].
+        """
         x = Conv(self.width, (3, 3), padding=1, name="stem")(x)
         for cell in range(self.cells):
             x = x if cell == 0 else max_pool(x, (2, 2), (2, 2))
@@ -83,9 +102,19 @@ def train_child(
     learning_rate: float | jax.Array = 1e-2,
     width: int = 8,
 ) -> jax.Array:
-    """Train one child from scratch (Adam, cosine schedule) and return its accuracy on the validation data, a scalar.
+    """Train one child from scratch by Adam on a cosine schedule.
 
-    architecture: [6] int. data: `image: [N, H, W, C]`, `label: [N]`, `valid_image`, `valid_label`.
+    Args:
+      key: of initialization and batches.
+      architecture: [6] int.
+      data: `image: [N, H, W, C]`, `label: [N]`, and `valid_image`, `valid_label` to measure it by.
+      steps: of training.
+      batch_size: drawn with replacement.
+      learning_rate: at the start.
+      width: of the CellNet.
+
+    Returns:
+      [], accuracy on the validation data.
     """
     net, start = CellNet(width=width), jax.random.fold_in(key, 0)
     variables = net.init(start, data["image"][:1], architecture)
@@ -97,9 +126,12 @@ def train_child(
 
         def loss(params: Any) -> tuple[jax.Array, Any]:
             logits, state = net.apply(
-                {"params": params, "batch_stats": stats}, data["image"][rows], architecture, True,
+                {"params": params, "batch_stats": stats},
+                data["image"][rows],
+                architecture,
+                True,
                 mutable=["batch_stats"],
-            )  # fmt: skip
+            )
             return softmax_cross_entropy_loss(logits, data["label"][rows]).mean(), state["batch_stats"]
 
         gradient, stats = jax.grad(loss, has_aux=True)(params)
@@ -114,22 +146,33 @@ def train_child(
 
 
 class Controller(nn.Module):
-    """An LSTM that chooses the operation of one edge after the other; with the weights zero all are equally likely."""
+    """An LSTM that chooses the operation of one edge after the other; at the start all are equally likely.
 
-    hidden: int = 32
+    Args:
+      hidden_size: of the LSTM.
+    """
+
+    hidden_size: int = 32
 
     @nn.compact
     def __call__(self, architecture: jax.Array) -> jax.Array:
-        """Log-probabilities [6, 3] of each operation on each edge, given the choices of `architecture` before it."""
+        """Predict the operation on each edge from those before it.
+
+        Args:
+          architecture: [6] int.
+
+        Returns:
+          [6, 3], log-probabilities of each operation.
+        """
         count = len(OPERATIONS)
         before = jnp.concatenate([jnp.full((1,), count), architecture[:-1]])
-        inputs = nn.Embed(count + 1, self.hidden, name="embed")(before)
-        outputs = nn.RNN(nn.OptimizedLSTMCell(self.hidden), name="lstm")(inputs)
+        inputs = nn.Embed(count + 1, self.hidden_size, name="embed")(before)
+        outputs = nn.RNN(nn.OptimizedLSTMCell(self.hidden_size), name="lstm")(inputs)
         return jax.nn.log_softmax(nn.Dense(count, kernel_init=nn.initializers.zeros, name="head")(outputs))
 
 
 def sample(key: jax.Array, controller: Controller, params: Any) -> jax.Array:
-    """An architecture [6] int32 from the controller's distribution."""
+    """Draw an architecture [6] int32 from the controller."""
 
     def choose(t: int, architecture: jax.Array) -> jax.Array:
         scores = controller.apply({"params": params}, architecture)[t]
@@ -138,8 +181,8 @@ def sample(key: jax.Array, controller: Controller, params: Any) -> jax.Array:
     return jax.lax.fori_loop(0, len(EDGES), choose, jnp.zeros(len(EDGES), jnp.int32))
 
 
-def likeliest(controller: Controller, params: Any) -> jax.Array:
-    """The architecture that takes the likeliest operation on every edge: [6] int32."""
+def most_likely(controller: Controller, params: Any) -> jax.Array:
+    """The architecture [6] int32 of the most likely operation on every edge, given those before."""
 
     def choose(t: int, architecture: jax.Array) -> jax.Array:
         return architecture.at[t].set(controller.apply({"params": params}, architecture)[t].argmax())
@@ -148,7 +191,13 @@ def likeliest(controller: Controller, params: Any) -> jax.Array:
 
 
 class Search(NamedTuple):
-    """architectures: [K, 6] in the order of trial. rewards: [K]. choice: [6], the likeliest at the end."""
+    """What a search tried and chose.
+
+    Args:
+      architectures: [K, 6] int32, in the order of trial.
+      rewards: [K].
+      choice: [6] int32, the controller's most likely at the end.
+    """
 
     architectures: jax.Array
     rewards: jax.Array
@@ -162,13 +211,25 @@ def reinforce_search(
     updates: int = 25,
     children: int = 4,
     learning_rate: float | jax.Array = 0.02,
-    entropy: float | jax.Array = 0.1,
+    entropy_weight: float | jax.Array = 0.1,
     baseline_decay: float | jax.Array = 0.8,
 ) -> Search:
-    """Sample `children` architectures, measure them, move the controller by their rewards; `updates` times.
+    """Search by REINFORCE: sample architectures, measure them, and update the controller by their rewards.
 
-    reward: (key, architecture [6]) -> scalar, larger is better; mapped one by one (`lax.map`). Rewards are compared
-    with their running mean, and divided by their running spread, so that `learning_rate` does not depend on the scale.
+    Rewards are compared with their running mean and divided by their running spread, so that `learning_rate` does not
+    depend on their scale.
+
+    Args:
+      key: of initialization and draws.
+      reward: (key, architecture [6]) -> scalar, larger is better; called one by one (`lax.map`).
+      updates: of the controller.
+      children: architectures sampled for each update.
+      learning_rate: of the controller.
+      entropy_weight: beta.
+      baseline_decay: mu.
+
+    Returns:
+      The search.
     """
     controller = Controller()
     params = controller.init(jax.random.fold_in(key, 0), jnp.zeros(len(EDGES), jnp.int32))["params"]
@@ -188,12 +249,12 @@ def reinforce_search(
         def loss(params: Any) -> jax.Array:
             log_probabilities = jax.vmap(lambda a: controller.apply({"params": params}, a))(architectures)
             chosen = jnp.take_along_axis(log_probabilities, architectures[..., None], -1)[..., 0].sum(-1)
-            spread = -(jnp.exp(log_probabilities) * log_probabilities).sum((-2, -1))
-            return -(jax.lax.stop_gradient(advantages) * chosen + entropy * spread).mean()
+            entropy = -(jnp.exp(log_probabilities) * log_probabilities).sum((-2, -1))
+            return -(jax.lax.stop_gradient(advantages) * chosen + entropy_weight * entropy).mean()
 
         changes, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
         return (optax.apply_updates(params, changes), opt_state, mean, square), (architectures, rewards)
 
     carry = (params, optimizer.init(params), jnp.zeros(()), jnp.zeros(()))
     (params, *_), (architectures, rewards) = jax.lax.scan(update, carry, jnp.arange(updates))
-    return Search(architectures.reshape(-1, len(EDGES)), rewards.reshape(-1), likeliest(controller, params))
+    return Search(architectures.reshape(-1, len(EDGES)), rewards.reshape(-1), most_likely(controller, params))

@@ -1,11 +1,11 @@
-"""A student classifier that learns from the labels and from a trained teacher, which stays as it is.
+"""Knowledge distillation: a student classifier learns from the labels and from a trained, frozen teacher.
 
     L = (1 - lambda) CE(s, y) + lambda D(d, t)        t = f_teacher(x), the same augmented x; s, d: the student's heads
     soft   D = tau^2 KL(softmax(t / tau) || softmax(d / tau))         Hinton, Vinyals & Dean 2015, arXiv:1503.02531
     hard   D = CE(d, argmax t)                                        Touvron et al. 2020 (DeiT), arXiv:2012.12877
 
 A student with a distillation token (`dlcore.models.deit`: its method `auxiliary` gives a head "distillation") learns
-from the teacher by that head and from the labels by the other; for any other student d = s.
+from the teacher by that head and from the labels by the other; any other student has d = s.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,11 @@ __all__ = ["DistillationState", "learner"]
 
 @struct.dataclass
 class DistillationState(supervised.SupervisedState):
-    """teacher: the variables of the teacher, which no update changes; they enter through fit's `start`."""
+    """The student, and the teacher's variables.
+
+    Args:
+      teacher: variables of the teacher, which no update changes; fit's `start` puts the trained ones here.
+    """
 
     teacher: Any
 
@@ -49,18 +53,25 @@ def learner(
     cutmix_alpha: Annotated[float, Range(0)] = 0.0,
     axis: str | None = None,
 ) -> Learner:
-    """A classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`, with `mask: [B]` where padded.
+    """Train a student on `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}` and a teacher's predictions.
 
     Args:
       model: the student, `__call__(x, train) -> logits [B, C]`; `auxiliary` where it has two heads.
       teacher: a model of the same classes on the same preprocessed images.
-      optimizer, preprocess, augment, label_smoothing, mixup_alpha, cutmix_alpha, axis: as in `supervised.learner`.
-      kind: what is learnt from the teacher, its decision ("hard") or its probabilities ("soft").
-      teacher_weight: lambda above; 0 is training on the labels alone.
-      temperature: tau above, for "soft".
+      optimizer: any optax transformation; it receives `value`, `grad` and `value_fn` too, for line searches.
+      preprocess: batch of images to the input of both models.
+      augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image under its own key.
+      kind: what is learned from the teacher, its decision ("hard") or its probabilities ("soft").
+      teacher_weight: lambda, the weight of the teacher's term; 0 trains on the labels alone.
+      temperature: tau, by which both logits are divided, for "soft".
+      label_smoothing: weight of the uniform distribution in the labels' target.
+      mixup_alpha: blend training examples in pairs by shares from Beta(alpha, alpha); 0 for none.
+      cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
+      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
-    evaluate and predict are those of the supervised learner, on the student. The metric `agreement` is the share of
-    training examples for which student and teacher choose the same class.
+    Returns:
+      The learner. `evaluate` and `predict` are those of the supervised learner, on the student. The training metric
+      `agreement` is the share of examples for which student and teacher choose the same class.
     """
     base = supervised.learner(model=model, optimizer=optimizer, preprocess=preprocess, axis=axis)
     mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
@@ -73,39 +84,43 @@ def learner(
             **{name: getattr(state, name) for name in state.__dataclass_fields__}, teacher=variables
         )
 
-    def from_teacher(scores: jax.Array, teacher_scores: jax.Array) -> jax.Array:
+    def teacher_loss(logits: jax.Array, teacher_logits: jax.Array) -> jax.Array:
         if kind == "hard":
-            return softmax_cross_entropy_loss(scores, teacher_scores.argmax(-1))
-        return distillation_loss(scores, teacher_scores, temperature)
+            return softmax_cross_entropy_loss(logits, teacher_logits.argmax(-1))
+        return distillation_loss(logits, teacher_logits, temperature)
 
     def update(state: DistillationState, batch: dict) -> tuple[DistillationState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
-        images, target = preprocess(batch["image"]), batch["label"]
+        images, targets = preprocess(batch["image"]), batch["label"]
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
         dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
         if axis is not None:
             dropout, mixing = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, mixing))
         if mixes:
-            classes = jax.eval_shape(lambda: teacher.apply(state.teacher, images, train=False)).shape[-1]
-            target = jax.nn.one_hot(target, classes)
-            images, target = mix_batch(mixing, images, target, mixup_alpha, cutmix_alpha, mask)
+            num_classes = jax.eval_shape(lambda: teacher.apply(state.teacher, images, train=False)).shape[-1]
+            targets = jax.nn.one_hot(targets, num_classes)
+            images, targets = mix_batch(mixing, images, targets, mixup_alpha, cutmix_alpha, mask)
         teacher_logits = teacher.apply(state.teacher, images, train=False)
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             out, model_state = model.apply(
-                {"params": params, **state.model_state}, images, train=True, mutable=list(state.model_state),
-                rngs={"dropout": dropout}, method="auxiliary" if two_heads else "__call__",
-            )  # fmt: skip
+                {"params": params, **state.model_state},
+                images,
+                train=True,
+                mutable=list(state.model_state),
+                rngs={"dropout": dropout},
+                method="auxiliary" if two_heads else "__call__",
+            )
             logits, heads = out if two_heads else (out, {})
-            taught = heads.get("distillation", logits)
-            own = softmax_cross_entropy_loss(logits, target, label_smoothing)
-            losses = (1 - teacher_weight) * own + teacher_weight * from_teacher(taught, teacher_logits)
-            same = taught.argmax(-1) == teacher_logits.argmax(-1)
+            student = heads.get("distillation", logits)
+            label_losses = softmax_cross_entropy_loss(logits, targets, label_smoothing)
+            losses = (1 - teacher_weight) * label_losses + teacher_weight * teacher_loss(student, teacher_logits)
+            agrees = student.argmax(-1) == teacher_logits.argmax(-1)
             metrics = {
                 "loss": Sum.of(losses, mask),
                 "accuracy": accuracy(logits, batch["label"], mask),
-                "agreement": Sum.of(same.astype(jnp.float32), mask),
+                "agreement": Sum.of(agrees.astype(jnp.float32), mask),
             }
             return masked_mean(losses, mask), (model_state, metrics)
 

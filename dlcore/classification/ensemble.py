@@ -1,12 +1,12 @@
-"""Several classifiers that answer together: the average of what they say, and snapshots of one run as its members.
+"""Ensembles: the average of several classifiers' predictions, and snapshots of one run as members.
 
     p(x) = 1/K sum_k softmax(f_k(x))                      "probabilities": never worse than the mean member in log loss
-    p(x) = softmax(1/K sum_k f_k(x))                      "logits": the normalised geometric mean
+    p(x) = softmax(1/K sum_k f_k(x))                      "logits": the normalized geometric mean
 
 Hansen & Salamon 1990. -log is convex, so by Jensen -log p_y <= 1/K sum_k -log p_ky, for every example; the geometric
 mean has that property too. Snapshots: Huang, Li, Pleiss, Liu, Hopcroft & Weinberger 2017, arXiv:1704.00109: one run
-under K cosine cycles of the learning rate (`dlcore.optim.schedules.cosine_restarts(rate, steps / K)`), of which the
-parameters at the end of each cycle are kept. The same average serves for several crops of one image.
+under K cosine cycles of the learning rate (`dlcore.optim.schedules.cosine_restarts(rate, steps / K)`), whose parameters
+at the end of each cycle become members. The same average serves for several crops of one image.
 """
 
 from typing import Literal
@@ -20,14 +20,23 @@ __all__ = ["ensemble_log_probabilities", "snapshot_steps"]
 def ensemble_log_probabilities(
     logits: jax.Array, average: Literal["probabilities", "logits"] = "probabilities", axis: int = 0
 ) -> jax.Array:
-    """log p [..., C] of scores [K, ..., C], averaged over the members along `axis`.
+    """Average the predictions of an ensemble.
 
-    Raises: ValueError for another average, or without members.
+    Args:
+      logits: [K, ..., C], of K members.
+      average: of the members' probabilities, or of their logits.
+      axis: of the members.
+
+    Returns:
+      log p [..., C], at least float32.
+
+    Raises:
+      ValueError: the average is unknown, or there is no member.
     """
     if average not in ("probabilities", "logits"):
-        raise ValueError(f"average is {average!r}; it must be 'probabilities' or 'logits'")
+        raise ValueError(f"average={average!r}: unknown; allowed: probabilities, logits")
     if logits.ndim < 2 or not logits.shape[axis]:
-        raise ValueError(f"logits has shape {logits.shape}; [K, ..., C] with at least one member is needed")
+        raise ValueError(f"logits={logits.shape}: no member; allowed: [K, ..., C] of at least one")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     if average == "logits":
         return jax.nn.log_softmax(logits.mean(axis))
@@ -35,11 +44,19 @@ def ensemble_log_probabilities(
 
 
 def snapshot_steps(steps: int, cycles: int) -> tuple[int, ...]:
-    """After which updates of `steps` to keep the parameters: the ends of `cycles` cycles, the last one `steps` itself.
+    """List the updates after which a snapshot is taken: the end of each cycle.
 
-    Cycles are ceil(steps / cycles) long, the last may be shorter. Raises: ValueError unless 1 <= cycles <= steps.
+    Args:
+      steps: of the run.
+      cycles: of the learning rate, each ceil(steps / cycles) long; the last may be shorter.
+
+    Returns:
+      Rising numbers of updates, the last one `steps`.
+
+    Raises:
+      ValueError: `cycles` is not in [1, steps].
     """
     if not 1 <= cycles <= steps:
-        raise ValueError(f"cycles is {cycles}; it must be in [1, steps={steps}]")
+        raise ValueError(f"cycles={cycles}: out of range; allowed: 1 to {steps}")
     length = -(-steps // cycles)
     return tuple(min(length * cycle, steps) for cycle in range(1, -(-steps // length) + 1))

@@ -4,9 +4,9 @@
     q_i  = (1 - eps) onehot(y_i) + eps / C
 
 The multinomial logistic loss of Bridle 1990 on a network's logits; label smoothing eps is Szegedy et al. 2016
-(arXiv:1512.00567). The penalty runs over kernels only (leaves of two axes or more). Mixup and CutMix blend x and q of
-two training examples (dlcore.data.augment.mixing). Auxiliary heads in the middle of a network have the same targets and
-0.3 of the weight in training, and are unused in evaluation (Szegedy et al. 2014, arXiv:1409.4842).
+(arXiv:1512.00567). The penalty is over kernels only (leaves of two axes or more). Mixup and CutMix blend x and q of two
+training examples (dlcore.data.augment.mixing). Auxiliary heads in the middle of a network have the same targets, 0.3 of
+the weight in training, and no part in evaluation (Szegedy et al. 2014, arXiv:1409.4842).
 """
 
 from collections.abc import Callable
@@ -32,7 +32,11 @@ Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
 @struct.dataclass
 class SupervisedState(State):
-    """model_state: the model's other collections (batch statistics), {} where it has none."""
+    """The classifier.
+
+    Args:
+      model_state: the model's other collections (batch statistics); {} where it has none.
+    """
 
     model_state: Any
 
@@ -50,80 +54,78 @@ def learner(
     auxiliary_weight: Annotated[float, Range(0)] = 0.3,
     axis: str | None = None,
 ) -> Learner:
-    """A classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`, with `mask: [B]` where padded.
+    """Train a classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`.
 
     Args:
       model: `__call__(x, train: bool) -> logits [B, num_classes]`.
       optimizer: any optax transformation; it receives `value`, `grad` and `value_fn` too, for line searches.
       preprocess: batch of images to the model's input, the same in training and use.
       augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image under its own key.
-      label_smoothing: weight of the uniform distribution in the target, in [0, 1].
+      label_smoothing: weight of the uniform distribution in the target.
       l2: weight of half the squared norm of the kernels.
-      mixup_alpha: training examples are blended in pairs by shares from Beta(alpha, alpha); 0 for none.
+      mixup_alpha: blend training examples in pairs by shares from Beta(alpha, alpha); 0 for none.
       cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
       auxiliary_weight: of the loss of each auxiliary head, where the model has a method `auxiliary(x, train) ->
-        (logits, {name: logits})`; no matter for others.
+        (logits, {name: logits})`.
       axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
-    predict gives `{"logits": [B, C], "probabilities": [B, C]}`.
+    Returns:
+      The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C]}`.
     """
-
     mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
 
-    def apply(params, model_state, images, train, rng=None):
-        """(logits, logits of auxiliary heads, model_state)."""
-        variables = {"params": params, **model_state}
-        if not train:
-            return model.apply(variables, images, train=False), {}, model_state
-        method = "auxiliary" if hasattr(model, "auxiliary") else "__call__"
-        out, model_state = model.apply(
-            variables, images, train=True, mutable=list(model_state), rngs={"dropout": rng}, method=method
-        )
-        return (*out, model_state) if method == "auxiliary" else (out, {}, model_state)
-
     def init(rng: jax.Array, batch: dict) -> SupervisedState:
-        variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
-        params = variables.pop("params")
-        return SupervisedState(
-            step=jnp.zeros((), jnp.int32),
-            rng=jax.random.fold_in(rng, 1),
-            params=params,
-            opt_state=optimizer.init(params),
-            model_state=variables,
-        )
+        model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
+        params = model_state.pop("params")
+        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
+        return SupervisedState(step, rng, params, optimizer.init(params), model_state)
 
-    def objective(params, model_state, images, batch, rng, train, target=None):
-        logits, auxiliaries, model_state = apply(params, model_state, images, train, rng)
-        target, mask = batch["label"] if target is None else target, mask_of(batch)
-        losses, *heads = (
-            softmax_cross_entropy_loss(s, target, label_smoothing) for s in (logits, *auxiliaries.values())
+    def apply(params, model_state, images, dropout=None):
+        """(logits, logits of auxiliary heads, model_state), in training where there is a key for dropout."""
+        variables = {"params": params, **model_state}
+        if dropout is None:
+            return model.apply(variables, images, train=False), {}, model_state
+        has_auxiliary = hasattr(model, "auxiliary")
+        outputs, model_state = model.apply(
+            variables,
+            images,
+            train=True,
+            mutable=list(model_state),
+            rngs={"dropout": dropout},
+            method="auxiliary" if has_auxiliary else "__call__",
         )
-        mean = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(head, mask) for head in heads)
+        return (*outputs, model_state) if has_auxiliary else (outputs, {}, model_state)
+
+    def objective(params, model_state, images, targets, batch, dropout=None):
+        logits, auxiliaries, model_state = apply(params, model_state, images, dropout)
+        mask = mask_of(batch)
+
+        losses = softmax_cross_entropy_loss(logits, targets, label_smoothing)
+        heads = (softmax_cross_entropy_loss(head, targets, label_smoothing) for head in auxiliaries.values())
+        value = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(head, mask) for head in heads)
         penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
-        return mean + 0.5 * l2 * penalty, (model_state, metrics, logits)
+        return value + 0.5 * l2 * penalty, (model_state, metrics, logits)
 
     def loss(params: Any, state: SupervisedState, batch: dict) -> tuple[jax.Array, Metrics]:
-        value, (_, metrics, _) = objective(
-            params, state.model_state, preprocess(batch["image"]), batch, None, train=False
-        )
+        value, (_, metrics, _) = objective(params, state.model_state, preprocess(batch["image"]), batch["label"], batch)
         return value, metrics
 
     def update(state: SupervisedState, batch: dict) -> tuple[SupervisedState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        images = preprocess(batch["image"])
+        images, targets = preprocess(batch["image"]), batch["label"]
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
-        dropout, mixing, target = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2), None
+        dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
         if axis is not None:
             dropout, mixing = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, mixing))
         if mixes:
-            scores = jax.eval_shape(lambda: apply(state.params, state.model_state, images, train=False)[0])
-            target = jax.nn.one_hot(batch["label"], scores.shape[-1])
-            images, target = mix_batch(mixing, images, target, mixup_alpha, cutmix_alpha, mask_of(batch))
+            logits = jax.eval_shape(lambda: apply(state.params, state.model_state, images)[0])
+            targets = jax.nn.one_hot(targets, logits.shape[-1])
+            images, targets = mix_batch(mixing, images, targets, mixup_alpha, cutmix_alpha, mask_of(batch))
 
         def value_fn(params):
-            return objective(params, state.model_state, images, batch, dropout, True, target)
+            return objective(params, state.model_state, images, targets, batch, dropout)
 
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
         if axis is not None:
@@ -134,10 +136,8 @@ def learner(
         return state, metrics
 
     def evaluate(state: SupervisedState, batch: dict) -> Metrics:
-        _, (_, metrics, logits) = objective(
-            state.params, state.model_state, preprocess(batch["image"]), batch, None, train=False
-        )
-        label, mask = batch["label"], mask_of(batch)
+        images, label, mask = preprocess(batch["image"]), batch["label"], mask_of(batch)
+        _, (_, metrics, logits) = objective(state.params, state.model_state, images, label, batch)
         return {
             **metrics,
             "top5": top_k_accuracy(logits, label, min(5, logits.shape[-1]), mask),
@@ -146,7 +146,7 @@ def learner(
         }
 
     def predict(state: SupervisedState, batch: dict) -> dict[str, jax.Array]:
-        logits, *_ = apply(state.params, state.model_state, preprocess(batch["image"]), train=False)
+        logits, *_ = apply(state.params, state.model_state, preprocess(batch["image"]))
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

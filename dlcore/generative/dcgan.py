@@ -1,4 +1,4 @@
-"""Generators and discriminators: DCGAN's for images, small perceptrons for points in the plane.
+"""DCGAN: a convolutional generator and discriminator of images.
 
 Radford, Metz & Chintala 2016, arXiv:1511.06434.
 
@@ -7,26 +7,34 @@ Radford, Metz & Chintala 2016, arXiv:1511.06434.
        leaky relu -> dense to one logit
 
 Fewer and narrower layers than the paper's. Upsampling is nearest resize and convolution where the paper has a
-transposed convolution: no chequerboard (Odena et al. 2016), and fast gradients on a CPU.
+transposed convolution: no checkerboard (Odena et al. 2016), and fast gradients on a CPU.
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
-__all__ = ["Discriminator", "Generator", "PointDiscriminator", "PointGenerator", "levels_of"]
+__all__ = ["Discriminator", "Generator", "num_levels"]
 
 INIT = nn.initializers.normal(0.02)
 
 
-def levels_of(side: int) -> int:
-    """How often a side can be halved and leave at least 3: 8 -> 1, 28 -> 2, 32 -> 3."""
+def num_levels(side: int) -> int:
+    """Count how often a side can be halved and leave at least 3 pixels: 8 -> 1, 28 -> 2, 32 -> 3.
+
+    Args:
+      side: in pixels.
+
+    Returns:
+      The number of halvings.
+    """
     levels = 0
     while side % 2 == 0 and side >= 6:
         side, levels = side // 2, levels + 1
@@ -34,18 +42,33 @@ def levels_of(side: int) -> int:
 
 
 class Generator(nn.Module):
-    """Noise [B, Z] to images [B, H, W, C] in (-1, 1). shape: (H, W, C), halved `levels_of(H)` times at the start."""
+    """Maps noise to images in (-1, 1).
+
+    Args:
+      shape: (H, W, C) of an image; the first map is halved `num_levels` times.
+      width: channels at full resolution.
+      dtype: of computation; None takes the input's.
+      axis_name: mapped axis over which batch statistics are averaged.
+    """
 
     shape: tuple[int, ...]
-    width: int = 32
+    width: Annotated[int, Range(1)] = 32
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
-        """`train` takes batch statistics and updates the running ones."""
+        """Generate images.
+
+        Args:
+          z: [B, Z], noise.
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          [B, H, W, C] in (-1, 1).
+        """
         height, width, channels = self.shape
-        levels = min(levels_of(height), levels_of(width))
+        levels = min(num_levels(height), num_levels(width))
         dtype = compute_dtype(self.dtype, z, self.variables)
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         conv = functools.partial(Conv, kernel_size=(3, 3), dtype=dtype, kernel_init=INIT)
@@ -61,17 +84,31 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [B, H, W, C] in [-1, 1] to logits [B]: positive for real."""
+    """Tells real images from fake ones.
 
-    width: int = 32
+    Args:
+      width: channels of the first convolution.
+      dtype: of computation; None takes the input's.
+      axis_name: mapped axis over which batch statistics are averaged.
+    """
+
+    width: Annotated[int, Range(1)] = 32
     dtype: Any = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """`train` takes batch statistics and updates the running ones."""
+        """Classify images.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1].
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          Logits [B], positive for real.
+        """
         dtype = compute_dtype(self.dtype, x, self.variables)
-        levels = min(levels_of(x.shape[1]), levels_of(x.shape[2]))
+        levels = min(num_levels(x.shape[1]), num_levels(x.shape[2]))
         for k in range(levels + 1):
             features, last = self.width * 2 ** min(k, max(levels - 1, 0)), k == levels
             shape = {"kernel_size": (3, 3)} if last else {"kernel_size": (4, 4), "strides": 2, "padding": 1}
@@ -82,40 +119,3 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(x, 0.2)
         x = x.reshape(x.shape[0], -1).astype(logits_dtype(x.dtype))
         return nn.Dense(1, kernel_init=INIT, name="head")(x)[:, 0]
-
-
-class _Perceptron(nn.Module):
-    features: int
-    width: int
-    depth: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for k in range(self.depth):
-            x = nn.leaky_relu(nn.Dense(self.width, name=f"hidden{k}")(x), 0.2)
-        return nn.Dense(self.features, name="head")(x)
-
-
-class PointGenerator(nn.Module):
-    """Noise [B, Z] to points [B, size]."""
-
-    size: int = 2
-    width: int = 128
-    depth: int = 3
-
-    @nn.compact
-    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
-        """`train` changes nothing."""
-        return _Perceptron(self.size, self.width, self.depth, name="mlp")(z)
-
-
-class PointDiscriminator(nn.Module):
-    """Points [B, size] to logits [B]."""
-
-    width: int = 128
-    depth: int = 3
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """`train` changes nothing."""
-        return _Perceptron(1, self.width, self.depth, name="mlp")(x)[:, 0]

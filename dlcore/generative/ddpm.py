@@ -2,61 +2,64 @@
 
 Ho, Jain & Abbeel 2020, arXiv:2006.11239.
 
-    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   t uniform in the steps, eps ~ N(0, I)
+    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   t uniform in the timesteps, eps ~ N(0, I)
     L = |eps - eps_theta(x_t, t)|^2, averaged over the dimensions
 
-One network serves all steps, told t (some lectures draw one network a step). Samples are drawn by any of
-`dlcore.generative.samplers`; the average of the parameters that the paper samples from is `dlcore.optim.use_ema`.
+The network gets the timestep t as an input. The paper samples from an average of the parameters, which is
+`dlcore.optim.use_ema` here.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.generative.samplers import SAMPLERS
-from dlcore.generative.schedules import SCHEDULES, alpha_bars, diffuse
+from dlcore.generative.dpm_solver import dpmpp_sample
+from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.samplers import Denoise, ddim_sample, ddpm_sample, timesteps
+from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 
-__all__ = ["from_unit", "learner", "sample", "to_unit"]
+__all__ = ["SAMPLERS", "learner", "sample"]
 
-
-def from_unit(image: jax.Array) -> jax.Array:
-    """uint8, or floats in [0, 1], to [-1, 1]."""
-    image = image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
-    return 2 * image - 1
-
-
-def to_unit(x: jax.Array) -> jax.Array:
-    """[-1, 1] to [0, 1], clipped."""
-    return jnp.clip((x + 1) / 2, 0, 1)
+SAMPLERS = {"ddpm": ddpm_sample, "ddim": ddim_sample, "dpmpp": dpmpp_sample}
 
 
 def sample(
-    denoise: Callable[[jax.Array, jax.Array], jax.Array],
+    denoise: Denoise,
     keys: jax.Array,
     shape: tuple[int, ...],
-    table: Any,
+    alphas_cumprod: np.ndarray,
     *,
-    sampler: str = "ddim",
-    steps: int = 50,
-    eta: float = 0.0,
-    clip: bool = True,
-    dtype: Any = jnp.float32,
-    trace: bool = False,
+    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddim",
+    num_inference_steps: int = 50,
+    **options: Any,
 ) -> Any:
-    """One example a key, from it alone: keys [B] -> [B, *shape]. table: alpha_bars. See `samplers` for the rest."""
+    """Draw one example for each key, from that key alone.
+
+    Args:
+      denoise: (x [B, *shape], timestep []) -> predicted noise [B, *shape].
+      keys: [B].
+      shape: of an example.
+      alphas_cumprod: [T].
+      sampler: a name of SAMPLERS.
+      num_inference_steps: at most T.
+      **options: of the sampler.
+
+    Returns:
+      [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
+    """
 
     def noise(k):
-        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape, dtype))(keys)
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)
 
-    own = {"eta": eta} if sampler == "ddim" else {}
-    return SAMPLERS[sampler](denoise, noise(-1), noise, table, steps=steps, clip=clip, trace=trace, **own)
+    grid = timesteps(len(alphas_cumprod), num_inference_steps)
+    return SAMPLERS[sampler](denoise, noise(-1), noise, alphas_cumprod, grid, **options)
 
 
 def learner(
@@ -64,58 +67,56 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     shape: tuple[int, ...],
-    encode: Callable[[jax.Array], jax.Array] = from_unit,
-    decode: Callable[[jax.Array], jax.Array] = to_unit,
-    diffusion_steps: Annotated[int, Range(2)] = 1000,
-    noise_schedule: Literal["linear", "cosine", "scaled_linear"] = "linear",
+    num_timesteps: Annotated[int, Range(2)] = 1000,
+    beta_schedule: Literal["linear", "cosine", "scaled_linear"] = "linear",
     sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddpm",
-    sampling_steps: Annotated[int, Range(1)] = 1000,
+    num_inference_steps: Annotated[int, Range(1)] = 1000,
     eta: Annotated[float, Range(0, 1)] = 0.0,
-    clip: bool = True,
+    clip_sample: bool = True,
     axis: str | None = None,
 ) -> Learner:
-    """A diffusion model of `{"image": [B, *shape], "index": [B]}`; samples need `index` alone.
+    """Train a diffusion model of `{"image": [B, *shape], "index": [B]}`.
 
     Args:
       model: `__call__(x [B, *shape], t [B] int) -> noise [B, *shape]`.
       optimizer: any optax transformation.
       shape: of one example.
-      encode: images as the data has them to about [-1, 1].
-      decode: the way back, of samples.
-      diffusion_steps: steps between data and noise in training.
-      noise_schedule: how the variance of the noise rises.
-      sampler: ddpm (ancestral), ddim or dpmpp; see dlcore.generative.samplers.
-      sampling_steps: of the sampler, at most diffusion_steps.
-      eta: ddim: noise drawn in each step; 0 is a deterministic path, 1 has the ancestral variance.
-      clip: keep the predicted clean example in [-1, 1] while sampling.
-      axis: unused; nothing acts across examples.
+      num_timesteps: timesteps between data and noise in training.
+      beta_schedule: how the variance of the noise rises over the timesteps.
+      sampler: ddpm (ancestral), ddim or dpmpp (DPM-Solver++).
+      num_inference_steps: steps of the sampler, at most num_timesteps.
+      eta: ddim: noise drawn in each step; 0 follows a deterministic path, 1 has the ancestral variance.
+      clip_sample: clip the predicted clean example to [-1, 1] while sampling.
+      axis: not used; nothing acts across examples.
 
-    evaluate measures the loss, with t and noise drawn for each example by its index; predict gives
-    `{"sample": [B, *shape]}`.
+    Returns:
+      The learner. `evaluate` measures the loss with t and noise drawn for each example by its index; `predict` needs
+      `index` alone and gives `{"sample": [B, *shape]}`.
 
     Raises:
-      ValueError: there are more sampling steps than diffusion steps.
+      ValueError: num_inference_steps exceeds num_timesteps.
     """
-    if sampling_steps > diffusion_steps:
-        raise ValueError(f"sampling_steps={sampling_steps} must be at most diffusion_steps={diffusion_steps}")
-    table = alpha_bars(SCHEDULES[noise_schedule](diffusion_steps))
+    if num_inference_steps > num_timesteps:
+        raise ValueError(f"num_inference_steps={num_inference_steps}: too many; allowed: at most {num_timesteps=}")
+    abar = alphas_cumprod(SCHEDULES[beta_schedule](num_timesteps))
+    options = {"sampler": sampler, "num_inference_steps": num_inference_steps, "clip_sample": clip_sample}
+    options |= {"eta": eta} if sampler == "ddim" else {}
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32))["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def objective(params, batch, rng):
-        x = encode(batch["image"])
+        x, mask = normalize(batch["image"]), mask_of(batch)
 
-        def draw(key, x):
-            t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, diffusion_steps)
+        def diffuse(key, x):
+            t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, num_timesteps)
             noise = jax.random.normal(jax.random.fold_in(key, 1), x.shape, x.dtype)
-            return t, noise, diffuse(x, noise, jnp.asarray(table, x.dtype)[t])
+            return t, noise, add_noise(x, noise, jnp.asarray(abar, x.dtype)[t])
 
-        t, noise, noisy = jax.vmap(draw)(example_keys(rng, batch), x)
+        t, noise, noisy = jax.vmap(diffuse)(example_keys(rng, batch), x)
         predicted = model.apply({"params": params}, noisy, t)
         losses = jnp.square(noise - predicted).reshape(x.shape[0], -1).mean(-1)
-        mask = mask_of(batch)
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
@@ -133,10 +134,7 @@ def learner(
         def denoise(x, t):
             return model.apply({"params": state.params}, x, jnp.full(x.shape[0], t))
 
-        x = sample(
-            denoise, example_keys(state.rng, batch), tuple(shape), table,
-            sampler=sampler, steps=sampling_steps, eta=eta, clip=clip,
-        )  # fmt: skip
-        return {"sample": decode(x)}
+        samples = sample(denoise, example_keys(state.rng, batch), tuple(shape), abar, **options)
+        return {"sample": denormalize(samples)}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

@@ -19,6 +19,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.generative.pixels import denormalize, normalize
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 from dlcore.losses import (
     discriminator_loss,
@@ -27,28 +28,22 @@ from dlcore.losses import (
     non_saturating_generator_loss,
 )
 
-__all__ = ["GANState", "from_unit", "learner", "to_unit"]
+__all__ = ["GANState", "learner"]
 
 PLAYERS = ("generator", "discriminator")
 
 
 @struct.dataclass
 class GANState(State):
-    """params, opt_state and model_state (batch statistics) are dicts by player. average: the generator's variables."""
+    """The state of both players; params and opt_state are dicts by player.
+
+    Args:
+      model_state: batch statistics by player.
+      generator_ema: averaged variables of the generator; {} without an average.
+    """
 
     model_state: Any
-    average: Any
-
-
-def from_unit(batch: dict) -> jax.Array:
-    """`image`, uint8 or floats in [0, 1], to [-1, 1]."""
-    image = batch["image"]
-    return 2 * (image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image) - 1
-
-
-def to_unit(x: jax.Array) -> jax.Array:
-    """[-1, 1] to [0, 1]."""
-    return (x + 1) / 2
+    generator_ema: Any
 
 
 def learner(
@@ -57,39 +52,40 @@ def learner(
     discriminator: nn.Module,
     generator_optimizer: optax.GradientTransformation,
     discriminator_optimizer: optax.GradientTransformation,
-    encode: Callable[[dict], jax.Array] = from_unit,
-    decode: Callable[[jax.Array], jax.Array] = to_unit,
+    encode: Callable[[dict], jax.Array] = lambda batch: normalize(batch["image"]),
+    decode: Callable[[jax.Array], jax.Array] = denormalize,
     loss: Literal["non_saturating", "minimax"] = "non_saturating",
-    noise_size: Annotated[int, Range(1)] = 100,
+    latent_dim: Annotated[int, Range(1)] = 100,
     r1: Annotated[float, Range(0)] = 0.0,
     ema: Annotated[float, Range(0, 0.999999)] = 0.0,
     axis: str | None = None,
 ) -> Learner:
-    """Two players on `{"image": [B, ...], "index": [B]}`; samples need `index` alone.
+    """Train a generator against a discriminator on `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
-      generator: `__call__(noise [B, noise_size], train) -> x [B, ...]`.
+      generator: `__call__(z [B, latent_dim], train) -> x [B, ...]`.
       discriminator: `__call__(x [B, ...], train) -> logits [B]`.
       generator_optimizer: any optax transformation.
-      discriminator_optimizer: likewise.
-      encode: a batch to real examples, in the range of what the generator makes.
-      decode: the way back, of samples.
+      discriminator_optimizer: any optax transformation.
+      encode: a batch to real examples, in the range of the generator's output.
+      decode: samples back to the data's range.
       loss: of the generator.
-      noise_size: dimensions of the generator's normal noise.
+      latent_dim: dimensions of the generator's normal noise z.
       r1: weight of the discriminator's gradient penalty on real examples; 0 has none, as the papers of 2014 to 2016.
-      ema: decay of the average of the generator that samples are drawn by; 0 has none.
-      axis: unused here; networks with batch statistics take it as `axis_name`.
+      ema: decay of the average of the generator that samples are drawn from; 0 has none.
+      axis: not used here; networks with batch statistics take it as `axis_name`.
 
-    evaluate gives the value V of the game (`value`), and D of real and of made examples; predict gives
-    `{"sample": [B, ...]}`.
+    Returns:
+      The learner. `evaluate` gives the value V of the game (`value`), and the mean of D on real (`d_real`) and fake
+      (`d_fake`) examples; `predict` needs `index` alone and gives `{"sample": [B, ...]}`.
     """
     networks = {"generator": generator, "discriminator": discriminator}
     optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
     generator_loss = {"non_saturating": non_saturating_generator_loss, "minimax": minimax_generator_loss}[loss]
-    averaged = not (isinstance(ema, int | float) and ema == 0)
+    has_ema = not (isinstance(ema, int | float) and ema == 0)
 
-    def noise(rng, batch):
-        return jax.vmap(lambda key: jax.random.normal(key, (noise_size,)))(example_keys(rng, batch))
+    def latent(rng, batch):
+        return jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(example_keys(rng, batch))
 
     def apply(player, params, model_state, x, train=True):
         """(output, the player's new batch statistics)."""
@@ -99,17 +95,20 @@ def learner(
         return networks[player].apply(variables, x, train=True, mutable=list(model_state[player]))
 
     def init(rng: jax.Array, batch: dict) -> GANState:
-        inputs = {"generator": noise(rng, batch), "discriminator": encode(batch)}
+        inputs = {"generator": latent(rng, batch), "discriminator": encode(batch)}
         params, model_state = {}, {}
         for k, player in enumerate(PLAYERS):
             variables = dict(networks[player].init(jax.random.fold_in(rng, k), inputs[player], train=False))
             params[player], model_state[player] = variables.pop("params"), variables
         average = {"params": params["generator"], **model_state["generator"]}
         return GANState(
-            step=jnp.zeros((), jnp.int32), rng=jax.random.fold_in(rng, 2), params=params,
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 2),
+            params=params,
             opt_state={player: optimizers[player].init(params[player]) for player in PLAYERS},
-            model_state=model_state, average=jax.tree.map(jnp.copy, average) if averaged else {},
-        )  # fmt: skip
+            model_state=model_state,
+            generator_ema=jax.tree.map(jnp.copy, average) if has_ema else {},
+        )
 
     def mean(values, batch):
         return masked_mean(values, mask_of(batch))
@@ -135,53 +134,53 @@ def learner(
     def update(state: GANState, batch: dict) -> tuple[GANState, Metrics]:
         rng, real = jax.random.fold_in(state.rng, state.step), encode(batch)
         mask = mask_of(batch)
-        made, _ = apply("generator", state.params, state.model_state, noise(jax.random.fold_in(rng, 0), batch))
+        fake, _ = apply("generator", state.params, state.model_state, latent(jax.random.fold_in(rng, 0), batch))
 
         def discriminate(own):
             params = {**state.params, "discriminator": own}
             real_logit, statistics = apply("discriminator", params, state.model_state, real)
             model_state = {**state.model_state, "discriminator": statistics}
-            made_logit, statistics = apply("discriminator", params, model_state, made)
-            losses = discriminator_loss(real_logit, made_logit)
+            fake_logit, statistics = apply("discriminator", params, model_state, fake)
+            losses = discriminator_loss(real_logit, fake_logit)
             extra = penalty(params, state.model_state, real) if not (isinstance(r1, int | float) and r1 == 0) else 0
-            return mean(losses + extra, batch), (statistics, (losses, real_logit, made_logit))
+            return mean(losses + extra, batch), (statistics, (losses, real_logit, fake_logit))
 
-        state, (d_losses, real_logit, made_logit) = turn("discriminator", state, discriminate)
+        state, (d_losses, real_logit, fake_logit) = turn("discriminator", state, discriminate)
 
         def generate(own):
             params = {**state.params, "generator": own}
-            x, statistics = apply("generator", params, state.model_state, noise(jax.random.fold_in(rng, 1), batch))
+            x, statistics = apply("generator", params, state.model_state, latent(jax.random.fold_in(rng, 1), batch))
             logit, _ = apply("discriminator", params, state.model_state, x)
             losses = generator_loss(logit)
             return mean(losses, batch), (statistics, losses)
 
         state, g_losses = turn("generator", state, generate)
         metrics = {
-            "generator_loss": Sum.of(g_losses, mask),
-            "discriminator_loss": Sum.of(d_losses, mask),
-            **_judged(real_logit, made_logit, mask),
+            "g_loss": Sum.of(g_losses, mask),
+            "d_loss": Sum.of(d_losses, mask),
+            **_d_metrics(real_logit, fake_logit, mask),
         }
-        return state.replace(step=state.step + 1, average=average(state)), metrics
+        return state.replace(step=state.step + 1, generator_ema=average(state)), metrics
 
     def average(state):
-        if not averaged:
+        if not has_ema:
             return {}
         new = {"params": state.params["generator"], **state.model_state["generator"]}
         d = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
-        return jax.tree.map(lambda a, b: a + (1 - d).astype(a.dtype) * (b - a), state.average, new)
+        return jax.tree.map(lambda a, b: a + (1 - d).astype(a.dtype) * (b - a), state.generator_ema, new)
 
     def draw(state, batch):
         variables = {"params": state.params["generator"], **state.model_state["generator"]}
-        z = noise(jax.random.fold_in(state.rng, 0), batch)
-        return generator.apply(state.average if averaged else variables, z, train=False)
+        z = latent(jax.random.fold_in(state.rng, 0), batch)
+        return generator.apply(state.generator_ema if has_ema else variables, z, train=False)
 
     def evaluate(state: GANState, batch: dict) -> Metrics:
         mask = mask_of(batch)
-        real, made = (
+        real, fake = (
             apply("discriminator", state.params, state.model_state, x, train=False)[0]
             for x in (encode(batch), draw(state, batch))
         )
-        return {"value": Sum.of(-discriminator_loss(real, made), mask), **_judged(real, made, mask)}
+        return {"value": Sum.of(-discriminator_loss(real, fake), mask), **_d_metrics(real, fake, mask)}
 
     def predict(state: GANState, batch: dict) -> dict[str, jax.Array]:
         return {"sample": decode(draw(state, batch))}
@@ -189,9 +188,9 @@ def learner(
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)
 
 
-def _judged(real_logit: jax.Array, made_logit: jax.Array, mask: jax.Array) -> Metrics:
-    """D of real and of made examples, on average."""
+def _d_metrics(real_logit: jax.Array, fake_logit: jax.Array, mask: jax.Array) -> Metrics:
+    """D of real and of fake examples, on average."""
     return {
-        "real_taken_for_real": Sum.of(jax.nn.sigmoid(real_logit), mask),
-        "made_taken_for_real": Sum.of(jax.nn.sigmoid(made_logit), mask),
+        "d_real": Sum.of(jax.nn.sigmoid(real_logit), mask),
+        "d_fake": Sum.of(jax.nn.sigmoid(fake_logit), mask),
     }

@@ -1,27 +1,116 @@
-"""A ring of Gaussians in the plane, on which a generator that leaves modes out is seen at once.
+"""A ring of Gaussians in the plane, on which mode collapse is seen at once, and small networks for its points.
 
-Metz et al. 2017, arXiv:1611.02163: eight modes, radius 2, deviation 0.02.
+Metz et al. 2017, arXiv:1611.02163: eight modes, radius 2, standard deviation 0.02.
 """
 
+import jax
 import numpy as np
+from flax import linen as nn
 
 from dlcore.data.source import Source
 
-__all__ = ["ring", "ring_centres"]
+__all__ = ["PointDiscriminator", "PointGenerator", "ring", "ring_centers"]
 
 
-def ring_centres(modes: int = 8, radius: float = 2.0) -> np.ndarray:
-    """[modes, 2], evenly spaced from angle 0."""
-    angle = 2 * np.pi * np.arange(modes) / modes
+def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
+    """Place the modes on a circle, evenly spaced from angle 0.
+
+    Args:
+      num_modes: K.
+      radius: of the circle.
+
+    Returns:
+      [K, 2] float32.
+    """
+    angle = 2 * np.pi * np.arange(num_modes) / num_modes
     return (radius * np.stack([np.cos(angle), np.sin(angle)], -1)).astype(np.float32)
 
 
-def ring(n: int, seed: int, modes: int = 8, radius: float = 2.0, deviation: float = 0.02) -> Source:
-    """`point: [N, 2] float32`, as many of each mode as of the others to within one; `label`: its mode."""
-    if n < 1 or modes < 1 or deviation < 0:
-        raise ValueError(f"n={n} and modes={modes} must be at least 1, deviation={deviation} at least 0")
-    label = (np.arange(n) % modes).astype(np.int32)
-    noise = deviation * np.random.default_rng(seed).normal(size=(n, 2))
-    point = ring_centres(modes, radius)[label] + noise
-    names = tuple(f"mode {k}" for k in range(modes))
+def ring(num_points: int, seed: int, num_modes: int = 8, radius: float = 2.0, std: float = 0.02) -> Source:
+    """Draw points, equally many of each mode to within one.
+
+    Args:
+      num_points: N, at least 1.
+      seed: of the draw.
+      num_modes: at least 1.
+      radius: of the circle.
+      std: standard deviation of each mode, at least 0.
+
+    Returns:
+      A source of `point: [N, 2] float32` and `label: [N] int32`, the mode.
+
+    Raises:
+      ValueError: a number is too small.
+    """
+    if num_points < 1 or num_modes < 1 or std < 0:
+        allowed = "num_points and num_modes of at least 1, std of at least 0"
+        raise ValueError(f"num_points={num_points}, num_modes={num_modes}, std={std}: too small; allowed: {allowed}")
+    label = (np.arange(num_points) % num_modes).astype(np.int32)
+    noise = std * np.random.default_rng(seed).normal(size=(num_points, 2))
+    point = ring_centers(num_modes, radius)[label] + noise
+    names = tuple(f"mode {k}" for k in range(num_modes))
     return Source({"point": point.astype(np.float32), "label": label}, class_names=names, name="ring")
+
+
+class _Perceptron(nn.Module):
+    features: int
+    width: int
+    depth: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for k in range(self.depth):
+            x = nn.leaky_relu(nn.Dense(self.width, name=f"hidden{k}")(x), 0.2)
+        return nn.Dense(self.features, name="head")(x)
+
+
+class PointGenerator(nn.Module):
+    """Maps noise to points.
+
+    Args:
+      size: dimensions of a point.
+      width: of the hidden layers.
+      depth: hidden layers.
+    """
+
+    size: int = 2
+    width: int = 128
+    depth: int = 3
+
+    @nn.compact
+    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+        """Generate points.
+
+        Args:
+          z: [B, Z], noise.
+          train: changes nothing.
+
+        Returns:
+          [B, size].
+        """
+        return _Perceptron(self.size, self.width, self.depth, name="mlp")(z)
+
+
+class PointDiscriminator(nn.Module):
+    """Tells real points from fake ones.
+
+    Args:
+      width: of the hidden layers.
+      depth: hidden layers.
+    """
+
+    width: int = 128
+    depth: int = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Classify points.
+
+        Args:
+          x: [B, size].
+          train: changes nothing.
+
+        Returns:
+          Logits [B], positive for real.
+        """
+        return _Perceptron(1, self.width, self.depth, name="mlp")(x)[:, 0]

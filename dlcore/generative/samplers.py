@@ -1,23 +1,15 @@
 """Samplers of diffusion models: from noise to a sample, given a network that predicts the noise.
 
-Ancestral: Ho, Jain & Abbeel 2020, arXiv:2006.11239. DDIM: Song, Meng & Ermon 2021, arXiv:2010.02502. DPM-Solver++ (2M):
-Lu et al. 2022, arXiv:2211.01095.
+Ancestral: Ho, Jain & Abbeel 2020, arXiv:2006.11239. DDIM: Song, Meng & Ermon 2021, arXiv:2010.02502.
 
     x0   = (x_t - sqrt(1 - abar_t) eps(x_t, t)) / sqrt(abar_t)                     clipped to [-1, 1] where asked
     ddpm: x_s = sqrt(abar_s) (1 - a) / (1 - abar_t) x0 + sqrt(a) (1 - abar_s) / (1 - abar_t) x_t + sigma z
-          a = abar_t / abar_s,   sigma^2 = (1 - abar_s) / (1 - abar_t) (1 - a)       "small"; 1 - a for "large"
+          a = abar_t / abar_s,   sigma^2 = (1 - abar_s) / (1 - abar_t) (1 - a)  "fixed_small"; 1 - a  "fixed_large"
     ddim: x_s = sqrt(abar_s) x0 + sqrt(1 - abar_s - eta^2 sigma^2) eps + eta sigma z
-    dpmpp: x_s = sqrt((1 - abar_s) / (1 - abar_t)) x_t + sqrt(abar_s) (1 - e^-h) D
-          h = lambda_s - lambda_t,  lambda = log(abar / (1 - abar)) / 2
-          D = x0 + h / (2 h_before) (x0 - x0_before); D = x0 in the first step and the last
 
-s is the step before t on a grid of as few steps as wished, and abar_s = 1 after the last. Grids: "leading",
-t = k floor(T / steps) + offset, and "linspace", from T - 1. These are the conventions of the diffusers library, and its
-trajectories are met. Where x0 is clipped, DDIM takes eps from the clipped one, so that both always belong to x_t.
-
-Each sampler is `(denoise, x, noise, alpha_bars, *, steps, ...)`: denoise(x [B, ...], t []) -> eps [B, ...], x the
-start (standard normal), noise(k) the k-th step's standard normal draw of x's shape. With `trace` every step is given
-too, [steps + 1, B, ...], the start first.
+s follows t on a falling grid of timesteps, and abar_s = 1 in the last step. The conventions are those
+of the diffusers library, whose trajectories the tests reproduce. Where x0 is clipped, DDIM recomputes eps from the
+clipped x0, so that both always belong to x_t.
 """
 
 from collections.abc import Callable
@@ -27,133 +19,148 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["SAMPLERS", "ddim", "ddpm", "dpmpp", "predicted_x0", "timesteps"]
+__all__ = ["Denoise", "Noise", "ddim_sample", "ddpm_sample", "integrate", "predict_x0", "timesteps"]
 
 Denoise = Callable[[jax.Array, jax.Array], jax.Array]
+"""(x [B, ...], timestep []) -> predicted noise [B, ...]."""
 Noise = Callable[[jax.Array], jax.Array]
+"""Step k [] -> standard normal noise [B, ...], a new draw for each k."""
 
 
-Spacing = Literal["leading", "linspace"]
+def timesteps(num_timesteps: int, num_inference_steps: int) -> np.ndarray:
+    """Choose the timesteps that a sampler visits: every floor(T / N)-th from 0, diffusers' "leading" spacing.
 
+    Args:
+      num_timesteps: T, of training.
+      num_inference_steps: N, from 1 to T.
 
-def timesteps(total: int, steps: int, offset: int = 0, spacing: Spacing = "leading") -> np.ndarray:
-    """[steps] int32, falling, of 0 .. total - 1: every floor(total / steps)-th, or from the last one to near 0.
+    Returns:
+      [N] int32, falling to 0.
 
     Raises:
-      ValueError: there are more steps than the model has, or none, or the offset leads outside.
+      ValueError: N is not in [1, T].
     """
-    if not 1 <= steps <= total:
-        raise ValueError(f"steps={steps} must lie in [1, {total}], the steps that the model was trained for")
-    if spacing == "linspace":
-        return np.linspace(0, total - 1, steps + 1).round()[:0:-1].astype(np.int32)
-    grid = np.arange(steps)[::-1] * (total // steps) + offset
-    if offset < 0 or grid[0] >= total:
-        raise ValueError(f"offset={offset} leads outside the model's steps, 0 to {total - 1}")
-    return grid.astype(np.int32)
+    if not 1 <= num_inference_steps <= num_timesteps:
+        raise ValueError(f"num_inference_steps={num_inference_steps}: out of range; allowed: 1 to {num_timesteps}")
+    return (np.arange(num_inference_steps)[::-1] * (num_timesteps // num_inference_steps)).astype(np.int32)
 
 
-def predicted_x0(x: Any, eps: Any, alpha_bar: Any, clip: bool) -> Any:
-    """The clean example that a prediction of the noise stands for."""
-    x0 = (x - jnp.sqrt(1 - alpha_bar) * eps) / jnp.sqrt(alpha_bar)
-    return jnp.clip(x0, -1, 1) if clip else x0
+def predict_x0(x: Any, eps: Any, abar: Any, clip_sample: bool) -> Any:
+    """Recover the clean example from a prediction of the noise.
+
+    Args:
+      x: [...], x_t.
+      eps: [...], predicted noise.
+      abar: [], alphas_cumprod at t.
+      clip_sample: clip the result to [-1, 1].
+
+    Returns:
+      x_0, [...].
+    """
+    x0 = (x - jnp.sqrt(1 - abar) * eps) / jnp.sqrt(abar)
+    return jnp.clip(x0, -1, 1) if clip_sample else x0
 
 
-def _run(step: Callable, x: jax.Array, extra: Any, alpha_bars: Any, grid: np.ndarray, trace: bool):
-    """Scan `step(x, extra, k, t, abar_t, abar_s) -> (x, extra)` over a falling grid."""
-    here = np.asarray(alpha_bars, np.float64)[grid]
-    there = np.append(here[1:], 1.0)
+def integrate(
+    step: Callable, x: jax.Array, extra: Any, alphas_cumprod: np.ndarray, grid: np.ndarray, return_trajectory: bool
+) -> Any:
+    """Scan a sampler's step over its timesteps.
+
+    Args:
+      step: `(x, extra, k, t, abar_t, abar_s) -> (x, extra)`, the k-th step, from timestep t to s; in the last
+        abar_s is 1.
+      x: [B, ...], start.
+      extra: whatever else the sampler carries.
+      alphas_cumprod: [T].
+      grid: [N] int, falling timesteps.
+      return_trajectory: return x after every step too.
+
+    Returns:
+      The sample [B, ...]; with `return_trajectory` (sample, [N + 1, B, ...] from the start on).
+    """
+    abar_t = np.asarray(alphas_cumprod, np.float64)[grid]
+    abar_s = np.append(abar_t[1:], 1.0)
+    rows = (jnp.arange(len(grid)), jnp.asarray(grid), jnp.asarray(abar_t, x.dtype), jnp.asarray(abar_s, x.dtype))
 
     def body(carry, row):
         carry = step(*carry, *row)
-        return carry, carry[0] if trace else None
+        return carry, carry[0] if return_trajectory else None
 
-    rows = (np.arange(len(grid)), grid, *(jnp.asarray(a, x.dtype) for a in (here, there)))
-    (last, _), path = jax.lax.scan(body, (x, extra), jax.tree.map(jnp.asarray, rows))
-    return (last, jnp.concatenate([x[None], path])) if trace else last
+    (sample, _), path = jax.lax.scan(body, (x, extra), rows)
+    return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample
 
 
-def ddpm(
+def ddpm_sample(
     denoise: Denoise,
     x: jax.Array,
     noise: Noise,
-    alpha_bars: np.ndarray,
+    alphas_cumprod: np.ndarray,
+    grid: np.ndarray,
     *,
-    steps: int,
-    clip: bool = True,
-    variance: Literal["small", "large"] = "small",
-    trace: bool = False,
+    clip_sample: bool = True,
+    variance_type: Literal["fixed_small", "fixed_large"] = "fixed_small",
+    return_trajectory: bool = False,
 ) -> Any:
-    """Ancestral sampling; the paper's own with as many steps as the model was trained for."""
+    """Draw by ancestral sampling, which is the paper's where the grid has every timestep.
 
-    def step(x, extra, k, t, here, there):
-        x0 = predicted_x0(x, denoise(x, t), here, clip)
-        a = here / there
-        mean = jnp.sqrt(there) * (1 - a) / (1 - here) * x0 + jnp.sqrt(a) * (1 - there) / (1 - here) * x
-        spread = (1 - a) * ((1 - there) / (1 - here) if variance == "small" else 1)
-        return mean + jnp.where(k < steps - 1, jnp.sqrt(spread), 0) * noise(k), extra
+    Args:
+      denoise: the network.
+      x: [B, ...], standard normal start.
+      noise: draws a step's noise.
+      alphas_cumprod: [T].
+      grid: [N] int, falling, see `timesteps`.
+      clip_sample: clip the predicted clean example to [-1, 1].
+      variance_type: sigma^2 above.
+      return_trajectory: return x after every step too.
 
-    return _run(step, x, None, alpha_bars, timesteps(len(alpha_bars), steps), trace)
+    Returns:
+      As `integrate`.
+    """
+
+    def step(x, extra, k, t, abar_t, abar_s):
+        x0 = predict_x0(x, denoise(x, t), abar_t, clip_sample)
+        a = abar_t / abar_s
+        mean = jnp.sqrt(abar_s) * (1 - a) / (1 - abar_t) * x0 + jnp.sqrt(a) * (1 - abar_s) / (1 - abar_t) * x
+        variance = (1 - a) * ((1 - abar_s) / (1 - abar_t) if variance_type == "fixed_small" else 1)
+        return mean + jnp.where(abar_s < 1, jnp.sqrt(variance), 0) * noise(k), extra
+
+    return integrate(step, x, None, alphas_cumprod, grid, return_trajectory)
 
 
-def ddim(
+def ddim_sample(
     denoise: Denoise,
     x: jax.Array,
     noise: Noise,
-    alpha_bars: np.ndarray,
+    alphas_cumprod: np.ndarray,
+    grid: np.ndarray,
     *,
-    steps: int,
-    clip: bool = True,
+    clip_sample: bool = True,
     eta: float = 0.0,
-    offset: int = 0,
-    trace: bool = False,
+    return_trajectory: bool = False,
 ) -> Any:
-    """DDIM: a deterministic path at eta = 0, the ancestral variance at eta = 1."""
+    """Draw by DDIM.
 
-    def step(x, extra, k, t, here, there):
+    Args:
+      denoise: the network.
+      x: [B, ...], standard normal start.
+      noise: draws a step's noise.
+      alphas_cumprod: [T].
+      grid: [N] int, falling, see `timesteps`.
+      clip_sample: clip the predicted clean example to [-1, 1].
+      eta: 0 follows a deterministic path; 1 has the ancestral variance.
+      return_trajectory: return x after every step too.
+
+    Returns:
+      As `integrate`.
+    """
+
+    def step(x, extra, k, t, abar_t, abar_s):
         eps = denoise(x, t)
-        x0 = predicted_x0(x, eps, here, clip)
-        if clip:
-            eps = (x - jnp.sqrt(here) * x0) / jnp.sqrt(1 - here)
-        sigma = eta * jnp.sqrt((1 - there) / (1 - here) * (1 - here / there))
-        x = jnp.sqrt(there) * x0 + jnp.sqrt(1 - there - sigma**2) * eps
-        return (x if _zero(eta) else x + sigma * noise(k)), extra
+        x0 = predict_x0(x, eps, abar_t, clip_sample)
+        if clip_sample:
+            eps = (x - jnp.sqrt(abar_t) * x0) / jnp.sqrt(1 - abar_t)
+        sigma = eta * jnp.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
+        x = jnp.sqrt(abar_s) * x0 + jnp.sqrt(1 - abar_s - sigma**2) * eps
+        return (x if isinstance(eta, int | float) and eta == 0 else x + sigma * noise(k)), extra
 
-    return _run(step, x, None, alpha_bars, timesteps(len(alpha_bars), steps, offset), trace)
-
-
-def dpmpp(
-    denoise: Denoise,
-    x: jax.Array,
-    noise: Noise,
-    alpha_bars: np.ndarray,
-    *,
-    steps: int,
-    clip: bool = True,
-    spacing: Spacing = "leading",
-    trace: bool = False,
-) -> Any:
-    """DPM-Solver++ of second order, multistep: good samples in 10 to 20 steps; draws nothing."""
-
-    def half_log_snr(alpha_bar):
-        return 0.5 * (jnp.log(alpha_bar) - jnp.log1p(-alpha_bar))
-
-    def step(x, extra, k, t, here, there):
-        x0 = predicted_x0(x, denoise(x, t), here, clip)
-        x0_before, h_before = extra
-        last = k == steps - 1
-        h = half_log_snr(jnp.where(last, here, there)) - half_log_snr(here)  # not infinite in the last step
-        second = (k > 0) & ~last
-        d = x0 + jnp.where(second, h / (2 * jnp.where(second, h_before, 1)), 0) * (x0 - x0_before)
-        decay = jnp.where(last, 0, jnp.exp(-h))
-        x = jnp.sqrt((1 - there) / (1 - here)) * x + jnp.sqrt(there) * (1 - decay) * d
-        return x, (x0, h)
-
-    start = (jnp.zeros_like(x), jnp.zeros((), x.dtype))
-    return _run(step, x, start, alpha_bars, timesteps(len(alpha_bars), steps, spacing=spacing), trace)
-
-
-def _zero(eta: Any) -> bool:
-    return isinstance(eta, int | float) and eta == 0
-
-
-SAMPLERS = {"ddpm": ddpm, "ddim": ddim, "dpmpp": dpmpp}
+    return integrate(step, x, None, alphas_cumprod, grid, return_trajectory)

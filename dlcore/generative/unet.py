@@ -1,4 +1,4 @@
-"""A small U-Net that knows the diffusion step: the noise predictor of pixel-space diffusion.
+"""A small U-Net conditioned on the timestep: the noise predictor of pixel-space diffusion.
 
 Ho, Jain & Abbeel 2020, arXiv:2006.11239, after Ronneberger, Fischer & Brox 2015, arXiv:1505.04597.
 
@@ -7,29 +7,42 @@ Ho, Jain & Abbeel 2020, arXiv:2006.11239, after Ronneberger, Fischer & Brox 2015
     levels down by convolution with stride 2, self-attention at the lowest, up by nearest resize and convolution, each
     level's maps concatenated on the way up
 
-Smaller than the paper's, and images may first be cut into patches that become channels (`patch`, Hoogeboom et al.
-2023, arXiv:2301.11093), which divides the cost by patch^2. The last convolution starts at zero, so that the initial
-prediction is 0 and the initial loss the noise's variance, 1.
+Smaller than the paper's. Images may first be cut into patches that become channels (`patch_size`, Hoogeboom et al.
+2023, arXiv:2301.11093), which divides the cost by patch_size^2. The last convolution starts at zero, so that the
+initial prediction is 0 and the initial loss the noise's variance, 1.
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.learner import Range
 from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
-__all__ = ["ResidualBlock", "SelfAttention", "UNet", "sinusoidal_embedding"]
+__all__ = ["ResidualBlock", "SelfAttention", "UNet", "timestep_embedding"]
 
 
-def sinusoidal_embedding(t: jax.Array, size: int, longest: float = 10000.0) -> jax.Array:
-    """[B] steps to [B, size] sines, then cosines, of frequencies 1 to 1 / longest. size must be even."""
-    if size % 2:
-        raise ValueError(f"size={size} must be even")
-    frequencies = jnp.exp(-math.log(longest) * jnp.arange(size // 2) / (size // 2))
+def timestep_embedding(t: jax.Array, features: int, max_period: float = 10000.0) -> jax.Array:
+    """Embed timesteps by sines, then cosines, of frequencies 1 to 1 / max_period.
+
+    Args:
+      t: [B], timesteps.
+      features: size of an embedding, even.
+      max_period: of the slowest wave, over 2 pi.
+
+    Returns:
+      [B, features] float32.
+
+    Raises:
+      ValueError: `features` is odd.
+    """
+    if features % 2:
+        raise ValueError(f"features={features}: odd; allowed: even numbers")
+    frequencies = jnp.exp(-math.log(max_period) * jnp.arange(features // 2) / (features // 2))
     angles = t.astype(jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
 
@@ -39,14 +52,27 @@ def _norm(features: int, dtype: Any, name: str) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the step added between them; starts as its skip alone."""
+    """Two 3x3 convolutions with the timestep added between them; at the start it is its skip connection alone.
+
+    Args:
+      features: output channels.
+      dtype: of computation; None takes the input's.
+    """
 
     features: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, embedding: jax.Array) -> jax.Array:
-        """x: [B, H, W, C], embedding: [B, E] -> [B, H, W, features]."""
+        """Transform a feature map.
+
+        Args:
+          x: [B, H, W, C].
+          embedding: [B, E], of the timesteps.
+
+        Returns:
+          [B, H, W, features].
+        """
         h = nn.silu(_norm(x.shape[-1], self.dtype, "norm1")(x))
         h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
         h += nn.Dense(self.features, dtype=self.dtype, name="step")(nn.silu(embedding))[:, None, None]
@@ -58,49 +84,73 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every position attends to every other; starts as the identity."""
+    """Every position attends to every other; at the start it is the identity.
 
-    heads: int = 4
+    Args:
+      num_heads: of the attention; divides C.
+      dtype: of computation; None takes the input's.
+    """
+
+    num_heads: int = 4
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> the same shape; `heads` divides C."""
+        """Attend over the positions of a feature map.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, C].
+        """
         h = _norm(x.shape[-1], self.dtype, "norm")(x).reshape(x.shape[0], -1, x.shape[-1])
         attend = nn.MultiHeadDotProductAttention(
-            self.heads, dtype=self.dtype, out_kernel_init=nn.initializers.zeros, name="attention"
+            self.num_heads, dtype=self.dtype, out_kernel_init=nn.initializers.zeros, name="attention"
         )
         return x + attend(h).reshape(x.shape)
 
 
 class UNet(nn.Module):
-    """Predicts an output of the input's shape. multipliers: channels of each level, in `width`s.
+    """Predicts an output of the input's shape.
 
-    blocks: residual blocks a level, each way. patch: side of the squares that become channels first. attention: at the
-    lowest level. H and W must be multiples of patch 2^(levels - 1).
+    Args:
+      width: channels of the first level; even.
+      channel_multipliers: channels of each level, in widths.
+      num_res_blocks: residual blocks of each level, each way.
+      patch_size: side of the squares of pixels that become channels first: 2 for 28x28.
+      attention: self-attention at the lowest level.
+      dtype: of computation; None takes the input's.
     """
 
-    width: int = 32
-    multipliers: tuple[int, ...] = (1, 2)
-    blocks: int = 1
-    patch: int = 1
+    width: Annotated[int, Range(2)] = 32
+    channel_multipliers: tuple[int, ...] = (1, 2)
+    num_res_blocks: Annotated[int, Range(1)] = 1
+    patch_size: Annotated[int, Range(1)] = 1
     attention: bool = True
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
-        """x: [B, H, W, C], t: [B] -> [B, H, W, C], at least float32.
+        """Predict the noise.
 
-        Raises ValueError for a size that the levels do not divide.
+        Args:
+          x: [B, H, W, C]; H and W are multiples of patch_size 2^(levels - 1).
+          t: [B], timesteps.
+
+        Returns:
+          [B, H, W, C], at least float32.
+
+        Raises:
+          ValueError: the levels do not divide H or W.
         """
         b, height, width, channels = x.shape
-        p, multiple = self.patch, self.patch * 2 ** (len(self.multipliers) - 1)
+        p, multiple = self.patch_size, self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
         if height % multiple or width % multiple:
-            raise ValueError(
-                f"x is {height}x{width}: sides must be multiples of {multiple}; change patch or multipliers"
-            )
+            allowed = f"multiples of {multiple}, or another patch_size or channel_multipliers"
+            raise ValueError(f"x={height}x{width}: sides do not divide; allowed: {allowed}")
         dtype = compute_dtype(self.dtype, x, self.variables)
-        embedding = sinusoidal_embedding(t, self.width).astype(x.dtype)
+        embedding = timestep_embedding(t, self.width).astype(x.dtype)
         embedding = nn.silu(nn.Dense(4 * self.width, dtype=dtype, name="step1")(embedding))
         embedding = nn.Dense(4 * self.width, dtype=dtype, name="step2")(embedding)
 
@@ -108,18 +158,18 @@ class UNet(nn.Module):
         x = x.reshape(b, height // p, width // p, p * p * channels)
         x = Conv(self.width, (3, 3), dtype=dtype, name="stem")(x)
         maps = [x]
-        for level, multiplier in enumerate(self.multipliers):
+        for level, multiplier in enumerate(self.channel_multipliers):
             if level:
                 x = Conv(x.shape[-1], (3, 3), 2, padding=1, dtype=dtype, name=f"down{level}")(x)
                 maps.append(x)
-            for k in range(self.blocks):
+            for k in range(self.num_res_blocks):
                 x = ResidualBlock(multiplier * self.width, dtype, name=f"down{level}_block{k}")(x, embedding)
                 maps.append(x)
         x = ResidualBlock(x.shape[-1], dtype, name="middle_block")(x, embedding)
         if self.attention:
             x = SelfAttention(math.gcd(4, x.shape[-1]), dtype, name="middle_attention")(x)
-        for level, multiplier in reversed(list(enumerate(self.multipliers))):
-            for k in range(self.blocks + 1):
+        for level, multiplier in reversed(list(enumerate(self.channel_multipliers))):
+            for k in range(self.num_res_blocks + 1):
                 x = jnp.concatenate([x, maps.pop()], -1)
                 x = ResidualBlock(multiplier * self.width, dtype, name=f"up{level}_block{k}")(x, embedding)
             if level:

@@ -1,4 +1,4 @@
-"""The image that a classifier is surest of, by gradient ascent on a class score.
+"""Class images: the image with the highest score of a class, by gradient ascent.
 
 Simonyan, Vedaldi & Zisserman, "Deep inside convolutional networks" (2013), arXiv:1312.6034; the blur and the clipping
 of small pixels by Yosinski, Clune, Nguyen, Fuchs & Lipson, "Understanding neural networks through deep visualization"
@@ -7,7 +7,7 @@ of small pixels by Yosinski, Clune, Nguyen, Fuchs & Lipson, "Understanding neura
     x* = argmax_x  s_c(x) - lambda ||x||^2 / HW,      x = 0 at the start (the mean image)
 
 s_c is the score before the softmax: the probability could also rise by pushing the other classes down. x is the
-standardised image. Every few steps it is blurred, and pixels of small norm are set to 0.
+standardized image. Every few steps it is blurred, and pixels of small norm are set to 0.
 """
 
 from typing import Annotated, Any
@@ -25,7 +25,15 @@ __all__ = ["blur", "learner"]
 
 
 def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
-    """Gaussian blur of [H, W, C] by `sigma` pixels, edges repeated."""
+    """Blur an image by a Gaussian, with repeated edges.
+
+    Args:
+      image: [H, W, C].
+      sigma: of the Gaussian, in pixels, at most about 2 (the kernel has 9 taps).
+
+    Returns:
+      [H, W, C].
+    """
     offsets = jnp.arange(-4, 5)
     weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 1e-6)))
     weights = weights / weights.sum()
@@ -51,24 +59,27 @@ def learner(
     clip_percentile: Annotated[float, Range(0, 99)] = 0.0,
     axis: str | None = None,
 ) -> Learner:
-    """One image for each class of `{"label": [B] int32}`.
+    """Optimize one image for each class of `{"label": [B] int32}`.
 
     Args:
-      model: a classifier, `__call__(x) -> logits`, with frozen `variables`.
+      model: a classifier, `__call__(x) -> logits`.
+      variables: of the model, frozen.
       optimizer: any optax transformation.
-      mean, std: [C], of the pixels that the network was trained on.
-      side: of the images, pixels.
-      l2: lambda.
-      jitter: largest random shift before each gradient, pixels.
+      mean: [C], of the pixels that the network was trained on.
+      std: [C], of the pixels that the network was trained on.
+      side: of the images, in pixels.
+      l2: lambda, weight of the squared norm of the standardized image.
+      jitter: largest random shift before each gradient, in pixels.
       blur_every: steps between two blurs and clippings.
-      blur_sigma: of the blur, pixels; 0 leaves it out.
-      clip_percentile: share of the pixels, those of the smallest norm, that are set to 0; 0 leaves it out.
+      blur_sigma: of the blur, in pixels; 0 leaves it out.
+      clip_percentile: percent of the pixels, those of the smallest norm, that are set to 0; 0 leaves it out.
       axis: must be None (jit only).
 
-    Metrics: `score`, `probability`, and `norm`, ||x||^2 / HW.
+    Returns:
+      The learner, with metrics `score`, `probability`, and `norm`, ||x||^2 / HW.
     """
 
-    def first(key, example):
+    def initial(key, example):
         return jnp.broadcast_to(jnp.asarray(mean), (side, side, len(mean))).astype(jnp.float32)
 
     def targets(network, example):
@@ -83,15 +94,20 @@ def learner(
         terms = {"score": logits[label], "probability": jax.nn.softmax(logits)[label], "norm": norm}
         return l2 * norm - terms["score"], terms
 
-    def after(image, step):
+    def project(image, step):
         x = (image - mean) / std
         smooth = blur(x, blur_sigma) if blur_sigma > 0 else x
-        size = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
-        kept = jnp.where(size < jnp.percentile(size, clip_percentile), 0.0, smooth)
-        x = jnp.where(step % blur_every == 0, kept, x)
+        norm = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
+        clipped = jnp.where(norm < jnp.percentile(norm, clip_percentile), 0.0, smooth)
+        x = jnp.where(step % blur_every == 0, clipped, x)
         return jnp.clip(x * std + mean, 0, 1)
 
     return image_learner(
-        optimizer=optimizer, network=variables, first=first, targets=targets, objective=objective, after=after,
+        optimizer=optimizer,
+        network=variables,
+        initial=initial,
+        targets=targets,
+        objective=objective,
+        project=project,
         axis=axis,
-    )  # fmt: skip
+    )

@@ -1,11 +1,11 @@
-"""Feature inversion: the image that a layer cannot tell from the one it saw.
+"""Feature inversion: an image with the same features as another in one layer.
 
 Mahendran & Vedaldi, "Understanding deep image representations by inverting them", CVPR 2015 (arXiv:1412.0035).
 
     L(x) = ||phi_l(x) - phi_l(x_0)||^2 / ||phi_l(x_0)||^2 + gamma TV(x)
 
-What differs from x_0 in the result is what the layer has forgotten: little after the first, almost everything but the
-gist after the last.
+Where the result differs from x_0, the layer has lost information: little after the first layer, almost all but the gist
+after the last.
 """
 
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.interpretability.image_optimization import check_layers, image_learner, unit
+from dlcore.interpretability.image_optimization import check_layers, image_learner, to_unit
 from dlcore.learner import Learner, Range
 from dlcore.losses import total_variation_loss
 
@@ -34,18 +34,21 @@ def learner(
     variation_weight: Annotated[float, Range(0)] = 0.05,
     axis: str | None = None,
 ) -> Learner:
-    """An image from noise with the features of `{"image": [B, H, W, C]}`, uint8 or float in [0, 1].
+    """Optimize an image, from noise, for the features of `{"image": [B, H, W, C]}`, uint8 or float in [0, 1].
 
     Args:
-      model: a network whose `features(x)` gives maps by name, with frozen `variables`.
-      optimizer: L-BFGS or Adam; any optax transformation.
-      mean, std: [C], of the pixels that the network was trained on.
-      layer: the map that is matched.
-      variation_weight: gamma.
+      model: a network whose `features(x)` gives maps by name.
+      variables: of the model, frozen.
+      optimizer: any optax transformation, such as L-BFGS.
+      mean: [C], of the pixels that the network was trained on.
+      std: [C], of the pixels that the network was trained on.
+      layer: name of the map that is matched.
+      variation_weight: gamma, weight of the total variation.
       axis: must be None (jit only).
 
-    Metrics: `features` and `variation`, and `pixels`, the mean squared distance from the image itself, which is not
-    trained on.
+    Returns:
+      The learner, with metrics `features` and `variation`, and `pixels`, the mean squared distance from the image
+      itself, which is not optimized.
 
     Raises:
       ValueError: the layer is not one of the model's.
@@ -55,22 +58,22 @@ def learner(
     def phi(network, image):
         return model.apply(network, ((image - mean) / std)[None], method="features")[layer][0]
 
-    def first(key, example):
+    def initial(key, example):
         return 0.5 + 0.1 * jax.random.normal(key, example["image"].shape)
 
     def targets(network, example):
-        image = unit(example["image"])
+        image = to_unit(example["image"])
         return {"features": phi(network, image), "image": image}
 
     def objective(network, image, targets, key):
-        wanted = targets["features"]
+        target = targets["features"]
         terms = {
-            "features": jnp.square(phi(network, image) - wanted).sum() / jnp.maximum(jnp.square(wanted).sum(), 1e-12),
+            "features": jnp.square(phi(network, image) - target).sum() / jnp.maximum(jnp.square(target).sum(), 1e-12),
             "variation": total_variation_loss(image),
             "pixels": jax.lax.stop_gradient(jnp.square(image - targets["image"]).mean()),
         }
         return terms["features"] + variation_weight * terms["variation"], terms
 
     return image_learner(
-        optimizer=optimizer, network=variables, first=first, targets=targets, objective=objective, axis=axis
+        optimizer=optimizer, network=variables, initial=initial, targets=targets, objective=objective, axis=axis
     )

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.interpretability.image_optimization import check_layers, image_learner, unit
+from dlcore.interpretability.image_optimization import check_layers, image_learner, to_unit
 from dlcore.learner import Learner, Range
 from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 
@@ -37,21 +37,24 @@ def learner(
     start: Literal["noise", "content"] = "noise",
     axis: str | None = None,
 ) -> Learner:
-    """The image that has the content of `{"content": [B, H, W, C]}` and the style of `{"style": [B, h, w, C]}`.
+    """Optimize an image for the content of `{"content": [B, H, W, C]}` and the style of `{"style": [B, h, w, C]}`.
 
     Args:
-      model: a network whose `features(x)` gives maps by name, with frozen `variables`.
-      optimizer: L-BFGS or Adam; any optax transformation.
-      mean, std: [C], of the pixels that the network was trained on.
-      content_layer: the map that is matched place by place.
-      style_layers: the maps whose Gram matrices are matched.
-      content_weight: alpha.
-      style_weight: beta.
-      variation_weight: gamma.
-      start: where the image starts: noise around grey, or the content image.
+      model: a network whose `features(x)` gives maps by name.
+      variables: of the model, frozen.
+      optimizer: any optax transformation, such as L-BFGS.
+      mean: [C], of the pixels that the network was trained on.
+      std: [C], of the pixels that the network was trained on.
+      content_layer: name of the map that is matched location by location.
+      style_layers: names of the maps whose Gram matrices are matched.
+      content_weight: alpha, weight of the content loss.
+      style_weight: beta, weight of the mean style loss of the layers.
+      variation_weight: gamma, weight of the total variation.
+      start: of the image: noise around gray, or the content image.
       axis: must be None (jit only).
 
-    Images are uint8, or float in [0, 1]. The metrics are the unweighted terms, and `evaluations` so far.
+    Returns:
+      The learner, of images in uint8, or float in [0, 1]. Its metrics are the unweighted terms.
 
     Raises:
       ValueError: a layer is not one of the model's.
@@ -62,15 +65,17 @@ def learner(
 
     check_layers(model, variables, len(mean), content_layer=(content_layer,), style_layers=style_layers)
 
-    def first(key, example):
-        image = unit(example["content"])
+    def initial(key, example):
+        image = to_unit(example["content"])
         return image if start == "content" else 0.5 + 0.1 * jax.random.normal(key, image.shape)
 
     def targets(network, example):
-        styled = features(network, unit(example["style"]))
+        style_maps = features(network, to_unit(example["style"]))
         return {
-            "content": features(network, unit(example["content"]))[content_layer],
-            "style": {s: gram_matrix(styled[s]) / (styled[s].shape[0] * styled[s].shape[1]) for s in style_layers},
+            "content": features(network, to_unit(example["content"]))[content_layer],
+            "style": {
+                s: gram_matrix(style_maps[s]) / (style_maps[s].shape[0] * style_maps[s].shape[1]) for s in style_layers
+            },
         }
 
     def objective(network, image, targets, key):
@@ -84,5 +89,5 @@ def learner(
         return sum(weights[name] * term for name, term in terms.items()), terms
 
     return image_learner(
-        optimizer=optimizer, network=variables, first=first, targets=targets, objective=objective, axis=axis
+        optimizer=optimizer, network=variables, initial=initial, targets=targets, objective=objective, axis=axis
     )

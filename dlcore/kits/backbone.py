@@ -1,4 +1,4 @@
-"""The model of the zoo that an experiment's flags name, and the weights that it starts from."""
+"""The model that an experiment's flags name, and the weights that it starts from."""
 
 import jax
 
@@ -36,13 +36,16 @@ def build(setup: Setup, **fields):
 
 
 def start(setup: Setup):
-    """Put the weights of `--init_from` in place of the initial ones.
+    """Start from the weights of `--init_from`.
 
     Args:
       setup: with the flags of SETTINGS and the optimizer's.
 
     Returns:
-      State -> State, with an optimizer that starts from the weights; None without `--init_from`.
+      State -> State with the weights and a new optimizer state; None without `--init_from`.
+
+    Raises:
+      ValueError: when applied: the weights are of another model, or do not fit.
     """
     if setup.flags.init_from is None:
         return None
@@ -51,11 +54,12 @@ def start(setup: Setup):
         from dlcore.kits.trained_network import load_network
         from dlcore.run.weights import fit_weights
 
-        flags, variables = setup.flags, {"params": state.params, **state.model_state}
-        network = load_network(flags.init_from)
+        flags, name = setup.flags, f"init_from={setup.flags.init_from!r}"
+        network = load_network(flags.init_from, "init_from")
         if network.name != flags.model:
-            raise ValueError(f"init_from={flags.init_from!r}: weights of {network.name}; allowed: of {flags.model}")
-        weights = fit_weights(network.variables, variables, flags.replace_head, f"init_from={flags.init_from!r}")
+            raise ValueError(f"{name}: weights of {network.name}; allowed: of {flags.model}")
+        variables = {"params": state.params, **state.model_state}
+        weights = fit_weights(network.variables, variables, flags.replace_head, name)
         params = weights.pop("params")
         return state.replace(params=params, model_state=weights, opt_state=jax.jit(optimizer.build(setup).init)(params))
 

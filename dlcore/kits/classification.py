@@ -9,7 +9,15 @@ __all__ = ["describe", "first_kernel", "panels", "pictures"]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Class and probabilities, the most probable first."""
+    """Describe predictions for `--mode=predict`.
+
+    Args:
+      outputs: with `probabilities: [N, C]`.
+      spec: with `class_names`.
+
+    Returns:
+      One dict an image: its `class`, and `probabilities` by class name, the most probable first.
+    """
     rows = []
     for probabilities in outputs["probabilities"]:
         order = np.argsort(-probabilities, kind="stable")
@@ -19,49 +27,60 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def panels(context: Any) -> list:
-    """Curves, confusion matrix, worst mistakes, calibration, first-layer filters."""
-    from dlcore.report import curves as charts
-    from dlcore.report import pictures
-    from dlcore.report import tables as tables
+    """Show the curves, the confusion matrix, the worst mistakes, the calibration, and first-layer filters.
 
-    names, source = context.spec["class_names"], context.data.test
-    found = [charts.curves(context.history)]
-    if context.arrays.get("confusion") is not None:
-        found.append(tables.confusion_matrix(context.arrays["confusion"], names))
-    images, labels = source.arrays["image"], source.arrays["label"]
-    found.append(pictures.worst_mistakes(images, labels, context.outputs["probabilities"], names))
-    prefix = "calibration/"
-    calibration = {
-        key.removeprefix(prefix): value
-        for key, value in {**context.numbers, **context.arrays}.items()
-        if key.startswith(prefix)
-    }
-    if calibration:
-        found.append(charts.reliability(calibration))
-    kernel = first_kernel(context.state.params)
-    if kernel is not None:
-        found.append(pictures.filters(kernel))
-    return found
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report import curves, pictures, tables
+
+    names, test = context.spec["class_names"], context.data.test.arrays
+    numbers = {**context.numbers, **context.arrays}
+    calibration = {k.removeprefix("calibration/"): v for k, v in numbers.items() if k.startswith("calibration/")}
+    confusion, kernel = numbers.get("confusion"), first_kernel(context.state.params)
+    return [
+        curves.curves(context.history),
+        *([] if confusion is None else [tables.confusion_matrix(confusion, names)]),
+        pictures.worst_mistakes(test["image"], test["label"], context.outputs["probabilities"], names),
+        *([curves.reliability(calibration)] if calibration else []),
+        *([] if kernel is None else [pictures.filters(kernel)]),
+    ]
 
 
 def pictures(context: Any) -> dict[str, np.ndarray]:
-    """First-layer filters and the surest mistakes side by side, for TensorBoard."""
+    """Show first-layer filters and the most confident mistakes in TensorBoard.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      {name: image [H, W, C]}, of those that there are.
+    """
     from dlcore.report.pictures import filter_grid, to_uint8
 
-    found = {}
+    images = {}
     kernel = first_kernel(context.state.params)
     if kernel is not None:
-        found["first_layer_filters"] = filter_grid(kernel, scale=8)[..., :3]
-    labels, probabilities = context.data.test.arrays["label"], context.outputs["probabilities"]
-    wrong = np.flatnonzero(probabilities.argmax(-1) != labels)
+        images["first_layer_filters"] = filter_grid(kernel, scale=8)[..., :3]
+    test, probabilities = context.data.test.arrays, context.outputs["probabilities"]
+    wrong = np.flatnonzero(probabilities.argmax(-1) != test["label"])
     worst = wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:16]
     if len(worst):
-        images = to_uint8(context.data.test.arrays["image"][worst])
-        found["worst_mistakes"] = np.concatenate(list(images), axis=1)
-    return found
+        images["worst_mistakes"] = np.concatenate(list(to_uint8(test["image"][worst])), axis=1)
+    return images
 
 
 def first_kernel(params: Any) -> np.ndarray | None:
-    """The first convolution's kernel [h, w, cin, cout]: the 4-D leaf of the fewest input channels; None without one."""
+    """Find the kernel of the first convolution.
+
+    Args:
+      params: of a model.
+
+    Returns:
+      [h, w, C_in, C_out], of the fewest input channels; None where there is no convolution larger than 1x1.
+    """
     kernels = [x for x in jax.tree.leaves(params) if x.ndim == 4 and x.shape[0] > 1]
     return np.asarray(min(kernels, key=lambda k: k.shape[2])) if kernels else None

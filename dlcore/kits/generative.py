@@ -1,6 +1,4 @@
-"""What experiments that draw images share: data, distances to real images in a classifier's features, report panels."""
-
-from typing import Any
+"""What experiments that generate images share: data, and distances to real images in a classifier's features."""
 
 import numpy as np
 
@@ -10,31 +8,37 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import images, trained_network
-from dlcore.kits.trained_network import load_network, trained_run
 from dlcore.learner import Evaluator, Range
 
-__all__ = ["REFERENCE", "SETTINGS", "SHOWN", "data", "evaluators", "example", "panels", "pictures"]
+__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators"]
 
-SHOWN = 64
+NUM_SHOWN = 64
 """Samples in the report."""
-REFERENCE = 10_000
+NUM_REAL = 10_000
 """Real images, at most, that samples are compared with."""
 
 SETTINGS = {
     **{k: images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")},
     **trained_network.SETTINGS,
-    "samples": Setting(1000, "drawn for the Fréchet distance at each evaluation", limits=Range(2)),
+    "num_samples": Setting(1000, "drawn for the Fréchet distance at each evaluation", limits=Range(2)),
 }
 
 
 def data(flags: Flags) -> Splits:
-    """Splits by name; what the report shows are the first samples."""
-    found = images.data(flags)
+    """Load the splits by name.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits; the report shows the first NUM_SHOWN samples.
+    """
+    splits = images.data(flags)
     note = (
-        f"frechet_distance and kid: {flags.samples:,} samples against up to {REFERENCE:,} real images, of the training "
-        "split while training and of the test split at the end, in a classifier's pooled features"
+        f"frechet_distance and kid: {flags.num_samples:,} samples against up to {NUM_REAL:,} real images, of the "
+        "training split while training and of the test split at the end, in a classifier's pooled features"
     )
-    return found._replace(shown=Source.indices(SHOWN, "samples"), notes=(*found.notes, note))
+    return splits._replace(shown=Source.indices(NUM_SHOWN, "samples"), notes=(*splits.notes, note))
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
@@ -48,40 +52,10 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     Returns:
       The Fréchet distance and the kernel distance.
     """
-    flags = setup.flags
-    features = trained_network.features(load_network(trained_run(flags)))
-    images = (splits.train if split == "valid" else splits.test).arrays["image"]
-    order = np.random.default_rng(0).permutation(len(images))[:REFERENCE]
-    reference = features(images[np.sort(order)])[0]
-    return [frechet.evaluator(features, reference, Source.indices(flags.samples, "samples"))]
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """A batch of one image of zeros."""
-    return images.example(spec)
-
-
-def panels(context: Any) -> list:
-    """Samples as they came, real images beside them, and the curves of everything."""
-    from dlcore.report.curves import curves
-    from dlcore.report.generative import sample_grid
-
-    real = context.data.test.arrays["image"][:SHOWN]
-    numbers = context.numbers
-    note = (
-        f"Not chosen. Fréchet distance {numbers['frechet_distance']:.2f} over {context.flags.samples:,} samples and "
-        f"{min(REFERENCE, len(context.data.test)):,} test images, in the features of "
-        f"{context.flags.network or f'a classifier trained for {context.flags.network_steps} steps'}."
-    )
-    return [
-        sample_grid(context.outputs["sample"], "Samples", note),
-        sample_grid(real, "Real images"),
-        curves(context.history),
-    ]
-
-
-def pictures(context: Any) -> dict[str, np.ndarray]:
-    """The samples, for TensorBoard."""
-    from dlcore.report.generative import picture_grid
-
-    return {"samples": picture_grid(context.outputs["sample"], 8)}
+    source = trained_network.find_or_train(setup.flags)
+    network = trained_network.load_network(source, channels=setup.spec["image_shape"][-1])
+    features = trained_network.feature_extractor(network)
+    real = (splits.train if split == "valid" else splits.test).arrays["image"]
+    order = np.random.default_rng(0).permutation(len(real))[:NUM_REAL]
+    reference = features(real[np.sort(order)])[0]
+    return [frechet.evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]

@@ -1,4 +1,4 @@
-"""Images of a class each, as an experiment's flags describe them: data by name, preprocessing, augmentation."""
+"""Labeled images as an experiment's flags describe them: data by name, preprocessing, augmentation."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -20,24 +20,26 @@ SETTINGS = {
         "digits", "digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10", essential=True
     ),
     "data_dir": Setting(
-        None, "where tfds datasets were prepared, or a folder (or .zip) of class folders", str | None, essential=True
+        None, "where tfds data sets were prepared, or a folder (or .zip) of class folders", str | None, essential=True
     ),
     "image_size": Setting(
         None, "side of the images of a folder, or that are streamed", int | None, Range(1), essential=True
     ),
     "input_size": Setting(
         None,
-        "side that images are resized to (bilinear); by default twice that of images under 16 pixels",
+        "side that images are resized to (bilinear); by default images under 16 pixels are doubled",
         int | None,
         Range(1),
     ),
     "augment": Setting("auto", "of training images", Literal["auto", *CLASSIFICATION, *STRONG], essential=True),
-    "valid_fraction": Setting(0.1, "share of train set aside for validation, by seed", limits=Range(0.001, 0.9)),
+    "valid_fraction": Setting(
+        0.1, "share of the training images held out for validation, by seed", limits=Range(0.001, 0.9)
+    ),
     "memory_limit": Setting(
-        4.0, "GiB of decoded images to hold; more stay on disk and are streamed, decoded as needed", limits=Range(0)
+        4.0, "GiB of decoded images to hold in memory; larger data sets stay on disk and are streamed", limits=Range(0)
     ),
     "workers": Setting(
-        None, "threads that decode streamed images; one a core by default", int | None, Range(0), identity=False
+        None, "threads that decode streamed images; by default one a core", int | None, Range(0), identity=False
     ),
     "decoder": Setting("pillow", "of streamed images; opencv is faster, with other pixels", Literal[DECODERS]),
     "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),

@@ -1,4 +1,4 @@
-"""What experiments share whose parameters are images: the frozen network, an optimizer for pixels, report panels."""
+"""What experiments that optimize pixels share: a frozen network, an optimizer of the pixels, report panels."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -16,22 +16,24 @@ __all__ = ["SETTINGS", "build", "optimizer", "panels"]
 SETTINGS = {
     "network": Setting(
         None,
-        "a trained network: a run's folder, a folder of `dlcore convert` or a packed .npz; none: a small VGG",
+        "a run's folder, a folder of `dlcore convert` or a packed .npz; by default the small VGG that dlcore ships",
         str | None,
         essential=True,
     ),
-    "optimizer": Setting("lbfgs", "of the pixels", Literal["lbfgs", "adam"], essential=True),
-    "learning_rate": Setting(0.05, "adam: constant; lbfgs searches for its own", limits=Range(0), essential=True),
+    "optimizer": Setting(
+        "lbfgs", "of the pixels; lbfgs searches for its own step size", Literal["lbfgs", "adam"], essential=True
+    ),
+    "learning_rate": Setting(0.05, "of adam, constant", limits=Range(0), essential=True),
 }
 
 
 def build(make: Callable[..., Learner], setup: Setup, **fields: Any) -> Learner:
-    """Build a learner of pixels from the network, optimizer and settings that the flags name.
+    """Build a learner of pixels with the network and optimizer that the flags name.
 
     Args:
       make: the technique's factory.
       setup: with the flags of SETTINGS.
-      **fields: of the model, where it has them, that differ from those it was trained with.
+      **fields: of the model to change after training; those that it lacks are ignored.
 
     Returns:
       The learner.
@@ -63,7 +65,7 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
 
 
 def panels(context: Any, images: dict[str, np.ndarray], title: str, note: str = "") -> list:
-    """Show images by name, each as large as it is, and the curves.
+    """Show images by name, and the curves.
 
     Args:
       context: the ReportContext.

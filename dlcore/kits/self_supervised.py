@@ -1,30 +1,46 @@
-"""What experiments of contrastive learning share: views by kind of image, an encoder, k-NN and a linear probe, panels."""
+"""What experiments of contrastive learning share: data and views, an encoder, k-NN and a linear probe, panels.
+
+experiment = Experiment(
+    file=__file__, doc=__doc__, learner=simclr.learner, build=build, modules={"embedder": Embedder},
+    defaults={**self_supervised.DEFAULTS, "steps": 400}, smoke=self_supervised.SMOKE, **self_supervised.SHARED
+)
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import numpy as np
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, optimizer
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, Learner, Range
 from dlcore.self_supervised.networks import Embedder
 
-__all__ = ["SETTINGS", "augmentation", "embedder", "evaluators", "panels"]
+__all__ = ["DEFAULTS", "SETTINGS", "SHARED", "SMOKE", "augmentation", "build", "evaluators", "panels"]
 
 SETTINGS = {
     **{name: setting for name, setting in images.SETTINGS.items() if name != "augment"},
-    **{name: optimizer.SETTINGS[name] for name in ("optimizer", "learning_rate", "schedule", "warmup",
-                                                           "momentum", "weight_decay", "clip_norm")},
+    **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
     "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
-    "embedding": Setting(64, "width of the head's output", limits=Range(1)),
-    "bank": Setting(5000, "training images with labels, for k-NN and the probe", limits=Range(1)),
-    "neighbors": Setting(20, "of k-NN", limits=Range(1)),
-}  # fmt: skip
+    "bank_size": Setting(5000, "labeled training images for k-NN and the probe", limits=Range(1)),
+    "knn_k": Setting(20, "neighbors of k-NN", limits=Range(1)),
+}
+
+DEFAULTS = {"embedder.proj_dim": 64, "eval_every": 100, "weight_decay": 1e-4, "select": "last"}
+
+SMOKE = {
+    "model.stages": (1,),
+    "model.width": 4,
+    "steps": 2,
+    "batch_size": 32,
+    "log_every": 1,
+    "eval_every": 2,
+    "bank_size": 100,
+    "knn_k": 5,
+}
 
 AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
 """What `--views=auto` stands for; color for other names."""
@@ -42,36 +58,51 @@ def augmentation(flags: Flags) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return contrastive_augmentation(AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views)
 
 
-def embedder(setup: Setup, head: str, axis: str | None) -> Embedder:
-    """Build the encoder that the flags name, with its head.
+def build(make_learner: Callable[..., Learner], setup: Setup, sync_batch_norm: bool = True) -> Learner:
+    """Build a learner of two views from the flags.
 
     Args:
-      setup: with `--model` and `--embedding`.
-      head: of `dlcore.self_supervised.networks.Embedder`.
-      axis: the mapped axis over which batch statistics are averaged.
+      make_learner: the technique's factory.
+      setup: with the flags of SETTINGS, of a model and of an `Embedder`.
+      sync_batch_norm: average batch statistics over the replicas under pmap.
 
     Returns:
-      The flax module.
+      The learner.
     """
-    return Embedder(backbone.build(setup, num_classes=1, axis_name=axis), head, setup.flags.embedding, axis)
+    flags, axis_name = setup.flags, setup.axis if sync_batch_norm else None
+    encoder = backbone.build(setup, num_classes=1, axis_name=axis_name)
+    return make_learner(
+        model=Embedder(encoder, **flags.group("embedder"), axis_name=axis_name),
+        optimizer=optimizer.build(setup),
+        augment=augmentation(flags),
+        preprocess=images.preprocess(setup),
+        axis=setup.axis,
+        **flags.group("learner"),
+    )
 
 
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """k-NN of the trained and of the untrained net; at the end linear probes of both, and of the head's output."""
+    """Measure features by k-NN, before and after training; at the end also by linear probes, and the head's output.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      data: the splits.
+      split: "valid" or "test".
+
+    Returns:
+      The accuracies `knn` and `knn_untrained`; of "test" also `probe`, `probe_untrained` and `probe_head`.
+    """
     from dlcore.data.bank import with_bank
     from dlcore.evaluators.knn import knn
     from dlcore.evaluators.linear_probe import linear_probe
 
     flags = setup.flags
-    source = with_bank(data.train, getattr(data, split), flags.bank, flags.seed)
-    found = [
-        knn(source, k=flags.neighbors),
-        knn(source, k=flags.neighbors, key="untrained", name="knn_untrained"),
-    ]
+    source = with_bank(data.train, getattr(data, split), flags.bank_size, flags.seed)
+    measures = [knn(source, k=flags.knn_k), knn(source, k=flags.knn_k, key="untrained", name="knn_untrained")]
     if split == "valid":
-        return found
+        return measures
     return [
-        *found,
+        *measures,
         linear_probe(source),
         linear_probe(source, key="untrained", name="probe_untrained"),
         linear_probe(source, key="embeddings", name="probe_head"),
@@ -79,110 +110,45 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
 
 
 def panels(context: Any) -> list:
-    """What was gained, nearest neighbours, two views of each image, the plane of the features, curves."""
-    from dlcore.report.curves import curves
-    from dlcore.report.tables import table
+    """Show accuracies before and after training, nearest neighbors, views, the plane of the features, and the curves.
 
-    numbers = context.numbers
-    rows = [
-        {"": name, "untrained": _percent(numbers.get(f"{key}_untrained")), "trained": _percent(numbers.get(key)),
-         "on the head's output": _percent(numbers.get(f"{key}_head"))}
-        for name, key in (("k nearest neighbours", "knn"), ("linear probe", "probe"))
-    ]  # fmt: skip
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.data.augment import to_float
+    from dlcore.report import self_supervised as report
+    from dlcore.report.curves import curves
+    from dlcore.self_supervised.views import two_views
+
+    flags, names, features = context.flags, context.spec["class_names"], context.outputs["features"]
+    test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
+    shown = to_float(test[:12])
+    keys = jax.random.split(jax.random.key(flags.seed), len(shown))
+    views = jax.jit(lambda: two_views(augmentation(flags), lambda x: x, keys, shown))()
     note = (
-        f"Accuracy on the test split, with the labels of {min(context.flags.bank, len(context.data.train)):,} training "
-        "images. Training saw no label; the untrained net is the same one before its first step."
+        f"Accuracy on the test split, with the labels of {min(flags.bank_size, len(context.data.train)):,} training "
+        "images. Training saw no label; the untrained encoder is the same one before its first step."
     )
-    source = context.data.test
-    images, names = source.arrays["image"], context.spec["class_names"]
     return [
-        table(rows, "What the features are worth", note),
-        _neighbours(images, source.arrays["label"], context.outputs["features"], names),
-        _views(images, context.flags),
-        _plane(context.outputs["features"], source.arrays["label"], names),
+        report.accuracy_table(context.numbers, note),
+        report.nearest_neighbors(test, labels, features, names),
+        report.view_pairs(shown, *views),
+        report.feature_plane(features, labels, names),
         curves(context.history),
     ]
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
-
-
-def _neighbours(images: np.ndarray, labels: np.ndarray, features: np.ndarray, names: list, rows: int = 10) -> Any:
-    from html import escape
-
-    from dlcore.report.html import Panel
-    from dlcore.report.pictures import to_uint8
-
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    html = []
-    for i in np.linspace(0, len(images) - 1, min(rows, len(images))).astype(int):
-        similarity = unit @ unit[i]
-        similarity[i] = -np.inf
-        near = np.argsort(-similarity, kind="stable")[:8]
-        strip = _strip(to_uint8(images[np.r_[i, near]]))
-        right = int((labels[near] == labels[i]).sum())
-        caption = f"{escape(str(names[labels[i]]))}: {right} of {len(near)} of its class"
-        html.append(f'<figure><img alt="" src="{strip}"><figcaption>{caption}</figcaption></figure>')
-    return Panel(
-        "Nearest neighbours", f'<div class="images">{"".join(html)}</div>',
-        "Left the image asked about, then the test images whose features are most like its own.",
-    )  # fmt: skip
-
-
-def _strip(images: np.ndarray) -> str:
-    """Images [N, H, W, C] uint8 side by side, the first one apart."""
-    from dlcore.report.pictures import data_uri
-
-    scale = max(1, 40 // images.shape[1])
-    gap = np.full((images.shape[1], 1, images.shape[3]), 128, np.uint8)
-    parts = [p for image in images for p in (image, gap)]
-    return data_uri(np.concatenate([parts[0], gap, gap, gap, *parts[2:-1]], axis=1), scale)
-
-
-def _views(images: np.ndarray, flags: Flags, count: int = 12) -> Any:
-    from dlcore.data.augment import to_float
-    from dlcore.report.html import Panel
-    from dlcore.report.pictures import to_uint8
-    from dlcore.self_supervised.views import two_views
-
-    chosen = to_float(images[:count])
-    keys = jax.random.split(jax.random.key(flags.seed), len(chosen))
-    first, second = two_views(augmentation(flags), lambda x: x, keys, chosen)
-    strips = [
-        _strip(to_uint8(np.clip(np.stack([image, a, b]), 0, 1)))
-        for image, a, b in zip(*map(np.asarray, (chosen, first, second)), strict=True)
-    ]
-    html = "".join(f'<figure><img alt="" src="{strip}"></figure>' for strip in strips)
-    return Panel(
-        "Two views", f'<div class="images">{html}</div>', "Left the image, then two views as training sees them."
-    )
-
-
-def _plane(features: np.ndarray, labels: np.ndarray, names: list, count: int = 1500) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from dlcore.report.html import Panel
-    from dlcore.report.pictures import data_uri
-
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    centred = unit[:count] - unit[:count].mean(0)
-    _, s, axes = np.linalg.svd(centred, full_matrices=False)
-    points = centred @ axes[:2].T
-    figure = Figure((7, 5), dpi=110, layout="constrained")
-    ax = figure.subplots()
-    for c in np.unique(labels[:count]):
-        own = points[labels[:count] == c]
-        ax.scatter(own[:, 0], own[:, 1], s=7, color=f"C{c % 10}", label=str(names[c]), alpha=0.8)
-    ax.set(xticks=[], yticks=[])
-    ax.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    share = 100 * np.square(s[:2]).sum() / max(np.square(s).sum(), 1e-12)
-    return Panel(
-        "The plane of the features", f'<img alt="test images by class" src="{data_uri(picture)}">',
-        f"Unit features of {len(centred):,} test images on their first two principal axes ({share:.0f} % of the "
-        "variance); colours are classes, which training never saw.",
-    )  # fmt: skip
+SHARED = {
+    "data": images.data,
+    "model": "resnet8_cifar",
+    "settings": SETTINGS,
+    "monitor": "knn",
+    "headline": "knn",
+    "example": images.example,
+    "evaluators": evaluators,
+    "panels": panels,
+}
+"""Arguments of `Experiment` that are the same for all."""

@@ -1,6 +1,5 @@
 """What experiments over text share: data by name, cut into streams, and samples in the report."""
 
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -14,81 +13,115 @@ from dlcore.learner import Range
 __all__ = ["SETTINGS", "data", "example", "panels", "stop_token"]
 
 SETTINGS = {
-    "dataset": Setting("pages", f"a text: {', '.join(TEXTS)}"),
-    "data_dir": Setting(None, "shakespeare: the folder of tinyshakespeare.txt; file: the text file", str | None),
-    "valid_fraction": Setting(0.1, "share of the text held out, twice: for validation and for test",
-                              limits=Range(0.001, 0.4)),
-    "eval_streams": Setting(16, "pieces that validation and test are read in, each from a zero carry", limits=Range(1)),
-    "prompt": Setting("The ", "what samples go on from"),
+    "dataset": Setting("pages", f"a text: {', '.join(TEXTS)}", essential=True),
+    "data_dir": Setting(
+        None, "shakespeare: the folder of tinyshakespeare.txt; file: the text file", str | None, essential=True
+    ),
+    "valid_fraction": Setting(
+        0.1, "share of the text held out for validation, and as much again for test", limits=Range(0.001, 0.4)
+    ),
+    "eval_streams": Setting(
+        16, "streams that validation and test are cut into, each read from a zero carry", limits=Range(1)
+    ),
+    "prompt": Setting("The ", "text that samples continue"),
     "temperatures": Setting((0.0, 0.5, 1.0), "of the samples in the report; 0 is greedy", limits=Range(0)),
-    "samples": Setting(2, "samples at each temperature; greedy there is but one", limits=Range(1)),
+    "num_samples": Setting(2, "samples at each temperature; one at temperature 0", limits=Range(1)),
     "stop": Setting(None, "a character that ends a sample", str | None),
-}  # fmt: skip
+}
 
 
 def data(flags: Flags) -> Splits:
-    """Training text in `--batch_size` streams; validation and test, each whole; prompts to write on from.
+    """Load a text, cut into `--batch_size` streams for training; validation and test are whole.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits; the report shows continuations of the prompt.
 
     Raises:
-      ValueError, FileNotFoundError: as `dlcore.data.text.load_text` and `streams`.
-      FlagError: the prompt is empty, or holds characters that the text does not.
+      ValueError: as `dlcore.data.text.load_text` and `streams`.
+      FileNotFoundError: as `dlcore.data.text.load_text`.
+      FlagError: the prompt is empty, or holds characters that are not in the text.
     """
     text = load_text(flags.dataset, flags.data_dir)
     vocabulary = Vocabulary.of(text)
     train, valid, test = split_text(vocabulary.encode(text), flags.valid_fraction)
-    source = streams(train, flags.batch_size, f"{flags.dataset} (train)")
-    unknown = sorted(set(flags.prompt + (flags.stop or "")) - set(vocabulary.characters))
-    if unknown or not flags.prompt:
-        raise FlagError(f"--prompt={flags.prompt!r} and --stop={flags.stop!r} must be of characters of the text"
-                        + (f", without {unknown[0]!r}" if unknown else ", and the prompt not empty"))  # fmt: skip
-    temperatures = np.concatenate([np.full(flags.samples if t > 0 else 1, t, np.float32) for t in flags.temperatures])
+    for name, value in (("prompt", flags.prompt), ("stop", flags.stop or "")):
+        if unknown := sorted(set(value) - set(vocabulary.characters)):
+            raise FlagError(f"--{name}={value!r}: {unknown[0]!r} is not in the text; allowed: its characters")
+    if not flags.prompt:
+        raise FlagError("--prompt='': empty; allowed: at least one character")
+    temperatures = [t for t in flags.temperatures for _ in range(flags.num_samples if t > 0 else 1)]
     prompts = np.tile(vocabulary.encode(flags.prompt), (len(temperatures), 1))
+    train_streams = streams(train, flags.batch_size, f"{flags.dataset} (train)")
     return Splits(
-        source,
+        train_streams,
         streams(valid, flags.eval_streams, f"{flags.dataset} (validation)", whole=True),
         streams(test, flags.eval_streams, f"{flags.dataset} (test)", whole=True),
         {
             "dataset": flags.dataset,
             "vocabulary": vocabulary.characters,
-            "streams": list(source.arrays["text"].shape),
+            "streams": list(train_streams.arrays["text"].shape),
             "characters": {"train": len(train), "valid": len(valid), "test": len(test)},
         },
-        shown=Source({"prompt": prompts, "temperature": temperatures}, name="prompts"),
+        shown=Source({"prompt": prompts, "temperature": np.array(temperatures, np.float32)}, name="prompts"),
     )
 
 
 def stop_token(flags: Flags, spec: dict) -> int | None:
-    """The token of `--stop`.
+    """Look up the token of `--stop`.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data.
+
+    Returns:
+      The token; None where samples run to their full length.
 
     Raises:
-      FlagError: it is more than one character.
+      FlagError: `--stop` is not one character.
     """
     if flags.stop is not None and len(flags.stop) != 1:
-        raise FlagError(f"--stop={flags.stop!r} must be one character")
+        raise FlagError(f"--stop={flags.stop!r}: {len(flags.stop)} characters; allowed: one character")
     return None if flags.stop is None else spec["vocabulary"].index(flags.stop)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
-    """Streams of zeros, in the shape of the run's."""
+    """Make a batch of zeros in the shape of the run's streams.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      {"text": [B, L], "index": [B]}.
+    """
     text = np.zeros(spec["streams"], np.uint8 if len(spec["vocabulary"]) <= 256 else np.int32)
     return {"text": text, "index": np.arange(len(text), dtype=np.int32)}
 
 
 def panels(context: Any) -> list:
-    """What the model writes at each temperature, and the curves."""
-    from dlcore.report.curves import curves
-    from dlcore.report.html import Panel
+    """Show samples at each temperature, and the curves.
 
-    vocabulary = Vocabulary(context.spec["vocabulary"])
-    prompts = context.data.shown.arrays
-    parts = []
-    for row, temperature in enumerate(prompts["temperature"]):
-        written = vocabulary.decode(context.outputs["tokens"][row][: context.outputs["length"][row]])
-        name = "greedy (temperature 0)" if temperature == 0 else f"temperature {temperature:g}"
-        parts.append(
-            f'<figure><figcaption>{name}</figcaption><pre style="white-space:pre-wrap;margin:.3em 0 1.2em">'
-            f"<b>{escape(vocabulary.decode(prompts['prompt'][row]))}</b>{escape(written)}</pre></figure>"
-        )
-    count = context.spec["characters"]["test"]
-    note = f"After the prompt in bold. Test text: {count:,} characters, {len(vocabulary.characters)} different ones."
-    return [Panel("What it writes", "".join(parts), note), curves(context.history)]
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.sequence import text_samples
+
+    vocabulary, shown = Vocabulary(context.spec["vocabulary"]), context.data.shown.arrays
+    outputs = zip(context.outputs["tokens"], context.outputs["length"], strict=True)
+    note = (
+        f"After the prompt in bold. The test text has {context.spec['characters']['test']:,} characters, "
+        f"{len(vocabulary.characters)} different ones."
+    )
+    samples = text_samples(
+        [vocabulary.decode(prompt) for prompt in shown["prompt"]],
+        [vocabulary.decode(tokens[:length]) for tokens, length in outputs],
+        shown["temperature"],
+        note,
+    )
+    return [samples, curves(context.history)]

@@ -1,4 +1,4 @@
-"""A trained network to start from, look into or measure with: a run, a packed file or converted weights.
+"""A trained network to start from, to learn from or to measure with: a run, a packed file or converted weights.
 
 `--init_from`, `--network` and the teacher of distillation all take the same three:
 
@@ -7,8 +7,8 @@
     network.npz                             a file that `pack` wrote
 
 The packed file holds `{"params/conv1_1/kernel": float16 array, ...}` and `meta`, a JSON text: model, fields, statistics
-of the pixels, class names, and the command and the accuracy of the run that it was packed from. dlcore comes with one,
-a small VGG that was trained on CIFAR-10.
+of the pixels, class names, and the command and accuracy of the run that it was packed from. dlcore ships with one, a
+small VGG trained on CIFAR-10.
 """
 
 import json
@@ -30,24 +30,35 @@ from dlcore.kits import images
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 
-__all__ = ["PACKED", "SETTINGS", "Features", "TrainedNetwork", "features", "load_network", "pack", "trained_run"]
+__all__ = [
+    "PACKED",
+    "SETTINGS",
+    "Extract",
+    "TrainedNetwork",
+    "default_model",
+    "feature_extractor",
+    "find_or_train",
+    "load_network",
+    "pack",
+]
 
 PACKED = Path(__file__).parents[1] / "interpretability" / "vgg9_cifar10.npz"
 
 SETTINGS = {
     "network": Setting(
         None,
-        "a trained network: a run's folder, a folder of `dlcore convert` or a packed .npz; none: a small one is trained",
+        "a run's folder, a folder of `dlcore convert` or a packed .npz; by default a small network is trained",
         str | None,
         essential=True,
     ),
-    "network_steps": Setting(400, "training steps of that small network", limits=Range(1)),
+    "network_steps": Setting(400, "training steps of the default network", limits=Range(1)),
 }
 
-Features = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
 
-_SMALL = ("--model=resnet8_cifar", "--model.width=16", "--model.stem_stride=2", "--augment=none", "--batch_size=128")
+DEFAULT_MODEL, DEFAULT_FIELDS = "resnet8_cifar", {"width": 16, "stem_stride": 2}
+"""The small network that is trained where none is given."""
 
 
 class TrainedNetwork(NamedTuple):
@@ -62,7 +73,7 @@ class TrainedNetwork(NamedTuple):
       std: [C], of the pixels in [0, 1] that it was trained on.
       class_names: of its logits.
       side: of the images that it was trained on, in pixels.
-      input_size: side that images are resized to first; None: they are not.
+      input_size: side that images are resized to first; None does not resize.
     """
 
     name: str
@@ -76,29 +87,43 @@ class TrainedNetwork(NamedTuple):
     input_size: int | None = None
 
 
-def load_network(source: str | Path | None = None) -> TrainedNetwork:
+def load_network(
+    source: str | Path | None = None,
+    argument: str = "network",
+    *,
+    channels: int | None = None,
+    num_classes: int | None = None,
+) -> TrainedNetwork:
     """Load a trained network.
 
     Args:
-      source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the small VGG that comes along.
+      source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
+      argument: that `source` was given as, for errors.
+      channels: that its images must have; None allows any.
+      num_classes: that it must tell apart; None allows any.
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
 
     Raises:
-      ValueError: `source` is none of the three.
+      ValueError: `source` is none of the three, or does not fit `channels` or `num_classes`.
       FileNotFoundError: the run has no checkpoint.
     """
     source = PACKED if source is None else Path(source)
+    name = f"{argument}={str(source)!r}"
     if source.suffix == ".npz" and source.exists():
-        meta, leaves = _from_file(source)
+        meta, leaves = _from_file(source, name)
     elif (source / "config.json").exists():
-        meta, leaves = _from_run(source)
+        meta, leaves = _from_run(source, name)
     elif (source / "model.json").exists():
         meta, leaves = _from_weights(source)
     else:
         allowed = "the folder of a run, a folder that `dlcore convert` wrote, or a packed .npz"
-        raise ValueError(f"network={str(source)!r}: no trained network is there; allowed: {allowed}")
+        raise ValueError(f"{name}: holds no trained network; allowed: {allowed}")
+    if channels not in (None, len(meta["mean"])):
+        raise ValueError(f"{name}: trained on images of {len(meta['mean'])} channels; allowed: {channels}")
+    if num_classes not in (None, len(meta["class_names"])):
+        raise ValueError(f"{name}: has {len(meta['class_names'])} classes; allowed: {num_classes}")
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
     return TrainedNetwork(
         meta["model"],
@@ -113,8 +138,10 @@ def load_network(source: str | Path | None = None) -> TrainedNetwork:
     )
 
 
-def _from_file(path: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+def _from_file(path: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
     with np.load(path) as file:
+        if "meta" not in file.files:
+            raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
         leaves = {tuple(name.split("/")): file[name].astype(np.float32) for name in file.files if name != "meta"}
         return json.loads(str(file["meta"])), leaves
 
@@ -135,16 +162,16 @@ def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]
     return meta, flatten_dict(variables)
 
 
-def _from_run(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
     from dlcore.optim import parameter_ema
 
     experiment = find_experiment(read_config(folder)["experiment"])
     run = open_run(folder, experiment)
     flags, config = run.flags, run.config()
-    spec, setup = config["spec"], run.setup(config["spec"])
+    spec = config["spec"]
     if "class_names" not in spec or experiment.model is None:
-        raise ValueError(f"network={str(folder)!r}: a run of {experiment.name}; allowed: runs of a classifier")
-    _, state = restore_state(run, experiment.build(setup), experiment.example(spec), flags.select)
+        raise ValueError(f"{name}: a run of {experiment.name}; allowed: runs of a classifier")
+    _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
     result = folder / "result.json"
     result = json.loads(result.read_text()) if result.exists() else {}
@@ -169,9 +196,9 @@ def pack(run: str | Path, path: str | Path) -> None:
 
     Args:
       run: the run's folder.
-      path: of the .npz.
+      path: of the .npz to write.
     """
-    meta, leaves = _from_run(Path(run))
+    meta, leaves = _from_run(Path(run), f"run={str(run)!r}")
     arrays = {"/".join(name): leaf.astype(np.float16) for name, leaf in leaves.items()}
     np.savez_compressed(path, meta=json.dumps(meta), **arrays)
 
@@ -182,10 +209,10 @@ def _portable(command: str | None) -> str | None:
     return " ".join("--data_dir=$DATA_DIR" if w.startswith("--data_dir=") else w for w in words) or None
 
 
-def trained_run(flags: Flags) -> Path:
-    """Find the network that an experiment's flags ask for; without one, train a small classifier beside the runs.
+def find_or_train(flags: Flags) -> Path:
+    """Find the network that `--network` names; without one, train a small classifier.
 
-    It is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
+    That is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
     and measures by the same features.
 
     Args:
@@ -200,25 +227,39 @@ def trained_run(flags: Flags) -> Path:
     from dlcore.run.progress import say
 
     experiment = find_experiment("classification.supervised")
-    words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000", *_SMALL]
+    words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
+    words += [f"--model={DEFAULT_MODEL}", *(f"--model.{name}={value}" for name, value in DEFAULT_FIELDS.items())]
+    words += ["--augment=none", "--batch_size=128"]
     words += [f"--{name}={flags.get(name)}" for name in ("data_dir", "image_size", "runs") if flags.get(name)]
     words += [f"--progress={flags.progress}"]
     run = ResolvedRun(experiment, resolve(experiment, words))
     if not (run.folder / "result.json").exists():
-        say(f"training a small classifier for its features: {run.folder}")
+        say(f"training a small classifier: {run.folder}")
         train(run)
     return run.folder
 
 
-def features(network: TrainedNetwork) -> Features:
+def default_model(**fields: Any) -> nn.Module:
+    """Build the network that `find_or_train` trains where `--network` names none.
+
+    Args:
+      **fields: of the model, such as num_classes.
+
+    Returns:
+      The flax module.
+    """
+    return create_model(DEFAULT_MODEL, **DEFAULT_FIELDS, **fields)
+
+
+def feature_extractor(network: TrainedNetwork) -> Extract:
     """Build a feature extractor of a trained network.
 
     Args:
       network: whose last feature map is averaged over the image.
 
     Returns:
-      Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), in pieces of 256
-      images, so that one shape is compiled.
+      Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in
+      batches of 256 images, so that one shape is compiled.
     """
     model, normalize = network.model, normalizer(network.mean, network.std, size=network.input_size)
 

@@ -1,20 +1,21 @@
-"""Momentum contrast: a query is told from a queue of keys, which a slowly following copy of the encoder made.
+"""Momentum contrast: a query is matched with its key among a queue of keys, all from a slowly following encoder.
 
 He, Fan, Wu, Xie & Girshick 2020, arXiv:1911.05722 (v1); Chen, Fan, Girshick & He 2020, arXiv:2003.04297 (v2).
 
     w_k <- m w_k + (1 - m) w_q,   q = f(view 1; w_q),   k+ = stop_gradient f(view 2; w_k)
     L = -log e^{q k+ / tau} / (e^{q k+ / tau} + sum_j e^{q k_j / tau}),   k_j the K keys in the queue
 
-The keys of a batch then take the place of the oldest in the queue (first in, first out). v2 is v1 with a hidden layer
-in the head, blur among the augmentations, a cosine schedule and tau = 0.2.
+The keys of a batch then replace the oldest in the queue (first in, first out). v2 is v1 with a hidden layer in the
+head, blur among the augmentations, a cosine schedule and tau = 0.2.
 
 Batch norm could give away which key belongs to a query, as both are in the same position of the same batch. Under pmap,
 with `axis` and a model whose statistics stay on their replica, keys are shuffled over the replicas before the encoder
-and brought back after it. In one program the statistics are the whole batch's, for which order plays no part.
+and brought back after it. In one program the statistics are the whole batch's, which do not depend on order.
 """
 
 from typing import Annotated, Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -24,7 +25,7 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
-from dlcore.self_supervised.networks import unit, untrained
+from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
 from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
 
 __all__ = ["MoCoState", "enqueue", "learner", "momentum_update", "shuffle", "unshuffle"]
@@ -32,10 +33,14 @@ __all__ = ["MoCoState", "enqueue", "learner", "momentum_update", "shuffle", "uns
 
 @struct.dataclass
 class MoCoState(State):
-    """Query encoder, key encoder and queue.
+    """Query encoder (`params`), key encoder and queue.
 
-    model_state, key_model_state: batch statistics of each encoder. key_params: the average w_k. queue: [K, E].
-    pointer: [] int32, where the oldest key stands.
+    Args:
+      model_state: batch statistics of the query encoder.
+      key_params: w_k.
+      key_model_state: batch statistics of the key encoder.
+      queue: [K, E], keys of length 1.
+      pointer: [] int32, index of the oldest key.
     """
 
     model_state: Any
@@ -46,35 +51,72 @@ class MoCoState(State):
 
 
 def momentum_update(key_params: Any, params: Any, momentum: float | jax.Array) -> Any:
-    """m w_k + (1 - m) w_q, leaf by leaf."""
+    """Move the key encoder towards the query encoder.
+
+    Args:
+      key_params: w_k.
+      params: w_q, the same tree.
+      momentum: m.
+
+    Returns:
+      m w_k + (1 - m) w_q.
+    """
     return jax.tree.map(lambda k, q: momentum * k + (1 - momentum) * q, key_params, params)
 
 
 def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Write keys [B, E] over the oldest of the queue [K, E], around its end; (queue, pointer to the oldest).
+    """Replace the oldest keys of a circular queue.
 
-    Raises: ValueError where a batch is longer than the queue.
+    Args:
+      queue: [K, E].
+      pointer: [] int32, index of the oldest key.
+      keys: [B, E], B at most K.
+
+    Returns:
+      (queue, pointer to the oldest).
+
+    Raises:
+      ValueError: there are more keys than the queue holds.
     """
+    chex.assert_equal_shape_suffix([queue, keys], 1)
     size, count = queue.shape[0], keys.shape[0]
     if count > size:
-        raise ValueError(f"queue_size is {size}; a batch of {count} keys needs at least as many places")
+        raise ValueError(f"queue_size={size}: smaller than a batch; allowed: at least {count}")
     queue = queue.at[(pointer + jnp.arange(count)) % size].set(keys)
     return queue, ((pointer + count) % size).astype(jnp.int32)
 
 
 def shuffle(rng: jax.Array, x: jax.Array, axis: str) -> jax.Array:
-    """This replica's rows of all replicas' rows [B, ...] in an order drawn from `rng`, the same on each."""
+    """Exchange rows between replicas at random, inside pmap.
+
+    Args:
+      rng: key, the same on each replica.
+      x: [B, ...], this replica's rows.
+      axis: name of the mapped axis.
+
+    Returns:
+      [B, ...], this replica's share of all rows in a random order.
+    """
     rows = jax.lax.all_gather(x, axis, tiled=True)
-    return _mine(rows[jax.random.permutation(rng, len(rows))], len(x), axis)
+    return _own(rows[jax.random.permutation(rng, len(rows))], len(x), axis)
 
 
 def unshuffle(rng: jax.Array, x: jax.Array, axis: str) -> jax.Array:
-    """Undo `shuffle` with the same key."""
+    """Undo `shuffle`.
+
+    Args:
+      rng: key that `shuffle` was given.
+      x: [B, ...], this replica's rows.
+      axis: name of the mapped axis.
+
+    Returns:
+      [B, ...], the rows that this replica had before.
+    """
     rows = jax.lax.all_gather(x, axis, tiled=True)
-    return _mine(rows[jnp.argsort(jax.random.permutation(rng, len(rows)))], len(x), axis)
+    return _own(rows[jnp.argsort(jax.random.permutation(rng, len(rows)))], len(x), axis)
 
 
-def _mine(rows: jax.Array, count: int, axis: str) -> jax.Array:
+def _own(rows: jax.Array, count: int, axis: str) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axis) * count, count)
 
 
@@ -89,47 +131,46 @@ def learner(
     temperature: Annotated[float, Range(1e-3)] = 0.07,
     axis: str | None = None,
 ) -> Learner:
-    """An encoder of `{"image": [B, H, W, C], "index": [B]}`; labels are never looked at.
+    """Train an encoder of `{"image": [B, H, W, C], "index": [B]}`; labels are not used.
 
     Args:
       model: `__call__(x, train) -> {"features": [B, D], "embeddings": [B, E]}`, see `Embedder`.
       optimizer: any optax transformation.
       augment: `(key, image [H, W, C] in [0, 1]) -> image`, called twice for the two views.
       preprocess: batch of views to the model's input.
-      queue_size: K, at least a batch.
-      key_momentum: m.
-      temperature: tau.
+      queue_size: K, the number of negatives; at least a batch.
+      key_momentum: m, by which the key encoder keeps its weights at each step.
+      temperature: tau, by which cosines are divided.
       axis: name of the mapped axis under pmap; all replicas' keys enter the queue, and are shuffled for batch norm.
 
-    evaluate contrasts two views of each image with the queue. predict gives `{"features", "embeddings", "untrained"}`
-    of the images as they are; `untrained: [B, D]` are the features of the same net before its first step, drawn again
-    from the root key.
+    Returns:
+      The learner. `evaluate` contrasts two views of each image with the queue; `predict` is `predict_features`.
     """
-
-    def apply(params, model_state, images, train, rng=None):
-        variables = {"params": params, **model_state}
-        if not train:
-            return model.apply(variables, images, train=False), model_state
-        return model.apply(variables, images, train=True, mutable=list(model_state), rngs={"dropout": rng})
 
     def views(batch, rng):
         return two_views(augment, preprocess, example_keys(rng, batch), batch["image"])
 
     def init(rng: jax.Array, batch: dict) -> MoCoState:
         images = preprocess(batch["image"])
-        variables = untrained(model, rng, images)
-        params = variables.pop("params")
-        width = jax.eval_shape(lambda: apply(params, variables, images, False)[0]["embeddings"]).shape[-1]
-        queue = unit(jax.random.normal(jax.random.fold_in(rng, 2**31 - 2), (queue_size, width)))
+        model_state = init_variables(model, rng, images)
+        params = model_state.pop("params")
+        size = jax.eval_shape(lambda: encode(model, params, model_state, images)[0]["embeddings"]).shape[-1]
+        queue = unit(jax.random.normal(jax.random.fold_in(rng, 2**31 - 2), (queue_size, size)))
         return MoCoState(
-            step=jnp.zeros((), jnp.int32), rng=rng, params=params, opt_state=optimizer.init(params),
-            model_state=variables, key_params=jax.tree.map(jnp.copy, params),
-            key_model_state=jax.tree.map(jnp.copy, variables), queue=queue, pointer=jnp.zeros((), jnp.int32),
-        )  # fmt: skip
+            step=jnp.zeros((), jnp.int32),
+            rng=rng,
+            params=params,
+            opt_state=optimizer.init(params),
+            model_state=model_state,
+            key_params=jax.tree.map(jnp.copy, params),
+            key_model_state=jax.tree.map(jnp.copy, model_state),
+            queue=queue,
+            pointer=jnp.zeros((), jnp.int32),
+        )
 
-    def contrast(q, k, queue, mask):
-        """(loss, metrics) of queries and their keys [B, E]; no gradient goes to a key."""
-        k, queue = jax.lax.stop_gradient((k, queue))
+    def contrast(q, k, queue, batch):
+        """The mean loss and the metrics of queries and their keys [B, E]; no gradient goes to a key."""
+        (k, queue), mask = jax.lax.stop_gradient((k, queue)), mask_of(batch)
         scores = jnp.concatenate([(q * k).sum(-1, keepdims=True), q @ queue.T], axis=-1) / temperature
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(len(q), jnp.int32))
         mean = masked_mean(losses, mask)
@@ -142,15 +183,15 @@ def learner(
         key_params = momentum_update(state.key_params, state.params, key_momentum)
         if axis is not None:
             second = shuffle(order, second, axis)
-        out, key_model_state = apply(key_params, state.key_model_state, second, True, dropout)
+        out, key_model_state = encode(model, key_params, state.key_model_state, second, dropout)
         keys = out["embeddings"] if axis is None else unshuffle(order, out["embeddings"], axis)
 
-        def value_fn(params):
-            out, model_state = apply(params, state.model_state, first, True, dropout)
-            value, metrics = contrast(out["embeddings"], keys, state.queue, mask_of(batch))
-            return value, (model_state, metrics)
+        def objective(params):
+            out, model_state = encode(model, params, state.model_state, first, dropout)
+            mean, metrics = contrast(out["embeddings"], keys, state.queue, batch)
+            return mean, (model_state, metrics)
 
-        gradients, (model_state, metrics) = jax.grad(value_fn, has_aux=True)(state.params)
+        gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         if axis is not None:
             model_state, key_model_state = jax.lax.pmean((model_state, key_model_state), axis)
             keys = jax.lax.all_gather(keys, axis, tiled=True)
@@ -160,23 +201,21 @@ def learner(
 
     def embed_views(params, state, batch):
         first, second = views(batch, state.rng)
-        q, _ = apply(params, state.model_state, first, train=False)
-        k, _ = apply(state.key_params, state.key_model_state, second, train=False)
+        q, _ = encode(model, params, state.model_state, first)
+        k, _ = encode(model, state.key_params, state.key_model_state, second)
         return q["embeddings"], k["embeddings"], second
 
     def loss(params: Any, state: MoCoState, batch: dict) -> tuple[jax.Array, Metrics]:
         q, k, _ = embed_views(params, state, batch)
-        return contrast(q, k, state.queue, mask_of(batch))
+        return contrast(q, k, state.queue, batch)
 
     def evaluate(state: MoCoState, batch: dict) -> Metrics:
         q, k, second = embed_views(state.params, state, batch)
-        other, _ = apply(state.params, state.model_state, second, train=False)
-        mask = mask_of(batch)
-        return contrast(q, k, state.queue, mask)[1] | alignment_and_uniformity(q, other["embeddings"], mask)
+        other, _ = encode(model, state.params, state.model_state, second)
+        metrics = contrast(q, k, state.queue, batch)[1]
+        return metrics | alignment_and_uniformity(q, other["embeddings"], mask_of(batch))
 
     def predict(state: MoCoState, batch: dict) -> dict[str, jax.Array]:
-        images = preprocess(batch["image"])
-        before = model.apply(untrained(model, state.rng, images[:1]), images, train=False)
-        return apply(state.params, state.model_state, images, train=False)[0] | {"untrained": before["features"]}
+        return predict_features(model, preprocess, state, batch)
 
     return Learner(init, update, evaluate, predict, loss)

@@ -1,37 +1,56 @@
-"""An encoder of images with the head whose output the contrastive loss sees."""
+"""An encoder of images with a projection head, and how learners apply it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.learner import Range, State
 from dlcore.nn import BatchNorm
+from dlcore.self_supervised.views import Preprocess
 
-__all__ = ["Embedder", "unit"]
+__all__ = ["Embedder", "encode", "init_variables", "predict_features", "unit"]
 
 
 def unit(z: jax.Array) -> jax.Array:
-    """z [..., D] at length 1; zero stays zero."""
+    """Scale vectors to length 1.
+
+    Args:
+      z: [..., D].
+
+    Returns:
+      [..., D]; zero stays zero.
+    """
     return z * jax.lax.rsqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12))
 
 
 class Embedder(nn.Module):
-    """Images [B, H, W, C] to `{"features": [B, D], "embeddings": [B, E]}`.
+    """A backbone with a projection head: the features are used afterwards, the embeddings are what the loss sees.
 
-    backbone: any model of dlcore.models: the features h are the average of the last map of its method `features`.
-    head: linear (MoCo v1), mlp (one hidden layer of D: MoCo v2), or mlp_norm (with batch norm in it: SimCLR); its
-    output z, at length 1, is the embedding. What is used afterwards is h.
+    Args:
+      backbone: a model of dlcore.models; features are the spatial mean of the last map of its method `features`.
+      head: projection: linear (MoCo v1), mlp (one hidden layer: MoCo v2), mlp_norm (with batch norm in it: SimCLR).
+      proj_dim: size of an embedding, the projection head's output.
+      axis_name: mapped axis over which the head's batch statistics are averaged.
     """
 
     backbone: nn.Module
     head: Literal["linear", "mlp", "mlp_norm"] = "mlp"
-    embedding: int = 128
+    proj_dim: Annotated[int, Range(1)] = 128
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Features and embeddings, at least float32."""
+        """Encode and project images.
+
+        Args:
+          x: [B, H, W, C], preprocessed.
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          `features: [B, D]` and `embeddings: [B, proj_dim]` of length 1, at least float32.
+        """
         last = list(self.backbone.features(x, train).values())[-1]
         h = last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean((1, 2))
         z = h
@@ -40,9 +59,56 @@ class Embedder(nn.Module):
             if self.head == "mlp_norm":
                 z = BatchNorm(not train, axis_name=self.axis_name, name="hidden_bn")(z)
             z = nn.relu(z)
-        return {"features": h, "embeddings": unit(nn.Dense(self.embedding, name="projection")(z))}
+        return {"features": h, "embeddings": unit(nn.Dense(self.proj_dim, name="projection")(z))}
 
 
-def untrained(model: nn.Module, rng: jax.Array, images: Any) -> dict:
-    """The model's variables as drawn from a root key."""
+def init_variables(model: nn.Module, rng: jax.Array, images: Any) -> dict:
+    """Draw the variables of a model from a root key, the same whenever it is called.
+
+    Args:
+      model: `__call__(x, train)`.
+      rng: root key.
+      images: [B, H, W, C], preprocessed.
+
+    Returns:
+      The variables.
+    """
     return dict(model.init(jax.random.fold_in(rng, 2**31 - 1), images, train=False))
+
+
+def encode(
+    model: nn.Module, params: Any, model_state: Any, images: jax.Array, dropout: jax.Array | None = None
+) -> tuple[dict[str, jax.Array], Any]:
+    """Apply an encoder.
+
+    Args:
+      model: `__call__(x, train) -> {"features", "embeddings"}`.
+      params: of the model.
+      model_state: other collections (batch statistics).
+      images: [B, H, W, C], preprocessed.
+      dropout: key of a training step; None for evaluation.
+
+    Returns:
+      (outputs, model_state), the latter updated in training.
+    """
+    variables = {"params": params, **model_state}
+    if dropout is None:
+        return model.apply(variables, images, train=False), model_state
+    return model.apply(variables, images, train=True, mutable=list(model_state), rngs={"dropout": dropout})
+
+
+def predict_features(model: nn.Module, preprocess: Preprocess, state: State, batch: dict) -> dict[str, jax.Array]:
+    """Encode images as they are, by the trained encoder and by the same one before its first step.
+
+    Args:
+      model: `__call__(x, train) -> {"features", "embeddings"}`, initialized by `init_variables(model, state.rng, ...)`.
+      preprocess: batch of images to the model's input.
+      state: with `params` and `model_state`.
+      batch: with `image`.
+
+    Returns:
+      `features: [B, D]`, `embeddings: [B, E]`, and `untrained: [B, D]`, the features before the first step.
+    """
+    images = preprocess(batch["image"])
+    before = model.apply(init_variables(model, state.rng, images[:1]), images, train=False)
+    return encode(model, state.params, state.model_state, images)[0] | {"untrained": before["features"]}

@@ -1,7 +1,8 @@
-"""Two random views of each image, and measures of an encoder that go by them."""
+"""Two random views of each image, and what an encoder's embeddings of them should have: alignment and uniformity."""
 
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -17,7 +18,18 @@ Preprocess = Callable[[jax.Array], jax.Array]
 def two_views(
     augment: Augment, preprocess: Preprocess, keys: jax.Array, images: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Two views of each of `images: [B, H, W, C]` (uint8, or float in [0, 1]) under its own key, then preprocessed."""
+    """Draw two views of each image under its own key.
+
+    Args:
+      augment: `(key, image [H, W, C] in [0, 1]) -> image`.
+      preprocess: a batch of views to the model's input.
+      keys: [B].
+      images: [B, H, W, C], uint8, or float in [0, 1].
+
+    Returns:
+      Two batches of preprocessed views.
+    """
+    chex.assert_rank(images, 4)
     if images.dtype == jnp.uint8:
         images = images.astype(jnp.float32) / 255
     first, second = (
@@ -27,9 +39,15 @@ def two_views(
 
 
 def alignment_and_uniformity(a: jax.Array, b: jax.Array, mask: jax.Array) -> Metrics:
-    """How near two views [B, E] of an image lie, and how evenly images spread over the sphere; lower is better.
+    """Measure how close two views of an image lie and how evenly images spread over the sphere; lower is better.
 
-    Uniformity is taken over the pairs of a batch.
+    Args:
+      a: [B, E], unit embeddings of the first views.
+      b: [B, E], unit embeddings of the second views.
+      mask: [B], 0 for padding.
+
+    Returns:
+      `alignment`, and `uniformity` over the pairs of the batch.
     """
     total = (mask > 0).sum(dtype=jnp.int32)
     spread = uniformity_loss(a, mask=mask)

@@ -6,13 +6,14 @@ Karpathy, "The unreasonable effectiveness of recurrent neural networks" (2015); 
     the next T characters go on from stop_gradient(h_T)
 
 The text is cut into B streams that are read side by side. Streams and carries are part of the state, as environments
-are in reinforcement learning: a batch brings the streams to `init`, and later batches say only that a step is due, so
-their order does not matter. Step k reads the next T characters of every stream; after a whole pass the carry is zero
-again, and reading starts one character further on, so that the last few of a stream have their turn too.
+are in reinforcement learning: `init` takes the streams from its batch, and `update` ignores the contents of its batch.
+Step k reads the next T characters of every stream. After each pass over the streams the carry is reset to zero, and
+reading starts one character later than before, so that the last few characters of a stream are read too.
 """
 
 from typing import Annotated, Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,35 +24,59 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, ma
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import BitsPerDim, Perplexity
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import decode
+from dlcore.sequence.decoding import generate
 
 __all__ = ["CharRNNState", "chunk_at", "learner", "next_token_loss"]
 
 
 @struct.dataclass
 class CharRNNState(State):
-    """streams: [B, L] tokens, read side by side. carry: the network's, [B, ...], after the characters read so far."""
+    """The network and the text that it reads.
+
+    Args:
+      streams: [B, L] tokens, read side by side.
+      carry: of the network, leaves [B, ...], after the characters read so far.
+    """
 
     streams: jax.Array
     carry: Any
 
 
-def chunk_at(streams: jax.Array, step: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
-    """(tokens [B, length + 1], whether a pass begins) of one step; tokens overlap by one, input and target.
+def chunk_at(streams: jax.Array, step: jax.Array, chunk_length: int) -> tuple[jax.Array, jax.Array]:
+    """Cut out the tokens that a training step reads.
 
-    Raises: ValueError for streams shorter than length + 1.
+    Args:
+      streams: [B, L] tokens.
+      step: [] int.
+      chunk_length: T.
+
+    Returns:
+      (tokens [B, T + 1], whether a pass over the streams begins); input and target overlap but for one token.
+
+    Raises:
+      ValueError: the streams are shorter than T + 1.
     """
-    chunks, spare = divmod(streams.shape[1] - 1, length)
+    chex.assert_rank(streams, 2)
+    chunks, spare = divmod(streams.shape[1] - 1, chunk_length)
     if chunks < 1:
-        raise ValueError(f"chunk_length is {length}; streams of {streams.shape[1]} tokens allow at most "
-                         f"{streams.shape[1] - 1}")  # fmt: skip
-    turn, place = jnp.divmod(step, chunks)
-    first = place * length + turn % (spare + 1)
-    return jax.lax.dynamic_slice_in_dim(streams, first, length + 1, axis=1), place == 0
+        raise ValueError(f"chunk_length={chunk_length}: longer than a stream; allowed: at most {streams.shape[1] - 1}")
+    epoch, chunk = jnp.divmod(step, chunks)
+    first = chunk * chunk_length + epoch % (spare + 1)
+    return jax.lax.dynamic_slice_in_dim(streams, first, chunk_length + 1, axis=1), chunk == 0
 
 
 def next_token_loss(model: nn.Module, params: Any, carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any, jax.Array]:
-    """(nats [B, T], the carry after them, logits [B, T, V]) of tokens [B, T + 1] read on from a carry."""
+    """Measure the cross-entropy of each next token.
+
+    Args:
+      model: `__call__(carry, tokens [B, T]) -> (carry, logits [B, T, V])`.
+      params: of the model.
+      carry: after the tokens before.
+      tokens: [B, T + 1] int.
+
+    Returns:
+      (losses [B, T] in nats, the carry after the tokens, logits [B, T, V]).
+    """
     carry, logits = model.apply({"params": params}, carry, tokens[:, :-1])
     target = tokens[:, 1:].astype(jnp.int32)
     return optax.softmax_cross_entropy_with_integer_labels(logits, target), carry, logits
@@ -65,26 +90,27 @@ def learner(
     sample_length: Annotated[int, Range(1)] = 400,
     stop_token: Any = None,
 ) -> Learner:
-    """A model of the next token of `{"text": [B, L] int, "index": [B]}`, one stream a row.
+    """Train a model of the next token of `{"text": [B, L] int, "index": [B]}`, one stream a row.
 
     Args:
       model: `__call__(carry, tokens [B, T]) -> (carry, logits [B, T, V])` and `start(B) -> carry`.
       optimizer: any optax transformation.
-      chunk_length: characters of each stream in a step; no gradient goes further back.
+      chunk_length: T, characters of each stream in a step; no gradient goes further back.
       sample_length: characters of a sample.
-      stop_token: a sample ends with it; None lets it run to its full length.
+      stop_token: ends a sample; None lets it run to its full length.
 
-    evaluate reads each row from a zero carry to its end, or to `length: [B]` targets. predict writes on from
-    `prompt: [B, P]` (the row's first token where it has none) at `temperature: [B]` (1 without), and gives
-    `{"tokens": [B, sample_length], "length": [B]}`.
+    Returns:
+      The learner. `evaluate` reads each row from a zero carry to its end, or to `length: [B]` targets. `predict`
+      continues `prompt: [B, P]` (by default the row's first token) at `temperature: [B]` (by default 1), and gives
+      `{"tokens": [B, sample_length], "length": [B]}`.
     """
 
-    def measures(nats, logits, tokens, keep=None) -> Metrics:
-        flat = nats.reshape(-1), None if keep is None else keep.reshape(-1)
-        right = (logits.argmax(-1) == tokens[:, 1:]).reshape(-1)
+    def metrics_of(nats, logits, tokens, mask=None) -> Metrics:
+        flat = nats.reshape(-1), None if mask is None else mask.reshape(-1)
+        correct = (logits.argmax(-1) == tokens[:, 1:]).reshape(-1)
         return {
             "loss": Sum.of(*flat),
-            "accuracy": Sum.of(right, flat[1]),
+            "accuracy": Sum.of(correct, flat[1]),
             "perplexity": Perplexity.of(*flat),
             "bits": BitsPerDim.of(*flat),
         }
@@ -94,25 +120,29 @@ def learner(
         carry = model.start(streams.shape[0])
         params = model.init(jax.random.fold_in(rng, 0), carry, streams[:, :1])["params"]
         return CharRNNState(
-            step=jnp.zeros((), jnp.int32), rng=jax.random.fold_in(rng, 1), params=params,
-            opt_state=optimizer.init(params), streams=streams, carry=carry,
-        )  # fmt: skip
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 1),
+            params=params,
+            opt_state=optimizer.init(params),
+            streams=streams,
+            carry=carry,
+        )
 
     def loss(params: Any, state: CharRNNState, batch: dict) -> tuple[jax.Array, Metrics]:
         tokens, _ = chunk_at(batch["text"], 0, chunk_length)
         nats, _, logits = next_token_loss(model, params, model.start(tokens.shape[0]), tokens)
-        keep = jnp.broadcast_to(mask_of(batch)[:, None], nats.shape)
-        return masked_mean(nats, keep), measures(nats, logits, tokens, keep)
+        mask = jnp.broadcast_to(mask_of(batch)[:, None], nats.shape)
+        return masked_mean(nats, mask), metrics_of(nats, logits, tokens, mask)
 
     def update(state: CharRNNState, batch: dict) -> tuple[CharRNNState, Metrics]:
-        tokens, fresh = chunk_at(state.streams, state.step, chunk_length)
-        before = jax.tree.map(lambda h: jnp.where(fresh, 0, h), state.carry)
+        tokens, new_pass = chunk_at(state.streams, state.step, chunk_length)
+        carry = jax.tree.map(lambda h: jnp.where(new_pass, 0, h), state.carry)
 
-        def value_fn(params):
-            nats, carry, logits = next_token_loss(model, params, before, tokens)
-            return nats.mean(), (carry, measures(nats, logits, tokens))
+        def objective(params):
+            nats, last_carry, logits = next_token_loss(model, params, carry, tokens)
+            return nats.mean(), (last_carry, metrics_of(nats, logits, tokens))
 
-        gradients, (carry, metrics) = jax.grad(value_fn, has_aux=True)(state.params)
+        gradients, (carry, metrics) = jax.grad(objective, has_aux=True)(state.params)
         return apply_gradients(state, optimizer, gradients, carry=carry), metrics
 
     def evaluate(state: CharRNNState, batch: dict) -> Metrics:
@@ -125,8 +155,8 @@ def learner(
         def chunk(carry, first):
             tokens = jax.lax.dynamic_slice_in_dim(text, first, chunk_length + 1, axis=1)
             nats, carry, logits = next_token_loss(model, state.params, carry, tokens)
-            keep = first + jnp.arange(chunk_length) < length[:, None]
-            return carry, measures(nats, logits, tokens, keep)
+            mask = first + jnp.arange(chunk_length) < length[:, None]
+            return carry, metrics_of(nats, logits, tokens, mask)
 
         _, metrics = jax.lax.scan(chunk, model.start(rows), jnp.arange(chunks) * chunk_length)
         return {name: metric.collapse() for name, metric in metrics.items()}
@@ -140,10 +170,15 @@ def learner(
             return carry, logits[:, -1]
 
         carry, logits = model.apply(variables, model.start(prompt.shape[0]), prompt)
-        tokens, length = decode(
-            step, carry, logits[:, -1], example_keys(state.rng, batch), sample_length,
-            batch.get("temperature", 1.0), stop_token,
-        )  # fmt: skip
+        tokens, length = generate(
+            step,
+            carry,
+            logits[:, -1],
+            example_keys(state.rng, batch),
+            sample_length,
+            batch.get("temperature", 1.0),
+            stop_token,
+        )
         return {"tokens": tokens, "length": length}
 
     return Learner(init, update, evaluate, predict, loss, batched=("streams", "carry/*"))

@@ -1,51 +1,78 @@
 """Networks over sequences of tokens."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.learner import Range
 from dlcore.nn.recurrent import RecurrentStack
 
 __all__ = ["CharRNN"]
 
 
 class CharRNN(nn.Module):
-    """Logits of the next token: (carry, tokens [B, T] int) -> (carry, logits [B, T, vocabulary_size]).
+    """A recurrent network that predicts the next token.
 
-    embedding: width of a learnt vector a token; 0 feeds one-hot vectors, which pick a row of the first layer's kernel
-    (an embedding is the same product, one-hot @ W, without the zeros).
+    Args:
+      vocab_size: V, different tokens.
+      hidden_size: of each recurrent layer.
+      num_layers: recurrent layers.
+      cell: of the recurrent layers.
+      embedding_dim: size of a learned vector a token; 0 feeds one-hot vectors, each of which picks a row of the first
+        layer's kernel.
+      unroll: time steps in one turn of the loop; it changes speed alone.
+      dtype: of computation; None takes the parameters'.
     """
 
-    vocabulary_size: int
-    width: int = 256
-    num_layers: int = 1
-    cell: str = "lstm"
-    embedding: int = 0
-    unroll: int = 1
+    vocab_size: int
+    hidden_size: Annotated[int, Range(1)] = 256
+    num_layers: Annotated[int, Range(1)] = 1
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"
+    embedding_dim: Annotated[int, Range(0)] = 0
+    unroll: Annotated[int, Range(1)] = 1
     dtype: Any = None
 
     def setup(self):
-        """Embedding (if any), layers and head."""
+        """Build the embedding (if any), the recurrent layers and the head, which starts at zero."""
         unit = nn.initializers.normal(1.0)
-        if self.embedding:
-            self.embed = nn.Embed(self.vocabulary_size, self.embedding, embedding_init=unit, dtype=self.dtype)
+        if self.embedding_dim:
+            self.embed = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=unit, dtype=self.dtype)
         self.recurrent = RecurrentStack(
-            self.width, self.num_layers, self.cell, self.unroll, self.dtype,
-            nn.initializers.lecun_normal() if self.embedding else unit,
-        )  # fmt: skip
-        self.head = nn.Dense(self.vocabulary_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
+            self.hidden_size,
+            self.num_layers,
+            self.cell,
+            self.unroll,
+            self.dtype,
+            nn.initializers.lecun_normal() if self.embedding_dim else unit,
+        )
+        self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
 
-    def start(self, batch: int) -> Any:
-        """The zero carry of `batch` streams."""
-        return RecurrentStack(self.width, self.num_layers, self.cell, parent=None).initial_carry(batch)
+    def start(self, batch_size: int) -> Any:
+        """Make the zero carry.
+
+        Args:
+          batch_size: B, sequences.
+
+        Returns:
+          The carry, leaves [B, hidden_size].
+        """
+        return RecurrentStack(self.hidden_size, self.num_layers, self.cell, parent=None).initial_carry(batch_size)
 
     def __call__(self, carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
-        """Run over the tokens; the head starts at zero, so that the first loss is log V."""
-        if self.embedding:
+        """Read tokens on from a carry.
+
+        Args:
+          carry: after the tokens before.
+          tokens: [B, T] int.
+
+        Returns:
+          (carry after them, logits [B, T, V] of the token after each); the first loss is log V.
+        """
+        if self.embedding_dim:
             x = self.embed(tokens.astype(jnp.int32))
         else:
-            x = jax.nn.one_hot(tokens, self.vocabulary_size, dtype=self.dtype or jnp.float32)
+            x = jax.nn.one_hot(tokens, self.vocab_size, dtype=self.dtype or jnp.float32)
         carry, h = self.recurrent(carry, x)
         return carry, self.head(h).astype(jnp.promote_types(h.dtype, jnp.float32))

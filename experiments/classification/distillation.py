@@ -5,8 +5,8 @@ python -m experiments.classification.distillation --kind=soft                   
 python -m experiments.classification.distillation --teacher_weight=0             (95.6 %: the student without a teacher)
 python -m experiments.classification.distillation --network=runs/classification.supervised/HASH
 
-The teacher is a run of experiments.classification.supervised; without `--network` a small ResNet is trained first,
-which has 97.6 %.
+The teacher is a run of experiments.classification.supervised, or any other classifier of the same classes. Without
+`--network` a small ResNet is trained first, which reaches 97.6 %.
 """
 
 import math
@@ -14,28 +14,25 @@ import math
 from dlcore.classification import distillation
 from dlcore.experiment import Experiment, Setup
 from dlcore.kits import backbone, classification, images, optimizer, trained_network
-from dlcore.kits.trained_network import load_network, trained_run
 from dlcore.main import main
-from dlcore.models import create_model
 
 
-def teacher(setup: Setup):
-    """The teacher's model: that of `--network`, or the small one that will be trained."""
-    if setup.flags.network is not None:
-        return load_network(setup.flags.network).model
-    fields = {"num_classes": setup.spec["num_classes"], "dtype": setup.dtype}
-    return create_model("resnet8_cifar", width=16, stem_stride=2, **fields)
+def load_teacher(setup: Setup) -> trained_network.TrainedNetwork:
+    spec, source = setup.spec, trained_network.find_or_train(setup.flags)
+    return trained_network.load_network(source, channels=spec["image_shape"][-1], num_classes=spec["num_classes"])
 
 
-def start(setup: Setup):
-    """Put the trained teacher in the state."""
-    return lambda state: state.replace(teacher=load_network(trained_run(setup.flags)).variables)
+def teacher_model(setup: Setup):
+    # The default teacher is trained by `start`, so that --mode=plan need not train it.
+    if setup.flags.network is None:
+        return trained_network.default_model(num_classes=setup.spec["num_classes"], dtype=setup.dtype)
+    return load_teacher(setup).model
 
 
 def build(setup: Setup):
     learner = distillation.learner(
         model=backbone.build(setup),
-        teacher=teacher(setup),
+        teacher=teacher_model(setup),
         optimizer=optimizer.build(setup),
         preprocess=images.preprocess(setup),
         augment=images.augmentation(setup.flags, setup.spec),
@@ -43,6 +40,10 @@ def build(setup: Setup):
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)
+
+
+def start(setup: Setup):
+    return lambda state: state.replace(teacher=load_teacher(setup).variables)
 
 
 experiment = Experiment(

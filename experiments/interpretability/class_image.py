@@ -1,7 +1,7 @@
-"""The image of each class that a classifier is surest of, by gradient ascent from grey.
+"""Find the image of highest score for each class of a classifier, by gradient ascent from gray.
 
-python -m experiments.interpretability.class_image        (probability .9998)
-python -m experiments.interpretability.class_image --l2=0 --blur_sigma=0       (no prior: noise that convinces)
+python -m experiments.interpretability.class_image        (probability 0.9998)
+python -m experiments.interpretability.class_image --l2=0 --blur_sigma=0       (no prior: noise)
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 def panels(context):
     names = context.spec["class_names"]
     images = dict(zip(names, context.outputs["image"], strict=True))
-    return interpretability.panels(context, images, "What convinces the network of each class")
+    return interpretability.panels(context, images, "Images of highest class score")
 
 
 experiment = Experiment(

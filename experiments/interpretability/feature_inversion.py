@@ -1,4 +1,4 @@
-"""What a layer has kept of a photograph: an image from noise with the same features.
+"""Reconstruct a photograph from the features of one layer.
 
 python -m experiments.interpretability.feature_inversion
 python -m experiments.interpretability.feature_inversion --layer=relu1_1       (or relu2_2, relu4_2)
@@ -31,7 +31,7 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 
 def panels(context):
     layer = context.flags.layer
-    images = {"the image": context.data.test.arrays["image"][0], f"what {layer} knows": context.outputs["image"][0]}
+    images = {"image": context.data.test.arrays["image"][0], f"from {layer}": context.outputs["image"][0]}
     return interpretability.panels(context, images, "An image and its inversion")
 
 

@@ -34,9 +34,9 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 
 
 def panels(context):
-    given = context.data.test.arrays
-    images = {"content": given["content"][0], "style": given["style"][0], "both": context.outputs["image"][0]}
-    return interpretability.panels(context, images, "Content, style, and both")
+    inputs = context.data.test.arrays
+    images = {"content": inputs["content"][0], "style": inputs["style"][0], "result": context.outputs["image"][0]}
+    return interpretability.panels(context, images, "Content, style and result")
 
 
 experiment = Experiment(
@@ -48,7 +48,7 @@ experiment = Experiment(
     settings={
         **interpretability.SETTINGS,
         "content": Setting("china", "photograph: china, flower or an image file"),
-        "style": Setting("flower", "what it should look like: china, flower or an image file"),
+        "style": Setting("flower", "painting or photograph: china, flower or an image file"),
         "height": Setting(160, "of the images, pixels", limits=Range(16)),
     },
     defaults={

@@ -1,5 +1,5 @@
-"""Published settings at full scale, as experiments: "recipe, not run" where we had no machine for them.
+"""Published settings at full scale, as experiments; marked "recipe, not run" where we had no machine for them.
 
-Each is an experiment of experiments.classification with another model and other defaults, so every flag of that experiment works.
-Data sets are read into memory as 8-bit images, so the machine needs 200 GB for ImageNet at 224 pixels.
+Each is an experiment of experiments.classification with another model and other defaults, so all its flags work. The
+embedded digits stand in for ImageNet under --smoke. Images that exceed --memory_limit stay on disk and are streamed.
 """

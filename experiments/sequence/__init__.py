@@ -1,1 +1,1 @@
-"""Reinforcement learning."""
+"""Sequence models."""

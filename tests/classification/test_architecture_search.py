@@ -49,7 +49,7 @@ def test_children_learn_what_their_architecture_can():
 
 
 def test_the_controller_is_a_distribution_over_architectures():
-    controller = nas.Controller(hidden=4)
+    controller = nas.Controller(hidden_size=4)
     params = controller.init(jax.random.key(0), jnp.zeros(6, jnp.int32))["params"]
     params["head"]["kernel"] = jax.random.normal(jax.random.key(1), (4, 3))
     everything = jnp.asarray(nas.all_architectures())
@@ -64,7 +64,7 @@ def test_the_controller_is_a_distribution_over_architectures():
     counts = np.bincount(rows, minlength=729) / 20_000
     np.testing.assert_allclose(counts, probabilities, atol=4 * np.sqrt(probabilities.max() / 20_000))
     first = controller.apply({"params": params}, everything[0])[0]
-    assert nas.likeliest(controller, params)[0] == first.argmax()
+    assert nas.most_likely(controller, params)[0] == first.argmax()
 
 
 def test_the_controller_finds_a_reward_by_its_gradient():

@@ -5,13 +5,13 @@ import pytest
 
 from dlcore.data.source import Source
 from dlcore.evaluators.mode_coverage import evaluator, mode_coverage
-from dlcore.generative.ring import ring, ring_centres
+from dlcore.generative.ring import ring, ring_centers
 
 
 @pytest.mark.covers("GE-15")
 def test_the_data_itself_covers_all_modes():
     points = ring(8000, 0).arrays["point"]
-    found = mode_coverage(points, ring_centres(), 0.02)
+    found = mode_coverage(points, ring_centers(), 0.02)
     assert found["modes"] == 8
     # Within 3 deviations in the plane: 1 - exp(-9 / 2) = 0.989.
     assert found["high_quality"] == pytest.approx(1 - np.exp(-4.5), abs=0.005)
@@ -20,7 +20,7 @@ def test_the_data_itself_covers_all_modes():
 
 @pytest.mark.covers("GE-15")
 def test_a_collapsed_generator_is_seen():
-    centres = ring_centres()
+    centres = ring_centers()
     one = np.repeat(centres[:1], 100, 0)
     assert mode_coverage(one, centres, 0.02)["modes"] == 1
     two = np.concatenate([one, np.repeat(centres[3:4], 100, 0)])
@@ -33,14 +33,14 @@ def test_a_collapsed_generator_is_seen():
 
 
 def test_the_evaluator_joins_batches():
-    measure = evaluator(ring_centres(), 0.02, Source.indices(4))
-    centres = ring_centres()
+    measure = evaluator(ring_centers(), 0.02, Source.indices(4))
+    centres = ring_centers()
     acc = measure.add(measure.add(None, {"sample": centres[:3]}, None), {"sample": centres[3:]}, None)
     assert measure.finish(acc)["modes"] == 8
 
 
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"samples has shape \(3, 3\)"):
-        mode_coverage(np.zeros((3, 3)), ring_centres(), 0.02)
+        mode_coverage(np.zeros((3, 3)), ring_centers(), 0.02)
     with pytest.raises(ValueError, match="samples has shape"):
-        mode_coverage(np.zeros((0, 2)), ring_centres(), 0.02)
+        mode_coverage(np.zeros((0, 2)), ring_centers(), 0.02)

@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.generative.dcgan import Discriminator, Generator, levels_of
+from dlcore.generative.dcgan import Discriminator, Generator, num_levels
 
 
 @pytest.mark.parametrize(("side", "levels"), [(8, 1), (16, 2), (28, 2), (32, 3), (7, 0)])
 def test_levels(side, levels):
-    assert levels_of(side) == levels
+    assert num_levels(side) == levels
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (12, 12, 3)])

@@ -1,4 +1,4 @@
-"""The loss by hand, what is learnt of one point and of two moons, and what must not change a sample."""
+"""The loss by hand, what is learned of one point and of two moons, and what must not change a sample."""
 
 import chex
 import jax
@@ -11,8 +11,8 @@ from flax import linen as nn
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.generative import ddpm
-from dlcore.generative.schedules import alpha_bars, linear_betas
-from dlcore.generative.unet import UNet, sinusoidal_embedding
+from dlcore.generative.schedules import alphas_cumprod, linear_betas
+from dlcore.generative.unet import UNet, timestep_embedding
 from dlcore.learner import example_keys
 from dlcore.optim import create_optimizer, cross_replica, use_ema
 from dlcore.run import Placement, fit, make_mesh
@@ -25,7 +25,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x, t):
-        h = jnp.concatenate([4 * x, sinusoidal_embedding(t, 32)], -1)
+        h = jnp.concatenate([4 * x, timestep_embedding(t, 32)], -1)
         for _ in range(2):
             h = nn.silu(nn.Dense(self.width)(h))
         return nn.Dense(x.shape[-1])(h)
@@ -46,9 +46,11 @@ def images(n=8, seed=0):
 
 def small(optimizer=None, **settings):
     learner = ddpm.learner(
-        model=UNet(width=8, multipliers=(1,), attention=False), optimizer=optimizer or optax.sgd(0.1), shape=(8, 8, 1),
-        **{"diffusion_steps": 20, "sampling_steps": 5, "sampler": "ddim", **settings},
-    )  # fmt: skip
+        model=UNet(width=8, channel_multipliers=(1,), attention=False),
+        optimizer=optimizer or optax.sgd(0.1),
+        shape=(8, 8, 1),
+        **{"num_timesteps": 20, "num_inference_steps": 5, "sampler": "ddim", **settings},
+    )
     return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in learner._fields[:5]})
 
 
@@ -80,7 +82,7 @@ def test_the_network_is_given_the_noisy_example_and_its_step():
             return x * self.param("w", nn.initializers.zeros, ())
 
     learner = ddpm.learner(
-        model=Spy(), optimizer=optax.sgd(0.1), shape=(8, 8, 1), diffusion_steps=50, sampling_steps=50
+        model=Spy(), optimizer=optax.sgd(0.1), shape=(8, 8, 1), num_timesteps=50, num_inference_steps=50
     )
     rows = images(16)
     state = learner.init(jax.random.key(0), rows)
@@ -90,7 +92,7 @@ def test_the_network_is_given_the_noisy_example_and_its_step():
     jax.effects_barrier()
     x, t = seen[-1]
     eps = np.stack([jax.random.normal(jax.random.fold_in(k, 1), (8, 8, 1)) for k in example_keys(state.rng, rows)])
-    bar = alpha_bars(linear_betas(50))[t][:, None, None, None]
+    bar = alphas_cumprod(linear_betas(50))[t][:, None, None, None]
     np.testing.assert_allclose(x, np.sqrt(bar) * (2 * rows["image"] - 1) + np.sqrt(1 - bar) * eps, atol=1e-5)
     assert len(set(t.tolist())) > 8
     assert t.min() >= 0
@@ -98,7 +100,7 @@ def test_the_network_is_given_the_noisy_example_and_its_step():
 
 
 def test_the_initial_loss_of_the_unet_is_one():
-    learner = small(diffusion_steps=1000)
+    learner = small(num_timesteps=1000)
     rows = images(128)
     state = learner.init(jax.random.key(0), rows)
     assert float(learner.loss(state.params, state, rows)[0]) == pytest.approx(1.0, abs=0.05)
@@ -119,11 +121,15 @@ def mmd(x, y, scale=0.1):
 
 
 @pytest.mark.covers("GE-24")
-def test_two_moons_are_learnt():
+def test_two_moons_are_learned():
     learner = ddpm.learner(
-        model=Mlp(), optimizer=create_optimizer("adam", 3e-3, ema=0.99), shape=(2,), diffusion_steps=100,
-        sampler="ddim", sampling_steps=25,
-    )  # fmt: skip
+        model=Mlp(),
+        optimizer=create_optimizer("adam", 3e-3, ema=0.99),
+        shape=(2,),
+        num_timesteps=100,
+        sampler="ddim",
+        num_inference_steps=25,
+    )
     learner = use_ema(learner)
     train = Pipeline(Source({"image": moons(2048, 0)}), 256)
     batch = Source.indices(500)[:]
@@ -160,8 +166,8 @@ def test_eight_devices_equal_one(spmd):
 
 
 def test_settings_that_cannot_be_are_named():
-    with pytest.raises(ValueError, match="sampling_steps=30 must be at most diffusion_steps=20"):
-        small(sampling_steps=30)
+    with pytest.raises(ValueError, match="num_inference_steps=30: too many; allowed: at most num_timesteps=20"):
+        small(num_inference_steps=30)
 
 
 def test_a_batch_of_nothing_but_padding_is_finite():

@@ -42,15 +42,21 @@ def points(n=16, seed=0, mean=0.0):
 
 def toy(rate=0.1, w=0.0, b=0.0, **settings):
     learner = gan.learner(
-        generator=Shift(), discriminator=Line(w, b), encode=lambda batch: batch["point"], decode=lambda x: x,
-        generator_optimizer=optax.sgd(rate), discriminator_optimizer=optax.sgd(rate), noise_size=2, **settings,
-    )  # fmt: skip
+        generator=Shift(),
+        discriminator=Line(w, b),
+        encode=lambda batch: batch["point"],
+        decode=lambda x: x,
+        generator_optimizer=optax.sgd(rate),
+        discriminator_optimizer=optax.sgd(rate),
+        latent_dim=2,
+        **settings,
+    )
     return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in learner._fields[:4]})
 
 
 @pytest.mark.covers("GE-13")
 def test_one_step_by_hand():
-    """D ascends on real and made, then G descends against the new D, on new noise."""
+    """D ascends on real and fake, then G descends against the new D, on new noise."""
     learner, rows = toy(rate=0.5, w=0.3, b=-0.2), points()
     state = learner.init(jax.random.key(0), rows)
     after, metrics = learner.update(state, rows)
@@ -63,11 +69,11 @@ def test_one_step_by_hand():
     def d(x, w, b):
         return 1 / (1 + np.exp(-(x @ w + b)))
 
-    real, made = d(x, w, b), d(z0, w, b)
-    loss = -(np.log(real) + np.log(1 - made)).mean()
-    assert metrics["discriminator_loss"].compute() == pytest.approx(loss, rel=1e-5)
-    w = w - 0.5 * (-(1 - real) @ x + made @ z0) / 16
-    b = b - 0.5 * (-(1 - real) + made).mean()
+    real, fake = d(x, w, b), d(z0, w, b)
+    loss = -(np.log(real) + np.log(1 - fake)).mean()
+    assert metrics["d_loss"].compute() == pytest.approx(loss, rel=1e-5)
+    w = w - 0.5 * (-(1 - real) @ x + fake @ z0) / 16
+    b = b - 0.5 * (-(1 - real) + fake).mean()
     np.testing.assert_allclose(after.params["discriminator"]["w"], w, rtol=1e-5)
     np.testing.assert_allclose(after.params["discriminator"]["b"], b, rtol=1e-5)
     shift = -0.5 * -(1 - d(z1, w, b)).mean() * w
@@ -79,10 +85,10 @@ def test_at_the_optimum_the_value_is_minus_log_four_and_nothing_moves():
     """p_G = p_data and D = 1/2: V = -log 4, and on average no player gains."""
     learner, rows = toy(rate=1.0), points(4096)
     state = learner.init(jax.random.key(0), rows)
-    found = learner.evaluate(state, rows)
-    assert found["value"].compute() == pytest.approx(-1.386294, abs=1e-6)
-    assert found["real_taken_for_real"].compute() == pytest.approx(0.5)
-    assert found["made_taken_for_real"].compute() == pytest.approx(0.5)
+    metrics = learner.evaluate(state, rows)
+    assert metrics["value"].compute() == pytest.approx(-1.386294, abs=1e-6)
+    assert metrics["d_real"].compute() == pytest.approx(0.5)
+    assert metrics["d_fake"].compute() == pytest.approx(0.5)
     after, _ = learner.update(state, rows)
     for leaf, old in zip(jax.tree.leaves(after.params), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_allclose(leaf, old, atol=0.05)
@@ -90,7 +96,7 @@ def test_at_the_optimum_the_value_is_minus_log_four_and_nothing_moves():
 
 @pytest.mark.covers("GE-14")
 def test_against_a_sure_discriminator_only_the_non_saturating_generator_moves():
-    # Logits near -8 on what is made: D = 3e-4. Slopes by the logit are -3e-4 (minimax) and -1.
+    # Logits near -8 on fake samples: D = 3e-4. Slopes by the logit are -3e-4 (minimax) and -1.
     moved = {}
     for loss in ("minimax", "non_saturating"):
         learner, rows = toy(rate=1e-3, w=1.0, b=-8.0, loss=loss), points()
@@ -128,7 +134,7 @@ def test_samples_come_from_the_average():
     after, _ = learner.update(state, rows)
     shift = np.asarray(after.params["generator"]["shift"])
     # The first decay is min(0.5, 1 / 10): the average is 0.9 of the way to the first step's parameters.
-    np.testing.assert_allclose(after.average["params"]["shift"], 0.9 * shift, rtol=1e-5)
+    np.testing.assert_allclose(after.generator_ema["params"]["shift"], 0.9 * shift, rtol=1e-5)
     without = toy(rate=0.5, w=0.3)
     difference = learner.predict(after, rows)["sample"] - without.predict(after, rows)["sample"]
     np.testing.assert_allclose(difference, np.broadcast_to(-0.1 * shift, (16, 2)), atol=1e-6)
@@ -143,9 +149,12 @@ def small(axis=None, rate=0.01, **settings):
     return gan.learner(
         generator=dcgan.Generator((8, 8, 1), width=2, axis_name=axis),
         discriminator=dcgan.Discriminator(width=2, axis_name=axis),
-        generator_optimizer=cross_replica(optax.sgd(rate), axis), noise_size=4, axis=axis,
-        discriminator_optimizer=cross_replica(optax.sgd(rate), axis), **settings,
-    )  # fmt: skip
+        generator_optimizer=cross_replica(optax.sgd(rate), axis),
+        latent_dim=4,
+        axis=axis,
+        discriminator_optimizer=cross_replica(optax.sgd(rate), axis),
+        **settings,
+    )
 
 
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
@@ -158,7 +167,7 @@ def test_eight_devices_equal_one(spmd):
     )
     chex.assert_trees_all_close(left.params, right.params, atol=2e-6)
     chex.assert_trees_all_close(left.model_state, right.model_state, atol=1e-5)
-    chex.assert_trees_all_close(left.average, right.average, atol=1e-5)
+    chex.assert_trees_all_close(left.generator_ema, right.generator_ema, atol=1e-5)
 
 
 def test_a_resumed_run_is_the_same(tmp_path):
@@ -168,7 +177,7 @@ def test_a_resumed_run_is_the_same(tmp_path):
     whole = fit(learner, source, steps=3, **options)
     fit(learner, source, steps=2, folder=tmp_path, saving=Saving(steps=1), **options)
     resumed = fit(learner, source, steps=3, folder=tmp_path, **options)
-    for name in ("params", "opt_state", "model_state", "average"):
+    for name in ("params", "opt_state", "model_state", "generator_ema"):
         chex.assert_trees_all_equal(getattr(whole.state, name), getattr(resumed.state, name))
 
 
@@ -186,7 +195,7 @@ def test_degenerate_batches_stay_finite():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
 
 
-def test_predict_needs_indices_alone_and_no_neighbours():
+def test_predict_needs_indices_alone_and_no_neighbors():
     learner = small()
     state = learner.init(jax.random.key(0), images())
     predict = jax.jit(learner.predict)
@@ -201,24 +210,29 @@ def test_predict_needs_indices_alone_and_no_neighbours():
 def test_the_ring_tells_a_collapsed_generator_from_a_trained_one():
     """Untrained, all samples lie at one place; trained, on both modes of a small ring."""
     from dlcore.evaluators.mode_coverage import mode_coverage
-    from dlcore.generative.ring import ring, ring_centres
+    from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring, ring_centers
 
     learner = gan.learner(
-        generator=dcgan.PointGenerator(width=32, depth=2), discriminator=dcgan.PointDiscriminator(width=32, depth=2),
-        generator_optimizer=create_optimizer("adam", 2e-3, momentum=0.5), noise_size=4, r1=0.1, ema=0.99,
-        discriminator_optimizer=create_optimizer("adam", 2e-3, momentum=0.5), encode=lambda b: b["point"],
+        generator=PointGenerator(width=32, depth=2),
+        discriminator=PointDiscriminator(width=32, depth=2),
+        generator_optimizer=create_optimizer("adam", 2e-3, momentum=0.5),
+        latent_dim=4,
+        r1=0.1,
+        ema=0.99,
+        discriminator_optimizer=create_optimizer("adam", 2e-3, momentum=0.5),
+        encode=lambda b: b["point"],
         decode=lambda x: x,
-    )  # fmt: skip
-    train = Pipeline(ring(1024, 0, modes=2, radius=1.0, deviation=0.1), 128)
+    )
+    train = Pipeline(ring(1024, 0, num_modes=2, radius=1.0, std=0.1), 128)
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
-    centres = ring_centres(2, 1.0)
+    centers = ring_centers(2, 1.0)
 
     def covered(steps):
         state = fit(learner, train, steps=steps, placement=placement, progress=False).state
         drawn = jax.jit(learner.predict)(state, Source.indices(500)[:])["sample"]
-        return mode_coverage(drawn, centres, 0.1)
+        return mode_coverage(drawn, centers, 0.1)
 
     assert covered(1)["modes"] < 2
-    found = covered(800)
-    assert found["modes"] == 2, found
-    assert found["high_quality"] > 0.3, found
+    metrics = covered(800)
+    assert metrics["modes"] == 2, metrics
+    assert metrics["high_quality"] > 0.3, metrics

@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-from dlcore.generative.ring import ring, ring_centres
+from dlcore.generative.ring import ring, ring_centers
 
 
-def test_centres_by_hand():
-    np.testing.assert_allclose(ring_centres(4, 2.0), [[2, 0], [0, 2], [-2, 0], [0, -2]], atol=1e-6)
-    assert ring_centres().shape == (8, 2)
+def test_centers_by_hand():
+    np.testing.assert_allclose(ring_centers(4, 2.0), [[2, 0], [0, 2], [-2, 0], [0, -2]], atol=1e-6)
+    assert ring_centers().shape == (8, 2)
 
 
 def test_every_mode_has_its_share_and_deviation():
-    source = ring(801, 0, deviation=0.1)
+    source = ring(801, 0, std=0.1)
     assert set(np.bincount(source.arrays["label"])) == {100, 101}
-    spread = source.arrays["point"] - ring_centres()[source.arrays["label"]]
+    spread = source.arrays["point"] - ring_centers()[source.arrays["label"]]
     assert spread.std() == pytest.approx(0.1, rel=0.1)
     assert not np.allclose(ring(801, 1).arrays["point"], source.arrays["point"])
 
 
 def test_bad_numbers_are_named():
-    with pytest.raises(ValueError, match="n=0"):
+    with pytest.raises(ValueError, match="num_points=0"):
         ring(0, 0)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.ddpm import sample
-from dlcore.generative.samplers import SAMPLERS, ddim, ddpm, dpmpp, timesteps
-from dlcore.generative.schedules import SCHEDULES, alpha_bars, linear_betas
+from dlcore.generative.ddpm import SAMPLERS, sample
+from dlcore.generative.dpm_solver import dpmpp_sample
+from dlcore.generative.samplers import ddim_sample, ddpm_sample, timesteps
+from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, linear_betas
 
 GOLDEN = "tests/goldens/df_schedulers.npz"
-TABLE = alpha_bars(linear_betas(1000))
+ABAR = alphas_cumprod(linear_betas(1000))
 
 
 def fake(x, t):
@@ -20,32 +21,32 @@ def fake(x, t):
     return x * jnp.tanh(t / 200) + 0.1 * jnp.sin(3 * x)
 
 
-def golden_run(case, sampler, schedule, shift=0, **options):
-    """(timesteps, trajectory) here, with alpha bars read `shift` places off, and in the golden."""
+def golden_run(case, sampler, schedule, shift=0, other_grid=False, **options):
+    """(timesteps, trajectory) here, with alphas_cumprod shifted by `shift` timesteps, and in the golden."""
     with np.load(GOLDEN) as golden:
         steps = json.loads(str(golden["meta"]))["cases"][case]["num_inference_steps"]
         start = jnp.asarray(golden[f"{case}/in.sample"], jnp.float32)
         name = f"{case}/in.noise"
         noise = jnp.asarray(golden[name], jnp.float32) if name in golden.files else jnp.zeros((1, *start.shape))
         want, grid = golden[f"{case}/out.trace"], golden[f"{case}/out.timesteps"]
-    table = alpha_bars(SCHEDULES[schedule](1000))
-    table = {0: table, 1: np.append(table[1:], 0), -1: np.append(1 - 5e-5, table[:-1])}[shift]
+    abar = alphas_cumprod(SCHEDULES[schedule](1000))
+    abar = {0: abar, 1: np.append(abar[1:], 0), -1: np.append(1 - 5e-5, abar[:-1])}[shift]
+    ours = grid.astype(np.int32) if other_grid else timesteps(1000, steps)
     _, path = sampler(
-        fake, start, lambda k: noise[jnp.minimum(k, len(noise) - 1)], table, steps=steps, trace=True, **options
+        fake, start, lambda k: noise[jnp.minimum(k, len(noise) - 1)], abar, ours, return_trajectory=True, **options
     )
-    grid_options = {k: v for k, v in options.items() if k in ("offset", "spacing")}
-    return timesteps(1000, steps, **grid_options), path, grid, want
+    return ours, path, grid, want
 
 
 @pytest.mark.covers("GE-24", "GE-29")
 @pytest.mark.parametrize(
     ("case", "sampler", "schedule", "options"),
     [
-        ("ddpm.linear", ddpm, "linear", {"clip": False}),
-        ("ddpm.cosine_large_clip", ddpm, "cosine", {"clip": True, "variance": "large"}),
-        ("ddim.eta0", ddim, "linear", {"clip": False}),
-        ("ddim.eta1", ddim, "scaled_linear", {"clip": False, "eta": 1.0, "offset": 1}),
-        ("dpmpp_2m", dpmpp, "linear", {"clip": False, "spacing": "linspace"}),
+        ("ddpm.linear", ddpm_sample, "linear", {"clip_sample": False}),
+        ("ddpm.cosine_large_clip", ddpm_sample, "cosine", {"clip_sample": True, "variance_type": "fixed_large"}),
+        ("ddim.eta0", ddim_sample, "linear", {"clip_sample": False}),
+        ("ddim.eta1", ddim_sample, "scaled_linear", {"clip_sample": False, "eta": 1.0, "other_grid": True}),
+        ("dpmpp_2m", dpmpp_sample, "linear", {"clip_sample": False, "other_grid": True}),
     ],
 )
 def test_trajectories_equal_the_librarys(case, sampler, schedule, options):
@@ -56,8 +57,8 @@ def test_trajectories_equal_the_librarys(case, sampler, schedule, options):
 
 @pytest.mark.covers("GE-24")
 @pytest.mark.parametrize("shift", [-1, 1])
-def test_a_wrong_index_of_alpha_bar_leaves_the_librarys_path(shift):
-    _, path, _, want = golden_run("ddim.eta0", ddim, "linear", shift, clip=False)
+def test_a_wrong_index_of_alphas_cumprod_leaves_the_librarys_path(shift):
+    _, path, _, want = golden_run("ddim.eta0", ddim_sample, "linear", shift, clip_sample=False)
     assert np.abs(path - want).max() > 1e-3 * want.std()
 
 
@@ -69,11 +70,11 @@ def test_one_point_is_recovered_exactly(name, steps):
     point = jnp.array([0.5, -0.25])
 
     def denoise(x, t):
-        bar = jnp.asarray(TABLE, jnp.float32)[t]
+        bar = jnp.asarray(ABAR, jnp.float32)[t]
         return (x - jnp.sqrt(bar) * point) / jnp.sqrt(1 - bar)
 
     keys = jax.random.split(jax.random.key(0), 4)
-    drawn = sample(denoise, keys, (2,), TABLE, sampler=name, steps=steps)
+    drawn = sample(denoise, keys, (2,), ABAR, sampler=name, num_inference_steps=steps)
     np.testing.assert_allclose(drawn, jnp.broadcast_to(point, (4, 2)), atol=1e-3)
 
 
@@ -94,8 +95,10 @@ def gaussian(bar_of, mean=0.3, deviation=0.2):
 )
 def test_a_gaussian_is_drawn_with_its_moments(name, steps, extra):
     keys = jax.random.split(jax.random.key(1), 4000)
-    denoise = gaussian(jnp.asarray(TABLE, jnp.float32))
-    x = np.asarray(sample(denoise, keys, (1,), TABLE, sampler=name, steps=steps, clip=False, **extra))
+    denoise = gaussian(jnp.asarray(ABAR, jnp.float32))
+    x = np.asarray(
+        sample(denoise, keys, (1,), ABAR, sampler=name, num_inference_steps=steps, clip_sample=False, **extra)
+    )
     assert x.mean() == pytest.approx(0.3, abs=0.02)
     assert x.std() == pytest.approx(0.2, rel=0.1)
 
@@ -103,9 +106,9 @@ def test_a_gaussian_is_drawn_with_its_moments(name, steps, extra):
 def test_second_order_needs_fewer_steps():
     """From one start, 10 steps of DPM-Solver++ are nearer to the exact path's end than 10 of DDIM."""
     keys = jax.random.split(jax.random.key(2), 64)
-    denoise = gaussian(jnp.asarray(TABLE, jnp.float32))
+    denoise = gaussian(jnp.asarray(ABAR, jnp.float32))
     exact, coarse, second = (
-        sample(denoise, keys, (1,), TABLE, sampler=name, steps=steps, clip=False)
+        sample(denoise, keys, (1,), ABAR, sampler=name, num_inference_steps=steps, clip_sample=False)
         for name, steps in (("ddim", 1000), ("ddim", 10), ("dpmpp", 10))
     )
     assert np.abs(second - exact).mean() < 0.5 * np.abs(coarse - exact).mean()
@@ -115,13 +118,13 @@ def test_second_order_needs_fewer_steps():
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_have_their_shape_and_depend_on_their_key_alone(name):
     keys = jax.random.split(jax.random.key(0), 5)
-    options = {"sampler": name, "steps": 4}
-    all_five = sample(fake, keys, (4, 3, 1), TABLE, **options)
+    options = {"sampler": name, "num_inference_steps": 4}
+    all_five = sample(fake, keys, (4, 3, 1), ABAR, **options)
     assert all_five.shape == (5, 4, 3, 1)
-    np.testing.assert_allclose(sample(fake, keys[2:4], (4, 3, 1), TABLE, **options), all_five[2:4], rtol=1e-6)
-    others = sample(fake, jax.random.split(jax.random.key(9), 5), (4, 3, 1), TABLE, **options)
+    np.testing.assert_allclose(sample(fake, keys[2:4], (4, 3, 1), ABAR, **options), all_five[2:4], rtol=1e-6)
+    others = sample(fake, jax.random.split(jax.random.key(9), 5), (4, 3, 1), ABAR, **options)
     assert not np.allclose(others, all_five)
-    last, path = sample(fake, keys, (4, 3, 1), TABLE, trace=True, **options)
+    last, path = sample(fake, keys, (4, 3, 1), ABAR, return_trajectory=True, **options)
     assert path.shape == (5, 5, 4, 3, 1)
     np.testing.assert_allclose(path[-1], last)
 
@@ -130,7 +133,7 @@ def test_eta_draws_noise_and_zero_does_not():
     x = jax.random.normal(jax.random.key(0), (2, 3))
 
     def end(value, eta):
-        return ddim(fake, x, lambda k: jnp.full_like(x, value), TABLE, steps=3, eta=eta)
+        return ddim_sample(fake, x, lambda k: jnp.full_like(x, value), ABAR, timesteps(1000, 3), eta=eta)
 
     np.testing.assert_array_equal(end(0.0, 0.0), end(1.0, 0.0))
     assert not np.allclose(end(0.0, 0.5), end(1.0, 0.5))
@@ -139,13 +142,11 @@ def test_eta_draws_noise_and_zero_does_not():
 def test_clipping_keeps_the_clean_example_inside():
     x = 3 * jax.random.normal(jax.random.key(0), (4, 3))
     for name, sampler in SAMPLERS.items():
-        end = sampler(lambda x, t: -x, x, lambda k: jnp.zeros_like(x), TABLE, steps=5, clip=True)
+        end = sampler(lambda x, t: -x, x, lambda k: jnp.zeros_like(x), ABAR, timesteps(1000, 5), clip_sample=True)
         assert np.abs(end).max() <= 1 + 1e-5, name
 
 
 @pytest.mark.parametrize("steps", [0, 1001])
 def test_impossible_numbers_of_steps_are_named(steps):
-    with pytest.raises(ValueError, match=f"steps={steps} must lie in"):
-        dpmpp(fake, jnp.zeros((1, 2)), lambda k: 0.0, TABLE, steps=steps)
-    with pytest.raises(ValueError, match="offset=200 leads outside"):
-        timesteps(1000, 5, offset=200)
+    with pytest.raises(ValueError, match=f"num_inference_steps={steps}: out of range"):
+        timesteps(1000, steps)

@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.unet import UNet, sinusoidal_embedding
+from dlcore.generative.unet import UNet, timestep_embedding
 
 
 def started(shape=(2, 8, 8, 1), **fields):
-    model = UNet(**{"width": 8, "multipliers": (1, 2), **fields})
+    model = UNet(**{"width": 8, "channel_multipliers": (1, 2), **fields})
     x = jax.random.normal(jax.random.key(0), shape)
     t = jnp.arange(shape[0])
     return jax.jit(model.apply), jax.jit(model.init)(jax.random.key(1), x, t), x, t
 
 
-@pytest.mark.parametrize("fields", [{}, {"patch": 2}, {"blocks": 2, "attention": False}])
+@pytest.mark.parametrize("fields", [{}, {"patch_size": 2}, {"num_res_blocks": 2, "attention": False}])
 def test_the_output_has_the_inputs_shape_and_starts_at_zero(fields):
     apply, variables, x, t = started(**fields)
     y = apply(variables, x, t)
@@ -24,7 +24,7 @@ def test_the_output_has_the_inputs_shape_and_starts_at_zero(fields):
 
 
 def test_patches_cost_less_and_keep_pixels_apart():
-    apply, variables, x, t = started(shape=(1, 16, 16, 3), patch=2)
+    apply, variables, x, t = started(shape=(1, 16, 16, 3), patch_size=2)
     head = variables["params"]["head"]
     head["kernel"] = 0.1 * jax.random.normal(jax.random.key(2), head["kernel"].shape)
     assert head["kernel"].shape[-1] == 12
@@ -48,13 +48,13 @@ def test_the_step_changes_what_is_predicted():
 
 
 def test_embedding_by_hand():
-    # size 4: frequencies 1 and 1 / 100; t = 2.
+    # 4 features: frequencies 1 and 1 / 100; t = 2.
     want = [np.sin(2), np.sin(0.02), np.cos(2), np.cos(0.02)]
-    np.testing.assert_allclose(sinusoidal_embedding(jnp.array([2]), 4)[0], want, rtol=1e-6)
-    with pytest.raises(ValueError, match="size=3 must be even"):
-        sinusoidal_embedding(jnp.array([2]), 3)
+    np.testing.assert_allclose(timestep_embedding(jnp.array([2]), 4)[0], want, rtol=1e-6)
+    with pytest.raises(ValueError, match="features=3: odd"):
+        timestep_embedding(jnp.array([2]), 3)
 
 
 def test_a_size_that_the_levels_do_not_divide_is_named():
-    with pytest.raises(ValueError, match="x is 7x8: sides must be multiples of 2"):
+    with pytest.raises(ValueError, match="x=7x8: sides do not divide; allowed: multiples of 2"):
         started(shape=(1, 7, 8, 1))

@@ -30,9 +30,15 @@ def pairs(count):
 
 def make(variables, optimizer=None, **settings):
     return style_transfer.learner(
-        model=MODEL, variables=variables, mean=MEAN, std=STD, optimizer=optimizer or create_optimizer("adam", 0.05),
-        content_layer="relu2_1", style_layers=("relu1_1", "relu2_1"), **settings,
-    )  # fmt: skip
+        model=MODEL,
+        variables=variables,
+        mean=MEAN,
+        std=STD,
+        optimizer=optimizer or create_optimizer("adam", 0.05),
+        content_layer="relu2_1",
+        style_layers=("relu1_1", "relu2_1"),
+        **settings,
+    )
 
 
 def trained(learner, source, steps):

@@ -72,7 +72,7 @@ def test_the_extremes_of_the_weights_recover_each(variables, kept, lost):
 
 
 def test_bad_input_is_named(variables):
-    with pytest.raises(ValueError, match="content_layer names 'relu9_1'; the model has relu1_1"):
+    with pytest.raises(ValueError, match="content_layer='relu9_1': no such layer; allowed: relu1_1"):
         style_transfer.learner(
             model=MODEL,
             variables=variables,

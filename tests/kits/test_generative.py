@@ -1,4 +1,4 @@
-"""A classifier as a feature extractor, and the measures of an experiment that draws images, through a small run."""
+"""The default classifier, its features, and the measures of an experiment that generates images, in a smoke run."""
 
 import jax
 import numpy as np
@@ -8,51 +8,49 @@ from dlcore.data.digits import digits
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
-from dlcore.kits import classifier, generative
-from experiments.classification.supervised import experiment as supervised
-from experiments.generative.ddpm import experiment as ddpm_page
+from dlcore.kits import generative
+from dlcore.kits.trained_network import feature_extractor, find_or_train, load_network
+from experiments.generative.ddpm import experiment
 
 
 @pytest.fixture(scope="module")
 def resolved(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    words = ["--smoke", f"--runs={runs}", "--classifier_steps=1", "--samples=6", "--noprogress"]
-    return ResolvedRun(ddpm_page, resolve(ddpm_page, words))
+    words = ["--smoke", f"--runs={runs}", "--network_steps=1", "--num_samples=6", "--noprogress"]
+    return ResolvedRun(experiment, resolve(experiment, words))
 
 
 @pytest.fixture(scope="module")
 def folder(resolved):
-    return classifier.run_for(resolved.flags, supervised)
+    return find_or_train(resolved.flags)
 
 
-def test_a_small_classifier_is_trained_once_and_found_again(resolved, folder):
+def test_the_default_classifier_is_trained_once_and_found_again(resolved, folder):
     written = (folder / "result.json").stat().st_mtime_ns
-    assert classifier.run_for(resolved.flags, supervised) == folder
+    assert find_or_train(resolved.flags) == folder
     assert (folder / "result.json").stat().st_mtime_ns == written
-    other = resolved.flags.replace(classifier=str(folder))
-    assert classifier.run_for(other, supervised) == folder
+    assert find_or_train(resolved.flags.replace(network=str(folder))) == folder
 
 
 def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder):
-    features = classifier.features_of_run(folder, supervised)
+    extract = feature_extractor(load_network(folder))
     images = digits("test").arrays["image"][:300]
-    found, probabilities = features(images)
-    assert found.shape == (300, 64)
+    features, probabilities = extract(images)
+    assert features.shape == (300, 64)
     assert probabilities.shape == (300, 10)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
-    np.testing.assert_allclose(features(images[290:])[0], found[290:], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(extract(images[290:])[0], features[290:], rtol=1e-4, atol=1e-5)
     as_bytes = np.rint(255 * images[:4]).astype(np.uint8)
-    np.testing.assert_allclose(features(as_bytes)[0], found[:4], atol=0.02)
+    np.testing.assert_allclose(extract(as_bytes)[0], features[:4], atol=0.02)
 
 
 @pytest.mark.covers("ME-10")
 def test_real_images_are_nearer_than_noise(resolved, folder):
-    """The experiment's own measure: real test images, then the same with noise, in the place of samples."""
-    found = ddpm_page.data(resolved.flags)
-    setup = resolved.setup({**found.spec, "train_size": len(found.train)})
-    (measure,) = generative.evaluators(setup, found, "test", supervised)
+    """The experiment's own measure: real test images, then the same with noise, in place of samples."""
+    splits = experiment.data(resolved.flags)
+    (measure,) = generative.evaluators(resolved.setup_of(splits), splits, "test")
     assert len(measure.source) == 6
-    real = found.test.arrays["image"]
+    real = splits.test.arrays["image"]
     noise = np.random.default_rng(0).random(real.shape, np.float32)
     same, near, far = (
         measure.finish(measure.add(None, {"sample": images}, None))["frechet_distance"]
@@ -62,14 +60,9 @@ def test_real_images_are_nearer_than_noise(resolved, folder):
     assert same < near < far
 
 
-def test_a_folder_that_holds_no_classifier_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"is no run of classification\.supervised"):
-        classifier.features_of_run(tmp_path, supervised)
-
-
 def test_samples_are_what_predict_runs_over(resolved):
-    found = ddpm_page.data(resolved.flags)
-    assert isinstance(found, Splits)
-    assert len(found.shown) == generative.SHOWN
-    assert jax.tree.leaves(found.shown.arrays) == []
-    assert "6 samples" in found.notes[-1]
+    splits = experiment.data(resolved.flags)
+    assert isinstance(splits, Splits)
+    assert len(splits.shown) == generative.NUM_SHOWN
+    assert jax.tree.leaves(splits.shown.arrays) == []
+    assert "6 samples" in splits.notes[-1]

@@ -39,7 +39,7 @@ def source(n=24):
     return Source({"image": np.random.default_rng(0).random((n, 2, 2, 1), np.float32)})
 
 
-def made(norm=False, axis=None, **kwargs):
+def toy(norm=False, axis=None, **kwargs):
     settings = {"queue_size": 12, "key_momentum": 0.9, "temperature": 0.2, **kwargs}
     return moco.learner(
         model=Tiny(norm), optimizer=cross_replica(optax.sgd(0.1), axis), augment=augment, axis=axis, **settings
@@ -65,16 +65,16 @@ def test_the_queue_is_first_in_first_out_around_its_end():
     queue, pointer = jnp.zeros((5, 1)), jnp.int32(0)
     for number in range(4):
         queue, pointer = moco.enqueue(queue, pointer, jnp.array([[10.0 * number + 1], [10.0 * number + 2]]))
-    # 1 2 11 12 21 fill it; 22, 31 and 32 take the places of 1, 2 and 11.
+    # 1 2 11 12 21 fill it; 22, 31 and 32 replace 1, 2 and 11.
     np.testing.assert_array_equal(queue[:, 0], [22, 31, 32, 12, 21])
     assert pointer == 3  # where 12, the oldest, stands
-    with pytest.raises(ValueError, match="queue_size is 5; a batch of 6 keys"):
+    with pytest.raises(ValueError, match="queue_size=5: smaller than a batch; allowed: at least 6"):
         moco.enqueue(queue, pointer, jnp.zeros((6, 1)))
 
 
 @pytest.mark.covers("SS-15")
 def test_an_update_by_hand():
-    learner, rows = made(), source()[np.arange(6)]
+    learner, rows = toy(), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     state = state.replace(params=jax.tree.map(lambda w: 1.1 * w, state.params))  # so that the two encoders differ
     first, second = views(state, rows)
@@ -97,7 +97,7 @@ def test_an_update_by_hand():
 
 @pytest.mark.covers("SS-15")
 def test_a_key_encoder_that_stands_still_gets_no_gradient():
-    learner, rows = made(key_momentum=1.0), source()[np.arange(6)]
+    learner, rows = toy(key_momentum=1.0), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     after, _ = jax.jit(learner.update)(state, rows)
     chex.assert_trees_all_equal(after.key_params, state.key_params)
@@ -105,7 +105,7 @@ def test_a_key_encoder_that_stands_still_gets_no_gradient():
 
 
 def test_the_encoders_and_the_queue_start_as_they_should():
-    learner, rows = made(norm=True), source()[np.arange(6)]
+    learner, rows = toy(norm=True), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     chex.assert_trees_all_equal(state.params, state.key_params)
     np.testing.assert_allclose(jnp.linalg.norm(state.queue, axis=-1), 1, rtol=1e-5)
@@ -128,11 +128,16 @@ def test_shuffling_over_replicas_and_back():
 
 
 def runs(placement, norm, steps=4, folder=None):
-    learner = made(norm, placement.axis, queue_size=20)
+    learner = toy(norm, placement.axis, queue_size=20)
     return fit(
-        learner, Pipeline(source(), 8), steps=steps, placement=placement, progress=False, folder=folder,
+        learner,
+        Pipeline(source(), 8),
+        steps=steps,
+        placement=placement,
+        progress=False,
+        folder=folder,
         saving=Saving(steps=1),
-    ).state  # fmt: skip
+    ).state
 
 
 def one_device():
@@ -149,4 +154,4 @@ def test_a_resumed_run_is_bit_identical(tmp_path):
     whole = runs(one_device(), True, 4, tmp_path / "whole")
     runs(one_device(), True, 2, tmp_path / "cut")
     chex.assert_trees_all_equal(plain(whole), plain(runs(one_device(), True, 4, tmp_path / "cut")))
-    assert whole.pointer == 12  # four batches of 8 into 20 places
+    assert whole.pointer == 12  # four batches of 8 into a queue of 20

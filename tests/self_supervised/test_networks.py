@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model
-from dlcore.self_supervised.networks import Embedder, unit, untrained
+from dlcore.self_supervised.networks import Embedder, init_variables, unit
 
 
-def made(head):
+def toy(head):
     model = Embedder(create_model("resnet8_cifar", num_classes=1, width=4), head, 6)
-    return model, untrained(model, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    return model, init_variables(model, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 
 
 @pytest.mark.covers("SS-16")
 def test_version_two_adds_a_hidden_layer_to_version_one():
-    shapes = {head: set(made(head)[1]["params"]) for head in ("linear", "mlp", "mlp_norm")}
+    shapes = {head: set(toy(head)[1]["params"]) for head in ("linear", "mlp", "mlp_norm")}
     assert shapes["mlp"] - shapes["linear"] == {"hidden"}
     assert shapes["linear"] <= shapes["mlp"]
     assert shapes["mlp_norm"] - shapes["mlp"] == {"hidden_bn"}
 
 
 def test_features_are_the_average_of_the_last_map_and_embeddings_have_length_one():
-    model, variables = made("mlp")
+    model, variables = toy("mlp")
     x = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))
     out = model.apply(variables, x)
     backbone = {name: tree["backbone"] for name, tree in variables.items()}

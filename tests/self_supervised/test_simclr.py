@@ -45,7 +45,7 @@ def source(n=16):
     return Source({"image": image.astype(np.float32), "label": label})
 
 
-def made(rate=0.5, norm=False, axis=None):
+def toy(rate=0.5, norm=False, axis=None):
     return simclr.learner(
         model=Tiny(norm, axis), optimizer=cross_replica(optax.sgd(rate), axis), augment=augment, axis=axis
     )
@@ -57,7 +57,7 @@ def plain(state):
 
 @pytest.mark.covers("SS-13")
 def test_an_update_by_hand():
-    learner, rows = made(), source()[np.arange(6)]
+    learner, rows = toy(), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.rng, 0), 0), i))(
         rows["index"]
@@ -81,7 +81,7 @@ def test_an_update_by_hand():
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
 def test_eight_devices_equal_one(spmd, norm):
     def run(placement):
-        learner = made(0.1, norm, placement.axis)
+        learner = toy(0.1, norm, placement.axis)
         return fit(learner, Pipeline(source(), 16), steps=3, placement=placement, progress=False).state
 
     one = run(Placement(make_mesh("data:1", jax.devices()[:1])))
@@ -90,7 +90,7 @@ def test_eight_devices_equal_one(spmd, norm):
 
 
 def test_predict_gives_the_net_before_its_first_step_too():
-    learner, rows = made(), source()[np.arange(6)]
+    learner, rows = toy(), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     before = learner.predict(state, rows)
     np.testing.assert_allclose(before["features"], before["untrained"], rtol=1e-6)
@@ -100,8 +100,8 @@ def test_predict_gives_the_net_before_its_first_step_too():
     assert np.abs(after["features"] - before["features"]).max() > 1e-3
 
 
-def test_evaluation_leaves_padding_out_and_labels_are_not_looked_at():
-    learner, rows = made(), source()[np.arange(6)]
+def test_evaluation_leaves_padding_out_and_labels_are_not_used():
+    learner, rows = toy(), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     evaluate = jax.jit(learner.evaluate)
     padded = {k: np.concatenate([v, v[:2]]) for k, v in rows.items()} | {"mask": np.r_[np.ones(6), 0, 0]}
@@ -113,7 +113,7 @@ def test_evaluation_leaves_padding_out_and_labels_are_not_looked_at():
 
 @pytest.mark.covers("SS-12")
 def test_training_brings_views_together_and_spreads_images():
-    learner, rows = made(0.3), source()[np.arange(16)]
+    learner, rows = toy(0.3), source()[np.arange(16)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     update, evaluate = jax.jit(learner.update), jax.jit(learner.evaluate)
     before = evaluate(state, rows)

@@ -25,6 +25,6 @@ def test_views_differ_and_depend_on_the_key_alone():
 def test_measures_by_hand_without_the_padding():
     a = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
     b = jnp.array([[0.0, 1.0], [-1.0, 0.0], [5.0, 5.0]])
-    found = alignment_and_uniformity(a, b, jnp.array([1.0, 1.0, 0.0]))
-    np.testing.assert_allclose(found["alignment"].compute(), 1.0, rtol=1e-6)  # (2 + 0) / 2
-    np.testing.assert_allclose(found["uniformity"].compute(), -8.0, rtol=1e-5)  # squared distance 4, times 2
+    metrics = alignment_and_uniformity(a, b, jnp.array([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(metrics["alignment"].compute(), 1.0, rtol=1e-6)  # (2 + 0) / 2
+    np.testing.assert_allclose(metrics["uniformity"].compute(), -8.0, rtol=1e-5)  # squared distance 4, times 2

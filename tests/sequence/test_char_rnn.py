@@ -23,7 +23,7 @@ def batch(text, **more):
     return {"text": text, "index": np.arange(len(text), dtype=np.int32), **more}
 
 
-def made(model, tx=None, **kwargs):
+def toy(model, tx=None, **kwargs):
     learner = char_rnn.learner(model=model, optimizer=tx or optax.sgd(0.5), **{"chunk_length": 4, **kwargs})
     return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
 
@@ -39,19 +39,19 @@ def nats_by_hand(params, carry, text):
     """An RNN over one-hot characters in plain numpy style: ([B, T] nats, h)."""
     layer, head = params["recurrent"]["layer0"], params["head"]
     (h,) = carry[0]
-    found = []
+    losses = []
     for t in range(text.shape[1] - 1):
         a = layer["input_kernel"][text[:, t]] + layer["input_bias"] + h @ layer["hidden_kernel"] + layer["hidden_bias"]
         h = jnp.tanh(a)
         logits = h @ head["kernel"] + head["bias"]
-        found.append(-jax.nn.log_softmax(logits)[jnp.arange(len(text)), text[:, t + 1]])
-    return jnp.stack(found, 1), h
+        losses.append(-jax.nn.log_softmax(logits)[jnp.arange(len(text)), text[:, t + 1]])
+    return jnp.stack(losses, 1), h
 
 
 @pytest.mark.covers("SQ-10")
 def test_a_chunk_of_everything_is_full_back_propagation():
     model, text = CharRNN(5, 3, cell="rnn"), tokens()
-    learner = made(model, optax.sgd(0.5), chunk_length=8)
+    learner = toy(model, optax.sgd(0.5), chunk_length=8)
     state = started(learner, text)
     gradient = jax.grad(lambda p: nats_by_hand(p, state.carry, text)[0].mean())(state.params)
     want = jax.tree.map(lambda p, g: p - 0.5 * g, state.params, gradient)
@@ -68,8 +68,8 @@ def test_the_state_passes_from_chunk_to_chunk_and_the_gradient_does_not():
     # Token 4 comes in the first chunk alone: its embedding shapes the second chunk's loss through the carry, but gets
     # no gradient from it.
     text = np.array([[4, 0, 4, 1, 2, 0, 3, 1, 2]], np.uint8)
-    model = CharRNN(5, 3, cell="rnn", embedding=3)
-    learner = made(model, optax.sgd(0.5))
+    model = CharRNN(5, 3, cell="rnn", embedding_dim=3)
+    learner = toy(model, optax.sgd(0.5))
     state = started(learner, text)
     first, _ = learner.update(state, batch(text))
     second, metrics = learner.update(first, batch(text))
@@ -91,13 +91,13 @@ def test_chunks_go_through_the_streams_and_start_over_one_further_on():
     np.testing.assert_array_equal([s[0][0, 0] for s in seen], [0, 4, 1, 5, 0, 4])
     np.testing.assert_array_equal([s[1] for s in seen], [True, False] * 3)
     np.testing.assert_array_equal(seen[3][0][0], [5, 6, 7, 8, 9])
-    with pytest.raises(ValueError, match="chunk_length is 10; streams of 10 tokens allow at most 9"):
+    with pytest.raises(ValueError, match="chunk_length=10: longer than a stream; allowed: at most 9"):
         char_rnn.chunk_at(text, 0, 10)
 
 
 def test_a_pass_starts_from_a_zero_carry():
     text = tokens()
-    learner = made(CharRNN(5, 3), optax.sgd(0.0))
+    learner = toy(CharRNN(5, 3), optax.sgd(0.0))
     state = started(learner, text)
     losses = []
     for _ in range(4):
@@ -110,15 +110,15 @@ def test_a_pass_starts_from_a_zero_carry():
 def test_evaluation_reads_every_row_to_its_end_whatever_the_chunk():
     text, length = tokens(3, 12), np.array([11, 11, 6], np.int32)
     model = CharRNN(5, 3, cell="rnn")
-    state = started(made(model), text)
+    state = started(toy(model), text)
     rows = batch(text, length=length, mask=np.array([1, 0, 1], np.float32))
     nats = np.asarray(nats_by_hand(state.params, state.carry, text)[0], np.float64)
     want = np.r_[nats[0], nats[2, :6]].mean()
     for chunk in (3, 4, 11):
-        found = made(model, chunk_length=chunk).evaluate(state, rows)
-        assert found["loss"].compute() == pytest.approx(want, rel=1e-5)
-        assert int(found["loss"].count) == 17
-        assert found["bits"].compute() == pytest.approx(want / np.log(2), rel=1e-5)
+        metrics = toy(model, chunk_length=chunk).evaluate(state, rows)
+        assert metrics["loss"].compute() == pytest.approx(want, rel=1e-5)
+        assert int(metrics["loss"].count) == 17
+        assert metrics["bits"].compute() == pytest.approx(want / np.log(2), rel=1e-5)
 
 
 @pytest.mark.covers("SQ-07", "SQ-16")
@@ -127,16 +127,19 @@ def test_a_small_text_is_learnt_by_heart_and_written_down_again(cell):
     text = "hello world, hello there. " * 8
     vocabulary = Vocabulary.of(text)
     source = streams(vocabulary.encode(text), 4)
-    learner = made(
-        CharRNN(len(vocabulary.characters), 32, cell=cell), create_optimizer("adam", 0.02, clip_norm=1.0),
-        chunk_length=16, sample_length=30, stop_token=vocabulary.characters.index("."),
-    )  # fmt: skip
+    learner = toy(
+        CharRNN(len(vocabulary.characters), 32, cell=cell),
+        create_optimizer("adam", 0.02, clip_norm=1.0),
+        chunk_length=16,
+        sample_length=30,
+        stop_token=vocabulary.characters.index("."),
+    )
     rows = source[np.arange(4)]
     state = learner.init(jax.random.key(0), rows)
     for _ in range(150):
         state, _ = learner.update(state, rows)
-    found = learner.evaluate(state, rows)
-    assert found["perplexity"].compute() < 1.5  # a uniform guess: 13
+    metrics = learner.evaluate(state, rows)
+    assert metrics["perplexity"].compute() < 1.5  # a uniform guess: 13
     prompts = np.tile(vocabulary.encode(". hello w"), (2, 1))
     out = learner.predict(state, batch(text=prompts, prompt=prompts, temperature=np.zeros(2, np.float32)))
     assert vocabulary.decode(out["tokens"][0][: out["length"][0]]) == "orld, hello there."
@@ -144,7 +147,7 @@ def test_a_small_text_is_learnt_by_heart_and_written_down_again(cell):
 
 def test_drawn_samples_depend_on_the_index_alone():
     text = tokens(4)
-    learner = made(CharRNN(5, 3), sample_length=12)
+    learner = toy(CharRNN(5, 3), sample_length=12)
     state = started(learner, text)
     prompts = text[:, :2]
     rows = {"prompt": prompts, "index": np.arange(4, dtype=np.int32)}
@@ -164,9 +167,14 @@ def runs(spmd, devices, folder=None, steps=4, seed=0):
         model=CharRNN(5, 6, 1, "lstm"), optimizer=cross_replica(optax.sgd(0.5), placement.axis), chunk_length=4
     )
     result = fit(
-        learner, Pipeline(source, 8, seed), steps=steps, placement=placement, progress=False, folder=folder,
+        learner,
+        Pipeline(source, 8, seed),
+        steps=steps,
+        placement=placement,
+        progress=False,
+        folder=folder,
         saving=Saving(steps=1),
-    )  # fmt: skip
+    )
     return learner, source, result
 
 
@@ -195,7 +203,7 @@ def test_a_resumed_run_is_bit_identical(tmp_path):
 
 def test_the_order_of_later_batches_does_not_matter():
     text = tokens(3)
-    learner = made(CharRNN(5, 3))
+    learner = toy(CharRNN(5, 3))
     state = started(learner, text)
     shuffled = batch(text[::-1])
     chex.assert_trees_all_equal(learner.update(state, batch(text))[0].params, learner.update(state, shuffled)[0].params)

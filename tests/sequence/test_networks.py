@@ -1,4 +1,4 @@
-"""One-hot input and a learnt embedding are the same product; the head starts at zero."""
+"""One-hot input and a learned embedding are the same product; the head starts at zero."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from dlcore.sequence.networks import CharRNN
 @pytest.mark.covers("SQ-08")
 def test_an_embedding_is_the_one_hot_vector_times_its_matrix():
     tokens = jax.random.randint(jax.random.key(0), (2, 5), 0, 7)
-    embedded, one_hot = CharRNN(7, 4, embedding=3), CharRNN(7, 4)
+    embedded, one_hot = CharRNN(7, 4, embedding_dim=3), CharRNN(7, 4)
     params = embedded.init(jax.random.key(1), embedded.start(2), tokens)["params"]
     params["head"]["kernel"] = jax.random.normal(jax.random.key(2), (4, 7))
     table, layer = params["embed"]["embedding"], params["recurrent"]["layer0"]
@@ -22,7 +22,7 @@ def test_an_embedding_is_the_one_hot_vector_times_its_matrix():
         embedded.apply({"params": params}, embedded.start(2), tokens)[1],
         one_hot.apply({"params": same}, one_hot.start(2), tokens)[1],
         atol=1e-6,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.covers("SQ-08")

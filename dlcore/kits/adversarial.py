@@ -1,0 +1,33 @@
+"""What adversarial experiments share: the optimizer of both players."""
+
+from typing import Literal
+
+import optax
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Setting
+from dlcore.learner import Range
+from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
+
+__all__ = ["SETTINGS", "optimizer"]
+
+SETTINGS = {
+    "optimizer": Setting("adam", "of both players", Literal[tuple(OPTIMIZERS)]),
+    "learning_rate": Setting(2e-4, "of both players, at the start", limits=Range(0), essential=True),
+    "schedule": Setting("linear", "of the learning rate", Literal[tuple(SCHEDULES)]),
+    "momentum": Setting(0.5, "Adam's first decay rate", limits=Range(0, 1)),
+}
+
+
+def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
+    """Build the optimizer of one player.
+
+    Args:
+      setup: with the flags of SETTINGS.
+
+    Returns:
+      The transformation.
+    """
+    flags = setup.flags
+    learning_rate = create_schedule(flags.schedule, flags.learning_rate, setup.steps)
+    return create_optimizer(flags.optimizer, learning_rate, momentum=flags.momentum, axis=setup.axis)

@@ -1,0 +1,104 @@
+"""What experiments that generate images show: samples, and for diffusion models every sampler and its trajectories."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.generative import ddpm
+from dlcore.generative.pixels import denormalize
+from dlcore.generative.schedules import SCHEDULES, alphas_cumprod
+from dlcore.kits.generative import NUM_REAL, NUM_SHOWN
+from dlcore.learner import example_keys
+from dlcore.optim import parameter_ema
+
+__all__ = ["diffusion_panels", "panels", "pictures"]
+
+
+def panels(context: Any) -> list:
+    """Show the first samples, real images, and the curves.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_grid
+
+    flags, test = context.flags, context.data.test
+    network = flags.network or f"a classifier trained for {flags.network_steps} steps"
+    note = (
+        f"The first {NUM_SHOWN}, unselected. Fréchet distance {context.numbers['frechet_distance']:.2f} over "
+        f"{flags.num_samples:,} samples and {min(NUM_REAL, len(test)):,} test images, in the features of {network}."
+    )
+    return [
+        sample_grid(context.outputs["sample"], "Samples", note),
+        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
+        curves(context.history),
+    ]
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """Show the first samples in TensorBoard.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      {"samples": one image of all}.
+    """
+    from dlcore.report.generative import picture_grid
+
+    return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+def diffusion_panels(context: Any, model: nn.Module) -> list:
+    """Show samples, DDIM's trajectories, and samples of every sampler from the same noise.
+
+    Args:
+      context: the ReportContext of a run with the flags of `dlcore.generative.ddpm.learner`.
+      model: the network that predicts the noise.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.generative import sample_grid, sample_path
+
+    flags, shape = context.flags, tuple(context.spec["image_shape"])
+    params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
+    abar = alphas_cumprod(SCHEDULES[flags.beta_schedule](flags.num_timesteps))
+
+    @partial(jax.jit, static_argnums=(2, 3, 4))
+    def draw(params, keys, sampler, num_inference_steps, return_trajectory=False):
+        def denoise(x, t):
+            return model.apply({"params": params}, x, jnp.full(x.shape[0], t))
+
+        samples = ddpm.sample(
+            denoise,
+            keys,
+            shape,
+            abar,
+            sampler=sampler,
+            num_inference_steps=num_inference_steps,
+            clip_sample=flags.clip_sample,
+            return_trajectory=return_trajectory,
+        )
+        return jax.tree.map(denormalize, samples)
+
+    keys = example_keys(context.state.rng, {"index": jnp.arange(16)})
+    steps = min(50, flags.num_timesteps)
+    _, path = draw(params, keys[:6], "ddim", steps, True)
+    columns = np.unique(np.linspace(0, steps, 13).round().astype(int))
+    note = "From the same noise as the first samples above."
+    by_sampler = [
+        sample_grid(draw(params, keys, name, count), f"{name}, {count} steps", note)
+        for name, count in (("dpmpp", min(15, steps)), ("ddim", steps), ("ddpm", flags.num_timesteps))
+    ]
+    note = f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
+    samples, *others = panels(context)
+    return [samples, sample_path(np.asarray(path)[columns], note=note), *by_sampler, *others]

@@ -1,0 +1,133 @@
+"""What a self-supervised encoder has learned, as panels of a report."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from dlcore.report.figure import GRAY, LIGHT_GRAY, PALETTE, YELLOW, figure_panel, new_figure
+from dlcore.report.html import Panel
+from dlcore.report.pictures import data_uri, to_uint8
+from dlcore.report.tables import table
+
+__all__ = ["accuracy_table", "feature_plane", "nearest_neighbors", "view_pairs"]
+
+COLORS = (*PALETTE, YELLOW, GRAY, LIGHT_GRAY)
+
+
+def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel:
+    """Show the accuracies of k-NN and a linear probe before and after training.
+
+    Args:
+      numbers: accuracies in [0, 1] called `knn`, `probe`, `knn_untrained`, `probe_untrained`, `probe_head`; missing
+        ones are left blank.
+      note: a line under the title.
+
+    Returns:
+      The panel.
+    """
+
+    def percent(name):
+        value = numbers.get(name)
+        return "" if value is None else f"{100 * value:.1f} %"
+
+    rows = [
+        {
+            "": title,
+            "untrained": percent(f"{name}_untrained"),
+            "trained": percent(name),
+            "on the head's output": percent(f"{name}_head"),
+        }
+        for title, name in (("k nearest neighbors", "knn"), ("linear probe", "probe"))
+    ]
+    return table(rows, "Accuracy on the features", note)
+
+
+def nearest_neighbors(
+    images: np.ndarray, labels: np.ndarray, features: np.ndarray, class_names: Sequence[str], num_queries: int = 10
+) -> Panel:
+    """Show the images whose features are most similar to those of a few queries.
+
+    Args:
+      images: [N, H, W, C], as `to_uint8` takes them.
+      labels: [N] int.
+      features: [N, D].
+      class_names: of the labels.
+      num_queries: rows, spaced evenly over the images.
+
+    Returns:
+      The panel.
+    """
+    unit = _unit(features)
+    html = []
+    for i in np.linspace(0, len(images) - 1, min(num_queries, len(images))).astype(int):
+        similarity = unit @ unit[i]
+        similarity[i] = -np.inf
+        near = np.argsort(-similarity, kind="stable")[:8]
+        correct = int((labels[near] == labels[i]).sum())
+        caption = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
+        html.append(_figure(images[np.r_[i, near]], caption))
+    note = "Left the query, then the test images of the most similar features."
+    return Panel("Nearest neighbors", f'<div class="images">{"".join(html)}</div>', note)
+
+
+def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Panel:
+    """Show images beside two views of each.
+
+    Args:
+      images: [N, H, W, C] in [0, 1].
+      first: [N, H, W, C], clipped to [0, 1].
+      second: [N, H, W, C], clipped to [0, 1].
+
+    Returns:
+      The panel.
+    """
+    html = "".join(_figure(np.clip(np.stack(row), 0, 1)) for row in zip(images, first, second, strict=True))
+    note = "Left the image, then two views as in training."
+    return Panel("Two views", f'<div class="images">{html}</div>', note)
+
+
+def feature_plane(
+    features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], max_points: int = 1500
+) -> Panel:
+    """Show unit features on their first two principal axes.
+
+    Args:
+      features: [N, D].
+      labels: [N] int.
+      class_names: of the labels.
+      max_points: the first so many are drawn.
+
+    Returns:
+      The panel.
+    """
+    unit, labels = _unit(features)[:max_points], np.asarray(labels)[:max_points]
+    centered = unit - unit.mean(0)
+    _, s, axes = np.linalg.svd(centered, full_matrices=False)
+    points = centered @ axes[:2].T
+    figure, ax = new_figure((7, 5))
+    for c in np.unique(labels):
+        color = COLORS[c % len(COLORS)]
+        ax.scatter(*points[labels == c].T, s=7, color=color, label=str(class_names[c]), alpha=0.8)
+    ax.set(xticks=[], yticks=[])
+    ax.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    share = 100 * np.square(s[:2]).sum() / max(np.square(s).sum(), 1e-12)
+    note = (
+        f"Unit features of {len(centered):,} test images on their first two principal axes ({share:.0f} % of the "
+        "variance); colors are classes, which training did not see."
+    )
+    return figure_panel("Plane of the features", figure, note)
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _figure(images: np.ndarray, caption: str = "") -> str:
+    """Images side by side as one HTML figure, the first one apart."""
+    images = to_uint8(images)
+    gap = np.full((images.shape[1], 1, images.shape[3]), 128, np.uint8)
+    parts = [part for image in images for part in (image, gap)]
+    strip = np.concatenate([parts[0], gap, gap, gap, *parts[2:-1]], axis=1)
+    html = f'<img alt="" src="{data_uri(strip, max(1, 40 // images.shape[1]))}">'
+    return f"<figure>{html}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
