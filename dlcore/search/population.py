@@ -52,7 +52,7 @@ class PopulationBasedTraining:
       space: of the values; intervals only.
       metric: what counts, a validation metric of the learner.
       every: the fewest steps between two exchanges.
-      mode: "max" or "min".
+      monitor_mode: "max" or "min".
       share: of the population that is replaced.
       seed: of the draws.
 
@@ -61,10 +61,10 @@ class PopulationBasedTraining:
     """
 
     def __init__(
-        self, space: Space, metric: str, every: int, mode: str = "max", share: float = 0.2, seed: int = 0
+        self, space: Space, metric: str, every: int, monitor_mode: str = "max", share: float = 0.2, seed: int = 0
     ):  # fmt: skip
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode={mode!r} is unknown; allowed are max, min")
+        if monitor_mode not in ("max", "min"):
+            raise ValueError(f"monitor_mode={monitor_mode!r} is unknown; allowed are max, min")
         if every < 1:
             raise ValueError(f"every={every} must be at least 1")
         if not 0 < share <= 0.5:
@@ -72,7 +72,7 @@ class PopulationBasedTraining:
         if chosen := [name for name, axis in space.items() if isinstance(axis, Choice)]:
             raise ValueError(f"{', '.join(chosen)} is a choice: only intervals can be explored")
         self.space, self.metric, self.every, self.share, self.seed = space, metric, every, share, seed
-        self.sign = 1.0 if mode == "max" else -1.0
+        self.sign = 1.0 if monitor_mode == "max" else -1.0
         self.memory: dict[str, Any] = {"next": every, "lineage": []}
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> Any:

@@ -16,21 +16,21 @@ from dlcore.search.trials import Trial
 __all__ = ["marginals", "parallel_coordinates", "search_report", "text_table"]
 
 
-def ranked(trials: Sequence[Trial], mode: str) -> list[int]:
+def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
     """Rows, the best first, those without a score last."""
-    sign = -1 if mode == "max" else 1
+    sign = -1 if monitor_mode == "max" else 1
     return sorted(
         range(len(trials)), key=lambda i: sign * trials[i].score if math.isfinite(trials[i].score) else math.inf
     )
 
 
-def text_table(trials: Sequence[Trial], metric: str, mode: str = "max", limit: int = 10) -> str:
+def text_table(trials: Sequence[Trial], metric: str, monitor_mode: str = "max", limit: int = 10) -> str:
     """The best trials as aligned lines."""
     names = list(trials[0].values)
     heads = ["rank", "trial", metric, "step", *names]
     rows = [
         [str(rank), str(i), _score(trials[i].score), str(trials[i].step), *(_value(trials[i].values[n]) for n in names)]
-        for rank, i in enumerate(ranked(trials, mode)[:limit], 1)
+        for rank, i in enumerate(ranked(trials, monitor_mode)[:limit], 1)
     ]
     widths = [max(len(row[c]) for row in (heads, *rows)) for c in range(len(heads))]
     lines = ["  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in (heads, *rows)]
@@ -64,11 +64,11 @@ def _ends(axis: Any) -> list[tuple[float, str]]:
     return [(axis.place(v), f"{v:g}") for v in values]
 
 
-def _colours(trials: Sequence[Trial], mode: str) -> list:
+def _colours(trials: Sequence[Trial], monitor_mode: str) -> list:
     """By rank, from pale to dark; grey for those without a score."""
     import matplotlib
 
-    order = ranked(trials, mode)
+    order = ranked(trials, monitor_mode)
     finite = [i for i in order if math.isfinite(trials[i].score)]
     shade = {i: 1 - rank / max(1, len(finite) - 1) for rank, i in enumerate(finite)}
     palette = matplotlib.colormaps["viridis_r"]
@@ -82,7 +82,7 @@ def _score_axis(trials: Sequence[Trial]) -> tuple[float, float, bool]:
     return low, high if high > low else low + 1, low > 0 and high > 10 * low
 
 
-def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mode: str = "max") -> Any:
+def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
     """A matplotlib Figure: an axis a setting and one for the score, a line a trial, the darker the better."""
     from matplotlib.figure import Figure
 
@@ -97,8 +97,8 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mod
     def score_at(u: float) -> float:
         return low * (high / low) ** u if logarithmic else low + u * (high - low)
 
-    colours = _colours(trials, mode)
-    for i in reversed(ranked(trials, mode)):
+    colours = _colours(trials, monitor_mode)
+    for i in reversed(ranked(trials, monitor_mode)):
         heights = [_place(axis, trials[i].values[name]) for name, axis in space.items()]
         if math.isfinite(trials[i].score):
             heights.append(place_of(trials[i].score))
@@ -115,7 +115,7 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mod
     return figure
 
 
-def marginals(trials: Sequence[Trial], space: Space, metric: str, mode: str = "max") -> Any:
+def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
     """A matplotlib Figure: the score of every trial over each of its settings, the best ringed."""
     from matplotlib.figure import Figure
 
@@ -123,9 +123,9 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, mode: str = "m
     rows = -(-len(space) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel()
-    good = [i for i in ranked(trials, mode) if math.isfinite(trials[i].score)]
+    good = [i for i in ranked(trials, monitor_mode) if math.isfinite(trials[i].score)]
     lost = [i for i in range(len(trials)) if i not in good]
-    colours = _colours(trials, mode)
+    colours = _colours(trials, monitor_mode)
     for ax, (name, axis) in zip(axes, space.items(), strict=False):
         places = [_place(axis, t.values[name]) for t in trials]
         for i in good:
@@ -149,20 +149,20 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, mode: str = "m
 
 
 def search_report(
-    trials: Sequence[Trial], space: Space, metric: str, mode: str, title: str, remarks: Sequence[str],
+    trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str, title: str, remarks: Sequence[str],
     cards: dict[str, str], details: dict[str, Any],
 ) -> str:  # fmt: skip
     """The HTML of a search."""
     panels = [text("What it says", "\n\n".join(remarks))] if remarks else []
     for name, draw in (("All trials", parallel_coordinates), ("Score over each setting", marginals)):
         picture = io.BytesIO()
-        draw(trials, space, metric, mode).savefig(picture, format="png", dpi=150, bbox_inches="tight")
+        draw(trials, space, metric, monitor_mode).savefig(picture, format="png", dpi=150, bbox_inches="tight")
         source = f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
         panels.append(Panel(name, f'<img class="smooth" alt="{name}" src="{source}">'))
     rows = [
         {"rank": rank, "trial": i, metric: _score(trials[i].score), "step": trials[i].step,
          **{k: _value(v) for k, v in trials[i].values.items()}}
-        for rank, i in enumerate(ranked(trials, mode), 1)
+        for rank, i in enumerate(ranked(trials, monitor_mode), 1)
     ]  # fmt: skip
     panels.append(table(rows, title="Trials"))
     return render(title, panels, cards, details={"Settings": details})

@@ -30,7 +30,7 @@ from dlcore.search import space as spaces
 from dlcore.search.__main__ import OWN as SEARCH
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import Space, edges, parse_space
-from dlcore.search.trials import Trial, job_of, page_of
+from dlcore.search.trials import Trial, experiment_of, run_of
 from launch.slurm.trial import SCORE, TRIAL, TrialJob
 
 __all__ = ["OWN", "main", "sweep"]
@@ -70,7 +70,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
     """Choose trials, submit a job for each, wait for all, write table and report; the exit status."""
     own, axes, argv = _take_apart(words)
     space = parse_space(axes)
-    experiment = page_of(module)
+    experiment = experiment_of(module)
     flags = resolve(experiment, argv)
     if unknown := [name for name in space if name not in flags]:
         raise FlagError(f"{experiment.name} has no setting {', '.join(unknown)}; --help of the experiment lists all")
@@ -83,7 +83,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
     folder = Path(own.out) if own.out else Path(flags.runs) / f"sweep.{experiment.name}" / digest
     rows = _draw(own, space)
     for values in rows:
-        job_of(experiment, argv, values)  # a value that is not allowed is known here, not in a job
+        run_of(experiment, argv, values)  # a value that is not allowed is known here, not in a job
     jobs = []
     for number, values in enumerate(rows):
         (folder / f"trial{number}").mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
         (folder / f"trial{number}" / TRIAL).write_text(json.dumps(told))
         jobs.append(TrialJob(folder / f"trial{number}"))
     _run([job for job in jobs if not (job.folder / SCORE).exists()], own, folder, experiment.name)
-    return _finish(module, dataclasses.replace(experiment, mode=mode), own, space, argv, metric, folder, rows)
+    return _finish(module, dataclasses.replace(experiment, monitor_mode=mode), own, space, argv, metric, folder, rows)
 
 
 def _take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
