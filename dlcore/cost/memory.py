@@ -5,16 +5,13 @@ recomputation (remat), with bfloat16; the state shrinks with sharding.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from dlcore.report.html import Panel
-from dlcore.report.tables import table
-
-__all__ = ["memory_panel", "memory_report", "readable", "residual_bytes"]
+__all__ = ["memory_report", "readable", "residual_bytes"]
 
 
 def _bytes(tree: Any) -> int:
@@ -57,25 +54,3 @@ def readable(count: float) -> str:
     units = ("B", "KiB", "MiB", "GiB")
     power = 0 if count < 1 else min(int(math.log2(count)) // 10, len(units) - 1)
     return f"{count / 1024**power:.{1 if power else 0}f} {units[power]}"
-
-
-def memory_panel(report: Mapping[str, int], kept: int | None = None) -> Panel:
-    """The report as a table with shares, and what can be done about the largest part.
-
-    kept: `residual_bytes` of the loss, a row of its own (part of the temporaries).
-    """
-    total = sum(report.values())
-    advice = {
-        "temporaries": "Most of it is what the step stores for the backward pass: a smaller batch with --accumulate, "
-        "--model.remat=full or --precision=bf16 make it less.",
-        "optimizer": "Most of it is the optimiser's state: --sharding=fsdp spreads it over devices.",
-        "parameters": "Most of it is parameters: --sharding=fsdp spreads them over devices.",
-    }
-    rows = [
-        {"what": name, "size": readable(size), "share": f"{size / total:.1%}" if total else "–"}
-        for name, size in report.items()
-    ]
-    if kept is not None:
-        rows.append({"what": "kept for the backward pass (in the temporaries)", "size": readable(kept), "share": ""})
-    largest = max(report, key=report.get) if report else ""
-    return table(rows, title=f"Memory of a step: {readable(total)}", note=advice.get(largest, ""))

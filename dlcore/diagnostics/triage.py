@@ -16,10 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.report.html import Panel
-from dlcore.report.tables import text
-
-__all__ = ["Finding", "fit_triage", "learning_rate_triage", "plateaus", "triage", "triage_panel", "turning_point"]
+__all__ = ["Finding", "fit_triage", "learning_rate_triage", "plateaus", "triage", "turning_point"]
 
 RANGE = "between 1e-5 and 1e-3"
 FEWEST = 5
@@ -165,11 +162,6 @@ def triage(history: Sequence[Mapping[str, Any]]) -> list[str]:
     if turn is not None:
         said.append(f"the validation loss was lowest at {steps[turn]:g}, {loss[turn]:.3g}, and rises: stop there")
     return said or ["no training loss and no pair of accuracies was recorded: nothing to judge"]
-
-
-def triage_panel(history: Sequence[Mapping[str, Any]], title: str = "What the curves say") -> Panel:
-    """`triage` as a section of the report."""
-    return text(title, "\n\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in triage(history)))
 
 
 def _where_to_lower(steps: np.ndarray, loss: np.ndarray) -> list[str]:

@@ -20,16 +20,16 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 def panels(context: Any) -> list:
     """Curves, confusion matrix, worst mistakes, calibration, first-layer filters."""
-    from dlcore.report import curves as charts
-    from dlcore.report import pictures
-    from dlcore.report import tables as tables
+    from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
+    from dlcore.report.curves import curves
+    from dlcore.report.filters import filters
 
     names, source = context.spec["class_names"], context.data.test
-    found = [charts.curves(context.history)]
+    found = [curves(context.history)]
     if context.arrays.get("confusion") is not None:
-        found.append(tables.confusion_matrix(context.arrays["confusion"], names))
+        found.append(confusion_matrix(context.arrays["confusion"], names))
     images, labels = source.arrays["image"], source.arrays["label"]
-    found.append(pictures.worst_mistakes(images, labels, context.outputs["probabilities"], names))
+    found.append(worst_mistakes(images, labels, context.outputs["probabilities"], names))
     prefix = "calibration/"
     calibration = {
         key.removeprefix(prefix): value
@@ -37,16 +37,17 @@ def panels(context: Any) -> list:
         if key.startswith(prefix)
     }
     if calibration:
-        found.append(charts.reliability(calibration))
+        found.append(reliability_diagram(calibration))
     kernel = first_kernel(context.state.params)
     if kernel is not None:
-        found.append(pictures.filters(kernel))
+        found.append(filters(kernel))
     return found
 
 
 def pictures(context: Any) -> dict[str, np.ndarray]:
     """First-layer filters and the surest mistakes side by side, for TensorBoard."""
-    from dlcore.report.pictures import filter_grid, to_uint8
+    from dlcore.report.filters import filter_grid
+    from dlcore.report.pictures import to_uint8
 
     found = {}
     kernel = first_kernel(context.state.params)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import jax
 
-from dlcore.cost.memory import memory_panel, memory_report, readable
+from dlcore.cost.memory import memory_report, readable
 from dlcore.cost.profiled_operations import Hot, chip_of, hot_operations, measured_chip, trace_times
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.flags import Setting
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.learner import Range
+from dlcore.report.memory import memory_panel
 from dlcore.report.tables import table
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable

@@ -170,9 +170,9 @@ def _shown(name: str, value: float | None) -> str:
 def _report(
     run: ResolvedRun, context: ReportContext, result: Result, step: int, seconds: float, more: list, batch: Any
 ) -> Path:
-    from dlcore.cost.memory import memory_panel
-    from dlcore.diagnostics.triage import triage_panel
     from dlcore.report.html import render
+    from dlcore.report.memory import memory_panel
+    from dlcore.report.triage import triage_panel
 
     panels = run.experiment.panels(context) if run.experiment.panels else []
     panels = [*panels[:1], triage_panel(context.history), *panels[1:], *more]

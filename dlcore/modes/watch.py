@@ -12,8 +12,8 @@ import numpy as np
 from dlcore.diagnostics.monitor import findings, look
 from dlcore.diagnostics.trace import first_reads
 from dlcore.learner import Learner
-from dlcore.report.html import Panel
 from dlcore.report.monitor import monitor_panels
+from dlcore.report.panel import Panel
 from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths
 

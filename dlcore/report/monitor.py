@@ -1,4 +1,4 @@
-"""What was seen inside a network while it trained, as panels of the report."""
+"""Panels of `--watch`: what the snapshots of a network in training show."""
 
 from collections.abc import Sequence
 from html import escape
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.diagnostics.monitor import RATIO, findings
-from dlcore.report.html import Panel
+from dlcore.report.panel import Panel
 from dlcore.report.tables import text
 
 __all__ = ["histogram_svg", "line_svg", "monitor_panels"]
@@ -16,10 +16,14 @@ WIDTH, HEIGHT = 110, 26
 
 
 def monitor_panels(looks: Sequence[dict[str, Any]], order: Sequence[str] | None = None) -> list[Panel]:
-    """Panels over the looks of a run, in time.
+    """Show the snapshots of a run: findings in words, updates and gradients by array, activations.
 
-    looks: what `dlcore.diagnostics.monitor.look` gives, on the host, each with its "step".
-    order: names of the kernels from input to output.
+    Args:
+      looks: what `dlcore.diagnostics.monitor.look` gives, on the host, each with its "step", in the order of time.
+      order: names of the kernels from input to output, to tell gradients that vanish or explode; None skips that check.
+
+    Returns:
+      The panels; none where there are no looks.
     """
     if not looks:
         return []
@@ -27,20 +31,20 @@ def monitor_panels(looks: Sequence[dict[str, Any]], order: Sequence[str] | None 
     kinds: dict[str, dict[int, list[str]]] = {}
     for seen in looks:
         for finding in findings(seen, order):
-            kinds.setdefault(finding.kind, {}).setdefault(seen["step"], []).append(finding.words)
+            kinds.setdefault(finding.kind, {}).setdefault(seen["step"], []).append(finding.message)
     middle = {name: float(np.median([seen["updates"][name] for seen in looks])) for name in looks[-1]["updates"]}
-    last = [f"At step {steps[-1]}: {finding.words}." for finding in findings({**looks[-1], "updates": {}}, order)]
+    last = [f"At step {steps[-1]}: {finding.message}." for finding in findings({**looks[-1], "updates": {}}, order)]
     last += [
-        f"In the middle of the run, {finding.words}."
+        f"In the middle of the run, {finding.message}."
         for finding in findings({"updates": middle, "gradients": {}, "activations": {}})
     ]
     before = [
-        f"{kind.capitalize()}: remarked on at {len(found)} of {len(looks)} looks, the first at step {min(found)}"
-        f" ({len(found[min(found)])} arrays, such as: {found[min(found)][0]})."
-        for kind, found in kinds.items()
-        if kind != "updates" and set(found) != {steps[-1]}
+        f"{kind.capitalize()}: at {len(messages)} of {len(looks)} looks, the first at step {min(messages)}"
+        f" ({len(messages[min(messages)])} arrays, such as: {messages[min(messages)][0]})."
+        for kind, messages in kinds.items()
+        if kind != "updates" and set(messages) != {steps[-1]}
     ]
-    healthy = f"Nothing was remarked on in {len(looks)} looks, steps {steps[0]} to {steps[-1]}."
+    healthy = f"No finding in {len(looks)} looks, steps {steps[0]} to {steps[-1]}."
     panels = [text("Health of the network", "\n\n".join([*last[:10], *before] or [healthy]))]
     panels.append(_updates(looks, steps))
     if looks[-1]["activations"]:
@@ -56,7 +60,7 @@ def _updates(looks: Sequence[dict], steps: list[int]) -> Panel:
         out = not RATIO[0] <= ratios[-1] <= RATIO[1]
         rows.append(
             f"<tr><td>{escape(name)}</td>"
-            f'<td class="number{" said" if out and name.endswith("kernel") else ""}">{ratios[-1]:.1e}</td>'
+            f'<td class="number{" highlight" if out and name.endswith("kernel") else ""}">{ratios[-1]:.1e}</td>'
             f'<td class="number">{np.median(ratios):.1e}</td><td>{line_svg(ratios, RATIO)}</td>'
             + (_gradient(norms, looks[-1]["gradients"][name]) if norms else "")
             + "</tr>"
@@ -66,8 +70,8 @@ def _updates(looks: Sequence[dict], steps: list[int]) -> Panel:
     head = "<tr><th>array</th><th class=number>update / weight</th><th class=number>median</th><th>over the run</th>"
     head += f"{gradients}</tr>"
     note = (
-        f"How much of itself an array changes a step, at {len(steps)} steps from {steps[0]} to {steps[-1]}; about 1e-3 "
-        "is usual, the band is 1e-4 to 1e-2. Logarithmic."
+        f"Norm of an array's update over its own norm, at {len(steps)} steps from {steps[0]} to {steps[-1]}; about "
+        "1e-3 is usual, the band is 1e-4 to 1e-2. Logarithmic."
     )
     return Panel("Updates and gradients", _table(head, rows), note)
 
@@ -88,8 +92,8 @@ def _activations(looks: Sequence[dict]) -> Panel:
         rows.append(
             f'<tr><td>{escape(name)}</td><td class="number">{now["mean"]:.3g}</td>'
             f'<td class="number">{now["std"]:.3g}</td>'
-            f'<td class="number{" said" if dead >= 0.5 else ""}">{dead:.1%}</td>'
-            f'<td class="number{" said" if (saturated or 0) >= 0.5 else ""}">{shown}</td>'
+            f'<td class="number{" highlight" if dead >= 0.5 else ""}">{dead:.1%}</td>'
+            f'<td class="number{" highlight" if (saturated or 0) >= 0.5 else ""}">{shown}</td>'
             f"<td>{histogram_svg(first[name]) if name in first else ''}</td><td>{histogram_svg(now)}</td></tr>"
         )
     names = ("mean", "std", "dead units", "saturated")
@@ -105,7 +109,14 @@ def _table(head: str, rows: list[str]) -> str:
 
 
 def histogram_svg(numbers: dict[str, Any]) -> str:
-    """Bars of `counts: [N]` over `edges: [N + 1]`, with the two ends written under them."""
+    """Draw a histogram whose bars grow with the square root of the count.
+
+    Args:
+      numbers: "counts" [N] and "edges" [N + 1].
+
+    Returns:
+      An `<svg>` element with the outer edges under it; "not finite" or "" where there is nothing to draw.
+    """
     counts, edges = np.sqrt(np.asarray(numbers["counts"], float)), np.asarray(numbers["edges"], float)
     if not np.isfinite(edges).all() or counts.max() == 0:
         return "not finite" if not np.isfinite(edges).all() else ""
@@ -122,7 +133,15 @@ def histogram_svg(numbers: dict[str, Any]) -> str:
 
 
 def line_svg(values: np.ndarray, band: tuple[float, float] | None = None) -> str:
-    """Positive `values: [N]` on a logarithmic axis as a small line, with a band behind it."""
+    """Draw a small line on a logarithmic axis.
+
+    Args:
+      values: [N]; those that are not positive and finite are left out.
+      band: the lowest and the highest value of a band behind the line; None for no band.
+
+    Returns:
+      An `<svg>` element; "" for fewer than two points.
+    """
     good = np.isfinite(values) & (values > 0)
     if good.sum() < 2:
         return ""

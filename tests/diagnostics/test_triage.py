@@ -160,11 +160,6 @@ def test_what_was_not_recorded_is_not_judged():
     ]
 
 
-def test_the_panel_holds_the_sentences():
-    panel = t.triage_panel(history(2.3 + 0 * STEPS))
-    assert panel.html == "<p>Learning rate too low: the loss stays flat, from 2.3 to 2.3: raise the rate.</p>"
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
