@@ -1,6 +1,6 @@
 """What XLA says that a model's compiled forward pass costs, beside the count of `dlcore.cost.layers`.
 
-XLA's "flops" are 2 MACs and every elementwise operation besides: activations, normalisation, the maxima of poolings,
+XLA's "flops" are 2 MACs and every elementwise operation besides: activations, normalization, the maxima of poolings,
 the sums and exponentials of a softmax. It counts the taps that fall on padding as nothing, so a convolution of small
 maps has fewer than its formula says, and the body of a `while` or `scan` once, whatever its length. What is handed to
 a library as a custom call (cuDNN, cuBLAS, oneDNN) may be counted as nothing. The figures are those of the backend that

@@ -20,10 +20,22 @@ from flax import linen as nn
 from dlcore.ops.arithmetic import conv_macs, conv_parameters, receptive_field
 
 __all__ = [
-    "activation_kb", "attention_macs", "basic_block_weights", "bottleneck_block_weights", "dense_macs",
-    "dense_parameters", "layer_parameters", "patch_tokens", "pixel_attention_entries", "reduced_conv_macs",
-    "single_conv_weights", "stacked_conv_weights", "video_bytes", "voxel_bytes", "window_attention_macs",
-]  # fmt: skip
+    "activation_kb",
+    "attention_macs",
+    "basic_block_weights",
+    "bottleneck_block_weights",
+    "dense_macs",
+    "dense_parameters",
+    "layer_parameters",
+    "patch_tokens",
+    "pixel_attention_entries",
+    "reduced_conv_macs",
+    "single_conv_weights",
+    "stacked_conv_weights",
+    "video_bytes",
+    "voxel_bytes",
+    "window_attention_macs",
+]
 
 
 def dense_parameters(inputs: int, outputs: int, *, bias: bool = True) -> int:
@@ -128,7 +140,7 @@ def layer_parameters(layer: nn.Module, input_shape: Sequence[int]) -> int | None
         return conv_parameters(channels, layer.features, layer.kernel_size, bias=layer.use_bias)
     if isinstance(layer, nn.Dense):
         return dense_parameters(channels, layer.features, bias=layer.use_bias)
-    if hasattr(layer, "use_scale"):  # batch, layer, group and RMS normalisation
+    if hasattr(layer, "use_scale"):  # batch, layer, group and RMS normalization
         return channels * (layer.use_scale + getattr(layer, "use_bias", False))
     return None
 

@@ -7,7 +7,7 @@
 
 "FLOPs" of papers and of torchvision's tables are MACs: a multiplication and an addition are one. Here both are said.
 Counted are convolutions and matrix products in the program that runs (a jaxpr), wherever they are written: in flax's
-layers, in a function, in an einsum. Elementwise work, normalisation, pooling and products with constants (averaging,
+layers, in a function, in an einsum. Elementwise work, normalization, pooling and products with constants (averaging,
 resampling) count 0. Zeros of a padding count as pixels, zeros that a transposed convolution puts between pixels do
 not. Loops count their turns, a `while` one (`dlcore.cost.module_program`).
 
@@ -87,7 +87,7 @@ def total(layers: Sequence[Layer]) -> Total:
 
 
 def fold(layers: Sequence[Layer], depth: int) -> list[list[Layer]]:
-    """Neighbours that are below the same module `depth` names deep, together; the others alone.
+    """Neighbors that are below the same module `depth` names deep, together; the others alone.
 
     Raises ValueError for a depth below 1.
     """
@@ -102,7 +102,7 @@ def fold(layers: Sequence[Layer], depth: int) -> list[list[Layer]]:
 
 
 def summed(layers: Sequence[Layer], path: str) -> Layer:
-    """One row for neighbours: their sums; shape and stride of the last that has an output, the largest field.
+    """One row for neighbors: their sums; shape and stride of the last that has an output, the largest field.
 
     The last may be a shortcut, which sees less of the image than the branch that it is added to.
     """
@@ -139,10 +139,16 @@ def _layers(calls: list[Call], events: list[Event], params: Any, axes: Sequence[
             path, kind, read, written = f"{path}/{key[1]}".lstrip("/"), key[1], run[0].input_bytes, run[-1:]
         largest = max(written, key=lambda event: math.prod(event.shape))
         yield Layer(
-            path, kind, largest.shape, sum(math.prod(leaf.shape) for leaf in leaves), sum(map(size_in_bytes, leaves)),
-            sum(event.macs for event in run), read, sum(event.output_bytes for event in written),
+            path,
+            kind,
+            largest.shape,
+            sum(math.prod(leaf.shape) for leaf in leaves),
+            sum(map(size_in_bytes, leaves)),
+            sum(event.macs for event in run),
+            read,
+            sum(event.output_bytes for event in written),
             *_window(largest.field, axes),
-        )  # fmt: skip
+        )
     called = {call.path for call in calls}  # one that only holds parameters for another has no work of its own
     for path, leaves in owned.items():
         kind = "parameter" if path in called else "not run"

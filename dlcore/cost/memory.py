@@ -1,4 +1,4 @@
-"""Where the memory of a training step goes: parameters, optimiser, other state, the batch, and the step's own needs.
+"""Where the memory of a training step goes: parameters, optimizer, other state, the batch, and the step's own needs.
 
 Out of memory is mostly stored activations: the temporaries of a compiled step. They shrink with the batch, with
 recomputation (remat), with bfloat16; the state shrinks with sharding.
@@ -24,16 +24,18 @@ def _bytes(tree: Any) -> int:
 
 
 def memory_report(state: Any, batch: Any, compiled: Any = None) -> dict[str, int]:
-    """Bytes: parameters, optimiser, other state, batch (over all devices), and temporaries (of one device).
+    """Bytes: parameters, optimizer, other state, batch (over all devices), and temporaries (of one device).
 
     state: a learner's, of arrays or ShapeDtypeStructs. compiled: the compiled step; temporaries is XLA's plan for
     activations, gradients and workspace, left out where the platform gives none.
     """
     parameters, optimizer = (_bytes(getattr(state, name, None)) for name in ("params", "opt_state"))
     found = {
-        "parameters": parameters, "optimizer": optimizer, "other state": _bytes(state) - parameters - optimizer,
+        "parameters": parameters,
+        "optimizer": optimizer,
+        "other state": _bytes(state) - parameters - optimizer,
         "batch": _bytes(batch),
-    }  # fmt: skip
+    }
     plan = compiled.memory_analysis() if hasattr(compiled, "memory_analysis") else None
     if plan is not None:
         found["temporaries"] = int(plan.temp_size_in_bytes)

@@ -25,8 +25,15 @@ import numpy as np
 from dlcore.cost.roofline import CHIPS, Chip
 
 __all__ = [
-    "Hot", "Instruction", "chip_of", "hot_operations", "instructions", "measured_chip", "module_of", "trace_times",
-]  # fmt: skip
+    "Hot",
+    "Instruction",
+    "chip_of",
+    "hot_operations",
+    "instructions",
+    "measured_chip",
+    "module_of",
+    "trace_times",
+]
 
 DEFINED = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{\s*$")
@@ -34,9 +41,16 @@ SHAPE = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,]*)\]")
 NOISE = re.compile(r"^(cond|while|body|scan|checkpoint|rematted_computation|closed_call|pjit|branch_\d+_fun)$|\.")
 """Parts of an op_name that are no module: what JAX puts around, and the methods of modules (Class.method)."""
 KINDS = {
-    "h100": "h100", "h200": "h200", "a100": "a100", "v5 lite": "v5e", "v5e": "v5e", "v5p": "v5p", "v6 lite": "v6e",
-    "v6e": "v6e", "v4": "v4",
-}  # fmt: skip
+    "h100": "h100",
+    "h200": "h200",
+    "a100": "a100",
+    "v5 lite": "v5e",
+    "v5e": "v5e",
+    "v5p": "v5p",
+    "v6 lite": "v6e",
+    "v6e": "v6e",
+    "v4": "v4",
+}
 """What a device's kind contains -> the name in CHIPS."""
 
 
@@ -83,8 +97,10 @@ def instructions(text: str) -> dict[str, Instruction]:
             arguments = rest[opcode.end() :].split("), ")[0]
             lines[name] = (opcode[1], rest, re.findall(r"%([\w.\-]+)", arguments), here)
             inside.setdefault(here, []).append(name)
-    flops = {name: _flops(opcode, rest, [shapes.get(o, []) for o in operands], shapes[name])
-             for name, (opcode, rest, operands, _) in lines.items()}  # fmt: skip
+    flops = {
+        name: _flops(opcode, rest, [shapes.get(o, []) for o in operands], shapes[name])
+        for name, (opcode, rest, operands, _) in lines.items()
+    }
     found = {}
     for name, (opcode, rest, operands, _) in lines.items():
         path = re.search(r'op_name="([^"]*)"', rest)
@@ -163,9 +179,19 @@ def hot_operations(times: Mapping[str, float], text: str, runs: int, chip: Chip)
         compute, memory = found.flops / chip.flops, found.bytes / chip.bandwidth
         bound = "compute" if compute > memory else "memory"
         rows.append(
-            Hot(name, found.opcode, module, phase, seconds / runs, seconds / total, found.flops, found.bytes, bound,
-                max(compute, memory))
-        )  # fmt: skip
+            Hot(
+                name,
+                found.opcode,
+                module,
+                phase,
+                seconds / runs,
+                seconds / total,
+                found.flops,
+                found.bytes,
+                bound,
+                max(compute, memory),
+            )
+        )
     return rows
 
 

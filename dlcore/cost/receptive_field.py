@@ -244,7 +244,15 @@ def _split(eqn: Any, field: Field) -> list[Field]:
 
 
 RULES = {
-    "broadcast_in_dim": _broadcast, "concatenate": _concatenate, "conv_general_dilated": _conv, "dot_general": _dot,
-    "pad": _pad, "reshape": _reshape, "rev": _reverse, "slice": _slice, "squeeze": _transpose, "transpose": _transpose,
-}  # fmt: skip
+    "broadcast_in_dim": _broadcast,
+    "concatenate": _concatenate,
+    "conv_general_dilated": _conv,
+    "dot_general": _dot,
+    "pad": _pad,
+    "reshape": _reshape,
+    "rev": _reverse,
+    "slice": _slice,
+    "squeeze": _transpose,
+    "transpose": _transpose,
+}
 MIXING = {"cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "dynamic_update_slice", "fft", "sort", "top_k"}

@@ -5,7 +5,7 @@ Williams, Waterman & Patterson, "Roofline: an insightful visual performance mode
     time >= max(FLOPs / peak, bytes / bandwidth)     intensity = FLOPs / bytes; below peak / bandwidth memory binds
 
 FLOPs are 2 MACs. Bytes are each layer's inputs, parameters and outputs once: what a layer takes that runs alone. A
-compiler that fuses an activation or a normalisation into the convolution before it moves less, so the bound holds for
+compiler that fuses an activation or a normalization into the convolution before it moves less, so the bound holds for
 each layer that is run by itself, and the total without the layers that have no MACs is the one to compare with a fused
 program. Caches and tiles of the matrix unit are left out: shapes that do not fill it take longer.
 

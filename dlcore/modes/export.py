@@ -100,9 +100,11 @@ def export_function(
         "inputs": {k: {"shape": ["batch", *v.shape[1:]], "dtype": str(v.dtype)} for k, v in of_inputs.items()},
         "outputs": {k: {"shape": ["batch", *v.shape[1:]], "dtype": str(v.dtype)} for k, v in leaf_paths(outputs)},
         "weights": {k: {"shape": list(v.shape), "dtype": str(v.dtype)} for k, v in weights.items()},
-        "platforms": list(platforms), "calling_convention": program.calling_convention_version,
-        "sha256": hashlib.sha256(content).hexdigest(), "versions": provenance.versions(),
-    }  # fmt: skip
+        "platforms": list(platforms),
+        "calling_convention": program.calling_convention_version,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "versions": provenance.versions(),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.jaxexp").write_bytes(content)
     save_file(weights, folder / "weights.safetensors")
@@ -155,19 +157,28 @@ def export_run(run: ResolvedRun) -> int:
 
     weights = {path: np.asarray(leaf) for path, leaf in leaf_paths(state)}
     about = {
-        "experiment": run.experiment.name, "step": step, "settings": config["settings"], "commit": config.get("commit"),
+        "experiment": run.experiment.name,
+        "step": step,
+        "settings": config["settings"],
+        "commit": config.get("commit"),
         "spec": {k: v for k, v in spec.items() if k in ("class_names", "image_shape", "mean", "std", "dataset")},
-    }  # fmt: skip
+    }
     folder = run.folder / "export"
     manifest = export_function(folder, predict, weights, batch, about)
     _, saved, function = load_exported(folder)
     rng = np.random.default_rng(0)
-    inputs = {k: (rng.uniform(0, 1, (3, *batch[k].shape[1:])) * (255 if batch[k].dtype == np.uint8 else 1))
-              .astype(batch[k].dtype) for k in manifest["inputs"]}  # fmt: skip
+    inputs = {
+        k: (rng.uniform(0, 1, (3, *batch[k].shape[1:])) * (255 if batch[k].dtype == np.uint8 else 1)).astype(
+            batch[k].dtype
+        )
+        for k in manifest["inputs"]
+    }
     rest = {k: np.zeros((3, *v.shape[1:]), v.dtype) for k, v in batch.items() if k not in inputs}
     ours, theirs = jax.jit(predict)(weights, {**rest, **inputs}), function(saved, inputs)
-    apart = max(float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0)) for a, b in
-                zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True))  # fmt: skip
+    apart = max(
+        float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    )
     size = sum(path.stat().st_size for path in folder.iterdir())
     say(f"{folder}: step {step}, {len(saved)} arrays, {size / 1e6:.1f} MB, for {', '.join(PLATFORMS)}")
     say(f"loaded again and run on 3 examples: at most {apart:.1e} from predict here")

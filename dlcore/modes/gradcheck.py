@@ -84,9 +84,14 @@ def gradcheck(run: ResolvedRun) -> int:
         losses, params = found
         for name, loss in losses.items():
             lines = check_gradient(
-                loss, params, samples=flags.gradcheck_samples, h=flags.gradcheck_h, method=flags.gradcheck_method,
-                seed=flags.seed, allow_random=True,
-            )  # fmt: skip
+                loss,
+                params,
+                samples=flags.gradcheck_samples,
+                h=flags.gradcheck_h,
+                method=flags.gradcheck_method,
+                seed=flags.seed,
+                allow_random=True,
+            )
             say(f"{name}: {flags.gradcheck_method} against jax.grad, float64, after {BURN_IN} steps")
             _print(lines)
             bad += sum(line.verdict in BAD for line in lines)

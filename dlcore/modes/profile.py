@@ -73,10 +73,15 @@ def profile(run: ResolvedRun) -> int:
 def _row(row: Hot) -> dict[str, str]:
     roof = row.least_seconds / row.seconds if row.seconds else 0.0
     return {
-        "operation": row.name, "module": row.module or "–", "phase": row.phase, "ms a step": f"{row.seconds * 1e3:.3f}",
-        "share": f"{row.share:.1%}", "GFLOPs": f"{row.flops / 1e9:.3f}" if row.flops else "–",
-        "moves": readable(row.bytes) if row.bytes else "–", "of the roof": f"{roof:.0%} ({row.bound})" if roof else "–",
-    }  # fmt: skip
+        "operation": row.name,
+        "module": row.module or "–",
+        "phase": row.phase,
+        "ms a step": f"{row.seconds * 1e3:.3f}",
+        "share": f"{row.share:.1%}",
+        "GFLOPs": f"{row.flops / 1e9:.3f}" if row.flops else "–",
+        "moves": readable(row.bytes) if row.bytes else "–",
+        "of the roof": f"{roof:.0%} ({row.bound})" if roof else "–",
+    }
 
 
 def _write(
@@ -105,9 +110,12 @@ def _write(
     say(told)
     say(f"trace for ui.perfetto.dev: {trace}")
     content = {
-        "command": provenance.command(), "hardware": provenance.hardware(), "step_seconds": seconds,
-        "compile_seconds": compiling, "operations": [row._asdict() for row in rows],
-    }  # fmt: skip
+        "command": provenance.command(),
+        "hardware": provenance.hardware(),
+        "step_seconds": seconds,
+        "compile_seconds": compiling,
+        "operations": [row._asdict() for row in rows],
+    }
     (folder / "profile.json").write_text(json.dumps(content, indent=1) + "\n")
     title = f"The {len(shown)} dearest operations: {sum(row.share for row in rows[:TOP]):.0%} of the time"
     memory = memory_report(program.abstract_state, program.batch, program.compiled)
@@ -117,10 +125,13 @@ def _write(
     path = folder / "profile.html"
     path.write_text(
         render(
-            f"{run.experiment.name}: profile", [table(shown, title=title, note=note), memory_panel(memory)], cards | of_each,
-            subtitle=told, details=details,
+            f"{run.experiment.name}: profile",
+            [table(shown, title=title, note=note), memory_panel(memory)],
+            cards | of_each,
+            subtitle=told,
+            details=details,
         )
-    )  # fmt: skip
+    )
     say(f"report: {path}")
 
 

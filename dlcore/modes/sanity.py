@@ -2,8 +2,8 @@
 
 1. the loss starts where theory puts it (log C for softmax over C classes);
 2. it rises with the strength of the penalty;
-3. twenty examples can be learnt by heart, with regularisation and augmentation off;
-4. the gradient agrees with centred differences in float64, at sampled coordinates of every leaf (--mode=gradcheck
+3. twenty examples can be learned by heart, with regularization and augmentation off;
+4. the gradient agrees with centered differences in float64, at sampled coordinates of every leaf (--mode=gradcheck
    prints them);
 5. a short training lifts validation above chance: if it does not, labels do not belong to their images;
 6. with shuffled labels, validation stays at chance: if it does not, labels leak.
@@ -72,29 +72,31 @@ class _Bench:
 def _check_initial(bench: _Bench) -> Check:
     experiment = bench.run.experiment
     if bench.learner().loss is None:
-        return Check("loss at initialisation", "–", "the learner has no loss", None)
+        return Check("loss at initialization", "–", "the learner has no loss", None)
     if experiment.expected_loss is None:
-        return Check("loss at initialisation", "–", "the experiment states none", None)
+        return Check("loss at initialization", "–", "the experiment states none", None)
     expected = experiment.expected_loss(bench.run.setup(bench.spec))
     changes = {experiment.regularizer: 0.0} if experiment.regularizer else {}
     measured = bench.initial_loss(bench.learner(**changes))
     return Check(
-        "loss at initialisation", f"{measured:.6f}", f"{expected:.6f} within 1 %",
+        "loss at initialization",
+        f"{measured:.6f}",
+        f"{expected:.6f} within 1 %",
         abs(measured - expected) <= 0.01 * abs(expected),
-    )  # fmt: skip
+    )
 
 
 def _check_regularization(bench: _Bench) -> Check:
     name = bench.run.experiment.regularizer
     if bench.learner().loss is None:
-        return Check("loss rises with regularisation", "–", "the learner has no loss", None)
+        return Check("loss rises with regularization", "–", "the learner has no loss", None)
     if name is None:
-        return Check("loss rises with regularisation", "–", "the experiment has no penalty", None)
+        return Check("loss rises with regularization", "–", "the experiment has no penalty", None)
     strengths = (0.0, 1e-4, 1e-3, 1e-2)
     losses = [bench.initial_loss(bench.learner(**{name: s})) for s in strengths]
     shown = " < ".join(f"{loss:.4f}" for loss in losses)
     rises = all(a < b for a, b in itertools.pairwise(losses))
-    return Check("loss rises with regularisation", shown, f"--{name} in {strengths}", rises)
+    return Check("loss rises with regularization", shown, f"--{name} in {strengths}", rises)
 
 
 def _check_overfit(bench: _Bench) -> Check:
@@ -104,9 +106,14 @@ def _check_overfit(bench: _Bench) -> Check:
     tiny = bench.data.train.take(TINY)
     learner = bench.learner(steps=OVERFIT_STEPS, **bench.run.plain)
     result = fit(
-        learner, Pipeline(tiny, len(tiny), bench.run.flags.seed), steps=OVERFIT_STEPS, progress=False,
-        seed=bench.run.flags.seed, placement=_single(), log_every=OVERFIT_STEPS // 10,
-    )  # fmt: skip
+        learner,
+        Pipeline(tiny, len(tiny), bench.run.flags.seed),
+        steps=OVERFIT_STEPS,
+        progress=False,
+        seed=bench.run.flags.seed,
+        placement=_single(),
+        log_every=OVERFIT_STEPS // 10,
+    )
     last = result.history[-1]
     extra = "" if last.get("accuracy") is None else f", accuracy {last['accuracy']:.3f}"
     passed = last["loss"] < enough and last.get("accuracy", 1.0) == 1.0
@@ -144,9 +151,14 @@ def _check_labels(bench: _Bench, shuffled: bool) -> Check:
     train = shuffle_labels(data.train, flags.seed) if shuffled else data.train
     pipeline = Pipeline(train, min(flags.batch_size, len(train)), flags.seed)
     result = fit(
-        learner, pipeline, steps=SHUFFLED_STEPS, seed=flags.seed, progress=False, placement=_single(),
+        learner,
+        pipeline,
+        steps=SHUFFLED_STEPS,
+        seed=flags.seed,
+        progress=False,
+        placement=_single(),
         log_every=SHUFFLED_STEPS,
-    )  # fmt: skip
+    )
     accuracy = evaluate(learner, result.state, data.valid, placement=_single())[0]["accuracy"]
     label = data.valid.arrays["label"]
     chance = float(np.bincount(label, minlength=classes).max() / len(label))

@@ -74,15 +74,28 @@ def train(run: ResolvedRun) -> int:
     batch = batch_at(pipelines, 0)
     hooks = [*run.experiment.hooks(setup), *_watch(run, setup, batch)]
     result = fit(
-        learner, pipelines, steps=setup.steps, seed=flags.seed, folder=folder, valid=data.valid,
-        evaluators=run.experiment.evaluators(setup, data, "valid"), eval_batch_size=flags.eval_batch_size,
-        start=run.experiment.start(setup), hooks=hooks, placement=placement,
-        log_every=flags.log_every, eval_every=run.eval_every(data.train_size), progress=flags.progress,
+        learner,
+        pipelines,
+        steps=setup.steps,
+        seed=flags.seed,
+        folder=folder,
+        valid=data.valid,
+        evaluators=run.experiment.evaluators(setup, data, "valid"),
+        eval_batch_size=flags.eval_batch_size,
+        start=run.experiment.start(setup),
+        hooks=hooks,
+        placement=placement,
+        log_every=flags.log_every,
+        eval_every=run.eval_every(data.train_size),
+        progress=flags.progress,
         saving=Saving(
-            flags.checkpoint_seconds, flags.checkpoint_steps, flags.keep_last,
-            monitor=run.experiment.monitor if data.valid is not None else None, mode=run.experiment.monitor_mode,
+            flags.checkpoint_seconds,
+            flags.checkpoint_steps,
+            flags.keep_last,
+            monitor=run.experiment.monitor if data.valid is not None else None,
+            mode=run.experiment.monitor_mode,
         ),
-    )  # fmt: skip
+    )
     _finish(run, data, setup, learner, result, placement, hooks, batch)
     return 0
 
@@ -138,11 +151,19 @@ def _finish(run, data: Splits, setup: Setup, learner, result: Result, placement,
     report = _report(run, context, result, step, seconds, more, batch)
     value = numbers.get(run.experiment.headline)
     line = {
-        "experiment": run.experiment.name, "command": provenance.command(), "seed": flags.seed,
-        "dataset": spec.get("dataset", ""), "metric": f"test {run.experiment.headline}", "value": value, "step": step,
-        "wall_seconds": round(seconds, 1), "hardware": provenance.hardware(), "versions": provenance.versions(),
-        "commit": provenance.commit(), "date": datetime.date.today().isoformat(),
-    }  # fmt: skip
+        "experiment": run.experiment.name,
+        "command": provenance.command(),
+        "seed": flags.seed,
+        "dataset": spec.get("dataset", ""),
+        "metric": f"test {run.experiment.headline}",
+        "value": value,
+        "step": step,
+        "wall_seconds": round(seconds, 1),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "date": datetime.date.today().isoformat(),
+    }
     temporary = folder / (RESULT + ".tmp")
     temporary.write_text(json.dumps(line, indent=1) + "\n")
     os.replace(temporary, folder / RESULT)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.diagnostics.monitor import findings, look
+from dlcore.diagnostics.monitor import findings
 from dlcore.diagnostics.trace import first_reads
 from dlcore.learner import Learner
 from dlcore.report.monitor import monitor_panels

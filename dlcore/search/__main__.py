@@ -182,9 +182,14 @@ def _bracket(run, data, values, plan, metric, monitor_mode, folder) -> list[Tria
         state, old = kept["state"], kept["rows"]
         start = None if state is None else lambda _: select(state, [old.index(row) for row in rows])
         result = run_together(
-            run, data, [values[row] for row in rows], folder / f"rung{after}", steps=after - before, offset=before,
+            run,
+            data,
+            [values[row] for row in rows],
+            folder / f"rung{after}",
+            steps=after - before,
+            offset=before,
             start=start,
-        )  # fmt: skip
+        )
         kept.update(rows=list(rows), state=result.state)
         scores = scores_of([r for r in result.history if r["split"] == "valid"][-1], metric, len(rows))
         for row, score in zip(rows, scores, strict=True):
@@ -209,7 +214,9 @@ def _population(module, experiment, own, space, argv, metric, folder):
     scores = np.array([scores_of(row, metric, len(values)) for row in valid])
     last = {name: np.asarray(column).tolist() for name, column in result.state.values.items()}
     trials = [
-        trial_of({name: last[name][i] for name in space}, [r["step"] for r in valid], scores[:, i], experiment.monitor_mode)
+        trial_of(
+            {name: last[name][i] for name in space}, [r["step"] for r in valid], scores[:, i], experiment.monitor_mode
+        )
         for i in range(len(values))
     ]
     copied = sum(int(np.sum(np.array(e["parents"]) != np.arange(len(values)))) for e in hook.memory["lineage"])
@@ -240,7 +247,9 @@ def _finish(module, experiment, own, space, argv, metric, folder, trials: list[T
         "flags": " ".join(argv),
         **{k: str(v) for k, v in space.items()},
     }
-    html = search_report(trials, space, metric, experiment.monitor_mode, f"search of {experiment.name}", said, cards, details)
+    html = search_report(
+        trials, space, metric, experiment.monitor_mode, f"search of {experiment.name}", said, cards, details
+    )
     (folder / "report.html").write_text(html)
     print(text_table(trials, metric, experiment.monitor_mode))
     for sentence in said:

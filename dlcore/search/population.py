@@ -33,9 +33,12 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
 
 
 def explore(
-    values: Mapping[str, np.ndarray], copied: np.ndarray, space: Space, rng: np.random.Generator,
+    values: Mapping[str, np.ndarray],
+    copied: np.ndarray,
+    space: Space,
+    rng: np.random.Generator,
     factors: tuple[float, float] = (0.8, 1.2),
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Values [trials] with those where `copied: [trials] bool` multiplied by one of the factors, within the space."""
     found = {}
     for name, column in values.items():
@@ -62,7 +65,7 @@ class PopulationBasedTraining:
 
     def __init__(
         self, space: Space, metric: str, every: int, monitor_mode: str = "max", share: float = 0.2, seed: int = 0
-    ):  # fmt: skip
+    ):
         if monitor_mode not in ("max", "min"):
             raise ValueError(f"monitor_mode={monitor_mode!r} is unknown; allowed are max, min")
         if every < 1:
@@ -87,8 +90,12 @@ class PopulationBasedTraining:
         copied = parents != np.arange(trials)
         values = explore({k: np.asarray(v)[parents] for k, v in state.values.items()}, copied, self.space, rng)
         seen = [None if not np.isfinite(s) else float(self.sign * s) for s in scores]
-        entry = {"step": step, "parents": parents.tolist(), "scores": seen,
-                 "values": {k: v.tolist() for k, v in values.items()}}  # fmt: skip
+        entry = {
+            "step": step,
+            "parents": parents.tolist(),
+            "scores": seen,
+            "values": {k: v.tolist() for k, v in values.items()},
+        }
         self.memory = {"next": step + self.every, "lineage": [*self.memory["lineage"], entry]}
         return select(state, parents).replace(
             values={k: jnp.asarray(v, jnp.float32) for k, v in values.items()}, step=state.step, rng=state.rng

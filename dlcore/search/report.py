@@ -65,8 +65,8 @@ def _ends(axis: Any) -> list[tuple[float, str]]:
     return [(axis.place(v), f"{v:g}") for v in values]
 
 
-def _colours(trials: Sequence[Trial], monitor_mode: str) -> list:
-    """By rank, from pale to dark; grey for those without a score."""
+def _colors(trials: Sequence[Trial], monitor_mode: str) -> list:
+    """By rank, from pale to dark; gray for those without a score."""
     import matplotlib
 
     order = ranked(trials, monitor_mode)
@@ -95,18 +95,25 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mon
     def score_at(u: float) -> float:
         return low * (high / low) ** u if logarithmic else low + u * (high - low)
 
-    colours = _colours(trials, monitor_mode)
+    colors = _colors(trials, monitor_mode)
     for i in reversed(ranked(trials, monitor_mode)):
         heights = [_place(axis, trials[i].values[name]) for name, axis in space.items()]
         if math.isfinite(trials[i].score):
             heights.append(place_of(trials[i].score))
-        ax.plot(range(len(heights)), heights, color=colours[i], linewidth=1.4, marker="o", markersize=3)
+        ax.plot(range(len(heights)), heights, color=colors[i], linewidth=1.4, marker="o", markersize=3)
     for place, name in enumerate(names):
         ax.axvline(place, color=GRAY, linewidth=0.8, zorder=0)
         marks = _ends(space[name]) if name in space else [(u, f"{score_at(u):.3g}") for u in (0, 0.5, 1)]
         for height, label in marks:
-            ax.text(place + 0.03, height, label, fontsize=8, va="center", color="0.25",
-                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1})  # fmt: skip
+            ax.text(
+                place + 0.03,
+                height,
+                label,
+                fontsize=8,
+                va="center",
+                color="0.25",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1},
+            )
     ax.set_xticks(range(len(names)), names)
     ax.set(ylim=(-0.05, 1.05), yticks=[], xlim=(-0.1, len(names) - 0.6))
     ax.spines[:].set_visible(False)
@@ -121,11 +128,11 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: 
     axes = np.ravel(axes)
     good = [i for i in ranked(trials, monitor_mode) if math.isfinite(trials[i].score)]
     lost = [i for i in range(len(trials)) if i not in good]
-    colours = _colours(trials, monitor_mode)
+    colors = _colors(trials, monitor_mode)
     for ax, (name, axis) in zip(axes, space.items(), strict=False):
         places = [_place(axis, t.values[name]) for t in trials]
         for i in good:
-            ax.plot(places[i], trials[i].score, "o", color=colours[i], markersize=5)
+            ax.plot(places[i], trials[i].score, "o", color=colors[i], markersize=5)
         if good:
             ax.plot(places[good[0]], trials[good[0]].score, "o", mfc="none", mec=VERMILION, markersize=11, mew=1.6)
             bottom = min(trials[i].score for i in good)
@@ -144,18 +151,29 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: 
 
 
 def search_report(
-    trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str, title: str, remarks: Sequence[str],
-    cards: dict[str, str], details: dict[str, Any],
-) -> str:  # fmt: skip
+    trials: Sequence[Trial],
+    space: Space,
+    metric: str,
+    monitor_mode: str,
+    title: str,
+    remarks: Sequence[str],
+    cards: dict[str, str],
+    details: dict[str, Any],
+) -> str:
     """The HTML of a search."""
     panels = [text("What it says", "\n\n".join(remarks))] if remarks else []
     for name, draw in (("All trials", parallel_coordinates), ("Score over each setting", marginals)):
         figure = draw(trials, space, metric, monitor_mode)
         panels.append(figure_panel(name, figure, width=round(_PIXELS_PER_INCH * figure.get_figwidth())))
     rows = [
-        {"rank": rank, "trial": i, metric: _score(trials[i].score), "step": trials[i].step,
-         **{k: _value(v) for k, v in trials[i].values.items()}}
+        {
+            "rank": rank,
+            "trial": i,
+            metric: _score(trials[i].score),
+            "step": trials[i].step,
+            **{k: _value(v) for k, v in trials[i].values.items()},
+        }
         for rank, i in enumerate(ranked(trials, monitor_mode), 1)
-    ]  # fmt: skip
+    ]
     panels.append(table(rows, title="Trials"))
     return render(title, panels, cards, details={"Settings": details})

@@ -132,9 +132,16 @@ def groups(trials: Sequence[dict], shared: Sequence[str]) -> list[list[int]]:
 
 
 def run_together(
-    run: ResolvedRun, data: Splits, rows: Sequence[dict], folder: Path, *, steps: int | None = None, offset: int = 0,
-    start: Callable[[TrialsState], TrialsState] | None = None, hooks: Sequence = (),
-) -> Result:  # fmt: skip
+    run: ResolvedRun,
+    data: Splits,
+    rows: Sequence[dict],
+    folder: Path,
+    *,
+    steps: int | None = None,
+    offset: int = 0,
+    start: Callable[[TrialsState], TrialsState] | None = None,
+    hooks: Sequence = (),
+) -> Result:
     """One run of `together` over `rows` of values; the schedule is that of the whole run whatever `steps`."""
     learner = together(_builder(run, data), {name: [row[name] for row in rows] for name in rows[0]})
     pipeline = Later(run.pipelines(data.train), offset) if offset else run.pipelines(data.train)
@@ -146,11 +153,20 @@ def _fit(
 ) -> Result:
     flags = run.flags
     return fit(
-        learner, pipeline, steps=steps, seed=flags.seed, folder=folder, valid=data.valid, placement=run.placement(),
-        eval_batch_size=flags.eval_batch_size, log_every=flags.log_every, eval_every=run.eval_every(len(data.train)),
+        learner,
+        pipeline,
+        steps=steps,
+        seed=flags.seed,
+        folder=folder,
+        valid=data.valid,
+        placement=run.placement(),
+        eval_batch_size=flags.eval_batch_size,
+        log_every=flags.log_every,
+        eval_every=run.eval_every(len(data.train)),
         progress=False,
-        saving=Saving(flags.checkpoint_seconds, flags.checkpoint_steps, 1), **options,
-    )  # fmt: skip
+        saving=Saving(flags.checkpoint_seconds, flags.checkpoint_steps, 1),
+        **options,
+    )
 
 
 def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Path) -> list[dict]:
@@ -181,9 +197,16 @@ def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[floa
 
 
 def run_trials(
-    module: str, argv: Sequence[str], trials: Sequence[dict], folder: Path, *, metric: str, monitor_mode: str = "max",
-    workers: int = 1, share: bool = True,
-) -> list[Trial]:  # fmt: skip
+    module: str,
+    argv: Sequence[str],
+    trials: Sequence[dict],
+    folder: Path,
+    *,
+    metric: str,
+    monitor_mode: str = "max",
+    workers: int = 1,
+    share: bool = True,
+) -> list[Trial]:
     """Train every trial of an experiment; [trials].
 
     Args:

@@ -1,4 +1,4 @@
-"""The catalogue's worked numbers, and the formula of every layer in the zoo beside the parameters that it has."""
+"""The catalog's worked numbers, and the formula of every layer in the zoo beside the parameters that it has."""
 
 import gzip
 import json

@@ -10,9 +10,10 @@ from dlcore.cost.memory import memory_report, readable, residual_bytes
 from dlcore.models import create_model
 
 BATCH = {
-    "image": jax.ShapeDtypeStruct((64, 32, 32, 3), jnp.float32), "label": jax.ShapeDtypeStruct((64,), jnp.int32),
+    "image": jax.ShapeDtypeStruct((64, 32, 32, 3), jnp.float32),
+    "label": jax.ShapeDtypeStruct((64,), jnp.int32),
     "index": jax.ShapeDtypeStruct((64,), jnp.int32),
-}  # fmt: skip
+}
 
 
 def kept(**fields):
@@ -55,5 +56,11 @@ def test_a_step_by_kind():
 
 def test_sizes_in_words():
     assert [readable(n) for n in (0, 512, 1024, 1536, 5 * 2**20, 3 * 2**30, 2**41)] == [
-        "0 B", "512 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 GiB", "2048.0 GiB",
-    ]  # fmt: skip
+        "0 B",
+        "512 B",
+        "1.0 KiB",
+        "1.5 KiB",
+        "5.0 MiB",
+        "3.0 GiB",
+        "2048.0 GiB",
+    ]

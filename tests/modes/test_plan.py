@@ -8,13 +8,13 @@ import sys
 import jax
 import numpy as np
 import pytest
+from dlcore.kits.known_datasets import planned
 
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.experiment.flags import FlagError
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.kits.known_datasets import planned
 from dlcore.main import run
 from dlcore.modes.plan.plan import step_of
 from dlcore.modes.plan.report import best_of, hints, lines_of, row_of, told
@@ -101,11 +101,18 @@ def test_gradients_are_sent_once_a_step(of_mlp):
 
 
 FOUND = {
-    "mesh": "data:4,model:2", "rule": "tensor", "compile_seconds": 1.0, "temporaries": 1000, "arguments": 400,
-    "results": 300, "shared": 250, "peak": None, "loops": [],
+    "mesh": "data:4,model:2",
+    "rule": "tensor",
+    "compile_seconds": 1.0,
+    "temporaries": 1000,
+    "arguments": 400,
+    "results": 300,
+    "shared": 250,
+    "peak": None,
+    "loops": [],
     "bytes": {"parameters": 100, "optimizer": 200, "other state": 10, "batch": 90},
     "collectives": {"all-reduce": [2, 100, 150], "all-gather": [1, 70, 50]},
-}  # fmt: skip
+}
 FACTS = {"parameters": 25, "flops": 8000, "loops": 0, "kept": 400}
 
 
@@ -147,10 +154,12 @@ def test_a_tpu_fits_where_its_compiler_says_so():
 
 def test_the_fastest_that_fits_is_best_and_the_smaller_of_equals():
     rows = [
-        {"verdict": "does not fit", "seconds": 1, "total": 1}, {"verdict": "fits", "seconds": 3, "total": 2},
-        {"verdict": "fits", "seconds": 2, "total": 9}, {"verdict": "fits", "seconds": 2, "total": 8},
+        {"verdict": "does not fit", "seconds": 1, "total": 1},
+        {"verdict": "fits", "seconds": 3, "total": 2},
+        {"verdict": "fits", "seconds": 2, "total": 9},
+        {"verdict": "fits", "seconds": 2, "total": 8},
         {"verdict": "unknown", "seconds": 1, "total": 1},
-    ]  # fmt: skip
+    ]
     assert best_of(rows) is rows[3]
     assert best_of(rows[:1]) is None
 
@@ -201,9 +210,16 @@ def test_the_compilers_shortage_is_read(message, numbers):
 
 @pytest.mark.parametrize(
     ("name", "devices", "gib"),
-    [("v5e:4x4", 16, 15.75), ("v5e:16x16", 256, 15.75), ("v6e:2x2", 4, 31.25), ("v5p:2x2x4", 16, 95.74),
-     ("v4:2x2x1", 8, 15.25), ("h100:8", 8, 80e9 / 2**30), ("h200:16", 16, 141e9 / 2**30)],
-)  # fmt: skip
+    [
+        ("v5e:4x4", 16, 15.75),
+        ("v5e:16x16", 256, 15.75),
+        ("v6e:2x2", 4, 31.25),
+        ("v5p:2x2x4", 16, 95.74),
+        ("v4:2x2x1", 8, 15.25),
+        ("h100:8", 8, 80e9 / 2**30),
+        ("h200:16", 16, 141e9 / 2**30),
+    ],
+)
 def test_topologies(name, devices, gib):
     found = topology_of(name)
     assert found.devices == devices
@@ -234,9 +250,13 @@ def test_other_topologies_are_refused_by_name(name, message):
 def test_sensible_meshes_and_rules():
     assert cases_of(1) == [("data:1", "replicate")]
     assert cases_of(4) == [
-        ("data:4", "replicate"), ("data:4", "fsdp"), ("data:2,model:2", "tensor"), ("data:2,model:2", "fsdp+tensor"),
-        ("data:1,model:4", "tensor"), ("data:1,model:4", "fsdp+tensor"),
-    ]  # fmt: skip
+        ("data:4", "replicate"),
+        ("data:4", "fsdp"),
+        ("data:2,model:2", "tensor"),
+        ("data:2,model:2", "fsdp+tensor"),
+        ("data:1,model:4", "tensor"),
+        ("data:1,model:4", "fsdp+tensor"),
+    ]
     assert cases_of(6, rules="fsdp+tensor") == [("data:3,model:2", "fsdp+tensor")]
     both = cases_of(16, "data:16,data:4,model:4", "fsdp,tensor")
     assert both == [("data:16", "fsdp"), ("data:4,model:4", "tensor")]
@@ -317,9 +337,17 @@ def test_libtpu_is_asked_for(monkeypatch, tmp_path, capsys):
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 def test_a_two_layer_transformer_is_planned_for_a_tpu(tmp_path):
     arguments = [
-        "--model=vit_s_16", "--model.depth=2", "--model.width=64", "--model.num_heads=2", "--model.mlp_features=128",
-        "--model.image_size=32", "--input_size=32", "--batch_size=32", "--augment=none", "--precision=bf16",
-    ]  # fmt: skip
+        "--model=vit_s_16",
+        "--model.depth=2",
+        "--model.width=64",
+        "--model.num_heads=2",
+        "--model.mlp_features=128",
+        "--model.image_size=32",
+        "--input_size=32",
+        "--batch_size=32",
+        "--augment=none",
+        "--precision=bf16",
+    ]
     command = [sys.executable, "-m", "experiments.classification.supervised", "--mode=plan", "--topology=v5e:2x2"]
     command += ["--meshes=data:4", "--rules=replicate", f"--run_dir={tmp_path}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

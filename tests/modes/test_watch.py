@@ -33,8 +33,14 @@ def test_a_watched_run_shows_loss_accuracies_ratios_and_filters(tmp_path):
     words = [w for w in words if not w.startswith(("--model=mlp", "--model.hidden"))]
     assert run(experiment, [*words, f"--run_dir={tmp_path / 'run'}"]) == 0
     report = (tmp_path / "run" / "report.html").read_text()
-    for title in ("Learning curves", "What the curves say", "First-layer filters", "Updates and gradients",
-                  "Activations", "Memory of a step"):  # fmt: skip
+    for title in (
+        "Learning curves",
+        "What the curves say",
+        "First-layer filters",
+        "Updates and gradients",
+        "Activations",
+        "Memory of a step",
+    ):
         assert f"<h2>{title}" in report, title
     assert "conv1/kernel" in report
     rows = (tmp_path / "run" / "metrics.jsonl").read_text()

@@ -18,7 +18,7 @@ def images_in(html):
 
 
 def shrunk(image, size):
-    """An enlarged image at its own size; every square must be of one colour."""
+    """An enlarged image at its own size; every square must be of one color."""
     scale = image.shape[0] // size
     small = image[::scale, ::scale]
     np.testing.assert_array_equal(small.repeat(scale, 0).repeat(scale, 1), image)

@@ -69,9 +69,13 @@ def plan(run: ResolvedRun) -> int:
         for line in lines_of(plans[-1], flags):
             say(line)
     content = {
-        "experiment": run.experiment.name, "command": provenance.command(), "settings": run.identity, "plans": plans,
-        "versions": provenance.versions(), "commit": provenance.commit(),
-    }  # fmt: skip
+        "experiment": run.experiment.name,
+        "command": provenance.command(),
+        "settings": run.identity,
+        "plans": plans,
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+    }
     (run.folder / "plan.json").write_text(json.dumps(content, indent=1) + "\n")
     (run.folder / "plan.html").write_text(report_of(run, content))
     say(f"report: {run.folder / 'plan.html'}")
@@ -102,16 +106,24 @@ def compiled_cases(run: ResolvedRun, spec: dict, batch: Any, topology: Topology,
       ValueError: the process failed; its last words are the message.
     """
     task = {
-        "file": str(Path(run.experiment.file).resolve()), "settings": run.identity, "spec": spec, "batch": batch,
-        "platform": topology.platform, "topology": topology.name, "cases": cases,
-    }  # fmt: skip
+        "file": str(Path(run.experiment.file).resolve()),
+        "settings": run.identity,
+        "spec": spec,
+        "batch": batch,
+        "platform": topology.platform,
+        "topology": topology.name,
+        "cases": cases,
+    }
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "stderr").open("w+") as stderr:
         path = Path(folder) / "task.pickle"
         path.write_bytes(pickle.dumps(task))
         child = subprocess.Popen(
             [sys.executable, "-m", "dlcore.modes.plan.worker", str(path)],
-            stdout=subprocess.PIPE, stderr=stderr, text=True, env=_environment(topology),
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=_environment(topology),
+        )
         try:
             yield from (json.loads(line) for line in child.stdout if line.startswith("{"))
             if child.wait():

@@ -28,9 +28,13 @@ def row_of(topology: Topology, facts: dict, found: dict, rows: int) -> dict[str,
     data = data if rows % data == 0 else 1
     split = data * math.prod(size for name, size in axes.items() if name != MODEL or "tensor" in found["rule"])
     row = {
-        "mesh": found["mesh"], "rule": found["rule"], **found["bytes"], "flops": facts["flops"] / split,
-        "kept": None if facts["kept"] is None else facts["kept"] / data, "compile_seconds": found["compile_seconds"],
-    }  # fmt: skip
+        "mesh": found["mesh"],
+        "rule": found["rule"],
+        **found["bytes"],
+        "flops": facts["flops"] / split,
+        "kept": None if facts["kept"] is None else facts["kept"] / data,
+        "compile_seconds": found["compile_seconds"],
+    }
     if "temporaries" not in found:
         short = {"needs": found.get("needs"), "has": found.get("has"), "failed": found.get("failed")}
         return {**row, **short, "verdict": UNKNOWN if found.get("failed") else NOT}
@@ -38,12 +42,13 @@ def row_of(topology: Topology, facts: dict, found: dict, rows: int) -> dict[str,
     total = found["arguments"] + found["results"] - found["shared"] + found["temporaries"]
     exact = sum(found["bytes"].values())
     row |= {
-        "temporaries": found["temporaries"], "total": total, "peak": found["peak"], "sent": sent,
+        "temporaries": found["temporaries"],
+        "total": total,
+        "peak": found["peak"],
+        "sent": sent,
         "loops": sum(c["times"] * c["bytes"] for c in found["loops"]),
-        "seconds": seconds(
-            topology, row["flops"], found["arguments"] + found["results"], sum(sent.values())
-        ),
-    }  # fmt: skip
+        "seconds": seconds(topology, row["flops"], found["arguments"] + found["results"], sum(sent.values())),
+    }
     if topology.limit is None:
         verdict = ""
     elif topology.platform == "tpu" or total <= topology.limit:
@@ -91,9 +96,14 @@ def _flops(flops: float) -> str:
 
 
 SIZES = {
-    "parameters": "parameters", "optimiser": "optimizer", "other": "other state", "batch": "batch",
-    "activations": "kept", "temporaries": "temporaries", "total": "total",
-}  # fmt: skip
+    "parameters": "parameters",
+    "optimizer": "optimizer",
+    "other": "other state",
+    "batch": "batch",
+    "activations": "kept",
+    "temporaries": "temporaries",
+    "total": "total",
+}
 
 
 def _verdict(row: dict) -> str:

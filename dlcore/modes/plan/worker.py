@@ -81,9 +81,7 @@ def about(learner: Any, batch: Any) -> dict[str, Any]:
     state = jax.eval_shape(learner.init, jax.random.key(0), batch)
     count = step_flops(learner.update, state, batch)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(getattr(state, "params", None)))
-    return {
-        "parameters": parameters, "flops": count.flops, "loops": count.loops, "kept": _kept(learner, state, batch)
-    }  # fmt: skip
+    return {"parameters": parameters, "flops": count.flops, "loops": count.loops, "kept": _kept(learner, state, batch)}
 
 
 def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> dict[str, Any]:
