@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 from dlcore.cost.memory import memory_report, readable
-from dlcore.cost.profiled_operations import Hot, chip_of, hot_operations, measured_chip, trace_times
+from dlcore.cost.profiled_operations import HotOperation, chip_of, hot_operations, measured_chip, trace_times
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.flags import Setting
 from dlcore.experiment.mode import Mode
@@ -70,7 +70,7 @@ def profile(run: ResolvedRun) -> int:
     return 0
 
 
-def _row(row: Hot) -> dict[str, str]:
+def _row(row: HotOperation) -> dict[str, str]:
     roof = row.least_seconds / row.seconds if row.seconds else 0.0
     return {
         "operation": row.name,
@@ -85,7 +85,7 @@ def _row(row: Hot) -> dict[str, str]:
 
 
 def _write(
-    run: ResolvedRun, folder: Path, rows: list[Hot], known: bool, seconds: float, compiling: float, program: Program
+    run: ResolvedRun, folder: Path, rows: list[HotOperation], known: bool, seconds: float, compiling: float, program: Program
 ) -> None:
     from dlcore.report.html import render
 
