@@ -135,8 +135,8 @@ def test_voxels_and_videos():
             lambda: window_attention_macs(56, 50, 7, 96),
             "window=7: does not tile the map; allowed: divisors of 56 and 50",
         ),
-        (lambda: video_bytes(1, 1, 0), "frames is 0"),
-        (lambda: stacked_conv_weights(4, 3, 0), "layers is 0"),
+        (lambda: video_bytes(1, 1, 0), "frames=0: too small"),
+        (lambda: stacked_conv_weights(4, 3, 0), "layers=0: too small"),
     ],
 )
 def test_bad_numbers_are_refused_by_name(call, text):

@@ -99,11 +99,11 @@ def test_what_is_not_read_is_left_out_and_files_are_checked(tmp_path):
     assert json.loads((tmp_path / "f" / "manifest.json").read_text()) == manifest
     _, saved, function = load_exported(tmp_path / "f")
     np.testing.assert_allclose(function(saved, {"x": np.full((4, 3), 2, np.float32)})["y"], 6)
-    with pytest.raises(ValueError, match="is not empty: choose another"):
+    with pytest.raises(ValueError, match="not empty; allowed: a new or an empty folder"):
         export_function(tmp_path / "f", lambda w, i: i["x"], weights, inputs, {})
     program = tmp_path / "f" / "model.jaxexp"
     program.write_bytes(program.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="it was changed or cut"):
+    with pytest.raises(ValueError, match="changed or cut; allowed: the program"):
         load_exported(tmp_path / "f")
 
 
