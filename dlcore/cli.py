@@ -135,9 +135,9 @@ def _cost(options: argparse.Namespace) -> None:
     print(f"{options.name} on {options.batch} x {'x'.join(map(str, shape))} {options.dtype}\n")
     print(table)
     if options.xla:
-        from dlcore.cost.compiled import compiled_cost, told
+        from dlcore.cost.compiled import compiled_cost, compiled_summary
 
-        print(told(compiled_cost(model, x), total(layers)))
+        print(compiled_summary(compiled_cost(model, x), total(layers)))
 
 
 def _image_shape(text: str) -> tuple[int, int, int]:

@@ -150,6 +150,45 @@ def test_imports_point_only_left():
     assert not wrong, "\n".join(wrong)
 
 
+def imports_of_files(paths):
+    """{module: the modules of `paths` that it imports, at any depth and under TYPE_CHECKING}."""
+    modules = {module_name(path): path for path in paths}
+    graph = {}
+    for module, path in modules.items():
+        package = module if path.endswith("__init__.py") else module.rpartition(".")[0]
+        names = {name for _, name in imported(parse(path), package)}
+        graph[module] = {name if name in modules else name.rpartition(".")[0] for name in names} & modules.keys()
+    return graph
+
+
+def circle(graph):
+    """The modules of one circle, the first again at the end; None where there is none."""
+    finished = set()
+
+    def search(module, trail):
+        if module in trail:
+            return [*trail[trail.index(module) :], module]
+        if module in finished:
+            return None
+        steps = (search(other, [*trail, module]) for other in sorted(graph[module]))
+        found = next((loop for loop in steps if loop), None)
+        finished.add(module)
+        return found
+
+    return next((loop for loop in (search(module, []) for module in sorted(graph)) if loop), None)
+
+
+def test_no_two_files_import_each_other():
+    loop = circle(imports_of_files(sources("dlcore")))
+    assert loop is None, " -> ".join(loop)
+
+
+def test_the_check_of_circles_sees_one():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) is None
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"a"}}) == ["a", "a"]
+
+
 def test_experiments_import_nothing_of_launch():
     wrong = [
         f"{path}, line {line}: {name}"

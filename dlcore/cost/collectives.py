@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices in one run, read from its text (`compiled.as_text()`).
+"""Collectives of a compiled program: what it sends between devices in one run, read from its text (`as_text()`).
 
     all-reduce of B bytes over n devices      each sends 2 B (n - 1) / n in a ring
     all-gather, reduce-scatter, all-to-all    each sends B (n - 1) / n, B the whole buffer (the larger side)
@@ -6,12 +6,12 @@
 
 Rings: Patarasuk & Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations" (2009).
 
-XLA:TPU's text needs care. A collective that is spread over several fusions stands in each of them under one channel,
-and is counted once: as often as where it stands least deep, as one may go on beside the turns of a loop. A pair of
-`-start` and `-done` is one; the type of some starts holds the input beside the output. A reduce-scatter is mostly
-printed as an all-reduce inside a fusion that is called `all-reduce-scatter`. A collective in a loop counts as often as
-the loop turns, where the text says so or its condition compares with a constant; otherwise once, and it is marked. Of a
-conditional all branches count.
+XLA:TPU's text needs care. A collective that is spread over several fusions appears in each of them under one channel,
+and is counted once: as often as in the computation of the fewest loop iterations, as one may continue beside a loop. A
+pair of `-start` and `-done` is one; the type of some starts holds the input beside the output. A reduce-scatter is
+mostly printed as an all-reduce inside a fusion that is called `all-reduce-scatter`. A collective in a loop counts as
+often as the loop iterates, where the text says so or its condition compares with a constant; otherwise once, and it is
+marked. Of a conditional all branches count.
 """
 
 import math
@@ -33,8 +33,15 @@ SEVERAL = re.compile(r"\b(?:branch_computations|called_computations)=\{([^}]*)\}
 
 
 class Collective(NamedTuple):
-    """bytes: of the whole buffer. devices: that take part in one group. times: how often it runs; exact: whether that
-    is known, and not just one turn of a loop."""
+    """One collective operation.
+
+    Args:
+      kind: one of `KINDS`.
+      bytes: size of the whole buffer.
+      devices: how many take part in one group.
+      times: how often it runs.
+      exact: whether `times` is known; False where one iteration of a loop of unknown length was counted.
+    """
 
     kind: str
     bytes: int
@@ -44,7 +51,7 @@ class Collective(NamedTuple):
 
     @property
     def sent(self) -> int:
-        """Bytes that a device sends for it, in all its turns."""
+        """Bytes that a device sends for it, in all its runs."""
         share = 1.0 if self.kind == "collective-permute" else (self.devices - 1) / self.devices
         return round(self.times * self.bytes * share * (2 if self.kind == "all-reduce" else 1))
 
@@ -56,10 +63,17 @@ class _Operation(NamedTuple):
 
 
 def collectives(text: str) -> list[Collective]:
-    """The collectives of a program, in the order of its text; of one device, in one run."""
+    """Find the collectives of a program, for one device and one run.
+
+    Args:
+      text: of the compiled program.
+
+    Returns:
+      In the order of the text.
+    """
     computations, entry = _computations(text)
-    found = re.search(r"num_partitions=(\d+)", text[:100_000])
-    partitions = int(found[1]) if found else 1
+    match = re.search(r"num_partitions=(\d+)", text[:100_000])
+    partitions = int(match[1]) if match else 1
     turns = _turns(computations, entry)
     seen: dict[str, Collective] = {}
     for number, (name, operation) in enumerate((n, o) for n, lines in computations.items() for o in lines):
@@ -79,32 +93,39 @@ def collectives(text: str) -> list[Collective]:
     return list(seen.values())
 
 
-def by_kind(found: Iterable[Collective]) -> dict[str, tuple[int, int, int]]:
-    """{kind: (how many run, bytes of their buffers, bytes that a device sends)}."""
+def by_kind(operations: Iterable[Collective]) -> dict[str, tuple[int, int, int]]:
+    """Sum collectives by kind.
+
+    Args:
+      operations: such as `collectives` gives.
+
+    Returns:
+      {kind: (how many run, bytes of their buffers, bytes that a device sends)}.
+    """
     table: dict[str, tuple[int, int, int]] = {}
-    for c in found:
+    for c in operations:
         count, size, sent = table.get(c.kind, (0, 0, 0))
         table[c.kind] = (count + c.times, size + c.times * c.bytes, sent + c.sent)
     return table
 
 
 def _one(a: Collective, b: Collective) -> Collective:
-    """Two appearances of one channel: it runs as often as the one that runs less, the start or the end of a chain."""
+    """Merge two appearances of one channel, which runs as often as the rarer one: the start or the end of a chain."""
     fewer = min(a, b, key=lambda c: (c.times, not c.exact))
     kind = "reduce-scatter" if "reduce-scatter" in (a.kind, b.kind) else a.kind
     return fewer._replace(kind=kind)
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Operation]], str | None]:
-    """{name: its operations}, and the name of the entry."""
+    """Parse {name: its operations}, and the name of the entry."""
     computations: dict[str, list[_Operation]] = {}
     entry, lines = None, None
     for line in text.splitlines():
         if head := HEAD.match(line):
             lines = computations.setdefault(head[2], [])
             entry = head[2] if head[1] else entry
-        elif lines is not None and (found := LINE.match(line)):
-            body = found[1]
+        elif lines is not None and (match := LINE.match(line)):
+            body = match[1]
             at = OPERATION.search(body, _end_of_type(body))
             if at:
                 lines.append(_Operation(body[: at.start()], at[1], body[at.end() :]))
@@ -112,14 +133,14 @@ def _computations(text: str) -> tuple[dict[str, list[_Operation]], str | None]:
 
 
 def _end_of_type(body: str) -> int:
-    """Where the type ends: after its brackets if it is a tuple."""
+    """Find where the type ends: after its brackets if it is a tuple."""
     if not body.startswith("("):
         return 0
     depth = 0
-    for place, letter in enumerate(body):
+    for position, letter in enumerate(body):
         depth += (letter == "(") - (letter == ")")
         if depth == 0:
-            return place + 1
+            return position + 1
     return 0
 
 
@@ -130,29 +151,29 @@ def _called(operation: _Operation) -> Iterator[str]:
 
 
 def _turns(computations: dict[str, list[_Operation]], entry: str | None) -> dict[str, tuple[int, bool]]:
-    """{computation: (how often it runs, whether that is known)} of those that the entry reaches."""
+    """Count how often each computation that the entry reaches runs: {name: (times, whether that is known)}."""
     callers: dict[str, list[tuple[str, int | None]]] = {}
     for name, operations in computations.items():
         for operation in operations:
             times = _loop_turns(operation, computations) if operation.name == "while" else 1
             for callee in _called(operation):
                 callers.setdefault(callee, []).append((name, times))
-    found: dict[str, tuple[int, bool]] = {}
+    counts: dict[str, tuple[int, bool]] = {}
 
     def turns(name: str) -> tuple[int, bool]:
-        if name not in found:
+        if name not in counts:
             parts = [(1, True)] if name == entry else []
             for caller, times in callers.get(name, []):
                 outer, exact = turns(caller)
                 parts.append((outer * (times or 1), exact and times is not None))
-            found[name] = (sum(n for n, _ in parts), all(exact for n, exact in parts if n))
-        return found[name]
+            counts[name] = (sum(n for n, _ in parts), all(exact for n, exact in parts if n))
+        return counts[name]
 
     return {name: turns(name) for name in computations if turns(name)[0]}
 
 
 def _loop_turns(loop: _Operation, computations: dict[str, list[_Operation]]) -> int | None:
-    """How often a `while` turns: as the text says, or its condition `i < N`, counting from 0; None: neither does."""
+    """Count a loop's iterations, as the text says or by its condition `i < N` from 0; None where neither does."""
     if known := re.search(r'known_trip_count"?[:=]\s*\{"?n"?:"?(\d+)', loop.rest):
         return int(known[1])
     condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
@@ -191,7 +212,7 @@ def _size(dtype: str, dims: str) -> int:
 
 
 def _devices(rest: str, partitions: int) -> int:
-    """Devices of one group, from whichever form the groups are printed in."""
+    """Devices of one group, in any of the forms in which groups are printed."""
     if groups := re.search(r"replica_groups=\{\{([\d, ]+)\}", rest):
         return groups[1].count(",") + 1
     if groups := re.search(r"replica_groups=\[\d+,(\d+)\]<=", rest):

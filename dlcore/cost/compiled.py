@@ -1,8 +1,8 @@
 """What XLA says that a model's compiled forward pass costs, beside the count of `dlcore.cost.layers`.
 
-XLA's "flops" are 2 MACs and every elementwise operation besides: activations, normalisation, the maxima of poolings,
-the sums and exponentials of a softmax. It counts the taps that fall on padding as nothing, so a convolution of small
-maps has fewer than its formula says, and the body of a `while` or `scan` once, whatever its length. What is handed to
+XLA's "flops" are 2 MACs and every elementwise operation besides: activations, normalization, the maxima of poolings,
+the sums and exponentials of a softmax. It does not count taps that fall on padding, so a convolution of small maps has
+fewer than its formula says, and it counts the body of a `while` or `scan` once, whatever its length. What is handed to
 a library as a custom call (cuDNN, cuBLAS, oneDNN) may be counted as nothing. The figures are those of the backend that
 compiles: a CPU's program has other fusions, and other temporaries, than an accelerator's.
 """
@@ -15,13 +15,19 @@ from flax import linen as nn
 from dlcore.cost.layers import Total
 from dlcore.cost.module_program import abstract_variables, split_arguments
 
-__all__ = ["Compiled", "compiled_cost", "told"]
+__all__ = ["Compiled", "compiled_cost", "compiled_summary"]
 
 
 class Compiled(NamedTuple):
-    """flops and bytes_accessed: as XLA counts; None where the backend does not say. Sizes are bytes.
+    """XLA's figures for a compiled program; None where the backend does not say.
 
-    temporaries: the most that intermediate results take at once. arguments: parameters and images.
+    Args:
+      platform: the backend, such as "cpu".
+      flops: as XLA counts them.
+      bytes_accessed: as XLA counts them.
+      arguments: bytes of parameters and images.
+      temporaries: the most bytes that intermediate results take at once.
+      outputs: bytes of the results.
     """
 
     platform: str
@@ -33,7 +39,17 @@ class Compiled(NamedTuple):
 
 
 def compiled_cost(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwargs: Any) -> Compiled:
-    """Compile `model.apply` for x (its shape and dtype) on the default backend; nothing is run."""
+    """Compile `model.apply` on the default backend and read XLA's cost analysis; nothing is run.
+
+    Args:
+      model: a flax module.
+      x: shape and dtype of the model's first argument.
+      *args: further arguments of the model.
+      **kwargs: keyword arguments of the model.
+
+    Returns:
+      XLA's figures.
+    """
     x = jax.ShapeDtypeStruct(x.shape, x.dtype)
     variables, (arrays, rebuild) = abstract_variables(model, x, args, kwargs), split_arguments(args, kwargs)
 
@@ -47,8 +63,16 @@ def compiled_cost(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwarg
     return Compiled(jax.default_backend(), cost.get("flops"), cost.get("bytes accessed"), *sizes)
 
 
-def told(compiled: Compiled, counted: Total) -> str:
-    """Two lines: XLA's FLOPs beside 2 MACs, and the memory of its program."""
+def compiled_summary(compiled: Compiled, counted: Total) -> str:
+    """Compare XLA's FLOPs with 2 MACs, and say what memory its program takes.
+
+    Args:
+      compiled: of `compiled_cost`.
+      counted: of `dlcore.cost.layers.total`.
+
+    Returns:
+      Two lines of text.
+    """
 
     def mib(size: int | None) -> str:
         return "unknown" if size is None else f"{size / 2**20:,.1f} MiB"

@@ -7,7 +7,7 @@
 
 "FLOPs" of papers and of torchvision's tables are MACs: a multiplication and an addition are one. Here both are said.
 Counted are convolutions and matrix products in the program that runs (a jaxpr), wherever they are written: in flax's
-layers, in a function, in an einsum. Elementwise work, normalisation, pooling and products with constants (averaging,
+layers, in a function, in an einsum. Elementwise work, normalization, pooling and products with constants (averaging,
 resampling) count 0. Zeros of a padding count as pixels, zeros that a transposed convolution puts between pixels do
 not. Loops count their turns, a `while` one (`dlcore.cost.module_program`).
 
@@ -31,11 +31,21 @@ __all__ = ["Layer", "Total", "fold", "layer_costs", "summed", "total"]
 
 
 class Layer(NamedTuple):
-    """One call of a module without modules inside; or a product, a pooling or parameters outside of such modules.
+    """Costs of one call of a module without modules inside; or of a product, a pooling or parameters outside of such
+    modules.
 
-    kind: the module's class, "product", "parameter", or the function of `dlcore.ops`. output_shape: with the batch,
-    () for parameters. macs, input_bytes and output_bytes: of all examples. receptive_field, stride: pixels of the
-    image along each spatial axis, inf where it may look anywhere, None where the output has no such axes.
+    Args:
+      path: of flax modules, a/b/c.
+      kind: the module's class, "product", "parameter", "not run", "block", or the function of `dlcore.ops`.
+      output_shape: with the batch; () for parameters.
+      parameters: how many.
+      parameter_bytes: their size.
+      macs: multiply-adds of all examples.
+      input_bytes: of all examples.
+      output_bytes: of all examples.
+      receptive_field: pixels of the image along each spatial axis, inf where all of it may be seen; None where the
+        output has no such axes.
+      stride: pixels of the image between two neighboring outputs along each spatial axis; None as above.
     """
 
     path: str
@@ -56,7 +66,13 @@ class Layer(NamedTuple):
 
 
 class Total(NamedTuple):
-    """Sums over layers. activation_bytes: all outputs together, what a backward pass would keep at most."""
+    """Sums over layers.
+
+    Args:
+      parameters: how many.
+      macs: multiply-adds.
+      activation_bytes: all outputs together, the most that a backward pass would store.
+    """
 
     parameters: int
     macs: int
@@ -69,11 +85,17 @@ class Total(NamedTuple):
 
 
 def layer_costs(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwargs: Any) -> list[Layer]:
-    """The layers of `model` in the order in which they run on x (an array or its shape and dtype).
+    """Count the costs of a model layer by layer, from shapes alone.
 
-    x: [B, ..., C], the model's first argument; its axes between are what receptive fields are counted in. args, kwargs:
-    the others, of which arrays may be shapes and dtypes too. Modules that do not run come last, one row a parameter, as
-    "not run".
+    Args:
+      model: a flax module.
+      x: [B, ..., C], the model's first argument, an array or its shape and dtype; receptive fields are counted along
+        the axes between.
+      *args: further arguments of the model, of which arrays may be shapes and dtypes too.
+      **kwargs: keyword arguments of the model, likewise.
+
+    Returns:
+      The layers in the order in which they run; modules that do not run come last, one row a parameter, as "not run".
     """
     x = jax.ShapeDtypeStruct(x.shape, x.dtype)
     variables = abstract_variables(model, x, args, kwargs)
@@ -82,29 +104,50 @@ def layer_costs(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwargs:
 
 
 def total(layers: Sequence[Layer]) -> Total:
-    """The sums over `layers`."""
+    """Sum the costs of layers.
+
+    Args:
+      layers: such as `layer_costs` gives.
+
+    Returns:
+      The sums.
+    """
     return Total(*(sum(getattr(layer, f) for layer in layers) for f in ("parameters", "macs", "output_bytes")))
 
 
 def fold(layers: Sequence[Layer], depth: int) -> list[list[Layer]]:
-    """Neighbours that are below the same module `depth` names deep, together; the others alone.
+    """Group consecutive layers that are below the same module.
 
-    Raises ValueError for a depth below 1.
+    Args:
+      layers: in the order in which they run.
+      depth: how many names of the path the layers of a group share; layers with no more names stay alone.
+
+    Returns:
+      The groups, in the same order.
+
+    Raises:
+      ValueError: `depth` is below 1.
     """
     if depth < 1:
-        raise ValueError(f"depth is {depth}: at least 1 is allowed")
+        raise ValueError(f"depth={depth}: too small; allowed: at least 1")
 
     def block(numbered: tuple[int, Layer]) -> tuple:
         names = numbered[1].path.split("/")
         return ("/".join(names[:depth]), numbered[0] if len(names) <= depth else -1)
 
-    return [[layer for _, layer in found] for _, found in itertools.groupby(enumerate(layers), block)]
+    return [[layer for _, layer in group] for _, group in itertools.groupby(enumerate(layers), block)]
 
 
 def summed(layers: Sequence[Layer], path: str) -> Layer:
-    """One row for neighbours: their sums; shape and stride of the last that has an output, the largest field.
+    """Merge consecutive layers into one row.
 
-    The last may be a shortcut, which sees less of the image than the branch that it is added to.
+    Args:
+      layers: at least one.
+      path: of the row.
+
+    Returns:
+      Their sums, with the shape and the stride of the last that has an output, and the largest receptive field: the
+        last may be a shortcut, which sees less of the image than the branch that it is added to.
     """
     if len(layers) == 1:
         return layers[0]._replace(path=path)
@@ -139,10 +182,16 @@ def _layers(calls: list[Call], events: list[Event], params: Any, axes: Sequence[
             path, kind, read, written = f"{path}/{key[1]}".lstrip("/"), key[1], run[0].input_bytes, run[-1:]
         largest = max(written, key=lambda event: math.prod(event.shape))
         yield Layer(
-            path, kind, largest.shape, sum(math.prod(leaf.shape) for leaf in leaves), sum(map(size_in_bytes, leaves)),
-            sum(event.macs for event in run), read, sum(event.output_bytes for event in written),
+            path,
+            kind,
+            largest.shape,
+            sum(math.prod(leaf.shape) for leaf in leaves),
+            sum(map(size_in_bytes, leaves)),
+            sum(event.macs for event in run),
+            read,
+            sum(event.output_bytes for event in written),
             *_window(largest.field, axes),
-        )  # fmt: skip
+        )
     called = {call.path for call in calls}  # one that only holds parameters for another has no work of its own
     for path, leaves in owned.items():
         kind = "parameter" if path in called else "not run"

@@ -1,24 +1,21 @@
-"""Where the memory of a training step goes: parameters, optimiser, other state, the batch, and the step's own needs.
+"""Where the memory of a training step goes: parameters, optimizer, other state, the batch, and temporaries.
 
 Out of memory is mostly stored activations: the temporaries of a compiled step. They shrink with the batch, with
 recomputation (remat), with bfloat16; the state shrinks with sharding.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from dlcore.report.html import Panel
-from dlcore.report.tables import table
-
-__all__ = ["memory_panel", "memory_report", "readable", "residual_bytes"]
+__all__ = ["memory_report", "readable", "residual_bytes"]
 
 
 def _bytes(tree: Any) -> int:
-    """Of all arrays (or abstract arrays); keys count as two words."""
+    """Bytes of all arrays (or abstract arrays); keys count as two words."""
     total = 0
     for leaf in jax.tree.leaves(tree):
         key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -27,55 +24,56 @@ def _bytes(tree: Any) -> int:
 
 
 def memory_report(state: Any, batch: Any, compiled: Any = None) -> dict[str, int]:
-    """Bytes: parameters, optimiser, other state, batch (over all devices), and temporaries (of one device).
+    """Bytes of a training step by part.
 
-    state: a learner's, of arrays or ShapeDtypeStructs. compiled: the compiled step; temporaries is XLA's plan for
-    activations, gradients and workspace, left out where the platform gives none.
+    Args:
+      state: a learner's, of arrays or ShapeDtypeStructs, with `params` and `opt_state` where it has them.
+      batch: of arrays or ShapeDtypeStructs.
+      compiled: the compiled step, whose plan gives the temporaries (activations, gradients and workspace); None leaves
+        them out, as does a platform that gives no plan.
+
+    Returns:
+      {"parameters", "optimizer", "other state", "batch": bytes over all devices; "temporaries": bytes of one device}.
     """
     parameters, optimizer = (_bytes(getattr(state, name, None)) for name in ("params", "opt_state"))
-    found = {
-        "parameters": parameters, "optimizer": optimizer, "other state": _bytes(state) - parameters - optimizer,
+    sizes = {
+        "parameters": parameters,
+        "optimizer": optimizer,
+        "other state": _bytes(state) - parameters - optimizer,
         "batch": _bytes(batch),
-    }  # fmt: skip
+    }
     plan = compiled.memory_analysis() if hasattr(compiled, "memory_analysis") else None
     if plan is not None:
-        found["temporaries"] = int(plan.temp_size_in_bytes)
-    return found
+        sizes["temporaries"] = int(plan.temp_size_in_bytes)
+    return sizes
 
 
 def residual_bytes(function: Callable, *args: Any) -> int:
-    """What `jax.vjp(function, *args)` keeps between the forward and the backward pass: activations, and weights once.
+    """Bytes that `jax.vjp(function, *args)` stores between the forward and the backward pass: activations, and weights
+    once.
 
-    From shapes alone; nothing is run. This is what recomputation (remat) makes less; what else a compiled step needs is
+    From shapes alone; nothing is run. This is what recomputation (remat) reduces; what else a compiled step needs is
     workspace.
+
+    Args:
+      function: that JAX can differentiate.
+      *args: arrays, or shapes and dtypes.
+
+    Returns:
+      Bytes.
     """
     return _bytes(jax.eval_shape(lambda *args: jax.vjp(function, *args)[1], *args))
 
 
 def readable(count: float) -> str:
-    """512 -> "512 B", 1536 -> "1.5 KiB"."""
+    """Write a size with its unit: 512 -> "512 B", 1536 -> "1.5 KiB".
+
+    Args:
+      count: bytes.
+
+    Returns:
+      Text, in GiB at most.
+    """
     units = ("B", "KiB", "MiB", "GiB")
     power = 0 if count < 1 else min(int(math.log2(count)) // 10, len(units) - 1)
     return f"{count / 1024**power:.{1 if power else 0}f} {units[power]}"
-
-
-def memory_panel(report: Mapping[str, int], kept: int | None = None) -> Panel:
-    """The report as a table with shares, and what can be done about the largest part.
-
-    kept: `residual_bytes` of the loss, a row of its own (part of the temporaries).
-    """
-    total = sum(report.values())
-    advice = {
-        "temporaries": "Most of it is what the step stores for the backward pass: a smaller batch with --accumulate, "
-        "--model.remat=full or --precision=bf16 make it less.",
-        "optimizer": "Most of it is the optimiser's state: --sharding=fsdp spreads it over devices.",
-        "parameters": "Most of it is parameters: --sharding=fsdp spreads them over devices.",
-    }
-    rows = [
-        {"what": name, "size": readable(size), "share": f"{size / total:.1%}" if total else "–"}
-        for name, size in report.items()
-    ]
-    if kept is not None:
-        rows.append({"what": "kept for the backward pass (in the temporaries)", "size": readable(kept), "share": ""})
-    largest = max(report, key=report.get) if report else ""
-    return table(rows, title=f"Memory of a step: {readable(total)}", note=advice.get(largest, ""))

@@ -1,9 +1,9 @@
-"""The program of a flax module, with every equation put down to the call of the module that it belongs to.
+"""The program of a flax module, with every equation assigned to the module call that it belongs to.
 
 Calls are recorded by `nn.intercept_methods` while the program is traced. Each marks its equations by a named scope, and
 its results by an equation of their own (`checkpoint_name`); the walk over the jaxpr, and over those inside it, reads
 both. So nothing is computed, and no layer is known by its class. Of a `scan` every equation counts as often as it is
-long, of a `while` once, of a `cond` the dearest branch: for a choice by platform that is lax's own convolution.
+long, of a `while` once, of a `cond` the most expensive branch: for a choice by platform that is lax's own convolution.
 """
 
 import math
@@ -26,7 +26,14 @@ MARK = re.compile(r"<call (\d+)>")
 
 
 class Call(NamedTuple):
-    """A call of a module. path: of names, () for the outermost. parent: the number of the call that made it."""
+    """A call of a module.
+
+    Args:
+      path: of names, () for the outermost.
+      kind: the module's class.
+      parent: the number of the call that made it; None for the outermost.
+      input_bytes: of its arrays.
+    """
 
     path: tuple[str, ...]
     kind: str
@@ -35,10 +42,18 @@ class Call(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What an equation adds to its call. name: "output" of the call, "product", or a function of `dlcore.ops`.
+    """What an equation adds to its call.
 
-    Outputs are told of calls that make no other calls; functions of `dlcore.ops` of those that do. times: how often it
-    runs, which macs and bytes count already.
+    Args:
+      call: number of the call.
+      name: "output" of a call that makes no other calls, "product", or, in a call that does, a function of
+        `dlcore.ops`.
+      shape: of the equation's result.
+      times: how often it runs, which `macs` and bytes count already.
+      macs: multiply-adds.
+      input_bytes: of its operands.
+      output_bytes: of its results.
+      field: of its result (`dlcore.cost.receptive_field`).
     """
 
     call: int
@@ -54,7 +69,18 @@ class Event(NamedTuple):
 def program_of(
     model: nn.Module, variables: Any, x: jax.ShapeDtypeStruct, *args: Any, **kwargs: Any
 ) -> tuple[list[Call], list[Event]]:
-    """What `model.apply(variables, x, *args, **kwargs)` calls and does, in its order."""
+    """Trace `model.apply(variables, x, *args, **kwargs)`.
+
+    Args:
+      model: a flax module.
+      variables: of the model, abstract or not.
+      x: shape and dtype of the model's first argument.
+      *args: further arguments of the model.
+      **kwargs: keyword arguments of the model.
+
+    Returns:
+      (calls of modules, events), each in the order of the program.
+    """
     calls: list[Call] = []
     arrays, rebuild = split_arguments(args, kwargs)
 
@@ -70,14 +96,32 @@ def program_of(
 
 
 def split_arguments(args: tuple, kwargs: dict) -> tuple[dict[int, Any], Callable[[dict], tuple[tuple, dict]]]:
-    """The arrays among a model's further arguments, to be traced, and what puts them back among the others."""
+    """Separate the arrays among a model's arguments, which are traced, from the others.
+
+    Args:
+      args: of the model.
+      kwargs: of the model.
+
+    Returns:
+      ({number of a leaf: its shape and dtype}, arrays by number -> (args, kwargs)).
+    """
     leaves, tree = jax.tree.flatten((args, kwargs))
     arrays = {i: jax.ShapeDtypeStruct(a.shape, a.dtype) for i, a in enumerate(leaves) if hasattr(a, "dtype")}
-    return arrays, lambda found: jax.tree.unflatten(tree, [found.get(i, leaf) for i, leaf in enumerate(leaves)])
+    return arrays, lambda traced: jax.tree.unflatten(tree, [traced.get(i, leaf) for i, leaf in enumerate(leaves)])
 
 
 def abstract_variables(model: nn.Module, x: jax.ShapeDtypeStruct, args: tuple, kwargs: dict) -> Any:
-    """Shapes and dtypes of the variables of `model` on x."""
+    """Shapes and dtypes of a model's variables.
+
+    Args:
+      model: a flax module.
+      x: shape and dtype of its first argument.
+      args: further arguments.
+      kwargs: keyword arguments.
+
+    Returns:
+      The variables, of ShapeDtypeStructs.
+    """
     arrays, rebuild = split_arguments(args, kwargs)
 
     def init(x: jax.Array, arrays: dict) -> Any:
@@ -88,7 +132,14 @@ def abstract_variables(model: nn.Module, x: jax.ShapeDtypeStruct, args: tuple, k
 
 
 def mac_count(eqn: Any) -> int:
-    """Multiply-adds of one equation of a jaxpr: 0 unless it is a convolution or a product."""
+    """Multiply-adds of one equation of a jaxpr.
+
+    Args:
+      eqn: the equation.
+
+    Returns:
+      The number; 0 unless it is a convolution or a product.
+    """
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         return math.prod(eqn.outvars[0].aval.shape) * math.prod(eqn.invars[0].aval.shape[a] for a in contracted)
@@ -205,6 +256,13 @@ def _operation(eqn: Any) -> str | None:
 
 
 def size_in_bytes(value: Any) -> int:
-    """Of an array, a tracer or a jaxpr's variable; 0 for keys."""
+    """Size of a value in bytes.
+
+    Args:
+      value: an array, a tracer or a jaxpr's variable.
+
+    Returns:
+      Bytes; 0 for random keys.
+    """
     aval = getattr(value, "aval", value)
     return math.prod(aval.shape) * getattr(aval.dtype, "itemsize", 0)

@@ -1,4 +1,4 @@
-"""Where the time of a compiled program goes: its operations by the time that the profiler saw them take.
+"""Operations of a compiled program by the time that the profiler measured for them.
 
     share        time of the operation over the time of all
     at least     max(FLOPs / peak, bytes / bandwidth): the roofline of Williams, Waterman & Patterson (2009)
@@ -25,8 +25,15 @@ import numpy as np
 from dlcore.cost.roofline import CHIPS, Chip
 
 __all__ = [
-    "Hot", "Instruction", "chip_of", "hot_operations", "instructions", "measured_chip", "module_of", "trace_times",
-]  # fmt: skip
+    "HotOperation",
+    "Instruction",
+    "chip_of",
+    "hot_operations",
+    "instructions",
+    "measured_chip",
+    "module_of",
+    "trace_times",
+]
 
 DEFINED = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{\s*$")
@@ -34,14 +41,29 @@ SHAPE = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,]*)\]")
 NOISE = re.compile(r"^(cond|while|body|scan|checkpoint|rematted_computation|closed_call|pjit|branch_\d+_fun)$|\.")
 """Parts of an op_name that are no module: what JAX puts around, and the methods of modules (Class.method)."""
 KINDS = {
-    "h100": "h100", "h200": "h200", "a100": "a100", "v5 lite": "v5e", "v5e": "v5e", "v5p": "v5p", "v6 lite": "v6e",
-    "v6e": "v6e", "v4": "v4",
-}  # fmt: skip
+    "h100": "h100",
+    "h200": "h200",
+    "a100": "a100",
+    "v5 lite": "v5e",
+    "v5e": "v5e",
+    "v5p": "v5p",
+    "v6 lite": "v6e",
+    "v6e": "v6e",
+    "v4": "v4",
+}
 """What a device's kind contains -> the name in CHIPS."""
 
 
 class Instruction(NamedTuple):
-    """An instruction of a program. path: the op_name of its metadata. flops, bytes: see the module."""
+    """An instruction of a compiled program.
+
+    Args:
+      name: in the program's text.
+      opcode: such as "fusion" or "dot".
+      path: the op_name of its metadata, modules and phases; "" where it has none.
+      flops: two for each multiply-add, those of what it calls included.
+      bytes: of its operands and its result.
+    """
 
     name: str
     opcode: str
@@ -50,8 +72,21 @@ class Instruction(NamedTuple):
     bytes: int
 
 
-class Hot(NamedTuple):
-    """One row of the table. seconds: of one run of the program. bound: "compute" or "memory"."""
+class HotOperation(NamedTuple):
+    """One operation of a profile.
+
+    Args:
+      name: of the instruction.
+      opcode: such as "fusion" or "dot".
+      module: path of the flax module, "" where it has none.
+      phase: "forward", "backward" or "other".
+      seconds: of one run of the program.
+      share: of the time of all operations.
+      flops: two for each multiply-add.
+      bytes: of its operands and its result.
+      bound: "compute" or "memory", whichever the roofline says takes longer.
+      least_seconds: the roofline's bound.
+    """
 
     name: str
     opcode: str
@@ -66,16 +101,23 @@ class Hot(NamedTuple):
 
 
 def instructions(text: str) -> dict[str, Instruction]:
-    """{name: instruction} of a compiled program's text."""
+    """Parse the instructions of a compiled program.
+
+    Args:
+      text: of the program (`as_text()`).
+
+    Returns:
+      {name: instruction}.
+    """
     shapes: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
     lines: dict[str, tuple[str, str, list[str], str]] = {}
     inside: dict[str, list[str]] = {}
     here = ""
     for line in text.splitlines():
-        if found := COMPUTATION.match(line):
-            here = found[1]
-        elif found := DEFINED.match(line):
-            name, rest = found[1], line[found.end() :]
+        if match := COMPUTATION.match(line):
+            here = match[1]
+        elif match := DEFINED.match(line):
+            name, rest = match[1], line[match.end() :]
             opcode = re.search(r"(?:^|[\s)}])([a-z][a-z0-9\-]*)\(", rest)
             if not opcode:
                 continue
@@ -83,16 +125,18 @@ def instructions(text: str) -> dict[str, Instruction]:
             arguments = rest[opcode.end() :].split("), ")[0]
             lines[name] = (opcode[1], rest, re.findall(r"%([\w.\-]+)", arguments), here)
             inside.setdefault(here, []).append(name)
-    flops = {name: _flops(opcode, rest, [shapes.get(o, []) for o in operands], shapes[name])
-             for name, (opcode, rest, operands, _) in lines.items()}  # fmt: skip
-    found = {}
+    flops = {
+        name: _flops(opcode, rest, [shapes.get(o, []) for o in operands], shapes[name])
+        for name, (opcode, rest, operands, _) in lines.items()
+    }
+    parsed = {}
     for name, (opcode, rest, operands, _) in lines.items():
         path = re.search(r'op_name="([^"]*)"', rest)
         called = re.findall(r"\bcalls=%?([\w.\-]+)", rest)
         total = flops[name] + sum(flops[inner] for c in called for inner in inside.get(c, []))
         moved = sum(map(_bytes, [*(shapes.get(o, []) for o in operands), shapes[name]]))
-        found[name] = Instruction(name, opcode, path[1] if path else "", total, moved)
-    return found
+        parsed[name] = Instruction(name, opcode, path[1] if path else "", total, moved)
+    return parsed
 
 
 def _shapes(text: str) -> list[tuple[str, tuple[int, ...]]]:
@@ -122,21 +166,34 @@ def _flops(opcode: str, rest: str, operands: list, result: list) -> float:
 
 
 def module_of(path: str) -> tuple[str, str]:
-    """("stage1_block0/conv2", "backward") of an op_name; the phase is forward, backward or other."""
+    """Split an instruction's op_name into module and phase.
+
+    Args:
+      path: such as "jit(update)/transpose(jvp(ResNet))/stage1_block0/conv2/conv_general_dilated".
+
+    Returns:
+      ("stage1_block0/conv2", "backward"); the phase is "forward", "backward" or "other".
+    """
     phase = "backward" if "transpose(" in path else "forward" if "jvp(" in path else "other"
     names = [part for part in path.split("/")[:-1] if part and "(" not in part and not NOISE.search(part)]
     return "/".join(names), phase
 
 
 def trace_times(folder: Path | str) -> dict[str, float]:
-    """{instruction: seconds} over a whole trace of `jax.profiler.trace(folder)`.
+    """Sum the time of every instruction over a whole trace.
+
+    Args:
+      folder: of `jax.profiler.trace(folder)`; the newest trace in it is read.
+
+    Returns:
+      {instruction: seconds}.
 
     Raises:
       FileNotFoundError: there is no trace in the folder.
     """
     files = sorted(Path(folder).glob("plugins/profile/*/*.xplane.pb"))
     if not files:
-        raise FileNotFoundError(f"there is no trace in {folder}")
+        raise FileNotFoundError(f"folder={folder}: holds no trace; allowed: a folder of jax.profiler.trace")
     seconds: Counter[str] = Counter()
     planes = list(jax.profiler.ProfileData.from_file(str(files[-1])).planes)
     device = [plane for plane in planes if plane.name.startswith("/device:")]
@@ -150,32 +207,65 @@ def trace_times(folder: Path | str) -> dict[str, float]:
     return dict(seconds)
 
 
-def hot_operations(times: Mapping[str, float], text: str, runs: int, chip: Chip) -> list[Hot]:
-    """The operations of a program, the dearest first.
+def hot_operations(times: Mapping[str, float], text: str, runs: int, chip: Chip) -> list[HotOperation]:
+    """Combine measured times with the roofline of each operation.
 
-    times: of all `runs` together, as `trace_times` gives them. text: of the compiled program.
+    Args:
+      times: {instruction: seconds} of all runs together, as `trace_times` gives them.
+      text: of the compiled program.
+      runs: how often the program ran.
+      chip: whose peaks bound the time.
+
+    Returns:
+      The operations, the longest first.
     """
     known, total = instructions(text), sum(times.values())
     rows = []
     for name, seconds in sorted(times.items(), key=lambda item: -item[1]):
-        found = known.get(name, Instruction(name, "?", "", 0.0, 0))
-        module, phase = module_of(found.path)
-        compute, memory = found.flops / chip.flops, found.bytes / chip.bandwidth
+        instruction = known.get(name, Instruction(name, "?", "", 0.0, 0))
+        module, phase = module_of(instruction.path)
+        compute, memory = instruction.flops / chip.flops, instruction.bytes / chip.bandwidth
         bound = "compute" if compute > memory else "memory"
         rows.append(
-            Hot(name, found.opcode, module, phase, seconds / runs, seconds / total, found.flops, found.bytes, bound,
-                max(compute, memory))
-        )  # fmt: skip
+            HotOperation(
+                name,
+                instruction.opcode,
+                module,
+                phase,
+                seconds / runs,
+                seconds / total,
+                instruction.flops,
+                instruction.bytes,
+                bound,
+                max(compute, memory),
+            )
+        )
     return rows
 
 
 def chip_of(kind: str) -> Chip | None:
-    """The chip of a device's kind ("NVIDIA H100 80GB HBM3"); None for one that is not in the table."""
+    """Find a chip by the name that jax gives a device.
+
+    Args:
+      kind: such as "NVIDIA H100 80GB HBM3".
+
+    Returns:
+      Its peaks; None for a chip that is not in the table.
+    """
     return next((CHIPS[name] for part, name in KINDS.items() if part in kind.lower()), None)
 
 
 def measured_chip(size: int = 1024, megabytes: int = 64, repeats: int = 5) -> Chip:
-    """What the default device reaches here: a float32 product of size x size, and x + 1 over an array in memory."""
+    """Measure what the default device reaches: a float32 product, and x + 1 over an array in memory.
+
+    Args:
+      size: of the square matrices that are multiplied.
+      megabytes: of the array, in MiB.
+      repeats: the fastest of so many runs counts.
+
+    Returns:
+      FLOPs and bytes a second.
+    """
     x = jnp.ones((size, size), jnp.float32)
     y = jnp.ones(megabytes * 2**18, jnp.float32)
     product = _best(jax.jit(lambda x: x @ x), x, repeats)

@@ -1,16 +1,16 @@
-"""Which pixels the elements of an array look at, equation by equation of a jaxpr: receptive fields of any network.
+"""Receptive fields of any network: which pixels the elements of an array see, equation by equation of a jaxpr.
 
 Araujo, Norris & Sim, "Computing receptive fields of convolutional neural networks" (Distill, 2019).
 
-An element at index i of an array looks at the pixels of an input axis between
+An element at index i of an array sees the pixels of an input axis between
 
     step . i + low   and   step . i + high          a convolution of stride s, dilation r, low padding l, K taps:
     step <- s step,   low <- low - l step,   high <- high + ((K - 1) r - l) step
 
 so its receptive field is high - low + 1 pixels wide and its stride is `step`. Where paths meet, the interval is the
-union. It is an upper bound: attention, gathers and other mixing count as looking anywhere (width inf), and what is
-known only after axes of several origins were merged (tokens of windows) is lost. A constant looks at nothing and is
-None, which also tells a product of two activations or weights from an averaging by constants.
+union. It is an upper bound: attention, gathers and other mixing count as seeing everything (width inf), and what is
+known only after axes of several origins were merged (tokens of windows) is lost. A constant sees nothing and is None,
+which also tells a product of two activations or weights from an averaging by constants.
 """
 
 import itertools
@@ -22,7 +22,13 @@ __all__ = ["ANYWHERE", "Field", "Span", "after", "of_image"]
 
 
 class Span(NamedTuple):
-    """The pixels of one input axis: from sum(steps[a] index[a]) + low to the same + high, axes a of the array."""
+    """Pixels of one input axis: from sum(steps[a] index[a]) + low to the same + high, over axes a of the array.
+
+    Args:
+      steps: {axis of the array: pixels between two neighbors along it}.
+      low: first pixel that the element at index 0 sees.
+      high: last pixel that the element at index 0 sees.
+    """
 
     steps: dict[int, float]
     low: float
@@ -35,12 +41,27 @@ Field = dict[int, Span] | None
 
 
 def of_image(shape: Sequence[int]) -> Field:
-    """The field of an input [B, ..., C] of `shape` itself: every spatial axis looks at its own pixel."""
+    """Field of an input image: along every spatial axis an element sees its own pixel.
+
+    Args:
+      shape: [B, ..., C].
+
+    Returns:
+      The field.
+    """
     return {axis: Span({axis: 1.0}, 0.0, 0.0) for axis in range(1, len(shape) - 1)}
 
 
 def after(eqn: Any, fields: Sequence[Field]) -> list[Field]:
-    """The fields of the results of `eqn` (a jaxpr's equation without an inner jaxpr) from those of its operands."""
+    """Fields of an equation's results from those of its operands.
+
+    Args:
+      eqn: of a jaxpr, without an inner jaxpr.
+      fields: of its operands.
+
+    Returns:
+      A field for each result.
+    """
     count = len(eqn.outvars)
     if all(field is None for field in fields):
         return [None] * count
@@ -72,7 +93,7 @@ def _join(spans: list[Span]) -> Span:
     for span in spans:
         for axis, step in span.steps.items():
             steps.setdefault(axis, set()).add(step)
-    return Span({axis: found.pop() for axis, found in steps.items() if len(found) == 1}, -math.inf, math.inf)
+    return Span({axis: values.pop() for axis, values in steps.items() if len(values) == 1}, -math.inf, math.inf)
 
 
 def _over(span: Span, axis: int, size: int) -> Span:
@@ -82,9 +103,9 @@ def _over(span: Span, axis: int, size: int) -> Span:
     return Span(steps, span.low + min(reach, 0.0), span.high + max(reach, 0.0))
 
 
-def _moved(span: Span, places: dict[int, int]) -> Span:
-    """The same with its axes renamed; an axis without a place has no step, or a single element."""
-    return span._replace(steps={places[axis]: step for axis, step in span.steps.items() if axis in places})
+def _moved(span: Span, positions: dict[int, int]) -> Span:
+    """Rename the axes of a span; an axis without a new name has no step, or a single element."""
+    return span._replace(steps={positions[axis]: step for axis, step in span.steps.items() if axis in positions})
 
 
 def _slide(span: Span, axis: int, taps: int, stride: int = 1, low: int = 0, dilation: int = 1, spread: int = 1) -> Span:
@@ -102,8 +123,8 @@ def _spreads(shape: Sequence[int], over: Sequence[int]) -> bool:
 
 
 def _elementwise(eqn: Any, fields: Sequence[Field]) -> Field:
-    kept = [{a: a for a, size in enumerate(v.aval.shape) if size != 1} for v in eqn.invars]
-    return _union([_map(f, lambda span, k=k: _moved(span, k)) for f, k in zip(fields, kept, strict=True)])
+    axes = [{a: a for a, size in enumerate(v.aval.shape) if size != 1} for v in eqn.invars]
+    return _union([_map(f, lambda span, k=k: _moved(span, k)) for f, k in zip(fields, axes, strict=True)])
 
 
 def _anywhere(eqn: Any, fields: Sequence[Field]) -> Field:
@@ -114,12 +135,12 @@ def _reduce(eqn: Any, fields: Sequence[Field]) -> Field:
     shape, axes = eqn.invars[0].aval.shape, eqn.params.get("axes")
     if axes is None:
         return _anywhere(eqn, fields)
-    places = {a: i for i, a in enumerate(a for a in range(len(shape)) if a not in axes)}
+    positions = {a: i for i, a in enumerate(a for a in range(len(shape)) if a not in axes)}
 
     def change(span: Span) -> Span:
         for axis in axes:
             span = _over(span, axis, shape[axis])
-        return _moved(span, places)
+        return _moved(span, positions)
 
     return _map(fields[0], change)
 
@@ -152,19 +173,19 @@ def _conv(eqn: Any, fields: Sequence[Field]) -> Field:
 
 def _dot(eqn: Any, fields: Sequence[Field]) -> Field:
     contracted, batch = eqn.params["dimension_numbers"]
-    found, first = [], len(batch[0])  # the free axes of either operand follow the batch axes in the result
+    operands, first = [], len(batch[0])  # the free axes of either operand follow the batch axes in the result
     for i, field in enumerate(fields):
         free = [a for a in range(eqn.invars[i].aval.ndim) if a not in contracted[i] and a not in batch[i]]
-        places = dict(zip(batch[i], range(len(batch[i])), strict=True)) | {a: first + n for n, a in enumerate(free)}
+        positions = dict(zip(batch[i], range(len(batch[i])), strict=True)) | {a: first + n for n, a in enumerate(free)}
         first += len(free)
 
-        def change(span: Span, i: int = i, places: dict = places) -> Span:
+        def change(span: Span, i: int = i, positions: dict = positions) -> Span:
             for axis in contracted[i]:
                 span = _over(span, axis, eqn.invars[i].aval.shape[axis])
-            return _moved(span, places)
+            return _moved(span, positions)
 
-        found.append(_map(field, change))
-    return _union(found)
+        operands.append(_map(field, change))
+    return _union(operands)
 
 
 def _reshape(eqn: Any, fields: Sequence[Field]) -> Field:
@@ -192,15 +213,15 @@ def _reshaped(span: Span, old: Sequence[int], new: Sequence[int]) -> Span:
 
 def _broadcast(eqn: Any, fields: Sequence[Field]) -> Field:
     old, p = eqn.invars[0].aval.shape, eqn.params
-    kept = {a: to for a, to in enumerate(p["broadcast_dimensions"]) if old[a] == p["shape"][to]}
-    return _map(fields[0], lambda span: _moved(span, kept))
+    axes = {a: to for a, to in enumerate(p["broadcast_dimensions"]) if old[a] == p["shape"][to]}
+    return _map(fields[0], lambda span: _moved(span, axes))
 
 
 def _transpose(eqn: Any, fields: Sequence[Field]) -> Field:
     """Also squeeze: both say which axes stay, and in which order."""
     p, rank = eqn.params, eqn.invars[0].aval.ndim
-    kept = p["permutation"] if "permutation" in p else [a for a in range(rank) if a not in p["dimensions"]]
-    return _map(fields[0], lambda span: _moved(span, {a: i for i, a in enumerate(kept)}))
+    axes = p["permutation"] if "permutation" in p else [a for a in range(rank) if a not in p["dimensions"]]
+    return _map(fields[0], lambda span: _moved(span, {a: i for i, a in enumerate(axes)}))
 
 
 def _at(field: Field, picked: dict[int, tuple[float, float]]) -> Field:
@@ -244,7 +265,15 @@ def _split(eqn: Any, field: Field) -> list[Field]:
 
 
 RULES = {
-    "broadcast_in_dim": _broadcast, "concatenate": _concatenate, "conv_general_dilated": _conv, "dot_general": _dot,
-    "pad": _pad, "reshape": _reshape, "rev": _reverse, "slice": _slice, "squeeze": _transpose, "transpose": _transpose,
-}  # fmt: skip
+    "broadcast_in_dim": _broadcast,
+    "concatenate": _concatenate,
+    "conv_general_dilated": _conv,
+    "dot_general": _dot,
+    "pad": _pad,
+    "reshape": _reshape,
+    "rev": _reverse,
+    "slice": _slice,
+    "squeeze": _transpose,
+    "transpose": _transpose,
+}
 MIXING = {"cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "dynamic_update_slice", "fft", "sort", "top_k"}

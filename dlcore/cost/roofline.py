@@ -1,11 +1,11 @@
-"""The least time that a chip can take for a layer: its arithmetic or its memory traffic, whichever is longer.
+"""Roofline: the least time that a chip can take for a layer, by its arithmetic or its memory traffic.
 
 Williams, Waterman & Patterson, "Roofline: an insightful visual performance model for multicore architectures" (2009).
 
     time >= max(FLOPs / peak, bytes / bandwidth)     intensity = FLOPs / bytes; below peak / bandwidth memory binds
 
 FLOPs are 2 MACs. Bytes are each layer's inputs, parameters and outputs once: what a layer takes that runs alone. A
-compiler that fuses an activation or a normalisation into the convolution before it moves less, so the bound holds for
+compiler that fuses an activation or a normalization into the convolution before it moves less, so the bound holds for
 each layer that is run by itself, and the total without the layers that have no MACs is the one to compare with a fused
 program. Caches and tiles of the matrix unit are left out: shapes that do not fill it take longer.
 
@@ -24,7 +24,12 @@ __all__ = ["CHIPS", "Bound", "Chip", "bound_of", "roofline", "total_seconds"]
 
 
 class Chip(NamedTuple):
-    """flops: bfloat16 operations a second. bandwidth: of the device's memory, bytes a second."""
+    """Peaks of a chip.
+
+    Args:
+      flops: bfloat16 operations a second.
+      bandwidth: of the device's memory, bytes a second.
+    """
 
     flops: float
     bandwidth: float
@@ -42,7 +47,13 @@ CHIPS = {
 
 
 class Bound(NamedTuple):
-    """intensity: FLOPs a byte. by: "compute" or "memory", whichever takes longer. seconds: the longer of the two."""
+    """Lower bound on a time.
+
+    Args:
+      intensity: FLOPs a byte.
+      by: "compute" or "memory", whichever takes longer.
+      seconds: the longer of the two.
+    """
 
     intensity: float
     by: str
@@ -50,7 +61,15 @@ class Bound(NamedTuple):
 
 
 def roofline(layer: Layer, chip: Chip) -> Bound:
-    """The bound on the time of one layer; 0 s for what moves nothing."""
+    """Bound the time of one layer.
+
+    Args:
+      layer: of `dlcore.cost.layers`.
+      chip: whose peaks are reached.
+
+    Returns:
+      The bound; 0 s for a layer that moves nothing.
+    """
     moved = _bytes_moved(layer)
     compute, memory = layer.flops / chip.flops, moved / chip.bandwidth
     intensity = layer.flops / moved if moved else 0.0
@@ -58,7 +77,15 @@ def roofline(layer: Layer, chip: Chip) -> Bound:
 
 
 def bound_of(layers: Sequence[Layer], chip: Chip) -> Bound:
-    """Of layers one after the other: their times together, and what binds for most of it."""
+    """Bound the time of layers that run one after the other.
+
+    Args:
+      layers: of `dlcore.cost.layers`.
+      chip: whose peaks are reached.
+
+    Returns:
+      The sum of their bounds, bound by what binds for most of that time.
+    """
     bounds = [roofline(layer, chip) for layer in layers]
     seconds = sum(bound.seconds for bound in bounds)
     computing = sum(bound.seconds for bound in bounds if bound.by == "compute")
@@ -72,6 +99,14 @@ def _bytes_moved(layer: Layer) -> int:
 
 
 def total_seconds(layers: Sequence[Layer], chip: Chip) -> tuple[float, float]:
-    """(each layer by itself, one after the other; those with MACs alone, as if all else were fused into them)."""
-    found = [(layer.macs > 0, roofline(layer, chip).seconds) for layer in layers]
-    return sum(s for _, s in found), sum(s for has_macs, s in found if has_macs)
+    """Bound the time of a network, without and with fusion.
+
+    Args:
+      layers: of `dlcore.cost.layers`.
+      chip: whose peaks are reached.
+
+    Returns:
+      (seconds of all layers one after the other; of those with MACs alone, as if all else were fused into them).
+    """
+    bounds = [(layer.macs > 0, roofline(layer, chip).seconds) for layer in layers]
+    return sum(s for _, s in bounds), sum(s for has_macs, s in bounds if has_macs)

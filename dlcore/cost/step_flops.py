@@ -1,12 +1,12 @@
-"""The FLOPs of any function that JAX traces, a training step among them, from its jaxpr, with loops counted in full.
+"""FLOPs of any function that JAX traces, a training step among them, from its jaxpr, with loops counted in full.
 
     FLOPs = 2 MACs of every convolution and matrix product      a scan: its length times its body
 
 XLA's own count of a compiled program takes the body of a loop once, whatever its length. Here a `scan` counts as often
-as it is long. A `while` has no length that shapes tell: its body counts once, and that is said. Of a `cond` the dearest
-branch counts. Inside `shard_map` and `pmap` shapes are those of one device, and every device counts. Elementwise work
-counts 0, as in `dlcore.cost.layers`, and so does what no output needs. What recomputation (remat) does again is in
-the jaxpr of a gradient, so it counts again.
+as it is long. A `while` has no length that shapes tell: its body counts once, and `loops` says so. Of a `cond` the most
+expensive branch counts. Inside `shard_map` and `pmap` shapes are those of one device, and every device counts.
+Elementwise work counts 0, as in `dlcore.cost.layers`, and so does what no output needs. What recomputation (remat) does
+again is in the jaxpr of a gradient, so it counts again.
 """
 
 import math
@@ -23,7 +23,12 @@ __all__ = ["StepFlops", "step_flops"]
 
 
 class StepFlops(NamedTuple):
-    """macs: multiply-adds, over all devices. loops: `while` loops with products inside, of which one turn counts."""
+    """Work of a function.
+
+    Args:
+      macs: multiply-adds, over all devices.
+      loops: how many `while` loops have products inside, of which one iteration counts.
+    """
 
     macs: int
     loops: int = 0
@@ -35,7 +40,15 @@ class StepFlops(NamedTuple):
 
 
 def step_flops(function: Callable, *args: Any) -> StepFlops:
-    """What `function(*args)` computes; args: arrays, or their shapes and dtypes. Nothing is run."""
+    """Count the work of `function(*args)`; nothing is run.
+
+    Args:
+      function: that JAX can trace, such as a learner's `update`.
+      *args: arrays, or their shapes and dtypes.
+
+    Returns:
+      The counts.
+    """
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     return _count(needed)
@@ -44,8 +57,8 @@ def step_flops(function: Callable, *args: Any) -> StepFlops:
 def _count(jaxpr: Jaxpr) -> StepFlops:
     macs = loops = 0
     for equation in jaxpr.eqns:
-        found = _of_equation(equation)
-        macs, loops = macs + found.macs, loops + found.loops
+        work = _of_equation(equation)
+        macs, loops = macs + work.macs, loops + work.loops
     return StepFlops(macs, loops)
 
 

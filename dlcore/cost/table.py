@@ -4,7 +4,7 @@ layer        kind   output      parameters       %       MMACs       %   activat
 features_0   Conv   55x55x64        23,296     0.0       70.28     9.8          756.25  32.7     11       4
 
 MMACs are millions of multiply-adds; shares are of the column's sum. "field" is the receptive field, pixels a side, or
-"all" where attention or a mean of the whole map comes in; field and stride are blank where an output has no place in
+"all" where attention or a mean of the whole map comes in; field and stride are blank where an output has no position in
 the image, as are numbers that are 0. Where blocks are folded, their times are the sums of their layers'.
 """
 
@@ -20,9 +20,16 @@ __all__ = ["text_table", "write_csv"]
 
 
 def text_table(layers: Sequence[Layer], batch: int = 1, chip: Chip | None = None, depth: int | None = None) -> str:
-    """Aligned columns, a line of sums, and the sums in words.
+    """Write layers as aligned columns, a line of sums, and the sums in words.
 
-    batch: the examples that `layers` were counted for. depth: fold what is below this many names of the path.
+    Args:
+      layers: of `dlcore.cost.layers.layer_costs`.
+      batch: the examples that `layers` were counted for.
+      chip: adds the roofline's columns; None leaves them out.
+      depth: fold layers that share so many names of the path; None shows all.
+
+    Returns:
+      Several lines of text.
     """
     sums = total(layers)
     heads = ["layer", "kind", "output", "parameters", "%", "MMACs", "%", "activation KB", "%", "field", "stride"]
@@ -44,7 +51,15 @@ def text_table(layers: Sequence[Layer], batch: int = 1, chip: Chip | None = None
 def write_csv(
     path: str | Path, layers: Sequence[Layer], batch: int = 1, chip: Chip | None = None, depth: int | None = None
 ) -> None:
-    """The same with whole numbers: MACs, FLOPs, KB, seconds; one line a layer, no sums."""
+    """Write layers as CSV in whole numbers (MACs, FLOPs, KB, seconds), one line a layer, without sums.
+
+    Args:
+      path: of the file.
+      layers: of `dlcore.cost.layers.layer_costs`.
+      batch: the examples that `layers` were counted for.
+      chip: adds the roofline's columns; None leaves them out.
+      depth: fold layers that share so many names of the path; None writes all.
+    """
     heads = ["layer", "kind", "output", "parameters", "macs", "flops", "activation_kb", "receptive_field", "stride"]
     heads += ["flop_per_byte", "bound_by", "seconds_at_least"] if chip else []
     with Path(path).open("w", newline="", encoding="utf-8") as file:
@@ -91,20 +106,20 @@ def _bound(layers: Sequence[Layer], chip: Chip | None) -> list[str]:
 def _words(layers: Sequence[Layer], batch: int, chip: Chip | None) -> list[str]:
     sums, per = total(layers), "an image" if batch == 1 else f"a batch of {batch}"
     mib = sum(layer.parameter_bytes for layer in layers) / 2**20
-    told = [
+    sentences = [
         f"{sums.parameters:,} parameters ({mib:,.1f} MiB); {sums.macs / 1e9:.3f} GMACs = {sums.flops / 1e9:.3f} GFLOPs "
         f"{per}; outputs of all layers {sums.activation_bytes / 2**20:,.1f} MiB"
     ]
     if chip:
         alone, fused = (1e6 * seconds for seconds in total_seconds(layers, chip))
         memory = sum(layer.macs > 0 and roofline(layer, chip).by == "memory" for layer in layers)
-        told.append(
+        sentences.append(
             f"at least {alone:,.1f} us layer by layer, {fused:,.1f} us with all else fused into the layers that "
             f"multiply, of which {memory} of {sum(layer.macs > 0 for layer in layers)} are bound by memory; at "
             f"{chip.flops / 1e12:g} bfloat16 TFLOP/s and {chip.bandwidth / 1e9:g} GB/s, compute binds above "
             f"{chip.flops / chip.bandwidth:.0f} FLOPs a byte"
         )
-    return told
+    return sentences
 
 
 def _shape(layer: Layer, batch: int) -> str:

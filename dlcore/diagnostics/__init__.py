@@ -1,1 +1,1 @@
-"""What lets a person see how training went: measures written down, plots, and a report."""
+"""What goes on in a training run: gradients, curvature, learning curves, activations, and what is wrong with them."""

@@ -1,14 +1,14 @@
-"""Is a gradient right? Compare it with slopes measured by moving one parameter a little.
+"""Gradient check: compare a gradient with differences of the loss, one coordinate at a time.
 
     one-sided      (f(w + h) - f(w)) / h          error of order h
-    centred        (f(w + h) - f(w - h)) / 2h     error of order h²
+    centered       (f(w + h) - f(w - h)) / 2h     error of order h²
     complex step   Im f(w + ih) / h               no difference is taken, so h may be 1e-20 (Squire & Trapp 1998)
-    relative error |a - n| / max(|a|, |n|)        or over |a| + |n|
+    relative error |a - n| / max(|a|, |n|)        or over |a| + |n|; a analytic, n numerical
 
 In float64 with h = 1e-5 an error above 1e-2 is a wrong gradient; up to 1e-4 is uncomfortable; below it is fine where
 the function has kinks (ReLU, max) and still too high where it has none (tanh, softmax); 1e-7 and less is a happy end.
-Errors grow with depth. A kink between w - h and w + h spoils a slope that is right, so kinks that were crossed are
-counted.
+Errors grow with depth. A kink between w - h and w + h spoils a numerical gradient that is right, so kinks that were
+crossed are counted.
 """
 
 import functools
@@ -21,9 +21,18 @@ import numpy as np
 
 from dlcore.diagnostics.trace import Operation, draws_random_numbers, run_traced
 
-__all__ = ["METHODS", "LeafCheck", "check_gradient", "kinks_crossed", "numerical_slopes", "relative_error", "verdict"]
+__all__ = [
+    "METHODS",
+    "LeafCheck",
+    "check_gradient",
+    "has_kinks",
+    "kinks_crossed",
+    "numerical_gradient",
+    "relative_error",
+    "verdict",
+]
 
-METHODS = ("centred", "one_sided", "complex_step")
+METHODS = ("centered", "one_sided", "complex_step")
 KINKS = ("max", "min", "clamp", "reduce_max", "reduce_min", "sort")
 TINY = 1e-10
 NOISE = 1e4
@@ -31,10 +40,17 @@ NOISE = 1e4
 
 
 class LeafCheck(NamedTuple):
-    """One parameter array's line: the worst of its sampled coordinates.
+    """The comparison for one parameter array.
 
-    checked: coordinates that were compared; skipped: those whose slopes drown in rounding. analytic, numerical: the
-    slopes at the worst coordinate. kinks: crossed by all that were sampled. verdict: None where nothing was compared.
+    Args:
+      path: of the array, a/b/c.
+      checked: how many coordinates were compared.
+      skipped: how many sampled coordinates have gradients below the rounding error.
+      analytic: the gradient at the worst coordinate.
+      numerical: the numerical gradient at the worst coordinate.
+      error: the relative error at the worst coordinate.
+      kinks: how many kinks the steps along all sampled coordinates crossed.
+      verdict: one of `verdict`; None where nothing was compared.
     """
 
     path: str
@@ -48,16 +64,24 @@ class LeafCheck(NamedTuple):
 
 
 def relative_error(a: np.ndarray, b: np.ndarray, over: Literal["max", "sum"] = "max") -> float:
-    """The largest |a - b| / max(|a|, |b|), or over |a| + |b|; pairs of which both are below 1e-10 count as equal.
+    """Largest |a - b| / max(|a|, |b|), or over |a| + |b|, of two gradients.
+
+    Args:
+      a: a gradient of any shape.
+      b: another of the same shape; where both are below 1e-10 in magnitude they count as equal.
+      over: "max" divides by the larger magnitude, "sum" by the sum of both.
+
+    Returns:
+      The largest relative error; 0 for empty arrays.
 
     Raises:
       ValueError: the shapes differ, or `over` is neither.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape:
-        raise ValueError(f"the gradients have shapes {a.shape} and {b.shape}")
+        raise ValueError(f"b={b.shape}: wrong shape; allowed: {a.shape}, that of a")
     if over not in ("max", "sum"):
-        raise ValueError(f"over={over!r} is unknown; allowed are max, sum")
+        raise ValueError(f"over={over!r}: unknown; allowed: max, sum")
     sizes = np.abs(a), np.abs(b)
     scale = np.maximum(*sizes) if over == "max" else sizes[0] + sizes[1]
     tiny = np.maximum(*sizes) < TINY
@@ -66,9 +90,15 @@ def relative_error(a: np.ndarray, b: np.ndarray, over: Literal["max", "sum"] = "
 
 
 def verdict(error: float, kinks: bool = False) -> str:
-    """What a relative error says. kinks: whether the function has any.
+    """Name the band of a relative error.
 
-    "wrong", "uncomfortable", "fine with kinks" or "too high without kinks", "happy".
+    Args:
+      error: a relative error in float64 at h = 1e-5; NaN is "wrong".
+      kinks: whether the function has kinks, such as ReLU.
+
+    Returns:
+      "wrong" (above 1e-2), "uncomfortable" (from 1e-4), "fine with kinks" or "too high without kinks", "happy" (to
+        1e-7).
     """
     if not error <= 1e-2:
         return "wrong"
@@ -79,25 +109,35 @@ def verdict(error: float, kinks: bool = False) -> str:
     return "fine with kinks" if kinks else "too high without kinks"
 
 
-def numerical_slopes(
+def numerical_gradient(
     f: Callable[[jax.Array], jax.Array],
     w: jax.Array,
     coordinates: jax.Array,
     h: float = 1e-5,
-    method: Literal["centred", "one_sided", "complex_step"] = "centred",
+    method: Literal["centered", "one_sided", "complex_step"] = "centered",
 ) -> jax.Array:
-    """[K]: ∂f/∂w_i of a scalar function of `w: [D] float64` for i in `coordinates: [K]`, one after the other.
+    """Numerical gradient of a scalar function at some coordinates, one after the other.
+
+    Args:
+      f: [D] -> scalar.
+      w: [D] float64, where the gradient is taken.
+      coordinates: [K] int in [0, D).
+      h: the step, in [1e-10, 1); of a complex step in (0, 1).
+      method: "centered", "one_sided" or "complex_step" (see the module).
+
+    Returns:
+      [K], ∂f/∂w_i for i in `coordinates`.
 
     Raises:
       TypeError: w is not float64, or a complex step meets an operation that gives a real number (abs).
       ValueError: the method is unknown, or h out of range.
     """
     if method not in METHODS:
-        raise ValueError(f"method={method!r} is unknown; allowed are {', '.join(METHODS)}")
+        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(METHODS)}")
     if w.dtype != jnp.float64:
-        raise TypeError(f"the parameters are {w.dtype}; a gradient check needs float64 (jax.enable_x64)")
+        raise TypeError(f"w={w.dtype}: not precise enough; allowed: float64 (jax.enable_x64)")
     if not 0 < h < 1 or (method != "complex_step" and h < TINY):
-        raise ValueError(f"h={h} must lie in [1e-10, 1): below, rounding takes over (a complex step may be smaller)")
+        raise ValueError(f"h={h}: rounding would take over; allowed: [1e-10, 1), of a complex step (0, 1)")
     if method == "complex_step":
         _refuse_real(f, w)
         return jax.lax.map(lambda i: f(w.astype(jnp.complex128).at[i].add(1j * h)).imag / h, coordinates)
@@ -126,42 +166,61 @@ def _choices(operation: Operation) -> jax.Array | None:
 
 
 def kinks_crossed(f: Callable[..., jax.Array], a: Any, b: Any) -> jax.Array:
-    """[] int32: how many choices (winners of max, signs, branches of where) differ between f(a) and f(b)."""
+    """Count the choices (winners of max, signs, branches of where) that differ between two arguments.
+
+    Args:
+      f: a function that JAX can trace; loops are not opened.
+      a: an argument of `f`.
+      b: another of the same shape.
+
+    Returns:
+      [] int32.
+    """
 
     def choices(x):
-        found = []
+        taken = []
 
         def visit(operation):
-            made = _choices(operation)
-            if made is not None:
-                found.append(made)
+            choice = _choices(operation)
+            if choice is not None:
+                taken.append(choice)
 
         run_traced(f, x, visit=visit)
-        return found
+        return taken
 
     pairs = zip(choices(a), choices(b), strict=True)
     return sum((jnp.sum(left != right, dtype=jnp.int32) for left, right in pairs), jnp.int32(0))
 
 
 def has_kinks(f: Callable[..., jax.Array], *args: Any) -> bool:
-    """Whether maxima, minima, clipping or sorting stand between the arguments and the value, outside of loops."""
-    found = []
+    """Whether maxima, minima, clipping or sorting lie between the arguments and the value, outside of loops.
+
+    Args:
+      f: a function that JAX can trace.
+      *args: its arguments, or their shapes and dtypes.
+
+    Returns:
+      Whether a gradient passes one of them.
+    """
+    kinks = []
 
     def visit(operation: Operation) -> None:
         finite = not any(
             np.ndim(x) == 0 and isinstance(x, float | np.floating) and np.isinf(x) for x in operation.inputs
         )
-        found.append(operation.name in KINKS and finite and not operation.stopped)
+        kinks.append(operation.name in KINKS and finite and not operation.stopped)
 
     jax.eval_shape(lambda *args: run_traced(f, *args, visit=visit), *args)
-    return any(found)
+    return any(kinks)
 
 
 def _refuse_real(f: Callable[[jax.Array], jax.Array], w: jax.Array) -> None:
     def visit(operation: Operation) -> None:
         into, out = ([jnp.iscomplexobj(x) for x in side] for side in (operation.inputs, operation.outputs))
         if any(into) and not any(out) and operation.outputs[0].dtype != bool:
-            raise TypeError(f"a complex step does not pass {operation.name}: choose method='centred'")
+            raise TypeError(
+                f"method='complex_step': {operation.name} gives a real number; allowed: centered, one_sided"
+            )
 
     jax.eval_shape(lambda w: run_traced(f, w, visit=visit), w.astype(jnp.complex128))
 
@@ -172,25 +231,29 @@ def check_gradient(
     *,
     samples: int = 3,
     h: float | None = None,
-    method: Literal["centred", "one_sided", "complex_step"] = "centred",
+    method: Literal["centered", "one_sided", "complex_step"] = "centered",
     seed: int = 0,
     gradient: Callable[[Any], Any] | None = None,
     allow_random: bool = False,
 ) -> list[LeafCheck]:
-    """Compare the gradient of a scalar loss with slopes at a few coordinates of every parameter array.
+    """Compare the gradient of a scalar loss with numerical gradients at a few coordinates of every parameter array.
 
-    Call it under `jax.enable_x64` with float64 parameters that have seen a few steps of training (at initialisation
+    Call it under `jax.enable_x64` with float64 parameters that have seen a few steps of training (at initialization
     gradients are unlike those of the run, and behind a head of zeros there are none), few examples (few kinks), and the
     data loss and the penalty one after the other, lest one hides an error of the other.
 
     Args:
       loss: params -> scalar.
       params: any pytree of float64 arrays.
-      samples: coordinates of each array, drawn by `seed`.
-      h: the step; 1e-5 by default, 1e-20 for the complex step.
-      method: how slopes are measured.
-      gradient: params -> their gradient, what is to be checked; `jax.grad(loss)` by default.
+      samples: coordinates of each array.
+      h: the step; None for 1e-5, and 1e-20 for the complex step.
+      method: "centered", "one_sided" or "complex_step" (see the module).
+      seed: of the coordinates.
+      gradient: params -> the gradient to be checked; None for `jax.grad(loss)`.
       allow_random: let the loss draw random numbers (of keys that are fixed: noise of a diffusion model).
+
+    Returns:
+      One line a parameter array.
 
     Raises:
       TypeError: a parameter is not float64.
@@ -202,11 +265,14 @@ def check_gradient(
     ]
     for path, leaf in zip(paths, leaves, strict=True):
         if jnp.asarray(leaf).dtype != jnp.float64:
-            raise TypeError(f"{path} is {jnp.asarray(leaf).dtype}; a gradient check needs float64 (jax.enable_x64)")
+            dtype = jnp.asarray(leaf).dtype
+            raise TypeError(f"{path}={dtype}: not precise enough; allowed: float64 (jax.enable_x64)")
     if samples < 1:
-        raise ValueError(f"samples={samples} must be at least 1")
+        raise ValueError(f"samples={samples}: too few; allowed: at least 1")
     if not allow_random and draws_random_numbers(loss, params):
-        raise ValueError("the loss draws random numbers: a gradient check needs dropout and augmentation off")
+        raise ValueError(
+            "loss: draws random numbers; allowed: one without dropout and augmentation, or allow_random=True"
+        )
     h = h or (1e-20 if method == "complex_step" else 1e-5)
     shapes, sizes = [leaf.shape for leaf in leaves], [leaf.size for leaf in leaves]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
@@ -219,7 +285,9 @@ def check_gradient(
     chosen = [s + rng.choice(n, min(samples, n), replace=False) for s, n in zip(starts, sizes, strict=True)]
     coordinates = jnp.asarray(np.concatenate(chosen))
     w = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
-    numerical = np.asarray(jax.jit(functools.partial(numerical_slopes, of_vector, h=h, method=method))(w, coordinates))
+    numerical = np.asarray(
+        jax.jit(functools.partial(numerical_gradient, of_vector, h=h, method=method))(w, coordinates)
+    )
     slopes = jax.tree.leaves((gradient or jax.jit(jax.grad(loss)))(params))
     analytic = np.asarray(jnp.concatenate([jnp.ravel(g) for g in slopes])[coordinates])
     kinks = np.zeros(len(coordinates), int)
@@ -244,6 +312,12 @@ def _line(path: str, a: np.ndarray, n: np.ndarray, kinks: np.ndarray, least: flo
     worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
     error = float(errors[worst]) if np.isfinite(errors[worst]) else float("inf")
     return LeafCheck(
-        path, int(loud.sum()), int((~loud).sum()), float(a[loud][worst]), float(n[loud][worst]), error,
-        int(kinks.sum()), verdict(error, kinky or kinks.any()),
-    )  # fmt: skip
+        path,
+        checked=int(loud.sum()),
+        skipped=int((~loud).sum()),
+        analytic=float(a[loud][worst]),
+        numerical=float(n[loud][worst]),
+        error=error,
+        kinks=int(kinks.sum()),
+        verdict=verdict(error, kinky or kinks.any()),
+    )

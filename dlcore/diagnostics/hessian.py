@@ -21,7 +21,16 @@ __all__ = ["hessian_trace", "hessian_vector_product", "top_eigenvalues"]
 
 
 def hessian_vector_product(loss: Callable[[Any], jax.Array], params: Any, vector: Any) -> Any:
-    """H v, a tree like `params`. loss: params -> scalar. vector: a tree like `params`."""
+    """H v, the Hessian of a loss times a vector, by two backward passes.
+
+    Args:
+      loss: params -> scalar.
+      params: any pytree.
+      vector: v, a tree like `params`.
+
+    Returns:
+      H v, a tree like `params`.
+    """
 
     def slope(params: Any) -> jax.Array:
         return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, jax.grad(loss)(params), vector)))
@@ -37,20 +46,32 @@ def top_eigenvalues(
     steps: int = 100,
     tolerance: float = 1e-4,
 ) -> tuple[jax.Array, Any]:
-    """(values [count], vectors: a tree like `params` with a leading axis of `count`), by power iteration.
+    """Eigenvalues of the Hessian that are largest in magnitude, by power iteration with deflation.
 
-    The eigenvalues largest in magnitude, with their signs, the largest first. After each, the iteration goes on at
-    right angles to those found. It ends once the value changes by less than the share `tolerance` in a step, or after
-    `steps`; two values close to each other take long to part, and then the value is the better known one.
+    The iteration for each ends once its value changes by less than the share `tolerance` in a step, or after `steps`.
+    Where two values are close to each other, their vectors converge slowly; the value is then known better than the
+    vector.
+
+    Args:
+      loss: params -> scalar.
+      params: any pytree, with D numbers in all.
+      key: of the starting vectors.
+      count: how many, from 1 to D.
+      steps: the most Hessian-vector products for each.
+      tolerance: relative change of the value in one step at which the iteration ends.
+
+    Returns:
+      (values [count] with their signs, the largest magnitude first; vectors, a tree like `params` with a leading axis
+        `count`).
 
     Raises:
-      ValueError: count is not in [1, number of parameters], or steps is not positive.
+      ValueError: `count` is not in [1, D], or `steps` is below 1.
     """
     flat, unravel = ravel_pytree(params)
     if not 1 <= count <= flat.size:
-        raise ValueError(f"count={count} must be in [1, {flat.size}], the number of parameters")
+        raise ValueError(f"count={count}: out of range; allowed: [1, {flat.size}], the number of parameters")
     if steps < 1:
-        raise ValueError(f"steps={steps} must be at least 1")
+        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
 
     def product(v: jax.Array) -> jax.Array:
         return ravel_pytree(hessian_vector_product(loss, params, unravel(v)))[0]
@@ -58,36 +79,45 @@ def top_eigenvalues(
     def unit(v: jax.Array) -> jax.Array:
         return v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)
 
-    def next_eigenvector(found: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def away(v: jax.Array) -> jax.Array:
-            return v - found.T @ (found @ v)
+    def next_eigenvector(basis: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def orthogonal(v: jax.Array) -> jax.Array:
+            return v - basis.T @ (basis @ v)
 
         def step(carry):
             v, value, _, i = carry
-            w = away(product(v))
+            w = orthogonal(product(v))
             return unit(w), v @ w, value, i + 1
 
-        def goes_on(carry):
+        def not_converged(carry):
             _, value, before, i = carry
             return (i < 2) | ((i < steps) & (jnp.abs(value - before) > tolerance * jnp.abs(value)))
 
-        start = unit(away(jax.random.normal(jax.random.fold_in(key, k), flat.shape, flat.dtype)))
+        start = unit(orthogonal(jax.random.normal(jax.random.fold_in(key, k), flat.shape, flat.dtype)))
         zero = jnp.zeros((), flat.dtype)
-        v, value, _, _ = jax.lax.while_loop(goes_on, step, (start, zero, zero, 0))
-        return found.at[k].set(v), value
+        v, value, _, _ = jax.lax.while_loop(not_converged, step, (start, zero, zero, 0))
+        return basis.at[k].set(v), value
 
     vectors, values = jax.lax.scan(next_eigenvector, jnp.zeros((count, flat.size), flat.dtype), jnp.arange(count))
     return values, jax.vmap(unravel)(vectors)
 
 
 def hessian_trace(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array, samples: int = 32) -> jax.Array:
-    """[samples]: estimates v · H v of the trace, whose mean has variance 2 Σ_{i≠j} H_ij^2 / samples.
+    """Hutchinson's estimates v · H v of the trace, with v of independent signs.
+
+    Args:
+      loss: params -> scalar.
+      params: any pytree.
+      key: of the signs.
+      samples: how many estimates.
+
+    Returns:
+      [samples]; their mean estimates the trace with variance 2 Σ_{i≠j} H_ij^2 / samples.
 
     Raises:
-      ValueError: samples is not positive.
+      ValueError: `samples` is below 1.
     """
     if samples < 1:
-        raise ValueError(f"samples={samples} must be at least 1")
+        raise ValueError(f"samples={samples}: too few; allowed: at least 1")
     flat, unravel = ravel_pytree(params)
 
     def estimate(key: jax.Array) -> jax.Array:

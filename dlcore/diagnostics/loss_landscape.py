@@ -4,8 +4,8 @@ Li, Xu, Taylor, Studer & Goldstein, "Visualizing the loss landscape of neural ne
 
     f(a, b) = L(w + a d + b e)            d_ij <- d_ij / |d_ij| |w_ij|, j a filter of layer i; e likewise
 
-Without the normalisation a flat picture may only say that the weights are large: with batch norm, a net is the same
-function at twice the weights. Biases and the scales of normalisation layers do not move (d = 0), as in the paper.
+Without the normalization a flat picture may only say that the weights are large: with batch norm, a net is the same
+function at twice the weights. Biases and the scales of normalization layers do not move (d = 0), as in the paper.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,14 @@ __all__ = ["filter_normalized_direction", "loss_surface"]
 
 
 def filter_normalized_direction(key: jax.Array, params: Any) -> Any:
-    """A random direction like `params`, each filter (the last axis of a kernel [..., out]) as long as the parameters'.
+    """Random direction in which every filter has the norm of the parameters' own filter.
 
-    Leaves of fewer than two axes get zeros.
+    Args:
+      key: of the normal draws.
+      params: any pytree; a filter is an index of the last axis of a kernel [..., out].
+
+    Returns:
+      A tree like `params`; leaves of fewer than two axes are zeros.
     """
     leaves, tree = jax.tree.flatten(params)
 
@@ -38,7 +43,17 @@ def filter_normalized_direction(key: jax.Array, params: Any) -> Any:
 def loss_surface(
     loss: Callable[[Any], jax.Array], params: Any, directions: tuple[Any, Any], offsets: jax.Array
 ) -> jax.Array:
-    """[K, K]: `loss(params + a d + b e)` for a (rows) and b (columns) in `offsets: [K]`, one after the other."""
+    """L(w + a d + b e) for all pairs of offsets, one after the other.
+
+    Args:
+      loss: params -> scalar.
+      params: w, any pytree.
+      directions: (d, e), trees like `params`.
+      offsets: [K], the values of a and of b.
+
+    Returns:
+      [K, K], a along rows and b along columns.
+    """
 
     def at(a: jax.Array, b: jax.Array) -> jax.Array:
         return loss(jax.tree.map(lambda w, d, e: w + a * d + b * e, params, *directions))

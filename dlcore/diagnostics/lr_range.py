@@ -21,11 +21,13 @@ __all__ = ["RangeTest", "lr_range_test", "read_range_test"]
 
 
 class RangeTest(NamedTuple):
-    """Rates read off a range test.
+    """Learning rates read off a range test.
 
-    steepest: where the loss falls fastest by the logarithm of the rate, a rate to start with. lowest: where it was
-    lowest. diverges: where it first is not finite or above `blown` times its lowest value so far; None where it never
-    was, and `high` should be higher.
+    Args:
+      steepest: where the loss falls fastest by the logarithm of the rate; a rate to start with.
+      lowest: where the loss was lowest.
+      diverges: where the loss first is not finite or above `blown` times its lowest value so far; None where it never
+        was: then test up to a higher rate.
     """
 
     steepest: float
@@ -41,18 +43,27 @@ def lr_range_test(
     high: float = 10.0,
     optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optax.sgd,
 ) -> tuple[jax.Array, jax.Array]:
-    """(rates [T], losses [T] before each step). loss: (params, batch) -> scalar. batches: leaves [T, ...].
+    """Train for one pass over some batches while the learning rate rises from `low` to `high` by equal factors.
 
-    optimizer: rate or schedule -> transformation, such as `optax.adam`. The parameters are left as they are.
+    Args:
+      loss: (params, batch) -> scalar.
+      params: at the start; they are not changed.
+      batches: a pytree with leaves [T, ...], T at least 2, a batch a step.
+      low: the first rate.
+      high: the last rate.
+      optimizer: learning-rate schedule -> transformation, such as `optax.adam`.
+
+    Returns:
+      (rates [T], losses [T], each before its step).
 
     Raises:
       ValueError: not 0 < low < high, or there are fewer than two batches.
     """
     steps = len(jax.tree.leaves(batches)[0])
     if not 0 < low < high:
-        raise ValueError(f"low={low} and high={high} must be positive, low the smaller")
+        raise ValueError(f"low={low}: no range up to high={high}; allowed: 0 < low < high")
     if steps < 2:
-        raise ValueError(f"batches has {steps} steps; it must have at least 2")
+        raise ValueError(f"batches={steps} steps: too few; allowed: at least 2")
     rates = low * (high / low) ** (jnp.arange(steps) / (steps - 1))
     transformation = optimizer(lambda t: rates[t])
 
@@ -66,23 +77,34 @@ def lr_range_test(
 
 
 def read_range_test(rates: np.ndarray, losses: np.ndarray, window: int | None = None, blown: float = 4.0) -> RangeTest:
-    """What the rates [T], by equal factors, and losses [T] of a range test say; window: a tenth, at least 3 points.
+    """Read good and bad learning rates off a range test, by means and slopes in windows of steps.
+
+    Args:
+      rates: [T], rising by equal factors.
+      losses: [T].
+      window: steps in a window, in [3, T]; None for T / 10, at least 3.
+      blown: by how many times the lowest loss so far a loss is exceeded that diverges.
+
+    Returns:
+      The rates.
 
     Raises:
-      ValueError: the shapes differ, the window is not in [3, T], or its first losses are not finite.
+      ValueError: the shapes differ, the window is not in [3, T], or the first window's losses are not finite.
     """
     rates, losses = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
     window = max(3, len(losses) // 10) if window is None else window
     if rates.shape != losses.shape or rates.ndim != 1:
-        raise ValueError(f"rates {rates.shape} and losses {losses.shape} must both be [T]")
+        raise ValueError(f"losses={losses.shape}: wrong shape beside rates {rates.shape}; allowed: both [T]")
     if not 3 <= window <= len(losses) or not np.isfinite(losses[:window]).all():
-        raise ValueError(f"window={window} must be in [3, {len(losses)}], and the losses of the first one finite")
+        raise ValueError(
+            f"window={window}: unusable; allowed: 3 to {len(losses)}, the losses of the first window being finite"
+        )
     windows = np.lib.stride_tricks.sliding_window_view(losses, window)
     with np.errstate(invalid="ignore", over="ignore"):
         level, slope = windows.mean(-1), windows @ (np.arange(window) - (window - 1) / 2)
         gone = ~np.isfinite(level) | ~(level <= blown * np.fmin.accumulate(level))
     end = int(gone.argmax()) if gone.any() else len(level)
-    lowest, centre = int(level[:end].argmin()), window // 2
+    lowest, center = int(level[:end].argmin()), window // 2
     steepest = int(slope[: lowest + 1].argmin())
     diverges = float(rates[end + window - 1]) if end < len(level) else None
-    return RangeTest(float(rates[steepest + centre]), float(rates[lowest + centre]), diverges)
+    return RangeTest(float(rates[steepest + center]), float(rates[lowest + center]), diverges)

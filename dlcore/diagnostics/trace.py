@@ -1,4 +1,4 @@
-"""A function run operation by operation, with every inner value shown: what a network does between input and output.
+"""Tracing: run a function operation by operation and see every intermediate value.
 
 Works on any function that JAX can trace, so on every model and learner, none of which has to know. The names of flax
 modules come along, and inner functions (jit, custom derivatives, remat) are opened up. Loops and branches (scan, while,
@@ -17,10 +17,16 @@ RANDOM = {"random_bits", "threefry2x32", "rng_bit_generator", "rng_uniform"}
 
 
 class Operation(NamedTuple):
-    """name: of the primitive, or of the inner function ("relu"). module: path of the flax module, a/b/c.
+    """One operation of a traced function.
 
-    inside: names of the inner functions that it is part of (calls without a name are left out). inputs, outputs:
-    arrays, or tracers under jit. stopped: no gradient comes back to it: what it gives goes through a stop_gradient.
+    Args:
+      name: of the primitive, or of the inner function ("relu").
+      module: path of the flax module, a/b/c.
+      inside: names of the inner functions that it is part of (calls without a name are left out).
+      params: of the primitive, such as "axes".
+      inputs: arrays, or tracers under jit.
+      outputs: arrays, or tracers under jit.
+      stopped: whether a stop_gradient keeps all gradients from coming back to it.
     """
 
     name: str
@@ -33,9 +39,17 @@ class Operation(NamedTuple):
 
 
 def run_traced(function: Callable, *args: Any, visit: Callable[[Operation], None]) -> Any:
-    """`function(*args)`, with `visit` called for each operation, and for each inner function once it is through.
+    """Run a function and call `visit` for each operation, and for each inner function once it is through.
 
     It may itself be jitted: then the values are tracers, from which `visit` may compute what the caller returns.
+
+    Args:
+      function: that JAX can trace.
+      *args: its arguments.
+      visit: called with each `Operation`, in the order of computation.
+
+    Returns:
+      `function(*args)`.
     """
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
     outputs = _run(closed.jaxpr, closed.consts, jax.tree.leaves(args), visit, "", ())
@@ -72,7 +86,14 @@ def _reached_by_gradients(jaxpr: Jaxpr) -> set[int]:
 
 
 def inner_jaxpr(equation: Any) -> Any:
-    """The (closed) function that a call stands for; None for an operation, a loop, a branch or a reduction's step."""
+    """Find the function that a call in a jaxpr stands for.
+
+    Args:
+      equation: of a jaxpr.
+
+    Returns:
+      A ClosedJaxpr; None for an operation, a loop, a branch or a reduction's step.
+    """
     name, inner = equation.primitive.name, equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
     if inner is None or name in ("scan", "while", "cond") or name.startswith("reduce"):
         return None
@@ -81,9 +102,15 @@ def inner_jaxpr(equation: Any) -> Any:
 
 
 def first_reads(function: Callable, *args: Any) -> list[int | None]:
-    """For every leaf of `args` the number of the operation that reads it first; None for one that nothing reads.
+    """Find which operation reads each argument first.
 
-    One that is only handed through is read by the return, after all operations. args: arrays, or shapes and dtypes.
+    Args:
+      function: that JAX can trace.
+      *args: arrays, or shapes and dtypes.
+
+    Returns:
+      For every leaf of `args` the number of the operation, or the number of operations where only the return reads it;
+        None where nothing does.
     """
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     first: dict[int, int] = {}
@@ -105,5 +132,13 @@ def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
 
 
 def draws_random_numbers(function: Callable, *args: Any) -> bool:
-    """Whether running the function draws random numbers: active dropout, augmentation, sampled noise."""
+    """Whether running a function draws random numbers: active dropout, augmentation, sampled noise.
+
+    Args:
+      function: that JAX can trace.
+      *args: arrays, or shapes and dtypes.
+
+    Returns:
+      True where any operation, those in loops, branches and calls included, draws.
+    """
     return any(e.primitive.name in RANDOM for e in _equations(jax.make_jaxpr(function)(*args).jaxpr))

@@ -1,4 +1,4 @@
-"""What learning curves say, in words: whether the rate is right, what the fit lacks, and where to lower the rate.
+"""Triage of learning curves: whether the learning rate is right, what the fit lacks, and where to lower the rate.
 
 The habits of a careful look at the curves (Stanford CS231n, "Training neural networks"; Prechelt, "Early stopping, but
 when?", 1998). A loss that stays where it began: the rate is too low. One that rises or is not finite: too high. A wide
@@ -12,35 +12,39 @@ defaults round numbers: a verdict is a hint of where to look first. Losses are t
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from dlcore.report.html import Panel
-from dlcore.report.tables import text
+from dlcore.diagnostics.finding import Finding
 
-__all__ = ["Finding", "fit_triage", "learning_rate_triage", "plateaus", "triage", "triage_panel", "turning_point"]
+__all__ = ["fit_triage", "learning_rate_triage", "plateaus", "triage", "turning_point"]
 
 RANGE = "between 1e-5 and 1e-3"
 FEWEST = 5
 
 
-class Finding(NamedTuple):
-    """name: the verdict, one of the few that the function's docstring lists. words: a sentence with the numbers."""
-
-    name: str
-    words: str
-
-
 def learning_rate_triage(
     loss: Sequence[float], steps: Sequence[float] | None = None, flat: float = 0.1, blown: float = 3.0
 ) -> Finding:
-    """What a training loss [N], from the first step on, says about the learning rate.
+    """Judge the learning rate by a training loss.
 
     "too high": not finite, above `blown` times its start, risen by more than the share `flat`, or back at its start
     after a jump to 1.5 times of it (units have died). "too low": not fallen by `flat`. "high": fell, then stayed from
     its first third on, still above a fifth of its start: it jumps about where a lower rate would go down. "good": none
     of these. "unclear": fewer than five points.
+
+    Args:
+      loss: [N], from the first step on; None or NaN where it was not finite.
+      steps: [N], which the message names; None counts from 0.
+      flat: share of its start by which a loss must change to count as fallen or risen.
+      blown: by how many times its start a loss is exceeded that blew up.
+
+    Returns:
+      The finding, of a kind above.
+
+    Raises:
+      ValueError: `loss` is not [N] with N at least 1, or `steps` has another shape.
     """
     loss, steps = _curve("loss", loss, steps)
     bad = np.flatnonzero(~np.isfinite(loss))
@@ -71,12 +75,21 @@ def learning_rate_triage(
 def fit_triage(
     train: Sequence[float], valid: Sequence[float], gap: float = 0.05, enough: float = 0.99
 ) -> list[Finding]:
-    """What accuracies [N] in training and [M] in validation, in [0, 1], say about the fit.
+    """Judge under- and over-fitting by accuracies in training and validation.
 
     "train longer": the validation accuracy still rises in its last third. "over-fitting": the training accuracy ends
     more than `gap` above it. "more capacity": neither, and the training accuracy ends below `enough`; or the gap is
     smaller than the training error, so that both are to be mended. "good": none of these. "unclear": fewer than five
     points of the validation accuracy.
+
+    Args:
+      train: [N] accuracies in [0, 1]; those that are not finite are left out.
+      valid: [M] accuracies in [0, 1]; those that are not finite are left out.
+      gap: difference of training and validation accuracy above which the fit is over-fitting.
+      enough: training accuracy from which on more capacity would not help.
+
+    Returns:
+      The findings, at least one, of the kinds above.
 
     Raises:
       ValueError: an accuracy lies outside [0, 1], or a curve is empty.
@@ -86,41 +99,48 @@ def fit_triage(
         values = _curve(name, values)[0]
         values = values[np.isfinite(values)]
         if not values.size or values.min() < 0 or values.max() > 1:
-            raise ValueError(f"{name} must hold accuracies in [0, 1], at least one")
+            raise ValueError(f"{name}={values.tolist()[:5]}: no accuracies; allowed: at least one, each in [0, 1]")
         curves[name] = values
     seen, unseen = (_end(values) for values in curves.values())
-    told = f"train accuracy {_percent(seen)}, validation {_percent(unseen)}"
+    accuracies = f"train accuracy {_percent(seen)}, validation {_percent(unseen)}"
     valid = curves["valid"]
     if len(valid) < FEWEST:
-        return [Finding("unclear", f"{told}: too few points to judge the fit, {len(valid)}")]
-    found = []
+        return [Finding("unclear", f"{accuracies}: too few points to judge the fit, {len(valid)}")]
+    findings = []
     rise, error = _change(valid[-max(len(valid) // 3, FEWEST) :])
     if rise > max(0.01, 2 * error):
-        words = f"{told}: still rising, by {100 * rise:.2g} points in the last third; train longer"
-        found.append(Finding("train longer", words))
+        words = f"{accuracies}: still rising, by {100 * rise:.2g} points in the last third; train longer"
+        findings.append(Finding("train longer", words))
     if seen - unseen > gap:
-        found.append(Finding("over-fitting", f"{told}: over-fitting; more data or stronger regularisation"))
+        findings.append(Finding("over-fitting", f"{accuracies}: over-fitting; more data or stronger regularization"))
         if 1 - seen > seen - unseen:
-            found.append(Finding("more capacity", f"the training error is {_percent(1 - seen)} itself: more capacity"))
-    if not found and seen < enough:
-        found.append(Finding("more capacity", f"{told}: no gap; more capacity"))
-    return found or [Finding("good", f"{told}: a good fit")]
+            findings.append(
+                Finding("more capacity", f"the training error is {_percent(1 - seen)} itself: more capacity")
+            )
+    if not findings and seen < enough:
+        findings.append(Finding("more capacity", f"{accuracies}: no gap; more capacity"))
+    return findings or [Finding("good", f"{accuracies}: a good fit")]
 
 
 def plateaus(loss: Sequence[float], window: int | None = None, fall: float = 0.02) -> list[tuple[int, int]]:
-    """[(first, end), ...]: the stretches of a loss [N] in which no window of points falls; lower the rate at `first`.
+    """Find the stretches of a loss in which it does not fall.
 
-    window: how many points; by default a tenth of them, at least five, and so many that a steady fall would be seen
-    through the noise. fall: the share of its level by which a loss must fall over a window, beyond what noise explains,
-    to count as falling. A loss that rises is a plateau too.
+    Args:
+      loss: [N]; it is read up to the first value that is not finite. A loss that rises is a plateau too.
+      window: points in a window, at least 3; None for a tenth of them, at least five, and so many that a steady fall
+        would be seen through the noise.
+      fall: share of its level by which a loss must fall over a window, beyond what noise explains, to count as falling.
+
+    Returns:
+      [(first, end), ...], positions in `loss`, `end` excluded; lower the rate at `first`.
 
     Raises:
-      ValueError: window is below 3.
+      ValueError: `window` is below 3.
     """
     loss = _curve("loss", loss)[0]
     loss = loss[: len(loss) if np.isfinite(loss).all() else np.isfinite(loss).argmin()]
     if window is not None and window < 3:
-        raise ValueError(f"window={window} must be at least 3")
+        raise ValueError(f"window={window}: too short; allowed: at least 3")
     window = window or _window(loss)
     if len(loss) < window:
         return []
@@ -136,7 +156,15 @@ def plateaus(loss: Sequence[float], window: int | None = None, fall: float = 0.0
 
 
 def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
-    """Where a validation loss [N] was lowest, if it has since risen by more than the share `rise`; else None."""
+    """Find where a validation loss was lowest before it rose.
+
+    Args:
+      loss: [N].
+      rise: share of its lowest value by which it must have risen since.
+
+    Returns:
+      The position in `loss`; None where it has not risen so far, is not finite, or has fewer than five points.
+    """
     loss = _curve("loss", loss)[0]
     if len(loss) < FEWEST or not np.isfinite(loss).all():
         return None
@@ -145,31 +173,32 @@ def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
 
 
 def triage(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences about a run. history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
+    """Say what the learning curves of a run mean, in sentences.
 
-    What a run did not record is not judged; where nothing can be, the one sentence says so.
+    Args:
+      history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}; metrics that a run did not
+        record are not judged.
+
+    Returns:
+      Sentences without a capital and a full stop; one that says so where there is nothing to judge.
     """
     curves = {
         (split, name): _column(history, split, name) for split in ("train", "valid") for name in ("loss", "accuracy")
     }
-    said = []
+    sentences = []
     steps, loss = curves["train", "loss"]
     if len(loss):
-        found = learning_rate_triage(loss, steps)
-        said.append(f"learning rate {found.name}: {found.words}")
-        said += [] if found.name != "good" else _where_to_lower(steps, loss)
+        rate = learning_rate_triage(loss, steps)
+        sentences.append(f"learning rate {rate.kind}: {rate.message}")
+        sentences += [] if rate.kind != "good" else _where_to_lower(steps, loss)
     if len(curves["train", "accuracy"][1]) and len(curves["valid", "accuracy"][1]):
-        said += [found.words for found in fit_triage(curves["train", "accuracy"][1], curves["valid", "accuracy"][1])]
+        fit = fit_triage(curves["train", "accuracy"][1], curves["valid", "accuracy"][1])
+        sentences += [finding.message for finding in fit]
     steps, loss = curves["valid", "loss"]
     turn = turning_point(loss) if len(loss) else None
     if turn is not None:
-        said.append(f"the validation loss was lowest at {steps[turn]:g}, {loss[turn]:.3g}, and rises: stop there")
-    return said or ["no training loss and no pair of accuracies was recorded: nothing to judge"]
-
-
-def triage_panel(history: Sequence[Mapping[str, Any]], title: str = "What the curves say") -> Panel:
-    """`triage` as a section of the report."""
-    return text(title, "\n\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in triage(history)))
+        sentences.append(f"the validation loss was lowest at {steps[turn]:g}, {loss[turn]:.3g}, and rises: stop there")
+    return sentences or ["no training loss and no pair of accuracies was recorded: nothing to judge"]
 
 
 def _where_to_lower(steps: np.ndarray, loss: np.ndarray) -> list[str]:
@@ -185,7 +214,9 @@ def _curve(name: str, values: Sequence[float], steps: Sequence[float] | None = N
     values = np.asarray([math.nan if v is None else v for v in values], np.float64)
     steps = np.arange(len(values)) if steps is None else np.asarray(steps)
     if values.ndim != 1 or not len(values) or steps.shape != values.shape:
-        raise ValueError(f"{name} has shape {values.shape} and steps {steps.shape}; both must be [N], N at least 1")
+        raise ValueError(
+            f"{name}={values.shape}: wrong shape beside steps {steps.shape}; allowed: both [N], N at least 1"
+        )
     return values, steps
 
 

@@ -35,18 +35,20 @@ def panels(context: Any) -> list:
     Returns:
       Report panels.
     """
-    from dlcore.report import curves, pictures, tables
+    from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
+    from dlcore.report.curves import curves
+    from dlcore.report.filters import filters
 
     names, test = context.spec["class_names"], context.data.test.arrays
     numbers = {**context.numbers, **context.arrays}
     calibration = {k.removeprefix("calibration/"): v for k, v in numbers.items() if k.startswith("calibration/")}
     confusion, kernel = numbers.get("confusion"), first_kernel(context.state.params)
     return [
-        curves.curves(context.history),
-        *([] if confusion is None else [tables.confusion_matrix(confusion, names)]),
-        pictures.worst_mistakes(test["image"], test["label"], context.outputs["probabilities"], names),
-        *([curves.reliability(calibration)] if calibration else []),
-        *([] if kernel is None else [pictures.filters(kernel)]),
+        curves(context.history),
+        *([] if confusion is None else [confusion_matrix(confusion, names)]),
+        worst_mistakes(test["image"], test["label"], context.outputs["probabilities"], names),
+        *([reliability_diagram(calibration)] if calibration else []),
+        *([] if kernel is None else [filters(kernel)]),
     ]
 
 
@@ -59,7 +61,8 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
     Returns:
       {name: image [H, W, C]}, of those that there are.
     """
-    from dlcore.report.pictures import filter_grid, to_uint8
+    from dlcore.report.filters import filter_grid
+    from dlcore.report.pictures import to_uint8
 
     images = {}
     kernel = first_kernel(context.state.params)

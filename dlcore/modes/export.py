@@ -1,4 +1,4 @@
-"""`--mode=export`: what a run predicts, as a folder that needs jax and numpy to run, and none of this code.
+"""`--mode=export`: write `predict` of a run as a folder that needs jax and numpy to run, and none of this code.
 
     model.jaxexp           the function (weights, inputs) -> outputs, StableHLO by jax.export, for cpu, cuda and tpu
     weights.safetensors    the arrays that it reads, by path
@@ -54,18 +54,21 @@ def export_function(
     about: Mapping[str, Any],
     platforms: tuple[str, ...] = PLATFORMS,
 ) -> dict[str, Any]:
-    """Write `function(weights, inputs)`; returns the manifest.
+    """Write `function(weights, inputs)` to a folder.
 
     Args:
-      folder: a new or empty one.
-      function: traceable, of two flat dicts. Weights that it does not read are left out, as are inputs.
+      folder: a new or an empty one.
+      function: traceable, of two flat dicts; weights and inputs that it does not read are left out.
       weights: {path: array}.
       inputs: {name: array [B, ...]}, an example of any B.
       about: JSON-able facts for the manifest.
       platforms: of cpu, cuda, tpu, rocm.
 
+    Returns:
+      The manifest.
+
     Raises:
-      ValueError: the folder holds something, or a key is an input or a weight.
+      ValueError: the folder is not empty.
       ImportError: flatbuffers or safetensors are missing; the message says what to install.
     """
     for name in ("flatbuffers", "safetensors"):
@@ -77,7 +80,7 @@ def export_function(
 
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"folder {folder} is not empty: choose another")
+        raise ValueError(f"folder={folder}: not empty; allowed: a new or an empty folder")
     batch = jax.export.symbolic_shape("batch")[0]
     of_weights = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()}
     of_inputs = {k: jax.ShapeDtypeStruct((batch, *v.shape[1:]), v.dtype) for k, v in inputs.items()}
@@ -100,9 +103,11 @@ def export_function(
         "inputs": {k: {"shape": ["batch", *v.shape[1:]], "dtype": str(v.dtype)} for k, v in of_inputs.items()},
         "outputs": {k: {"shape": ["batch", *v.shape[1:]], "dtype": str(v.dtype)} for k, v in leaf_paths(outputs)},
         "weights": {k: {"shape": list(v.shape), "dtype": str(v.dtype)} for k, v in weights.items()},
-        "platforms": list(platforms), "calling_convention": program.calling_convention_version,
-        "sha256": hashlib.sha256(content).hexdigest(), "versions": provenance.versions(),
-    }  # fmt: skip
+        "platforms": list(platforms),
+        "calling_convention": program.calling_convention_version,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "versions": provenance.versions(),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.jaxexp").write_bytes(content)
     save_file(weights, folder / "weights.safetensors")
@@ -121,7 +126,13 @@ def _read_by(function: Callable, weights: Mapping, inputs: Mapping) -> tuple[set
 
 
 def load_exported(folder: str | Path) -> tuple[dict, dict[str, np.ndarray], Callable[[dict, dict], Any]]:
-    """(manifest, weights, function) of an exported folder.
+    """Load a folder of `export_function`.
+
+    Args:
+      folder: with model.jaxexp, weights.safetensors and manifest.json.
+
+    Returns:
+      (manifest, weights, function of (weights, inputs)).
 
     Raises:
       ValueError: the program is not the one that the manifest names.
@@ -131,19 +142,33 @@ def load_exported(folder: str | Path) -> tuple[dict, dict[str, np.ndarray], Call
     folder = Path(folder)
     manifest, content = json.loads((folder / "manifest.json").read_text()), (folder / "model.jaxexp").read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
-        raise ValueError(f"{folder / 'model.jaxexp'} is not the program that its manifest names: it was changed or cut")
+        raise ValueError(
+            f"{folder / 'model.jaxexp'}: changed or cut; allowed: the program whose sum the manifest holds"
+        )
     return manifest, load_file(folder / "weights.safetensors"), jax.jit(jax.export.deserialize(bytearray(content)).call)
 
 
 def export_run(run: ResolvedRun) -> int:
-    """Export `predict` of a finished run to RUN/export, load it again and compare on an example."""
+    """Export `predict` of a finished run to RUN/export, load it again and compare on an example.
+
+    Args:
+      run: with the flag `select`.
+
+    Returns:
+      The exit status, 0.
+
+    Raises:
+      FlagError: the experiment gives no example of a batch, or its batches are no dicts of arrays.
+    """
     config = config_of(run)
     spec = config["spec"]
     if run.experiment.example is None:
-        raise FlagError(f"{run.experiment.name} has no --mode=export: its experiment gives no example of a batch")
+        raise FlagError(f"--mode=export: {run.experiment.name} gives no example of a batch; allowed: the other modes")
     learner, batch = run.experiment.build(run.setup(spec)), run.experiment.example(spec)
     if not isinstance(batch, dict) or not all(np.ndim(x) for x in batch.values()):
-        raise FlagError(f"{run.experiment.name} has no --mode=export: its batches are no dicts of arrays")
+        raise FlagError(
+            f"--mode=export: batches of {run.experiment.name} are no dicts of arrays; allowed: the other modes"
+        )
     step, state = restore_state(run, learner, batch, run.flags.select)
     keys = {path for path, leaf in leaf_paths(state) if is_key(leaf)}
     state = jax.device_get(jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state))
@@ -155,19 +180,28 @@ def export_run(run: ResolvedRun) -> int:
 
     weights = {path: np.asarray(leaf) for path, leaf in leaf_paths(state)}
     about = {
-        "experiment": run.experiment.name, "step": step, "settings": config["settings"], "commit": config.get("commit"),
+        "experiment": run.experiment.name,
+        "step": step,
+        "settings": config["settings"],
+        "commit": config.get("commit"),
         "spec": {k: v for k, v in spec.items() if k in ("class_names", "image_shape", "mean", "std", "dataset")},
-    }  # fmt: skip
+    }
     folder = run.folder / "export"
     manifest = export_function(folder, predict, weights, batch, about)
     _, saved, function = load_exported(folder)
     rng = np.random.default_rng(0)
-    inputs = {k: (rng.uniform(0, 1, (3, *batch[k].shape[1:])) * (255 if batch[k].dtype == np.uint8 else 1))
-              .astype(batch[k].dtype) for k in manifest["inputs"]}  # fmt: skip
+    inputs = {
+        k: (rng.uniform(0, 1, (3, *batch[k].shape[1:])) * (255 if batch[k].dtype == np.uint8 else 1)).astype(
+            batch[k].dtype
+        )
+        for k in manifest["inputs"]
+    }
     rest = {k: np.zeros((3, *v.shape[1:]), v.dtype) for k, v in batch.items() if k not in inputs}
     ours, theirs = jax.jit(predict)(weights, {**rest, **inputs}), function(saved, inputs)
-    apart = max(float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0)) for a, b in
-                zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True))  # fmt: skip
+    apart = max(
+        float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    )
     size = sum(path.stat().st_size for path in folder.iterdir())
     say(f"{folder}: step {step}, {len(saved)} arrays, {size / 1e6:.1f} MB, for {', '.join(PLATFORMS)}")
     say(f"loaded again and run on 3 examples: at most {apart:.1e} from predict here")

@@ -1,4 +1,4 @@
-"""`--mode=gradcheck`: a learner's gradient against measured slopes, array by array, in float64.
+"""`--mode=gradcheck`: a learner's gradient against a numerical one, array by array, in float64.
 
 The rules are those of `dlcore.diagnostics.gradient_check`: a few steps of training first, few examples, dropout and
 augmentation off, the data loss and the penalty one after the other, a few coordinates of every array.
@@ -21,23 +21,38 @@ from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
 from dlcore.run.progress import say
 
-__all__ = ["BAD", "MODE", "burnt_in_losses", "first_batch", "gradcheck"]
+__all__ = ["BAD_VERDICTS", "MODE", "first_batch", "gradcheck", "losses_after_burn_in"]
 
-BAD = ("wrong", "uncomfortable")
+BAD_VERDICTS = ("wrong", "uncomfortable")
 EXAMPLES, BURN_IN = 8, 20
 PENALTY = 1e-2
 
 
 def first_batch(source: Source, size: int) -> dict:
-    """The first `size` examples, or all where there are fewer."""
+    """Read the first examples of a source.
+
+    Args:
+      source: of the examples.
+      size: how many; all where there are fewer.
+
+    Returns:
+      The batch.
+    """
     return next(iter(padded_batches(source, min(size, len(source)))))
 
 
-def burnt_in_losses(run: ResolvedRun, data: Splits) -> tuple[dict[str, Callable[[Any], jax.Array]], Any] | None:
-    """({"data loss": params -> scalar, "penalty": ...}, params) after 20 steps on 8 examples; None without a loss.
+def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Callable[[Any], jax.Array]], Any] | None:
+    """Train for 20 steps on 8 examples, and split the loss there into data loss and penalty.
 
-    Call under `jax.enable_x64`. The penalty is left out where the experiment has none. What `plain` of the experiment switches off
-    is off.
+    Call it under `jax.enable_x64`. What `Experiment.plain` switches off is off.
+
+    Args:
+      run: of the experiment.
+      data: its splits.
+
+    Returns:
+      ({"data loss": params -> scalar, "penalty": params -> scalar}, params), without the penalty where the experiment
+        has none; None where the learner has no loss.
     """
     experiment, flags = run.experiment, run.flags
 
@@ -67,30 +82,50 @@ def burnt_in_losses(run: ResolvedRun, data: Splits) -> tuple[dict[str, Callable[
 
 
 def gradcheck(run: ResolvedRun) -> int:
-    """Print a line for each array; 1 where a gradient is wrong or its error uncomfortable."""
+    """Print a line for each parameter array.
+
+    Args:
+      run: with the flags `gradcheck_method`, `gradcheck_h` and `gradcheck_samples`.
+
+    Returns:
+      The exit status: 1 where a gradient is wrong or its error uncomfortable.
+
+    Raises:
+      FlagError: a flag that draws random numbers, such as dropout, is given.
+      ValueError: the experiment has several training sources.
+    """
     experiment, flags = run.experiment, run.flags
     for name, off in run.plain.items():
         if name in flags.given and flags[name] != off:
-            raise FlagError(f"--{name}={flags[name]} is active: a gradient check needs --{name}={off}")
+            raise FlagError(f"--{name}={flags[name]}: blurs a gradient check; allowed: --{name}={off}")
     data = experiment.data(flags)
     if isinstance(data.train, dict):
-        raise ValueError("--mode=gradcheck needs an experiment with one training source")
+        raise ValueError(f"--mode=gradcheck: {experiment.name} has several training sources; allowed: one")
     bad = 0
     with jax.enable_x64(True):
-        found = burnt_in_losses(run, data)
-        if found is None:
+        losses_and_params = losses_after_burn_in(run, data)
+        if losses_and_params is None:
             say("not applicable: the learner has no loss")
             return 0
-        losses, params = found
+        losses, params = losses_and_params
         for name, loss in losses.items():
             lines = check_gradient(
-                loss, params, samples=flags.gradcheck_samples, h=flags.gradcheck_h, method=flags.gradcheck_method,
-                seed=flags.seed, allow_random=True,
-            )  # fmt: skip
+                loss,
+                params,
+                samples=flags.gradcheck_samples,
+                h=flags.gradcheck_h,
+                method=flags.gradcheck_method,
+                seed=flags.seed,
+                allow_random=True,
+            )
             say(f"{name}: {flags.gradcheck_method} against jax.grad, float64, after {BURN_IN} steps")
             _print(lines)
-            bad += sum(line.verdict in BAD for line in lines)
-    say("no gradient is wrong" if not bad else f"{bad} arrays have a gradient that does not agree with its slopes")
+            bad += sum(line.verdict in BAD_VERDICTS for line in lines)
+    say(
+        "no gradient is wrong"
+        if not bad
+        else f"{bad} arrays have a gradient that does not agree with its numerical gradient"
+    )
     return int(bad > 0)
 
 
@@ -99,8 +134,8 @@ def _print(lines: list[LeafCheck]) -> None:
     say(f"  {'array':{width}}  checked     analytic    numerical    error  kinks  verdict")
     for x in lines:
         numbers = f"{x.analytic:12.4e} {x.numerical:12.4e} {x.error:8.1e}" if x.checked else f"{'':34}"
-        told = x.verdict or "nothing to compare: slopes below rounding"
-        say(f"  {x.path:{width}}  {x.checked:3} of {x.checked + x.skipped:<2}{numbers}  {x.kinks:5}  {told}")
+        result = x.verdict or "nothing to compare: gradients below rounding"
+        say(f"  {x.path:{width}}  {x.checked:3} of {x.checked + x.skipped:<2}{numbers}  {x.kinks:5}  {result}")
 
 
 MODE = Mode(

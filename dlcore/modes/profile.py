@@ -1,4 +1,4 @@
-"""`--mode=profile`: a few training steps under jax's profiler, and the operations that they spend their time on.
+"""`--mode=profile`: run a few training steps under jax's profiler, and list the operations that take longest.
 
 The folder `profile` of the run gets the trace (open the .trace.json.gz at ui.perfetto.dev, or the folder with xprof),
 profile.json with a row an operation, and profile.html. Nothing is trained: the steps start from a fresh state.
@@ -11,13 +11,15 @@ from pathlib import Path
 
 import jax
 
-from dlcore.cost.memory import memory_panel, memory_report, readable
-from dlcore.cost.profiled_operations import Hot, chip_of, hot_operations, measured_chip, trace_times
+from dlcore.cost.memory import memory_report, readable
+from dlcore.cost.profiled_operations import HotOperation, chip_of, hot_operations, measured_chip, trace_times
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.flags import Setting
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.learner import Range
+from dlcore.report.html import render
+from dlcore.report.memory import memory_panel
 from dlcore.report.tables import table
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
@@ -31,9 +33,19 @@ TOP = 10
 
 
 def profile(run: ResolvedRun) -> int:
-    """Trace `--profile_steps` steps and print the ten dearest operations."""
+    """Trace some training steps, and print the ten operations that take longest.
+
+    Args:
+      run: with the flag `profile_steps`.
+
+    Returns:
+      The exit status, 0.
+
+    Raises:
+      ValueError: there are several processes, or the profiler recorded no operation.
+    """
     if jax.process_count() > 1:
-        raise ValueError(f"--mode=profile works with one process, and there are {jax.process_count()}")
+        raise ValueError(f"--mode=profile: there are {jax.process_count()} processes; allowed: one process")
     folder = run.folder / "profile"
     check_writable(folder)
     data = run.experiment.data(run.flags)
@@ -69,20 +81,29 @@ def profile(run: ResolvedRun) -> int:
     return 0
 
 
-def _row(row: Hot) -> dict[str, str]:
+def _row(row: HotOperation) -> dict[str, str]:
     roof = row.least_seconds / row.seconds if row.seconds else 0.0
     return {
-        "operation": row.name, "module": row.module or "–", "phase": row.phase, "ms a step": f"{row.seconds * 1e3:.3f}",
-        "share": f"{row.share:.1%}", "GFLOPs": f"{row.flops / 1e9:.3f}" if row.flops else "–",
-        "moves": readable(row.bytes) if row.bytes else "–", "of the roof": f"{roof:.0%} ({row.bound})" if roof else "–",
-    }  # fmt: skip
+        "operation": row.name,
+        "module": row.module or "–",
+        "phase": row.phase,
+        "ms a step": f"{row.seconds * 1e3:.3f}",
+        "share": f"{row.share:.1%}",
+        "GFLOPs": f"{row.flops / 1e9:.3f}" if row.flops else "–",
+        "moves": readable(row.bytes) if row.bytes else "–",
+        "of the roof": f"{roof:.0%} ({row.bound})" if roof else "–",
+    }
 
 
 def _write(
-    run: ResolvedRun, folder: Path, rows: list[Hot], known: bool, seconds: float, compiling: float, program: Program
+    run: ResolvedRun,
+    folder: Path,
+    rows: list[HotOperation],
+    known: bool,
+    seconds: float,
+    compiling: float,
+    program: Program,
 ) -> None:
-    from dlcore.report.html import render
-
     shown = [_row(row) for row in rows[:TOP]]
     widths = {name: max(len(name), *(len(row[name]) for row in shown)) for name in shown[0]}
     for row in [{name: name for name in widths}, *shown]:
@@ -90,7 +111,7 @@ def _write(
     total = sum(row.seconds for row in rows)
     phases = {p: sum(r.seconds for r in rows if r.phase == p) / total for p in ("forward", "backward", "other")}
     of_each = {phase: f"{share:.0%}" for phase, share in phases.items()}
-    told = (
+    summary = (
         f"{seconds * 1e3:.2f} ms a step under the profiler, compiled in {compiling:.1f} s; {len(rows)} operations, "
         f"{', '.join(' '.join(pair) for pair in of_each.items())} of their time"
     )
@@ -101,14 +122,17 @@ def _write(
         "data stay in its caches can be faster."
     )
     trace = max((folder / "trace").rglob("*.trace.json.gz"))
-    say(told)
+    say(summary)
     say(f"trace for ui.perfetto.dev: {trace}")
     content = {
-        "command": provenance.command(), "hardware": provenance.hardware(), "step_seconds": seconds,
-        "compile_seconds": compiling, "operations": [row._asdict() for row in rows],
-    }  # fmt: skip
+        "command": provenance.command(),
+        "hardware": provenance.hardware(),
+        "step_seconds": seconds,
+        "compile_seconds": compiling,
+        "operations": [row._asdict() for row in rows],
+    }
     (folder / "profile.json").write_text(json.dumps(content, indent=1) + "\n")
-    title = f"The {len(shown)} dearest operations: {sum(row.share for row in rows[:TOP]):.0%} of the time"
+    title = f"The {len(shown)} longest operations: {sum(row.share for row in rows[:TOP]):.0%} of the time"
     memory = memory_report(program.abstract_state, program.batch, program.compiled)
     cards = {"a step": f"{seconds * 1e3:.2f} ms", "compilation": f"{compiling:.1f} s", "operations": str(len(rows))}
     details = {"Environment": {"hardware": provenance.hardware(), **provenance.versions()}}
@@ -116,10 +140,13 @@ def _write(
     path = folder / "profile.html"
     path.write_text(
         render(
-            f"{run.experiment.name}: profile", [table(shown, title=title, note=note), memory_panel(memory)], cards | of_each,
-            subtitle=told, details=details,
+            f"{run.experiment.name}: profile",
+            [table(shown, title=title, note=note), memory_panel(memory)],
+            cards | of_each,
+            subtitle=summary,
+            details=details,
         )
-    )  # fmt: skip
+    )
     say(f"report: {path}")
 
 

@@ -4,7 +4,7 @@ import datetime
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +14,8 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity, restore_state
 from dlcore.experiment.splits import Splits
-from dlcore.learner import Learner
+from dlcore.modes.report_context import ReportContext
+from dlcore.modes.watch import watch_hooks
 from dlcore.report.html import is_share
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
@@ -24,35 +25,24 @@ from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.processes import barrier, is_first, on_host
 from dlcore.run.progress import duration, say
 
-__all__ = ["MODE", "ReportContext", "train"]
+__all__ = ["MODE", "train"]
 
 REPORT, RESULT = "report.html", "result.json"
 
 
-class ReportContext(NamedTuple):
-    """What report panels are made from.
-
-    history: rows of metrics.jsonl. numbers, arrays: the test split's metrics. outputs: `predict` over the test split or
-    `Splits.shown`. state: the tested one. data, spec, flags, learner: of the run.
-    """
-
-    history: list[dict]
-    numbers: dict[str, float | None]
-    arrays: dict[str, Any]
-    outputs: Any
-    state: Any
-    data: Splits
-    spec: dict
-    flags: Any
-    learner: Learner
-
-
 def train(run: ResolvedRun) -> int:
-    """Train, or resume, or say that it is done."""
+    """Train, or resume, and report; say so where the run is finished already.
+
+    Args:
+      run: of the experiment.
+
+    Returns:
+      The exit status, 0.
+    """
     flags, folder = run.flags, run.folder
     config = run.config()
     if flags.fresh and config is not None and (folder / RESULT).exists():
-        _keep_old(folder)
+        _set_aside(folder)
         config = None
     if config is not None:
         check_identity(run, config)
@@ -72,34 +62,35 @@ def train(run: ResolvedRun) -> int:
         run.write_config(spec)
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
     batch = batch_at(pipelines, 0)
-    hooks = [*run.experiment.hooks(setup), *_watch(run, setup, batch)]
+    hooks = [*run.experiment.hooks(setup), *watch_hooks(run, setup, batch)]
     result = fit(
-        learner, pipelines, steps=setup.steps, seed=flags.seed, folder=folder, valid=data.valid,
-        evaluators=run.experiment.evaluators(setup, data, "valid"), eval_batch_size=flags.eval_batch_size,
-        start=run.experiment.start(setup), hooks=hooks, placement=placement,
-        log_every=flags.log_every, eval_every=run.eval_every(data.train_size), progress=flags.progress,
+        learner,
+        pipelines,
+        steps=setup.steps,
+        seed=flags.seed,
+        folder=folder,
+        valid=data.valid,
+        evaluators=run.experiment.evaluators(setup, data, "valid"),
+        eval_batch_size=flags.eval_batch_size,
+        start=run.experiment.start(setup),
+        hooks=hooks,
+        placement=placement,
+        log_every=flags.log_every,
+        eval_every=run.eval_every(data.train_size),
+        progress=flags.progress,
         saving=Saving(
-            flags.checkpoint_seconds, flags.checkpoint_steps, flags.keep_last,
-            monitor=run.experiment.monitor if data.valid is not None else None, mode=run.experiment.monitor_mode,
+            flags.checkpoint_seconds,
+            flags.checkpoint_steps,
+            flags.keep_last,
+            monitor=run.experiment.monitor if data.valid is not None else None,
+            mode=run.experiment.monitor_mode,
         ),
-    )  # fmt: skip
+    )
     _finish(run, data, setup, learner, result, placement, hooks, batch)
     return 0
 
 
-def _watch(run: ResolvedRun, setup: Setup, batch: Any) -> list:
-    """The hook of `--watch`, in a list; none where it is off."""
-    if not run.flags.watch:
-        return []
-    if jax.process_count() > 1:
-        raise ValueError("--watch works with one process only")
-    from dlcore.modes.watch import Watch
-
-    learner = run.experiment.build(run.setup(setup.spec, run.flags.replace(spmd="jit")))
-    return [Watch(learner, batch, run.flags.watch)]
-
-
-def _keep_old(folder: Path) -> None:
+def _set_aside(folder: Path) -> None:
     barrier("an earlier run")  # all have seen that it had finished
     if is_first():
         number = 1
@@ -134,15 +125,23 @@ def _finish(run, data: Splits, setup: Setup, learner, result: Result, placement,
             writer.write(row)
         for name, picture in (run.experiment.pictures(context) if run.experiment.pictures else {}).items():
             writer.image(f"test/{name}", picture, step)
-    more = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
-    report = _report(run, context, result, step, seconds, more, batch)
+    hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
+    report = _report(run, context, result, step, seconds, hook_panels, batch)
     value = numbers.get(run.experiment.headline)
     line = {
-        "experiment": run.experiment.name, "command": provenance.command(), "seed": flags.seed,
-        "dataset": spec.get("dataset", ""), "metric": f"test {run.experiment.headline}", "value": value, "step": step,
-        "wall_seconds": round(seconds, 1), "hardware": provenance.hardware(), "versions": provenance.versions(),
-        "commit": provenance.commit(), "date": datetime.date.today().isoformat(),
-    }  # fmt: skip
+        "experiment": run.experiment.name,
+        "command": provenance.command(),
+        "seed": flags.seed,
+        "dataset": spec.get("dataset", ""),
+        "metric": f"test {run.experiment.headline}",
+        "value": value,
+        "step": step,
+        "wall_seconds": round(seconds, 1),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "date": datetime.date.today().isoformat(),
+    }
     temporary = folder / (RESULT + ".tmp")
     temporary.write_text(json.dumps(line, indent=1) + "\n")
     os.replace(temporary, folder / RESULT)
@@ -151,8 +150,8 @@ def _finish(run, data: Splits, setup: Setup, learner, result: Result, placement,
     say(f"{duration(seconds)} in all; report: {report}")
 
 
-def _kept(run: ResolvedRun, context: ReportContext, batch: Any) -> int | None:
-    """Bytes that the loss of one batch keeps for its gradient; None where the learner has no loss."""
+def _residual_bytes(run: ResolvedRun, context: ReportContext, batch: Any) -> int | None:
+    """Bytes that the loss of one batch stores for its backward pass; None where the learner has no loss."""
     from dlcore.cost.memory import residual_bytes
 
     if context.learner.loss is None or run.flags.spmd == "pmap":
@@ -161,27 +160,27 @@ def _kept(run: ResolvedRun, context: ReportContext, batch: Any) -> int | None:
     return residual_bytes(lambda params: context.learner.loss(params, state, batch)[0], state.params)
 
 
-def _shown(name: str, value: float | None) -> str:
+def _card(name: str, value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
 
 
 def _report(
-    run: ResolvedRun, context: ReportContext, result: Result, step: int, seconds: float, more: list, batch: Any
+    run: ResolvedRun, context: ReportContext, result: Result, step: int, seconds: float, hook_panels: list, batch: Any
 ) -> Path:
-    from dlcore.cost.memory import memory_panel
-    from dlcore.diagnostics.triage import triage_panel
     from dlcore.report.html import render
+    from dlcore.report.memory import memory_panel
+    from dlcore.report.triage import triage_panel
 
     panels = run.experiment.panels(context) if run.experiment.panels else []
-    panels = [*panels[:1], triage_panel(context.history), *panels[1:], *more]
-    panels.append(memory_panel(result.memory, _kept(run, context, batch)))
+    panels = [*panels[:1], triage_panel(context.history), *panels[1:], *hook_panels]
+    panels.append(memory_panel(result.memory, _residual_bytes(run, context, batch)))
     parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
     value = context.numbers.get(run.experiment.headline)
     cards = {
-        f"test {run.experiment.headline}": _shown(run.experiment.headline, value),
+        f"test {run.experiment.headline}": _card(run.experiment.headline, value),
         "test examples": f"{len(context.data.test):,}",
         "parameters": f"{parameters:,}",
         "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step != result.step else ""),

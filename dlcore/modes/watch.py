@@ -1,6 +1,7 @@
-"""`--watch`: a look inside the network every so many steps, kept with the checkpoint and shown in the report.
+"""`--watch`: a snapshot of the network every so many steps, saved with the checkpoint and shown in the report.
 
-A look costs one update, one gradient and one forward pass of a training batch: with N = 100 under 3 % of the time.
+A snapshot costs one update, one gradient and one forward pass of a training batch: every 100 steps under 3 % of the
+time.
 """
 
 from collections.abc import Sequence
@@ -9,52 +10,80 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.diagnostics.monitor import findings, look
+from dlcore.diagnostics.monitor import findings, snapshot
 from dlcore.diagnostics.trace import first_reads
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.learner import Learner
-from dlcore.report.html import Panel
+from dlcore.modes.report_context import ReportContext
 from dlcore.report.monitor import monitor_panels
+from dlcore.report.panel import Panel
 from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths
 
-__all__ = ["Watch", "kernels_in_order"]
+__all__ = ["Watch", "kernels_in_order", "watch_hooks"]
 
 
 class Watch:
-    """A hook; `memory["looks"]` holds what was seen.
+    """Hook of `fit` that takes snapshots; `memory["snapshots"]` holds them.
 
     Args:
       learner: what is trained, without a mapped axis.
-      batch: a batch of training data, the same at every look.
-      every: the fewest steps between two looks; they are taken at log steps.
+      batch: a batch of training data, the same for every snapshot.
+      every: the fewest steps between two snapshots; they are taken at log steps.
+
+    Raises:
+      ValueError: `every` is below 1.
     """
 
     def __init__(self, learner: Learner, batch: Any, every: int):
         if every < 1:
-            raise ValueError(f"every={every} must be at least 1")
+            raise ValueError(f"every={every}: too small; allowed: at least 1")
         self.every, self.batch = every, batch
-        self.memory: dict[str, Any] = {"looks": [], "next": 0}
-        self._look = jax.jit(lambda state, batch: look(learner, state, batch))
+        self.memory: dict[str, Any] = {"snapshots": [], "next": 0}
+        self._snapshot = jax.jit(lambda state, batch: snapshot(learner, state, batch))
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> None:
-        """Look, where it is time; what is new among the remarks is printed."""
+        """Take a snapshot where it is due, and print findings of a new kind.
+
+        Args:
+          step: of the run.
+          state: of the learner.
+          metrics: not used.
+        """
         if step < self.memory["next"]:
             return
-        seen = jax.device_get(self._look(state, self.batch))
-        seen = {"step": step, **jax.tree.map(lambda x: np.asarray(x).tolist(), seen)}
-        known = {finding.kind for old in self.memory["looks"] for finding in findings(old)}
-        for finding in findings(seen):
+        measures = jax.device_get(self._snapshot(state, self.batch))
+        new = {"step": step, **jax.tree.map(lambda x: np.asarray(x).tolist(), measures)}
+        known = {finding.kind for old in self.memory["snapshots"] for finding in findings(old)}
+        for finding in findings(new):
             if finding.kind not in known and finding.kind != "updates":
-                say(f"step {step}: {finding.words}")
-        self.memory = {"looks": [*self.memory["looks"], seen], "next": step + self.every}
+                say(f"step {step}: {finding.message}")
+        self.memory = {"snapshots": [*self.memory["snapshots"], new], "next": step + self.every}
 
-    def panels(self, context: Any) -> list[Panel]:
-        """What was seen, for the report."""
-        return monitor_panels(self.memory["looks"], kernels_in_order(context.learner, context.state, self.batch))
+    def panels(self, context: ReportContext) -> list[Panel]:
+        """Panels of the snapshots, for the report.
+
+        Args:
+          context: of the finished run.
+
+        Returns:
+          The panels.
+        """
+        return monitor_panels(self.memory["snapshots"], kernels_in_order(context.learner, context.state, self.batch))
 
 
 def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
-    """Paths of the kernels in the order in which `predict` reads them; those that it never reads are left out."""
+    """List the kernels in the order in which `predict` reads them.
+
+    Args:
+      learner: of the run.
+      state: of the learner.
+      batch: of training data.
+
+    Returns:
+      Their paths; kernels that `predict` never reads are left out.
+    """
     names = [path for path, _ in leaf_paths(state.params)]
     leaves, tree = jax.tree.flatten(state.params)
 
@@ -63,3 +92,25 @@ def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
 
     read = [(first, name) for first, name in zip(first_reads(outputs, leaves), names, strict=True) if first is not None]
     return [name for _, name in sorted(read) if name.rpartition("/")[2] in ("kernel", "w")]
+
+
+def watch_hooks(run: ResolvedRun, setup: Setup, batch: Any) -> list[Watch]:
+    """Make the hook of `--watch`.
+
+    Args:
+      run: with the flag `watch`, steps between two snapshots; 0 for none.
+      setup: of the run.
+      batch: of training data.
+
+    Returns:
+      The hook in a list; an empty list where the flag is 0.
+
+    Raises:
+      ValueError: there are several processes.
+    """
+    if not run.flags.watch:
+        return []
+    if jax.process_count() > 1:
+        raise ValueError(f"--watch={run.flags.watch}: there are {jax.process_count()} processes; allowed: one process")
+    learner = run.experiment.build(run.setup(setup.spec, run.flags.replace(spmd="jit")))
+    return [Watch(learner, batch, run.flags.watch)]

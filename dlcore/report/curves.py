@@ -1,28 +1,19 @@
-"""Charts for a report: learning curves and reliability diagrams, as SVG that follows the page's colours.
+"""Learning curves: every metric of a run over its steps, one chart a metric, one line a split."""
 
-matplotlib draws with stand-in colours, which are then replaced by the page's CSS variables; so one drawing serves
-light and dark mode. Text stays text, in the page's font.
-"""
-
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from dlcore.report.html import Panel
+from dlcore.report.chart import SERIES, chart_svg, legend_key, new_chart, percent_ticks
+from dlcore.report.panel import Panel
 
-__all__ = ["MAX_POINTS", "curves", "reliability", "thin"]
+__all__ = ["MAX_POINTS", "curves", "thin"]
 
 MAX_POINTS = 1000
-_INK, _MUTED, _LINE, _SURFACE = "#000001", "#000002", "#000003", "#000004"
-_SERIES = [f"#0000a{number}" for number in range(1, 7)]
-_VARIABLES = {_INK: "ink", _MUTED: "muted", _LINE: "line", _SURFACE: "surface"} | {
-    colour: f"c{number}" for number, colour in enumerate(_SERIES, 1)
-}
+"""Lines of more points are thinned to their extremes."""
 _FIRST_SPLITS = ("train", "valid", "test")
 _HEADLINES = ("loss", "accuracy")
 _HOUSEKEEPING = ("learning_rate", "examples_per_second")
@@ -30,11 +21,18 @@ _NOT_PLOTTED = {"step", "split", "seconds", "epoch"}
 
 
 def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "Learning curves") -> Panel:
-    """Every measure of a run over its steps, one chart a measure, one line a split.
+    """Plot every metric of a run over its steps: one chart a metric, one line a split.
 
-    history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}. Loss and accuracy come first
-    and large; every other number gets a small chart; None and numbers that are not finite are gaps. Lines of more than
-    1,000 points are thinned to their extremes. x: the name of the horizontal axis's number, "step" or "epoch".
+    Loss and accuracy come first and large; every other number gets a small chart. None and values that are not finite
+    are gaps. Lines of more than `MAX_POINTS` points are thinned to their extremes.
+
+    Args:
+      history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
+      x: which number of a row is the horizontal axis, such as "step" or "epoch"; rows without it are left out.
+      title: of the panel.
+
+    Returns:
+      The panel.
     """
     series = _series(history, x)
     if not series:
@@ -53,54 +51,17 @@ def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "
     return Panel(title, html)
 
 
-def reliability(calibration: Mapping[str, Any] | None, title: str = "Calibration") -> Panel:
-    """How often the classifier was right at each confidence, and how often it was that confident.
-
-    calibration: what `dlcore.metrics.Calibration.compute()` gives.
-    """
-    if calibration is None:
-        return Panel(title, "<p>Nothing was counted.</p>")
-    figure, (top, bottom) = _figure((5.4, 4.6), 2, height_ratios=(3, 1), sharex=True)
-    count, edges = np.asarray(calibration["bin_count"]), np.asarray(calibration["bin_edges"])
-    right, sure = np.asarray(calibration["bin_accuracy"]), np.asarray(calibration["bin_confidence"])
-    filled, width = count > 0, np.diff(edges)
-    keys = [_key("accuracy", 1)]
-    style = {"align": "edge", "edgecolor": _SURFACE, "linewidth": 0.8}
-    top.bar(edges[:-1][filled], np.minimum(right, sure)[filled], width[filled], color=_SERIES[0], **style)
-    for low, high, name, number in ((right, sure, "overconfident by", 2), (sure, right, "underconfident by", 6)):
-        gap = filled & (high > low)
-        if gap.any():
-            top.bar(edges[:-1][gap], (high - low)[gap], width[gap], low[gap], color=_SERIES[number - 1], **style)
-            keys.append(_key(name, number))
-    top.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
-    top.set(ylim=(0, 1), xlim=(0, 1), ylabel="accuracy")
-    bottom.bar(edges[:-1], count / count.sum(), width, color=_SERIES[2], **style)
-    bottom.set(xlabel="confidence", ylabel="share")
-    bottom.tick_params("x", pad=7)
-    for axis in (top.yaxis, bottom.yaxis, bottom.xaxis):
-        axis.set_major_formatter(_percent())
-    keys.append(_key("share of examples", 3))
-    chart = f"<figure><figcaption>{''.join(keys)}</figcaption>{_svg(figure, 'reliability diagram')}</figure>"
-    note = (
-        f"Right {100 * (count * right).sum() / count.sum():.1f} % of the time at a mean confidence of "
-        f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
-    )
-    html = f'<div class="columns">{chart}<div>{_bins(count, sure, right)}</div></div>'
-    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note)
-
-
-def _bins(count: np.ndarray, sure: np.ndarray, right: np.ndarray) -> str:
-    """The filled bins as a table."""
-    cells = [
-        (f"{100 * s:.1f} %", f"{100 * r:.1f} %", f"{n:,}") for n, s, r in zip(count, sure, right, strict=True) if n
-    ]
-    rows = "".join("<tr>" + "".join(f'<td class="number">{cell}</td>' for cell in row) + "</tr>" for row in cells)
-    head = "".join(f'<th class="number">{name}</th>' for name in ("confidence", "accuracy", "examples"))
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
 def thin(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """At most `limit` of the points x, y: [N], the lowest and highest of each stretch; a stretch of gaps stays one."""
+    """Thin a line to the lowest and the highest point of each of `limit` / 2 stretches of equal length.
+
+    Args:
+      x: [N].
+      y: [N]; values that are not finite are gaps, of which a stretch of nothing else keeps one.
+      limit: the most points that are left.
+
+    Returns:
+      (x, y), each [M] with M at most `limit`; unchanged where N is.
+    """
     if len(x) <= limit:
         return x, y
     keep = []
@@ -134,27 +95,27 @@ def _is_number(value: Any) -> bool:
 
 def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float, float]) -> str:
     """One measure as a captioned chart; the caption is the legend, with the last and the best value."""
-    figure, axes = _figure(size)
+    figure, axes = new_chart(size)
     everything = np.concatenate([y[np.isfinite(y)] for _, y in lines.values()])
     keys = []
     for split in (s for s in splits if s in lines):
-        number = splits.index(split) % len(_SERIES)
+        number = splits.index(split) % len(SERIES)
         xs, ys = thin(*lines[split])
         marker = {"marker": "o", "markersize": 3.5} if len(xs) <= 40 else {}
         width = 1.1 if len(xs) > 200 else 1.7
-        axes.plot(xs, ys, color=_SERIES[number], linewidth=width, **marker)
-        keys.append(_key(f"{split} {_last_and_best(name, split, *lines[split])}", number + 1))
+        axes.plot(xs, ys, color=SERIES[number], linewidth=width, **marker)
+        keys.append(legend_key(f"{split} {_last_and_best(name, split, *lines[split])}", number + 1))
     axes.set_xlabel(x)
     axes.margins(x=0.02)
     axes.xaxis.set_major_formatter(_thousands())
     if everything.min() > 0 and everything.max() > 30 * everything.min() and name not in _HOUSEKEEPING:
         _logarithmic(axes)
     elif _is_share(name, everything):
-        axes.yaxis.set_major_formatter(_percent())
+        axes.yaxis.set_major_formatter(percent_ticks())
     elif everything.max() >= 10_000:
         axes.yaxis.set_major_formatter(_thousands())
     label = f"{name} over {x}"
-    return f"<figure><figcaption><b>{escape(name)}</b>{''.join(keys)}</figcaption>{_svg(figure, label)}</figure>"
+    return f"<figure><figcaption><b>{escape(name)}</b>{''.join(keys)}</figcaption>{chart_svg(figure, label)}</figure>"
 
 
 def _last_and_best(name: str, split: str, x: np.ndarray, y: np.ndarray) -> str:
@@ -176,28 +137,6 @@ def _number(value: float, share: bool) -> str:
     return f"{100 * value:.2f} %" if share else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _key(text: str, number: int) -> str:
-    return f'<span class="key" style="--colour:var(--c{number})">{escape(text)}</span>'
-
-
-def _figure(size: tuple[float, float], rows: int = 1, **kwargs):
-    """A figure without pyplot (nothing global, nothing leaks) and its axes in the page's colours."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(size, layout="constrained")
-    gridspec = {"height_ratios": kwargs.pop("height_ratios", None)}
-    axes = figure.subplots(rows, 1, gridspec_kw=gridspec, **kwargs)
-    for ax in np.ravel(axes):
-        ax.grid(axis="y", color=_LINE, linewidth=0.8)
-        ax.set_axisbelow(True)
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.spines["bottom"].set_color(_LINE)
-        ax.tick_params(which="both", length=0, labelsize=10, labelcolor=_MUTED)
-        ax.xaxis.label.set(color=_MUTED, size=10)
-        ax.yaxis.label.set(color=_MUTED, size=10)
-    return figure, axes
-
-
 def _logarithmic(axes) -> None:
     """A logarithmic vertical axis with plain numbers: 1, 2, 5 where there is room, else powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -209,31 +148,7 @@ def _logarithmic(axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _percent():
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(1, symbol=" %")
-
-
 def _thousands():
     from matplotlib.ticker import EngFormatter
 
     return EngFormatter(sep="")
-
-
-def _svg(figure, label: str) -> str:
-    """The figure as an inline SVG element."""
-    import matplotlib
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(
-        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{escape(label)}">', text, count=1
-    )
-    text = re.sub(r' id="[a-zA-Z]+\d*_\d+"', "", text)
-    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
-    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-    return re.sub("#0000[0a][1-9]", lambda match: f"var(--{_VARIABLES[match[0]]})", text)

@@ -1,17 +1,18 @@
-"""Pictures of detections: images with the boxes found, their classes and scores, and the true boxes beside them."""
+"""Pictures of detections: predicted boxes with classes and scores, and the true boxes beside them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dlcore.report.html import Panel
+from dlcore.report.figure import ORANGE, SKY, YELLOW, rgb
+from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 
 __all__ = ["detections", "draw_boxes"]
 
-COLOURS = ((86, 180, 233), (230, 159, 0), (0, 200, 140), (240, 100, 170), (240, 228, 66), (255, 110, 40))
-"""One a class, over and over: Okabe and Ito's, lightened to be seen on photographs."""
+COLORS = (rgb(SKY), rgb(ORANGE), (0, 200, 140), (240, 100, 170), rgb(YELLOW), (255, 110, 40))
+"""One a class, repeated: the palette of `dlcore.report.figure`, its dark colors lightened to be seen on photographs."""
 
 
 def draw_boxes(
@@ -23,10 +24,19 @@ def draw_boxes(
     truth: np.ndarray | None = None,
     scale: int = 1,
 ) -> np.ndarray:
-    """An image with boxes, enlarged `scale` times: uint8 [H * scale, W * scale, 3].
+    """Draw boxes on an image.
 
-    image: uint8 [H, W, 3]. boxes: [N, 4] corners in pixels, labels: [N] int, scores: [N]; each is drawn in its class's
-    colour with its name and score. truth: [M, 4], drawn in white, broken lines, underneath.
+    Args:
+      image: uint8 [H, W, 3].
+      boxes: [N, 4], corners (x0, y0, x1, y1) in pixels; each is drawn in its class's color with its name and score.
+      labels: [N] int, classes of the boxes.
+      class_names: names by class.
+      scores: [N] in [0, 1]; the box of the highest score lies on top. None shows no scores.
+      truth: [M, 4], the true boxes, drawn dashed and white below the others; None for none.
+      scale: by how much the image is enlarged.
+
+    Returns:
+      uint8 [H * scale, W * scale, 3].
     """
     from PIL import Image, ImageDraw
 
@@ -34,18 +44,18 @@ def draw_boxes(
     picture = Image.fromarray(large)
     draw = ImageDraw.Draw(picture)
     for box in [] if truth is None else truth:
-        _broken(draw, [float(v) * scale for v in box])
+        _dashed(draw, [float(v) * scale for v in box])
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     for i in order:
-        colour = COLOURS[int(labels[i]) % len(COLOURS)]
+        color = COLORS[int(labels[i]) % len(COLORS)]
         x0, y0, x1, y1 = (float(v) * scale for v in boxes[i])
-        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=2)
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=color, width=2)
         text = str(class_names[int(labels[i])]) + ("" if scores is None else f" {100 * float(scores[i]):.0f}")
         left, top, right, bottom = draw.textbbox((0, 0), text)
         width, height = right - left + 4, bottom - top + 4
         x = min(max(x0, 0), max(0, large.shape[1] - width))
         y = y0 - height if y0 >= height else min(y0, large.shape[0] - height)
-        draw.rectangle((x, y, x + width, y + height), fill=colour)
+        draw.rectangle((x, y, x + width, y + height), fill=color)
         draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0))
     return np.asarray(picture)
 
@@ -56,35 +66,49 @@ def detections(
     truth: Mapping[str, Any] | None,
     class_names: Sequence[str],
     count: int = 12,
-    least_score: float = 0.3,
+    min_score: float = 0.3,
     title: str = "Detections",
 ) -> Panel:
-    """The first `count` images with what was found in them.
+    """Show images with the boxes that a detector predicts.
 
-    images: [N, H, W, 3] as `to_uint8` takes them. outputs: `boxes` [N, K, 4], `scores`, `labels`, `valid`: [N, K].
-    truth: `boxes` [N, M, 4], `box_mask` [N, M], or None. least_score: lower ones are not drawn.
+    Args:
+      images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
+      outputs: the predictions, padded to K boxes: `boxes` [N, K, 4] and `scores`, `labels`, `valid`, each [N, K].
+      truth: `boxes` [N, M, 4] and `box_mask` [N, M], 0 at padding; None where there are no true boxes.
+      class_names: names by class.
+      count: the most images that are shown.
+      min_score: boxes of a lower score are not drawn.
+      title: of the panel.
+
+    Returns:
+      The panel.
     """
     images = to_uint8(images[:count])
     scale = max(1, round(300 / images.shape[2])) if len(images) else 1
     cells = []
     for i, image in enumerate(images):
-        shown = (np.asarray(outputs["valid"][i]) > 0) & (outputs["scores"][i] >= least_score)
+        shown = (np.asarray(outputs["valid"][i]) > 0) & (outputs["scores"][i] >= min_score)
         real = None if truth is None else np.asarray(truth["boxes"][i])[np.asarray(truth["box_mask"][i]) > 0]
         drawn = draw_boxes(
-            image, outputs["boxes"][i][shown], outputs["labels"][i][shown], class_names,
-            outputs["scores"][i][shown], real, scale,
-        )  # fmt: skip
-        caption = f"{int(shown.sum())} found" + ("" if real is None else f", {len(real)} there")
+            image,
+            outputs["boxes"][i][shown],
+            outputs["labels"][i][shown],
+            class_names,
+            outputs["scores"][i][shown],
+            real,
+            scale,
+        )
+        caption = f"{int(shown.sum())} predicted" + ("" if real is None else f", {len(real)} true")
         cells.append(
             f'<figure><img class="smooth" alt="" src="{data_uri(drawn)}"><figcaption>{caption}</figcaption></figure>'
         )
     columns = "grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr))"
-    note = f"Boxes with a score of at least {100 * least_score:.0f}, by class"
-    note += "." if truth is None else "; true boxes in white, broken lines."
+    note = f"Boxes with a score of at least {100 * min_score:.0f}, by class"
+    note += "." if truth is None else "; true boxes dashed, in white."
     return Panel(title, f'<div class="images" style="{columns}">{"".join(cells)}</div>', note)
 
 
-def _broken(draw: Any, box: Sequence[float], dash: int = 5) -> None:
+def _dashed(draw: Any, box: Sequence[float], dash: int = 5) -> None:
     """A rectangle of white dashes on a dark line."""
     x0, y0, x1, y1 = box[0], box[1], box[2] - 1, box[3] - 1
     for a, b in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):

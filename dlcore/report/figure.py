@@ -5,15 +5,16 @@ The palette is Okabe and Ito's, whose colors readers of every color vision tell 
 
 import base64
 import io
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dlcore.report.panel import Panel
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from dlcore.report.html import Panel
 
 __all__ = [
     "BLACK",
@@ -31,6 +32,7 @@ __all__ = [
     "figure_panel",
     "figure_png",
     "new_figure",
+    "rgb",
 ]
 
 BLUE = "#0072b2"
@@ -45,6 +47,18 @@ GRAY = "#999999"
 LIGHT_GRAY = "#bbbbbb"
 PALETTE = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, BLACK)
 """Colors of the first, second, ... series."""
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Split a color such as `BLUE` into its channels.
+
+    Args:
+      color: "#rrggbb".
+
+    Returns:
+      (red, green, blue), each in [0, 255].
+    """
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def new_figure(size: tuple[float, float] = (7.0, 4.0), rows: int = 1, columns: int = 1, **kwargs: Any):
@@ -77,22 +91,25 @@ def bare_axes(ax: "Axes") -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def figure_png(figure: "Figure", dpi: int = 150) -> bytes:
+def figure_png(figure: "Figure", dpi: int = 150, transparent: bool = False) -> bytes:
     """Draw a figure.
 
     Args:
       figure: of matplotlib.
       dpi: dots an inch.
+      transparent: leave the background out, so that the page shows through.
 
     Returns:
       A PNG file's content.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", transparent=transparent)
     return buffer.getvalue()
 
 
-def figure_panel(title: str, figure: "Figure | bytes", note: str = "", width: int = 760) -> "Panel":
+def figure_panel(
+    title: str, figure: "Figure | bytes", note: str = "", width: int = 760, transparent: bool = False
+) -> Panel:
     """Show a figure in a report.
 
     Args:
@@ -100,14 +117,13 @@ def figure_panel(title: str, figure: "Figure | bytes", note: str = "", width: in
       figure: of matplotlib, or the PNG of one.
       note: a line under the title.
       width: in pixels.
+      transparent: frame the picture on the page's own background; a `Figure` is drawn without a background.
 
     Returns:
       The panel.
     """
-    from html import escape
-
-    from dlcore.report.html import Panel
-
-    encoded = base64.b64encode(figure if isinstance(figure, bytes) else figure_png(figure)).decode()
-    image = f'<img class="smooth" alt="{escape(title)}" src="data:image/png;base64,{encoded}" width="{width}">'
+    png = figure if isinstance(figure, bytes) else figure_png(figure, transparent=transparent)
+    encoded = base64.b64encode(png).decode()
+    kind = "clear" if transparent else "smooth"
+    image = f'<img class="{kind}" alt="{escape(title)}" src="data:image/png;base64,{encoded}" width="{width}">'
     return Panel(title, image, note)

@@ -1,33 +1,42 @@
-"""What a generator draws, for a report: grids of samples, strips of a sample on its way, points in the plane."""
+"""Panels of a generator: grids of samples, samples on their way from noise, points in the plane."""
 
-import io
+from html import escape
 
 import numpy as np
 
-from dlcore.report.html import Panel
+from dlcore.report.figure import BLUE, GRAY, VERMILION, figure_panel, new_figure
+from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 
 __all__ = ["picture_grid", "sample_grid", "sample_path", "scatter"]
 
 _WIDTH = 720
-_SEEN, _TRUE = "#0072b2", "#d55e00"
+_GAP_GRAY = 128
 
 
 def picture_grid(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """Images [N, H, W, C], uint8 or in [0, 1] (what lies outside is clipped), as one: uint8 [H', W', C], gaps grey.
+    """Tile images, row by row, into one.
+
+    Args:
+      images: [N, H, W, C], uint8 or float in [0, 1] (values outside are clipped); C is 1 or 3.
+      columns: images in a row; the last row may be shorter.
+      gap: gray pixels between two images.
+
+    Returns:
+      uint8 [rows (H + gap) - gap, columns (W + gap) - gap, C].
 
     Raises:
-      ValueError: there is no image, or columns is not positive.
+      ValueError: there is no image, or `columns` is below 1.
     """
     images = np.asarray(images)
-    if images.ndim != 4 or not len(images) or columns < 1:
-        raise ValueError(
-            f"images has shape {images.shape} and columns is {columns}; there must be at least one of each"
-        )
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"images={images.shape}: wrong shape; allowed: [N, H, W, C] with N at least 1")
+    if columns < 1:
+        raise ValueError(f"columns={columns}: too few; allowed: at least 1")
     images = to_uint8(images if images.dtype == np.uint8 else images.clip(0, 1))
     n, height, width, channels = images.shape
     rows = -(-n // columns)
-    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 128, np.uint8)
+    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), _GAP_GRAY, np.uint8)
     for k, image in enumerate(images):
         y, x = k // columns * (height + gap), k % columns * (width + gap)
         grid[y : y + height, x : x + width] = image
@@ -35,15 +44,37 @@ def picture_grid(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
 
 def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", columns: int = 16) -> Panel:
-    """A panel of samples [N, H, W, C], not chosen: all that are given, in their order."""
+    """Show all samples in their order; none is selected.
+
+    Args:
+      images: [N, H, W, C], uint8 or float in [0, 1].
+      title: of the panel.
+      note: a line under the title.
+      columns: the most samples in a row.
+
+    Returns:
+      The panel.
+    """
     return Panel(title, _picture(picture_grid(images, min(columns, len(images))), title), note)
 
 
 def sample_path(images: np.ndarray, title: str = "From noise to samples", note: str = "") -> Panel:
-    """A panel with a row a sample and a column a moment. images: [moments, N, H, W, C], in [0, 1] (clipped)."""
+    """Show samples at several times of sampling: a row a sample, a column a time.
+
+    Args:
+      images: [T, N, H, W, C], uint8 or float in [0, 1] (values outside are clipped), the earliest time first.
+      title: of the panel.
+      note: a line under the title.
+
+    Returns:
+      The panel.
+
+    Raises:
+      ValueError: `images` does not have five axes.
+    """
     images = np.asarray(images)
     if images.ndim != 5:
-        raise ValueError(f"images has shape {images.shape}; it must be [moments, N, H, W, C]")
+        raise ValueError(f"images={images.shape}: wrong shape; allowed: [T, N, H, W, C]")
     by_sample = images.swapaxes(0, 1).reshape(-1, *images.shape[2:])
     return Panel(title, _picture(picture_grid(by_sample, images.shape[0]), title), note)
 
@@ -51,27 +82,31 @@ def sample_path(images: np.ndarray, title: str = "From noise to samples", note: 
 def _picture(grid: np.ndarray, alt: str) -> str:
     scale = max(1, round(_WIDTH / grid.shape[1]))
     width = grid.shape[1] * scale
-    return f'<img class="tiles" alt="{alt}" width="{width}" src="{data_uri(grid, scale)}">'
+    return f'<img class="tiles" alt="{escape(alt)}" width="{width}" src="{data_uri(grid, scale)}">'
 
 
-def scatter(points: np.ndarray, centres: np.ndarray, title: str = "Samples", note: str = "") -> Panel:
-    """Points [N, 2] in the plane, and where the modes are: centres [K, 2]."""
-    from matplotlib.figure import Figure
+def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", note: str = "") -> Panel:
+    """Show samples in the plane, with a ring around every mode of the data's distribution.
 
-    points, centres = np.asarray(points), np.asarray(centres)
+    Args:
+      points: [N, 2].
+      centers: [K, 2], the modes; the picture reaches 1.4 times as far as the farthest coordinate.
+      title: of the panel.
+      note: a line under the title.
+
+    Returns:
+      The panel.
+
+    Raises:
+      ValueError: `points` is not [N, 2].
+    """
+    points, centers = np.asarray(points), np.asarray(centers)
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"points has shape {points.shape}; it must be [N, 2]")
-    figure = Figure((5, 5))
-    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
-    axes.scatter(*centres.T, s=260, facecolors="none", edgecolors=_TRUE, linewidths=1.5)
-    axes.scatter(*points.T, s=5, color=_SEEN, alpha=0.5, linewidths=0)
-    reach = 1.4 * np.abs(centres).max()
+        raise ValueError(f"points={points.shape}: wrong shape; allowed: [N, 2]")
+    figure, axes = new_figure((5, 5))
+    axes.scatter(*centers.T, s=260, facecolors="none", edgecolors=VERMILION, linewidths=1.5)
+    axes.scatter(*points.T, s=5, color=BLUE, alpha=0.5, linewidths=0)
+    reach = 1.4 * np.abs(centers).max()
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
-    for side in axes.spines.values():
-        side.set_color("#888888")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, transparent=True)
-    from PIL import Image
-
-    image = np.asarray(Image.open(buffer))
-    return Panel(title, f'<img class="clear" alt="{title}" width="{image.shape[1]}" src="{data_uri(image)}">', note)
+    axes.spines[:].set(visible=True, color=GRAY)
+    return figure_panel(title, figure, note, width=550, transparent=True)

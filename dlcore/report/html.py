@@ -1,24 +1,19 @@
 """One HTML file that shows how a run went: headline numbers, panels, and the settings it ran with.
 
 The file holds everything it shows (no script, no address outside itself), follows the reader's light or dark mode,
-and can be read on a phone or printed. Panels come from `dlcore.report.tables`.
+and can be read on a phone or printed.
 """
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
-__all__ = ["Panel", "definition_table", "is_share", "render"]
+from dlcore.report.figure import BLUE, GREEN, SKY, VERMILION
+from dlcore.report.panel import Panel
+
+__all__ = ["definition_table", "is_share", "render"]
 
 SHARES = {"accuracy", "top5", "map", "map50", "knn", "probe", "probability", "precision", "recall"}
-
-
-class Panel(NamedTuple):
-    """One section of a report. `html` goes in as it is; `title` and `note` (a line under the title) are escaped."""
-
-    title: str
-    html: str
-    note: str = ""
 
 
 def render(
@@ -28,10 +23,18 @@ def render(
     subtitle: str = "",
     details: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """The report as the text of one HTML file.
+    """Write a report as one HTML file. All text but the panels' `html` is escaped.
 
-    summary: the headline numbers, name -> value as it should read, shown as cards in this order. details: named
-    tables that start closed, such as {"Settings": {...}, "Environment": {...}}. All text is escaped.
+    Args:
+      title: the heading, and the browser's title.
+      panels: the sections, in their order; four or more get a table of contents.
+      summary: the headline numbers, {name: value as it should read}, shown as cards in this order.
+      subtitle: a line under the title; empty for none.
+      details: named tables that start closed, such as {"Settings": {...}, "Environment": {...}}; empty ones are left
+        out.
+
+    Returns:
+      The file's text.
     """
     return _PAGE.format(
         title=escape(title),
@@ -45,12 +48,26 @@ def render(
 
 
 def is_share(metric: str) -> bool:
-    """Whether a measure is a share of a whole, which reads better in per cent: "test accuracy", "map", "probe"."""
+    """Whether a metric is a share of a whole, which reads better in per cent.
+
+    Args:
+      metric: its name, such as "test accuracy", "map" or "probe".
+
+    Returns:
+      True where a word of the name is one of those in `SHARES`.
+    """
     return not SHARES.isdisjoint(metric.lower().replace("_", " ").replace("/", " ").split())
 
 
 def definition_table(rows: Mapping[str, Any]) -> str:
-    """A two-column HTML table of names and values, escaped."""
+    """Lay out names and values as a table of two columns.
+
+    Args:
+      rows: {name: value}, both escaped.
+
+    Returns:
+      HTML.
+    """
     cells = (f"<tr><th scope='row'>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
     return f'<div class="scroll"><table class="pairs">{"".join(cells)}</table></div>'
 
@@ -100,14 +117,14 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 
-# --c1 ... --c6: Okabe and Ito's palette, told apart by readers of every colour vision; lifted a little in dark mode.
-_LIGHT = """
+# --c1 ... --c6: Okabe and Ito's palette, told apart by readers of every color vision; lifted a little in dark mode.
+_LIGHT = f"""
 --page: #f4f5f7; --surface: #ffffff; --ink: #1c2126; --muted: #5c6670; --line: #dfe3e8; --gap: #b9c4cf;
---c1: #0072b2; --c2: #d55e00; --c3: #009e73; --c4: #b0518a; --c5: #b87f00; --c6: #3d97cc;
+--c1: {BLUE}; --c2: {VERMILION}; --c3: {GREEN}; --c4: #b0518a; --c5: #b87f00; --c6: #3d97cc;
 """
-_DARK = """
+_DARK = f"""
 --page: #111418; --surface: #1a1f25; --ink: #e7eaee; --muted: #a0abb6; --line: #343c45; --gap: #3e5166;
---c1: #56b4e9; --c2: #ff8a3d; --c3: #2cc79a; --c4: #e39ac4; --c5: #f0b53a; --c6: #8fd0f5;
+--c1: {SKY}; --c2: #ff8a3d; --c3: #2cc79a; --c4: #e39ac4; --c5: #f0b53a; --c6: #8fd0f5;
 """
 
 _STYLE = (
@@ -148,7 +165,7 @@ svg text { font-family: inherit; }
 .charts figcaption b { color: var(--ink); font-weight: 600; margin-right: .7em; overflow-wrap: anywhere; }
 .key { display: inline-block; margin-right: .9em; color: var(--ink); font-variant-numeric: tabular-nums; }
 .key::before { content: ""; display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .4em;
-  background: var(--colour); }
+  background: var(--color); }
 .images { display: grid; gap: 14px 12px; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); }
 .images img { width: 100%; border-radius: 4px; }
 .images.large { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)); }
@@ -157,7 +174,7 @@ img { display: block; max-width: 100%; height: auto; image-rendering: pixelated;
 img.smooth { image-rendering: auto; }
 img.clear { background: none; border: 1px solid var(--line); }
 img.tiles { background: var(--gap); }
-.said { color: var(--c2); font-weight: 600; }
+.highlight { color: var(--c2); font-weight: 600; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 10px; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }

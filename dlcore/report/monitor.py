@@ -1,4 +1,4 @@
-"""What was seen inside a network while it trained, as panels of the report."""
+"""Panels of `--watch`: what the snapshots of a network in training show."""
 
 from collections.abc import Sequence
 from html import escape
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.diagnostics.monitor import RATIO, findings
-from dlcore.report.html import Panel
+from dlcore.report.panel import Panel
 from dlcore.report.tables import text
 
 __all__ = ["histogram_svg", "line_svg", "monitor_panels"]
@@ -15,59 +15,70 @@ __all__ = ["histogram_svg", "line_svg", "monitor_panels"]
 WIDTH, HEIGHT = 110, 26
 
 
-def monitor_panels(looks: Sequence[dict[str, Any]], order: Sequence[str] | None = None) -> list[Panel]:
-    """Panels over the looks of a run, in time.
+def monitor_panels(snapshots: Sequence[dict[str, Any]], kernel_order: Sequence[str] | None = None) -> list[Panel]:
+    """Show the snapshots of a run: findings in words, updates and gradients by array, activations.
 
-    looks: what `dlcore.diagnostics.monitor.look` gives, on the host, each with its "step".
-    order: names of the kernels from input to output.
+    Args:
+      snapshots: of `dlcore.diagnostics.monitor.snapshot`, on the host, each with its "step", in the order of time.
+      kernel_order: names of the kernels from input to output, to find gradients that vanish or explode; None skips
+        that.
+
+    Returns:
+      The panels; none where there are no snapshots.
     """
-    if not looks:
+    if not snapshots:
         return []
-    steps = [seen["step"] for seen in looks]
+    steps = [snapshot["step"] for snapshot in snapshots]
     kinds: dict[str, dict[int, list[str]]] = {}
-    for seen in looks:
-        for finding in findings(seen, order):
-            kinds.setdefault(finding.kind, {}).setdefault(seen["step"], []).append(finding.words)
-    middle = {name: float(np.median([seen["updates"][name] for seen in looks])) for name in looks[-1]["updates"]}
-    last = [f"At step {steps[-1]}: {finding.words}." for finding in findings({**looks[-1], "updates": {}}, order)]
+    for snapshot in snapshots:
+        for finding in findings(snapshot, kernel_order):
+            kinds.setdefault(finding.kind, {}).setdefault(snapshot["step"], []).append(finding.message)
+    middle = {
+        name: float(np.median([snapshot["updates"][name] for snapshot in snapshots]))
+        for name in snapshots[-1]["updates"]
+    }
+    last = [
+        f"At step {steps[-1]}: {finding.message}."
+        for finding in findings({**snapshots[-1], "updates": {}}, kernel_order)
+    ]
     last += [
-        f"In the middle of the run, {finding.words}."
+        f"In the middle of the run, {finding.message}."
         for finding in findings({"updates": middle, "gradients": {}, "activations": {}})
     ]
     before = [
-        f"{kind.capitalize()}: remarked on at {len(found)} of {len(looks)} looks, the first at step {min(found)}"
-        f" ({len(found[min(found)])} arrays, such as: {found[min(found)][0]})."
-        for kind, found in kinds.items()
-        if kind != "updates" and set(found) != {steps[-1]}
+        f"{kind.capitalize()}: at {len(messages)} of {len(snapshots)} snapshots, the first at step {min(messages)}"
+        f" ({len(messages[min(messages)])} arrays, such as: {messages[min(messages)][0]})."
+        for kind, messages in kinds.items()
+        if kind != "updates" and set(messages) != {steps[-1]}
     ]
-    healthy = f"Nothing was remarked on in {len(looks)} looks, steps {steps[0]} to {steps[-1]}."
+    healthy = f"No finding in {len(snapshots)} snapshots, steps {steps[0]} to {steps[-1]}."
     panels = [text("Health of the network", "\n\n".join([*last[:10], *before] or [healthy]))]
-    panels.append(_updates(looks, steps))
-    if looks[-1]["activations"]:
-        panels.append(_activations(looks))
+    panels.append(_updates(snapshots, steps))
+    if snapshots[-1]["activations"]:
+        panels.append(_activations(snapshots))
     return panels
 
 
-def _updates(looks: Sequence[dict], steps: list[int]) -> Panel:
+def _updates(snapshots: Sequence[dict], steps: list[int]) -> Panel:
     rows = []
-    for name in looks[-1]["updates"]:
-        ratios = np.array([seen["updates"][name] for seen in looks], float)
-        norms = [seen["gradients"][name]["norm"] for seen in looks if name in seen["gradients"]]
+    for name in snapshots[-1]["updates"]:
+        ratios = np.array([snapshot["updates"][name] for snapshot in snapshots], float)
+        norms = [snapshot["gradients"][name]["norm"] for snapshot in snapshots if name in snapshot["gradients"]]
         out = not RATIO[0] <= ratios[-1] <= RATIO[1]
         rows.append(
             f"<tr><td>{escape(name)}</td>"
-            f'<td class="number{" said" if out and name.endswith("kernel") else ""}">{ratios[-1]:.1e}</td>'
+            f'<td class="number{" highlight" if out and name.endswith("kernel") else ""}">{ratios[-1]:.1e}</td>'
             f'<td class="number">{np.median(ratios):.1e}</td><td>{line_svg(ratios, RATIO)}</td>'
-            + (_gradient(norms, looks[-1]["gradients"][name]) if norms else "")
+            + (_gradient(norms, snapshots[-1]["gradients"][name]) if norms else "")
             + "</tr>"
         )
     gradients = "<th class=number>gradient</th><th>over the run</th><th>histogram</th>"
-    gradients = gradients if looks[-1]["gradients"] else ""
+    gradients = gradients if snapshots[-1]["gradients"] else ""
     head = "<tr><th>array</th><th class=number>update / weight</th><th class=number>median</th><th>over the run</th>"
     head += f"{gradients}</tr>"
     note = (
-        f"How much of itself an array changes a step, at {len(steps)} steps from {steps[0]} to {steps[-1]}; about 1e-3 "
-        "is usual, the band is 1e-4 to 1e-2. Logarithmic."
+        f"Norm of an array's update over its own norm, at {len(steps)} steps from {steps[0]} to {steps[-1]}; about "
+        "1e-3 is usual, the band is 1e-4 to 1e-2. Logarithmic."
     )
     return Panel("Updates and gradients", _table(head, rows), note)
 
@@ -79,22 +90,22 @@ def _gradient(norms: list[float], last: dict) -> str:
     )
 
 
-def _activations(looks: Sequence[dict]) -> Panel:
+def _activations(snapshots: Sequence[dict]) -> Panel:
     rows = []
-    first = looks[0]["activations"]
-    for name, now in looks[-1]["activations"].items():
+    first = snapshots[0]["activations"]
+    for name, now in snapshots[-1]["activations"].items():
         dead, saturated = now["dead"], now.get("saturated")
         shown = "" if saturated is None else f"{saturated:.1%}"
         rows.append(
             f'<tr><td>{escape(name)}</td><td class="number">{now["mean"]:.3g}</td>'
             f'<td class="number">{now["std"]:.3g}</td>'
-            f'<td class="number{" said" if dead >= 0.5 else ""}">{dead:.1%}</td>'
-            f'<td class="number{" said" if (saturated or 0) >= 0.5 else ""}">{shown}</td>'
+            f'<td class="number{" highlight" if dead >= 0.5 else ""}">{dead:.1%}</td>'
+            f'<td class="number{" highlight" if (saturated or 0) >= 0.5 else ""}">{shown}</td>'
             f"<td>{histogram_svg(first[name]) if name in first else ''}</td><td>{histogram_svg(now)}</td></tr>"
         )
     names = ("mean", "std", "dead units", "saturated")
     head = "<tr><th>activation</th>" + "".join(f"<th class=number>{n}</th>" for n in names)
-    head += f"<th>at step {looks[0]['step']}</th><th>at step {looks[-1]['step']}</th></tr>"
+    head += f"<th>at step {snapshots[0]['step']}</th><th>at step {snapshots[-1]['step']}</th></tr>"
     note = "Of a batch of training data. Dead units give 0 for every example; bars grow with the root of the count."
     return Panel("Activations", _table(head, rows), note)
 
@@ -105,7 +116,14 @@ def _table(head: str, rows: list[str]) -> str:
 
 
 def histogram_svg(numbers: dict[str, Any]) -> str:
-    """Bars of `counts: [N]` over `edges: [N + 1]`, with the two ends written under them."""
+    """Draw a histogram whose bars grow with the square root of the count.
+
+    Args:
+      numbers: "counts" [N] and "edges" [N + 1].
+
+    Returns:
+      An `<svg>` element with the outer edges under it; "not finite" or "" where there is nothing to draw.
+    """
     counts, edges = np.sqrt(np.asarray(numbers["counts"], float)), np.asarray(numbers["edges"], float)
     if not np.isfinite(edges).all() or counts.max() == 0:
         return "not finite" if not np.isfinite(edges).all() else ""
@@ -122,7 +140,15 @@ def histogram_svg(numbers: dict[str, Any]) -> str:
 
 
 def line_svg(values: np.ndarray, band: tuple[float, float] | None = None) -> str:
-    """Positive `values: [N]` on a logarithmic axis as a small line, with a band behind it."""
+    """Draw a small line on a logarithmic axis.
+
+    Args:
+      values: [N]; those that are not positive and finite are left out.
+      band: the lowest and the highest value of a band behind the line; None for no band.
+
+    Returns:
+      An `<svg>` element; "" for fewer than two points.
+    """
     good = np.isfinite(values) & (values > 0)
     if good.sum() < 2:
         return ""

@@ -16,6 +16,16 @@ from dlcore.search.space import (
 )
 
 __all__ = [
-    "Choice", "Integers", "LogUniform", "Space", "Uniform", "edges", "grid", "latin_hypercube", "narrow", "parse_space",
-    "random", "sobol",
-]  # fmt: skip
+    "Choice",
+    "Integers",
+    "LogUniform",
+    "Space",
+    "Uniform",
+    "edges",
+    "grid",
+    "latin_hypercube",
+    "narrow",
+    "parse_space",
+    "random",
+    "sobol",
+]

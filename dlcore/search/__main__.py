@@ -95,8 +95,8 @@ def search(module: str, words: Sequence[str]) -> int:
     metric = own.metric or experiment.monitor
     if metric is None:
         raise FlagError(f"{experiment.name} names no validation metric: give --metric")
-    mode = own.better or ("min" if metric.endswith(("loss", "error")) else experiment.monitor_mode)
-    experiment = dataclasses.replace(experiment, mode=mode)
+    monitor_mode = own.better or ("min" if metric.endswith(("loss", "error")) else experiment.monitor_mode)
+    experiment = dataclasses.replace(experiment, monitor_mode=monitor_mode)
     digest = hashlib.sha256(json.dumps([module, *sorted(words)]).encode()).hexdigest()[:10]
     folder = Path(own.out) if own.out else Path(flags.runs) / f"search.{experiment.name}" / digest
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,14 +116,14 @@ def _draw(own: Flags, space: Space, count: int, seed: int) -> list[dict]:
 
 def _one_stage(module, experiment, own, space, argv, metric, folder):
     rows = _draw(own, space, own.trials, own.search_seed)
-    options = {"metric": metric, "mode": experiment.monitor_mode, "workers": own.workers, "share": own.share}
+    options = {"metric": metric, "monitor_mode": experiment.monitor_mode, "workers": own.workers, "share": own.share}
     return run_trials(module, argv, rows, folder, **options), space, []
 
 
 def _two_stages(module, experiment, own, space, argv, metric, folder):
-    options = {"metric": metric, "mode": experiment.monitor_mode, "workers": own.workers, "share": own.share}
+    options = {"metric": metric, "monitor_mode": experiment.monitor_mode, "workers": own.workers, "share": own.share}
     coarse = run_trials(module, argv, _draw(own, space, own.trials // 2, own.search_seed), folder / "coarse", **options)
-    sign = 1 if experiment.mode == "max" else -1
+    sign = 1 if experiment.monitor_mode == "max" else -1
     finer = narrow(space, [t.values for t in coarse], [sign * t.score for t in coarse])
     said = "; ".join(f"{name}: {axis} to {finer[name]}" for name, axis in space.items())
     rows = _draw(own, finer, own.trials - own.trials // 2, own.search_seed + 1)
@@ -171,9 +171,9 @@ def _spent(plans: Sequence[Sequence[Rung]]) -> str:
     return f"{steps:,} steps in all; {sum(p[0].trials for p in plans)} trials to the end would have taken {whole:,}."
 
 
-def _bracket(run, data, values, plan, metric, mode, folder) -> list[Trial]:
+def _bracket(run, data, values, plan, metric, monitor_mode, folder) -> list[Trial]:
     """The trials of one successive halving."""
-    sign = 1 if mode == "max" else -1
+    sign = 1 if monitor_mode == "max" else -1
     kept: dict[str, Any] = {"rows": None, "state": None}
     curves: list[tuple[list[int], list[float]]] = [([], []) for _ in values]
 
@@ -182,9 +182,14 @@ def _bracket(run, data, values, plan, metric, mode, folder) -> list[Trial]:
         state, old = kept["state"], kept["rows"]
         start = None if state is None else lambda _: select(state, [old.index(row) for row in rows])
         result = run_together(
-            run, data, [values[row] for row in rows], folder / f"rung{after}", steps=after - before, offset=before,
+            run,
+            data,
+            [values[row] for row in rows],
+            folder / f"rung{after}",
+            steps=after - before,
+            offset=before,
             start=start,
-        )  # fmt: skip
+        )
         kept.update(rows=list(rows), state=result.state)
         scores = scores_of([r for r in result.history if r["split"] == "valid"][-1], metric, len(rows))
         for row, score in zip(rows, scores, strict=True):
@@ -194,7 +199,7 @@ def _bracket(run, data, values, plan, metric, mode, folder) -> list[Trial]:
 
     found = successive_halving(values, plan, advance)
     return [
-        trial_of(v, *curve, mode)._replace(step=int(found["steps"][i]), score=curve[1][-1])
+        trial_of(v, *curve, monitor_mode)._replace(step=int(found["steps"][i]), score=curve[1][-1])
         for i, (v, curve) in enumerate(zip(values, curves, strict=True))
     ]
 
@@ -209,7 +214,9 @@ def _population(module, experiment, own, space, argv, metric, folder):
     scores = np.array([scores_of(row, metric, len(values)) for row in valid])
     last = {name: np.asarray(column).tolist() for name, column in result.state.values.items()}
     trials = [
-        trial_of({name: last[name][i] for name in space}, [r["step"] for r in valid], scores[:, i], experiment.monitor_mode)
+        trial_of(
+            {name: last[name][i] for name in space}, [r["step"] for r in valid], scores[:, i], experiment.monitor_mode
+        )
         for i in range(len(values))
     ]
     copied = sum(int(np.sum(np.array(e["parents"]) != np.arange(len(values)))) for e in hook.memory["lineage"])
@@ -240,7 +247,9 @@ def _finish(module, experiment, own, space, argv, metric, folder, trials: list[T
         "flags": " ".join(argv),
         **{k: str(v) for k, v in space.items()},
     }
-    html = search_report(trials, space, metric, experiment.monitor_mode, f"search of {experiment.name}", said, cards, details)
+    html = search_report(
+        trials, space, metric, experiment.monitor_mode, f"search of {experiment.name}", said, cards, details
+    )
     (folder / "report.html").write_text(html)
     print(text_table(trials, metric, experiment.monitor_mode))
     for sentence in said:

@@ -33,9 +33,12 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
 
 
 def explore(
-    values: Mapping[str, np.ndarray], copied: np.ndarray, space: Space, rng: np.random.Generator,
+    values: Mapping[str, np.ndarray],
+    copied: np.ndarray,
+    space: Space,
+    rng: np.random.Generator,
     factors: tuple[float, float] = (0.8, 1.2),
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Values [trials] with those where `copied: [trials] bool` multiplied by one of the factors, within the space."""
     found = {}
     for name, column in values.items():
@@ -52,7 +55,7 @@ class PopulationBasedTraining:
       space: of the values; intervals only.
       metric: what counts, a validation metric of the learner.
       every: the fewest steps between two exchanges.
-      mode: "max" or "min".
+      monitor_mode: "max" or "min".
       share: of the population that is replaced.
       seed: of the draws.
 
@@ -61,10 +64,10 @@ class PopulationBasedTraining:
     """
 
     def __init__(
-        self, space: Space, metric: str, every: int, mode: str = "max", share: float = 0.2, seed: int = 0
-    ):  # fmt: skip
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode={mode!r} is unknown; allowed are max, min")
+        self, space: Space, metric: str, every: int, monitor_mode: str = "max", share: float = 0.2, seed: int = 0
+    ):
+        if monitor_mode not in ("max", "min"):
+            raise ValueError(f"monitor_mode={monitor_mode!r} is unknown; allowed are max, min")
         if every < 1:
             raise ValueError(f"every={every} must be at least 1")
         if not 0 < share <= 0.5:
@@ -72,7 +75,7 @@ class PopulationBasedTraining:
         if chosen := [name for name, axis in space.items() if isinstance(axis, Choice)]:
             raise ValueError(f"{', '.join(chosen)} is a choice: only intervals can be explored")
         self.space, self.metric, self.every, self.share, self.seed = space, metric, every, share, seed
-        self.sign = 1.0 if mode == "max" else -1.0
+        self.sign = 1.0 if monitor_mode == "max" else -1.0
         self.memory: dict[str, Any] = {"next": every, "lineage": []}
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> Any:
@@ -87,8 +90,12 @@ class PopulationBasedTraining:
         copied = parents != np.arange(trials)
         values = explore({k: np.asarray(v)[parents] for k, v in state.values.items()}, copied, self.space, rng)
         seen = [None if not np.isfinite(s) else float(self.sign * s) for s in scores]
-        entry = {"step": step, "parents": parents.tolist(), "scores": seen,
-                 "values": {k: v.tolist() for k, v in values.items()}}  # fmt: skip
+        entry = {
+            "step": step,
+            "parents": parents.tolist(),
+            "scores": seen,
+            "values": {k: v.tolist() for k, v in values.items()},
+        }
         self.memory = {"next": step + self.every, "lineage": [*self.memory["lineage"], entry]}
         return select(state, parents).replace(
             values={k: jnp.asarray(v, jnp.float32) for k, v in values.items()}, step=state.step, rng=state.rng

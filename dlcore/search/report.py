@@ -1,36 +1,37 @@
 """A search as a table and two pictures: parallel coordinates of all trials, and the score over each setting."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dlcore.report.html import Panel, render
+from dlcore.report.figure import GRAY, VERMILION, figure_panel, new_figure
+from dlcore.report.html import render
 from dlcore.report.tables import table, text
 from dlcore.search.space import Choice, Integers, LogUniform, Space
 from dlcore.search.trials import Trial
 
 __all__ = ["marginals", "parallel_coordinates", "search_report", "text_table"]
 
+_PIXELS_PER_INCH = 100
 
-def ranked(trials: Sequence[Trial], mode: str) -> list[int]:
+
+def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
     """Rows, the best first, those without a score last."""
-    sign = -1 if mode == "max" else 1
+    sign = -1 if monitor_mode == "max" else 1
     return sorted(
         range(len(trials)), key=lambda i: sign * trials[i].score if math.isfinite(trials[i].score) else math.inf
     )
 
 
-def text_table(trials: Sequence[Trial], metric: str, mode: str = "max", limit: int = 10) -> str:
+def text_table(trials: Sequence[Trial], metric: str, monitor_mode: str = "max", limit: int = 10) -> str:
     """The best trials as aligned lines."""
     names = list(trials[0].values)
     heads = ["rank", "trial", metric, "step", *names]
     rows = [
         [str(rank), str(i), _score(trials[i].score), str(trials[i].step), *(_value(trials[i].values[n]) for n in names)]
-        for rank, i in enumerate(ranked(trials, mode)[:limit], 1)
+        for rank, i in enumerate(ranked(trials, monitor_mode)[:limit], 1)
     ]
     widths = [max(len(row[c]) for row in (heads, *rows)) for c in range(len(heads))]
     lines = ["  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in (heads, *rows)]
@@ -64,11 +65,11 @@ def _ends(axis: Any) -> list[tuple[float, str]]:
     return [(axis.place(v), f"{v:g}") for v in values]
 
 
-def _colours(trials: Sequence[Trial], mode: str) -> list:
-    """By rank, from pale to dark; grey for those without a score."""
+def _colors(trials: Sequence[Trial], monitor_mode: str) -> list:
+    """By rank, from pale to dark; gray for those without a score."""
     import matplotlib
 
-    order = ranked(trials, mode)
+    order = ranked(trials, monitor_mode)
     finite = [i for i in order if math.isfinite(trials[i].score)]
     shade = {i: 1 - rank / max(1, len(finite) - 1) for rank, i in enumerate(finite)}
     palette = matplotlib.colormaps["viridis_r"]
@@ -82,13 +83,10 @@ def _score_axis(trials: Sequence[Trial]) -> tuple[float, float, bool]:
     return low, high if high > low else low + 1, low > 0 and high > 10 * low
 
 
-def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mode: str = "max") -> Any:
+def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
     """A matplotlib Figure: an axis a setting and one for the score, a line a trial, the darker the better."""
-    from matplotlib.figure import Figure
-
     names = [*space, metric]
-    figure = Figure(figsize=(2.2 * len(names) + 1, 4.2), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = new_figure((2.2 * len(names) + 1, 4.2))
     low, high, logarithmic = _score_axis(trials)
 
     def place_of(score: float) -> float:
@@ -97,48 +95,52 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mod
     def score_at(u: float) -> float:
         return low * (high / low) ** u if logarithmic else low + u * (high - low)
 
-    colours = _colours(trials, mode)
-    for i in reversed(ranked(trials, mode)):
+    colors = _colors(trials, monitor_mode)
+    for i in reversed(ranked(trials, monitor_mode)):
         heights = [_place(axis, trials[i].values[name]) for name, axis in space.items()]
         if math.isfinite(trials[i].score):
             heights.append(place_of(trials[i].score))
-        ax.plot(range(len(heights)), heights, color=colours[i], linewidth=1.4, marker="o", markersize=3)
+        ax.plot(range(len(heights)), heights, color=colors[i], linewidth=1.4, marker="o", markersize=3)
     for place, name in enumerate(names):
-        ax.axvline(place, color="0.5", linewidth=0.8, zorder=0)
+        ax.axvline(place, color=GRAY, linewidth=0.8, zorder=0)
         marks = _ends(space[name]) if name in space else [(u, f"{score_at(u):.3g}") for u in (0, 0.5, 1)]
         for height, label in marks:
-            ax.text(place + 0.03, height, label, fontsize=8, va="center", color="0.25",
-                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1})  # fmt: skip
+            ax.text(
+                place + 0.03,
+                height,
+                label,
+                fontsize=8,
+                va="center",
+                color="0.25",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1},
+            )
     ax.set_xticks(range(len(names)), names)
     ax.set(ylim=(-0.05, 1.05), yticks=[], xlim=(-0.1, len(names) - 0.6))
     ax.spines[:].set_visible(False)
     return figure
 
 
-def marginals(trials: Sequence[Trial], space: Space, metric: str, mode: str = "max") -> Any:
+def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
     """A matplotlib Figure: the score of every trial over each of its settings, the best ringed."""
-    from matplotlib.figure import Figure
-
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel()
-    good = [i for i in ranked(trials, mode) if math.isfinite(trials[i].score)]
+    figure, axes = new_figure((3.6 * columns, 2.9 * rows), rows, columns, sharey=True)
+    axes = np.ravel(axes)
+    good = [i for i in ranked(trials, monitor_mode) if math.isfinite(trials[i].score)]
     lost = [i for i in range(len(trials)) if i not in good]
-    colours = _colours(trials, mode)
+    colors = _colors(trials, monitor_mode)
     for ax, (name, axis) in zip(axes, space.items(), strict=False):
         places = [_place(axis, t.values[name]) for t in trials]
         for i in good:
-            ax.plot(places[i], trials[i].score, "o", color=colours[i], markersize=5)
+            ax.plot(places[i], trials[i].score, "o", color=colors[i], markersize=5)
         if good:
-            ax.plot(places[good[0]], trials[good[0]].score, "o", mfc="none", mec="#d55e00", markersize=11, mew=1.6)
+            ax.plot(places[good[0]], trials[good[0]].score, "o", mfc="none", mec=VERMILION, markersize=11, mew=1.6)
             bottom = min(trials[i].score for i in good)
-            ax.plot([places[i] for i in lost], [bottom] * len(lost), "x", color="#d55e00", markersize=6)
+            ax.plot([places[i] for i in lost], [bottom] * len(lost), "x", color=VERMILION, markersize=6)
         ax.set_xticks(*zip(*_ends(axis), strict=True))
         ax.tick_params("x", labelsize=8, rotation=30 if isinstance(axis, Choice) else 0)
         ax.set(xlabel=name, xlim=(-0.05, 1.05))
         ax.grid(alpha=0.3)
-        ax.spines[["top", "right"]].set_visible(False)
     for ax in axes[len(space) :]:
         ax.set_visible(False)
     if _score_axis(trials)[2]:
@@ -149,20 +151,29 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, mode: str = "m
 
 
 def search_report(
-    trials: Sequence[Trial], space: Space, metric: str, mode: str, title: str, remarks: Sequence[str],
-    cards: dict[str, str], details: dict[str, Any],
-) -> str:  # fmt: skip
+    trials: Sequence[Trial],
+    space: Space,
+    metric: str,
+    monitor_mode: str,
+    title: str,
+    remarks: Sequence[str],
+    cards: dict[str, str],
+    details: dict[str, Any],
+) -> str:
     """The HTML of a search."""
     panels = [text("What it says", "\n\n".join(remarks))] if remarks else []
     for name, draw in (("All trials", parallel_coordinates), ("Score over each setting", marginals)):
-        picture = io.BytesIO()
-        draw(trials, space, metric, mode).savefig(picture, format="png", dpi=150, bbox_inches="tight")
-        source = f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
-        panels.append(Panel(name, f'<img class="smooth" alt="{name}" src="{source}">'))
+        figure = draw(trials, space, metric, monitor_mode)
+        panels.append(figure_panel(name, figure, width=round(_PIXELS_PER_INCH * figure.get_figwidth())))
     rows = [
-        {"rank": rank, "trial": i, metric: _score(trials[i].score), "step": trials[i].step,
-         **{k: _value(v) for k, v in trials[i].values.items()}}
-        for rank, i in enumerate(ranked(trials, mode), 1)
-    ]  # fmt: skip
+        {
+            "rank": rank,
+            "trial": i,
+            metric: _score(trials[i].score),
+            "step": trials[i].step,
+            **{k: _value(v) for k, v in trials[i].values.items()},
+        }
+        for rank, i in enumerate(ranked(trials, monitor_mode), 1)
+    ]
     panels.append(table(rows, title="Trials"))
     return render(title, panels, cards, details={"Settings": details})

@@ -19,9 +19,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    "Choice", "Integers", "LogUniform", "Space", "Uniform", "edges", "grid", "latin_hypercube", "narrow", "parse_space",
-    "random", "sobol",
-]  # fmt: skip
+    "Choice",
+    "Integers",
+    "LogUniform",
+    "Space",
+    "Uniform",
+    "edges",
+    "grid",
+    "latin_hypercube",
+    "narrow",
+    "parse_space",
+    "random",
+    "sobol",
+]
 
 
 class Uniform(NamedTuple):

@@ -145,9 +145,10 @@ def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
     """The trials of `rows`, in that order; one may come several times."""
     rows = np.asarray(rows)
     return state.replace(
-        inner=jax.tree.map(lambda x: x[rows], state.inner), values={k: v[rows] for k, v in state.values.items()},
+        inner=jax.tree.map(lambda x: x[rows], state.inner),
+        values={k: v[rows] for k, v in state.values.items()},
         alive=state.alive[rows],
-    )  # fmt: skip
+    )
 
 
 def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:

@@ -132,9 +132,16 @@ def groups(trials: Sequence[dict], shared: Sequence[str]) -> list[list[int]]:
 
 
 def run_together(
-    run: ResolvedRun, data: Splits, rows: Sequence[dict], folder: Path, *, steps: int | None = None, offset: int = 0,
-    start: Callable[[TrialsState], TrialsState] | None = None, hooks: Sequence = (),
-) -> Result:  # fmt: skip
+    run: ResolvedRun,
+    data: Splits,
+    rows: Sequence[dict],
+    folder: Path,
+    *,
+    steps: int | None = None,
+    offset: int = 0,
+    start: Callable[[TrialsState], TrialsState] | None = None,
+    hooks: Sequence = (),
+) -> Result:
     """One run of `together` over `rows` of values; the schedule is that of the whole run whatever `steps`."""
     learner = together(_builder(run, data), {name: [row[name] for row in rows] for name in rows[0]})
     pipeline = Later(run.pipelines(data.train), offset) if offset else run.pipelines(data.train)
@@ -146,11 +153,20 @@ def _fit(
 ) -> Result:
     flags = run.flags
     return fit(
-        learner, pipeline, steps=steps, seed=flags.seed, folder=folder, valid=data.valid, placement=run.placement(),
-        eval_batch_size=flags.eval_batch_size, log_every=flags.log_every, eval_every=run.eval_every(len(data.train)),
+        learner,
+        pipeline,
+        steps=steps,
+        seed=flags.seed,
+        folder=folder,
+        valid=data.valid,
+        placement=run.placement(),
+        eval_batch_size=flags.eval_batch_size,
+        log_every=flags.log_every,
+        eval_every=run.eval_every(len(data.train)),
         progress=False,
-        saving=Saving(flags.checkpoint_seconds, flags.checkpoint_steps, 1), **options,
-    )  # fmt: skip
+        saving=Saving(flags.checkpoint_seconds, flags.checkpoint_steps, 1),
+        **options,
+    )
 
 
 def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Path) -> list[dict]:
@@ -170,20 +186,27 @@ def _told(values: dict[str, Any]) -> str:
     return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
 
 
-def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[float], mode: str) -> Trial:
+def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[float], monitor_mode: str) -> Trial:
     """A trial from its validation scores; NaN is no score."""
     scores = [float(s) for s in scores]
     good = [i for i, s in enumerate(scores) if np.isfinite(s)]
     if not good:
         return Trial(values, float("nan"), 0, (list(steps), scores))
-    best = (max if mode == "max" else min)(good, key=lambda i: scores[i])
+    best = (max if monitor_mode == "max" else min)(good, key=lambda i: scores[i])
     return Trial(values, scores[best], int(steps[best]), (list(steps), scores))
 
 
 def run_trials(
-    module: str, argv: Sequence[str], trials: Sequence[dict], folder: Path, *, metric: str, mode: str = "max",
-    workers: int = 1, share: bool = True,
-) -> list[Trial]:  # fmt: skip
+    module: str,
+    argv: Sequence[str],
+    trials: Sequence[dict],
+    folder: Path,
+    *,
+    metric: str,
+    monitor_mode: str = "max",
+    workers: int = 1,
+    share: bool = True,
+) -> list[Trial]:
     """Train every trial of an experiment; [trials].
 
     Args:
@@ -191,7 +214,7 @@ def run_trials(
       argv: flags that all trials have.
       trials: {flag: value} each.
       folder: where their runs are kept.
-      metric, mode: the validation metric that counts, and whether "max" or "min" is better.
+      metric, monitor_mode: the validation metric that counts, and whether "max" or "min" is better.
       workers: processes for trials that cannot share a program.
       share: whether trials may share a program.
 
@@ -219,7 +242,7 @@ def run_trials(
         valid = [row for row in result.history if row["split"] == "valid"]
         scores = np.array([scores_of(row, metric, len(rows)) for row in valid])
         for i, row in enumerate(rows):
-            found[row] = trial_of(trials[row], [v["step"] for v in valid], scores[:, i], mode)
+            found[row] = trial_of(trials[row], [v["step"] for v in valid], scores[:, i], monitor_mode)
     one = functools.partial(_history_of, module, list(argv), folder)
     if workers > 1 and len(alone) > 1:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -231,7 +254,7 @@ def run_trials(
         if valid and metric not in valid[-1]:
             raise ValueError(f"metric={metric!r} is not a validation metric; there are {', '.join(valid[-1])}")
         scores = [np.nan if r[metric] is None else r[metric] for r in valid]
-        found[row] = trial_of(trials[row], [r["step"] for r in valid], scores, mode)
+        found[row] = trial_of(trials[row], [r["step"] for r in valid], scores, monitor_mode)
     return [found[row] for row in range(len(trials))]
 
 

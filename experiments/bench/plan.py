@@ -94,11 +94,11 @@ CASES: dict[str, tuple[Experiment, str, str, list[str]]] = {
 
 def predicted(resolved: ResolvedRun, mesh: str, rule: str) -> tuple[int, int, int]:
     """(state, batch, temporaries) of a device, as `--mode=plan` has them."""
-    from dlcore.modes.plan.plan import compiled_cases, step_of
+    from dlcore.modes.plan.plan import compiled_cases, planned_batch
     from dlcore.modes.plan.topology import topology_of
 
     devices = int(mesh.removeprefix("data:"))
-    _, found = compiled_cases(resolved, *step_of(resolved), topology_of(f"cpu:{devices}"), [(mesh, rule)])
+    _, found = compiled_cases(resolved, *planned_batch(resolved), topology_of(f"cpu:{devices}"), [(mesh, rule)])
     sizes = found["bytes"]
     return sum(sizes.values()) - sizes["batch"], sizes["batch"], found["temporaries"]
 
@@ -124,14 +124,14 @@ def execute(name: str) -> tuple[int, int, int]:
     import jax
 
     from dlcore.experiment.resolved_run import prepare_process
-    from dlcore.modes.plan.plan import step_of
+    from dlcore.modes.plan.plan import planned_batch
     from dlcore.run.sharding import make_mesh
     from dlcore.run.step import Placement, Program, is_key
 
     _, mesh, rule, _ = CASES[name]
     resolved = run_of(name)
     prepare_process(resolved.flags)
-    spec, shapes = step_of(resolved)
+    spec, shapes = planned_batch(resolved)
     learner = resolved.experiment.build(resolved.setup(spec))
     batch = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     program = Program(learner, batch, Placement(make_mesh(mesh), rule), 0)

@@ -23,7 +23,7 @@ import optax
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
-from dlcore.diagnostics.monitor import look
+from dlcore.diagnostics.monitor import snapshot
 from dlcore.models import create_model
 
 MODELS = ("mlp", "resnet8_cifar", "resnet20_cifar")
@@ -36,7 +36,7 @@ def measure(name: str, repeats: int) -> tuple[float, float, float]:
     state = jax.jit(learner.init)(jax.random.key(0), batch)
     step = jax.jit(learner.update).lower(state, batch).compile()
     began = time.perf_counter()
-    inside = jax.jit(lambda state, batch: look(learner, state, batch)).lower(state, batch).compile()
+    inside = jax.jit(lambda state, batch: snapshot(learner, state, batch)).lower(state, batch).compile()
     compiling = time.perf_counter() - began
     times: dict[str, list[float]] = {"step": [], "look": []}
     turns = np.random.default_rng(0).permutation(["step", "look"] * (repeats + 1))

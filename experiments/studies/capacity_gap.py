@@ -51,7 +51,7 @@ def curves(width: int, noise: float, seeds: int, steps: int, examples: int, part
 
 def verdicts(found: dict[int, np.ndarray]) -> dict[int, str]:
     """What the triage says of each width, its curves averaged over the seeds."""
-    return {width: " and ".join(f.name for f in fit_triage(*runs.mean(0).T)) for width, runs in found.items()}
+    return {width: " and ".join(f.kind for f in fit_triage(*runs.mean(0).T)) for width, runs in found.items()}
 
 
 def judge(found: dict[str, dict[int, np.ndarray]]) -> tuple[str, bool]:

@@ -79,7 +79,7 @@ def range_tests(seeds: int, depth: int, steps: int, batch_size: int, low: float,
 
 def names(losses: np.ndarray) -> np.ndarray:
     """[rates, seeds]: what the triage says of each curve of losses [rates, seeds, steps]."""
-    return np.array([[learning_rate_triage(curve).name for curve in row] for row in losses])
+    return np.array([[learning_rate_triage(curve).kind for curve in row] for row in losses])
 
 
 def judge(rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]) -> tuple[str, bool]:

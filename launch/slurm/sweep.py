@@ -30,7 +30,7 @@ from dlcore.search import space as spaces
 from dlcore.search.__main__ import OWN as SEARCH
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import Space, edges, parse_space
-from dlcore.search.trials import Trial, run_of, experiment_of
+from dlcore.search.trials import Trial, experiment_of, run_of
 from launch.slurm.trial import SCORE, TRIAL, TrialJob
 
 __all__ = ["OWN", "main", "sweep"]
@@ -91,7 +91,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
         (folder / f"trial{number}" / TRIAL).write_text(json.dumps(told))
         jobs.append(TrialJob(folder / f"trial{number}"))
     _run([job for job in jobs if not (job.folder / SCORE).exists()], own, folder, experiment.name)
-    return _finish(module, dataclasses.replace(experiment, mode=mode), own, space, argv, metric, folder, rows)
+    return _finish(module, dataclasses.replace(experiment, monitor_mode=mode), own, space, argv, metric, folder, rows)
 
 
 def _take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:

@@ -6,7 +6,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from dlcore.cost.compiled import Compiled, compiled_cost, told
+from dlcore.cost.compiled import Compiled, compiled_cost, compiled_summary
 from dlcore.cost.layers import Total, layer_costs, total
 from dlcore.nn import Conv
 
@@ -69,8 +69,8 @@ def test_memory_is_that_of_the_program():
     assert found.platform == jax.default_backend()
 
 
-def test_what_is_told():
-    text = told(Compiled("cpu", 3e9, 1.0, 2**20, None, 2**19), Total(1, 10**9, 1))
+def test_the_summary():
+    text = compiled_summary(Compiled("cpu", 3e9, 1.0, 2**20, None, 2**19), Total(1, 10**9, 1))
     assert "3.000 GFLOPs on this cpu, +50.0% against 2 MACs" in text
     assert "1.0 MiB of parameters and images, unknown of temporaries" in text
-    assert "does not say" in told(Compiled("cpu", None, None, None, None, None), Total(1, 1, 1))
+    assert "does not say" in compiled_summary(Compiled("cpu", None, None, None, None, None), Total(1, 1, 1))

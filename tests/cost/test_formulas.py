@@ -1,4 +1,4 @@
-"""The catalogue's worked numbers, and the formula of every layer in the zoo beside the parameters that it has."""
+"""The catalog's worked numbers, and the formula of every layer in the zoo beside the parameters that it has."""
 
 import gzip
 import json
@@ -80,7 +80,7 @@ def test_attention_on_pixels_and_on_patches():
     assert pixel_attention_entries(128) == 268_435_456
     assert pixel_attention_entries(128) * 4 == 2**30  # 1 GiB of float32 a head and layer
     assert (patch_tokens(224, 16), patch_tokens(224, 32)) == (196, 49)
-    with pytest.raises(ValueError, match="patch is 15: it must divide the image's side 224"):
+    with pytest.raises(ValueError, match="patch=15: does not tile the image; allowed: divisors of its side 224"):
         patch_tokens(224, 15)
 
 
@@ -131,9 +131,12 @@ def test_voxels_and_videos():
         (lambda: conv_macs((8, 8), 3, 4, (3, 0)), "kernel_size=0: too small"),
         (lambda: receptive_field([3, 3], [1]), "1 numbers; allowed: 2"),
         (lambda: receptive_field([3], [0]), "strides=0: too small"),
-        (lambda: window_attention_macs(56, 50, 7, 96), "window is 7: it must divide the map's 56x50"),
-        (lambda: video_bytes(1, 1, 0), "frames is 0"),
-        (lambda: stacked_conv_weights(4, 3, 0), "layers is 0"),
+        (
+            lambda: window_attention_macs(56, 50, 7, 96),
+            "window=7: does not tile the map; allowed: divisors of 56 and 50",
+        ),
+        (lambda: video_bytes(1, 1, 0), "frames=0: too small"),
+        (lambda: stacked_conv_weights(4, 3, 0), "layers=0: too small"),
     ],
 )
 def test_bad_numbers_are_refused_by_name(call, text):

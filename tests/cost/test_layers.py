@@ -27,11 +27,25 @@ from dlcore.ops.arithmetic import conv_macs, conv_parameters
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 
 TORCHVISION = {
-    "alexnet": 0.714, "convnext_tiny": 4.456, "densenet121": 2.834, "efficientnet_b0": 0.386, "googlenet": 1.498,
-    "inception_v3": 5.713, "mnasnet1_0": 0.314, "mobilenet_v2": 0.301, "regnet_y_400mf": 0.402, "resnet18": 1.814,
-    "resnet50": 4.089, "resnext50_32x4d": 4.230, "shufflenet_v2_x1_0": 0.145, "squeezenet1_0": 0.819, "swin_t": 4.491,
-    "vgg16": 15.470, "vit_b_16": 17.564, "wide_resnet50_2": 11.398,
-}  # fmt: skip
+    "alexnet": 0.714,
+    "convnext_tiny": 4.456,
+    "densenet121": 2.834,
+    "efficientnet_b0": 0.386,
+    "googlenet": 1.498,
+    "inception_v3": 5.713,
+    "mnasnet1_0": 0.314,
+    "mobilenet_v2": 0.301,
+    "regnet_y_400mf": 0.402,
+    "resnet18": 1.814,
+    "resnet50": 4.089,
+    "resnext50_32x4d": 4.230,
+    "shufflenet_v2_x1_0": 0.145,
+    "squeezenet1_0": 0.819,
+    "swin_t": 4.491,
+    "vgg16": 15.470,
+    "vit_b_16": 17.564,
+    "wide_resnet50_2": 11.398,
+}
 """GFLOPS as torchvision calls them in the tables of its weights: 10^9 multiply-adds."""
 
 
@@ -65,9 +79,12 @@ def alexnet_by_hand(side):
     first = (side + 4 - 11) // 4 + 1
     rows, n = [], first
     for channels, features, k, field, stride, pool in (
-        (3, 64, 11, 11, 4, True), (64, 192, 5, 51, 8, True), (192, 384, 3, 99, 16, False),
-        (384, 256, 3, 131, 16, False), (256, 256, 3, 163, 16, True),
-    ):  # fmt: skip
+        (3, 64, 11, 11, 4, True),
+        (64, 192, 5, 51, 8, True),
+        (192, 384, 3, 99, 16, False),
+        (384, 256, 3, 131, 16, False),
+        (256, 256, 3, 163, 16, True),
+    ):
         parameters, macs = conv_parameters(channels, features, (k, k)), conv_macs((n, n), channels, features, (k, k))
         rows.append((parameters, macs, activation_kb((n, n, features)), field, stride))
         if pool:
@@ -174,8 +191,14 @@ def test_any_module():
     rows = {}
     for layer in layers:
         rows.setdefault(layer.path, []).append(layer)
-    assert list(rows) == ["gain", "shared", "grouped", *(f"attention/{n}" for n in ("query", "key", "value")),
-                          "attention/product", "attention/proj"]  # fmt: skip
+    assert list(rows) == [
+        "gain",
+        "shared",
+        "grouped",
+        *(f"attention/{n}" for n in ("query", "key", "value")),
+        "attention/product",
+        "attention/proj",
+    ]
     first, second = rows["shared"]
     assert (first.parameters, second.parameters) == (4 * 4 * 9 + 4, 0)  # shared weights count once, work twice
     assert first.macs == second.macs == 2 * 64 * 4 * 4 * 9
@@ -207,7 +230,7 @@ def test_folding_keeps_the_sums():
         blocks = [summed(parts, "block") for parts in fold(layers, depth)]
         assert total(blocks) == total(layers)
     assert len(fold(layers, 9)) == len(layers) > len(fold(layers, 1))
-    with pytest.raises(ValueError, match="depth is 0: at least 1"):
+    with pytest.raises(ValueError, match="depth=0: too small; allowed: at least 1"):
         fold(layers, 0)
 
 

@@ -62,8 +62,9 @@ def conv(x, features, size, **kwargs):
     groups = kwargs.get("feature_group_count", 1)
     kernel = jnp.ones((size, size, x.shape[-1] // groups, features)) * x.sum()
     strides = kwargs.pop("window_strides", (1, 1))
-    return conv_general_dilated(x, kernel, strides, kwargs.pop("padding", "SAME"),
-                                dimension_numbers=("NHWC", "HWIO", "NHWC"), **kwargs)  # fmt: skip
+    return conv_general_dilated(
+        x, kernel, strides, kwargs.pop("padding", "SAME"), dimension_numbers=("NHWC", "HWIO", "NHWC"), **kwargs
+    )
 
 
 @pytest.mark.covers("CO-02")
@@ -105,15 +106,17 @@ def test_layers_inside_loops_count_their_turns():
     assert total(layers).macs == 7 * 2 * (3 * 6 + 6 * 6)
     assert total(layers).parameters == 3 * 6 + 6 + 6 * 6
     assert {layer.path: layer.macs for layer in layers if layer.macs} == {
-        "SimpleCell_0/i": 7 * 2 * 18, "SimpleCell_0/h": 7 * 2 * 36,
-    }  # fmt: skip
+        "SimpleCell_0/i": 7 * 2 * 18,
+        "SimpleCell_0/h": 7 * 2 * 36,
+    }
 
 
 def test_recomputed_layers_keep_their_names():
     layers = layer_costs(Remat(), jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.float32))
     assert [(layer.path, layer.macs, layer.receptive_field) for layer in layers] == [
-        ("first", 64 * 4 * 4 * 9, (3.0, 3.0)), ("second", 64 * 4 * 4 * 9, (5.0, 5.0)),
-    ]  # fmt: skip
+        ("first", 64 * 4 * 4 * 9, (3.0, 3.0)),
+        ("second", 64 * 4 * 4 * 9, (5.0, 5.0)),
+    ]
 
 
 @pytest.mark.covers("CO-01", "CO-02")

@@ -85,7 +85,7 @@ def test_a_real_trace(tmp_path):
     assert sum(row.flops for row in rows) == 2 * (2 * 56 * 256 * 120), "x w, and the gradient of w"
     assert {row.module for row in rows if row.flops} == {"head"}
     assert all(row.seconds > 0 for row in rows)
-    with pytest.raises(FileNotFoundError, match="there is no trace"):
+    with pytest.raises(FileNotFoundError, match="holds no trace"):
         trace_times(tmp_path / "nothing")
 
 

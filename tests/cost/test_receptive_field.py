@@ -34,7 +34,7 @@ NETWORKS = {
     "transposed axes": lambda x: conv(x.transpose(0, 2, 1, 3)).transpose(0, 3, 1, 2),
     "a row's mean": lambda x: conv(x).mean(2),
     "the mean of all": lambda x: x - conv(x).mean((1, 2), keepdims=True),
-}  # fmt: skip
+}
 
 
 def field_of(function, x):

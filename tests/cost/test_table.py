@@ -50,7 +50,10 @@ def test_the_file_has_whole_numbers(tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 4
     assert (rows[0]["layer"], rows[0]["output"], rows[0]["macs"], rows[0]["flops"]) == (
-        "stem", "8x8x16", "3000000", "6000000",
-    )  # fmt: skip
+        "stem",
+        "8x8x16",
+        "3000000",
+        "6000000",
+    )
     assert float(rows[0]["activation_kb"]) == 8
     assert float(rows[0]["seconds_at_least"]) == pytest.approx(12032e-9)

@@ -31,8 +31,8 @@ def test_the_surface_of_a_quadratic():
 
 
 @pytest.mark.covers("TR-22")
-def test_the_centre_is_the_loss_of_the_trained_parameters():
-    """Least squares, solved: the plane along normalised directions is lowest at its centre, with the loss itself."""
+def test_the_center_is_the_loss_of_the_trained_parameters():
+    """Least squares, solved: the plane along normalized directions is lowest at its center, with the loss itself."""
     x, y = (jax.random.normal(jax.random.key(k), (30, size)) for k, size in ((0, 4), (1, 3)))
     trained = {"kernel": jnp.linalg.lstsq(x, y)[0], "bias": jnp.zeros(3)}
 
@@ -46,7 +46,7 @@ def test_the_centre_is_the_loss_of_the_trained_parameters():
     assert surface.argmin() == 12  # the middle of 25
 
 
-def test_it_does_not_see_the_scale_of_weights_before_a_normalisation():
+def test_it_does_not_see_the_scale_of_weights_before_a_normalization():
     w, x = jax.random.normal(jax.random.key(0), (4, 3)), jax.random.normal(jax.random.key(1), (20, 4))
 
     def loss(w):

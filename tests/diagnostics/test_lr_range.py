@@ -23,7 +23,7 @@ def test_a_quadratic_turns_at_two_over_its_curvature(curvature):
     assert found.steepest < found.lowest < found.diverges
 
 
-def test_the_losses_are_those_of_the_optimiser_by_hand():
+def test_the_losses_are_those_of_the_optimizer_by_hand():
     """w = 1, L = w^2: rates .1, .2, .4 give w = 1, .8, .48."""
     rates, losses = lr_range_test(lambda w, _: w**2, jnp.float32(1), jnp.zeros(3), 0.1, 0.4)
     np.testing.assert_allclose(rates, [0.1, 0.2, 0.4], rtol=1e-6)
@@ -59,12 +59,12 @@ def test_a_written_curve_is_read(noise):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(3), low=0), "low=0 and high=10.0 must be positive"),
-        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(3), low=2, high=1), "low the smaller"),
-        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(1)), "batches has 1 steps"),
-        (lambda: read_range_test([1, 2], [1]), r"rates \(2,\) and losses \(1,\) must both be \[T\]"),
-        (lambda: read_range_test([1, 2, 3], [np.nan, 1, 1]), "losses of the first one finite"),
-        (lambda: read_range_test([1, 2, 3], [1, 1, 1], window=4), r"window=4 must be in \[3, 3\]"),
+        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(3), low=0), "low=0: no range up to high=10.0"),
+        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(3), low=2, high=1), "allowed: 0 < low < high"),
+        (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(1)), "batches=1 steps: too few"),
+        (lambda: read_range_test([1, 2], [1]), r"losses=\(1,\): wrong shape beside rates \(2,\); allowed: both \[T\]"),
+        (lambda: read_range_test([1, 2, 3], [np.nan, 1, 1]), "losses of the first window being finite"),
+        (lambda: read_range_test([1, 2, 3], [1, 1, 1], window=4), r"window=4: unusable; allowed: 3 to 3"),
     ],
 )
 def test_bad_input_is_named(call, message):

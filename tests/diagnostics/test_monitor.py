@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.classification import supervised
-from dlcore.diagnostics.monitor import activations, findings, look, update_ratios
+from dlcore.diagnostics.monitor import activations, findings, snapshot, update_ratios
 from dlcore.models import create_model
 
 
@@ -30,14 +30,15 @@ class Net(nn.Module):
 
 BATCH = {
     "image": np.random.default_rng(0).normal(size=(32, 4, 4, 1)).astype(np.float32),
-    "label": np.arange(32, dtype=np.int32) % 10, "index": np.arange(32, dtype=np.int32),
-}  # fmt: skip
+    "label": np.arange(32, dtype=np.int32) % 10,
+    "index": np.arange(32, dtype=np.int32),
+}
 
 
 def see(model, optimizer=None):
     learner = supervised.learner(model=model, optimizer=optimizer or optax.sgd(0.1))
     state = learner.init(jax.random.key(0), BATCH)
-    return learner, state, jax.device_get(jax.jit(lambda s: look(learner, s, BATCH))(state))
+    return learner, state, jax.device_get(jax.jit(lambda s: snapshot(learner, s, BATCH))(state))
 
 
 @pytest.mark.covers("TR-09", "TR-10")
@@ -61,12 +62,12 @@ def test_the_ratio_of_an_sgd_step_is_rate_times_gradient_over_weight():
 
 
 @pytest.mark.covers("TR-10")
-@pytest.mark.parametrize(("rate", "told"), [(1e-6, "raise the rate"), (100.0, "lower the rate"), (None, None)])
-def test_ratios_outside_of_the_band_are_remarked_on(rate, told):
+@pytest.mark.parametrize(("rate", "advice"), [(1e-6, "raise the rate"), (100.0, "lower the rate"), (None, None)])
+def test_ratios_outside_of_the_band_are_remarked_on(rate, advice):
     seen = {"updates": {"a/kernel": rate or 1e-3, "a/bias": 1.0}, "gradients": {}, "activations": {}}
-    said = findings(seen)
-    assert [f.kind for f in said] == ([] if told is None else ["updates"])
-    assert told is None or told in said[0].words
+    problems = findings(seen)
+    assert [f.kind for f in problems] == ([] if advice is None else ["updates"])
+    assert advice is None or advice in problems[0].message
     for edge in (1e-4, 1e-2):
         assert findings({**seen, "updates": {"a/kernel": edge}}) == []
 
@@ -76,7 +77,7 @@ def test_dead_units_are_found_and_a_leaky_activation_has_none():
     dead = see(Net(bias=-100.0))[2]
     assert dead["activations"]["relu"]["dead"] == 1.0
     assert findings(dead)[0].kind == "dead"
-    assert "100% of the units of relu give 0 for every example" in findings(dead)[0].words
+    assert "100% of the units of relu give 0 for every example" in findings(dead)[0].message
     leaky = see(Net(activation=nn.leaky_relu, bias=-100.0))[2]
     assert leaky["activations"]["leaky_relu"]["dead"] == 0.0
     assert see(Net())[2]["activations"]["relu"]["dead"] == 0.0
@@ -102,8 +103,10 @@ def test_signals_that_vanish_or_explode_with_depth_are_found(scale, kind):
 def test_gradients_that_differ_from_the_first_to_the_last_kernel_are_found(factor, kind):
     order = [f"layer{i}/kernel" for i in range(5)]
     gradients = {name: {"norm": factor ** (4 - i), "finite": True} for i, name in enumerate(order)}
-    said = findings({"updates": {}, "gradients": gradients, "activations": {}}, order)
-    assert [f.kind for f in said] == ([kind] if kind else [])  # .1^4 and 10^4 against the bound of 10^3; 2^4 is fine
+    problems = findings({"updates": {}, "gradients": gradients, "activations": {}}, order)
+    assert [f.kind for f in problems] == (
+        [kind] if kind else []
+    )  # .1^4 and 10^4 against the bound of 10^3; 2^4 is fine
     saturated = see(Net(activation=nn.sigmoid, depth=8, scale=0.5))[2]  # each sigmoid takes three quarters away
     names = [f"hidden{i}/kernel" for i in range(8)]
     assert "vanishing" in [f.kind for f in findings(saturated, names)]
@@ -121,8 +124,8 @@ def test_what_is_not_finite_is_named():
     assert not seen["gradients"]["hidden/kernel"]["finite"], "a root has no slope at 0"
     first = findings(seen)[0]
     assert first.kind == "not finite"
-    assert "hidden/kernel" in first.words
-    assert "head/kernel" not in first.words
+    assert "hidden/kernel" in first.message
+    assert "head/kernel" not in first.message
 
 
 def test_saturation_is_measured():
@@ -141,9 +144,14 @@ def test_histograms_count_every_value_and_names_are_the_modules():
     variables = model.init(jax.random.key(1), x)
     seen = jax.device_get(jax.jit(lambda v: activations(model.apply, v, x))(variables))
     assert list(seen) == [
-        "relu", "stage1_block0/relu", "stage1_block0/relu_2", "stage2_block0/relu", "stage2_block0/relu_2",
-        "stage3_block0/relu", "stage3_block0/relu_2",
-    ]  # fmt: skip
+        "relu",
+        "stage1_block0/relu",
+        "stage1_block0/relu_2",
+        "stage2_block0/relu",
+        "stage2_block0/relu_2",
+        "stage3_block0/relu",
+        "stage3_block0/relu_2",
+    ]
     first = seen["relu"]
     assert first["counts"].sum() == 4 * 8 * 8 * 16
     assert first["edges"][0] == 0

@@ -2,24 +2,22 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
+from dlcore.kits.known_datasets import planned
 
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.experiment.flags import FlagError
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.kits.known_datasets import planned
 from dlcore.main import run
-from dlcore.modes.plan.plan import step_of
-from dlcore.modes.plan.report import best_of, hints, lines_of, row_of, told
+from dlcore.modes.plan.plan import planned_batch
+from dlcore.modes.plan.report import best_of, hints, lines_of, row_of, row_summary
 from dlcore.modes.plan.topology import GPUS, TPUS, Topology, cases_of, seconds, topology_of
-from dlcore.modes.plan.worker import about, measure, too_large
+from dlcore.modes.plan.worker import measure, memory_shortage, step_facts
 from experiments.classification.supervised import experiment
 from experiments.recipes import resnet50
 
@@ -32,7 +30,7 @@ def resolved(*arguments):
 
 
 def learner_of(some):
-    spec, batch = step_of(some)
+    spec, batch = planned_batch(some)
     return some.experiment.build(some.setup(spec)), batch
 
 
@@ -83,13 +81,13 @@ def _shapes(rows):
 
 def test_what_no_mesh_changes(of_mlp):
     learner, batch = of_mlp
-    facts = about(learner, batch)
+    facts = step_facts(learner, batch)
     assert facts["parameters"] == 2410
     # forward, and once more for the weights of both layers and for the input of the second
     assert facts["flops"] == 2 * 64 * (2 * (64 * 32 + 32 * 10) + 32 * 10)
     assert facts["loops"] == 0
-    assert 64 * 32 * 4 < facts["kept"] < 64 * 1000 * 4
-    assert about(learner._replace(loss=None), batch)["kept"] is None
+    assert 64 * 32 * 4 < facts["activations"] < 64 * 1000 * 4
+    assert step_facts(learner._replace(loss=None), batch)["activations"] is None
 
 
 def test_gradients_are_sent_once_a_step(of_mlp):
@@ -100,26 +98,35 @@ def test_gradients_are_sent_once_a_step(of_mlp):
     assert sent == pytest.approx(2 * size * 7 / 8, abs=count)
 
 
-FOUND = {
-    "mesh": "data:4,model:2", "rule": "tensor", "compile_seconds": 1.0, "temporaries": 1000, "arguments": 400,
-    "results": 300, "shared": 250, "peak": None, "loops": [],
+MEASURES = {
+    "mesh": "data:4,model:2",
+    "rule": "tensor",
+    "compile_seconds": 1.0,
+    "temporaries": 1000,
+    "arguments": 400,
+    "results": 300,
+    "shared": 250,
+    "peak": None,
+    "loops": [],
     "bytes": {"parameters": 100, "optimizer": 200, "other state": 10, "batch": 90},
     "collectives": {"all-reduce": [2, 100, 150], "all-gather": [1, 70, 50]},
-}  # fmt: skip
-FACTS = {"parameters": 25, "flops": 8000, "loops": 0, "kept": 400}
+}
+FACTS = {"parameters": 25, "flops": 8000, "loops": 0, "activations": 400}
 
 
 def test_a_row_by_hand():
-    row = row_of(H100, FACTS, FOUND, rows=8)
+    row = row_of(H100, FACTS, MEASURES, batch_size=8)
     assert row["total"] == 400 + 300 - 250 + 1000
     assert row["flops"] == 8000 / 8
-    assert row["kept"] == 400 / 4
+    assert row["activations"] == 400 / 4
     assert row["sent"] == {"all-reduce": 150, "all-gather": 50}
     # 1000 FLOPs take less than 700 bytes of memory traffic do
     assert row["seconds"] == pytest.approx(700 / 3350e9 + 200 / 450e9)
     assert row["verdict"] == "fits"
-    assert row_of(H100, FACTS, {**FOUND, "rule": "fsdp"}, rows=8)["flops"] == 8000 / 4  # nothing splits over model
-    assert row_of(H100, FACTS, FOUND, rows=7)["flops"] == 8000 / 2  # seven rows do not divide over four
+    assert (
+        row_of(H100, FACTS, {**MEASURES, "rule": "fsdp"}, batch_size=8)["flops"] == 8000 / 4
+    )  # nothing splits over model
+    assert row_of(H100, FACTS, MEASURES, batch_size=7)["flops"] == 8000 / 2  # seven rows do not divide over four
 
 
 def test_the_bound_is_of_arithmetic_where_that_takes_longer():
@@ -133,13 +140,13 @@ def test_the_bound_is_of_arithmetic_where_that_takes_longer():
 )
 def test_of_a_gpu_it_is_known_only_at_the_ends(limit, verdict):
     """State and batch are 400 bytes; with the estimate of temporaries it is 1,450."""
-    assert row_of(H100._replace(limit=limit), FACTS, FOUND, 8)["verdict"] == verdict
+    assert row_of(H100._replace(limit=limit), FACTS, MEASURES, 8)["verdict"] == verdict
 
 
 def test_a_tpu_fits_where_its_compiler_says_so():
     v5e = topology_of("v5e:2x4")
-    assert row_of(v5e._replace(limit=1), FACTS, FOUND, 8)["verdict"] == "fits"
-    short = {k: FOUND[k] for k in ("mesh", "rule", "bytes", "compile_seconds")}
+    assert row_of(v5e._replace(limit=1), FACTS, MEASURES, 8)["verdict"] == "fits"
+    short = {k: MEASURES[k] for k in ("mesh", "rule", "bytes", "compile_seconds")}
     row = row_of(v5e, FACTS, {**short, "needs": 21.3 * 2**30, "has": 15.75 * 2**30}, 8)
     assert row["verdict"] == "does not fit"
     assert row_of(v5e, FACTS, {**short, "failed": "INTERNAL"}, 8)["verdict"] == "unknown"
@@ -147,26 +154,28 @@ def test_a_tpu_fits_where_its_compiler_says_so():
 
 def test_the_fastest_that_fits_is_best_and_the_smaller_of_equals():
     rows = [
-        {"verdict": "does not fit", "seconds": 1, "total": 1}, {"verdict": "fits", "seconds": 3, "total": 2},
-        {"verdict": "fits", "seconds": 2, "total": 9}, {"verdict": "fits", "seconds": 2, "total": 8},
+        {"verdict": "does not fit", "seconds": 1, "total": 1},
+        {"verdict": "fits", "seconds": 3, "total": 2},
+        {"verdict": "fits", "seconds": 2, "total": 9},
+        {"verdict": "fits", "seconds": 2, "total": 8},
         {"verdict": "unknown", "seconds": 1, "total": 1},
-    ]  # fmt: skip
+    ]
     assert best_of(rows) is rows[3]
     assert best_of(rows[:1]) is None
 
 
 def test_what_is_printed_names_the_shortage_the_best_and_what_helps():
     v5e, flags = topology_of("v5e:2x4"), resolve(experiment, ["--model=vit_b_16"])
-    short = {k: FOUND[k] for k in ("mesh", "bytes", "compile_seconds")}
+    short = {k: MEASURES[k] for k in ("mesh", "bytes", "compile_seconds")}
     rows = [
-        row_of(v5e, FACTS, FOUND, 8),
+        row_of(v5e, FACTS, MEASURES, 8),
         row_of(v5e, FACTS, {**short, "rule": "tensor", "needs": 21.3 * 2**30, "has": 15.75 * 2**30}, 8),
     ]
     plan = {"topology": v5e._asdict(), **FACTS, "rows": rows}
     text = "\n".join(lines_of(plan, flags))
     assert "needs 21.3 of 15.75 GiB" in text
-    assert told(rows[0]) == "data:4,model:2 tensor: 1.4 KiB, fits"
-    assert told(rows[1]) == "data:4,model:2 tensor: does not fit: needs 21.3 of 15.75 GiB"
+    assert row_summary(rows[0]) == "data:4,model:2 tensor: 1.4 KiB, fits"
+    assert row_summary(rows[1]) == "data:4,model:2 tensor: does not fit: needs 21.3 of 15.75 GiB"
     assert "best of those that fit: --mesh=data:4,model:2 --sharding=tensor" in text
     assert "8 devices of 15.75 GiB; 25 parameters" in text
     (helps,) = hints(plan, flags)
@@ -193,7 +202,7 @@ def test_what_is_printed_names_the_shortage_the_best_and_what_helps():
     ],
 )
 def test_the_compilers_shortage_is_read(message, numbers):
-    assert too_large(message) == numbers
+    assert memory_shortage(message) == numbers
 
 
 # Machines
@@ -201,9 +210,16 @@ def test_the_compilers_shortage_is_read(message, numbers):
 
 @pytest.mark.parametrize(
     ("name", "devices", "gib"),
-    [("v5e:4x4", 16, 15.75), ("v5e:16x16", 256, 15.75), ("v6e:2x2", 4, 31.25), ("v5p:2x2x4", 16, 95.74),
-     ("v4:2x2x1", 8, 15.25), ("h100:8", 8, 80e9 / 2**30), ("h200:16", 16, 141e9 / 2**30)],
-)  # fmt: skip
+    [
+        ("v5e:4x4", 16, 15.75),
+        ("v5e:16x16", 256, 15.75),
+        ("v6e:2x2", 4, 31.25),
+        ("v5p:2x2x4", 16, 95.74),
+        ("v4:2x2x1", 8, 15.25),
+        ("h100:8", 8, 80e9 / 2**30),
+        ("h200:16", 16, 141e9 / 2**30),
+    ],
+)
 def test_topologies(name, devices, gib):
     found = topology_of(name)
     assert found.devices == devices
@@ -219,11 +235,11 @@ def test_a_core_of_v4_has_half_a_chip():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("v5e:3x3", "of v5e there are 1x1, 2x2, 2x4, 4x4"),
-        ("v5litepod-16", "allowed are TPUs such as v4:2x4x4, v5e:4x4"),
-        ("h100", "needs a number of devices up to 1024, as in h100:8"),
-        ("h100:0", "needs a number of devices"),
-        ("cpu:99999", "needs a number of devices"),
+        ("v5e:3x3", "allowed of v5e: 1x1, 2x2, 2x4, 4x4"),
+        ("v5litepod-16", "allowed: TPUs such as v4:2x4x4, v5e:4x4"),
+        ("h100", "no number of devices; allowed: h100:1 to h100:1024"),
+        ("h100:0", "no number of devices"),
+        ("cpu:99999", "no number of devices"),
     ],
 )
 def test_other_topologies_are_refused_by_name(name, message):
@@ -234,9 +250,13 @@ def test_other_topologies_are_refused_by_name(name, message):
 def test_sensible_meshes_and_rules():
     assert cases_of(1) == [("data:1", "replicate")]
     assert cases_of(4) == [
-        ("data:4", "replicate"), ("data:4", "fsdp"), ("data:2,model:2", "tensor"), ("data:2,model:2", "fsdp+tensor"),
-        ("data:1,model:4", "tensor"), ("data:1,model:4", "fsdp+tensor"),
-    ]  # fmt: skip
+        ("data:4", "replicate"),
+        ("data:4", "fsdp"),
+        ("data:2,model:2", "tensor"),
+        ("data:2,model:2", "fsdp+tensor"),
+        ("data:1,model:4", "tensor"),
+        ("data:1,model:4", "fsdp+tensor"),
+    ]
     assert cases_of(6, rules="fsdp+tensor") == [("data:3,model:2", "fsdp+tensor")]
     both = cases_of(16, "data:16,data:4,model:4", "fsdp,tensor")
     assert both == [("data:16", "fsdp"), ("data:4,model:4", "tensor")]
@@ -246,8 +266,8 @@ def test_sensible_meshes_and_rules():
     ("meshes", "rules", "message"),
     [
         ("model:4", None, "does not begin with data:"),
-        (None, "zero", "'zero' is unknown; allowed are replicate, fsdp"),
-        ("data:4", "tensor", "suit none of the meshes"),
+        (None, "zero", "zero: unknown; allowed: replicate, fsdp"),
+        ("data:4", "tensor", "suits no mesh"),
     ],
 )
 def test_other_meshes_and_rules_are_refused(meshes, rules, message):
@@ -260,7 +280,7 @@ def test_other_meshes_and_rules_are_refused(meshes, rules, message):
 
 def test_a_recipe_needs_no_data():
     some = ResolvedRun(resnet50.experiment, resolve(resnet50.experiment, ["--batch_size=32"]))
-    spec, batch = step_of(some)
+    spec, batch = planned_batch(some)
     assert batch["image"].shape == (32, 224, 224, 3)
     assert batch["image"].dtype == np.uint8
     assert batch["label"].shape == batch["index"].shape == (32,)
@@ -270,9 +290,9 @@ def test_a_recipe_needs_no_data():
 
 def test_the_mode_from_end_to_end(tmp_path, capsys):
     assert run(experiment, [*MLP, "--mode=plan", "--topology=h100:2", "--meshes=data:2", f"--run_dir={tmp_path}"]) == 0
-    said = capsys.readouterr().out
-    assert "h100:2: 2 devices of 74.51 GiB; 2,410 parameters, batch 64, f32" in said
-    assert "best of those that fit: --mesh=data:2 --sharding=replicate" in said
+    out = capsys.readouterr().out
+    assert "h100:2: 2 devices of 74.51 GiB; 2,410 parameters, batch 64, f32" in out
+    assert "best of those that fit: --mesh=data:2 --sharding=replicate" in out
     content = json.loads((tmp_path / "plan.json").read_text())
     (plan,) = content["plans"]
     assert [row["rule"] for row in plan["rows"]] == ["replicate", "fsdp"]
@@ -285,9 +305,9 @@ def test_the_mode_from_end_to_end(tmp_path, capsys):
     assert not (tmp_path / "config.json").exists(), "a plan is no run"
 
 
-def test_pretended_devices_have_no_limit_and_no_speed():
+def test_simulated_devices_have_no_limit_and_no_speed():
     plan = {"topology": topology_of("cpu:8")._asdict(), **FACTS, "loops": 2}
-    plan["rows"] = [row_of(topology_of("cpu:8"), FACTS, FOUND, 8)]
+    plan["rows"] = [row_of(topology_of("cpu:8"), FACTS, MEASURES, 8)]
     text = "\n".join(lines_of(plan, resolve(experiment, [])))
     assert "cpu:8: 8 devices; 25 parameters" in text
     assert "no limit, no speed" in text
@@ -298,8 +318,8 @@ def test_pretended_devices_have_no_limit_and_no_speed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "needs --topology=v5e:4x4"),
-        (["--topology=cpu:2", "--spmd=pmap"], "is for --spmd=jit"),
+        ([], "--topology: missing; allowed: v5e:4x4"),
+        (["--topology=cpu:2", "--spmd=pmap"], "--spmd=pmap: not for --mode=plan; allowed: jit"),
         (["--topology=cpu:2", "--meshes=data:3"], "asks for 3 devices and there are 2"),
     ],
 )
@@ -315,16 +335,24 @@ def test_libtpu_is_asked_for(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
-def test_a_two_layer_transformer_is_planned_for_a_tpu(tmp_path):
+def test_a_two_layer_transformer_is_planned_for_a_tpu(tmp_path, capfd):
     arguments = [
-        "--model=vit_s_16", "--model.depth=2", "--model.width=64", "--model.num_heads=2", "--model.mlp_features=128",
-        "--model.image_size=32", "--input_size=32", "--batch_size=32", "--augment=none", "--precision=bf16",
-    ]  # fmt: skip
-    command = [sys.executable, "-m", "experiments.classification.supervised", "--mode=plan", "--topology=v5e:2x2"]
-    command += ["--meshes=data:4", "--rules=replicate", f"--run_dir={tmp_path}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "best of those that fit: --mesh=data:4 --sharding=replicate" in done.stdout
-    assert "INVALID_ARGUMENT" not in done.stderr, "what libtpu says of a missing TPU is no concern of the reader"
+        "--model=vit_s_16",
+        "--model.depth=2",
+        "--model.width=64",
+        "--model.num_heads=2",
+        "--model.mlp_features=128",
+        "--model.image_size=32",
+        "--input_size=32",
+        "--batch_size=32",
+        "--augment=none",
+        "--precision=bf16",
+    ]
+    words = ["--mode=plan", "--topology=v5e:2x2", "--meshes=data:4", "--rules=replicate", f"--run_dir={tmp_path}"]
+    assert run(experiment, [*words, *arguments]) == 0
+    out, err = capfd.readouterr()
+    assert "best of those that fit: --mesh=data:4 --sharding=replicate" in out
+    assert "INVALID_ARGUMENT" not in err, "what libtpu says of a missing TPU is no concern of the reader"
     (plan,) = json.loads((tmp_path / "plan.json").read_text())["plans"]
     (row,) = plan["rows"]
     assert row["verdict"] == "fits"

@@ -1,4 +1,4 @@
-"""`--watch`: looks are taken, kept through a resume, and shown; the log holds the four things to watch."""
+"""`--watch`: snapshots are taken, saved through a resume, and shown; the log holds the four things to watch."""
 
 import dataclasses
 
@@ -17,54 +17,8 @@ from dlcore.modes.watch import Watch, kernels_in_order
 from dlcore.run import fit
 from experiments.classification.supervised import experiment
 
-SMALL = [
-    "--model=mlp",
-    "--model.hidden=32,16",
-    "--batch_size=32",
-    "--augment=none",
-    "--log_every=10",
-    "--progress=false",
-]
-
-
-@pytest.mark.covers("TR-09")
-def test_a_watched_run_shows_loss_accuracies_ratios_and_filters(tmp_path):
-    words = [*SMALL, "--model=lenet5", "--input_size=28", "--watch=10", "--steps=30", "--eval_every=10"]
-    words = [w for w in words if not w.startswith(("--model=mlp", "--model.hidden"))]
-    assert run(experiment, [*words, f"--run_dir={tmp_path / 'run'}"]) == 0
-    report = (tmp_path / "run" / "report.html").read_text()
-    for title in ("Learning curves", "What the curves say", "First-layer filters", "Updates and gradients",
-                  "Activations", "Memory of a step"):  # fmt: skip
-        assert f"<h2>{title}" in report, title
-    assert "conv1/kernel" in report
-    rows = (tmp_path / "run" / "metrics.jsonl").read_text()
-    assert '"split": "train"' in rows
-    assert '"split": "valid"' in rows
-
-
-def test_looks_are_as_far_apart_as_asked_and_survive_a_resume(tmp_path):
-    learner = supervised.learner(model=create_model("mlp", num_classes=10), optimizer=optax.sgd(0.01))
-    pipeline = Pipeline(digits("train"), 32)
-
-    def go(steps):
-        watch = Watch(learner, batch_at(pipeline, 0), 20)
-        fit(learner, pipeline, steps=steps, folder=tmp_path, hooks=[watch], log_every=10, progress=False)
-        return [seen["step"] for seen in watch.memory["looks"]]
-
-    assert go(50) == [10, 30, 50]
-    assert go(90) == [10, 30, 50, 70, 90]
-    with pytest.raises(ValueError, match="every=0 must be at least 1"):
-        Watch(learner, None, 0)
-
-
-def test_kernels_come_in_the_order_of_use():
-    learner = supervised.learner(model=create_model("resnet8_cifar", num_classes=10), optimizer=optax.sgd(0.01))
-    batch = batch_at(Pipeline(digits("train"), 4), 0)
-    state = learner.init(jax.random.key(0), batch)
-    order = kernels_in_order(learner, state, batch)
-    assert order[0] == "stem_conv/kernel"
-    assert order[-1] == "head/kernel"
-    assert order.index("stage1_block0/conv2/kernel") < order.index("stage2_block0/conv1/kernel")
+SMALL = ["--batch_size=32", "--augment=none", "--log_every=10", "--progress=false"]
+MLP = [*SMALL, "--model=mlp", "--model.hidden=32,16"]
 
 
 def planted(model):
@@ -82,26 +36,78 @@ class Dead(nn.Module):
         return nn.Dense(10, name="head")(x)
 
 
+class Convolution(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.relu(nn.Conv(4, (3, 3), strides=2, name="conv1")(x))
+        return nn.Dense(10, name="head")(x.reshape(x.shape[0], -1))
+
+
+@pytest.mark.covers("TR-09")
+def test_a_watched_run_shows_loss_accuracies_ratios_and_filters(tmp_path):
+    words = [*SMALL, "--watch=10", "--steps=20", "--eval_every=10", f"--run_dir={tmp_path / 'run'}"]
+    assert run(planted(Convolution()), words) == 0
+    report = (tmp_path / "run" / "report.html").read_text()
+    for title in (
+        "Learning curves",
+        "What the curves say",
+        "First-layer filters",
+        "Updates and gradients",
+        "Activations",
+        "Memory of a step",
+    ):
+        assert f"<h2>{title}" in report, title
+    assert "conv1/kernel" in report
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert '"split": "train"' in rows
+    assert '"split": "valid"' in rows
+
+
+def test_snapshots_are_as_far_apart_as_asked_and_survive_a_resume(tmp_path):
+    learner = supervised.learner(model=create_model("mlp", num_classes=10), optimizer=optax.sgd(0.01))
+    pipeline = Pipeline(digits("train"), 32)
+
+    def go(steps):
+        watch = Watch(learner, batch_at(pipeline, 0), 20)
+        fit(learner, pipeline, steps=steps, folder=tmp_path, hooks=[watch], log_every=10, progress=False)
+        return [snapshot["step"] for snapshot in watch.memory["snapshots"]]
+
+    assert go(50) == [10, 30, 50]
+    assert go(90) == [10, 30, 50, 70, 90]
+    with pytest.raises(ValueError, match="every=0: too small; allowed: at least 1"):
+        Watch(learner, None, 0)
+
+
+def test_kernels_come_in_the_order_of_use():
+    learner = supervised.learner(model=create_model("resnet8_cifar", num_classes=10), optimizer=optax.sgd(0.01))
+    batch = batch_at(Pipeline(digits("train"), 4), 0)
+    state = learner.init(jax.random.key(0), batch)
+    order = kernels_in_order(learner, state, batch)
+    assert order[0] == "stem_conv/kernel"
+    assert order[-1] == "head/kernel"
+    assert order.index("stage1_block0/conv2/kernel") < order.index("stage2_block0/conv1/kernel")
+
+
 @pytest.mark.covers("TR-19", "TR-20")
 def test_dead_units_are_named_while_the_run_goes_on_and_in_its_report(tmp_path, capsys):
-    words = [*SMALL[2:], "--steps=20", "--watch=10", "--eval_every=20", f"--run_dir={tmp_path}"]
+    words = [*SMALL, "--steps=20", "--watch=10", "--eval_every=20", f"--run_dir={tmp_path}"]
     assert run(planted(Dead()), words) == 0
     assert "step 10: 100% of the units of relu give 0 for every example" in capsys.readouterr().out
     assert "100% of the units of relu give 0 for every example" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.covers("TR-11")
-@pytest.mark.parametrize(("rate", "told"), [("0.3", "too high"), ("1e-6", "too low"), ("0.03", "good")])
-def test_the_report_says_what_a_rate_is(tmp_path, rate, told):
-    words = [*SMALL, "--optimizer=sgd", "--schedule=constant", "--warmup=0", "--ema=none", f"--learning_rate={rate}"]
+@pytest.mark.parametrize(("rate", "verdict"), [("0.3", "too high"), ("1e-6", "too low"), ("0.03", "good")])
+def test_the_report_says_what_a_rate_is(tmp_path, rate, verdict):
+    words = [*MLP, "--optimizer=sgd", "--schedule=constant", "--warmup=0", "--ema=none", f"--learning_rate={rate}"]
     assert run(experiment, [*words, "--steps=60", "--eval_every=30", f"--run_dir={tmp_path}"]) == 0
     report = (tmp_path / "report.html").read_text()
-    said = report.split("What the curves say</h2>")[1].split("</section>")[0]
-    assert f"Learning rate {told}" in said
+    section = report.split("What the curves say</h2>")[1].split("</section>")[0]
+    assert f"Learning rate {verdict}" in section
 
 
 @pytest.mark.covers("TR-11")
 def test_a_rate_that_blows_up_is_an_error_that_names_the_step(tmp_path, capsys):
-    words = [*SMALL, "--optimizer=sgd", "--schedule=constant", "--warmup=0", "--ema=none", "--learning_rate=1e4"]
+    words = [*MLP, "--optimizer=sgd", "--schedule=constant", "--warmup=0", "--ema=none", "--learning_rate=1e4"]
     assert run(experiment, [*words, "--steps=40", f"--run_dir={tmp_path}"]) == 1
     assert "training is no longer finite, first at step" in capsys.readouterr().err

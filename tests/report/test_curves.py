@@ -4,8 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from dlcore.metrics import Calibration
-from dlcore.report.curves import MAX_POINTS, curves, reliability, thin
+from dlcore.report.curves import MAX_POINTS, curves, thin
 
 
 def row(step, split="train", **values):
@@ -13,7 +12,7 @@ def row(step, split="train", **values):
 
 
 def lines(svg):
-    """The polylines of an SVG that are drawn in a series' colour: [points, 2] in drawing units."""
+    """The polylines of an SVG that are drawn in a series' color: [points, 2] in drawing units."""
     found = re.findall(r'<path d="([^"]+)"[^>]*style="fill: none; stroke: var\(--c\d\)', svg)
     return [np.array(re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path), float) for path in found]
 
@@ -86,7 +85,7 @@ def test_many_small_charts_share_no_clip_paths_of_different_content():
         assert content.setdefault(name, body) == body
 
 
-def test_no_stand_in_colours_or_addresses_remain():
+def test_no_stand_in_colors_or_addresses_remain():
     html = curves(
         [row(s, split, loss=0.001 * 10**s, accuracy=0.1 * s) for s in range(1, 6) for split in "abcdefgh"]
     ).html
@@ -102,34 +101,3 @@ def test_same_history_gives_the_same_bytes():
 
 def test_names_are_escaped():
     assert "<b>evil" not in curves([row(1, "<b>evil", **{"<b>evil": 1.0})]).html
-
-
-@pytest.mark.covers("TR-27")
-def test_reliability_diagram_shows_the_gaps():
-    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.25, 0.25], np.float32)
-    correct = np.array([True, True, True, False, True, False])
-    # (0.9, 1.0]: confidence 0.95, accuracy 0.75; (0.2, 0.3]: confidence 0.25, accuracy 0.5
-    # ECE = 4/6 * 0.20 + 2/6 * 0.25 = 0.13333 + 0.08333 = 0.21667
-    panel = reliability(Calibration.of_confidence(confidence, correct, num_bins=10).compute())
-    assert "21.67 %" in panel.title
-    assert "Right 66.7 % of the time at a mean confidence of 71.7 %" in panel.note  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
-    assert "the largest gap of a bin is 25.0 %" in panel.note
-    assert "overconfident by" in panel.html
-    assert "underconfident by" in panel.html
-    cells = re.findall(r'<td class="number">([^<]+)</td>', panel.html)
-    assert cells == ["25.0 %", "50.0 %", "2", "95.0 %", "75.0 %", "4"]
-    bars = {c: _heights(panel.html, c) for c in (1, 2, 3, 6)}
-    top = bars[1][1] / 0.75  # drawing units of the whole vertical axis
-    np.testing.assert_allclose(np.array(bars[1]) / top, [0.25, 0.75], atol=1e-3)
-    np.testing.assert_allclose(np.array(bars[2]) / top, [0.20], atol=1e-3)
-    np.testing.assert_allclose(np.array(bars[6]) / top, [0.25], atol=1e-3)
-    np.testing.assert_allclose(bars[3][2] / bars[3][9], 2 / 4, atol=1e-3)
-
-
-def _heights(svg, colour):
-    paths = re.findall(rf'<path d="([^"]+)"[^>]*style="fill: var\(--c{colour}\)', svg)
-    return [np.ptp(np.array(re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path), float)[:, 1]) for path in paths]
-
-
-def test_reliability_of_nothing():
-    assert reliability(None).html == "<p>Nothing was counted.</p>"

@@ -8,7 +8,7 @@ from dlcore.report.generative import picture_grid, sample_grid, sample_path, sca
 
 def test_a_grid_pixel_by_pixel():
     images = np.array([0.0, 0.5, 1.0, 2.0, -1.0], np.float32).reshape(5, 1, 1, 1)
-    # Two columns, three rows, gaps of one grey pixel; 2 and -1 are clipped; the place left over is grey.
+    # Two columns, three rows, gaps of one gray pixel; 2 and -1 are clipped; what is left over of the last row is gray.
     want = [[0, 128, 128], [128, 128, 128], [255, 128, 255], [128, 128, 128], [0, 128, 128]]
     np.testing.assert_array_equal(picture_grid(images, 2)[..., 0], want)
     assert picture_grid(np.zeros((4, 2, 3, 3), np.uint8), 4, gap=0).shape == (2, 12, 3)
@@ -31,9 +31,9 @@ def test_the_path_has_a_row_a_sample():
 
 
 def test_wrong_shapes_are_named():
-    with pytest.raises(ValueError, match="images has shape"):
+    with pytest.raises(ValueError, match=r"images=\(0, 4, 4, 1\): wrong shape"):
         picture_grid(np.zeros((0, 4, 4, 1)), 3)
-    with pytest.raises(ValueError, match="moments, N"):
+    with pytest.raises(ValueError, match="T, N, H, W, C"):
         sample_path(np.zeros((3, 4, 4, 1)))
-    with pytest.raises(ValueError, match="points has shape"):
+    with pytest.raises(ValueError, match=r"points=\(5, 3\): wrong shape"):
         scatter(np.zeros((5, 3)), np.ones((2, 2)))

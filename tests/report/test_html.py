@@ -1,9 +1,16 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
-from dlcore.report.html import Panel, is_share, render
+from dlcore.report.classification import confusion_matrix, worst_mistakes
+from dlcore.report.curves import curves
+from dlcore.report.filters import filters
+from dlcore.report.html import is_share, render
+from dlcore.report.panel import Panel
+from dlcore.report.pictures import examples
+from dlcore.report.tables import text
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -69,7 +76,7 @@ def test_page_follows_the_readers_light_or_dark_mode():
     assert 'name="viewport"' in html
     light, dark = (set(re.findall(r"--(\w+): #", block)) for block in re.findall(r":root \{(.*?)\}", html, re.DOTALL))
     assert light == dark
-    assert set(re.findall(r"var\(--(\w+)\)", html)) - {"colour"} <= light
+    assert set(re.findall(r"var\(--(\w+)\)", html)) - {"color"} <= light
 
 
 @pytest.mark.parametrize(
@@ -78,3 +85,18 @@ def test_page_follows_the_readers_light_or_dark_mode():
 )
 def test_shares_are_known_by_name(name, share):
     assert is_share(name) == share
+
+
+def test_whole_report_has_no_address_outside_itself():
+    rng = np.random.default_rng(0)
+    every = [
+        curves([{"step": s, "split": "train", "loss": 1 / s} for s in range(1, 50)]),
+        confusion_matrix(np.eye(30, dtype=int)),
+        worst_mistakes(np.zeros((4, 8, 8, 3)), np.arange(4), rng.random((4, 5))),
+        filters(rng.normal(size=(3, 3, 3, 8))),
+        examples(np.zeros((4, 64, 64, 1))),
+        text("t", "b"),
+    ]
+    html = render("title", every, {"loss": "1"})
+    addresses = set(re.findall(r"(?:https?:)?//[\w./-]+", re.sub(r"base64,[\w+/=]+", "", html)))
+    assert {a for a in addresses if "www.w3.org" not in a} == set()

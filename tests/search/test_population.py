@@ -47,9 +47,16 @@ def test_a_population_of_bad_rates_takes_over_the_good_one():
     hook = PopulationBasedTraining(SPACE, "accuracy", every=20)
     train, valid = digits("train").take(512), digits("test").take(200)
     result = fit(
-        learner, Pipeline(train, 64), steps=100, valid=valid, hooks=[hook], log_every=20, eval_every=20, progress=False,
+        learner,
+        Pipeline(train, 64),
+        steps=100,
+        valid=valid,
+        hooks=[hook],
+        log_every=20,
+        eval_every=20,
+        progress=False,
         placement=Placement(make_mesh("data:1", jax.devices()[:1])),
-    )  # fmt: skip
+    )
     lineage = hook.memory["lineage"]
     assert [entry["step"] for entry in lineage] == [20, 40, 60, 80, 100]
     assert all(4 in entry["parents"] for entry in lineage)
@@ -61,8 +68,10 @@ def test_a_population_of_bad_rates_takes_over_the_good_one():
 
 def test_bad_arguments():
     for words, options in (
-        ("mode='up' is unknown", {"mode": "up"}), ("every=0 must be at least 1", {"every": 0}),
-        ("share=0.7 must be in", {"share": 0.7}), ("a is a choice", {"space": {"a": Choice(("b", "c"))}}),
-    ):  # fmt: skip
+        ("mode='up' is unknown", {"mode": "up"}),
+        ("every=0 must be at least 1", {"every": 0}),
+        ("share=0.7 must be in", {"share": 0.7}),
+        ("a is a choice", {"space": {"a": Choice(("b", "c"))}}),
+    ):
         with pytest.raises(ValueError, match=words):
             PopulationBasedTraining(**{"space": SPACE, "metric": "accuracy", "every": 5, **options})

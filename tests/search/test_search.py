@@ -21,9 +21,15 @@ from dlcore.search.trials import Trial, can_share, experiment_of, groups, retrai
 
 PAGE = "experiments.classification.supervised"
 FLAGS = [
-    "--model=mlp", "--model.hidden=16", "--augment=none", "--batch_size=64", "--steps=20", "--eval_every=10",
-    "--log_every=10", "--ema=none",
-]  # fmt: skip
+    "--model=mlp",
+    "--model.hidden=16",
+    "--augment=none",
+    "--batch_size=64",
+    "--steps=20",
+    "--eval_every=10",
+    "--log_every=10",
+    "--ema=none",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -134,9 +140,17 @@ def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
     learner = resolved.experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
     pipeline = Pipeline(data.train, 64)
     result = fit(
-        learner, pipeline, steps=60, valid=data.valid, folder=tmp_path / "run", eval_every=5, log_every=5,
-        progress=False, placement=single(), saving=Saving(monitor="loss", mode="min"),
-    )  # fmt: skip
+        learner,
+        pipeline,
+        steps=60,
+        valid=data.valid,
+        folder=tmp_path / "run",
+        eval_every=5,
+        log_every=5,
+        progress=False,
+        placement=single(),
+        saving=Saving(monitor="loss", mode="min"),
+    )
     losses = {row["step"]: row["loss"] for row in result.history if row["split"] == "valid"}
     assert result.best_step == min(losses, key=losses.get)
     store = Checkpoints(tmp_path / "run" / "checkpoints", mode="min", read_only=True)

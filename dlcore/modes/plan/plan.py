@@ -1,4 +1,4 @@
-"""`--mode=plan`: will the training step of an experiment fit a machine that is not there, and over which mesh is it fastest?
+"""`--mode=plan`: will an experiment's training step fit a machine that is not there, and over which mesh is it fastest?
 
     python -m experiments.recipes.vit_l16 --mode=plan --topology=v5e:4x4 --precision=bf16 --batch_size=512
 
@@ -6,11 +6,11 @@ For each mesh and rule: memory of a device by kind, FLOPs with loops counted in 
 collective, and a bound on the time (`dlcore.modes.plan.topology`). The best is the fastest of those that fit.
 
     TPU    libtpu compiles the step ahead of time: it fits where the compiler says so. Temporaries are its own plan.
-    GPU    state and batch are exact; temporaries are what XLA plans for as many pretended CPU devices, which keeps more
-           and has no bfloat16 of its own: an upper estimate. state + batch + estimate <= limit: fits; state + batch >
-           limit: does not fit; between them: unknown.
+    GPU    state and batch are exact; temporaries are what XLA plans for as many simulated CPU devices, which stores
+           more and has no bfloat16 of its own: an upper estimate. state + batch + estimate <= limit: fits; state +
+           batch > limit: does not fit; between them: unknown.
 
-The data need not be there if the experiment says what they are like (`Experiment.planned`). Nothing is trained; plan.html and
+The data need not be there if the experiment describes them (`Experiment.planned`). Nothing is trained; plan.html and
 plan.json are written to the run's folder.
 """
 
@@ -30,48 +30,63 @@ import jax
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.flags import FlagError
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.modes.plan.report import lines_of, report_of, row_of, told
+from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
 from dlcore.modes.plan.topology import Topology, cases_of, topology_of
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.progress import say
 
-__all__ = ["compiled_cases", "plan", "step_of"]
+__all__ = ["compiled_cases", "plan", "planned_batch"]
 
 
 def plan(run: ResolvedRun) -> int:
-    """Print what each mesh and rule takes, and write it down; 1 where nothing fits."""
+    """Print and write what a step takes on each topology, mesh and rule.
+
+    Args:
+      run: with the flags `topology`, `meshes` and `rules`.
+
+    Returns:
+      The exit status: 1 where nothing fits one of the topologies.
+
+    Raises:
+      FlagError: a flag is missing or its value is not allowed, or libtpu is missing for a TPU.
+    """
     flags = run.flags
     if not flags.topology:
-        raise FlagError("--mode=plan needs --topology=v5e:4x4, h100:8 or the like, several with commas")
+        raise FlagError("--topology: missing; allowed: v5e:4x4, h100:8 or the like, several with commas")
     if flags.spmd != "jit":
-        raise FlagError(f"--mode=plan is for --spmd=jit, not {flags.spmd}")
-    jax.config.update(
-        "jax_platforms", "cpu"
-    )  # an accelerator that is here is left alone, and libtpu out of this process
-    asked = [topology_of(name.strip()) for name in flags.topology.split(",")]
-    cases = [cases_of(topology.devices, flags.meshes, flags.rules) for topology in asked]
-    if any(t.platform == "tpu" for t in asked) and importlib.util.find_spec("libtpu") is None:
-        raise FlagError("--topology of a TPU needs its compiler: pip install 'dlcore[tpu]' (no TPU has to be there)")
+        raise FlagError(f"--spmd={flags.spmd}: not for --mode=plan; allowed: jit")
+    # leave an accelerator of this machine alone, and libtpu out of this process
+    jax.config.update("jax_platforms", "cpu")
+    topologies = [topology_of(name.strip()) for name in flags.topology.split(",")]
+    cases = [cases_of(topology.devices, flags.meshes, flags.rules) for topology in topologies]
+    if any(t.platform == "tpu" for t in topologies) and importlib.util.find_spec("libtpu") is None:
+        raise FlagError(
+            f"--topology={flags.topology}: libtpu is missing; allowed: after pip install 'dlcore[tpu]', with or without TPU"
+        )
     check_writable(run.folder)
-    spec, batch = step_of(run)
+    spec, batch = planned_batch(run)
     plans = []
-    for topology, some in zip(asked, cases, strict=True):
-        say(f"{run.experiment.name} on {topology.name}: {len(some)} to compile" + TAKES[topology.platform])
+    for topology, pairs in zip(topologies, cases, strict=True):
+        say(f"{run.experiment.name} on {topology.name}: {len(pairs)} to compile" + TAKES[topology.platform])
         facts, rows = {}, []
-        for found in compiled_cases(run, spec, batch, topology, some):
-            if "mesh" not in found:
-                facts = found
+        for measures in compiled_cases(run, spec, batch, topology, pairs):
+            if "mesh" not in measures:
+                facts = measures
                 continue
-            rows.append(row_of(topology, facts, found, flags.batch_size))
-            say(f"  {told(rows[-1])} ({found['compile_seconds']:.0f} s)")
+            rows.append(row_of(topology, facts, measures, flags.batch_size))
+            say(f"  {row_summary(rows[-1])} ({measures['compile_seconds']:.0f} s)")
         plans.append({"topology": topology._asdict(), **facts, "rows": rows})
         for line in lines_of(plans[-1], flags):
             say(line)
     content = {
-        "experiment": run.experiment.name, "command": provenance.command(), "settings": run.identity, "plans": plans,
-        "versions": provenance.versions(), "commit": provenance.commit(),
-    }  # fmt: skip
+        "experiment": run.experiment.name,
+        "command": provenance.command(),
+        "settings": run.identity,
+        "plans": plans,
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+    }
     (run.folder / "plan.json").write_text(json.dumps(content, indent=1) + "\n")
     (run.folder / "plan.html").write_text(report_of(run, content))
     say(f"report: {run.folder / 'plan.html'}")
@@ -81,8 +96,15 @@ def plan(run: ResolvedRun) -> int:
 TAKES = {"tpu": " (a TPU's compiler takes minutes for a large model)", "gpu": "", "cpu": ""}
 
 
-def step_of(run: ResolvedRun) -> tuple[dict, Any]:
-    """(spec, shapes and dtypes of a batch of `--batch_size`), without the data where the experiment knows them."""
+def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
+    """Shapes of a training batch, without the data where the experiment knows them.
+
+    Args:
+      run: with the flag `batch_size`.
+
+    Returns:
+      (spec, the batch of ShapeDtypeStructs).
+    """
     known, rows = run.experiment.planned(run.flags), run.flags.batch_size
     if known is not None:
         spec, batch = known
@@ -96,28 +118,46 @@ def step_of(run: ResolvedRun) -> tuple[dict, Any]:
 
 
 def compiled_cases(run: ResolvedRun, spec: dict, batch: Any, topology: Topology, cases: list) -> Iterator[dict]:
-    """Facts of the step, then what `plan_child.measure` says of each (mesh, rule), from a process of its own.
+    """Compile a training step for some meshes and rules, in a process of its own.
+
+    Args:
+      run: of the experiment.
+      spec: of the data.
+      batch: of ShapeDtypeStructs.
+      topology: what to compile for.
+      cases: (mesh, rule) pairs.
+
+    Yields:
+      First `dlcore.modes.plan.worker.step_facts`, then `dlcore.modes.plan.worker.measure` of each case.
 
     Raises:
-      ValueError: the process failed; its last words are the message.
+      ValueError: the process failed; the message is the last line of its errors.
     """
     task = {
-        "file": str(Path(run.experiment.file).resolve()), "settings": run.identity, "spec": spec, "batch": batch,
-        "platform": topology.platform, "topology": topology.name, "cases": cases,
-    }  # fmt: skip
+        "file": str(Path(run.experiment.file).resolve()),
+        "settings": run.identity,
+        "spec": spec,
+        "batch": batch,
+        "platform": topology.platform,
+        "topology": topology.name,
+        "cases": cases,
+    }
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "stderr").open("w+") as stderr:
         path = Path(folder) / "task.pickle"
         path.write_bytes(pickle.dumps(task))
         child = subprocess.Popen(
             [sys.executable, "-m", "dlcore.modes.plan.worker", str(path)],
-            stdout=subprocess.PIPE, stderr=stderr, text=True, env=_environment(topology),
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=_environment(topology),
+        )
         try:
             yield from (json.loads(line) for line in child.stdout if line.startswith("{"))
             if child.wait():
                 stderr.seek(0)
-                said = [line for line in stderr.read().splitlines() if line.strip()]
-                raise ValueError(f"planning for {topology.name} failed: {said[-1] if said else child.returncode}")
+                errors = [line for line in stderr.read().splitlines() if line.strip()]
+                raise ValueError(f"planning for {topology.name} failed: {errors[-1] if errors else child.returncode}")
         finally:
             if child.poll() is None:
                 child.kill()
@@ -126,7 +166,7 @@ def compiled_cases(run: ResolvedRun, spec: dict, batch: Any, topology: Topology,
 
 
 def _environment(topology: Topology) -> dict[str, str]:
-    """Of the process that compiles: no accelerator, and as many pretended devices as the topology has."""
+    """Environment of the process that compiles: no accelerator, and as many simulated devices as the topology has."""
     flags = [f for f in os.environ.get("XLA_FLAGS", "").split() if "xla_force_host_platform_device_count" not in f]
     flags.append(f"--xla_force_host_platform_device_count={topology.devices}")
     return {

@@ -1,4 +1,4 @@
-"""What `--mode=plan` prints and writes: one line a mesh and rule, the best marked, and an experiment with the same tables."""
+"""Tables of `--mode=plan`, printed and as HTML: a line for each mesh and rule, the best marked."""
 
 import math
 from typing import Any
@@ -12,38 +12,51 @@ from dlcore.report.html import render
 from dlcore.report.tables import table
 from dlcore.run.sharding import DATA, MODEL
 
-__all__ = ["best_of", "hints", "lines_of", "notes", "report_of", "row_of", "told"]
+__all__ = ["best_of", "hints", "lines_of", "notes", "report_of", "row_of", "row_summary"]
 
 FITS, NOT, UNKNOWN = "fits", "does not fit", "unknown"
 
 
-def row_of(topology: Topology, facts: dict, found: dict, rows: int) -> dict[str, Any]:
-    """What is said of one mesh and rule, all of one device: sizes in bytes, FLOPs, bytes sent, verdict, seconds.
+def row_of(topology: Topology, facts: dict, measures: dict, batch_size: int) -> dict[str, Any]:
+    """Combine what was measured of one mesh and rule into a row, all of one device.
 
-    facts, found: as `plan_child` gives them. rows: of the whole batch, split over `data` where they divide. Products
-    are split over the other axes too; over `model` under a tensor rule.
+    Products are split over the mesh's other axes too; over `model` under a tensor rule.
+
+    Args:
+      topology: of the machine.
+      facts: of `dlcore.modes.plan.worker.step_facts`.
+      measures: of `dlcore.modes.plan.worker.measure`.
+      batch_size: of all devices, split over the axis `data` where that divides it.
+
+    Returns:
+      Sizes in bytes, FLOPs, bytes sent, verdict, and seconds.
     """
-    axes = {name.strip(): int(size) for name, size in (part.split(":") for part in found["mesh"].split(","))}
+    axes = {name.strip(): int(size) for name, size in (part.split(":") for part in measures["mesh"].split(","))}
     data = axes.pop(DATA, 1)
-    data = data if rows % data == 0 else 1
-    split = data * math.prod(size for name, size in axes.items() if name != MODEL or "tensor" in found["rule"])
+    data = data if batch_size % data == 0 else 1
+    split = data * math.prod(size for name, size in axes.items() if name != MODEL or "tensor" in measures["rule"])
     row = {
-        "mesh": found["mesh"], "rule": found["rule"], **found["bytes"], "flops": facts["flops"] / split,
-        "kept": None if facts["kept"] is None else facts["kept"] / data, "compile_seconds": found["compile_seconds"],
-    }  # fmt: skip
-    if "temporaries" not in found:
-        short = {"needs": found.get("needs"), "has": found.get("has"), "failed": found.get("failed")}
-        return {**row, **short, "verdict": UNKNOWN if found.get("failed") else NOT}
-    sent = {kind: bytes_sent for kind, (_, _, bytes_sent) in found["collectives"].items()}
-    total = found["arguments"] + found["results"] - found["shared"] + found["temporaries"]
-    exact = sum(found["bytes"].values())
+        "mesh": measures["mesh"],
+        "rule": measures["rule"],
+        **measures["bytes"],
+        "flops": facts["flops"] / split,
+        "activations": None if facts["activations"] is None else facts["activations"] / data,
+        "compile_seconds": measures["compile_seconds"],
+    }
+    if "temporaries" not in measures:
+        short = {"needs": measures.get("needs"), "has": measures.get("has"), "failed": measures.get("failed")}
+        return {**row, **short, "verdict": UNKNOWN if measures.get("failed") else NOT}
+    sent = {kind: bytes_sent for kind, (_, _, bytes_sent) in measures["collectives"].items()}
+    total = measures["arguments"] + measures["results"] - measures["shared"] + measures["temporaries"]
+    exact = sum(measures["bytes"].values())
     row |= {
-        "temporaries": found["temporaries"], "total": total, "peak": found["peak"], "sent": sent,
-        "loops": sum(c["times"] * c["bytes"] for c in found["loops"]),
-        "seconds": seconds(
-            topology, row["flops"], found["arguments"] + found["results"], sum(sent.values())
-        ),
-    }  # fmt: skip
+        "temporaries": measures["temporaries"],
+        "total": total,
+        "peak": measures["peak"],
+        "sent": sent,
+        "loops": sum(c["times"] * c["bytes"] for c in measures["loops"]),
+        "seconds": seconds(topology, row["flops"], measures["arguments"] + measures["results"], sum(sent.values())),
+    }
     if topology.limit is None:
         verdict = ""
     elif topology.platform == "tpu" or total <= topology.limit:
@@ -54,7 +67,14 @@ def row_of(topology: Topology, facts: dict, found: dict, rows: int) -> dict[str,
 
 
 def best_of(rows: list[dict]) -> dict | None:
-    """The fastest of those that fit, the smaller of equals; None where none is known to fit."""
+    """Choose the fastest of the rows that fit, the smaller of equals.
+
+    Args:
+      rows: of `row_of`.
+
+    Returns:
+      A row; None where none is known to fit.
+    """
     fitting = [row for row in rows if row["verdict"] == FITS]
     return min(fitting, key=lambda row: (row["seconds"], row["total"])) if fitting else None
 
@@ -91,9 +111,14 @@ def _flops(flops: float) -> str:
 
 
 SIZES = {
-    "parameters": "parameters", "optimiser": "optimizer", "other": "other state", "batch": "batch",
-    "activations": "kept", "temporaries": "temporaries", "total": "total",
-}  # fmt: skip
+    "parameters": "parameters",
+    "optimizer": "optimizer",
+    "other": "other state",
+    "batch": "batch",
+    "activations": "activations",
+    "temporaries": "temporaries",
+    "total": "total",
+}
 
 
 def _verdict(row: dict) -> str:
@@ -102,8 +127,15 @@ def _verdict(row: dict) -> str:
     return f"failed: {row['failed']}" if row.get("failed") else row["verdict"]
 
 
-def told(row: dict) -> str:
-    """One mesh and rule in a line, as soon as it is known."""
+def row_summary(row: dict) -> str:
+    """Summarize one mesh and rule in a line.
+
+    Args:
+      row: of `row_of`.
+
+    Returns:
+      Mesh, rule, memory and verdict.
+    """
     size = "" if row.get("total") is None else f"{readable(row['total'])}, "
     return f"{row['mesh']} {row['rule']}: {size}{_verdict(row)}".rstrip(", ")
 
@@ -114,41 +146,67 @@ def _sorted(rows: list[dict]) -> list[dict]:
 
 
 def hints(plan: dict, flags: Flags) -> list[str]:
-    """What makes a step smaller, of what this experiment has; empty where everything fits."""
+    """Name the flags that make a step smaller.
+
+    Args:
+      plan: "topology" and "rows".
+      flags: of the experiment, whose flags are named.
+
+    Returns:
+      A sentence in a list; an empty list where everything fits.
+    """
     if all(row["verdict"] in (FITS, "") for row in plan["rows"]):
         return []
-    found = []
+    advice = []
     if flags.get("model.remat") == "none":
-        found.append("--model.remat=full (recompute in the backward pass)")
+        advice.append("--model.remat=full (recompute in the backward pass)")
     if flags.precision == "f32":
-        found.append("--precision=bf16")
-    found.append("a smaller --batch_size" + (" with --accumulate" if "accumulate" in flags else ""))
+        advice.append("--precision=bf16")
+    advice.append("a smaller --batch_size" + (" with --accumulate" if "accumulate" in flags else ""))
     if not any("fsdp" in row["rule"] for row in plan["rows"]):
-        found.append("--rules=fsdp")
-    return [f"What makes it smaller: {', '.join(found)}."]
+        advice.append("--rules=fsdp")
+    return [f"What makes it smaller: {', '.join(advice)}."]
 
 
 def notes(plan: dict, flags: Flags) -> list[str]:
-    """What the figures are, and what they leave out."""
-    platform, found = plan["topology"]["platform"], []
-    if plan["kept"] is not None:
-        found.append("activations: what the loss as written keeps for its gradient, part of the temporaries after XLA")
+    """Say what the figures are, and what they leave out.
+
+    Args:
+      plan: "topology", "rows" and the facts of the step.
+      flags: of the run.
+
+    Returns:
+      Sentences.
+    """
+    platform, remarks = plan["topology"]["platform"], []
+    if plan["activations"] is not None:
+        remarks.append(
+            "activations: what the loss as written stores for its backward pass, part of the temporaries after XLA"
+        )
     if platform == "gpu":
-        found.append("temporaries: an upper estimate, XLA's plan for a CPU")
+        remarks.append("temporaries: an upper estimate, XLA's plan for a CPU")
     if platform == "cpu":
-        found.append("pretended devices: no limit, no speed")
+        remarks.append("simulated devices: no limit, no speed")
     if plan["loops"]:
-        found.append(f"FLOPs: of {plan['loops']} while loops, whose length nobody knows, one turn counts")
+        remarks.append(f"FLOPs: of {plan['loops']} while loops, whose length is unknown, one iteration counts")
     if any(row.get("loops", 0) > 0.01 * sum(row.get("sent", {}).values()) for row in plan["rows"]):
-        found.append("collectives: in loops of unknown length one turn counts")
+        remarks.append("collectives: in loops of unknown length one iteration counts")
     if platform != "cpu":
         slow = "; float32 takes longer" if flags.precision == "f32" else ""
-        found.append(f"at least: products at the bfloat16 peak, nothing hidden behind anything else{slow}")
-    return found
+        remarks.append(f"at least: products at the bfloat16 peak, nothing overlapped{slow}")
+    return remarks
 
 
 def lines_of(plan: dict, flags: Flags) -> list[str]:
-    """The two tables for a terminal, with what stands above and below them."""
+    """Lay out the two tables of a plan for a terminal.
+
+    Args:
+      plan: "topology", "rows" and the facts of the step.
+      flags: of the run.
+
+    Returns:
+      Lines.
+    """
     rows = _sorted(plan["rows"])
     best = best_of(rows)
     return [
@@ -168,7 +226,7 @@ MEMORY, STEP = "Memory of a device", "A step of a device: its work, what it send
 
 
 def _aligned(cells: list[dict[str, str]]) -> list[str]:
-    """Lines of text under their names: words to the left, figures to the right."""
+    """Align cells under their names: words to the left, figures to the right."""
     lines = [{name: name if name != "verdict" else "" for name in cells[0]}, *cells]
     width = {name: max(len(line[name]) for line in lines) for name in cells[0]}
     left = ("mesh", "rule", "verdict", "")
@@ -195,21 +253,29 @@ def _conclusion(topology: dict, rows: list[dict], best: dict | None) -> list[str
     return ["nothing is known to fit" if any(row["verdict"] == UNKNOWN for row in rows) else "nothing fits"]
 
 
-def _whole(cells: dict[str, str]) -> dict[str, str]:
-    """The same with figures that do not break before their unit."""
+def _unbroken(cells: dict[str, str]) -> dict[str, str]:
+    """Keep figures on one line with their units."""
     return {n: text if n == "verdict" else text.replace(" ", "\N{NO-BREAK SPACE}") for n, text in cells.items()}
 
 
 def report_of(run: ResolvedRun, content: dict) -> str:
-    """The text of plan.html."""
+    """Write plan.html.
+
+    Args:
+      run: of the experiment.
+      content: of plan.json.
+
+    Returns:
+      The file's text.
+    """
     panels = []
     for plan in content["plans"]:
         rows = _sorted(plan["rows"])
         best = best_of(rows)
         note = ". ".join([*notes(plan, run.flags), *hints(plan, run.flags), *_conclusion(plan["topology"], rows, best)])
         machine, head = plan["topology"]["name"], _headline(plan, run.flags)
-        panels.append(table([_whole(_memory(plan, row)) for row in rows], f"{machine}: memory of a device", head))
-        step = [_whole(_step(plan, row, best)) for row in rows]
+        panels.append(table([_unbroken(_memory(plan, row)) for row in rows], f"{machine}: memory of a device", head))
+        step = [_unbroken(_step(plan, row, best)) for row in rows]
         panels.append(table(step, f"{machine}: a step of a device", note))
     first = content["plans"][0]
     cards = {"parameters": f"{first['parameters']:,}", "a step": _flops(first["flops"])}

@@ -1,7 +1,7 @@
-"""The machines that `--mode=plan` knows: how many devices, how much memory, how fast, and how they are joined.
+"""Machines that `--mode=plan` knows: how many devices, how much memory, how fast, and how they are connected.
 
 A TPU's memory limit is what its compiler says when a program is too large (libtpu 0.0.42, in GiB a device): less than
-the chip's, as the system keeps some. A GPU's is the 80 or 141 GB of its data sheet; JAX takes 75 % of it unless
+the chip's, as the system reserves some. A GPU's is the 80 or 141 GB of its data sheet; JAX takes 75 % of it unless
 XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
 
 Links are bytes a second that a device sends to all others together: for TPUs Google's Cloud TPU documentation (half of
@@ -11,8 +11,8 @@ holds inside a server of eight. Speeds are those of `dlcore.cost.roofline`; of v
 
     seconds >= max(FLOPs / peak, (arguments + results) / memory bandwidth) + sent / link
 
-of one device. It is a bound for bfloat16 products, with nothing hidden behind anything else and no link idle: fit to
-rank meshes, not to promise times.
+of one device. It is a bound for bfloat16 products, with nothing overlapped and no link idle: fit to rank meshes, not to
+promise times.
 """
 
 import re
@@ -28,11 +28,18 @@ GIB = 2**30
 
 
 class Kind(NamedTuple):
-    """limit: bytes of a device. link: bytes a second of a device. a_chip: devices a chip. shapes: of TPU slices."""
+    """A kind of device.
+
+    Args:
+      limit: bytes of memory a device.
+      link: bytes a second that a device sends.
+      devices_per_chip: how many devices jax sees of a chip.
+      shapes: of TPU slices; () for GPUs.
+    """
 
     limit: float
     link: float
-    a_chip: int = 1
+    devices_per_chip: int = 1
     shapes: tuple[str, ...] = ()
 
 
@@ -46,12 +53,22 @@ TPUS = {
     "v6e": Kind(31.25 * GIB, 400e9, 1, FLAT),
 }
 GPUS = {"a100": Kind(80e9, 300e9), "h100": Kind(80e9, 450e9), "h200": Kind(141e9, 450e9)}
-MOST = 1024
-"""Devices that a machine without them can pretend to have."""
+MAX_DEVICES = 1024
+"""Most devices of a topology of GPUs or simulated devices."""
 
 
 class Topology(NamedTuple):
-    """platform: tpu, gpu or cpu. flops, bandwidth, link, limit: of one device, None where unknown (a CPU)."""
+    """A machine; speeds and sizes are of one device, None where unknown (a CPU).
+
+    Args:
+      name: such as "v5e:4x4".
+      platform: "tpu", "gpu" or "cpu".
+      devices: how many.
+      flops: bfloat16 operations a second.
+      bandwidth: of its memory, bytes a second.
+      link: bytes a second that it sends.
+      limit: bytes of memory.
+    """
 
     name: str
     platform: str
@@ -63,41 +80,51 @@ class Topology(NamedTuple):
 
 
 def topology_of(name: str) -> Topology:
-    """From "v5e:4x4" (a TPU slice), "h100:8" (GPUs) or "cpu:8" (pretended devices, to check predictions).
+    """Find a topology by its name.
+
+    Args:
+      name: "v5e:4x4" (a TPU slice), "h100:8" (GPUs) or "cpu:8" (simulated devices, to check predictions).
+
+    Returns:
+      The topology.
 
     Raises:
-      FlagError: there is no such topology; those that there are are listed.
+      FlagError: there is no such topology; the message lists those that there are.
     """
     kind, _, size = name.partition(":")
     if kind in TPUS:
-        found = TPUS[kind]
-        if size not in found.shapes:
-            raise FlagError(f"--topology={name} is unknown; of {kind} there are {', '.join(found.shapes)}")
+        machine = TPUS[kind]
+        if size not in machine.shapes:
+            raise FlagError(f"--topology={name}: unknown shape; allowed of {kind}: {', '.join(machine.shapes)}")
         chips = 1
         for side in size.split("x"):
             chips *= int(side)
         chip = CHIPS[kind]
-        speeds = (chip.flops / found.a_chip, chip.bandwidth / found.a_chip)
-        return Topology(name, "tpu", chips * found.a_chip, *speeds, found.link, found.limit)
+        speeds = (chip.flops / machine.devices_per_chip, chip.bandwidth / machine.devices_per_chip)
+        return Topology(name, "tpu", chips * machine.devices_per_chip, *speeds, machine.link, machine.limit)
     if kind not in (*GPUS, "cpu"):
-        tpus = ", ".join(f"{kind}:{found.shapes[3]}" for kind, found in TPUS.items())
+        tpus = ", ".join(f"{kind}:{machine.shapes[3]}" for kind, machine in TPUS.items())
         gpus = ", ".join(f"{kind}:8" for kind in GPUS)
-        raise FlagError(
-            f"--topology={name} is unknown; allowed are TPUs such as {tpus}, GPUs such as {gpus}, and cpu:8"
-        )
-    if not re.fullmatch(r"[1-9]\d*", size) or int(size) > MOST:
-        raise FlagError(f"--topology={name} needs a number of devices up to {MOST}, as in {kind}:8")
+        raise FlagError(f"--topology={name}: unknown; allowed: TPUs such as {tpus}, GPUs such as {gpus}, and cpu:8")
+    if not re.fullmatch(r"[1-9]\d*", size) or int(size) > MAX_DEVICES:
+        raise FlagError(f"--topology={name}: no number of devices; allowed: {kind}:1 to {kind}:{MAX_DEVICES}")
     if kind == "cpu":
         return Topology(name, "cpu", int(size))
     return Topology(name, "gpu", int(size), *CHIPS[kind], GPUS[kind].link, GPUS[kind].limit)
 
 
 def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) -> list[tuple[str, str]]:
-    """(mesh, rule) pairs to compare.
+    """List the (mesh, rule) pairs to compare.
 
-    meshes: "data:16,data:4,model:4" is two, as each begins with `data`; by default all devices on data, and 2, 4 and 8
-    of them on `model` where that divides. rules: names with commas, all by default; each goes with the meshes that it
-    suits: replicate and fsdp with data alone, tensor and fsdp+tensor with `model`.
+    Args:
+      devices: how many.
+      meshes: "data:16,data:4,model:4" is two, as each begins with `data`; None for all devices on `data`, and 2, 4 and
+        8 of them on `model` where that divides.
+      rules: names with commas, each for the meshes that it suits: replicate and fsdp for `data` alone, tensor and
+        fsdp+tensor with `model`; None for all.
+
+    Returns:
+      The pairs.
 
     Raises:
       FlagError: a rule is unknown, a mesh does not begin with `data`, or no pair is left.
@@ -107,23 +134,33 @@ def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) 
         shapes += [f"data:{devices // m},model:{m}" for m in (2, 4, 8) if devices % m == 0 and devices > 1]
     else:
         shapes = [mesh.strip() for mesh in re.split(r",\s*(?=data:)", meshes)]
-    if odd := [mesh for mesh in shapes if not mesh.startswith("data:")]:
-        raise FlagError(f"--meshes: {odd[0]!r} does not begin with data:, as in data:16,data:4,model:4")
-    asked = None if rules is None else [rule.strip() for rule in rules.split(",")]
-    if odd := [rule for rule in asked or () if rule not in RULES]:
-        raise FlagError(f"--rules: {odd[0]!r} is unknown; allowed are {', '.join(RULES)}")
-    found = []
+    if wrong := [mesh for mesh in shapes if not mesh.startswith("data:")]:
+        raise FlagError(f"--meshes={wrong[0]}: does not begin with data:; allowed: such as data:16,data:4,model:4")
+    names = None if rules is None else [rule.strip() for rule in rules.split(",")]
+    if wrong := [rule for rule in names or () if rule not in RULES]:
+        raise FlagError(f"--rules={wrong[0]}: unknown; allowed: {', '.join(RULES)}")
+    pairs = []
     for mesh in shapes:
         suits = ("replicate", "fsdp") if devices > 1 else ("replicate",)
         suits = ("tensor", "fsdp+tensor") if "model:" in mesh else suits
-        found += [(mesh, rule) for rule in asked or suits if rule in suits]
-    if not found:
-        raise FlagError(f"--rules={rules} suit none of the meshes: tensor needs an axis model, as in data:4,model:4")
-    return found
+        pairs += [(mesh, rule) for rule in names or suits if rule in suits]
+    if not pairs:
+        raise FlagError(f"--rules={rules}: suits no mesh; allowed: tensor with an axis model, as in data:4,model:4")
+    return pairs
 
 
 def seconds(topology: Topology, flops: float, moved: float, sent: float) -> float | None:
-    """The bound on a step's time, for the FLOPs, the bytes of arguments and results, and those sent, of one device."""
+    """Bound the time of a step on one device.
+
+    Args:
+      topology: whose peaks are reached.
+      flops: of the device.
+      moved: bytes of arguments and results.
+      sent: bytes.
+
+    Returns:
+      Seconds; None where the topology's speeds are unknown.
+    """
     if topology.flops is None:
         return None
     return max(flops / topology.flops, moved / topology.bandwidth) + sent / topology.link

@@ -1,9 +1,9 @@
-"""What `--mode=plan` runs in a process of its own: compile an experiment's training step for devices that are not there.
+"""What `--mode=plan` runs in a process of its own: compile a training step for devices that are not there.
 
     python -m dlcore.modes.plan.worker TASK        TASK: a pickled dict, written by dlcore.modes.plan.plan
 
-It prints a line of JSON for the learner, and one for each mesh and rule as it is through. A process of its own, because
-libtpu must not get into one that trains, and because the number of pretended devices is fixed when jax starts.
+It prints a line of JSON for the learner, and one for each mesh and rule once it is compiled. A process of its own,
+because libtpu must not get into one that trains, and because the number of simulated devices is fixed when jax starts.
 """
 
 import importlib.util
@@ -15,17 +15,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["measure", "too_large"]
+__all__ = ["measure", "memory_shortage", "step_facts"]
 
 SCALE = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def too_large(message: str) -> tuple[float, float] | None:
-    """(bytes needed, bytes there) from XLA's error; None where it is another."""
+def memory_shortage(message: str) -> tuple[float, float] | None:
+    """Read from XLA's error how much memory a program needs.
+
+    Args:
+      message: of the error.
+
+    Returns:
+      (bytes needed, bytes available); None for another error.
+    """
     size = r"([\d.]+)([KMGT]?)i?B?"
     for pattern in (rf"\({size}\) exceeds available HBM \({size}\)", rf"Used {size} of {size} hbm"):
-        if found := re.search(pattern, message):
-            need, unit, have, other = found.groups()
+        if match := re.search(pattern, message):
+            need, unit, have, other = match.groups()
             return float(need) * SCALE[unit], float(have) * SCALE[other]
     return None
 
@@ -53,27 +60,36 @@ def _devices(platform: str, name: str) -> list:
     return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **bounds).devices)
 
 
-def _kept(learner: Any, state: Any, batch: Any) -> int | None:
-    """Bytes that the loss keeps for its gradient, beside the parameters; None where the learner has no loss."""
+def _activation_bytes(learner: Any, state: Any, batch: Any) -> int | None:
+    """Bytes that the loss stores for its backward pass, beside the parameters; None where the learner has no loss."""
     import jax
 
     from dlcore.cost.memory import residual_bytes
 
     if learner.loss is None:
         return None
-    found = []
+    sizes = []
 
-    def kept(state: Any, batch: Any) -> Any:
-        found.append(residual_bytes(lambda params: learner.loss(params, state, batch)[0], state.params))
+    def visit(state: Any, batch: Any) -> Any:
+        sizes.append(residual_bytes(lambda params: learner.loss(params, state, batch)[0], state.params))
         return state.step
 
-    jax.eval_shape(kept, state, batch)
+    jax.eval_shape(visit, state, batch)
     parameters = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
-    return max(0, found[0] - parameters)
+    return max(0, sizes[0] - parameters)
 
 
-def about(learner: Any, batch: Any) -> dict[str, Any]:
-    """What no mesh changes: parameters, FLOPs, loops of unknown length, bytes that the loss keeps for its gradient."""
+def step_facts(learner: Any, batch: Any) -> dict[str, Any]:
+    """Count what no mesh changes.
+
+    Args:
+      learner: whose step is planned.
+      batch: ShapeDtypeStructs of all devices' rows.
+
+    Returns:
+      {"parameters": how many, "flops": of a step over all devices, "loops": while loops of unknown length,
+        "activations": bytes that the loss stores for its backward pass, None without a loss}.
+    """
     import jax
 
     from dlcore.cost.step_flops import step_flops
@@ -82,18 +98,27 @@ def about(learner: Any, batch: Any) -> dict[str, Any]:
     count = step_flops(learner.update, state, batch)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(getattr(state, "params", None)))
     return {
-        "parameters": parameters, "flops": count.flops, "loops": count.loops, "kept": _kept(learner, state, batch)
-    }  # fmt: skip
+        "parameters": parameters,
+        "flops": count.flops,
+        "loops": count.loops,
+        "activations": _activation_bytes(learner, state, batch),
+    }
 
 
 def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> dict[str, Any]:
-    """Bytes by kind of one device, what XLA plans, and the collectives, for one mesh and rule.
+    """Compile a training step for one mesh and rule.
 
-    batch: ShapeDtypeStructs of all devices' rows. "needs" and "has" are there where the compiler found too little
-    memory: bytes of temporaries, and of the device. "failed" is what it says of any other failure.
+    Args:
+      learner: whose step is planned.
+      batch: ShapeDtypeStructs of all devices' rows.
+      devices: what to compile for.
+      mesh: such as "data:4,model:2".
+      rule: of sharding, such as "fsdp".
 
-    Raises:
-      ValueError: the mesh does not suit the devices.
+    Returns:
+      Bytes by kind of one device, what XLA plans, and the collectives. Where the compiler found too little memory,
+        "needs" and "has" instead: bytes of temporaries, and of the device. "failed" is its message for any other
+        failure.
     """
     import jax
 
@@ -109,19 +134,19 @@ def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> di
     }
     sizes["other state"] = _bytes(state, shardings) - sum(sizes.values())
     sizes["batch"] = _bytes(program.batch, program._batch_shardings)
-    found = {"mesh": mesh, "rule": rule, "bytes": sizes}
+    case = {"mesh": mesh, "rule": rule, "bytes": sizes}
     began = time.monotonic()
     try:
         program.compile()
     except jax.errors.JaxRuntimeError as error:
-        numbers, took = too_large(str(error)), {"compile_seconds": round(time.monotonic() - began, 1)}
+        numbers, took = memory_shortage(str(error)), {"compile_seconds": round(time.monotonic() - began, 1)}
         if numbers is None:
-            return {**found, **took, "failed": str(error).strip().split("\n")[0][:300]}
-        return {**found, **took, "needs": numbers[0], "has": numbers[1]}
+            return {**case, **took, "failed": str(error).strip().split("\n")[0][:300]}
+        return {**case, **took, "needs": numbers[0], "has": numbers[1]}
     plan = program.compiled.memory_analysis()
     sent = collectives(program.compiled.as_text())
     return {
-        **found,
+        **case,
         "compile_seconds": round(time.monotonic() - began, 1),
         "temporaries": plan.temp_size_in_bytes,
         "arguments": plan.argument_size_in_bytes,
@@ -134,7 +159,7 @@ def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> di
 
 
 def _bytes(tree: Any, shardings: Any) -> int:
-    """Of one device's share."""
+    """Bytes of one device's share."""
     import math
 
     import jax
@@ -148,7 +173,11 @@ def _bytes(tree: Any, shardings: Any) -> int:
 
 
 def main(path: str) -> None:
-    """Go through a task."""
+    """Run a task and print its results, a line of JSON each.
+
+    Args:
+      path: of the task.
+    """
     task = pickle.loads(Path(path).read_bytes())
     from dlcore.experiment.resolve import resolve
     from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
@@ -160,7 +189,7 @@ def main(path: str) -> None:
     prepare_process(flags)
     learner = experiment.build(ResolvedRun(experiment, flags).setup(task["spec"]))
     devices = _devices(task["platform"], task["topology"])
-    print(json.dumps(about(learner, task["batch"])), flush=True)
+    print(json.dumps(step_facts(learner, task["batch"])), flush=True)
     for mesh, rule in task["cases"]:
         print(json.dumps(measure(learner, task["batch"], devices, mesh, rule)), flush=True)
 

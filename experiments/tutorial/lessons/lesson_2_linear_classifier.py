@@ -92,9 +92,9 @@ for rate in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0):
     _, losses = linear_training.descend(rows, labels, num_classes=classes, learning_rate=rate, steps=steps)
     losses = np.asarray(losses)
     said = learning_rate_triage(losses)
-    if said.name == "good":
+    if said.kind == "good":
         ends[rate] = losses[-20:].mean()
-    print(f"{rate:7g}  {said.name:9} {said.words}")
+    print(f"{rate:7g}  {said.kind:9} {said.message}")
     smooth = losses.reshape(-1, 10).mean(1)
     ax.plot(np.arange(len(smooth)) * 10 + 5, np.minimum(smooth, 20), color=colours[said.name])
     ax.annotate(f"{rate:g}", (steps, min(smooth[-1], 20)), fontsize=8, va="center")

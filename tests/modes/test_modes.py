@@ -14,8 +14,11 @@ from PIL import Image
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.source import shuffle_labels
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.kits import backbone, images, optimizer
 from dlcore.main import run
+from dlcore.modes.sanity import CHECKS, Bench
 from dlcore.run.metrics_writer import read_metrics
 from experiments.classification.supervised import experiment
 
@@ -24,7 +27,7 @@ SMALL = ["--model=mlp", "--model.hidden=32", "--batch_size=32", "--log_every=50"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of a run that has learnt something: validated often, so that the best is not the last."""
+    """The folder of a run that has learned something: validated often, so that the best is not the last."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     words = ["--steps=60", "--eval_every=10", "--warmup=0", "--schedule=constant", "--learning_rate=0.01"]
     assert run(experiment, [*SMALL, *words, f"--run_dir={folder}", "--keep_last=1"]) == 0
@@ -108,7 +111,7 @@ def test_runs_that_are_not_there(trained, capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
     other = dataclasses.replace(experiment, file="/x/topic/other.py")
     assert run(other, ["--mode=evaluate", f"--run={trained}"]) == 2
-    assert "is a run of classification.supervised, not of topic.other" in capsys.readouterr().err
+    assert "a run of classification.supervised; allowed: runs of topic.other" in capsys.readouterr().err
 
 
 def test_a_run_without_a_checkpoint(trained, capsys, tmp_path):
@@ -187,14 +190,14 @@ def test_predict_needs_no_data(trained, files, capsys):
     assert run(dataclasses.replace(experiment, data=never), words) == 0
 
 
-def test_predict_takes_other_sizes_and_colours(trained, capsys, tmp_path):
+def test_predict_takes_other_sizes_and_colors(trained, capsys, tmp_path):
     Image.fromarray(np.full((30, 20, 4), 200, np.uint8)).save(tmp_path / "big.png")
     (row,) = json.loads(output(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}", "--format=json"))
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_predict_with_bad_input(trained, capsys, tmp_path):
-    assert "needs --input" in failed(capsys, "--mode=predict", f"--run={trained}")
+    assert "--input: missing" in failed(capsys, "--mode=predict", f"--run={trained}")
     assert "nowhere" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'nowhere'}")
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert "broken.png" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}")
@@ -207,19 +210,31 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
 # sanity
 
 
-CHECKS = (
-    "loss at initialisation", "loss rises with regularisation", "overfits 20 examples", "gradient against differences",
-    "true labels rise above chance", "shuffled labels stay at chance",
-)  # fmt: skip
+NAMES = (
+    "loss at initialization",
+    "loss rises with regularization",
+    "overfits 20 examples",
+    "gradient check",
+    "true labels rise above chance",
+    "shuffled labels stay at chance",
+)
+INITIAL, PENALTY, OVERFIT, GRADIENT, LABELS, SHUFFLED = CHECKS
 
 
-def verdicts(capsys, some_page, *words, status):
+def table(capsys, some_experiment, *words, status):
+    """{check: its verdict} of the whole mode, and what it printed."""
     capsys.readouterr()
-    assert run(some_page, ["--mode=sanity", *SMALL, *words]) == status
+    assert run(some_experiment, ["--mode=sanity", *SMALL, *words]) == status
     out = capsys.readouterr().out
-    found = {name: next((line for line in out.splitlines() if line.startswith(name)), "") for name in CHECKS}
-    return {name: "pass" if line.endswith("pass") else "FAIL" if line.endswith("FAIL") else line.strip()
-            for name, line in found.items()}, out  # fmt: skip
+    lines = {name: next((line for line in out.splitlines() if line.startswith(name)), "") for name in NAMES}
+    return {name: "pass" if line.endswith("pass") else line.split()[-1] for name, line in lines.items()}, out
+
+
+def passed(check, some_experiment, *words):
+    """Whether one check alone passes; None where it does not apply."""
+    resolved = ResolvedRun(some_experiment, resolve(some_experiment, [*SMALL, *words]))
+    data = some_experiment.data(resolved.flags.replace(**resolved.plain))
+    return check(Bench(resolved, data)).passed
 
 
 def planted(model=None, wrap=lambda learner: learner, **settings):
@@ -228,10 +243,12 @@ def planted(model=None, wrap=lambda learner: learner, **settings):
     def build(setup):
         return wrap(
             supervised.learner(
-                model=backbone.build(setup) if model is None else model(setup), optimizer=optimizer.build(setup),
-                preprocess=images.preprocess(setup), **{**setup.flags.group("learner"), **settings},
+                model=backbone.build(setup) if model is None else model(setup),
+                optimizer=optimizer.build(setup),
+                preprocess=images.preprocess(setup),
+                **{**setup.flags.group("learner"), **settings},
             )
-        )  # fmt: skip
+        )
 
     return dataclasses.replace(experiment, build=build)
 
@@ -251,10 +268,10 @@ class Small(nn.Module):
 
 
 @pytest.mark.covers("TR-06", "TR-07", "TR-08")
-def test_a_sound_page_passes(capsys, tmp_path, monkeypatch):
+def test_a_sound_experiment_passes(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found, out = verdicts(capsys, experiment, status=0)
-    assert found == dict.fromkeys(CHECKS, "pass")
+    verdicts, out = table(capsys, experiment, status=0)
+    assert verdicts == dict.fromkeys(NAMES, "pass")
     line = next(line for line in out.splitlines() if line.startswith("overfits 20 examples"))
     loss = float(line.split("loss ")[1].split(",")[0])
     assert loss < 1e-2
@@ -273,19 +290,19 @@ wrong_tanh.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (-g * (1 - jnp.tanh(x
 
 def test_a_gradient_of_the_wrong_sign_fails(capsys):
     model = lambda setup: Small(activation=wrong_tanh, dtype=setup.dtype)  # noqa: E731
-    found, out = verdicts(capsys, planted(model), status=1)
-    assert found["gradient against differences"] == "FAIL"
+    verdicts, out = table(capsys, planted(model), status=1)
+    assert verdicts["gradient check"] == "FAIL"
     assert "hidden/" in next(line for line in out.splitlines() if line.startswith("gradient")), "the leaf is named"
-    right = lambda setup: Small(dtype=setup.dtype)  # noqa: E731
-    assert verdicts(capsys, planted(right), "--learning_rate=0.02", status=0)[0] == dict.fromkeys(CHECKS, "pass")
+    right = planted(lambda setup: Small(dtype=setup.dtype))
+    assert [passed(check, right, "--learning_rate=0.02") for check in CHECKS] == [True] * len(CHECKS)
 
 
-def test_a_head_that_does_not_start_at_zero_fails(capsys):
+def test_a_head_that_does_not_start_at_zero_fails():
     model = lambda setup: Small(head=nn.initializers.normal(1.0), dtype=setup.dtype)  # noqa: E731
-    assert verdicts(capsys, planted(model), status=1)[0]["loss at initialisation"] == "FAIL"
+    assert passed(INITIAL, planted(model)) is False
 
 
-def test_labels_that_leak_fail(capsys):
+def test_labels_that_leak_fail():
     """The label is painted into the first row of the image, in training and validation alike."""
 
     def painted(batch):
@@ -303,33 +320,30 @@ def test_labels_that_leak_fail(capsys):
             loss=lambda params, state, batch: learner.loss(params, state, on(batch)),
         )
 
-    found, _ = verdicts(capsys, planted(wrap=wrap), status=1)
-    assert found["shuffled labels stay at chance"] == "FAIL"
+    assert passed(SHUFFLED, planted(wrap=wrap)) is False
 
 
-def test_labels_that_are_not_of_their_images_fail(capsys):
-    """The training labels are permuted; twenty examples can still be learnt by heart."""
+def test_labels_that_are_not_of_their_images_fail():
+    """The training labels are permuted; twenty examples can still be memorized."""
 
     def data(flags):
         right = images.data(flags)
         return right._replace(train=shuffle_labels(right.train, 3))
 
-    found, _ = verdicts(capsys, dataclasses.replace(experiment, data=data), status=1)
-    assert found["true labels rise above chance"] == "FAIL"
-    assert found["overfits 20 examples"] == found["shuffled labels stay at chance"] == "pass"
+    wrong = dataclasses.replace(experiment, data=data)
+    assert [passed(check, wrong) for check in (LABELS, OVERFIT, SHUFFLED)] == [False, True, True]
 
 
-def test_a_penalty_that_does_nothing_fails(capsys):
-    assert verdicts(capsys, planted(l2=0.0), status=1)[0]["loss rises with regularisation"] == "FAIL"
+def test_a_penalty_that_does_nothing_fails():
+    assert passed(PENALTY, planted(l2=0.0)) is False
 
 
-def test_a_learner_that_cannot_learn_by_heart_fails(capsys):
-    found, _ = verdicts(capsys, experiment, "--learning_rate=0", status=1)
-    assert found["overfits 20 examples"] == "FAIL"
-    assert found["loss at initialisation"] == "pass"
+def test_a_learner_that_cannot_memorize_fails():
+    assert passed(OVERFIT, experiment, "--learning_rate=0") is False
+    assert passed(INITIAL, experiment, "--learning_rate=0") is True
 
 
-def test_a_gradient_that_is_not_a_number_fails(capsys):
+def test_a_gradient_that_is_not_a_number_fails():
     """NaN compares with nothing: it must not come out as the smallest error."""
 
     @jax.custom_vjp
@@ -338,27 +352,19 @@ def test_a_gradient_that_is_not_a_number_fails(capsys):
 
     poisoned.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (g * jnp.where(g == 0, jnp.nan, 1 - jnp.tanh(x) ** 2),))
     model = lambda setup: Small(activation=poisoned, dtype=setup.dtype)  # noqa: E731
-    capsys.readouterr()
-    status = run(planted(model), ["--mode=sanity", *SMALL])
-    out, err = capsys.readouterr()
-    assert status == 1, out + err
+    assert passed(GRADIENT, planted(model)) is False
 
 
-def test_a_page_without_a_loss_or_an_expected_value_says_so(capsys):
-    bare = dataclasses.replace(
-        planted(wrap=lambda learner: learner._replace(loss=None)), expected_loss=None, regularizer=None
-    )
-    _, out = verdicts(capsys, bare, status=0)
-    assert "overfits 20 examples" in out
-    stated = dataclasses.replace(experiment, expected_loss=None, regularizer=None)
-    found, out = verdicts(capsys, stated, status=0)
-    assert found["loss at initialisation"].endswith("not applicable")
-    assert found["loss rises with regularisation"].endswith("not applicable")
+def test_checks_without_an_expected_loss_or_a_penalty_do_not_apply():
+    bare = dataclasses.replace(experiment, expected_loss=None, regularizer=None)
+    assert [passed(check, bare) for check in (INITIAL, PENALTY)] == [None, None]
 
 
 def test_a_learner_without_a_loss_says_not_applicable(capsys):
-    """DESIGN.md: where a technique has no differentiable scalar the runners print "not applicable"."""
+    """Where a technique has no differentiable scalar the mode prints "not applicable"."""
     bare = planted(wrap=lambda learner: learner._replace(loss=None))
-    found, _ = verdicts(capsys, bare, status=0)
-    for name in ("loss at initialisation", "loss rises with regularisation", "gradient against differences"):
-        assert found[name].endswith("not applicable"), name
+    assert [passed(check, bare) for check in (INITIAL, PENALTY, GRADIENT)] == [None] * 3
+    overfit = dataclasses.replace(bare, overfit=None, headline="f1")
+    verdicts, out = table(capsys, overfit, status=0)
+    assert verdicts == dict.fromkeys(NAMES, "applicable")
+    assert out.count("not applicable") == len(NAMES)

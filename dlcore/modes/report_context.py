@@ -1,0 +1,35 @@
+"""What a finished run hands to the panels of its report."""
+
+from typing import Any, NamedTuple
+
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Learner
+
+__all__ = ["ReportContext"]
+
+
+class ReportContext(NamedTuple):
+    """What report panels are made from: those of an experiment, and those of hooks with a method `panels(context)`.
+
+    Args:
+      history: rows of metrics.jsonl.
+      numbers: the test split's metrics that are single numbers; None for one that had no examples.
+      arrays: the test split's metrics that are arrays.
+      outputs: `predict` over the test split, or over `Splits.shown` where the data has one.
+      state: of the learner, as it was tested.
+      data: the run's splits.
+      spec: `Splits.spec` and `train_size`.
+      flags: the run's settings.
+      learner: of the run.
+    """
+
+    history: list[dict]
+    numbers: dict[str, float | None]
+    arrays: dict[str, Any]
+    outputs: Any
+    state: Any
+    data: Splits
+    spec: dict
+    flags: Flags
+    learner: Learner

@@ -1,0 +1,103 @@
+"""Charts as inline SVG that follow the page's colors, so that one drawing serves light and dark mode.
+
+matplotlib draws with stand-in colors, which are then replaced by the page's CSS variables (`dlcore.report.html`). Text
+stays text, in the page's font.
+"""
+
+import io
+import re
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import Formatter
+
+__all__ = ["INK", "LINE", "MUTED", "SERIES", "SURFACE", "chart_svg", "legend_key", "new_chart", "percent_ticks"]
+
+INK, MUTED, LINE, SURFACE = "#000001", "#000002", "#000003", "#000004"
+"""Stand-ins for the page's colors of text, of secondary text, of grid lines, and of the background of a panel."""
+SERIES = tuple(f"#0000a{number}" for number in range(1, 7))
+"""Stand-ins for the page's colors of the first, second, ... series."""
+_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", SURFACE: "surface"} | {
+    color: f"c{number}" for number, color in enumerate(SERIES, 1)
+}
+
+
+def new_chart(size: tuple[float, float], rows: int = 1, **kwargs: Any):
+    """Make a figure without pyplot (nothing global, nothing leaks) whose axes have the page's colors.
+
+    Args:
+      size: width and height in inches.
+      rows: axes below each other.
+      **kwargs: of `Figure.subplots`, such as sharex; and `height_ratios` of the rows.
+
+    Returns:
+      (figure, axes): one Axes, or an array [rows] of them.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(size, layout="constrained")
+    gridspec = {"height_ratios": kwargs.pop("height_ratios", None)}
+    axes = figure.subplots(rows, 1, gridspec_kw=gridspec, **kwargs)
+    for ax in np.ravel(axes):
+        ax.grid(axis="y", color=LINE, linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        ax.spines["bottom"].set_color(LINE)
+        ax.tick_params(which="both", length=0, labelsize=10, labelcolor=MUTED)
+        ax.xaxis.label.set(color=MUTED, size=10)
+        ax.yaxis.label.set(color=MUTED, size=10)
+    return figure, axes
+
+
+def chart_svg(figure: "Figure", label: str) -> str:
+    """Draw a chart of `new_chart`.
+
+    Args:
+      figure: drawn with the stand-in colors.
+      label: what the chart shows, for readers who do not see it.
+
+    Returns:
+      An `<svg>` element with the page's CSS variables for colors.
+    """
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{escape(label)}">', text, count=1
+    )
+    text = re.sub(r' id="[a-zA-Z]+\d*_\d+"', "", text)
+    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
+    return re.sub("#0000[0a][1-9]", lambda match: f"var(--{_VARIABLES[match[0]]})", text)
+
+
+def legend_key(text: str, series: int) -> str:
+    """Name a series in the chart's caption.
+
+    Args:
+      text: plain text; escaped.
+      series: counted from 1, as in the CSS variables --c1, --c2, ...
+
+    Returns:
+      A `<span>` with a square of the series' color.
+    """
+    return f'<span class="key" style="--color:var(--c{series})">{escape(text)}</span>'
+
+
+def percent_ticks() -> "Formatter":
+    """Label the ticks of a share in [0, 1] in per cent.
+
+    Returns:
+      A matplotlib formatter.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    return PercentFormatter(1, symbol=" %")

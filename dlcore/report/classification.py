@@ -1,0 +1,224 @@
+"""Panels of a classifier: confusion matrix, worst mistakes, reliability diagram."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from dlcore.report.chart import INK, SERIES, SURFACE, chart_svg, legend_key, new_chart, percent_ticks
+from dlcore.report.figure import BLUE, VERMILION, rgb
+from dlcore.report.panel import Panel
+from dlcore.report.pictures import captioned_images, data_uri, to_uint8
+from dlcore.report.tables import table
+
+__all__ = ["confusion_matrix", "reliability_diagram", "worst_mistakes"]
+
+_ANNOTATED_CLASSES = 20
+_RIGHT, _WRONG = rgb(BLUE), rgb(VERMILION)
+
+
+def confusion_matrix(
+    counts: np.ndarray, class_names: Sequence[str] | None = None, title: str = "Confusion matrix"
+) -> Panel:
+    """Show how often each class was predicted as each other class.
+
+    Up to 20 classes it is a table with each class's recall and precision; beyond, a picture beside the most frequent
+    confusions and the classes of lowest recall. The color grows with the logarithm of a cell's share of its row, so
+    that rare errors are seen.
+
+    Args:
+      counts: int [C, C], true classes in rows and predicted classes in columns.
+      class_names: C names; None for numbers.
+      title: of the panel.
+
+    Returns:
+      The panel.
+
+    Raises:
+      ValueError: `counts` is not square, or there are not C names.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"counts={counts.shape}: wrong shape; allowed: [C, C]")
+    names = [str(name) for name in (range(len(counts)) if class_names is None else class_names)]
+    if len(names) != len(counts):
+        raise ValueError(f"class_names={len(names)} names: wrong length; allowed: {len(counts)}, one a class")
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    strength = np.log1p(199 * share) / np.log(200)
+    total = counts.sum()
+    note = f"Rows are the true class, columns the predicted one; {np.trace(counts):,} of {total:,} on the diagonal."
+    if len(counts) <= _ANNOTATED_CLASSES:
+        html = _annotated(counts, names, strength)
+    else:
+        html = f'<div class="columns"><div class="wide">{_heat_map(strength)}</div>{_hardest(counts, names)}</div>'
+    return Panel(title, html, note)
+
+
+def _annotated(counts: np.ndarray, names: list[str], strength: np.ndarray) -> str:
+    hits = np.diag(counts)
+    recall, precision = _rates(hits, counts.sum(1)), _rates(hits, counts.sum(0))
+    tall = "tall" if max(map(len, names)) > 4 else ""
+    head = "".join(f'<th scope="col" class="{tall}"><span>{escape(name)}</span></th>' for name in names)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(names[i])}</th>'
+        + "".join(
+            _count_cell(counts[i, j], strength[i, j], i == j, f"{names[i]} → {names[j]}") for j in range(len(names))
+        )
+        + f'<td class="rate">{recall[i]}</td></tr>'
+        for i in range(len(names))
+    )
+    foot = "".join(f'<td class="rate">{rate}</td>' for rate in precision)
+    return (
+        '<div class="scroll"><table class="confusion"><thead>'
+        f'<tr><th class="axis">true ↓ &nbsp; predicted →</th>{head}<th class="axis">recall</th></tr></thead>'
+        f'<tbody>{rows}<tr><th class="axis">precision</th>{foot}<td></td></tr></tbody></table></div>'
+    )
+
+
+def _count_cell(count: int, strength: float, right: bool, label: str) -> str:
+    if count == 0:
+        return '<td class="none">·</td>'
+    red, green, blue = _RIGHT if right else _WRONG
+    color = f"rgba({red},{green},{blue},{0.14 + 0.58 * strength:.2f})"
+    return f'<td style="background:{color}" title="{escape(label)}: {count:,}">{count:,}</td>'
+
+
+def _heat_map(strength: np.ndarray) -> str:
+    """One square a cell; transparency carries the strength, so that it suits light and dark pages."""
+    classes = len(strength)
+    image = np.zeros((classes, classes, 4), np.uint8)
+    image[..., :3] = np.where(np.eye(classes, dtype=bool)[..., None], _RIGHT, _WRONG)
+    image[..., 3] = np.rint(255 * strength)
+    scale = max(1, 640 // classes)
+    last = classes - 1
+    caption = f"true class 0 (top) to {last} (bottom), predicted class 0 (left) to {last} (right)"
+    return (
+        f'<figure><img class="clear" alt="confusion matrix of {classes} classes" src="{data_uri(image, scale)}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _hardest(counts: np.ndarray, names: list[str], count: int = 10) -> str:
+    """The most frequent confusions and the classes of lowest recall."""
+    errors = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    pairs = np.argsort(-errors, axis=None, kind="stable")[:count]
+    confusions = [
+        {"true": names[i], "predicted": names[j], "times": int(errors[i, j])}
+        for i, j in zip(*np.unravel_index(pairs, errors.shape), strict=True)
+        if errors[i, j] > 0
+    ]
+    seen = np.flatnonzero(counts.sum(1))
+    share = np.diag(counts)[seen] / counts.sum(1)[seen]
+    worst = [{"class": names[seen[k]], "recall": f"{100 * share[k]:.1f} %"} for k in np.argsort(share)[:count]]
+    parts = (("Most frequent confusions", confusions), ("Lowest recall", worst))
+    return "<div>" + "".join(f"<h3>{name}</h3>{table(rows).html}" for name, rows in parts if rows) + "</div>"
+
+
+def _rates(hits: np.ndarray, totals: np.ndarray) -> list[str]:
+    return [f"{100 * hit / total:.1f} %" if total else "" for hit, total in zip(hits, totals, strict=True)]
+
+
+def worst_mistakes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str] | None = None,
+    count: int = 24,
+    title: str = "Worst mistakes",
+) -> Panel:
+    """Show the wrong predictions in which the classifier was most confident.
+
+    Args:
+      images: [N, H, W, C] as `dlcore.report.pictures.to_uint8` takes them.
+      labels: [N] int, the true classes.
+      probabilities: [N, K].
+      class_names: K names; None for numbers.
+      count: the most images that are shown.
+      title: of the panel.
+
+    Returns:
+      The panel.
+
+    Raises:
+      ValueError: the lengths differ, or there are not K names.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    if not len(images) == len(labels) == len(probabilities):
+        raise ValueError(
+            f"labels={len(labels)} labels: wrong length for {len(images)} images and {len(probabilities)} rows of "
+            "probabilities; allowed: equal lengths"
+        )
+    if class_names is None:
+        class_names = [str(number) for number in range(probabilities.shape[1])]
+    if len(class_names) != probabilities.shape[1]:
+        classes = probabilities.shape[1]
+        raise ValueError(f"class_names={len(class_names)} names: wrong length; allowed: {classes}, one a class")
+    predicted = probabilities.argmax(-1)
+    wrong = np.flatnonzero(predicted != labels)
+    if not len(wrong):
+        return Panel(title, f"<p>No mistakes in {len(labels):,} examples.</p>")
+    worst = wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:count]
+    captions = [
+        f'<span class="highlight">{escape(str(class_names[predicted[i]]))} {100 * probabilities[i].max():.0f} %</span>'
+        f"<br>is {escape(str(class_names[labels[i]]))}"
+        for i in worst
+    ]
+    shown = f"the {len(worst)} of highest confidence" if len(worst) < len(wrong) else "all, the most confident first"
+    note = f"{len(wrong):,} of {len(labels):,} predictions are wrong; {shown}. In color: prediction and confidence."
+    chosen = images[worst] if hasattr(images, "dtype") else np.asarray(images)[worst]
+    return Panel(title, captioned_images(to_uint8(chosen), captions), note)
+
+
+def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Calibration") -> Panel:
+    """Show how often a classifier was right at each confidence, and how often it was that confident.
+
+    Args:
+      calibration: what `dlcore.metrics.Calibration.compute()` gives; None where there were no examples.
+      title: of the panel; the expected calibration error is added to it.
+
+    Returns:
+      The panel.
+    """
+    if calibration is None:
+        return Panel(title, "<p>Nothing was counted.</p>")
+    figure, (top, bottom) = new_chart((5.4, 4.6), 2, height_ratios=(3, 1), sharex=True)
+    count, edges = np.asarray(calibration["bin_count"]), np.asarray(calibration["bin_edges"])
+    right, confident = np.asarray(calibration["bin_accuracy"]), np.asarray(calibration["bin_confidence"])
+    filled, width = count > 0, np.diff(edges)
+    keys = [legend_key("accuracy", 1)]
+    style = {"align": "edge", "edgecolor": SURFACE, "linewidth": 0.8}
+    top.bar(edges[:-1][filled], np.minimum(right, confident)[filled], width[filled], color=SERIES[0], **style)
+    for low, high, name, number in (
+        (right, confident, "overconfident by", 2),
+        (confident, right, "underconfident by", 6),
+    ):
+        gap = filled & (high > low)
+        if gap.any():
+            top.bar(edges[:-1][gap], (high - low)[gap], width[gap], low[gap], color=SERIES[number - 1], **style)
+            keys.append(legend_key(name, number))
+    top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    top.set(ylim=(0, 1), xlim=(0, 1), ylabel="accuracy")
+    bottom.bar(edges[:-1], count / count.sum(), width, color=SERIES[2], **style)
+    bottom.set(xlabel="confidence", ylabel="share")
+    bottom.tick_params("x", pad=7)
+    for axis in (top.yaxis, bottom.yaxis, bottom.xaxis):
+        axis.set_major_formatter(percent_ticks())
+    keys.append(legend_key("share of examples", 3))
+    chart = f"<figure><figcaption>{''.join(keys)}</figcaption>{chart_svg(figure, 'reliability diagram')}</figure>"
+    note = (
+        f"Right {100 * (count * right).sum() / count.sum():.1f} % of the time at a mean confidence of "
+        f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
+    )
+    html = f'<div class="columns">{chart}<div>{_bins(count, confident, right)}</div></div>'
+    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note)
+
+
+def _bins(count: np.ndarray, confident: np.ndarray, right: np.ndarray) -> str:
+    """The filled bins as a table."""
+    cells = [
+        (f"{100 * s:.1f} %", f"{100 * r:.1f} %", f"{n:,}") for n, s, r in zip(count, confident, right, strict=True) if n
+    ]
+    rows = "".join("<tr>" + "".join(f'<td class="number">{cell}</td>' for cell in row) + "</tr>" for row in cells)
+    head = "".join(f'<th class="number">{name}</th>' for name in ("confidence", "accuracy", "examples"))
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

@@ -1,0 +1,39 @@
+"""Where the memory of a training step goes, as a panel: a table with shares, and advice on the largest part."""
+
+from collections.abc import Mapping
+
+from dlcore.cost.memory import readable
+from dlcore.report.panel import Panel
+from dlcore.report.tables import table
+
+__all__ = ["memory_panel"]
+
+_ADVICE = {
+    "temporaries": "Most of it is what the step stores for the backward pass: a smaller batch with --accumulate, "
+    "--model.remat=full or --precision=bf16 make it less.",
+    "optimizer": "Most of it is the optimizer's state: --sharding=fsdp spreads it over devices.",
+    "parameters": "Most of it is parameters: --sharding=fsdp spreads them over devices.",
+}
+
+
+def memory_panel(report: Mapping[str, int], residuals: int | None = None) -> Panel:
+    """Show a memory report as a table with shares, and say what shrinks its largest part.
+
+    Args:
+      report: bytes by part, as `dlcore.cost.memory.memory_report` gives them.
+      residuals: bytes that the loss stores for the backward pass (`dlcore.cost.memory.residual_bytes`), shown in a row
+        of their own as they are part of the temporaries; None leaves the row out.
+
+    Returns:
+      The panel.
+    """
+    total = sum(report.values())
+    rows = [
+        {"part": name, "size": readable(size), "share": f"{size / total:.1%}" if total else "–"}
+        for name, size in report.items()
+    ]
+    if residuals is not None:
+        row = {"part": "stored for the backward pass (in the temporaries)", "size": readable(residuals), "share": ""}
+        rows.append(row)
+    largest = max(report, key=report.get) if report else ""
+    return table(rows, title=f"Memory of a step: {readable(total)}", note=_ADVICE.get(largest, ""))

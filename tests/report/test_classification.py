@@ -1,0 +1,155 @@
+"""Confusion matrices by their cells, mistakes by their pixels, reliability diagrams by the heights of their bars."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.metrics import Calibration
+from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
+
+
+def cells(html):
+    """The body of the first table, as text."""
+    body = re.search(r"<tbody>(.*?)</tbody>", html, re.DOTALL)[1]
+    return [
+        [re.sub("<[^>]+>", "", c) for c in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", r)] for r in body.split("<tr>")[1:]
+    ]
+
+
+def images_in(html):
+    """Every PNG of a panel, decoded."""
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in found]
+
+
+def test_small_confusion_matrix_is_a_table_with_recall_and_precision():
+    html = confusion_matrix(np.array([[8, 2], [0, 5]]), ["cat", "dog"]).html
+    assert cells(html) == [
+        ["cat", "8", "2", "80.0 %"],  # 8 / 10
+        ["dog", "·", "5", "100.0 %"],
+        ["precision", "100.0 %", "71.4 %", ""],  # 8 / 8, 5 / 7
+    ]
+
+
+def test_a_rare_error_is_seen_and_is_not_colored_as_a_hit():
+    html = confusion_matrix(np.array([[999, 1], [0, 1000]])).html
+    hit, error = re.findall(r"rgba\((\d+),\d+,\d+,([\d.]+)\)", html)[:2]
+    assert hit[0] != error[0]
+    assert float(error[1]) > 0.14, "a share of 1 in 1000 must be above the faintest color"
+    assert float(hit[1]) > 3 * float(error[1])
+
+
+def test_large_confusion_matrix_is_a_picture_beside_the_most_frequent_confusions():
+    counts = np.diag(np.full(100, 50))
+    counts[7, 9], counts[9, 7] = 40, 3
+    html = confusion_matrix(counts, [f"<class {number}>" for number in range(100)]).html
+    png = re.search(r"base64,([^\"]+)", html)[1]
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+    scale = image.shape[0] // 100
+    strength = image[::scale, ::scale, 3]
+    assert strength[7, 9] > strength[9, 7] > 0
+    assert strength[0, 0] == 255
+    assert (strength > 0).sum() == 102
+    assert tuple(image[0, 0, :3]) != tuple(image[7 * scale, 9 * scale, :3])
+    assert cells(html) == [
+        ["&lt;class 7&gt;", "&lt;class 9&gt;", "40"],
+        ["&lt;class 9&gt;", "&lt;class 7&gt;", "3"],
+    ]
+    assert "55.6 %" in html  # class 7: 50 / 90
+
+
+@pytest.mark.parametrize("classes", [1, 2, 20, 21, 100])
+def test_any_number_of_classes(classes):
+    for counts in (np.zeros((classes, classes), int), np.ones((classes, classes), int)):
+        html = confusion_matrix(counts, ["<b>"] * classes).html
+        assert "<b>" not in html
+        assert "nan" not in html
+
+
+@pytest.mark.parametrize(
+    ("counts", "names", "message"),
+    [
+        (np.zeros((2, 3)), None, r"counts=\(2, 3\): wrong shape"),
+        (np.zeros((2, 2)), ["a"], "class_names=1 names: wrong length; allowed: 2"),
+    ],
+)
+def test_bad_counts_are_named(counts, names, message):
+    with pytest.raises(ValueError, match=message):
+        confusion_matrix(counts, names)
+
+
+NAMES = ["cat", "<b>dog</b>", "fish"]
+
+
+def mistakes(**kwargs):
+    labels = np.array([0, 1, 2, 0])
+    probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.05, 0.95, 0], [0.1, 0.2, 0.7]])
+    images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 2, 2), np.uint8) * 50
+    return worst_mistakes(
+        **{"images": images, "labels": labels, "probabilities": probabilities, "class_names": NAMES} | kwargs
+    )
+
+
+def test_most_confident_mistakes_come_first():
+    panel = mistakes()
+    assert [int(image[0, 0]) for image in images_in(panel.html)] == [100, 150, 50]
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", panel.html)
+    assert [re.sub("<[^>]+>", "|", c) for c in captions] == [
+        "|&lt;b&gt;dog&lt;/b&gt; 95 %||is fish",
+        "|fish 70 %||is cat",
+        "|cat 60 %||is &lt;b&gt;dog&lt;/b&gt;",
+    ]
+    assert "3 of 4 predictions are wrong" in panel.note
+    assert len(images_in(mistakes(count=1).html)) == 1
+    assert "is 2<" in mistakes(class_names=None).html
+
+
+def test_no_mistakes():
+    assert "No mistakes in 4 examples" in mistakes(labels=np.array([0, 0, 1, 2])).html
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"labels": np.zeros(3)}, "labels=3 labels: wrong length for 4 images and 4 rows"),
+        ({"class_names": ["a"]}, "class_names=1 names: wrong length; allowed: 3"),
+    ],
+)
+def test_lengths_that_differ_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        mistakes(**wrong)
+
+
+@pytest.mark.covers("TR-27")
+def test_reliability_diagram_shows_the_gaps():
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.25, 0.25], np.float32)
+    correct = np.array([True, True, True, False, True, False])
+    # (0.9, 1.0]: confidence 0.95, accuracy 0.75; (0.2, 0.3]: confidence 0.25, accuracy 0.5
+    # ECE = 4/6 * 0.20 + 2/6 * 0.25 = 0.13333 + 0.08333 = 0.21667
+    panel = reliability_diagram(Calibration.of_confidence(confidence, correct, num_bins=10).compute())
+    assert "21.67 %" in panel.title
+    assert "Right 66.7 % of the time at a mean confidence of 71.7 %" in panel.note  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
+    assert "the largest gap of a bin is 25.0 %" in panel.note
+    assert "overconfident by" in panel.html
+    assert "underconfident by" in panel.html
+    cells = re.findall(r'<td class="number">([^<]+)</td>', panel.html)
+    assert cells == ["25.0 %", "50.0 %", "2", "95.0 %", "75.0 %", "4"]
+    bars = {c: _heights(panel.html, c) for c in (1, 2, 3, 6)}
+    top = bars[1][1] / 0.75  # drawing units of the whole vertical axis
+    np.testing.assert_allclose(np.array(bars[1]) / top, [0.25, 0.75], atol=1e-3)
+    np.testing.assert_allclose(np.array(bars[2]) / top, [0.20], atol=1e-3)
+    np.testing.assert_allclose(np.array(bars[6]) / top, [0.25], atol=1e-3)
+    np.testing.assert_allclose(bars[3][2] / bars[3][9], 2 / 4, atol=1e-3)
+
+
+def _heights(svg, color):
+    paths = re.findall(rf'<path d="([^"]+)"[^>]*style="fill: var\(--c{color}\)', svg)
+    return [np.ptp(np.array(re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path), float)[:, 1]) for path in paths]
+
+
+def test_reliability_of_nothing():
+    assert reliability_diagram(None).html == "<p>Nothing was counted.</p>"

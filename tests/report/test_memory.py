@@ -1,0 +1,20 @@
+"""The panel of a step's memory: shares, and the advice on the largest part."""
+
+import pytest
+
+from dlcore.report.memory import memory_panel
+
+
+def test_shares_and_the_advice_on_the_largest_part():
+    panel = memory_panel({"parameters": 3 * 2**20, "batch": 2**20})
+    assert panel.title == "Memory of a step: 4.0 MiB"
+    assert "75.0%" in panel.html
+    assert "fsdp" in panel.note
+
+
+@pytest.mark.covers("TR-28")
+def test_temporaries_are_made_less_by_recomputation():
+    panel = memory_panel({"parameters": 10, "temporaries": 1000}, 800)
+    assert "model.remat" in panel.note
+    assert "stored for the backward pass" in panel.html
+    assert memory_panel({}).note == ""
