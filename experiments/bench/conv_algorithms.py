@@ -4,9 +4,9 @@ python -m experiments.bench.conv_algorithms
 python -m experiments.bench.conv_algorithms --num_repeats=9
 
 The algorithms: lax, dlcore's replacement for it, a matrix product with im2col's rows, Fourier transforms, and
-Winograd's F(2x2, 3x3), on images and kernels of several sizes; then depthwise convolutions, where dlcore adds up shifted images on
-a CPU. Forward and backward (both gradients), each as the median of interleaved turns. Only dlcore's replacement is
-claimed to win.
+Winograd's F(2x2, 3x3), on images and kernels of several sizes; then depthwise convolutions, where dlcore adds up
+shifted images on a CPU. Forward and backward (both gradients), each as the median of interleaved turns. Only dlcore's
+replacement is claimed to win.
 
 Not run in full. Measured by a shorter script on two busy cores (AMD EPYC, jax 0.10.2; processor time; batch 8 of
 32x32x64), lax over dlcore: depthwise 3x3 19x forward, 23x and 6x for the gradients of image and kernel; 7x7 16x, 15x
