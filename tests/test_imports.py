@@ -29,7 +29,8 @@ LAYERS = [
     ["modes"],
     ["kits"],
     ["search"],
-    ["main", "cli"],
+    ["main"],
+    ["cli"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

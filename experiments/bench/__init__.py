@@ -1,1 +1,1 @@
-"""Benchmarks: ratios measured in one run."""
+"""Benchmarks: ratios measured in one run, each a study with flags, a smoke run and a report."""

@@ -1,68 +1,83 @@
-"""Time the search for nearest neighbours beside scikit-learn's brute force, as a ratio taken in one run.
+"""Time the search for nearest neighbors against scikit-learn's brute force, as a ratio measured in one run.
 
 python -m experiments.bench.knn
-python -m experiments.bench.knn --rows=60000 --queries=10000 --repeats=3
+python -m experiments.bench.knn --rows=60000 --queries=10000 --num_repeats=3
 
-Uniform random float32 images of 28x28. Above one the ratio is in favour of dlcore; it should be at least one for L2 and
-cosine, which both sides compute by products of matrices. A turn is one search of all queries, from arrays in host
-memory to positions in host memory; the turns are shuffled.
+Uniform random float32 images of 28x28. A ratio above one means that dlcore is faster; the claim is at least one for L2
+and cosine, which both libraries compute by products of matrices. A turn is one search of all queries, from arrays in
+host memory to indices in host memory; the turns are shuffled.
 
-Seen on two CPU cores, at real-time priority (medians, lowest and highest):
+Measured on two CPU cores, at real-time priority (medians, lowest and highest):
 
     512 queries of 10,000 rows      L1 3.5 (3.2 to 3.6), L2 0.88 (0.86 to 1.33), cosine 1.09 (1.00 to 1.66)
     2,000 queries of 60,000 rows    L2 1.29 (1.27 to 1.31; 1,223 queries a second), cosine 1.93 (1.81 to 2.21)
 """
 
-import argparse
 import functools
-import os
-from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from dlcore.classic_ml import nearest_neighbor
-from experiments.bench.conv import interleaved, ratio
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
+from dlcore.run import provenance
+from experiments.bench.timing import Ratio, bar_chart, interleaved, ratio
 
-THEIRS = {"l1": "manhattan", "l2": "euclidean", "cosine": "cosine"}
+SKLEARN_METRICS = {"l1": "manhattan", "l2": "euclidean", "cosine": "cosine"}
 
 
-def compare(rows: np.ndarray, queries: np.ndarray, k: int, metric: str, repeats: int) -> dict[str, float]:
-    """scikit-learn's seconds over ours (median, low, high, cpu), and queries a second of both."""
+def compare(
+    rows: np.ndarray, queries: np.ndarray, k: int, metric: str, num_repeats: int
+) -> tuple[Ratio, dict[str, float]]:
+    """(scikit-learn's seconds over ours, queries a second of both)."""
     from sklearn.neighbors import NearestNeighbors
 
-    oracle = NearestNeighbors(n_neighbors=k, algorithm="brute", metric=THEIRS[metric]).fit(rows)
-    times = interleaved(
-        {
-            "ours": functools.partial(nearest_neighbor.nearest, rows, queries, k, metric),
-            "scikit-learn": functools.partial(oracle.kneighbors, queries),
-        },
-        repeats,
-    )
-    rates = {name: len(queries) / float(np.median(t.wall)) for name, t in times.items()}
-    return ratio(times, "scikit-learn", "ours") | rates
+    reference = NearestNeighbors(n_neighbors=k, algorithm="brute", metric=SKLEARN_METRICS[metric]).fit(rows)
+    functions = {
+        "ours": functools.partial(nearest_neighbor.nearest, rows, queries, k, metric),
+        "scikit-learn": functools.partial(reference.kneighbors, queries),
+    }
+    times = interleaved(functions, num_repeats)
+    return ratio(times, "scikit-learn", "ours"), {name: len(queries) / t.median for name, t in times.items()}
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--queries", type=int, default=512)
-    parser.add_argument("--k", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--metrics", nargs="+", choices=list(THEIRS), default=list(THEIRS))
-    options = parser.parse_args(argv)
+def measure(
+    *,
+    rows: int = 10_000,
+    queries: int = 512,
+    k: int = 5,
+    metrics: tuple[str, ...] = ("l1", "l2", "cosine"),
+    num_repeats: int = 7,
+) -> StudyResult:
+    """Time the search in both libraries.
+
+    Args:
+      rows: images to search among.
+      queries: images to search for.
+      k: neighbors of each query.
+      metrics: l1, l2, cosine.
+      num_repeats: turns of each library, shuffled.
+    """
+    if unknown := [metric for metric in metrics if metric not in SKLEARN_METRICS]:
+        raise ValueError(f"metrics={unknown[0]!r}: unknown; allowed: {', '.join(SKLEARN_METRICS)}")
     rng = np.random.default_rng(0)
-    rows, queries = (rng.random((n, 784), np.float32) for n in (options.rows, options.queries))
-    print(f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__}")
-    print(f"{options.queries} queries, {options.rows} rows, k = {options.k}")
-    print(f"{'':8}{'ours, queries/s':>18}{'scikit-learn':>16}{'ratio':>8}{'low':>8}{'high':>8}{'cpu':>8}")
-    found = {}
-    for metric in options.metrics:
-        r = found[metric] = compare(rows, queries, options.k, metric, options.repeats)
-        told = "".join(f"{r[key]:>8.2f}" for key in ("median", "low", "high", "cpu"))
-        print(f"{metric:8}{r['ours']:>18.0f}{r['scikit-learn']:>16.0f}{told}")
-    return found
+    images, searched = (rng.random((n, 784), np.float32) for n in (rows, queries))
+    numbers, ratios = {}, {}
+    for metric in metrics:
+        ratios[metric], rates = compare(images, searched, k, metric, num_repeats)
+        numbers |= ratios[metric].rows(f"{metric}: scikit-learn over ours")
+        numbers |= {f"{metric}: queries/s, {name}": rate for name, rate in rates.items()}
+    verdict = f"{provenance.hardware()}, {queries} queries of {rows} rows, k = {k}: " + ", ".join(
+        f"{metric} {r.median:.2f}x scikit-learn's speed" for metric, r in ratios.items()
+    )
+    chart = bar_chart(
+        {metric: {"ratio": r.median} for metric, r in ratios.items()}, "scikit-learn's time over dlcore's"
+    )
+    holds = all(r.median >= 1 for metric, r in ratios.items() if metric != "l1")
+    return StudyResult(numbers, verdict + ".", {"ratios": chart}, holds=holds)
 
+
+experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"rows": 200, "queries": 20, "num_repeats": 2})
 
 if __name__ == "__main__":
-    main()
+    main(experiment)

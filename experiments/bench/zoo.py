@@ -1,27 +1,23 @@
-"""Time the models of the zoo: compilation, use and training, beside plain flax layers and beside torch on this machine.
+"""Time the models of the zoo: compilation, inference and training, against flax's own layers and against torch.
 
 python -m experiments.bench.zoo
-python -m experiments.bench.zoo --models=resnet50,vit_b_16 --batch=16 --size=224 --json=zoo.json
+python -m experiments.bench.zoo --models=resnet50,vit_b_16 --batch_size=16 --image_size=224
 
-A line a model: parameters, seconds to compile a training step (SGD, cross-entropy), images a second forward (as in use)
-and in training, and how many times as fast that is as the same file with flax's own Conv, BatchNorm and pooling, and as
-torchvision's or timm's model where torch is installed. Turns are interleaved, so that a busy machine hits all.
+For each model: parameters, seconds to compile a training step (SGD, cross-entropy), images a second in inference and in
+training, and the speed over the same file with flax's own Conv, BatchNorm and pooling, and over torchvision's or timm's
+model where torch is installed. Turns are interleaved, so that a busy machine slows all.
 
-Seen on two cores, batch 4 at 224, forward and training: ResNet-50 1.03 and 1.66 times flax's layers, .91 and .71 of
-torch (33.9 and 7.8 images/s); MobileNetV2 13.3 and 7.2 times flax, 1.45 and .76 of torch; ViT-B/16 1.02 and .96 times
-flax, 1.86 and 1.11 times torch. Compilation of a training step took 4 to 6 seconds.
+Measured on two cores, batch 4 at 224, inference and training: ResNet-50 1.03x and 1.66x flax's layers, 0.91x and 0.71x
+torch (33.9 and 7.8 images/s); MobileNetV2 13.3x and 7.2x flax, 1.45x and 0.76x torch; ViT-B/16 1.02x and 0.96x flax,
+1.86x and 1.11x torch. Compilation of a training step took 4 to 6 seconds.
 """
 
-import argparse
 import contextlib
 import functools
 import importlib.util
-import json
 import math
-import os
-import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -31,14 +27,26 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.registry import family_of
 from dlcore.ops import max_pool as dlcore_max_pool
-from experiments.bench.conv import interleaved, ratio
+from dlcore.run import provenance
+from experiments.bench.timing import bar_chart, interleaved, ratio
 
 MODELS = (
-    "resnet18,resnet50,resnext50_32x4d,vgg16,densenet121,mobilenet_v2,efficientnet_b0,regnet_y_400mf,"
-    "convnext_tiny,vit_b_16,swin_t"
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "vgg16",
+    "densenet121",
+    "mobilenet_v2",
+    "efficientnet_b0",
+    "regnet_y_400mf",
+    "convnext_tiny",
+    "vit_b_16",
+    "swin_t",
 )
 
 
@@ -50,7 +58,7 @@ def _flax_max_pool(x, window_shape, strides=None, padding="VALID", ceil_mode=Fal
 
 
 def _flax_batch_norm(use_running_average=None, momentum=0.9, epsilon=1e-5, axis_name=None, dtype=None, **fields):
-    """flax's, with the order of arguments of ours."""
+    """flax's, with the argument order of ours."""
     return nn.BatchNorm(
         use_running_average, momentum=momentum, epsilon=epsilon, axis_name=axis_name, dtype=dtype, **fields
     )
@@ -58,19 +66,19 @@ def _flax_batch_norm(use_running_average=None, momentum=0.9, epsilon=1e-5, axis_
 
 @contextlib.contextmanager
 def flax_layers(name: str) -> Iterator[None]:
-    """Within, the file of the model `name` builds its networks of flax's own layers."""
+    """Within, the file of the model `name` builds its networks from flax's own layers."""
     plain = {"Conv": nn.Conv, "BatchNorm": _flax_batch_norm, "max_pool": _flax_max_pool}
     module = family_of(name)
-    found = {key: value for key, value in plain.items() if hasattr(module, key)}
-    with mock.patch.multiple(module, **found) if found else contextlib.nullcontext():
+    present = {key: value for key, value in plain.items() if hasattr(module, key)}
+    with mock.patch.multiple(module, **present) if present else contextlib.nullcontext():
         yield
 
 
-def jax_functions(name: str, batch: int, size: int) -> tuple[dict[str, Callable], float, int]:
-    """{"forward", "train"}, the seconds that the training step took to compile, and the number of parameters."""
-    model = create_model(name, **_fields(name, size))
-    images = jnp.asarray(np.random.default_rng(0).normal(size=(batch, size, size, 3)), jnp.float32)
-    labels = jnp.arange(batch) % 10
+def jax_functions(name: str, batch_size: int, size: int) -> tuple[dict[str, Callable], float, int]:
+    """({"forward", "train"}, the seconds that the training step took to compile, and the number of parameters)."""
+    model = create_model(name, **size_field(name, size))
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(batch_size, size, size, 3)), jnp.float32)
+    labels = jnp.arange(batch_size) % 10
     variables = jax.jit(lambda x: model.init(jax.random.key(0), x))(images[:1])
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
@@ -91,16 +99,20 @@ def jax_functions(name: str, batch: int, size: int) -> tuple[dict[str, Callable]
     start = time.perf_counter()
     step = jax.jit(train).lower(variables, images).compile()
     seconds = time.perf_counter() - start
-    use = jax.jit(model.apply).lower(variables, images).compile()
-    calls = {"forward": functools.partial(use, variables, images), "train": functools.partial(step, variables, images)}
+    forward = jax.jit(model.apply).lower(variables, images).compile()
+    calls = {
+        "forward": functools.partial(forward, variables, images),
+        "train": functools.partial(step, variables, images),
+    }
     return calls, seconds, parameters
 
 
-def _fields(name: str, size: int) -> dict[str, int]:
+def size_field(name: str, size: int) -> dict[str, int]:
+    """`image_size` for the models that have such a field."""
     return {"image_size": size} if "image_size" in getattr(create_model(name), "__dataclass_fields__", {}) else {}
 
 
-def torch_functions(name: str, batch: int, size: int) -> dict[str, Callable] | None:
+def torch_functions(name: str, batch_size: int, size: int) -> dict[str, Callable] | None:
     """The same of torchvision's model, or timm's; None where neither is installed or has it."""
     if importlib.util.find_spec("torchvision") is None:
         return None
@@ -108,15 +120,15 @@ def torch_functions(name: str, batch: int, size: int) -> dict[str, Callable] | N
     import torchvision
 
     if name in torchvision.models.list_models():
-        model = torchvision.models.get_model(name, **_fields(name, size))
+        model = torchvision.models.get_model(name, **size_field(name, size))
     elif importlib.util.find_spec("timm") is not None:
         import timm
 
         model = timm.create_model(name)
     else:
         return None
-    images = torch.as_tensor(np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32))
-    labels, optimizer = torch.arange(batch) % 10, torch.optim.SGD(model.parameters(), 1e-3)
+    images = torch.as_tensor(np.random.default_rng(0).normal(size=(batch_size, 3, size, size)).astype(np.float32))
+    labels, optimizer = torch.arange(batch_size) % 10, torch.optim.SGD(model.parameters(), 1e-3)
 
     def forward():
         model.eval()
@@ -134,53 +146,60 @@ def torch_functions(name: str, batch: int, size: int) -> dict[str, Callable] | N
     return {"forward": forward, "train": train}
 
 
-def measure(name: str, batch: int, size: int, repeats: int) -> dict[str, Any]:
-    """Everything of a model's line."""
-    size = size or input_shape(name)[0]
-    ours, seconds, parameters = jax_functions(name, batch, size)
+def measure_model(name: str, batch_size: int, image_size: int | None, num_repeats: int) -> dict[str, Any]:
+    """The numbers of one model."""
+    size = image_size or input_shape(name)[0]
+    ours, seconds, parameters = jax_functions(name, batch_size, size)
     with flax_layers(name):
-        plain, plain_seconds, _ = jax_functions(name, batch, size)
-    forms = {"ours": ours, "flax": plain, "torch": torch_functions(name, batch, size)}
-    calls = {f"{form}, {way}": call for form, ways in forms.items() if ways for way, call in ways.items()}
-    times = interleaved(calls, repeats, least_seconds=1e-3)
-    found = {"parameters": parameters, "compile": seconds, "compile, flax": plain_seconds, "size": size}
+        plain, plain_seconds, _ = jax_functions(name, batch_size, size)
+    implementations = {"ours": ours, "flax": plain, "torch": torch_functions(name, batch_size, size)}
+    calls = {f"{key}, {way}": call for key, ways in implementations.items() if ways for way, call in ways.items()}
+    times = interleaved(calls, num_repeats, least_seconds=1e-3)
+    numbers = {
+        "parameters": parameters,
+        "image size": size,
+        "compile seconds": seconds,
+        "compile seconds, flax": plain_seconds,
+    }
     for way in ("forward", "train"):
-        found[f"{way}, images/s"] = batch / float(np.median(times[f"ours, {way}"].wall))
-        for form in ("flax", "torch"):
-            if f"{form}, {way}" in times:
-                found[f"{form} over ours, {way}"] = ratio(times, f"{form}, {way}", f"ours, {way}")["median"]
-    return found
+        numbers[f"{way}: images/s"] = batch_size / times[f"ours, {way}"].median
+        for key in ("flax", "torch"):
+            if f"{key}, {way}" in times:
+                numbers[f"{way}: {key} over ours"] = ratio(times, f"{key}, {way}", f"ours, {way}").median
+    return numbers
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=MODELS, help="names with commas between")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=0, help="side of the images; 0: that of the published model")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=pathlib.Path, help="where to write the numbers")
-    options = parser.parse_args(argv)
-    print(f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__}, batch {options.batch}")
-    print(f"{'':20}{'parameters':>14}{'size':>6}{'compile':>9}{'images/s':>17}{'over flax':>15}{'over torch':>15}")
-    print(f"{'':20}{'':>14}{'':>6}{'s':>9}{'use':>9}{'train':>8}{'use':>8}{'train':>7}{'use':>8}{'train':>7}")
-    found = {}
-    for name in options.models.split(","):
-        line = found[name] = measure(name, options.batch, options.size, options.repeats)
-        told = [
-            "–" if line.get(f"{form} over ours, {way}") is None else f"{line[f'{form} over ours, {way}']:.2f}"
-            for form in ("flax", "torch")
-            for way in ("forward", "train")
-        ]
-        print(
-            f"{name:20}{line['parameters']:>14,}{line['size']:>6}{line['compile']:>9.1f}"
-            f"{line['forward, images/s']:>9.1f}{line['train, images/s']:>8.1f}"
-            f"{told[0]:>8}{told[1]:>7}{told[2]:>8}{told[3]:>7}",
-            flush=True,
-        )
-    if options.json is not None:
-        options.json.write_text(json.dumps({"cores": os.cpu_count(), "batch": options.batch, "models": found}) + "\n")
-    return found
+def measure(
+    *, models: tuple[str, ...] = MODELS, batch_size: int = 8, image_size: int | None = None, num_repeats: int = 5
+) -> StudyResult:
+    """Time inference and training of each model.
 
+    Args:
+      models: names of the model zoo.
+      batch_size: images a step.
+      image_size: side of the images; None takes that of the published model.
+      num_repeats: turns of each implementation, shuffled.
+    """
+    numbers, ratios, sentences = {}, {}, []
+    for name in models:
+        values = measure_model(name, batch_size, image_size, num_repeats)
+        numbers |= {f"{name}: {key}": value for key, value in values.items()}
+        ratios[name] = {key: value for key, value in values.items() if "over ours" in key}
+        speeds = ", ".join(f"{value:.2f}x {key.partition(': ')[2].split()[0]}" for key, value in ratios[name].items())
+        sentences.append(f"{name} {values['forward: images/s']:.1f} and {values['train: images/s']:.1f} ({speeds})")
+    verdict = (
+        f"{provenance.hardware()}, batch {batch_size}, images/s in inference and training: {'; '.join(sentences)}."
+    )
+    chart = bar_chart(ratios, "time over dlcore's")
+    return StudyResult(numbers, verdict, {"ratios": chart})
+
+
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=measure,
+    smoke={"models": ("resnet18",), "batch_size": 2, "image_size": 32, "num_repeats": 1},
+)
 
 if __name__ == "__main__":
-    main()
+    main(experiment)

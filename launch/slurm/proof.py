@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from dlcore.run.metrics_writer import read_metrics
-from experiments.bench.kill import TIMES
+from experiments.bench.compare_runs import TIMES
 from launch.slurm.cluster import cluster, missing
 
 __all__ = ["Proof", "arrays", "main"]

@@ -12,7 +12,7 @@ import pytest
 from dlcore.main import run
 from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.processes import Membership, agree, joined, membership, on_host, same
-from experiments.bench.kill import differences, final_arrays
+from experiments.bench.compare_runs import differences, final_arrays
 from experiments.classification import supervised
 from launch import local
 

@@ -1,0 +1,124 @@
+"""Time one convolution by every algorithm that dlcore has, as ratios to lax's measured in one run.
+
+python -m experiments.bench.conv_algorithms
+python -m experiments.bench.conv_algorithms --num_repeats=9
+
+The algorithms: lax, dlcore's replacement for it, a matrix product with im2col's rows, Fourier transforms, and
+Winograd's F(2x2, 3x3), on images and kernels of several sizes; then depthwise convolutions, where dlcore adds up
+shifted images on a CPU. Forward and backward (both gradients), each as the median of interleaved turns. Only dlcore's
+replacement is claimed to win.
+
+Not run in full. Measured by a shorter script on two busy cores (AMD EPYC, jax 0.10.2; processor time; batch 8 of
+32x32x64), lax over dlcore: depthwise 3x3 19x forward, 23x and 6x for the gradients of image and kernel; 7x7 16x, 15x
+and 7.6x.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from dlcore.experiment import Study, StudyResult
+from dlcore.main import main
+from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd
+from dlcore.ops.winograd import winograd_multiplications
+from dlcore.run import provenance
+from experiments.bench.timing import Times, bar_chart, interleaved, ratio
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+# batch, size, channels, features, kernel
+LAYERS = {
+    "early, 3x3": (8, 56, 64, 64, 3),
+    "late, 3x3": (8, 14, 256, 256, 3),
+    "5x5": (8, 28, 32, 64, 5),
+    "11x11": (8, 28, 16, 16, 11),
+    "31x31": (4, 56, 8, 8, 31),
+    "depthwise 3x3": (8, 32, 64, 1, 3),
+    "depthwise 7x7": (8, 32, 64, 1, 7),
+    "tiny, 3x3": (1, 8, 4, 4, 3),
+}
+
+
+def same_padded(function: Callable, x: jax.Array, w: jax.Array, groups: int = 1) -> jax.Array:
+    return function(x, w, (1, 1), "SAME", dimension_numbers=NHWC, feature_group_count=groups)
+
+
+def algorithms(kernel: int, groups: int) -> dict[str, Callable]:
+    """Every algorithm for a kernel of that size; lax and its replacement alone for several groups."""
+    functions = {
+        "lax": functools.partial(same_padded, lax.conv_general_dilated, groups=groups),
+        "dlcore": functools.partial(same_padded, conv_general_dilated, groups=groups),
+    }
+    if groups > 1:
+        return functions
+    functions |= {"im2col": conv_im2col, "fft": conv_fft} | ({"winograd": conv_winograd} if kernel == 3 else {})
+    return {
+        name: f if name in ("lax", "dlcore") else functools.partial(f, padding="SAME") for name, f in functions.items()
+    }
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def timed(functions: dict[str, Callable], x: jax.Array, w: jax.Array, num_repeats: int) -> dict[str, dict[str, Times]]:
+    """{"forward", "backward"} -> times of each algorithm, after a comparison of its result with lax's."""
+    forward = {name: jax.jit(f).lower(x, w).compile() for name, f in functions.items()}
+    want = forward["lax"](x, w)
+    for name, f in forward.items():
+        error = float(jnp.abs(f(x, w) - want).max() / jnp.abs(want).max())
+        if error > 1e-4:
+            raise ValueError(f"{name} differs from lax by {error:.1e} of the largest value; allowed: 1e-4")
+
+    def backward(f):
+        return jax.jit(jax.grad(lambda x, w: jnp.vdot(f(x, w), want), (0, 1))).lower(x, w).compile()
+
+    both = {"forward": forward, "backward": {name: backward(f) for name, f in functions.items()}}
+    return {
+        way: interleaved({name: functools.partial(f, x, w) for name, f in group.items()}, num_repeats)
+        for way, group in both.items()
+    }
+
+
+def measure(*, only: str = "", num_repeats: int = 5) -> StudyResult:
+    """Time every algorithm on every layer.
+
+    Args:
+      only: layers whose name contains this text; empty times all but the tiny one of the smoke run.
+      num_repeats: turns of each algorithm, shuffled.
+    """
+    layers = {name: sizes for name, sizes in LAYERS.items() if (only in name if only else "tiny" not in name)}
+    if not layers:
+        raise ValueError(f"only={only!r}: in no name; allowed: a part of {', '.join(LAYERS)}")
+    numbers, medians = {}, {}
+    for title, (batch_size, size, channels, features, kernel) in layers.items():
+        groups = channels if "depthwise" in title else 1
+        x = normal(0, batch_size, size, size, channels)
+        w = normal(1, kernel, kernel, channels // groups, channels if groups > 1 else features)
+        for way, times in timed(algorithms(kernel, groups), x, w, num_repeats).items():
+            ratios = {name: ratio(times, "lax", name) for name in times if name != "lax"}
+            numbers[f"{title}, {way}: ms, lax"] = 1e3 * times["lax"].median
+            for name, value in ratios.items():
+                numbers |= value.rows(f"{title}, {way}: lax over {name}")
+            medians[f"{title}, {way}"] = {name: value.median for name, value in ratios.items()}
+    saved = winograd_multiplications(56, 56)
+    best = {title: max(ratios, key=ratios.get) for title, ratios in medians.items()}
+    verdict = f"{provenance.hardware()}: fastest beside lax: " + ", ".join(
+        f"{title} {name} ({medians[title][name]:.2f}x)" for title, name in best.items()
+    )
+    verdict += (
+        f". Winograd needs {saved['winograd']:,} winograd_multiplications for a channel of 56x56, lax {saved['direct']:,}."
+    )
+    figure = bar_chart(medians, "lax's time over the algorithm's")
+    figure.axes[0].set_xscale("log")
+    return StudyResult(numbers, verdict, {"ratios": figure})
+
+
+experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"only": "tiny", "num_repeats": 1})
+
+if __name__ == "__main__":
+    main(experiment)
