@@ -75,7 +75,7 @@ def _experiments(options: argparse.Namespace) -> None:
 def _run(argv: list[str]) -> int:
     """`dlcore run NAME ...`, as `python -m experiments.NAME ...` does."""
     from dlcore.experiment.catalog import find_experiment
-    from dlcore.experiment.flags import FlagError
+    from dlcore.experiment.setting import FlagError
     from dlcore.main import main as run_main
 
     if len(argv) < 2 or argv[1].startswith("-"):
@@ -104,7 +104,7 @@ def _models(options: argparse.Namespace) -> None:
 
     names = list_models(options.pattern)
     if not names:
-        raise ValueError(f"pattern {options.pattern!r} matches none of {len(list_models())} models")
+        raise ValueError(f"pattern={options.pattern!r}: matches none; allowed: the {len(list_models())} names of `dlcore models`")
     for name in names:
         model, shape = create_model(name), input_shape(name)
         variables = jax.eval_shape(lambda m=model, s=shape: m.init(jax.random.key(0), jnp.zeros((1, *s))))
@@ -122,9 +122,9 @@ def _cost(options: argparse.Namespace) -> None:
     from dlcore.models import create_model, input_shape
 
     if options.chip is not None and options.chip not in CHIPS:
-        raise ValueError(f"chip is {options.chip!r}: {', '.join(CHIPS)} are allowed")
+        raise ValueError(f"chip={options.chip!r}: unknown; allowed: {', '.join(CHIPS)}")
     if options.batch < 1:
-        raise ValueError(f"batch is {options.batch}: at least 1 is allowed")
+        raise ValueError(f"batch={options.batch}: too small; allowed: at least 1")
     model = create_model(options.name, dtype=jnp.dtype(options.dtype))
     shape = _image_shape(options.input) if options.input else input_shape(options.name)
     x, chip = jax.ShapeDtypeStruct((options.batch, *shape), options.dtype), CHIPS.get(options.chip)
@@ -143,7 +143,7 @@ def _cost(options: argparse.Namespace) -> None:
 def _image_shape(text: str) -> tuple[int, int, int]:
     sizes = [int(part) if part.isdecimal() else 0 for part in text.split("x")]
     if len(sizes) != 3 or min(sizes) < 1:
-        raise ValueError(f"input is {text!r}: height, width and channels are needed, as in 224x224x3")
+        raise ValueError(f"input={text!r}: not HxWxC; allowed: height, width and channels, as in 224x224x3")
     return sizes[0], sizes[1], sizes[2]
 
 
@@ -154,7 +154,7 @@ def _convert(options: argparse.Namespace) -> None:
 
     out = options.out or options.file.with_suffix("")
     if out.exists() and any(out.iterdir()):
-        raise ValueError(f"folder {out} is not empty: choose another with --out")
+        raise ValueError(f"out={str(out)!r}: not empty; allowed: a new or empty folder")
     weights, names = read_state_dict(options.file), torch_names(options.model)
     head = names.get("params/head/bias")
     fields = {"num_classes": len(weights[head])} if head in weights else {}

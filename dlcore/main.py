@@ -15,10 +15,10 @@ from typing import Literal
 import jax
 
 from dlcore.experiment.experiment import Experiment
-from dlcore.experiment.flags import FlagError, Setting
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import last_value, resolve
 from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
 from dlcore.run.preemption import Preempted
 from dlcore.run.processes import joined, leave

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dlcore.experiment.experiment import Experiment
-from dlcore.experiment.flags import FlagError
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.study import Study
 
 __all__ = ["Entry", "experiment_names", "find_experiment", "first_line", "listing", "measured"]

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 

@@ -1,6 +1,6 @@
 """What `--help` prints: the essential flags first, the rest by group under `--help=all`."""
 
-from dlcore.experiment.flags import Setting, kind_name
+from dlcore.experiment.setting import Setting, kind_name
 
 __all__ = ["help_text"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dlcore.experiment.flags import Setting
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import Setting
 
 __all__ = ["Mode"]
 

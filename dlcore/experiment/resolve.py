@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dlcore.experiment.experiment import Experiment
-from dlcore.experiment.flags import FlagError, Flags, Setting, model_settings, module_settings, parse, settings_of
+from dlcore.experiment.flags import Flags, parse
+from dlcore.experiment.setting import FlagError, Setting, model_settings, module_settings, settings_of
 from dlcore.experiment.settings import RUN
 
 __all__ = ["last_value", "read_config", "resolve", "wants_smoke"]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dlcore.experiment.experiment import Experiment, Setup
-from dlcore.experiment.flags import FlagError, Flags
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.run import provenance

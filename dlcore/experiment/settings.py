@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from dlcore.experiment.flags import Setting
+from dlcore.experiment.setting import Setting
 from dlcore.learner import Range
 
 __all__ = ["FOLDER", "RUN"]

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.experiment.experiment import name_of
-from dlcore.experiment.flags import FlagError, parse, settings_of
+from dlcore.experiment.flags import parse
 from dlcore.experiment.resolve import wants_smoke
 from dlcore.experiment.resolved_run import run_folder
+from dlcore.experiment.setting import FlagError, settings_of
 from dlcore.experiment.settings import FOLDER
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable

@@ -3,7 +3,7 @@
 import jax
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Setting
+from dlcore.experiment.setting import Setting
 from dlcore.kits import optimizer
 
 __all__ = ["SETTINGS", "build", "start"]

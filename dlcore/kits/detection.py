@@ -6,7 +6,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Evaluator, Range
 

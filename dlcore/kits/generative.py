@@ -5,7 +5,8 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.evaluators import frechet
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import images, trained_network
 from dlcore.learner import Evaluator, Range

@@ -9,7 +9,8 @@ from dlcore.data.augment.recipes import CLASSIFICATION, STRONG, classification_a
 from dlcore.data.decoding import DECODERS
 from dlcore.data.normalization import normalizer
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
 

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Setting
+from dlcore.experiment.setting import Setting
 from dlcore.kits.trained_network import load_network
 from dlcore.learner import Learner, Range
 

@@ -5,7 +5,7 @@ from typing import Literal
 import optax
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Setting
+from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
 

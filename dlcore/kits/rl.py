@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
 from dlcore.run.seeds import split_by_seed

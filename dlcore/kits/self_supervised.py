@@ -13,7 +13,8 @@ import jax
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, optimizer
 from dlcore.learner import Evaluator, Learner, Range

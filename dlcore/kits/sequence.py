@@ -6,7 +6,8 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.data.text import TEXTS, Vocabulary, load_text, split_text, streams
-from dlcore.experiment.flags import FlagError, Flags, Setting
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
 

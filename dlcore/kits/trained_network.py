@@ -23,9 +23,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalizer
 from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.flags import Flags, Setting
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config, resolve
 from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
+from dlcore.experiment.setting import Setting
 from dlcore.kits import images
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape

@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from dlcore.experiment.flags import FlagError, Setting
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.run.evaluate import evaluate
 from dlcore.run.progress import say
 

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.diagnostics.trace import first_reads
-from dlcore.experiment.flags import FlagError
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
+from dlcore.experiment.setting import FlagError
 from dlcore.run import provenance
 from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths

@@ -14,9 +14,9 @@ import numpy as np
 from dlcore.data.pipeline import padded_batches
 from dlcore.data.source import Source
 from dlcore.diagnostics.gradient_check import METHODS, LeafCheck, check_gradient
-from dlcore.experiment.flags import FlagError, Setting
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
 from dlcore.run.progress import say

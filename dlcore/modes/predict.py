@@ -3,9 +3,9 @@
 import json
 from typing import Literal
 
-from dlcore.experiment.flags import FlagError, Setting
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.run.evaluate import predict
 from dlcore.run.progress import say
 

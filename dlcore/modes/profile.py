@@ -14,9 +14,9 @@ import jax
 from dlcore.cost.memory import memory_report, readable
 from dlcore.cost.profiled_operations import HotOperation, chip_of, hot_operations, measured_chip, trace_times
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.flags import Setting
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import Setting
 from dlcore.learner import Range
 from dlcore.report.html import render
 from dlcore.report.memory import memory_panel

@@ -21,8 +21,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.experiment.flags import FlagError, Flags, Setting, parse
+from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
 from dlcore.run.progress import say

@@ -111,7 +111,7 @@ def measure(*, only: str = "", num_repeats: int = 5) -> StudyResult:
         f"{title} {name} ({medians[title][name]:.2f}x)" for title, name in best.items()
     )
     verdict += (
-        f". Winograd needs {saved['winograd']:,} winograd_multiplications for a channel of 56x56, lax {saved['direct']:,}."
+        f". Winograd needs {saved['winograd']:,} multiplications for a channel of 56x56, lax {saved['direct']:,}."
     )
     figure = bar_chart(medians, "lax's time over the algorithm's")
     figure.axes[0].set_xscale("log")

@@ -22,8 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from dlcore.experiment.flags import FlagError, Flags, Setting, parse
+from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
 from dlcore.run.progress import say
 from dlcore.search import space as spaces

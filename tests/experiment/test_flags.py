@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from dlcore.experiment.experiment import Experiment
-from dlcore.experiment.flags import FlagError, Flags, Setting, model_settings, parse, settings_of
+from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import read_config, resolve
+from dlcore.experiment.setting import FlagError, Setting, model_settings, settings_of
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range

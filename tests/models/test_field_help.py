@@ -7,7 +7,7 @@ from dlcore.models.registry import MODELS
 try:
     from dlcore.run.flags import model_settings
 except ImportError:  # pragma: no cover
-    from dlcore.experiment.flags import model_settings
+    from dlcore.experiment.setting import model_settings
 
 VARIANTS = {getattr(variant, "func", variant): name for name, variant in MODELS.items()}
 

@@ -9,9 +9,9 @@ import pytest
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import join
-from dlcore.experiment.flags import FlagError
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
 from dlcore.run import evaluate, fit
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.fit import Saving

@@ -1,7 +1,7 @@
 """`--mode=plan`: will the training step fit a machine that is not there, and over which mesh is it fastest?"""
 
-from dlcore.experiment.flags import Setting
 from dlcore.experiment.mode import Mode
+from dlcore.experiment.setting import Setting
 from dlcore.modes.plan.plan import plan
 
 __all__ = ["MODE"]

@@ -28,8 +28,8 @@ from typing import Any
 import jax
 
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.flags import FlagError
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
 from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
 from dlcore.modes.plan.topology import Topology, cases_of, topology_of
 from dlcore.run import provenance

@@ -19,7 +19,7 @@ import re
 from typing import NamedTuple
 
 from dlcore.cost.roofline import CHIPS
-from dlcore.experiment.flags import FlagError
+from dlcore.experiment.setting import FlagError
 from dlcore.run.sharding import RULES
 
 __all__ = ["GPUS", "TPUS", "Kind", "Topology", "cases_of", "seconds", "topology_of"]
