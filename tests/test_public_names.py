@@ -1,12 +1,14 @@
 """Every public module lists its names, they exist, and they are those of the snapshot.
 
-After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_names.py -n 0
+A new file of a topic needs no entry, so that a technique is four files; what stands in the snapshot may not change. After
+a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_names.py -n 0
 """
 
 import ast
 import importlib
 import json
 import os
+import runpy
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,6 +71,8 @@ def test_public_names_are_those_of_the_snapshot():
     if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
         SNAPSHOT.write_text(json.dumps(names, indent=1, sort_keys=True) + "\n")
     known = json.loads(SNAPSHOT.read_text())
+    topics = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["TOPICS"]
+    names = {module: names[module] for module in names if module in known or module.split(".")[1] not in topics}
     now, before = ({f"{module}.{name}" for module in d for name in d[module] or ()} for d in (names, known))
     change = [f"+ {name}" for name in sorted(now - before)] + [f"- {name}" for name in sorted(before - now)]
     assert not change, "public names changed (see this file's docstring):\n" + "\n".join(change)
