@@ -1,4 +1,10 @@
-"""Losses of one example: the caller maps over the batch and averages; those that couple examples take [N, D]."""
+"""Losses with leading batch axes: `[..., C] -> [...]`, one loss an example.
+
+Each docstring names the trailing axes that make up an example; all axes before them are batch axes and stay in the
+result, so that a call on a batch equals `jax.vmap` of the call on one example. Nothing broadcasts: arguments whose
+batch axes differ raise ValueError. Losses that couple examples (NT-Xent, mined triplets) take [N, D] and return a
+scalar.
+"""
 
 from dlcore.losses.adversarial import discriminator_loss, minimax_generator_loss, non_saturating_generator_loss
 from dlcore.losses.classification import (
@@ -41,7 +47,7 @@ from dlcore.losses.metric_learning import (
     triplet_kinds,
     triplet_loss,
 )
-from dlcore.losses.objective import full_loss, multi_task_loss
+from dlcore.losses.objective import full_loss, masked_mean, multi_task_loss
 from dlcore.losses.penalties import elastic_net_penalty, is_kernel, l1_penalty, l2_penalty
 from dlcore.losses.regression import gaussian_nll_loss, huber_loss, l1_loss, l2_loss, mse_loss, smooth_l1_loss
 from dlcore.losses.segmentation import dice_loss, multiclass_dice_loss, tversky_loss
@@ -89,6 +95,7 @@ __all__ = [
     "ldam_margins",
     "log_softmax",
     "margin_ranking_loss",
+    "masked_mean",
     "mined_triplet_loss",
     "minimax_generator_loss",
     "mse_loss",

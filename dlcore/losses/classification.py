@@ -1,8 +1,8 @@
-"""Losses of one example's class scores.
+"""Losses of class scores.
 
     softmax:                p_c = e^{s_c - max s} / sum_j e^{s_j - max s}
     softmax cross-entropy:  L = -sum_c w_c q_c log p_c,   q = (1 - eps) onehot(y) + eps / C
-    binary cross-entropy:   L = -[v y log p + (1 - y) log(1 - p)],   p = sigmoid(s)
+    binary cross-entropy:   L = -sum_c [v y_c log p_c + (1 - y_c) log(1 - p_c)],   p = sigmoid(s)
     multi-class hinge:      L = sum_{j != y} max(0, s_j - s_y + m)
     squared hinge:          L = sum_{j != y} max(0, s_j - s_y + m)^2
 
@@ -18,6 +18,7 @@ import optax
 from jax.nn import log_softmax, softmax
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes, describe
 
 __all__ = [
     "binary_cross_entropy_loss",
@@ -31,53 +32,122 @@ __all__ = [
 
 def softmax_cross_entropy_loss(
     logits: jax.Array,
-    label: jax.Array,
+    labels: jax.Array,
     label_smoothing: float | jax.Array = 0.0,
     class_weights: jax.Array | None = None,
 ) -> jax.Array:
-    """The scalar loss of `logits: [C]` for the class `label: [] int` in [0, C) or the probabilities `label: [C]`.
+    """Softmax cross-entropy with class indices or class probabilities.
 
-    label_smoothing: in [0, 1]. class_weights: [C]; torch's weighted mean divides the sum over a batch by that of the
-    weights of its labels. The loss of a label outside [0, C) is 0, up to its smoothing (torch's ignore_index).
+    torch's weighted mean divides the sum over a batch by the sum of the weights of its labels.
+
+    Args:
+      logits: [..., C], unnormalized scores.
+      labels: [...] int, classes in [0, C), or [..., C] float, probabilities. A class outside [0, C) costs 0 (torch's
+        ignore_index), but for its smoothing.
+      label_smoothing: probability eps spread evenly over all classes, in [0, 1].
+      class_weights: [C], weights w of the classes; None weighs all by 1.
+
+    Returns:
+      [...], one loss an example, in nats.
+
+    Raises:
+      ValueError: `labels` are neither integers [...] nor floats [..., C].
     """
-    logits, label = at_least_float32(logits), jnp.asarray(label)
-    if label.ndim == 0 and isinstance(label_smoothing, int | float) and label_smoothing == 0:
-        known = (label >= 0) & (label < logits.shape[-1])
-        label = jnp.where(known, label, 0)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-        return jnp.where(known, loss if class_weights is None else loss * class_weights[label], 0)
-    target = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype) if label.ndim == 0 else label
-    target = optax.smooth_labels(target.astype(logits.dtype), label_smoothing)
+    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    check_shapes(logits=(logits, "... C"), label_smoothing=(label_smoothing, ""), class_weights=(class_weights, "C"))
+    are_classes = _are_classes(logits, labels)
+    if are_classes and isinstance(label_smoothing, int | float) and label_smoothing == 0:
+        is_class = (labels >= 0) & (labels < logits.shape[-1])
+        labels = jnp.where(is_class, labels, 0)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.where(is_class, loss if class_weights is None else loss * jnp.asarray(class_weights)[labels], 0)
+    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype) if are_classes else labels
+    targets = optax.smooth_labels(targets.astype(logits.dtype), label_smoothing)
     if class_weights is not None:
-        target = target * class_weights
-    return optax.safe_softmax_cross_entropy(logits, target)
+        targets = targets * class_weights
+    return optax.safe_softmax_cross_entropy(logits, targets)
 
 
 def binary_cross_entropy_loss(
-    logits: jax.Array, target: jax.Array, positive_weight: float | jax.Array = 1.0
+    logits: jax.Array, targets: jax.Array, positive_weight: float | jax.Array = 1.0
 ) -> jax.Array:
-    """The sum over all of `logits: [...]`, each a yes-or-no question with the answer `target: [...]` in [0, 1].
+    """Binary cross-entropy summed over an example's C yes-or-no questions.
 
-    positive_weight: v above, a number or one for each question; more than 1 trades precision for recall.
+    `optax.sigmoid_binary_cross_entropy` is the same without the sum. For one question an example, C is 1:
+    `logits[:, None]`.
+
+    Args:
+      logits: [..., C], one score a question.
+      targets: [..., C] in [0, 1], the answers.
+      positive_weight: weight v of the answer 1, a scalar or [C]; more than 1 trades precision for recall.
+
+    Returns:
+      [...], one loss an example, in nats.
+
+    Raises:
+      ValueError: `targets` do not have the shape of `logits`.
     """
     logits = at_least_float32(logits)
-    positive = target * jax.nn.log_sigmoid(logits)
-    negative = (1 - target) * jax.nn.log_sigmoid(-logits)
-    return -(positive_weight * positive + negative).sum()
+    check_shapes(
+        logits=(logits, "... C"),
+        targets=(targets, "... C"),
+        positive_weight=(positive_weight, "C" if jnp.ndim(positive_weight) else ""),
+    )
+    positive = targets * jax.nn.log_sigmoid(logits)
+    negative = (1 - targets) * jax.nn.log_sigmoid(-logits)
+    return -(positive_weight * positive + negative).sum(-1)
 
 
-def multiclass_hinge_loss(logits: jax.Array, label: jax.Array, margin: float | jax.Array = 1.0) -> jax.Array:
-    """The scalar loss of `logits: [C]` for the class `label: [] int`; (C - 1) margin where all scores are equal."""
-    return _violations(logits, label, margin).sum()
+def multiclass_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | jax.Array = 1.0) -> jax.Array:
+    """Multi-class hinge loss (Weston & Watkins), summed over the wrong classes.
+
+    Args:
+      logits: [..., C], unnormalized scores.
+      labels: [...] int, classes in [0, C).
+      margin: m, by how much the label's score should exceed every other.
+
+    Returns:
+      [...], one loss an example; (C - 1) margin where all scores are equal.
+
+    Raises:
+      ValueError: `labels` are not integers with the leading axes of `logits`.
+    """
+    return _violations(logits, labels, margin).sum(-1)
 
 
-def squared_hinge_loss(logits: jax.Array, label: jax.Array, margin: float | jax.Array = 1.0) -> jax.Array:
-    """The multi-class hinge loss with every term squared, so that large errors count for more."""
-    return jnp.square(_violations(logits, label, margin)).sum()
+def squared_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | jax.Array = 1.0) -> jax.Array:
+    """Multi-class hinge loss with every term squared, so that large errors count for more.
+
+    Args:
+      logits: [..., C], unnormalized scores.
+      labels: [...] int, classes in [0, C).
+      margin: m, by how much the label's score should exceed every other.
+
+    Returns:
+      [...], one loss an example.
+
+    Raises:
+      ValueError: `labels` are not integers with the leading axes of `logits`.
+    """
+    return jnp.square(_violations(logits, labels, margin)).sum(-1)
 
 
-def _violations(logits: jax.Array, label: jax.Array, margin: float | jax.Array) -> jax.Array:
-    """By how much each score comes too close to that of the label: [C], 0 for the label itself."""
-    logits = at_least_float32(logits)
-    others = jnp.arange(logits.shape[-1]) != label
-    return jnp.where(others, jax.nn.relu(logits - logits[label] + margin), 0)
+def _are_classes(logits: jax.Array, labels: jax.Array) -> bool:
+    """Whether labels are class indices; False for probabilities, ValueError for anything else."""
+    if jnp.issubdtype(labels.dtype, jnp.integer) and labels.shape == logits.shape[:-1]:
+        return True
+    if jnp.issubdtype(labels.dtype, jnp.floating) and labels.shape == logits.shape:
+        return False
+    raise ValueError(
+        f"labels={describe(labels)}: neither classes nor probabilities for logits={describe(logits)}; "
+        f"allowed: int{list(logits.shape[:-1])} or float{list(logits.shape)}"
+    )
+
+
+def _violations(logits: jax.Array, labels: jax.Array, margin: float | jax.Array) -> jax.Array:
+    """By how much each score comes too close to that of the label: [..., C], 0 for the label itself."""
+    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margin=(margin, ""))
+    others = jnp.arange(logits.shape[-1]) != labels[..., None]
+    score = jnp.take_along_axis(logits, labels[..., None], -1, mode="clip")
+    return jnp.where(others, jax.nn.relu(logits - score + margin), 0)

@@ -1,17 +1,18 @@
-"""Consistency: an unlabelled example is to be answered alike however it is shown.
+"""Consistency: the network should answer an unlabeled example alike under any augmentation.
 
 Xie, Dai, Hovy, Luong & Le 2019, "Unsupervised data augmentation for consistency training", arXiv:1904.12848.
 
-    q = softmax(t / tau)            what the network says of the plain view: no gradient, sharpened by tau < 1
-    L = 1[max_c softmax(t)_c >= beta] KL(q || softmax(s))           s: its scores of the heavily augmented view
+    q = softmax(t / tau)            prediction for the plain view: no gradient, sharpened by tau < 1
+    L = 1[max_c softmax(t)_c >= beta] KL(q || softmax(s))           s: logits of the heavily augmented view
 
-Examples that the network is not sure of (below beta) count 0, and divide the mean all the same.
+Examples whose confidence is below beta cost 0, and still divide the mean.
 """
 
 import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 from dlcore.losses.divergence import kl_divergence_loss
 
 __all__ = ["consistency_loss"]
@@ -23,16 +24,30 @@ def consistency_loss(
     temperature: float | jax.Array = 0.4,
     threshold: float | jax.Array = 0.8,
 ) -> jax.Array:
-    """The scalar loss of one example: scores [C] of its augmented view against scores [C] of its plain one.
+    """Divergence of the augmented view's prediction from the confident, sharpened one of the plain view.
 
-    temperature: tau above 0; 1 leaves the target as it is. threshold: beta in [0, 1]; 0 counts every example.
+    Args:
+      logits: [..., C], scores of the augmented view.
+      target_logits: [..., C], scores of the plain view; they get no gradient.
+      temperature: tau > 0 that divides the plain view's scores; 1 leaves its prediction as it is.
+      threshold: confidence beta in [0, 1] below which an example costs 0; 0 counts every example.
 
-    Raises: ValueError for numbers outside those ranges.
+    Returns:
+      [...], one loss an example, in nats.
+
+    Raises:
+      ValueError: `temperature` or `threshold` is out of range, or the two shapes differ.
     """
     if isinstance(temperature, int | float) and not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; it must be positive")
+        raise ValueError(f"temperature={temperature}: out of range; allowed: above 0")
     if isinstance(threshold, int | float) and not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; it must be in [0, 1]")
+        raise ValueError(f"threshold={threshold}: out of range; allowed: 0 to 1")
+    check_shapes(
+        logits=(logits, "... C"),
+        target_logits=(target_logits, "... C"),
+        temperature=(temperature, ""),
+        threshold=(threshold, ""),
+    )
     plain = jax.lax.stop_gradient(at_least_float32(target_logits))
-    sure = jax.nn.softmax(plain).max() >= threshold
-    return jnp.where(sure, kl_divergence_loss(logits, jax.nn.softmax(plain / temperature)), 0)
+    is_confident = jax.nn.softmax(plain).max(-1) >= threshold
+    return jnp.where(is_confident, kl_divergence_loss(logits, jax.nn.softmax(plain / temperature)), 0)

@@ -3,13 +3,16 @@
     InfoNCE     -log e^{q k+ / tau} / (e^{q k+ / tau} + sum_j e^{q k_j / tau})
     NT-Xent     the same over cosines of 2N views, for each view with the other view of its image as k+ and the 2N - 2
                 views of other images as k_j: sum over k != i in the denominator
-    DCL         NT-Xent without k+ in the denominator: its push does not fade where the positive is found, as it does in
-                small batches. It may be negative.
+    DCL         NT-Xent without k+ in the denominator, so that its push does not fade once the positive is close, as
+                NT-Xent's does in small batches. It may be negative.
     CLIP        InfoNCE over cosines of N pairs, from each side: the other N - 1 of the batch are the negatives
     alignment   |a - b|^2            uniformity   log mean over pairs e^{-t |x - y|^2}
 
 van den Oord et al. 2018, arXiv:1807.03748; Chen et al. 2020, arXiv:2002.05709; Wang & Isola 2020, arXiv:2005.10242;
 Yeh et al. 2021, arXiv:2110.06848 (DCL); Radford et al. 2021, arXiv:2103.00020 (CLIP).
+
+InfoNCE and alignment take batch axes. The others couple the examples of a batch: they take [N, D] and return one
+number.
 """
 
 import jax
@@ -17,6 +20,8 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
+from dlcore.losses.objective import masked_mean
 
 __all__ = [
     "alignment_loss",
@@ -32,13 +37,31 @@ __all__ = [
 def info_nce_loss(
     query: jax.Array, positive: jax.Array, negatives: jax.Array, temperature: float | jax.Array = 0.07
 ) -> jax.Array:
-    """The scalar loss of query [D], positive [D] and negatives [K, D], by dot products: give unit vectors for cosines.
+    """InfoNCE by dot products; give unit vectors for cosines.
 
-    With K + 1 equal scores it is log(K + 1).
+    Args:
+      query: [..., D], embeddings.
+      positive: [..., D], the embedding that belongs to each query.
+      negatives: [K, D], shared by all queries (MoCo's queue), or [..., K, D], each query's own.
+      temperature: tau > 0 that divides the dot products.
+
+    Returns:
+      [...], one loss a query, in nats; log(K + 1) where all scores are equal.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     query, positive, negatives = (at_least_float32(z) for z in (query, positive, negatives))
-    scores = jnp.concatenate([(query @ positive)[None], negatives @ query]) / temperature
-    return optax.softmax_cross_entropy_with_integer_labels(scores, 0)
+    check_shapes(
+        query=(query, "... D"),
+        positive=(positive, "... D"),
+        negatives=(negatives, "K D" if negatives.ndim == 2 else "... K D"),
+        temperature=(temperature, ""),
+    )
+    to_positive = jnp.einsum("...d,...d->...", query, positive)[..., None]
+    to_negatives = jnp.einsum("...kd,...d->...k", negatives, query)
+    scores = jnp.concatenate([to_positive, to_negatives], -1) / temperature
+    return optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(scores.shape[:-1], jnp.int32))
 
 
 def nt_xent_scores(
@@ -48,11 +71,22 @@ def nt_xent_scores(
     mask: jax.Array | None = None,
     axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """(scores [2N, 2M], positives [2N]): each view's cosines over temperature to all views, its own at -inf.
+    """Cosines over temperature of each of 2N views with all views, itself at -inf, and where its positive is.
 
-    a, b: [N, D], two views of N images. mask: [N]; images of mask 0 are no negatives. axis: the mapped axis whose
-    replicas' views are negatives too (M = N times its size; N without).
+    Args:
+      a: [N, D], embeddings of one view of N images.
+      b: [N, D], embeddings of the other view of the same images.
+      temperature: tau > 0 that divides the cosines.
+      mask: [N]; images of mask 0 are no negatives. None counts all.
+      axis: mapped axis whose replicas' views are negatives too (M = N times its size); None for one device (M = N).
+
+    Returns:
+      (scores [2N, 2M], positives [2N] int, the column of each row's positive).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
     a, b = _unit(a), _unit(b)
     keep = jnp.ones(len(a), bool) if mask is None else mask > 0
     others, first = (a, b, keep), 0
@@ -76,9 +110,17 @@ def nt_xent_loss(
     mask: jax.Array | None = None,
     axis: str | None = None,
 ) -> jax.Array:
-    """The mean over the 2N views of `a, b: [N, D]`; the arguments are those of `nt_xent_scores`.
+    """NT-Xent (SimCLR), the mean over the 2N views of a batch.
 
-    Where all embeddings are the same it is log(2N - 1).
+    Args:
+      a: [N, D], embeddings of one view of N images.
+      b: [N, D], embeddings of the other view of the same images.
+      temperature: tau > 0 that divides the cosines.
+      mask: [N]; images of mask 0 are neither anchors nor negatives. None counts all.
+      axis: mapped axis whose replicas' views are negatives too; None for one device.
+
+    Returns:
+      Scalar, in nats; log(2N - 1) where all embeddings are the same.
     """
     losses = optax.softmax_cross_entropy_with_integer_labels(*nt_xent_scores(a, b, temperature, mask, axis))
     return _mean_over_views(losses, mask)
@@ -91,21 +133,42 @@ def decoupled_contrastive_loss(
     mask: jax.Array | None = None,
     axis: str | None = None,
 ) -> jax.Array:
-    """The mean over the 2N views of `a, b: [N, D]`; the arguments are those of `nt_xent_scores`.
+    """Decoupled contrastive loss, the mean over the 2N views of a batch.
 
-    A view without negatives has 0 in place of their logarithm.
+    Args:
+      a: [N, D], embeddings of one view of N images.
+      b: [N, D], embeddings of the other view of the same images.
+      temperature: tau > 0 that divides the cosines.
+      mask: [N]; images of mask 0 are neither anchors nor negatives. None counts all.
+      axis: mapped axis whose replicas' views are negatives too; None for one device.
+
+    Returns:
+      Scalar, in nats. A view without negatives has 0 in place of their log-sum-exp.
     """
     scores, positives = nt_xent_scores(a, b, temperature, mask, axis)
     is_positive = jnp.arange(scores.shape[1]) == positives[:, None]
     attraction = jnp.where(is_positive, scores, 0).sum(-1)
     negatives = ~is_positive & jnp.isfinite(scores)
-    some = negatives.any(-1)
-    repulsion = jax.nn.logsumexp(scores, -1, where=negatives | ~some[:, None] & is_positive)
-    return _mean_over_views(jnp.where(some, repulsion, 0) - attraction, mask)
+    has_negatives = negatives.any(-1)
+    repulsion = jax.nn.logsumexp(scores, -1, where=negatives | ~has_negatives[:, None] & is_positive)
+    return _mean_over_views(jnp.where(has_negatives, repulsion, 0) - attraction, mask)
 
 
 def clip_loss(a: jax.Array, b: jax.Array, temperature: float | jax.Array = 0.07) -> jax.Array:
-    """The mean over the N pairs of `a, b: [N, D]` and over the two sides; log N where all are the same."""
+    """CLIP's loss, the mean over the N pairs of a batch and over their two sides.
+
+    Args:
+      a: [N, D], embeddings of images.
+      b: [N, D], embeddings of their captions.
+      temperature: tau > 0 that divides the cosines.
+
+    Returns:
+      Scalar, in nats; log N where all embeddings are the same.
+
+    Raises:
+      ValueError: the shapes do not fit together.
+    """
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""))
     scores = _unit(a) @ _unit(b).T / temperature
     own = jnp.arange(len(scores))
     sides = (optax.softmax_cross_entropy_with_integer_labels(s, own).mean() for s in (scores, scores.T))
@@ -113,15 +176,37 @@ def clip_loss(a: jax.Array, b: jax.Array, temperature: float | jax.Array = 0.07)
 
 
 def alignment_loss(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The squared distance of two views' embeddings [D]: 0 where a view changes nothing."""
+    """Squared distance of two views' embeddings: 0 where the augmentation changes nothing.
+
+    Args:
+      a: [..., D], embeddings of one view.
+      b: [..., D], embeddings of the other view of the same images.
+
+    Returns:
+      [...], one loss an image.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    check_shapes(a=(a, "... D"), b=(b, "... D"))
     return jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)
 
 
 def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None) -> jax.Array:
-    """The logarithm of the mean potential over pairs of different examples of z [N, D]: 0 where all are the same.
+    """Log of the mean Gaussian potential over pairs of different examples of a batch.
 
-    mask: [N]. Without a pair it is 0.
+    Args:
+      z: [N, D], embeddings, commonly of length 1.
+      t: how fast the potential e^{-t |x - y|^2} decays.
+      mask: [N]; examples of mask 0 do not count. None counts all.
+
+    Returns:
+      Scalar, at most 0; 0 where all embeddings are the same, or where no pair counts.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(z=(z, "N D"), t=(t, ""), mask=(mask, "N"))
     z = at_least_float32(z)
     norm = jnp.square(z).sum(-1)
     squared = jnp.maximum(norm[:, None] + norm[None] - 2 * z @ z.T, 0)
@@ -140,7 +225,4 @@ def _unit(z: jax.Array) -> jax.Array:
 
 def _mean_over_views(losses: jax.Array, mask: jax.Array | None) -> jax.Array:
     """The mean of losses [2N] over the views of images that are not masked; 0 without one."""
-    if mask is None:
-        return losses.mean()
-    keep = jnp.concatenate([mask, mask]) > 0
-    return jnp.where(keep, losses, 0).sum() / jnp.maximum(keep.sum(), 1)
+    return losses.mean() if mask is None else masked_mean(losses, jnp.concatenate([mask, mask]))

@@ -3,11 +3,12 @@
     focal:  L = -sum_c alpha_c (1 - p_c)^gamma log p_c,   p = sigmoid(s) where the target is 1, 1 - sigmoid(s) where 0,
             alpha_c = alpha for target 1, 1 - alpha for 0          Lin et al. 2017, arXiv:1708.02002
     GIoU:   L = 1 - IoU(a, b) + (|hull| - |a or b|) / |hull|       Rezatofighi et al. 2019, arXiv:1902.09630
-    DIoU:   L = 1 - IoU(a, b) + |centre a - centre b|^2 / diagonal(hull)^2          Zheng et al. 2019, arXiv:1911.08287
+    DIoU:   L = 1 - IoU(a, b) + |center a - center b|^2 / diagonal(hull)^2          Zheng et al. 2019, arXiv:1911.08287
     CIoU:   L = DIoU loss + k v,   v = 4 / pi^2 (atan(w_b / h_b) - atan(w_a / h_a))^2,   k = v / (1 - IoU + v) fixed
 
-Every quotient of areas has 1e-7 added below, as in torchvision, so that empty boxes have finite losses and gradients.
-Region proposals were first trained by the smooth L1 loss of box deltas (regression.py), not by overlap.
+Every quotient of areas has 1e-7 added to its denominator, as in torchvision, so that empty boxes have finite losses and
+gradients. The overlap losses compare box i with target i; for all pairs, add the axes: `boxes[:, None]` broadcast to
+[N, M, 4]. Region proposals were first trained by the smooth L1 loss of box deltas (regression.py), not by overlap.
 """
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 from dlcore.ops.boxes import box_area, box_union
 
 __all__ = ["complete_iou_loss", "distance_iou_loss", "generalized_iou_loss", "iou_loss", "sigmoid_focal_loss"]
@@ -23,59 +25,121 @@ _EPSILON = 1e-7
 
 
 def sigmoid_focal_loss(
-    logits: jax.Array, target: jax.Array, alpha: float | jax.Array | None = 0.25, gamma: float | jax.Array = 2.0
+    logits: jax.Array, targets: jax.Array, alpha: float | jax.Array | None = 0.25, gamma: float | jax.Array = 2.0
 ) -> jax.Array:
-    """The sum over all of `logits: [...]`, each a yes-or-no question with the answer `target: [...]` in [0, 1].
+    """Focal loss summed over an example's C yes-or-no questions: easy ones are down-weighted.
 
-    alpha: weight of the target 1, in [0, 1]; None weighs both sides by 1. gamma: 0 gives the weighted cross-entropy.
+    Args:
+      logits: [..., C], one score a class.
+      targets: [..., C] in [0, 1], the answers; all 0 for background.
+      alpha: weight of the target 1, in [0, 1]; the target 0 weighs 1 - alpha. None weighs both by 1.
+      gamma: focusing exponent; 0 gives the weighted cross-entropy.
+
+    Returns:
+      [...], one loss an example (an anchor), in nats.
+
+    Raises:
+      ValueError: `targets` do not have the shape of `logits`.
     """
     logits = at_least_float32(logits)
+    check_shapes(logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, ""), gamma=(gamma, ""))
     p = jax.nn.sigmoid(logits)
-    wrong = jnp.maximum(p + target - 2 * p * target, jnp.finfo(p.dtype).tiny)
-    loss = optax.sigmoid_binary_cross_entropy(logits, target) * wrong**gamma
+    error = jnp.maximum(p + targets - 2 * p * targets, jnp.finfo(p.dtype).tiny)
+    loss = optax.sigmoid_binary_cross_entropy(logits, targets) * error**gamma
     if alpha is not None:
-        loss = loss * (alpha * target + (1 - alpha) * (1 - target))
-    return loss.sum()
+        loss = loss * (alpha * targets + (1 - alpha) * (1 - targets))
+    return loss.sum(-1)
 
 
-def iou_loss(box: jax.Array, target: jax.Array) -> jax.Array:
-    """1 - IoU of two boxes [4]; no gradient when they are disjoint."""
-    intersection, union = box_union(at_least_float32(box), at_least_float32(target))
+def iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
+    """1 - IoU; it has no gradient where box and target are disjoint.
+
+    Args:
+      boxes: [..., 4], corners x1, y1, x2, y2.
+      targets: [..., 4], the true box of each.
+
+    Returns:
+      [...], one loss a box, in [0, 1].
+
+    Raises:
+      ValueError: the shapes differ or do not end in 4.
+    """
+    boxes, targets = _pairs(boxes, targets)
+    intersection, union = box_union(boxes, targets)
     return 1 - intersection / (union + _EPSILON)
 
 
-def generalized_iou_loss(box: jax.Array, target: jax.Array) -> jax.Array:
-    """1 - GIoU of two boxes [4], in [0, 2]; pulls them together when they are disjoint."""
-    box, target = at_least_float32(box), at_least_float32(target)
-    _, union = box_union(box, target)
-    hull = box_area(_hull(box, target))
-    return iou_loss(box, target) + (hull - union) / (hull + _EPSILON)
+def generalized_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
+    """1 - GIoU; it pulls box and target together where they are disjoint.
+
+    Args:
+      boxes: [..., 4], corners x1, y1, x2, y2.
+      targets: [..., 4], the true box of each.
+
+    Returns:
+      [...], one loss a box, in [0, 2].
+
+    Raises:
+      ValueError: the shapes differ or do not end in 4.
+    """
+    boxes, targets = _pairs(boxes, targets)
+    _, union = box_union(boxes, targets)
+    hull = box_area(_hull(boxes, targets))
+    return iou_loss(boxes, targets) + (hull - union) / (hull + _EPSILON)
 
 
-def distance_iou_loss(box: jax.Array, target: jax.Array) -> jax.Array:
-    """1 - DIoU of two boxes [4], in [0, 2]; pulls their centres together, also where one holds the other."""
-    box, target = at_least_float32(box), at_least_float32(target)
-    hull = _hull(box, target)
-    diagonal = jnp.square(hull[2:] - hull[:2]).sum()
-    between = jnp.square((box[:2] + box[2:] - target[:2] - target[2:]) / 2).sum()
-    return iou_loss(box, target) + between / (diagonal + _EPSILON)
+def distance_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
+    """1 - DIoU; it pulls the centers together, also where one box contains the other.
+
+    Args:
+      boxes: [..., 4], corners x1, y1, x2, y2.
+      targets: [..., 4], the true box of each.
+
+    Returns:
+      [...], one loss a box, in [0, 2].
+
+    Raises:
+      ValueError: the shapes differ or do not end in 4.
+    """
+    boxes, targets = _pairs(boxes, targets)
+    hull = _hull(boxes, targets)
+    diagonal = jnp.square(hull[..., 2:] - hull[..., :2]).sum(-1)
+    centers = (boxes[..., :2] + boxes[..., 2:] - targets[..., :2] - targets[..., 2:]) / 2
+    return iou_loss(boxes, targets) + jnp.square(centers).sum(-1) / (diagonal + _EPSILON)
 
 
-def complete_iou_loss(box: jax.Array, target: jax.Array) -> jax.Array:
-    """1 - CIoU of two boxes [4]; the DIoU loss and a term that makes their shapes alike."""
-    box, target = at_least_float32(box), at_least_float32(target)
-    v = 4 / jnp.pi**2 * jnp.square(_angle(target) - _angle(box))
-    k = jax.lax.stop_gradient(v / (iou_loss(box, target) + v + _EPSILON))
-    return distance_iou_loss(box, target) + k * v
+def complete_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
+    """1 - CIoU: the DIoU loss and a term that pulls the aspect ratios together.
+
+    Args:
+      boxes: [..., 4], corners x1, y1, x2, y2.
+      targets: [..., 4], the true box of each.
+
+    Returns:
+      [...], one loss a box.
+
+    Raises:
+      ValueError: the shapes differ or do not end in 4.
+    """
+    boxes, targets = _pairs(boxes, targets)
+    v = 4 / jnp.pi**2 * jnp.square(_angle(targets) - _angle(boxes))
+    k = jax.lax.stop_gradient(v / (iou_loss(boxes, targets) + v + _EPSILON))
+    return distance_iou_loss(boxes, targets) + k * v
+
+
+def _pairs(boxes: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+    check_shapes(boxes=(boxes, "... 4"), targets=(targets, "... 4"))
+    return at_least_float32(boxes), at_least_float32(targets)
 
 
 def _hull(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The smallest box [4] around two."""
-    return jnp.concatenate([jnp.minimum(a[:2], b[:2]), jnp.maximum(a[2:], b[2:])])
+    """The smallest box [..., 4] around two."""
+    return jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1)
 
 
-def _angle(box: jax.Array) -> jax.Array:
-    """atan(width / height); a point has the angle 0 and no gradient."""
-    width, height = jnp.maximum(box[2:] - box[:2], 0)
-    empty = (width == 0) & (height == 0)
-    return jnp.arctan2(jnp.where(empty, 0, width), jnp.where(empty, 1, height))
+def _angle(boxes: jax.Array) -> jax.Array:
+    """atan(width / height) [...]; a point has the angle 0 and no gradient."""
+    sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    width, height = sides[..., 0], sides[..., 1]
+    is_point = (width == 0) & (height == 0)
+    return jnp.arctan2(jnp.where(is_point, 0, width), jnp.where(is_point, 1, height))

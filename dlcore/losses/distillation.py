@@ -5,8 +5,8 @@ Hinton, Vinyals & Dean 2015, arXiv:1503.02531.
     L = tau^2 KL(softmax(t / tau) || softmax(s / tau))
 
 tau^2 keeps the gradient's size: it is tau (softmax(s / tau) - softmax(t / tau)), nearly (s - t) / C for large tau and
-scores that average to 0. The paper adds a smaller share of the cross-entropy with the label, and minimises a
-cross-entropy; KL has the same gradient and is 0 when the student has arrived.
+scores that average to 0. The paper adds a smaller share of the cross-entropy with the label, and minimizes a
+cross-entropy; KL has the same gradient and is 0 when the student equals the teacher.
 
     hard    L = (CE(s, y) + CE(d, argmax t)) / 2
 
@@ -17,6 +17,7 @@ student (or the same, d = s).
 import jax
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 from dlcore.losses.classification import softmax_cross_entropy_loss
 from dlcore.losses.divergence import kl_divergence_loss
 
@@ -26,15 +27,50 @@ __all__ = ["distillation_loss", "hard_distillation_loss"]
 def distillation_loss(
     student_logits: jax.Array, teacher_logits: jax.Array, temperature: float | jax.Array = 4.0
 ) -> jax.Array:
-    """The scalar loss of one example's scores [C]; no gradient goes to the teacher. temperature: > 0."""
+    """Divergence of the student's softened prediction from the teacher's.
+
+    Args:
+      student_logits: [..., C], scores that learn.
+      teacher_logits: [..., C], scores to match; they get no gradient.
+      temperature: tau > 0 that divides both scores.
+
+    Returns:
+      [...], one loss an example: tau^2 times the divergence in nats.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    check_shapes(
+        student_logits=(student_logits, "... C"),
+        teacher_logits=(teacher_logits, "... C"),
+        temperature=(temperature, ""),
+    )
     student, teacher = (at_least_float32(x) / temperature for x in (student_logits, teacher_logits))
-    target = jax.nn.softmax(jax.lax.stop_gradient(teacher))
-    return temperature**2 * kl_divergence_loss(student, target)
+    targets = jax.nn.softmax(jax.lax.stop_gradient(teacher))
+    return temperature**2 * kl_divergence_loss(student, targets)
 
 
 def hard_distillation_loss(
-    class_logits: jax.Array, distillation_logits: jax.Array, teacher_logits: jax.Array, label: jax.Array
+    class_logits: jax.Array, distillation_logits: jax.Array, teacher_logits: jax.Array, labels: jax.Array
 ) -> jax.Array:
-    """The scalar loss of one example's scores [C] and its label (an integer); no gradient goes to the teacher."""
-    own = softmax_cross_entropy_loss(class_logits, label)
-    return (own + softmax_cross_entropy_loss(distillation_logits, teacher_logits.argmax())) / 2
+    """Cross-entropies with the label and with the teacher's decision, one half each (DeiT).
+
+    Args:
+      class_logits: [..., C], scores of the head that learns the label.
+      distillation_logits: [..., C], scores of the head that learns the teacher's decision.
+      teacher_logits: [..., C]; they get no gradient.
+      labels: [...] int, classes in [0, C), or [..., C] float, probabilities.
+
+    Returns:
+      [...], one loss an example, in nats.
+
+    Raises:
+      ValueError: the shapes do not fit together.
+    """
+    check_shapes(
+        class_logits=(class_logits, "... C"),
+        distillation_logits=(distillation_logits, "... C"),
+        teacher_logits=(teacher_logits, "... C"),
+    )
+    own = softmax_cross_entropy_loss(class_logits, labels)
+    return (own + softmax_cross_entropy_loss(distillation_logits, teacher_logits.argmax(-1))) / 2

@@ -2,48 +2,104 @@
 
     H(p) = -sum p log p,   H(p, q) = -sum p log q,   KL(p || q) = sum p log(p / q) = H(p, q) - H(p) >= 0
 
-in nats, with 0 log 0 = 0. Shannon 1948; Kullback & Leibler 1951; entropy as a loss on unlabelled examples is
-Grandvalet & Bengio 2004. Where p > 0 and q = 0 the value is infinite and the gradient 0: it is finite everywhere, where
-`optax.kl_divergence` has a gradient of NaN at p = 0. From scores, take the losses: they stay exact where a probability
-underflows.
+in nats, with 0 log 0 = 0. Shannon 1948; Kullback & Leibler 1951; entropy as a loss on unlabeled examples is
+Grandvalet & Bengio 2004. Where p > 0 and q = 0 the value is infinite and the gradient 0. The gradient is finite
+everywhere, where that of `optax.kl_divergence` is NaN at p = 0. From logits, take the `_loss` functions: they stay
+exact where a probability underflows.
 """
 
 import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 
 __all__ = ["cross_entropy", "entropy", "entropy_loss", "kl_divergence", "kl_divergence_loss"]
 
 
 def entropy(p: jax.Array) -> jax.Array:
-    """H(p) of probabilities [C]: 0 where one has all, log C where all are equal."""
+    """Entropy H(p) of probabilities.
+
+    Args:
+      p: [..., C], probabilities.
+
+    Returns:
+      [...], in nats: 0 where one class has all, log C where all are equal.
+    """
+    check_shapes(p=(p, "... C"))
     p = at_least_float32(p)
-    return -(p * _log(p)).sum()
+    return -(p * _log(p)).sum(-1)
 
 
 def cross_entropy(p: jax.Array, q: jax.Array) -> jax.Array:
-    """H(p, q) of probabilities [C]: what coding p by q costs; least, H(p), where q = p."""
-    p, q = at_least_float32(p), at_least_float32(q)
-    return jnp.where(_impossible(p, q), jnp.inf, -(p * _log(q)).sum())
+    """Cross-entropy H(p, q) of probabilities: the cost of coding p by q, least (H(p)) where q = p.
+
+    Args:
+      p: [..., C], true probabilities.
+      q: [..., C], predicted probabilities.
+
+    Returns:
+      [...], in nats; infinite where p > 0 = q for a class.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    p, q = _pair(p, q)
+    return jnp.where(_impossible(p, q), jnp.inf, -(p * _log(q)).sum(-1))
 
 
 def kl_divergence(p: jax.Array, q: jax.Array) -> jax.Array:
-    """KL(p || q) of probabilities [C]: 0 where they are equal and nowhere else."""
-    p, q = at_least_float32(p), at_least_float32(q)
-    return jnp.where(_impossible(p, q), jnp.inf, (p * (_log(p) - _log(q))).sum())
+    """Kullback-Leibler divergence KL(p || q) of probabilities: 0 where p = q and nowhere else.
+
+    Args:
+      p: [..., C], true probabilities.
+      q: [..., C], predicted probabilities.
+
+    Returns:
+      [...], in nats; infinite where p > 0 = q for a class.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    p, q = _pair(p, q)
+    return jnp.where(_impossible(p, q), jnp.inf, (p * (_log(p) - _log(q))).sum(-1))
 
 
-def kl_divergence_loss(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """KL(target || softmax(logits)) of scores [C] and probabilities [C]."""
-    target = at_least_float32(target)
-    return (target * (_log(target) - jax.nn.log_softmax(at_least_float32(logits)))).sum()
+def kl_divergence_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Divergence KL(targets || softmax(logits)) of the prediction from target probabilities.
+
+    Args:
+      logits: [..., C], unnormalized scores.
+      targets: [..., C], probabilities.
+
+    Returns:
+      [...], one loss an example, in nats.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    check_shapes(logits=(logits, "... C"), targets=(targets, "... C"))
+    targets = at_least_float32(targets)
+    return (targets * (_log(targets) - jax.nn.log_softmax(at_least_float32(logits)))).sum(-1)
 
 
 def entropy_loss(logits: jax.Array) -> jax.Array:
-    """H(softmax(logits)) of scores [C]: added it asks for confident predictions, subtracted for exploration."""
+    """Entropy of softmax(logits): add it for confident predictions, subtract it for exploration.
+
+    Args:
+      logits: [..., C], unnormalized scores.
+
+    Returns:
+      [...], one loss an example, in nats.
+    """
+    check_shapes(logits=(logits, "... C"))
     log_p = jax.nn.log_softmax(at_least_float32(logits))
-    return -(jnp.exp(log_p) * jnp.where(jnp.isfinite(log_p), log_p, 0)).sum()
+    return -(jnp.exp(log_p) * jnp.where(jnp.isfinite(log_p), log_p, 0)).sum(-1)
+
+
+def _pair(p: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    check_shapes(p=(p, "... C"), q=(q, "... C"))
+    return at_least_float32(p), at_least_float32(q)
 
 
 def _log(p: jax.Array) -> jax.Array:
@@ -52,4 +108,4 @@ def _log(p: jax.Array) -> jax.Array:
 
 
 def _impossible(p: jax.Array, q: jax.Array) -> jax.Array:
-    return ((p > 0) & (q <= 0)).any()
+    return ((p > 0) & (q <= 0)).any(-1)

@@ -1,4 +1,4 @@
-"""Losses for long tails: classes with few examples weigh more, or are kept at a wider margin.
+"""Losses for long tails: rare classes weigh more, or get a wider margin.
 
     class-balanced weights:  w_c ~ (1 - beta) / (1 - beta^n_c),  sum w = C      Cui et al. 2019, arXiv:1901.05555
     LDAM:                    margin_c ~ n_c^{-1/4};                             Cao et al. 2019, arXiv:1906.07413
@@ -11,16 +11,23 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 from dlcore.losses.classification import softmax_cross_entropy_loss
 
 __all__ = ["class_balanced_weights", "ldam_loss", "ldam_margins"]
 
 
 def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -> jax.Array:
-    """Weights [C] that sum to C, from `counts: [C]`; a class without examples gets 0. beta: in [0, 1).
+    """Class-balanced weights, for `class_weights` of the softmax cross-entropy or to sample examples by.
 
-    For `class_weights` of the softmax cross-entropy, or to draw examples by.
+    Args:
+      counts: [C], training examples of each class.
+      beta: in [0, 1); 0 weighs all classes alike, toward 1 they weigh 1 / counts.
+
+    Returns:
+      [C], weights that sum to C; a class without examples gets 0.
     """
+    check_shapes(counts=(counts, "C"), beta=(beta, ""))
     counts = at_least_float32(counts)
     effective = -jnp.expm1(counts * jnp.log1p(-jnp.asarray(1 - beta, counts.dtype)))
     weights = jnp.where(counts > 0, 1 / jnp.where(counts > 0, effective, 1), 0)
@@ -28,15 +35,36 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
 
 
 def ldam_margins(counts: jax.Array, max_margin: float | jax.Array = 0.5) -> jax.Array:
-    """Margins [C] from `counts: [C]`; the rarest class gets max_margin."""
+    """Label-distribution-aware margins, wider for rarer classes.
+
+    Args:
+      counts: [C], training examples of each class; 0 counts as 1.
+      max_margin: margin of the rarest class.
+
+    Returns:
+      [C], the margins.
+    """
+    check_shapes(counts=(counts, "C"), max_margin=(max_margin, ""))
     margins = jnp.maximum(at_least_float32(counts), 1) ** -0.25
     return margins * max_margin / margins.max()
 
 
-def ldam_loss(logits: jax.Array, label: jax.Array, margins: jax.Array, scale: float | jax.Array = 30.0) -> jax.Array:
-    """The scalar loss of `logits: [C]` for the class `label: [] int` and the classes' `margins: [C]`.
+def ldam_loss(logits: jax.Array, labels: jax.Array, margins: jax.Array, scale: float | jax.Array = 30.0) -> jax.Array:
+    """Softmax cross-entropy with the label's score lowered by its class's margin.
 
-    scale: 30 is for logits that are cosines, as in the paper; 1 for others.
+    Args:
+      logits: [..., C], unnormalized scores.
+      labels: [...] int, classes in [0, C).
+      margins: [C], from `ldam_margins`.
+      scale: factor on the scores; 30 is for cosines, as in the paper, 1 for other logits.
+
+    Returns:
+      [...], one loss an example, in nats.
+
+    Raises:
+      ValueError: `labels` are not integers with the leading axes of `logits`, or `margins` are not [C].
     """
-    logits = at_least_float32(logits)
-    return softmax_cross_entropy_loss(scale * logits.at[label].add(-margins[label]), label)
+    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margins=(margins, "C"), scale=(scale, ""))
+    is_label = jnp.arange(logits.shape[-1]) == labels[..., None]
+    return softmax_cross_entropy_loss(scale * (logits - jnp.where(is_label, margins, 0)), labels)

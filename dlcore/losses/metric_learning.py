@@ -7,6 +7,7 @@
     ranking    max(0, m - y (s - t))
 
 A triplet is easy where d(a, p) + m <= d(a, n): it costs nothing; hard where d(a, n) <= d(a, p); and semi-hard between.
+Mining couples the examples of a batch: its functions take [N, D] or [N, N], the other losses batch axes.
 """
 
 from typing import Literal, NamedTuple
@@ -15,6 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
+from dlcore.losses.objective import masked_mean
 
 __all__ = [
     "TripletKinds",
@@ -31,7 +34,13 @@ __all__ = [
 
 
 class TripletKinds(NamedTuple):
-    """Booleans [N, N, N] over (anchor, positive, negative); all False where the three are no triplet."""
+    """Which (anchor, positive, negative) are triplets of a kind; no kind where the three are no triplet.
+
+    Args:
+      easy: [N, N, N] bool, the negative is farther than the positive by the margin.
+      semi_hard: [N, N, N] bool, the negative is farther, but by less than the margin.
+      hard: [N, N, N] bool, the negative is no farther than the positive.
+    """
 
     easy: jax.Array
     semi_hard: jax.Array
@@ -46,15 +55,30 @@ def triplet_loss(
     squared: bool = True,
     swap: bool = False,
 ) -> jax.Array:
-    """The scalar loss of three embeddings [D].
+    """Triplet margin loss: the negative should be farther from the anchor than the positive.
 
-    squared: FaceNet's squared distances; False for plain ones, as in torch, where 1e-6 is added to the differences so
-    that equal embeddings have a gradient. swap: take the nearer of |a - n| and |p - n| (Balntas et al. 2016).
+    Args:
+      anchor: [..., D], embeddings.
+      positive: [..., D], embeddings of the anchors' classes.
+      negative: [..., D], embeddings of other classes.
+      margin: m, by how much the negative should be farther.
+      squared: compare squared distances, as FaceNet; otherwise plain ones, as torch, which adds 1e-6 to the
+        differences so that equal embeddings have a gradient.
+      swap: take the nearer of |a - n| and |p - n| (Balntas et al. 2016).
+
+    Returns:
+      [...], one loss a triplet.
+
+    Raises:
+      ValueError: the shapes differ.
     """
     anchor, positive, negative = (at_least_float32(x) for x in (anchor, positive, negative))
+    check_shapes(
+        anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, "")
+    )
 
     def distance(a, b):
-        return jnp.square(a - b).sum() if squared else jnp.linalg.norm(a - b + 1e-6)
+        return jnp.square(a - b).sum(-1) if squared else jnp.linalg.norm(a - b + 1e-6, axis=-1)
 
     to_negative = distance(anchor, negative)
     if swap:
@@ -63,76 +87,181 @@ def triplet_loss(
 
 
 def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array:
-    """[N, D] -> [N, N]; no gradient between equal embeddings."""
+    """Distances of all pairs of a batch; equal embeddings have no gradient.
+
+    Args:
+      embeddings: [N, D].
+      squared: squared distances; otherwise plain ones.
+
+    Returns:
+      [N, N], with 0 on the diagonal.
+
+    Raises:
+      ValueError: `embeddings` are not [N, D].
+    """
+    check_shapes(embeddings=(embeddings, "N D"))
     embeddings = at_least_float32(embeddings)
     distances = jnp.square(embeddings[:, None] - embeddings[None]).sum(-1)
     return distances if squared else _safe_sqrt(distances)
 
 
-def triplet_kinds(distances: jax.Array, label: jax.Array, margin: float | jax.Array = 0.2) -> TripletKinds:
-    """Which of the N^3 triples are easy, semi-hard and hard triplets, from `distances: [N, N]` and `label: [N] int`."""
-    same = label[:, None] == label[None]
-    valid = (same & ~jnp.eye(len(label), dtype=bool))[:, :, None] & ~same[:, None, :]
+def triplet_kinds(distances: jax.Array, labels: jax.Array, margin: float | jax.Array = 0.2) -> TripletKinds:
+    """Sort the N^3 triples of a batch into easy, semi-hard and hard triplets.
+
+    Args:
+      distances: [N, N], from `pairwise_distances`.
+      labels: [N] int, classes.
+      margin: m, by how much the negative should be farther than the positive.
+
+    Returns:
+      Three boolean arrays [N, N, N] over (anchor, positive, negative).
+
+    Raises:
+      ValueError: the shapes do not fit together.
+    """
+    labels = jnp.asarray(labels)
+    check_shapes(distances=(distances, "N N"), labels=(labels, "int N"), margin=(margin, ""))
+    same = labels[:, None] == labels[None]
+    valid = (same & ~jnp.eye(len(labels), dtype=bool))[:, :, None] & ~same[:, None, :]
     gap = distances[:, None, :] - distances[:, :, None]
     return TripletKinds(valid & (gap >= margin), valid & (gap > 0) & (gap < margin), valid & (gap <= 0))
 
 
 def sample_semi_hard_negatives(
-    rng: jax.Array, distances: jax.Array, label: jax.Array, margin: float | jax.Array = 0.2
+    rng: jax.Array, distances: jax.Array, labels: jax.Array, margin: float | jax.Array = 0.2
 ) -> tuple[jax.Array, jax.Array]:
-    """(index, found), [N, N] each: for every pair of anchor and positive, a random semi-hard negative, if there is one.
+    """Draw a random semi-hard negative for every pair of anchor and positive, as FaceNet does.
 
-    As in FaceNet; draw anew as the embeddings move.
+    Draw anew as the embeddings move.
+
+    Args:
+      rng: key.
+      distances: [N, N], from `pairwise_distances`.
+      labels: [N] int, classes.
+      margin: m, by how much the negative should be farther than the positive.
+
+    Returns:
+      (index [N, N] int of the negative, exists [N, N] bool, False where the pair has no semi-hard negative).
     """
-    candidates = triplet_kinds(distances, label, margin).semi_hard
+    candidates = triplet_kinds(distances, labels, margin).semi_hard
     chance = jnp.where(candidates, jax.random.uniform(rng, candidates.shape), -1)
     return chance.argmax(-1), candidates.any(-1)
 
 
 def mined_triplet_loss(
     embeddings: jax.Array,
-    label: jax.Array,
+    labels: jax.Array,
     margin: float | jax.Array = 0.2,
     kind: Literal["all", "semi_hard", "hard"] = "semi_hard",
     squared: bool = True,
 ) -> jax.Array:
-    """The mean triplet loss over the triplets of one kind among `embeddings: [N, D]`, `label: [N] int`; 0 without one.
+    """Mean triplet loss over a batch's triplets of one kind.
 
-    kind: "all" are those that cost something, semi-hard and hard. Raises ValueError for another kind.
+    Args:
+      embeddings: [N, D].
+      labels: [N] int, classes.
+      margin: m, by how much the negative should be farther than the positive.
+      kind: "hard" (the negative is no farther), "semi_hard" (farther by less than the margin), or "all" of both.
+      squared: compare squared distances, as FaceNet; otherwise plain ones.
+
+    Returns:
+      Scalar; 0 where the batch has no such triplet.
+
+    Raises:
+      ValueError: `kind` is unknown, or the shapes do not fit together.
     """
     if kind not in ("all", "semi_hard", "hard"):
-        raise ValueError(f"kind is {kind!r}; it must be 'all', 'semi_hard' or 'hard'")
+        raise ValueError(f"kind={kind!r}: unknown; allowed: all, semi_hard, hard")
     distances = pairwise_distances(embeddings, squared)
-    kinds = triplet_kinds(jax.lax.stop_gradient(distances), label, margin)
+    kinds = triplet_kinds(jax.lax.stop_gradient(distances), labels, margin)
     chosen = kinds.semi_hard | kinds.hard if kind == "all" else getattr(kinds, kind)
-    losses = distances[:, :, None] - distances[:, None, :] + margin
-    return jnp.where(chosen, losses, 0).sum() / jnp.maximum(chosen.sum(), 1)
+    return masked_mean(distances[:, :, None] - distances[:, None, :] + margin, chosen)
 
 
 def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float | jax.Array = 1.0) -> jax.Array:
-    """The scalar loss of two embeddings [D]; same: [], 1 for a similar pair and 0 for another."""
-    squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum()
+    """Contrastive pair loss: similar pairs attract, others repel up to the margin.
+
+    Args:
+      a: [..., D], embeddings.
+      b: [..., D], the other embedding of each pair.
+      same: [...], 1 for a similar pair and 0 for another.
+      margin: distance m beyond which dissimilar pairs cost nothing.
+
+    Returns:
+      [...], one loss a pair.
+
+    Raises:
+      ValueError: the shapes do not fit together.
+    """
+    check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ""))
+    squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)
     return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - _safe_sqrt(squared)))
 
 
 def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: float | jax.Array = 0.0) -> jax.Array:
-    """The scalar loss of two embeddings [D]; y: [], 1 for a similar pair and -1 for another."""
+    """Cosine embedding loss: similar pairs align, others stay below a cosine.
+
+    Args:
+      a: [..., D], embeddings.
+      b: [..., D], the other embedding of each pair.
+      y: [...], 1 for a similar pair and -1 for another.
+      margin: cosine m below which dissimilar pairs cost nothing.
+
+    Returns:
+      [...], one loss a pair.
+
+    Raises:
+      ValueError: the shapes do not fit together.
+    """
     a, b = at_least_float32(a), at_least_float32(b)
-    cosine = a @ b * jax.lax.rsqrt(a @ a + 1e-12) * jax.lax.rsqrt(b @ b + 1e-12)
-    return jnp.where(y > 0, 1 - cosine, jax.nn.relu(cosine - margin))
+    check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, ""))
+    cosine = _dot(a, b) * jax.lax.rsqrt(_dot(a, a) + 1e-12) * jax.lax.rsqrt(_dot(b, b) + 1e-12)
+    return jnp.where(jnp.asarray(y) > 0, 1 - cosine, jax.nn.relu(cosine - margin))
 
 
 def hinge_embedding_loss(distance: jax.Array, y: jax.Array, margin: float | jax.Array = 1.0) -> jax.Array:
-    """The scalar loss of one pair's distance []; y: [], 1 for a similar pair and -1 for another."""
+    """Hinge embedding loss: similar pairs cost their distance, others what they lack of the margin.
+
+    Args:
+      distance: [...], one distance a pair.
+      y: [...], 1 for a similar pair and -1 for another.
+      margin: distance m beyond which dissimilar pairs cost nothing.
+
+    Returns:
+      [...], element by element.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
     distance = at_least_float32(distance)
-    return jnp.where(y > 0, distance, jax.nn.relu(margin - distance))
+    check_shapes(distance=(distance, "..."), y=(y, "..."), margin=(margin, ""))
+    return jnp.where(jnp.asarray(y) > 0, distance, jax.nn.relu(margin - distance))
 
 
 def margin_ranking_loss(
     first: jax.Array, second: jax.Array, y: jax.Array, margin: float | jax.Array = 0.0
 ) -> jax.Array:
-    """The scalar loss of two scores []; y: [], 1 where the first should be the higher by the margin, -1 the second."""
-    return jax.nn.relu(margin - y * (at_least_float32(first) - at_least_float32(second)))
+    """Margin ranking loss: one of two scores should be the higher.
+
+    Args:
+      first: [...], scores.
+      second: [...], the score that each is compared with.
+      y: [...], 1 where the first should be the higher, -1 where the second should.
+      margin: m, by how much.
+
+    Returns:
+      [...], element by element.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    first, second = at_least_float32(first), at_least_float32(second)
+    check_shapes(first=(first, "..."), second=(second, "..."), y=(y, "..."), margin=(margin, ""))
+    return jax.nn.relu(margin - y * (first - second))
+
+
+def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum("...d,...d->...", a, b)
 
 
 def _safe_sqrt(x: jax.Array) -> jax.Array:

@@ -1,9 +1,9 @@
-"""From the losses of examples, parts and tasks to the one number that is minimised.
+"""From the losses of examples, parts and tasks to the one number that is minimized.
 
     full loss:   L = 1/N sum_i L_i + lambda R(W)
     many tasks:  L = sum_k w_k L_k
 
-With a sum in place of the mean, the rate of learning and lambda change their scale and nothing else.
+A sum in place of the mean changes the scale of the learning rate and of lambda, and nothing else.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,28 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 
-__all__ = ["full_loss", "multi_task_loss"]
+__all__ = ["full_loss", "masked_mean", "multi_task_loss"]
+
+
+def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean of the values that count; NaN and infinity under the mask reach neither value nor gradient.
+
+    Args:
+      values: [...], commonly the losses of a batch.
+      mask: [...]; values of mask 0 do not count, all others count once.
+
+    Returns:
+      Scalar; 0 where no value counts.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    values = at_least_float32(values)
+    check_shapes(values=(values, "..."), mask=(mask, "..."))
+    keep = mask > 0
+    return jnp.where(keep, values, 0).sum() / jnp.maximum(keep.sum(), 1)
 
 
 def full_loss(
@@ -24,26 +44,43 @@ def full_loss(
     mask: jax.Array | None = None,
     reduction: Literal["mean", "sum"] = "mean",
 ) -> jax.Array:
-    """The scalar of the losses [N] of a batch and of the penalty [] on the parameters, times its weight lambda.
+    """Reduce the losses of a batch to one number and add the weighted penalty on the parameters.
 
-    mask: [N]; examples of mask 0 do not count, and without any the data's part is 0. Raises ValueError for another
-    reduction.
+    Args:
+      losses: [...], one loss an example.
+      penalty: scalar R(W), such as `l2_penalty(params)`.
+      weight: factor lambda on the penalty.
+      mask: [...]; examples of mask 0 do not count. None counts all.
+      reduction: "mean" or "sum" over the examples that count.
+
+    Returns:
+      Scalar; the penalty's part alone where no example counts.
+
+    Raises:
+      ValueError: `reduction` is unknown, or `mask` does not have the shape of `losses`.
     """
     if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction is {reduction!r}; it must be 'mean' or 'sum'")
+        raise ValueError(f"reduction={reduction!r}: unknown; allowed: mean, sum")
     losses = at_least_float32(losses)
-    keep = jnp.ones(losses.shape, bool) if mask is None else mask > 0
-    data = jnp.where(keep, losses, 0).sum()
-    if reduction == "mean":
-        data = data / jnp.maximum(keep.sum(), 1)
+    check_shapes(losses=(losses, "..."), mask=(mask, "..."), penalty=(penalty, ""), weight=(weight, ""))
+    mask = jnp.ones(losses.shape, bool) if mask is None else mask
+    data = masked_mean(losses, mask) if reduction == "mean" else jnp.where(mask > 0, losses, 0).sum()
     return data + weight * penalty
 
 
 def multi_task_loss(losses: Mapping[str, jax.Array], weights: Mapping[str, float | jax.Array]) -> jax.Array:
-    """The weighted sum of scalar losses; a weight of 0 leaves that task's head without a gradient.
+    """Weighted sum of the tasks' losses; a weight of 0 leaves that task's head without a gradient.
 
-    Raises ValueError where the names of the two are not the same.
+    Args:
+      losses: scalar by task.
+      weights: factor by task.
+
+    Returns:
+      Scalar.
+
+    Raises:
+      ValueError: losses and weights name different tasks.
     """
     if losses.keys() != weights.keys():
-        raise ValueError(f"weights are for {sorted(weights)}; they must be for the losses {sorted(losses)}")
+        raise ValueError(f"weights={sorted(weights)}: other tasks than the losses'; allowed: {sorted(losses)}")
     return sum(weights[name] * losses[name] for name in sorted(losses))

@@ -6,7 +6,7 @@
 
 Tikhonov 1963 and Hoerl & Kennard 1970 (L2); Tibshirani 1996 (L1); Zou & Hastie 2005 (both). The full loss is
 `full_loss(losses, l2_penalty(params), weight)`. With half the square, gradient descent on E + lambda R shrinks weights
-by eta lambda at every step, w <- w - eta dE/dw - eta lambda w: weight decay. With an adaptive optimiser it does not
+by eta lambda at every step, w <- w - eta dE/dw - eta lambda w: weight decay. With an adaptive optimizer it does not
 (see dlcore.optim.create_optimizer, "adam" beside "adamw").
 
 All take `where`, a function of a leaf that says which leaves count, such as `is_kernel`: biases and the scales of norms
@@ -27,27 +27,60 @@ Where = Callable[[jax.Array], bool]
 
 
 def is_kernel(leaf: jax.Array) -> bool:
-    """Whether an array has two axes or more, as kernels do and biases and norm parameters do not."""
+    """Whether an array has two axes or more, as kernels do and biases and norm parameters do not.
+
+    Args:
+      leaf: a parameter.
+
+    Returns:
+      True from two axes on.
+    """
     return leaf.ndim > 1
 
 
 def l2_penalty(params: Any, half: bool = False, where: Where | None = None) -> jax.Array:
-    """The sum of squares of all numbers in `params`, or half of it."""
+    """Sum of the squares of all parameters.
+
+    Args:
+      params: pytree of arrays.
+      half: halve the sum, so that its gradient is the parameter itself.
+      where: which leaves count, as `is_kernel`; None counts all.
+
+    Returns:
+      Scalar.
+    """
     return (0.5 if half else 1.0) * _sum(jnp.square, params, where)
 
 
 def l1_penalty(params: Any, where: Where | None = None) -> jax.Array:
-    """The sum of magnitudes of all numbers in `params`."""
+    """Sum of the magnitudes of all parameters.
+
+    Args:
+      params: pytree of arrays.
+      where: which leaves count, as `is_kernel`; None counts all.
+
+    Returns:
+      Scalar.
+    """
     return _sum(_magnitude, params, where)
 
 
 def elastic_net_penalty(params: Any, beta: float | jax.Array = 1.0, where: Where | None = None) -> jax.Array:
-    """The sum of beta w^2 + |w| over all numbers in `params`.
+    """Sum of beta w^2 + |w| over all parameters.
 
-    Raises: ValueError for a negative beta.
+    Args:
+      params: pytree of arrays.
+      beta: weight of the squares, at least 0; 0 gives the L1 penalty.
+      where: which leaves count, as `is_kernel`; None counts all.
+
+    Returns:
+      Scalar.
+
+    Raises:
+      ValueError: `beta` is negative.
     """
     if isinstance(beta, int | float) and beta < 0:
-        raise ValueError(f"beta is {beta}; it must be at least 0")
+        raise ValueError(f"beta={beta}: negative; allowed: 0 or more")
     return _sum(lambda w: beta * jnp.square(w) + _magnitude(w), params, where)
 
 

@@ -1,14 +1,15 @@
-"""Losses of predicted numbers: one example's numbers in, of any shape, and what it costs out.
+"""Losses of predicted numbers, over the last axis: an example is a vector [D], all axes before it are batch axes.
 
-    L2         |x - t|^2                                                          summed
+    L2         |x - t|^2                                                          summed over D
     MSE        (x - t)^2                                                          averaged, as are all below
     L1         |x - t|
     smooth L1  d^2 / 2 beta  where d = |x - t| < beta,  d - beta / 2  elsewhere   Girshick 2015, arXiv:1504.08083
     Huber      d^2 / 2       where d < delta,  delta (d - delta / 2)  elsewhere   Huber 1964; smooth L1 times delta
     Gaussian   (log v + (x - t)^2 / v) / 2                                        Nix & Weigend 1994; no log(2 pi) / 2
 
-A detector's box loss is the sum over the four numbers: 4 times the mean. `optax.l2_loss` and `optax.huber_loss` are
-element by element, and the former has a factor 1/2.
+An image [B, H, W, C] gives [B, H, W]: its mean over pixels is the mean over all its numbers. A detector's box loss is
+the sum over the four numbers: 4 times the mean. `optax.l2_loss` and `optax.huber_loss` are element by element, and the
+former has a factor 1/2. One number an example is D = 1: `predictions[:, None]`.
 """
 
 import jax
@@ -16,58 +17,130 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 
 __all__ = ["gaussian_nll_loss", "huber_loss", "l1_loss", "l2_loss", "mse_loss", "smooth_l1_loss"]
 
 
-def l2_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """The squared distance of `prediction: [...]` from `target: [...]`."""
-    return jnp.square(_error(prediction, target)).sum()
+def l2_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    """Squared distance, summed over the last axis.
+
+    Args:
+      predictions: [..., D].
+      targets: [..., D].
+
+    Returns:
+      [...], one loss an example.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    return jnp.square(_error(predictions, targets)).sum(-1)
 
 
-def mse_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """The mean squared error of `prediction: [...]`."""
-    return jnp.square(_error(prediction, target)).mean()
+def mse_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    """Squared error, averaged over the last axis.
+
+    Args:
+      predictions: [..., D].
+      targets: [..., D].
+
+    Returns:
+      [...], one loss an example.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    return jnp.square(_error(predictions, targets)).mean(-1)
 
 
-def l1_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """The mean absolute error of `prediction: [...]`; no gradient where it is right."""
-    return _distance(prediction, target).mean()
+def l1_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    """Absolute error, averaged over the last axis; it has no gradient at 0.
+
+    Args:
+      predictions: [..., D].
+      targets: [..., D].
+
+    Returns:
+      [...], one loss an example.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    return _distance(predictions, targets).mean(-1)
 
 
-def smooth_l1_loss(prediction: jax.Array, target: jax.Array, beta: float | jax.Array = 1.0) -> jax.Array:
-    """The mean over `prediction: [...]`; slope at most 1. beta: 0 gives the L1 loss."""
-    distance = _distance(prediction, target)
+def smooth_l1_loss(predictions: jax.Array, targets: jax.Array, beta: float | jax.Array = 1.0) -> jax.Array:
+    """Smooth L1 loss, averaged over the last axis: quadratic near 0, slope 1 beyond.
+
+    Args:
+      predictions: [..., D].
+      targets: [..., D].
+      beta: error at which the parabola ends; 0 gives the L1 loss.
+
+    Returns:
+      [...], one loss an example.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    check_shapes(beta=(beta, ""))
+    distance = _distance(predictions, targets)
     near = jnp.minimum(distance, beta)
-    return (near * near / (2 * jnp.maximum(beta, 1e-30)) + distance - near).mean()
+    return (near * near / (2 * jnp.maximum(beta, 1e-30)) + distance - near).mean(-1)
 
 
-def huber_loss(prediction: jax.Array, target: jax.Array, delta: float | jax.Array = 1.0) -> jax.Array:
-    """The mean over `prediction: [...]`; slope at most delta."""
-    return optax.huber_loss(_error(prediction, target), delta=delta).mean()
+def huber_loss(predictions: jax.Array, targets: jax.Array, delta: float | jax.Array = 1.0) -> jax.Array:
+    """Huber loss, averaged over the last axis: quadratic near 0, slope delta beyond.
+
+    Args:
+      predictions: [..., D].
+      targets: [..., D].
+      delta: error at which the parabola ends, above 0.
+
+    Returns:
+      [...], one loss an example.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    check_shapes(delta=(delta, ""))
+    return optax.huber_loss(_error(predictions, targets), delta=delta).mean(-1)
 
 
 def gaussian_nll_loss(
-    mean: jax.Array, target: jax.Array, variance: jax.Array, epsilon: float | jax.Array = 1e-6
+    mean: jax.Array, targets: jax.Array, variance: jax.Array, epsilon: float | jax.Array = 1e-6
 ) -> jax.Array:
-    """The mean over `mean: [...]` of the negative log-likelihood of `target` under normal distributions.
+    """Negative log-likelihood under normal distributions, averaged over the last axis.
 
-    variance: of the shape of mean or to broadcast against it; below epsilon it counts as epsilon, and its gradient is
-    that at epsilon, as in torch.
+    Args:
+      mean: [..., D], predicted means.
+      targets: [..., D].
+      variance: [..., D], predicted variances, or [..., 1], one an example.
+      epsilon: least variance; a smaller one counts as epsilon and gets the gradient at epsilon, as in torch.
+
+    Returns:
+      [...], one loss an example, in nats, without log(2 pi) / 2.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
-    variance = at_least_float32(variance)
+    error, variance = _error(mean, targets), at_least_float32(variance)
+    check_shapes(
+        mean=(error, "... D"),
+        variance=(variance, "... 1" if variance.shape[-1:] == (1,) else "... D"),
+        epsilon=(epsilon, ""),
+    )
     variance = variance + jax.lax.stop_gradient(jnp.maximum(variance, epsilon) - variance)
-    return ((jnp.log(variance) + jnp.square(_error(mean, target)) / variance) / 2).mean()
+    return ((jnp.log(variance) + jnp.square(error) / variance) / 2).mean(-1)
 
 
-def _distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
+def _distance(predictions: jax.Array, targets: jax.Array) -> jax.Array:
     """|x - t| with the slope 0 at 0, where that of jnp.abs is 1."""
-    error = _error(prediction, target)
+    error = _error(predictions, targets)
     return error * jnp.sign(error)
 
 
-def _error(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    prediction, target = at_least_float32(prediction), at_least_float32(target)
-    if prediction.shape != target.shape:
-        raise ValueError(f"target has shape {target.shape}; it must be that of the prediction, {prediction.shape}")
-    return prediction - target
+def _error(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    check_shapes(predictions=(predictions, "... D"), targets=(targets, "... D"))
+    return at_least_float32(predictions) - at_least_float32(targets)

@@ -5,50 +5,100 @@
     Tversky:  L = 1 - (TP + 1) / (TP + alpha FP + beta FN + 1)      Salehi et al. 2017, arXiv:1706.05721
 
 The ones are `smooth`: an empty mask that is predicted empty costs nothing. Dice is Tversky with alpha = beta = 1/2 and
-half the smoothing.
+half the smoothing. An example has two spatial axes; reshape volumes [..., D, H, W] to [..., D, H W].
 """
 
 import jax
-import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 
 __all__ = ["dice_loss", "multiclass_dice_loss", "tversky_loss"]
 
 
 def dice_loss(
-    logits: jax.Array, target: jax.Array, smooth: float | jax.Array = 1.0, mask: jax.Array | None = None
+    logits: jax.Array, targets: jax.Array, smooth: float | jax.Array = 1.0, mask: jax.Array | None = None
 ) -> jax.Array:
-    """The scalar loss of `logits: [...]` for the true mask `target: [...]` in [0, 1].
+    """Dice loss of binary masks.
 
-    smooth: > 0 where masks may be empty. mask: [...]; where it is 0 a pixel does not count.
+    Args:
+      logits: [..., H, W], one score a pixel.
+      targets: [..., H, W] in [0, 1], the true masks.
+      smooth: added to numerator and denominator; above 0 where masks may be empty.
+      mask: [..., H, W]; pixels of mask 0 do not count. None counts all.
+
+    Returns:
+      [...], one loss a mask, in [0, 1].
+
+    Raises:
+      ValueError: the shapes differ.
     """
-    return _tversky(jax.nn.sigmoid(at_least_float32(logits)), target, 0.5, 0.5, smooth / 2, mask)
+    return tversky_loss(logits, targets, 0.5, 0.5, smooth / 2, mask)
 
 
 def tversky_loss(
     logits: jax.Array,
-    target: jax.Array,
+    targets: jax.Array,
     alpha: float | jax.Array = 0.3,
     beta: float | jax.Array = 0.7,
     smooth: float | jax.Array = 1.0,
     mask: jax.Array | None = None,
 ) -> jax.Array:
-    """As the Dice loss, with a weight alpha for what is wrongly marked and beta for what is missed."""
-    return _tversky(jax.nn.sigmoid(at_least_float32(logits)), target, alpha, beta, smooth, mask)
+    """Tversky loss of binary masks: the Dice loss with weights for false positives and false negatives.
+
+    Args:
+      logits: [..., H, W], one score a pixel.
+      targets: [..., H, W] in [0, 1], the true masks.
+      alpha: weight of false positives.
+      beta: weight of false negatives.
+      smooth: added to numerator and denominator; above 0 where masks may be empty.
+      mask: [..., H, W]; pixels of mask 0 do not count. None counts all.
+
+    Returns:
+      [...], one loss a mask, in [0, 1].
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    check_shapes(
+        logits=(logits, "... H W"),
+        targets=(targets, "... H W"),
+        mask=(mask, "... H W"),
+        alpha=(alpha, ""),
+        beta=(beta, ""),
+        smooth=(smooth, ""),
+    )
+    return _tversky(jax.nn.sigmoid(at_least_float32(logits)), targets, alpha, beta, smooth, mask, (-2, -1))
 
 
 def multiclass_dice_loss(
-    logits: jax.Array, label: jax.Array, smooth: float | jax.Array = 1.0, mask: jax.Array | None = None
+    logits: jax.Array, labels: jax.Array, smooth: float | jax.Array = 1.0, mask: jax.Array | None = None
 ) -> jax.Array:
-    """The mean over classes of the Dice loss of `softmax(logits): [..., C]` for `label: [...] int` in [0, C)."""
-    p = jnp.moveaxis(jax.nn.softmax(at_least_float32(logits)), -1, 0)
-    q = jax.nn.one_hot(label, len(p), axis=0, dtype=p.dtype)
-    return jax.vmap(lambda p, q: _tversky(p, q, 0.5, 0.5, smooth / 2, mask))(p, q).mean()
+    """Dice loss averaged over the classes of a label map.
+
+    Args:
+      logits: [..., H, W, C], unnormalized scores of each pixel.
+      labels: [..., H, W] int, classes in [0, C).
+      smooth: added to numerator and denominator; above 0 where a class may be absent.
+      mask: [..., H, W]; pixels of mask 0 do not count. None counts all.
+
+    Returns:
+      [...], one loss a label map, in [0, 1].
+
+    Raises:
+      ValueError: the shapes do not fit together, or `labels` are not integers.
+    """
+    check_shapes(
+        logits=(logits, "... H W C"), labels=(labels, "int ... H W"), mask=(mask, "... H W"), smooth=(smooth, "")
+    )
+    p = jax.nn.softmax(at_least_float32(logits))
+    q = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)
+    mask = None if mask is None else mask[..., None]
+    return _tversky(p, q, 0.5, 0.5, smooth / 2, mask, (-3, -2)).mean(-1)
 
 
-def _tversky(p, q, alpha, beta, smooth, mask) -> jax.Array:
-    """1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)."""
+def _tversky(p, q, alpha, beta, smooth, mask, axes) -> jax.Array:
+    """1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth), with sums over axes."""
     keep = 1.0 if mask is None else (mask > 0).astype(p.dtype)
-    hit, extra, missed = ((keep * part).sum() for part in (p * q, p * (1 - q), (1 - p) * q))
+    hit, extra, missed = ((keep * part).sum(axes) for part in (p * q, p * (1 - q), (1 - p) * q))
     return 1 - (hit + smooth) / (hit + alpha * extra + beta * missed + smooth)

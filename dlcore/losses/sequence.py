@@ -8,6 +8,7 @@
 The recursion of CTC is optax's, with a log 0 of -1e30 in place of -1e5, so that scores of 1e4 do not drown in it.
 """
 
+import math
 from typing import Literal
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 
 __all__ = ["ctc_loss", "sequence_loss"]
 
@@ -22,37 +24,75 @@ _LOG_ZERO = -1e30
 
 
 def sequence_loss(losses: jax.Array, mask: jax.Array | None = None, steps: Literal["all", "last"] = "all") -> jax.Array:
-    """The scalar loss of a sequence with the losses [T] of its steps.
+    """Sum the losses of a sequence's steps, or take the last one.
 
-    mask: [T]; steps where it is 0 do not count, whatever their loss. steps: the sum over all that count, or the last
-    of them alone. Without one it is 0. Raises ValueError for other steps.
+    Args:
+      losses: [..., T], one loss a step.
+      mask: [..., T]; steps of mask 0 (padding) do not count, whatever their loss. None counts all.
+      steps: "all" sums the steps that count, "last" takes the last of them.
+
+    Returns:
+      [...], one loss a sequence; 0 where no step counts.
+
+    Raises:
+      ValueError: `steps` is unknown, or `mask` does not have the shape of `losses`.
     """
     if steps not in ("all", "last"):
-        raise ValueError(f"steps is {steps!r}; it must be 'all' or 'last'")
+        raise ValueError(f"steps={steps!r}: unknown; allowed: all, last")
     losses = at_least_float32(losses)
+    check_shapes(losses=(losses, "... T"), mask=(mask, "... T"))
     keep = jnp.ones(losses.shape, bool) if mask is None else mask > 0
     if steps == "last":
-        position = jnp.arange(len(losses))
-        keep = keep & (position == jnp.where(keep, position, -1).max())
-    return jnp.where(keep, losses, 0).sum()
+        position = jnp.arange(losses.shape[-1])
+        keep = keep & (position == jnp.where(keep, position, -1).max(-1, keepdims=True))
+    return jnp.where(keep, losses, 0).sum(-1)
 
 
 def ctc_loss(
     logits: jax.Array,
-    label: jax.Array,
+    labels: jax.Array,
     logits_length: jax.Array | None = None,
-    label_length: jax.Array | None = None,
+    labels_length: jax.Array | None = None,
     blank: int = 0,
 ) -> jax.Array:
-    """The scalar loss of `logits: [T, C]` for the symbols `label: [L] int`, L >= 1, of which the first `_length` count.
+    """Connectionist temporal classification: the likelihood of a label sequence over all its alignments.
 
-    Where the label does not fit into the steps it is infinite, and its gradient 0. torch's mean over a batch divides
-    by the length of the label first.
+    torch's mean over a batch divides by the length of the label first.
+
+    Args:
+      logits: [..., T, C], unnormalized scores of each step.
+      labels: [..., L] int, symbols in [0, C) without the blank; L is at least 1.
+      logits_length: [...] int, steps that count; None counts all T.
+      labels_length: [...] int, symbols that count; None counts all L.
+      blank: the class that stands for no symbol.
+
+    Returns:
+      [...], one loss a sequence, in nats; infinite, with a gradient of 0, where the label does not fit into the steps.
+
+    Raises:
+      ValueError: the shapes do not fit together, or `labels` are not integers.
     """
-    logits = at_least_float32(logits)
-    late, behind = (
-        jnp.zeros(n) if length is None else (jnp.arange(n) >= length).astype(logits.dtype)
-        for n, length in ((len(logits), logits_length), (len(label), label_length))
+    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    check_shapes(
+        logits=(logits, "... T C"),
+        labels=(labels, "int ... L"),
+        logits_length=(logits_length, "int ..."),
+        labels_length=(labels_length, "int ..."),
     )
-    loss = optax.ctc_loss(logits[None], late[None], label[None], behind[None], blank_id=blank, log_epsilon=_LOG_ZERO)[0]
+    batch, (t, c), n = logits.shape[:-2], logits.shape[-2:], labels.shape[-1]
+    size = math.prod(batch)
+
+    def padding(steps, length):
+        if length is None:
+            return jnp.zeros((size, steps), logits.dtype)
+        return (jnp.arange(steps) >= jnp.reshape(jnp.asarray(length), (size, 1))).astype(logits.dtype)
+
+    loss = optax.ctc_loss(
+        logits.reshape(size, t, c),
+        padding(t, logits_length),
+        labels.reshape(size, n),
+        padding(n, labels_length),
+        blank_id=blank,
+        log_epsilon=_LOG_ZERO,
+    ).reshape(batch)
     return jnp.where(loss > -_LOG_ZERO / 2, jnp.inf, loss)

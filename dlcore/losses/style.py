@@ -6,7 +6,7 @@ total variation as in Mahendran & Vedaldi 2015 (arXiv:1412.0035), with beta = 2.
     gram:     G = F F^T,  F: [C, HW]
     content:  L = mean (F - P)^2
     style:    L = sum (G - A)^2 / (4 C^2 (HW)^2)
-    TV:       L = mean over neighbours of (x_{i+1,j} - x_ij)^2 + (x_{i,j+1} - x_ij)^2
+    TV:       L = mean over neighbors of (x_{i+1,j} - x_ij)^2 + (x_{i,j+1} - x_ij)^2
 
 The content loss is a mean, where the paper has half the sum, so that weights do not depend on the image's size.
 """
@@ -15,32 +15,79 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
 
 __all__ = ["content_loss", "gram_matrix", "style_loss", "total_variation_loss"]
 
 
 def gram_matrix(features: jax.Array) -> jax.Array:
-    """[H, W, C] -> [C, C]: what appears together, wherever it is."""
-    flat = at_least_float32(features).reshape(-1, features.shape[-1])
-    return flat.T @ flat
+    """Gram matrix: which channels respond together, wherever in the map.
+
+    Args:
+      features: [..., H, W, C], feature maps.
+
+    Returns:
+      [..., C, C], inner products of channels, summed over H W.
+
+    Raises:
+      ValueError: `features` have fewer than three axes.
+    """
+    check_shapes(features=(features, "... H W C"))
+    *batch, height, width, channels = features.shape
+    flat = at_least_float32(features).reshape(*batch, height * width, channels)
+    return jnp.swapaxes(flat, -1, -2) @ flat
 
 
-def content_loss(features: jax.Array, target: jax.Array) -> jax.Array:
-    """Scalar, of two maps [H, W, C]."""
-    return jnp.square(at_least_float32(features) - target).mean()
+def content_loss(features: jax.Array, targets: jax.Array) -> jax.Array:
+    """Mean squared difference of two feature maps.
+
+    Args:
+      features: [..., H, W, C], feature maps.
+      targets: [..., H, W, C], maps of the images whose content to keep.
+
+    Returns:
+      [...], one loss an image.
+
+    Raises:
+      ValueError: the two shapes differ.
+    """
+    check_shapes(features=(features, "... H W C"), targets=(targets, "... H W C"))
+    return jnp.square(at_least_float32(features) - targets).mean((-3, -2, -1))
 
 
 def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | None = None) -> jax.Array:
-    """Scalar, of a map [H, W, C] and the Gram matrix [C, C] of another.
+    """Squared difference of two Gram matrices, each divided by its map's size.
 
-    target_size: H W of the other map, where it differs: both Gram matrices are then divided by their own.
+    Args:
+      features: [..., H, W, C], feature maps.
+      target_gram: [..., C, C], Gram matrices of the images whose style to take.
+      target_size: H W of the maps of `target_gram`; None where it is that of `features`.
+
+    Returns:
+      [...], one loss an image.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
-    size, channels = features.shape[0] * features.shape[1], features.shape[-1]
+    check_shapes(features=(features, "... H W C"), target_gram=(target_gram, "... C C"))
+    size, channels = features.shape[-3] * features.shape[-2], features.shape[-1]
     difference = gram_matrix(features) / size - target_gram / (target_size or size)
-    return jnp.square(difference).sum() / (4 * channels**2)
+    return jnp.square(difference).sum((-2, -1)) / (4 * channels**2)
 
 
 def total_variation_loss(image: jax.Array) -> jax.Array:
-    """Scalar, of an image [H, W, C]."""
+    """Total variation: mean squared differences of neighboring pixels, down and across.
+
+    Args:
+      image: [..., H, W, C].
+
+    Returns:
+      [...], one loss an image.
+
+    Raises:
+      ValueError: `image` has fewer than three axes.
+    """
+    check_shapes(image=(image, "... H W C"))
     image = at_least_float32(image)
-    return jnp.square(jnp.diff(image, axis=0)).mean() + jnp.square(jnp.diff(image, axis=1)).mean()
+    down, across = (jnp.square(jnp.diff(image, axis=axis)).mean((-3, -2, -1)) for axis in (-3, -2))
+    return down + across

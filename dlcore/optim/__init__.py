@@ -1,6 +1,7 @@
-"""Optimiser pieces that optax lacks, as GradientTransformations, and one builder for the flags of an experiment."""
+"""Optimizer pieces that optax lacks, as GradientTransformations, and one builder for the flags of a page."""
 
 from dlcore.optim import by_hand, schedules
+from dlcore.optim.apply import apply_gradients
 from dlcore.optim.averaging import recompute_batch_stats, swa_params, track_swa
 from dlcore.optim.builder import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from dlcore.optim.clipping import clip_by_norm, clip_by_value
@@ -13,9 +14,36 @@ from dlcore.optim.schedules import Plateau, batch_ramp, linear_scaling
 from dlcore.optim.second_order import bfgs, lbfgs, newton_step
 
 __all__ = [
-    "OPTIMIZERS", "SCHEDULES", "DynamicLossScale", "Plateau", "armijo_backtracking", "batch_ramp", "bfgs", "by_hand",
-    "clip_by_norm", "clip_by_value", "constrain", "create_optimizer", "create_schedule", "cross_replica",
-    "dynamic_loss_scale", "l1_proximal", "lbfgs", "linear_scaling", "loss_scale", "max_norm", "newton_step",
-    "parameter_ema", "project_max_norm", "recompute_batch_stats", "schedules", "soft_threshold", "strong_wolfe",
-    "swa_params", "track_parameter_ema", "track_swa", "use_ema",
-]  # fmt: skip
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "DynamicLossScale",
+    "Plateau",
+    "apply_gradients",
+    "armijo_backtracking",
+    "batch_ramp",
+    "bfgs",
+    "by_hand",
+    "clip_by_norm",
+    "clip_by_value",
+    "constrain",
+    "create_optimizer",
+    "create_schedule",
+    "cross_replica",
+    "dynamic_loss_scale",
+    "l1_proximal",
+    "lbfgs",
+    "linear_scaling",
+    "loss_scale",
+    "max_norm",
+    "newton_step",
+    "parameter_ema",
+    "project_max_norm",
+    "recompute_batch_stats",
+    "schedules",
+    "soft_threshold",
+    "strong_wolfe",
+    "swa_params",
+    "track_parameter_ema",
+    "track_swa",
+    "use_ema",
+]

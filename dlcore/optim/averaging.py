@@ -19,7 +19,13 @@ __all__ = ["SwaState", "recompute_batch_stats", "swa_params", "track_swa"]
 
 
 class SwaState(NamedTuple):
-    """count: [] int32 updates seen. averaged: [] int32 how many parameter sets are in `mean`."""
+    """The state of `track_swa`.
+
+    Args:
+      count: [] int32, updates so far.
+      averaged: [] int32, how many sets of parameters are in `mean`.
+      mean: pytree like the parameters, in at least float32.
+    """
 
     count: jax.Array
     averaged: jax.Array
@@ -27,16 +33,24 @@ class SwaState(NamedTuple):
 
 
 def track_swa(start: int, every: int = 1) -> optax.GradientTransformation:
-    """Leaves the updates as they are and averages the parameters after updates start, start + every, ...
+    """Average the parameters after updates start, start + every, ..., and pass the updates on unchanged.
 
-    The first update is number 1. Before `start` the average is the parameters as they are. It goes last in a chain.
+    It goes last in a chain. The first update is number 1.
 
-    Raises: ValueError for a negative start, or every below 1.
+    Args:
+      start: first update whose parameters count; before it the average is the current parameters.
+      every: updates from one counted set of parameters to the next.
+
+    Returns:
+      The optax transformation; `swa_params` reads the average.
+
+    Raises:
+      ValueError: `start` is negative or `every` is below 1.
     """
     if start < 0:
-        raise ValueError(f"start={start} must be at least 0")
+        raise ValueError(f"start={start}: negative; allowed: 0 or more")
     if every < 1:
-        raise ValueError(f"every={every} must be at least 1")
+        raise ValueError(f"every={every}: too small; allowed: 1 or more")
 
     def init(params):
         zero = jnp.zeros((), jnp.int32)
@@ -45,7 +59,7 @@ def track_swa(start: int, every: int = 1) -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         if params is None:
-            raise ValueError("track_swa needs params: call update(updates, state, params)")
+            raise ValueError("params=None: missing; allowed: the parameters, as in update(updates, state, params)")
         count = state.count + 1
         new = optax.apply_updates(params, updates)
         counts = (count >= start) & ((count - start) % every == 0)
@@ -58,25 +72,41 @@ def track_swa(start: int, every: int = 1) -> optax.GradientTransformation:
 
 
 def swa_params(opt_state: Any, params: Any) -> Any:
-    """The average kept in an optimiser state, in the dtypes of `params`.
+    """Read the average of `track_swa` from an optimizer state.
 
-    Raises: ValueError unless the chain has exactly one `track_swa`.
+    Args:
+      opt_state: state of a chain with one `track_swa`.
+      params: parameters, whose dtypes the average takes.
+
+    Returns:
+      Pytree like `params`.
+
+    Raises:
+      ValueError: the chain does not have exactly one `track_swa`.
     """
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, SwaState))
-    found = [leaf for leaf in leaves if isinstance(leaf, SwaState)]
-    if len(found) != 1:
-        raise ValueError(f"the optimiser state holds {len(found)} averages of track_swa; put one in the chain")
-    return jax.tree.map(lambda m, p: m.astype(p.dtype), found[0].mean, params)
+    states = [leaf for leaf in leaves if isinstance(leaf, SwaState)]
+    if len(states) != 1:
+        raise ValueError(f"opt_state={type(opt_state).__name__}: holds {len(states)} of track_swa; allowed: one")
+    return jax.tree.map(lambda m, p: m.astype(p.dtype), states[0].mean, params)
 
 
 def recompute_batch_stats(forward: Callable[[Any, Any], Any], batch_stats: Any, batches: Iterable[Any]) -> Any:
-    """Batch statistics averaged over `batches` with equal weight, as if the momentum were 1 - 1/k at the k-th.
+    """Recompute batch-norm statistics for new parameters: the mean over `batches`, with equal weight.
 
-    forward: `(batch_stats, batch) -> updated batch_stats` of a forward pass in training mode, with the new parameters.
-    batch_stats: gives the structure; its values do not matter. Whatever the momentum m of the layers, their update is
-    m old + (1 - m) new, so that m is its derivative by the old statistics, and new what comes from old = 0.
+    The momentum m of the layers does not matter: their update is m old + (1 - m) new, so m is its derivative with
+    respect to the old statistics, and new follows from old = 0.
 
-    Raises: ValueError where there are no batches.
+    Args:
+      forward: (batch_stats, batch) -> updated batch_stats, a forward pass in training mode with the new parameters.
+      batch_stats: pytree that gives the structure; its values do not matter.
+      batches: training batches.
+
+    Returns:
+      Pytree like `batch_stats`.
+
+    Raises:
+      ValueError: `batches` is empty.
     """
     zeros, ones = jax.tree.map(jnp.zeros_like, batch_stats), jax.tree.map(jnp.ones_like, batch_stats)
 
@@ -85,10 +115,10 @@ def recompute_batch_stats(forward: Callable[[Any, Any], Any], batch_stats: Any, 
         moved, momentum = jax.jvp(lambda old: forward(old, batch), (zeros,), (ones,))
         return jax.tree.map(lambda s, m: s / (1 - m), moved, momentum)
 
-    mean, seen = zeros, 0
+    mean, count = zeros, 0
     for batch in batches:
-        seen += 1
-        mean = jax.tree.map(lambda a, b, k=seen: a + (b - a) / k, mean, statistics(batch))
-    if not seen:
-        raise ValueError("batches is empty; at least one is needed")
+        count += 1
+        mean = jax.tree.map(lambda a, b, k=count: a + (b - a) / k, mean, statistics(batch))
+    if not count:
+        raise ValueError("batches=[]: empty; allowed: at least one batch")
     return mean

@@ -1,8 +1,8 @@
-"""One builder from the names and numbers of an experiment's flags to an optax optimiser.
+"""One builder from the names and numbers of a page's flags to an optax optimizer.
 
-What the pieces do and the order they stand in:
+The pieces, in their order:
 
-    clip by global norm -> optimiser on a schedule -> decoupled weight decay on kernels -> average of the parameters,
+    clip by global norm -> optimizer on a schedule -> decoupled weight decay on kernels -> average of the parameters,
     the whole repeated once every `accumulate` steps, fed with gradients averaged over `axis`.
 """
 
@@ -55,9 +55,9 @@ SCHEDULES = {
         peak, max(1, math.ceil((steps - warmup) / 7)), 2
     ),
 }
-"""After the warm-up. step: a tenth at 50 and 75 % of the run; multi_step: at 25, 50 and 75 %; exponential: to a
-hundredth; polynomial: squared, to 0; inverse_sqrt: in units of the warm-up; inverse_time: to a tenth; cosine_restarts:
-three cosines, each twice as long as the one before."""
+"""Decays after the warm-up. step: a tenth at 50% and 75% of the run; multi_step: at 25%, 50% and 75%; exponential: to
+1/100; polynomial: squared, to 0; inverse_sqrt: in units of the warm-up; inverse_time: to 1/10; cosine_restarts: three
+cosines, each twice as long as the one before."""
 
 
 def kernels(params):
@@ -77,15 +77,24 @@ def _l2(decay: float, tx: optax.GradientTransformation) -> optax.GradientTransfo
 
 
 def create_schedule(name: str, peak: float, steps: int, warmup: int = 0) -> optax.Schedule:
-    """Linear warm-up from 0 over `warmup` steps, then the named decay over the rest of `steps`.
+    """Linear warm-up from 0, then the named decay over the rest of the run.
+
+    Args:
+      name: a key of `SCHEDULES`.
+      peak: learning rate after the warm-up.
+      steps: optimizer updates of the whole run.
+      warmup: updates of the warm-up, at most `steps`; 0 for none.
+
+    Returns:
+      Function of the update's number, from 0, to the learning rate.
 
     Raises:
       ValueError: the name is unknown, or the warm-up is longer than the run.
     """
     if name not in SCHEDULES:
-        raise ValueError(f"schedule={name!r} is unknown; allowed are {', '.join(SCHEDULES)}")
+        raise ValueError(f"schedule={name!r}: unknown; allowed: {', '.join(SCHEDULES)}")
     if not 0 <= warmup <= steps:
-        raise ValueError(f"warmup={warmup} must lie in [0, steps={steps}]")
+        raise ValueError(f"warmup={warmup}: out of range; allowed: 0 to steps={steps}")
     decay = SCHEDULES[name](peak, steps, warmup)
     if not warmup:
         return decay
@@ -103,21 +112,34 @@ def create_optimizer(
     accumulate: int = 1,
     axis: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimiser by name. `momentum` is Adam's first decay rate there, and the decay rate of the squares in rmsprop
-    and adadelta; adagrad has none. `weight_decay` is decoupled for adamw and lamb, scaled with the gradient for lars,
-    and an L2 term for the others, on leaves of two axes or more. ε is outside the root in rmsprop and adagrad.
+    """An optimizer by name, with the usual pieces around it.
 
-    A schedule counts optimiser updates: with `accumulate=k` there is one every k steps.
+    A schedule counts optimizer updates: with `accumulate=k` there is one every k steps. ε is outside the root in
+    rmsprop and adagrad.
+
+    Args:
+      name: a key of `OPTIMIZERS`.
+      learning_rate: a number or a schedule.
+      momentum: decay of the velocity, Adam's β1, or the decay of the squares in rmsprop and adadelta; adagrad has none.
+      weight_decay: strength on leaves of two axes or more: decoupled for adamw and lamb, scaled with the gradient for
+        lars, an L2 term in the gradient for the others.
+      clip_norm: greatest global norm of the gradient, above 0; None does not clip.
+      ema: decay of an average of the parameters, read by `parameter_ema`; None or 0 keeps none.
+      accumulate: steps whose gradients are averaged for one update.
+      axis: mapped axis (pmap, shard_map) to average gradients over; None for none.
+
+    Returns:
+      The optax transformation.
 
     Raises:
-      ValueError: a name is unknown or a number is outside its range.
+      ValueError: the name is unknown or a number is outside its range.
     """
     if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer={name!r} is unknown; allowed are {', '.join(OPTIMIZERS)}")
+        raise ValueError(f"optimizer={name!r}: unknown; allowed: {', '.join(OPTIMIZERS)}")
     if accumulate < 1:
-        raise ValueError(f"accumulate={accumulate} must be at least 1")
+        raise ValueError(f"accumulate={accumulate}: too small; allowed: 1 or more")
     if isinstance(clip_norm, int | float) and clip_norm <= 0:
-        raise ValueError(f"clip_norm={clip_norm} must be positive")
+        raise ValueError(f"clip_norm={clip_norm}: out of range; allowed: above 0, or None")
     build = partial(OPTIMIZERS[name], momentum=momentum, decay=weight_decay)
     tx = optax.chain(
         optax.identity() if _off(clip_norm) else optax.clip_by_global_norm(clip_norm),

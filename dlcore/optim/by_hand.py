@@ -1,79 +1,68 @@
-"""First-order optimisers written out, from gradient descent to RAdam: each is an equation on one array.
+"""First-order optimizers written out, from gradient descent to RAdam: each is an equation on one array.
 
-They are optax GradientTransformations, so that they can stand wherever one of optax's can, and are there to be read:
-training uses optax's own through `create_optimizer`, AdaGrad excepted, whose ε optax has elsewhere. In what follows g
-is the gradient, w an array of parameters, t the number of the step from 1 (t = 0 would divide by zero in the bias
-correction) and a the rate, a number or a schedule; every rule returns what is added to w.
+They are optax GradientTransformations that can stand wherever one of optax's can, and are there to be read: training
+uses optax's own through `create_optimizer`, except AdaGrad, whose ε optax places elsewhere. In what follows g is the
+gradient, w an array of parameters, t the number of the step from 1 (t = 0 would divide by zero in the bias correction)
+and a the learning rate; every rule returns what is added to w.
 
 Where ε stands is an argument, because the sources differ: outside the root, g / (sqrt(v) + ε), as in torch and here by
-default, or inside, g / sqrt(v + ε), as in optax's adagrad and rmsprop. With g = 1e-4, a = .1 and ε = 1e-7 AdaGrad's
-first step is -.0999 outside and -.0302 inside. A penalty λ/2 w² in the loss is `optax.add_decayed_weights` before any
+default, or inside, g / sqrt(v + ε), as in optax's adagrad and rmsprop. With g = 1e-4, a = 0.1 and ε = 1e-7 AdaGrad's
+first step is -0.0999 outside and -0.0302 inside. A penalty λ/2 w² in the loss is `optax.add_decayed_weights` before any
 of them; inside Adam it is not the same as the decoupled decay of AdamW.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.optim._rules import ByHandState, Rate, each_array, root
+
 __all__ = [
-    "ByHandState", "adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "gradient_descent", "lars", "momentum",
-    "nadam", "nesterov", "nesterov_look_ahead", "radam", "rmsprop", "rprop",
-]  # fmt: skip
-
-Rate = optax.ScalarOrSchedule
-
-
-class ByHandState(NamedTuple):
-    """count: [] int32 steps taken. slots: name -> one array a parameter (a running mean, a velocity)."""
-
-    count: jax.Array
-    slots: dict[str, Any]
-
-
-def _each_array(rule: Callable, rate: Rate, **slots: Callable) -> optax.GradientTransformation:
-    """The transformation that applies `rule(g, w, s, t, a) -> (what is added to w, s)` to every array.
-
-    s is a dict of that array's slots; `slots` names them and says how they start, as functions of w.
-    """
-
-    def init(params):
-        return ByHandState(jnp.zeros((), jnp.int32), {n: jax.tree.map(start, params) for n, start in slots.items()})
-
-    def update(gradients, state, params=None):
-        if params is None:
-            raise ValueError("the optimisers by hand need params: call update(gradients, state, params)")
-        t = state.count + 1
-        a = rate(state.count) if callable(rate) else rate
-        leaves, structure = jax.tree.flatten(gradients)
-        arrays = structure.flatten_up_to(params)
-        before = {name: structure.flatten_up_to(slot) for name, slot in state.slots.items()}
-        added, after = [], {name: [] for name in slots}
-        for i, (g, w) in enumerate(zip(leaves, arrays, strict=True)):
-            step, s = rule(g, w, {name: slot[i] for name, slot in before.items()}, t, a)
-            added.append(step.astype(w.dtype))
-            for name in slots:
-                after[name].append(s[name].astype(before[name][i].dtype))
-        return structure.unflatten(added), ByHandState(t, {n: structure.unflatten(s) for n, s in after.items()})
-
-    return optax.GradientTransformation(init, update)
-
-
-def _root(v: jax.Array, eps: float, inside: bool) -> jax.Array:
-    return jnp.sqrt(v + eps) if inside else jnp.sqrt(v) + eps
+    "ByHandState",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "asgd",
+    "gradient_descent",
+    "lars",
+    "momentum",
+    "nadam",
+    "nesterov",
+    "nesterov_look_ahead",
+    "radam",
+    "rmsprop",
+    "rprop",
+]
 
 
 def gradient_descent(learning_rate: Rate) -> optax.GradientTransformation:
-    """w <- w - a g: against the gradient, which is the direction of steepest descent."""
-    return _each_array(lambda g, w, s, t, a: (-a * g, s), learning_rate)
+    """Gradient descent, w <- w - a g: along the direction of steepest descent.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+
+    Returns:
+      The optax transformation.
+    """
+    return each_array(lambda g, w, s, t, a: (-a * g, s), learning_rate)
 
 
 def momentum(learning_rate: Rate, rho: float = 0.9, rate_inside: bool = False) -> optax.GradientTransformation:
-    """v <- ρ v + g, w <- w - a v; with `rate_inside` v <- ρ v - a g, w <- w + v.
+    """Momentum, v <- ρ v + g, w <- w - a v; with `rate_inside` v <- ρ v - a g, w <- w + v.
 
-    The two are the same while the rate is constant; when it falls, the second goes on with the speed it has.
+    The two are the same while the rate is constant; when it falls, the second keeps the speed it has.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      rho: decay ρ of the velocity, in [0, 1).
+      rate_inside: multiply the gradient, and not the velocity, by the rate.
+
+    Returns:
+      The optax transformation.
     """
 
     def outside(g, w, s, t, a):
@@ -84,21 +73,40 @@ def momentum(learning_rate: Rate, rho: float = 0.9, rate_inside: bool = False) -
         v = rho * s["v"] - a * g
         return v, {"v": v}
 
-    return _each_array(inside if rate_inside else outside, learning_rate, v=jnp.zeros_like)
+    return each_array(inside if rate_inside else outside, learning_rate, v=jnp.zeros_like)
 
 
 def nesterov(learning_rate: Rate, rho: float = 0.9) -> optax.GradientTransformation:
-    """v' = ρ v - a g, w <- w - ρ v + (1 + ρ) v': the look-ahead in the variable w = x + ρ v, where g is taken."""
+    """Nesterov momentum, v' = ρ v - a g, w <- w - ρ v + (1 + ρ) v', in the variable w = x + ρ v where g is taken.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      rho: decay ρ of the velocity, in [0, 1).
+
+    Returns:
+      The optax transformation.
+    """
 
     def rule(g, w, s, t, a):
         v = rho * s["v"] - a * g
         return -rho * s["v"] + (1 + rho) * v, {"v": v}
 
-    return _each_array(rule, learning_rate, v=jnp.zeros_like)
+    return each_array(rule, learning_rate, v=jnp.zeros_like)
 
 
 def nesterov_look_ahead(gradient: Callable, x: jax.Array, v: jax.Array, learning_rate: float, rho: float = 0.9):
-    """(x, v) after one step: the gradient is taken where the velocity leads, v <- ρ v - a g(x + ρ v), x <- x + v."""
+    """Nesterov momentum as first written: v <- ρ v - a g(x + ρ v), x <- x + v.
+
+    Args:
+      gradient: x -> gradient at x.
+      x: parameters.
+      v: velocity, of the shape of `x`.
+      learning_rate: step size a.
+      rho: decay ρ of the velocity, in [0, 1).
+
+    Returns:
+      (x, v) after one step.
+    """
     v = rho * v - learning_rate * gradient(x + rho * v)
     return x + v, v
 
@@ -106,16 +114,23 @@ def nesterov_look_ahead(gradient: Callable, x: jax.Array, v: jax.Array, learning
 def adagrad(
     learning_rate: Rate = 0.01, eps: float = 1e-7, eps_inside: bool = False, start: float = 0.0
 ) -> optax.GradientTransformation:
-    """s <- s + g², w <- w - a g / sqrt(s): divided by the root of the sum of squares, so steps only shrink.
+    """AdaGrad, s <- s + g², w <- w - a g / sqrt(s): steps only shrink (Duchi, Hazan & Singer 2011).
 
-    Duchi, Hazan & Singer 2011. `start` is s before the first step: 0 in the notes and in torch, .1 in optax.
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      eps: ε, added to the root in the denominator.
+      eps_inside: add ε under the root, as optax does.
+      start: s before the first step: 0 in the notes and in torch, 0.1 in optax.
+
+    Returns:
+      The optax transformation.
     """
 
     def rule(g, w, s, t, a):
         total = s["s"] + g * g
-        return -a * g / _root(total, eps, eps_inside), {"s": total}
+        return -a * g / root(total, eps, eps_inside), {"s": total}
 
-    return _each_array(rule, learning_rate, s=lambda w: jnp.full_like(w, start))
+    return each_array(rule, learning_rate, s=lambda w: jnp.full_like(w, start))
 
 
 def rmsprop(
@@ -123,28 +138,45 @@ def rmsprop(
     gamma: float = 0.9,
     eps: float = 1e-7,
     eps_inside: bool = False,
-    centred: bool = False,
+    centered: bool = False,
     rho: float = 0.0,
 ) -> optax.GradientTransformation:
-    """s <- γ s + (1 - γ) g², w <- w - a g / sqrt(s): AdaGrad that forgets (Tieleman & Hinton 2012).
+    """RMSProp, s <- γ s + (1 - γ) g², w <- w - a g / sqrt(s): AdaGrad that forgets (Tieleman & Hinton 2012).
 
-    With `centred` the squared running mean of g is taken off s, and with ρ a momentum follows.
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      gamma: decay γ of the running mean of squares, in [0, 1).
+      eps: ε, added to the root in the denominator.
+      eps_inside: add ε under the root, as optax does.
+      centered: subtract the squared running mean of g from s, which leaves the variance.
+      rho: decay ρ of a velocity that follows; 0 for none.
+
+    Returns:
+      The optax transformation.
     """
 
     def rule(g, w, s, t, a):
         square = gamma * s["s"] + (1 - gamma) * g * g
         mean = gamma * s["m"] + (1 - gamma) * g
-        spread = square - mean * mean if centred else square
-        v = rho * s["v"] + g / _root(spread, eps, eps_inside)
+        spread = square - mean * mean if centered else square
+        v = rho * s["v"] + g / root(spread, eps, eps_inside)
         return -a * v, {"s": square, "m": mean, "v": v}
 
-    return _each_array(rule, learning_rate, s=jnp.zeros_like, m=jnp.zeros_like, v=jnp.zeros_like)
+    return each_array(rule, learning_rate, s=jnp.zeros_like, m=jnp.zeros_like, v=jnp.zeros_like)
 
 
 def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6) -> optax.GradientTransformation:
-    """s <- ρ s + (1 - ρ) g², d = sqrt(u + ε) / sqrt(s + ε) g, u <- ρ u + (1 - ρ) d², w <- w - a d.
+    """Adadelta, s <- ρ s + (1 - ρ) g², d = sqrt(u + ε) / sqrt(s + ε) g, u <- ρ u + (1 - ρ) d², w <- w - a d.
 
     Zeiler 2012, arXiv:1212.5701: the step has the units of w, so that a = 1 needs no tuning.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      rho: decay ρ of both running means, in [0, 1).
+      eps: ε, added under both roots.
+
+    Returns:
+      The optax transformation.
     """
 
     def rule(g, w, s, t, a):
@@ -152,7 +184,7 @@ def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6) -> 
         d = jnp.sqrt(s["u"] + eps) / jnp.sqrt(square + eps) * g
         return -a * d, {"s": square, "u": rho * s["u"] + (1 - rho) * d * d}
 
-    return _each_array(rule, learning_rate, s=jnp.zeros_like, u=jnp.zeros_like)
+    return each_array(rule, learning_rate, s=jnp.zeros_like, u=jnp.zeros_like)
 
 
 def adam(
@@ -163,10 +195,21 @@ def adam(
     eps_inside: bool = False,
     amsgrad: bool = False,
 ) -> optax.GradientTransformation:
-    """m <- β1 m + (1 - β1) g, v <- β2 v + (1 - β2) g², w <- w - a m̂ / (sqrt(v̂) + ε); m̂ = m / (1 - β1^t), v̂ likewise.
+    """Adam, m <- β1 m + (1 - β1) g, v <- β2 v + (1 - β2) g², w <- w - a m̂ / (sqrt(v̂) + ε).
 
-    Kingma & Ba 2015, arXiv:1412.6980. Without the correction the first steps are far off, because m and v start at 0.
-    With `amsgrad` the largest v so far stands for v (Reddi et al. 2018), as in torch; optax takes the largest v̂.
+    m̂ = m / (1 - β1^t), v̂ = v / (1 - β2^t): Kingma & Ba 2015, arXiv:1412.6980. Without this correction the first steps
+    are far off, because m and v start at 0.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      b1: decay β1 of the running mean of gradients, in [0, 1).
+      b2: decay β2 of the running mean of squares, in [0, 1).
+      eps: ε, added to the root in the denominator.
+      eps_inside: add ε under the root.
+      amsgrad: use the largest v so far (Reddi et al. 2018), as torch; optax takes the largest v̂.
+
+    Returns:
+      The optax transformation.
     """
 
     def rule(g, w, s, t, a):
@@ -175,15 +218,26 @@ def adam(
         largest = jnp.maximum(s["largest"], v) if amsgrad else v
         m_hat = m / (1 - b1**t)
         v_hat = largest / (1 - b2**t)
-        return -a * m_hat / _root(v_hat, eps, eps_inside), {"m": m, "v": v, "largest": largest}
+        return -a * m_hat / root(v_hat, eps, eps_inside), {"m": m, "v": v, "largest": largest}
 
-    return _each_array(rule, learning_rate, m=jnp.zeros_like, v=jnp.zeros_like, largest=jnp.zeros_like)
+    return each_array(rule, learning_rate, m=jnp.zeros_like, v=jnp.zeros_like, largest=jnp.zeros_like)
 
 
 def adamw(
     learning_rate: Rate = 1e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.01
 ) -> optax.GradientTransformation:
-    """w <- w - a (m̂ / (sqrt(v̂) + ε) + λ w): the decay passes Adam's division by (Loshchilov & Hutter 2019)."""
+    """AdamW, w <- w - a (m̂ / (sqrt(v̂) + ε) + λ w): Adam's division leaves out the decay (Loshchilov & Hutter 2019).
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      b1: decay β1 of the running mean of gradients, in [0, 1).
+      b2: decay β2 of the running mean of squares, in [0, 1).
+      eps: ε, added to the root in the denominator.
+      weight_decay: λ.
+
+    Returns:
+      The optax transformation.
+    """
 
     def rule(g, w, s, t, a):
         m = b1 * s["m"] + (1 - b1) * g
@@ -191,28 +245,48 @@ def adamw(
         direction = m / (1 - b1**t) / (jnp.sqrt(v / (1 - b2**t)) + eps)
         return -a * (direction + weight_decay * w), {"m": m, "v": v}
 
-    return _each_array(rule, learning_rate, m=jnp.zeros_like, v=jnp.zeros_like)
+    return each_array(rule, learning_rate, m=jnp.zeros_like, v=jnp.zeros_like)
 
 
 def adamax(
     learning_rate: Rate = 2e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """m as Adam's, u <- max(β2 u, |g| + ε), w <- w - a m̂ / u: Adam with the maximum norm in the place of the root."""
+    """AdaMax, u <- max(β2 u, |g| + ε), w <- w - a m̂ / u: Adam with the maximum norm in place of the root.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      b1: decay β1 of the running mean of gradients, in [0, 1).
+      b2: decay β2 of the maximum u, in [0, 1).
+      eps: ε, added to |g|.
+
+    Returns:
+      The optax transformation.
+    """
 
     def rule(g, w, s, t, a):
         m = b1 * s["m"] + (1 - b1) * g
         u = jnp.maximum(b2 * s["u"], jnp.abs(g) + eps)
         return -a * m / (1 - b1**t) / u, {"m": m, "u": u}
 
-    return _each_array(rule, learning_rate, m=jnp.zeros_like, u=jnp.zeros_like)
+    return each_array(rule, learning_rate, m=jnp.zeros_like, u=jnp.zeros_like)
 
 
 def nadam(
     learning_rate: Rate = 2e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, momentum_decay: float = 4e-3
 ) -> optax.GradientTransformation:
-    """Adam with Nesterov's look-ahead and a momentum μ_t = β1 (1 - .96^(.004 t) / 2) that rises (Dozat 2016).
+    """NAdam, Adam with Nesterov's look-ahead and a rising momentum μ_t = β1 (1 - 0.96^(0.004 t) / 2) (Dozat 2016).
 
     w <- w - a (μ_(t+1) m / (1 - Π μ to t+1) + (1 - μ_t) g / (1 - Π μ to t)) / (sqrt(v̂) + ε). optax holds μ constant.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      b1: limit β1 of the momentum, in [0, 1).
+      b2: decay β2 of the running mean of squares, in [0, 1).
+      eps: ε, added to the root in the denominator.
+      momentum_decay: how fast μ rises, 0.004 above.
+
+    Returns:
+      The optax transformation.
     """
 
     def rule(g, w, s, t, a):
@@ -223,16 +297,25 @@ def nadam(
         ahead = after * m / (1 - product * after) + (1 - now) * g / (1 - product)
         return -a * ahead / (jnp.sqrt(v / (1 - b2**t)) + eps), {"m": m, "v": v, "product": product}
 
-    return _each_array(rule, learning_rate, m=jnp.zeros_like, v=jnp.zeros_like, product=lambda w: jnp.ones((), w.dtype))
+    return each_array(rule, learning_rate, m=jnp.zeros_like, v=jnp.zeros_like, product=lambda w: jnp.ones((), w.dtype))
 
 
 def radam(
     learning_rate: Rate = 1e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam that divides by the root only once enough gradients were seen for it (Liu et al. 2020, arXiv:1908.03265).
+    """RAdam, Adam that divides by the root only after enough gradients (Liu et al. 2020, arXiv:1908.03265).
 
     ρ = 2 / (1 - β2) - 1, ρ_t = ρ - 2 t β2^t / (1 - β2^t); where ρ_t > 5 the step is r m̂ / (sqrt(v) + ε) sqrt(1 - β2^t),
     r² = (ρ_t - 4)(ρ_t - 2) ρ / ((ρ - 4)(ρ - 2) ρ_t), and before that m̂ alone. ε stands as in torch.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      b1: decay β1 of the running mean of gradients, in [0, 1).
+      b2: decay β2 of the running mean of squares, in [0, 1).
+      eps: ε, added to the root in the denominator.
+
+    Returns:
+      The optax transformation.
     """
     long = 2 / (1 - b2) - 1
 
@@ -240,20 +323,30 @@ def radam(
         m = b1 * s["m"] + (1 - b1) * g
         v = b2 * s["v"] + (1 - b2) * g * g
         m_hat = m / (1 - b1**t)
-        seen = long - 2 * t * b2**t / (1 - b2**t)
-        r2 = (seen - 4) * (seen - 2) * long / ((long - 4) * (long - 2) * seen)
-        rectified = jnp.sqrt(jnp.where(seen > 5, r2, 1)) * jnp.sqrt(1 - b2**t) / (jnp.sqrt(v) + eps)
-        return -a * m_hat * jnp.where(seen > 5, rectified, 1), {"m": m, "v": v}
+        observed = long - 2 * t * b2**t / (1 - b2**t)
+        r2 = (observed - 4) * (observed - 2) * long / ((long - 4) * (long - 2) * observed)
+        rectified = jnp.sqrt(jnp.where(observed > 5, r2, 1)) * jnp.sqrt(1 - b2**t) / (jnp.sqrt(v) + eps)
+        return -a * m_hat * jnp.where(observed > 5, rectified, 1), {"m": m, "v": v}
 
-    return _each_array(rule, learning_rate, m=jnp.zeros_like, v=jnp.zeros_like)
+    return each_array(rule, learning_rate, m=jnp.zeros_like, v=jnp.zeros_like)
 
 
 def rprop(
     learning_rate: float = 0.01, shrink: float = 0.5, grow: float = 1.2, smallest: float = 1e-6, largest: float = 50.0
 ) -> optax.GradientTransformation:
-    """w <- w - d sign(g), d grows where g keeps its sign and shrinks where it changes, and then that step is left out.
+    """Rprop, w <- w - d sign(g): d grows where g keeps its sign, and shrinks where it flips, which skips that step.
 
     Riedmiller & Braun 1993; for full batches: the sign of a minibatch's gradient is mostly noise.
+
+    Args:
+      learning_rate: first size d of every step.
+      shrink: factor on d where the sign flips, below 1.
+      grow: factor on d where the sign stays, above 1.
+      smallest: least d.
+      largest: greatest d.
+
+    Returns:
+      The optax transformation.
     """
 
     def rule(g, w, s, t, a):
@@ -262,13 +355,25 @@ def rprop(
         g = jnp.where(same < 0, 0, g)
         return -d * jnp.sign(g), {"g": g, "d": d}
 
-    return _each_array(rule, learning_rate, g=jnp.zeros_like, d=lambda w: jnp.full_like(w, learning_rate))
+    return each_array(rule, learning_rate, g=jnp.zeros_like, d=lambda w: jnp.full_like(w, learning_rate))
 
 
 def asgd(
     learning_rate: float = 0.01, decay: float = 1e-4, power: float = 0.75, average_from: float = 1e6
 ) -> optax.GradientTransformation:
-    """w <- w (1 - λ a_t) - a_t g, a_t = a / (1 + λ a (t - 1))^p; slot `average` holds Polyak & Juditsky's mean of w."""
+    """Averaged SGD, w <- w (1 - λ a_t) - a_t g, a_t = a / (1 + λ a (t - 1))^p (Polyak & Juditsky 1992).
+
+    The slot `average` holds the mean of w.
+
+    Args:
+      learning_rate: first step size a.
+      decay: λ, both the weight decay and the decay of the step size.
+      power: exponent p of the step size's decay.
+      average_from: step at which averaging starts; until then the average is w.
+
+    Returns:
+      The optax transformation.
+    """
 
     def rule(g, w, s, t, a):
         a = jnp.where(t > 1, a / (1 + decay * a * (t - 1)) ** power, a)
@@ -276,16 +381,25 @@ def asgd(
         share = 1 / jnp.maximum(1, t - 1 - average_from)
         return step, {"average": s["average"] + share * (w + step - s["average"])}
 
-    return _each_array(rule, learning_rate, average=jnp.zeros_like)
+    return each_array(rule, learning_rate, average=jnp.zeros_like)
 
 
 def lars(
     learning_rate: Rate, rho: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3
 ) -> optax.GradientTransformation:
-    """u = g + λ w, v <- ρ v - a η ‖w‖ / ‖u‖ u, w <- w + v: each array moves in proportion to its own size.
+    """LARS, u = g + λ w, v <- ρ v - a η ‖w‖ / ‖u‖ u, w <- w + v: each array moves in proportion to its own norm.
 
     You, Gitman & Ginsburg 2017, arXiv:1708.03888, who divide by ‖g‖ + λ ‖w‖; this is optax's ‖g + λ w‖. Where either
     norm is 0 the ratio is 1.
+
+    Args:
+      learning_rate: step size a, a number or a schedule of the step.
+      rho: decay ρ of the velocity, in [0, 1).
+      weight_decay: λ.
+      trust: η, the step's norm as a share of the parameters' norm.
+
+    Returns:
+      The optax transformation.
     """
 
     def rule(g, w, s, t, a):
@@ -296,4 +410,4 @@ def lars(
         v = rho * s["v"] - a * ratio * u
         return v, {"v": v}
 
-    return _each_array(rule, learning_rate, v=jnp.zeros_like)
+    return each_array(rule, learning_rate, v=jnp.zeros_like)

@@ -18,14 +18,21 @@ clip_by_value = optax.clip
 
 
 def clip_by_norm(limit: float, order: float = 2.0) -> optax.GradientTransformation:
-    """Scales all gradients together so that their norm of that order (2, 1, `inf`) is at most `limit`.
+    """Scale all gradients together so that their norm is at most `limit`.
+
+    Args:
+      limit: greatest norm, above 0.
+      order: which norm, above 0: 2, 1, or `inf` for the largest entry.
+
+    Returns:
+      The optax transformation.
 
     Raises:
-      ValueError: limit or order is not positive.
+      ValueError: `limit` or `order` is not positive.
     """
     for name, value in (("limit", limit), ("order", order)):
         if isinstance(value, int | float) and not value > 0:
-            raise ValueError(f"{name}={value} must be positive")
+            raise ValueError(f"{name}={value}: out of range; allowed: above 0")
 
     def update(gradients, state, params=None):
         norms = jnp.stack([jnp.linalg.norm(g.ravel(), order) for g in jax.tree.leaves(gradients)])

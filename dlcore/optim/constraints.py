@@ -1,8 +1,8 @@
-"""Parameters that obey a rule after every step: the step is taken, then its result is put back where it belongs.
+"""Constraints on parameters after every step: take the step, then project its result.
 
     projected gradient:   w <- P(w - eta g)
     max-norm:             P scales each unit's incoming weights to a norm of at most c
-    proximal L1:          P(w) = sign(w) max(|w| - eta lambda, 0), the minimiser of 1/2 (v - w)^2 + eta lambda |v|
+    proximal L1:          P(w) = sign(w) max(|w| - eta lambda, 0), the minimizer of 1/2 (v - w)^2 + eta lambda |v|
 
 Srebro & Shraibman 2005 and Srivastava et al. 2014 (max-norm); Daubechies et al. 2004 and Beck & Teboulle 2009 (the
 proximal step, ISTA). optax has projections of whole trees (`optax.projections`), not these transformations. They go
@@ -20,20 +20,36 @@ __all__ = ["constrain", "l1_proximal", "max_norm", "project_max_norm", "soft_thr
 
 
 def constrain(project: Callable[[Any], Any]) -> optax.GradientTransformation:
-    """Updates that lead to `project(params + updates)` in place of params + updates. project: tree -> tree."""
+    """Replace each step's result by its projection.
+
+    Args:
+      project: function of the pytree of parameters that returns the projected pytree.
+
+    Returns:
+      The optax transformation; its updates lead to project(params + updates).
+
+    Raises:
+      ValueError: `update` was called without params.
+    """
 
     def update(updates, state, params=None):
         if params is None:
-            raise ValueError("constrain needs params: call update(updates, state, params)")
+            raise ValueError("params=None: missing; allowed: the parameters, as in update(updates, state, params)")
         return _to(project(optax.apply_updates(params, updates)), params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def project_max_norm(kernel: jax.Array, limit: float | jax.Array, axis: int | Sequence[int] | None = None) -> jax.Array:
-    """The kernel with every norm over `axis` brought down to at most `limit`; smaller ones stay as they are.
+    """Scale the norms of a kernel down to at most `limit`; smaller ones stay as they are.
 
-    axis: by default all but the last, so that it is the norm of each output's incoming weights.
+    Args:
+      kernel: array, output units on its last axis.
+      limit: greatest norm, above 0.
+      axis: axes to take the norm over; None for all but the last, each output's incoming weights.
+
+    Returns:
+      Array like `kernel`.
     """
     axis = tuple(range(kernel.ndim - 1)) if axis is None else axis
     squares = jnp.square(kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)))
@@ -42,24 +58,44 @@ def project_max_norm(kernel: jax.Array, limit: float | jax.Array, axis: int | Se
 
 
 def max_norm(limit: float, axis: int | Sequence[int] | None = None) -> optax.GradientTransformation:
-    """After each step, kernels (leaves of two axes or more) have norms of at most `limit` over `axis`.
+    """Keep the norms of kernels (leaves of two axes or more) at most `limit` after every step.
 
-    Raises: ValueError for a limit that is not positive.
+    Args:
+      limit: greatest norm, above 0.
+      axis: axes to take the norm over; None for all but the last, each output's incoming weights.
+
+    Returns:
+      The optax transformation.
+
+    Raises:
+      ValueError: `limit` is not positive.
     """
     if isinstance(limit, int | float) and not limit > 0:
-        raise ValueError(f"limit={limit} must be positive")
+        raise ValueError(f"limit={limit}: out of range; allowed: above 0")
     return constrain(
         lambda params: jax.tree.map(lambda w: project_max_norm(w, limit, axis) if w.ndim > 1 else w, params)
     )
 
 
 def soft_threshold(w: jax.Array, threshold: float | jax.Array) -> jax.Array:
-    """sign(w) max(|w| - threshold, 0): everything nearer to 0 than `threshold` becomes 0."""
+    """Soft thresholding, sign(w) max(|w| - threshold, 0).
+
+    Args:
+      w: array.
+      threshold: everything nearer to 0 than this becomes 0.
+
+    Returns:
+      Array like `w`.
+    """
     return jnp.sign(w) * jnp.maximum(jnp.abs(w) - threshold, 0)
 
 
 class ProximalState(NamedTuple):
-    """count: [] int32 updates seen."""
+    """The state of `l1_proximal`.
+
+    Args:
+      count: [] int32, updates so far.
+    """
 
     count: jax.Array
 
@@ -69,17 +105,24 @@ def l1_proximal(
 ) -> optax.GradientTransformation:
     """Soft thresholding by learning_rate x weight after each step: `chain(sgd(rate), l1_proximal(rate, weight))`.
 
-    learning_rate: that of the step, a number or a schedule. where: which leaves; kernels (two axes or more) by default.
+    Args:
+      learning_rate: that of the step, a number or a schedule.
+      weight: factor lambda on the L1 penalty, at least 0.
+      where: function of a leaf that says whether it is thresholded; None for kernels (two axes or more).
 
-    Raises: ValueError for a negative weight.
+    Returns:
+      The optax transformation.
+
+    Raises:
+      ValueError: `weight` is negative.
     """
     if isinstance(weight, int | float) and not weight >= 0:
-        raise ValueError(f"weight={weight} must be at least 0")
+        raise ValueError(f"weight={weight}: negative; allowed: 0 or more")
     where = where or (lambda w: w.ndim > 1)
 
     def update(updates, state, params=None):
         if params is None:
-            raise ValueError("l1_proximal needs params: call update(updates, state, params)")
+            raise ValueError("params=None: missing; allowed: the parameters, as in update(updates, state, params)")
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
         new = jax.tree.map(
             lambda w: soft_threshold(w, jnp.asarray(rate * weight, w.dtype)) if where(w) else w,

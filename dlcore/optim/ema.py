@@ -1,4 +1,4 @@
-"""An exponential moving average of the parameters, kept in the optimiser's state.
+"""An exponential moving average of the parameters, in the optimizer's state.
 
     e_t = d_t e_{t-1} + (1 - d_t) w_t,   d_t = min(decay, (1 + t) / (10 + t))
 
@@ -18,20 +18,31 @@ __all__ = ["ParameterEmaState", "parameter_ema", "track_parameter_ema", "use_ema
 
 
 class ParameterEmaState(NamedTuple):
-    """count: [] int32 updates seen. ema: the average, shaped like the parameters, float32 or wider."""
+    """The state of `track_parameter_ema`.
+
+    Args:
+      count: [] int32, updates so far.
+      ema: the average, a pytree like the parameters, in at least float32.
+    """
 
     count: jax.Array
     ema: Any
 
 
 def track_parameter_ema(decay: float) -> optax.GradientTransformation:
-    """Leaves the updates as they are and averages the parameters that they lead to.
+    """Average the parameters that the updates lead to, and pass the updates on unchanged.
+
+    Args:
+      decay: share of the old average, in [0, 1); lower in the first updates.
+
+    Returns:
+      The optax transformation; `parameter_ema` reads the average.
 
     Raises:
-      ValueError: decay is outside [0, 1).
+      ValueError: `decay` is outside [0, 1).
     """
     if isinstance(decay, int | float) and not 0 <= decay < 1:
-        raise ValueError(f"decay={decay} must lie in [0, 1)")
+        raise ValueError(f"decay={decay}: out of range; allowed: 0 to below 1")
 
     def init(params):
         return ParameterEmaState(
@@ -40,7 +51,7 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         if params is None:
-            raise ValueError("track_parameter_ema needs params: call update(updates, state, params)")
+            raise ValueError("params=None: missing; allowed: the parameters, as in update(updates, state, params)")
         count = state.count + 1
         d = jnp.minimum(decay, (1 + count) / (10 + count))
         new = optax.apply_updates(params, updates)
@@ -55,25 +66,36 @@ def _wide(p: jax.Array) -> jax.Array:
 
 
 def parameter_ema(opt_state: Any, params: Any) -> Any:
-    """The average kept in an optimiser state, in the dtypes of `params`.
+    """Read the average of `track_parameter_ema` from an optimizer state.
+
+    Args:
+      opt_state: state of a chain with one `track_parameter_ema`.
+      params: parameters, whose dtypes the average takes.
+
+    Returns:
+      Pytree like `params`.
 
     Raises:
-      ValueError: no `track_parameter_ema` is in the chain.
+      ValueError: the chain does not have exactly one `track_parameter_ema`.
     """
-    found = [
-        leaf
-        for leaf in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, ParameterEmaState))
-        if isinstance(leaf, ParameterEmaState)
-    ]
-    if len(found) != 1:
+    leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, ParameterEmaState))
+    states = [leaf for leaf in leaves if isinstance(leaf, ParameterEmaState)]
+    if len(states) != 1:
         raise ValueError(
-            f"the optimiser state holds {len(found)} parameter averages; put track_parameter_ema in the chain"
+            f"opt_state={type(opt_state).__name__}: holds {len(states)} of track_parameter_ema; allowed: one"
         )
-    return jax.tree.map(lambda e, p: e.astype(p.dtype), found[0].ema, params)
+    return jax.tree.map(lambda e, p: e.astype(p.dtype), states[0].ema, params)
 
 
 def use_ema(learner: Learner) -> Learner:
-    """The learner, measuring and predicting with the averaged parameters."""
+    """Make a learner evaluate and predict with the averaged parameters.
+
+    Args:
+      learner: one whose optimizer has `track_parameter_ema` in its chain.
+
+    Returns:
+      The learner; it trains as before.
+    """
 
     def averaged(state):
         return state.replace(params=parameter_ema(state.opt_state, state.params))

@@ -24,16 +24,26 @@ def armijo_backtracking(
     shrink: float = 0.5,
     max_steps: int = 50,
 ) -> float:
-    """The first of `first`, `first * shrink`, ... with enough decrease; 0.0 where none of `max_steps` has it.
+    """Armijo backtracking: the first of `first`, `first * shrink`, ... with enough decrease.
 
-    phi: α -> f(x + α d). value: φ(0). slope: φ'(0).
+    Args:
+      phi: α -> f(x + α d).
+      value: φ(0).
+      slope: φ'(0), below 0.
+      first: α to try first.
+      c1: share of the slope that counts as enough decrease, in (0, 1).
+      shrink: factor from one α to the next, in (0, 1).
+      max_steps: calls of `phi` at most.
+
+    Returns:
+      α; 0.0 where none has enough decrease.
 
     Raises:
       ValueError: the slope is not negative, or a number is outside its range.
     """
     _check(slope, c1, c1)
     if not 0 < shrink < 1:
-        raise ValueError(f"shrink={shrink} must lie in (0, 1)")
+        raise ValueError(f"shrink={shrink}: out of range; allowed: above 0 and below 1")
     alpha = first
     for _ in range(max_steps):
         if phi(alpha) <= value + c1 * alpha * slope:
@@ -52,10 +62,20 @@ def strong_wolfe(
     c2: float = 0.9,
     max_steps: int = 50,
 ) -> float:
-    """An α that meets both conditions, by bracketing and zooming (algorithms 3.5 and 3.6).
+    """An α that meets both strong Wolfe conditions, by bracketing and zooming (algorithms 3.5 and 3.6).
 
-    phi: α -> (φ(α), φ'(α)). value: φ(0). slope: φ'(0). Where rounding leaves no such α within `max_steps` calls, the
-    one with the lowest value that has enough decrease; 0.0 if there is none.
+    Args:
+      phi: α -> (φ(α), φ'(α)).
+      value: φ(0).
+      slope: φ'(0), below 0.
+      first: α to try first.
+      c1: share of the slope that counts as enough decrease, in (0, 1).
+      c2: share of the slope that counts as flat, in [c1, 1).
+      max_steps: calls of `phi` at most.
+
+    Returns:
+      α. Where rounding leaves none within `max_steps`, the one with the lowest value among those with enough decrease;
+      0.0 if there is none.
 
     Raises:
       ValueError: the slope is not negative, or not 0 < c1 <= c2 < 1.
@@ -65,15 +85,15 @@ def strong_wolfe(
     high = high_value = None
     alpha = first
     for _ in range(max_steps):
-        here, rising = phi(alpha)
+        here, here_slope = phi(alpha)
         if not here <= value + c1 * alpha * slope or here >= low_value:
             high, high_value = alpha, here
         else:
-            if abs(rising) <= -c2 * slope:
+            if abs(here_slope) <= -c2 * slope:
                 return alpha
-            if (high is None and rising >= 0) or (high is not None and rising * (high - low) >= 0):
+            if (high is None and here_slope >= 0) or (high is not None and here_slope * (high - low) >= 0):
                 high, high_value = low, low_value
-            low, low_value, low_slope = alpha, here, rising
+            low, low_value, low_slope = alpha, here, here_slope
         if high is None:
             alpha = 2 * alpha
         elif high == low:
@@ -84,7 +104,7 @@ def strong_wolfe(
 
 
 def _between(low: float, low_value: float, low_slope: float, high: float, high_value: float) -> float:
-    """The lowest point of the parabola through both ends, kept a tenth of the way from them."""
+    """The lowest point of the parabola through both ends, at least a tenth of the way from them."""
     width = high - low
     curvature = high_value - low_value - low_slope * width
     share = -low_slope * width / (2 * curvature) if curvature > 0 else 0.5
@@ -94,6 +114,6 @@ def _between(low: float, low_value: float, low_slope: float, high: float, high_v
 
 def _check(slope: float, c1: float, c2: float) -> None:
     if not slope < 0:
-        raise ValueError(f"slope={slope} must be negative: the direction does not lead downhill")
+        raise ValueError(f"slope={slope}: the direction does not lead downhill; allowed: below 0")
     if not 0 < c1 <= c2 < 1:
-        raise ValueError(f"c1={c1} and c2={c2} must have 0 < c1 <= c2 < 1")
+        raise ValueError(f"c1={c1}, c2={c2}: out of range; allowed: 0 < c1 <= c2 < 1")

@@ -18,7 +18,13 @@ __all__ = ["DynamicLossScale", "dynamic_loss_scale", "loss_scale"]
 
 
 class DynamicLossScale(NamedTuple):
-    """scale: [] float32, what the loss is to be multiplied with. good: [] int32, finite gradients since it changed."""
+    """The state of `dynamic_loss_scale`.
+
+    Args:
+      inner: state of the wrapped optimizer.
+      scale: [] float32, factor to multiply the loss with.
+      good: [] int32, finite gradients since the scale last changed.
+    """
 
     inner: Any
     scale: jax.Array
@@ -28,16 +34,27 @@ class DynamicLossScale(NamedTuple):
 def dynamic_loss_scale(
     inner: optax.GradientTransformation, initial: float = 2.0**15, factor: float = 2.0, period: int = 2000
 ) -> optax.GradientTransformationExtraArgs:
-    """`inner` fed with unscaled gradients; its `update` takes those of `loss_scale(opt_state) * loss`.
+    """Unscale the gradients of a scaled loss, skip steps that are not finite, and adapt the scale.
 
-    Where one is not finite the parameters and the state of `inner` stay as they are. The scale never falls below 1.
+    `update` takes the gradients of `loss_scale(opt_state) * loss`. Where one is not finite, the parameters and the
+    state of `inner` stay as they are. The scale never falls below 1.
+
+    Args:
+      inner: optimizer, fed with unscaled gradients.
+      initial: first scale, at least 1.
+      factor: what the scale is divided by after an overflow and multiplied by after `period` good steps; above 1.
+      period: finite gradients in a row before the scale grows.
+
+    Returns:
+      The optax transformation.
 
     Raises:
-      ValueError: initial is below 1, factor not above 1, or period below 1.
+      ValueError: `initial` is below 1, `factor` not above 1, or `period` below 1.
     """
     if initial < 1 or factor <= 1 or period < 1:
         raise ValueError(
-            f"initial={initial} must be at least 1, factor={factor} above 1 and period={period} at least 1"
+            f"initial={initial}, factor={factor}, period={period}: out of range; "
+            "allowed: initial 1 or more, factor above 1, period 1 or more"
         )
     inner = optax.with_extra_args_support(inner)
 
@@ -59,6 +76,13 @@ def dynamic_loss_scale(
 
 
 def loss_scale(opt_state: Any) -> jax.Array:
-    """[] float32: the scale in an optimiser's state, 1 where it has none."""
+    """Read the scale from an optimizer's state.
+
+    Args:
+      opt_state: state of any optimizer.
+
+    Returns:
+      [] float32; 1 where the optimizer scales no loss.
+    """
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, DynamicLossScale))
     return next((x.scale for x in leaves if isinstance(x, DynamicLossScale)), jnp.float32(1))

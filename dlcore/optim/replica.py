@@ -1,4 +1,4 @@
-"""Average gradients over the replicas of `pmap` or `shard_map`, around any optimiser."""
+"""Average gradients over the replicas of `pmap` or `shard_map`, around any optimizer."""
 
 import jax
 import optax
@@ -7,11 +7,18 @@ __all__ = ["cross_replica"]
 
 
 def cross_replica(tx: optax.GradientTransformation, axis: str | None) -> optax.GradientTransformationExtraArgs:
-    """`tx` fed with the mean of the gradients over the mapped axis; `tx` itself where `axis` is None.
+    """Feed an optimizer with gradients averaged over a mapped axis.
 
-    Line searches are given global quantities too: `value` is averaged and `value_fn` returns an average, so that all
-    replicas take the same step. With `shard_map`, use `check_vma=False`: under the default the gradient of a
-    replicated parameter is already a sum over devices.
+    Line searches get global quantities too: `value` is averaged and `value_fn` returns an average, so that all replicas
+    take the same step. With `shard_map`, use `check_vma=False`: under the default the gradient of a replicated
+    parameter is already a sum over devices.
+
+    Args:
+      tx: any optax transformation.
+      axis: name of the mapped axis; None leaves `tx` as it is.
+
+    Returns:
+      The optax transformation.
     """
     tx = optax.with_extra_args_support(tx)
     if axis is None:

@@ -4,52 +4,109 @@ Step, exponential, cosine, linear and polynomial decay; SGDR (Loshchilov & Hutte
 (Smith 2017, arXiv:1506.01186), one cycle (Smith & Topin 2018, arXiv:1708.07120), the linear scaling rule (Goyal et al.
 2017, arXiv:1706.02677).
 
-Steps t count from 0, updates or epochs as the caller likes. Plain cosine only falls; what falls and rises again is
-`cosine_restarts`. Compositions are optax's: `optax.join_schedules([linear(0, peak, 5000), decay], [5000])` warms up; it
-asks the later schedule for steps below 0 too and takes nothing from them, so every schedule is finite there.
-The rates are those of torch's schedulers; where optax's of the same name differ, the docstring says how.
+Steps t count from 0, in updates or epochs as the caller likes. Plain cosine only falls; `cosine_restarts` rises again.
+Compositions are optax's: `optax.join_schedules([linear(0, peak, 5000), decay], [5000])` warms up; it evaluates the
+later schedule at steps below 0 too and discards the result, so every schedule is finite there. The rates are those of
+torch's schedulers; where optax's of the same name differ, the docstring says how.
 """
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.optim.plateau import Plateau, PlateauState
+
 __all__ = [
-    "Plateau", "PlateauState", "batch_ramp", "constant", "cosine", "cosine_restarts", "cyclic", "exponential",
-    "inverse_sqrt", "inverse_time", "linear", "linear_scaling", "multi_step", "one_cycle", "polynomial", "step_decay",
+    "Plateau",
+    "PlateauState",
+    "batch_ramp",
+    "constant",
+    "cosine",
+    "cosine_restarts",
+    "cyclic",
+    "exponential",
+    "inverse_sqrt",
+    "inverse_time",
+    "linear",
+    "linear_scaling",
+    "multi_step",
+    "one_cycle",
+    "polynomial",
+    "step_decay",
     "warm_up",
-]  # fmt: skip
+]
 
 
 def constant(rate: float) -> optax.Schedule:
-    """a: to start with, until the loss curve shows where a decay is needed."""
+    """Constant rate a: the one to start with, until the loss curve shows where a decay is needed.
+
+    Args:
+      rate: learning rate a.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     return optax.constant_schedule(rate)
 
 
 def step_decay(rate: float, step_size: int, gamma: float = 0.1) -> optax.Schedule:
-    """a γ^floor(t / step_size)."""
+    """Step decay, a γ^floor(t / step_size).
+
+    Args:
+      rate: learning rate a at step 0.
+      step_size: steps from one decay to the next, above 0.
+      gamma: factor γ of each decay.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     _positive("step_size", step_size)
     return lambda t: rate * gamma ** (t // step_size)
 
 
 def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> optax.Schedule:
-    """a γ^(number of milestones <= t)."""
+    """Multi-step decay, a γ^(number of milestones <= t).
+
+    Args:
+      rate: learning rate a at step 0.
+      milestones: steps of the decays.
+      gamma: factor γ of each decay.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     marks = tuple(milestones)
     return lambda t: rate * gamma ** sum((jnp.asarray(t) >= mark).astype(jnp.int32) for mark in marks)
 
 
 def exponential(rate: float, k: float) -> optax.Schedule:
-    """a e^(-k t); torch's gamma is e^-k."""
+    """Exponential decay, a e^(-k t); torch's gamma is e^-k.
+
+    Args:
+      rate: learning rate a at step 0.
+      k: decay a step.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     return lambda t: rate * jnp.exp(-k * jnp.maximum(t, 0))
 
 
 def cosine(rate: float, steps: int, end: float = 0.0, hold: bool = True) -> optax.Schedule:
-    """end + (a - end) (1 + cos(π t / T)) / 2; stays at the end from T on, or without `hold` rises again as torch's."""
+    """Cosine decay, end + (a - end) (1 + cos(π t / T)) / 2.
+
+    Args:
+      rate: learning rate a at step 0.
+      steps: length T of the decay, above 0.
+      end: learning rate at T.
+      hold: stay at `end` from T on; otherwise rise again, as torch's.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     _positive("steps", steps)
 
     def schedule(t):
@@ -60,14 +117,23 @@ def cosine(rate: float, steps: int, end: float = 0.0, hold: bool = True) -> opta
 
 
 def cosine_restarts(rate: float, first: int, factor: int = 1, end: float = 0.0) -> optax.Schedule:
-    """A cosine over `first` steps, then again over `factor` times as many, and so on (SGDR).
+    """Cosine decay with warm restarts (SGDR): over `first` steps, then over `factor` times as many, and so on.
+
+    Args:
+      rate: learning rate a at step 0.
+      first: length of the first cosine, above 0.
+      factor: length of each cosine over the one before, at least 1.
+      end: learning rate at the end of each cosine.
+
+    Returns:
+      The schedule, a function of step t.
 
     Raises:
-      ValueError: first or factor is below 1.
+      ValueError: `first` or `factor` is below 1.
     """
     _positive("first", first)
     if factor < 1:
-        raise ValueError(f"factor={factor} must be at least 1")
+        raise ValueError(f"factor={factor}: too small; allowed: 1 or more")
 
     starts = [0]
     while factor > 1 and factor * starts[-1] + first < 2**31:
@@ -84,29 +150,71 @@ def cosine_restarts(rate: float, first: int, factor: int = 1, end: float = 0.0) 
 
 
 def linear(start: float, end: float, steps: int) -> optax.Schedule:
-    """start + (end - start) t / T, then the end: a decay to 0 or a warm-up from 0."""
+    """Linear schedule, start + (end - start) t / T, then the end: a decay to 0 or a warm-up from 0.
+
+    Args:
+      start: learning rate at step 0.
+      end: learning rate from T on.
+      steps: T, above 0.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     _positive("steps", steps)
     return lambda t: start + (end - start) * jnp.minimum(t, steps) / steps
 
 
 def polynomial(rate: float, steps: int, power: float = 2.0) -> optax.Schedule:
-    """a (1 - t / T)^p, then 0."""
+    """Polynomial decay, a (1 - t / T)^p, then 0.
+
+    Args:
+      rate: learning rate a at step 0.
+      steps: length T of the decay, above 0.
+      power: exponent p.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     _positive("steps", steps)
     return lambda t: rate * (1 - jnp.minimum(t, steps) / steps) ** power
 
 
 def inverse_sqrt(rate: float) -> optax.Schedule:
-    """a / sqrt(t); a at t = 0 too."""
+    """Inverse square root decay, a / sqrt(t); a at t = 0 too.
+
+    Args:
+      rate: learning rate a at steps 0 and 1.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     return lambda t: rate / jnp.sqrt(jnp.maximum(t, 1))
 
 
 def inverse_time(rate: float, k: float) -> optax.Schedule:
-    """a / (1 + k t)."""
+    """Inverse time decay, a / (1 + k t).
+
+    Args:
+      rate: learning rate a at step 0.
+      k: decay a step.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     return lambda t: rate / (1 + k * jnp.maximum(t, 0))
 
 
 def warm_up(decay: optax.Schedule, steps: int, peak: float | None = None) -> optax.Schedule:
-    """From 0 in equal steps to the peak (`decay(0)` by default) over the first `steps`, then `decay` from its start."""
+    """Linear warm-up from 0 to the peak, then `decay` from its start.
+
+    Args:
+      decay: schedule after the warm-up.
+      steps: steps of the warm-up, above 0.
+      peak: learning rate at its end; None for `decay(0)`.
+
+    Returns:
+      The schedule, a function of step t.
+    """
     _positive("steps", steps)
     return optax.join_schedules([linear(0.0, decay(0) if peak is None else peak, steps), decay], [steps])
 
@@ -114,15 +222,28 @@ def warm_up(decay: optax.Schedule, steps: int, peak: float | None = None) -> opt
 def cyclic(
     low: float, high: float, up: int, down: int | None = None, mode: str = "triangular", gamma: float = 1.0
 ) -> optax.Schedule:
-    """Up from low to high in `up` steps, down again in `down` (as many by default), and so on.
+    """Cyclic rate: up from low to high, down again, and so on.
 
-    The height high - low is halved with every cycle by mode "triangular2", and scaled by gamma^t by "exp_range".
+    Args:
+      low: least learning rate.
+      high: greatest learning rate of the first cycle.
+      up: steps upward, above 0.
+      down: steps downward; None for as many as upward.
+      mode: height high - low of the cycles: "triangular" is constant, "triangular2" halves with every cycle,
+        "exp_range" scales by gamma^t.
+      gamma: factor a step in mode "exp_range".
+
+    Returns:
+      The schedule, a function of step t.
+
+    Raises:
+      ValueError: `mode` is unknown, or `up` or `down` is not positive.
     """
     down = up if down is None else down
     _positive("up", up)
     _positive("down", down)
     if mode not in ("triangular", "triangular2", "exp_range"):
-        raise ValueError(f"mode={mode!r} is unknown; allowed are triangular, triangular2, exp_range")
+        raise ValueError(f"mode={mode!r}: unknown; allowed: triangular, triangular2, exp_range")
 
     def schedule(t):
         cycle, inside = t // (up + down), t % (up + down)
@@ -142,15 +263,29 @@ def one_cycle(
     div: float = 25.0,
     final_div: float = 1e4,
 ) -> optax.Schedule:
-    """From peak / div to the peak over the share `rise` of the steps, then down to peak / div / final_div.
+    """One cycle: from peak / div up to the peak, then down to peak / div / final_div.
 
-    With `three_phases` it comes down to peak / div in as many steps as it rose, and to the end in the rest. The last
-    rate is that of step T - 1, as in torch; optax's reaches it at T and rounds the phases to whole steps.
+    The last rate is that of step T - 1, as in torch; optax's reaches it at T and rounds the phases to whole steps.
+
+    Args:
+      peak: greatest learning rate.
+      steps: length T of the cycle, at least 2.
+      rise: share of the steps that goes up.
+      anneal: shape of each phase, "cosine" or "linear".
+      three_phases: come down to peak / div in as many steps as it rose, and to the end in the rest.
+      div: the peak over the first rate.
+      final_div: the first rate over the last.
+
+    Returns:
+      The schedule, a function of step t.
+
+    Raises:
+      ValueError: `steps` is below 2, `anneal` is unknown, or `rise` leaves a phase without a step.
     """
     if steps < 2:
-        raise ValueError(f"steps={steps} must be at least 2")
+        raise ValueError(f"steps={steps}: too small; allowed: 2 or more")
     if anneal not in ("cosine", "linear"):
-        raise ValueError(f"anneal={anneal!r} is unknown; allowed are cosine, linear")
+        raise ValueError(f"anneal={anneal!r}: unknown; allowed: cosine, linear")
     start = peak / div
     top = rise * steps - 1
     if three_phases:
@@ -158,7 +293,7 @@ def one_cycle(
     else:
         marks, rates = (0.0, top, steps - 1), (start, peak, start / final_div)
     if any(b <= a for a, b in itertools.pairwise(marks)):
-        raise ValueError(f"rise={rise} of steps={steps} leaves a phase without a step")
+        raise ValueError(f"rise={rise}: leaves a phase of steps={steps} without a step; allowed: less extreme shares")
 
     def schedule(t):
         rate = rates[0]
@@ -173,71 +308,45 @@ def one_cycle(
 
 
 def linear_scaling(rate: float, batch_size: int, base_batch_size: int = 256) -> float:
-    """rate * batch_size / base_batch_size: N times the batch, N times the rate."""
+    """Linear scaling rule, rate * batch_size / base_batch_size: N times the batch, N times the rate.
+
+    Args:
+      rate: learning rate for the base batch size.
+      batch_size: examples in a batch, above 0.
+      base_batch_size: batch size that `rate` was tuned for, above 0.
+
+    Returns:
+      The learning rate for `batch_size`.
+    """
     _positive("batch_size", batch_size)
     _positive("base_batch_size", base_batch_size)
     return rate * batch_size / base_batch_size
 
 
 def batch_ramp(rate: float, batch_sizes: Sequence[int], steps: Sequence[int]) -> list[tuple[int, int, float]]:
-    """(steps, batch size, rate) of each phase of a ramp: the batch grows and the rate with it, as `linear_scaling`.
+    """Phases of a ramp: the batch grows and the rate with it, as in `linear_scaling`.
 
-    rate: of the first batch size. A batch's shape is static under jit, so each phase is a run of its own (a call of
-    `dlcore.run.fit`, or `accumulate` in proportion).
+    A batch's shape is static under jit, so each phase is a run of its own (a call of `dlcore.run.fit`, or `accumulate`
+    in proportion).
+
+    Args:
+      rate: learning rate of the first batch size.
+      batch_sizes: batch size of each phase.
+      steps: steps of each phase.
+
+    Returns:
+      [(steps, batch size, rate)], one a phase.
+
+    Raises:
+      ValueError: the two sequences differ in length or are empty.
     """
     if len(batch_sizes) != len(steps) or not batch_sizes:
-        raise ValueError(f"batch_sizes={list(batch_sizes)} and steps={list(steps)} must be equally many, at least one")
-    return [(n, size, linear_scaling(rate, size, batch_sizes[0])) for n, size in zip(steps, batch_sizes, strict=True)]
-
-
-class PlateauState(NamedTuple):
-    """rate, best: [] floats. bad, cooling: [] int32 measurements without progress, and yet to be left out."""
-
-    rate: jax.Array
-    best: jax.Array
-    bad: jax.Array
-    cooling: jax.Array
-
-
-class Plateau(NamedTuple):
-    """The rate is multiplied by `factor` once a measure has been no better for more than `patience` measurements.
-
-    Better means less than best (1 - threshold), or with maximise more than best (1 + threshold); with `absolute` less
-    than best - threshold, more than best + threshold. As torch's ReduceLROnPlateau; `optax.contrib.reduce_on_plateau`
-    is the same inside an optimiser, with patience one higher.
-    """
-
-    rate: float
-    factor: float = 0.1
-    patience: int = 10
-    threshold: float = 1e-4
-    cooldown: int = 0
-    min_rate: float = 0.0
-    maximise: bool = False
-    absolute: bool = False
-
-    def init(self) -> PlateauState:
-        """The state before any measurement."""
-        worst = jnp.asarray(-jnp.inf if self.maximise else jnp.inf)
-        return PlateauState(jnp.asarray(float(self.rate)), worst, jnp.int32(0), jnp.int32(0))
-
-    def update(self, state: PlateauState, value: float) -> PlateauState:
-        """The state after a measurement; `state.rate` is the rate from now on."""
-        sign = 1 if self.maximise else -1
-        mark = state.best + sign * self.threshold if self.absolute else state.best * (1 + sign * self.threshold)
-        better = sign * value > sign * mark
-        bad = jnp.where(better, 0, state.bad + 1)
-        bad = jnp.where(state.cooling > 0, 0, bad)
-        cooling = jnp.maximum(state.cooling - 1, 0)
-        reduce = bad > self.patience
-        return PlateauState(
-            jnp.where(reduce, jnp.maximum(state.rate * self.factor, self.min_rate), state.rate),
-            jnp.where(better, value, state.best),
-            jnp.where(reduce, 0, bad),
-            jnp.where(reduce, self.cooldown, cooling),
+        raise ValueError(
+            f"batch_sizes={list(batch_sizes)}: empty or unlike steps={list(steps)}; allowed: as many, at least one"
         )
+    return [(n, size, linear_scaling(rate, size, batch_sizes[0])) for n, size in zip(steps, batch_sizes, strict=True)]
 
 
 def _positive(name: str, value: float) -> None:
     if isinstance(value, int | float) and value <= 0:
-        raise ValueError(f"{name}={value} must be positive")
+        raise ValueError(f"{name}={value}: out of range; allowed: above 0")

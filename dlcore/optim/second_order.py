@@ -1,9 +1,9 @@
-"""Optimisers that know the curvature, written out: Newton, BFGS and L-BFGS, on the full batch.
+"""Optimizers that know the curvature, written out: Newton, BFGS and L-BFGS, on the full batch.
 
 Nocedal & Wright, "Numerical Optimization" (2006), chapters 3, 6 and 7. With s = x' - x, y = g' - g, ρ = 1 / y·s:
 
-    Newton:   x <- x - H⁻¹ g                                            no rate; one step solves a quadratic
-    BFGS:     B <- (I - ρ s yᵀ) B (I - ρ y sᵀ) + ρ s sᵀ                 B stands for H⁻¹; B y = s
+    Newton:   x <- x - H⁻¹ g                                            no learning rate; one step solves a quadratic
+    BFGS:     B <- (I - ρ s yᵀ) B (I - ρ y sᵀ) + ρ s sᵀ                 B approximates H⁻¹; B y = s
     L-BFGS:   the same product B g from the last m pairs (s, y), without B
 
 They run on the host, one step after the other; a learner takes `optax.lbfgs`, which runs inside jit.
@@ -22,7 +22,13 @@ __all__ = ["Path", "bfgs", "bfgs_update", "lbfgs", "lbfgs_direction", "newton_st
 
 
 class Path(NamedTuple):
-    """Where a minimiser went: points [T + 1, D], values [T + 1], steps [T], the search's alphas."""
+    """The path of a minimizer over T steps.
+
+    Args:
+      points: [T + 1, D], the start and the point after each step.
+      values: [T + 1], the function there.
+      steps: [T], the line search's α of each step.
+    """
 
     points: np.ndarray
     values: np.ndarray
@@ -30,20 +36,48 @@ class Path(NamedTuple):
 
 
 def newton_step(function: Callable, x: jax.Array, damping: float = 0.0) -> jax.Array:
-    """x - (H + damping I)⁻¹ g of a function of x: [D]. Where H is not positive definite it may lead uphill."""
+    """One Newton step, x - (H + damping I)⁻¹ g. Where H is not positive definite it may lead uphill.
+
+    Args:
+      function: x -> scalar.
+      x: [D].
+      damping: added to the diagonal of the Hessian; 0 for none.
+
+    Returns:
+      [D], the next point.
+    """
     gradient, hessian = jax.grad(function)(x), jax.hessian(function)(x)
     return x - jnp.linalg.solve(hessian + damping * jnp.eye(x.size, dtype=x.dtype), gradient)
 
 
 def bfgs_update(inverse: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The next estimate of the inverse Hessian [D, D]; needs y·s > 0, which the Wolfe conditions give."""
+    """BFGS's next estimate of the inverse Hessian.
+
+    Args:
+      inverse: [D, D], the estimate before.
+      s: [D], the step.
+      y: [D], the change of the gradient; y·s > 0, which the Wolfe conditions give.
+
+    Returns:
+      [D, D].
+    """
     rho = 1 / (y @ s)
     left = np.eye(len(s)) - rho * np.outer(s, y)
     return left @ inverse @ left.T + rho * np.outer(s, s)
 
 
 def bfgs(function: Callable, x: np.ndarray, steps: int = 100, tolerance: float = 1e-8) -> Path:
-    """Minimise a function of x: [D] by BFGS with a strong Wolfe search, until every |g| <= tolerance."""
+    """Minimize a function by BFGS with a strong Wolfe search.
+
+    Args:
+      function: x -> scalar.
+      x: [D], where to start.
+      steps: steps at most.
+      tolerance: stop where every entry of the gradient is at most this.
+
+    Returns:
+      The points, values and α of its steps.
+    """
 
     def learn(inverse, s, y):
         if inverse is None:
@@ -57,7 +91,15 @@ def bfgs(function: Callable, x: np.ndarray, steps: int = 100, tolerance: float =
 
 
 def lbfgs_direction(gradient: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """-B g by the two loops over the pairs (s, y), oldest first; B starts as (s·y / y·y) I of the newest pair."""
+    """L-BFGS's direction -B g, by the two-loop recursion. B starts as (s·y / y·y) I of the newest pair.
+
+    Args:
+      gradient: [D].
+      pairs: steps s [D] and changes of the gradient y [D], oldest first; empty for steepest descent.
+
+    Returns:
+      [D].
+    """
     q, alphas = np.array(gradient), []
     for s, y in reversed(pairs):
         alphas.append(s @ q / (y @ s))
@@ -71,15 +113,31 @@ def lbfgs_direction(gradient: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.n
 
 
 def lbfgs(function: Callable, x: np.ndarray, steps: int = 100, memory: int = 10, tolerance: float = 1e-8) -> Path:
-    """Minimise a function of x: [D] by L-BFGS with a strong Wolfe search, until every |g| <= tolerance."""
+    """Minimize a function by L-BFGS with a strong Wolfe search.
+
+    Args:
+      function: x -> scalar.
+      x: [D], where to start.
+      steps: steps at most.
+      memory: pairs (s, y) that are stored.
+      tolerance: stop where every entry of the gradient is at most this.
+
+    Returns:
+      The points, values and α of its steps.
+    """
     return _descend(
-        function, x, [], lambda pairs, gradient: lbfgs_direction(gradient, pairs),
-        lambda pairs, s, y: [*pairs, (s, y)][-memory:], steps, tolerance,
-    )  # fmt: skip
+        function,
+        x,
+        [],
+        lambda pairs, gradient: lbfgs_direction(gradient, pairs),
+        lambda pairs, s, y: [*pairs, (s, y)][-memory:],
+        steps,
+        tolerance,
+    )
 
 
 def _descend(function, x, start, direction, learn, steps, tolerance) -> Path:
-    """`direction(model, gradient)` is where to go, `learn(model, s, y)` the model of the curvature after a step."""
+    """Descend along `direction(model, gradient)`; `learn(model, s, y)` updates the model of the curvature."""
     both = jax.jit(jax.value_and_grad(function))
 
     def value_and_gradient(x):
@@ -88,8 +146,8 @@ def _descend(function, x, start, direction, learn, steps, tolerance) -> Path:
 
     x, model = np.asarray(x, np.float64), start
     value, gradient = value_and_gradient(x)
-    points, values, taken = [x], [value], []
-    while len(taken) < steps and np.abs(gradient).max() > tolerance:
+    points, values, alphas = [x], [value], []
+    while len(alphas) < steps and np.abs(gradient).max() > tolerance:
         d = direction(model, gradient)
         if not gradient @ d < 0:
             model, d = start, -gradient
@@ -98,7 +156,7 @@ def _descend(function, x, start, direction, learn, steps, tolerance) -> Path:
             value, gradient = value_and_gradient(x + alpha * d)
             return value, gradient @ d
 
-        first = 1.0 if taken else min(1.0, 1 / np.abs(gradient).sum())
+        first = 1.0 if alphas else min(1.0, 1 / np.abs(gradient).sum())
         alpha = strong_wolfe(phi, value, gradient @ d, first=first)
         if alpha == 0:
             break
@@ -110,5 +168,5 @@ def _descend(function, x, start, direction, learn, steps, tolerance) -> Path:
             model = learn(model, s, y)
         points.append(x)
         values.append(value)
-        taken.append(alpha)
-    return Path(np.array(points), np.array(values), np.array(taken))
+        alphas.append(alpha)
+    return Path(np.array(points), np.array(values), np.array(alphas))

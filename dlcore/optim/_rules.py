@@ -1,0 +1,75 @@
+"""What the optimizers by hand share: their state, and a rule for one array applied to a tree."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+__all__ = ["ByHandState", "Rate", "each_array", "root"]
+
+Rate = optax.ScalarOrSchedule
+
+
+class ByHandState(NamedTuple):
+    """The state of an optimizer by hand.
+
+    Args:
+      count: [] int32, steps taken.
+      slots: {name: pytree with one array a parameter}, such as a running mean or a velocity.
+    """
+
+    count: jax.Array
+    slots: dict[str, Any]
+
+
+def each_array(rule: Callable, rate: Rate, **slots: Callable) -> optax.GradientTransformation:
+    """Apply a rule for one array to every array of a tree.
+
+    Args:
+      rule: (g, w, s, t, a) -> (what is added to w, s), where s holds that array's slots.
+      rate: learning rate a, a number or a schedule.
+      **slots: functions from w to the slots' initial values, by name.
+
+    Returns:
+      The optax transformation.
+
+    Raises:
+      ValueError: `update` was called without params.
+    """
+
+    def init(params):
+        return ByHandState(jnp.zeros((), jnp.int32), {n: jax.tree.map(start, params) for n, start in slots.items()})
+
+    def update(gradients, state, params=None):
+        if params is None:
+            raise ValueError("params=None: missing; allowed: the parameters, as in update(gradients, state, params)")
+        t = state.count + 1
+        a = rate(state.count) if callable(rate) else rate
+        leaves, structure = jax.tree.flatten(gradients)
+        arrays = structure.flatten_up_to(params)
+        before = {name: structure.flatten_up_to(slot) for name, slot in state.slots.items()}
+        added, after = [], {name: [] for name in slots}
+        for i, (g, w) in enumerate(zip(leaves, arrays, strict=True)):
+            step, s = rule(g, w, {name: slot[i] for name, slot in before.items()}, t, a)
+            added.append(step.astype(w.dtype))
+            for name in slots:
+                after[name].append(s[name].astype(before[name][i].dtype))
+        return structure.unflatten(added), ByHandState(t, {n: structure.unflatten(s) for n, s in after.items()})
+
+    return optax.GradientTransformation(init, update)
+
+
+def root(v: jax.Array, eps: float, inside: bool) -> jax.Array:
+    """sqrt(v) with ε.
+
+    Args:
+      v: running mean of squares.
+      eps: ε.
+      inside: add ε under the root.
+
+    Returns:
+      Array like `v`.
+    """
+    return jnp.sqrt(v + eps) if inside else jnp.sqrt(v) + eps

@@ -1,0 +1,44 @@
+"""One optimizer step of a learner's state."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from dlcore.learner import State
+
+__all__ = ["apply_gradients"]
+
+
+def apply_gradients(
+    state: State,
+    optimizer: optax.GradientTransformation,
+    gradients: Any,
+    *,
+    value: jax.Array | None = None,
+    value_fn: Callable[[Any], jax.Array] | None = None,
+    **changes: Any,
+) -> State:
+    """Take one optimizer step: update `params` and `opt_state`, and count the step.
+
+    Under pmap, average over replicas by the optimizer (`cross_replica`).
+
+    Args:
+      state: state before the step.
+      optimizer: any optax transformation whose state is `state.opt_state`.
+      gradients: pytree like `state.params`.
+      value: scalar loss at `state.params`, for optimizers with a line search (L-BFGS); None for others.
+      value_fn: params -> scalar loss, for the same optimizers; None for others.
+      **changes: further fields of the state to replace, such as `model_state`.
+
+    Returns:
+      The state after the step, of the same class.
+    """
+    extra = {} if value is None else {"value": value, "grad": gradients}
+    if value_fn is not None:
+        extra["value_fn"] = value_fn
+    optimizer = optax.with_extra_args_support(optimizer)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
+    params = optax.apply_updates(state.params, updates)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state, **changes)

@@ -1,0 +1,19 @@
+"""A panel: one section of a report."""
+
+from typing import NamedTuple
+
+__all__ = ["Panel"]
+
+
+class Panel(NamedTuple):
+    """One section of a report.
+
+    Args:
+      title: plain text; escaped when the page is rendered.
+      html: the section's body, inserted as it is.
+      note: plain text, a line under the title; empty for none.
+    """
+
+    title: str
+    html: str
+    note: str = ""
