@@ -132,7 +132,7 @@ def train_child(
                 True,
                 mutable=["batch_stats"],
             )
-            return jax.vmap(softmax_cross_entropy_loss)(logits, data["label"][rows]).mean(), state["batch_stats"]
+            return softmax_cross_entropy_loss(logits, data["label"][rows]).mean(), state["batch_stats"]
 
         gradient, stats = jax.grad(loss, has_aux=True)(params)
         updates, opt_state = optimizer.update(gradient, opt_state, params)

@@ -20,8 +20,9 @@ from flax import struct
 from dlcore.classification import supervised
 from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, Sum, example_keys, mask_of
-from dlcore.losses import distillation_loss, softmax_cross_entropy_loss
+from dlcore.losses import distillation_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
+from dlcore.optim import apply_gradients
 
 __all__ = ["DistillationState", "learner"]
 
@@ -85,7 +86,7 @@ def learner(
 
     def teacher_loss(logits: jax.Array, teacher_logits: jax.Array) -> jax.Array:
         if kind == "hard":
-            return softmax_cross_entropy_loss(logits, teacher_logits.argmax())
+            return softmax_cross_entropy_loss(logits, teacher_logits.argmax(-1))
         return distillation_loss(logits, teacher_logits, temperature)
 
     def update(state: DistillationState, batch: dict) -> tuple[DistillationState, Metrics]:
@@ -113,31 +114,22 @@ def learner(
             )
             logits, heads = out if two_heads else (out, {})
             student = heads.get("distillation", logits)
-            label_losses = jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))(logits, targets)
-            losses = (1 - teacher_weight) * label_losses + teacher_weight * jax.vmap(teacher_loss)(
-                student, teacher_logits
-            )
+            label_losses = softmax_cross_entropy_loss(logits, targets, label_smoothing)
+            losses = (1 - teacher_weight) * label_losses + teacher_weight * teacher_loss(student, teacher_logits)
             agrees = student.argmax(-1) == teacher_logits.argmax(-1)
             metrics = {
                 "loss": Sum.of(losses, mask),
                 "accuracy": accuracy(logits, batch["label"], mask),
                 "agreement": Sum.of(agrees.astype(jnp.float32), mask),
             }
-            return jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1), (model_state, metrics)
+            return masked_mean(losses, mask), (model_state, metrics)
 
         (value, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients,
-            state.opt_state,
-            state.params,
-            value=value,
-            grad=gradients,
-            value_fn=lambda params: objective(params)[0],
+        state = apply_gradients(
+            state, optimizer, gradients, value=value, value_fn=lambda p: objective(p)[0], model_state=model_state
         )
-        params = optax.apply_updates(state.params, updates)
-        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state)
         return state, metrics
 
     return base._replace(init=init, update=update)

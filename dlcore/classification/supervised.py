@@ -20,8 +20,9 @@ from flax import struct
 
 from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
+from dlcore.optim import apply_gradients
 
 __all__ = ["SupervisedState", "learner"]
 
@@ -98,15 +99,10 @@ def learner(
     def objective(params, model_state, images, targets, batch, dropout=None):
         logits, auxiliaries, model_state = apply(params, model_state, images, dropout)
         mask = mask_of(batch)
-
-        def cross_entropy(logits):
-            return jax.vmap(lambda s, y: softmax_cross_entropy_loss(s, y, label_smoothing))(logits, targets)
-
-        def mean(losses):
-            return jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
-
-        losses = cross_entropy(logits)
-        value = mean(losses) + auxiliary_weight * sum(mean(cross_entropy(head)) for head in auxiliaries.values())
+        losses, *others = (
+            softmax_cross_entropy_loss(s, targets, label_smoothing) for s in (logits, *auxiliaries.values())
+        )
+        value = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(other, mask) for other in others)
         penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         return value + 0.5 * l2 * penalty, (model_state, metrics, logits)
@@ -134,12 +130,10 @@ def learner(
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        for_line_search = {"value": value, "grad": gradients, "value_fn": lambda params: value_fn(params)[0]}
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params, **for_line_search
+        state = apply_gradients(
+            state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
         )
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state), metrics
+        return state, metrics
 
     def evaluate(state: SupervisedState, batch: dict) -> Metrics:
         images, label, mask = preprocess(batch["image"]), batch["label"], mask_of(batch)

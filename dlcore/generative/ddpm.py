@@ -22,6 +22,8 @@ from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.samplers import Denoise, ddim_sample, ddpm_sample, timesteps
 from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.optim import apply_gradients
 
 __all__ = ["SAMPLERS", "learner", "sample"]
 
@@ -115,8 +117,7 @@ def learner(
         t, noise, noisy = jax.vmap(diffuse)(example_keys(rng, batch), x)
         predicted = model.apply({"params": params}, noisy, t)
         losses = jnp.square(noise - predicted).reshape(x.shape[0], -1).mean(-1)
-        mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
-        return mean, {"loss": Sum.of(losses, mask)}
+        return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         return objective(params, batch, state.rng)
@@ -124,9 +125,7 @@ def learner(
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+        return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
         return objective(state.params, batch, state.rng)[1]

@@ -21,7 +21,7 @@ from flax import struct
 
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses.adversarial import discriminator_loss, minimax_generator_loss, non_saturating_generator_loss
+from dlcore.losses import discriminator_loss, masked_mean, minimax_generator_loss, non_saturating_generator_loss
 
 __all__ = ["GANState", "learner"]
 
@@ -105,10 +105,6 @@ def learner(
             generator_ema=jax.tree.map(jnp.copy, average) if has_ema else {},
         )
 
-    def mean(values, batch):
-        mask = mask_of(batch)
-        return jnp.where(mask > 0, values, 0).sum() / jnp.maximum(mask.sum(), 1)
-
     def turn(player, state, objective):
         """One player's step: objective(params of the player) -> (loss, (model_state of the player, extras))."""
         gradients, (model_state, extras) = jax.grad(objective, has_aux=True)(state.params[player])
@@ -137,9 +133,9 @@ def learner(
             real_logit, statistics = apply("discriminator", params, state.model_state, real)
             model_state = {**state.model_state, "discriminator": statistics}
             fake_logit, statistics = apply("discriminator", params, model_state, fake)
-            losses = jax.vmap(discriminator_loss)(real_logit, fake_logit)
+            losses = discriminator_loss(real_logit, fake_logit)
             extra = penalty(params, state.model_state, real) if not (isinstance(r1, int | float) and r1 == 0) else 0
-            return mean(losses + extra, batch), (statistics, (losses, real_logit, fake_logit))
+            return masked_mean(losses + extra, mask), (statistics, (losses, real_logit, fake_logit))
 
         state, (d_losses, real_logit, fake_logit) = turn("discriminator", state, discriminate)
 
@@ -147,8 +143,8 @@ def learner(
             params = {**state.params, "generator": own}
             x, statistics = apply("generator", params, state.model_state, latent(jax.random.fold_in(rng, 1), batch))
             logit, _ = apply("discriminator", params, state.model_state, x)
-            losses = jax.vmap(generator_loss)(logit)
-            return mean(losses, batch), (statistics, losses)
+            losses = generator_loss(logit)
+            return masked_mean(losses, mask), (statistics, losses)
 
         state, g_losses = turn("generator", state, generate)
         metrics = {
@@ -176,7 +172,7 @@ def learner(
             apply("discriminator", state.params, state.model_state, x, train=False)[0]
             for x in (encode(batch), draw(state, batch))
         )
-        return {"value": Sum.of(-jax.vmap(discriminator_loss)(real, fake), mask), **_d_metrics(real, fake, mask)}
+        return {"value": Sum.of(-discriminator_loss(real, fake), mask), **_d_metrics(real, fake, mask)}
 
     def predict(state: GANState, batch: dict) -> dict[str, jax.Array]:
         return {"sample": decode(draw(state, batch))}

@@ -17,6 +17,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Last, Learner, Metrics, State, Sum, example_keys, mask_of
+from dlcore.optim import apply_gradients
 
 __all__ = ["ImageState", "check_layers", "image_learner", "to_unit"]
 
@@ -97,18 +98,11 @@ def image_learner(
         else:
             value, gradient = optax.value_and_grad_from_state(value_fn)(state.params, state=state.opt_state)
         new = jnp.int32(1) if last_value is None else (~jnp.isfinite(last_value)).astype(jnp.int32)
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=value_fn
-        )
-        line_search = optax.tree.get(opt_state, "num_linesearch_steps", jnp.zeros((), jnp.int32))
-        images = optax.apply_updates(state.params, updates)
-        state = state.replace(
-            step=state.step + 1,
-            params=images if project is None else jax.vmap(project, in_axes=(0, None))(images, state.step),
-            opt_state=opt_state,
-            evaluations=state.evaluations + new + line_search.astype(jnp.int32),
-        )
-        return state, {"loss": Sum(value, jnp.int32(len(images))), "evaluations": Last(state.evaluations)}
+        after = apply_gradients(state, optimizer, gradient, value=value, value_fn=value_fn)
+        line_search = optax.tree.get(after.opt_state, "num_linesearch_steps", jnp.zeros((), jnp.int32))
+        images = after.params if project is None else jax.vmap(project, in_axes=(0, None))(after.params, state.step)
+        after = after.replace(params=images, evaluations=state.evaluations + new + line_search.astype(jnp.int32))
+        return after, {"loss": Sum(value, jnp.int32(len(images))), "evaluations": Last(after.evaluations)}
 
     def rows(state: ImageState, batch: dict) -> jax.Array:
         return (state.index[None, :] == batch["index"][:, None]).argmax(-1)

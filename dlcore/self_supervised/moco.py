@@ -23,6 +23,8 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
 from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
 
@@ -171,8 +173,8 @@ def learner(
         (k, queue), mask = jax.lax.stop_gradient((k, queue)), mask_of(batch)
         scores = jnp.concatenate([(q * k).sum(-1, keepdims=True), q @ queue.T], axis=-1) / temperature
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(len(q), jnp.int32))
-        mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
-        return mean, {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == 0, mask)}
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == 0, mask)}
+        return masked_mean(losses, mask), metrics
 
     def update(state: MoCoState, batch: dict) -> tuple[MoCoState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
@@ -193,19 +195,9 @@ def learner(
         if axis is not None:
             model_state, key_model_state = jax.lax.pmean((model_state, key_model_state), axis)
             keys = jax.lax.all_gather(keys, axis, tiled=True)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         queue, pointer = enqueue(state.queue, state.pointer, keys)
-        state = state.replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            opt_state=opt_state,
-            model_state=model_state,
-            key_params=key_params,
-            key_model_state=key_model_state,
-            queue=queue,
-            pointer=pointer,
-        )
-        return state, metrics
+        state = apply_gradients(state, optimizer, gradients, model_state=model_state, queue=queue, pointer=pointer)
+        return state.replace(key_params=key_params, key_model_state=key_model_state), metrics
 
     def embed_views(params, state, batch):
         first, second = views(batch, state.rng)

@@ -17,7 +17,8 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses.contrastive import nt_xent_scores
+from dlcore.losses import masked_mean, nt_xent_scores
+from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features
 from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
 
@@ -69,8 +70,8 @@ def learner(
         mask = mask_of(batch)
         scores, positives = nt_xent_scores(a, b, temperature, mask, axis)
         losses, mask = optax.softmax_cross_entropy_with_integer_labels(scores, positives), jnp.concatenate([mask, mask])
-        mean = jnp.where(mask > 0, losses, 0).sum() / jnp.maximum(mask.sum(), 1)
-        return mean, {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == positives, mask)}
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == positives, mask)}
+        return masked_mean(losses, mask), metrics
 
     def init(rng: jax.Array, batch: dict) -> SimCLRState:
         model_state = init_variables(model, rng, preprocess(batch["image"]))
@@ -93,9 +94,7 @@ def learner(
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state), metrics
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: SimCLRState, batch: dict) -> Metrics:
         a, b, _ = embed(state.params, state.model_state, batch, state.rng)

@@ -52,6 +52,6 @@ def alignment_and_uniformity(a: jax.Array, b: jax.Array, mask: jax.Array) -> Met
     total = (mask > 0).sum(dtype=jnp.int32)
     spread = uniformity_loss(a, mask=mask)
     return {
-        "alignment": Sum.of(jax.vmap(alignment_loss)(a, b), mask),
+        "alignment": Sum.of(alignment_loss(a, b), mask),
         "uniformity": Sum(spread * total, total),
     }

@@ -21,7 +21,9 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import masked_mean
 from dlcore.metrics.language import BitsPerDim, Perplexity
+from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate
 
 __all__ = ["CharRNNState", "chunk_at", "learner", "next_token_loss"]
@@ -130,8 +132,7 @@ def learner(
         tokens, _ = chunk_at(batch["text"], 0, chunk_length)
         nats, _, logits = next_token_loss(model, params, model.start(tokens.shape[0]), tokens)
         mask = jnp.broadcast_to(mask_of(batch)[:, None], nats.shape)
-        mean = jnp.where(mask > 0, nats, 0).sum() / jnp.maximum(mask.sum(), 1)
-        return mean, metrics_of(nats, logits, tokens, mask)
+        return masked_mean(nats, mask), metrics_of(nats, logits, tokens, mask)
 
     def update(state: CharRNNState, batch: dict) -> tuple[CharRNNState, Metrics]:
         tokens, new_pass = chunk_at(state.streams, state.step, chunk_length)
@@ -142,9 +143,7 @@ def learner(
             return nats.mean(), (last_carry, metrics_of(nats, logits, tokens))
 
         gradients, (carry, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, carry=carry), metrics
+        return apply_gradients(state, optimizer, gradients, carry=carry), metrics
 
     def evaluate(state: CharRNNState, batch: dict) -> Metrics:
         text, mask = batch["text"], mask_of(batch)
