@@ -59,8 +59,8 @@ def test_augmentation_can_be_chosen_or_switched_off(folder):
     data = kit.data(cutout)
     assert streamed(data.train).crop == (0.08, 1.0)
     image = np.ones((24, 24, 3), np.float32)  # twice 12: small images are enlarged
-    found = np.asarray(kit.augmentation(cutout, data.spec)(jax.random.key(0), image))
-    assert set(np.unique(found)) == {0.0, 1.0}
+    augmented = np.asarray(kit.augmentation(cutout, data.spec)(jax.random.key(0), image))
+    assert set(np.unique(augmented)) == {0.0, 1.0}
     held = kit.data(flags(folder, "--memory_limit=1"))
     assert streamed(held.train) is None
     assert "crop_pct" not in held.spec
