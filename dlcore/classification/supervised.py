@@ -99,10 +99,10 @@ def learner(
     def objective(params, model_state, images, targets, batch, dropout=None):
         logits, auxiliaries, model_state = apply(params, model_state, images, dropout)
         mask = mask_of(batch)
-
-        losses = softmax_cross_entropy_loss(logits, targets, label_smoothing)
-        heads = (softmax_cross_entropy_loss(head, targets, label_smoothing) for head in auxiliaries.values())
-        value = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(head, mask) for head in heads)
+        losses, *others = (
+            softmax_cross_entropy_loss(s, targets, label_smoothing) for s in (logits, *auxiliaries.values())
+        )
+        value = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(other, mask) for other in others)
         penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         return value + 0.5 * l2 * penalty, (model_state, metrics, logits)

@@ -21,12 +21,7 @@ from flax import struct
 
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.losses import (
-    discriminator_loss,
-    masked_mean,
-    minimax_generator_loss,
-    non_saturating_generator_loss,
-)
+from dlcore.losses import discriminator_loss, masked_mean, minimax_generator_loss, non_saturating_generator_loss
 
 __all__ = ["GANState", "learner"]
 
@@ -110,9 +105,6 @@ def learner(
             generator_ema=jax.tree.map(jnp.copy, average) if has_ema else {},
         )
 
-    def mean(values, batch):
-        return masked_mean(values, mask_of(batch))
-
     def turn(player, state, objective):
         """One player's step: objective(params of the player) -> (loss, (model_state of the player, extras))."""
         gradients, (model_state, extras) = jax.grad(objective, has_aux=True)(state.params[player])
@@ -143,7 +135,7 @@ def learner(
             fake_logit, statistics = apply("discriminator", params, model_state, fake)
             losses = discriminator_loss(real_logit, fake_logit)
             extra = penalty(params, state.model_state, real) if not (isinstance(r1, int | float) and r1 == 0) else 0
-            return mean(losses + extra, batch), (statistics, (losses, real_logit, fake_logit))
+            return masked_mean(losses + extra, mask), (statistics, (losses, real_logit, fake_logit))
 
         state, (d_losses, real_logit, fake_logit) = turn("discriminator", state, discriminate)
 
@@ -152,7 +144,7 @@ def learner(
             x, statistics = apply("generator", params, state.model_state, latent(jax.random.fold_in(rng, 1), batch))
             logit, _ = apply("discriminator", params, state.model_state, x)
             losses = generator_loss(logit)
-            return mean(losses, batch), (statistics, losses)
+            return masked_mean(losses, mask), (statistics, losses)
 
         state, g_losses = turn("generator", state, generate)
         metrics = {

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from dlcore.data.source import Source
 
-__all__ = ["PointDiscriminator", "PointGenerator", "ring", "ring_centers"]
+__all__ = ["PointDiscriminator", "PointGenerator", "ring_centers", "ring_points"]
 
 
 def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
@@ -26,7 +26,7 @@ def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
     return (radius * np.stack([np.cos(angle), np.sin(angle)], -1)).astype(np.float32)
 
 
-def ring(num_points: int, seed: int, num_modes: int = 8, radius: float = 2.0, std: float = 0.02) -> Source:
+def ring_points(num_points: int, seed: int, num_modes: int = 8, radius: float = 2.0, std: float = 0.02) -> Source:
     """Draw points, equally many of each mode to within one.
 
     Args:

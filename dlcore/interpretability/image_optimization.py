@@ -97,12 +97,12 @@ def image_learner(
             value, gradient = jax.value_and_grad(value_fn)(state.params)
         else:
             value, gradient = optax.value_and_grad_from_state(value_fn)(state.params, state=state.opt_state)
-        computed = jnp.int32(1) if last_value is None else (~jnp.isfinite(last_value)).astype(jnp.int32)
-        new = apply_gradients(state, optimizer, gradient, value=value, value_fn=value_fn)
-        line_search = optax.tree.get(new.opt_state, "num_linesearch_steps", jnp.zeros((), jnp.int32))
-        images = new.params if project is None else jax.vmap(project, in_axes=(0, None))(new.params, state.step)
-        new = new.replace(params=images, evaluations=state.evaluations + computed + line_search.astype(jnp.int32))
-        return new, {"loss": Sum(value, jnp.int32(len(images))), "evaluations": Last(new.evaluations)}
+        new = jnp.int32(1) if last_value is None else (~jnp.isfinite(last_value)).astype(jnp.int32)
+        after = apply_gradients(state, optimizer, gradient, value=value, value_fn=value_fn)
+        line_search = optax.tree.get(after.opt_state, "num_linesearch_steps", jnp.zeros((), jnp.int32))
+        images = after.params if project is None else jax.vmap(project, in_axes=(0, None))(after.params, state.step)
+        after = after.replace(params=images, evaluations=state.evaluations + new + line_search.astype(jnp.int32))
+        return after, {"loss": Sum(value, jnp.int32(len(images))), "evaluations": Last(after.evaluations)}
 
     def rows(state: ImageState, batch: dict) -> jax.Array:
         return (state.index[None, :] == batch["index"][:, None]).argmax(-1)

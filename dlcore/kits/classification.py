@@ -1,29 +1,11 @@
-"""What experiments that map an image to a class show: predictions, report panels, pictures."""
+"""What the report of an experiment that maps an image to a class shows."""
 
 from typing import Any
 
 import jax
 import numpy as np
 
-__all__ = ["describe", "first_kernel", "panels", "pictures"]
-
-
-def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe predictions for `--mode=predict`.
-
-    Args:
-      outputs: with `probabilities: [N, C]`.
-      spec: with `class_names`.
-
-    Returns:
-      One dict an image: its `class`, and `probabilities` by class name, the most probable first.
-    """
-    rows = []
-    for probabilities in outputs["probabilities"]:
-        order = np.argsort(-probabilities, kind="stable")
-        ranked = {spec["class_names"][i]: float(probabilities[i]) for i in order}
-        rows.append({"class": next(iter(ranked)), "probabilities": ranked})
-    return rows
+__all__ = ["first_kernel", "panels", "pictures"]
 
 
 def panels(context: Any) -> list:

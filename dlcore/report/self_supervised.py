@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 
 from dlcore.report.figure import GRAY, LIGHT_GRAY, PALETTE, YELLOW, figure_panel, new_figure
-from dlcore.report.html import Panel
+from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 from dlcore.report.tables import table
 

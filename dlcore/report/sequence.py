@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from dlcore.report.html import Panel
+from dlcore.report.panel import Panel
 
 __all__ = ["text_samples"]
 

@@ -173,8 +173,8 @@ def learner(
         (k, queue), mask = jax.lax.stop_gradient((k, queue)), mask_of(batch)
         scores = jnp.concatenate([(q * k).sum(-1, keepdims=True), q @ queue.T], axis=-1) / temperature
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(len(q), jnp.int32))
-        mean = masked_mean(losses, mask)
-        return mean, {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == 0, mask)}
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == 0, mask)}
+        return masked_mean(losses, mask), metrics
 
     def update(state: MoCoState, batch: dict) -> tuple[MoCoState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)

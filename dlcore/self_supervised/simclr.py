@@ -70,7 +70,8 @@ def learner(
         mask = mask_of(batch)
         scores, positives = nt_xent_scores(a, b, temperature, mask, axis)
         losses, mask = optax.softmax_cross_entropy_with_integer_labels(scores, positives), jnp.concatenate([mask, mask])
-        return masked_mean(losses, mask), {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == positives, mask)}
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == positives, mask)}
+        return masked_mean(losses, mask), metrics
 
     def init(rng: jax.Array, batch: dict) -> SimCLRState:
         model_state = init_variables(model, rng, preprocess(batch["image"]))

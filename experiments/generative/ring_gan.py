@@ -14,7 +14,7 @@ from dlcore.data.source import Source
 from dlcore.evaluators import frechet, mode_coverage
 from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.generative import gan
-from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring, ring_centers
+from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring_centers, ring_points
 from dlcore.kits import adversarial
 from dlcore.main import main
 
@@ -22,7 +22,7 @@ STD = 0.02
 
 
 def data(flags: Flags) -> Splits:
-    train, valid, test = (ring(size, seed, std=STD) for seed, size in enumerate((20_000, 1000, 1000)))
+    train, valid, test = (ring_points(size, seed, std=STD) for seed, size in enumerate((20_000, 1000, 1000)))
     return Splits(train, valid, test, {"dataset": "ring"}, shown=Source.indices(2500, "samples"))
 
 

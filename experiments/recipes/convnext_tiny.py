@@ -5,7 +5,7 @@ python -m experiments.recipes.convnext_tiny --smoke              (digits, in sec
 
 Liu et al., "A ConvNet for the 2020s" (2022), arXiv:2201.03545: AdamW at 4e-3 for 4,096 images with 20 epochs of warm-up
 and a cosine, weight decay 0.05, mixup 0.8 or CutMix 1.0, label smoothing 0.1, RandAugment, stochastic depth 0.1 and an
-average of the parameters. Random erasing is left out. For another batch the rate is to be scaled with it.
+average of the parameters. Random erasing is left out. Scale the learning rate with the batch size.
 """
 
 import dataclasses

@@ -4,8 +4,8 @@ python -m experiments.recipes.mobilenet_v2 --data_dir=D         (recipe, not run
 python -m experiments.recipes.mobilenet_v2 --smoke              (digits, in seconds: does everything work?)
 
 Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks" (2018), arXiv:1801.04381, with the settings of
-torchvision's reference: SGD with momentum 0.9 at 0.045 for 256 images, weight decay 4e-5. The rate falls exponentially,
-here to a hundredth over the whole run; there by 0.98 an epoch, which is less in the end.
+torchvision's reference: SGD with momentum 0.9 at 0.045 for 256 images, weight decay 4e-5. The learning rate falls
+exponentially, to a hundredth over the whole run here, by 0.98x an epoch there, which ends lower.
 """
 
 import dataclasses

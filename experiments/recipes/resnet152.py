@@ -5,7 +5,8 @@ python -m experiments.recipes.resnet152 --smoke              (digits, in seconds
 
 He et al., "Deep residual learning for image recognition" (2015), arXiv:1512.03385, with the settings of torchvision's
 first weights: SGD with momentum 0.9 at 0.1 for 256 images, weight decay 1e-4, 90 epochs, crops of 8 to 100 % of the
-image. The rate falls by a cosine after five epochs of warm-up rather than in steps, and decay is on kernels only.
+image. The learning rate falls by a cosine after five epochs of warm-up rather than in steps, and decay is on kernels
+only.
 """
 
 import dataclasses
@@ -34,7 +35,6 @@ experiment = dataclasses.replace(
         "dataset": "digits",
         "input_size": 32,
         "model.stages": (1, 1, 1, 1),
-        "model.width": 8,
     },
 )
 

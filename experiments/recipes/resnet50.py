@@ -3,9 +3,9 @@
 python -m experiments.recipes.resnet50 --data_dir=D         (recipe, not run: 76.1 to 76.5 % are published)
 python -m experiments.recipes.resnet50 --smoke              (digits, in seconds: does everything work?)
 
-Goyal et al., "Accurate, large minibatch SGD" (2017), arXiv:1706.02677: SGD with momentum 0.9 at a rate of 0.1 for 256
-images, five epochs of warm-up, weight decay 1e-4 on kernels, the last batch norm of every block at zero, crops of 8 to
-100 % of the image. The rate falls by a cosine rather than in steps. `--batch_size` asks for a rate of 0.1 for each 256.
+Goyal et al., "Accurate, large minibatch SGD" (2017), arXiv:1706.02677: SGD with momentum 0.9 at 0.1 for 256 images,
+five epochs of warm-up, weight decay 1e-4 on kernels, the last batch norm of every block at zero, crops of 8 to 100 % of
+the image. The learning rate falls by a cosine rather than in steps. Scale it with `--batch_size`: 0.1 for each 256.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ experiment = dataclasses.replace(
         "warmup": 5 / 90,
         "weight_decay": 1e-4,
     },
-    smoke={**supervised.experiment.smoke, "dataset": "digits", "input_size": 32, "model.width": 8},
+    smoke={**supervised.experiment.smoke, "dataset": "digits", "input_size": 32, "model.stages": (1, 1, 1, 1)},
 )
 
 if __name__ == "__main__":

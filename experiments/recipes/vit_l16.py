@@ -5,8 +5,8 @@ python -m experiments.recipes.vit_l16 --smoke              (digits, in seconds: 
 
 He et al., "Masked autoencoders are scalable vision learners" (2021), arXiv:2111.06377, appendix A.2: AdamW at 1.6e-3
 for 4,096 images with 20 epochs of warm-up and a cosine, weight decay 0.3, mixup 0.8 or CutMix 1.0, label smoothing 0.1,
-RandAugment, stochastic depth 0.2, an average of the parameters. Adam's second decay rate is 0.999 here, 0.95 there. For
-another batch the rate is to be scaled with it.
+RandAugment, stochastic depth 0.2, an average of the parameters. Adam's second decay rate is 0.999 here, 0.95 there.
+Scale the learning rate with the batch size.
 """
 
 import dataclasses

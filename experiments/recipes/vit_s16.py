@@ -5,7 +5,8 @@ python -m experiments.recipes.vit_s16 --smoke              (digits, in seconds: 
 
 Beyer, Zhai & Kolesnikov, "Better plain ViT baselines for ImageNet-1k" (2022), arXiv:2205.01580: a batch of 1,024, Adam
 at 1e-3 with a warm-up of 10,000 of its 112,000 steps and a cosine, weight decay, gradients clipped at 1, mixup 0.2,
-RandAugment. Decay is decoupled here (times the rate), so 0.1 stands for the paper's 1e-4. The tokens are averaged.
+RandAugment. Decay is decoupled here (times the learning rate), so 0.1 stands for the paper's 1e-4. The tokens are
+averaged.
 """
 
 import dataclasses

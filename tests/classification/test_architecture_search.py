@@ -11,9 +11,9 @@ pytestmark = pytest.mark.covers("ZO-23")
 
 
 def test_every_architecture_is_there_once():
-    found = nas.all_architectures()
-    assert found.shape == (3**6, 6)
-    assert len({tuple(row) for row in found}) == 729
+    architectures = nas.all_architectures()
+    assert architectures.shape == (3**6, 6)
+    assert len({tuple(row) for row in architectures}) == 729
 
 
 def test_a_cell_is_the_sum_over_its_edges():
@@ -73,8 +73,8 @@ def test_the_controller_finds_a_reward_by_its_gradient():
     def reward(key, a):
         return (a == wanted).mean() + 0.05 * jax.random.normal(key)
 
-    found = jax.jit(lambda key: nas.reinforce_search(key, reward, updates=60, children=8))(jax.random.key(0))
-    assert found.architectures.shape == (480, 6)
-    assert found.rewards[:40].mean() == pytest.approx(1 / 3, abs=0.1)
-    assert found.rewards[-40:].mean() > 0.9
-    np.testing.assert_array_equal(found.choice, wanted)
+    search = jax.jit(lambda key: nas.reinforce_search(key, reward, updates=60, children=8))(jax.random.key(0))
+    assert search.architectures.shape == (480, 6)
+    assert search.rewards[:40].mean() == pytest.approx(1 / 3, abs=0.1)
+    assert search.rewards[-40:].mean() > 0.9
+    np.testing.assert_array_equal(search.choice, wanted)

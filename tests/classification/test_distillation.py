@@ -49,44 +49,46 @@ def cross_entropy(logits, label):
 @pytest.mark.parametrize("student", [Linear(), TwoHeads()])
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 def test_one_step_is_gradient_descent_on_the_written_objective(student, kind):
-    made = distillation.learner(
+    learner = distillation.learner(
         model=student, teacher=Linear(), optimizer=optax.sgd(1.0), kind=kind, teacher_weight=0.3, temperature=2.0
     )
-    state = jax.jit(made.init)(jax.random.key(0), ROWS)
+    state = jax.jit(learner.init)(jax.random.key(0), ROWS)
     answers = scores(state.teacher["params"]["head"])
 
     def objective(params):
-        taught = scores(params.get("other", params["head"]))
+        student = scores(params.get("other", params["head"]))
         if kind == "hard":
-            second = cross_entropy(taught, answers.argmax(-1))
+            second = cross_entropy(student, answers.argmax(-1))
         else:  # 2^2 sum_c p_c (log p_c - log q_c)
-            p, q = jax.nn.softmax(answers / 2), jax.nn.softmax(taught / 2)
+            p, q = jax.nn.softmax(answers / 2), jax.nn.softmax(student / 2)
             second = 4 * (p * (jnp.log(p) - jnp.log(q))).sum(-1).mean()
         return 0.7 * cross_entropy(scores(params["head"]), ROWS["label"]) + 0.3 * second
 
-    after, metrics = jax.jit(made.update)(state, ROWS)
+    after, metrics = jax.jit(learner.update)(state, ROWS)
     want = jax.tree.map(lambda p, g: p - g, state.params, jax.grad(objective)(state.params))
     chex.assert_trees_all_close(after.params, want, atol=1e-5)
     np.testing.assert_allclose(metrics["loss"].compute(), objective(state.params), rtol=1e-5)
-    taught = scores(state.params.get("other", state.params["head"]))
-    agreement = (taught.argmax(-1) == answers.argmax(-1)).mean()
+    student = scores(state.params.get("other", state.params["head"]))
+    agreement = (student.argmax(-1) == answers.argmax(-1)).mean()
     np.testing.assert_allclose(metrics["agreement"].compute(), agreement)
     chex.assert_trees_all_equal(after.teacher, state.teacher)
 
 
 def test_padded_rows_do_not_count():
-    made = distillation.learner(model=Linear(), teacher=Linear(), optimizer=optax.sgd(1.0))
-    state = made.init(jax.random.key(0), ROWS)
+    learner = distillation.learner(model=Linear(), teacher=Linear(), optimizer=optax.sgd(1.0))
+    state = learner.init(jax.random.key(0), ROWS)
     mask = jnp.array([1, 1, 1, 1, 0, 0])
     padded = {**ROWS, "image": ROWS["image"].at[4:].set(99.0), "mask": mask}
     four = jax.tree.map(lambda v: v[:4], ROWS)
-    chex.assert_trees_all_close(made.update(state, padded)[0].params, made.update(state, four)[0].params, atol=1e-5)
+    chex.assert_trees_all_close(
+        learner.update(state, padded)[0].params, learner.update(state, four)[0].params, atol=1e-5
+    )
 
 
 def test_a_student_of_a_good_teacher_follows_it_without_labels():
-    made = distillation.learner(model=Linear(), teacher=Linear(), optimizer=optax.adam(0.1), teacher_weight=1.0)
-    update = jax.jit(made.update)
-    state = made.init(jax.random.key(0), ROWS)
+    learner = distillation.learner(model=Linear(), teacher=Linear(), optimizer=optax.adam(0.1), teacher_weight=1.0)
+    update = jax.jit(learner.update)
+    state = learner.init(jax.random.key(0), ROWS)
     shares = []
     for _ in range(60):
         state, metrics = update(state, ROWS)

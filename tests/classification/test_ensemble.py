@@ -37,10 +37,10 @@ def test_the_log_loss_is_never_above_the_members_mean(seed, members, scale):
 def test_snapshots_are_taken_at_the_lowest_rate_of_each_cosine_cycle():
     steps, cycles = 40, 4
     rate = schedules.cosine_restarts(0.1, steps // cycles)
-    kept = snapshot_steps(steps, cycles)
-    assert kept == (10, 20, 30, 40)
+    snapshots = snapshot_steps(steps, cycles)
+    assert snapshots == (10, 20, 30, 40)
     values = np.array([float(rate(t)) for t in range(steps)])  # update t + 1 uses rate(t)
-    for end in kept:
+    for end in snapshots:
         assert values[end - 1] == values[end - 10 : end].min()
         assert values[end - 1] < 0.003
         if end < steps:

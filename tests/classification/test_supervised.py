@@ -24,11 +24,11 @@ from dlcore.run.step import Program
 CLASSES = 10
 
 
-def learner(**settings):
+def make_learner(**settings):
     """The learner with its functions jitted."""
-    made = supervised.learner(**settings)
+    learner = supervised.learner(**settings)
     names = ("init", "update", "evaluate", "predict", "loss")
-    return made._replace(**{name: jax.jit(getattr(made, name)) for name in names})
+    return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in names})
 
 
 class Linear(nn.Module):
@@ -70,24 +70,24 @@ def batch(n: int = 16, seed: int = 0, mask: Any = None) -> dict:
     return rows if mask is None else {**rows, "mask": np.asarray(mask, np.float32)}
 
 
-def started(made, rows=None, seed=0):
+def started(learner, rows=None, seed=0):
     rows = batch() if rows is None else rows
-    return made.init(jax.random.key(seed), rows)
+    return learner.init(jax.random.key(seed), rows)
 
 
-def first_loss(made, rows=None):
+def first_loss(learner, rows=None):
     rows = batch() if rows is None else rows
-    state = started(made, rows)
-    return float(made.loss(state.params, state, rows)[0])
+    state = started(learner, rows)
+    return float(learner.loss(state.params, state, rows)[0])
 
 
 @pytest.mark.covers("SY-09")
 def test_updates_equal_a_manual_optax_loop():
     """Three steps of softmax cross-entropy with smoothing, a penalty and a masked row, by hand."""
     eps, l2, tx = 0.1, 0.01, optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.3, momentum=0.9))
-    made = learner(model=Linear(), optimizer=tx, label_smoothing=eps, l2=l2)
+    learner = make_learner(model=Linear(), optimizer=tx, label_smoothing=eps, l2=l2)
     mask = np.r_[np.ones(12), np.zeros(4)]
-    state = started(made, batch(mask=mask))
+    state = started(learner, batch(mask=mask))
     params = jax.tree.map(jnp.copy, state.params)
     opt_state = tx.init(params)
 
@@ -104,7 +104,7 @@ def test_updates_equal_a_manual_optax_loop():
         gradient = gradient_by_hand(params, rows)
         updates, opt_state = tx.update(gradient, opt_state, params)
         params = optax.apply_updates(params, updates)
-        state, _ = made.update(state, rows)
+        state, _ = learner.update(state, rows)
     chex.assert_trees_all_close(state.params, params, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(state.opt_state, opt_state, rtol=1e-5, atol=1e-6)
     assert int(state.step) == 3
@@ -115,46 +115,48 @@ def test_updates_equal_a_manual_optax_loop():
 def test_the_initial_loss_is_log_c(name):
     shape = (28, 28, 1) if name == "lenet5" else (8, 8, 1)
     fields = {"width": 4} if "resnet" in name else {}
-    made = learner(model=create_model(name, num_classes=CLASSES, **fields), optimizer=optax.sgd(0.1))
+    learner = make_learner(model=create_model(name, num_classes=CLASSES, **fields), optimizer=optax.sgd(0.1))
     rows = {**batch(8), "image": np.random.default_rng(0).random((8, *shape), np.float32)}
-    state = started(made, rows)
-    value, metrics = made.loss(state.params, state, rows)
+    state = started(learner, rows)
+    value, metrics = learner.loss(state.params, state, rows)
     assert float(value) == pytest.approx(2.302585, abs=1e-6)
     assert metrics["loss"].compute() == pytest.approx(2.302585, abs=1e-6)
-    _, metrics = made.update(state, rows)
+    _, metrics = learner.update(state, rows)
     assert metrics["loss"].compute() == pytest.approx(2.302585, abs=1e-6)
 
 
 @pytest.mark.covers("TR-07")
 def test_the_loss_rises_with_the_penalty_by_half_the_squared_norm_of_the_kernels():
-    def made(l2):
-        return learner(model=Linear(), optimizer=optax.sgd(0.1), l2=l2)
+    def with_l2(l2):
+        return make_learner(model=Linear(), optimizer=optax.sgd(0.1), l2=l2)
 
     strengths = (0.0, 1e-4, 1e-3, 1e-2, 1.0)
-    losses = [first_loss(made(l2)) for l2 in strengths]
+    losses = [first_loss(with_l2(l2)) for l2 in strengths]
     assert sorted(losses) == losses
     assert len(set(losses)) == len(losses)
-    kernel = np.asarray(started(made(0.0)).params["head"]["kernel"], np.float64)
+    kernel = np.asarray(started(with_l2(0.0)).params["head"]["kernel"], np.float64)
     assert losses[-1] - losses[0] == pytest.approx(0.5 * (kernel**2).sum(), rel=1e-5)
     # The measured loss is the data's alone, so that runs of other penalties can be compared.
-    state, rows = started(made(1.0)), batch()
-    assert made(1.0).loss(state.params, state, rows)[1]["loss"].compute() == pytest.approx(losses[0], rel=1e-6)
+    state, rows = started(with_l2(1.0)), batch()
+    assert with_l2(1.0).loss(state.params, state, rows)[1]["loss"].compute() == pytest.approx(losses[0], rel=1e-6)
 
 
 def test_the_penalty_leaves_biases_alone():
-    made = learner(model=Linear(), optimizer=optax.sgd(1.0), l2=10.0)
-    plain = learner(model=Linear(), optimizer=optax.sgd(1.0))
+    learner = make_learner(model=Linear(), optimizer=optax.sgd(1.0), l2=10.0)
+    plain = make_learner(model=Linear(), optimizer=optax.sgd(1.0))
     rows = batch()
-    state = started(made)
+    state = started(learner)
     state = state.replace(params={"head": {**state.params["head"], "bias": jnp.full(CLASSES, 3.0)}})
-    heavy, _ = made.update(state, rows)
+    heavy, _ = learner.update(state, rows)
     light, _ = plain.update(state, rows)
     np.testing.assert_allclose(heavy.params["head"]["bias"], light.params["head"]["bias"], rtol=1e-6)
     assert not np.allclose(heavy.params["head"]["kernel"], light.params["head"]["kernel"])
 
 
 def test_label_smoothing_adds_the_gap_to_the_mean_over_classes():
-    plain, smooth = (learner(model=Linear(1.0), optimizer=optax.sgd(0.1), label_smoothing=eps) for eps in (0.0, 0.2))
+    plain, smooth = (
+        make_learner(model=Linear(1.0), optimizer=optax.sgd(0.1), label_smoothing=eps) for eps in (0.0, 0.2)
+    )
     rows = batch()
     state = started(plain)
     logits = np.asarray(plain.predict(state, rows)["logits"], np.float64)
@@ -166,13 +168,13 @@ def test_label_smoothing_adds_the_gap_to_the_mean_over_classes():
 
 
 def test_masked_examples_change_nothing_even_if_they_are_not_numbers():
-    made = learner(model=Linear(), optimizer=optax.sgd(0.1))
+    learner = make_learner(model=Linear(), optimizer=optax.sgd(0.1))
     rows = batch(12)
     padded = {k: np.concatenate([v, v[:4]]) for k, v in rows.items()}
     padded["image"][12:] = np.nan
     padded["mask"] = np.r_[np.ones(12), np.zeros(4)].astype(np.float32)
-    state = started(made, rows)
-    left, right = made.evaluate(state, rows), made.evaluate(state, padded)
+    state = started(learner, rows)
+    left, right = learner.evaluate(state, rows), learner.evaluate(state, padded)
     for name in left:
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), left[name].compute(), right[name].compute()
@@ -182,12 +184,12 @@ def test_masked_examples_change_nothing_even_if_they_are_not_numbers():
 
 
 def test_metrics_of_a_whole_split_are_exact():
-    made = learner(model=Linear(1.0), optimizer=optax.sgd(0.1))
+    learner = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.1))
     rows = batch(37)
-    state = started(made, rows)
+    state = started(learner, rows)
     source = Source({"image": rows["image"], "label": rows["label"]}, 37)
-    numbers, arrays = evaluate(made, state, source, batch_size=8, placement=one_device())
-    logits = np.asarray(made.predict(state, rows)["logits"], np.float64)
+    numbers, arrays = evaluate(learner, state, source, batch_size=8, placement=one_device())
+    logits = np.asarray(learner.predict(state, rows)["logits"], np.float64)
     order = np.argsort(-logits, axis=-1)
     assert numbers["accuracy"] == (order[:, 0] == rows["label"]).mean()
     assert numbers["top5"] == (order[:, :5] == rows["label"][:, None]).any(-1).mean()
@@ -198,28 +200,28 @@ def test_metrics_of_a_whole_split_are_exact():
 
 
 def test_probabilities_are_the_softmax_of_the_logits():
-    made = learner(model=Linear(1.0), optimizer=optax.sgd(0.1))
+    learner = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.1))
     rows = batch()
-    out = made.predict(started(made), rows)
+    out = learner.predict(started(learner), rows)
     np.testing.assert_allclose(out["probabilities"].sum(-1), 1, rtol=1e-6)
     np.testing.assert_allclose(out["probabilities"], jax.nn.softmax(out["logits"]), rtol=1e-6)
     assert out["logits"].shape == (16, CLASSES)
 
 
 def test_prediction_needs_no_label():
-    made = learner(model=Linear(), optimizer=optax.sgd(0.1))
+    learner = make_learner(model=Linear(), optimizer=optax.sgd(0.1))
     rows = {k: v for k, v in batch().items() if k != "label"}
-    assert made.predict(started(made), rows)["logits"].shape == (16, CLASSES)
+    assert learner.predict(started(learner), rows)["logits"].shape == (16, CLASSES)
 
 
 # Preprocessing and augmentation
 
 
 def test_preprocessing_is_used_everywhere_and_augmentation_in_training_alone():
-    shift = learner(
+    shift = make_learner(
         model=Linear(1.0), optimizer=optax.sgd(0.0), preprocess=lambda x: x + 1, augment=lambda key, image: image * 5
     )
-    plain = learner(model=Linear(1.0), optimizer=optax.sgd(0.0))
+    plain = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.0))
     rows = batch()
     state = started(shift)
 
@@ -243,13 +245,13 @@ def test_augmentation_differs_by_example_and_by_step_and_not_by_batch_order():
         jax.debug.callback(lambda v: seen.append(float(v)), value)
         return image * value
 
-    made = learner(model=Linear(), optimizer=optax.sgd(0.1), augment=augment)
+    learner = make_learner(model=Linear(), optimizer=optax.sgd(0.1), augment=augment)
     rows = batch(8)
-    state = started(made, rows)
+    state = started(learner, rows)
 
     def draws(state, rows):
         seen.clear()
-        after, _ = made.update(state, rows)
+        after, _ = learner.update(state, rows)
         jax.effects_barrier()
         return sorted(seen), after
 
@@ -262,16 +264,16 @@ def test_augmentation_differs_by_example_and_by_step_and_not_by_batch_order():
 
 
 def test_dropout_is_off_in_use_and_differs_by_step():
-    made = learner(model=Noisy(), optimizer=optax.sgd(0.0))
+    learner = make_learner(model=Noisy(), optimizer=optax.sgd(0.0))
     rows = batch()
-    state = started(made)
-    assert made.evaluate(state, rows)["loss"].compute() == made.evaluate(state, rows)["loss"].compute()
+    state = started(learner)
+    assert learner.evaluate(state, rows)["loss"].compute() == learner.evaluate(state, rows)["loss"].compute()
     losses = []
     for _ in range(3):
-        state, metrics = made.update(state, rows)
+        state, metrics = learner.update(state, rows)
         losses.append(metrics["loss"].compute())
     assert len(set(losses)) == 3
-    assert made.evaluate(state, rows)["loss"].compute() not in losses
+    assert learner.evaluate(state, rows)["loss"].compute() not in losses
 
 
 # Replicas
@@ -281,19 +283,19 @@ def one_device() -> Placement:
     return Placement(make_mesh("data:1", jax.devices()[:1]))
 
 
-def per_replica(made, rows, state, devices=2):
+def per_replica(learner, rows, state, devices=2):
     """The gradients that each of some pmapped replicas would get, by the updates of SGD at rate 1."""
     split = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), rows)
     stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (devices, *x.shape)), state)
-    return jax.pmap(made.update, axis_name="data", devices=jax.devices()[:devices])(stacked, split)
+    return jax.pmap(learner.update, axis_name="data", devices=jax.devices()[:devices])(stacked, split)
 
 
 def test_dropout_differs_across_replicas():
     """The same two examples on both replicas, indices too: only the replica can make them differ."""
     half = batch(2)
     rows = {k: np.concatenate([v, v]) for k, v in half.items()}
-    made = learner(model=Noisy(), optimizer=optax.sgd(0.0), axis="data")
-    _, metrics = per_replica(made, rows, started(made, rows))
+    learner = make_learner(model=Noisy(), optimizer=optax.sgd(0.0), axis="data")
+    _, metrics = per_replica(learner, rows, started(learner, rows))
     totals = np.asarray(metrics["loss"].total)
     assert totals[0] != totals[1]
 
@@ -303,8 +305,8 @@ def test_augmentation_is_the_same_on_any_number_of_replicas():
         return image * jax.random.uniform(key)
 
     rows = batch(8)
-    mapped = learner(model=Linear(1.0), optimizer=optax.sgd(0.0), augment=augment, axis="data")
-    single = learner(model=Linear(1.0), optimizer=optax.sgd(0.0), augment=augment)
+    mapped = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.0), augment=augment, axis="data")
+    single = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.0), augment=augment)
     state = started(single, rows)
     _, metrics = per_replica(mapped, rows, state)
     want = single.update(state, rows)[1]["loss"].compute()
@@ -313,8 +315,8 @@ def test_augmentation_is_the_same_on_any_number_of_replicas():
 
 def test_pmapped_updates_equal_a_single_device():
     rows = batch(16)
-    single = learner(model=Linear(), optimizer=optax.sgd(0.5), l2=0.1)
-    mapped = learner(model=Linear(), optimizer=cross_replica(optax.sgd(0.5), "data"), l2=0.1, axis="data")
+    single = make_learner(model=Linear(), optimizer=optax.sgd(0.5), l2=0.1)
+    mapped = make_learner(model=Linear(), optimizer=cross_replica(optax.sgd(0.5), "data"), l2=0.1, axis="data")
     state = started(single, rows)
     after, _ = per_replica(mapped, rows, state)
     want, _ = single.update(state, rows)
@@ -327,28 +329,28 @@ def test_pmapped_updates_equal_a_single_device():
 
 
 def test_batch_statistics_move_in_training_alone():
-    made = learner(model=Normed(), optimizer=optax.sgd(0.1))
+    learner = make_learner(model=Normed(), optimizer=optax.sgd(0.1))
     rows = batch()
-    state = started(made)
+    state = started(learner)
     before = state.model_state["batch_stats"]["norm"]["mean"]
-    after, _ = made.update(state, rows)
+    after, _ = learner.update(state, rows)
     moved = after.model_state["batch_stats"]["norm"]["mean"]
     want = rows["image"].reshape(16, -1).mean(0)
     assert not np.allclose(before, moved)
     ratio = np.asarray((moved - before) / (want - before))
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)  # a step from the old mean towards the batch's
-    made.evaluate(after, rows)
+    learner.evaluate(after, rows)
     # In use the running statistics count: another batch beside it leaves an example's logits alone.
-    one = made.predict(after, {k: v[:1] for k, v in rows.items()})["logits"]
-    np.testing.assert_allclose(one, made.predict(after, rows)["logits"][:1], rtol=1e-5, atol=1e-6)
+    one = learner.predict(after, {k: v[:1] for k, v in rows.items()})["logits"]
+    np.testing.assert_allclose(one, learner.predict(after, rows)["logits"][:1], rtol=1e-5, atol=1e-6)
 
 
 def test_batch_statistics_are_those_of_all_replicas():
     """Replica 1 sees other images than replica 0: both must end with the statistics of the whole batch."""
     rows = batch(8)
     rows["image"][4:] += 3
-    single = learner(model=Normed(), optimizer=optax.sgd(0.1))
-    mapped = learner(model=Normed("data"), optimizer=cross_replica(optax.sgd(0.1), "data"), axis="data")
+    single = make_learner(model=Normed(), optimizer=optax.sgd(0.1))
+    mapped = make_learner(model=Normed("data"), optimizer=cross_replica(optax.sgd(0.1), "data"), axis="data")
     state = started(single, rows)
     after, _ = per_replica(mapped, rows, state)
     want, _ = single.update(state, rows)
@@ -360,7 +362,7 @@ def test_batch_statistics_are_those_of_all_replicas():
 def test_a_model_that_does_not_join_its_statistics_has_them_averaged():
     rows = batch(8)
     rows["image"][4:] += 3
-    mapped = learner(model=Normed(), optimizer=cross_replica(optax.sgd(0.1), "data"), axis="data")
+    mapped = make_learner(model=Normed(), optimizer=cross_replica(optax.sgd(0.1), "data"), axis="data")
     after, _ = per_replica(mapped, rows, started(mapped, rows))
     means = np.asarray(after.model_state["batch_stats"]["norm"]["mean"])
     np.testing.assert_array_equal(means[0], means[1])
@@ -370,13 +372,13 @@ def test_a_model_that_does_not_join_its_statistics_has_them_averaged():
 
 
 def test_a_line_search_gets_value_and_function():
-    made = learner(model=Linear(), optimizer=optax.lbfgs(memory_size=3))
+    learner = make_learner(model=Linear(), optimizer=optax.lbfgs(memory_size=3))
     rows = batch()
-    state = started(made)
-    losses = [made.loss(state.params, state, rows)[0]]
+    state = started(learner)
+    losses = [learner.loss(state.params, state, rows)[0]]
     for _ in range(5):
-        state, _ = made.update(state, rows)
-        losses.append(made.loss(state.params, state, rows)[0])
+        state, _ = learner.update(state, rows)
+        losses.append(learner.loss(state.params, state, rows)[0])
     assert all(b < a for a, b in itertools.pairwise(losses))
     assert losses[-1] < 1.0
 
@@ -385,41 +387,41 @@ def test_settings_may_be_traced():
     rows = batch()
 
     def value(l2, eps):
-        made = learner(model=Linear(), optimizer=optax.sgd(0.1), l2=l2, label_smoothing=eps)
-        state = made.init(jax.random.key(0), rows)
-        return made.loss(state.params, state, rows)[0]
+        learner = make_learner(model=Linear(), optimizer=optax.sgd(0.1), l2=l2, label_smoothing=eps)
+        state = learner.init(jax.random.key(0), rows)
+        return learner.loss(state.params, state, rows)[0]
 
     mapped = jax.jit(jax.vmap(value))(jnp.array([0.0, 0.5]), jnp.array([0.0, 0.1]))
     np.testing.assert_allclose(mapped, [value(0.0, 0.0), value(0.5, 0.1)], rtol=1e-6)
 
 
 def test_the_state_is_a_fixed_point_without_weak_types():
-    made = learner(model=Normed(), optimizer=optax.adamw(1e-3))
-    program = Program(made, batch(), one_device(), 0)
+    learner = make_learner(model=Normed(), optimizer=optax.adamw(1e-3))
+    program = Program(learner, batch(), one_device(), 0)
     assert program.abstract_state.step.dtype == jnp.int32
     assert set(program.abstract_state.model_state) == {"batch_stats"}
 
 
 def test_a_root_key_is_kept_and_depends_on_the_seed():
-    made = learner(model=Linear(), optimizer=optax.sgd(0.1))
+    learner = make_learner(model=Linear(), optimizer=optax.sgd(0.1))
     rows = batch()
-    state = started(made, seed=1)
-    after, _ = made.update(state, rows)
+    state = started(learner, seed=1)
+    after, _ = learner.update(state, rows)
     assert (jax.random.key_data(after.rng) == jax.random.key_data(state.rng)).all()
-    other = started(made, seed=2)
+    other = started(learner, seed=2)
     assert (jax.random.key_data(other.rng) != jax.random.key_data(state.rng)).any()
     assert not np.allclose(other.params["head"]["kernel"], state.params["head"]["kernel"])
-    assert math.isfinite(first_loss(made))
+    assert math.isfinite(first_loss(learner))
 
 
 @pytest.mark.covers("RG-13", "RG-26")
 @pytest.mark.parametrize("kind", ["mixup_alpha", "cutmix_alpha"])
 def test_mixing_trains_on_blended_images_and_labels_and_measures_on_plain_ones(kind):
     rows, tx = batch(), optax.sgd(0.5)
-    made = learner(model=Linear(), optimizer=tx, **{kind: 1.0})
-    state = started(made, rows)
+    learner = make_learner(model=Linear(), optimizer=tx, **{kind: 1.0})
+    state = started(learner, rows)
     params = jax.tree.map(jnp.copy, state.params)
-    plain_loss = first_loss(made, rows)
+    plain_loss = first_loss(learner, rows)
     key = jax.random.fold_in(jax.random.fold_in(state.rng, 0), 2)
     mix = {"mixup_alpha": augment.mixup, "cutmix_alpha": augment.cutmix}[kind]
     images, targets = mix(jax.random.split(key)[1], jnp.asarray(rows["image"]), jnp.eye(CLASSES)[rows["label"]], 1.0)
@@ -429,15 +431,15 @@ def test_mixing_trains_on_blended_images_and_labels_and_measures_on_plain_ones(k
         return -(targets * jax.nn.log_softmax(scores)).sum(-1).mean()
 
     gradient = jax.grad(by_hand)(params)
-    state, metrics = made.update(state, rows)
+    state, metrics = learner.update(state, rows)
     chex.assert_trees_all_close(
         state.params, jax.tree.map(lambda w, g: w - 0.5 * g, params, gradient), rtol=1e-5, atol=1e-6
     )
     assert metrics["loss"].compute() == pytest.approx(float(by_hand(params)), rel=1e-5)
     assert metrics["loss"].compute() != pytest.approx(plain_loss, rel=1e-4)
-    again = learner(model=Linear(), optimizer=tx)
+    again = make_learner(model=Linear(), optimizer=tx)
     want = again.evaluate(state, rows)["loss"].compute()
-    assert made.evaluate(state, rows)["loss"].compute() == pytest.approx(want, rel=1e-6)
+    assert learner.evaluate(state, rows)["loss"].compute() == pytest.approx(want, rel=1e-6)
 
 
 class TwoHeads(nn.Module):
@@ -457,8 +459,8 @@ class TwoHeads(nn.Module):
 @pytest.mark.covers("ZO-09")
 def test_auxiliary_heads_count_three_tenths_in_training_and_nothing_in_evaluation():
     rows = {"image": jax.random.normal(jax.random.key(5), (6, 2, 2, 1)), "label": jnp.arange(6), "index": jnp.arange(6)}
-    made = learner(model=TwoHeads(), optimizer=optax.sgd(1.0))
-    state = made.init(jax.random.key(0), rows)
+    learner = make_learner(model=TwoHeads(), optimizer=optax.sgd(1.0))
+    state = learner.init(jax.random.key(0), rows)
 
     def value(params, weight):
         losses = {
@@ -469,8 +471,8 @@ def test_auxiliary_heads_count_three_tenths_in_training_and_nothing_in_evaluatio
         }
         return losses["head"] + weight * losses["middle"]
 
-    after, metrics = made.update(state, rows)
+    after, metrics = learner.update(state, rows)
     want = jax.tree.map(lambda p, g: p - g, state.params, jax.grad(value)(state.params, 0.3))
     chex.assert_trees_all_close(after.params, want, atol=1e-6)
     np.testing.assert_allclose(metrics["loss"].compute(), value(state.params, 0.0), rtol=1e-6)
-    np.testing.assert_allclose(made.evaluate(state, rows)["loss"].compute(), value(state.params, 0.0), rtol=1e-6)
+    np.testing.assert_allclose(learner.evaluate(state, rows)["loss"].compute(), value(state.params, 0.0), rtol=1e-6)

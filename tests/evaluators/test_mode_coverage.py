@@ -5,12 +5,12 @@ import pytest
 
 from dlcore.data.source import Source
 from dlcore.evaluators.mode_coverage import evaluator, mode_coverage
-from dlcore.generative.ring import ring, ring_centers
+from dlcore.generative.ring import ring_centers, ring_points
 
 
 @pytest.mark.covers("GE-15")
 def test_the_data_itself_covers_all_modes():
-    points = ring(8000, 0).arrays["point"]
+    points = ring_points(8000, 0).arrays["point"]
     found = mode_coverage(points, ring_centers(), 0.02)
     assert found["modes"] == 8
     # Within 3 deviations in the plane: 1 - exp(-9 / 2) = 0.989.

@@ -187,11 +187,11 @@ def test_degenerate_batches_stay_finite():
     update = jax.jit(learner.update)
     rows = {**images(4), "mask": np.ones(4, np.float32)}
     state = learner.init(jax.random.key(0), rows)
-    for odd in (
+    for degenerate in (
         {**rows, "image": np.zeros_like(rows["image"])},
         {**rows, "mask": np.zeros(4, np.float32)},
     ):
-        after, metrics = update(state, odd)
+        after, metrics = update(state, degenerate)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
 
 
@@ -210,7 +210,7 @@ def test_predict_needs_indices_alone_and_no_neighbors():
 def test_the_ring_tells_a_collapsed_generator_from_a_trained_one():
     """Untrained, all samples lie at one place; trained, on both modes of a small ring."""
     from dlcore.evaluators.mode_coverage import mode_coverage
-    from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring, ring_centers
+    from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring_centers, ring_points
 
     learner = gan.learner(
         generator=PointGenerator(width=32, depth=2),
@@ -223,7 +223,7 @@ def test_the_ring_tells_a_collapsed_generator_from_a_trained_one():
         encode=lambda b: b["point"],
         decode=lambda x: x,
     )
-    train = Pipeline(ring(1024, 0, num_modes=2, radius=1.0, std=0.1), 128)
+    train = Pipeline(ring_points(1024, 0, num_modes=2, radius=1.0, std=0.1), 128)
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
     centers = ring_centers(2, 1.0)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.generative.ring import ring, ring_centers
+from dlcore.generative.ring import ring_centers, ring_points
 
 
 def test_centers_by_hand():
@@ -12,13 +12,13 @@ def test_centers_by_hand():
 
 
 def test_every_mode_has_its_share_and_deviation():
-    source = ring(801, 0, std=0.1)
+    source = ring_points(801, 0, std=0.1)
     assert set(np.bincount(source.arrays["label"])) == {100, 101}
     spread = source.arrays["point"] - ring_centers()[source.arrays["label"]]
     assert spread.std() == pytest.approx(0.1, rel=0.1)
-    assert not np.allclose(ring(801, 1).arrays["point"], source.arrays["point"])
+    assert not np.allclose(ring_points(801, 1).arrays["point"], source.arrays["point"])
 
 
 def test_bad_numbers_are_named():
     with pytest.raises(ValueError, match="num_points=0"):
-        ring(0, 0)
+        ring_points(0, 0)

@@ -9,6 +9,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.streaming import streamed
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.kits import image_modes
 from dlcore.kits import images as kit
 from experiments.classification.supervised import experiment
 
@@ -58,8 +59,8 @@ def test_augmentation_can_be_chosen_or_switched_off(folder):
     data = kit.data(cutout)
     assert streamed(data.train).crop == (0.08, 1.0)
     image = np.ones((24, 24, 3), np.float32)  # twice 12: small images are enlarged
-    found = np.asarray(kit.augmentation(cutout, data.spec)(jax.random.key(0), image))
-    assert set(np.unique(found)) == {0.0, 1.0}
+    augmented = np.asarray(kit.augmentation(cutout, data.spec)(jax.random.key(0), image))
+    assert set(np.unique(augmented)) == {0.0, 1.0}
     held = kit.data(flags(folder, "--memory_limit=1"))
     assert streamed(held.train) is None
     assert "crop_pct" not in held.spec
@@ -76,7 +77,7 @@ def test_statistics_are_those_of_the_images(folder):
 def test_images_to_predict_are_cut_as_those_that_were_measured(folder):
     settings = flags(folder, f"--input={folder / 'one' / '04.jpg'}")
     spec = kit.data(settings).spec
-    source, names = kit.inputs(settings, spec)
+    source, names = image_modes.inputs(settings, spec)
     everything = kit.data(flags(folder, "--augment=none"))
     images = np.concatenate([part.arrays["image"][:] for part in everything[:3]])
     assert (images == source.arrays["image"][0]).all((1, 2, 3)).sum() == 1

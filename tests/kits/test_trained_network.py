@@ -114,9 +114,13 @@ def test_the_network_that_dlcore_ships():
 
 
 def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
-    odd = tmp_path / "odd.npz"
-    np.savez(odd, x=np.zeros(2))
-    for path, text in ((tmp_path, "holds no trained network"), (tmp_path / "no.npz", "no trained"), (odd, "no `meta`")):
+    foreign = tmp_path / "foreign.npz"
+    np.savez(foreign, x=np.zeros(2))
+    for path, text in (
+        (tmp_path, "holds no trained network"),
+        (tmp_path / "no.npz", "no trained"),
+        (foreign, "no `meta`"),
+    ):
         with pytest.raises(ValueError, match=f"network=.*{text}.*; allowed: "):
             load_network(path)
     other = tmp_path / "other"
