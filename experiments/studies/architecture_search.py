@@ -112,21 +112,20 @@ def study(
         return train_child(key, architecture, data, steps=steps, batch_size=32, learning_rate=0.04)
 
     @jax.jit
-    def enumerate_all(key):
-        tried = everything[:cells]
-        return jax.lax.map(lambda x: reward(*x), (jax.random.split(key, len(tried)), tried))
+    def rewards_of(key, architectures):
+        keys = jax.random.split(key, len(architectures))
+        return jax.lax.map(lambda x: reward(*x), (keys, architectures))
 
     @jax.jit
     def search(key):
         return reinforce_search(key, reward, updates=updates, children=children)
 
-    @jax.jit
     def at_random(key):
         first, second = jax.random.split(key)
-        tried = jax.random.choice(first, everything, (updates * children,))
-        return tried, jax.lax.map(lambda x: reward(*x), (jax.random.split(second, len(tried)), tried))
+        trials = jax.random.choice(first, everything, (updates * children,))
+        return trials, rewards_of(second, trials)
 
-    truth = np.mean([enumerate_all(jax.random.key(1000 + i)) for i in range(repeats)], 0)
+    truth = np.mean([rewards_of(jax.random.key(1000 + i), everything[:cells]) for i in range(repeats)], 0)
     truth = np.concatenate([truth, np.zeros(len(everything) - len(truth))])
     runs = [search(jax.random.key(seed)) for seed in range(seeds)]
     others = [at_random(jax.random.key(500 + seed)) for seed in range(seeds)]
@@ -153,7 +152,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 2, "updates": 2, "children": 2, "steps": 2, "repeats": 1, "cells": 2},
+    smoke={"seeds": 2, "updates": 2, "children": 2, "steps": 2, "repeats": 1, "cells": 4},
 )
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def study(
     return report(losses, accuracies, rates, sizes)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "examples": 2560})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "examples": 1280, "factor": 2})
 
 if __name__ == "__main__":
     main(experiment)

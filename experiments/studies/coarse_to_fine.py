@@ -149,7 +149,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "coarse_trials": 8, "coarse_epochs": 1, "fine_trials": 2, "fine_epochs": 2},
+    smoke={"seeds": 1, "coarse_trials": 8, "coarse_epochs": 1, "fine_trials": 8, "fine_epochs": 1},
 )
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "counts": (25, 100, 400), "known": 100, "steps": 20, "width": 16},
+    smoke={"seeds": 1, "counts": (25, 100, 400), "known": 100, "steps": 10, "width": 16},
 )
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "depths": (2, 8), "steps": 2, "snapshots": 2, "points": 3, "examples": 64},
+    smoke={"seeds": 1, "depths": (2, 8), "steps": 2, "snapshots": 2, "points": 3, "examples": 16},
 )
 
 if __name__ == "__main__":

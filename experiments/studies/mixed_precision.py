@@ -98,18 +98,33 @@ def study(
       divisors: what the loss is divided by, ascending.
     """
     keys = jax.random.split(jax.random.key(0), seeds)
+    runs = {name: all_runs(name, keys, divisors, depth, steps, batch_size, learning_rate) for name in FORMATS}
+    return report(runs, divisors)
 
-    def all_runs(name: str) -> dict[str, np.ndarray]:
-        def one(small, key):
-            return run(name, key, depth, steps, batch_size, learning_rate, small)
 
-        every = jax.jit(jax.vmap(lambda small: jax.vmap(lambda key: one(small, key))(keys)))
-        return jax.tree.map(lambda x: np.asarray(x, np.float64), every(jnp.asarray(divisors, jnp.float32)))
+def all_runs(
+    name: str,
+    keys: jax.Array,
+    divisors: tuple[float, ...],
+    depth: int,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+) -> dict[str, np.ndarray]:
+    """What `run` measures in one format, [divisors, keys, ...]."""
 
-    found = {name: all_runs(name) for name in FORMATS}
-    means = {name: f["losses"].mean((1, 2)) for name, f in found.items()}
+    def one(small, key):
+        return run(name, key, depth, steps, batch_size, learning_rate, small)
+
+    every = jax.jit(jax.vmap(lambda small: jax.vmap(lambda key: one(small, key))(keys)))
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), every(jnp.asarray(divisors, jnp.float32)))
+
+
+def report(runs: dict[str, dict[str, np.ndarray]], divisors: tuple[float, ...]) -> StudyResult:
+    """The verdict on the runs of every format: losses [divisors, seeds, steps], zeros and scale [divisors, seeds]."""
+    means = {name: f["losses"].mean((1, 2)) for name, f in runs.items()}
     gaps = {name: (means[name] / means["float32"] - 1).tolist() for name in FORMATS}
-    lost = {name: (f["zeros"] - found["float32"]["zeros"]).mean(1).tolist() for name, f in found.items()}
+    lost = {name: (f["zeros"] - runs["float32"]["zeros"]).mean(1).tolist() for name, f in runs.items()}
     holds = max(map(abs, gaps["bfloat16"] + gaps["float16, scaled"])) <= 0.05 < gaps["float16"][-1]
     verdict = f"{'It holds' if holds else 'It does not hold'}."
     for i, divisor in enumerate(divisors):
@@ -119,17 +134,17 @@ def study(
             f"{gaps['float16, scaled'][i]:+.1%} ({lost['float16, scaled'][i]:.1%})."
         )
     numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": lost}
-    return StudyResult(numbers, verdict, {"losses": figure(found, divisors)}, holds)
+    return StudyResult(numbers, verdict, {"losses": figure(runs, divisors)}, holds)
 
 
-def figure(found: dict, divisors: tuple[float, ...]):
+def figure(runs: dict, divisors: tuple[float, ...]):
     """Training losses along the runs, a panel a divisor."""
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(4 * len(divisors), 3.6), layout="constrained")
     panels = np.atleast_1d(drawing.subplots(1, len(divisors), sharey=True))
     for i, (axes, divisor) in enumerate(zip(panels, divisors, strict=True)):
-        for name, f in found.items():
+        for name, f in runs.items():
             smooth = np.convolve(f["losses"][i].mean(0), np.ones(9) / 9, "valid")
             style = {"float32": "-", "bfloat16": "--"}.get(name, "-")
             width = 3.5 if name == "float32" else 1.6
@@ -141,7 +156,7 @@ def figure(found: dict, divisors: tuple[float, ...]):
     return drawing
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 30})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 10, "depth": 1, "batch_size": 8, "divisors": (1.0, 65536.0)})
 
 if __name__ == "__main__":
     main(experiment)

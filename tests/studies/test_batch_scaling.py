@@ -66,6 +66,6 @@ def test_the_verdict_turns():
 
 def test_the_smoke_version():
     result = study.study(**study.experiment.smoke)
-    assert result.numbers["rates, ramp"] == pytest.approx([0.02, 0.04, 0.08, 0.16])
-    assert result.numbers["batch sizes, ramp"] == [32, 64, 128, 256]
+    assert result.numbers["rates, ramp"] == pytest.approx([0.02, 0.04])
+    assert result.numbers["batch sizes, ramp"] == [32, 64]
     assert result.numbers["training loss, small batch"][0] < 2
