@@ -28,7 +28,7 @@ def test_the_verdict_follows_the_numbers():
 
 
 def test_a_wide_net_learns_noise_by_heart_and_a_narrow_one_cannot():
-    result = study.study(seeds=2, widths=(2, 128), noise=0.4, steps=400, examples=100, parts=2)
+    result = study.study(num_seeds=2, widths=(2, 128), label_noise=0.4, steps=400, num_examples=100, num_evaluations=2)
     gap, valid = (
         {width: np.array(result.numbers[f"noisy, width {width}, {name}"]) for width in (2, 128)}
         for name in ("gap", "validation")
