@@ -25,6 +25,7 @@ from dlcore.classification.architecture_search import (
 )
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
 
 
@@ -34,76 +35,74 @@ def digits_for_children(seed: int, limit: int | None = None) -> dict[str, jax.Ar
     images, labels = jnp.asarray(data.images[:limit]), jnp.asarray(data.labels[:limit])
     first = len(labels) * 900 // 1297
     return {
-        "image": images[:first], "label": labels[:first], "valid_image": images[first:], "valid_label": labels[first:]
-    }  # fmt: skip
+        "image": images[:first],
+        "label": labels[:first],
+        "valid_image": images[first:],
+        "valid_label": labels[first:],
+    }
 
 
-def place(architectures: np.ndarray) -> np.ndarray:
+def row_of(architectures: np.ndarray) -> np.ndarray:
     """The row of each architecture [..., 6] in `all_architectures()`."""
     return np.ravel_multi_index(tuple(np.moveaxis(architectures, -1, 0)), (len(OPERATIONS),) * len(EDGES))
 
 
-def judge(truth: np.ndarray, found: np.ndarray, at_random: np.ndarray) -> tuple[str, bool]:
+def judge(truth: np.ndarray, proposals: np.ndarray, at_random: np.ndarray) -> tuple[str, bool]:
     """The verdict from the accuracy of every architecture [K] and the rows found, [seeds] each."""
     rank = lambda rows: np.array([(truth > truth[row]).mean() for row in rows])  # noqa: E731
-    top, other = rank(found), rank(at_random)
+    top, other = rank(proposals), rank(at_random)
     in_top = int((top < 0.05).sum())
-    better = int((truth[found] > truth[at_random]).sum())
-    seeds = len(found)
-    ahead = "ahead" if truth[found].mean() > truth[at_random].mean() else "NOT ahead"
+    better = int((truth[proposals] > truth[at_random]).sum())
+    num_seeds = len(proposals)
+    ahead = "ahead" if truth[proposals].mean() > truth[at_random].mean() else "NOT ahead"
     verdict = (
-        f"The controller's cell is in the top 5 % of {len(truth)} on {in_top} of {seeds} seeds (better than it: "
-        f"{', '.join(f'{share:.1%}' for share in top)}), accuracy {truth[found].mean():.1%}; random search with as "
+        f"The controller's cell is in the top 5 % of {len(truth)} on {in_top} of {num_seeds} seeds (better than it: "
+        f"{', '.join(f'{share:.1%}' for share in top)}), accuracy {truth[proposals].mean():.1%}; random search with as "
         f"many trained children: {truth[at_random].mean():.1%}, {', '.join(f'{share:.1%}' for share in other)}. "
         f"The best of all has {truth.max():.1%}, the median {np.median(truth):.1%}. The controller is ahead on "
-        f"{better} of {seeds} seeds and {ahead} in the mean."
+        f"{better} of {num_seeds} seeds and {ahead} in the mean."
     )
-    return verdict, in_top == seeds and ahead == "ahead"
+    return verdict, in_top == num_seeds and ahead == "ahead"
 
 
-def draw(truth, curves, random_curves, found, at_random):
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = picture.subplots(1, 2)
-    blue, orange = "#0072B2", "#D55E00"
+def draw(truth, curves, random_curves, proposals, at_random):
+    picture, (left, right) = new_figure((10, 3.6), 1, 2)
+    blue, orange = BLUE, VERMILION
     trials = np.arange(1, curves.shape[1] + 1)
-    for rows, name, colour in ((curves, "controller", blue), (random_curves, "random", orange)):
+    for rows, name, color in ((curves, "controller", blue), (random_curves, "random", orange)):
         kernel = np.ones(min(10, rows.shape[1])) / min(10, rows.shape[1])
         smooth = np.stack([np.convolve(row, kernel, "valid") for row in rows])
-        left.plot(trials[len(kernel) - 1 :], smooth.mean(0), color=colour, label=name)
-        left.fill_between(trials[len(kernel) - 1 :], smooth.min(0), smooth.max(0), color=colour, alpha=0.15)
+        left.plot(trials[len(kernel) - 1 :], smooth.mean(0), color=color, label=name)
+        left.fill_between(trials[len(kernel) - 1 :], smooth.min(0), smooth.max(0), color=color, alpha=0.15)
     left.set(xlabel="children trained", ylabel="validation accuracy of the last ten", title="What is tried")
     left.legend(frameon=False)
     right.hist(truth, bins=40, color="0.8")
-    for rows, name, colour in ((found, "controller", blue), (at_random, "random", orange)):
+    for rows, name, color in ((proposals, "controller", blue), (at_random, "random", orange)):
         for i, row in enumerate(rows):
-            right.axvline(truth[row], color=colour, label=name if i == 0 else None, alpha=0.7)
-    right.set(xlabel="accuracy of a cell", ylabel="cells", title="What is found, among all cells")
+            right.axvline(truth[row], color=color, label=name if i == 0 else None, alpha=0.7)
+    right.set(xlabel="accuracy of a cell", ylabel="num_cells", title="What is found, among all cells")
     right.legend(loc="upper left", frameon=False)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
     return picture
 
 
 def study(
     *,
-    seeds: int = 5,
+    num_seeds: int = 5,
     updates: int = 25,
     children: int = 4,
     steps: int = 200,
-    repeats: int = 2,
-    cells: int | None = None,
+    num_repeats: int = 2,
+    num_cells: int | None = None,
 ) -> StudyResult:
     """Exhaustive enumeration, then searches.
 
     Args:
-      seeds: searches of either kind.
+      num_seeds: searches of either kind.
       updates: of the controller; a search trains `updates * children` networks.
       children: trained for each update.
       steps: training steps of a child.
-      repeats: trainings of every cell for the truth.
-      cells: only the first of all cells are enumerated (for a trial of the experiment); the rest count as 0.
+      num_repeats: trainings of every cell for the truth.
+      num_cells: only the first of all cells are enumerated (for a trial of the experiment); the rest count as 0.
     """
     data = digits_for_children(0)
     everything = jnp.asarray(all_architectures())
@@ -112,40 +111,42 @@ def study(
         return train_child(key, architecture, data, steps=steps, batch_size=32, learning_rate=0.04)
 
     @jax.jit
-    def enumerate_all(key):
-        tried = everything[:cells]
-        return jax.lax.map(lambda x: reward(*x), (jax.random.split(key, len(tried)), tried))
+    def rewards_of(key, architectures):
+        keys = jax.random.split(key, len(architectures))
+        return jax.lax.map(lambda x: reward(*x), (keys, architectures))
 
     @jax.jit
     def search(key):
         return reinforce_search(key, reward, updates=updates, children=children)
 
-    @jax.jit
     def at_random(key):
         first, second = jax.random.split(key)
-        tried = jax.random.choice(first, everything, (updates * children,))
-        return tried, jax.lax.map(lambda x: reward(*x), (jax.random.split(second, len(tried)), tried))
+        trials = jax.random.choice(first, everything, (updates * children,))
+        return trials, rewards_of(second, trials)
 
-    truth = np.mean([enumerate_all(jax.random.key(1000 + i)) for i in range(repeats)], 0)
+    truth = np.mean([rewards_of(jax.random.key(1000 + i), everything[:num_cells]) for i in range(num_repeats)], 0)
     truth = np.concatenate([truth, np.zeros(len(everything) - len(truth))])
-    runs = [search(jax.random.key(seed)) for seed in range(seeds)]
-    others = [at_random(jax.random.key(500 + seed)) for seed in range(seeds)]
-    found = np.array([place(np.asarray(run.architectures[run.rewards.argmax()])) for run in runs])
-    choices = np.array([place(np.asarray(run.choice)) for run in runs])
-    random_found = np.array([place(np.asarray(tried[rewards.argmax()])) for tried, rewards in others])
-    verdict, holds = judge(truth, found, random_found)
+    runs = [search(jax.random.key(seed)) for seed in range(num_seeds)]
+    others = [at_random(jax.random.key(500 + seed)) for seed in range(num_seeds)]
+    proposals = np.array([row_of(np.asarray(run.architectures[run.rewards.argmax()])) for run in runs])
+    choices = np.array([row_of(np.asarray(run.choice)) for run in runs])
+    random_proposals = np.array([row_of(np.asarray(trials[rewards.argmax()])) for trials, rewards in others])
+    verdict, holds = judge(truth, proposals, random_proposals)
     verdict += f" The likeliest cell of the controllers has {truth[choices].mean():.1%}."
     curves, random_curves = np.stack([run.rewards for run in runs]), np.stack([rewards for _, rewards in others])
     numbers = {
         "truth": truth.tolist(),
-        "controller: accuracy of the cell found": truth[found].tolist(),
+        "controller: accuracy of the cell found": truth[proposals].tolist(),
         "controller: accuracy of its likeliest cell": truth[choices].tolist(),
-        "random: accuracy of the cell found": truth[random_found].tolist(),
+        "random: accuracy of the cell found": truth[random_proposals].tolist(),
         "controller: mean reward, last quarter": curves[:, -(curves.shape[1] // 4) :].mean(1).tolist(),
         "random: mean reward": random_curves.mean(1).tolist(),
     }
     return StudyResult(
-        numbers, verdict, {"architecture_search": draw(truth, curves, random_curves, found, random_found)}, holds
+        numbers,
+        verdict,
+        {"architecture_search": draw(truth, curves, random_curves, proposals, random_proposals)},
+        holds,
     )
 
 
@@ -153,7 +154,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 2, "updates": 2, "children": 2, "steps": 2, "repeats": 1, "cells": 2},
+    smoke={"num_seeds": 2, "updates": 2, "children": 2, "steps": 2, "num_repeats": 1, "num_cells": 4},
 )
 
 if __name__ == "__main__":

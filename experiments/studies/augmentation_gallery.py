@@ -16,6 +16,7 @@ import numpy as np
 from dlcore.data import augment as A
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import ORANGE, new_figure
 
 BOXES = {"china": (0.10, 0.02, 0.53, 0.88), "flower": (0.27, 0.1, 0.68, 0.88)}
 """(x0, y0, x1, y1) as shares of the sides: what the boxes of the warped tiles start from."""
@@ -91,11 +92,14 @@ def tiles(size: tuple[int, int], partner: jax.Array, box: jax.Array) -> dict[str
             "AutoAugment CIFAR-10": A.auto_augment("cifar10", fill=0.5),
             "AutoAugment SVHN": A.auto_augment("svhn", fill=0.5),
             "SimCLR": A.compose(
-                A.random_resized_crop((0.2, 1.0)), A.random_flip(),
-                A.random_apply(A.color_jitter(0.8, 0.8, 0.8, 0.2), 0.8), A.random_gray(), A.random_blur(radius=4),
+                A.random_resized_crop((0.2, 1.0)),
+                A.random_flip(),
+                A.random_apply(A.color_jitter(0.8, 0.8, 0.8, 0.2), 0.8),
+                A.random_gray(),
+                A.random_blur(radius=4),
             ),
         },
-    }  # fmt: skip
+    }
 
 
 def _centred(image, size):
@@ -129,8 +133,6 @@ def study(
       seed: of what is drawn.
       group: which of them.
     """
-    from matplotlib.figure import Figure
-
     from dlcore.data.sample_images import fit_to, sample_image
 
     if height < 16:
@@ -143,37 +145,39 @@ def study(
     box = jnp.array(share) * jnp.array([size[1], size[0]] * 2)
 
     def chosen(partner):
-        return {name: made for name, made in tiles(size, partner, box).items() if group in ("all", name)}
+        return {name: functions for name, functions in tiles(size, partner, box).items() if group in ("all", name)}
 
     groups = chosen(partner)
 
     @jax.jit
     def draw(key, shown, partner):
         return {
-            group: [function(jax.random.fold_in(key, 100 * g + i), shown) for i, function in enumerate(made.values())]
-            for g, (group, made) in enumerate(chosen(partner).items())
+            group: [
+                function(jax.random.fold_in(key, 100 * g + i), shown) for i, function in enumerate(functions.values())
+            ]
+            for g, (group, functions) in enumerate(chosen(partner).items())
         }
 
     drawn = jax.device_get(draw(jax.random.key(seed), shown, partner))
-    columns = max(len(made) for made in groups.values())
+    columns = max(len(functions) for functions in groups.values())
     wide = 1.55 * size[1] / size[0]
-    figure = Figure(figsize=(len(groups) * wide + 0.1, columns * 1.83), layout="constrained")
+    size_in_inches = (len(groups) * wide + 0.1, columns * 1.83)
+    figure, axes = new_figure(size_in_inches, columns, len(groups), squeeze=False)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.01)
-    axes = figure.subplots(columns, len(groups), squeeze=False)
     distance = {}
-    for column, (group, made) in enumerate(groups.items()):
+    for column, (group, functions) in enumerate(groups.items()):
         for row in range(columns):
             panel = axes[row, column]
             panel.set_axis_off()
-            if row >= len(made):
+            if row >= len(functions):
                 continue
-            name, picture = list(made)[row], drawn[group][row]
+            name, picture = list(functions)[row], drawn[group][row]
             picture, box = picture if isinstance(picture, tuple) else (picture, None)
             panel.imshow(np.clip(picture, 0, 1))
             panel.set_title(name, fontsize=8, pad=3)
             if box is not None:
                 x, y = box[[0, 2, 2, 0, 0]], box[[1, 1, 3, 3, 1]]
-                panel.plot(x - 0.5, y - 0.5, color="#E69F00", linewidth=1.6)
+                panel.plot(x - 0.5, y - 0.5, color=ORANGE, linewidth=1.6)
                 panel.set_xlim(-0.5, size[1] - 0.5)
                 panel.set_ylim(size[0] - 0.5, -0.5)
             distance[name] = float(np.abs(picture - shown).mean())

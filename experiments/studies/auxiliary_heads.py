@@ -25,12 +25,13 @@ from flax import linen as nn
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
-from dlcore.models.googlenet import GoogLeNet, auxiliary_loss
+from dlcore.models.googlenet import MODULES, GoogLeNet, auxiliary_loss
+from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
 
 NETS = {"neither": (False, False), "heads": (True, False), "norm": (False, True), "both": (True, True)}
 NAMES = {"neither": "neither", "heads": "auxiliary heads", "norm": "batch norm", "both": "both"}
-COLOURS = {"neither": "#D55E00", "heads": "#E69F00", "norm": "#0072B2", "both": "#009E73"}
+COLORS = {"neither": VERMILION, "heads": ORANGE, "norm": BLUE, "both": GREEN}
 POINT = 0.01
 
 
@@ -43,37 +44,39 @@ def data() -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     return train, test
 
 
-def small_googlenet(aux: bool, norm: bool, width: float, modules: int = 9) -> GoogLeNet:
-    """`modules` of the nine, spread evenly; with a head that is not zero, so that gradients pass it at once."""
-    names = GoogLeNet().modules
-    kept = tuple(names[i] for i in np.linspace(0, len(names) - 1, modules).round().astype(int))
+def small_googlenet(aux: bool, norm: bool, width: float, modules: tuple[str, ...] = tuple(MODULES)) -> GoogLeNet:
+    """Build a narrow GoogLeNet whose head is not zero, so that gradients pass it from the first step on."""
     fields = {"stem": "cifar", "width_mult": width, "head_init": nn.initializers.lecun_normal()}
-    return GoogLeNet(num_classes=10, aux=aux, batch_norm=norm, modules=kept, **fields)
+    return GoogLeNet(num_classes=10, aux=aux, batch_norm=norm, modules=modules, **fields)
 
 
-def loss_of(net: GoogLeNet, weight: float, params: dict, stats: dict, x: jax.Array, labels: jax.Array, rng: jax.Array):
+def loss_of(
+    net: GoogLeNet, auxiliary_weight: float, params: dict, stats: dict, x: jax.Array, labels: jax.Array, rng: jax.Array
+):
     """(the loss, (that of the last layer alone, batch statistics))."""
     method = "auxiliary" if net.aux else lambda net, x, train: (net(x, train), {})
     (logits, heads), stats = net.apply(
         {"params": params, **stats}, x, True, method=method, rngs={"dropout": rng}, mutable=["batch_stats"]
     )
-    return auxiliary_loss(logits, heads, labels, weight), (auxiliary_loss(logits, {}, labels), dict(stats))
+    return auxiliary_loss(logits, heads, labels, auxiliary_weight), (auxiliary_loss(logits, {}, labels), dict(stats))
 
 
-@functools.partial(jax.jit, static_argnames=("net", "steps", "batch"))
-def train_one(net: GoogLeNet, seed, rate, weight, train: tuple, test: tuple, steps: int, batch: int) -> dict:
+@functools.partial(jax.jit, static_argnames=("net", "steps", "batch_size"))
+def train_one(
+    net: GoogLeNet, seed, learning_rate, auxiliary_weight, train: tuple, test: tuple, steps: int, batch_size: int
+) -> dict:
     """One run: the last layer's loss at each step [steps], its test accuracy, and the gradients' ratio at the start."""
-    key, optimizer = jax.random.fold_in(jax.random.key(0), seed), optax.sgd(rate, 0.9)
+    key, optimizer = jax.random.fold_in(jax.random.key(0), seed), optax.sgd(learning_rate, 0.9)
     variables = dict(net.init({"params": key}, train[0][:2]))
     params = variables.pop("params")
-    gradient = jax.value_and_grad(functools.partial(loss_of, net, weight), has_aux=True)
+    gradient = jax.value_and_grad(functools.partial(loss_of, net, auxiliary_weight), has_aux=True)
 
     def step(carry, t):
         params, stats, state = carry
         rng = jax.random.fold_in(key, t + 1)
-        chosen = jax.random.randint(rng, (batch,), 0, len(train[1]))
+        chosen = jax.random.randint(rng, (batch_size,), 0, len(train[1]))
         (_, (loss, stats)), g = gradient(params, stats, train[0][chosen], train[1][chosen], rng)
-        sizes = jnp.stack([optax.tree.norm(g[f"inception{name}"]) for name in ("3a", "5b")])
+        sizes = jnp.stack([optax.tree.norm(g[f"inception{name}"]) for name in (net.modules[0], net.modules[-1])])
         updates, state = optimizer.update(g, state, params)
         return (optax.apply_updates(params, updates), stats, state), (loss, sizes)
 
@@ -84,56 +87,71 @@ def train_one(net: GoogLeNet, seed, rate, weight, train: tuple, test: tuple, ste
 
 
 def study(
-    *, seeds: int = 3, steps: int = 400, batch: int = 32, slowest: int = -8, fastest: int = -4, width: float = 0.125,
-    modules: int = 9, weight: float = 0.3,
-) -> StudyResult:  # fmt: skip
+    *,
+    num_seeds: int = 3,
+    steps: int = 400,
+    batch_size: int = 32,
+    min_log2_learning_rate: int = -8,
+    max_log2_learning_rate: int = -4,
+    width: float = 0.125,
+    modules: tuple[str, ...] = tuple(MODULES),
+    auxiliary_weight: float = 0.3,
+) -> StudyResult:
     """Loss and accuracy with and without auxiliary heads and batch norm.
 
     Args:
-      seeds: starts and orders of examples.
+      num_seeds: starts and orders of examples.
       steps: of each run.
-      batch: examples a step.
-      slowest: the lowest rate of the ladder is 2 to the power of this.
-      fastest: and the highest.
+      batch_size: examples a step.
+      min_log2_learning_rate: the lowest rate of the ladder is 2 to the power of this.
+      max_log2_learning_rate: and the highest.
       width: share of GoogLeNet's channels.
-      modules: of the nine, spread evenly.
-      weight: of the auxiliary losses.
+      modules: Inception modules; auxiliary heads stand behind 4a and 4d.
+      auxiliary_weight: of the auxiliary losses.
     """
-    rates, (train, test), found = 2.0 ** np.arange(slowest, fastest + 1), data(), {}
+    learning_rates, (train, test), results = (
+        2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1),
+        data(),
+        {},
+    )
     for name, (aux, norm) in NETS.items():
         net = small_googlenet(aux, norm, width, modules)
-        runs = [[train_one(net, s, r, weight, train, test, steps, batch) for r in rates] for s in range(seeds)]
-        found[name] = {k: np.array([[run[k] for run in row] for row in runs], np.float64) for k in runs[0][0]}
-    return report(rates, found)
+        runs = [
+            [train_one(net, s, r, auxiliary_weight, train, test, steps, batch_size) for r in learning_rates]
+            for s in range(num_seeds)
+        ]
+        results[name] = {k: np.array([[run[k] for run in row] for row in runs], np.float64) for k in runs[0][0]}
+    return report(learning_rates, results)
 
 
-def report(rates: np.ndarray, found: dict) -> StudyResult:
+def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
     """The verdict on `found`: net -> {"loss": [S, R, steps], "accuracy" and "ratio": [S, R]}."""
-    last = {name: _final(rows["loss"]) for name, rows in found.items()}
+    last = {name: _final(rows["loss"]) for name, rows in results.items()}
     best = {name: int(np.argmin(loss.mean(0))) for name, loss in last.items()}
-    accuracy = {name: rows["accuracy"][:, best[name]] for name, rows in found.items()}
-    ratio = {name: float(rows["ratio"][:, 0].mean()) for name, rows in found.items()}
+    accuracy = {name: rows["accuracy"][:, best[name]] for name, rows in results.items()}
+    ratio = {name: float(rows["ratio"][:, 0].mean()) for name, rows in results.items()}
     gain = {"without": accuracy["heads"] - accuracy["neither"], "with": accuracy["both"] - accuracy["norm"]}
-    help_ = {name: bool((g > 0).all() and g.mean() >= POINT) for name, g in gain.items()}
-    holds = help_["without"] and not help_["with"]
-    numbers = {"rates": rates.tolist()}
+    helps = {name: bool((g > 0).all() and g.mean() >= POINT) for name, g in gain.items()}
+    holds = helps["without"] and not helps["with"]
+    numbers = {"learning_rates": learning_rates.tolist()}
     for name, label in NAMES.items():
         numbers[f"test accuracy, {label}"] = accuracy[name].tolist()
         numbers[f"final loss, {label}"] = last[name][:, best[name]].tolist()
-        numbers[f"best rate, {label}"] = float(rates[best[name]])
-        numbers[f"test accuracy by rate, {label}"] = found[name]["accuracy"].mean(0).tolist()
-        numbers[f"gradient of 3a over that of 5b at the start, {label}"] = ratio[name]
-    words = {name: "help" if helps else "do NOT help" for name, helps in help_.items()}
+        numbers[f"best rate, {label}"] = float(learning_rates[best[name]])
+        numbers[f"test accuracy by rate, {label}"] = results[name]["accuracy"].mean(0).tolist()
+        numbers[f"gradient of the first module over the last's at the start, {label}"] = ratio[name]
+    words = {name: "help" if helps else "do NOT help" for name, helps in helps.items()}
     mean = {name: f"{values.mean():.1%}" for name, values in accuracy.items()}
     verdict = (
         f"Without batch norm the heads {words['without']}: {mean['heads']} of the test digits right with them, "
         f"{mean['neither']} without ({_signed(gain['without'])} points by seed). With batch norm they {words['with']}: "
-        f"{mean['both']} and {mean['norm']} ({_signed(gain['with'])}). At the start the gradient of module 3a is "
-        f"{ratio['neither']:.2g} of that of 5b in the plain net, {ratio['heads']:.2g} with heads, {ratio['norm']:.2g} "
+        f"{mean['both']} and {mean['norm']} ({_signed(gain['with'])}). At the start the gradient of the first "
+        f"module is {ratio['neither']:.2g} of the last's in the plain net, {ratio['heads']:.2g} with heads, "
+        f"{ratio['norm']:.2g} "
         f"with batch norm. Needed before batch norm and not after it: the claim "
         f"{'holds' if holds else 'does NOT hold'}."
     )
-    return StudyResult(numbers, verdict, {"auxiliary_heads": draw(found, best, accuracy)}, holds)
+    return StudyResult(numbers, verdict, {"auxiliary_heads": draw(results, best, accuracy)}, holds)
 
 
 def _final(loss: np.ndarray) -> np.ndarray:
@@ -146,19 +164,16 @@ def _signed(gain: np.ndarray) -> str:
     return ", ".join(f"{100 * g:+.1f}" for g in gain)
 
 
-def draw(found: dict, best: dict, accuracy: dict):
+def draw(results: dict, best: dict, accuracy: dict):
     """The last layer's loss along training, and test accuracy."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    figure, (left, right) = new_figure((8.5, 3.2), 1, 2, width_ratios=(3, 2))
     for i, name in enumerate(NETS):
-        curves = found[name]["loss"][:, best[name]].clip(max=4)
+        curves = results[name]["loss"][:, best[name]].clip(max=4)
         window = max(1, curves.shape[1] // 20)
         smooth = np.array([np.convolve(curve, np.ones(window) / window, "valid") for curve in curves])
-        left.plot(smooth.T, color=COLOURS[name], alpha=0.3, linewidth=0.8)
-        left.plot(smooth.mean(0), color=COLOURS[name], label=NAMES[name])
-        right.plot([i] * len(accuracy[name]), 100 * accuracy[name], "o", color=COLOURS[name])
+        left.plot(smooth.T, color=COLORS[name], alpha=0.3, linewidth=0.8)
+        left.plot(smooth.mean(0), color=COLORS[name], label=NAMES[name])
+        right.plot([i] * len(accuracy[name]), 100 * accuracy[name], "o", color=COLORS[name])
     left.set_xlabel("step")
     left.set_ylabel("training loss of the last layer")
     left.legend(frameon=False, fontsize=8)
@@ -173,7 +188,15 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "steps": 10, "batch": 16, "slowest": -6, "fastest": -6, "width": 0.05, "modules": 4},
+    smoke={
+        "num_seeds": 1,
+        "steps": 3,
+        "batch_size": 8,
+        "min_log2_learning_rate": -6,
+        "max_log2_learning_rate": -6,
+        "width": 0.02,
+        "modules": ("4a", "5b"),
+    },
 )
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from dlcore.data.digits import digits
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import BatchNorm, GroupNorm, initializers
+from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
 
 INITS = {
     "0.01 randn": initializers.normal(0.01),
@@ -31,7 +32,7 @@ INITS = {
     "Xavier": initializers.xavier_normal(),
     "Kaiming": initializers.kaiming_normal(),
 }
-COLOURS = {"none": "#D55E00", "batch": "#0072B2", "noisy": "#009E73"}
+COLORS = {"none": VERMILION, "batch": BLUE, "noisy": GREEN}
 NAMES = {"none": "plain", "batch": "batch norm", "noisy": "noisy batch norm"}
 
 
@@ -80,7 +81,7 @@ def data() -> dict[str, tuple[jax.Array, jax.Array]]:
     return {s: (jnp.asarray((flat[s] - mean) / std), jnp.asarray(splits[s]["label"])) for s in splits}
 
 
-def starts(net: Net, names: list[str], seeds: int) -> dict:
+def starts(net: Net, names: list[str], num_seeds: int) -> dict:
     """Variables, each leaf [names, seeds, ...]; a seed has the same kernels in every net."""
     key = jax.random.key(0)
     shapes = jax.eval_shape(lambda: net.init(key, jnp.zeros((2, 64)), True, key))
@@ -89,9 +90,9 @@ def starts(net: Net, names: list[str], seeds: int) -> dict:
         kind = path[-1].key
         if kind != "kernel":
             fill = 1.0 if kind in ("scale", "var") else 0.0
-            return jnp.full((len(names), seeds, *leaf.shape), fill)
+            return jnp.full((len(names), num_seeds, *leaf.shape), fill)
         place = sum(map(ord, jax.tree_util.keystr(path)))
-        keys = [jax.random.fold_in(jax.random.key(seed), place) for seed in range(seeds)]
+        keys = [jax.random.fold_in(jax.random.key(seed), place) for seed in range(num_seeds)]
         return jnp.stack([jnp.stack([INITS[name](key, leaf.shape) for key in keys]) for name in names])
 
     return jax.tree_util.tree_map_with_path(stacked, shapes)
@@ -102,16 +103,16 @@ def loss_of(net: Net, params, stats, x, labels, rng):
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), (updates, seen)
 
 
-def descend(net: Net, rate, key, x, labels, batch: int, variables: dict, steps) -> tuple[dict, jax.Array]:
+def descend(net: Net, learning_rate, key, x, labels, batch_size: int, variables: dict, steps) -> tuple[dict, jax.Array]:
     """(variables after the steps, their losses); `steps` are numbers that the batches are drawn by."""
 
     def step(variables, t):
-        chosen = jax.random.randint(jax.random.fold_in(key, t), (batch,), 0, len(x))
+        chosen = jax.random.randint(jax.random.fold_in(key, t), (batch_size,), 0, len(x))
         stats = {k: v for k, v in variables.items() if k != "params"}
         grad = jax.value_and_grad(functools.partial(loss_of, net), has_aux=True)
         noise = jax.random.fold_in(key, -1 - t)
         (loss, (stats, _)), g = grad(variables["params"], stats, x[chosen], labels[chosen], noise)
-        return {"params": jax.tree.map(lambda p, g: p - rate * g, variables["params"], g), **stats}, loss
+        return {"params": jax.tree.map(lambda p, g: p - learning_rate * g, variables["params"], g), **stats}, loss
 
     return jax.lax.scan(step, variables, steps)
 
@@ -125,35 +126,39 @@ def measured(net: Net, variables: dict, train: tuple, test: tuple) -> dict:
     return {"accuracy": (logits.argmax(-1) == test[1]).mean(), "dead": (seen <= 0).all(1).mean()}
 
 
-@functools.partial(jax.jit, static_argnames=("net", "steps", "batch"))
-def train_all(net: Net, variables: dict, rates, train: tuple, test: tuple, steps: int, batch: int) -> dict:
+@functools.partial(jax.jit, static_argnames=("net", "steps", "batch_size"))
+def train_all(
+    net: Net, variables: dict, learning_rates, train: tuple, test: tuple, steps: int, batch_size: int
+) -> dict:
     """Every start at every rate: variables' leaves [I, S, ...] and rates [R] -> measures [I, S, R].
 
     `loss` is the mean of the last 20 steps, infinite where the run ended in something not finite.
     """
 
-    def one(variables, seed, rate):
+    def one(variables, seed, learning_rate):
         key = jax.random.fold_in(jax.random.key(1), seed)
-        variables, losses = descend(net, rate, key, *train, batch, variables, jnp.arange(steps))
+        variables, losses = descend(net, learning_rate, key, *train, batch_size, variables, jnp.arange(steps))
         loss = losses[-20:].mean()
         return {"loss": jnp.where(jnp.isfinite(loss), loss, jnp.inf), **measured(net, variables, train, test)}
 
     over_rates = jax.vmap(one, (None, None, 0))
     over_seeds = jax.vmap(over_rates, (0, 0, None))
-    seeds = jnp.arange(jax.tree.leaves(variables)[0].shape[1])
-    return jax.vmap(over_seeds, (0, None, None))(variables, seeds, rates)
+    num_seeds = jnp.arange(jax.tree.leaves(variables)[0].shape[1])
+    return jax.vmap(over_seeds, (0, None, None))(variables, num_seeds, learning_rates)
 
 
-def largest_stable(loss: np.ndarray, rates: np.ndarray, limit: float) -> float:
+def largest_stable(loss: np.ndarray, learning_rates: np.ndarray, limit: float) -> float:
     """The end of the run of rates, upwards from the one of least loss [R], whose loss is below the limit; 0 if none."""
     best = int(np.argmin(loss))
     good = np.append(loss[best:] < limit, False)
     steps = int(np.argmin(good))
-    return float(rates[best + steps - 1]) if steps else 0.0
+    return float(learning_rates[best + steps - 1]) if steps else 0.0
 
 
-@functools.partial(jax.jit, static_argnames=("net", "steps", "probes", "batch"))
-def probe_all(net: Net, variables: dict, rate, reach, train: tuple, steps: int, probes: int, batch: int) -> dict:
+@functools.partial(jax.jit, static_argnames=("net", "steps", "num_probes", "batch_size"))
+def probe_all(
+    net: Net, variables: dict, learning_rate, reach, train: tuple, steps: int, num_probes: int, batch_size: int
+) -> dict:
     """Along training at `rate` from variables [S, ...]: what lies ahead of the gradient, [S, probes] each.
 
     turn: the largest |g(w - r g) - g| / |g| of r in `reach`. loss: the range of the loss there, over the loss at w.
@@ -164,10 +169,12 @@ def probe_all(net: Net, variables: dict, rate, reach, train: tuple, steps: int, 
         key = jax.random.fold_in(jax.random.key(1), seed)
 
         def look(variables, first):
-            variables, _ = descend(net, rate, key, *train, batch, variables, first + jnp.arange(steps // probes))
+            variables, _ = descend(
+                net, learning_rate, key, *train, batch_size, variables, first + jnp.arange(steps // num_probes)
+            )
             params, stats = variables["params"], {k: v for k, v in variables.items() if k != "params"}
-            t = first + steps // probes
-            chosen = jax.random.randint(jax.random.fold_in(key, t), (batch,), 0, len(train[0]))
+            t = first + steps // num_probes
+            chosen = jax.random.randint(jax.random.fold_in(key, t), (batch_size,), 0, len(train[0]))
             x, labels, noise = train[0][chosen], train[1][chosen], jax.random.fold_in(key, -1 - t)
 
             def at(params):
@@ -180,74 +187,90 @@ def probe_all(net: Net, variables: dict, rate, reach, train: tuple, steps: int, 
 
             (here, (_, seen)), g = at(params)
             losses, turns = jax.lax.map(ahead, reach)
-            stepped = jax.tree.map(lambda p, d: p - rate * d, params, g)
+            stepped = jax.tree.map(lambda p, d: p - learning_rate * d, params, g)
             after = loss_of(net, stepped, stats, x, labels, jax.random.fold_in(noise, 0))[1][1]
             moved = jnp.abs(after[-1].mean(0) - seen[-1].mean(0)) / (seen[-1].std(0) + 1e-6)
             spread = jnp.maximum(losses.max(), here) - jnp.minimum(losses.min(), here)
             return variables, {"turn": turns.max(), "loss": spread / here, "shift": moved.mean()}
 
-        return jax.lax.scan(look, variables, jnp.arange(probes) * (steps // probes))[1]
+        return jax.lax.scan(look, variables, jnp.arange(num_probes) * (steps // num_probes))[1]
 
     return jax.vmap(one)(variables, jnp.arange(jax.tree.leaves(variables)[0].shape[0]))
 
 
 def study(
-    *, seeds: int = 3, steps: int = 300, batch: int = 64, depth: int = 4, hidden: int = 32, slowest: int = -5,
-    fastest: int = 6, probes: int = 30,
-) -> StudyResult:  # fmt: skip
+    *,
+    num_seeds: int = 3,
+    steps: int = 300,
+    batch_size: int = 64,
+    depth: int = 4,
+    hidden: int = 32,
+    min_log2_learning_rate: int = -5,
+    max_log2_learning_rate: int = 6,
+    num_probes: int = 30,
+) -> StudyResult:
     """Rates, starts and the landscape with and without batch norm.
 
     Args:
-      seeds: starts and orders of examples.
+      num_seeds: starts and orders of examples.
       steps: of each run.
-      batch: examples a step.
+      batch_size: examples a step.
       depth: hidden layers.
       hidden: units of each.
-      slowest: the lowest rate of the ladder is 2 to the power of this.
-      fastest: and the highest.
-      probes: steps at which the way ahead is looked at.
+      min_log2_learning_rate: the lowest rate of the ladder is 2 to the power of this.
+      max_log2_learning_rate: and the highest.
+      num_probes: steps at which the way ahead is looked at.
     """
     splits = data()
-    rates = 2.0 ** np.arange(slowest, fastest + 1)
+    learning_rates = 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1)
     half = float(np.log(10) / 2)
-    found, stable, tuned, names = {}, {}, {}, list(INITS)
+    results, stable, tuned, names = {}, {}, {}, list(INITS)
     for norm in ("none", "batch"):
         net = Net(norm, depth=depth, hidden=hidden)
-        runs = train_all(net, starts(net, names, seeds), rates, splits["train"], splits["test"], steps, batch)
-        found[norm] = {k: np.asarray(v, np.float64) for k, v in runs.items()}
-        kaiming = found[norm]["loss"][names.index("Kaiming")]
-        stable[norm] = [largest_stable(loss, rates, half) for loss in kaiming]
+        runs = train_all(
+            net, starts(net, names, num_seeds), learning_rates, splits["train"], splits["test"], steps, batch_size
+        )
+        results[norm] = {k: np.asarray(v, np.float64) for k, v in runs.items()}
+        kaiming = results[norm]["loss"][names.index("Kaiming")]
+        stable[norm] = [largest_stable(loss, learning_rates, half) for loss in kaiming]
         tuned[norm] = int(np.argmin(kaiming.mean(0)))
-    reach = jnp.asarray(rates[tuned["none"]] * np.array([0.5, 1, 2, 4]))
+    reach = jnp.asarray(learning_rates[tuned["none"]] * np.array([0.5, 1, 2, 4]))
     ahead = {}
     for norm in NAMES:
         net = Net(norm, depth=depth, hidden=hidden)
-        variables = jax.tree.map(lambda v: v[0], starts(net, ["Kaiming"], seeds))
-        rows = probe_all(net, variables, rates[tuned["none"]], reach, splits["train"], steps, probes, batch)
+        variables = jax.tree.map(lambda v: v[0], starts(net, ["Kaiming"], num_seeds))
+        rows = probe_all(
+            net, variables, learning_rates[tuned["none"]], reach, splits["train"], steps, num_probes, batch_size
+        )
         ahead[norm] = {k: np.asarray(v, np.float64) for k, v in rows.items()}
     net = Net("noisy", depth=depth, hidden=hidden)
-    at_best = rates[tuned["batch"]][None]
-    noisy = train_all(net, starts(net, ["Kaiming"], seeds), at_best, splits["train"], splits["test"], steps, batch)
-    found["noisy"] = {k: np.asarray(v, np.float64) for k, v in noisy.items()}
-    return report(names, rates, found, stable, tuned, ahead)
+    at_best = learning_rates[tuned["batch"]][None]
+    noisy = train_all(
+        net, starts(net, ["Kaiming"], num_seeds), at_best, splits["train"], splits["test"], steps, batch_size
+    )
+    results["noisy"] = {k: np.asarray(v, np.float64) for k, v in noisy.items()}
+    return report(names, learning_rates, results, stable, tuned, ahead)
 
 
-def report(names: list, rates: np.ndarray, found: dict, stable: dict, tuned: dict, ahead: dict) -> StudyResult:
+def report(
+    names: list, learning_rates: np.ndarray, results: dict, stable: dict, tuned: dict, ahead: dict
+) -> StudyResult:
     """The verdict on the numbers of the study; `found` [I, S, R], `ahead` [S, probes], `stable` [S], by norm."""
     kaiming = names.index("Kaiming")
     ratio = [b / p if p else float("inf") for p, b in zip(stable["none"], stable["batch"], strict=True)]
-    spread = {n: np.ptp(found[n]["loss"][:, :, tuned[n]].clip(max=10), axis=0) for n in tuned}
+    spread = {n: np.ptp(results[n]["loss"][:, :, tuned[n]].clip(max=10), axis=0) for n in tuned}
     turn = {n: np.median(rows["turn"], 1) for n, rows in ahead.items()}
     shift = {n: np.median(rows["shift"], 1) for n, rows in ahead.items()}
-    last = {n: found[n]["loss"][kaiming, :, tuned[n]] for n in tuned} | {"noisy": found["noisy"]["loss"][0, :, 0]}
+    last = {n: results[n]["loss"][kaiming, :, tuned[n]] for n in tuned} | {"noisy": results["noisy"]["loss"][0, :, 0]}
     higher = min(ratio) >= 3
     robust = bool((spread["batch"] < spread["none"]).all())
     smoother = bool((turn["batch"] < turn["none"]).all())
-    plain = found["none"]["loss"][kaiming, :, tuned["batch"]]
+    plain = results["none"]["loss"][kaiming, :, tuned["batch"]]
     shifting = bool((shift["noisy"] > shift["none"]).all() and (last["noisy"] < plain).all())
     verdict = (
         f"The largest stable rate is {min(ratio):.3g} to {max(ratio):.3g} times as high with batch norm (best rates "
-        f"{rates[tuned['batch']]:g} and {rates[tuned['none']]:g}): {'at least' if higher else 'NOT'} three times. Over "
+        f"{learning_rates[tuned['batch']]:g} and {learning_rates[tuned['none']]:g}): {'at least' if higher else 'NOT'} "
+        f"three times. Over "
         f"{len(names)} starts the final loss spreads by {spread['batch'].mean():.2g} with it and "
         f"{spread['none'].mean():.2g} without: {'less' if robust else 'NOT less'} on every seed. Ahead of the step the "
         f"gradient turns by {turn['batch'].mean():.2g} of its length with it and {turn['none'].mean():.2g} without: "
@@ -261,33 +284,33 @@ def report(names: list, rates: np.ndarray, found: dict, stable: dict, tuned: dic
     numbers = {"ratio of the largest stable rates": ratio, "plain net at batch norm's best rate": plain.tolist()}
     for norm in tuned:
         numbers[f"largest stable rate, {NAMES[norm]}"] = stable[norm]
-        numbers[f"best rate, {NAMES[norm]}"] = float(rates[tuned[norm]])
+        numbers[f"best rate, {NAMES[norm]}"] = float(learning_rates[tuned[norm]])
         numbers[f"spread of the final loss over starts, {NAMES[norm]}"] = spread[norm].tolist()
         for i, name in enumerate(names):
-            numbers[f"final loss from {name}, {NAMES[norm]}"] = found[norm]["loss"][i, :, tuned[norm]].tolist()
+            numbers[f"final loss from {name}, {NAMES[norm]}"] = results[norm]["loss"][i, :, tuned[norm]].tolist()
     for norm in ahead:
         numbers[f"final loss, {NAMES[norm]}"] = last[norm].tolist()
         numbers[f"turn of the gradient, {NAMES[norm]}"] = turn[norm].tolist()
         numbers[f"range of the loss ahead, {NAMES[norm]}"] = np.median(ahead[norm]["loss"], 1).tolist()
         numbers[f"shift of the last layer's inputs, {NAMES[norm]}"] = shift[norm].tolist()
     return StudyResult(
-        numbers, verdict, {"batch_norm": draw(names, rates, found, tuned, ahead)}, higher and robust and smoother
+        numbers,
+        verdict,
+        {"batch_norm": draw(names, learning_rates, results, tuned, ahead)},
+        higher and robust and smoother,
     )
 
 
-def draw(names: list, rates: np.ndarray, found: dict, tuned: dict, ahead: dict):
+def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ahead: dict):
     """Loss by rate, loss by start, and the turn of the gradient along training."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    by_rate, by_start, along = figure.subplots(1, 3)
+    figure, (by_rate, by_start, along) = new_figure((11, 3.4), 1, 3)
     for norm in tuned:
-        loss = found[norm]["loss"].clip(max=3)
-        by_rate.plot(rates, loss[names.index("Kaiming")].T, "o-", color=COLOURS[norm], alpha=0.6, markersize=3)
-        by_start.plot(loss[:, :, tuned[norm]], "o-", color=COLOURS[norm], alpha=0.6, markersize=3)
+        loss = results[norm]["loss"].clip(max=3)
+        by_rate.plot(learning_rates, loss[names.index("Kaiming")].T, "o-", color=COLORS[norm], alpha=0.6, markersize=3)
+        by_start.plot(loss[:, :, tuned[norm]], "o-", color=COLORS[norm], alpha=0.6, markersize=3)
     for norm, rows in ahead.items():
-        along.plot(rows["turn"].T, color=COLOURS[norm], alpha=0.4)
-        along.plot(np.median(rows["turn"], 0), color=COLOURS[norm], linewidth=2, label=NAMES[norm])
+        along.plot(rows["turn"].T, color=COLORS[norm], alpha=0.4)
+        along.plot(np.median(rows["turn"], 0), color=COLORS[norm], linewidth=2, label=NAMES[norm])
     by_rate.set_xscale("log", base=2)
     by_rate.set_xlabel("learning rate")
     by_rate.set_ylabel("final training loss (cut at 3)")
@@ -306,7 +329,16 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "steps": 30, "batch": 32, "depth": 2, "hidden": 16, "slowest": -2, "fastest": 0, "probes": 3},
+    smoke={
+        "num_seeds": 1,
+        "steps": 30,
+        "batch_size": 32,
+        "depth": 2,
+        "hidden": 16,
+        "min_log2_learning_rate": -2,
+        "max_log2_learning_rate": 0,
+        "num_probes": 3,
+    },
 )
 
 if __name__ == "__main__":

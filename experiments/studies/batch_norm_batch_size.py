@@ -1,6 +1,6 @@
 """How small may a batch be before batch norm fails?
 
-python -m experiments.studies.batch_norm_batch_size --sizes=2,4,16,128 --epochs=4            (34.7 % right with batches
+python -m experiments.studies.batch_norm_batch_size --batch_sizes=2,4,16,128 --epochs=4            (34.7 % right with batches
                                                                      of 2, 92.1 % with 128; 28 s of one core)
 
 Perceptrons learn the digits for as many epochs at every batch size, each at the best rate of a ladder that grows with
@@ -13,67 +13,73 @@ import numpy as np
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GREEN, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
 
-COLOURS = {"batch": "#0072B2", "group": "#009E73"}
+COLORS = {"batch": BLUE, "group": GREEN}
 
 
 def study(
-    *, seeds: int = 3, epochs: int = 6, sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128), depth: int = 3,
-    hidden: int = 32, rates: tuple[float, ...] = (0.05, 0.2, 0.8),
-) -> StudyResult:  # fmt: skip
+    *,
+    num_seeds: int = 3,
+    epochs: int = 6,
+    batch_sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128),
+    depth: int = 3,
+    hidden: int = 32,
+    learning_rates: tuple[float, ...] = (0.05, 0.2, 0.8),
+) -> StudyResult:
     """Test accuracy by batch size, with batch norm and with group norm.
 
     Args:
-      seeds: starts and orders of examples.
+      num_seeds: starts and orders of examples.
       epochs: of every run.
-      sizes: of the batch, rising.
+      batch_sizes: of the batch, rising.
       depth: hidden layers.
       hidden: units of each.
-      rates: for the largest batch; smaller ones take the square root of their share of it.
+      learning_rates: for the largest batch; smaller ones take the square root of their share of it.
     """
     splits, accuracy = data(), {}
-    for norm in COLOURS:
+    for norm in COLORS:
         net = Net(norm, True, hidden, depth)
-        variables = starts(net, ["Kaiming"], seeds)
-        accuracy[norm] = np.zeros((seeds, len(sizes)))
-        for column, size in enumerate(sizes):
-            ladder = np.asarray(rates) * np.sqrt(size / max(sizes))
+        variables = starts(net, ["Kaiming"], num_seeds)
+        accuracy[norm] = np.zeros((num_seeds, len(batch_sizes)))
+        for column, size in enumerate(batch_sizes):
+            ladder = np.asarray(learning_rates) * np.sqrt(size / max(batch_sizes))
             steps = max(1, round(epochs * len(splits["train"][0]) / size))
             runs = train_all(net, variables, ladder, splits["train"], splits["test"], steps, size)
             best = int(np.argmin(np.asarray(runs["loss"])[0].mean(0)))
             accuracy[norm][:, column] = np.asarray(runs["accuracy"])[0, :, best]
-    return report(sizes, accuracy)
+    return report(batch_sizes, accuracy)
 
 
-def report(sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
+def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
     """The verdict on `accuracy`: norm -> [S, sizes]."""
     lost = {norm: values[:, -1] - values[:, 0] for norm, values in accuracy.items()}
     mean = {norm: values.mean(0) for norm, values in accuracy.items()}
     fails = bool((lost["batch"] > 0.02).all() and (lost["batch"] > lost["group"]).all())
-    within = [size for size, value in zip(sizes, mean["batch"], strict=True) if value > mean["batch"].max() - 0.01]
+    within = [
+        size for size, value in zip(batch_sizes, mean["batch"], strict=True) if value > mean["batch"].max() - 0.01
+    ]
     verdict = (
-        f"From batches of {sizes[-1]} to batches of {sizes[0]} the test accuracy falls from {mean['batch'][-1]:.1%} to "
+        f"From batches of {batch_sizes[-1]} to batches of {batch_sizes[0]} the test accuracy falls from "
+        f"{mean['batch'][-1]:.1%} to "
         f"{mean['batch'][0]:.1%} with batch norm, and from {mean['group'][-1]:.1%} to {mean['group'][0]:.1%} with "
         f"group norm: batch norm {'fails' if fails else 'does NOT fail'} on every seed at the smallest. It is within a "
         f"point of its best from {within[0]} on."
     )
-    numbers = {"batch sizes": list(sizes)}
+    numbers = {"batch sizes": list(batch_sizes)}
     for norm, values in accuracy.items():
         numbers[f"test accuracy, {norm} norm"] = values.mean(0).tolist()
         numbers[f"accuracy lost at the smallest, {norm} norm"] = lost[norm].tolist()
-    return StudyResult(numbers, verdict, {"batch_size": draw(sizes, accuracy)}, fails)
+    return StudyResult(numbers, verdict, {"batch_size": draw(batch_sizes, accuracy)}, fails)
 
 
-def draw(sizes: tuple[int, ...], accuracy: dict):
+def draw(batch_sizes: tuple[int, ...], accuracy: dict):
     """Accuracy by batch size; dots are seeds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure((5, 3.2))
     for norm, values in accuracy.items():
-        axes.plot(sizes, 100 * values.T, "o", color=COLOURS[norm], alpha=0.4, markersize=3)
-        axes.plot(sizes, 100 * values.mean(0), color=COLOURS[norm], label=f"{norm} norm")
+        axes.plot(batch_sizes, 100 * values.T, "o", color=COLORS[norm], alpha=0.4, markersize=3)
+        axes.plot(batch_sizes, 100 * values.mean(0), color=COLORS[norm], label=f"{norm} norm")
     axes.set_xscale("log", base=2)
     axes.set_xlabel("batch size")
     axes.set_ylabel("test accuracy, %")
@@ -86,7 +92,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "epochs": 1, "sizes": (2, 64), "depth": 1, "hidden": 16, "rates": (0.2,)},
+    smoke={"num_seeds": 1, "epochs": 1, "batch_sizes": (2, 64), "depth": 1, "hidden": 16, "learning_rates": (0.2,)},
 )
 
 if __name__ == "__main__":

@@ -13,73 +13,79 @@ import numpy as np
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, ORANGE, VERMILION, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
 
 PLACEMENTS = {"before": ("batch", True), "after": ("batch", False), "none": ("none", True)}
-COLOURS = {"before": "#0072B2", "after": "#E69F00", "none": "#D55E00"}
+COLORS = {"before": BLUE, "after": ORANGE, "none": VERMILION}
 NAMES = {"before": "before the ReLU", "after": "after the ReLU", "none": "no batch norm"}
 
 
 def study(
-    *, seeds: int = 3, steps: int = 300, batch: int = 64, depth: int = 4, hidden: int = 32, slowest: int = -5,
-    fastest: int = 5,
-) -> StudyResult:  # fmt: skip
+    *,
+    num_seeds: int = 3,
+    steps: int = 300,
+    batch_size: int = 64,
+    depth: int = 4,
+    hidden: int = 32,
+    min_log2_learning_rate: int = -5,
+    max_log2_learning_rate: int = 5,
+) -> StudyResult:
     """Dead units, loss and accuracy by placement and rate.
 
     Args:
-      seeds: starts and orders of examples.
+      num_seeds: starts and orders of examples.
       steps: of each run.
-      batch: examples a step.
+      batch_size: examples a step.
       depth: hidden layers.
       hidden: units of each.
-      slowest: the lowest rate of the ladder is 2 to the power of this.
-      fastest: and the highest.
+      min_log2_learning_rate: the lowest rate of the ladder is 2 to the power of this.
+      max_log2_learning_rate: and the highest.
     """
-    splits, rates, found = data(), 2.0 ** np.arange(slowest, fastest + 1), {}
+    splits, learning_rates, results = data(), 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1), {}
     for name, (norm, before) in PLACEMENTS.items():
         net = Net(norm, before, hidden, depth)
-        runs = train_all(net, starts(net, ["Kaiming"], seeds), rates, splits["train"], splits["test"], steps, batch)
-        found[name] = {key: np.asarray(values[0], np.float64) for key, values in runs.items()}
-    return report(rates, found)
+        runs = train_all(
+            net, starts(net, ["Kaiming"], num_seeds), learning_rates, splits["train"], splits["test"], steps, batch_size
+        )
+        results[name] = {key: np.asarray(values[0], np.float64) for key, values in runs.items()}
+    return report(learning_rates, results)
 
 
-def report(rates: np.ndarray, found: dict) -> StudyResult:
+def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
     """The verdict on `found`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
-    both = np.isfinite(found["before"]["loss"]) & np.isfinite(found["after"]["loss"])
-    dead = {name: np.where(both, rows["dead"], 0).sum(1) / both.sum(1).clip(1) for name, rows in found.items()}
-    best = {name: int(np.argmin(rows["loss"].mean(0))) for name, rows in found.items()}
-    accuracy = {name: rows["accuracy"][:, best[name]] for name, rows in found.items()}
+    both = np.isfinite(results["before"]["loss"]) & np.isfinite(results["after"]["loss"])
+    dead = {name: np.where(both, rows["dead"], 0).sum(1) / both.sum(1).clip(1) for name, rows in results.items()}
+    best = {name: int(np.argmin(rows["loss"].mean(0))) for name, rows in results.items()}
+    accuracy = {name: rows["accuracy"][:, best[name]] for name, rows in results.items()}
     fewer = bool(both.any(1).all() and (dead["before"] < dead["after"]).all())
     numbers = {}
     for name, label in NAMES.items():
         numbers[f"dead over the rates, {label}"] = dead[name].tolist()
-        numbers[f"dead by rate, {label}"] = found[name]["dead"].mean(0).tolist()
-        numbers[f"final loss by rate, {label}"] = found[name]["loss"].mean(0).tolist()
-        numbers[f"best rate, {label}"] = float(rates[best[name]])
+        numbers[f"dead by rate, {label}"] = results[name]["dead"].mean(0).tolist()
+        numbers[f"final loss by rate, {label}"] = results[name]["loss"].mean(0).tolist()
+        numbers[f"best rate, {label}"] = float(learning_rates[best[name]])
         numbers[f"test accuracy at the best rate, {label}"] = accuracy[name].tolist()
-    judged = rates[both.any(0)]
+    compared = learning_rates[both.any(0)]
     verdict = (
-        f"Over {len(judged)} of {len(rates)} rates, those at which both end at finite losses, "
+        f"Over {len(compared)} of {len(learning_rates)} rates, those at which both end at finite losses, "
         f"{dead['before'].mean():.1%} of the ReLUs are dead with batch norm before them and "
         f"{dead['after'].mean():.1%} with it after them: "
         f"{'fewer' if fewer else 'NOT fewer'} on every one of {len(both)} seeds. At its best rate the net has "
         f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
         f"after, {accuracy['none'].mean():.1%} without."
     )
-    return StudyResult(numbers, verdict, {"placement": draw(rates, found)}, fewer)
+    return StudyResult(numbers, verdict, {"placement": draw(learning_rates, results)}, fewer)
 
 
-def draw(rates: np.ndarray, found: dict):
+def draw(learning_rates: np.ndarray, results: dict):
     """Dead units and loss by rate."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, rows in found.items():
-        left.plot(rates, 100 * rows["dead"].T, "o", color=COLOURS[name], alpha=0.4, markersize=3)
-        left.plot(rates, 100 * rows["dead"].mean(0), color=COLOURS[name], label=NAMES[name])
-        right.plot(rates, rows["loss"].clip(max=3).T, "o", color=COLOURS[name], alpha=0.4, markersize=3)
-        right.plot(rates, rows["loss"].clip(max=3).mean(0), color=COLOURS[name])
+    figure, (left, right) = new_figure((8, 3.2), 1, 2)
+    for name, rows in results.items():
+        left.plot(learning_rates, 100 * rows["dead"].T, "o", color=COLORS[name], alpha=0.4, markersize=3)
+        left.plot(learning_rates, 100 * rows["dead"].mean(0), color=COLORS[name], label=NAMES[name])
+        right.plot(learning_rates, rows["loss"].clip(max=3).T, "o", color=COLORS[name], alpha=0.4, markersize=3)
+        right.plot(learning_rates, rows["loss"].clip(max=3).mean(0), color=COLORS[name])
     left.set_ylabel("dead ReLUs, %")
     right.set_ylabel("final training loss (cut at 3)")
     left.legend(frameon=False, fontsize=8)
@@ -94,7 +100,15 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "steps": 30, "batch": 32, "depth": 2, "hidden": 16, "slowest": -2, "fastest": -1},
+    smoke={
+        "num_seeds": 1,
+        "steps": 30,
+        "batch_size": 32,
+        "depth": 2,
+        "hidden": 16,
+        "min_log2_learning_rate": -2,
+        "max_log2_learning_rate": -1,
+    },
 )
 
 if __name__ == "__main__":

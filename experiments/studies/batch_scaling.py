@@ -20,21 +20,22 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.optim import batch_ramp, linear_scaling
 from dlcore.optim.schedules import warm_up
+from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits
 
 NAMES = ("small batch", "large batch, same rate", "large batch, scaled rate", "ramp")
 
 
-def plans(rate: float, batch_size: int, factor: int, examples: int) -> dict[str, list]:
+def plans(learning_rate: float, batch_size: int, factor: int, num_examples: int) -> dict[str, list]:
     """[(steps, batch size, schedule), ...] of each way to go through `examples` examples."""
     large = batch_size * factor
-    steps = examples // large
-    scaled = linear_scaling(rate, large, batch_size)
+    steps = num_examples // large
+    scaled = linear_scaling(learning_rate, large, batch_size)
     sizes = [batch_size * 2**i for i in range(int(np.log2(factor)) + 1)]
-    phases = batch_ramp(rate, sizes, [examples // len(sizes) // size for size in sizes])
+    phases = batch_ramp(learning_rate, sizes, [num_examples // len(sizes) // size for size in sizes])
     return {
-        "small batch": [(examples // batch_size, batch_size, optax.constant_schedule(rate))],
-        "large batch, same rate": [(steps, large, optax.constant_schedule(rate))],
+        "small batch": [(num_examples // batch_size, batch_size, optax.constant_schedule(learning_rate))],
+        "large batch, same rate": [(steps, large, optax.constant_schedule(learning_rate))],
         "large batch, scaled rate": [
             (steps, large, warm_up(optax.constant_schedule(scaled), max(1, steps // 10), scaled))
         ],
@@ -45,7 +46,7 @@ def plans(rate: float, batch_size: int, factor: int, examples: int) -> dict[str,
 def run(plan, net: nn.Module, images, labels, key):
     """(variables, rates used [steps], batch sizes used [steps]) after the phases of a plan; the momentum goes along."""
     params = net.init(jax.random.fold_in(key, 0), images[:2], False)["params"]
-    trace, rates, sizes = None, [], []
+    trace, learning_rates, sizes = None, [], []
     for phase, (steps, size, schedule) in enumerate(plan):
         optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9)
         state = optimizer.init(params)
@@ -66,12 +67,12 @@ def run(plan, net: nn.Module, images, labels, key):
 
         (params, state), (used, seen) = jax.lax.scan(step, (params, state), jnp.arange(steps))
         trace = state.inner_state
-        rates.append(used)
+        learning_rates.append(used)
         sizes.append(seen)
-    return {"params": params}, jnp.concatenate(rates), jnp.concatenate(sizes)
+    return {"params": params}, jnp.concatenate(learning_rates), jnp.concatenate(sizes)
 
 
-def report(losses, accuracies, rates, sizes) -> StudyResult:
+def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
     """losses, accuracies: {way: [seeds]} at the end. rates, sizes: {way: [steps]}."""
     small, same, scaled, ramp = (losses[name] for name in NAMES)
     helps = bool((scaled < same).all())
@@ -80,28 +81,27 @@ def report(losses, accuracies, rates, sizes) -> StudyResult:
     verdict = (
         f"After as many examples the training loss is {small.mean():.3f} with the small batch, {same.mean():.3f} with "
         f"the large one at the same rate and {scaled.mean():.3f} at the scaled rate: scaling {helped} on every seed. "
-        f"The ramp, from batch {sizes['ramp'][0]} at rate {rates['ramp'][0]:g} to {sizes['ramp'][-1]} at "
-        f"{rates['ramp'][-1]:g}, ends at {ramp.mean():.3f} in {len(rates['ramp'])} steps instead of "
-        f"{len(rates['small batch'])}: {'within' if ramps else 'NOT within'} twice the small batch's."
+        f"The ramp, from batch {sizes['ramp'][0]} at rate {learning_rates['ramp'][0]:g} to {sizes['ramp'][-1]} at "
+        f"{learning_rates['ramp'][-1]:g}, ends at {ramp.mean():.3f} in {len(learning_rates['ramp'])} steps instead of "
+        f"{len(learning_rates['small batch'])}: {'within' if ramps else 'NOT within'} twice the small batch's."
     )
     numbers = {f"training loss, {name}": losses[name].tolist() for name in NAMES}
     numbers |= {f"test accuracy, {name}": accuracies[name].tolist() for name in NAMES}
-    numbers |= {f"rates, {name}": sorted({round(float(r), 6) for r in rates[name]}) for name in ("small batch", "ramp")}
+    numbers |= {
+        f"rates, {name}": sorted({round(float(r), 6) for r in learning_rates[name]}) for name in ("small batch", "ramp")
+    }
     numbers |= {"batch sizes, ramp": sorted({int(n) for n in sizes["ramp"]})}
-    numbers |= {f"steps, {name}": len(rates[name]) for name in NAMES}
-    return StudyResult(numbers, verdict, {"scaling": draw(losses, rates, sizes)}, helps and ramps)
+    numbers |= {f"steps, {name}": len(learning_rates[name]) for name in NAMES}
+    return StudyResult(numbers, verdict, {"scaling": draw(losses, learning_rates, sizes)}, helps and ramps)
 
 
-def draw(losses, rates, sizes):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    colours = ("#0072B2", "#D55E00", "#009E73", "#E69F00")
-    for i, (name, colour) in enumerate(zip(NAMES, colours, strict=True)):
-        left.plot([i] * len(losses[name]), losses[name], "o", color=colour, alpha=0.7)
-        left.plot([i - 0.2, i + 0.2], [losses[name].mean()] * 2, color=colour, lw=2)
-        right.plot(np.cumsum(sizes[name]), rates[name], color=colour, label=name)
+def draw(losses, learning_rates, sizes):
+    figure, (left, right) = new_figure((10, 3.6), 1, 2)
+    colors = (BLUE, VERMILION, GREEN, ORANGE)
+    for i, (name, color) in enumerate(zip(NAMES, colors, strict=True)):
+        left.plot([i] * len(losses[name]), losses[name], "o", color=color, alpha=0.7)
+        left.plot([i - 0.2, i + 0.2], [losses[name].mean()] * 2, color=color, lw=2)
+        right.plot(np.cumsum(sizes[name]), learning_rates[name], color=color, label=name)
     left.set(xticks=range(4), yscale="log", ylabel="training loss at the end")
     left.set_xticklabels([n.replace(", ", "\\n") for n in NAMES], fontsize=8)
     right.set(xlabel="examples seen", ylabel="rate, from the optimiser's state")
@@ -112,21 +112,21 @@ def draw(losses, rates, sizes):
 
 
 def study(
-    *, seeds: int = 3, examples: int = 25600, batch_size: int = 32, factor: int = 8, rate: float = 0.02
+    *, num_seeds: int = 3, num_examples: int = 25600, batch_size: int = 32, factor: int = 8, learning_rate: float = 0.02
 ) -> StudyResult:
     """Four ways through the same number of examples.
 
     Args:
-      seeds: of weights and batches.
-      examples: seen by each run.
+      num_seeds: of weights and batches.
+      num_examples: seen by each run.
       batch_size: the small one.
       factor: the large batch over the small one, a power of two.
-      rate: of the small batch.
+      learning_rate: of the small batch.
     """
     data, net = shuffled_digits(), SmallNet((64, 64))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
-    losses, accuracies, rates, sizes = {}, {}, {}, {}
-    for name, plan in plans(rate, batch_size, factor, examples).items():
+    losses, accuracies, learning_rates, sizes = {}, {}, {}, {}
+    for name, plan in plans(learning_rate, batch_size, factor, num_examples).items():
 
         @jax.jit
         @jax.vmap
@@ -137,12 +137,19 @@ def study(
             loss = softmax_cross_entropy_loss(logits, labels).mean()
             return loss, log_loss_and_accuracy(scores, data.test_labels)[1], used, seen
 
-        found = [np.asarray(v) for v in one(jax.random.split(jax.random.key(0), seeds))]
-        losses[name], accuracies[name], rates[name], sizes[name] = found[0], found[1], found[2][0], found[3][0]
-    return report(losses, accuracies, rates, sizes)
+        results = [np.asarray(v) for v in one(jax.random.split(jax.random.key(0), num_seeds))]
+        losses[name], accuracies[name], learning_rates[name], sizes[name] = (
+            results[0],
+            results[1],
+            results[2][0],
+            results[3][0],
+        )
+    return report(losses, accuracies, learning_rates, sizes)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "examples": 2560})
+experiment = Study(
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "num_examples": 1280, "factor": 2}
+)
 
 if __name__ == "__main__":
     main(experiment)

@@ -24,10 +24,11 @@ from dlcore.diagnostics.hessian import top_eigenvalues
 from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
+from dlcore.report.figure import BLUE, ORANGE, PINK, SKY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 
-def measure(batch_size: int, seeds: int, steps: int, rate: float, parts: int) -> np.ndarray:
+def measure(batch_size: int, num_seeds: int, steps: int, learning_rate: float, num_evaluations: int) -> np.ndarray:
     """[seeds, parts, 3]: training loss, largest Hessian eigenvalue and test accuracy along the runs."""
     data, net = shuffled_digits(), SmallNet((32, 32))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
@@ -37,7 +38,9 @@ def measure(batch_size: int, seeds: int, steps: int, rate: float, parts: int) ->
 
     @jax.jit
     def one(key):
-        runs, _ = train(key, net, optax.sgd(rate), images, labels, steps, batch_size=batch_size, snapshots=parts)
+        runs, _ = train(
+            key, net, optax.sgd(learning_rate), images, labels, steps, batch_size=batch_size, snapshots=num_evaluations
+        )
 
         def look(params):
             eigenvalue = top_eigenvalues(loss, params, jax.random.key(0), steps=60, tolerance=1e-3)[0][0]
@@ -46,7 +49,7 @@ def measure(batch_size: int, seeds: int, steps: int, rate: float, parts: int) ->
 
         return jax.lax.map(look, runs["params"])
 
-    return np.asarray(jnp.stack([one(key) for key in jax.random.split(jax.random.key(0), seeds)]), np.float64)
+    return np.asarray(jnp.stack([one(key) for key in jax.random.split(jax.random.key(0), num_seeds)]), np.float64)
 
 
 def at_loss(runs: np.ndarray, level: float) -> np.ndarray:
@@ -56,93 +59,91 @@ def at_loss(runs: np.ndarray, level: float) -> np.ndarray:
     return np.where(below.any(1), first, np.nan)
 
 
-def judge(found: dict[int, np.ndarray], rate: float, level: float) -> tuple[str, bool]:
+def judge(results: dict[int, np.ndarray], learning_rate: float, level: float) -> tuple[str, bool]:
     """The verdict from runs [seeds, parts, 3] by batch size, smallest first."""
-    small, *_, large = found
-    ends = {size: runs[:, -1] for size, runs in found.items()}
-    passed = {size: at_loss(runs, level) for size, runs in found.items()}
-    told = ", ".join(f"{e[:, 1].mean():.2f} for {size}" for size, e in ends.items())
+    small, *_, large = results
+    ends = {size: runs[:, -1] for size, runs in results.items()}
+    passed = {size: at_loss(runs, level) for size, runs in results.items()}
+    summary = ", ".join(f"{e[:, 1].mean():.2f} for {size}" for size, e in ends.items())
     equal = ", ".join(f"{p.mean():.2f} for {size}" for size, p in passed.items())
     sharper = int((ends[large][:, 1] > ends[small][:, 1]).sum())
     sharper_there = int((passed[large] > passed[small]).sum())
-    peak = found[large][:, :, 1].max(1).mean()
+    peak = results[large][:, :, 1].max(1).mean()
     accuracy = {size: e[:, 2].mean() for size, e in ends.items()}
     verdict = (
-        f"Largest eigenvalue at the end by batch size: {told}; where the training loss first is {level:g}: {equal}. "
+        f"Largest eigenvalue at the end by batch size: {summary}; where the training loss first is {level:g}: {equal}. "
         f"The largest batch is sharper than the smallest on {sharper} and {sharper_there} of {len(ends[large])} seeds; "
-        f"its eigenvalue rises to {peak:.1f}, where 2 / rate is {2 / rate:g}. Test accuracy: "
+        f"its eigenvalue rises to {peak:.1f}, where 2 / rate is {2 / learning_rate:g}. Test accuracy: "
         + ", ".join(f"{a:.2%} for {size}" for size, a in accuracy.items())
         + "."
     )
-    seeds = len(ends[large])
-    return verdict, sharper == sharper_there == seeds and bool(accuracy[large] <= accuracy[small])
+    num_seeds = len(ends[large])
+    return verdict, sharper == sharper_there == num_seeds and bool(accuracy[large] <= accuracy[small])
 
 
-def draw(found, steps, rate):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    colours = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
-    for k, (colour, (size, runs)) in enumerate(zip(colours, found.items(), strict=False)):
+def draw(results, steps, learning_rate):
+    figure, (left, middle, right) = new_figure((11, 3.6), 1, 3)
+    colors = (BLUE, SKY, ORANGE, VERMILION, PINK)
+    for k, (color, (size, runs)) in enumerate(zip(colors, results.items(), strict=False)):
         x = np.arange(1, runs.shape[1] + 1) * steps / runs.shape[1]
-        left.plot(x, runs[:, :, 1].mean(0), color=colour, label=f"batch {size}")
-        left.fill_between(x, runs[:, :, 1].min(0), runs[:, :, 1].max(0), color=colour, alpha=0.2, lw=0)
+        left.plot(x, runs[:, :, 1].mean(0), color=color, label=f"batch {size}")
+        left.fill_between(x, runs[:, :, 1].min(0), runs[:, :, 1].max(0), color=color, alpha=0.2, lw=0)
         for run in runs:
-            middle.plot(run[:, 0], run[:, 1], "o", ms=3, mew=0, color=colour, alpha=0.7)
-        right.plot(np.full(len(runs), k), 100 * runs[:, -1, 2], "o", color=colour, alpha=0.7)
-        right.plot([k - 0.25, k + 0.25], [100 * runs[:, -1, 2].mean()] * 2, color=colour, lw=2)
-    left.axhline(2 / rate, color="0.4", ls="--", lw=1)
-    left.annotate("2 / rate", (0, 2 / rate), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.3")
+            middle.plot(run[:, 0], run[:, 1], "o", ms=3, mew=0, color=color, alpha=0.7)
+        right.plot(np.full(len(runs), k), 100 * runs[:, -1, 2], "o", color=color, alpha=0.7)
+        right.plot([k - 0.25, k + 0.25], [100 * runs[:, -1, 2].mean()] * 2, color=color, lw=2)
+    left.axhline(2 / learning_rate, color="0.4", ls="--", lw=1)
+    left.annotate(
+        "2 / rate", (0, 2 / learning_rate), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.3"
+    )
     left.set(xlabel="step", ylabel="largest Hessian eigenvalue", ylim=(0, None))
     left.legend(frameon=False, fontsize=8)
     middle.set(
         xscale="log", xlabel="training loss (time goes right)", ylabel="largest Hessian eigenvalue", ylim=(0, None)
     )
     middle.invert_xaxis()
-    right.set_xticks(range(len(found)), [str(size) for size in found])
+    right.set_xticks(range(len(results)), [str(size) for size in results])
     right.set(xlabel="batch size", ylabel="test accuracy at the end, %")
     for axes in (left, middle, right):
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def study(
     *,
-    seeds: int = 3,
+    num_seeds: int = 3,
     batch_sizes: tuple[int, ...] = (8, 32, 128, 1297),
     steps: int = 4000,
-    rate: float = 0.1,
-    parts: int = 40,
+    learning_rate: float = 0.1,
+    num_evaluations: int = 40,
     level: float = 0.05,
 ) -> StudyResult:
     """Sharpness along runs that differ by the batch size alone.
 
     Args:
-      seeds: of weights and batches.
+      num_seeds: of weights and batches.
       batch_sizes: drawn with replacement, the smallest first; 1297 is as many as there are.
       steps: of each run.
-      rate: of all runs.
-      parts: how often the eigenvalue is measured in a run, a divisor of steps.
+      learning_rate: of all runs.
+      num_evaluations: how often the eigenvalue is measured in a run, a divisor of steps.
       level: the training loss at which runs are compared.
     """
-    found = {size: measure(size, seeds, steps, rate, parts) for size in batch_sizes}
-    verdict, holds = judge(found, rate, level)
+    results = {size: measure(size, num_seeds, steps, learning_rate, num_evaluations) for size in batch_sizes}
+    verdict, holds = judge(results, learning_rate, level)
     numbers = {}
-    for size, runs in found.items():
+    for size, runs in results.items():
         numbers[f"eigenvalue at the end, batch {size}"] = runs[:, -1, 1].tolist()
         numbers[f"eigenvalue at equal loss, batch {size}"] = at_loss(runs, level).tolist()
         numbers[f"training loss at the end, batch {size}"] = runs[:, -1, 0].tolist()
         numbers[f"test accuracy, batch {size}"] = runs[:, -1, 2].tolist()
-    return StudyResult(numbers, verdict, {"sharpness": draw(found, steps, rate)}, holds)
+    return StudyResult(numbers, verdict, {"sharpness": draw(results, steps, learning_rate)}, holds)
 
 
 experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "batch_sizes": (8, 64), "steps": 40, "parts": 2, "level": 2.0},
+    smoke={"num_seeds": 1, "batch_sizes": (8, 64), "steps": 40, "num_evaluations": 2, "level": 2.0},
 )
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ triage wants trained longer, to 27 % at 256, which it calls over-fitting; valida
 of the wide ones at 128, and 71.9 % at 256. With clean labels the gap stays at 2 % and the widest is the best, 98.3 %.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,23 +24,34 @@ import optax
 from dlcore.diagnostics.triage import fit_triage
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ASKS = {"more capacity", "train longer"}
 
 
-def curves(width: int, noise: float, seeds: int, steps: int, examples: int, parts: int) -> np.ndarray:
+def curves(
+    width: int, label_noise: float, num_seeds: int, steps: int, num_examples: int, num_evaluations: int
+) -> np.ndarray:
     """[seeds, parts, 2]: training and validation accuracy along the runs of one width; noise: labels drawn anew."""
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    return np.asarray(_accuracies(keys, label_noise, width, steps, num_examples, num_evaluations), np.float64)
+
+
+@functools.partial(jax.jit, static_argnames=("width", "steps", "num_examples", "num_evaluations"))
+def _accuracies(
+    keys: jax.Array, label_noise: jax.Array, width: int, steps: int, num_examples: int, num_evaluations: int
+) -> jax.Array:
     data, net = shuffled_digits(), SmallNet((width,))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
     def one(key):
         order = jax.random.permutation(jax.random.fold_in(key, 7), len(labels))
         x, y = images[order], labels[order]
-        anew = jax.random.uniform(jax.random.fold_in(key, 8), y.shape) < noise
+        anew = jax.random.uniform(jax.random.fold_in(key, 8), y.shape) < label_noise
         y = jnp.where(anew, jax.random.randint(jax.random.fold_in(key, 9), y.shape, 0, 10), y)
-        seen, unseen = slice(examples), slice(len(labels) - 297, None)
-        runs, _ = train(key, net, optax.adam(3e-3), x[seen], y[seen], steps, batch_size=50, snapshots=parts)
+        seen, unseen = slice(num_examples), slice(len(labels) - 297, None)
+        runs, _ = train(key, net, optax.adam(3e-3), x[seen], y[seen], steps, batch_size=50, snapshots=num_evaluations)
 
         def look(variables):
             scores = (jax.nn.log_softmax(net.apply(variables, x[part], False)) for part in (seen, unseen))
@@ -46,46 +59,45 @@ def curves(width: int, noise: float, seeds: int, steps: int, examples: int, part
 
         return jax.lax.map(look, runs)
 
-    return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), seeds)), np.float64)
+    return jax.vmap(one)(keys)
 
 
-def verdicts(found: dict[int, np.ndarray]) -> dict[int, str]:
+def verdicts(results: dict[int, np.ndarray]) -> dict[int, str]:
     """What the triage says of each width, its curves averaged over the seeds."""
-    return {width: " and ".join(f.kind for f in fit_triage(*runs.mean(0).T)) for width, runs in found.items()}
+    return {width: " and ".join(f.kind for f in fit_triage(*runs.mean(0).T)) for width, runs in results.items()}
 
 
-def judge(found: dict[str, dict[int, np.ndarray]]) -> tuple[str, bool]:
+def judge(results: dict[str, dict[int, np.ndarray]]) -> tuple[str, bool]:
     """The verdict from accuracies [seeds, parts, 2] by labels, "clean" and "noisy", and width, the narrowest first."""
-    told, best, gaps, said = [], {}, {}, {}
-    for labels, by_width in found.items():
+    sentences, best, gaps, diagnoses = [], {}, {}, {}
+    for labels, by_width in results.items():
         ends = {width: runs[:, -1] for width, runs in by_width.items()}
         gaps[labels] = {width: end[:, 0] - end[:, 1] for width, end in ends.items()}
         best[labels] = max(ends, key=lambda width: ends[width][:, 1].mean())
-        said[labels] = verdicts(by_width)
+        diagnoses[labels] = verdicts(by_width)
         narrow, *_, wide = ends
-        told.append(
+        sentences.append(
             f"With {labels} labels the gap goes from {gaps[labels][narrow].mean():.1%} at width {narrow} "
-            f"({said[labels][narrow]}) to {gaps[labels][wide].mean():.1%} at {wide} ({said[labels][wide]}); validation "
+            f"({diagnoses[labels][narrow]}) to {gaps[labels][wide].mean():.1%} at {wide} ({diagnoses[labels][wide]}); "
+            f"validation "
             f"is best at {best[labels]}, {ends[best[labels]][:, 1].mean():.1%}, and {ends[wide][:, 1].mean():.1%} at "
             f"{wide}."
         )
     grows = bool((gaps["noisy"][wide] > gaps["noisy"][narrow]).all())
-    named = "over-fitting" in said["noisy"][wide] and bool({*said["noisy"][narrow].split(" and ")} & ASKS)
-    clean = found["clean"]
+    named = "over-fitting" in diagnoses["noisy"][wide] and bool({*diagnoses["noisy"][narrow].split(" and ")} & ASKS)
+    clean = results["clean"]
     harmless = clean[wide][:, -1, 1].mean() > clean[best["clean"]][:, -1, 1].mean() - 0.01
-    return " ".join(told), grows and named and best["noisy"] not in (narrow, wide) and bool(harmless)
+    return " ".join(sentences), grows and named and best["noisy"] not in (narrow, wide) and bool(harmless)
 
 
-def draw(found):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    for axes, (labels, by_width) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
+def draw(results):
+    figure, panels = new_figure((10, 3.8), 1, 2, sharey=True)
+    for axes, (labels, by_width) in zip(panels, results.items(), strict=True):
         widths = list(by_width)
-        for column, name, colour in ((0, "training", "#0072B2"), (1, "validation", "#D55E00")):
+        for column, name, color in ((0, "training", BLUE), (1, "validation", VERMILION)):
             ends = np.array([100 * runs[:, -1, column] for runs in by_width.values()])
-            axes.plot(widths, ends.mean(1), "-o", color=colour, label=name)
-            axes.fill_between(widths, ends.min(1), ends.max(1), color=colour, alpha=0.2, lw=0)
+            axes.plot(widths, ends.mean(1), "-o", color=color, label=name)
+            axes.fill_between(widths, ends.min(1), ends.max(1), color=color, alpha=0.2, lw=0)
         for width, words in verdicts(by_width).items():
             text = words.replace(" and ", "\n")
             axes.annotate(text, (width, 4), rotation=90, fontsize=7.5, ha="center", va="bottom", color="0.3")
@@ -93,7 +105,6 @@ def draw(found):
         axes.set_xticks(widths, [str(width) for width in widths])
         axes.set(xlabel="hidden units (above: what the triage says)", title=f"{labels} labels", ylim=(0, 103))
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("accuracy, %")
     figure.axes[0].legend(frameon=False, loc="center right")
     return figure
@@ -101,39 +112,42 @@ def draw(found):
 
 def study(
     *,
-    seeds: int = 5,
+    num_seeds: int = 5,
     widths: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256),
-    noise: float = 0.2,
+    label_noise: float = 0.2,
     steps: int = 2000,
-    examples: int = 1000,
-    parts: int = 20,
+    num_examples: int = 1000,
+    num_evaluations: int = 20,
 ) -> StudyResult:
     """Accuracies by width, named.
 
     Args:
-      seeds: of subsets, weights, batches and noise.
+      num_seeds: of subsets, weights, batches and noise.
       widths: of the hidden layer, the narrowest first.
-      noise: the share of labels that are drawn anew, in training and validation.
+      label_noise: the share of labels that are drawn anew, in training and validation.
       steps: of each run, of 50 examples.
-      examples: to train on, at most 1000.
-      parts: how often accuracy is measured in a run, a divisor of steps.
+      num_examples: to train on, at most 1000.
+      num_evaluations: how often accuracy is measured in a run, a divisor of steps.
     """
-    found = {
-        labels: {width: curves(width, share, seeds, steps, examples, parts) for width in widths}
-        for labels, share in (("clean", 0.0), ("noisy", noise))
+    results = {
+        labels: {width: curves(width, share, num_seeds, steps, num_examples, num_evaluations) for width in widths}
+        for labels, share in (("clean", 0.0), ("noisy", label_noise))
     }
-    verdict, holds = judge(found)
+    verdict, holds = judge(results)
     numbers = {}
-    for labels, by_width in found.items():
+    for labels, by_width in results.items():
         for width, runs in by_width.items():
             numbers[f"{labels}, width {width}, validation"] = runs[:, -1, 1].tolist()
             numbers[f"{labels}, width {width}, gap"] = (runs[:, -1, 0] - runs[:, -1, 1]).tolist()
             numbers[f"{labels}, width {width}, triage"] = verdicts(by_width)[width]
-    return StudyResult(numbers, verdict, {"capacity_gap": draw(found)}, holds)
+    return StudyResult(numbers, verdict, {"capacity_gap": draw(results)}, holds)
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "widths": (2, 8, 32), "steps": 50, "parts": 5}
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 1, "widths": (2, 8), "steps": 10, "num_evaluations": 2},
 )
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.models.deit import DeiT
 from dlcore.models.vit import ViT
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = ("class token", "mean over patches", "distilled")
@@ -46,93 +47,108 @@ TEACHER = ZooNet(create_model("resnet8_cifar", num_classes=10, width=16))
 def students(depth: int) -> dict[str, nn.Module]:
     """The three nets: 16 patches of 2 x 2, 48 channels, four heads."""
     size = {
-        "num_classes": 10, "image_size": 8, "patch_size": 2, "width": 48, "num_heads": 4, "mlp_features": 96,
+        "num_classes": 10,
+        "image_size": 8,
+        "patch_size": 2,
+        "width": 48,
+        "num_heads": 4,
+        "mlp_features": 96,
         "depth": depth,
-    }  # fmt: skip
+    }
     nets = ZooNet(ViT(**size)), ZooNet(ViT(pool="mean", **size)), ZooNet(Student(**size), training="auxiliary")
     return dict(zip(ARMS, nets, strict=True))
 
 
-@functools.partial(jax.jit, static_argnames=("net", "examples", "steps", "rate"))
+@functools.partial(jax.jit, static_argnames=("net", "num_examples", "steps", "learning_rate"))
 def fit(
-    net: nn.Module, teacher: dict | None, data, key, examples: int, steps: int, rate: float
+    net: nn.Module, teacher: dict | None, data, key, num_examples: int, steps: int, learning_rate: float
 ) -> tuple[dict, jax.Array]:
     """(variables, log loss and accuracy on the test digits [2]) after training on the first examples of a seed."""
-    order = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))[:examples]
+    order = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))[:num_examples]
     images, labels = (jnp.asarray(v)[order] for v in (data.images, data.labels))
-    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, steps // 10, steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps)
 
     def taught(outputs, x, y):
         own, others = outputs
-        says = TEACHER.apply(teacher, x, False)
-        return hard_distillation_loss(own, others["distillation"], says, y).mean()
+        teacher_logits = TEACHER.apply(teacher, x, False)
+        return hard_distillation_loss(own, others["distillation"], teacher_logits, y).mean()
 
     variables, _ = train(
-        jax.random.fold_in(key, 1), net, optax.adamw(schedule, weight_decay=0.05), images, labels, steps, batch_size=32,
+        jax.random.fold_in(key, 1),
+        net,
+        optax.adamw(schedule, weight_decay=0.05),
+        images,
+        labels,
+        steps,
+        batch_size=32,
         augment=random_affine(degrees=10, translate=0.125, scale=(0.9, 1.1)),
         objective=None if teacher is None else taught,
-    )  # fmt: skip
+    )
     variables = jax.tree.map(lambda v: v[0], variables)
     logits = net.apply(variables, jnp.asarray(data.test_images), False)
     return variables, log_loss_and_accuracy(jax.nn.log_softmax(logits), jnp.asarray(data.test_labels))
 
 
-def judge(found: dict[str, np.ndarray], examples: int) -> tuple[str, bool]:
+def judge(results: dict[str, np.ndarray], num_examples: int) -> tuple[str, bool]:
     """The verdict from test accuracies [seeds] of the arms and of the teacher: the distilled one is to be the best."""
-    token, mean, distilled = (found[arm] for arm in ARMS)
+    token, mean, distilled = (results[arm] for arm in ARMS)
     best = int((distilled > np.maximum(token, mean)).sum())
     verdict = (
-        f"From {examples} digits: {token.mean():.1%} with a class token, {mean.mean():.1%} with the mean over patches, "
-        f"{distilled.mean():.1%} with a distillation token whose teacher has {found['teacher'].mean():.1%}. The mean "
+        f"From {num_examples} digits: {token.mean():.1%} with a class token, {mean.mean():.1%} with the mean over "
+        f"patches, "
+        f"{distilled.mean():.1%} with a distillation token whose teacher has {results['teacher'].mean():.1%}. The mean "
         f"beats the token on {int((mean > token).sum())} of {len(token)} seeds, and the distilled one both on {best}, "
         f"the class token by {100 * (distilled - token).mean():.1f} points on average."
     )
     return verdict, best == len(token)
 
 
-def study(*, seeds: int = 3, examples: int = 300, steps: int = 2000, rate: float = 2e-3, depth: int = 4) -> StudyResult:
+def study(
+    *, num_seeds: int = 3, num_examples: int = 300, steps: int = 2000, learning_rate: float = 2e-3, depth: int = 4
+) -> StudyResult:
     """Class token, mean over patches, and distillation from a small CNN.
 
     Args:
-      seeds: subsets, weights and batches.
-      examples: digits to learn from.
+      num_seeds: subsets, weights and batches.
+      num_examples: digits to learn from.
       steps: of each run, and of the teacher's.
-      rate: highest learning rate.
+      learning_rate: highest learning rate.
       depth: blocks of a ViT.
     """
     data = shuffled_digits()
-    found = {name: [] for name in (*ARMS, "teacher")}
-    for key in jax.random.split(jax.random.key(0), seeds):
-        teacher, score = fit(TEACHER, None, data, key, examples, steps, rate)
-        found["teacher"].append(float(score[1]))
+    results = {name: [] for name in (*ARMS, "teacher")}
+    for key in jax.random.split(jax.random.key(0), num_seeds):
+        teacher, score = fit(TEACHER, None, data, key, num_examples, steps, learning_rate)
+        results["teacher"].append(float(score[1]))
         for arm, net in students(depth).items():
-            score = fit(net, teacher if arm == "distilled" else None, data, key, examples, steps, rate)[1]
-            found[arm].append(float(score[1]))
-    found = {name: np.array(values) for name, values in found.items()}
-    verdict, holds = judge(found, examples)
-    numbers = {f"{name}: accuracy": values.tolist() for name, values in found.items()}
-    return StudyResult(numbers, verdict, {"class_token": draw(found)}, holds)
+            score = fit(net, teacher if arm == "distilled" else None, data, key, num_examples, steps, learning_rate)[1]
+            results[arm].append(float(score[1]))
+    results = {name: np.array(values) for name, values in results.items()}
+    verdict, holds = judge(results, num_examples)
+    numbers = {f"{name}: accuracy": values.tolist() for name, values in results.items()}
+    return StudyResult(numbers, verdict, {"class_token": draw(results)}, holds)
 
 
-def draw(found: dict[str, np.ndarray]):
+def draw(results: dict[str, np.ndarray]):
     """Accuracy of the arms, a line a seed, and the teacher's."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 2.8), layout="constrained")
-    axes, names = figure.subplots(), (*ARMS, "teacher")
-    for seed in range(len(found["teacher"])):
-        axes.plot([100 * found[name][seed] for name in names], range(4), "o-", color="#0072B2", alpha=0.5)
-    axes.plot([100 * found[name].mean() for name in names], range(4), "|", color="#D55E00", markersize=24, mew=2.5)
+    figure, (axes, names) = (
+        new_figure(
+            (6.5, 2.8),
+        ),
+        (*ARMS, "teacher"),
+    )
+    for seed in range(len(results["teacher"])):
+        axes.plot([100 * results[name][seed] for name in names], range(4), "o-", color=BLUE, alpha=0.5)
+    axes.plot([100 * results[name].mean() for name in names], range(4), "|", color=VERMILION, markersize=24, mew=2.5)
     axes.set_yticks(range(4), (*ARMS, "teacher (CNN)"))
     axes.set_ylim(3.5, -0.5)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
     axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 2, "examples": 50, "depth": 1}
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "num_examples": 50, "depth": 1}
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How many examples does a vision transformer need where a convolutional network of its size needs few?
 
 python -m experiments.studies.cnn_vs_vit
-python -m experiments.studies.cnn_vs_vit --dataset=fashion_mnist --data_dir=... --patch=4 --sizes=100,1000,10000
+python -m experiments.studies.cnn_vs_vit --dataset=fashion_mnist --data_dir=... --patch_size=4 --train_sizes=100,1000,10000
 
 A convolution knows beforehand that pixels go with their neighbours and that a pattern means the same everywhere; a
 transformer has to learn both (Dosovitskiy et al. 2020, arXiv:2010.11929). A ResNet of eight layers and a ViT of four
@@ -27,10 +27,11 @@ from dlcore.data import image_classification
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import Digits, ZooNet, log_loss_and_accuracy, train
 
 NAMES = {"cnn": "ResNet-8", "vit": "ViT"}
-COLOURS = {"cnn": "#0072B2", "vit": "#D55E00"}
+COLORS = {"cnn": BLUE, "vit": VERMILION}
 
 
 def data_of(dataset: str, data_dir: str | None, most: int, held_out: int) -> tuple[Digits, int]:
@@ -55,10 +56,12 @@ def parameters(model: nn.Module, image: np.ndarray) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
-def equal_models(image: np.ndarray, num_classes: int, cnn_width: int, patch: int, depth: int) -> dict[str, nn.Module]:
+def equal_models(
+    image: np.ndarray, num_classes: int, cnn_width: int, patch_size: int, depth: int
+) -> dict[str, nn.Module]:
     """A ResNet-8 and the ViT (two heads, even widths) whose number of parameters is nearest to its."""
     cnn = create_model("resnet8_cifar", num_classes=num_classes, width=cnn_width)
-    fields = {"image_size": max(image.shape[:2]), "patch_size": patch, "depth": depth, "num_heads": 2}
+    fields = {"image_size": max(image.shape[:2]), "patch_size": patch_size, "depth": depth, "num_heads": 2}
 
     def vit(width: int) -> nn.Module:
         return create_model("vit_tiny_cifar", num_classes=num_classes, width=width, mlp_features=4 * width, **fields)
@@ -69,14 +72,16 @@ def equal_models(image: np.ndarray, num_classes: int, cnn_width: int, patch: int
     return {"cnn": cnn, "vit": min(near, key=lambda model: abs(parameters(model, image) - wanted))}
 
 
-@functools.partial(jax.jit, static_argnames=("model", "steps", "batch", "held_out"))
-def run(model: nn.Module, data: Digits, key, count, rate, steps: int, batch: int, held_out: int) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("model", "steps", "batch_size", "held_out"))
+def run(
+    model: nn.Module, data: Digits, key, count, learning_rate, steps: int, batch_size: int, held_out: int
+) -> jax.Array:
     """[2, 2]: log loss and accuracy on the held-out and on the test examples, after training on `count` examples."""
     net, (images, labels, scored, targets) = ZooNet(model), map(jnp.asarray, data)
     order = jax.random.permutation(jax.random.fold_in(key, 7), len(labels))
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, steps // 10, steps)
-    optimizer = optax.adamw(lambda step: rate * schedule(step), weight_decay=0.05)
-    variables, _ = train(key, net, optimizer, images[order], labels[order], steps, batch_size=batch, count=count)
+    optimizer = optax.adamw(lambda step: learning_rate * schedule(step), weight_decay=0.05)
+    variables, _ = train(key, net, optimizer, images[order], labels[order], steps, batch_size=batch_size, count=count)
     variables = jax.tree.map(lambda v: v[0], variables)
     logits = jax.lax.map(lambda x: net.apply(variables, x[None], False)[0], scored, batch_size=500)
     log_p = jax.nn.log_softmax(logits)
@@ -85,92 +90,102 @@ def run(model: nn.Module, data: Digits, key, count, rate, steps: int, batch: int
     )
 
 
-def as_many(cnn: np.ndarray, vit: np.ndarray, sizes: np.ndarray) -> float:
+def as_many(cnn: np.ndarray, vit: np.ndarray, train_sizes: np.ndarray) -> float:
     """The number of examples with which the CNN's mean accuracy [sizes] is the ViT's best, between sizes by log n."""
-    return float(np.exp(np.interp(vit[-1], np.maximum.accumulate(cnn), np.log(sizes))))
+    return float(np.exp(np.interp(vit[-1], np.maximum.accumulate(cnn), np.log(train_sizes))))
 
 
-def judge(accuracy: dict[str, np.ndarray], sizes: np.ndarray, counts: dict[str, int]) -> tuple[str, bool]:
+def judge(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray, counts: dict[str, int]) -> tuple[str, bool]:
     """The verdict from test accuracies [seeds, sizes]: ahead at the smallest size on every seed, and less so later."""
     cnn, vit = accuracy["cnn"], accuracy["vit"]
     gap = cnn - vit
     worse, closing = bool((gap[:, 0] > 0).all()), bool(gap[:, -1].mean() < gap[:, 0].mean())
-    number = as_many(cnn.mean(0), vit.mean(0), sizes)
+    number = as_many(cnn.mean(0), vit.mean(0), train_sizes)
     verdict = (
-        f"With {counts['cnn']:,} and {counts['vit']:,} parameters: from {sizes[0]} examples the ResNet has "
+        f"With {counts['cnn']:,} and {counts['vit']:,} parameters: from {train_sizes[0]} examples the ResNet has "
         f"{cnn[:, 0].mean():.1%} and the ViT {vit[:, 0].mean():.1%} ({'worse' if worse else 'NOT worse'} on every "
-        f"seed); from {sizes[-1]}, {cnn[:, -1].mean():.1%} and {vit[:, -1].mean():.1%}. The gap goes from "
+        f"seed); from {train_sizes[-1]}, {cnn[:, -1].mean():.1%} and {vit[:, -1].mean():.1%}. The gap goes from "
         f"{100 * gap[:, 0].mean():.1f} to {100 * gap[:, -1].mean():.1f} points: it is "
-        f"{'closing' if closing else 'NOT closing'}. What the ViT reaches with {sizes[-1]} examples the ResNet has "
+        f"{'closing' if closing else 'NOT closing'}. What the ViT reaches with {train_sizes[-1]} examples the ResNet "
+        f"has "
         f"with about {number:.0f}."
     )
     return verdict, worse and closing
 
 
 def study(
-    *, seeds: int = 3, sizes: tuple[int, ...] = (50, 100, 200, 400, 1000), steps: int = 1000, batch: int = 32,
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2), held_out: int = 200, cnn_width: int = 16, patch: int = 2,
-    depth: int = 4, dataset: str = "digits", data_dir: str | None = None,
-) -> StudyResult:  # fmt: skip
+    *,
+    num_seeds: int = 3,
+    train_sizes: tuple[int, ...] = (50, 100, 200, 400, 1000),
+    steps: int = 1000,
+    batch_size: int = 32,
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2),
+    held_out: int = 200,
+    cnn_width: int = 16,
+    patch_size: int = 2,
+    depth: int = 4,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+) -> StudyResult:
     """Accuracy by the number of examples, of a CNN and a ViT of equal size.
 
     Args:
-      seeds: subsets, weights and batches.
-      sizes: numbers of training examples, rising.
+      num_seeds: subsets, weights and batches.
+      train_sizes: numbers of training examples, rising.
       steps: of each run, the same at every size.
-      batch: examples a step.
-      rates: learning rates that are tried.
+      batch_size: examples a step.
+      learning_rates: learning rates that are tried.
       held_out: examples on which the rate is chosen.
       cnn_width: channels of the ResNet's first stage; the ViT follows.
-      patch: side of the ViT's patches; it must divide the image's.
+      patch_size: side of the ViT's patches; it must divide the image's.
       depth: blocks of the ViT.
       dataset: digits, or one prepared in data_dir.
       data_dir: folder of prepared TFDS data sets.
     """
-    if list(sizes) != sorted(sizes):
-        raise ValueError(f"sizes is {sizes}: they must rise")
-    data, num_classes = data_of(dataset, data_dir, sizes[-1], held_out)
-    models = equal_models(data.images[0], num_classes, cnn_width, patch, depth)
+    if list(train_sizes) != sorted(train_sizes):
+        raise ValueError(f"sizes is {train_sizes}: they must rise")
+    data, num_classes = data_of(dataset, data_dir, train_sizes[-1], held_out)
+    models = equal_models(data.images[0], num_classes, cnn_width, patch_size, depth)
     counts = {name: parameters(model, data.images[0]) for name, model in models.items()}
-    accuracy, chosen = {}, {}
+    accuracy, tuned = {}, {}
     for name, model in models.items():
-        one = functools.partial(run, model, data, steps=steps, batch=batch, held_out=held_out)
-        tries = [float(one(jax.random.key(99), sizes[-1], rate)[0, 0]) for rate in rates]
-        chosen[name] = rates[int(np.argmin(tries))]
-        keys = jax.random.split(jax.random.key(0), seeds)
-        accuracy[name] = np.array([[float(one(key, n, chosen[name])[1, 1]) for n in sizes] for key in keys])
-    verdict, holds = judge(accuracy, np.asarray(sizes), counts)
+        one = functools.partial(run, model, data, steps=steps, batch_size=batch_size, held_out=held_out)
+        tries = [
+            float(one(jax.random.key(99), train_sizes[-1], learning_rate)[0, 0]) for learning_rate in learning_rates
+        ]
+        tuned[name] = learning_rates[int(np.argmin(tries))]
+        keys = jax.random.split(jax.random.key(0), num_seeds)
+        accuracy[name] = np.array([[float(one(key, n, tuned[name])[1, 1]) for n in train_sizes] for key in keys])
+    verdict, holds = judge(accuracy, np.asarray(train_sizes), counts)
     numbers = {f"{NAMES[name]}: parameters": count for name, count in counts.items()}
-    numbers |= {f"{NAMES[name]}: learning rate": rate for name, rate in chosen.items()}
-    for name, found in accuracy.items():
-        numbers |= {f"{NAMES[name]}: accuracy from {n}": found[:, i].tolist() for i, n in enumerate(sizes)}
-    return StudyResult(numbers, verdict, {"cnn_vs_vit": draw(accuracy, np.asarray(sizes))}, holds)
+    numbers |= {f"{NAMES[name]}: learning rate": learning_rate for name, learning_rate in tuned.items()}
+    for name, results in accuracy.items():
+        numbers |= {f"{NAMES[name]}: accuracy from {n}": results[:, i].tolist() for i, n in enumerate(train_sizes)}
+    return StudyResult(numbers, verdict, {"cnn_vs_vit": draw(accuracy, np.asarray(train_sizes))}, holds)
 
 
-def draw(accuracy: dict[str, np.ndarray], sizes: np.ndarray):
+def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):
     """Accuracy by the number of examples: seeds thin, means thick."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for name, found in accuracy.items():
-        axes.plot(sizes, 100 * found.T, "-", color=COLOURS[name], alpha=0.3, lw=1)
-        axes.plot(sizes, 100 * found.mean(0), "o-", color=COLOURS[name], label=NAMES[name])
+    figure, axes = new_figure((6, 3.6))
+    for name, results in accuracy.items():
+        axes.plot(train_sizes, 100 * results.T, "-", color=COLORS[name], alpha=0.3, lw=1)
+        axes.plot(train_sizes, 100 * results.mean(0), "o-", color=COLORS[name], label=NAMES[name])
     axes.set_xscale("log")
-    axes.set_xticks(sizes, [str(n) for n in sizes], minor=False)
+    axes.set_xticks(train_sizes, [str(n) for n in train_sizes], minor=False)
     axes.minorticks_off()
     axes.set_xlabel("training examples")
     axes.set_ylabel("test accuracy, %")
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study,
-    smoke={"seeds": 2, "steps": 2, "sizes": (50, 100), "rates": (1e-3,), "cnn_width": 4, "depth": 1},
-)  # fmt: skip
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 2, "steps": 2, "train_sizes": (50, 100), "learning_rates": (1e-3,), "cnn_width": 4, "depth": 1},
+)
 
 if __name__ == "__main__":
     main(experiment)

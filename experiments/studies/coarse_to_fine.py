@@ -21,10 +21,11 @@ import optax
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.search import LogUniform, edges, latin_hypercube, narrow
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
-SPACE = {"rate": LogUniform(1e-6, 10.0), "decay": LogUniform(1e-7, 1.0)}
+SPACE = {"learning_rate": LogUniform(1e-6, 10.0), "weight_decay": LogUniform(1e-7, 1.0)}
 EXAMPLES, BATCH = 1000, 50
 
 
@@ -54,25 +55,29 @@ def decades(axis: LogUniform) -> float:
     return float(np.log10(axis.high / axis.low))
 
 
-def search(seeds: int, coarse: tuple[int, int], fine: tuple[int, int]) -> list[dict]:
+def search(num_seeds: int, coarse: tuple[int, int], fine: tuple[int, int]) -> list[dict]:
     """Both searches of each seed. coarse, fine: (trials, epochs)."""
     cost = coarse[0] * coarse[1] + fine[0] * fine[1]
-    first = [latin_hypercube(SPACE, coarse[0], 3 * seed) for seed in range(seeds)]
-    alone = [latin_hypercube(SPACE, cost // fine[1], 3 * seed + 2) for seed in range(seeds)]
+    first = [latin_hypercube(SPACE, coarse[0], 3 * seed) for seed in range(num_seeds)]
+    alone = [latin_hypercube(SPACE, cost // fine[1], 3 * seed + 2) for seed in range(num_seeds)]
     seen, once = accuracies(first, coarse[1]), accuracies(alone, fine[1])
     finer = [narrow(SPACE, trials, scores[:, 0]) for trials, scores in zip(first, seen, strict=True)]
     second = [latin_hypercube(space, fine[0], 3 * seed + 1) for seed, space in enumerate(finer)]
-    found = accuracies(second, fine[1])
-    best = [int(scores[:, 0].argmax()) for scores in found]
+    results = accuracies(second, fine[1])
+    best = [int(scores[:, 0].argmax()) for scores in results]
     return [
         {
-            "two": found[k][best[k]], "one": once[k][once[k][:, 0].argmax()], "finer": finer[k],
-            "first": (first[k], seen[k][:, 0]), "second": (second[k], found[k][:, 0]),
-            "alone": (alone[k], once[k][:, 0]), "edges": edges(finer[k], second[k][best[k]]),
-            "useful": [(scores[k][:, 0] > 0.9).mean() for scores in (found, once)],
+            "two": results[k][best[k]],
+            "one": once[k][once[k][:, 0].argmax()],
+            "finer": finer[k],
+            "first": (first[k], seen[k][:, 0]),
+            "second": (second[k], results[k][:, 0]),
+            "alone": (alone[k], once[k][:, 0]),
+            "edges": edges(finer[k], second[k][best[k]]),
+            "useful": [(scores[k][:, 0] > 0.9).mean() for scores in (results, once)],
         }
-        for k in range(seeds)
-    ]  # fmt: skip
+        for k in range(num_seeds)
+    ]
 
 
 def judge(runs: list[dict]) -> tuple[str, bool]:
@@ -82,42 +87,41 @@ def judge(runs: list[dict]) -> tuple[str, bool]:
     useful = np.mean([run["useful"] for run in runs], 0)
     better = int((two[:, 1] > one[:, 1]).sum())
     verdict = (
-        f"The coarse stage narrows the rate from {decades(SPACE['rate']):g} to {widths['rate'].mean():.1f} decades and "
-        f"weight decay from {decades(SPACE['decay']):g} to {widths['decay'].mean():.1f}. Of the long runs "
+        f"The coarse stage narrows the rate from {decades(SPACE['learning_rate']):g} to "
+        f"{widths['learning_rate'].mean():.1f} decades and "
+        f"weight decay from {decades(SPACE['weight_decay']):g} to {widths['weight_decay'].mean():.1f}. Of the long "
+        f"runs "
         f"{useful[0]:.0%} then pass 90 %, of those of the wide search {useful[1]:.0%}. The best reaches "
         f"{two[:, 0].mean():.2%} in validation and {two[:, 1].mean():.2%} in the test by two stages, "
         f"{one[:, 0].mean():.2%} and {one[:, 1].mean():.2%} by one; two are better on {better} of {len(runs)} seeds. "
         f"The best lies at an end of the narrowed interval on {sum(bool(run['edges']) for run in runs)}."
     )
-    narrowed = bool((widths["rate"] < decades(SPACE["rate"])).all())
+    narrowed = bool((widths["learning_rate"] < decades(SPACE["learning_rate"])).all())
     return verdict, narrowed and bool(two[:, 1].mean() > one[:, 1].mean())
 
 
 def draw(runs):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.7))
+    figure, (left, middle, right) = new_figure((10.5, 3.6), 1, 3, width_ratios=(1, 1, 0.7))
     run = runs[0]
     for axes, names in ((left, ("first", "second")), (middle, ("alone",))):
         for name, size in zip(names, (26, 60) if len(names) == 2 else (60,), strict=True):
             trials, scores = run[name]
-            place = np.array([[t["rate"], t["decay"]] for t in trials]).T
+            place = np.array([[t["learning_rate"], t["weight_decay"]] for t in trials]).T
             dots = axes.scatter(
                 *place, c=scores, s=size, cmap="viridis", vmin=0, vmax=1, edgecolor="0.3", linewidth=0.6
             )
         low, high = ([SPACE[name][end] for name in SPACE] for end in (0, 1))
         axes.set(xscale="log", yscale="log", xlim=(low[0] / 2, high[0] * 2), ylim=(low[1] / 2, high[1] * 2))
         axes.set(xlabel="learning rate", ylabel="weight decay")
-    (x0, x1), (y0, y1) = run["finer"]["rate"], run["finer"]["decay"]
-    left.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="#D55E00", lw=2)
+    (x0, x1), (y0, y1) = run["finer"]["learning_rate"], run["finer"]["weight_decay"]
+    left.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=VERMILION, lw=2)
     left.set_title("short runs (small), then long ones in the box", fontsize=10)
     middle.set_title("long runs everywhere", fontsize=10)
     figure.colorbar(dots, ax=middle, label="validation accuracy")
     for run in runs:
-        right.plot([0, 1], [100 * run["one"][1], 100 * run["two"][1]], "-o", color="#0072B2", alpha=0.5, ms=4)
+        right.plot([0, 1], [100 * run["one"][1], 100 * run["two"][1]], "-o", color=BLUE, alpha=0.5, ms=4)
     means = [100 * np.mean([run[name][1] for run in runs]) for name in ("one", "two")]
-    right.plot([0, 1], means, "-o", color="#D55E00", lw=2.5, label="mean")
+    right.plot([0, 1], means, "-o", color=VERMILION, lw=2.5, label="mean")
     right.set_xticks([0, 1], ["one stage", "two stages"])
     right.set(xlim=(-0.3, 1.3), ylabel="test accuracy of the best, %")
     right.legend(frameon=False)
@@ -125,22 +129,22 @@ def draw(runs):
 
 
 def study(
-    *, seeds: int = 20, coarse_trials: int = 24, coarse_epochs: int = 2, fine_trials: int = 8, fine_epochs: int = 15
+    *, num_seeds: int = 20, coarse_trials: int = 24, coarse_epochs: int = 2, fine_trials: int = 8, fine_epochs: int = 15
 ) -> StudyResult:
     """Two searches of the same cost in steps.
 
     Args:
-      seeds: repetitions, of trials, weights and batches.
+      num_seeds: repetitions, of trials, weights and batches.
       coarse_trials: runs of the first stage.
       coarse_epochs: of each of them.
       fine_trials: runs of the second stage.
       fine_epochs: of each of them, and of each run of the single stage.
     """
-    runs = search(seeds, (coarse_trials, coarse_epochs), (fine_trials, fine_epochs))
+    runs = search(num_seeds, (coarse_trials, coarse_epochs), (fine_trials, fine_epochs))
     verdict, holds = judge(runs)
     numbers = {f"test accuracy, stages: {way}": [float(run[way][1]) for run in runs] for way in ("one", "two")}
     numbers |= {f"narrowed {name}, decades": [decades(run["finer"][name]) for run in runs] for name in SPACE}
-    numbers["narrowed rate, seed 0"] = list(runs[0]["finer"]["rate"])
+    numbers["narrowed rate, seed 0"] = list(runs[0]["finer"]["learning_rate"])
     numbers["trials at an end"] = "; ".join(word for run in runs for word in run["edges"]) or "none"
     return StudyResult(numbers, verdict, {"coarse_to_fine": draw(runs)}, holds)
 
@@ -149,7 +153,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "coarse_trials": 8, "coarse_epochs": 1, "fine_trials": 2, "fine_epochs": 2},
+    smoke={"num_seeds": 1, "coarse_trials": 8, "coarse_epochs": 1, "fine_trials": 8, "fine_epochs": 1},
 )
 
 if __name__ == "__main__":

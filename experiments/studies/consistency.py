@@ -18,6 +18,7 @@ from dlcore.data.augment import compose, cutout, gaussian_noise, random_affine
 from dlcore.experiment import Study, StudyResult
 from dlcore.losses import consistency_loss
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = ("labels only", "labels only, heavy augmentation", "with consistency")
@@ -25,7 +26,7 @@ LIGHT = {"degrees": 5, "translate": 0.06}
 HEAVY = {"degrees": 20, "translate": 0.15, "scale": (0.8, 1.2), "shear": 15}
 
 
-def measure(keys, data, arm, labels, steps, weight, threshold):
+def measure(keys, data, arm, num_labels, steps, consistency_weight, threshold):
     """[seeds, 2]: log loss and accuracy on the test digits."""
     net = SmallNet(hidden=(256, 256))
     light = random_affine(**LIGHT)
@@ -37,28 +38,36 @@ def measure(keys, data, arm, labels, steps, weight, threshold):
 
         def unlabelled(apply, key):
             rows, plain_key, view_key, a, b = jax.random.split(key, 5)
-            x = images[jax.random.randint(rows, (128,), labels, len(data.labels))]
+            x = images[jax.random.randint(rows, (128,), num_labels, len(data.labels))]
             plain = jax.vmap(light)(jax.random.split(plain_key, 128), x)
             view = jax.vmap(heavy)(jax.random.split(view_key, 128), x)
             losses = consistency_loss(apply(view, a), apply(plain, b), 0.4, threshold)
-            return weight * losses.mean()
+            return consistency_weight * losses.mean()
 
         variables, _ = train(
-            key, net, optax.adam(optax.cosine_decay_schedule(2e-3, steps)), images, targets, steps, batch_size=32,
-            count=labels, augment=heavy if "heavy" in arm else light, extra=unlabelled if "with" in arm else None,
-        )  # fmt: skip
+            key,
+            net,
+            optax.adam(optax.cosine_decay_schedule(2e-3, steps)),
+            images,
+            targets,
+            steps,
+            batch_size=32,
+            count=num_labels,
+            augment=heavy if "heavy" in arm else light,
+            extra=unlabelled if "with" in arm else None,
+        )
         scores = net.apply(jax.tree.map(lambda v: v[0], variables), jnp.asarray(data.test_images), False)
         return log_loss_and_accuracy(jax.nn.log_softmax(scores), jnp.asarray(data.test_labels))
 
     return np.asarray(jax.jit(jax.vmap(one))(keys), np.float64)
 
 
-def judge(arms: dict[str, np.ndarray], labels: int) -> tuple[str, bool]:
+def judge(arms: dict[str, np.ndarray], num_labels: int) -> tuple[str, bool]:
     """The verdict from log loss and accuracy [seeds, 2] by arm: the last must beat the first on every seed."""
     plain, heavy, consistent = (arms[name][:, 1] for name in ARMS)
     wins = int((consistent > plain).sum())
     verdict = (
-        f"With {labels} labels: {plain.mean():.1%} without unlabelled digits, {heavy.mean():.1%} with heavy "
+        f"With {num_labels} labels: {plain.mean():.1%} without unlabelled digits, {heavy.mean():.1%} with heavy "
         f"augmentation of the labelled ones, {consistent.mean():.1%} with consistency on the rest; it beats the first "
         f"on {wins} of {len(plain)} seeds, by {100 * (consistent - plain).mean():.1f} points on average."
     )
@@ -66,39 +75,40 @@ def judge(arms: dict[str, np.ndarray], labels: int) -> tuple[str, bool]:
 
 
 def study(
-    *, seeds: int = 3, labels: int = 100, steps: int = 2000, weight: float = 1.0, threshold: float = 0.8
+    *,
+    num_seeds: int = 3,
+    num_labels: int = 100,
+    steps: int = 2000,
+    consistency_weight: float = 1.0,
+    threshold: float = 0.8,
 ) -> StudyResult:
     """Labels alone against labels and unlabelled examples.
 
     Args:
-      seeds: subsets, weights and batches.
-      labels: how many examples are labelled.
+      num_seeds: subsets, weights and batches.
+      num_labels: how many examples are labelled.
       steps: of each run: 32 labelled and 128 unlabelled examples.
-      weight: of the consistency loss.
+      consistency_weight: of the consistency loss.
       threshold: least probability at which a prediction counts as a target.
     """
-    from matplotlib.figure import Figure
-
     data = shuffled_digits()
-    keys = jax.random.split(jax.random.key(0), seeds)
-    arms = {arm: measure(keys, data, arm, labels, steps, weight, threshold) for arm in ARMS}
-    verdict, holds = judge(arms, labels)
-    figure = Figure(figsize=(6.5, 2.6), layout="constrained")
-    axes = figure.subplots()
-    for seed in range(seeds):
-        axes.plot([100 * arms[arm][seed, 1] for arm in ARMS], range(3), "-o", color="#0072B2", alpha=0.5)
-    axes.plot([100 * arms[arm][:, 1].mean() for arm in ARMS], range(3), "|", color="#D55E00", markersize=24, mew=2.5)
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    arms = {arm: measure(keys, data, arm, num_labels, steps, consistency_weight, threshold) for arm in ARMS}
+    verdict, holds = judge(arms, num_labels)
+    figure, axes = new_figure((6.5, 2.6))
+    for seed in range(num_seeds):
+        axes.plot([100 * arms[arm][seed, 1] for arm in ARMS], range(3), "-o", color=BLUE, alpha=0.5)
+    axes.plot([100 * arms[arm][:, 1].mean() for arm in ARMS], range(3), "|", color=VERMILION, markersize=24, mew=2.5)
     axes.set_yticks(range(3), ARMS)
     axes.set_ylim(2.5, -0.5)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
     axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    numbers = {f"{arm}: accuracy": found[:, 1].tolist() for arm, found in arms.items()}
-    numbers |= {f"{arm}: log loss": found[:, 0].tolist() for arm, found in arms.items()}
+    numbers = {f"{arm}: accuracy": results[:, 1].tolist() for arm, results in arms.items()}
+    numbers |= {f"{arm}: log loss": results[:, 0].tolist() for arm, results in arms.items()}
     return StudyResult(numbers, verdict, {"consistency": figure}, holds)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 3})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "steps": 3})
 
 if __name__ == "__main__":
     main(experiment)

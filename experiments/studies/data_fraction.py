@@ -24,13 +24,14 @@ import optax
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 MOST = 1000
 WHO = ("the same", "other")
 
 
-def errors(counts: tuple[int, ...], seeds: int, steps: int, width: int) -> np.ndarray:
+def errors(train_sizes: tuple[int, ...], num_seeds: int, steps: int, width: int) -> np.ndarray:
     """[seeds, counts, 3]: the share that is wrong in training, of the same writers, and of others, by examples."""
     data, net = shuffled_digits(), SmallNet((width,))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
@@ -49,96 +50,96 @@ def errors(counts: tuple[int, ...], seeds: int, steps: int, width: int) -> np.nd
         left = wrong(x[MOST:], y[MOST:])
         return jnp.stack([wrong(x, y, own), left, wrong(data.test_images, data.test_labels)])
 
-    every = jax.jit(jax.vmap(lambda key: jax.vmap(lambda count: one(key, count))(jnp.asarray(counts))))
-    return np.asarray(every(jax.random.split(jax.random.key(0), seeds)), np.float64)
+    every = jax.jit(jax.vmap(lambda key: jax.vmap(lambda count: one(key, count))(jnp.asarray(train_sizes))))
+    return np.asarray(every(jax.random.split(jax.random.key(0), num_seeds)), np.float64)
 
 
-def power_law(counts: np.ndarray, error: np.ndarray) -> tuple[float, float]:
+def power_law(train_sizes: np.ndarray, error: np.ndarray) -> tuple[float, float]:
     """(a, b) of error = a n^-b, by least squares of the logarithms."""
-    slope, offset = np.polyfit(np.log(counts), np.log(error), 1)
+    slope, offset = np.polyfit(np.log(train_sizes), np.log(error), 1)
     return float(np.exp(offset)), float(-slope)
 
 
-def foretell(counts: np.ndarray, error: np.ndarray, known: int) -> tuple[float, float, float]:
+def foretell(train_sizes: np.ndarray, error: np.ndarray, largest_fitted: int) -> tuple[float, float, float]:
     """(a, b, share by which the line through errors of up to `known` examples is above the last one)."""
-    a, b = power_law(counts[counts <= known], error[counts <= known])
-    return a, b, a * counts[-1] ** -b / error[-1] - 1
+    a, b = power_law(train_sizes[train_sizes <= largest_fitted], error[train_sizes <= largest_fitted])
+    return a, b, a * train_sizes[-1] ** -b / error[-1] - 1
 
 
-def judge(counts: tuple[int, ...], found: np.ndarray, known: int) -> tuple[str, bool]:
+def judge(train_sizes: tuple[int, ...], results: np.ndarray, largest_fitted: int) -> tuple[str, bool]:
     """The verdict from errors [seeds, counts, 3]."""
-    sizes, mean = np.array(counts), found.mean(0)
-    told, falls, misses = [], [], []
+    sizes, mean = np.array(train_sizes), results.mean(0)
+    sentences, falls, misses = [], [], []
     for column, who in enumerate(WHO, 1):
-        a, b, off = foretell(sizes, mean[:, column], known)
+        a, b, off = foretell(sizes, mean[:, column], largest_fitted)
         falls.append(bool((np.diff(mean[:, column]) < 0).all()))
         misses.append(abs(off))
-        told.append(
+        sentences.append(
             f"On {who} writers the error {'falls' if falls[-1] else 'does NOT fall'} with every size, from "
-            f"{mean[0, column]:.1%} with {sizes[0]} examples to {mean[-1, column]:.1%} with {sizes[-1]}; up to {known} "
+            f"{mean[0, column]:.1%} with {sizes[0]} examples to {mean[-1, column]:.1%} with {sizes[-1]}; up to "
+            f"{largest_fitted} "
             f"it is {a:.2g} n^-{b:.2f}, each doubling {1 - 2**-b:.0%} less, which says {a * sizes[-1] ** -b:.1%} of "
             f"{sizes[-1]}, {abs(off):.0%} too {'much' if off > 0 else 'little'}."
         )
-    return " ".join(told), all(falls) and bool(misses[0] < 0.25)
+    return " ".join(sentences), all(falls) and bool(misses[0] < 0.25)
 
 
-def draw(counts, found, known):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
-    sizes = np.array(counts)
+def draw(train_sizes, results, largest_fitted):
+    figure, panels = new_figure((9.5, 3.8), 1, 2, sharey=True)
+    sizes = np.array(train_sizes)
     dense = np.geomspace(sizes[0], sizes[-1], 50)
-    for axes, (column, who) in zip(figure.subplots(1, 2, sharey=True), enumerate(WHO, 1), strict=True):
-        errors = 100 * found[:, :, column]
-        a, b, _ = foretell(sizes, errors.mean(0), known)
-        axes.axvspan(sizes[0] * 0.9, known, color="#D55E00", alpha=0.07, lw=0)
-        axes.plot(dense, a * dense**-b, color="#D55E00", ls="--", label=f"line of up to {known}: $n^{{-{b:.2f}}}$")
-        axes.plot(sizes, errors.mean(0), "-o", color="#0072B2", label="mean of the seeds")
-        axes.plot(np.tile(sizes, (len(errors), 1)), errors, ".", color="#0072B2", alpha=0.35, ms=6)
+    for axes, (column, who) in zip(panels, enumerate(WHO, 1), strict=True):
+        errors = 100 * results[:, :, column]
+        a, b, _ = foretell(sizes, errors.mean(0), largest_fitted)
+        axes.axvspan(sizes[0] * 0.9, largest_fitted, color=VERMILION, alpha=0.07, lw=0)
+        axes.plot(
+            dense, a * dense**-b, color=VERMILION, ls="--", label=f"line of up to {largest_fitted}: $n^{{-{b:.2f}}}$"
+        )
+        axes.plot(sizes, errors.mean(0), "-o", color=BLUE, label="mean of the seeds")
+        axes.plot(np.tile(sizes, (len(errors), 1)), errors, ".", color=BLUE, alpha=0.35, ms=6)
         axes.set(xscale="log", yscale="log", xlabel="training examples", title=f"{who} writers")
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
         axes.minorticks_off()
         axes.legend(frameon=False)
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set(ylabel="error, %", ylim=(80 * max(found[:, :, 1:].mean(0).min(), 5e-3), 60))
+    figure.axes[0].set(ylabel="error, %", ylim=(80 * max(results[:, :, 1:].mean(0).min(), 5e-3), 60))
     return figure
 
 
 def study(
     *,
-    seeds: int = 10,
-    counts: tuple[int, ...] = (25, 50, 100, 250, 500, 1000),
-    known: int = 250,
+    num_seeds: int = 10,
+    train_sizes: tuple[int, ...] = (25, 50, 100, 250, 500, 1000),
+    largest_fitted: int = 250,
     steps: int = 1500,
     width: int = 128,
 ) -> StudyResult:
     """A learning curve over the number of examples, and its line.
 
     Args:
-      seeds: of subsets, weights and batches.
-      counts: of examples, rising, at most 1000.
-      known: the largest count that the line is drawn through.
+      num_seeds: of subsets, weights and batches.
+      train_sizes: of examples, rising, at most 1000.
+      largest_fitted: the largest count that the line is drawn through.
       steps: of each run, of 32 examples.
       width: of the hidden layer.
     """
-    found = errors(counts, seeds, steps, width)
-    verdict, holds = judge(counts, found, known)
+    results = errors(train_sizes, num_seeds, steps, width)
+    verdict, holds = judge(train_sizes, results, largest_fitted)
     numbers = {
-        f"error, {who} writers, {count} examples": found[:, k, column].tolist()
+        f"error, {who} writers, {count} examples": results[:, k, column].tolist()
         for column, who in enumerate(WHO, 1)
-        for k, count in enumerate(counts)
+        for k, count in enumerate(train_sizes)
     }
-    numbers["training error"] = found[:, :, 0].mean(0).tolist()
-    return StudyResult(numbers, verdict, {"data_fraction": draw(counts, found, known)}, holds)
+    numbers["training error"] = results[:, :, 0].mean(0).tolist()
+    return StudyResult(numbers, verdict, {"data_fraction": draw(train_sizes, results, largest_fitted)}, holds)
 
 
 experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "counts": (25, 100, 400), "known": 100, "steps": 20, "width": 16},
+    smoke={"num_seeds": 1, "train_sizes": (25, 100, 400), "largest_fitted": 100, "steps": 10, "width": 16},
 )
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from dlcore.data.augment import random_affine
 from dlcore.experiment import Study, StudyResult
 from dlcore.losses import decoupled_contrastive_loss, nt_xent_loss
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
 
 LOSSES = {"NT-Xent": nt_xent_loss, "DCL": decoupled_contrastive_loss}
@@ -43,26 +44,28 @@ def view(key: jax.Array, image: jax.Array) -> jax.Array:
     return image + 0.1 * jax.random.normal(noise, image.shape)
 
 
-def nearest_neighbour_accuracy(bank, bank_labels, queries, labels) -> jax.Array:
+def nearest_neighbor_accuracy(bank, bank_labels, queries, labels) -> jax.Array:
     """How often the nearest of the bank [N, D] by cosine has the label of the query."""
     bank, queries = (v / jnp.maximum(jnp.linalg.norm(v, axis=1, keepdims=True), 1e-9) for v in (bank, queries))
     return (bank_labels[(queries @ bank.T).argmax(1)] == labels).mean()
 
 
-def accuracies(loss, batch_size: int, steps: int, seeds: int, rate: float, temperature: float) -> np.ndarray:
+def accuracies(
+    loss, batch_size: int, steps: int, num_seeds: int, learning_rate: float, temperature: float
+) -> np.ndarray:
     """[seeds, 2]: of the untrained and of the trained net."""
     data, net = shuffled_digits(), Encoder()
     images = jnp.asarray(data.images, jnp.float32)
 
-    def judged(params):
+    def accuracy_of(params):
         bank, queries = (net.apply({"params": params}, x)[0] for x in (images, data.test_images))
-        return nearest_neighbour_accuracy(bank, jnp.asarray(data.labels), queries, data.test_labels)
+        return nearest_neighbor_accuracy(bank, jnp.asarray(data.labels), queries, data.test_labels)
 
     @jax.jit
     @jax.vmap
     def run(key):
         params = net.init(jax.random.fold_in(key, 0), images[:2])["params"]
-        optimizer = optax.adam(rate)
+        optimizer = optax.adam(learning_rate)
 
         def step(carry, k):
             params, state = carry
@@ -80,74 +83,81 @@ def accuracies(loss, batch_size: int, steps: int, seeds: int, rate: float, tempe
             return (optax.apply_updates(params, updates), state), None
 
         (trained, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
-        return jnp.stack([judged(params), judged(trained)])
+        return jnp.stack([accuracy_of(params), accuracy_of(trained)])
 
-    return np.asarray(run(jax.random.split(jax.random.key(0), seeds)))
+    return np.asarray(run(jax.random.split(jax.random.key(0), num_seeds)))
 
 
-def report(found: dict[tuple[str, int], np.ndarray]) -> StudyResult:
+def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
     """found: {(loss, batch size): [seeds, 2]}, accuracies untrained and trained."""
-    sizes = sorted({size for _, size in found})
-    means = {key: 100 * v[:, 1].mean() for key, v in found.items()}
-    untrained = 100 * np.mean([v[:, 0].mean() for v in found.values()])
-    gaps = {size: means["DCL", size] - means["NT-Xent", size] for size in sizes}
-    better = bool(gaps[sizes[0]] > 0)
+    batch_sizes = sorted({size for _, size in results})
+    means = {key: 100 * v[:, 1].mean() for key, v in results.items()}
+    untrained = 100 * np.mean([v[:, 0].mean() for v in results.values()])
+    gaps = {size: means["DCL", size] - means["NT-Xent", size] for size in batch_sizes}
+    better = bool(gaps[batch_sizes[0]] > 0)
     verdict = (
         "Nearest-neighbour accuracy "
         + "; ".join(
             f"in batches of {size}: {means['NT-Xent', size]:.1f}% with NT-Xent, {means['DCL', size]:.1f}% with DCL"
-            for size in sizes
+            for size in batch_sizes
         )
-        + f"; untrained {untrained:.1f}%. At {sizes[0]} DCL is {'better' if better else 'NOT better'} "
-        f"({gaps[sizes[0]]:+.1f} points)."
+        + f"; untrained {untrained:.1f}%. At {batch_sizes[0]} DCL is {'better' if better else 'NOT better'} "
+        f"({gaps[batch_sizes[0]]:+.1f} points)."
     )
-    numbers = {f"accuracy, {loss}, batch {size}": v[:, 1].tolist() for (loss, size), v in found.items()}
+    numbers = {f"accuracy, {loss}, batch {size}": v[:, 1].tolist() for (loss, size), v in results.items()}
     numbers |= {f"gap at batch {size}, points": float(gap) for size, gap in gaps.items()}
     numbers["accuracy, untrained"] = untrained / 100
-    return StudyResult(numbers, verdict, {"accuracy": draw(found, sizes, untrained)}, better)
+    return StudyResult(numbers, verdict, {"accuracy": draw(results, batch_sizes, untrained)}, better)
 
 
-def draw(found, sizes, untrained):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for i, (loss, colour) in enumerate(zip(LOSSES, ("#0072B2", "#D55E00"), strict=True)):
-        for j, size in enumerate(sizes):
-            values = 100 * found[loss, size][:, 1]
-            axes.plot([j + 0.16 * (2 * i - 1)] * len(values), values, "o", color=colour, alpha=0.6)
-            axes.hlines(values.mean(), j + 0.16 * (2 * i - 1) - 0.1, j + 0.16 * (2 * i - 1) + 0.1, color=colour, lw=2,
-                        label=loss if j == 0 else None)  # fmt: skip
-    axes.axhline(untrained, color="grey", ls=":", lw=1, label="untrained")
-    axes.set_xticks(range(len(sizes)), [f"batch {size}" for size in sizes])
-    axes.set(xlim=(-0.6, len(sizes) - 0.4), ylabel="nearest-neighbour accuracy, %")
+def draw(results, batch_sizes, untrained):
+    figure, axes = new_figure((5.5, 3.6))
+    for i, (loss, color) in enumerate(zip(LOSSES, (BLUE, VERMILION), strict=True)):
+        for j, size in enumerate(batch_sizes):
+            values = 100 * results[loss, size][:, 1]
+            axes.plot([j + 0.16 * (2 * i - 1)] * len(values), values, "o", color=color, alpha=0.6)
+            axes.hlines(
+                values.mean(),
+                j + 0.16 * (2 * i - 1) - 0.1,
+                j + 0.16 * (2 * i - 1) + 0.1,
+                color=color,
+                lw=2,
+                label=loss if j == 0 else None,
+            )
+    axes.axhline(untrained, color=GRAY, ls=":", lw=1, label="untrained")
+    axes.set_xticks(range(len(batch_sizes)), [f"batch {size}" for size in batch_sizes])
+    axes.set(xlim=(-0.6, len(batch_sizes) - 0.4), ylabel="nearest-neighbour accuracy, %")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, axis="y")
     return figure
 
 
 def study(
-    *, seeds: int = 5, steps: int = 400, sizes: tuple[int, ...] = (32, 256), rate: float = 1e-3,
+    *,
+    num_seeds: int = 5,
+    steps: int = 400,
+    batch_sizes: tuple[int, ...] = (32, 256),
+    learning_rate: float = 1e-3,
     temperature: float = 0.1,
-) -> StudyResult:  # fmt: skip
+) -> StudyResult:
     """Two losses in small and in large batches.
 
     Args:
-      seeds: of weights, batches and views.
+      num_seeds: of weights, batches and views.
       steps: of each run.
-      sizes: of the batches.
-      rate: Adam's.
+      batch_sizes: of the batches.
+      learning_rate: Adam's.
       temperature: of both losses.
     """
-    found = {
-        (name, size): accuracies(loss, size, steps, seeds, rate, temperature)
-        for size in sizes
+    results = {
+        (name, size): accuracies(loss, size, steps, num_seeds, learning_rate, temperature)
+        for size in batch_sizes
         for name, loss in LOSSES.items()
     }
-    return report(found)
+    return report(results)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "sizes": (8,)})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 5, "batch_sizes": (8,)})
 
 if __name__ == "__main__":
     main(experiment)

@@ -22,6 +22,7 @@ from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
 
 KINDS = {"plain": False, "residual": True}
@@ -35,43 +36,37 @@ def network(depth: int, skip: bool, width: int) -> ZooNet:
 def judge(loss: dict[str, np.ndarray]) -> tuple[str, bool]:
     """The verdict from the training losses [seeds] of "plain 20", "plain 56", "residual 20" and "residual 56"."""
     names = list(loss)
-    told = ", ".join(f"{name} layers {loss[name].mean():.4f}" for name in names)
+    summary = ", ".join(f"{name} layers {loss[name].mean():.4f}" for name in names)
     shallow, deep = names[0].split()[1], names[1].split()[1]
     plain = int((loss[f"plain {deep}"] > loss[f"plain {shallow}"]).sum())
     residual = int((loss[f"residual {deep}"] > loss[f"residual {shallow}"]).sum())
     below = int((loss[f"residual {deep}"] < loss[f"plain {deep}"]).sum())
-    seeds = len(loss[names[0]])
+    num_seeds = len(loss[names[0]])
     verdict = (
-        f"Training loss: {told}. The deeper plain network is worse on {plain} of {seeds} seeds, the deeper residual "
+        f"Training loss: {summary}. The deeper plain network is worse on {plain} of {num_seeds} seeds, the deeper "
+        f"residual "
         f"one on {residual}; at {deep} layers the residual one is better on {below}."
     )
     degraded = loss[f"residual {deep}"].mean() > loss[f"plain {shallow}"].mean()
-    return verdict, plain == seeds and below == seeds and not degraded
+    return verdict, plain == num_seeds and below == num_seeds and not degraded
 
 
 def draw(curves, loss):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 3.6), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, panels = new_figure((9.5, 3.6), 1, 2, sharey=True)
     for axes, kind in zip(panels, KINDS, strict=True):
-        for colour, name in zip(("#0072B2", "#D55E00"), [n for n in loss if n.startswith(kind)], strict=True):
+        for color, name in zip((BLUE, VERMILION), [n for n in loss if n.startswith(kind)], strict=True):
             steps, values = curves[name]
-            axes.plot(steps, values.mean(0), color=colour, label=f"{name.split()[1]} layers")
-            axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2)
+            axes.plot(steps, values.mean(0), color=color, label=f"{name.split()[1]} layers")
+            axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2)
         axes.set(title=kind, xlabel="step", yscale="log")
         axes.legend(frameon=False)
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("training loss")
     return figure
 
 
 def draw_landscapes(surfaces, offsets):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 4.0), layout="constrained")
-    panels = figure.subplots(1, 2)
+    figure, panels = new_figure((9.5, 4.0), 1, 2)
     top = np.log10(max(float(s.max()) for s in surfaces.values()))
     bottom = np.log10(max(min(float(s.min()) for s in surfaces.values()), 1e-6))
     for axes, (name, surface) in zip(panels, surfaces.items(), strict=True):
@@ -85,27 +80,27 @@ def draw_landscapes(surfaces, offsets):
 
 def study(
     *,
-    seeds: int = 3,
+    num_seeds: int = 3,
     depths: tuple[int, ...] = (20, 56),
     width: int = 4,
     steps: int = 800,
     snapshots: int = 8,
-    points: int = 21,
-    examples: int = 1297,
+    grid_size: int = 21,
+    num_examples: int = 1297,
 ) -> StudyResult:
     """Train plain and residual networks of two depths, and look at the loss around the deeper ones.
 
     Args:
-      seeds: repetitions.
+      num_seeds: repetitions.
       depths: layers, 6 n + 2, the shallower first.
       width: channels of the first stage, 16 in the paper.
       steps: of each run, with 64 examples each.
       snapshots: how often the training loss is measured in a run.
-      points: a side of the grid of the loss surface.
-      examples: to train on.
+      grid_size: a side of the grid of the loss surface.
+      num_examples: to train on.
     """
     data = shuffled_digits()
-    images, labels = jnp.asarray(data.images[:examples]), jnp.asarray(data.labels[:examples])
+    images, labels = jnp.asarray(data.images[:num_examples]), jnp.asarray(data.labels[:num_examples])
     images = jax.image.resize(images, (len(images), 16, 16, 1), "linear")
     optimizer = optax.sgd(optax.cosine_decay_schedule(0.05, steps), momentum=0.9)
 
@@ -129,19 +124,19 @@ def study(
         return loss_surface(loss, variables["params"], directions, offsets)
 
     curves, last, surfaces = {}, {}, {}
-    offsets = jnp.linspace(-1, 1, points)
+    offsets = jnp.linspace(-1, 1, grid_size)
     times = (np.arange(snapshots) + 1) * (steps // snapshots)
     for kind, skip in KINDS.items():
         for depth in depths:
             net, name = network(depth, skip, width), f"{kind} {depth}"
-            found = [run(net, jax.random.key(seed)) for seed in range(seeds)]
-            values = np.stack([np.asarray(losses, np.float64) for losses, _ in found])
+            results = [run(net, jax.random.key(seed)) for seed in range(num_seeds)]
+            values = np.stack([np.asarray(losses, np.float64) for losses, _ in results])
             curves[name], last[name] = (times, values), values[:, -1]
             if depth == depths[-1]:
-                surfaces[name] = np.asarray(surface(net, found[0][1], offsets), np.float64)
+                surfaces[name] = np.asarray(surface(net, results[0][1], offsets), np.float64)
     verdict, holds = judge(last)
     rough = {
-        name: float((np.nan_to_num(s, nan=1e9) < 2 * max(s[points // 2, points // 2], 0.05)).mean())
+        name: float((np.nan_to_num(s, nan=1e9) < 2 * max(s[grid_size // 2, grid_size // 2], 0.05)).mean())
         for name, s in surfaces.items()
     }
     verdict += (
@@ -159,7 +154,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "depths": (2, 8), "steps": 2, "snapshots": 2, "points": 3, "examples": 64},
+    smoke={"num_seeds": 1, "depths": (2, 8), "steps": 2, "snapshots": 2, "grid_size": 3, "num_examples": 16},
 )
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 
 
 def network(params: list, x: jax.Array) -> jax.Array:
@@ -70,11 +71,11 @@ def power_scanned(x: jax.Array, n: int) -> jax.Array:
     return jax.lax.scan(lambda x, _: (jnp.sin(x), None), x, length=n)[0]
 
 
-def median_seconds(function: Callable, *args: Any, repeats: int) -> float:
+def median_seconds(function: Callable, *args: Any, num_repeats: int) -> float:
     """Of a call that is waited for."""
     jax.block_until_ready(function(*args))
     times = []
-    for _ in range(repeats):
+    for _ in range(num_repeats):
         began = time.perf_counter()
         jax.block_until_ready(function(*args))
         times.append(time.perf_counter() - began)
@@ -82,15 +83,15 @@ def median_seconds(function: Callable, *args: Any, repeats: int) -> float:
 
 
 def study(
-    *, layers: int = 8, width: int = 64, repeats: int = 30, lengths: tuple[int, ...] = (1, 10, 100)
+    *, num_layers: int = 8, width: int = 64, num_repeats: int = 30, lengths: tuple[int, ...] = (1, 10, 100)
 ) -> StudyResult:
     """Compare values, compilations, control flow, program sizes and times.
 
     Args:
-      layers: of the network whose gradient step is timed.
+      num_layers: of the network whose gradient step is timed.
       lengths: of the loops whose programs are counted.
     """
-    keys = jax.random.split(jax.random.key(0), layers + 1)
+    keys = jax.random.split(jax.random.key(0), num_layers + 1)
     params = [(jax.random.normal(k, (width, width)) / width**0.5, jnp.zeros(width)) for k in keys[:-1]]
     x = jax.random.normal(keys[-1], (32, width))
 
@@ -118,8 +119,8 @@ def study(
         name: [len(jax.make_jaxpr(lambda x, n=n, f=f: f(x, n))(1.0).eqns) for n in lengths]
         for name, f in {"unrolled": power_unrolled, "scanned": power_scanned}.items()
     }
-    eager = median_seconds(gradient_step, params, x, repeats=repeats)
-    static = median_seconds(compiled, params, x, repeats=repeats)
+    eager = median_seconds(gradient_step, params, x, num_repeats=num_repeats)
+    static = median_seconds(compiled, params, x, num_repeats=num_repeats)
     fresh = jax.jit(gradient_step)
     began = time.perf_counter()
     fresh.lower(params, x).compile()
@@ -133,36 +134,38 @@ def study(
         "scan stays small": sizes["unrolled"] == list(lengths) and len(set(sizes["scanned"])) == 1,
     }
     holds = all(right.values())
-    odd = ", ".join(name for name, good in right.items() if not good)
+    failures = ", ".join(name for name, good in right.items() if not good)
     verdict = (
-        f"{'It holds' if holds else f'It does not hold: {odd}'}. Operation by operation and compiled, a gradient step "
-        f"of {layers} layers differs by {apart:.0e}; it takes {eager * 1e3:.2f} and {static * 1e3:.3f} ms, "
+        f"{'It holds' if holds else f'It does not hold: {failures}'}. Operation by operation and compiled, a gradient step "
+        f"of {num_layers} layers differs by {apart:.0e}; it takes {eager * 1e3:.2f} and {static * 1e3:.3f} ms, "
         f"{eager / static:.0f} times less, after {compiling * 1e3:.0f} ms of compilation, which "
         f"{compiling / (eager - static):.0f} steps pay for. A new shape cost one compilation, old ones none."
     )
     numbers = {
-        "difference": apart, "traces": traces, "program sizes": sizes, "eager seconds": eager,
-        "compiled seconds": static, "compile seconds": compiling, "checks": {k: bool(v) for k, v in right.items()},
-    }  # fmt: skip
+        "difference": apart,
+        "traces": traces,
+        "program sizes": sizes,
+        "eager seconds": eager,
+        "compiled seconds": static,
+        "compile seconds": compiling,
+        "checks": {k: bool(v) for k, v in right.items()},
+    }
     return StudyResult(numbers, verdict, {"time": figure(eager, static, compiling)}, bool(holds))
 
 
 def figure(eager: float, static: float, compiling: float):
     """Time since the start over steps: where the compiled program overtakes."""
-    from matplotlib.figure import Figure
-
     steps = np.arange(0, max(10, int(3 * compiling / max(eager - static, 1e-9))) + 1)
-    drawing = Figure(figsize=(6, 3.8), layout="constrained")
-    axes = drawing.subplots()
-    axes.plot(steps, steps * eager * 1e3, color="#D55E00", label="operation by operation")
-    axes.plot(steps, (compiling + steps * static) * 1e3, color="#0072B2", label="compiled first")
+    drawing, axes = new_figure((6, 3.8))
+    axes.plot(steps, steps * eager * 1e3, color=VERMILION, label="operation by operation")
+    axes.plot(steps, (compiling + steps * static) * 1e3, color=BLUE, label="compiled first")
     axes.set(xlabel="steps", ylabel="ms since the start", title="A compilation pays for itself after some steps")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     return drawing
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"layers": 2, "repeats": 3})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_layers": 2, "num_repeats": 3})
 
 if __name__ == "__main__":
     main(experiment)

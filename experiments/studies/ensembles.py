@@ -23,6 +23,7 @@ from dlcore.data.augment import random_affine
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import recompute_batch_stats, schedules, swa_params, track_swa
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 EXAMPLES = 300
@@ -32,27 +33,35 @@ def moved(key, image):
     return random_affine(degrees=15, translate=0.125, scale=(0.85, 1.15), shear=10)(key, image)
 
 
-def independent(key, data, members, steps, own_digits=True):
+def independent(key, data, num_members, steps, own_digits=True):
     """Log loss and accuracy on the test digits: of each member [members, 2], of all together [2]."""
     net = SmallNet()
 
     def logits(member):
         rows = jax.random.permutation(jax.random.fold_in(member if own_digits else key, 7), len(data.labels))[:EXAMPLES]
         images, labels = jnp.asarray(data.images)[rows], jnp.asarray(data.labels)[rows]
-        rate = optax.cosine_decay_schedule(3e-3, steps)
-        variables, _ = train(member, net, optax.adam(rate), images, labels, steps, batch_size=32)
+        learning_rate = optax.cosine_decay_schedule(3e-3, steps)
+        variables, _ = train(member, net, optax.adam(learning_rate), images, labels, steps, batch_size=32)
         return net.apply(jax.tree.map(lambda v: v[0], variables), jnp.asarray(data.test_images), False)
 
-    return together(jax.vmap(logits)(jax.random.split(key, members)), data.test_labels)
+    return together(jax.vmap(logits)(jax.random.split(key, num_members)), data.test_labels)
 
 
-def snapshots(key, data, cycles, steps):
+def snapshots(key, data, num_cycles, steps):
     """The same of the snapshots [cycles, 2] of one run of cosine cycles."""
     net = SmallNet()
     images, labels = jnp.asarray(data.images[:EXAMPLES]), jnp.asarray(data.labels[:EXAMPLES])
-    rate = schedules.cosine_restarts(0.05, steps // cycles)
+    learning_rate = schedules.cosine_restarts(0.05, steps // num_cycles)
     variables, _ = train(
-        key, net, optax.sgd(rate, momentum=0.9), images, labels, steps, batch_size=32, snapshots=cycles, augment=moved
+        key,
+        net,
+        optax.sgd(learning_rate, momentum=0.9),
+        images,
+        labels,
+        steps,
+        batch_size=32,
+        snapshots=num_cycles,
+        augment=moved,
     )
     test = jnp.asarray(data.test_images)
     return together(jax.vmap(lambda v: net.apply(v, test, False))(variables), data.test_labels)
@@ -97,42 +106,44 @@ def judge(members, ensemble, shots, snapshot_ensemble, swa) -> tuple[str, bool]:
     above_best = int((ensemble[:, 1] > members[..., 1].max(1)).sum())
     last = int((snapshot_ensemble[:, 1] >= shots[:, -1, 1]).sum())
     better = int((swa[:, 1, 1] >= swa[:, 0, 1]).sum())
-    seeds = len(members)
+    num_seeds = len(members)
     verdict = (
-        f"{members.shape[1]} members: {members[..., 1].mean():.1%} each, {members[..., 1].max(1).mean():.1%} the best, "
-        f"{ensemble[:, 1].mean():.1%} together (above the best on {above_best} of {seeds} seeds); log loss "
+        f"{members.shape[1]} members: {members[..., 1].mean():.1%} each, "
+        f"{members[..., 1].max(1).mean():.1%} the best, "
+        f"{ensemble[:, 1].mean():.1%} together (above the best on {above_best} of {num_seeds} seeds); log loss "
         f"{members[..., 0].mean():.3f} to {ensemble[:, 0].mean():.3f}, "
         f"{'never' if jensen else 'NOT never'} above the members' mean. {shots.shape[1]} snapshots: "
         f"{shots[:, -1, 1].mean():.1%} the last, {snapshot_ensemble[:, 1].mean():.1%} together (no worse on {last} of "
-        f"{seeds}). SWA: {swa[:, 0, 1].mean():.1%} the last weights, {swa[:, 1, 1].mean():.1%} their average (no worse "
-        f"on {better} of {seeds}; {swa[:, 2, 1].mean():.1%} with the last weights' batch statistics)."
+        f"{num_seeds}). SWA: {swa[:, 0, 1].mean():.1%} the last weights, {swa[:, 1, 1].mean():.1%} their average (no "
+        f"worse "
+        f"on {better} of {num_seeds}; {swa[:, 2, 1].mean():.1%} with the last weights' batch statistics)."
     )
-    return verdict, jensen and above_mean and above_best == last == better == seeds
+    return verdict, jensen and above_mean and above_best == last == better == num_seeds
 
 
 def study(
-    *, seeds: int = 3, members: int = 8, cycles: int = 5, steps: int = 2000, own_digits: bool = True
+    *, num_seeds: int = 3, num_members: int = 8, num_cycles: int = 5, steps: int = 2000, own_digits: bool = True
 ) -> StudyResult:
     """Members, snapshots and averaged weights.
 
     Args:
-      seeds: repetitions of everything.
-      members: networks of an ensemble.
-      cycles: cosine cycles of the run that snapshots are taken from.
+      num_seeds: repetitions of everything.
+      num_members: networks of an ensemble.
+      num_cycles: cosine cycles of the run that snapshots are taken from.
       steps: of each run.
       own_digits: members see 300 digits each of their own; false: the same for all, they differ in weights and batches.
     """
     data = shuffled_digits()
-    keys = jax.random.split(jax.random.key(0), seeds)
-    length = steps // cycles * cycles
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    length = steps // num_cycles * num_cycles
 
     @jax.jit
     @jax.vmap
     def run(key):
         parts = jax.random.split(key, 3)
         return (
-            independent(parts[0], data, members, steps, own_digits),
-            snapshots(parts[1], data, cycles, length),
+            independent(parts[0], data, num_members, steps, own_digits),
+            snapshots(parts[1], data, num_cycles, length),
             averaged(parts[2], data, steps),
         )
 
@@ -155,11 +166,8 @@ def study(
 
 
 def draw(each, all_, shots, joined, swa):
-    from matplotlib.figure import Figure
-
-    blue, orange = "#0072B2", "#D55E00"
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
-    panels = figure.subplots(1, 3, sharey=True)
+    blue, orange = BLUE, VERMILION
+    figure, panels = new_figure((10, 3.2), 1, 3, sharey=True)
     for axes, single, whole, title in (
         (panels[0], each, all_, f"{each.shape[1]} independent members"),
         (panels[1], shots, joined, f"{shots.shape[1]} snapshots of one run"),
@@ -169,11 +177,16 @@ def draw(each, all_, shots, joined, swa):
             axes.plot(
                 seed + spread, 100 * single[seed, :, 1], "o", color=blue, alpha=0.6, label=None if seed else "one"
             )
-            axes.plot([seed - 0.3, seed + 0.3], [100 * whole[seed, 1]] * 2, color=orange, linewidth=2.5,
-                      label=None if seed else "together")  # fmt: skip
+            axes.plot(
+                [seed - 0.3, seed + 0.3],
+                [100 * whole[seed, 1]] * 2,
+                color=orange,
+                linewidth=2.5,
+                label=None if seed else "together",
+            )
         axes.set_title(title, fontsize=10)
     for place, (name, color) in enumerate(
-        (("last weights", blue), ("averaged weights", orange), ("stale statistics", "#999999"))
+        (("last weights", blue), ("averaged weights", orange), ("stale statistics", GRAY))
     ):
         panels[2].plot(np.arange(len(swa)) + (place - 1) * 0.2, 100 * swa[:, place, 1], "o", color=color, label=name)
     panels[2].set_title("weights averaged along a run", fontsize=10)
@@ -182,12 +195,11 @@ def draw(each, all_, shots, joined, swa):
         axes.set_xticks(range(len(each)), [f"seed {seed}" for seed in range(len(each))])
         axes.legend(frameon=False, fontsize=8)
         axes.grid(axis="y", alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "members": 2, "cycles": 2, "steps": 4}
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "num_members": 2, "num_cycles": 2, "steps": 4}
 )
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from dlcore.data.digits import digits
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import initializers
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 
 INITS = {
     "0.01 randn": initializers.normal(0.01),
@@ -88,21 +89,21 @@ def statistics(h: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def measure(name: str, kind: str, width: int, depth: int, examples: int, seeds: int, bias: float = 0.0) -> dict:
+def measure(name: str, kind: str, width: int, depth: int, num_examples: int, num_seeds: int, bias: float = 0.0) -> dict:
     """Statistics of nets that start like that, and the gradient that arrives: [seeds, depth] each."""
     rows = []
-    for seed in range(seeds):
+    for seed in range(num_seeds):
         weights, inputs = jax.random.split(jax.random.key(seed))
-        x, cotangent = jax.random.normal(inputs, (2, examples, width))
+        x, cotangent = jax.random.normal(inputs, (2, num_examples, width))
         h, gradient = look(draw(name, weights, depth, width), kind, x, cotangent, bias)
         rows.append({**statistics(np.asarray(h, np.float64)), "gradient": np.asarray(gradient, np.float64)})
     return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
-def residual(last: str, width: int, blocks: int, seeds: int) -> np.ndarray:
+def residual(last: str, width: int, blocks: int, num_seeds: int) -> np.ndarray:
     """The variance after each block x + relu(x W1) W2 over that of the input, [seeds, blocks]; W1 is Kaiming's."""
     rows = []
-    for seed in range(seeds):
+    for seed in range(num_seeds):
         first, second, inputs = jax.random.split(jax.random.key(seed), 3)
         x = jax.random.normal(inputs, (32, width))
         rows.append(variances(x, draw("Kaiming", first, blocks, width), draw(last, second, blocks, width)))
@@ -125,11 +126,11 @@ def balanced_digits() -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(data["image"].reshape(-1, 64)[rows]), jnp.asarray(data["label"][rows])
 
 
-def descend(name: str, steps: int, seeds: int) -> dict:
+def descend(name: str, steps: int, num_seeds: int) -> dict:
     """A ReLU perceptron on the digits: last loss [seeds], how unlike its units are, and how far its weights moved."""
     x, labels = balanced_digits()
     rows = []
-    for seed in range(seeds):
+    for seed in range(num_seeds):
         hidden, head = jax.random.split(jax.random.key(seed))
         kernels = draw(name, hidden, 3, 64), STARTS[name](head, (64, 10))
         rows.append(jax.device_get(learn(kernels, steps, x, labels)))
@@ -156,11 +157,11 @@ def learn(kernels, steps, x, labels) -> dict:
     return {"loss": loss(after), "units differ by": after[0][0][0].std(1).max(), "weights moved": moved}
 
 
-def judged(found: dict) -> tuple[int, list[str]]:
+def check_bands(results: dict) -> tuple[int, list[str]]:
     """How many bands were tried, and what lies outside its own, in words; other widths and depths have none."""
     tried, wrong = 0, []
     for (quantity, kind, name, width), (low, high) in BANDS.items():
-        rows = found.get((kind, name, width))
+        rows = results.get((kind, name, width))
         if rows is None or rows["mean"].shape[1] != DEPTHS[kind]:
             continue
         tried += 1
@@ -181,36 +182,44 @@ def summary(rows: dict) -> dict[str, np.ndarray]:
 
 
 def study(
-    *, seeds: int = 3, width: int = 512, wide: int = 4096, tanh_depth: int = 6, relu_depth: int = 20,
-    examples: int = 64, steps: int = 300,
-) -> StudyResult:  # fmt: skip
+    *,
+    num_seeds: int = 3,
+    width: int = 512,
+    large_width: int = 4096,
+    tanh_depth: int = 6,
+    relu_depth: int = 20,
+    num_examples: int = 64,
+    steps: int = 300,
+) -> StudyResult:
     """Activations, gradients and learning from each start.
 
     Args:
-      seeds: nets of each kind.
+      num_seeds: nets of each kind.
       width: units a layer.
-      wide: units a layer where 0.01 and 0.05 randn are looked at again.
+      large_width: units a layer where 0.01 and 0.05 randn are looked at again.
       tanh_depth: layers of the tanh nets.
       relu_depth: layers of the ReLU nets, and blocks of the residual ones.
-      examples: inputs.
+      num_examples: inputs.
       steps: of gradient descent on the digits.
     """
     depths = {"tanh": tanh_depth, "relu": relu_depth}
-    found = {
-        (kind, name, width): measure(name, kind, width, depth, examples, seeds)
+    results = {
+        (kind, name, width): measure(name, kind, width, depth, num_examples, num_seeds)
         for kind, depth in depths.items()
         for name in INITS
     }
     for name in ("0.01 randn", "0.05 randn"):
-        found["tanh", name, wide] = measure(name, "tanh", wide, tanh_depth, min(examples, 16), seeds)
-    biased = {name: measure(name, "relu", width, relu_depth, 4, seeds, 0.01)["dead"] for name in INITS}
-    unbiased = {name: measure(name, "relu", width, relu_depth, 4, seeds)["dead"] for name in INITS}
-    grown = residual("Kaiming", min(width, 256), relu_depth, seeds)
-    kept = residual("zero", min(width, 256), relu_depth, seeds)
-    learned = {name: descend(name, steps, seeds) for name in STARTS}
+        results["tanh", name, large_width] = measure(
+            name, "tanh", large_width, tanh_depth, min(num_examples, 16), num_seeds
+        )
+    biased = {name: measure(name, "relu", width, relu_depth, 4, num_seeds, 0.01)["dead"] for name in INITS}
+    unbiased = {name: measure(name, "relu", width, relu_depth, 4, num_seeds)["dead"] for name in INITS}
+    kaiming_last = residual("Kaiming", min(width, 256), relu_depth, num_seeds)
+    zero_last = residual("zero", min(width, 256), relu_depth, num_seeds)
+    learned = {name: descend(name, steps, num_seeds) for name in STARTS}
 
     numbers = {}
-    for (kind, name, at), rows in found.items():
+    for (kind, name, at), rows in results.items():
         shown = ("saturated", "median slope") if kind == "tanh" else ("dead",)
         for quantity in ("mean", "deviation", *shown, "gradient"):
             numbers[f"{kind} {name} {at}: {quantity} per layer"] = [float(f"{v:.4g}") for v in rows[quantity].mean(0)]
@@ -218,50 +227,50 @@ def study(
         for bias, dead in ((0, unbiased[name]), (0.01, biased[name])):
             numbers[f"dead of four examples, {name}, bias {bias}: first layer"] = dead[:, 0].tolist()
             numbers[f"dead of four examples, {name}, bias {bias}: all layers"] = dead.mean(1).tolist()
-    for what, rows in (("Kaiming", grown), ("last layer zero", kept)):
+    for what, rows in (("Kaiming", kaiming_last), ("last layer zero", zero_last)):
         numbers[f"variance after the residual blocks over the input's, {what}"] = rows[:, -1].tolist()
     numbers |= {f"digits from {name}: {key}": values for name, rows in learned.items() for key, values in rows.items()}
-    tried, wrong = judged(found)
+    tried, wrong = check_bands(results)
     stuck = max(learned["zero"]["weights moved"]) < 1e-6
     same = max(learned["constant"]["units differ by"]) < 1e-4 < min(learned["Kaiming"]["units differ by"])
     fewer = all((biased[name][:, 0] <= unbiased[name][:, 0]).all() for name in INITS)
     fewer = fewer and sum(b[:, 0].sum() for b in biased.values()) < sum(b[:, 0].sum() for b in unbiased.values())
-    stays = bool(np.allclose(kept, 1) and grown[:, -1].min() > 100)
+    stays = bool(np.allclose(zero_last, 1) and kaiming_last[:, -1].min() > 100)
     holds = not wrong and stuck and same and fewer and stays
-    at = {key: rows["deviation"].mean(0)[-1] for key, rows in found.items()}
-    saturated = {w: found["tanh", "0.05 randn", w]["saturated"][:, -1].mean() for w in (width, wide)}
-    slope = np.median(found["tanh", "0.05 randn", wide]["median slope"][:, -1])
-    second = {name: summary(found["relu", name, width])["second moment, last over first"].mean() for name in INITS}
+    at = {key: rows["deviation"].mean(0)[-1] for key, rows in results.items()}
+    saturated = {w: results["tanh", "0.05 randn", w]["saturated"][:, -1].mean() for w in (width, large_width)}
+    slope = np.median(results["tanh", "0.05 randn", large_width]["median slope"][:, -1])
+    second = {name: summary(results["relu", name, width])["second moment, last over first"].mean() for name in INITS}
     verdict = (
         f"After {tanh_depth} tanh layers of width {width} the deviation is {at['tanh', '0.01 randn', width]:.2g} from "
         f"0.01 randn and {at['tanh', 'Xavier', width]:.2f} from Xavier; 0.05 randn saturates "
-        f"{saturated[width]:.1%} of the last layer's units, and {saturated[wide]:.0%} at width {wide}, where the "
+        f"{saturated[width]:.1%} of the last layer's units, and {saturated[large_width]:.0%} at width {large_width}, "
+        f"where the "
         f"local gradient's median is {slope:.2f}. From the first to the last of {relu_depth} ReLU layers the "
         f"second moment changes {second['Xavier']:.1g} times with Xavier, {second['Kaiming']:.2f} times with Kaiming. "
         f"Of {tried} numbers with a band {tried - len(wrong)} lie in it{'; outside: ' if wrong else ''}"
         f"{'; '.join(wrong)}. "
         f"Zero weights {'never moved' if stuck else 'MOVED'}, constant ones "
         f"{'stayed the same in all units' if same else 'did NOT stay the same in all units'}. A bias of 0.01 leaves "
-        f"{'fewer' if fewer else 'NOT fewer'} units dead in the first layer. Variance grows {grown[:, -1].mean():.2g} "
-        f"times over {relu_depth} residual blocks, and {kept[:, -1].mean():.2g} times where their last layer is zero."
+        f"{'fewer' if fewer else 'NOT fewer'} units dead in the first layer. Variance grows "
+        f"{kaiming_last[:, -1].mean():.2g} "
+        f"times over {relu_depth} residual blocks, and {zero_last[:, -1].mean():.2g} times where their last layer is "
+        f"zero."
     )
-    figures = {"histograms": histograms(found), "depth": curves(found, width)}
+    figures = {"histograms": histograms(results), "depth": curves(results, width)}
     return StudyResult(numbers, verdict, figures, bool(holds))
 
 
-def histograms(found: dict):
+def histograms(results: dict):
     """One row a net, one column a layer: the activations of the first seed; of ReLUs, the zeros are cut off."""
-    from matplotlib.figure import Figure
-
-    rows = [(k, n, w) for k, n, w in found if k == "tanh"] + [(k, n, w) for k, n, w in found if k == "relu"]
-    columns = max(found[key]["histogram"].shape[1] for key in rows if key[0] == "tanh")
-    figure = Figure(figsize=(1.5 * columns, 1.1 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
+    rows = [(k, n, w) for k, n, w in results if k == "tanh"] + [(k, n, w) for k, n, w in results if k == "relu"]
+    columns = max(results[key]["histogram"].shape[1] for key in rows if key[0] == "tanh")
+    figure, grid = new_figure((1.5 * columns, 1.1 * len(rows)), len(rows), columns, squeeze=False)
     for line, (kind, name, at) in zip(grid, rows, strict=True):
-        counts, edges = found[kind, name, at]["histogram"][0], found[kind, name, at]["edges"][0]
+        counts, edges = results[kind, name, at]["histogram"][0], results[kind, name, at]["edges"][0]
         chosen = np.linspace(0, len(counts) - 1, columns).round().astype(int)
         for axes, layer in zip(line, chosen, strict=True):
-            axes.stairs(counts[layer], edges, fill=True, color="#0072B2" if kind == "tanh" else "#D55E00")
+            axes.stairs(counts[layer], edges, fill=True, color=BLUE if kind == "tanh" else VERMILION)
             if kind == "relu" and counts[layer][1:].any():
                 axes.set_ylim(0, 1.5 * counts[layer][1:].max())
             axes.set_yticks([])
@@ -271,16 +280,13 @@ def histograms(found: dict):
     return figure
 
 
-def curves(found: dict, width: int):
+def curves(results: dict, width: int):
     """Deviation and gradient by layer."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    grid = figure.subplots(2, 2)
+    figure, grid = new_figure((9, 5.5), 2, 2)
     for column, kind in enumerate(ACTIVATIONS):
         for row, quantity in enumerate(("deviation", "gradient")):
             axes = grid[row, column]
-            for (other, name, at), rows in found.items():
+            for (other, name, at), rows in results.items():
                 if other == kind:
                     mean = rows[quantity].mean(0).clip(1e-30)
                     axes.plot(np.arange(1, len(mean) + 1), mean, "-" if at == width else "--", label=f"{name}, {at}")
@@ -296,7 +302,15 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "width": 64, "wide": 96, "tanh_depth": 3, "relu_depth": 4, "examples": 8, "steps": 20},
+    smoke={
+        "num_seeds": 1,
+        "width": 64,
+        "large_width": 96,
+        "tanh_depth": 3,
+        "relu_depth": 4,
+        "num_examples": 8,
+        "steps": 20,
+    },
 )
 
 if __name__ == "__main__":

@@ -23,15 +23,16 @@ from dlcore.diagnostics.triage import learning_rate_triage
 from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, shuffled_digits
 
 ORDER = ("too low", "good", "high", "too high")
-COLOURS = dict(zip(ORDER, ("#56B4E9", "#009E73", "#E69F00", "#D55E00"), strict=True))
+COLORS = dict(zip(ORDER, (SKY, GREEN, ORANGE, VERMILION), strict=True))
 
 
-def sgd(rate: jax.Array | optax.Schedule) -> optax.GradientTransformation:
+def sgd(learning_rate: jax.Array | optax.Schedule) -> optax.GradientTransformation:
     """With a momentum of .9."""
-    return optax.sgd(rate, 0.9)
+    return optax.sgd(learning_rate, 0.9)
 
 
 def setting(depth: int, steps: int, batch_size: int, key: jax.Array):
@@ -47,12 +48,12 @@ def setting(depth: int, steps: int, batch_size: int, key: jax.Array):
     return loss, net.init(jax.random.fold_in(key, 0), images[:2], False)["params"], rows
 
 
-def curves(rates: np.ndarray, seeds: int, depth: int, steps: int, batch_size: int) -> np.ndarray:
+def curves(learning_rates: np.ndarray, num_seeds: int, depth: int, steps: int, batch_size: int) -> np.ndarray:
     """[rates, seeds, steps]: the loss of each batch before its step, at a constant rate."""
 
-    def one(rate, key):
+    def one(learning_rate, key):
         loss, params, batches = setting(depth, steps, batch_size, key)
-        optimizer = sgd(rate)
+        optimizer = sgd(learning_rate)
 
         def step(carry, batch):
             params, state = carry
@@ -62,19 +63,19 @@ def curves(rates: np.ndarray, seeds: int, depth: int, steps: int, batch_size: in
 
         return jax.lax.scan(step, (params, optimizer.init(params)), batches)[1]
 
-    keys = jax.random.split(jax.random.key(0), seeds)
-    every = jax.jit(jax.vmap(lambda rate: jax.vmap(lambda key: one(rate, key))(keys)))
-    return np.asarray(every(jnp.asarray(rates, jnp.float32)), np.float64)
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    every = jax.jit(jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys)))
+    return np.asarray(every(jnp.asarray(learning_rates, jnp.float32)), np.float64)
 
 
-def range_tests(seeds: int, depth: int, steps: int, batch_size: int, low: float, high: float):
+def range_tests(num_seeds: int, depth: int, steps: int, batch_size: int, low: float, high: float):
     """(rates [steps], losses [seeds, steps])."""
 
     def one(key):
         return lr_range_test(*setting(depth, steps, batch_size, key), low, high, sgd)
 
-    rates, losses = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), seeds))
-    return np.asarray(rates[0]), np.asarray(losses)
+    learning_rates, losses = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), num_seeds))
+    return np.asarray(learning_rates[0]), np.asarray(losses)
 
 
 def names(losses: np.ndarray) -> np.ndarray:
@@ -82,48 +83,48 @@ def names(losses: np.ndarray) -> np.ndarray:
     return np.array([[learning_rate_triage(curve).kind for curve in row] for row in losses])
 
 
-def judge(rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]) -> tuple[str, bool]:
+def judge(learning_rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]) -> tuple[str, bool]:
     """The verdict from losses [rates, seeds, steps] and a range test by seed."""
-    said = names(losses)
+    regimes = names(losses)
     ends = losses[:, :, -losses.shape[2] // 5 :].mean(-1)
     best = np.where(np.isfinite(ends), ends, np.inf).mean(1).argmin()
     parts = []
     for name in ORDER:
-        found = rates[(said == name).any(1)]
-        if len(found):
-            parts.append(f"{name} {found.min():.2g} to {found.max():.2g}")
-    inside = [t.steepest <= rates[best] <= (t.diverges or np.inf) for t in tests]
+        results = learning_rates[(regimes == name).any(1)]
+        if len(results):
+            parts.append(f"{name} {results.min():.2g} to {results.max():.2g}")
+    inside = [t.steepest <= learning_rates[best] <= (t.diverges or np.inf) for t in tests]
     verdict = (
-        f"What the triage says of the rates, on any of {said.shape[1]} seeds: {', '.join(parts)}. The lowest final "
-        f"loss is {ends[best].mean():.3g} at {rates[best]:.2g}, called good on {int((said[best] == 'good').sum())}. "
+        f"What the triage says of the rates, on any of {regimes.shape[1]} seeds: {', '.join(parts)}. The lowest final "
+        f"loss is {ends[best].mean():.3g} at {learning_rates[best]:.2g}, called good on "
+        f"{int((regimes[best] == 'good').sum())}. "
         f"The range test puts the steepest fall at {np.median([t.steepest for t in tests]):.2g} and the end at "
         f"{np.median([t.diverges or np.inf for t in tests]):.2g} (medians); the best rate lies between on "
         f"{sum(inside)}."
     )
-    rank = np.vectorize(ORDER.index)(said)
-    holds = (said[0] == "too low").all() and (said[-1] == "too high").all() and (said[best] == "good").all()
+    rank = np.vectorize(ORDER.index)(regimes)
+    holds = (regimes[0] == "too low").all() and (regimes[-1] == "too high").all() and (regimes[best] == "good").all()
     return verdict, bool(holds and (np.diff(rank, axis=0) >= 0).all())
 
 
-def draw(rates, losses, swept, tested, tests):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 0.9, 1))
-    said, means = names(losses), losses.reshape(*losses.shape[:2], -1, 10).mean(-1)
+def draw(learning_rates, losses, swept, tested, tests):
+    figure, (left, middle, right) = new_figure((11, 3.8), 1, 3, width_ratios=(1.3, 0.9, 1))
+    regimes, means = names(losses), losses.reshape(*losses.shape[:2], -1, 10).mean(-1)
     x, seen = np.arange(means.shape[2]) * 10 + 5, set()
-    for row, own in zip(means, said, strict=True):
+    for row, own in zip(means, regimes, strict=True):
         label = None if own[0] in seen else own[0]
         seen.add(own[0])
-        left.plot(x, np.where(np.isfinite(row[0]), np.minimum(row[0], 10), np.nan), color=COLOURS[own[0]], label=label)
+        left.plot(x, np.where(np.isfinite(row[0]), np.minimum(row[0], 10), np.nan), color=COLORS[own[0]], label=label)
     left.set(yscale="log", ylim=(1e-3, 12), xlabel="step", ylabel="training loss, means of 10 steps (seed 0)")
     left.legend(frameon=False, fontsize=8, loc="lower left")
     ends = np.minimum(np.nan_to_num(losses[:, :, -losses.shape[2] // 5 :].mean(-1), nan=10), 10)
-    for seed in range(said.shape[1]):
-        middle.scatter(rates, ends[:, seed], c=[COLOURS[n] for n in said[:, seed]], s=26, alpha=0.8, linewidths=0)
+    for seed in range(regimes.shape[1]):
+        middle.scatter(
+            learning_rates, ends[:, seed], c=[COLORS[n] for n in regimes[:, seed]], s=26, alpha=0.8, linewidths=0
+        )
     middle.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="loss of the last fifth (10: or above)")
     for line in tested:
-        right.plot(swept, np.where(np.isfinite(line), np.minimum(line, 10), np.nan), color="#0072B2", alpha=0.4, lw=1)
+        right.plot(swept, np.where(np.isfinite(line), np.minimum(line, 10), np.nan), color=BLUE, alpha=0.4, lw=1)
     for place, word, style in (
         (np.median([t.steepest for t in tests]), "steepest", ":"),
         (np.median([t.diverges or np.inf for t in tests]), "diverges", "--"),
@@ -134,36 +135,41 @@ def draw(rates, losses, swept, tested, tests):
     right.legend(frameon=False, fontsize=8, loc="lower left")
     for axes in (left, middle, right):
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def study(
-    *, seeds: int = 3, steps: int = 800, depth: int = 4, batch_size: int = 32, lowest: float = 1e-6, decades: int = 7
+    *,
+    num_seeds: int = 3,
+    steps: int = 800,
+    depth: int = 4,
+    batch_size: int = 32,
+    min_learning_rate: float = 1e-6,
+    decades: int = 7,
 ) -> StudyResult:
     """Loss curves by rate, named.
 
     Args:
-      seeds: of weights and batches.
+      num_seeds: of weights and batches.
       steps: of each run, a multiple of 10; a quarter of them in the range test.
       depth: hidden layers of 64 units.
       batch_size: of each step.
-      lowest: of the rates.
+      min_learning_rate: of the rates.
       decades: that the rates span, two to a decade.
     """
-    rates = lowest * 10 ** (np.arange(2 * decades + 1) / 2)
-    losses = curves(rates, seeds, depth, steps, batch_size)
-    swept, tested = range_tests(seeds, depth, steps // 4, batch_size, rates[0], rates[-1])
+    learning_rates = min_learning_rate * 10 ** (np.arange(2 * decades + 1) / 2)
+    losses = curves(learning_rates, num_seeds, depth, steps, batch_size)
+    swept, tested = range_tests(num_seeds, depth, steps // 4, batch_size, learning_rates[0], learning_rates[-1])
     tests = [read_range_test(swept, line) for line in tested]
-    verdict, holds = judge(rates, losses, tests)
-    said = names(losses)
-    numbers = {f"rate {rate:.2g}": ", ".join(said[k]) for k, rate in enumerate(rates)}
+    verdict, holds = judge(learning_rates, losses, tests)
+    regimes = names(losses)
+    numbers = {f"rate {learning_rate:.2g}": ", ".join(regimes[k]) for k, learning_rate in enumerate(learning_rates)}
     numbers |= {f"range test, {field}": [getattr(t, field) for t in tests] for field in RangeTest._fields}
-    return StudyResult(numbers, verdict, {"regimes": draw(rates, losses, swept, tested, tests)}, holds)
+    return StudyResult(numbers, verdict, {"regimes": draw(learning_rates, losses, swept, tested, tests)}, holds)
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 80, "depth": 1, "decades": 3}
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 80, "depth": 1, "decades": 3}
 )
 
 if __name__ == "__main__":

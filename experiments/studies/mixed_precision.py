@@ -24,6 +24,7 @@ from flax import linen as nn
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import dynamic_loss_scale, loss_scale
+from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
 
 FORMATS = {
@@ -32,7 +33,7 @@ FORMATS = {
     "float16": (jnp.float16, False),
     "float16, scaled": (jnp.float16, True),
 }
-COLOURS = {"float32": "#BBBBBB", "bfloat16": "#0072B2", "float16": "#D55E00", "float16, scaled": "#009E73"}
+COLORS = {"float32": LIGHT_GRAY, "bfloat16": BLUE, "float16": VERMILION, "float16, scaled": GREEN}
 
 
 class Net(nn.Module):
@@ -50,18 +51,18 @@ class Net(nn.Module):
         return nn.Dense(10, dtype=self.dtype, name="head")(x).astype(jnp.float32)
 
 
-def optimizer(rate: float, small: float, scaled: bool) -> optax.GradientTransformation:
+def optimizer(learning_rate: float, small: float, scaled: bool) -> optax.GradientTransformation:
     """SGD that undoes the division of the loss by `small`, as a user's rate would."""
-    inner = optax.chain(optax.scale(small), optax.sgd(rate, momentum=0.9))
+    inner = optax.chain(optax.scale(small), optax.sgd(learning_rate, momentum=0.9))
     return dynamic_loss_scale(inner, period=100) if scaled else inner
 
 
-def run(name: str, key: jax.Array, depth: int, steps: int, batch_size: int, rate: float, small: float) -> dict:
+def run(name: str, key: jax.Array, depth: int, steps: int, batch_size: int, learning_rate: float, small: float) -> dict:
     """Losses [steps], the share of zero gradients at the first step, and the scale at the end."""
     dtype, scaled = FORMATS[name]
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
-    net, tx = Net(dtype, depth), optimizer(rate, small, scaled)
+    net, tx = Net(dtype, depth), optimizer(learning_rate, small, scaled)
 
     def loss(params: dict, scale: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = net.apply({"params": params}, images[index])
@@ -84,56 +85,69 @@ def run(name: str, key: jax.Array, depth: int, steps: int, batch_size: int, rate
 
 def study(
     *,
-    seeds: int = 5,
+    num_seeds: int = 5,
     steps: int = 300,
     depth: int = 4,
     batch_size: int = 128,
     learning_rate: float = 0.05,
-    divisors: tuple[float, ...] = (1.0, 4096.0, 65536.0),
+    loss_divisors: tuple[float, ...] = (1.0, 4096.0, 65536.0),
 ) -> StudyResult:
     """Train in each format from the same weights on the same batches.
 
     Args:
-      seeds: runs of each format and divisor.
-      divisors: what the loss is divided by, ascending.
+      num_seeds: runs of each format and divisor.
+      loss_divisors: what the loss is divided by, ascending.
     """
-    keys = jax.random.split(jax.random.key(0), seeds)
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    runs = {name: all_runs(name, keys, loss_divisors, depth, steps, batch_size, learning_rate) for name in FORMATS}
+    return report(runs, loss_divisors)
 
-    def all_runs(name: str) -> dict[str, np.ndarray]:
-        def one(small, key):
-            return run(name, key, depth, steps, batch_size, learning_rate, small)
 
-        every = jax.jit(jax.vmap(lambda small: jax.vmap(lambda key: one(small, key))(keys)))
-        return jax.tree.map(lambda x: np.asarray(x, np.float64), every(jnp.asarray(divisors, jnp.float32)))
+def all_runs(
+    name: str,
+    keys: jax.Array,
+    loss_divisors: tuple[float, ...],
+    depth: int,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+) -> dict[str, np.ndarray]:
+    """What `run` measures in one format, [divisors, keys, ...]."""
 
-    found = {name: all_runs(name) for name in FORMATS}
-    means = {name: f["losses"].mean((1, 2)) for name, f in found.items()}
+    def one(small, key):
+        return run(name, key, depth, steps, batch_size, learning_rate, small)
+
+    every = jax.jit(jax.vmap(lambda small: jax.vmap(lambda key: one(small, key))(keys)))
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), every(jnp.asarray(loss_divisors, jnp.float32)))
+
+
+def report(runs: dict[str, dict[str, np.ndarray]], loss_divisors: tuple[float, ...]) -> StudyResult:
+    """The verdict on the runs of every format: losses [divisors, seeds, steps], zeros and scale [divisors, seeds]."""
+    means = {name: f["losses"].mean((1, 2)) for name, f in runs.items()}
     gaps = {name: (means[name] / means["float32"] - 1).tolist() for name in FORMATS}
-    lost = {name: (f["zeros"] - found["float32"]["zeros"]).mean(1).tolist() for name, f in found.items()}
+    lost = {name: (f["zeros"] - runs["float32"]["zeros"]).mean(1).tolist() for name, f in runs.items()}
     holds = max(map(abs, gaps["bfloat16"] + gaps["float16, scaled"])) <= 0.05 < gaps["float16"][-1]
     verdict = f"{'It holds' if holds else 'It does not hold'}."
-    for i, divisor in enumerate(divisors):
+    for i, divisor in enumerate(loss_divisors):
         verdict += (
             f" Loss over {divisor:,.0f}, mean training loss against float32's: bfloat16 {gaps['bfloat16'][i]:+.1%}, "
             f"float16 {gaps['float16'][i]:+.1%} ({lost['float16'][i]:.1%} of the first gradients lost), scaled float16 "
             f"{gaps['float16, scaled'][i]:+.1%} ({lost['float16, scaled'][i]:.1%})."
         )
     numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": lost}
-    return StudyResult(numbers, verdict, {"losses": figure(found, divisors)}, holds)
+    return StudyResult(numbers, verdict, {"losses": figure(runs, loss_divisors)}, holds)
 
 
-def figure(found: dict, divisors: tuple[float, ...]):
+def figure(runs: dict, loss_divisors: tuple[float, ...]):
     """Training losses along the runs, a panel a divisor."""
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(4 * len(divisors), 3.6), layout="constrained")
-    panels = np.atleast_1d(drawing.subplots(1, len(divisors), sharey=True))
-    for i, (axes, divisor) in enumerate(zip(panels, divisors, strict=True)):
-        for name, f in found.items():
+    drawing, panels = new_figure((4 * len(loss_divisors), 3.6), 1, len(loss_divisors), sharey=True, squeeze=False)
+    panels = panels[0]
+    for i, (axes, divisor) in enumerate(zip(panels, loss_divisors, strict=True)):
+        for name, f in runs.items():
             smooth = np.convolve(f["losses"][i].mean(0), np.ones(9) / 9, "valid")
             style = {"float32": "-", "bfloat16": "--"}.get(name, "-")
             width = 3.5 if name == "float32" else 1.6
-            axes.plot(np.arange(len(smooth)) + 5, smooth, style, color=COLOURS[name], label=name, linewidth=width)
+            axes.plot(np.arange(len(smooth)) + 5, smooth, style, color=COLORS[name], label=name, linewidth=width)
         axes.set(xlabel="step", yscale="log", title=f"loss divided by {divisor:,.0f}")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("training loss")
@@ -141,7 +155,12 @@ def figure(found: dict, divisors: tuple[float, ...]):
     return drawing
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 30})
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 1, "steps": 10, "depth": 1, "batch_size": 8, "loss_divisors": (1.0, 65536.0)},
+)
 
 if __name__ == "__main__":
     main(experiment)

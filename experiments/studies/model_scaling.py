@@ -24,6 +24,7 @@ from dlcore.data.scenes import SHAPES, scenes
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
+from dlcore.report.figure import BLUE, GRAY, GREEN, PINK, VERMILION, new_figure
 from experiments.studies.small_runs import ZooNet, log_loss_and_accuracy, train
 
 SIDE = 48
@@ -63,51 +64,48 @@ def judge(accuracy: dict[str, np.ndarray], macs: dict[str, float]) -> tuple[str,
     """The verdict from the test accuracies [seeds] and the work of every variant."""
     mean = {name: float(values.mean()) for name, values in accuracy.items()}
     single = max((name for name in mean if name not in ("base", "all three")), key=mean.get)
-    told = "; ".join(
+    summary = "; ".join(
         f"{name} {mean[name]:.1%} ({accuracy[name].min():.1%} to {accuracy[name].max():.1%}) at "
         f"{macs[name] / macs['base']:.1f} times the work"
         for name in mean
     )
     better = int((accuracy["all three"] > accuracy[single]).sum())
-    seeds = len(accuracy["base"])
+    num_seeds = len(accuracy["base"])
     verdict = (
-        f"{told}. All three together are {100 * (mean['all three'] - mean[single]):+.1f} points from the best single "
-        f"one ({single}), ahead on {better} of {seeds} seeds."
+        f"{summary}. All three together are {100 * (mean['all three'] - mean[single]):+.1f} points from the best "
+        f"single "
+        f"one ({single}), ahead on {better} of {num_seeds} seeds."
     )
     return verdict, mean["all three"] > mean[single]
 
 
 def draw(accuracy, macs):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for name, colour in zip(accuracy, ("#999999", "#0072B2", "#009E73", "#CC79A7", "#D55E00"), strict=False):
+    figure, axes = new_figure((6.5, 3.8))
+    for name, color in zip(accuracy, (GRAY, BLUE, GREEN, PINK, VERMILION), strict=False):
         values = 100 * accuracy[name]
-        axes.plot([macs[name] / 1e6] * len(values), values, "o", color=colour, alpha=0.5)
-        axes.plot(macs[name] / 1e6, values.mean(), "_", color=colour, markersize=22, markeredgewidth=2.5, label=name)
+        axes.plot([macs[name] / 1e6] * len(values), values, "o", color=color, alpha=0.5)
+        axes.plot(macs[name] / 1e6, values.mean(), "_", color=color, markersize=22, markeredgewidth=2.5, label=name)
     axes.set(xlabel="million multiply-adds an image", ylabel="test accuracy, %", xscale="log")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def study(
     *,
-    seeds: int = 3,
+    num_seeds: int = 3,
     steps: int = 1000,
-    examples: int = 3000,
+    num_examples: int = 3000,
     batch_size: int = 32,
     variants: tuple[str, ...] = tuple(VARIANTS),
 ) -> StudyResult:
     """Train every variant on every seed.
 
     Args:
-      seeds: repetitions, each with its own data and weights.
+      num_seeds: repetitions, each with its own data and weights.
       variants: base, all three, and at least one of the others.
       steps: of each run.
-      examples: to train on; 1,000 more to test on.
+      num_examples: to train on; 1,000 more to test on.
       batch_size: of each step.
     """
     macs = {name: work(VARIANTS[name]) for name in variants}
@@ -122,8 +120,8 @@ def study(
         return log_loss_and_accuracy(jax.nn.log_softmax(logits), test_labels)[1]
 
     accuracy = {name: [] for name in variants}
-    for seed in range(seeds):
-        data = (*shapes(examples, seed), *shapes(max(10, examples // 3), 1000 + seed))
+    for seed in range(num_seeds):
+        data = (*shapes(num_examples, seed), *shapes(max(10, num_examples // 3), 1000 + seed))
         for name in variants:
             accuracy[name].append(float(run(VARIANTS[name], jax.random.key(seed), *data)))
     accuracy = {name: np.array(values) for name, values in accuracy.items()}
@@ -137,7 +135,7 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "steps": 2, "examples": 30, "batch_size": 4, "variants": ("base", "wider", "all three")},
+    smoke={"num_seeds": 1, "steps": 2, "num_examples": 30, "batch_size": 4, "variants": ("base", "wider", "all three")},
 )
 
 if __name__ == "__main__":

@@ -20,27 +20,26 @@ import optax
 from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, PINK, SKY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 OPTIMIZERS = {
     "SGD": optax.sgd,
-    "momentum": lambda rate: optax.sgd(rate, 0.9),
-    "Nesterov": lambda rate: optax.sgd(rate, 0.9, nesterov=True),
-    "AdaGrad": lambda rate: optax.adagrad(rate, initial_accumulator_value=0.0),
-    "RMSProp": lambda rate: optax.rmsprop(rate, 0.99),
+    "momentum": lambda learning_rate: optax.sgd(learning_rate, 0.9),
+    "Nesterov": lambda learning_rate: optax.sgd(learning_rate, 0.9, nesterov=True),
+    "AdaGrad": lambda learning_rate: optax.adagrad(learning_rate, initial_accumulator_value=0.0),
+    "RMSProp": lambda learning_rate: optax.rmsprop(learning_rate, 0.99),
     "Adam": optax.adam,
-    "AdamW": lambda rate: optax.adamw(rate, weight_decay=1e-4),
+    "AdamW": lambda learning_rate: optax.adamw(learning_rate, weight_decay=1e-4),
 }
-COLOURS = dict(
-    zip(OPTIMIZERS, ("#999999", "#E69F00", "#D55E00", "#56B4E9", "#CC79A7", "#0072B2", "#009E73"), strict=True)
-)
+COLORS = dict(zip(OPTIMIZERS, (GRAY, ORANGE, VERMILION, SKY, PINK, BLUE, GREEN), strict=True))
 
 
 class Surface(NamedTuple):
     """A function of the plane, less its minimum; where starts are drawn; what to show."""
 
     function: object
-    centre: tuple[float, float]
+    center: tuple[float, float]
     spread: tuple[float, float]
     window: tuple[float, float, float, float]
 
@@ -67,41 +66,41 @@ def descend(optimizer, function, start, steps):
     return jnp.concatenate([start[None], path])
 
 
-def on_surface(surface: Surface, make, rates, seeds: int, steps: int):
+def on_surface(surface: Surface, make, learning_rates, num_seeds: int, steps: int):
     """(losses [rates, seeds, steps + 1], paths [rates, seeds, steps + 1, 2])."""
-    draws = jax.random.normal(jax.random.key(0), (seeds, 2))
+    draws = jax.random.normal(jax.random.key(0), (num_seeds, 2))
     starts = jnp.array(surface.centre) + draws * jnp.array(surface.spread)
 
     @jax.jit
-    def run(rates):
-        def one(rate, start):
-            return descend(make(rate), surface.function, start, steps)
+    def run(learning_rates):
+        def one(learning_rate, start):
+            return descend(make(learning_rate), surface.function, start, steps)
 
-        return jax.vmap(lambda rate: jax.vmap(lambda start: one(rate, start))(starts))(rates)
+        return jax.vmap(lambda learning_rate: jax.vmap(lambda start: one(learning_rate, start))(starts))(learning_rates)
 
-    paths = run(jnp.asarray(rates, jnp.float32))
+    paths = run(jnp.asarray(learning_rates, jnp.float32))
     return np.asarray(jax.vmap(jax.vmap(jax.vmap(surface.function)))(paths)), np.asarray(paths)
 
 
-def on_digits(make, rates, seeds: int, steps: int, parts: int):
+def on_digits(make, learning_rates, num_seeds: int, steps: int, parts: int):
     """(training losses [rates, seeds, parts], test accuracies [rates, seeds]) of perceptrons on digits."""
     data, net = shuffled_digits(), SmallNet((64,))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
     @jax.jit
-    def run(rates):
-        def one(rate, key):
-            variables, _ = train(key, net, make(rate), images, labels, steps, snapshots=parts)
+    def run(learning_rates):
+        def one(learning_rate, key):
+            variables, _ = train(key, net, make(learning_rate), images, labels, steps, snapshots=parts)
             logits = jax.vmap(lambda v: net.apply(v, images, False))(variables)
             losses = jax.vmap(lambda s: softmax_cross_entropy_loss(s, labels).mean())(logits)
             last = jax.tree.map(lambda v: v[-1], variables)
             scores = jax.nn.log_softmax(net.apply(last, data.test_images, False))
             return losses, log_loss_and_accuracy(scores, data.test_labels)[1]
 
-        keys = jax.random.split(jax.random.key(1), seeds)
-        return jax.vmap(lambda rate: jax.vmap(lambda key: one(rate, key))(keys))(rates)
+        keys = jax.random.split(jax.random.key(1), num_seeds)
+        return jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys))(learning_rates)
 
-    return tuple(np.asarray(v) for v in run(jnp.asarray(rates, jnp.float32)))
+    return tuple(np.asarray(v) for v in run(jnp.asarray(learning_rates, jnp.float32)))
 
 
 def arrival(losses: np.ndarray, below: float = 1e-3) -> np.ndarray:
@@ -116,7 +115,7 @@ def best_rate(finals: np.ndarray, arrivals: np.ndarray) -> int:
     return min(range(len(means)), key=lambda row: (arrivals[row].mean(), means[row]))
 
 
-def report(rates, finals, arrivals, accuracies) -> StudyResult:
+def report(learning_rates, finals, arrivals, accuracies) -> StudyResult:
     """finals, arrivals: {problem: {optimiser: [rates, seeds]}}. accuracies: {optimiser: [rates, seeds]} on digits."""
     numbers, winners, edges = {}, {}, []
     for problem, by_optimizer in finals.items():
@@ -125,23 +124,21 @@ def report(rates, finals, arrivals, accuracies) -> StudyResult:
             row = best_rate(values, arrivals[problem][name])
             scores[name] = (float(arrivals[problem][name][row].mean()), float(values[row].mean()))
             when = f", there at step {scores[name][0]:.0f}" if problem in SURFACES else ""
-            numbers[f"{problem}, {name}"] = f"{scores[name][1]:.2g} at rate {rates[row]:.2g}{when}"
-            if row in (0, len(rates) - 1):
+            numbers[f"{problem}, {name}"] = f"{scores[name][1]:.2g} at rate {learning_rates[row]:.2g}{when}"
+            if row in (0, len(learning_rates) - 1):
                 edges.append(f"{name} on {problem}")
         winners[problem] = min(scores, key=scores.get)
     for name, values in accuracies.items():
         row = best_rate(finals["digits"][name], arrivals["digits"][name])
         numbers[f"digits, test accuracy, {name}"] = float(values[row].mean())
     numbers["best rate at the end of the grid"] = ", ".join(edges) or "none"
-    told = "; ".join(f"{problem}: {name} ({numbers[f'{problem}, {name}']})" for problem, name in winners.items())
-    return StudyResult(numbers, f"First, each optimiser at its best rate: {told}.")
+    summary = "; ".join(f"{problem}: {name} ({numbers[f'{problem}, {name}']})" for problem, name in winners.items())
+    return StudyResult(numbers, f"First, each optimiser at its best rate: {summary}.")
 
 
-def draw(rates, finals, arrivals, paths, curves, parts, steps):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 7.2), layout="constrained")
-    axes = dict(zip(finals, figure.subplots(2, 2).ravel(), strict=True))
+def draw(learning_rates, finals, arrivals, paths, curves, parts, steps):
+    figure, panels = new_figure((10, 7.2), 2, 2)
+    axes = dict(zip(finals, panels.ravel(), strict=True))
     for problem, surface in SURFACES.items():
         ax, (x0, x1, y0, y1) = axes[problem], surface.window
         x, y = np.meshgrid(np.linspace(x0, x1, 200), np.linspace(y0, y1, 200))
@@ -149,16 +146,20 @@ def draw(rates, finals, arrivals, paths, curves, parts, steps):
         ax.contour(x, y, np.log10(height + 1e-3), 14, colors="0.8", linewidths=0.7)
         for name in OPTIMIZERS:
             path = paths[problem][name][best_rate(finals[problem][name], arrivals[problem][name]), 0]
-            ax.plot(*path.T, color=COLOURS[name], lw=1.4, alpha=0.9, label=name)
-            ax.plot(*path[-1], "o", color=COLOURS[name], ms=5)
+            ax.plot(*path.T, color=COLORS[name], lw=1.4, alpha=0.9, label=name)
+            ax.plot(*path[-1], "o", color=COLORS[name], ms=5)
         ax.set(xlim=(x0, x1), ylim=(y0, y1), title=problem)
     ax = axes["digits"]
     for name in OPTIMIZERS:
         row = best_rate(finals["digits"][name], arrivals["digits"][name])
         ax.semilogy(
-            np.arange(1, parts + 1) * steps / parts, curves[name][row].mean(0), "o-", ms=3, color=COLOURS[name],
-            label=f"{name}, {rates[row]:.2g}",
-        )  # fmt: skip
+            np.arange(1, parts + 1) * steps / parts,
+            curves[name][row].mean(0),
+            "o-",
+            ms=3,
+            color=COLORS[name],
+            label=f"{name}, {learning_rates[row]:.2g}",
+        )
     ax.set(title="digits: training loss, best rates", xlabel="step")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8, ncols=2)
@@ -166,33 +167,33 @@ def draw(rates, finals, arrivals, paths, curves, parts, steps):
     return figure
 
 
-def study(*, seeds: int = 3, steps: int = 200, digits_steps: int = 400, decades: float = 4.5) -> StudyResult:
+def study(*, num_seeds: int = 3, steps: int = 200, digits_steps: int = 400, decades: float = 4.5) -> StudyResult:
     """Final losses at tuned rates.
 
     Args:
-      seeds: starts of each run.
+      num_seeds: starts of each run.
       steps: on the surfaces.
       digits_steps: on digits, a multiple of 10.
       decades: that the learning rates span, up to 3.
     """
-    rates = 10 ** np.linspace(0.5 - decades, 0.5, int(2 * decades) + 1)
+    learning_rates = 10 ** np.linspace(0.5 - decades, 0.5, int(2 * decades) + 1)
     problems = (*SURFACES, "digits")
     finals, arrivals, paths = ({name: {} for name in problems} for _ in range(3))
     curves, accuracies = {}, {}
     for problem, surface in SURFACES.items():
         for name, make in OPTIMIZERS.items():
-            losses, paths[problem][name] = on_surface(surface, make, rates, seeds, steps)
+            losses, paths[problem][name] = on_surface(surface, make, learning_rates, num_seeds, steps)
             finals[problem][name], arrivals[problem][name] = losses[:, :, -1], arrival(losses)
     for name, make in OPTIMIZERS.items():
-        curves[name], accuracies[name] = on_digits(make, rates, seeds, digits_steps, 10)
+        curves[name], accuracies[name] = on_digits(make, learning_rates, num_seeds, digits_steps, 10)
         finals["digits"][name] = curves[name][:, :, -1]
         arrivals["digits"][name] = np.zeros_like(accuracies[name])
-    result = report(rates, finals, arrivals, accuracies)
-    return result._replace(figures={"race": draw(rates, finals, arrivals, paths, curves, 10, digits_steps)})
+    result = report(learning_rates, finals, arrivals, accuracies)
+    return result._replace(figures={"race": draw(learning_rates, finals, arrivals, paths, curves, 10, digits_steps)})
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 20, "digits_steps": 10, "decades": 1.0}
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 20, "digits_steps": 10, "decades": 1.0}
 )
 
 if __name__ == "__main__":

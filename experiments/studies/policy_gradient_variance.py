@@ -14,11 +14,12 @@ from jax.flatten_util import ravel_pytree
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.rl import environments, networks
 from dlcore.rl.policy_gradient import WEIGHTS, policy_gradient_loss, score_weights
 
 
-def episodes(environment, apply, params, keys, length):
+def episodes(environment, apply, params, keys, max_steps):
     """(observations [N, T, ...], actions [N, T], rewards [N, T], alive [N, T]) of one episode a key."""
 
     def one(key):
@@ -32,22 +33,20 @@ def episodes(environment, apply, params, keys, length):
             seen = (observation, action, jnp.where(going, out.reward, 0.0), going)
             return (after, out.observation, going & ~(out.terminated | out.truncated)), seen
 
-        return jax.lax.scan(step, (state, observation, jnp.array(True)), jnp.arange(length))[1]
+        return jax.lax.scan(step, (state, observation, jnp.array(True)), jnp.arange(max_steps))[1]
 
     return jax.vmap(one)(keys)
 
 
-def study(*, seeds: int = 5, num_episodes: int = 2048, group: int = 16, length: int = 100) -> StudyResult:
+def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16, max_steps: int = 100) -> StudyResult:
     """Variance and mean of three estimates of one policy gradient.
 
     Args:
-      seeds: untrained policies.
+      num_seeds: untrained policies.
       num_episodes: episodes of each.
-      group: episodes that share a baseline.
-      length: longest episode, steps.
+      group_size: episodes that share a baseline.
+      max_steps: longest episode, steps.
     """
-    from matplotlib.figure import Figure
-
     environment = environments.make("CartPole-v1")
     model = networks.QNetwork(environment.num_actions, 32)
 
@@ -58,8 +57,8 @@ def study(*, seeds: int = 5, num_episodes: int = 2048, group: int = 16, length: 
     def estimates(key):
         params = model.init(jax.random.fold_in(key, 0), jnp.zeros((1, *environment.observation_shape)))["params"]
         keys = jax.random.split(jax.random.fold_in(key, 1), num_episodes)
-        seen, actions, rewards, alive = episodes(environment, apply, params, keys, length)
-        grouped = rewards.reshape(-1, group, length)
+        seen, actions, rewards, alive = episodes(environment, apply, params, keys, max_steps)
+        grouped = rewards.reshape(-1, group_size, max_steps)
 
         def gradient(seen, actions, weights, alive):
             def loss(params):
@@ -80,26 +79,26 @@ def study(*, seeds: int = 5, num_episodes: int = 2048, group: int = 16, length: 
         }
 
     traces, distances = {kind: [] for kind in WEIGHTS}, []
-    for seed in range(seeds):
-        found = {kind: np.asarray(g, np.float64) for kind, g in estimates(jax.random.key(seed)).items()}
+    for seed in range(num_seeds):
+        results = {kind: np.asarray(g, np.float64) for kind, g in estimates(jax.random.key(seed)).items()}
         for kind in WEIGHTS:
-            traces[kind].append(float(found[kind].var(0).sum()))
-        difference = found["return"] - found["baseline"]
+            traces[kind].append(float(results[kind].var(0).sum()))
+        difference = results["return"] - results["baseline"]
         error = np.sqrt((difference.var(0) / num_episodes).sum())
         distances.append(float(np.linalg.norm(difference.mean(0)) / error))
     share = {kind: float(np.mean(np.array(traces[kind]) / np.array(traces["return"]))) for kind in WEIGHTS}
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure((7, 3))
     for row, kind in enumerate(WEIGHTS):
-        axes.barh(row, share[kind], color="#0072B2", alpha=0.7)
-        axes.plot(np.array(traces[kind]) / np.array(traces["return"]), np.full(seeds, row), "o", color="#D55E00")
+        axes.barh(row, share[kind], color=BLUE, alpha=0.7)
+        axes.plot(np.array(traces[kind]) / np.array(traces["return"]), np.full(num_seeds, row), "o", color=VERMILION)
     axes.set_yticks(range(len(WEIGHTS)), ["whole return", "reward to go", "less a baseline"])
     axes.set_xlabel("variance of the gradient, over that of the whole return (dots: policies)")
     axes.invert_yaxis()
-    falls = all(np.diff([traces[kind][s] for kind in WEIGHTS]).max() < 0 for s in range(seeds))
+    falls = all(np.diff([traces[kind][s] for kind in WEIGHTS]).max() < 0 for s in range(num_seeds))
     equal = max(distances) < 2
     verdict = (
-        f"Over {seeds} policies the reward to go has {share['to_go']:.0%} of the whole return's variance, and with a "
+        f"Over {num_seeds} policies the reward to go has {share['to_go']:.0%} of the whole return's variance, and with "
+        f"a "
         f"baseline {share['baseline']:.0%}; the means differ by {max(distances):.2f} standard errors at most "
         f"({'no more than chance' if equal else 'MORE than chance'} allows)."
     )
@@ -108,7 +107,10 @@ def study(*, seeds: int = 5, num_episodes: int = 2048, group: int = 16, length: 
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "num_episodes": 32, "group": 8, "length": 10}
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 2, "num_episodes": 32, "group_size": 8, "max_steps": 10},
 )
 
 if __name__ == "__main__":

@@ -21,24 +21,25 @@ import optax
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure
 from dlcore.search import LogUniform, Uniform, grid, latin_hypercube, random, sobol
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 WAYS = {
-    "grid": lambda space, side, seed: grid(space, side),
-    "random": lambda space, side, seed: random(space, side**2, seed),
-    "Latin hypercube": lambda space, side, seed: latin_hypercube(space, side**2, seed),
-    "Sobol": lambda space, side, seed: sobol(space, side**2, seed),
+    "grid": lambda space, grid_side, seed: grid(space, grid_side),
+    "random": lambda space, grid_side, seed: random(space, grid_side**2, seed),
+    "Latin hypercube": lambda space, grid_side, seed: latin_hypercube(space, grid_side**2, seed),
+    "Sobol": lambda space, grid_side, seed: sobol(space, grid_side**2, seed),
 }
-COLOURS = dict(zip(WAYS, ("#D55E00", "#0072B2", "#009E73", "#CC79A7"), strict=True))
+COLORS = dict(zip(WAYS, (VERMILION, BLUE, GREEN, PINK), strict=True))
 
 
-def plan(repeats: int, side: int) -> dict[str, np.ndarray]:
+def plan(num_repeats: int, grid_side: int) -> dict[str, np.ndarray]:
     """{way: [repeats, side^2, 2]} rates and dropout rates, over six decades that begin between 1e-6 and 1e-3."""
-    starts = np.random.default_rng(0).uniform(-6, -3, repeats)
-    spaces = [{"rate": LogUniform(10**a, 10 ** (a + 6)), "dropout": Uniform(0.0, 0.5)} for a in starts]
+    starts = np.random.default_rng(0).uniform(-6, -3, num_repeats)
+    spaces = [{"learning_rate": LogUniform(10**a, 10 ** (a + 6)), "dropout_rate": Uniform(0.0, 0.5)} for a in starts]
     return {
-        name: np.array([[list(t.values()) for t in draw(space, side, seed)] for seed, space in enumerate(spaces)])
+        name: np.array([[list(t.values()) for t in draw(space, grid_side, seed)] for seed, space in enumerate(spaces)])
         for name, draw in WAYS.items()
     }
 
@@ -49,7 +50,9 @@ def accuracies(trials: np.ndarray, steps: int, examples: int = 1000) -> np.ndarr
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
     def one(trial):
-        variables, _ = train(key, net, optax.sgd(trial[0]), images, labels, steps, count=examples, rate=trial[1])
+        variables, _ = train(
+            key, net, optax.sgd(trial[0]), images, labels, steps, count=examples, dropout_rate=trial[1]
+        )
         logits = net.apply(jax.tree.map(lambda v: v[0], variables), images[examples:], False)
         return log_loss_and_accuracy(jax.nn.log_softmax(logits), labels[examples:])[1]
 
@@ -62,68 +65,65 @@ def explained(values: np.ndarray, scores: np.ndarray, bins: int = 8) -> float:
     return float(sum(len(p) * (p.mean() - scores.mean()) ** 2 for p in parts) / (len(scores) * scores.var()))
 
 
-def judge(best: dict[str, np.ndarray], shares: tuple[float, float], side: int) -> tuple[str, bool]:
+def judge(best: dict[str, np.ndarray], shares: tuple[float, float], grid_side: int) -> tuple[str, bool]:
     """The verdict from the best accuracy [repeats] of each way, and the variance that rate and dropout explain."""
-    told = ", ".join(f"{name} {values.mean():.2%}" for name, values in best.items())
+    summary = ", ".join(f"{name} {values.mean():.2%}" for name, values in best.items())
     wins, ties = (int(f(best["random"], best["grid"]).sum()) for f in (np.greater, np.equal))
     verdict = (
-        f"The rate explains {shares[0]:.0%} of the variance of the accuracy, dropout {shares[1]:.0%}. Of {side**2} "
-        f"trials, which try {side} rates on the grid and {side**2} otherwise, the best reaches on the mean of "
-        f"{len(best['grid'])} ranges: {told}. Random draws beat the grid on {wins}, {ties} ties."
+        f"The rate explains {shares[0]:.0%} of the variance of the accuracy, dropout {shares[1]:.0%}. Of "
+        f"{grid_side**2} "
+        f"trials, which try {grid_side} rates on the grid and {grid_side**2} otherwise, the best reaches on the mean "
+        f"of "
+        f"{len(best['grid'])} ranges: {summary}. Random draws beat the grid on {wins}, {ties} ties."
     )
     return verdict, bool(best["random"].mean() > best["grid"].mean())
 
 
-def draw(trials, scores, best, side):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
+def draw(trials, scores, best, grid_side):
+    figure, (left, middle, right) = new_figure((11, 3.6), 1, 3, width_ratios=(1, 1, 0.8))
     everything, values = (
         np.concatenate([t.reshape(-1, 2) for t in trials.values()]),
         np.concatenate([s.ravel() for s in scores.values()]),
     )
     for axes, name in ((left, "grid"), (middle, "random")):
         cloud = axes.scatter(*everything.T, c=values, s=12, alpha=0.35, cmap="viridis", linewidths=0, vmin=0, vmax=1)
-        axes.plot(*trials[name][0].T, "o", ms=8, mfc="white", mec=COLOURS[name], mew=2)
+        axes.plot(*trials[name][0].T, "o", ms=8, mfc="white", mec=COLORS[name], mew=2)
         for rate in np.unique(trials[name][0][:, 0]):
-            axes.axvline(rate, ymax=0.04, color=COLOURS[name], lw=2)
+            axes.axvline(rate, ymax=0.04, color=COLORS[name], lw=2)
         axes.set(xscale="log", xlabel="learning rate", ylabel="dropout", ylim=(-0.04, 0.52))
         axes.set_title(f"{name}: {len(np.unique(trials[name][0][:, 0]))} rates tried", fontsize=10)
     figure.colorbar(cloud, ax=middle, label="validation accuracy").solids.set_alpha(1)
-    for row, (name, found) in enumerate(best.items()):
-        shift = np.random.default_rng(row).uniform(-0.15, 0.15, len(found))
-        right.plot(row + shift, 100 * found, "o", color=COLOURS[name], alpha=0.5, ms=4)
-        right.plot([row - 0.3, row + 0.3], [100 * found.mean()] * 2, color=COLOURS[name], lw=2)
+    for row, (name, results) in enumerate(best.items()):
+        shift = np.random.default_rng(row).uniform(-0.15, 0.15, len(results))
+        right.plot(row + shift, 100 * results, "o", color=COLORS[name], alpha=0.5, ms=4)
+        right.plot([row - 0.3, row + 0.3], [100 * results.mean()] * 2, color=COLORS[name], lw=2)
     right.set_xticks(range(len(best)), [name.replace(" ", "\n") for name in best])
-    right.set_ylabel(f"best of {side**2} trials, % (bar: mean)")
+    right.set_ylabel(f"best of {grid_side**2} trials, % (bar: mean)")
     right.grid(axis="y", alpha=0.3)
-    for axes in (left, middle, right):
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def study(*, repeats: int = 20, side: int = 3, steps: int = 300) -> StudyResult:
+def study(*, num_repeats: int = 20, grid_side: int = 3, steps: int = 300) -> StudyResult:
     """The best of as many trials by four ways to choose them.
 
     Args:
-      repeats: ranges of the learning rate that are drawn.
-      side: of the grid; every way gets its square of trials.
+      num_repeats: ranges of the learning rate that are drawn.
+      grid_side: of the grid; every way gets its square of trials.
       steps: of each trial, of 64 examples.
     """
-    trials = plan(repeats, side)
-    found = accuracies(np.concatenate([t.reshape(-1, 2) for t in trials.values()]), steps)
-    scores = dict(zip(WAYS, found.reshape(len(WAYS), repeats, side**2), strict=True))
+    trials = plan(num_repeats, grid_side)
+    results = accuracies(np.concatenate([t.reshape(-1, 2) for t in trials.values()]), steps)
+    scores = dict(zip(WAYS, results.reshape(len(WAYS), num_repeats, grid_side**2), strict=True))
     best = {name: values.max(1) for name, values in scores.items()}
     free = np.concatenate([trials[name].reshape(-1, 2) for name in WAYS if name != "grid"])
-    shares = tuple(explained(free[:, i], found[repeats * side**2 :]) for i in range(2))
-    verdict, holds = judge(best, shares, side)
+    shares = tuple(explained(free[:, i], results[num_repeats * grid_side**2 :]) for i in range(2))
+    verdict, holds = judge(best, shares, grid_side)
     numbers = {f"best accuracy, {name}": values.tolist() for name, values in best.items()}
     numbers |= {"variance explained by the rate": shares[0], "variance explained by dropout": shares[1]}
-    return StudyResult(numbers, verdict, {"random_vs_grid": draw(trials, scores, best, side)}, holds)
+    return StudyResult(numbers, verdict, {"random_vs_grid": draw(trials, scores, best, grid_side)}, holds)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"repeats": 2, "steps": 10})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_repeats": 2, "steps": 10})
 
 if __name__ == "__main__":
     main(experiment)

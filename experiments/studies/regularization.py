@@ -18,27 +18,37 @@ import optax
 from dlcore.data.augment import random_affine
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = {
     "nothing": {},
-    "dropout": {"rate": 0.5},
-    "weight decay": {"decay": 1.0},
+    "dropout": {"dropout_rate": 0.5},
+    "weight decay": {"weight_decay": 1.0},
     "augmentation": {"augment": True},
-    "all three": {"rate": 0.2, "decay": 0.3, "augment": True},
+    "all three": {"dropout_rate": 0.2, "weight_decay": 0.3, "augment": True},
 }
 SIZES = (50, 100, 200, 400, 800, 1297)
 
 
-def measure(keys, steps, data, *, counts, rate=0.0, decay=0.0, augment=False, batch_norm=False):
+def measure(keys, steps, data, *, counts, dropout_rate=0.0, weight_decay=0.0, augment=False, batch_norm=False):
     """[seeds, len(counts), 4]: training and test log loss, training and test accuracy, by number of examples."""
     net = SmallNet(batch_norm=batch_norm)
 
     def one(key, images, labels, count):
         moved = random_affine(degrees=15, translate=0.125, scale=(0.85, 1.15), shear=10) if augment else None
-        optimizer = optax.adamw(1e-3, weight_decay=decay, mask=lambda p: jax.tree.map(lambda w: w.ndim > 1, p))
+        optimizer = optax.adamw(1e-3, weight_decay=weight_decay, mask=lambda p: jax.tree.map(lambda w: w.ndim > 1, p))
         variables, _ = train(
-            key, net, optimizer, images, labels, steps, count=count, rate=rate, augment=moved, batch_size=32
+            key,
+            net,
+            optimizer,
+            images,
+            labels,
+            steps,
+            count=count,
+            dropout_rate=dropout_rate,
+            augment=moved,
+            batch_size=32,
         )
         variables = jax.tree.map(lambda v: v[0], variables)
 
@@ -59,7 +69,7 @@ def measure(keys, steps, data, *, counts, rate=0.0, decay=0.0, augment=False, ba
 
 def judge(arms: dict, curve: np.ndarray, table: dict) -> tuple[str, bool]:
     """The verdict from such numbers: [seeds, 4] by arm, [seeds, sizes, 4], and [seeds, 4] by (batch norm, dropout)."""
-    gaps = {name: float((found[:, 1] - found[:, 0]).mean()) for name, found in arms.items()}
+    gaps = {name: float((results[:, 1] - results[:, 0]).mean()) for name, results in arms.items()}
     narrower = [name for name in gaps if name != "nothing" and gaps[name] < gaps["nothing"]]
     best = max(arms, key=lambda name: arms[name][:, 3].mean())
     by_size = (curve[..., 1] - curve[..., 0]).mean(0)
@@ -78,52 +88,51 @@ def judge(arms: dict, curve: np.ndarray, table: dict) -> tuple[str, bool]:
     return verdict, len(narrower) == len(arms) - 1 and shrinks
 
 
-def study(*, seeds: int = 3, steps: int = 1500, examples: int = 150) -> StudyResult:
+def study(*, num_seeds: int = 3, steps: int = 1500, num_examples: int = 150) -> StudyResult:
     """Regularisers on few examples, a learning curve, and a table of dropout by batch norm.
 
     Args:
-      seeds: runs of each setting.
+      num_seeds: runs of each setting.
       steps: of each run, of 32 examples.
-      examples: how many the first and the third question train on.
+      num_examples: how many the first and the third question train on.
     """
     data = shuffled_digits()
-    keys = jax.random.split(jax.random.key(0), seeds)
-    arms = {name: measure(keys, steps, data, counts=(examples,), **settings)[:, 0] for name, settings in ARMS.items()}
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    arms = {
+        name: measure(keys, steps, data, counts=(num_examples,), **settings)[:, 0] for name, settings in ARMS.items()
+    }
     curve = measure(keys, steps, data, counts=SIZES)
     table = {
         (norm, drop): arms["dropout" if drop else "nothing"]
         if not norm
-        else measure(keys, steps, data, counts=(examples,), rate=0.5 * drop, batch_norm=True)[:, 0]
+        else measure(keys, steps, data, counts=(num_examples,), dropout_rate=0.5 * drop, batch_norm=True)[:, 0]
         for norm in (False, True)
         for drop in (False, True)
     }
     verdict, holds = judge(arms, curve, table)
     numbers = {}
-    for name, found in arms.items():
-        numbers[f"{name}: test accuracy"] = found[:, 3].tolist()
-        numbers[f"{name}: gap of log loss"] = (found[:, 1] - found[:, 0]).tolist()
+    for name, results in arms.items():
+        numbers[f"{name}: test accuracy"] = results[:, 3].tolist()
+        numbers[f"{name}: gap of log loss"] = (results[:, 1] - results[:, 0]).tolist()
     numbers["gap by number of examples"] = (curve[..., 1] - curve[..., 0]).mean(0).tolist()
     numbers["test accuracy by number of examples"] = curve[..., 3].mean(0).tolist()
-    for (norm, drop), found in table.items():
-        numbers[f"accuracy, norm {norm}, dropout {drop}"] = found[:, 3].tolist()
-    return StudyResult(numbers, verdict, {"regularization": draw(arms, curve, table, examples)}, holds)
+    for (norm, drop), results in table.items():
+        numbers[f"accuracy, norm {norm}, dropout {drop}"] = results[:, 3].tolist()
+    return StudyResult(numbers, verdict, {"regularization": draw(arms, curve, table, num_examples)}, holds)
 
 
-def draw(arms, curve, table, examples):
-    from matplotlib.figure import Figure
-
-    blue, orange = "#0072B2", "#D55E00"
-    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1.25, 1, 0.9))
-    for row, found in enumerate(arms.values()):
-        seen, unseen = found[:, 0].mean(), found[:, 1].mean()
-        left.plot([seen, unseen], [row, row], color="#999999", linewidth=2, zorder=1)
-        left.plot(found[:, 0], np.full(len(found), row), "o", color=blue, label="training" if not row else None)
-        left.plot(found[:, 1], np.full(len(found), row), "o", color=orange, label="test" if not row else None)
+def draw(arms, curve, table, num_examples):
+    blue, orange = BLUE, VERMILION
+    figure, (left, middle, right) = new_figure((10.5, 3.4), 1, 3, width_ratios=(1.25, 1, 0.9))
+    for row, results in enumerate(arms.values()):
+        seen, unseen = results[:, 0].mean(), results[:, 1].mean()
+        left.plot([seen, unseen], [row, row], color=GRAY, linewidth=2, zorder=1)
+        left.plot(results[:, 0], np.full(len(results), row), "o", color=blue, label="training" if not row else None)
+        left.plot(results[:, 1], np.full(len(results), row), "o", color=orange, label="test" if not row else None)
     left.set_yticks(range(len(arms)), list(arms))
     left.invert_yaxis()
     left.set_xlabel("log loss")
-    left.set_title(f"{examples} examples: the gap", fontsize=10)
+    left.set_title(f"{num_examples} examples: the gap", fontsize=10)
     left.legend(frameon=False)
     for column, name, color in ((0, "training", blue), (1, "test", orange)):
         middle.plot(SIZES, curve[..., column].mean(0), "-o", color=color, label=name)
@@ -131,7 +140,7 @@ def draw(arms, curve, table, examples):
     middle.set_xscale("log")
     middle.set_xticks([50, 200, 800], ["50", "200", "800"])
     middle.minorticks_off()
-    middle.set_xlabel("examples")
+    middle.set_xlabel("num_examples")
     middle.set_ylabel("log loss")
     middle.set_title("more data", fontsize=10)
     for norm, color in ((False, blue), (True, orange)):
@@ -145,11 +154,10 @@ def draw(arms, curve, table, examples):
     right.legend(frameon=False)
     for axes in (left, middle, right):
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 4})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "steps": 4})
 
 if __name__ == "__main__":
     main(experiment)

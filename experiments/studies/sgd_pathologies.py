@@ -15,9 +15,10 @@ import numpy as np
 
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
 
 
-def iterations(kappa, rate, momentum, tolerance=1e-6, most=10**6):
+def iterations(kappa, learning_rate, momentum, tolerance=1e-6, most=10**6):
     """Steps of v <- m v - rate g, w <- w + v on the bowl from (1, 1) until |w| <= tolerance |(1, 1)|."""
     curvature = jnp.stack([jnp.ones_like(kappa), kappa])
 
@@ -27,7 +28,7 @@ def iterations(kappa, rate, momentum, tolerance=1e-6, most=10**6):
 
     def step(carry):
         w, v, step = carry
-        v = momentum * v - rate * curvature * w
+        v = momentum * v - learning_rate * curvature * w
         return w + v, v, step + 1
 
     start = jnp.ones(2, kappa.dtype)
@@ -41,8 +42,8 @@ def bowl(kappas: np.ndarray) -> dict[str, np.ndarray]:
     heavy = (4 / (1 + root) ** 2, ((root - 1) / (root + 1)) ** 2)
     run = jax.jit(jax.vmap(iterations))
     return {
-        name: np.asarray(run(*(jnp.asarray(v, jnp.float32) for v in (kappas, rate, momentum))))
-        for name, (rate, momentum) in (("gradient descent", plain), ("momentum", heavy))
+        name: np.asarray(run(*(jnp.asarray(v, jnp.float32) for v in (kappas, learning_rate, momentum))))
+        for name, (learning_rate, momentum) in (("gradient descent", plain), ("momentum", heavy))
     }
 
 
@@ -51,13 +52,13 @@ def slope(kappas: np.ndarray, counts: np.ndarray) -> float:
     return float(np.polyfit(np.log(kappas), np.log(counts), 1)[0])
 
 
-def saddle_path(key, rate, momentum, noise, steps):
+def saddle_path(key, learning_rate, momentum, noise, steps):
     """[steps + 1, 2] places on x^2 - y^2 from (1, 0) under gradients with noise of that deviation."""
 
     def step(carry, k):
         w, v = carry
         gradient = 2 * w * jnp.array([1.0, -1.0]) + noise * jax.random.normal(jax.random.fold_in(key, k), (2,))
-        v = momentum * v - rate * gradient
+        v = momentum * v - learning_rate * gradient
         return (w + v, v), w + v
 
     start = jnp.array([1.0, 0.0])
@@ -65,12 +66,12 @@ def saddle_path(key, rate, momentum, noise, steps):
     return jnp.concatenate([start[None], path])
 
 
-def saddle(seeds: int, steps: int, rate: float = 0.02, noise: float = 1e-3) -> dict[str, np.ndarray]:
+def saddle(num_seeds: int, steps: int, learning_rate: float = 0.02, noise: float = 1e-3) -> dict[str, np.ndarray]:
     """Paths [seeds, steps + 1, 2] of four ways down."""
-    keys = jax.random.split(jax.random.key(0), seeds)
+    keys = jax.random.split(jax.random.key(0), num_seeds)
     run = jax.jit(jax.vmap(saddle_path, (0, None, None, None, None)), static_argnums=4)
     return {
-        name: np.asarray(run(keys, rate, momentum, deviation, steps))
+        name: np.asarray(run(keys, learning_rate, momentum, deviation, steps))
         for name, momentum, deviation in (
             ("gradient descent", 0.0, 0.0),
             ("momentum", 0.9, 0.0),
@@ -80,24 +81,24 @@ def saddle(seeds: int, steps: int, rate: float = 0.02, noise: float = 1e-3) -> d
     }
 
 
-def minima_share(dimensions: tuple[int, ...], draws: int) -> np.ndarray:
+def minima_share(dimensions: tuple[int, ...], num_draws: int) -> np.ndarray:
     """Share of random symmetric matrices of each dimension whose eigenvalues are all positive."""
     rng = np.random.default_rng(0)
     shares = []
     for n in dimensions:
-        a = rng.normal(size=(draws, n, n))
+        a = rng.normal(size=(num_draws, n, n))
         shares.append((np.linalg.eigvalsh(a + a.swapaxes(1, 2))[:, 0] > 0).mean())
     return np.array(shares)
 
 
-def plateau(logits: np.ndarray, rate: float = 1.0, most: int = 10**6) -> np.ndarray:
+def plateau(logits: np.ndarray, learning_rate: float = 1.0, most: int = 10**6) -> np.ndarray:
     """Steps of gradient descent on sigmoid(z)^2 / 2 from z = logit until sigmoid(z) < 1/2."""
 
     def run(z):
         def step(carry):
             z, count = carry
             p = jax.nn.sigmoid(z)
-            return z - rate * p * p * (1 - p), count + 1
+            return z - learning_rate * p * p * (1 - p), count + 1
 
         return jax.lax.while_loop(lambda c: (c[0] >= 0) & (c[1] < most), step, (z, jnp.zeros((), jnp.int32)))[1]
 
@@ -108,15 +109,16 @@ def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResu
     """Numbers, verdict and figure of what was measured."""
     slopes = {name: slope(kappas, n) for name, n in counts.items()}
     out = {name: int((np.abs(p[:, :, 1]).max(1) > 1).sum()) for name, p in paths.items()}
-    seeds = len(paths["noise"])
+    num_seeds = len(paths["noise"])
     as_theory = abs(slopes["gradient descent"] - 1) <= 0.15 and abs(slopes["momentum"] - 0.5) <= 0.15
     escapes = out["gradient descent"] == out["momentum"] == 0 and out["momentum and noise"] > max(
-        seeds // 2, out["noise"]
+        num_seeds // 2, out["noise"]
     )
     verdict = (
         f"Iterations grow as kappa^{slopes['gradient descent']:.2f} for gradient descent and "
         f"kappa^{slopes['momentum']:.2f} with momentum: {'as' if as_theory else 'NOT as'} theory's 1 and 0.5. From the "
-        f"ridge of the saddle {out['gradient descent']} of {seeds} escape by gradient descent, {out['momentum']} with "
+        f"ridge of the saddle {out['gradient descent']} of {num_seeds} escape by gradient descent, {out['momentum']} "
+        f"with "
         f"momentum alone, {out['noise']} with noise alone and {out['momentum and noise']} with both in "
         f"{paths['noise'].shape[1] - 1} steps. Of random symmetric matrices {100 * shares[0]:.0f}% are positive "
         f"definite in {dimensions[0]} dimension and {100 * shares[-1]:.2f}% in {dimensions[-1]}. A sigmoid "
@@ -128,62 +130,73 @@ def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResu
     numbers |= {f"escapes, {name}": n for name, n in out.items()}
     numbers |= {"dimensions": list(dimensions), "share positive definite": shares.tolist()}
     numbers |= {"saturation": list(logits), "steps off the plateau": flat.tolist()}
-    return StudyResult(numbers, verdict, {"pathologies": draw(kappas, counts, paths, dimensions, shares, logits, flat)},
-                     bool(as_theory and escapes and shares[-1] < shares[0] and flat[-1] > flat[0]))  # fmt: skip
+    return StudyResult(
+        numbers,
+        verdict,
+        {"pathologies": draw(kappas, counts, paths, dimensions, shares, logits, flat)},
+        bool(as_theory and escapes and shares[-1] < shares[0] and flat[-1] > flat[0]),
+    )
 
 
 def draw(kappas, counts, paths, dimensions, shares, logits, flat):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6.4), layout="constrained")
-    bowl_axes, saddle_axes, minima_axes, plateau_axes = figure.subplots(2, 2).ravel()
-    colours = {
-        "gradient descent": "#0072B2",
-        "momentum": "#E69F00",
-        "noise": "#009E73",
-        "momentum and noise": "#D55E00",
+    figure, (bowl_axes, saddle_axes, minima_axes, plateau_axes) = new_figure((9, 6.4), 2, 2).ravel()
+    colors = {
+        "gradient descent": BLUE,
+        "momentum": ORANGE,
+        "noise": GREEN,
+        "momentum and noise": VERMILION,
     }
     for name, n in counts.items():
-        bowl_axes.loglog(kappas, n, "o-", color=colours[name], label=f"{name}: slope {slope(kappas, n):.2f}")
+        bowl_axes.loglog(kappas, n, "o-", color=colors[name], label=f"{name}: slope {slope(kappas, n):.2f}")
     bowl_axes.set(xlabel="condition number", ylabel="iterations", title="Ill-conditioned bowl")
     bowl_axes.legend(frameon=False)
     for name, path in paths.items():
-        told = name if path[:, :, 1].any() else f"{name}: stays on it"
+        label = name if path[:, :, 1].any() else f"{name}: stays on it"
         for i, y in enumerate(np.abs(path[:, :, 1])):
             saddle_axes.semilogy(
-                np.maximum(y, 1e-7), color=colours[name], alpha=0.35, lw=0.8, label=told if i == 0 else None
+                np.maximum(y, 1e-7), color=colors[name], alpha=0.35, lw=0.8, label=label if i == 0 else None
             )
-    saddle_axes.axhline(1, color="grey", lw=0.8, ls=":")
+    saddle_axes.axhline(1, color=GRAY, lw=0.8, ls=":")
     saddle_axes.set(xlabel="step", ylabel="distance from the ridge", title="Saddle", ylim=(1e-7, 1e2))
     saddle_axes.legend(frameon=False)
-    minima_axes.semilogy(dimensions, np.where(shares > 0, shares, np.nan), "o-", color="#0072B2")
+    minima_axes.semilogy(dimensions, np.where(shares > 0, shares, np.nan), "o-", color=BLUE)
     minima_axes.set(xlabel="dimensions", ylabel="share positive definite", title="How rare minima are")
-    plateau_axes.semilogy(logits, np.maximum(flat, 1), "o-", color="#0072B2")
+    plateau_axes.semilogy(logits, np.maximum(flat, 1), "o-", color=BLUE)
     plateau_axes.set(xlabel="logit at the start", ylabel="steps", title="Plateau of a saturated sigmoid")
     for axes in (bowl_axes, saddle_axes, minima_axes, plateau_axes):
         axes.grid(alpha=0.3)
     return figure
 
 
-def study(*, seeds: int = 20, steps: int = 120, largest: float = 3000.0, draws: int = 20000) -> StudyResult:
+def study(
+    *, num_seeds: int = 20, steps: int = 120, max_condition_number: float = 3000.0, num_draws: int = 20000
+) -> StudyResult:
     """How gradient descent fares on four bad landscapes.
 
     Args:
-      seeds: of the gradient noise at the saddle.
+      num_seeds: of the gradient noise at the saddle.
       steps: at the saddle.
-      largest: condition number of the bowl.
-      draws: random matrices of each dimension.
+      max_condition_number: condition number of the bowl.
+      num_draws: random matrices of each dimension.
     """
-    kappas = np.geomspace(10, largest, 8)
+    kappas = np.geomspace(10, max_condition_number, 8)
     dimensions, logits = (1, 2, 3, 4, 5, 6), (0.0, 2.0, 4.0, 6.0, 8.0)
     return report(
-        kappas, bowl(kappas), saddle(seeds, steps), dimensions, minima_share(dimensions, draws), logits,
+        kappas,
+        bowl(kappas),
+        saddle(num_seeds, steps),
+        dimensions,
+        minima_share(dimensions, num_draws),
+        logits,
         plateau(np.array(logits)),
-    )  # fmt: skip
+    )
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"seeds": 4, "steps": 60, "largest": 300.0, "draws": 500}
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 4, "steps": 60, "max_condition_number": 300.0, "num_draws": 500},
 )
 
 if __name__ == "__main__":

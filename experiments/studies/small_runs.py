@@ -44,14 +44,14 @@ class SmallNet(nn.Module):
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, rate: float | jax.Array = 0.0) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
         """Images [B, ...] -> logits [B, 10]."""
         x = x.reshape(x.shape[0], -1)
         for i, size in enumerate(self.hidden):
             x = nn.Dense(size, kernel_init=nn.initializers.he_normal(), name=f"dense{i}")(x)
             x = BatchNorm(not train, name=f"norm{i}")(x) if self.batch_norm else x
             x = nn.relu(x)
-            x = inverted_dropout(self.make_rng("dropout"), x, rate=rate) if train else x
+            x = inverted_dropout(self.make_rng("dropout"), x, rate=dropout_rate) if train else x
         return nn.Dense(10, name="head")(x)
 
 
@@ -64,7 +64,7 @@ class ZooNet(nn.Module):
     model: nn.Module
     training: str = "__call__"
 
-    def __call__(self, x: jax.Array, train: bool, rate: float | jax.Array = 0.0) -> Any:
+    def __call__(self, x: jax.Array, train: bool, dropout_rate: float | jax.Array = 0.0) -> Any:
         """Images [B, H, W, C] -> logits [B, C], or in training what that method gives."""
         return getattr(self.model, self.training)(x, train) if train else self.model(x, train)
 
@@ -79,7 +79,7 @@ def train(
     *,
     batch_size: int = 64,
     count: int | jax.Array | None = None,
-    rate: float | jax.Array = 0.0,
+    dropout_rate: float | jax.Array = 0.0,
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     extra: Callable[[Callable, jax.Array], jax.Array] | None = None,
     objective: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None,
@@ -109,7 +109,9 @@ def train(
         def loss(params):
             def apply(x, key):
                 rngs = {"dropout": key}
-                return net.apply({"params": params, **model_state}, x, True, rate, rngs=rngs, mutable=["batch_stats"])
+                return net.apply(
+                    {"params": params, **model_state}, x, True, dropout_rate, rngs=rngs, mutable=["batch_stats"]
+                )
 
             outputs, updated = apply(x, keys[2])
             value = softmax_cross_entropy_loss(outputs, y).mean() if objective is None else objective(outputs, x, y)

@@ -16,6 +16,7 @@ from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.run import Placement, evaluate, fit, make_mesh
 
 SOURCES = ("weights", "order", "split", "all")
@@ -27,36 +28,39 @@ def train(weights: int, order: int, split: int, steps: int) -> tuple[float, list
     splits = load("digits", seed=split)
     learner = supervised.learner(model=create_model("mlp", num_classes=10), optimizer=create_optimizer("adam", 1e-3))
     result = fit(
-        learner, Pipeline(splits.train, 64, seed=order), steps=steps, seed=weights, placement=placement, progress=False,
+        learner,
+        Pipeline(splits.train, 64, seed=order),
+        steps=steps,
+        seed=weights,
+        placement=placement,
+        progress=False,
         log_every=steps,
-    )  # fmt: skip
+    )
     accuracy = evaluate(learner, result.state, splits.test, placement=placement)[0]["accuracy"]
     return accuracy, [np.asarray(leaf) for leaf in jax.tree.leaves(result.state.params)]
 
 
-def study(*, seeds: int = 8, steps: int = 400) -> StudyResult:
+def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
     """Compare the spread of test accuracy by source.
 
     Args:
-      seeds: runs for each source.
+      num_seeds: runs for each source.
       steps: of each run.
     """
-    from matplotlib.figure import Figure
-
     accuracies = {}
     for source in SOURCES:
-        chosen = {name: source in (name, "all") for name in ("weights", "order", "split")}
+        varied = {name: source in (name, "all") for name in ("weights", "order", "split")}
         accuracies[source] = [
-            train(**{name: seed if on else 0 for name, on in chosen.items()}, steps=steps)[0] for seed in range(seeds)
+            train(**{name: seed if on else 0 for name, on in varied.items()}, steps=steps)[0]
+            for seed in range(num_seeds)
         ]
     again = [train(0, 0, 0, steps)[1] for _ in range(2)]
     identical = all(a.tobytes() == b.tobytes() for a, b in zip(*again, strict=True))
     spread = {source: float(np.std(values, ddof=1)) for source, values in accuracies.items()}
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure((7, 3.2))
     for row, values in enumerate(accuracies.values()):
-        axes.plot(100 * np.asarray(values), np.full(seeds, row), "o", alpha=0.6, color="#0072B2")
-        axes.plot(100 * np.mean(values), row, "|", markersize=26, markeredgewidth=2, color="#D55E00")
+        axes.plot(100 * np.asarray(values), np.full(num_seeds, row), "o", alpha=0.6, color=BLUE)
+        axes.plot(100 * np.mean(values), row, "|", markersize=26, markeredgewidth=2, color=VERMILION)
     axes.set_yticks(range(len(SOURCES)), SOURCES)
     axes.set_xlabel("test accuracy, % (bar: mean)")
     axes.set_ylabel("what gets a new seed")
@@ -65,7 +69,8 @@ def study(*, seeds: int = 8, steps: int = 400) -> StudyResult:
     largest = max(("weights", "order", "split"), key=spread.get)
     verdict = (
         f"The same seeds gave {'bit-identical' if identical else 'DIFFERENT'} weights. Standard deviations over "
-        f"{seeds} seeds: weights {spread['weights']:.2%}, order {spread['order']:.2%}, split {spread['split']:.2%}, "
+        f"{num_seeds} seeds: weights {spread['weights']:.2%}, order {spread['order']:.2%}, split "
+        f"{spread['split']:.2%}, "
         f"all together {spread['all']:.2%}; the largest single source is {largest}."
     )
     numbers = {f"std {source}": value for source, value in spread.items()}
@@ -73,7 +78,7 @@ def study(*, seeds: int = 8, steps: int = 400) -> StudyResult:
     return StudyResult(numbers, verdict, {"spread": figure}, identical)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 2, "steps": 10})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "steps": 10})
 
 if __name__ == "__main__":
     main(experiment)

@@ -23,17 +23,18 @@ from dlcore.experiment import Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import initializers
+from dlcore.report.figure import BLACK, BLUE, GREEN, ORANGE, PINK, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
 
 BANDS = {"sigmoid": (0.0, 1e-6), "ReLU": (0.1, 10.0), "batch norm": (10.0, 1000.0), "residual": (0.1, 10.0)}
 """Between which the gradient of the first layer over that of the last lies."""
 
-COLOURS = {
-    "sigmoid": "#D55E00",
-    "ReLU": "#0072B2",
-    "batch norm": "#009E73",
-    "residual": "#CC79A7",
-    "exploding": "#000000",
+COLORS = {
+    "sigmoid": VERMILION,
+    "ReLU": BLUE,
+    "batch norm": GREEN,
+    "residual": PINK,
+    "exploding": BLACK,
 }
 
 
@@ -76,7 +77,7 @@ def objective(net: Deep, images: jax.Array, labels: jax.Array):
     return loss
 
 
-def gradient_norms(net: Deep, images, labels, seeds: int) -> np.ndarray:
+def gradient_norms(net: Deep, images, labels, num_seeds: int) -> np.ndarray:
     """[seeds, depth] norms of the gradients of the layers' kernels at the start."""
 
     @jax.jit
@@ -87,10 +88,10 @@ def gradient_norms(net: Deep, images, labels, seeds: int) -> np.ndarray:
         largest = jnp.maximum(jnp.abs(kernels).max((1, 2)), jnp.finfo(kernels.dtype).tiny)  # squares would underflow
         return largest * jnp.linalg.norm(kernels / largest[:, None, None], axis=(1, 2))
 
-    return np.asarray(norms(jax.random.split(jax.random.key(0), seeds)))
+    return np.asarray(norms(jax.random.split(jax.random.key(0), num_seeds)))
 
 
-def losses_of(net: Deep, images, labels, optimizer, steps: int, seeds: int) -> np.ndarray:
+def losses_of(net: Deep, images, labels, optimizer, steps: int, num_seeds: int) -> np.ndarray:
     """[seeds, steps + 1] training losses under full-batch descent."""
 
     @jax.jit
@@ -107,7 +108,7 @@ def losses_of(net: Deep, images, labels, optimizer, steps: int, seeds: int) -> n
 
         return jax.lax.scan(step, (params, optimizer.init(params)), None, length=steps + 1)[1]
 
-    return np.asarray(run(jax.random.split(jax.random.key(0), seeds)))
+    return np.asarray(run(jax.random.split(jax.random.key(0), num_seeds)))
 
 
 def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> StudyResult:
@@ -127,7 +128,8 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> Study
     verdict = (
         f"First layer's gradient over the last's: {shares}. With larger weights the median gradient is "
         f"{size['exploding'] / max(size['ReLU'], 1e-30):.2g} times the ReLU net's. It ends at loss "
-        f"{_told(ended['plain'])} by plain descent, {_told(ended['clipped'])} clipped and {_told(ended['lower rate'])} "
+        f"{_loss_text(ended['plain'])} by plain descent, {_loss_text(ended['clipped'])} clipped and "
+        f"{_loss_text(ended['lower rate'])} "
         f"at a lower rate: {'cured' if cured else 'NOT cured'} by both."
     )
     numbers = {f"gradient norm by layer, {name}": n.mean(0).tolist() for name, n in norms.items()}
@@ -138,26 +140,26 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> Study
     )
 
 
-def _told(losses: np.ndarray) -> str:
+def _loss_text(losses: np.ndarray) -> str:
     return "NaN" if not np.isfinite(losses).all() else f"{losses.mean():.2g}"
 
 
 def draw(norms, curves):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = new_figure((10, 3.9), 1, 2)
     for name, n in norms.items():
         for i, row in enumerate(n):
             left.semilogy(
-                np.arange(1, len(row) + 1), np.maximum(row, 1e-30), color=COLOURS[name], alpha=0.7,
+                np.arange(1, len(row) + 1),
+                np.maximum(row, 1e-30),
+                color=COLORS[name],
+                alpha=0.7,
                 label=name if i == 0 else None,
-            )  # fmt: skip
+            )
     left.set(xlabel="layer, from the input", ylabel="gradient norm of its kernel", title="At the start")
     left.legend(frameon=False)
-    for (name, c), colour in zip(curves.items(), ("#000000", "#0072B2", "#E69F00"), strict=True):
+    for (name, c), color in zip(curves.items(), (BLACK, BLUE, ORANGE), strict=True):
         for i, row in enumerate(c):
-            right.plot(np.where(np.isfinite(row), row, np.nan), color=colour, label=name if i == 0 else None)
+            right.plot(np.where(np.isfinite(row), row, np.nan), color=color, label=name if i == 0 else None)
     right.set(xlabel="step", ylabel="training loss", title="Training the exploding net", yscale="log", ylim=(0.1, 1e4))
     right.legend(frameon=False)
     for axes in (left, right):
@@ -166,36 +168,43 @@ def draw(norms, curves):
 
 
 def study(
-    *, seeds: int = 3, depth: int = 30, steps: int = 1500, examples: int = 256, gain: float = 1.25, rate: float = 0.03,
-    lower: float = 3e-4, clip: float = 1.0,
-) -> StudyResult:  # fmt: skip
+    *,
+    num_seeds: int = 3,
+    depth: int = 30,
+    steps: int = 1500,
+    num_examples: int = 256,
+    gain: float = 1.25,
+    learning_rate: float = 0.03,
+    lower_learning_rate: float = 3e-4,
+    clip_norm: float = 1.0,
+) -> StudyResult:
     """Gradient norms by layer of five nets, and three ways to train the one that explodes.
 
     Args:
-      seeds: initial weights.
+      num_seeds: initial weights.
       depth: layers before the head.
       steps: of full-batch gradient descent.
-      examples: digits learnt from.
+      num_examples: digits learnt from.
       gain: He's weights times so much explode.
-      rate: of plain and of clipped descent.
-      lower: the lower rate.
-      clip: largest norm of a step's gradient.
+      learning_rate: of plain and of clipped descent.
+      lower_learning_rate: the lower rate.
+      clip_norm: largest norm of a step's gradient.
     """
     data = shuffled_digits()
-    images = jnp.asarray(data.images[:examples], jnp.float32).reshape(-1, 64)
-    labels = jnp.asarray(data.labels[:examples])
+    images = jnp.asarray(data.images[:num_examples], jnp.float32).reshape(-1, 64)
+    labels = jnp.asarray(data.labels[:num_examples])
     nets = {kind: Deep(kind, depth, gain if kind == "exploding" else 1.0) for kind in (*BANDS, "exploding")}
-    norms = {kind: gradient_norms(net, images, labels, seeds) for kind, net in nets.items()}
+    norms = {kind: gradient_norms(net, images, labels, num_seeds) for kind, net in nets.items()}
     ways = {
-        "plain": optax.sgd(rate),
-        "clipped": optax.chain(optax.clip_by_global_norm(clip), optax.sgd(rate)),
-        "lower rate": optax.sgd(lower),
+        "plain": optax.sgd(learning_rate),
+        "clipped": optax.chain(optax.clip_by_global_norm(clip_norm), optax.sgd(learning_rate)),
+        "lower rate": optax.sgd(lower_learning_rate),
     }
-    curves = {name: losses_of(nets["exploding"], images, labels, way, steps, seeds) for name, way in ways.items()}
+    curves = {name: losses_of(nets["exploding"], images, labels, way, steps, num_seeds) for name, way in ways.items()}
     return report(norms, curves)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"seeds": 1, "steps": 5, "examples": 32})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 5, "num_examples": 32})
 
 if __name__ == "__main__":
     main(experiment)

@@ -25,16 +25,17 @@ from flax import linen as nn
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.optim.schedules import cosine, warm_up
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import log_loss_and_accuracy, shuffled_digits, train
 
 STARTS = {"He's": 1.0, "1.5 times He's": 1.5}
-COLOURS = {"without": "#D55E00", "with": "#0072B2"}
+COLORS = {"without": VERMILION, "with": BLUE}
 
 
-def schedule(rate: jax.Array, steps: int, warm_steps: int) -> optax.Schedule:
+def schedule(learning_rate: jax.Array, steps: int, warmup_steps: int) -> optax.Schedule:
     """Up to the rate by equal steps, then down along a cosine; no warm-up for 0 steps."""
-    decay = cosine(rate, steps - warm_steps)
-    return warm_up(decay, warm_steps, rate) if warm_steps else decay
+    decay = cosine(learning_rate, steps - warmup_steps)
+    return warm_up(decay, warmup_steps, learning_rate) if warmup_steps else decay
 
 
 class DeepNet(nn.Module):
@@ -44,7 +45,7 @@ class DeepNet(nn.Module):
     gain: float = 1.0
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, rate: float = 0.0) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, dropout_rate: float = 0.0) -> jax.Array:
         """Images [B, ...] -> logits [B, 10]."""
         kernel = nn.initializers.variance_scaling(2 * self.gain**2, "fan_in", "normal")
         x = x.reshape(x.shape[0], -1)
@@ -53,14 +54,16 @@ class DeepNet(nn.Module):
         return nn.Dense(10, name="head")(x)
 
 
-def runs(net: nn.Module, rates: np.ndarray, seeds: int, steps: int, warm_steps: int, parts: int = 40) -> np.ndarray:
+def runs(
+    net: nn.Module, learning_rates: np.ndarray, num_seeds: int, steps: int, warmup_steps: int, num_evaluations: int = 40
+) -> np.ndarray:
     """[rates, seeds, parts, 2]: training loss and test accuracy along the runs, NaN once weights are not finite."""
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
-    def one(rate, key):
-        optimizer = optax.sgd(schedule(rate, steps, warm_steps), momentum=0.9)
-        variables, _ = train(key, net, optimizer, images, labels, steps, snapshots=parts)
+    def one(learning_rate, key):
+        optimizer = optax.sgd(schedule(learning_rate, steps, warmup_steps), momentum=0.9)
+        variables, _ = train(key, net, optimizer, images, labels, steps, snapshots=num_evaluations)
 
         def look(variables):
             seen, unseen = (
@@ -71,57 +74,62 @@ def runs(net: nn.Module, rates: np.ndarray, seeds: int, steps: int, warm_steps: 
 
         return jax.lax.map(look, variables)
 
-    keys = jax.random.split(jax.random.key(0), seeds)
-    every = jax.jit(jax.vmap(lambda rate: jax.vmap(lambda key: one(rate, key))(keys)))
-    return np.asarray(every(jnp.asarray(rates, jnp.float32)), np.float64)
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    every = jax.jit(jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys)))
+    return np.asarray(every(jnp.asarray(learning_rates, jnp.float32)), np.float64)
 
 
-def lost(found: np.ndarray) -> np.ndarray:
+def lost(results: np.ndarray) -> np.ndarray:
     """[rates, seeds]: whether runs [rates, seeds, parts, 2] end without a finite loss below that of chance."""
-    return ~(found[:, :, -1, 0] < 0.99 * math.log(10))
+    return ~(results[:, :, -1, 0] < 0.99 * math.log(10))
 
 
-def judge(rates: np.ndarray, found: dict[str, dict[str, np.ndarray]]) -> tuple[str, bool]:
+def judge(learning_rates: np.ndarray, results: dict[str, dict[str, np.ndarray]]) -> tuple[str, bool]:
     """The verdict from runs [rates, seeds, parts, 2] by the start, the good one first, without and with the warm-up."""
-    gone = {start: {name: lost(v).sum(1) for name, v in arms.items()} for start, arms in found.items()}
-    told = []
-    for start, arms in found.items():
+    num_lost = {start: {name: lost(v).sum(1) for name, v in arms.items()} for start, arms in results.items()}
+    sentences = []
+    for start, arms in results.items():
         nan = {name: int((~np.isfinite(v[:, :, -1, 0])).sum()) for name, v in arms.items()}
         best = {name: np.where(lost(v), 0.1, v[:, :, -1, 1]).mean(1) for name, v in arms.items()}
-        without, with_it = (f"{best[name].max():.1%} at rate {rates[best[name].argmax()]:.2g}" for name in COLOURS)
-        told.append(
-            f"From {start} weights {gone[start]['without'].sum()} of {arms['with'][..., 0, 0].size} runs are lost "
-            f"without the warm-up ({nan['without']} not finite) and {gone[start]['with'].sum()} with it "
+        without, with_it = (
+            f"{best[name].max():.1%} at rate {learning_rates[best[name].argmax()]:.2g}" for name in COLORS
+        )
+        sentences.append(
+            f"From {start} weights {num_lost[start]['without'].sum()} of {arms['with'][..., 0, 0].size} runs are lost "
+            f"without the warm-up ({nan['without']} not finite) and {num_lost[start]['with'].sum()} with it "
             f"({nan['with']}); the best mean test accuracy is {without} without and {with_it} with it."
         )
-    large = gone[list(found)[-1]]
+    large = num_lost[list(results)[-1]]
     holds = large["with"].sum() < large["without"].sum() and (large["with"] <= large["without"]).all()
-    return " ".join(told), bool(holds)
+    return " ".join(sentences), bool(holds)
 
 
-def draw(rates, found, steps):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 6.2), layout="constrained")
-    for row, (start, arms) in zip(figure.subplots(2, 3, sharex="col"), found.items(), strict=True):
+def draw(learning_rates, results, steps):
+    figure, panels = new_figure((11, 6.2), 2, 3, sharex="col")
+    for row, (start, arms) in zip(panels, results.items(), strict=True):
         left, middle, right = row
         saved = lost(arms["without"]).sum(1) - lost(arms["with"]).sum(1)
-        shown = int(saved.argmax()) if saved.max() > 0 else len(rates) // 2
-        for shift, (name, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
-            left.bar(np.arange(len(rates)) + shift, lost(arms[name]).sum(1), 0.4, color=colour, label=f"{name} warm-up")
+        shown = int(saved.argmax()) if saved.max() > 0 else len(learning_rates) // 2
+        for shift, (name, color) in zip((-0.2, 0.2), COLORS.items(), strict=True):
+            left.bar(
+                np.arange(len(learning_rates)) + shift,
+                lost(arms[name]).sum(1),
+                0.4,
+                color=color,
+                label=f"{name} warm-up",
+            )
             accuracy = 100 * np.where(lost(arms[name]), 0.1, arms[name][:, :, -1, 1])
-            middle.semilogx(rates, accuracy.mean(1), "-o", ms=4, color=colour)
-            middle.fill_between(rates, accuracy.min(1), accuracy.max(1), color=colour, alpha=0.2, lw=0)
+            middle.semilogx(learning_rates, accuracy.mean(1), "-o", ms=4, color=color)
+            middle.fill_between(learning_rates, accuracy.min(1), accuracy.max(1), color=color, alpha=0.2, lw=0)
             x = np.arange(1, arms[name].shape[2] + 1) * steps / arms[name].shape[2]
-            right.plot(x, np.clip(arms[name][shown, :, :, 0].T, 1e-3, 1e3), color=colour, alpha=0.6, lw=1.2)
-        left.set_xticks(range(len(rates)), [f"{r:.2g}" for r in rates], fontsize=8)
+            right.plot(x, np.clip(arms[name][shown, :, :, 0].T, 1e-3, 1e3), color=color, alpha=0.6, lw=1.2)
+        left.set_xticks(range(len(learning_rates)), [f"{r:.2g}" for r in learning_rates], fontsize=8)
         left.set(ylabel=f"runs lost, of {arms['with'].shape[1]}", title=f"{start} weights")
         middle.set(ylabel="test accuracy, % (lost: 10)", ylim=(0, 100))
         right.axhline(math.log(10), color="0.5", ls="--", lw=1)
-        right.set(yscale="log", ylabel="training loss", title=f"at rate {rates[shown]:.2g}")
+        right.set(yscale="log", ylabel="training loss", title=f"at rate {learning_rates[shown]:.2g}")
         for axes in row:
             axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(frameon=False)
     for axes, label in zip(figure.axes[3:], ("peak rate", "peak rate", "step"), strict=True):
         axes.set_xlabel(label)
@@ -129,40 +137,46 @@ def draw(rates, found, steps):
 
 
 def study(
-    *, seeds: int = 8, steps: int = 400, warm_steps: int = 100, depth: int = 8, lowest: float = 0.004, count: int = 8
+    *,
+    num_seeds: int = 8,
+    steps: int = 400,
+    warmup_steps: int = 100,
+    depth: int = 8,
+    min_learning_rate: float = 0.004,
+    num_learning_rates: int = 8,
 ) -> StudyResult:
     """Runs lost by rate, with and without a warm-up.
 
     Args:
-      seeds: of weights and batches.
+      num_seeds: of weights and batches.
       steps: of each run, a multiple of 40.
-      warm_steps: of the warm-up.
+      warmup_steps: of the warm-up.
       depth: hidden layers.
-      lowest: of the rates, each twice the one before.
-      count: how many rates.
+      min_learning_rate: of the rates, each twice the one before.
+      num_learning_rates: how many rates.
     """
-    rates = lowest * 2.0 ** np.arange(count)
-    found = {
+    learning_rates = min_learning_rate * 2.0 ** np.arange(num_learning_rates)
+    results = {
         start: {
-            name: runs(DeepNet(depth, gain), rates, seeds, steps, warm)
-            for name, warm in (("without", 0), ("with", warm_steps))
+            name: runs(DeepNet(depth, gain), learning_rates, num_seeds, steps, warm)
+            for name, warm in (("without", 0), ("with", warmup_steps))
         }
         for start, gain in STARTS.items()
     }
-    verdict, holds = judge(rates, found)
-    numbers = {"rates": rates.tolist()}
-    for start, arms in found.items():
+    verdict, holds = judge(learning_rates, results)
+    numbers = {"learning_rates": learning_rates.tolist()}
+    for start, arms in results.items():
         for name, v in arms.items():
             numbers[f"{start}, lost by rate, {name}"] = lost(v).sum(1).tolist()
             numbers[f"{start}, not finite by rate, {name}"] = (~np.isfinite(v[:, :, -1, 0])).sum(1).tolist()
-    return StudyResult(numbers, verdict, {"warmup": draw(rates, found, steps)}, holds)
+    return StudyResult(numbers, verdict, {"warmup": draw(learning_rates, results, steps)}, holds)
 
 
 experiment = Study(
     file=__file__,
     doc=__doc__,
     function=study,
-    smoke={"seeds": 1, "steps": 40, "warm_steps": 10, "depth": 2, "count": 2},
+    smoke={"num_seeds": 1, "steps": 40, "warmup_steps": 10, "depth": 2, "num_learning_rates": 2},
 )
 
 if __name__ == "__main__":

@@ -24,14 +24,15 @@ from dlcore.cost.layers import Layer, layer_costs
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
+from dlcore.report.figure import BLUE, GRAY, SKY, VERMILION, new_figure
 
 MEASURES = {"activations": "activations, KB", "parameters": "parameters, millions", "macs": "multiply-adds, millions"}
-COLOURS = {"Conv": "#0072B2", "max_pool": "#999999", "adaptive_avg_pool": "#999999", "Dense": "#D55E00"}
+COLORS = {"Conv": BLUE, "max_pool": GRAY, "adaptive_avg_pool": GRAY, "Dense": VERMILION}
 
 
-def costs(name: str, side: int) -> list[Layer]:
+def costs(name: str, image_size: int) -> list[Layer]:
     """The layers of a model on one image."""
-    return layer_costs(create_model(name), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
+    return layer_costs(create_model(name), jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32))
 
 
 def amounts(layers: list[Layer]) -> dict[str, np.ndarray]:
@@ -58,14 +59,14 @@ def shares(layers: list[Layer]) -> dict[str, float]:
 
 def stages(layers: list[Layer]) -> tuple[list[float], list[float]]:
     """(GMACs of each stage, GMACs of its last convolution, which is C -> C); a pooling ends a stage."""
-    found: list[list[float]] = [[]]
+    stage_macs: list[list[float]] = [[]]
     for layer in layers:
         if layer.kind == "Conv":
-            found[-1].append(layer.macs / 1e9)
+            stage_macs[-1].append(layer.macs / 1e9)
         elif layer.kind == "max_pool":
-            found.append([])
-    found = [stage for stage in found if stage]
-    return [sum(stage) for stage in found], [stage[-1] for stage in found]
+            stage_macs.append([])
+    stage_macs = [stage for stage in stage_macs if stage]
+    return [sum(stage) for stage in stage_macs], [stage[-1] for stage in stage_macs]
 
 
 def judge(alexnet: dict[str, float], whole: list[float], single: list[float]) -> tuple[str, bool]:
@@ -83,24 +84,21 @@ def judge(alexnet: dict[str, float], whole: list[float], single: list[float]) ->
 
 def draw_layers(layers: list[Layer], title: str):
     """One panel a measure, one bar a layer."""
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(10, 0.25 * len(layers) + 1.4), layout="constrained")
-    panels = figure.subplots(1, len(MEASURES), sharey=True)
-    places, names = range(len(layers)), [layer.path for layer in layers]
+    figure, panels = new_figure((10, 0.25 * len(layers) + 1.4), 1, len(MEASURES), sharey=True)
+    positions, names = range(len(layers)), [layer.path for layer in layers]
     for axes, (measure, values) in zip(panels, amounts(layers).items(), strict=True):
-        axes.barh(places, values, color=[COLOURS[layer.kind] for layer in layers], height=0.75)
-        for place, value in zip(places, values, strict=True):
+        axes.barh(positions, values, color=[COLORS[layer.kind] for layer in layers], height=0.75)
+        for position, value in zip(positions, values, strict=True):
             if value > 0.03 * values.sum():
-                axes.text(value, place, f" {value / values.sum():.0%}", va="center", fontsize=8)
+                axes.text(value, position, f" {value / values.sum():.0%}", va="center", fontsize=8)
         axes.set(xlabel=MEASURES[measure], xlim=(0, 1.15 * values.max()))
-        axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
         axes.grid(axis="x", alpha=0.25)
-    panels[0].set_yticks(places, names, fontsize=8)
+    panels[0].set_yticks(positions, names, fontsize=8)
     panels[0].invert_yaxis()
-    kinds = {"convolution": "#0072B2", "pooling": "#999999", "dense": "#D55E00"}
+    kinds = {"convolution": BLUE, "pooling": GRAY, "dense": VERMILION}
     panels[-1].legend(handles=[Patch(color=c, label=k) for k, c in kinds.items()], frameon=False, loc="lower right")
     figure.suptitle(title)
     return figure
@@ -108,39 +106,35 @@ def draw_layers(layers: list[Layer], title: str):
 
 def draw_stages(whole: list[float], single: list[float]):
     """Whole stages beside a convolution C -> C of each."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 3.2), layout="constrained")
-    axes = figure.subplots()
-    places = np.arange(len(whole))
-    for shift, values, label, colour in (
-        (-0.2, whole, "whole stage", "#56B4E9"),
-        (0.2, single, "one convolution C to C", "#0072B2"),
+    figure, axes = new_figure((6.5, 3.2))
+    positions = np.arange(len(whole))
+    for shift, values, label, color in (
+        (-0.2, whole, "whole stage", SKY),
+        (0.2, single, "one convolution C to C", BLUE),
     ):
-        bars = axes.bar(places + shift, values, 0.38, label=label, color=colour)
+        bars = axes.bar(positions + shift, values, 0.38, label=label, color=color)
         axes.bar_label(bars, fmt="%.2f", fontsize=8)
-    axes.set_xticks(places, [f"stage {i + 1}" for i in places])
+    axes.set_xticks(positions, [f"stage {i + 1}" for i in positions])
     axes.set(ylabel="billions of multiply-adds", title="VGG-16", ylim=(0, 1.25 * max(whole)))
     axes.legend(frameon=False, loc="upper left", ncols=2)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def study(*, side: int = 224) -> StudyResult:
+def study(*, image_size: int = 224) -> StudyResult:
     """Count AlexNet and VGG-16, layer by layer.
 
     Args:
-      side: of the images, in pixels.
+      image_size: of the images, in pixels.
     """
-    alexnet, vgg = costs("alexnet", side), costs("vgg16", side)
+    alexnet, vgg = costs("alexnet", image_size), costs("vgg16", image_size)
     whole, single = stages(vgg)
     verdict, holds = judge(shares(alexnet), whole, single)
     numbers = {f"alexnet: {name}": value for name, value in shares(alexnet).items()}
     numbers |= {f"vgg16: {name}": value for name, value in shares(vgg).items()}
     numbers |= {"vgg16: GMACs of stages": whole, "vgg16: GMACs of C -> C": single}
     figures = {
-        "alexnet": draw_layers(alexnet, f"AlexNet on {side} x {side}"),
-        "vgg16": draw_layers(vgg, f"VGG-16 on {side} x {side}"),
+        "alexnet": draw_layers(alexnet, f"AlexNet on {image_size} x {image_size}"),
+        "vgg16": draw_layers(vgg, f"VGG-16 on {image_size} x {image_size}"),
         "stages": draw_stages(whole, single),
     }
     return StudyResult(numbers, verdict, figures, holds)

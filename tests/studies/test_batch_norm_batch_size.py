@@ -8,10 +8,10 @@ from experiments.studies import batch_norm_batch_size as study
 
 @pytest.mark.covers("NO-14")
 def test_the_verdict_on_batch_size_turns():
-    sizes = (2, 8, 128)
+    batch_sizes = (2, 8, 128)
 
     def verdict(batch, group):
-        return study.report(sizes, {"batch": np.array([batch] * 2), "group": np.array([group] * 2)})
+        return study.report(batch_sizes, {"batch": np.array([batch] * 2), "group": np.array([group] * 2)})
 
     good = verdict([0.5, 0.9, 0.92], [0.91, 0.92, 0.92])
     assert good.holds

@@ -8,12 +8,12 @@ from experiments.studies import batch_norm_placement as study
 
 def placements(before=0.01, after=0.1, diverged=False):
     rows = {name: np.full((2, 5), share) for name, share in (("before", before), ("after", after), ("none", 0.3))}
-    found = {
+    results = {
         name: {"loss": np.full((2, 5), 0.1), "accuracy": np.full((2, 5), 0.9), "dead": v} for name, v in rows.items()
     }
     if diverged:
-        found["after"]["loss"][:] = np.inf
-    return 2.0 ** np.arange(5), found
+        results["after"]["loss"][:] = np.inf
+    return 2.0 ** np.arange(5), results
 
 
 @pytest.mark.covers("NO-12")

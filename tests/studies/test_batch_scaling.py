@@ -29,8 +29,11 @@ def test_every_plan_sees_the_same_examples_at_the_rates_of_its_batches():
     assert float(schedule(0)) == 0
     assert float(schedule(50)) == pytest.approx(8 * 0.02)
     assert [(n, size, round(float(f(0)), 6)) for n, size, f in plans["ramp"]] == [
-        (200, 32, 0.02), (100, 64, 0.04), (50, 128, 0.08), (25, 256, 0.16),
-    ]  # fmt: skip
+        (200, 32, 0.02),
+        (100, 64, 0.04),
+        (50, 128, 0.08),
+        (25, 256, 0.16),
+    ]
 
 
 @pytest.mark.covers("SC-14")
@@ -38,8 +41,10 @@ def test_the_run_reports_what_it_used_and_the_momentum_goes_from_phase_to_phase(
     """Label 1 always, logits (0, 0): the first gradient is (1/2, -1/2) whatever the batch."""
     images, labels = jnp.zeros((8, 4)), jnp.ones(8, jnp.int32)
     plan = [(1, 2, optax.constant_schedule(0.1)), (1, 4, optax.constant_schedule(0.2))]
-    variables, rates, sizes = jax.jit(lambda key: study.run(plan, Bias(), images, labels, key))(jax.random.key(0))
-    np.testing.assert_allclose(rates, [0.1, 0.2])
+    variables, learning_rates, sizes = jax.jit(lambda key: study.run(plan, Bias(), images, labels, key))(
+        jax.random.key(0)
+    )
+    np.testing.assert_allclose(learning_rates, [0.1, 0.2])
     np.testing.assert_array_equal(sizes, [2, 4])
     first = np.array([-0.05, 0.05])
     p = np.exp(first) / np.exp(first).sum()
@@ -49,9 +54,9 @@ def test_the_run_reports_what_it_used_and_the_momentum_goes_from_phase_to_phase(
 
 def measured(same=0.3, scaled=0.1, ramp=0.12):
     losses = dict(zip(study.NAMES, (np.full(3, v) for v in (0.1, same, scaled, ramp)), strict=True))
-    rates = {name: np.array([0.02, 0.04]) for name in study.NAMES}
+    learning_rates = {name: np.array([0.02, 0.04]) for name in study.NAMES}
     sizes = {name: np.array([32, 64]) for name in study.NAMES}
-    return losses, losses, rates, sizes
+    return losses, losses, learning_rates, sizes
 
 
 @pytest.mark.covers("SC-13", "SC-14")
@@ -66,6 +71,6 @@ def test_the_verdict_turns():
 
 def test_the_smoke_version():
     result = study.study(**study.experiment.smoke)
-    assert result.numbers["rates, ramp"] == pytest.approx([0.02, 0.04, 0.08, 0.16])
-    assert result.numbers["batch sizes, ramp"] == [32, 64, 128, 256]
+    assert result.numbers["rates, ramp"] == pytest.approx([0.02, 0.04])
+    assert result.numbers["batch sizes, ramp"] == [32, 64]
     assert result.numbers["training loss, small batch"][0] < 2

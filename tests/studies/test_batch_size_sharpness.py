@@ -47,18 +47,18 @@ def test_the_measured_eigenvalue_is_that_of_the_whole_hessian(monkeypatch):
     data = study.shuffled_digits()
     few = data._replace(images=data.images[:, 3:5, 3:5], test_images=data.test_images[:, 3:5, 3:5])
     monkeypatch.setattr(study, "shuffled_digits", lambda: few)
-    kept = {}
+    captured = {}
 
     def train(*args, **kwargs):
-        found = lab_train(*args, **kwargs)
-        jax.debug.callback(lambda p: kept.update(params=p), found[0]["params"])
-        return found
+        results = lab_train(*args, **kwargs)
+        jax.debug.callback(lambda p: captured.update(params=p), results[0]["params"])
+        return results
 
     lab_train = study.train
     monkeypatch.setattr(study, "train", train)
     measured = study.measure(16, 1, 20, 0.1, 1)
     jax.effects_barrier()
-    params = jax.tree.map(lambda w: jnp.asarray(w[0]), kept["params"])
+    params = jax.tree.map(lambda w: jnp.asarray(w[0]), captured["params"])
     flat, unravel = jax.flatten_util.ravel_pytree(params)
 
     def loss(w):

@@ -27,10 +27,12 @@ def test_the_verdict_follows_the_numbers():
 
 
 @pytest.mark.covers("AT-34")
-@pytest.mark.parametrize(("width", "shape", "patch"), [(16, (8, 8, 1), 2), (16, (28, 28, 1), 4), (32, (32, 32, 3), 4)])
-def test_both_nets_have_the_same_number_of_parameters(width, shape, patch):
+@pytest.mark.parametrize(
+    ("width", "shape", "patch_size"), [(16, (8, 8, 1), 2), (16, (28, 28, 1), 4), (32, (32, 32, 3), 4)]
+)
+def test_both_nets_have_the_same_number_of_parameters(width, shape, patch_size):
     image = np.zeros(shape, np.float32)
-    models = study.equal_models(image, 10, width, patch, 4)
+    models = study.equal_models(image, 10, width, patch_size, 4)
     cnn, vit = (study.parameters(models[name], image) for name in ("cnn", "vit"))
     assert vit == pytest.approx(cnn, rel=0.05)
     assert type(models["vit"]).__name__ == "ViT"
@@ -51,23 +53,23 @@ def test_a_short_run_learns():
     data, classes = study.data_of("digits", None, 400, 100)
     model = study.equal_models(data.images[0], classes, 4, 2, 1)["vit"]
     key = jax.random.key(0)
-    held, test = np.asarray(study.run(model, data, key, 400, 5e-3, steps=80, batch=32, held_out=100))
+    held, test = np.asarray(study.run(model, data, key, 400, 5e-3, steps=80, batch_size=32, held_out=100))
     assert np.isfinite([held, test]).all()
     assert min(held[1], test[1]) > 0.25  # chance is .1
 
 
 @pytest.mark.covers("AT-34")
 def test_the_rate_is_that_of_least_held_out_loss_and_accuracy_is_of_test_digits(monkeypatch):
-    def run(model, data, key, count, rate, **settings):
-        held_out_loss = abs(rate - (0.003 if type(model).__name__ == "ViT" else 0.01))
-        return np.array([[held_out_loss, 0.0], [0.0, min(count / 1000, 0.9) - rate]])
+    def run(model, data, key, count, learning_rate, **settings):
+        held_out_loss = abs(learning_rate - (0.003 if type(model).__name__ == "ViT" else 0.01))
+        return np.array([[held_out_loss, 0.0], [0.0, min(count / 1000, 0.9) - learning_rate]])
 
     monkeypatch.setattr(study, "run", run)
-    result = study.study(seeds=2, sizes=(100, 500))
+    result = study.study(num_seeds=2, train_sizes=(100, 500))
     assert (result.numbers["ViT: learning rate"], result.numbers["ResNet-8: learning rate"]) == (0.003, 0.01)
     assert result.numbers["ViT: accuracy from 500"] == pytest.approx([0.497, 0.497])
     assert result.numbers["ResNet-8: accuracy from 100"] == pytest.approx([0.09, 0.09])
     assert not result.holds
     assert set(result.figures) == {"cnn_vs_vit"}
     with pytest.raises(ValueError, match=r"sizes is \(400, 50\): they must rise"):
-        study.study(sizes=(400, 50))
+        study.study(train_sizes=(400, 50))

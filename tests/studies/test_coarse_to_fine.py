@@ -11,7 +11,7 @@ def by_rate(peak):
     """A stand-in for training: the accuracy falls by .15 a decade from the peak."""
 
     def accuracies(trials, epochs):
-        rates = np.array([[t["rate"] for t in own] for own in trials])
+        rates = np.array([[t["learning_rate"] for t in own] for own in trials])
         scores = np.maximum(1 - 0.15 * np.abs(np.log10(rates / peak)), 0.1)
         return np.stack([scores, scores - 0.05], -1)
 
@@ -26,10 +26,10 @@ def test_the_second_stage_searches_a_narrower_interval_around_the_peak(monkeypat
     runs = study.search(6, (24, 2), (8, 15))
     assert costs == [(24, 2), (11, 15), (8, 15)]  # 24 * 2 + 8 * 15 = 168 epochs, 11 * 15 = 165
     for run in runs:
-        assert study.decades(run["finer"]["rate"]) < 3.5
-        low, high = run["finer"]["rate"]
+        assert study.decades(run["finer"]["learning_rate"]) < 3.5
+        low, high = run["finer"]["learning_rate"]
         assert low < 1e-2 < high
-        assert all(low <= trial["rate"] <= high for trial in run["second"][0])
+        assert all(low <= trial["learning_rate"] <= high for trial in run["second"][0])
         assert run["two"][0] == max(run["second"][1])
     verdict, holds = study.judge(runs)
     assert holds
@@ -39,7 +39,7 @@ def test_the_second_stage_searches_a_narrower_interval_around_the_peak(monkeypat
 @pytest.mark.covers("TR-15", "TR-16")
 def test_the_verdict_follows_the_numbers():
     def run(two, one, edge=()):
-        finer = {"rate": LogUniform(1e-3, 1e-1), "decay": LogUniform(1e-7, 1e-2)}
+        finer = {"learning_rate": LogUniform(1e-3, 1e-1), "weight_decay": LogUniform(1e-7, 1e-2)}
         return {"two": two, "one": one, "finer": finer, "edges": list(edge), "useful": [0.9, 0.3]}
 
     runs = [run((0.97, 0.93), (0.96, 0.90)), run((0.97, 0.91), (0.96, 0.92), ["rate: the best"])]

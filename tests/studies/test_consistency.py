@@ -24,7 +24,7 @@ def test_the_verdict_follows_the_numbers():
 @pytest.mark.covers("RG-25")
 def test_a_run_on_both_kinds_of_digits_learns():
     keys = jax.random.split(jax.random.key(0), 1)
-    found = consistency.measure(keys, shuffled_digits(), consistency.ARMS[2], 100, 40, 1.0, 0.8)
-    assert found.shape == (1, 2)
-    assert np.isfinite(found).all()
-    assert found[0, 1] > 0.3  # chance is .1
+    results = consistency.measure(keys, shuffled_digits(), consistency.ARMS[2], 100, 40, 1.0, 0.8)
+    assert results.shape == (1, 2)
+    assert np.isfinite(results).all()
+    assert results[0, 1] > 0.3  # chance is .1

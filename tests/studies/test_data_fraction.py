@@ -36,10 +36,10 @@ def test_the_verdict_follows_the_numbers():
 
 
 def test_more_examples_are_better_on_both():
-    found = study.errors((20, 600), 2, 250, 32)
-    assert found.shape == (2, 2, 3)
-    assert (found[:, 0, 0] <= 0.01).all()  # 20 are learnt by heart
-    assert (found[:, 1, 1:] < found[:, 0, 1:]).all()
+    results = study.errors((20, 600), 2, 250, 32)
+    assert results.shape == (2, 2, 3)
+    assert (results[:, 0, 0] <= 0.01).all()  # 20 are learnt by heart
+    assert (results[:, 1, 1:] < results[:, 0, 1:]).all()
 
 
 def test_the_smoke_version():

@@ -10,19 +10,19 @@ from experiments.studies import decoupled_contrastive as study
 def test_the_nearest_by_cosine_decides():
     bank, labels = jnp.array([[10.0, 0], [0, 0.1]]), jnp.array([0, 1])
     queries = jnp.array([[0.1, 0.0], [1, 2], [2, 1]])
-    found = study.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 1]))
-    assert float(found) == pytest.approx(2 / 3)  # the third is nearer to the first of the bank
+    results = study.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 1]))
+    assert float(results) == pytest.approx(2 / 3)  # the third is nearer to the first of the bank
     assert float(study.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 0]))) == 1
 
 
 @pytest.mark.covers("LO-19")
 @pytest.mark.parametrize("name", study.LOSSES)
 def test_a_short_run_moves_the_features(name):
-    found = study.accuracies(study.LOSSES[name], 16, 20, 1, 1e-3, 0.1)
-    assert found.shape == (1, 2)
-    assert 0.5 < found[0, 0] < 1
-    assert 0.5 < found[0, 1] < 1
-    assert found[0, 0] != found[0, 1]
+    results = study.accuracies(study.LOSSES[name], 16, 20, 1, 1e-3, 0.1)
+    assert results.shape == (1, 2)
+    assert 0.5 < results[0, 0] < 1
+    assert 0.5 < results[0, 1] < 1
+    assert results[0, 0] != results[0, 1]
 
 
 def measured(nt=0.9, dcl=0.92):

@@ -1,9 +1,13 @@
 """The study in smoke settings, and its verdict on numbers that were written for it."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.studies import depth
+from experiments.studies.small_runs import SmallNet, train
 
 
 @pytest.mark.covers("ZO-12", "ZO-25")
@@ -24,7 +28,27 @@ def test_the_verdict_follows_the_numbers():
 
 
 @pytest.mark.covers("ZO-12", "ZO-25")
-def test_smoke():
+def test_the_networks_differ_by_their_shortcuts_and_can_be_trained():
+    """Traced, not compiled, which would take 15 s."""
+    images, labels = jnp.zeros((4, 16, 16, 1)), jnp.zeros(4, jnp.int32)
+
+    def run(net):
+        return train(jax.random.key(0), net, optax.sgd(0.1), images, labels, 2, batch_size=2)[0]
+
+    shapes = {skip: jax.eval_shape(lambda skip=skip: run(depth.network(8, skip, 4))) for skip in (False, True)}
+    kernels = {
+        skip: sum("kernel" in jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree))
+        for skip, tree in shapes.items()
+    }
+    assert kernels == {False: 8, True: 8}
+    assert [depth.network(n, True, 4).model.stages for n in (20, 56)] == [(3, 3, 3), (9, 9, 9)]
+    assert [depth.network(8, skip, 4).model.skip for skip in (False, True)] == [False, True]
+
+
+@pytest.mark.covers("ZO-12", "ZO-25")
+def test_smoke(monkeypatch):
+    """One perceptron stands in for all networks: each of those takes seconds to compile."""
+    monkeypatch.setattr(depth, "network", lambda depth, skip, width: SmallNet((width,)))
     result = depth.experiment.function(**depth.experiment.smoke)
     assert {"depth", "landscape"} == set(result.figures)
     losses = [v for name, v in result.numbers.items() if name.endswith("loss")]

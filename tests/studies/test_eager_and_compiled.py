@@ -10,7 +10,7 @@ from experiments.studies import eager_and_compiled as study
 
 @pytest.fixture(scope="module")
 def result():
-    return study.study(layers=3, repeats=2, lengths=(1, 7, 30))
+    return study.study(num_layers=3, num_repeats=2, lengths=(1, 7, 30))
 
 
 @pytest.mark.covers("SY-07")
@@ -19,9 +19,7 @@ def test_the_claim_holds_in_each_of_its_parts(result):
         ["the same numbers", "a compilation a shape", "if is refused", "cond decides", "scan stays small"], True
     )
     assert result.holds is True
-    assert result.numbers["traces"] == {
-        "first": 1, "same shape again": 1, "another shape": 2, "the first again": 2
-    }  # fmt: skip
+    assert result.numbers["traces"] == {"first": 1, "same shape again": 1, "another shape": 2, "the first again": 2}
     assert result.numbers["program sizes"]["unrolled"] == [1, 7, 30]
     assert set(result.numbers["program sizes"]["scanned"]) == {1}
     assert result.verdict.startswith("It holds.")

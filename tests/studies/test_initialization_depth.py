@@ -8,7 +8,7 @@ import pytest
 from dlcore.nn import initializers
 from experiments.studies import initialization_depth as study
 
-SMOKE = study.experiment.smoke | {"wide": 64}
+SMOKE = study.experiment.smoke | {"large_width": 64}
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,17 @@ def test_mean_and_deviation_of_every_layer_from_four_starts(smoke):
 
 @pytest.mark.covers("IN-12")
 def test_the_bands_hold_at_their_width_and_reject_another_start():
-    found = {
+    results = {
         ("tanh", name, 512): study.measure(name, "tanh", 512, 6, 16, 1)
         for name in ("Xavier", "0.01 randn", "0.05 randn")
     }
-    assert study.judged(found) == (3, [])
-    found["tanh", "Xavier", 512] = found["tanh", "0.05 randn", 512]
-    tried, wrong = study.judged(found)
+    assert study.judged(results) == (3, [])
+    results["tanh", "Xavier", 512] = results["tanh", "0.05 randn", 512]
+    tried, wrong = study.judged(results)
     assert tried == 3
     assert len(wrong) == 1
     assert "deviation of the last layer, Xavier in tanh at width 512, is 0.3" in wrong[0]
-    shallow = {key: rows | {"mean": rows["mean"][:, :3]} for key, rows in found.items()}
+    shallow = {key: rows | {"mean": rows["mean"][:, :3]} for key, rows in results.items()}
     assert study.judged(shallow) == (0, [])  # other depths have no bands
 
 
@@ -73,14 +73,14 @@ def test_the_gradient_that_arrives_is_that_of_the_net():
 @pytest.mark.covers("IN-12")
 def test_statistics_by_hand():
     h = np.array([[[0.0, 1.0], [0.0, 3.0]], [[-1.0, 0.995], [0.5, 0.995]]])
-    found = study.statistics(h)
-    np.testing.assert_allclose(found["mean"], [1, 0.3725])
-    assert found["deviation"][0] == pytest.approx(np.sqrt((1 + 0 + 1 + 4) / 4))
-    assert found["second moment"][0] == 10 / 4
-    np.testing.assert_allclose(found["saturated"], [0.5, 0.75])
-    np.testing.assert_allclose(found["dead"], [0.5, 0])
-    assert found["median slope"][1] == pytest.approx(1 - 0.995**2)  # of 0, twice that, and 1 - .5^2
-    assert found["histogram"].shape == (2, 40)
+    results = study.statistics(h)
+    np.testing.assert_allclose(results["mean"], [1, 0.3725])
+    assert results["deviation"][0] == pytest.approx(np.sqrt((1 + 0 + 1 + 4) / 4))
+    assert results["second moment"][0] == 10 / 4
+    np.testing.assert_allclose(results["saturated"], [0.5, 0.75])
+    np.testing.assert_allclose(results["dead"], [0.5, 0])
+    assert results["median slope"][1] == pytest.approx(1 - 0.995**2)  # of 0, twice that, and 1 - .5^2
+    assert results["histogram"].shape == (2, 40)
 
 
 @pytest.mark.covers("IN-01")
@@ -100,7 +100,7 @@ def test_zero_never_moves_constant_stays_one_unit_and_the_verdict_would_say_so(s
 
 @pytest.mark.covers("IN-09")
 def test_variance_grows_over_residual_blocks_unless_they_end_in_zero(smoke):
-    grown = smoke.numbers["variance after the residual blocks over the input's, Kaiming"][0]
+    kaiming_last = smoke.numbers["variance after the residual blocks over the input's, Kaiming"][0]
     # times 3 a block, 4 blocks: 81
-    assert 40 < grown < 160
+    assert 40 < kaiming_last < 160
     assert smoke.numbers["variance after the residual blocks over the input's, last layer zero"] == [1.0]

@@ -18,9 +18,9 @@ def curve(name):
 
 
 def story(*names, best=0.1):
-    rates = 10.0 ** np.arange(-3, -3 + len(names))
+    learning_rates = 10.0 ** np.arange(-3, -3 + len(names))
     losses = np.array([[curve(name), curve(name)] for name in names])
-    return study.judge(rates, losses, [RangeTest(0.01, 0.1, 1.0), RangeTest(best, best, None)])
+    return study.judge(learning_rates, losses, [RangeTest(0.01, 0.1, 1.0), RangeTest(best, best, None)])
 
 
 @pytest.mark.covers("TR-11")

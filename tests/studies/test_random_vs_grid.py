@@ -42,10 +42,10 @@ def test_the_verdict_follows_the_numbers():
 @pytest.mark.covers("TR-14")
 def test_accuracies_depend_on_the_rate_and_hardly_on_dropout():
     trials = np.array([[0.3, 0.0], [0.3, 0.3], [1e-5, 0.0], [1e-5, 0.3]])
-    found = study.accuracies(trials, 50)
-    assert found[:2].min() > 0.7
-    assert found[2:].max() < 0.4
-    assert abs(found[0] - found[1]) < 0.15
+    results = study.accuracies(trials, 50)
+    assert results[:2].min() > 0.7
+    assert results[2:].max() < 0.4
+    assert abs(results[0] - results[1]) < 0.15
 
 
 def test_the_smoke_version():

@@ -39,9 +39,9 @@ def test_the_verdict_follows_the_numbers():
 @pytest.mark.covers("RG-21", "RG-29")
 def test_a_few_steps_are_measured_on_the_named_examples():
     keys = jax.random.split(jax.random.key(0), 2)
-    found = regularization.measure(keys, 60, shuffled_digits(), counts=(20, 400), rate=0.1, batch_norm=True)
-    assert found.shape == (2, 2, 4)
-    assert np.isfinite(found).all()
-    gap = found[..., 1] - found[..., 0]
+    results = regularization.measure(keys, 60, shuffled_digits(), counts=(20, 400), dropout_rate=0.1, batch_norm=True)
+    assert results.shape == (2, 2, 4)
+    assert np.isfinite(results).all()
+    gap = results[..., 1] - results[..., 0]
     assert (gap[:, 0] > gap[:, 1]).all()  # 20 examples are learnt by heart
-    assert (found[:, 1, 3] > found[:, 0, 3]).all()
+    assert (results[:, 1, 3] > results[:, 0, 3]).all()

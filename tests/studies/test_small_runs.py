@@ -16,18 +16,23 @@ Y = jnp.asarray(np.random.default_rng(1).integers(0, 10, 12), jnp.int32)
 def test_equals_a_loop_and_keeps_snapshots():
     net, tx, key = SmallNet((8,)), optax.adam(0.05), jax.random.key(3)
     found, opt_state = jax.jit(lambda key: train(key, net, tx, X, Y, 4, batch_size=6, count=9, snapshots=2))(key)
-    params = net.init(jax.random.fold_in(key, 0), X[:2], False)["params"]
+    params = jax.jit(net.init, static_argnums=2)(jax.random.fold_in(key, 0), X[:2], False)["params"]
     state = tx.init(params)
-    for step in range(4):
+
+    @jax.jit
+    def update(params, state, step):
         keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 1), step), 4)
         rows = jax.random.randint(keys[0], (6,), 0, 9)
 
-        def loss(params, rows=rows):
+        def loss(params):
             logits = net.apply({"params": params}, X[rows], False)
             return softmax_cross_entropy_loss(logits, Y[rows]).mean()
 
         updates, state = tx.update(jax.grad(loss)(params), state, params)
-        params = optax.apply_updates(params, updates)
+        return optax.apply_updates(params, updates), state
+
+    for step in range(4):
+        params, state = update(params, state, step)
         if step % 2:
             got = jax.tree.map(lambda v, part=step // 2: v[part], found["params"])
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, params)

@@ -31,8 +31,8 @@ def test_the_gain_is_that_of_the_first_weights():
 @pytest.mark.covers("TR-24")
 def test_a_run_is_lost_at_chance_or_where_it_is_not_finite():
     ends = np.array([[0.1, 2.25, 2.3026, math.nan, math.inf]])
-    found = np.stack([np.full_like(ends, 1.0), ends], -1)[..., None].repeat(2, -1)
-    np.testing.assert_array_equal(study.lost(found), [[False, False, True, True, True]])
+    results = np.stack([np.full_like(ends, 1.0), ends], -1)[..., None].repeat(2, -1)
+    np.testing.assert_array_equal(study.lost(results), [[False, False, True, True, True]])
 
 
 def runs(losses):
@@ -44,26 +44,26 @@ def runs(losses):
 
 @pytest.mark.covers("TR-24")
 def test_the_verdict_counts_what_is_lost_and_what_is_not_finite():
-    rates = np.array([0.1, 0.2])
+    learning_rates = np.array([0.1, 0.2])
     arms = {"without": runs([[0.1, 0.1], [np.nan, 2.31]]), "with": runs([[0.1, 0.1], [0.1, np.nan]])}
     same = {"without": runs([[0.1, 0.1]] * 2), "with": runs([[0.1, 0.1]] * 2)}
-    verdict, holds = study.judge(rates, {"good": same, "large": arms})
+    verdict, holds = study.judge(learning_rates, {"good": same, "large": arms})
     assert holds
     assert (
         "From large weights 2 of 4 runs are lost without the warm-up (1 not finite) and 1 with it (1); the" in verdict
     )
     assert "90.0% at rate 0.1 without" in verdict
-    assert not study.judge(rates, {"good": arms, "large": same})[1]
+    assert not study.judge(learning_rates, {"good": arms, "large": same})[1]
     moved = {"without": runs([[0.1, 0.1], [np.nan] * 2]), "with": runs([[0.1, np.nan], [0.1, 0.1]])}
-    assert not study.judge(rates, {"good": same, "large": moved})[1]  # fewer in all, but more at one rate
-    assert len(study.draw(rates, {"good": same, "large": arms}, 40).axes) == 6
+    assert not study.judge(learning_rates, {"good": same, "large": moved})[1]  # fewer in all, but more at one rate
+    assert len(study.draw(learning_rates, {"good": same, "large": arms}, 40).axes) == 6
 
 
 @pytest.mark.covers("TR-24")
 def test_a_warm_up_saves_a_net_with_large_weights():
-    """Rate .06, eight layers, 1.5 times He's: the study's settings, shorter and on two seeds."""
-    net, rates = study.DeepNet(8, 1.5), np.array([0.06])
-    without, with_it = (study.runs(net, rates, 2, 120, warm, parts=2) for warm in (0, 60))
-    assert without.shape == (1, 2, 2, 2)
+    """Rate .06, eight layers, 1.5 times He's: the study's settings, shorter and on one seed."""
+    net, learning_rates = study.DeepNet(8, 1.5), np.array([0.06])
+    without, with_it = (study.runs(net, learning_rates, 1, 120, warm, num_evaluations=2) for warm in (0, 60))
+    assert without.shape == (1, 1, 2, 2)
     assert study.lost(without).all()
     assert not study.lost(with_it).all()

@@ -38,7 +38,7 @@ def accuracies(trials, seed, steps):
     def one(trial):
         optimizer = optax.chain(optax.add_decayed_weights(trial["decay"]), optax.sgd(trial["rate"], 0.9))
         key = jax.random.key(seed)
-        variables, _ = train(key, net, optimizer, x, y, steps, batch_size=batch_size, rate=trial["dropout"])
+        variables, _ = train(key, net, optimizer, x, y, steps, batch_size=batch_size, dropout_rate=trial["dropout"])
         logits = net.apply(jax.tree.map(lambda leaf: leaf[0], variables), jnp.asarray(new_images), False)
         return log_loss_and_accuracy(jax.nn.log_softmax(logits), jnp.asarray(new_labels))[1]
 
