@@ -1,4 +1,4 @@
-"""The short form of `python -m experiments.bench.kill_resume`: SIGKILL at random moments changes nothing, byte for byte."""
+"""SIGKILL at random moments changes no byte: the short form of `python -m experiments.bench.kill_resume`."""
 
 import json
 import os
