@@ -1,12 +1,12 @@
 """The ledger of measured results: `results.jsonl`, one JSON object a line.
 
-id             what a person calls the row: "classification.supervised-digits"
+id             the row's name: "classification.supervised-digits"
 command        "python -m experiments. ...", without the seed and the folders
-dataset        name
-metric         name, such as "test accuracy"
+dataset        its name
+metric         its name, such as "test accuracy"
 values         {seed: number}; empty in a recipe
 mean           of the values; null in a recipe
-tolerance      a rerun's number may lie this far from the recorded one of its seed
+tolerance      the largest difference between a rerun's number and the recorded one of its seed
 wall_seconds   {seed: seconds}
 hardware       one line
 versions       {"python": ..., "jax": ..., ...}
@@ -15,8 +15,8 @@ published      {"value": number, "source": text}, or null
 status         "measured", or "recipe, not run"
 note           text, may be empty
 
-A measured row is made from the `result.json` that finished runs leave in their folders, one a seed; nothing is entered
-by hand. A recipe is a command that is too large to run here.
+A measured row comes from the `result.json` files that finished runs write to their folders, one a seed; nothing is
+entered by hand. A recipe is a command that is too expensive to run here.
 """
 
 import json
@@ -35,17 +35,32 @@ _TEXT = ("id", "command", "dataset", "metric", "note")
 _WHEN_MEASURED = ("hardware", "commit", "date")
 _FIELDS = {*_TEXT, *_WHEN_MEASURED, "values", "mean", "tolerance", "wall_seconds", "versions", "published", "status"}
 _CANDIDATE = {
-    "command": str, "seed": int, "dataset": str, "metric": str, "value": int | float, "wall_seconds": int | float,
-    "hardware": str, "versions": dict, "commit": str, "date": str,
-}  # fmt: skip
-_OF_THE_OCCASION = {"seed", "run_dir", "runs", "fresh", "progress", "log_every", "traceback"}
+    "command": str,
+    "seed": int,
+    "dataset": str,
+    "metric": str,
+    "value": int | float,
+    "wall_seconds": int | float,
+    "hardware": str,
+    "versions": dict,
+    "commit": str,
+    "date": str,
+}
+_RUN_FLAGS = {"seed", "run_dir", "runs", "fresh", "progress", "log_every", "traceback"}
 _SWITCHES = {"fresh", "nofresh", "progress", "noprogress", "traceback", "notraceback"}
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The ledger's rows, validated; none where the file does not exist.
+    """Read and validate the ledger.
 
-    Raises ValueError where a line is not JSON, a row is not valid, or an id occurs twice.
+    Args:
+      path: of results.jsonl.
+
+    Returns:
+      The rows; none where the file does not exist.
+
+    Raises:
+      ValueError: a line is not JSON, a row is not valid, or an id occurs twice.
     """
     path = pathlib.Path(path)
     rows: list[dict[str, Any]] = []
@@ -58,21 +73,37 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
             raise ValueError(f"{path}:{number}: {error}") from error
     ids = [row["id"] for row in rows]
     if repeated := sorted({name for name in ids if ids.count(name) > 1}):
-        raise ValueError(f"{path}: ids must be unique; {', '.join(repeated)} occur more than once")
+        raise ValueError(f"{path}: id={repeated[0]!r}: occurs more than once; allowed: unique ids")
     return rows
 
 
 def append(row: dict[str, Any], path: str | os.PathLike) -> None:
-    """Add a row. Raises ValueError where it is not valid or its id is taken."""
+    """Add a row at the end of the ledger.
+
+    Args:
+      row: the row.
+      path: of results.jsonl.
+
+    Raises:
+      ValueError: the row is not valid, or its id is taken.
+    """
     validate(row)
     if row["id"] in {old["id"] for old in read(path)}:
-        raise ValueError(f"id {row['id']!r} is in {path} already")
+        raise ValueError(f"id={row['id']!r}: is in {path} already; allowed: a new id")
     with pathlib.Path(path).open("a", encoding="utf-8") as file:
         file.write(_line(row))
 
 
 def replace(row: dict[str, Any], path: str | os.PathLike) -> None:
-    """Put a row in the place of the one of its id, or at the end. Raises ValueError where it is not valid."""
+    """Replace the row with the same id, or add one at the end.
+
+    Args:
+      row: the row.
+      path: of results.jsonl.
+
+    Raises:
+      ValueError: the row is not valid.
+    """
     validate(row)
     rows = {old["id"]: old for old in read(path)} | {row["id"]: row}
     temporary = pathlib.Path(f"{path}.tmp")
@@ -81,9 +112,17 @@ def replace(row: dict[str, Any], path: str | os.PathLike) -> None:
 
 
 def candidate(run_dir: str | os.PathLike) -> dict[str, Any]:
-    """The line that a finished run offers, `run_dir/result.json`.
+    """Read `run_dir/result.json`, the number of a finished run.
 
-    Raises FileNotFoundError where the run has not finished, ValueError where a field is missing or of a wrong type.
+    Args:
+      run_dir: folder of the run.
+
+    Returns:
+      The fields that `merge` joins into a row.
+
+    Raises:
+      FileNotFoundError: the run has not finished, or was not tested.
+      ValueError: a field is missing or of a wrong type.
     """
     path = pathlib.Path(run_dir) / "result.json"
     if not path.exists():
@@ -93,9 +132,9 @@ def candidate(run_dir: str | os.PathLike) -> dict[str, Any]:
         if name not in line:
             raise ValueError(f"{path}: {name} is missing")
         if not isinstance(line[name], kind) or isinstance(line[name], bool):
-            raise ValueError(f"{path}: {name} is {line[name]!r}; it must be {getattr(kind, '__name__', kind)}")
+            raise ValueError(f"{path}: {name}={line[name]!r}: wrong type; allowed: {getattr(kind, '__name__', kind)}")
         if kind == int | float and not math.isfinite(line[name]):
-            raise ValueError(f"{path}: {name} is {line[name]}; it must be finite")
+            raise ValueError(f"{path}: {name}={line[name]}: not finite; allowed: finite numbers")
     return line
 
 
@@ -106,23 +145,34 @@ def merge(
     published: dict[str, Any] | None = None,
     note: str = "",
 ) -> dict[str, Any]:
-    """One row of several seeds' candidates.
+    """Join the results of several seeds into one row.
 
-    name: the row's id; by default the candidate's own `id`, or experiment-dataset. tolerance: by default the spread of the
-    seeds, and 1 % of the mean at least. Raises ValueError where a seed occurs twice, or the runs differ in command,
-    dataset, metric, hardware or versions.
+    Args:
+      candidates: of `candidate`, one a seed.
+      name: the row's id; None takes the candidate's own `id`, or experiment-dataset.
+      tolerance: None takes the spread of the seeds, and 1% of the mean at least.
+      published: {"value": number, "source": text} of the literature.
+      note: a remark for readers.
+
+    Returns:
+      The validated row.
+
+    Raises:
+      ValueError: a seed occurs twice, or the runs differ in command, dataset, metric, hardware or versions.
     """
     if not candidates:
-        raise ValueError("candidates is empty; a row needs at least one run")
+        raise ValueError("candidates=[]: empty; allowed: at least one run")
     seeds = [str(line["seed"]) for line in candidates]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds {', '.join(seeds)}: each run must have a seed of its own")
+        raise ValueError(f"seed={', '.join(seeds)}: repeated; allowed: each run must have a seed of its own")
     first = candidates[0] | {"command": seedless(candidates[0]["command"])}
     for line in candidates:
         for field in ("command", "dataset", "metric", "hardware", "versions"):
             value = seedless(line[field]) if field == "command" else line[field]
             if value != first[field]:
-                raise ValueError(f"the runs differ in {field}: {first[field]!r} and {value!r}")
+                raise ValueError(
+                    f"{field}={value!r}: the runs differ in {field}; allowed: that of the first, {first[field]!r}"
+                )
     values = dict(zip(seeds, (line["value"] for line in candidates), strict=True))
     mean = statistics.fmean(values.values())
     if tolerance is None:
@@ -147,12 +197,23 @@ def merge(
 
 
 def validate(row: Any) -> dict[str, Any]:
-    """The row itself. Raises ValueError that names the field, what it is and what it must be."""
+    """Check every field of a row.
+
+    Args:
+      row: the row.
+
+    Returns:
+      The row itself.
+
+    Raises:
+      ValueError: a field is missing, unknown or not allowed; the message names it.
+    """
     if not isinstance(row, dict):
-        raise ValueError(f"a row must be a JSON object, not {row!r}")
+        raise ValueError(f"row={row!r}: wrong type; allowed: a JSON object")
     if row.keys() != _FIELDS:
-        odd = [f"{n} is missing" for n in sorted(_FIELDS - row.keys())]
-        raise ValueError("; ".join(odd + [f"{n} is not a field of the ledger" for n in sorted(row.keys() - _FIELDS)]))
+        problems = [f"{n} is missing" for n in sorted(_FIELDS - row.keys())]
+        problems += [f"{n} is not a field of the ledger" for n in sorted(row.keys() - _FIELDS)]
+        raise ValueError(f"row: {', '.join(problems)}; allowed: {', '.join(sorted(_FIELDS))}")
     measured = row["status"] == MEASURED
     _demand(row, "status", measured or row["status"] == RECIPE, f'"{MEASURED}" or "{RECIPE}"')
     for field in _TEXT + _WHEN_MEASURED * measured:
@@ -160,8 +221,8 @@ def validate(row: Any) -> dict[str, Any]:
     _demand(row, "command", row["command"].startswith("python -m experiments."), '"python -m experiments. ..."')
     _demand(row, "command", seedless(row["command"]) == row["command"], "without seed and folders")
     published = row["published"]
-    good = published is None or (isinstance(published, dict) and published.keys() == {"value", "source"})
-    _demand(row, "published", good, '{"value": ..., "source": ...} or null')
+    valid = published is None or (isinstance(published, dict) and published.keys() == {"value", "source"})
+    _demand(row, "published", valid, '{"value": ..., "source": ...} or null')
     numbers = [isinstance(row[f], dict) and all(map(_finite, row[f].values())) for f in ("values", "wall_seconds")]
     _demand(row, "values", numbers[0] and bool(row["values"]) == measured, "{seed: number}, empty in a recipe only")
     _demand(row, "wall_seconds", numbers[1] and row["wall_seconds"].keys() == row["values"].keys(), "of the same seeds")
@@ -176,25 +237,32 @@ def validate(row: Any) -> dict[str, Any]:
 
 
 def seedless(command: str) -> str:
-    """A command without the flags of the occasion (seed, folders), and with `$DATA_DIR` for this machine's folder."""
+    """Remove the flags that differ between runs of one row: seed, folders and what only prints.
+
+    Args:
+      command: a command line.
+
+    Returns:
+      The rest, with `$DATA_DIR` for this machine's folder of data.
+    """
     words = shlex.split(command)
-    kept = []
+    words_left = []
     while words:
         word = words.pop(0)
         name, equals, _ = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or name not in _OF_THE_OCCASION | _SWITCHES | {"data_dir"}:
-            kept.append(shlex.quote(word))
+        if not word.startswith("--") or name not in _RUN_FLAGS | _SWITCHES | {"data_dir"}:
+            words_left.append(shlex.quote(word))
             continue
         if not equals and name not in _SWITCHES and words:
             words.pop(0)
         if name == "data_dir":
-            kept.append("--data_dir=$DATA_DIR")
-    return " ".join(kept)
+            words_left.append("--data_dir=$DATA_DIR")
+    return " ".join(words_left)
 
 
-def _demand(row: dict[str, Any], field: str, good: Any, allowed: str) -> None:
-    if not good:
-        raise ValueError(f"{field} is {row[field]!r}; it must be {allowed}")
+def _demand(row: dict[str, Any], field: str, valid: Any, allowed: str) -> None:
+    if not valid:
+        raise ValueError(f"{field}={row[field]!r}: not valid; allowed: {allowed}")
 
 
 def _finite(value: Any) -> bool:

@@ -1,8 +1,8 @@
-"""Render, extend and prove the ledger of measured results.
+"""Render, extend and verify the ledger of measured results.
 
 python -m experiments.results                                 renders experiments/README.md from results.jsonl
-python -m experiments.results --check                         says whether it is up to date
-python -m experiments.results --add RUN_DIR [RUN_DIR ...]     enters finished runs, one a seed, as one row
+python -m experiments.results --check                         reports whether it is up to date
+python -m experiments.results --add RUN_DIR [RUN_DIR ...]     adds finished runs, one a seed, as one row
 python -m experiments.results --rerun ID [--seed 1]           runs the command again and compares
 
 A command with `--data_dir=$DATA_DIR` reads real data: set DATA_DIR to its folder for `--rerun`.
@@ -31,7 +31,15 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def main(argv: Sequence[str] | None = None, root: str | os.PathLike = ROOT) -> int:
-    """The command line; `root` is the checkout. Gives the exit status: 0, 1 (does not hold), or 2 (bad arguments)."""
+    """Render, check, extend or rerun the ledger.
+
+    Args:
+      argv: the command line; that of the process by default.
+      root: the checkout.
+
+    Returns:
+      The exit status: 0, 1 (out of date, or a rerun differs), or 2 (bad arguments).
+    """
     arguments = _parser().parse_args(argv)
     folder = pathlib.Path(root) / "experiments"
     try:
@@ -39,7 +47,7 @@ def main(argv: Sequence[str] | None = None, root: str | os.PathLike = ROOT) -> i
             return _rerun(arguments, pathlib.Path(root))
         if arguments.add:
             _add(arguments, folder / "results.jsonl")
-        return _write_page(folder, arguments.check)
+        return _write_readme(folder, arguments.check)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -49,23 +57,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="leave with 1 where README.md is out of date")
-    what.add_argument("--add", nargs="+", metavar="RUN_DIR", help="run folders of one experiment, one a seed")
-    what.add_argument("--rerun", metavar="ID", help="the row to run again")
-    parser.add_argument("--id", help="with --add: the row's id; by default page-dataset")
-    parser.add_argument("--tolerance", type=float, help="with --add: by default the seeds' spread, 1 %% at least")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true", help="exit with 1 where README.md is out of date")
+    action.add_argument("--add", nargs="+", metavar="RUN_DIR", help="run folders of one experiment, one a seed")
+    action.add_argument("--rerun", metavar="ID", help="the row to run again")
+    parser.add_argument("--id", help="with --add: the row's id; by default experiment-dataset")
+    parser.add_argument("--tolerance", type=float, help="with --add: by default the seeds' spread, 1%% at least")
     parser.add_argument("--published", type=float, metavar="VALUE", help="with --add: the literature's number")
-    parser.add_argument("--source", default="", help="with --published: where it stands")
-    parser.add_argument("--note", default="", help="with --add: what a reader should know")
-    parser.add_argument("--replace", action="store_true", help="with --add: in the place of the row of this id")
+    parser.add_argument("--source", default="", help="with --published: where it is published")
+    parser.add_argument("--note", default="", help="with --add: a remark for readers")
+    parser.add_argument("--replace", action="store_true", help="with --add: replace the row with this id")
     parser.add_argument("--seed", help="with --rerun: by default the row's first")
     return parser
 
 
 def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
     if (arguments.published is None) != (not arguments.source):
-        raise ValueError("--published and --source belong together: a number without its source cannot be checked")
+        raise ValueError(
+            "--published: a number without its source cannot be checked; allowed: with --source, or neither"
+        )
     published = None
     if arguments.source:
         published = {"value": arguments.published, "source": arguments.source}
@@ -77,7 +87,7 @@ def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
     if arguments.replace:
         ledger.replace(row, path)
     elif row["id"] in {old["id"] for old in ledger.read(path)}:
-        raise ValueError(f"id {row['id']!r} is in {path} already: --replace puts the new row in its place")
+        raise ValueError(f"--id={row['id']}: is in {path} already; allowed: a new id, or --replace")
     else:
         ledger.append(row, path)
     print(f"{row['id']}: {row['metric']} {_value(row)}")
@@ -87,16 +97,16 @@ def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
     rows = {row["id"]: row for row in ledger.read(root / "experiments" / "results.jsonl")}
     if arguments.rerun not in rows:
         close = difflib.get_close_matches(arguments.rerun, rows, n=3, cutoff=0.4)
-        raise ValueError(f"no row has the id {arguments.rerun!r}" + (f"; close: {', '.join(close)}" if close else ""))
+        raise ValueError(f"--rerun={arguments.rerun}: unknown; allowed: {', '.join(close or rows)}")
     row = rows[arguments.rerun]
     if row["status"] == ledger.RECIPE:
-        raise ValueError(f"{row['id']} is a recipe that was never run: there is no number to compare with")
+        raise ValueError(f"--rerun={row['id']}: a recipe that was never run; allowed: measured rows")
     seed = arguments.seed or next(iter(row["values"]))
     if seed not in row["values"]:
-        raise ValueError(f"--seed is {seed}; {row['id']} has seeds {', '.join(row['values'])}")
+        raise ValueError(f"--seed={seed}: not a seed of {row['id']}; allowed: {', '.join(row['values'])}")
     command = row["command"]
     if "$DATA_DIR" in command and "DATA_DIR" not in os.environ:
-        raise ValueError(f"set DATA_DIR to the folder of {row['dataset']}: the command is {command}")
+        raise ValueError(f"DATA_DIR is not set, for {command}; allowed: the folder of {row['dataset']}")
     data_dir = os.environ.get("DATA_DIR", "")
     words = [word.replace("$DATA_DIR", data_dir) for word in shlex.split(command)[1:]]
     with tempfile.TemporaryDirectory() as folder:
@@ -116,30 +126,37 @@ def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
     return 0 if holds else 1
 
 
-def _write_page(folder: pathlib.Path, check: bool) -> int:
-    page = folder / "README.md"
-    before = page.read_text(encoding="utf-8") if page.exists() else f"# Experiments\n\n{BEGIN}\n{END}\n"
+def _write_readme(folder: pathlib.Path, check: bool) -> int:
+    readme = folder / "README.md"
+    before = readme.read_text(encoding="utf-8") if readme.exists() else f"# Experiments\n\n{BEGIN}\n{END}\n"
     if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(BEGIN) > before.index(END):
-        raise ValueError(f"{page} must hold the lines {BEGIN} and {END} once, in this order")
+        raise ValueError(f"{readme}: cannot be rendered; allowed: the lines {BEGIN} and {END} once, in this order")
     head, _, rest = before.partition(BEGIN)
     _, _, tail = rest.partition(END)
     after = f"{head}{BEGIN}\n{render(ledger.read(folder / 'results.jsonl'))}{END}{tail}"
-    if page.exists() and after == before:
-        print(f"{page} is up to date")
+    if readme.exists() and after == before:
+        print(f"{readme} is up to date")
         return 0
     if check:
-        print(f"{page} is out of date: run python -m experiments.results", file=sys.stderr)
+        print(f"{readme} is out of date: run python -m experiments.results", file=sys.stderr)
         return 1
-    page.write_text(after, encoding="utf-8")
-    print(f"wrote {page}")
+    readme.write_text(after, encoding="utf-8")
+    print(f"wrote {readme}")
     return 0
 
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as Markdown: a section a topic, a table of its rows by dataset, and the commands folded away."""
+    """Render the rows as Markdown: for each topic a table by dataset, and the commands folded away.
+
+    Args:
+      rows: of the ledger.
+
+    Returns:
+      Markdown.
+    """
     topics: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted(rows, key=lambda row: (_page(row), row["dataset"], row["id"])):
-        topics.setdefault(_page(row).split(".")[0].replace("_", " "), []).append(row)
+    for row in sorted(rows, key=lambda row: (_experiment(row), row["dataset"], row["id"])):
+        topics.setdefault(_experiment(row).split(".")[0].replace("_", " "), []).append(row)
     return "".join(_section(topic, rows) for topic, rows in topics.items()) or "\nNothing has been measured yet.\n\n"
 
 
@@ -149,21 +166,27 @@ def _section(topic: str, rows: list[dict[str, Any]]) -> str:
     lines = ["", f"### {name}", "", _table_row(heads), "|" + " --- |" * len(heads)]
     for row in rows:
         published = row["published"]
-        name = f"[{row['id']}]({_page(row).replace('.', '/')}.py)" + (f"<br>{row['note']}" if row["note"] else "")
+        name = f"[{row['id']}]({_experiment(row).replace('.', '/')}.py)" + (f"<br>{row['note']}" if row["note"] else "")
         lines.append(
-            _table_row((
-                row["dataset"], name, row["metric"], _value(row),
-                f"{_number(published['value'], row['metric'])} ({published['source']})" if published else "",
-                _duration(statistics.fmean(row["wall_seconds"].values())) if row["wall_seconds"] else "",
-                row["hardware"] or "", ", ".join(_short(c) for c in (row["commit"] or "").split(", ") if c),
-            ))
-        )  # fmt: skip
+            _table_row(
+                (
+                    row["dataset"],
+                    name,
+                    row["metric"],
+                    _value(row),
+                    f"{_number(published['value'], row['metric'])} ({published['source']})" if published else "",
+                    _duration(statistics.fmean(row["wall_seconds"].values())) if row["wall_seconds"] else "",
+                    row["hardware"] or "",
+                    ", ".join(_short(c) for c in (row["commit"] or "").split(", ") if c),
+                )
+            )
+        )
     lines += ["", "<details><summary>Commands</summary>", ""]
     lines += [f"- {row['id']}: `{row['command']}`" for row in rows]
     return "\n".join([*lines, "", "</details>", "", ""])
 
 
-def _page(row: dict[str, Any]) -> str:
+def _experiment(row: dict[str, Any]) -> str:
     """The module that the command runs, as topic.stem."""
     return row["command"].split()[2].removeprefix("experiments.")
 
@@ -173,7 +196,7 @@ def _table_row(cells: Sequence[str]) -> str:
 
 
 def _value(row: dict[str, Any]) -> str:
-    """The mean, the seeds' standard deviation, and how many they are."""
+    """The mean, the standard deviation over seeds, and the number of seeds."""
     if row["status"] == ledger.RECIPE:
         return ledger.RECIPE
     values = list(row["values"].values())

@@ -1,4 +1,4 @@
-"""The short form of `python -m experiments.bench.kill`: SIGKILL at random moments changes nothing, byte for byte."""
+"""SIGKILL at random moments changes no byte: the short form of `python -m experiments.bench.kill_resume`."""
 
 import json
 import os
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.bench import kill
+from experiments.bench.compare_runs import differences
+from experiments.bench.kill_resume import kill_until_finished
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +20,15 @@ def measured(tmp_path_factory):
         (folder / "cache").symlink_to(Path(cache).resolve())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
-        done, _, found = kill.measure(kills=2, steps=40, model="mlp", seed=10, workdir=folder)
-    return folder, done, found
+        done, _, mismatches = kill_until_finished(kills=2, steps=40, model="mlp", seed=10, workdir=folder)
+    return folder, done, mismatches
 
 
 @pytest.mark.covers("SY-13")
 def test_two_kills_change_no_number_and_no_byte(measured):
-    folder, done, found = measured
+    folder, done, mismatches = measured
     assert done == 2
-    assert found == []
+    assert mismatches == []
     rows = [json.loads(line) for line in (folder / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 41))
 
@@ -36,16 +37,16 @@ def test_a_difference_would_be_found(measured, tmp_path):
     whole = measured[0] / "whole"
     copy = tmp_path / "copy"
     shutil.copytree(whole, copy)
-    assert kill.differences(whole, copy) == []
+    assert differences(whole, copy) == []
     log = copy / "metrics.jsonl"
     lines = log.read_text().splitlines()
     row = json.loads(lines[7])
     lines[7] = json.dumps({**row, "loss": row["loss"] * (1 + 1e-15)})
     log.write_text("\n".join(lines) + "\n")
-    assert len(kill.differences(whole, copy)) == 1
+    assert len(differences(whole, copy)) == 1
     log.write_text("\n".join(lines[:7]) + "\n")
-    assert "rows" in kill.differences(whole, copy)[-1]
+    assert "rows" in differences(whole, copy)[-1]
     shutil.copy(whole / "metrics.jsonl", log)
     steps = sorted(int(p.name) for p in (copy / "checkpoints").iterdir() if p.name.isdigit())
     shutil.rmtree(copy / "checkpoints" / str(steps[-1]))
-    assert any("leaf" in line for line in kill.differences(whole, copy)), "other parameters"
+    assert any("leaf" in line for line in differences(whole, copy)), "other parameters"

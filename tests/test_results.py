@@ -19,7 +19,7 @@ folder = pathlib.Path(flags["run_dir"])
 folder.mkdir(parents=True)
 value = 0.9 + 0.01 * int(flags["seed"]) + float(pathlib.Path("shift.txt").read_text())
 line = {
-    "page": "topic.fake", "command": "python -m experiments.topic.fake " + " ".join(sys.argv[1:]), "step": 5,
+    "experiment": "topic.fake", "command": "python -m experiments.topic.fake " + " ".join(sys.argv[1:]), "step": 5,
     "seed": int(flags["seed"]), "dataset": "digits", "metric": "test accuracy", "value": value, "wall_seconds": 61.0,
     "hardware": "2 CPU cores", "versions": {"python": "3.11"}, "commit": "0123456789abcdef", "date": "2026-01-02",
 }
@@ -48,7 +48,7 @@ def launch(checkout, seed, *flags):
 
 @pytest.fixture
 def measured(checkout):
-    """The checkout with one row of two seeds, and its page rendered."""
+    """The checkout with one row of two seeds, and its README rendered."""
     runs = [launch(checkout, seed, "--width=8") for seed in (0, 1)]
     assert results.main(["--add", *runs, "--tolerance=0.004", "--note=a <fake>"], checkout) == 0
     return checkout
@@ -74,9 +74,9 @@ def test_default_tolerance_is_the_seeds_spread_and_one_percent_at_least(checkout
     assert ledger.merge(lines[:1])["tolerance"] == pytest.approx(0.009)  # 1 % of 0.9
 
 
-def test_page_shows_the_row_and_is_idempotent(measured, capsys):
-    page = measured / "experiments" / "README.md"
-    text = page.read_text()
+def test_the_readme_shows_the_row_and_is_idempotent(measured, capsys):
+    readme = measured / "experiments" / "README.md"
+    text = readme.read_text()
     table = next(line for line in text.split("\n") if line.startswith("| digits"))
     cells = [cell.strip() for cell in table.strip("|").split("|")]
     assert cells[1].startswith("[topic.fake-digits](topic/fake.py)")
@@ -84,28 +84,28 @@ def test_page_shows_the_row_and_is_idempotent(measured, capsys):
     assert cells[2:] == ["test accuracy", "90.50 % ± 0.71 (2 seeds)", "", "61 s", "2 CPU cores", "0123456"]
     assert "- topic.fake-digits: `python -m experiments.topic.fake --width=8`" in text
     assert results.main([], measured) == 0
-    assert page.read_text() == text
+    assert readme.read_text() == text
     assert results.main(["--check"], measured) == 0
 
 
-def test_check_fails_where_the_page_is_out_of_date_and_changes_nothing(measured):
-    page = measured / "experiments" / "README.md"
-    page.write_text(page.read_text().replace("90.50", "99.99"))
+def test_check_fails_where_the_readme_is_out_of_date_and_changes_nothing(measured):
+    readme = measured / "experiments" / "README.md"
+    readme.write_text(readme.read_text().replace("90.50", "99.99"))
     assert results.main(["--check"], measured) == 1
-    assert "99.99" in page.read_text()
+    assert "99.99" in readme.read_text()
     assert results.main([], measured) == 0
-    assert "99.99" not in page.read_text()
+    assert "99.99" not in readme.read_text()
 
 
 def test_text_around_the_markers_stays(measured):
-    page = measured / "experiments" / "README.md"
-    page.write_text("# Mine\n" + page.read_text() + "after\n")
+    readme = measured / "experiments" / "README.md"
+    readme.write_text("# Mine\n" + readme.read_text() + "after\n")
     assert results.main([], measured) == 0
-    assert page.read_text().startswith("# Mine\n")
-    assert page.read_text().endswith(f"{results.END}\nafter\n")
-    page.write_text("no markers")
+    assert readme.read_text().startswith("# Mine\n")
+    assert readme.read_text().endswith(f"{results.END}\nafter\n")
+    readme.write_text("no markers")
     assert results.main([], measured) == 2
-    assert page.read_text() == "no markers"
+    assert readme.read_text() == "no markers"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_rerun_reads_real_data_from_the_folder_of_this_machine(measured, capsys,
     ledger.append(row | {"id": "real", "command": command}, measured / "experiments" / "results.jsonl")
     monkeypatch.delenv("DATA_DIR", raising=False)
     assert results.main(["--rerun", "real"], measured) == 2
-    assert "set DATA_DIR" in capsys.readouterr().err
+    assert "DATA_DIR is not set" in capsys.readouterr().err
     monkeypatch.setenv("DATA_DIR", "/here")
     assert results.main(["--rerun", "real"], measured) == 0
 
@@ -145,12 +145,12 @@ def test_rerun_reads_real_data_from_the_folder_of_this_machine(measured, capsys,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rerun", "topic.fake-digit"], "close: topic.fake-digits"),
-        (["--rerun", "topic.fake-digits", "--seed=7"], "--seed is 7; topic.fake-digits has seeds 0, 1"),
+        (["--rerun", "topic.fake-digit"], "--rerun=topic.fake-digit: unknown; allowed: topic.fake-digits"),
+        (["--rerun", "topic.fake-digits", "--seed=7"], "--seed=7: not a seed of topic.fake-digits; allowed: 0, 1"),
         (["--add", "runs/seed0"], "is in .* already"),
         (["--add", "runs"], "result.json does not exist"),
         (["--add", "runs/seed0", "runs/seed0"], "each run must have a seed of its own"),
-        (["--add", "runs/seed0", "--id=x", "--published=0.9"], "--published and --source belong together"),
+        (["--add", "runs/seed0", "--id=x", "--published=0.9"], "--published: a number without its source"),
     ],
 )
 def test_errors_say_what_to_do(measured, capsys, monkeypatch, arguments, message):
@@ -179,24 +179,24 @@ def test_a_recipe_has_no_number_and_cannot_be_rerun(measured, capsys):
     assert results.main([], measured) == 0
     assert "| recipe, not run |" in (measured / "experiments" / "README.md").read_text()
     assert results.main(["--rerun", "big"], measured) == 2
-    with pytest.raises(ValueError, match=r"values is .* empty in a recipe only"):
+    with pytest.raises(ValueError, match=r"values=.* empty in a recipe only"):
         ledger.validate(recipe | {"values": {"0": 0.9}})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mean": 0.99}, r"mean is 0.99; it must be 0.905"),
-        ({"values": {}}, "values is {}"),
-        ({"values": {"0": float("nan")}}, "values is"),
-        ({"status": "believed"}, "status is 'believed'"),
+        ({"mean": 0.99}, r"mean=0.99: not valid; allowed: 0.905"),
+        ({"values": {}}, "values={}"),
+        ({"values": {"0": float("nan")}}, "values="),
+        ({"status": "believed"}, "status='believed'"),
         ({"wall_seconds": {"0": 1.0}}, "of the same seeds"),
-        ({"command": "rm -r experiments"}, "command is 'rm -r experiments'"),
+        ({"command": "rm -r experiments"}, "command='rm -r experiments'"),
         ({"command": "python -m experiments.topic.fake --seed=1"}, "without seed and folders"),
-        ({"published": {"value": 0.9}}, "published is"),
-        ({"tolerance": -1}, "tolerance is -1"),
+        ({"published": {"value": 0.9}}, "published="),
+        ({"tolerance": -1}, "tolerance=-1"),
         ({"extra": 1}, "extra is not a field"),
-        ({"commit": ""}, "commit is ''"),
+        ({"commit": ""}, "commit=''"),
     ],
 )
 def test_rows_that_claim_too_much_are_refused(measured, change, message):
@@ -209,10 +209,10 @@ def test_rows_that_claim_too_much_are_refused(measured, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"value": None}, "value is None"),
-        ({"value": float("inf")}, "value is inf"),
-        ({"seed": "0"}, "seed is '0'"),
-        ({"commit": None}, "commit is None"),
+        ({"value": None}, "value=None"),
+        ({"value": float("inf")}, "value=inf"),
+        ({"seed": "0"}, "seed='0'"),
+        ({"commit": None}, "commit=None"),
     ],
 )
 def test_candidates_are_checked(checkout, change, message):
@@ -243,7 +243,7 @@ def test_commands_lose_what_belongs_to_the_occasion(command, expected):
     assert ledger.seedless(expected) == expected
 
 
-def test_the_repositorys_own_page_is_up_to_date():
+def test_the_repositorys_own_readme_is_up_to_date():
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-m", "experiments.results", "--check"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=os.environ)

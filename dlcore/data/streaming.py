@@ -9,7 +9,7 @@ does decides no pixel: batches are the same, bit by bit, for any number of worke
 resume from stays the step.
 
 Threads, not processes: Pillow lets go of the interpreter while it decodes and resizes, which is nearly all of the work,
-so that threads share it as well as processes do (`python -m experiments.bench.input` has both). There is nothing to
+so that threads share it as well as processes do (`python -m experiments.bench.input_pipeline` has both). There is nothing to
 pickle, no batch to copy between processes, and nothing that could be left behind. Where one process with many cores no
 longer keeps up, start one for each device: each decodes its own rows.
 """

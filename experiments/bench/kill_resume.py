@@ -25,9 +25,16 @@ from experiments.bench.compare_runs import differences
 def command(folder: Path, steps: int, model: str) -> list[str]:
     """A training run that saves after every step."""
     flags = {
-        "model": model, "steps": steps, "batch_size": 32, "log_every": 1, "eval_every": max(1, steps // 5),
-        "checkpoint_steps": 1, "checkpoint_seconds": 0, "select": "last", "run_dir": folder,
-    }  # fmt: skip
+        "model": model,
+        "steps": steps,
+        "batch_size": 32,
+        "log_every": 1,
+        "eval_every": max(1, steps // 5),
+        "checkpoint_steps": 1,
+        "checkpoint_seconds": 0,
+        "select": "last",
+        "run_dir": folder,
+    }
     return [sys.executable, "-m", "experiments.classification.supervised", *(f"--{k}={v}" for k, v in flags.items())]
 
 

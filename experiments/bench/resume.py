@@ -1,13 +1,14 @@
-"""What a checkpoint costs: bytes, seconds until it lies on disk, the stall of the step that saves, seconds to restore.
+"""Time checkpoints: bytes, seconds until one is on disk, the stall of the step that saves, seconds to restore.
 
 python -m experiments.bench.resume --model=resnet50
 
 The state of a model with Adam is saved again and again between training steps, as `fit` saves it: `save` returns when
-the arrays have been copied, and the writing goes on beside the next steps. The stall is the time that `save` takes.
-Restoring is into arrays with the shardings of the run. All on the disk that holds --folder (default: a temporary one).
+the arrays have been copied, and the writing continues during the next steps. The stall is the time that `save` takes.
+The state is restored into arrays with the shardings of the run. All on the disk that holds --folder (default: a
+temporary one).
 
-Seen on two cores and a local disk, ResNet-50 (293 MiB of state, 271 MiB on disk): a save stalls the step for 151 ms and
-is on disk after 1.6 s; restored in .9 s.
+Measured on two cores and a local disk, ResNet-50 (293 MiB of state, 271 MiB on disk): a save stalls the step for 151 ms
+and is on disk after 1.6 s; restored in 0.9 s.
 """
 
 import shutil
@@ -31,62 +32,65 @@ from dlcore.run.step import Placement, Program
 
 
 def _noisy(state: Any) -> Any:
-    """With noise in every float: orbax compresses, and a new optimiser's zeros would take no room."""
+    """The state with noise in every float: orbax compresses, and a new optimizer's zeros would take no room."""
     rng = np.random.default_rng(0)
-    return jax.tree.map(
-        lambda x: x + rng.normal(size=x.shape).astype(x.dtype) if x.dtype == np.float32 else x, state
-    )  # fmt: skip
+    return jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(x.dtype) if x.dtype == np.float32 else x, state)
 
 
-def study(*, model: str = "resnet50", saves: int = 5, folder: str | None = None, seed: int = 0) -> StudyResult:
-    """Save, wait, restore.
+def measure(*, model: str = "resnet50", num_saves: int = 5, folder: str | None = None, seed: int = 0) -> StudyResult:
+    """Save, wait and restore.
 
     Args:
-      model: a name of the zoo.
-      saves: how often; medians are reported, without the first, which starts orbax's threads.
-      folder: on the disk to be measured.
+      model: a name of the model zoo.
+      num_saves: how often; medians are reported, without the first, which starts orbax's threads.
+      folder: a folder on the disk to measure; None takes the temporary one.
       seed: of the weights.
     """
-    if saves < 2:
-        raise ValueError(f"saves={saves} must be at least 2")
+    if num_saves < 2:
+        raise ValueError(f"num_saves={num_saves}: too small; allowed: at least 2")
     shape = input_shape(model)
     learner = supervised.learner(model=create_model(model), optimizer=optax.adam(1e-3))
     batch = {"image": np.zeros((8, *shape), np.float32), "label": np.zeros(8, np.int32), "index": np.arange(8)}
     program = Program(learner, batch, Placement(), seed)
     carry = jax.block_until_ready(program.init(batch, _noisy))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry))
-    where = Path(tempfile.mkdtemp(dir=folder))
+    workdir = Path(tempfile.mkdtemp(dir=folder))
     try:
-        store = Checkpoints(where / "checkpoints", keep_last=1)
+        store = Checkpoints(workdir / "checkpoints", keep_last=1)
         stalls, written = [], []
-        for step in range(saves):
+        for step in range(num_saves):
             began = time.perf_counter()
             store.save(step, carry, {"data": {}})
             stalls.append(time.perf_counter() - began)
             store.wait()
             written.append(time.perf_counter() - began)
         store.close()
-        newest = where / "checkpoints" / str(saves - 1)
+        newest = workdir / "checkpoints" / str(num_saves - 1)
         on_disk = sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())
         began = time.perf_counter()
-        reader = Checkpoints(where / "checkpoints", read_only=True)
+        reader = Checkpoints(workdir / "checkpoints", read_only=True)
         _, restored, _ = reader.restore(program.abstract_carry)
         jax.block_until_ready(restored)
         restoring = time.perf_counter() - began
         reader.close()
     finally:
-        shutil.rmtree(where)
+        shutil.rmtree(workdir)
     same = all(
         np.array_equal(np.asarray(a), np.asarray(b))
         for a, b in zip(jax.tree.leaves(carry.state.params), jax.tree.leaves(restored.state.params), strict=True)
     )
     if not same:
-        raise ValueError("the restored parameters are not the saved ones")
+        raise ValueError(f"model={model}: the restored parameters are not the saved ones")
     stall, write = statistics.median(stalls[1:]), statistics.median(written[1:])
     numbers = {
-        "bytes of the state": size, "bytes on disk": on_disk, "stall seconds": stall, "first stall seconds": stalls[0],
-        "seconds until on disk": write, "MB/s written": size / 1e6 / write, "restore seconds": restoring,
-    }  # fmt: skip
+        "bytes of the state": size,
+        "bytes on disk": on_disk,
+        "stall seconds": stall,
+        "first stall seconds": stalls[0],
+        "seconds until on disk": write,
+        "MB/s written": size / 1e6 / write,
+        "restore seconds": restoring,
+    }
     verdict = (
         f"{model} with Adam: {readable(size)}, {readable(on_disk)} on disk. A save stalls the step for "
         f"{stall * 1e3:.0f} ms (the first {stalls[0] * 1e3:.0f}) and is on disk after {write:.2f} s; restored in "
@@ -95,7 +99,7 @@ def study(*, model: str = "resnet50", saves: int = 5, folder: str | None = None,
     return StudyResult(numbers, verdict, headline=Headline("stall seconds", stall, model))
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"model": "resnet8_cifar", "saves": 2})
+experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"model": "resnet8_cifar", "num_saves": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -1,25 +1,24 @@
-"""From 1 to 8 devices: whether work a device falls as it should, and what the devices say to each other.
+"""Train on 1 to 8 devices: whether the work of a device falls as 1/n, and how much the devices communicate.
 
-python -m experiments.bench.scale --model=resnet20_cifar --batch=64 --rules=replicate,fsdp
+python -m experiments.bench.scale --model=resnet20_cifar --batch_size=64 --rules=replicate,fsdp
 
-The global batch stays as it is, so a device of n should do 1/n of the FLOPs. Virtual devices of one machine share its
-cores, so no time can fall: the total time of a step over that of one device is what splitting costs, and the share of
-collectives in it is what the profiler sees. On a machine with several real devices the same command measures speed.
+The global batch is fixed, so each of n devices should do 1/n of the FLOPs. Virtual devices of one machine share its
+cores, so the time cannot fall: the total time of a step over that of one device is the cost of splitting, and the share
+of collectives in it comes from the profiler. On a machine with several real devices the same command measures speed.
 
-    work a device    FLOPs of one device's program x n / FLOPs of one      1 where nothing is done twice
+    work a device    FLOPs of one device's program x n / FLOPs of one      1 where nothing is computed twice
     efficiency       t_1 / t_n on shared cores, t_1 / (n t_n) on real devices
     sent             bytes that a device sends a step (`dlcore.cost.collectives`)
 
-Seen on two cores, ResNet-20, batch 64: on 8 virtual devices each does .125 of the work, sends 1.8 MiB a step replicated
-and 3.6 MiB under fsdp, and a step takes .71 and .73 of the time of one device: more threads keep two cores busier.
+Measured on two cores, ResNet-20, batch 64: on 8 virtual devices each does 0.125 of the work and sends 1.8 MiB a step
+replicated and 3.6 MiB under fsdp, and a step takes 0.71x and 0.73x the time of one device: more threads keep two cores
+busier.
 """
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -36,99 +35,112 @@ from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.run.sharding import make_mesh
 from dlcore.run.step import Placement, Program
+from experiments.bench.timing import interleaved
 
 COUNTS = (1, 2, 4, 8)
 
 
-def measure(model: str, batch: int, devices: int, rule: str, repeats: int, seed: int) -> dict[str, Any]:
+def measure_devices(
+    model: str, batch_size: int, devices: int, rule: str, num_repeats: int, seed: int
+) -> dict[str, Any]:
     """Seconds of a step, FLOPs of a device's program, bytes sent by a device, and the collectives' share of time."""
     shape = input_shape(model)
     learner = supervised.learner(model=create_model(model), optimizer=optax.sgd(0.1, momentum=0.9))
     rng = np.random.default_rng(seed)
     rows = {
-        "image": rng.normal(size=(batch, *shape)).astype(np.float32), "label": np.arange(batch) % 10,
-        "index": np.arange(batch),
-    }  # fmt: skip
+        "image": rng.normal(size=(batch_size, *shape)).astype(np.float32),
+        "label": np.arange(batch_size) % 10,
+        "index": np.arange(batch_size),
+    }
     program = Program(learner, rows, Placement(make_mesh(f"data:{devices}", jax.devices()[:devices]), rule), seed)
-    carry = program.init(rows)
+    carry = [program.init(rows)]
     program.compile()
     rows = program.put(rows)
-    for _ in range(2):
-        carry = jax.block_until_ready(program.step(carry, rows))
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        carry = jax.block_until_ready(program.step(carry, rows))
-        times.append(time.perf_counter() - began)
+
+    def step() -> Any:
+        carry[0] = program.step(carry[0], rows)
+        return carry[0]
+
+    seconds = interleaved({"step": step}, num_repeats)["step"].median
     text = program.compiled.as_text()
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            carry = jax.block_until_ready(program.step(carry, rows))
-        seen = trace_times(folder)
-    known = instructions(text)
-    talking = sum(s for name, s in seen.items() if name in known and known[name].opcode.startswith(KINDS))
+            jax.block_until_ready(step())
+        op_seconds = trace_times(folder)
+    operations = instructions(text)
+    collective_seconds = sum(
+        s for name, s in op_seconds.items() if name in operations and operations[name].opcode.startswith(KINDS)
+    )
     flops = (program.compiled.cost_analysis() or {}).get("flops", float("nan"))
     sent = sum(sent for _, _, sent in by_kind(collectives(text)).values())
     return {
-        "seconds": statistics.median(times), "flops": flops, "sent": sent,
-        "collective share": talking / max(sum(seen.values()), 1e-12),
-    }  # fmt: skip
+        "seconds": seconds,
+        "flops": flops,
+        "sent": sent,
+        "collective share": collective_seconds / max(sum(op_seconds.values()), 1e-12),
+    }
 
 
-def study(
+def measure(
     *,
     model: str = "resnet20_cifar",
-    batch: int = 64,
+    batch_size: int = 64,
     rules: tuple[str, ...] = ("replicate", "fsdp"),
-    repeats: int = 5,
+    num_repeats: int = 5,
     seed: int = 0,
 ) -> StudyResult:
-    """Steps on 1, 2, 4 and 8 devices with the same global batch.
+    """Train on 1, 2, 4 and 8 devices with the same global batch.
 
     Args:
-      model: a name of the zoo.
-      batch: images a step, over all devices.
-      rules: of sharding.
-      repeats: steps that are timed.
+      model: a name of the model zoo.
+      batch_size: images a step, over all devices.
+      rules: of sharding: replicate, fsdp.
+      num_repeats: steps that are timed.
       seed: of weights and images.
     """
     if len(jax.devices()) < COUNTS[-1]:
-        raise ValueError(f"{COUNTS[-1]} devices are needed and there are {len(jax.devices())}")
+        raise ValueError(f"devices={len(jax.devices())}: too few; allowed: at least {COUNTS[-1]}")
     virtual = jax.devices()[0].platform == "cpu"
-    found = {rule: [measure(model, batch, n, rule, repeats, seed) for n in COUNTS] for rule in rules}
-    numbers, told = {}, []
-    for rule, rows in found.items():
+    measured = {
+        rule: [measure_devices(model, batch_size, n, rule, num_repeats, seed) for n in COUNTS] for rule in rules
+    }
+    numbers, sentences = {}, []
+    for rule, rows in measured.items():
         one = rows[0]
         work = [row["flops"] * n / one["flops"] for n, row in zip(COUNTS, rows, strict=True)]
-        gain = [one["seconds"] / row["seconds"] / (1 if virtual else n) for n, row in zip(COUNTS, rows, strict=True)]
+        efficiency = [
+            one["seconds"] / row["seconds"] / (1 if virtual else n) for n, row in zip(COUNTS, rows, strict=True)
+        ]
         numbers |= {
-            f"{rule}: work a device": work, f"{rule}: efficiency": gain, f"{rule}: sent": [r["sent"] for r in rows],
+            f"{rule}: work a device": work,
+            f"{rule}: efficiency": efficiency,
+            f"{rule}: sent": [r["sent"] for r in rows],
             f"{rule}: collective share": [r["collective share"] for r in rows],
             f"{rule}: seconds": [r["seconds"] for r in rows],
-        }  # fmt: skip
-        told.append(
+        }
+        sentences.append(
             f"{rule}: on 8 devices a device does {work[-1] / 8:.3f} of the work of one (1/8 = 0.125), sends "
             f"{readable(rows[-1]['sent'])} a step, collectives take {rows[-1]['collective share']:.0%} of the "
-            f"operations' time (waiting for the others included), and the step's efficiency is {gain[-1]:.0%}."
+            f"operations' time (waiting for the others included), and the step's efficiency is {efficiency[-1]:.0%}."
         )
     kind = "virtual devices on shared cores" if virtual else "devices"
-    verdict = f"{model}, batch {batch}, {kind}. " + " ".join(told)
+    verdict = f"{model}, batch {batch_size}, {kind}. " + " ".join(sentences)
     value = numbers[f"{rules[0]}: work a device"][-1]
     return StudyResult(
-        numbers, verdict, {"scale": figure(found)}, headline=Headline("work a device of 8", value, model)
+        numbers, verdict, {"scale": figure(measured)}, headline=Headline("work a device of 8", value, model)
     )
 
 
-def figure(found: dict[str, list[dict[str, Any]]]):
-    """FLOPs of a device beside 1/n, and time beside that of one device."""
+def figure(measured: dict[str, list[dict[str, Any]]]) -> Any:
+    """FLOPs of a device against 1/n, and speed against that of one device."""
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(8.4, 3.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
     left.plot(COUNTS, [1 / n for n in COUNTS], color="#BBBBBB", linewidth=4, label="1/n")
-    for colour, (rule, rows) in zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7"), found.items(), strict=False):
-        left.plot(COUNTS, [r["flops"] / rows[0]["flops"] for r in rows], "o--", color=colour, label=rule)
-        right.plot(COUNTS, [rows[0]["seconds"] / r["seconds"] for r in rows], "o-", color=colour, label=rule)
+    for color, (rule, rows) in zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7"), measured.items(), strict=False):
+        left.plot(COUNTS, [r["flops"] / rows[0]["flops"] for r in rows], "o--", color=color, label=rule)
+        right.plot(COUNTS, [rows[0]["seconds"] / r["seconds"] for r in rows], "o-", color=color, label=rule)
     left.set(xlabel="devices", ylabel="FLOPs of a device", xscale="log", yscale="log", title="Work")
     right.set(xlabel="devices", ylabel="time on one / time on n", xscale="log", ylim=(0, None), title="Time")
     for axes in (left, right):
@@ -142,9 +154,11 @@ def figure(found: dict[str, list[dict[str, Any]]]):
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study,
-    smoke={"model": "resnet8_cifar", "batch": 16, "rules": ("replicate",), "repeats": 2},
-)  # fmt: skip
+    file=__file__,
+    doc=__doc__,
+    function=measure,
+    smoke={"model": "resnet8_cifar", "batch_size": 16, "rules": ("replicate",), "num_repeats": 2},
+)
 
 
 def with_virtual_devices() -> None:

@@ -1,20 +1,20 @@
-"""A training step on this device: images a second, the share of the peak, memory, seconds of compilation.
+"""Time a training step on this device: images a second, the share of the peak, memory, seconds of compilation.
 
 python -m experiments.bench.step                                                        (ResNet-50 and ViT-B/16)
-python -m experiments.bench.step --models=resnet50 --batch=256 --precision=bf16         (an accelerator)
+python -m experiments.bench.step --models=resnet50 --batch_size=256 --precision=bf16    (an accelerator)
 
     images/s = batch / seconds of a step,     MFU = FLOPs of a step / seconds / peak
 
-Cross-entropy, AdamW, parameters and optimiser state donated, images already on the device. FLOPs are two for each
-multiply-add of the forward and the backward pass (`dlcore.cost.step_flops`), the peak is the maker's bfloat16
-figure, or for a CPU cores x clock x FLOPs a cycle (`experiments.bench.matmul`). Where torch is installed, torchvision's
-model takes the same steps in turns: channels last, bfloat16 by autocast with --precision=bf16, and torch.compile where
+Cross-entropy, AdamW, parameters and optimizer state donated, images already on the device. FLOPs are two for each
+multiply-add of the forward and the backward pass (`dlcore.cost.step_flops`); the peak is the vendor's bfloat16 figure,
+or for a CPU cores x clock x FLOPs a cycle (`experiments.bench.matmul`). Where torch is installed, torchvision's model
+takes the same steps in turns: channels last, bfloat16 by autocast with --precision=bf16, and torch.compile where
 --compile is on.
 
-Seen on two cores of an AMD EPYC, beside other jobs, batch 4 at 224 in float32, AdamW: ResNet-50 4.5 images/s, 33 % of
-the peak, compiled in 5 s, .81 times eager torch; ViT-B/16 1.1 images/s, 34 %, .73 times torch. A profile of the latter
-puts a fifth of its time into gradients of the residual stream: XLA:CPU adds up those of all later blocks again for
-every norm, and removes the barriers that would stop it before it fuses.
+Measured on two cores of an AMD EPYC, beside other jobs, batch 4 at 224 in float32, AdamW: ResNet-50 4.5 images/s, 33%
+of the peak, compiled in 5 s, 0.81x eager torch; ViT-B/16 1.1 images/s, 34%, 0.73x torch. In a profile of the latter a
+fifth of the time goes into gradients of the residual stream: XLA:CPU adds up those of all later blocks again for every
+norm, and removes the barriers that would stop it before it fuses.
 """
 
 import functools
@@ -35,22 +35,23 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance
-from experiments.bench.conv import interleaved
 from experiments.bench.matmul import peak
-from experiments.bench.zoo import _fields
+from experiments.bench.timing import interleaved
+from experiments.bench.zoo import size_field
 
 DTYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16}
 
 
-def ours(name: str, batch: int, size: int, precision: str) -> tuple[Callable, dict[str, float]]:
+def our_step(name: str, batch_size: int, image_size: int, precision: str) -> tuple[Callable, dict[str, float]]:
     """(a call that takes a step and waits, FLOPs of a step, bytes and seconds of compilation)."""
-    model = create_model(name, dtype=DTYPES[precision], **_fields(name, size))
+    model = create_model(name, dtype=DTYPES[precision], **size_field(name, image_size))
     learner = supervised.learner(model=model, optimizer=optax.adamw(1e-4))
     rng = np.random.default_rng(0)
     rows = {
-        "image": jnp.asarray(rng.normal(size=(batch, size, size, 3)), jnp.float32),
-        "label": jnp.arange(batch, dtype=jnp.int32) % 10, "index": jnp.arange(batch, dtype=jnp.int32),
-    }  # fmt: skip
+        "image": jnp.asarray(rng.normal(size=(batch_size, image_size, image_size, 3)), jnp.float32),
+        "label": jnp.arange(batch_size, dtype=jnp.int32) % 10,
+        "index": jnp.arange(batch_size, dtype=jnp.int32),
+    }
     state = [jax.jit(learner.init)(jax.random.key(0), rows)]
     flops = step_flops(learner.update, state[0], rows).flops
     began = time.perf_counter()
@@ -68,7 +69,7 @@ def ours(name: str, batch: int, size: int, precision: str) -> tuple[Callable, di
     return step, facts
 
 
-def theirs(name: str, batch: int, size: int, precision: str, compiled: bool) -> Callable | None:
+def torch_step(name: str, batch_size: int, image_size: int, precision: str, compiled: bool) -> Callable | None:
     """The same of torchvision's model on the same device; None without torch, or without such a model."""
     if find_spec("torchvision") is None:
         return None
@@ -78,10 +79,12 @@ def theirs(name: str, batch: int, size: int, precision: str, compiled: bool) -> 
     if name not in torchvision.models.list_models():
         return None
     device = "cuda" if jax.devices()[0].platform == "gpu" and torch.cuda.is_available() else "cpu"
-    model = torchvision.models.get_model(name, **_fields(name, size)).to(device, memory_format=torch.channels_last)
+    model = torchvision.models.get_model(name, **size_field(name, image_size)).to(
+        device, memory_format=torch.channels_last
+    )
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
-    images = torch.randn(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
-    labels = torch.arange(batch, device=device) % 10
+    images = torch.randn(batch_size, 3, image_size, image_size, device=device).to(memory_format=torch.channels_last)
+    labels = torch.arange(batch_size, device=device) % 10
     forward = torch.compile(model) if compiled else model
 
     def step() -> float:
@@ -97,50 +100,52 @@ def theirs(name: str, batch: int, size: int, precision: str, compiled: bool) -> 
     return step
 
 
-def study(
+def measure(
     *,
     models: tuple[str, ...] = ("resnet50", "vit_b_16"),
-    batch: int = 8,
-    size: int = 224,
+    batch_size: int = 8,
+    image_size: int = 224,
     precision: Literal["f32", "bf16"] = "f32",
     compile: bool = False,
-    repeats: int = 5,
+    num_repeats: int = 5,
     seed: int = 0,
 ) -> StudyResult:
     """Time training steps.
 
     Args:
-      models: names of the zoo.
-      batch: images a step.
-      size: side of the images.
-      precision: of the computation.
-      compile: torch.compile torchvision's model too.
-      repeats: turns of each, shuffled.
-      seed: of nothing but the line in the ledger.
+      models: names of the model zoo.
+      batch_size: images a step.
+      image_size: side of the images.
+      precision: f32, or bf16 for activations with parameters in float32.
+      compile: apply torch.compile to torchvision's model.
+      num_repeats: turns of each, shuffled.
+      seed: a label of the run in the ledger; nothing else depends on it.
     """
     device, numbers = jax.devices()[0], {}
     best = peak(device, "float32" if precision == "f32" else "bfloat16")
     for name in models:
-        step, facts = ours(name, batch, size, precision)
-        calls = {"ours": step, "torch": theirs(name, batch, size, precision, compile)}
-        times = interleaved({k: f for k, f in calls.items() if f is not None}, repeats)
-        seconds = {k: float(np.median(t.wall)) for k, t in times.items()}
-        found = {
-            "images/s": batch / seconds["ours"], "seconds": seconds["ours"], **facts,
+        step, facts = our_step(name, batch_size, image_size, precision)
+        calls = {"ours": step, "torch": torch_step(name, batch_size, image_size, precision, compile)}
+        times = interleaved({k: f for k, f in calls.items() if f is not None}, num_repeats)
+        seconds = {k: t.median for k, t in times.items()}
+        values = {
+            "images/s": batch_size / seconds["ours"],
+            "seconds": seconds["ours"],
+            **facts,
             "MFU": best and facts["flops"] / seconds["ours"] / best,
             "peak bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
-            "torch images/s": seconds.get("torch") and batch / seconds["torch"],
+            "torch images/s": seconds.get("torch") and batch_size / seconds["torch"],
             "over torch": seconds.get("torch") and seconds["torch"] / seconds["ours"],
-        }  # fmt: skip
-        numbers |= {f"{name}: {key}": value for key, value in found.items() if value is not None}
-    verdict = f"{provenance.hardware()}, batch {batch} at {size}, {precision}. " + " ".join(
-        told(name, numbers) for name in models
+        }
+        numbers |= {f"{name}: {key}": value for key, value in values.items() if value is not None}
+    verdict = f"{provenance.hardware()}, batch {batch_size} at {image_size}, {precision}. " + " ".join(
+        sentence(name, numbers) for name in models
     )
     headline = Headline(f"{models[0]} images/s", numbers[f"{models[0]}: images/s"], "synthetic")
     return StudyResult(numbers, verdict, headline=headline)
 
 
-def told(name: str, numbers: dict[str, float]) -> str:
+def sentence(name: str, numbers: dict[str, float]) -> str:
     """A sentence on one model."""
     get = functools.partial(lambda key: numbers.get(f"{name}: {key}"))
     parts = [f"{get('images/s'):.1f} images/s"]
@@ -149,12 +154,15 @@ def told(name: str, numbers: dict[str, float]) -> str:
     parts.append(f"{readable(get('peak bytes') or get('planned bytes'))}{'' if get('peak bytes') else ' planned'}")
     parts.append(f"compiled in {get('compile seconds'):.1f} s")
     if get("over torch"):
-        parts.append(f"{get('over torch'):.2f} times torch's {get('torch images/s'):.1f}")
+        parts.append(f"{get('over torch'):.2f}x torch's {get('torch images/s'):.1f}")
     return f"{name}: {', '.join(parts)}."
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"models": ("resnet18",), "batch": 2, "size": 32, "repeats": 2}
+    file=__file__,
+    doc=__doc__,
+    function=measure,
+    smoke={"models": ("resnet18",), "batch_size": 2, "image_size": 32, "num_repeats": 2},
 )
 
 if __name__ == "__main__":

@@ -1,44 +1,29 @@
-"""The bench of matrix products: its rows, its peaks, and its JSON."""
+"""The bench of matrix products: its numbers, its peaks, and its errors."""
 
 import json
 
-import jax
 import pytest
 
 from dlcore.cost.roofline import CHIPS
+from dlcore.experiment.study import run_study
 from experiments.bench import matmul
 
 CPUINFO = "processor : 0\ncpu MHz\t\t: 2500.000\nflags\t\t: fpu fma avx2 {}\n"
 
 
 @pytest.mark.covers("SY-03")
-def test_it_runs_on_a_cpu_and_its_rows_are_whole(tmp_path, capsys):
-    path = tmp_path / "found.json"
-    matmul.main(["--sizes=64,96", "--repeats=2", f"--json={path}"])
-    rows = json.loads(path.read_text())
-    assert [(row["dtype"], row["shape"]) for row in rows] == [
-        (dtype, [size] * 3) for dtype in ("float32", "bfloat16") for size in (64, 96)
-    ]
-    for row in rows:
-        assert row["tflops"] == pytest.approx(2 * row["shape"][0] ** 3 / row["seconds"] / 1e12)
-        assert 1e-5 < row["tflops"] < 100
-        if row["ratio"] is not None:
-            assert row["ratio"] == pytest.approx(row["tflops"] / row["peak_tflops"])
-        assert row["platform"] == jax.devices()[0].platform
-    assert "64³" in capsys.readouterr().out
-    matmul.check(rows)
-
-
-@pytest.mark.covers("SY-03")
-def test_the_schema_is_checked():
-    (row,) = [matmul.measure(32, "float32", 1)]
-    matmul.check([row])
-    with pytest.raises(ValueError, match="'cores' is missing or unknown"):
-        matmul.check([{k: v for k, v in row.items() if k != "cores"}])
-    with pytest.raises(ValueError, match="seconds is '1'"):
-        matmul.check([{**row, "seconds": "1"}])
-    with pytest.raises(ValueError, match="'speed' is missing or unknown"):
-        matmul.check([{**row, "speed": 1.0}])
+def test_it_runs_on_a_cpu_and_its_numbers_agree(tmp_path, capsys):
+    assert run_study(matmul.experiment, ["--smoke", f"--run_dir={tmp_path}"]) == 0
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert numbers["cores"] >= 1
+    for dtype in ("float32", "bfloat16"):
+        for size in (64, 96):
+            row = {key.partition(": ")[2]: v for key, v in numbers.items() if key.startswith(f"{dtype}, {size}: ")}
+            assert row["TFLOP/s"] == pytest.approx(2 * size**3 / row["seconds"] / 1e12)
+            assert 1e-5 < row["TFLOP/s"] < 100
+            if "share of the peak" in row:
+                assert row["share of the peak"] == pytest.approx(row["TFLOP/s"] / row["peak TFLOP/s"])
+    assert "float32, 64: TFLOP/s" in capsys.readouterr().out
 
 
 @pytest.mark.covers("SY-03")
@@ -58,8 +43,14 @@ def test_the_peak_of_an_accelerator_is_that_of_bfloat16():
     assert matmul.peak(Device, "float32") is None
 
 
-def test_bad_flags(capsys):
-    for words, message in ((["--sizes=0"], "must be at least 1"), (["--dtypes=float31"], "float31 is unknown")):
-        with pytest.raises(SystemExit):
-            matmul.main(words)
-        assert message in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sizes=0"], "allowed: at least 1"),
+        (["--dtypes=float31"], "dtypes=float31: unknown"),
+        (["--sizes=8", "--num_repeats=0"], "num_repeats=0"),
+    ],
+)
+def test_bad_flags(tmp_path, capsys, words, message):
+    assert run_study(matmul.experiment, [*words, f"--run_dir={tmp_path}"]) == 1
+    assert message in capsys.readouterr().err
