@@ -13,7 +13,7 @@ import math
 
 from dlcore.classification import distillation
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, classification, image_modes, images, optimizer, trained_network
+from dlcore.kits import backbone, classification, image_prediction, images, known_datasets, optimizer, trained_network
 from dlcore.main import main
 
 
@@ -59,9 +59,9 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain={"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None},
     example=images.example,
-    planned=image_modes.planned,
-    inputs=image_modes.inputs,
-    describe=image_modes.describe,
+    planned=known_datasets.planned,
+    inputs=image_prediction.inputs,
+    describe=image_prediction.describe,
     panels=classification.panels,
     pictures=classification.pictures,
     start=start,

@@ -14,7 +14,7 @@ import math
 
 from dlcore.classification import supervised
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, classification, image_modes, images, optimizer
+from dlcore.kits import backbone, classification, image_prediction, images, known_datasets, optimizer
 from dlcore.main import main
 
 
@@ -52,9 +52,9 @@ experiment = Experiment(
     regularizer="l2",
     overfit=1e-2,
     example=images.example,
-    planned=image_modes.planned,
-    inputs=image_modes.inputs,
-    describe=image_modes.describe,
+    planned=known_datasets.planned,
+    inputs=image_prediction.inputs,
+    describe=image_prediction.describe,
     start=backbone.start,
     panels=classification.panels,
     pictures=classification.pictures,

@@ -9,7 +9,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.streaming import streamed
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.kits import image_modes
+from dlcore.kits import image_prediction
 from dlcore.kits import images as kit
 from experiments.classification.supervised import experiment
 
@@ -77,7 +77,7 @@ def test_statistics_are_those_of_the_images(folder):
 def test_images_to_predict_are_cut_as_those_that_were_measured(folder):
     settings = flags(folder, f"--input={folder / 'one' / '04.jpg'}")
     spec = kit.data(settings).spec
-    source, names = image_modes.inputs(settings, spec)
+    source, names = image_prediction.inputs(settings, spec)
     everything = kit.data(flags(folder, "--augment=none"))
     images = np.concatenate([part.arrays["image"][:] for part in everything[:3]])
     assert (images == source.arrays["image"][0]).all((1, 2, 3)).sum() == 1

@@ -1,0 +1,48 @@
+"""Well-known data sets of labeled images, described without loading them, for `--mode=plan`."""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.experiment.flags import Flags
+
+__all__ = ["PLANNED", "planned"]
+
+PLANNED = {
+    "imagenet2012": (1000, (224, 224, 3), 1_153_050),
+    "cifar10": (10, (32, 32, 3), 45_000),
+    "cifar100": (100, (32, 32, 3), 45_000),
+    "mnist": (10, (28, 28, 1), 54_000),
+    "fashion_mnist": (10, (28, 28, 1), 54_000),
+}
+"""Classes, shape of an 8-bit image and training examples (nine tenths: validation is carved from them)."""
+
+
+def planned(flags: Flags) -> tuple[dict, Any] | None:
+    """Describe a well-known data set without loading it, for `--mode=plan`.
+
+    Args:
+      flags: `dataset` and `image_size`.
+
+    Returns:
+      (spec, a batch of one); None for a data set that is not in PLANNED.
+    """
+    if flags.dataset not in PLANNED:
+        return None
+    classes, shape, size = PLANNED[flags.dataset]
+    streamed, channels = flags.dataset == "imagenet2012", shape[-1]
+    if streamed and flags.get("image_size"):
+        shape = (flags.image_size, flags.image_size, channels)
+    spec = {
+        "dataset": flags.dataset,
+        "class_names": [str(i) for i in range(classes)],
+        "num_classes": classes,
+        "image_shape": list(shape),
+        "mean": [0.5] * channels,
+        "std": [0.25] * channels,
+        "train_size": size,
+    }
+    if streamed:
+        spec["crop_pct"] = 0.875
+    zero = np.zeros(1, np.int32)
+    return spec, {"image": np.zeros((1, *shape), np.uint8), "label": zero, "index": zero}
