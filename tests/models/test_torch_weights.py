@@ -1,5 +1,7 @@
 """Published weights load, and what does not fit is named; all names and shapes are in test_manifests."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,14 @@ from dlcore.models import create_model, load_torch
 from tests.models.parity import read_golden
 
 
+@functools.cache
+def resnet18_weights():
+    return read_golden("tv_resnet18")[2]
+
+
 def small(**more):
-    """The state dict of a resnet18, and what is changed of it."""
-    _, _, weights = read_golden("tv_resnet18")
-    return {**weights, **more}
+    """The state dict of a resnet18, with other entries in place of some."""
+    return {**resnet18_weights(), **more}
 
 
 def test_an_entry_that_is_missing_or_left_over_is_named():

@@ -194,10 +194,13 @@ def test_logits_at_another_size_are_those_of_an_interpolated_table():
     assert np.isfinite(wide).all()
 
 
+def first_block(key):
+    return ".encoder_layer_" not in key or "_layer_0." in key
+
+
 @pytest.mark.covers("AT-11")
 def test_published_weights_at_384():
-    _, _, weights = read_golden("tv_vit_b_16")
-    small = {key: value for key, value in weights.items() if ".encoder_layer_" not in key or "_layer_0." in key}
+    _, _, small = read_golden("tv_vit_b_16", first_block)
     table = load_torch("vit_b_16", small, image_size=384, depth=1)["params"]["pos_embed"]["embedding"]
     assert table.shape == (1, 577, 768)
     want = interpolate_positions(jnp.asarray(small["encoder.pos_embedding"]), (14, 14), (24, 24), 1)
@@ -205,8 +208,7 @@ def test_published_weights_at_384():
 
 
 def test_names_of_older_files_load():
-    _, _, weights = read_golden("tv_vit_b_16")
-    small = {key: value for key, value in weights.items() if ".encoder_layer_" not in key or "_layer_0." in key}
+    _, _, small = read_golden("tv_vit_b_16", first_block)
     older = {k.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): v for k, v in small.items()}
     assert set(older) != set(small)
     new, old = (load_torch("vit_b_16", w, depth=1) for w in (small, older))
