@@ -68,12 +68,10 @@ class PointGenerator(nn.Module):
     """Maps noise to points.
 
     Args:
-      size: dimensions of a point.
       width: of the hidden layers.
       depth: hidden layers.
     """
 
-    size: int = 2
     width: int = 128
     depth: int = 3
 
@@ -86,9 +84,9 @@ class PointGenerator(nn.Module):
           train: changes nothing.
 
         Returns:
-          [B, size].
+          [B, 2].
         """
-        return _Perceptron(self.size, self.width, self.depth, name="mlp")(z)
+        return _Perceptron(2, self.width, self.depth, name="mlp")(z)
 
 
 class PointDiscriminator(nn.Module):
@@ -107,7 +105,7 @@ class PointDiscriminator(nn.Module):
         """Classify points.
 
         Args:
-          x: [B, size].
+          x: [B, 2].
           train: changes nothing.
 
         Returns:

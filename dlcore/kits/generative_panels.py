@@ -73,32 +73,25 @@ def diffusion_panels(context: Any, model: nn.Module) -> list:
     params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
     abar = alphas_cumprod(SCHEDULES[flags.beta_schedule](flags.num_timesteps))
 
-    @partial(jax.jit, static_argnums=(2, 3, 4))
-    def draw(params, keys, sampler, num_inference_steps, return_trajectory=False):
+    @partial(jax.jit, static_argnums=(2, 3))
+    def draw(params, keys, sampler, num_inference_steps):
+        """Samples after every step, [num_inference_steps + 1, B, H, W, C]."""
+
         def denoise(x, t):
             return model.apply({"params": params}, x, jnp.full(x.shape[0], t))
 
-        samples = ddpm.sample(
-            denoise,
-            keys,
-            shape,
-            abar,
-            sampler=sampler,
-            num_inference_steps=num_inference_steps,
-            clip_sample=flags.clip_sample,
-            return_trajectory=return_trajectory,
-        )
-        return jax.tree.map(denormalize, samples)
+        options = {"sampler": sampler, "num_inference_steps": num_inference_steps, "clip_sample": flags.clip_sample}
+        return denormalize(ddpm.sample(denoise, keys, shape, abar, **options, return_trajectory=True)[1])
 
     keys = example_keys(context.state.rng, {"index": jnp.arange(16)})
     steps = min(50, flags.num_timesteps)
-    _, path = draw(params, keys[:6], "ddim", steps, True)
+    runs = {"dpmpp": min(15, steps), "ddim": steps, "ddpm": flags.num_timesteps}
+    paths = {sampler: np.asarray(draw(params, keys, sampler, count)) for sampler, count in runs.items()}
     columns = np.unique(np.linspace(0, steps, 13).round().astype(int))
+    trajectory = sample_path(
+        paths["ddim"][columns, :6], note=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
+    )
     note = "From the same noise as the first samples above."
-    by_sampler = [
-        sample_grid(draw(params, keys, name, count), f"{name}, {count} steps", note)
-        for name, count in (("dpmpp", min(15, steps)), ("ddim", steps), ("ddpm", flags.num_timesteps))
-    ]
-    note = f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
+    by_sampler = [sample_grid(paths[name][-1], f"{name}, {count} steps", note) for name, count in runs.items()]
     samples, *others = panels(context)
-    return [samples, sample_path(np.asarray(path)[columns], note=note), *by_sampler, *others]
+    return [samples, trajectory, *by_sampler, *others]

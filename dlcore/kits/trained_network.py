@@ -58,7 +58,7 @@ SETTINGS = {
 Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
 
-DEFAULT_MODEL, DEFAULT_FIELDS = "resnet8_cifar", {"width": 16, "stem_stride": 2}
+DEFAULT_MODEL = "resnet8_cifar"
 """The small network that is trained where none is given."""
 
 
@@ -229,7 +229,10 @@ def find_or_train(flags: Flags) -> Path:
 
     experiment = find_experiment("classification.supervised")
     words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
-    words += [f"--model={DEFAULT_MODEL}", *(f"--model.{name}={value}" for name, value in DEFAULT_FIELDS.items())]
+    words += [
+        f"--model={DEFAULT_MODEL}",
+        *(f"--model.{name}={value}" for name, value in _default_fields(flags).items()),
+    ]
     words += ["--augment=none", "--batch_size=128"]
     words += [f"--{name}={flags.get(name)}" for name in ("data_dir", "image_size", "runs") if flags.get(name)]
     words += [f"--progress={flags.progress}"]
@@ -240,16 +243,21 @@ def find_or_train(flags: Flags) -> Path:
     return run.folder
 
 
-def default_model(**fields: Any) -> nn.Module:
+def default_model(flags: Flags, **fields: Any) -> nn.Module:
     """Build the network that `find_or_train` trains where `--network` names none.
 
     Args:
+      flags: `smoke`.
       **fields: of the model, such as num_classes.
 
     Returns:
       The flax module.
     """
-    return create_model(DEFAULT_MODEL, **DEFAULT_FIELDS, **fields)
+    return create_model(DEFAULT_MODEL, **_default_fields(flags), **fields)
+
+
+def _default_fields(flags: Flags) -> dict[str, Any]:
+    return {"width": 16, "stem_stride": 2} | ({"stages": (1,)} if flags.smoke else {})
 
 
 def feature_extractor(network: TrainedNetwork) -> Extract:

@@ -63,7 +63,7 @@ def nearest_neighbors(
     for i in np.linspace(0, len(images) - 1, min(num_queries, len(images))).astype(int):
         similarity = unit @ unit[i]
         similarity[i] = -np.inf
-        near = np.argsort(-similarity, kind="stable")[:8]
+        near = np.argsort(-similarity, kind="stable")[: min(8, len(images) - 1)]
         correct = int((labels[near] == labels[i]).sum())
         caption = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
         html.append(_figure(images[np.r_[i, near]], caption))

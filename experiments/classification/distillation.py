@@ -25,7 +25,7 @@ def load_teacher(setup: Setup) -> trained_network.TrainedNetwork:
 def teacher_model(setup: Setup):
     # The default teacher is trained by `start`, so that --mode=plan need not train it.
     if setup.flags.network is None:
-        return trained_network.default_model(num_classes=setup.spec["num_classes"], dtype=setup.dtype)
+        return trained_network.default_model(setup.flags, num_classes=setup.spec["num_classes"], dtype=setup.dtype)
     return load_teacher(setup).model
 
 

@@ -52,6 +52,7 @@ experiment = Experiment(
         "steps": 3,
         "batch_size": 8,
         "unet.width": 8,
+        "unet.channel_multipliers": (1,),
         "num_timesteps": 10,
         "num_inference_steps": 4,
         "num_samples": 16,

@@ -72,10 +72,7 @@ experiment = Experiment(
     learner=gan.learner,
     data=data,
     build=build,
-    modules={
-        "generator": PointGenerator,
-        "discriminator": PointDiscriminator,
-    },
+    modules={"generator": PointGenerator, "discriminator": PointDiscriminator},
     settings=adversarial.SETTINGS,
     defaults={
         "latent_dim": 2,
