@@ -1,10 +1,10 @@
-"""Every augmentation on one photograph: what a network is shown.
+"""Every augmentation on one photograph: what a network sees.
 
 python -m experiments.studies.augmentation_gallery
 python -m experiments.studies.augmentation_gallery --image=flower --seed=3
 
-Each tile is one call under jit, drawn anew by `--seed`; boxes move with the picture where it is bent. The numbers are
-how far a tile is from the photograph (mean difference of a pixel, of 1).
+Each tile is one call under jit, drawn by `--seed`; boxes move with the image where it is warped. The numbers are the
+mean absolute difference of a tile from the photograph, of pixels in [0, 1].
 """
 
 from typing import Literal
@@ -128,10 +128,13 @@ def study(
     """Draw the gallery.
 
     Args:
-      image: china, flower, or the path of a picture.
-      height: rows of each tile, pixels.
-      seed: of what is drawn.
-      group: which of them.
+      image: china, flower, or the path of an image.
+      height: height of each tile in pixels, at least 16.
+      seed: random numbers of the augmentations.
+      group: the column to draw: bent, tone, hidden or mixed; all draws all four.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     from dlcore.data.sample_images import fit_to, sample_image
 

@@ -1,12 +1,15 @@
-"""What unlabelled digits add to 100 labelled ones: consistency under heavy augmentation (UDA).
+"""What unlabeled digits add to 100 labeled ones: consistency under heavy augmentation (UDA).
 
-python -m experiments.studies.consistency                    (95.3 % against 90.0 % without unlabelled digits)
-python -m experiments.studies.consistency --steps=800        (93.9 % against 89.3 %)
+python -m experiments.studies.consistency
+python -m experiments.studies.consistency --steps=800
 
-A small perceptron learns from 100 labels, lightly augmented; in a second arm heavily. The third is the first with a
-loss on the other digits, whose labels it does not see: what the network says of a heavily augmented view is drawn to
-the sharpened prediction for the plain one, where that is sure (arXiv:1904.12848). All arms share subset, weights and
-batches, seed by seed.
+A small perceptron learns from 100 labels, lightly augmented; in a second arm heavily. The third arm is the first with a
+loss on the other digits, whose labels it does not see: the prediction for a heavily augmented view is drawn to the
+sharpened prediction for a lightly augmented one, where that is confident (Xie et al. 2019, arXiv:1904.12848). All arms
+share subset, weights and batches, seed by seed. The claim holds where the third arm beats the first on every seed.
+
+Measured over three seeds: 95.3 % with consistency against 90.0 % without unlabeled digits; with 800 steps, 93.9 %
+against 89.3 %.
 """
 
 import jax
@@ -82,14 +85,17 @@ def study(
     consistency_weight: float = 1.0,
     threshold: float = 0.8,
 ) -> StudyResult:
-    """Labels alone against labels and unlabelled examples.
+    """Compare labels alone with labels and unlabeled examples.
 
     Args:
-      num_seeds: subsets, weights and batches.
-      num_labels: how many examples are labelled.
-      steps: of each run: 32 labelled and 128 unlabelled examples.
-      consistency_weight: of the consistency loss.
+      num_seeds: repetitions, each with its own subset, weights and batches.
+      num_labels: labeled examples.
+      steps: training steps of each run, of 32 labeled and 128 unlabeled examples.
+      consistency_weight: weight of the consistency loss.
       threshold: least probability at which a prediction counts as a target.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)

@@ -1,13 +1,14 @@
-"""Does a spatial transformer learn to turn digits upright, told nothing but their labels?
+"""Does a spatial transformer learn to turn digits upright from their labels alone?
 
 python -m experiments.studies.spatial_transformer
 
-Handwritten digits are turned by up to a right angle each way. The same small network classifies them with and without a
-transformer before it, with the same number of steps. Measured are the test accuracy, and, with the transformer, how far
-apart the angles still are: the deviation of (angle of the picture + angle that was undone) over that of the angles. A
-common angle that all digits are turned to is no error: labels do not say what upright is.
+Handwritten digits are rotated by up to a right angle each way. The same small network classifies them with and without
+a spatial transformer in front, with the same number of steps. Measured are the test accuracy and, with the transformer,
+the spread of angles that is left: the circular deviation of (the image's angle + the angle that was undone) over that
+of the images' angles. A common angle that all digits are turned to is no error: labels do not say what upright is. The
+claim holds where less than 60 % of the spread is left on every seed.
 
-Seen over three seeds: it leaves 39 % of the spread of the angles, and 94.0 % are right with it, 90.9 % without.
+Measured over three seeds: it leaves 39 % of the spread; test accuracy is 94.0 % with it and 90.9 % without.
 """
 
 from functools import cache, partial
@@ -120,14 +121,17 @@ def study(
     max_degrees: float = 90.0,
     learning_rate: float = 2e-3,
 ) -> StudyResult:
-    """Train with and without a transformer.
+    """Train with and without a spatial transformer.
 
     Args:
-      num_seeds: how many of each.
-      steps: of training.
-      batch_size: pictures a step.
-      max_degrees: digits are turned by at most this much, either way.
-      learning_rate: of Adam, falling as a cosine.
+      num_seeds: networks of each kind.
+      steps: training steps of each run.
+      batch_size: examples a step.
+      max_degrees: largest rotation of a digit either way, in degrees.
+      learning_rate: first learning rate of Adam, which falls along a cosine.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     from matplotlib.figure import Figure
 
