@@ -49,7 +49,7 @@ def row_of(architectures: np.ndarray) -> np.ndarray:
 
 
 def judge(truth: np.ndarray, proposals: np.ndarray, at_random: np.ndarray) -> tuple[str, bool]:
-    """The verdict from the accuracy of every architecture [K] and the rows found, [seeds] each."""
+    """The verdict from the accuracy of every architecture [K] and the proposed rows, [seeds] each."""
     rank = lambda rows: np.array([(truth > truth[row]).mean() for row in rows])  # noqa: E731
     top, other = rank(proposals), rank(at_random)
     in_top = int((top < 0.05).sum())
@@ -67,7 +67,7 @@ def judge(truth: np.ndarray, proposals: np.ndarray, at_random: np.ndarray) -> tu
 
 
 def draw(truth, curves, random_curves, proposals, at_random):
-    picture, (left, right) = new_figure((10, 3.6), 1, 2)
+    figure, (left, right) = new_figure((10, 3.6), 1, 2)
     blue, orange = BLUE, VERMILION
     trials = np.arange(1, curves.shape[1] + 1)
     for rows, name, color in ((curves, "controller", blue), (random_curves, "random", orange)):
@@ -75,15 +75,15 @@ def draw(truth, curves, random_curves, proposals, at_random):
         smooth = np.stack([np.convolve(row, kernel, "valid") for row in rows])
         left.plot(trials[len(kernel) - 1 :], smooth.mean(0), color=color, label=name)
         left.fill_between(trials[len(kernel) - 1 :], smooth.min(0), smooth.max(0), color=color, alpha=0.15)
-    left.set(xlabel="children trained", ylabel="validation accuracy of the last ten", title="What is tried")
+    left.set(xlabel="children trained", ylabel="validation accuracy of the last ten", title="Children along the search")
     left.legend(frameon=False)
     right.hist(truth, bins=40, color="0.8")
     for rows, name, color in ((proposals, "controller", blue), (at_random, "random", orange)):
         for i, row in enumerate(rows):
             right.axvline(truth[row], color=color, label=name if i == 0 else None, alpha=0.7)
-    right.set(xlabel="accuracy of a cell", ylabel="num_cells", title="What is found, among all cells")
+    right.set(xlabel="accuracy of a cell", ylabel="cells", title="The proposed among all cells")
     right.legend(loc="upper left", frameon=False)
-    return picture
+    return figure
 
 
 def study(
@@ -140,9 +140,9 @@ def study(
     curves, random_curves = np.stack([run.rewards for run in runs]), np.stack([rewards for _, rewards in others])
     numbers = {
         "truth": truth.tolist(),
-        "controller: accuracy of the cell found": truth[proposals].tolist(),
+        "controller: accuracy of the proposed cell": truth[proposals].tolist(),
         "controller: accuracy of its likeliest cell": truth[choices].tolist(),
-        "random: accuracy of the cell found": truth[random_proposals].tolist(),
+        "random: accuracy of the proposed cell": truth[random_proposals].tolist(),
         "controller: mean reward, last quarter": curves[:, -(curves.shape[1] // 4) :].mean(1).tolist(),
         "random: mean reward": random_curves.mean(1).tolist(),
     }

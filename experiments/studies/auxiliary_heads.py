@@ -128,7 +128,7 @@ def study(
 
 
 def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
-    """The verdict on `found`: net -> {"loss": [S, R, steps], "accuracy" and "ratio": [S, R]}."""
+    """The verdict on `results`: net -> {"loss": [S, R, steps], "accuracy" and "ratio": [S, R]}."""
     last = {name: _final(rows["loss"]) for name, rows in results.items()}
     best = {name: int(np.argmin(loss.mean(0))) for name, loss in last.items()}
     accuracy = {name: rows["accuracy"][:, best[name]] for name, rows in results.items()}

@@ -42,7 +42,7 @@ NAMES = {"none": "plain", "batch": "batch norm", "noisy": "noisy batch norm"}
 class Net(nn.Module):
     """A ReLU perceptron. norm: "none", "batch", "noisy" (see above) or "group" (two groups).
 
-    before: normalise in front of the ReLU, else behind it.
+    before: normalize before the ReLU, else after it.
     """
 
     norm: str = "batch"
@@ -261,7 +261,7 @@ def study(
 def report(
     names: list, learning_rates: np.ndarray, results: dict, stable: dict, tuned: dict, ahead: dict
 ) -> StudyResult:
-    """The verdict on the numbers of the study; `found` [I, S, R], `ahead` [S, probes], `stable` [S], by norm."""
+    """The verdict on the numbers of the study; `results` [I, S, R], `ahead` [S, probes], `stable` [S], by norm."""
     kaiming = names.index("Kaiming")
     ratio = [b / p if p else float("inf") for p, b in zip(stable["none"], stable["batch"], strict=True)]
     spread = {n: np.ptp(results[n]["loss"][:, :, tuned[n]].clip(max=10), axis=0) for n in tuned}

@@ -59,7 +59,7 @@ def study(
 
 
 def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
-    """The verdict on `found`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
+    """The verdict on `results`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
     both = np.isfinite(results["before"]["loss"]) & np.isfinite(results["after"]["loss"])
     dead = {name: np.where(both, rows["dead"], 0).sum(1) / both.sum(1).clip(1) for name, rows in results.items()}
     best = {name: int(np.argmin(rows["loss"].mean(0))) for name, rows in results.items()}

@@ -65,7 +65,7 @@ def _accuracies(
 
 
 def verdicts(results: dict[int, np.ndarray]) -> dict[int, str]:
-    """What the triage says of each width, its curves averaged over the seeds."""
+    """The triage's diagnosis of each width, its curves averaged over the seeds."""
     return {width: " and ".join(f.name for f in fit_triage(*runs.mean(0).T)) for width, runs in results.items()}
 
 
@@ -105,7 +105,7 @@ def draw(results):
             axes.annotate(text, (width, 4), rotation=90, fontsize=7.5, ha="center", va="bottom", color="0.3")
         axes.set_xscale("log", base=2)
         axes.set_xticks(widths, [str(width) for width in widths])
-        axes.set(xlabel="hidden units (above: what the triage says)", title=f"{labels} labels", ylim=(0, 103))
+        axes.set(xlabel="hidden units (above: the triage's diagnosis)", title=f"{labels} labels", ylim=(0, 103))
         axes.grid(alpha=0.25)
     figure.axes[0].set_ylabel("accuracy, %")
     figure.axes[0].legend(frameon=False, loc="center right")

@@ -40,7 +40,8 @@ def data_of(dataset: str, data_dir: str | None, most: int, held_out: int) -> tup
     splits = image_classification.load(dataset, data_dir)
     images, labels = (np.concatenate([splits.train.arrays[k], splits.valid.arrays[k]]) for k in ("image", "label"))
     if most + held_out > len(labels):
-        raise ValueError(f"sizes ends in {most}: with {held_out} held out, {len(labels) - held_out} examples are left")
+        limit = len(labels) - held_out
+        raise ValueError(f"train_sizes={most}: too many with held_out={held_out}; allowed: at most {limit}")
     order = np.random.default_rng(0).permutation(len(labels))[: most + held_out]
     images, labels = _unit(images[order]), labels[order]
     test = splits.test.arrays
@@ -147,7 +148,7 @@ def study(
       The numbers, the verdict, the figures, and whether the claim holds.
     """
     if list(train_sizes) != sorted(train_sizes):
-        raise ValueError(f"sizes is {train_sizes}: they must rise")
+        raise ValueError(f"train_sizes={train_sizes}: not rising; allowed: rising numbers of examples")
     data, num_classes = data_of(dataset, data_dir, train_sizes[-1], held_out)
     models = equal_models(data.images[0], num_classes, cnn_width, patch_size, depth)
     counts = {name: parameters(model, data.images[0]) for name, model in models.items()}

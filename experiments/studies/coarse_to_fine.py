@@ -81,7 +81,7 @@ def search(num_seeds: int, coarse: tuple[int, int], fine: tuple[int, int]) -> li
 
 
 def judge(runs: list[dict]) -> tuple[str, bool]:
-    """The verdict from what `search` found on each seed."""
+    """The verdict from the result of `search` on each seed."""
     two, one = (np.array([run[name] for run in runs]) for name in ("two", "one"))
     widths = {name: np.array([decades(run["finer"][name]) for run in runs]) for name in SPACE}
     useful = np.mean([run["useful"] for run in runs], 0)

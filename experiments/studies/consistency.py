@@ -39,7 +39,7 @@ def measure(keys, data, arm, num_labels, steps, consistency_weight, threshold):
         order = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))
         images, targets = jnp.asarray(data.images)[order], jnp.asarray(data.labels)[order]
 
-        def unlabelled(apply, key):
+        def unlabeled(apply, key):
             rows, plain_key, view_key, a, b = jax.random.split(key, 5)
             x = images[jax.random.randint(rows, (128,), num_labels, len(data.labels))]
             plain = jax.vmap(light)(jax.random.split(plain_key, 128), x)
@@ -57,7 +57,7 @@ def measure(keys, data, arm, num_labels, steps, consistency_weight, threshold):
             batch_size=32,
             count=num_labels,
             augment=heavy if "heavy" in arm else light,
-            extra=unlabelled if "with" in arm else None,
+            extra=unlabeled if "with" in arm else None,
         )
         scores = net.apply(jax.tree.map(lambda v: v[0], variables), jnp.asarray(data.test_images), False)
         return log_loss_and_accuracy(jax.nn.log_softmax(scores), jnp.asarray(data.test_labels))
@@ -70,8 +70,8 @@ def judge(arms: dict[str, np.ndarray], num_labels: int) -> tuple[str, bool]:
     plain, heavy, consistent = (arms[name][:, 1] for name in ARMS)
     wins = int((consistent > plain).sum())
     verdict = (
-        f"With {num_labels} labels: {plain.mean():.1%} without unlabelled digits, {heavy.mean():.1%} with heavy "
-        f"augmentation of the labelled ones, {consistent.mean():.1%} with consistency on the rest; it beats the first "
+        f"With {num_labels} labels: {plain.mean():.1%} without unlabeled digits, {heavy.mean():.1%} with heavy "
+        f"augmentation of the labeled ones, {consistent.mean():.1%} with consistency on the rest; it beats the first "
         f"on {wins} of {len(plain)} seeds, by {100 * (consistent - plain).mean():.1f} points on average."
     )
     return verdict, wins == len(plain)

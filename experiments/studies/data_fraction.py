@@ -60,7 +60,7 @@ def power_law(train_sizes: np.ndarray, error: np.ndarray) -> tuple[float, float]
     return float(np.exp(offset)), float(-slope)
 
 
-def foretell(train_sizes: np.ndarray, error: np.ndarray, largest_fitted: int) -> tuple[float, float, float]:
+def extrapolate(train_sizes: np.ndarray, error: np.ndarray, largest_fitted: int) -> tuple[float, float, float]:
     """(a, b, share by which the line through errors of up to `known` examples is above the last one)."""
     a, b = power_law(train_sizes[train_sizes <= largest_fitted], error[train_sizes <= largest_fitted])
     return a, b, a * train_sizes[-1] ** -b / error[-1] - 1
@@ -71,14 +71,14 @@ def judge(train_sizes: tuple[int, ...], results: np.ndarray, largest_fitted: int
     sizes, mean = np.array(train_sizes), results.mean(0)
     sentences, falls, misses = [], [], []
     for column, who in enumerate(WHO, 1):
-        a, b, off = foretell(sizes, mean[:, column], largest_fitted)
+        a, b, off = extrapolate(sizes, mean[:, column], largest_fitted)
         falls.append(bool((np.diff(mean[:, column]) < 0).all()))
         misses.append(abs(off))
         sentences.append(
             f"On {who} writers the error {'falls' if falls[-1] else 'does NOT fall'} with every size, from "
             f"{mean[0, column]:.1%} with {sizes[0]} examples to {mean[-1, column]:.1%} with {sizes[-1]}; up to "
             f"{largest_fitted} "
-            f"it is {a:.2g} n^-{b:.2f}, each doubling {1 - 2**-b:.0%} less, which says {a * sizes[-1] ** -b:.1%} of "
+            f"it is {a:.2g} n^-{b:.2f}, each doubling {1 - 2**-b:.0%} less, which predicts {a * sizes[-1] ** -b:.1%} of "
             f"{sizes[-1]}, {abs(off):.0%} too {'much' if off > 0 else 'little'}."
         )
     return " ".join(sentences), all(falls) and bool(misses[0] < 0.25)
@@ -90,7 +90,7 @@ def draw(train_sizes, results, largest_fitted):
     dense = np.geomspace(sizes[0], sizes[-1], 50)
     for axes, (column, who) in zip(panels, enumerate(WHO, 1), strict=True):
         errors = 100 * results[:, :, column]
-        a, b, _ = foretell(sizes, errors.mean(0), largest_fitted)
+        a, b, _ = extrapolate(sizes, errors.mean(0), largest_fitted)
         axes.axvspan(sizes[0] * 0.9, largest_fitted, color=VERMILION, alpha=0.07, lw=0)
         axes.plot(
             dense, a * dense**-b, color=VERMILION, ls="--", label=f"line of up to {largest_fitted}: $n^{{-{b:.2f}}}$"

@@ -90,14 +90,14 @@ def accuracies(
 
 
 def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
-    """found: {(loss, batch size): [seeds, 2]}, accuracies untrained and trained."""
+    """results: {(loss, batch size): [seeds, 2]}, accuracies untrained and trained."""
     batch_sizes = sorted({size for _, size in results})
     means = {key: 100 * v[:, 1].mean() for key, v in results.items()}
     untrained = 100 * np.mean([v[:, 0].mean() for v in results.values()])
     gaps = {size: means["DCL", size] - means["NT-Xent", size] for size in batch_sizes}
     better = bool(gaps[batch_sizes[0]] > 0)
     verdict = (
-        "Nearest-neighbour accuracy "
+        "Nearest-neighbor accuracy "
         + "; ".join(
             f"in batches of {size}: {means['NT-Xent', size]:.1f}% with NT-Xent, {means['DCL', size]:.1f}% with DCL"
             for size in batch_sizes
@@ -127,7 +127,7 @@ def draw(results, batch_sizes, untrained):
             )
     axes.axhline(untrained, color=GRAY, ls=":", lw=1, label="untrained")
     axes.set_xticks(range(len(batch_sizes)), [f"batch {size}" for size in batch_sizes])
-    axes.set(xlim=(-0.6, len(batch_sizes) - 0.4), ylabel="nearest-neighbour accuracy, %")
+    axes.set(xlim=(-0.6, len(batch_sizes) - 0.4), ylabel="nearest-neighbor accuracy, %")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, axis="y")
     return figure

@@ -73,10 +73,10 @@ def draw_landscapes(surfaces, offsets):
     bottom = np.log10(max(min(float(s.min()) for s in surfaces.values()), 1e-6))
     for axes, (name, surface) in zip(panels, surfaces.items(), strict=True):
         levels = np.linspace(bottom, top, 25)
-        picture = axes.contourf(offsets, offsets, np.log10(np.maximum(surface, 1e-6)), levels=levels, cmap="viridis")
+        filled = axes.contourf(offsets, offsets, np.log10(np.maximum(surface, 1e-6)), levels=levels, cmap="viridis")
         axes.plot(0, 0, "x", color="white")
         axes.set(title=f"{name} layers", xlabel="along e", ylabel="along d", aspect="equal")
-    figure.colorbar(picture, ax=panels, label="log10 of the training loss", format="%.1f")
+    figure.colorbar(filled, ax=panels, label="log10 of the training loss", format="%.1f")
     return figure
 
 
@@ -145,12 +145,12 @@ def study(
         for name, s in surfaces.items()
     }
     verdict += (
-        " Share of the plane at less than twice the loss of its centre (or 0.1): "
+        " Share of the plane at less than twice the loss of its center (or 0.1): "
         + ", ".join(f"{name} {share:.0%}" for name, share in rough.items())
         + "."
     )
     numbers = {f"{name}: training loss": values.tolist() for name, values in last.items()}
-    numbers |= {f"{name}: share of the plane near its centre": share for name, share in rough.items()}
+    numbers |= {f"{name}: share of the plane near its center": share for name, share in rough.items()}
     figures = {"depth": draw(curves, last), "landscape": draw_landscapes(surfaces, np.asarray(offsets))}
     return StudyResult(numbers, verdict, figures, holds)
 

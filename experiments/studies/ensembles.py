@@ -28,6 +28,7 @@ from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 EXAMPLES = 300
+VIEWS = 8  # augmented passes over the examples for the batch statistics of averaged weights
 
 
 def moved(key, image):
@@ -88,7 +89,7 @@ def averaged(key, data, steps):
         tree = {"params": mean, "batch_stats": stats}
         return net.apply(tree, batch, True, rngs=rngs, mutable=["batch_stats"])[1]["batch_stats"]
 
-    views = jax.vmap(jax.vmap(moved, (0, 0)), (0, None))(jax.random.split(key, (8, EXAMPLES)), images)
+    views = jax.vmap(jax.vmap(moved, (0, 0)), (0, None))(jax.random.split(key, (VIEWS, EXAMPLES)), images)
     stats = recompute_batch_stats(forward, variables["batch_stats"], list(views))
 
     def score(tree):

@@ -81,7 +81,7 @@ def range_tests(num_seeds: int, depth: int, steps: int, batch_size: int, low: fl
 
 
 def names(losses: np.ndarray) -> np.ndarray:
-    """[rates, seeds]: what the triage says of each curve of losses [rates, seeds, steps]."""
+    """[rates, seeds]: the triage's regime of each curve of losses [rates, seeds, steps]."""
     return np.array([[learning_rate_triage(curve).name for curve in row] for row in losses])
 
 
@@ -97,7 +97,7 @@ def judge(learning_rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]
             parts.append(f"{name} {results.min():.2g} to {results.max():.2g}")
     inside = [t.steepest <= learning_rates[best] <= (t.diverges or np.inf) for t in tests]
     verdict = (
-        f"What the triage says of the rates, on any of {regimes.shape[1]} seeds: {', '.join(parts)}. The lowest final "
+        f"The triage's regimes of learning rates, on any of {regimes.shape[1]} seeds: {', '.join(parts)}. The lowest final "
         f"loss is {ends[best].mean():.3g} at {learning_rates[best]:.2g}, called good on "
         f"{int((regimes[best] == 'good').sum())}. "
         f"The range test puts the steepest fall at {np.median([t.steepest for t in tests]):.2g} and the end at "

@@ -69,7 +69,7 @@ def descend(optimizer, function, start, steps):
 def on_surface(surface: Surface, make, learning_rates, num_seeds: int, steps: int):
     """(losses [rates, seeds, steps + 1], paths [rates, seeds, steps + 1, 2])."""
     draws = jax.random.normal(jax.random.key(0), (num_seeds, 2))
-    starts = jnp.array(surface.centre) + draws * jnp.array(surface.spread)
+    starts = jnp.array(surface.center) + draws * jnp.array(surface.spread)
 
     @jax.jit
     def run(learning_rates):
@@ -116,7 +116,7 @@ def best_rate(finals: np.ndarray, arrivals: np.ndarray) -> int:
 
 
 def report(learning_rates, finals, arrivals, accuracies) -> StudyResult:
-    """finals, arrivals: {problem: {optimiser: [rates, seeds]}}. accuracies: {optimiser: [rates, seeds]} on digits."""
+    """finals, arrivals: {problem: {optimizer: [rates, seeds]}}. accuracies: {optimizer: [rates, seeds]} on digits."""
     numbers, winners, edges = {}, {}, []
     for problem, by_optimizer in finals.items():
         scores = {}
@@ -133,7 +133,7 @@ def report(learning_rates, finals, arrivals, accuracies) -> StudyResult:
         numbers[f"digits, test accuracy, {name}"] = float(values[row].mean())
     numbers["best rate at the end of the grid"] = ", ".join(edges) or "none"
     summary = "; ".join(f"{problem}: {name} ({numbers[f'{problem}, {name}']})" for problem, name in winners.items())
-    return StudyResult(numbers, f"First, each optimiser at its best rate: {summary}.")
+    return StudyResult(numbers, f"First, each optimizer at its best learning rate: {summary}.")
 
 
 def draw(learning_rates, finals, arrivals, paths, curves, parts, steps):

@@ -145,7 +145,7 @@ def draw(arms, curve, table, num_examples):
     middle.set_xscale("log")
     middle.set_xticks([50, 200, 800], ["50", "200", "800"])
     middle.minorticks_off()
-    middle.set_xlabel("num_examples")
+    middle.set_xlabel("examples")
     middle.set_ylabel("log loss")
     middle.set_title("more data", fontsize=10)
     for norm, color in ((False, blue), (True, orange)):

@@ -139,7 +139,8 @@ def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResu
 
 
 def draw(kappas, counts, paths, dimensions, shares, logits, flat):
-    figure, (bowl_axes, saddle_axes, minima_axes, plateau_axes) = new_figure((9, 6.4), 2, 2).ravel()
+    figure, panels = new_figure((9, 6.4), 2, 2)
+    bowl_axes, saddle_axes, minima_axes, plateau_axes = panels.ravel()
     colors = {
         "gradient descent": BLUE,
         "momentum": ORANGE,

@@ -30,7 +30,7 @@ SIZE = 16
 
 
 class Look(nn.Module):
-    """Features of the picture for the angle."""
+    """Features of the image from which the angle is predicted."""
 
     @nn.compact
     def __call__(self, x):
@@ -56,7 +56,7 @@ class Classifier(nn.Module):
 
 
 def turned(images, angles):
-    """Pictures [B, H, W, 1] turned counter-clockwise by angles [B] in radians."""
+    """Images [B, H, W, 1] rotated counter-clockwise by angles [B] in radians."""
     return grid_sample(images, affine_grid(rotation_theta(angles), images.shape[1:3]))
 
 
@@ -69,7 +69,7 @@ def read(split):
 
 
 def run(transformer: bool, seed: int, steps: int, batch_size: int, limit: float, learning_rate: float):
-    """Train, then (accuracy, angles, angles undone, 12 pictures before and after) on the test split."""
+    """Train, then (accuracy, angles, angles undone, 12 images before and after) on the test split."""
     model, tx = Classifier(transformer), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     images, labels = read("train")
     params = jax.jit(model.init)(jax.random.key(seed), images[:1])["params"]
@@ -144,16 +144,16 @@ def study(
         numbers["accuracy with"].append(accuracy)
         numbers["angles left"].append(spread(angles + undone) / spread(angles))
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    pictures, points = figure.subfigures(1, 2, width_ratios=(2, 1))
-    axes = pictures.subplots(4, 6)
+    images, points = figure.subfigures(1, 2, width_ratios=(2, 1))
+    axes = images.subplots(4, 6)
     for i in range(12):
         for row, shown in ((2 * (i // 6), before), (2 * (i // 6) + 1, after)):
             axes[row, i % 6].imshow(shown[i], cmap="gray", vmin=0, vmax=1)
             axes[row, i % 6].set_axis_off()
-    pictures.suptitle("as given, and below as the transformer shows it", fontsize=9)
+    images.suptitle("input, and below it the transformer's output", fontsize=9)
     plot = points.subplots()
     plot.plot(np.rad2deg(angles), np.rad2deg(undone), ".", color=BLUE, markersize=3)
-    plot.set_xlabel("angle of the picture, degrees")
+    plot.set_xlabel("angle of the image, degrees")
     plot.set_ylabel("angle undone")
     left, gain = np.array(numbers["angles left"]), np.subtract(numbers["accuracy with"], numbers["accuracy without"])
     holds = bool((left < 0.6).all())

@@ -71,7 +71,7 @@ def stages(layers: list[Layer]) -> tuple[list[float], list[float]]:
 
 
 def judge(alexnet: dict[str, float], whole: list[float], single: list[float]) -> tuple[str, bool]:
-    """The verdict; the claim holds where costs sit as said, equal convolutions are equal, and stages are not."""
+    """The verdict; the claim holds where costs sit as claimed, equal convolutions are equal, and stages are not."""
     verdict = (
         f"AlexNet: {alexnet['parameters in dense layers']:.2%} of the parameters are in the dense layers, "
         f"{alexnet['MACs in convolutions']:.1%} of the multiply-adds in the convolutions, "
