@@ -1,10 +1,10 @@
-"""Every augmentation on one photograph: what a network is shown.
+"""Every augmentation on one photograph: what a network sees.
 
 python -m experiments.studies.augmentation_gallery
 python -m experiments.studies.augmentation_gallery --image=flower --seed=3
 
-Each tile is one call under jit, drawn anew by `--seed`; boxes move with the picture where it is bent. The numbers are
-how far a tile is from the photograph (mean difference of a pixel, of 1).
+Each tile is one call under jit, drawn by `--seed`; boxes move with the image where it is warped. The numbers are the
+mean absolute difference of a tile from the photograph, of pixels in [0, 1].
 """
 
 from typing import Literal
@@ -29,7 +29,7 @@ def tiles(size: tuple[int, int], partner: jax.Array, box: jax.Array) -> dict[str
     def follow(image, warp):
         return A.warp_image(image, warp), A.warp_boxes(box[None], warp, size)[0][0]
 
-    def bent(**ranges):
+    def warped(**ranges):
         draw = A.random_warp(**ranges)
 
         return lambda key, image: follow(image, draw(key, size))
@@ -54,28 +54,28 @@ def tiles(size: tuple[int, int], partner: jax.Array, box: jax.Array) -> dict[str
         "equalize": lambda key, x: A.equalize(x),
         "autocontrast of a pale copy": lambda key, x: A.autocontrast(0.3 + 0.4 * x),
         "invert": lambda key, x: A.invert(x),
-        "grey": A.random_gray(1.0),
+        "gray": A.random_gray(1.0),
     }
     return {
-        "bent": {
+        "warped": {
             "the photograph": lambda key, x: (x, box),
-            "rotate": bent(degrees=30),
-            "translate": bent(translate=0.25),
-            "scale": bent(scale=(0.6, 1.5)),
-            "stretch": bent(stretch=2.0),
-            "shear": bent(shear=25),
-            "perspective": bent(perspective=0.5),
+            "rotate": warped(degrees=30),
+            "translate": warped(translate=0.25),
+            "scale": warped(scale=(0.6, 1.5)),
+            "stretch": warped(stretch=2.0),
+            "shear": warped(shear=25),
+            "perspective": warped(perspective=0.5),
             "lens": lambda key, x: follow(x, A.lens_warp(size, 0.6)),
-            "all of these": bent(
+            "all of these": warped(
                 degrees=20, translate=0.1, scale=(0.8, 1.2), stretch=1.3, shear=10, flip=0.5, perspective=0.3, lens=0.2
             ),
         },
         "tone": tone,
         "hidden": {
-            "mirror": bent(flip=1.0),
+            "mirror": warped(flip=1.0),
             "upside down": A.random_vertical_flip(1.0),
             "resized crop": A.random_resized_crop((0.15, 0.4)),
-            "scaled crop": lambda key, x: _centred(A.random_scale_crop(side, (side, 1.5 * side))(key, x), size),
+            "scaled crop": lambda key, x: _centered(A.random_scale_crop(side, (side, 1.5 * side))(key, x), size),
             "ten crops": lambda key, x: _sheet(A.ten_crop(x, (size[0] // 2, size[1] // 2)), size),
             "cutout": A.cutout(side // 2),
             "erasing": A.random_erasing(1.0, (0.1, 0.3)),
@@ -102,7 +102,7 @@ def tiles(size: tuple[int, int], partner: jax.Array, box: jax.Array) -> dict[str
     }
 
 
-def _centred(image, size):
+def _centered(image, size):
     """On a white ground of that size."""
     rest = size[0] - image.shape[0], size[1] - image.shape[1]
     return jnp.pad(image, [(n // 2, n - n // 2) for n in rest] + [(0, 0)], constant_values=1)
@@ -115,7 +115,7 @@ def _sheet(crops, size):
     small = jax.image.resize(crops, (10, height - 2, width - 2, 3), "linear")
     small = jnp.pad(small, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
     rows = small.reshape(2, 5, height, width, 3).transpose(0, 2, 1, 3, 4).reshape(2 * height, 5 * width, 3)
-    return _centred(rows, size)
+    return _centered(rows, size)
 
 
 def study(
@@ -123,23 +123,26 @@ def study(
     image: str = "china",
     height: int = 160,
     seed: int = 0,
-    group: Literal["all", "bent", "tone", "hidden", "mixed"] = "all",
+    group: Literal["all", "warped", "tone", "hidden", "mixed"] = "all",
 ) -> StudyResult:
     """Draw the gallery.
 
     Args:
-      image: china, flower, or the path of a picture.
-      height: rows of each tile, pixels.
-      seed: of what is drawn.
-      group: which of them.
+      image: china, flower, or the path of an image.
+      height: height of each tile in pixels, at least 16.
+      seed: random numbers of the augmentations.
+      group: the column to draw: warped, tone, hidden or mixed; all draws all four.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     from dlcore.data.sample_images import fit_to, sample_image
 
     if height < 16:
-        raise ValueError(f"height is {height}; it must be at least 16")
+        raise ValueError(f"height={height}: too small; allowed: at least 16")
     photograph = sample_image(image, height)
     other = fit_to(sample_image("flower" if image != "flower" else "china", height), photograph.shape[:2])
-    shown, partner = (jnp.asarray(picture, jnp.float32) / 255 for picture in (photograph, other))
+    shown, partner = (jnp.asarray(pixels, jnp.float32) / 255 for pixels in (photograph, other))
     size = photograph.shape[:2]
     share = BOXES.get(image, (0.25, 0.25, 0.75, 0.75))
     box = jnp.array(share) * jnp.array([size[1], size[0]] * 2)

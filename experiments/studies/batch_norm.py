@@ -1,15 +1,18 @@
-"""Does batch norm allow higher learning rates and worse starts, and is it because layers' inputs shift less?
+"""Does batch norm allow higher learning rates and worse initial weights, and is it because layers' inputs shift less?
 
-python -m experiments.studies.batch_norm                        (rates 4 to 8 times as high over three seeds)
-python -m experiments.studies.batch_norm --steps=200            (rates 4 to 16 times as high; 49 s of one core)
+python -m experiments.studies.batch_norm
+python -m experiments.studies.batch_norm --steps=200
 
-Perceptrons learn the digits by plain gradient descent, with and without batch norm, at every rate of a ladder and from
-four starts. The largest stable rate is the end of the run of rates around the best one whose loss ends below half of
-log 10. Two theories say why batch norm helps. That it keeps the distribution of a layer's inputs from shifting
-(Ioffe & Szegedy 2015, arXiv:1502.03167) is put to a third net, whose batch norm is followed by a scale and a shift of
-every unit, drawn anew at each step (Santurkar, Tsipras, Ilyas & Madry 2018, arXiv:1805.11604). That it makes the
-landscape smoother is measured along the step: how far the gradient turns, relative to its length, within half a step to
-four steps of the plain net's best rate.
+Perceptrons learn the digits by plain gradient descent, with and without batch norm, at every learning rate of a ladder
+and from four initializations. The largest stable learning rate is the upper end of the interval around the best one in
+which the loss ends below half of log 10. Two theories say why batch norm helps. Ioffe & Szegedy (2015,
+arXiv:1502.03167): it keeps the distribution of a layer's inputs from shifting. That is tested by a third net, whose
+batch norm is followed by a scale and a shift of every unit, drawn anew at each step (Santurkar, Tsipras, Ilyas & Madry
+2018, arXiv:1805.11604). Santurkar et al.: it makes the loss smoother. That is measured along the gradient: how much the
+gradient changes, relative to its norm, within half a step to four steps of the plain net's best learning rate.
+
+Measured over three seeds: the largest stable learning rate is 4x to 8x as high with batch norm; with 200 steps, 4x to
+16x (49 s of one core).
 """
 
 import functools
@@ -39,7 +42,7 @@ NAMES = {"none": "plain", "batch": "batch norm", "noisy": "noisy batch norm"}
 class Net(nn.Module):
     """A ReLU perceptron. norm: "none", "batch", "noisy" (see above) or "group" (two groups).
 
-    before: normalise in front of the ReLU, else behind it.
+    before: normalize before the ReLU, else after it.
     """
 
     norm: str = "batch"
@@ -209,17 +212,20 @@ def study(
     max_log2_learning_rate: int = 6,
     num_probes: int = 30,
 ) -> StudyResult:
-    """Rates, starts and the landscape with and without batch norm.
+    """Compare learning rates, initializations and the loss along the gradient with and without batch norm.
 
     Args:
-      num_seeds: starts and orders of examples.
-      steps: of each run.
+      num_seeds: repetitions, each with its own weights and order of examples.
+      steps: training steps of each run.
       batch_size: examples a step.
       depth: hidden layers.
-      hidden: units of each.
-      min_log2_learning_rate: the lowest rate of the ladder is 2 to the power of this.
-      max_log2_learning_rate: and the highest.
-      num_probes: steps at which the way ahead is looked at.
+      hidden: units of each hidden layer.
+      min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
+      max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
+      num_probes: how often the loss along the gradient is measured in a run.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits = data()
     learning_rates = 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1)
@@ -255,7 +261,7 @@ def study(
 def report(
     names: list, learning_rates: np.ndarray, results: dict, stable: dict, tuned: dict, ahead: dict
 ) -> StudyResult:
-    """The verdict on the numbers of the study; `found` [I, S, R], `ahead` [S, probes], `stable` [S], by norm."""
+    """The verdict on the numbers of the study; `results` [I, S, R], `ahead` [S, probes], `stable` [S], by norm."""
     kaiming = names.index("Kaiming")
     ratio = [b / p if p else float("inf") for p, b in zip(stable["none"], stable["batch"], strict=True)]
     spread = {n: np.ptp(results[n]["loss"][:, :, tuned[n]].clip(max=10), axis=0) for n in tuned}

@@ -1,12 +1,14 @@
 """How small may a batch be before batch norm fails?
 
-python -m experiments.studies.batch_norm_batch_size --batch_sizes=2,4,16,128 --epochs=4            (34.7 % right with batches
-                                                                     of 2, 92.1 % with 128; 28 s of one core)
+python -m experiments.studies.batch_norm_batch_size
+python -m experiments.studies.batch_norm_batch_size --batch_sizes=2,4,16,128 --epochs=4
 
-Perceptrons learn the digits for as many epochs at every batch size, each at the best rate of a ladder that grows with
-the batch (chosen by the training loss); beside batch norm stands group norm, which does not look at the batch, so that
-what a small batch costs any net can be told from what it costs batch norm. With two examples each unit sees +1 and -1
-whatever the examples are: only who is larger is left.
+Perceptrons learn the digits for as many epochs at every batch size, each at the best learning rate of a ladder that
+grows with the batch (chosen by the training loss). Group norm, which does not depend on the batch, is the control: it
+separates what a small batch costs any net from what it costs batch norm. With two examples each unit sees +1 and -1
+whatever the examples are: only which of them is larger is left.
+
+Measured by the second command in 28 s of one core: 34.7 % test accuracy with batches of 2, 92.1 % with 128.
 """
 
 import numpy as np
@@ -28,15 +30,18 @@ def study(
     hidden: int = 32,
     learning_rates: tuple[float, ...] = (0.05, 0.2, 0.8),
 ) -> StudyResult:
-    """Test accuracy by batch size, with batch norm and with group norm.
+    """Measure test accuracy by batch size, with batch norm and with group norm.
 
     Args:
-      num_seeds: starts and orders of examples.
-      epochs: of every run.
-      batch_sizes: of the batch, rising.
+      num_seeds: repetitions, each with its own weights and order of examples.
+      epochs: passes over the training digits of each run.
+      batch_sizes: examples a step, rising.
       depth: hidden layers.
-      hidden: units of each.
-      learning_rates: for the largest batch; smaller ones take the square root of their share of it.
+      hidden: units of each hidden layer.
+      learning_rates: ladder for the largest batch; a batch of 1/n its size takes the learning rate over sqrt(n).
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits, accuracy = data(), {}
     for norm in COLORS:

@@ -1,12 +1,15 @@
-"""Batch norm in front of the ReLU or behind it: which leaves more units dead, and which learns better?
+"""Batch norm before the ReLU or after it: which leaves more units dead, and which learns better?
 
-python -m experiments.studies.batch_norm_placement            (dead: none before, 1.6 % after; 18 s of one core)
+python -m experiments.studies.batch_norm_placement
 
-A ReLU is dead when it is off for every training example: nothing reaches its weights any more. In front of it batch
-norm centres each unit anew at every step, so that only its own shift can push all examples below zero. Perceptrons
-learn the digits at every rate of a ladder, with either placement and without batch norm; the claim is judged over all
-rates at which both placements end at finite losses. Above them, at 16 times the best rate and more, batch norm in front
-loses more and more of its ReLUs: a fifth, and two thirds at the highest.
+A ReLU is dead when it is off for every training example: its weights get no gradient any more. Batch norm before the
+ReLU centers each unit again at every step, so that only its learned shift can push all examples below zero. Perceptrons
+learn the digits at every learning rate of a ladder, with either placement and without batch norm; the claim is judged
+over all learning rates at which both placements end at finite losses.
+
+Measured in 18 s of one core: no unit is dead with batch norm before the ReLU, 1.6 % with it after. Above those learning
+rates, at 16x the best one and more, batch norm before the ReLU loses more and more of its units: a fifth, and two
+thirds at the highest.
 """
 
 import numpy as np
@@ -31,16 +34,19 @@ def study(
     min_log2_learning_rate: int = -5,
     max_log2_learning_rate: int = 5,
 ) -> StudyResult:
-    """Dead units, loss and accuracy by placement and rate.
+    """Measure dead units, loss and accuracy by placement and learning rate.
 
     Args:
-      num_seeds: starts and orders of examples.
-      steps: of each run.
+      num_seeds: repetitions, each with its own weights and order of examples.
+      steps: training steps of each run.
       batch_size: examples a step.
       depth: hidden layers.
-      hidden: units of each.
-      min_log2_learning_rate: the lowest rate of the ladder is 2 to the power of this.
-      max_log2_learning_rate: and the highest.
+      hidden: units of each hidden layer.
+      min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
+      max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits, learning_rates, results = data(), 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1), {}
     for name, (norm, before) in PLACEMENTS.items():
@@ -53,7 +59,7 @@ def study(
 
 
 def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
-    """The verdict on `found`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
+    """The verdict on `results`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
     both = np.isfinite(results["before"]["loss"]) & np.isfinite(results["after"]["loss"])
     dead = {name: np.where(both, rows["dead"], 0).sum(1) / both.sum(1).clip(1) for name, rows in results.items()}
     best = {name: int(np.argmin(rows["loss"].mean(0))) for name, rows in results.items()}

@@ -1,12 +1,13 @@
-"""N times the batch, N times the rate: does a large batch need it, and can both grow along the run?
+"""N times the batch, N times the learning rate: does a large batch need it, and can both grow along the run?
 
 python -m experiments.studies.batch_scaling
 
 Goyal et al. 2017, arXiv:1706.02677 (linear scaling with warm-up); Smith et al. 2017, arXiv:1711.00489 (the batch grows
-in place of the rate's fall). Perceptrons on digits, by SGD with momentum, all for the same number of examples: a small
-batch at its rate; a batch eight times as large at the same rate, and at eight times the rate after a warm-up; and a
-ramp that doubles both three times. The rates are read from the optimiser's state. The claim holds where scaling ends
-lower than not scaling on every seed, and the ramp ends no higher than twice the small batch's loss.
+instead of the learning rate's decay). Perceptrons on digits, by SGD with momentum, all for the same number of examples:
+a small batch; a batch eight times as large at the same learning rate, and at eight times the learning rate after a
+warm-up; and a ramp that doubles both three times. The learning rates are read from the optimizer's state. The claim
+holds where scaling ends lower than not scaling on every seed, and the ramp ends no higher than twice the small batch's
+loss.
 """
 
 import jax
@@ -104,7 +105,7 @@ def draw(losses, learning_rates, sizes):
         right.plot(np.cumsum(sizes[name]), learning_rates[name], color=color, label=name)
     left.set(xticks=range(4), yscale="log", ylabel="training loss at the end")
     left.set_xticklabels([n.replace(", ", "\\n") for n in NAMES], fontsize=8)
-    right.set(xlabel="examples seen", ylabel="rate, from the optimiser's state")
+    right.set(xlabel="examples seen", ylabel="learning rate, from the optimizer's state")
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -114,14 +115,17 @@ def draw(losses, learning_rates, sizes):
 def study(
     *, num_seeds: int = 3, num_examples: int = 25600, batch_size: int = 32, factor: int = 8, learning_rate: float = 0.02
 ) -> StudyResult:
-    """Four ways through the same number of examples.
+    """Train in four ways on the same number of examples.
 
     Args:
-      num_seeds: of weights and batches.
-      num_examples: seen by each run.
-      batch_size: the small one.
-      factor: the large batch over the small one, a power of two.
-      learning_rate: of the small batch.
+      num_seeds: repetitions, each with its own weights and batches.
+      num_examples: examples that each run draws, in all its steps together.
+      batch_size: examples a step of the small batch.
+      factor: the large batch size over the small one, a power of two.
+      learning_rate: learning rate of the small batch.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data, net = shuffled_digits(), SmallNet((64, 64))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)

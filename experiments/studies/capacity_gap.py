@@ -1,17 +1,19 @@
-"""Training and validation accuracy by the width of a network: what has no gap needs capacity, what has one needs data.
+"""Training and validation accuracy by the width of a network: no gap asks for capacity, a gap asks for data.
 
 python -m experiments.studies.capacity_gap
 
-Perceptrons of one hidden layer, from 2 units to 256, on 1,000 digits, clean or with a fifth of all labels drawn anew;
-`dlcore.diagnostics.triage` reads the curves of each and says what is wrong. The textbook's picture, in which validation
-gets worse beyond some width, needs something to learn by heart: Zhang et al. 2016 (arXiv:1611.03530), Belkin et al.
-2018 (arXiv:1812.11118). The claim holds where with noisy labels the gap grows from the narrowest to the widest on every
-seed, some width between has the best validation accuracy, and the triage asks for capacity or time for the narrowest
-and calls the widest over-fitting; and where with clean labels the widest is within a point of the best.
+Perceptrons of one hidden layer, from 2 units to 256, learn 1,000 digits, with clean labels or with a fifth of all
+labels drawn at random; `dlcore.diagnostics.triage` reads the curves of each and names the problem. The textbook's
+picture, in which validation gets worse beyond some width, needs something to memorize: Zhang et al. 2016
+(arXiv:1611.03530), Belkin et al. 2018 (arXiv:1812.11118). The claim holds where with noisy labels the gap grows from
+the narrowest to the widest on every seed, a width between them has the best validation accuracy, and the triage asks
+for capacity or time for the narrowest and calls the widest over-fitting; and where with clean labels the widest is
+within a point of the best.
 
-Seen over five seeds (one minute of two cores): it holds. With noisy labels the gap goes from 3 % at width 2, which the
-triage wants trained longer, to 27 % at 256, which it calls over-fitting; validation is best at width 16, 76.0 %, worst
-of the wide ones at 128, and 71.9 % at 256. With clean labels the gap stays at 2 % and the widest is the best, 98.3 %.
+Measured over five seeds (one minute of two cores): it holds. With noisy labels the gap goes from 3 % at width 2, which
+the triage wants trained longer, to 27 % at 256, which it calls over-fitting; validation is best at width 16, 76.0 %,
+worst of the wide ones at 128, and 71.9 % at 256. With clean labels the gap stays at 2 % and the widest is the best,
+98.3 %.
 """
 
 import functools
@@ -63,7 +65,7 @@ def _accuracies(
 
 
 def verdicts(results: dict[int, np.ndarray]) -> dict[int, str]:
-    """What the triage says of each width, its curves averaged over the seeds."""
+    """The triage's diagnosis of each width, its curves averaged over the seeds."""
     return {width: " and ".join(f.kind for f in fit_triage(*runs.mean(0).T)) for width, runs in results.items()}
 
 
@@ -103,7 +105,7 @@ def draw(results):
             axes.annotate(text, (width, 4), rotation=90, fontsize=7.5, ha="center", va="bottom", color="0.3")
         axes.set_xscale("log", base=2)
         axes.set_xticks(widths, [str(width) for width in widths])
-        axes.set(xlabel="hidden units (above: what the triage says)", title=f"{labels} labels", ylim=(0, 103))
+        axes.set(xlabel="hidden units (above: the triage's diagnosis)", title=f"{labels} labels", ylim=(0, 103))
         axes.grid(alpha=0.25)
     figure.axes[0].set_ylabel("accuracy, %")
     figure.axes[0].legend(frameon=False, loc="center right")
@@ -119,15 +121,18 @@ def study(
     num_examples: int = 1000,
     num_evaluations: int = 20,
 ) -> StudyResult:
-    """Accuracies by width, named.
+    """Train perceptrons of every width, and name the problem of each.
 
     Args:
-      num_seeds: of subsets, weights, batches and noise.
-      widths: of the hidden layer, the narrowest first.
-      label_noise: the share of labels that are drawn anew, in training and validation.
-      steps: of each run, of 50 examples.
-      num_examples: to train on, at most 1000.
-      num_evaluations: how often accuracy is measured in a run, a divisor of steps.
+      num_seeds: repetitions, each with its own subset, weights, batches and label noise.
+      widths: units of the hidden layer, the narrowest first.
+      label_noise: share of the labels that are drawn at random, in training and validation.
+      steps: training steps of each run, of 50 examples.
+      num_examples: training examples, at most 1000.
+      num_evaluations: how often accuracy is measured in a run; divides steps.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = {
         labels: {width: curves(width, share, num_seeds, steps, num_examples, num_evaluations) for width in widths}

@@ -1,17 +1,17 @@
-"""What a small vision transformer answers from: a class token, the mean over patches, or a token with a teacher.
+"""What a small vision transformer classifies from: a class token, the mean over patches, or a distillation token.
 
 python -m experiments.studies.class_token
 
-Three ViTs that are equal but for their tokens learn from the same few digits, shifted and turned a little: one answers
+Three ViTs that differ only in their tokens learn from the same few digits, shifted and rotated a little: one classifies
 from a class token (Dosovitskiy et al. 2020, arXiv:2010.11929), one from the mean over its patches, without that token,
-and one has a second token that learns what a convolutional network says of each augmented digit (hard distillation:
-Touvron et al. 2020, arXiv:2012.12877); its answer is the mean of both. The teacher, a ResNet of eight layers, learned
-from the same digits and no more. Its locality is what the student can get from it: the claim is that the distilled one
-is the best of the three on every seed.
+and one has a second token that learns the class that a convolutional network predicts for each augmented digit (hard
+distillation: Touvron et al. 2020, arXiv:2012.12877) and averages the predictions of both tokens. The teacher, a ResNet
+of eight layers, learned from the same digits and no more, so that its locality is all that it can teach. The claim is
+that the distilled one is the best of the three on every seed.
 
-Seen over three seeds (3.5 minutes of one core): it is not. The class token has 90.3 %, the mean over patches 88.4 % and
-the distilled one 89.4 %, which is the best on one seed of three; the teacher has 98.5 %. On two other seeds the teacher
-gave every augmented training digit its own label, so that what it says is hardly more than the labels.
+Measured over three seeds (3.5 minutes of one core): it is not. The class token has 90.3 %, the mean over patches 88.4 %
+and the distilled one 89.4 %, which is the best on one seed of three; the teacher has 98.5 %. On two other seeds the
+teacher gave every augmented training digit its own label, so that it teaches hardly more than the labels.
 """
 
 import functools
@@ -106,14 +106,17 @@ def judge(results: dict[str, np.ndarray], num_examples: int) -> tuple[str, bool]
 def study(
     *, num_seeds: int = 3, num_examples: int = 300, steps: int = 2000, learning_rate: float = 2e-3, depth: int = 4
 ) -> StudyResult:
-    """Class token, mean over patches, and distillation from a small CNN.
+    """Compare a class token, the mean over patches, and distillation from a small CNN.
 
     Args:
-      num_seeds: subsets, weights and batches.
-      num_examples: digits to learn from.
-      steps: of each run, and of the teacher's.
-      learning_rate: highest learning rate.
+      num_seeds: repetitions, each with its own subset, weights and batches.
+      num_examples: training examples.
+      steps: training steps of each run, and of the teacher's.
+      learning_rate: peak of the warm-up and cosine schedule.
       depth: blocks of a ViT.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     results = {name: [] for name in (*ARMS, "teacher")}

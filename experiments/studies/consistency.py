@@ -1,12 +1,15 @@
-"""What unlabelled digits add to 100 labelled ones: consistency under heavy augmentation (UDA).
+"""What unlabeled digits add to 100 labeled ones: consistency under heavy augmentation (UDA).
 
-python -m experiments.studies.consistency                    (95.3 % against 90.0 % without unlabelled digits)
-python -m experiments.studies.consistency --steps=800        (93.9 % against 89.3 %)
+python -m experiments.studies.consistency
+python -m experiments.studies.consistency --steps=800
 
-A small perceptron learns from 100 labels, lightly augmented; in a second arm heavily. The third is the first with a
-loss on the other digits, whose labels it does not see: what the network says of a heavily augmented view is drawn to
-the sharpened prediction for the plain one, where that is sure (arXiv:1904.12848). All arms share subset, weights and
-batches, seed by seed.
+A small perceptron learns from 100 labels, lightly augmented; in a second arm heavily. The third arm is the first with a
+loss on the other digits, whose labels it does not see: the prediction for a heavily augmented view is drawn to the
+sharpened prediction for a lightly augmented one, where that is confident (Xie et al. 2019, arXiv:1904.12848). All arms
+share subset, weights and batches, seed by seed. The claim holds where the third arm beats the first on every seed.
+
+Measured over three seeds: 95.3 % with consistency against 90.0 % without unlabeled digits; with 800 steps, 93.9 %
+against 89.3 %.
 """
 
 import jax
@@ -36,7 +39,7 @@ def measure(keys, data, arm, num_labels, steps, consistency_weight, threshold):
         order = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))
         images, targets = jnp.asarray(data.images)[order], jnp.asarray(data.labels)[order]
 
-        def unlabelled(apply, key):
+        def unlabeled(apply, key):
             rows, plain_key, view_key, a, b = jax.random.split(key, 5)
             x = images[jax.random.randint(rows, (128,), num_labels, len(data.labels))]
             plain = jax.vmap(light)(jax.random.split(plain_key, 128), x)
@@ -54,7 +57,7 @@ def measure(keys, data, arm, num_labels, steps, consistency_weight, threshold):
             batch_size=32,
             count=num_labels,
             augment=heavy if "heavy" in arm else light,
-            extra=unlabelled if "with" in arm else None,
+            extra=unlabeled if "with" in arm else None,
         )
         scores = net.apply(jax.tree.map(lambda v: v[0], variables), jnp.asarray(data.test_images), False)
         return log_loss_and_accuracy(jax.nn.log_softmax(scores), jnp.asarray(data.test_labels))
@@ -67,8 +70,8 @@ def judge(arms: dict[str, np.ndarray], num_labels: int) -> tuple[str, bool]:
     plain, heavy, consistent = (arms[name][:, 1] for name in ARMS)
     wins = int((consistent > plain).sum())
     verdict = (
-        f"With {num_labels} labels: {plain.mean():.1%} without unlabelled digits, {heavy.mean():.1%} with heavy "
-        f"augmentation of the labelled ones, {consistent.mean():.1%} with consistency on the rest; it beats the first "
+        f"With {num_labels} labels: {plain.mean():.1%} without unlabeled digits, {heavy.mean():.1%} with heavy "
+        f"augmentation of the labeled ones, {consistent.mean():.1%} with consistency on the rest; it beats the first "
         f"on {wins} of {len(plain)} seeds, by {100 * (consistent - plain).mean():.1f} points on average."
     )
     return verdict, wins == len(plain)
@@ -82,14 +85,17 @@ def study(
     consistency_weight: float = 1.0,
     threshold: float = 0.8,
 ) -> StudyResult:
-    """Labels alone against labels and unlabelled examples.
+    """Compare labels alone with labels and unlabeled examples.
 
     Args:
-      num_seeds: subsets, weights and batches.
-      num_labels: how many examples are labelled.
-      steps: of each run: 32 labelled and 128 unlabelled examples.
-      consistency_weight: of the consistency loss.
+      num_seeds: repetitions, each with its own subset, weights and batches.
+      num_labels: labeled examples.
+      steps: training steps of each run, of 32 labeled and 128 unlabeled examples.
+      consistency_weight: weight of the consistency loss.
       threshold: least probability at which a prediction counts as a target.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)

@@ -1,4 +1,4 @@
-"""How the error falls with the number of training examples, and whether small sets foretell the large one.
+"""How the error falls with the number of training examples, and whether small sets predict the large one.
 
 python -m experiments.studies.data_fraction
 
@@ -7,14 +7,14 @@ arXiv:1712.00409: over a wide range of sizes the test error is a straight line o
 
     error(n) = a n^-b          ln error = ln a - b ln n, by least squares
 
-A perceptron on 25, 50, ..., 1,000 digits, the same number of steps for each, over subsets and weights of several seeds.
-The line through the sizes of up to 250 is held against what 500 and 1,000 examples really give, on the 297 examples
-that are left of the same writers and on the 500 of others. The claim holds where the mean error falls with every size
-on both, and the line foretells the last within a quarter on the same writers, who are what it was drawn from.
+A perceptron learns 25, 50, ..., 1,000 digits, with the same number of steps for each, over subsets and weights of
+several seeds. The line through the sizes of up to 250 is compared with the measured errors of 500 and 1,000 examples,
+on the 297 remaining examples of the same writers and on the 500 of other writers. The claim holds where the mean error
+falls with every size on both, and the line predicts the last error to a quarter on the same writers.
 
-Seen over ten seeds (10 s of one core): the error falls with every size, but the line does not foretell. On the same
-writers it is 7.6 n^-.97 up to 250 examples, which says .9 % of 1,000, where 1.6 % is found; on other writers 2 n^-.56,
-4.2 % against 7.4 %. Both curves bend up, as towards a floor that a line has not.
+Measured over ten seeds (10 s of one core): the error falls with every size, but the line does not predict it. On the
+same writers it is 7.6 n^-0.97 up to 250 examples, which predicts 0.9 % of 1,000, where 1.6 % is measured; on other
+writers 2 n^-0.56, 4.2 % against 7.4 %. Both curves bend up, as towards a floor that a line does not have.
 """
 
 import jax
@@ -60,7 +60,7 @@ def power_law(train_sizes: np.ndarray, error: np.ndarray) -> tuple[float, float]
     return float(np.exp(offset)), float(-slope)
 
 
-def foretell(train_sizes: np.ndarray, error: np.ndarray, largest_fitted: int) -> tuple[float, float, float]:
+def extrapolate(train_sizes: np.ndarray, error: np.ndarray, largest_fitted: int) -> tuple[float, float, float]:
     """(a, b, share by which the line through errors of up to `known` examples is above the last one)."""
     a, b = power_law(train_sizes[train_sizes <= largest_fitted], error[train_sizes <= largest_fitted])
     return a, b, a * train_sizes[-1] ** -b / error[-1] - 1
@@ -71,14 +71,14 @@ def judge(train_sizes: tuple[int, ...], results: np.ndarray, largest_fitted: int
     sizes, mean = np.array(train_sizes), results.mean(0)
     sentences, falls, misses = [], [], []
     for column, who in enumerate(WHO, 1):
-        a, b, off = foretell(sizes, mean[:, column], largest_fitted)
+        a, b, off = extrapolate(sizes, mean[:, column], largest_fitted)
         falls.append(bool((np.diff(mean[:, column]) < 0).all()))
         misses.append(abs(off))
         sentences.append(
             f"On {who} writers the error {'falls' if falls[-1] else 'does NOT fall'} with every size, from "
             f"{mean[0, column]:.1%} with {sizes[0]} examples to {mean[-1, column]:.1%} with {sizes[-1]}; up to "
             f"{largest_fitted} "
-            f"it is {a:.2g} n^-{b:.2f}, each doubling {1 - 2**-b:.0%} less, which says {a * sizes[-1] ** -b:.1%} of "
+            f"it is {a:.2g} n^-{b:.2f}, each doubling {1 - 2**-b:.0%} less, which predicts {a * sizes[-1] ** -b:.1%} of "
             f"{sizes[-1]}, {abs(off):.0%} too {'much' if off > 0 else 'little'}."
         )
     return " ".join(sentences), all(falls) and bool(misses[0] < 0.25)
@@ -90,7 +90,7 @@ def draw(train_sizes, results, largest_fitted):
     dense = np.geomspace(sizes[0], sizes[-1], 50)
     for axes, (column, who) in zip(panels, enumerate(WHO, 1), strict=True):
         errors = 100 * results[:, :, column]
-        a, b, _ = foretell(sizes, errors.mean(0), largest_fitted)
+        a, b, _ = extrapolate(sizes, errors.mean(0), largest_fitted)
         axes.axvspan(sizes[0] * 0.9, largest_fitted, color=VERMILION, alpha=0.07, lw=0)
         axes.plot(
             dense, a * dense**-b, color=VERMILION, ls="--", label=f"line of up to {largest_fitted}: $n^{{-{b:.2f}}}$"
@@ -115,14 +115,17 @@ def study(
     steps: int = 1500,
     width: int = 128,
 ) -> StudyResult:
-    """A learning curve over the number of examples, and its line.
+    """Measure a learning curve over the number of examples, and fit a line to its small sizes.
 
     Args:
-      num_seeds: of subsets, weights and batches.
-      train_sizes: of examples, rising, at most 1000.
-      largest_fitted: the largest count that the line is drawn through.
-      steps: of each run, of 32 examples.
-      width: of the hidden layer.
+      num_seeds: repetitions, each with its own subset, weights and batches.
+      train_sizes: numbers of training examples, rising, at most 1000.
+      largest_fitted: largest number of training examples that the line is fitted to.
+      steps: training steps of each run, of 32 examples.
+      width: units of the hidden layer.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = errors(train_sizes, num_seeds, steps, width)
     verdict, holds = judge(train_sizes, results, largest_fitted)

@@ -3,14 +3,15 @@
 python -m experiments.studies.ensembles
 python -m experiments.studies.ensembles --own_digits=false
 
-On the digits with small perceptrons, for several seeds: (1) members that differ in weights, batches and (unless told
-otherwise) which 300 digits they saw, their averaged predictions against the mean and the best member; (2) snapshots at
+On the digits with small perceptrons, for several seeds: (1) members that differ in weights, batches and (by default)
+the 300 digits that they learn from, their averaged predictions against the mean and the best member; (2) snapshots at
 the ends of the cosine cycles of one run against its last state; (3) the average of the weights along a run at a
-constant rate (SWA, with batch statistics recomputed) against the last weights.
+constant learning rate (SWA, with batch statistics recomputed) against the last weights.
 
-Seen over three seeds: the log loss of the ensemble is never above its members' mean, as it must be. Its accuracy is
-above the mean member's (92.3 % of 90.7 %; 91.8 % of 91.7 % on the same digits), but above the best one's on one seed
-only (on none). Five snapshots are as good as the last, 93.3 and 93.4 %. SWA has 93.9 %, the last weights 91.7 %.
+Measured over three seeds: the log loss of the ensemble is never above its members' mean, as it must be. Its accuracy is
+above the mean member's (92.3 % against 90.7 %; 91.8 % against 91.7 % on the same digits), but above the best one's on
+one seed only (on none on the same digits). Five snapshots are as good as the last, 93.3 and 93.4 %. SWA has 93.9 %, the
+last weights 91.7 %.
 """
 
 import jax
@@ -27,6 +28,7 @@ from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 EXAMPLES = 300
+VIEWS = 8  # augmented passes over the examples for the batch statistics of averaged weights
 
 
 def moved(key, image):
@@ -87,7 +89,7 @@ def averaged(key, data, steps):
         tree = {"params": mean, "batch_stats": stats}
         return net.apply(tree, batch, True, rngs=rngs, mutable=["batch_stats"])[1]["batch_stats"]
 
-    views = jax.vmap(jax.vmap(moved, (0, 0)), (0, None))(jax.random.split(key, (8, EXAMPLES)), images)
+    views = jax.vmap(jax.vmap(moved, (0, 0)), (0, None))(jax.random.split(key, (VIEWS, EXAMPLES)), images)
     stats = recompute_batch_stats(forward, variables["batch_stats"], list(views))
 
     def score(tree):
@@ -124,14 +126,18 @@ def judge(members, ensemble, shots, snapshot_ensemble, swa) -> tuple[str, bool]:
 def study(
     *, num_seeds: int = 3, num_members: int = 8, num_cycles: int = 5, steps: int = 2000, own_digits: bool = True
 ) -> StudyResult:
-    """Members, snapshots and averaged weights.
+    """Compare members, snapshots and averaged weights with single networks.
 
     Args:
-      num_seeds: repetitions of everything.
+      num_seeds: repetitions of all three comparisons.
       num_members: networks of an ensemble.
       num_cycles: cosine cycles of the run that snapshots are taken from.
-      steps: of each run.
-      own_digits: members see 300 digits each of their own; false: the same for all, they differ in weights and batches.
+      steps: training steps of each run.
+      own_digits: each member learns 300 digits of its own; false: all learn the same and differ in weights and
+        batches.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)

@@ -1,13 +1,13 @@
-"""Which optimiser wins where, each at its own best learning rate: a bowl, a ravine, a saddle, and digits.
+"""Which optimizer wins where, each at its own best learning rate: a bowl, a ravine, a saddle, and digits.
 
 python -m experiments.studies.optimizer_race
 
     bowl:    (x^2 + 100 y^2) / 2 from random starts         ravine:  (1 - x)^2 + 100 (y - x^2)^2, Rosenbrock's
     saddle:  x^2 - y^2 + y^4 / 4, from near its ridge       digits:  a perceptron of two layers, minibatches of 64
 
-Rates run over a grid of factors of sqrt(10). The best of each optimiser is the one that arrives first, below 1e-3 above
-the minimum, on the mean over the seeds; where none arrives, and on digits, that of the lowest final loss. There is no
-claim but the table.
+Learning rates form a grid of factors of sqrt(10). The best of each optimizer is the one that arrives first, within 1e-3
+of the minimum, on the mean over the seeds; where none arrives, and on digits, the one of the lowest final loss. The
+result is a table: no claim is tested.
 """
 
 from typing import NamedTuple
@@ -69,7 +69,7 @@ def descend(optimizer, function, start, steps):
 def on_surface(surface: Surface, make, learning_rates, num_seeds: int, steps: int):
     """(losses [rates, seeds, steps + 1], paths [rates, seeds, steps + 1, 2])."""
     draws = jax.random.normal(jax.random.key(0), (num_seeds, 2))
-    starts = jnp.array(surface.centre) + draws * jnp.array(surface.spread)
+    starts = jnp.array(surface.center) + draws * jnp.array(surface.spread)
 
     @jax.jit
     def run(learning_rates):
@@ -116,7 +116,7 @@ def best_rate(finals: np.ndarray, arrivals: np.ndarray) -> int:
 
 
 def report(learning_rates, finals, arrivals, accuracies) -> StudyResult:
-    """finals, arrivals: {problem: {optimiser: [rates, seeds]}}. accuracies: {optimiser: [rates, seeds]} on digits."""
+    """finals, arrivals: {problem: {optimizer: [rates, seeds]}}. accuracies: {optimizer: [rates, seeds]} on digits."""
     numbers, winners, edges = {}, {}, []
     for problem, by_optimizer in finals.items():
         scores = {}
@@ -133,7 +133,7 @@ def report(learning_rates, finals, arrivals, accuracies) -> StudyResult:
         numbers[f"digits, test accuracy, {name}"] = float(values[row].mean())
     numbers["best rate at the end of the grid"] = ", ".join(edges) or "none"
     summary = "; ".join(f"{problem}: {name} ({numbers[f'{problem}, {name}']})" for problem, name in winners.items())
-    return StudyResult(numbers, f"First, each optimiser at its best rate: {summary}.")
+    return StudyResult(numbers, f"First, each optimizer at its best learning rate: {summary}.")
 
 
 def draw(learning_rates, finals, arrivals, paths, curves, parts, steps):
@@ -168,13 +168,16 @@ def draw(learning_rates, finals, arrivals, paths, curves, parts, steps):
 
 
 def study(*, num_seeds: int = 3, steps: int = 200, digits_steps: int = 400, decades: float = 4.5) -> StudyResult:
-    """Final losses at tuned rates.
+    """Race the optimizers, each at its best learning rate.
 
     Args:
       num_seeds: starts of each run.
-      steps: on the surfaces.
-      digits_steps: on digits, a multiple of 10.
-      decades: that the learning rates span, up to 3.
+      steps: steps on the surfaces.
+      digits_steps: steps on digits, a multiple of 10.
+      decades: powers of ten that the learning rates span, from sqrt(10) down.
+
+    Returns:
+      The numbers, the verdict and the figures; no claim is tested.
     """
     learning_rates = 10 ** np.linspace(0.5 - decades, 0.5, int(2 * decades) + 1)
     problems = (*SURFACES, "digits")

@@ -1,13 +1,15 @@
-"""Dropout, weight decay and augmentation against over-fitting; more data against all; dropout beside batch norm.
+"""Dropout, weight decay and augmentation against over-fitting; more data against all; dropout with batch norm.
 
 python -m experiments.studies.regularization
 
 Three questions on the digits with a small perceptron, over several seeds (subset, weights and batches). (1) On few
 examples, does each of dropout, weight decay and augmentation narrow the gap between test and training log loss? (2)
-Does the gap shrink with the number of examples? (3) Does dropout still help where there is batch norm?
+Does the gap shrink with the number of examples? (3) Does dropout still help with batch norm? The claim holds where the
+answers to the first two are yes.
 
-Seen over three seeds: all narrow it, .56 to .55, .45 and .29, all three together to .22, with 91.1 % right instead of
-88.3 %; from 50 examples to all it shrinks from 1.01 to .25; dropout takes .3 points without batch norm, 1.0 with it.
+Measured over three seeds: all three narrow the gap, from 0.56 to 0.55, 0.45 and 0.29, and together to 0.22, with 91.1 %
+test accuracy instead of 88.3 %; from 50 examples to all it shrinks from 1.01 to 0.25; dropout costs 0.3 points without
+batch norm, 1.0 with it.
 """
 
 import jax
@@ -89,12 +91,15 @@ def judge(arms: dict, curve: np.ndarray, table: dict) -> tuple[str, bool]:
 
 
 def study(*, num_seeds: int = 3, steps: int = 1500, num_examples: int = 150) -> StudyResult:
-    """Regularisers on few examples, a learning curve, and a table of dropout by batch norm.
+    """Measure regularizers on few examples, a learning curve, and dropout with and without batch norm.
 
     Args:
       num_seeds: runs of each setting.
-      steps: of each run, of 32 examples.
-      num_examples: how many the first and the third question train on.
+      steps: training steps of each run, of 32 examples.
+      num_examples: training examples of the first and the third question.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)
@@ -140,7 +145,7 @@ def draw(arms, curve, table, num_examples):
     middle.set_xscale("log")
     middle.set_xticks([50, 200, 800], ["50", "200", "800"])
     middle.minorticks_off()
-    middle.set_xlabel("num_examples")
+    middle.set_xlabel("examples")
     middle.set_ylabel("log loss")
     middle.set_title("more data", fontsize=10)
     for norm, color in ((False, blue), (True, orange)):

@@ -2,11 +2,11 @@
 
 python -m experiments.studies.sgd_pathologies
 
-Bowl: iterations to a millionth of the first error on (x^2 + kappa y^2) / 2 at the best rates, by the condition number;
-theory says kappa for gradient descent and sqrt(kappa) for heavy-ball momentum (Polyak 1964). Saddle: x^2 - y^2 from
-the ridge y = 0, over 20 seeds of gradient noise. How common saddles are: the share of random symmetric matrices
+Bowl: iterations to a millionth of the first error on (x^2 + kappa y^2) / 2 at the best learning rates, by the condition
+number; theory says kappa for gradient descent and sqrt(kappa) for heavy-ball momentum (Polyak 1964). Saddle: x^2 - y^2
+from the ridge y = 0, over 20 seeds of gradient noise. How common saddles are: the share of random symmetric matrices
 (Gaussian orthogonal ensemble) that are positive definite, as a minimum's Hessian would be, by dimension (Dauphin et al.
-2014, arXiv:1406.2572). Plateau: steps to leave the flat part of a sigmoid's squared error by how far it is saturated.
+2014, arXiv:1406.2572). Plateau: steps to leave the flat part of a sigmoid's squared error, by its saturation.
 """
 
 import jax
@@ -139,7 +139,8 @@ def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResu
 
 
 def draw(kappas, counts, paths, dimensions, shares, logits, flat):
-    figure, (bowl_axes, saddle_axes, minima_axes, plateau_axes) = new_figure((9, 6.4), 2, 2).ravel()
+    figure, panels = new_figure((9, 6.4), 2, 2)
+    bowl_axes, saddle_axes, minima_axes, plateau_axes = panels.ravel()
     colors = {
         "gradient descent": BLUE,
         "momentum": ORANGE,
@@ -171,13 +172,16 @@ def draw(kappas, counts, paths, dimensions, shares, logits, flat):
 def study(
     *, num_seeds: int = 20, steps: int = 120, max_condition_number: float = 3000.0, num_draws: int = 20000
 ) -> StudyResult:
-    """How gradient descent fares on four bad landscapes.
+    """Measure how gradient descent fares on four difficult surfaces.
 
     Args:
-      num_seeds: of the gradient noise at the saddle.
-      steps: at the saddle.
-      max_condition_number: condition number of the bowl.
+      num_seeds: seeds of the gradient noise at the saddle.
+      steps: steps at the saddle.
+      max_condition_number: largest condition number of the bowl.
       num_draws: random matrices of each dimension.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     kappas = np.geomspace(10, max_condition_number, 8)
     dimensions, logits = (1, 2, 3, 4, 5, 6), (0.0, 2.0, 4.0, 6.0, 8.0)

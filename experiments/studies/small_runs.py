@@ -1,4 +1,4 @@
-"""Many small networks, trained side by side in one program on images that fit in memory: what the studies share.
+"""Train many small networks side by side in one program, on images that fit in memory: what the studies share.
 
 `train` is one run as a pure function of its key; a study maps it over seeds, and over settings that may be traced
 (dropout rate, weight decay, number of examples), and jits the whole.
@@ -7,6 +7,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,14 @@ __all__ = ["Digits", "SmallNet", "ZooNet", "log_loss_and_accuracy", "shuffled_di
 
 
 class Digits(NamedTuple):
-    """Images [N, 8, 8, 1] in [0, 1] and labels [N]: training and test."""
+    """The digits of both splits.
+
+    Args:
+      images: [N, 8, 8, 1] in [0, 1], training.
+      labels: [N] int in [0, 10).
+      test_images: [M, 8, 8, 1] in [0, 1].
+      test_labels: [M] int in [0, 10).
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -29,7 +37,14 @@ class Digits(NamedTuple):
 
 
 def shuffled_digits(seed: int = 0) -> Digits:
-    """scikit-learn's digits, the 1,297 training examples in an order of that seed and the 500 of other writers."""
+    """Load scikit-learn's digits, the training split in random order.
+
+    Args:
+      seed: seed of the order.
+
+    Returns:
+      1,297 training examples, and 500 test examples of other writers.
+    """
     from dlcore.data.digits import digits
 
     train_split, test = digits("train").arrays, digits("test").arrays
@@ -38,14 +53,28 @@ def shuffled_digits(seed: int = 0) -> Digits:
 
 
 class SmallNet(nn.Module):
-    """A perceptron with dropout of a rate that may be traced, and batch norm before each ReLU where asked."""
+    """A ReLU perceptron with dropout behind each hidden layer.
+
+    Args:
+      hidden: units of each hidden layer.
+      batch_norm: normalize before each ReLU.
+    """
 
     hidden: tuple[int, ...] = (128, 128)
     batch_norm: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, dropout_rate: float | jax.Array = 0.0) -> jax.Array:
-        """Images [B, ...] -> logits [B, 10]."""
+        """Compute the logits.
+
+        Args:
+          x: [B, ...], flattened to [B, D].
+          train: apply dropout, and use and update batch statistics.
+          dropout_rate: probability of a unit to be dropped; may be traced.
+
+        Returns:
+          [B, 10], logits.
+        """
         x = x.reshape(x.shape[0], -1)
         for i, size in enumerate(self.hidden):
             x = nn.Dense(size, kernel_init=nn.initializers.he_normal(), name=f"dense{i}")(x)
@@ -56,16 +85,27 @@ class SmallNet(nn.Module):
 
 
 class ZooNet(nn.Module):
-    """A model of the zoo under the call of `train`, which has a rate that the model does not know.
+    """A model of dlcore.models with the signature that `train` calls, which has a dropout rate.
 
-    training: the model's method in training, for one that then gives more than logits ("auxiliary").
+    Args:
+      model: module with a call (x, train).
+      training: the model's method in training, such as "auxiliary" for one that then returns more than logits.
     """
 
     model: nn.Module
     training: str = "__call__"
 
     def __call__(self, x: jax.Array, train: bool, dropout_rate: float | jax.Array = 0.0) -> Any:
-        """Images [B, H, W, C] -> logits [B, C], or in training what that method gives."""
+        """Call the model.
+
+        Args:
+          x: [B, H, W, C].
+          train: call the method `training` in training mode.
+          dropout_rate: ignored; the model has its own.
+
+        Returns:
+          [B, classes], logits; in training, the output of the method `training`.
+        """
         return getattr(self.model, self.training)(x, train) if train else self.model(x, train)
 
 
@@ -85,14 +125,32 @@ def train(
     objective: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None,
     snapshots: int = 1,
 ) -> tuple[dict, Any]:
-    """(variables, optimiser state) after `steps` updates, all leaves with a leading axis of `snapshots` equal parts.
+    """Train a network from scratch, as a pure function of the key.
 
-    count: how many of the first examples are used; batches are drawn with replacement. augment: (key, image) -> image.
-    extra: (apply, key) -> a term added to the loss, with apply(images, key) -> logits in training mode.
-    objective: (the net's outputs, images, labels) -> the loss of a batch, the mean cross-entropy for None.
+    Args:
+      key: of weights, batches, augmentation and dropout.
+      net: module with a call (x, train, dropout_rate).
+      optimizer: of the parameters.
+      images: [N, ...], the training images.
+      labels: [N] int.
+      steps: updates, a multiple of `snapshots`.
+      batch_size: examples a step, drawn with replacement.
+      count: use only the first `count` examples; None uses all; may be traced.
+      dropout_rate: handed to the network; may be traced.
+      augment: (key, image) -> image, applied to each image of a batch; None leaves images as they are.
+      extra: (apply, key) -> a term added to the loss, with apply(images, key) -> outputs in training mode; None adds 0.
+      objective: (outputs, images, labels) -> the loss of a batch; None is the mean cross-entropy of logits.
+      snapshots: states to return, at equal distances along the run, the last at its end.
+
+    Returns:
+      (variables, optimizer state), every leaf with a leading axis of `snapshots`.
+
+    Raises:
+      ValueError: `steps` is not a multiple of `snapshots`.
     """
+    chex.assert_equal_shape_prefix([images, labels], 1)
     if steps % snapshots:
-        raise ValueError(f"steps is {steps}; it must be a multiple of snapshots={snapshots}")
+        raise ValueError(f"steps={steps}: not divisible; allowed: multiples of snapshots={snapshots}")
     count = images.shape[0] if count is None else count
     variables = dict(net.init(jax.random.fold_in(key, 0), images[:2], False))
     params = variables.pop("params")
@@ -131,7 +189,17 @@ def train(
 
 
 def log_loss_and_accuracy(log_p: jax.Array, labels: jax.Array, weight: jax.Array | None = None) -> jax.Array:
-    """[2] of log-probabilities [N, C]: the mean of -log p_y, and how often the most probable class is right."""
+    """Measure log loss and accuracy.
+
+    Args:
+      log_p: [N, C], log-probabilities.
+      labels: [N] int in [0, C).
+      weight: [N], weights of the examples; None weights all equally.
+
+    Returns:
+      [2], the mean of -log p_y in nats, and the share of examples whose most probable class is the label.
+    """
+    chex.assert_rank([log_p, labels], [2, 1])
     weight = jnp.ones(labels.shape) if weight is None else weight
     chosen = -jnp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
     right = (log_p.argmax(-1) == labels).astype(chosen.dtype)

@@ -1,13 +1,14 @@
-"""Does a spatial transformer learn to turn digits upright, told nothing but their labels?
+"""Does a spatial transformer learn to turn digits upright from their labels alone?
 
 python -m experiments.studies.spatial_transformer
 
-Handwritten digits are turned by up to a right angle each way. The same small network classifies them with and without a
-transformer before it, with the same number of steps. Measured are the test accuracy, and, with the transformer, how far
-apart the angles still are: the deviation of (angle of the picture + angle that was undone) over that of the angles. A
-common angle that all digits are turned to is no error: labels do not say what upright is.
+Handwritten digits are rotated by up to a right angle each way. The same small network classifies them with and without
+a spatial transformer in front, with the same number of steps. Measured are the test accuracy and, with the transformer,
+the spread of angles that is left: the circular deviation of (the image's angle + the angle that was undone) over that
+of the images' angles. A common angle that all digits are turned to is no error: labels do not say what upright is. The
+claim holds where less than 60 % of the spread is left on every seed.
 
-Seen over three seeds: it leaves 39 % of the spread of the angles, and 94.0 % are right with it, 90.9 % without.
+Measured over three seeds: it leaves 39 % of the spread; test accuracy is 94.0 % with it and 90.9 % without.
 """
 
 from functools import cache, partial
@@ -29,7 +30,7 @@ SIZE = 16
 
 
 class Look(nn.Module):
-    """Features of the picture for the angle."""
+    """Features of the image from which the angle is predicted."""
 
     @nn.compact
     def __call__(self, x):
@@ -55,7 +56,7 @@ class Classifier(nn.Module):
 
 
 def turned(images, angles):
-    """Pictures [B, H, W, 1] turned counter-clockwise by angles [B] in radians."""
+    """Images [B, H, W, 1] rotated counter-clockwise by angles [B] in radians."""
     return grid_sample(images, affine_grid(rotation_theta(angles), images.shape[1:3]))
 
 
@@ -68,7 +69,7 @@ def read(split):
 
 
 def run(transformer: bool, seed: int, steps: int, batch_size: int, limit: float, learning_rate: float):
-    """Train, then (accuracy, angles, angles undone, 12 pictures before and after) on the test split."""
+    """Train, then (accuracy, angles, angles undone, 12 images before and after) on the test split."""
     model, tx = Classifier(transformer), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     images, labels = read("train")
     params = jax.jit(model.init)(jax.random.key(seed), images[:1])["params"]
@@ -120,14 +121,17 @@ def study(
     max_degrees: float = 90.0,
     learning_rate: float = 2e-3,
 ) -> StudyResult:
-    """Train with and without a transformer.
+    """Train with and without a spatial transformer.
 
     Args:
-      num_seeds: how many of each.
-      steps: of training.
-      batch_size: pictures a step.
-      max_degrees: digits are turned by at most this much, either way.
-      learning_rate: of Adam, falling as a cosine.
+      num_seeds: networks of each kind.
+      steps: training steps of each run.
+      batch_size: examples a step.
+      max_degrees: largest rotation of a digit either way, in degrees.
+      learning_rate: first learning rate of Adam, which falls along a cosine.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     from matplotlib.figure import Figure
 
@@ -140,16 +144,16 @@ def study(
         numbers["accuracy with"].append(accuracy)
         numbers["angles left"].append(spread(angles + undone) / spread(angles))
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    pictures, points = figure.subfigures(1, 2, width_ratios=(2, 1))
-    axes = pictures.subplots(4, 6)
+    images, points = figure.subfigures(1, 2, width_ratios=(2, 1))
+    axes = images.subplots(4, 6)
     for i in range(12):
         for row, shown in ((2 * (i // 6), before), (2 * (i // 6) + 1, after)):
             axes[row, i % 6].imshow(shown[i], cmap="gray", vmin=0, vmax=1)
             axes[row, i % 6].set_axis_off()
-    pictures.suptitle("as given, and below as the transformer shows it", fontsize=9)
+    images.suptitle("input, and below it the transformer's output", fontsize=9)
     plot = points.subplots()
     plot.plot(np.rad2deg(angles), np.rad2deg(undone), ".", color=BLUE, markersize=3)
-    plot.set_xlabel("angle of the picture, degrees")
+    plot.set_xlabel("angle of the image, degrees")
     plot.set_ylabel("angle undone")
     left, gain = np.array(numbers["angles left"]), np.subtract(numbers["accuracy with"], numbers["accuracy without"])
     holds = bool((left < 0.6).all())

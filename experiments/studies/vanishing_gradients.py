@@ -1,15 +1,17 @@
-"""How gradients fade and explode on their way down thirty layers, and what cures it.
+"""How gradients vanish and explode on their way down thirty layers, and what cures it.
 
 python -m experiments.studies.vanishing_gradients
 
-A perceptron of thirty layers of 64 on digits, at its start: the norm of the loss's gradient by each layer's kernel.
-Sigmoids with Xavier's weights fade to nothing, ReLUs with He's keep the norm, residual blocks give every layer a short
-way up. Batch norm holds whatever the weights' size, but makes the gradient itself grow, by about 1.2 a layer (Yang et
-al. 2019, arXiv:1902.08129), so that it is no cure by depth alone. Weights a quarter too large make ReLUs explode;
-clipping the gradient's norm, or a lower rate, lets such a net train where plain gradient descent ends in NaN.
+A perceptron of thirty layers of 64 on digits, at initialization: the norm of the loss's gradient by each layer's
+kernel. With sigmoids and Xavier's weights it vanishes, ReLUs with He's keep it, residual blocks give every layer a
+short path to the loss. Batch norm works whatever the weights' size, but makes the gradient itself grow, by about 1.2x a
+layer (Yang et al. 2019, arXiv:1902.08129), so that it is no cure by depth alone. Weights a quarter too large make ReLUs
+explode; clipping the gradient's norm, or a lower learning rate, lets such a net train where plain gradient descent ends
+in NaN.
 
-Seen over three seeds, the first layer's gradient over the last's: sigmoid 3e-19 to 8e-19, ReLU .7 to 2.1, batch norm
-190 to 260, residual .2 to .3. The exploding net ends at loss .004 clipped, at .26 at the lower rate, and plain at NaN.
+Measured over three seeds, the first layer's gradient over the last's: sigmoid 3e-19 to 8e-19, ReLU 0.7 to 2.1, batch
+norm 190 to 260, residual 0.2 to 0.3. The exploding net ends at loss 0.004 clipped, at 0.26 at the lower learning rate,
+and at NaN without either.
 """
 
 from typing import NamedTuple
@@ -178,17 +180,20 @@ def study(
     lower_learning_rate: float = 3e-4,
     clip_norm: float = 1.0,
 ) -> StudyResult:
-    """Gradient norms by layer of five nets, and three ways to train the one that explodes.
+    """Measure gradient norms by layer of five nets, and train the exploding one in three ways.
 
     Args:
       num_seeds: initial weights.
       depth: layers before the head.
-      steps: of full-batch gradient descent.
-      num_examples: digits learnt from.
-      gain: He's weights times so much explode.
-      learning_rate: of plain and of clipped descent.
-      lower_learning_rate: the lower rate.
-      clip_norm: largest norm of a step's gradient.
+      steps: steps of full-batch gradient descent.
+      num_examples: training examples.
+      gain: factor of He's weights at which the network explodes.
+      learning_rate: learning rate of plain and of clipped descent.
+      lower_learning_rate: learning rate at which plain descent should train the exploding network.
+      clip_norm: largest norm of a step's gradient in clipped descent.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     images = jnp.asarray(data.images[:num_examples], jnp.float32).reshape(-1, 64)

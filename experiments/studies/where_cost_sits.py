@@ -1,19 +1,20 @@
 """Memory sits in the early convolutions, parameters in the dense layers, arithmetic in the convolutions between.
 
-python -m experiments.studies.where_cost_sits      (95.96 % of AlexNet's parameters are dense; VGG's stages are unequal)
+python -m experiments.studies.where_cost_sits
 
 Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014), arXiv:1409.1556;
 Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), arXiv:1404.5997. Nothing is
 trained: `dlcore.cost.layers` counts torchvision's AlexNet and VGG-16, as `dlcore cost alexnet` does.
 
 VGG halves the map and doubles the channels from stage to stage, so that a 3x3 convolution C -> C costs the same,
-C' H' W' C K K = (2C) (H/2) (W/2) (2C) K K. Often heard is that every stage costs the same. That is not so: the first
+C' H' W' C K K = (2C) (H/2) (W/2) (2C) K K. It is often said that every stage costs the same. It does not: the first
 convolution of a stage has half of the inputs, stages have two or three convolutions, and the fifth halves the map
 without more channels.
 
-Seen: 91.8 % of AlexNet's multiply-adds are in the convolutions, and 56.4 % of its activations come from the first two
-of them (42.5 % in VGG-16, 63.7 % from the first four). VGG-16's convolutions C -> C take 1.850 GMACs in stages 1 to 4
-and 0.462 in the fifth; the stages take 1.94, 2.77, 4.62, 4.62 and 1.39.
+Measured: 95.96 % of AlexNet's parameters are in the dense layers, 91.8 % of its multiply-adds in the convolutions, and
+56.4 % of its activations come from the first two of them (42.5 % in VGG-16, 63.7 % from the first four). VGG-16's
+convolutions C -> C take 1.850 GMACs in stages 1 to 4 and 0.462 in the fifth; the stages take 1.94, 2.77, 4.62, 4.62
+and 1.39.
 """
 
 import jax
@@ -70,7 +71,7 @@ def stages(layers: list[Layer]) -> tuple[list[float], list[float]]:
 
 
 def judge(alexnet: dict[str, float], whole: list[float], single: list[float]) -> tuple[str, bool]:
-    """The verdict; the claim holds where costs sit as said, equal convolutions are equal, and stages are not."""
+    """The verdict; the claim holds where costs sit as claimed, equal convolutions are equal, and stages are not."""
     verdict = (
         f"AlexNet: {alexnet['parameters in dense layers']:.2%} of the parameters are in the dense layers, "
         f"{alexnet['MACs in convolutions']:.1%} of the multiply-adds in the convolutions, "
@@ -124,7 +125,10 @@ def study(*, image_size: int = 224) -> StudyResult:
     """Count AlexNet and VGG-16, layer by layer.
 
     Args:
-      image_size: of the images, in pixels.
+      image_size: side of the images in pixels.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
     """
     alexnet, vgg = costs("alexnet", image_size), costs("vgg16", image_size)
     whole, single = stages(vgg)

@@ -16,5 +16,5 @@ def test_a_group_of_tiles():
 
 
 def test_bad_height():
-    with pytest.raises(ValueError, match="height is 3"):
+    with pytest.raises(ValueError, match="height=3: too small"):
         augmentation_gallery.study(height=3)

@@ -22,7 +22,7 @@ def test_the_largest_stable_rate_is_the_end_of_the_run_around_the_best():
 
 
 @pytest.mark.covers("NO-12", "NO-13")
-def test_where_the_nets_normalise():
+def test_where_the_nets_normalize():
     x = 3 + 2 * jax.random.normal(KEY, (64, 64))
 
     def seen(net, train=True):

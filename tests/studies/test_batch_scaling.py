@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 
 from experiments.studies import batch_scaling as study
+from experiments.studies.small_runs import SmallNet
 
 
 class Bias(nn.Module):
@@ -69,7 +70,9 @@ def test_the_verdict_turns():
     assert not study.report(*measured(ramp=0.5)).holds
 
 
-def test_the_smoke_version():
+def test_the_smoke_version(monkeypatch):
+    """With a smaller network than the study's, which compiles faster."""
+    monkeypatch.setattr(study, "SmallNet", lambda hidden: SmallNet((64,)))
     result = study.study(**study.experiment.smoke)
     assert result.numbers["rates, ramp"] == pytest.approx([0.02, 0.04])
     assert result.numbers["batch sizes, ramp"] == [32, 64]

@@ -44,7 +44,7 @@ def test_held_out_digits_are_neither_trained_on_nor_tested():
     assert (data.images.shape, data.test_images.shape, classes) == ((1000, 8, 8, 1), (700, 8, 8, 1), 10)
     rows = {name: {image.tobytes() for image in v} for name, v in (("train", data.images), ("held", data.test_images))}
     assert not rows["train"] & rows["held"]
-    with pytest.raises(ValueError, match="sizes ends in 1200: with 200 held out, 1097 examples are left"):
+    with pytest.raises(ValueError, match="train_sizes=1200: too many with held_out=200; allowed: at most 1097"):
         study.data_of("digits", None, 1200, 200)
 
 
@@ -71,5 +71,5 @@ def test_the_rate_is_that_of_least_held_out_loss_and_accuracy_is_of_test_digits(
     assert result.numbers["ResNet-8: accuracy from 100"] == pytest.approx([0.09, 0.09])
     assert not result.holds
     assert set(result.figures) == {"cnn_vs_vit"}
-    with pytest.raises(ValueError, match=r"sizes is \(400, 50\): they must rise"):
+    with pytest.raises(ValueError, match=r"train_sizes=\(400, 50\): not rising"):
         study.study(train_sizes=(400, 50))

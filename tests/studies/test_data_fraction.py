@@ -13,7 +13,7 @@ def test_the_line_is_that_of_the_power_law_and_sees_known_sizes_alone():
     a, b = study.power_law(sizes, 2.0 * sizes**-0.5)
     assert (a, b) == pytest.approx((2, 0.5))
     # through .4 and .04 the law is 4 / n: .004 of 1000, a fifth of what is there
-    assert study.foretell(sizes, np.array([0.4, 0.04, 0.02]), 100) == pytest.approx((4, 1, 0.004 / 0.02 - 1))
+    assert study.extrapolate(sizes, np.array([0.4, 0.04, 0.02]), 100) == pytest.approx((4, 1, 0.004 / 0.02 - 1))
 
 
 def story(same, other):
@@ -26,7 +26,7 @@ def test_the_verdict_follows_the_numbers():
     verdict, holds = story(line, [0.4, 0.2, 0.19])
     assert holds
     assert "On the same writers the error falls with every size, from 40.0% with 10 examples to 0.4%" in verdict
-    assert "it is 4 n^-1.00, each doubling 50% less, which says 0.4% of 1000, 0% too" in verdict
+    assert "it is 4 n^-1.00, each doubling 50% less, which predicts 0.4% of 1000, 0% too" in verdict
     assert "On other writers" in verdict
     assert "47% too little" in verdict  # .1 where .19 is
     assert not story([0.4, 0.04, 0.02], line)[1]
@@ -36,12 +36,10 @@ def test_the_verdict_follows_the_numbers():
 
 
 def test_more_examples_are_better_on_both():
-    results = study.errors((20, 600), 2, 250, 32)
-    assert results.shape == (2, 2, 3)
-    assert (results[:, 0, 0] <= 0.01).all()  # 20 are learnt by heart
-    assert (results[:, 1, 1:] < results[:, 0, 1:]).all()
-
-
-def test_the_smoke_version():
-    result = study.study(**study.experiment.smoke)
+    result = study.study(num_seeds=2, train_sizes=(20, 100, 600), largest_fitted=100, steps=250, width=32)
+    assert result.numbers["training error"][0] <= 0.01  # 20 are memorized
+    for who in study.WHO:
+        few, many = (np.array(result.numbers[f"error, {who} writers, {n} examples"]) for n in (20, 600))
+        assert few.shape == (2,)
+        assert (many < few).all()
     assert len(result.figures["data_fraction"].axes) == 2

@@ -10,9 +10,9 @@ from experiments.studies import decoupled_contrastive as study
 def test_the_nearest_by_cosine_decides():
     bank, labels = jnp.array([[10.0, 0], [0, 0.1]]), jnp.array([0, 1])
     queries = jnp.array([[0.1, 0.0], [1, 2], [2, 1]])
-    results = study.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 1]))
+    results = study.nearest_neighbor_accuracy(bank, labels, queries, jnp.array([0, 1, 1]))
     assert float(results) == pytest.approx(2 / 3)  # the third is nearer to the first of the bank
-    assert float(study.nearest_neighbour_accuracy(bank, labels, queries, jnp.array([0, 1, 0]))) == 1
+    assert float(study.nearest_neighbor_accuracy(bank, labels, queries, jnp.array([0, 1, 0]))) == 1
 
 
 @pytest.mark.covers("LO-19")

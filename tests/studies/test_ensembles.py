@@ -35,6 +35,7 @@ def test_smoke(monkeypatch):
     """Images stay as they are: compiling their augmentation takes seconds."""
     assert jax.eval_shape(ensembles.moved, jax.random.key(0), jnp.zeros((8, 8, 1))).shape == (8, 8, 1)
     monkeypatch.setattr(ensembles, "moved", lambda key, image: image)
+    monkeypatch.setattr(ensembles, "VIEWS", 1)
     result = ensembles.experiment.function(**ensembles.experiment.smoke)
     numbers = {name: np.asarray(value) for name, value in result.numbers.items()}
     assert all(np.isfinite(value).all() for value in numbers.values())

@@ -37,14 +37,14 @@ def test_the_bands_hold_at_their_width_and_reject_another_start():
         ("tanh", name, 512): study.measure(name, "tanh", 512, 6, 16, 1)
         for name in ("Xavier", "0.01 randn", "0.05 randn")
     }
-    assert study.judged(results) == (3, [])
+    assert study.check_bands(results) == (3, [])
     results["tanh", "Xavier", 512] = results["tanh", "0.05 randn", 512]
-    tried, wrong = study.judged(results)
+    tried, wrong = study.check_bands(results)
     assert tried == 3
     assert len(wrong) == 1
     assert "deviation of the last layer, Xavier in tanh at width 512, is 0.3" in wrong[0]
     shallow = {key: rows | {"mean": rows["mean"][:, :3]} for key, rows in results.items()}
-    assert study.judged(shallow) == (0, [])  # other depths have no bands
+    assert study.check_bands(shallow) == (0, [])  # other depths have no bands
 
 
 @pytest.mark.covers("IN-12")

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.studies import mixed_precision as study
 
-SETTINGS = {"loss_divisors": (1.0, 65536.0), "depth": 3, "steps": 40, "batch_size": 128, "learning_rate": 0.05}
+SETTINGS = {"loss_divisors": (1.0, 65536.0), "depth": 3, "steps": 60, "batch_size": 128, "learning_rate": 0.05}
 
 
 @pytest.fixture(scope="module")

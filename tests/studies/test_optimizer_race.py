@@ -56,7 +56,7 @@ def test_the_table_names_the_winner_of_each_problem_at_its_rate():
 
 
 @pytest.mark.covers("OP-20")
-def test_digits_are_learnt_at_a_good_rate_and_not_at_a_tiny_one():
+def test_digits_are_learned_at_a_good_rate_and_not_at_a_tiny_one():
     losses, accuracy = study.on_digits(optax.adam, [1e-6, 1e-2], 1, 40, 2)
     assert losses.shape == (2, 1, 2)
     assert losses[1, 0, -1] < 0.5 * losses[0, 0, -1]

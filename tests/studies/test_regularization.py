@@ -43,5 +43,5 @@ def test_a_few_steps_are_measured_on_the_named_examples():
     assert results.shape == (2, 2, 4)
     assert np.isfinite(results).all()
     gap = results[..., 1] - results[..., 0]
-    assert (gap[:, 0] > gap[:, 1]).all()  # 20 examples are learnt by heart
+    assert (gap[:, 0] > gap[:, 1]).all()  # 20 examples are memorized
     assert (results[:, 1, 3] > results[:, 0, 3]).all()

@@ -15,7 +15,7 @@ Y = jnp.asarray(np.random.default_rng(1).integers(0, 10, 12), jnp.int32)
 
 def test_equals_a_loop_and_keeps_snapshots():
     net, tx, key = SmallNet((8,)), optax.adam(0.05), jax.random.key(3)
-    found, opt_state = jax.jit(lambda key: train(key, net, tx, X, Y, 4, batch_size=6, count=9, snapshots=2))(key)
+    variables, opt_state = jax.jit(lambda key: train(key, net, tx, X, Y, 4, batch_size=6, count=9, snapshots=2))(key)
     params = jax.jit(net.init, static_argnums=2)(jax.random.fold_in(key, 0), X[:2], False)["params"]
     state = tx.init(params)
 
@@ -34,16 +34,16 @@ def test_equals_a_loop_and_keeps_snapshots():
     for step in range(4):
         params, state = update(params, state, step)
         if step % 2:
-            got = jax.tree.map(lambda v, part=step // 2: v[part], found["params"])
+            got = jax.tree.map(lambda v, part=step // 2: v[part], variables["params"])
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, params)
     assert np.asarray(opt_state[0].count).tolist() == [2, 4]
 
 
 def test_measures_by_hand_and_bad_steps():
     log_p = jnp.log(jnp.array([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]]))
-    found = log_loss_and_accuracy(log_p, jnp.array([0, 0, 1]), jnp.array([1.0, 1.0, 0.0]))
-    np.testing.assert_allclose(found, [-(np.log(0.8) + np.log(0.4)) / 2, 0.5], rtol=1e-5)
-    with pytest.raises(ValueError, match="steps is 5"):
+    measures = log_loss_and_accuracy(log_p, jnp.array([0, 0, 1]), jnp.array([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(measures, [-(np.log(0.8) + np.log(0.4)) / 2, 0.5], rtol=1e-5)
+    with pytest.raises(ValueError, match="steps=5: not divisible"):
         train(jax.random.key(0), SmallNet(), optax.sgd(0.1), X, Y, 5, snapshots=2)
 
 
