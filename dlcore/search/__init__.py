@@ -1,4 +1,4 @@
-"""Search for hyper-parameters over runs: what is searched, and how."""
+"""Search for hyperparameters over runs: spaces, methods, trials."""
 
 from dlcore.search.space import (
     Choice,

@@ -3,12 +3,12 @@
 python -m dlcore.search experiments.classification.supervised learning_rate=log:1e-4:1 l2=log:1e-6:1e-2 \\
     --trials=24 --model=mlp --steps=300
 
-The first word is a module with an experiment that has a learner; a space is log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or
-A,B,C. Methods: grid, random, latin, sobol; coarse_to_fine (half of the trials over the whole space, half where the best
-quarter lay); halving (a third of the trials goes on, three times as long); hyperband (several of these, from many short
-trials to few long ones); pbt (the trials are a population). Trials are judged by the experiment's validation metric and never
-see the test split; --retrain trains the best on training and validation data, and tests it once. The same command
-resumes.
+The first word is a module with an experiment that has a learner; a space is log:LOW:HIGH, uniform:LOW:HIGH,
+int:LOW:HIGH or A,B,C. Methods: grid, random, latin, sobol; coarse_to_fine (half of the trials over the whole space,
+half where the best quarter lay); halving (a third of the trials continues, three times as long); hyperband (several of
+these, from many short trials to few long ones); pbt (the trials are a population). Trials are judged by the
+experiment's validation metric and never see the test split; --retrain trains the best on training and validation data,
+and tests it once. The same command resumes.
 """
 
 import dataclasses
@@ -17,27 +17,22 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
 from dlcore.run.progress import say
-from dlcore.search import space as spaces
-from dlcore.search.halving import Rung, hyperband_brackets, rungs, successive_halving
-from dlcore.search.population import PopulationBasedTraining
+from dlcore.search.methods import METHODS, Outcome, Search
 from dlcore.search.report import ranked, search_report, text_table
-from dlcore.search.space import Space, edges, narrow, parse_space
-from dlcore.search.together import scores_of, select
-from dlcore.search.trials import Trial, can_share, experiment_of, retrain, run_of, run_together, run_trials, trial_of
+from dlcore.search.space import edges, parse_space
+from dlcore.search.trials import experiment_of, retrain
 
 __all__ = ["OWN", "main", "search", "take_apart"]
 
-METHODS = ("grid", "random", "latin", "sobol", "coarse_to_fine", "halving", "hyperband", "pbt")
 OWN = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
     "trials": Setting(16, "how many, of a grid as its points give", limits=Range(1)),
@@ -58,7 +53,14 @@ OWN = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a search; 0, 1 (it could not be done) or 2 (bad words)."""
+    """Run a search from the command line.
+
+    Args:
+      argv: words after `python -m dlcore.search`; None for those of the process.
+
+    Returns:
+      The exit status: 0, 1 (it failed) or 2 (bad words).
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__.strip() + "\n\n" + "\n".join(f"  --{n}  {s.help} (default {s.default})" for n, s in OWN.items()))
@@ -74,7 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
-    """(the search's own flags, words of the space, flags of the experiment)."""
+    """Sort the words of a command.
+
+    Args:
+      words: after the module.
+
+    Returns:
+      (the search's own flags, words of the space, flags of the experiment).
+    """
     own, axes, rest = [], [], []
     for word in words:
         if not word.startswith("-"):
@@ -86,174 +95,66 @@ def take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
 
 
 def search(module: str, words: Sequence[str]) -> int:
-    """Choose trials, run them, write table and report; the exit status."""
+    """Choose trials, run them, and write table and report.
+
+    Args:
+      module: of the experiment.
+      words: of the space, of the search and of the experiment.
+
+    Returns:
+      The exit status, 0.
+
+    Raises:
+      FlagError: a flag is unknown or its value not allowed, or there is no validation metric.
+    """
     own, axes, argv = take_apart(words)
     space = parse_space(axes)
     experiment = experiment_of(module)
     flags = resolve(experiment, argv)
     if unknown := [name for name in space if name not in flags]:
-        raise FlagError(f"{experiment.name} has no setting {', '.join(unknown)}; --help of the experiment lists all")
+        raise FlagError(f"{', '.join(unknown)}: unknown; allowed: the settings of --help of {experiment.name}")
     metric = own.metric or experiment.monitor
     if metric is None:
-        raise FlagError(f"{experiment.name} names no validation metric: give --metric")
+        raise FlagError(f"--metric: missing, and {experiment.name} names none; allowed: a validation metric")
     monitor_mode = own.better or ("min" if metric.endswith(("loss", "error")) else experiment.monitor_mode)
     experiment = dataclasses.replace(experiment, monitor_mode=monitor_mode)
     digest = hashlib.sha256(json.dumps([module, *sorted(words)]).encode()).hexdigest()[:10]
     folder = Path(own.out) if own.out else Path(flags.runs) / f"search.{experiment.name}" / digest
     folder.mkdir(parents=True, exist_ok=True)
-    find = {"coarse_to_fine": _two_stages, "halving": _halving, "hyperband": _hyperband, "pbt": _population}.get(
-        own.method, _one_stage
-    )
-    trials, space, remarks = find(module, experiment, own, space, argv, metric, folder)
-    return _finish(module, experiment, own, space, argv, metric, folder, trials, remarks)
+    search = Search(module, experiment, own, space, argv, metric, folder)
+    return _finish(search, search.run())
 
 
-def _draw(own: Flags, space: Space, count: int, seed: int) -> list[dict]:
-    if own.method == "grid":
-        return spaces.grid(space, own.points)
-    draw = {"latin": spaces.latin_hypercube, "sobol": spaces.sobol}.get(own.method, spaces.random)
-    return draw(space, count, seed)
-
-
-def _one_stage(module, experiment, own, space, argv, metric, folder):
-    rows = _draw(own, space, own.trials, own.search_seed)
-    options = {"metric": metric, "monitor_mode": experiment.monitor_mode, "workers": own.workers, "share": own.share}
-    return run_trials(module, argv, rows, folder, **options), space, []
-
-
-def _two_stages(module, experiment, own, space, argv, metric, folder):
-    options = {"metric": metric, "monitor_mode": experiment.monitor_mode, "workers": own.workers, "share": own.share}
-    coarse = run_trials(module, argv, _draw(own, space, own.trials // 2, own.search_seed), folder / "coarse", **options)
-    sign = 1 if experiment.monitor_mode == "max" else -1
-    finer = narrow(space, [t.values for t in coarse], [sign * t.score for t in coarse])
-    said = "; ".join(f"{name}: {axis} to {finer[name]}" for name, axis in space.items())
-    rows = _draw(own, finer, own.trials - own.trials // 2, own.search_seed + 1)
-    fine = run_trials(module, argv, rows, folder / "fine", **options)
-    return [*coarse, *fine], space, [f"Narrowed after {len(coarse)} trials: {said}."]
-
-
-def _job_and_data(module: str, argv: Sequence[str], space: Space) -> tuple[Any, Splits]:
-    """For methods that keep the trials' states: all settings must share one program."""
-    run = run_of(experiment_of(module), argv, {})
-    data = run.experiment.data(run.flags)
-    if data.valid is None:
-        raise ValueError(f"{module} has no validation split to choose by")
-    if not all(isinstance(axis, spaces.Uniform | spaces.LogUniform) for axis in space.values()) or not can_share(
-        run, data, list(space)
-    ):
-        raise ValueError(f"{', '.join(space)}: these cannot all share one compiled step; choose another --method")
-    return run, data
-
-
-def _halving(module, experiment, own, space, argv, metric, folder):
-    run, data = _job_and_data(module, argv, space)
-    last, levels = run.steps(len(data.train)), 0
-    while own.trials // own.eta ** (levels + 1) >= 1:
-        levels += 1
-    plan = rungs(own.trials, own.first or max(1, last // own.eta**levels), last, own.eta)
-    values = spaces.random(space, own.trials, own.search_seed)
-    trials = _bracket(run, data, values, plan, metric, experiment.monitor_mode, folder)
-    return trials, space, [_spent([plan])]
-
-
-def _hyperband(module, experiment, own, space, argv, metric, folder):
-    run, data = _job_and_data(module, argv, space)
-    last, trials = run.steps(len(data.train)), []
-    brackets = hyperband_brackets(last, own.eta, own.first or max(1, last // own.eta**3))
-    for number, plan in enumerate(brackets):
-        values = spaces.random(space, plan[0].trials, own.search_seed + number)
-        trials += _bracket(run, data, values, plan, metric, experiment.monitor_mode, folder / f"bracket{number}")
-    return trials, space, [f"{len(brackets)} brackets. {_spent(brackets)}"]
-
-
-def _spent(plans: Sequence[Sequence[Rung]]) -> str:
-    steps = sum(b.trials * (b.steps - a) for plan in plans for a, b in zip([0, *[r.steps for r in plan]], plan))  # noqa: B905
-    whole = sum(plan[0].trials * plan[-1].steps for plan in plans)
-    return f"{steps:,} steps in all; {sum(p[0].trials for p in plans)} trials to the end would have taken {whole:,}."
-
-
-def _bracket(run, data, values, plan, metric, monitor_mode, folder) -> list[Trial]:
-    """The trials of one successive halving."""
-    sign = 1 if monitor_mode == "max" else -1
-    kept: dict[str, Any] = {"rows": None, "state": None}
-    curves: list[tuple[list[int], list[float]]] = [([], []) for _ in values]
-
-    def advance(rows: list[int], before: int, after: int) -> np.ndarray:
-        say(f"{len(rows)} trials to step {after}")
-        state, old = kept["state"], kept["rows"]
-        start = None if state is None else lambda _: select(state, [old.index(row) for row in rows])
-        result = run_together(
-            run,
-            data,
-            [values[row] for row in rows],
-            folder / f"rung{after}",
-            steps=after - before,
-            offset=before,
-            start=start,
-        )
-        kept.update(rows=list(rows), state=result.state)
-        scores = scores_of([r for r in result.history if r["split"] == "valid"][-1], metric, len(rows))
-        for row, score in zip(rows, scores, strict=True):
-            curves[row][0].append(after)
-            curves[row][1].append(float(score))
-        return sign * scores
-
-    found = successive_halving(values, plan, advance)
-    return [
-        trial_of(v, *curve, monitor_mode)._replace(step=int(found["steps"][i]), score=curve[1][-1])
-        for i, (v, curve) in enumerate(zip(values, curves, strict=True))
-    ]
-
-
-def _population(module, experiment, own, space, argv, metric, folder):
-    run, data = _job_and_data(module, argv, space)
-    values = spaces.random(space, own.trials, own.search_seed)
-    every = own.exchange or max(1, run.steps(len(data.train)) // 10)
-    hook = PopulationBasedTraining(space, metric, every, experiment.monitor_mode, seed=own.search_seed)
-    result = run_together(run, data, values, folder / "population", hooks=[hook])
-    valid = [row for row in result.history if row["split"] == "valid"]
-    scores = np.array([scores_of(row, metric, len(values)) for row in valid])
-    last = {name: np.asarray(column).tolist() for name, column in result.state.values.items()}
-    trials = [
-        trial_of(
-            {name: last[name][i] for name in space}, [r["step"] for r in valid], scores[:, i], experiment.monitor_mode
-        )
-        for i in range(len(values))
-    ]
-    copied = sum(int(np.sum(np.array(e["parents"]) != np.arange(len(values)))) for e in hook.memory["lineage"])
-    said = f"{len(hook.memory['lineage'])} exchanges, {copied} copies; values are those at the end."
-    (folder / "lineage.json").write_text(json.dumps(hook.memory["lineage"]) + "\n")
-    return trials, space, [said]
-
-
-def _finish(module, experiment, own, space, argv, metric, folder, trials: list[Trial], remarks: list[str]) -> int:
-    best = trials[ranked(trials, experiment.monitor_mode)[0]]
+def _finish(search: Search, outcome: Outcome) -> int:
+    """Write table and report."""
+    experiment, metric, folder, trials = search.experiment, search.metric, search.folder, outcome.trials
+    monitor_mode = experiment.monitor_mode
+    best = trials[ranked(trials, monitor_mode)[0]]
     if not np.isfinite(best.score):
-        raise ValueError(f"no trial of {len(trials)} has a finite {metric}: lower the rates")
-    said = [*remarks, *(f"{edge}." for edge in edges(space, best.values))]
+        raise ValueError(f"{metric}: no trial of {len(trials)} has a finite one; allowed: a space of lower rates")
+    remarks = [*outcome.remarks, *(f"{edge}." for edge in edges(outcome.space, best.values))]
     cards = {f"best valid {metric}": f"{best.score:.4f}", "trials": str(len(trials)), "at step": f"{best.step:,}"}
     cards |= {name: f"{v:.3g}" if isinstance(v, float) else str(v) for name, v in best.values.items()}
-    lost = sum(not np.isfinite(t.score) for t in trials)
+    lost = sum(not np.isfinite(trial.score) for trial in trials)
     if lost:
-        said.append(f"{lost} of {len(trials)} trials were not finite.")
-    if own.retrain:
-        numbers = retrain(module, argv, best, folder)
-        shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)
-        said.append(f"Retrained on training and validation data for {best.step} steps, tested once: {shown}.")
+        remarks.append(f"{lost} of {len(trials)} trials were not finite.")
+    if search.own.retrain:
+        metrics = retrain(search.module, search.argv, best, folder)
+        shown = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if "/" not in k and v is not None)
+        remarks.append(f"Retrained on training and validation data for {best.step} steps, tested once: {shown}.")
     rows = [{"values": t.values, "score": t.score if np.isfinite(t.score) else None, "step": t.step} for t in trials]
     (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     details = {
-        "experiment": module,
-        "method": own.method,
-        "flags": " ".join(argv),
-        **{k: str(v) for k, v in space.items()},
+        "experiment": search.module,
+        "method": search.own.method,
+        "flags": " ".join(search.argv),
+        **{name: str(axis) for name, axis in outcome.space.items()},
     }
-    html = search_report(
-        trials, space, metric, experiment.monitor_mode, f"search of {experiment.name}", said, cards, details
-    )
+    title = f"search of {experiment.name}"
+    html = search_report(trials, outcome.space, metric, monitor_mode, title, remarks, cards, details)
     (folder / "report.html").write_text(html)
-    print(text_table(trials, metric, experiment.monitor_mode))
-    for sentence in said:
+    print(text_table(trials, metric, monitor_mode))
+    for sentence in remarks:
         say(sentence)
     say(f"report: {folder / 'report.html'}")
     return 0

@@ -1,4 +1,4 @@
-"""Population-based training: trials that do badly take over the weights and the settings of those that do well.
+"""Population-based training: poor trials take over the weights and the settings of good ones.
 
 Jaderberg, Dalibard, Osindero et al., "Population based training of neural networks" (2017), arXiv:1711.09846.
 
@@ -22,7 +22,16 @@ __all__ = ["PopulationBasedTraining", "exploit", "explore"]
 
 
 def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
-    """[trials]: whose state each trial goes on from. scores: [trials], higher is better; NaN is worst."""
+    """Choose whose state each trial continues from, by truncation selection.
+
+    Args:
+      scores: [trials], higher being better; NaN is worst.
+      rng: of the choice among the best.
+      share: of the trials that is replaced, and of those that are copied.
+
+    Returns:
+      [trials] int, the rows of the parents.
+    """
     count = max(1, int(share * len(scores)))
     order = np.argsort(np.where(np.isfinite(scores), -scores, np.inf), kind="stable")
     parents = np.arange(len(scores))
@@ -39,23 +48,35 @@ def explore(
     rng: np.random.Generator,
     factors: tuple[float, float] = (0.8, 1.2),
 ) -> dict[str, np.ndarray]:
-    """Values [trials] with those where `copied: [trials] bool` multiplied by one of the factors, within the space."""
-    found = {}
+    """Perturb copied values.
+
+    Args:
+      values: {name: [trials]}.
+      copied: [trials] bool, which trials are perturbed.
+      space: whose ends bound the values.
+      rng: of the factors.
+      factors: one of the two multiplies a value.
+
+    Returns:
+      {name: [trials]}.
+    """
+    explored = {}
     for name, column in values.items():
         column = np.asarray(column, float)
         moved = np.clip(column * rng.choice(factors, len(column)), space[name].low, space[name].high)
-        found[name] = np.where(copied, moved, column)
-    return found
+        explored[name] = np.where(copied, moved, column)
+    return explored
 
 
 class PopulationBasedTraining:
-    """A hook that exploits and explores; `memory["lineage"]` holds, for each time, steps, parents, scores and values.
+    """Hook of `fit` that exploits and explores; `memory["lineage"]` holds steps, parents, scores and values of each
+    exchange.
 
     Args:
       space: of the values; intervals only.
-      metric: what counts, a validation metric of the learner.
+      metric: a validation metric of the learner, by which trials are judged.
       every: the fewest steps between two exchanges.
-      monitor_mode: "max" or "min".
+      monitor_mode: whether the best metric is "max" or "min".
       share: of the population that is replaced.
       seed: of the draws.
 
@@ -67,19 +88,28 @@ class PopulationBasedTraining:
         self, space: Space, metric: str, every: int, monitor_mode: str = "max", share: float = 0.2, seed: int = 0
     ):
         if monitor_mode not in ("max", "min"):
-            raise ValueError(f"monitor_mode={monitor_mode!r} is unknown; allowed are max, min")
+            raise ValueError(f"monitor_mode={monitor_mode!r}: unknown; allowed: max, min")
         if every < 1:
-            raise ValueError(f"every={every} must be at least 1")
+            raise ValueError(f"every={every}: too small; allowed: at least 1")
         if not 0 < share <= 0.5:
-            raise ValueError(f"share={share} must be in (0, 0.5]")
+            raise ValueError(f"share={share}: out of range; allowed: (0, 0.5]")
         if chosen := [name for name, axis in space.items() if isinstance(axis, Choice)]:
-            raise ValueError(f"{', '.join(chosen)} is a choice: only intervals can be explored")
+            raise ValueError(f"space: {', '.join(chosen)} is a choice; allowed: intervals")
         self.space, self.metric, self.every, self.share, self.seed = space, metric, every, share, seed
         self.sign = 1.0 if monitor_mode == "max" else -1.0
         self.memory: dict[str, Any] = {"next": every, "lineage": []}
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> Any:
-        """The state after the exchange, where it is time and a validation was just made."""
+        """Exchange trials where it is due and a validation has just run.
+
+        Args:
+          step: of the run.
+          state: of all trials.
+          metrics: "valid/METRIC/TRIAL" among them at a validation.
+
+        Returns:
+          The state after the exchange; None where there is none.
+        """
         trials = len(next(iter(state.values.values())))
         names = [f"valid/{self.metric}/{i}" for i in range(trials)]
         if step < self.memory["next"] or not any(name in metrics for name in names):
@@ -89,11 +119,11 @@ class PopulationBasedTraining:
         parents = exploit(scores, rng, self.share)
         copied = parents != np.arange(trials)
         values = explore({k: np.asarray(v)[parents] for k, v in state.values.items()}, copied, self.space, rng)
-        seen = [None if not np.isfinite(s) else float(self.sign * s) for s in scores]
+        history = [None if not np.isfinite(s) else float(self.sign * s) for s in scores]
         entry = {
             "step": step,
             "parents": parents.tolist(),
-            "scores": seen,
+            "scores": history,
             "values": {k: v.tolist() for k, v in values.items()},
         }
         self.memory = {"next": step + self.every, "lineage": [*self.memory["lineage"], entry]}

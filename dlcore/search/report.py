@@ -1,4 +1,4 @@
-"""A search as a table and two pictures: parallel coordinates of all trials, and the score over each setting."""
+"""Report of a search: a table, parallel coordinates of all trials, and the score over each setting."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,15 @@ _PIXELS_PER_INCH = 100
 
 
 def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
-    """Rows, the best first, those without a score last."""
+    """Order trials by their score.
+
+    Args:
+      trials: in any order.
+      monitor_mode: whether the best score is "max" or "min".
+
+    Returns:
+      Rows, the best first, those without a score last.
+    """
     sign = -1 if monitor_mode == "max" else 1
     return sorted(
         range(len(trials)), key=lambda i: sign * trials[i].score if math.isfinite(trials[i].score) else math.inf
@@ -26,7 +34,17 @@ def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
 
 
 def text_table(trials: Sequence[Trial], metric: str, monitor_mode: str = "max", limit: int = 10) -> str:
-    """The best trials as aligned lines."""
+    """Write the best trials as aligned lines.
+
+    Args:
+      trials: in any order.
+      metric: the name of the score.
+      monitor_mode: whether the best score is "max" or "min".
+      limit: the most trials that are shown.
+
+    Returns:
+      Text.
+    """
     names = list(trials[0].values)
     heads = ["rank", "trial", metric, "step", *names]
     rows = [
@@ -46,27 +64,27 @@ def _value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _place(axis: Any, value: Any) -> float:
-    """Where a value stands on an axis, in [0, 1]."""
+def _position(axis: Any, value: Any) -> float:
+    """Position of a value on an axis, in [0, 1]."""
     if isinstance(axis, Choice):
         return (axis.options.index(value) + 0.5) / len(axis.options)
-    return axis.place(value)
+    return axis.position(value)
 
 
 def _ends(axis: Any) -> list[tuple[float, str]]:
-    """(place, label) of the marks of an axis."""
+    """Marks of an axis: (position, label)."""
     if isinstance(axis, Choice):
-        return [(_place(axis, option), str(option)) for option in axis.options]
+        return [(_position(axis, option), str(option)) for option in axis.options]
     if isinstance(axis, LogUniform):
         low, high = math.ceil(math.log10(axis.low) - 1e-9), math.floor(math.log10(axis.high) + 1e-9)
         marks = [10.0**k for k in range(low, high + 1)]
-        return [(axis.place(m), f"{m:g}") for m in (marks if len(marks) > 1 else (axis.low, axis.high))]
+        return [(axis.position(m), f"{m:g}") for m in (marks if len(marks) > 1 else (axis.low, axis.high))]
     values = sorted({axis.low, axis.high}) if isinstance(axis, Integers) else np.linspace(axis.low, axis.high, 5)
-    return [(axis.place(v), f"{v:g}") for v in values]
+    return [(axis.position(v), f"{v:g}") for v in values]
 
 
-def _colors(trials: Sequence[Trial], monitor_mode: str) -> list:
-    """By rank, from pale to dark; gray for those without a score."""
+def _rank_colors(trials: Sequence[Trial], monitor_mode: str) -> list:
+    """Colors by rank, from pale to dark; gray for trials without a score."""
     import matplotlib
 
     order = ranked(trials, monitor_mode)
@@ -77,36 +95,46 @@ def _colors(trials: Sequence[Trial], monitor_mode: str) -> list:
 
 
 def _score_axis(trials: Sequence[Trial]) -> tuple[float, float, bool]:
-    """(lowest, highest, whether logarithmic): so it is for positive scores that differ by a factor of ten or more."""
+    """Range of the scores: (lowest, highest, whether logarithmic, as for positive ones that differ tenfold or more)."""
     finite = [t.score for t in trials if math.isfinite(t.score)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     return low, high if high > low else low + 1, low > 0 and high > 10 * low
 
 
 def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
-    """A matplotlib Figure: an axis a setting and one for the score, a line a trial, the darker the better."""
+    """Draw parallel coordinates: an axis a setting and one for the score, a line a trial, the darker the better.
+
+    Args:
+      trials: in any order.
+      space: of their values.
+      metric: the name of the score.
+      monitor_mode: whether the best score is "max" or "min".
+
+    Returns:
+      A matplotlib Figure.
+    """
     names = [*space, metric]
     figure, ax = new_figure((2.2 * len(names) + 1, 4.2))
     low, high, logarithmic = _score_axis(trials)
 
-    def place_of(score: float) -> float:
+    def height_of(score: float) -> float:
         return math.log(score / low) / math.log(high / low) if logarithmic else (score - low) / (high - low)
 
     def score_at(u: float) -> float:
         return low * (high / low) ** u if logarithmic else low + u * (high - low)
 
-    colors = _colors(trials, monitor_mode)
+    colors = _rank_colors(trials, monitor_mode)
     for i in reversed(ranked(trials, monitor_mode)):
-        heights = [_place(axis, trials[i].values[name]) for name, axis in space.items()]
+        heights = [_position(axis, trials[i].values[name]) for name, axis in space.items()]
         if math.isfinite(trials[i].score):
-            heights.append(place_of(trials[i].score))
+            heights.append(height_of(trials[i].score))
         ax.plot(range(len(heights)), heights, color=colors[i], linewidth=1.4, marker="o", markersize=3)
-    for place, name in enumerate(names):
-        ax.axvline(place, color=GRAY, linewidth=0.8, zorder=0)
+    for column, name in enumerate(names):
+        ax.axvline(column, color=GRAY, linewidth=0.8, zorder=0)
         marks = _ends(space[name]) if name in space else [(u, f"{score_at(u):.3g}") for u in (0, 0.5, 1)]
         for height, label in marks:
             ax.text(
-                place + 0.03,
+                column + 0.03,
                 height,
                 label,
                 fontsize=8,
@@ -121,22 +149,32 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mon
 
 
 def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
-    """A matplotlib Figure: the score of every trial over each of its settings, the best ringed."""
+    """Draw the score of every trial over each of its settings, the best ringed, those without a score crossed.
+
+    Args:
+      trials: in any order.
+      space: of their values.
+      metric: the name of the score.
+      monitor_mode: whether the best score is "max" or "min".
+
+    Returns:
+      A matplotlib Figure.
+    """
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
     figure, axes = new_figure((3.6 * columns, 2.9 * rows), rows, columns, sharey=True)
     axes = np.ravel(axes)
     good = [i for i in ranked(trials, monitor_mode) if math.isfinite(trials[i].score)]
     lost = [i for i in range(len(trials)) if i not in good]
-    colors = _colors(trials, monitor_mode)
+    colors = _rank_colors(trials, monitor_mode)
     for ax, (name, axis) in zip(axes, space.items(), strict=False):
-        places = [_place(axis, t.values[name]) for t in trials]
+        positions = [_position(axis, t.values[name]) for t in trials]
         for i in good:
-            ax.plot(places[i], trials[i].score, "o", color=colors[i], markersize=5)
+            ax.plot(positions[i], trials[i].score, "o", color=colors[i], markersize=5)
         if good:
-            ax.plot(places[good[0]], trials[good[0]].score, "o", mfc="none", mec=VERMILION, markersize=11, mew=1.6)
+            ax.plot(positions[good[0]], trials[good[0]].score, "o", mfc="none", mec=VERMILION, markersize=11, mew=1.6)
             bottom = min(trials[i].score for i in good)
-            ax.plot([places[i] for i in lost], [bottom] * len(lost), "x", color=VERMILION, markersize=6)
+            ax.plot([positions[i] for i in lost], [bottom] * len(lost), "x", color=VERMILION, markersize=6)
         ax.set_xticks(*zip(*_ends(axis), strict=True))
         ax.tick_params("x", labelsize=8, rotation=30 if isinstance(axis, Choice) else 0)
         ax.set(xlabel=name, xlim=(-0.05, 1.05))
@@ -160,7 +198,21 @@ def search_report(
     cards: dict[str, str],
     details: dict[str, Any],
 ) -> str:
-    """The HTML of a search."""
+    """Write the report of a search.
+
+    Args:
+      trials: in any order.
+      space: of their values.
+      metric: the name of the score.
+      monitor_mode: whether the best score is "max" or "min".
+      title: of the page.
+      remarks: sentences, shown first.
+      cards: headline numbers, {name: value}.
+      details: a table of settings at the end.
+
+    Returns:
+      HTML.
+    """
     panels = [text("What it says", "\n\n".join(remarks))] if remarks else []
     for name, draw in (("All trials", parallel_coordinates), ("Score over each setting", marginals)):
         figure = draw(trials, space, metric, monitor_mode)

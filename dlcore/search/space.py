@@ -1,4 +1,4 @@
-"""Spaces of hyper-parameters: what may be tried, which trials to run, and where to look next.
+"""Spaces of hyperparameters: what may be tried, which trials to run, and where to look next.
 
 Bergstra & Bengio, "Random search for hyper-parameter optimization" (JMLR 2012).
 
@@ -35,57 +35,125 @@ __all__ = [
 
 
 class Uniform(NamedTuple):
-    """Any number of [low, high]."""
+    """Axis of any number of [low, high].
+
+    Args:
+      low: the lower end.
+      high: the upper end.
+    """
 
     low: float
     high: float
 
     def at(self, u: float) -> float:
-        """The value at u in [0, 1]."""
+        """Map the unit interval to the axis.
+
+        Args:
+          u: in [0, 1].
+
+        Returns:
+          The value.
+        """
         return float(np.clip(self.low + u * (self.high - self.low), self.low, self.high))
 
-    def place(self, value: float) -> float:
-        """The u of a value."""
+    def position(self, value: float) -> float:
+        """Map the axis to the unit interval.
+
+        Args:
+          value: of the axis.
+
+        Returns:
+          u.
+        """
         return (value - self.low) / (self.high - self.low)
 
 
 class LogUniform(NamedTuple):
-    """Any number of [low, high], each power of ten as likely as the next; low must be positive."""
+    """Axis of any number of [low, high], each power of ten as likely as the next.
+
+    Args:
+      low: the lower end, positive.
+      high: the upper end.
+    """
 
     low: float
     high: float
 
     def at(self, u: float) -> float:
-        """The value at u in [0, 1]."""
+        """Map the unit interval to the axis.
+
+        Args:
+          u: in [0, 1].
+
+        Returns:
+          The value.
+        """
         return float(np.clip(self.low ** (1 - u) * self.high**u, self.low, self.high))
 
-    def place(self, value: float) -> float:
-        """The u of a value; -inf for one that has no logarithm."""
+    def position(self, value: float) -> float:
+        """Map the axis to the unit interval.
+
+        Args:
+          value: of the axis.
+
+        Returns:
+          u; -inf for a value that has no logarithm.
+        """
         return math.log(value / self.low) / math.log(self.high / self.low) if value > 0 else -math.inf
 
 
 class Integers(NamedTuple):
-    """Any whole number from low to high, both included."""
+    """Axis of any whole number from low to high, both included.
+
+    Args:
+      low: the lower end.
+      high: the upper end.
+    """
 
     low: int
     high: int
 
     def at(self, u: float) -> int:
-        """The value at u in [0, 1]."""
+        """Map the unit interval to the axis.
+
+        Args:
+          u: in [0, 1].
+
+        Returns:
+          The value.
+        """
         return int(min(self.low + math.floor(u * (self.high - self.low + 1)), self.high))
 
-    def place(self, value: int) -> float:
-        """Where a value lies between the ends, in [0, 1]; 1/2 where there is only one."""
+    def position(self, value: int) -> float:
+        """Map the axis to the unit interval, its ends to 0 and 1.
+
+        Args:
+          value: of the axis.
+
+        Returns:
+          In [0, 1]; 1/2 where there is only one value.
+        """
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5 + value - self.low
 
 
 class Choice(NamedTuple):
-    """One of some values that have no order."""
+    """Axis of some values that have no order.
+
+    Args:
+      options: the values.
+    """
 
     options: tuple
 
     def at(self, u: float) -> Any:
-        """The value at u in [0, 1]."""
+        """Map the unit interval to the options, each as likely as the next.
+
+        Args:
+          u: in [0, 1].
+
+        Returns:
+          The value.
+        """
         return self.options[min(math.floor(u * len(self.options)), len(self.options) - 1)]
 
 
@@ -94,9 +162,13 @@ KINDS = {"uniform": Uniform, "log": LogUniform, "int": Integers}
 
 
 def parse_space(words: Sequence[str]) -> Space:
-    """`learning_rate=log:1e-5:1 dropout=uniform:0:1 model.width=int:8:64 optimizer=sgd,adam`, a word an axis.
+    """Parse `learning_rate=log:1e-5:1 dropout=uniform:0:1 model.width=int:8:64 optimizer=sgd,adam`, a word an axis.
 
-    Options that look like it become bool, int or float.
+    Args:
+      words: of the command line; options that look like a bool, an int or a float become one.
+
+    Returns:
+      The space.
 
     Raises:
       ValueError: a word has another form, its numbers make no range, or it names an axis twice.
@@ -105,17 +177,17 @@ def parse_space(words: Sequence[str]) -> Space:
     for word in words:
         name, equals, text = (part.strip() for part in word.partition("="))
         if not (name and equals and text):
-            raise ValueError(f"{word!r} must be NAME=A,B,... or NAME=log:LOW:HIGH, or uniform or int in place of log")
+            raise ValueError(f"{word}: no axis; allowed: NAME=A,B,... or NAME=KIND:LOW:HIGH of {', '.join(KINDS)}")
         if name in space:
-            raise ValueError(f"{name} is given twice: {word!r}")
+            raise ValueError(f"{word}: {name} is given twice; allowed: once")
         kind, *numbers = text.split(":")
         if kind in KINDS:
             values = [_number(number) for number in numbers]
             if len(values) != 2 or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-                raise ValueError(f"{word!r} must be {name}={kind}:LOW:HIGH with two numbers")
+                raise ValueError(f"{word}: no range; allowed: {name}={kind}:LOW:HIGH with two numbers")
             space[name] = KINDS[kind](*values)
         elif len(numbers) == 2 and not isinstance(_number(numbers[0]), str):
-            raise ValueError(f"{word!r} has the unknown kind {kind!r}; known are {', '.join(KINDS)}")
+            raise ValueError(f"{word}: {kind} is unknown; allowed: {', '.join(KINDS)}")
         else:
             space[name] = Choice(tuple(_number(option.strip()) for option in text.split(",")))
     _check(space)
@@ -123,13 +195,22 @@ def parse_space(words: Sequence[str]) -> Space:
 
 
 def grid(space: Space, points: int) -> list[dict]:
-    """All combinations of `points` values an axis, the ends among them (the middle for one point), and every option.
+    """Combine values of every axis with each other.
 
-    The steps of a LogUniform are equal factors. Integers has no more values than there are.
+    Args:
+      space: of the values.
+      points: values an axis, the ends among them (the middle for one point), equal factors apart on a LogUniform; of a
+        Choice all options, of Integers no more than there are.
+
+    Returns:
+      The trials, {name: value} each.
+
+    Raises:
+      ValueError: `points` is below 1, or the space is empty or has no valid axis.
     """
     _check(space)
     if points < 1:
-        raise ValueError(f"points={points} must be at least 1")
+        raise ValueError(f"points={points}: too few; allowed: at least 1")
     units = np.linspace(0, 1, points) if points > 1 else np.array([0.5])
 
     def values(axis) -> list:
@@ -143,19 +224,46 @@ def grid(space: Space, points: int) -> list[dict]:
 
 
 def random(space: Space, trials: int, seed: int) -> list[dict]:
-    """Independent draws."""
+    """Draw trials independently.
+
+    Args:
+      space: of the values.
+      trials: how many.
+      seed: of the draws.
+
+    Returns:
+      The trials, {name: value} each.
+    """
     return _draw(space, trials, lambda: np.random.default_rng(seed).random((trials, len(space))))
 
 
 def latin_hypercube(space: Space, trials: int, seed: int) -> list[dict]:
-    """Draws of which every n-th part of an axis holds one of the n (McKay, Beckman & Conover 1979)."""
+    """Draw trials such that each of n slices of an axis holds one of the n (McKay, Beckman & Conover 1979).
+
+    Args:
+      space: of the values.
+      trials: n.
+      seed: of the draws.
+
+    Returns:
+      The trials, {name: value} each.
+    """
     from scipy.stats import qmc
 
     return _draw(space, trials, lambda: qmc.LatinHypercube(len(space), rng=seed).random(trials))
 
 
 def sobol(space: Space, trials: int, seed: int) -> list[dict]:
-    """The first of a scrambled Sobol sequence: even in all axes together, most so for a power of two."""
+    """Draw trials from a scrambled Sobol sequence: even in all axes together, most so for a power of two.
+
+    Args:
+      space: of the values.
+      trials: how many.
+      seed: of the scrambling.
+
+    Returns:
+      The trials, {name: value} each.
+    """
     from scipy.stats import qmc
 
     exponent = max(trials - 1, 0).bit_length()
@@ -163,34 +271,43 @@ def sobol(space: Space, trials: int, seed: int) -> list[dict]:
 
 
 def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: float = 0.25) -> Space:
-    """The finer space after a coarse search: on each axis what the best share `keep` of the trials spans.
+    """Narrow a space after a coarse search, on each axis to what the best trials span.
 
     Each end is moved out by half the gap to the next value that was tried, or to the old end where none was. Of a
-    Choice the options of the best stay. scores: [trials], higher is better; what is not finite is worst.
+    Choice the options of the best stay.
+
+    Args:
+      space: of the coarse search.
+      trials: of the coarse search.
+      scores: [trials], higher being better; what is not finite is worst.
+      keep: share of the trials that count as best.
+
+    Returns:
+      The finer space.
 
     Raises:
-      ValueError: no score is finite, there is not one a trial, keep is not in (0, 1], or a trial is not of the space.
+      ValueError: no score is finite, there is not one a trial, `keep` is not in (0, 1], or a trial is not of the space.
     """
     _check(space)
     scores = np.asarray(scores, np.float64)
     if scores.shape != (len(trials),):
-        raise ValueError(f"scores has shape {scores.shape} for {len(trials)} trials")
+        raise ValueError(f"scores={scores.shape}: wrong shape; allowed: [{len(trials)}], one a trial")
     if not 0 < keep <= 1:
-        raise ValueError(f"keep={keep} must be in (0, 1]")
+        raise ValueError(f"keep={keep}: out of range; allowed: (0, 1]")
     finite = np.flatnonzero(np.isfinite(scores))
     if not finite.size:
-        raise ValueError(f"scores has no finite value among {len(scores)}")
+        raise ValueError(f"scores: none of {len(scores)} is finite; allowed: at least one")
     best = finite[np.argsort(-scores[finite], kind="stable")][: math.ceil(keep * len(trials))]
     finer: Space = {}
     for name, axis in space.items():
         if isinstance(axis, Choice):
-            kept = [_of(trials[i], name) for i in best]
-            finer[name] = Choice(tuple(option for option in axis.options if option in kept))
+            chosen = [_of(trials[i], name) for i in best]
+            finer[name] = Choice(tuple(option for option in axis.options if option in chosen))
             continue
-        places = np.array([_place(name, axis, trial) for trial in trials])
-        low, high = places[best].min(), places[best].max()
-        low = (low + max([0.0, *places[places < low]])) / 2
-        high = (high + min([1.0, *places[places > high]])) / 2
+        positions = np.array([_position(name, axis, trial) for trial in trials])
+        low, high = positions[best].min(), positions[best].max()
+        low = (low + max([0.0, *positions[positions < low]])) / 2
+        high = (high + min([1.0, *positions[positions > high]])) / 2
         if isinstance(axis, Integers):
             size = axis.high - axis.low
             finer[name] = Integers(axis.low + math.ceil(low * size - 1e-9), axis.low + math.floor(high * size + 1e-9))
@@ -200,42 +317,50 @@ def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: 
 
 
 def edges(space: Space, best: dict) -> list[str]:
-    """Where the best trial lies within 5 % of an end of its (logarithmic) range, so that a better one may lie outside.
+    """Warn where the best trial lies within 5 % of an end of its (logarithmic) range, so that a better one may lie
+    outside.
+
+    Args:
+      space: of the trials.
+      best: the best trial's values.
+
+    Returns:
+      A sentence for each such axis.
 
     Raises:
       ValueError: `best` lacks an axis or lies outside the space.
     """
     _check(space)
-    said = []
+    warnings = []
     for name, axis in space.items():
         if isinstance(axis, Choice):
             continue
-        place = _place(name, axis, best)
-        if not 0.05 < place < 0.95:
-            end = f"{'lower' if place < 0.5 else 'upper'} end of [{axis.low:g}, {axis.high:g}]"
-            said.append(f"{name}: the best, {best[name]:g}, is at the {end}: widen it")
-    return said
+        position = _position(name, axis, best)
+        if not 0.05 < position < 0.95:
+            end = f"{'lower' if position < 0.5 else 'upper'} end of [{axis.low:g}, {axis.high:g}]"
+            warnings.append(f"{name}: the best, {best[name]:g}, is at the {end}: widen it")
+    return warnings
 
 
 def _draw(space: Space, trials: int, points: Callable[[], np.ndarray]) -> list[dict]:
     """The trials at points [trials, axes] of the unit cube."""
     _check(space)
     if trials < 1:
-        raise ValueError(f"trials={trials} must be at least 1")
+        raise ValueError(f"trials={trials}: too few; allowed: at least 1")
     return [{name: axis.at(u) for (name, axis), u in zip(space.items(), row, strict=True)} for row in points()]
 
 
 def _of(trial: dict, name: str) -> Any:
     if name not in trial:
-        raise ValueError(f"the trial {trial} has no {name}")
+        raise ValueError(f"trial={trial}: lacks {name}; allowed: a value for each axis")
     return trial[name]
 
 
-def _place(name: str, axis: Uniform | LogUniform | Integers, trial: dict) -> float:
-    place = axis.place(_of(trial, name))
-    if not -1e-9 <= place <= 1 + 1e-9:
-        raise ValueError(f"{name}={trial[name]} lies outside [{axis.low:g}, {axis.high:g}]")
-    return min(max(place, 0.0), 1.0)
+def _position(name: str, axis: Uniform | LogUniform | Integers, trial: dict) -> float:
+    position = axis.position(_of(trial, name))
+    if not -1e-9 <= position <= 1 + 1e-9:
+        raise ValueError(f"{name}={trial[name]}: outside the space; allowed: [{axis.low:g}, {axis.high:g}]")
+    return min(max(position, 0.0), 1.0)
 
 
 def _number(text: str) -> Any:
@@ -252,17 +377,17 @@ def _number(text: str) -> Any:
 
 def _check(space: Space) -> None:
     if not space:
-        raise ValueError("space is empty; it must have at least one axis")
+        raise ValueError("space: empty; allowed: at least one axis")
     for name, axis in space.items():
         if isinstance(axis, Choice):
             if not axis.options or "" in axis.options or len(set(map(repr, axis.options))) < len(axis.options):
-                raise ValueError(f"{name}: options {axis.options} must be some different values, none of them empty")
+                raise ValueError(f"{name}={axis.options}: empty or repeated; allowed: different values, none empty")
             continue
         low, high = axis
         whole = isinstance(axis, Integers)
         if not (math.isfinite(low) and math.isfinite(high) and (low <= high if whole else low < high)):
-            raise ValueError(f"{name}: [{low:g}, {high:g}] must be finite, the lower end first")
+            raise ValueError(f"{name}=[{low:g}, {high:g}]: no range; allowed: finite ends, the lower first")
         if isinstance(axis, LogUniform) and low <= 0:
-            raise ValueError(f"{name}: [{low:g}, {high:g}] of a logarithmic range must be positive")
+            raise ValueError(f"{name}=[{low:g}, {high:g}]: not positive; allowed: positive ends of a logarithmic range")
         if whole and (low % 1 or high % 1):
-            raise ValueError(f"{name}: [{low:g}, {high:g}] of integers must be whole numbers")
+            raise ValueError(f"{name}=[{low:g}, {high:g}]: not whole; allowed: whole numbers as ends of int")

@@ -1,11 +1,11 @@
-"""Many trials in one compiled step: a learner mapped over the values of its hyper-parameters.
+"""Many trials in one compiled step: a learner mapped over the values of its hyperparameters.
 
     state_i, metrics_i = update(build(values_i), state_i, batch)      i = 1 ... trials, the same batch for all
 
 `build` makes a learner from values that may be traced, so that trials whose arrays have the same shapes (other rates,
 penalties, smoothing) share one program. Dense networks are mapped by vmap; networks with convolutions one after the
-other (`lax.map`) on a CPU, where batched kernels are slow, and by vmap elsewhere. A trial that blows up stands still
-beside the others: its numbers are blank from there on.
+other (`lax.map`) on a CPU, where batched kernels are slow, and by vmap elsewhere. A trial that blows up is frozen while
+the others continue: its metrics are None from there on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +26,14 @@ Build = Callable[[Mapping[str, jax.Array]], Learner]
 
 @struct.dataclass
 class TrialsState:
-    """inner: the states of all trials, stacked. values: {name: [trials]}, what `build` gets of each.
+    """States of all trials.
 
-    alive: [trials] bool, False for good once a trial's loss or parameters were not finite.
+    Args:
+      step: of the run.
+      rng: of the run.
+      inner: the learners' states, stacked along a leading axis of trials.
+      values: {name: [trials]}, what `build` gets of each.
+      alive: [trials] bool, False for good once a trial's loss or parameters were not finite.
     """
 
     step: jax.Array
@@ -44,17 +49,30 @@ class TrialsState:
 
 
 class OfTrials(Metric):
-    """part: the mean or sum of every trial, stacked. bad: [trials], parts that came from one that had blown up."""
+    """A metric of every trial.
+
+    Args:
+      part: the mean or sum of every trial, stacked.
+      bad: [trials] int, how many parts came from a trial that had blown up.
+    """
 
     part: Sum
     bad: jax.Array
 
     def finite(self) -> jax.Array:
-        """Always: what is not shows in `bad`."""
+        """Whether the metric is finite: always, as `bad` marks what is not.
+
+        Returns:
+          [] bool, True.
+        """
         return jnp.array(True)
 
     def compute(self) -> dict[str, float | None]:
-        """{"0": value, "1": value, ...}; None for a trial that blew up."""
+        """Read the metric on the host.
+
+        Returns:
+          {"0": value, "1": value, ...}; None for a trial that blew up.
+        """
         rows = range(len(self.bad))
         values = [jax.tree.map(lambda x, i=i: np.asarray(x)[i], self.part).compute() for i in rows]
         return {str(i): None if self.bad[i] or values[i] is None else float(values[i]) for i in rows}
@@ -75,12 +93,15 @@ def together(
     Metrics are those that are means or sums of scalars, as "name/0", "name/1", ... What predict gives has the trials as
     its second axis. For jit only.
 
+    Returns:
+      The learner, whose state is a `TrialsState` and whose metrics are `OfTrials`.
+
     Raises:
       ValueError: there is no value, or their numbers differ.
     """
     lengths = {name: len(column) for name, column in values.items()}
     if not lengths or len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise ValueError(f"values must hold equally many numbers for each name, at least one; there are {lengths}")
+        raise ValueError(f"values={lengths} numbers: unequal; allowed: equally many for each name, at least one")
 
     def over(function: Callable, convolves: bool) -> Callable:
         if mapping == "vmap" or (mapping == "auto" and not convolves):
@@ -107,8 +128,8 @@ def together(
         def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Any, Metrics, jax.Array]:
             after, metrics = build(row).update(inner, batch)
             alive &= all_finite((after.params, metrics))
-            kept = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, inner)
-            return kept, _zero_unless(alive, metrics), alive
+            inner = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, inner)
+            return inner, _zero_unless(alive, metrics), alive
 
         step = over(one, _convolves(state.inner))
         inner, metrics, alive = step(state.inner, state.values, state.alive)
@@ -142,7 +163,15 @@ def _convolves(inner: Any) -> bool:
 
 
 def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
-    """The trials of `rows`, in that order; one may come several times."""
+    """Select trials.
+
+    Args:
+      state: of all trials.
+      rows: of the trials, in the new order; a row may come several times.
+
+    Returns:
+      The state of these trials.
+    """
     rows = np.asarray(rows)
     return state.replace(
         inner=jax.tree.map(lambda x: x[rows], state.inner),
@@ -152,13 +181,21 @@ def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
 
 
 def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
-    """[trials]: "metric/0", "metric/1", ... of a row of the log; NaN where it is blank.
+    """Read the scores of all trials from a row of the log.
+
+    Args:
+      row: with "METRIC/0", "METRIC/1", ...
+      metric: METRIC.
+      trials: how many.
+
+    Returns:
+      [trials]; NaN where the row has None.
 
     Raises:
       ValueError: the row has no such metric.
     """
     if f"{metric}/0" not in row:
         names = sorted({key.rpartition("/")[0] for key in row if "/" in key})
-        raise ValueError(f"metric={metric!r} is not measured for each trial; there are {', '.join(names)}")
-    found = [row.get(f"{metric}/{i}") for i in range(trials)]
-    return np.array([np.nan if value is None else value for value in found], float)
+        raise ValueError(f"metric={metric!r}: not measured for each trial; allowed: {', '.join(names)}")
+    values = [row.get(f"{metric}/{i}") for i in range(trials)]
+    return np.array([np.nan if value is None else value for value in values], float)

@@ -1,8 +1,8 @@
-"""Run the trials of an experiment: those whose arrays have the same shapes in one compiled step, the others in processes.
+"""Run the trials of an experiment: those of equal shapes in one compiled step, the others one by one or in processes.
 
-Only training and validation data are seen; the score of a trial is the best value of the validation metric, and the
-step at which it was found. Every group of trials is a run of `dlcore.run.fit` in a folder of its own, so the same
-command resumes, and finished trials are not trained again. The test split is read by `retrain`, once.
+Only training and validation data are seen; the score of a trial is the best value of the validation metric. Every group
+of trials is a run of `dlcore.run.fit` in a folder of its own, so the same command resumes, and finished trials are not
+trained again. The test split is read by `retrain`, once.
 """
 
 import functools
@@ -29,7 +29,7 @@ from dlcore.run.progress import say
 from dlcore.search.together import TrialsState, scores_of, together
 
 __all__ = [
-    "Later",
+    "OffsetPipeline",
     "Trial",
     "can_share",
     "experiment_of",
@@ -43,7 +43,14 @@ __all__ = [
 
 
 class Trial(NamedTuple):
-    """score: the best of the validation metric, NaN where it never was finite. step: where. curve: (steps, scores)."""
+    """A trial that was run.
+
+    Args:
+      values: {setting: value}.
+      score: the best of the validation metric; NaN where it never was finite.
+      step: of the score.
+      curve: (steps, scores) of all validations.
+    """
 
     values: dict[str, Any]
     score: float
@@ -51,24 +58,42 @@ class Trial(NamedTuple):
     curve: tuple[list[int], list[float]]
 
 
-class Later:
-    """A pipeline from its step `offset` on."""
+class OffsetPipeline:
+    """A pipeline from some step on.
+
+    Args:
+      pipeline: of batches.
+      offset: its step that is the first here.
+    """
 
     def __init__(self, pipeline: Any, offset: int):
         self.pipeline, self.offset = pipeline, offset
 
     def batch_at(self, step: int) -> Any:
-        """The batch of step + offset."""
+        """Read the batch of step + offset.
+
+        Args:
+          step: counted from the offset.
+
+        Returns:
+          The batch.
+        """
         return self.pipeline.batch_at(step + self.offset)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The pipeline's, and the offset."""
+        """The pipeline's settings, and the offset."""
         return {**self.pipeline.settings, "offset": self.offset}
 
 
 def experiment_of(module: str) -> Experiment:
-    """The experiment of an experiment module.
+    """Import an experiment.
+
+    Args:
+      module: such as experiments.classification.supervised.
+
+    Returns:
+      The module's `experiment`.
 
     Raises:
       ValueError: there is no such module, or it has no experiment with a learner.
@@ -76,9 +101,9 @@ def experiment_of(module: str) -> Experiment:
     try:
         experiment = import_module(module).experiment
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{module!r} is no experiment with an experiment: {error}") from None
+        raise ValueError(f"{module}: {error}; allowed: a module with an experiment") from None
     if not isinstance(experiment, Experiment):
-        raise ValueError(f"{module!r} has no learner: its experiment is a {type(experiment).__name__}")
+        raise ValueError(f"{module}: a {type(experiment).__name__} without a learner; allowed: an Experiment")
     return experiment
 
 
@@ -89,7 +114,15 @@ def _words(values: dict[str, Any]) -> list[str]:
 
 
 def run_of(experiment: Experiment, argv: Sequence[str], values: dict[str, Any]) -> ResolvedRun:
-    """The experiment with these flags and these values.
+    """Resolve an experiment with a trial's values.
+
+    Args:
+      experiment: to be run.
+      argv: flags that all trials have.
+      values: {setting: value} of the trial.
+
+    Returns:
+      The run.
 
     Raises:
       FlagError: a value is not allowed.
@@ -104,9 +137,17 @@ def _builder(run: ResolvedRun, data: Splits) -> Callable[[dict], Learner]:
 
 
 def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
-    """Whether one compiled step serves all values of these settings: `build` takes them traced, and uses every one.
+    """Whether one compiled step serves all values of some settings: `build` takes them traced, and uses every one.
 
-    One that it does not use (epochs, valid_fraction) acts elsewhere.
+    A setting that it does not use (epochs, valid_fraction) acts elsewhere.
+
+    Args:
+      run: of the experiment.
+      data: its splits.
+      names: of the settings.
+
+    Returns:
+      Whether it does; False for no settings.
     """
     if not names:
         return False
@@ -124,11 +165,19 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
 
 
 def groups(trials: Sequence[dict], shared: Sequence[str]) -> list[list[int]]:
-    """Rows of the trials that differ in nothing but the settings `shared`."""
-    found: dict[str, list[int]] = {}
+    """Group trials that differ in nothing but some settings.
+
+    Args:
+      trials: {setting: value} each.
+      shared: the settings that may differ.
+
+    Returns:
+      Rows of the trials of each group.
+    """
+    rows_of: dict[str, list[int]] = {}
     for row, values in enumerate(trials):
-        found.setdefault(repr([(k, v) for k, v in sorted(values.items()) if k not in shared]), []).append(row)
-    return list(found.values())
+        rows_of.setdefault(repr([(k, v) for k, v in sorted(values.items()) if k not in shared]), []).append(row)
+    return list(rows_of.values())
 
 
 def run_together(
@@ -142,9 +191,23 @@ def run_together(
     start: Callable[[TrialsState], TrialsState] | None = None,
     hooks: Sequence = (),
 ) -> Result:
-    """One run of `together` over `rows` of values; the schedule is that of the whole run whatever `steps`."""
+    """Train trials in one run of `together`; the schedule is that of the whole run whatever `steps`.
+
+    Args:
+      run: of the experiment.
+      data: its splits.
+      rows: {setting: value} of each trial, floats.
+      folder: of the run.
+      steps: length of this run; None for that of the whole.
+      offset: step of the whole run at which this one starts.
+      start: changes the state before the first step; None leaves it.
+      hooks: of `fit`.
+
+    Returns:
+      What `fit` returns.
+    """
     learner = together(_builder(run, data), {name: [row[name] for row in rows] for name in rows[0]})
-    pipeline = Later(run.pipelines(data.train), offset) if offset else run.pipelines(data.train)
+    pipeline = OffsetPipeline(run.pipelines(data.train), offset) if offset else run.pipelines(data.train)
     return _fit(run, learner, pipeline, data, folder, steps or run.steps(len(data.train)), start=start, hooks=hooks)
 
 
@@ -178,16 +241,26 @@ def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Pat
     try:
         return _fit(run, learner, run.pipelines(data.train), data, folder, steps).history
     except FloatingPointError as error:
-        say(f"{_told(values)}: {str(error).splitlines()[0]}")
+        say(f"{_summary(values)}: {str(error).splitlines()[0]}")
         return []
 
 
-def _told(values: dict[str, Any]) -> str:
+def _summary(values: dict[str, Any]) -> str:
     return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
 
 
 def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[float], monitor_mode: str) -> Trial:
-    """A trial from its validation scores; NaN is no score."""
+    """Score a trial by its validations.
+
+    Args:
+      values: {setting: value}.
+      steps: [N], of the validations.
+      scores: [N]; NaN is no score.
+      monitor_mode: whether the best score is "max" or "min".
+
+    Returns:
+      The trial.
+    """
     scores = [float(s) for s in scores]
     good = [i for i, s in enumerate(scores) if np.isfinite(s)]
     if not good:
@@ -207,16 +280,20 @@ def run_trials(
     workers: int = 1,
     share: bool = True,
 ) -> list[Trial]:
-    """Train every trial of an experiment; [trials].
+    """Train every trial of an experiment.
 
     Args:
-      module: of the experiment, experiments.classification.supervised.
+      module: of the experiment, such as experiments.classification.supervised.
       argv: flags that all trials have.
-      trials: {flag: value} each.
-      folder: where their runs are kept.
-      metric, monitor_mode: the validation metric that counts, and whether "max" or "min" is better.
+      trials: {setting: value} each.
+      folder: where their runs are written.
+      metric: the validation metric by which trials are judged.
+      monitor_mode: whether the best metric is "max" or "min".
       workers: processes for trials that cannot share a program.
       share: whether trials may share a program.
+
+    Returns:
+      The trials, in their order.
 
     Raises:
       FlagError: a value is not allowed.
@@ -226,10 +303,10 @@ def run_trials(
     jobs = [run_of(experiment, argv, values) for values in trials]
     data = experiment.data(jobs[0].flags)
     if data.valid is None:
-        raise ValueError(f"{module} has no validation split to choose by")
+        raise ValueError(f"{module}: has no validation split; allowed: an experiment with one")
     numbers = [name for name in trials[0] if all(isinstance(t[name], float) for t in trials)]
     shared = numbers if share and can_share(jobs[0], data, numbers) else []
-    found: dict[int, Trial] = {}
+    finished: dict[int, Trial] = {}
     alone: list[int] = []
     parts = groups(trials, shared)
     for number, rows in enumerate(parts):
@@ -242,7 +319,7 @@ def run_trials(
         valid = [row for row in result.history if row["split"] == "valid"]
         scores = np.array([scores_of(row, metric, len(rows)) for row in valid])
         for i, row in enumerate(rows):
-            found[row] = trial_of(trials[row], [v["step"] for v in valid], scores[:, i], monitor_mode)
+            finished[row] = trial_of(trials[row], [v["step"] for v in valid], scores[:, i], monitor_mode)
     one = functools.partial(_history_of, module, list(argv), folder)
     if workers > 1 and len(alone) > 1:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -252,19 +329,29 @@ def run_trials(
     for row, history in zip(alone, histories, strict=True):
         valid = [r for r in history if r["split"] == "valid"]
         if valid and metric not in valid[-1]:
-            raise ValueError(f"metric={metric!r} is not a validation metric; there are {', '.join(valid[-1])}")
+            raise ValueError(f"metric={metric!r}: no validation metric; allowed: {', '.join(valid[-1])}")
         scores = [np.nan if r[metric] is None else r[metric] for r in valid]
-        found[row] = trial_of(trials[row], [r["step"] for r in valid], scores, monitor_mode)
-    return [found[row] for row in range(len(trials))]
+        finished[row] = trial_of(trials[row], [r["step"] for r in valid], scores, monitor_mode)
+    return [finished[row] for row in range(len(trials))]
 
 
 def _history_of(module: str, argv: list[str], folder: Path, values: dict[str, Any], row: int) -> list[dict]:
-    say(f"trial {row}: {_told(values)}")
+    say(f"trial {row}: {_summary(values)}")
     return _alone(module, argv, values, folder / f"trial{row}")
 
 
 def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict[str, float | None]:
-    """Train with the best values for the best number of steps on training and validation data, and test it once."""
+    """Train with the best values, for the best number of steps, on training and validation data, and test once.
+
+    Args:
+      module: of the experiment.
+      argv: flags that all trials have.
+      best: the best trial.
+      folder: in which the run `retrained` is written.
+
+    Returns:
+      Metrics of the test split, {name: value}.
+    """
     run = run_of(experiment_of(module), argv, best.values)
     data = run.experiment.data(run.flags)
     whole = data._replace(train=join(data.train, data.valid), valid=None)

@@ -21,7 +21,7 @@ from experiments.classification.supervised import experiment
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "run"
-    assert run(experiment, ["--smoke", f"--run_dir={folder}"]) == 0
+    assert run(experiment, ["--smoke", "--model=mlp", f"--run_dir={folder}"]) == 0
     assert run(experiment, ["--mode=export", f"--run={folder}"]) == 0
     return folder
 
@@ -41,7 +41,7 @@ def test_a_run_exported_is_what_the_run_predicts(trained):
     for rows in (1, 5):
         source = digits("test").take(rows)
         got = function(weights, {"image": source.arrays["image"]})
-        want = predict(learner, state, source)
+        want = predict(learner, state, source, placement=resolved.placement())
         np.testing.assert_allclose(got["logits"], want["logits"], atol=1e-5)
         np.testing.assert_allclose(got["probabilities"].sum(-1), 1, atol=1e-6)
     with pytest.raises(ValueError, match="Shape mismatch"):
@@ -109,4 +109,4 @@ def test_what_is_not_read_is_left_out_and_files_are_checked(tmp_path):
 
 def test_without_a_run_there_is_an_error(tmp_path, capsys):
     assert run(experiment, ["--mode=export", f"--run_dir={tmp_path / 'none'}"]) == 2
-    assert "there is no run in" in capsys.readouterr().err
+    assert "there is no run" in capsys.readouterr().err

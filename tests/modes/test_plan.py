@@ -6,13 +6,13 @@ import json
 import jax
 import numpy as np
 import pytest
-from dlcore.kits.known_datasets import planned
 
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
+from dlcore.kits.images import planned
 from dlcore.main import run
 from dlcore.modes.plan.plan import planned_batch
 from dlcore.modes.plan.report import best_of, hints, lines_of, row_of, row_summary

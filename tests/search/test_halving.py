@@ -40,13 +40,13 @@ def test_the_best_go_on_from_where_they_were():
 
 
 def test_bad_numbers_are_named():
-    with pytest.raises(ValueError, match="eta=1 must be at least 2"):
+    with pytest.raises(ValueError, match="eta=1: too small; allowed: at least 2"):
         rungs(8, 1, 8, 1)
-    with pytest.raises(ValueError, match="last=3 must be at least 5"):
+    with pytest.raises(ValueError, match="last=3: too small; allowed: at least 5"):
         rungs(8, 5, 3)
-    with pytest.raises(ValueError, match="first=0 must be in"):
+    with pytest.raises(ValueError, match="first=0: out of range"):
         hyperband_brackets(9, 3, 0)
-    with pytest.raises(ValueError, match="3 trials are fewer than the 8"):
+    with pytest.raises(ValueError, match="trials=3 trials: too few; allowed: at least 8"):
         successive_halving([{}] * 3, rungs(8, 1, 8, 2), lambda *_: np.ones(8))
-    with pytest.raises(ValueError, match="no trial of the 2 at step 1"):
+    with pytest.raises(ValueError, match="no finite score of 2 trials at step 1"):
         successive_halving([{}] * 2, [Rung(2, 1)], lambda *_: np.full(2, np.nan))

@@ -68,9 +68,9 @@ def test_a_population_of_bad_rates_takes_over_the_good_one():
 
 def test_bad_arguments():
     for words, options in (
-        ("mode='up' is unknown", {"mode": "up"}),
-        ("every=0 must be at least 1", {"every": 0}),
-        ("share=0.7 must be in", {"share": 0.7}),
+        ("monitor_mode='up': unknown", {"monitor_mode": "up"}),
+        ("every=0: too small; allowed: at least 1", {"every": 0}),
+        ("share=0.7: out of range", {"share": 0.7}),
         ("a is a choice", {"space": {"a": Choice(("b", "c"))}}),
     ):
         with pytest.raises(ValueError, match=words):

@@ -57,7 +57,7 @@ def rows(folder):
 
 def test_trials_in_one_step_score_as_alone_and_are_not_trained_twice(tmp_path, capsys):
     trials = [{"learning_rate": rate} for rate in (1e-3, 1e-2, 1e-1)]
-    options = {"metric": "loss", "mode": "min"}
+    options = {"metric": "loss", "monitor_mode": "min"}
     shared = run_trials(PAGE, FLAGS, trials, tmp_path / "shared", **options)
     assert "3 trials in one step" in capsys.readouterr().out
     alone = run_trials(PAGE, FLAGS, trials, tmp_path / "alone", share=False, **options)
@@ -177,26 +177,26 @@ def test_sources_are_joined_only_where_they_hold_the_same():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "problem"),
     [
-        ([], "it must have at least one axis"),
-        (["learning_rat=log:1e-4:1"], "has no setting learning_rat"),
+        ([], "space: empty; allowed: at least one axis"),
+        (["learning_rat=log:1e-4:1"], "learning_rat: unknown; allowed: the settings"),
         (["learning_rate=log:1:1e-4"], "learning_rate"),
-        (["learning_rate=log:1e-4:1", "--method=annealing"], "--method=annealing is unknown"),
+        (["learning_rate=log:1e-4:1", "--method=annealing"], "--method=annealing: unknown"),
         (["momentum=uniform:0:2", "--trials=30"], "--momentum="),
         (["optimizer=sgd,adamw", "--method=pbt"], "cannot all share one compiled step"),
     ],
 )
-def test_bad_words_are_named(capsys, words, told):
+def test_bad_words_are_named(capsys, words, problem):
     capsys.readouterr()
     assert main([PAGE, *words, *FLAGS]) in (1, 2)
-    assert told in capsys.readouterr().err
+    assert problem in capsys.readouterr().err
 
 
 def test_a_module_without_a_learner_is_refused(capsys):
-    with pytest.raises(ValueError, match="is no experiment with a page"):
+    with pytest.raises(ValueError, match="allowed: a module with an experiment"):
         experiment_of("experiments.classification.nothing")
-    with pytest.raises(ValueError, match="has no learner: its experiment is a Study"):
+    with pytest.raises(ValueError, match="a Study without a learner; allowed: an Experiment"):
         experiment_of("experiments.studies.optimizer_race")
     with pytest.raises(FlagError):
         run_trials(PAGE, FLAGS, [{"momentum": 3.0}], None, metric="loss")

@@ -28,20 +28,20 @@ def test_words_become_axes():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["dropout"], "'dropout' must be NAME=A,B"),
-        (["=1,2"], "'=1,2' must be NAME="),
-        (["a=log:0:1"], r"a: \[0, 1\] of a logarithmic range must be positive"),
-        (["a=uniform:1:0"], r"a: \[1, 0\] must be finite, the lower end first"),
-        (["a=log:1:1"], r"a: \[1, 1\] must be finite"),
-        (["a=uniform:0:inf"], r"a: \[0, inf\] must be finite"),
-        (["a=int:1.5:3"], r"a: \[1.5, 3\] of integers must be whole numbers"),
-        (["a=log:1e-3"], "'a=log:1e-3' must be a=log:LOW:HIGH with two numbers"),
-        (["a=int:x:3"], "'a=int:x:3' must be a=int:LOW:HIGH with two numbers"),
-        (["a=loguniform:1:3"], "unknown kind 'loguniform'; known are uniform, log, int"),
-        (["a=1,,2"], "a: options .* none of them empty"),
-        (["a=1,1"], "a: options .* different values"),
-        (["a=1,2", "a=log:1:2"], "a is given twice: 'a=log:1:2'"),
-        ([], "space is empty"),
+        (["dropout"], "dropout: no axis; allowed: NAME=A,B"),
+        (["=1,2"], "=1,2: no axis; allowed: NAME="),
+        (["a=log:0:1"], r"a=\[0, 1\]: not positive"),
+        (["a=uniform:1:0"], r"a=\[1, 0\]: no range; allowed: finite ends, the lower first"),
+        (["a=log:1:1"], r"a=\[1, 1\]: no range"),
+        (["a=uniform:0:inf"], r"a=\[0, inf\]: no range"),
+        (["a=int:1.5:3"], r"a=\[1.5, 3\]: not whole"),
+        (["a=log:1e-3"], "a=log:1e-3: no range; allowed: a=log:LOW:HIGH with two numbers"),
+        (["a=int:x:3"], "a=int:x:3: no range; allowed: a=int:LOW:HIGH with two numbers"),
+        (["a=loguniform:1:3"], "loguniform is unknown; allowed: uniform, log, int"),
+        (["a=1,,2"], "a=.*: empty or repeated"),
+        (["a=1,1"], "a=.*; allowed: different values"),
+        (["a=1,2", "a=log:1:2"], "a=log:1:2: a is given twice"),
+        ([], "space: empty"),
     ],
 )
 def test_bad_words_are_named(words, message):
@@ -93,7 +93,7 @@ def test_nine_trials_try_nine_values_of_an_axis_and_a_grid_three():
 
 def test_a_latin_hypercube_has_one_trial_in_every_slice():
     trials = s.latin_hypercube({"rate": RATE, "n": s.Integers(1, 10), "o": s.Choice(("a", "b"))}, 10, 3)
-    assert sorted(math.floor(10 * RATE.place(t["rate"])) for t in trials) == list(range(10))
+    assert sorted(math.floor(10 * RATE.position(t["rate"])) for t in trials) == list(range(10))
     assert sorted(t["n"] for t in trials) == list(range(1, 11))
     assert sorted(t["o"] for t in trials) == ["a"] * 5 + ["b"] * 5
 
@@ -166,7 +166,7 @@ def test_two_stages_find_a_narrow_peak_that_one_misses():
 
 
 @pytest.mark.covers("TR-16")
-def test_a_best_value_at_an_end_is_told():
+def test_a_best_value_at_an_end_is_reported():
     space = {"learning_rate": RATE, "dropout": s.Uniform(0, 1), "width": s.Integers(8, 64), "net": s.Choice(("a", "b"))}
     inner = {"learning_rate": 1e-3, "dropout": 0.5, "width": 30, "net": "a"}
     assert s.edges(space, inner) == []
@@ -186,19 +186,19 @@ def test_a_best_value_at_an_end_is_told():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: s.grid({"rate": RATE}, 0), "points=0 must be at least 1"),
-        (lambda: s.random({"rate": RATE}, 0, 0), "trials=0 must be at least 1"),
-        (lambda: s.sobol({"rate": RATE}, 0, 0), "trials=0 must be at least 1"),
-        (lambda: s.latin_hypercube({"rate": RATE}, -1, 0), "trials=-1 must be at least 1"),
-        (lambda: s.random({}, 3, 0), "space is empty"),
-        (lambda: s.sobol({"rate": s.LogUniform(0, 1)}, 3, 0), "must be positive"),
-        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [1, 2]), r"scores has shape \(2,\) for 1 trials"),
-        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [1], keep=0), r"keep=0 must be in \(0, 1\]"),
-        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [math.nan]), "no finite value among 1"),
-        (lambda: s.narrow({"rate": RATE}, [{"rate": 2.0}], [1]), r"rate=2.0 lies outside \[1e-05, 1\]"),
-        (lambda: s.narrow({"net": s.Choice(("a", "b"))}, [{"other": 1}], [1]), "has no net"),
-        (lambda: s.edges({"rate": RATE}, {"other": 1}), "has no rate"),
-        (lambda: s.edges({"rate": RATE}, {"rate": -1.0}), "rate=-1.0 lies outside"),
+        (lambda: s.grid({"rate": RATE}, 0), "points=0: too few; allowed: at least 1"),
+        (lambda: s.random({"rate": RATE}, 0, 0), "trials=0: too few; allowed: at least 1"),
+        (lambda: s.sobol({"rate": RATE}, 0, 0), "trials=0: too few; allowed: at least 1"),
+        (lambda: s.latin_hypercube({"rate": RATE}, -1, 0), "trials=-1: too few; allowed: at least 1"),
+        (lambda: s.random({}, 3, 0), "space: empty"),
+        (lambda: s.sobol({"rate": s.LogUniform(0, 1)}, 3, 0), "not positive"),
+        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [1, 2]), r"scores=\(2,\): wrong shape; allowed: \[1\]"),
+        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [1], keep=0), r"keep=0: out of range; allowed: \(0, 1\]"),
+        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [math.nan]), "none of 1 is finite"),
+        (lambda: s.narrow({"rate": RATE}, [{"rate": 2.0}], [1]), r"rate=2.0: outside the space; allowed: \[1e-05, 1\]"),
+        (lambda: s.narrow({"net": s.Choice(("a", "b"))}, [{"other": 1}], [1]), "lacks net"),
+        (lambda: s.edges({"rate": RATE}, {"other": 1}), "lacks rate"),
+        (lambda: s.edges({"rate": RATE}, {"rate": -1.0}), "rate=-1.0: outside the space"),
     ],
 )
 def test_bad_input_is_named(call, message):

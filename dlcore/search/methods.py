@@ -1,0 +1,213 @@
+"""Methods of search: which trials are run, and for how long (`--method`).
+
+Those that keep the trials' states (halving, hyperband, pbt) need settings that all share one compiled step.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.splits import Splits
+from dlcore.run.progress import say
+from dlcore.search import space as spaces
+from dlcore.search.halving import Rung, hyperband_brackets, rungs, successive_halving
+from dlcore.search.population import PopulationBasedTraining
+from dlcore.search.space import Space, narrow
+from dlcore.search.together import scores_of, select
+from dlcore.search.trials import Trial, can_share, experiment_of, run_of, run_together, run_trials, trial_of
+
+__all__ = ["METHODS", "Outcome", "Search"]
+
+METHODS = ("grid", "random", "latin", "sobol", "coarse_to_fine", "halving", "hyperband", "pbt")
+
+
+class Search(NamedTuple):
+    """One search.
+
+    Args:
+      module: of the experiment, such as experiments.classification.supervised.
+      experiment: of that module; its `monitor_mode` is that of `metric`.
+      own: the search's own flags.
+      space: what is searched.
+      argv: flags that all trials have.
+      metric: the validation metric by which trials are judged.
+      folder: where the trials' runs are written.
+    """
+
+    module: str
+    experiment: Experiment
+    own: Flags
+    space: Space
+    argv: Sequence[str]
+    metric: str
+    folder: Path
+
+    def run(self) -> "Outcome":
+        """Run the trials of `--method`.
+
+        Returns:
+          The trials, and what the method has to say.
+
+        Raises:
+          ValueError: the experiment has no validation split, or the settings do not share one compiled step.
+        """
+        methods: dict[str, Callable[[Search], Outcome]] = {
+            "coarse_to_fine": _coarse_to_fine,
+            "halving": _halving,
+            "hyperband": _hyperband,
+            "pbt": _population,
+        }
+        return methods.get(self.own.method, _one_stage)(self)
+
+
+class Outcome(NamedTuple):
+    """What a search found.
+
+    Args:
+      trials: all that were run.
+      space: the space that the best trial's values lie in: the last, where a method narrows it.
+      remarks: sentences for the report.
+    """
+
+    trials: list[Trial]
+    space: Space
+    remarks: list[str]
+
+
+def _draw(own: Flags, space: Space, count: int, seed: int) -> list[dict]:
+    if own.method == "grid":
+        return spaces.grid(space, own.points)
+    draw = {"latin": spaces.latin_hypercube, "sobol": spaces.sobol}.get(own.method, spaces.random)
+    return draw(space, count, seed)
+
+
+def _train(search: Search, rows: list[dict], folder: Path) -> list[Trial]:
+    own, monitor_mode = search.own, search.experiment.monitor_mode
+    return run_trials(
+        search.module,
+        search.argv,
+        rows,
+        folder,
+        metric=search.metric,
+        monitor_mode=monitor_mode,
+        workers=own.workers,
+        share=own.share,
+    )
+
+
+def _one_stage(search: Search) -> Outcome:
+    own = search.own
+    return Outcome(
+        _train(search, _draw(own, search.space, own.trials, own.search_seed), search.folder), search.space, []
+    )
+
+
+def _coarse_to_fine(search: Search) -> Outcome:
+    own, space = search.own, search.space
+    coarse = _train(search, _draw(own, space, own.trials // 2, own.search_seed), search.folder / "coarse")
+    sign = 1 if search.experiment.monitor_mode == "max" else -1
+    finer = narrow(space, [trial.values for trial in coarse], [sign * trial.score for trial in coarse])
+    changes = "; ".join(f"{name}: {axis} to {finer[name]}" for name, axis in space.items())
+    rows = _draw(own, finer, own.trials - own.trials // 2, own.search_seed + 1)
+    fine = _train(search, rows, search.folder / "fine")
+    return Outcome([*coarse, *fine], finer, [f"Narrowed after {len(coarse)} trials: {changes}."])
+
+
+def _shared_run(search: Search) -> tuple[ResolvedRun, Splits]:
+    """The run and the data of methods that keep the trials' states."""
+    run = run_of(experiment_of(search.module), search.argv, {})
+    data = run.experiment.data(run.flags)
+    if data.valid is None:
+        raise ValueError(f"{search.module}: has no validation split; allowed: an experiment with one")
+    numbers = all(isinstance(axis, spaces.Uniform | spaces.LogUniform) for axis in search.space.values())
+    if not numbers or not can_share(run, data, list(search.space)):
+        names = ", ".join(search.space)
+        raise ValueError(
+            f"--method={search.own.method}: {names} cannot all share one compiled step; allowed: grid, "
+            "random, latin, sobol, coarse_to_fine"
+        )
+    return run, data
+
+
+def _halving(search: Search) -> Outcome:
+    own, space = search.own, search.space
+    run, data = _shared_run(search)
+    last, levels = run.steps(len(data.train)), 0
+    while own.trials // own.eta ** (levels + 1) >= 1:
+        levels += 1
+    plan = rungs(own.trials, own.first or max(1, last // own.eta**levels), last, own.eta)
+    values = spaces.random(space, own.trials, own.search_seed)
+    return Outcome(_bracket(search, run, data, values, plan, search.folder), space, [_cost_of([plan])])
+
+
+def _hyperband(search: Search) -> Outcome:
+    own, space = search.own, search.space
+    run, data = _shared_run(search)
+    last, trials = run.steps(len(data.train)), []
+    brackets = hyperband_brackets(last, own.eta, own.first or max(1, last // own.eta**3))
+    for number, plan in enumerate(brackets):
+        values = spaces.random(space, plan[0].trials, own.search_seed + number)
+        trials += _bracket(search, run, data, values, plan, search.folder / f"bracket{number}")
+    return Outcome(trials, space, [f"{len(brackets)} brackets. {_cost_of(brackets)}"])
+
+
+def _cost_of(plans: Sequence[Sequence[Rung]]) -> str:
+    steps = sum(b.trials * (b.steps - a) for plan in plans for a, b in zip([0, *[r.steps for r in plan]], plan))  # noqa: B905
+    whole = sum(plan[0].trials * plan[-1].steps for plan in plans)
+    return f"{steps:,} steps in all; {sum(p[0].trials for p in plans)} trials to the end would have taken {whole:,}."
+
+
+def _bracket(
+    search: Search, run: ResolvedRun, data: Splits, values: list[dict], plan: Sequence[Rung], folder: Path
+) -> list[Trial]:
+    """The trials of one successive halving."""
+    metric, monitor_mode = search.metric, search.experiment.monitor_mode
+    sign = 1 if monitor_mode == "max" else -1
+    last: dict[str, Any] = {"rows": None, "state": None}
+    curves: list[tuple[list[int], list[float]]] = [([], []) for _ in values]
+
+    def advance(rows: list[int], before: int, after: int) -> np.ndarray:
+        say(f"{len(rows)} trials to step {after}")
+        state, old = last["state"], last["rows"]
+        start = None if state is None else lambda _: select(state, [old.index(row) for row in rows])
+        some = [values[row] for row in rows]
+        options = {"steps": after - before, "offset": before, "start": start}
+        result = run_together(run, data, some, folder / f"rung{after}", **options)
+        last.update(rows=list(rows), state=result.state)
+        scores = scores_of([r for r in result.history if r["split"] == "valid"][-1], metric, len(rows))
+        for row, score in zip(rows, scores, strict=True):
+            curves[row][0].append(after)
+            curves[row][1].append(float(score))
+        return sign * scores
+
+    steps = successive_halving(values, plan, advance)["steps"]
+    return [
+        trial_of(v, *curve, monitor_mode)._replace(step=int(steps[i]), score=curve[1][-1])
+        for i, (v, curve) in enumerate(zip(values, curves, strict=True))
+    ]
+
+
+def _population(search: Search) -> Outcome:
+    own, space, monitor_mode = search.own, search.space, search.experiment.monitor_mode
+    run, data = _shared_run(search)
+    values = spaces.random(space, own.trials, own.search_seed)
+    every = own.exchange or max(1, run.steps(len(data.train)) // 10)
+    hook = PopulationBasedTraining(space, search.metric, every, monitor_mode, seed=own.search_seed)
+    result = run_together(run, data, values, search.folder / "population", hooks=[hook])
+    valid = [row for row in result.history if row["split"] == "valid"]
+    steps = [row["step"] for row in valid]
+    scores = np.array([scores_of(row, search.metric, len(values)) for row in valid])
+    last = {name: np.asarray(column).tolist() for name, column in result.state.values.items()}
+    trials = [
+        trial_of({name: last[name][i] for name in space}, steps, scores[:, i], monitor_mode) for i in range(len(values))
+    ]
+    lineage = hook.memory["lineage"]
+    copied = sum(int(np.sum(np.array(entry["parents"]) != np.arange(len(values)))) for entry in lineage)
+    (search.folder / "lineage.json").write_text(json.dumps(lineage) + "\n")
+    return Outcome(trials, space, [f"{len(lineage)} exchanges, {copied} copies; values are those at the end."])
