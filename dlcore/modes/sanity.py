@@ -147,7 +147,7 @@ def _check_labels(bench: _Bench, shuffled: bool) -> Check:
         learner, pipeline, steps=SHUFFLED_STEPS, seed=flags.seed, progress=False, placement=_single(),
         log_every=SHUFFLED_STEPS,
     )  # fmt: skip
-    accuracy = evaluate(learner, result.state, data.valid, placement=_single())[0]["accuracy"]
+    accuracy = evaluate(learner, result.state, data.valid, placement=_single())["accuracy"]
     label = data.valid.arrays["label"]
     chance = float(np.bincount(label, minlength=classes).max() / len(label))
     bound = chance + 4 * math.sqrt(chance * (1 - chance) / len(label))

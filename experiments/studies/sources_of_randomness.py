@@ -30,7 +30,7 @@ def train(weights: int, order: int, split: int, steps: int) -> tuple[float, list
         learner, Pipeline(splits.train, 64, seed=order), steps=steps, seed=weights, placement=placement, progress=False,
         log_every=steps,
     )  # fmt: skip
-    accuracy = evaluate(learner, result.state, splits.test, placement=placement)[0]["accuracy"]
+    accuracy = evaluate(learner, result.state, splits.test, placement=placement)["accuracy"]
     return accuracy, [np.asarray(leaf) for leaf in jax.tree.leaves(result.state.params)]
 
 
