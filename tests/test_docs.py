@@ -169,7 +169,7 @@ def test_the_trainers_example_runs():
     values = {}
     exec(blocks("README.md", "python")[1], values)
     assert values["result"].step == 100
-    assert values["numbers"]["accuracy"] > 0.8
+    assert values["measures"]["accuracy"] > 0.8
 
 
 def test_the_readme_s_zoo():

@@ -438,8 +438,8 @@ def test_the_measure_moves(name):
     first = fit(learner, toy.train, steps=1, placement=placement, progress=False)
     last = fit(learner, toy.train, steps=toy.steps, placement=placement, progress=False)
     options = {"batch_size": 8, "placement": placement}
-    before = evaluate(learner, first.state, toy.valid, **options)[0][toy.measure]
-    after = evaluate(learner, last.state, toy.valid, **options)[0][toy.measure]
+    before = evaluate(learner, first.state, toy.valid, **options)[toy.measure]
+    after = evaluate(learner, last.state, toy.valid, **options)[toy.measure]
     assert toy.sign * (after - before) > 0.2 * abs(before), (before, after)
 
 
@@ -470,7 +470,7 @@ def test_evaluation_does_not_depend_on_batch_size_or_mesh(name):
     result = trained(toy, one_device())
     learner = toy.make(None)
     values = [
-        evaluate(learner, jax.device_get(result.state), toy.valid, batch_size=size, placement=placement)[0][toy.measure]
+        evaluate(learner, jax.device_get(result.state), toy.valid, batch_size=size, placement=placement)[toy.measure]
         for size, placement in ((7, one_device()), (64, one_device()), (16, Placement(make_mesh("data:8"))))
     ]
     np.testing.assert_allclose(values, values[0], rtol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.run.evaluate import evaluate
+from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.progress import say
 
 __all__ = ["MODE", "evaluate_run"]
@@ -33,15 +33,15 @@ def evaluate_run(run: ResolvedRun) -> None:
     learner = experiment.build(setup)
     step, state = restore_state(run, learner, experiment.example(config["spec"]), flags.select)
     evaluators = [] if flags.split == "train" else experiment.evaluators(setup, splits, flags.split)
-    numbers, arrays = evaluate(
+    measures = evaluate(
         learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement(), evaluators=evaluators
     )
     if flags.format == "json":
-        content = {"run": str(run.folder), "step": step, "split": flags.split, "examples": len(source), **numbers}
-        say(json.dumps({**content, **{k: np.asarray(v).tolist() for k, v in arrays.items()}}))
+        content = {"run": str(run.folder), "step": step, "split": flags.split, "examples": len(source)}
+        say(json.dumps(content | {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in measures.items()}))
         return
     say(f"{run.folder}, step {step}, {flags.split} split, {len(source):,} examples")
-    for name, value in numbers.items():
+    for name, value in scalars(measures).items():
         say(f"  {name:28} {'–' if value is None else f'{value:.6g}'}")
 
 

@@ -189,7 +189,7 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
         placement=_one_device(),
         log_every=SHUFFLED_STEPS,
     )
-    accuracy = evaluate(learner, result.state, data.valid, placement=_one_device())[0]["accuracy"]
+    accuracy = evaluate(learner, result.state, data.valid, placement=_one_device())["accuracy"]
     label = data.valid.arrays["label"]
     chance = float(np.bincount(label, minlength=classes).max() / len(label))
     bound = chance + 4 * math.sqrt(chance * (1 - chance) / len(label))

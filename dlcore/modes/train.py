@@ -19,7 +19,7 @@ from dlcore.modes.watch import watch_hooks
 from dlcore.report.html import is_share
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
-from dlcore.run.evaluate import Evaluation, padded
+from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
 from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.processes import barrier, is_first, on_host
@@ -110,16 +110,17 @@ def _finish(run, data: Splits, setup: Setup, learner, result: Result, placement,
         return
     evaluation = Evaluation(learner, placement)
     evaluators = run.experiment.evaluators(setup, data, "test")
-    numbers, arrays = evaluation.everything(state, data.test, evaluators, flags.eval_batch_size)
+    measures = evaluation.measures(state, data.test, evaluators, flags.eval_batch_size)
     shown = data.test if data.shown is None else data.shown
     outputs = evaluation.outputs(state, padded(shown, flags.eval_batch_size, placement))
     state = on_host(state)
     if not is_first():
         return
+    numbers = scalars(measures)
     row = {"step": step, "split": "test", **numbers}
     history = [r for r in read_metrics(folder) if r["split"] != "test"] + [row]
     seconds = provenance.process_seconds() + result.seconds_before
-    context = ReportContext(history, numbers, arrays, outputs, state, data, spec, flags, learner)
+    context = ReportContext(history, numbers, arrays(measures), outputs, state, data, spec, flags, learner)
     with MetricsWriter(folder) as writer:
         if len(history) > len(read_metrics(folder)):
             writer.write(row)

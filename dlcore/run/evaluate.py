@@ -1,4 +1,4 @@
-"""Measure and use a learner over whole sources: every example counted exactly once, in any batch, on any mesh."""
+"""Evaluate and apply a learner over whole sources: every example counts exactly once, in any batch, on any mesh."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,11 +11,19 @@ from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.sharding import put_rows
 from dlcore.run.step import Placement, fold, merge
 
-__all__ = ["Evaluation", "evaluate", "flatten", "padded", "predict"]
+__all__ = ["Evaluation", "Measures", "arrays", "compute_metrics", "evaluate", "padded", "predict", "scalars"]
+
+Measures = dict[str, float | None | np.ndarray]
+"""Metrics and results of evaluators by name: a number, None where nothing was counted, or an array."""
 
 
 class Evaluation:
-    """A learner's `evaluate` and `predict` over padded batches, compiled once for each shape of batch."""
+    """A learner's `evaluate` and `predict` over padded batches, compiled once for each shape of batch.
+
+    Args:
+      learner: whose functions are run.
+      placement: devices and shardings.
+    """
 
     def __init__(self, learner: Learner, placement: Placement):
         self.placement = placement
@@ -24,11 +32,26 @@ class Evaluation:
         self._predict = jax.jit(learner.predict)
 
     def put(self, batch: Any) -> Any:
-        """Host rows to the devices."""
+        """Copy host rows to the devices.
+
+        Args:
+          batch: this process's rows.
+
+        Returns:
+          The batch on the devices of the mesh.
+        """
         return put_rows(batch, self.placement.mesh)
 
     def metrics(self, state: Any, batches: Any, fold_every: int = 64) -> Metrics:
-        """Exact sums over all batches, on the host.
+        """Sum the learner's metrics over all batches, exactly, on the host.
+
+        Args:
+          state: of the learner.
+          batches: masked batches of host rows.
+          fold_every: batches after which device sums move to the host, where they have 64 bits.
+
+        Returns:
+          The metrics of all examples, not yet computed.
 
         Raises:
           ValueError: there is no batch.
@@ -43,11 +66,19 @@ class Evaluation:
         if sums is not None:
             host = fold(host, jax.device_get(sums))
         if host is None:
-            raise ValueError("the source to evaluate holds no example")
+            raise ValueError("source: holds no example to evaluate; allowed: at least one")
         return host
 
     def stream(self, state: Any, batches: Any) -> Iterator[tuple[Any, Any]]:
-        """(predictions, rows) of each batch on the host, padding removed."""
+        """Predict batch by batch.
+
+        Args:
+          state: of the learner.
+          batches: masked batches of host rows.
+
+        Yields:
+          (predictions, rows) of each batch on the host, padding removed.
+        """
         from jax.experimental import multihost_utils
 
         for batch in batches:
@@ -59,69 +90,136 @@ class Evaluation:
             yield jax.tree.map(lambda x, keep=keep: np.asarray(x)[keep], (jax.device_get(out), rows))
 
     def outputs(self, state: Any, batches: Any) -> Any:
-        """Predictions for every example, padding removed, stacked on the host in the order of the batches."""
+        """Predict every example.
+
+        Args:
+          state: of the learner.
+          batches: masked batches of host rows.
+
+        Returns:
+          The predictions stacked on the host in the order of the batches, padding removed.
+
+        Raises:
+          ValueError: there is no batch.
+        """
         parts = [out for out, _ in self.stream(state, batches)]
         if not parts:
-            raise ValueError("the source to predict holds no example")
+            raise ValueError("source: holds no example to predict; allowed: at least one")
         return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
-    def measures(
-        self, state: Any, evaluators: Sequence[Evaluator], split: Any, batch_size: int
-    ) -> tuple[dict[str, float | None], dict[str, Any]]:
-        """(numbers, everything else) that the evaluators find; one pass of `predict` serves all of one source.
+    def evaluator_measures(self, state: Any, evaluators: Sequence[Evaluator], source: Any, batch_size: int) -> Measures:
+        """Run evaluators; one pass of `predict` serves all of one source.
+
+        Args:
+          state: of the learner.
+          evaluators: what to measure.
+          source: for the evaluators that have no source of their own.
+          batch_size: examples a batch.
+
+        Returns:
+          The results of all evaluators.
 
         Raises:
           ValueError: two evaluators give the same name, or a source holds no example.
         """
-        sources = [split if e.source is None else e.source for e in evaluators]
-        found: dict[str, Any] = {}
-        for source in {id(s): s for s in sources}.values():
-            here = [e for e, s in zip(evaluators, sources, strict=True) if s is source]
-            kept = [None] * len(here)
-            for outputs, rows in self.stream(state, padded(source, batch_size, self.placement)):
-                kept = [e.add(acc, outputs, rows) for e, acc in zip(here, kept, strict=True)]
-            for evaluator, acc in zip(here, kept, strict=True):
+        sources = [source if e.source is None else e.source for e in evaluators]
+        measures: Measures = {}
+        for shared in {id(s): s for s in sources}.values():
+            group = [e for e, s in zip(evaluators, sources, strict=True) if s is shared]
+            accumulators = [None] * len(group)
+            for outputs, rows in self.stream(state, padded(shared, batch_size, self.placement)):
+                accumulators = [e.add(acc, outputs, rows) for e, acc in zip(group, accumulators, strict=True)]
+            for evaluator, acc in zip(group, accumulators, strict=True):
                 if acc is None:
-                    raise ValueError("the source of an evaluator holds no example")
+                    raise ValueError("source: that of an evaluator holds no example; allowed: at least one")
                 for name, value in evaluator.finish(acc).items():
-                    if name in found:
-                        raise ValueError(f"two evaluators give {name!r}")
-                    found[name] = value
-        return _sort(found)
+                    if name in measures:
+                        raise ValueError(f"evaluators: two evaluators give {name!r}; allowed: unique names")
+                    measures[name] = _measure(value)
+        return measures
 
-    def everything(
-        self, state: Any, source: Any, evaluators: Sequence[Evaluator], batch_size: int
-    ) -> tuple[dict[str, float | None], dict[str, Any]]:
-        """The learner's metrics over a source, and what the evaluators find."""
-        numbers, arrays = flatten(self.metrics(state, padded(source, batch_size, self.placement)))
-        more_numbers, more_arrays = self.measures(state, evaluators, source, batch_size)
-        if twice := ({*numbers, *arrays} & {*more_numbers, *more_arrays}):
-            raise ValueError(f"an evaluator and a metric are both called {sorted(twice)[0]!r}")
-        return numbers | more_numbers, arrays | more_arrays
+    def measures(self, state: Any, source: Any, evaluators: Sequence[Evaluator], batch_size: int) -> Measures:
+        """Compute the learner's metrics over a source, and run the evaluators.
+
+        Args:
+          state: of the learner.
+          source: every example counts once.
+          evaluators: measures of the whole source.
+          batch_size: examples a batch.
+
+        Returns:
+          name -> number, None or array.
+
+        Raises:
+          ValueError: the source is empty, or an evaluator gives the name of a metric.
+        """
+        metrics = compute_metrics(self.metrics(state, padded(source, batch_size, self.placement)))
+        results = self.evaluator_measures(state, evaluators, source, batch_size)
+        if repeated := sorted(metrics.keys() & results.keys()):
+            raise ValueError(
+                f"evaluators: an evaluator and a metric are both called {repeated[0]!r}; allowed: new names"
+            )
+        return metrics | results
 
 
-def flatten(metrics: Metrics) -> tuple[dict[str, float | None], dict[str, Any]]:
-    """(numbers, everything else) of computed metrics; a metric of several values gives "name/value"."""
-    found = {}
+def compute_metrics(metrics: Metrics) -> Measures:
+    """Compute metrics from their sums.
+
+    Args:
+      metrics: on the host.
+
+    Returns:
+      name -> value; a metric of several values gives "name/value".
+    """
+    measures: Measures = {}
     for name, metric in metrics.items():
         value = metric.compute()
         for key, item in value.items() if isinstance(value, dict) else [("", value)]:
-            found[f"{name}/{key}" if key else name] = item
-    return _sort(found)
+            measures[f"{name}/{key}" if key else name] = _measure(item)
+    return measures
 
 
-def _sort(found: dict[str, Any]) -> tuple[dict[str, float | None], dict[str, Any]]:
-    numbers, rest = {}, {}
-    for key, item in found.items():
-        if item is None or np.ndim(item) == 0:
-            numbers[key] = None if item is None else float(item)
-        else:
-            rest[key] = np.asarray(item)
-    return numbers, rest
+def _measure(value: Any) -> float | None | np.ndarray:
+    if value is None:
+        return None
+    return float(value) if np.ndim(value) == 0 else np.asarray(value)
+
+
+def scalars(measures: Measures) -> dict[str, float | None]:
+    """Select the numbers, for logs.
+
+    Args:
+      measures: of `evaluate`.
+
+    Returns:
+      The measures that are numbers or None.
+    """
+    return {name: value for name, value in measures.items() if not isinstance(value, np.ndarray)}
+
+
+def arrays(measures: Measures) -> dict[str, np.ndarray]:
+    """Select the arrays, for reports.
+
+    Args:
+      measures: of `evaluate`.
+
+    Returns:
+      The measures of more than one number.
+    """
+    return {name: value for name, value in measures.items() if isinstance(value, np.ndarray)}
 
 
 def padded(source: Any, batch_size: int, placement: Placement) -> Any:
-    """This process's masked batches of a source, of a size that divides over the devices."""
+    """This process's masked batches of a source, of a size that divides over the devices.
+
+    Args:
+      source: examples.
+      batch_size: examples a batch over all devices; rounded up to a multiple of the devices.
+      placement: whose mesh says how many devices share a batch.
+
+    Returns:
+      An iterable of batches with a `mask`, 0 for padding.
+    """
     devices = placement.data_size
     batch_size = -(-min(batch_size, max(1, len(source))) // devices) * devices
     return padded_batches(source, batch_size, jax.process_index(), jax.process_count())
@@ -135,19 +233,43 @@ def evaluate(
     batch_size: int = 256,
     placement: Placement | None = None,
     evaluators: Sequence[Evaluator] = (),
-) -> tuple[dict[str, float | None], dict[str, Any]]:
-    """(numbers, everything else) of a whole source: the learner's metrics, every example counted once, and evaluators.
+) -> Measures:
+    """Measure a learner over a whole source, every example counted once.
+
+    Args:
+      learner: whose metrics are computed.
+      state: of the learner.
+      source: examples.
+      batch_size: examples a batch; the result does not depend on it.
+      placement: devices and shardings; None replicates over all devices.
+      evaluators: measures of the whole source that sums cannot express, such as mAP.
+
+    Returns:
+      name -> number, None where nothing was counted, or array; `scalars` selects the numbers.
 
     Raises:
-      ValueError: the source is empty, or an evaluator gives a name that a metric has.
+      ValueError: the source is empty, or an evaluator gives the name of a metric.
     """
-    placement = placement or Placement()
-    return Evaluation(learner, placement).everything(state, source, evaluators, batch_size)
+    return Evaluation(learner, placement or Placement()).measures(state, source, evaluators, batch_size)
 
 
 def predict(
     learner: Learner, state: Any, source: Any, *, batch_size: int = 256, placement: Placement | None = None
 ) -> Any:
-    """The learner's outputs for every example of a source, in its order, as host arrays."""
+    """Apply a learner to every example of a source.
+
+    Args:
+      learner: whose `predict` is run.
+      state: of the learner.
+      source: examples.
+      batch_size: examples a batch; the result does not depend on it.
+      placement: devices and shardings; None replicates over all devices.
+
+    Returns:
+      The outputs as host arrays, in the order of the source.
+
+    Raises:
+      ValueError: the source is empty.
+    """
     placement = placement or Placement()
     return Evaluation(learner, placement).outputs(state, padded(source, batch_size, placement))

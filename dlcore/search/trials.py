@@ -23,7 +23,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
-from dlcore.run.evaluate import evaluate
+from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.progress import say
 from dlcore.search.together import TrialsState, scores_of, together
@@ -358,4 +358,4 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
     learner = run.experiment.build(run.setup_of(data))
     result = _fit(run, learner, run.pipelines(whole.train), whole, folder / "retrained", best.step)
     size, placement = run.flags.eval_batch_size, run.placement()
-    return evaluate(learner, result.state, data.test, batch_size=size, placement=placement)[0]
+    return scalars(evaluate(learner, result.state, data.test, batch_size=size, placement=placement))

@@ -36,7 +36,7 @@ def train(weights: int, order: int, split: int, steps: int) -> tuple[float, list
         progress=False,
         log_every=steps,
     )
-    accuracy = evaluate(learner, result.state, splits.test, placement=placement)[0]["accuracy"]
+    accuracy = evaluate(learner, result.state, splits.test, placement=placement)["accuracy"]
     return accuracy, [np.asarray(leaf) for leaf in jax.tree.leaves(result.state.params)]
 
 

@@ -188,15 +188,15 @@ def test_metrics_of_a_whole_split_are_exact():
     rows = batch(37)
     state = started(learner, rows)
     source = Source({"image": rows["image"], "label": rows["label"]}, 37)
-    numbers, arrays = evaluate(learner, state, source, batch_size=8, placement=one_device())
+    measures = evaluate(learner, state, source, batch_size=8, placement=one_device())
     logits = np.asarray(learner.predict(state, rows)["logits"], np.float64)
     order = np.argsort(-logits, axis=-1)
-    assert numbers["accuracy"] == (order[:, 0] == rows["label"]).mean()
-    assert numbers["top5"] == (order[:, :5] == rows["label"][:, None]).any(-1).mean()
-    assert arrays["confusion"].sum() == 37
-    assert np.trace(arrays["confusion"]) == (order[:, 0] == rows["label"]).sum()
+    assert measures["accuracy"] == (order[:, 0] == rows["label"]).mean()
+    assert measures["top5"] == (order[:, :5] == rows["label"][:, None]).any(-1).mean()
+    assert measures["confusion"].sum() == 37
+    assert np.trace(measures["confusion"]) == (order[:, 0] == rows["label"]).sum()
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    assert numbers["loss"] == pytest.approx(-log_p[np.arange(37), rows["label"]].mean(), rel=1e-6)
+    assert measures["loss"] == pytest.approx(-log_p[np.arange(37), rows["label"]].mean(), rel=1e-6)
 
 
 def test_probabilities_are_the_softmax_of_the_logits():

@@ -122,8 +122,8 @@ def test_it_is_fed_by_predict():
 
     learner = Learner(None, None, lambda state, batch: {}, predict)
     place = Placement(make_mesh("data:1", jax.devices()[:1]))
-    numbers, found = evaluate(
+    measures = evaluate(
         learner, {}, Source(arrays), batch_size=5, placement=place, evaluators=[coco_evaluator(["a", "b"])]
     )
-    assert numbers["map"] == 1
-    assert found["pr50"].shape == (101, 2)
+    assert measures["map"] == 1
+    assert measures["pr50"].shape == (101, 2)

@@ -31,11 +31,11 @@ def inverted(variables, layer, steps=40, **settings):
     )
     batch = source()[np.arange(1)]
     state = jax.jit(learner.init)(jax.random.key(0), batch)
-    before, _ = evaluate(learner, state, source())
+    before = evaluate(learner, state, source())
     update = jax.jit(learner.update)
     for _ in range(steps):
         state, _ = update(state, batch)
-    return before, evaluate(learner, state, source())[0]
+    return before, evaluate(learner, state, source())
 
 
 @pytest.mark.covers("VI-13")
@@ -69,6 +69,6 @@ def test_features_start_relative_to_the_target(variables):
         variation_weight=0.0,
     )
     state = learner.init(jax.random.key(0), source()[np.arange(1)])
-    numbers, _ = evaluate(learner, state.replace(params=jnp.zeros_like(state.params)), source())
+    numbers = evaluate(learner, state.replace(params=jnp.zeros_like(state.params)), source())
     assert numbers["features"] == pytest.approx(1.0)
     assert numbers["pixels"] == pytest.approx(float(np.square(source().arrays["image"]).mean()), rel=1e-5)

@@ -61,7 +61,7 @@ def test_predictions_follow_the_index(variables):
     state = jax.jit(learner.init)(jax.random.key(0), source[np.array([2, 0, 1])])
     shown = jax.jit(learner.predict)(state, source[np.array([1, 2])])["image"]
     np.testing.assert_allclose(shown, source.arrays["content"][1:], atol=1e-6)
-    assert evaluate(learner, state, source)[0]["content"] == pytest.approx(0, abs=1e-9)
+    assert evaluate(learner, state, source)["content"] == pytest.approx(0, abs=1e-9)
 
 
 def test_evaluations_are_counted(variables):

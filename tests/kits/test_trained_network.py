@@ -96,7 +96,7 @@ def test_its_accuracy_is_that_of_the_runs_averaged_parameters(sources):
     _, state = restore_state(resolved, learner, supervised.example(spec), "last")
     _, probabilities = feature_extractor(network)(test.arrays["image"])
     accuracy = (probabilities.argmax(-1) == test.arrays["label"]).mean()
-    assert accuracy == pytest.approx(evaluate(learner, state, test)[0]["accuracy"], abs=1e-6)
+    assert accuracy == pytest.approx(evaluate(learner, state, test)["accuracy"], abs=1e-6)
 
 
 def test_the_network_that_dlcore_ships():

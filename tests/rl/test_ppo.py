@@ -88,7 +88,7 @@ def test_the_pole_is_balanced():
     )  # fmt: skip
     pipeline = Pipeline(Source.indices(32), 32, shuffle=False)
     result = fit(learner, pipeline, steps=90, log_every=30, placement=one_device(), progress=False)
-    numbers, _ = evaluate(learner, result.state, Source.indices(20), placement=one_device())
+    numbers = evaluate(learner, result.state, Source.indices(20), placement=one_device())
     assert result.history[0]["return"] < 200
     assert numbers["return"] >= 490
     chex.assert_shape(result.state.episode_return, (32,))

@@ -8,7 +8,7 @@ import pytest
 from dlcore.data.source import Source
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, example_keys, mask_of
 from dlcore.run import Placement, evaluate, make_mesh, predict
-from dlcore.run.evaluate import Evaluation, flatten, padded
+from dlcore.run.evaluate import Evaluation, arrays, compute_metrics, padded, scalars
 
 
 def one_device():
@@ -57,15 +57,15 @@ def source(n):
 @pytest.mark.parametrize("size", [1, 7, 21, 1000])
 def test_every_example_counts_once_whatever_the_batch_and_the_mesh(size, placement):
     data = source(21)
-    numbers, arrays = evaluate(measure(), STATE, data, batch_size=size, placement=placement)
+    measures = evaluate(measure(), STATE, data, batch_size=size, placement=placement)
     x = data.arrays["x"][:, 0].astype(np.float64)
-    assert numbers["seen"] == 21
-    assert numbers["index"] == 210
-    assert numbers["top"] == x.max()
-    assert numbers["x"] == pytest.approx(x.mean(), rel=1e-6)
-    np.testing.assert_array_equal(arrays["by"], [7, 7, 7])
+    assert measures["seen"] == 21
+    assert measures["index"] == 210
+    assert measures["top"] == x.max()
+    assert measures["x"] == pytest.approx(x.mean(), rel=1e-6)
+    np.testing.assert_array_equal(measures["by"], [7, 7, 7])
     keys = example_keys(STATE.rng, {"index": jnp.arange(21)})
-    assert numbers["noise"] == pytest.approx(float(jax.vmap(jax.random.normal)(keys).mean()), rel=1e-5)
+    assert measures["noise"] == pytest.approx(float(jax.vmap(jax.random.normal)(keys).mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
@@ -113,18 +113,23 @@ def test_an_empty_source_is_an_error():
             function(measure(), STATE, source(0), placement=one_device())
 
 
-def test_flatten_names_several_values_and_keeps_arrays_apart():
+def test_metrics_of_several_values_and_of_arrays():
     class Both(Sum):
         def compute(self):
             return {"mean": 0.5, "bins": np.arange(3), "none": None}
 
     metrics = {
-        "a": Sum(np.float64(1.0), np.int64(4)), "blank": Sum(np.float64(0.0), np.int64(0)), "both": Both(np.float64(0)),
-        "matrix": Sum(np.eye(2)), "last": Last(np.float64(0.1)),
-    }  # fmt: skip
-    numbers, arrays = flatten(metrics)
+        "a": Sum(np.float64(1.0), np.int64(4)),
+        "blank": Sum(np.float64(0.0), np.int64(0)),
+        "both": Both(np.float64(0)),
+        "matrix": Sum(np.eye(2)),
+        "last": Last(np.float64(0.1)),
+    }
+    measures = compute_metrics(metrics)
+    numbers = scalars(measures)
     assert numbers == {"a": 0.25, "blank": None, "both/mean": 0.5, "both/none": None, "last": 0.1}
-    assert set(arrays) == {"both/bins", "matrix"}
+    assert set(arrays(measures)) == {"both/bins", "matrix"}
+    assert measures.keys() == numbers.keys() | arrays(measures).keys()
     assert all(isinstance(value, float | type(None)) for value in numbers.values())
 
 
@@ -143,11 +148,11 @@ def spread(acc):
 def test_evaluators_see_every_example_once_in_order_without_padding(placement):
     data, other = source(21), source(5)
     evaluators = [Evaluator(gather, spread), Evaluator(gather, lambda acc: {"bank": len(spread(acc)["order"])}, other)]
-    numbers, arrays = evaluate(measure(), STATE, data, batch_size=8, placement=placement, evaluators=evaluators)
-    assert numbers["median"] == pytest.approx(np.median(data.arrays["x"]))
-    assert numbers["bank"] == 5
-    np.testing.assert_array_equal(arrays["order"], np.arange(21))
-    assert numbers["x"] == pytest.approx(float(data.arrays["x"][:, 0].mean()), rel=1e-6)
+    measures = evaluate(measure(), STATE, data, batch_size=8, placement=placement, evaluators=evaluators)
+    assert measures["median"] == pytest.approx(np.median(data.arrays["x"]))
+    assert measures["bank"] == 5
+    np.testing.assert_array_equal(measures["order"], np.arange(21))
+    assert measures["x"] == pytest.approx(float(data.arrays["x"][:, 0].mean()), rel=1e-6)
 
 
 def test_evaluators_of_one_source_share_one_pass():
@@ -156,11 +161,11 @@ def test_evaluators_of_one_source_share_one_pass():
     evaluation = Evaluation(measuring, one_device())
     stream = evaluation.stream
     evaluation.stream = lambda *args: seen.append(1) or stream(*args)
-    found = evaluation.measures(
+    measures = evaluation.evaluator_measures(
         STATE, [Evaluator(gather, lambda acc, n=n: {n: len(acc)}) for n in "ab"], source(7), batch_size=4
     )
     assert seen == [1]
-    assert found[0] == {"a": 2.0, "b": 2.0}
+    assert measures == {"a": 2.0, "b": 2.0}
 
 
 def test_an_evaluator_may_not_take_a_name_that_is_taken():

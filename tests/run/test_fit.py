@@ -283,7 +283,7 @@ def test_the_best_is_remembered_over_a_resume(tmp_path):
 
 
 def test_a_monitor_that_is_not_measured(tmp_path):
-    with pytest.raises(ValueError, match="monitor='acuracy' is not a validation metric; there are loss, seen, x"):
+    with pytest.raises(ValueError, match="monitor='acuracy': not a validation metric; allowed: loss, seen, x"):
         train(2, valid=source(5), folder=tmp_path, saving=Saving(monitor="acuracy"))
 
 
@@ -310,18 +310,19 @@ def test_a_save_in_flight_is_finished_when_the_loop_fails(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps=0 must be at least 1"),
-        ({"log_every": 0}, "log_every=0 must be at least 1"),
-        ({"prefetch": 0}, "prefetch=0 must be at least 1"),
+        ({"steps": 0}, "steps=0: too small; allowed: at least 1"),
+        ({"log_every": 0}, "log_every=0: too small"),
+        ({"prefetch": 0}, "prefetch=0: too small"),
         ({"eval_every": -1}, "eval_every=-1"),
-        ({"saving": Saving(mode="largest")}, "mode"),
-        ({"saving": Saving(keep_last=0)}, "keep_last"),
-        ({"saving": Saving(steps=-1)}, "steps=-1"),
+        ({"saving": {"mode": "largest"}}, "saving.mode='largest': unknown; allowed: max, min"),
+        ({"saving": {"keep_last": 0}}, "saving.keep_last=0: too small; allowed: at least 1"),
+        ({"saving": {"steps": -1}}, "saving.steps=-1: negative; allowed: at least 0"),
     ],
 )
 def test_arguments_out_of_range(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        train(**{"steps": 2, "folder": tmp_path, "valid": source(5), **options})
+        saving = Saving(**options.pop("saving", {}))
+        train(**{"steps": 2, "folder": tmp_path, "valid": source(5), "saving": saving, **options})
 
 
 # Resume

@@ -157,7 +157,7 @@ def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
     program = Program(learner, pipeline.batch_at(0), single(), 0)
     state = store.restore(program.abstract_carry, result.best_step)[1].state
     store.close()
-    assert evaluate(learner, state, data.valid, placement=single())[0]["loss"] == pytest.approx(min(losses.values()))
+    assert evaluate(learner, state, data.valid, placement=single())["loss"] == pytest.approx(min(losses.values()))
     best = Trial({"learning_rate": 0.05}, 1.0, 15, ([15], [1.0]))
     numbers = retrain(PAGE, FLAGS, best, tmp_path)
     assert 0.5 < numbers["accuracy"] <= 1

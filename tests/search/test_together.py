@@ -93,8 +93,8 @@ def test_selected_trials_keep_their_states_and_values():
     best = select(state, [2, 0])
     np.testing.assert_allclose(best.values["learning_rate"], [0.2, 0.01])
     pair = together(build(), {"learning_rate": [0.2, 0.01]})
-    numbers, _ = evaluate(pair, best, VALID, placement=single())
-    whole, _ = evaluate(learner, state, VALID, placement=single())
+    numbers = evaluate(pair, best, VALID, placement=single())
+    whole = evaluate(learner, state, VALID, placement=single())
     assert numbers["loss/0"] == pytest.approx(whole["loss/2"], rel=1e-6)
     assert numbers["loss/1"] == pytest.approx(whole["loss/0"], rel=1e-6)
 

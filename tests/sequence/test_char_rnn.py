@@ -188,7 +188,7 @@ def test_eight_devices_equal_one(spmd):
     _, _, eight = runs(spmd, 8)
     chex.assert_trees_all_close(plain(one.state), plain(eight.state), atol=1e-6)
     values = [
-        evaluate(learner, plain(one.state).replace(rng=one.state.rng), source, batch_size=size, placement=place)[0]
+        evaluate(learner, plain(one.state).replace(rng=one.state.rng), source, batch_size=size, placement=place)
         for size, place in ((3, Placement(make_mesh("data:1", jax.devices()[:1]))), (8, Placement(make_mesh("data:8"))))
     ]
     assert values[0]["loss"] == pytest.approx(values[1]["loss"], rel=1e-6)

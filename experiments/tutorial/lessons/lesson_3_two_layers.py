@@ -160,7 +160,7 @@ ours = mlp.train(
     images, labels, hidden=(hidden,), learning_rate=test.steepest, steps=steps, batch_size=pipeline.batch_size
 )
 by_hand = (mlp.predict(ours, new_images) == new_labels).mean()
-numbers, _ = evaluate(learner, result.state, data.valid)
+numbers = evaluate(learner, result.state, data.valid)
 error = np.sqrt(by_hand * (1 - by_hand) / len(new_labels))
 print(f"validation: by hand {by_hand:.1%}, by dlcore {numbers['accuracy']:.1%} (standard error {error:.1%})")
 

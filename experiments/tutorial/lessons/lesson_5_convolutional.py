@@ -123,7 +123,7 @@ kept, winner, rows, runs = {}, None, {}, {}
 for name, addition in additions.items():
     learner, began = learner_of(**(kept | addition)), time.perf_counter()
     runs[name] = [trained(learner, seed) for seed in range(seeds)]
-    measured = [evaluate(learner, run.state, data.valid)[0] for run in runs[name]]
+    measured = [evaluate(learner, run.state, data.valid) for run in runs[name]]
     rows[name] = {key: np.mean([numbers[key] for numbers in measured]) for key in ("accuracy", "loss")}
     better = winner is None or rows[name]["loss"] < rows[winner]["loss"]
     if better:

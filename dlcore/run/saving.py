@@ -1,0 +1,191 @@
+"""Decide when to save, follow the best validation metric, and keep the checkpoints of one call of fit."""
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.run.checkpoint import Checkpoints
+from dlcore.run.evaluate import Measures
+from dlcore.run.processes import is_first, same
+from dlcore.run.step import Carry
+
+__all__ = ["Saver", "Saving"]
+
+
+@dataclass(frozen=True)
+class Saving:
+    """When to save, and which checkpoints to keep.
+
+    Args:
+      seconds: longest time between two checkpoints; 0 sets no limit.
+      steps: most steps between two checkpoints; 0 sets no limit.
+      keep_last: newest checkpoints to keep.
+      monitor: the validation metric whose best checkpoint is kept too; None keeps none.
+      mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
+    """
+
+    seconds: float = 60.0
+    steps: int = 0
+    keep_last: int = 2
+    monitor: str | None = None
+    mode: str = "max"
+
+    def __post_init__(self):
+        if self.keep_last < 1:
+            raise ValueError(f"saving.keep_last={self.keep_last}: too small; allowed: at least 1")
+        for name, value in {"steps": self.steps, "seconds": self.seconds}.items():
+            if value < 0:
+                raise ValueError(f"saving.{name}={value}: negative; allowed: at least 0")
+        if self.mode not in ("max", "min"):
+            raise ValueError(f"saving.mode={self.mode!r}: unknown; allowed: max, min")
+
+
+class Saver:
+    """The checkpoints of one call of fit; without a folder nothing is saved.
+
+    Args:
+      saving: when to save, and what to keep.
+      folder: of the phase; None saves nothing.
+    """
+
+    def __init__(self, saving: Saving, folder: Path | None):
+        self.saving, self.folder = saving, folder
+        self.best: float | None = None
+        self.store: Checkpoints | None = None
+        if folder is not None:
+            self.store = Checkpoints(folder / "checkpoints", keep_last=saving.keep_last, mode=saving.mode)
+        self._saved_step: int | None = None
+        self._saved_at = time.monotonic()
+
+    def restore(self, abstract: Carry) -> tuple[int, Carry, dict] | None:
+        """Read the newest checkpoint.
+
+        Args:
+          abstract: shapes, dtypes and shardings of the carry.
+
+        Returns:
+          (step, carry, note), or None where there is no checkpoint.
+        """
+        return None if self.store is None else self.store.restore(abstract)
+
+    def start(self, step: int) -> None:
+        """Count the time to the next checkpoint from now.
+
+        Args:
+          step: the step that was restored; 0 where training begins.
+        """
+        self._saved_step, self._saved_at = step or None, time.monotonic()
+
+    def due(self, step: int, at_log: bool) -> bool:
+        """Whether a checkpoint is due, which all processes must agree on.
+
+        Args:
+          step: steps done.
+          at_log: whether this step is logged; several processes compare their clocks at those steps only.
+
+        Returns:
+          Whether to save now.
+        """
+        if self.saving.steps and step % self.saving.steps == 0:
+            return True
+        if not self.saving.seconds or self.store is None:
+            return False
+        if jax.process_count() == 1:
+            return self._is_late()
+        if not at_log:
+            return False
+        from jax.experimental import multihost_utils
+
+        return bool(multihost_utils.broadcast_one_to_all(np.asarray(self._is_late())))
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._saved_at >= self.saving.seconds
+
+    def score(self, measures: Measures) -> float | None:
+        """The monitored metric where it is at least as good as the best so far, which it then becomes.
+
+        Args:
+          measures: of the validation data.
+
+        Returns:
+          The score to save with the checkpoint; None where there is nothing to monitor, or it was better before.
+
+        Raises:
+          ValueError: `monitor` is not among the numbers.
+        """
+        monitor = self.saving.monitor
+        if monitor is None:
+            return None
+        if monitor not in measures:
+            raise ValueError(f"monitor={monitor!r}: not a validation metric; allowed: {', '.join(measures)}")
+        score = measures[monitor]
+        sign = 1 if self.saving.mode == "max" else -1
+        if score is None or math.isnan(score) or (self.best is not None and sign * score < sign * self.best):
+            return None
+        self.best = score
+        return score
+
+    def save(self, step: int, carry: Carry, note: dict[str, Any], score: float | None) -> None:
+        """Start to save, unless this step is saved already.
+
+        Args:
+          step: steps done.
+          carry: in its global shape.
+          note: JSON-able facts to resume from, beside the best score.
+          score: of `score`.
+        """
+        if self.store is None or step == self._saved_step:
+            return
+        self.store.check()
+        self.store.save(step, carry, {**note, "best": self.best}, score)
+        self._saved_step, self._saved_at = step, time.monotonic()
+
+    def wait(self) -> None:
+        """Return when no save is in flight."""
+        if self.store is not None:
+            self.store.wait()
+
+    def best_step(self) -> int | None:
+        """Find the best checkpoint.
+
+        Returns:
+          Its step; None where no checkpoint has a score.
+        """
+        return None if self.store is None else same(self.store.best_step())
+
+    def finished_step(self) -> int | None:
+        """Read `finished.json`.
+
+        Returns:
+          The last step of the finished phase; None where it has not finished.
+        """
+        path = self.folder and self.folder / "finished.json"
+        return json.loads(path.read_text())["step"] if path and path.exists() else None
+
+    def write_finished(self, step: int, stopped: bool) -> None:
+        """Mark the phase as finished, once the last checkpoint is on disk.
+
+        Args:
+          step: the last step.
+          stopped: whether a hook ended the phase early.
+        """
+        if self.store is None:
+            return
+        self.store.wait()
+        if self.store.failure is None and is_first():
+            path = self.folder / "finished.json"
+            temporary = path.with_name(path.name + ".tmp")
+            temporary.write_text(json.dumps({"step": step, "stopped": stopped}, indent=1) + "\n")
+            os.replace(temporary, path)
+
+    def close(self) -> None:
+        """Wait and release the folder."""
+        if self.store is not None:
+            self.store.close()
