@@ -1,7 +1,7 @@
 """The contract of dlcore: a learner is a handful of pure functions, and a metric is a value that adds up.
 
-A technique file ends in one function, `learner(*, model, optimizer, ...) -> Learner`. Everything that drives
-learners (`dlcore.run`) knows these types and nothing else of a technique.
+A technique file ends in one function, `learner(*, model, optimizer, ...) -> Learner`. Everything that drives learners
+(`dlcore.run`) uses these types and nothing else of a technique.
 
 A batch is any pytree of arrays with a leading example axis, usually a dict. Every batch carries `index: [B] int32`
 (the example's position in its source) and, where it was padded, `mask: [B]` (1 for an example, 0 for padding).
@@ -37,13 +37,14 @@ Metrics = dict[str, "Metric"]
 class Learner(NamedTuple):
     """Pure functions that train, measure and use one technique.
 
-    init:     (rng, batch) -> State. Jitted; the batch gives shapes and, where a technique wants it, data.
-    update:   (State, batch) -> (State, Metrics). One step; `State.step` grows by one.
-    evaluate: (State, batch) -> Metrics. Honours `mask`; draws randomness from `fold_in(rng, index)` only.
-    predict:  (State, batch) -> outputs, a pytree with a leading example axis.
-    loss:     (params, State, batch) -> (scalar, Metrics), for the runners that differentiate; None where a
-              technique has no such scalar.
-    batched:  path patterns (fnmatch, "/"-separated) of the State leaves whose leading axis is the batch.
+    Args:
+      init: (rng, batch) -> State. Jitted; the batch gives shapes and, where a technique wants it, data.
+      update: (State, batch) -> (State, Metrics). One step; `State.step` grows by one.
+      evaluate: (State, batch) -> Metrics. Honors `mask`; draws random numbers from `fold_in(rng, index)` only.
+      predict: (State, batch) -> outputs, a pytree with a leading example axis.
+      loss: (params, State, batch) -> (scalar, Metrics), for the modes that differentiate; None where a technique has no
+        such scalar.
+      batched: path patterns (fnmatch, "/"-separated) of the State leaves whose leading axis is the batch.
     """
 
     init: Callable[[jax.Array, Batch], Any]
@@ -57,10 +58,11 @@ class Learner(NamedTuple):
 class Evaluator(NamedTuple):
     """A measure of a whole data set, taken on the host from what `predict` gives (mAP, k-NN, Fréchet distance).
 
-    add:    (acc, outputs, rows) -> acc, for one batch after the other, padding removed, as numpy arrays; the first
-            `acc` is None.
-    finish: acc -> {name: number or array}.
-    source: what `predict` runs over; None stands for the split that is being measured.
+    Args:
+      add: (acc, outputs, rows) -> acc, for one batch after the other, without padding, as numpy arrays; the first `acc`
+        is None.
+      finish: acc -> {name: number or array}.
+      source: what `predict` runs over; None stands for the split that is being measured.
     """
 
     add: Callable[[Any, Any, Batch], Any]
@@ -72,7 +74,11 @@ class Evaluator(NamedTuple):
 class State:
     """What every technique carries; a technique adds its own arrays in a subclass.
 
-    step: [] int32. rng: a root key, never split and stored: derive with `fold_in(state.rng, state.step)`.
+    Args:
+      step: [] int32, updates so far.
+      rng: a root key, never split and stored: derive keys with `fold_in(state.rng, state.step)`.
+      params: what the optimizer changes.
+      opt_state: the optimizer's state.
     """
 
     step: jax.Array
@@ -82,7 +88,12 @@ class State:
 
 
 class Range(NamedTuple):
-    """Allowed values of a number, ends included: `dropout: Annotated[float, Range(0, 1)] = 0.5`."""
+    """Limit a number: `dropout: Annotated[float, Range(0, 1)] = 0.5`.
+
+    Args:
+      low: the smallest allowed value.
+      high: the largest allowed value.
+    """
 
     low: float = -np.inf
     high: float = np.inf
@@ -96,36 +107,75 @@ class Metric(struct.PyTreeNode):
     """
 
     def merge(self, other: Self) -> Self:
-        """Join with a later part."""
+        """Join with a later part.
+
+        Args:
+          other: the later part.
+
+        Returns:
+          The metric of both.
+        """
         return jax.tree.map(lambda a, b: a + b, self, other)
 
     def collapse(self) -> Self:
-        """Join the parts that lie along a leading axis (the replicas of pmap)."""
+        """Join the parts that lie along a leading axis (the replicas of pmap).
+
+        Returns:
+          The metric of all.
+        """
         return jax.tree.map(lambda a: a.sum(0), self)
 
     def empty(self) -> Self:
-        """The neutral element of `merge`, of this metric's shapes and dtypes."""
+        """Make the neutral element of `merge`.
+
+        Returns:
+          A metric of this one's shapes and dtypes.
+        """
         return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self)
 
     def finite(self) -> jax.Array:
-        """Whether no leaf holds a NaN or an infinity."""
+        """Check for NaN and infinity.
+
+        Returns:
+          [] bool, whether no leaf holds one.
+        """
         leaves = [x for x in jax.tree.leaves(self) if jnp.issubdtype(x.dtype, jnp.inexact)]
         return jnp.all(jnp.array([jnp.isfinite(x).all() for x in leaves] or True))
 
     def compute(self) -> Any:
-        """The value, or None where nothing was counted; a dict gives several named values."""
+        """Read the value on the host.
+
+        Returns:
+          The value, or None where nothing was counted; a dict gives several named values.
+
+        Raises:
+          TypeError: the subclass does not say how.
+        """
         raise TypeError(f"{type(self).__name__} does not say how to compute its value")
 
 
 class Sum(Metric):
-    """total / count, None where the count is zero; without a count the plain sum, of any shape."""
+    """A mean, total / count, None where the count is zero; without a count the plain sum.
+
+    Args:
+      total: of any shape.
+      count: [] int32, or None.
+    """
 
     total: jax.Array
     count: jax.Array | None = None
 
     @classmethod
     def of(cls, values: jax.Array, mask: jax.Array | None = None) -> Self:
-        """The mean of `values: [B, ...]` over the examples where `mask: [B]` is set; NaN under the mask is ignored."""
+        """Average over the examples of a batch.
+
+        Args:
+          values: [B, ...].
+          mask: [B], set where an example counts; NaN elsewhere is ignored. None: all count.
+
+        Returns:
+          The metric.
+        """
         if mask is None:
             mask = jnp.ones(values.shape[:1], bool)
         keep = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - 1)) > 0, values.shape)
@@ -142,7 +192,11 @@ class Sum(Metric):
 
 
 class Max(Metric):
-    """The largest value seen."""
+    """The largest value seen.
+
+    Args:
+      value: of any shape; the maximum is taken elementwise.
+    """
 
     value: jax.Array
 
@@ -166,7 +220,11 @@ class Max(Metric):
 
 
 class Last(Metric):
-    """The value of the latest step (a learning rate, a temperature)."""
+    """The value of the latest step (a learning rate, a temperature).
+
+    Args:
+      value: of any shape.
+    """
 
     value: jax.Array
 
@@ -185,12 +243,27 @@ def _lowest(dtype) -> Any:
 
 
 def mask_of(batch: dict) -> jax.Array:
-    """The batch's mask as float32 [B]; all ones where it carries none."""
+    """Read the mask of a batch.
+
+    Args:
+      batch: with `index`, and `mask` where it was padded.
+
+    Returns:
+      [B] float32, 1 for an example and 0 for padding; all ones where the batch carries none.
+    """
     if "mask" in batch:
         return batch["mask"].astype(jnp.float32)
     return jnp.ones(batch["index"].shape, jnp.float32)
 
 
 def example_keys(rng: jax.Array, batch: dict) -> jax.Array:
-    """One key an example, [B], from its index alone: the same on any mesh and in any batch."""
+    """Derive a key for each example from its index alone: the same on any mesh and in any batch.
+
+    Args:
+      rng: a root key.
+      batch: with `index: [B]`.
+
+    Returns:
+      [B] keys.
+    """
     return jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])

@@ -74,3 +74,25 @@ def test_rooms_export_their_names_and_are_light(room):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_without_a_list_the_names_are_those_of_the_files(tmp_path, monkeypatch):
+    folder = tmp_path / "lazy_topic"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from dlcore.lazy import lazy_exports\nlazy_exports(globals())\n")
+    (folder / "one.py").write_text('__all__ = ["One", "learner"]\nclass One: pass\ndef learner(): pass\n')
+    (folder / "two.py").write_text('__all__ = ["Two", "learner", "one"]\nTwo, one = 2, 1\ndef learner(): pass\n')
+    (folder / "_own.py").write_text('__all__ = ["hidden"]\nhidden = 0\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    topic = importlib.import_module("lazy_topic")
+    assert "lazy_topic.one" not in sys.modules
+    from lazy_topic import One, Two, one
+
+    assert (One.__name__, Two) == ("One", 2)
+    assert one is sys.modules["lazy_topic.one"], "a file keeps its name"
+    assert topic.__all__ == ["One", "Two"]
+    for name in ("learner", "hidden", "Three"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(topic, name)
+    for name in [name for name in sys.modules if name.split(".")[0] == "lazy_topic"]:
+        del sys.modules[name]

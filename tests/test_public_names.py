@@ -24,11 +24,11 @@ def module_name(path):
 
 
 def public_names(tree):
-    """The literal value of __all__, or the names given to lazy_exports, or None."""
+    """The literal value of __all__, or the names given to lazy_exports (none: those of the files), or None."""
     for node in tree.body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             if ast.unparse(node.value.func) == "lazy_exports":
-                return sorted(ast.literal_eval(node.value.args[1]))
+                return sorted(ast.literal_eval(node.value.args[1])) if len(node.value.args) > 1 else []
             continue
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []

@@ -2,23 +2,4 @@
 
 from dlcore.lazy import lazy_exports
 
-lazy_exports(
-    globals(),
-    {
-        "Augment": "views",
-        "Embedder": "networks",
-        "MoCoState": "moco",
-        "Preprocess": "views",
-        "SimCLRState": "simclr",
-        "alignment_and_uniformity": "views",
-        "encode": "networks",
-        "enqueue": "moco",
-        "init_variables": "networks",
-        "momentum_update": "moco",
-        "predict_features": "networks",
-        "shuffle": "moco",
-        "two_views": "views",
-        "unit": "networks",
-        "unshuffle": "moco",
-    },
-)
+lazy_exports(globals())
