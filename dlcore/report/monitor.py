@@ -77,8 +77,8 @@ def _updates(snapshots: Sequence[dict], steps: list[int]) -> Panel:
     head = "<tr><th>array</th><th class=number>update / weight</th><th class=number>median</th><th>over the run</th>"
     head += f"{gradients}</tr>"
     note = (
-        f"Norm of an array's update over its own norm, at {len(steps)} steps from {steps[0]} to {steps[-1]}; about "
-        "1e-3 is usual, the band is 1e-4 to 1e-2. Logarithmic."
+        f"Norm of an array's update over its own norm, in {len(steps)} snapshots of steps {steps[0]} to {steps[-1]}; "
+        "about 1e-3 is usual, the band is 1e-4 to 1e-2. Logarithmic."
     )
     return Panel("Updates and gradients", _table(head, rows), note)
 

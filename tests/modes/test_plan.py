@@ -12,7 +12,6 @@ from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.images import planned
 from dlcore.main import run
 from dlcore.modes.plan.plan import planned_batch
 from dlcore.modes.plan.report import best_of, hints, lines_of, row_of, row_summary
@@ -285,7 +284,7 @@ def test_a_recipe_needs_no_data():
     assert batch["image"].dtype == np.uint8
     assert batch["label"].shape == batch["index"].shape == (32,)
     assert spec["num_classes"] == 1000
-    assert planned(resolve(experiment, [])) is None  # digits are there
+    assert experiment.planned(resolve(experiment, [])) is None  # digits are there
 
 
 def test_the_mode_from_end_to_end(tmp_path, capsys):

@@ -62,7 +62,7 @@ def plan(run: ResolvedRun) -> int:
     cases = [cases_of(topology.devices, flags.meshes, flags.rules) for topology in topologies]
     if any(t.platform == "tpu" for t in topologies) and importlib.util.find_spec("libtpu") is None:
         raise FlagError(
-            f"--topology={flags.topology}: libtpu is missing; allowed: after pip install 'dlcore[tpu]', with or without TPU"
+            f"--topology={flags.topology}: libtpu is missing; allowed: after pip install 'dlcore[tpu]', no TPU needed"
         )
     check_writable(run.folder)
     spec, batch = planned_batch(run)
