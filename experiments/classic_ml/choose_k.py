@@ -1,4 +1,4 @@
-"""How many neighbours should vote? Chosen by cross-validation, or on one validation set; judged once on the test set.
+"""How many neighbors should vote? Chosen by cross-validation, or on one validation set; judged once on the test set.
 
 python -m experiments.classic_ml.choose_k
 python -m experiments.classic_ml.choose_k --dataset=mnist --data_dir=DIR --limit=10000
@@ -37,16 +37,14 @@ def draw(by_metric, on_valid, best):
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
     for metric, values in by_metric.items():
-        mean, spread, colour = 100 * values.mean(1), 100 * values.std(1, ddof=1), COLOURS[metric]
-        ax.errorbar(KS, mean, spread, fmt="o-", color=colour, capsize=3, label=f"{metric.upper()}, mean of the folds")
-        ax.plot(
-            KS, 100 * on_valid[metric], "x:", color=colour, alpha=0.7, label=f"{metric.upper()}, one validation set"
-        )
+        mean, spread, color = 100 * values.mean(1), 100 * values.std(1, ddof=1), COLOURS[metric]
+        ax.errorbar(KS, mean, spread, fmt="o-", color=color, capsize=3, label=f"{metric.upper()}, mean of the folds")
+        ax.plot(KS, 100 * on_valid[metric], "x:", color=color, alpha=0.7, label=f"{metric.upper()}, one validation set")
     ax.plot(best[1], 100 * by_metric[best[0]].mean(1).max(), "o", ms=14, mfc="none", color="black")
     ax.set_xscale("log")
     ax.set_xticks(KS, KS)
     ax.minorticks_off()
-    ax.set(xlabel="neighbours", ylabel="accuracy, % (bar: std of the folds)")
+    ax.set(xlabel="neighbors", ylabel="accuracy, % (bar: std of the folds)")
     ax.legend(frameon=False, fontsize=8)
     ax.grid(alpha=0.3)
     return figure

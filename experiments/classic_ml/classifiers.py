@@ -1,13 +1,13 @@
 """Every classifier of classic_ml on one data set: settings by the validation examples, the test examples once each.
 
 python -m experiments.classic_ml.classifiers
-python -m experiments.classic_ml.classifiers --dataset=mnist --data_dir=DIR --only="neighbour, L2"
-python -m experiments.classic_ml.classifiers --dataset=cifar10 --data_dir=DIR --only="neighbour, L2"
+python -m experiments.classic_ml.classifiers --dataset=mnist --data_dir=DIR --only="neighbor, L2"
+python -m experiments.classic_ml.classifiers --dataset=cifar10 --data_dir=DIR --only="neighbor, L2"
 
-The settings tried are k of the nearest neighbours and the strength of the penalty of what has one. The best on the
+The settings tried are k of the nearest neighbors and the strength of the penalty of what has one. The best on the
 validation examples is trained again with them added. No image is changed but for the division by 255.
 
-Seen on digits, % of the test set, 27 s in all: nearest neighbour L1 95.2, L2 and cosine 96.0 (k = 1 for each); Gaussian
+Seen on digits, % of the test set, 27 s in all: nearest neighbor L1 95.2, L2 and cosine 96.0 (k = 1 for each); Gaussian
 naive Bayes 88.0; perceptron 89.6; softmax 93.2; hinge 92.4; one against rest, logistic 90.4 (by Newton 91.0) and
 squared hinge 91.2; two layers 93.4, three 92.8. With L2, choice of k and test together: MNIST 97.05 (k = 3) in 110 s,
 CIFAR-10 35.30 (k = 1; a JPEG-recompressed copy) in 217 s, on two cores beside other jobs.

@@ -4,7 +4,7 @@ python -m experiments.classic_ml.clustering
     adjusted Rand index: k-means .65, single .00, complete .44, average .51, ward .79, in 20 s
 
 k-means (k-means++ starts) and agglomerative clustering by four linkages put all digits into ten groups, which are held
-against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organising map is trained too.
+against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organizing map is trained too.
 """
 
 import jax
@@ -38,7 +38,7 @@ def draw(found: KMeans, map_: SOM, merges: np.ndarray, scores: dict[str, float])
     tree.set(title="ward: the last 30 clusters", ylabel="distance")
     rows, width, _ = map_.prototypes.shape
     sheet.imshow(tiles(np.asarray(map_.prototypes).reshape(-1, 8, 8), (rows, width)), cmap="gray_r")
-    sheet.set_title("self-organising map: its prototypes")
+    sheet.set_title("self-organizing map: its prototypes")
     for axes in (centers, sheet):
         axes.axis("off")
     return figure
@@ -59,7 +59,7 @@ def study(
     Args:
       clusters: how many.
       restarts: of k-means.
-      side: of the self-organising map's grid.
+      side: of the self-organizing map's grid.
       examples: how many digits.
       seed: of the starts.
     """

@@ -5,7 +5,7 @@ python -m experiments.classic_ml.distances
     rotation:  distances of digits before and after a random rotation; L2 must stay, L1 must not
     contrast:  (largest - smallest) / smallest distance from a point to uniform points, by dimension
     edits:     every test digit shifted, darkened and covered, all at the same L2 from the original: we read on as
-               before, and what does its nearest neighbour among the training digits say? A photograph beside it.
+               before, and what does its nearest neighbor among the training digits say? A photograph beside it.
 
 Seen: the rotation changed L2 by 7e-16 and L1 by 112 %; the contrast of L2 fell from 5040 to .058 between 1 and 4,096
 dimensions; 1-NN of 495 digits went from 96.0 % to 61.2 % (shifted), 40.4 % (darkened) and 23.2 % (covered).
@@ -43,8 +43,8 @@ def draw(dimensions, by_order, digit, accuracy, photograph):
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
     ax = left.subplots()
-    for (order, values), colour in zip(by_order.items(), ("#D55E00", "#0072B2"), strict=True):
-        ax.loglog(dimensions, values, "o-", color=colour, label=f"L{order}")
+    for (order, values), color in zip(by_order.items(), ("#D55E00", "#0072B2"), strict=True):
+        ax.loglog(dimensions, values, "o-", color=color, label=f"L{order}")
     ax.set(xlabel="dimensions", ylabel="contrast of distances")
     ax.legend(frameon=False)
     ax.grid(alpha=0.3)

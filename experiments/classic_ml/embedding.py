@@ -4,7 +4,7 @@ python -m experiments.classic_ml.embedding
     5-NN in the plane: PCA of pixels 59.6 %, t-SNE 98.4 %; PCA of the last layer 72.0 %, t-SNE 98.0 %, in 26 s
 
 A small convolutional network learns digits; its last layer's features of other writers' digits are mapped to the plane.
-How well a map keeps the classes apart is asked of its nearest neighbours: each point by the vote of its five.
+How well a map keeps the classes apart is asked of its nearest neighbors: each point by the vote of its five.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from experiments.classical_vision.learned_features import SmallConvNet, shift, t
 from experiments.studies.small_runs import shuffled_digits
 
 
-def neighbours_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
+def neighbors_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     """The share of points [N, D] whose k nearest others vote for their label."""
     distance = np.square(y[:, None] - y[None]).sum(-1)
     np.fill_diagonal(distance, np.inf)
@@ -65,10 +65,10 @@ def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0
         found = tsne(x, perplexity=perplexity, steps=steps)
         maps[f"PCA of {name}"] = fit_svd(x, 2)(x)
         maps[f"t-SNE of {name}"], kl[name] = np.asarray(found.embedding), np.asarray(found.kl)
-        numbers[f"{name}: 5-NN before the map"] = neighbours_agree(x, labels)
+        numbers[f"{name}: 5-NN before the map"] = neighbors_agree(x, labels)
         numbers[f"{name}: variance in two components"] = float(cumulative_variance(components.variance)[1])
         numbers[f"{name}: KL"] = [float(v) for v in kl[name][[0, -1]]]
-    agree = {name: neighbours_agree(y, labels) for name, y in maps.items()}
+    agree = {name: neighbors_agree(y, labels) for name, y in maps.items()}
     numbers |= {f"{name}: 5-NN in the plane": value for name, value in agree.items()}
     holds = agree["t-SNE of last layer"] > max(0.9, agree["PCA of last layer"])
     verdict = (

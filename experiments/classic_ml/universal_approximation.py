@@ -51,12 +51,12 @@ def study(*, most: int = 128, sharpness: float = 10.0, window: float = 0.05) -> 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     bump, curve, fall = figure.subplots(1, 3)
     x = np.linspace(0, 1, 1000)
-    for steepness, colour in ((20, "#56B4E9"), (100, "#0072B2"), (1000, "#000000")):
-        bump.plot(x, network(step_pair(0.3, 0.6, 1, steepness), x), color=colour, label=f"steepness {steepness}")
+    for steepness, color in ((20, "#56B4E9"), (100, "#0072B2"), (1000, "#000000")):
+        bump.plot(x, network(step_pair(0.3, 0.6, 1, steepness), x), color=color, label=f"steepness {steepness}")
     bump.set(title="a pair of steps", xlabel="x", ylim=(-0.05, 1.45))
     curve.plot(x, sine(x), color="0.6", lw=3, label="sine")
-    for i, colour in ((2, "#D55E00"), (min(4, len(counts) - 1), "#0072B2")):
-        curve.plot(x, network(made["sine"][i], x), color=colour, lw=1, label=f"{2 * counts[i]} neurons")
+    for i, color in ((2, "#D55E00"), (min(4, len(counts) - 1), "#0072B2")):
+        curve.plot(x, network(made["sine"][i], x), color=color, lw=1, label=f"{2 * counts[i]} neurons")
     curve.set(title="staircases", xlabel="x", ylim=(-1.1, 1.9))
     for (name, values), style in zip(errors.items(), ("o-", "s--", "^:"), strict=True):
         fall.loglog(2 * np.array(counts), np.maximum(values, 1e-12), style, ms=4, label=name)

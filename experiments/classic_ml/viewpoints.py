@@ -39,10 +39,10 @@ def boundary(ax, x, label, steps):
     low, high = plane.min(0) - 0.2, plane.max(0) + 0.2
     grid = np.meshgrid(*(np.linspace(a, b, 250) for a, b in zip(low, high, strict=True)))
     region = linear_training.predict(model, np.stack([g.ravel() for g in grid], 1)).reshape(grid[0].shape)
-    colours = {0: "#0072B2", 1: "#D55E00", 4: "#009E73"}
-    ax.contourf(*grid, region, levels=[-0.5, 0.5, 2, 5], colors=list(colours.values()), alpha=0.18)
-    for digit, colour in colours.items():
-        ax.plot(*plane[label == digit].T, ".", ms=3, color=colour, label=str(digit))
+    colors = {0: "#0072B2", 1: "#D55E00", 4: "#009E73"}
+    ax.contourf(*grid, region, levels=[-0.5, 0.5, 2, 5], colors=list(colors.values()), alpha=0.18)
+    for digit, color in colors.items():
+        ax.plot(*plane[label == digit].T, ".", ms=3, color=color, label=str(digit))
     ax.legend(frameon=False, fontsize=8)
     ax.set(xticks=[], yticks=[])
     ax.set_title("half-spaces of three digits in the plane", fontsize=10)

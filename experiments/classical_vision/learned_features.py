@@ -1,11 +1,11 @@
-"""The last layer of a small convolutional network as features: nearest neighbours and a linear classifier on it.
+"""The last layer of a small convolutional network as features: nearest neighbors and a linear classifier on it.
 
 python -m experiments.classical_vision.learned_features
     k-NN 96.4 % on pixels and 97.9 % on features, linear 92.2 % and 97.9 %, in 56 s
 
 The network learns digits from the training writers, moved by up to a pixel, with a softmax over cosines (Zhai & Wu
 2019, arXiv:1811.12649). Its last layer before the head, 64 numbers, then takes the place of the pixels: for k nearest
-neighbours, and for a linear classifier fitted anew. Other writers are asked about.
+neighbors, and for a linear classifier fitted anew. Other writers are asked about.
 """
 
 import jax
@@ -90,7 +90,7 @@ def study(*, steps: int = 600, seeds: int = 3, k: int = 5) -> StudyResult:
     Args:
       steps: of the network's training.
       seeds: networks.
-      k: neighbours that vote.
+      k: neighbors that vote.
     """
     from matplotlib.figure import Figure
 
@@ -116,9 +116,9 @@ def study(*, steps: int = 600, seeds: int = 3, k: int = 5) -> StudyResult:
     figure = Figure(figsize=(6, 2.6), layout="constrained")
     axes = figure.subplots()
     for row, (name, values) in enumerate(found.items()):
-        colour = "#0072B2" if name.endswith("learned") else "#999999"
-        axes.plot(100 * np.asarray(values), np.full(len(values), row), "o", color=colour, alpha=0.6)
-        axes.plot(100 * means[name], row, "|", color=colour, markersize=26, markeredgewidth=2)
+        color = "#0072B2" if name.endswith("learned") else "#999999"
+        axes.plot(100 * np.asarray(values), np.full(len(values), row), "o", color=color, alpha=0.6)
+        axes.plot(100 * means[name], row, "|", color=color, markersize=26, markeredgewidth=2)
     axes.set_yticks(range(len(found)), list(found))
     axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(found) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)

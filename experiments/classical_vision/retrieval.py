@@ -107,8 +107,8 @@ def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, see
         found[name], roc = measure(features, data.test_labels, draws, seed)
         numbers |= {f"{name}: {key}": value for key, value in found[name].items()}
         rows = np.unique(np.linspace(0, len(roc.false_accept) - 1, 2000).astype(int))
-        colour = "#999999" if name == "pixels" else "#0072B2"
-        axes.plot(roc.false_accept[rows], roc.true_accept[rows], color=colour, label=f"{name}, area {roc.auc:.3f}")
+        color = "#999999" if name == "pixels" else "#0072B2"
+        axes.plot(roc.false_accept[rows], roc.true_accept[rows], color=color, label=f"{name}, area {roc.auc:.3f}")
     axes.plot([0, 1], [0, 1], ":", color="0.7")
     axes.set(xlabel="different pairs accepted", ylabel="same pairs accepted", title="classes never trained on")
     axes.legend(frameon=False, loc="lower right")

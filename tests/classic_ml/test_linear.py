@@ -85,5 +85,5 @@ def test_the_losses_of_a_batch_are_those_of_dlcore_losses():
 
 
 def test_an_unknown_loss_is_refused():
-    with pytest.raises(ValueError, match=r"loss is 'l2'; allowed are softmax, logistic, hinge, squared_hinge"):
+    with pytest.raises(ValueError, match=r"loss='l2': unknown; allowed: softmax, logistic, hinge, squared_hinge"):
         linear.objective(*problem(), "l2", 0.0)

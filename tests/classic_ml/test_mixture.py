@@ -71,11 +71,11 @@ def test_one_component_is_the_maximum_likelihood_after_one_step():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"x has shape \(60, 4\); it must be \[N, 2\]"):
+    with pytest.raises(ValueError, match=r"x.shape=\(60, 4\): wrong shape; allowed: \[N, 2\]"):
         fit_mixture(X, start_from(np.eye(2)))
-    with pytest.raises(ValueError, match="iterations is 0"):
+    with pytest.raises(ValueError, match="iterations=0:"):
         fit_mixture(X, start_from(X[:2]), iterations=0)
-    with pytest.raises(ValueError, match="epsilon is -1"):
+    with pytest.raises(ValueError, match="epsilon=-1.0: negative"):
         fit_mixture(X, start_from(X[:2]), epsilon=-1.0)
-    with pytest.raises(ValueError, match="variance is 0"):
+    with pytest.raises(ValueError, match="variance=0: out of range"):
         start_from(X[:2], 0)

@@ -51,10 +51,10 @@ def test_choose_k():
 
 def test_a_table_of_classifiers():
     result = classifiers.study(only="nearest")
-    assert list(result.numbers) == ["nearest neighbour, L1", "nearest neighbour, L2", "nearest neighbour, cosine"]
-    assert result.numbers["nearest neighbour, L1"].startswith("test 95.20%")
-    assert result.numbers["nearest neighbour, L2"].startswith("test 96.00%")
-    with pytest.raises(ValueError, match="only='svm' is in no name of nearest neighbour, L1"):
+    assert list(result.numbers) == ["nearest neighbor, L1", "nearest neighbor, L2", "nearest neighbor, cosine"]
+    assert result.numbers["nearest neighbor, L1"].startswith("test 95.20%")
+    assert result.numbers["nearest neighbor, L2"].startswith("test 96.00%")
+    with pytest.raises(ValueError, match="only='svm' is in no name of nearest neighbor, L1"):
         classifiers.study(only="svm")
     assert set(classifiers.SETTINGS) <= set(classifiers.CLASSIFIERS)
 

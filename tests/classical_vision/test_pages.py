@@ -33,13 +33,13 @@ def test_features_smoke():
     assert set(result.figures) == {"features"}
 
 
-def test_all_features_of_colour_images():
+def test_all_features_of_color_images():
     images = np.random.default_rng(0).uniform(size=(12, 16, 16, 3)).astype(np.float32)
     found, codebook = features.extract([images, images[:2]], 0, 5, 100, 2)
     assert codebook.shape == (5, 3, 3, 3)
     assert {name: x[1].shape for name, x in found.items()} == {
-        "pixels": (2, 768), "colour histogram": (2, 8), "HOG": (2, 7 * 7 * 36), "visual words": (2, 20),
-        "HOG, colour": (2, 7 * 7 * 36 + 8), "all by hand": (2, 7 * 7 * 36 + 28),
+        "pixels": (2, 768), "color histogram": (2, 8), "HOG": (2, 7 * 7 * 36), "visual words": (2, 20),
+        "HOG, color": (2, 7 * 7 * 36 + 8), "all by hand": (2, 7 * 7 * 36 + 28),
     }  # fmt: skip
     assert features.pixels_of(load("digits").test).max() == 1
 

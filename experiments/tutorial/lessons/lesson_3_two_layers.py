@@ -41,7 +41,7 @@ print("layers of", " -> ".join(map(str, sizes)), "with", mlp.count(sizes).parame
 # loss starts at `log C`. The models of dlcore start theirs at zero.
 
 # %%
-layers = mlp.initialise(sizes, seed=0)
+layers = mlp.initialize(sizes, seed=0)
 quiet = (layers[0], layers[1]._replace(weights=0.01 * layers[1].weights))
 for name, start in (("variance 2 / inputs", layers), ("last layer times 0.01", quiet)):
     print(f"{name:22} loss {mlp.gradients(start, rows, labels)[0]:.4f}")
@@ -57,7 +57,7 @@ print(f"{'log C':22}      {np.log(classes):.4f}")
 few, few_labels = rows[:10].astype("float64"), labels[:10]
 with jax.enable_x64(True):
     checks = check_gradient(
-        lambda layers: mlp.gradients(layers, few, few_labels, l2=0.01)[0], mlp.initialise(sizes, 1, np.float64),
+        lambda layers: mlp.gradients(layers, few, few_labels, l2=0.01)[0], mlp.initialize(sizes, 1, np.float64),
         samples=10, gradient=lambda layers: mlp.gradients(layers, few, few_labels, l2=0.01)[1],
     )  # fmt: skip
 for check in checks:
@@ -79,7 +79,7 @@ print(f"20 examples: loss {tiny.losses[0]:.3f} -> {tiny.losses[-1]:.5f}, accurac
 # %% [markdown]
 # ## The same network by dlcore
 #
-# From here on we use the library's parts: a model, an optimiser, a *learner* (four pure functions: init, update,
+# From here on we use the library's parts: a model, an optimizer, a *learner* (four pure functions: init, update,
 # evaluate, predict), a pipeline of batches, and `fit`. The first check needs no change.
 
 # %%
@@ -92,7 +92,7 @@ def learner_at(rate, l2=1e-4):
 
 
 def first_state(learner):
-    """Parameters and the optimiser's memory, before any step."""
+    """Parameters and the optimizer's memory, before any step."""
     return learner.init(jax.random.key(0), batch)
 
 
@@ -141,9 +141,9 @@ result = fit(
 )  # fmt: skip
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2))
 for ax, name in zip(axes, ("loss", "accuracy"), strict=True):
-    for split, colour in (("train", "#0072B2"), ("valid", "#D55E00")):
+    for split, color in (("train", "#0072B2"), ("valid", "#D55E00")):
         curve = [(row["step"], row[name]) for row in result.history if row["split"] == split]
-        ax.plot(*zip(*curve, strict=True), color=colour, label=split)
+        ax.plot(*zip(*curve, strict=True), color=color, label=split)
     ax.set(xlabel="step", ylabel=name)
     ax.grid(alpha=0.3)
 axes[0].set(yscale="log")

@@ -112,10 +112,10 @@ print(f"above 90 %: {(fine_scores > 0.9).mean():.0%} of the trials")
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True)
 for ax, name in zip(axes, wide, strict=True):
-    for found, values, colour, label in (
+    for found, values, color, label in (
         (coarse, coarse_scores, "#999999", f"{short} epochs"), (fine, fine_scores, "#D55E00", f"{long} epochs")
     ):  # fmt: skip
-        ax.plot([trial[name] for trial in found], 100 * values, "o", color=colour, ms=5, alpha=0.8, label=label)
+        ax.plot([trial[name] for trial in found], 100 * values, "o", color=color, ms=5, alpha=0.8, label=label)
     ax.set(xlabel=name, xscale="linear" if isinstance(wide[name], Uniform) else "log")
     ax.grid(alpha=0.3)
 axes[0].set(ylabel="validation accuracy, %")

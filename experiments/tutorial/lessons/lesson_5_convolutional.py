@@ -54,7 +54,7 @@ class ConvNet(nn.Module):
 # %% [markdown]
 # ## What is held fixed
 #
-# One optimiser (AdamW, a short warm-up and then a cosine down to zero), one number of steps, the same batches. If two
+# One optimizer (AdamW, a short warm-up and then a cosine down to zero), one number of steps, the same batches. If two
 # things change between two runs, nobody knows which of them helped. Each run is repeated with another seed, because
 # one run says little (lesson 4).
 
