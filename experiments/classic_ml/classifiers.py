@@ -25,6 +25,7 @@ from dlcore.data.image_classification import load
 from dlcore.data.source import Source
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 
 KS = (1, 3, 5, 10, 20, 50)
 PENALTIES = {"l2": (1e-5, 1e-4, 1e-3, 1e-2)}
@@ -63,13 +64,10 @@ def choose(name: str, classifier: Classifier, train: tuple, valid: tuple) -> tup
 
 
 def draw(rows: dict[str, tuple[float, float]], title: str):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 0.7 + 0.3 * len(rows)), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = new_figure((7, 0.7 + 0.3 * len(rows)))
     for i, (valid, test) in enumerate(rows.values()):
-        ax.plot(100 * valid, i, "o", mfc="none", color="#0072B2", label="validation" if i == 0 else None)
-        ax.plot(100 * test, i, "o", color="#D55E00", label="test" if i == 0 else None)
+        ax.plot(100 * valid, i, "o", mfc="none", color=BLUE, label="validation" if i == 0 else None)
+        ax.plot(100 * test, i, "o", color=VERMILION, label="test" if i == 0 else None)
     ax.set_yticks(range(len(rows)), rows)
     ax.invert_yaxis()
     ax.set_xlabel(f"accuracy on {title}, %")

@@ -30,6 +30,7 @@ from dlcore.data.image_classification import load
 from dlcore.data.source import Source
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.run.progress import say
 
 
@@ -96,12 +97,9 @@ def judge(results: dict[str, dict]) -> tuple[str, bool]:
 
 
 def draw(results: dict[str, dict], codebook: np.ndarray):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    bars, tiles = figure.subplots(1, 2, width_ratios=(2, 1))
+    figure, (bars, tiles) = new_figure((9, 3.4), 1, 2, width_ratios=(2, 1))
     names, values = list(results), [100 * r["test"] for r in results.values()]
-    colors = ["#999999" if n == "pixels" else "#D55E00" if "layers" in n else "#0072B2" for n in names]
+    colors = [GRAY if n == "pixels" else VERMILION if "layers" in n else BLUE for n in names]
     drawn = bars.barh(names, values, color=colors)
     bars.bar_label(drawn, fmt="%.1f", padding=3)
     bars.set(xlabel="test accuracy, %", xlim=(0, 112))
@@ -110,8 +108,9 @@ def draw(results: dict[str, dict], codebook: np.ndarray):
     count, size, _, channels = codebook.shape
     across = int(np.ceil(np.sqrt(count)))
     low, high = codebook.min((1, 2, 3), keepdims=True), codebook.max((1, 2, 3), keepdims=True)
-    framed = np.pad((codebook - low) / (high - low + 1e-9), ((0, across**2 - count), (0, 1), (0, 1), (0, 0)),
-                    constant_values=0.5)  # fmt: skip
+    framed = np.pad(
+        (codebook - low) / (high - low + 1e-9), ((0, across**2 - count), (0, 1), (0, 1), (0, 0)), constant_values=0.5
+    )
     sheet = framed.reshape(across, across, size + 1, size + 1, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(across * (size + 1), -1, channels)
     tiles.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", interpolation="nearest")
@@ -170,9 +169,11 @@ def study(
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study,
+    file=__file__,
+    doc=__doc__,
+    function=study,
     smoke={"examples": 200, "words": 9, "patches": 500, "steps": 10, "hidden": 16},
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     main(experiment)

@@ -12,7 +12,7 @@ from dlcore.classical_vision.hog import cell_histograms, hog, image_gradients
 from dlcore.data.digits import digits
 
 GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
-GREY = GOLDENS["data/gray"]
+GREY = GOLDENS["data/grey"]
 
 
 @pytest.mark.covers("FE-02")

@@ -19,6 +19,7 @@ import numpy as np
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.pixel_distance import equal_edits
 from dlcore.data.source import Source, split_validation
+from dlcore.report.figure import BLUE, GREEN, VERMILION
 from experiments.tutorial.given import given, pixels, splits
 
 chosen = given()
@@ -83,7 +84,7 @@ for column, i in zip(axes.T, shown, strict=True):
     answer, where = answers[i]
     for ax, image, told in ((column[0], new_images[i], new_labels[i]), (column[1], images[where], answer)):
         ax.imshow(image.squeeze(), cmap="gray_r", vmin=0, vmax=1)
-        ax.set_title(names[told], fontsize=9, color="#D55E00" if ax is column[1] else "black")
+        ax.set_title(names[told], fontsize=9, color=VERMILION if ax is column[1] else "black")
         ax.axis("off")
 plt.show()
 
@@ -106,7 +107,7 @@ def accuracies(train, valid, metric):
 
 figure, ax = plt.subplots(figsize=(6, 3.2))
 found = {}
-for metric, color in (("l1", "#D55E00"), ("l2", "#0072B2"), ("cosine", "#009E73")):
+for metric, color in (("l1", VERMILION), ("l2", BLUE), ("cosine", GREEN)):
     scores = accuracies((images, labels), (new_images, new_labels), metric)
     found |= {(metric, k): float(score) for k, score in zip(ks, scores, strict=True)}
     ax.plot(ks, 100 * scores, "o-", color=color, label=metric)

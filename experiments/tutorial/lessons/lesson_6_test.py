@@ -30,6 +30,7 @@ from dlcore.diagnostics.triage import triage
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.metrics import Calibration
+from dlcore.report.figure import BLUE, VERMILION
 from dlcore.run import fit, predict
 from experiments.classification.supervised import experiment
 from experiments.tutorial.given import given, pixels, remember_programs, splits
@@ -42,10 +43,14 @@ flags += chosen.pick(["--steps=360", "--batch_size=128"], ["--steps=5", "--batch
 resolved = ResolvedRun(experiment, resolve(experiment, flags))
 mean, std = channel_statistics(data.train)
 spec = {
-    "dataset": chosen.dataset, "class_names": list(data.class_names), "num_classes": len(data.class_names),
-    "image_shape": list(data.image_shape), "mean": list(map(float, mean)), "std": list(map(float, std)),
+    "dataset": chosen.dataset,
+    "class_names": list(data.class_names),
+    "num_classes": len(data.class_names),
+    "image_shape": list(data.image_shape),
+    "mean": list(map(float, mean)),
+    "std": list(map(float, std)),
     "train_size": len(data.train),
-}  # fmt: skip
+}
 setup = resolved.setup(spec)
 learner = experiment.build(setup)
 for name in ("model", "augment", "optimizer", "learning_rate", "schedule", "weight_decay", "label_smoothing", "ema"):
@@ -72,7 +77,7 @@ best = min(measured, key=lambda row: row["loss"])
 error = np.sqrt(best["accuracy"] * (1 - best["accuracy"]) / len(data.valid))
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2))
 for ax, name in zip(axes, ("loss", "accuracy"), strict=True):
-    for split, color in (("train", "#0072B2"), ("valid", "#D55E00")):
+    for split, color in (("train", BLUE), ("valid", VERMILION)):
         curve = [(row["step"], row[name]) for row in first.history if row["split"] == split]
         ax.plot(*zip(*curve, strict=True), color=color, label=split)
     ax.axvline(best["step"], color="0.5", ls=":")

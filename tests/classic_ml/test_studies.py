@@ -25,7 +25,7 @@ def test_hard_cases():
 
 @pytest.mark.covers("DD-21")
 def test_universal_approximation():
-    result = universal_approximation.study(most=16)
+    result = universal_approximation.study(max_stairs=16)
     assert result.holds
     assert result.numbers["hidden neurons"] == [4, 8, 16, 32]
     assert result.numbers["step"][-1] == pytest.approx(0.5, abs=1e-3)
