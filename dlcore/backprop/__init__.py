@@ -8,6 +8,18 @@ from dlcore.backprop.mlp import mlp_gradients, mlp_loss
 from dlcore.diagnostics.gradient_check import relative_error, verdict
 
 __all__ = [
-    "Gate", "Value", "apply", "backward", "draw", "forward", "mlp_gradients", "mlp_loss",
-    "numerical_gradient", "relative_error", "sigmoid", "topological", "verdict", "zero_grad",
-]  # fmt: skip
+    "Gate",
+    "Value",
+    "apply",
+    "backward",
+    "draw",
+    "forward",
+    "mlp_gradients",
+    "mlp_loss",
+    "numerical_gradient",
+    "relative_error",
+    "sigmoid",
+    "topological",
+    "verdict",
+    "zero_grad",
+]

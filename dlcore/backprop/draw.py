@@ -1,4 +1,4 @@
-"""A picture of a graph: a node a gate, on every edge the value that went forwards and the gradient that came back."""
+"""Draw a computational graph: one node per gate, each edge labeled with its value and its gradient."""
 
 import collections
 from typing import Any
@@ -6,16 +6,23 @@ from typing import Any
 import numpy as np
 
 from dlcore.backprop.engine import Value, topological
+from dlcore.report.figure import GREEN, VERMILION, new_figure
 
 __all__ = ["draw", "positions"]
 
-VALUE, GRADIENT = "#1b7837", "#c0392b"
+VALUE, GRADIENT = GREEN, VERMILION
 
 
 def positions(root: Value) -> dict[int, tuple[float, float]]:
-    """id of each value -> (column, height): parents stand to the left, no two in the same place.
+    """Lay out a graph: parents stand to the left of the gates they feed, and no two nodes overlap.
 
-    A gate stands at the mean height of its parents, a leaf one column before the first gate that it goes into.
+    A gate stands at the mean height of its parents, a leaf one column before the first gate it feeds.
+
+    Args:
+      root: output of the graph.
+
+    Returns:
+      {id(value): (column, height)} of every value in the graph.
     """
     order = topological(root)
     column: dict[int, int] = {}
@@ -38,18 +45,23 @@ def positions(root: Value) -> dict[int, tuple[float, float]]:
 
 
 def draw(root: Value, title: str = "", digits: int = 2) -> Any:
-    """A matplotlib Figure of all that the root is made from; run `backward` first.
+    """Draw the graph below a root as a matplotlib Figure; run `backward` first.
 
-    An edge carries the gradient that came back along it; where a value goes into several gates, its own is their sum,
-    Σ. Numbers are written out, of arrays the shape and the norm.
+    An edge shows the gradient that flowed back along it; a value that feeds several gates also shows the sum, Σ.
+    Scalars are written out, larger arrays as their shape and norm.
+
+    Args:
+      root: output of the graph.
+      title: above the figure; "" explains the numbers on the edges.
+      digits: decimals of scalars, significant digits of norms.
+
+    Returns:
+      The matplotlib Figure.
     """
-    from matplotlib.figure import Figure
-
     order, place = topological(root), positions(root)
     columns, heights = np.array(list(place.values())).T
     width, tall = 1.5 * (np.ptp(columns) + 2), 0.9 * (np.ptp(heights) + 1.5)
-    figure = Figure(figsize=(max(width, 3), max(tall, 2)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure((max(width, 3), max(tall, 2)))
     axes.set_xlim(columns.min() - 0.6, columns.max() + 1.1)
     axes.set_ylim(heights.min() - 0.7, heights.max() + 0.7)
     axes.axis("off")
@@ -62,9 +74,9 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
         x, y = next((e for e in edge if all(abs(e[0] - u) > 0.42 or abs(e[1] - v) > 0.42 for u, v in labels)), edge[0])
         labels.append((x, y))
         under = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-        for array, colour, side in ((value, VALUE, "bottom"), (gradient, GRADIENT, "top")):
+        for array, color, side in ((value, VALUE, "bottom"), (gradient, GRADIENT, "top")):
             text = _short(array, digits)
-            axes.text(x, y, text, color=colour, ha="center", va=side, fontsize=9, bbox=under, zorder=4)
+            axes.text(x, y, text, color=color, ha="center", va=side, fontsize=9, bbox=under, zorder=4)
 
     used = collections.Counter(id(p) for v in order for p in v.parents)
     pending = []

@@ -1,18 +1,18 @@
-"""A reverse-mode engine small enough to read in one sitting: a graph of gates, run forwards and then backwards.
+"""A reverse-mode engine small enough to read in one sitting: a graph of gates, run forward and then backward.
 
 Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors" (1986).
 
-A `Value` is an array, the gate that made it and the values that went in. Sorted so that every value stands after those
-it is made from, the graph is run
+A `Value` is an array, the gate that computed it and the gate's inputs. In topological order (every value after its
+inputs) the graph runs
 
-    forwards, in that order:    y = gate(x1, x2, ...)                            every value stays cached
-    backwards, in reverse:      ∂L/∂xi += (∂y/∂xi)ᵀ ∂L/∂y                        the chain rule at one gate
+    forward, in that order:     y = gate(x1, x2, ...)                            every value stays cached
+    backward, in reverse:       ∂L/∂xi += (∂y/∂xi)ᵀ ∂L/∂y                        the chain rule at one gate
 
-A gate knows its local gradient alone. `+=` is the rule where a value goes into several gates: their gradients add. What
-the gates do to a gradient: add hands it on to each input, multiply scales it by the other input, max routes it to the
+A gate knows only its local gradient. `+=` is the rule where a value feeds several gates: their gradients add. What
+the gates do to a gradient: add passes it to each input, multiply scales it by the other input, max routes it to the
 larger one, and a value that is copied sums what comes back.
 
-Arrays are float64 and broadcast as numpy's; a gradient always has the shape of its value.
+Arrays are float64 and broadcast as in numpy; a gradient always has the shape of its value.
 
     >>> x, y = Value(2.0, name="x"), Value(3.0, name="y")
     >>> f = x * y + x
@@ -30,7 +30,13 @@ __all__ = ["Gate", "Value", "apply", "backward", "forward", "topological", "zero
 
 
 class Gate(NamedTuple):
-    """forward: (*inputs) -> output. backward: (gradient, output, *inputs) -> one gradient an input."""
+    """A differentiable operation: its forward function and its backward function.
+
+    Args:
+      name: symbol in drawings, such as "+".
+      forward: (*inputs) -> output.
+      backward: (gradient, output, *inputs) -> one gradient per input.
+    """
 
     name: str
     forward: Callable
@@ -38,7 +44,14 @@ class Gate(NamedTuple):
 
 
 class Value:
-    """A node: `data` (its array), `grad` (∂L/∂data, summed over the backward passes since `zero_grad`)."""
+    """A node of the graph: `data`, and `grad` (∂L/∂data, summed over the backward passes since `zero_grad`).
+
+    Args:
+      data: number or array, stored as float64.
+      name: shown in drawings; "" for an unnamed value.
+      gate: the operation that computed `data`; None for a leaf.
+      parents: inputs of the gate, empty for a leaf.
+    """
 
     __array_ufunc__ = None
 
@@ -51,12 +64,16 @@ class Value:
         return f"Value({self.name or (self.gate.name if self.gate else 'leaf')}, {self.data.tolist()})"
 
     def forward(self) -> None:
-        """Compute `data` again from the parents'; a leaf keeps its own."""
+        """Recompute `data` from the parents; a leaf keeps its own."""
         if self.gate:
             self.data = np.asarray(self.gate.forward(*(p.data for p in self.parents)), np.float64)
 
     def parent_gradients(self) -> list[np.ndarray]:
-        """What this value's `grad` means for each parent, of the parent's shape: the gradient on that edge."""
+        """Compute the gradient on the edge to each parent from this value's `grad`.
+
+        Returns:
+          One gradient per parent, of the parent's shape; empty for a leaf.
+        """
         if not self.gate:
             return []
         gradients = self.gate.backward(self.grad, self.data, *(p.data for p in self.parents))
@@ -68,7 +85,11 @@ class Value:
             parent.grad = parent.grad + gradient
 
     def detach(self) -> "Value":
-        """The same array as a leaf: no gradient passes (stop_gradient, no_grad)."""
+        """Cut the graph here: no gradient passes (stop_gradient in JAX, detach in torch).
+
+        Returns:
+          A leaf with the same array.
+        """
         return Value(self.data)
 
     def __add__(self, other):
@@ -109,44 +130,90 @@ class Value:
         return apply(gate, self)
 
     def exp(self):
-        """e^x."""
+        """Exponential.
+
+        Returns:
+          e^x of each element.
+        """
         return apply(EXP, self)
 
     def log(self):
-        """The natural logarithm."""
+        """Natural logarithm.
+
+        Returns:
+          log x of each element.
+        """
         return apply(LOG, self)
 
     def tanh(self):
-        """The hyperbolic tangent."""
+        """Hyperbolic tangent.
+
+        Returns:
+          tanh x of each element.
+        """
         return apply(TANH, self)
 
     def relu(self):
-        """max(x, 0)."""
+        """Rectified linear unit.
+
+        Returns:
+          max(x, 0) of each element.
+        """
         return apply(RELU, self)
 
     def sigmoid(self):
-        """1 / (1 + e^-x) as one gate."""
+        """Logistic sigmoid as one gate.
+
+        Returns:
+          1 / (1 + e^-x) of each element.
+        """
         return apply(SIGMOID, self)
 
     def maximum(self, other):
-        """The larger of the two, element by element; the gradient of a tie goes to the first."""
+        """Elementwise maximum; the gradient of a tie goes to this value.
+
+        Args:
+          other: value, number or array to compare with.
+
+        Returns:
+          The larger of the two, element by element.
+        """
         return apply(MAXIMUM, self, other)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False):
-        """The sum over axes."""
+        """Sum over axes.
+
+        Args:
+          axis: axis or axes to sum over; None sums all of them.
+          keepdims: keep the summed axes with length 1.
+
+        Returns:
+          The sums.
+        """
 
         def spread(g, y, x):
-            kept = g if keepdims or axis is None else np.expand_dims(g, axis)
-            return (np.broadcast_to(kept, x.shape),)
+            expanded = g if keepdims or axis is None else np.expand_dims(g, axis)
+            return (np.broadcast_to(expanded, x.shape),)
 
         return apply(Gate("sum", lambda x: x.sum(axis=axis, keepdims=keepdims), spread), self)
 
     def mean(self):
-        """The mean of all elements."""
+        """Mean of all elements.
+
+        Returns:
+          A scalar value.
+        """
         return self.sum() * (1 / self.data.size)
 
     def reshape(self, *shape: int):
-        """The same elements in another shape."""
+        """Give the same elements another shape.
+
+        Args:
+          *shape: new length of each axis.
+
+        Returns:
+          The reshaped value.
+        """
         return apply(Gate("reshape", lambda x: x.reshape(shape), lambda g, y, x: (g.reshape(x.shape),)), self)
 
     @property
@@ -156,12 +223,20 @@ class Value:
 
 
 def apply(gate: Gate, *inputs: Any) -> Value:
-    """The value that a gate makes of its inputs; numbers and arrays become leaves."""
+    """Apply a gate to its inputs and record the result in the graph.
+
+    Args:
+      gate: the operation.
+      *inputs: values; numbers and arrays become leaves.
+
+    Returns:
+      The gate's output.
+    """
     parents = tuple(x if isinstance(x, Value) else Value(x) for x in inputs)
-    made = Value(0.0, gate=gate, parents=parents)
-    made.forward()
-    made.grad = np.zeros_like(made.data)
-    return made
+    output = Value(0.0, gate=gate, parents=parents)
+    output.forward()
+    output.grad = np.zeros_like(output.data)
+    return output
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -190,7 +265,14 @@ TRANSPOSE = Gate("T", np.transpose, lambda g, y, x: (g.T,))
 
 
 def topological(root: Value) -> list[Value]:
-    """All values that the root is made from, each after its parents; the root comes last."""
+    """Sort the graph below a root topologically.
+
+    Args:
+      root: output of the graph.
+
+    Returns:
+      Every value that the root depends on, each after its parents; the root comes last.
+    """
     order, seen, stack = [], set(), [(root, False)]
     while stack:
         value, expanded = stack.pop()
@@ -204,25 +286,34 @@ def topological(root: Value) -> list[Value]:
 
 
 def forward(root: Value) -> np.ndarray:
-    """Run the graph again from its leaves' `data`, and return the root's."""
+    """Recompute every value of the graph from the leaves' `data`.
+
+    Args:
+      root: output of the graph.
+
+    Returns:
+      The root's new `data`.
+    """
     for value in topological(root):
         value.forward()
     return root.data
 
 
 def backward(root: Value, upstream: Any = None) -> None:
-    """Add ∂root/∂v to the `grad` of every leaf v, and leave in the other values theirs of this pass.
+    """Add ∂root/∂v to the `grad` of every leaf v; other values hold the gradient of this pass alone.
 
-    upstream: what the root's gradient is, of the root's shape; 1 where the root is a number.
+    Args:
+      root: output of the graph.
+      upstream: gradient of the loss with respect to the root, of the root's shape; None means 1, for a scalar root.
 
     Raises:
-      ValueError: the root is not a number and no upstream gradient is given, or its shape is not the root's.
+      ValueError: the root is not a scalar and `upstream` is None, or the shape of `upstream` is not the root's.
     """
     if upstream is None and root.data.size != 1:
-        raise ValueError(f"the root has shape {root.data.shape}: give an upstream gradient of that shape")
+        raise ValueError(f"upstream=None: the root is not a scalar; allowed: an array of shape {root.data.shape}")
     gradient = np.ones_like(root.data) if upstream is None else np.asarray(upstream, np.float64)
     if gradient.shape != root.data.shape:
-        raise ValueError(f"upstream has shape {gradient.shape}, the root {root.data.shape}")
+        raise ValueError(f"upstream.shape={gradient.shape}: does not fit the root; allowed: {root.data.shape}")
     order = topological(root)
     for value in order:
         if value.gate:
@@ -233,7 +324,11 @@ def backward(root: Value, upstream: Any = None) -> None:
 
 
 def zero_grad(root: Value) -> None:
-    """Forget the gradients of the root and all it is made from: without this, two passes add up."""
+    """Reset the gradients of the root and of all it depends on to 0; without this, two backward passes add up.
+
+    Args:
+      root: output of the graph.
+    """
     for value in topological(root):
         value.grad = np.zeros_like(value.data)
 

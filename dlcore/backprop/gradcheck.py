@@ -1,10 +1,10 @@
-"""Is a gradient right? Compare it with slopes measured by moving each number a little.
+"""Check a gradient against slopes measured by moving each number a little.
 
     one-sided   (f(x + h) - f(x)) / h             error of order h
-    centred     (f(x + h) - f(x - h)) / 2h        error of order h²
+    centered    (f(x + h) - f(x - h)) / 2h        error of order h²
 
-How far two gradients may be apart is `relative_error` and `verdict` of dlcore.diagnostics.gradient_check, which also
-checks whole networks.
+`relative_error` and `verdict` of dlcore.diagnostics.gradient_check, which also checks whole networks, judge how far
+apart two gradients may be.
 """
 
 from collections.abc import Callable
@@ -17,24 +17,33 @@ TINY = 1e-10
 
 
 def numerical_gradient(
-    function: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-5, centred: bool = True
+    function: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-5, centered: bool = True
 ) -> np.ndarray:
-    """∂f/∂x of a scalar function, one number after the other: 2 calls a number (n + 1 in all where one-sided).
+    """Measure ∂f/∂x of a scalar function, one number at a time: 2 calls per number (one-sided: n + 1 in all).
+
+    Args:
+      function: array of x's shape -> scalar.
+      x: point to differentiate at; computed in float64.
+      h: step, in [1e-10, 1).
+      centered: use f(x + h) - f(x - h); False uses the one-sided f(x + h) - f(x).
+
+    Returns:
+      The gradient, of x's shape, float64.
 
     Raises:
-      ValueError: h is below 1e-10, where rounding takes over, or not a small positive number.
+      ValueError: `h` is outside [1e-10, 1); below it, rounding takes over.
     """
     if not TINY <= h < 1:
-        raise ValueError(f"h={h} must lie in [1e-10, 1)")
+        raise ValueError(f"h={h}: out of range; allowed: [1e-10, 1)")
     x = np.array(x, np.float64)
     gradient = np.zeros_like(x)
-    here = None if centred else float(function(x))
+    here = None if centered else float(function(x))
     for i in np.ndindex(x.shape):
-        kept = x[i]
-        x[i] = kept + h
+        original = x[i]
+        x[i] = original + h
         up = float(function(x))
-        x[i] = kept - h
-        low, width = (float(function(x)), 2 * h) if centred else (here, h)
-        x[i] = kept
+        x[i] = original - h
+        low, width = (float(function(x)), 2 * h) if centered else (here, h)
+        x[i] = original
         gradient[i] = (up - low) / width
     return gradient

@@ -1,4 +1,4 @@
-"""Back-propagation of a perceptron with sigmoid layers, derived by hand.
+"""Back-propagation through a perceptron with sigmoid layers, derived by hand.
 
 Rumelhart, Hinton & Williams 1986. Layer l: z = a_(l-1) W_l + b_l, a = σ(z); the last layer gives scores and the loss is
 the mean cross-entropy. With δ_l = ∂L/∂z_l
@@ -7,7 +7,7 @@ the mean cross-entropy. With δ_l = ∂L/∂z_l
     δ_(l-1) = (δ_l W_lᵀ) σ'(z_(l-1)),    σ' = (1 - a) a
     ∂L/∂W_l = a_(l-1)ᵀ δ_l,    ∂L/∂b_l = Σ_n δ_l
 
-Each δ is made from the one after it, so that all gradients cost about as much as the forward pass once more or twice.
+Each δ follows from the next layer's, so all gradients together cost one or two forward passes.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,30 @@ Layers = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 def mlp_loss(layers: Layers, x: np.ndarray, label: np.ndarray) -> float:
-    """The mean cross-entropy of layers (W: [D, M], b: [M]) on x: [N, D], label: [N] int."""
+    """Mean cross-entropy of a sigmoid perceptron.
+
+    Args:
+      layers: (W [D, M], b [M]) of each layer.
+      x: [N, D].
+      label: [N] int.
+
+    Returns:
+      The loss in nats.
+    """
     return softmax_loss(_activations(layers, x)[-1], label)[0]
 
 
 def mlp_gradients(layers: Layers, x: np.ndarray, label: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(∂L/∂W, ∂L/∂b) of every layer."""
+    """Gradients of `mlp_loss`, derived by hand.
+
+    Args:
+      layers: (W [D, M], b [M]) of each layer.
+      x: [N, D].
+      label: [N] int.
+
+    Returns:
+      (∂L/∂W, ∂L/∂b) of every layer.
+    """
     activations = _activations(layers, x)
     delta = softmax_loss(activations[-1], label)[1]
     gradients = []
@@ -39,7 +57,7 @@ def mlp_gradients(layers: Layers, x: np.ndarray, label: np.ndarray) -> list[tupl
 
 def _activations(layers: Layers, x: np.ndarray) -> list[np.ndarray]:
     """x, the output of every hidden layer, and the scores."""
-    seen = [x]
+    outputs = [x]
     for w, b in layers[:-1]:
-        seen.append(sigmoid_forward(affine_forward(seen[-1], w, b)[0])[0])
-    return [*seen, affine_forward(seen[-1], *layers[-1])[0]]
+        outputs.append(sigmoid_forward(affine_forward(outputs[-1], w, b)[0])[0])
+    return [*outputs, affine_forward(outputs[-1], *layers[-1])[0]]

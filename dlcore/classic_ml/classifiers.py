@@ -1,9 +1,9 @@
-"""The data-driven approach: collect images and labels, train, and judge the answers to new images.
+"""The data-driven approach: collect images and labels, train, and predict the labels of new images.
 
     train(images [N, ...], labels [N]) -> model        predict(model, images [M, ...]) -> labels [M]
 
-Every classifier of this room is such a pair, and CLASSIFIERS is a list of them with their settings; images should hold
-numbers of about unit size.
+Every classifier of this folder is such a pair; CLASSIFIERS lists them with their settings. Images should have values
+of about unit size.
 """
 
 import functools
@@ -18,7 +18,12 @@ __all__ = ["CLASSIFIERS", "Classifier"]
 
 
 class Classifier(NamedTuple):
-    """train: (images, labels, **settings) -> model. predict: (model, images) -> labels."""
+    """A classifier as a pair of functions.
+
+    Args:
+      train: (images, labels, **settings) -> model.
+      predict: (model, images) -> labels.
+    """
 
     train: Callable[..., Any]
     predict: Callable[[Any, Any], np.ndarray]
@@ -29,9 +34,9 @@ def _with(module: Any, **settings: Any) -> Classifier:
 
 
 CLASSIFIERS: dict[str, Classifier] = {
-    "nearest neighbour, L1": _with(nearest_neighbor, metric="l1"),
-    "nearest neighbour, L2": _with(nearest_neighbor, metric="l2"),
-    "nearest neighbour, cosine": _with(nearest_neighbor, metric="cosine"),
+    "nearest neighbor, L1": _with(nearest_neighbor, metric="l1"),
+    "nearest neighbor, L2": _with(nearest_neighbor, metric="l2"),
+    "nearest neighbor, cosine": _with(nearest_neighbor, metric="cosine"),
     "Gaussian naive Bayes": _with(naive_bayes, smoothing=1e-2),
     "perceptron": _with(perceptron),
     "softmax": _with(linear_training, loss="softmax"),

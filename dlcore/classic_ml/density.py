@@ -1,4 +1,4 @@
-"""Densities fitted to points: one Gaussian (maximum likelihood, maximum a posteriori), and one kernel at every point.
+"""Densities fitted to points: one Gaussian (maximum likelihood, maximum a posteriori), or one kernel at every point.
 
 Rosenblatt 1956 and Parzen 1962 (kernels); Murphy 2012, section 4.6.3 (the prior).
 
@@ -7,8 +7,8 @@ Rosenblatt 1956 and Parzen 1962 (kernels); Murphy 2012, section 4.6.3 (the prior
           covariance = (P0 + S + k0 N / (k0 + N) (mean_x - m0)(mean_x - m0)^T) / (v0 + N + D + 2)
     KDE   log p(x) = log Σ_n exp(-|x - x_n|^2 / 2h^2) - log N - D log(h sqrt(2π))
 
-MAP is the mode of the joint posterior of mean and covariance. It has a density where the MLE has none: with fewer
-points than dimensions. Mixtures are in `mixture`.
+MAP is the mode of the joint posterior of mean and covariance. It is a density even with fewer points than dimensions,
+where the MLE is singular. Mixtures are in `mixture`.
 """
 
 import functools
@@ -33,14 +33,26 @@ _BLOCK = 1024
 
 
 class Gaussian(NamedTuple):
-    """mean: [D], covariance: [D, D]."""
+    """A multivariate normal distribution.
+
+    Args:
+      mean: [D].
+      covariance: [D, D].
+    """
 
     mean: jax.Array
     covariance: jax.Array
 
 
 class Prior(NamedTuple):
-    """Normal-inverse-Wishart: mean [D] believed as much as `strength` points; scatter [D, D] with `degrees` > D - 1."""
+    """The normal-inverse-Wishart prior of a Gaussian.
+
+    Args:
+      mean: [D], m0 above.
+      strength: k0, the number of points that the prior mean is worth, at least 0.
+      scatter: [D, D], P0.
+      degrees: v0, degrees of freedom, above D - 1.
+    """
 
     mean: jax.Array
     strength: float
@@ -49,27 +61,46 @@ class Prior(NamedTuple):
 
 
 def gaussian_mle(x: Any) -> Gaussian:
-    """The Gaussian under which x: [N, D] is most likely. Raises ValueError where x is not finite [N, D]."""
+    """Fit a Gaussian by maximum likelihood.
+
+    Args:
+      x: [N, D], finite.
+
+    Returns:
+      The Gaussian under which x is most likely.
+
+    Raises:
+      ValueError: `x` is not finite [N, D].
+    """
     x = check_points("x", x)
     return Gaussian(x.mean(0), _scatter(x) / len(x))
 
 
 def gaussian_map(x: Any, prior: Prior) -> Gaussian:
-    """The most probable Gaussian after x: [N, D].
+    """Fit a Gaussian by maximum a posteriori.
+
+    Args:
+      x: [N, D], finite.
+      prior: normal-inverse-Wishart.
+
+    Returns:
+      The most probable Gaussian given x.
 
     Raises:
-      ValueError: x is not finite [N, D], or the prior's shapes, strength (>= 0) or degrees (> D - 1) do not fit.
+      ValueError: `x` is not finite [N, D], or the prior's shapes, strength (>= 0) or degrees (> D - 1) do not fit.
     """
     x = check_points("x", x)
     n, dim = x.shape
     prior = prior._replace(mean=jnp.asarray(prior.mean, x.dtype), scatter=jnp.asarray(prior.scatter, x.dtype))
     if prior.mean.shape != (dim,) or prior.scatter.shape != (dim, dim):
         raise ValueError(
-            f"prior has shapes {prior.mean.shape} and {prior.scatter.shape}; ({dim},) and ({dim}, {dim}) are needed"
+            f"prior.mean.shape={prior.mean.shape} and prior.scatter.shape={prior.scatter.shape}: do not fit x; "
+            f"allowed: ({dim},) and ({dim}, {dim})"
         )
     if not prior.strength >= 0 or not prior.degrees > dim - 1:
         raise ValueError(
-            f"prior has strength {prior.strength} and degrees {prior.degrees}; allowed are >= 0 and > {dim - 1}"
+            f"prior.strength={prior.strength} and prior.degrees={prior.degrees}: too small; "
+            f"allowed: >= 0 and > {dim - 1}"
         )
     total = prior.strength + n
     away = x.mean(0) - prior.mean
@@ -79,7 +110,15 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
 
 @jax.jit
 def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
-    """log N(x | mean, covariance) of x: [N, D] -> [N]; NaN where the covariance is not positive definite."""
+    """Log-density of points under a Gaussian.
+
+    Args:
+      x: [N, D].
+      gaussian: of D dimensions.
+
+    Returns:
+      [N], log N(x | mean, covariance); NaN if the covariance is not positive definite.
+    """
     factor = jnp.linalg.cholesky(gaussian.covariance)
     z = jax.scipy.linalg.solve_triangular(factor, (x - gaussian.mean).T, lower=True)
     log_det = 2 * jnp.log(jnp.diagonal(factor)).sum()
@@ -87,22 +126,39 @@ def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
 
 
 def kernel_log_density(queries: Any, x: Any, bandwidth: float, *, block: int = _BLOCK) -> jax.Array:
-    """log p of queries: [M, D] under Gaussian kernels of standard deviation `bandwidth` at x: [N, D] -> [M].
+    """Log-density of points under a kernel density estimate with Gaussian kernels.
 
-    Queries are taken in blocks: memory is [block, N].
+    Args:
+      queries: [M, D], points to evaluate at.
+      x: [N, D], centers of the kernels.
+      bandwidth: standard deviation of a kernel, in units of x.
+      block: queries at a time; memory is [block, N].
+
+    Returns:
+      [M], log p of each query.
 
     Raises:
-      ValueError: queries or x are not finite points of the same size, or bandwidth is not positive.
+      ValueError: queries or x are not finite points of the same dimension, or `bandwidth` is not positive.
     """
     x = check_points("x", x)
     queries = check_points("queries", queries, dim=x.shape[1])
     if not bandwidth > 0:
-        raise ValueError(f"bandwidth is {bandwidth}; it must be positive")
+        raise ValueError(f"bandwidth={bandwidth}: out of range; allowed: positive numbers")
     return _kernel_log_density(queries - x.mean(0), x - x.mean(0), bandwidth, block)
 
 
 def skewness(x: Any) -> jax.Array:
-    """E[((x - mean) / std)^3] of every column of x: [N, D] -> [D]: 0 where symmetric, and for what is constant."""
+    """Skewness of every column, E[((x - mean) / std)^3].
+
+    Args:
+      x: [N, D], finite.
+
+    Returns:
+      [D]; 0 for symmetric and for constant columns.
+
+    Raises:
+      ValueError: `x` is not finite [N, D].
+    """
     x = check_points("x", x)
     z = x - x.mean(0)
     std = jnp.sqrt(jnp.square(z).mean(0))

@@ -1,6 +1,6 @@
-"""Examples as rows: what every classifier here makes of its images and labels before it looks at them.
+"""Convert images and labels to rows and class indices, the form in which every classifier here takes them.
 
-Whatever the shape of an image, these classifiers see a point of R^D, D = H · W · C.
+To these classifiers an image of any shape is a point of R^D, D = H · W · C.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,13 @@ __all__ = ["Examples", "as_examples", "as_rows"]
 
 
 class Examples(NamedTuple):
-    """rows: [N, D] float. label: [N] int32 positions in `classes`. classes: [C], the labels that occur, ascending."""
+    """Training examples as rows.
+
+    Args:
+      rows: [N, D] float.
+      label: [N] int32, indices into `classes`.
+      classes: [C], the labels that occur, ascending.
+    """
 
     rows: np.ndarray
     label: np.ndarray
@@ -19,34 +25,52 @@ class Examples(NamedTuple):
 
 
 def as_rows(images: Any, width: int | None = None) -> np.ndarray:
-    """Images [N, ...] -> [N, D]: float64 stays, everything else becomes float32. `width` is the D it must have.
+    """Flatten images to rows; float64 stays, every other dtype becomes float32.
+
+    Args:
+      images: [N, ...], finite.
+      width: the D that the rows must have; None allows any.
+
+    Returns:
+      [N, D].
 
     Raises:
-      ValueError: there is no axis but the first, a number is not finite, or D is not `width`.
+      ValueError: images have only one axis or a number that is not finite, or D is not `width`.
     """
     images = np.asarray(images)
     if images.ndim < 2:
-        raise ValueError(f"images has shape {images.shape}; it must be [N, ...] with N examples")
+        raise ValueError(f"images.shape={images.shape}: too few axes; allowed: [N, ...]")
     rows = images.reshape(len(images), int(np.prod(images.shape[1:])))
     if width is not None and rows.shape[1] != width:
-        raise ValueError(f"images has {rows.shape[1]} numbers an example; the classifier was trained on {width}")
+        raise ValueError(
+            f"images.shape={images.shape}: {rows.shape[1]} numbers per example; allowed: {width}, as in training"
+        )
     rows = rows if rows.dtype == np.float64 else rows.astype(np.float32)
     if not np.isfinite(rows).all():
-        raise ValueError(f"images holds numbers that are not finite, first in example {_first_bad(rows)}")
+        raise ValueError(f"images[{_first_bad(rows)}]: has numbers that are not finite; allowed: finite numbers")
     return rows
 
 
 def as_examples(images: Any, labels: Any) -> Examples:
-    """Images [N, ...] and labels [N] of any integers.
+    """Flatten images to rows and map labels to class indices.
+
+    Args:
+      images: [N, ...], finite.
+      labels: [N], any integers.
+
+    Returns:
+      Examples.
 
     Raises:
-      ValueError: see `as_rows`; the labels are not N integers, or N is 0.
+      ValueError: the images fail `as_rows`, the labels are not N integers, or N is 0.
     """
     rows, labels = as_rows(images), np.asarray(labels)
     if labels.shape != (len(rows),) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels is {labels.dtype} of shape {labels.shape}; it must be [{len(rows)}] integers")
+        raise ValueError(
+            f"labels={labels.dtype}{list(labels.shape)}: does not fit images; allowed: [{len(rows)}] integers"
+        )
     if not len(rows):
-        raise ValueError("images is empty; there must be at least one example")
+        raise ValueError("images=[]: empty; allowed: at least one example")
     classes, label = np.unique(labels, return_inverse=True)
     return Examples(rows, label.astype(np.int32), classes)
 

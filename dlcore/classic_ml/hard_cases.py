@@ -1,8 +1,8 @@
-"""Problems in the plane that one template a class cannot solve, and a transform after which it can.
+"""Problems in the plane that one template per class cannot solve, and a transform after which it can.
 
-xor          y = [x_1 x_2 > 0]                         odd or even: opposite corners belong together
-annulus      y = [1 < r < 2]                           a ring between a disc and what lies outside
-three modes  y = 1 in three discs on a line with others between them
+xor          y = [x_1 x_2 > 0]                         opposite quadrants share a class
+annulus      y = [1 < r < 2]                           a ring around a disc
+three modes  y = 1 in three discs on a line            discs of the other class lie between them
 parity       y = (sum of bits) mod 2 of D bits         xor of more than two
 
 polar: (x_1, x_2) -> (r, θ) = (|x|, atan2(x_2, x_1))   rings become stripes: r = .95 separates a disc from a ring
@@ -12,57 +12,103 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["PROBLEMS", "annulus", "corners", "linear_bound", "parity", "polar", "three_modes"]
+__all__ = ["PROBLEMS", "annulus", "linear_bound", "parity", "polar", "three_modes", "xor"]
 
 
-def corners(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """n points [n, 2] in [-1, 1]², none within .05 of an axis, and labels [n]: xor, 1 where the signs agree."""
+def xor(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """XOR: points in opposite quadrants share a class, none within .05 of an axis.
+
+    Args:
+      n: number of points.
+      seed: of the points.
+
+    Returns:
+      (points [n, 2] in [-1, 1]², labels [n]: 1 where the coordinates have the same sign).
+    """
     rng = np.random.default_rng(seed)
     x = rng.uniform(0.05, 1, (n, 2)) * rng.choice((-1, 1), (n, 2))
     return x, (x.prod(1) > 0).astype(int)
 
 
 def annulus(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """n points: a disc of radius .9, label 0, in a ring with radius in [1, 2], label 1."""
+    """A disc of radius .9 (label 0) inside a ring with radius in [1, 2] (label 1).
+
+    Args:
+      n: number of points.
+      seed: of the points.
+
+    Returns:
+      (points [n, 2], labels [n]).
+    """
     rng = np.random.default_rng(seed)
     label = np.arange(n) % 2
     return _on_circles(np.where(label == 1, rng.uniform(1, 2, n), rng.uniform(0, 0.9, n)), rng), label
 
 
 def three_modes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """n points in discs of radius .4 about x_1 = -2, 0, 2, label 1, and about -3, -1, 1, 3, label 0."""
+    """Discs of radius .4 about x_1 = -2, 0, 2 (label 1) and about -3, -1, 1, 3 (label 0).
+
+    Args:
+      n: number of points.
+      seed: of the points.
+
+    Returns:
+      (points [n, 2], labels [n]).
+    """
     rng = np.random.default_rng(seed)
     label = np.arange(n) % 2
-    centre = np.where(label == 1, rng.choice((-2, 0, 2), n), rng.choice((-3, -1, 1, 3), n))
-    return _on_circles(0.4 * np.sqrt(rng.random(n)), rng) + np.stack([centre, np.zeros(n)], 1), label
+    center = np.where(label == 1, rng.choice((-2, 0, 2), n), rng.choice((-3, -1, 1, 3), n))
+    return _on_circles(0.4 * np.sqrt(rng.random(n)), rng) + np.stack([center, np.zeros(n)], 1), label
 
 
 def parity(bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """All 2^bits points of {-1, 1}^bits, and whether the number of ones is odd.
+    """Parity: whether the number of ones among the bits is odd.
+
+    Args:
+      bits: in [2, 16].
+
+    Returns:
+      (all 2^bits points of {-1, 1}^bits, labels [2^bits]: 1 where the number of ones is odd).
 
     Raises:
-      ValueError: bits is outside [2, 16].
+      ValueError: `bits` is outside [2, 16].
     """
     if not 2 <= bits <= 16:
-        raise ValueError(f"bits is {bits}; it must be in [2, 16]")
+        raise ValueError(f"bits={bits}: out of range; allowed: [2, 16]")
     on = np.arange(2**bits)[:, None] >> np.arange(bits) & 1
     return 2.0 * on - 1, on.sum(1) % 2
 
 
 PROBLEMS: dict[str, Callable[[int, int], tuple[np.ndarray, np.ndarray]]] = {
-    "xor": corners,
+    "xor": xor,
     "annulus": annulus,
     "three modes": three_modes,
 }
 
 
 def polar(x: np.ndarray) -> np.ndarray:
-    """[N, 2] -> radius and angle in (-π, π]: [N, 2]."""
+    """Convert points to polar coordinates.
+
+    Args:
+      x: [N, 2].
+
+    Returns:
+      [N, 2], radius and angle in (-π, π].
+    """
     return np.stack([np.hypot(x[:, 0], x[:, 1]), np.arctan2(x[:, 1], x[:, 0])], 1)
 
 
 def linear_bound(x: np.ndarray, label: np.ndarray, directions: int = 360) -> float:
-    """The best accuracy on x: [N, 2] with labels 0 and 1 of any line whose normal is one of so many directions."""
+    """Find the best accuracy of any line with one of `directions` evenly spaced normals.
+
+    Args:
+      x: [N, 2].
+      label: [N], 0 or 1.
+      directions: number of normals tried.
+
+    Returns:
+      Accuracy in [0, 1].
+    """
     angle = 2 * np.pi * np.arange(directions) / directions
     height = x @ np.stack([np.cos(angle), np.sin(angle)])
     right = label[np.argsort(height, 0)] == 1

@@ -1,4 +1,4 @@
-"""Agglomerative clustering: the two nearest clusters become one, until there is one.
+"""Agglomerative clustering: merge the two nearest clusters until one is left.
 
 Lance & Williams 1967, "A general theory of classificatory sorting strategies"; Ward 1963. With clusters of n_a, n_b and
 n_k points, d(a ∪ b, k) is
@@ -8,9 +8,9 @@ n_k points, d(a ∪ b, k) is
     average   (n_a d(a, k) + n_b d(b, k)) / (n_a + n_b)
     ward      sqrt(((n_a + n_k) d(a, k)^2 + (n_b + n_k) d(b, k)^2 - n_k d(a, b)^2) / (n_a + n_b + n_k))
 
-The merges are written as in scipy.cluster.hierarchy, whose `dendrogram` draws them; scipy is the oracle of the tests.
-One merge follows from the last, so this is numpy in float64 on the host. The whole table of distances is kept: [N, N]
-memory, for some thousands of points.
+The merges have the format of scipy.cluster.hierarchy, whose `dendrogram` draws them; scipy is the oracle of the tests.
+Each merge depends on the one before, so this is numpy in float64 on the host. The table of distances takes [N, N]
+memory, which allows some thousands of points.
 """
 
 from typing import Any
@@ -25,31 +25,43 @@ LINKAGES = ("single", "complete", "average", "ward")
 
 
 def linkage(x: Any, method: str = "ward") -> np.ndarray:
-    """The merges of points x: [N, D] by Euclidean distances -> [N - 1, 4].
+    """Merge points into clusters by Euclidean distance.
 
-    A row holds two clusters, the smaller number first (points are 0..N-1, the cluster made by row i is N + i), their
-    distance, and how many points they have together.
+    Args:
+      x: [N, D], finite, N at least 2.
+      method: one of LINKAGES, how far apart two clusters are.
+
+    Returns:
+      [N - 1, 4], one merge per row: two cluster numbers, the smaller first (points are 0..N-1, row i forms cluster
+      N + i), their distance, and the size of the union.
 
     Raises:
-      ValueError: x is not finite [N, D] with two points or more, or the method is none of LINKAGES.
+      ValueError: `x` is not finite [N, D] with at least two points, or `method` is not in LINKAGES.
     """
     from scipy.spatial.distance import pdist, squareform
 
     x = check_points("x", x, least=2)
     if method not in LINKAGES:
-        raise ValueError(f"method is {method!r}; allowed are {', '.join(LINKAGES)}")
+        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(LINKAGES)}")
     return _merges(squareform(pdist(np.asarray(x, np.float64))), method)
 
 
 def cut(merges: np.ndarray, num_clusters: int) -> np.ndarray:
-    """Labels [N] in 0..num_clusters - 1 of the points once that many clusters are left; 0 is the first point's.
+    """Cut the tree of merges where a given number of clusters is left.
+
+    Args:
+      merges: [N - 1, 4], of `linkage`.
+      num_clusters: in [1, N].
+
+    Returns:
+      [N], labels in 0..num_clusters - 1, numbered in the order of each cluster's first point.
 
     Raises:
-      ValueError: num_clusters is outside [1, N].
+      ValueError: `num_clusters` is outside [1, N].
     """
     n = len(merges) + 1
     if not 1 <= num_clusters <= n:
-        raise ValueError(f"num_clusters is {num_clusters}; with {n} points it must be in 1..{n}")
+        raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{n}")
     cluster = np.arange(n)
     for row, (a, b) in enumerate(np.asarray(merges)[: n - num_clusters, :2]):
         cluster[(cluster == a) | (cluster == b)] = n + row
@@ -58,7 +70,10 @@ def cut(merges: np.ndarray, num_clusters: int) -> np.ndarray:
 
 
 def _merges(distance: np.ndarray, method: str) -> np.ndarray:
-    """Row a of the table becomes the union, row b is taken out; each row knows its nearest, so few are searched."""
+    """Merge the two nearest rows of the table: row a becomes the union, row b is removed.
+
+    Each row keeps its nearest, so only few rows are searched again.
+    """
     n = len(distance)
     d, size, name, merges = distance.copy(), np.ones(n), np.arange(n), np.empty((n - 1, 4))
     np.fill_diagonal(d, np.inf)

@@ -7,9 +7,9 @@ Lloyd 1957/1982, "Least squares quantization in PCM"; Arthur & Vassilvitskii 200
     inertia   Σ_n |x_n - c_(a_n)|^2           neither step can raise it
     k-means++ the next center is x_n with probability proportional to its squared distance from those chosen so far
 
-A center that no point is nearest to would stay where it is for ever. Here one such center an iteration moves to the
-point that is farthest from its own, which cannot raise the inertia either; the result says how often that happened.
-Points are taken in blocks, so that memory is [block, K] and not [N, K]. Restarts run side by side; the best is kept.
+A center without points would never move again. Here one such center per iteration moves to the point farthest from its
+own center, which cannot raise the inertia either; `reseeded` counts these moves. Points are processed in blocks, so
+memory is [block, K] and not [N, K]. Restarts run in parallel, and the best one is returned.
 """
 
 import functools
@@ -26,11 +26,15 @@ _BLOCK = 4096
 
 
 class KMeans(NamedTuple):
-    """What was found.
+    """Result of k-means.
 
-    centers: [K, D]. labels: [N]. inertia: the sum of squared distances. history: [max_iterations + 1], the inertia
-    before each iteration, the last one repeated once nothing moves. num_iterations: until then. reseeded: how often an
-    empty center was moved to a far point.
+    Args:
+      centers: [K, D].
+      labels: [N], index of each point's center.
+      inertia: sum of squared distances to the centers.
+      history: [max_iterations + 1], the inertia before each iteration; the final one repeats after convergence.
+      num_iterations: until no center moved.
+      reseeded: how often an empty center was moved to a far point.
     """
 
     centers: jax.Array
@@ -44,40 +48,68 @@ class KMeans(NamedTuple):
 def kmeans(
     key: jax.Array, x: Any, num_clusters: int, *, restarts: int = 10, max_iterations: int = 100, block: int = _BLOCK
 ) -> KMeans:
-    """The best of several runs from k-means++ starts on x: [N, D].
+    """Cluster points by k-means, the best of several runs from k-means++ starts.
+
+    Args:
+      key: of the starts.
+      x: [N, D], finite.
+      num_clusters: K, in [1, N].
+      restarts: number of runs.
+      max_iterations: of each run, at most.
+      block: points at a time.
+
+    Returns:
+      The run with the lowest inertia.
 
     Raises:
-      ValueError: x is not finite [N, D], num_clusters is outside [1, N], or a count is below 1.
+      ValueError: `x` is not finite [N, D], `num_clusters` is outside [1, N], or a count is below 1.
     """
     x = check_points("x", x)
     if not 1 <= num_clusters <= len(x):
-        raise ValueError(f"num_clusters is {num_clusters}; with {len(x)} points it must be in 1..{len(x)}")
+        raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
     for name, value in (("restarts", restarts), ("max_iterations", max_iterations), ("block", block)):
         if value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1")
+            raise ValueError(f"{name}={value}: out of range; allowed: at least 1")
     return _best_of(key, x, num_clusters, restarts, max_iterations, block)
 
 
 def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int = _BLOCK) -> KMeans:
-    """Lloyd's iteration on x: [N, D] from given centers: [K, D], until no center moves.
+    """Iterate Lloyd's algorithm from given centers until no center moves.
+
+    Args:
+      x: [N, D], finite.
+      centers: [K, D], initial centers.
+      max_iterations: at most.
+      block: points at a time.
+
+    Returns:
+      KMeans.
 
     Raises:
-      ValueError: x or centers are not finite points of the same size, or max_iterations is below 1.
+      ValueError: `x` or `centers` are not finite points of the same dimension, or `max_iterations` is below 1.
     """
     x = check_points("x", x)
     centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
     if max_iterations < 1:
-        raise ValueError(f"max_iterations is {max_iterations}; it must be at least 1")
+        raise ValueError(f"max_iterations={max_iterations}: out of range; allowed: at least 1")
     mean = x.mean(0)
-    found = _lloyd(x - mean, centers - mean, max_iterations, block)
-    return found._replace(centers=found.centers + mean)
+    result = _lloyd(x - mean, centers - mean, max_iterations, block)
+    return result._replace(centers=result.centers + mean)
 
 
 def nearest_center(x: Any, centers: Any, *, block: int = _BLOCK) -> tuple[jax.Array, jax.Array]:
-    """(labels [N], squared distances [N]) of x: [N, D] by centers: [K, D]; of equal distances the first center wins.
+    """Assign points to their nearest center; of equal distances the first center wins.
+
+    Args:
+      x: [N, D], finite.
+      centers: [K, D].
+      block: points at a time.
+
+    Returns:
+      (labels [N], squared distances [N]).
 
     Raises:
-      ValueError: x or centers are not finite points of the same size.
+      ValueError: `x` or `centers` are not finite points of the same dimension.
     """
     x = check_points("x", x)
     centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
@@ -86,7 +118,16 @@ def nearest_center(x: Any, centers: Any, *, block: int = _BLOCK) -> tuple[jax.Ar
 
 @functools.partial(jax.jit, static_argnums=2)
 def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Array:
-    """num_clusters of the points x: [N, D], far from each other -> [K, D]."""
+    """Choose initial centers far from each other by k-means++.
+
+    Args:
+      key: of the choice.
+      x: [N, D].
+      num_clusters: K.
+
+    Returns:
+      [K, D], points of x.
+    """
     keys = jax.random.split(key, num_clusters)
     centers = jnp.zeros((num_clusters, x.shape[1]), x.dtype).at[0].set(x[jax.random.randint(keys[0], (), 0, len(x))])
 
@@ -138,7 +179,7 @@ def _lloyd(x, centers, max_iterations, block) -> KMeans:
 def _assign(x, centers, block):
     """(labels [N], squared distances [N], sums of each center's points [K, D], their number [K, 1]).
 
-    The distances are those of differences: they are exact where the product of matrices has rounded.
+    Distances come from the differences themselves, since |x|^2 - 2 x·c + |c|^2 loses digits.
     """
     block = min(block, len(x))
     pad = -len(x) % block

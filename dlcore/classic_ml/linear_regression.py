@@ -1,10 +1,10 @@
-"""Linear regression: the least squares of a straight line, in closed form and by steps of momentum.
+"""Linear regression: least squares in closed form, or by gradient steps with momentum.
 
-    closed form   minimise |y - X w - b|² + λ |w|²:    (XᵀX + λ I) w = Xᵀ y  on centred data, b = mean y - w·mean x
+    closed form   minimize |y - X w - b|² + λ |w|²:    (XᵀX + λ I) w = Xᵀ y  on centered data, b = mean y - w·mean x
     by steps      v <- ρ v + (y - wᵀx) x,    w <- w + α v        one example after the other; the bias is a 1 in x
 
-λ = 0 is ordinary least squares, λ > 0 ridge regression (Hoerl & Kennard 1970). With noise, steps of a constant rate
-end near the solution and not in it; so the rate falls to 0 in a straight line, and the error of one example (the delta
+λ = 0 is ordinary least squares, λ > 0 ridge regression (Hoerl & Kennard 1970). On noisy data, steps with a constant
+learning rate hover around the solution, so the learning rate falls linearly to 0. The error of one example (the delta
 rule of Widrow & Hoff 1960) becomes the mean over a minibatch where `batch_size` is above one.
 """
 
@@ -18,20 +18,28 @@ __all__ = ["least_squares", "momentum_regression"]
 
 
 def least_squares(x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[np.ndarray, float]:
-    """(w [D], b) in float64 of x: [N, D], y: [N].
+    """Solve linear least squares in closed form, in float64.
+
+    Args:
+      x: [N, D].
+      y: [N].
+      l2: ridge penalty λ; 0 is ordinary least squares.
+
+    Returns:
+      (w [D], b).
 
     Raises:
-      ValueError: the shapes do not fit, or l2 is negative.
+      ValueError: the shapes do not fit, or `l2` is negative.
     """
     x, y = _checked(x, y)
     if not l2 >= 0:
-        raise ValueError(f"l2 is {l2}; it must not be negative")
-    centre, level = x.mean(0), y.mean()
+        raise ValueError(f"l2={l2}: negative; allowed: at least 0")
+    center, level = x.mean(0), y.mean()
     if l2 == 0:
-        w = np.linalg.lstsq(x - centre, y - level, rcond=None)[0]
+        w = np.linalg.lstsq(x - center, y - level, rcond=None)[0]
     else:
-        w = np.linalg.solve((x - centre).T @ (x - centre) + l2 * np.eye(x.shape[1]), (x - centre).T @ (y - level))
-    return w, float(level - w @ centre)
+        w = np.linalg.solve((x - center).T @ (x - center) + l2 * np.eye(x.shape[1]), (x - center).T @ (y - level))
+    return w, float(level - w @ center)
 
 
 def momentum_regression(
@@ -44,17 +52,29 @@ def momentum_regression(
     batch_size: int = 1,
     seed: int = 0,
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """(w [D], b, mean squared error of each step's examples [steps]) of x: [N, D], y: [N], from 0.
+    """Fit linear least squares by stochastic gradient descent with momentum from 0, in float64.
+
+    Args:
+      x: [N, D].
+      y: [N].
+      learning_rate: of the first step; it falls linearly to 0.
+      momentum: ρ, in [0, 1).
+      steps: number of updates.
+      batch_size: examples per step, drawn with replacement.
+      seed: of the draws.
+
+    Returns:
+      (w [D], b, mean squared error of each step's examples [steps]).
 
     Raises:
-      ValueError: the shapes do not fit, momentum is outside [0, 1), or another number is not positive.
+      ValueError: the shapes do not fit, `momentum` is outside [0, 1), or another number is not positive.
     """
     x, y = _checked(x, y)
     if not 0 <= momentum < 1:
-        raise ValueError(f"momentum is {momentum}; it must be in [0, 1)")
+        raise ValueError(f"momentum={momentum}: out of range; allowed: [0, 1)")
     for name, value in (("learning_rate", learning_rate), ("steps", steps), ("batch_size", batch_size)):
         if not value > 0:
-            raise ValueError(f"{name} is {value}; it must be positive")
+            raise ValueError(f"{name}={value}: out of range; allowed: positive numbers")
     with jax.enable_x64(True):
         w, errors = _descend(np.c_[x, np.ones(len(x))], y, learning_rate, momentum, steps, batch_size, seed)
         return np.asarray(w[:-1]), float(w[-1]), np.asarray(errors)
@@ -77,5 +97,5 @@ def _descend(x, y, learning_rate, momentum, steps, batch_size, seed):
 def _checked(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
-        raise ValueError(f"x has shape {x.shape} and y {y.shape}; they must be [N, D] and [N] with N >= 1")
+        raise ValueError(f"x.shape={x.shape} and y.shape={y.shape}: do not fit; allowed: [N, D] and [N] with N >= 1")
     return x, y

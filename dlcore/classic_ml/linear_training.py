@@ -1,6 +1,6 @@
-"""How to find the W of a linear classifier: at random, down the gradient in minibatches, or to the very minimum.
+"""Train a linear classifier: by random search, by minibatch gradient descent, or by L-BFGS to the minimum.
 
-    random search    draw W, keep the best                           the baseline of all optimisers
+    random search    draw W, keep the best                           the baseline of all optimizers
     momentum         v <- ρ v + g,  w <- w - α v                     Polyak 1964; g of a minibatch
     L-BFGS           on all examples, until the gradient vanishes    for the smooth losses, which are convex
 
@@ -18,11 +18,16 @@ import optax
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import LOSSES, Linear, objective, scores
 
-__all__ = ["LinearModel", "descend", "minimise", "momentum_step", "predict", "random_search", "train"]
+__all__ = ["LinearModel", "descend", "minimize", "momentum_step", "predict", "random_search", "train"]
 
 
 class LinearModel(NamedTuple):
-    """parameters: weights [C, D] and bias [C] as numpy. classes: [C] labels."""
+    """A trained linear classifier, as numpy arrays.
+
+    Args:
+      parameters: weights [C, D] and bias [C].
+      classes: [C], labels.
+    """
 
     parameters: Linear
     classes: np.ndarray
@@ -40,7 +45,21 @@ def train(
     batch_size: int = 128,
     seed: int = 0,
 ) -> LinearModel:
-    """Fit images [N, ...], of numbers of about unit size, and labels [N] by `descend`.
+    """Fit a linear classifier by `descend`.
+
+    Args:
+      images: [N, ...], values of about unit size.
+      labels: [N] integers.
+      loss: softmax, logistic, hinge or squared_hinge.
+      l2: weight of the penalty l2/2 |W|².
+      learning_rate: of the steps.
+      momentum: ρ of the steps.
+      steps: number of updates.
+      batch_size: examples per step.
+      seed: of the minibatches.
+
+    Returns:
+      LinearModel.
 
     Raises:
       ValueError: see `as_examples` and `descend`.
@@ -48,20 +67,47 @@ def train(
     examples = as_examples(images, labels)
     with jax.enable_x64(examples.rows.dtype == np.float64):
         parameters, _ = descend(
-            jnp.asarray(examples.rows), jnp.asarray(examples.label), num_classes=len(examples.classes), loss=loss,
-            l2=l2, learning_rate=learning_rate, momentum=momentum, steps=steps, batch_size=batch_size, seed=seed,
-        )  # fmt: skip
+            jnp.asarray(examples.rows),
+            jnp.asarray(examples.label),
+            num_classes=len(examples.classes),
+            loss=loss,
+            l2=l2,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+        )
         return LinearModel(Linear(*map(np.asarray, parameters)), examples.classes)
 
 
 def predict(model: LinearModel, images: Any) -> np.ndarray:
-    """Labels [M] of images [M, ...]: the class of the largest score."""
+    """Predict the class with the largest score.
+
+    Args:
+      model: of `train`.
+      images: [M, ...].
+
+    Returns:
+      [M], labels.
+    """
     rows = as_rows(images, model.parameters.weights.shape[1])
     return model.classes[scores(model.parameters, rows).argmax(1)]
 
 
 def momentum_step(w: Any, v: Any, g: Any, learning_rate: float, momentum: float) -> tuple[Any, Any]:
-    """(w, v) after a step, on pytrees: v <- ρ v + g, w <- w - α v."""
+    """Take one step of gradient descent with momentum on pytrees: v <- ρ v + g, w <- w - α v.
+
+    Args:
+      w: parameters.
+      v: velocities, zeros at first.
+      g: gradients.
+      learning_rate: α.
+      momentum: ρ.
+
+    Returns:
+      (w, v) after the step.
+    """
     v = jax.tree.map(lambda v, g: momentum * v + g, v, g)
     return jax.tree.map(lambda w, v: w - learning_rate * v, w, v), v
 
@@ -81,15 +127,29 @@ def descend(
     seed: int = 0,
     optimizer: optax.GradientTransformation | None = None,
 ) -> tuple[Linear, jax.Array]:
-    """(parameters, losses [steps] of the minibatches) from W = 0, on x: [N, D], label: [N] int in [0, num_classes).
+    """Fit W from 0 on minibatches drawn with replacement.
 
-    Minibatches are drawn with replacement. optimizer: takes the place of `momentum_step`.
+    Args:
+      x: [N, D].
+      label: [N] int, classes in [0, num_classes).
+      num_classes: C.
+      loss: softmax, logistic, hinge or squared_hinge.
+      l2: weight of the penalty l2/2 |W|².
+      learning_rate: of the steps.
+      momentum: ρ of the steps.
+      steps: number of updates.
+      batch_size: examples per step.
+      seed: of the minibatches.
+      optimizer: replaces `momentum_step`, learning_rate and momentum; None keeps them.
+
+    Returns:
+      (parameters, losses [steps] of the minibatches).
 
     Raises:
-      ValueError: steps or batch_size is below 1; the loss is no name of LOSSES.
+      ValueError: `steps` or `batch_size` is below 1, or `loss` is not in LOSSES.
     """
     if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps={steps} and batch_size={batch_size} must be at least 1")
+        raise ValueError(f"steps={steps} and batch_size={batch_size}: out of range; allowed: at least 1")
 
     def update(carry, step):
         w, state = carry
@@ -97,8 +157,8 @@ def descend(
         value, g = objective(w, x[rows], label[rows], loss, l2)
         if optimizer is None:
             return momentum_step(w, state, g, learning_rate, momentum), value
-        added, state = optimizer.update(g, state, w)
-        return (optax.apply_updates(w, added), state), value
+        updates, state = optimizer.update(g, state, w)
+        return (optax.apply_updates(w, updates), state), value
 
     w = _zeros(x, num_classes)
     start = (w, w if optimizer is None else optimizer.init(w))
@@ -107,16 +167,27 @@ def descend(
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "loss", "steps"))
-def minimise(
+def minimize(
     x: jax.Array, label: jax.Array, *, num_classes: int, loss: str = "softmax", l2: float = 0.0, steps: int = 200
 ) -> tuple[Linear, jax.Array]:
-    """(parameters, the largest |gradient| there) after `steps` of L-BFGS on all of x: [N, D], label: [N] from W = 0.
+    """Fit W from 0 on all examples by L-BFGS.
+
+    Args:
+      x: [N, D].
+      label: [N] int, classes in [0, num_classes).
+      num_classes: C.
+      loss: softmax, logistic or squared_hinge.
+      l2: weight of the penalty l2/2 |W|².
+      steps: of L-BFGS.
+
+    Returns:
+      (parameters, the largest |gradient| there).
 
     Raises:
-      ValueError: the loss is the hinge, which has kinks, or no name of LOSSES.
+      ValueError: `loss` is hinge, which has kinks, or not in LOSSES.
     """
     if loss == "hinge":
-        raise ValueError(f"loss is 'hinge', which has kinks; allowed are {', '.join(set(LOSSES) - {'hinge'})}")
+        raise ValueError(f"loss='hinge': has kinks; allowed: {', '.join(name for name in LOSSES if name != 'hinge')}")
     optimizer = optax.lbfgs()
 
     def value(w):
@@ -124,14 +195,14 @@ def minimise(
 
     def update(carry, _):
         w, state = carry
-        level, g = objective(w, x, label, loss, l2)
-        added, state = optimizer.update(g, state, w, value=level, grad=g, value_fn=value)
-        return (optax.apply_updates(w, added), state), None
+        current, g = objective(w, x, label, loss, l2)
+        updates, state = optimizer.update(g, state, w, value=current, grad=g, value_fn=value)
+        return (optax.apply_updates(w, updates), state), None
 
     w = _zeros(x, num_classes)
     (w, _), _ = jax.lax.scan(update, (w, optimizer.init(w)), length=steps)
-    left = objective(w, x, label, loss, l2)[1]
-    return w, jnp.maximum(jnp.abs(left.weights).max(), jnp.abs(left.bias).max())
+    remaining = objective(w, x, label, loss, l2)[1]
+    return w, jnp.maximum(jnp.abs(remaining.weights).max(), jnp.abs(remaining.bias).max())
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "loss", "tries", "seed"))
@@ -145,7 +216,20 @@ def random_search(
     scale: float = 0.1,
     seed: int = 0,
 ) -> tuple[Linear, jax.Array]:
-    """(the best parameters, the lowest loss so far [tries]) of `tries` draws of normal weights of size `scale`."""
+    """Draw normal weights many times and keep those with the lowest loss.
+
+    Args:
+      x: [N, D].
+      label: [N] int, classes in [0, num_classes).
+      num_classes: C.
+      loss: softmax, logistic, hinge or squared_hinge.
+      tries: number of draws.
+      scale: standard deviation of the weights.
+      seed: of the draws.
+
+    Returns:
+      (the best parameters, the lowest loss so far [tries]).
+    """
 
     def attempt(best, key):
         w = jax.tree.map(lambda z: scale * jax.random.normal(key, z.shape, z.dtype), zero)
@@ -155,8 +239,8 @@ def random_search(
 
     zero = _zeros(x, num_classes)
     start = (zero, jnp.array(jnp.inf, x.dtype))
-    (w, _), levels = jax.lax.scan(attempt, start, jax.random.split(jax.random.key(seed), tries))
-    return w, levels
+    (w, _), lowest = jax.lax.scan(attempt, start, jax.random.split(jax.random.key(seed), tries))
+    return w, lowest
 
 
 def _zeros(x: jax.Array, num_classes: int) -> Linear:

@@ -1,13 +1,13 @@
-"""Logistic regression of two classes by Newton's method, and of more classes one against the rest.
+"""Logistic regression by Newton's method: two classes, or more classes one vs rest.
 
 Cox 1958; the method is iteratively reweighted least squares.
 
     p = σ(w·x + b) = 1 / (1 + e^-(w·x + b)),    the softmax of two scores of which one is fixed at 0
-    minimise Σ -[t log p + (1 - t) log(1 - p)] + λ/2 |w|²,    t = 0 or 1
+    minimize Σ -[t log p + (1 - t) log(1 - p)] + λ/2 |w|²,    t = 0 or 1
     H = Xᵀ diag(p (1 - p)) X + λ I,    w <- w - H⁻¹ (Xᵀ (p - t) + λ w)
 
-with a column of ones in X for b, which λ leaves alone. λ is 1/C of scikit-learn. A step that does not lower the
-objective is halved, which Newton's method needs far from the minimum.
+with a column of ones in X for b, which λ does not penalize. λ is 1/C of scikit-learn. A step that raises the objective
+is halved, as Newton's method can overshoot far from the minimum.
 """
 
 import functools
@@ -24,7 +24,13 @@ __all__ = ["LogisticModel", "fit_binary", "predict", "predict_probability", "tra
 
 
 class LogisticModel(NamedTuple):
-    """weights: [C, D], bias: [C], one question a class; of two classes one question, [1, D]. classes: [C] labels."""
+    """A trained logistic regression: one binary problem per class, or one alone for two classes.
+
+    Args:
+      weights: [C, D]; [1, D] for two classes.
+      bias: [C]; [1] for two classes.
+      classes: [C], labels.
+    """
 
     weights: np.ndarray
     bias: np.ndarray
@@ -32,30 +38,55 @@ class LogisticModel(NamedTuple):
 
 
 def train(images: Any, labels: Any, *, l2: float = 1.0, steps: int = 15) -> LogisticModel:
-    """Fit images [N, ...] and labels [N] of at least two classes; l2: λ above, positive.
+    """Fit a logistic regression by `fit_binary`.
+
+    Args:
+      images: [N, ...].
+      labels: [N] integers of at least two classes.
+      l2: λ above, positive.
+      steps: of Newton's method.
+
+    Returns:
+      LogisticModel.
 
     Raises:
-      ValueError: see `as_examples`; there is one class only, or l2 is not positive.
+      ValueError: see `as_examples`; there is only one class, or `l2` is not positive.
     """
     examples = as_examples(images, labels)
     if len(examples.classes) < 2:
-        raise ValueError(f"labels holds only the class {examples.classes[0]}; there must be two")
+        raise ValueError(f"labels={examples.classes.tolist()}: only one class; allowed: at least two")
     if not l2 > 0:
-        raise ValueError(f"l2 is {l2}; it must be positive, else separable classes have no minimum")
-    asked = [1] if len(examples.classes) == 2 else range(len(examples.classes))
+        raise ValueError(f"l2={l2}: separable classes would have no minimum; allowed: positive numbers")
+    positives = [1] if len(examples.classes) == 2 else range(len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):
         rows = jnp.asarray(examples.rows)
-        found = jnp.stack([fit_binary(rows, jnp.asarray(examples.label == c), l2, steps=steps) for c in asked])
-        return LogisticModel(np.asarray(found[:, :-1]), np.asarray(found[:, -1]), examples.classes)
+        parameters = jnp.stack([fit_binary(rows, jnp.asarray(examples.label == c), l2, steps=steps) for c in positives])
+        return LogisticModel(np.asarray(parameters[:, :-1]), np.asarray(parameters[:, -1]), examples.classes)
 
 
 def predict(model: LogisticModel, images: Any) -> np.ndarray:
-    """Labels [M] of images [M, ...]: the most probable class."""
+    """Predict the most probable class.
+
+    Args:
+      model: of `train`.
+      images: [M, ...].
+
+    Returns:
+      [M], labels.
+    """
     return model.classes[predict_probability(model, images).argmax(1)]
 
 
 def predict_probability(model: LogisticModel, images: Any) -> np.ndarray:
-    """[M, C]; of two classes 1 - p and p, of more the answers to C questions, divided by their sum."""
+    """Predict the probability of every class: 1 - p and p of two classes; of more, the one-vs-rest answers normalized.
+
+    Args:
+      model: of `train`.
+      images: [M, ...].
+
+    Returns:
+      [M, C], rows that sum to 1.
+    """
     rows = as_rows(images, model.weights.shape[1])
     with jax.enable_x64(rows.dtype == np.float64):
         p = np.asarray(jax.nn.sigmoid(rows @ model.weights.T + model.bias))
@@ -65,7 +96,17 @@ def predict_probability(model: LogisticModel, images: Any) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("steps",))
 def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -> jax.Array:
-    """[D + 1], w and then b, of x: [N, D] and target: [N] of 0 and 1 after `steps` of Newton's method from 0."""
+    """Fit a binary logistic regression by Newton's method from 0.
+
+    Args:
+      x: [N, D].
+      target: [N], 0 or 1.
+      l2: λ above.
+      steps: of Newton's method.
+
+    Returns:
+      [D + 1], w and then b.
+    """
     x = append_one(x)
     sign = 2 * target.astype(x.dtype) - 1
     penalty = jnp.full(x.shape[1], l2, x.dtype).at[-1].set(0)

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians, fitted by expectation maximisation.
+"""A mixture of Gaussians, fitted by expectation maximization.
 
 Dempster, Laird & Rubin 1977.
 
@@ -7,7 +7,7 @@ Dempster, Laird & Rubin 1977.
     M     N_k = Σ_n r_nk,  π_k = N_k / N,  μ_k = Σ_n r_nk x_n / N_k,
           Σ_k = Σ_n r_nk (x_n - μ_k)(x_n - μ_k)^T / N_k + ε I
 
-No step lowers Σ log p(x_n), as far as ε, which keeps a component from falling onto one point, is small.
+No step lowers Σ log p(x_n) while ε, which keeps a component from collapsing onto one point, is small.
 """
 
 import functools
@@ -32,7 +32,13 @@ __all__ = [
 
 
 class Mixture(NamedTuple):
-    """weights: [K], which sum to 1. means: [K, D]. covariances: [K, D, D]."""
+    """A mixture of K Gaussians.
+
+    Args:
+      weights: [K], sum to 1.
+      means: [K, D].
+      covariances: [K, D, D].
+    """
 
     weights: jax.Array
     means: jax.Array
@@ -40,53 +46,101 @@ class Mixture(NamedTuple):
 
 
 class MixtureFit(NamedTuple):
-    """mixture; log_likelihood: [iterations + 1], the mean of log p(x_n) before each iteration and after the last."""
+    """Result of expectation maximization.
+
+    Args:
+      mixture: after the last iteration.
+      log_likelihood: [iterations + 1], the mean of log p(x_n) before each iteration and after the last.
+    """
 
     mixture: Mixture
     log_likelihood: jax.Array
 
 
 def start_from(means: Any, variance: float = 1.0) -> Mixture:
-    """Equal weights and round components of that variance at means: [K, D]."""
+    """Make an initial mixture of spherical components with equal weights.
+
+    Args:
+      means: [K, D].
+      variance: of every component in every direction, positive.
+
+    Returns:
+      Mixture.
+
+    Raises:
+      ValueError: `means` are not finite [K, D], or `variance` is not positive.
+    """
     means = check_points("means", means)
     if not variance > 0:
-        raise ValueError(f"variance is {variance}; it must be positive")
+        raise ValueError(f"variance={variance}: out of range; allowed: positive numbers")
     count, dim = means.shape
     covariances = jnp.broadcast_to(variance * jnp.eye(dim, dtype=means.dtype), (count, dim, dim))
     return Mixture(jnp.full(count, 1 / count, means.dtype), means, covariances)
 
 
 def fit_mixture(x: Any, start: Mixture, *, iterations: int = 100, epsilon: float = 1e-6) -> MixtureFit:
-    """EM on x: [N, D].
+    """Fit a mixture of Gaussians by EM.
 
-    epsilon: added to the variances in each M step, in squared units of x.
+    Args:
+      x: [N, D], finite.
+      start: initial mixture, for example of `start_from`.
+      iterations: of EM.
+      epsilon: added to the variances in each M step, in squared units of x.
+
+    Returns:
+      MixtureFit.
 
     Raises:
-      ValueError: x is not finite [N, D], the start is for another D, iterations is below 1 or epsilon below 0.
+      ValueError: `x` is not finite [N, D], `start` has another D, `iterations` is below 1 or `epsilon` below 0.
     """
     x = check_points("x", x, dim=start.means.shape[1])
     if iterations < 1:
-        raise ValueError(f"iterations is {iterations}; it must be at least 1")
+        raise ValueError(f"iterations={iterations}: out of range; allowed: at least 1")
     if not epsilon >= 0:
-        raise ValueError(f"epsilon is {epsilon}; it must not be negative")
+        raise ValueError(f"epsilon={epsilon}: negative; allowed: at least 0")
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), start)
     return MixtureFit(*_fit(x, start, iterations, epsilon))
 
 
 @jax.jit
 def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
-    """log p of x: [N, D] -> [N]."""
+    """Log-density of points under a mixture.
+
+    Args:
+      x: [N, D].
+      mixture: of D dimensions.
+
+    Returns:
+      [N], log p(x).
+    """
     return jax.nn.logsumexp(_joint(x, mixture), axis=1)
 
 
 @jax.jit
 def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
-    """r_nk of x: [N, D] -> [N, K], rows that sum to 1."""
+    """Posterior probability of each component for each point, r_nk.
+
+    Args:
+      x: [N, D].
+      mixture: of D dimensions.
+
+    Returns:
+      [N, K], rows that sum to 1.
+    """
     return jax.nn.softmax(_joint(x, mixture), axis=1)
 
 
 def mixture_step(x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e-6) -> tuple[Mixture, jax.Array]:
-    """One E and one M step on x: [N, D] -> (the next mixture, the mean log-likelihood of this one)."""
+    """Run one E and one M step.
+
+    Args:
+      x: [N, D].
+      mixture: of D dimensions.
+      epsilon: added to the variances.
+
+    Returns:
+      (the next mixture, the mean log-likelihood of the present one).
+    """
     joint = _joint(x, mixture)
     r = jax.nn.softmax(joint, axis=1)
     mass = jnp.maximum(r.sum(0), 1e-10)
@@ -102,7 +156,15 @@ def mixture_step(x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e
 
 
 def bic(x: jax.Array, mixture: Mixture) -> jax.Array:
-    """Bayesian information criterion, -2 Σ log p + (number of free parameters) log N: smaller is better."""
+    """Bayesian information criterion, -2 Σ log p + (number of free parameters) log N; smaller is better.
+
+    Args:
+      x: [N, D].
+      mixture: fitted to x.
+
+    Returns:
+      The criterion, a scalar.
+    """
     count, dim = mixture.means.shape
     free = count - 1 + count * dim + count * dim * (dim + 1) // 2
     return -2 * log_density(x, mixture).sum() + free * jnp.log(len(x))

@@ -1,9 +1,9 @@
-"""Two layers and more: a fully connected network s = W_2 max(0, W_1 x + b_1) + b_2, trained by hand.
+"""The fully connected network s = W_2 max(0, W_1 x + b_1) + b_2, of two or more layers, trained with gradients by hand.
 
-Four ways to see it: products of matrices with a kink between them (`scores`); a graph in which every neuron is joined
-to every one of the next layer (`edges`); equations, one a neuron (`equations`); and, by a loose analogy, cells that sum
-what their dendrites bring and fire above a threshold (`neuron`). Rows of W_1 are templates, and W_2 mixes them, so that
-a class can have several. Without the kink the layers collapse to one matrix, W_2 W_1 (`collapse`).
+Four views of it: matrix products with a ReLU between them (`scores`); a graph in which every neuron is connected to
+every one of the next layer (`edges`); equations, one per neuron (`equations`); and, by a loose analogy, cells that sum
+their dendrites' inputs and fire above a threshold (`neuron`). Rows of W_1 are templates, and W_2 mixes them, so a class
+can have several. Without the ReLU the layers collapse to one matrix, W_2 W_1 (`collapse`).
 
     δ_L = p - onehot(y),    δ_(l-1) = (δ_l W_l) · [h_(l-1) > 0],    ∂L/∂W_l = δ_lᵀ h_(l-1),    ∂L/∂b_l = Σ δ_l
 """
@@ -22,15 +22,31 @@ from dlcore.classic_ml.linear import Linear, softmax_loss
 from dlcore.classic_ml.linear_training import momentum_step
 
 __all__ = [
-    "Counts", "MLPModel", "collapse", "count", "edges", "equations", "gradients", "initialise", "neuron", "predict",
-    "scores", "train",
-]  # fmt: skip
+    "Counts",
+    "MLPModel",
+    "collapse",
+    "count",
+    "edges",
+    "equations",
+    "gradients",
+    "initialize",
+    "neuron",
+    "predict",
+    "scores",
+    "train",
+]
 
 Layers = Sequence[Linear]
 
 
 class MLPModel(NamedTuple):
-    """layers: weights [out, in] and bias [out] of each. classes: [C] labels. losses: [steps] of the minibatches."""
+    """A trained fully connected network, as numpy arrays.
+
+    Args:
+      layers: weights [out, in] and bias [out] of each.
+      classes: [C], labels.
+      losses: [steps], of the minibatches.
+    """
 
     layers: tuple[Linear, ...]
     classes: np.ndarray
@@ -38,7 +54,14 @@ class MLPModel(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Neurons without the inputs, which compute nothing; parameters = weights + biases."""
+    """Size of a fully connected network.
+
+    Args:
+      neurons: without the inputs, which compute nothing.
+      weights: entries of all matrices.
+      biases: one per neuron.
+      parameters: weights + biases.
+    """
 
     neurons: int
     weights: int
@@ -47,10 +70,16 @@ class Counts(NamedTuple):
 
 
 def count(sizes: Sequence[int]) -> Counts:
-    """Of a network of these layer sizes, the input first; 3, 4, 4, 1 has 4 + 4 + 1 neurons and 12 + 16 + 4 weights.
+    """Count neurons and parameters: sizes 3, 4, 4, 1 have 4 + 4 + 1 neurons and 12 + 16 + 4 weights.
+
+    Args:
+      sizes: units of each layer, the input first.
+
+    Returns:
+      Counts.
 
     Raises:
-      ValueError: fewer than two sizes, or one below 1.
+      ValueError: there are fewer than two sizes, or one is below 1.
     """
     sizes = _checked(sizes)
     neurons, weights = sum(sizes[1:]), sum(a * b for a, b in itertools.pairwise(sizes))
@@ -58,7 +87,14 @@ def count(sizes: Sequence[int]) -> Counts:
 
 
 def edges(sizes: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """The graph: ((layer, neuron), (layer + 1, neuron)) of every weight, layer 0 the input."""
+    """List the edges of the network's graph, one per weight.
+
+    Args:
+      sizes: units of each layer, the input first.
+
+    Returns:
+      ((layer, neuron), (layer + 1, neuron)) of every weight; layer 0 is the input.
+    """
     sizes = _checked(sizes)
     return [
         ((layer, i), (layer + 1, j))
@@ -69,7 +105,14 @@ def edges(sizes: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]
 
 
 def equations(sizes: Sequence[int]) -> list[str]:
-    """One line a neuron: h1_0 = max(0, w1_00 x_0 + w1_01 x_1 + b1_0), and at last s_0 = ... without the max."""
+    """Write one equation per neuron: h1_0 = max(0, w1_00 x_0 + w1_01 x_1 + b1_0), the last layer s_0 = ... without max.
+
+    Args:
+      sizes: units of each layer, the input first.
+
+    Returns:
+      One line per neuron.
+    """
     sizes, lines = _checked(sizes), []
     for layer, (a, b) in enumerate(itertools.pairwise(sizes), 1):
         below = "x" if layer == 1 else f"h{layer - 1}"
@@ -81,12 +124,30 @@ def equations(sizes: Sequence[int]) -> list[str]:
 
 
 def neuron(weights: np.ndarray, bias: float, inputs: np.ndarray) -> float:
-    """One cell: the sum of what comes in, weighed, and its rate of firing, which is not negative."""
+    """Compute one cell's firing rate: the weighted sum of its inputs plus a bias, or 0 if that is negative.
+
+    Args:
+      weights: [D].
+      bias: minus the threshold.
+      inputs: [D].
+
+    Returns:
+      The firing rate.
+    """
     return max(0.0, float(sum(w * x for w, x in zip(weights, inputs, strict=True)) + bias))
 
 
-def initialise(sizes: Sequence[int], seed: int = 0, dtype: Any = np.float32) -> tuple[Linear, ...]:
-    """Normal weights of variance 2 / inputs (He et al. 2015), biases 0."""
+def initialize(sizes: Sequence[int], seed: int = 0, dtype: Any = np.float32) -> tuple[Linear, ...]:
+    """Draw normal weights of variance 2 / fan-in (He et al. 2015), with biases 0.
+
+    Args:
+      sizes: units of each layer, the input first.
+      seed: of the weights.
+      dtype: of weights and biases.
+
+    Returns:
+      One Linear per layer.
+    """
     rng, sizes = np.random.default_rng(seed), _checked(sizes)
     return tuple(
         Linear(rng.normal(0, (2 / a) ** 0.5, (b, a)).astype(dtype), np.zeros(b, dtype))
@@ -95,24 +156,49 @@ def initialise(sizes: Sequence[int], seed: int = 0, dtype: Any = np.float32) -> 
 
 
 def scores(layers: Layers, x: jax.Array) -> jax.Array:
-    """x: [N, D] -> [N, C]."""
+    """Run the network forward.
+
+    Args:
+      layers: weights and bias of each.
+      x: [N, D].
+
+    Returns:
+      [N, C], class scores.
+    """
     return _hidden(layers, x)[-1]
 
 
 def gradients(layers: Layers, x: jax.Array, label: jax.Array, l2: float = 0.0) -> tuple[jax.Array, tuple[Linear, ...]]:
-    """(mean softmax loss + l2/2 Σ |W|², its gradient by every weight and bias); x: [N, D], label: [N] int."""
+    """Mean softmax loss + l2/2 Σ |W|², with its gradient by back-propagation.
+
+    Args:
+      layers: weights and bias of each.
+      x: [N, D].
+      label: [N] int, classes in [0, C).
+      l2: weight of the penalty.
+
+    Returns:
+      (value, gradient by weights and bias of every layer).
+    """
     h = _hidden(layers, x)
     loss, delta = softmax_loss(h[-1], label)
     value = loss.mean() + l2 / 2 * sum(jnp.square(layer.weights).sum() for layer in layers)
-    delta, found = delta / len(x), []
+    delta, layer_gradients = delta / len(x), []
     for layer, below in zip(reversed(layers), reversed([x, *h[:-1]]), strict=True):
-        found.append(Linear(delta.T @ below + l2 * layer.weights, delta.sum(0)))
+        layer_gradients.append(Linear(delta.T @ below + l2 * layer.weights, delta.sum(0)))
         delta = (delta @ layer.weights) * (below > 0)
-    return value, tuple(found[::-1])
+    return value, tuple(layer_gradients[::-1])
 
 
 def collapse(layers: Layers) -> Linear:
-    """The one linear layer that equals these without their kinks: W_2 W_1 and W_2 b_1 + b_2, and so on."""
+    """Compose layers without their ReLUs into one linear layer: W_2 W_1 and W_2 b_1 + b_2, and so on.
+
+    Args:
+      layers: weights and bias of each.
+
+    Returns:
+      The one equivalent linear layer.
+    """
     return functools.reduce(
         lambda below, layer: Linear(layer.weights @ below.weights, layer.weights @ below.bias + layer.bias), layers
     )
@@ -130,25 +216,54 @@ def train(
     batch_size: int = 128,
     seed: int = 0,
 ) -> MLPModel:
-    """Fit images [N, ...], of numbers of about unit size, and labels [N]; hidden: neurons of the layers between.
+    """Fit a fully connected network by minibatch gradient descent with momentum.
+
+    Args:
+      images: [N, ...], values of about unit size.
+      labels: [N] integers.
+      hidden: units of each hidden layer.
+      l2: weight of the penalty l2/2 Σ |W|².
+      learning_rate: of the steps.
+      momentum: ρ of the steps.
+      steps: number of updates.
+      batch_size: examples per step, drawn with replacement.
+      seed: of the weights and the minibatches.
+
+    Returns:
+      MLPModel.
 
     Raises:
-      ValueError: see `as_examples`; a size, steps or batch_size is below 1.
+      ValueError: see `as_examples`; a size, `steps` or `batch_size` is below 1.
     """
     examples = as_examples(images, labels)
     if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps={steps} and batch_size={batch_size} must be at least 1")
+        raise ValueError(f"steps={steps} and batch_size={batch_size}: out of range; allowed: at least 1")
     sizes = (examples.rows.shape[1], *hidden, len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):
         layers, losses = _descend(
-            initialise(sizes, seed, examples.rows.dtype), jnp.asarray(examples.rows), jnp.asarray(examples.label), l2,
-            learning_rate, momentum, steps, batch_size, seed,
-        )  # fmt: skip
+            initialize(sizes, seed, examples.rows.dtype),
+            jnp.asarray(examples.rows),
+            jnp.asarray(examples.label),
+            l2,
+            learning_rate,
+            momentum,
+            steps,
+            batch_size,
+            seed,
+        )
         return MLPModel(jax.tree.map(np.asarray, layers), examples.classes, np.asarray(losses))
 
 
 def predict(model: MLPModel, images: Any) -> np.ndarray:
-    """Labels [M] of images [M, ...]."""
+    """Predict the class with the largest score.
+
+    Args:
+      model: of `train`.
+      images: [M, ...].
+
+    Returns:
+      [M], labels.
+    """
     rows = as_rows(images, model.layers[0].weights.shape[1])
     with jax.enable_x64(rows.dtype == np.float64):
         return model.classes[np.asarray(scores(model.layers, jnp.asarray(rows))).argmax(1)]
@@ -167,17 +282,17 @@ def _descend(layers, x, label, l2, learning_rate, momentum, steps, batch_size, s
 
 
 def _hidden(layers: Layers, x: jax.Array) -> list[jax.Array]:
-    """What every layer gives, the scores last."""
-    seen = []
+    """Compute the output of every layer; the scores come last."""
+    outputs = []
     for i, (weights, bias) in enumerate(layers):
         x = x @ weights.T + bias
         x = x if i == len(layers) - 1 else jnp.maximum(x, 0)
-        seen.append(x)
-    return seen
+        outputs.append(x)
+    return outputs
 
 
 def _checked(sizes: Sequence[int]) -> tuple[int, ...]:
     sizes = tuple(sizes)
     if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"sizes is {sizes}; it must have an input and an output, each at least 1")
+        raise ValueError(f"sizes={sizes}: no network; allowed: an input and an output size or more, each at least 1")
     return sizes

@@ -1,8 +1,8 @@
-"""Gaussian naive Bayes: each number of an image is normal within a class, and independent of the others.
+"""Gaussian naive Bayes: within a class each pixel is normally distributed and independent of the others.
 
-    p(c | x) ∝ p(c) Π_d N(x_d; μ_cd, σ²_cd),    μ and σ² of the examples of c, p(c) its share
+    p(c | x) ∝ p(c) Π_d N(x_d; μ_cd, σ²_cd),    μ and σ² of the examples of c, p(c) their fraction
 
-A variance gets a small part of the largest one added, as in scikit-learn: a pixel that is always black has none.
+Each variance gets a small fraction of the largest one added, as in scikit-learn: a pixel that is always black has none.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,14 @@ __all__ = ["NaiveBayesModel", "predict", "predict_log_probability", "train"]
 
 
 class NaiveBayesModel(NamedTuple):
-    """mean, variance: [C, D]. log_share: [C]. classes: [C] labels."""
+    """A trained Gaussian naive Bayes classifier.
+
+    Args:
+      mean: [C, D].
+      variance: [C, D].
+      log_share: [C], logarithm of each class's fraction of the examples.
+      classes: [C], labels.
+    """
 
     mean: np.ndarray
     variance: np.ndarray
@@ -24,38 +31,64 @@ class NaiveBayesModel(NamedTuple):
 
 
 def train(images: Any, labels: Any, *, smoothing: float = 1e-9) -> NaiveBayesModel:
-    """Means and variances of images [N, ...] by their labels [N]. smoothing: part of the largest variance of a pixel.
+    """Fit the mean and the variance of every pixel in every class.
+
+    Args:
+      images: [N, ...].
+      labels: [N] integers.
+      smoothing: fraction of the largest pixel variance added to every variance.
+
+    Returns:
+      NaiveBayesModel.
 
     Raises:
-      ValueError: see `as_examples`; smoothing is negative, or no pixel varies.
+      ValueError: see `as_examples`; `smoothing` is negative, or too small where a pixel does not vary.
     """
     x, label, classes = as_examples(images, labels)
     if smoothing < 0:
-        raise ValueError(f"smoothing is {smoothing}; it must not be negative")
+        raise ValueError(f"smoothing={smoothing}: negative; allowed: at least 0")
     x = x.astype(np.float64)
     member = np.eye(len(classes))[label]
     count = member.sum(0)[:, None]
     mean = member.T @ x / count
     variance = member.T @ (x - mean[label]) ** 2 / count + smoothing * x.var(0).max()
     if not (variance > 0).all():
-        raise ValueError(f"images has a number that does not vary within a class; smoothing is {smoothing}, too small")
+        raise ValueError(
+            f"smoothing={smoothing}: too small for a pixel that is constant in a class; allowed: larger values"
+        )
     return NaiveBayesModel(mean, variance, np.log(count[:, 0] / len(x)), classes)
 
 
 def predict(model: NaiveBayesModel, images: Any) -> np.ndarray:
-    """Labels [M] of images [M, ...]: the most probable class."""
+    """Predict the most probable class.
+
+    Args:
+      model: of `train`.
+      images: [M, ...].
+
+    Returns:
+      [M], labels.
+    """
     return model.classes[predict_log_probability(model, images).argmax(1)]
 
 
 def predict_log_probability(model: NaiveBayesModel, images: Any) -> np.ndarray:
-    """log p(c | x): [M, C]."""
+    """Predict the log-probability of every class.
+
+    Args:
+      model: of `train`.
+      images: [M, ...].
+
+    Returns:
+      [M, C], log p(c | x).
+    """
     from scipy.special import logsumexp
 
     x = as_rows(images, model.mean.shape[1]).astype(np.float64)
     precision = 1 / model.variance
     # (x - μ)² / σ² summed over d as three products, about the mean of the classes to keep the numbers small.
-    centre = model.mean.mean(0)
-    x, mean = x - centre, model.mean - centre
+    center = model.mean.mean(0)
+    x, mean = x - center, model.mean - center
     distance = x**2 @ precision.T - 2 * x @ (mean * precision).T + (mean**2 * precision).sum(1)
     joint = model.log_share - (distance + np.log(2 * np.pi * model.variance).sum(1)) / 2
     return joint - logsumexp(joint, axis=1, keepdims=True)

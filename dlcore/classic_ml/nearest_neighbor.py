@@ -1,17 +1,17 @@
-"""k nearest neighbours: remember the examples, and ask the k closest for their label.
+"""k nearest neighbors: store the examples and predict the majority label of the k closest.
 
 Cover & Hart, "Nearest neighbor pattern classification", IEEE Trans. Information Theory 13 (1967).
 
-    L1: Σ |a - b|        L2: sqrt(Σ (a - b)²)        cosine: 1 - a·b / |a| |b|        label: the one most voted for
+    L1: Σ |a - b|        L2: sqrt(Σ (a - b)²)        cosine: 1 - a·b / |a| |b|        label: the majority vote
 
-Training costs nothing, and predicting N distances a query. A large part of that can be a product of matrices:
+Training costs nothing, predicting costs N distances per query, most of which can be a matrix product:
 
     |a - b|² = |a|² - 2 (a·b - |b|² / 2),    so the nearest b has the largest a·b - |b|² / 2
 
-The difference of large numbers loses digits. So the product only finds candidates, k and a few more: their distances
-are then computed as they are defined. Of equal distances the earlier example counts as nearer, of equal votes the
-smaller label wins, as in scikit-learn. Queries and examples are taken in blocks, so that memory does not grow with
-their product.
+The difference of large numbers loses digits, so the product only selects candidates, k and a few more; their distances
+are then computed by definition. Of equal distances the earlier example counts as nearer, of equal votes the smaller
+label wins, as in scikit-learn. Queries and examples are processed in blocks, so memory does not grow with their
+product.
 """
 
 import functools
@@ -25,9 +25,17 @@ import numpy as np
 from dlcore.classic_ml.examples import as_examples, as_rows
 
 __all__ = [
-    "METRICS", "NearestNeighborModel", "cosine_distance", "l1_distance", "l2_distance", "nearest", "predict",
-    "predict_for_each_k", "train", "vote",
-]  # fmt: skip
+    "METRICS",
+    "NearestNeighborModel",
+    "cosine_distance",
+    "l1_distance",
+    "l2_distance",
+    "nearest",
+    "predict",
+    "predict_for_each_k",
+    "train",
+    "vote",
+]
 
 Metric = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -35,17 +43,41 @@ _QUERIES, _ROWS, _GROUP, _SPARE = 256, 4096, 32, 8
 
 
 def l1_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
-    """[D] and [B, D] -> [B]: the sum of |differences|, which depends on the frame of coordinates."""
+    """L1 distance, which depends on the coordinate frame.
+
+    Args:
+      query: [D].
+      rows: [B, D].
+
+    Returns:
+      [B], sums of |differences|.
+    """
     return jnp.abs(rows - query).sum(-1)
 
 
 def l2_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
-    """[D] and [B, D] -> [B]: the root of the sum of squared differences, the same in every rotated frame."""
+    """L2 distance, the same in every rotated frame.
+
+    Args:
+      query: [D].
+      rows: [B, D].
+
+    Returns:
+      [B], roots of the sums of squared differences.
+    """
     return jnp.sqrt(jnp.square(rows - query).sum(-1))
 
 
 def cosine_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
-    """[D] and [B, D] -> [B]: one minus the cosine of the angle; 1 where one of the two is zero."""
+    """Cosine distance, one minus the cosine of the angle.
+
+    Args:
+      query: [D].
+      rows: [B, D].
+
+    Returns:
+      [B]; 1 where one of the two vectors is zero.
+    """
     return 1 - _unit(rows) @ _unit(query)
 
 
@@ -53,7 +85,15 @@ METRICS: dict[str, Metric] = {"l1": l1_distance, "l2": l2_distance, "cosine": co
 
 
 class NearestNeighborModel(NamedTuple):
-    """rows: [N, D]. label: [N] positions in `classes`. metric: a name of METRICS or (query, rows) -> distances."""
+    """The stored examples of a nearest-neighbor classifier.
+
+    Args:
+      rows: [N, D].
+      label: [N], indices into `classes`.
+      classes: [C], labels.
+      k: number of neighbors that vote.
+      metric: a name in METRICS, or (query [D], rows [B, D]) -> distances [B].
+    """
 
     rows: np.ndarray
     label: np.ndarray
@@ -63,10 +103,19 @@ class NearestNeighborModel(NamedTuple):
 
 
 def train(images: Any, labels: Any, *, k: int = 1, metric: str | Metric = "l2") -> NearestNeighborModel:
-    """Remember images [N, ...] and labels [N].
+    """Store the examples.
+
+    Args:
+      images: [N, ...].
+      labels: [N] integers.
+      k: number of neighbors that vote, in [1, N].
+      metric: l1, l2, cosine, or (query [D], rows [B, D]) -> distances [B].
+
+    Returns:
+      NearestNeighborModel.
 
     Raises:
-      ValueError: see `as_examples`; k is outside [1, N] or the metric unknown.
+      ValueError: see `as_examples`; `k` is outside [1, N] or `metric` unknown.
     """
     examples = as_examples(images, labels)
     _check(k, metric, len(examples.rows))
@@ -74,19 +123,44 @@ def train(images: Any, labels: Any, *, k: int = 1, metric: str | Metric = "l2") 
 
 
 def predict(model: NearestNeighborModel, images: Any) -> np.ndarray:
-    """Labels [M] of images [M, ...]."""
+    """Predict the majority label of the k nearest examples.
+
+    Args:
+      model: of `train`.
+      images: [M, ...].
+
+    Returns:
+      [M], labels.
+    """
     return predict_for_each_k(model, images, (model.k,))[0]
 
 
 def predict_for_each_k(model: NearestNeighborModel, images: Any, ks: Sequence[int]) -> np.ndarray:
-    """Labels [len(ks), M] of images [M, ...], for the price of the largest k."""
+    """Predict labels for several k at the cost of the largest.
+
+    Args:
+      model: of `train`; its own k is not used.
+      images: [M, ...].
+      ks: numbers of neighbors.
+
+    Returns:
+      [len(ks), M], labels.
+    """
     queries = as_rows(images, model.rows.shape[1])
     indices = nearest(model.rows, queries, max(ks), model.metric)[1]
     return np.stack([model.classes[vote(model.label[indices[:, :k]], len(model.classes))] for k in ks])
 
 
 def vote(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Neighbours' labels [M, k] int -> the most frequent of each row [M], the smallest where several are."""
+    """Take the majority vote of neighbors; the smallest label wins a tie.
+
+    Args:
+      labels: [M, k] int in [0, num_classes), of each query's neighbors.
+      num_classes: C.
+
+    Returns:
+      [M], the most frequent label of each row.
+    """
     m = len(labels)
     cell = np.arange(m)[:, None] * num_classes + labels
     return np.bincount(cell.ravel(), minlength=m * num_classes).reshape(m, num_classes).argmax(1)
@@ -95,12 +169,19 @@ def vote(labels: np.ndarray, num_classes: int) -> np.ndarray:
 def nearest(
     rows: np.ndarray, queries: np.ndarray, k: int, metric: str | Metric = "l2"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(distances [M, k] ascending, positions [M, k]) of the k rows [N, D] nearest to queries [M, D].
+    """Find the k nearest rows to each query, in float64 if either array is, else in float32.
 
-    Where one of them is float64, so is the computation; else it is float32.
+    Args:
+      rows: [N, D].
+      queries: [M, D].
+      k: in [1, N].
+      metric: l1, l2, cosine, or (query [D], rows [B, D]) -> distances [B].
+
+    Returns:
+      (distances [M, k] ascending, indices [M, k] of the rows).
 
     Raises:
-      ValueError: k is outside [1, N] or the metric unknown.
+      ValueError: `k` is outside [1, N] or `metric` unknown.
     """
     _check(k, metric, len(rows))
     dtype = np.float64 if np.float64 in (rows.dtype, queries.dtype) else np.float32
@@ -111,20 +192,20 @@ def nearest(
 
 @functools.partial(jax.jit, static_argnames=("k", "metric"))
 def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric) -> tuple[jax.Array, jax.Array]:
-    """`nearest` inside jit."""
+    """Find the nearest rows as `nearest` does, traceable inside jit."""
     n, keep, distance = len(rows), min(k + _SPARE, len(rows)), METRICS.get(metric, metric)
     size = min(_ROWS, n)
-    searched, asked, score = _prepared(rows, queries, metric)
+    searched, transformed, score = _prepared(rows, queries, metric)
 
     def block(pair):
         """The nearest of one block of queries."""
-        query, as_asked = pair
+        query, transformed_query = pair
 
         def step(best, start):
             start_in = jnp.minimum(start, n - size)  # the last block reaches back rather than beyond the end
             position = start_in + jnp.arange(size)
-            found = score(as_asked, jax.lax.dynamic_slice_in_dim(searched, start_in, size))
-            values, at = jax.vmap(_largest, (0, None))(jnp.where(position >= start, found, -jnp.inf), keep)
+            scores = score(transformed_query, jax.lax.dynamic_slice_in_dim(searched, start_in, size))
+            values, at = jax.vmap(_largest, (0, None))(jnp.where(position >= start, scores, -jnp.inf), keep)
             values, at = (jnp.concatenate(two, 1) for two in zip(best, (values, at + start_in), strict=True))
             values, chosen = jax.lax.top_k(values, keep)
             return (values, jnp.take_along_axis(at, chosen, 1)), None
@@ -135,16 +216,16 @@ def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric)
         return tuple(x[:, :k] for x in jax.lax.sort((distances, candidates), num_keys=2))
 
     m, width = len(queries), min(_QUERIES, len(queries))
-    blocks = [jnp.pad(x, ((0, -m % width), (0, 0))).reshape(-1, width, x.shape[1]) for x in (queries, asked)]
+    blocks = [jnp.pad(x, ((0, -m % width), (0, 0))).reshape(-1, width, x.shape[1]) for x in (queries, transformed)]
     return tuple(x.reshape(-1, k)[:m] for x in jax.lax.map(block, tuple(blocks)))
 
 
 def _prepared(rows: jax.Array, queries: jax.Array, metric: str | Metric):
     """(rows, queries, score): score(queries [Q, D'], rows [B, D']) -> [Q, B] is larger for what is nearer."""
     if metric == "l2":
-        # Rounded, the centre takes an offset out of the data and leaves whole numbers whole.
-        centre = jnp.round(rows.mean(0))
-        rows, queries = rows - centre, queries - centre
+        # Rounded, the center takes an offset out of the data and leaves whole numbers whole.
+        center = jnp.round(rows.mean(0))
+        rows, queries = rows - center, queries - center
         half = jnp.square(rows).sum(1, keepdims=True) / 2
         return jnp.concatenate([rows, -half], 1), jnp.pad(queries, ((0, 0), (0, 1)), constant_values=1), _product
     if metric == "cosine":
@@ -158,9 +239,9 @@ def _product(queries: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def _largest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """The k largest of [B] and where they are, the first of equals first.
+    """The k largest of [B] and their indices, the first of equals first.
 
-    They lie in the k groups of neighbours whose maxima are largest, so that only these need be sorted through.
+    They lie in the k groups whose maxima are largest, so only those groups are searched.
     """
     k = min(k, len(values))
     groups = jnp.pad(values, (0, -len(values) % _GROUP), constant_values=-jnp.inf).reshape(-1, _GROUP)
@@ -176,6 +257,6 @@ def _unit(x: jax.Array) -> jax.Array:
 
 def _check(k: int, metric: str | Metric, n: int) -> None:
     if not 1 <= k <= n:
-        raise ValueError(f"k is {k}; with {n} examples it must be in [1, {n}]")
+        raise ValueError(f"k={k}: out of range; allowed: [1, {n}]")
     if not callable(metric) and metric not in METRICS:
-        raise ValueError(f"metric is {metric!r}; allowed are {', '.join(METRICS)}, or a function (query, rows)")
+        raise ValueError(f"metric={metric!r}: unknown; allowed: {', '.join(METRICS)}, or a function (query, rows)")

@@ -1,14 +1,14 @@
-"""Neocognitron: layers of S-cells, which know a pattern, and C-cells, which do not mind where exactly it stands.
+"""Neocognitron: S-cells detect a pattern, C-cells tolerate its shifts, layer by layer.
 
 Fukushima 1980, Biological Cybernetics 36; the form of the cells and the growth of the templates are those of Fukushima
 2013, "Artificial vision by multi-layered neural networks: neocognitron and its advances", Neural Networks 37.
 
     S   u = |x| max(0, cos(x, t) - θ) / (1 - θ)          x: a patch over all planes below, t: a template, θ: selectivity
-    C   u = sqrt(Σ_v d_v s_v)                            s: a window of one S-plane, d: a Gaussian with sum 1; thinned
-    growth: where an input stirs no S-cell, it becomes a template itself (add-if-silent), until there are enough
+    C   u = sqrt(Σ_v d_v s_v)                            s: a window of one S-plane, d: a Gaussian with sum 1; strided
+    growth: where no S-cell responds to an input, it becomes a template itself (add-if-silent), up to a maximum
 
-A pattern that moves by less than the window moves S-responses but hardly C-responses, and each stage adds to that. The
-root keeps the response to one small shift near that to the next. There is no gradient anywhere.
+A pattern that moves by less than the window changes S-responses but hardly C-responses, and each stage adds tolerance.
+The root keeps the response to one small shift close to that to the next. No gradient is involved.
 """
 
 import functools
@@ -23,7 +23,14 @@ __all__ = ["Stage", "c_layer", "grow_stages", "grow_templates", "neocognitron", 
 
 
 class Stage(NamedTuple):
-    """One S- and one C-layer. templates: [size, size, planes below, planes], each of norm 1."""
+    """One S-layer and one C-layer.
+
+    Args:
+      templates: [size, size, planes below, planes], each of norm 1.
+      selectivity: θ, in [0, 1).
+      pool: side of the C-cells' window.
+      stride: of the C-cells.
+    """
 
     templates: jax.Array
     selectivity: float
@@ -32,15 +39,24 @@ class Stage(NamedTuple):
 
 
 def s_layer(u: jax.Array, templates: jax.Array, selectivity: float) -> jax.Array:
-    """u: [N, H, W, P], templates: [size, size, P, Q] -> [N, H, W, Q]; the border is padded with zeros.
+    """Responses of S-cells: how well each patch matches each template; the border is padded with zeros.
+
+    Args:
+      u: [N, H, W, P].
+      templates: [size, size, P, Q].
+      selectivity: θ, the cosine below which a cell is silent, in [0, 1).
+
+    Returns:
+      [N, H, W, Q], not negative.
 
     Raises:
-      ValueError: the shapes do not fit, or selectivity is outside [0, 1).
+      ValueError: the shapes do not fit, or `selectivity` is outside [0, 1).
     """
     _check_selectivity(selectivity)
     if u.ndim != 4 or templates.ndim != 4 or templates.shape[2] != u.shape[3]:
         raise ValueError(
-            f"u has shape {u.shape} and templates {templates.shape}; [N, H, W, P] and [h, w, P, Q] are needed"
+            f"u.shape={u.shape} and templates.shape={templates.shape}: do not fit; "
+            "allowed: [N, H, W, P] and [h, w, P, Q]"
         )
     patches = im2col(u, templates.shape[:2], padding="SAME")
     flat = templates.reshape(-1, templates.shape[-1])
@@ -51,15 +67,23 @@ def s_layer(u: jax.Array, templates: jax.Array, selectivity: float) -> jax.Array
 
 
 def c_layer(u: jax.Array, pool: int, stride: int) -> jax.Array:
-    """u: [N, H, W, Q] -> [N, ceil(H / stride), ceil(W / stride), Q], blurred over windows of pool x pool.
+    """Responses of C-cells: the root of a Gaussian-weighted mean over windows, plane by plane.
+
+    Args:
+      u: [N, H, W, Q], not negative.
+      pool: side of the window.
+      stride: between windows.
+
+    Returns:
+      [N, ceil(H / stride), ceil(W / stride), Q].
 
     Raises:
-      ValueError: u is not [N, H, W, Q], or pool or stride is below 1.
+      ValueError: `u` is not [N, H, W, Q], or `pool` or `stride` is below 1.
     """
     if u.ndim != 4:
-        raise ValueError(f"u has shape {u.shape}; it must be [N, H, W, Q]")
+        raise ValueError(f"u.shape={u.shape}: wrong number of axes; allowed: [N, H, W, Q]")
     if pool < 1 or stride < 1:
-        raise ValueError(f"pool is {pool} and stride {stride}; both must be at least 1")
+        raise ValueError(f"pool={pool} and stride={stride}: out of range; allowed: at least 1")
     along = jnp.exp(-0.5 * jnp.square((jnp.arange(pool) - (pool - 1) / 2) / (pool / 3)))
     weight = jnp.outer(along, along).reshape(-1, 1) / jnp.square(along.sum())
     windows = im2col(u, pool, stride, "SAME")
@@ -68,7 +92,15 @@ def c_layer(u: jax.Array, pool: int, stride: int) -> jax.Array:
 
 
 def neocognitron(images: jax.Array, stages: tuple[Stage, ...]) -> list[jax.Array]:
-    """The C-layers' responses [N, H', W', Q], stage by stage, to images: [N, H, W, C], not negative."""
+    """Run images through the stages.
+
+    Args:
+      images: [N, H, W, C], not negative.
+      stages: of `grow_stages`.
+
+    Returns:
+      The C-layers' responses [N, H', W', Q], stage by stage.
+    """
     responses, u = [], images
     for stage in stages:
         u = c_layer(s_layer(u, stage.templates, stage.selectivity), stage.pool, stage.stride)
@@ -77,21 +109,31 @@ def neocognitron(images: jax.Array, stages: tuple[Stage, ...]) -> list[jax.Array
 
 
 def grow_templates(key: jax.Array, u: jax.Array, size: int, count: int, selectivity: float) -> tuple[jax.Array, int]:
-    """(templates [size, size, P, count], how many were grown) from the patches of u: [N, H, W, P], in random order.
+    """Grow templates from patches in random order: a patch to which all templates are silent becomes one.
 
-    Templates that were not needed stay zero, and their S-cells silent. Patches weaker than a tenth of the strongest
-    are passed over.
+    Patches weaker than a tenth of the strongest are skipped.
+
+    Args:
+      key: of the order.
+      u: [N, H, W, P].
+      size: side of a patch.
+      count: of templates at most; unused ones stay zero, and their S-cells silent.
+      selectivity: θ, in [0, 1).
+
+    Returns:
+      (templates [size, size, P, count], how many were grown).
 
     Raises:
-      ValueError: u is not [N, H, W, P] with sides of at least `size`, count is below 1, or selectivity outside [0, 1).
+      ValueError: `u` is not [N, H, W, P] with sides of at least `size`, `count` is below 1, or `selectivity` is outside
+        [0, 1).
     """
     _check_selectivity(selectivity)
     if u.ndim != 4 or not 1 <= size <= min(u.shape[1:3]):
         raise ValueError(
-            f"u has shape {u.shape} and size is {size}; it must be [N, H, W, P] with sides of at least size"
+            f"u.shape={u.shape} and size={size}: do not fit; allowed: [N, H, W, P] with sides of at least size"
         )
     if count < 1:
-        raise ValueError(f"count is {count}; it must be at least 1")
+        raise ValueError(f"count={count}: out of range; allowed: at least 1")
     grown, number = _grow(key, im2col(u, size), count, selectivity)
     return grown.T.reshape(size, size, u.shape[3], count), int(number)
 
@@ -106,11 +148,28 @@ def grow_stages(
     pools: tuple[int, ...] = (3, 3),
     strides: tuple[int, ...] = (1, 2),
 ) -> tuple[Stage, ...]:
-    """Grow one stage after the other on images: [N, H, W, C], not negative; each setting has one entry a stage."""
+    """Grow one stage after the other; each setting has one entry per stage.
+
+    Args:
+      key: of the order of the patches.
+      images: [N, H, W, C], not negative.
+      sizes: sides of the templates.
+      counts: of templates, at most.
+      selectivity: θ, in [0, 1).
+      pools: sides of the C-cells' windows.
+      strides: of the C-cells.
+
+    Returns:
+      The stages.
+
+    Raises:
+      ValueError: the settings have different lengths, or see `grow_templates`.
+    """
     settings = (sizes, counts, selectivity, pools, strides)
     if len({len(entries) for entries in settings}) != 1 or not sizes:
         raise ValueError(
-            f"sizes, counts, selectivity, pools, strides have {[len(e) for e in settings]} entries; one a stage in each"
+            f"sizes, counts, selectivity, pools, strides of lengths {[len(entries) for entries in settings]}: "
+            "do not fit; allowed: one entry per stage in each"
         )
     stages, u = [], jnp.asarray(images)
     for i, (size, count, theta, pool, stride) in enumerate(zip(*settings, strict=True)):
@@ -140,4 +199,4 @@ def _grow(key, patches, count, selectivity):
 
 def _check_selectivity(selectivity: float) -> None:
     if not 0 <= selectivity < 1:
-        raise ValueError(f"selectivity is {selectivity}; it must lie in [0, 1)")
+        raise ValueError(f"selectivity={selectivity}: out of range; allowed: [0, 1)")

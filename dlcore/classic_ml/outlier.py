@@ -1,11 +1,12 @@
-"""Outliers are what a density of the usual examples finds improbable.
+"""Outlier detection: reject what a density of the inliers finds improbable.
 
 Bishop 1994, "Novelty detection and neural network validation".
 
-    reject x where log p(x) < t,      t: the quantile of held-out usual examples that may be lost
-    AUROC = P(log p(usual) > log p(outlier)) + P(equal) / 2
+    reject x where log p(x) < t,      t: the quantile of held-out inliers given by the false alarm rate
+    AUROC = P(log p(inlier) > log p(outlier)) + P(equal) / 2
 
-The threshold belongs to examples that the density was not fitted to: its own are more probable than new ones.
+The threshold needs examples that the density was not fitted to: its own training examples are more probable than new
+ones.
 """
 
 from typing import Any
@@ -15,39 +16,64 @@ import numpy as np
 __all__ = ["auroc", "is_outlier", "rejection_threshold"]
 
 
-def rejection_threshold(log_density: Any, false_alarms: float = 0.05) -> float:
-    """The t below which lie `false_alarms` of the log-densities [N] of usual examples.
+def rejection_threshold(log_density: Any, false_alarm_rate: float = 0.05) -> float:
+    """Choose the threshold that rejects a given fraction of inliers.
+
+    Args:
+      log_density: [N], of held-out inliers.
+      false_alarm_rate: fraction of inliers rejected at most, in [0, 1).
+
+    Returns:
+      The threshold t; below it, examples are outliers.
 
     Raises:
-      ValueError: log_density is not [N] with N of at least 1, holds NaN, or false_alarms is outside [0, 1).
+      ValueError: `log_density` is not [N] with N at least 1, holds NaN, or `false_alarm_rate` is outside [0, 1).
     """
     scores = _scores("log_density", log_density)
-    if not 0 <= false_alarms < 1:
-        raise ValueError(f"false_alarms is {false_alarms}; it must lie in [0, 1)")
-    return float(np.quantile(scores, false_alarms, method="lower"))
+    if not 0 <= false_alarm_rate < 1:
+        raise ValueError(f"false_alarm_rate={false_alarm_rate}: out of range; allowed: [0, 1)")
+    return float(np.quantile(scores, false_alarm_rate, method="lower"))
 
 
 def is_outlier(log_density: Any, threshold: float) -> np.ndarray:
-    """Which of [N] lie below the threshold -> [N] bool. Raises ValueError as `rejection_threshold` does."""
+    """Mark the examples whose log-density is below the threshold.
+
+    Args:
+      log_density: [N].
+      threshold: of `rejection_threshold`.
+
+    Returns:
+      [N] bool.
+
+    Raises:
+      ValueError: `log_density` is not [N] with N at least 1, or holds NaN.
+    """
     return _scores("log_density", log_density) < threshold
 
 
-def auroc(usual: Any, outliers: Any) -> float:
-    """How often a usual example's log-density [N] is above an outlier's [M]; equal ones count half.
+def auroc(inliers: Any, outliers: Any) -> float:
+    """Area under the ROC curve: how often an inlier's log-density is above an outlier's; ties count half.
+
+    Args:
+      inliers: [N], log-densities.
+      outliers: [M], log-densities.
+
+    Returns:
+      Area in [0, 1]; 0.5 is chance.
 
     Raises:
-      ValueError: one of them is empty, of another rank, or holds NaN.
+      ValueError: one of them is empty, has another rank, or holds NaN.
     """
     from scipy.stats import rankdata
 
-    usual, outliers = _scores("usual", usual), _scores("outliers", outliers)
-    n, m = len(usual), len(outliers)
-    ranks = rankdata(np.concatenate([usual, outliers]))[:n]
+    inliers, outliers = _scores("inliers", inliers), _scores("outliers", outliers)
+    n, m = len(inliers), len(outliers)
+    ranks = rankdata(np.concatenate([inliers, outliers]))[:n]
     return float((ranks.sum() - n * (n + 1) / 2) / (n * m))
 
 
 def _scores(name: str, values: Any) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or not values.size or np.isnan(values).any():
-        raise ValueError(f"{name} has shape {values.shape}; it must be [N] with N of at least 1, and no NaN")
+        raise ValueError(f"{name}.shape={values.shape}: wrong shape or NaN; allowed: [N] with N of at least 1, no NaN")
     return values

@@ -1,12 +1,13 @@
-"""The perceptron: after a mistake, add the example to the right class and take it from the wrong one.
+"""The perceptron: after a mistake, add the example to the right class and subtract it from the predicted one.
 
 Rosenblatt 1958; the bound is Novikoff 1962.
 
     two classes, y = ±1:   if y (w·x) <= 0:  w <- w + y x
     more:                  if c = argmax W x is not y:  W_y <- W_y + x,  W_c <- W_c - x
 
-x has a last 1 for the bias. If some unit u separates the examples with y (u·x) >= γ, and all |x| <= R, then there are
-at most (R/γ)² mistakes, however often and in whatever order the examples come. Without such a u it never stops.
+x has a last 1 for the bias. If some unit vector u separates the examples with y (u·x) >= γ, and all |x| <= R, then
+there are at most (R/γ)² mistakes, however often and in whatever order the examples come. Without such a u it never
+stops.
 """
 
 import functools
@@ -23,7 +24,13 @@ __all__ = ["PerceptronModel", "binary_perceptron", "margin", "predict", "train"]
 
 
 class PerceptronModel(NamedTuple):
-    """weights: [C, D + 1], the bias last. classes: [C] labels. mistakes: [epochs] in each pass over the examples."""
+    """A trained perceptron.
+
+    Args:
+      weights: [C, D + 1], the bias last.
+      classes: [C], labels.
+      mistakes: [epochs], in each pass over the examples.
+    """
 
     weights: np.ndarray
     classes: np.ndarray
@@ -31,10 +38,19 @@ class PerceptronModel(NamedTuple):
 
 
 def train(images: Any, labels: Any, *, epochs: int = 20, seed: int = 0) -> PerceptronModel:
-    """Pass over images [N, ...] with labels [N] in an order of that seed.
+    """Fit a multiclass perceptron in one shuffled order of the examples.
+
+    Args:
+      images: [N, ...].
+      labels: [N] integers.
+      epochs: passes over the examples.
+      seed: of the order.
+
+    Returns:
+      PerceptronModel.
 
     Raises:
-      ValueError: see `as_examples`; epochs is below 1.
+      ValueError: see `as_examples`; `epochs` is below 1.
     """
     examples = as_examples(images, labels)
     _check(epochs)
@@ -46,16 +62,32 @@ def train(images: Any, labels: Any, *, epochs: int = 20, seed: int = 0) -> Perce
 
 
 def predict(model: PerceptronModel, images: Any) -> np.ndarray:
-    """Labels [M] of images [M, ...]."""
+    """Predict the class with the largest score.
+
+    Args:
+      model: of `train`.
+      images: [M, ...].
+
+    Returns:
+      [M], labels.
+    """
     rows = as_rows(images, model.weights.shape[1] - 1)
     return model.classes[(rows @ model.weights[:, :-1].T + model.weights[:, -1]).argmax(1)]
 
 
 def binary_perceptron(x: np.ndarray, sign: np.ndarray, *, epochs: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """(w [D], mistakes [epochs]) of x: [N, D] as it is and sign: [N] of ±1, in their order, from w = 0, in float64.
+    """Fit a binary perceptron from w = 0, in float64 and in the examples' order.
+
+    Args:
+      x: [N, D]; no bias is added.
+      sign: [N], -1 or 1.
+      epochs: passes over the examples.
+
+    Returns:
+      (w [D], mistakes [epochs]).
 
     Raises:
-      ValueError: the shapes do not fit, sign holds something else, or epochs is below 1.
+      ValueError: the shapes do not fit, `sign` holds something else, or `epochs` is below 1.
     """
     x, sign = np.asarray(x, np.float64), np.asarray(sign, np.float64)
     _check_signs(x, sign)
@@ -66,7 +98,19 @@ def binary_perceptron(x: np.ndarray, sign: np.ndarray, *, epochs: int = 100) -> 
 
 
 def margin(w: np.ndarray, x: np.ndarray, sign: np.ndarray) -> float:
-    """γ, the smallest y (w·x) / |w|: how far the nearest example is on its right side; negative where one is not."""
+    """Compute γ, the smallest y (w·x) / |w|, which is negative if an example is on the wrong side.
+
+    Args:
+      w: [D].
+      x: [N, D].
+      sign: [N], -1 or 1.
+
+    Returns:
+      Signed distance of the nearest example from the hyperplane.
+
+    Raises:
+      ValueError: the shapes do not fit, or `sign` holds something else.
+    """
     _check_signs(np.asarray(x), np.asarray(sign))
     return float((sign * (x @ w)).min() / np.linalg.norm(w))
 
@@ -103,9 +147,11 @@ def _passes(x, label, num_classes, epochs):
 
 def _check(epochs: int) -> None:
     if epochs < 1:
-        raise ValueError(f"epochs is {epochs}; it must be at least 1")
+        raise ValueError(f"epochs={epochs}: out of range; allowed: at least 1")
 
 
 def _check_signs(x: np.ndarray, sign: np.ndarray) -> None:
     if x.ndim != 2 or sign.shape != x.shape[:1] or not np.isin(sign, (-1, 1)).all():
-        raise ValueError(f"x has shape {x.shape} and sign {sign.shape}; they must be [N, D] and [N] of -1 and 1")
+        raise ValueError(
+            f"x.shape={x.shape} and sign.shape={sign.shape}: do not fit; allowed: [N, D], and [N] of -1 and 1"
+        )

@@ -1,9 +1,9 @@
-"""Train, validation and test: choose on validation, and look at the test examples once, at the end.
+"""Train, validation and test: choose on the validation examples, and evaluate the test examples once, at the end.
 
-A choice made on the test examples fits them, and their accuracy no longer says what new images will see. Where there
-are thousands of examples, one validation set is enough; of a few hundred, k folds take turns in that part:
+A choice made on the test examples fits them, and their accuracy no longer predicts that on new images. With thousands
+of examples one validation set is enough; with a few hundred, k folds take turns as validation set:
 
-    error of a setting = mean over folds of the error on that fold of what was trained on the others
+    error of a setting = mean over the folds of its error on that fold, trained on the others
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,13 @@ __all__ = ["Split", "TestExamples", "cross_validate", "first_as_validation", "k_
 
 
 class Split(NamedTuple):
-    """Positions of examples, three sets without overlap."""
+    """Indices of examples, three disjoint sets.
+
+    Args:
+      train: for fitting parameters.
+      valid: for choosing settings.
+      test: for one final evaluation.
+    """
 
     train: np.ndarray
     valid: np.ndarray
@@ -23,34 +29,57 @@ class Split(NamedTuple):
 
 
 def shuffled_split(n: int, train: float = 0.7, valid: float = 0.15, seed: int = 0) -> Split:
-    """n examples in an order of that seed: shares for training and validation, the rest for the test.
+    """Split shuffled examples into training, validation and test; the test set gets the rest.
+
+    Args:
+      n: number of examples.
+      train: share for training, in [0.5, 0.9].
+      valid: share for validation.
+      seed: of the order.
+
+    Returns:
+      Split.
 
     Raises:
-      ValueError: train is outside [.5, .9], or a part is empty.
+      ValueError: `train` is outside [0.5, 0.9], or a part is empty.
     """
     if not 0.5 <= train <= 0.9:
-        raise ValueError(f"train is {train}; it must be in [0.5, 0.9]")
+        raise ValueError(f"train={train}: out of range; allowed: [0.5, 0.9]")
     sizes = round(train * n), round(valid * n)
     if min(*sizes, n - sum(sizes)) < 1:
-        raise ValueError(f"train={train} and valid={valid} of {n} examples leave a part empty")
+        raise ValueError(
+            f"train={train} and valid={valid} for n={n}: leave a part empty; allowed: at least one example in each"
+        )
     return Split(*np.split(np.random.default_rng(seed).permutation(n), np.cumsum(sizes)))
 
 
 def first_as_validation(n: int, valid: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """(train, valid): the first `valid` of n training examples validate; 49,000 and 1,000 of CIFAR-10's 50,000.
+    """Hold out the first training examples for validation: 1,000 of CIFAR-10's 50,000, say.
+
+    Args:
+      n: number of training examples.
+      valid: how many of them to hold out, in [1, n - 1].
+
+    Returns:
+      (train, valid), indices.
 
     Raises:
-      ValueError: nothing is left to train on.
+      ValueError: `valid` leaves nothing to train on, or is below 1.
     """
     if not 0 < valid < n:
-        raise ValueError(f"valid is {valid}; of {n} examples it must be in [1, {n - 1}]")
+        raise ValueError(f"valid={valid}: out of range; allowed: [1, {n - 1}]")
     return np.arange(valid, n), np.arange(valid)
 
 
 class TestExamples:
-    """Test examples that can be looked at once.
+    """Test examples that can be evaluated only once.
 
-    evaluate(predict) gives the accuracy of predict(images) -> labels, and raises a RuntimeError the second time.
+    Args:
+      images: [N, ...].
+      labels: [N].
+
+    Raises:
+      ValueError: the lengths differ, or are 0.
     """
 
     __test__ = False  # the name is no test for pytest
@@ -58,27 +87,47 @@ class TestExamples:
     def __init__(self, images: Any, labels: Any):
         self._images, self._labels = np.asarray(images), np.asarray(labels)
         if len(self._images) != len(self._labels) or not len(self._labels):
-            raise ValueError(f"there are {len(self._images)} images and {len(self._labels)} labels; allowed are N each")
+            raise ValueError(
+                f"images[{len(self._images)}] and labels[{len(self._labels)}]: do not fit; allowed: N > 0 of each"
+            )
         self._seen = False
 
     def evaluate(self, predict: Callable[[np.ndarray], np.ndarray]) -> float:
-        """The share of right answers."""
+        """Compute the test accuracy.
+
+        Args:
+          predict: images [N, ...] -> labels [N].
+
+        Returns:
+          Accuracy in [0, 1].
+
+        Raises:
+          RuntimeError: the examples have been evaluated before.
+        """
         if self._seen:
-            raise RuntimeError("the test examples have been used: choose settings on the validation examples")
+            raise RuntimeError(
+                "evaluate: the test examples have been used; allowed: once, after choosing settings on validation"
+            )
         self._seen = True
         return float((np.asarray(predict(self._images)) == self._labels).mean())
 
 
 def k_folds(n: int, folds: int, seed: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """[(train, valid), ...]: n positions in consecutive folds, the first n mod folds of them longer by one.
+    """Split indices into consecutive folds; the first n mod folds of them are longer by one.
 
-    seed: shuffles first; None keeps the order.
+    Args:
+      n: number of examples.
+      folds: number of folds, in [2, n].
+      seed: of the order; None does not shuffle.
+
+    Returns:
+      (train, valid) indices of each fold.
 
     Raises:
-      ValueError: folds is outside [2, n].
+      ValueError: `folds` is outside [2, n].
     """
     if not 2 <= folds <= n:
-        raise ValueError(f"folds is {folds}; of {n} examples it must be in [2, {n}]")
+        raise ValueError(f"folds={folds}: out of range; allowed: [2, {n}]")
     order = np.arange(n) if seed is None else np.random.default_rng(seed).permutation(n)
     parts = np.array_split(order, folds)
     return [(np.setdiff1d(order, part, assume_unique=True), part) for part in parts]
@@ -90,5 +139,15 @@ def cross_validate(
     labels: np.ndarray,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> np.ndarray:
-    """Accuracies [settings, folds]; predict_each(images, labels, new images [M]) -> answers [settings, M]."""
+    """Compute the accuracy of several settings on every fold.
+
+    Args:
+      predict_each: (images, labels, new images [M]) -> predictions [settings, M].
+      images: [N, ...].
+      labels: [N].
+      folds: of `k_folds`.
+
+    Returns:
+      [settings, folds], accuracies.
+    """
     return np.stack([(predict_each(images[t], labels[t], images[v]) == labels[v]).mean(-1) for t, v in folds], axis=-1)

@@ -1,4 +1,4 @@
-"""t-SNE: a map in which near points stay near.
+"""t-SNE: an embedding in which near points stay near.
 
 van der Maaten & Hinton 2008, "Visualizing Data using t-SNE", JMLR 9.
 
@@ -7,10 +7,10 @@ van der Maaten & Hinton 2008, "Visualizing Data using t-SNE", JMLR 9.
     KL      = Σ p_ij log(p_ij / q_ij)
     dKL/dy_i = 4 Σ_j (p_ij - q_ij) (y_i - y_j) / (1 + |y_i - y_j|^2)
 
-β by bisection, all rows at once. Descent as in the paper's program: p is multiplied by 12 for the first 250 steps,
-momentum .5 then and .8 after, and a gain for each number that grows while its direction stays. The rate is
-max(N / 48, 50) (Belkina et al. 2019, as in scikit-learn), the start is PCA with standard deviation 1e-4 (Kobak & Berens
-2019), so the map depends on no seed. Exact: [N, N] tables, for some thousands of points.
+β comes from bisection of all rows at once. Descent is that of the authors' program: p is multiplied by 12 for the first
+250 steps, momentum is .5 during them and .8 after, and each number has a gain that grows while its direction stays. The
+learning rate is max(N / 48, 50) (Belkina et al. 2019, as in scikit-learn), and the start is PCA with standard deviation
+1e-4 (Kobak & Berens 2019), so the embedding depends on no seed. Exact: [N, N] tables, for some thousands of points.
 """
 
 import functools
@@ -29,7 +29,12 @@ _TINY = 1e-12
 
 
 class TSNE(NamedTuple):
-    """embedding: [N, num_components]. kl: [steps / every], the divergence from p (not exaggerated) as it went."""
+    """Result of t-SNE.
+
+    Args:
+      embedding: [N, num_components].
+      kl: [steps / record_every], the divergence from p (not exaggerated) during the descent.
+    """
 
     embedding: jax.Array
     kl: jax.Array
@@ -44,38 +49,68 @@ def tsne(
     exaggeration: float = 12.0,
     exaggerated_steps: int = 250,
     learning_rate: float | None = None,
-    every: int = 50,
+    record_every: int = 50,
 ) -> TSNE:
-    """Map x: [N, D] to the plane, or to num_components dimensions.
+    """Embed points by exact t-SNE.
 
-    every: after how many steps the divergence is noted; steps is a multiple of it.
+    Args:
+      x: [N, D], finite, N at least 4.
+      perplexity: effective number of neighbors, in (1, N - 1).
+      num_components: dimensions of the embedding.
+      steps: of gradient descent.
+      exaggeration: factor on p in the first steps.
+      exaggerated_steps: number of those steps.
+      learning_rate: of the descent; None takes max(N / (4 exaggeration), 50).
+      record_every: steps between recorded divergences; divides `steps`.
+
+    Returns:
+      TSNE.
 
     Raises:
-      ValueError: x is not finite [N, D] with 4 points or more; perplexity is outside (1, N - 1), num_components outside
-        1..min(N, D), or steps no positive multiple of every.
+      ValueError: `x` is not finite [N, D] with N at least 4, `perplexity` is outside (1, N - 1), `num_components`
+        outside 1..min(N, D), or `steps` is not a positive multiple of `record_every`.
     """
     p = affinities(x, perplexity)
     x = np.asarray(x)
-    if steps < 1 or every < 1 or steps % every:
-        raise ValueError(f"steps is {steps}; it must be a positive multiple of every={every}")
+    if steps < 1 or record_every < 1 or steps % record_every:
+        raise ValueError(f"steps={steps}: out of range; allowed: a positive multiple of record_every={record_every}")
     start = fit_svd(x, num_components)(np.asarray(x, np.float64))
     start = jnp.asarray(1e-4 * start / max(start[:, 0].std(), _TINY), p.dtype)
-    rate = max(len(x) / (4 * exaggeration), 50.0) if learning_rate is None else learning_rate
-    return _descend(p, start, rate, exaggeration, exaggerated_steps, steps // every, every)
+    step_size = max(len(x) / (4 * exaggeration), 50.0) if learning_rate is None else learning_rate
+    return _descend(p, start, step_size, exaggeration, exaggerated_steps, steps // record_every, record_every)
 
 
 def affinities(x: Any, perplexity: float = 30.0) -> jax.Array:
-    """p_ij: [N, N], symmetric with sum 1 and diagonal 0, of x: [N, D]. Raises ValueError as `tsne` does."""
+    """Compute the joint probabilities p_ij of neighbors.
+
+    Args:
+      x: [N, D], finite, N at least 4.
+      perplexity: effective number of neighbors, in (1, N - 1).
+
+    Returns:
+      [N, N], symmetric with sum 1 and diagonal 0.
+
+    Raises:
+      ValueError: `x` is not finite [N, D] with N at least 4, or `perplexity` is outside (1, N - 1).
+    """
     x = check_points("x", x, least=4)
     if not 1 < perplexity < len(x) - 1:
-        raise ValueError(f"perplexity is {perplexity}; with {len(x)} points it must lie in (1, {len(x) - 1})")
+        raise ValueError(f"perplexity={perplexity}: out of range; allowed: (1, {len(x) - 1})")
     conditional = conditional_affinities(squared_distances(x - x.mean(0), x - x.mean(0)), perplexity)
     return (conditional + conditional.T) / (2 * len(x))
 
 
 @jax.jit
 def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) -> jax.Array:
-    """p_(j|i): [N, N], rows that sum to 1, of squared distances [N, N]; e^entropy of each row is the perplexity."""
+    """Compute the conditional probabilities p_(j|i) at which e^entropy of each row is the perplexity.
+
+    Args:
+      squared: [N, N], squared distances.
+      perplexity: effective number of neighbors.
+
+    Returns:
+      [N, N], rows that sum to 1, diagonal 0.
+    """
     n = len(squared)
     squared = squared - jnp.where(jnp.eye(n, dtype=bool), jnp.inf, squared).min(1, keepdims=True)
     scale = jnp.maximum(squared.sum(1) / n, _TINY)
@@ -95,7 +130,15 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
 
 
 def kl_divergence(p: jax.Array, y: jax.Array) -> jax.Array:
-    """Σ p_ij log(p_ij / q_ij) of p: [N, N] and places y: [N, K]."""
+    """KL divergence Σ p_ij log(p_ij / q_ij) of an embedding.
+
+    Args:
+      p: [N, N], of `affinities`.
+      y: [N, K], the embedding.
+
+    Returns:
+      The divergence in nats.
+    """
     near = _student(y)
     q = jnp.maximum(near / near.sum(), _TINY)
     return jnp.where(p > 0, p * (jnp.log(jnp.maximum(p, _TINY)) - jnp.log(q)), 0).sum()
@@ -113,20 +156,20 @@ def _gradient(p, y):
 
 
 @functools.partial(jax.jit, static_argnums=(5, 6))
-def _descend(p, start, rate, exaggeration, exaggerated_steps, parts, every) -> TSNE:
+def _descend(p, start, learning_rate, exaggeration, exaggerated_steps, parts, record_every) -> TSNE:
     def step(carry, i):
         y, velocity, gain = carry
         early = i < exaggerated_steps
         slope = _gradient(p * jnp.where(early, exaggeration, 1), y)
         gain = jnp.maximum(jnp.where(slope * velocity < 0, gain + 0.2, gain * 0.8), 0.01)
-        velocity = jnp.where(early, 0.5, 0.8) * velocity - rate * gain * slope
+        velocity = jnp.where(early, 0.5, 0.8) * velocity - learning_rate * gain * slope
         y = y + velocity
         return (y - y.mean(0), velocity, gain), None
 
     def part(carry, first):
-        carry, _ = jax.lax.scan(step, carry, first + jnp.arange(every))
+        carry, _ = jax.lax.scan(step, carry, first + jnp.arange(record_every))
         return carry, kl_divergence(p, carry[0])
 
     begin = (start, jnp.zeros_like(start), jnp.ones_like(start))
-    (y, _, _), kl = jax.lax.scan(part, begin, jnp.arange(parts) * every)
+    (y, _, _), kl = jax.lax.scan(part, begin, jnp.arange(parts) * record_every)
     return TSNE(y, kl)

@@ -1,14 +1,14 @@
-"""One hidden layer of sigmoids comes as near as one likes to any continuous function on an interval, given the width.
+"""One hidden layer of sigmoids approximates any continuous function on an interval, given enough width.
 
-Cybenko 1989; Hornik 1991. "Any function" is too much: it must be continuous, on a compact set, and near is meant in
-the largest difference. The construction: a steep sigmoid is a step, two of them make a bump, and a sum of bumps a
-staircase. With edges a = t_0 < t_1 < ... < t_n = b and heights f_i = f((t_i + t_(i+1)) / 2)
+Cybenko 1989; Hornik 1991. The function must be continuous on a compact set, and the error is the largest difference.
+The construction: a steep sigmoid is a step, two of them make a bump, and a sum of bumps a staircase. With edges
+a = t_0 < t_1 < ... < t_n = b and heights f_i = f((t_i + t_(i+1)) / 2)
 
     bump_i(x) = σ(s (x - t_i)) - σ(s (x - t_(i+1)))        1 between its edges, 0 outside
     g(x) = Σ_i f_i bump_i(x)                               2 n hidden neurons: w = s, bias = -s t, output ±f_i
 
-On a stair of width h the error is about the change of f over h / 2, so that it falls like 1 / n where the slope of f is
-bounded. At a jump of f, where f is not continuous, half its height remains whatever the width.
+On a stair of width h the error is about the change of f over h / 2, so it falls like 1 / n where the slope of f is
+bounded. At a jump of f half its height remains, whatever the width.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,24 @@ Network = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 
 def step_pair(left: float, right: float, height: float, steepness: float) -> Network:
-    """The network of one bump: (w [2], bias [2], output weights [2], output bias).
+    """Build the network of one bump from two sigmoids.
+
+    Args:
+      left: edge where the bump rises.
+      right: edge where it falls, above `left`.
+      height: of the bump.
+      steepness: of both sigmoids, positive.
+
+    Returns:
+      (w [2], bias [2], output weights [2], output bias).
 
     Raises:
-      ValueError: right is not above left, or steepness is not positive.
+      ValueError: `right` is not above `left`, or `steepness` is not positive.
     """
     if not left < right or not steepness > 0:
-        raise ValueError(f"left={left}, right={right} and steepness={steepness}: left < right and 0 < steepness needed")
+        raise ValueError(
+            f"left={left}, right={right}, steepness={steepness}: no bump; allowed: left < right, 0 < steepness"
+        )
     edges = np.array([left, right], float)
     return np.full(2, float(steepness)), -steepness * edges, np.array([height, -height], float), 0.0
 
@@ -35,16 +46,25 @@ def step_pair(left: float, right: float, height: float, steepness: float) -> Net
 def staircase(
     function: Callable[[np.ndarray], np.ndarray], low: float, high: float, steps: int, sharpness: float = 5.0
 ) -> Network:
-    """Bumps of equal width from low to high, as one network of 2 · steps neurons.
+    """Build one network of 2 · steps neurons whose bumps of equal width follow a function.
 
-    The outermost edges lie ten stairs further out, so that nothing of them is seen inside. sharpness: the width of a
-    stair times the steepness; a large one gives flat stairs with sharp edges, about 5 a smooth ascent.
+    The two outermost edges lie ten stairs farther out, so that they do not affect the interval.
+
+    Args:
+      function: x [N] -> values [N].
+      low: left end of the interval.
+      high: right end of the interval.
+      steps: number of bumps.
+      sharpness: width of a stair times the steepness; large gives flat stairs with sharp edges, about 5 a smooth slope.
+
+    Returns:
+      (w, bias, output weights, output bias).
 
     Raises:
-      ValueError: steps is below 1, or see `step_pair`.
+      ValueError: `steps` is below 1, or see `step_pair`.
     """
     if steps < 1:
-        raise ValueError(f"steps is {steps}; it must be at least 1")
+        raise ValueError(f"steps={steps}: out of range; allowed: at least 1")
     edges = np.linspace(low, high, steps + 1)
     heights = function((edges[1:] + edges[:-1]) / 2)
     width = (high - low) / steps
@@ -56,7 +76,15 @@ def staircase(
 
 
 def network(parameters: Network, x: np.ndarray) -> np.ndarray:
-    """x: [N] -> Σ_j out_j σ(w_j x + bias_j) + output bias: [N]."""
+    """Evaluate Σ_j out_j σ(w_j x + bias_j) + output bias.
+
+    Args:
+      parameters: of `staircase` or `step_pair`.
+      x: [N].
+
+    Returns:
+      [N].
+    """
     from scipy.special import expit
 
     w, bias, out, level = parameters
@@ -66,6 +94,17 @@ def network(parameters: Network, x: np.ndarray) -> np.ndarray:
 def sup_error(
     function: Callable[[np.ndarray], np.ndarray], parameters: Network, low: float, high: float, points: int = 4001
 ) -> float:
-    """The largest |f - g| on a grid of so many points."""
+    """Largest |f - g| on an even grid.
+
+    Args:
+      function: f, x [N] -> values [N].
+      parameters: of the network g.
+      low: left end of the interval.
+      high: right end of the interval.
+      points: of the grid.
+
+    Returns:
+      The error.
+    """
     x = np.linspace(low, high, points)
     return float(np.abs(function(x) - network(parameters, x)).max())

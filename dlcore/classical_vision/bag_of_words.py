@@ -1,9 +1,9 @@
-"""Bag of visual words: an image as the histogram of the small patches that it is made of.
+"""Bag of visual words: an image as the histogram of its small patches.
 
-Csurka et al. 2004, "Visual categorization with bags of keypoints"; Coates, Lee & Ng 2011 (patches from random places);
-Lazebnik, Schmid & Ponce 2006 (a histogram for each part of the image).
+Csurka et al. 2004, "Visual categorization with bags of keypoints"; Coates, Lee & Ng 2011 (random patches); Lazebnik,
+Schmid & Ponce 2006 (a histogram for each part of the image).
 
-    patches at random places -> cluster -> the K centers are the words of the codebook
+    random patches -> cluster -> the K centers are the words of the codebook
     h[k] = number of patches of the image whose nearest word is k,    divided by the number of patches: |h|_1 = 1
 
 The codebook comes from any clustering, such as `dlcore.classic_ml.kmeans.kmeans(key, patches, K).centers`.
@@ -21,19 +21,36 @@ __all__ = ["encode", "normalize_patches", "random_patches"]
 
 
 def random_patches(key: jax.Array, images: jax.Array, count: int, size: int) -> jax.Array:
-    """`count` patches at random places of random images [N, H, W, C] -> [count, size size C], normalised.
+    """Cut normalized patches at random positions of random images.
+
+    Args:
+      key: of the choice.
+      images: [N, H, W, C] float.
+      count: number of patches.
+      size: side of a patch, in pixels.
+
+    Returns:
+      [count, size size C].
 
     Raises:
-      ValueError: images are not floating [N, H, W, C], size is outside 1..min(H, W), or count is below 1.
+      ValueError: `images` are not floating [N, H, W, C], `size` is outside 1..min(H, W), or `count` is below 1.
     """
     _check(images, size)
     if count < 1:
-        raise ValueError(f"count is {count}; it must be at least 1")
+        raise ValueError(f"count={count}: out of range; allowed: at least 1")
     return _random_patches(key, jnp.asarray(images), count, size)
 
 
 def normalize_patches(patches: jax.Array, epsilon: float = 1e-2) -> jax.Array:
-    """Each of patches [..., D], of values around 1, less its mean, divided by sqrt(variance + epsilon^2)."""
+    """Normalize contrast: subtract each patch's mean and divide by sqrt(variance + epsilon^2).
+
+    Args:
+      patches: [..., D], of values around 1.
+      epsilon: standard deviation below which a patch counts as flat.
+
+    Returns:
+      [..., D].
+    """
     away = patches - patches.mean(-1, keepdims=True)
     return away / jnp.sqrt(jnp.square(away).mean(-1, keepdims=True) + epsilon**2)
 
@@ -41,26 +58,35 @@ def normalize_patches(patches: jax.Array, epsilon: float = 1e-2) -> jax.Array:
 def encode(
     images: jax.Array, codebook: Any, size: int, *, stride: int = 1, grid: int = 1, batch_size: int = 256
 ) -> jax.Array:
-    """Histograms over the words, [N, grid grid K], each image's sum 1, of images [N, H, W, C] by a codebook [K, D].
+    """Encode images as histograms over visual words, each image's sum 1.
 
-    size: of the patches, D = size size C; stride: between them. grid: the image is cut into grid x grid parts, each
-    with a histogram of its own; 1 keeps no places. batch_size: images at a time.
+    Args:
+      images: [N, H, W, C] float.
+      codebook: [K, size size C], the words.
+      size: side of a patch, in pixels.
+      stride: between patches, in pixels.
+      grid: parts along each side, each with its own histogram; 1 discards positions.
+      batch_size: images at a time.
+
+    Returns:
+      [N, grid grid K].
 
     Raises:
-      ValueError: images or codebook have other shapes, or there are fewer patches along a side than parts.
+      ValueError: `images` or `codebook` have other shapes, `stride` is below 1, or there are fewer patches along a side
+        than parts.
     """
     _check(images, size)
     codebook = jnp.asarray(codebook, images.dtype)
     if codebook.ndim != 2 or codebook.shape[1] != size * size * images.shape[3]:
         raise ValueError(
-            f"codebook has shape {codebook.shape}; with patches of {size}x{size}x{images.shape[3]} it must be "
-            f"[K, {size * size * images.shape[3]}]"
+            f"codebook.shape={codebook.shape}: does not fit size={size} and images.shape={images.shape}; "
+            f"allowed: [K, {size * size * images.shape[3]}]"
         )
     if stride < 1:
-        raise ValueError(f"stride is {stride}; it must be at least 1")
+        raise ValueError(f"stride={stride}: out of range; allowed: at least 1")
     most = min((side - size) // stride + 1 for side in images.shape[1:3])
     if not 1 <= grid <= most:
-        raise ValueError(f"grid is {grid}; with {most} patches along the shorter side it must be in 1..{most}")
+        raise ValueError(f"grid={grid}: out of range; allowed: 1..{most}")
     return _encode(jnp.asarray(images), codebook, size, stride, grid, min(batch_size, len(images)))
 
 
@@ -97,6 +123,10 @@ def _encode(images, codebook, size, stride, grid, batch_size):
 
 def _check(images, size):
     if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"images is {images.dtype}{list(images.shape)}; it must be floating [N, H, W, C]")
+        raise ValueError(
+            f"images={images.dtype}{list(images.shape)}: wrong dtype or shape; allowed: floating [N, H, W, C]"
+        )
     if not 1 <= size <= min(images.shape[1:3]):
-        raise ValueError(f"size is {size}; with images of {images.shape[1]}x{images.shape[2]} it must fit into them")
+        raise ValueError(
+            f"size={size}: does not fit images.shape={images.shape}; allowed: 1 to {min(images.shape[1:3])}"
+        )

@@ -1,11 +1,11 @@
-"""Colour histograms: how many pixels have which colour, wherever they stand.
+"""Color histograms: how many pixels have each color, wherever they are.
 
 Swain & Ballard 1991, "Color indexing", IJCV 7; HSV: Smith 1978.
 
-    h[b] = number of pixels whose colour falls into bin b
+    h[b] = number of pixels whose color falls into bin b
 
-Jointly over the channels (bins^C numbers, as in the paper), or channel by channel (C bins). No bin knows places: any
-permutation of the pixels has the same histogram.
+Jointly over the channels (bins^C numbers, as in the paper), or channel by channel (C bins). Positions are discarded:
+any permutation of the pixels has the same histogram.
 """
 
 import functools
@@ -25,33 +25,47 @@ def color_histogram(
     joint: bool = True,
     normalize: bool = True,
 ) -> jax.Array:
-    """images: [N, H, W, C] in [0, 1], or uint8 -> [N, bins^C] (joint; the last channel runs fastest) or [N, C bins].
+    """Count pixels by color; values outside [0, 1] count in the first and the last bin.
 
-    space: "hsv" takes RGB to hue, saturation and value first. normalize: divide by H W, so that a joint histogram sums
-    to 1 and not to H W, and each channel's to 1. Values outside [0, 1] count in the first and the last bin.
+    Args:
+      images: [N, H, W, C] in [0, 1], or uint8.
+      bins: per channel.
+      space: "hsv" converts RGB to hue, saturation and value first; "given" does not.
+      joint: one histogram over all channels, the last channel fastest; False concatenates one per channel.
+      normalize: divide by H W, so that a joint histogram, or each channel's, sums to 1.
+
+    Returns:
+      [N, bins^C] if joint, else [N, C bins].
 
     Raises:
-      ValueError: images are not [N, H, W, C] (C = 3 for hsv), integers other than uint8, bins below 1, another space.
+      ValueError: `images` are not [N, H, W, C] (C = 3 for hsv), or are integers other than uint8; `bins` is below 1;
+        `space` is unknown.
     """
     if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(f"images has shape {images.shape}; it must be [N, H, W, C], none of them 0")
+        raise ValueError(f"images.shape={images.shape}: not an image batch; allowed: [N, H, W, C], none of them 0")
     if bins < 1:
-        raise ValueError(f"bins is {bins}; it must be at least 1")
+        raise ValueError(f"bins={bins}: out of range; allowed: at least 1")
     if space not in ("given", "hsv"):
-        raise ValueError(f"space is {space!r}; allowed are given, hsv")
+        raise ValueError(f"space={space!r}: unknown; allowed: given, hsv")
     if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"images has dtype {images.dtype}; it must be uint8, or floating in [0, 1]")
+        raise ValueError(f"images.dtype={images.dtype}: wrong dtype; allowed: uint8, or floating in [0, 1]")
     return _histogram(rgb_to_hsv(_unit(images)) if space == "hsv" else jnp.asarray(images), bins, joint, normalize)
 
 
 def rgb_to_hsv(images: jax.Array) -> jax.Array:
-    """RGB [..., 3] in [0, 1] -> hue (0 red, 1/3 green, 2/3 blue; 0 for grey), saturation and value in [0, 1].
+    """Convert RGB to HSV.
+
+    Args:
+      images: [..., 3], RGB in [0, 1].
+
+    Returns:
+      [..., 3] in [0, 1]: hue (0 red, 1/3 green, 2/3 blue; 0 for gray), saturation and value.
 
     Raises:
       ValueError: the last axis is not 3.
     """
     if images.shape[-1] != 3:
-        raise ValueError(f"images has shape {images.shape}; the last axis must be 3, red, green and blue")
+        raise ValueError(f"images.shape={images.shape}: not RGB; allowed: [..., 3]")
     r, g, b = jnp.moveaxis(images, -1, 0)
     value = images.max(-1)
     chroma = value - images.min(-1)
@@ -73,10 +87,10 @@ def _histogram(images, bins, joint, normalize):
     else:
         bin_of = jnp.clip(jnp.floor(images * bins).astype(jnp.int32), 0, bins - 1)
     if joint:
-        place = (bin_of * bins ** jnp.arange(channels - 1, -1, -1)).sum(-1).reshape(n, -1)
+        index = (bin_of * bins ** jnp.arange(channels - 1, -1, -1)).sum(-1).reshape(n, -1)
         length = bins**channels
     else:
-        place = (bin_of + bins * jnp.arange(channels)).reshape(n, -1)
+        index = (bin_of + bins * jnp.arange(channels)).reshape(n, -1)
         length = bins * channels
-    counts = jnp.zeros((n, length), jnp.float32).at[jnp.arange(n)[:, None], place].add(1)
+    counts = jnp.zeros((n, length), jnp.float32).at[jnp.arange(n)[:, None], index].add(1)
     return counts / (height * width) if normalize else counts

@@ -1,12 +1,12 @@
-"""Features in place of pixels: concatenate what was measured, standardise it, and learn a small classifier on it.
+"""A small classifier on features in place of pixels: concatenate features, standardize them, fit one or two layers.
 
-Before networks learnt features this was the whole of image classification (Csurka et al. 2004; Dalal & Triggs 2005).
+Before networks learned features this was the whole of image classification (Csurka et al. 2004; Dalal & Triggs 2005).
 
     x = [f_1(image), f_2(image), ...],   each number with mean 0 and deviation 1 over the training images
     linear     s = W x + b                            two layers   s = W2 max(0, W1 x + b1) + b2
-    minimise   mean loss(s, y) + l2 / 2 Σ |W|^2       loss: softmax cross-entropy, or the multiclass hinge (SVM)
+    minimize   mean loss(s, y) + l2 / 2 Σ |W|^2       loss: softmax cross-entropy, or the multiclass hinge (SVM)
 
-by L-BFGS on all examples at once, in one compiled loop. The linear problem is convex: nothing is to be tuned but l2.
+Training is L-BFGS on all examples at once, in one compiled loop. The linear problem is convex: only l2 needs tuning.
 """
 
 import functools
@@ -27,25 +27,57 @@ _LOSSES = {"softmax": softmax_cross_entropy_loss, "hinge": multiclass_hinge_loss
 
 
 class FeatureClassifier(NamedTuple):
-    """standardizer; layers: ((W [D, M], b [M]), ...); history: [steps], the objective before each step."""
+    """A trained classifier of features.
+
+    Args:
+      standardizer: fitted to the training features.
+      layers: (W [D, M], b [M]) of each layer.
+      history: [steps], the objective before each step.
+    """
 
     standardizer: Standardizer
     layers: tuple[tuple[jax.Array, jax.Array], ...]
     history: jax.Array
 
     def scores(self, features: Any) -> jax.Array:
-        """[N, D] -> [N, C]."""
+        """Compute class scores.
+
+        Args:
+          features: [N, D].
+
+        Returns:
+          [N, C].
+        """
         return _scores(self.layers, jnp.asarray(self.standardizer(_rows("features", features)), jnp.float32))
 
     def predict(self, features: Any) -> np.ndarray:
-        """[N, D] -> classes [N]."""
+        """Predict the class with the largest score.
+
+        Args:
+          features: [N, D].
+
+        Returns:
+          [N], classes.
+        """
         return np.asarray(self.scores(features).argmax(1))
 
 
 def concatenate(*features: Any) -> np.ndarray:
-    """Features [N, ...] of the same images side by side: [N, D], float32. Raises ValueError for other N, or none."""
+    """Concatenate features of the same images.
+
+    Args:
+      *features: [N, ...] each, at least one.
+
+    Returns:
+      [N, D] float32.
+
+    Raises:
+      ValueError: there are no features, or their lengths differ.
+    """
     if not features or len({len(f) for f in features}) != 1:
-        raise ValueError(f"features have lengths {[len(f) for f in features]}; give one or more of the same length")
+        raise ValueError(
+            f"features of lengths {[len(f) for f in features]}: do not fit; allowed: one or more of the same length"
+        )
     return np.concatenate([np.asarray(f, np.float32).reshape(len(f), -1) for f in features], 1)
 
 
@@ -60,26 +92,38 @@ def fit_classifier(
     steps: int = 200,
     seed: int = 0,
 ) -> FeatureClassifier:
-    """Train on features [N, D] with labels [N].
+    """Fit a linear or two-layer classifier by L-BFGS.
 
-    hidden: units of a layer between, None for a linear classifier. seed: of a hidden layer's initial weights.
+    Args:
+      features: [N, D].
+      labels: [N] int, in [0, num_classes).
+      num_classes: C.
+      hidden: units of a hidden layer; None fits a linear classifier.
+      loss: softmax or hinge.
+      l2: weight of the penalty l2/2 Σ |W|².
+      steps: of L-BFGS.
+      seed: of the hidden layer's initial weights.
+
+    Returns:
+      FeatureClassifier.
 
     Raises:
-      ValueError: shapes do not fit, a label is outside [0, num_classes), l2 is negative, steps or hidden is below 1.
+      ValueError: shapes do not fit, a label is outside [0, num_classes), `loss` is unknown, `l2` is negative, or
+        `steps` or `hidden` is below 1.
     """
     features, labels = _rows("features", features), np.asarray(labels)
     if labels.shape != features.shape[:1]:
         raise ValueError(
-            f"labels has shape {labels.shape}; with features {features.shape} it must be [{len(features)}]"
+            f"labels.shape={labels.shape}: does not fit features.shape={features.shape}; allowed: [{len(features)}]"
         )
     if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}; they must lie in 0..{num_classes - 1}")
+        raise ValueError(f"labels={labels.min()}..{labels.max()}: out of range; allowed: 0..{num_classes - 1}")
     if loss not in _LOSSES:
-        raise ValueError(f"loss is {loss!r}; allowed are {', '.join(_LOSSES)}")
+        raise ValueError(f"loss={loss!r}: unknown; allowed: {', '.join(_LOSSES)}")
     if not l2 >= 0:
-        raise ValueError(f"l2 is {l2}; it must not be negative")
+        raise ValueError(f"l2={l2}: negative; allowed: at least 0")
     if steps < 1 or (hidden is not None and hidden < 1):
-        raise ValueError(f"steps is {steps} and hidden {hidden}; they must be at least 1 (hidden: or None)")
+        raise ValueError(f"steps={steps} and hidden={hidden}: out of range; allowed: at least 1 (hidden: or None)")
     standardizer = fit_standardizer(features)
     x = jnp.asarray(standardizer(features), jnp.float32)
     sizes = (x.shape[1], num_classes) if hidden is None else (x.shape[1], hidden, num_classes)
@@ -94,22 +138,33 @@ def choose_l2(
     grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2),
     **fit,
 ) -> tuple[FeatureClassifier, float, dict[float, float]]:
-    """(the classifier, its l2, {l2: validation accuracy}) of the l2 that is best on valid; of equals the largest.
+    """Choose the penalty with the best validation accuracy, of equals the largest.
 
-    train, valid: (features [N, D], labels [N]). fit: further arguments of `fit_classifier`.
+    Args:
+      train: (features [N, D], labels [N]).
+      valid: (features [M, D], labels [M]).
+      num_classes: C.
+      grid: values of l2 to try.
+      **fit: further arguments of `fit_classifier`.
+
+    Returns:
+      (the best classifier, its l2, {l2: validation accuracy}).
+
+    Raises:
+      ValueError: `grid` is empty, or see `fit_classifier`.
     """
     if not grid:
-        raise ValueError("grid is empty; it must hold at least one l2")
-    found = {l2: fit_classifier(*train, num_classes, l2=l2, **fit) for l2 in sorted(grid, reverse=True)}
-    accuracy = {l2: float((c.predict(valid[0]) == np.asarray(valid[1])).mean()) for l2, c in found.items()}
+        raise ValueError("grid=(): empty; allowed: at least one l2")
+    classifiers = {l2: fit_classifier(*train, num_classes, l2=l2, **fit) for l2 in sorted(grid, reverse=True)}
+    accuracy = {l2: float((c.predict(valid[0]) == np.asarray(valid[1])).mean()) for l2, c in classifiers.items()}
     best = max(accuracy, key=accuracy.get)
-    return found[best], best, accuracy
+    return classifiers[best], best, accuracy
 
 
 def _rows(name: str, features: Any) -> np.ndarray:
     features = np.asarray(features, np.float32)
     if features.ndim != 2 or not features.size:
-        raise ValueError(f"{name} has shape {features.shape}; it must be [N, D]")
+        raise ValueError(f"{name}.shape={features.shape}: wrong shape; allowed: [N, D]")
     return features
 
 

@@ -6,7 +6,7 @@ Dalal & Triggs 2005, "Histograms of oriented gradients for human detection", CVP
     cell  h[o] = mean over its pixels of |g| where the angle atan2(g_r, g_c) falls into bin o of [0, 180)
     block v = the cells of a window; v / sqrt(|v|^2 + ε^2), cut at .2, and divided again (L2-Hys)
 
-Numbers and their order are those of skimage.feature.hog, ε = 1e-5 too: votes are not shared between neighbouring bins
+Numbers and their order are those of skimage.feature.hog, ε = 1e-5 too: votes are not shared between neighboring bins
 and cells, as they are in the paper. Of several channels each pixel takes the one with the largest gradient.
 """
 
@@ -34,27 +34,45 @@ def hog(
     signed: bool = False,
     batch_size: int = 1024,
 ) -> jax.Array:
-    """images: [N, H, W, C] in [0, 1] -> [N, block rows * block columns * cells of a block * orientations].
+    """Compute HOG descriptors; pixels right of and below the last full cell are ignored.
 
-    cell: pixels; block: cells; a number or (rows, columns). Pixels right of and below the last full cell are left out.
-    signed: bins over [0, 360), so that light on dark differs from dark on light. batch_size: images at a time.
+    Args:
+      images: [N, H, W, C] in [0, 1], float.
+      orientations: bins of the angles.
+      cell: side in pixels, or (rows, columns).
+      block: side in cells, or (rows, columns).
+      norm: of a block: L1, L1-sqrt, L2 or L2-Hys.
+      signed: bin angles over [0, 360), so that light on dark differs from dark on light; False over [0, 180).
+      batch_size: images at a time.
+
+    Returns:
+      [N, block rows * block columns * cells of a block * orientations].
 
     Raises:
-      ValueError: images are not floating [N, H, W, C], not even one block fits, or a setting is not allowed.
+      ValueError: `images` are not floating [N, H, W, C], not even one block fits, or a setting is not allowed.
     """
     _check(images, orientations)
     if norm not in _NORMS:
-        raise ValueError(f"norm is {norm!r}; allowed are {', '.join(_NORMS)}")
+        raise ValueError(f"norm={norm!r}: unknown; allowed: {', '.join(_NORMS)}")
     cell, block = pair_of("cell", cell), pair_of("block", block)
     cells = tuple(size // c for size, c in zip(images.shape[1:3], cell, strict=True))
     if any(have < need for have, need in zip(cells, block, strict=True)):
-        raise ValueError(f"images has shape {images.shape}: {cells} cells of {cell}; a block needs {block}")
+        raise ValueError(
+            f"block={block}: larger than images.shape={images.shape} in cells; allowed: at most {cells} cells of {cell}"
+        )
     one = functools.partial(_descriptor, orientations=orientations, cell=cell, block=block, norm=norm, signed=signed)
     return _in_batches(one, jnp.asarray(images), min(batch_size, len(images)))
 
 
 def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Centred differences (down, right), each [N, H, W], of images [N, H, W, C]: those of the steepest channel."""
+    """Centered differences of the channel with the largest gradient at each pixel; 0 at the border.
+
+    Args:
+      images: [N, H, W, C] float.
+
+    Returns:
+      (down [N, H, W], right [N, H, W]).
+    """
     down = jnp.pad(images[:, 2:] - images[:, :-2], ((0, 0), (1, 1), (0, 0), (0, 0)))
     right = jnp.pad(images[:, :, 2:] - images[:, :, :-2], ((0, 0), (0, 0), (1, 1), (0, 0)))
     best = (down**2 + right**2).argmax(-1, keepdims=True)
@@ -64,10 +82,19 @@ def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
 def cell_histograms(
     images: jax.Array, orientations: int = 9, cell: int | tuple[int, int] = 8, signed: bool = False
 ) -> jax.Array:
-    """The mean gradient of each angle in each cell: [N, H, W, C] -> [N, H / cell, W / cell, orientations].
+    """Average the gradient magnitude of each angle over each cell.
+
+    Args:
+      images: [N, H, W, C] float.
+      orientations: bins of the angles.
+      cell: side in pixels, or (rows, columns).
+      signed: bin angles over [0, 360) rather than [0, 180).
+
+    Returns:
+      [N, H / cell, W / cell, orientations].
 
     Raises:
-      ValueError: images are not floating [N, H, W, C], or a setting is not allowed.
+      ValueError: `images` are not floating [N, H, W, C], or a setting is not allowed.
     """
     _check(images, orientations)
     height, width = pair_of("cell", cell)
@@ -106,7 +133,7 @@ def _in_batches(function, images, batch_size):
 def _check(images, orientations):
     if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating) or 0 in images.shape:
         raise ValueError(
-            f"images is {images.dtype}{list(images.shape)}; it must be floating [N, H, W, C], none of them 0"
+            f"images={images.dtype}{list(images.shape)}: wrong type; allowed: floating [N, H, W, C], none of them 0"
         )
     if orientations < 1:
-        raise ValueError(f"orientations is {orientations}; it must be at least 1")
+        raise ValueError(f"orientations={orientations}: out of range; allowed: at least 1")

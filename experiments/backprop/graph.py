@@ -42,7 +42,7 @@ CIRCUITS = {"neuron": lambda: neuron(False), "grouped": lambda: neuron(True), "g
 
 
 def check(root: Value) -> dict[str, float]:
-    """Relative error of every named leaf's gradient, against centred slopes."""
+    """Relative error of every named leaf's gradient, against centered slopes."""
     errors = {}
     for leaf in (v for v in topological(root) if v.name):
         kept = leaf.data

@@ -1,4 +1,4 @@
-"""How many neighbours should vote? Chosen by cross-validation, or on one validation set; judged once on the test set.
+"""How many neighbors should vote? Chosen by cross-validation, or on one validation set; judged once on the test set.
 
 python -m experiments.classic_ml.choose_k
 python -m experiments.classic_ml.choose_k --dataset=mnist --data_dir=DIR --limit=10000
@@ -19,9 +19,10 @@ from dlcore.classic_ml.splits import TestExamples, cross_validate, k_folds
 from dlcore.data.image_classification import load
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 
 KS = (1, 3, 5, 10, 20, 50, 100)
-COLOURS = {"l1": "#D55E00", "l2": "#0072B2"}
+COLORS = {"l1": VERMILION, "l2": BLUE}
 
 
 def predict_each(metric: str):
@@ -32,21 +33,16 @@ def predict_each(metric: str):
 
 
 def draw(by_metric, on_valid, best):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = new_figure((7, 3.6))
     for metric, values in by_metric.items():
-        mean, spread, colour = 100 * values.mean(1), 100 * values.std(1, ddof=1), COLOURS[metric]
-        ax.errorbar(KS, mean, spread, fmt="o-", color=colour, capsize=3, label=f"{metric.upper()}, mean of the folds")
-        ax.plot(
-            KS, 100 * on_valid[metric], "x:", color=colour, alpha=0.7, label=f"{metric.upper()}, one validation set"
-        )
+        mean, spread, color = 100 * values.mean(1), 100 * values.std(1, ddof=1), COLORS[metric]
+        ax.errorbar(KS, mean, spread, fmt="o-", color=color, capsize=3, label=f"{metric.upper()}, mean of the folds")
+        ax.plot(KS, 100 * on_valid[metric], "x:", color=color, alpha=0.7, label=f"{metric.upper()}, one validation set")
     ax.plot(best[1], 100 * by_metric[best[0]].mean(1).max(), "o", ms=14, mfc="none", color="black")
     ax.set_xscale("log")
     ax.set_xticks(KS, KS)
     ax.minorticks_off()
-    ax.set(xlabel="neighbours", ylabel="accuracy, % (bar: std of the folds)")
+    ax.set(xlabel="neighbors", ylabel="accuracy, % (bar: std of the folds)")
     ax.legend(frameon=False, fontsize=8)
     ax.grid(alpha=0.3)
     return figure
@@ -77,8 +73,8 @@ def study(
     )
     once = TestExamples(*test)
     parts = k_folds(len(images), folds, seed)
-    by_metric = {metric: cross_validate(predict_each(metric), images, labels, parts) for metric in COLOURS}
-    on_valid = {m: (predict_each(m)(images, labels, valid) == valid_labels).mean(1) for m in COLOURS}
+    by_metric = {metric: cross_validate(predict_each(metric), images, labels, parts) for metric in COLORS}
+    on_valid = {m: (predict_each(m)(images, labels, valid) == valid_labels).mean(1) for m in COLORS}
     metric = max(by_metric, key=lambda m: by_metric[m].mean(1).max())
     k = KS[by_metric[metric].mean(1).argmax()]
     every = np.concatenate([images, valid]), np.concatenate([labels, valid_labels])
@@ -88,7 +84,7 @@ def study(
     numbers |= {f"{m}, std of the folds": values.std(1, ddof=1).tolist() for m, values in by_metric.items()}
     numbers |= {f"{m}, validation set": values.tolist() for m, values in on_valid.items()}
     numbers["test accuracy of the chosen"] = accuracy
-    other = {m: KS[int(on_valid[m].argmax())] for m in COLOURS}
+    other = {m: KS[int(on_valid[m].argmax())] for m in COLORS}
     verdict = (
         f"{folds} folds choose k = {k} and {metric.upper()} ({by_metric[metric].mean(1).max():.1%}); the validation "
         f"set alone would choose k = {other['l1']} for L1 and {other['l2']} for L2. On the test examples the choice "

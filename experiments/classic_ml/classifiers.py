@@ -1,13 +1,13 @@
 """Every classifier of classic_ml on one data set: settings by the validation examples, the test examples once each.
 
 python -m experiments.classic_ml.classifiers
-python -m experiments.classic_ml.classifiers --dataset=mnist --data_dir=DIR --only="neighbour, L2"
-python -m experiments.classic_ml.classifiers --dataset=cifar10 --data_dir=DIR --only="neighbour, L2"
+python -m experiments.classic_ml.classifiers --dataset=mnist --data_dir=DIR --only="neighbor, L2"
+python -m experiments.classic_ml.classifiers --dataset=cifar10 --data_dir=DIR --only="neighbor, L2"
 
-The settings tried are k of the nearest neighbours and the strength of the penalty of what has one. The best on the
+The settings tried are k of the nearest neighbors and the strength of the penalty of what has one. The best on the
 validation examples is trained again with them added. No image is changed but for the division by 255.
 
-Seen on digits, % of the test set, 27 s in all: nearest neighbour L1 95.2, L2 and cosine 96.0 (k = 1 for each); Gaussian
+Seen on digits, % of the test set, 27 s in all: nearest neighbor L1 95.2, L2 and cosine 96.0 (k = 1 for each); Gaussian
 naive Bayes 88.0; perceptron 89.6; softmax 93.2; hinge 92.4; one against rest, logistic 90.4 (by Newton 91.0) and
 squared hinge 91.2; two layers 93.4, three 92.8. With L2, choice of k and test together: MNIST 97.05 (k = 3) in 110 s,
 CIFAR-10 35.30 (k = 1; a JPEG-recompressed copy) in 217 s, on two cores beside other jobs.
@@ -25,6 +25,7 @@ from dlcore.data.image_classification import load
 from dlcore.data.source import Source
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 
 KS = (1, 3, 5, 10, 20, 50)
 PENALTIES = {"l2": (1e-5, 1e-4, 1e-3, 1e-2)}
@@ -63,13 +64,10 @@ def choose(name: str, classifier: Classifier, train: tuple, valid: tuple) -> tup
 
 
 def draw(rows: dict[str, tuple[float, float]], title: str):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 0.7 + 0.3 * len(rows)), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = new_figure((7, 0.7 + 0.3 * len(rows)))
     for i, (valid, test) in enumerate(rows.values()):
-        ax.plot(100 * valid, i, "o", mfc="none", color="#0072B2", label="validation" if i == 0 else None)
-        ax.plot(100 * test, i, "o", color="#D55E00", label="test" if i == 0 else None)
+        ax.plot(100 * valid, i, "o", mfc="none", color=BLUE, label="validation" if i == 0 else None)
+        ax.plot(100 * test, i, "o", color=VERMILION, label="test" if i == 0 else None)
     ax.set_yticks(range(len(rows)), rows)
     ax.invert_yaxis()
     ax.set_xlabel(f"accuracy on {title}, %")

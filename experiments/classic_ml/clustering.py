@@ -4,7 +4,7 @@ python -m experiments.classic_ml.clustering
     adjusted Rand index: k-means .65, single .00, complete .44, average .51, ward .79, in 20 s
 
 k-means (k-means++ starts) and agglomerative clustering by four linkages put all digits into ten groups, which are held
-against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organising map is trained too.
+against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organizing map is trained too.
 """
 
 import jax
@@ -16,29 +16,29 @@ from dlcore.classic_ml.som import SOM, som
 from dlcore.data.digits import digits
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, new_figure
 
 
-def draw(found: KMeans, map_: SOM, merges: np.ndarray, scores: dict[str, float]):
-    from matplotlib.figure import Figure
+def draw(clustering: KMeans, grid: SOM, merges: np.ndarray, scores: dict[str, float]):
     from scipy.cluster.hierarchy import dendrogram
 
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    bars, centers, tree, sheet = figure.subplots(2, 2).ravel()
-    bars.bar_label(bars.barh(list(scores), list(scores.values()), color="#0072B2"), fmt="%.2f", padding=3)
+    figure, (bars, centers, tree, sheet) = new_figure((10, 7), 2, 2).ravel()
+    bars.bar_label(bars.barh(list(scores), list(scores.values()), color=BLUE), fmt="%.2f", padding=3)
     bars.set(xlabel="adjusted Rand index with the true classes", xlim=(0, 1))
     bars.invert_yaxis()
     bars.spines[["top", "right"]].set_visible(False)
-    images = np.asarray(found.centers).reshape(-1, 8, 8)
+    images = np.asarray(clustering.centers).reshape(-1, 8, 8)
     columns = -(-len(images) // 2)
     padded = np.concatenate([images, np.zeros((2 * columns - len(images), 8, 8))])
     centers.imshow(tiles(padded, (2, columns)), cmap="gray_r")
     centers.set_title(f"k-means: {len(images)} centers")
-    dendrogram(merges, truncate_mode="lastp", p=30, no_labels=True, ax=tree, color_threshold=0,
-               above_threshold_color="#0072B2")  # fmt: skip
+    dendrogram(
+        merges, truncate_mode="lastp", p=30, no_labels=True, ax=tree, color_threshold=0, above_threshold_color=BLUE
+    )
     tree.set(title="ward: the last 30 clusters", ylabel="distance")
-    rows, width, _ = map_.prototypes.shape
-    sheet.imshow(tiles(np.asarray(map_.prototypes).reshape(-1, 8, 8), (rows, width)), cmap="gray_r")
-    sheet.set_title("self-organising map: its prototypes")
+    rows, width, _ = grid.prototypes.shape
+    sheet.imshow(tiles(np.asarray(grid.prototypes).reshape(-1, 8, 8), (rows, width)), cmap="gray_r")
+    sheet.set_title("self-organizing map: its prototypes")
     for axes in (centers, sheet):
         axes.axis("off")
     return figure
@@ -59,7 +59,7 @@ def study(
     Args:
       clusters: how many.
       restarts: of k-means.
-      side: of the self-organising map's grid.
+      side: of the self-organizing map's grid.
       examples: how many digits.
       seed: of the starts.
     """
@@ -71,27 +71,30 @@ def study(
     )
     x = images.reshape(len(images), -1)
     keys = jax.random.split(jax.random.key(seed))
-    found = kmeans(keys[0], x, clusters, restarts=restarts)
+    clustering = kmeans(keys[0], x, clusters, restarts=restarts)
     merges = {method: linkage(x, method) for method in LINKAGES}
-    groups = {"k-means": np.asarray(found.labels)} | {m: cut(z, clusters) for m, z in merges.items()}
+    groups = {"k-means": np.asarray(clustering.labels)} | {m: cut(z, clusters) for m, z in merges.items()}
     scores = {name: float(adjusted_rand_score(labels, group)) for name, group in groups.items()}
-    map_ = som(keys[1], x, (side, side))
-    monotone = bool(np.diff(found.history).max() <= 1e-6 * found.inertia)
+    grid = som(keys[1], x, (side, side))
+    monotone = bool(np.diff(clustering.history).max() <= 1e-6 * clustering.inertia)
     numbers = {f"adjusted Rand index, {name}": score for name, score in scores.items()}
     numbers |= {
-        "inertia": float(found.inertia), "iterations": int(found.num_iterations), "reseeded": int(found.reseeded),
-        "inertia never rose": monotone, "quantization error": np.asarray(map_.quantization)[[0, -1]].tolist(),
-        "topographic error": np.asarray(map_.topographic)[[0, -1]].tolist(),
-    }  # fmt: skip
+        "inertia": float(clustering.inertia),
+        "iterations": int(clustering.num_iterations),
+        "reseeded": int(clustering.reseeded),
+        "inertia never rose": monotone,
+        "quantization error": np.asarray(grid.quantization)[[0, -1]].tolist(),
+        "topographic error": np.asarray(grid.topographic)[[0, -1]].tolist(),
+    }
     best = max(scores, key=scores.get)
     verdict = (
         f"Adjusted Rand index of {clusters} clusters: {', '.join(f'{n} {s:.2f}' for n, s in scores.items())}; {best} "
-        f"is nearest to the classes. k-means: inertia {float(found.inertia):.0f}, which "
+        f"is nearest to the classes. k-means: inertia {float(clustering.inertia):.0f}, which "
         f"{'never rose' if monotone else 'ROSE'}. The map's quantization error went from "
-        f"{map_.quantization[0]:.2f} to {map_.quantization[-1]:.2f}, its topographic error from "
-        f"{map_.topographic[0]:.2f} to {map_.topographic[-1]:.2f}."
+        f"{grid.quantization[0]:.2f} to {grid.quantization[-1]:.2f}, its topographic error from "
+        f"{grid.topographic[0]:.2f} to {grid.topographic[-1]:.2f}."
     )
-    return StudyResult(numbers, verdict, {"clustering": draw(found, map_, merges["ward"], scores)}, monotone)
+    return StudyResult(numbers, verdict, {"clustering": draw(clustering, grid, merges["ward"], scores)}, monotone)
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"examples": 150, "restarts": 2, "side": 4})

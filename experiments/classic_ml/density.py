@@ -29,6 +29,7 @@ from dlcore.classic_ml.pca import fit_svd
 from dlcore.data.digits import digits
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import PALETTE, SKY, new_figure
 
 VARIANCE = 0.01
 
@@ -43,20 +44,22 @@ def outliers(images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def fit_densities(train: np.ndarray, held_out: np.ndarray, most: int, iterations: int, seed: int) -> tuple[dict, dict]:
+def fit_densities(
+    train: np.ndarray, held_out: np.ndarray, max_components: int, iterations: int, seed: int
+) -> tuple[dict, dict]:
     """({name: a function to log-densities}, numbers) on points [N, D]; settings by the likelihood of held_out."""
     dim = train.shape[1]
     prior = Prior(train.mean(0), 0.0, VARIANCE * len(train) * np.eye(dim), float(dim))
     round_, reduce = gaussian_map(train, prior), fit_svd(train, 20)
     few = gaussian_mle(reduce(train))
     mixtures, likelihood, rose = {}, {}, True
-    for count in range(1, most + 1, 3):
+    for count in range(1, max_components + 1, 3):
         centers = kmeans(jax.random.key(seed), train, count, restarts=3).centers
         start = start_from(centers, float(train.var()))
-        found = fit_mixture(train, start, iterations=iterations, epsilon=VARIANCE)
-        mixtures[count] = found.mixture
-        likelihood[count] = float(log_density(held_out, found.mixture).mean())
-        rose &= bool(np.diff(found.log_likelihood).min() > -1e-2)
+        fit = fit_mixture(train, start, iterations=iterations, epsilon=VARIANCE)
+        mixtures[count] = fit.mixture
+        likelihood[count] = float(log_density(held_out, fit.mixture).mean())
+        rose &= bool(np.diff(fit.log_likelihood).min() > -1e-2)
     count = max(likelihood, key=likelihood.get)
     widths = {h: float(kernel_log_density(held_out, train, h).mean()) for h in (0.15, 0.2, 0.25, 0.3, 0.4, 0.5)}
     width = max(widths, key=widths.get)
@@ -67,19 +70,22 @@ def fit_densities(train: np.ndarray, held_out: np.ndarray, most: int, iterations
         "kernels": lambda x: kernel_log_density(x, train, width),
     }
     return densities, {
-        "components of the mixture": count, "bandwidth": width, "EM never lowered the likelihood": rose,
-        "components tried": list(mixtures), "held-out likelihood": list(likelihood.values()),
+        "components of the mixture": count,
+        "bandwidth": width,
+        "EM never lowered the likelihood": rose,
+        "components tried": list(mixtures),
+        "held-out likelihood": list(likelihood.values()),
         "BIC": [float(bic(train, m)) for m in mixtures.values()],
         "largest skewness of a component": float(np.abs(skewness(reduce(train))).max()),
-    }  # fmt: skip
+    }
 
 
-def measure(fit, held_out, usual, strange, most, iterations, seed) -> tuple[dict, dict, dict]:
+def measure(fit, held_out, inliers, outlier_sets, max_components, iterations, seed) -> tuple[dict, dict, dict]:
     """({density: {outlier: AUROC}}, numbers, {density: {name: log-densities}})."""
-    densities, numbers = fit_densities(fit, held_out, most, iterations, seed)
+    densities, numbers = fit_densities(fit, held_out, max_components, iterations, seed)
     areas, scores = {}, {}
     for name, density in densities.items():
-        scores[name] = {k: np.asarray(density(v)) for k, v in ({"digits": usual} | strange).items()}
+        scores[name] = {k: np.asarray(density(v)) for k, v in ({"digits": inliers} | outlier_sets).items()}
         areas[name] = {k: auroc(scores[name]["digits"], v) for k, v in scores[name].items() if k != "digits"}
         threshold = rejection_threshold(density(held_out), 0.05)
         numbers |= {f"{name}: {k} rejected": float(is_outlier(v, threshold).mean()) for k, v in scores[name].items()}
@@ -87,20 +93,25 @@ def measure(fit, held_out, usual, strange, most, iterations, seed) -> tuple[dict
 
 
 def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    bars, shown = figure.subplots(1, 2)
+    figure, (bars, shown) = new_figure((11, 3.8), 1, 2)
     kinds = list(next(iter(areas.values())))
     for i, (name, by_kind) in enumerate(areas.items()):
-        places = np.arange(len(kinds)) + 0.2 * (i - 1.5)
-        bars.bar(places, [by_kind[k] for k in kinds], 0.18, label=name, color=f"C{i}")
+        offsets = np.arange(len(kinds)) + 0.2 * (i - 1.5)
+        bars.bar(offsets, [by_kind[k] for k in kinds], 0.18, label=name, color=PALETTE[i])
     bars.axhline(0.5, color="0.5", ls=":")
     bars.set(ylabel="AUROC", ylim=(0, 1.25), yticks=np.linspace(0, 1, 6))
     bars.set_xticks(range(len(kinds)), kinds)
     bars.legend(frameon=False, ncols=2, fontsize=8, loc="upper center")
-    shown.boxplot(list(scores.values()), orientation="horizontal", tick_labels=list(scores), whis=(1, 99), sym="",
-                  patch_artist=True, boxprops={"facecolor": "#56B4E9"}, medianprops={"color": "black"})  # fmt: skip
+    shown.boxplot(
+        list(scores.values()),
+        orientation="horizontal",
+        tick_labels=list(scores),
+        whis=(1, 99),
+        sym="",
+        patch_artist=True,
+        boxprops={"facecolor": SKY},
+        medianprops={"color": "black"},
+    )
     shown.set_xscale("symlog", linthresh=50)
     shown.set_xticks([-1000, -300, -100, -50, 0, 50], ["-1000", "-300", "-100", "-50", "0", "50"])
     shown.set(xlabel="log-density of the mixture (whiskers: 1 and 99 %)")
@@ -109,34 +120,32 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
     return figure
 
 
-def study(*, most: int = 19, iterations: int = 60, left_out: int = 8, seed: int = 0) -> StudyResult:
+def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int = 8, seed: int = 0) -> StudyResult:
     """Tell outliers by their density.
 
     Args:
-      most: components that are tried.
+      max_components: of the mixture; 1, 4, 7, ... up to it are tried.
       iterations: of EM.
-      left_out: the digit that no density sees.
+      held_out_digit: outlier class, excluded from the fit.
       seed: of the split and the starts.
     """
     train, test = digits("train").arrays, digits("test").arrays
-    known = train["image"][train["label"] != left_out].reshape(-1, 64)
+    known = train["image"][train["label"] != held_out_digit].reshape(-1, 64)
     known = known[np.random.default_rng(seed).permutation(len(known))]
-    usual = test["image"][test["label"] != left_out].reshape(-1, 64)
-    strange = outliers(usual, seed) | {
-        f"the digit {left_out}": test["image"][test["label"] == left_out].reshape(-1, 64)
+    inliers = test["image"][test["label"] != held_out_digit].reshape(-1, 64)
+    outlier_sets = outliers(inliers, seed) | {
+        f"the digit {held_out_digit}": test["image"][test["label"] == held_out_digit].reshape(-1, 64)
     }
-    areas, numbers, scores = measure(known[250:], known[:250], usual, strange, most, iterations, seed)
+    areas, numbers, scores = measure(known[250:], known[:250], inliers, outlier_sets, max_components, iterations, seed)
     numbers = {f"AUROC, {name}, {kind}": a for name, by in areas.items() for kind, a in by.items()} | numbers
-    told = "; ".join(f"{name}: " + ", ".join(f"{k} {a:.3f}" for k, a in by.items()) for name, by in areas.items())
+    summary = "; ".join(f"{name}: " + ", ".join(f"{k} {a:.3f}" for k, a in by.items()) for name, by in areas.items())
     whole = [by for name, by in areas.items() if "components" not in name]
     holds = all(by["noise"] > 0.9 for by in whole)
-    verdict = (
-        f"AUROC {told}. Every density of all pixels {'tells' if holds else 'does NOT tell'} digits from noise above .9."
-    )
+    verdict = f"AUROC {summary}. Every density of all pixels {'tells' if holds else 'does NOT tell'} digits from noise above .9."
     return StudyResult(numbers, verdict, {"density": draw(areas, scores["mixture"])}, holds)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"most": 1, "iterations": 3})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"max_components": 1, "iterations": 3})
 
 if __name__ == "__main__":
     main(experiment)

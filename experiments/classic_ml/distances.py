@@ -5,7 +5,7 @@ python -m experiments.classic_ml.distances
     rotation:  distances of digits before and after a random rotation; L2 must stay, L1 must not
     contrast:  (largest - smallest) / smallest distance from a point to uniform points, by dimension
     edits:     every test digit shifted, darkened and covered, all at the same L2 from the original: we read on as
-               before, and what does its nearest neighbour among the training digits say? A photograph beside it.
+               before, and what does its nearest neighbor among the training digits say? A photograph beside it.
 
 Seen: the rotation changed L2 by 7e-16 and L1 by 112 %; the contrast of L2 fell from 5040 to .058 between 1 and 4,096
 dimensions; 1-NN of 495 digits went from 96.0 % to 61.2 % (shifted), 40.4 % (darkened) and 23.2 % (covered).
@@ -19,6 +19,7 @@ from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION
 
 
 def rotation_change(order: int, rows: np.ndarray, seed: int) -> float:
@@ -43,13 +44,13 @@ def draw(dimensions, by_order, digit, accuracy, photograph):
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
     ax = left.subplots()
-    for (order, values), colour in zip(by_order.items(), ("#D55E00", "#0072B2"), strict=True):
-        ax.loglog(dimensions, values, "o-", color=colour, label=f"L{order}")
+    for (order, values), color in zip(by_order.items(), (VERMILION, BLUE), strict=True):
+        ax.loglog(dimensions, values, "o-", color=color, label=f"L{order}")
     ax.set(xlabel="dimensions", ylabel="contrast of distances")
     ax.legend(frameon=False)
     ax.grid(alpha=0.3)
-    told = {name: f"\n1-NN right: {value:.1%}" for name, value in accuracy.items()}
-    for row, pictures, below in zip(right.subplots(2, 4), (digit, photograph), (told, {}), strict=True):
+    captions = {name: f"\n1-NN right: {value:.1%}" for name, value in accuracy.items()}
+    for row, pictures, below in zip(right.subplots(2, 4), (digit, photograph), (captions, {}), strict=True):
         for ax, (name, picture) in zip(row, pictures.items(), strict=True):
             ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
             distance = np.linalg.norm(picture - pictures["original"])
@@ -58,22 +59,22 @@ def draw(dimensions, by_order, digit, accuracy, photograph):
     return figure
 
 
-def study(*, points: int = 1000, queries: int = 20, largest: int = 4096, edited: int = 500) -> StudyResult:
+def study(*, points: int = 1000, queries: int = 20, max_dimensions: int = 4096, num_edited: int = 500) -> StudyResult:
     """Three demonstrations of distance.
 
     Args:
-      points: uniform points whose distances to a query are compared.
-      queries: to average over.
-      largest: number of dimensions, a power of 4.
-      edited: test digits that are edited, 500 at most.
+      points: number of uniform points compared with each query.
+      queries: number of queries to average over.
+      max_dimensions: largest number of dimensions, a power of 4.
+      num_edited: test digits to edit, at most 500.
     """
     train, test = (digits(split).arrays for split in ("train", "test"))
     rows = train["image"][:200].reshape(200, -1).astype(np.float64)
     change = {order: rotation_change(order, rows, 0) for order in (1, 2)}
-    dimensions = [4**i for i in range(round(np.log(largest) / np.log(4)) + 1)]
+    dimensions = [4**i for i in range(round(np.log(max_dimensions) / np.log(4)) + 1)]
     by_order = {order: contrasts(dimensions, points, queries, order) for order in (1, 2)}
     falls = all((np.diff(values) < 0).all() for values in by_order.values())
-    images, labels = test["image"][:edited, :, :, 0].astype(np.float64), test["label"][:edited]
+    images, labels = test["image"][:num_edited, :, :, 0].astype(np.float64), test["label"][:num_edited]
     moved = np.linalg.norm(images[:, :, [0, *range(7)]] - images, axis=(1, 2))
     near = moved <= np.linalg.norm(images, axis=(1, 2))  # else black is nearer than the shifted digit
     images, labels = images[near], labels[near]
@@ -102,7 +103,10 @@ def study(*, points: int = 1000, queries: int = 20, largest: int = 4096, edited:
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"points": 100, "queries": 10, "largest": 256, "edited": 50}
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"points": 100, "queries": 10, "max_dimensions": 256, "num_edited": 50},
 )
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ python -m experiments.classic_ml.embedding
     5-NN in the plane: PCA of pixels 59.6 %, t-SNE 98.4 %; PCA of the last layer 72.0 %, t-SNE 98.0 %, in 26 s
 
 A small convolutional network learns digits; its last layer's features of other writers' digits are mapped to the plane.
-How well a map keeps the classes apart is asked of its nearest neighbours: each point by the vote of its five.
+How well a map keeps the classes apart is asked of its nearest neighbors: each point by the vote of its five.
 """
 
 import numpy as np
@@ -13,11 +13,12 @@ from dlcore.classic_ml.pca import cumulative_variance, fit_svd
 from dlcore.classic_ml.tsne import tsne
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, new_figure
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
 from experiments.studies.small_runs import shuffled_digits
 
 
-def neighbours_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
+def neighbors_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     """The share of points [N, D] whose k nearest others vote for their label."""
     distance = np.square(y[:, None] - y[None]).sum(-1)
     np.fill_diagonal(distance, np.inf)
@@ -27,18 +28,20 @@ def neighbours_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
 
 
 def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float], kl: dict[str, np.ndarray], every):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12.5, 7), layout="constrained")
-    axes = figure.subplots(2, 3)
+    figure, axes = new_figure((12.5, 7), 2, 3)
     for ax, (name, y) in zip(axes[:, :2].ravel(), maps.items(), strict=True):
         ax.scatter(*y.T, c=labels, cmap="tab10", s=9)
         for digit in np.unique(labels):
-            ax.text(*np.median(y[labels == digit], 0), str(digit), fontsize=13, weight="bold",
-                    bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1})  # fmt: skip
+            ax.text(
+                *np.median(y[labels == digit], 0),
+                str(digit),
+                fontsize=13,
+                weight="bold",
+                bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1},
+            )
         ax.set(title=f"{name}: 5-NN {agree[name]:.1%}", xticks=[], yticks=[])
     for ax, (name, values) in zip(axes[:, 2], kl.items(), strict=True):
-        ax.plot(every * np.arange(1, len(values) + 1), values, "o-", color="#0072B2", ms=3)
+        ax.plot(every * np.arange(1, len(values) + 1), values, "o-", color=BLUE, ms=3)
         ax.axvline(250, color="0.5", ls=":")
         ax.text(260, 0.9 * max(values), "exaggeration ends", color="0.4", fontsize=9)
         ax.set(title=f"t-SNE of {name}", xlabel="step", ylabel="KL divergence", ylim=(0, None))
@@ -62,13 +65,13 @@ def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0
     maps, kl, numbers = {}, {}, {}
     for name, x in inputs.items():
         components = fit_svd(x)
-        found = tsne(x, perplexity=perplexity, steps=steps)
+        result = tsne(x, perplexity=perplexity, steps=steps)
         maps[f"PCA of {name}"] = fit_svd(x, 2)(x)
-        maps[f"t-SNE of {name}"], kl[name] = np.asarray(found.embedding), np.asarray(found.kl)
-        numbers[f"{name}: 5-NN before the map"] = neighbours_agree(x, labels)
+        maps[f"t-SNE of {name}"], kl[name] = np.asarray(result.embedding), np.asarray(result.kl)
+        numbers[f"{name}: 5-NN before the map"] = neighbors_agree(x, labels)
         numbers[f"{name}: variance in two components"] = float(cumulative_variance(components.variance)[1])
         numbers[f"{name}: KL"] = [float(v) for v in kl[name][[0, -1]]]
-    agree = {name: neighbours_agree(y, labels) for name, y in maps.items()}
+    agree = {name: neighbors_agree(y, labels) for name, y in maps.items()}
     numbers |= {f"{name}: 5-NN in the plane": value for name, value in agree.items()}
     holds = agree["t-SNE of last layer"] > max(0.9, agree["PCA of last layer"])
     verdict = (

@@ -15,8 +15,9 @@ from dlcore.classic_ml import linear_training, mlp
 from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, linear_bound, parity, polar
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 
-COLOURS = ("#0072B2", "#D55E00")
+COLORS = (BLUE, VERMILION)
 
 
 def accuracies(x, label, new, new_label, hidden: int, steps: int):
@@ -35,9 +36,9 @@ def panel(ax, x, label, predict, title, xlabel="", ylabel=""):
     low, high = x.min(0) - 0.2, x.max(0) + 0.2
     grid = np.meshgrid(*(np.linspace(a, b, 200) for a, b in zip(low, high, strict=True)))
     region = predict(np.stack([g.ravel() for g in grid], 1)).reshape(200, 200)
-    ax.contourf(*grid, region, levels=[-0.5, 0.5, 1.5], colors=COLOURS, alpha=0.18)
+    ax.contourf(*grid, region, levels=[-0.5, 0.5, 1.5], colors=COLORS, alpha=0.18)
     for c in (0, 1):
-        ax.plot(*x[label == c][:200].T, ".", ms=3, color=COLOURS[c])
+        ax.plot(*x[label == c][:200].T, ".", ms=3, color=COLORS[c])
     ax.set_title(title, fontsize=9)
     ax.set(xlabel=xlabel, ylabel=ylabel)
 
@@ -49,12 +50,9 @@ def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int 
       points: to train on, and as many to test.
       hidden: neurons of the two-layer net.
       steps: of each training.
-      bits: of the parity, which is learnt from all 2^bits cases.
+      bits: of the parity, which is learned from all 2^bits cases.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
-    axes = figure.subplots(2, 4)
+    figure, axes = new_figure((10, 5.6), 2, 4)
     numbers, holds = {}, True
     for column, (name, make) in enumerate(PROBLEMS.items()):
         (x, label), (new, new_label) = make(points, 0), make(points, 1)
@@ -79,11 +77,11 @@ def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int 
         numbers[f"parity of {bits} bits, {method}"] = accuracy
     holds &= reached == 1 and numbers[f"parity of {bits} bits, linear"] < 0.7
     holds &= numbers[f"parity of {bits} bits, two layers"] > 0.99
-    told = "; ".join(
+    summary = "; ".join(
         f"{name}: linear {numbers[f'{name}, linear']:.1%}, two layers {numbers[f'{name}, two layers']:.1%}"
         for name in (*PROBLEMS, f"parity of {bits} bits")
     )
-    verdict = f"{told}. The annulus in polar coordinates: linear {reached:.1%}."
+    verdict = f"{summary}. The annulus in polar coordinates: linear {reached:.1%}."
     return StudyResult(numbers, verdict, {"regions": figure}, bool(holds))
 
 

@@ -1,11 +1,11 @@
-"""How much of a shift the layers of a neocognitron notice.
+"""Measure how much the layers of a neocognitron change under a shift of the image.
 
 python -m experiments.classic_ml.neocognitron
     1-NN of digits moved by one pixel: 43.5 % by pixels, 66.5 % by the first C-layer, 65.5 % by the second, in 10 s
 
 Templates grow on digits, without labels and without a gradient. The digits are then moved by 0 to 3 pixels, and each
 layer's responses are held against those to the unmoved ones, by the cosine, beside those to another digit; and the
-nearest neighbour among the unmoved training digits names the moved test digits.
+nearest neighbor among the unmoved training digits names the moved test digits.
 """
 
 import jax
@@ -17,18 +17,19 @@ from dlcore.data.digits import digits
 from dlcore.evaluators.knn import knn_predict
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import PALETTE, new_figure
 
 
 def responses(images: jax.Array, stages) -> dict[str, np.ndarray]:
     """{layer: [N, D]} of images [N, H, W, 1]."""
     first, last = neocognitron(images, stages)
-    found = {
+    layers = {
         "pixels": images,
         "S1": s_layer(images, stages[0].templates, stages[0].selectivity),
         "C1": first,
         "C2": last,
     }
-    return {name: np.asarray(u).reshape(len(images), -1) for name, u in found.items()}
+    return {name: np.asarray(u).reshape(len(images), -1) for name, u in layers.items()}
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -37,46 +38,46 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a * b).sum(1) / np.maximum(lengths, 1e-12)).mean())
 
 
-def study(*, examples: int = 400, planes: int = 40, shifts: int = 3, seed: int = 0) -> StudyResult:
+def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: int = 0) -> StudyResult:
     """Shift digits under a neocognitron.
 
     Args:
-      examples: of the training writers and as many of the others, at most 500.
-      planes: that the second stage may grow.
-      shifts: the largest, in pixels.
-      seed: of the order in which patches are looked at.
+      examples: number of training digits, and as many test digits, at most 500.
+      planes: templates that the second stage may grow.
+      max_shift: of the digits to the right, in pixels.
+      seed: of the order of the patches that grow templates.
     """
-    from matplotlib.figure import Figure
-
     train, test = ({k: v[:examples] for k, v in digits(split).arrays.items()} for split in ("train", "test"))
-    room = ((0, 0), (4, 4), (4, 4), (0, 0))
-    bank, asked = (jnp.pad(jnp.asarray(split["image"]), room) for split in (train, test))
-    stages = grow_stages(jax.random.key(seed), bank, counts=(12, planes))
-    known = responses(bank, stages)
+    padding = ((0, 0), (4, 4), (4, 4), (0, 0))
+    gallery, queries = (jnp.pad(jnp.asarray(split["image"]), padding) for split in (train, test))
+    stages = grow_stages(jax.random.key(seed), gallery, counts=(12, planes))
+    known = responses(gallery, stages)
     alike, right = {name: [] for name in known}, {name: [] for name in known}
-    still = responses(asked, stages)
-    for shift in range(shifts + 1):
-        for name, u in responses(jnp.roll(asked, shift, 2), stages).items():
+    still = responses(queries, stages)
+    for shift in range(max_shift + 1):
+        for name, u in responses(jnp.roll(queries, shift, 2), stages).items():
             alike[name].append(cosine(still[name], u))
             right[name].append(float((knn_predict(known[name], train["label"], u, 1) == test["label"]).mean()))
     others = {name: cosine(u, np.roll(u, 1, 0)) for name, u in still.items()}
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    for ax, values, label in zip(
-        figure.subplots(1, 2), (alike, right), ("cosine with the unmoved", "1-NN accuracy"), strict=True
-    ):
+    figure, axes = new_figure((9, 3.4), 1, 2)
+    for ax, values, label in zip(axes, (alike, right), ("cosine with the unmoved", "1-NN accuracy"), strict=True):
         for i, (name, line) in enumerate(values.items()):
-            ax.plot(range(shifts + 1), line, "o-", color=f"C{i}", label=name)
+            ax.plot(range(max_shift + 1), line, "o-", color=PALETTE[i], label=name)
             if values is alike:
-                ax.axhline(others[name], color=f"C{i}", ls=":", lw=1)
-        ax.set(xlabel="shift, pixels" + (" (dotted: another digit)" if values is alike else ""), ylabel=label,
-               ylim=(0, 1.05), xticks=range(shifts + 1))  # fmt: skip
+                ax.axhline(others[name], color=PALETTE[i], ls=":", lw=1)
+        ax.set(
+            xlabel="shift, pixels" + (" (dotted: another digit)" if values is alike else ""),
+            ylabel=label,
+            ylim=(0, 1.05),
+            xticks=range(max_shift + 1),
+        )
         ax.grid(alpha=0.3)
     ax.legend(frameon=False)
     holds = alike["C2"][1] > alike["C1"][1] > max(alike["S1"][1], alike["pixels"][1])
     one = {name: line[1] for name, line in right.items()}
-    told = ", ".join(f"{name} {line[1]:.2f}" for name, line in alike.items())
+    cosines = ", ".join(f"{name} {line[1]:.2f}" for name, line in alike.items())
     verdict = (
-        f"Cosine after a shift by one pixel: {told}; each C-layer is {'more' if holds else 'NOT more'} tolerant than "
+        f"Cosine after a shift by one pixel: {cosines}; each C-layer is {'more' if holds else 'NOT more'} tolerant than "
         f"what it is made of. 1-NN of digits moved by one pixel: {one['pixels']:.1%} by pixels, {one['C2']:.1%} by C2."
     )
     numbers = {f"{name}: cosine by shift": line for name, line in alike.items()}
@@ -85,7 +86,7 @@ def study(*, examples: int = 400, planes: int = 40, shifts: int = 3, seed: int =
     return StudyResult(numbers, verdict, {"shifts": figure}, holds)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"examples": 60, "shifts": 1})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"examples": 60, "max_shift": 1})
 
 if __name__ == "__main__":
     main(experiment)

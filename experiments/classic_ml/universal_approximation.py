@@ -1,4 +1,4 @@
-"""Steps made of sigmoids: one hidden layer nears a continuous function as its width grows, and a jump not at all.
+"""Steps networks of sigmoids: one hidden layer nears a continuous function as its width grows, and a jump not at all.
 
 python -m experiments.classic_ml.universal_approximation
 
@@ -14,6 +14,7 @@ import numpy as np
 from dlcore.classic_ml.universal_approximation import network, staircase, step_pair, sup_error
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLACK, BLUE, SKY, VERMILION, new_figure
 
 
 def sine(x):
@@ -31,32 +32,31 @@ def away_from_the_jump(parameters, window: float) -> float:
     return float(np.abs(step(x) - network(parameters, x)).max())
 
 
-def study(*, most: int = 128, sharpness: float = 10.0, window: float = 0.05) -> StudyResult:
+def study(*, max_stairs: int = 128, sharpness: float = 10.0, window: float = 0.05) -> StudyResult:
     """Largest errors by width.
 
     Args:
-      most: stairs of the widest network, a power of 2.
+      max_stairs: of the widest network, a power of 2.
       sharpness: steepness of the sigmoids times the width of a stair.
       window: half-width of what is left out around the jump.
     """
-    from matplotlib.figure import Figure
-
-    counts = [2**i for i in range(1, most.bit_length())]
-    made = {name: [staircase(f, 0, 1, n, sharpness) for n in counts] for name, f in (("sine", sine), ("step", step))}
-    errors = {
-        "sine": [sup_error(sine, p, 0, 1) for p in made["sine"]],
-        "step": [sup_error(step, p, 0, 1) for p in made["step"]],
-        "step, away from the jump": [away_from_the_jump(p, window) for p in made["step"]],
+    counts = [2**i for i in range(1, max_stairs.bit_length())]
+    networks = {
+        name: [staircase(f, 0, 1, n, sharpness) for n in counts] for name, f in (("sine", sine), ("step", step))
     }
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
-    bump, curve, fall = figure.subplots(1, 3)
+    errors = {
+        "sine": [sup_error(sine, p, 0, 1) for p in networks["sine"]],
+        "step": [sup_error(step, p, 0, 1) for p in networks["step"]],
+        "step, away from the jump": [away_from_the_jump(p, window) for p in networks["step"]],
+    }
+    figure, (bump, curve, fall) = new_figure((10, 3.2), 1, 3)
     x = np.linspace(0, 1, 1000)
-    for steepness, colour in ((20, "#56B4E9"), (100, "#0072B2"), (1000, "#000000")):
-        bump.plot(x, network(step_pair(0.3, 0.6, 1, steepness), x), color=colour, label=f"steepness {steepness}")
+    for steepness, color in ((20, SKY), (100, BLUE), (1000, BLACK)):
+        bump.plot(x, network(step_pair(0.3, 0.6, 1, steepness), x), color=color, label=f"steepness {steepness}")
     bump.set(title="a pair of steps", xlabel="x", ylim=(-0.05, 1.45))
     curve.plot(x, sine(x), color="0.6", lw=3, label="sine")
-    for i, colour in ((2, "#D55E00"), (min(4, len(counts) - 1), "#0072B2")):
-        curve.plot(x, network(made["sine"][i], x), color=colour, lw=1, label=f"{2 * counts[i]} neurons")
+    for i, color in ((2, VERMILION), (min(4, len(counts) - 1), BLUE)):
+        curve.plot(x, network(networks["sine"][i], x), color=color, lw=1, label=f"{2 * counts[i]} neurons")
     curve.set(title="staircases", xlabel="x", ylim=(-1.1, 1.9))
     for (name, values), style in zip(errors.items(), ("o-", "s--", "^:"), strict=True):
         fall.loglog(2 * np.array(counts), np.maximum(values, 1e-12), style, ms=4, label=name)
@@ -78,7 +78,7 @@ def study(*, most: int = 128, sharpness: float = 10.0, window: float = 0.05) -> 
     return StudyResult(numbers, verdict, {"approximation": figure}, falls)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"most": 16})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"max_stairs": 16})
 
 if __name__ == "__main__":
     main(experiment)

@@ -18,6 +18,7 @@ from dlcore.classic_ml import linear, linear_training, mlp
 from dlcore.data.digits import digits
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GREEN, VERMILION
 
 
 def pictures(figure, templates, titles, columns):
@@ -39,10 +40,10 @@ def boundary(ax, x, label, steps):
     low, high = plane.min(0) - 0.2, plane.max(0) + 0.2
     grid = np.meshgrid(*(np.linspace(a, b, 250) for a, b in zip(low, high, strict=True)))
     region = linear_training.predict(model, np.stack([g.ravel() for g in grid], 1)).reshape(grid[0].shape)
-    colours = {0: "#0072B2", 1: "#D55E00", 4: "#009E73"}
-    ax.contourf(*grid, region, levels=[-0.5, 0.5, 2, 5], colors=list(colours.values()), alpha=0.18)
-    for digit, colour in colours.items():
-        ax.plot(*plane[label == digit].T, ".", ms=3, color=colour, label=str(digit))
+    colors = {0: BLUE, 1: VERMILION, 4: GREEN}
+    ax.contourf(*grid, region, levels=[-0.5, 0.5, 2, 5], colors=list(colors.values()), alpha=0.18)
+    for digit, color in colors.items():
+        ax.plot(*plane[label == digit].T, ".", ms=3, color=color, label=str(digit))
     ax.legend(frameon=False, fontsize=8)
     ax.set(xticks=[], yticks=[])
     ax.set_title("half-spaces of three digits in the plane", fontsize=10)
@@ -54,7 +55,7 @@ def graph(ax, sizes):
     place = {(layer, i): (layer, (n - 1) / 2 - i) for layer, n in enumerate(sizes) for i in range(n)}
     for a, b in mlp.edges(sizes):
         ax.plot(*zip(place[a], place[b], strict=True), color="0.7", lw=0.8, zorder=1)
-    ax.scatter(*zip(*place.values(), strict=True), s=110, c="white", edgecolors="#0072B2", zorder=2)
+    ax.scatter(*zip(*place.values(), strict=True), s=110, c="white", edgecolors=BLUE, zorder=2)
     found = mlp.count(sizes)
     ax.set_title(
         f"{found.neurons} neurons, {found.weights} weights,\n{found.biases} biases: {found.parameters} to learn",
@@ -77,8 +78,11 @@ def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyRes
         raise ValueError(f"hidden is {hidden}; it must be a multiple of 10")
     train, test = (digits(split).arrays for split in ("train", "test"))
     x, label, new, new_label = (
-        train["image"].reshape(-1, 64), train["label"], test["image"].reshape(-1, 64), test["label"],
-    )  # fmt: skip
+        train["image"].reshape(-1, 64),
+        train["label"],
+        test["image"].reshape(-1, 64),
+        test["label"],
+    )
     # Weights that no class needs shrink, so that templates show strokes and not the noise of the minibatches.
     model = linear_training.train(x, label, l2=1e-3, steps=steps)
     w = model.parameters

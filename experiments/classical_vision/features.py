@@ -8,9 +8,9 @@ python -m experiments.classical_vision.features --dataset=fashion_mnist --data_d
     --orientations=16
     HOG 89.6 %, all of them 90.9 %
 python -m experiments.classical_vision.features --dataset=cifar10 --data_dir=DIR --hidden=0
-    pixels 40.9 %, colour 30.8 %, HOG 52.0 %, visual words 52.6 %, HOG with colour 57.4 %, all of them 63.7 %, in 268 s
+    pixels 40.9 %, color 30.8 %, HOG 52.0 %, visual words 52.6 %, HOG with color 57.4 %, all of them 63.7 %, in 268 s
 
-Pixels, a colour histogram (of colour images), HOG, a bag of visual words (random patches, k-means) and all of them
+Pixels, a color histogram (of color images), HOG, a bag of visual words (random patches, k-means) and all of them
 together go into a linear classifier, the last into one of two layers too. The weight decay of each is chosen on the
 validation split, over the first `tune` training examples; the test split is asked once for each.
 """
@@ -30,6 +30,7 @@ from dlcore.data.image_classification import load
 from dlcore.data.source import Source
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.run.progress import say
 
 
@@ -57,13 +58,13 @@ def extract(
     codebook = kmeans(keys[1], sample, words, restarts=1, max_iterations=30).centers
     found = {"pixels": [x.reshape(len(x), -1) for x in splits]}
     if channels == 3:
-        found["colour histogram"] = [np.asarray(color_histogram(x, bins, space="hsv")) for x in splits]
+        found["color histogram"] = [np.asarray(color_histogram(x, bins, space="hsv")) for x in splits]
     found["HOG"] = [np.asarray(hog(x, orientations, cell, 2, signed=signed)) for x in splits]
     found["visual words"] = [np.asarray(encode(x, codebook, size, stride=stride, grid=2)) for x in splits]
     by_hand = [name for name in found if name != "pixels"]
     if channels == 3:
-        pair = ("HOG", "colour histogram")
-        found["HOG, colour"] = [concatenate(*parts) for parts in zip(*(found[n] for n in pair), strict=True)]
+        pair = ("HOG", "color histogram")
+        found["HOG, color"] = [concatenate(*parts) for parts in zip(*(found[n] for n in pair), strict=True)]
     found["all by hand"] = [concatenate(*parts) for parts in zip(*(found[n] for n in by_hand), strict=True)]
     return found, np.asarray(codebook).reshape(words, size, size, channels)
 
@@ -96,13 +97,10 @@ def judge(results: dict[str, dict]) -> tuple[str, bool]:
 
 
 def draw(results: dict[str, dict], codebook: np.ndarray):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    bars, tiles = figure.subplots(1, 2, width_ratios=(2, 1))
+    figure, (bars, tiles) = new_figure((9, 3.4), 1, 2, width_ratios=(2, 1))
     names, values = list(results), [100 * r["test"] for r in results.values()]
-    colours = ["#999999" if n == "pixels" else "#D55E00" if "layers" in n else "#0072B2" for n in names]
-    drawn = bars.barh(names, values, color=colours)
+    colors = [GRAY if n == "pixels" else VERMILION if "layers" in n else BLUE for n in names]
+    drawn = bars.barh(names, values, color=colors)
     bars.bar_label(drawn, fmt="%.1f", padding=3)
     bars.set(xlabel="test accuracy, %", xlim=(0, 112))
     bars.invert_yaxis()
@@ -110,8 +108,9 @@ def draw(results: dict[str, dict], codebook: np.ndarray):
     count, size, _, channels = codebook.shape
     across = int(np.ceil(np.sqrt(count)))
     low, high = codebook.min((1, 2, 3), keepdims=True), codebook.max((1, 2, 3), keepdims=True)
-    framed = np.pad((codebook - low) / (high - low + 1e-9), ((0, across**2 - count), (0, 1), (0, 1), (0, 0)),
-                    constant_values=0.5)  # fmt: skip
+    framed = np.pad(
+        (codebook - low) / (high - low + 1e-9), ((0, across**2 - count), (0, 1), (0, 1), (0, 0)), constant_values=0.5
+    )
     sheet = framed.reshape(across, across, size + 1, size + 1, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(across * (size + 1), -1, channels)
     tiles.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", interpolation="nearest")
@@ -144,7 +143,7 @@ def study(
       loss: of the classifier; hinge is the multiclass SVM's.
       words: of the codebook.
       patches: from which it is clustered.
-      bins: of the colour histogram, for each of hue, saturation and value.
+      bins: of the color histogram, for each of hue, saturation and value.
       orientations: bins of HOG's angles.
       signed: let HOG tell light on dark from dark on light.
       hidden: units of the two-layer classifier; 0 leaves it out.
@@ -170,9 +169,11 @@ def study(
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=study,
+    file=__file__,
+    doc=__doc__,
+    function=study,
     smoke={"examples": 200, "words": 9, "patches": 500, "steps": 10, "hidden": 16},
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     main(experiment)

@@ -1,11 +1,11 @@
-"""The last layer of a small convolutional network as features: nearest neighbours and a linear classifier on it.
+"""The last layer of a small convolutional network as features: nearest neighbors and a linear classifier on it.
 
 python -m experiments.classical_vision.learned_features
     k-NN 96.4 % on pixels and 97.9 % on features, linear 92.2 % and 97.9 %, in 56 s
 
 The network learns digits from the training writers, moved by up to a pixel, with a softmax over cosines (Zhai & Wu
 2019, arXiv:1811.12649). Its last layer before the head, 64 numbers, then takes the place of the pixels: for k nearest
-neighbours, and for a linear classifier fitted anew. Other writers are asked about.
+neighbors, and for a linear classifier fitted anew. Other writers are queries about.
 """
 
 import jax
@@ -19,6 +19,7 @@ from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv
+from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.studies.small_runs import Digits, shuffled_digits, train
 
 
@@ -69,9 +70,15 @@ def train_features(data: Digits, net: SmallConvNet, steps: int, seed: int, batch
     @jax.jit
     def run(key, images, labels):
         variables, _ = train(
-            key, net, optax.adamw(schedule, weight_decay=1e-3), images, labels, steps, batch_size=batch_size,
+            key,
+            net,
+            optax.adamw(schedule, weight_decay=1e-3),
+            images,
+            labels,
+            steps,
+            batch_size=batch_size,
             augment=augment,
-        )  # fmt: skip
+        )
         return jax.tree.map(lambda leaf: leaf[-1], variables)
 
     variables = run(jax.random.key(seed), jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels))
@@ -84,48 +91,45 @@ def train_features(data: Digits, net: SmallConvNet, steps: int, seed: int, batch
     return features
 
 
-def study(*, steps: int = 600, seeds: int = 3, k: int = 5) -> StudyResult:
+def study(*, steps: int = 600, num_seeds: int = 3, k: int = 5) -> StudyResult:
     """k-NN and a linear classifier on learned features and on pixels.
 
     Args:
       steps: of the network's training.
-      seeds: networks.
-      k: neighbours that vote.
+      num_seeds: number of networks, each with its own seed.
+      k: number of neighbors that vote.
     """
-    from matplotlib.figure import Figure
-
-    found: dict[str, list[float]] = {}
-    for seed in range(seeds):
+    accuracies: dict[str, list[float]] = {}
+    for seed in range(num_seeds):
         data = shuffled_digits(seed)
         learned = train_features(data, SmallConvNet(), steps, seed, augment=shift(1))
         for name, of in (("pixels", lambda x: x.reshape(len(x), -1)), ("learned", learned)):
-            bank, asked = of(data.images), of(data.test_images)
+            gallery, queries = of(data.images), of(data.test_images)
             for how, predicted in (
-                ("k-NN", knn_predict(bank, data.labels, asked, k)),
-                ("linear", probe_predict(bank, data.labels, asked)),
+                ("k-NN", knn_predict(gallery, data.labels, queries, k)),
+                ("linear", probe_predict(gallery, data.labels, queries)),
             ):
                 accuracy = float((predicted == data.test_labels).mean())
-                found.setdefault(f"{how} on {name}", []).append(accuracy)
-    means = {name: float(np.mean(values)) for name, values in found.items()}
+                accuracies.setdefault(f"{how} on {name}", []).append(accuracy)
+    means = {name: float(np.mean(values)) for name, values in accuracies.items()}
     holds = all(means[f"{how} on learned"] > means[f"{how} on pixels"] for how in ("k-NN", "linear"))
     verdict = (
         f"k-NN: {means['k-NN on pixels']:.1%} on pixels, {means['k-NN on learned']:.1%} on learned features; a linear "
-        f"classifier: {means['linear on pixels']:.1%} and {means['linear on learned']:.1%} (means of {seeds} seeds). "
+        f"classifier: {means['linear on pixels']:.1%} and {means['linear on learned']:.1%} (means of {num_seeds} seeds). "
         f"Learned features {'win both times' if holds else 'do NOT win both times'}."
     )
-    figure = Figure(figsize=(6, 2.6), layout="constrained")
-    axes = figure.subplots()
-    for row, (name, values) in enumerate(found.items()):
-        colour = "#0072B2" if name.endswith("learned") else "#999999"
-        axes.plot(100 * np.asarray(values), np.full(len(values), row), "o", color=colour, alpha=0.6)
-        axes.plot(100 * means[name], row, "|", color=colour, markersize=26, markeredgewidth=2)
-    axes.set_yticks(range(len(found)), list(found))
-    axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(found) - 0.5, -0.5))
+    figure, axes = new_figure((6, 2.6))
+    for row, (name, values) in enumerate(accuracies.items()):
+        color = BLUE if name.endswith("learned") else GRAY
+        axes.plot(100 * np.asarray(values), np.full(len(values), row), "o", color=color, alpha=0.6)
+        axes.plot(100 * means[name], row, "|", color=color, markersize=26, markeredgewidth=2)
+    axes.set_yticks(range(len(accuracies)), list(accuracies))
+    axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(accuracies) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
-    return StudyResult(dict(found), verdict, {"learned_features": figure}, holds)
+    return StudyResult(dict(accuracies), verdict, {"learned_features": figure}, holds)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "seeds": 1})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "num_seeds": 1})
 
 if __name__ == "__main__":
     main(experiment)

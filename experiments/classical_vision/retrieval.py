@@ -20,6 +20,7 @@ from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, s
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
+from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
 from experiments.studies.small_runs import Digits, shuffled_digits
 
@@ -35,7 +36,7 @@ def omniglot(data_dir: str) -> Digits:
     """Train: the characters of the background set. Test: those of the evaluation set, other alphabets."""
     path = Path(data_dir) / "omniglot28.npz"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; data_dir must hold omniglot28.npz")
+        raise FileNotFoundError(f"data_dir={data_dir}: no omniglot28.npz there; allowed: a folder with that file")
     arrays = []
     with np.load(path) as file:
         for part in ("background", "evaluation"):
@@ -58,10 +59,10 @@ def one_shot(features: np.ndarray, labels: np.ndarray, draws: int, seed: int) ->
     rng, right = np.random.default_rng(seed), []
     for _ in range(draws):
         shuffled = rng.permutation(len(labels))
-        shown = shuffled[np.unique(labels[shuffled], return_index=True)[1]]
-        asked = np.setdiff1d(shuffled, shown)
-        nearest = search(features[asked], features[shown], 1).index[:, 0]
-        right.append((labels[shown][nearest] == labels[asked]).mean())
+        gallery = shuffled[np.unique(labels[shuffled], return_index=True)[1]]
+        queries = np.setdiff1d(shuffled, gallery)
+        nearest = search(features[queries], features[gallery], 1).index[:, 0]
+        right.append((labels[gallery][nearest] == labels[queries]).mean())
     return float(np.mean(right))
 
 
@@ -88,36 +89,33 @@ def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, see
     """Compare a learned embedding with pixels on classes held out.
 
     Args:
-      data_dir: a folder with omniglot28.npz; none: digits.
+      data_dir: folder with omniglot28.npz; None uses digits.
       steps: of training.
-      draws: of the one example a class.
+      draws: number of random galleries of one example per class.
       seed: of the network and of every draw.
     """
-    from matplotlib.figure import Figure
-
     data = turned(held_out_digits(seed)) if data_dir is None else omniglot(data_dir)
     small = data.images.shape[1] < 16
     net = SmallConvNet(int(data.labels.max()) + 1, stride=1 if small else 2)
     learned = train_features(data, net, steps, seed, 64 if small else 128, shift(1 if small else 2))
     embeddings = {"pixels": data.test_images.reshape(len(data.test_images), -1), "embedding": learned(data.test_images)}
-    numbers, figure = {}, Figure(figsize=(4.6, 3.8), layout="constrained")
-    axes = figure.subplots()
-    found = {}
+    figure, axes = new_figure((4.6, 3.8))
+    numbers, metrics = {}, {}
     for name, features in embeddings.items():
-        found[name], roc = measure(features, data.test_labels, draws, seed)
-        numbers |= {f"{name}: {key}": value for key, value in found[name].items()}
+        metrics[name], roc = measure(features, data.test_labels, draws, seed)
+        numbers |= {f"{name}: {key}": value for key, value in metrics[name].items()}
         rows = np.unique(np.linspace(0, len(roc.false_accept) - 1, 2000).astype(int))
-        colour = "#999999" if name == "pixels" else "#0072B2"
-        axes.plot(roc.false_accept[rows], roc.true_accept[rows], color=colour, label=f"{name}, area {roc.auc:.3f}")
+        color = GRAY if name == "pixels" else BLUE
+        axes.plot(roc.false_accept[rows], roc.true_accept[rows], color=color, label=f"{name}, area {roc.auc:.3f}")
     axes.plot([0, 1], [0, 1], ":", color="0.7")
     axes.set(xlabel="different pairs accepted", ylabel="same pairs accepted", title="classes never trained on")
     axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.3)
-    a, b = found["pixels"], found["embedding"]
+    a, b = metrics["pixels"], metrics["embedding"]
     keys = ("recall at 1", "one example a class", "verification, area")
     holds = all(b[key] > a[key] for key in keys)
-    told = "; ".join(f"{key}: {a[key]:.1%} by pixels, {b[key]:.1%} by the embedding" for key in keys)
-    verdict = f"{told}. The embedding is {'ahead in all' if holds else 'NOT ahead in all'} of them."
+    summary = "; ".join(f"{key}: {a[key]:.1%} by pixels, {b[key]:.1%} by the embedding" for key in keys)
+    verdict = f"{summary}. The embedding is {'ahead in all' if holds else 'NOT ahead in all'} of them."
     return StudyResult(numbers, verdict, {"roc": figure}, holds)
 
 

@@ -70,7 +70,7 @@ def index(done: Sequence[tuple[str, str, str, float]]) -> str:
         f"<p>{escape(more)}</p></li>"
         for file, title, more, seconds in done
     )
-    subtitle = "From nearest neighbours to a tuned residual network, on one data set, by one recipe"
+    subtitle = "From nearest neighbors to a tuned residual network, on one data set, by one recipe"
     panel = Panel("Lessons", f'<ul class="lessons">{items}</ul>')
     return _styled(render("A tutorial in image classification", [panel], {}, subtitle))
 
@@ -138,7 +138,7 @@ def _results(output: Output) -> str:
 
 
 def _styled(html: str) -> str:
-    """A report with the colours of code added."""
+    """A report with the colors of code added."""
     from pygments.formatters import HtmlFormatter
 
     light, dark = (HtmlFormatter(style=style).get_style_defs(".code") for style in ("default", "github-dark"))

@@ -9,7 +9,7 @@ from experiments.backprop import graph
 
 
 @pytest.mark.parametrize("name", graph.CIRCUITS)
-def test_places(name):
+def test_positions(name):
     root = graph.CIRCUITS[name]()
     place = positions(root)
     order = topological(root)

@@ -18,7 +18,7 @@ def array(*shape, seed=0):
     return (rng.permutation(values) * rng.choice([-1, 1], len(values))).reshape(shape)
 
 
-def normalised(x, gamma, beta, axes):
+def normalized(x, gamma, beta, axes):
     return gamma * (x - x.mean(axes, keepdims=True)) / jnp.sqrt(x.var(axes, keepdims=True) + 1e-5) + beta
 
 
@@ -34,32 +34,60 @@ def convolution(stride, pad):
 
 IMAGE = (2, 5, 6, 2)
 CASES = {
-    "affine": (layers.affine_forward, layers.affine_backward, lambda x, w, b: x.reshape(2, -1) @ w + b,
-               [(2, 3, 2), (6, 4), (4,)]),
+    "affine": (
+        layers.affine_forward,
+        layers.affine_backward,
+        lambda x, w, b: x.reshape(2, -1) @ w + b,
+        [(2, 3, 2), (6, 4), (4,)],
+    ),
     "relu": (layers.relu_forward, layers.relu_backward, jax.nn.relu, [(3, 4)]),
     "sigmoid": (layers.sigmoid_forward, layers.sigmoid_backward, jax.nn.sigmoid, [(3, 4)]),
     "conv": (layers.conv_forward, layers.conv_backward, convolution(1, 0), [IMAGE, (3, 2, 2, 3), (3,)]),
     "conv_strided_padded": (
-        lambda x, w, b: layers.conv_forward(x, w, b, stride=2, pad=1), layers.conv_backward, convolution(2, 1),
+        lambda x, w, b: layers.conv_forward(x, w, b, stride=2, pad=1),
+        layers.conv_backward,
+        convolution(2, 1),
         [IMAGE, (3, 3, 2, 3), (3,)],
     ),
     "max_pool": (layers.max_pool_forward, layers.max_pool_backward, lambda x: max_pool(x, (2, 2), (2, 2)), [IMAGE]),
     "max_pool_overlapping": (
-        lambda x: layers.max_pool_forward(x, 3, 1), layers.max_pool_backward, lambda x: max_pool(x, (3, 3), (1, 1)),
+        lambda x: layers.max_pool_forward(x, 3, 1),
+        layers.max_pool_backward,
+        lambda x: max_pool(x, (3, 3), (1, 1)),
         [IMAGE],
     ),
-    "avg_pool": (lambda x: layers.avg_pool_forward(x, 3, 2), layers.avg_pool_backward,
-                 lambda x: avg_pool(x, (3, 3), (2, 2)), [IMAGE]),
-    "batch_norm": (layers.batch_norm_forward, layers.batch_norm_backward,
-                   lambda x, g, b: normalised(x, g, b, (0,)), [(5, 3), (3,), (3,)]),
-    "batch_norm_images": (layers.batch_norm_forward, layers.batch_norm_backward,
-                          lambda x, g, b: normalised(x, g, b, (0, 1, 2)), [IMAGE, (2,), (2,)]),
-    "layer_norm": (layers.layer_norm_forward, layers.layer_norm_backward,
-                   lambda x, g, b: normalised(x, g, b, (-1,)), [(4, 3), (3,), (3,)]),
+    "avg_pool": (
+        lambda x: layers.avg_pool_forward(x, 3, 2),
+        layers.avg_pool_backward,
+        lambda x: avg_pool(x, (3, 3), (2, 2)),
+        [IMAGE],
+    ),
+    "batch_norm": (
+        layers.batch_norm_forward,
+        layers.batch_norm_backward,
+        lambda x, g, b: normalized(x, g, b, (0,)),
+        [(5, 3), (3,), (3,)],
+    ),
+    "batch_norm_images": (
+        layers.batch_norm_forward,
+        layers.batch_norm_backward,
+        lambda x, g, b: normalized(x, g, b, (0, 1, 2)),
+        [IMAGE, (2,), (2,)],
+    ),
+    "layer_norm": (
+        layers.layer_norm_forward,
+        layers.layer_norm_backward,
+        lambda x, g, b: normalized(x, g, b, (-1,)),
+        [(4, 3), (3,), (3,)],
+    ),
     "softmax": (layers.softmax_forward, layers.softmax_backward, jax.nn.softmax, [(3, 4)]),
-    "dropout": (lambda x: layers.dropout_forward(x, 0.3, np.random.default_rng(7)), layers.dropout_backward,
-                lambda x: jnp.where(np.random.default_rng(7).random((4, 5)) >= 0.3, x / 0.7, 0), [(4, 5)]),
-}  # fmt: skip
+    "dropout": (
+        lambda x: layers.dropout_forward(x, 0.3, np.random.default_rng(7)),
+        layers.dropout_backward,
+        lambda x: jnp.where(np.random.default_rng(7).random((4, 5)) >= 0.3, x / 0.7, 0),
+        [(4, 5)],
+    ),
+}
 
 
 @pytest.mark.covers("BP-09")
@@ -141,7 +169,7 @@ def test_large_scores_stay_finite():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="the window 3x3 is larger than the padded image 2x2"):
+    with pytest.raises(ValueError, match="kh=3 and kw=3: larger than the padded image; allowed: at most 2x2"):
         layers.im2col(np.zeros((1, 2, 2, 1)), 3, 3)
-    with pytest.raises(ValueError, match=r"drop=1.0 must lie in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"dropout_rate=1.0: out of range; allowed: \[0, 1\)"):
         layers.dropout_forward(np.zeros(2), 1.0, np.random.default_rng(0))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dlcore.classic_ml import linear_training, mlp
-from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, corners, linear_bound, parity, polar, three_modes
+from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, linear_bound, parity, polar, three_modes, xor
 
 
 def test_points_are_labelled_by_the_rule():
-    x, label = corners(300)
+    x, label = xor(300)
     np.testing.assert_array_equal(label, (np.sign(x[:, 0]) == np.sign(x[:, 1])).astype(int))
     x, label = annulus(300)
     np.testing.assert_array_equal(label, (np.hypot(*x.T) > 0.95).astype(int))
@@ -57,5 +57,5 @@ def test_in_polar_coordinates_the_annulus_is_linear():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"bits is 17; it must be in \[2, 16\]"):
+    with pytest.raises(ValueError, match=r"bits=17: out of range; allowed: \[2, 16\]"):
         parity(17)

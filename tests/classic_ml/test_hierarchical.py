@@ -61,9 +61,9 @@ def test_cut_at_the_ends():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="method is 'centroid'; allowed are single"):
+    with pytest.raises(ValueError, match="method='centroid': unknown; allowed: single"):
         linkage(np.zeros((3, 2)), "centroid")
-    with pytest.raises(ValueError, match=r"x has shape \(1, 2\); it must be \[N, D\] with N of at least 2"):
+    with pytest.raises(ValueError, match=r"x.shape=\(1, 2\): wrong shape; allowed: \[N, D\] with N of at least 2"):
         linkage(np.zeros((1, 2)))
-    with pytest.raises(ValueError, match=r"num_clusters is 5; with 4 points it must be in 1\.\.4"):
+    with pytest.raises(ValueError, match=r"num_clusters=5: out of range; allowed: 1\.\.4"):
         cut(linkage(np.eye(4)), 5)

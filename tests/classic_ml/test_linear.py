@@ -80,10 +80,11 @@ def test_the_losses_of_a_batch_are_those_of_dlcore_losses():
         np.testing.assert_allclose(LOSSES[name](s, label)[0], one(s, jnp.asarray(label)), rtol=1e-5)
     np.testing.assert_allclose(
         LOSSES["logistic"](s, label)[0],
-        optax.sigmoid_binary_cross_entropy(s, jax.nn.one_hot(label, 4)).sum(1), rtol=1e-5,
-    )  # fmt: skip
+        optax.sigmoid_binary_cross_entropy(s, jax.nn.one_hot(label, 4)).sum(1),
+        rtol=1e-5,
+    )
 
 
 def test_an_unknown_loss_is_refused():
-    with pytest.raises(ValueError, match=r"loss is 'l2'; allowed are softmax, logistic, hinge, squared_hinge"):
+    with pytest.raises(ValueError, match=r"loss='l2': unknown; allowed: softmax, logistic, hinge, squared_hinge"):
         linear.objective(*problem(), "l2", 0.0)

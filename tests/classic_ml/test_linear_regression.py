@@ -47,11 +47,11 @@ def test_two_steps_are_worked_numbers():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"x has shape \(3, 2\) and y \(2,\)"):
+    with pytest.raises(ValueError, match=r"x.shape=\(3, 2\) and y.shape=\(2,\)"):
         least_squares(np.zeros((3, 2)), np.zeros(2))
-    with pytest.raises(ValueError, match="l2 is -1; it must not be negative"):
+    with pytest.raises(ValueError, match="l2=-1: negative"):
         least_squares(np.zeros((3, 2)), np.zeros(3), -1)
-    with pytest.raises(ValueError, match="steps is 0; it must be positive"):
+    with pytest.raises(ValueError, match="steps=0: out of range"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), steps=0)
-    with pytest.raises(ValueError, match=r"momentum is 1; it must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"momentum=1: out of range; allowed: \[0, 1\)"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), momentum=1)

@@ -49,7 +49,7 @@ def test_multinomial_logistic_regression_is_scikit_learns():
     x, y, new = (GOLDENS[f"data/{name}"] for name in ("X", "y", "Xt"))
     with jax.enable_x64(True):
         c = CASES["logistic.1"]["args"]["C"]
-        w, left = linear_training.minimise(jnp.asarray(x), jnp.asarray(y), num_classes=3, l2=1 / (c * len(x)), steps=60)
+        w, left = linear_training.minimize(jnp.asarray(x), jnp.asarray(y), num_classes=3, l2=1 / (c * len(x)), steps=60)
         assert left < 1e-6
         np.testing.assert_allclose(w.weights, GOLDENS["logistic.1/out.coef"], atol=1e-5)
         intercept = GOLDENS["logistic.1/out.intercept"]  # only differences of intercepts matter
@@ -60,13 +60,13 @@ def test_multinomial_logistic_regression_is_scikit_learns():
 
 @pytest.mark.covers("DD-16")
 def test_the_squared_hinge_is_scikit_learns_linear_svc():
-    """Label 1 where y == 0; |w|²/2 + C Σ max(0, 1 - t s)², the intercept in w: it is folded in, and penalised."""
+    """Label 1 where y == 0; |w|²/2 + C Σ max(0, 1 - t s)², the intercept in w: it is folded in, and penalized."""
     x, y, new = (GOLDENS[f"data/{name}"] for name in ("X", "y", "Xt"))
     with jax.enable_x64(True):
         x, new = (linear.append_one(jnp.asarray(v)) for v in (x, new))
         # The free bias must not do the column's work, so that the examples come with their mirror images, -x and -t.
         both, label = jnp.concatenate([x, -x]), jnp.concatenate([y == 0, y != 0]).astype(int)
-        w, left = linear_training.minimise(
+        w, left = linear_training.minimize(
             both, label, num_classes=2, loss="squared_hinge", l2=1 / (CASES["linear_svc"]["args"]["C"] * 60), steps=80
         )
         # Twice the examples with half the weight each; class 1 asks "is it?".
@@ -82,7 +82,7 @@ def test_the_squared_hinge_is_scikit_learns_linear_svc():
 def test_softmax_on_digits_reaches_scikit_learns_accuracy(c, expected):
     """LogisticRegression(C=c, max_iter=3000, tol=1e-6) on pixels in [0, 1] has this accuracy."""
     (train, test), label, test_label = data()
-    w, _ = linear_training.minimise(train, label, num_classes=10, l2=1 / (c * len(train)), steps=150)
+    w, _ = linear_training.minimize(train, label, num_classes=10, l2=1 / (c * len(train)), steps=150)
     assert accuracy(w, test, test_label) == pytest.approx(expected, abs=0.0021)  # one image of 500
 
 
@@ -90,7 +90,7 @@ def test_softmax_on_digits_reaches_scikit_learns_accuracy(c, expected):
 def test_the_squared_hinge_on_digits_reaches_scikit_learns_accuracy():
     """LinearSVC(C=1) on pixels from 0 to 16, of which L-BFGS is near the minimum after 300 steps."""
     (train, test), label, test_label = data()
-    w, _ = linear_training.minimise(
+    w, _ = linear_training.minimize(
         train * 16, label, num_classes=10, loss="squared_hinge", l2=1 / len(train), steps=300
     )
     assert accuracy(w, test * 16, test_label) >= 0.90
@@ -116,7 +116,7 @@ def test_the_best_of_random_weights_beats_chance_and_loses_to_descent():
 
 def test_bad_settings_are_refused():
     (x, _), label, _ = data()
-    with pytest.raises(ValueError, match="loss is 'hinge', which has kinks"):
-        linear_training.minimise(x, label, num_classes=10, loss="hinge")
-    with pytest.raises(ValueError, match="steps=0 and batch_size=128 must be at least 1"):
+    with pytest.raises(ValueError, match="loss='hinge': has kinks"):
+        linear_training.minimize(x, label, num_classes=10, loss="hinge")
+    with pytest.raises(ValueError, match="steps=0 and batch_size=128: out of range; allowed: at least 1"):
         linear_training.descend(x, label, num_classes=10, steps=0)

@@ -14,7 +14,7 @@ def network(sizes, seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
     return tuple(
         linear.Linear(w.weights, rng.normal(size=w.bias.shape).astype(dtype))
-        for w in mlp.initialise(sizes, seed, dtype)
+        for w in mlp.initialize(sizes, seed, dtype)
     )
 
 
@@ -26,7 +26,7 @@ def network(sizes, seed=0, dtype=np.float64):
 def test_neurons_and_parameters_are_counted_without_the_inputs(sizes, expected):
     """3, 4, 4, 1: 4 + 4 + 1 = 9 neurons, 12 + 16 + 4 = 32 weights, 9 biases, 41 numbers to learn."""
     assert mlp.count(sizes) == expected
-    assert sum(leaf.size for leaf in jax.tree.leaves(mlp.initialise(sizes))) == expected[-1]
+    assert sum(leaf.size for leaf in jax.tree.leaves(mlp.initialize(sizes))) == expected[-1]
     assert len(mlp.edges(sizes)) == expected[1]
     assert len(mlp.equations(sizes)) == expected[0]
 
@@ -119,7 +119,7 @@ def test_two_layers_beat_one_on_digits():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"sizes is \(3,\); it must have an input and an output"):
+    with pytest.raises(ValueError, match=r"sizes=\(3,\): no network; allowed: an input and an output"):
         mlp.count([3])
-    with pytest.raises(ValueError, match="steps=0 and batch_size=128 must be at least 1"):
+    with pytest.raises(ValueError, match="steps=0 and batch_size=128: out of range; allowed: at least 1"):
         mlp.train(np.eye(2), np.arange(2), steps=0)

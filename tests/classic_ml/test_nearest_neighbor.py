@@ -1,4 +1,4 @@
-"""k nearest neighbours against scikit-learn, a plain search, worked numbers, and a bound on memory."""
+"""k nearest neighbors against scikit-learn, a plain search, worked numbers, and a bound on memory."""
 
 import json
 import pathlib
@@ -49,7 +49,7 @@ def test_distances_are_worked_numbers():
 
 @pytest.mark.covers("DD-02", "DD-03")
 @pytest.mark.parametrize("case", [name for name in CASES if name.startswith("knn.")])
-def test_neighbours_are_scikit_learns(case):
+def test_neighbors_are_scikit_learns(case):
     k, metric = (CASES[case]["args"][key] for key in ("k", "metric"))
     metric = {"manhattan": "l1", "euclidean": "l2"}[metric]
     x, y, queries = (GOLDENS[f"data/{name}"] for name in ("X", "y", "Xt"))
@@ -93,7 +93,7 @@ def test_predictions_are_scikit_learns_on_digits_and_noise(k):
 
 @pytest.mark.covers("DD-02")
 @pytest.mark.parametrize("metric", ["l1", "l2"])
-def test_what_was_remembered_is_recognised(metric):
+def test_what_was_remembered_is_recognized(metric):
     images, labels, *_ = data()
     assert (knn.predict(knn.train(images, labels, metric=metric), images) == labels).all()
 
@@ -138,7 +138,7 @@ def test_of_equal_votes_the_smaller_label_wins():
 
 
 def test_float32_far_from_the_origin_keeps_its_order():
-    """Without the centre |a|² = 2e6 has steps of .125 in float32, and all distances are below that."""
+    """Without the center |a|² = 2e6 has steps of .125 in float32, and all distances are below that."""
     rng = np.random.default_rng(0)
     rows = (rng.normal(0, 0.01, (300, 2)) + 1000).astype(np.float32)
     distances, positions = knn.nearest(rows, rows[:50], 3, "l2")
@@ -179,9 +179,9 @@ def test_mnist_would_fit_into_two_gibibytes(metric):
 
 def test_bad_input_is_refused():
     images, labels = np.zeros((5, 2, 2)), np.arange(5)
-    with pytest.raises(ValueError, match=r"k is 6; with 5 examples it must be in \[1, 5\]"):
+    with pytest.raises(ValueError, match=r"k=6: out of range; allowed: \[1, 5\]"):
         knn.train(images, labels, k=6)
-    with pytest.raises(ValueError, match=r"metric is 'l3'; allowed are l1, l2, cosine, or a function"):
+    with pytest.raises(ValueError, match=r"metric='l3': unknown; allowed: l1, l2, cosine, or a function"):
         knn.train(images, labels, metric="l3")
-    with pytest.raises(ValueError, match=r"images has 3 numbers an example; the classifier was trained on 4"):
+    with pytest.raises(ValueError, match=r"3 numbers per example; allowed: 4, as in training"):
         knn.predict(knn.train(images, labels), np.zeros((1, 3)))

@@ -82,15 +82,15 @@ def test_a_grown_stage_is_used():
 
 def test_bad_arguments():
     u = jnp.zeros((1, 5, 5, 2))
-    with pytest.raises(ValueError, match=r"selectivity is 1.0; it must lie in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"selectivity=1.0: out of range; allowed: \[0, 1\)"):
         s_layer(u, jnp.zeros((3, 3, 2, 1)), 1.0)
-    with pytest.raises(ValueError, match=r"templates \(3, 3, 1, 1\)"):
+    with pytest.raises(ValueError, match=r"templates.shape=\(3, 3, 1, 1\)"):
         s_layer(u, jnp.zeros((3, 3, 1, 1)), 0.5)
-    with pytest.raises(ValueError, match="pool is 0 and stride 1"):
+    with pytest.raises(ValueError, match="pool=0 and stride=1"):
         c_layer(u, 0, 1)
-    with pytest.raises(ValueError, match="size is 6"):
+    with pytest.raises(ValueError, match="size=6"):
         grow_templates(jax.random.key(0), u, 6, 3, 0.5)
-    with pytest.raises(ValueError, match="count is 0"):
+    with pytest.raises(ValueError, match="count=0:"):
         grow_templates(jax.random.key(0), u, 3, 0, 0.5)
-    with pytest.raises(ValueError, match="entries; one a stage in each"):
+    with pytest.raises(ValueError, match="do not fit; allowed: one entry per stage in each"):
         grow_stages(jax.random.key(0), u, sizes=(3,))

@@ -42,10 +42,10 @@ def test_contrast_is_a_worked_number_and_falls_with_the_dimension():
 
 
 @pytest.mark.covers("DD-08")
-@pytest.mark.parametrize("colour", [False, True])
-def test_three_edits_are_equally_far(colour):
+@pytest.mark.parametrize("color", [False, True])
+def test_three_edits_are_equally_far(color):
     image = digits("test").arrays["image"][20, :, :, 0].astype(float)
-    image = np.stack([image, image / 2, 1 - image], -1) if colour else image
+    image = np.stack([image, image / 2, 1 - image], -1) if color else image
     edits = equal_edits(image)
     assert set(edits) == {"shifted", "darkened", "covered"}
     np.testing.assert_array_equal(edits["shifted"][:, 1:], image[:, :-1])
@@ -58,17 +58,20 @@ def test_three_edits_are_equally_far(colour):
     ratio = edits["darkened"][image > 0] / image[image > 0]
     np.testing.assert_allclose(ratio, ratio[0])
     moved = edits["covered"] - image
-    shares = [(moved / np.where(image == grey, np.nan, grey - image))[moved != 0] for grey in (0.5, 0, 1)]
-    assert any(np.ptp(share) < 1e-9 for share in shares)  # all of the patch went the same part of the way to one colour
+    shares = [(moved / np.where(image == gray, np.nan, gray - image))[moved != 0] for gray in (0.5, 0, 1)]
+    assert any(np.ptp(share) < 1e-9 for share in shares)  # all of the patch went the same part of the way to one color
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: contrast(np.eye(2), np.array([1.0, 0.0])), "x holds the query itself, as example 0"),
-        (lambda: equal_edits(np.full((4, 4), 2.0)), r"image has shape \(4, 4\); it must be .* numbers in \[0, 1\]"),
-        (lambda: equal_edits(np.ones((4, 4)), 4), r"shift is 4; with 4 columns it must be in \[1, 3\]"),
-        (lambda: equal_edits(np.ones((4, 4))), "shift=1 moves the image by 0; it must be in"),
+        (lambda: contrast(np.eye(2), np.array([1.0, 0.0])), r"x\[0\]: equals the query"),
+        (
+            lambda: equal_edits(np.full((4, 4), 2.0)),
+            r"image.shape=\(4, 4\): wrong shape or range; allowed: .* in \[0, 1\]",
+        ),
+        (lambda: equal_edits(np.ones((4, 4)), 4), r"shift=4: out of range; allowed: \[1, 3\]"),
+        (lambda: equal_edits(np.ones((4, 4))), "shift=1: at L2 distance 0; allowed: a distance in"),
     ],
 )
 def test_bad_input_is_refused(call, message):

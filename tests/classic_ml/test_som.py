@@ -1,11 +1,11 @@
-"""The self-organising map: one update by hand, the errors, and that both fall on digits."""
+"""The self-organizing map: one update by hand, the errors, and that both fall on digits."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.classic_ml.som import grid_places, quantization_error, som, som_batch_update, topographic_error, winners
+from dlcore.classic_ml.som import grid_positions, quantization_error, som, som_batch_update, topographic_error, winners
 from dlcore.data.digits import digits
 
 
@@ -13,34 +13,34 @@ from dlcore.data.digits import digits
 def test_one_update_by_hand():
     # a grid of 1 x 2 with prototypes 0 and 10; points 1, 2 and 12. h = e^(-1 / 2) = .6065 between the two, 1 within
     x, w = jnp.array([[1.0], [2], [12]]), jnp.array([[0.0], [10]])
-    got = som_batch_update(x, w, grid_places((1, 2)), 1.0)
+    got = som_batch_update(x, w, grid_positions((1, 2)), 1.0)
     h = np.exp(-0.5)
     np.testing.assert_allclose(got[:, 0], [(3 + 12 * h) / (2 + h), (3 * h + 12) / (2 * h + 1)], rtol=1e-6)
-    # without a neighbourhood it is an iteration of k-means
-    np.testing.assert_allclose(som_batch_update(x, w, grid_places((1, 2)), 1e-3)[:, 0], [1.5, 12], rtol=1e-6)
+    # without a neighborhood it is an iteration of k-means
+    np.testing.assert_allclose(som_batch_update(x, w, grid_positions((1, 2)), 1e-3)[:, 0], [1.5, 12], rtol=1e-6)
 
 
 @pytest.mark.covers("DD-27")
 def test_the_update_is_where_the_online_rule_stands_still():
     rng = np.random.default_rng(0)
     x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((50, 3), (6, 3)))
-    places, sigma = grid_places((2, 3)), 0.8
-    moved = som_batch_update(x, w, places, sigma)
+    positions, sigma = grid_positions((2, 3)), 0.8
+    moved = som_batch_update(x, w, positions, sigma)
     best = np.asarray(winners(x, w)[0])
-    h = np.exp(-np.square(np.asarray(places)[:, None] - np.asarray(places)[best][None]).sum(-1) / (2 * sigma**2))
+    h = np.exp(-np.square(np.asarray(positions)[:, None] - np.asarray(positions)[best][None]).sum(-1) / (2 * sigma**2))
     online = (h[:, :, None] * (np.asarray(x)[None] - np.asarray(moved)[:, None])).sum(1)
     np.testing.assert_allclose(online, 0, atol=1e-4)
 
 
 @pytest.mark.covers("DD-27")
 def test_the_errors_by_hand():
-    # on a line of three: 0, 10, 4 (out of order). .5 is .5 from the first and second nearest to the third: no neighbour
-    places, w = grid_places((1, 3)), jnp.array([[0.0], [10], [4]])
+    # on a line of three: 0, 10, 4 (out of order). .5 is .5 from the first and second nearest to the third: no neighbor
+    positions, w = grid_positions((1, 3)), jnp.array([[0.0], [10], [4]])
     x = jnp.array([[0.5], [9], [4]])
     assert float(quantization_error(x, w)) == pytest.approx((0.5 + 1 + 0) / 3)
-    assert float(topographic_error(x, w, places)) == pytest.approx(2 / 3)  # .5 and 4 go from 0 to 2; 9: from 1 to 2
-    diagonal = jnp.array([[0.0, 0], [9, 9], [9, 9.5], [1, 1]])  # of a 2 x 2 grid: a diagonal is a neighbour
-    assert float(topographic_error(jnp.array([[0.1, 0.1]]), diagonal, grid_places((2, 2)))) == 0
+    assert float(topographic_error(x, w, positions)) == pytest.approx(2 / 3)  # .5 and 4 go from 0 to 2; 9: from 1 to 2
+    diagonal = jnp.array([[0.0, 0], [9, 9], [9, 9.5], [1, 1]])  # of a 2 x 2 grid: a diagonal is a neighbor
+    assert float(topographic_error(jnp.array([[0.1, 0.1]]), diagonal, grid_positions((2, 2)))) == 0
 
 
 @pytest.mark.covers("DD-27")
@@ -56,9 +56,9 @@ def test_both_errors_fall_on_digits():
 
 def test_bad_arguments():
     key, x = jax.random.key(0), np.zeros((5, 2))
-    with pytest.raises(ValueError, match=r"shape is \(1, 1\); it must be"):
+    with pytest.raises(ValueError, match=r"shape=\(1, 1\): too small; allowed"):
         som(key, x, (1, 1))
-    with pytest.raises(ValueError, match="epochs is 0"):
+    with pytest.raises(ValueError, match="epochs=0:"):
         som(key, x, epochs=0)
-    with pytest.raises(ValueError, match=r"sigma is \(1.0, 0.0\); both widths"):
+    with pytest.raises(ValueError, match=r"sigma=\(1.0, 0.0\): out of range; allowed: two positive widths"):
         som(key, x, sigma=(1.0, 0.0))

@@ -29,7 +29,7 @@ def test_a_shuffled_split_is_a_partition(train, valid):
 def test_the_test_examples_can_be_used_once():
     test = splits.TestExamples(np.arange(8).reshape(4, 2), np.array([0, 1, 1, 1]))
     assert test.evaluate(lambda images: np.ones(len(images), int)) == 0.75
-    with pytest.raises(RuntimeError, match="the test examples have been used: choose settings on the validation"):
+    with pytest.raises(RuntimeError, match="evaluate: the test examples have been used; allowed: once"):
         test.evaluate(lambda images: np.ones(len(images), int))
 
 
@@ -70,11 +70,11 @@ def test_k_is_chosen_by_cross_validation_as_scikit_learn_scores_it():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: splits.first_as_validation(10, 10), r"valid is 10; of 10 examples it must be in \[1, 9\]"),
-        (lambda: splits.shuffled_split(10, 0.4), r"train is 0.4; it must be in \[0.5, 0.9\]"),
+        (lambda: splits.first_as_validation(10, 10), r"valid=10: out of range; allowed: \[1, 9\]"),
+        (lambda: splits.shuffled_split(10, 0.4), r"train=0.4: out of range; allowed: \[0.5, 0.9\]"),
         (lambda: splits.shuffled_split(10, 0.9, 0.1), "leave a part empty"),
-        (lambda: splits.k_folds(3, 4), r"folds is 4; of 3 examples it must be in \[2, 3\]"),
-        (lambda: splits.TestExamples(np.zeros(2), np.zeros(3)), "there are 2 images and 3 labels"),
+        (lambda: splits.k_folds(3, 4), r"folds=4: out of range; allowed: \[2, 3\]"),
+        (lambda: splits.TestExamples(np.zeros(2), np.zeros(3)), r"images\[2\] and labels\[3\]: do not fit"),
     ],
 )
 def test_bad_input_is_refused(call, message):

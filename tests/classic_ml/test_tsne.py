@@ -46,7 +46,7 @@ def test_the_gradient_is_that_of_the_divergence():
 @pytest.mark.covers("DD-26")
 def test_the_digits_in_the_plane():
     data, labels = digits("test").arrays, digits("test").arrays["label"][:300]
-    found = tsne(data["image"][:300].reshape(-1, 64), steps=500, every=50)
+    found = tsne(data["image"][:300].reshape(-1, 64), steps=500, record_every=50)
     kl = np.asarray(found.kl)
     assert found.embedding.shape == (300, 2)
     assert (np.diff(kl[5:]) < 0).all()  # from the 300th step, after the exaggeration
@@ -58,7 +58,7 @@ def test_the_digits_in_the_plane():
     assert (vote == labels).mean() > 0.9
 
 
-def test_no_seed_is_needed_and_neighbours_are_of_the_same_heap():
+def test_no_seed_is_needed_and_neighbors_are_of_the_same_heap():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(20, 5)), 20 + rng.normal(size=(20, 5))])
     a, b = (np.asarray(tsne(x, perplexity=5, steps=500).embedding) for _ in range(2))
@@ -74,11 +74,11 @@ def test_equal_points_are_no_trouble():
 
 def test_bad_arguments():
     x = np.random.default_rng(0).normal(size=(10, 3))
-    with pytest.raises(ValueError, match=r"perplexity is 30.0; with 10 points it must lie in \(1, 9\)"):
+    with pytest.raises(ValueError, match=r"perplexity=30.0: out of range; allowed: \(1, 9\)"):
         tsne(x)
-    with pytest.raises(ValueError, match="steps is 60; it must be a positive multiple of every=50"):
+    with pytest.raises(ValueError, match="steps=60: out of range; allowed: a positive multiple of record_every=50"):
         tsne(x, perplexity=3, steps=60)
-    with pytest.raises(ValueError, match="num_components is 4"):
+    with pytest.raises(ValueError, match="num_components=4:"):
         tsne(x, perplexity=3, num_components=4)
-    with pytest.raises(ValueError, match=r"x has shape \(2, 3\); it must be \[N, D\] with N of at least 4"):
+    with pytest.raises(ValueError, match=r"x.shape=\(2, 3\): wrong shape; allowed: \[N, D\] with N of at least 4"):
         tsne(x[:2])

@@ -47,7 +47,7 @@ def test_codebook_and_encoding_and_a_linear_classifier_on_it():
 
 
 @pytest.mark.covers("FE-03")
-def test_patches_are_cut_from_the_images_and_normalised():
+def test_patches_are_cut_from_the_images_and_normalized():
     images = jnp.arange(2 * 5 * 6 * 2, dtype=jnp.float32).reshape(2, 5, 6, 2) ** 1.5
     got = np.asarray(random_patches(jax.random.key(3), images, 40, 3))
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(images), (3, 3), (1, 2)).transpose(0, 1, 2, 4, 5, 3)
@@ -62,15 +62,15 @@ def test_patches_are_cut_from_the_images_and_normalised():
 
 def test_bad_arguments():
     images = np.zeros((2, 8, 8, 1), np.float32)
-    with pytest.raises(ValueError, match="size is 9; with images of 8x8 it must fit"):
+    with pytest.raises(ValueError, match="size=9: does not fit"):
         random_patches(jax.random.key(0), images, 5, 9)
-    with pytest.raises(ValueError, match="count is 0"):
+    with pytest.raises(ValueError, match="count=0:"):
         random_patches(jax.random.key(0), images, 0, 3)
-    with pytest.raises(ValueError, match=r"codebook has shape \(4, 8\); with patches of 3x3x1 it must be \[K, 9\]"):
+    with pytest.raises(ValueError, match=r"codebook.shape=\(4, 8\): does not fit size=3 .*; allowed: \[K, 9\]"):
         encode(images, np.zeros((4, 8)), 3)
-    with pytest.raises(ValueError, match=r"grid is 7; with 6 patches along the shorter side"):
+    with pytest.raises(ValueError, match=r"grid=7: out of range; allowed: 1..6"):
         encode(images, np.zeros((4, 9)), 3, grid=7)
-    with pytest.raises(ValueError, match="stride is 0"):
+    with pytest.raises(ValueError, match="stride=0:"):
         encode(images, np.zeros((4, 9)), 3, stride=0)
-    with pytest.raises(ValueError, match="images is uint8"):
+    with pytest.raises(ValueError, match="images=uint8"):
         encode(images.astype(np.uint8), np.zeros((4, 9)), 3)

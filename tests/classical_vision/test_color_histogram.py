@@ -1,4 +1,4 @@
-"""Colour histograms: by hand, under permutation, and hue as in scikit-image."""
+"""Color histograms: by hand, under permutation, and hue as in scikit-image."""
 
 from pathlib import Path
 
@@ -56,8 +56,11 @@ def test_hue_is_scikit_images():
     with jax.enable_x64(True):
         got = rgb_to_hsv(jnp.asarray(GOLDENS["rgb2lab/in.rgb"]))
     np.testing.assert_allclose(got, GOLDENS["rgb2lab/out.hsv"], atol=1e-10)
-    np.testing.assert_allclose(rgb_to_hsv(jnp.array([[0.5, 0.5, 0.5], [0, 0, 0], [0, 1, 0]])),
-                               [[0, 0, 0.5], [0, 0, 0], [1 / 3, 1, 1]], rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        rgb_to_hsv(jnp.array([[0.5, 0.5, 0.5], [0, 0, 0], [0, 1, 0]])),
+        [[0, 0, 0.5], [0, 0, 0], [1 / 3, 1, 1]],
+        rtol=1e-6,
+    )
 
 
 def test_values_outside_count_at_the_ends():
@@ -66,13 +69,13 @@ def test_values_outside_count_at_the_ends():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"images has shape \(4, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"images.shape=\(4, 4, 3\)"):
         color_histogram(np.zeros((4, 4, 3)))
-    with pytest.raises(ValueError, match="images has dtype int64"):
+    with pytest.raises(ValueError, match=r"images.dtype=int64"):
         color_histogram(np.zeros((1, 4, 4, 3), np.int64))
-    with pytest.raises(ValueError, match="bins is 0"):
+    with pytest.raises(ValueError, match="bins=0:"):
         color_histogram(np.zeros((1, 4, 4, 3)), 0)
-    with pytest.raises(ValueError, match="space is 'study'; allowed are given, hsv"):
+    with pytest.raises(ValueError, match="space='study': unknown; allowed: given, hsv"):
         color_histogram(np.zeros((1, 4, 4, 3)), space="study")
-    with pytest.raises(ValueError, match="the last axis must be 3"):
+    with pytest.raises(ValueError, match="not RGB"):
         color_histogram(np.zeros((1, 4, 4, 1)), space="hsv")

@@ -31,7 +31,7 @@ def test_the_linear_softmax_is_scikit_learns():
 
 
 @pytest.mark.covers("FE-04")
-def test_the_hinge_is_minimised():
+def test_the_hinge_is_minimized():
     x, y = points()
     found = fit_classifier(x, y, 3, l2=0.05, loss="hinge", steps=150)
 
@@ -83,17 +83,17 @@ def test_the_decay_is_chosen_on_the_validation_split():
 
 def test_bad_arguments():
     x, y = points()
-    with pytest.raises(ValueError, match=r"labels has shape \(89,\)"):
+    with pytest.raises(ValueError, match=r"labels.shape=\(89,\)"):
         fit_classifier(x, y[1:], 3)
-    with pytest.raises(ValueError, match=r"labels run from 0 to 2; they must lie in 0\.\.1"):
+    with pytest.raises(ValueError, match=r"labels=0\.\.2: out of range; allowed: 0\.\.1"):
         fit_classifier(x, y, 2)
-    with pytest.raises(ValueError, match="l2 is -1"):
+    with pytest.raises(ValueError, match="l2=-1:"):
         fit_classifier(x, y, 3, l2=-1)
-    with pytest.raises(ValueError, match="loss is 'logistic'; allowed are softmax, hinge"):
+    with pytest.raises(ValueError, match="loss='logistic': unknown; allowed: softmax, hinge"):
         fit_classifier(x, y, 3, loss="logistic")
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="steps=0 and hidden=None"):
         fit_classifier(x, y, 3, steps=0)
     with pytest.raises(ValueError, match=r"lengths \[90, 3\]"):
         concatenate(x, x[:3])
-    with pytest.raises(ValueError, match="grid is empty"):
+    with pytest.raises(ValueError, match="empty; allowed: at least one l2"):
         choose_l2((x, y), (x, y), 3, ())

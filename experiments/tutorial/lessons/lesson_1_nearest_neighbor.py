@@ -1,6 +1,6 @@
 """Lesson 1: look at the data, part it, and remember it.
 
-What the images are, three parts of which one is not touched, the nearest neighbour, and a choice made on validation.
+What the images are, three parts of which one is not touched, the nearest neighbor, and a choice made on validation.
 """
 
 # %% [markdown]
@@ -19,6 +19,7 @@ import numpy as np
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.pixel_distance import equal_edits
 from dlcore.data.source import Source, split_validation
+from dlcore.report.figure import BLUE, GREEN, VERMILION
 from experiments.tutorial.given import given, pixels, splits
 
 chosen = given()
@@ -54,7 +55,7 @@ plt.show()
 # - **test**: looked at once, at the end of lesson 6. A setting chosen by the test fits the test, and its number then
 #   says nothing about new images.
 #
-# ## The nearest neighbour
+# ## The nearest neighbor
 #
 # The simplest rule: remember all images, and give a new one the label of the most similar. "Similar" is the distance
 # between the pixels, here the sum of squared differences.
@@ -83,7 +84,7 @@ for column, i in zip(axes.T, shown, strict=True):
     answer, where = answers[i]
     for ax, image, told in ((column[0], new_images[i], new_labels[i]), (column[1], images[where], answer)):
         ax.imshow(image.squeeze(), cmap="gray_r", vmin=0, vmax=1)
-        ax.set_title(names[told], fontsize=9, color="#D55E00" if ax is column[1] else "black")
+        ax.set_title(names[told], fontsize=9, color=VERMILION if ax is column[1] else "black")
         ax.axis("off")
 plt.show()
 
@@ -91,7 +92,7 @@ plt.show()
 # ## Choose k and the distance on validation
 #
 # Let the k nearest vote, and try other distances: L1 sums absolute differences, cosine ignores brightness. Neither k
-# nor the distance can be learnt from the training part: there the nearest neighbour of an image is the image itself,
+# nor the distance can be learnt from the training part: there the nearest neighbor of an image is the image itself,
 # and k = 1 is always perfect.
 
 # %%
@@ -106,10 +107,10 @@ def accuracies(train, valid, metric):
 
 figure, ax = plt.subplots(figsize=(6, 3.2))
 found = {}
-for metric, colour in (("l1", "#D55E00"), ("l2", "#0072B2"), ("cosine", "#009E73")):
+for metric, color in (("l1", VERMILION), ("l2", BLUE), ("cosine", GREEN)):
     scores = accuracies((images, labels), (new_images, new_labels), metric)
     found |= {(metric, k): float(score) for k, score in zip(ks, scores, strict=True)}
-    ax.plot(ks, 100 * scores, "o-", color=colour, label=metric)
+    ax.plot(ks, 100 * scores, "o-", color=color, label=metric)
     print(f"{metric:7}", "  ".join(f"k={k}: {score:.1%}" for k, score in zip(ks, scores, strict=True)))
 ax.set(xscale="log", xlabel="k", ylabel="validation accuracy, %")
 ax.set_xticks(ks, ks)
@@ -164,7 +165,7 @@ for ax, (name, image) in zip(axes, edits.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# For the nearest neighbour they are equally far; for us they are not. It also keeps all the data and compares with all
+# For the nearest neighbor they are equally far; for us they are not. It also keeps all the data and compares with all
 # of it for each answer. The next lesson keeps one template a class.
 #
 # **To try:** another class in the last cell; `--dataset=fashion_mnist`; your own distance as a function of two arrays,

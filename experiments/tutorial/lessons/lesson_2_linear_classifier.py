@@ -19,6 +19,7 @@ from dlcore.classic_ml import linear, linear_training
 from dlcore.classical_vision.feature_classifier import choose_l2
 from dlcore.diagnostics.gradient_check import check_gradient
 from dlcore.diagnostics.triage import learning_rate_triage
+from dlcore.report.figure import GRAY, GREEN, ORANGE, SKY, VERMILION
 from experiments.classical_vision.features import extract
 from experiments.tutorial.given import given, pixels, splits
 
@@ -84,7 +85,7 @@ with jax.enable_x64(True):
 # the loss: flat is too low, up or not a number is too high, falling is good. `learning_rate_triage` says it in words.
 
 # %%
-colours = {"too low": "#56B4E9", "good": "#009E73", "high": "#E69F00", "too high": "#D55E00", "unclear": "#999999"}
+colors = {"too low": SKY, "good": GREEN, "high": ORANGE, "too high": VERMILION, "unclear": GRAY}
 steps = chosen.pick(400, 40)
 figure, ax = plt.subplots(figsize=(6.5, 3.4))
 ends = {}
@@ -96,7 +97,7 @@ for rate in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0):
         ends[rate] = losses[-20:].mean()
     print(f"{rate:7g}  {said.kind:9} {said.message}")
     smooth = losses.reshape(-1, 10).mean(1)
-    ax.plot(np.arange(len(smooth)) * 10 + 5, np.minimum(smooth, 20), color=colours[said.name])
+    ax.plot(np.arange(len(smooth)) * 10 + 5, np.minimum(smooth, 20), color=colors[said.name])
     ax.annotate(f"{rate:g}", (steps, min(smooth[-1], 20)), fontsize=8, va="center")
 ax.set(yscale="log", xlabel="step", ylabel="training loss (20: or above)")
 ax.grid(alpha=0.3)

@@ -23,6 +23,7 @@ from dlcore.diagnostics.gradient_check import check_gradient
 from dlcore.diagnostics.lr_range import lr_range_test, read_range_test
 from dlcore.diagnostics.triage import triage
 from dlcore.models import create_model
+from dlcore.report.figure import BLUE, VERMILION
 from dlcore.run import evaluate, fit
 from experiments.tutorial.given import given, pixels, splits
 
@@ -41,7 +42,7 @@ print("layers of", " -> ".join(map(str, sizes)), "with", mlp.count(sizes).parame
 # loss starts at `log C`. The models of dlcore start theirs at zero.
 
 # %%
-layers = mlp.initialise(sizes, seed=0)
+layers = mlp.initialize(sizes, seed=0)
 quiet = (layers[0], layers[1]._replace(weights=0.01 * layers[1].weights))
 for name, start in (("variance 2 / inputs", layers), ("last layer times 0.01", quiet)):
     print(f"{name:22} loss {mlp.gradients(start, rows, labels)[0]:.4f}")
@@ -57,9 +58,11 @@ print(f"{'log C':22}      {np.log(classes):.4f}")
 few, few_labels = rows[:10].astype("float64"), labels[:10]
 with jax.enable_x64(True):
     checks = check_gradient(
-        lambda layers: mlp.gradients(layers, few, few_labels, l2=0.01)[0], mlp.initialise(sizes, 1, np.float64),
-        samples=10, gradient=lambda layers: mlp.gradients(layers, few, few_labels, l2=0.01)[1],
-    )  # fmt: skip
+        lambda layers: mlp.gradients(layers, few, few_labels, l2=0.01)[0],
+        mlp.initialize(sizes, 1, np.float64),
+        samples=10,
+        gradient=lambda layers: mlp.gradients(layers, few, few_labels, l2=0.01)[1],
+    )
 for check in checks:
     print(f"{check.path:10} relative error {check.error:.1e}, kinks crossed: {check.kinks}: {check.verdict}")
 for l2 in (0.0, 0.01, 0.1, 1.0):
@@ -79,7 +82,7 @@ print(f"20 examples: loss {tiny.losses[0]:.3f} -> {tiny.losses[-1]:.5f}, accurac
 # %% [markdown]
 # ## The same network by dlcore
 #
-# From here on we use the library's parts: a model, an optimiser, a *learner* (four pure functions: init, update,
+# From here on we use the library's parts: a model, an optimizer, a *learner* (four pure functions: init, update,
 # evaluate, predict), a pipeline of batches, and `fit`. The first check needs no change.
 
 # %%
@@ -92,7 +95,7 @@ def learner_at(rate, l2=1e-4):
 
 
 def first_state(learner):
-    """Parameters and the optimiser's memory, before any step."""
+    """Parameters and the optimizer's memory, before any step."""
     return learner.init(jax.random.key(0), batch)
 
 
@@ -112,12 +115,16 @@ print(f"an epoch is {steps_per_epoch(len(data.train), pipeline.batch_size)} step
 count = chosen.pick(200, 30)
 batches = jax.tree.map(lambda *leaves: np.stack(leaves), *(batch_at(pipeline, step) for step in range(count)))
 rates, losses = lr_range_test(
-    lambda params, batch: learner_at(0.1).loss(params, state, batch)[0], state.params, batches, low=1e-5, high=10.0,
+    lambda params, batch: learner_at(0.1).loss(params, state, batch)[0],
+    state.params,
+    batches,
+    low=1e-5,
+    high=10.0,
     optimizer=lambda rate: optax.sgd(rate, momentum=0.9),
-)  # fmt: skip
+)
 test = read_range_test(rates, losses)
 figure, ax = plt.subplots(figsize=(6, 3.2))
-ax.plot(rates, np.minimum(losses, 10), color="#0072B2", lw=1)
+ax.plot(rates, np.minimum(losses, 10), color=BLUE, lw=1)
 for place, name, style in ((test.steepest, "steepest", ":"), (test.diverges, "diverges", "--")):
     if place is not None:
         ax.axvline(place, color="0.3", ls=style, label=f"{name}: {place:.2g}")
@@ -136,14 +143,19 @@ plt.show()
 steps = chosen.pick(600, 20)
 learner = learner_at(test.steepest)
 result = fit(
-    learner, pipeline, steps=steps, valid=data.valid, log_every=max(steps // 60, 1), eval_every=max(steps // 30, 1),
+    learner,
+    pipeline,
+    steps=steps,
+    valid=data.valid,
+    log_every=max(steps // 60, 1),
+    eval_every=max(steps // 30, 1),
     progress=False,
-)  # fmt: skip
+)
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2))
 for ax, name in zip(axes, ("loss", "accuracy"), strict=True):
-    for split, colour in (("train", "#0072B2"), ("valid", "#D55E00")):
+    for split, color in (("train", BLUE), ("valid", VERMILION)):
         curve = [(row["step"], row[name]) for row in result.history if row["split"] == split]
-        ax.plot(*zip(*curve, strict=True), color=colour, label=split)
+        ax.plot(*zip(*curve, strict=True), color=color, label=split)
     ax.set(xlabel="step", ylabel=name)
     ax.grid(alpha=0.3)
 axes[0].set(yscale="log")

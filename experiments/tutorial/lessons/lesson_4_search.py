@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
+from dlcore.report.figure import GRAY, VERMILION
 from dlcore.search import LogUniform, Uniform, edges, narrow, random
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, train
 from experiments.tutorial.given import given, pixels, splits
@@ -112,10 +113,11 @@ print(f"above 90 %: {(fine_scores > 0.9).mean():.0%} of the trials")
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True)
 for ax, name in zip(axes, wide, strict=True):
-    for found, values, colour, label in (
-        (coarse, coarse_scores, "#999999", f"{short} epochs"), (fine, fine_scores, "#D55E00", f"{long} epochs")
-    ):  # fmt: skip
-        ax.plot([trial[name] for trial in found], 100 * values, "o", color=colour, ms=5, alpha=0.8, label=label)
+    for found, values, color, label in (
+        (coarse, coarse_scores, GRAY, f"{short} epochs"),
+        (fine, fine_scores, VERMILION, f"{long} epochs"),
+    ):
+        ax.plot([trial[name] for trial in found], 100 * values, "o", color=color, ms=5, alpha=0.8, label=label)
     ax.set(xlabel=name, xscale="linear" if isinstance(wide[name], Uniform) else "log")
     ax.grid(alpha=0.3)
 axes[0].set(ylabel="validation accuracy, %")

@@ -27,6 +27,7 @@ from dlcore.diagnostics.triage import triage
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm, Conv
 from dlcore.optim import create_optimizer, create_schedule
+from dlcore.report.figure import BLUE, GREEN
 from dlcore.run import evaluate, fit
 from experiments.tutorial.given import given, remember_programs, splits
 
@@ -54,7 +55,7 @@ class ConvNet(nn.Module):
 # %% [markdown]
 # ## What is held fixed
 #
-# One optimiser (AdamW, a short warm-up and then a cosine down to zero), one number of steps, the same batches. If two
+# One optimizer (AdamW, a short warm-up and then a cosine down to zero), one number of steps, the same batches. If two
 # things change between two runs, nobody knows which of them helped. Each run is repeated with another seed, because
 # one run says little (lesson 4).
 
@@ -82,9 +83,16 @@ def learner_of(model, preprocess=as_they_are, augment=None, rate=3e-3):
 def trained(learner, seed=0, hooks=()):
     """The result of `fit`: the last state, and the history of the loss and the accuracies."""
     return fit(
-        learner, Pipeline(data.train, batch_size, seed=seed), steps=steps, seed=seed, valid=data.valid, hooks=hooks,
-        log_every=max(steps // 40, 1), eval_every=max(steps // 10, 1), progress=False,
-    )  # fmt: skip
+        learner,
+        Pipeline(data.train, batch_size, seed=seed),
+        steps=steps,
+        seed=seed,
+        valid=data.valid,
+        hooks=hooks,
+        log_every=max(steps // 40, 1),
+        eval_every=max(steps // 10, 1),
+        progress=False,
+    )
 
 
 # %% [markdown]
@@ -136,7 +144,7 @@ print(f"the last that was kept is {winner!r}; the standard error of its accuracy
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-left.barh(list(rows), [row["loss"] for row in rows.values()], color="#0072B2")
+left.barh(list(rows), [row["loss"] for row in rows.values()], color=BLUE)
 left.invert_yaxis()
 left.set(xlabel=f"validation loss, mean of {seeds} runs")
 for name, own in runs.items():
@@ -192,7 +200,7 @@ for rate in (3e-3, 3e-1):
     trained(learner, hooks=(watched[rate],))
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True)
 for ax, (rate, hook) in zip(axes, watched.items(), strict=True):
-    ax.axhspan(1e-4, 1e-2, color="#009E73", alpha=0.12)
+    ax.axhspan(1e-4, 1e-2, color=GREEN, alpha=0.12)
     for name, line in hook.seen.items():
         ax.plot(*np.transpose([(step, max(ratio, 1e-7)) for step, ratio in line]), label=name)
     ratios = [ratio for line in hook.seen.values() for _, ratio in line]

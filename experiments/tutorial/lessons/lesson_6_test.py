@@ -10,7 +10,7 @@ learn from all but the test and answer together. At last the test.
 # What the last lessons did step by step is an experiment of this repository, `experiments/classification/supervised.py`:
 # ResNet-8 on images at twice their size, AdamW with warm-up and cosine, augmentation twice as strong as in lesson 5,
 # label smoothing, and an average of the weights along the way (EMA). A deeper network does not pay in short runs on a
-# thousand images, as lesson 5 shows; with more steps and stronger regularisation it is the best that this repository
+# thousand images, as lesson 5 shows; with more steps and stronger regularization it is the best that this repository
 # has measured on these digits: 99.1 % after 150 epochs, the row `digits-resnet8` of `experiments/README.md`, by
 #
 #     python -m experiments.classification.supervised
@@ -30,6 +30,7 @@ from dlcore.diagnostics.triage import triage
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.metrics import Calibration
+from dlcore.report.figure import BLUE, VERMILION
 from dlcore.run import fit, predict
 from experiments.classification.supervised import experiment
 from experiments.tutorial.given import given, pixels, remember_programs, splits
@@ -42,10 +43,14 @@ flags += chosen.pick(["--steps=360", "--batch_size=128"], ["--steps=5", "--batch
 resolved = ResolvedRun(experiment, resolve(experiment, flags))
 mean, std = channel_statistics(data.train)
 spec = {
-    "dataset": chosen.dataset, "class_names": list(data.class_names), "num_classes": len(data.class_names),
-    "image_shape": list(data.image_shape), "mean": list(map(float, mean)), "std": list(map(float, std)),
+    "dataset": chosen.dataset,
+    "class_names": list(data.class_names),
+    "num_classes": len(data.class_names),
+    "image_shape": list(data.image_shape),
+    "mean": list(map(float, mean)),
+    "std": list(map(float, std)),
     "train_size": len(data.train),
-}  # fmt: skip
+}
 setup = resolved.setup(spec)
 learner = experiment.build(setup)
 for name in ("model", "augment", "optimizer", "learning_rate", "schedule", "weight_decay", "label_smoothing", "ema"):
@@ -72,9 +77,9 @@ best = min(measured, key=lambda row: row["loss"])
 error = np.sqrt(best["accuracy"] * (1 - best["accuracy"]) / len(data.valid))
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2))
 for ax, name in zip(axes, ("loss", "accuracy"), strict=True):
-    for split, colour in (("train", "#0072B2"), ("valid", "#D55E00")):
+    for split, color in (("train", BLUE), ("valid", VERMILION)):
         curve = [(row["step"], row[name]) for row in first.history if row["split"] == split]
-        ax.plot(*zip(*curve, strict=True), color=colour, label=split)
+        ax.plot(*zip(*curve, strict=True), color=color, label=split)
     ax.axvline(best["step"], color="0.5", ls=":")
     ax.set(xlabel="step", ylabel=name)
     ax.grid(alpha=0.3)
@@ -104,7 +109,7 @@ print(f"{len(members)} networks, each {best['step']} steps on {len(everything)} 
 # ## The test set, once
 #
 # No choice follows from what this cell prints. If you change a setting because of it, it is no test any more. Beside
-# the networks stands the first rule of all, the nearest neighbour by cosine, with as many examples to remember.
+# the networks stands the first rule of all, the nearest neighbor by cosine, with as many examples to remember.
 
 # %%
 test_images, test_labels = pixels(data.test)
@@ -113,7 +118,7 @@ log_p = np.asarray(ensemble_log_probabilities(logits))
 for i, scores in enumerate(logits):
     print(f"network {i + 1}: {(scores.argmax(-1) == test_labels).mean():.2%}")
 remembered = nearest_neighbor.train(*pixels(everything), metric="cosine")
-print(f"nearest neighbour: {(nearest_neighbor.predict(remembered, test_images) == test_labels).mean():.2%}")
+print(f"nearest neighbor: {(nearest_neighbor.predict(remembered, test_images) == test_labels).mean():.2%}")
 right = log_p.argmax(-1) == test_labels
 error = np.sqrt(right.mean() * (1 - right.mean()) / len(right))
 print(f"together:  {right.mean():.2%} of {len(right)} test images (standard error {error:.2%}), {(~right).sum()} wrong")

@@ -28,11 +28,11 @@ def test_embedding_smoke():
 
 
 @pytest.mark.covers("DD-26")
-def test_the_vote_of_neighbours_by_hand():
-    # 0, 1, 2 | 10, 11 with labels 0, 0, 1 | 1, 1 and two neighbours each: of equal votes the smaller label wins
+def test_the_vote_of_neighbors_by_hand():
+    # 0, 1, 2 | 10, 11 with labels 0, 0, 1 | 1, 1 and two neighbors each: of equal votes the smaller label wins
     y, labels = np.array([[0.0], [1], [2], [10], [11]]), np.array([0, 0, 1, 1, 1])
     # 0: {0, 1} -> 0; 1: {0, 1} -> 0; 2: {0, 0} -> 0, wrong; 10: {1, 1} -> 1; 11: {1, 1} -> 1
-    assert embedding.neighbours_agree(y, labels, 2) == 0.8
+    assert embedding.neighbors_agree(y, labels, 2) == 0.8
 
 
 @pytest.mark.covers("DD-29")

@@ -33,20 +33,24 @@ def test_features_smoke():
     assert set(result.figures) == {"features"}
 
 
-def test_all_features_of_colour_images():
+def test_all_features_of_color_images():
     images = np.random.default_rng(0).uniform(size=(12, 16, 16, 3)).astype(np.float32)
     found, codebook = features.extract([images, images[:2]], 0, 5, 100, 2)
     assert codebook.shape == (5, 3, 3, 3)
     assert {name: x[1].shape for name, x in found.items()} == {
-        "pixels": (2, 768), "colour histogram": (2, 8), "HOG": (2, 7 * 7 * 36), "visual words": (2, 20),
-        "HOG, colour": (2, 7 * 7 * 36 + 8), "all by hand": (2, 7 * 7 * 36 + 28),
-    }  # fmt: skip
+        "pixels": (2, 768),
+        "color histogram": (2, 8),
+        "HOG": (2, 7 * 7 * 36),
+        "visual words": (2, 20),
+        "HOG, color": (2, 7 * 7 * 36 + 8),
+        "all by hand": (2, 7 * 7 * 36 + 28),
+    }
     assert features.pixels_of(load("digits").test).max() == 1
 
 
 @pytest.mark.covers("FE-05")
 def test_learned_features_smoke():
-    result = learned_features.study(steps=150, seeds=1)
+    result = learned_features.study(steps=150, num_seeds=1)
     assert result.numbers["k-NN on pixels"][0] == pytest.approx(0.964, abs=0.01)
     assert result.numbers["k-NN on learned"][0] > 0.9
     assert result.holds == all(
@@ -79,5 +83,5 @@ def test_one_example_a_class():
 
 
 def test_where_omniglot_is_not():
-    with pytest.raises(FileNotFoundError, match=r"omniglot28.npz is not there; data_dir must hold"):
+    with pytest.raises(FileNotFoundError, match=r"data_dir=nowhere: no omniglot28.npz there"):
         retrieval.omniglot("nowhere")

@@ -25,7 +25,7 @@ def test_hard_cases():
 
 @pytest.mark.covers("DD-21")
 def test_universal_approximation():
-    result = universal_approximation.study(most=16)
+    result = universal_approximation.study(max_stairs=16)
     assert result.holds
     assert result.numbers["hidden neurons"] == [4, 8, 16, 32]
     assert result.numbers["step"][-1] == pytest.approx(0.5, abs=1e-3)
@@ -51,10 +51,10 @@ def test_choose_k():
 
 def test_a_table_of_classifiers():
     result = classifiers.study(only="nearest")
-    assert list(result.numbers) == ["nearest neighbour, L1", "nearest neighbour, L2", "nearest neighbour, cosine"]
-    assert result.numbers["nearest neighbour, L1"].startswith("test 95.20%")
-    assert result.numbers["nearest neighbour, L2"].startswith("test 96.00%")
-    with pytest.raises(ValueError, match="only='svm' is in no name of nearest neighbour, L1"):
+    assert list(result.numbers) == ["nearest neighbor, L1", "nearest neighbor, L2", "nearest neighbor, cosine"]
+    assert result.numbers["nearest neighbor, L1"].startswith("test 95.20%")
+    assert result.numbers["nearest neighbor, L2"].startswith("test 96.00%")
+    with pytest.raises(ValueError, match="only='svm' is in no name of nearest neighbor, L1"):
         classifiers.study(only="svm")
     assert set(classifiers.SETTINGS) <= set(classifiers.CLASSIFIERS)
 
