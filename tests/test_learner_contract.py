@@ -460,7 +460,8 @@ def test_pmap_equals_one_device(name):
     toy = TOYS[name]
     one, mapped = trained(toy, one_device()), trained(toy, Placement(make_mesh("data:8"), spmd="pmap"))
     chex.assert_trees_all_equal_shapes_and_dtypes(mapped.state, one.state)
-    assert_close(_data(one.state), _data(mapped.state), 2e-6 if name == "lbfgs" else 1e-6)
+    # Near its minimum the gradient that L-BFGS stores is a small difference of terms of size 5: 3.4e-6 were measured.
+    assert_close(_data(one.state), _data(mapped.state), 5e-6 if name == "lbfgs" else 1e-6)
     assert mapped.history[-1][toy.measure] == pytest.approx(one.history[-1][toy.measure], rel=1e-5, abs=1e-6)
 
 
