@@ -46,7 +46,7 @@ def test_cost_with_every_option(capsys):
         (["cost", "vgg16", "--input=12x12x3"], "at least 32x32"),
         (["cost", "lenet5", "--batch=0"], "batch is 0: at least 1"),
         (["cost", "lenet5", "--chip=abacus"], "chip is 'abacus': v4, v5e"),
-        (["cost", "lenet5", "--depth=0"], "depth=0: too small"),
+        (["cost", "lenet5", "--depth=0"], "depth is 0"),
         (["cost", "lenet5", "--csv=missing/there.csv"], "missing"),
         (["convert", "missing.npz", "--model=resnet18"], "does not exist"),
         (["convert", "FILE.txt", "--model=resnet18"], "end in .safetensors"),
