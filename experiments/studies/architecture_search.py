@@ -31,7 +31,7 @@ from experiments.studies.small_runs import shuffled_digits
 
 
 def digits_for_children(seed: int, limit: int | None = None) -> dict[str, jax.Array]:
-    """900 digits to train on and the rest of the training split to validate on."""
+    """Load 900 digits to train on; the rest of the training split is for validation."""
     data = shuffled_digits(seed)
     images, labels = jnp.asarray(data.images[:limit]), jnp.asarray(data.labels[:limit])
     first = len(labels) * 900 // 1297
@@ -44,12 +44,12 @@ def digits_for_children(seed: int, limit: int | None = None) -> dict[str, jax.Ar
 
 
 def row_of(architectures: np.ndarray) -> np.ndarray:
-    """The row of each architecture [..., 6] in `all_architectures()`."""
+    """Find the row [...] of each architecture [..., 6] in `all_architectures()`."""
     return np.ravel_multi_index(tuple(np.moveaxis(architectures, -1, 0)), (len(OPERATIONS),) * len(EDGES))
 
 
 def judge(truth: np.ndarray, proposals: np.ndarray, at_random: np.ndarray) -> tuple[str, bool]:
-    """The verdict from the accuracy of every architecture [K] and the proposed rows, [seeds] each."""
+    """Judge the proposed rows, [seeds] each, by the accuracy of every architecture [K]."""
     rank = lambda rows: np.array([(truth > truth[row]).mean() for row in rows])  # noqa: E731
     top, other = rank(proposals), rank(at_random)
     in_top = int((top < 0.05).sum())

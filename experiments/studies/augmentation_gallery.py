@@ -23,7 +23,7 @@ BOXES = {"china": (0.10, 0.02, 0.53, 0.88), "flower": (0.27, 0.1, 0.68, 0.88)}
 
 
 def tiles(size: tuple[int, int], partner: jax.Array, box: jax.Array) -> dict[str, dict]:
-    """By group and name, functions `(key, image) -> image`, or `-> (image, box)` where the box [4] is followed."""
+    """Make functions `(key, image) -> image`, or `-> (image, box)` where the box [4] moves along, by group and name."""
     side = min(size)
 
     def follow(image, warp):
@@ -103,13 +103,13 @@ def tiles(size: tuple[int, int], partner: jax.Array, box: jax.Array) -> dict[str
 
 
 def _centered(image, size):
-    """On a white ground of that size."""
+    """Center an image on a white background of that size."""
     rest = size[0] - image.shape[0], size[1] - image.shape[1]
     return jnp.pad(image, [(n // 2, n - n // 2) for n in rest] + [(0, 0)], constant_values=1)
 
 
 def _sheet(crops, size):
-    """Five and five of ten crops, small, one under the other on a white ground."""
+    """Lay ten crops out in two rows of five on a white background."""
     width = size[1] // 5
     height = width * crops.shape[1] // crops.shape[2]
     small = jax.image.resize(crops, (10, height - 2, width - 2, 3), "linear")

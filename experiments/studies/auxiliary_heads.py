@@ -36,7 +36,7 @@ POINT = 0.01
 
 
 def data() -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    """Standardised digits [N, 8, 8, 1] and labels [N]: training and test."""
+    """Load standardized digits [N, 8, 8, 1] and labels [N] of both splits: (training, test)."""
     digits = shuffled_digits()
     mean, std = digits.images.mean(), digits.images.std()
     pairs = (digits.images, digits.labels), (digits.test_images, digits.test_labels)
@@ -53,7 +53,7 @@ def small_googlenet(aux: bool, norm: bool, width: float, modules: tuple[str, ...
 def loss_of(
     net: GoogLeNet, auxiliary_weight: float, params: dict, stats: dict, x: jax.Array, labels: jax.Array, rng: jax.Array
 ):
-    """(the loss, (that of the last layer alone, batch statistics))."""
+    """Compute (the loss, (that of the last layer alone, batch statistics))."""
     method = "auxiliary" if net.aux else lambda net, x, train: (net(x, train), {})
     (logits, heads), stats = net.apply(
         {"params": params, **stats}, x, True, method=method, rngs={"dropout": rng}, mutable=["batch_stats"]
@@ -65,7 +65,7 @@ def loss_of(
 def train_one(
     net: GoogLeNet, seed, learning_rate, auxiliary_weight, train: tuple, test: tuple, steps: int, batch_size: int
 ) -> dict:
-    """One run: the last layer's loss at each step [steps], its test accuracy, and the gradients' ratio at the start."""
+    """Train once: the last layer's loss [steps], its test accuracy, and the ratio of gradient norms at the start."""
     key, optimizer = jax.random.fold_in(jax.random.key(0), seed), optax.sgd(learning_rate, 0.9)
     variables = dict(net.init({"params": key}, train[0][:2]))
     params = variables.pop("params")
@@ -128,7 +128,7 @@ def study(
 
 
 def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
-    """The verdict on `results`: net -> {"loss": [S, R, steps], "accuracy" and "ratio": [S, R]}."""
+    """Judge `results`: net -> {"loss": [S, R, steps], "accuracy" and "ratio": [S, R]}."""
     last = {name: _final(rows["loss"]) for name, rows in results.items()}
     best = {name: int(np.argmin(loss.mean(0))) for name, loss in last.items()}
     accuracy = {name: rows["accuracy"][:, best[name]] for name, rows in results.items()}
@@ -158,7 +158,7 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
 
 
 def _final(loss: np.ndarray) -> np.ndarray:
-    """The mean of the last tenth of the steps, infinite where that is not finite."""
+    """Average the last tenth of the steps; infinite where that is not finite."""
     last = loss[..., -max(1, loss.shape[-1] // 10) :].mean(-1)
     return np.where(np.isfinite(last), last, np.inf)
 
@@ -168,7 +168,7 @@ def _signed(gain: np.ndarray) -> str:
 
 
 def draw(results: dict, best: dict, accuracy: dict):
-    """The last layer's loss along training, and test accuracy."""
+    """Draw the last layer's loss along training, and test accuracy."""
     figure, (left, right) = new_figure((8.5, 3.2), 1, 2, width_ratios=(3, 2))
     for i, name in enumerate(NETS):
         curves = results[name]["loss"][:, best[name]].clip(max=4)
@@ -198,7 +198,7 @@ experiment = Study(
         "min_log2_learning_rate": -6,
         "max_log2_learning_rate": -6,
         "width": 0.02,
-        "modules": ("4a", "5b"),
+        "modules": ("4a",),
     },
 )
 

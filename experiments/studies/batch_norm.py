@@ -52,7 +52,7 @@ class Net(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, rng: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """x: [B, D] -> (logits [B, 10], what the ReLUs see [depth, B, hidden])."""
+        """Map x [B, D] to (logits [B, 10], inputs of the ReLUs [depth, B, hidden])."""
         seen = []
         for i in range(self.depth):
             x = nn.Dense(self.hidden, name=f"dense{i}")(x)
@@ -77,7 +77,7 @@ class Net(nn.Module):
 
 
 def data() -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Standardised digits of both splits: x [N, 64] and labels [N]."""
+    """Load standardized digits of both splits: x [N, 64] and labels [N]."""
     splits = {split: digits(split).arrays for split in ("train", "test")}
     flat = {split: arrays["image"].reshape(-1, 64) for split, arrays in splits.items()}
     mean, std = flat["train"].mean(), flat["train"].std()
@@ -85,7 +85,7 @@ def data() -> dict[str, tuple[jax.Array, jax.Array]]:
 
 
 def starts(net: Net, names: list[str], num_seeds: int) -> dict:
-    """Variables, each leaf [names, seeds, ...]; a seed has the same kernels in every net."""
+    """Initialize variables, each leaf [names, seeds, ...]; a seed has the same kernels in every net."""
     key = jax.random.key(0)
     shapes = jax.eval_shape(lambda: net.init(key, jnp.zeros((2, 64)), True, key))
 
@@ -107,7 +107,7 @@ def loss_of(net: Net, params, stats, x, labels, rng):
 
 
 def descend(net: Net, learning_rate, key, x, labels, batch_size: int, variables: dict, steps) -> tuple[dict, jax.Array]:
-    """(variables after the steps, their losses); `steps` are numbers that the batches are drawn by."""
+    """Train over `steps`, the numbers that seed the batches: (variables after them, their losses)."""
 
     def step(variables, t):
         chosen = jax.random.randint(jax.random.fold_in(key, t), (batch_size,), 0, len(x))
@@ -121,7 +121,7 @@ def descend(net: Net, learning_rate, key, x, labels, batch_size: int, variables:
 
 
 def measured(net: Net, variables: dict, train: tuple, test: tuple) -> dict:
-    """Test accuracy in use, and the share of ReLUs that are off for all training examples."""
+    """Measure test accuracy, and the share of ReLUs that are off for all training examples."""
     key = jax.random.key(0)
     logits, _ = net.apply(variables, test[0], False, key)
     stats = [k for k in variables if k != "params"]
@@ -133,7 +133,7 @@ def measured(net: Net, variables: dict, train: tuple, test: tuple) -> dict:
 def train_all(
     net: Net, variables: dict, learning_rates, train: tuple, test: tuple, steps: int, batch_size: int
 ) -> dict:
-    """Every start at every rate: variables' leaves [I, S, ...] and rates [R] -> measures [I, S, R].
+    """Train all leaves [I, S, ...] at every learning rate [R]: measures [I, S, R].
 
     `loss` is the mean of the last 20 steps, infinite where the run ended in something not finite.
     """
@@ -151,7 +151,7 @@ def train_all(
 
 
 def largest_stable(loss: np.ndarray, learning_rates: np.ndarray, limit: float) -> float:
-    """The end of the run of rates, upwards from the one of least loss [R], whose loss is below the limit; 0 if none."""
+    """Walk up from the learning rate of least loss [R] while the loss is below the limit: the last, 0 if none."""
     best = int(np.argmin(loss))
     good = np.append(loss[best:] < limit, False)
     steps = int(np.argmin(good))
@@ -162,7 +162,7 @@ def largest_stable(loss: np.ndarray, learning_rates: np.ndarray, limit: float) -
 def probe_all(
     net: Net, variables: dict, learning_rate, reach, train: tuple, steps: int, num_probes: int, batch_size: int
 ) -> dict:
-    """Along training at `rate` from variables [S, ...]: what lies ahead of the gradient, [S, probes] each.
+    """Train from variables [S, ...], and measure the loss along the negative gradient, [S, num_probes] each.
 
     turn: the largest |g(w - r g) - g| / |g| of r in `reach`. loss: the range of the loss there, over the loss at w.
     shift: how far the mean of what the last ReLUs see has moved since the step before, in its deviations.
@@ -261,7 +261,7 @@ def study(
 def report(
     names: list, learning_rates: np.ndarray, results: dict, stable: dict, tuned: dict, ahead: dict
 ) -> StudyResult:
-    """The verdict on the numbers of the study; `results` [I, S, R], `ahead` [S, probes], `stable` [S], by norm."""
+    """Judge the numbers of the study; `results` [I, S, R], `ahead` [S, num_probes], `stable` [S], by norm."""
     kaiming = names.index("Kaiming")
     ratio = [b / p if p else float("inf") for p, b in zip(stable["none"], stable["batch"], strict=True)]
     spread = {n: np.ptp(results[n]["loss"][:, :, tuned[n]].clip(max=10), axis=0) for n in tuned}
@@ -308,7 +308,7 @@ def report(
 
 
 def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ahead: dict):
-    """Loss by rate, loss by start, and the turn of the gradient along training."""
+    """Draw loss by learning rate, loss by initialization, and the turn of the gradient along training."""
     figure, (by_rate, by_start, along) = new_figure((11, 3.4), 1, 3)
     for norm in tuned:
         loss = results[norm]["loss"].clip(max=3)

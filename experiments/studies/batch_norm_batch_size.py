@@ -58,7 +58,7 @@ def study(
 
 
 def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
-    """The verdict on `accuracy`: norm -> [S, sizes]."""
+    """Judge `accuracy`: norm -> [S, batch sizes]."""
     lost = {norm: values[:, -1] - values[:, 0] for norm, values in accuracy.items()}
     mean = {norm: values.mean(0) for norm, values in accuracy.items()}
     fails = bool((lost["batch"] > 0.02).all() and (lost["batch"] > lost["group"]).all())
@@ -80,7 +80,7 @@ def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
 
 
 def draw(batch_sizes: tuple[int, ...], accuracy: dict):
-    """Accuracy by batch size; dots are seeds."""
+    """Draw accuracy by batch size; dots are seeds."""
     figure, axes = new_figure((5, 3.2))
     for norm, values in accuracy.items():
         axes.plot(batch_sizes, 100 * values.T, "o", color=COLORS[norm], alpha=0.4, markersize=3)

@@ -59,7 +59,7 @@ def study(
 
 
 def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
-    """The verdict on `results`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
+    """Judge `results`: placement -> {"loss", "accuracy", "dead"}: [S, R]."""
     both = np.isfinite(results["before"]["loss"]) & np.isfinite(results["after"]["loss"])
     dead = {name: np.where(both, rows["dead"], 0).sum(1) / both.sum(1).clip(1) for name, rows in results.items()}
     best = {name: int(np.argmin(rows["loss"].mean(0))) for name, rows in results.items()}
@@ -85,7 +85,7 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
 
 
 def draw(learning_rates: np.ndarray, results: dict):
-    """Dead units and loss by rate."""
+    """Draw dead units and loss by learning rate."""
     figure, (left, right) = new_figure((8, 3.2), 1, 2)
     for name, rows in results.items():
         left.plot(learning_rates, 100 * rows["dead"].T, "o", color=COLORS[name], alpha=0.4, markersize=3)

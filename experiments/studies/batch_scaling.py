@@ -28,7 +28,7 @@ NAMES = ("small batch", "large batch, same rate", "large batch, scaled rate", "r
 
 
 def plans(learning_rate: float, batch_size: int, factor: int, num_examples: int) -> dict[str, list]:
-    """[(steps, batch size, schedule), ...] of each way to go through `examples` examples."""
+    """Plan each way to draw `num_examples` examples: [(steps, batch size, schedule), ...]."""
     large = batch_size * factor
     steps = num_examples // large
     scaled = linear_scaling(learning_rate, large, batch_size)
@@ -45,7 +45,7 @@ def plans(learning_rate: float, batch_size: int, factor: int, num_examples: int)
 
 
 def run(plan, net: nn.Module, images, labels, key):
-    """(variables, rates used [steps], batch sizes used [steps]) after the phases of a plan; the momentum goes along."""
+    """Run the phases of a plan, momentum carried over: (variables, learning rates [steps], batch sizes [steps])."""
     params = net.init(jax.random.fold_in(key, 0), images[:2], False)["params"]
     trace, learning_rates, sizes = None, [], []
     for phase, (steps, size, schedule) in enumerate(plan):
@@ -74,7 +74,7 @@ def run(plan, net: nn.Module, images, labels, key):
 
 
 def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
-    """losses, accuracies: {way: [seeds]} at the end. rates, sizes: {way: [steps]}."""
+    """Judge final losses and accuracies {way: [seeds]}, with learning rates and batch sizes {way: [steps]}."""
     small, same, scaled, ramp = (losses[name] for name in NAMES)
     helps = bool((scaled < same).all())
     ramps = bool((ramp <= 2 * small).all())

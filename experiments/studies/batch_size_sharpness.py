@@ -30,7 +30,7 @@ from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuf
 
 
 def measure(batch_size: int, num_seeds: int, steps: int, learning_rate: float, num_evaluations: int) -> np.ndarray:
-    """[seeds, parts, 3]: training loss, largest Hessian eigenvalue and test accuracy along the runs."""
+    """Measure [seeds, evaluations, 3]: training loss, largest Hessian eigenvalue and test accuracy along the runs."""
     data, net = shuffled_digits(), SmallNet((32, 32))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
@@ -54,14 +54,14 @@ def measure(batch_size: int, num_seeds: int, steps: int, learning_rate: float, n
 
 
 def at_loss(runs: np.ndarray, level: float) -> np.ndarray:
-    """[seeds]: the eigenvalue of runs [seeds, parts, 3] where the loss first is at most `level`; NaN where never."""
+    """Read the eigenvalue [seeds] of runs [seeds, evaluations, 3] where the loss first is <= level; NaN if never."""
     below = runs[:, :, 0] <= level
     first = runs[np.arange(len(runs)), below.argmax(1), 1]
     return np.where(below.any(1), first, np.nan)
 
 
 def judge(results: dict[int, np.ndarray], learning_rate: float, level: float) -> tuple[str, bool]:
-    """The verdict from runs [seeds, parts, 3] by batch size, smallest first."""
+    """Judge runs [seeds, evaluations, 3] by batch size, smallest first."""
     small, *_, large = results
     ends = {size: runs[:, -1] for size, runs in results.items()}
     passed = {size: at_loss(runs, level) for size, runs in results.items()}

@@ -35,7 +35,7 @@ ASKS = {"more capacity", "train longer"}
 def curves(
     width: int, label_noise: float, num_seeds: int, steps: int, num_examples: int, num_evaluations: int
 ) -> np.ndarray:
-    """[seeds, parts, 2]: training and validation accuracy along the runs of one width; noise: labels drawn anew."""
+    """Measure training and validation accuracy [seeds, evaluations, 2] along the runs of one width."""
     keys = jax.random.split(jax.random.key(0), num_seeds)
     return np.asarray(_accuracies(keys, label_noise, width, steps, num_examples, num_evaluations), np.float64)
 
@@ -65,12 +65,12 @@ def _accuracies(
 
 
 def verdicts(results: dict[int, np.ndarray]) -> dict[int, str]:
-    """The triage's diagnosis of each width, its curves averaged over the seeds."""
+    """Name the triage's diagnosis of each width, its curves averaged over the seeds."""
     return {width: " and ".join(f.kind for f in fit_triage(*runs.mean(0).T)) for width, runs in results.items()}
 
 
 def judge(results: dict[str, dict[int, np.ndarray]]) -> tuple[str, bool]:
-    """The verdict from accuracies [seeds, parts, 2] by labels, "clean" and "noisy", and width, the narrowest first."""
+    """Judge accuracies [seeds, evaluations, 2] by labels, "clean" and "noisy", and width, the narrowest first."""
     sentences, best, gaps, diagnoses = [], {}, {}, {}
     for labels, by_width in results.items():
         ends = {width: runs[:, -1] for width, runs in by_width.items()}

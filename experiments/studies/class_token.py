@@ -36,7 +36,7 @@ ARMS = ("class token", "mean over patches", "distilled")
 
 
 class Student(DeiT):
-    """A DeiT with the initial values of the ViTs beside it."""
+    """A DeiT with the initial values of the two ViTs."""
 
     INITS = ViT.INITS
 
@@ -45,7 +45,7 @@ TEACHER = ZooNet(create_model("resnet8_cifar", num_classes=10, width=16))
 
 
 def students(depth: int) -> dict[str, nn.Module]:
-    """The three nets: 16 patches of 2 x 2, 48 channels, four heads."""
+    """Make the three nets: 16 patches of 2 x 2, 48 channels, four heads."""
     size = {
         "num_classes": 10,
         "image_size": 8,
@@ -63,7 +63,7 @@ def students(depth: int) -> dict[str, nn.Module]:
 def fit(
     net: nn.Module, teacher: dict | None, data, key, num_examples: int, steps: int, learning_rate: float
 ) -> tuple[dict, jax.Array]:
-    """(variables, log loss and accuracy on the test digits [2]) after training on the first examples of a seed."""
+    """Train on a seed's subset: (variables, log loss and accuracy on the test digits [2])."""
     order = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))[:num_examples]
     images, labels = (jnp.asarray(v)[order] for v in (data.images, data.labels))
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps)
@@ -90,7 +90,7 @@ def fit(
 
 
 def judge(results: dict[str, np.ndarray], num_examples: int) -> tuple[str, bool]:
-    """The verdict from test accuracies [seeds] of the arms and of the teacher: the distilled one is to be the best."""
+    """Judge test accuracies [seeds] of the arms and of the teacher: the distilled one is to be the best."""
     token, mean, distilled = (results[arm] for arm in ARMS)
     best = int((distilled > np.maximum(token, mean)).sum())
     verdict = (
@@ -133,7 +133,7 @@ def study(
 
 
 def draw(results: dict[str, np.ndarray]):
-    """Accuracy of the arms, a line a seed, and the teacher's."""
+    """Draw the accuracy of the arms and of the teacher, a line a seed."""
     figure, (axes, names) = (
         new_figure(
             (6.5, 2.8),

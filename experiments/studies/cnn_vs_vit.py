@@ -36,7 +36,7 @@ COLORS = {"cnn": BLUE, "vit": VERMILION}
 
 
 def data_of(dataset: str, data_dir: str | None, most: int, held_out: int) -> tuple[Digits, int]:
-    """(training examples in a fixed order, and the held-out ones in front of those of the test split; classes)."""
+    """Load (training examples in a fixed order, with the held-out ones before the test split's; number of classes)."""
     splits = image_classification.load(dataset, data_dir)
     images, labels = (np.concatenate([splits.train.arrays[k], splits.valid.arrays[k]]) for k in ("image", "label"))
     if most + held_out > len(labels):
@@ -61,7 +61,7 @@ def parameters(model: nn.Module, image: np.ndarray) -> int:
 def equal_models(
     image: np.ndarray, num_classes: int, cnn_width: int, patch_size: int, depth: int
 ) -> dict[str, nn.Module]:
-    """A ResNet-8 and the ViT (two heads, even widths) whose number of parameters is nearest to its."""
+    """Make a ResNet-8 and the ViT (two heads, even widths) whose number of parameters is nearest to its."""
     cnn = create_model("resnet8_cifar", num_classes=num_classes, width=cnn_width)
     fields = {"image_size": max(image.shape[:2]), "patch_size": patch_size, "depth": depth, "num_heads": 2}
 
@@ -78,7 +78,7 @@ def equal_models(
 def run(
     model: nn.Module, data: Digits, key, count, learning_rate, steps: int, batch_size: int, held_out: int
 ) -> jax.Array:
-    """[2, 2]: log loss and accuracy on the held-out and on the test examples, after training on `count` examples."""
+    """Train on `count` examples: log loss and accuracy on the held-out and on the test examples [2, 2]."""
     net, (images, labels, scored, targets) = ZooNet(model), map(jnp.asarray, data)
     order = jax.random.permutation(jax.random.fold_in(key, 7), len(labels))
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, steps // 10, steps)
@@ -93,12 +93,12 @@ def run(
 
 
 def as_many(cnn: np.ndarray, vit: np.ndarray, train_sizes: np.ndarray) -> float:
-    """The number of examples with which the CNN's mean accuracy [sizes] is the ViT's best, between sizes by log n."""
+    """Interpolate over log n the number of examples with which the CNN's mean accuracy [sizes] is the ViT's best."""
     return float(np.exp(np.interp(vit[-1], np.maximum.accumulate(cnn), np.log(train_sizes))))
 
 
 def judge(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray, counts: dict[str, int]) -> tuple[str, bool]:
-    """The verdict from test accuracies [seeds, sizes]: ahead at the smallest size on every seed, and less so later."""
+    """Judge test accuracies [seeds, sizes]: the CNN ahead at the smallest size on every seed, and less so later."""
     cnn, vit = accuracy["cnn"], accuracy["vit"]
     gap = cnn - vit
     worse, closing = bool((gap[:, 0] > 0).all()), bool(gap[:, -1].mean() < gap[:, 0].mean())
@@ -170,7 +170,7 @@ def study(
 
 
 def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):
-    """Accuracy by the number of examples: seeds thin, means thick."""
+    """Draw accuracy by the number of examples: seeds thin, means thick."""
     figure, axes = new_figure((6, 3.6))
     for name, results in accuracy.items():
         axes.plot(train_sizes, 100 * results.T, "-", color=COLORS[name], alpha=0.3, lw=1)

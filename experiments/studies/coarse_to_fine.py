@@ -30,7 +30,7 @@ EXAMPLES, BATCH = 1000, 50
 
 
 def accuracies(trials: list[list[dict]], epochs: int) -> np.ndarray:
-    """[seeds, trials, 2]: validation and test accuracy after those epochs; a seed's runs share weights, batches."""
+    """Measure validation and test accuracy [seeds, trials, 2]; a seed's runs share weights and batches."""
     data, net = shuffled_digits(), SmallNet((32,))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
     steps = epochs * EXAMPLES // BATCH
@@ -51,12 +51,12 @@ def accuracies(trials: list[list[dict]], epochs: int) -> np.ndarray:
 
 
 def decades(axis: LogUniform) -> float:
-    """How many powers of ten a range spans."""
+    """Count the powers of ten that a range spans."""
     return float(np.log10(axis.high / axis.low))
 
 
 def search(num_seeds: int, coarse: tuple[int, int], fine: tuple[int, int]) -> list[dict]:
-    """Both searches of each seed. coarse, fine: (trials, epochs)."""
+    """Run both searches of each seed. coarse, fine: (trials, epochs)."""
     cost = coarse[0] * coarse[1] + fine[0] * fine[1]
     first = [latin_hypercube(SPACE, coarse[0], 3 * seed) for seed in range(num_seeds)]
     alone = [latin_hypercube(SPACE, cost // fine[1], 3 * seed + 2) for seed in range(num_seeds)]
@@ -81,7 +81,7 @@ def search(num_seeds: int, coarse: tuple[int, int], fine: tuple[int, int]) -> li
 
 
 def judge(runs: list[dict]) -> tuple[str, bool]:
-    """The verdict from the result of `search` on each seed."""
+    """Judge the result of `search` on each seed."""
     two, one = (np.array([run[name] for run in runs]) for name in ("two", "one"))
     widths = {name: np.array([decades(run["finer"][name]) for run in runs]) for name in SPACE}
     useful = np.mean([run["useful"] for run in runs], 0)

@@ -30,7 +30,7 @@ HEAVY = {"degrees": 20, "translate": 0.15, "scale": (0.8, 1.2), "shear": 15}
 
 
 def measure(keys, data, arm, num_labels, steps, consistency_weight, threshold):
-    """[seeds, 2]: log loss and accuracy on the test digits."""
+    """Measure log loss and accuracy on the test digits: [seeds, 2]."""
     net = SmallNet(hidden=(256, 256))
     light = random_affine(**LIGHT)
     heavy = compose(random_affine(**HEAVY), gaussian_noise(0.1), cutout(2))
@@ -66,7 +66,7 @@ def measure(keys, data, arm, num_labels, steps, consistency_weight, threshold):
 
 
 def judge(arms: dict[str, np.ndarray], num_labels: int) -> tuple[str, bool]:
-    """The verdict from log loss and accuracy [seeds, 2] by arm: the last must beat the first on every seed."""
+    """Judge log loss and accuracy [seeds, 2] by arm: the last must beat the first on every seed."""
     plain, heavy, consistent = (arms[name][:, 1] for name in ARMS)
     wins = int((consistent > plain).sum())
     verdict = (

@@ -32,7 +32,7 @@ WHO = ("the same", "other")
 
 
 def errors(train_sizes: tuple[int, ...], num_seeds: int, steps: int, width: int) -> np.ndarray:
-    """[seeds, counts, 3]: the share that is wrong in training, of the same writers, and of others, by examples."""
+    """Measure the error [seeds, sizes, 3] in training, on the same writers, and on other writers."""
     data, net = shuffled_digits(), SmallNet((width,))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
@@ -55,19 +55,19 @@ def errors(train_sizes: tuple[int, ...], num_seeds: int, steps: int, width: int)
 
 
 def power_law(train_sizes: np.ndarray, error: np.ndarray) -> tuple[float, float]:
-    """(a, b) of error = a n^-b, by least squares of the logarithms."""
+    """Fit (a, b) of error = a n^-b by least squares of the logarithms."""
     slope, offset = np.polyfit(np.log(train_sizes), np.log(error), 1)
     return float(np.exp(offset)), float(-slope)
 
 
 def extrapolate(train_sizes: np.ndarray, error: np.ndarray, largest_fitted: int) -> tuple[float, float, float]:
-    """(a, b, share by which the line through errors of up to `known` examples is above the last one)."""
+    """Fit (a, b) to the sizes of up to `largest_fitted`, and give the line's relative excess over the last error."""
     a, b = power_law(train_sizes[train_sizes <= largest_fitted], error[train_sizes <= largest_fitted])
     return a, b, a * train_sizes[-1] ** -b / error[-1] - 1
 
 
 def judge(train_sizes: tuple[int, ...], results: np.ndarray, largest_fitted: int) -> tuple[str, bool]:
-    """The verdict from errors [seeds, counts, 3]."""
+    """Judge errors [seeds, sizes, 3]."""
     sizes, mean = np.array(train_sizes), results.mean(0)
     sentences, falls, misses = [], [], []
     for column, who in enumerate(WHO, 1):
@@ -77,9 +77,8 @@ def judge(train_sizes: tuple[int, ...], results: np.ndarray, largest_fitted: int
         sentences.append(
             f"On {who} writers the error {'falls' if falls[-1] else 'does NOT fall'} with every size, from "
             f"{mean[0, column]:.1%} with {sizes[0]} examples to {mean[-1, column]:.1%} with {sizes[-1]}; up to "
-            f"{largest_fitted} "
-            f"it is {a:.2g} n^-{b:.2f}, each doubling {1 - 2**-b:.0%} less, which predicts {a * sizes[-1] ** -b:.1%} of "
-            f"{sizes[-1]}, {abs(off):.0%} too {'much' if off > 0 else 'little'}."
+            f"{largest_fitted} it is {a:.2g} n^-{b:.2f}, each doubling {1 - 2**-b:.0%} less, which predicts "
+            f"{a * sizes[-1] ** -b:.1%} of {sizes[-1]}, {abs(off):.0%} too {'much' if off > 0 else 'little'}."
         )
     return " ".join(sentences), all(falls) and bool(misses[0] < 0.25)
 

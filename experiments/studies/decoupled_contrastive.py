@@ -38,7 +38,7 @@ class Encoder(nn.Module):
 
 
 def view(key: jax.Array, image: jax.Array) -> jax.Array:
-    """One image moved, turned, scaled, and with noise."""
+    """Move, rotate, scale and shade an image, and add noise."""
     move, shade, noise = jax.random.split(key, 3)
     image = random_affine(degrees=15.0, translate=0.1, scale=(0.85, 1.15))(move, image)
     image = image * jax.random.uniform(shade, (), minval=0.6, maxval=1.4)
@@ -46,7 +46,7 @@ def view(key: jax.Array, image: jax.Array) -> jax.Array:
 
 
 def nearest_neighbor_accuracy(bank, bank_labels, queries, labels) -> jax.Array:
-    """How often the nearest of the bank [N, D] by cosine has the label of the query."""
+    """Measure how often the nearest of the bank [N, D] by cosine has the label of the query."""
     bank, queries = (v / jnp.maximum(jnp.linalg.norm(v, axis=1, keepdims=True), 1e-9) for v in (bank, queries))
     return (bank_labels[(queries @ bank.T).argmax(1)] == labels).mean()
 
@@ -54,7 +54,7 @@ def nearest_neighbor_accuracy(bank, bank_labels, queries, labels) -> jax.Array:
 def accuracies(
     loss, batch_size: int, steps: int, num_seeds: int, learning_rate: float, temperature: float
 ) -> np.ndarray:
-    """[seeds, 2]: of the untrained and of the trained net."""
+    """Measure the accuracy of the untrained and of the trained net: [seeds, 2]."""
     data, net = shuffled_digits(), Encoder()
     images = jnp.asarray(data.images, jnp.float32)
 
@@ -90,7 +90,7 @@ def accuracies(
 
 
 def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
-    """results: {(loss, batch size): [seeds, 2]}, accuracies untrained and trained."""
+    """Judge {(loss, batch size): [seeds, 2]}, accuracies untrained and trained."""
     batch_sizes = sorted({size for _, size in results})
     means = {key: 100 * v[:, 1].mean() for key, v in results.items()}
     untrained = 100 * np.mean([v[:, 0].mean() for v in results.values()])

@@ -31,12 +31,12 @@ KINDS = {"plain": False, "residual": True}
 
 
 def network(depth: int, skip: bool, width: int) -> ZooNet:
-    """A CIFAR network of 6 n + 2 layers, plain or residual."""
+    """Make a CIFAR network of 6 n + 2 layers, plain or residual."""
     return ZooNet(CifarResNet(10, ((depth - 2) // 6,) * 3, width, skip=skip))
 
 
 def judge(loss: dict[str, np.ndarray]) -> tuple[str, bool]:
-    """The verdict from the training losses [seeds] of "plain 20", "plain 56", "residual 20" and "residual 56"."""
+    """Judge the training losses [seeds] of "plain 20", "plain 56", "residual 20" and "residual 56"."""
     names = list(loss)
     summary = ", ".join(f"{name} layers {loss[name].mean():.4f}" for name in names)
     shallow, deep = names[0].split()[1], names[1].split()[1]

@@ -27,14 +27,14 @@ from dlcore.report.figure import BLUE, VERMILION, new_figure
 
 
 def network(params: list, x: jax.Array) -> jax.Array:
-    """Layers of tanh, and the mean of squares: many small operations."""
+    """Apply layers of tanh, and average the squares: many small operations."""
     for w, b in params:
         x = jnp.tanh(x @ w + b)
     return jnp.mean(x**2)
 
 
 def gradient_step(params: list, x: jax.Array) -> list:
-    """One step of gradient descent."""
+    """Take one step of gradient descent."""
     return jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(network)(params, x))
 
 
@@ -50,29 +50,29 @@ class Traces:
 
 
 def leaky_python(x: jax.Array) -> jax.Array:
-    """Python decides: needs a value, so it cannot be traced."""
+    """Let Python decide, which needs a value and cannot be traced."""
     return x if x > 0 else 0.1 * x
 
 
 def leaky_lax(x: jax.Array) -> jax.Array:
-    """The program decides when it runs."""
+    """Let the program decide when it runs."""
     return jax.lax.cond(x > 0, lambda x: x, lambda x: 0.1 * x, x)
 
 
 def power_unrolled(x: jax.Array, n: int) -> jax.Array:
-    """Python's loop: n operations in the program."""
+    """Apply sine n times by a Python loop: n operations in the program."""
     for _ in range(n):
         x = jnp.sin(x)
     return x
 
 
 def power_scanned(x: jax.Array, n: int) -> jax.Array:
-    """One operation in the program, n turns."""
+    """Apply sine n times by a scan: one operation in the program."""
     return jax.lax.scan(lambda x, _: (jnp.sin(x), None), x, length=n)[0]
 
 
 def median_seconds(function: Callable, *args: Any, num_repeats: int) -> float:
-    """Of a call that is waited for."""
+    """Time calls, each until its result is ready, and take the median."""
     jax.block_until_ready(function(*args))
     times = []
     for _ in range(num_repeats):
@@ -159,7 +159,7 @@ def study(
 
 
 def figure(eager: float, static: float, compiling: float):
-    """Time since the start over steps: where the compiled program overtakes."""
+    """Draw time since the start over steps: where the compiled program overtakes."""
     steps = np.arange(0, max(10, int(3 * compiling / max(eager - static, 1e-9))) + 1)
     drawing, axes = new_figure((6, 3.8))
     axes.plot(steps, steps * eager * 1e3, color=VERMILION, label="operation by operation")

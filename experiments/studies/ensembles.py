@@ -36,7 +36,7 @@ def moved(key, image):
 
 
 def independent(key, data, num_members, steps, own_digits=True):
-    """Log loss and accuracy on the test digits: of each member [members, 2], of all together [2]."""
+    """Train members: log loss and accuracy on the test digits of each [members, 2] and of all together [2]."""
     net = SmallNet()
 
     def logits(member):
@@ -50,7 +50,7 @@ def independent(key, data, num_members, steps, own_digits=True):
 
 
 def snapshots(key, data, num_cycles, steps):
-    """The same of the snapshots [cycles, 2] of one run of cosine cycles."""
+    """Train one run of cosine cycles: the same of its snapshots [cycles, 2]."""
     net = SmallNet()
     images, labels = jnp.asarray(data.images[:EXAMPLES]), jnp.asarray(data.labels[:EXAMPLES])
     learning_rate = schedules.cosine_restarts(0.05, steps // num_cycles)
@@ -76,7 +76,10 @@ def together(logits, labels):
 
 
 def averaged(key, data, steps):
-    """Log loss and accuracy of the last weights [2], of their average with recomputed [2] and with stale statistics."""
+    """Train at a constant learning rate: log loss and accuracy [3, 2].
+
+    They are of the last weights, and of their average with recomputed and with stale batch statistics.
+    """
     net = SmallNet(batch_norm=True)
     images, labels = jnp.asarray(data.images[:EXAMPLES]), jnp.asarray(data.labels[:EXAMPLES])
     optimizer = optax.chain(optax.sgd(0.2, momentum=0.9), track_swa(steps // 2, every=max(1, steps // 100)))
@@ -102,7 +105,7 @@ def averaged(key, data, steps):
 
 
 def judge(members, ensemble, shots, snapshot_ensemble, swa) -> tuple[str, bool]:
-    """The verdict from (log loss, accuracy) [seeds, K, 2] and [seeds, 2] of either ensemble, [seeds, 3, 2] of SWA."""
+    """Judge (log loss, accuracy) [seeds, K, 2] and [seeds, 2] of either ensemble, and [seeds, 3, 2] of SWA."""
     jensen = bool((ensemble[:, 0] <= members[..., 0].mean(1) + 1e-6).all())
     above_mean = bool((ensemble[:, 1] >= members[..., 1].mean(1)).all())
     above_best = int((ensemble[:, 1] > members[..., 1].max(1)).sum())

@@ -50,13 +50,13 @@ BANDS = {
 
 
 def draw(name: str, key, count: int, width: int):
-    """Kernels [count, width, width] of that start."""
+    """Draw kernels [count, width, width] of an initialization."""
     return jnp.stack([STARTS[name](key, (width, width)) for key in jax.random.split(key, count)])
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def look(kernels, kind: str, x, cotangent, bias) -> tuple[jax.Array, jax.Array]:
-    """Activations [depth, examples, width], and the norm of the gradient that arrives in front of each layer [depth].
+    """Compute activations [depth, examples, width], and the norm of the gradient at the input of each layer [depth].
 
     kernels: [depth, width, width]; x and cotangent, of the output: [examples, width].
     """
@@ -76,7 +76,7 @@ def look(kernels, kind: str, x, cotangent, bias) -> tuple[jax.Array, jax.Array]:
 
 
 def statistics(h: np.ndarray) -> dict[str, np.ndarray]:
-    """Of activations h [depth, examples, width], in float64: [depth] each, and 40 bins of a histogram [depth, 40]."""
+    """Describe activations h [depth, examples, width] in float64: [depth] each, and histograms [depth, 40]."""
     low = -1.0 if h.min() < 0 else 0.0
     high = 1.0 if h.min() < 0 else 3 * float(h.std((1, 2)).max()) + 1e-30
     edges = np.linspace(low, high, 41)
@@ -93,7 +93,7 @@ def statistics(h: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def measure(name: str, kind: str, width: int, depth: int, num_examples: int, num_seeds: int, bias: float = 0.0) -> dict:
-    """Statistics of nets that start like that, and the gradient that arrives: [seeds, depth] each."""
+    """Measure the activations' statistics and the gradient of nets of one initialization: [seeds, depth] each."""
     rows = []
     for seed in range(num_seeds):
         weights, inputs = jax.random.split(jax.random.key(seed))
@@ -104,7 +104,7 @@ def measure(name: str, kind: str, width: int, depth: int, num_examples: int, num
 
 
 def residual(last: str, width: int, blocks: int, num_seeds: int) -> np.ndarray:
-    """The variance after each block x + relu(x W1) W2 over that of the input, [seeds, blocks]; W1 is Kaiming's."""
+    """Measure the variance after each block x + relu(x W1) W2 over the input's, [seeds, blocks]; W1 is Kaiming's."""
     rows = []
     for seed in range(num_seeds):
         first, second, inputs = jax.random.split(jax.random.key(seed), 3)
@@ -123,14 +123,14 @@ def variances(x, first, second):
 
 
 def balanced_digits() -> tuple[jax.Array, jax.Array]:
-    """A hundred of each digit, [1000, 64], and what they are: with these a net of zeros has no gradient at all."""
+    """Load a hundred of each digit, [1000, 64], and labels: on balanced classes a net of zeros has no gradient."""
     data = digits("train").arrays
     rows = np.concatenate([np.flatnonzero(data["label"] == c)[:100] for c in range(10)])
     return jnp.asarray(data["image"].reshape(-1, 64)[rows]), jnp.asarray(data["label"][rows])
 
 
 def descend(name: str, steps: int, num_seeds: int) -> dict:
-    """A ReLU perceptron on the digits: last loss [seeds], how unlike its units are, and how far its weights moved."""
+    """Train ReLU perceptrons: last loss [seeds], how much units differ, and how far weights moved."""
     x, labels = balanced_digits()
     rows = []
     for seed in range(num_seeds):
@@ -142,7 +142,7 @@ def descend(name: str, steps: int, num_seeds: int) -> dict:
 
 @jax.jit
 def learn(kernels, steps, x, labels) -> dict:
-    """Gradient descent from kernels ([3, 64, 64], [64, 10]) and biases of 0."""
+    """Descend from kernels ([3, 64, 64], [64, 10]) and biases of 0."""
 
     def loss(params):
         (hidden, head), (biases, last) = params
@@ -161,7 +161,7 @@ def learn(kernels, steps, x, labels) -> dict:
 
 
 def check_bands(results: dict) -> tuple[int, list[str]]:
-    """How many bands were tried, and what lies outside its own, in words; other widths and depths have none."""
+    """Count the bands that apply, and describe the numbers outside theirs; other widths and depths have none."""
     tried, wrong = 0, []
     for (quantity, kind, name, width), (low, high) in BANDS.items():
         rows = results.get((kind, name, width))
@@ -175,7 +175,7 @@ def check_bands(results: dict) -> tuple[int, list[str]]:
 
 
 def summary(rows: dict) -> dict[str, np.ndarray]:
-    """The quantities of BANDS, [seeds] each."""
+    """Compute the quantities of BANDS, [seeds] each."""
     second = rows["second moment"]
     return {
         "deviation of the last layer": rows["deviation"][:, -1],
@@ -268,7 +268,7 @@ def study(
 
 
 def histograms(results: dict):
-    """One row a net, one column a layer: the activations of the first seed; of ReLUs, the zeros are cut off."""
+    """Draw the activations of the first seed, a row a net, a column a layer; the bar of ReLUs' zeros is cut off."""
     rows = [(k, n, w) for k, n, w in results if k == "tanh"] + [(k, n, w) for k, n, w in results if k == "relu"]
     columns = max(results[key]["histogram"].shape[1] for key in rows if key[0] == "tanh")
     figure, grid = new_figure((1.5 * columns, 1.1 * len(rows)), len(rows), columns, squeeze=False)
@@ -287,7 +287,7 @@ def histograms(results: dict):
 
 
 def curves(results: dict, width: int):
-    """Deviation and gradient by layer."""
+    """Draw deviation and gradient by layer."""
     figure, grid = new_figure((9, 5.5), 2, 2)
     for column, kind in enumerate(ACTIVATIONS):
         for row, quantity in enumerate(("deviation", "gradient")):

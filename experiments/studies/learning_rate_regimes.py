@@ -33,12 +33,12 @@ COLORS = dict(zip(ORDER, (SKY, GREEN, ORANGE, VERMILION), strict=True))
 
 
 def sgd(learning_rate: jax.Array | optax.Schedule) -> optax.GradientTransformation:
-    """With a momentum of .9."""
+    """Make SGD with a momentum of 0.9."""
     return optax.sgd(learning_rate, 0.9)
 
 
 def setting(depth: int, steps: int, batch_size: int, key: jax.Array):
-    """(loss of (params, batch), first parameters, batches [steps, batch_size, ...]) of one seed."""
+    """Set up one seed: (loss of (params, batch), first parameters, rows of the batches [steps, batch_size])."""
     data, net = shuffled_digits(), SmallNet((64,) * depth)
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
     rows = jax.random.randint(jax.random.fold_in(key, 1), (steps, batch_size), 0, len(images))
@@ -51,7 +51,7 @@ def setting(depth: int, steps: int, batch_size: int, key: jax.Array):
 
 
 def curves(learning_rates: np.ndarray, num_seeds: int, depth: int, steps: int, batch_size: int) -> np.ndarray:
-    """[rates, seeds, steps]: the loss of each batch before its step, at a constant rate."""
+    """Measure the loss of each batch before its step, at constant learning rates: [learning rates, seeds, steps]."""
 
     def one(learning_rate, key):
         loss, params, batches = setting(depth, steps, batch_size, key)
@@ -71,7 +71,7 @@ def curves(learning_rates: np.ndarray, num_seeds: int, depth: int, steps: int, b
 
 
 def range_tests(num_seeds: int, depth: int, steps: int, batch_size: int, low: float, high: float):
-    """(rates [steps], losses [seeds, steps])."""
+    """Run a range test of each seed: (learning rates [steps], losses [seeds, steps])."""
 
     def one(key):
         return lr_range_test(*setting(depth, steps, batch_size, key), low, high, sgd)
@@ -81,24 +81,24 @@ def range_tests(num_seeds: int, depth: int, steps: int, batch_size: int, low: fl
 
 
 def names(losses: np.ndarray) -> np.ndarray:
-    """[rates, seeds]: the triage's regime of each curve of losses [rates, seeds, steps]."""
+    """Name the triage's regime [learning rates, seeds] of each curve of losses [learning rates, seeds, steps]."""
     return np.array([[learning_rate_triage(curve).kind for curve in row] for row in losses])
 
 
 def judge(learning_rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]) -> tuple[str, bool]:
-    """The verdict from losses [rates, seeds, steps] and a range test by seed."""
+    """Judge losses [learning rates, seeds, steps] and a range test of each seed."""
     regimes = names(losses)
     ends = losses[:, :, -losses.shape[2] // 5 :].mean(-1)
     best = np.where(np.isfinite(ends), ends, np.inf).mean(1).argmin()
     parts = []
     for name in ORDER:
-        results = learning_rates[(regimes == name).any(1)]
-        if len(results):
-            parts.append(f"{name} {results.min():.2g} to {results.max():.2g}")
+        named = learning_rates[(regimes == name).any(1)]
+        if len(named):
+            parts.append(f"{name} {named.min():.2g} to {named.max():.2g}")
     inside = [t.steepest <= learning_rates[best] <= (t.diverges or np.inf) for t in tests]
     verdict = (
-        f"The triage's regimes of learning rates, on any of {regimes.shape[1]} seeds: {', '.join(parts)}. The lowest final "
-        f"loss is {ends[best].mean():.3g} at {learning_rates[best]:.2g}, called good on "
+        f"The triage's regimes of learning rates, on any of {regimes.shape[1]} seeds: {', '.join(parts)}. The lowest "
+        f"final loss is {ends[best].mean():.3g} at {learning_rates[best]:.2g}, called good on "
         f"{int((regimes[best] == 'good').sum())}. "
         f"The range test puts the steepest fall at {np.median([t.steepest for t in tests]):.2g} and the end at "
         f"{np.median([t.diverges or np.inf for t in tests]):.2g} (medians); the best rate lies between on "

@@ -53,13 +53,13 @@ class Net(nn.Module):
 
 
 def optimizer(learning_rate: float, small: float, scaled: bool) -> optax.GradientTransformation:
-    """SGD that undoes the division of the loss by `small`, as a user's rate would."""
+    """Make SGD that undoes the division of the loss by `small`, as a larger learning rate would."""
     inner = optax.chain(optax.scale(small), optax.sgd(learning_rate, momentum=0.9))
     return dynamic_loss_scale(inner, period=100) if scaled else inner
 
 
 def run(name: str, key: jax.Array, depth: int, steps: int, batch_size: int, learning_rate: float, small: float) -> dict:
-    """Losses [steps], the share of zero gradients at the first step, and the scale at the end."""
+    """Train once: losses [steps], the share of zero gradients at the first step, and the loss scale at the end."""
     dtype, scaled = FORMATS[name]
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
@@ -120,7 +120,7 @@ def all_runs(
     batch_size: int,
     learning_rate: float,
 ) -> dict[str, np.ndarray]:
-    """What `run` measures in one format, [divisors, keys, ...]."""
+    """Map `run` in one format over divisors and keys: [divisors, keys, ...]."""
 
     def one(small, key):
         return run(name, key, depth, steps, batch_size, learning_rate, small)
@@ -130,7 +130,7 @@ def all_runs(
 
 
 def report(runs: dict[str, dict[str, np.ndarray]], loss_divisors: tuple[float, ...]) -> StudyResult:
-    """The verdict on the runs of every format: losses [divisors, seeds, steps], zeros and scale [divisors, seeds]."""
+    """Judge the runs of every format: losses [divisors, seeds, steps], zeros and scale [divisors, seeds]."""
     means = {name: f["losses"].mean((1, 2)) for name, f in runs.items()}
     gaps = {name: (means[name] / means["float32"] - 1).tolist() for name in FORMATS}
     lost = {name: (f["zeros"] - runs["float32"]["zeros"]).mean(1).tolist() for name, f in runs.items()}
@@ -147,7 +147,7 @@ def report(runs: dict[str, dict[str, np.ndarray]], loss_divisors: tuple[float, .
 
 
 def figure(runs: dict, loss_divisors: tuple[float, ...]):
-    """Training losses along the runs, a panel a divisor."""
+    """Draw training losses along the runs, a panel a divisor."""
     drawing, panels = new_figure((4 * len(loss_divisors), 3.6), 1, len(loss_divisors), sharey=True, squeeze=False)
     panels = panels[0]
     for i, (axes, divisor) in enumerate(zip(panels, loss_divisors, strict=True)):

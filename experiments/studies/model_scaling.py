@@ -39,30 +39,30 @@ VARIANTS = {  # width, blocks a stage, resolution; the base is (8, 1, 16)
 
 
 def network(variant: tuple[int, int, int]) -> ZooNet:
-    """The CIFAR ResNet of a variant."""
+    """Make the CIFAR ResNet of a variant."""
     width, blocks, _ = variant
     return ZooNet(CifarResNet(len(SHAPES), (blocks,) * 3, width))
 
 
 def shrunk(images: jax.Array, side: int) -> jax.Array:
-    """Images [N, H, W, C] at side x side."""
+    """Resize images [N, H, W, C] to side x side."""
     return jax.image.resize(images, (len(images), side, side, images.shape[-1]), "linear", antialias=True)
 
 
 def shapes(count: int, seed: int) -> tuple[jax.Array, jax.Array]:
-    """Images [N, 48, 48, 3] about 0 and the label of the one shape in each."""
+    """Draw images [N, 48, 48, 3] in [-1, 1] and the label of the one shape in each."""
     arrays = scenes(count, seed, size=SIDE, max_boxes=1, smallest=9, largest=24, empty=0.0).arrays
     return jnp.asarray(arrays["image"], jnp.float32) / 128 - 1, jnp.asarray(arrays["labels"][:, 0])
 
 
 def work(variant: tuple[int, int, int]) -> float:
-    """Multiply-adds of a forward pass over one image."""
+    """Count the multiply-adds of a forward pass over one image."""
     image = jax.ShapeDtypeStruct((1, variant[2], variant[2], 3), jnp.float32)
     return float(total(layer_costs(network(variant).model, image)).macs)
 
 
 def judge(accuracy: dict[str, np.ndarray], macs: dict[str, float]) -> tuple[str, bool]:
-    """The verdict from the test accuracies [seeds] and the work of every variant."""
+    """Judge the test accuracies [seeds] and the work of every variant."""
     mean = {name: float(values.mean()) for name, values in accuracy.items()}
     single = max((name for name in mean if name not in ("base", "all three")), key=mean.get)
     summary = "; ".join(

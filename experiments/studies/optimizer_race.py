@@ -54,7 +54,7 @@ SURFACES = {
 
 
 def descend(optimizer, function, start, steps):
-    """[steps + 1, 2] places."""
+    """Descend from a start: positions [steps + 1, 2]."""
 
     def step(carry, _):
         w, state = carry
@@ -67,7 +67,7 @@ def descend(optimizer, function, start, steps):
 
 
 def on_surface(surface: Surface, make, learning_rates, num_seeds: int, steps: int):
-    """(losses [rates, seeds, steps + 1], paths [rates, seeds, steps + 1, 2])."""
+    """Descend on a surface: (losses [R, seeds, steps + 1], paths [R, seeds, steps + 1, 2]) at R learning rates."""
     draws = jax.random.normal(jax.random.key(0), (num_seeds, 2))
     starts = jnp.array(surface.center) + draws * jnp.array(surface.spread)
 
@@ -83,7 +83,7 @@ def on_surface(surface: Surface, make, learning_rates, num_seeds: int, steps: in
 
 
 def on_digits(make, learning_rates, num_seeds: int, steps: int, parts: int):
-    """(training losses [rates, seeds, parts], test accuracies [rates, seeds]) of perceptrons on digits."""
+    """Train on digits at R learning rates: (training losses [R, seeds, parts], test accuracies [R, seeds])."""
     data, net = shuffled_digits(), SmallNet((64,))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
@@ -104,19 +104,19 @@ def on_digits(make, learning_rates, num_seeds: int, steps: int, parts: int):
 
 
 def arrival(losses: np.ndarray, below: float = 1e-3) -> np.ndarray:
-    """The step after which losses [..., steps + 1] stay below, or steps + 1 where they never do."""
+    """Find the step after which losses [..., steps + 1] stay below, or steps + 1 where they never do."""
     there = np.flip(np.logical_and.accumulate(np.flip(losses < below, -1), -1), -1)
     return np.where(there.any(-1), there.argmax(-1), losses.shape[-1])
 
 
 def best_rate(finals: np.ndarray, arrivals: np.ndarray) -> int:
-    """Which row of [rates, seeds] arrives first, then ends lowest, on the mean; what blew up counts as infinite."""
+    """Find the row of [R, seeds] that arrives first, then ends lowest, on the mean; diverged runs count as infinite."""
     means = np.where(np.isfinite(finals), finals, np.inf).mean(1)
     return min(range(len(means)), key=lambda row: (arrivals[row].mean(), means[row]))
 
 
 def report(learning_rates, finals, arrivals, accuracies) -> StudyResult:
-    """finals, arrivals: {problem: {optimizer: [rates, seeds]}}. accuracies: {optimizer: [rates, seeds]} on digits."""
+    """Tabulate finals, arrivals {problem: {optimizer: [R, seeds]}} and digits' accuracies {optimizer: [R, seeds]}."""
     numbers, winners, edges = {}, {}, []
     for problem, by_optimizer in finals.items():
         scores = {}

@@ -21,7 +21,7 @@ from dlcore.rl.policy_gradient import WEIGHTS, policy_gradient_loss, score_weigh
 
 
 def episodes(environment, apply, params, keys, max_steps):
-    """(observations [N, T, ...], actions [N, T], rewards [N, T], alive [N, T]) of one episode a key."""
+    """Play one episode a key: (observations [N, T, ...], actions [N, T], rewards [N, T], alive [N, T])."""
 
     def one(key):
         state, observation = environment.reset(jax.random.fold_in(key, 0))

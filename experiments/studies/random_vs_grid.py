@@ -35,7 +35,10 @@ COLORS = dict(zip(WAYS, (VERMILION, BLUE, GREEN, PINK), strict=True))
 
 
 def plan(num_repeats: int, grid_side: int) -> dict[str, np.ndarray]:
-    """{way: [repeats, side^2, 2]} rates and dropout rates, over six decades that begin between 1e-6 and 1e-3."""
+    """Draw the trials of every way, [repeats, side^2, 2]: learning rates and dropout rates.
+
+    The learning rates span six decades that begin between 1e-6 and 1e-3.
+    """
     starts = np.random.default_rng(0).uniform(-6, -3, num_repeats)
     spaces = [{"learning_rate": LogUniform(10**a, 10 ** (a + 6)), "dropout_rate": Uniform(0.0, 0.5)} for a in starts]
     return {
@@ -45,7 +48,7 @@ def plan(num_repeats: int, grid_side: int) -> dict[str, np.ndarray]:
 
 
 def accuracies(trials: np.ndarray, steps: int, examples: int = 1000) -> np.ndarray:
-    """[N]: the validation accuracy of trials [N, 2], all trained side by side; the same weights and batches for all."""
+    """Train trials [N, 2] side by side, from the same weights on the same batches: validation accuracies [N]."""
     data, net, key = shuffled_digits(), SmallNet((32,)), jax.random.key(0)
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
@@ -60,13 +63,13 @@ def accuracies(trials: np.ndarray, steps: int, examples: int = 1000) -> np.ndarr
 
 
 def explained(values: np.ndarray, scores: np.ndarray, bins: int = 8) -> float:
-    """The share of the variance of scores [N] that the mean by bin of values [N] explains, bins of equal counts."""
+    """Compute the share of the variance of scores [N] that bins of equal counts of values [N] explain."""
     parts = np.array_split(scores[np.argsort(values)], bins)
     return float(sum(len(p) * (p.mean() - scores.mean()) ** 2 for p in parts) / (len(scores) * scores.var()))
 
 
 def judge(best: dict[str, np.ndarray], shares: tuple[float, float], grid_side: int) -> tuple[str, bool]:
-    """The verdict from the best accuracy [repeats] of each way, and the variance that rate and dropout explain."""
+    """Judge the best accuracy [repeats] of each way, and the variance that learning rate and dropout explain."""
     summary = ", ".join(f"{name} {values.mean():.2%}" for name, values in best.items())
     wins, ties = (int(f(best["random"], best["grid"]).sum()) for f in (np.greater, np.equal))
     verdict = (

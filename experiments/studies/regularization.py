@@ -34,7 +34,7 @@ SIZES = (50, 100, 200, 400, 800, 1297)
 
 
 def measure(keys, steps, data, *, counts, dropout_rate=0.0, weight_decay=0.0, augment=False, batch_norm=False):
-    """[seeds, len(counts), 4]: training and test log loss, training and test accuracy, by number of examples."""
+    """Measure [seeds, counts, 4]: training and test log loss, training and test accuracy, by number of examples."""
     net = SmallNet(batch_norm=batch_norm)
 
     def one(key, images, labels, count):
@@ -70,7 +70,7 @@ def measure(keys, steps, data, *, counts, dropout_rate=0.0, weight_decay=0.0, au
 
 
 def judge(arms: dict, curve: np.ndarray, table: dict) -> tuple[str, bool]:
-    """The verdict from such numbers: [seeds, 4] by arm, [seeds, sizes, 4], and [seeds, 4] by (batch norm, dropout)."""
+    """Judge the measures [seeds, 4] by arm, [seeds, sizes, 4] by size, and [seeds, 4] by (batch norm, dropout)."""
     gaps = {name: float((results[:, 1] - results[:, 0]).mean()) for name, results in arms.items()}
     narrower = [name for name in gaps if name != "nothing" and gaps[name] < gaps["nothing"]]
     best = max(arms, key=lambda name: arms[name][:, 3].mean())

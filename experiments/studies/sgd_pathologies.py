@@ -19,7 +19,7 @@ from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figur
 
 
 def iterations(kappa, learning_rate, momentum, tolerance=1e-6, most=10**6):
-    """Steps of v <- m v - rate g, w <- w + v on the bowl from (1, 1) until |w| <= tolerance |(1, 1)|."""
+    """Count steps of v <- m v - lr g, w <- w + v on the bowl, from (1, 1) until |w| <= tolerance |(1, 1)|."""
     curvature = jnp.stack([jnp.ones_like(kappa), kappa])
 
     def going(carry):
@@ -36,7 +36,7 @@ def iterations(kappa, learning_rate, momentum, tolerance=1e-6, most=10**6):
 
 
 def bowl(kappas: np.ndarray) -> dict[str, np.ndarray]:
-    """Iterations at the best rates: 2 / (1 + kappa), and with momentum 4 / (1 + sqrt(kappa))^2."""
+    """Count iterations at the best learning rates: 2 / (1 + kappa), and with momentum 4 / (1 + sqrt(kappa))^2."""
     root = np.sqrt(kappas)
     plain = (2 / (1 + kappas), np.zeros_like(kappas))
     heavy = (4 / (1 + root) ** 2, ((root - 1) / (root + 1)) ** 2)
@@ -48,12 +48,12 @@ def bowl(kappas: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def slope(kappas: np.ndarray, counts: np.ndarray) -> float:
-    """Of log iterations against log kappa, by least squares."""
+    """Fit the slope of log iterations over log kappa by least squares."""
     return float(np.polyfit(np.log(kappas), np.log(counts), 1)[0])
 
 
 def saddle_path(key, learning_rate, momentum, noise, steps):
-    """[steps + 1, 2] places on x^2 - y^2 from (1, 0) under gradients with noise of that deviation."""
+    """Descend on x^2 - y^2 from (1, 0), with Gaussian noise of that deviation on the gradients: [steps + 1, 2]."""
 
     def step(carry, k):
         w, v = carry
@@ -67,7 +67,7 @@ def saddle_path(key, learning_rate, momentum, noise, steps):
 
 
 def saddle(num_seeds: int, steps: int, learning_rate: float = 0.02, noise: float = 1e-3) -> dict[str, np.ndarray]:
-    """Paths [seeds, steps + 1, 2] of four ways down."""
+    """Compute paths [seeds, steps + 1, 2] of four ways to descend."""
     keys = jax.random.split(jax.random.key(0), num_seeds)
     run = jax.jit(jax.vmap(saddle_path, (0, None, None, None, None)), static_argnums=4)
     return {
@@ -82,7 +82,7 @@ def saddle(num_seeds: int, steps: int, learning_rate: float = 0.02, noise: float
 
 
 def minima_share(dimensions: tuple[int, ...], num_draws: int) -> np.ndarray:
-    """Share of random symmetric matrices of each dimension whose eigenvalues are all positive."""
+    """Estimate the share of random symmetric matrices of each dimension whose eigenvalues are all positive."""
     rng = np.random.default_rng(0)
     shares = []
     for n in dimensions:
@@ -92,7 +92,7 @@ def minima_share(dimensions: tuple[int, ...], num_draws: int) -> np.ndarray:
 
 
 def plateau(logits: np.ndarray, learning_rate: float = 1.0, most: int = 10**6) -> np.ndarray:
-    """Steps of gradient descent on sigmoid(z)^2 / 2 from z = logit until sigmoid(z) < 1/2."""
+    """Count steps of gradient descent on sigmoid(z)^2 / 2 from z = logit until sigmoid(z) < 1/2."""
 
     def run(z):
         def step(carry):
@@ -106,7 +106,7 @@ def plateau(logits: np.ndarray, learning_rate: float = 1.0, most: int = 10**6) -
 
 
 def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResult:
-    """Numbers, verdict and figure of what was measured."""
+    """Judge and draw the measurements."""
     slopes = {name: slope(kappas, n) for name, n in counts.items()}
     out = {name: int((np.abs(p[:, :, 1]).max(1) > 1).sum()) for name, p in paths.items()}
     num_seeds = len(paths["noise"])

@@ -23,7 +23,7 @@ SOURCES = ("weights", "order", "split", "all")
 
 
 def train(weights: int, order: int, split: int, steps: int) -> tuple[float, list[np.ndarray]]:
-    """Test accuracy and final parameters."""
+    """Train with a seed of each source: (test accuracy, final parameters)."""
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
     splits = load("digits", seed=split)
     learner = supervised.learner(model=create_model("mlp", num_classes=10), optimizer=create_optimizer("adam", 1e-3))

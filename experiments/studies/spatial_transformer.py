@@ -30,7 +30,7 @@ SIZE = 16
 
 
 class Look(nn.Module):
-    """Features of the image from which the angle is predicted."""
+    """Localization network: features from which the angle is predicted."""
 
     @nn.compact
     def __call__(self, x):
@@ -39,7 +39,7 @@ class Look(nn.Module):
 
 
 class Classifier(nn.Module):
-    """(logits [B, 10], what was classified [B, H, W, 1], theta [B, 2, 3])."""
+    """A small CNN: (logits [B, 10], the images that it classifies [B, H, W, 1], theta [B, 2, 3])."""
 
     transformer: bool
 
@@ -56,20 +56,20 @@ class Classifier(nn.Module):
 
 
 def turned(images, angles):
-    """Images [B, H, W, 1] rotated counter-clockwise by angles [B] in radians."""
+    """Rotate images [B, H, W, 1] counter-clockwise by angles [B] in radians."""
     return grid_sample(images, affine_grid(rotation_theta(angles), images.shape[1:3]))
 
 
 @cache
 def read(split):
-    """(images [N, 16, 16, 1] in [0, 1], labels [N])."""
+    """Load a split: (images [N, 16, 16, 1] in [0, 1], labels [N])."""
     rows = digits(split).arrays
     images = jnp.asarray(rows["image"], jnp.float32)
     return jax.jit(lambda x: resize(x, (SIZE, SIZE)))(images), jnp.asarray(rows["label"])
 
 
 def run(transformer: bool, seed: int, steps: int, batch_size: int, limit: float, learning_rate: float):
-    """Train, then (accuracy, angles, angles undone, 12 images before and after) on the test split."""
+    """Train; return (accuracy, angles, angles undone, 12 images before, 12 images after) on the test split."""
     model, tx = Classifier(transformer), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     images, labels = read("train")
     params = jax.jit(model.init)(jax.random.key(seed), images[:1])["params"]
@@ -109,7 +109,7 @@ def run(transformer: bool, seed: int, steps: int, batch_size: int, limit: float,
 
 
 def spread(angles: np.ndarray) -> float:
-    """Circular deviation of angles in radians: (-2 log |mean of e^(i a)|)^1/2."""
+    """Compute the circular deviation of angles in radians: (-2 log |mean of e^(i a)|)^1/2."""
     return float(np.sqrt(-2 * np.log(min(np.abs(np.exp(1j * angles).mean()), 1.0))))
 
 

@@ -23,7 +23,7 @@ SETTINGS = {"content_layer": "relu2_2", "style_weight": 20.0, "variation_weight"
 
 
 def descend(optimizer, network, source, seed: int, steps: int):
-    """Evaluations, loss and terms after each step."""
+    """Descend: evaluations, loss and its terms after each step."""
     learner = style_transfer.learner(
         model=network.model.clone(pooling="avg"),
         variables=network.variables,

@@ -48,14 +48,14 @@ class Deep(NamedTuple):
     gain: float = 1.0
 
     def init(self, key: jax.Array, width: int) -> dict[str, jax.Array]:
-        """kernels [depth, width, width] and head [width, 10]."""
+        """Initialize kernels [depth, width, width] and head [width, 10]."""
         init = initializers.xavier_normal() if self.kind == "sigmoid" else initializers.kaiming_normal()
         keys = jax.random.split(key, self.depth + 1)
         kernels = self.gain * jax.vmap(lambda k: init(k, (width, width)))(keys[1:])
         return {"kernels": kernels, "head": initializers.xavier_normal()(keys[0], (width, 10))}
 
     def apply(self, params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-        """Logits [B, 10] of x: [B, width]; batch norm uses the batch's statistics."""
+        """Map x [B, width] to logits [B, 10]; batch norm uses the batch's statistics."""
 
         def layer(x, kernel):
             y = x @ kernel
@@ -71,7 +71,7 @@ class Deep(NamedTuple):
 
 
 def objective(net: Deep, images: jax.Array, labels: jax.Array):
-    """params -> mean loss over the images [B, width]."""
+    """Make a function from parameters to the mean loss over the images [B, width]."""
 
     def loss(params):
         return softmax_cross_entropy_loss(net.apply(params, images), labels).mean()
@@ -80,7 +80,7 @@ def objective(net: Deep, images: jax.Array, labels: jax.Array):
 
 
 def gradient_norms(net: Deep, images, labels, num_seeds: int) -> np.ndarray:
-    """[seeds, depth] norms of the gradients of the layers' kernels at the start."""
+    """Compute the norms [seeds, depth] of the gradients of the layers' kernels at the start."""
 
     @jax.jit
     @jax.vmap
@@ -94,7 +94,7 @@ def gradient_norms(net: Deep, images, labels, num_seeds: int) -> np.ndarray:
 
 
 def losses_of(net: Deep, images, labels, optimizer, steps: int, num_seeds: int) -> np.ndarray:
-    """[seeds, steps + 1] training losses under full-batch descent."""
+    """Train by full-batch descent: losses [seeds, steps + 1]."""
 
     @jax.jit
     @jax.vmap
@@ -114,7 +114,7 @@ def losses_of(net: Deep, images, labels, optimizer, steps: int, num_seeds: int) 
 
 
 def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> StudyResult:
-    """norms: {kind: [seeds, depth]}. curves: {way to train the exploding net: [seeds, steps + 1]}."""
+    """Judge norms {kind: [seeds, depth]} and curves {way to train the exploding net: [seeds, steps + 1]}."""
     ratios = {name: n[:, 0] / np.maximum(n[:, -1], 1e-30) for name, n in norms.items()}
     inside = {name: bool(((ratios[name] >= low) & (ratios[name] <= high)).all()) for name, (low, high) in BANDS.items()}
     size = {name: float(np.median(n)) for name, n in norms.items()}

@@ -34,7 +34,7 @@ COLORS = {"without": VERMILION, "with": BLUE}
 
 
 def schedule(learning_rate: jax.Array, steps: int, warmup_steps: int) -> optax.Schedule:
-    """Up to the rate by equal steps, then down along a cosine; no warm-up for 0 steps."""
+    """Rise to the peak by equal steps, then fall along a cosine; no warm-up for 0 steps."""
     decay = cosine(learning_rate, steps - warmup_steps)
     return warm_up(decay, warmup_steps, learning_rate) if warmup_steps else decay
 
@@ -58,7 +58,7 @@ class DeepNet(nn.Module):
 def runs(
     net: nn.Module, learning_rates: np.ndarray, num_seeds: int, steps: int, warmup_steps: int, num_evaluations: int = 40
 ) -> np.ndarray:
-    """[rates, seeds, parts, 2]: training loss and test accuracy along the runs, NaN once weights are not finite."""
+    """Measure training loss and test accuracy [R, seeds, evaluations, 2]; NaN once weights are not finite."""
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
 
@@ -81,12 +81,12 @@ def runs(
 
 
 def lost(results: np.ndarray) -> np.ndarray:
-    """[rates, seeds]: whether runs [rates, seeds, parts, 2] end without a finite loss below that of chance."""
+    """Tell which runs [R, seeds, evaluations, 2] end without a finite loss below that of chance: [R, seeds]."""
     return ~(results[:, :, -1, 0] < 0.99 * math.log(10))
 
 
 def judge(learning_rates: np.ndarray, results: dict[str, dict[str, np.ndarray]]) -> tuple[str, bool]:
-    """The verdict from runs [rates, seeds, parts, 2] by the start, the good one first, without and with the warm-up."""
+    """Judge runs [R, seeds, evaluations, 2] by initial weights, He's first, without and with the warm-up."""
     num_lost = {start: {name: lost(v).sum(1) for name, v in arms.items()} for start, arms in results.items()}
     sentences = []
     for start, arms in results.items():

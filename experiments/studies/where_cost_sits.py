@@ -32,12 +32,12 @@ COLORS = {"Conv": BLUE, "max_pool": GRAY, "adaptive_avg_pool": GRAY, "Dense": VE
 
 
 def costs(name: str, image_size: int) -> list[Layer]:
-    """The layers of a model on one image."""
+    """List the layers of a model on one image."""
     return layer_costs(create_model(name), jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32))
 
 
 def amounts(layers: list[Layer]) -> dict[str, np.ndarray]:
-    """Each measure of MEASURES, a number a layer, in the units that are named there."""
+    """Collect each measure of MEASURES, a number a layer, in the units given there."""
     return {
         "activations": np.array([layer.output_bytes / 1024 for layer in layers]),
         "parameters": np.array([layer.parameters / 1e6 for layer in layers]),
@@ -46,7 +46,7 @@ def amounts(layers: list[Layer]) -> dict[str, np.ndarray]:
 
 
 def shares(layers: list[Layer]) -> dict[str, float]:
-    """Of the sums: parameters in dense layers, MACs in convolutions, activations of the first two convolutions."""
+    """Compute shares: parameters in dense layers, MACs in convolutions, activations of the first two convolutions."""
     measures = amounts(layers)
     dense = np.array([layer.kind == "Dense" for layer in layers])
     convs = np.array([layer.kind == "Conv" for layer in layers])
@@ -59,7 +59,7 @@ def shares(layers: list[Layer]) -> dict[str, float]:
 
 
 def stages(layers: list[Layer]) -> tuple[list[float], list[float]]:
-    """(GMACs of each stage, GMACs of its last convolution, which is C -> C); a pooling ends a stage."""
+    """Sum (GMACs of each stage, GMACs of its last convolution, which is C -> C); a pooling ends a stage."""
     stage_macs: list[list[float]] = [[]]
     for layer in layers:
         if layer.kind == "Conv":
@@ -71,7 +71,7 @@ def stages(layers: list[Layer]) -> tuple[list[float], list[float]]:
 
 
 def judge(alexnet: dict[str, float], whole: list[float], single: list[float]) -> tuple[str, bool]:
-    """The verdict; the claim holds where costs sit as claimed, equal convolutions are equal, and stages are not."""
+    """Judge: the claim holds where costs sit as claimed, equal convolutions are equal, and stages are not."""
     verdict = (
         f"AlexNet: {alexnet['parameters in dense layers']:.2%} of the parameters are in the dense layers, "
         f"{alexnet['MACs in convolutions']:.1%} of the multiply-adds in the convolutions, "
@@ -84,7 +84,7 @@ def judge(alexnet: dict[str, float], whole: list[float], single: list[float]) ->
 
 
 def draw_layers(layers: list[Layer], title: str):
-    """One panel a measure, one bar a layer."""
+    """Draw one panel a measure, one bar a layer."""
     from matplotlib.patches import Patch
 
     figure, panels = new_figure((10, 0.25 * len(layers) + 1.4), 1, len(MEASURES), sharey=True)
@@ -106,7 +106,7 @@ def draw_layers(layers: list[Layer], title: str):
 
 
 def draw_stages(whole: list[float], single: list[float]):
-    """Whole stages beside a convolution C -> C of each."""
+    """Draw whole stages beside a convolution C -> C of each."""
     figure, axes = new_figure((6.5, 3.2))
     positions = np.arange(len(whole))
     for shift, values, label, color in (

@@ -62,7 +62,7 @@ def test_the_smoke_version(monkeypatch):
         return jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5), shapes)
 
     monkeypatch.setattr(study, "train_one", compile_one)
-    result = study.study(**study.experiment.smoke | {"modules": ("4a",)})
+    result = study.study(**study.experiment.smoke)
     for label in study.NAMES.values():
         (loss,), (accuracy,) = result.numbers[f"final loss, {label}"], result.numbers[f"test accuracy, {label}"]
         assert 0 < loss < 3
