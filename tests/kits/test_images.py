@@ -11,6 +11,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.kits import image_prediction
 from dlcore.kits import images as kit
+from dlcore.modes import predict
 from experiments.classification.supervised import experiment
 
 
@@ -30,7 +31,9 @@ def folder(tmp_path_factory):
 
 def flags(folder, *more):
     return resolve(
-        experiment, ["--dataset=folder", f"--data_dir={folder}", "--image_size=12", "--memory_limit=0", *more]
+        experiment,
+        ["--dataset=folder", f"--data_dir={folder}", "--image_size=12", "--memory_limit=0", *more],
+        predict.MODE.settings,
     )
 
 
