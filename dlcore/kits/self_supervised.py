@@ -39,6 +39,7 @@ SMOKE = {
     "batch_size": 32,
     "log_every": 1,
     "eval_every": 2,
+    "eval_batch_size": 500,
     "bank_size": 100,
     "knn_k": 5,
 }

@@ -31,7 +31,8 @@ def folder(tmp_path_factory):
 
 def flags(folder, *more):
     return resolve(
-        experiment, ["--dataset=folder", f"--data_dir={folder}", "--image_size=12", "--memory_limit=0", *more],
+        experiment,
+        ["--dataset=folder", f"--data_dir={folder}", "--image_size=12", "--memory_limit=0", *more],
         predict.MODE.settings,
     )
 
