@@ -246,7 +246,7 @@ def test_sensible_meshes_and_rules():
     ("meshes", "rules", "message"),
     [
         ("model:4", None, "does not begin with data:"),
-        (None, "zero", "'zero' is unknown; allowed are replicate, fsdp"),
+        (None, "zero", "'zero': unknown; allowed: replicate, fsdp"),
         ("data:4", "tensor", "suit none of the meshes"),
     ],
 )
@@ -300,7 +300,7 @@ def test_pretended_devices_have_no_limit_and_no_speed():
     [
         ([], "needs --topology=v5e:4x4"),
         (["--topology=cpu:2", "--spmd=pmap"], "is for --spmd=jit"),
-        (["--topology=cpu:2", "--meshes=data:3"], "asks for 3 devices and there are 2"),
+        (["--topology=cpu:2", "--meshes=data:3"], "asks for 3 devices; allowed: the 2"),
     ],
 )
 def test_what_cannot_be_planned_says_why(arguments, message, tmp_path, capsys):

@@ -208,9 +208,13 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
 
 
 CHECKS = (
-    "loss at initialisation", "loss rises with regularisation", "overfits 20 examples", "gradient against differences",
-    "true labels rise above chance", "shuffled labels stay at chance",
-)  # fmt: skip
+    "loss at initialisation",
+    "loss rises with regularisation",
+    "overfits 20 examples",
+    "gradient against differences",
+    "true labels rise above chance",
+    "shuffled labels stay at chance",
+)
 
 
 def verdicts(capsys, some_page, *words, status):
@@ -218,8 +222,10 @@ def verdicts(capsys, some_page, *words, status):
     assert run(some_page, ["--mode=sanity", *SMALL, *words]) == status
     out = capsys.readouterr().out
     found = {name: next((line for line in out.splitlines() if line.startswith(name)), "") for name in CHECKS}
-    return {name: "pass" if line.endswith("pass") else "FAIL" if line.endswith("FAIL") else line.strip()
-            for name, line in found.items()}, out  # fmt: skip
+    return {
+        name: "pass" if line.endswith("pass") else "FAIL" if line.endswith("FAIL") else line.strip()
+        for name, line in found.items()
+    }, out
 
 
 def planted(model=None, wrap=lambda learner: learner, **settings):
@@ -228,10 +234,12 @@ def planted(model=None, wrap=lambda learner: learner, **settings):
     def build(setup):
         return wrap(
             supervised.learner(
-                model=backbone.build(setup) if model is None else model(setup), optimizer=optimizer.build(setup),
-                preprocess=images.preprocess(setup), **{**setup.flags.group("learner"), **settings},
+                model=backbone.build(setup) if model is None else model(setup),
+                optimizer=optimizer.build(setup),
+                preprocess=images.preprocess(setup),
+                **{**setup.flags.group("learner"), **settings},
             )
-        )  # fmt: skip
+        )
 
     return dataclasses.replace(experiment, build=build)
 
