@@ -168,8 +168,14 @@ def test_other_settings_in_a_given_folder_are_named_and_nothing_is_written_over(
     _, folder = finished
     before = snapshot(folder)
     status = run(experiment, [*SMALL, f"--run_dir={folder}", "--seed=1", "--l2=0.5", "--model.hidden=8,8"])
-    one_line(capsys, status, str(folder), "seed=0 there, 1 here", "l2=0.0 there, 0.5 here",
-             "model.hidden=[16] there, [8, 8] here")  # fmt: skip
+    one_line(
+        capsys,
+        status,
+        str(folder),
+        "seed=0 there, 1 here",
+        "l2=0.0 there, 0.5 here",
+        "model.hidden=[16] there, [8, 8] here",
+    )
     assert status == 2
     assert snapshot(folder) == before
 
@@ -194,10 +200,21 @@ def test_the_folder_is_named_by_what_decides_the_result():
         folder_of() == folder_of("--steps=4") == folder_of("--progress=false", "--checkpoint_steps=7", "--device_data")
     )
     assert folder_of().parent == Path("runs/classification.supervised")
-    names = {folder_of(*words).name for words in (
-        [], ["--seed=1"], ["--steps=5"], ["--model.hidden=17"], ["--l2=0.1"], ["--dataset=mnist"], ["--precision=bf16"],
-        ["--batch_size=16"], ["--augment=none"], ["--learning_rate=0.1"],
-    )}  # fmt: skip
+    names = {
+        folder_of(*words).name
+        for words in (
+            [],
+            ["--seed=1"],
+            ["--steps=5"],
+            ["--model.hidden=17"],
+            ["--l2=0.1"],
+            ["--dataset=mnist"],
+            ["--precision=bf16"],
+            ["--batch_size=16"],
+            ["--augment=none"],
+            ["--learning_rate=0.1"],
+        )
+    }
     assert len(names) == 10
     assert folder_of("--runs=/else").parent == Path("/else/classification.supervised")
     assert folder_of("--run_dir=/mine") == Path("/mine")
@@ -256,9 +273,9 @@ def test_a_batch_larger_than_the_data(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mesh=data:3"], "mesh='data:3' asks for 3 devices and there are 8"),
-        (["--mesh=eight"], "mesh='eight' is not of the form"),
-        (["--sharding=tensor"], "needs a mesh with an axis 'model'"),
+        (["--mesh=data:3"], "mesh='data:3': asks for 3 devices; allowed: the 8"),
+        (["--mesh=eight"], "mesh='eight': malformed"),
+        (["--sharding=tensor"], "the mesh has no axis 'model'"),
         (["--spmd=pmap", "--sharding=fsdp"], "spmd=pmap replicates parameters"),
     ],
 )
@@ -315,8 +332,15 @@ def pictures(folder, modes=("L", "RGB"), classes=("cat", "dog"), size=(9, 11), c
 
 
 def on_folder(folder, tmp_path, *words):
-    return [*SMALL, "--dataset=folder", f"--data_dir={folder}", f"--run_dir={tmp_path / 'run'}", "--batch_size=8",
-            "--image_size=8", *words]  # fmt: skip
+    return [
+        *SMALL,
+        "--dataset=folder",
+        f"--data_dir={folder}",
+        f"--run_dir={tmp_path / 'run'}",
+        "--batch_size=8",
+        "--image_size=8",
+        *words,
+    ]
 
 
 def test_grey_and_rgba_images_in_one_folder_are_converted_and_that_is_said_once(capsys, tmp_path):

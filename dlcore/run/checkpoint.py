@@ -1,9 +1,9 @@
 """Checkpoints of one phase: a state and a JSON note in one step folder, saved asynchronously by orbax.
 
-Around orbax's CheckpointManager this file adds what it was measured not to do: it compares shapes and dtypes with what
-is wanted before it reads an array (orbax casts silently and reports mismatches without the leaf's name), leaves out
-zero-size arrays (orbax refuses them), falls back to the step before when the newest one is damaged, frees a full disk
-of half-written saves, and never lets the process leave with a save in flight.
+Beyond orbax's CheckpointManager this file compares shapes and dtypes with the wanted ones before it reads an array
+(orbax casts silently and reports mismatches without the leaf's name), leaves out zero-size arrays (orbax refuses them),
+falls back to the step before when the newest one is damaged, removes half-written saves from a full disk, and never
+lets the process exit with a save in flight.
 """
 
 import contextlib
@@ -29,15 +29,18 @@ __all__ = ["CheckpointMismatch", "Checkpoints", "check_writable"]
 
 STATE, NOTE, LEAVES = "state", "note", "leaves"
 SPARE = 2**18
-"""Bytes that a checkpoint takes beside its arrays."""
+"""Bytes of a checkpoint beside its arrays."""
 
 
 class CheckpointMismatch(ValueError):
-    """The checkpoint belongs to another model or optimiser."""
+    """The checkpoint belongs to another model or optimizer."""
 
 
 def check_writable(folder: Path) -> None:
-    """Create `folder` and prove that files can be written there.
+    """Create `folder` and verify that files can be written there.
+
+    Args:
+      folder: of a run.
 
     Raises:
       OSError: they cannot; the message names the folder.
@@ -65,9 +68,9 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         self.keep_last, self.mode, self.read_only = keep_last, mode, read_only
         if keep_last < 1:
-            raise ValueError(f"keep_last={keep_last} must be at least 1")
+            raise ValueError(f"keep_last={keep_last}: too small; allowed: at least 1")
         if mode not in ("max", "min"):
-            raise ValueError(f"mode={mode!r} is unknown; allowed are max, min")
+            raise ValueError(f"mode={mode!r}: unknown; allowed: max, min")
         self.failure: Exception | None = None
         self._pending: int | None = None
         _quiet_orbax()
@@ -104,7 +107,7 @@ class Checkpoints:
         )
 
     def _drop_damaged_scores(self) -> None:
-        """Forget scores that cannot be read: orbax would not open the folder."""
+        """Delete scores that cannot be read: orbax would not open the folder."""
         for step in self.folder.glob("*") if is_first() else ():
             if step.name.isdigit() and (step / "metrics").exists() and self.score(int(step.name)) is None:
                 logging.warning("the score of checkpoint %s in %s is damaged: forgotten", step.name, self.folder)
@@ -112,13 +115,21 @@ class Checkpoints:
         barrier("scores read")
 
     def steps(self) -> list[int]:
-        """Saved steps, oldest first."""
+        """List the saved steps.
+
+        Returns:
+          Steps, oldest first.
+        """
         if self._manager is None:
             return sorted(int(p.name) for p in self.folder.glob("*") if p.name.isdigit())
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The step with the best score; None where no step has one."""
+        """Find the step with the best score.
+
+        Returns:
+          The step, the later one of equals; None where no step has a score.
+        """
         scores = {step: self.score(step) for step in self.steps()}
         scores = {step: score for step, score in scores.items() if score is not None}
         if not scores:
@@ -127,7 +138,14 @@ class Checkpoints:
         return max(scores, key=lambda step: (sign * scores[step], step))
 
     def score(self, step: int) -> float | None:
-        """The score saved with a step."""
+        """Read the score of a step.
+
+        Args:
+          step: a saved step.
+
+        Returns:
+          The score; None where none was saved, or it cannot be read.
+        """
         try:
             return json.loads((self.folder / str(step) / "metrics" / "metrics").read_text())["score"]
         except (OSError, ValueError, KeyError):
@@ -136,8 +154,14 @@ class Checkpoints:
     def save(self, step: int, state: Any, note: dict, score: float | None = None) -> None:
         """Start a save and return once the arrays have been copied, so that the state may be donated.
 
-        A failure of this save or the one before is logged, kept in `failure` and does not raise: training goes on
+        A failure of this save or the one before is logged, stored in `failure` and does not raise: training goes on
         from a good state, and `close` raises at the end.
+
+        Args:
+          step: steps done.
+          state: a tree of arrays.
+          note: JSON-able facts to restore with the state.
+          score: value of the monitored metric; None where this step is not compared.
         """
         args = self._ocp.args
         self.wait()
@@ -160,7 +184,7 @@ class Checkpoints:
             self._failed(step, error)
 
     def _room(self, step: int, state: Any) -> bool:
-        """Several processes ask for room before: where one fails to write, the others wait for it in orbax."""
+        """Whether the disk has room; several processes must check first, as one that fails makes the others wait."""
         if jax.process_count() == 1:
             return True
         free, size = shutil.disk_usage(self.folder).free, sum(leaf.nbytes for leaf in jax.tree.leaves(state))
@@ -214,33 +238,39 @@ class Checkpoints:
         if self._manager is not None:
             self._manager.close()
         if self.failure is not None:
-            raise OSError(f"the last checkpoint in {self.folder} could not be saved: {self.failure}")
+            raise OSError(
+                f"folder={str(self.folder)!r}: the last checkpoint could not be saved: {self.failure}; allowed: a writable folder with room"
+            )
 
     def restore(self, abstract: Any, step: int | None = None) -> tuple[int, Any, dict] | None:
-        """(step, state, note) of the newest readable step, or of `step`; None where there is none.
+        """Restore the newest readable step, or a given one.
 
         Args:
           abstract: the wanted tree of ShapeDtypeStructs with shardings.
+          step: which to restore; None takes the newest that can be read.
+
+        Returns:
+          (step, state, note); None where there is no checkpoint.
 
         Raises:
           CheckpointMismatch: a leaf is missing, left over, or of another shape or dtype; the first is named.
-          FileNotFoundError: `step` is not there.
+          FileNotFoundError: there is no checkpoint of `step`.
           OSError: there are steps and none can be read.
         """
-        wanted = self.steps()[::-1] if step is None else [step]
+        candidates = self.steps()[::-1] if step is None else [step]
         if step is not None and step not in self.steps():
-            raise FileNotFoundError(f"step={step} is not in {self.folder}; there are {self.steps()}")
+            raise FileNotFoundError(f"step={step}: not in {self.folder}; allowed: {self.steps()}")
         damaged = []
-        for candidate in wanted:
+        for candidate in candidates:
             reason = "another process cannot read it"
             try:
                 self._compare(candidate, abstract)
-                found = candidate, *self._read(candidate, abstract)
+                result = candidate, *self._read(candidate, abstract)
             except CheckpointMismatch:
                 raise
             except (ValueError, OSError, KeyError, TypeError) as error:
-                found, reason = None, str(error).strip().split("\n")[0][:200]
-            if not agree(found is not None):
+                result, reason = None, str(error).strip().split("\n")[0][:200]
+            if not agree(result is not None):
                 if step is not None:
                     raise OSError(f"checkpoint {candidate} in {self.folder} is damaged: {reason}") from None
                 logging.warning(
@@ -251,9 +281,9 @@ class Checkpoints:
                 continue
             for bad in damaged:
                 self._set_aside(bad)
-            return found
-        if wanted:
-            raise OSError(f"none of the checkpoints {wanted} in {self.folder} can be read")
+            return result
+        if candidates:
+            raise OSError(f"none of the checkpoints {candidates} in {self.folder} can be read")
         return None
 
     def _set_aside(self, step: int) -> None:
@@ -264,15 +294,15 @@ class Checkpoints:
 
     def _compare(self, step: int, abstract: Any) -> None:
         saved = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())[LEAVES]
-        for path, here in _leaves(abstract).items():
-            there = saved.pop(path, None)
-            if there is None:
+        for path, wanted in _leaves(abstract).items():
+            stored = saved.pop(path, None)
+            if stored is None:
                 raise CheckpointMismatch(
-                    f"checkpoint {step} in {self.folder} has no {path}, which this run needs as {here}"
+                    f"checkpoint {step} in {self.folder} has no {path}, which this run needs as {wanted}"
                 )
-            if there != here:
+            if stored != wanted:
                 raise CheckpointMismatch(
-                    f"checkpoint {step} in {self.folder} is of another model: {path} is {there} there and {here} here"
+                    f"checkpoint {step} in {self.folder} is of another model: {path} is {stored} there and {wanted} here"
                 )
         if saved:
             path = min(saved)
@@ -282,17 +312,17 @@ class Checkpoints:
 
     def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
         args = self._ocp.args
-        kept = _without_empty(abstract)
+        nonempty = _without_empty(abstract)
         with _stderr_kept_on_success():
             if self._manager is None:
                 note = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())
                 with self._ocp.StandardCheckpointer() as reader:
-                    restored = {STATE: reader.restore(self.folder / str(step) / STATE, kept), NOTE: note}
+                    restored = {STATE: reader.restore(self.folder / str(step) / STATE, nonempty), NOTE: note}
             else:
                 restored = self._manager.restore(
-                    step, args=args.Composite(**{STATE: args.StandardRestore(kept), NOTE: args.JsonRestore()})
+                    step, args=args.Composite(**{STATE: args.StandardRestore(nonempty), NOTE: args.JsonRestore()})
                 )
-        for (path, want), (_, have) in zip(leaf_paths(kept), leaf_paths(restored[STATE]), strict=True):
+        for (path, want), (_, have) in zip(leaf_paths(nonempty), leaf_paths(restored[STATE]), strict=True):
             if want.dtype != have.dtype or want.shape != have.shape:
                 raise ValueError(f"{path} came back as {have.dtype}{have.shape}")
         leaves = iter(jax.tree.leaves(restored[STATE]))
@@ -306,7 +336,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _stderr_kept_on_success() -> Iterator[None]:
-    """Drop the hundreds of lines that a failed read makes asyncio and tensorstore print; the exception says it all."""
+    """Drop the many lines that asyncio and tensorstore print after a failed read; the exception is enough."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as buffer:
@@ -326,7 +356,7 @@ def _stderr_kept_on_success() -> Iterator[None]:
 
 @functools.cache
 def _quiet_orbax() -> None:
-    """Leave out orbax's warnings about what is meant here: steps without a score, and reading only."""
+    """Drop orbax's warnings about what is intended here: steps without a score, and reading only."""
     noise = ("tracked_metric", "read_only=True", "directory is read only")
     logging.get_absl_logger().addFilter(lambda record: not any(text in record.getMessage() for text in noise))
 

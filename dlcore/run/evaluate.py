@@ -13,7 +13,7 @@ from dlcore.run.step import Placement, fold, merge
 
 __all__ = ["Evaluation", "Measures", "arrays", "compute_metrics", "evaluate", "padded", "predict", "scalars"]
 
-Measures = dict[str, float | None | np.ndarray]
+Measures = dict[str, float | np.ndarray | None]
 """Metrics and results of evaluators by name: a number, None where nothing was counted, or an array."""
 
 
@@ -179,7 +179,7 @@ def compute_metrics(metrics: Metrics) -> Measures:
     return measures
 
 
-def _measure(value: Any) -> float | None | np.ndarray:
+def _measure(value: Any) -> float | np.ndarray | None:
     if value is None:
         return None
     return float(value) if np.ndim(value) == 0 else np.asarray(value)

@@ -38,6 +38,9 @@ FOLD_EVERY = 1024
 """Steps after which device sums move to the host without a log line too: float32 sums freeze, int32 overflows."""
 
 
+DEFAULT_SAVING = Saving()
+
+
 @dataclass
 class Result:
     """What `fit` returns.
@@ -83,7 +86,7 @@ def fit(
     placement: Placement | None = None,
     log_every: int = 50,
     eval_every: int | None = None,
-    saving: Saving = Saving(),
+    saving: Saving = DEFAULT_SAVING,
     progress: bool = True,
     prefetch: int = 2,
 ) -> Result:

@@ -1,7 +1,7 @@
 """Hooks: functions `(step, state, metrics) -> State | STOP | None` that fit calls at log and evaluation steps.
 
 `metrics` maps "train/loss", "valid/accuracy", ... to numbers. A hook that returns a State replaces the run's; one that
-returns STOP ends the phase after a last checkpoint. A hook with an attribute `memory`, a JSON-able dict, finds it again
+returns STOP ends the phase after a last checkpoint. A hook with an attribute `memory`, a JSON-able dict, gets it back
 after a resume; one with a method `panels(ReportContext)` adds those panels to the report.
 """
 
@@ -23,30 +23,35 @@ STOP: Final = _Stop()
 
 
 class EarlyStopping:
-    """Stop when a measure has not improved for `patience` of its measurements (Prechelt 1998).
+    """Stop when a metric has not improved in `patience` evaluations (Prechelt 1998).
 
     Args:
-      monitor: the measure, such as "valid/accuracy".
-      patience: how many measurements without improvement are allowed, at least 1.
-      mode: "max" or "min".
-      min_delta: the least change that counts.
+      monitor: the metric, such as "valid/accuracy".
+      patience: evaluations without improvement after which training stops, at least 1.
+      mode: "max" where larger is better, "min" where smaller is.
+      min_delta: the smallest change that counts as an improvement.
     """
 
     def __init__(self, monitor: str = "valid/accuracy", patience: int = 5, mode: str = "max", min_delta: float = 0.0):
         if patience < 1:
-            raise ValueError(f"patience={patience} must be at least 1")
+            raise ValueError(f"patience={patience}: too small; allowed: at least 1")
         if mode not in ("max", "min"):
-            raise ValueError(f"mode={mode!r} is unknown; allowed are max, min")
-        self.monitor, self.patience, self.sign, self.min_delta = (
-            monitor,
-            patience,
-            1 if mode == "max" else -1,
-            min_delta,
-        )
+            raise ValueError(f"mode={mode!r}: unknown; allowed: max, min")
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.sign = 1 if mode == "max" else -1
         self.memory: dict[str, Any] = {"best": None, "waited": 0}
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> Any:
-        """STOP once patience is at an end."""
+        """Compare the metric with its best value so far.
+
+        Args:
+          step: steps done.
+          state: of the learner.
+          metrics: "split/name" -> number, of this step.
+
+        Returns:
+          STOP after `patience` evaluations without improvement, else None.
+        """
         value = metrics.get(self.monitor)
         if value is None:
             return None

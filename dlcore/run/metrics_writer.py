@@ -1,7 +1,7 @@
-"""Write a run's measures down twice: metrics.jsonl, which is the record, and TensorBoard events, which are a view.
+"""Write the metrics of a run to metrics.jsonl, which is the record, and to TensorBoard events, which are a view.
 
 metrics.jsonl holds one JSON object a line, `{"step": 100, "split": "train", "loss": 0.31}`. Floats are written by
-`repr`, so they read back bit for bit. JSON has no word for a number that is not finite: NaN and the infinities are the
+`repr`, so they read back bit for bit. JSON cannot express numbers that are not finite: NaN and the infinities are the
 strings "nan", "inf" and "-inf", which `read_metrics` turns back into floats. None is null: nothing was counted.
 """
 
@@ -23,14 +23,16 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class MetricsWriter:
-    """Appends rows to `folder/metrics.jsonl` and to a TensorBoard event file beside it.
+    """Appends rows to `folder/metrics.jsonl` and to a TensorBoard event file.
 
-    resume_step: the step that was restored. Later rows are cut away, and TensorBoard is told to forget them; -1 cuts
-    away every row. None keeps all complete rows. A half-written last line (the process was killed) always goes.
+    The operating system has a row when `write` returns; `flush` waits until it is on disk. tensorboardX (1.7 s to
+    import) is imported and writes on a thread of its own; the next `flush` or `close` raises its errors. In a run of
+    several processes only one may open a writer. A half-written last line (of a killed process) is always removed.
 
-    A row is on its way to the disk when `write` returns; `flush` waits until it is safe from a power cut. The import of
-    tensorboardX (1.7 s) and its writing happen on a thread of their own; what goes wrong there is raised by the next
-    `flush` or `close`. In a run of several processes only one may hold a writer.
+    Args:
+      folder: of the run.
+      resume_step: the step that was restored: later rows are removed, in TensorBoard too; -1 removes every row, None
+        none.
     """
 
     def __init__(self, folder: str | os.PathLike, resume_step: int | None = None):
@@ -47,12 +49,16 @@ class MetricsWriter:
     def write(self, row: dict[str, Any]) -> None:
         """Append one row: `step` (int), `split` and any numbers; TensorBoard gets each number as `split/name`.
 
-        Values may be numbers, None, strings, arrays (lists in the file; not for TensorBoard) or dicts of these, which
-        are flattened: {"calibration": {"ece": 0.1}} is "calibration/ece". Raises ValueError where `step` is missing.
+        Args:
+          row: values may be numbers, None, strings, arrays (lists in the file; not for TensorBoard) or dicts of
+            these, which are flattened: {"calibration": {"ece": 0.1}} is "calibration/ece".
+
+        Raises:
+          ValueError: `step` is missing or not an int.
         """
         row = dict(_flatten(row))
         if not isinstance(row.get("step"), int):
-            raise ValueError(f"row['step'] is {row.get('step')!r}; it must be an int")
+            raise ValueError(f"row['step']={row.get('step')!r}: wrong type; allowed: int")
         self._file.write(json.dumps({k: _to_json(v) for k, v in row.items()}, allow_nan=False) + "\n")
         self._file.flush()
         prefix = f"{row['split']}/" if row.get("split") else ""
@@ -65,19 +71,25 @@ class MetricsWriter:
             self._submit(self._add_scalars, scalars, row["step"])
 
     def image(self, tag: str, array: Any, step: int) -> None:
-        """Add a picture for TensorBoard. array: [H, W], [H, W, 1] or [H, W, 3], uint8 or float in [0, 1].
+        """Add a picture to TensorBoard.
 
-        Raises ValueError for another shape.
+        Args:
+          tag: its name.
+          array: [H, W], [H, W, 1] or [H, W, 3], uint8 or float in [0, 1].
+          step: training step that it belongs to.
+
+        Raises:
+          ValueError: `array` has another shape.
         """
         array = np.array(array)
         if array.ndim == 2:
             array = array[..., None]
         if array.ndim != 3 or array.shape[-1] not in (1, 3):
-            raise ValueError(f"array has shape {array.shape}; it must be [H, W], [H, W, 1] or [H, W, 3]")
+            raise ValueError(f"array.shape={array.shape}: not an image; allowed: [H, W], [H, W, 1] or [H, W, 3]")
         self._submit(self._add_image, tag, array, step)
 
     def flush(self) -> None:
-        """Wait until everything written so far is on the disk; raises what went wrong with TensorBoard."""
+        """Wait until everything written so far is on disk; raises the errors of TensorBoard's thread."""
         self._file.flush()
         os.fsync(self._file.fileno())
         if self._events is not None or self._pending:
@@ -85,7 +97,7 @@ class MetricsWriter:
         self._wait()
 
     def close(self) -> None:
-        """Flush and let go of the files; a second call does nothing."""
+        """Flush and close the files; a second call does nothing."""
         if self._file.closed:
             return
         try:
@@ -127,7 +139,7 @@ class MetricsWriter:
 
 
 class _EventFile:
-    """A TensorBoard event file, written at once: tensorboardX's SummaryWriter cannot say when its queue is on disk."""
+    """A TensorBoard event file, written at once: tensorboardX's SummaryWriter cannot wait for its queue."""
 
     def __init__(self, folder: pathlib.Path, purge_step: int | None):
         from tensorboardX.event_file_writer import EventsWriter
@@ -154,10 +166,17 @@ class _EventFile:
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl (or of the folder that holds one), in the order written.
+    """Read the rows of a metrics.jsonl.
 
-    A half-written last line is left out. Raises FileNotFoundError where there is no such file, and ValueError for a
-    line that is not a JSON object.
+    Args:
+      path: of the file, or of its folder.
+
+    Returns:
+      The rows in the order written, without a half-written last line.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a line is not a JSON object.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -174,7 +193,7 @@ def _complete_lines(path: pathlib.Path) -> list[str]:
         except json.JSONDecodeError:
             whole = False
         if not whole:
-            raise ValueError(f"{path}:{number} is not a JSON object: {line[:80]!r}")
+            raise ValueError(f"{path}:{number}: {line[:80]!r} is not a JSON object; allowed: one object a line")
     return lines
 
 
@@ -182,10 +201,10 @@ def _cut_back(path: pathlib.Path, last_step: float) -> None:
     """Keep the rows up to `last_step`, replacing the file in one move; rows without a step are kept."""
     if not path.exists():
         return
-    kept = [line for line in _complete_lines(path) if json.loads(line).get("step", -math.inf) <= last_step]
+    lines = [line for line in _complete_lines(path) if json.loads(line).get("step", -math.inf) <= last_step]
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in kept)
+        file.writelines(line + "\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -1,7 +1,7 @@
-"""When something turns non-finite: find the step and the first culprit by replaying from the last good state.
+"""Find the step and the first array that became non-finite, by replaying from the last finite state.
 
-After a bad update every parameter is bad, so the end of a run says nothing. The step's sticky record names the first
-bad step; from the last checkpoint the same batches lead there again, undonated, with every leaf looked at on the way.
+After a bad update every parameter is bad, so the last state shows no cause. The carry records the first bad step; from
+the last checkpoint the same batches lead there again, without donation, and every leaf is checked on the way.
 """
 
 import traceback
@@ -37,7 +37,18 @@ def bad_leaves(tree: Any) -> list[str]:
 
 
 def diagnose(program: Program, carry: Carry, batch_at: Callable[[int], Any], first: int, last: int) -> tuple[int, str]:
-    """Replay steps `first` to `last` from `carry` (the state before `first`): the step that did it, and how."""
+    """Replay steps `first` to `last` until an array is not finite.
+
+    Args:
+      program: the compiled learner.
+      carry: the state before `first`.
+      batch_at: step -> batch.
+      first: the first step to replay.
+      last: the last step to replay.
+
+    Returns:
+      (step, explanation): where it began, and which arrays and which operation were the first.
+    """
     step_fn = program.undonated()
     for step in range(first, last + 1):
         batch = batch_at(step)
@@ -64,13 +75,13 @@ def _culprit(program: Program, carry: Carry, batch: Any, step: int, metrics: dic
             lines.append(f"gradients of the loss that are not finite: {_some(bad)}")
     if bad_after:
         lines.append(f"parameters that are not finite after it: {_some(bad_after)}")
-    if place := _primitive(program, carry, batch):
-        lines.append(place)
+    if operation := _primitive(program, carry, batch):
+        lines.append(operation)
     return "\n  ".join(lines)
 
 
 def _primitive(program: Program, carry: Carry, batch: Any) -> str | None:
-    """The operation and the line of source that made the first bad value, as jax_debug_nans tells."""
+    """The operation and the source line of the first bad value, from jax_debug_nans."""
     if program.placement.spmd != "jit":
         return None
     try:
@@ -78,8 +89,8 @@ def _primitive(program: Program, carry: Carry, batch: Any) -> str | None:
             jax.block_until_ready(jax.jit(program.learner.update)(carry.state, program.put_global(batch)))
     except FloatingPointError as error:
         ours = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-        where = f" at {ours[-1].filename}:{ours[-1].lineno}: {ours[-1].line}" if ours else ""
-        return f"{str(error).splitlines()[0]}{where}"
+        location = f" at {ours[-1].filename}:{ours[-1].lineno}: {ours[-1].line}" if ours else ""
+        return f"{str(error).splitlines()[0]}{location}"
     except Exception:
         return None
     return None

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT at the next step boundary: save, then leave with a status that a scheduler can act on."""
+"""Stop at the next step boundary after SIGTERM or SIGINT: save, then exit with a status for schedulers."""
 
 import signal
 import threading
@@ -9,11 +9,15 @@ import jax
 __all__ = ["REQUEUE", "Preempted", "Preemption"]
 
 REQUEUE = 75
-"""Exit status after a pre-emption: EX_TEMPFAIL, "run me again". Schedulers should requeue on 75, 134 and 143."""
+"""Exit status after a preemption: EX_TEMPFAIL, "run me again". Schedulers should requeue on 75, 134 and 143."""
 
 
 class Preempted(SystemExit):
-    """The run was told to stop, has saved, and can be resumed by the same command."""
+    """A signal stopped the run, which has saved and can be resumed by the same command.
+
+    Args:
+      step: the last step, which is saved.
+    """
 
     def __init__(self, step: int):
         super().__init__(REQUEUE)
@@ -24,10 +28,10 @@ class Preempted(SystemExit):
 
 
 class Preemption:
-    """Whether to stop, asked at every step.
+    """Catches signals, and answers after every step whether to stop.
 
-    In one process a SIGTERM sets a flag. With several, jax's own notifier owns the signal, and its sync point makes all
-    processes stop after the same step.
+    In one process a SIGTERM sets a flag. With several, jax's own notifier catches the signal, and its sync point makes
+    all processes stop after the same step.
     """
 
     def __init__(self):
@@ -51,7 +55,14 @@ class Preemption:
         self._flag.set()
 
     def requested(self, step: int) -> bool:
-        """True once the run should save and stop."""
+        """Ask whether to save and stop.
+
+        Args:
+          step: steps done; all processes must ask at the same steps.
+
+        Returns:
+          Whether a signal came, the same on all processes.
+        """
         if self._several:
             from jax.experimental import multihost_utils
 

@@ -1,15 +1,15 @@
-"""Several processes as one program: `jax.distributed`, joined from what the launcher or the scheduler says.
+"""Join several processes into one program by `jax.distributed`, from the environment of a launcher or scheduler.
 
-Who this process is comes from the first of these that is there:
+The rank of this process comes from the first of these that is set:
 
     JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID     host:port of process 0, how many, which one
     SLURM_STEP_NUM_TASKS > 1, SLURM_PROCID, SLURM_STEP_NODELIST    a step of srun; the port comes from the job's number
     with --distributed=on and neither: jax's own detection (TPU pods, Open MPI)
 
 Each process takes all devices that CUDA_VISIBLE_DEVICES or srun's --gpus-per-task leave visible; where jax itself
-detects Slurm it takes one device a process. A process that ends by an error leaves at once with its own status: waiting
-for the others would have all of them aborted, and the error's status lost. The others notice by the missing heartbeat
-and abort with 134; no Python of theirs runs any more, so what counts is the last checkpoint.
+detects Slurm it takes one device a process. A process that ends by an error exits at once with its own status: waiting
+for the others would have all of them aborted, and the error's status lost. The others notice the missing heartbeat
+and abort with 134; none of their Python runs any more, so the last checkpoint is what remains.
 """
 
 import contextlib
@@ -28,11 +28,17 @@ __all__ = ["Membership", "agree", "barrier", "is_first", "joined", "leave", "mem
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 SHUTDOWN_SECONDS = 3600
-"""How long the others wait at the end for process 0, which writes the report. One that dies is noticed long before."""
+"""How long the others wait at the end for process 0, which writes the report. A death is noticed much earlier."""
 
 
 class Membership(NamedTuple):
-    """Which of how many processes this is, and where process 0 listens ("host:port")."""
+    """The rank of this process.
+
+    Args:
+      address: "host:port", where process 0 listens.
+      count: processes of the program.
+      index: of this process, in [0, count).
+    """
 
     address: str
     count: int
@@ -40,32 +46,38 @@ class Membership(NamedTuple):
 
 
 def membership(environ: Mapping[str, str] = os.environ) -> Membership | None:
-    """What the environment says; None where it says nothing, or that this process is alone.
+    """Read the rank of this process from the environment.
+
+    Args:
+      environ: environment variables.
+
+    Returns:
+      The rank; None where the variables are not set or count one process.
 
     Raises:
-      ValueError: a variable is missing, is no number, or is out of range; it is named.
+      ValueError: a variable is missing, not a number, or out of range; the message names it.
     """
     if environ.get(ADDRESS) and (COUNT in environ or INDEX in environ):
-        found = Membership(environ[ADDRESS], _number(environ, COUNT), _number(environ, INDEX))
+        rank = Membership(environ[ADDRESS], _number(environ, COUNT), _number(environ, INDEX))
     elif environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         count, index = _number(environ, "SLURM_STEP_NUM_TASKS"), _number(environ, "SLURM_PROCID")
-        found = Membership(environ.get(ADDRESS) or _slurm_address(environ), count, index)
+        rank = Membership(environ.get(ADDRESS) or _slurm_address(environ), count, index)
     else:
         return None
-    if ":" not in found.address:
-        raise ValueError(f"{ADDRESS}={found.address} is not of the form host:port")
-    if not 0 <= found.index < found.count:
-        raise ValueError(f"this is process {found.index} of {found.count}; it must be in [0, {found.count})")
-    return found if found.count > 1 else None
+    if ":" not in rank.address:
+        raise ValueError(f"{ADDRESS}={rank.address}: no port; allowed: host:port")
+    if not 0 <= rank.index < rank.count:
+        raise ValueError(f"{INDEX}={rank.index}: out of range; allowed: [0, {rank.count})")
+    return rank if rank.count > 1 else None
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
     try:
         return int(environ[name])
     except KeyError:
-        raise ValueError(f"{name} is not set, though other variables say that this process is one of several") from None
+        raise ValueError(f"{name} is not set, and this process is one of several; allowed: an integer") from None
     except ValueError:
-        raise ValueError(f"{name}={environ[name]} is not an integer") from None
+        raise ValueError(f"{name}={environ[name]}: not a number; allowed: an integer") from None
 
 
 def _slurm_address(environ: Mapping[str, str]) -> str:
@@ -75,45 +87,48 @@ def _slurm_address(environ: Mapping[str, str]) -> str:
         host = shown.stdout.split()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
         raise ValueError(
-            f"scontrol does not name the hosts of SLURM_STEP_NODELIST={nodes!r}; set {ADDRESS}=host:port"
+            f"SLURM_STEP_NODELIST={nodes!r}: scontrol does not name its hosts; allowed: set {ADDRESS}=host:port"
         ) from None
     return f"{host}:{61440 + _number(environ, 'SLURM_JOB_ID') % 4096}"
 
 
 @contextlib.contextmanager
 def joined(distributed: str = "auto", heartbeat_seconds: float = 10, join_seconds: float = 300) -> Iterator[None]:
-    """Within, this process is one of those that the launcher started; alone it changes nothing.
+    """Within, this process is connected to the others that the launcher started; alone it changes nothing.
 
     Args:
-      distributed: "auto": where the environment says so; "on": an error where it does not, and jax detects nothing
-        either; "off": never.
-      heartbeat_seconds: after so long without a sign from one process the others abort.
-      join_seconds: how long to wait for all to arrive.
+      distributed: "auto" joins where the environment has a rank; "on" fails where it has none, and jax detects none
+        either; "off" never joins.
+      heartbeat_seconds: after so long without a heartbeat from one process the others abort.
+      join_seconds: how long to wait for all processes.
+
+    Yields:
+      None.
 
     Raises:
-      ValueError: the environment contradicts itself, or "on" and nothing is found.
+      ValueError: the environment contradicts itself, or `distributed` is "on" and no rank was detected.
 
     Where not all processes arrive in time, jax aborts this one (134).
     """
-    found = membership() if distributed != "off" else None
-    if found is None and distributed != "on":
+    rank = membership() if distributed != "off" else None
+    if rank is None and distributed != "on":
         yield
         return
-    who = {} if found is None else dict(zip(("coordinator_address", "num_processes", "process_id"), found, strict=True))
-    if found:  # where one does not come, jax ends this process without another word
-        said = f"process {found.index} of {found.count} joins at {found.address}, for at most {join_seconds:g} s"
-        print(said, file=sys.stderr, flush=True)
+    names = ("coordinator_address", "num_processes", "process_id")
+    if rank:  # where one does not come, jax aborts this process without a message
+        message = f"process {rank.index} of {rank.count} joins at {rank.address}, for at most {join_seconds:g} s"
+        print(message, file=sys.stderr, flush=True)
     try:
         jax.distributed.initialize(
-            **who,
-            cluster_detection_method="deactivate" if found else None,
+            **({} if rank is None else dict(zip(names, rank, strict=True))),
+            cluster_detection_method="deactivate" if rank else None,
             initialization_timeout=int(join_seconds),
             heartbeat_timeout_seconds=max(1, int(heartbeat_seconds)),
             shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         )
     except ValueError as error:
         raise ValueError(
-            f"distributed=on, and no launcher was found ({error}): set {ADDRESS}, {COUNT}, {INDEX}"
+            f"distributed='on': no launcher detected ({error}); allowed: set {ADDRESS}, {COUNT}, {INDEX}"
         ) from None
     if jax.process_count() == 1:
         yield
@@ -132,7 +147,11 @@ def joined(distributed: str = "auto", heartbeat_seconds: float = 10, join_second
 
 
 def leave(status: Any) -> None:
-    """End now where there are several processes: an orderly end would wait for the others; alone, do nothing."""
+    """Exit at once where there are several processes, as an orderly exit would wait for the others.
+
+    Args:
+      status: the exit status; 1 where it is no int. Alone, nothing happens.
+    """
     if jax.process_count() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -140,12 +159,20 @@ def leave(status: Any) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is process 0, the one that writes and prints."""
+    """Whether this is process 0, which writes and prints.
+
+    Returns:
+      True in a single process too.
+    """
     return jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
-    """Return when all processes are here; at once where there is one."""
+    """Wait for all processes; a single one does not wait.
+
+    Args:
+      name: of the barrier, the same on all processes.
+    """
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -153,7 +180,14 @@ def barrier(name: str) -> None:
 
 
 def agree(here: bool) -> bool:
-    """Whether all processes say so; all must ask."""
+    """Whether a condition holds on all processes, all of which must ask.
+
+    Args:
+      here: whether it holds on this one.
+
+    Returns:
+      The same on all processes.
+    """
     if jax.process_count() == 1:
         return here
     from jax.experimental import multihost_utils
@@ -162,7 +196,14 @@ def agree(here: bool) -> bool:
 
 
 def on_host(tree: Any) -> Any:
-    """Arrays that one process can read whole: as they are where there is one, else gathered leaf by leaf."""
+    """Gather arrays so that this process can read them whole; a single process has them already.
+
+    Args:
+      tree: of global arrays; all processes must ask.
+
+    Returns:
+      The same tree, gathered leaf by leaf.
+    """
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
@@ -177,10 +218,17 @@ def on_host(tree: Any) -> Any:
 
 
 def same(value: int | None) -> int | None:
-    """Process 0's value, on all; all must ask."""
+    """Broadcast a number from process 0; all must ask.
+
+    Args:
+      value: at least 0, or None; that of the other processes is ignored.
+
+    Returns:
+      Process 0's value.
+    """
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
 
-    told = int(multihost_utils.broadcast_one_to_all(np.asarray(-1 if value is None else value, np.int32)))
-    return None if told < 0 else told
+    sent = int(multihost_utils.broadcast_one_to_all(np.asarray(-1 if value is None else value, np.int32)))
+    return None if sent < 0 else sent

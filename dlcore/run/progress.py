@@ -1,4 +1,4 @@
-"""A live bar on a terminal, a plain line at log steps elsewhere."""
+"""Show progress: a live bar on a terminal, a plain line at log steps elsewhere."""
 
 import sys
 import time
@@ -11,13 +11,24 @@ SHOWN = ("loss", "accuracy", "return")
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal or the reader of a job's log; of several processes the first prints."""
+    """Print a line; of several processes the first one prints.
+
+    Args:
+      text: the line.
+    """
     if jax.process_index() == 0:
         print(text, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 0:49 or 2:03:09."""
+    """Format seconds as 0:49 or 2:03:09.
+
+    Args:
+      seconds: at least 0.
+
+    Returns:
+      Minutes and seconds, with hours from one hour on.
+    """
     hours, rest = divmod(int(seconds), 3600)
     minutes, seconds = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -30,6 +41,7 @@ class Progress:
       total: steps of the phase.
       start: steps already done.
       enabled: False shows nothing.
+      description: text before the bar.
     """
 
     def __init__(self, total: int, start: int = 0, *, enabled: bool = True, description: str = "train"):
@@ -44,22 +56,35 @@ class Progress:
         from rich.progress import Progress as Bar
 
         bar = Bar(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"), TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
             refresh_per_second=4,
-        )  # fmt: skip
+        )
         self._task = bar.add_task(description, total=self.total, completed=self.start, numbers="")
         bar.start()
         return bar
 
     def advance(self, step: int) -> None:
-        """Move the bar, at most ten times a second."""
+        """Move the bar, at most ten times a second.
+
+        Args:
+          step: steps done.
+        """
         if self._bar is not None and (now := time.monotonic()) - self._drawn > 0.1:
             self._drawn = now
             self._bar.update(self._task, completed=step)
 
     def log(self, row: dict) -> None:
-        """Show the numbers of a log row."""
+        """Show the numbers of a log row.
+
+        Args:
+          row: with `step` and `split`.
+        """
         if not self.enabled:
             return
         numbers = self._numbers(row)
@@ -84,6 +109,6 @@ class Progress:
         return f"{text} {rate:,.0f} examples/s" if rate else text
 
     def close(self) -> None:
-        """Draw the last state and let go of the terminal."""
+        """Draw the last state and release the terminal."""
         if self._bar is not None:
             self._bar.stop()

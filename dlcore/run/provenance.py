@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit, devices, hardware."""
+"""Record the versions, commit, devices and hardware of a run."""
 
 import functools
 import importlib.metadata
@@ -17,19 +17,27 @@ PACKAGES = ("dlcore", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "num
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    """Read the versions of Python and of the packages that results depend on.
+
+    Returns:
+      package -> version, of those that are installed.
+    """
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @functools.cache
 def commit() -> str | None:
-    """The git commit of the checkout that this code runs from, with "+" where tracked files differ; None elsewhere."""
+    """Read the git commit of the checkout that this code runs from.
+
+    Returns:
+      The hash, with "+" where tracked files differ; None outside a checkout.
+    """
     root = Path(__file__).resolve().parents[2]
 
     def git(*args: str) -> str:
@@ -44,7 +52,11 @@ def commit() -> str | None:
 
 
 def devices() -> dict:
-    """Platform, kind and number of the devices."""
+    """Describe the devices.
+
+    Returns:
+      Platform, kind and count of the devices, and the number of processes.
+    """
     import jax
 
     all_devices = jax.devices()
@@ -57,13 +69,16 @@ def devices() -> dict:
 
 
 def hardware() -> str:
-    """One line for a ledger: "2 CPU cores (AMD EPYC)" or "8 x NVIDIA H100"."""
-    found = devices()
-    if found["platform"] != "cpu":
-        return f"{found['count']} x {found['kind']}"
-    return (
-        f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} CPU cores ({_cpu()})"
-    )
+    """Describe the hardware in one line.
+
+    Returns:
+      Such as "2 CPU cores (AMD EPYC)" or "8 x NVIDIA H100".
+    """
+    facts = devices()
+    if facts["platform"] != "cpu":
+        return f"{facts['count']} x {facts['kind']}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} CPU cores ({_cpu()})"
 
 
 def _cpu() -> str:
@@ -75,7 +90,11 @@ def _cpu() -> str:
 
 
 def process_seconds() -> float:
-    """Seconds since this process began, imports included."""
+    """Measure the age of this process.
+
+    Returns:
+      Seconds since it began, imports included.
+    """
     try:
         fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
         started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -85,7 +104,11 @@ def process_seconds() -> float:
 
 
 def command() -> str:
-    """The command line of this process, as a person would type it."""
+    """Reconstruct the command line of this process.
+
+    Returns:
+      Text for a shell, such as "python -m experiments.classification.supervised --seed=1".
+    """
     if Path(sys.argv[0]).name == "dlcore" and sys.argv[1:2] == ["run"]:
         return shlex.join(["python", "-m", f"experiments.{sys.argv[2].removeprefix('experiments.')}", *sys.argv[3:]])
     spec = getattr(sys.modules["__main__"], "__spec__", None)

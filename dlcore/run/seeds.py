@@ -1,4 +1,4 @@
-"""Many seeds at once: a learner mapped over the seeds of its root key, in one compiled step."""
+"""Train many seeds at once: a learner mapped over root keys, in one compiled step."""
 
 from typing import Any
 
@@ -13,7 +13,13 @@ __all__ = ["SeedsState", "over_seeds", "split_by_seed"]
 
 @struct.dataclass
 class SeedsState:
-    """inner: the states of all seeds, stacked along a leading axis."""
+    """The states of all seeds.
+
+    Args:
+      step: [] int32.
+      rng: the root key that the seeds' keys are split from.
+      inner: the states, stacked along a leading axis.
+    """
 
     step: jax.Array
     rng: jax.Array
@@ -26,16 +32,21 @@ class SeedsState:
 
 
 def over_seeds(learner: Learner, seeds: int) -> Learner:
-    """`learner` trained from `seeds` root keys side by side, on the same batches.
+    """Train a learner from several root keys side by side, on the same batches; for jit only.
 
-    A metric is joined over the seeds under its own name, and kept for each as "name/seed0", "name/seed1", ... What
-    predict gives has the seeds as its second axis. With one seed the learner is returned as it is. For jit only.
+    Args:
+      learner: of one seed.
+      seeds: how many; 1 returns the learner itself.
+
+    Returns:
+      A learner whose metrics are merged over the seeds under their own names, and given for each seed as "name/seed0",
+      "name/seed1", ...; its predictions have the seeds as their second axis.
 
     Raises:
-      ValueError: seeds is not positive.
+      ValueError: `seeds` is not positive.
     """
     if seeds < 1:
-        raise ValueError(f"seeds={seeds} must be at least 1")
+        raise ValueError(f"seeds={seeds}: too small; allowed: at least 1")
     if seeds == 1:
         return learner
 
@@ -63,8 +74,16 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
 
 
 def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict], list[dict]]:
-    """(rows without the seeds' own numbers, one split's as rows of splits "seed 0", "seed 1", ...), for curves."""
-    joined = [{k: v for k, v in row.items() if "/seed" not in k} for row in history]
+    """Separate the numbers of single seeds from a log, to draw curves.
+
+    Args:
+      history: rows of the log.
+      split: whose numbers of single seeds are wanted.
+
+    Returns:
+      (rows without the numbers of single seeds, those of `split` as rows of the splits "seed 0", "seed 1", ...).
+    """
+    merged = [{k: v for k, v in row.items() if "/seed" not in k} for row in history]
     rows: dict[tuple[int, str], dict] = {}
     for row in history:
         for key, value in row.items():
@@ -72,4 +91,4 @@ def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict]
             if marked and row["split"] == split:
                 own = rows.setdefault((row["step"], seed), {"step": row["step"], "split": f"seed {seed}"})
                 own[name] = value
-    return joined, list(rows.values())
+    return merged, list(rows.values())

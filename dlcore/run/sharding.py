@@ -1,4 +1,4 @@
-"""Where arrays live: meshes from a flag, and shardings from rules over the paths of a state.
+"""Place arrays on devices: meshes from a flag, and shardings from rules over the paths of a state.
 
 A rule gives each parameter a PartitionSpec from its path and shape; every other leaf of the state whose path ends in
 a parameter's path and has its shape (momenta, averages, teachers) follows that parameter; the rest is replicated.
@@ -13,7 +13,7 @@ a parameter's path and has its shape (momenta, averages, teachers) follows that 
     fsdp+tensor   both
 
 The rows of images are split where the mesh has an axis `spatial`: every device convolves a band of the image and asks
-its neighbours for the rows at the edges (XLA's partitioner does it: Lepikhin et al. 2020, arXiv:2006.16668); for tokens
+its neighbors for the rows at the edges (XLA's partitioner does it: Lepikhin et al. 2020, arXiv:2006.16668); for tokens
 made of patches that is a split of the sequence.
 """
 
@@ -28,13 +28,20 @@ from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 __all__ = [
-    "RULES", "Rule", "batch_shardings", "leaf_paths", "make_mesh", "path_of", "put_batch", "put_rows",
+    "RULES",
+    "Rule",
+    "batch_shardings",
+    "leaf_paths",
+    "make_mesh",
+    "path_of",
+    "put_batch",
+    "put_rows",
     "state_shardings",
-]  # fmt: skip
+]
 
 DATA, MODEL, SPATIAL = "data", "model", "spatial"
 SECOND = ("*/proj/kernel", "*/fc2/kernel", "*/out/kernel")
-"""Kernels whose input is the output of a kernel that is split, with nothing but work on single features between."""
+"""Kernels whose input is the output of a kernel that is split, with only elementwise operations between."""
 WHOLE = ("*/patch_embed/kernel",)
 """Kernels that `tensor` leaves whole: their output goes through a norm over all features at once."""
 SMALL = 1024
@@ -44,7 +51,14 @@ Rule = Callable[[str, tuple[int, ...], Mesh], PartitionSpec]
 
 
 def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
-    """A mesh from `"data:4,model:2"` or `"data:2,spatial:4"`; all devices on `data` where spec is None or empty.
+    """Build a mesh from its description.
+
+    Args:
+      spec: "data:4,model:2" or "data:2,spatial:4"; None or empty puts all devices on `data`.
+      devices: to use; None takes all.
+
+    Returns:
+      A mesh with the axis `data` first.
 
     Raises:
       ValueError: the spec is malformed, or its sizes do not multiply to the number of devices.
@@ -59,28 +73,40 @@ def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
             if len(axes) < len(parts) or min(axes.values()) < 0:
                 raise ValueError
         except ValueError:
-            raise ValueError(f"mesh={spec!r} is not of the form data:4 or data:4,model:2") from None
+            raise ValueError(f"mesh={spec!r}: malformed; allowed: data:4 or data:4,model:2") from None
     unknown = set(axes) - {DATA, MODEL, SPATIAL}
     if unknown:
-        raise ValueError(
-            f"mesh={spec!r} names the axis {min(unknown)!r}; allowed are {DATA!r}, {MODEL!r} and {SPATIAL!r}"
-        )
+        raise ValueError(f"mesh={spec!r}: unknown axis {min(unknown)!r}; allowed: {DATA!r}, {MODEL!r} and {SPATIAL!r}")
     axes = {DATA: 1, **axes}
     if math.prod(axes.values()) != len(devices):
         raise ValueError(
-            f"mesh={spec!r} asks for {math.prod(axes.values())} devices and there are {len(devices)} "
+            f"mesh={spec!r}: asks for {math.prod(axes.values())} devices; allowed: the {len(devices)} of this machine "
             f"({devices[0].platform})"
         )
     return Mesh(np.array(devices).reshape(tuple(axes.values())), tuple(axes))
 
 
 def path_of(path: tuple) -> str:
-    """A key path as "params/stem/kernel"."""
+    """Write a key path as "params/stem/kernel".
+
+    Args:
+      path: of jax.tree_util.
+
+    Returns:
+      The keys joined by "/".
+    """
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def leaf_paths(tree: Any) -> list[tuple[str, Any]]:
-    """(path, leaf) of every leaf."""
+    """List the leaves of a tree with their paths.
+
+    Args:
+      tree: any.
+
+    Returns:
+      (path, leaf) of every leaf, in jax's order.
+    """
     return [(path_of(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
@@ -123,19 +149,29 @@ def state_shardings(
     batched: tuple[str, ...] = (),
     must_divide: bool = False,
 ) -> Any:
-    """A NamedSharding for each leaf of `abstract = eval_shape(init, ...)`.
+    """Choose a sharding for each leaf of a state.
 
-    The leading axis of the leaves that `batched` names is split over `data`. One that does not divide is replicated,
-    and that is said, unless it `must_divide` (pmap).
+    Args:
+      abstract: the state's shapes, `eval_shape(init, ...)`.
+      mesh: the devices.
+      rule: a name of `RULES`, or (path, shape, mesh) -> PartitionSpec for parameters.
+      batched: patterns of paths whose leading axis is split over `data`; one that does not divide is replicated, with
+        a line in the log.
+      must_divide: whether a batched leaf that does not divide is an error instead (pmap).
+
+    Returns:
+      A NamedSharding for each leaf.
 
     Raises:
-      ValueError: the rule is unknown or needs a mesh axis that is not there, or a leaf that must does not divide.
+      ValueError: the rule is unknown or needs an axis that the mesh lacks, or a leaf that must divide does not.
     """
     if isinstance(rule, str):
         if rule not in RULES:
-            raise ValueError(f"sharding={rule!r} is unknown; allowed are {', '.join(RULES)}")
+            raise ValueError(f"sharding={rule!r}: unknown; allowed: {', '.join(RULES)}")
         if "tensor" in rule and MODEL not in mesh.shape:
-            raise ValueError(f"sharding={rule!r} needs a mesh with an axis {MODEL!r}, such as data:4,model:2")
+            raise ValueError(
+                f"sharding={rule!r}: the mesh has no axis {MODEL!r}; allowed: a mesh such as data:4,model:2"
+            )
         rule = RULES[rule]
     leaves = leaf_paths(abstract)
     parameters = {
@@ -150,28 +186,36 @@ def state_shardings(
                 return PartitionSpec(DATA)
             if must_divide:
                 raise ValueError(
-                    f"{path} has {leaf.shape[0]} rows, which do not divide over {mesh.shape[DATA]} devices"
+                    f"{path} has {leaf.shape[0]} rows, which do not divide over {mesh.shape[DATA]} devices; "
+                    "allowed: a multiple"
                 )
-            _say_replicated("state", path, leaf.shape, mesh.shape[DATA])
+            _log_replicated("state", path, leaf.shape, mesh.shape[DATA])
             return PartitionSpec()
         parts = path.split("/")
         for start in range(len(parts)):
-            shape, found = parameters.get("/".join(parts[start:]), (None, None))
+            shape, partition = parameters.get("/".join(parts[start:]), (None, None))
             if shape == leaf.shape:
-                return found
+                return partition
         return PartitionSpec()
 
     return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, spec(path_of(path), leaf)), abstract)
 
 
 def batch_shardings(batch: Any, mesh: Mesh, processes: int = 1) -> Any:
-    """The leading axis over `data`; a leaf that does not divide is replicated, and that is said once.
+    """Split the leading axis of a batch over `data`; a leaf that does not divide is replicated, with a line in the log.
 
-    Of images (leaves [B, H, W, C] and [B, T, H, W, C]) H lies over `spatial`, where the mesh has it and H divides.
-    processes: how many hold rows like these; they have rows of their own, so all must divide where there are several.
+    H of images (leaves [B, H, W, C] and [B, T, H, W, C]) is split over `spatial`, where the mesh has it and H divides.
+
+    Args:
+      batch: rows of one process.
+      mesh: the devices.
+      processes: how many have such rows; with several every leaf must divide, as each has rows of its own.
+
+    Returns:
+      A NamedSharding for each leaf.
 
     Raises:
-      ValueError: it does not; the leaf is named.
+      ValueError: a leaf of several processes does not divide; the message names it.
     """
     size = mesh.shape[DATA]
 
@@ -181,9 +225,9 @@ def batch_shardings(batch: Any, mesh: Mesh, processes: int = 1) -> Any:
         if processes > 1:
             raise ValueError(
                 f"batch leaf {path_of(path)} {np.shape(leaf)} of each of {processes} processes does not divide over "
-                f"the {size} devices of the mesh: choose another batch size"
+                f"the {size} devices of the mesh; allowed: another batch size"
             )
-        _say_replicated("batch", path_of(path), np.shape(leaf), size)
+        _log_replicated("batch", path_of(path), np.shape(leaf), size)
         return NamedSharding(mesh, PartitionSpec())
 
     return jax.tree_util.tree_map_with_path(sharding, batch)
@@ -195,25 +239,44 @@ def _rows_of_image(shape: tuple[int, ...], mesh: Mesh) -> tuple[str | None, ...]
     return (*(None,) * (len(shape) - 4), SPATIAL)
 
 
-def _say_replicated(where: str, path: str, shape: tuple[int, ...], devices: int) -> None:
+def _log_replicated(kind: str, path: str, shape: tuple[int, ...], devices: int) -> None:
     level = logging.WARNING if shape and shape[0] > 1 else logging.INFO
     text = "%s leaf %s %s does not divide over %d devices: replicated"
-    logging.log_first_n(level, text, 8, where, path, shape, devices)
+    logging.log_first_n(level, text, 8, kind, path, shape, devices)
 
 
 def put_rows(batch: Any, mesh: Mesh) -> Any:
-    """Host rows of this process to the devices of a mesh, as `batch_shardings` lays them out."""
+    """Copy host rows of this process to the devices of a mesh, sharded by `batch_shardings`.
+
+    Args:
+      batch: rows of this process.
+      mesh: the devices.
+
+    Returns:
+      The global batch.
+    """
     return put_batch(batch, batch_shardings(batch, mesh, jax.process_count()))
 
 
 def put_batch(batch: Any, shardings: Any) -> Any:
-    """Host rows of this process to the devices of the mesh."""
+    """Copy host rows of this process to the devices of the mesh.
+
+    Args:
+      batch: rows of this process.
+      shardings: of `batch_shardings`.
+
+    Returns:
+      The global batch.
+
+    Raises:
+      ValueError: the devices of one index of `data` belong to several processes.
+    """
     if jax.process_count() == 1:
         return jax.device_put(batch, shardings)
     for sharding in jax.tree.leaves(shardings)[:1]:
         if any(len({d.process_index for d in np.ravel(row)}) > 1 for row in sharding.mesh.devices):
             raise ValueError(
-                f"mesh={dict(sharding.mesh.shape)}: one place of {DATA!r} lies on devices of several processes; choose "
-                f"the other axes so that they divide over the devices of a process"
+                f"mesh={dict(sharding.mesh.shape)}: one index of {DATA!r} spans devices of several processes; allowed: "
+                f"other axes that divide over the devices of a process"
             )
     return jax.tree.map(lambda x, s: jax.make_array_from_process_local_data(s, np.asarray(x)), batch, shardings)

@@ -1,8 +1,8 @@
-"""A learner compiled for a placement: init, one training step, and evaluation, each traced once.
+"""Compile a learner for a placement: its initialization and one training step, each traced once.
 
-The training step carries the sums of its metrics and a sticky record of the first non-finite step, so that nothing has
-to be fetched between log steps. Under `pmap` the carry lies stacked over the devices; `join` gives it its global shape
-for saving and evaluation and `split` is the way back.
+The training step carries the sums of its metrics and a record of the first non-finite step, so that nothing has to be
+fetched between log steps. Under `pmap` the carry is stacked over the devices; `join` restores its global shape for
+saving and evaluation, and `split` is the inverse.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,13 @@ AXIS = DATA
 
 @dataclass(frozen=True)
 class Placement:
-    """Which devices a run uses, how its state lies on them, and which transformation spreads the step."""
+    """The devices of a run, how its state is sharded, and which transformation distributes the step.
+
+    Args:
+      mesh: the devices.
+      sharding: a name of `dlcore.run.sharding.RULES`, or a rule.
+      spmd: jit or pmap.
+    """
 
     mesh: Mesh = field(default_factory=make_mesh)
     sharding: str | Rule = "replicate"
@@ -45,20 +51,27 @@ class Placement:
 
     def __post_init__(self):
         if self.spmd not in ("jit", "pmap"):
-            raise ValueError(f"spmd={self.spmd!r} is unknown; allowed are jit, pmap")
+            raise ValueError(f"spmd={self.spmd!r}: unknown; allowed: jit, pmap")
         if self.spmd == "pmap" and (self.sharding != "replicate" or self.mesh.size > self.mesh.shape[DATA]):
-            raise ValueError("spmd=pmap replicates parameters over one axis: use sharding=replicate and mesh=data:N")
+            raise ValueError(
+                "spmd='pmap': replicates parameters over one axis; allowed: sharding=replicate and mesh=data:N"
+            )
         if self.spmd == "pmap" and jax.process_count() > 1:
-            raise ValueError(f"spmd=pmap works with one process, and there are {jax.process_count()}: use spmd=jit")
+            raise ValueError(f"spmd='pmap': there are {jax.process_count()} processes; allowed: one, or spmd=jit")
 
     @property
     def axis(self) -> str | None:
-        """What learners and `cross_replica` take as `axis`."""
+        """The `axis` of learners and of `cross_replica`: the mapped axis under pmap, None under jit."""
         return AXIS if self.spmd == "pmap" else None
 
     def pace(self, arrays: Any) -> None:
-        """Wait for `arrays` where programs must not pile up: XLA:CPU's collectives can starve each other of threads
-        when several multi-device programs are in flight. On accelerators and on one device this does nothing."""
+        """Wait for arrays on several CPU devices; elsewhere do nothing.
+
+        XLA:CPU's collectives can starve each other of threads when several multi-device programs are in flight.
+
+        Args:
+          arrays: outputs of the last program.
+        """
         if self.mesh.size > 1 and self.mesh.devices.flat[0].platform == "cpu":
             jax.block_until_ready(arrays)
 
@@ -70,9 +83,13 @@ class Placement:
 
 @struct.dataclass
 class Carry:
-    """What a training step hands to the next, and what a checkpoint holds.
+    """What a training step passes to the next, and what a checkpoint holds.
 
-    bad_step: [] int32, the first step whose metrics were not finite, -1 while there is none; bad: its metrics.
+    Args:
+      state: of the learner.
+      sums: metrics since they were last moved to the host.
+      bad_step: [] int32, the first step whose metrics were not finite; -1 while there is none.
+      bad: the metrics of that step.
     """
 
     state: Any
@@ -82,12 +99,28 @@ class Carry:
 
 
 def merge(left: Metrics, right: Metrics) -> Metrics:
-    """Join two parts metric by metric."""
+    """Merge two sets of metrics.
+
+    Args:
+      left: by name.
+      right: by name.
+
+    Returns:
+      The merged metrics, of the names in `right`.
+    """
     return {name: left[name].merge(right[name]) for name in right}
 
 
 def fold(host: Metrics | None, device: Metrics) -> Metrics:
-    """Add fetched sums to host sums of 64 bits."""
+    """Add fetched sums to host sums of 64 bits.
+
+    Args:
+      host: sums so far; None where there are none.
+      device: sums from the device.
+
+    Returns:
+      The sums of both in int64 and float64.
+    """
 
     def widen(leaf: np.ndarray) -> np.ndarray:
         leaf = np.asarray(leaf)
@@ -103,7 +136,14 @@ def _strong(tree: Any) -> Any:
 
 
 def is_key(x: Any) -> bool:
-    """Whether an array is of typed random keys."""
+    """Whether an array holds typed random keys.
+
+    Args:
+      x: an array, or anything with a dtype.
+
+    Returns:
+      True for arrays of `jax.random.key`.
+    """
     return jnp.issubdtype(getattr(x, "dtype", np.float32), jax.dtypes.prng_key)
 
 
@@ -112,7 +152,14 @@ def _empty(metrics: Metrics) -> Metrics:
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """[] bool: whether every floating-point leaf is finite."""
+    """Whether every floating-point leaf is finite.
+
+    Args:
+      tree: of arrays.
+
+    Returns:
+      [] bool.
+    """
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in leaves])) if leaves else jnp.array(True)
 
@@ -180,10 +227,18 @@ class Program:
         metrics = jax.tree.map(lambda x: put(x, self.replicated), metrics)
         return Carry(state, metrics, scalar, metrics)
 
-    # The state's first value
+    # Initialization
 
     def init(self, batch: Any, start: Callable[[Any], Any] | None = None) -> Carry:
-        """The carry before the first step; `start` runs once on the host over the initial state."""
+        """Initialize the learner.
+
+        Args:
+          batch: host rows of this process.
+          start: State -> State, applied once on the host; None changes nothing.
+
+        Returns:
+          The carry before the first step.
+        """
         state = jax.jit(self._init_fn, out_shardings=self.state_shardings)(self._rng, self.put_global(batch))
         if start is not None:
             changed = start(state)
@@ -194,7 +249,14 @@ class Program:
         return Carry(state, sums, jax.device_put(scalar, self.replicated), self._fresh())
 
     def place(self, state: Any) -> Any:
-        """A state on the run's shardings, in buffers of its own (aliases must not be donated)."""
+        """Copy a state to the run's shardings, in buffers of its own (aliases must not be donated).
+
+        Args:
+          state: with the shapes and dtypes of the learner's.
+
+        Returns:
+          The state on the devices.
+        """
         _same_avals(self.abstract_state, state, "a hook")
         return self._copy(jax.device_put(state, self.state_shardings))
 
@@ -234,17 +296,36 @@ class Program:
         self.compiled = self._lower(donate=True).compile()
 
     def step(self, carry: Carry, batch: Any) -> Carry:
-        """One training step; the carry is donated."""
+        """Run one training step.
+
+        Args:
+          carry: donated: its buffers are reused.
+          batch: on the devices, of `put`.
+
+        Returns:
+          The carry after the step.
+        """
         carry = self.compiled(carry, batch)
         self.placement.pace(carry.bad_step)
         return carry
 
     def undonated(self) -> Callable[[Carry, Any], Carry]:
-        """The same step, leaving its argument alive: for looking closely at one step."""
+        """Compile the step without donation, to inspect the state before and after.
+
+        Returns:
+          (carry, batch) -> carry.
+        """
         return self._lower(donate=False).compile()
 
     def take_sums(self, carry: Carry) -> tuple[Metrics, Carry]:
-        """The metric sums on the host, and the carry with empty ones."""
+        """Move the metric sums to the host.
+
+        Args:
+          carry: as `step` returns it.
+
+        Returns:
+          (sums on the host, the carry with empty sums).
+        """
         sums = jax.device_get(carry.sums)
         fresh = self._fresh()
         if self._pmapped:
@@ -253,19 +334,40 @@ class Program:
         return sums, carry.replace(sums=fresh)
 
     def finite(self, tree: Any) -> bool:
-        """Whether every floating-point leaf is finite; waits for the device."""
+        """Whether every floating-point leaf is finite; waits for the device.
+
+        Args:
+          tree: of arrays.
+
+        Returns:
+          A Python bool.
+        """
         return bool(self._finite_fn(tree))
 
     # Batches and shapes
 
     def put(self, batch: Any) -> Any:
-        """Host rows to the devices, as `step` takes them."""
+        """Copy host rows to the devices, as `step` takes them.
+
+        Args:
+          batch: rows of this process.
+
+        Returns:
+          The batch, stacked over the devices under pmap.
+        """
         if not self._pmapped:
             return put_batch(batch, self._batch_shardings)
         return jax.device_put(self._rows(batch), self._stacked_sharding())
 
     def put_global(self, batch: Any) -> Any:
-        """Host rows to the devices, as `init` and evaluation take them."""
+        """Copy host rows to the devices, as `init` and evaluation take them.
+
+        Args:
+          batch: rows of this process.
+
+        Returns:
+          The batch in its global shape.
+        """
         return put_rows(batch, self._mesh)
 
     def _rows(self, batch: Any) -> Any:
@@ -309,7 +411,14 @@ class Program:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), tree)
 
     def split(self, carry: Carry) -> Carry:
-        """A carry in its global shape, as `step` takes it."""
+        """Convert a carry from its global shape to that of `step`.
+
+        Args:
+          carry: in its global shape.
+
+        Returns:
+          The carry, stacked over the devices under pmap; the same one under jit.
+        """
         if not self._pmapped:
             return carry
 
@@ -322,7 +431,14 @@ class Program:
         return Carry(state, *rest)
 
     def join(self, carry: Carry) -> Carry:
-        """A carry in its global shape, for saving and evaluation."""
+        """Convert a carry to its global shape, for saving and evaluation.
+
+        Args:
+          carry: as `step` returns it.
+
+        Returns:
+          The carry in its global shape; the same one under jit.
+        """
         if not self._pmapped:
             return carry
 
@@ -348,8 +464,8 @@ def _same_avals(want: Any, have: Any, name: str = "update") -> None:
     here, there = jax.tree.structure(want), jax.tree.structure(have)
     if here != there:
         left, right = dict(leaf_paths(want)), dict(leaf_paths(have))
-        odd = sorted(set(left) ^ set(right))
-        raise ValueError(f"{name} changes the structure of the state: {', '.join(odd[:5]) or (here, there)}")
+        paths = sorted(set(left) ^ set(right))
+        raise ValueError(f"{name} changes the structure of the state: {', '.join(paths[:5]) or (here, there)}")
     for (path, old), (_, new) in zip(leaf_paths(want), leaf_paths(have), strict=True):
         if old.shape != np.shape(new) or old.dtype != new.dtype:
             raise ValueError(

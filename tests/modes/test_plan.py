@@ -319,7 +319,7 @@ def test_simulated_devices_have_no_limit_and_no_speed():
     [
         ([], "--topology: missing; allowed: v5e:4x4"),
         (["--topology=cpu:2", "--spmd=pmap"], "--spmd=pmap: not for --mode=plan; allowed: jit"),
-        (["--topology=cpu:2", "--meshes=data:3"], "asks for 3 devices and there are 2"),
+        (["--topology=cpu:2", "--meshes=data:3"], "asks for 3 devices; allowed: the 2"),
     ],
 )
 def test_what_cannot_be_planned_says_why(arguments, message, tmp_path, capsys):

@@ -49,11 +49,20 @@ def everything(seed: int = 0) -> Everything:
         params = {"Dense_0": {"kernel": jax.random.normal(rng, (64, 32)), "bias": jnp.arange(8.0)}}
         tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(0.1, 10)))
         return Everything(
-            step=jnp.int32(7), rng=rng, params=params, opt_state=tx.init(params),
-            half=jnp.arange(3, dtype=jnp.bfloat16) / 3, flags=jnp.array([True, False]),
-            bytes=jnp.arange(4, dtype=jnp.uint8), keys=jax.random.split(rng, 3), rbg=jax.random.key(1, impl="rbg"),
-            nothing=None, empty={}, zero=jnp.zeros((0, 5)), pair=Pair(jnp.float32(jnp.nan), jnp.int32(-1)),
-        )  # fmt: skip
+            step=jnp.int32(7),
+            rng=rng,
+            params=params,
+            opt_state=tx.init(params),
+            half=jnp.arange(3, dtype=jnp.bfloat16) / 3,
+            flags=jnp.array([True, False]),
+            bytes=jnp.arange(4, dtype=jnp.uint8),
+            keys=jax.random.split(rng, 3),
+            rbg=jax.random.key(1, impl="rbg"),
+            nothing=None,
+            empty={},
+            zero=jnp.zeros((0, 5)),
+            pair=Pair(jnp.float32(jnp.nan), jnp.int32(-1)),
+        )
 
     return jax.jit(build)()
 
@@ -162,7 +171,7 @@ def test_a_step_by_number(tmp_path):
     filled(tmp_path, (2, 4, 6), keep_last=3)
     store = Checkpoints(tmp_path, read_only=True)
     assert store.restore(abstract(small()), 4)[1].params["w"][0, 0] == 4
-    with pytest.raises(FileNotFoundError, match=r"step=5 is not in .*; there are \[2, 4, 6\]"):
+    with pytest.raises(FileNotFoundError, match=r"step=5: not in .*; allowed: \[2, 4, 6\]"):
         store.restore(abstract(small()), 5)
 
 

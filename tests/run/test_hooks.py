@@ -57,9 +57,9 @@ def test_its_memory_is_json_and_goes_on_elsewhere():
 
 
 def test_arguments_out_of_range():
-    with pytest.raises(ValueError, match="patience=0 must be at least 1"):
+    with pytest.raises(ValueError, match="patience=0: too small; allowed: at least 1"):
         EarlyStopping(patience=0)
-    with pytest.raises(ValueError, match="mode='largest' is unknown; allowed are max, min"):
+    with pytest.raises(ValueError, match="mode='largest': unknown; allowed: max, min"):
         EarlyStopping(mode="largest")
 
 

@@ -163,8 +163,9 @@ def test_parameters_that_a_hook_spoils():
 
 @pytest.mark.parametrize("placement", [placed(count=8), placed("pmap", 8)], ids=["mesh", "pmap"])
 def test_on_several_devices(placement, tmp_path):
-    message = failing(bad_gradient, placement=placement, folder=tmp_path, log_every=100,
-                      saving=Saving(seconds=0, steps=2))  # fmt: skip
+    message = failing(
+        bad_gradient, placement=placement, folder=tmp_path, log_every=100, saving=Saving(seconds=0, steps=2)
+    )
     assert f"step {BAD}: state and batch before it were finite" in message
     assert "parameters that are not finite after it: b" in message
 

@@ -120,9 +120,16 @@ def test_outside_the_main_thread_there_is_no_handler_and_no_failure():
 
 def test_the_real_page_saves_exits_75_and_the_same_command_finishes(tmp_path):
     command = [
-        sys.executable, "-m", "experiments.classification.supervised", "--model=mlp", "--batch_size=32",
-        "--log_every=1", "--checkpoint_seconds=0", f"--run_dir={tmp_path / 'run'}", "--eval_every=1000",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "experiments.classification.supervised",
+        "--model=mlp",
+        "--batch_size=32",
+        "--log_every=1",
+        "--checkpoint_seconds=0",
+        f"--run_dir={tmp_path / 'run'}",
+        "--eval_every=1000",
+    ]
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     options = {"cwd": ROOT, "env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([*command, "--steps=1000"], **options)

@@ -49,10 +49,10 @@ def test_who_the_launcher_says(monkeypatch):
     ("change", "message"),
     [
         ({"JAX_PROCESS_ID": None}, "JAX_PROCESS_ID is not set"),
-        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES=two is not an integer"),
-        ({"JAX_PROCESS_ID": "4"}, r"process 4 of 4; it must be in \[0, 4\)"),
-        ({"JAX_PROCESS_ID": "-1"}, "process -1 of 4"),
-        ({"JAX_COORDINATOR_ADDRESS": "host"}, "JAX_COORDINATOR_ADDRESS=host is not of the form host:port"),
+        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES=two: not a number; allowed: an integer"),
+        ({"JAX_PROCESS_ID": "4"}, r"JAX_PROCESS_ID=4: out of range; allowed: \[0, 4\)"),
+        ({"JAX_PROCESS_ID": "-1"}, "JAX_PROCESS_ID=-1: out of range"),
+        ({"JAX_COORDINATOR_ADDRESS": "host"}, "JAX_COORDINATOR_ADDRESS=host: no port; allowed: host:port"),
     ],
 )
 def test_contradictions_are_named(change, message):
@@ -85,10 +85,21 @@ STEPS = 60
 
 def words(folder, **more):
     flags = {
-        "model": "mlp", "steps": STEPS, "batch_size": 32, "eval_batch_size": 20, "log_every": 1, "eval_every": 25,
-        "optimizer": "sgd", "augment": "none", "sharding": "fsdp", "select": "last", "checkpoint_seconds": 0,
-        "checkpoint_steps": 10, "run_dir": folder, **more,
-    }  # fmt: skip
+        "model": "mlp",
+        "steps": STEPS,
+        "batch_size": 32,
+        "eval_batch_size": 20,
+        "log_every": 1,
+        "eval_every": 25,
+        "optimizer": "sgd",
+        "augment": "none",
+        "sharding": "fsdp",
+        "select": "last",
+        "checkpoint_seconds": 0,
+        "checkpoint_steps": 10,
+        "run_dir": folder,
+        **more,
+    }
     return [f"--{k}={v}" for k, v in flags.items()]
 
 
