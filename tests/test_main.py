@@ -276,7 +276,7 @@ def test_a_batch_larger_than_the_data(capsys, tmp_path):
         (["--mesh=data:3"], "mesh='data:3': asks for 3 devices; allowed: the 8"),
         (["--mesh=eight"], "mesh='eight': malformed"),
         (["--sharding=tensor"], "the mesh has no axis 'model'"),
-        (["--spmd=pmap", "--sharding=fsdp"], "spmd=pmap replicates parameters"),
+        (["--spmd=pmap", "--sharding=fsdp"], "spmd='pmap': replicates parameters"),
     ],
 )
 def test_a_mesh_that_cannot_be(capsys, tmp_path, words, message):

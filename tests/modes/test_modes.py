@@ -213,7 +213,6 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
 # sanity
 
 
-<<<<<<< HEAD:tests/modes/test_modes.py
 NAMES = (
     "loss at initialization",
     "loss rises with regularization",
@@ -223,16 +222,6 @@ NAMES = (
     "shuffled labels stay at chance",
 )
 INITIAL, PENALTY, OVERFIT, GRADIENT, LABELS, SHUFFLED = CHECKS
-=======
-CHECKS = (
-    "loss at initialisation",
-    "loss rises with regularisation",
-    "overfits 20 examples",
-    "gradient against differences",
-    "true labels rise above chance",
-    "shuffled labels stay at chance",
-)
->>>>>>> h-bench:tests/run/test_modes.py
 
 
 def table(capsys, some_experiment, *words, status):
@@ -240,7 +229,6 @@ def table(capsys, some_experiment, *words, status):
     capsys.readouterr()
     assert run(some_experiment, ["--mode=sanity", *SMALL, *words]) == status
     out = capsys.readouterr().out
-<<<<<<< HEAD:tests/modes/test_modes.py
     lines = {name: next((line for line in out.splitlines() if line.startswith(name)), "") for name in NAMES}
     return {name: "pass" if line.endswith("pass") else line.split()[-1] for name, line in lines.items()}, out
 
@@ -250,13 +238,6 @@ def passed(check, some_experiment, *words):
     resolved = ResolvedRun(some_experiment, resolve(some_experiment, [*SMALL, *words]))
     data = some_experiment.data(resolved.flags.replace(**resolved.plain))
     return check(Bench(resolved, data)).passed
-=======
-    found = {name: next((line for line in out.splitlines() if line.startswith(name)), "") for name in CHECKS}
-    return {
-        name: "pass" if line.endswith("pass") else "FAIL" if line.endswith("FAIL") else line.strip()
-        for name, line in found.items()
-    }, out
->>>>>>> h-bench:tests/run/test_modes.py
 
 
 def planted(model=None, wrap=lambda learner: learner, **settings):
