@@ -10,7 +10,7 @@ from flax import linen as nn
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import backbone, images, optimizer
+from dlcore.kits import images, optimizer
 from dlcore.learner import Evaluator, Learner, Range
 
 __all__ = [
