@@ -563,8 +563,8 @@ MOVES = {
     "interpretability.class_image": Move(steps=10),
     "interpretability.feature_inversion": Move(steps=10),
     "interpretability.style_transfer": Move(steps=10),
-    "rl.dqn": Move("q", 1, 60, ("--steps_per_update=16", "--buffer_steps=256", "--minibatch=64")),
-    "rl.ppo": Move("return", 1, 60, ("--rollout_steps=32", "--batch_size=16")),
+    "rl.dqn": Move("q", 1, 60, ("--num_steps=16", "--buffer_size=256", "--minibatch_size=64")),
+    "rl.ppo": Move("return", 1, 60, ("--num_steps=32", "--batch_size=16")),
     "self_supervised.moco": Move(steps=120, flags=("--model.width=16", "--batch_size=64", "--queue_size=256")),
 }
 """Of experiments whose loss does not fall in 40 steps as it is."""

@@ -1,105 +1,122 @@
-"""What detectors that predict at every place of a pyramid share: places, anchors, heads, from scores to detections."""
+"""Dense detectors, which predict at every location of a pyramid: heads, from scores to detections, and the learner."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
+import optax
 from flax import linen as nn
+from flax import struct
 
+from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.nms import nms, top_detections
+from dlcore.optim import apply_gradients
 
 __all__ = [
-    "Anchors", "Candidates", "Grid", "best_by_class", "best_by_level", "by_place", "head_conv", "named_maps", "select",
+    "Candidates",
+    "DetectorState",
+    "detector_learner",
+    "flatten_levels",
+    "head_conv",
+    "named_maps",
+    "select",
+    "topk_by_class",
+    "topk_by_level",
     "tower",
-]  # fmt: skip
+]
 
 
-class Grid(NamedTuple):
-    """The places of a pyramid, finest level first and row by row, as numpy arrays.
+def named_maps(maps: Mapping[str, jax.Array], stages: Sequence[str]) -> list[jax.Array]:
+    """Pick maps of a backbone by name.
 
-    points: [L, 2] float32 (x, y) pixels. strides: [L] float32. low, high: [L] float32, between which the farthest side
-    of a box is for a place of that level. counts: places of each level.
+    Args:
+      maps: {stage: [B, H, W, C]}.
+      stages: names, finest first.
+
+    Returns:
+      The maps of the stages.
+
+    Raises:
+      ValueError: the backbone lacks a stage.
     """
-
-    points: np.ndarray
-    strides: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    counts: tuple[int, ...]
-
-    @classmethod
-    def of(cls, sizes: Sequence[tuple[int, int]], image: tuple[int, int], reach: float = 8.0) -> "Grid":
-        """The places of levels of `sizes` (h, w), the stride doubling from each to the next.
-
-        image: (height, width), multiples of the finest stride. reach: the farthest side is at most so many strides
-        away; 0 to infinity are covered.
-
-        Place i lies at i times the stride, as in torchvision's anchor generator: that is where the window of
-        convolutions padded by one is centred. Where a level does not divide the image (the extra levels of small ones)
-        the distance of its places is the quotient rounded down, again as there.
-
-        Raises ValueError where the finest level does not divide the image.
-        """
-        (height, width), (h, w) = image, sizes[0]
-        if height % h or width % w or height // h != width // w:
-            raise ValueError(
-                f"image is {height}x{width}: its sides must be multiples of the finest stride, got {h}x{w}"
-            )
-        points, strides = [], []
-        for i, (h, w) in enumerate(sizes):
-            y, x = np.meshgrid(np.arange(h) * (height // h), np.arange(w) * (width // w), indexing="ij")
-            points.append(np.stack([x, y], -1).reshape(-1, 2))
-            strides.append(np.full(h * w, (height // sizes[0][0]) * 2**i))
-        counts = tuple(len(s) for s in strides)
-        stride = np.concatenate(strides).astype(np.float32)
-        low, high = stride * np.float32(reach / 2), stride * np.float32(reach)
-        low[: counts[0]], high[len(high) - counts[-1] :] = 0, np.inf
-        return cls(np.concatenate(points).astype(np.float32), stride, low, high, counts)
+    if missing := [name for name in stages if name not in maps]:
+        raise ValueError(f"stages={missing}: not in the backbone; allowed: {list(maps)}")
+    return [maps[name] for name in stages]
 
 
-class Anchors(NamedTuple):
-    """Boxes of fixed sizes at every place of a pyramid, as numpy arrays: level by level, place by place.
+def head_conv(name: str, features: int, dtype: Any = None, bias_init: Any = nn.initializers.zeros) -> Conv:
+    """Build a 3x3 convolution of a head, from N(0, 0.01^2).
 
-    boxes: [L, 4] float32 corners in pixels, some outside the image. counts: anchors of each level.
+    Args:
+      name: of the submodule.
+      features: output channels.
+      dtype: of computation; None for that of the input.
+      bias_init: initializer of the bias.
+
+    Returns:
+      The module.
     """
+    init = nn.initializers.normal(0.01)
+    return Conv(features, (3, 3), padding=1, dtype=dtype, kernel_init=init, bias_init=bias_init, name=name)
 
-    boxes: np.ndarray
-    counts: tuple[int, ...]
 
-    @classmethod
-    def of(
-        cls,
-        sizes: Sequence[tuple[int, int]],
-        image: tuple[int, int],
-        scales: Sequence[float] = (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3)),
-        ratios: Sequence[float] = (0.5, 1.0, 2.0),
-    ) -> "Anchors":
-        """One anchor for each ratio and scale at each place of levels of `sizes` (h, w).
+def tower(
+    kind: str, num_convs: int, channels: int, num_groups: int | None = None, dtype: Any = None
+) -> Callable[[jax.Array], jax.Array]:
+    """Build the convolutions of a head, each followed by a group normalization and a ReLU; call in a compact module.
 
-        image: (height, width), multiples of the finest stride. scales: sides of the anchors in strides of their level;
-        ratios: height over width, at the same area. As in torchvision's anchor generator the ratio is the slower
-        index, sides are cut to whole pixels, and corners rounded to them. RetinaNet's scales by default: 32 pixels on
-        stride 8.
+    Args:
+      kind: submodules are {kind}_conv0, ... and {kind}_norm0, ...
+      num_convs: depth.
+      channels: of every convolution.
+      num_groups: of the normalizations; None for no normalization.
+      dtype: of computation; None for that of the input.
 
-        Raises ValueError as `Grid.of`, or where scales or ratios are empty or not positive.
-        """
-        for name, values in (("scales", scales), ("ratios", ratios)):
-            if not values or min(values) <= 0:
-                raise ValueError(f"{name} is {tuple(values)}; it must be positive numbers, at least one")
-        grid = Grid.of(sizes, image)
-        ratio, scale = (m.reshape(-1) for m in np.meshgrid(ratios, scales, indexing="ij"))
-        side = np.floor(grid.strides[:, None].astype(np.float64) * scale)  # [L, A]
-        half = np.stack([side / np.sqrt(ratio), side * np.sqrt(ratio)], -1) / 2  # [L, A, 2]: of width, of height
-        corners = np.round(np.concatenate([-half, half], -1)) + np.tile(grid.points, 2)[:, None]
-        return cls(corners.reshape(-1, 4).astype(np.float32), tuple(len(scale) * n for n in grid.counts))
+    Returns:
+      A function of one level, [B, h, w, C] -> [B, h, w, channels]; levels share its parameters.
+    """
+    layers = []
+    for i in range(num_convs):
+        layers.append(head_conv(f"{kind}_conv{i}", channels, dtype))
+        if num_groups is not None:
+            layers.append(GroupNorm(num_groups, dtype=dtype, name=f"{kind}_norm{i}"))
+        layers.append(nn.relu)
+
+    def apply(x: jax.Array) -> jax.Array:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return apply
+
+
+def flatten_levels(levels: Sequence[jax.Array], num_anchors: int = 1) -> jax.Array:
+    """Join a head's outputs on all levels, location by location.
+
+    Args:
+      levels: [B, h, w, A K], finest first.
+      num_anchors: A, anchors at each location.
+
+    Returns:
+      [B, L, K], at least float32; L counts the anchors of all levels.
+    """
+    flat = [x.reshape(x.shape[0], -1, x.shape[-1] // num_anchors) for x in levels]
+    return jnp.concatenate(flat, 1).astype(logits_dtype(levels[0].dtype))
 
 
 class Candidates(NamedTuple):
-    """Boxes of one image before suppression. boxes: [N, 4]. scores: [N]. labels: [N] int. levels: [N] int."""
+    """Boxes of one image before suppression.
+
+    Args:
+      boxes: [N, 4] corners in pixels.
+      scores: [N].
+      labels: [N] int.
+      levels: [N] int.
+    """
 
     boxes: jax.Array
     scores: jax.Array
@@ -107,100 +124,177 @@ class Candidates(NamedTuple):
     levels: jax.Array
 
 
-def named_maps(maps: Mapping[str, jax.Array], stages: Sequence[str]) -> list[jax.Array]:
-    """The maps of a backbone that `stages` names. Raises ValueError for a stage that it does not have."""
-    if missing := [name for name in stages if name not in maps]:
-        raise ValueError(f"stages names {missing}, which the backbone does not have; it has {list(maps)}")
-    return [maps[name] for name in stages]
+def topk_by_level(scores: jax.Array, boxes: jax.Array, counts: Sequence[int], topk_candidates: int) -> Candidates:
+    """Take the best scores of each level, over locations and classes together (RetinaNet, FCOS, region proposals).
 
+    Args:
+      scores: [L, C], of each class at each location.
+      boxes: [L, 4].
+      counts: locations of each level, adding up to L.
+      topk_candidates: scores taken of each level, at most.
 
-def head_conv(name: str, features: int, dtype: Any = None, bias_init: Any = nn.initializers.zeros) -> Conv:
-    """A 3x3 convolution of a head, from N(0, 0.01^2)."""
-    return Conv(
-        features, (3, 3), padding=1, dtype=dtype, kernel_init=nn.initializers.normal(0.01), bias_init=bias_init,
-        name=name,
-    )  # fmt: skip
-
-
-def tower(
-    kind: str, convs: int, features: int, groups: int | None = None, dtype: Any = None
-) -> Callable[[jax.Array], jax.Array]:
-    """The convolutions of a head, each followed by a ReLU; one function for all levels, which share its parameters.
-
-    To be called inside a compact module; submodules are {kind}_conv0, ... and, where `groups` is given, the group
-    normalisations {kind}_norm0, ... between a convolution and its ReLU.
+    Returns:
+      The candidates, level by level.
     """
-    layers = [
-        (
-            head_conv(f"{kind}_conv{i}", features, dtype),
-            (lambda x: x) if groups is None else GroupNorm(groups, dtype=dtype, name=f"{kind}_norm{i}"),
-        )
-        for i in range(convs)
-    ]
-
-    def apply(x: jax.Array) -> jax.Array:
-        for conv, norm in layers:
-            x = nn.relu(norm(conv(x)))
-        return x
-
-    return apply
-
-
-def by_place(maps: Sequence[jax.Array], per_place: int = 1) -> jax.Array:
-    """What a head says of each level, [B, h, w, A K] -> [B, L A, K], at least float32; A = per_place."""
-    flat = [m.reshape(m.shape[0], -1, m.shape[-1] // per_place) for m in maps]
-    return jnp.concatenate(flat, 1).astype(logits_dtype(maps[0].dtype))
-
-
-def best_by_level(scores: jax.Array, boxes: jax.Array, counts: Sequence[int], most: int) -> Candidates:
-    """Of each level the `most` best scores, over places and classes together (RetinaNet, FCOS, region proposals).
-
-    scores: [L, C], of each class at each place. boxes: [L, 4]. counts: places of each level, adding up to L.
-    """
-    classes, found, start = scores.shape[-1], [], 0
+    chex.assert_shape((scores, boxes), ((sum(counts), None), (sum(counts), 4)))
+    classes, candidates, start = scores.shape[-1], [], 0
     for level, count in enumerate(counts):
-        best, at = jax.lax.top_k(scores[start : start + count].reshape(-1), min(most, count * classes))
-        found.append(Candidates(boxes[start + at // classes], best, at % classes, jnp.full(at.shape, level)))
+        best, at = jax.lax.top_k(scores[start : start + count].reshape(-1), min(topk_candidates, count * classes))
+        candidates.append(Candidates(boxes[start + at // classes], best, at % classes, jnp.full(at.shape, level)))
         start += count
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *candidates)
 
 
-def best_by_class(scores: jax.Array, boxes: jax.Array, most: int | None = None) -> Candidates:
-    """Of each class the `most` best scores, all by default (SSD, and the second stage of two-stage detectors).
+def topk_by_class(scores: jax.Array, boxes: jax.Array, topk_candidates: int | None = None) -> Candidates:
+    """Take the best scores of each class (SSD, and the second stage of two-stage detectors).
 
-    scores: [L, C], without the background's column. boxes: [L, 4], or [L, C, 4] where each class has its own.
+    Args:
+      scores: [L, C], without the background's column.
+      boxes: [L, 4], or [L, C, 4] where each class has its own.
+      topk_candidates: scores taken of each class, at most; None for all.
+
+    Returns:
+      The candidates, class by class, all of level 0.
     """
-    places, classes = scores.shape
-    best, at = jax.lax.top_k(scores.T, places if most is None else min(most, places))
+    count, classes = scores.shape
+    best, at = jax.lax.top_k(scores.T, count if topk_candidates is None else min(topk_candidates, count))
     labels = jnp.broadcast_to(jnp.arange(classes)[:, None], at.shape)
-    found = boxes[at] if boxes.ndim == 2 else boxes[at, labels]
-    return Candidates(found.reshape(-1, 4), best.reshape(-1), labels.reshape(-1), jnp.zeros(at.size, int))
+    boxes = boxes[at] if boxes.ndim == 2 else boxes[at, labels]
+    return Candidates(boxes.reshape(-1, 4), best.reshape(-1), labels.reshape(-1), jnp.zeros(at.size, int))
 
 
 def select(
     candidates: Candidates,
     size: tuple[int, int],
     *,
-    score_threshold: float | jax.Array,
-    nms_threshold: float | jax.Array,
-    detections: int,
+    score_thresh: float | jax.Array,
+    nms_thresh: float | jax.Array,
+    detections_per_img: int,
     min_size: float = 0.0,
     within: Literal["labels", "levels"] = "labels",
 ) -> dict[str, jax.Array]:
-    """Detections of one image: `{"boxes": [K, 4], "scores": [K], "labels": [K] int32, "valid": [K] bool}`, best first.
+    """Turn the candidates of one image into detections: clip, threshold, suppress, and keep the best.
 
-    Scores above the threshold; boxes clipped to the image of `size` (height, width), and both sides at least
-    `min_size`; suppression within each class, or each level; the best K = `detections` of what is left. Padding has
-    score 0, label -1 and an empty box.
+    Args:
+      candidates: of one image.
+      size: (height, width) that boxes are clipped to.
+      score_thresh: candidates score more than this.
+      nms_thresh: largest IoU of two detections of one class (or level).
+      detections_per_img: K.
+      min_size: least side of a clipped box, in pixels.
+      within: suppress within each class, or within each level.
+
+    Returns:
+      `{"boxes": [K, 4], "scores": [K], "labels": [K] int32, "valid": [K] bool}`, best first; padding has score 0,
+      label -1 and an empty box.
     """
     boxes, scores = clip_boxes(candidates.boxes, size), candidates.scores
     sides = boxes[:, 2:] - boxes[:, :2]
-    valid = (scores > score_threshold) & (sides.min(-1) >= min_size)
-    kept = nms(boxes, scores, nms_threshold, groups=getattr(candidates, within), valid=valid)
-    best, real = top_detections(kept, scores, detections)
+    valid = (scores > score_thresh) & (sides.min(-1) >= min_size)
+    keep = nms(boxes, scores, nms_thresh, groups=getattr(candidates, within), valid=valid)
+    best, valid = top_detections(keep, scores, detections_per_img)
     return {
-        "boxes": jnp.where(real[:, None], boxes[best], 0),
-        "scores": jnp.where(real, scores[best], 0),
-        "labels": jnp.where(real, candidates.labels[best], -1).astype(jnp.int32),
-        "valid": real,
+        "boxes": jnp.where(valid[:, None], boxes[best], 0),
+        "scores": jnp.where(valid, scores[best], 0),
+        "labels": jnp.where(valid, candidates.labels[best], -1).astype(jnp.int32),
+        "valid": valid,
     }
+
+
+@struct.dataclass
+class DetectorState(State):
+    """State of a detector.
+
+    Args:
+      model_state: batch statistics of the backbone, {} where it has none.
+    """
+
+    model_state: Any
+
+
+def detector_learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    losses: Callable[..., dict[str, jax.Array]],
+    postprocess: Callable[[Any, Any, tuple[int, int]], dict[str, jax.Array]],
+    preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
+    augment: Any = None,
+    axis: str | None = None,
+) -> Learner:
+    """Train a detector of boxes and classes.
+
+    A batch is `{"image": [B, H, W, C], "boxes": [B, M, 4] pixels, "labels": [B, M] int, "box_mask": [B, M]}`. The loss
+    is divided by the number of foreground locations in the whole batch, over all devices.
+
+    Args:
+      model: `__call__(images [B, H, W, C], train) -> (outputs, locations)`: a NamedTuple of [B, L, ...], and what these
+        L are (a `Grid`, `Anchors`), the same for every image.
+      optimizer: any optax transformation.
+      losses: `(outputs, locations, boxes, labels, valid) -> {name: sum over the locations}` of one image;
+        "num_foreground" is the number of foreground locations, the other sums add up to the loss.
+      postprocess: `(outputs, locations, (height, width)) -> detections` of one image, as `select` gives them.
+      preprocess: batch of images to the model's input, of the same size.
+      augment: `(key, image, boxes, box_mask) -> (image, boxes, box_mask)` of one preprocessed training image; None for
+        none.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first.
+    """
+
+    def forward(params, model_state, images, train):
+        variables, mutable = {"params": params, **model_state}, list(model_state) if train else []
+        (outputs, locations), updated = model.apply(variables, images, train=train, mutable=mutable)
+        return outputs, locations, {**model_state, **updated}
+
+    def init(rng: jax.Array, batch: dict) -> DetectorState:
+        variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
+        params = variables.pop("params")
+        return DetectorState(
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 1),
+            params=params,
+            opt_state=optimizer.init(params),
+            model_state=variables,
+        )
+
+    def objective(params, state: DetectorState, batch: dict, train: bool):
+        images, boxes, valid = preprocess(batch["image"]), batch["boxes"], batch["box_mask"]
+        if train and augment is not None:
+            keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+            images, boxes, valid = jax.vmap(augment)(keys, images, boxes, valid)
+        outputs, locations, model_state = forward(params, state.model_state, images, train)
+        boxes = boxes.astype(jax.tree.leaves(outputs)[0].dtype)
+        sums = jax.vmap(lambda out, *truth: losses(out, locations, *truth))(
+            outputs, boxes, batch["labels"], valid.astype(bool)
+        )
+        mask = mask_of(batch) > 0
+        sums = {name: jnp.where(mask, values, 0).sum() for name, values in sums.items()}
+        count = sums.pop("num_foreground")
+        total = sum(sums.values())
+        metrics = {name: Sum(value.astype(jnp.float32), count) for name, value in {"loss": total, **sums}.items()}
+        if axis is not None:
+            count, replicas = jax.lax.psum((count, 1), axis)
+            total = replicas * total
+        return total / jnp.maximum(count, 1), (metrics, model_state)
+
+    def loss(params: Any, state: DetectorState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (metrics, _) = objective(params, state, batch, train=False)
+        return value, metrics
+
+    def update(state: DetectorState, batch: dict) -> tuple[DetectorState, Metrics]:
+        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: DetectorState, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: DetectorState, batch: dict) -> dict[str, jax.Array]:
+        images = preprocess(batch["image"])
+        outputs, locations, _ = forward(state.params, state.model_state, images, train=False)
+        return jax.vmap(lambda out: postprocess(out, locations, images.shape[1:3]))(outputs)
+
+    return Learner(init, update, evaluate, predict, loss)

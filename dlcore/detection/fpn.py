@@ -1,8 +1,8 @@
-"""Feature pyramid network: maps of a backbone at every scale, each with the meaning of the coarsest.
+"""Feature pyramid network: maps of a backbone at every scale, each enriched by the coarser ones.
 
 Lin et al. 2017, arXiv:1612.03144.
 
-    M_i = conv1x1(C_i) + upscale(M_{i+1}),   P_i = conv3x3(M_i)          nearest neighbour, to the size of M_i
+    M_i = conv1x1(C_i) + upscale(M_{i+1}),   P_i = conv3x3(M_i)          nearest neighbor, to the size of M_i
 
 Levels beyond the backbone: "pool" takes every second pixel of the last level (the paper's P6), "p6p7" adds two strided
 convolutions on the last level, with a ReLU between them (RetinaNet and FCOS, arXiv:1708.02002; P3 to P7 have strides
@@ -12,6 +12,7 @@ convolutions on the last level, with a ReLU between them (RetinaNet and FCOS, ar
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -21,28 +22,44 @@ from dlcore.ops.boxes import box_area
 
 __all__ = ["FeaturePyramid", "assign_levels", "upscale"]
 
-Extra = Literal["none", "pool", "p6p7"]
+ExtraBlocks = Literal["none", "pool", "p6p7"]
 _INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
 
 def upscale(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """[B, h, w, C] -> [B, H, W, C] with size = (H, W), by nearest neighbour: pixel i reads floor(i h / H)."""
+    """Resize by nearest neighbor: pixel i reads floor(i h / H).
+
+    Args:
+      x: [B, h, w, C].
+      size: (H, W).
+
+    Returns:
+      [B, H, W, C].
+    """
+    chex.assert_rank(x, 4)
     for axis, target in ((1, size[0]), (2, size[1])):
-        have = x.shape[axis]
-        if target % have == 0:
-            x = jnp.repeat(x, target // have, axis)
+        length = x.shape[axis]
+        if target % length == 0:
+            x = jnp.repeat(x, target // length, axis)
         else:
-            x = x.take(jnp.arange(target) * have // target, axis)
+            x = x.take(jnp.arange(target) * length // target, axis)
     return x
 
 
 def assign_levels(
     boxes: jax.Array, lowest: int, highest: int, canonical_size: float = 224.0, canonical_level: int = 4
 ) -> jax.Array:
-    """The level k = floor(k0 + log2(sqrt(w h) / 224)) that a two-stage detector crops boxes [..., 4] from: [...] int32.
+    """Choose the level that a two-stage detector crops each box from: k = floor(k0 + log2(sqrt(w h) / 224)).
 
-    lowest, highest: levels that there are. A box of the canonical size belongs to the canonical level; half the side
-    goes one level finer.
+    Args:
+      boxes: [..., 4] corners in pixels.
+      lowest: finest level of the pyramid.
+      highest: coarsest level of the pyramid.
+      canonical_size: side in pixels of a box of the canonical level; half the side goes one level finer.
+      canonical_level: k0.
+
+    Returns:
+      [...] int32 in [lowest, highest].
     """
     side = jnp.sqrt(box_area(boxes))
     level = jnp.floor(canonical_level + jnp.log2(jnp.maximum(side, 1e-6) / canonical_size) + 1e-6)
@@ -50,20 +67,33 @@ def assign_levels(
 
 
 class FeaturePyramid(nn.Module):
-    """Maps of a backbone, finest first -> maps of `channels` channels, finest first, with the extra levels at the end.
+    """Maps of a backbone to maps of equal depth; submodules inner0, ... (1x1), layer0, ... (3x3), p6 and p7.
 
-    Submodules are inner0, inner1, ... (1x1), layer0, layer1, ... (3x3), p6 and p7.
+    Args:
+      channels: of every level.
+      extra_blocks: levels beyond the backbone's: none, one by pooling, or two by strided convolutions.
+      dtype: of computation; None for that of the maps.
     """
 
     channels: int = 256
-    extra: Extra = "none"
+    extra_blocks: ExtraBlocks = "none"
     dtype: Any = None
 
     @nn.compact
     def __call__(self, maps: Sequence[jax.Array]) -> list[jax.Array]:
-        """maps: [B, H_i, W_i, C_i], each at most as large as the one before. Raises ValueError without maps."""
+        """Compute the levels.
+
+        Args:
+          maps: [B, H_i, W_i, C_i], finest first, each at most as large as the one before.
+
+        Returns:
+          [B, H_i, W_i, channels], finest first, the extra levels at the end.
+
+        Raises:
+          ValueError: there is no map, or `extra_blocks` is unknown.
+        """
         if not maps:
-            raise ValueError("maps is empty; a pyramid needs at least one map of the backbone")
+            raise ValueError("maps=[]: empty; allowed: at least one map of the backbone")
 
         def conv(name, size, stride=1):
             return Conv(
@@ -75,11 +105,11 @@ class FeaturePyramid(nn.Module):
         for lateral in reversed(inner[:-1]):
             merged.insert(0, lateral + upscale(merged[0], lateral.shape[1:3]))
         levels = [conv(f"layer{i}", 3)(x) for i, x in enumerate(merged)]
-        if self.extra == "pool":
+        if self.extra_blocks == "pool":
             levels.append(levels[-1][:, ::2, ::2])
-        elif self.extra == "p6p7":
+        elif self.extra_blocks == "p6p7":
             levels.append(conv("p6", 3, 2)(levels[-1]))
             levels.append(conv("p7", 3, 2)(nn.relu(levels[-1])))
-        elif self.extra != "none":
-            raise ValueError(f"extra is {self.extra!r}; it must be 'none', 'pool' or 'p6p7'")
+        elif self.extra_blocks != "none":
+            raise ValueError(f"extra_blocks={self.extra_blocks!r}: unknown; allowed: none, pool, p6p7")
         return levels

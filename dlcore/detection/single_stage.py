@@ -1,27 +1,27 @@
-"""A single-stage detector: every anchor says which of the C classes it is on, or background, and how to move.
+"""A single-stage detector: each anchor predicts one of C classes or background, and how its box deviates.
 
 After Liu et al. 2016 (SSD), arXiv:1512.02325, over a feature pyramid with shared heads.
 
     L = 1/N+ [ sum_{a in P or H} CE(s_a, c_a) + sum_{a in P} smoothL1(t_a, t*_a) ]
     c_a = 0 (background) where a is on no box;   t* = 10 (b_x - p_x) / p_w, ..., 5 log(b_w / p_w), ...
-    P: anchors on boxes, N+ of them in the whole batch.   H: 3 background anchors to one of P, those that cost most
+    P: foreground anchors, N+ of them in the whole batch.   H: 3 background anchors to one of P, those of largest loss
 
-An anchor is on the box that it overlaps most, where the IoU is at least 0.5 or no anchor overlaps the box more; it is
-background below 0.4, and not learnt from between.
+An anchor is foreground where its IoU with a box is at least 0.5, or no anchor overlaps that box more; it is background
+below 0.4, and ignored between.
 """
 
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.detection.dense import Anchors, best_by_level, by_place, head_conv, named_maps, select, tower
-from dlcore.detection.detector import detector_learner
-from dlcore.detection.fpn import Extra, FeaturePyramid
-from dlcore.detection.matching import BACKGROUND, match_anchors
+from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
+from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
+from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
 from dlcore.learner import Learner, Range
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
@@ -32,54 +32,90 @@ WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 class Outputs(NamedTuple):
-    """What the heads say of L anchors. logits: [B, L, 1 + C], background first. deltas: [B, L, 4]."""
+    """Predictions of the heads for L anchors.
+
+    Args:
+      logits: [B, L, 1 + C], background first.
+      deltas: [B, L, 4], t.
+    """
 
     logits: jax.Array
     deltas: jax.Array
 
 
 class SingleStage(nn.Module):
-    """Backbone, pyramid and heads on [B, H, W, C]; the heads share their parameters over levels.
+    """Backbone, pyramid and heads; the heads share their parameters over levels.
 
-    backbone: a model with `features`; its own classifier is not used. stages: names of the maps taken, finest first.
-    per_place: anchors at each place. extra: see `FeaturePyramid`. convs: depth of each head's tower. groups: of its
-    group normalisation, None for none. prior: what the chance of an object starts at.
+    Args:
+      backbone: a model with `features`; its own classifier is not used.
+      num_classes: C, without the background.
+      stages: stages of the backbone in the pyramid, finest first.
+      channels: of the pyramid and the heads.
+      extra_blocks: levels beyond the backbone's: none, one by pooling, or two by strided convolutions.
+      num_convs: convolutions of each head's tower.
+      num_groups: of the towers' group normalization; None for no normalization.
+      scales: sides of the anchors, in strides of their level.
+      aspect_ratios: height over width of the anchors.
+      prior_probability: probability of an object at initialization.
+      dtype: of computation; None for that of the input.
     """
 
     backbone: nn.Module
     num_classes: int
-    per_place: int
-    stages: tuple[str, ...]
-    channels: int = 256
-    extra: Extra = "p6p7"
-    convs: int = 4
-    groups: int | None = 32
-    prior: float = 0.01
+    stages: tuple[str, ...] = ("stage2", "stage3", "stage4")
+    channels: Annotated[int, Range(1)] = 256
+    extra_blocks: ExtraBlocks = "p6p7"
+    num_convs: Annotated[int, Range(0)] = 4
+    num_groups: Annotated[int, Range(1)] | None = 32
+    scales: tuple[float, ...] = (4.0, 5.04, 6.35)
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    prior_probability: float = 0.01
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, tuple[tuple[int, int], ...]]:
-        """(outputs, (h, w) of each level). Raises ValueError for a stage that the backbone does not have."""
+    def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
+        """Predict for every anchor.
+
+        Args:
+          x: [B, H, W, C], sides multiples of the finest stride.
+          train: whether batch norm of the backbone uses the batch.
+
+        Returns:
+          (outputs, their anchors).
+        """
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
-        levels = FeaturePyramid(self.channels, self.extra, self.dtype, name="fpn")(maps)
-        classify, locate = (
-            tower(kind, self.convs, self.channels, self.groups, self.dtype) for kind in ("classification", "regression")
+        levels = FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(maps)
+        classification, regression = (
+            tower(kind, self.num_convs, self.channels, self.num_groups, self.dtype)
+            for kind in ("classification", "regression")
         )
 
-        def start(key, shape, dtype=jnp.float32):
-            odds = (1 - self.prior) / self.prior * self.num_classes
-            first = jnp.arange(shape[0]) % (1 + self.num_classes) == 0
-            return jnp.where(first, jnp.log(odds), 0).astype(dtype)
+        def bias(key, shape, dtype=jnp.float32):
+            odds = (1 - self.prior_probability) / self.prior_probability * self.num_classes
+            background = jnp.arange(shape[0]) % (1 + self.num_classes) == 0
+            return jnp.where(background, jnp.log(odds), 0).astype(dtype)
 
-        cls_logits = head_conv("cls_logits", self.per_place * (1 + self.num_classes), self.dtype, start)
-        bbox_reg = head_conv("bbox_reg", self.per_place * 4, self.dtype)
-        logits = by_place([cls_logits(classify(level)) for level in levels], self.per_place)
-        deltas = by_place([bbox_reg(locate(level)) for level in levels], self.per_place)
-        return Outputs(logits, deltas), tuple(level.shape[1:3] for level in levels)
+        num_anchors = len(self.scales) * len(self.aspect_ratios)
+        cls_logits = head_conv("cls_logits", num_anchors * (1 + self.num_classes), self.dtype, bias)
+        bbox_reg = head_conv("bbox_reg", num_anchors * 4, self.dtype)
+        logits = flatten_levels([cls_logits(classification(level)) for level in levels], num_anchors)
+        deltas = flatten_levels([bbox_reg(regression(level)) for level in levels], num_anchors)
+        sizes = [level.shape[1:3] for level in levels]
+        return Outputs(logits, deltas), Anchors.of(sizes, x.shape[1:3], self.scales, self.aspect_ratios)
 
 
 def hardest(losses: jax.Array, among: jax.Array, count: jax.Array) -> jax.Array:
-    """Which of losses [L] are the `count` largest where `among` [L] is true: [L] bool. Of equal ones the first."""
+    """Mark the largest losses; of equal ones the first.
+
+    Args:
+      losses: [L].
+      among: [L] bool, which may be marked.
+      count: how many to mark, at most.
+
+    Returns:
+      [L] bool.
+    """
+    chex.assert_equal_shape((losses, among))
     order = jnp.argsort(jnp.where(among, -losses, jnp.inf))
     rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
     return among & (rank < count)
@@ -92,48 +128,61 @@ def image_losses(
     labels: jax.Array,
     valid: jax.Array,
     *,
-    high: float | jax.Array = 0.5,
-    low: float | jax.Array = 0.4,
-    negatives: float | jax.Array = 3.0,
+    fg_iou_thresh: float | jax.Array = 0.5,
+    bg_iou_thresh: float | jax.Array = 0.4,
+    neg_to_pos_ratio: float | jax.Array = 3.0,
 ) -> dict[str, jax.Array]:
-    """Sums over the anchors of one image: classification and box losses, and how many anchors are on objects.
+    """Sum the losses over the anchors of one image.
 
-    outputs: of one image, without the leading axis. boxes: [M, 4] pixels. labels: [M] int. valid: [M] bool.
-    negatives: background anchors learnt from, to one on an object; an image without an object counts as having one.
+    Args:
+      outputs: of one image, without the leading axis.
+      anchors: what the outputs are of.
+      boxes: [M, 4] pixels.
+      labels: [M] int.
+      valid: [M] bool, False for padding.
+      fg_iou_thresh: see `match_anchors`.
+      bg_iou_thresh: see `match_anchors`.
+      neg_to_pos_ratio: background anchors in the loss, to one of the foreground; an image without an object counts as
+        having one foreground anchor.
+
+    Returns:
+      {"classification", "box": sums, "num_foreground": int}.
     """
-    matched = match_anchors(box_iou(boxes, anchors.boxes), high, low, keep_best=True, valid=valid)
-    on = matched >= 0
-    target = jnp.where(on, 1 + labels[matched], 0)
+    iou = box_iou(boxes, anchors.boxes)
+    matched = match_anchors(iou, fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True, valid=valid)
+    foreground = matched >= 0
+    target = jnp.where(foreground, 1 + labels[matched], 0)
     entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, target)
-    wanted = negatives * jnp.maximum(on.sum(), 1)
-    learnt = on | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, wanted)
-    box = jnp.where(on[:, None], boxes[matched], anchors.boxes)
+    count = neg_to_pos_ratio * jnp.maximum(foreground.sum(), 1)
+    counted = foreground | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, count)
+    box = jnp.where(foreground[:, None], boxes[matched], anchors.boxes)
     deltas = encode_boxes(box, jnp.asarray(anchors.boxes), WEIGHTS)
     error = 4 * smooth_l1_loss(outputs.deltas, deltas)
     return {
-        "classification": jnp.where(learnt, entropy, 0).sum(),
-        "box": jnp.where(on, error, 0).sum(),
-        "places": on.sum(dtype=jnp.int32),
+        "classification": jnp.where(counted, entropy, 0).sum(),
+        "box": jnp.where(foreground, error, 0).sum(),
+        "num_foreground": foreground.sum(dtype=jnp.int32),
     }
 
 
 def postprocess(
-    outputs: Outputs,
-    anchors: Anchors,
-    size: tuple[int, int],
-    *,
-    score_threshold: float | jax.Array = 0.05,
-    nms_threshold: float | jax.Array = 0.5,
-    candidates: int = 1000,
-    detections: int = 100,
+    outputs: Outputs, anchors: Anchors, size: tuple[int, int], *, topk_candidates: int = 1000, **thresholds: Any
 ) -> dict[str, jax.Array]:
-    """Boxes of one image of `size` (height, width): see `dlcore.detection.dense.select`."""
+    """Detect the objects of one image.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      anchors: what the outputs are of.
+      size: (height, width) of the image.
+      topk_candidates: best scores of each level that go on to suppression.
+      **thresholds: of `dlcore.detection.dense.select`.
+
+    Returns:
+      As `dlcore.detection.dense.select`.
+    """
     scores = jax.nn.softmax(outputs.logits)[:, 1:]
     boxes = decode_boxes(outputs.deltas, jnp.asarray(anchors.boxes), WEIGHTS)
-    return select(
-        best_by_level(scores, boxes, anchors.counts, candidates), size, score_threshold=score_threshold,
-        nms_threshold=nms_threshold, detections=detections,
-    )  # fmt: skip
+    return select(topk_by_level(scores, boxes, anchors.counts, topk_candidates), size, **thresholds)
 
 
 def learner(
@@ -142,51 +191,52 @@ def learner(
     optimizer: optax.GradientTransformation,
     preprocess: Any = lambda image: image,
     augment: Any = None,
-    scales: tuple[float, ...] = (4.0, 5.04, 6.35),
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
-    high: Annotated[float, Range(0, 1)] = 0.5,
-    low: Annotated[float, Range(0, 1)] = 0.4,
-    negatives: Annotated[float, Range(0)] = 3.0,
-    score_threshold: Annotated[float, Range(0, 1)] = 0.05,
-    nms_threshold: Annotated[float, Range(0, 1)] = 0.5,
-    candidates: Annotated[int, Range(1)] = 1000,
-    detections: Annotated[int, Range(1)] = 100,
+    fg_iou_thresh: Annotated[float, Range(0, 1)] = 0.5,
+    bg_iou_thresh: Annotated[float, Range(0, 1)] = 0.4,
+    neg_to_pos_ratio: Annotated[float, Range(0)] = 3.0,
+    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
+    nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
+    topk_candidates: Annotated[int, Range(1)] = 1000,
+    detections_per_img: Annotated[int, Range(1)] = 100,
     axis: str | None = None,
 ) -> Learner:
-    """A detector of the batches of `dlcore.detection.detector.detector_learner`.
+    """Train a single-stage detector on the batches of `dlcore.detection.dense.detector_learner`.
 
     Args:
-      model: a `SingleStage` with len(scales) x len(ratios) anchors at a place.
+      model: a `SingleStage`.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
       augment: `(key, image, boxes, box_mask) -> (image, boxes, box_mask)` of one preprocessed training image.
-      scales: sides of the anchors, in strides of their level.
-      ratios: height over width of the anchors.
-      high: IoU from which on an anchor is on a box.
-      low: IoU below which an anchor is background, at most `high`.
-      negatives: background anchors learnt from, to one on an object.
-      score_threshold: least score of a detection.
-      nms_threshold: largest IoU of two detections of one class.
-      candidates: best scores of each level that go on to suppression.
-      detections: most of an image.
+      fg_iou_thresh: IoU from which on an anchor is foreground.
+      bg_iou_thresh: IoU below which an anchor is background, at most `fg_iou_thresh`.
+      neg_to_pos_ratio: background anchors in the loss, to one of the foreground.
+      score_thresh: least score of a detection.
+      nms_thresh: largest IoU of two detections of one class.
+      topk_candidates: best scores of each level that go on to suppression.
+      detections_per_img: K, detections of an image at most.
       axis: name of the mapped axis under pmap.
 
+    Returns:
+      The learner, as `detector_learner` describes it.
+
     Raises:
-      ValueError: low is above high, or the model has another number of anchors.
+      ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
     """
-    if low > high:
-        raise ValueError(f"low={low} must be at most high={high}")
-    if model.per_place != len(scales) * len(ratios):
-        raise ValueError(
-            f"the model has {model.per_place} anchors at a place; {len(scales)} scales by {len(ratios)} ratios need "
-            f"{len(scales) * len(ratios)}"
-        )
+    if bg_iou_thresh > fg_iou_thresh:
+        raise ValueError(f"bg_iou_thresh={bg_iou_thresh}: too large; allowed: at most fg_iou_thresh={fg_iou_thresh}")
+    matching = {"fg_iou_thresh": fg_iou_thresh, "bg_iou_thresh": bg_iou_thresh}
     return detector_learner(
-        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, axis=axis,
-        places=partial(Anchors.of, scales=scales, ratios=ratios),
-        losses=partial(image_losses, high=high, low=low, negatives=negatives),
+        model=model,
+        optimizer=optimizer,
+        preprocess=preprocess,
+        augment=augment,
+        axis=axis,
+        losses=partial(image_losses, **matching, neg_to_pos_ratio=neg_to_pos_ratio),
         postprocess=partial(
-            postprocess, score_threshold=score_threshold, nms_threshold=nms_threshold, candidates=candidates,
-            detections=detections,
+            postprocess,
+            score_thresh=score_thresh,
+            nms_thresh=nms_thresh,
+            topk_candidates=topk_candidates,
+            detections_per_img=detections_per_img,
         ),
-    )  # fmt: skip
+    )

@@ -1,31 +1,50 @@
-"""What detection's experiments share: scenes or COCO data by name, augmentation, mAP, and pictures with boxes."""
+"""The shared part of detection's experiments: data by name, augmentation, the learner, mAP, and pictures with boxes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.learner import Evaluator, Range
+from dlcore.kits import images, optimizer
+from dlcore.learner import Evaluator, Learner, Range
 
 __all__ = [
-    "PYRAMID_SETTINGS", "SETTINGS", "augmentation", "data", "describe", "evaluators", "example", "inputs", "panels",
+    "DEFAULTS",
+    "FIELDS",
+    "SETTINGS",
+    "SMALL",
+    "SMOKE",
+    "augmentation",
+    "build",
+    "data",
+    "describe",
+    "evaluators",
+    "example",
+    "inputs",
+    "panels",
     "pictures",
-]  # fmt: skip
+]
 
 SETTINGS = {
-    "dataset": Setting("scenes", "scenes (drawn), or coco: a folder in COCO's form", Literal["scenes", "coco"]),
-    "data_dir": Setting(None, "coco: instances_train.json, ..._val, ..._test, images.zip or images/", str | None),
-    "image_size": Setting((96, 96), "height and width that images have", tuple[int, int]),
-    "max_boxes": Setting(32, "room for the boxes of an image; more is an error", limits=Range(1)),
+    "dataset": Setting(
+        "scenes", "scenes (drawn), or coco: a folder in COCO's format", Literal["scenes", "coco"], essential=True
+    ),
+    "data_dir": Setting(
+        None, "coco: instances_train.json, ..._val, ..._test, images.zip or images/", str | None, essential=True
+    ),
+    "image_size": Setting((96, 96), "height and width of the images", tuple[int, int], essential=True),
+    "max_boxes": Setting(32, "boxes of an image at most; more are an error", limits=Range(1)),
     "num_scenes": Setting(
         4000, "scenes: for training; a tenth as many again to validate, a sixth to test", limits=Range(10)
     ),
     "valid_fraction": Setting(
-        0.1, "coco: share of train set aside where there is no validation", limits=Range(0.001, 0.9)
+        0.1, "coco: share of train set aside where there is no validation split", limits=Range(0.001, 0.9)
     ),
     "flip": Setting("both", "mirroring of training images", Literal["none", "horizontal", "both"]),
     "zoom": Setting(
@@ -33,22 +52,73 @@ SETTINGS = {
         "factors between which training images are scaled, 1,1: none; by default 0.75,1.35 for coco, none for scenes",
         tuple[float, float] | None,
     ),
+    **optimizer.SETTINGS,
 }
 
-PYRAMID_SETTINGS = {
-    "levels": Setting(("stage3", "stage4"), "stages of the backbone in the pyramid, finest first", tuple[str, ...]),
-    "extra": Setting("none", "levels beyond the backbone's", Literal["none", "pool", "p6p7"]),
-    "channels": Setting(48, "of the pyramid and the heads", limits=Range(1)),
-    "convs": Setting(2, "convolutions of each head's tower", limits=Range(0)),
-    "groups": Setting(8, "of the heads' group normalisation", limits=Range(1)),
+SMALL = {"stages": ("stage3", "stage4"), "channels": 48, "extra_blocks": "none", "num_convs": 2, "num_groups": 8}
+"""Fields of a detector on the small backbone: strides 8 and 16."""
+
+DEFAULTS = {
+    "model.stages": (1, 1, 1, 1),
+    "model.stem_stride": 2,
+    "model.width": 16,
+    "epochs": 8.0,
+    "batch_size": 32,
+    "eval_every": 500,
+    "eval_batch_size": 64,
+    "learning_rate": 4e-3,
+    "ema": 0.99,
+    "topk_candidates": 100,
+    "select": "last",
 }
+SMOKE = {
+    "steps": 4,
+    "batch_size": 8,
+    "num_scenes": 16,
+    "log_every": 1,
+    "eval_every": 4,
+    "model.width": 8,
+    "topk_candidates": 20,
+    "detections_per_img": 10,
+}
+
+
+def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Learner:
+    """Build a detector's learner, with the optimizer and the augmentation that the flags describe.
+
+    Args:
+      setup: with the flags of SETTINGS and of the learner.
+      learner: the technique's factory.
+      model: the detector.
+
+    Returns:
+      The learner; by the average of the parameters with `--ema`.
+    """
+    return optimizer.averaged(
+        learner(
+            model=model,
+            optimizer=optimizer.build(setup),
+            preprocess=images.preprocess(setup),
+            augment=augmentation(setup.flags),
+            axis=setup.axis,
+            **setup.flags.group("learner"),
+        ),
+        setup,
+    )
 
 
 def data(flags: Flags) -> Splits:
-    """Splits by name, and the statistics of the training split.
+    """Load the splits by name, with the statistics of the training split.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits.
 
     Raises:
-      ValueError, FileNotFoundError: as `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`.
+      ValueError: as `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`.
+      FileNotFoundError: as `dlcore.data.coco.coco_splits`.
     """
     from dlcore.data.augment import channel_statistics
 
@@ -71,11 +141,11 @@ def _scenes(flags: Flags):
 
     height, width = flags.image_size
     if height != width:
-        raise ValueError(f"image_size is {flags.image_size}; scenes are square")
-    counts = {"train": flags.num_scenes, "valid": max(8, flags.num_scenes // 10), "test": max(8, flags.num_scenes // 6)}
-    room = min(6, flags.max_boxes)
-    # The same scenes for every seed of a run: the test set is one.
-    sources = [scenes(n, i, size=height, max_boxes=room, largest=height // 2) for i, n in enumerate(counts.values())]
+        raise ValueError(f"image_size={flags.image_size}: scenes are square; allowed: equal height and width")
+    counts = (flags.num_scenes, max(8, flags.num_scenes // 10), max(8, flags.num_scenes // 6))
+    max_boxes = min(6, flags.max_boxes)
+    # Seeds are not those of the run, so that every run is tested on the same scenes.
+    sources = [scenes(n, seed, size=height, max_boxes=max_boxes, largest=height // 2) for seed, n in enumerate(counts)]
     return *sources, ()
 
 
@@ -84,22 +154,29 @@ def _coco(flags: Flags):
     from dlcore.data.source import split_validation
 
     if flags.data_dir is None:
-        raise ValueError("dataset 'coco' needs data_dir: a folder with instances_train.json and images")
-    found = coco_splits(flags.data_dir, flags.image_size, flags.max_boxes)
-    notes = [note for source in found.values() for note in source.notes]
-    if "test" not in found and "valid" in found:
-        found["test"] = found.pop("valid")
-        notes.append("no test split: the validation split takes its place, and validation is carved from train")
-    if "valid" not in found:
-        found["train"], found["valid"] = split_validation(found["train"], flags.valid_fraction, flags.seed)
-    if "test" not in found:
-        found["test"] = found["valid"]
+        raise ValueError("data_dir=None: missing; allowed: a folder with instances_train.json and images")
+    splits = coco_splits(flags.data_dir, flags.image_size, flags.max_boxes)
+    notes = [note for source in splits.values() for note in source.notes]
+    if "test" not in splits and "valid" in splits:
+        splits["test"] = splits.pop("valid")
+        notes.append("no test split: the validation split is tested, and validation is carved from train")
+    if "valid" not in splits:
+        splits["train"], splits["valid"] = split_validation(splits["train"], flags.valid_fraction, flags.seed)
+    if "test" not in splits:
+        splits["test"] = splits["valid"]
         notes.append("no test split: the validation split is tested")
-    return found["train"], found["valid"], found["test"], tuple(dict.fromkeys(notes))
+    return splits["train"], splits["valid"], splits["test"], tuple(dict.fromkeys(notes))
 
 
 def augmentation(flags: Flags):
-    """`(key, image, boxes, valid) -> (image, boxes, valid)` for `--flip` and `--zoom`, None for none."""
+    """Build the augmentation of `--flip` and `--zoom`.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      `(key, image, boxes, valid) -> (image, boxes, valid)`; None for none.
+    """
     from dlcore.data.augment.detection import compose_boxes, random_flip_boxes, random_zoom_boxes
 
     parts = []
@@ -112,19 +189,34 @@ def augmentation(flags: Flags):
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
-    """A batch of one image of zeros, without a box."""
-    room = spec["max_boxes"]
+    """Make a batch of one image of zeros, without a box.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      The batch.
+    """
+    max_boxes = spec["max_boxes"]
     return {
         "image": np.zeros((1, *spec["image_shape"]), np.uint8),
-        "boxes": np.zeros((1, room, 4), np.float32),
-        "labels": np.full((1, room), -1, np.int32),
-        "box_mask": np.zeros((1, room), bool),
+        "boxes": np.zeros((1, max_boxes, 4), np.float32),
+        "labels": np.full((1, max_boxes), -1, np.int32),
+        "box_mask": np.zeros((1, max_boxes), bool),
         "index": np.zeros(1, np.int32),
     }
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """The images under `--input`, stretched to the size of the training images, and their paths."""
+    """Read the images under `--input`, stretched to the size of the training images.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source, paths).
+    """
     from PIL import Image
 
     from dlcore.data.images import list_images, load_image
@@ -132,19 +224,24 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     height, width, _ = spec["image_shape"]
     paths = list_images(Path(flags.input))
-    images = [
-        np.asarray(Image.fromarray(load_image(path)).resize((width, height), Image.Resampling.BILINEAR))
-        for path in paths
-    ]
-    return Source({"image": np.stack(images)}, len(paths)), [str(path) for path in paths]
+    resized = [Image.fromarray(load_image(path)).resize((width, height), Image.Resampling.BILINEAR) for path in paths]
+    return Source({"image": np.stack([np.asarray(image) for image in resized])}, len(paths)), [str(p) for p in paths]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Class, score and box (corners, as shares of width and height) of each detection, the surest first."""
+    """Describe the detections of each image, best first.
+
+    Args:
+      outputs: what predict gives.
+      spec: of the data.
+
+    Returns:
+      {"detections": class, score and box of each (corners, as shares of width and height), "text"}, one an image.
+    """
     height, width, _ = spec["image_shape"]
     rows = []
     for boxes, scores, labels, valid in zip(*(outputs[k] for k in ("boxes", "scores", "labels", "valid")), strict=True):
-        found = [
+        detections = [
             {
                 "class": spec["class_names"][int(label)],
                 "score": round(float(score), 4),
@@ -152,56 +249,91 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
             }
             for box, score, label in zip(boxes[valid], scores[valid], labels[valid], strict=True)
         ]
-        text = "  ".join(f"{d['class']} {d['score']:.2f}" for d in found) or "nothing"
-        rows.append({"detections": found, "text": text})
+        text = "  ".join(f"{d['class']} {d['score']:.2f}" for d in detections) or "nothing"
+        rows.append({"detections": detections, "text": text})
     return rows
 
 
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """COCO's mAP."""
+    """Measure COCO's mAP.
+
+    Args:
+      setup: with the names of the classes.
+      data: the splits.
+      split: "valid" or "test".
+
+    Returns:
+      One evaluator.
+    """
     from dlcore.evaluators.coco import coco_evaluator
 
     return [coco_evaluator(setup.spec["class_names"])]
 
 
 def panels(context: Any) -> list:
-    """Pictures with boxes, AP by class, precision over recall, and curves."""
-    from dlcore.report import curves
-    from dlcore.report import detection as boxes
-    from dlcore.report import tables as panels
+    """Draw pictures with boxes, a table of AP by class, and the learning curves.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.detection import detections
+    from dlcore.report.tables import table
 
     names, test = context.spec["class_names"], context.data.test
+
+    def percent(name: str) -> str:
+        value = context.numbers.get(name)
+        return "–" if value is None else f"{100 * value:.1f}"
+
     rows = [
-        {"class": n, "mAP@[.5:.95]": _percent(context, f"map/{n}"), "AP@.5": _percent(context, f"map50/{n}")}
-        for n in names
+        {"class": name or "all", "mAP@[.5:.95]": percent(f"map{suffix}"), "AP@.5": percent(f"map50{suffix}")}
+        for name, suffix in [*((name, f"/{name}") for name in names), ("", "")]
     ]
-    total = {"class": "all", "mAP@[.5:.95]": _percent(context, "map"), "AP@.5": _percent(context, "map50")}
-    shown = [row for row in context.history if row]
-    plain = [{k: v for k, v in row.items() if "/" not in k} for row in shown]
+    plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
     return [
-        boxes.detections(test.arrays["image"], context.outputs, test.arrays, names),
-        panels.table([*rows, total], "Average precision", "Over the test split, in %."),
-        curves.curves(plain),
+        detections(test.arrays["image"], context.outputs, test.arrays, names),
+        table(rows, "Average precision", "Over the test split, in %."),
+        curves(plain),
     ]
-
-
-def _percent(context: Any, name: str) -> str:
-    value = context.numbers.get(name)
-    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def pictures(context: Any) -> dict[str, np.ndarray]:
-    """The first test images with what was found in them, side by side, for TensorBoard."""
+    """Draw the detections in the first four test images, side by side, for TensorBoard.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      {"detections": [H, W, 3] uint8}.
+    """
     from dlcore.report.detection import draw_boxes
 
-    outputs, arrays = context.outputs, context.data.test.arrays
-    drawn = []
-    for i in range(min(4, len(arrays["image"]))):
-        shown = outputs["valid"][i] & (outputs["scores"][i] >= 0.3)
-        drawn.append(
-            draw_boxes(
-                arrays["image"][i], outputs["boxes"][i][shown], outputs["labels"][i][shown],
-                context.spec["class_names"], outputs["scores"][i][shown], arrays["boxes"][i][arrays["box_mask"][i]], 2,
-            )
-        )  # fmt: skip
+    arrays, drawn = context.data.test.arrays, []
+    for i, image in enumerate(arrays["image"][:4]):
+        outputs = {name: values[i] for name, values in context.outputs.items()}
+        shown = outputs["valid"] & (outputs["scores"] >= 0.3)
+        boxes, labels, scores = (outputs[name][shown] for name in ("boxes", "labels", "scores"))
+        truth = arrays["boxes"][i][arrays["box_mask"][i]]
+        drawn.append(draw_boxes(image, boxes, labels, context.spec["class_names"], scores, truth, 2))
     return {"detections": np.concatenate(drawn, 1)}
+
+
+FIELDS = {
+    "data": data,
+    "model": "resnet8_cifar",
+    "settings": SETTINGS,
+    "monitor": "map",
+    "headline": "map",
+    "plain": {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},
+    "example": example,
+    "inputs": inputs,
+    "describe": describe,
+    "panels": panels,
+    "pictures": pictures,
+    "evaluators": evaluators,
+}
+"""Fields of Experiment that are the same for every detector."""

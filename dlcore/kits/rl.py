@@ -1,28 +1,40 @@
-"""What reinforcement learning's experiments share: indices for data, and returns by seed in the report."""
+"""The shared part of reinforcement learning's experiments: environments as data, the learner, returns in the report."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.learner import Range
-from dlcore.run.seeds import split_by_seed
+from dlcore.learner import Learner, Range
+from dlcore.run.seeds import over_seeds, split_by_seed
 
-__all__ = ["SETTINGS", "data", "panels"]
+__all__ = ["FIELDS", "SETTINGS", "SMOKE", "build", "data", "panels"]
 
 SETTINGS = {
-    "environment": Setting("CartPole-v1", "a gymnax environment with discrete actions"),
+    "environment": Setting("CartPole-v1", "a gymnax environment with discrete actions", essential=True),
     "num_seeds": Setting(5, "seeds trained side by side in one step", limits=Range(1)),
-    "episodes": Setting(20, "episodes of each evaluation", limits=Range(1)),
+    "eval_episodes": Setting(20, "episodes of each evaluation", limits=Range(1)),
+    "learning_rate": Setting(2.5e-3, "of Adam at the start; it falls linearly to 0", limits=Range(0), essential=True),
+    "max_grad_norm": Setting(0.5, "global norm that larger gradients are scaled to", limits=Range(1e-12)),
 }
+SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "log_every": 1, "eval_every": 2}
 
 
 def data(flags: Flags) -> Splits:
-    """Indices: of environments to train in, of episodes to validate on, and of other episodes to test on."""
-    count = flags.episodes
+    """Number the environments to train in, the episodes to validate on, and other episodes to test on.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      Splits of indices.
+    """
+    count = flags.eval_episodes
     valid, test = (
         Source({"episode": np.arange(first, first + count, dtype=np.int32)}, name=f"{name} episodes")
         for name, first in (("validation", 0), ("test", count))
@@ -30,10 +42,49 @@ def data(flags: Flags) -> Splits:
     return Splits(Source.indices(flags.batch_size, "environments"), valid, test, {"dataset": flags.environment})
 
 
+def build(setup: Setup, learner: Callable[..., Learner], network: Callable, updates: int) -> Learner:
+    """Build a learner that trains one network by Adam, mapped over the seeds.
+
+    Args:
+      setup: with the flags of SETTINGS, of the learner, and of the network as `--network.FIELD`.
+      learner: the technique's factory.
+      network: a flax module's class, whose first field is the number of actions.
+      updates: gradient steps of the whole run.
+
+    Returns:
+      The learner over `--num_seeds` seeds.
+    """
+    from dlcore.optim import create_optimizer, create_schedule
+    from dlcore.rl import environments
+
+    flags = setup.flags
+    environment = environments.make(flags.environment)
+    schedule = create_schedule("linear", flags.learning_rate, updates)
+    one = learner(
+        model=network(environment.num_actions, **flags.group("network")),
+        optimizer=create_optimizer("adam", schedule, clip_norm=flags.max_grad_norm, axis=setup.axis),
+        environment=environment,
+        axis=setup.axis,
+        **flags.group("learner"),
+    )
+    return over_seeds(one, flags.num_seeds)
+
+
 def panels(context: Any) -> list:
-    """Returns of finished episodes by seed, and the curves of everything."""
+    """Draw the returns of finished episodes by seed, and the curves of every measure.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panels.
+    """
     from dlcore.report.curves import curves
 
     joined, seeds = split_by_seed(context.history)
     returns = [{k: row.get(k) for k in ("step", "split", "return")} for row in seeds]
     return [curves(returns, title="Return of finished episodes, by seed")] * bool(seeds) + [curves(joined)]
+
+
+FIELDS = {"data": data, "settings": SETTINGS, "monitor": "return", "headline": "return", "panels": panels}
+"""Fields of Experiment that are the same for every algorithm."""

@@ -6,7 +6,7 @@ Mnih et al. 2015, Nature 518; double Q-learning by van Hasselt, Guez & Silver 20
     L = (Q(s, a) - stop_gradient(y))^2 / 2
 
 The buffer holds the last L steps of each environment instance, [N, L, ...]; s' is the state that the action led to, so
-that an episode cut off by time is worth what was still to come. Exploration falls linearly from 1.
+that an episode cut off by time still counts the value of its last state. Exploration falls linearly from 1.
 """
 
 from typing import Annotated, Any, NamedTuple
@@ -17,14 +17,22 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.rl.environments import Environment, play
+from dlcore.learner import Learner, Metrics, Range, Sum, example_keys
+from dlcore.rl.environments import AgentState, Environment, advance, episodes, start
 
 __all__ = ["DQNState", "Transition", "learner", "q_target"]
 
 
 class Transition(NamedTuple):
-    """One step: `next_observation` is what the action led to, before any new episode."""
+    """One step of an instance.
+
+    Args:
+      observation: before the action.
+      action: int.
+      reward: of the step.
+      terminated: bool, the task is over.
+      next_observation: the observation that the action led to, before any new episode.
+    """
 
     observation: jax.Array
     action: jax.Array
@@ -34,15 +42,18 @@ class Transition(NamedTuple):
 
 
 @struct.dataclass
-class DQNState(State):
-    """target: parameters of the target network. replay: Transition of [N, L, ...]. written: [] int32, steps stored."""
+class DQNState(AgentState):
+    """State of an agent with a replay buffer.
 
-    target: Any
-    environment: Any
-    observation: jax.Array
-    episode_return: jax.Array
+    Args:
+      target_params: parameters of the target network.
+      replay: Transition of [N, L, ...], a ring.
+      env_steps: [] int32, steps that each instance has taken.
+    """
+
+    target_params: Any
     replay: Transition
-    written: jax.Array
+    env_steps: jax.Array
 
 
 def q_target(
@@ -50,12 +61,24 @@ def q_target(
     terminated: jax.Array,
     next_q: jax.Array,
     next_target_q: jax.Array,
-    discount: float | jax.Array,
+    gamma: float | jax.Array,
     double: bool = True,
 ) -> jax.Array:
-    """y of one transition; next_q, next_target_q: [A], values of s' by the network and by the target network."""
+    """Compute y of one transition; no gradient passes.
+
+    Args:
+      reward: [].
+      terminated: [] bool.
+      next_q: [A], values of s' by the network.
+      next_target_q: [A], values of s' by the target network.
+      gamma: discount a step.
+      double: let the network choose the action that the target network values.
+
+    Returns:
+      [].
+    """
     best = next_target_q[next_q.argmax()] if double else next_target_q.max()
-    return jax.lax.stop_gradient(reward + discount * jnp.where(terminated, 0.0, best))
+    return jax.lax.stop_gradient(reward + gamma * jnp.where(terminated, 0.0, best))
 
 
 def learner(
@@ -63,94 +86,78 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     environment: Environment,
-    steps_per_update: Annotated[int, Range(1)] = 32,
-    buffer_steps: Annotated[int, Range(1)] = 1024,
-    minibatch: Annotated[int, Range(1)] = 128,
-    warmup_steps: Annotated[int, Range(0)] = 64,
-    explore_steps: Annotated[int, Range(1)] = 2000,
-    final_epsilon: Annotated[float, Range(0, 1)] = 0.05,
-    target_every: Annotated[int, Range(1)] = 100,
-    discount: Annotated[float, Range(0, 1)] = 0.99,
+    num_steps: Annotated[int, Range(1)] = 32,
+    buffer_size: Annotated[int, Range(1)] = 1024,
+    minibatch_size: Annotated[int, Range(1)] = 128,
+    learning_starts: Annotated[int, Range(0)] = 64,
+    exploration_steps: Annotated[int, Range(1)] = 2000,
+    exploration_final_eps: Annotated[float, Range(0, 1)] = 0.05,
+    target_update_interval: Annotated[int, Range(1)] = 100,
+    gamma: Annotated[float, Range(0, 1)] = 0.99,
     double: bool = True,
     axis: str | None = None,
 ) -> Learner:
-    """Action values for `environment`; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn action values; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
     Args:
       model: `__call__(observations [B, ...]) -> values [B, A]`.
       optimizer: any optax transformation.
       environment: see `dlcore.rl.environments`.
-      steps_per_update: steps of each instance in one update, each followed by one gradient step.
-      buffer_steps: steps kept of each instance.
-      minibatch: transitions of a gradient step.
-      warmup_steps: steps of each instance before the first gradient step.
-      explore_steps: steps over which exploration falls from 1 to `final_epsilon`.
-      final_epsilon: share of random actions at the end.
-      target_every: gradient steps between two copies to the target network.
-      discount: gamma.
+      num_steps: steps of each instance in one update, each followed by one gradient step.
+      buffer_size: steps of each instance that the replay buffer holds.
+      minibatch_size: transitions of a gradient step.
+      learning_starts: steps of each instance before the first gradient step.
+      exploration_steps: steps of each instance over which exploration falls from 1 to `exploration_final_eps`.
+      exploration_final_eps: share of random actions at the end.
+      target_update_interval: gradient steps between two copies to the target network.
+      gamma: discount a step.
       double: choose the next action by the network and value it by the target network.
       axis: name of the mapped axis under pmap; each replica samples its own environments' steps.
 
-    evaluate plays one episode an index (or a number in `episode: [B]`), greedily; predict gives their
-    `{"return", "length"}`: [B].
+    Returns:
+      The learner. evaluate and predict play one episode an example, greedily.
     """
 
     def q_values(params, observation):
         return model.apply({"params": params}, observation)
 
     def init(rng: jax.Array, batch: dict) -> DQNState:
-        env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
-        params = model.init(jax.random.fold_in(rng, 1), observation)["params"]
-        count = batch["index"].shape[0]
+        agent = start(environment, model, optimizer, rng, batch)
+        x, scalar = agent.observation, agent.episode_return
+        transition = Transition(x, scalar.astype(jnp.int32), scalar, scalar.astype(bool), x)
+        replay = jax.tree.map(lambda x: jnp.zeros((len(x), buffer_size, *x.shape[1:]), x.dtype), transition)
+        return DQNState(**vars(agent), target_params=agent.params, replay=replay, env_steps=jnp.zeros((), jnp.int32))
 
-        def room(x):
-            return jnp.zeros((count, buffer_steps, *x.shape[1:]), x.dtype)
-
-        scalar = jnp.zeros(count, jnp.float32)
-        step = Transition(observation, scalar.astype(jnp.int32), scalar, scalar.astype(bool), observation)
-        return DQNState(
-            step=jnp.zeros((), jnp.int32), rng=jax.random.fold_in(rng, 2), params=params,
-            opt_state=optimizer.init(params), target=params, environment=env_state, observation=observation,
-            episode_return=scalar, replay=jax.tree.map(room, step), written=jnp.zeros((), jnp.int32),
-        )  # fmt: skip
-
-    def td_loss(params, target, data: Transition):
+    def td_loss(params, target_params, data: Transition):
         q = jnp.take_along_axis(q_values(params, data.observation), data.action[:, None], -1)[:, 0]
-        y = jax.vmap(q_target, in_axes=(0, 0, 0, 0, None, None))(
-            data.reward, data.terminated, q_values(params, data.next_observation),
-            q_values(target, data.next_observation), discount, double,
-        )  # fmt: skip
+        next_q, next_target_q = (q_values(p, data.next_observation) for p in (params, target_params))
+        y = jax.vmap(lambda *row: q_target(*row, gamma, double))(data.reward, data.terminated, next_q, next_target_q)
         losses = optax.l2_loss(q, y)
         return losses.mean(), (losses, q)
 
     def act(state: DQNState, keys: jax.Array):
-        epsilon = jnp.maximum(final_epsilon, 1 - (1 - final_epsilon) * state.written / explore_steps)
-        greedy = q_values(state.params, state.observation).argmax(-1)
+        epsilon = jnp.maximum(
+            exploration_final_eps, 1 - (1 - exploration_final_eps) * state.env_steps / exploration_steps
+        )
 
         def choose(key, greedy):
             explore, which = jax.random.split(key)
             random = jax.random.randint(which, (), 0, environment.num_actions)
             return jnp.where(jax.random.bernoulli(explore, epsilon), random, greedy).astype(jnp.int32)
 
-        action = jax.vmap(choose)(keys[:, 0], greedy)
-        env_state, out = jax.vmap(environment.step)(keys[:, 1], state.environment, action)
-        transition = Transition(state.observation, action, out.reward, out.terminated, out.final)
-        place = state.written % buffer_steps
-        replay = jax.tree.map(lambda room, x: room.at[:, place].set(x), state.replay, transition)
-        running = state.episode_return + out.reward
-        done = out.terminated | out.truncated
-        finished = Sum(jnp.where(done, running, 0).sum(), done.sum(dtype=jnp.int32))
-        return state.replace(
-            environment=env_state, observation=out.observation, episode_return=jnp.where(done, 0.0, running),
-            replay=replay, written=state.written + 1,
-        ), finished  # fmt: skip
+        action = jax.vmap(choose)(keys[:, 0], q_values(state.params, state.observation).argmax(-1))
+        after, out, finished = advance(environment, state, keys[:, 1], action)
+        transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
+        column = state.env_steps % buffer_size
+        replay = jax.tree.map(lambda buffer, x: buffer.at[:, column].set(x), state.replay, transition)
+        return after.replace(replay=replay, env_steps=state.env_steps + 1), finished
 
     def sample(state: DQNState, key: jax.Array) -> Transition:
-        stored = jnp.minimum(state.written, buffer_steps)
-        rows, places = jax.random.split(key)
-        row = jax.random.randint(rows, (minibatch,), 0, state.observation.shape[0])
-        place = jax.random.randint(places, (minibatch,), 0, stored)
-        return jax.tree.map(lambda room: room[row, place], state.replay)
+        row_key, column_key = jax.random.split(key)
+        row = jax.random.randint(row_key, (minibatch_size,), 0, state.observation.shape[0])
+        stored = jnp.minimum(state.env_steps, buffer_size)
+        column = jax.random.randint(column_key, (minibatch_size,), 0, stored)
+        return jax.tree.map(lambda buffer: buffer[row, column], state.replay)
 
     def update(state: DQNState, batch: dict) -> tuple[DQNState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
@@ -162,34 +169,22 @@ def learner(
         def step(state, t):
             state, finished = act(state, jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys))
             data = sample(state, jax.random.fold_in(sampling, t))
-            gradients, (losses, q) = jax.grad(td_loss, has_aux=True)(state.params, state.target, data)
+            gradients, (losses, q) = jax.grad(td_loss, has_aux=True)(state.params, state.target_params, data)
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-            learning = state.written > warmup_steps
+            learning = state.env_steps > learning_starts
             params, opt_state = jax.tree.map(
                 lambda new, old: jnp.where(learning, new, old),
                 (optax.apply_updates(state.params, updates), opt_state),
                 (state.params, state.opt_state),
             )
-            copy = state.written % target_every == 0
-            target = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target)
-            state = state.replace(params=params, opt_state=opt_state, target=target)
+            copy = state.env_steps % target_update_interval == 0
+            target_params = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target_params)
+            state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
             return state, {"return": finished, "loss": Sum.of(losses), "q": Sum.of(q)}
 
-        state, metrics = jax.lax.scan(step, state, jnp.arange(steps_per_update))
+        state, metrics = jax.lax.scan(step, state, jnp.arange(num_steps))
         return state.replace(step=state.step + 1), {name: m.collapse() for name, m in metrics.items()}
 
-    def predict(state: DQNState, batch: dict) -> dict[str, jax.Array]:
-        def policy(key, observation):
-            return q_values(state.params, observation[None])[0].argmax()
-
-        keys = example_keys(state.rng, {"index": batch.get("episode", batch["index"])})
-        total, length = jax.vmap(lambda key: play(environment, policy, key, environment.max_steps))(keys)
-        return {"return": total, "length": length}
-
-    def evaluate(state: DQNState, batch: dict) -> Metrics:
-        mask = mask_of(batch)
-        return {name: Sum.of(values, mask) for name, values in predict(state, batch).items()}
-
-    return Learner(
-        init, update, evaluate, predict, batched=("environment/*", "observation", "episode_return", "replay/*")
-    )
+    evaluate, predict = episodes(environment, lambda params, x: q_values(params, x[None])[0].argmax())
+    batched = ("environment/*", "observation", "episode_return", "replay/*")
+    return Learner(init, update, evaluate, predict, batched=batched)

@@ -1,32 +1,43 @@
-"""Small networks over observations: vectors by two dense layers, pictures by a convolution and a dense layer."""
+"""Small networks over observations: vectors by two dense layers, images by a convolution and a dense layer."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.learner import Range
 from dlcore.nn import Conv
 
 __all__ = ["ActorCritic", "QNetwork", "Torso"]
 
-
-def _orthogonal(scale: float) -> Any:
-    return nn.initializers.orthogonal(scale)
+orthogonal = nn.initializers.orthogonal
 
 
 class Torso(nn.Module):
-    """[B, ...] observations to [B, width] features; observations [B, H, W, C] go through a 3x3 convolution first."""
+    """Features of observations [B, D] or [B, H, W, C]; the latter go through a 3x3 convolution first.
+
+    Args:
+      width: units of each dense layer.
+      activation: after each dense layer.
+    """
 
     width: int = 64
     activation: Any = nn.tanh
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Features, float32."""
+        """Compute features.
+
+        Args:
+          x: [B, D] or [B, H, W, C].
+
+        Returns:
+          [B, width] float32.
+        """
         x = x.astype(jnp.float32)
-        init = _orthogonal(np.sqrt(2))
+        init = orthogonal(np.sqrt(2))
         if x.ndim == 4:
             x = nn.relu(Conv(16, (3, 3), padding="VALID", kernel_init=init, name="conv")(x))
         x = x.reshape(x.shape[0], -1)
@@ -36,28 +47,52 @@ class Torso(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """A policy and a value on torsos of their own: observations [B, ...] -> (logits [B, A], values [B])."""
+    """A policy and a value, each on a torso of its own.
+
+    Args:
+      num_actions: A.
+      width: units of each dense layer of the torsos.
+    """
 
     num_actions: int
-    width: int = 64
+    width: Annotated[int, Range(1)] = 64
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Logits of the actions and the value of the state."""
+        """Compute the policy and the value of observations.
+
+        Args:
+          x: [B, ...].
+
+        Returns:
+          (logits of the actions [B, A], values [B]).
+        """
         actor = Torso(self.width, name="actor_torso")(x)
         critic = Torso(self.width, name="critic_torso")(x)
-        logits = nn.Dense(self.num_actions, kernel_init=_orthogonal(0.01), name="actor")(actor)
-        return logits, nn.Dense(1, kernel_init=_orthogonal(1.0), name="critic")(critic)[..., 0]
+        logits = nn.Dense(self.num_actions, kernel_init=orthogonal(0.01), name="actor")(actor)
+        return logits, nn.Dense(1, kernel_init=orthogonal(1.0), name="critic")(critic)[..., 0]
 
 
 class QNetwork(nn.Module):
-    """The value of each action: observations [B, ...] -> [B, A]."""
+    """The value of each action.
+
+    Args:
+      num_actions: A.
+      width: units of each dense layer of the torso.
+    """
 
     num_actions: int
-    width: int = 128
+    width: Annotated[int, Range(1)] = 128
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Action values."""
+        """Compute the action values of observations.
+
+        Args:
+          x: [B, ...].
+
+        Returns:
+          [B, A].
+        """
         x = Torso(self.width, nn.relu, name="torso")(x)
-        return nn.Dense(self.num_actions, kernel_init=_orthogonal(1.0), name="head")(x)
+        return nn.Dense(self.num_actions, kernel_init=orthogonal(1.0), name="head")(x)

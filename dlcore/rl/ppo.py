@@ -1,4 +1,4 @@
-"""Proximal policy optimisation.
+"""Proximal policy optimization.
 
 Schulman, Wolski, Dhariwal, Radford & Klimov 2017, arXiv:1707.06347, equation 7; advantages by Schulman et al. 2015,
 arXiv:1506.02438.
@@ -7,26 +7,37 @@ arXiv:1506.02438.
     A_t     = delta_t + gamma lambda (1 - done_t) A_{t+1}
     L       = -min(rho A, clip(rho, 1 - eps, 1 + eps) A) + c_v (V - R)^2 / 2 - c_e H,     rho = pi / pi_old,  R = A + V
 
-s'_t is the state that the action led to, so that an episode cut off by time is worth what was still to come. The value
-loss is not clipped, and advantages are normalised in each minibatch, as most implementations do.
+s'_t is the state that the action led to, so that an episode cut off by time still counts the value of its last state.
+The value loss is not clipped, and advantages are normalized in each minibatch, as most implementations do.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
-from dlcore.rl.environments import Environment, play
+from dlcore.learner import Learner, Metrics, Range, Sum, example_keys
+from dlcore.rl.environments import AgentState, Environment, advance, episodes, start
 
-__all__ = ["PPOState", "Rollout", "clipped_surrogate_loss", "generalized_advantages", "learner"]
+__all__ = ["Rollout", "clipped_surrogate_loss", "generalized_advantages", "learner"]
 
 
 class Rollout(NamedTuple):
-    """One environment's steps, [T, ...] each; `next_value` is V(s'), `done` is terminated or truncated."""
+    """Steps of N instances of an environment.
+
+    Args:
+      observation: [T, N, ...], before the action.
+      action: [T, N] int.
+      log_prob: [T, N], of the action under the policy that took it.
+      value: [T, N], V(s).
+      reward: [T, N].
+      terminated: [T, N] bool.
+      done: [T, N] bool, terminated or truncated.
+      next_value: [T, N], V(s').
+    """
 
     observation: jax.Array
     action: jax.Array
@@ -38,41 +49,56 @@ class Rollout(NamedTuple):
     next_value: jax.Array
 
 
-@struct.dataclass
-class PPOState(State):
-    """environment, observation: of each instance. episode_return: [N] float32, of the episode that is running."""
-
-    environment: Any
-    observation: jax.Array
-    episode_return: jax.Array
-
-
 def generalized_advantages(
     reward: jax.Array,
     value: jax.Array,
     next_value: jax.Array,
     terminated: jax.Array,
     done: jax.Array,
-    discount: float | jax.Array,
-    trace: float | jax.Array,
+    gamma: float | jax.Array,
+    gae_lambda: float | jax.Array,
 ) -> jax.Array:
-    """A_t of one sequence; all arguments are [T], `trace` is lambda."""
-    delta = reward + discount * jnp.where(terminated, 0.0, next_value) - value
+    """Estimate the advantages A_t of a rollout (GAE).
+
+    Args:
+      reward: [T, ...].
+      value: [T, ...], V(s_t).
+      next_value: [T, ...], V(s'_t).
+      terminated: [T, ...] bool, after which nothing has value.
+      done: [T, ...] bool, terminated or truncated.
+      gamma: discount a step.
+      gae_lambda: share of the next step's advantage; 0 gives delta_t.
+
+    Returns:
+      [T, ...].
+    """
+    chex.assert_equal_shape((reward, value, next_value, terminated, done))
+    delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value
 
     def backward(following, now):
         delta, done = now
-        advantage = delta + discount * trace * jnp.where(done, 0.0, following)
+        advantage = delta + gamma * gae_lambda * jnp.where(done, 0.0, following)
         return advantage, advantage
 
     return jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, done), reverse=True)[1]
 
 
 def clipped_surrogate_loss(
-    log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, clip: float | jax.Array = 0.2
+    log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, clip_eps: float | jax.Array = 0.2
 ) -> jax.Array:
-    """-min(rho A, clip(rho, 1 - clip, 1 + clip) A) of one action; scalars."""
+    """-min(rho A, clip(rho, 1 - eps, 1 + eps) A).
+
+    Args:
+      log_prob: [...], of the actions under the policy.
+      old_log_prob: [...], under the policy that took them.
+      advantage: [...].
+      clip_eps: eps.
+
+    Returns:
+      [...].
+    """
     ratio = jnp.exp(log_prob - old_log_prob)
-    return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
+    return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps) * advantage)
 
 
 def learner(
@@ -80,129 +106,106 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     environment: Environment,
-    rollout_steps: Annotated[int, Range(1)] = 128,
-    passes: Annotated[int, Range(1)] = 4,
-    minibatches: Annotated[int, Range(1)] = 4,
-    discount: Annotated[float, Range(0, 1)] = 0.99,
-    trace: Annotated[float, Range(0, 1)] = 0.95,
-    clip: Annotated[float, Range(0)] = 0.2,
-    value_weight: Annotated[float, Range(0)] = 0.5,
-    entropy_weight: Annotated[float, Range(0)] = 0.0,
+    num_steps: Annotated[int, Range(1)] = 128,
+    num_epochs: Annotated[int, Range(1)] = 4,
+    num_minibatches: Annotated[int, Range(1)] = 4,
+    gamma: Annotated[float, Range(0, 1)] = 0.99,
+    gae_lambda: Annotated[float, Range(0, 1)] = 0.95,
+    clip_eps: Annotated[float, Range(0)] = 0.2,
+    vf_coef: Annotated[float, Range(0)] = 0.5,
+    ent_coef: Annotated[float, Range(0)] = 0.0,
     axis: str | None = None,
 ) -> Learner:
-    """A policy for `environment`; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
     Args:
       model: `__call__(observations [B, ...]) -> (logits [B, A], values [B])`.
       optimizer: any optax transformation.
       environment: see `dlcore.rl.environments`.
-      rollout_steps: steps of each instance in one update.
-      passes: over each rollout.
-      minibatches: updates in a pass; they divide N x rollout_steps.
-      discount: gamma.
-      trace: lambda of the advantages.
-      clip: eps of the objective.
-      value_weight: c_v.
-      entropy_weight: c_e.
-      axis: name of the mapped axis under pmap; advantages are normalised over it.
+      num_steps: length of a rollout: steps of each instance in one update.
+      num_epochs: passes over each rollout.
+      num_minibatches: gradient steps in a pass; divides N x num_steps.
+      gamma: discount a step.
+      gae_lambda: lambda of the advantages.
+      clip_eps: how far the probability ratio may leave 1 before its gradient is cut.
+      vf_coef: weight of the value loss.
+      ent_coef: weight of the entropy bonus.
+      axis: name of the mapped axis under pmap; advantages are normalized over it.
 
-    evaluate plays one episode an index (or a number in `episode: [B]`), with the most probable action; predict gives
-    their `{"return", "length"}`: [B].
+    Returns:
+      The learner. evaluate and predict play one episode an example, with the most probable action.
+
+    Raises:
+      ValueError: `num_minibatches` does not divide the steps of a rollout (when update is traced).
     """
-
-    def init(rng: jax.Array, batch: dict) -> PPOState:
-        env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
-        params = model.init(jax.random.fold_in(rng, 1), observation)["params"]
-        return PPOState(
-            step=jnp.zeros((), jnp.int32),
-            rng=jax.random.fold_in(rng, 2),
-            params=params,
-            opt_state=optimizer.init(params),
-            environment=env_state,
-            observation=observation,
-            episode_return=jnp.zeros(batch["index"].shape, jnp.float32),
-        )
 
     def apply(params, observation):
         return model.apply({"params": params}, observation)
 
-    def rollout(state: PPOState, batch: dict):
-        keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0), batch)
+    def rollout(state: AgentState, rng: jax.Array, batch: dict):
+        keys = example_keys(rng, batch)
 
-        def step(carry, t):
-            env_state, observation, running = carry
-            logits, value = apply(state.params, observation)
+        def step(state, t):
+            logits, value = apply(state.params, state.observation)
             key = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys)
             action = jax.vmap(jax.random.categorical)(key[:, 0], logits)
-            log_prob = _log_prob(logits, action)
-            env_state, out = jax.vmap(environment.step)(key[:, 1], env_state, action)
-            done = out.terminated | out.truncated
-            running = running + out.reward
-            finished = Sum(jnp.where(done, running, 0).sum(), done.sum(dtype=jnp.int32))
-            _, next_value = apply(state.params, out.final)
-            data = Rollout(observation, action, log_prob, value, out.reward, out.terminated, done, next_value)
-            return (env_state, out.observation, jnp.where(done, 0.0, running)), (data, finished)
+            after, out, finished = advance(environment, state, key[:, 1], action)
+            _, next_value = apply(state.params, out.final_observation)
+            data = Rollout(
+                state.observation,
+                action,
+                _log_prob(logits, action),
+                value,
+                out.reward,
+                out.terminated,
+                out.terminated | out.truncated,
+                next_value,
+            )
+            return after, (data, finished)
 
-        first = (state.environment, state.observation, state.episode_return)
-        return jax.lax.scan(step, first, jnp.arange(rollout_steps))
+        return jax.lax.scan(step, state, jnp.arange(num_steps))
 
     def minibatch_loss(params, data: Rollout, advantage, target):
         logits, value = apply(params, data.observation)
         mean, variance = advantage.mean(), jnp.square(advantage).mean()
         if axis is not None:
             mean, variance = jax.lax.pmean((mean, variance), axis)
-        scaled = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
-        policy = clipped_surrogate_loss(_log_prob(logits, data.action), data.log_prob, scaled, clip)
+        normalized = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
+        policy = clipped_surrogate_loss(_log_prob(logits, data.action), data.log_prob, normalized, clip_eps)
         error = 0.5 * jnp.square(value - target)
         log_p = jax.nn.log_softmax(logits)
         entropy = -(jnp.exp(log_p) * log_p).sum(-1)
-        total = policy + value_weight * error - entropy_weight * entropy
+        total = policy + vf_coef * error - ent_coef * entropy
         return total.mean(), {"policy_loss": Sum.of(policy), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
 
-    def update(state: PPOState, batch: dict) -> tuple[PPOState, Metrics]:
-        (env_state, observation, running), (data, finished) = rollout(state, batch)
-        advantage = jax.vmap(
-            lambda r: generalized_advantages(r.reward, r.value, r.next_value, r.terminated, r.done, discount, trace),
-            in_axes=1, out_axes=1,
-        )(data)  # fmt: skip
+    def update(state: AgentState, batch: dict) -> tuple[AgentState, Metrics]:
+        root = jax.random.fold_in(state.rng, state.step)
+        state, (data, finished) = rollout(state, jax.random.fold_in(root, 0), batch)
+        advantage = generalized_advantages(
+            data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
+        )
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value))
-        size = flat[1].shape[0]
-        if size % minibatches:
-            raise ValueError(f"minibatches={minibatches} must divide the {size} steps of a rollout")
+        size = advantage.size
+        if size % num_minibatches:
+            raise ValueError(f"num_minibatches={num_minibatches}: not a divisor; allowed: divisors of {size} steps")
 
         def step(carry, rows):
             params, opt_state = carry
-            part = jax.tree.map(lambda x: x[rows], flat)
-            gradients, metrics = jax.grad(minibatch_loss, has_aux=True)(params, *part)
+            minibatch = jax.tree.map(lambda x: x[rows], flat)
+            gradients, metrics = jax.grad(minibatch_loss, has_aux=True)(params, *minibatch)
             updates, opt_state = optimizer.update(gradients, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), metrics
 
-        shuffle = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 1)
-        orders = jax.vmap(lambda e: jax.random.permutation(jax.random.fold_in(shuffle, e), size))(jnp.arange(passes))
-        (params, opt_state), metrics = jax.lax.scan(
-            step, (state.params, state.opt_state), orders.reshape(passes * minibatches, -1)
-        )
-        metrics = {name: metric.collapse() for name, metric in metrics.items()} | {"return": finished.collapse()}
-        return (
-            state.replace(
-                step=state.step + 1, params=params, opt_state=opt_state, environment=env_state,
-                observation=observation, episode_return=running,
-            ),
-            metrics,
-        )  # fmt: skip
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(root, 1), jnp.arange(num_epochs))
+        rows = jax.vmap(lambda key: jax.random.permutation(key, size))(keys).reshape(num_epochs * num_minibatches, -1)
+        (params, opt_state), metrics = jax.lax.scan(step, (state.params, state.opt_state), rows)
+        metrics = {name: metric.collapse() for name, metric in {**metrics, "return": finished}.items()}
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
-    def predict(state: PPOState, batch: dict) -> dict[str, jax.Array]:
-        def policy(key, observation):
-            return apply(state.params, observation[None])[0][0].argmax()
+    def init(rng: jax.Array, batch: dict) -> AgentState:
+        return start(environment, model, optimizer, rng, batch)
 
-        keys = example_keys(state.rng, {"index": batch.get("episode", batch["index"])})
-        total, length = jax.vmap(lambda key: play(environment, policy, key, environment.max_steps))(keys)
-        return {"return": total, "length": length}
-
-    def evaluate(state: PPOState, batch: dict) -> Metrics:
-        mask = mask_of(batch)
-        return {name: Sum.of(values, mask) for name, values in predict(state, batch).items()}
-
+    evaluate, predict = episodes(environment, lambda params, x: apply(params, x[None])[0][0].argmax())
     return Learner(init, update, evaluate, predict, batched=("environment/*", "observation", "episode_return"))
 
 

@@ -15,7 +15,7 @@ from flax import linen as nn
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.detection import fcos
-from dlcore.detection.dense import Grid
+from dlcore.detection.anchors import Grid
 from dlcore.detection.fcos import FCOS, Outputs
 from dlcore.nn import BatchNorm, Conv
 from dlcore.optim import cross_replica
@@ -24,7 +24,7 @@ from dlcore.run import Placement, evaluate, fit, make_mesh
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
 
-# What torchvision gives
+# Against torchvision
 
 
 class ResNet50(nn.Module):
@@ -117,14 +117,13 @@ def test_pyramid_heads_and_losses_equal_torchvision():
     def apply(variables, x):
         return model.apply(variables, x, capture_intermediates=lambda module, _: module.name == "fpn")
 
-    (outputs, _), seen = apply(variables, x)
-    grid = Grid.of([level.shape[1:3] for level in seen["intermediates"]["fpn"]["__call__"][0]], x.shape[1:3])
+    (outputs, grid), seen = apply(variables, x)
 
     def check(got, name):
-        about = meta["outputs"][name]
-        assert list(got.shape) == about["shape"]
-        got = np.asarray(got).reshape(-1)[:: about["stride"]]
-        np.testing.assert_allclose(got, golden[name].reshape(-1), atol=1e-4 * about["std"], err_msg=name)
+        expected = meta["outputs"][name]
+        assert list(got.shape) == expected["shape"]
+        got = np.asarray(got).reshape(-1)[:: expected["stride"]]
+        np.testing.assert_allclose(got, golden[name].reshape(-1), atol=1e-4 * expected["std"], err_msg=name)
 
     for level, name in zip(seen["intermediates"]["fpn"]["__call__"][0], ("0", "1", "2", "p6", "p7"), strict=True):
         check(level.transpose(0, 3, 1, 2), f"fpn.{name}")
@@ -140,13 +139,13 @@ def test_pyramid_heads_and_losses_equal_torchvision():
         count = len(target["labels"])
         boxes[i, :count], labels[i, :count], valid[i, :count] = target["boxes"], target["labels"], True
     sums = jax.vmap(lambda *rows: fcos.image_losses(rows[0], grid, *rows[1:]))(outputs, boxes, labels, valid)
-    places = sums.pop("places").sum()
+    count = sums.pop("num_foreground").sum()
     for ours, theirs in (
         ("classification", "classification"),
         ("box", "bbox_regression"),
         ("centerness", "bbox_ctrness"),
     ):
-        assert float(sums[ours].sum() / places) == pytest.approx(float(golden[f"loss.{theirs}"][0]), rel=2e-5)
+        assert float(sums[ours].sum() / count) == pytest.approx(float(golden[f"loss.{theirs}"][0]), rel=2e-5)
 
 
 # Targets by hand
@@ -163,18 +162,18 @@ def test_centerness_by_hand():
 
 
 @pytest.mark.covers("DE-19")
-def test_which_box_a_place_is_on():
-    # Places at 0, 8, ..., 56 along both axes on stride 8 (farthest side in (0, 16]) and 0, 16, 32, 48 on stride 16.
-    grid = Grid.of([(8, 8), (4, 4)], (64, 64), reach=2)
+def test_which_box_a_location_is_matched_to():
+    # Locations at 0, 8, ..., 56 along both axes on stride 8 (farthest side in (0, 16]) and 0, 16, 32, 48 on stride 16.
+    grid = Grid.of([(8, 8), (4, 4)], (64, 64))
     boxes = jnp.array(
         [
-            [10.0, 10, 26, 26],  # centre 18: places 16 and 24 lie inside and near; farthest sides 10 and 14
-            [0, 0, 64, 64],  # centre 32: farthest side at least 32, so on the coarse level alone
-            [12, 12, 20, 20],  # inside the first, smaller: takes place 16
+            [10.0, 10, 26, 26],  # center 18: locations 16 and 24 lie inside and near; farthest sides 10 and 14
+            [0, 0, 64, 64],  # center 32: farthest side at least 32, so on the coarse level alone
+            [12, 12, 20, 20],  # inside the first, smaller: takes location 16
             [30, 30, 34, 34],  # padding
         ]
     )
-    matched = fcos.match(grid, boxes, jnp.array([True, True, True, False]))
+    matched = fcos.match(grid, boxes, jnp.array([True, True, True, False]), regress_range=2)
     fine, coarse = np.asarray(matched[:64]).reshape(8, 8), np.asarray(matched[64:]).reshape(4, 4)
     want = np.full((8, 8), -1)
     want[2:4, 2:4], want[2, 2] = 0, 2
@@ -195,33 +194,33 @@ def test_a_small_radius_leaves_the_edge_of_a_box_alone():
 
 @pytest.mark.covers("DE-19")
 def test_perfect_outputs_cost_nothing_but_the_entropy_and_give_the_boxes_back():
-    grid = Grid.of([(8, 8), (4, 4)], (64, 64), reach=2)
+    grid = Grid.of([(8, 8), (4, 4)], (64, 64))
     boxes, labels = jnp.array([[10.0, 10, 26, 28], [0, 0, 64, 60], [0, 0, 0, 0]]), jnp.array([2, 0, -1])
     valid = jnp.array([True, True, False])
-    matched = fcos.match(grid, boxes, valid)
-    on = np.asarray(matched) >= 0
+    matched = fcos.match(grid, boxes, valid, regress_range=2)
+    foreground = np.asarray(matched) >= 0
     distances = np.maximum(
         np.concatenate([grid.points - boxes[matched][:, :2], boxes[matched][:, 2:] - grid.points], 1), 0
     )
     target = np.asarray(fcos.centerness(jnp.asarray(distances)))
     logits = np.full((80, 3), -30.0, np.float32)
-    logits[on, np.asarray(labels)[matched][on]] = 30
+    logits[foreground, np.asarray(labels)[matched][foreground]] = 30
     outputs = Outputs(
         jnp.asarray(logits),
         jnp.asarray(distances / grid.strides[:, None]),
         jnp.asarray(np.log(target / (1 - target + 1e-9) + 1e-9)),
     )
-    sums = fcos.image_losses(outputs, grid, boxes, labels, valid)
+    sums = fcos.image_losses(outputs, grid, boxes, labels, valid, regress_range=2)
     assert float(sums["classification"]) == pytest.approx(0, abs=1e-6)
     assert float(sums["box"]) == pytest.approx(0, abs=1e-5)
-    o = target[on]
+    o = target[foreground]
     entropy = -(o * np.log(o) + (1 - o) * np.log1p(-o)).sum()
     assert float(sums["centerness"]) == pytest.approx(entropy, rel=1e-3)
-    found = fcos.postprocess(outputs, grid, (64, 64), detections=5)
-    np.testing.assert_array_equal(np.asarray(found["valid"]).sum(), 2)
-    order = np.argsort(-np.asarray(found["labels"][:2]))
-    np.testing.assert_allclose(found["boxes"][order], boxes[:2], atol=1e-4)
-    np.testing.assert_array_equal(found["labels"][order], [2, 0])
+    detections = fcos.postprocess(outputs, grid, (64, 64), score_thresh=0.2, nms_thresh=0.6, detections_per_img=5)
+    np.testing.assert_array_equal(np.asarray(detections["valid"]).sum(), 2)
+    order = np.argsort(-np.asarray(detections["labels"][:2]))
+    np.testing.assert_allclose(detections["boxes"][order], boxes[:2], atol=1e-4)
+    np.testing.assert_array_equal(detections["labels"][order], [2, 0])
 
 
 # The learner
@@ -239,9 +238,18 @@ class Small(nn.Module):
         return {"fine": x, "coarse": nn.relu(Conv(6, (3, 3), 2, padding=1, name="second")(x))}
 
 
-def made(axis=None, **settings):
-    model = FCOS(Small(axis), 3, ("fine", "coarse"), channels=4, extra="none", convs=1, groups=2, distances="exp")
-    settings = {"detections": 5, "candidates": 20, "reach": 3.0, **settings}
+def build(axis=None, **settings):
+    model = FCOS(
+        Small(axis),
+        3,
+        ("fine", "coarse"),
+        channels=4,
+        extra_blocks="none",
+        num_convs=1,
+        num_groups=2,
+        distance_activation="exp",
+    )
+    settings = {"detections_per_img": 5, "topk_candidates": 20, "regress_range": 3.0, **settings}
     return fcos.learner(model=model, optimizer=cross_replica(optax.sgd(0.05), axis), axis=axis, **settings)
 
 
@@ -259,31 +267,34 @@ def source(count, seed=0):
     )
 
 
-def started(learner, rows):
+def init(learner, rows):
     return jax.jit(learner.init)(jax.random.key(0), rows)
 
 
 @pytest.mark.covers("DE-19")
 def test_an_image_without_a_box_has_finite_losses_and_gradients():
-    learner, rows = made(), source(4)[:]
+    learner, rows = build(), source(4)[:]
     rows["box_mask"][:] = False
-    state = started(learner, rows)
+    state = init(learner, rows)
     (value, metrics), gradient = jax.jit(jax.value_and_grad(learner.loss, has_aux=True))(state.params, state, rows)
     assert np.isfinite(value)
-    assert float(value) > 0  # the classes are still learnt
+    assert float(value) > 0  # the classes are still learned
     chex.assert_tree_all_finite(gradient)
     assert metrics["loss"].compute() is None  # nothing to divide by: blank, not infinite
     after, _ = jax.jit(learner.update)(state, rows)
     chex.assert_tree_all_finite(after.params)
-    found = jax.jit(learner.predict)(state, rows)
-    assert {k: v.shape for k, v in found.items()} == {
-        "boxes": (4, 5, 4), "scores": (4, 5), "labels": (4, 5), "valid": (4, 5)
-    }  # fmt: skip
+    detections = jax.jit(learner.predict)(state, rows)
+    assert {k: v.shape for k, v in detections.items()} == {
+        "boxes": (4, 5, 4),
+        "scores": (4, 5),
+        "labels": (4, 5),
+        "valid": (4, 5),
+    }
 
 
 def test_padding_of_boxes_and_of_examples_changes_nothing():
-    learner, rows = made(), source(6)[:]
-    state = started(learner, rows)
+    learner, rows = build(), source(6)[:]
+    state = init(learner, rows)
     evaluate_, predict = jax.jit(learner.evaluate), jax.jit(learner.predict)
     plain = evaluate_(state, rows)
     wild = {k: np.concatenate([v, v[:2]]) for k, v in rows.items()}
@@ -301,26 +312,28 @@ def test_padding_of_boxes_and_of_examples_changes_nothing():
 def test_eight_devices_equal_one(spmd):
     """Images have different numbers of boxes, so the losses' divisor must be the whole batch's."""
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
-    one, eight = (fit(made(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements)
+    one, eight = (
+        fit(build(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements
+    )
     chex.assert_trees_all_close(
         jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
     )
 
 
 def test_metrics_do_not_depend_on_the_batch_split():
-    learner, data = made(), source(9)
-    state = started(learner, data[:])
-    place = Placement(make_mesh("data:1", jax.devices()[:1]))
-    whole, parts = (evaluate(learner, state, data, batch_size=size, placement=place) for size in (9, 4))
+    learner, data = build(), source(9)
+    state = init(learner, data[:])
+    placement = Placement(make_mesh("data:1", jax.devices()[:1]))
+    whole, parts = (evaluate(learner, state, data, batch_size=size, placement=placement) for size in (9, 4))
     assert whole == pytest.approx(parts, rel=1e-5)
 
 
-def test_the_augmentation_is_of_training_alone():
-    def gone(key, image, boxes, valid):
+def test_only_training_is_augmented():
+    def drop_all(key, image, boxes, valid):
         return image, boxes, valid & False
 
-    learner, rows = made(augment=gone), source(4)[:]
-    state = started(learner, rows)
+    learner, rows = build(augment=drop_all), source(4)[:]
+    state = init(learner, rows)
     assert jax.jit(learner.update)(state, rows)[1]["loss"].count == 0
     assert jax.jit(learner.evaluate)(state, rows)["loss"].count > 0
 

@@ -1,4 +1,4 @@
-"""The pyramid against torchvision's, its levels, and nearest-neighbour scaling to odd sizes."""
+"""The pyramid against torchvision's, its levels, and nearest-neighbor scaling to odd sizes."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_a_coarse_map_reaches_all_finer_levels_and_no_level_is_coarser_than_its_
 @pytest.mark.parametrize(
     ("have", "want", "source"), [(2, 4, [0, 0, 1, 1]), (3, 5, [0, 0, 1, 1, 2]), (4, 7, [0, 0, 1, 1, 2, 2, 3])]
 )
-def test_nearest_neighbour_reads_the_floor(have, want, source):
+def test_nearest_neighbor_reads_the_floor(have, want, source):
     # Pixel i reads floor(i h / H): with 3 -> 5, 0, 0.6, 1.2, 1.8, 2.4.
     x = jnp.arange(have, dtype=jnp.float32)[None, :, None, None]
     np.testing.assert_array_equal(upscale(x, (want, 1))[0, :, 0, 0], source)
@@ -69,7 +69,7 @@ def test_the_level_of_a_box():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="maps is empty"):
+    with pytest.raises(ValueError, match=r"maps=\[\]: empty"):
         FeaturePyramid(4).init(jax.random.key(0), [])
-    with pytest.raises(ValueError, match="extra is 'p8'"):
+    with pytest.raises(ValueError, match="extra_blocks='p8'"):
         FeaturePyramid(4, "p8").init(jax.random.key(0), [jnp.zeros((1, 4, 4, 2))])

@@ -13,7 +13,7 @@ from flax import linen as nn
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.detection import single_stage
-from dlcore.detection.dense import Anchors
+from dlcore.detection.anchors import Anchors
 from dlcore.detection.single_stage import Outputs, SingleStage, hardest, image_losses
 from dlcore.nn import Conv
 from dlcore.ops.boxes import encode_boxes
@@ -37,11 +37,11 @@ def test_losses_by_hand():
     sums = jax.jit(partial(image_losses, anchors=FOUR))(
         outputs(np.zeros((4, 3))), boxes=box, labels=labels, valid=valid
     )
-    assert int(sums["places"]) == 1
+    assert int(sums["num_foreground"]) == 1
     assert float(sums["classification"]) == pytest.approx(4 * np.log(3), rel=1e-6)  # one positive, three negatives
-    # Deltas: centre 2 lower of height 8, sides 8 to 8 and 8 to 12, times 10 and 5: (0, 2.5, 0, 5 log 1.5 = 2.027).
+    # Deltas: center 2 lower of height 8, sides 8 to 8 and 8 to 12, times 10 and 5: (0, 2.5, 0, 5 log 1.5 = 2.027).
     assert float(sums["box"]) == pytest.approx((2.5 - 0.5) + (5 * np.log(1.5) - 0.5), rel=1e-5)
-    fewer = image_losses(outputs(np.zeros((4, 3))), FOUR, box, labels, valid, negatives=2.0)
+    fewer = image_losses(outputs(np.zeros((4, 3))), FOUR, box, labels, valid, neg_to_pos_ratio=2.0)
     assert float(fewer["classification"]) == pytest.approx(3 * np.log(3), rel=1e-6)
 
 
@@ -59,15 +59,17 @@ def test_anchors_on_no_box_are_of_the_background_class_and_labels_come_after_it(
 
 
 @pytest.mark.covers("DE-15")
-def test_a_neutral_anchor_is_not_learnt_from():
+def test_an_ignored_anchor_has_no_part_in_the_loss():
     # The second box leaves its best anchor at IoU 36 / (64 + 64 - 28 ...): between low and high, but it is its best.
     anchors = Anchors(np.array([[0, 0, 10, 10], [0, 0, 10, 4.5], [30, 30, 40, 40]], np.float32), (3,))
     boxes, labels, valid = jnp.array([[0.0, 0, 10, 10]]), jnp.array([0]), jnp.array([True])
-    logits = jnp.array([[0.0, 0], [0.0, 90], [0.0, 0]])  # the neutral anchor (IoU .45) is very wrong as background
+    logits = jnp.array([[0.0, 0], [0.0, 90], [0.0, 0]])  # the ignored anchor (IoU .45) is very wrong as background
     sums = image_losses(outputs(logits, anchors), anchors, boxes, labels, valid)
     assert float(sums["classification"]) == pytest.approx(2 * np.log(2), rel=1e-6)
-    taught = image_losses(outputs(logits, anchors), anchors, boxes, labels, valid, high=0.5, low=0.5)
-    assert float(taught["classification"]) == pytest.approx(2 * np.log(2) + 90, rel=1e-6)
+    counted = image_losses(
+        outputs(logits, anchors), anchors, boxes, labels, valid, fg_iou_thresh=0.5, bg_iou_thresh=0.5
+    )
+    assert float(counted["classification"]) == pytest.approx(2 * np.log(2) + 90, rel=1e-6)
 
 
 @pytest.mark.covers("DE-15")
@@ -87,7 +89,7 @@ def test_degenerate_boxes_cost_a_finite_amount():
     loss = jax.jit(
         jax.value_and_grad(
             lambda x, boxes, valid: sum(
-                v for k, v in image_losses(x, FOUR, boxes, jnp.array([0, 1]), valid).items() if k != "places"
+                v for k, v in image_losses(x, FOUR, boxes, jnp.array([0, 1]), valid).items() if k != "num_foreground"
             )
         )
     )
@@ -103,25 +105,29 @@ def test_degenerate_boxes_cost_a_finite_amount():
 
 @pytest.mark.covers("DE-15")
 def test_perfect_outputs_give_the_boxes_back():
-    anchors = Anchors.of([(8, 8), (4, 4)], (64, 64), scales=(2.0, 3.0), ratios=(0.5, 1.0, 2.0))
+    anchors = Anchors.of([(8, 8), (4, 4)], (64, 64), scales=(2.0, 3.0), aspect_ratios=(0.5, 1.0, 2.0))
     boxes, labels = jnp.array([[10.0, 10, 26, 28], [20, 30, 60, 62], [0, 0, 0, 0]]), jnp.array([2, 0, -1])
     valid = jnp.array([True, True, False])
     matched = np.asarray(
-        single_stage.match_anchors(single_stage.box_iou(boxes, anchors.boxes), 0.5, 0.4, keep_best=True, valid=valid)
+        single_stage.match_anchors(
+            single_stage.box_iou(boxes, anchors.boxes), 0.5, 0.4, allow_low_quality_matches=True, valid=valid
+        )
     )
-    on = matched >= 0
-    logits = np.zeros((len(on), 4), np.float32)
-    logits[np.arange(len(on)), np.where(on, np.asarray(labels)[matched] + 1, 0)] = 30
-    deltas = encode_boxes(boxes[np.where(on, matched, 0)], jnp.asarray(anchors.boxes), single_stage.WEIGHTS)
-    perfect = Outputs(jnp.asarray(logits), jnp.where(on[:, None], deltas, 0))
+    foreground = matched >= 0
+    logits = np.zeros((len(foreground), 4), np.float32)
+    logits[np.arange(len(foreground)), np.where(foreground, np.asarray(labels)[matched] + 1, 0)] = 30
+    deltas = encode_boxes(boxes[np.where(foreground, matched, 0)], jnp.asarray(anchors.boxes), single_stage.WEIGHTS)
+    perfect = Outputs(jnp.asarray(logits), jnp.where(foreground[:, None], deltas, 0))
     sums = image_losses(perfect, anchors, boxes, labels, valid)
-    assert int(sums["places"]) == on.sum() > 2
+    assert int(sums["num_foreground"]) == foreground.sum() > 2
     assert float(sums["classification"] + sums["box"]) == pytest.approx(0, abs=1e-4)
-    found = single_stage.postprocess(perfect, anchors, (64, 64), detections=5)
-    assert int(found["valid"].sum()) == 2
-    order = np.argsort(-np.asarray(found["labels"][:2]))
-    np.testing.assert_allclose(found["boxes"][order], boxes[:2], atol=1e-3)
-    np.testing.assert_array_equal(found["labels"][order], [2, 0])
+    detections = single_stage.postprocess(
+        perfect, anchors, (64, 64), score_thresh=0.05, nms_thresh=0.5, detections_per_img=5
+    )
+    assert int(detections["valid"].sum()) == 2
+    order = np.argsort(-np.asarray(detections["labels"][:2]))
+    np.testing.assert_allclose(detections["boxes"][order], boxes[:2], atol=1e-3)
+    np.testing.assert_array_equal(detections["labels"][order], [2, 0])
 
 
 # The learner
@@ -136,10 +142,22 @@ class Small(nn.Module):
         return {"fine": x, "coarse": nn.relu(Conv(6, (3, 3), 2, padding=1, name="second")(x))}
 
 
-def made(axis=None, **settings):
-    model = SingleStage(Small(), 3, 4, ("fine", "coarse"), channels=4, extra="none", convs=1, groups=2)
-    settings = {"detections": 5, "candidates": 20, "scales": (1.5, 2.5), "ratios": (1.0, 2.0), **settings}
-    return single_stage.learner(model=model, optimizer=cross_replica(optax.sgd(0.02), axis), axis=axis, **settings)
+MODEL = SingleStage(
+    Small(),
+    3,
+    ("fine", "coarse"),
+    channels=4,
+    extra_blocks="none",
+    num_convs=1,
+    num_groups=2,
+    scales=(1.5, 2.5),
+    aspect_ratios=(1.0, 2.0),
+)
+
+
+def build(axis=None, **settings):
+    settings = {"detections_per_img": 5, "topk_candidates": 20, **settings}
+    return single_stage.learner(model=MODEL, optimizer=cross_replica(optax.sgd(0.02), axis), axis=axis, **settings)
 
 
 def source(count):
@@ -158,11 +176,10 @@ def source(count):
 
 @pytest.mark.covers("DE-15")
 def test_each_anchor_has_a_background_and_c_classes_and_starts_as_background():
-    learner, rows = made(), source(2)[:]
+    learner, rows = build(), source(2)[:]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
-    model = SingleStage(Small(), 3, 4, ("fine", "coarse"), channels=4, extra="none", convs=1, groups=2)
-    out, sizes = model.apply({"params": state.params}, rows["image"])
-    assert sizes == ((4, 4), (2, 2))
+    out, anchors = MODEL.apply({"params": state.params}, rows["image"])
+    assert anchors.counts == (4 * 4 * 4, 2 * 2 * 4)
     chex.assert_shape(out, [(2, (16 + 4) * 4, 1 + 3), (2, (16 + 4) * 4, 4)])
     chance = jax.nn.softmax(out.logits)
     np.testing.assert_allclose(chance[..., 0], 0.99, atol=0.01)
@@ -172,14 +189,14 @@ def test_each_anchor_has_a_background_and_c_classes_and_starts_as_background():
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
-    one, eight = (fit(made(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements)
+    one, eight = (
+        fit(build(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements
+    )
     chex.assert_trees_all_close(
         jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
     )
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match=r"low=0.6 must be at most high=0.5"):
-        made(low=0.6)
-    with pytest.raises(ValueError, match=r"4 anchors.*3 scales by 2 ratios need 6"):
-        made(scales=(1.0, 2.0, 3.0))
+    with pytest.raises(ValueError, match=r"bg_iou_thresh=0.6: .*at most fg_iou_thresh=0.5"):
+        build(bg_iou_thresh=0.6)

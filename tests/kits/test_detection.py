@@ -1,4 +1,4 @@
-"""What detection's experiments share: splits by name, errors that name the flag, predictions as text."""
+"""The shared part of detection's experiments: splits by name, errors that name the flag, predictions as text."""
 
 import json
 
@@ -15,7 +15,7 @@ def flags(*argv):
     return resolve(experiment, ["--smoke", *argv])
 
 
-def test_scenes_are_there_without_a_folder_and_the_splits_differ():
+def test_scenes_need_no_folder_and_the_splits_differ():
     data = detection.data(flags("--image_size=48,48", "--num_scenes=12"))
     assert [len(s) for s in (data.train, data.valid, data.test)] == [12, 8, 8]
     assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
@@ -26,7 +26,7 @@ def test_scenes_are_there_without_a_folder_and_the_splits_differ():
     assert {k: (v.shape, v.dtype) for k, v in example.items()} == {k: (v.shape, v.dtype) for k, v in rows.items()}
 
 
-def test_coco_without_validation_or_test_says_what_it_does(tmp_path):
+def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
     (tmp_path / "images").mkdir()
     notes, images = [], []
     for i in range(10):
@@ -45,7 +45,7 @@ def test_coco_without_validation_or_test_says_what_it_does(tmp_path):
 
 
 def test_what_is_missing_is_named():
-    with pytest.raises(ValueError, match="needs data_dir"):
+    with pytest.raises(ValueError, match="data_dir=None"):
         detection.data(flags("--dataset=coco"))
     with pytest.raises(ValueError, match="scenes are square"):
         detection.data(flags("--image_size=32,64"))
@@ -56,12 +56,14 @@ def test_augmentation_by_flags():
     assert detection.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
 
 
-def test_predictions_are_told_as_shares_of_the_image():
+def test_boxes_are_described_as_shares_of_the_image():
     spec = {"class_names": ["a", "b"], "image_shape": [50, 100, 3]}
     outputs = {
-        "boxes": np.array([[[10.0, 10, 50, 20], [0, 0, 0, 0]]], np.float32), "scores": np.array([[0.75, 0]]),
-        "labels": np.array([[1, -1]]), "valid": np.array([[True, False]]),
-    }  # fmt: skip
+        "boxes": np.array([[[10.0, 10, 50, 20], [0, 0, 0, 0]]], np.float32),
+        "scores": np.array([[0.75, 0]]),
+        "labels": np.array([[1, -1]]),
+        "valid": np.array([[True, False]]),
+    }
     (row,) = detection.describe(outputs, spec)
     assert row["detections"] == [{"class": "b", "score": 0.75, "box": [0.1, 0.2, 0.5, 0.4]}]
     assert row["text"] == "b 0.75"

@@ -19,9 +19,11 @@ def environment():
 
 def updated(environment, updates=1, **kwargs):
     learner = dqn.learner(
-        model=networks.QNetwork(2, 8), optimizer=create_optimizer("sgd", 0.01), environment=environment,
-        **{"steps_per_update": 4, "buffer_steps": 6, "minibatch": 8, "warmup_steps": 1, **kwargs},
-    )  # fmt: skip
+        model=networks.QNetwork(2, 8),
+        optimizer=create_optimizer("sgd", 0.01),
+        environment=environment,
+        **{"num_steps": 4, "buffer_size": 6, "minibatch_size": 8, "learning_starts": 1, **kwargs},
+    )
     batch = Source.indices(3)[np.arange(3)]
     first = state = jax.jit(learner.init)(jax.random.key(0), batch)
     update = jax.jit(learner.update)
@@ -53,9 +55,8 @@ def test_no_gradient_passes_the_target():
 
 def test_the_buffer_is_a_ring_of_consecutive_steps(environment):
     _, state, _ = updated(environment, updates=2)
-    assert (
-        int(state.written) == 8
-    )  # two updates of four steps into room for six: places 2..5 hold steps 2..5, 0 and 1 steps 6, 7
+    # Two updates of four steps in a buffer of six: columns 2 to 5 hold steps 2 to 5, columns 0 and 1 steps 6 and 7.
+    assert int(state.env_steps) == 8
     replay = jax.device_get(state.replay)
     assert replay.observation.shape == (3, 6, 4)
     order = [2, 3, 4, 5, 0, 1]
@@ -65,47 +66,55 @@ def test_the_buffer_is_a_ring_of_consecutive_steps(environment):
 
 
 def test_the_target_network_waits_and_then_copies(environment):
-    first, waiting, _ = updated(environment, updates=1, target_every=5)
-    for old, new in zip(jax.tree.leaves(first.params), jax.tree.leaves(waiting.target), strict=True):
+    first, waiting, _ = updated(environment, updates=1, target_update_interval=5)
+    for old, new in zip(jax.tree.leaves(first.params), jax.tree.leaves(waiting.target_params), strict=True):
         np.testing.assert_array_equal(old, new)
-    _, copied, _ = updated(environment, updates=1, target_every=4)
-    for new, target in zip(jax.tree.leaves(copied.params), jax.tree.leaves(copied.target), strict=True):
+    _, copied, _ = updated(environment, updates=1, target_update_interval=4)
+    for new, target in zip(jax.tree.leaves(copied.params), jax.tree.leaves(copied.target_params), strict=True):
         np.testing.assert_array_equal(new, target)
 
 
-def test_nothing_is_learnt_before_the_warm_up_is_over(environment):
-    first, state, _ = updated(environment, updates=1, warmup_steps=4)
+def test_parameters_stay_until_learning_starts(environment):
+    first, state, _ = updated(environment, updates=1, learning_starts=4)
     for old, new in zip(jax.tree.leaves(first.params), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_array_equal(old, new)
-    first, state, _ = updated(environment, updates=1, warmup_steps=3)
+    first, state, _ = updated(environment, updates=1, learning_starts=3)
     assert any(
         (a != b).any() for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(state.params), strict=True)
     )
 
 
 @pytest.mark.covers("RL-05")
-def test_values_of_a_corridor_are_learnt():
+def test_values_of_a_corridor_are_learned():
     # State 0, 1, 2 and the end; action 1 moves right, action 0 stays; only the step into the end pays, 1.
     # With gamma = 0.5: Q(2, right) = 1, Q(1, right) = 0.5, Q(0, right) = 0.25; Q(s, stay) = 0.5 max Q(s).
-    def one_hot(place):
-        return jax.nn.one_hot(place, 3)
+    def one_hot(cell):
+        return jax.nn.one_hot(cell, 3)
 
     def reset(key):
         return jnp.zeros((), jnp.int32), one_hot(0)
 
-    def step(key, place, action):
-        there = place + action
-        over = there == 3
-        after = jnp.where(over, 0, there).astype(jnp.int32)
+    def step(key, cell, action):
+        reached = cell + action
+        over = reached == 3
+        after = jnp.where(over, 0, reached).astype(jnp.int32)
         no = jnp.array(False)
-        return after, environments.Step(one_hot(after), over.astype(jnp.float32), over, no, one_hot(there))
+        return after, environments.Step(one_hot(after), over.astype(jnp.float32), over, no, one_hot(reached))
 
     corridor = environments.Environment("corridor", reset, step, 2, (3,), 20)
     learner = dqn.learner(
-        model=networks.QNetwork(2, 16), optimizer=create_optimizer("adam", 3e-3), environment=corridor, discount=0.5,
-        steps_per_update=400, buffer_steps=64, minibatch=32, warmup_steps=8, explore_steps=400, final_epsilon=0.3,
-        target_every=20,
-    )  # fmt: skip
+        model=networks.QNetwork(2, 16),
+        optimizer=create_optimizer("adam", 3e-3),
+        environment=corridor,
+        gamma=0.5,
+        num_steps=400,
+        buffer_size=64,
+        minibatch_size=32,
+        learning_starts=8,
+        exploration_steps=400,
+        exploration_final_eps=0.3,
+        target_update_interval=20,
+    )
     batch = Source.indices(8)[np.arange(8)]
     state = jax.jit(learner.init)(jax.random.key(1), batch)
     update = jax.jit(learner.update)

@@ -40,7 +40,7 @@ def test_pushing_one_way_falls_and_starts_again():
             break
     assert out.terminated
     assert not out.truncated
-    assert abs(out.final[2]) > 0.209  # the pole's angle at the end, beyond 12 degrees
+    assert abs(out.final_observation[2]) > 0.209  # the pole's angle at the end, beyond 12 degrees
     assert abs(out.observation[2]) < 0.06  # of the new episode
     assert state.time == 0
 

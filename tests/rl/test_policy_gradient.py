@@ -28,11 +28,11 @@ def estimates(kind, pulls=20_000, groups=8):
 def test_the_mean_is_the_analytic_gradient(kind):
     """J = sum_a p_a r_a, so dJ/ds_k = p_k (r_k - J)."""
     p = np.asarray(jax.nn.softmax(LOGITS))
-    wanted = p * (np.asarray(REWARDS) - p @ np.asarray(REWARDS))
-    found = -estimates(kind)
-    error = found.std(0) / np.sqrt(len(found))
-    assert (np.abs(found.mean(0) - wanted) < 4 * error).all()
-    assert np.abs(wanted).min() > 5 * error.max() or kind != "baseline"
+    expected = p * (np.asarray(REWARDS) - p @ np.asarray(REWARDS))
+    gradients = -estimates(kind)
+    error = gradients.std(0) / np.sqrt(len(gradients))
+    assert (np.abs(gradients.mean(0) - expected) < 4 * error).all()
+    assert np.abs(expected).min() > 5 * error.max() or kind != "baseline"
 
 
 @pytest.mark.covers("RL-10")
@@ -64,7 +64,7 @@ def test_no_gradient_through_the_weights_and_none_after_the_end():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="kind='best' is unknown; allowed are return, to_go, baseline"):
+    with pytest.raises(ValueError, match="kind='best': unknown; allowed: return, to_go, baseline"):
         score_weights(jnp.ones((2, 3)), "best")
     with pytest.raises(ValueError, match="1 row"):
         leave_one_out_mean(jnp.ones((1, 3)))

@@ -27,8 +27,8 @@ def test_advantages_by_hand():
         next_value=jnp.array([2.0, 1.0, 99.0]),
         terminated=jnp.array([False, False, True]),
         done=jnp.array([False, False, True]),
-        discount=0.5,
-        trace=0.5,
+        gamma=0.5,
+        gae_lambda=0.5,
     )
     np.testing.assert_allclose(advantage, [1.25, 1.0, 2.0], rtol=1e-6)
 
@@ -39,8 +39,8 @@ def test_an_episode_cut_off_by_time_keeps_its_value_but_not_what_follows():
         "reward": jnp.array([1.0, 0.0]),
         "value": jnp.array([4.0, 0.0]),
         "next_value": jnp.array([10.0, 7.0]),
-        "discount": 1.0,
-        "trace": 1.0,
+        "gamma": 1.0,
+        "gae_lambda": 1.0,
     }
     no = jnp.array([False, False])
     cut = ppo.generalized_advantages(**arguments, terminated=no, done=jnp.array([True, False]))
@@ -71,11 +71,14 @@ def test_clipped_objective_by_hand(ratio, advantage, loss, slope):
 def test_minibatches_that_do_not_divide_are_an_error():
     environment = environments.make("CartPole-v1")
     learner = ppo.learner(
-        model=networks.ActorCritic(2, 8), optimizer=create_optimizer("adam", 1e-3), environment=environment,
-        rollout_steps=5, minibatches=4,
-    )  # fmt: skip
+        model=networks.ActorCritic(2, 8),
+        optimizer=create_optimizer("adam", 1e-3),
+        environment=environment,
+        num_steps=5,
+        num_minibatches=4,
+    )
     batch = Source.indices(3)[np.arange(3)]
-    with pytest.raises(ValueError, match="minibatches=4 must divide the 15 steps"):
+    with pytest.raises(ValueError, match="num_minibatches=4: not a divisor; allowed: divisors of 15 steps"):
         jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0), batch), batch)
 
 
@@ -83,9 +86,11 @@ def test_minibatches_that_do_not_divide_are_an_error():
 def test_the_pole_is_balanced():
     environment = environments.make("CartPole-v1")
     learner = ppo.learner(
-        model=networks.ActorCritic(environment.num_actions), environment=environment, rollout_steps=64,
+        model=networks.ActorCritic(environment.num_actions),
+        environment=environment,
+        num_steps=64,
         optimizer=create_optimizer("adam", 2.5e-3, clip_norm=0.5),
-    )  # fmt: skip
+    )
     pipeline = Pipeline(Source.indices(32), 32, shuffle=False)
     result = fit(learner, pipeline, steps=90, log_every=30, placement=one_device(), progress=False)
     numbers = evaluate(learner, result.state, Source.indices(20), placement=one_device())

@@ -1,0 +1,157 @@
+"""Locations and anchors of a feature pyramid, and the true box that each anchor is matched to.
+
+Matching is that of torchvision's `Matcher` (Girshick et al. 2014, arXiv:1311.2524; Ren et al. 2015, arXiv:1506.01497):
+
+    foreground   IoU with its best box >= fg_iou_thresh       the index of that box
+    background   IoU with its best box <  bg_iou_thresh       -1
+    ignored      between                                      -2, has no part in the loss
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["BACKGROUND", "IGNORED", "Anchors", "Grid", "match_anchors"]
+
+BACKGROUND, IGNORED = -1, -2
+
+
+class Grid(NamedTuple):
+    """Locations of a pyramid, finest level first and row by row, as numpy arrays.
+
+    Args:
+      points: [L, 2] float32 (x, y) in pixels.
+      strides: [L] float32, pixels between two locations of the level.
+      counts: locations of each level.
+    """
+
+    points: np.ndarray
+    strides: np.ndarray
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, sizes: Sequence[tuple[int, int]], image: tuple[int, int]) -> "Grid":
+        """Lay out the locations of levels whose stride doubles from each to the next.
+
+        Location i lies at i times the stride, as in torchvision's anchor generator: there the window of convolutions
+        padded by one is centered. Where a level does not divide the image (the extra levels of small ones) the
+        distance of its locations is the quotient rounded down, again as there.
+
+        Args:
+          sizes: (h, w) of each level.
+          image: (height, width) in pixels, multiples of the finest stride.
+
+        Returns:
+          The grid.
+
+        Raises:
+          ValueError: the finest level does not divide the image.
+        """
+        (height, width), (h, w) = image, sizes[0]
+        if height % h or width % w or height // h != width // w:
+            raise ValueError(f"image={height}x{width}: finest level of {h}x{w}; allowed: multiples of its stride")
+        points, strides = [], []
+        for i, (h, w) in enumerate(sizes):
+            y, x = np.meshgrid(np.arange(h) * (height // h), np.arange(w) * (width // w), indexing="ij")
+            points.append(np.stack([x, y], -1).reshape(-1, 2).astype(np.float32))
+            strides.append(np.full(h * w, (height // sizes[0][0]) * 2**i, np.float32))
+        return cls(np.concatenate(points), np.concatenate(strides), tuple(len(s) for s in strides))
+
+    def bounds(self, regress_range: float = 8.0) -> tuple[np.ndarray, np.ndarray]:
+        """Limit the farthest side of a box for the locations of each level; all levels together cover 0 to infinity.
+
+        Args:
+          regress_range: upper limit in strides of the level; the lower limit is half of it.
+
+        Returns:
+          (lower [L], upper [L]) in pixels.
+        """
+        lower, upper = self.strides * np.float32(regress_range / 2), self.strides * np.float32(regress_range)
+        lower[: self.counts[0]], upper[len(upper) - self.counts[-1] :] = 0, np.inf
+        return lower, upper
+
+
+class Anchors(NamedTuple):
+    """Boxes of fixed sizes at every location of a pyramid, as numpy arrays: by level, location, aspect ratio and scale.
+
+    Args:
+      boxes: [L, 4] float32 corners in pixels, some outside the image.
+      counts: anchors of each level.
+    """
+
+    boxes: np.ndarray
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        sizes: Sequence[tuple[int, int]],
+        image: tuple[int, int],
+        scales: Sequence[float] = (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3)),
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    ) -> "Anchors":
+        """Lay out one anchor for each aspect ratio and scale at each location.
+
+        As in torchvision's anchor generator, sides are cut to whole pixels and corners rounded to them. The default
+        scales are RetinaNet's: 32 pixels on stride 8.
+
+        Args:
+          sizes: (h, w) of each level.
+          image: (height, width) in pixels, multiples of the finest stride.
+          scales: sides of the anchors, in strides of their level.
+          aspect_ratios: height over width, at the same area.
+
+        Returns:
+          The anchors.
+
+        Raises:
+          ValueError: as `Grid.of`, or scales or aspect_ratios are empty or not positive.
+        """
+        for name, values in (("scales", scales), ("aspect_ratios", aspect_ratios)):
+            if not values or min(values) <= 0:
+                raise ValueError(f"{name}={tuple(values)}: empty or not positive; allowed: positive numbers")
+        grid = Grid.of(sizes, image)
+        ratio, scale = (m.reshape(-1) for m in np.meshgrid(aspect_ratios, scales, indexing="ij"))
+        side = np.floor(grid.strides[:, None].astype(np.float64) * scale)
+        half = np.stack([side / np.sqrt(ratio), side * np.sqrt(ratio)], -1) / 2  # [L, A, (x, y)]
+        corners = np.round(np.concatenate([-half, half], -1)) + np.tile(grid.points, 2)[:, None]
+        return cls(corners.reshape(-1, 4).astype(np.float32), tuple(len(scale) * n for n in grid.counts))
+
+
+def match_anchors(
+    iou: jax.Array,
+    fg_iou_thresh: float | jax.Array = 0.5,
+    bg_iou_thresh: float | jax.Array = 0.3,
+    *,
+    allow_low_quality_matches: bool = False,
+    valid: jax.Array | None = None,
+) -> jax.Array:
+    """Match each anchor to the true box that it overlaps most; of equal overlaps to the first box.
+
+    A box that overlaps no anchor (one without area) is left alone here, where torchvision would match every anchor
+    that misses it.
+
+    Args:
+      iou: [M, L] of true box m with anchor l.
+      fg_iou_thresh: IoU from which on an anchor is foreground.
+      bg_iou_thresh: IoU below which an anchor is background.
+      allow_low_quality_matches: make the anchors that overlap some true box most foreground whatever the IoU, so that
+        every box has one; such an anchor is matched to the box that it itself overlaps most.
+      valid: [M] bool, False for padding; None for no padding. Without a valid box every anchor is background.
+
+    Returns:
+      [L] int32: index of a box, BACKGROUND or IGNORED.
+    """
+    chex.assert_rank(iou, 2)
+    if valid is not None:
+        iou = jnp.where(valid.astype(bool)[:, None], iou, -1.0)
+    best, box = iou.max(0), iou.argmax(0).astype(jnp.int32)
+    matched = jnp.where(best < bg_iou_thresh, BACKGROUND, jnp.where(best < fg_iou_thresh, IGNORED, box))
+    if allow_low_quality_matches:
+        most = iou.max(1, keepdims=True)
+        matched = jnp.where(((iou == most) & (most > 0)).any(0), box, matched)
+    return matched.astype(jnp.int32)
