@@ -5,7 +5,7 @@ python -m experiments.backprop.graph --circuit=gates
 
 The circuits: a neuron, 1 / (1 + e^-(w0 x0 + w1 x1 + w2)), in single gates and with the sigmoid as one gate; a graph of
 the four gates whose rules one should know by heart (add, multiply, max, copy); a layer of arrays with its loss. The
-gradients are held against slopes measured in float64.
+gradients are compared with slopes measured in float64.
 """
 
 from typing import Literal
@@ -45,14 +45,14 @@ def check(root: Value) -> dict[str, float]:
     """Relative error of every named leaf's gradient, against centered slopes."""
     errors = {}
     for leaf in (v for v in topological(root) if v.name):
-        kept = leaf.data
+        original = leaf.data
 
         def value(data, leaf=leaf):
             leaf.data = data
             return forward(root)
 
-        errors[leaf.name] = relative_error(leaf.grad, numerical_gradient(value, kept))
-        leaf.data = kept
+        errors[leaf.name] = relative_error(leaf.grad, numerical_gradient(value, original))
+        leaf.data = original
         forward(root)
     return errors
 
@@ -61,7 +61,7 @@ def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "a
     """Draw circuits and check their gradients.
 
     Args:
-      circuit: which one; all of them by default.
+      circuit: name of one circuit, or all.
     """
     numbers, figures, worst = {}, {}, 0.0
     for name in CIRCUITS if circuit == "all" else [circuit]:
@@ -73,8 +73,8 @@ def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "a
             numbers[f"{name}: gradient of {leaf.name}"] = leaf.grad.tolist()
         worst = max(worst, *check(root).values())
     numbers["largest relative error"] = worst
-    told = f"The largest relative error of any gradient is {worst:.1e}: {verdict(worst)}."
-    return StudyResult(numbers, told, figures, verdict(worst) == "happy")
+    summary = f"The largest relative error of any gradient is {worst:.1e}: {verdict(worst)}."
+    return StudyResult(numbers, summary, figures, verdict(worst) == "happy")
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study)

@@ -1,4 +1,4 @@
-"""How many neighbors should vote? Chosen by cross-validation, or on one validation set; judged once on the test set.
+"""Choose k of k nearest neighbors by cross-validation or on one validation set; evaluate once on the test set.
 
 python -m experiments.classic_ml.choose_k
 python -m experiments.classic_ml.choose_k --dataset=mnist --data_dir=DIR --limit=10000
@@ -56,13 +56,13 @@ def study(
     limit: int | None = None,
     seed: int = 0,
 ) -> StudyResult:
-    """Choose k.
+    """Choose k and the distance, and evaluate the choice on the test set.
 
     Args:
-      folds: of the cross-validation.
+      folds: number of cross-validation folds.
       dataset: digits, mnist, fashion_mnist, cifar10.
-      data_dir: where the data set was prepared.
-      limit: training examples at most.
+      data_dir: folder with the prepared data set; not needed for digits.
+      limit: maximum number of training examples; None uses all.
       seed: of the folds and the validation set.
     """
     splits = load(dataset, data_dir, seed=seed)

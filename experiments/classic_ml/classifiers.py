@@ -55,12 +55,13 @@ def choose(name: str, classifier: Classifier, train: tuple, valid: tuple) -> tup
         answers = nearest_neighbor.predict_for_each_k(classifier.train(*train), valid[0], ks)
         scores = (answers == valid[1]).mean(1)
         return {"k": ks[scores.argmax()]}, float(scores.max())
-    tried = [{key: value} for key, values in SETTINGS.get(name, {}).items() for value in values] or [{}]
+    candidates = [{key: value} for key, values in SETTINGS.get(name, {}).items() for value in values] or [{}]
     scores = [
-        float((classifier.predict(classifier.train(*train, **given), valid[0]) == valid[1]).mean()) for given in tried
+        float((classifier.predict(classifier.train(*train, **settings), valid[0]) == valid[1]).mean())
+        for settings in candidates
     ]
     best = int(np.argmax(scores))
-    return tried[best], scores[best]
+    return candidates[best], scores[best]
 
 
 def draw(rows: dict[str, tuple[float, float]], title: str):
@@ -79,18 +80,18 @@ def draw(rows: dict[str, tuple[float, float]], title: str):
 def study(
     *, dataset: str = "digits", data_dir: str | None = None, only: str = "", limit: int | None = None, seed: int = 0
 ) -> StudyResult:
-    """A table of accuracies.
+    """Train, tune and test every classifier.
 
     Args:
       dataset: digits, mnist, fashion_mnist, cifar10.
-      data_dir: where the data set was prepared.
-      only: classifiers whose name has this in it.
-      limit: training examples at most.
+      data_dir: folder with the prepared data set; not needed for digits.
+      only: text that the classifier's name must contain; "" runs all.
+      limit: maximum number of training examples; None uses all.
       seed: of the validation split.
     """
     chosen = {name: classifier for name, classifier in CLASSIFIERS.items() if only in name}
     if not chosen:
-        raise ValueError(f"only={only!r} is in no name of {', '.join(CLASSIFIERS)}")
+        raise ValueError(f"only={only!r}: matches no classifier; allowed: part of {', '.join(CLASSIFIERS)}")
     splits = load(dataset, data_dir, seed=seed)
     train, valid = arrays(splits.train if limit is None else splits.train.take(limit)), arrays(splits.valid)
     every = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))

@@ -1,4 +1,4 @@
-"""Digits without labels: do clusters and maps find the classes?
+"""Cluster digits without labels, and compare the clusters with the classes.
 
 python -m experiments.classic_ml.clustering
     adjusted Rand index: k-means .65, single .00, complete .44, average .51, ward .79, in 20 s
@@ -22,7 +22,8 @@ from dlcore.report.figure import BLUE, new_figure
 def draw(clustering: KMeans, grid: SOM, merges: np.ndarray, scores: dict[str, float]):
     from scipy.cluster.hierarchy import dendrogram
 
-    figure, (bars, centers, tree, sheet) = new_figure((10, 7), 2, 2).ravel()
+    figure, axes = new_figure((10, 7), 2, 2)
+    bars, centers, tree, sheet = axes.ravel()
     bars.bar_label(bars.barh(list(scores), list(scores.values()), color=BLUE), fmt="%.2f", padding=3)
     bars.set(xlabel="adjusted Rand index with the true classes", xlim=(0, 1))
     bars.invert_yaxis()
@@ -39,8 +40,8 @@ def draw(clustering: KMeans, grid: SOM, merges: np.ndarray, scores: dict[str, fl
     rows, width, _ = grid.prototypes.shape
     sheet.imshow(tiles(np.asarray(grid.prototypes).reshape(-1, 8, 8), (rows, width)), cmap="gray_r")
     sheet.set_title("self-organizing map: its prototypes")
-    for axes in (centers, sheet):
-        axes.axis("off")
+    for ax in (centers, sheet):
+        ax.axis("off")
     return figure
 
 
@@ -57,11 +58,11 @@ def study(
     """Cluster digits.
 
     Args:
-      clusters: how many.
-      restarts: of k-means.
-      side: of the self-organizing map's grid.
-      examples: how many digits.
-      seed: of the starts.
+      clusters: number of clusters.
+      restarts: number of k-means runs.
+      side: of the self-organizing map's square grid.
+      examples: number of digits, at most 1797.
+      seed: of the initial centers and the initial map.
     """
     from sklearn.metrics import adjusted_rand_score
 

@@ -1,10 +1,10 @@
-"""Which density of digits tells what is no digit: a Gaussian, its MAP, a mixture, kernels.
+"""Detect outliers by a density of digits: a Gaussian, its MAP, a mixture, kernels.
 
 python -m experiments.classic_ml.density
     AUROC against noise: Gaussian in 20 components .874, the others 1.000; against the digit left out: .705, Gaussian
     of all pixels .794, mixture .971, kernels .935; in 115 s of two busy cores
 
-Densities of the training writers' digits are asked about other writers' digits and about four kinds of outlier:
+Densities fitted to the training writers' digits score other writers' digits and four kinds of outlier:
 uniform noise, digits with their pixels shuffled, digits whose brightness is inverted, and, hardest, a digit that was
 left out of the fit. Some pixels never change, so a Gaussian of maximum likelihood has no density in all 64: it gets the
 20 leading principal components, the others a variance of .01 more. The mixture's size and the kernels' bandwidth are
@@ -121,13 +121,13 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
 
 
 def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int = 8, seed: int = 0) -> StudyResult:
-    """Tell outliers by their density.
+    """Detect outliers by their density.
 
     Args:
       max_components: of the mixture; 1, 4, 7, ... up to it are tried.
-      iterations: of EM.
+      iterations: of EM for each mixture.
       held_out_digit: outlier class, excluded from the fit.
-      seed: of the split and the starts.
+      seed: of the split and the initial centers.
     """
     train, test = digits("train").arrays, digits("test").arrays
     known = train["image"][train["label"] != held_out_digit].reshape(-1, 64)
@@ -141,7 +141,8 @@ def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int
     summary = "; ".join(f"{name}: " + ", ".join(f"{k} {a:.3f}" for k, a in by.items()) for name, by in areas.items())
     whole = [by for name, by in areas.items() if "components" not in name]
     holds = all(by["noise"] > 0.9 for by in whole)
-    verdict = f"AUROC {summary}. Every density of all pixels {'tells' if holds else 'does NOT tell'} digits from noise above .9."
+    separates = "separates" if holds else "does NOT separate"
+    verdict = f"AUROC {summary}. Every density of all pixels {separates} digits from noise above .9."
     return StudyResult(numbers, verdict, {"density": draw(areas, scores["mixture"])}, holds)
 
 

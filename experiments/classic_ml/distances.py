@@ -1,11 +1,11 @@
-"""What distances are worth: they depend on the frame (L1), lose contrast in many dimensions, and do not see images.
+"""Show the limits of pixel distances: frame dependence (L1), little contrast in many dimensions, blindness to content.
 
 python -m experiments.classic_ml.distances
 
     rotation:  distances of digits before and after a random rotation; L2 must stay, L1 must not
     contrast:  (largest - smallest) / smallest distance from a point to uniform points, by dimension
-    edits:     every test digit shifted, darkened and covered, all at the same L2 from the original: we read on as
-               before, and what does its nearest neighbor among the training digits say? A photograph beside it.
+    edits:     every test digit shifted, darkened and covered, all at the same L2 from the original: people still
+               read it, but its nearest neighbor among the training digits is often wrong. Beside it, a photograph.
 
 Seen: the rotation changed L2 by 7e-16 and L1 by 112 %; the contrast of L2 fell from 5040 to .058 between 1 and 4,096
 dimensions; 1-NN of 495 digits went from 96.0 % to 61.2 % (shifted), 40.4 % (darkened) and 23.2 % (covered).
@@ -60,7 +60,7 @@ def draw(dimensions, by_order, digit, accuracy, photograph):
 
 
 def study(*, points: int = 1000, queries: int = 20, max_dimensions: int = 4096, num_edited: int = 500) -> StudyResult:
-    """Three demonstrations of distance.
+    """Run three demonstrations of distances.
 
     Args:
       points: number of uniform points compared with each query.

@@ -1,10 +1,10 @@
-"""The last layer of a network in the plane: t-SNE beside PCA, on learned features and on pixels.
+"""Embed learned features and pixels in the plane by t-SNE and by PCA.
 
 python -m experiments.classic_ml.embedding
     5-NN in the plane: PCA of pixels 59.6 %, t-SNE 98.4 %; PCA of the last layer 72.0 %, t-SNE 98.0 %, in 26 s
 
-A small convolutional network learns digits; its last layer's features of other writers' digits are mapped to the plane.
-How well a map keeps the classes apart is asked of its nearest neighbors: each point by the vote of its five.
+A small convolutional network learns digits; its last layer's features of other writers' digits are embedded in the plane.
+A 5-nearest-neighbor vote in the plane measures how well an embedding separates the classes.
 """
 
 import numpy as np
@@ -50,13 +50,13 @@ def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float
 
 
 def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0, seed: int = 0) -> StudyResult:
-    """Map learned features and pixels to the plane.
+    """Embed learned features and pixels in the plane.
 
     Args:
-      train_steps: of the network.
+      train_steps: of the network's training.
       steps: of t-SNE, a multiple of 50.
-      perplexity: of t-SNE.
-      seed: of the network.
+      perplexity: of t-SNE, the effective number of neighbors.
+      seed: of the network's weights and batches.
     """
     data = shuffled_digits(seed)
     learned = train_features(data, SmallConvNet(), train_steps, seed, augment=shift(1))

@@ -1,4 +1,4 @@
-"""What one template a class cannot learn, and two ways out: a second layer, or features in which it is linear.
+"""Solve problems that one template per class cannot: by a second layer, or by features in which they are linear.
 
 python -m experiments.classic_ml.hard_cases
 
@@ -44,11 +44,11 @@ def panel(ax, x, label, predict, title, xlabel="", ylabel=""):
 
 
 def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int = 6) -> StudyResult:
-    """Accuracies on new points.
+    """Train on each problem and measure accuracy on new points.
 
     Args:
-      points: to train on, and as many to test.
-      hidden: neurons of the two-layer net.
+      points: number of training points, and as many test points.
+      hidden: units of the two-layer network.
       steps: of each training.
       bits: of the parity, which is learned from all 2^bits cases.
     """

@@ -39,7 +39,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: int = 0) -> StudyResult:
-    """Shift digits under a neocognitron.
+    """Compare each layer's responses to digits before and after a shift.
 
     Args:
       examples: number of training digits, and as many test digits, at most 500.
@@ -77,8 +77,8 @@ def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: in
     one = {name: line[1] for name, line in right.items()}
     cosines = ", ".join(f"{name} {line[1]:.2f}" for name, line in alike.items())
     verdict = (
-        f"Cosine after a shift by one pixel: {cosines}; each C-layer is {'more' if holds else 'NOT more'} tolerant than "
-        f"what it is made of. 1-NN of digits moved by one pixel: {one['pixels']:.1%} by pixels, {one['C2']:.1%} by C2."
+        f"Cosine after a shift by one pixel: {cosines}; each C-layer is {'more' if holds else 'NOT more'} tolerant "
+        f"than its inputs. 1-NN of digits moved by one pixel: {one['pixels']:.1%} by pixels, {one['C2']:.1%} by C2."
     )
     numbers = {f"{name}: cosine by shift": line for name, line in alike.items()}
     numbers |= {f"{name}: 1-NN by shift": line for name, line in right.items()}

@@ -1,4 +1,4 @@
-"""Steps networks of sigmoids: one hidden layer nears a continuous function as its width grows, and a jump not at all.
+"""Approximate functions by steps of sigmoids: the error falls with the width, except at a jump.
 
 python -m experiments.classic_ml.universal_approximation
 
@@ -33,12 +33,12 @@ def away_from_the_jump(parameters, window: float) -> float:
 
 
 def study(*, max_stairs: int = 128, sharpness: float = 10.0, window: float = 0.05) -> StudyResult:
-    """Largest errors by width.
+    """Measure the largest error by width.
 
     Args:
       max_stairs: of the widest network, a power of 2.
       sharpness: steepness of the sigmoids times the width of a stair.
-      window: half-width of what is left out around the jump.
+      window: half-width of the excluded interval around the jump.
     """
     counts = [2**i for i in range(1, max_stairs.bit_length())]
     networks = {

@@ -52,30 +52,30 @@ def boundary(ax, x, label, steps):
 
 def graph(ax, sizes):
     """The neurons of a network and the weights between them."""
-    place = {(layer, i): (layer, (n - 1) / 2 - i) for layer, n in enumerate(sizes) for i in range(n)}
+    positions = {(layer, i): (layer, (n - 1) / 2 - i) for layer, n in enumerate(sizes) for i in range(n)}
     for a, b in mlp.edges(sizes):
-        ax.plot(*zip(place[a], place[b], strict=True), color="0.7", lw=0.8, zorder=1)
-    ax.scatter(*zip(*place.values(), strict=True), s=110, c="white", edgecolors=BLUE, zorder=2)
-    found = mlp.count(sizes)
+        ax.plot(*zip(positions[a], positions[b], strict=True), color="0.7", lw=0.8, zorder=1)
+    ax.scatter(*zip(*positions.values(), strict=True), s=110, c="white", edgecolors=BLUE, zorder=2)
+    counts = mlp.count(sizes)
     ax.set_title(
-        f"{found.neurons} neurons, {found.weights} weights,\n{found.biases} biases: {found.parameters} to learn",
+        f"{counts.neurons} neurons, {counts.weights} weights,\n{counts.biases} biases: {counts.parameters} to learn",
         fontsize=10,
     )
     ax.set_axis_off()
 
 
 def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyResult:
-    """Train and look.
+    """Train linear and two-layer classifiers and draw their templates, regions and graph.
 
     Args:
-      steps: of each training.
-      tries: random W.
-      hidden: neurons of the two-layer net, a multiple of 10.
+      steps: of each training run.
+      tries: number of random W.
+      hidden: units of the two-layer network, a multiple of 10.
     """
     from matplotlib.figure import Figure
 
     if hidden < 10 or hidden % 10:
-        raise ValueError(f"hidden is {hidden}; it must be a multiple of 10")
+        raise ValueError(f"hidden={hidden}: not a multiple of 10; allowed: 10, 20, ...")
     train, test = (digits(split).arrays for split in ("train", "test"))
     x, label, new, new_label = (
         train["image"].reshape(-1, 64),

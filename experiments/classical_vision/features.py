@@ -1,4 +1,4 @@
-"""Features by hand against raw pixels, under the same small classifier.
+"""Compare hand-crafted features with raw pixels under the same small classifier.
 
 python -m experiments.classical_vision.features
     pixels 91.8 %, HOG 92.2 %, visual words 95.4 %, all of them 97.4 %, in 36 s of processor time
@@ -56,17 +56,17 @@ def extract(
     keys = jax.random.split(jax.random.key(seed))
     sample = random_patches(keys[0], jnp.asarray(splits[0][:10_000]), patches, size)
     codebook = kmeans(keys[1], sample, words, restarts=1, max_iterations=30).centers
-    found = {"pixels": [x.reshape(len(x), -1) for x in splits]}
+    features = {"pixels": [x.reshape(len(x), -1) for x in splits]}
     if channels == 3:
-        found["color histogram"] = [np.asarray(color_histogram(x, bins, space="hsv")) for x in splits]
-    found["HOG"] = [np.asarray(hog(x, orientations, cell, 2, signed=signed)) for x in splits]
-    found["visual words"] = [np.asarray(encode(x, codebook, size, stride=stride, grid=2)) for x in splits]
-    by_hand = [name for name in found if name != "pixels"]
+        features["color histogram"] = [np.asarray(color_histogram(x, bins, space="hsv")) for x in splits]
+    features["HOG"] = [np.asarray(hog(x, orientations, cell, 2, signed=signed)) for x in splits]
+    features["visual words"] = [np.asarray(encode(x, codebook, size, stride=stride, grid=2)) for x in splits]
+    by_hand = [name for name in features if name != "pixels"]
     if channels == 3:
         pair = ("HOG", "color histogram")
-        found["HOG, color"] = [concatenate(*parts) for parts in zip(*(found[n] for n in pair), strict=True)]
-    found["all by hand"] = [concatenate(*parts) for parts in zip(*(found[n] for n in by_hand), strict=True)]
-    return found, np.asarray(codebook).reshape(words, size, size, channels)
+        features["HOG, color"] = [concatenate(*parts) for parts in zip(*(features[n] for n in pair), strict=True)]
+    features["all by hand"] = [concatenate(*parts) for parts in zip(*(features[n] for n in by_hand), strict=True)]
+    return features, np.asarray(codebook).reshape(words, size, size, channels)
 
 
 def learn(features: list[np.ndarray], labels: list[np.ndarray], num_classes: int, tune: int, **fit: Any) -> dict:
@@ -91,9 +91,9 @@ def judge(results: dict[str, dict]) -> tuple[str, bool]:
     linear = {name: r for name, r in results.items() if "layers" not in name and name != "pixels"}
     best = max(linear, key=lambda name: linear[name]["valid"])
     gain = results[best]["test"] - results["pixels"]["test"]
-    told = "; ".join(f"{name} {r['test']:.1%}" for name, r in results.items())
+    summary = "; ".join(f"{name} {r['test']:.1%}" for name, r in results.items())
     how = "above" if gain > 0 else "NOT above"
-    return f"Test accuracy: {told}. A linear classifier on {best} is {abs(gain):.1%} {how} one on pixels.", gain > 0
+    return f"Test accuracy: {summary}. A linear classifier on {best} is {abs(gain):.1%} {how} one on pixels.", gain > 0
 
 
 def draw(results: dict[str, dict], codebook: np.ndarray):
@@ -139,17 +139,17 @@ def study(
 
     Args:
       dataset: digits, or a name that is prepared in data_dir.
-      data_dir: the folder in which TFDS prepared it.
+      data_dir: folder in which TFDS prepared the data set; not needed for digits.
       loss: of the classifier; hinge is the multiclass SVM's.
-      words: of the codebook.
-      patches: from which it is clustered.
+      words: number of words in the codebook.
+      patches: number of random patches clustered into words.
       bins: of the color histogram, for each of hue, saturation and value.
       orientations: bins of HOG's angles.
       signed: let HOG tell light on dark from dark on light.
-      hidden: units of the two-layer classifier; 0 leaves it out.
-      steps: of L-BFGS.
-      tune: how many training examples the weight decay is chosen on.
-      examples: how many training examples are used; all for none.
+      hidden: units of the two-layer classifier; 0 omits it.
+      steps: of L-BFGS for each classifier.
+      tune: number of training examples used to choose the weight decay.
+      examples: number of training examples; None uses all.
       seed: of the validation split, the patches and the codebook.
     """
     data = load(dataset, data_dir, seed=seed)

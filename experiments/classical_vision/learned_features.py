@@ -1,11 +1,11 @@
-"""The last layer of a small convolutional network as features: nearest neighbors and a linear classifier on it.
+"""Use the last layer of a small convolutional network as features for nearest neighbors and a linear classifier.
 
 python -m experiments.classical_vision.learned_features
     k-NN 96.4 % on pixels and 97.9 % on features, linear 92.2 % and 97.9 %, in 56 s
 
 The network learns digits from the training writers, moved by up to a pixel, with a softmax over cosines (Zhai & Wu
 2019, arXiv:1811.12649). Its last layer before the head, 64 numbers, then takes the place of the pixels: for k nearest
-neighbors, and for a linear classifier fitted anew. Other writers are queries about.
+neighbors, and for a linear classifier fitted anew. The test digits are by other writers.
 """
 
 import jax
@@ -92,7 +92,7 @@ def train_features(data: Digits, net: SmallConvNet, steps: int, seed: int, batch
 
 
 def study(*, steps: int = 600, num_seeds: int = 3, k: int = 5) -> StudyResult:
-    """k-NN and a linear classifier on learned features and on pixels.
+    """Compare learned features with pixels under k-NN and a linear classifier.
 
     Args:
       steps: of the network's training.
@@ -115,8 +115,8 @@ def study(*, steps: int = 600, num_seeds: int = 3, k: int = 5) -> StudyResult:
     holds = all(means[f"{how} on learned"] > means[f"{how} on pixels"] for how in ("k-NN", "linear"))
     verdict = (
         f"k-NN: {means['k-NN on pixels']:.1%} on pixels, {means['k-NN on learned']:.1%} on learned features; a linear "
-        f"classifier: {means['linear on pixels']:.1%} and {means['linear on learned']:.1%} (means of {num_seeds} seeds). "
-        f"Learned features {'win both times' if holds else 'do NOT win both times'}."
+        f"classifier: {means['linear on pixels']:.1%} and {means['linear on learned']:.1%} (means of "
+        f"{num_seeds} seeds). Learned features {'win both times' if holds else 'do NOT win both times'}."
     )
     figure, axes = new_figure((6, 2.6))
     for row, (name, values) in enumerate(accuracies.items()):

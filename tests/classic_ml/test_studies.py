@@ -38,7 +38,7 @@ def test_viewpoints():
     assert result.numbers["class means matched"] == 10
     assert result.numbers["W x + b against [W b] [x 1]"] < 1e-5
     assert result.numbers["test accuracy, linear"] > 0.9
-    with pytest.raises(ValueError, match="hidden is 15; it must be a multiple of 10"):
+    with pytest.raises(ValueError, match="hidden=15: not a multiple of 10"):
         viewpoints.study(hidden=15)
 
 
@@ -54,7 +54,7 @@ def test_a_table_of_classifiers():
     assert list(result.numbers) == ["nearest neighbor, L1", "nearest neighbor, L2", "nearest neighbor, cosine"]
     assert result.numbers["nearest neighbor, L1"].startswith("test 95.20%")
     assert result.numbers["nearest neighbor, L2"].startswith("test 96.00%")
-    with pytest.raises(ValueError, match="only='svm' is in no name of nearest neighbor, L1"):
+    with pytest.raises(ValueError, match="only='svm': matches no classifier; allowed: part of nearest neighbor, L1"):
         classifiers.study(only="svm")
     assert set(classifiers.SETTINGS) <= set(classifiers.CLASSIFIERS)
 
