@@ -246,7 +246,7 @@ def test_sensible_meshes_and_rules():
     ("meshes", "rules", "message"),
     [
         ("model:4", None, "does not begin with data:"),
-        (None, "zero", "'zero': unknown; allowed: replicate, fsdp"),
+        (None, "zero", "'zero' is unknown; allowed are replicate, fsdp"),
         ("data:4", "tensor", "suit none of the meshes"),
     ],
 )
