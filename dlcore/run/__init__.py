@@ -1,4 +1,4 @@
-"""The engine that drives a learner: fit, evaluate, placement, checkpoints, hooks; it imports no experiment and no flags."""
+"""The engine that drives a learner: fit, evaluate, placement, checkpoints, hooks; without experiments and flags."""
 
 from dlcore.run.evaluate import evaluate, predict
 from dlcore.run.fit import Result, Saving, fit

@@ -238,9 +238,7 @@ class Checkpoints:
         if self._manager is not None:
             self._manager.close()
         if self.failure is not None:
-            raise OSError(
-                f"folder={str(self.folder)!r}: the last checkpoint could not be saved: {self.failure}; allowed: a writable folder with room"
-            )
+            raise OSError(f"folder={str(self.folder)!r}: the last checkpoint could not be saved: {self.failure}")
 
     def restore(self, abstract: Any, step: int | None = None) -> tuple[int, Any, dict] | None:
         """Restore the newest readable step, or a given one.
@@ -302,7 +300,8 @@ class Checkpoints:
                 )
             if stored != wanted:
                 raise CheckpointMismatch(
-                    f"checkpoint {step} in {self.folder} is of another model: {path} is {stored} there and {wanted} here"
+                    f"checkpoint {step} in {self.folder} is of another model: {path} is {stored} there "
+                    f"and {wanted} here"
                 )
         if saved:
             path = min(saved)
