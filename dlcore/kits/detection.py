@@ -126,7 +126,8 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     """The images under `--input`, stretched to the size of the training images, and their paths."""
     from PIL import Image
 
-    from dlcore.data.images import list_images, load_image
+    from dlcore.data.decoding import load_image
+    from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
     height, width, _ = spec["image_shape"]

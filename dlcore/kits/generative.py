@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.evaluators import frechet
+from dlcore.evaluators.frechet import frechet_evaluator
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags, Setting
 from dlcore.experiment.splits import Splits
@@ -53,7 +53,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     images = (splits.train if split == "valid" else splits.test).arrays["image"]
     order = np.random.default_rng(0).permutation(len(images))[:REFERENCE]
     reference = features(images[np.sort(order)])[0]
-    return [frechet.evaluator(features, reference, Source.indices(flags.samples, "samples"))]
+    return [frechet_evaluator(features, reference, Source.indices(flags.samples, "samples"))]
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

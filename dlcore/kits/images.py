@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dlcore.data.augment.recipes import CLASSIFICATION, STRONG, classification_augmentation
-from dlcore.data.decoding import DECODERS
 from dlcore.data.normalization import normalizer
+from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags, Setting
 from dlcore.experiment.splits import Splits
@@ -76,7 +76,8 @@ def data(flags: Flags) -> Splits:
     """
     from dlcore.data.augment import channel_statistics
     from dlcore.data.image_classification import load
-    from dlcore.data.streaming import Workers, random_crops, sample_of, streamed
+    from dlcore.data.streaming import random_crops, sample_of, streamed
+    from dlcore.data.workers import Workers
 
     splits = load(
         flags.dataset,
@@ -215,14 +216,14 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     Returns:
       (source, paths).
     """
-    from dlcore.data.decoding import centre_crop
-    from dlcore.data.images import list_images, load_image
+    from dlcore.data.decoding import load_center_crop, load_image
+    from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
     height, width, channels = spec["image_shape"]
     paths = list_images(Path(flags.input))
     if "crop_pct" in spec:
-        images = np.stack([centre_crop(path, (height, width), channels, spec["crop_pct"]) for path in paths])
+        images = np.stack([load_center_crop(path, (height, width), channels, spec["crop_pct"]) for path in paths])
     else:
         images = np.stack([load_image(path, (height, width), channels) for path in paths])
     return Source({"image": images, "label": np.zeros(len(paths), np.int32)}, len(paths)), [str(p) for p in paths]

@@ -58,12 +58,12 @@ def embedder(setup: Setup, head: str, axis: str | None) -> Embedder:
 
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     """k-NN of the trained and of the untrained net; at the end linear probes of both, and of the head's output."""
-    from dlcore.data.bank import with_bank
+    from dlcore.data.bank_and_queries import bank_and_queries
     from dlcore.evaluators.knn import knn
     from dlcore.evaluators.linear_probe import linear_probe
 
     flags = setup.flags
-    source = with_bank(data.train, getattr(data, split), flags.bank, flags.seed)
+    source = bank_and_queries(data.train, getattr(data, split), flags.bank, flags.seed)
     found = [
         knn(source, k=flags.neighbors),
         knn(source, k=flags.neighbors, key="untrained", name="knn_untrained"),

@@ -43,10 +43,11 @@ import numpy as np
 from PIL import Image
 
 from dlcore.data.decoding import Box, decode_box, random_box
-from dlcore.data.folder import folder_splits
+from dlcore.data.image_classification import folder_splits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.prefetch import prefetch
-from dlcore.data.streaming import StreamedImages, Workers, random_crops
+from dlcore.data.streaming import StreamedImages, random_crops
+from dlcore.data.workers import Workers
 from experiments.bench.conv import Times, ratio
 
 HEIGHT, WIDTH = 375, 500

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.evaluators import frechet, mode_coverage
+from dlcore.evaluators.frechet import frechet_evaluator
+from dlcore.evaluators.mode_coverage import mode_coverage_evaluator
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.generative import dcgan, gan
 from dlcore.generative.ring import ring, ring_centres
@@ -62,8 +63,8 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list:
         return generative.evaluators(setup, data, split)
     reference = getattr(data, split).arrays["point"]
     return [
-        mode_coverage.evaluator(ring_centres(), DEVIATION, data.shown),
-        frechet.evaluator(lambda points: (points, None), reference, data.shown),
+        mode_coverage_evaluator(ring_centres(), DEVIATION, data.shown),
+        frechet_evaluator(lambda points: (points, None), reference, data.shown),
     ]
 
 
