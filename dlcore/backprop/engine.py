@@ -217,7 +217,7 @@ class Value:
         return apply(Gate("reshape", lambda x: x.reshape(shape), lambda g, y, x: (g.reshape(x.shape),)), self)
 
     @property
-    def T(self):  # noqa: N802
+    def T(self):
         """A matrix with its axes swapped."""
         return apply(TRANSPOSE, self)
 

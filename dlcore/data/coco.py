@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.data.images import target_size
+from dlcore.data.image_headers import target_size
 from dlcore.data.source import Source
 
 __all__ = ["coco_source", "coco_splits"]

@@ -1,15 +1,17 @@
-"""One encoded image to uint8 pixels of a fixed size: a random crop to train on, the centre to measure.
+"""Step 4 of loading images, DECODE: one encoded image to uint8 pixels of a fixed size.
 
-    train:    a box of area a H W, a ~ U(area), and aspect r, log r ~ U(log ratio), anywhere, scaled to (h, w)
-    measure:  the image scaled until it covers (h, w) / crop_pct, its centre (h, w) cut out
+    in memory:  the image scaled until it just covers (h, w), its center cut out (`decode_image`)
+    streamed:   in training a box of area a H W, a ~ U(area), and aspect r, log r ~ U(log ratio), anywhere, scaled to
+                (h, w); in evaluation the image scaled until it covers (h, w) / crop_pct, its center (h, w) cut out
 
 Szegedy et al. 2014, arXiv:1409.4842 (the random box); Krizhevsky, Sutskever & Hinton 2012 (256, then 224: a crop_pct of
 0.875, as timm calls it).
 
-Both are one resize of a box: nothing is computed that is cut off afterwards. With Pillow the resize is bilinear and
-antialiased and the centre equals torchvision's Resize and CenterCrop to one grey level. A random box is resized with
-the pixels around it in sight, where torchvision cuts first: its outermost pixels differ. A JPEG that is to shrink four
-times or more is decoded at a half, a quarter or an eighth of its size (Pillow's draft), never below twice the target.
+Both crops of streamed images are one resize of a box: no pixel is computed that is cut off afterwards. With Pillow the
+resize is bilinear and antialiased, and the center equals torchvision's Resize and CenterCrop to one gray level. A
+random box is resized with the pixels around it in sight, where torchvision cuts first: its outermost pixels differ. A
+JPEG that is to shrink four times or more is decoded at a half, a quarter or an eighth of its size (Pillow's draft),
+never below twice the target.
 """
 
 import io
@@ -17,21 +19,39 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
-from dlcore.data.images import oriented, pixels_of
+from dlcore.data.image_folder import ImageFile
+from dlcore.data.image_headers import is_sideways, target_size
+from dlcore.data.workers import DECODERS, try_each
 
-__all__ = ["DECODERS", "Box", "centre_box", "centre_crop", "decode_box", "random_box"]
+__all__ = [
+    "Box",
+    "center_box",
+    "decode_box",
+    "decode_files",
+    "decode_image",
+    "load_center_crop",
+    "load_image",
+    "random_box",
+]
 
-DECODERS = ("pillow", "opencv")
 _GAP = 2.0
 _TRIES = 10
 
 
 class Box(NamedTuple):
-    """A part of an image, in its pixels; fractions are allowed. mirrored: left and right change places."""
+    """A part of an image, in its pixels; fractions are allowed.
+
+    Args:
+      top: distance of its upper edge from the image's.
+      left: distance of its left edge from the image's.
+      height: of the box.
+      width: of the box.
+      mirrored: swap left and right after the resize.
+    """
 
     top: float
     left: float
@@ -40,10 +60,145 @@ class Box(NamedTuple):
     mirrored: bool = False
 
 
-def centre_box(height: int, width: int, size: tuple[int, int], crop_pct: float = 0.875) -> Box:
-    """The part of an image [height, width] that its centre crop of `size` shows: scaled to cover size / crop_pct, cut.
+def decode_files(files: list[ImageFile], shape: tuple[int, int, int], skip_bad: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Decode image files to one array, in threads.
+
+    Args:
+      files: N of them.
+      shape: (h, w, channels) that each is decoded to; see `decode_image`.
+      skip_bad: drop files that cannot be read instead of raising.
+
+    Returns:
+      (images [N, h, w, channels] uint8, labels [N] int32); N is smaller where files are dropped.
+    """
+    images = np.empty((len(files), *shape), np.uint8)
+
+    def fill(row: int, file: ImageFile) -> bool:
+        with file.open() as data:
+            images[row] = decode_image(data, shape[:2], shape[2])
+        return True
+
+    readable = np.array([result is True for result in try_each(fill, files, skip_bad)], bool)
+    labels = np.array([file.label for file in files], np.int32)
+    return (images, labels) if readable.all() else (images[readable], labels[readable])
+
+
+def load_image(path: str | Path, size: int | tuple[int, int] | None = None, channels: int = 3) -> np.ndarray:
+    """Read one image file; see `decode_image`.
+
+    Args:
+      path: of the file.
+      size: side or (h, w) to scale to, keeping the center; None keeps the size.
+      channels: 1 (gray) or 3 (RGB).
+
+    Returns:
+      [h, w, channels] uint8.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is not a readable image.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path={str(path)!r}: no such file")
+    pair = None if size is None else target_size(size)
+    try:
+        return decode_image(Path(path), pair, channels)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3, crop_pct: float = 0.875) -> np.ndarray:
+    """Read the center of one image file, as `center_box` cuts it.
+
+    Args:
+      path: of the file.
+      size: (h, w) of the result.
+      channels: 1 (gray) or 3 (RGB).
+      crop_pct: share of the scaled image that is kept.
+
+    Returns:
+      [h, w, channels] uint8.
+
+    Raises:
+      ValueError: the file is not a readable image.
+    """
+    try:
+        return decode_box(Path(path).read_bytes(), partial(center_box, size=size, crop_pct=crop_pct), size, channels)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def decode_image(file: Path | IO[bytes], size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """Decode a whole image with Pillow, turned as its EXIF orientation says.
+
+    Args:
+      file: path, or file opened for reading bytes.
+      size: (h, w): the image is scaled (bilinear, antialiased) until it just covers it, and its center is cut out; None
+        keeps the size.
+      channels: 1 (gray, ITU-R 601 luma) or 3 (RGB; transparency is dropped, gray is repeated). 16-bit gray is divided
+        by 257; of an animation the first frame counts.
+
+    Returns:
+      [h, w, channels] uint8.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        image = _to_mode(opened, channels)
+    if size is not None:
+        height, width = size
+        if image.size != (width, height):
+            image = ImageOps.fit(image, (width, height), method=Image.Resampling.BILINEAR)
+    pixels: Any = np.asarray(image, np.uint8)
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def decode_box(
+    data: bytes,
+    choose: Callable[[int, int], Box],
+    size: tuple[int, int],
+    channels: int = 3,
+    decoder: Literal["pillow", "opencv"] = "pillow",
+    orient: bool = True,
+) -> np.ndarray:
+    """Decode one box of an encoded image and resize it.
+
+    Args:
+      data: encoded image.
+      choose: (height, width) of the image -> the box.
+      size: (h, w) of the result.
+      channels: 1 (gray) or 3 (RGB).
+      decoder: pillow, or opencv, which reads a box that shrinks less than twice bilinearly without antialiasing, as
+        tf.image.resize does, and averages over the area beyond; it is faster, with other pixels.
+      orient: turn the image as its EXIF orientation says.
+
+    Returns:
+      [h, w, channels] uint8.
+
+    Raises:
+      ValueError: `decoder` is unknown, or the bytes are no whole image.
+      OSError: the bytes are no whole image.
+      ImportError: OpenCV is not installed.
+    """
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder={decoder!r}: unknown; allowed: {', '.join(DECODERS)}")
+    image = (_by_pillow if decoder == "pillow" else _by_opencv)(data, choose, size, channels, orient)
+    return image if image.ndim == 3 else image[..., None]
+
+
+def center_box(height: int, width: int, size: tuple[int, int], crop_pct: float = 0.875) -> Box:
+    """Find the part of an image that its center crop shows: scaled to cover size / crop_pct, then cut.
 
     500 x 375 to 224: the short side becomes 256, the long one 341, and 224 / 341 of the width are kept.
+
+    Args:
+      height: of the image.
+      width: of the image.
+      size: (h, w) of the crop.
+      crop_pct: share of the scaled image that the crop keeps.
+
+    Returns:
+      The box, in pixels of the image.
     """
     rows, columns = (int(side / crop_pct) for side in size)
     if rows * width >= columns * height:
@@ -62,9 +217,19 @@ def random_box(
     area: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """A box of whole pixels whose share of the image and width / height are drawn from `area` and `ratio`.
+    """Draw a box of whole pixels.
 
     A draw that does not fit is repeated, ten times in all; then the largest central box of an allowed ratio is taken.
+
+    Args:
+      rng: source of the random numbers.
+      height: of the image.
+      width: of the image.
+      area: range of the box's share of the image, drawn uniformly.
+      ratio: range of width / height, drawn log-uniformly.
+
+    Returns:
+      The box, in pixels of the image.
     """
     for _ in range(_TRIES):
         target = height * width * rng.uniform(*area)
@@ -77,47 +242,17 @@ def random_box(
     return Box((height - h) // 2, (width - w) // 2, h, w)
 
 
-def decode_box(
-    data: bytes,
-    find: Callable[[int, int], Box],
-    size: tuple[int, int],
-    channels: int = 3,
-    decoder: Literal["pillow", "opencv"] = "pillow",
-    orient: bool = True,
-) -> np.ndarray:
-    """`[h, w, channels] uint8` of size (h, w): the box `find(height, width)` of the encoded image `data`.
-
-    decoder: "opencv" reads a box that shrinks less than twice bilinearly without antialiasing, as tf.image.resize does,
-        and averages over the area beyond; it is faster and its pixels are others.
-    orient: turn the image as its EXIF orientation says.
-
-    Raises: ValueError or OSError for bytes that are no whole image; ImportError where OpenCV is not installed.
-    """
-    if decoder not in DECODERS:
-        raise ValueError(f"decoder is {decoder!r}; allowed are {', '.join(DECODERS)}")
-    image = (_by_pillow if decoder == "pillow" else _by_opencv)(data, find, size, channels, orient)
-    return image if image.ndim == 3 else image[..., None]
-
-
-def centre_crop(path: str | Path, size: tuple[int, int], channels: int = 3, crop_pct: float = 0.875) -> np.ndarray:
-    """`[h, w, channels] uint8`, the centre of one file as `centre_box` has it. Raises ValueError naming a bad file."""
-    try:
-        return decode_box(Path(path).read_bytes(), partial(centre_box, size=size, crop_pct=crop_pct), size, channels)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
-
-
-def _by_pillow(data: bytes, find: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
+def _by_pillow(data: bytes, choose: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
-        turned = orient and oriented(image)
+        turned = orient and is_sideways(image)
         height, width = image.size if turned else image.size[::-1]
-        box = find(height, width)
+        box = choose(height, width)
         reduce = min(box.height / size[0], box.width / size[1]) / _GAP
         if image.format == "JPEG" and reduce >= 2:
             image.draft(None, (math.ceil(image.width / reduce), math.ceil(image.height / reduce)))
-        image = pixels_of(image, channels, orient, grey_stays=True)
+        image = _to_mode(image, channels, orient, keep_gray=True)
         down, across = image.height / height, image.width / width
         left, top = box.left * across, box.top * down
         right, bottom = left + box.width * across, top + box.height * down
@@ -130,15 +265,15 @@ def _by_pillow(data: bytes, find: Callable, size: tuple[int, int], channels: int
         return np.asarray(image)
 
 
-def _by_opencv(data: bytes, find: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
+def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
     cv2 = _opencv()
     if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-64:]:
-        raise ValueError("the JPEG is cut off")  # OpenCV would fill the rest with grey and say nothing
+        raise ValueError("the JPEG is cut off")  # OpenCV would fill the rest with gray and say nothing
     flags = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags if orient else flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise ValueError("OpenCV does not know its format; decoder 'pillow' may")
-    box = find(*image.shape[:2])
+    box = choose(*image.shape[:2])
     top, left = round(box.top), round(box.left)
     cut = image[top : round(box.top + box.height), left : round(box.left + box.width)]
     shrinks = min(cut.shape[0] / size[0], cut.shape[1] / size[1]) >= 2
@@ -150,6 +285,25 @@ def _opencv():
     try:
         import cv2
     except ImportError as error:
-        raise ImportError("decoder 'opencv' needs OpenCV: pip install 'dlcore[input]'") from error
+        raise ImportError("decoder='opencv': needs OpenCV; pip install 'dlcore[input]'") from error
     cv2.setNumThreads(1)
     return cv2
+
+
+def _to_mode(image: Any, channels: int, orient: bool = True, keep_gray: bool = False) -> Any:
+    """An opened Pillow image as mode L (1 channel) or RGB (3); with `keep_gray` mode L stays, for the caller to repeat.
+
+    It may be changed in place. Raises ValueError for other channels and for floating-point images.
+    """
+    from PIL import Image, ImageOps
+
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels!r}: unknown; allowed: 1, 3")
+    if orient:
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F":
+        raise ValueError("32-bit floating-point images are not supported; allowed: 8 and 16 bits")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode or (keep_gray and image.mode == "L") else image.convert(mode)

@@ -1,15 +1,14 @@
 """A pipeline whose data lives on the device: uint8 arrays, gathered in one jitted function."""
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-if TYPE_CHECKING:
-    from dlcore.data.pipeline import Pipeline
+from dlcore.data.pipeline import Pipeline
 
 __all__ = ["DeviceResident", "device_resident"]
 
@@ -20,7 +19,7 @@ class DeviceResident:
     The permutations of the current and the next epoch are put on the device once an epoch.
     """
 
-    def __init__(self, pipeline: "Pipeline", sharding: Sharding | None = None):
+    def __init__(self, pipeline: Pipeline, sharding: Sharding | None = None):
         if pipeline.transform is not None:
             raise ValueError("pipeline.transform runs on the host; a device-resident pipeline cannot apply it")
         if any(hasattr(array, "drawn") for array in pipeline.source.arrays.values()):
@@ -55,7 +54,7 @@ class DeviceResident:
         return jax.device_put(tree, self._everywhere)
 
 
-def device_resident(pipeline: "Pipeline", sharding: Sharding | None = None) -> DeviceResident:
+def device_resident(pipeline: Pipeline, sharding: Sharding | None = None) -> DeviceResident:
     """Move the pipeline's source to the device, replicated over the mesh of `sharding`.
 
     sharding: of the batch (`NamedSharding(mesh, PartitionSpec("data"))`). Where given, `batch_at` returns the global

@@ -1,7 +1,7 @@
 """The handwritten digits that come with scikit-learn: 1,797 images of 8 x 8, no download.
 
 E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998 (its
-test set). The order is that of the file, in which writers come one after another: the last 500 are other people's.
+test set). The order is that of the file, in which writers follow one another: the last 500 are by other writers.
 """
 
 import functools
@@ -16,12 +16,19 @@ _SPLITS = {"train": slice(None, 1297), "test": slice(1297, None)}
 
 
 def digits(split: str) -> Source:
-    """`image: [N, 8, 8, 1] float32 in [0, 1]`, `label: [N] int32 in [0, 10)`; train has 1,297 examples, test 500.
+    """Load one split: `image: [N, 8, 8, 1] float32 in [0, 1]`, `label: [N] int32 in [0, 10)`.
 
-    Raises: ValueError for a split other than "train" and "test".
+    Args:
+      split: "train" (1,297 examples) or "test" (500).
+
+    Returns:
+      The split, copied, so that a caller may change its arrays.
+
+    Raises:
+      ValueError: `split` is neither.
     """
     if split not in _SPLITS:
-        raise ValueError(f"split is {split!r}; allowed are {sorted(_SPLITS)}")
+        raise ValueError(f"split={split!r}: unknown; allowed: {', '.join(_SPLITS)}")
     image, label = _load()
     rows = _SPLITS[split]
     arrays = {"image": image[rows].copy(), "label": label[rows].copy()}

@@ -1,28 +1,47 @@
-"""Image classification data by name: scikit-learn's digits, a folder of images, or a prepared TFDS data set."""
+"""Image classification data by name: scikit-learn's digits, a folder of images, or a prepared TFDS data set.
 
-import difflib
+Images on disk are loaded in four steps, each in one module; TFDS data sets take the same steps in `tfds_source`.
+
+    1. LIST    the files, with splits and classes              `image_folder.list_folder`
+    2. CHECK   sizes and modes, from the headers               `image_headers.check_headers`
+    3. DECIDE  whether the images fit in memory                here, `folder_splits`
+    4. DECODE  all pixels now, or those of a batch when asked  `decoding.decode_files`, `streaming.stream_files`
+"""
+
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
+from dlcore.data.decoding import decode_files
 from dlcore.data.digits import digits
-from dlcore.data.folder import folder_splits
+from dlcore.data.image_folder import ImageFolder, list_folder
+from dlcore.data.image_headers import ImageHeaders, check_headers, target_size
 from dlcore.data.source import Source, split_validation
-from dlcore.data.streaming import Workers
-from dlcore.data.tfds_source import prepared_datasets, tfds_source, tfds_splits
+from dlcore.data.streaming import stream_files, streaming_note
+from dlcore.data.tfds_source import tfds_sources
+from dlcore.data.workers import Workers
 
-__all__ = ["DATASETS", "Splits", "check_labels", "load"]
+__all__ = ["DATASETS", "Splits", "check_labels", "folder_source", "folder_splits", "load"]
 
 DATASETS = ("digits", "folder", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
 _TEST_FRACTION = 0.2
+_LIMIT_BYTES = 4 * 2**30
 
 
 class Splits(NamedTuple):
     """Train, validation and test sources of one data set.
 
-    image_shape: (H, W, C) of every image. notes: what loading did to the data, a line each.
+    Args:
+      train: to fit on.
+      valid: to choose settings on.
+      test: to report on.
+      class_names: names of labels 0, 1, ...
+      image_shape: (H, W, C) of every image.
+      notes: what loading did to the data, a line each.
     """
 
     train: Source
@@ -41,50 +60,141 @@ def load(
     valid_fraction: float = 0.1,
     image_size: int | tuple[int, int] | None = None,
     skip_bad: bool = False,
-    limit_bytes: int = 4 * 2**30,
+    limit_bytes: int = _LIMIT_BYTES,
     workers: Workers | None = None,
 ) -> Splits:
-    """Load a data set.
+    """Load a data set, with a training, a validation and a test split.
 
-    name: "digits" (embedded), "folder" (images in `data_dir`, one folder a class) or a TFDS name prepared in
+    Without a test split the validation split takes its place; with neither, a fifth of the data does. Validation is
+    carved from train where the data set has none left. The notes say so.
+
+    Args:
+      name: "digits" (embedded), "folder" (images in `data_dir`, one folder a class), or a TFDS name prepared in
         `data_dir`.
-    seed, valid_fraction: of the validation split carved from train where the data set has none of its own.
-    image_size, skip_bad: for "folder"; see `folder_splits`. The size is that of streamed TFDS images too.
-    limit_bytes, workers: what takes more, a split of TFDS or a folder, stays on disk and is decoded by the workers (one
-        thread a core where there are none); the notes say so.
+      data_dir: folder or .zip of the images, or the folder in which TFDS prepared the data; digits need none.
+      seed: of the splits that are carved.
+      valid_fraction: share of train that becomes the validation split where the data set has none.
+      image_size: side or (H, W) of images of a folder and of streamed TFDS images; see `folder_splits`.
+      skip_bad: leave out images of a folder that cannot be read, and say how many.
+      limit_bytes: most bytes of decoded images; a folder or TFDS split that takes more stays on disk and is streamed.
+      workers: threads that decode streamed images; None takes one a core.
 
-    Without a test split the validation split is the test split; with neither, a fifth of the data is. Validation is
-    carved from train wherever the data set has none left. All by seed, and in the notes.
+    Returns:
+      The splits.
 
-    Raises: ValueError for an unknown name, a missing data_dir or labels out of range; FileNotFoundError for data that
-    is not there.
+    Raises:
+      ValueError: `name` is unknown, `data_dir` is missing, or labels or image shapes do not agree.
+      FileNotFoundError: the data is not in `data_dir`.
     """
-    notes: tuple[str, ...] = ()
-    if name == "digits":
-        train, valid = split_validation(digits("train"), valid_fraction, seed)
-        return _checked(train, valid, digits("test"))
     workers = Workers() if workers is None else workers
-    if name == "folder":
-        sources = _from_folder(data_dir, image_size, skip_bad, limit_bytes, workers)
+    if name == "digits":
+        sources = {"train": digits("train"), "test": digits("test")}
+    elif name == "folder":
+        if data_dir is None:
+            raise ValueError("data_dir=None: dataset 'folder' needs a folder (or .zip) with one folder a class")
+        sources = folder_splits(data_dir, image_size, skip_bad=skip_bad, limit_bytes=limit_bytes, workers=workers)
     else:
-        sources = _from_tfds(name, data_dir, image_size=image_size, limit_bytes=limit_bytes, workers=workers)
-    if len(sources) == 1:
-        (whole,) = sources.values()
-        train, test = split_validation(whole, _TEST_FRACTION, seed)
-        sources = {"train": train, "test": replace(test, name=f"{whole.name} (test)")}
-        notes += (f"no test split: {len(test)} examples were set aside for it by seed {seed}",)
-    elif "train" not in sources:
-        raise ValueError(f"dataset {name!r} has no train split, only {sorted(sources)}")
-    elif "test" not in sources:
-        sources["test"] = sources.pop("valid")
-        notes += ("no test split: the validation split takes its place, and validation is carved from train",)
-    if "valid" not in sources:
-        sources["train"], sources["valid"] = split_validation(sources["train"], valid_fraction, seed)
+        sources = tfds_sources(name, data_dir, DATASETS, limit_bytes, image_size, workers)
+    sources, notes = _with_test_and_valid(name, sources, valid_fraction, seed)
     return _checked(sources["train"], sources["valid"], sources["test"], notes)
 
 
+def folder_splits(
+    path: str | Path,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    skip_bad: bool = False,
+    limit_bytes: int = _LIMIT_BYTES,
+    workers: Workers | None = None,
+) -> dict[str, Source]:
+    """Load a folder or .zip of image files, one folder a class: `image: [N, H, W, C] uint8`, `label: [N] int32`.
+
+    Classes and default size are those of train; the channels are the same in all splits. Examples are sorted by path.
+
+    Args:
+      path: of the folder or .zip.
+      image_size: side or (H, W): images are scaled to cover it and their center is cut out. None keeps a size that all
+        images share (at most 224 on the short side), and else takes a square of the median short side, at most 224,
+        from 16 on rounded down to a multiple of 8.
+      channels: 1 or 3; None takes 1 where every image is gray and 3 otherwise.
+      skip_bad: leave out files that cannot be read, and note how many, where they would be an error.
+      limit_bytes: most bytes of decoded images in memory.
+      workers: threads that decode images that take more than `limit_bytes`, batch by batch; None makes that an error.
+        Size and channels of streamed images are those of up to a thousand files of each split, and `skip_bad` then
+        decodes every file once to find the bad ones.
+
+    Returns:
+      Split -> source: `train` with `valid` and/or `test`, or `all` where the root has no such folders.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: there is no image, no class folder, one class only, a class that train lacks, an unreadable image, or
+        more than `limit_bytes`.
+    """
+    size = None if image_size is None else target_size(image_size)
+    folder = list_folder(path)
+    headers = check_headers(folder, size, channels, skip_bad, None if workers is None else limit_bytes)
+    stream = workers is not None and headers.num_bytes > limit_bytes
+    if not stream:
+        _check_fits(folder.path, sum(map(len, headers.readable.values())), headers.shape, limit_bytes)
+    sources = {}
+    for split, files in folder.splits.items():
+        name = f"{folder.name}/{split}"
+        if stream:
+            images, labels = stream_files(files, headers, folder.zipped, skip_bad, workers)
+        else:
+            images, labels = decode_files(headers.readable[split], headers.shape, skip_bad)
+        notes = _notes(folder, headers)
+        if stream:
+            notes += (streaming_note(folder.path, headers.num_bytes, limit_bytes, headers.shape, workers),)
+        if len(labels) < len(files):
+            bad = len(files) - len(labels)
+            notes += (f"{name}: {bad} of {len(files)} files could not be read and were left out",)
+        sources[split] = Source({"image": images, "label": labels}, None, folder.class_names, name, notes)
+    return sources
+
+
+def folder_source(
+    path: str | Path,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    skip_bad: bool = False,
+    limit_bytes: int = _LIMIT_BYTES,
+) -> Source:
+    """Load a folder or .zip without splits into memory, and log its notes; see `folder_splits`.
+
+    Args:
+      path: of the folder or .zip, one folder a class.
+      image_size: side or (H, W); None takes the images' own size, or a square of the median short side.
+      channels: 1 or 3; None takes 1 where every image is gray and 3 otherwise.
+      skip_bad: leave out files that cannot be read, and note how many.
+      limit_bytes: most bytes of decoded images.
+
+    Returns:
+      All images, as one source.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: `path` holds splits, or as `folder_splits`.
+    """
+    splits = folder_splits(path, image_size, channels, skip_bad, limit_bytes)
+    if "all" not in splits:
+        raise ValueError(f"path={str(path)!r}: holds the splits {sorted(splits)}; use folder_splits, or give one")
+    for note in splits["all"].notes:
+        logging.warning("%s", note)
+    return splits["all"]
+
+
 def check_labels(source: Source, num_classes: int) -> None:
-    """Raise a ValueError that names the first label outside [0, num_classes) and where it stands."""
+    """Check that every label is a class.
+
+    Args:
+      source: with `label`.
+      num_classes: labels must be in [0, num_classes).
+
+    Raises:
+      ValueError: a label is not; the message names the first one and its example.
+    """
     label = np.asarray(source.arrays["label"])
     bad = np.flatnonzero((label < 0) | (label >= num_classes))
     if bad.size:
@@ -94,44 +204,51 @@ def check_labels(source: Source, num_classes: int) -> None:
         )
 
 
-def _from_folder(
-    data_dir: str | Path | None,
-    image_size: int | tuple[int, int] | None,
-    skip_bad: bool,
-    limit_bytes: int,
-    workers: Workers,
-) -> dict[str, Source]:
-    if data_dir is None:
-        raise ValueError("dataset 'folder' needs data_dir: a folder (or .zip) with one folder of images a class")
-    return folder_splits(data_dir, image_size, skip_bad=skip_bad, limit_bytes=limit_bytes, workers=workers)
+def _check_fits(path: str, count: int, shape: tuple[int, int, int], limit_bytes: int) -> None:
+    num_bytes = count * math.prod(shape)
+    if num_bytes > limit_bytes:
+        side = int(math.sqrt(limit_bytes / (count * shape[2])))
+        raise ValueError(
+            f"path={path!r}: {count} images of {shape} take {num_bytes / 2**30:.1f} GiB, more than limit_bytes="
+            f"{limit_bytes} ({limit_bytes / 2**30:.1f} GiB); image_size={side} or less fits"
+        )
 
 
-def _from_tfds(name: str, data_dir: str | Path | None, **options: Any) -> dict[str, Source]:
-    there = prepared_datasets(data_dir) if data_dir is not None else ()
-    if name not in there and name.split("/")[0] not in (known := {*DATASETS, *there, *_tfds_names()}):
-        close = difflib.get_close_matches(name, sorted(known))
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known are {', '.join(DATASETS)}, ..."
-        raise ValueError(f"dataset is {name!r}, which is no data set of TFDS and none of ours; {hint}")
-    if data_dir is None:
-        raise ValueError(f"dataset {name!r} needs data_dir: the folder in which TFDS prepared it")
-    names = {"train": "train", "valid": "validation", "test": "test"}
-    splits = tfds_splits(name, data_dir)
-    if len(splits) == 1:
-        return {"all": tfds_source(name, splits[0], data_dir, **options)}
-    return {ours: tfds_source(name, theirs, data_dir, **options) for ours, theirs in names.items() if theirs in splits}
+def _notes(folder: ImageFolder, headers: ImageHeaders) -> tuple[str, ...]:
+    notes = ()
+    if headers.mixed:
+        mode = "gray" if headers.shape[2] == 1 else "RGB"
+        notes += (f"{folder.path}: gray and color images together, all converted to {mode}",)
+    if folder.num_outside:
+        notes += (f"{folder.path}: images outside the class folders, left out: {folder.num_outside}",)
+    return notes
 
 
-def _tfds_names() -> list[str]:
-    import tensorflow_datasets as tfds
+def _with_test_and_valid(
+    name: str, sources: dict[str, Source], valid_fraction: float, seed: int
+) -> tuple[dict[str, Source], tuple[str, ...]]:
+    """Train, validation and test, carved from what there is, and notes that say so."""
+    sources, notes = dict(sources), ()
+    if len(sources) == 1:
+        (whole,) = sources.values()
+        train, test = split_validation(whole, _TEST_FRACTION, seed)
+        sources = {"train": train, "test": replace(test, name=f"{whole.name} (test)")}
+        notes += (f"no test split: {len(test)} examples were set aside for it by seed {seed}",)
+    elif "train" not in sources:
+        raise ValueError(f"dataset={name!r}: has no train split, only {sorted(sources)}")
+    elif "test" not in sources:
+        sources["test"] = sources.pop("valid")
+        notes += ("no test split: the validation split takes its place, and validation is carved from train",)
+    if "valid" not in sources:
+        sources["train"], sources["valid"] = split_validation(sources["train"], valid_fraction, seed)
+    return sources, notes
 
-    return tfds.list_builders(with_community_datasets=False)
 
-
-def _checked(train: Source, valid: Source, test: Source, notes: tuple[str, ...] = ()) -> Splits:
+def _checked(train: Source, valid: Source, test: Source, notes: tuple[str, ...]) -> Splits:
     for source in (train, valid, test):
         check_labels(source, len(train.class_names))
     shapes = {source.name: source.arrays["image"].shape[1:] for source in (train, valid, test)}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"the splits have images of several shapes, {shapes}; image_size gives them one")
+        raise ValueError(f"image_size=None: the splits have several shapes, {shapes}; image_size gives them one")
     notes = tuple(dict.fromkeys(notes + train.notes + valid.notes + test.notes))
     return Splits(train, valid, test, train.class_names, train.arrays["image"].shape[1:], notes)

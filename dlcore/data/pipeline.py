@@ -13,22 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.data.device import DeviceResident, device_resident
-from dlcore.data.prefetch import Prefetch, prefetch
+from dlcore.data.prefetch import prefetch
 from dlcore.data.source import Source
 
-__all__ = [
-    "DeviceResident",
-    "Pipeline",
-    "Prefetch",
-    "Transform",
-    "batch_at",
-    "device_resident",
-    "padded_batches",
-    "prefetch",
-    "settings",
-    "steps_per_epoch",
-]
+__all__ = ["Pipeline", "Transform", "batch_at", "padded_batches", "settings", "steps_per_epoch"]
 
 Transform = Callable[[dict, np.random.Generator], dict]
 

@@ -1,6 +1,6 @@
 """Preprocessing by statistics of the training split: fit on it alone, apply to every split.
 
-    standardise   (x - mean) / std         per number (its mean is AlexNet's mean image), per channel (VGG's) or for all
+    standardize   (x - mean) / std         per number (its mean is AlexNet's mean image), per channel (VGG's) or for all
     PCA           (x - mean) U_k        U: eigenvectors of cov = X^T X / N, the largest eigenvalue first
     whitening     (x - mean) U_k / sqrt(S + 1e-5)                     S: the eigenvalues, so that the covariance is I
 
@@ -124,8 +124,8 @@ def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
     count = size if num_components is None else num_components
     if not 1 <= count <= size:
         raise ValueError(f"num_components is {num_components}; it must be from 1 to {size}, the size of an example")
-    centred = (chunk.reshape(-1, size) - mean.reshape(-1) for chunk in _chunks(train))
-    covariance = sum(x.T @ x for x in centred) / len(train)
+    centerd = (chunk.reshape(-1, size) - mean.reshape(-1) for chunk in _chunks(train))
+    covariance = sum(x.T @ x for x in centerd) / len(train)
     variance, basis = np.linalg.eigh(covariance)
     variance, basis = variance[::-1][:count].clip(0), basis[:, ::-1][:, :count]
     basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(count)])

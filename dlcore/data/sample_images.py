@@ -17,7 +17,7 @@ def sample_image(name: str, height: int) -> np.ndarray:
     """
     from PIL import Image
 
-    from dlcore.data.images import load_image
+    from dlcore.data.decoding import load_image
 
     if height < 1:
         raise ValueError(f"height is {height}; it must be at least 1")

@@ -1,6 +1,6 @@
-"""Procedural scenes for detection: coloured shapes on textured backgrounds, with boxes exact to the pixel.
+"""Procedural scenes for detection: colored shapes on textured backgrounds, with boxes exact to the pixel.
 
-A shape is drawn by its inside test at pixel centres, and its box is the extent of the pixels it covers, whether or not
+A shape is drawn by its inside test at pixel centers, and its box is the extent of the pixels it covers, whether or not
 a later shape hides some of them (no two cover more than `overlap` of the smaller box).
 """
 
@@ -61,7 +61,7 @@ def scenes(
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A colour, a slow ramp of it, stripes and blocks: float [size, size, 3]."""
+    """A color, a slow ramp of it, stripes and blocks: float [size, size, 3]."""
     y, x = np.mgrid[:size, :size] / size
     base, tilt = rng.uniform(30, 225, 3), rng.normal(0, 40, (2, 3))
     angle, waves = rng.uniform(0, np.pi), rng.uniform(2, 14)
@@ -76,9 +76,9 @@ def _shape(rng: np.random.Generator, size: int, smallest: int, largest: int) -> 
     """A class and the pixels of one shape of it, turned at random, wholly inside."""
     label = int(rng.integers(len(SHAPES)))
     radius = np.exp(rng.uniform(np.log(smallest), np.log(largest))) / 2
-    centre = rng.uniform(radius, size - radius, 2)
+    center = rng.uniform(radius, size - radius, 2)
     angle = rng.uniform(0, 2 * np.pi)
-    y, x = (np.mgrid[:size, :size] + 0.5 - centre[:, None, None]) / radius
+    y, x = (np.mgrid[:size, :size] + 0.5 - center[:, None, None]) / radius
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     far = np.hypot(x, y)
     inside = {
@@ -92,13 +92,13 @@ def _shape(rng: np.random.Generator, size: int, smallest: int, largest: int) -> 
 
 
 def _fill(rng: np.random.Generator, behind: np.ndarray) -> np.ndarray:
-    """A colour well apart from the mean of what it covers: float [3]."""
+    """A color well apart from the mean of what it covers: float [3]."""
     mean = behind.mean(0)
     for _ in range(20):
-        colour = rng.uniform(0, 255, 3)
-        if np.abs(colour - mean).max() > 70:
+        color = rng.uniform(0, 255, 3)
+        if np.abs(color - mean).max() > 70:
             break
-    return colour
+    return color
 
 
 def _extent(mask: np.ndarray) -> np.ndarray:

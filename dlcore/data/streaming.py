@@ -1,101 +1,56 @@
-"""Images that do not fit in memory: an array whose rows are read and decoded when they are asked for, by threads.
+"""Step 4 of loading images that do not fit in memory: an array whose rows threads read and decode on demand.
 
-    images[idx]                     [B, H, W, C] uint8, the centre of each image: a pure function of idx
+    images[idx]                     [B, H, W, C] uint8, the center of each image: a pure function of idx
     images.drawn(idx, seed, epoch)  a random box of each, mirrored half of the time, where `crop` is set: a function of
                                     (seed, epoch, index) and nothing else
 
-It stands in `Source.arrays` where an array would, so that splits, subsets and pipelines need not know. What a worker
-does decides no pixel: batches are the same, bit by bit, for any number of workers and of processes, and the position to
-resume from stays the step.
+`StreamedImages` stands in `Source.arrays` like an array, so that splits, subsets and pipelines need not know. Batches
+are the same, bit by bit, for any number of workers and of processes, and the position to resume from stays the step.
 
-Threads, not processes: Pillow lets go of the interpreter while it decodes and resizes, which is nearly all of the work,
-so that threads share it as well as processes do (`python -m experiments.bench.input_pipeline` has both). There is nothing to
-pickle, no batch to copy between processes, and nothing that could be left behind. Where one process with many cores no
+Threads, not processes: Pillow releases the interpreter's lock while it decodes and resizes, which is nearly all of the
+work, so that threads are as fast as processes (`python -m experiments.bench.input_pipeline` measures both). There is nothing to
+pickle, no batch to copy between processes, and no process to outlive its parent. Where one process with many cores no
 longer keeps up, start one for each device: each decodes its own rows.
 """
 
 import functools
-import os
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dlcore.data.decoding import DECODERS, Box, centre_box, decode_box, random_box
+from dlcore.data.decoding import Box, center_box, decode_box, decode_image, random_box
+from dlcore.data.image_folder import ImageFile
+from dlcore.data.image_headers import ImageHeaders, evenly
 from dlcore.data.source import Source
+from dlcore.data.workers import Workers, try_each
 
-__all__ = ["StreamedImages", "Workers", "evenly", "kept_share", "on_disk", "random_crops", "sample_of", "streamed"]
-
-
-@dataclass(frozen=True, eq=False)
-class Workers:
-    """Threads that decode, shared by the splits of a data set.
-
-    count: 0 decodes in the thread that asks; None takes one a core.
-    decoder: "pillow" or "opencv", see `decode_box`.
-
-    Raises: ValueError for a negative count or another decoder.
-    """
-
-    count: int | None = None
-    decoder: str = "pillow"
-
-    def __post_init__(self):
-        count = len(os.sched_getaffinity(0)) if self.count is None else self.count
-        if count < 0:
-            raise ValueError(f"workers is {count}; it must not be negative")
-        if self.decoder not in DECODERS:
-            raise ValueError(f"decoder is {self.decoder!r}; allowed are {', '.join(DECODERS)}")
-        object.__setattr__(self, "count", count)
-
-    @functools.cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.count, "dlcore-decode")
-
-    def fill(self, rows: np.ndarray, make: Callable[[int], np.ndarray]) -> np.ndarray:
-        """rows[i] = make(i) for every i. What `make` raises is raised here, that of the lowest i which got so far."""
-        places, errors = deque(range(len(rows))), []
-
-        def work() -> None:
-            while True:
-                try:
-                    place = places.popleft()
-                except IndexError:
-                    return
-                try:
-                    rows[place] = make(place)
-                except BaseException as error:
-                    errors.append((place, error))
-                    places.clear()
-
-        count = min(self.count or 0, len(rows))
-        if count:
-            for future in [self._pool.submit(work) for _ in range(count)]:
-                future.result()
-        else:
-            work()
-        if errors:
-            raise min(errors, key=lambda found: found[0])[1]
-        return rows
+__all__ = ["StreamedImages", "random_crops", "sample_of", "stream_files", "streamed", "streaming_note"]
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedImages:
-    """[N, H, W, C] uint8, read and decoded a few rows at a time.
+    """An array [N, H, W, C] of uint8 whose images are read and decoded a few rows at a time.
 
-    read: the number of a record -> the encoded image. called: the number of a record -> its name, for errors.
-    records: [N] the record of each row.
-    size: (H, W). channels: 1 or 3.
-    crop_pct: share of the scaled image that the centre crop keeps; 1 for images that all have `size`.
-    crop: the range of the areas of random boxes (`random_box`) that `drawn` gives; None: it gives the centre too.
-    orient: turn images as their EXIF orientation says.
+    Args:
+      read: number of a record -> the encoded image.
+      name_of: number of a record -> its name, for errors.
+      records: [N] int, the record of each row.
+      size: (H, W) that images are decoded to.
+      channels: 1 (gray) or 3 (RGB).
+      crop_pct: share of the scaled image that the center crop keeps; 1 for images that all have `size`.
+      crop: range of the areas of the random boxes that `drawn` gives (`random_box`); None gives the center there too.
+      orient: turn images as their EXIF orientation says.
+      workers: threads that decode.
+
+    Raises:
+      ValueError: `crop` or `crop_pct` is out of range.
     """
 
     read: Callable[[int], bytes] = field(repr=False)
-    called: Callable[[int], str] = field(repr=False)
+    name_of: Callable[[int], str] = field(repr=False)
     records: np.ndarray = field(repr=False)
     size: tuple[int, int]
     channels: int = 3
@@ -109,9 +64,9 @@ class StreamedImages:
 
     def __post_init__(self):
         if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
-            raise ValueError(f"crop is {self.crop}; areas must be an ascending range in (0, 1]")
+            raise ValueError(f"crop={self.crop}: no range of areas; allowed: ascending, in (0, 1]")
         if not 0 < self.crop_pct <= 1:
-            raise ValueError(f"crop_pct is {self.crop_pct}; it must be in (0, 1]")
+            raise ValueError(f"crop_pct={self.crop_pct}: out of range; allowed: in (0, 1]")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -120,7 +75,7 @@ class StreamedImages:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the pixels depend on, JSON-able, to compare on resume."""
+        """The settings that pixels depend on, JSON-able, to compare on resume."""
         crop = None if self.crop is None else list(self.crop)
         return {"size": list(self.size), "crop_pct": self.crop_pct, "crop": crop, "decoder": self.workers.decoder}
 
@@ -128,40 +83,73 @@ class StreamedImages:
         return len(self.records)
 
     def __getitem__(self, idx: Any) -> np.ndarray:
-        """Centre crops: [H, W, C] for an int, [B, H, W, C] for ints or a slice.
+        """Decode center crops.
 
-        Raises: IndexError for what an array of N would refuse, and for more than one axis; ValueError naming an image
-        that cannot be read.
+        Args:
+          idx: int, ints [B], booleans [N] or a slice.
+
+        Returns:
+          [H, W, C] uint8 for an int, else [B, H, W, C].
+
+        Raises:
+          IndexError: an array of N rows would refuse `idx`, or it indexes more than one axis.
+          ValueError: an image cannot be read; the message names it.
         """
         if isinstance(idx, tuple) or idx is Ellipsis:
-            raise IndexError(f"idx is {idx}; images on disk are indexed by example alone")
+            raise IndexError(f"idx={idx}: images on disk are indexed by example alone")
         records = self.records[idx]
         return self._decoded(records) if records.ndim else self._decoded(records[None])[0]
 
     def drawn(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
-        """[B, H, W, C] of rows idx [B] in their epochs [B]: random boxes, mirrored or not, where `crop` is set."""
+        """Decode images to train on: random boxes, mirrored or not, where `crop` is set; else their centers.
 
-        def generator(place: int) -> np.random.Generator:
+        Args:
+          idx: [B] int rows.
+          seed: of the boxes.
+          epoch: [B] int, the epoch that each row is drawn in.
+
+        Returns:
+          [B, H, W, C] uint8.
+        """
+
+        def generator(i: int) -> np.random.Generator:
             # The 1 sets these numbers apart from those of `Pipeline.transform`.
-            return np.random.default_rng((seed, int(epoch[place]), int(idx[place]), 1))
+            return np.random.default_rng((seed, int(epoch[i]), int(idx[i]), 1))
 
         return self._decoded(self.records[idx], None if self.crop is None else generator)
 
     def subset(self, idx: Any) -> "StreamedImages":
-        """The rows at idx; nothing is read."""
+        """Select rows without reading them.
+
+        Args:
+          idx: ints [B], booleans [N] or a slice.
+
+        Returns:
+          The images of these rows.
+        """
         return replace(self, records=self.records[idx])
 
     def followed_by(self, other: "StreamedImages") -> "StreamedImages":
-        """Both, one after the other; nothing is read. Raises ValueError for images of another size."""
+        """Append other images without reading any.
+
+        Args:
+          other: images of the same size.
+
+        Returns:
+          The images of both, these first.
+
+        Raises:
+          ValueError: the sizes differ.
+        """
         if self.shape[1:] != other.shape[1:]:
             raise ValueError(f"images of {self.shape[1:]} and of {other.shape[1:]} cannot be joined")
         first = len(self)
 
-        def of(name: str) -> Callable[[int], Any]:
+        def either(name: str) -> Callable[[int], Any]:
             a, b = getattr(self, name), getattr(other, name)
             return lambda i: a(self.records[i]) if i < first else b(other.records[i - first])
 
-        return replace(self, read=of("read"), called=of("called"), records=np.arange(first + len(other)))
+        return replace(self, read=either("read"), name_of=either("name_of"), records=np.arange(first + len(other)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise ValueError(
@@ -171,42 +159,90 @@ class StreamedImages:
     def _decoded(
         self, records: np.ndarray, generator: Callable[[int], np.random.Generator] | None = None
     ) -> np.ndarray:
-        centre = functools.partial(centre_box, size=self.size, crop_pct=self.crop_pct)
+        center = functools.partial(center_box, size=self.size, crop_pct=self.crop_pct)
 
-        def drawn(place: int, height: int, width: int) -> Box:
-            rng = generator(place)
+        def random(i: int, height: int, width: int) -> Box:
+            rng = generator(i)
             box = random_box(rng, height, width, self.crop)
             return box._replace(mirrored=bool(rng.random() < 0.5))
 
-        def make(place: int) -> np.ndarray:
-            box = centre if generator is None else functools.partial(drawn, place)
+        def decode(i: int) -> np.ndarray:
+            box = center if generator is None else functools.partial(random, i)
             try:
-                data = self.read(int(records[place]))
+                data = self.read(int(records[i]))
                 return decode_box(data, box, self.size, self.channels, self.workers.decoder, self.orient)
             except ImportError:
                 raise
             except Exception as error:
-                name = self.called(int(records[place]))
+                name = self.name_of(int(records[i]))
                 raise ValueError(f"{name} cannot be read as an image ({error})") from error
 
-        return self.workers.fill(np.empty((len(records), *self.shape[1:]), np.uint8), make)
+        return self.workers.fill(np.empty((len(records), *self.shape[1:]), np.uint8), decode)
 
 
-def kept_share(sizes: set[tuple[int, int]], size: tuple[int, int]) -> float:
-    """The `crop_pct` for images of these sizes: 1 where all have one size, not larger than `size`; else 0.875."""
-    return 1.0 if len(sizes) == 1 and all(a <= b for a, b in zip(*sizes, size, strict=True)) else 0.875
+def stream_files(
+    files: list[ImageFile], headers: ImageHeaders, zipped: bool, skip_bad: bool, workers: Workers
+) -> tuple[StreamedImages, np.ndarray]:
+    """Leave images in their files, to be decoded batch by batch.
+
+    Args:
+      files: N of them.
+      headers: with the shape that images are decoded to.
+      zipped: whether the files are members of a .zip.
+      skip_bad: decode every file once and drop those that cannot be read.
+      workers: threads that decode.
+
+    Returns:
+      (images [N, H, W, C], labels [N] int32); N is smaller where files are dropped.
+    """
+    *size, channels = headers.shape
+    if skip_bad:
+
+        def is_readable(_: int, file: ImageFile) -> bool:
+            with file.open() as data:
+                return decode_image(data, tuple(size), channels) is not None
+
+        files = [file for file, good in zip(files, try_each(is_readable, files, skip_bad), strict=True) if good]
+    shown = [file.shown for file in files]
+
+    # All that stays in memory of a file is its path: ImageNet has 1.3 million.
+    def from_folder(record: int) -> bytes:
+        return Path(shown[record]).read_bytes()
+
+    def from_zip(record: int) -> bytes:
+        with files[record].open() as data:
+            return data.read()
+
+    read, records = from_zip if zipped else from_folder, np.arange(len(files))
+    images = StreamedImages(read, shown.__getitem__, records, tuple(size), channels, headers.crop_pct, workers=workers)
+    return images, np.array([file.label for file in files], np.int32)
 
 
 def streamed(source: Source) -> StreamedImages | None:
-    """The images of a source that stay on disk; None where they are in memory, or where there are none."""
+    """Get the images of a source that stay on disk.
+
+    Args:
+      source: with or without `image`.
+
+    Returns:
+      Its streamed images; None where they are in memory, or where there are none.
+    """
     images = source.arrays.get("image")
     return images if isinstance(images, StreamedImages) else None
 
 
 def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Source:
-    """The source with random boxes of its streamed images, mirrored or not, in training batches; else as it was.
+    """Let training batches of a streamed source hold random boxes of its images, mirrored or not.
 
-    Raises: ValueError for a source whose images are in memory.
+    Args:
+      source: whose images stay on disk.
+      area: range of the boxes' share of an image.
+
+    Returns:
+      The source with such images; `source[idx]` still gives centers.
+
+    Raises:
+      ValueError: the images are in memory.
     """
     images = streamed(source)
     if images is None:
@@ -215,20 +251,34 @@ def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Sou
 
 
 def sample_of(source: Source, count: int = 1000) -> Source:
-    """Up to `count` examples at equal distances, in memory: what statistics of a streamed source are taken from."""
+    """Decode examples at equal distances, from which statistics of a streamed source are estimated.
+
+    Args:
+      source: to sample.
+      count: the most examples that are taken.
+
+    Returns:
+      A source in memory.
+    """
     rows = np.array(evenly(range(len(source)), count), int)
     arrays = source[rows]
     return replace(source, arrays={name: arrays[name] for name in source.arrays}, length=len(rows))
 
 
-def evenly(items: Sequence[Any], count: int) -> list[Any]:
-    """Up to `count` of the items, at equal distances, from the first to the last."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))]
+def streaming_note(name: str, num_bytes: int, limit_bytes: int, shape: tuple[int, ...], workers: Workers) -> str:
+    """Write the note that says that images are streamed, and why.
 
+    Args:
+      name: of the data.
+      num_bytes: of all decoded images.
+      limit_bytes: that they exceed.
+      shape: (H, W, C) of an image.
+      workers: threads that decode.
 
-def on_disk(name: str, needed: int, limit_bytes: int, shape: tuple[int, ...], workers: Workers) -> str:
-    """The note that says that images are streamed, and why."""
-    unit, short = (2**30, "GiB") if needed >= 2**30 else (2**20, "MiB")
-    much = f"{needed / unit:.1f} {short}, more than {limit_bytes / unit:.4g}"
-    where = f"in {workers.count} threads" if workers.count else "in the thread that asks"
-    return f"{name}: decoded at {shape} its images take {much}; they stay on disk and are decoded when needed, {where}"
+    Returns:
+      One line.
+    """
+    unit, short = (2**30, "GiB") if num_bytes >= 2**30 else (2**20, "MiB")
+    size = f"{num_bytes / unit:.1f} {short}, more than {limit_bytes / unit:.4g}"
+    where = f"in {workers.count} threads" if workers.count else "in the calling thread"
+    return f"{name}: decoded at {shape} its images take {size}; they stay on disk and are decoded when needed, {where}"

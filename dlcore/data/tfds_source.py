@@ -1,33 +1,87 @@
 """Image classification data prepared by TensorFlow Datasets, read without TensorFlow and without a network.
 
-A split is decoded once into uint8 arrays, which are kept as one file under `$XDG_CACHE_HOME/dlcore` (or
-`~/.cache/dlcore`), keyed by the files it came from. What does not fit, and images of several sizes, stay encoded in
-their records, where `workers` are given; then it is the labels that are read once and kept.
+The steps are those of `image_classification`: LIST the records, CHECK the size of their images, DECIDE, DECODE. A split
+that fits in memory is decoded once into uint8 arrays, which `array_cache` keeps for the next run. One that does not,
+and images of several sizes, stay encoded in their records where there are `workers`; then the labels alone are read
+once and kept.
 """
 
-import hashlib
+import difflib
 import io
 import json
 import math
-import os
 import re
-import tempfile
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
-from dlcore.data.images import header, target_size
+from dlcore.data.array_cache import cache_file, read_cache, write_cache
+from dlcore.data.image_headers import SAMPLE_SIZE, evenly, kept_share, read_header, target_size
 from dlcore.data.source import Source
-from dlcore.data.streaming import StreamedImages, Workers, evenly, kept_share, on_disk
+from dlcore.data.streaming import StreamedImages, streaming_note
+from dlcore.data.workers import Workers
 
-__all__ = ["prepared_datasets", "tfds_source", "tfds_splits"]
+__all__ = ["prepared_datasets", "tfds_source", "tfds_sources", "tfds_splits"]
 
 _CHUNK = 1000
-_LOOKED_AT = 1000
 _SIDE = 224
+_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
+
+
+class _Records(NamedTuple):
+    """An opened split; `records` decode their images, `encoded` do not. `name` is "NAME/SPLIT"."""
+
+    name: str
+    records: Any
+    encoded: Any
+    image_key: str
+    label_key: str
+    image: Any
+    class_names: tuple[str, ...]
+
+
+def tfds_sources(
+    name: str,
+    data_dir: str | Path | None,
+    known: Sequence[str],
+    limit_bytes: int,
+    image_size: int | tuple[int, int] | None,
+    workers: Workers,
+) -> dict[str, Source]:
+    """Load all splits of a prepared data set; see `tfds_source`.
+
+    Args:
+      name: of the data set.
+      data_dir: folder in which TFDS prepared it.
+      known: other names, which an error may suggest.
+      limit_bytes: most bytes of decoded images of a split in memory.
+      image_size: side or (H, W) of streamed images.
+      workers: threads that decode streamed images.
+
+    Returns:
+      Split -> source, of train, valid and test those that there are; `all` where there is one split.
+
+    Raises:
+      ValueError: `name` is unknown, or `data_dir` is None.
+      FileNotFoundError: the data set is not prepared in `data_dir`.
+    """
+    prepared = prepared_datasets(data_dir) if data_dir is not None else ()
+    if name not in prepared and name.split("/")[0] not in (names := {*known, *prepared, *_tfds_names()}):
+        close = difflib.get_close_matches(name, sorted(names))
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"allowed: {', '.join(known)}, ..."
+        raise ValueError(f"dataset={name!r}: no data set of TFDS and none of ours; {hint}")
+    if data_dir is None:
+        raise ValueError(f"data_dir=None: dataset {name!r} needs the folder in which TFDS prepared it")
+    splits = tfds_splits(name, data_dir)
+    options = {"limit_bytes": limit_bytes, "image_size": image_size, "workers": workers}
+    if len(splits) == 1:
+        return {"all": tfds_source(name, splits[0], data_dir, **options)}
+    return {
+        ours: tfds_source(name, theirs, data_dir, **options) for ours, theirs in _SPLITS.items() if theirs in splits
+    }
 
 
 def tfds_source(
@@ -40,47 +94,80 @@ def tfds_source(
     image_size: int | tuple[int, int] | None = None,
     workers: Workers | None = None,
 ) -> Source:
-    """`image: [N, H, W, C] uint8` and `label: [N] int32` of one split.
+    """Load one split: `image: [N, H, W, C] uint8` and `label: [N] int32`.
 
-    name: of the data set, with a config after "/" where it has several ("imagenet_resized/32x32").
-    split: "train", "test", or a slice ("train[:10%]").
-    data_dir: the folder that holds NAME/VERSION/dataset_info.json, with the records in array_record format.
-    cache: keep the decoded arrays for the next call.
-    limit_bytes: the most that the decoded images may take.
-    workers: what decodes images of several sizes, or that take more than `limit_bytes`, as they are needed
-        (`StreamedImages`, and a note says so); without them such data is an error.
-    image_size: s or (H, W), with workers; images of another size are decoded as needed. By default their own size, or
-        224 where they differ.
+    Args:
+      name: of the data set, with a config after "/" where it has several ("imagenet_resized/32x32").
+      split: "train", "test", or a slice ("train[:10%]").
+      data_dir: folder that holds NAME/VERSION/dataset_info.json, with the records in array_record format.
+      cache: keep the decoded arrays for the next call.
+      limit_bytes: most bytes of decoded images in memory.
+      image_size: side or (H, W), with workers; images of another size are decoded batch by batch. None takes their own
+        size, or 224 where they differ.
+      workers: threads that decode, batch by batch, images of several sizes or of more than `limit_bytes`; a note says
+        so. None makes such data an error.
 
-    Raises: FileNotFoundError where the data is not prepared, with the command that does it; ValueError for another
-    split, a data set without image and class label, images of several sizes, or more than `limit_bytes`.
+    Returns:
+      The split.
+
+    Raises:
+      FileNotFoundError: the data is not prepared; the message says how to.
+      ValueError: there is no such split, it has no image with a class label, or it needs workers and there are none.
     """
     folder = _version_folder(name, data_dir)
-    kept = _cache_file(folder, split) if cache else None
-    found = _restore(kept) if kept else None
-    if workers is not None and not (found and _suits(found[1]["image"], limit_bytes, image_size)):
-        streamed = _streamed(name, split, folder, kept, limit_bytes, image_size, workers)
-        if streamed is not None:
-            return streamed
-    if found is None:
-        found = _decode(name, split, folder, limit_bytes)
-        if kept:
-            _keep(kept, *found)
-    class_names, arrays = found
-    return Source(arrays, class_names=class_names, name=f"{name}/{split}")
+    file = cache_file(folder, split) if cache else None
+    cached = read_cache(file) if file else None
+    size = None if image_size is None or workers is None else target_size(image_size)
+    if cached is not None and (workers is None or _fits(cached[1]["image"].shape, limit_bytes, size)):
+        class_names, arrays = cached
+        return Source(arrays, class_names=class_names, name=f"{name}/{split}")
+    data = _open(name, split, folder)
+    shape = None if workers is None else _check_shape(data)
+    if shape is None or _fits((len(data.records), *shape), limit_bytes, size):
+        arrays = cached[1] if cached is not None else _decoded(data, split, limit_bytes)
+        if file and cached is None:
+            write_cache(file, data.class_names, arrays)
+        return Source(arrays, class_names=data.class_names, name=data.name)
+    images, note = _streamed(data, shape, size, limit_bytes, workers)
+    labels = _labels(data, file and file.with_suffix(".labels.npz"))
+    return Source({"image": images, "label": labels}, None, data.class_names, data.name, (note,))
 
 
 def tfds_splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
-    """The names of the splits of a prepared data set. Raises FileNotFoundError as `tfds_source` does."""
+    """List the splits of a prepared data set.
+
+    Args:
+      name: of the data set.
+      data_dir: folder in which TFDS prepared it.
+
+    Returns:
+      Their names.
+
+    Raises:
+      FileNotFoundError: the data set is not prepared.
+    """
     info = json.loads((_version_folder(name, data_dir) / "dataset_info.json").read_text())
     return tuple(split["name"] for split in info["splits"])
 
 
 def prepared_datasets(data_dir: str | Path) -> tuple[str, ...]:
-    """The names of the data sets prepared in `data_dir`, sorted; none where the folder does not exist."""
+    """List the data sets prepared in a folder.
+
+    Args:
+      data_dir: folder, which need not exist.
+
+    Returns:
+      Their names, sorted.
+    """
     depths = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
-    found = [path for depth in depths for path in Path(data_dir).glob(depth)]
-    return tuple(sorted({"/".join(path.relative_to(data_dir).parts[:-2]) for path in found}))
+    files = [path for depth in depths for path in Path(data_dir).glob(depth)]
+    return tuple(sorted({"/".join(path.relative_to(data_dir).parts[:-2]) for path in files}))
+
+
+def _tfds_names() -> list[str]:
+    import tensorflow_datasets as tfds
+
+    return tfds.list_builders(with_community_datasets=False)
 
 
 def _version_folder(name: str, data_dir: str | Path) -> Path:
@@ -88,14 +175,14 @@ def _version_folder(name: str, data_dir: str | Path) -> Path:
     if not folders:
         there = ", ".join(prepared_datasets(data_dir)) or ("none" if Path(data_dir).is_dir() else "no such folder")
         raise FileNotFoundError(
-            f"data set {name!r} is not prepared in {str(data_dir)!r} (there: {there}). "
+            f"data set {name!r} is not prepared in data_dir={str(data_dir)!r} (there: {there}). "
             f"{_how_to_prepare(name, data_dir)}"
         )
     readable = [folder for folder in folders if _file_format(folder) == "array_record"]
     if not readable:
         raise FileNotFoundError(
-            f"data set {name!r} in {str(data_dir)!r} is stored as {_file_format(folders[0])!r}; only 'array_record' "
-            f"can be read without TensorFlow. {_how_to_prepare(name, data_dir)}"
+            f"data set {name!r} in data_dir={str(data_dir)!r} is stored as {_file_format(folders[0])!r}; only "
+            f"'array_record' can be read without TensorFlow. {_how_to_prepare(name, data_dir)}"
         )
     return max(readable, key=lambda folder: [int(part) for part in re.findall(r"\d+", folder.name)])
 
@@ -112,130 +199,103 @@ def _how_to_prepare(name: str, data_dir: str | Path) -> str:
     )
 
 
-def _open(name: str, split: str, folder: Path, encoded: bool = False) -> tuple[Any, str, str, Any, Any]:
-    """(records, image key, label key, image feature, label feature); images as they are stored where `encoded`."""
+def _open(name: str, split: str, folder: Path) -> _Records:
+    """LIST the records of a split."""
     import tensorflow_datasets as tfds
 
     # A builder made from the folder alone cannot download, whatever the name.
     builder = tfds.builder_from_directory(folder)
     image_key, label_key = builder.info.supervised_keys or ("image", "label")
     features = dict(builder.info.features.items())
-    image_feature, label_feature = features.get(image_key), features.get(label_key)
-    if not isinstance(image_feature, tfds.features.Image) or not isinstance(label_feature, tfds.features.ClassLabel):
+    image, label = features.get(image_key), features.get(label_key)
+    if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
         raise ValueError(f"data set {name!r} has no image with a class label; its features are {sorted(features)}")
-    decoders = {image_key: tfds.decode.SkipDecoding()} if encoded else None
     try:
-        records = builder.as_data_source(split, decoders=decoders)
+        records = builder.as_data_source(split)
+        encoded = builder.as_data_source(split, decoders={image_key: tfds.decode.SkipDecoding()})
     except ValueError as error:
-        raise ValueError(f"split is {split!r}; {name!r} has {sorted(builder.info.splits)}") from error
-    return records, image_key, label_key, image_feature, label_feature
+        raise ValueError(f"split={split!r}: unknown; allowed for {name!r}: {sorted(builder.info.splits)}") from error
+    class_names = tuple(label.names or [str(i) for i in range(label.num_classes)])
+    return _Records(f"{name}/{split}", records, encoded, image_key, label_key, image, class_names)
+
+
+def _check_shape(data: _Records) -> tuple[int | None, int | None, int]:
+    """CHECK the shape of the images: as declared, or that of a sample; (None, None, C) for several sizes."""
+    shape = tuple(data.image.shape)
+    if None not in shape[:2]:
+        return shape
+    rows = evenly(range(len(data.encoded)), SAMPLE_SIZE)
+    sizes = {read_header(io.BytesIO(data.encoded[row][data.image_key]))[0] for row in rows}
+    return (*(sizes.pop() if len(sizes) == 1 else (None, None)), shape[2])
+
+
+def _fits(shape: tuple[int | None, ...], limit_bytes: int, size: tuple[int, int] | None) -> bool:
+    """DECIDE whether images [N, H, W, C] go to memory: they have one size, that wanted, and are within the limit."""
+    return None not in shape and math.prod(shape) <= limit_bytes and size in (None, tuple(shape[1:3]))
+
+
+def _decoded(data: _Records, split: str, limit_bytes: int) -> dict[str, np.ndarray]:
+    """DECODE everything."""
+    count = len(data.records)
+    shape = np.asarray(data.records[0][data.image_key]).shape
+    if count * math.prod(shape) > limit_bytes:
+        raise ValueError(
+            f"limit_bytes={limit_bytes}: {data.name} takes {count * math.prod(shape) / 2**30:.1f} GiB decoded, more "
+            f"than {limit_bytes / 2**30:.1f} GiB; take a slice ('{split}[:10%]') or raise the limit"
+        )
+    images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.int32)
+    for row, record in enumerate(_in_chunks(data.records)):
+        image = np.asarray(record[data.image_key])
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ValueError(
+                f"{data.name}: image {row} is {image.dtype} {image.shape}, the first is {shape}; only uint8 images of "
+                f"one size fit an array. Export them to folders and load 'folder' with image_size"
+            )
+        images[row], labels[row] = image, record[data.label_key]
+    return {"image": images, "label": labels}
 
 
 def _streamed(
-    name: str,
-    split: str,
-    folder: Path,
-    kept: Path | None,
+    data: _Records,
+    shape: tuple[int | None, int | None, int],
+    size: tuple[int, int] | None,
     limit_bytes: int,
-    image_size: int | tuple[int, int] | None,
     workers: Workers,
-) -> Source | None:
-    """The split with its images left in their records; None where they are of one size and fit."""
-    records, image_key, label_key, feature, label_feature = _open(name, split, folder, encoded=True)
-    count, shape = len(records), tuple(feature.shape)
-    if None in shape[:2]:
-        sizes = {header(io.BytesIO(records[row][image_key]))[0] for row in evenly(range(count), _LOOKED_AT)}
-        shape = (*(sizes.pop() if len(sizes) == 1 else (None, None)), shape[2])
-    wanted = image_size is None or target_size(image_size) == shape[:2]
-    if None not in shape[:2] and wanted and count * math.prod(shape) <= limit_bytes:
-        return None
-    if shape[2] not in (1, 3) or feature.np_dtype != np.uint8:
-        raise ValueError(f"{name}/{split}: only uint8 images of 1 or 3 channels are streamed, not {feature}")
-    size = target_size(image_size or (_SIDE if None in shape[:2] else shape[:2]))
-    labels = _labels(f"{name}/{split}", records, label_key, kept and kept.with_suffix(".labels.npz"))
+) -> tuple[StreamedImages, str]:
+    """Leave the images in their records, to DECODE batch by batch; and the note that says so."""
+    several = None in shape[:2]
+    if shape[2] not in (1, 3) or data.image.np_dtype != np.uint8:
+        raise ValueError(f"{data.name}: only uint8 images of 1 or 3 channels are streamed, not {data.image}")
+    size = size or target_size(_SIDE if several else shape[:2])
     images = StreamedImages(
-        lambda record: records[record][image_key], lambda record: f"record {record} of {name}/{split}",
-        np.arange(count), size, shape[2], kept_share({shape[:2]} - {(None, None)}, size), orient=False, workers=workers,
-    )  # fmt: skip
-    if count * math.prod(images.shape[1:]) > limit_bytes:
-        note = on_disk(f"{name}/{split}", math.prod(images.shape), limit_bytes, images.shape[1:], workers)
-    else:
-        sizes = "several sizes" if None in shape[:2] else f"{shape[0]} x {shape[1]}"
-        note = f"{name}/{split}: its images are of {sizes}; they are decoded when needed, to {images.shape[1:]}"
-    return Source({"image": images, "label": labels}, None, _names(label_feature), f"{name}/{split}", (note,))
+        lambda record: data.encoded[record][data.image_key],
+        lambda record: f"record {record} of {data.name}",
+        np.arange(len(data.encoded)),
+        size,
+        shape[2],
+        kept_share(set() if several else {shape[:2]}, size),
+        orient=False,
+        workers=workers,
+    )
+    if math.prod(images.shape) > limit_bytes:
+        return images, streaming_note(data.name, math.prod(images.shape), limit_bytes, images.shape[1:], workers)
+    sizes = "several sizes" if several else f"{shape[0]} x {shape[1]}"
+    return images, f"{data.name}: its images are of {sizes}; they are decoded when needed, to {images.shape[1:]}"
 
 
-def _suits(images: np.ndarray, limit_bytes: int, image_size: int | tuple[int, int] | None) -> bool:
-    return images.nbytes <= limit_bytes and (image_size is None or images.shape[1:3] == target_size(image_size))
-
-
-def _labels(name: str, records: Any, label_key: str, kept: Path | None) -> np.ndarray:
-    found = _restore(kept) if kept else None
-    if found is not None:
-        return found[1]["label"]
-    if len(records) > 100 * _CHUNK:
-        logging.warning("%s: reading %s records for their labels, once", name, f"{len(records):,}")
-    chunks = (range(i, min(i + _CHUNK, len(records))) for i in range(0, len(records), _CHUNK))
-    labels = [record[label_key] for rows in chunks for record in records.__getitems__(list(rows))]
-    labels = np.array(labels, np.int32)
-    if kept:
-        _keep(kept, (), {"label": labels})
+def _labels(data: _Records, file: Path | None) -> np.ndarray:
+    cached = read_cache(file) if file else None
+    if cached is not None:
+        return cached[1]["label"]
+    if len(data.encoded) > 100 * _CHUNK:
+        logging.warning("%s: reading %s records for their labels, once", data.name, f"{len(data.encoded):,}")
+    labels = np.array([record[data.label_key] for record in _in_chunks(data.encoded)], np.int32)
+    if file:
+        write_cache(file, (), {"label": labels})
     return labels
 
 
-def _names(label_feature: Any) -> tuple[str, ...]:
-    return tuple(label_feature.names or [str(i) for i in range(label_feature.num_classes)])
-
-
-def _decode(name: str, split: str, folder: Path, limit_bytes: int) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    records, image_key, label_key, _, label_feature = _open(name, split, folder)
-    shape = np.asarray(records[0][image_key]).shape
-    if len(records) * np.prod(shape) > limit_bytes:
-        raise ValueError(
-            f"{name}/{split} takes {len(records) * np.prod(shape) / 2**30:.1f} GiB decoded, more than limit_bytes = "
-            f"{limit_bytes / 2**30:.1f} GiB; take a slice ('{split}[:10%]') or raise the limit"
-        )
-    images = np.empty((len(records), *shape), np.uint8)
-    labels = np.empty(len(records), np.int32)
+def _in_chunks(records: Any) -> Any:
+    """The records in order, read `_CHUNK` at a time."""
     for start in range(0, len(records), _CHUNK):
-        rows = range(start, min(start + _CHUNK, len(records)))
-        for row, record in zip(rows, records.__getitems__(list(rows)), strict=True):
-            image = np.asarray(record[image_key])
-            if image.shape != shape or image.dtype != np.uint8:
-                raise ValueError(
-                    f"{name}/{split}: image {row} is {image.dtype} {image.shape}, the first is {shape}; only uint8 "
-                    f"images of one size fit an array. Export them to folders and load 'folder' with image_size"
-                )
-            images[row], labels[row] = image, record[label_key]
-    return _names(label_feature), {"image": images, "label": labels}
-
-
-def _cache_file(folder: Path, split: str) -> Path:
-    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
-    key = hashlib.sha256(json.dumps([1, str(folder.resolve()), split, files]).encode()).hexdigest()[:24]
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "dlcore" / f"tfds-{key}.npz"
-
-
-def _restore(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:
-    try:
-        with np.load(path) as saved:
-            arrays = {key: saved[key] for key in saved.files}
-        return tuple(arrays.pop("class_names").tolist()), arrays
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-        return None
-
-
-def _keep(path: Path, class_names: tuple[str, ...], arrays: dict[str, np.ndarray]) -> None:
-    """Write beside the target and rename, so that another process never reads half a file; no room is no error."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                np.savez(file, class_names=np.array(class_names), **arrays)
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError:
-        return
+        yield from records.__getitems__(list(range(start, min(start + _CHUNK, len(records)))))

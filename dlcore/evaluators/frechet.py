@@ -18,7 +18,7 @@ import numpy as np
 
 from dlcore.learner import Evaluator
 
-__all__ = ["evaluator", "frechet_distance", "frechet_of_features", "inception_score", "kid", "moments"]
+__all__ = ["frechet_distance", "frechet_evaluator", "frechet_of_features", "inception_score", "kid", "moments"]
 
 
 def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ def inception_score(probabilities: np.ndarray) -> float:
     return float(np.exp((p * (log - log_average)).sum(1).mean()))
 
 
-def evaluator(
+def frechet_evaluator(
     features: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]],
     reference: np.ndarray,
     source: Any,

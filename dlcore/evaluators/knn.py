@@ -1,4 +1,4 @@
-"""k nearest neighbours on features: how well images of a class lie together, without any training.
+"""k nearest neighbors on features: how well images of a class lie together, without any training.
 
 Wu et al. 2018, arXiv:1805.01978.
 
@@ -7,9 +7,10 @@ Wu et al. 2018, arXiv:1805.01978.
 
 from typing import Any
 
+import chex
 import numpy as np
 
-from dlcore.evaluators.bank import gather
+from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
 
 __all__ = ["knn", "knn_predict"]
@@ -20,17 +21,30 @@ _CHUNK = 1024
 def knn_predict(
     bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int = 20, temperature: float = 0.07
 ) -> np.ndarray:
-    """Classes [M] of queries [M, D] by a bank [N, D] with labels [N]; of equal scores the lowest class wins.
+    """Classify by a vote of the nearest neighbors; of equal scores the lowest class wins.
 
-    Raises: ValueError for k outside [1, N] or a temperature that is not positive.
+    Args:
+      bank: [N, D] features with known classes.
+      labels: [N] int, their classes, from 0.
+      queries: [M, D] features to classify.
+      k: number of neighbors that vote.
+      temperature: tau; the smaller, the more the nearest count.
+
+    Returns:
+      [M] int classes.
+
+    Raises:
+      ValueError: `k` is outside [1, N], or `temperature` is not positive.
     """
+    chex.assert_rank([bank, labels, queries], [2, 1, 2])
+    chex.assert_equal_shape_prefix([bank, labels], 1)
     if not 1 <= k <= len(bank):
-        raise ValueError(f"k is {k}; with a bank of {len(bank)} it must be in [1, {len(bank)}]")
+        raise ValueError(f"k={k}: out of range; allowed: 1 to {len(bank)}, the size of the bank")
     if temperature <= 0:
-        raise ValueError(f"temperature is {temperature}; it must be positive")
+        raise ValueError(f"temperature={temperature}: not positive; allowed: above 0")
     bank, queries = _unit(bank), _unit(queries)
     classes = int(labels.max()) + 1
-    found = []
+    predictions = []
     for start in range(0, len(queries), _CHUNK):
         similarity = queries[start : start + _CHUNK] @ bank.T
         near = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
@@ -39,19 +53,29 @@ def knn_predict(
         weight = np.exp((close - close.max(1, keepdims=True)) / temperature)
         scores = np.zeros((len(near), classes))
         np.add.at(scores, (np.arange(len(near))[:, None], labels[near]), weight)
-        found.append(scores.argmax(1))
-    return np.concatenate(found)
+        predictions.append(scores.argmax(1))
+    return np.concatenate(predictions)
 
 
 def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "features", name: str = "knn") -> Evaluator:
-    """The accuracy `name` of k-NN on `outputs[key]`; `source` holds bank and questions, see
-    `dlcore.data.bank.with_bank`."""
+    """Measure the accuracy of k-NN on features.
+
+    Args:
+      source: bank and queries, of `dlcore.data.bank_and_queries`.
+      k: number of neighbors that vote, at most the size of the bank.
+      temperature: tau of the vote.
+      key: of the features [B, D] in what `predict` gives.
+      name: of the metric.
+
+    Returns:
+      An evaluator of one number, the share of queries that get their class.
+    """
 
     def finish(acc) -> dict[str, float]:
         bank, labels, queries, truth = acc.split()
         return {name: float((knn_predict(bank, labels, queries, min(k, len(bank)), temperature) == truth).mean())}
 
-    return Evaluator(gather(key), finish, source)
+    return Evaluator(collect_features(key), finish, source)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A linear classifier on frozen features: how much of what the labels say can be read off them.
 
-    min over W, b  of  1/2 |W|^2 + C sum_i -log softmax(W x_i + b)[y_i],    x standardised by the bank's statistics
+    min over W, b  of  1/2 |W|^2 + C sum_i -log softmax(W x_i + b)[y_i],    x standardized by the bank's statistics
 
 by scikit-learn's L-BFGS: the problem is convex, so nothing is to be tuned but C.
 """
@@ -8,9 +8,10 @@ by scikit-learn's L-BFGS: the problem is convex, so nothing is to be tuned but C
 import warnings
 from typing import Any
 
+import chex
 import numpy as np
 
-from dlcore.evaluators.bank import gather
+from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
 
 __all__ = ["linear_probe", "probe_predict"]
@@ -19,17 +20,30 @@ __all__ = ["linear_probe", "probe_predict"]
 def probe_predict(
     bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, c: float = 1.0, max_iterations: int = 300
 ) -> np.ndarray:
-    """Classes [M] of queries [M, D] by a classifier of a bank [N, D] with labels [N].
+    """Classify by logistic regression on a bank of features.
 
-    Raises: ValueError for a c that is not positive, or a bank of one class.
+    Args:
+      bank: [N, D] features with known classes.
+      labels: [N] int, their classes.
+      queries: [M, D] features to classify.
+      c: C, the weight of the loss against the penalty on W.
+      max_iterations: of L-BFGS.
+
+    Returns:
+      [M] int classes.
+
+    Raises:
+      ValueError: `c` is not positive, or the bank has a single class.
     """
+    chex.assert_rank([bank, labels, queries], [2, 1, 2])
+    chex.assert_equal_shape_prefix([bank, labels], 1)
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     if c <= 0:
-        raise ValueError(f"c is {c}; it must be positive")
+        raise ValueError(f"c={c}: not positive; allowed: above 0")
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"labels hold only the class {labels[0]}; a probe needs two")
+        raise ValueError(f"labels: {labels[0]} is the only class; a probe needs two")
     mean, std = bank.mean(0, dtype=np.float64), bank.std(0, dtype=np.float64)
     std = np.where(std > 1e-6 * np.maximum(std.max(), 1e-12), std, 1.0)
     classifier = LogisticRegression(C=c, max_iter=max_iterations)
@@ -40,11 +54,20 @@ def probe_predict(
 
 
 def linear_probe(source: Any, *, c: float = 1.0, key: str = "features", name: str = "probe") -> Evaluator:
-    """The accuracy `name` of a linear classifier on `outputs[key]`; `source` holds bank and questions, see
-    `dlcore.data.bank.with_bank`."""
+    """Measure the accuracy of a linear classifier on features.
+
+    Args:
+      source: bank and queries, of `dlcore.data.bank_and_queries`.
+      c: weight of the loss against the penalty on the classifier's weights.
+      key: of the features [B, D] in what `predict` gives.
+      name: of the metric.
+
+    Returns:
+      An evaluator of one number, the share of queries that get their class.
+    """
 
     def finish(acc) -> dict[str, float]:
         bank, labels, queries, truth = acc.split()
         return {name: float((probe_predict(bank, labels, queries, c) == truth).mean())}
 
-    return Evaluator(gather(key), finish, source)
+    return Evaluator(collect_features(key), finish, source)

@@ -5,8 +5,8 @@ Srivastava et al. 2017, arXiv:1705.07761:
     a sample is of high quality where it lies within 3 deviations of its nearest mode;
     a mode is covered where at least `least` of all samples are its high-quality samples
 
-The original counts a mode from its first sample on; here it takes 1 % of the samples, where a fair share of 8 modes is
-12.5 %, so that a stray does not count.
+The original counts a mode from its first sample on; here it takes 1% of the samples, where a fair share of 8 modes
+is 12.5%, so that a stray sample does not count.
 """
 
 from typing import Any
@@ -15,30 +15,50 @@ import numpy as np
 
 from dlcore.learner import Evaluator
 
-__all__ = ["evaluator", "mode_coverage"]
+__all__ = ["mode_coverage", "mode_coverage_evaluator"]
 
 
 def mode_coverage(
-    samples: np.ndarray, centres: np.ndarray, deviation: float, least: float = 0.01
+    samples: np.ndarray, centers: np.ndarray, deviation: float, least: float = 0.01
 ) -> dict[str, float | np.ndarray]:
-    """`modes` covered, `high_quality` share, and `mode_share` [K] of samples [N, D] for modes at centres [K, D].
+    """Count the modes that samples cover.
+
+    Args:
+      samples: [N, D].
+      centers: [K, D] of the modes.
+      deviation: standard deviation of each mode.
+      least: share of all samples that a covered mode has at least.
+
+    Returns:
+      `modes`, the number covered; `high_quality`, the share of samples near a mode; `mode_share: [K]`, that share for
+      each mode.
 
     Raises:
       ValueError: shapes do not fit, or there is no sample.
     """
-    samples, centres = np.asarray(samples, np.float64), np.asarray(centres, np.float64)
-    if samples.ndim != 2 or not len(samples) or centres.ndim != 2 or samples.shape[1] != centres.shape[1]:
-        raise ValueError(f"samples has shape {samples.shape} and centres {centres.shape}; [N, D] and [K, D] are needed")
-    distance = np.linalg.norm(samples[:, None] - centres, axis=-1)
+    samples, centers = np.asarray(samples, np.float64), np.asarray(centers, np.float64)
+    if samples.ndim != 2 or not len(samples) or centers.ndim != 2 or samples.shape[1] != centers.shape[1]:
+        raise ValueError(f"samples has shape {samples.shape} and centers {centers.shape}; allowed: [N, D] and [K, D]")
+    distance = np.linalg.norm(samples[:, None] - centers, axis=-1)
     near = distance.min(1) <= 3 * deviation
-    share = np.bincount(distance.argmin(1)[near], minlength=len(centres)) / len(samples)
+    share = np.bincount(distance.argmin(1)[near], minlength=len(centers)) / len(samples)
     return {"modes": float((share >= least).sum()), "high_quality": float(near.mean()), "mode_share": share}
 
 
-def evaluator(centres: np.ndarray, deviation: float, source: Any, name: str = "sample") -> Evaluator:
-    """`mode_coverage` of what `predict` calls `name`, over `source`."""
+def mode_coverage_evaluator(centers: np.ndarray, deviation: float, source: Any, name: str = "sample") -> Evaluator:
+    """Measure `mode_coverage` of generated samples.
+
+    Args:
+      centers: [K, D] of the modes.
+      deviation: standard deviation of each mode.
+      source: that `predict` draws samples for, as many as are measured.
+      name: of the samples in what `predict` gives.
+
+    Returns:
+      An evaluator of the numbers of `mode_coverage`.
+    """
 
     def add(acc, outputs, rows):
         return [*(acc or []), outputs[name]]
 
-    return Evaluator(add, lambda acc: mode_coverage(np.concatenate(acc), centres, deviation), source)
+    return Evaluator(add, lambda acc: mode_coverage(np.concatenate(acc), centers, deviation), source)

@@ -219,7 +219,8 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     """
     from PIL import Image
 
-    from dlcore.data.images import list_images, load_image
+    from dlcore.data.decoding import load_image
+    from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
     height, width, _ = spec["image_shape"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.evaluators import frechet
+from dlcore.evaluators.frechet import frechet_evaluator
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
@@ -59,4 +59,4 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
     order = np.random.default_rng(0).permutation(len(real))[:NUM_REAL]
     reference = features(real[np.sort(order)])[0]
-    return [frechet.evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]
+    return [frechet_evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]

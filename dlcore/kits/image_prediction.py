@@ -38,14 +38,14 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     Returns:
       (source, paths).
     """
-    from dlcore.data.decoding import centre_crop
-    from dlcore.data.images import list_images, load_image
+    from dlcore.data.decoding import load_center_crop, load_image
+    from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
     height, width, channels = spec["image_shape"]
     paths = list_images(Path(flags.input))
     if "crop_pct" in spec:
-        images = np.stack([centre_crop(path, (height, width), channels, spec["crop_pct"]) for path in paths])
+        images = np.stack([load_center_crop(path, (height, width), channels, spec["crop_pct"]) for path in paths])
     else:
         images = np.stack([load_image(path, (height, width), channels) for path in paths])
     return Source({"image": images, "label": np.zeros(len(paths), np.int32)}, len(paths)), [str(p) for p in paths]

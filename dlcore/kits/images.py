@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 
 from dlcore.data.augment.recipes import CLASSIFICATION, STRONG, classification_augmentation
-from dlcore.data.decoding import DECODERS
 from dlcore.data.normalization import normalizer
+from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
@@ -69,7 +69,8 @@ def data(flags: Flags) -> Splits:
     """
     from dlcore.data.augment import channel_statistics
     from dlcore.data.image_classification import load
-    from dlcore.data.streaming import Workers, random_crops, sample_of, streamed
+    from dlcore.data.streaming import random_crops, sample_of, streamed
+    from dlcore.data.workers import Workers
 
     splits = load(
         flags.dataset,

@@ -94,12 +94,12 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     Returns:
       The accuracies `knn` and `knn_untrained`; of "test" also `probe`, `probe_untrained` and `probe_head`.
     """
-    from dlcore.data.bank import with_bank
+    from dlcore.data.bank_and_queries import bank_and_queries
     from dlcore.evaluators.knn import knn
     from dlcore.evaluators.linear_probe import linear_probe
 
     flags = setup.flags
-    source = with_bank(data.train, getattr(data, split), flags.bank_size, flags.seed)
+    source = bank_and_queries(data.train, getattr(data, split), flags.bank_size, flags.seed)
     measures = [knn(source, k=flags.knn_k), knn(source, k=flags.knn_k, key="untrained", name="knn_untrained")]
     if split == "valid":
         return measures

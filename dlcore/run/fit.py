@@ -19,7 +19,8 @@ import numpy as np
 from absl import logging
 
 from dlcore.cost.memory import memory_report
-from dlcore.data.pipeline import Prefetch, batch_at, settings
+from dlcore.data.pipeline import batch_at, settings
+from dlcore.data.prefetch import Prefetch
 from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars

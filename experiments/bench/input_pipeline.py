@@ -40,7 +40,7 @@ import numpy as np
 from PIL import Image
 
 from dlcore.data.decoding import Box, decode_box, random_box
-from dlcore.data.folder import folder_splits
+from dlcore.data.image_classification import folder_splits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.prefetch import prefetch
 from dlcore.data.streaming import StreamedImages, Workers, random_crops

@@ -11,7 +11,7 @@ python -m experiments.generative.ring_gan --loss=minimax    (not run to its end)
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.evaluators import frechet, mode_coverage
+from dlcore.evaluators import frechet_evaluator, mode_coverage_evaluator
 from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.generative import gan
 from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring_centers, ring_points
@@ -43,8 +43,8 @@ def build(setup: Setup):
 def evaluators(setup: Setup, data: Splits, split: str) -> list:
     reference = getattr(data, split).arrays["point"]
     return [
-        mode_coverage.evaluator(ring_centers(), STD, data.shown),
-        frechet.evaluator(lambda points: (points, None), reference, data.shown),
+        mode_coverage_evaluator(ring_centers(), STD, data.shown),
+        frechet_evaluator(lambda points: (points, None), reference, data.shown),
     ]
 
 

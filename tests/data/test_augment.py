@@ -93,21 +93,21 @@ def test_random_affine_of_a_fixed_angle_is_that_rotation():
 
 
 def test_enlarging_by_two_reads_every_half_pixel():
-    # Output pixel j of a row of 5 (centre 2) reads 2 + (j - 2) / 2 = 1, 1.5, 2, 2.5, 3.
+    # Output pixel j of a row of 5 (center 2) reads 2 + (j - 2) / 2 = 1, 1.5, 2, 2.5, 3.
     row = jnp.asarray([0.0, 10.0, 20.0, 30.0, 40.0])
     image = jnp.broadcast_to(row[None, :, None], (5, 5, 1))
     np.testing.assert_allclose(augment.affine(image, scale=2.0)[2, :, 0], [10, 15, 20, 25, 30], atol=1e-5)
 
 
-def test_shear_moves_a_row_by_its_distance_from_the_centre():
-    # tan 45 = 1: the row at y below the centre moves y pixels to the right.
+def test_shear_moves_a_row_by_its_distance_from_the_center():
+    # tan 45 = 1: the row at y below the center moves y pixels to the right.
     image = IMAGE[:7, :7]
     expected = np.stack([shifted(image, 0, y)[y + 3] for y in range(-3, 4)])
     np.testing.assert_allclose(augment.affine(image, shear=45.0), expected, atol=1e-5)
 
 
 def test_drawn_maps_stay_inside_their_ranges():
-    # A bright pixel at the centre of 9 x 9 moves by at most 0.25 * 9 = 2.25 pixels either way.
+    # A bright pixel at the center of 9 x 9 moves by at most 0.25 * 9 = 2.25 pixels either way.
     image = jnp.zeros((9, 9, 1)).at[4, 4].set(1)
     out = many(augment.random_affine(translate=0.25), image)[..., 0]
     y, x = np.mgrid[:9, :9] - 4
@@ -191,7 +191,7 @@ def test_to_float():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_statistics_standardise_the_split_they_come_from(dtype):
+def test_statistics_standardize_the_split_they_come_from(dtype):
     pixels = RNG.integers(0, 256, (1500, 3, 2, 3)) * np.array([1, 0.5, 0]) + np.array([0, 60, 40])
     image = pixels.astype(np.uint8) if dtype == np.uint8 else (pixels / 255).astype(np.float32)
     mean, std = augment.channel_statistics(Source({"image": image}))

@@ -11,7 +11,7 @@ IMAGE = jnp.arange(7 * 9 * 2, dtype=jnp.float32).reshape(7, 9, 2)
 
 
 @pytest.mark.covers("RG-14")
-def test_ten_crops_are_corners_centre_and_their_mirrors():
+def test_ten_crops_are_corners_center_and_their_mirrors():
     crops = augment.ten_crop(IMAGE, (3, 5))
     assert crops.shape == (10, 3, 5, 2)
     want = [IMAGE[:3, :5], IMAGE[:3, 4:], IMAGE[4:, :5], IMAGE[4:, 4:], IMAGE[2:5, 2:7]]

@@ -19,7 +19,7 @@ def test_digits_are_scikit_learns():
     np.testing.assert_array_equal(label, reference.target)
     assert label.dtype == np.int32
     assert train.class_names == tuple("0123456789")
-    with pytest.raises(ValueError, match="'validation'; allowed are"):
+    with pytest.raises(ValueError, match="'validation': unknown; allowed"):
         digits("validation")
 
 
@@ -52,11 +52,11 @@ def test_labels_outside_the_classes_are_named():
 def test_errors_of_load_say_what_to_pass(tmp_path):
     with pytest.raises(ValueError, match=r"'mnits'.*did you mean 'mnist'"):
         load("mnits")
-    with pytest.raises(ValueError, match=r"known are digits, folder"):
+    with pytest.raises(ValueError, match=r"allowed: digits, folder"):
         load("xqzw", tmp_path)
-    with pytest.raises(ValueError, match=r"'mnist' needs data_dir"):
+    with pytest.raises(ValueError, match=r"data_dir=None: dataset 'mnist' needs"):
         load("mnist")
-    with pytest.raises(ValueError, match=r"'folder' needs data_dir"):
+    with pytest.raises(ValueError, match=r"data_dir=None: dataset 'folder' needs"):
         load("folder")
     with pytest.raises(FileNotFoundError, match=r"'mnist' is not prepared.*download_and_prepare"):
         load("mnist", tmp_path)

@@ -48,7 +48,7 @@ def test_random_factors_keep_to_their_range():
     assert 0.67 < seen.max() <= 0.7 + 1e-6
 
 
-def test_one_channel_has_no_colour():
+def test_one_channel_has_no_color():
     image = IMAGE[..., :1]
     keys = jax.random.split(jax.random.key(0), 3)
     for key in keys:

@@ -65,7 +65,7 @@ def test_the_label_goes_by_the_area_exactly_also_at_the_border():
 
 @pytest.mark.covers("RG-26")
 def test_a_box_by_hand():
-    # 1 - .75 = .25: sides of half the image's, 4 of 8 rows and 5 of 10 columns, 2 either side of the centre.
+    # 1 - .75 = .25: sides of half the image's, 4 of 8 rows and 5 of 10 columns, 2 either side of the center.
     box = np.asarray(cutmix_box(jnp.float32(0.75), jnp.array([4.0, 5.0]), (8, 10)))
     want = np.zeros((8, 10), bool)
     want[2:6, 3:7] = True

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dlcore.data.pipeline import Pipeline, batch_at, device_resident, padded_batches, settings, steps_per_epoch
+from dlcore.data.device import device_resident
+from dlcore.data.pipeline import Pipeline, batch_at, padded_batches, settings, steps_per_epoch
 from dlcore.data.source import Source
 
 

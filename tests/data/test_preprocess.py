@@ -22,16 +22,16 @@ def images(count=40, seed=0):
 
 
 @pytest.mark.covers("NO-01")
-def test_standardised_by_hand_and_as_scikit_learn():
+def test_standardized_by_hand_and_as_scikit_learn():
     # column 1: mean 3, deviations -2, -1, 3, squares 14, std sqrt(14 / 3); column 2 is constant and becomes 0
     x = np.array([[1.0, 7.0], [2.0, 7.0], [6.0, 7.0]])
     got = preprocess.fit_standardizer(x)(x)
     np.testing.assert_allclose(got[:, 0], np.array([-2, -1, 3]) / np.sqrt(14 / 3))
     np.testing.assert_array_equal(got[:, 1], 0)
     found = preprocess.fit_standardizer(X)
-    assert json.loads(str(GOLDENS["meta"]))["cases"]["standardise"]["note"] == "population standard deviation"
-    np.testing.assert_allclose(found(XT), GOLDENS["standardise/out"], rtol=1e-10)
-    np.testing.assert_allclose(found.std, GOLDENS["standardise/out.scale"], rtol=1e-12)
+    assert json.loads(str(GOLDENS["meta"]))["cases"]["standardize"]["note"] == "population standard deviation"
+    np.testing.assert_allclose(found(XT), GOLDENS["standardize/out"], rtol=1e-10)
+    np.testing.assert_allclose(found.std, GOLDENS["standardize/out.scale"], rtol=1e-12)
     np.testing.assert_allclose(found.inverse(found(XT)), XT, rtol=1e-12)
 
 
@@ -40,7 +40,7 @@ def test_standardised_by_hand_and_as_scikit_learn():
     ("per", "axes", "shape"), [("feature", 0, (5, 4, 3)), ("channel", (0, 1, 2), (3,)), ("all", None, ())]
 )
 @given(seed=st.integers(0, 1000), count=st.sampled_from([2, 7, 1030]))
-def test_what_is_standardised_has_mean_0_and_deviation_1(per, axes, shape, seed, count):
+def test_what_is_standardized_has_mean_0_and_deviation_1(per, axes, shape, seed, count):
     x = images(count, seed)
     found = preprocess.fit_standardizer(x, per)
     assert found.mean.shape == found.std.shape == shape
@@ -84,7 +84,7 @@ def test_pixels_to_plus_minus_one():
 def test_nothing_leaks_from_validation_and_test(fit):
     train, valid = digits("train").arrays["image"], digits("test").arrays["image"]
     a, b = preprocess.fit_on_first(fit, train, valid)
-    # training data is centred; the others, which other people wrote, are not
+    # training data is centerd; the others, which other people wrote, are not
     assert np.abs(a.mean(0)).max() < 1e-4 < 0.05 < np.abs(b.mean(0)).max()
     # whatever is done to the others, neither what came of training nor what came of the rest of them changes
     changed = valid.copy()

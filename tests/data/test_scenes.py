@@ -19,7 +19,7 @@ def test_a_seed_gives_the_same_scenes_whatever_their_number():
 
 
 def test_boxes_are_where_the_shapes_are():
-    """A shape is of one colour (and noise): each side of its box has a pixel near the shape's median colour."""
+    """A shape is of one color (and noise): each side of its box has a pixel near the shape's median color."""
     source = scenes(40, 1, size=64, max_boxes=1, largest=40, empty=0.0)
     seen = set()
     for image, boxes, labels, mask in zip(

@@ -10,22 +10,16 @@ import pytest
 from PIL import Image
 
 from dlcore.data.augment import channel_statistics
-from dlcore.data.bank import with_bank
+from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.decoding import decode_box, random_box
+from dlcore.data.device import device_resident
 from dlcore.data.image_classification import load
-from dlcore.data.pipeline import Pipeline, device_resident, padded_batches
+from dlcore.data.image_headers import evenly, kept_share
+from dlcore.data.pipeline import Pipeline, padded_batches
 from dlcore.data.prefetch import prefetch
 from dlcore.data.source import Source, join, shuffle_labels, split_validation
-from dlcore.data.streaming import (
-    StreamedImages,
-    Workers,
-    evenly,
-    kept_share,
-    on_disk,
-    random_crops,
-    sample_of,
-    streamed,
-)
+from dlcore.data.streaming import StreamedImages, random_crops, sample_of, streamed, streaming_note
+from dlcore.data.workers import Workers
 
 COUNT = 23
 
@@ -37,7 +31,7 @@ def encoded(pixels, form="JPEG"):
 
 
 def pictures():
-    """JPEGs of several sizes; the mean colour of number i is near 10 i."""
+    """JPEGs of several sizes; the mean color of number i is near 10 i."""
     rng = np.random.default_rng(0)
     for i in range(COUNT):
         yield encoded(
@@ -102,7 +96,7 @@ def test_sources_split_subset_join_and_shuffle_without_reading():
     assert (len(train), len(valid), len(both)) == (16, 7, COUNT)
     assert len(data.take(5)) == 5
     shuffle_labels(data, 0)
-    with_bank(train, valid, 4)
+    bank_and_queries(train, valid, 4)
     assert sorted([*train.arrays["image"].records, *valid.arrays["image"].records]) == list(range(COUNT))
 
 
@@ -117,7 +111,7 @@ def test_parts_hold_the_images_that_belong_to_them():
     np.testing.assert_array_equal(joined.arrays["image"][:], whole[[4, 8, COUNT - 2, COUNT - 1, COUNT - 4]])
     again = join(joined.subset([3, 0]), joined.subset([1]))
     np.testing.assert_array_equal(again.arrays["image"][:], whole[[COUNT - 1, 4, 8]])
-    bank = with_bank(data, data.subset([1, 2]), 3, seed=0)
+    bank = bank_and_queries(data, data.subset([1, 2]), 3, seed=0)
     np.testing.assert_array_equal(bank[[3, 4]]["image"], whole[[1, 2]])
     chosen = np.sort(np.random.default_rng((0, 3)).permutation(COUNT)[:3])
     assert chosen.tolist() != [0, 1, 2]
@@ -180,11 +174,11 @@ def test_crops_are_drawn_by_seed_epoch_and_example():
     np.testing.assert_array_equal(first, one_by_one[0])
     np.testing.assert_array_equal(second, one_by_one[1])
     other = drawn(seed=4)[0]
-    centre = source().arrays["image"][:]
-    for a, b in ((first, second), (first, other), (first, centre)):
+    center = source().arrays["image"][:]
+    for a, b in ((first, second), (first, other), (first, center)):
         assert ((a != b).any((1, 2, 3))).all()
-    # The crops are of the right images: a JPEG's mean colour stays that of its number.
-    assert np.abs(first.mean((1, 2, 3)) - centre.mean((1, 2, 3))).max() < 8
+    # The crops are of the right images: a JPEG's mean color stays that of its number.
+    assert np.abs(first.mean((1, 2, 3)) - center.mean((1, 2, 3))).max() < 8
 
 
 def test_half_of_the_boxes_are_mirrored():
@@ -195,21 +189,21 @@ def test_half_of_the_boxes_are_mirrored():
     assert 72 <= falls.sum() <= 128
 
 
-def test_the_share_that_a_centre_crop_keeps():
+def test_the_share_that_a_center_crop_keeps():
     assert kept_share({(8, 8)}, (8, 8)) == kept_share({(8, 6)}, (8, 8)) == 1.0
     assert kept_share({(9, 8)}, (8, 8)) == kept_share({(8, 8), (8, 7)}, (8, 8)) == kept_share(set(), (8, 8)) == 0.875
 
 
-def test_measuring_takes_the_centre_whatever_training_draws():
+def test_measuring_takes_the_center_whatever_training_draws():
     train = source(2, (0.1, 0.6))
-    centre = source().arrays["image"][:]
-    np.testing.assert_array_equal(train.arrays["image"][:], centre)
+    center = source().arrays["image"][:]
+    np.testing.assert_array_equal(train.arrays["image"][:], center)
     batches = list(padded_batches(train, 8))
     assert [batch["mask"].sum() for batch in batches] == [8, 8, 7]
-    np.testing.assert_array_equal(np.concatenate([b["image"] for b in batches])[:COUNT], centre)
-    np.testing.assert_array_equal(batches[-1]["image"][-1], centre[0])
+    np.testing.assert_array_equal(np.concatenate([b["image"] for b in batches])[:COUNT], center)
+    np.testing.assert_array_equal(batches[-1]["image"][-1], center[0])
     plain = Pipeline(source(2), 8, seed=1).batch_at(2)
-    np.testing.assert_array_equal(plain["image"], centre[plain["index"]])
+    np.testing.assert_array_equal(plain["image"], center[plain["index"]])
 
 
 def test_what_the_pixels_depend_on_is_in_the_settings():
@@ -328,14 +322,14 @@ def test_several_threads_may_ask_at_once():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="workers is -1"):
+    with pytest.raises(ValueError, match="workers=-1"):
         Workers(-1)
-    with pytest.raises(ValueError, match="decoder is 'gpu'"):
+    with pytest.raises(ValueError, match="decoder='gpu'"):
         Workers(1, "gpu")
     assert Workers().count >= 1
-    with pytest.raises(ValueError, match=r"crop is \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"crop=\(0, 1\)"):
         source(crop=(0, 1))
-    with pytest.raises(ValueError, match=r"crop_pct is 1\.5"):
+    with pytest.raises(ValueError, match=r"crop_pct=1\.5"):
         source(crop_pct=1.5)
 
 
@@ -355,7 +349,7 @@ def test_statistics_are_those_of_examples_at_equal_distances():
     pixels = source().arrays["image"][:].reshape(-1, 3) / 255
     np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-5)
     np.testing.assert_allclose(std, pixels.std(0), rtol=1e-5)
-    note = on_disk("x", 6 * 2**30, 4 * 2**30, (8, 8, 3), Workers(3))
+    note = streaming_note("x", 6 * 2**30, 4 * 2**30, (8, 8, 3), Workers(3))
     assert note.startswith("x: decoded at (8, 8, 3) its images take 6.0 GiB, more than 4")
     assert "in 3 threads" in note
 
@@ -385,8 +379,8 @@ def test_a_folder_that_does_not_fit_is_streamed(pets):
         assert streamed(ours) is not None
         assert (ours.name, ours.class_names) == (theirs.name, theirs.class_names)
         np.testing.assert_array_equal(ours.arrays["label"], theirs.arrays["label"])
-        colours = ours.arrays["image"][:].mean((1, 2, 3)), theirs.arrays["image"].mean((1, 2, 3))
-        np.testing.assert_allclose(*colours, atol=4)
+        colors = ours.arrays["image"][:].mean((1, 2, 3)), theirs.arrays["image"].mean((1, 2, 3))
+        np.testing.assert_allclose(*colors, atol=4)
 
 
 def test_a_zip_that_does_not_fit_is_streamed_alike(pets, tmp_path_factory):

@@ -1,3 +1,4 @@
+import importlib
 import io
 import json
 import sys
@@ -6,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.data import tfds_source as module
 from dlcore.data.image_classification import load
-from dlcore.data.streaming import StreamedImages, Workers
+from dlcore.data.streaming import StreamedImages
 from dlcore.data.tfds_source import prepared_datasets, tfds_source, tfds_splits
+from dlcore.data.workers import Workers
 
 RNG = np.random.default_rng(0)
+module = importlib.import_module("dlcore.data.tfds_source")
 
 
 def png(pixels):
@@ -82,8 +84,8 @@ def test_records_are_decoded_in_order_whatever_the_chunk(tiny, monkeypatch, chun
 def test_decoded_arrays_are_kept_until_the_files_change(tiny, cache_folder, monkeypatch):
     data_dir, images = tiny
     decoded = []
-    decode = module._decode
-    monkeypatch.setattr(module, "_decode", lambda *arguments: decoded.append(arguments) or decode(*arguments))
+    decode = module._decoded
+    monkeypatch.setattr(module, "_decoded", lambda *arguments: decoded.append(arguments) or decode(*arguments))
     for _ in range(2):
         source = tfds_source("tiny", "train", data_dir)
         np.testing.assert_array_equal(source.arrays["image"], images["train"])
@@ -116,10 +118,7 @@ def test_data_that_is_not_prepared_is_an_error_that_says_how(tiny):
         tfds_source("mnist", "train", data_dir)
     message = str(caught.value)
     assert "there: tiny)" in message
-    assert (
-        f"tfds.builder('mnist', data_dir='{data_dir}', file_format='array_record').download_and_prepare()"
-        in message
-    )
+    assert f"tfds.builder('mnist', data_dir='{data_dir}', file_format='array_record').download_and_prepare()" in message
     assert sorted(path.name for path in data_dir.iterdir()) == ["other", "tiny"]
     assert prepared_datasets(data_dir) == ("tiny",)
     with pytest.raises(FileNotFoundError, match="no such folder"):
@@ -141,7 +140,7 @@ def test_records_that_need_tensorflow_are_refused(tmp_path):
 
 def test_bad_splits_sizes_and_limits_are_refused(tiny, tmp_path):
     data_dir, _ = tiny
-    with pytest.raises(ValueError, match=r"split is 'valid'; 'tiny' has \['test', 'train'\]"):
+    with pytest.raises(ValueError, match=r"split='valid': unknown; allowed for 'tiny': \['test', 'train'\]"):
         tfds_source("tiny", "valid", data_dir)
     with pytest.raises(ValueError, match="limit_bytes"):
         tfds_source("tiny", "train", data_dir, limit_bytes=40 * 4 * 5 * 3 - 1)
@@ -208,7 +207,7 @@ def test_images_of_several_sizes_are_streamed(tmp_path, cache_folder, monkeypatc
     assert "tensorflow" not in sys.modules
     # The labels were read once and kept, one file a split.
     assert len(list(cache_folder.iterdir())) == 2
-    monkeypatch.setattr(module, "_keep", lambda *arguments: pytest.fail("read again"))
+    monkeypatch.setattr(module, "write_cache", lambda *arguments: pytest.fail("read again"))
     again = tfds_source("ragged", "train", tmp_path, image_size=16, workers=Workers(2))
     np.testing.assert_array_equal(again.arrays["label"], labels)
 

@@ -83,7 +83,7 @@ def test_stretch_translation_and_the_lens_by_hand():
     # Shear of 45 degrees across: x grows by y: (2, 1) -> (3, 1).
     np.testing.assert_allclose(augment.affine_warp(SIZE, shear=45.0).forward(points)[1], [8, 5], rtol=1e-6)
     np.testing.assert_allclose(augment.affine_warp(SIZE, shear=(0.0, 45.0)).forward(points)[1], [7, 7], rtol=1e-6)
-    # Half the diagonal of 6 x 8 is 5. The place (3 + 1, 4) from the centre (4, 3)... r = 1/5 at (5, 3):
+    # Half the diagonal of 6 x 8 is 5. The place (3 + 1, 4) from the center (4, 3)... r = 1/5 at (5, 3):
     # it shows what was at 4 + 1 (1 + .5 / 25) = 5.02.
     np.testing.assert_allclose(augment.lens_warp((6, 8), 0.5).inverse(jnp.array([5.0, 3.0])), [5.02, 3], rtol=1e-6)
     # Barrel: a corner moves inwards, since the corner's place shows what is further out.
@@ -94,7 +94,7 @@ def test_stretch_translation_and_the_lens_by_hand():
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_image_boxes_masks_and_points_move_together(seed):
-    """A bright block: after any map its box is what is bright, its mask is where it is bright, its centre inside."""
+    """A bright block: after any map its box is what is bright, its mask is where it is bright, its center inside."""
     size = (40, 48)
     image = jnp.zeros((*size, 1)).at[14:26, 18:34].set(1)
     example = {
@@ -163,7 +163,7 @@ def test_the_range_of_what_is_drawn():
     drawn = jax.jit(augment.warped(augment.random_perspective(0.4)))(jax.random.key(1), jnp.ones((8, 10, 1)))
     assert 0 < float(drawn.mean()) < 1
     corner = augment.random_lens(0.2)(jax.random.key(1), SIZE).inverse(jnp.array([10.0, 8.0]))
-    # r = 1 there: 1 + k1 of the way from the centre (5, 4), |k1| <= .2.
+    # r = 1 there: 1 + k1 of the way from the center (5, 4), |k1| <= .2.
     assert 0.8 <= float(corner[0] - 5) / 5 <= 1.2
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from dlcore.data.source import Source
 from dlcore.evaluators.frechet import (
-    evaluator,
     frechet_distance,
+    frechet_evaluator,
     frechet_of_features,
     inception_score,
     kid,
@@ -78,7 +78,7 @@ def test_the_evaluator_joins_batches():
     def extract(images):
         return images, probabilities[: len(images)]
 
-    measure = evaluator(extract, reference, Source.indices(60))
+    measure = frechet_evaluator(extract, reference, Source.indices(60))
     acc = None
     for first in range(0, 60, 25):
         acc = measure.add(acc, {"sample": drawn[first : first + 25]}, None)
@@ -86,7 +86,7 @@ def test_the_evaluator_joins_batches():
     assert numbers["frechet_distance"] == pytest.approx(frechet_of_features(drawn, reference), rel=1e-6)
     assert numbers["kid"] == pytest.approx(kid(drawn, reference), rel=1e-6)
     assert numbers["inception_score"] == pytest.approx(1)
-    plain = evaluator(lambda images: (images, None), reference, Source.indices(60))
+    plain = frechet_evaluator(lambda images: (images, None), reference, Source.indices(60))
     assert set(plain.finish(plain.add(None, {"sample": drawn}, None))) == {"frechet_distance", "kid"}
 
 
@@ -100,4 +100,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="shapes"):
         kid(features(5, 3), features(5, 4))
     with pytest.raises(ValueError, match="at least 2 samples"):
-        evaluator(lambda x: (x, None), features(), Source.indices(1))
+        frechet_evaluator(lambda x: (x, None), features(), Source.indices(1))

@@ -1,9 +1,9 @@
-"""Neighbours by hand, against a plain loop, and the evaluator in whatever batches."""
+"""Neighbors by hand, against a plain loop, and the evaluator in whatever batches."""
 
 import numpy as np
 import pytest
 
-from dlcore.data.bank import with_bank
+from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.source import Source
 from dlcore.evaluators.knn import knn, knn_predict
 
@@ -45,7 +45,7 @@ def test_the_evaluator_does_not_depend_on_batches(size):
     label = np.arange(40) % 2
     x = rng.normal(size=(40, 3)) + 5 * np.eye(3)[label]
     part = Source({"x": x, "label": label})
-    source = with_bank(part.take(30), part.subset(np.arange(30, 40)))
+    source = bank_and_queries(part.take(30), part.subset(np.arange(30, 40)))
     evaluator = knn(source, k=50, name="near")
     acc = None
     for start in range(0, 40, size):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.data.bank import with_bank
+from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.source import Source
 from dlcore.evaluators.linear_probe import linear_probe, probe_predict
 
@@ -38,7 +38,7 @@ def test_dead_features_and_bad_input():
 def test_the_evaluator():
     x, y = data()
     part = Source({"x": x, "label": y})
-    source = with_bank(part.take(150), part.subset(np.arange(150, 200)))
+    source = bank_and_queries(part.take(150), part.subset(np.arange(150, 200)))
     evaluator = linear_probe(source, key="z")
     rows = source[slice(None)]
     found = evaluator.finish(evaluator.add(None, {"z": rows["x"]}, rows))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.evaluators.mode_coverage import evaluator, mode_coverage
+from dlcore.evaluators.mode_coverage import mode_coverage
 from dlcore.generative.ring import ring_centers, ring_points
 
 
@@ -20,22 +20,22 @@ def test_the_data_itself_covers_all_modes():
 
 @pytest.mark.covers("GE-15")
 def test_a_collapsed_generator_is_seen():
-    centres = ring_centers()
-    one = np.repeat(centres[:1], 100, 0)
-    assert mode_coverage(one, centres, 0.02)["modes"] == 1
-    two = np.concatenate([one, np.repeat(centres[3:4], 100, 0)])
-    assert mode_coverage(two, centres, 0.02)["modes"] == 2
+    centers = ring_centers()
+    one = np.repeat(centers[:1], 100, 0)
+    assert mode_coverage(one, centers, 0.02)["modes"] == 1
+    two = np.concatenate([one, np.repeat(centers[3:4], 100, 0)])
+    assert mode_coverage(two, centers, 0.02)["modes"] == 2
     # Half of the samples are on no mode; and a mode that one of 200 samples hits is not covered.
-    off = np.concatenate([one, np.zeros((99, 2)), centres[5:6]])
-    found = mode_coverage(off, centres, 0.02)
+    off = np.concatenate([one, np.zeros((99, 2)), centers[5:6]])
+    found = mode_coverage(off, centers, 0.02)
     assert found["modes"] == 1
     assert found["high_quality"] == pytest.approx(101 / 200)
 
 
 def test_the_evaluator_joins_batches():
-    measure = evaluator(ring_centers(), 0.02, Source.indices(4))
-    centres = ring_centers()
-    acc = measure.add(measure.add(None, {"sample": centres[:3]}, None), {"sample": centres[3:]}, None)
+    measure = mode_coverage_evaluator(ring_centers(), 0.02, Source.indices(4))
+    centers = ring_centers()
+    acc = measure.add(measure.add(None, {"sample": centers[:3]}, None), {"sample": centers[3:]}, None)
     assert measure.finish(acc)["modes"] == 8
 
 

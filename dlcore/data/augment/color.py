@@ -1,4 +1,4 @@
-"""Pixel values: uint8 to [0, 1], and standardisation by the training split's own statistics, (x - mean) / std."""
+"""Pixel values: uint8 to [0, 1], and standardization by the training split's own statistics, (x - mean) / std."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """Crops: random in training, a fixed set averaged in use.
 
     train:  the shorter side scaled to a random length, a random window of the wanted size
-    test:   the four corners and the centre, each also mirrored (ten), at one or several scales; their logits averaged
+    test:   the four corners and the center, each also mirrored (ten), at one or several scales; their logits averaged
 
 Krizhevsky, Sutskever & Hinton 2012 (ten crops); Simonyan & Zisserman 2014, arXiv:1409.1556, and He et al. 2015,
 arXiv:1512.03385 (scales from 256 to 480 in training, {224, 256, 384, 480, 640} in use). `random_resized_crop` is
@@ -35,7 +35,7 @@ def center_crop(image: jax.Array, size: Size) -> jax.Array:
 
 
 def five_crop(image: jax.Array, size: Size) -> jax.Array:
-    """[5, h, w, C]: top left, top right, bottom left, bottom right, centre. Raises: as `center_crop`."""
+    """[5, h, w, C]: top left, top right, bottom left, bottom right, center. Raises: as `center_crop`."""
     height, width = _fits(image, size)
     bottom, right = image.shape[0] - height, image.shape[1] - width
     corners = [image[y : y + height, x : x + width] for y in (0, bottom) for x in (0, right)]

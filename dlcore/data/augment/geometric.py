@@ -1,6 +1,6 @@
 """Random flips, crops, shifts and affine maps of one image: `(key, image [H, W, C]) -> image [H, W, C]`.
 
-Affine maps send the pixel at p (relative to the image's centre, x to the right and y down) to
+Affine maps send the pixel at p (relative to the image's center, x to the right and y down) to
 
     R(degrees) Shear(shear) scale p + t,   R(a) = [[cos a, sin a], [-sin a, cos a]],   Shear(s) = [[1, tan s], [0, 1]]
 

@@ -1,9 +1,9 @@
-"""Brightness, contrast, saturation, hue, grey and blur of one image [H, W, C] float in [0, 1], as torchvision's.
+"""Brightness, contrast, saturation, hue, gray and blur of one image [H, W, C] float in [0, 1], as torchvision's.
 
     blend(x, y, f) = clip(f x + (1 - f) y, 0, 1)
-    brightness: y = 0.  contrast: y = the mean grey.  saturation: y = the grey of each pixel.  hue: turned by `shift`
+    brightness: y = 0.  contrast: y = the mean gray.  saturation: y = the gray of each pixel.  hue: turned by `shift`
 
-Grey is 0.2989 R + 0.587 G + 0.114 B. Images of one channel have no saturation and no hue: they pass unchanged. The four
+Gray is 0.2989 R + 0.587 G + 0.114 B. Images of one channel have no saturation and no hue: they pass unchanged. The four
 come in this order; torchvision draws the order too. The adjustments take uint8 too, and give it back.
 """
 
@@ -23,7 +23,7 @@ _GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
 def gray(image: jax.Array) -> jax.Array:
-    """[H, W, 1]: the weighted sum of three channels; one channel is grey already."""
+    """[H, W, 1]: the weighted sum of three channels; one channel is gray already."""
     return image if image.shape[-1] == 1 else (image @ _GRAY.astype(image.dtype))[..., None]
 
 
@@ -39,13 +39,13 @@ def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
 @keeps_uint8
 def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
-    """Away from the mean grey of the image; 1 leaves it."""
+    """Away from the mean gray of the image; 1 leaves it."""
     return _blend(image, gray(image).mean(), factor)
 
 
 @keeps_uint8
 def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
-    """Away from each pixel's grey; 1 leaves it."""
+    """Away from each pixel's gray; 1 leaves it."""
     return image if image.shape[-1] == 1 else _blend(image, gray(image), factor)
 
 
@@ -121,7 +121,7 @@ def color_jitter(
 
 
 def random_gray(probability: float = 0.2) -> Augmentation:
-    """All channels the same grey, with the given probability."""
+    """All channels the same gray, with the given probability."""
     return random_apply(lambda key, image: jnp.broadcast_to(gray(image), image.shape), probability)
 
 

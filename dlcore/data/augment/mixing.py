@@ -4,7 +4,7 @@
     CutMix:  x = b inside a box, a outside,   q as above with 1 - lam = the share of pixels inside the box
 
 Zhang, Cisse, Dauphin & Lopez-Paz 2017, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899. The box has the sides
-sqrt(1 - lam) of the image's and a centre anywhere, and is cut at the border: the labels go by what is left of it. Each
+sqrt(1 - lam) of the image's and a center anywhere, and is cut at the border: the labels go by what is left of it. Each
 example draws its own lam and box here; the papers draw one for a batch. b is the batch in a random order.
 """
 
@@ -40,19 +40,19 @@ def cutmix(
     drawing, placing = jax.random.split(key)
     share, partner = _draw(drawing, images, targets, alpha, mask)
     height, width = images.shape[1:3]
-    centre = jax.random.uniform(placing, (images.shape[0], 2)) * jnp.array([height, width])
-    inside = jax.vmap(lambda s, c: cutmix_box(s, c, (height, width)))(share, centre)
+    center = jax.random.uniform(placing, (images.shape[0], 2)) * jnp.array([height, width])
+    inside = jax.vmap(lambda s, c: cutmix_box(s, c, (height, width)))(share, center)
     share = 1 - inside.mean((1, 2), dtype=jnp.float32)
     return jnp.where(inside[..., None], images[partner], images), _blend(share, targets, partner)
 
 
-def cutmix_box(share: jax.Array, centre: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Which pixels [H, W] lie in the box around `centre: [2]` (row, column) that leaves `share` of the image outside.
+def cutmix_box(share: jax.Array, center: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Which pixels [H, W] lie in the box around `center: [2]` (row, column) that leaves `share` of the image outside.
 
     Sides of H sqrt(1 - share) and W sqrt(1 - share), cut to whole pixels as in the paper, and at the border.
     """
     half = (jnp.array(size) * jnp.sqrt(jnp.maximum(1 - share, 0))).astype(jnp.int32) // 2
-    middle = centre.astype(jnp.int32)
+    middle = center.astype(jnp.int32)
     low, high = jnp.clip(middle - half, 0, jnp.array(size)), jnp.clip(middle + half, 0, jnp.array(size))
     y, x = jnp.arange(size[0])[:, None], jnp.arange(size[1])[None]
     return (y >= low[0]) & (y < high[0]) & (x >= low[1]) & (x < high[1])

@@ -86,9 +86,9 @@ def erase(
 
 
 def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augmentation:
-    """One square of `size` by `size` pixels set to `value` (0 is the mean of normalised images).
+    """One square of `size` by `size` pixels set to `value` (0 is the mean of normalized images).
 
-    partly_outside: the square's centre is any pixel, as in the paper, so that the border may cut it; by default the
+    partly_outside: the square's center is any pixel, as in the paper, so that the border may cut it; by default the
     whole square is inside.
 
     Raises: ValueError for a size below 1 or, at the first call, larger than the image.

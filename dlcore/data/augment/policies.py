@@ -6,7 +6,7 @@ strength; the tables are those of the paper's appendix, as torchvision has them)
 
 With s in [0, 1] and a sign +-1 drawn with equal chance:
 
-    shear x, y:        +-0.3 s, about the corner          brightness, colour, contrast, sharpness: factor 1 +- 0.9 s
+    shear x, y:        +-0.3 s, about the corner          brightness, color, contrast, sharpness: factor 1 +- 0.9 s
     translate x, y:    +-150/331 s of the side            posterize: 8 - round(4 s) bits
     rotate:            +-30 s degrees                     solarize: threshold 1 - s
 

@@ -1,9 +1,9 @@
 """Geometric maps of an image, and of the boxes, masks and points in it: affine, perspective, lens.
 
-Coordinates are (x, y), x to the right and y down; pixel j covers [j, j + 1], so that its centre is j + 1/2, and boxes
+Coordinates are (x, y), x to the right and y down; pixel j covers [j, j + 1], so that its center is j + 1/2, and boxes
 are corners in the same coordinates. A `Warp` is a map and its inverse:
 
-    affine:       p' = c + t + R(degrees) Shear scale (p - c)       c: the image's centre
+    affine:       p' = c + t + R(degrees) Shear scale (p - c)       c: the image's center
                   R(a) = [[cos a, sin a], [-sin a, cos a]],  Shear = [[1, tan sx], [0, 1]] [[1, 0], [tan sy, 1]]
     perspective:  (x', y') = ((a x + b y + c) / (g x + h y + 1), (d x + e y + f) / (g x + h y + 1))
     lens:         p = c + (p' - c) (1 + k1 r^2 + k2 r^4),   r = |p' - c| / (half the diagonal)

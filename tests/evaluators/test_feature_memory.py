@@ -1,13 +1,13 @@
-"""Batches are gathered, and bank and questions parted."""
+"""Batches are collected, and split into bank and queries."""
 
 import numpy as np
 import pytest
 
-from dlcore.evaluators.bank import Gathered, gather
+from dlcore.evaluators.feature_memory import FeatureMemory, collect_features
 
 
-def test_batches_are_gathered_and_parted():
-    add, acc = gather("features"), None
+def test_batches_are_collected_and_split():
+    add, acc = collect_features("features"), None
     for start in (0, 2):
         rows = {"label": np.arange(start, start + 2), "bank": np.array([1, 0])}
         acc = add(acc, {"features": np.full((2, 1), start)}, rows)
@@ -15,5 +15,5 @@ def test_batches_are_gathered_and_parted():
     np.testing.assert_array_equal(labels, [0, 2])
     np.testing.assert_array_equal(truth, [1, 3])
     assert bank.shape == queries.shape == (2, 1)
-    with pytest.raises(ValueError, match="with_bank"):
-        Gathered([(np.zeros((2, 1)), np.zeros(2), np.ones(2))]).split()
+    with pytest.raises(ValueError, match="bank_and_queries"):
+        FeatureMemory([(np.zeros((2, 1)), np.zeros(2), np.ones(2))]).split()

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.data.folder import folder_source, folder_splits, list_images, load_image
-from dlcore.data.image_classification import load
+from dlcore.data.decoding import load_image
+from dlcore.data.image_classification import folder_source, folder_splits, load
+from dlcore.data.image_folder import list_images
 
 RNG = np.random.default_rng(0)
 
@@ -74,9 +75,9 @@ def test_nested_class_folders_keep_their_path(tmp_path):
     assert folder_source(tmp_path).class_names == ("animal/cat", "animal/dog", "car")
 
 
-def test_images_of_any_size_are_scaled_and_their_centre_is_cut(tmp_path):
-    # Left to right: 20 columns of black, 40 of grey, 20 of white; the central square of 40 is grey,
-    # but for the outermost pixels, into which the filter mixes an eighth of their neighbours.
+def test_images_of_any_size_are_scaled_and_their_center_is_cut(tmp_path):
+    # Left to right: 20 columns of black, 40 of gray, 20 of white; the central square of 40 is gray,
+    # but for the outermost pixels, into which the filter mixes an eighth of their neighbors.
     bands = np.repeat([0, 128, 255], [20, 40, 20])[None, :, None] * np.ones((40, 1, 3))
     put(tmp_path / "wide" / "a.png", pixels=bands.astype(np.uint8))
     put(tmp_path / "tall" / "a.png", pixels=bands.transpose(1, 0, 2).astype(np.uint8))
@@ -86,7 +87,7 @@ def test_images_of_any_size_are_scaled_and_their_centre_is_cut(tmp_path):
     np.testing.assert_allclose(source.arrays["image"][1, 5, [0, -1], 0], [112, 144], atol=1)
     tall = folder_source(tmp_path, image_size=(20, 10)).arrays["image"]
     assert tall.shape == (2, 20, 10, 3)
-    # The tall one, 80 x 40, fits (20, 10) whole: rows 0-4 black, 5-14 grey, 15-19 white, up to the filter's width.
+    # The tall one, 80 x 40, fits (20, 10) whole: rows 0-4 black, 5-14 gray, 15-19 white, up to the filter's width.
     np.testing.assert_array_equal(tall[0, [0, 3, 7, 12, 16, 19], 5, 0], [0, 0, 128, 128, 255, 255])
 
 
@@ -106,13 +107,13 @@ def test_the_default_size(tmp_path, sizes, expected):
     assert folder_source(tmp_path).arrays["image"].shape[1:] == (*expected, 3)
 
 
-def test_grey_stays_grey_and_mixtures_become_rgb(pets, tmp_path, caplog):
-    grey = tmp_path / "grey"
-    pixels = [put(grey / name / "0.png", mode="L") for name in "ab"]
-    source = folder_source(grey)
+def test_gray_stays_gray_and_mixtures_become_rgb(pets, tmp_path, caplog):
+    gray = tmp_path / "gray"
+    pixels = [put(gray / name / "0.png", mode="L") for name in "ab"]
+    source = folder_source(gray)
     assert source.arrays["image"].shape == (2, 8, 8, 1)
     np.testing.assert_array_equal(source.arrays["image"][1, ..., 0], Image.fromarray(pixels[1]).convert("L"))
-    assert folder_source(grey, channels=3).arrays["image"].shape == (2, 8, 8, 3)
+    assert folder_source(gray, channels=3).arrays["image"].shape == (2, 8, 8, 3)
 
     root, pixels = pets
     put(root / "dog" / "2.png", mode="L", pixels=np.full((8, 8, 3), 7, np.uint8))
@@ -122,7 +123,7 @@ def test_grey_stays_grey_and_mixtures_become_rgb(pets, tmp_path, caplog):
     assert source.arrays["image"].shape == (7, 8, 8, 3)
     assert (source.arrays["image"][5] == 7).all()
     np.testing.assert_array_equal(source.arrays["image"][6], pixels[0])
-    assert source.notes == (f"{root}: grey and colour images together, all converted to RGB",)
+    assert source.notes == (f"{root}: gray and color images together, all converted to RGB",)
 
 
 def test_sixteen_bits_are_scaled_not_cut(tmp_path):
@@ -162,11 +163,11 @@ def test_unreadable_images_are_named_or_left_out(pets):
 
 
 def test_notes_are_said_once(pets, monkeypatch):
-    said = []
-    monkeypatch.setattr("absl.logging.warning", lambda form, *values: said.append(form % values))
+    notes = []
+    monkeypatch.setattr("absl.logging.warning", lambda form, *values: notes.append(form % values))
     (pets[0] / "cat" / "text.png").write_text("not an image")
     folder_source(pets[0], skip_bad=True)
-    assert said == ["pets/all: 1 of 6 files could not be read and were left out"]
+    assert notes == ["pets/all: 1 of 6 files could not be read and were left out"]
 
 
 def test_what_is_no_data_set_is_refused(tmp_path):
@@ -197,9 +198,9 @@ def test_what_is_no_data_set_is_refused(tmp_path):
 
 def test_bad_settings_are_refused(pets):
     for size in (0, -3, (4,), (4, 0), 2.5):
-        with pytest.raises(ValueError, match="image_size is"):
+        with pytest.raises(ValueError, match="image_size="):
             folder_source(pets[0], image_size=size)
-    with pytest.raises(ValueError, match="channels is 4"):
+    with pytest.raises(ValueError, match="channels=4"):
         folder_source(pets[0], channels=4)
     # 5 images x 8 x 8 x 3 = 960 bytes; 5 x s x s x 3 <= 800 holds to s = 7.
     with pytest.raises(ValueError, match="image_size=7 or less"):
@@ -247,8 +248,12 @@ def test_single_images_for_predict(pets):
     root, pixels = pets
     files = list_images(root)
     assert [str(file.relative_to(root)) for file in files] == [
-        "cat/0.png", "cat/1.png", "cat/2.png", "dog/0.png", "dog/1.png",
-    ]  # fmt: skip
+        "cat/0.png",
+        "cat/1.png",
+        "cat/2.png",
+        "dog/0.png",
+        "dog/1.png",
+    ]
     assert list_images(files[0]) == [files[0]]
     np.testing.assert_array_equal(load_image(files[3]), pixels[3])
     assert load_image(files[0], 5, 1).shape == (5, 5, 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.data.bank import with_bank
+from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.source import Source
 
 
@@ -12,15 +12,15 @@ def source(n, first=0):
 
 
 def test_the_bank_comes_first_and_is_drawn_by_seed():
-    joined = with_bank(source(10), source(4, 100), 6)
+    joined = bank_and_queries(source(10), source(4, 100), 6)
     np.testing.assert_array_equal(joined.arrays["bank"], [1] * 6 + [0] * 4)
     np.testing.assert_array_equal(joined.arrays["image"][6:, 0], [100, 101, 102, 103])
     own = joined.arrays["image"][:6, 0]
     assert len(set(own)) == 6
     np.testing.assert_array_equal(joined.arrays["label"][:6], own % 3)
-    np.testing.assert_array_equal(own, with_bank(source(10), source(4, 100), 6).arrays["image"][:6, 0])
-    assert len(with_bank(source(10), source(4))) == 14
-    with pytest.raises(ValueError, match="size is 0"):
-        with_bank(source(10), source(4), 0)
+    np.testing.assert_array_equal(own, bank_and_queries(source(10), source(4, 100), 6).arrays["image"][:6, 0])
+    assert len(bank_and_queries(source(10), source(4))) == 14
+    with pytest.raises(ValueError, match="size=0"):
+        bank_and_queries(source(10), source(4), 0)
     with pytest.raises(ValueError, match="they must agree"):
-        with_bank(Source.indices(3), source(4))
+        bank_and_queries(Source.indices(3), source(4))

@@ -1,0 +1,66 @@
+"""Decoded arrays kept in files under `$XDG_CACHE_HOME/dlcore` (or `~/.cache/dlcore`) for the next run."""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["cache_file", "read_cache", "write_cache"]
+
+
+def cache_file(folder: Path, split: str) -> Path:
+    """Name the file that holds the arrays of one split of a folder of records.
+
+    Args:
+      folder: with the records; a change of its files' names, sizes or times changes the name.
+      split: of the data set.
+
+    Returns:
+      Path of the file, which need not exist.
+    """
+    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
+    key = hashlib.sha256(json.dumps([1, str(folder.resolve()), split, files]).encode()).hexdigest()[:24]
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "dlcore" / f"tfds-{key}.npz"
+
+
+def read_cache(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:
+    """Read what `write_cache` wrote.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      (class names, arrays by name); None where the file does not exist or is damaged.
+    """
+    try:
+        with np.load(path) as saved:
+            arrays = {key: saved[key] for key in saved.files}
+        return tuple(arrays.pop("class_names").tolist()), arrays
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def write_cache(path: Path, class_names: tuple[str, ...], arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays to a file, by a rename, so that no other process reads half of it; a full disk is no error.
+
+    Args:
+      path: of the file.
+      class_names: of the labels; may be empty.
+      arrays: by name.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            try:
+                np.savez(file, class_names=np.array(class_names), **arrays)
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError:
+        return

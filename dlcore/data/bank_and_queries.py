@@ -1,0 +1,36 @@
+"""Labeled training images followed by the images to classify, in one source: one `predict` gives features of both."""
+
+import numpy as np
+
+from dlcore.data.source import Source, followed_by
+
+__all__ = ["bank_and_queries"]
+
+
+def bank_and_queries(train: Source, queries: Source, size: int | None = None, seed: int = 0) -> Source:
+    """Join a bank of training examples with the examples that are classified by it.
+
+    Args:
+      train: examples that the bank is drawn from.
+      queries: examples to classify, all of them.
+      size: number of examples in the bank; None takes all of `train`.
+      seed: of the bank's examples.
+
+    Returns:
+      The bank in the order of `train`, then the queries, with `bank: [N] int32`, 1 for the former.
+
+    Raises:
+      ValueError: `size` is below 1, or the sources hold different arrays.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size={size}: too small; allowed: at least 1, or None for all")
+    if set(train.arrays) != set(queries.arrays):
+        raise ValueError(
+            f"train has the arrays {sorted(train.arrays)} and queries {sorted(queries.arrays)}; they must agree"
+        )
+    count = len(train) if size is None else min(size, len(train))
+    rows = np.sort(np.random.default_rng((seed, 3)).permutation(len(train))[:count])
+    bank = train.subset(rows)
+    arrays = {name: followed_by(bank.arrays[name], queries.arrays[name]) for name in queries.arrays}
+    flag = np.concatenate([np.ones(count, np.int32), np.zeros(len(queries), np.int32)])
+    return Source({**arrays, "bank": flag}, class_names=queries.class_names, name=f"bank and {queries.name}")

@@ -1,0 +1,187 @@
+"""Step 1 of loading images, LIST: the image files of a folder or .zip, with their splits and classes.
+
+The folder that an image lies in is its class, named by its path below the root ("cat", "animals/cat"); folders that
+wrap everything are left out of the name. Where the root holds `train` and `test` (or `val`) folders, these are the
+splits. No image is opened here.
+"""
+
+import functools
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+__all__ = ["EXTENSIONS", "ImageFile", "ImageFolder", "is_image", "list_folder", "list_images"]
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+_SPLITS = {"train": "train", "val": "valid", "valid": "valid", "validation": "valid", "test": "test"}
+
+
+class ImageFile(NamedTuple):
+    """One image file with its class.
+
+    Args:
+      shown: path that messages name; the path on disk where the file is not in a .zip.
+      label: class, an index into `ImageFolder.class_names`.
+      open: opens the file for reading bytes.
+    """
+
+    shown: str
+    label: int
+    open: Callable[[], IO[bytes]]
+
+
+class ImageFolder(NamedTuple):
+    """The listing of a data set.
+
+    Args:
+      name: last part of the path.
+      path: folder or .zip.
+      splits: split -> its files, sorted by path: `train` with `valid` and/or `test`, or `all` alone.
+      class_names: of the main split, sorted.
+      num_outside: images that lie in no class folder and are left out.
+      main: the split that decides classes and size: `train`, or `all` where there are no splits.
+      zipped: whether the files are members of a .zip.
+    """
+
+    name: str
+    path: str
+    splits: dict[str, list[ImageFile]]
+    class_names: tuple[str, ...]
+    num_outside: int
+    main: str
+    zipped: bool
+
+
+class _Entry(NamedTuple):
+    shown: str
+    parts: tuple[str, ...]
+    open: Callable[[], IO[bytes]]
+
+    @property
+    def class_name(self) -> str:
+        return "/".join(self.parts[:-1])
+
+
+def list_folder(path: str | Path) -> ImageFolder:
+    """List a folder or .zip that holds one folder of image files a class.
+
+    Args:
+      path: of the folder or .zip.
+
+    Returns:
+      Its files by split, with their classes.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: `path` holds no image, no class folders or a single class, or a split has a class that train lacks.
+    """
+    path = Path(path)
+    entries = _entries(path)
+    groups = _by_split(str(path), entries)
+    names = _class_names(str(path), groups)
+    number = {class_name: label for label, class_name in enumerate(names)}
+    splits = {
+        split: [ImageFile(entry.shown, number[entry.class_name], entry.open) for entry in group]
+        for split, group in groups.items()
+    }
+    num_outside = len(entries) - sum(map(len, groups.values()))
+    main = "train" if "train" in splits else "all"
+    return ImageFolder(path.resolve().name, str(path), splits, names, num_outside, main, path.is_file())
+
+
+def list_images(path: str | Path) -> list[Path]:
+    """List the image files below a folder, without hidden ones.
+
+    Args:
+      path: of a folder, or of one file, which is returned as it is.
+
+    Returns:
+      Paths that begin with `path`, sorted.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: the folder holds no image.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
+    files = []
+    for folder, _, names in os.walk(path, followlinks=True):
+        below = Path(folder).relative_to(path)
+        files += [path / below / name for name in names if is_image((below / name).parts)]
+    if not files:
+        raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
+    return sorted(files)
+
+
+def is_image(parts: tuple[str, ...]) -> bool:
+    """Tell whether a path names an image that is neither hidden nor one of macOS's resource forks.
+
+    Args:
+      parts: of the path relative to the root of the data set.
+
+    Returns:
+      True for an image.
+    """
+    visible = not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return visible and parts[-1].lower().endswith(EXTENSIONS)
+
+
+def _entries(path: Path) -> list[_Entry]:
+    if path.is_dir():
+        return [_Entry(str(f), f.relative_to(path).parts, functools.partial(open, f, "rb")) for f in list_images(path)]
+    if not path.is_file():
+        raise FileNotFoundError(f"path={str(path)!r}: no such folder or .zip")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"path={str(path)!r}: neither a folder nor a .zip")
+    archive = zipfile.ZipFile(path)
+    names = sorted(n for n in archive.namelist() if not n.endswith("/") and is_image(PurePosixPath(n).parts))
+    if not names:
+        raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
+    return [_Entry(f"{path}:{n}", PurePosixPath(n).parts, functools.partial(_open_member, archive, n)) for n in names]
+
+
+def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    return io.BytesIO(archive.read(name))
+
+
+def _by_split(path: str, entries: list[_Entry]) -> dict[str, list[_Entry]]:
+    entries = _unwrapped(entries)
+    if not entries:
+        raise ValueError(f"path={path!r}: its images lie in no class folders; put those of each class in a folder")
+    top = {entry.parts[0] for entry in entries}
+    splits = {name: _SPLITS[name.lower()] for name in top if name.lower() in _SPLITS}
+    if "train" not in splits.values() or len(set(splits.values())) < 2:
+        return {"all": entries}
+    groups: dict[str, list[_Entry]] = {}
+    for name, split in sorted(splits.items()):
+        inside = [entry._replace(parts=entry.parts[1:]) for entry in entries if entry.parts[0] == name]
+        if any(len(entry.parts) < 2 for entry in inside):
+            raise ValueError(f"path={path!r}: images lie in {name!r} itself; put those of each class in a folder")
+        groups.setdefault(split, []).extend(inside)
+    return groups
+
+
+def _unwrapped(entries: list[_Entry]) -> list[_Entry]:
+    """Drop the folders that wrap all others, but keep the last one, a class; drop files that lie beside classes."""
+    while True:
+        entries = [entry for entry in entries if len(entry.parts) > 1]
+        if len({entry.parts[0] for entry in entries}) != 1 or all(len(entry.parts) == 2 for entry in entries):
+            return entries
+        entries = [entry._replace(parts=entry.parts[1:]) for entry in entries]
+
+
+def _class_names(path: str, groups: dict[str, list[_Entry]]) -> tuple[str, ...]:
+    names = tuple(sorted({entry.class_name for entry in groups.get("train", groups.get("all", []))}))
+    if len(names) < 2:
+        raise ValueError(f"path={path!r}: {names[0]!r} is the only class; at least two class folders are needed")
+    for split, entries in groups.items():
+        unknown = sorted({entry.class_name for entry in entries}.difference(names))
+        if unknown:
+            raise ValueError(f"path={path!r}: class {unknown[0]!r} of {split} is not in train, which has {names}")
+    return names

@@ -1,0 +1,186 @@
+"""Step 2 of loading images, CHECK: sizes and modes from the headers, before a pixel is decoded."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from dlcore.data.image_folder import ImageFile, ImageFolder
+from dlcore.data.workers import try_each
+
+__all__ = [
+    "SAMPLE_SIZE",
+    "ImageHeaders",
+    "check_headers",
+    "evenly",
+    "is_sideways",
+    "kept_share",
+    "read_header",
+    "target_size",
+]
+
+SAMPLE_SIZE = 1000
+"""Headers of each split that are read where images may be streamed."""
+_LARGEST_DEFAULT = 224
+
+
+class ImageHeaders(NamedTuple):
+    """What the headers of a data set say.
+
+    Args:
+      readable: split -> the files whose headers were read without error, of a sample or of all.
+      shape: (H, W, C) that images are decoded to.
+      num_bytes: of all images, decoded to `shape`.
+      crop_pct: share of the scaled image that its center crop keeps.
+      mixed: whether there are both gray and color images.
+    """
+
+    readable: dict[str, list[ImageFile]]
+    shape: tuple[int, int, int]
+    num_bytes: int
+    crop_pct: float
+    mixed: bool
+
+
+def check_headers(
+    folder: ImageFolder,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    skip_bad: bool = False,
+    sample_above: int | None = None,
+) -> ImageHeaders:
+    """Read the headers and choose the shape of the images.
+
+    Args:
+      folder: what `list_folder` gives.
+      image_size: (H, W); None keeps a size that all images share (at most 224 on the short side), and else takes a
+        square of the median short side, at most 224, from 16 on rounded down to a multiple of 8.
+      channels: 1 or 3; None takes 1 where every image is gray and 3 otherwise.
+      skip_bad: drop files that cannot be read instead of raising.
+      sample_above: bytes of decoded images above which up to 1,000 headers a split stand for all; None reads all.
+
+    Returns:
+      The shape of the images and the files that can be read.
+
+    Raises:
+      ValueError: `channels` is none of those, a header cannot be read (the message names its file), or none can.
+    """
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels={channels!r}: unknown; allowed: None, 1, 3")
+    if sample_above is not None:
+        sample = {split: evenly(files, SAMPLE_SIZE) for split, files in folder.splits.items()}
+        headers = _check(folder, sample, image_size, channels, skip_bad)
+        if headers.num_bytes > sample_above or all(len(sample[s]) == len(folder.splits[s]) for s in sample):
+            return headers
+    return _check(folder, folder.splits, image_size, channels, skip_bad)
+
+
+def _check(
+    folder: ImageFolder,
+    splits: dict[str, list[ImageFile]],
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    skip_bad: bool,
+) -> ImageHeaders:
+    def read(_: int, file: ImageFile) -> tuple[tuple[int, int], bool]:
+        with file.open() as data:
+            return read_header(data)
+
+    headers = {split: try_each(read, files, skip_bad) for split, files in splits.items()}
+    sizes = [header[0] for header in headers[folder.main] if header]
+    if not sizes:
+        count = len(folder.splits[folder.main])
+        raise ValueError(f"path={folder.path!r}: none of its {count} images can be read")
+    gray = {header[1] for group in headers.values() for header in group if header}
+    shape = (*(image_size or _default_size(sizes)), channels or (1 if gray == {True} else 3))
+    readable = {
+        split: [file for file, header in zip(files, headers[split], strict=True) if header]
+        for split, files in splits.items()
+    }
+    num_bytes = sum(map(len, folder.splits.values())) * math.prod(shape)
+    return ImageHeaders(readable, shape, num_bytes, kept_share(set(sizes), shape[:2]), len(gray) == 2)
+
+
+def read_header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
+    """Read size and mode of an image without decoding its pixels.
+
+    Args:
+      file: path, or file opened for reading bytes.
+
+    Returns:
+      ((H, W) after the EXIF orientation, whether the image is gray).
+    """
+    from PIL import Image
+
+    with Image.open(file) as image:
+        width, height = image.size[::-1] if is_sideways(image) else image.size
+        return (height, width), image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+
+
+def is_sideways(image: Any) -> bool:
+    """Tell whether the EXIF orientation swaps height and width, without decoding the pixels.
+
+    Args:
+      image: Pillow image, opened.
+
+    Returns:
+      True for orientations 5 to 8.
+    """
+    from PIL import ExifTags, Image
+
+    # Not image.getexif(): that of a PNG decodes the pixels.
+    return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) >= 5
+
+
+def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Check a size and write it as a pair.
+
+    Args:
+      image_size: side in pixels, or (H, W).
+
+    Returns:
+      (H, W).
+
+    Raises:
+      ValueError: it is anything but positive ints.
+    """
+    size = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"image_size={image_size!r}: no size; allowed: a positive int, or a pair (height, width)")
+    return size
+
+
+def kept_share(sizes: set[tuple[int, int]], size: tuple[int, int]) -> float:
+    """Choose `crop_pct`, the share of the scaled image that its center crop keeps.
+
+    Args:
+      sizes: (H, W) of the images.
+      size: (H, W) that they are decoded to.
+
+    Returns:
+      1 where all images have one size, not larger than `size`; else 0.875.
+    """
+    return 1.0 if len(sizes) == 1 and all(a <= b for a, b in zip(*sizes, size, strict=True)) else 0.875
+
+
+def evenly(items: Sequence[Any], count: int) -> list[Any]:
+    """Take items at equal distances, from the first to the last.
+
+    Args:
+      items: to choose from.
+      count: the most that are taken.
+
+    Returns:
+      min(count, len(items)) items, in order.
+    """
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))]
+
+
+def _default_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    if len(set(sizes)) == 1 and min(sizes[0]) <= _LARGEST_DEFAULT:
+        return sizes[0]
+    side = min(int(np.median([min(size) for size in sizes])), _LARGEST_DEFAULT)
+    side = side - side % 8 if side >= 16 else side
+    return side, side

@@ -1,0 +1,108 @@
+"""Threads that read and decode image files."""
+
+import functools
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.image_folder import ImageFile
+
+__all__ = ["DECODERS", "Workers", "try_each"]
+
+DECODERS = ("pillow", "opencv")
+
+
+@dataclass(frozen=True, eq=False)
+class Workers:
+    """Threads that decode, shared by the splits of a data set.
+
+    Args:
+      count: number of threads; 0 decodes in the calling thread, None takes one a core.
+      decoder: pillow or opencv, see `decode_box`.
+
+    Raises:
+      ValueError: `count` is negative or `decoder` is unknown.
+    """
+
+    count: int | None = None
+    decoder: str = "pillow"
+
+    def __post_init__(self):
+        count = len(os.sched_getaffinity(0)) if self.count is None else self.count
+        if count < 0:
+            raise ValueError(f"workers={count}: negative; allowed: 0 or more")
+        if self.decoder not in DECODERS:
+            raise ValueError(f"decoder={self.decoder!r}: unknown; allowed: {', '.join(DECODERS)}")
+        object.__setattr__(self, "count", count)
+
+    @functools.cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.count, "dlcore-decode")
+
+    def fill(self, rows: np.ndarray, decode: Callable[[int], np.ndarray]) -> np.ndarray:
+        """Set rows[i] = decode(i) for every i, in the threads.
+
+        Args:
+          rows: [B, ...], written to.
+          decode: i -> row i. Of the errors raised before the threads stop, that of the lowest i is raised here.
+
+        Returns:
+          `rows`.
+        """
+        waiting, errors = deque(range(len(rows))), []
+
+        def work() -> None:
+            while True:
+                try:
+                    i = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    rows[i] = decode(i)
+                except BaseException as error:
+                    errors.append((i, error))
+                    waiting.clear()
+
+        count = min(self.count or 0, len(rows))
+        if count:
+            for future in [self._pool.submit(work) for _ in range(count)]:
+                future.result()
+        else:
+            work()
+        if errors:
+            raise min(errors, key=lambda numbered: numbered[0])[1]
+        return rows
+
+
+def try_each(function: Callable[[int, ImageFile], Any], files: list[ImageFile], skip_bad: bool) -> list[Any]:
+    """Apply a function to every file, in threads.
+
+    Args:
+      function: (row, file) -> result.
+      files: in the order of the rows.
+      skip_bad: give None for a file whose call raises, instead of raising.
+
+    Returns:
+      The results, in order.
+
+    Raises:
+      ValueError: a call raised; the message names the file.
+    """
+
+    def guarded(row: int, file: ImageFile) -> Any:
+        try:
+            return function(row, file)
+        except Exception as error:
+            if skip_bad:
+                return None
+            raise ValueError(
+                f"{file.shown} cannot be read as an image ({error}); remove it, or leave such files out by skip_bad"
+            ) from error
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(guarded, range(len(files)), files))
