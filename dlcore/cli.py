@@ -104,7 +104,8 @@ def _models(options: argparse.Namespace) -> None:
 
     names = list_models(options.pattern)
     if not names:
-        raise ValueError(f"pattern={options.pattern!r}: matches none; allowed: the {len(list_models())} names of `dlcore models`")
+        allowed = f"the {len(list_models())} names of `dlcore models`"
+        raise ValueError(f"pattern={options.pattern!r}: matches none; allowed: {allowed}")
     for name in names:
         model, shape = create_model(name), input_shape(name)
         variables = jax.eval_shape(lambda m=model, s=shape: m.init(jax.random.key(0), jnp.zeros((1, *s))))

@@ -37,8 +37,8 @@ def _prepare_environment() -> None:
 
 _prepare_environment()
 
-import hypothesis
-import pytest
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
 
 hypothesis.settings.register_profile("dlcore", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("dlcore")

@@ -62,8 +62,9 @@ def wrong_function(function, is_method=False):
 def fields(node):
     """The documented fields of a NamedTuple, dataclass or flax module."""
     for part in node.body:
-        if isinstance(part, ast.AnnAssign) and "ClassVar" not in ast.unparse(part.annotation):
-            if not (name := ast.unparse(part.target)).startswith("_"):
+        if isinstance(part, ast.AnnAssign):
+            name = ast.unparse(part.target)
+            if not name.startswith("_") and "ClassVar" not in ast.unparse(part.annotation):
                 yield name
 
 

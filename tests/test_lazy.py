@@ -33,7 +33,7 @@ def test_names_are_imported_when_used(package):
     assert package.bleu() == "p"
     assert "lazy_example.text" in sys.modules
     with pytest.raises(AttributeError, match="'lazy_example' has no attribute 'other'"):
-        package.other
+        package.other  # noqa: B018
 
 
 def test_a_function_is_not_hidden_by_the_module_of_its_name(package):

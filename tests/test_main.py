@@ -1,4 +1,4 @@
-"""An experiment from the command line, in this process: its folder, its second call, and one line for each bad input."""
+"""An experiment from the command line, in this process: its folder, its second call, and one line for each bad input."""  # noqa: E501
 
 import dataclasses
 import json

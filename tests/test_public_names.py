@@ -1,7 +1,7 @@
 """Every public module lists its names, they exist, and they are those of the snapshot.
 
-A new file of a topic needs no entry, so that a technique is four files; what stands in the snapshot may not change. After
-a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_names.py -n 0
+A new file of a topic needs no entry, so that a technique is four files; what stands in the snapshot may not change.
+After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_names.py -n 0
 """
 
 import ast

@@ -217,7 +217,7 @@ class Value:
         return apply(Gate("reshape", lambda x: x.reshape(shape), lambda g, y, x: (g.reshape(x.shape),)), self)
 
     @property
-    def T(self):
+    def T(self):  # noqa: N802
         """A matrix with its axes swapped."""
         return apply(TRANSPOSE, self)
 

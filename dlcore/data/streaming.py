@@ -8,9 +8,9 @@
 are the same, bit by bit, for any number of workers and of processes, and the position to resume from stays the step.
 
 Threads, not processes: Pillow releases the interpreter's lock while it decodes and resizes, which is nearly all of the
-work, so that threads are as fast as processes (`python -m experiments.bench.input_pipeline` measures both). There is nothing to
-pickle, no batch to copy between processes, and no process to outlive its parent. Where one process with many cores no
-longer keeps up, start one for each device: each decodes its own rows.
+work, so that threads are as fast as processes (`python -m experiments.bench.input_pipeline` measures both). There is
+nothing to pickle, no batch to copy between processes, and no process to outlive its parent. Where one process with many
+cores no longer keeps up, start one for each device: each decodes its own rows.
 """
 
 import functools

@@ -372,7 +372,7 @@ class GoogLeNet(nn.Module):
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the input of the first module, and the maps on the way."""
-        conv = lambda features, *args, **more: ConvNorm(self._scaled(features), *args, **more, **fields)
+        conv = lambda features, *args, **more: ConvNorm(self._scaled(features), *args, **more, **fields)  # noqa: E731
         if self.stem == "cifar":
             x = conv(192, (3, 3), padding=1, name="conv1")(x, train)
             return x, {"conv1": x}

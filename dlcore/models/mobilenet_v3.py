@@ -167,7 +167,7 @@ class MobileNetV3(nn.Module):
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         shape = {"dtype": dtype, "axis_name": self.axis_name}
-        width = lambda channels: round_channels(channels * self.width_mult)
+        width = lambda channels: round_channels(channels * self.width_mult)  # noqa: E731
         layer = functools.partial(ConvNorm, activation=hard_swish, **NORM, **shape)
         x = layer(width(16), stride=2, name="features_0")(x, train)
         maps = {"stem": x}

@@ -158,7 +158,7 @@ def _hyperband(search: Search) -> Outcome:
 
 
 def _cost_of(plans: Sequence[Sequence[Rung]]) -> str:
-    steps = sum(b.trials * (b.steps - a) for plan in plans for a, b in zip([0, *[r.steps for r in plan]], plan))
+    steps = sum(b.trials * (b.steps - a) for plan in plans for a, b in zip([0, *[r.steps for r in plan]], plan))  # noqa: B905
     whole = sum(plan[0].trials * plan[-1].steps for plan in plans)
     return f"{steps:,} steps in all; {sum(p[0].trials for p in plans)} trials to the end would have taken {whole:,}."
 

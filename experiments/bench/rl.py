@@ -4,8 +4,8 @@ python -m pip install stable-baselines3 && python -m experiments.bench.rl
 
 Both train on CartPole with the same sizes: 32 environments, rollouts of 64 steps, 4 passes of 4 minibatches, two layers
 of 64. stable-baselines3 runs with one torch thread, its fastest setting for so small a network. Ours runs with the five
-seeds that the experiment trains side by side, whose steps all count, and with one. They take turns, so that a busy machine
-slows both. Breakout of MinAtar with a small convolution net is timed as well: nothing beside it.
+seeds that the experiment trains side by side, whose steps all count, and with one. They take turns, so that a busy
+machine slows both. Breakout of MinAtar with a small convolution net is timed as well: nothing beside it.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 python -m experiments.classic_ml.embedding
     5-NN in the plane: PCA of pixels 59.6 %, t-SNE 98.4 %; PCA of the last layer 72.0 %, t-SNE 98.0 %, in 26 s
 
-A small convolutional network learns digits; its last layer's features of other writers' digits are embedded in the plane.
-A 5-nearest-neighbor vote in the plane measures how well an embedding separates the classes.
+A small convolutional network learns digits; its last layer's features of other writers' digits are embedded in the
+plane. A 5-nearest-neighbor vote in the plane measures how well an embedding separates the classes.
 """
 
 import numpy as np

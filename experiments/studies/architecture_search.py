@@ -50,7 +50,7 @@ def row_of(architectures: np.ndarray) -> np.ndarray:
 
 def judge(truth: np.ndarray, proposals: np.ndarray, at_random: np.ndarray) -> tuple[str, bool]:
     """Judge the proposed rows, [seeds] each, by the accuracy of every architecture [K]."""
-    rank = lambda rows: np.array([(truth > truth[row]).mean() for row in rows])
+    rank = lambda rows: np.array([(truth > truth[row]).mean() for row in rows])  # noqa: E731
     top, other = rank(proposals), rank(at_random)
     in_top = int((top < 0.05).sum())
     better = int((truth[proposals] > truth[at_random]).sum())

@@ -5,9 +5,9 @@
     python -m launch.slurm.sweep experiments.classification.supervised model.hidden=16,64 --method=grid \\
         --cluster=local --workers=2 --model=mlp --steps=100
 
-The words are those of dlcore.search: an experiment, spaces, flags of the search and of the experiment; the methods are those that
-choose all trials beforehand. The same command goes on: what has a score is not trained again, what was begun resumes. A
-job that is pre-empted, or that comes to its time limit, saves and is requeued. Trials are judged by the experiment's
+The arguments are those of dlcore.search: an experiment, spaces, flags of the search and of the experiment; the methods
+are those that choose all trials beforehand. The same command continues: trials with a score are not trained again, others
+resume. A job that is pre-empted, or that comes to its time limit, saves and is requeued. Trials are judged by the experiment's
 validation metric and never see the test split. Where Slurm keeps no accounts (sacct), a job that Slurm itself has
 killed is waited for in vain: stop the command, and give it again.
 """
@@ -168,7 +168,8 @@ def _finish(module, experiment, own, space, argv, metric, folder: Path, rows: Se
         "flags": " ".join(argv),
         **{k: str(v) for k, v in space.items()},
     }
-    html = search_report(trials, space, metric, experiment.monitor_mode, f"sweep of {experiment.name}", said, cards, details)
+    title = f"sweep of {experiment.name}"
+    html = search_report(trials, space, metric, experiment.monitor_mode, title, said, cards, details)
     (folder / "report.html").write_text(html)
     print(text_table(trials, metric, experiment.monitor_mode))
     for sentence in said:

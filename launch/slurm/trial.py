@@ -94,8 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = json.loads((folder / TRIAL).read_text())
     try:
         (trial,) = run_trials(
-            told["experiment"], told["flags"], [told["values"]], folder, metric=told["metric"],
-            monitor_mode=told["mode"], share=False,
+            told["experiment"],
+            told["flags"],
+            [told["values"]],
+            folder,
+            metric=told["metric"],
+            monitor_mode=told["mode"],
+            share=False,
         )
     except Preempted as stop:
         print(stop, flush=True)

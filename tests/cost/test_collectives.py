@@ -134,7 +134,7 @@ ENTRY %main.1 (a: bf16[64,512], b: bf16[384,384]) -> f32[] {
   %gathers = ((f32[2]{0}, f32[4]{0}), (f32[32]{0}, f32[64]{0}), u32[]{:S(2)}) all-gather-start(%o, %p), channel_id=19, replica_groups={}, dimensions={0}
   ROOT %exchanged = pred[16,8]{1,0:T(8,128)(4,1)} all-to-all(%q), channel_id=21, replica_groups=mesh['a'=4,'b'=4] {'b'}, dimensions={0}
 }
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_gradients_of_vgg16_reach_212_pixels():
 def test_gradients_of_alexnet_reach_195_pixels():
     """Unit 3 of pool5 begins at 32 * 3 - 66 and ends at 224, the last but two of 227."""
     model = create_model("alexnet", widths=(8, 12, 16, 8, 8), hidden=8)
-    features = lambda variables, x: model.apply(variables, x, method="features")
+    features = lambda variables, x: model.apply(variables, x, method="features")  # noqa: E731
     first, last = seen(features, positive(model, 227), 227, "pool5", 3)
     assert first.tolist() == [30, 30]
     assert (last - first + 1).tolist() == [195, 195]

@@ -30,7 +30,7 @@ ENTRY %main (a: f32[8,16], b: f32[16,4], x: bf16[2,8,8,3], k: bf16[3,3,3,5]) -> 
   %conv.7 = bf16[2,8,8,5]{3,2,1,0:T(8,128)(2,1)} convolution(%x, %k), window={size=3x3 pad=1_1x1_1}, dim_labels=b01f_01io->b01f, metadata={op_name="jit(update)/jvp(Net)/Net._forward/stage1/conv1/cond/branch_0_fun/conv_general_dilated" stack_frame_id=3}
   ROOT %fusion.2 = f32[8,4]{1,0} fusion(%a, %b), kind=kLoop, calls=%fused_computation, metadata={op_name="jit(update)/transpose(jvp(Net))/head/dot_general"}
 }
-"""
+"""  # noqa: E501
 
 
 def test_flops_and_bytes_by_hand():

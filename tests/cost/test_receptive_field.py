@@ -44,7 +44,7 @@ def field_of(function, x):
 
 def walk(jaxpr, fields):
     known = dict(zip(jaxpr.invars, fields, strict=True))
-    read = lambda atom: None if isinstance(atom, core.Literal) else known.get(atom)
+    read = lambda atom: None if isinstance(atom, core.Literal) else known.get(atom)  # noqa: E731
     for eqn in jaxpr.eqns:
         fields = [read(v) for v in eqn.invars]
         inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")

@@ -129,7 +129,7 @@ def test_jpegs_are_decoded_small_only_where_four_times_as_much_is_there(monkeypa
 
 def test_gray_palette_and_turned_images():
     gray = RNG.integers(0, 256, (12, 9), np.uint8)
-    whole = lambda h, w: Box(0, 0, h, w)
+    whole = lambda h, w: Box(0, 0, h, w)  # noqa: E731
     np.testing.assert_array_equal(decode_box(encoded(gray), whole, (12, 9), 3), gray[..., None].repeat(3, -1))
     np.testing.assert_array_equal(decode_box(encoded(gray), whole, (12, 9), 1), gray[..., None])
     color = RNG.integers(0, 256, (12, 9, 3), np.uint8)
@@ -150,7 +150,7 @@ def test_gray_palette_and_turned_images():
 
 def test_bad_images_and_arguments_are_errors(tmp_path):
     data = encoded(photograph(64, 64), "JPEG")
-    whole = lambda h, w: Box(0, 0, h, w)
+    whole = lambda h, w: Box(0, 0, h, w)  # noqa: E731
     for bad in (data[: len(data) // 2], b"", b"no image"):
         with pytest.raises((OSError, ValueError)):
             decode_box(bad, whole, (8, 8))

@@ -37,7 +37,7 @@ def smooth(params):
 
 def slope(h, method):
     """Of exp at 0, where it is 1."""
-    f = lambda w: jnp.exp(w).sum()
+    f = lambda w: jnp.exp(w).sum()  # noqa: E731
     return float(numerical_gradient(f, jnp.zeros(1), jnp.array([0]), h, method)[0])
 
 
@@ -127,7 +127,7 @@ def test_the_bands_of_the_verdict():
 @pytest.mark.covers("TR-05")
 def test_kinks_that_a_step_crosses_are_counted():
     # Units at -1, -.001, .001, 2: a step of .01 on the common bias carries the second over, one of -.01 the third.
-    f = lambda b: jax.nn.relu(jnp.array([-1, -0.001, 0.001, 2]) + b).sum()
+    f = lambda b: jax.nn.relu(jnp.array([-1, -0.001, 0.001, 2]) + b).sum()  # noqa: E731
     assert int(kinks_crossed(f, jnp.float64(0), jnp.float64(0.01))) == 1
     assert int(kinks_crossed(f, jnp.float64(-0.01), jnp.float64(0.01))) == 2
     assert int(kinks_crossed(f, jnp.float64(0), jnp.float64(1e-5))) == 0
@@ -199,5 +199,5 @@ def test_what_drowns_in_rounding_is_not_compared():
 
 def test_a_given_gradient_is_what_is_checked():
     assert check(smooth, gradient=jax.grad(smooth))["a/w"].verdict == "happy"
-    half = lambda p: jax.tree.map(lambda g: g / 2, jax.grad(smooth)(p))
+    half = lambda p: jax.tree.map(lambda g: g / 2, jax.grad(smooth)(p))  # noqa: E731
     assert check(smooth, gradient=half)["a/w"].error == pytest.approx(0.5, rel=1e-4)

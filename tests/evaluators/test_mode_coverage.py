@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.evaluators.mode_coverage import mode_coverage
+from dlcore.evaluators.mode_coverage import mode_coverage, mode_coverage_evaluator
 from dlcore.generative.ring import ring_centers, ring_points
 
 

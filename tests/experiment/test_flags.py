@@ -183,7 +183,7 @@ def test_one_dash_does_not_slip_past():
 def test_page_errors_are_type_errors():
     with pytest.raises(TypeError, match="two settings are called 'count'"):
         read(experiment={"count": Setting(1)})
-    with pytest.raises(TypeError, match="setting 'odd': type .* cannot be a flag"):
+    with pytest.raises(TypeError, match=r"setting 'odd': type .* cannot be a flag"):
         read(experiment={"odd": Setting({"a": 1})})
     with pytest.raises(TypeError, match="setting 'unknown'"):
         read(experiment={"unknown": Setting(None)})

@@ -46,7 +46,7 @@ def test_hard_distillation_by_hand():
     # class logits (0, log 3): -log p_0 = log 4; distillation logits (log 2, 0), teacher says 0: -log(2/3) = log 1.5
     # (1.386294 + .405465) / 2
     own, taught, teacher = jnp.array([0, math.log(3)]), jnp.array([math.log(2), 0]), jnp.array([5.0, 4.9])
-    loss = lambda *logits: hard_distillation_loss(*logits, jnp.int32(0))
+    loss = lambda *logits: hard_distillation_loss(*logits, jnp.int32(0))  # noqa: E731
     assert float(loss(own, taught, teacher)) == pytest.approx(0.895880, abs=1e-6)
     assert float(loss(own, taught, teacher[::-1])) == pytest.approx((math.log(4) + math.log(3)) / 2, abs=1e-6)
     slopes = jax.grad(loss, (0, 1, 2))(own, taught, teacher)

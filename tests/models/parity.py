@@ -98,7 +98,7 @@ def check_golden(file, name, modules=None, method=None, channels_last=False, **f
 
     @jax.jit
     def run(variables, x):
-        seen = lambda module, method: method in ("__call__", "_forward") and module.path in inner
+        seen = lambda module, method: method in ("__call__", "_forward") and module.path in inner  # noqa: E731
         out, state = model.apply(variables, x, method=method, capture_intermediates=seen)
         return out, state.get("intermediates", {})
 

@@ -29,7 +29,7 @@ def shrinking(jaxpr):
 def shrinks_by(name, train):
     model, x = create_model(name), jnp.zeros((1, 32, 32, 3))
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
-    run = lambda v: model.apply(v, x, train, rngs={"dropout": jax.random.key(0)})
+    run = lambda v: model.apply(v, x, train, rngs={"dropout": jax.random.key(0)})  # noqa: E731
     return set(shrinking(jax.make_jaxpr(run)(variables).jaxpr))
 
 

@@ -2,12 +2,8 @@
 
 import pytest
 
+from dlcore.experiment.setting import model_settings
 from dlcore.models.registry import MODELS
-
-try:
-    from dlcore.run.flags import model_settings
-except ImportError:  # pragma: no cover
-    from dlcore.experiment.setting import model_settings
 
 VARIANTS = {getattr(variant, "func", variant): name for name, variant in MODELS.items()}
 

@@ -209,7 +209,7 @@ def test_dropout_acts_in_training_alone():
     ):
         variables = jax.tree.map(jnp.ones_like, draw(model, x, False))
         assert jnp.abs(compiled(model, variables, x, False)).min() > 1
-        drop = lambda v, model=model: model.apply(v, x, True, rngs={"dropout": jax.random.key(1)})
+        drop = lambda v, model=model: model.apply(v, x, True, rngs={"dropout": jax.random.key(1)})  # noqa: E731
         np.testing.assert_array_equal(jax.jit(drop)(variables), 1)  # the bias of the head alone
 
 

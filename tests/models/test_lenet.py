@@ -40,7 +40,7 @@ def test_is_the_stated_composition(activation, pooling):
     p = variables["params"]
     f = {"tanh": jnp.tanh, "relu": jax.nn.relu}[activation]
     reduce = {"avg": jnp.mean, "max": jnp.max}[pooling]
-    pool = lambda x: reduce(x.reshape(2, x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1), (2, 4))
+    pool = lambda x: reduce(x.reshape(2, x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1), (2, 4))  # noqa: E731
     x = images()
     for i, features, side in ((1, 6, 14), (2, 16, 5)):
         x = pool(f(nn.Conv(features, (5, 5), padding="VALID").apply({"params": p[f"conv{i}"]}, x)))

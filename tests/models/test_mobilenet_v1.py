@@ -57,7 +57,7 @@ def test_the_cost_goes_with_the_squares_of_alpha_and_rho():
 
 @pytest.mark.covers("ZO-19")
 def test_alpha_multiplies_every_layers_channels_and_any_size_goes():
-    channels = lambda **fields: [s["channels"] for s in feature_info(MobileNetV1(**fields), (128, 128, 3)).values()]
+    channels = lambda **fields: [s["channels"] for s in feature_info(MobileNetV1(**fields), (128, 128, 3)).values()]  # noqa: E731
     assert channels() == [32, 64, 128, 256, 512, 1024]
     assert channels(width_mult=0.5) == [16, 32, 64, 128, 256, 512]
     assert channels(width_mult=1.25) == [40, 80, 160, 320, 640, 1280]

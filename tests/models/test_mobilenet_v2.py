@@ -57,7 +57,7 @@ def test_a_block_expands_filters_each_channel_and_projects_without_an_activation
 @pytest.mark.covers("ZO-20")
 def test_a_linear_block_of_zeros_is_the_identity_only_at_stride_1():
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
-    zero = lambda block: jax.tree.map(jnp.zeros_like, draw(block, x, False))
+    zero = lambda block: jax.tree.map(jnp.zeros_like, draw(block, x, False))  # noqa: E731
     for block, want in ((InvertedResidual(3), x), (InvertedResidual(3, stride=2), jnp.zeros((1, 2, 2, 3)))):
         np.testing.assert_array_equal(compiled(block, zero(block), x, False), want)
 

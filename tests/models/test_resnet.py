@@ -136,7 +136,7 @@ def test_the_gradient_passes_fifty_blocks(block):
 @pytest.mark.covers("ZO-13")
 def test_a_shortcut_is_projected_where_the_shape_changes_only():
     x = jnp.zeros((1, 8, 8, 64))
-    shapes = lambda block: jax.eval_shape(lambda: block.init(jax.random.key(0), x, train=False))["params"]
+    shapes = lambda block: jax.eval_shape(lambda: block.init(jax.random.key(0), x, train=False))["params"]  # noqa: E731
     assert "downsample_0" not in shapes(BasicBlock(64))
     assert shapes(BasicBlock(64, stride=2))["downsample_0"]["kernel"].shape == (1, 1, 64, 64)
     assert shapes(Bottleneck(64))["downsample_0"]["kernel"].shape == (1, 1, 64, 256)

@@ -129,7 +129,7 @@ def test_the_patch_convolution_is_reshape_and_dense():
     p = variables["params"]["patch_embed"]
     patches = x.reshape(2, 2, 4, 2, 4, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 4, 48)
     want = patches @ p["kernel"].reshape(48, 8) + p["bias"]
-    seen = lambda module, method: module.name == "patch_embed"
+    seen = lambda module, method: module.name == "patch_embed"  # noqa: E731
     _, state = jax.jit(functools.partial(model.apply, capture_intermediates=seen))(variables, x)
     got = state["intermediates"]["patch_embed"]["__call__"][0]
     np.testing.assert_allclose(got.reshape(2, 4, 8), want, atol=1e-5)

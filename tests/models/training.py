@@ -56,7 +56,7 @@ def check_step(model, shape, momentum=0.9):
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), state
 
     program = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    step = lambda *args: jax.tree.map(np.asarray, program(*args))
+    step = lambda *args: jax.tree.map(np.asarray, program(*args))  # noqa: E731
     state = {name: values for name, values in variables.items() if name != "params"}
     (value, first), gradient = step(variables["params"], state)
     assert np.isfinite(value)

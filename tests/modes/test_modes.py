@@ -292,7 +292,7 @@ wrong_tanh.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (-g * (1 - jnp.tanh(x
 
 
 def test_a_gradient_of_the_wrong_sign_fails(capsys):
-    model = lambda setup: Small(activation=wrong_tanh, dtype=setup.dtype)
+    model = lambda setup: Small(activation=wrong_tanh, dtype=setup.dtype)  # noqa: E731
     verdicts, out = table(capsys, planted(model), status=1)
     assert verdicts["gradient check"] == "FAIL"
     assert "hidden/" in next(line for line in out.splitlines() if line.startswith("gradient")), "the leaf is named"
@@ -301,7 +301,7 @@ def test_a_gradient_of_the_wrong_sign_fails(capsys):
 
 
 def test_a_head_that_does_not_start_at_zero_fails():
-    model = lambda setup: Small(head=nn.initializers.normal(1.0), dtype=setup.dtype)
+    model = lambda setup: Small(head=nn.initializers.normal(1.0), dtype=setup.dtype)  # noqa: E731
     assert passed(INITIAL, planted(model)) is False
 
 
@@ -354,7 +354,7 @@ def test_a_gradient_that_is_not_a_number_fails():
         return jnp.tanh(x)
 
     poisoned.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (g * jnp.where(g == 0, jnp.nan, 1 - jnp.tanh(x) ** 2),))
-    model = lambda setup: Small(activation=poisoned, dtype=setup.dtype)
+    model = lambda setup: Small(activation=poisoned, dtype=setup.dtype)  # noqa: E731
     assert passed(GRADIENT, planted(model)) is False
 
 

@@ -289,7 +289,7 @@ def test_an_input_with_gaps_may_be_smaller_than_its_kernel():
 
 def test_a_depthwise_kernel_of_very_many_taps_is_left_to_lax():
     x, w = jnp.ones((1, 20, 20, 2)), jnp.ones((14, 14, 1, 2))
-    conv = lambda x, w: conv_general_dilated(
+    conv = lambda x, w: conv_general_dilated(  # noqa: E731
         x, w, (1, 1), "SAME", dimension_numbers=NHWC, feature_group_count=2
     )
     assert convolutions(conv, x, w)

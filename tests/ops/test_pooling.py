@@ -119,7 +119,7 @@ def test_padding_is_counted_or_not():
 def test_equals_torch(case, pool):
     data = np.load(GOLDENS)
     assert case in json.loads(str(data["meta"]))["cases"]
-    last = lambda name: jnp.moveaxis(jnp.asarray(data[f"{case}/{name}"]), 1, -1)
+    last = lambda name: jnp.moveaxis(jnp.asarray(data[f"{case}/{name}"]), 1, -1)  # noqa: E731
     value, pull = jax.vjp(pool, last("in.x"))
     np.testing.assert_allclose(value, last("out"), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(pull(last("in.cot"))[0], last("grad.x"), rtol=1e-5, atol=1e-6)

@@ -617,7 +617,7 @@ def test_stop_holds_after_a_kill_between_the_last_checkpoint_and_the_end(tmp_pat
 
 def test_the_memory_of_every_hook_is_found_again(tmp_path):
     options = {"steps": 8, "log_every": 2, "folder": tmp_path, "saving": Saving(seconds=0, steps=4)}
-    forgetful = lambda step, state, metrics: None
+    forgetful = lambda step, state, metrics: None  # noqa: E731
     interrupted(7, hooks=[Recorder(), forgetful, Recorder()], **options)
     first, last = Recorder(), Recorder()
     train(hooks=[first, forgetful, last], **options)
