@@ -134,12 +134,8 @@ def study(
 
 def draw(results: dict[str, np.ndarray]):
     """Draw the accuracy of the arms and of the teacher, a line a seed."""
-    figure, (axes, names) = (
-        new_figure(
-            (6.5, 2.8),
-        ),
-        (*ARMS, "teacher"),
-    )
+    figure, axes = new_figure((6.5, 2.8))
+    names = (*ARMS, "teacher")
     for seed in range(len(results["teacher"])):
         axes.plot([100 * results[name][seed] for name in names], range(4), "o-", color=BLUE, alpha=0.5)
     axes.plot([100 * results[name].mean() for name in names], range(4), "|", color=VERMILION, markersize=24, mew=2.5)

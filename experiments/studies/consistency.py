@@ -114,7 +114,7 @@ def study(
     return StudyResult(numbers, verdict, {"consistency": figure}, holds)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "steps": 3})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -18,6 +18,7 @@ def test_the_verdict_follows_the_numbers():
     assert holds
     assert "75.0% with a class token, 72.5% with the mean over patches, 85.0% with a distillation token" in verdict
     assert "beats the token on 1 of 2 seeds, and the distilled one both on 2, the class token by 10.0 points" in verdict
+    assert len(study.draw(results).axes) == 1
     results["distilled"] = np.array([0.74, 0.9])
     verdict, holds = study.judge(results, 300)
     assert not holds

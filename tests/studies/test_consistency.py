@@ -28,3 +28,14 @@ def test_a_run_on_both_kinds_of_digits_learns():
     assert results.shape == (1, 2)
     assert np.isfinite(results).all()
     assert results[0, 1] > 0.3  # chance is .1
+
+
+def test_the_study_reports_every_arm(monkeypatch):
+    accuracy = dict(zip(consistency.ARMS, (0.8, 0.82, 0.9), strict=True))
+    monkeypatch.setattr(
+        consistency, "measure", lambda keys, data, arm, *_: np.array([[0.5, accuracy[arm]]] * len(keys))
+    )
+    result = consistency.study(num_seeds=2)
+    assert result.holds
+    assert result.numbers["with consistency: accuracy"] == [0.9, 0.9]
+    assert set(result.figures) == {"consistency"}

@@ -45,3 +45,19 @@ def test_a_few_steps_are_measured_on_the_named_examples():
     gap = results[..., 1] - results[..., 0]
     assert (gap[:, 0] > gap[:, 1]).all()  # 20 examples are memorized
     assert (results[:, 1, 3] > results[:, 0, 3]).all()
+
+
+def test_the_study_measures_every_arm_size_and_cell_of_the_table(monkeypatch):
+    calls = []
+
+    def measure(keys, steps, data, *, counts, **settings):
+        calls.append((counts, settings))
+        return np.full((len(keys), len(counts), 4), 0.5)
+
+    monkeypatch.setattr(regularization, "measure", measure)
+    result = regularization.study(num_seeds=2, num_examples=70)
+    arms = [((70,), settings) for settings in regularization.ARMS.values()]
+    norm = [((70,), {"dropout_rate": rate, "batch_norm": True}) for rate in (0.0, 0.5)]
+    assert calls == [*arms, (regularization.SIZES, {}), *norm]
+    assert not result.holds
+    assert set(result.figures) == {"regularization"}
