@@ -1,4 +1,4 @@
-"""An experiment from the command line, in this process: its folder, its second call, and one line for each bad input."""
+"""An experiment from the command line, in this process: its folder, its second call, and each bad input as one clear line."""
 
 import dataclasses
 import json
