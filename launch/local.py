@@ -88,11 +88,14 @@ class _Attempt:
         """How the first that ended badly ended: what fails after one was killed fails because of it."""
         self.processes = [
             subprocess.Popen(
-                [sys.executable, *command], env=environment(i, processes, port, devices), text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                [sys.executable, *command],
+                env=environment(i, processes, port, devices),
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
             for i in range(processes)
-        ]  # fmt: skip
+        ]
         self.readers = [
             threading.Thread(target=_copy, args=(p.stdout, i), daemon=True) for i, p in enumerate(self.processes)
         ]

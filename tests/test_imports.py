@@ -11,10 +11,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 TOPICS = [
-    "backprop", "classic_ml", "classification", "sequence", "vision_language", "transfer", "detection", "segmentation",
-    "generative", "interpretability", "adversarial", "self_supervised", "semi_supervised", "vision3d", "video", "rl",
+    "backprop",
+    "classic_ml",
+    "classification",
+    "sequence",
+    "vision_language",
+    "transfer",
+    "detection",
+    "segmentation",
+    "generative",
+    "interpretability",
+    "adversarial",
+    "self_supervised",
+    "semi_supervised",
+    "vision3d",
+    "video",
+    "rl",
     "classical_vision",
-]  # fmt: skip
+]
 LAYERS = [
     ["ops"],
     ["nn", "losses", "metrics", "optim"],
@@ -44,10 +58,17 @@ AT_WORK = ("jax.numpy.", "jax.random.", "jax.lax.")
 ASKS_DEVICES = {
     f"jax.{name}"
     for name in (
-        "devices", "local_devices", "default_backend", "device_count", "local_device_count", "process_index",
-        "process_count", "device_put", "make_mesh",
+        "devices",
+        "local_devices",
+        "default_backend",
+        "device_count",
+        "local_device_count",
+        "process_index",
+        "process_count",
+        "device_put",
+        "make_mesh",
     )
-}  # fmt: skip
+}
 MAKES_NO_ARRAY = re.compile(
     r"jax\.numpy\.(dtype|finfo|iinfo|issubdtype|promote_types|result_type|vectorize)|jax\.lax\.[A-Z]\w*"
 )

@@ -424,9 +424,17 @@ def test_one_compilation_of_update_whatever_is_logged_and_saved(name, tmp_path):
     learner, traced = toy.make(None), []
     counted = learner._replace(update=lambda s, b: (traced.append(1), learner.update(s, b))[1])
     fit(
-        counted, toy.train, steps=4, placement=one_device(), folder=tmp_path, valid=toy.valid, log_every=2,
-        eval_every=2, saving=Saving(steps=1), progress=False,
-    )  # fmt: skip
+        counted,
+        toy.train,
+        steps=4,
+        placement=one_device(),
+        folder=tmp_path,
+        valid=toy.valid,
+        log_every=2,
+        eval_every=2,
+        saving=Saving(steps=1),
+        progress=False,
+    )
     # Once abstractly, to know the shapes of the metrics, and once to compile.
     assert len(traced) == 2
 

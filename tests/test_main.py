@@ -1,4 +1,4 @@
-"""An experiment from the command line, in this process: its folder, its second call, and one line for each bad input."""  # noqa: E501
+"""An experiment from the command line, in this process: its folder, its second call, bad input."""
 
 import dataclasses
 import json

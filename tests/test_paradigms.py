@@ -43,8 +43,13 @@ def test_links_lead_to_files_and_sentences_are_theirs():
 def test_the_ways_to_learn_are_all_there():
     sections = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
     assert sections[:6] == [
-        "Supervised", "Unsupervised", "Self-supervised", "Semi-supervised", "Weakly supervised", "Reinforcement",
-    ]  # fmt: skip
+        "Supervised",
+        "Unsupervised",
+        "Self-supervised",
+        "Semi-supervised",
+        "Weakly supervised",
+        "Reinforcement",
+    ]
     for part in PAGE.split("## ")[1:]:
         assert "- [" in part or "None yet." in part
         assert ("- [" in part) != ("None yet." in part)

@@ -5,9 +5,13 @@ from dlcore.experiment.setting import Setting, kind_name
 __all__ = ["help_text"]
 
 TITLES = {
-    "run": "the run", "mode": "this mode", "experiment": "this experiment", "learner": "the technique",
-    "model": "the model", "study": "this study",
-}  # fmt: skip
+    "run": "the run",
+    "mode": "this mode",
+    "experiment": "this experiment",
+    "learner": "the technique",
+    "model": "the model",
+    "study": "this study",
+}
 
 
 def help_text(groups: dict[str, dict[str, Setting]], everything: bool = False) -> str:

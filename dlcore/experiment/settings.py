@@ -8,57 +8,82 @@ from dlcore.learner import Range
 __all__ = ["FOLDER", "RUN"]
 
 FOLDER = {
-    "smoke": Setting(False, "small settings and a few steps, in seconds, to see that everything works",
-                     identity=False, essential=True),
-    "run_dir": Setting(None, "folder of this run; runs/EXPERIMENT/HASH of the settings by default", str | None,
-                       identity=False, essential=True),
+    "smoke": Setting(
+        False,
+        "small settings and a few steps, in seconds, to see that everything works",
+        identity=False,
+        essential=True,
+    ),
+    "run_dir": Setting(
+        None,
+        "folder of this run; runs/EXPERIMENT/HASH of the settings by default",
+        str | None,
+        identity=False,
+        essential=True,
+    ),
     "runs": Setting("runs", "where run folders go", identity=False),
     "traceback": Setting(False, "show where an error was raised", identity=False),
-}  # fmt: skip
+}
 """The settings of a study too."""
 
 RUN = {
     "epochs": Setting(10.0, "passes over the training split", limits=Range(0), essential=True),
     "steps": Setting(None, "training steps, instead of epochs", int | None, Range(1), essential=True),
     "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1), essential=True),
-    "seed": Setting(0, "of initialization, order, augmentation and the validation split", limits=Range(0),
-                    essential=True),
+    "seed": Setting(
+        0, "of initialization, order, augmentation and the validation split", limits=Range(0), essential=True
+    ),
     "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
     "eval_every": Setting(None, "steps between two validations; once an epoch by default", int | None, Range(1)),
     "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1), identity=False),
     "precision": Setting("f32", "compute precision; parameters stay float32", Literal["f32", "bf16"], essential=True),
-    "mesh": Setting(None, "devices by axis, as data:8, data:4,model:2 or data:2,spatial:4; all on data if none",
-                    str | None, essential=True),
-    "sharding": Setting("replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"],
-                        essential=True),
+    "mesh": Setting(
+        None,
+        "devices by axis, as data:8, data:4,model:2 or data:2,spatial:4; all on data if none",
+        str | None,
+        essential=True,
+    ),
+    "sharding": Setting(
+        "replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"], essential=True
+    ),
     "spmd": Setting("jit", "what spreads the step over devices", Literal["jit", "pmap"]),
     "device_data": Setting(False, "keep the training split on the device and gather batches there", identity=False),
     "deterministic": Setting(False, "ask a GPU for deterministic kernels"),
     "distributed": Setting(
         "auto",
         "join the other processes of the job: where JAX_COORDINATOR_ADDRESS or srun says so; on: else an error; off",
-        Literal["auto", "on", "off"], identity=False,
+        Literal["auto", "on", "off"],
+        identity=False,
     ),
-    "heartbeat_seconds": Setting(10.0, "several processes: silence after which one counts as lost", limits=Range(1),
-                                 identity=False),
-    "join_seconds": Setting(300.0, "several processes: how long to wait for all to arrive", limits=Range(1),
-                            identity=False),
-    "checkpoint_seconds": Setting(60.0, "longest time between two checkpoints; 0: off", limits=Range(0),
-                                  identity=False),
+    "heartbeat_seconds": Setting(
+        10.0, "several processes: silence after which one counts as lost", limits=Range(1), identity=False
+    ),
+    "join_seconds": Setting(
+        300.0, "several processes: how long to wait for all to arrive", limits=Range(1), identity=False
+    ),
+    "checkpoint_seconds": Setting(
+        60.0, "longest time between two checkpoints; 0: off", limits=Range(0), identity=False
+    ),
     "checkpoint_steps": Setting(0, "most steps between two checkpoints; 0: off", limits=Range(0), identity=False),
     "keep_last": Setting(2, "newest checkpoints to keep, beside the best", limits=Range(1), identity=False),
-    "fresh": Setting(False, "train again where the run had finished; the old folder is kept under another name",
-                     identity=False, essential=True),
-    "run": Setting(None, "an earlier run's folder, for evaluate, predict and export", str | None, identity=False,
-                   essential=True),
+    "fresh": Setting(
+        False,
+        "train again where the run had finished; the old folder is kept under another name",
+        identity=False,
+        essential=True,
+    ),
+    "run": Setting(
+        None, "an earlier run's folder, for evaluate, predict and export", str | None, identity=False, essential=True
+    ),
     "config_json": Setting(None, "an earlier run's config.json to take settings from", str | None, identity=False),
     "log_every": Setting(50, "steps between two lines of the log", limits=Range(1), identity=False),
     "progress": Setting(True, "show progress", identity=False),
     "watch": Setting(
         0,
         "steps between two looks inside the network (updates, gradients, activations) for the report; 0: none",
-        limits=Range(0), identity=False,
+        limits=Range(0),
+        identity=False,
     ),
     **FOLDER,
-}  # fmt: skip
+}
 """Settings of every experiment; a mode adds its own (`dlcore.experiment.mode`)."""

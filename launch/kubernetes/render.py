@@ -55,10 +55,23 @@ def tpu_hosts(accelerator: str, topology: str, chips: int) -> int:
 
 
 def render(
-    command: Sequence[str], *, name: str, image: str, kind: str = "job", accelerator: str = "gpu",
-    hosts: int | None = None, gpus: int = 8, tpu: str = "tpu-v6e-slice", topology: str | None = None, chips: int = 4,
-    slices: int = 1, restarts: int = 20, claim: str = "runs", storage: str | None = None, workdir: str | None = None,
-) -> list[dict]:  # fmt: skip
+    command: Sequence[str],
+    *,
+    name: str,
+    image: str,
+    kind: str = "job",
+    accelerator: str = "gpu",
+    hosts: int | None = None,
+    gpus: int = 8,
+    tpu: str = "tpu-v6e-slice",
+    topology: str | None = None,
+    chips: int = 4,
+    slices: int = 1,
+    restarts: int = 20,
+    claim: str = "runs",
+    storage: str | None = None,
+    workdir: str | None = None,
+) -> list[dict]:
     """The documents of a manifest.
 
     Args:
@@ -112,14 +125,23 @@ def render(
     if len(longest) > 57:
         raise ValueError(f"name={name} is too long: a pod would be called {longest}, and 57 characters are allowed")
     values = {
-        "name": name, "image": image, "hosts": hosts, "slices": slices, "restarts": restarts, "claim": claim,
-        "storage": storage, "workdir": workdir, "selector": selector, "placement": placement, "resources": resources,
+        "name": name,
+        "image": image,
+        "hosts": hosts,
+        "slices": slices,
+        "restarts": restarts,
+        "claim": claim,
+        "storage": storage,
+        "workdir": workdir,
+        "selector": selector,
+        "placement": placement,
+        "resources": resources,
         "command": [word.replace("$(", "$$(") for word in words],
         "environment": [
             {"name": key, "value" if isinstance(value, str) else "valueFrom": value}
             for key, value in environment.items()
         ],
-    }  # fmt: skip
+    }
     volume, service, job, jobset = _documents()
     job = _filled(job, values)
     parts = [_filled(volume, values)] if storage else []

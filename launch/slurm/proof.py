@@ -39,10 +39,22 @@ __all__ = ["Proof", "arrays", "main"]
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "experiments.classification.supervised"
 FLAGS = {
-    "model": "mlp", "optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "learning_rate": 0.01,
-    "weight_decay": 0.0, "augment": "none", "ema": "none", "batch_size": 64, "log_every": 1, "eval_every": 47,
-    "checkpoint_seconds": 0, "checkpoint_steps": 20, "select": "last", "mesh": "data:8",
-}  # fmt: skip
+    "model": "mlp",
+    "optimizer": "sgd",
+    "momentum": 0.0,
+    "schedule": "constant",
+    "learning_rate": 0.01,
+    "weight_decay": 0.0,
+    "augment": "none",
+    "ema": "none",
+    "batch_size": 64,
+    "log_every": 1,
+    "eval_every": 47,
+    "checkpoint_seconds": 0,
+    "checkpoint_steps": 20,
+    "select": "last",
+    "mesh": "data:8",
+}
 TOLERANCE = 1e-6
 SOON = 30
 """Seconds within which the others must have ended after one was killed."""
@@ -72,9 +84,12 @@ class Proof:
     def __init__(self, folder: Path, steps: int, environment: dict[str, str]):
         self.folder, self.steps, self.failed = folder, steps, 0
         self.environment = {
-            **environment, "DLCORE_PYTHON": sys.executable, "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        }  # fmt: skip
+            **environment,
+            "DLCORE_PYTHON": sys.executable,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+        }
 
     def words(self, name: str, **other: object) -> list[str]:
         """The experiment's flags for a run folder of this name."""

@@ -6,10 +6,10 @@
         --cluster=local --workers=2 --model=mlp --steps=100
 
 The arguments are those of dlcore.search: an experiment, spaces, flags of the search and of the experiment; the methods
-are those that choose all trials beforehand. The same command continues: trials with a score are not trained again, others
-resume. A job that is pre-empted, or that comes to its time limit, saves and is requeued. Trials are judged by the experiment's
-validation metric and never see the test split. Where Slurm keeps no accounts (sacct), a job that Slurm itself has
-killed is waited for in vain: stop the command, and give it again.
+are those that choose all trials beforehand. The same command continues: trials with a score are not trained again,
+others resume. A job that is pre-empted, or that comes to its time limit, saves and is requeued. Trials are judged by
+the experiment's validation metric and never see the test split. Where Slurm keeps no accounts (sacct), a job that Slurm
+itself has killed is waited for in vain: stop the command, and give it again.
 """
 
 import dataclasses
@@ -122,8 +122,11 @@ def _run(jobs: Sequence[TrialJob], own: Flags, folder: Path, name: str) -> None:
     options = {"slurm_max_num_timeout": own.restarts} if own.cluster == "slurm" else {}
     executor = submitit.AutoExecutor(folder / "jobs", cluster=own.cluster, **options)
     executor.update_parameters(
-        name=name, timeout_min=max(1, round(60 * own.hours)), cpus_per_task=own.cpus, gpus_per_node=own.gpus,
-    )  # fmt: skip
+        name=name,
+        timeout_min=max(1, round(60 * own.hours)),
+        cpus_per_task=own.cpus,
+        gpus_per_node=own.gpus,
+    )
     waiting, running = list(jobs), []
     if own.cluster == "slurm":
         slurm = {"partition": own.partition, "account": own.account, "array_parallelism": own.workers}

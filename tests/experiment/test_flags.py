@@ -64,9 +64,21 @@ def test_defaults_are_the_signatures():
     assert (flags.limit, flags.positive, flags.choice) == (None, None, None)
     assert (flags.switch, flags.on) == (False, True)
     assert set(flags) == {
-        "switch", "on", "count", "rate", "name", "kind", "level", "sizes", "pair", "words", "limit", "share",
-        "positive", "choice",
-    }  # fmt: skip
+        "switch",
+        "on",
+        "count",
+        "rate",
+        "name",
+        "kind",
+        "level",
+        "sizes",
+        "pair",
+        "words",
+        "limit",
+        "share",
+        "positive",
+        "choice",
+    }
     assert flags.given == frozenset()
 
 
@@ -199,10 +211,17 @@ def test_help_names_every_flag_with_type_default_and_text(capsys):
     text = capsys.readouterr().out
     assert text.startswith("What it does.")
     for line in (
-        "--switch=bool  (default False)", "--count=int  (default 3)", "how many, at least none.", "how fast.",
-        "--kind=alpha|beta|gamma  (default alpha)", "--level=1|2|4  (default 2)", "--sizes=int,...  (default 8,16)",
-        "--pair=float,...  (default 0.9,0.999)", "--limit=int  (default None)", "--share=float  (default 0.25)",
-    ):  # fmt: skip
+        "--switch=bool  (default False)",
+        "--count=int  (default 3)",
+        "how many, at least none.",
+        "how fast.",
+        "--kind=alpha|beta|gamma  (default alpha)",
+        "--level=1|2|4  (default 2)",
+        "--sizes=int,...  (default 8,16)",
+        "--pair=float,...  (default 0.9,0.999)",
+        "--limit=int  (default None)",
+        "--share=float  (default 0.25)",
+    ):
         assert line in text, line
     assert "axis" not in text
     assert "callback" not in text
@@ -329,11 +348,16 @@ def never(*args):
 
 
 PAGE = Experiment(
-    file=__file__, doc="An experiment.", learner=learner, data=never, build=never, model="resnet8_cifar",
+    file=__file__,
+    doc="An experiment.",
+    learner=learner,
+    data=never,
+    build=never,
+    model="resnet8_cifar",
     settings={"own": Setting(1.0, "the experiment's own"), "kind": Setting("a", type=Literal["a", "b"])},
     defaults={"l2": 2.0, "own": 2.0, "model.width": 2, "batch_size": 2},
     smoke={"l2": 3.0, "model.width": 3, "steps": 3},
-)  # fmt: skip
+)
 
 
 def written(tmp_path, settings):

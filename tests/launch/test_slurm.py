@@ -53,15 +53,24 @@ def submit(tmp_path):
     def run(*statuses, words=("page",), **environment):
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "JAX_C"))},
-            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "DLCORE_PYTHON": sys.executable,
-            "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_ID": "5001", "SLURM_JOB_NODELIST": "n[1-2]",
-            "SLURM_NTASKS": str(len(statuses)), **environment,
-        }  # fmt: skip
+            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+            "DLCORE_PYTHON": sys.executable,
+            "SLURM_SUBMIT_DIR": str(tmp_path),
+            "SLURM_JOB_ID": "5001",
+            "SLURM_JOB_NODELIST": "n[1-2]",
+            "SLURM_NTASKS": str(len(statuses)),
+            **environment,
+        }
         command = f'export BATCH=$$; exec bash {SCRIPT} "$@"'
         done = subprocess.run(
             ["bash", "-c", command, "bash", *words, *map(str, statuses)],
-            env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            env=environment,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         calls = tmp_path / "calls"
         called = calls.read_text().splitlines() if calls.exists() else []
         calls.unlink(missing_ok=True)

@@ -20,9 +20,15 @@ from launch.slurm.trial import SCORE, TrialJob
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "experiments.classification.supervised"
 FLAGS = [
-    "--model=mlp", "--model.hidden=16", "--augment=none", "--batch_size=64", "--steps=6", "--eval_every=3",
-    "--log_every=3", "--ema=none",
-]  # fmt: skip
+    "--model=mlp",
+    "--model.hidden=16",
+    "--augment=none",
+    "--batch_size=64",
+    "--steps=6",
+    "--eval_every=3",
+    "--log_every=3",
+    "--ema=none",
+]
 
 STOPS = """
 import json, os, pathlib, signal, sys, time

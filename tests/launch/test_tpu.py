@@ -36,9 +36,12 @@ def run(tmp_path, words, states=(), statuses=(), **environment):
     (tmp_path / "statuses").write_text("".join(f"{line}\n" for line in statuses))
     (tmp_path / "calls").touch()
     environment = {
-        **os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "FAKE": str(tmp_path), "POLL": "0",
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "FAKE": str(tmp_path),
+        "POLL": "0",
         **environment,
-    }  # fmt: skip
+    }
     done = subprocess.run(
         ["bash", SCRIPT, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
