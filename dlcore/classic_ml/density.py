@@ -72,8 +72,7 @@ def gaussian_mle(x: Any) -> Gaussian:
     Raises:
       ValueError: `x` is not finite [N, D].
     """
-    x = check_points("x", x)
-    return Gaussian(x.mean(0), _scatter(x) / len(x))
+    return _gaussian_mle(check_points("x", x))
 
 
 def gaussian_map(x: Any, prior: Prior) -> Gaussian:
@@ -90,7 +89,7 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
       ValueError: `x` is not finite [N, D], or the prior's shapes, strength (>= 0) or degrees (> D - 1) do not fit.
     """
     x = check_points("x", x)
-    n, dim = x.shape
+    dim = x.shape[1]
     prior = prior._replace(mean=jnp.asarray(prior.mean, x.dtype), scatter=jnp.asarray(prior.scatter, x.dtype))
     if prior.mean.shape != (dim,) or prior.scatter.shape != (dim, dim):
         raise ValueError(
@@ -102,10 +101,7 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
             f"prior.strength={prior.strength} and prior.degrees={prior.degrees}: too small; "
             f"allowed: >= 0 and > {dim - 1}"
         )
-    total = prior.strength + n
-    away = x.mean(0) - prior.mean
-    spread = prior.scatter + _scatter(x) + prior.strength * n / total * jnp.outer(away, away)
-    return Gaussian((prior.strength * prior.mean + x.sum(0)) / total, spread / (prior.degrees + n + dim + 2))
+    return _gaussian_map(x, prior)
 
 
 @jax.jit
@@ -144,7 +140,7 @@ def kernel_log_density(queries: Any, x: Any, bandwidth: float, *, block: int = _
     queries = check_points("queries", queries, dim=x.shape[1])
     if not bandwidth > 0:
         raise ValueError(f"bandwidth={bandwidth}: out of range; allowed: positive numbers")
-    return _kernel_log_density(queries - x.mean(0), x - x.mean(0), bandwidth, block)
+    return _kernel_log_density(queries, x, bandwidth, block)
 
 
 def skewness(x: Any) -> jax.Array:
@@ -159,19 +155,40 @@ def skewness(x: Any) -> jax.Array:
     Raises:
       ValueError: `x` is not finite [N, D].
     """
-    x = check_points("x", x)
-    z = x - x.mean(0)
-    std = jnp.sqrt(jnp.square(z).mean(0))
-    return jnp.where(std > 0, (z**3).mean(0) / jnp.where(std > 0, std, 1) ** 3, 0)
+    return _skewness(check_points("x", x))
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def _kernel_log_density(queries, x, bandwidth, block):
+    center = x.mean(0)
+    queries, x = queries - center, x - center
+
     def one(query):
         return jax.nn.logsumexp(-squared_distances(query[None], x)[0] / (2 * bandwidth**2))
 
     constant = jnp.log(len(x)) + x.shape[1] * jnp.log(bandwidth * jnp.sqrt(2 * jnp.pi))
     return jax.lax.map(one, queries, batch_size=min(block, len(queries))) - constant
+
+
+@jax.jit
+def _gaussian_mle(x):
+    return Gaussian(x.mean(0), _scatter(x) / len(x))
+
+
+@jax.jit
+def _gaussian_map(x, prior):
+    n, dim = x.shape
+    total = prior.strength + n
+    away = x.mean(0) - prior.mean
+    spread = prior.scatter + _scatter(x) + prior.strength * n / total * jnp.outer(away, away)
+    return Gaussian((prior.strength * prior.mean + x.sum(0)) / total, spread / (prior.degrees + n + dim + 2))
+
+
+@jax.jit
+def _skewness(x):
+    z = x - x.mean(0)
+    std = jnp.sqrt(jnp.square(z).mean(0))
+    return jnp.where(std > 0, (z**3).mean(0) / jnp.where(std > 0, std, 1) ** 3, 0)
 
 
 def _scatter(x):

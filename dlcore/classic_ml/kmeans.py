@@ -92,9 +92,7 @@ def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int = _BLOC
     centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
     if max_iterations < 1:
         raise ValueError(f"max_iterations={max_iterations}: out of range; allowed: at least 1")
-    mean = x.mean(0)
-    result = _lloyd(x - mean, centers - mean, max_iterations, block)
-    return result._replace(centers=result.centers + mean)
+    return _from_centers(x, centers, max_iterations, block)
 
 
 def nearest_center(x: Any, centers: Any, *, block: int = _BLOCK) -> tuple[jax.Array, jax.Array]:
@@ -113,7 +111,7 @@ def nearest_center(x: Any, centers: Any, *, block: int = _BLOCK) -> tuple[jax.Ar
     """
     x = check_points("x", x)
     centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
-    return _assign(x - centers.mean(0), centers - centers.mean(0), block)[:2]
+    return _nearest_center(x, centers, block)
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -147,6 +145,19 @@ def _best_of(key, x, num_clusters, restarts, max_iterations, block) -> KMeans:
     runs = jax.vmap(lambda start: _lloyd(x, start, max_iterations, block))(starts)
     best = jax.tree.map(lambda leaf: leaf[runs.inertia.argmin()], runs)
     return best._replace(centers=best.centers + mean)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _from_centers(x, centers, max_iterations, block) -> KMeans:
+    mean = x.mean(0)
+    result = _lloyd(x - mean, centers - mean, max_iterations, block)
+    return result._replace(centers=result.centers + mean)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _nearest_center(x, centers, block):
+    mean = centers.mean(0)
+    return _assign(x - mean, centers - mean, block)[:2]
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

@@ -130,6 +130,7 @@ def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
     return jax.nn.softmax(_joint(x, mixture), axis=1)
 
 
+@jax.jit
 def mixture_step(x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e-6) -> tuple[Mixture, jax.Array]:
     """Run one E and one M step.
 
@@ -155,6 +156,7 @@ def mixture_step(x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e
     return Mixture(mass / mass.sum(), means, covariances), jax.nn.logsumexp(joint, axis=1).mean()
 
 
+@jax.jit
 def bic(x: jax.Array, mixture: Mixture) -> jax.Array:
     """Bayesian information criterion, -2 Σ log p + (number of free parameters) log N; smaller is better.
 

@@ -58,12 +58,7 @@ def s_layer(u: jax.Array, templates: jax.Array, selectivity: float) -> jax.Array
             f"u.shape={u.shape} and templates.shape={templates.shape}: do not fit; "
             "allowed: [N, H, W, P] and [h, w, P, Q]"
         )
-    patches = im2col(u, templates.shape[:2], padding="SAME")
-    flat = templates.reshape(-1, templates.shape[-1])
-    flat = flat / jnp.maximum(jnp.linalg.norm(flat, axis=0), 1e-12)
-    norm = jnp.linalg.norm(patches, axis=-1, keepdims=True)
-    cosine = jnp.matmul(patches, flat, precision=jax.lax.Precision.HIGHEST) / jnp.maximum(norm, 1e-12)
-    return norm * jnp.maximum(cosine - selectivity, 0) / (1 - selectivity)
+    return _s_layer(u, templates, selectivity)
 
 
 def c_layer(u: jax.Array, pool: int, stride: int) -> jax.Array:
@@ -84,11 +79,7 @@ def c_layer(u: jax.Array, pool: int, stride: int) -> jax.Array:
         raise ValueError(f"u.shape={u.shape}: wrong number of axes; allowed: [N, H, W, Q]")
     if pool < 1 or stride < 1:
         raise ValueError(f"pool={pool} and stride={stride}: out of range; allowed: at least 1")
-    along = jnp.exp(-0.5 * jnp.square((jnp.arange(pool) - (pool - 1) / 2) / (pool / 3)))
-    weight = jnp.outer(along, along).reshape(-1, 1) / jnp.square(along.sum())
-    windows = im2col(u, pool, stride, "SAME")
-    windows = windows.reshape(*windows.shape[:3], pool * pool, u.shape[3])
-    return jnp.sqrt((windows * weight).sum(3))
+    return _c_layer(u, pool, stride)
 
 
 def neocognitron(images: jax.Array, stages: tuple[Stage, ...]) -> list[jax.Array]:
@@ -177,6 +168,25 @@ def grow_stages(
         stages.append(Stage(templates, theta, pool, stride))
         u = c_layer(s_layer(u, templates, theta), pool, stride)
     return tuple(stages)
+
+
+@jax.jit
+def _s_layer(u, templates, selectivity):
+    patches = im2col(u, templates.shape[:2], padding="SAME")
+    flat = templates.reshape(-1, templates.shape[-1])
+    flat = flat / jnp.maximum(jnp.linalg.norm(flat, axis=0), 1e-12)
+    norm = jnp.linalg.norm(patches, axis=-1, keepdims=True)
+    cosine = jnp.matmul(patches, flat, precision=jax.lax.Precision.HIGHEST) / jnp.maximum(norm, 1e-12)
+    return norm * jnp.maximum(cosine - selectivity, 0) / (1 - selectivity)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _c_layer(u, pool, stride):
+    along = jnp.exp(-0.5 * jnp.square((jnp.arange(pool) - (pool - 1) / 2) / (pool / 3)))
+    weight = jnp.outer(along, along).reshape(-1, 1) / jnp.square(along.sum())
+    windows = im2col(u, pool, stride, "SAME")
+    windows = windows.reshape(*windows.shape[:3], pool * pool, u.shape[3])
+    return jnp.sqrt((windows * weight).sum(3))
 
 
 @functools.partial(jax.jit, static_argnums=2)

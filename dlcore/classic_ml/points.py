@@ -34,7 +34,7 @@ def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> j
         raise ValueError(f"{name}.shape={shape}: wrong shape; allowed: [N, {dim or 'D'}] with N of at least {least}")
     x = jnp.asarray(x)
     x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
-    if not bool(jnp.isfinite(x).all()):
+    if not np.isfinite(np.asarray(x)).all():
         raise ValueError(f"{name}: has values that are not finite; allowed: finite values")
     return x
 

@@ -76,6 +76,7 @@ def som(
     return SOM(w.reshape(rows, columns, -1), quantization, topographic)
 
 
+@jax.jit
 def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: float | jax.Array) -> jax.Array:
     """Run one epoch of the batch rule.
 
@@ -97,6 +98,7 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
     return jnp.where(weight[:, None] > 1e-30, moved, w)
 
 
+@jax.jit
 def winners(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Find the nearest and the second nearest prototype of each point.
 
@@ -111,6 +113,7 @@ def winners(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
     return best[:, 0], best[:, 1]
 
 
+@jax.jit
 def quantization_error(x: jax.Array, w: jax.Array) -> jax.Array:
     """Mean distance of the points to their nearest prototype.
 
@@ -124,6 +127,7 @@ def quantization_error(x: jax.Array, w: jax.Array) -> jax.Array:
     return jnp.linalg.norm(x - w[winners(x, w)[0]], axis=1).mean()
 
 
+@jax.jit
 def topographic_error(x: jax.Array, w: jax.Array, positions: jax.Array) -> jax.Array:
     """Share of the points whose two nearest prototypes are not grid neighbors (farther than sqrt 2 on the grid).
 

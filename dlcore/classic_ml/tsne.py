@@ -96,7 +96,13 @@ def affinities(x: Any, perplexity: float = 30.0) -> jax.Array:
     x = check_points("x", x, least=4)
     if not 1 < perplexity < len(x) - 1:
         raise ValueError(f"perplexity={perplexity}: out of range; allowed: (1, {len(x) - 1})")
-    conditional = conditional_affinities(squared_distances(x - x.mean(0), x - x.mean(0)), perplexity)
+    return _affinities(x, perplexity)
+
+
+@jax.jit
+def _affinities(x, perplexity):
+    x = x - x.mean(0)
+    conditional = conditional_affinities(squared_distances(x, x), perplexity)
     return (conditional + conditional.T) / (2 * len(x))
 
 
@@ -129,6 +135,7 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
     return row(sum(bounds) / 2)
 
 
+@jax.jit
 def kl_divergence(p: jax.Array, y: jax.Array) -> jax.Array:
     """KL divergence Σ p_ij log(p_ij / q_ij) of an embedding.
 

@@ -52,6 +52,7 @@ def color_histogram(
     return _histogram(rgb_to_hsv(_unit(images)) if space == "hsv" else jnp.asarray(images), bins, joint, normalize)
 
 
+@jax.jit
 def rgb_to_hsv(images: jax.Array) -> jax.Array:
     """Convert RGB to HSV.
 

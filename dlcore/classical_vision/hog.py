@@ -64,6 +64,7 @@ def hog(
     return _in_batches(one, jnp.asarray(images), min(batch_size, len(images)))
 
 
+@jax.jit
 def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Centered differences of the channel with the largest gradient at each pixel; 0 at the border.
 
@@ -79,6 +80,7 @@ def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     return tuple(jnp.take_along_axis(g, best, -1)[..., 0] for g in (down, right))
 
 
+@functools.partial(jax.jit, static_argnames=("orientations", "cell", "signed"))
 def cell_histograms(
     images: jax.Array, orientations: int = 9, cell: int | tuple[int, int] = 8, signed: bool = False
 ) -> jax.Array:

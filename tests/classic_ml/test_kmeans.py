@@ -75,11 +75,11 @@ def test_a_center_too_many_for_the_points_stays_and_is_not_reseeded_for_ever():
 def test_k_means_plus_plus_prefers_what_is_far():
     # two heaps: after one of them, the squared distance to its own points is 0, so the other heap is always chosen
     x = np.repeat([[0.0, 0], [5, 5]], [30, 2], axis=0)
-    starts = jax.vmap(lambda key: kmeans_plus_plus(key, x, 2))(jax.random.split(jax.random.key(0), 50))
+    starts = jax.jit(jax.vmap(lambda key: kmeans_plus_plus(key, x, 2)))(jax.random.split(jax.random.key(0), 50))
     np.testing.assert_array_equal(np.sort(starts[:, :, 0], 1), np.tile([0.0, 5], (50, 1)))
     # 1 and 3 away from 0: the second center is 3 nine times in ten
-    line = np.array([[0.0], [1], [3]])
-    starts = jax.vmap(lambda key: kmeans_plus_plus(key, line, 2))(jax.random.split(jax.random.key(1), 4000))[:, :, 0]
+    line, keys = np.array([[0.0], [1], [3]]), jax.random.split(jax.random.key(1), 4000)
+    starts = jax.jit(jax.vmap(lambda key: kmeans_plus_plus(key, line, 2)))(keys)[:, :, 0]
     second = np.asarray(starts[:, 1])[np.asarray(starts[:, 0]) == 0]
     assert (second == 3).mean() == pytest.approx(0.9, abs=0.03)
 

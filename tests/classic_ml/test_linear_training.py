@@ -88,10 +88,10 @@ def test_softmax_on_digits_reaches_scikit_learns_accuracy(c, expected):
 
 @pytest.mark.covers("DD-16")
 def test_the_squared_hinge_on_digits_reaches_scikit_learns_accuracy():
-    """LinearSVC(C=1) on pixels from 0 to 16, of which L-BFGS is near the minimum after 300 steps."""
+    """LinearSVC(C=1) on pixels from 0 to 16, of which L-BFGS is near the minimum after 200 steps."""
     (train, test), label, test_label = data()
     w, _ = linear_training.minimize(
-        train * 16, label, num_classes=10, loss="squared_hinge", l2=1 / len(train), steps=300
+        train * 16, label, num_classes=10, loss="squared_hinge", l2=1 / len(train), steps=200
     )
     assert accuracy(w, test * 16, test_label) >= 0.90
 
@@ -99,7 +99,7 @@ def test_the_squared_hinge_on_digits_reaches_scikit_learns_accuracy():
 @pytest.mark.covers("DD-16")
 def test_the_hinge_on_digits():
     x, label, test_label = data()
-    w, _ = linear_training.descend(x[0], label, num_classes=10, loss="hinge", l2=1e-3, learning_rate=0.02, steps=1500)
+    w, _ = linear_training.descend(x[0], label, num_classes=10, loss="hinge", l2=1e-3, learning_rate=0.02, steps=800)
     assert accuracy(w, x[1], test_label) >= 0.90
 
 

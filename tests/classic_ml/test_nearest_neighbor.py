@@ -77,8 +77,7 @@ def test_accuracies_on_digits(metric, expected):
 
 
 @pytest.mark.covers("DD-03")
-@pytest.mark.parametrize("k", [1, 5])
-def test_predictions_are_scikit_learns_on_digits_and_noise(k):
+def test_predictions_are_scikit_learns_on_digits_and_noise():
     """A little noise, because scikit-learn leaves open which of two equal distances is nearer."""
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -86,9 +85,10 @@ def test_predictions_are_scikit_learns_on_digits_and_noise(k):
     rng = np.random.default_rng(0)
     images, test_images = (x.reshape(len(x), -1) + rng.normal(0, 0.01, (len(x), 64)) for x in (images, test_images))
     for metric, theirs in (("l1", "manhattan"), ("l2", "euclidean"), ("cosine", "cosine")):
-        oracle = KNeighborsClassifier(k, metric=theirs, algorithm="brute").fit(images, labels)
-        ours = knn.predict(knn.train(images, labels, k=k, metric=metric), test_images)
-        np.testing.assert_array_equal(ours, oracle.predict(test_images))
+        ours = knn.predict_for_each_k(knn.train(images, labels, metric=metric), test_images, (1, 5))
+        for k, predicted in zip((1, 5), ours, strict=True):
+            oracle = KNeighborsClassifier(k, metric=theirs, algorithm="brute").fit(images, labels)
+            np.testing.assert_array_equal(predicted, oracle.predict(test_images))
 
 
 @pytest.mark.covers("DD-02")
@@ -99,10 +99,15 @@ def test_what_was_remembered_is_recognized(metric):
 
 
 @pytest.mark.covers("DD-02", "DD-03")
-@pytest.mark.parametrize("metric", DISTANCES)
-@pytest.mark.parametrize(("n", "m", "k"), [(1, 3, 1), (9, 4, 9), (70, 5, 3), (150, 11, 40)])
+@pytest.mark.parametrize(
+    ("metric", "n", "m", "k"),
+    [("l2", 1, 3, 1), ("l2", 9, 4, 9), ("l2", 70, 5, 3), *((metric, 150, 11, 40) for metric in DISTANCES)],
+)
 def test_every_size_equals_a_plain_search(monkeypatch, metric, n, m, k):
-    """Blocks of 64 examples and 4 queries, so that several are used and the last reaches back."""
+    """Blocks of 64 examples and 4 queries, so that several are used and the last reaches back.
+
+    The blocks are those of every metric; all sizes are tried with one of them.
+    """
     monkeypatch.setattr(knn, "_ROWS", 64)
     monkeypatch.setattr(knn, "_QUERIES", 4)
     knn.search.clear_cache()
