@@ -22,8 +22,12 @@ def module_name(path):
 
 
 def public_names(tree):
-    """The literal value of __all__, or None."""
+    """The literal value of __all__, or the names given to lazy_exports, or None."""
     for node in tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            if ast.unparse(node.value.func) == "lazy_exports":
+                return sorted(ast.literal_eval(node.value.args[1]))
+            continue
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
