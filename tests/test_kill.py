@@ -25,6 +25,7 @@ def measured(tmp_path_factory):
 
 
 @pytest.mark.covers("SY-13")
+@pytest.mark.slow
 def test_two_kills_change_no_number_and_no_byte(measured):
     folder, done, mismatches = measured
     assert done == 2
@@ -33,6 +34,7 @@ def test_two_kills_change_no_number_and_no_byte(measured):
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 41))
 
 
+@pytest.mark.slow
 def test_a_difference_would_be_found(measured, tmp_path):
     whole = measured[0] / "whole"
     copy = tmp_path / "copy"

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "experiments.classification.supervised"
 
@@ -24,6 +26,7 @@ def first_command() -> list[str]:
     raise AssertionError(f"README.md shows no `python -m {MODULE}`")
 
 
+@pytest.mark.slow
 def test_it_runs_as_it_stands(tmp_path):
     words = first_command()
     command = [sys.executable, *words[1:], "--smoke", f"--runs={tmp_path}"]

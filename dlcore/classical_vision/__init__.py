@@ -1,1 +1,5 @@
-"""Computer vision before networks: features written by hand, and what is done with features of any kind."""
+"""Computer vision before deep learning: hand-crafted features, and what is built on features of any kind."""
+
+from dlcore.lazy import lazy_exports
+
+lazy_exports(globals())

@@ -1,13 +1,16 @@
 """t-SNE: the affinities, the gradient, and the digits in the plane."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.classic_ml import tsne as module
 from dlcore.classic_ml.tsne import affinities, conditional_affinities, kl_divergence, tsne
 from dlcore.data.digits import digits
+
+module = importlib.import_module("dlcore.classic_ml.tsne")
 
 
 @pytest.mark.covers("DD-26")

@@ -25,6 +25,7 @@ def test_densenet_equals_torchvision():
 
 
 @pytest.mark.covers("ZO-17")
+@pytest.mark.slow
 def test_training_equals_torchvision():
     check_training("tv_densenet121", "densenet121")
 

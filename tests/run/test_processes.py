@@ -116,6 +116,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_of_four_devices_learn_what_one_of_eight_does(whole, tmp_path):
     assert run(supervised.experiment, [*words(tmp_path / "one"), "--progress=false"]) == 0
     left, right = read_metrics(tmp_path / "one"), read_metrics(whole)
@@ -130,6 +131,7 @@ def test_two_processes_of_four_devices_learn_what_one_of_eight_does(whole, tmp_p
     assert (whole / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_all_stop_after_the_same_step_and_come_back_byte_for_byte(whole, tmp_path):
     command = [sys.executable, "-m", "launch.local", *two(tmp_path / "cut")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -147,6 +149,7 @@ def test_all_stop_after_the_same_step_and_come_back_byte_for_byte(whole, tmp_pat
     assert differences(whole, tmp_path / "cut") == []
 
 
+@pytest.mark.slow
 def test_an_error_ends_with_its_own_status_and_not_with_an_abort(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert local.main(two(tmp_path / "odd", batch_size=33)) == 1

@@ -1,14 +1,13 @@
 """Lesson 6: the tuned network, retrained on everything, and the test set, once.
 
 The experiment that the other lessons lead to, by its own parts. Validation chooses how long to train; three networks
-learn from all but the test and answer together. At last the test.
+learn from all but the test examples and average their answers. At last the test.
 """
 
 # %% [markdown]
 # ## From a lesson to an experiment
 #
-# What the last lessons did step by step is an experiment of this repository,
-# `experiments/classification/supervised.py`:
+# The last lessons' steps together are an experiment of this repository, `experiments/classification/supervised.py`:
 # ResNet-8 on images at twice their size, AdamW with warm-up and cosine, augmentation twice as strong as in lesson 5,
 # label smoothing, and an average of the weights along the way (EMA). A deeper network does not pay in short runs on a
 # thousand images, as lesson 5 shows; with more steps and stronger regularization it is the best that this repository
