@@ -1,12 +1,12 @@
-"""Several processes of one experiment on this machine: to try multi-host code on a laptop, or to use its GPUs one each.
+"""Start several processes of one experiment on this machine, to test multi-host code or to use one GPU each.
 
     python -m launch.local --processes=2 --devices=4 -- -m experiments.classification.supervised --smoke
 
-Every process gets its number and the address of the first in JAX_PROCESS_ID, JAX_NUM_PROCESSES and
-JAX_COORDINATOR_ADDRESS; its lines are printed behind its number. SIGTERM and SIGINT are passed on to all. When one
-ends with an error or is killed, it is named, the others get `--grace` seconds to end and are killed then. The whole is
-started again, up to `--restarts` times, where none failed by an error of its own: after a pre-emption (75) or a loss (a
-signal). It leaves with 0, with the status of the process that failed, or with 75.
+Every process gets its rank and the address of the first in JAX_PROCESS_ID, JAX_NUM_PROCESSES and
+JAX_COORDINATOR_ADDRESS; its lines are printed with its rank in front. SIGTERM and SIGINT are passed on to all. When a
+process fails or is killed, the launcher names it, and kills the others after `--grace` seconds. It restarts all, up to
+`--restarts` times, unless one failed by an error of its own: after a preemption (75) or a loss (a signal). It exits
+with 0, with the status of the process that failed, or with 75.
 """
 
 import argparse
@@ -23,13 +23,17 @@ from typing import IO
 __all__ = ["RETRY", "describe", "main", "verdict"]
 
 RETRY = (75, 134, 143, 137)
-"""Statuses after which the same command goes on: pre-empted, aborted because another was lost, stopped, killed."""
+"""Statuses after which the same command resumes: preempted, aborted because another was lost, stopped, killed."""
 
 
 def verdict(statuses: Sequence[int]) -> int:
-    """The status of the whole: 0; that of an error that a process reports itself; 75 where all can be run again.
+    """Combine the exit statuses of all processes.
 
-    statuses: as `subprocess` gives them, minus the signal's number for a process that a signal ended.
+    Args:
+      statuses: of `subprocess`: minus the signal's number for a process that a signal ended.
+
+    Returns:
+      0; the status of a process that failed by its own error; or 75 where all can be restarted.
     """
     shell = [128 - status if status < 0 else status for status in statuses]
     failed = [status for status in shell if status and status not in RETRY]
@@ -37,7 +41,14 @@ def verdict(statuses: Sequence[int]) -> int:
 
 
 def describe(status: int) -> str:
-    """What an exit status says, in words."""
+    """Describe an exit status in words.
+
+    Args:
+      status: of a shell, or of `subprocess`.
+
+    Returns:
+      Text such as "ended by SIGKILL".
+    """
     if status < 0 or status > 128:
         number = -status if status < 0 else status - 128
         try:
@@ -45,19 +56,19 @@ def describe(status: int) -> str:
         except ValueError:
             name = f"signal {number}"
         return f"ended by {name}"
-    return {0: "finished", 75: "pre-empted, saved", 2: "a wrong flag (2)"}.get(status, f"failed with status {status}")
+    return {0: "finished", 75: "preempted, saved", 2: "a wrong flag (2)"}.get(status, f"failed with status {status}")
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Find a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return probe.getsockname()[1]
 
 
 def environment(index: int, processes: int, port: int, devices: int | None) -> dict[str, str]:
-    """What process `index` of `processes` finds in its environment."""
-    mine = {
+    """The environment of process `index` of `processes`."""
+    variables = {
         **os.environ,
         "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
         "JAX_NUM_PROCESSES": str(processes),
@@ -65,12 +76,12 @@ def environment(index: int, processes: int, port: int, devices: int | None) -> d
         "PYTHONUNBUFFERED": "1",
     }
     if devices is not None:
-        others = [word for word in mine.get("XLA_FLAGS", "").split() if "host_platform_device_count" not in word]
-        mine["XLA_FLAGS"] = " ".join([*others, f"--xla_force_host_platform_device_count={devices}"])
-        mine["JAX_PLATFORMS"] = "cpu"
-    elif mine.get("JAX_PLATFORMS") != "cpu":
-        mine["CUDA_VISIBLE_DEVICES"] = str(index)
-    return mine
+        others = [word for word in variables.get("XLA_FLAGS", "").split() if "host_platform_device_count" not in word]
+        variables["XLA_FLAGS"] = " ".join([*others, f"--xla_force_host_platform_device_count={devices}"])
+        variables["JAX_PLATFORMS"] = "cpu"
+    elif variables.get("JAX_PLATFORMS") != "cpu":
+        variables["CUDA_VISIBLE_DEVICES"] = str(index)
+    return variables
 
 
 def _copy(stream: IO[str], index: int) -> None:
@@ -85,7 +96,7 @@ class _Attempt:
     def __init__(self, command: Sequence[str], processes: int, devices: int | None):
         port = free_port()
         self.first = 0
-        """How the first that ended badly ended: what fails after one was killed fails because of it."""
+        """Status of the first process that failed; what fails after a process was killed fails because of it."""
         self.processes = [
             subprocess.Popen(
                 [sys.executable, *command],
@@ -108,13 +119,13 @@ class _Attempt:
                 process.send_signal(number)
 
     def wait(self, grace: float) -> list[int]:
-        """Their statuses, once all have ended; those that outlive a lost one by `grace` seconds are killed."""
-        told: set[int] = set()
+        """Wait for all, and kill those that outlive a lost one by `grace` seconds; their statuses."""
+        reported: set[int] = set()
         deadline = None
         while any(process.poll() is None for process in self.processes):
             for i, process in enumerate(self.processes):
-                if process.poll() and i not in told:
-                    told.add(i)
+                if process.poll() and i not in reported:
+                    reported.add(i)
                     self.first = self.first or process.returncode
                     print(f"[launch] process {i} {describe(process.returncode)}", flush=True)
                     deadline = deadline or time.monotonic() + grace
@@ -122,7 +133,7 @@ class _Attempt:
                 self.send(signal.SIGKILL)
             time.sleep(0.05)
         for i, process in enumerate(self.processes):
-            if process.returncode and i not in told:
+            if process.returncode and i not in reported:
                 print(f"[launch] process {i} {describe(process.returncode)}", flush=True)
         for reader in self.readers:
             reader.join(5)
@@ -130,21 +141,32 @@ class _Attempt:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start, wait, start again; the status to leave with."""
+    """Start all processes, wait for them, and restart them where that can help.
+
+    Args:
+      argv: the command line; that of the process by default.
+
+    Returns:
+      The exit status.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="how many to start")
     parser.add_argument("--devices", type=int, help="virtual CPU devices of each process; none: one GPU each")
-    parser.add_argument("--restarts", type=int, default=0, help="how often to start again what can go on")
-    parser.add_argument("--grace", type=float, default=30, help="seconds that the others have after one was lost")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and what python is to run")
+    parser.add_argument(
+        "--restarts", type=int, default=0, help="how often to restart processes that were preempted or lost"
+    )
+    parser.add_argument(
+        "--grace", type=float, default=30, help="seconds until the others are killed after one was lost"
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the arguments of python")
     options = parser.parse_args(argv)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     for name, least in {"processes": 1, "devices": 1, "restarts": 0}.items():
         value = getattr(options, name)
         if value is not None and value < least:
-            parser.error(f"--{name}={value} must be at least {least}")
+            parser.error(f"--{name}={value}: too small; allowed: at least {least}")
     if not command:
-        parser.error("nothing to run: end with -- -m experiments.TOPIC.PAGE and its flags")
+        parser.error("nothing to run; allowed: -- -m experiments.TOPIC.NAME and its flags at the end")
     running: list[_Attempt] = []
     stopped = threading.Event()
 

@@ -72,13 +72,16 @@ def stable_baselines3_update() -> Callable[[], None]:
     return lambda: model.learn(NUM_ENVIRONMENTS * NUM_STEPS, reset_num_timesteps=False) and None
 
 
-def measure(*, num_seeds: int = 5, breakout: bool = True, num_repeats: int = 7) -> StudyResult:
+def measure(
+    *, num_seeds: int = 5, breakout: bool = True, seconds_per_turn: float = 2.0, num_repeats: int = 7
+) -> StudyResult:
     """Time updates of both libraries.
 
     Args:
       num_seeds: seeds that dlcore trains side by side.
       breakout: time Breakout of MinAtar too.
-      num_repeats: turns of each, shuffled, of at least two seconds.
+      seconds_per_turn: updates are repeated until a turn lasts so long; 0 takes one update a turn.
+      num_repeats: turns of each, shuffled.
     """
     seeds = {"dlcore, 1 seed": 1, f"dlcore, {num_seeds} seeds": num_seeds}
     updates = {name: our_update("CartPole-v1", count) for name, count in seeds.items()}
@@ -86,7 +89,7 @@ def measure(*, num_seeds: int = 5, breakout: bool = True, num_repeats: int = 7) 
         updates["dlcore, Breakout-MinAtar"] = our_update("Breakout-MinAtar", 1)
     if find_spec("stable_baselines3") is not None:
         updates["stable-baselines3"] = stable_baselines3_update()
-    times = interleaved(updates, num_repeats, least_seconds=2.0 if num_repeats > 1 else 0.0)
+    times = interleaved(updates, num_repeats, least_seconds=seconds_per_turn)
     steps = NUM_ENVIRONMENTS * NUM_STEPS
     rates = {name: seeds.get(name, 1) * steps / seconds.median for name, seconds in times.items()}
     numbers = {f"{name}: steps/s": rate for name, rate in rates.items()}
@@ -103,7 +106,10 @@ def measure(*, num_seeds: int = 5, breakout: bool = True, num_repeats: int = 7) 
 
 
 experiment = Study(
-    file=__file__, doc=__doc__, function=measure, smoke={"num_seeds": 2, "breakout": False, "num_repeats": 1}
+    file=__file__,
+    doc=__doc__,
+    function=measure,
+    smoke={"num_seeds": 2, "breakout": False, "seconds_per_turn": 0.0, "num_repeats": 1},
 )
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An experiment as a manifest for Kubernetes: what `kubectl apply -f -` takes.
+"""Render a Kubernetes manifest of an experiment, for `kubectl apply -f -`.
 
     python -m launch.kubernetes.render --name=digits --image=IMAGE --hosts=2 --gpus=8 -- \\
         experiments.classification.supervised --mesh=data:16
@@ -6,13 +6,14 @@
         --tpu=tpu-v6e-slice --topology=4x4 --slices=2 -- experiments.classification.supervised
 
 GPUs: an indexed Job, a pod a host, and a headless Service by which the pods find the first. TPUs: a JobSet with a Job a
-slice, for GKE, whose nodes tell each pod its place (the flag distributed=on); a Job does for one slice. The image holds
-the checkout and its requirements; runs and compiled programs go to a claim that all hosts can write (made too where
---storage says how large). A pod that is pre-empted, or that aborted because another was lost, is replaced; an error of
-the program fails the Job. Jobs are validated against Kubernetes' own schemas, strictly, before anything is printed.
+slice, for GKE, whose nodes tell each pod its rank (the flag distributed=on); for one slice a Job is enough. The image
+holds the checkout and its requirements; runs and compiled programs go to a claim that all hosts can write (created too
+where --storage gives its size). A pod that is preempted, or that aborted because another was lost, is replaced; an
+error of the program fails the Job. Jobs are validated strictly against Kubernetes' own schemas before anything is
+printed.
 
-Not run on a cluster. What was tried: processes that are replaced one by one like the pods of a Job, on one machine,
-find each other again and go on from the last checkpoint, whichever was killed.
+Not run on a cluster. Tested on one machine: processes that are replaced one by one like the pods of a Job find each
+other again and resume from the last checkpoint, whichever was killed.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from typing import Any
 __all__ = ["VERSION", "check", "main", "render", "tpu_hosts"]
 
 VERSION = "1.31"
-"""Of Kubernetes, whose schemas the manifest must satisfy: the first with podFailurePolicy as a stable feature."""
+"""Version of Kubernetes whose schemas the manifest must satisfy: the first with a stable podFailurePolicy."""
 HERE = Path(__file__).parent
 PORT = 8476
 DIMENSIONS = {"tpu-v4-podslice": 3, "tpu-v5-lite-podslice": 2, "tpu-v5p-slice": 3, "tpu-v6e-slice": 2}
@@ -36,21 +37,34 @@ INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 
 
 def tpu_hosts(accelerator: str, topology: str, chips: int) -> int:
-    """Hosts of a slice with so many chips a host: all chips of the topology, shared out.
+    """Count the hosts of a TPU slice.
 
     GKE's machines have 1, 4 or 8 chips (ct6e-standard-4t: 4), of v4 and v5p 4; slices of several hosts have 4 each.
+
+    Args:
+      accelerator: GKE's name of the accelerator.
+      topology: chips along each axis, such as 4x4.
+      chips: of each host.
+
+    Returns:
+      Chips of the topology over chips of a host.
 
     Raises:
       ValueError: the accelerator is unknown, or the topology does not fit it or the hosts.
     """
     if accelerator not in DIMENSIONS:
-        raise ValueError(f"tpu={accelerator} is unknown; allowed are {', '.join(DIMENSIONS)}")
+        raise ValueError(f"tpu={accelerator}: unknown; allowed: {', '.join(DIMENSIONS)}")
     axes = DIMENSIONS[accelerator]
     if not re.fullmatch("x".join(["[1-9][0-9]*"] * axes), topology or ""):
-        raise ValueError(f"topology={topology} of {accelerator} must have {axes} axes, like {'x'.join('4' * axes)}")
+        raise ValueError(
+            f"topology={topology}: not of {accelerator}; allowed: {axes} axes, like {'x'.join('4' * axes)}"
+        )
     total = math.prod(map(int, topology.split("x")))
     if chips not in (1, 4, 8) or total % chips or (chips != 4 and total != chips):
-        raise ValueError(f"topology={topology} has {total} chips: not to be had from hosts with chips={chips}")
+        raise ValueError(
+            f"topology={topology}: its {total} chips do not divide over hosts with chips={chips}; "
+            "allowed: hosts of 1, 4 or 8 chips, and of 4 where there are several"
+        )
     return total // chips
 
 
@@ -72,22 +86,27 @@ def render(
     storage: str | None = None,
     workdir: str | None = None,
 ) -> list[dict]:
-    """The documents of a manifest.
+    """Fill the template.
 
     Args:
-      command: the experiment and its flags, as they stand behind `python -m`.
+      command: the experiment and its flags, as after `python -m`.
       name: of the Job or JobSet, and of the Service.
       image: the container's.
       kind: job or jobset.
       accelerator: gpu or tpu.
-      hosts: pods of a Job; 1 for GPUs, for TPUs what the topology needs.
+      hosts: pods of a Job; None is 1 for GPUs, and for TPUs the number that the topology needs.
       gpus: of each host.
-      tpu, topology, chips: GKE's name of the accelerator, 4x4 for example, chips of each host.
+      tpu: GKE's name of the accelerator.
+      topology: chips of a TPU slice along each axis, such as 4x4.
+      chips: TPU chips of each host.
       slices: Jobs of a JobSet.
-      restarts: failures, other than pre-emptions and their consequences, after which to give up.
+      restarts: failures, other than preemptions and their consequences, after which the Job fails.
       claim: of the volume for runs.
-      storage: its size, 100Gi for example, where the claim is to be made.
-      workdir: the checkout inside the image; the image's own by default.
+      storage: size of a claim to create, such as 100Gi; None takes an existing claim.
+      workdir: the checkout inside the image; None takes the image's own.
+
+    Returns:
+      The documents of the manifest.
 
     Raises:
       ValueError: a value is not allowed, or two do not fit together.
@@ -96,16 +115,16 @@ def render(
     allowed = {"kind": (kind, ("job", "jobset")), "accelerator": (accelerator, ("gpu", "tpu"))}
     for word, (value, known) in allowed.items():
         if value not in known:
-            raise ValueError(f"{word}={value} must be one of {', '.join(known)}")
+            raise ValueError(f"{word}={value}: unknown; allowed: {', '.join(known)}")
     if slices != 1 and (kind, accelerator) != ("jobset", "tpu"):
-        raise ValueError(f"slices={slices}: only a jobset of TPUs has several")
+        raise ValueError(f"slices={slices}: too many; allowed: 1, or several in a jobset of TPUs")
     environment: dict[str, Any] = {"PYTHONUNBUFFERED": "1", "JAX_COMPILATION_CACHE_DIR": "/runs/.jax-cache"}
     words = ["python", "-m", *command, "--runs=/runs"]
     selector = placement = None
     if accelerator == "tpu":
         needed = tpu_hosts(tpu, topology, chips)
         if hosts not in (None, needed):
-            raise ValueError(f"hosts={hosts}: topology={topology} with chips={chips} has {needed}")
+            raise ValueError(f"hosts={hosts}: contradicts topology={topology} with chips={chips}; allowed: {needed}")
         hosts = needed
         resources = {"google.com/tpu": chips}
         selector = {"cloud.google.com/gke-tpu-accelerator": tpu, "cloud.google.com/gke-tpu-topology": topology}
@@ -120,10 +139,12 @@ def render(
             environment["JAX_PROCESS_ID"] = {"fieldRef": {"fieldPath": INDEX}}
     for word, value in {"hosts": hosts, "gpus": gpus, "slices": slices}.items():
         if value < 1:
-            raise ValueError(f"{word}={value} must be at least 1")
+            raise ValueError(f"{word}={value}: too small; allowed: at least 1")
     longest = f"{name}-{hosts - 1}" if kind == "job" else f"{name}-slice-{slices - 1}-{hosts - 1}"
     if len(longest) > 57:
-        raise ValueError(f"name={name} is too long: a pod would be called {longest}, and 57 characters are allowed")
+        raise ValueError(
+            f"name={name}: too long, as a pod would be called {longest}; allowed: pod names of 57 characters"
+        )
     values = {
         "name": name,
         "image": image,
@@ -154,14 +175,16 @@ def render(
 def _check_words(command: Sequence[str], name: str, image: str, claim: str) -> None:
     for word, value in {"name": name, "claim": claim}.items():
         if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", value):
-            raise ValueError(f"{word}={value!r} must be at most 63 of a-z, 0-9 and '-', a letter first, no '-' last")
+            raise ValueError(
+                f"{word}={value!r}: not a name; allowed: at most 63 of a-z, 0-9 and '-', a letter first, no '-' last"
+            )
     if not image or re.search(r"\s", image):
-        raise ValueError(f"image={image!r} must be the name of an image")
+        raise ValueError(f"image={image!r}: empty, or with spaces; allowed: the name of an image")
     if not command or not re.fullmatch(r"[A-Za-z_][\w.]*", command[0]):
-        raise ValueError(f"the command {list(command)} must begin with an experiment, experiments.TOPIC.PAGE")
-    taken = [w for w in command[1:] if re.match(r"--?(runs|run_dir)(=|$)", w)]
-    if taken:
-        raise ValueError(f"{taken[0]}: runs go to the claim, under /runs")
+        raise ValueError(f"command={list(command)}: names no experiment; allowed: experiments.TOPIC.NAME and its flags")
+    forbidden = [w for w in command[1:] if re.match(r"--?(runs|run_dir)(=|$)", w)]
+    if forbidden:
+        raise ValueError(f"{forbidden[0]}: runs go to the claim, under /runs; allowed: other flags")
 
 
 def _documents() -> list[dict]:
@@ -177,7 +200,7 @@ def _yaml() -> Any:
 
 
 def _filled(node: Any, values: dict[str, Any]) -> Any:
-    """A node of the template with the values in it, and without what is None or empty."""
+    """Put the values into a node of the template, and drop what is None."""
     if isinstance(node, str) and (found := re.fullmatch(r"\$\{(\w+)\}", node)):
         return values[found[1]]
     if isinstance(node, dict):
@@ -187,10 +210,14 @@ def _filled(node: Any, values: dict[str, Any]) -> Any:
 
 
 def check(documents: Sequence[dict]) -> None:
-    """Validate: against Kubernetes' schemas strictly, a JobSet's outside against ours and its Job like any other.
+    """Validate documents strictly against Kubernetes' schemas, the outside of a JobSet against our own.
+
+    Args:
+      documents: of `render`.
 
     Raises:
-      ValueError: a document does not satisfy its schema; the place is named.
+      ImportError: the validators are not installed.
+      ValueError: a document does not satisfy its schema; the message names the path.
     """
     try:
         import jsonschema
@@ -214,13 +241,20 @@ def check(documents: Sequence[dict]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the manifest; 0, or 2 where a value is not allowed."""
+    """Print the manifest.
+
+    Args:
+      argv: the command line; that of the process by default.
+
+    Returns:
+      The exit status: 0, or 2 where a value is not allowed.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="of the Job or JobSet")
     parser.add_argument("--image", required=True)
     parser.add_argument("--kind", choices=("job", "jobset"), default="job")
     parser.add_argument("--accelerator", choices=("gpu", "tpu"), default="gpu")
-    parser.add_argument("--hosts", type=int, help="pods; of TPUs the topology says how many")
+    parser.add_argument("--hosts", type=int, help="pods; for TPUs the number follows from the topology")
     parser.add_argument("--gpus", type=int, default=8, help="of each host")
     parser.add_argument(
         "--tpu", default="tpu-v6e-slice", choices=tuple(DIMENSIONS), help="GKE's name of the accelerator"
@@ -228,11 +262,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--topology", help="of TPUs, 4x4 for example")
     parser.add_argument("--chips", type=int, default=4, help="TPU chips of each host")
     parser.add_argument("--slices", type=int, default=1, help="of a jobset of TPUs")
-    parser.add_argument("--restarts", type=int, default=20, help="failures that end it; pre-emptions do not count")
+    parser.add_argument("--restarts", type=int, default=20, help="failures that end it; preemptions do not count")
     parser.add_argument("--claim", default="runs", help="the volume for runs, which all hosts can write")
-    parser.add_argument("--storage", help="make the claim, of this size: 100Gi")
+    parser.add_argument("--storage", help="create the claim, of this size: 100Gi")
     parser.add_argument("--workdir", help="the checkout inside the image")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- experiments.TOPIC.PAGE and its flags")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- experiments.TOPIC.NAME and its flags")
     options = vars(parser.parse_args(argv))
     command = options.pop("command")
     try:

@@ -1,4 +1,4 @@
-"""A Slurm of two nodes on this machine, for as long as a block lasts: what is tried on it is what a cluster would do.
+"""Run a Slurm of two nodes on this machine within a block, to test what happens on a cluster.
 
     with cluster(Path("/tmp/slurm")) as environment:
         subprocess.run(["sbatch", ...], env=environment)
@@ -51,17 +51,21 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2
 MailProg=/bin/true
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-"""cred_expire is also how long a requeued job waits before it starts again: 120 seconds where nobody says. FirstJobId
-is drawn: a job's number gives the port where its processes meet, and two clusters on one machine must not share it.
+"""cred_expire is also how long a requeued job waits before it starts again, 120 seconds by default. FirstJobId is
+random: a job's number gives the port where its processes meet, and two clusters on one machine must not share it.
 """
 
 
 ELSEWHERE = ("/usr/sbin", "/sbin")
-"""Where daemons are that a user's PATH does not name."""
+"""Folders of daemons that a user's PATH does not contain."""
 
 
 def missing() -> str | None:
-    """Why `cluster` cannot work here, in words; None where it can."""
+    """Check whether `cluster` can run here.
+
+    Returns:
+      The reason why not; None where it can.
+    """
     absent = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
     if absent:
         return f"{', '.join(absent)} not found: apt-get install slurm-wlm munge"
@@ -74,14 +78,17 @@ def _path() -> str:
 
 @contextlib.contextmanager
 def cluster(folder: Path, cpus: int = 4) -> Iterator[dict[str, str]]:
-    """Start the daemons, give the environment in which Slurm's commands reach them, end jobs and daemons.
+    """Start the daemons, and end jobs and daemons after the block.
 
     Args:
       folder: for configuration, state and logs; created.
-      cpus: that each node says it has, however many there are.
+      cpus: that each node claims to have.
+
+    Yields:
+      The environment in which Slurm's commands reach the daemons.
 
     Raises:
-      RuntimeError: Slurm is not installed, this is not root, or a daemon does not come up; its log is quoted.
+      RuntimeError: Slurm is not installed, this is not root, or a daemon does not start; its log is quoted.
     """
     if reason := missing():
         raise RuntimeError(reason)

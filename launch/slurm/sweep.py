@@ -1,4 +1,4 @@
-"""A sweep on a cluster: the trials of a search, one job each, by submitit.
+"""Run a sweep on a cluster: the trials of a search, one job each, by submitit.
 
     python -m launch.slurm.sweep experiments.classification.supervised learning_rate=log:1e-4:1e-1 --trials=16 \\
         --partition=gpu --gpus=1 --model=mlp --steps=300
@@ -6,10 +6,10 @@
         --cluster=local --workers=2 --model=mlp --steps=100
 
 The arguments are those of dlcore.search: an experiment, spaces, flags of the search and of the experiment; the methods
-are those that choose all trials beforehand. The same command continues: trials with a score are not trained again,
-others resume. A job that is pre-empted, or that comes to its time limit, saves and is requeued. Trials are judged by
-the experiment's validation metric and never see the test split. Where Slurm keeps no accounts (sacct), a job that Slurm
-itself has killed is waited for in vain: stop the command, and give it again.
+are those that choose all trials beforehand. The same command resumes: trials with a score are not trained again, and
+unfinished ones resume. A job that is preempted, or that reaches its time limit, saves and is requeued. Trials are
+compared by the experiment's validation metric and never see the test split. Where Slurm has no accounting (sacct), the
+command waits forever for a job that Slurm itself has killed: stop it, and start it again.
 """
 
 import dataclasses
@@ -47,12 +47,19 @@ OWN = {
     "hours": Setting(4.0, "time limit of a job, after which it saves and is requeued", limits=Range(0)),
     "cpus": Setting(4, "of a job", limits=Range(1)),
     "gpus": Setting(0, "of a job", limits=Range(0)),
-    "restarts": Setting(20, "how often a job may come to its time limit and start again", limits=Range(0)),
+    "restarts": Setting(20, "how often a job may reach its time limit and restart", limits=Range(0)),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sweep; 0, 1 (no trial has a score) or 2 (bad words)."""
+    """Run a sweep from the command line.
+
+    Args:
+      argv: the command line; that of the process by default.
+
+    Returns:
+      The exit status: 0, 1 (a trial failed) or 2 (bad flags).
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__.strip() + "\n\n" + "\n".join(f"  --{n}  {s.help} (default {s.default})" for n, s in OWN.items()))
@@ -68,7 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sweep(module: str, words: Sequence[str]) -> int:
-    """Choose trials, submit a job for each, wait for all, write table and report; the exit status."""
+    """Choose trials, submit a job for each, wait for all, and write a table and a report.
+
+    Args:
+      module: of the experiment.
+      words: spaces, flags of the sweep and of the experiment.
+
+    Returns:
+      The exit status: 0, or 1 where a trial failed.
+
+    Raises:
+      FlagError: a flag is unknown or its value not allowed.
+      ValueError: no trial has a finite score.
+    """
     own, axes, argv = _take_apart(words)
     space = parse_space(axes)
     experiment = experiment_of(module)
@@ -147,21 +166,21 @@ def _run(jobs: Sequence[TrialJob], own: Flags, folder: Path, name: str) -> None:
 
 
 def _trial(folder: Path, values: dict[str, Any]) -> Trial:
-    """What a job left; without a score where it failed."""
+    """The trial of a job; without a score where it failed."""
     path = folder / SCORE
-    told = json.loads(path.read_text()) if path.exists() else {"score": None, "step": 0, "curve": ([], [])}
-    score = float("nan") if told["score"] is None else told["score"]
-    return Trial(values, score, told["step"], tuple(told["curve"]))
+    result = json.loads(path.read_text()) if path.exists() else {"score": None, "step": 0, "curve": ([], [])}
+    score = float("nan") if result["score"] is None else result["score"]
+    return Trial(values, score, result["step"], tuple(result["curve"]))
 
 
 def _finish(module, experiment, own, space, argv, metric, folder: Path, rows: Sequence[dict]) -> int:
     trials = [_trial(folder / f"trial{number}", values) for number, values in enumerate(rows)]
     lost = [number for number in range(len(rows)) if not (folder / f"trial{number}" / SCORE).exists()]
-    said = [f"Trials {', '.join(map(str, lost))} failed; the same command tries them again."] if lost else []
+    sentences = [f"Trials {', '.join(map(str, lost))} failed; the same command tries them again."] if lost else []
     best = trials[ranked(trials, experiment.monitor_mode)[0]]
     if best.score != best.score:
         raise ValueError(f"no trial of {len(trials)} has a finite {metric}; logs: {folder / 'jobs'}")
-    said += [f"{edge}." for edge in edges(space, best.values)]
+    sentences += [f"{edge}." for edge in edges(space, best.values)]
     lines = [{"values": t.values, "score": t.score if t.score == t.score else None, "step": t.step} for t in trials]
     (folder / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     cards = {f"best valid {metric}": f"{best.score:.4f}", "trials": str(len(trials)), "at step": f"{best.step:,}"}
@@ -171,11 +190,12 @@ def _finish(module, experiment, own, space, argv, metric, folder: Path, rows: Se
         "flags": " ".join(argv),
         **{k: str(v) for k, v in space.items()},
     }
-    title = f"sweep of {experiment.name}"
-    html = search_report(trials, space, metric, experiment.monitor_mode, title, said, cards, details)
+    html = search_report(
+        trials, space, metric, experiment.monitor_mode, f"sweep of {experiment.name}", sentences, cards, details
+    )
     (folder / "report.html").write_text(html)
     print(text_table(trials, metric, experiment.monitor_mode))
-    for sentence in said:
+    for sentence in sentences:
         say(sentence)
     say(f"report: {folder / 'report.html'}")
     return 1 if lost else 0

@@ -1,11 +1,11 @@
-"""One trial of a sweep: the job that submitit calls, stops and calls again, and the process in it that trains.
+"""Run one trial of a sweep: the job that submitit calls, stops and calls again, and its process that trains.
 
-    python -m launch.slurm.trial FOLDER     reads FOLDER/trial.json, leaves FOLDER/score.json
+    python -m launch.slurm.trial FOLDER     reads FOLDER/trial.json, writes FOLDER/score.json
 
-Training runs in a process of its own, so that it is told to stop as everywhere (SIGTERM, saved, status 75) while
-submitit keeps its own signal (SIGUSR2) for itself: `checkpoint`, which it calls in the handler, passes SIGTERM on and
-waits for the save. A SIGTERM that comes without SIGUSR2 is passed on too; then Slurm has `PATIENCE` seconds to do what
-it means, end the job for good or start it again, before the job asks to be requeued.
+Training runs in a process of its own, which stops as everywhere (SIGTERM, saved, status 75), while submitit uses its
+own signal (SIGUSR2): `checkpoint`, which it calls in the handler, passes SIGTERM on and waits for the save. A SIGTERM
+without SIGUSR2 is passed on too; then Slurm has `PATIENCE` seconds to end or restart the job, before the job asks to be
+requeued.
 """
 
 import contextlib
@@ -29,9 +29,11 @@ PATIENCE = 120.0
 
 
 class TrialJob:
-    """A trial as a callable for submitit; its value is what score.json says.
+    """A trial as a callable for submitit, called from the checkout; its value is the content of score.json.
 
-    folder: holds trial.json, seen by all nodes. program: what python runs to train. Called from the checkout.
+    Args:
+      folder: holds trial.json, seen by all nodes.
+      program: the arguments of python to train.
     """
 
     def __init__(self, folder: Path, program: Sequence[str] = ("-m", "launch.slurm.trial")):
@@ -39,7 +41,10 @@ class TrialJob:
         self.process: subprocess.Popen | None = None
 
     def __call__(self) -> dict:
-        """Train, or go on training; score.json.
+        """Train, or resume training.
+
+        Returns:
+          The content of score.json.
 
         Raises:
           RuntimeError: the trial failed by an error of its own, which its log shows.
@@ -57,7 +62,11 @@ class TrialJob:
         return json.loads((self.folder / SCORE).read_text())
 
     def checkpoint(self) -> object:
-        """What submitit is to submit again: this trial, once its process has saved."""
+        """Wait until the process has saved.
+
+        Returns:
+          This trial, for submitit to submit again.
+        """
         from submitit.helpers import DelayedSubmission
 
         self._pass_on()
@@ -86,7 +95,14 @@ def _submitit_signal() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train the trial of a folder; 0, 1 (an error), or 75 by the exception that a pre-emption raises."""
+    """Train the trial of a folder.
+
+    Args:
+      argv: [folder]; the command line of the process by default.
+
+    Returns:
+      0, or 1 (an error); a preemption raises, and exits with 75.
+    """
     from dlcore.run.preemption import Preempted
     from dlcore.search.trials import run_trials
 

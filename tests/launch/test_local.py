@@ -129,4 +129,4 @@ def test_bad_options(options, capsys):
     with pytest.raises(SystemExit) as stop:
         main(options)
     assert stop.value.code == 2
-    assert "must be at least 1" in (err := capsys.readouterr().err) or "nothing to run" in err
+    assert "too small; allowed: at least 1" in (err := capsys.readouterr().err) or "nothing to run" in err
