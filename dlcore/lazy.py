@@ -25,6 +25,9 @@ def lazy_exports(package: dict[str, Any], exports: Mapping[str, str]) -> None:
       package: the `globals()` of the package.
       exports: name -> submodule that defines it, relative to the package ("pipeline", "augment.color"). A literal dict:
         the test of public names reads it from the source.
+
+    Raises:
+      AttributeError: later, where a name is used that neither the package nor `exports` has.
     """
     name = package["__name__"]
 

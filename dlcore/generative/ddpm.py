@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import to_float
 from dlcore.generative.samplers import SAMPLERS
 from dlcore.generative.schedules import SCHEDULES, alpha_bars, diffuse
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
@@ -26,8 +27,7 @@ __all__ = ["from_unit", "learner", "sample", "to_unit"]
 
 def from_unit(image: jax.Array) -> jax.Array:
     """uint8, or floats in [0, 1], to [-1, 1]."""
-    image = image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
-    return 2 * image - 1
+    return 2 * to_float(image) - 1
 
 
 def to_unit(x: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.data.augment import to_float
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 from dlcore.losses.adversarial import discriminator_loss, minimax_generator_loss, non_saturating_generator_loss
 
@@ -38,7 +39,7 @@ class GANState(State):
 def from_unit(batch: dict) -> jax.Array:
     """`image`, uint8 or floats in [0, 1], to [-1, 1]."""
     image = batch["image"]
-    return 2 * (image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image) - 1
+    return 2 * to_float(image) - 1
 
 
 def to_unit(x: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.data.augment import to_float
 from dlcore.learner import Last, Learner, Metrics, State, Sum, example_keys, mask_of
 
 __all__ = ["ImageState", "check_layers", "image_learner", "unit"]
@@ -120,7 +121,7 @@ def image_learner(
 
 def unit(image: jax.Array) -> jax.Array:
     """uint8 as float32 in [0, 1]; floats as they are."""
-    return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+    return to_float(image).astype(jnp.float32)
 
 
 def check_layers(model: nn.Module, variables: Any, channels: int, **named: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum
 from dlcore.losses.contrastive import alignment_loss, uniformity_loss
 
@@ -18,8 +19,7 @@ def two_views(
     augment: Augment, preprocess: Preprocess, keys: jax.Array, images: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Two views of each of `images: [B, H, W, C]` (uint8, or float in [0, 1]) under its own key, then preprocessed."""
-    if images.dtype == jnp.uint8:
-        images = images.astype(jnp.float32) / 255
+    images = to_float(images)
     first, second = (
         jax.vmap(lambda key, image: augment(jax.random.fold_in(key, view), image))(keys, images) for view in (0, 1)
     )
