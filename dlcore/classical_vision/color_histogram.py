@@ -14,6 +14,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.data.augment import to_float
+
 __all__ = ["color_histogram", "rgb_to_hsv"]
 
 
@@ -77,7 +79,7 @@ def rgb_to_hsv(images: jax.Array) -> jax.Array:
 
 
 def _unit(images: jax.Array) -> jax.Array:
-    return jnp.asarray(images, jnp.float32) / 255 if images.dtype == jnp.uint8 else jnp.asarray(images)
+    return to_float(images)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Detection data in COCO's form: a JSON of annotations, and a folder or a zip of images, resized to one size."""
+"""Detection data in COCO's format: a JSON of annotations, and a folder or zip of images, resized to one size."""
 
 import json
 import zipfile
@@ -15,47 +15,64 @@ _SPLITS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 
 
 def coco_splits(data_dir: str | Path, image_size: int | tuple[int, int], max_boxes: int = 100) -> dict[str, Source]:
-    """The sources of a folder with instances_train.json, instances_val.json, instances_test.json, those there are, and
-    the images in images.zip or images/. See `coco_source`.
+    """Load the splits of a folder of COCO data; see `coco_source`.
 
-    Raises: FileNotFoundError where the folder, its training annotations or its images are missing.
+    Args:
+      data_dir: folder with instances_train.json and, optionally, instances_val.json and instances_test.json, and with
+        the images in images.zip or images/.
+      image_size: side, or (H, W), that every image is stretched to.
+      max_boxes: room for the boxes of an image.
+
+    Returns:
+      Split -> source: train, and those of valid and test that have annotations.
+
+    Raises:
+      FileNotFoundError: the folder, its training annotations or its images are missing.
     """
     folder = Path(data_dir)
     if not folder.is_dir():
-        raise FileNotFoundError(f"data_dir is {str(data_dir)!r}: there is no such folder")
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no such folder")
     images = next((p for p in (folder / "images.zip", folder / "images") if p.exists()), None)
     if images is None:
-        raise FileNotFoundError(f"data_dir is {str(data_dir)!r}: it holds neither images.zip nor images/")
-    found = {
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: holds neither images.zip nor images/")
+    annotations = {
         split: path
         for split, names in _SPLITS.items()
         for path in (folder / f"instances_{name}.json" for name in names)
         if path.exists()
     }
-    if "train" not in found:
-        raise FileNotFoundError(f"data_dir is {str(data_dir)!r}: it holds no instances_train.json")
-    return {split: coco_source(path, images, image_size, max_boxes) for split, path in found.items()}
+    if "train" not in annotations:
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: holds no instances_train.json")
+    return {split: coco_source(path, images, image_size, max_boxes) for split, path in annotations.items()}
 
 
 def coco_source(
     annotations: str | Path, images: str | Path, image_size: int | tuple[int, int], max_boxes: int = 100
 ) -> Source:
-    """One file of annotations as a source, in the order of the file.
+    """Load one file of annotations with its images, in the order of the file.
 
-    image_size: (height, width) that every image is stretched to (bilinear, antialiased), its boxes with it. max_boxes:
-    M, room for the boxes of an image.
+    The arrays are `image: [N, H, W, 3] uint8`, `boxes: [N, M, 4] float32` (corners in pixels of the resized image),
+    `labels: [N, M] int32` (index of the category in the order of ids, -1 for padding), `box_mask: [N, M] bool` (boxes
+    to learn from), `crowd: [N, M] bool` (boxes of groups, which an evaluator ignores) and `image_id: [N] int64`. Boxes
+    without area are left out, and a note says how many.
 
-    image [N, H, W, 3] uint8, boxes [N, M, 4] float32 corners in pixels of the resized image, labels [N, M] int32 (place
-    of the category in the order of its id, -1 for padding), box_mask [N, M] bool (boxes to learn from), crowd [N, M]
-    bool (boxes of groups, which an evaluator ignores), image_id [N] int64. Boxes without area are left out and noted.
+    Args:
+      annotations: JSON file of instances.
+      images: folder or .zip of the images.
+      image_size: side, or (H, W), that every image is stretched to (bilinear, antialiased), its boxes with it.
+      max_boxes: M, room for the boxes of an image.
 
-    Raises: ValueError for an image with more boxes than there is room for, or annotations that are not COCO's;
-    FileNotFoundError for a missing file.
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: an image has more than `max_boxes` boxes, or the annotations are not COCO's.
+      FileNotFoundError: a file is missing.
     """
     annotations, images = Path(annotations), Path(images)
     for path in (annotations, images):
         if not path.exists():
-            raise FileNotFoundError(f"there is no {path}")
+            raise FileNotFoundError(f"no such file: {path}")
     content = json.loads(annotations.read_text(encoding="utf-8"))
     if missing := {"images", "annotations", "categories"} - set(content):
         raise ValueError(f"{annotations} is not COCO's: it has no {sorted(missing)}")
@@ -68,7 +85,7 @@ def coco_source(
         if min(note["bbox"][2:]) <= 0:
             flat += 1
         elif note["image_id"] not in rows or note["category_id"] not in number:
-            raise ValueError(f"{annotations}: annotation {note['id']} is of an image or a category that is not there")
+            raise ValueError(f"{annotations}: annotation {note['id']} has an unknown image or category")
         else:
             rows[note["image_id"]].append(note)
     count = len(rows)
@@ -85,7 +102,7 @@ def coco_source(
             notes = rows[image["id"]]
             if len(notes) > max_boxes:
                 raise ValueError(
-                    f"max_boxes is {max_boxes}, but image {image['file_name']} in {annotations} has {len(notes)} boxes"
+                    f"max_boxes={max_boxes}: image {image['file_name']} in {annotations} has {len(notes)} boxes"
                 )
             arrays["image"][i] = read(image["file_name"], (height, width))
             scale = np.array([width / image["width"], height / image["height"]] * 2)

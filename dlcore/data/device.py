@@ -14,23 +14,31 @@ __all__ = ["DeviceResident", "device_resident"]
 
 
 class DeviceResident:
-    """`Pipeline`'s interface; `batch_at(step)` returns device arrays equal to the host pipeline's.
+    """A pipeline of the same interface as `Pipeline`, whose batches are gathered on the device.
 
-    The permutations of the current and the next epoch are put on the device once an epoch.
+    `batch_at(step)` equals that of the host's pipeline. The permutations of the current and the next epoch are put on
+    the device once an epoch.
+
+    Args:
+      pipeline: without a host transform, whose images are in memory.
+      sharding: of the batch; None gives this process' rows on the default device.
+
+    Raises:
+      ValueError: the pipeline has a host transform, or its images stay on disk.
     """
 
     def __init__(self, pipeline: Pipeline, sharding: Sharding | None = None):
         if pipeline.transform is not None:
-            raise ValueError("pipeline.transform runs on the host; a device-resident pipeline cannot apply it")
+            raise ValueError("pipeline.transform: runs on the host; a device-resident pipeline cannot apply it")
         if any(hasattr(array, "drawn") for array in pipeline.source.arrays.values()):
             raise ValueError(
                 f"the images of {pipeline.source.name!r} stay on disk; device_data is for what fits in memory"
             )
         self.pipeline = pipeline
         self.sharding = sharding
-        self._everywhere = sharding
+        self._replicated = sharding
         if isinstance(sharding, NamedSharding):
-            self._everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+            self._replicated = NamedSharding(sharding.mesh, PartitionSpec())
         first, rows = (0, pipeline.batch_size) if sharding is not None else pipeline.rows
         self._arrays = self._put(pipeline.source.arrays)
         self._gather = jax.jit(functools.partial(_gather, first=first, rows=rows), out_shardings=sharding)
@@ -42,25 +50,38 @@ class DeviceResident:
         return getattr(self.pipeline, name)
 
     def batch_at(self, step: int) -> dict[str, jax.Array]:
-        """The batch of `step`: this process' rows, or the global batch laid out by `sharding` where one was given."""
+        """Gather the batch of a step.
+
+        Args:
+          step: from 0.
+
+        Returns:
+          Arrays [B, ...]: the global batch in `sharding`, or this process' rows where there is none.
+        """
         epoch, offset = divmod(self.pipeline.position(step), len(self.pipeline.source))
-        held, orders = self._order
-        if held != epoch:
+        current, orders = self._order
+        if current != epoch:
             orders = self._put((self.pipeline.order(epoch), self.pipeline.order(epoch + 1)))
             self._order = (epoch, orders)
         return self._gather(self._arrays, *orders, np.int32(offset))
 
     def _put(self, tree: Any) -> Any:
-        return jax.device_put(tree, self._everywhere)
+        return jax.device_put(tree, self._replicated)
 
 
 def device_resident(pipeline: Pipeline, sharding: Sharding | None = None) -> DeviceResident:
-    """Move the pipeline's source to the device, replicated over the mesh of `sharding`.
+    """Move a pipeline's source to the device, replicated over the mesh of the sharding.
 
-    sharding: of the batch (`NamedSharding(mesh, PartitionSpec("data"))`). Where given, `batch_at` returns the global
-        batch in it; where not, this process' rows on the default device.
+    Args:
+      pipeline: without a host transform, whose images are in memory.
+      sharding: of the batch, `NamedSharding(mesh, PartitionSpec("data"))`: `batch_at` then returns the global batch in
+        it. None gives this process' rows on the default device.
 
-    Raises: ValueError for a pipeline with a host `transform`, or whose images stay on disk.
+    Returns:
+      A pipeline of the same batches.
+
+    Raises:
+      ValueError: the pipeline has a host transform, or its images stay on disk.
     """
     return DeviceResident(pipeline, sharding)
 

@@ -1,4 +1,4 @@
-"""Turn images into a network's input: floats, resized, with zero mean and unit variance by channel.
+"""Images to a network's input: floats, resized, normalized by given statistics (`preprocess` fits statistics).
 
 x = (image - mean) / std
 """
@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from dlcore.data.augment.color import to_float
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "normalizer"]
 
@@ -34,7 +36,7 @@ def normalizer(
     dtype = jnp.promote_types(dtype, jnp.float32)
 
     def normalize(images: jax.Array) -> jax.Array:
-        images = images.astype(dtype) / 255 if images.dtype == jnp.uint8 else images.astype(dtype)
+        images = to_float(images, dtype).astype(dtype)
         if size is not None:
             images = jax.image.resize(images, (images.shape[0], size, size, images.shape[3]), "linear")
         return (images - mean.astype(dtype)) / std.astype(dtype)

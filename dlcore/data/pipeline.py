@@ -23,16 +23,22 @@ Transform = Callable[[dict, np.random.Generator], dict]
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """Shuffled batches of a source for ever.
+    """An endless stream of shuffled batches of a source.
 
-    batch_size: the global batch, over all processes.
-    seed: of the epochs' permutations and of `transform`; two loaders that are to differ take two seeds.
-    shuffle: False keeps the order of the source in every epoch.
-    transform: host-side work on ONE example, a dict of its arrays without the batch axis (and its `index`), with a
-        generator seeded by (seed, epoch, index): the result is the same in any batch and on any number of processes.
+    Args:
+      source: of the examples.
+      batch_size: of the global batch, over all processes.
+      seed: of the epochs' permutations and of `transform`.
+      shuffle: False keeps the order of the source in every epoch.
+      process_index: of this process.
+      process_count: number of processes that share a batch equally.
+      transform: host-side function of ONE example, a dict of its arrays without the batch axis (and its `index`), and
+        of a generator seeded by (seed, epoch, index): the result is the same in any batch and on any number of
+        processes.
 
-    Raises: ValueError for a batch larger than the source, one that the processes cannot share equally, a negative
-    seed, or a process_index outside [0, process_count).
+    Raises:
+      ValueError: the batch is larger than the source, the processes cannot share it equally, `seed` is negative, or
+        `process_index` is outside [0, process_count).
     """
 
     source: Source
@@ -47,11 +53,11 @@ class Pipeline:
         _share(self.batch_size, self.process_index, self.process_count)
         if self.batch_size > len(self.source):
             raise ValueError(
-                f"batch_size is {self.batch_size}, more than the {len(self.source)} examples of "
-                f"{self.source.name or 'the source'}; at most {len(self.source)} is allowed"
+                f"batch_size={self.batch_size}: more than the {len(self.source)} examples of "
+                f"{self.source.name or 'the source'}; allowed: at most {len(self.source)}"
             )
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; it must not be negative")
+            raise ValueError(f"seed={self.seed}: negative; allowed: 0 or more")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,7 +66,7 @@ class Pipeline:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the stream depends on, JSON-able, to compare on resume; the process count is not part of it."""
+        """The settings that the stream depends on, JSON-able, to compare on resume; not the process count."""
         return {
             "source": self.source.name,
             "length": len(self.source),
@@ -76,17 +82,41 @@ class Pipeline:
         return _share(self.batch_size, self.process_index, self.process_count)
 
     def position(self, step: int) -> int:
-        """The place in the stream of the first example of `step`."""
+        """Find the position in the stream of the first example of a step.
+
+        Args:
+          step: from 0.
+
+        Returns:
+          Its position, from 0.
+
+        Raises:
+          ValueError: `step` is negative.
+        """
         if step < 0:
-            raise ValueError(f"step is {step}; it must not be negative")
+            raise ValueError(f"step={step}: negative; allowed: 0 or more")
         return int(step) * self.batch_size
 
     def epoch_of(self, step: int) -> int:
-        """The epoch that the first example of `step` belongs to, from 0."""
+        """Find the epoch that the first example of a step belongs to.
+
+        Args:
+          step: from 0.
+
+        Returns:
+          The epoch, from 0.
+        """
         return self.position(step) // len(self.source)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The permutation of `epoch`: [N] int32, not to be written to. The last two are kept."""
+        """Draw the permutation of an epoch; the last two are cached.
+
+        Args:
+          epoch: from 0.
+
+        Returns:
+          [N] int32, read-only.
+        """
         return self._orders(epoch)
 
     @functools.cached_property
@@ -94,10 +124,17 @@ class Pipeline:
         return functools.lru_cache(maxsize=2)(functools.partial(_order, len(self.source), self.seed, self.shuffle))
 
     def batch_at(self, step: int) -> dict[str, np.ndarray]:
-        """This process' rows of the batch of `step`, [B / P, ...] each, with `index: [B / P] int32`."""
+        """Read this process' rows of the batch of a step.
+
+        Args:
+          step: from 0.
+
+        Returns:
+          Arrays [B / P, ...], with `index: [B / P] int32`.
+        """
         first, count = self.rows
-        place = self.position(step) + first + np.arange(count)
-        epoch, offset = np.divmod(place, len(self.source))
+        position = self.position(step) + first + np.arange(count)
+        epoch, offset = np.divmod(position, len(self.source))
         index = np.empty(count, np.int32)
         for each in np.unique(epoch):
             index[epoch == each] = self.order(int(each))[offset[epoch == each]]
@@ -116,23 +153,49 @@ class Pipeline:
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """ceil(num_examples / batch_size): 1000 examples in batches of 100 are 10 steps."""
+    """Count the steps until every example was seen once: ceil(num_examples / batch_size).
+
+    Args:
+      num_examples: of the source.
+      batch_size: of the global batch.
+
+    Returns:
+      The number of steps; 1000 examples in batches of 100 are 10.
+
+    Raises:
+      ValueError: `num_examples` is negative, or `batch_size` below 1.
+    """
     if num_examples < 0 or batch_size < 1:
         raise ValueError(
-            f"num_examples is {num_examples} and batch_size {batch_size}; at least 0 and at least 1 are allowed"
+            f"num_examples={num_examples}, batch_size={batch_size}: out of range; allowed: at least 0, at least 1"
         )
     return -(-num_examples // batch_size)
 
 
 def batch_at(pipelines: Any, step: int) -> Any:
-    """The batch of `step` of a pipeline, or of each pipeline in a (nested) dict of them."""
+    """Read the batch of a step of one pipeline, or of each in a (nested) dict.
+
+    Args:
+      pipelines: a pipeline or a dict of them.
+      step: from 0.
+
+    Returns:
+      A batch, or a dict of batches of the same structure.
+    """
     if isinstance(pipelines, Mapping):
         return {name: batch_at(pipeline, step) for name, pipeline in pipelines.items()}
     return pipelines.batch_at(step)
 
 
 def settings(pipelines: Any) -> dict[str, Any]:
-    """`Pipeline.settings` of a pipeline, or of each pipeline in a (nested) dict of them."""
+    """Collect `Pipeline.settings` of one pipeline, or of each in a (nested) dict.
+
+    Args:
+      pipelines: a pipeline or a dict of them.
+
+    Returns:
+      JSON-able settings of the same structure.
+    """
     if isinstance(pipelines, Mapping):
         return {name: settings(pipeline) for name, pipeline in pipelines.items()}
     return pipelines.settings
@@ -141,11 +204,21 @@ def settings(pipelines: Any) -> dict[str, Any]:
 def padded_batches(
     source: Source, batch_size: int, process_index: int = 0, process_count: int = 1
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The source once, in order, in batches of one shape with `mask: [B / P] float32` (1 example, 0 padding).
+    """Iterate over a source once, in order, in batches of one shape.
 
-    Padding repeats example 0 (its `index` too) under mask 0. Every process yields the same number of batches.
+    Padding repeats example 0 (its `index` too) under mask 0. Every process gives the same number of batches.
 
-    Raises: ValueError as `Pipeline` does; a batch larger than the source is padded.
+    Args:
+      source: of the examples.
+      batch_size: of the global batch, over all processes; it may be larger than the source.
+      process_index: of this process.
+      process_count: number of processes that share a batch equally.
+
+    Returns:
+      Batches with `mask: [B / P] float32`, 1 for examples and 0 for padding.
+
+    Raises:
+      ValueError: the batch cannot be shared, as for `Pipeline`.
     """
     first, count = _share(batch_size, process_index, process_count)
     return _padded(source, batch_size, first, count)
@@ -153,9 +226,9 @@ def padded_batches(
 
 def _padded(source: Source, batch_size: int, first: int, count: int) -> Iterator[dict[str, np.ndarray]]:
     def rows(step: int) -> dict[str, np.ndarray]:
-        place = step * batch_size + first + np.arange(count)
-        real = place < len(source)
-        return source[np.where(real, place, 0)] | {"mask": real.astype(np.float32)}
+        position = step * batch_size + first + np.arange(count)
+        real = position < len(source)
+        return source[np.where(real, position, 0)] | {"mask": real.astype(np.float32)}
 
     steps = steps_per_epoch(len(source), batch_size)
     if not any(hasattr(array, "drawn") for array in source.arrays.values()):
@@ -175,12 +248,12 @@ def _order(length: int, seed: int, shuffle: bool, epoch: int) -> np.ndarray:
 
 def _share(batch_size: int, process_index: int, process_count: int) -> tuple[int, int]:
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        raise ValueError(f"batch_size={batch_size}: out of range; allowed: at least 1")
     if process_count < 1 or not 0 <= process_index < process_count:
         raise ValueError(
-            f"process_index is {process_index} of process_count {process_count}; it must be in [0, process_count)"
+            f"process_index={process_index}: out of range; allowed: in [0, process_count), which is {process_count}"
         )
     if batch_size % process_count:
-        raise ValueError(f"batch_size is {batch_size}; it must be a multiple of process_count {process_count}")
+        raise ValueError(f"batch_size={batch_size}: invalid; allowed: a multiple of process_count {process_count}")
     count = batch_size // process_count
     return process_index * count, count

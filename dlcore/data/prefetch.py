@@ -1,4 +1,4 @@
-"""Batches made ahead of their use: one thread makes them, a second one puts them on the device meanwhile."""
+"""Batches computed ahead of their use: one thread reads them, a second one puts them on the device meanwhile."""
 
 import queue
 import threading
@@ -11,12 +11,21 @@ __all__ = ["Prefetch", "prefetch"]
 
 
 class Prefetch(Iterator[tuple[int, Any]]):
-    """An iterator of (step, put(batch_at(step))) for step in [start, stop), made at most `size` ahead of the consumer.
+    """An iterator of (step, put(batch_at(step))), computed at most `size` batches ahead of the consumer.
 
-    An exception in a thread is raised to the consumer with its own traceback, after the batches before it.
-    `close()` (or leaving a `with` block, or dropping the object) stops the threads and waits for them.
+    An exception in a thread is raised to the consumer with its own traceback, after the batches before it. `close()`
+    (or leaving a `with` block, or dropping the object) stops the threads and waits for them. `wait_seconds` is how long
+    the consumer has waited for batches so far.
 
-    wait_seconds: how long the consumer has waited for batches so far.
+    Args:
+      batch_at: step -> batch, called in the first thread.
+      start: first step.
+      stop: the step after the last one; None never ends.
+      size: most batches ahead.
+      put: batch -> what is yielded, called in the second thread, to move the batch to the device.
+
+    Raises:
+      ValueError: `size` is below 1.
     """
 
     def __init__(
@@ -28,15 +37,15 @@ class Prefetch(Iterator[tuple[int, Any]]):
         put: Callable[[Any], Any] = lambda batch: batch,
     ):
         if size < 1:
-            raise ValueError(f"size is {size}; at least one batch must be allowed ahead")
+            raise ValueError(f"size={size}: out of range; allowed: at least 1")
         self.wait_seconds = 0.0
         self._ready: queue.SimpleQueue = queue.SimpleQueue()
         self._free = threading.Semaphore(size)
         self._finished = False
         halt = threading.Event()
-        made: queue.SimpleQueue = queue.SimpleQueue()
+        batches: queue.SimpleQueue = queue.SimpleQueue()
         # The threads must not hold `self`: a dropped iterator could then never be collected.
-        work = {_make: (batch_at, start, stop, made, self._free, halt), _move: (put, made, self._ready, halt)}
+        work = {_read: (batch_at, start, stop, batches, self._free, halt), _move: (put, batches, self._ready, halt)}
         threads = [threading.Thread(target=f, args=a, name="dlcore-prefetch", daemon=True) for f, a in work.items()]
         self._shut = weakref.finalize(self, _shut, threads, self._free, halt)
         for thread in threads:
@@ -57,7 +66,7 @@ class Prefetch(Iterator[tuple[int, Any]]):
         return step, batch
 
     def close(self) -> None:
-        """Stop the threads and wait until they have ended; batches made but not taken are dropped."""
+        """Stop the threads and wait until they have ended; batches that were not taken are dropped."""
         self._finished = True
         self._shut()
 
@@ -75,14 +84,22 @@ def prefetch(
     size: int = 2,
     put: Callable[[Any], Any] = lambda batch: batch,
 ) -> Prefetch:
-    """`Prefetch` over the steps [start, stop); without an end where `stop` is None.
+    """Iterate over batches that two threads compute ahead; see `Prefetch`.
 
-    put: applied to each batch in a thread of its own, to move it to the device.
+    Args:
+      batch_at: step -> batch, called in the first thread.
+      start: first step.
+      stop: the step after the last one; None never ends.
+      size: most batches ahead.
+      put: batch -> what is yielded, called in the second thread, to move the batch to the device.
+
+    Returns:
+      An iterator of (step, put(batch_at(step))).
     """
     return Prefetch(batch_at, start, stop, size, put)
 
 
-def _make(batch_at, start, stop, made, free, halt) -> None:
+def _read(batch_at, start, stop, batches, free, halt) -> None:
     error = None
     try:
         step = start
@@ -90,17 +107,17 @@ def _make(batch_at, start, stop, made, free, halt) -> None:
             free.acquire()
             if halt.is_set():
                 break
-            made.put((step, batch_at(step), None))
+            batches.put((step, batch_at(step), None))
             step += 1
     except BaseException as caught:
         error = caught
-    made.put((None, None, error))
+    batches.put((None, None, error))
 
 
-def _move(put, made, ready, halt) -> None:
+def _move(put, batches, ready, halt) -> None:
     step = 0
     while step is not None:
-        step, batch, error = made.get()
+        step, batch, error = batches.get()
         try:
             batch = batch if step is None or halt.is_set() else put(batch)
         except BaseException as caught:

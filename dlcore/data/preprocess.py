@@ -1,4 +1,4 @@
-"""Preprocessing by statistics of the training split: fit on it alone, apply to every split.
+"""Preprocessing by fitted statistics of the training split: fit on it alone, apply to every split.
 
     standardize   (x - mean) / std         per number (its mean is AlexNet's mean image), per channel (VGG's) or for all
     PCA           (x - mean) U_k        U: eigenvectors of cov = X^T X / N, the largest eigenvalue first
@@ -9,8 +9,9 @@ Hinton 2012 (mean image); Simonyan & Zisserman 2014, arXiv:1409.1556 (mean of ea
 
 The singular values of a covariance are its eigenvalues: whitening divides by their square roots. Deviations and
 covariances divide by N, as in scikit-learn's StandardScaler; its PCA divides by N - 1. Fitting is float64 on the host;
-what was fitted applies to numpy and jax arrays, inside jit too, keeps float16, bfloat16, float32 and float64, and takes
-integers to float32. For augmentation pipelines on [0, 1] there are `to_float`, `channel_statistics` and `normalize`.
+transforms apply to numpy and jax arrays, inside jit too, keeps float16, bfloat16, float32 and float64, and takes
+integers to float32. For augmentation
+pipelines on [0, 1] there are `to_float`, `channel_statistics` and `normalize`; `normalization` uses given statistics.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,28 +39,52 @@ _CHUNK = 1024
 
 @dataclass(frozen=True, eq=False)
 class Standardizer:
-    """(x - mean) / std; mean and std broadcast against examples [N, ...]."""
+    """The transform (x - mean) / std; mean and std broadcast against examples [N, ...].
+
+    Args:
+      mean: of the training split.
+      std: of the training split, positive.
+    """
 
     mean: np.ndarray
     std: np.ndarray
 
     def __call__(self, x: Array) -> Array:
-        """[N, ...] or one example -> the same shape."""
+        """Standardize examples.
+
+        Args:
+          x: [N, ...] or one example, numpy or jax.
+
+        Returns:
+          The same shape, floating.
+        """
         x = _floating(x)
         return (x - self.mean.astype(x.dtype)) / self.std.astype(x.dtype)
 
     def inverse(self, y: Array) -> Array:
-        """What `y` was made from."""
+        """Undo the standardization.
+
+        Args:
+          y: what `__call__` gave.
+
+        Returns:
+          The same shape, on the scale of the data.
+        """
         y = _floating(y)
         return y * self.std.astype(y.dtype) + self.mean.astype(y.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class PCA:
-    """The leading directions of the training split's variance.
+    """The projection on the leading directions of the training split's variance.
 
-    mean: [D]. basis: [D, K], orthonormal columns. variance: [K], the eigenvalues of the covariance, falling. shape: of
-    an example. whiten: divide each of the K numbers by sqrt(variance + epsilon).
+    Args:
+      mean: [D] of the training split.
+      basis: [D, K], orthonormal columns.
+      variance: [K], the eigenvalues of the covariance, falling.
+      shape: of an example, D numbers.
+      whiten: divide each of the K numbers by sqrt(variance + epsilon).
+      epsilon: added to the variance before the division.
     """
 
     mean: np.ndarray
@@ -70,7 +95,17 @@ class PCA:
     epsilon: float = 1e-5
 
     def __call__(self, x: Array) -> Array:
-        """[N, ...] -> [N, K]. Raises ValueError for examples of another size than those of the fit."""
+        """Project examples.
+
+        Args:
+          x: [N, ...], numpy or jax.
+
+        Returns:
+          [N, K].
+
+        Raises:
+          ValueError: examples have another shape than those of the fit.
+        """
         x = _floating(x)
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"x has shape {tuple(x.shape)}: {('N', *self.shape)} is needed, as in the fit")
@@ -78,7 +113,14 @@ class PCA:
         return (x - self.mean.astype(x.dtype)) @ (self.basis / self._scale()).astype(x.dtype)
 
     def inverse(self, y: Array) -> Array:
-        """[N, K] -> [N, ...], the nearest point that the K directions reach."""
+        """Reconstruct examples.
+
+        Args:
+          y: [N, K].
+
+        Returns:
+          [N, ...], the nearest point that the K directions reach.
+        """
         y = _floating(y)
         x = y @ (self.basis * self._scale()).T.astype(y.dtype) + self.mean.astype(y.dtype)
         return x.reshape(y.shape[0], *self.shape)
@@ -88,13 +130,21 @@ class PCA:
 
 
 def fit_standardizer(train: np.ndarray, per: Literal["feature", "channel", "all"] = "feature") -> Standardizer:
-    """Mean and standard deviation of train: [N, ...], for each number of an example, each channel (last axis) or all.
+    """Fit mean and standard deviation; constant numbers get std 1, so that they become 0.
 
-    What is constant gets std 1, so that it becomes 0. Raises ValueError for no examples, values that are not finite,
-    or another `per`.
+    Args:
+      train: [N, ...], the training split.
+      per: one statistic for each number of an example (feature), for each index of the last axis (channel), or one
+        (all).
+
+    Returns:
+      The transform.
+
+    Raises:
+      ValueError: `per` is unknown, there are no examples, or a value is not finite.
     """
     if per not in ("feature", "channel", "all"):
-        raise ValueError(f"per is {per!r}; allowed are feature, channel, all")
+        raise ValueError(f"per={per!r}: unknown; allowed: feature, channel, all")
     mean = _mean(train, per)
     chunks = _chunks(train)
     squares = sum(np.square(chunk - mean).sum(_axes(chunk, per)) for chunk in chunks)
@@ -103,27 +153,50 @@ def fit_standardizer(train: np.ndarray, per: Literal["feature", "channel", "all"
 
 
 def mean_image(train: np.ndarray) -> np.ndarray:
-    """The mean example [H, W, C] of train: [N, H, W, C], as AlexNet subtracts it."""
+    """Average the examples, as AlexNet subtracts it.
+
+    Args:
+      train: [N, H, W, C], the training split.
+
+    Returns:
+      [H, W, C].
+    """
     return _mean(train, "feature")
 
 
 def channel_mean(train: np.ndarray) -> np.ndarray:
-    """The mean of each channel [C] of train: [N, H, W, C], as VGG subtracts it."""
+    """Average each channel, as VGG subtracts it.
+
+    Args:
+      train: [N, H, W, C], the training split.
+
+    Returns:
+      [C].
+    """
     return _mean(train, "channel")
 
 
 def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
-    """The `num_components` (None: all D) leading eigenvectors of the covariance of train: [N, ...], D numbers each.
+    """Fit the leading eigenvectors of the covariance.
 
-    Signs are chosen so that each column's largest entry is positive. Raises ValueError for no examples, values that
-    are not finite, or a number of components outside [1, D].
+    Signs are chosen so that each column's largest entry is positive.
+
+    Args:
+      train: [N, ...], the training split, D numbers an example.
+      num_components: K; None takes all D.
+
+    Returns:
+      The projection.
+
+    Raises:
+      ValueError: `num_components` is outside [1, D], there are no examples, or a value is not finite.
     """
     train = np.asarray(train)
     mean = _mean(train, "feature")
     size = mean.size
     count = size if num_components is None else num_components
     if not 1 <= count <= size:
-        raise ValueError(f"num_components is {num_components}; it must be from 1 to {size}, the size of an example")
+        raise ValueError(f"num_components={num_components}: out of range; allowed: 1 to {size}")
     centerd = (chunk.reshape(-1, size) - mean.reshape(-1) for chunk in _chunks(train))
     covariance = sum(x.T @ x for x in centerd) / len(train)
     variance, basis = np.linalg.eigh(covariance)
@@ -133,29 +206,53 @@ def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
 
 
 def fit_whitening(train: np.ndarray, num_components: int | None = None, epsilon: float = 1e-5) -> PCA:
-    """`fit_pca` whose numbers have variance 1, as far as epsilon (added to the eigenvalues) is small beside them.
+    """Fit a projection whose numbers have variance 1, as far as epsilon is small beside the eigenvalues.
 
-    Raises ValueError as `fit_pca` does, and for an epsilon that is negative, or 0 where a variance is.
+    Args:
+      train: [N, ...], the training split, D numbers an example.
+      num_components: K; None takes all D.
+      epsilon: added to the eigenvalues; 0 where none of them is 0.
+
+    Returns:
+      The projection.
+
+    Raises:
+      ValueError: `epsilon` is negative, or 0 where a variance is, or as `fit_pca`.
     """
-    found = fit_pca(train, num_components)
-    if not (epsilon >= 0 and found.variance.min() + epsilon > 0):
-        raise ValueError(f"epsilon is {epsilon}; positive is needed for a smallest variance of {found.variance.min()}")
-    return PCA(found.mean, found.basis, found.variance, found.shape, whiten=True, epsilon=epsilon)
+    pca = fit_pca(train, num_components)
+    if not (epsilon >= 0 and pca.variance.min() + epsilon > 0):
+        raise ValueError(
+            f"epsilon={epsilon}: too small for a least variance of {pca.variance.min()}; allowed: positive"
+        )
+    return PCA(pca.mean, pca.basis, pca.variance, pca.shape, whiten=True, epsilon=epsilon)
 
 
 def fit_on_first(
     fit: Callable[[np.ndarray], Callable[[Array], Array]], train: np.ndarray, *others: np.ndarray
 ) -> tuple[Array, ...]:
-    """All splits preprocessed by what was fitted on the first: the others' values reach no statistic.
+    """Preprocess all splits by statistics of the first: the others' values reach no statistic.
 
-    fit: `fit_standardizer`, `fit_pca`, `fit_whitening`, or any function from examples to a transform.
+    Args:
+      fit: examples -> transform: `fit_standardizer`, `fit_pca`, `fit_whitening` or another function.
+      train: [N, ...], fitted and transformed.
+      others: splits that are transformed only.
+
+    Returns:
+      The transformed splits, train first.
     """
     transform = fit(train)
     return tuple(transform(split) for split in (train, *others))
 
 
 def to_signed(pixels: Array) -> Array:
-    """Pixels in [0, 255] -> [-1, 1], by x / 127.5 - 1; any shape."""
+    """Map pixels to [-1, 1], by x / 127.5 - 1.
+
+    Args:
+      pixels: any shape, in [0, 255].
+
+    Returns:
+      Floats of the same shape.
+    """
     return _floating(pixels) / 127.5 - 1
 
 
@@ -180,6 +277,6 @@ def _axes(x: np.ndarray, per: str) -> tuple[int, ...]:
 
 
 def _chunks(train: np.ndarray) -> Iterator[np.ndarray]:
-    """Pieces in float64, made one at a time."""
+    """Pieces in float64, one at a time."""
     train = np.asarray(train)
     return (train[i : i + _CHUNK].astype(np.float64) for i in range(0, len(train), _CHUNK))

@@ -1,4 +1,4 @@
-"""Two photographs that come with scikit-learn, or any image file: uint8 [H, W, 3] of the height that is asked for."""
+"""Two photographs that come with scikit-learn, or any image file: uint8 [H, W, 3] of a given height."""
 
 from pathlib import Path
 
@@ -10,17 +10,25 @@ SAMPLE_IMAGES = ("china", "flower")
 
 
 def sample_image(name: str, height: int) -> np.ndarray:
-    """`china`, `flower` (427 x 640 at most), or the file of that path, scaled to `height` rows.
+    """Read a photograph and scale it to a height.
+
+    Args:
+      name: `china` or `flower` (427 x 640), or the path of an image file.
+      height: in pixels; the width follows from the aspect ratio.
+
+    Returns:
+      [height, W, 3] uint8.
 
     Raises:
-      FileNotFoundError, ValueError: the name is neither, or the file is no image.
+      FileNotFoundError: `name` is neither.
+      ValueError: the file is no image, or `height` is below 1.
     """
     from PIL import Image
 
     from dlcore.data.decoding import load_image
 
     if height < 1:
-        raise ValueError(f"height is {height}; it must be at least 1")
+        raise ValueError(f"height={height}: out of range; allowed: at least 1")
     if name in SAMPLE_IMAGES:
         from sklearn.datasets import load_sample_image
 
@@ -34,7 +42,15 @@ def sample_image(name: str, height: int) -> np.ndarray:
 
 
 def fit_to(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The middle of uint8 [h, w, 3], scaled just so far that it covers `shape` = (H, W)."""
+    """Cut out the middle of an image, scaled just so far that it covers a shape.
+
+    Args:
+      image: [h, w, 3] uint8.
+      shape: (H, W).
+
+    Returns:
+      [H, W, 3] uint8.
+    """
     from PIL import Image, ImageOps
 
     return np.asarray(ImageOps.fit(Image.fromarray(image), (shape[1], shape[0]), Image.Resampling.LANCZOS))

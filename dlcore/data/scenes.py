@@ -24,29 +24,42 @@ def scenes(
     overlap: float = 0.1,
     empty: float = 0.03,
 ) -> Source:
-    """`count` scenes: image [N, size, size, 3] uint8, boxes [N, M, 4] float32 (corners, in pixels), labels [N, M] int32
-    (-1 for padding) and box_mask [N, M] bool, M = max_boxes.
+    """Draw scenes, with boxes and labels.
 
-    seed: scene i of one seed is the same whatever `count`. smallest, largest: diameters of shapes in pixels. empty:
-    share of scenes without a shape.
+    The arrays are `image: [N, size, size, 3] uint8`, `boxes: [N, M, 4] float32` (corners, in pixels),
+    `labels: [N, M] int32` (-1 for padding) and `box_mask: [N, M] bool`.
 
-    Raises: ValueError for sizes that do not fit.
+    Args:
+      count: N, number of scenes.
+      seed: scene i of one seed is the same whatever `count`.
+      size: side of a scene, in pixels.
+      max_boxes: M, most shapes of a scene.
+      smallest: least diameter of a shape, in pixels.
+      largest: greatest diameter of a shape, in pixels.
+      overlap: most that two boxes share, as a fraction of the smaller one.
+      empty: share of scenes without a shape.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: the sizes do not fit, or `max_boxes` is below 1.
     """
     if not 3 <= smallest <= largest < size:
         raise ValueError(
-            f"smallest is {smallest} and largest {largest}; they must be 3 <= smallest <= largest < {size}"
+            f"smallest={smallest}, largest={largest}: no range; allowed: 3 <= smallest <= largest < {size}"
         )
     if max_boxes < 1:
-        raise ValueError(f"max_boxes is {max_boxes}; it must be at least 1")
+        raise ValueError(f"max_boxes={max_boxes}: out of range; allowed: at least 1")
     image = np.zeros((count, size, size, 3), np.uint8)
     boxes = np.zeros((count, max_boxes, 4), np.float32)
     labels = np.full((count, max_boxes), -1, np.int32)
     for i in range(count):
         rng = np.random.default_rng((seed, i))
         canvas = _background(rng, size)
-        wanted = 0 if rng.random() < empty else rng.integers(1, max_boxes + 1)
+        num_shapes = 0 if rng.random() < empty else rng.integers(1, max_boxes + 1)
         placed: list[np.ndarray] = []
-        for _ in range(wanted):
+        for _ in range(num_shapes):
             label, mask = _shape(rng, size, smallest, largest)
             box = _extent(mask)
             if any(_covered(box, other) > overlap for other in placed):

@@ -19,8 +19,12 @@ __all__ = ["CocoResult", "coco_evaluator", "coco_map"]
 
 
 class CocoResult(NamedTuple):
-    """stats: the 12 numbers that COCO prints, -1 where there is nothing to measure. precision: [10 thresholds, 101
-    recalls, classes], -1 for a class that does not occur. recall: [10 thresholds, classes].
+    """What COCO's evaluation measures.
+
+    Args:
+      stats: the 12 numbers that COCO prints, -1 where there is nothing to measure.
+      precision: [10 thresholds, 101 recalls, classes], -1 for a class that does not occur.
+      recall: [10 thresholds, classes].
     """
 
     stats: np.ndarray
@@ -29,12 +33,19 @@ class CocoResult(NamedTuple):
 
 
 def coco_map(truth: np.ndarray, detections: np.ndarray, num_images: int, num_classes: int) -> CocoResult:
-    """Measure detections.
+    """Measure detections against the truth. Images and classes count from 0; boxes are corners in pixels.
 
-    truth: [G, 7], rows of image, class, x0, y0, x1, y1, whether it is a crowd. detections: [D, 7], rows of image,
-    class, x0, y0, x1, y1, score. Images and classes count from 0; boxes are corners in pixels.
+    Args:
+      truth: [G, 7], rows of image, class, x0, y0, x1, y1, whether it is a crowd.
+      detections: [D, 7], rows of image, class, x0, y0, x1, y1, score.
+      num_images: number of images, with or without boxes.
+      num_classes: number of classes.
 
-    Raises: ModuleNotFoundError without pycocotools.
+    Returns:
+      The numbers over all areas, with up to 100 detections an image.
+
+    Raises:
+      ModuleNotFoundError: pycocotools is not installed.
     """
     try:
         from pycocotools.coco import COCO
@@ -44,13 +55,17 @@ def coco_map(truth: np.ndarray, detections: np.ndarray, num_images: int, num_cla
     truth, detections = (np.asarray(rows, np.float64).reshape(-1, 7) for rows in (truth, detections))
     notes = [
         {
-            "id": i, "image_id": int(image), "category_id": int(label), "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": (x1 - x0) * (y1 - y0), "iscrowd": int(crowd),
+            "id": i,
+            "image_id": int(image),
+            "category_id": int(label),
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": (x1 - x0) * (y1 - y0),
+            "iscrowd": int(crowd),
         }
         for i, (image, label, x0, y0, x1, y1, crowd) in enumerate(truth.tolist(), 1)
-    ]  # fmt: skip
-    found = np.concatenate([detections[:, :1], detections[:, 2:4], detections[:, 4:6] - detections[:, 2:4],
-                            detections[:, 6:], detections[:, 1:2]], 1)  # fmt: skip
+    ]
+    image, label, corner, opposite, score = np.split(detections, [1, 2, 4, 6], 1)
+    rows = np.concatenate([image, corner, opposite - corner, score, label], 1)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {
@@ -60,8 +75,8 @@ def coco_map(truth: np.ndarray, detections: np.ndarray, num_images: int, num_cla
             "annotations": notes,
         }
         coco.createIndex()
-        if len(found):
-            results = coco.loadRes(found)
+        if len(rows):
+            results = coco.loadRes(rows)
         else:
             results = COCO()
             results.dataset = {**coco.dataset, "annotations": []}
@@ -77,28 +92,36 @@ def coco_map(truth: np.ndarray, detections: np.ndarray, num_images: int, num_cla
 
 
 def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
-    """mAP of a learner whose predict gives `boxes: [B, K, 4]`, `scores`, `labels` and `valid`: [B, K].
+    """Measure mAP of a learner whose predict gives `boxes: [B, K, 4]`, `scores`, `labels` and `valid`: [B, K].
 
     The truth is read from the rows' `boxes: [B, M, 4]`, `labels`, `box_mask` and, where there is one, `crowd`: [B, M].
     Numbers: map (over thresholds 0.5 to 0.95), map50, map75, recall100, and map50/NAME and map/NAME of each class that
-    occurs; None where there is nothing to measure. The array pr50: [101, C] is precision over recall at IoU 0.5, -1 for
-    a class that does not occur.
+    occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall at IoU 0.5, -1
+    for a class that does not occur.
 
-    class_names: what label 0, 1, ... is called. source: what is measured, where not the split.
+    Args:
+      class_names: names of labels 0, 1, ...
+      source: to measure; None measures the split.
+
+    Returns:
+      The evaluator.
     """
     names = list(class_names)
 
-    def add(kept, outputs, rows):
-        truth, found, count = kept or ([], [], 0)
+    def add(acc, outputs, rows):
+        truth, detections, count = acc or ([], [], 0)
         crowd = np.asarray(rows.get("crowd", np.zeros_like(rows["box_mask"], bool)))
         shown = (np.asarray(rows["box_mask"]) > 0) | crowd
         truth = [*truth, _rows(rows["boxes"], rows["labels"], crowd, shown, count)]
-        found = [*found, _rows(outputs["boxes"], outputs["labels"], outputs["scores"], outputs["valid"], count)]
-        return truth, found, count + len(shown)
+        detections = [
+            *detections,
+            _rows(outputs["boxes"], outputs["labels"], outputs["scores"], outputs["valid"], count),
+        ]
+        return truth, detections, count + len(shown)
 
-    def finish(kept):
-        truth, found, count = kept
-        result = coco_map(np.concatenate(truth), np.concatenate(found), count, len(names))
+    def finish(acc):
+        truth, detections, count = acc
+        result = coco_map(np.concatenate(truth), np.concatenate(detections), count, len(names))
         numbers = {
             name: _share(result.stats[i]) for name, i in (("map", 0), ("map50", 1), ("map75", 2), ("recall100", 8))
         }
@@ -113,9 +136,9 @@ def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
 
 def _rows(boxes: Any, labels: Any, last: Any, shown: Any, first: int) -> np.ndarray:
     """Image, class, corners and one more number of the boxes that are shown."""
-    image, place = np.nonzero(np.asarray(shown))
-    columns = (image + first, np.asarray(labels)[image, place], *np.asarray(boxes)[image, place].T)
-    return np.stack([*columns, np.asarray(last)[image, place]], -1).astype(np.float64)
+    image, slot = np.nonzero(np.asarray(shown))
+    columns = (image + first, np.asarray(labels)[image, slot], *np.asarray(boxes)[image, slot].T)
+    return np.stack([*columns, np.asarray(last)[image, slot]], -1).astype(np.float64)
 
 
 def _share(value: float) -> float | None:

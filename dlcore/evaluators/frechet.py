@@ -1,4 +1,4 @@
-"""How far drawn images are from real ones, in the features of a network: Fréchet distance, kernel distance, score.
+"""Distances of generated images from real ones in the features of a network: Fréchet, kernel, inception score.
 
 Heusel et al. 2017, arXiv:1706.08500 (Fréchet, "FID"); Bińkowski et al. 2018, arXiv:1801.01401 (kernel, "KID");
 Salimans et al. 2016, arXiv:1606.03498 (inception score).
@@ -8,7 +8,7 @@ Salimans et al. 2016, arXiv:1606.03498 (inception score).
     IS  = exp(mean_x KL(p(y|x) || p(y)))
 
 Published numbers are over 2,048 features of an Inception network and 50,000 samples. Over others the distance has
-another scale, and it falls with the number of samples (its bias is about 1 / n): say both beside every number.
+another scale, and it falls with the number of samples (its bias is about 1 / n): report both with every number.
 """
 
 from collections.abc import Callable
@@ -22,24 +22,39 @@ __all__ = ["frechet_distance", "frechet_evaluator", "frechet_of_features", "ince
 
 
 def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [D] and covariance [D, D] (n - 1) of features [N, D], in float64.
+    """Compute mean and covariance of features.
+
+    Args:
+      features: [N, D], N at least 2.
+
+    Returns:
+      (mean [D], covariance [D, D] divided by N - 1), float64.
 
     Raises:
-      ValueError: the features are not [N, D] with N of at least 2, or not finite.
+      ValueError: the shape is another one, or a value is not finite.
     """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features has shape {features.shape}; it must be [N, D] with N at least 2")
+        raise ValueError(f"features has shape {features.shape}; allowed: [N, D] with N at least 2")
     if not np.isfinite(features).all():
         raise ValueError("features holds values that are not finite")
     return features.mean(0), np.atleast_2d(np.cov(features, rowvar=False))
 
 
 def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, cov_g: np.ndarray) -> float:
-    """The squared Fréchet (2-Wasserstein) distance of two Gaussians: means [D], covariances [D, D], singular or not.
+    """Compute the squared Fréchet (2-Wasserstein) distance of two Gaussians.
 
     tr (S_f S_g)^1/2 is the sum of the square roots of the eigenvalues of S_f^1/2 S_g S_f^1/2, which is symmetric: no
-    complex parts, no failure where a covariance is singular.
+    complex parts, and no failure where a covariance is singular.
+
+    Args:
+      mean_f: [D].
+      cov_f: [D, D].
+      mean_g: [D].
+      cov_g: [D, D].
+
+    Returns:
+      The distance, 0 or more.
     """
     values, vectors = np.linalg.eigh(cov_f)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
@@ -49,21 +64,34 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
 
 
 def frechet_of_features(f: np.ndarray, g: np.ndarray) -> float:
-    """The distance of two sets of features, [N, D] and [M, D]."""
+    """Compute the Fréchet distance of two sets of features.
+
+    Args:
+      f: [N, D].
+      g: [M, D].
+
+    Returns:
+      The distance, 0 or more.
+    """
     return frechet_distance(*moments(f), *moments(g))
 
 
 def kid(f: np.ndarray, g: np.ndarray) -> float:
-    """Kernel distance of features [N, D] and [M, D]; unbiased, so it may be below 0.
+    """Compute the kernel distance of two sets of features; unbiased, so it may be below 0.
+
+    Args:
+      f: [N, D], N at least 2.
+      g: [M, D], M at least 2.
+
+    Returns:
+      The distance.
 
     Raises:
       ValueError: a set has fewer than two rows, or their widths differ.
     """
     f, g = np.asarray(f, np.float64), np.asarray(g, np.float64)
     if f.ndim != 2 or g.ndim != 2 or f.shape[1] != g.shape[1] or min(len(f), len(g)) < 2:
-        raise ValueError(
-            f"features have shapes {f.shape} and {g.shape}; they must be [N, D] and [M, D], N, M at least 2"
-        )
+        raise ValueError(f"features have shapes {f.shape} and {g.shape}; allowed: [N, D] and [M, D], N, M at least 2")
 
     def kernel(x, y):
         return (x @ y.T / x.shape[1] + 1) ** 3
@@ -76,14 +104,20 @@ def kid(f: np.ndarray, g: np.ndarray) -> float:
 
 
 def inception_score(probabilities: np.ndarray) -> float:
-    """exp of the mean divergence of class probabilities [N, K] from their average: 1 (all alike) to K.
+    """Compute exp of the mean divergence of class probabilities from their average.
+
+    Args:
+      probabilities: [N, K], rows that add up to 1.
+
+    Returns:
+      From 1 (all alike) to K.
 
     Raises:
-      ValueError: they are not [N, K], negative, or do not add up to 1.
+      ValueError: the shape is another one, a number is negative, or a row does not add up to 1.
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or not len(p) or (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-3):
-        raise ValueError(f"probabilities has shape {p.shape}; it must be [N, K] with rows that add up to 1")
+        raise ValueError(f"probabilities has shape {p.shape}; allowed: [N, K] with rows that add up to 1")
     log = np.log(p, where=p > 0, out=np.zeros_like(p))
     average = p.mean(0)
     log_average = np.log(average, where=average > 0, out=np.zeros_like(average))
@@ -96,21 +130,26 @@ def frechet_evaluator(
     source: Any,
     name: str = "sample",
 ) -> Evaluator:
-    """Samples against real images: `frechet_distance`, `kid`, and `inception_score` where there are classes.
+    """Measure generated samples against real images: `frechet_distance`, `kid`, and `inception_score`.
 
-    features: images -> (features [B, D], class probabilities [B, K] or None). reference: features [M, D] of the real
-    images. source: what `predict` draws samples for, as many as are to be measured. name: of the images in what
-    `predict` gives.
+    Args:
+      features: images -> (features [B, D], class probabilities [B, K] or None, which leaves out the inception score).
+      reference: [M, D] features of the real images.
+      source: that `predict` draws samples for, as many as are measured.
+      name: of the images in what `predict` gives.
 
-    Raises ValueError where there are fewer than two samples.
+    Returns:
+      The evaluator.
+
+    Raises:
+      ValueError: there are fewer than two samples.
     """
     if len(source) < 2:
         raise ValueError(f"source holds {len(source)} examples; a distance needs at least 2 samples")
     reference_moments = moments(reference)
 
     def add(acc, outputs, rows):
-        found = features(outputs[name])
-        return [*(acc or []), found]
+        return [*(acc or []), features(outputs[name])]
 
     def finish(acc):
         drawn = np.concatenate([f for f, _ in acc])

@@ -2,7 +2,7 @@
 
 Papineni et al. 2002; Lin 2004; Vedantam, Zitnick & Parikh 2014, arXiv:1411.5726.
 
-    BLEU    = min(1, e^(1 - r / c)) (p_1 ... p_N)^(1/N)         p_n: n-grams found, each at most as often as in one
+    BLEU    = min(1, e^(1 - r / c)) (p_1 ... p_N)^(1/N)         p_n: n-grams matched, each at most as often as in one
                                                                reference; c, r: lengths, r of the closest reference
     ROUGE-L = (1 + b^2) P R / (R + b^2 P),  P = LCS / |hyp|, R = LCS / |ref|, each the best over references, b = 1.2
     CIDEr-D = 10 / (4 |refs|) sum over refs, n of e^(-(l_h - l_r)^2 / 72) min(g_h, g_r) g_r / (|g_h| |g_r|)
@@ -28,23 +28,53 @@ Text = str | Sequence[Any]
 
 
 def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n: int = 4) -> float:
-    """BLEU of a whole set, 0 to 1: counts and lengths are added up before anything is divided.
+    """Compute BLEU of a whole set: counts and lengths are added up before the division.
 
-    references: several for each hypothesis. 0 where some n has no match. Raises: ValueError where the two differ in
-    number, a hypothesis has no reference, or max_n is below 1.
+    Args:
+      hypotheses: N texts.
+      references: the references of each, at least one.
+      max_n: longest n-gram.
+
+    Returns:
+      0 to 1; 0 where some n has no match.
+
+    Raises:
+      ValueError: the two differ in number, a hypothesis has no reference, or `max_n` is below 1.
     """
     hypotheses, references = _checked(hypotheses, references)
     return _bleu([_matches(h, r, max_n) for h, r in zip(hypotheses, references, strict=True)], 0.0)
 
 
 def sentence_bleu(hypothesis: Text, references: Sequence[Text], max_n: int = 4, epsilon: float = 0.0) -> float:
-    """BLEU of one text; epsilon takes the place of a count of 0 (0.1: the first smoothing of Chen & Cherry 2014)."""
+    """Compute BLEU of one text.
+
+    Args:
+      hypothesis: the text.
+      references: of the text, at least one.
+      max_n: longest n-gram.
+      epsilon: replaces a count of 0 (0.1: the first smoothing of Chen & Cherry 2014); 0 gives BLEU 0 there.
+
+    Returns:
+      0 to 1.
+    """
     (hypothesis,), (references,) = _checked([hypothesis], [references])
     return _bleu([_matches(hypothesis, references, max_n)], epsilon)
 
 
 def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], beta: float = 1.2) -> np.ndarray:
-    """ROUGE-L of each text, float64 [N]; report the mean. Raises: ValueError as `bleu`."""
+    """Compute ROUGE-L of each text; report the mean.
+
+    Args:
+      hypotheses: N texts.
+      references: the references of each, at least one.
+      beta: weight of recall against precision.
+
+    Returns:
+      [N] float64, 0 to 1.
+
+    Raises:
+      ValueError: as `bleu`.
+    """
     scores = []
     for hypothesis, several in zip(*_checked(hypotheses, references), strict=True):
         common = [_common_length(hypothesis, r) for r in several]
@@ -58,9 +88,21 @@ def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], be
 def cider(
     hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n: int = 4, sigma: float = 6.0
 ) -> np.ndarray:
-    """CIDEr-D of each text, float64 [N], from 0 to 10; report the mean. Document frequencies are of these references.
+    """Compute CIDEr-D of each text; report the mean. Document frequencies are of these references.
 
-    It needs several images: with one, every weight is log 1 = 0. Raises: ValueError as `bleu`.
+    It needs several images: with one, every weight is log 1 = 0.
+
+    Args:
+      hypotheses: N texts.
+      references: the references of each, at least one.
+      max_n: longest n-gram.
+      sigma: of the penalty on the difference of lengths.
+
+    Returns:
+      [N] float64, 0 to 10.
+
+    Raises:
+      ValueError: as `bleu`.
     """
     hypotheses, references = _checked(hypotheses, references)
     frequency: Counter = Counter()
@@ -90,7 +132,15 @@ def cider(
 
 
 def edit_distance(a: Text, b: Text) -> int:
-    """The least number of insertions, deletions and substitutions that turn the words of a into those of b."""
+    """Count the insertions, deletions and substitutions that turn the words of one text into those of another.
+
+    Args:
+      a: first text.
+      b: second text.
+
+    Returns:
+      The least number of edits.
+    """
     a, b = _tokens(a), _tokens(b)
     row = list(range(len(b) + 1))
     for i, left in enumerate(a, 1):
@@ -101,15 +151,23 @@ def edit_distance(a: Text, b: Text) -> int:
 
 
 def word_error_rate(hypotheses: Sequence[Text], references: Sequence[Text]) -> float:
-    """Edits over words of the references (one each), over the whole set; it can be above 1.
+    """Divide the edits by the words of the references, over the whole set; it can be above 1.
 
-    Raises: ValueError where the two differ in number, or the references hold no word.
+    Args:
+      hypotheses: N texts.
+      references: N texts, one for each.
+
+    Returns:
+      0 or more.
+
+    Raises:
+      ValueError: the two differ in number, or the references hold no word.
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"hypotheses has {len(hypotheses)} texts and references {len(references)}; one each is needed")
     words = sum(len(_tokens(r)) for r in references)
     if not words:
-        raise ValueError("references holds no word to be wrong about")
+        raise ValueError("references: no word to be wrong about")
     return sum(edit_distance(r, h) for h, r in zip(hypotheses, references, strict=True)) / words
 
 
@@ -118,20 +176,26 @@ def text_evaluator(
     references: Callable[[Any], Sequence[Sequence[Text]]],
     source: Any = None,
 ) -> Evaluator:
-    """bleu1 to bleu4, rouge_l, cider and word_error_rate (against the first reference) of what `predict` says.
+    """Measure bleu1 to bleu4, rouge_l, cider and word_error_rate (against the first reference) of predicted texts.
 
-    hypotheses: (outputs, rows) -> texts of a batch. references: rows -> the references of each.
+    Args:
+      hypotheses: (outputs, rows) -> texts of a batch.
+      references: rows -> the references of each.
+      source: to measure; None measures the split.
+
+    Returns:
+      The evaluator.
     """
 
-    def add(kept, outputs, rows):
-        said, true = kept or ([], [])
-        return [*said, *hypotheses(outputs, rows)], [*true, *references(rows)]
+    def add(acc, outputs, rows):
+        texts, truth = acc or ([], [])
+        return [*texts, *hypotheses(outputs, rows)], [*truth, *references(rows)]
 
-    def finish(kept):
-        said, true = kept
-        numbers = {f"bleu{n}": bleu(said, true, n) for n in range(1, 5)}
-        numbers |= {"rouge_l": float(rouge_l(said, true).mean()), "cider": float(cider(said, true).mean())}
-        return numbers | {"word_error_rate": word_error_rate(said, [several[0] for several in true])}
+    def finish(acc):
+        texts, truth = acc
+        numbers = {f"bleu{n}": bleu(texts, truth, n) for n in range(1, 5)}
+        numbers |= {"rouge_l": float(rouge_l(texts, truth).mean()), "cider": float(cider(texts, truth).mean())}
+        return numbers | {"word_error_rate": word_error_rate(texts, [several[0] for several in truth])}
 
     return Evaluator(add, finish, source)
 
@@ -142,11 +206,11 @@ def _tokens(text: Text) -> list:
 
 def _checked(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]]) -> tuple[list[list], list[list[list]]]:
     if isinstance(hypotheses, str) or any(isinstance(several, str) for several in references):
-        raise ValueError("hypotheses must be a list of texts, and references a list of lists of texts")
+        raise ValueError("hypotheses or references: strings; allowed: a list of texts, and a list of lists of texts")
     if len(hypotheses) != len(references) or not len(hypotheses):
         raise ValueError(f"hypotheses has {len(hypotheses)} texts and references {len(references)} lists; one each")
     if not all(len(several) for several in references):
-        raise ValueError("references holds an empty list; every hypothesis needs at least one reference")
+        raise ValueError("references: an empty list; every hypothesis needs at least one reference")
     return [_tokens(h) for h in hypotheses], [[_tokens(r) for r in several] for several in references]
 
 
@@ -155,29 +219,29 @@ def _ngrams(tokens: list, max_n: int) -> Counter:
 
 
 def _matches(hypothesis: list, references: list[list], max_n: int) -> np.ndarray:
-    """[2 max_n + 2]: n-grams found and n-grams there are, for each n; the lengths c and r."""
+    """[2 max_n + 2]: n-grams matched and all n-grams, for each n; the lengths c and r."""
     if max_n < 1:
-        raise ValueError(f"max_n is {max_n}; it must be at least 1")
+        raise ValueError(f"max_n={max_n}: out of range; allowed: at least 1")
     allowed: Counter = Counter()
     for reference in references:
         allowed |= _ngrams(reference, max_n)
     own = _ngrams(hypothesis, max_n)
-    found = np.zeros((2, max_n))
+    counts = np.zeros((2, max_n))
     for gram, count in own.items():
-        found[:, len(gram) - 1] += min(count, allowed[gram]), count
-    found[1] = np.maximum(found[1], 1)
+        counts[:, len(gram) - 1] += min(count, allowed[gram]), count
+    counts[1] = np.maximum(counts[1], 1)
     closest = min((abs(len(r) - len(hypothesis)), len(r)) for r in references)[1]
-    return np.concatenate([*found, [len(hypothesis), closest]])
+    return np.concatenate([*counts, [len(hypothesis), closest]])
 
 
 def _bleu(matches: list[np.ndarray], epsilon: float) -> float:
     counts = np.sum(matches, 0)
     n = len(counts) // 2 - 1
-    found, there, (length, wanted) = counts[:n], counts[n : 2 * n], counts[2 * n :]
-    if not found[0] or (not epsilon and not found.all()):
+    matched, total, (length, closest) = counts[:n], counts[n : 2 * n], counts[2 * n :]
+    if not matched[0] or (not epsilon and not matched.all()):
         return 0.0
-    precisions = np.where(found > 0, found, epsilon) / there
-    brevity = min(1.0, math.exp(1 - wanted / length))
+    precisions = np.where(matched > 0, matched, epsilon) / total
+    brevity = min(1.0, math.exp(1 - closest / length))
     return float(brevity * math.exp(np.log(precisions).mean()))
 
 

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from dlcore.data.augment import to_float
+
 __all__ = ["denormalize", "normalize"]
 
 
@@ -15,7 +17,7 @@ def normalize(image: jax.Array) -> jax.Array:
     Returns:
       [...] float in [-1, 1].
     """
-    return 2 * (image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image) - 1
+    return 2 * to_float(image) - 1
 
 
 def denormalize(x: jax.Array) -> jax.Array:

@@ -16,7 +16,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.interpretability.image_optimization import check_layers, image_learner, to_unit
+from dlcore.data.augment import to_float
+from dlcore.interpretability.image_optimization import check_layers, image_learner
 from dlcore.learner import Learner, Range
 from dlcore.losses import total_variation_loss
 
@@ -62,7 +63,7 @@ def learner(
         return 0.5 + 0.1 * jax.random.normal(key, example["image"].shape)
 
     def targets(network, example):
-        image = to_unit(example["image"])
+        image = to_float(example["image"])
         return {"features": phi(network, image), "image": image}
 
     def objective(network, image, targets, key):

@@ -19,7 +19,7 @@ from flax import struct
 from dlcore.learner import Last, Learner, Metrics, State, Sum, example_keys, mask_of
 from dlcore.optim import apply_gradients
 
-__all__ = ["ImageState", "check_layers", "image_learner", "to_unit"]
+__all__ = ["ImageState", "check_layers", "image_learner"]
 
 
 @struct.dataclass
@@ -118,18 +118,6 @@ def image_learner(
         return {"image": jnp.clip(state.params[rows(state, batch)], 0, 1)}
 
     return Learner(init, update, evaluate, predict, batched=("params", "targets/*", "index"))
-
-
-def to_unit(image: jax.Array) -> jax.Array:
-    """Convert pixels to float32.
-
-    Args:
-      image: [...], uint8, or float in [0, 1].
-
-    Returns:
-      [...] float32 in [0, 1].
-    """
-    return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
 
 
 def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tuple[str, ...]) -> None:

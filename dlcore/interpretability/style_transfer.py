@@ -15,7 +15,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.interpretability.image_optimization import check_layers, image_learner, to_unit
+from dlcore.data.augment import to_float
+from dlcore.interpretability.image_optimization import check_layers, image_learner
 from dlcore.learner import Learner, Range
 from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 
@@ -66,13 +67,13 @@ def learner(
     check_layers(model, variables, len(mean), content_layer=(content_layer,), style_layers=style_layers)
 
     def initial(key, example):
-        image = to_unit(example["content"])
+        image = to_float(example["content"])
         return image if start == "content" else 0.5 + 0.1 * jax.random.normal(key, image.shape)
 
     def targets(network, example):
-        style_maps = features(network, to_unit(example["style"]))
+        style_maps = features(network, to_float(example["style"]))
         return {
-            "content": features(network, to_unit(example["content"]))[content_layer],
+            "content": features(network, to_float(example["content"]))[content_layer],
             "style": {
                 s: gram_matrix(style_maps[s]) / (style_maps[s].shape[0] * style_maps[s].shape[1]) for s in style_layers
             },

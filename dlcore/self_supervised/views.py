@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum
 from dlcore.losses.contrastive import alignment_loss, uniformity_loss
 
@@ -30,8 +31,7 @@ def two_views(
       Two batches of preprocessed views.
     """
     chex.assert_rank(images, 4)
-    if images.dtype == jnp.uint8:
-        images = images.astype(jnp.float32) / 255
+    images = to_float(images)
     first, second = (
         jax.vmap(lambda key, image: augment(jax.random.fold_in(key, view), image))(keys, images) for view in (0, 1)
     )

@@ -74,9 +74,9 @@ def test_composed_parts_have_keys_of_their_own_and_wrong_numbers_are_named():
     both = compose_boxes(random_flip_boxes(), random_flip_boxes())
     starts = {float(both(jax.random.key(i), jnp.asarray(picture()), BOX, VALID)[1][0, 0]) for i in range(8)}
     assert starts == {6.0, 18.0}  # one key for both would always flip back
-    with pytest.raises(ValueError, match="horizontal is 2"):
+    with pytest.raises(ValueError, match="horizontal=2"):
         random_flip_boxes(2)
-    with pytest.raises(ValueError, match="low is 0"):
+    with pytest.raises(ValueError, match="low=0"):
         random_zoom_boxes(0, 1)
-    with pytest.raises(ValueError, match="keep is -1"):
+    with pytest.raises(ValueError, match="keep=-1"):
         random_zoom_boxes(keep=-1)

@@ -100,11 +100,16 @@ POLICY_CASES = {
     "equalize": ("equalize", 0.3, augment.equalize),
     "invert": ("invert", 0.3, augment.invert),
     "rotate": ("rotate", 1.0, warp(turn, "nearest")),
-    "shear_x": ("shear_x", 1.0, lambda x: augment.warp_image(
-        x, augment.affine_warp(SIZE, shear=np.rad2deg(np.arctan(0.3)), center=(0.0, 0.0)), "nearest")),
+    "shear_x": (
+        "shear_x",
+        1.0,
+        lambda x: augment.warp_image(
+            x, augment.affine_warp(SIZE, shear=np.rad2deg(np.arctan(0.3)), center=(0.0, 0.0)), "nearest"
+        ),
+    ),
     "translate_y": ("translate_y", 1.0, lambda x: jnp.pad(x[: 11 - 4], ((4, 0), (0, 0), (0, 0)))),  # 4.98
     "translate_x": ("translate_x", 0.5, lambda x: jnp.pad(x[:, : 14 - 3], ((0, 0), (3, 0), (0, 0)))),  # 3.17
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def test_a_zip_is_as_good_as_a_folder_and_an_image_may_have_no_box(folder):
 
 
 def test_what_is_wrong_is_named(folder):
-    with pytest.raises(ValueError, match=r"max_boxes is 1, but image a.png .* has 2 boxes"):
+    with pytest.raises(ValueError, match=r"max_boxes=1: image a.png .* has 2 boxes"):
         coco_splits(folder, 16, 1)
     (folder / "images" / "a.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"image a\.png is not in"):

@@ -31,9 +31,12 @@ def test_equals_torchvision(case, function):
 
 def test_factor_one_and_shift_zero_leave_the_image():
     for adjust, neutral in (
-        (jitter.adjust_brightness, 1.0), (jitter.adjust_contrast, 1.0), (jitter.adjust_saturation, 1.0),
-        (jitter.adjust_hue, 0.0), (jitter.adjust_hue, 1.0),
-    ):  # fmt: skip
+        (jitter.adjust_brightness, 1.0),
+        (jitter.adjust_contrast, 1.0),
+        (jitter.adjust_saturation, 1.0),
+        (jitter.adjust_hue, 0.0),
+        (jitter.adjust_hue, 1.0),
+    ):
         np.testing.assert_allclose(adjust(IMAGE, neutral), IMAGE, atol=1e-5)
     key = jax.random.key(0)
     np.testing.assert_array_equal(jitter.color_jitter()(key, IMAGE), IMAGE)
@@ -67,9 +70,9 @@ def test_gray_makes_channels_equal_with_its_probability():
 def test_blur_keeps_the_mean_of_a_flat_image_and_bad_numbers_are_named():
     flat = jnp.full((6, 6, 1), 0.3)
     np.testing.assert_allclose(jitter.random_blur(probability=1.0)(jax.random.key(0), flat), flat, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"hue is 0.6; it must be in \[0, 0.5\]"):
+    with pytest.raises(ValueError, match=r"hue=0.6: out of range; allowed: in \[0, 0.5\]"):
         jitter.color_jitter(hue=0.6)
-    with pytest.raises(ValueError, match="probability is 2"):
+    with pytest.raises(ValueError, match="probability=2"):
         jitter.random_gray(2)
-    with pytest.raises(ValueError, match="sigma is"):
+    with pytest.raises(ValueError, match="sigma="):
         jitter.random_blur((0.0, 1.0))

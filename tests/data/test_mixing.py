@@ -97,7 +97,7 @@ def test_padding_and_alpha_zero_mix_nothing():
 
 def test_bad_arguments():
     for mix in (augment.mixup, augment.cutmix):
-        with pytest.raises(ValueError, match="alpha is -1"):
+        with pytest.raises(ValueError, match="alpha=-1"):
             mix(jax.random.key(0), IMAGES, OWN, -1)
         with pytest.raises(ValueError, match="one target an image"):
             mix(jax.random.key(0), IMAGES, OWN[:3], 1.0)

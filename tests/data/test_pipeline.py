@@ -150,17 +150,17 @@ def test_settings_are_json_and_tell_pipelines_apart():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 11}, "batch_size is 11, more than the 10 examples of toy"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"batch_size": 5, "process_count": 2}, "batch_size is 5; it must be a multiple of process_count 2"),
-        ({"batch_size": 4, "process_index": 2, "process_count": 2}, "process_index is 2"),
-        ({"batch_size": 4, "seed": -1}, "seed is -1"),
+        ({"batch_size": 11}, "batch_size=11: more than the 10 examples of toy"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 5, "process_count": 2}, "batch_size=5: invalid; allowed: a multiple of process_count 2"),
+        ({"batch_size": 4, "process_index": 2, "process_count": 2}, "process_index=2"),
+        ({"batch_size": 4, "seed": -1}, "seed=-1"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Pipeline(source(10), **arguments)
-    with pytest.raises(ValueError, match="step is -1"):
+    with pytest.raises(ValueError, match="step=-1"):
         Pipeline(source(10), 2).batch_at(-1)
 
 

@@ -57,9 +57,9 @@ def test_auto_augment_draws_pairs_by_their_probabilities(monkeypatch):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"magnitude is 31; it must be in \[0, 30\]"):
+    with pytest.raises(ValueError, match=r"magnitude=31: out of range; allowed: in \[0, 30\]"):
         augment.rand_augment(2, 31)
-    with pytest.raises(ValueError, match="num_ops is -1"):
+    with pytest.raises(ValueError, match="num_ops=-1"):
         augment.rand_augment(-1)
-    with pytest.raises(ValueError, match="policy is 'mnist'"):
+    with pytest.raises(ValueError, match="policy='mnist'"):
         augment.auto_augment("mnist")

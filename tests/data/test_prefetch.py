@@ -116,5 +116,5 @@ def test_waiting_is_counted():
 
 
 def test_no_room_ahead_is_refused():
-    with pytest.raises(ValueError, match="size is 0"):
+    with pytest.raises(ValueError, match="size=0"):
         prefetch(lambda step: step, 0, 1, size=0)

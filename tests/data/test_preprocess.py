@@ -29,9 +29,9 @@ def test_standardized_by_hand_and_as_scikit_learn():
     np.testing.assert_allclose(got[:, 0], np.array([-2, -1, 3]) / np.sqrt(14 / 3))
     np.testing.assert_array_equal(got[:, 1], 0)
     found = preprocess.fit_standardizer(X)
-    assert json.loads(str(GOLDENS["meta"]))["cases"]["standardize"]["note"] == "population standard deviation"
-    np.testing.assert_allclose(found(XT), GOLDENS["standardize/out"], rtol=1e-10)
-    np.testing.assert_allclose(found.std, GOLDENS["standardize/out.scale"], rtol=1e-12)
+    assert json.loads(str(GOLDENS["meta"]))["cases"]["standardise"]["note"] == "population standard deviation"
+    np.testing.assert_allclose(found(XT), GOLDENS["standardise/out"], rtol=1e-10)
+    np.testing.assert_allclose(found.std, GOLDENS["standardise/out.scale"], rtol=1e-12)
     np.testing.assert_allclose(found.inverse(found(XT)), XT, rtol=1e-12)
 
 
@@ -197,13 +197,13 @@ def test_errors():
         preprocess.fit_standardizer(np.zeros((0, 3)))
     with pytest.raises(ValueError, match="not finite"):
         preprocess.fit_pca(np.array([[1.0, np.nan]]))
-    with pytest.raises(ValueError, match="per is 'pixel'; allowed are feature"):
+    with pytest.raises(ValueError, match="per='pixel': unknown; allowed: feature"):
         preprocess.fit_standardizer(X, "pixel")
-    with pytest.raises(ValueError, match="num_components is 5; it must be from 1 to 4"):
+    with pytest.raises(ValueError, match="num_components=5: out of range; allowed: 1 to 4"):
         preprocess.fit_pca(X, 5)
-    with pytest.raises(ValueError, match="epsilon is -1"):
+    with pytest.raises(ValueError, match="epsilon=-1"):
         preprocess.fit_whitening(X, epsilon=-1.0)
-    with pytest.raises(ValueError, match="epsilon is 0"):
+    with pytest.raises(ValueError, match="epsilon=0"):
         preprocess.fit_whitening(np.ones((3, 2)), epsilon=0.0)
     with pytest.raises(ValueError, match=r"x has shape \(2, 5\): \('N', 4\)"):
         preprocess.fit_pca(X)(np.zeros((2, 5)))

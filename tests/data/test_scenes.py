@@ -55,7 +55,7 @@ def test_padding_and_overlap():
 
 
 def test_wrong_sizes_are_named():
-    with pytest.raises(ValueError, match="largest 70"):
+    with pytest.raises(ValueError, match="largest=70"):
         scenes(1, size=64, largest=70)
-    with pytest.raises(ValueError, match="max_boxes is 0"):
+    with pytest.raises(ValueError, match="max_boxes=0"):
         scenes(1, max_boxes=0)

@@ -259,10 +259,21 @@ def test_the_classification_page_trains_on_streamed_records(tmp_path, monkeypatc
     images = [np.full((20 + i % 3, 24, 3), 60 if i % 2 else 190, np.uint8) for i in range(64)]
     prepare(tmp_path / "data", "ragged", {"train": (images, np.arange(64) % 2)}, shape=(None, None, 3))
     small = [
-        "--dataset=ragged", f"--data_dir={tmp_path / 'data'}", "--image_size=8", "--memory_limit=0", "--model=mlp",
-        "--model.hidden=8", "--batch_size=16", "--eval_every=8", "--log_every=4", "--augment=resized_crop_flip",
-        "--learning_rate=0.03", "--ema=none", f"--runs={tmp_path / 'runs'}", "--steps=16",
-    ]  # fmt: skip
+        "--dataset=ragged",
+        f"--data_dir={tmp_path / 'data'}",
+        "--image_size=8",
+        "--memory_limit=0",
+        "--model=mlp",
+        "--model.hidden=8",
+        "--batch_size=16",
+        "--eval_every=8",
+        "--log_every=4",
+        "--augment=resized_crop_flip",
+        "--learning_rate=0.03",
+        "--ema=none",
+        f"--runs={tmp_path / 'runs'}",
+        "--steps=16",
+    ]
     assert run(experiment, [*small, "--workers=2"]) == 0
     assert "they stay on disk and are decoded when needed, in 2 threads" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "classification.supervised").iterdir()

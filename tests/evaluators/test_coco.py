@@ -46,9 +46,11 @@ def images(seed=0, count=12, room=4):
         "index": np.arange(count, dtype=np.int32),
     }
     outputs = {
-        "boxes": rows["boxes"], "labels": rows["labels"], "valid": mask,
+        "boxes": rows["boxes"],
+        "labels": rows["labels"],
+        "valid": mask,
         "scores": rng.uniform(0.5, 1, (count, room)).astype(np.float32),
-    }  # fmt: skip
+    }
     return rows, outputs
 
 

@@ -29,9 +29,9 @@ def test_dead_features_and_bad_input():
     x, y = data(50)
     x[:, 0] = 0
     assert np.isfinite(probe_predict(x, y, x)).all()
-    with pytest.raises(ValueError, match="c is 0"):
+    with pytest.raises(ValueError, match="c=0"):
         probe_predict(x, y, x, c=0)
-    with pytest.raises(ValueError, match="labels hold only the class 1"):
+    with pytest.raises(ValueError, match="labels: 1 is the only class"):
         probe_predict(x, np.ones(50, int), x)
 
 

@@ -93,10 +93,10 @@ def test_the_evaluator_joins_batches(golden):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bleu("a b", ["a b"]), "must be a list of texts"),
+        (lambda: bleu("a b", ["a b"]), "allowed: a list of texts"),
         (lambda: bleu(["a"], []), "hypotheses has 1 texts and references 0"),
         (lambda: bleu(["a"], [[]]), "empty list"),
-        (lambda: bleu(["a"], [["a"]], 0), "max_n is 0"),
+        (lambda: bleu(["a"], [["a"]], 0), "max_n=0"),
         (lambda: word_error_rate(["a"], [""]), "no word"),
         (lambda: word_error_rate(["a"], []), "one each"),
     ],

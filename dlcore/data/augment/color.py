@@ -15,31 +15,47 @@ __all__ = ["channel_statistics", "normalize", "to_float"]
 _CHUNK = 1024
 
 
-def to_float(image: Any) -> jax.Array:
-    """Uint8 in [0, 255] -> float32 in [0, 1], any shape; floating images pass unchanged.
+def to_float(image: Any, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
+    """Convert uint8 pixels to floats in [0, 1]; floating images pass unchanged.
 
-    Raises: TypeError for another dtype.
+    Args:
+      image: any shape, uint8 in [0, 255] or floating.
+      dtype: of the result of uint8 pixels.
+
+    Returns:
+      The pixels / 255 in `dtype`, or `image`.
+
+    Raises:
+      TypeError: the dtype is another one.
     """
     image = jnp.asarray(image)
     if jnp.issubdtype(image.dtype, jnp.floating):
         return image
     if image.dtype != jnp.uint8:
-        raise TypeError(f"image is {image.dtype}; uint8 and floating dtypes are allowed")
-    return image.astype(jnp.float32) / 255
+        raise TypeError(f"image: dtype {image.dtype} is unknown; allowed: uint8 and floating")
+    return image.astype(dtype) / 255
 
 
 def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[float] | np.ndarray) -> Augmentation:
-    """(image - mean) / std, by channel or with one number for all; ignores its key.
+    """Build the augmentation (image - mean) / std, which ignores its key.
 
-    Raises: ValueError for a std that is not positive and finite, or statistics that are not scalars or [C].
+    Args:
+      mean: one number for all channels, or [C].
+      std: one number for all channels, or [C], positive.
+
+    Returns:
+      `(key, image [H, W, C] float) -> image`.
+
+    Raises:
+      ValueError: a statistic is not finite, `std` is not positive, or they are neither scalars nor [C].
     """
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     if mean.ndim > 1 or std.ndim > 1:
-        raise ValueError(f"mean and std must be scalars or [C], got shapes {mean.shape} and {std.shape}")
+        raise ValueError(f"mean and std have shapes {mean.shape} and {std.shape}; allowed: scalars or [C]")
     if not np.isfinite(mean).all():
-        raise ValueError(f"mean is {mean}; it must be finite")
+        raise ValueError(f"mean={mean}: out of range; allowed: finite")
     if not (np.isfinite(std) & (std > 0)).all():
-        raise ValueError(f"std is {std}; it must be positive and finite")
+        raise ValueError(f"std={std}: out of range; allowed: positive and finite")
 
     def apply(key: jax.Array | None, image: jax.Array) -> jax.Array:
         del key
@@ -49,12 +65,19 @@ def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[
 
 
 def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """(mean [C], std [C]) in float32 of the `image`s of `source`, on the [0, 1] scale: give it the training split.
+    """Measure mean and standard deviation of each channel, on the [0, 1] scale.
 
-    The std is the population's (divided by the count). A channel that is constant gets std 1, so that `normalize`
+    The deviation is the population's (divided by the count). A channel that is constant gets std 1, so that `normalize`
     maps it to 0.
 
-    Raises: ValueError for a source without images.
+    Args:
+      source: with `image: [N, H, W, C]`, uint8 or float; the training split.
+
+    Returns:
+      (mean [C], std [C]), float32.
+
+    Raises:
+      ValueError: the source has no images.
     """
     image = source.arrays.get("image")
     if image is None or not len(source):

@@ -11,21 +11,36 @@ Augmentation = Callable[[Any, jax.Array], jax.Array]
 
 
 def identity(key: jax.Array | None, image: jax.Array) -> jax.Array:
-    """The image as it is."""
+    """Leave the image as it is.
+
+    Args:
+      key: ignored.
+      image: [H, W, C].
+
+    Returns:
+      `image`.
+    """
     del key
     return image
 
 
 def compose(*augmentations: Augmentation) -> Augmentation:
-    """Apply one after another, the i-th with `fold_in(key, i)`; none at all is the identity.
+    """Chain augmentations, the i-th with `fold_in(key, i)`; none at all is the identity.
 
     With `key=None` (evaluation) the parts get None, which only the ones without randomness accept.
 
-    Raises: TypeError for a part that is not callable (a factory's result is, `random_flip()`).
+    Args:
+      augmentations: functions `(key, image) -> image`, applied in this order.
+
+    Returns:
+      One such function.
+
+    Raises:
+      TypeError: a part is not callable; pass the result of a factory, `random_flip()`.
     """
     for part in augmentations:
         if not callable(part):
-            raise TypeError(f"compose takes functions (key, image) -> image, got {part!r}")
+            raise TypeError(f"augmentations: {part!r} is not callable; compose takes functions (key, image) -> image")
 
     def apply(key: jax.Array | None, image: jax.Array) -> jax.Array:
         for i, part in enumerate(augmentations):

@@ -1,6 +1,6 @@
 """Crops: random in training, a fixed set averaged in use.
 
-    train:  the shorter side scaled to a random length, a random window of the wanted size
+    train:  the shorter side scaled to a random length, a random window of `size`
     test:   the four corners and the center, each also mirrored (ten), at one or several scales; their logits averaged
 
 Krizhevsky, Sutskever & Hinton 2012 (ten crops); Simonyan & Zisserman 2014, arXiv:1409.1556, and He et al. 2015,
@@ -17,17 +17,30 @@ import jax.numpy as jnp
 from dlcore.data.augment.compose import Augmentation
 
 __all__ = [
-    "average_over_crops", "center_crop", "five_crop", "random_scale_crop", "resized_crop", "scale_shorter_side",
+    "average_over_crops",
+    "center_crop",
+    "five_crop",
+    "random_scale_crop",
+    "resized_crop",
+    "scale_shorter_side",
     "ten_crop",
-]  # fmt: skip
+]
 
 Size = int | tuple[int, int]
 
 
 def center_crop(image: jax.Array, size: Size) -> jax.Array:
-    """The middle (h, w) of `image: [H, W, C]`; an odd rest is rounded as torchvision does.
+    """Cut out the middle of an image; an odd remainder is rounded as torchvision does.
 
-    Raises: ValueError for a size larger than the image.
+    Args:
+      image: [H, W, C].
+      size: side, or (h, w).
+
+    Returns:
+      [h, w, C].
+
+    Raises:
+      ValueError: `size` is larger than the image.
     """
     height, width = _fits(image, size)
     top, left = round((image.shape[0] - height) / 2), round((image.shape[1] - width) / 2)
@@ -35,7 +48,15 @@ def center_crop(image: jax.Array, size: Size) -> jax.Array:
 
 
 def five_crop(image: jax.Array, size: Size) -> jax.Array:
-    """[5, h, w, C]: top left, top right, bottom left, bottom right, center. Raises: as `center_crop`."""
+    """Cut out the four corners and the center.
+
+    Args:
+      image: [H, W, C].
+      size: side, or (h, w).
+
+    Returns:
+      [5, h, w, C]: top left, top right, bottom left, bottom right, center.
+    """
     height, width = _fits(image, size)
     bottom, right = image.shape[0] - height, image.shape[1] - width
     corners = [image[y : y + height, x : x + width] for y in (0, bottom) for x in (0, right)]
@@ -43,16 +64,38 @@ def five_crop(image: jax.Array, size: Size) -> jax.Array:
 
 
 def ten_crop(image: jax.Array, size: Size, vertical: bool = False) -> jax.Array:
-    """[10, h, w, C]: the five crops, and those of the image mirrored left and right (or upside down)."""
+    """Cut out the four corners and the center, of the image and of its mirror image.
+
+    Args:
+      image: [H, W, C].
+      size: side, or (h, w).
+      vertical: mirror top and bottom instead of left and right.
+
+    Returns:
+      [10, h, w, C]: the five crops of the image, then those of its mirror image.
+    """
     return jnp.concatenate([five_crop(image, size), five_crop(image[::-1] if vertical else image[:, ::-1], size)])
 
 
 def resized_crop(
     image: jax.Array, top: int, left: int, height: int, width: int, size: Size, method: str = "linear"
 ) -> jax.Array:
-    """The box of the image at another size (h, w), antialiased where it shrinks.
+    """Resize a box of the image, antialiased where it shrinks.
 
-    Raises: ValueError for a box that is empty or not inside the image.
+    Args:
+      image: [H, W, C].
+      top: first row of the box.
+      left: first column of the box.
+      height: of the box.
+      width: of the box.
+      size: side, or (h, w), of the result.
+      method: of `jax.image.resize`.
+
+    Returns:
+      [h, w, C].
+
+    Raises:
+      ValueError: the box is empty or not inside the image.
     """
     if top < 0 or left < 0 or min(height, width) < 1 or top + height > image.shape[0] or left + width > image.shape[1]:
         raise ValueError(
@@ -63,30 +106,51 @@ def resized_crop(
 
 
 def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") -> jax.Array:
-    """The image with its shorter side of `length` pixels and the same aspect ratio, antialiased where it shrinks."""
+    """Resize an image to a shorter side, keeping the aspect ratio, antialiased where it shrinks.
+
+    Args:
+      image: [H, W, C].
+      length: of the shorter side, in pixels.
+      method: of `jax.image.resize`.
+
+    Returns:
+      [h, w, C] with min(h, w) = length.
+
+    Raises:
+      ValueError: `length` is below 1.
+    """
     if length < 1:
-        raise ValueError(f"length is {length}; it must be at least 1")
+        raise ValueError(f"length={length}: out of range; allowed: at least 1")
     height, width = image.shape[:2]
     short = min(height, width)
     return _resize(image, (max(1, height * length // short), max(1, width * length // short)), method)
 
 
 def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmentation:
-    """A window of `size` anywhere in the image, scaled so that its shorter side is drawn from `shorter_side`.
+    """Build an augmentation that scales the image at random and cuts a window from anywhere in it.
 
-    Read bilinearly without antialiasing; the result has the given size. Raises: ValueError for a range that is not
-    ascending or smaller than the window.
+    The image is read bilinearly without antialiasing.
+
+    Args:
+      size: side, or (h, w), of the window and of the result.
+      shorter_side: range of the shorter side of the scaled image, in pixels.
+
+    Returns:
+      `(key, image [H, W, C]) -> [h, w, C]`.
+
+    Raises:
+      ValueError: the range is not ascending, or smaller than the window.
     """
     height, width = _pair(size)
     low, high = shorter_side
     if not max(height, width) <= low <= high:
-        raise ValueError(f"shorter_side is {shorter_side}; it must be an ascending range from {max(height, width)} on")
+        raise ValueError(f"shorter_side={shorter_side}: invalid; allowed: ascending, from {max(height, width)} on")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
-        scaling, place = jax.random.split(key)
+        scaling, position = jax.random.split(key)
         factor = jax.random.uniform(scaling, minval=low, maxval=high) / min(image.shape[:2])
         room = jnp.array(image.shape[:2]) * factor - jnp.array([height, width])
-        corner = jnp.floor(jax.random.uniform(place, (2,)) * (room + 1))
+        corner = jnp.floor(jax.random.uniform(position, (2,)) * (room + 1))
         corner = jnp.minimum(corner, room)
         real = jnp.promote_types(image.dtype, jnp.float32)
         scale = jnp.stack([factor, factor]).astype(real)
@@ -100,9 +164,14 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
 def average_over_crops(
     predict: Callable[[jax.Array], Any], crops: Callable[[jax.Array], jax.Array]
 ) -> Callable[[jax.Array], Any]:
-    """A classifier of images [B, H, W, C] that answers with the mean of its scores over crops of each.
+    """Build a classifier that averages the scores of several crops of each image.
 
-    predict: images [N, h, w, C] -> scores [N, K] (or any pytree of such). crops: image [H, W, C] -> [n, h, w, C].
+    Args:
+      predict: images [N, h, w, C] -> scores [N, K], or any pytree of such.
+      crops: image [H, W, C] -> [n, h, w, C].
+
+    Returns:
+      Images [B, H, W, C] -> mean scores [B, K].
     """
 
     def averaged(images: jax.Array) -> Any:
@@ -128,5 +197,5 @@ def _pair(size: Size) -> tuple[int, int]:
 def _fits(image: jax.Array, size: Size) -> tuple[int, int]:
     height, width = _pair(size)
     if not (1 <= height <= image.shape[0] and 1 <= width <= image.shape[1]):
-        raise ValueError(f"size is {size}; it must be in [1, {image.shape[0]}] by [1, {image.shape[1]}], the image's")
+        raise ValueError(f"size={size}: out of range; allowed: in [1, {image.shape[0]}] by [1, {image.shape[1]}]")
     return height, width

@@ -18,7 +18,14 @@ BoxAugmentation = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[jax.Arr
 
 
 def compose_boxes(*augmentations: BoxAugmentation) -> BoxAugmentation:
-    """Apply one after another, the i-th with `fold_in(key, i)`."""
+    """Chain augmentations of images with boxes, the i-th with `fold_in(key, i)`.
+
+    Args:
+      augmentations: applied in this order.
+
+    Returns:
+      `(key, image [H, W, C] float, boxes [M, 4], valid [M]) -> (image, boxes, valid)`.
+    """
 
     def apply(key, image, boxes, valid):
         for i, part in enumerate(augmentations):
@@ -29,13 +36,21 @@ def compose_boxes(*augmentations: BoxAugmentation) -> BoxAugmentation:
 
 
 def random_flip_boxes(horizontal: float = 0.5, vertical: float = 0.0) -> BoxAugmentation:
-    """Mirror left and right, and upside down, with the given probabilities.
+    """Build an augmentation that mirrors left and right, and top and bottom, at random.
 
-    Raises: ValueError for a probability outside [0, 1].
+    Args:
+      horizontal: probability to mirror left and right.
+      vertical: probability to mirror top and bottom.
+
+    Returns:
+      `(key, image [H, W, C] float, boxes [M, 4], valid [M]) -> (image, boxes, valid)`.
+
+    Raises:
+      ValueError: a probability is outside [0, 1].
     """
     for name, value in (("horizontal", horizontal), ("vertical", vertical)):
         if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}; it must be in [0, 1]")
+            raise ValueError(f"{name}={value}: out of range; allowed: in [0, 1]")
 
     def apply(key, image, boxes, valid):
         height, width = image.shape[:2]
@@ -51,23 +66,31 @@ def random_flip_boxes(horizontal: float = 0.5, vertical: float = 0.0) -> BoxAugm
 
 
 def random_zoom_boxes(low: float = 0.8, high: float = 1.25, keep: float = 0.4) -> BoxAugmentation:
-    """Scale by a factor between `low` and `high` (log-uniform) and cut a window of the image's own size anywhere.
+    """Build an augmentation that scales at random and cuts a window of the image's own size.
 
-    Where the scaled image is smaller than the window it lies anywhere inside. keep: a box stays valid while this share
-    of its area is inside.
+    Where the scaled image is smaller than the window it lies anywhere inside.
 
-    Raises: ValueError for factors that are not 0 < low <= high, or a share outside [0, 1].
+    Args:
+      low: least factor.
+      high: greatest factor; factors are log-uniform.
+      keep: a box stays valid while more than this share of its area is inside the image.
+
+    Returns:
+      `(key, image [H, W, C] float, boxes [M, 4], valid [M]) -> (image, boxes, valid)`.
+
+    Raises:
+      ValueError: the factors are not 0 < low <= high, or `keep` is outside [0, 1].
     """
     if not 0 < low <= high:
-        raise ValueError(f"low is {low} and high {high}; they must be 0 < low <= high")
+        raise ValueError(f"low={low}, high={high}: no range; allowed: 0 < low <= high")
     if not 0 <= keep <= 1:
-        raise ValueError(f"keep is {keep}; it must be in [0, 1]")
+        raise ValueError(f"keep={keep}: out of range; allowed: in [0, 1]")
 
     def apply(key, image, boxes, valid):
-        zoom, place = jax.random.split(key)
+        zoom, position = jax.random.split(key)
         factor = jnp.exp(jax.random.uniform(zoom, (), minval=jnp.log(low), maxval=jnp.log(high)))
         room = jnp.array(image.shape[:2], jnp.float32) * (1 - factor)
-        down, right = room * jax.random.uniform(place, (2,))
+        down, right = room * jax.random.uniform(position, (2,))
         scale = jnp.stack([factor, factor])
         image = jax.image.scale_and_translate(
             image, image.shape, (0, 1), scale, jnp.stack([down, right]), "linear", antialias=False

@@ -17,47 +17,90 @@ from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import affine_warp, warp_image
 
 __all__ = [
-    "affine", "flip_horizontal", "flip_vertical", "random_affine", "random_crop", "random_flip", "random_shift",
+    "affine",
+    "flip_horizontal",
+    "flip_vertical",
+    "random_affine",
+    "random_crop",
+    "random_flip",
+    "random_shift",
     "random_vertical_flip",
-]  # fmt: skip
+]
 
 _MODES = ("constant", "reflect", "edge")
 
 
 def flip_horizontal(image: jax.Array) -> jax.Array:
-    """`image: [..., H, W, C]` mirrored left and right."""
+    """Mirror left and right.
+
+    Args:
+      image: [..., H, W, C].
+
+    Returns:
+      The same shape.
+    """
     return image[..., ::-1, :]
 
 
 def flip_vertical(image: jax.Array) -> jax.Array:
-    """`image: [..., H, W, C]` upside down."""
+    """Mirror top and bottom.
+
+    Args:
+      image: [..., H, W, C].
+
+    Returns:
+      The same shape.
+    """
     return image[..., ::-1, :, :]
 
 
 def random_flip(probability: float = 0.5) -> Augmentation:
-    """Mirror left and right with the given probability.
+    """Build an augmentation that mirrors left and right at random.
 
-    Raises: ValueError for a probability outside [0, 1].
+    Args:
+      probability: to mirror.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `probability` is outside [0, 1].
     """
     return _sometimes(flip_horizontal, probability)
 
 
 def random_vertical_flip(probability: float = 0.5) -> Augmentation:
-    """Turn upside down by a mirror with the given probability. Raises: as `random_flip`."""
+    """Build an augmentation that mirrors top and bottom at random.
+
+    Args:
+      probability: to mirror.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `probability` is outside [0, 1].
+    """
     return _sometimes(flip_vertical, probability)
 
 
 def random_crop(padding: int, mode: str = "constant") -> Augmentation:
-    """Pad every side by `padding` pixels and cut a window of the image's own size, uniformly of all there are.
+    """Build an augmentation that pads every side and cuts a window of the image's own size, at random.
 
-    mode: what the border holds: "constant" (0), "reflect" (mirrored, the edge not repeated) or "edge".
+    Args:
+      padding: pixels added to every side.
+      mode: pixels of the padding: "constant" (0), "reflect" (mirrored, the edge not repeated) or "edge".
 
-    Raises: ValueError for a negative padding or another mode.
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `padding` is negative or `mode` unknown.
     """
     if padding < 0:
-        raise ValueError(f"padding is {padding}; it must not be negative")
+        raise ValueError(f"padding={padding}: negative; allowed: 0 or more")
     if mode not in _MODES:
-        raise ValueError(f"mode is {mode!r}; allowed are {_MODES}")
+        raise ValueError(f"mode={mode!r}: unknown; allowed: {', '.join(_MODES)}")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode=mode)
@@ -68,12 +111,19 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
 
 
 def random_shift(max_pixels: int) -> Augmentation:
-    """Move by whole pixels, uniform in [-max_pixels, max_pixels] down and to the right alike; 0 comes in at the edge.
+    """Build an augmentation that moves the image by whole pixels; 0 comes in at the edge.
 
-    Raises: ValueError for a negative max_pixels.
+    Args:
+      max_pixels: each move, down and to the right, is uniform in [-max_pixels, max_pixels].
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `max_pixels` is negative.
     """
     if max_pixels < 0:
-        raise ValueError(f"max_pixels is {max_pixels}; it must not be negative")
+        raise ValueError(f"max_pixels={max_pixels}: negative; allowed: 0 or more")
     return random_crop(max_pixels, "constant")
 
 
@@ -83,23 +133,28 @@ def random_affine(
     scale: tuple[float, float] = (1.0, 1.0),
     shear: float | tuple[float, float] = 0.0,
 ) -> Augmentation:
-    """Rotate, shear, scale and move, each drawn uniformly from its range.
+    """Build an augmentation that rotates, shears, scales and moves, each drawn uniformly from its range.
 
-    degrees: the rotation, counter-clockwise; a number d stands for (-d, d).
-    translate: the largest move either way, as a fraction of the height and of the width.
-    scale: (low, high) of the factor; above 1 enlarges.
-    shear: the angle of the horizontal shear in degrees, inside (-90, 90); a number s stands for (-s, s).
+    Args:
+      degrees: range of the rotation, counter-clockwise; a number d stands for (-d, d).
+      translate: largest move either way, as a fraction of the height and of the width.
+      scale: (low, high) of the factor; above 1 enlarges.
+      shear: range of the angle of the horizontal shear in degrees, inside (-90, 90); a number s stands for (-s, s).
 
-    Raises: ValueError naming the argument that is out of range.
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: an argument is out of range.
     """
     degrees, shear = _interval("degrees", degrees), _interval("shear", shear)
     scale = _interval("scale", (scale[0], scale[1]))
     if not 0 <= translate < math.inf:
-        raise ValueError(f"translate is {translate}; it must be finite and not negative")
+        raise ValueError(f"translate={translate}: out of range; allowed: finite, 0 or more")
     if scale[0] <= 0:
-        raise ValueError(f"scale is {scale}; it must be positive")
+        raise ValueError(f"scale={scale}: out of range; allowed: positive")
     if not -90 < shear[0] <= shear[1] < 90:
-        raise ValueError(f"shear is {shear} degrees; it must be inside (-90, 90)")
+        raise ValueError(f"shear={shear}: out of range; allowed: degrees inside (-90, 90)")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         low = jnp.array([degrees[0], -translate, -translate, scale[0], shear[0]], jnp.float32)
@@ -118,9 +173,17 @@ def affine(
     scale: float | jax.Array | tuple = 1.0,
     shear: float | jax.Array | tuple = 0.0,
 ) -> jax.Array:
-    """The affine map above of `image: [H, W, C]`; numbers may be traced, `translate` is (down, right) pixels.
+    """Apply the affine map of this module; all numbers may be traced.
 
-    scale: one factor, or (across, down) to stretch. shear: degrees across, or (across, down).
+    Args:
+      image: [H, W, C].
+      degrees: of the rotation, counter-clockwise.
+      translate: (down, right) in pixels.
+      scale: one factor, or (across, down) to stretch.
+      shear: degrees across, or (across, down).
+
+    Returns:
+      [H, W, C], 0 where the map reads outside the image.
     """
     down, right = translate
     return warp_image(image, affine_warp(image.shape[:2], degrees, (right, down), scale, shear))
@@ -128,12 +191,12 @@ def affine(
 
 def _sometimes(function, probability: float) -> Augmentation:
     if not 0 <= probability <= 1:
-        raise ValueError(f"probability is {probability}; it must be in [0, 1]")
+        raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
     return lambda key, image: jnp.where(jax.random.bernoulli(key, probability), function(image), image)
 
 
 def _interval(name: str, value: float | tuple[float, float]) -> tuple[float, float]:
     low, high = value if isinstance(value, tuple | list) else (-abs(value), abs(value))
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ValueError(f"{name} is {value}; it must be finite, as a number or (low, high) with low <= high")
+        raise ValueError(f"{name}={value}: invalid; allowed: finite, a number or (low, high) with low <= high")
     return float(low), float(high)

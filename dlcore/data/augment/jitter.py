@@ -15,15 +15,30 @@ from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.tone import keeps_uint8
 
 __all__ = [
-    "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "color_jitter", "gaussian_blur", "gray",
-    "random_apply", "random_blur", "random_gray",
-]  # fmt: skip
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
+    "color_jitter",
+    "gaussian_blur",
+    "gray",
+    "random_apply",
+    "random_blur",
+    "random_gray",
+]
 
 _GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
 def gray(image: jax.Array) -> jax.Array:
-    """[H, W, 1]: the weighted sum of three channels; one channel is gray already."""
+    """Convert to one channel of gray.
+
+    Args:
+      image: [H, W, 3], or [H, W, 1], which is gray already.
+
+    Returns:
+      [H, W, 1].
+    """
     return image if image.shape[-1] == 1 else (image @ _GRAY.astype(image.dtype))[..., None]
 
 
@@ -33,25 +48,57 @@ def _blend(x: jax.Array, y: jax.Array | float, factor: float | jax.Array) -> jax
 
 @keeps_uint8
 def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
-    """Factor times the image; 1 leaves it."""
+    """Multiply the image by a factor and clip it.
+
+    Args:
+      image: [H, W, C] in [0, 1], or uint8.
+      factor: 1 leaves the image, 0 makes it black.
+
+    Returns:
+      The same shape and dtype.
+    """
     return _blend(image, 0.0, factor)
 
 
 @keeps_uint8
 def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
-    """Away from the mean gray of the image; 1 leaves it."""
+    """Move every value away from the mean gray of the image.
+
+    Args:
+      image: [H, W, C] in [0, 1], or uint8.
+      factor: 1 leaves the image, 0 gives the mean gray everywhere.
+
+    Returns:
+      The same shape and dtype.
+    """
     return _blend(image, gray(image).mean(), factor)
 
 
 @keeps_uint8
 def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
-    """Away from each pixel's gray; 1 leaves it."""
+    """Move every value away from the gray of its pixel.
+
+    Args:
+      image: [H, W, C] in [0, 1], or uint8.
+      factor: 1 leaves the image, 0 makes it gray.
+
+    Returns:
+      The same shape and dtype.
+    """
     return image if image.shape[-1] == 1 else _blend(image, gray(image), factor)
 
 
 @keeps_uint8
 def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
-    """Turn the hue by `shift` of a circle; 0 leaves it."""
+    """Turn the hue.
+
+    Args:
+      image: [H, W, C] in [0, 1], or uint8.
+      shift: as a fraction of the full circle; 0 leaves the image.
+
+    Returns:
+      The same shape and dtype.
+    """
     if image.shape[-1] == 1:
         return image
     r, g, b = image[..., 0], image[..., 1], image[..., 2]
@@ -69,7 +116,16 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
 def gaussian_blur(
     image: jax.Array, sigma: tuple[float | jax.Array, float | jax.Array], radius: tuple[int, int]
 ) -> jax.Array:
-    """Blur by sigma pixels (down, right) over 2 radius + 1 pixels each way; the border is reflected."""
+    """Blur by a Gaussian; the border is reflected.
+
+    Args:
+      image: [H, W, C] float.
+      sigma: standard deviations (down, right), in pixels.
+      radius: (down, right); the kernel has 2 radius + 1 pixels each way.
+
+    Returns:
+      [H, W, C].
+    """
     for axis in (0, 1):
         offset = jnp.arange(-radius[axis], radius[axis] + 1)
         weight = jax.nn.softmax(-0.5 * jnp.square(offset / sigma[axis])).astype(image.dtype)
@@ -83,12 +139,20 @@ def gaussian_blur(
 
 
 def random_apply(augmentation: Augmentation, probability: float) -> Augmentation:
-    """The augmentation with the given probability, the image as it is otherwise.
+    """Build an augmentation that is applied at random; otherwise the image stays as it is.
 
-    Raises: ValueError for a probability outside [0, 1].
+    Args:
+      augmentation: `(key, image) -> image` of the same shape.
+      probability: to apply it.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `probability` is outside [0, 1].
     """
     if not 0 <= probability <= 1:
-        raise ValueError(f"probability is {probability}; it must be in [0, 1]")
+        raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         chance, inner = jax.random.split(key)
@@ -100,13 +164,24 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
 def color_jitter(
     brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
 ) -> Augmentation:
-    """Factors uniform in [max(0, 1 - x), 1 + x], and a hue shift in [-hue, hue].
+    """Build an augmentation that changes brightness, contrast, saturation and hue at random.
 
-    Raises: ValueError for a negative number, or a hue above 0.5.
+    Args:
+      brightness: x; the factor is uniform in [max(0, 1 - x), 1 + x]. 0 leaves it out.
+      contrast: x of its factor.
+      saturation: x of its factor.
+      hue: largest shift either way, as a fraction of the circle, in [0, 0.5].
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: a number is negative, or `hue` is above 0.5.
     """
     for name, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}.items():
         if value < 0 or (name == "hue" and value > 0.5):
-            raise ValueError(f"{name} is {value}; it must be {'in [0, 0.5]' if name == 'hue' else 'at least 0'}")
+            limits = "in [0, 0.5]" if name == "hue" else "at least 0"
+            raise ValueError(f"{name}={value}: out of range; allowed: {limits}")
     spread = np.array([brightness, contrast, saturation], np.float32)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -121,17 +196,33 @@ def color_jitter(
 
 
 def random_gray(probability: float = 0.2) -> Augmentation:
-    """All channels the same gray, with the given probability."""
+    """Build an augmentation that makes all channels the same gray at random.
+
+    Args:
+      probability: to do so.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+    """
     return random_apply(lambda key, image: jnp.broadcast_to(gray(image), image.shape), probability)
 
 
 def random_blur(sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.5, radius: int = 2) -> Augmentation:
-    """Gaussian blur of a sigma drawn from the range, with the given probability.
+    """Build an augmentation that blurs by a Gaussian at random.
 
-    Raises: ValueError for a range that is not positive.
+    Args:
+      sigma: range of the standard deviation, in pixels.
+      probability: to blur.
+      radius: of the kernel, which has 2 radius + 1 pixels each way.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `sigma` is not an ascending range of positive numbers.
     """
     if not 0 < sigma[0] <= sigma[1]:
-        raise ValueError(f"sigma is {sigma}; it must be a positive range")
+        raise ValueError(f"sigma={sigma}: invalid; allowed: a positive range")
 
     def blur(key: jax.Array, image: jax.Array) -> jax.Array:
         s = jax.random.uniform(key, minval=sigma[0], maxval=sigma[1])

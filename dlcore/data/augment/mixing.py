@@ -1,11 +1,11 @@
-"""Two examples made one, labels and all: mixup and CutMix, over a batch.
+"""Mixing two examples of a batch, labels and all: mixup and CutMix.
 
     mixup:   x = lam a + (1 - lam) b,   q = lam q_a + (1 - lam) q_b,   lam ~ Beta(alpha, alpha)
     CutMix:  x = b inside a box, a outside,   q as above with 1 - lam = the share of pixels inside the box
 
-Zhang, Cisse, Dauphin & Lopez-Paz 2017, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899. The box has the sides
-sqrt(1 - lam) of the image's and a center anywhere, and is cut at the border: the labels go by what is left of it. Each
-example draws its own lam and box here; the papers draw one for a batch. b is the batch in a random order.
+Zhang, Cisse, Dauphin & Lopez-Paz 2017, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899. The sides of the box are
+sqrt(1 - lam) of the image's; its center lies anywhere, and the border cuts it: the labels go by what is left of it.
+Each example draws its own lam and box here; the papers draw one for a batch. b is the batch in a random order.
 """
 
 import jax
@@ -19,10 +19,20 @@ Mixed = tuple[jax.Array, jax.Array]
 def mixup(
     key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float = 0.2, mask: jax.Array | None = None
 ) -> Mixed:
-    """(images [B, ...], targets [B, C]), each example blended with another one.
+    """Blend each example with another one of the batch.
 
-    targets: probabilities (or any vectors to blend). alpha: 0 mixes nothing. mask: [B]; where an example or its partner
-    is padding nothing is mixed. Raises: ValueError for a negative alpha or batches of different lengths.
+    Args:
+      key: of shares and partners.
+      images: [B, ...] float.
+      targets: [B, C], probabilities, or any vectors to blend.
+      alpha: of Beta(alpha, alpha); 0 mixes nothing.
+      mask: [B]; where an example or its partner is padding (0) nothing is mixed.
+
+    Returns:
+      (images, targets), blended.
+
+    Raises:
+      ValueError: `alpha` is negative, or the batches have different lengths.
     """
     share, partner = _draw(key, images, targets, alpha, mask)
     return _blend(share, images, partner), _blend(share, targets, partner)
@@ -31,12 +41,23 @@ def mixup(
 def cutmix(
     key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float = 1.0, mask: jax.Array | None = None
 ) -> Mixed:
-    """(images [B, H, W, C], targets [B, K]), each with a box of another example pasted in.
+    """Paste a box of another example of the batch into each example.
 
-    The arguments are those of `mixup`. Raises: ValueError for images of another rank too.
+    Args:
+      key: of shares and partners.
+      images: [B, H, W, C].
+      targets: [B, K], probabilities, or any vectors to blend.
+      alpha: of Beta(alpha, alpha); 0 mixes nothing.
+      mask: [B]; where an example or its partner is padding (0) nothing is mixed.
+
+    Returns:
+      (images, targets), mixed.
+
+    Raises:
+      ValueError: `images` has another rank, or as `mixup`.
     """
     if images.ndim != 4:
-        raise ValueError(f"images has shape {images.shape}; [B, H, W, C] is needed")
+        raise ValueError(f"images has shape {images.shape}; allowed: [B, H, W, C]")
     drawing, placing = jax.random.split(key)
     share, partner = _draw(drawing, images, targets, alpha, mask)
     height, width = images.shape[1:3]
@@ -47,9 +68,17 @@ def cutmix(
 
 
 def cutmix_box(share: jax.Array, center: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Which pixels [H, W] lie in the box around `center: [2]` (row, column) that leaves `share` of the image outside.
+    """Mark the pixels inside a box that leaves a share of the image outside.
 
-    Sides of H sqrt(1 - share) and W sqrt(1 - share), cut to whole pixels as in the paper, and at the border.
+    Its sides are H sqrt(1 - share) and W sqrt(1 - share), cut to whole pixels as in the paper, and at the border.
+
+    Args:
+      share: of the image that the uncut box leaves outside.
+      center: [2], row and column of the box's center.
+      size: (H, W) of the image.
+
+    Returns:
+      [H, W] bool, True inside.
     """
     half = (jnp.array(size) * jnp.sqrt(jnp.maximum(1 - share, 0))).astype(jnp.int32) // 2
     middle = center.astype(jnp.int32)
@@ -66,7 +95,19 @@ def mix_batch(
     cutmix_alpha: float = 0.0,
     mask: jax.Array | None = None,
 ) -> Mixed:
-    """Mixup where mixup_alpha is positive, CutMix where cutmix_alpha is; of both, one a batch with equal chance."""
+    """Apply mixup, CutMix or one of both at random to a batch.
+
+    Args:
+      key: of shares and partners.
+      images: [B, H, W, C].
+      targets: [B, K], probabilities, or any vectors to blend.
+      mixup_alpha: alpha of mixup; 0 leaves it out.
+      cutmix_alpha: alpha of CutMix; 0 leaves it out. With both, a batch gets one of them with equal chance.
+      mask: [B]; where an example or its partner is padding (0) nothing is mixed.
+
+    Returns:
+      (images, targets), mixed.
+    """
     blends, pastes = (not isinstance(alpha, int | float) or alpha != 0 for alpha in (mixup_alpha, cutmix_alpha))
     which, inner = jax.random.split(key)
     if blends and pastes:
@@ -83,10 +124,12 @@ def mix_batch(
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     """(lam [B] float32, partner [B])."""
     if isinstance(alpha, int | float) and alpha < 0:
-        raise ValueError(f"alpha is {alpha}; it must be at least 0")
+        raise ValueError(f"alpha={alpha}: out of range; allowed: at least 0")
     batch = images.shape[0]
     if targets.shape[:1] != (batch,):
-        raise ValueError(f"images and targets have shapes {images.shape} and {targets.shape}; one target an image")
+        raise ValueError(
+            f"images and targets have shapes {images.shape} and {targets.shape}; allowed: one target an image"
+        )
     drawing, ordering = jax.random.split(key)
     positive = jnp.asarray(alpha, jnp.float32)
     safe = jnp.where(positive > 0, positive, 1)

@@ -1,9 +1,9 @@
-"""What hides part of an image: crops that are resized, erased rectangles, noise. `(key, image [H, W, C]) -> image`.
+"""Augmentations that hide part of an image: resized crops, erased rectangles, noise. `(key, image [H, W, C]) -> image`.
 
 A box of area s H W and aspect ratio r (width over height), s uniform and r log-uniform in their ranges, is cut short
 where it is higher or wider than the image (torchvision draws again instead), and lies anywhere with equal chance.
 Szegedy et al. 2014, arXiv:1409.4842 (crops); Zhong et al. 2017, arXiv:1708.04896 (erasing); DeVries & Taylor 2017,
-arXiv:1708.04552 (cutout: one square of a fixed side, which may there lie partly outside).
+arXiv:1708.04552 (cutout: one square of a fixed side, which there may lie partly outside).
 """
 
 import jax
@@ -18,9 +18,9 @@ Span = tuple[float, float]
 
 def _check(area: Span, ratio: Span) -> None:
     if not 0 < area[0] <= area[1] <= 1:
-        raise ValueError(f"area is {area}; it must be a range inside (0, 1]")
+        raise ValueError(f"area={area}: invalid; allowed: a range inside (0, 1]")
     if not 0 < ratio[0] <= ratio[1]:
-        raise ValueError(f"ratio is {ratio}; it must be a positive range")
+        raise ValueError(f"ratio={ratio}: invalid; allowed: a positive range")
 
 
 def _box(key: jax.Array, shape: tuple[int, ...], area: Span, ratio: Span) -> tuple[jax.Array, ...]:
@@ -30,14 +30,22 @@ def _box(key: jax.Array, shape: tuple[int, ...], area: Span, ratio: Span) -> tup
     pixels = rows * columns * jax.random.uniform(keys[0], minval=area[0], maxval=area[1])
     aspect = jnp.exp(jax.random.uniform(keys[1], minval=jnp.log(ratio[0]), maxval=jnp.log(ratio[1])))
     height, width = jnp.minimum(jnp.sqrt(pixels / aspect), rows), jnp.minimum(jnp.sqrt(pixels * aspect), columns)
-    place = jax.random.uniform(keys[2], (2,))
-    return place[0] * (rows - height), place[1] * (columns - width), height, width
+    position = jax.random.uniform(keys[2], (2,))
+    return position[0] * (rows - height), position[1] * (columns - width), height, width
 
 
 def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3)) -> Augmentation:
-    """A box of the image, bilinearly at the image's own size (without antialiasing: a crop is enlarged).
+    """Build an augmentation that enlarges a random box to the image's own size, bilinearly.
 
-    Raises: ValueError naming the range that is wrong.
+    Args:
+      area: range of the box's share of the image.
+      ratio: range of its width over its height.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: a range is not ascending or out of bounds.
     """
     _check(area, ratio)
 
@@ -53,17 +61,26 @@ def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3)) -
 
 
 def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: Span = (0.3, 3.3)) -> Augmentation:
-    """A box of whole pixels set to 0, with the given probability.
+    """Build an augmentation that sets a random box of whole pixels to 0, at random.
 
-    Raises: ValueError naming the argument that is out of range.
+    Args:
+      probability: to erase.
+      area: range of the box's share of the image.
+      ratio: range of its width over its height.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: an argument is out of range.
     """
     _check(area, ratio)
     if not 0 <= probability <= 1:
-        raise ValueError(f"probability is {probability}; it must be in [0, 1]")
+        raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
-        chance, place = jax.random.split(key)
-        top, left, height, width = _box(place, image.shape, area, ratio)
+        chance, position = jax.random.split(key)
+        top, left, height, width = _box(position, image.shape, area, ratio)
         y, x = jnp.arange(image.shape[0])[:, None] + 0.5, jnp.arange(image.shape[1])[None] + 0.5
         inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
         return jnp.where(inside[..., None] & jax.random.bernoulli(chance, probability), 0, image)
@@ -79,29 +96,48 @@ def erase(
     width: int | jax.Array,
     value: float | jax.Array = 0.0,
 ) -> jax.Array:
-    """`image: [H, W, C]` with a box of whole pixels set to `value`, a number or [C]; what lies outside is ignored."""
+    """Set a box of whole pixels to a value; the part of it outside the image is ignored.
+
+    Args:
+      image: [H, W, C].
+      top: first row of the box.
+      left: first column of the box.
+      height: of the box.
+      width: of the box.
+      value: a number, or [C].
+
+    Returns:
+      [H, W, C].
+    """
     y, x = jnp.arange(image.shape[0])[:, None], jnp.arange(image.shape[1])[None]
     inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
     return jnp.where(inside[..., None], jnp.asarray(value, image.dtype), image)
 
 
 def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augmentation:
-    """One square of `size` by `size` pixels set to `value` (0 is the mean of normalized images).
+    """Build an augmentation that sets one square to a value.
 
-    partly_outside: the square's center is any pixel, as in the paper, so that the border may cut it; by default the
-    whole square is inside.
+    Args:
+      size: side of the square, in pixels.
+      partly_outside: center the square on any pixel, as in the paper, so that the border may cut it; False keeps it
+        inside.
+      value: 0 is the mean of normalized images.
 
-    Raises: ValueError for a size below 1 or, at the first call, larger than the image.
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `size` is below 1 or, at the first call, larger than the image.
     """
     if size < 1:
-        raise ValueError(f"size is {size}; it must be at least 1")
+        raise ValueError(f"size={size}: out of range; allowed: at least 1")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         sides = jnp.array(image.shape[:2])
         if partly_outside:
             corner = jax.random.randint(key, (2,), 0, sides) - size // 2
         elif size > min(image.shape[:2]):
-            raise ValueError(f"size is {size}; it must be at most {min(image.shape[:2])}, the image's shorter side")
+            raise ValueError(f"size={size}: out of range; allowed: at most {min(image.shape[:2])}, the shorter side")
         else:
             corner = jax.random.randint(key, (2,), 0, sides - size + 1)
         return erase(image, corner[0], corner[1], size, size, value)
@@ -110,10 +146,17 @@ def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augme
 
 
 def gaussian_noise(std: float = 0.1) -> Augmentation:
-    """Independent normal noise on every value; the result is not clipped.
+    """Build an augmentation that adds independent normal noise to every value, without clipping.
 
-    Raises: ValueError for a negative std.
+    Args:
+      std: standard deviation of the noise.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `std` is negative.
     """
     if std < 0:
-        raise ValueError(f"std is {std}; it must not be negative")
+        raise ValueError(f"std={std}: negative; allowed: 0 or more")
     return lambda key, image: image + std * jax.random.normal(key, image.shape, image.dtype)

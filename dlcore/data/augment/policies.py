@@ -29,9 +29,22 @@ from dlcore.data.augment.warp import affine_warp, warp_image
 __all__ = ["OPERATIONS", "POLICIES", "apply_operation", "auto_augment", "rand_augment"]
 
 OPERATIONS = (
-    "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast",
-    "sharpness", "posterize", "solarize", "autocontrast", "equalize", "invert",
-)  # fmt: skip
+    "identity",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+    "rotate",
+    "brightness",
+    "color",
+    "contrast",
+    "sharpness",
+    "posterize",
+    "solarize",
+    "autocontrast",
+    "equalize",
+    "invert",
+)
 _GEOMETRIC = 6
 
 POLICIES = {
@@ -76,10 +89,18 @@ def apply_operation(
     interpolation: Literal["nearest", "bilinear"] = "nearest",
     fill: float | None = None,
 ) -> jax.Array:
-    """The operation of that place in `OPERATIONS` on `image: [H, W, C]`, float in [0, 1] or uint8.
+    """Apply one of `OPERATIONS`; operation, strength and sign may be traced.
 
-    strength: s in [0, 1]; 0 leaves the image. sign: 1 or -1, for the operations that have two directions. Both and the
-    place may be traced. fill: what a geometric operation brings in.
+    Args:
+      operation: index into `OPERATIONS`.
+      image: [H, W, C], float in [0, 1] or uint8.
+      strength: s in [0, 1]; 0 leaves the image.
+      sign: 1 or -1, for the operations that have two directions.
+      interpolation: of the geometric operations, nearest or bilinear.
+      fill: value that a geometric operation brings in from outside; None is 0.
+
+    Returns:
+      The same shape and dtype.
     """
     operation = jnp.asarray(operation, jnp.int32)
     moved = _geometric(operation, image, strength, sign, interpolation, fill)
@@ -108,14 +129,25 @@ def rand_augment(
     interpolation: Literal["nearest", "bilinear"] = "nearest",
     fill: float | None = None,
 ) -> Augmentation:
-    """`num_ops` operations (all but invert) one after another, of s = magnitude / (num_magnitude_bins - 1).
+    """Build RandAugment: operations (all but invert) one after another, all of one strength.
 
-    Raises: ValueError for a negative number of operations, or a magnitude outside its bins.
+    Args:
+      num_ops: number of operations, N.
+      magnitude: s = magnitude / (num_magnitude_bins - 1).
+      num_magnitude_bins: number of magnitudes, from 0.
+      interpolation: of the geometric operations, nearest or bilinear.
+      fill: value that a geometric operation brings in from outside; None is 0.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `num_ops` is negative, or `magnitude` outside its bins.
     """
     if num_ops < 0:
-        raise ValueError(f"num_ops is {num_ops}; it must be at least 0")
+        raise ValueError(f"num_ops={num_ops}: out of range; allowed: at least 0")
     if isinstance(magnitude, int | float) and not 0 <= magnitude <= num_magnitude_bins - 1:
-        raise ValueError(f"magnitude is {magnitude}; it must be in [0, {num_magnitude_bins - 1}]")
+        raise ValueError(f"magnitude={magnitude}: out of range; allowed: in [0, {num_magnitude_bins - 1}]")
     strength = magnitude / max(num_magnitude_bins - 1, 1)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -136,9 +168,18 @@ def auto_augment(
     interpolation: Literal["nearest", "bilinear"] = "nearest",
     fill: float | None = None,
 ) -> Augmentation:
-    """One of the policy's 25 pairs of operations, each of the two with its own probability and strength.
+    """Build AutoAugment: one of 25 pairs of operations, each with its own probability and strength.
 
-    Raises: ValueError for another policy.
+    Args:
+      policy: the data set that the pairs were learned on.
+      interpolation: of the geometric operations, nearest or bilinear.
+      fill: value that a geometric operation brings in from outside; None is 0.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `policy` is unknown.
     """
     operations, chances, strengths = _table(policy)
 
@@ -161,7 +202,7 @@ def auto_augment(
 def _table(policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Operations [25, 2], probabilities [25, 2], strengths [25, 2] of a policy; without a strength 1."""
     if policy not in POLICIES:
-        raise ValueError(f"policy is {policy!r}; it must be one of {', '.join(POLICIES)}")
+        raise ValueError(f"policy={policy!r}: unknown; allowed: {', '.join(POLICIES)}")
     words = np.array([pair.split() for pair in POLICIES[policy].split(",")]).reshape(-1, 2, 3)
     operations = np.vectorize(OPERATIONS.index)(words[..., 0]).astype(np.int32)
     strengths = np.where(words[..., 2] == "-", "9", words[..., 2]).astype(np.float32) / 9
@@ -178,8 +219,10 @@ def _geometric(operation, image, strength, sign, interpolation, fill) -> jax.Arr
     right, down = (jnp.trunc(150 / 331 * side * strength) * sign for side in (width, height))
     about_corner = (operation == OPERATIONS.index("shear_x")) | (operation == OPERATIONS.index("shear_y"))
     warp = affine_warp(
-        (height, width), if_("rotate", 30 * strength * sign), (if_("translate_x", right), if_("translate_y", down)),
+        (height, width),
+        if_("rotate", 30 * strength * sign),
+        (if_("translate_x", right), if_("translate_y", down)),
         shear=(if_("shear_x", lean), if_("shear_y", lean)),
         center=(jnp.where(about_corner, 0, width / 2), jnp.where(about_corner, 0, height / 2)),
-    )  # fmt: skip
+    )
     return warp_image(image, warp, interpolation, fill)

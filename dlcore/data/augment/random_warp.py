@@ -38,24 +38,37 @@ def random_warp(
     perspective: float = 0.0,
     lens: float = 0.0,
 ) -> RandomWarp:
-    """A drawer of maps; see `warped` and `warp_example` for what applies them.
+    """Build a function that draws geometric maps; `warped` and `warp_example` apply them.
 
-    degrees: rotation in (-degrees, degrees). translate: the largest move, as a fraction of each side. scale: (low,
-    high) of the factor, log-uniform. stretch: the largest ratio of width to height, and of height to width. shear:
-    largest angle in degrees, across and down alike. flip: probability to mirror left and right. perspective: how far
-    the corners move in at most, as a fraction of half of each side, in [0, 1). lens: largest |k1|, at most 0.3.
+    Args:
+      degrees: rotation in [-degrees, degrees].
+      translate: largest move, as a fraction of each side.
+      scale: (low, high) of the factor, log-uniform.
+      stretch: largest ratio of width to height, and of height to width.
+      shear: largest angle in degrees, across and down alike.
+      flip: probability to mirror left and right.
+      perspective: how far the corners move in at most, as a fraction of half of each side, in [0, 1).
+      lens: largest |k1| of the lens distortion, at most 0.3.
 
-    Raises: ValueError naming the argument that is out of range.
+    Returns:
+      (key, size (H, W)) -> Warp.
+
+    Raises:
+      ValueError: an argument is out of range.
     """
     for name, value, low, high in (
-        ("degrees", degrees, 0, math.inf), ("translate", translate, 0, math.inf), ("stretch", stretch, 1, math.inf),
-        ("shear", shear, 0, 89.9), ("flip", flip, 0, 1), ("perspective", perspective, 0, 0.999),
+        ("degrees", degrees, 0, math.inf),
+        ("translate", translate, 0, math.inf),
+        ("stretch", stretch, 1, math.inf),
+        ("shear", shear, 0, 89.9),
+        ("flip", flip, 0, 1),
+        ("perspective", perspective, 0, 0.999),
         ("lens", lens, 0, 0.3),
-    ):  # fmt: skip
+    ):
         if not low <= value <= high:
-            raise ValueError(f"{name} is {value}; it must be in [{low}, {high}]")
+            raise ValueError(f"{name}={value}: out of range; allowed: in [{low}, {high}]")
     if not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"scale is {scale}; it must be a positive range (low, high)")
+        raise ValueError(f"scale={scale}: invalid; allowed: a positive range (low, high)")
 
     def draw(key: jax.Array, size: tuple[int, int]) -> Warp:
         keys = jax.random.split(key, 4)
@@ -63,9 +76,12 @@ def random_warp(
         factor = jnp.exp(jnp.log(scale[0]) + (zoom + 1) / 2 * jnp.log(scale[1] / scale[0]))
         wide = jnp.exp(ratio * math.log(stretch) / 2)
         warp = affine_warp(
-            size, turn * degrees, (right * translate * size[1], down * translate * size[0]),
-            (factor * wide, factor / wide), (sx * shear, sy * shear),
-        )  # fmt: skip
+            size,
+            turn * degrees,
+            (right * translate * size[1], down * translate * size[0]),
+            (factor * wide, factor / wide),
+            (sx * shear, sy * shear),
+        )
         if flip:
             warp = flip_warp(size, jax.random.bernoulli(keys[1], flip)).then(warp)
         if perspective:
@@ -81,25 +97,55 @@ def random_warp(
 
 
 def random_perspective(distortion: float = 0.5) -> RandomWarp:
-    """Corners move in by at most distortion/2 of each side, as torchvision's RandomPerspective."""
+    """Build a function that draws perspective maps, as torchvision's RandomPerspective.
+
+    Args:
+      distortion: corners move in by at most distortion / 2 of each side.
+
+    Returns:
+      (key, size (H, W)) -> Warp.
+    """
     return random_warp(perspective=distortion)
 
 
 def random_lens(k1: float = 0.3) -> RandomWarp:
-    """Barrel and pincushion distortion with k1 in (-k1, k1)."""
+    """Build a function that draws barrel and pincushion distortions.
+
+    Args:
+      k1: coefficients are in (-k1, k1), at most 0.3.
+
+    Returns:
+      (key, size (H, W)) -> Warp.
+    """
     return random_warp(lens=k1)
 
 
 def warped(draw: RandomWarp, interpolation: str = "bilinear", fill: float | None = None) -> Augmentation:
-    """The augmentation `(key, image) -> image` of a drawer of maps."""
+    """Build the augmentation that applies drawn maps to an image.
+
+    Args:
+      draw: of `random_warp`.
+      interpolation: bilinear or nearest.
+      fill: value that comes in from outside; None is 0.
+
+    Returns:
+      `(key, image [H, W, C]) -> image`.
+    """
     return lambda key, image: warp_image(image, draw(key, image.shape[:2]), interpolation, fill)
 
 
 def warp_example(draw: RandomWarp, keep: float = 0.3) -> Callable[[jax.Array, dict], dict]:
-    """`(key, example) -> example`: what it has of the following moves together, the rest stays as it is.
+    """Build the augmentation that moves an image and its annotations by one drawn map.
 
-    image: [H, W, C], bilinearly. mask: [H, W, M] or [H, W], nearest pixel. boxes: [M, 4] (x0, y0, x1, y1) in pixels,
-    with valid: [M], which falls where a box keeps no more than the share `keep` of its area. points: [..., 2] (x, y).
+    Of an example's arrays these move, the others stay: `image: [H, W, C]`, bilinearly; `mask: [H, W, M]` or `[H, W]`,
+    nearest pixel; `boxes: [M, 4]` (x0, y0, x1, y1) in pixels, with `valid: [M]`; `points: [..., 2]` (x, y).
+
+    Args:
+      draw: of `random_warp`.
+      keep: a box stays valid while more than this share of its area is inside the image.
+
+    Returns:
+      `(key, example) -> example`, dicts of arrays.
     """
 
     def apply(key: jax.Array, example: dict) -> dict:

@@ -15,17 +15,30 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from dlcore.data.augment.color import to_float
+
 __all__ = [
-    "adjust_gamma", "adjust_sharpness", "autocontrast", "equalize", "invert", "keeps_uint8", "posterize", "solarize",
-]  # fmt: skip
+    "adjust_gamma",
+    "adjust_sharpness",
+    "autocontrast",
+    "equalize",
+    "invert",
+    "keeps_uint8",
+    "posterize",
+    "solarize",
+]
 
 Number = float | jax.Array
 
 
 def keeps_uint8(function: Callable) -> Callable:
-    """A function of a float image in [0, 1] made to take uint8 too, and give it back, rounded.
+    """Decorate a function of a float image in [0, 1] to take uint8 too, and to return it, rounded.
 
-    Raises: TypeError for other integers.
+    Args:
+      function: (image [H, W, C] in [0, 1], ...) -> image.
+
+    Returns:
+      The function, which raises TypeError for integers other than uint8.
     """
 
     @functools.wraps(function)
@@ -33,29 +46,53 @@ def keeps_uint8(function: Callable) -> Callable:
         image = jnp.asarray(image)
         if jnp.issubdtype(image.dtype, jnp.inexact):
             return function(image, *arguments, **named)
-        if image.dtype != jnp.uint8:
-            raise TypeError(f"image is {image.dtype}; uint8 and floating dtypes are allowed")
-        return _to_uint8(function(image.astype(jnp.float32) / 255, *arguments, **named))
+        return _to_uint8(function(to_float(image), *arguments, **named))
 
     return wrapped
 
 
 @keeps_uint8
 def invert(image: jax.Array) -> jax.Array:
-    """The negative."""
+    """Take the negative, 1 - x.
+
+    Args:
+      image: [H, W, C], float in [0, 1] or uint8.
+
+    Returns:
+      The same shape and dtype.
+    """
     return 1 - image
 
 
 @keeps_uint8
 def solarize(image: jax.Array, threshold: Number) -> jax.Array:
-    """The negative of what is at least `threshold` (on the [0, 1] scale, also for uint8)."""
+    """Take the negative of values from a threshold on.
+
+    Args:
+      image: [H, W, C], float in [0, 1] or uint8.
+      threshold: on the [0, 1] scale, also for uint8.
+
+    Returns:
+      The same shape and dtype.
+    """
     return jnp.where(image >= threshold, 1 - image, image)
 
 
 def posterize(image: jax.Array, bits: int | jax.Array) -> jax.Array:
-    """Values cut down to 2^bits levels. Raises: ValueError for bits outside [0, 8]."""
+    """Cut values down to 2^bits levels.
+
+    Args:
+      image: [H, W, C], float in [0, 1] or uint8.
+      bits: in [0, 8]; may be traced.
+
+    Returns:
+      The same shape and dtype.
+
+    Raises:
+      ValueError: `bits` is outside [0, 8].
+    """
     if isinstance(bits, int) and not 0 <= bits <= 8:
-        raise ValueError(f"bits is {bits}; it must be in [0, 8]")
+        raise ValueError(f"bits={bits}: out of range; allowed: in [0, 8]")
     image = jnp.asarray(image)
     if image.dtype == jnp.uint8:
         shift = jnp.asarray(8 - bits, jnp.int32)
@@ -66,25 +103,50 @@ def posterize(image: jax.Array, bits: int | jax.Array) -> jax.Array:
 
 @keeps_uint8
 def adjust_gamma(image: jax.Array, gamma: Number, gain: Number = 1.0) -> jax.Array:
-    """gain x^gamma, clipped to [0, 1]; gamma 1 leaves it. Raises: ValueError for a negative gamma."""
+    """Raise values to a power, gain x^gamma, clipped to [0, 1].
+
+    Args:
+      image: [H, W, C], float in [0, 1] or uint8.
+      gamma: exponent; 1 leaves the image.
+      gain: factor.
+
+    Returns:
+      The same shape and dtype.
+
+    Raises:
+      ValueError: `gamma` is negative.
+    """
     if isinstance(gamma, int | float) and gamma < 0:
-        raise ValueError(f"gamma is {gamma}; it must not be negative")
+        raise ValueError(f"gamma={gamma}: negative; allowed: 0 or more")
     return jnp.clip(gain * image**gamma, 0, 1).astype(image.dtype)
 
 
 @keeps_uint8
 def autocontrast(image: jax.Array) -> jax.Array:
-    """Each channel stretched over [0, 1]; one of a single value stays as it is."""
+    """Stretch each channel over [0, 1]; one of a single value stays as it is.
+
+    Args:
+      image: [H, W, C], float in [0, 1] or uint8.
+
+    Returns:
+      The same shape and dtype.
+    """
     low, high = image.min((0, 1)), image.max((0, 1))
     flat = high <= low
     return jnp.where(flat, image, (image - low) / jnp.where(flat, 1, high - low))
 
 
 def equalize(image: jax.Array) -> jax.Array:
-    """Each channel's histogram made flat, on 256 levels: PIL's and torchvision's table.
+    """Flatten the histogram of each channel on 256 levels, by PIL's and torchvision's table.
 
     With n_v pixels of level v and s = floor((pixels - those of the highest level) / 255), level v becomes
     floor((sum_{u < v} n_u + floor(s / 2)) / s); where s is 0 nothing changes.
+
+    Args:
+      image: [H, W, C], float in [0, 1] or uint8.
+
+    Returns:
+      The same shape and dtype.
     """
     image = jnp.asarray(image)
     if image.dtype != jnp.uint8:
@@ -104,7 +166,15 @@ def equalize(image: jax.Array) -> jax.Array:
 
 @keeps_uint8
 def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
-    """Away from a smoothed image; 0 is that image, 1 leaves it. Images under three pixels a side stay as they are."""
+    """Move every value away from a smoothed image; images under three pixels a side stay as they are.
+
+    Args:
+      image: [H, W, C], float in [0, 1] or uint8.
+      factor: 1 leaves the image, 0 gives the smoothed one.
+
+    Returns:
+      The same shape and dtype.
+    """
     height, width, _ = image.shape
     if min(height, width) < 3:
         return image

@@ -8,9 +8,9 @@ are corners in the same coordinates. A `Warp` is a map and its inverse:
     perspective:  (x', y') = ((a x + b y + c) / (g x + h y + 1), (d x + e y + f) / (g x + h y + 1))
     lens:         p = c + (p' - c) (1 + k1 r^2 + k2 r^4),   r = |p' - c| / (half the diagonal)
 
-A positive angle turns counter-clockwise as seen. The lens is Brown's radial model (Brown 1966) read at the new place:
-k1 > 0 shows a barrel, k1 < 0 a pincushion. Pixels are read at the inverse map; what lies outside the image is 0 before
-interpolation, as in torch's grid_sample.
+A positive angle turns counter-clockwise as seen. The lens is Brown's radial model (Brown 1966) read at the position p'
+after it: k1 > 0 shows a barrel, k1 < 0 a pincushion. Pixels are read at the inverse map; what lies outside the image is
+0 before interpolation, as in torch's grid_sample.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,15 @@ import jax
 import jax.numpy as jnp
 
 __all__ = [
-    "Warp", "affine_warp", "flip_warp", "lens_warp", "perspective_warp", "warp_boxes", "warp_image", "warp_points",
-]  # fmt: skip
+    "Warp",
+    "affine_warp",
+    "flip_warp",
+    "lens_warp",
+    "perspective_warp",
+    "warp_boxes",
+    "warp_image",
+    "warp_points",
+]
 
 Number = float | jax.Array
 Pair = tuple[Number, Number]
@@ -32,13 +39,25 @@ _BEYOND = 1.05
 
 
 class Warp(NamedTuple):
-    """Where points [..., 2] (x, y) go (`forward`), and where they come from (`inverse`)."""
+    """A map of points and its inverse.
+
+    Args:
+      forward: points [..., 2] (x, y) -> where they go.
+      inverse: points [..., 2] (x, y) -> where they come from.
+    """
 
     forward: Points
     inverse: Points
 
     def then(self, second: "Warp") -> "Warp":
-        """First this one, then the second: one reading of the image for both."""
+        """Chain two maps: one reading of the image for both.
+
+        Args:
+          second: applied after this one.
+
+        Returns:
+          The map that does both.
+        """
         return Warp(lambda p: second.forward(self.forward(p)), lambda p: self.inverse(second.inverse(p)))
 
 
@@ -50,10 +69,18 @@ def affine_warp(
     shear: Number | Pair = 0.0,
     center: Pair | None = None,
 ) -> Warp:
-    """Rotate, shear, stretch and move an image of `size` = (H, W); all numbers may be traced.
+    """Rotate, shear, stretch and move; all numbers may be traced.
 
-    translate: (right, down) in pixels. scale: one factor, or (across, down). shear: degrees across, or (across, down).
-    center: the (x, y) that stays, without translation; the middle by default.
+    Args:
+      size: (H, W) of the image.
+      degrees: of the rotation, counter-clockwise.
+      translate: (right, down) in pixels.
+      scale: one factor, or (across, down).
+      shear: degrees across, or (across, down).
+      center: (x, y) that stays, without translation; None is the middle.
+
+    Returns:
+      The map.
     """
     across, down = shear if isinstance(shear, tuple | list) else (shear, 0.0)
     wide, high = scale if isinstance(scale, tuple | list) else (scale, scale)
@@ -73,7 +100,16 @@ def affine_warp(
 
 
 def flip_warp(size: tuple[int, int], horizontal: bool | jax.Array = True, vertical: bool | jax.Array = False) -> Warp:
-    """Mirror an image of `size` = (H, W) left and right, or upside down, or both."""
+    """Mirror; both may be traced.
+
+    Args:
+      size: (H, W) of the image.
+      horizontal: mirror left and right.
+      vertical: mirror top and bottom.
+
+    Returns:
+      The map.
+    """
     mirrored, extent = jnp.stack([jnp.asarray(horizontal), jnp.asarray(vertical)]), jnp.array([size[1], size[0]])
 
     def flip(p: jax.Array) -> jax.Array:
@@ -83,25 +119,42 @@ def flip_warp(size: tuple[int, int], horizontal: bool | jax.Array = True, vertic
 
 
 def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
-    """The homography that takes four points `start: [4, 2]` to `end: [4, 2]`; no three of them on a line.
+    """Find the homography that takes four points to four others; no three of them lie on a line.
 
     With corners given as torchvision gives them, [[0, 0], [W - 1, 0], [W - 1, H - 1], [0, H - 1]], it is torchvision's.
 
-    Raises: ValueError for other shapes.
+    Args:
+      start: [4, 2] (x, y).
+      end: [4, 2] (x, y), where they go.
+
+    Returns:
+      The map.
+
+    Raises:
+      ValueError: the shapes are others.
     """
     start, end = jnp.asarray(start), jnp.asarray(end)
     if start.shape != (4, 2) or end.shape != (4, 2):
-        raise ValueError(f"start and end have shapes {start.shape} and {end.shape}; [4, 2] each are needed")
+        raise ValueError(f"start and end have shapes {start.shape} and {end.shape}; allowed: [4, 2] each")
     dtype = jnp.result_type(float, start, end)
     start, end = start.astype(dtype), end.astype(dtype)
     return Warp(_homography(start, end), _homography(end, start))
 
 
 def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: int = 12) -> Warp:
-    """Radial distortion of an image of `size` = (H, W); `forward` is solved by `steps` of Newton's method.
+    """Distort radially; `forward` is solved by Newton's method.
 
     r' (1 + k1 r'^2 + k2 r'^4) must grow up to r' = 1.05: k1 >= -0.3 where k2 = 0. What a pincushion pushes further out
     than that, just outside the image's corners, stays there.
+
+    Args:
+      size: (H, W) of the image.
+      k1: above 0 a barrel, below 0 a pincushion.
+      k2: coefficient of r^4.
+      steps: of Newton's method.
+
+    Returns:
+      The map.
     """
     middle = jnp.array([size[1] / 2, size[0] / 2])
     half = (size[0] ** 2 + size[1] ** 2) ** 0.5 / 2
@@ -113,13 +166,13 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
 
     def forward(p: jax.Array) -> jax.Array:
         d = p - middle
-        wanted = jnp.linalg.norm(d, axis=-1, keepdims=True) / half
-        r = jnp.minimum(wanted, _BEYOND)
+        target = jnp.linalg.norm(d, axis=-1, keepdims=True) / half
+        r = jnp.minimum(target, _BEYOND)
         for _ in range(steps):
             r2 = r * r
-            r = r - (r * (1 + k1 * r2 + k2 * r2 * r2) - wanted) / (1 + 3 * k1 * r2 + 5 * k2 * r2 * r2)
+            r = r - (r * (1 + k1 * r2 + k2 * r2 * r2) - target) / (1 + 3 * k1 * r2 + 5 * k2 * r2 * r2)
             r = jnp.clip(r, 0, _BEYOND)
-        return middle + d * jnp.where(wanted > 0, r / jnp.where(wanted > 0, wanted, 1), 1)
+        return middle + d * jnp.where(target > 0, r / jnp.where(target > 0, target, 1), 1)
 
     return Warp(forward, inverse)
 
@@ -130,14 +183,23 @@ def warp_image(
     interpolation: Literal["bilinear", "nearest"] = "bilinear",
     fill: Number | None = None,
 ) -> jax.Array:
-    """`image: [H, W, C]` under the warp, at its own size. Masks take "nearest", and labels then stay labels.
+    """Apply a map to an image, at its own size.
 
-    fill: what comes in from outside, a number or [C], instead of 0. With m the share of a pixel that is inside, it is
-    m y + (1 - m) fill of the bilinear y, as in torchvision: y has that share once already. Uint8 images are read in
-    float32 and rounded. Raises: ValueError for another interpolation.
+    Args:
+      image: [H, W, C]; uint8 is read in float32 and rounded.
+      warp: the map.
+      interpolation: bilinear, or nearest for masks, whose labels then stay labels.
+      fill: a number or [C] that comes in from outside; None is 0. With m the share of a pixel that is inside, the
+        result is m y + (1 - m) fill of the bilinear y, as in torchvision: y has that share once already.
+
+    Returns:
+      [H, W, C] of the same dtype.
+
+    Raises:
+      ValueError: `interpolation` is unknown.
     """
     if interpolation not in ("bilinear", "nearest"):
-        raise ValueError(f"interpolation is {interpolation!r}; it must be 'bilinear' or 'nearest'")
+        raise ValueError(f"interpolation={interpolation!r}: unknown; allowed: bilinear, nearest")
     height, width, _ = image.shape
     real = jnp.promote_types(image.dtype, jnp.float32) if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
     y, x = jnp.meshgrid(jnp.arange(height, dtype=real) + 0.5, jnp.arange(width, dtype=real) + 0.5, indexing="ij")
@@ -170,22 +232,39 @@ def _pixels(image: jax.Array, row: jax.Array, column: jax.Array) -> tuple[jax.Ar
     """The pixels [..., C] at whole indices, the border's outside, and whether they are inside [..., 1]."""
     height, width, channels = image.shape
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    place = _index(row, height) * width + _index(column, width)
-    return image.reshape(height * width, channels).at[place].get(mode="clip"), inside[..., None]
+    position = _index(row, height) * width + _index(column, width)
+    return image.reshape(height * width, channels).at[position].get(mode="clip"), inside[..., None]
 
 
 def warp_points(points: jax.Array, warp: Warp) -> jax.Array:
-    """`points: [..., 2]` (x, y) where the warp takes them."""
+    """Move points by a map.
+
+    Args:
+      points: [..., 2] (x, y).
+      warp: the map.
+
+    Returns:
+      [..., 2].
+    """
     return warp.forward(points)
 
 
 def warp_boxes(
     boxes: jax.Array, warp: Warp, size: tuple[int, int], valid: jax.Array | None = None, keep: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
-    """The least upright boxes around `boxes: [M, 4]` (x0, y0, x1, y1) after the warp, cut at the image of `size`.
+    """Find the least upright boxes around boxes after a map, clipped to the image.
 
-    A box is followed by five points on each side, so that curved sides are covered to within a pixel or so. valid:
-    [M]; a box stays valid while more than the share `keep` of its area, and some of it, is inside.
+    A box is followed by five points on each side, so that curved sides are covered to within a pixel or so.
+
+    Args:
+      boxes: [M, 4] (x0, y0, x1, y1) in pixels.
+      warp: the map.
+      size: (H, W) of the image.
+      valid: [M], which boxes are real; None is all.
+      keep: a box stays valid while more than this share of its area, and some of it, is inside.
+
+    Returns:
+      (boxes [M, 4], valid [M]).
     """
     x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
     t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]
