@@ -36,7 +36,7 @@ def test_what_the_ends_of_all_mean(statuses, status):
 def test_in_words():
     assert describe(-9) == "ended by SIGKILL"
     assert describe(134) == "ended by SIGABRT"
-    assert describe(75) == "pre-empted, saved"
+    assert describe(75) == "preempted, saved"
     assert describe(0) == "finished"
     assert describe(2) == "a wrong flag (2)"
     assert describe(1) == "failed with status 1"

@@ -107,7 +107,7 @@ def test_what_the_step_finds_in_its_environment(submit, tmp_path):
 @pytest.mark.parametrize(
     ("statuses", "said"),
     [
-        ((75, 75), "rank 1 of 2 on NODE: pre-empted, saved"),
+        ((75, 75), "rank 1 of 2 on NODE: preempted, saved"),
         ((-9, -6), "rank 0 of 2 on NODE: lost, ended by SIGKILL"),
         ((-15, 75), "rank 0 of 2 on NODE: ended by SIGTERM"),
     ],
@@ -235,7 +235,7 @@ def test_a_rank_without_a_status_was_lost(tmp_path):
     assert status == 75
     assert lines == [
         "rank 0 of 3 on h: aborted, as jax does when another is gone",
-        "rank 1 of 3 on h: lost without a status; its node or all of its task is gone",
+        "rank 1 of 3 on h: lost without a status; its node or its whole task is gone",
         "rank 2 of 3: never began",
     ]
     write(tmp_path, rank_0=(0, 10.0))
