@@ -16,7 +16,7 @@ import jax
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.mode import Mode
-from dlcore.experiment.resolve import last_value, resolve
+from dlcore.experiment.resolve import last_value, resolve, wants_smoke
 from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
@@ -52,7 +52,8 @@ def main(experiment: Experiment | Study, argv: list[str] | None = None) -> None:
       SystemExit: with 1 (an error, a failed check), 2 (bad flags) or 75 (run me again).
     """
     argv = sys.argv[1:] if argv is None else argv
-    status = run_study(experiment, argv) if isinstance(experiment, Study) else run(experiment, argv)
+    with compiled_fast(wants_smoke(argv)):
+        status = run_study(experiment, argv) if isinstance(experiment, Study) else run(experiment, argv)
     if status:
         raise SystemExit(status)
 
@@ -79,7 +80,7 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         return 2
     try:
         prepare_process(flags)
-        with compiled_fast(flags.smoke), joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
+        with joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
             try:
                 status = mode.run(ResolvedRun(experiment, flags)) or 0
             except EXPECTED as error:
