@@ -4,9 +4,9 @@
 #   launch/tpu/pod.sh NAME --zone=us-east5-b --type=v6e-16 --version=v2-alpha-tpuv6e [OPTIONS] -- \
 #       experiments.classification.supervised --runs=/mnt/shared/runs
 #
-# It asks for the slice (a queued resource), waits, copies the commit that is checked out, installs it, and runs the
-# experiment on all workers, which find each other by what the TPU tells jax. It runs again after 75, 134, 143 and 137, asks
-# for a new slice where this one was taken away, ends at an error of the program, and deletes the slice at the end. Run
+# It requests the slice (a queued resource), waits, copies the commit that is checked out, installs it, and runs the
+# experiment on all workers, which jax connects by the metadata of the TPU. It restarts after 75, 134, 143 and 137,
+# requests a new slice after a preemption, stops at an error of the program, and deletes the slice at the end. Run
 # folders must be on a disk that all workers see and that outlives the slice: mount one with --setup.
 #
 # OPTIONS
@@ -14,11 +14,11 @@
 #   --project=P       gcloud's own by default
 #   --setup=COMMAND   on every worker, before anything else: mount a disk, copy data, install a newer Python
 #   --python=NAME     on the workers (python3); 3.11 or later is needed
-#   --restarts=N      how often it may run again (20)
+#   --restarts=N      how often it may restart (20)
 #   --keep            do not delete the slice at the end
-#   --dry-run         print the commands of a course in which nothing goes wrong, and run none
+#   --dry-run         print the commands of a run without failures, and execute none
 #
-# Not run: no TPU was at hand. Tried with a gcloud played by a script, and against the help of gcloud 528.
+# Not run, for lack of a TPU. Tested with a script in place of gcloud, and against the help of gcloud 528.
 set -uo pipefail
 
 name='' zone='' type='' version='' project='' spot='' setup='' python=python3 restarts=20 keep='' dry=''
@@ -41,11 +41,11 @@ while (( $# )); do
   shift
 done
 for needed in name zone type version; do
-  [[ -n ${!needed} ]] || die "$needed is missing: $0 NAME --zone=Z --type=T --version=V -- experiments.TOPIC.PAGE ..."
+  [[ -n ${!needed} ]] || die "$needed is missing: $0 NAME --zone=Z --type=T --version=V -- experiments.TOPIC.NAME ..."
 done
 [[ $name =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] || die "NAME=$name must be small letters, digits and '-', a letter first"
 [[ $restarts =~ ^[0-9]+$ ]] || die "--restarts=$restarts must be a number"
-(( $# )) || die "nothing to run: end with -- experiments.TOPIC.PAGE and its flags"
+(( $# )) || die "nothing to run: end with -- experiments.TOPIC.NAME and its flags"
 
 where=("--zone=$zone")
 [[ -z $project ]] || where+=("--project=$project")

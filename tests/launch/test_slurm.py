@@ -42,15 +42,15 @@ sys.exit(int(status))
 
 @pytest.fixture
 def submit(tmp_path):
-    """Run the script as Slurm would, with an experiment whose ranks end as told; (status, printed, calls)."""
+    """Run the script as Slurm would, with a program whose ranks end with given statuses; (status, printed, calls)."""
     (tmp_path / "launch").symlink_to(ROOT / "launch")
-    (tmp_path / "page.py").write_text(PAGE)
+    (tmp_path / "program.py").write_text(PAGE)
     for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
 
-    def run(*statuses, words=("page",), **environment):
+    def run(*statuses, words=("program",), **environment):
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "JAX_C"))},
             "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
@@ -86,7 +86,7 @@ def test_all_ranks_finish(submit, tmp_path):
     assert "--kill-on-bad-exit=0" in calls[0], "a rank that fails gives the others time to say so"
     # 61440 + 5001 % 4096 = 61440 + 905
     assert (tmp_path / "address").read_text() == "n1:62345\n"
-    assert "attempt 1: 2 x experiment 0 0 on n[1-2]" in out
+    assert "attempt 1: 2 x program 0 0 on n[1-2]" in out
     assert list((tmp_path / ".cache" / "slurm").iterdir()) == [], "the statuses are cleared away"
 
 
@@ -132,7 +132,7 @@ def test_restarts_have_a_limit(submit):
     assert submit(75, SLURM_RESTART_COUNT="2", DLCORE_MAX_RESTARTS="3")[2][1:] == ["scontrol requeue 5001"]
     status, out, calls = submit(75, SLURM_RESTART_COUNT="3", DLCORE_MAX_RESTARTS="3")
     assert (status, len(calls)) == (75, 1)
-    assert "not requeued: it has started again 3 times" in out
+    assert "not requeued: it has restarted 3 times" in out
 
 
 def test_a_cancelled_job_is_not_requeued_by_its_script(submit):
@@ -141,10 +141,10 @@ def test_a_cancelled_job_is_not_requeued_by_its_script(submit):
     assert "Slurm has ended this job" in out
 
 
-def test_without_a_page_it_says_how(submit):
+def test_without_an_experiment_it_prints_its_usage(submit):
     status, out, calls = submit(words=())
     assert (status, calls) == (2, [])
-    assert "sbatch [OPTIONS] launch/slurm/run.sbatch experiments.TOPIC.PAGE" in out
+    assert "sbatch [OPTIONS] launch/slurm/run.sbatch experiments.TOPIC.NAME" in out
 
 
 def test_where_srun_starts_nothing_that_is_an_error(submit, tmp_path):

@@ -196,7 +196,7 @@ def test_draws_are_those_of_the_search():
         (["no_such=1,2"], 2, "has no setting no_such"),
         (["learning_rate=1,2", "--method=pbt"], 2, "method"),
         (["learning_rate=1,2", "--trials=0"], 2, "trials"),
-        (["learning_rate=log:-1:1"], 1, "must be positive"),
+        (["learning_rate=log:-1:1"], 1, "not positive; allowed: positive ends"),
         (["epochs=-1,2", "--method=grid"], 2, "epochs"),
     ],
 )
