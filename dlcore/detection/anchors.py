@@ -8,20 +8,21 @@ Matching is that of torchvision's `Matcher` (Girshick et al. 2014, arXiv:1311.25
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 __all__ = ["BACKGROUND", "IGNORED", "Anchors", "Grid", "match_anchors"]
 
 BACKGROUND, IGNORED = -1, -2
 
 
-class Grid(NamedTuple):
-    """Locations of a pyramid, finest level first and row by row, as numpy arrays.
+@struct.dataclass
+class Grid:
+    """Locations of a pyramid, finest level first and row by row.
 
     Args:
       points: [L, 2] float32 (x, y) in pixels.
@@ -31,7 +32,7 @@ class Grid(NamedTuple):
 
     points: np.ndarray
     strides: np.ndarray
-    counts: tuple[int, ...]
+    counts: tuple[int, ...] = struct.field(pytree_node=False)
 
     @classmethod
     def of(cls, sizes: Sequence[tuple[int, int]], image: tuple[int, int]) -> "Grid":
@@ -61,7 +62,7 @@ class Grid(NamedTuple):
             strides.append(np.full(h * w, (height // sizes[0][0]) * 2**i, np.float32))
         return cls(np.concatenate(points), np.concatenate(strides), tuple(len(s) for s in strides))
 
-    def bounds(self, regress_range: float = 8.0) -> tuple[np.ndarray, np.ndarray]:
+    def bounds(self, regress_range: float = 8.0) -> tuple[jax.Array, jax.Array]:
         """Limit the farthest side of a box for the locations of each level; all levels together cover 0 to infinity.
 
         Args:
@@ -70,13 +71,14 @@ class Grid(NamedTuple):
         Returns:
           (lower [L], upper [L]) in pixels.
         """
-        lower, upper = self.strides * np.float32(regress_range / 2), self.strides * np.float32(regress_range)
-        lower[: self.counts[0]], upper[len(upper) - self.counts[-1] :] = 0, np.inf
-        return lower, upper
+        level = np.repeat(np.arange(len(self.counts)), self.counts)
+        lower = jnp.where(level == 0, 0, self.strides * np.float32(regress_range / 2))
+        return lower, jnp.where(level == len(self.counts) - 1, jnp.inf, self.strides * np.float32(regress_range))
 
 
-class Anchors(NamedTuple):
-    """Boxes of fixed sizes at every location of a pyramid, as numpy arrays: by level, location, aspect ratio and scale.
+@struct.dataclass
+class Anchors:
+    """Boxes of fixed sizes at every location of a pyramid: by level, location, aspect ratio and scale.
 
     Args:
       boxes: [L, 4] float32 corners in pixels, some outside the image.
@@ -84,7 +86,7 @@ class Anchors(NamedTuple):
     """
 
     boxes: np.ndarray
-    counts: tuple[int, ...]
+    counts: tuple[int, ...] = struct.field(pytree_node=False)
 
     @classmethod
     def of(

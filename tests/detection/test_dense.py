@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.detection.dense import Candidates, select, topk_by_class, topk_by_level
+from dlcore.detection import dense
+from dlcore.detection.dense import Candidates, topk_by_class, topk_by_level
 from dlcore.ops.boxes import decode_boxes, distances_to_boxes
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 GOLDEN = np.load(GOLDENS / "tvdet_postprocess.npz")
 CASES = {name: case["args"] for name, case in json.loads(str(GOLDEN["meta"]))["cases"].items()}
+
+select = jax.jit(dense.select, static_argnames=("size", "detections_per_img", "min_size", "within"))
 
 
 def given(case, *names):

@@ -1,7 +1,9 @@
 """The target by hand, what the buffer holds, and that the target network waits."""
 
+import functools
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,24 +14,23 @@ from dlcore.optim import create_optimizer
 from dlcore.rl import dqn, environments, networks
 
 
-@pytest.fixture(scope="module")
-def environment():
-    return environments.make("CartPole-v1")
-
-
-def updated(environment, updates=1, **kwargs):
+@functools.cache
+def states(target_update_interval, learning_starts):
+    """States after none, one and two updates of four steps each; a program compiled once."""
     learner = dqn.learner(
         model=networks.QNetwork(2, 8),
         optimizer=create_optimizer("sgd", 0.01),
-        environment=environment,
-        **{"num_steps": 4, "buffer_size": 6, "minibatch_size": 8, "learning_starts": 1, **kwargs},
+        environment=environments.make("CartPole-v1"),
+        num_steps=4,
+        buffer_size=6,
+        minibatch_size=8,
+        target_update_interval=target_update_interval,
+        learning_starts=learning_starts,
     )
     batch = Source.indices(3)[np.arange(3)]
-    first = state = jax.jit(learner.init)(jax.random.key(0), batch)
-    update = jax.jit(learner.update)
-    for _ in range(updates):
-        state, metrics = update(state, batch)
-    return first, state, metrics
+    first, update = jax.jit(learner.init)(jax.random.key(0), batch), jax.jit(learner.update)
+    second = update(first, batch)[0]
+    return first, second, update(second, batch)[0]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,8 @@ def test_no_gradient_passes_the_target():
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_the_buffer_is_a_ring_of_consecutive_steps(environment):
-    _, state, _ = updated(environment, updates=2)
+def test_the_buffer_is_a_ring_of_consecutive_steps():
+    _, _, state = states(5, 3)
     # Two updates of four steps in a buffer of six: columns 2 to 5 hold steps 2 to 5, columns 0 and 1 steps 6 and 7.
     assert int(state.env_steps) == 8
     replay = jax.device_get(state.replay)
@@ -65,23 +66,19 @@ def test_the_buffer_is_a_ring_of_consecutive_steps(environment):
         np.testing.assert_array_equal(replay.next_observation[going, before], replay.observation[going, after])
 
 
-def test_the_target_network_waits_and_then_copies(environment):
-    first, waiting, _ = updated(environment, updates=1, target_update_interval=5)
-    for old, new in zip(jax.tree.leaves(first.params), jax.tree.leaves(waiting.target_params), strict=True):
-        np.testing.assert_array_equal(old, new)
-    _, copied, _ = updated(environment, updates=1, target_update_interval=4)
-    for new, target in zip(jax.tree.leaves(copied.params), jax.tree.leaves(copied.target_params), strict=True):
-        np.testing.assert_array_equal(new, target)
+def test_the_target_network_waits_and_then_copies():
+    first, waiting, _ = states(5, 3)
+    chex.assert_trees_all_equal(waiting.target_params, first.params)
+    _, copied, _ = states(4, 3)
+    chex.assert_trees_all_equal(copied.target_params, copied.params)
 
 
-def test_parameters_stay_until_learning_starts(environment):
-    first, state, _ = updated(environment, updates=1, learning_starts=4)
-    for old, new in zip(jax.tree.leaves(first.params), jax.tree.leaves(state.params), strict=True):
-        np.testing.assert_array_equal(old, new)
-    first, state, _ = updated(environment, updates=1, learning_starts=3)
-    assert any(
-        (a != b).any() for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(state.params), strict=True)
-    )
+def test_parameters_stay_until_learning_starts():
+    first, state, _ = states(5, 4)
+    chex.assert_trees_all_equal(state.params, first.params)
+    first, state, _ = states(5, 3)
+    changed = jax.tree.map(lambda a, b: (a != b).any(), state.params, first.params)
+    assert any(jax.tree.leaves(changed))
 
 
 @pytest.mark.covers("RL-05")

@@ -33,9 +33,10 @@ def test_state_and_observation_keep_their_types():
 
 def test_pushing_one_way_falls_and_starts_again():
     environment = make("CartPole-v1")
-    state, _ = environment.reset(jax.random.key(0))
+    state, _ = jax.jit(environment.reset)(jax.random.key(0))
+    step = jax.jit(environment.step)
     for t in range(20):
-        state, out = environment.step(jax.random.key(t), state, jnp.int32(1))
+        state, out = step(jax.random.key(t), state, jnp.int32(1))
         if out.terminated:
             break
     assert out.terminated
