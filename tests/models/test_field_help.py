@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlcore.experiment.setting import model_settings
+from dlcore.experiment.setting import model_settings, module_settings
 from dlcore.models.registry import MODELS
 
 VARIANTS = {getattr(variant, "func", variant): name for name, variant in MODELS.items()}
@@ -15,7 +15,7 @@ def test_every_simple_field_has_help(name):
 
 @pytest.mark.parametrize("name", VARIANTS.values(), ids=lambda name: name)
 def test_help_stands_alone_and_templates_are_filled(name):
-    for field, setting in model_settings(name, ()).items():
+    for field, setting in module_settings("model", MODELS[name], frozenset()).items():
         assert setting.help.endswith("."), field
         assert "{" not in setting.help, field
         assert not setting.help.lower().startswith("see "), field
