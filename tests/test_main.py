@@ -265,7 +265,7 @@ def test_other_placements_learn_the_same(finished, tmp_path, words):
 
 def test_a_batch_larger_than_the_data(capsys, tmp_path):
     status = run(experiment, [*SMALL, f"--run_dir={tmp_path / 'run'}", "--batch_size=2000"])
-    one_line(capsys, status, "batch_size is 2000", "1167")
+    one_line(capsys, status, "batch_size=2000", "1167")
     assert status == 1
     assert not (tmp_path / "run" / "config.json").exists()
 

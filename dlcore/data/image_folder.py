@@ -23,12 +23,12 @@ class ImageFile(NamedTuple):
     """One image file with its class.
 
     Args:
-      shown: path that messages name; the path on disk where the file is not in a .zip.
+      name: path, as messages show it; the path on disk where the file is not in a .zip.
       label: class, an index into `ImageFolder.class_names`.
       open: opens the file for reading bytes.
     """
 
-    shown: str
+    name: str
     label: int
     open: Callable[[], IO[bytes]]
 
@@ -56,7 +56,7 @@ class ImageFolder(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    shown: str
+    name: str
     parts: tuple[str, ...]
     open: Callable[[], IO[bytes]]
 
@@ -84,7 +84,7 @@ def list_folder(path: str | Path) -> ImageFolder:
     names = _class_names(str(path), groups)
     number = {class_name: label for label, class_name in enumerate(names)}
     splits = {
-        split: [ImageFile(entry.shown, number[entry.class_name], entry.open) for entry in group]
+        split: [ImageFile(entry.name, number[entry.class_name], entry.open) for entry in group]
         for split, group in groups.items()
     }
     num_outside = len(entries) - sum(map(len, groups.values()))

@@ -203,18 +203,18 @@ def stream_files(
                 return decode_image(data, tuple(size), channels) is not None
 
         files = [file for file, good in zip(files, try_each(is_readable, files, skip_bad), strict=True) if good]
-    shown = [file.shown for file in files]
+    paths = [file.name for file in files]
 
     # All that stays in memory of a file is its path: ImageNet has 1.3 million.
     def from_folder(record: int) -> bytes:
-        return Path(shown[record]).read_bytes()
+        return Path(paths[record]).read_bytes()
 
     def from_zip(record: int) -> bytes:
         with files[record].open() as data:
             return data.read()
 
     read, records = from_zip if zipped else from_folder, np.arange(len(files))
-    images = StreamedImages(read, shown.__getitem__, records, tuple(size), channels, headers.crop_pct, workers=workers)
+    images = StreamedImages(read, paths.__getitem__, records, tuple(size), channels, headers.crop_pct, workers=workers)
     return images, np.array([file.label for file in files], np.int32)
 
 

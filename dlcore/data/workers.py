@@ -101,7 +101,7 @@ def try_each(function: Callable[[int, ImageFile], Any], files: list[ImageFile], 
             if skip_bad:
                 return None
             raise ValueError(
-                f"{file.shown} cannot be read as an image ({error}); remove it, or leave such files out by skip_bad"
+                f"{file.name} cannot be read as an image ({error}); remove it, or leave such files out by skip_bad"
             ) from error
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -111,13 +111,13 @@ def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
     def add(acc, outputs, rows):
         truth, detections, count = acc or ([], [], 0)
         crowd = np.asarray(rows.get("crowd", np.zeros_like(rows["box_mask"], bool)))
-        shown = (np.asarray(rows["box_mask"]) > 0) | crowd
-        truth = [*truth, _rows(rows["boxes"], rows["labels"], crowd, shown, count)]
+        scored = (np.asarray(rows["box_mask"]) > 0) | crowd
+        truth = [*truth, _rows(rows["boxes"], rows["labels"], crowd, scored, count)]
         detections = [
             *detections,
             _rows(outputs["boxes"], outputs["labels"], outputs["scores"], outputs["valid"], count),
         ]
-        return truth, detections, count + len(shown)
+        return truth, detections, count + len(scored)
 
     def finish(acc):
         truth, detections, count = acc
@@ -134,9 +134,9 @@ def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
     return Evaluator(add, finish, source)
 
 
-def _rows(boxes: Any, labels: Any, last: Any, shown: Any, first: int) -> np.ndarray:
-    """Image, class, corners and one more number of the boxes that are shown."""
-    image, slot = np.nonzero(np.asarray(shown))
+def _rows(boxes: Any, labels: Any, last: Any, scored: Any, first: int) -> np.ndarray:
+    """Image, class, corners and one more number of the boxes that count."""
+    image, slot = np.nonzero(np.asarray(scored))
     columns = (image + first, np.asarray(labels)[image, slot], *np.asarray(boxes)[image, slot].T)
     return np.stack([*columns, np.asarray(last)[image, slot]], -1).astype(np.float64)
 

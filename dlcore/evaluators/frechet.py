@@ -14,6 +14,7 @@ another scale, and it falls with the number of samples (its bias is about 1 / n)
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import numpy as np
 
 from dlcore.learner import Evaluator
@@ -56,6 +57,7 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
     Returns:
       The distance, 0 or more.
     """
+    chex.assert_rank([mean_f, cov_f, mean_g, cov_g], [1, 2, 1, 2])
     values, vectors = np.linalg.eigh(cov_f)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     inner = np.linalg.eigvalsh(root @ cov_g @ root)

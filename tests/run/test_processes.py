@@ -153,4 +153,4 @@ def test_all_stop_after_the_same_step_and_come_back_byte_for_byte(whole, tmp_pat
 def test_an_error_ends_with_its_own_status_and_not_with_an_abort(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert local.main(two(tmp_path / "odd", batch_size=33)) == 1
-    assert "batch_size is 33; it must be a multiple of process_count 2" in capfd.readouterr().out
+    assert "batch_size=33: invalid; allowed: a multiple of process_count 2" in capfd.readouterr().out

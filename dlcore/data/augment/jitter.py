@@ -7,6 +7,7 @@ Gray is 0.2989 R + 0.587 G + 0.114 B. Images of one channel have no saturation a
 come in this order; torchvision draws the order too. The adjustments take uint8 too, and give it back.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +72,7 @@ def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
+    chex.assert_rank(image, 3)
     return _blend(image, gray(image).mean(), factor)
 
 

@@ -12,6 +12,7 @@ uint8 comes back as uint8, rounded where torchvision cuts off: they differ by at
 import functools
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -131,6 +132,7 @@ def autocontrast(image: jax.Array) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
+    chex.assert_rank(image, 3)
     low, high = image.min((0, 1)), image.max((0, 1))
     flat = high <= low
     return jnp.where(flat, image, (image - low) / jnp.where(flat, 1, high - low))
@@ -148,6 +150,7 @@ def equalize(image: jax.Array) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
+    chex.assert_rank(image, 3)
     image = jnp.asarray(image)
     if image.dtype != jnp.uint8:
         return (equalize(_to_uint8(image, floor=True)) / jnp.asarray(255, image.dtype)).astype(image.dtype)
