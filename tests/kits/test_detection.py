@@ -1,6 +1,7 @@
 """The shared part of detection's experiments: splits by name, errors that name the flag, predictions as text."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +52,13 @@ def test_what_is_missing_is_named():
         detection.data(flags("--image_size=32,64"))
 
 
+def test_fields_of_the_detector_are_flags():
+    settings = flags("--fcos.channels=24", "--fcos.stages=stage4")
+    group = settings.group("fcos")
+    assert (group["channels"], group["stages"], group["distance_activation"]) == (24, ("stage4",), "exp")
+    assert set(group).isdisjoint(settings.group("learner"))
+
+
 def test_augmentation_by_flags():
     assert detection.augmentation(flags("--flip=none", "--zoom=1,1")) is None
     assert detection.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
@@ -72,6 +80,6 @@ def test_boxes_are_described_as_shares_of_the_image():
 
 def test_files_are_stretched_to_the_size_of_training(tmp_path):
     Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(tmp_path / "x.png")
-    source, names = detection.inputs(flags(f"--input={tmp_path}"), {"image_shape": [48, 64, 3]})
+    source, names = detection.inputs(SimpleNamespace(input=str(tmp_path)), {"image_shape": [48, 64, 3]})
     assert source.arrays["image"].shape == (1, 48, 64, 3)
     assert names == [str(tmp_path / "x.png")]
