@@ -34,7 +34,7 @@ experiment = Experiment(
     build=build,
     modules={"fcos": partial(fcos.FCOS, **detection.SMALL, distance_activation="exp")},
     defaults={**detection.DEFAULTS, "regress_range": 5.0, "score_thresh": 0.05},
-    smoke={**detection.SMOKE, "fcos.channels": 16},
+    smoke={**detection.SMOKE, "fcos.channels": 16, "fcos.num_convs": 1},
     **detection.FIELDS,
 )
 

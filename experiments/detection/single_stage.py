@@ -33,7 +33,7 @@ experiment = Experiment(
     build=build,
     modules={"single_stage": partial(single_stage.SingleStage, **detection.SMALL, scales=(2.0, 3.0))},
     defaults=detection.DEFAULTS,
-    smoke={**detection.SMOKE, "single_stage.channels": 16},
+    smoke={**detection.SMOKE, "single_stage.channels": 16, "single_stage.num_convs": 1},
     **detection.FIELDS,
 )
 

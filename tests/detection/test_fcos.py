@@ -267,45 +267,56 @@ def source(count, seed=0):
     )
 
 
-def init(learner, rows):
-    return jax.jit(learner.init)(jax.random.key(0), rows)
+def jitted(**settings):
+    learner = build(**settings)
+    functions = ("init", "update", "evaluate", "predict", "loss")
+    return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in functions})
+
+
+@pytest.fixture(scope="module")
+def learner():
+    return jitted()
+
+
+@pytest.fixture(scope="module")
+def state(learner):
+    return learner.init(jax.random.key(0), source(6)[:])
 
 
 @pytest.mark.covers("DE-19")
-def test_an_image_without_a_box_has_finite_losses_and_gradients():
-    learner, rows = build(), source(4)[:]
+def test_an_image_without_a_box_has_finite_losses_and_gradients(learner, state):
+    rows = source(6)[:]
     rows["box_mask"][:] = False
-    state = init(learner, rows)
     (value, metrics), gradient = jax.jit(jax.value_and_grad(learner.loss, has_aux=True))(state.params, state, rows)
     assert np.isfinite(value)
     assert float(value) > 0  # the classes are still learned
     chex.assert_tree_all_finite(gradient)
     assert metrics["loss"].compute() is None  # nothing to divide by: blank, not infinite
-    after, _ = jax.jit(learner.update)(state, rows)
+    after, _ = learner.update(state, rows)
     chex.assert_tree_all_finite(after.params)
-    detections = jax.jit(learner.predict)(state, rows)
+    detections = learner.predict(state, rows)
     assert {k: v.shape for k, v in detections.items()} == {
-        "boxes": (4, 5, 4),
-        "scores": (4, 5),
-        "labels": (4, 5),
-        "valid": (4, 5),
+        "boxes": (6, 5, 4),
+        "scores": (6, 5),
+        "labels": (6, 5),
+        "valid": (6, 5),
     }
 
 
-def test_padding_of_boxes_and_of_examples_changes_nothing():
-    learner, rows = build(), source(6)[:]
-    state = init(learner, rows)
-    evaluate_, predict = jax.jit(learner.evaluate), jax.jit(learner.predict)
-    plain = evaluate_(state, rows)
+def test_padding_of_boxes_and_of_examples_changes_nothing(learner, state):
+    rows = source(6)[:]
+    plain = learner.evaluate(state, rows)
     wild = {k: np.concatenate([v, v[:2]]) for k, v in rows.items()}
     wild["image"][6:], wild["mask"] = np.nan, np.r_[np.ones(6), np.zeros(2)]
     wild["boxes"] = np.where(wild["box_mask"][..., None], wild["boxes"], 1e6)
     wild["labels"] = np.where(wild["box_mask"], wild["labels"], 99)
-    padded = evaluate_(state, wild)
+    padded = learner.evaluate(state, wild)
     for name, metric in plain.items():
         assert padded[name].compute() == pytest.approx(metric.compute(), rel=1e-5)
         assert padded[name].count == metric.count
-    chex.assert_trees_all_close(jax.tree.map(lambda x: x[:6], predict(state, wild)), predict(state, rows), atol=1e-5)
+    chex.assert_trees_all_close(
+        jax.tree.map(lambda x: x[:6], learner.predict(state, wild)), learner.predict(state, rows), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
@@ -320,22 +331,20 @@ def test_eight_devices_equal_one(spmd):
     )
 
 
-def test_metrics_do_not_depend_on_the_batch_split():
-    learner, data = build(), source(9)
-    state = init(learner, data[:])
+def test_metrics_do_not_depend_on_the_batch_split(learner, state):
+    data = source(9)
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
     whole, parts = (evaluate(learner, state, data, batch_size=size, placement=placement) for size in (9, 4))
     assert whole == pytest.approx(parts, rel=1e-5)
 
 
-def test_only_training_is_augmented():
+def test_only_training_is_augmented(state):
     def drop_all(key, image, boxes, valid):
         return image, boxes, valid & False
 
-    learner, rows = build(augment=drop_all), source(4)[:]
-    state = init(learner, rows)
-    assert jax.jit(learner.update)(state, rows)[1]["loss"].count == 0
-    assert jax.jit(learner.evaluate)(state, rows)["loss"].count > 0
+    augmented, rows = jitted(augment=drop_all), source(6)[:]
+    assert augmented.update(state, rows)[1]["loss"].count == 0
+    assert augmented.evaluate(state, rows)["loss"].count > 0
 
 
 def test_unknown_stages_are_named():

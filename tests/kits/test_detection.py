@@ -1,13 +1,14 @@
 """The shared part of detection's experiments: splits by name, errors that name the flag, predictions as text."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dlcore.experiment.resolve import resolve
-from dlcore.kits import detection
+from dlcore.kits import detection, detection_results
 from experiments.detection.fcos import experiment
 
 
@@ -21,7 +22,7 @@ def test_scenes_need_no_folder_and_the_splits_differ():
     assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
     assert data.spec["num_classes"] == len(data.spec["class_names"]) == 5
     assert json.loads(json.dumps(data.spec)) == data.spec
-    example = detection.example(data.spec)
+    example = detection_results.example(data.spec)
     rows = data.train[:1]
     assert {k: (v.shape, v.dtype) for k, v in example.items()} == {k: (v.shape, v.dtype) for k, v in rows.items()}
 
@@ -51,6 +52,13 @@ def test_what_is_missing_is_named():
         detection.data(flags("--image_size=32,64"))
 
 
+def test_fields_of_the_detector_are_flags():
+    settings = flags("--fcos.channels=24", "--fcos.stages=stage4")
+    group = settings.group("fcos")
+    assert (group["channels"], group["stages"], group["distance_activation"]) == (24, ("stage4",), "exp")
+    assert set(group).isdisjoint(settings.group("learner"))
+
+
 def test_augmentation_by_flags():
     assert detection.augmentation(flags("--flip=none", "--zoom=1,1")) is None
     assert detection.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
@@ -64,7 +72,7 @@ def test_boxes_are_described_as_shares_of_the_image():
         "labels": np.array([[1, -1]]),
         "valid": np.array([[True, False]]),
     }
-    (row,) = detection.describe(outputs, spec)
+    (row,) = detection_results.describe(outputs, spec)
     assert row["detections"] == [{"class": "b", "score": 0.75, "box": [0.1, 0.2, 0.5, 0.4]}]
     assert row["text"] == "b 0.75"
     assert json.loads(json.dumps(row)) == row
@@ -72,6 +80,6 @@ def test_boxes_are_described_as_shares_of_the_image():
 
 def test_files_are_stretched_to_the_size_of_training(tmp_path):
     Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(tmp_path / "x.png")
-    source, names = detection.inputs(flags(f"--input={tmp_path}"), {"image_shape": [48, 64, 3]})
+    source, names = detection_results.inputs(SimpleNamespace(input=str(tmp_path)), {"image_shape": [48, 64, 3]})
     assert source.arrays["image"].shape == (1, 48, 64, 3)
     assert names == [str(tmp_path / "x.png")]

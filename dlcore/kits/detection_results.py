@@ -1,0 +1,129 @@
+"""What the report and the modes show of a detector: pictures with boxes, AP by class, detections of files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore.experiment.flags import Flags
+
+__all__ = ["describe", "example", "inputs", "panels", "pictures"]
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros, without a box.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      The batch.
+    """
+    max_boxes = spec["max_boxes"]
+    return {
+        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
+        "boxes": np.zeros((1, max_boxes, 4), np.float32),
+        "labels": np.full((1, max_boxes), -1, np.int32),
+        "box_mask": np.zeros((1, max_boxes), bool),
+        "index": np.zeros(1, np.int32),
+    }
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input`, stretched to the size of the training images.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source, paths).
+    """
+    from PIL import Image
+
+    from dlcore.data.decoding import load_image
+    from dlcore.data.image_folder import list_images
+    from dlcore.data.source import Source
+
+    height, width, _ = spec["image_shape"]
+    paths = list_images(Path(flags.input))
+    resized = [Image.fromarray(load_image(path)).resize((width, height), Image.Resampling.BILINEAR) for path in paths]
+    return Source({"image": np.stack([np.asarray(image) for image in resized])}, len(paths)), [str(p) for p in paths]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe the detections of each image, best first.
+
+    Args:
+      outputs: what predict gives.
+      spec: of the data.
+
+    Returns:
+      {"detections": class, score and box of each (corners, as shares of width and height), "text"}, one an image.
+    """
+    height, width, _ = spec["image_shape"]
+    rows = []
+    for boxes, scores, labels, valid in zip(*(outputs[k] for k in ("boxes", "scores", "labels", "valid")), strict=True):
+        detections = [
+            {
+                "class": spec["class_names"][int(label)],
+                "score": round(float(score), 4),
+                "box": [round(float(v), 4) for v in box / np.array([width, height, width, height])],
+            }
+            for box, score, label in zip(boxes[valid], scores[valid], labels[valid], strict=True)
+        ]
+        text = "  ".join(f"{d['class']} {d['score']:.2f}" for d in detections) or "nothing"
+        rows.append({"detections": detections, "text": text})
+    return rows
+
+
+def panels(context: Any) -> list:
+    """Draw pictures with boxes, a table of AP by class, and the learning curves.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.detection import detections
+    from dlcore.report.tables import table
+
+    names, test = context.spec["class_names"], context.data.test
+
+    def percent(name: str) -> str:
+        value = context.numbers.get(name)
+        return "–" if value is None else f"{100 * value:.1f}"
+
+    rows = [
+        {"class": name or "all", "mAP@[.5:.95]": percent(f"map{suffix}"), "AP@.5": percent(f"map50{suffix}")}
+        for name, suffix in [*((name, f"/{name}") for name in names), ("", "")]
+    ]
+    plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
+    return [
+        detections(test.arrays["image"], context.outputs, test.arrays, names),
+        table(rows, "Average precision", "Over the test split, in %."),
+        curves(plain),
+    ]
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """Draw the detections in the first four test images, side by side, for TensorBoard.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      {"detections": [H, W, 3] uint8}.
+    """
+    from dlcore.report.detection import draw_boxes
+
+    arrays, drawn = context.data.test.arrays, []
+    for i, image in enumerate(arrays["image"][:4]):
+        outputs = {name: values[i] for name, values in context.outputs.items()}
+        shown = outputs["valid"] & (outputs["scores"] >= 0.3)
+        boxes, labels, scores = (outputs[name][shown] for name in ("boxes", "labels", "scores"))
+        truth = arrays["boxes"][i][arrays["box_mask"][i]]
+        drawn.append(draw_boxes(image, boxes, labels, context.spec["class_names"], scores, truth, 2))
+    return {"detections": np.concatenate(drawn, 1)}
