@@ -139,9 +139,13 @@ class A(NamedTuple):
 '''
     found = [(name, text) for _, name, text in wrong_module(ast.parse(code))]
     assert found == [
-        ("f", "Args lacks y"), ("f", "no Returns"), ("f", "no Raises"), ("A", "Args lacks y"),
-        ("A.h", "Args lacks z"), ("A.h", "no Returns"),
-    ]  # fmt: skip
+        ("f", "Args lacks y"),
+        ("f", "no Returns"),
+        ("f", "no Raises"),
+        ("A", "Args lacks y"),
+        ("A.h", "Args lacks z"),
+        ("A.h", "no Returns"),
+    ]
 
 
 if __name__ == "__main__":
