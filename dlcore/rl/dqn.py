@@ -136,9 +136,8 @@ def learner(
         return losses.mean(), (losses, q)
 
     def act(state: DQNState, keys: jax.Array):
-        epsilon = jnp.maximum(
-            exploration_final_eps, 1 - (1 - exploration_final_eps) * state.env_steps / exploration_steps
-        )
+        falling = 1 - (1 - exploration_final_eps) * state.env_steps / exploration_steps
+        epsilon = jnp.maximum(exploration_final_eps, falling)
 
         def choose(key, greedy):
             explore, which = jax.random.split(key)

@@ -151,16 +151,8 @@ def learner(
             action = jax.vmap(jax.random.categorical)(key[:, 0], logits)
             after, out, finished = advance(environment, state, key[:, 1], action)
             _, next_value = apply(state.params, out.final_observation)
-            data = Rollout(
-                state.observation,
-                action,
-                _log_prob(logits, action),
-                value,
-                out.reward,
-                out.terminated,
-                out.terminated | out.truncated,
-                next_value,
-            )
+            log_prob, done = _log_prob(logits, action), out.terminated | out.truncated
+            data = Rollout(state.observation, action, log_prob, value, out.reward, out.terminated, done, next_value)
             return after, (data, finished)
 
         return jax.lax.scan(step, state, jnp.arange(num_steps))
