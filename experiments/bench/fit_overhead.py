@@ -22,6 +22,7 @@ from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
+from dlcore.report.figure import BLUE, VERMILION
 from dlcore.run import Saving, fit
 
 LEAST = 0.97
@@ -117,7 +118,7 @@ def draw(bare_seconds: list[float], fit_seconds: list[float], block: int) -> Any
 
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    for name, seconds, color in (("bare", bare_seconds, "#D55E00"), ("fit", fit_seconds, "#0072B2")):
+    for name, seconds, color in (("bare", bare_seconds, VERMILION), ("fit", fit_seconds, BLUE)):
         axes.plot([block / s for s in seconds], "o-", ms=3, color=color, label=name)
     axes.set(xlabel=f"block of {block} steps", ylabel="steps/s", ylim=(0, None))
     axes.legend(frameon=False)

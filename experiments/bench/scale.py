@@ -33,6 +33,7 @@ from dlcore.cost.profiled_operations import instructions, trace_times
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
+from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, PINK, VERMILION
 from dlcore.run.sharding import make_mesh
 from dlcore.run.step import Placement, Program
 from experiments.bench.timing import interleaved
@@ -137,8 +138,8 @@ def figure(measured: dict[str, list[dict[str, Any]]]) -> Any:
 
     drawing = Figure(figsize=(8.4, 3.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
-    left.plot(COUNTS, [1 / n for n in COUNTS], color="#BBBBBB", linewidth=4, label="1/n")
-    for color, (rule, rows) in zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7"), measured.items(), strict=False):
+    left.plot(COUNTS, [1 / n for n in COUNTS], color=LIGHT_GRAY, linewidth=4, label="1/n")
+    for color, (rule, rows) in zip((BLUE, VERMILION, GREEN, PINK), measured.items(), strict=False):
         left.plot(COUNTS, [r["flops"] / rows[0]["flops"] for r in rows], "o--", color=color, label=rule)
         right.plot(COUNTS, [rows[0]["seconds"] / r["seconds"] for r in rows], "o-", color=color, label=rule)
     left.set(xlabel="devices", ylabel="FLOPs of a device", xscale="log", yscale="log", title="Work")

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from dlcore.report.figure import PALETTE
+
 __all__ = ["Ratio", "Times", "bar_chart", "interleaved", "ratio"]
 
 
@@ -138,11 +140,10 @@ def bar_chart(groups: dict[str, dict[str, float]], xlabel: str, reference: float
     height = 0.8 / max(1, len(labels))
     figure = Figure(figsize=(7.0, 1.2 + 0.28 * len(groups) * len(labels)), layout="constrained")
     axes = figure.subplots()
-    colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
     for i, label in enumerate(labels):
         rows = [(row, values[label]) for row, values in enumerate(groups.values()) if label in values]
         places = [row + (i - (len(labels) - 1) / 2) * height for row, _ in rows]
-        bars = axes.barh(places, [value for _, value in rows], height, color=colors[i % 6], label=label)
+        bars = axes.barh(places, [value for _, value in rows], height, color=PALETTE[i % len(PALETTE)], label=label)
         axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
     if reference is not None:
         axes.axvline(reference, color="0.3", lw=1, ls="--")
