@@ -70,7 +70,7 @@ def test_the_loader_runs_without_this_package(trained, tmp_path):
         ("mobilenet_v2", {"width_mult": 0.25}),
         ("vit_b_32", {"depth": 2, "image_size": 32}),
         ("convnext_tiny", {"stages": (1, 1, 1, 1)}),
-        ("swin_t", {"stages": (2, 1), "heads": (3, 6)}),
+        ("swin_t", {"stages": (2, 1), "num_heads": (3, 6)}),
     ],
 )
 def test_models_of_the_zoo_are_exported_with_a_free_batch(tmp_path, name, fields):

@@ -276,7 +276,7 @@ def test_a_residual_block_whose_last_scale_is_zero_starts_as_the_identity():
 @pytest.mark.covers("IN-11")
 def test_blocks_whose_last_layer_is_zero_go_into_a_trained_net_unseen():
     x = jax.random.normal(KEY, (2, 4, 4, 8))
-    attention, residual, embedding = SelfAttention(heads=2), ResidualBlock(8), jnp.ones((2, 5))
+    attention, residual, embedding = SelfAttention(num_heads=2), ResidualBlock(8), jnp.ones((2, 5))
     for block, inputs in ((attention, (x,)), (residual, (x, embedding))):
         variables, apply = jax.jit(block.init)(jax.random.key(1), *inputs), jax.jit(block.apply)
         np.testing.assert_array_equal(apply(variables, *inputs), x)

@@ -56,7 +56,7 @@ def test_the_smoke_version(monkeypatch):
     train_one = study.train_one
 
     def compile_one(net, *args):
-        if net.aux and net.norm:
+        if net.aux and net.batch_norm:
             return train_one(net, *args)
         shapes = train_one.eval_shape(net, *args)
         return jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5), shapes)
