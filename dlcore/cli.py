@@ -93,6 +93,8 @@ def _run(argv: list[str]) -> int:
 def _search(argv: list[str]) -> int:
     from dlcore.search.__main__ import main as search_main
 
+    if argv and not argv[0].startswith(("-", "experiments.")):
+        argv = [f"experiments.{argv[0]}", *argv[1:]]
     return search_main(argv) or 0
 
 
