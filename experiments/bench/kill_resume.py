@@ -22,7 +22,7 @@ from dlcore.main import main
 from experiments.bench.compare_runs import differences
 
 
-def command(folder: Path, steps: int, model: str) -> list[str]:
+def command(folder: Path, steps: int, model: str, deterministic: bool) -> list[str]:
     """A training run that saves after every step."""
     flags = {
         "model": model,
@@ -35,10 +35,11 @@ def command(folder: Path, steps: int, model: str) -> list[str]:
         "select": "last",
         "run_dir": folder,
     }
-    return [sys.executable, "-m", "experiments.classification.supervised", *(f"--{k}={v}" for k, v in flags.items())]
+    words = [f"--{name}={value}" for name, value in flags.items()] + ["--deterministic"] * deterministic
+    return [sys.executable, "-m", "experiments.classification.supervised", *words]
 
 
-def start(folder: Path, steps: int, model: str, cache: Path) -> subprocess.Popen:
+def start(arguments: list[str], cache: Path) -> subprocess.Popen:
     """Start the command, with every compiled program cached."""
     environment = {
         **os.environ,
@@ -46,7 +47,6 @@ def start(folder: Path, steps: int, model: str, cache: Path) -> subprocess.Popen
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    arguments = command(folder, steps, model)
     return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -55,9 +55,9 @@ def file_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def run_once(folder: Path, steps: int, model: str, cache: Path, rng: random.Random, kill: bool) -> tuple[bool, bool]:
+def run_once(folder: Path, arguments: list[str], cache: Path, rng: random.Random, kill: bool) -> tuple[bool, bool]:
     """(killed, in the middle of a save) of one process; it runs to its end where `kill` is False."""
-    process = start(folder, steps, model, cache)
+    process = start(arguments, cache)
     if kill:
         log, began = folder / "metrics.jsonl", time.monotonic()
         before = file_size(log)
@@ -75,13 +75,16 @@ def run_once(folder: Path, steps: int, model: str, cache: Path, rng: random.Rand
     return False, False
 
 
-def kill_until_finished(kills: int, steps: int, model: str, seed: int, workdir: Path) -> tuple[int, int, list[str]]:
+def kill_until_finished(
+    kills: int, steps: int, model: str, deterministic: bool, seed: int, workdir: Path
+) -> tuple[int, int, list[str]]:
     """(kills done, kills in the middle of a save, differences)."""
     rng, cache = random.Random(seed), workdir / "cache"
-    run_once(workdir / "whole", steps, model, cache, rng, kill=False)
+    whole, killed_run = (command(workdir / name, steps, model, deterministic) for name in ("whole", "killed"))
+    run_once(workdir / "whole", whole, cache, rng, kill=False)
     done = in_saves = 0
     while True:
-        killed, in_save = run_once(workdir / "killed", steps, model, cache, rng, kill=done < kills)
+        killed, in_save = run_once(workdir / "killed", killed_run, cache, rng, kill=done < kills)
         if not killed:
             break
         done, in_saves = done + 1, in_saves + in_save
@@ -89,18 +92,21 @@ def kill_until_finished(kills: int, steps: int, model: str, seed: int, workdir: 
     return done, in_saves, differences(workdir / "whole", workdir / "killed")
 
 
-def measure(*, kills: int = 100, steps: int = 1500, model: str = "mlp", seed: int = 0) -> StudyResult:
+def measure(
+    *, kills: int = 100, steps: int = 1500, model: str = "mlp", deterministic: bool = False, seed: int = 0
+) -> StudyResult:
     """Kill, resume and compare.
 
     Args:
       kills: how often the process is killed.
       steps: of training; enough that the kills happen before the end.
       model: a name of the model zoo.
+      deterministic: train with --deterministic, which a GPU needs to repeat itself.
       seed: of the moments of the kills.
     """
     with tempfile.TemporaryDirectory() as workdir:
         began = time.monotonic()
-        done, in_saves, mismatches = kill_until_finished(kills, steps, model, seed, Path(workdir))
+        done, in_saves, mismatches = kill_until_finished(kills, steps, model, deterministic, seed, Path(workdir))
     numbers = {
         "kills": done,
         "kills in the middle of a save": in_saves,

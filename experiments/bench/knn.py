@@ -48,6 +48,7 @@ def measure(
     k: int = 5,
     metrics: tuple[str, ...] = ("l1", "l2", "cosine"),
     num_repeats: int = 7,
+    least: float = 1.0,
 ) -> StudyResult:
     """Time the search in both libraries.
 
@@ -57,6 +58,7 @@ def measure(
       k: neighbors of each query.
       metrics: l1, l2, cosine.
       num_repeats: turns of each library, shuffled.
+      least: the claimed ratio for L2 and cosine; 50 on a GPU.
     """
     if unknown := [metric for metric in metrics if metric not in SKLEARN_METRICS]:
         raise ValueError(f"metrics={unknown[0]!r}: unknown; allowed: {', '.join(SKLEARN_METRICS)}")
@@ -73,7 +75,7 @@ def measure(
     chart = bar_chart(
         {metric: {"ratio": r.median} for metric, r in ratios.items()}, "scikit-learn's time over dlcore's"
     )
-    holds = all(r.median >= 1 for metric, r in ratios.items() if metric != "l1")
+    holds = all(r.median >= least for metric, r in ratios.items() if metric != "l1")
     return StudyResult(numbers, verdict + ".", {"ratios": chart}, holds=holds)
 
 

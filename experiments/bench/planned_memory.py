@@ -2,6 +2,7 @@
 
 python -m experiments.bench.planned_memory
 python -m experiments.bench.planned_memory --cases=vit_s16,resnet50
+python -m experiments.bench.planned_memory --device                    (an accelerator)
 
 Each case is planned by one process and run by another: two steps, of which the second is measured. State and batch are
 the sizes of the arrays on the first device. Temporaries are how far the process grows above what it holds between steps
@@ -110,16 +111,13 @@ def predicted(case: Case) -> Memory:
     return Memory(sum(sizes.values()) - sizes["batch"], sizes["batch"], plan["temporaries"])
 
 
-def measured(name: str) -> Memory:
+def measured(name: str, device: bool) -> Memory:
     """The memory of a device in a step that is run, in a process of its own."""
     flags = f"--xla_force_host_platform_device_count={num_devices(CASES[name])}"
     code = f"import json; from experiments.bench import planned_memory as m; print(json.dumps(m.execute({name!r})))"
+    cpu = {} if device else {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **cpu}
     )
     if done.returncode:
         raise OSError(f"{name}: the process that runs it failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -151,12 +149,15 @@ def execute(name: str) -> Memory:
         leaves = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(tree)]
         return sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
 
+    state, inputs = size(carry.state), size(rows)
+    if (stats := jax.devices()[0].memory_stats()) and "peak_bytes_in_use" in stats:
+        return Memory(state, inputs, stats["peak_bytes_in_use"] - state - inputs)
     time.sleep(2)  # the first step's memory is freed a moment later
     before = process_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     carry = jax.block_until_ready(program.step(carry, rows))
     growth = process_bytes("VmHWM") - before
-    return Memory(size(carry.state), size(rows), round(growth / len(jax.devices())))
+    return Memory(state, inputs, round(growth / len(jax.devices())))
 
 
 def process_bytes(name: str) -> int:
@@ -164,17 +165,20 @@ def process_bytes(name: str) -> int:
     return 1024 * int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
-def measure(*, cases: tuple[str, ...] = DEFAULT_CASES) -> StudyResult:
+def measure(*, cases: tuple[str, ...] = DEFAULT_CASES, device: bool = False) -> StudyResult:
     """Plan and run each case.
 
     Args:
       cases: names of experiments, such as vit_s16 and resnet50.
+      device: run on the accelerator of this machine, in cases of no more devices than it has.
     """
     if unknown := [name for name in cases if name not in CASES]:
         raise ValueError(f"cases={unknown[0]}: unknown; allowed: {', '.join(CASES)}")
+    if device:
+        cases = tuple(name for name in cases if num_devices(CASES[name]) == 1)
     numbers, ratios = {}, {}
     for name in cases:
-        plan, run = predicted(CASES[name]), measured(name)
+        plan, run = predicted(CASES[name]), measured(name, device)
         for field in Memory._fields:
             numbers[f"{name}: {field}, MB predicted and measured"] = [getattr(m, field) / 1e6 for m in (plan, run)]
         ratios[name] = numbers[f"{name}: temporaries, measured / predicted"] = run.temporaries / plan.temporaries
