@@ -104,3 +104,13 @@ def test_the_evaluator_joins_batches(golden):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.covers("ME-14")
+def test_a_text_shorter_than_n_has_no_n_gram():
+    # The first text has 4 + 3 + 2 + 1 n-grams and the second 2 + 1 + 0 + 0, all of them right but "x": 5/6, 3/4, 2/2,
+    # 1/1. nltk counts one trigram and one 4-gram in "a x": 2/3 and 1/2.
+    said, true = ["a b c d", "a x"], [["a b c d"], ["a b"]]
+    assert bleu(said, true) == pytest.approx((5 / 6 * 3 / 4) ** (1 / 4))
+    assert bleu(said, true, 3) == pytest.approx((5 / 6 * 3 / 4) ** (1 / 3))
+    assert sentence_bleu("a b", ["a b"], epsilon=0.1) == pytest.approx(0.1 ** (2 / 4))
