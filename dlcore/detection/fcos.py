@@ -25,6 +25,7 @@ from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
 from dlcore.learner import Learner, Range
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
 from dlcore.ops.boxes import box_area, boxes_to_distances, distances_to_boxes
+from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["FCOS", "Outputs", "centerness", "image_losses", "learner", "match", "postprocess"]
 
@@ -117,7 +118,7 @@ def centerness(distances: jax.Array) -> jax.Array:
     small = jnp.minimum(distances[..., :2], distances[..., 2:])
     large = jnp.maximum(distances[..., :2], distances[..., 2:])
     ratio = jnp.where(small > 0, small / jnp.where(large > 0, large, 1), 0)
-    return jnp.sqrt(ratio[..., 0] * ratio[..., 1])
+    return safe_sqrt(ratio[..., 0] * ratio[..., 1])
 
 
 def match(

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
 from dlcore.losses.objective import masked_mean
+from dlcore.ops.square_root import safe_sqrt
 
 __all__ = [
     "TripletKinds",
@@ -102,7 +103,7 @@ def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array
     check_shapes(embeddings=(embeddings, "N D"))
     embeddings = at_least_float32(embeddings)
     distances = jnp.square(embeddings[:, None] - embeddings[None]).sum(-1)
-    return distances if squared else _safe_sqrt(distances)
+    return distances if squared else safe_sqrt(distances)
 
 
 def triplet_kinds(distances: jax.Array, labels: jax.Array, margin: float | jax.Array = 0.2) -> TripletKinds:
@@ -195,7 +196,7 @@ def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float 
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ""))
     squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)
-    return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - _safe_sqrt(squared)))
+    return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - safe_sqrt(squared)))
 
 
 def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: float | jax.Array = 0.0) -> jax.Array:
@@ -262,8 +263,3 @@ def margin_ranking_loss(
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.einsum("...d,...d->...", a, b)
-
-
-def _safe_sqrt(x: jax.Array) -> jax.Array:
-    """The root, with no gradient at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)

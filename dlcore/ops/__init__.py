@@ -40,6 +40,7 @@ from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.resize import RESIZE_METHODS, resize
+from dlcore.ops.square_root import safe_sqrt
 from dlcore.ops.transposed_convolution import conv_transpose
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
 from dlcore.ops.winograd import conv_winograd, winograd_multiplications
@@ -94,6 +95,7 @@ __all__ = [
     "receptive_field",
     "resize",
     "resize_boxes",
+    "safe_sqrt",
     "same_padding",
     "top_detections",
     "winograd_multiplications",

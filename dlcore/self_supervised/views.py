@@ -50,6 +50,7 @@ def alignment_and_uniformity(a: jax.Array, b: jax.Array, mask: jax.Array) -> Met
       `alignment`, and `uniformity` over the pairs of the batch.
     """
     total = (mask > 0).sum(dtype=jnp.int32)
+    a, b = (jnp.where(mask[:, None] > 0, z, 0) for z in (a, b))
     spread = uniformity_loss(a, mask=mask)
     return {
         "alignment": Sum.of(alignment_loss(a, b), mask),

@@ -351,3 +351,9 @@ def test_unknown_stages_are_named():
     model = FCOS(Small(), 3, ("fine", "middle"))
     with pytest.raises(ValueError, match=r"\['middle'\].*\['fine', 'coarse'\]"):
         model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+
+def test_centerness_at_an_edge_has_a_finite_gradient():
+    distances = jnp.array([[0.0, 1, 2, 1], [1, 1, 1, 1], [0, 0, 0, 0], [1, 4, 1, 1]])
+    np.testing.assert_allclose(fcos.centerness(distances), [0, 1, 0, 0.5])
+    assert np.isfinite(jax.grad(lambda d: fcos.centerness(d).sum())(distances)).all()

@@ -145,3 +145,9 @@ def test_equal_pairs_and_zero_vectors_have_finite_gradients():
         for loss in (contrastive_loss, cosine_embedding_loss):
             for y in (1, 0, -1):
                 assert np.isfinite(jax.grad(loss, (0, 1))(a, b, y)).all()
+
+
+def test_nan_is_not_taken_for_a_distance_of_zero():
+    nothing = jnp.array([jnp.nan, 0.0])
+    assert np.isnan(contrastive_loss(nothing, jnp.zeros(2), jnp.array(0)))
+    assert np.isnan(pairwise_distances(jnp.stack([nothing, jnp.zeros(2)]), squared=False)[0, 1])
