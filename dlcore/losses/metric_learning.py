@@ -55,6 +55,7 @@ def triplet_loss(
     margin: float | jax.Array = 0.2,
     squared: bool = True,
     swap: bool = False,
+    p: float = 2.0,
 ) -> jax.Array:
     """Triplet margin loss: the negative should be farther from the anchor than the positive.
 
@@ -66,20 +67,23 @@ def triplet_loss(
       squared: compare squared distances, as FaceNet; otherwise plain ones, as torch, which adds 1e-6 to the
         differences so that equal embeddings have a gradient.
       swap: take the nearer of |a - n| and |p - n| (Balntas et al. 2016).
+      p: order of the norm of plain distances: 2 is Euclid's, 1 the sum of absolute differences.
 
     Returns:
       [...], one loss a triplet.
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or `p` is not 2 and distances are squared.
     """
+    if squared and p != 2:
+        raise ValueError(f"p={p}: the square of Euclid's distance alone has no root; allowed: 2, or squared=False")
     anchor, positive, negative = (at_least_float32(x) for x in (anchor, positive, negative))
     check_shapes(
         anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, "")
     )
 
     def distance(a, b):
-        return jnp.square(a - b).sum(-1) if squared else jnp.linalg.norm(a - b + 1e-6, axis=-1)
+        return jnp.square(a - b).sum(-1) if squared else jnp.linalg.norm(a - b + 1e-6, ord=p, axis=-1)
 
     to_negative = distance(anchor, negative)
     if swap:

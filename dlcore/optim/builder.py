@@ -23,6 +23,7 @@ OPTIMIZERS = {
     "sgd": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, None if _off(momentum) else momentum)),
     "nesterov": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, momentum, nesterov=True)),
     "adam": lambda rate, momentum, decay: _l2(decay, optax.adam(rate, b1=momentum)),
+    "amsgrad": lambda rate, momentum, decay: _l2(decay, optax.amsgrad(rate, b1=momentum)),
     "adamw": lambda rate, momentum, decay: optax.adamw(rate, b1=momentum, weight_decay=decay, mask=kernels),
     "lamb": lambda rate, momentum, decay: optax.lamb(rate, b1=momentum, weight_decay=decay, mask=kernels),
     "lars": lambda rate, momentum, decay: optax.lars(

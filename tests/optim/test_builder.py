@@ -59,6 +59,7 @@ def test_names_are_optax_optimizers_with_decay_on_kernels(name, want):
 
 def test_every_name_is_tried_above():
     assert set(OPTIMIZERS) == {
+        "amsgrad",
         "sgd",
         "nesterov",
         "adam",
@@ -250,3 +251,18 @@ def test_micro_batches_make_the_step_of_the_large_batch():
     for a, b in zip(large, small, strict=True):
         np.testing.assert_allclose(b, a, atol=1e-6)
     assert max(float(np.abs(a - b).max()) for a, b in zip(large, unlike, strict=True)) > 1e-3
+
+
+def test_amsgrad_never_forgets_its_largest_square():
+    """By hand: the step is divided by the root of the largest bias-corrected mean of squares so far."""
+    gradients = [4.0, 0.1, 0.1, -0.2]
+    tx, w = create_optimizer("amsgrad", 0.1), jnp.array(1.0)
+    state, m, v, largest, want = tx.init(w), 0.0, 0.0, 0.0, 1.0
+    for t, g in enumerate(gradients, 1):
+        updates, state = tx.update(jnp.array(g), state, w)
+        w = w + updates
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        largest = max(largest, v / (1 - 0.999**t))
+        want -= 0.1 * m / (1 - 0.9**t) / (largest**0.5 + 1e-8)
+    assert float(w) == pytest.approx(want, rel=1e-5)
+    assert largest == pytest.approx(16)
