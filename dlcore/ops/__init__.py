@@ -11,6 +11,7 @@ from dlcore.ops.arithmetic import (
     same_padding,
 )
 from dlcore.ops.boxes import (
+    box_angle,
     box_area,
     box_convert,
     box_iou,
@@ -57,6 +58,7 @@ __all__ = [
     "avg_pool",
     "bed_of_nails",
     "bilinear_sample",
+    "box_angle",
     "box_area",
     "box_convert",
     "box_iou",

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.augment import recipes
 from dlcore.models import create_model
 from dlcore.self_supervised.networks import Embedder, init_variables, unit
 
@@ -36,6 +37,21 @@ def test_heads_of_both_versions_by_hand(head):
         h = np.maximum(h @ params["hidden"]["kernel"] + params["hidden"]["bias"], 0)
     z = h @ params["projection"]["kernel"] + params["projection"]["bias"]
     np.testing.assert_allclose(out["embeddings"], z / np.linalg.norm(z, axis=1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.covers("SS-16")
+def test_the_page_trains_version_two(monkeypatch):
+    """Chen et al. 2020: a hidden layer in the head, blur with chance .5 and deviation .1 to 2, cosine, tau = .2."""
+    from experiments.self_supervised.moco import experiment
+
+    blurs = []
+    monkeypatch.setattr(recipes.jitter, "random_blur", lambda *settings: blurs.append(settings) or (lambda k, x: x))
+    recipes.contrastive_augmentation("color")
+    assert blurs == [((0.1, 2.0), 0.5)]
+    assert Embedder.head == "mlp"
+    assert experiment.defaults["temperature"] == 0.2
+    assert not {"embedder.head", "schedule"} & set(experiment.defaults)
+    assert experiment.settings["schedule"].default == "cosine"
 
 
 def test_features_are_the_average_of_the_last_map_and_embeddings_have_length_one():
