@@ -7,6 +7,7 @@ A batch is any pytree of arrays with a leading example axis, usually a dict. Eve
 (the example's position in its source) and, where it was padded, `mask: [B]` (1 for an example, 0 for padding).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -26,6 +27,7 @@ __all__ = [
     "Range",
     "State",
     "Sum",
+    "check_countable",
     "example_keys",
     "mask_of",
 ]
@@ -103,7 +105,8 @@ class Metric(struct.PyTreeNode):
     """A measure that adds up: `merge` joins two parts, `compute` reads the result on the host.
 
     Leaves are int32 counts and float32 sums on the device; `fit` folds them into int64 and float64 on the host, so
-    the result is exact whatever the batch split. Subclasses whose leaves add need only `compute`.
+    the result is exact whatever the batch split. Subclasses whose leaves add need only `compute`. A count of one step
+    must fit into int32; with the inherited `merge` the count of many steps may be larger.
     """
 
     def merge(self, other: Self) -> Self:
@@ -175,7 +178,11 @@ class Sum(Metric):
 
         Returns:
           The metric.
+
+        Raises:
+          ValueError: there are more values than int32 counts.
         """
+        check_countable(values.shape)
         if mask is None:
             mask = jnp.ones(values.shape[:1], bool)
         keep = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - 1)) > 0, values.shape)
@@ -240,6 +247,19 @@ class Last(Metric):
 
 def _lowest(dtype) -> Any:
     return -jnp.inf if jnp.issubdtype(dtype, jnp.inexact) else jnp.iinfo(dtype).min
+
+
+def check_countable(shape: tuple[int, ...]) -> None:
+    """Check that one step's values can be counted in int32.
+
+    Args:
+      shape: of the values.
+
+    Raises:
+      ValueError: there are 2^31 values or more.
+    """
+    if math.prod(shape) >= 2**31:
+        raise ValueError(f"values={shape}: {math.prod(shape):,} in one step; allowed: fewer than 2^31, a smaller batch")
 
 
 def mask_of(batch: dict) -> jax.Array:

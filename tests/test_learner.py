@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcore.learner import Last, Learner, Max, Metric, Range, State, Sum, example_keys, mask_of
-from dlcore.run.step import fold, merge
+from dlcore.metrics import ConfusionMatrix
+from dlcore.run.sums import fold, merge
 
 
 class Counts(Metric):
@@ -182,6 +183,15 @@ def test_counts_grow_past_int32_on_the_host():
     assert host["n"].compute() == 1.0
     assert host["c"].compute()["all"].tolist() == [3 * (2**31 - 1)] * 2
     assert host["n"].total.dtype == host["n"].count.dtype == np.int64
+
+
+def test_more_values_than_int32_counts_are_refused():
+    mask = jax.ShapeDtypeStruct((2**31,), bool)
+    with pytest.raises(ValueError, match=r"values=\(2147483648,\): 2,147,483,648 in one step"):
+        jax.eval_shape(Sum.of, mask)
+    with pytest.raises(ValueError, match="fewer than 2\\^31"):
+        jax.eval_shape(lambda x: ConfusionMatrix.of(x, x, num_classes=2), jax.ShapeDtypeStruct((2**15, 2**16), "int32"))
+    jax.eval_shape(Sum.of, jax.ShapeDtypeStruct((2**31 - 1,), bool))
 
 
 def test_fold_leaves_its_arguments_alone_and_keeps_kinds():

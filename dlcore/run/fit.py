@@ -31,12 +31,13 @@ from dlcore.run.preemption import Preempted, Preemption
 from dlcore.run.processes import is_first
 from dlcore.run.progress import Progress, say
 from dlcore.run.saving import Saver, Saving
-from dlcore.run.step import Carry, Placement, Program, fold
+from dlcore.run.step import Carry, Placement, Program
+from dlcore.run.sums import fold
 
 __all__ = ["Result", "Saving", "fit"]
 
 FOLD_EVERY = 1024
-"""Steps after which device sums move to the host without a log line too: float32 sums freeze, int32 overflows."""
+"""Steps after which device sums move to the host without a log line too: float32 sums freeze."""
 
 
 DEFAULT_SAVING = Saving()
@@ -222,9 +223,8 @@ class _Run:
             if memory is not None:
                 hook.memory = memory
         if note["folded"] is not None:
-            sums = self.program.abstract_carry.sums
             leaves = [np.asarray(leaf) for leaf in note["folded"]]
-            self.host_sums = jax.tree.unflatten(jax.tree.structure(sums), leaves)
+            self.host_sums = jax.tree.unflatten(jax.tree.structure(self.program.abstract_carry.bad), leaves)
         self.seconds = self.seconds_before = note["seconds"]
         self.saver.best = note["best"]
         self.stopped = note["stopped"]

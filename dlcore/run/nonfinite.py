@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.run.evaluate import compute_metrics, scalars
 from dlcore.run.sharding import leaf_paths
-from dlcore.run.step import Carry, Program, fold
+from dlcore.run.step import Carry, Program
 
 __all__ = ["NonFiniteError", "diagnose"]
 
@@ -54,7 +54,7 @@ def diagnose(program: Program, carry: Carry, batch_at: Callable[[int], Any], fir
         batch = batch_at(step)
         _, before = program.take_sums(program.split(carry))
         after = step_fn(before, program.put(batch))
-        metrics = scalars(compute_metrics(fold(None, program.take_sums(after)[0])))
+        metrics = scalars(compute_metrics(program.take_sums(after)[0]))
         after = program.join(after)
         if bad := bad_leaves(batch):
             return step, f"step {step}: the batch itself is not finite: {_some(bad)}"

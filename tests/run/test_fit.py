@@ -20,8 +20,9 @@ import pytest
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.data.source import Source
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
+from dlcore.metrics import MeanIoU
 from dlcore.optim import cross_replica
-from dlcore.run import STOP, EarlyStopping, Placement, Saving, fit, make_mesh
+from dlcore.run import STOP, EarlyStopping, Placement, Saving, evaluate, fit, make_mesh
 from dlcore.run.checkpoint import CheckpointMismatch
 from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.sharding import leaf_paths
@@ -145,6 +146,51 @@ def test_metrics_are_exact_whatever_is_logged(log_every, monkeypatch):
     spans = np.diff(edges)
     assert np.average([row["loss"] for row in rows], weights=spans) == pytest.approx(whole["loss"], rel=1e-6)
     assert max(row["top"] for row in rows) == whole["top"]
+
+
+PIXELS = 2**21
+
+
+def counting(counts) -> Learner:
+    """The plain learner with `counts(rows)` as its metrics, int32 counts of a large step."""
+
+    def update(state, batch):
+        return PLAIN.update(state, batch)[0], counts(len(batch["x"]))
+
+    return PLAIN._replace(update=update, evaluate=lambda state, batch: counts(len(batch["x"])))
+
+
+def large_counts(rows: int) -> dict:
+    """As a segmentation's: every pixel right but one, and a matrix of them, which is a metric of another kind."""
+    matrix = jnp.array([[PIXELS - 1, 1], [0, 0]], jnp.int32)
+    share = Sum(jnp.int32(PIXELS - 1), jnp.int32(PIXELS))
+    return {"accuracy": share, "iou": MeanIoU(matrix, jnp.int32(0)), "below": Sum(jnp.int32(-PIXELS))}
+
+
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_counts_of_1024_steps_do_not_overflow(spmd):
+    """2^21 pixels a step and 1024 steps are 2^31, one more than int32 holds."""
+    steps = 1024 if spmd == "jit" else 1100
+    (row,) = train(steps, counting(large_counts), log_every=steps, placement=one_device(spmd)).history
+    assert row["accuracy"] == (PIXELS - 1) / PIXELS
+    assert row["iou/pixel_accuracy"] == (PIXELS - 1) / PIXELS
+    assert row["below"] == -PIXELS * steps
+
+
+@pytest.mark.parametrize("count", [2**31 - 1, -(2**31)])
+def test_the_largest_counts_of_a_step_add_up(count, tmp_path):
+    """At the edge of int32, over a resume whose checkpoint lies between two log lines."""
+    learner = counting(lambda rows: {"n": Sum(jnp.full((), count, jnp.int32))})
+    options = {"log_every": 10, "folder": tmp_path, "saving": Saving(seconds=0, steps=3)}
+    interrupted(7, steps=10, learner=learner, **options)
+    assert train(10, learner, **options).history[-1]["n"] == 10 * count
+    assert train(1, learner).history[-1]["n"] == count
+
+
+def test_counts_of_a_validation_do_not_overflow():
+    """A whole pass of 40 batches, 2^30 a batch."""
+    learner = counting(lambda rows: {"n": Sum(jnp.int32(rows * 2**28))})
+    assert evaluate(learner, None, source(160), batch_size=4, placement=ONE)["n"] == 160 * 2**28
 
 
 def test_what_is_logged_does_not_change_what_is_learnt(tmp_path):
