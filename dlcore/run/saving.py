@@ -1,7 +1,6 @@
 """Decide when to save, follow the best validation metric, and keep the checkpoints of one call of fit."""
 
 import json
-import math
 import os
 import time
 from dataclasses import dataclass
@@ -127,7 +126,7 @@ class Saver:
             raise ValueError(f"monitor={monitor!r}: not a validation metric; allowed: {', '.join(measures)}")
         score = measures[monitor]
         sign = 1 if self.saving.mode == "max" else -1
-        if score is None or math.isnan(score) or (self.best is not None and sign * score < sign * self.best):
+        if score is None or (self.best is not None and sign * score < sign * self.best):
             return None
         self.best = score
         return score

@@ -164,7 +164,6 @@ class Program:
         metrics = self._abstract_metrics()
         self.abstract_carry = self._with_shardings(metrics)
         self.compiled: Any = None
-        self._finite_fn = jax.jit(all_finite)
         self._fresh = jax.jit(lambda: Sums.empty(self.abstract_carry.bad), out_shardings=self.replicated)
         self._copy = jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)
 
@@ -297,17 +296,6 @@ class Program:
             sums = jax.tree.map(lambda x: x[0], jax.device_get(sums))
             fresh = jax.device_put(self._stack(fresh), self._stacked_sharding())
         return sums.on_host(), carry.replace(sums=fresh)
-
-    def finite(self, tree: Any) -> bool:
-        """Whether every floating-point leaf is finite; waits for the device.
-
-        Args:
-          tree: of arrays.
-
-        Returns:
-          A Python bool.
-        """
-        return bool(self._finite_fn(tree))
 
     # Batches and shapes
 

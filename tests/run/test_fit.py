@@ -23,8 +23,9 @@ from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
 from dlcore.metrics import MeanIoU
 from dlcore.optim import cross_replica
 from dlcore.run import STOP, EarlyStopping, Placement, Saving, evaluate, fit, make_mesh
-from dlcore.run.checkpoint import CheckpointMismatch
+from dlcore.run.checkpoint import CheckpointMismatch, Checkpoints
 from dlcore.run.metrics_writer import read_metrics
+from dlcore.run.nonfinite import NonFiniteError
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
 
@@ -310,11 +311,10 @@ def test_the_smallest_is_best_under_min(tmp_path):
     assert checkpoints(tmp_path) == [2, 4]
 
 
-def test_a_score_that_is_not_a_number_is_never_the_best(tmp_path):
-    nan = math.nan
-    result = kept(tmp_path, [nan, 0.9, nan, 0.5, nan])
-    assert result.best_step == 2
-    assert checkpoints(tmp_path) == [2, 5]
+def test_a_score_that_is_not_a_number_ends_the_run_and_is_never_the_best(tmp_path):
+    with pytest.raises(NonFiniteError, match=r"after step 3: .'score': nan"):
+        kept(tmp_path, [0.5, 0.9, math.nan, 0.95, 0.95])
+    assert Checkpoints(tmp_path / "checkpoints", read_only=True).best_step() == 2
 
 
 def test_the_best_is_remembered_over_a_resume(tmp_path):
