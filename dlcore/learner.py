@@ -7,9 +7,10 @@ A batch is any pytree of arrays with a leading example axis, usually a dict. Eve
 (the example's position in its source) and, where it was padded, `mask: [B]` (1 for an example, 0 for padding).
 """
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ __all__ = [
     "Range",
     "State",
     "Sum",
+    "check_arguments",
     "check_countable",
     "example_keys",
     "mask_of",
@@ -47,6 +49,8 @@ class Learner(NamedTuple):
       loss: (params, State, batch) -> (scalar, Metrics), for the modes that differentiate; None where a technique has no
         such scalar.
       batched: path patterns (fnmatch, "/"-separated) of the State leaves whose leading axis is the batch.
+      classes: (State, batch) -> {label: number of classes}, by shapes alone: `fit` checks these entries of the batch
+        before it trains; None where a batch has no labels to check.
     """
 
     init: Callable[[jax.Array, Batch], Any]
@@ -55,6 +59,7 @@ class Learner(NamedTuple):
     predict: Callable[[Any, Batch], Any]
     loss: Callable[[Any, Any, Batch], tuple[jax.Array, Metrics]] | None = None
     batched: tuple[str, ...] = ()
+    classes: Callable[[Any, Batch], dict[str, int]] | None = None
 
 
 class Evaluator(NamedTuple):
@@ -99,6 +104,33 @@ class Range(NamedTuple):
 
     low: float = -np.inf
     high: float = np.inf
+
+
+def check_arguments(function: Callable) -> Callable:
+    """Decorate a `learner` function: numbers outside their `Range` and words outside their `Literal` are refused.
+
+    Args:
+      function: with annotated keyword arguments.
+
+    Returns:
+      The function, which raises ValueError for such an argument; traced numbers pass.
+    """
+    hints = get_type_hints(function, include_extras=True)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name, value in kwargs.items():
+            hint = hints.get(name)
+            for limits in getattr(hint, "__metadata__", ()):
+                number = isinstance(value, int | float) and isinstance(limits, Range)
+                if number and not limits.low <= value <= limits.high:
+                    high = "" if limits.high == np.inf else f", at most {limits.high:g}"
+                    raise ValueError(f"{name}={value}: out of range; allowed: at least {limits.low:g}{high}")
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, get_args(hint)))}")
+        return function(*args, **kwargs)
+
+    return checked
 
 
 class Metric(struct.PyTreeNode):

@@ -1,7 +1,11 @@
 """The contract's types: metrics add up exactly, a zero count is blank, keys come from the index alone."""
 
+import importlib
+import inspect
 import itertools
 import math
+from pathlib import Path
+from typing import Annotated, Literal, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +15,19 @@ from flax import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcore.learner import Last, Learner, Max, Metric, Range, State, Sum, example_keys, mask_of
+import dlcore
+from dlcore.learner import (
+    Last,
+    Learner,
+    Max,
+    Metric,
+    Range,
+    State,
+    Sum,
+    check_arguments,
+    example_keys,
+    mask_of,
+)
 from dlcore.metrics import ConfusionMatrix
 from dlcore.run.sums import fold, merge
 
@@ -242,3 +258,29 @@ def test_a_state_takes_arrays_of_its_own():
     paths = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree_util.tree_leaves_with_path(state)]
     assert paths == ["step", "rng", "params/w", "carry"]
     assert state.replace(carry=jnp.ones(3)).carry.sum() == 3
+
+
+def test_every_learner_checks_its_arguments():
+    """Each function called `learner` refuses numbers outside its ranges and words that it does not know."""
+    checked = 0
+    for path in sorted(Path(dlcore.__file__).parent.glob("*/*.py")):
+        if "\ndef learner(" not in path.read_text():
+            continue
+        function = importlib.import_module(f"dlcore.{path.parent.name}.{path.stem}").learner
+        for name, hint in get_type_hints(inspect.unwrap(function), include_extras=True).items():
+            limits = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Range)), None)
+            bad = "no such word" if get_origin(hint) is Literal else limits and limits.low - 1
+            if bad is not None:
+                checked += 1
+                with pytest.raises(ValueError, match=f"^{name}="):
+                    function(**{name: bad})
+    assert checked > 50
+
+
+def test_traced_arguments_pass_the_check():
+    @check_arguments
+    def learner(*, rate: Annotated[float, Range(0, 1)] = 0.5, kind: Literal["a", "b"] = "a"):
+        return rate
+
+    assert jax.jit(lambda rate: learner(rate=rate))(2.0) == 2.0
+    assert learner(rate=1, kind="b") == 1

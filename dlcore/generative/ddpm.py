@@ -21,7 +21,7 @@ from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.samplers import Denoise, ddim_sample, ddpm_sample, timesteps
 from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 
@@ -62,6 +62,7 @@ def sample(
     return SAMPLERS[sampler](denoise, noise(-1), noise, alphas_cumprod, grid, **options)
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

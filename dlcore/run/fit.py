@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
+from dlcore.run.inputs import check_labels, check_pipelines, check_valid
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
 from dlcore.run.preemption import Preempted, Preemption
 from dlcore.run.processes import is_first
 from dlcore.run.progress import Progress, say
+from dlcore.run.result import Result
 from dlcore.run.saving import Saver, Saving
 from dlcore.run.step import Carry, Placement, Program
 from dlcore.run.sums import fold
@@ -42,35 +44,6 @@ FOLD_EVERY = 1024
 
 
 DEFAULT_SAVING = Saving()
-
-
-@dataclass
-class Result:
-    """What `fit` returns.
-
-    Args:
-      state: the learner's last state.
-      step: steps done, those before a resume included.
-      history: the rows of the log.
-      stopped: whether a hook ended the phase before its last step.
-      best_step: the step of the best checkpoint; None where nothing was monitored.
-      seconds: time in training steps, those before a resume included.
-      seconds_before: the part of `seconds` in earlier processes.
-      compile_seconds: time until the first step could run.
-      wait_fraction: share of this process's training time spent waiting for batches.
-      memory: bytes by kind, as `dlcore.cost.memory.memory_report`.
-    """
-
-    state: Any
-    step: int
-    history: list[dict]
-    stopped: bool = False
-    best_step: int | None = None
-    seconds: float = 0.0
-    seconds_before: float = 0.0
-    compile_seconds: float = 0.0
-    wait_fraction: float = 0.0
-    memory: dict[str, int] = field(default_factory=dict)
 
 
 def fit(
@@ -170,6 +143,8 @@ class _Arguments:
         for name in ("steps", "log_every", "prefetch", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: too small; allowed: at least 1")
+        check_pipelines(self.train)
+        check_valid(self.valid)
 
 
 class _Run:
@@ -181,6 +156,7 @@ class _Run:
             check_writable(arguments.folder)
         self.example = batch_at(arguments.train, 0)
         self.program = Program(arguments.learner, self.example, arguments.placement, arguments.seed)
+        check_labels(arguments.learner, self.program.abstract_state, self.example, arguments.train, arguments.valid)
         self.evaluation = Evaluation(arguments.learner, arguments.placement)
         self.saver = Saver(arguments.saving, arguments.folder)
         self.progress = Progress(arguments.steps, enabled=False)

@@ -155,7 +155,12 @@ class Program:
         if processes > 1:
             batch_shardings(batch, self._mesh, processes)
         self._init_fn = lambda rng, batch: _strong(learner.init(rng, batch))
-        self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
+        try:
+            self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
+        except TypeError as error:
+            if "unexpected keyword argument 'train'" not in str(error):
+                raise
+            raise ValueError(f"model: {error}; allowed: a module of __call__(self, x, train: bool)") from error
         self.state_shardings = state_shardings(
             self.abstract_state, self._mesh, placement.sharding, learner.batched, must_divide=placement.spmd == "pmap"
         )

@@ -1,5 +1,6 @@
 """The loop: exact logs, validation, hooks, phases, start, what is kept, what a resumed run finds again."""
 
+import html
 import importlib
 import itertools
 import json
@@ -22,7 +23,7 @@ from dlcore.data.source import Source
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
 from dlcore.metrics import MeanIoU
 from dlcore.optim import cross_replica
-from dlcore.run import STOP, EarlyStopping, Placement, Saving, evaluate, fit, make_mesh
+from dlcore.run import STOP, EarlyStopping, Placement, Result, Saving, evaluate, fit, make_mesh
 from dlcore.run.checkpoint import CheckpointMismatch, Checkpoints
 from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.nonfinite import NonFiniteError
@@ -245,6 +246,21 @@ def test_the_log_file_is_the_history(tmp_path):
         (8, "valid"),
     ]
     assert list((tmp_path).glob("*tfevents*")) or list(tmp_path.rglob("*tfevents*"))
+
+
+def test_a_result_prints_in_ten_lines_and_shows_its_curves(tmp_path):
+    result = train(8, folder=tmp_path, valid=source(12), saving=Saving(seconds=0, monitor="loss", mode="min"))
+    lines = repr(result).splitlines()
+    assert lines[0] == "Result"
+    assert len(lines) <= 10
+    assert max(len(line) for line in lines) < 160
+    last = next(row for row in reversed(result.history) if row["split"] == "valid")
+    assert f"  valid   loss {last['loss']:.4g}, seen 12, x {last['x']:.4g}, at step 8" in lines
+    assert "  best    step 8" in lines
+    page = html.unescape(result._repr_html_())
+    assert "<b>loss</b>" in page
+    assert page.count("<svg") >= 4
+    assert "Result\n" in repr(Result(state=None, step=0, history=[]))
 
 
 def test_progress_says_something_and_silence_nothing(capsys):
