@@ -10,6 +10,7 @@ from dlcore.modes.watch import watch_hooks
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.fit import Saving, fit
+from dlcore.run.lock import locked
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
 
@@ -25,6 +26,12 @@ def train(run: ResolvedRun) -> int:
     Returns:
       The exit status, 0.
     """
+    check_writable(run.folder)
+    with locked(run.folder, ".run.lock"):
+        return _train(run)
+
+
+def _train(run: ResolvedRun) -> int:
     flags, folder = run.flags, run.folder
     config = run.config()
     if flags.fresh and config is not None and (folder / RESULT).exists():
@@ -36,7 +43,6 @@ def train(run: ResolvedRun) -> int:
             say(f"finished before: {folder / REPORT}  (--fresh trains again)")
             return 0
     placement = run.placement()
-    check_writable(folder)
     data = run.experiment.data(flags)
     for note in data.notes:
         say(f"note: {note}")

@@ -27,6 +27,7 @@ from dlcore.run.checkpoint import check_writable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
 from dlcore.run.inputs import check_labels, check_pipelines, check_valid
+from dlcore.run.lock import locked
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
 from dlcore.run.preemption import Preempted, Preemption
@@ -94,6 +95,7 @@ def fit(
       NonFiniteError: a metric, a number of the validation or an array of the state became NaN or infinite; the message
         says where it began. Arrays that hold an infinity before the first step may.
       CheckpointMismatch: the folder holds checkpoints of another model.
+      FolderInUse: another process trains in `folder`.
       Preempted: SIGTERM came; everything is saved and the process should exit with the status it carries.
       ValueError: an argument is out of range, or the learner breaks the contract.
     """
@@ -115,7 +117,10 @@ def fit(
         progress and is_first(),
         prefetch,
     )
-    return _Run(arguments).run()
+    if arguments.folder is not None:
+        check_writable(arguments.folder)
+    with locked(arguments.folder):
+        return _Run(arguments).run()
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,6 @@ class _Run:
 
     def __init__(self, arguments: _Arguments):
         self.arguments = arguments
-        if arguments.folder is not None:
-            check_writable(arguments.folder)
         self.example = batch_at(arguments.train, 0)
         self.program = Program(arguments.learner, self.example, arguments.placement, arguments.seed)
         check_labels(arguments.learner, self.program.abstract_state, self.example, arguments.train, arguments.valid)
