@@ -1,8 +1,8 @@
 """One process at a time in a run folder.
 
 The lock is the operating system's (flock), on a file that names its holder. It ends with the process, however that
-ends, so a killed run leaves no stale lock. A requeued run that starts while the old one still saves (schedulers leave 30
-to 60 seconds after SIGTERM) waits for it.
+ends, so a killed run leaves no stale lock. A requeued run that starts while the old one still saves (schedulers leave
+30 to 60 seconds after SIGTERM) waits for it.
 """
 
 import contextlib
