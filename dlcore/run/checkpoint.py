@@ -354,7 +354,7 @@ def _stderr_kept_on_success() -> Iterator[None]:
 
 @functools.cache
 def _quiet_orbax() -> None:
-    """Drop orbax's warnings about what is intended here, and the tracebacks of failed saves: `_failed` reports those."""
+    """Drop orbax's warnings about what is intended, and its tracebacks of failed saves, which `_failed` reports."""
     noise = ("tracked_metric", "read_only=True", "directory is read only")
     folder = f"{os.sep}orbax{os.sep}"
 
