@@ -113,7 +113,10 @@ def check_arguments(function: Callable) -> Callable:
       function: with annotated keyword arguments.
 
     Returns:
-      The function, which raises ValueError for such an argument; traced numbers pass.
+      The function; traced numbers pass.
+
+    Raises:
+      ValueError: of the decorated function, where an argument is out of range or unknown.
     """
     hints = get_type_hints(function, include_extras=True)
 
