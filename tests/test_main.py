@@ -1,6 +1,7 @@
 """An experiment from the command line, in this process: its folder, its second call, bad input."""
 
 import dataclasses
+import html
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.main import run
+from dlcore.run import provenance
 from dlcore.run.metrics_writer import read_metrics
 from experiments.classification.supervised import experiment
 
@@ -89,6 +91,16 @@ def test_the_configuration_says_all(finished):
     assert config["spec"]["train_size"] == 1297 - round(0.1 * 1297)
 
 
+def test_the_report_says_how_and_by_which_code(finished):
+    config = json.loads((finished[1] / "config.json").read_text())
+    page = html.unescape((finished[1] / "report.html").read_text())
+    result = json.loads((finished[1] / "result.json").read_text())
+    assert config["command"] == result["command"] == provenance.command()
+    assert f">{config['command']}<" in page
+    assert config["commit"] == result["commit"] == provenance.commit()
+    assert config["commit"] is None or f">{config['commit']}<" in page
+
+
 def test_a_config_json_repeats_the_run(finished, capsys):
     """From its settings alone the same folder is found, and so nothing is left to do."""
     runs, folder = finished
@@ -125,6 +137,38 @@ def test_fresh_trains_again_and_keeps_the_old(finished, tmp_path, capsys):
     old = runs / "classification.supervised" / f"{name}.old1"
     assert {k: (old / k).read_bytes() for k in before} == before
     assert (runs / "classification.supervised" / name / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", "", ["config.json", "it is empty"]),
+        ("config.json", '{"settings": {}, "experiment": "classification.supervised"}', ["config.json", "'identity'"]),
+        ("finished.json", "", ["finished.json", "it is empty"]),
+    ],
+)
+def test_a_damaged_file_of_the_run_is_named(finished, tmp_path, capsys, name, content, words):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    (folder / "result.json").unlink()
+    (folder / name).write_text(content)
+    one_line(capsys, run(experiment, [*SMALL, f"--run_dir={folder}"]), *words)
+
+
+def test_a_resume_says_which_code_changed(finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    (folder / "result.json").unlink()
+    sources = json.loads((folder / "sources.json").read_text())
+    assert {"dlcore/classification/supervised.py", "experiments/classification/supervised.py"} <= set(sources)
+    assert run(experiment, [*SMALL, f"--run_dir={folder}"]) == 0
+    assert "the code changed" not in capsys.readouterr().out
+    (folder / "result.json").unlink()
+    changed = {**sources, "dlcore/classification/supervised.py": "0" * 16, "dlcore/gone.py": "0" * 16}
+    (folder / "sources.json").write_text(json.dumps(changed))
+    assert run(experiment, [*SMALL, f"--run_dir={folder}"]) == 0
+    out = capsys.readouterr().out
+    assert "warning: the code changed since this run began: dlcore/classification/supervised.py\n" in out
 
 
 class Died(Exception):

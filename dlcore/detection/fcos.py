@@ -22,7 +22,7 @@ from flax import linen as nn
 from dlcore.detection.anchors import Grid
 from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
 from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
 from dlcore.ops.boxes import box_area, boxes_to_distances, distances_to_boxes
 from dlcore.ops.square_root import safe_sqrt
@@ -219,6 +219,7 @@ def postprocess(
     return select(topk_by_level(scores, boxes, grid.counts, topk_candidates), size, **thresholds)
 
 
+@check_arguments
 def learner(
     *,
     model: FCOS,

@@ -13,6 +13,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.run import provenance
+from dlcore.run.json_files import read_json
 
 __all__ = ["ResolvedRun", "check_identity", "config_of", "open_run", "prepare_process", "restore_state", "run_folder"]
 
@@ -154,9 +155,12 @@ class ResolvedRun:
 
         Returns:
           Its content; None where there is none.
+
+        Raises:
+          ValueError: it is no configuration of a run.
         """
         path = self.folder / "config.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(path, ["experiment", "identity", "settings", "spec"]) if path.exists() else None
 
     def write_config(self, spec: dict) -> None:
         """Record settings, facts of the data, versions, commit and devices.

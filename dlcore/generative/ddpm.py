@@ -21,7 +21,7 @@ from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, timesteps
 from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 
@@ -113,6 +113,7 @@ def _on_arc(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
     )
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

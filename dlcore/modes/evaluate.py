@@ -1,14 +1,12 @@
 """`--mode=evaluate`: measure a finished or a running training's checkpoint over a whole split."""
 
-import json
 from typing import Literal
-
-import numpy as np
 
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.run.evaluate import evaluate, scalars
+from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
 
 __all__ = ["MODE", "evaluate_run"]
@@ -38,7 +36,7 @@ def evaluate_run(run: ResolvedRun) -> None:
     )
     if flags.format == "json":
         content = {"run": str(run.folder), "step": step, "split": flags.split, "examples": len(source)}
-        say(json.dumps(content | {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in measures.items()}))
+        say(json_text(content | measures))
         return
     say(f"{run.folder}, step {step}, {flags.split} split, {len(source):,} examples")
     for name, value in scalars(measures).items():

@@ -25,6 +25,7 @@ from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError
 from dlcore.run import provenance
+from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import is_key
@@ -111,7 +112,7 @@ def export_function(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.jaxexp").write_bytes(content)
     save_file(weights, folder / "weights.safetensors")
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    write_json(folder / "manifest.json", manifest)
     (folder / "load.py").write_text(LOADER)
     return manifest
 

@@ -10,10 +10,17 @@ from dlcore.modes.watch import watch_hooks
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.fit import Saving, fit
+from dlcore.run.json_files import read_json, write_json
+from dlcore.run.lock import locked
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
+from dlcore.run.step import Placement
 
 __all__ = ["MODE", "train"]
+
+SOURCES = "sources.json"
+SHOWN = 5
+"""Changed files that are named."""
 
 
 def train(run: ResolvedRun) -> int:
@@ -25,18 +32,31 @@ def train(run: ResolvedRun) -> int:
     Returns:
       The exit status, 0.
     """
-    flags, folder = run.flags, run.folder
-    config = run.config()
-    if flags.fresh and config is not None and (folder / RESULT).exists():
-        _set_aside(folder)
-        config = None
-    if config is not None:
-        check_identity(run, config)
-        if (folder / RESULT).exists():
-            say(f"finished before: {folder / REPORT}  (--fresh trains again)")
-            return 0
+    if run.flags.fresh and (run.folder / RESULT).exists():
+        _set_aside(run.folder)
+    if _is_finished(run):
+        return 0
     placement = run.placement()
-    check_writable(folder)
+    check_writable(run.folder)
+    with locked(run.folder, ".run.lock"):
+        if not _is_finished(run):  # by another process, while this one waited
+            _train(run, placement)
+    return 0
+
+
+def _is_finished(run: ResolvedRun) -> bool:
+    """Whether there is nothing to do, and say so; the folder must be of the same settings."""
+    config = run.config()
+    if config is None:
+        return False
+    check_identity(run, config)
+    if finished := (run.folder / RESULT).exists():
+        say(f"finished before: {run.folder / REPORT}  (--fresh trains again)")
+    return finished
+
+
+def _train(run: ResolvedRun, placement: Placement) -> None:
+    flags, folder = run.flags, run.folder
     data = run.experiment.data(flags)
     for note in data.notes:
         say(f"note: {note}")
@@ -45,6 +65,7 @@ def train(run: ResolvedRun) -> int:
     learner = run.experiment.build(setup)
     pipelines = run.pipelines(data.train)
     if is_first():
+        _note_changed_code(folder)
         run.write_config(spec)
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
     batch = batch_at(pipelines, 0)
@@ -73,7 +94,16 @@ def train(run: ResolvedRun) -> int:
         ),
     )
     finish(run, data, setup, learner, result, hooks, batch)
-    return 0
+
+
+def _note_changed_code(folder: Path) -> None:
+    """Record the digests of the code, and say which files changed since the run that is resumed began."""
+    path, now = folder / SOURCES, provenance.sources()
+    before = read_json(path) if path.exists() else {}
+    if changed := sorted(name for name in before.keys() & now.keys() if before[name] != now[name]):
+        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        say(f"warning: the code changed since this run began: {', '.join(changed[:SHOWN])}{more}")
+    write_json(path, {**now, **before})
 
 
 def _set_aside(folder: Path) -> None:

@@ -33,7 +33,8 @@ class TrialsState:
       rng: of the run.
       inner: the learners' states, stacked along a leading axis of trials.
       values: {name: [trials]}, what `build` gets of each.
-      alive: [trials] bool, False for good once a trial's loss or parameters were not finite.
+      alive: [trials] bool, False for good once a trial's loss or state was not finite.
+      bounded: [leaves of inner] bool, False where a leaf may hold an infinity, as it does from the start.
     """
 
     step: jax.Array
@@ -41,6 +42,7 @@ class TrialsState:
     inner: Any
     values: dict[str, jax.Array]
     alive: jax.Array
+    bounded: jax.Array
 
     @property
     def params(self) -> Any:
@@ -118,7 +120,8 @@ def together(
         columns = {name: jnp.asarray(column, jnp.float32) for name, column in values.items()}
         inner = jax.vmap(lambda row: build(row).init(rng, batch))(columns)
         alive = jnp.ones(len(next(iter(columns.values()))), bool)
-        return TrialsState(jnp.zeros((), jnp.int32), rng, inner, columns, alive)
+        bounded = jnp.stack([all_finite(leaf) for leaf in jax.tree.leaves(inner)])
+        return TrialsState(jnp.zeros((), jnp.int32), rng, inner, columns, alive, bounded)
 
     def of_trials(metrics: Metrics, alive: jax.Array) -> Metrics:
         bad = (~alive).astype(jnp.int32)
@@ -127,7 +130,8 @@ def together(
     def update(state: TrialsState, batch: Batch) -> tuple[TrialsState, Metrics]:
         def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Any, Metrics, jax.Array]:
             after, metrics = build(row).update(inner, batch)
-            alive &= all_finite((after.params, metrics))
+            finite = jnp.stack([all_finite(leaf) for leaf in jax.tree.leaves(after)])
+            alive &= all_finite((after.params, metrics)) & jnp.all(finite | ~state.bounded)
             inner = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, inner)
             return inner, _zero_unless(alive, metrics), alive
 

@@ -22,7 +22,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
@@ -120,6 +120,7 @@ def _own(rows: jax.Array, count: int, axis: str) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axis) * count, count)
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

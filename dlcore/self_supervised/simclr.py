@@ -16,7 +16,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, nt_xent_scores
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features
@@ -36,6 +36,7 @@ class SimCLRState(State):
     model_state: Any
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

@@ -111,6 +111,22 @@ def test_evaluation_leaves_padding_out_and_labels_are_not_used():
             assert metric.compute() == pytest.approx(evaluate(state, rows)[name].compute(), rel=1e-5), name
 
 
+def test_padded_rows_take_no_part_in_training():
+    """Loss, gradient and step are those of the rows without padding, whatever the padding holds."""
+    learner, rows = toy(), source()[np.arange(6)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    padded = {k: np.concatenate([v, v[:2]]) for k, v in rows.items()} | {"mask": np.r_[np.ones(6), 0, 0]}
+    padded["image"][6:] = 7.0
+    mean = jax.jit(jax.value_and_grad(lambda params, batch: learner.loss(params, state, batch)[0]))
+    (value, gradient), (other, same) = mean(state.params, rows), mean(state.params, padded)
+    assert float(other) == pytest.approx(float(value), rel=1e-5)
+    chex.assert_trees_all_close(same, gradient, atol=1e-6)
+    update = jax.jit(learner.update)
+    (plainly, metrics), (masked, others) = update(state, rows), update(state, padded)
+    chex.assert_trees_all_close(masked.params, plainly.params, atol=1e-6)
+    assert others["loss"].compute() == pytest.approx(metrics["loss"].compute(), rel=1e-5)
+
+
 @pytest.mark.covers("SS-12")
 def test_training_brings_views_together_and_spreads_images():
     learner, rows = toy(0.3), source()[np.arange(16)]

@@ -34,6 +34,7 @@ from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
 from dlcore.modes.plan.topology import Topology, cases_of, topology_of
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
+from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
 
 __all__ = ["compiled_cases", "plan", "planned_batch"]
@@ -87,7 +88,7 @@ def plan(run: ResolvedRun) -> int:
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
-    (run.folder / "plan.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_json(run.folder / "plan.json", content)
     (run.folder / "plan.html").write_text(report_of(run, content))
     say(f"report: {run.folder / 'plan.html'}")
     return int(not all(any(row["verdict"] != "does not fit" for row in p["rows"]) for p in plans))
