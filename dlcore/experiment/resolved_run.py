@@ -10,7 +10,9 @@ from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
+from dlcore.experiment.settings import STEPS
 from dlcore.experiment.splits import Splits
+from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.run import provenance
 
@@ -39,9 +41,13 @@ class ResolvedRun:
     Args:
       experiment: what the experiment file says.
       flags: the settings' values.
+
+    Raises:
+      MissingPackage: a package that the experiment needs is not installed.
     """
 
     def __init__(self, experiment: Experiment, flags: Flags):
+        require(*experiment.packages, what=experiment.name)
         self.experiment, self.flags = experiment, flags
 
     def placement(self):
@@ -63,10 +69,17 @@ class ResolvedRun:
 
         Returns:
           `--steps`, or the steps of `--epochs` passes.
+
+        Raises:
+          FlagError: the passes take too many steps, or `--accumulate` needs more steps for one update than there are.
         """
-        if self.flags.steps is not None:
-            return self.flags.steps
-        return max(1, round(self.flags.epochs * train_size / self.flags.batch_size))
+        flags = self.flags
+        steps = flags.steps or max(1, round(flags.epochs * train_size / flags.batch_size))
+        if steps > STEPS.high:
+            raise FlagError(f"--epochs={flags.epochs:g}: {steps:.3g} steps; allowed: at most {STEPS.high} steps")
+        if flags.get("accumulate", 1) > steps:
+            raise FlagError(f"--accumulate={flags.accumulate}: no update in {steps} steps; allowed: 1 to {steps}")
+        return steps
 
     def setup(self, spec: dict, flags: Flags | None = None, dtype: Any = None) -> Setup:
         """Put together the argument of the experiment's `build`.

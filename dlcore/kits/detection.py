@@ -211,5 +211,6 @@ FIELDS = {
     "panels": detection_results.panels,
     "pictures": detection_results.pictures,
     "evaluators": evaluators,
+    "packages": ("pycocotools",),
 }
 """Fields of Experiment that are the same for every detector."""

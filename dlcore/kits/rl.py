@@ -87,5 +87,12 @@ def panels(context: Any) -> list:
     return [curves(returns, title="Return of finished episodes, by seed")] * bool(seeds) + [curves(joined)]
 
 
-FIELDS = {"data": data, "settings": SETTINGS, "monitor": "return", "headline": "return", "panels": panels}
+FIELDS = {
+    "data": data,
+    "settings": SETTINGS,
+    "monitor": "return",
+    "headline": "return",
+    "panels": panels,
+    "packages": ("gymnax",),
+}
 """Fields of Experiment that are the same for every algorithm."""
