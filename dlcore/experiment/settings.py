@@ -5,7 +5,7 @@ from typing import Literal
 from dlcore.experiment.setting import SEEDS, Setting
 from dlcore.learner import Range
 
-__all__ = ["FOLDER", "RUN", "STEPS"]
+__all__ = ["FOLDER", "ONLY_F32", "RUN", "STEPS"]
 
 STEPS = Range(1, 2**31 - 1)
 """A state counts its steps in int32."""
@@ -93,3 +93,6 @@ RUN = {
     **FOLDER,
 }
 """Settings of every experiment; a mode adds its own (`dlcore.experiment.mode`)."""
+
+ONLY_F32 = {"precision": Setting("f32", "compute precision; this experiment has no other", Literal["f32"])}
+"""In place of the setting of RUN, for an experiment whose `build` does not read `Setup.dtype`."""
