@@ -5,6 +5,7 @@ steps are one setting, the length of the run: either replaces the other where it
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
         group: {name: s._replace(default=defaults.get(name, s.default)) for name, s in entries.items()}
         for group, entries in groups.items()
     }
-    return _with_one_length(parse(groups, argv, config, usage=experiment.doc), config or {})
+    flags = parse(groups, argv, config, usage=experiment.doc)
+    return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
 
 
 def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:
@@ -67,6 +69,17 @@ def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:
         raise FlagError(f"--epochs={flags.epochs:g} --steps={flags.steps}: both are given; allowed: one of them")
     above = flags.given if flags.given & {"epochs", "steps"} else config
     return flags.replace(steps=None) if "epochs" in above and "steps" not in above else flags
+
+
+def _with_looks_at_log_steps(flags: Flags) -> Flags:
+    """`--watch` looks where the log has a line: where `--log_every` is not given, it follows."""
+    watch, log_every = flags.watch, flags.log_every or 50
+    if not watch or watch % log_every == 0:
+        return flags
+    if "log_every" in flags.given:
+        allowed = f"multiples of --log_every={log_every}"
+        raise FlagError(f"--watch={watch}: looks are taken where the log has a line; allowed: {allowed}")
+    return flags.replace(log_every=watch if watch < log_every else math.gcd(watch, log_every))
 
 
 def _without_model(values: dict[str, Any]) -> dict[str, Any]:

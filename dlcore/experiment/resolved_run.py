@@ -9,7 +9,7 @@ from typing import Any
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, text_of
 from dlcore.experiment.settings import STEPS
 from dlcore.experiment.splits import Splits
 from dlcore.extras import require
@@ -110,6 +110,32 @@ class ResolvedRun:
           The setup.
         """
         return self.setup({**splits.spec, "train_size": splits.train_size}, flags, dtype)
+
+    def check_network(self, splits: Splits) -> None:
+        """Initialize the network abstractly where the command line gives its fields, before anything is computed.
+
+        Args:
+          splits: the data.
+
+        Raises:
+          FlagError: it cannot be built; the message names the fields.
+        """
+        import jax
+
+        from dlcore.data.pipeline import batch_at
+
+        given = sorted(name for name in self.flags.given if name == "model" or "." in name)
+        if not given:
+            return
+        batch = batch_at(self.pipelines(splits.train), 0)
+        learner = self.experiment.build(self.setup_of(splits, self.flags.replace(spmd="jit")))
+        try:
+            jax.eval_shape(learner.init, jax.random.key(0), batch)
+        except Exception as error:
+            words = " ".join(f"--{name}={text_of(self.flags[name])}" for name in given)
+            problem = f"{type(error).__name__}: {error}".split("\n")[0]
+            allowed = "fields that fit the data and each other"
+            raise FlagError(f"{words}: no network ({problem}); allowed: {allowed}") from error
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "module_settings",
     "read_value",
     "settings_of",
+    "text_of",
 ]
 
 SIMPLE = (bool, int, float, str)
@@ -153,7 +154,8 @@ def _scalar(name: str, base: type, text: Any, kind: _Kind) -> Any:
             value = base(text)
     except (ValueError, KeyError, OverflowError):
         allowed = "; allowed: true, false" if base is bool else ""
-        raise FlagError(f"--{name}={text}: not {'an' if base is int else 'a'} {base.__name__}{allowed}") from None
+        written = f"--{name}={list(text) if isinstance(text, tuple) else text}"
+        raise FlagError(f"{written}: not {'an' if base is int else 'a'} {base.__name__}{allowed}") from None
     if base is float and not math.isfinite(value):
         raise FlagError(f"--{name}={text}: not finite; allowed: {_allowed(kind.limits)}")
     if kind.choices and value not in kind.choices:
@@ -265,6 +267,18 @@ def read_value(name: str, setting: Setting, text: Any) -> Any:
       FlagError: the value is not allowed.
     """
     return None if text is None and setting.default is None else _read(name, _kind_of_setting(name, setting), text)
+
+
+def text_of(value: Any) -> str:
+    """Write a value as the command line has it.
+
+    Args:
+      value: of a flag.
+
+    Returns:
+      What stands after `--name=`.
+    """
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def did_you_mean(name: str, names: Any, count: int = 3) -> str:

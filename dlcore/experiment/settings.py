@@ -86,7 +86,8 @@ RUN = {
     "progress": Setting(True, "show progress", identity=False),
     "watch": Setting(
         0,
-        "steps between two looks inside the network (updates, gradients, activations) for the report; 0: none",
+        "steps between two looks inside the network (updates, gradients, activations) for the report; 0: none; the log "
+        "follows where --log_every is not given",
         limits=Range(0),
         identity=False,
     ),

@@ -101,6 +101,7 @@ def gradcheck(run: ResolvedRun) -> int:
     data = experiment.data(flags)
     if isinstance(data.train, dict):
         raise ValueError(f"--mode=gradcheck: {experiment.name} has several training sources; allowed: one")
+    run.check_network(data)
     bad = 0
     with jax.enable_x64(True):
         losses_and_params = losses_after_burn_in(run, data)
@@ -143,7 +144,7 @@ MODE = Mode(
     {
         "gradcheck_method": Setting("centered", "how slopes are measured", Literal[METHODS], identity=False),
         "gradcheck_h": Setting(
-            None, "difference step; 1e-5, for a complex step 1e-20", float | None, Range(0), identity=False
+            None, "difference step; 1e-5, for a complex step 1e-20", float | None, Range(1e-100, 0.1), identity=False
         ),
         "gradcheck_samples": Setting(3, "coordinates of each array", limits=Range(1), identity=False),
     },

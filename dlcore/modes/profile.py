@@ -49,6 +49,7 @@ def profile(run: ResolvedRun) -> int:
     folder = run.folder / "profile"
     check_writable(folder)
     data = run.experiment.data(run.flags)
+    run.check_network(data)
     setup = run.setup_of(data)
     pipelines = run.pipelines(data.train)
     batch = batch_at(pipelines, 0)

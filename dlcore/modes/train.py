@@ -40,8 +40,11 @@ def train(run: ResolvedRun) -> int:
     data = run.experiment.data(flags)
     for note in data.notes:
         say(f"note: {note}")
+    run.check_network(data)
     setup = run.setup_of(data)
     spec = setup.spec
+    if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
+        say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
     learner = run.experiment.build(setup)
     pipelines = run.pipelines(data.train)
     if is_first():

@@ -24,7 +24,6 @@ import numpy as np
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.extras import MissingPackage
 from dlcore.learner import Range
 from dlcore.run.progress import say
 from dlcore.search.methods import METHODS, Outcome, Search
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, FloatingPointError, MissingPackage) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -444,10 +444,10 @@ def test_another_model_leaves_the_pages_fields_behind():
         ({"settings": {"l3": 1.0}}, r"the configuration sets 'l3', which is unknown \(did you mean l2"),
         ({"settings": {"l2": "heavy"}}, r"--l2=heavy: not a float"),
         ({"settings": {"kind": "c"}}, r"--kind=c: unknown; allowed: a, b"),
-        ({"settings": {"l2": [1.0]}}, r"--l2=\(1.0,\): not a float"),
+        ({"settings": {"l2": [1.0]}}, r"--l2=\[1.0\]: not a float"),
         ({"settings": {"l2": {"a": 1}}}, r"--l2=.*: not a float"),
         ({"settings": {"batch_size": True}}, r"--batch_size=True: not an int"),
-        ({"settings": {"kind": ["a"]}}, r"--kind=\('a',\): not a str"),
+        ({"settings": {"kind": ["a"]}}, r"--kind=\['a'\]: not a str"),
         ({"settings": {"smoothing": float("nan")}}, r"--smoothing=nan: not finite"),
         ({"settings": {"batch_size": None}}, r"--batch_size: a value is missing"),
         ({"settings": {"model": "mlpp"}}, r"--model=mlpp: unknown \(did you mean mlp"),
@@ -480,6 +480,20 @@ def test_a_run_of_another_page_is_named(tmp_path):
     for word in ("run", "config_json"):
         with pytest.raises(FlagError, match=rf"^--{word}=.*: a run of topic.other; allowed: runs of {PAGE.name}$"):
             resolve(PAGE, [f"--{word}={tmp_path}"])
+
+
+def test_the_log_follows_the_looks():
+    """Looks are taken where the log has a line: 20 of 50 would become 50."""
+    for words, log_every in (
+        (["--watch=20"], 20),
+        (["--watch=120"], 10),
+        (["--watch=100"], resolve(PAGE, []).log_every),
+        (["--watch=0"], resolve(PAGE, []).log_every),
+        (["--watch=20", "--log_every=5"], 5),
+    ):
+        assert resolve(PAGE, words).log_every == log_every, words
+    with pytest.raises(FlagError, match=r"--watch=20: looks are taken .*; allowed: multiples of --log_every=50"):
+        resolve(PAGE, ["--watch=20", "--log_every=50"])
 
 
 # The length of a run
