@@ -73,12 +73,13 @@ def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:
 
 def _with_looks_at_log_steps(flags: Flags) -> Flags:
     """`--watch` looks where the log has a line: where `--log_every` is not given, it follows."""
-    watch, log_every = flags.watch, flags.log_every or 50
-    if not watch or watch % log_every == 0:
+    watch, log_every = flags.watch, flags.log_every
+    if not watch or (log_every and watch % log_every == 0):
         return flags
-    if "log_every" in flags.given:
+    if "log_every" in flags.given and log_every:
         allowed = f"multiples of --log_every={log_every}"
         raise FlagError(f"--watch={watch}: looks are taken where the log has a line; allowed: {allowed}")
+    log_every = log_every or 50
     return flags.replace(log_every=watch if watch < log_every else math.gcd(watch, log_every))
 
 

@@ -144,7 +144,7 @@ MODE = Mode(
     {
         "gradcheck_method": Setting("centered", "how slopes are measured", Literal[METHODS], identity=False),
         "gradcheck_h": Setting(
-            None, "difference step; 1e-5, for a complex step 1e-20", float | None, Range(1e-100, 0.1), identity=False
+            None, "difference step; 1e-5, for a complex step 1e-20", float | None, Range(0), identity=False
         ),
         "gradcheck_samples": Setting(3, "coordinates of each array", limits=Range(1), identity=False),
     },
