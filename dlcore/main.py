@@ -152,6 +152,6 @@ def _in_flags(message: str, flags: Flags) -> str:
     found = re.match(r"(\w+)=(['\"]?)(.*?)\2: ", message)
     if not found:
         return message
-    names = [found[1]] if found[1] in flags else sorted(name for name in flags.given if name != "mode")
+    names = [found[1]] if found[1] in flags else sorted(name for name in flags.given if isinstance(flags[name], str))
     name = next((name for name in names if str(flags[name]) == found[3]), None)
     return message if name is None else f"--{name}={found[3]}: {message[found.end() :]}"

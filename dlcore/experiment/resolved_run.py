@@ -111,31 +111,31 @@ class ResolvedRun:
         """
         return self.setup({**splits.spec, "train_size": splits.train_size}, flags, dtype)
 
-    def check_network(self, splits: Splits) -> None:
+    def check_network(self, splits: Splits, batch: Any) -> None:
         """Initialize the network abstractly where the command line gives its fields, before anything is computed.
 
         Args:
           splits: the data.
+          batch: of training data.
 
         Raises:
           FlagError: it cannot be built; the message names the fields.
         """
         import jax
-
-        from dlcore.data.pipeline import batch_at
+        from flax.errors import FlaxError
 
         given = sorted(name for name in self.flags.given if name == "model" or "." in name)
         if not given:
             return
-        batch = batch_at(self.pipelines(splits.train), 0)
         learner = self.experiment.build(self.setup_of(splits, self.flags.replace(spmd="jit")))
         try:
             jax.eval_shape(learner.init, jax.random.key(0), batch)
-        except Exception as error:
+        except (ArithmeticError, IndexError, TypeError, ValueError, FlaxError) as error:
             words = " ".join(f"--{name}={text_of(self.flags[name])}" for name in given)
-            problem = f"{type(error).__name__}: {error}".split("\n")[0]
-            allowed = "fields that fit the data and each other"
-            raise FlagError(f"{words}: no network ({problem}); allowed: {allowed}") from error
+            problem = str(error).split("\n")[0]
+            if not isinstance(error, ValueError):
+                problem = f"{type(error).__name__}, {problem}; allowed: fields that fit the data and each other"
+            raise FlagError(f"{words}: no network: {problem}") from error
 
     @property
     def plain(self) -> dict[str, Any]:
