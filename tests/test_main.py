@@ -307,6 +307,45 @@ def test_other_placements_learn_the_same(finished, tmp_path, words):
 # Bad input: one clear line, a status, nothing written over
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model=mlp", "--model.hidden=8,0"], "--model=mlp --model.hidden=8,0: no network: ZeroDivisionError, "),
+        (["--model=mlp", "--model.hidden=-8"], "--model=mlp --model.hidden=-8: no network: TypeError, "),
+        (["--model.width=0"], "--model.width=0: no network: ZeroDivisionError, "),
+        (["--model=inception_v3"], "--model=inception_v3: no network: x.shape="),
+        (["--model.width=-4", "--mode=sanity"], "--model.width=-4: no network: TypeError, "),
+    ],
+)
+def test_fields_that_make_no_network_are_named(words, message, tmp_path, capsys):
+    status = run(experiment, ["--batch_size=8", f"--run_dir={tmp_path}", *words])
+    one_line(capsys, status, f"error: {message}", "; allowed: ")
+    assert status == 2
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_run_of_another_page_is_not_evaluated(finished, capsys):
+    other = dataclasses.replace(experiment, file=str(Path("experiments/classification/other.py")), settings={})
+    status = run(other, ["--mode=evaluate", f"--run={finished[1]}"])
+    message = f"error: --run={finished[1]}: a run of classification.supervised; allowed: runs of classification.other"
+    one_line(capsys, status, message)
+    assert status == 2
+
+
+def test_steps_that_make_no_update_are_told(tmp_path, capsys):
+    words = [*SMALL, f"--run_dir={tmp_path}", "--accumulate=3", "--noprogress"]
+    assert run(experiment, words) == 0
+    note = "note: the last 1 of 4 steps make no update, which takes --accumulate=3 steps"
+    assert note in capsys.readouterr().out
+    assert run(experiment, [*words, "--accumulate=5", "--fresh"]) == 2
+    one_line(capsys, 2, "--accumulate=5: no update in 4 steps; allowed: 1 to 4")
+
+
+def test_the_last_seed_is_a_seed(tmp_path):
+    words = ["--model=mlp", "--model.hidden=4", "--steps=1", "--eval_every=1", "--noprogress", "--batch_size=8"]
+    assert run(experiment, [*words, f"--run_dir={tmp_path}", "--seed=4294967295"]) == 0
+
+
 def test_a_batch_larger_than_the_data(capsys, tmp_path):
     status = run(experiment, [*SMALL, f"--run_dir={tmp_path / 'run'}", "--batch_size=2000"])
     one_line(capsys, status, "batch_size=2000", "1167")
@@ -317,10 +356,10 @@ def test_a_batch_larger_than_the_data(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mesh=data:3"], "mesh='data:3': asks for 3 devices; allowed: the 8"),
-        (["--mesh=eight"], "mesh='eight': malformed"),
+        (["--mesh=data:3"], "--mesh=data:3: asks for 3 devices; allowed: the 8"),
+        (["--mesh=eight"], "--mesh=eight: malformed"),
         (["--sharding=tensor"], "the mesh has no axis 'model'"),
-        (["--spmd=pmap", "--sharding=fsdp"], "spmd='pmap': replicates parameters"),
+        (["--spmd=pmap", "--sharding=fsdp"], "--spmd=pmap: replicates parameters"),
     ],
 )
 def test_a_mesh_that_cannot_be(capsys, tmp_path, words, message):
@@ -336,7 +375,7 @@ def test_a_mesh_fails_before_any_data_is_read(capsys, tmp_path):
     status = run(
         dataclasses.replace(experiment, data=never), [*SMALL, f"--run_dir={tmp_path / 'run'}", "--mesh=data:3"]
     )
-    one_line(capsys, status, "mesh='data:3'")
+    one_line(capsys, status, "error: --mesh=data:3: ")
     assert not (tmp_path / "run").exists()
 
 
@@ -401,7 +440,10 @@ def test_an_empty_folder(capsys, tmp_path):
 
 
 def test_a_folder_that_is_not_there(capsys, tmp_path):
-    one_line(capsys, run(experiment, on_folder(tmp_path / "nowhere", tmp_path)), str(tmp_path / "nowhere"))
+    nowhere = tmp_path / "nowhere"
+    one_line(
+        capsys, run(experiment, on_folder(nowhere, tmp_path)), f"error: --data_dir={nowhere}: no such folder or .zip"
+    )
 
 
 def test_one_class_only(capsys, tmp_path):

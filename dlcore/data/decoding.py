@@ -26,6 +26,7 @@ import numpy as np
 from dlcore.data.image_folder import ImageFile
 from dlcore.data.image_headers import is_sideways, target_size
 from dlcore.data.workers import DECODERS, try_each
+from dlcore.extras import require
 
 __all__ = [
     "Box",
@@ -178,7 +179,7 @@ def decode_box(
     Raises:
       ValueError: `decoder` is unknown, or the bytes are no whole image.
       OSError: the bytes are no whole image.
-      ImportError: OpenCV is not installed.
+      MissingPackage: OpenCV is not installed.
     """
     if decoder not in DECODERS:
         raise ValueError(f"decoder={decoder!r}: unknown; allowed: {', '.join(DECODERS)}")
@@ -282,10 +283,9 @@ def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: i
 
 
 def _opencv():
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError("decoder='opencv': needs OpenCV; pip install 'dlcore[input]'") from error
+    require("cv2", what="decoder='opencv'")
+    import cv2
+
     cv2.setNumThreads(1)
     return cv2
 

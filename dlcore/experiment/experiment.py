@@ -84,6 +84,7 @@ class Experiment:
       hooks: Setup -> hooks for fit.
       start: Setup -> fit's `start`, where the settings ask for weights to start from; else None.
       evaluators: (Setup, Splits, "valid" or "test") -> measures of that split taken from what `predict` gives.
+      packages: of `dlcore.extras` that it needs, checked before any work.
     """
 
     file: str
@@ -112,6 +113,7 @@ class Experiment:
     hooks: Callable[[Setup], list] = lambda setup: []
     start: Callable[[Setup], Callable[[Any], Any] | None] = lambda setup: None
     evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []
+    packages: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, text_of
+from dlcore.experiment.settings import STEPS
 from dlcore.experiment.splits import Splits
+from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.run import provenance
 from dlcore.run.json_files import read_json
@@ -40,9 +42,13 @@ class ResolvedRun:
     Args:
       experiment: what the experiment file says.
       flags: the settings' values.
+
+    Raises:
+      MissingPackage: a package that the experiment needs is not installed.
     """
 
     def __init__(self, experiment: Experiment, flags: Flags):
+        require(*experiment.packages, what=experiment.name)
         self.experiment, self.flags = experiment, flags
 
     def placement(self):
@@ -64,10 +70,17 @@ class ResolvedRun:
 
         Returns:
           `--steps`, or the steps of `--epochs` passes.
+
+        Raises:
+          FlagError: the passes take too many steps, or `--accumulate` needs more steps for one update than there are.
         """
-        if self.flags.steps is not None:
-            return self.flags.steps
-        return max(1, round(self.flags.epochs * train_size / self.flags.batch_size))
+        flags = self.flags
+        steps = flags.steps or max(1, round(flags.epochs * train_size / flags.batch_size))
+        if steps > STEPS.high:
+            raise FlagError(f"--epochs={flags.epochs:g}: {steps:.3g} steps; allowed: at most {STEPS.high} steps")
+        if flags.get("accumulate", 1) > steps:
+            raise FlagError(f"--accumulate={flags.accumulate}: no update in {steps} steps; allowed: 1 to {steps}")
+        return steps
 
     def setup(self, spec: dict, flags: Flags | None = None, dtype: Any = None) -> Setup:
         """Put together the argument of the experiment's `build`.
@@ -98,6 +111,32 @@ class ResolvedRun:
           The setup.
         """
         return self.setup({**splits.spec, "train_size": splits.train_size}, flags, dtype)
+
+    def check_network(self, splits: Splits, batch: Any) -> None:
+        """Initialize the network abstractly where the command line gives its fields, before anything is computed.
+
+        Args:
+          splits: the data.
+          batch: of training data.
+
+        Raises:
+          FlagError: it cannot be built; the message names the fields.
+        """
+        import jax
+        from flax.errors import FlaxError
+
+        given = sorted(name for name in self.flags.given if name == "model" or "." in name)
+        if not given:
+            return
+        learner = self.experiment.build(self.setup_of(splits, self.flags.replace(spmd="jit")))
+        try:
+            jax.eval_shape(learner.init, jax.random.key(0), batch)
+        except (ArithmeticError, IndexError, TypeError, ValueError, FlaxError) as error:
+            words = " ".join(f"--{name}={text_of(self.flags[name])}" for name in given)
+            problem = str(error).split("\n")[0]
+            if not isinstance(error, ValueError):
+                problem = f"{type(error).__name__}, {problem}; allowed: fields that fit the data and each other"
+            raise FlagError(f"{words}: no network: {problem}") from error
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from dlcore.experiment.resolve import wants_smoke
 from dlcore.experiment.resolved_run import run_folder
 from dlcore.experiment.setting import FlagError, settings_of
 from dlcore.experiment.settings import FOLDER
+from dlcore.extras import MissingPackage
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.json_files import write_json
@@ -108,7 +109,7 @@ def run_study(study: Study, argv: list[str]) -> int:
         check_writable(folder)
         _check_settings(study, folder, values)
         result = study.function(**values)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MissingPackage) as error:
         if flags.traceback:
             raise
         print(f"error: {error}  (--traceback shows where)", file=sys.stderr)

@@ -45,6 +45,7 @@ SETTINGS = {
         None,
         "factors between which training images are scaled, 1,1: none; by default 0.75,1.35 for coco, none for scenes",
         tuple[float, float] | None,
+        Range(0.01),
     ),
     **optimizer.SETTINGS,
 }
@@ -211,5 +212,6 @@ FIELDS = {
     "panels": detection_results.panels,
     "pictures": detection_results.pictures,
     "evaluators": evaluators,
+    "packages": ("pycocotools",),
 }
 """Fields of Experiment that are the same for every detector."""

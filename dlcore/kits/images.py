@@ -11,6 +11,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
+from dlcore.extras import require
 from dlcore.learner import Range
 
 __all__ = ["SETTINGS", "augmentation", "data", "example", "input_size", "preprocess"]
@@ -66,12 +67,15 @@ def data(flags: Flags) -> Splits:
     Raises:
       ValueError: as `dlcore.data.image_classification.load`.
       FileNotFoundError: as `dlcore.data.image_classification.load`.
+      MissingPackage: OpenCV is not installed, and `--decoder=opencv`.
     """
     from dlcore.data.augment import channel_statistics
     from dlcore.data.image_classification import load
     from dlcore.data.streaming import random_crops, sample_of, streamed
     from dlcore.data.workers import Workers
 
+    if flags.get("decoder") == "opencv":
+        require("cv2", what="--decoder=opencv")
     splits = load(
         flags.dataset,
         flags.data_dir,

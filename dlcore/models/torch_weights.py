@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.extras import require
 from dlcore.models.registry import create_model, family_of, input_shape
 
 __all__ = ["load_torch", "read_state_dict", "torch_names"]
@@ -82,7 +83,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
       ValueError: the ending is another, or an entry is no tensor.
       FileNotFoundError: there is no such file.
-      ImportError: safetensors or torch is not installed.
+      MissingPackage: safetensors or torch is not installed.
     """
     path = Path(path)
     if not path.exists():
@@ -91,17 +92,15 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         with np.load(path) as file:
             return dict(file)
     if path.suffix == ".safetensors":
-        try:
-            from safetensors.numpy import load_file
-        except ImportError:
-            raise ImportError(f"path={path}: safetensors is not installed; pip install 'dlcore[convert]'") from None
+        require("safetensors", what=f"path={path}")
+        from safetensors.numpy import load_file
+
         return load_file(path)
     if path.suffix not in (".pth", ".pt", ".bin"):
         raise ValueError(f"path={path}: unknown format; allowed: .safetensors, .npz, .pth, .pt, .bin")
-    try:
-        import torch
-    except ImportError:
-        raise ImportError(f"path={path}: torch is not installed; allowed without it: .safetensors, .npz") from None
+    require("torch", what=f"path={path}")
+    import torch
+
     content = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model", "model_state_dict"):
         content = content[key] if isinstance(content.get(key), dict) else content

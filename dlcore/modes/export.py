@@ -10,7 +10,6 @@ of flax has to be registered where they are loaded.
 """
 
 import hashlib
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError
+from dlcore.extras import require
 from dlcore.run import provenance
 from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
@@ -33,6 +33,7 @@ from dlcore.run.step import is_key
 __all__ = ["LOADER", "MODE", "PLATFORMS", "export_function", "export_run", "load_exported"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+PACKAGES = ("flatbuffers", "safetensors")
 LOADER = '''"""python load.py: the exported function on zeros. Needs jax, flatbuffers, numpy and safetensors."""
 import json, pathlib
 import jax, numpy as np
@@ -70,13 +71,9 @@ def export_function(
 
     Raises:
       ValueError: the folder is not empty.
-      ImportError: flatbuffers or safetensors are missing; the message says what to install.
+      MissingPackage: flatbuffers or safetensors are missing.
     """
-    for name in ("flatbuffers", "safetensors"):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            raise ImportError(f"exporting needs {name}: pip install 'dlcore[export]'") from None
+    require(*PACKAGES, what="exporting")
     from safetensors.numpy import save_file
 
     folder = Path(folder)
@@ -137,7 +134,9 @@ def load_exported(folder: str | Path) -> tuple[dict, dict[str, np.ndarray], Call
 
     Raises:
       ValueError: the program is not the one that the manifest names.
+      MissingPackage: flatbuffers or safetensors are missing.
     """
+    require(*PACKAGES, what="an exported program")
     from safetensors.numpy import load_file
 
     folder = Path(folder)
@@ -209,4 +208,4 @@ def export_run(run: ResolvedRun) -> int:
     return 0
 
 
-MODE = Mode(export_run)
+MODE = Mode(export_run, packages=PACKAGES)

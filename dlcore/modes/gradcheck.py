@@ -101,6 +101,7 @@ def gradcheck(run: ResolvedRun) -> int:
     data = experiment.data(flags)
     if isinstance(data.train, dict):
         raise ValueError(f"--mode=gradcheck: {experiment.name} has several training sources; allowed: one")
+    run.check_network(data, data.train[:EXAMPLES])
     bad = 0
     with jax.enable_x64(True):
         losses_and_params = losses_after_burn_in(run, data)

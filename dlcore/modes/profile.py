@@ -52,6 +52,7 @@ def profile(run: ResolvedRun) -> int:
     setup = run.setup_of(data)
     pipelines = run.pipelines(data.train)
     batch = batch_at(pipelines, 0)
+    run.check_network(data, batch)
     program = Program(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
     carry = program.split(program.init(batch, run.experiment.start(setup)))
     began = time.perf_counter()

@@ -224,6 +224,7 @@ def sanity(run: ResolvedRun) -> int:
     data = run.experiment.data(run.flags.replace(**run.plain))
     if isinstance(data.train, dict):
         raise ValueError(f"--mode=sanity: {run.experiment.name} has several training sources; allowed: one")
+    run.check_network(data, data.train[: run.flags.batch_size])
     bench = Bench(run, data)
     failed = 0
     say(f"{'check':32} {'measured':44} {'expected':44} verdict")

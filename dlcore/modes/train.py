@@ -60,15 +60,18 @@ def _train(run: ResolvedRun, placement: Placement) -> None:
     data = run.experiment.data(flags)
     for note in data.notes:
         say(f"note: {note}")
+    pipelines = run.pipelines(data.train)
+    batch = batch_at(pipelines, 0)
+    run.check_network(data, batch)
     setup = run.setup_of(data)
     spec = setup.spec
+    if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
+        say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
     learner = run.experiment.build(setup)
-    pipelines = run.pipelines(data.train)
     if is_first():
         _note_changed_code(folder)
         run.write_config(spec)
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
-    batch = batch_at(pipelines, 0)
     hooks = [*run.experiment.hooks(setup), *watch_hooks(run, setup, batch)]
     result = fit(
         learner,

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError, Setting
+from dlcore.extras import MissingPackage, require
 from dlcore.learner import Range
 from dlcore.run.progress import say
 from dlcore.search import space as spaces
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, MissingPackage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -88,6 +89,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
       FlagError: a flag is unknown or its value not allowed.
       ValueError: no trial has a finite score.
     """
+    require("submitit", what="launch.slurm.sweep")
     own, axes, argv = _take_apart(words)
     space = parse_space(axes)
     experiment = experiment_of(module)
@@ -131,10 +133,8 @@ def _draw(own: Flags, space: Space) -> list[dict]:
 
 def _run(jobs: Sequence[TrialJob], own: Flags, folder: Path, name: str) -> None:
     """Submit, and wait until every job has ended."""
-    try:
-        import submitit
-    except ImportError as error:
-        raise ImportError("sweeps need submitit: pip install 'dlcore[launch]'") from error
+    import submitit
+
     if not jobs:
         return
     logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at every look where sacct has no accounts

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
 from dlcore.kits import detection, detection_results
 from experiments.detection.fcos import experiment
 
@@ -62,6 +63,9 @@ def test_fields_of_the_detector_are_flags():
 def test_augmentation_by_flags():
     assert detection.augmentation(flags("--flip=none", "--zoom=1,1")) is None
     assert detection.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
+    for word, problem in (("nan,1", "--zoom=nan: not finite"), ("0,1", "--zoom=0.0: out of range")):
+        with pytest.raises(FlagError, match=f"^{problem}; allowed: at least 0.01$"):
+            flags(f"--zoom={word}")
 
 
 def test_boxes_are_described_as_shares_of_the_image():

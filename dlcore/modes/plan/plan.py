@@ -14,7 +14,6 @@ The data need not be there if the experiment describes them (`Experiment.planned
 plan.json are written to the run's folder.
 """
 
-import importlib.util
 import json
 import os
 import pickle
@@ -30,6 +29,7 @@ import jax
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
+from dlcore.extras import require
 from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
 from dlcore.modes.plan.topology import Topology, cases_of, topology_of
 from dlcore.run import provenance
@@ -50,7 +50,8 @@ def plan(run: ResolvedRun) -> int:
       The exit status: 1 where nothing fits one of the topologies.
 
     Raises:
-      FlagError: a flag is missing or its value is not allowed, or libtpu is missing for a TPU.
+      FlagError: a flag is missing or its value is not allowed.
+      MissingPackage: a TPU's compiler, libtpu, is not installed.
     """
     flags = run.flags
     if not flags.topology:
@@ -61,10 +62,8 @@ def plan(run: ResolvedRun) -> int:
     jax.config.update("jax_platforms", "cpu")
     topologies = [topology_of(name.strip()) for name in flags.topology.split(",")]
     cases = [cases_of(topology.devices, flags.meshes, flags.rules) for topology in topologies]
-    if any(t.platform == "tpu" for t in topologies) and importlib.util.find_spec("libtpu") is None:
-        raise FlagError(
-            f"--topology={flags.topology}: libtpu is missing; allowed: after pip install 'dlcore[tpu]', no TPU needed"
-        )
+    if any(t.platform == "tpu" for t in topologies):
+        require("libtpu", what=f"--topology={flags.topology}")
     check_writable(run.folder)
     spec, batch = planned_batch(run)
     plans = []
