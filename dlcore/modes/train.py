@@ -5,6 +5,8 @@ from pathlib import Path
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity
+from dlcore.experiment.run_data import check_resumed, known_data, write_data
+from dlcore.experiment.setting import FlagError
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
 from dlcore.run import provenance
@@ -33,6 +35,7 @@ def train(run: ResolvedRun) -> int:
     if config is not None:
         check_identity(run, config)
         if (folder / RESULT).exists():
+            _check_finished(run, config)
             say(f"finished before: {folder / REPORT}  (--fresh trains again)")
             return 0
     placement = run.placement()
@@ -40,12 +43,17 @@ def train(run: ResolvedRun) -> int:
     data = run.experiment.data(flags)
     for note in data.notes:
         say(f"note: {note}")
+    known = {}
+    if config is not None and any((folder / "checkpoints").glob("*")):
+        known = known_data(folder, config)
+        for line in check_resumed(run, config, data):
+            say(f"note: {line}")
     setup = run.setup_of(data)
     spec = setup.spec
     learner = run.experiment.build(setup)
     pipelines = run.pipelines(data.train)
     if is_first():
-        run.write_config(spec)
+        run.write_config(spec, write_data(folder, data, known))
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
     batch = batch_at(pipelines, 0)
     hooks = [*run.experiment.hooks(setup), *watch_hooks(run, setup, batch)]
@@ -64,6 +72,7 @@ def train(run: ResolvedRun) -> int:
         log_every=flags.log_every,
         eval_every=run.eval_every(data.train_size),
         progress=flags.progress,
+        changed_data=flags.changed_data,
         saving=Saving(
             flags.checkpoint_seconds,
             flags.checkpoint_steps,
@@ -74,6 +83,20 @@ def train(run: ResolvedRun) -> int:
     )
     finish(run, data, setup, learner, result, hooks, batch)
     return 0
+
+
+def _check_finished(run: ResolvedRun, config: dict) -> None:
+    """Say where the data of a finished run has changed; where it cannot be read any more, nothing is known."""
+    try:
+        data = run.experiment.data(run.flags)
+    except (OSError, ValueError):
+        return
+    try:
+        lines = check_resumed(run, config, data)
+    except FlagError as error:
+        raise FlagError(f"{error}; --fresh trains again") from None
+    for line in lines:
+        say(f"note: {line}")
 
 
 def _set_aside(folder: Path) -> None:
