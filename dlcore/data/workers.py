@@ -111,18 +111,20 @@ def try_each(function: Callable[[int, ImageFile], Any], files: list[ImageFile], 
     return results
 
 
-def unreadable(bad: list[tuple[str, Exception]]) -> str:
+def unreadable(bad: list[tuple[str, Exception]], skippable: bool = True) -> str:
     """Write the message of an error about files that are no images.
 
     Args:
       bad: (name, error) of each file.
+      skippable: whether there is a `skip_bad` to name.
 
     Returns:
       One line, with the first ten names.
     """
     names = [f"{name} cannot be read as an image ({error})" for name, error in bad[:1]]
     names += [name for name, _ in bad[1:_SHOWN]]
+    or_skip = ", or leave such files out by skip_bad" if skippable else ""
     if len(bad) == 1:
-        return f"{names[0]}; remove it, or leave such files out by skip_bad"
+        return f"{names[0]}; remove it{or_skip}"
     more = f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    return f"{len(bad)} files are no images: {', '.join(names)}{more}; remove them, or leave them out by skip_bad"
+    return f"{len(bad)} files are no images: {', '.join(names)}{more}; remove them{or_skip}"

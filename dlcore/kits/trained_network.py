@@ -12,6 +12,7 @@ small VGG trained on CIFAR-10.
 """
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,9 @@ SETTINGS = {
 
 Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
+
+_DATA = tuple(name for name in images.SETTINGS if name not in ("dataset", "input_size", "augment"))
+"""The settings that decide which images there are, and in which split."""
 
 DEFAULT_MODEL = "resnet8_cifar"
 """The small network that is trained where none is given."""
@@ -140,11 +144,15 @@ def load_network(
 
 
 def _from_file(path: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
-    with np.load(path) as file:
-        if "meta" not in file.files:
-            raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
-        leaves = {tuple(name.split("/")): file[name].astype(np.float32) for name in file.files if name != "meta"}
-        return json.loads(str(file["meta"])), leaves
+    try:
+        with np.load(path) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile):
+        raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
+    if "meta" not in arrays:
+        raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
+    meta = json.loads(str(arrays.pop("meta")))
+    return meta, {tuple(key.split("/")): array.astype(np.float32) for key, array in arrays.items()}
 
 
 def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
@@ -214,7 +222,8 @@ def find_or_train(flags: Flags) -> Path:
     """Find the network that `--network` names; without one, train a small classifier.
 
     That is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
-    and measures by the same features.
+    and measures by the same features. It reads the data as the page does, so that both carve the same splits and no
+    network has seen the page's test images.
 
     Args:
       flags: `network`, `network_steps`, and the data's.
@@ -234,8 +243,9 @@ def find_or_train(flags: Flags) -> Path:
         *(f"--model.{name}={value}" for name, value in _default_fields(flags).items()),
     ]
     words += ["--augment=none", "--batch_size=128"]
-    words += [f"--{name}={flags.get(name)}" for name in ("data_dir", "image_size", "runs") if flags.get(name)]
-    words += [f"--progress={flags.progress}"]
+    words += [
+        f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
+    ]
     run = ResolvedRun(experiment, resolve(experiment, words))
     if not (run.folder / "result.json").exists():
         say(f"training a small classifier: {run.folder}")
