@@ -12,8 +12,7 @@ small VGG trained on CIFAR-10.
 """
 
 import json
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +30,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.kits import images
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
+from dlcore.models.torch_weights import read_npz
 
 __all__ = [
     "PACKED",
@@ -97,7 +97,7 @@ def load_network(
     argument: str = "network",
     *,
     channels: int | None = None,
-    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> TrainedNetwork:
     """Load a trained network.
 
@@ -105,13 +105,14 @@ def load_network(
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
       argument: that `source` was given as, for errors.
       channels: that its images must have; None allows any.
-      num_classes: that it must tell apart; None allows any.
+      class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
+        languages), of which none is the same, are only counted.
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
 
     Raises:
-      ValueError: `source` is none of the three, or does not fit `channels` or `num_classes`.
+      ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
       FileNotFoundError: the run has no checkpoint.
     """
     source = PACKED if source is None else Path(source)
@@ -127,8 +128,13 @@ def load_network(
         raise ValueError(f"{name}: holds no trained network; allowed: {allowed}")
     if channels not in (None, len(meta["mean"])):
         raise ValueError(f"{name}: trained on images of {len(meta['mean'])} channels; allowed: {channels}")
-    if num_classes not in (None, len(meta["class_names"])):
-        raise ValueError(f"{name}: has {len(meta['class_names'])} classes; allowed: {num_classes}")
+    own = list(meta["class_names"])
+    if class_names is not None and len(own) != len(class_names):
+        raise ValueError(f"{name}: has {len(own)} classes; allowed: {len(class_names)}")
+    if class_names is not None and set(own) & set(class_names) and own != list(class_names):
+        place = next(i for i, (a, b) in enumerate(zip(own, class_names, strict=True)) if a != b)
+        wanted = class_names[place]
+        raise ValueError(f"{name}: its class {place} is {own[place]!r}; allowed: {wanted!r}, as in the data")
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
     return TrainedNetwork(
         meta["model"],
@@ -145,9 +151,8 @@ def load_network(
 
 def _from_file(path: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
     try:
-        with np.load(path) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile):
+        arrays = read_npz(path)
+    except ValueError:
         raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
     if "meta" not in arrays:
         raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")

@@ -158,7 +158,12 @@ def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
 
 def test_networks_that_do_not_fit_are_one_clear_error(sources, splits):
     with pytest.raises(ValueError, match=r"network=.*has 10 classes; allowed: 3"):
-        load_network(sources["packed"], num_classes=3)
+        load_network(sources["packed"], class_names=list("abc"))
+    numbers = [*"0123456789"]
+    assert load_network(sources["packed"], class_names=numbers).class_names == tuple("0123456789")
+    with pytest.raises(ValueError, match="its class 8 is '8'; allowed: 'eight', as in the data"):
+        load_network(sources["packed"], class_names=[*numbers[:8], "eight", "nine"])
+    assert len(load_network(PACKED, class_names=numbers).class_names) == 10
     setup = setup_of(distillation, splits, f"--network={PACKED}")
     with pytest.raises(ValueError, match=r"network=.*trained on images of 3 channels; allowed: 1"):
         distillation.build(setup)
