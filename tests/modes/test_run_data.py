@@ -2,11 +2,16 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.source import Source
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.run_data import data_for, known_data, write_data
+from dlcore.experiment.splits import Splits
 from dlcore.main import run
 from experiments.classification.supervised import experiment
 from experiments.sequence.char_rnn import experiment as char_rnn
@@ -155,6 +160,34 @@ def test_images_of_another_size_are_measured_in_the_size_of_the_run(trained, cap
     assert evaluated(capsys, trained, f"--data_dir={trained / 'large'}")["accuracy"] == 1
     argv = ["--mode=evaluate", f"--run={trained / 'run'}", f"--data_dir={trained / 'large'}", "--image_size=8"]
     assert "trained on images of [6, 6, 3]; allowed: such images, not [8, 8, 3]" in failed(capsys, *argv)
+
+
+def test_boxes_are_renumbered_and_padding_stays(tmp_path):
+    arrays = {"labels": np.array([[0, 1, -1]], np.int32), "image": np.zeros((1, 2, 2, 3), np.uint8)}
+    source = Source(arrays, class_names=("dog", "emu"))
+    splits = Splits({"a": source}, None, source, {"class_names": ["dog", "emu"], "num_classes": 2})
+    page = SimpleNamespace(data=lambda flags: splits)
+    one = SimpleNamespace(folder=tmp_path, experiment=page, flags=resolve(experiment, []))
+    found = data_for(one, {"spec": {"class_names": ["cat", "dog", "emu"]}})
+    for renumbered in (found.test, found.train["a"]):
+        np.testing.assert_array_equal(renumbered.arrays["labels"], [[1, 2, -1]])
+        assert renumbered.class_names == ("cat", "dog", "emu")
+    assert found.spec == {"class_names": ["cat", "dog", "emu"], "num_classes": 3}
+
+
+def test_several_sources_and_sources_of_positions_are_recorded(tmp_path):
+    labelled = Source({"image": np.zeros((3, 2, 2, 1), np.uint8)})
+    splits = Splits({"labelled": labelled, "drawn": Source.indices(5)}, None, Source.indices(5), {})
+    data = write_data(tmp_path, splits, {})
+    assert {name: (entry["examples"], entry["by"]) for name, entry in data.items()} == {
+        "train/labelled": (3, "content"),
+        "train/drawn": (5, "number"),
+        "test": (5, "number"),
+    }
+    known = known_data(tmp_path, {"data": data})
+    assert known["train/labelled"].digest == labelled.fingerprint.digest
+    np.testing.assert_array_equal(known["train/labelled"].keys, labelled.fingerprint.keys)
+    assert known["test"].keys is None
 
 
 def test_another_text_of_equal_vocabulary_is_said(tmp_path, capsys):
