@@ -201,11 +201,12 @@ class ResolvedRun:
         path = self.folder / "config.json"
         return read_json(path, ["experiment", "identity", "settings", "spec"]) if path.exists() else None
 
-    def write_config(self, spec: dict) -> None:
+    def write_config(self, spec: dict, data: dict | None = None) -> None:
         """Record settings, facts of the data, versions, commit and devices.
 
         Args:
           spec: `Splits.spec` with `train_size`.
+          data: fingerprints of the splits, see `dlcore.experiment.run_data`.
         """
         content = {
             "experiment": self.experiment.name,
@@ -213,6 +214,7 @@ class ResolvedRun:
             "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in self.flags.items()},
             "identity": self.identity,
             "spec": spec,
+            "data": data or {},
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "devices": provenance.devices(),

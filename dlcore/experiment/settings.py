@@ -78,6 +78,11 @@ RUN = {
         identity=False,
         essential=True,
     ),
+    "changed_data": Setting(
+        False,
+        "resume although the training data is no longer the run's, or measure on examples that it was trained on",
+        identity=False,
+    ),
     "run": Setting(
         None, "an earlier run's folder, for evaluate, predict and export", str | None, identity=False, essential=True
     ),

@@ -145,8 +145,8 @@ def _scenes(flags: Flags):
 
 
 def _coco(flags: Flags):
+    from dlcore.data.carving import split_validation
     from dlcore.data.coco import coco_splits
-    from dlcore.data.source import split_validation
 
     if flags.data_dir is None:
         raise ValueError("data_dir=None: missing; allowed: a folder with instances_train.json and images")

@@ -24,7 +24,11 @@ SETTINGS = {
         None, "where tfds data sets were prepared, or a folder (or .zip) of class folders", str | None, essential=True
     ),
     "image_size": Setting(
-        None, "side of the images of a folder, or that are streamed", int | None, Range(1), essential=True
+        None,
+        "side of the images of a folder or of a tfds data set; by default their own",
+        int | None,
+        Range(1),
+        essential=True,
     ),
     "input_size": Setting(
         None,
@@ -62,7 +66,8 @@ def data(flags: Flags) -> Splits:
       flags: of SETTINGS.
 
     Returns:
-      The splits; streamed training images are random boxes where the augmentation is resized_crop_flip.
+      The splits; streamed training images are random boxes where the augmentation is resized_crop_flip. A trained run
+      (`--run`) may be measured on a folder of one class.
 
     Raises:
       ValueError: as `dlcore.data.image_classification.load`.
@@ -85,6 +90,7 @@ def data(flags: Flags) -> Splits:
         skip_bad=flags.skip_bad,
         limit_bytes=int(flags.get("memory_limit", 4.0) * 2**30),
         workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
+        min_classes=1 if flags.get("run") else 2,
     )
     train, notes, images = splits.train, splits.notes, streamed(splits.train)
     mean, std = channel_statistics(train if images is None else sample_of(train))

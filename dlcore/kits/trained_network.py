@@ -12,7 +12,7 @@ small VGG trained on CIFAR-10.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.kits import images
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
+from dlcore.models.torch_weights import read_npz
 
 __all__ = [
     "PACKED",
@@ -57,6 +58,9 @@ SETTINGS = {
 
 Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
+
+_DATA = tuple(name for name in images.SETTINGS if name not in ("dataset", "input_size", "augment"))
+"""The settings that decide which images there are, and in which split."""
 
 DEFAULT_MODEL = "resnet8_cifar"
 """The small network that is trained where none is given."""
@@ -93,7 +97,7 @@ def load_network(
     argument: str = "network",
     *,
     channels: int | None = None,
-    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> TrainedNetwork:
     """Load a trained network.
 
@@ -101,13 +105,14 @@ def load_network(
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
       argument: that `source` was given as, for errors.
       channels: that its images must have; None allows any.
-      num_classes: that it must tell apart; None allows any.
+      class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
+        languages), of which none is the same, are only counted.
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
 
     Raises:
-      ValueError: `source` is none of the three, or does not fit `channels` or `num_classes`.
+      ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
       FileNotFoundError: the run has no checkpoint.
     """
     source = PACKED if source is None else Path(source)
@@ -123,8 +128,13 @@ def load_network(
         raise ValueError(f"{name}: holds no trained network; allowed: {allowed}")
     if channels not in (None, len(meta["mean"])):
         raise ValueError(f"{name}: trained on images of {len(meta['mean'])} channels; allowed: {channels}")
-    if num_classes not in (None, len(meta["class_names"])):
-        raise ValueError(f"{name}: has {len(meta['class_names'])} classes; allowed: {num_classes}")
+    own = list(meta["class_names"])
+    if class_names is not None and len(own) != len(class_names):
+        raise ValueError(f"{name}: has {len(own)} classes; allowed: {len(class_names)}")
+    if class_names is not None and set(own) & set(class_names) and own != list(class_names):
+        place = next(i for i, (a, b) in enumerate(zip(own, class_names, strict=True)) if a != b)
+        wanted = class_names[place]
+        raise ValueError(f"{name}: its class {place} is {own[place]!r}; allowed: {wanted!r}, as in the data")
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
     return TrainedNetwork(
         meta["model"],
@@ -140,11 +150,14 @@ def load_network(
 
 
 def _from_file(path: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
-    with np.load(path) as file:
-        if "meta" not in file.files:
-            raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
-        leaves = {tuple(name.split("/")): file[name].astype(np.float32) for name in file.files if name != "meta"}
-        return json.loads(str(file["meta"])), leaves
+    try:
+        arrays = read_npz(path)
+    except ValueError:
+        raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
+    if "meta" not in arrays:
+        raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
+    meta = json.loads(str(arrays.pop("meta")))
+    return meta, {tuple(key.split("/")): array.astype(np.float32) for key, array in arrays.items()}
 
 
 def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
@@ -214,7 +227,8 @@ def find_or_train(flags: Flags) -> Path:
     """Find the network that `--network` names; without one, train a small classifier.
 
     That is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
-    and measures by the same features.
+    and measures by the same features. It reads the data as the page does, so that both carve the same splits and no
+    network has seen the page's test images.
 
     Args:
       flags: `network`, `network_steps`, and the data's.
@@ -234,8 +248,9 @@ def find_or_train(flags: Flags) -> Path:
         *(f"--model.{name}={value}" for name, value in _default_fields(flags).items()),
     ]
     words += ["--augment=none", "--batch_size=128"]
-    words += [f"--{name}={flags.get(name)}" for name in ("data_dir", "image_size", "runs") if flags.get(name)]
-    words += [f"--progress={flags.progress}"]
+    words += [
+        f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
+    ]
     run = ResolvedRun(experiment, resolve(experiment, words))
     if not (run.folder / "result.json").exists():
         say(f"training a small classifier: {run.folder}")

@@ -15,6 +15,8 @@ that are not leaves as they are (position embeddings of another image size). Lay
 """
 
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ import numpy as np
 from dlcore.extras import require
 from dlcore.models.registry import create_model, family_of, input_shape
 
-__all__ = ["load_torch", "read_state_dict", "torch_names"]
+__all__ = ["load_torch", "read_npz", "read_state_dict", "torch_names"]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 IGNORED = r"(^|\.)num_batches_tracked$"
@@ -81,7 +83,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
       there.
 
     Raises:
-      ValueError: the ending is another, or an entry is no tensor.
+      ValueError: the ending is another, the file is damaged, or an entry is no tensor.
       FileNotFoundError: there is no such file.
       MissingPackage: safetensors or torch is not installed.
     """
@@ -89,13 +91,15 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(f"path={path}: does not exist; allowed: a file with a state dict")
     if path.suffix == ".npz":
-        with np.load(path) as file:
-            return dict(file)
+        return read_npz(path)
     if path.suffix == ".safetensors":
         require("safetensors", what=f"path={path}")
         from safetensors.numpy import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except Exception as error:
+            raise ValueError(f"path={path}: damaged, or no .safetensors ({error}); allowed: a whole file") from None
     if path.suffix not in (".pth", ".pt", ".bin"):
         raise ValueError(f"path={path}: unknown format; allowed: .safetensors, .npz, .pth, .pt, .bin")
     require("torch", what=f"path={path}")
@@ -110,6 +114,28 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
             raise ValueError(f"path={path}: the entry {key!r} is a {type(tensor).__name__}; allowed: a dict of tensors")
         arrays[key] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return arrays
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      {name: array}.
+
+    Raises:
+      ValueError: the file is empty, damaged or no .npz, or holds Python objects.
+      FileNotFoundError: there is no such file.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"path={path}: does not exist; allowed: an .npz file")
+    try:
+        with zipfile.ZipFile(path), np.load(path) as file:
+            return dict(file)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(f"path={path}: empty, damaged or no .npz; allowed: a whole file of arrays") from None
 
 
 def _values(

@@ -5,6 +5,8 @@ from pathlib import Path
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity
+from dlcore.experiment.run_data import check_resumed, known_data, write_data
+from dlcore.experiment.setting import FlagError
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
 from dlcore.run import provenance
@@ -51,6 +53,7 @@ def _is_finished(run: ResolvedRun) -> bool:
         return False
     check_identity(run, config)
     if finished := (run.folder / RESULT).exists():
+        _check_finished(run, config)
         say(f"finished before: {run.folder / REPORT}  (--fresh trains again)")
     return finished
 
@@ -60,6 +63,11 @@ def _train(run: ResolvedRun, placement: Placement) -> None:
     data = run.experiment.data(flags)
     for note in data.notes:
         say(f"note: {note}")
+    config, known = run.config(), {}
+    if config is not None and any((folder / "checkpoints").glob("*")):
+        known = known_data(folder, config)
+        for line in check_resumed(run, config, data):
+            say(f"note: {line}")
     pipelines = run.pipelines(data.train)
     batch = batch_at(pipelines, 0)
     run.check_network(data, batch)
@@ -70,7 +78,7 @@ def _train(run: ResolvedRun, placement: Placement) -> None:
     learner = run.experiment.build(setup)
     if is_first():
         _note_changed_code(folder)
-        run.write_config(spec)
+        run.write_config(spec, write_data(folder, data, known))
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
     hooks = [*run.experiment.hooks(setup), *watch_hooks(run, setup, batch)]
     result = fit(
@@ -88,6 +96,7 @@ def _train(run: ResolvedRun, placement: Placement) -> None:
         log_every=flags.log_every,
         eval_every=run.eval_every(data.train_size),
         progress=flags.progress,
+        changed_data=flags.changed_data,
         saving=Saving(
             flags.checkpoint_seconds,
             flags.checkpoint_steps,
@@ -107,6 +116,20 @@ def _note_changed_code(folder: Path) -> None:
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         say(f"warning: the code changed since this run began: {', '.join(changed[:SHOWN])}{more}")
     write_json(path, {**now, **before})
+
+
+def _check_finished(run: ResolvedRun, config: dict) -> None:
+    """Say where the data of a finished run has changed; where it cannot be read any more, nothing is known."""
+    try:
+        data = run.experiment.data(run.flags)
+    except (OSError, ValueError):
+        return
+    try:
+        lines = check_resumed(run, config, data)
+    except FlagError as error:
+        raise FlagError(f"{error}; --fresh trains again") from None
+    for line in lines:
+        say(f"note: {line}")
 
 
 def _set_aside(folder: Path) -> None:

@@ -66,6 +66,7 @@ def fit(
     saving: Saving = DEFAULT_SAVING,
     progress: bool = True,
     prefetch: int = 2,
+    changed_data: bool = False,
 ) -> Result:
     """Train `learner` for `steps` steps, resuming from the newest checkpoint under `folder`.
 
@@ -87,6 +88,7 @@ def fit(
       saving: when to save and what to keep.
       progress: show a bar or plain lines.
       prefetch: batches to prepare in advance.
+      changed_data: resume where the checkpoints were made on other data.
 
     Returns:
       The last state, the log, and where the time went.
@@ -116,6 +118,7 @@ def fit(
         saving,
         progress and is_first(),
         prefetch,
+        changed_data,
     )
     if arguments.folder is not None:
         check_writable(arguments.folder)
@@ -143,6 +146,7 @@ class _Arguments:
     saving: Saving
     progress: bool
     prefetch: int
+    changed_data: bool
 
     def __post_init__(self):
         for name in ("steps", "log_every", "prefetch", "eval_every"):
@@ -198,7 +202,7 @@ class _Run:
             return 0, carry
         step, carry, note = restored
         data = json.loads(json.dumps(settings(self.arguments.train)))
-        if note["data"] != data:
+        if note["data"] != data and not self.arguments.changed_data:
             raise ValueError(
                 f"folder={str(self.arguments.folder)!r}: its checkpoints were made on other data, {note['data']}; "
                 f"allowed: {data}"

@@ -26,7 +26,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
-from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
+from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
 
 __all__ = ["MoCoState", "enqueue", "learner", "momentum_update", "shuffle", "unshuffle"]
 
@@ -214,7 +214,7 @@ def learner(
         q, k, second = embed_views(state.params, state, batch)
         other, _ = encode(model, state.params, state.model_state, second)
         metrics = contrast(q, k, state.queue, batch)[1]
-        return metrics | alignment_and_uniformity(q, other["embeddings"], mask_of(batch))
+        return metrics | alignment(q, other["embeddings"], mask_of(batch))
 
     def predict(state: MoCoState, batch: dict) -> dict[str, jax.Array]:
         return predict_features(model, preprocess, state, batch)

@@ -20,7 +20,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean, nt_xent_scores
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features
-from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
+from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
 
 __all__ = ["SimCLRState", "learner"]
 
@@ -99,7 +99,7 @@ def learner(
 
     def evaluate(state: SimCLRState, batch: dict) -> Metrics:
         a, b, _ = embed(state.params, state.model_state, batch, state.rng)
-        return contrast(a, b, batch)[1] | alignment_and_uniformity(a, b, mask_of(batch))
+        return contrast(a, b, batch)[1] | alignment(a, b, mask_of(batch))
 
     def predict(state: SimCLRState, batch: dict) -> dict[str, jax.Array]:
         return predict_features(model, preprocess, state, batch)

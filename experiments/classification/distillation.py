@@ -19,7 +19,7 @@ from dlcore.main import main
 
 def load_teacher(setup: Setup) -> trained_network.TrainedNetwork:
     spec, source = setup.spec, trained_network.find_or_train(setup.flags)
-    return trained_network.load_network(source, channels=spec["image_shape"][-1], num_classes=spec["num_classes"])
+    return trained_network.load_network(source, channels=spec["image_shape"][-1], class_names=spec["class_names"])
 
 
 def teacher_model(setup: Setup):

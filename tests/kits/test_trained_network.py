@@ -8,10 +8,12 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlcore.data.digits import digits
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
+from dlcore.kits import images
 from dlcore.kits.trained_network import PACKED, feature_extractor, find_or_train, load_network, pack
 from dlcore.main import run
 from dlcore.run import evaluate
@@ -113,7 +115,31 @@ def test_the_network_that_dlcore_ships():
     assert np.isfinite(jax.jit(network.model.apply)(network.variables, image - network.mean)).all()
 
 
+@pytest.mark.parametrize("page", [distillation, ddpm], ids=lambda page: page.name)
+def test_the_default_network_has_not_seen_the_pages_test_images(page, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        file = tmp_path / "data" / ("cat", "dog")[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file)
+    (tmp_path / "data" / "dog" / "bad.png").write_text("no image")
+    trained = []
+    monkeypatch.setattr("dlcore.modes.train.train", trained.append)
+    words = ["--smoke", "--dataset=folder", f"--data_dir={tmp_path / 'data'}", f"--runs={tmp_path}", "--skip_bad"]
+    flags = resolve(page, [*words, "--seed=3", "--valid_fraction=0.3", "--image_size=8"])
+    find_or_train(flags)
+    (teacher,) = trained
+    own, others = images.data(flags), images.data(teacher.flags)
+    for split in ("train", "valid", "test"):
+        assert getattr(own, split).fingerprint.digest == getattr(others, split).fingerprint.digest
+    assert not set(own.test.names) & set(others.train.names)
+
+
 def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
+    for name, content in (("empty.npz", b""), ("junk.npz", b"junk" * 9), ("cut.npz", PACKED.read_bytes()[:5000])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"network=.*{name}.*: empty, damaged or no \.npz; allowed: "):
+            load_network(tmp_path / name)
     foreign = tmp_path / "foreign.npz"
     np.savez(foreign, x=np.zeros(2))
     for path, text in (
@@ -132,7 +158,12 @@ def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
 
 def test_networks_that_do_not_fit_are_one_clear_error(sources, splits):
     with pytest.raises(ValueError, match=r"network=.*has 10 classes; allowed: 3"):
-        load_network(sources["packed"], num_classes=3)
+        load_network(sources["packed"], class_names=list("abc"))
+    numbers = [*"0123456789"]
+    assert load_network(sources["packed"], class_names=numbers).class_names == tuple("0123456789")
+    with pytest.raises(ValueError, match="its class 8 is '8'; allowed: 'eight', as in the data"):
+        load_network(sources["packed"], class_names=[*numbers[:8], "eight", "nine"])
+    assert len(load_network(PACKED, class_names=numbers).class_names) == 10
     setup = setup_of(distillation, splits, f"--network={PACKED}")
     with pytest.raises(ValueError, match=r"network=.*trained on images of 3 channels; allowed: 1"):
         distillation.build(setup)

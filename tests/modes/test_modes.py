@@ -204,6 +204,15 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
     assert "nowhere" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'nowhere'}")
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert "broken.png" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}")
+    (tmp_path / "junk.png").write_bytes(b"no image")
+    said = failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}")
+    assert "2 files are no images: " in said
+    assert "skip_bad" in said
+    assert "2 files" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}", "--skip_bad")
+    Image.fromarray(np.full((8, 8), 100, np.uint8)).save(tmp_path / "good.png")
+    words = ["--mode=predict", f"--run={trained}", f"--input={tmp_path}", "--skip_bad", "--format=json"]
+    (row,) = json.loads(output(capsys, *words))
+    assert row["input"] == str(tmp_path / "good.png")
     (tmp_path / "empty").mkdir()
     assert "empty" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'empty'}")
     other = dataclasses.replace(experiment, inputs=None)

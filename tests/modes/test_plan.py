@@ -286,6 +286,9 @@ def test_a_recipe_needs_no_data():
     assert batch["label"].shape == batch["index"].shape == (32,)
     assert spec["num_classes"] == 1000
     assert experiment.planned(resolve(experiment, [])) is None  # digits are there
+    spec, batch = experiment.planned(resolve(experiment, ["--dataset=cifar10", "--image_size=64"]))
+    assert spec["image_shape"] == [64, 64, 3]
+    assert batch["image"].shape == (1, 64, 64, 3)
 
 
 def test_the_mode_from_end_to_end(tmp_path, capsys):
