@@ -276,7 +276,7 @@ def prepare_process(flags: Flags) -> None:
     """
     import jax
 
-    if flags.deterministic:
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    if flags.precision == "f32":
-        jax.config.update("jax_default_matmul_precision", "highest")
+    options = os.environ.get("XLA_FLAGS", "")
+    if flags.deterministic and "--xla_gpu_deterministic_ops=true" not in options:
+        os.environ["XLA_FLAGS"] = options + " --xla_gpu_deterministic_ops=true"
+    jax.config.update("jax_default_matmul_precision", "highest" if flags.precision == "f32" else None)

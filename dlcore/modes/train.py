@@ -1,10 +1,13 @@
 """`--mode=train`: train an experiment, or resume it."""
 
 from pathlib import Path
+from typing import Any
 
 from dlcore.data.pipeline import batch_at
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity
+from dlcore.experiment.splits import Splits
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
 from dlcore.run import provenance
@@ -13,7 +16,33 @@ from dlcore.run.fit import Saving, fit
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
 
-__all__ = ["MODE", "train"]
+__all__ = ["MODE", "fit_arguments", "train"]
+
+
+def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any]:
+    """Collect the arguments of `fit` that decide what is learned and measured; a search trains with the same.
+
+    Args:
+      run: of the experiment.
+      setup: what its learner is built from.
+      data: its splits.
+
+    Returns:
+      {argument: value}.
+    """
+    flags, experiment = run.flags, run.experiment
+    return {
+        "steps": setup.steps,
+        "seed": flags.seed,
+        "valid": data.valid,
+        "evaluators": [] if data.valid is None else experiment.evaluators(setup, data, "valid"),
+        "eval_batch_size": flags.eval_batch_size,
+        "start": experiment.start(setup),
+        "hooks": experiment.hooks(setup),
+        "placement": run.placement(),
+        "log_every": flags.log_every,
+        "eval_every": run.eval_every(data.train_size),
+    }
 
 
 def train(run: ResolvedRun) -> int:
@@ -35,7 +64,7 @@ def train(run: ResolvedRun) -> int:
         if (folder / RESULT).exists():
             say(f"finished before: {folder / REPORT}  (--fresh trains again)")
             return 0
-    placement = run.placement()
+    run.placement()  # a bad --mesh is an error before any work
     check_writable(folder)
     data = run.experiment.data(flags)
     for note in data.notes:
@@ -48,21 +77,12 @@ def train(run: ResolvedRun) -> int:
         run.write_config(spec)
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
     batch = batch_at(pipelines, 0)
-    hooks = [*run.experiment.hooks(setup), *watch_hooks(run, setup, batch)]
+    arguments = fit_arguments(run, setup, data)
+    hooks = [*arguments["hooks"], *watch_hooks(run, setup, batch)]
     result = fit(
         learner,
         pipelines,
-        steps=setup.steps,
-        seed=flags.seed,
         folder=folder,
-        valid=data.valid,
-        evaluators=run.experiment.evaluators(setup, data, "valid"),
-        eval_batch_size=flags.eval_batch_size,
-        start=run.experiment.start(setup),
-        hooks=hooks,
-        placement=placement,
-        log_every=flags.log_every,
-        eval_every=run.eval_every(data.train_size),
         progress=flags.progress,
         saving=Saving(
             flags.checkpoint_seconds,
@@ -71,6 +91,7 @@ def train(run: ResolvedRun) -> int:
             monitor=run.experiment.monitor if data.valid is not None else None,
             mode=run.experiment.monitor_mode,
         ),
+        **{**arguments, "hooks": hooks},
     )
     finish(run, data, setup, learner, result, hooks, batch)
     return 0
