@@ -176,7 +176,7 @@ def share_of_zeros(setup, splits, split):
 
 @pytest.fixture
 def page(monkeypatch):
-    """The page with a start that doubles the parameters, and with an evaluator."""
+    """The page with a start that triples the parameters, and with an evaluator."""
     experiment = dataclasses.replace(
         experiment_of(PAGE),
         start=lambda setup: lambda state: state.replace(params=jax.tree.map(lambda x: 3 * x, state.params)),
@@ -186,16 +186,23 @@ def page(monkeypatch):
     return experiment
 
 
+def valid_rows(folder):
+    log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in log if row["split"] == "valid"]
+
+
 def test_a_trial_trains_and_measures_what_train_does(page, tmp_path, capsys):
     flags = [*FLAGS, "--steps=4", "--eval_every=2", "--log_every=2"]
     assert run(page, [*flags, "--learning_rate=0.02", f"--run_dir={tmp_path / 'train'}"]) == 0
-    log = [json.loads(line) for line in (tmp_path / "train" / "metrics.jsonl").read_text().splitlines()]
-    zeros = [row["zeros"] for row in log if row["split"] == "valid"]
+    loss, zeros = np.array([[row["loss"], row["zeros"]] for row in valid_rows(tmp_path / "train")]).T
     words = ["learning_rate=0.01,0.02", *flags, "--metric=zeros", "--better=min", "--method=grid"]
     for share in ("--share", "--noshare"):
         out = printed(capsys, *words, share, f"--out={tmp_path / share}")
         assert ("2 trials in one step" in out) == (share == "--share")
         assert rows(tmp_path / share)[1]["score"] == pytest.approx(min(zeros), abs=1e-6)
+        of_trial = ("group0", "loss/1") if share == "--share" else ("trial1", "loss")
+        found = [row[of_trial[1]] for row in valid_rows(tmp_path / share / of_trial[0])]
+        np.testing.assert_allclose(found, loss, rtol=1e-5)
     best = Trial({"learning_rate": 0.02}, 0.0, 2, ([2], [0.0]))
     assert 0 <= retrain(PAGE, flags, best, tmp_path)["zeros"] <= 1
 
