@@ -12,6 +12,7 @@ small VGG trained on CIFAR-10.
 """
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +95,7 @@ def load_network(
     *,
     channels: int | None = None,
     num_classes: int | None = None,
+    headless: bool = False,
 ) -> TrainedNetwork:
     """Load a trained network.
 
@@ -102,6 +104,7 @@ def load_network(
       argument: that `source` was given as, for errors.
       channels: that its images must have; None allows any.
       num_classes: that it must tell apart; None allows any.
+      headless: whether the encoder of a run of contrastive learning will do, whose variables have no head.
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
@@ -115,7 +118,7 @@ def load_network(
     if source.suffix == ".npz" and source.exists():
         meta, leaves = _from_file(source, name)
     elif (source / "config.json").exists():
-        meta, leaves = _from_run(source, name)
+        meta, leaves = _from_run(source, name, headless)
     elif (source / "model.json").exists():
         meta, leaves = _from_weights(source)
     else:
@@ -140,7 +143,11 @@ def load_network(
 
 
 def _from_file(path: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
-    with np.load(path) as file:
+    try:
+        opened = np.load(path)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        raise ValueError(f"{name}: no .npz file, or damaged; allowed: an .npz that `pack` wrote") from None
+    with opened as file:
         if "meta" not in file.files:
             raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
         leaves = {tuple(name.split("/")): file[name].astype(np.float32) for name in file.files if name != "meta"}
@@ -163,7 +170,7 @@ def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]
     return meta, flatten_dict(variables)
 
 
-def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+def _from_run(folder: Path, name: str, headless: bool = False) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
     from dlcore.optim import parameter_ema
 
     experiment = find_experiment(read_config(folder)["experiment"])
@@ -174,6 +181,12 @@ def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.n
         raise ValueError(f"{name}: a run of {experiment.name}; allowed: runs of a classifier")
     _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
+    variables = jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state}))
+    if {"backbone", "projection"} <= params.keys():  # an `Embedder`
+        if not headless:
+            raise ValueError(f"{name}: a run of {experiment.name}, without a head; allowed: runs of a classifier")
+        backbones = {kind: leaves["backbone"] for kind, leaves in variables.items() if "backbone" in leaves}
+        variables = {kind: {k: v for k, v in layers.items() if k != "head"} for kind, layers in backbones.items()}
     result = folder / "result.json"
     result = json.loads(result.read_text()) if result.exists() else {}
     meta = {
@@ -189,7 +202,7 @@ def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.n
         "test_accuracy": result.get("value"),
         "commit": config.get("commit"),
     }
-    return meta, flatten_dict(jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state})))
+    return meta, flatten_dict(variables)
 
 
 def pack(run: str | Path, path: str | Path) -> None:
