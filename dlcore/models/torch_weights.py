@@ -114,8 +114,10 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     content = read_torch_file(path)
     while isinstance(content, dict) and (inner := [k for k in WRAPPERS if isinstance(content.get(k), dict)]):
         content = content[inner[0]]
-    others = [k for k, v in content.items() if not isinstance(v, TorchTensor)] if isinstance(content, dict) else [""]
-    if others:
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ValueError(f"path={path}: holds a {kind}; allowed: a state dict, torch.save(model.state_dict(), PATH)")
+    if others := [key for key, value in content.items() if not isinstance(value, TorchTensor)]:
         raise ValueError(f"path={path}: no dict of tensors; {_list('other entries', others)}allowed: a state dict")
     arrays = {key: tensor.array() for key, tensor in content.items()}
     floats = {
