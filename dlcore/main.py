@@ -5,19 +5,15 @@ if __name__ == "__main__":
     main(experiment)
 """
 
-import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Literal
-
-import jax
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import last_value, resolve, wants_smoke
-from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
+from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
 from dlcore.run.preemption import Preempted
@@ -93,17 +89,6 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         raise
     except EXPECTED as error:
         return _report(error, show)
-
-
-@contextlib.contextmanager
-def compiled_fast(wanted: bool) -> Iterator[None]:
-    """Compile quickly and run slowly, for `--smoke`."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", wanted or before)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def mode_of(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:

@@ -1,8 +1,10 @@
 """One experiment with resolved settings, and its folder."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,16 @@ from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.run import provenance
 
-__all__ = ["ResolvedRun", "check_identity", "config_of", "open_run", "prepare_process", "restore_state", "run_folder"]
+__all__ = [
+    "ResolvedRun",
+    "check_identity",
+    "compiled_fast",
+    "config_of",
+    "open_run",
+    "prepare_process",
+    "restore_state",
+    "run_folder",
+]
 
 
 def run_folder(name: str, identity: dict[str, Any], runs: str, run_dir: str | None = None) -> Path:
@@ -266,6 +277,26 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
     if restored is None:
         raise FileNotFoundError(f"there is no checkpoint in {run.folder}")
     return restored[0], restored[1].state
+
+
+@contextlib.contextmanager
+def compiled_fast(wanted: bool) -> Iterator[None]:
+    """Compile quickly and run slowly, for `--smoke`.
+
+    Args:
+      wanted: whether to; False changes nothing.
+
+    Yields:
+      None.
+    """
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", wanted or before)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def prepare_process(flags: Flags) -> None:

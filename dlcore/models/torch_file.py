@@ -36,7 +36,12 @@ DTYPES = {
 
 
 class Unknown:
-    """Stands for an object that is no tensor, such as the arguments of a training script."""
+    """Stands for an object that is no tensor, such as the arguments of a training script.
+
+    Args:
+      *args: whatever the file gives.
+      **kwargs: whatever the file gives.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass

@@ -22,7 +22,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
+from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
 from dlcore.run.progress import say
@@ -125,17 +125,17 @@ def search(module: str, words: Sequence[str]) -> int:
     metric = own.metric or experiment.monitor
     if metric is None:
         raise FlagError(f"--metric: missing, and {experiment.name} names none; allowed: a validation metric")
-    prepare_process(flags)
-    base = ResolvedRun(experiment, flags)
-    data = experiment.data(flags)
-    measured_together = check_metric(base, data, metric)
-    monitor_mode = sense_of(metric, experiment, own.better)
     digest = hashlib.sha256(json.dumps([module, *sorted(words)]).encode()).hexdigest()[:10]
     folder = Path(own.out) if own.out else Path(flags.runs) / f"search.{experiment.name}" / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    share = own.share and measured_together
-    search = Search(module, base, data, own, space, argv, metric, monitor_mode, share, folder)
-    return _finish(search, search.run())
+    prepare_process(flags)
+    with compiled_fast(flags.smoke):
+        base = ResolvedRun(experiment, flags)
+        data = experiment.data(flags)
+        share = check_metric(base, data, metric) and own.share
+        monitor_mode = sense_of(metric, experiment, own.better)
+        folder.mkdir(parents=True, exist_ok=True)
+        search = Search(module, base, data, own, space, argv, metric, monitor_mode, share, folder)
+        return _finish(search, search.run())
 
 
 def _finish(search: Search, outcome: Outcome) -> int:

@@ -22,7 +22,7 @@ from dlcore.data.source import join
 from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
+from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.modes.train import fit_arguments
@@ -242,10 +242,11 @@ def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Pat
     try:
         run = run_of(experiment_of(module), argv, values)
         prepare_process(run.flags)
-        data = run.experiment.data(run.flags)
-        setup = run.setup_of(data)
-        learner, pipeline = run.experiment.build(setup), run.pipelines(data.train)
-        return _fit(run, learner, pipeline, folder, fit_arguments(run, setup, data)).history, ""
+        with compiled_fast(run.flags.smoke):
+            data = run.experiment.data(run.flags)
+            setup = run.setup_of(data)
+            learner, pipeline = run.experiment.build(setup), run.pipelines(data.train)
+            return _fit(run, learner, pipeline, folder, fit_arguments(run, setup, data)).history, ""
     except FloatingPointError as error:
         say(f"{summary(values)}: {str(error).splitlines()[0]}")
         return [], ""
