@@ -70,11 +70,14 @@ class Evaluator(NamedTuple):
         is None.
       finish: acc -> {name: number or array}.
       source: what `predict` runs over; None stands for the split that is being measured.
+      names: of the numbers that `finish` may give, so that they are known before anything is measured; a search can be
+        judged by these.
     """
 
     add: Callable[[Any, Any, Batch], Any]
     finish: Callable[[Any], dict[str, Any]]
     source: Any = None
+    names: tuple[str, ...] = ()
 
 
 @struct.dataclass

@@ -5,21 +5,17 @@ if __name__ == "__main__":
     main(experiment)
 """
 
-import contextlib
 import re
 import sys
 import traceback
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Literal
-
-import jax
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import last_value, resolve, wants_smoke
-from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
+from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
 from dlcore.extras import MissingPackage, require
@@ -97,17 +93,6 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         raise
     except EXPECTED as error:
         return _report(error, show, flags)
-
-
-@contextlib.contextmanager
-def compiled_fast(wanted: bool) -> Iterator[None]:
-    """Compile quickly and run slowly, for `--smoke`."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", wanted or before)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def mode_of(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:

@@ -135,7 +135,8 @@ def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
                 numbers[f"map50/{name}"] = float(result.precision[0, :, i].mean())
         return {**numbers, "pr50": result.precision[0]}
 
-    return Evaluator(add, finish, source)
+    of_classes = [f"{measure}/{name}" for measure in ("map", "map50") for name in names]
+    return Evaluator(add, finish, source, ("map", "map50", "map75", "recall100", *of_classes))
 
 
 def _rows(boxes: Any, labels: Any, last: Any, scored: Any, first: int) -> np.ndarray:

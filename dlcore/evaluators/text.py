@@ -198,7 +198,8 @@ def text_evaluator(
         numbers |= {"rouge_l": float(rouge_l(texts, truth).mean()), "cider": float(cider(texts, truth).mean())}
         return numbers | {"word_error_rate": word_error_rate(texts, [several[0] for several in truth])}
 
-    return Evaluator(add, finish, source)
+    bleus = tuple(f"bleu{n}" for n in range(1, 5))
+    return Evaluator(add, finish, source, (*bleus, "rouge_l", "cider", "word_error_rate"))
 
 
 def _tokens(text: Text) -> list:

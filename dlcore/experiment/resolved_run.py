@@ -1,8 +1,10 @@
 """One experiment with resolved settings, and its folder."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,16 @@ from dlcore.learner import Learner
 from dlcore.run import provenance
 from dlcore.run.json_files import read_json
 
-__all__ = ["ResolvedRun", "check_identity", "config_of", "open_run", "prepare_process", "restore_state", "run_folder"]
+__all__ = [
+    "ResolvedRun",
+    "check_identity",
+    "compiled_fast",
+    "config_of",
+    "open_run",
+    "prepare_process",
+    "restore_state",
+    "run_folder",
+]
 
 
 def run_folder(name: str, identity: dict[str, Any], runs: str, run_dir: str | None = None) -> Path:
@@ -313,6 +324,26 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
     return restored[0], restored[1].state
 
 
+@contextlib.contextmanager
+def compiled_fast(wanted: bool) -> Iterator[None]:
+    """Compile quickly and run slowly, for `--smoke`.
+
+    Args:
+      wanted: whether to; False changes nothing.
+
+    Yields:
+      None.
+    """
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", wanted or before)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
 def prepare_process(flags: Flags) -> None:
     """Make the process's settings, before any array is made.
 
@@ -321,7 +352,7 @@ def prepare_process(flags: Flags) -> None:
     """
     import jax
 
-    if flags.deterministic:
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    if flags.precision == "f32":
-        jax.config.update("jax_default_matmul_precision", "highest")
+    options = os.environ.get("XLA_FLAGS", "")
+    if flags.deterministic and "--xla_gpu_deterministic_ops=true" not in options:
+        os.environ["XLA_FLAGS"] = options + " --xla_gpu_deterministic_ops=true"
+    jax.config.update("jax_default_matmul_precision", "highest" if flags.precision == "f32" else None)

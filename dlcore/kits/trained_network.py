@@ -98,6 +98,7 @@ def load_network(
     *,
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
+    headless: bool = False,
 ) -> TrainedNetwork:
     """Load a trained network.
 
@@ -107,6 +108,7 @@ def load_network(
       channels: that its images must have; None allows any.
       class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
         languages), of which none is the same, are only counted.
+      headless: whether the encoder of a run of contrastive learning will do, whose variables have no head.
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
@@ -120,7 +122,7 @@ def load_network(
     if source.suffix == ".npz" and source.exists():
         meta, leaves = _from_file(source, name)
     elif (source / "config.json").exists():
-        meta, leaves = _from_run(source, name)
+        meta, leaves = _from_run(source, name, headless)
     elif (source / "model.json").exists():
         meta, leaves = _from_weights(source)
     else:
@@ -176,7 +178,7 @@ def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]
     return meta, flatten_dict(variables)
 
 
-def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+def _from_run(folder: Path, name: str, headless: bool = False) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
     from dlcore.optim import parameter_ema
 
     experiment = find_experiment(read_config(folder)["experiment"])
@@ -187,6 +189,12 @@ def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.n
         raise ValueError(f"{name}: a run of {experiment.name}; allowed: runs of a classifier")
     _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
+    variables = jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state}))
+    if {"backbone", "projection"} <= params.keys():  # an `Embedder`
+        if not headless:
+            raise ValueError(f"{name}: a run of {experiment.name}, without a head; allowed: runs of a classifier")
+        backbones = {kind: leaves["backbone"] for kind, leaves in variables.items() if "backbone" in leaves}
+        variables = {kind: {k: v for k, v in layers.items() if k != "head"} for kind, layers in backbones.items()}
     result = folder / "result.json"
     result = json.loads(result.read_text()) if result.exists() else {}
     meta = {
@@ -202,7 +210,7 @@ def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.n
         "test_accuracy": result.get("value"),
         "commit": config.get("commit"),
     }
-    return meta, flatten_dict(jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state})))
+    return meta, flatten_dict(variables)
 
 
 def pack(run: str | Path, path: str | Path) -> None:

@@ -1,12 +1,15 @@
 """`--mode=train`: train an experiment, or resume it."""
 
 from pathlib import Path
+from typing import Any
 
 from dlcore.data.pipeline import batch_at
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity
 from dlcore.experiment.run_data import check_resumed, known_data, write_data
 from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
 from dlcore.run import provenance
@@ -16,13 +19,38 @@ from dlcore.run.json_files import read_json, write_json
 from dlcore.run.lock import locked
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
-from dlcore.run.step import Placement
 
-__all__ = ["MODE", "train"]
+__all__ = ["MODE", "fit_arguments", "train"]
 
 SOURCES = "sources.json"
 SHOWN = 5
 """Changed files that are named."""
+
+
+def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any]:
+    """Collect the arguments of `fit` that decide what is learned and measured; a search trains with the same.
+
+    Args:
+      run: of the experiment.
+      setup: what its learner is built from.
+      data: its splits.
+
+    Returns:
+      {argument: value}.
+    """
+    flags, experiment = run.flags, run.experiment
+    return {
+        "steps": setup.steps,
+        "seed": flags.seed,
+        "valid": data.valid,
+        "evaluators": [] if data.valid is None else experiment.evaluators(setup, data, "valid"),
+        "eval_batch_size": flags.eval_batch_size,
+        "start": experiment.start(setup),
+        "hooks": experiment.hooks(setup),
+        "placement": run.placement(),
+        "log_every": flags.log_every,
+        "eval_every": run.eval_every(data.train_size),
+    }
 
 
 def train(run: ResolvedRun) -> int:
@@ -38,11 +66,11 @@ def train(run: ResolvedRun) -> int:
         _set_aside(run.folder)
     if _is_finished(run):
         return 0
-    placement = run.placement()
+    run.placement()  # a bad --mesh is an error before any work
     check_writable(run.folder)
     with locked(run.folder, ".run.lock"):
         if not _is_finished(run):  # by another process, while this one waited
-            _train(run, placement)
+            _train(run)
     return 0
 
 
@@ -58,7 +86,7 @@ def _is_finished(run: ResolvedRun) -> bool:
     return finished
 
 
-def _train(run: ResolvedRun, placement: Placement) -> None:
+def _train(run: ResolvedRun) -> None:
     flags, folder = run.flags, run.folder
     data = run.experiment.data(flags)
     for note in data.notes:
@@ -80,21 +108,12 @@ def _train(run: ResolvedRun, placement: Placement) -> None:
         _note_changed_code(folder)
         run.write_config(spec, write_data(folder, data, known))
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
-    hooks = [*run.experiment.hooks(setup), *watch_hooks(run, setup, batch)]
+    arguments = fit_arguments(run, setup, data)
+    hooks = [*arguments["hooks"], *watch_hooks(run, setup, batch)]
     result = fit(
         learner,
         pipelines,
-        steps=setup.steps,
-        seed=flags.seed,
         folder=folder,
-        valid=data.valid,
-        evaluators=run.experiment.evaluators(setup, data, "valid"),
-        eval_batch_size=flags.eval_batch_size,
-        start=run.experiment.start(setup),
-        hooks=hooks,
-        placement=placement,
-        log_every=flags.log_every,
-        eval_every=run.eval_every(data.train_size),
         progress=flags.progress,
         changed_data=flags.changed_data,
         saving=Saving(
@@ -104,6 +123,7 @@ def _train(run: ResolvedRun, placement: Placement) -> None:
             monitor=run.experiment.monitor if data.valid is not None else None,
             mode=run.experiment.monitor_mode,
         ),
+        **{**arguments, "hooks": hooks},
     )
     finish(run, data, setup, learner, result, hooks, batch)
 

@@ -130,7 +130,8 @@ class Evaluation:
           The results of all evaluators.
 
         Raises:
-          ValueError: two evaluators give the same name, or a source holds no example.
+          ValueError: two evaluators give the same name, one gives a number that is not among its names, or a source
+            holds no example.
         """
         sources = [source if e.source is None else e.source for e in evaluators]
         measures: Measures = {}
@@ -145,6 +146,9 @@ class Evaluation:
                 for name, value in evaluator.finish(acc).items():
                     if name in measures:
                         raise ValueError(f"evaluators: two evaluators give {name!r}; allowed: unique names")
+                    if evaluator.names and np.ndim(value) == 0 and name not in evaluator.names:
+                        allowed = ", ".join(evaluator.names)
+                        raise ValueError(f"evaluators: one gives {name!r}, which it does not name; allowed: {allowed}")
                     measures[name] = _measure(value)
         return measures
 

@@ -15,12 +15,13 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.kits import images
 from dlcore.kits.trained_network import PACKED, feature_extractor, find_or_train, load_network, pack
-from dlcore.main import run
-from dlcore.run import evaluate
+from dlcore.main import compiled_fast, run
+from dlcore.run import evaluate, fit
 from dlcore.run.weights import save_weights
 from experiments.classification.distillation import experiment as distillation
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative.ddpm import experiment as ddpm
+from experiments.self_supervised.moco import experiment as moco
 
 MODEL = ["--model=resnet8_cifar", "--model.width=4", "--model.stages=1"]
 SOURCES = ("run", "packed", "converted")
@@ -68,6 +69,35 @@ def test_a_run_starts_from_it(kind, sources, weights, splits):
     state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])
     state = supervised.start(setup)(state)
     assert_half_close({"params": state.params, **state.model_state}, dict(weights))
+
+
+def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, splits, capsys):
+    contrastive = ResolvedRun(moco, resolve(moco, ["--smoke", *MODEL, "--model.stages=1", f"--run_dir={tmp_path}"]))
+    setup = contrastive.setup_of(splits)
+    contrastive.write_config(setup.spec)
+    with compiled_fast(True):
+        fit(moco.build(setup), contrastive.pipelines(splits.train), steps=1, folder=tmp_path, progress=False)
+    setup = setup_of(supervised, splits, *MODEL, f"--init_from={tmp_path}")
+    state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])
+    capsys.readouterr()
+    started = supervised.start(setup)(state)
+    assert "gives all but the head (params/head/bias, params/head/kernel)" in capsys.readouterr().out
+    resolved = ResolvedRun(moco, resolve(moco, [f"--run={tmp_path}"]))
+    spec = resolved.config()["spec"]
+    encoder = restore_state(resolved, moco.build(resolved.setup(spec)), moco.example(spec), "last")[1]
+    for mine, theirs in (
+        (started.params, encoder.params["backbone"]),
+        (started.model_state["batch_stats"], encoder.model_state["batch_stats"]["backbone"]),
+    ):
+        mine, theirs = ({k: v for k, v in layers.items() if k != "head"} for layers in (mine, theirs))
+        assert jax.tree.structure(mine) == jax.tree.structure(theirs)
+        jax.tree.map(np.testing.assert_array_equal, mine, theirs)
+    np.testing.assert_array_equal(started.params["head"]["kernel"], state.params["head"]["kernel"])
+    with pytest.raises(ValueError, match=r"network=.*a run of self_supervised\.moco, without a head; allowed: runs of"):
+        load_network(tmp_path)
+    setup = setup_of(supervised, splits, *MODEL, "--model.width=8", f"--init_from={tmp_path}")
+    with pytest.raises(ValueError, match=r"does not fit the model: .* is \(4,\), not \(8,\)"):
+        supervised.start(setup)(jax.eval_shape(supervised.build(setup).init, jax.random.key(0), splits.train[:2]))
 
 
 @pytest.mark.parametrize("kind", SOURCES)
