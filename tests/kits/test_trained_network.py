@@ -181,7 +181,9 @@ def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
             load_network(path)
     other = tmp_path / "other"
     other.mkdir()
-    (other / "config.json").write_text(json.dumps({"experiment": "generative.ring_gan", "identity": {}, "settings": {}, "spec": {}}))
+    (other / "config.json").write_text(
+        json.dumps({"experiment": "generative.ring_gan", "identity": {}, "settings": {}, "spec": {}})
+    )
     with pytest.raises(ValueError, match=r"init_from=.*a run of generative\.ring_gan; allowed: runs of a classifier"):
         load_network(other, "init_from")
 
