@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from dlcore.experiment.study import Study, StudyResult, run_study
+from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
 
 
@@ -100,3 +100,49 @@ def test_help(capsys):
     assert out.startswith("What it shows.")
     assert "--seeds=int  (default 5)" in out
     assert "how many." in out
+
+
+def headlined(values, tolerance=0.01):
+    def function(*, num: int = 3, seed: int = 4) -> StudyResult:
+        """A study.
+
+        Args:
+          num: a number.
+          seed: a seed.
+        """
+        headline = Headline("test accuracy", values, "digits", tolerance)
+        return StudyResult({}, "It is so. By 2 points.", holds=np.bool_(True), headline=headline)
+
+    return Study(file="/x/topic/study.py", doc="What it shows.\n\nmore", function=function, smoke={"num": 2})
+
+
+def offered(folder, values, *words, tolerance=0.01):
+    assert run_study(headlined(values, tolerance), [f"--run_dir={folder}", *words]) == 0
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_a_headline_offers_a_row(tmp_path):
+    line = offered(tmp_path / "a", np.array([0.5, 0.7, 0.9]))
+    assert line["values"] == {"0": 0.5, "1": 0.7, "2": 0.9}
+    # the standard deviation is 0.2; two standard errors of the difference of two means are 2 sqrt(2 / 3) 0.2
+    assert line["tolerance"] == 0.33
+    assert (line["claim"], line["holds"], line["verdict"]) == ("What it shows.", True, "It is so. By 2 points.")
+    assert (line["experiment"], line["smoke"]) == ("topic.study", False)
+    assert isinstance(line["changed_files"], list)
+    line = offered(tmp_path / "b", 0.8, "--smoke", tolerance=0.5)
+    assert (line["values"], line["tolerance"], line["smoke"]) == ({"4": 0.8}, 0.4, True)
+
+
+def test_the_page_has_claim_method_verdict_and_reference(tmp_path):
+    study = headlined(0.5)
+    doc = "Is <it> so?\n\npython -m x\n\nWe look.\n\nReference: A et al. 2020, arXiv:2001.00001; B 2021.\n\nSeen: 3."
+    study = Study(study.file, doc, study.function)
+    assert run_study(study, [f"--run_dir={tmp_path}"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    shown = ["The claim held.", "<p>Is &lt;it&gt; so?</p>", "<p>We look.</p>"]
+    shown += ["<li>It is so.</li><li>By 2 points.</li>", "<p>Seen: 3.</p>"]
+    shown.append('<li>A et al. 2020, <a href="https://arxiv.org/abs/2001.00001">arXiv:2001.00001</a></li>')
+    shown.append("<li>B 2021</li>")
+    places = [page.index(text) for text in shown]
+    assert places == sorted(places)
+    assert "python -m x" not in page
