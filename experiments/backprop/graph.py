@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from dlcore.backprop import Value, backward, draw, forward, numerical_gradient, relative_error, topological, verdict
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 
 
@@ -74,7 +74,13 @@ def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "a
         worst = max(worst, *check(root).values())
     numbers["largest relative error"] = worst
     summary = f"The largest relative error of any gradient is {worst:.1e}: {verdict(worst)}."
-    return StudyResult(numbers, summary, figures, verdict(worst) == "happy")
+    return StudyResult(
+        numbers,
+        summary,
+        figures,
+        verdict(worst) == "happy",
+        headline=Headline("largest relative error of a gradient", worst, "circuits", tolerance=100.0),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study)

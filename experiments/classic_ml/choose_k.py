@@ -17,7 +17,7 @@ import numpy as np
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.splits import TestExamples, cross_validate, k_folds
 from dlcore.data.image_classification import load
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -90,7 +90,12 @@ def study(
         f"set alone would choose k = {other['l1']} for L1 and {other['l2']} for L2. On the test examples the choice "
         f"of the folds has {accuracy:.1%}."
     )
-    return StudyResult(numbers, verdict, {"choose_k": draw(by_metric, on_valid, (metric, k))})
+    return StudyResult(
+        numbers,
+        verdict,
+        {"choose_k": draw(by_metric, on_valid, (metric, k))},
+        headline=Headline("test accuracy of the chosen k", accuracy, dataset),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"folds": 3, "limit": 300})

@@ -24,7 +24,7 @@ from dlcore.classic_ml.classifiers import CLASSIFIERS, Classifier
 from dlcore.classic_ml.splits import TestExamples
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -112,7 +112,12 @@ def study(
         f"{len(splits.test)} test examples of {dataset}, after {len(every[0])} to learn from: the best is {best}, "
     )
     verdict += f"{rows[best][1]:.2%}" + (f", the worst {worst}, {rows[worst][1]:.2%}." if worst != best else ".")
-    return StudyResult(numbers, verdict, {"classifiers": draw(rows, dataset)})
+    return StudyResult(
+        numbers,
+        verdict,
+        {"classifiers": draw(rows, dataset)},
+        headline=Headline(f"test accuracy, {best}", rows[best][1], dataset),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"limit": 200, "only": "n"})

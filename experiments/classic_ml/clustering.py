@@ -14,7 +14,7 @@ from dlcore.classic_ml.hierarchical import LINKAGES, cut, linkage
 from dlcore.classic_ml.kmeans import KMeans, kmeans
 from dlcore.classic_ml.som import SOM, som
 from dlcore.data.digits import digits
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, new_figure
 
@@ -95,7 +95,13 @@ def study(
         f"{grid.quantization[0]:.2f} to {grid.quantization[-1]:.2f}, its topographic error from "
         f"{grid.topographic[0]:.2f} to {grid.topographic[-1]:.2f}."
     )
-    return StudyResult(numbers, verdict, {"clustering": draw(clustering, grid, merges["ward"], scores)}, monotone)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"clustering": draw(clustering, grid, merges["ward"], scores)},
+        monotone,
+        headline=Headline("adjusted Rand index, k-means", scores["k-means"]),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"examples": 150, "restarts": 2, "side": 4})

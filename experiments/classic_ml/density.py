@@ -27,7 +27,7 @@ from dlcore.classic_ml.mixture import bic, fit_mixture, log_density, start_from
 from dlcore.classic_ml.outlier import auroc, is_outlier, rejection_threshold
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.data.digits import digits
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, SKY, new_figure
 
@@ -143,7 +143,13 @@ def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int
     holds = all(by["noise"] > 0.9 for by in whole)
     separates = "separates" if holds else "does NOT separate"
     verdict = f"AUROC {summary}. Every density of all pixels {separates} digits from noise above .9."
-    return StudyResult(numbers, verdict, {"density": draw(areas, scores["mixture"])}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"density": draw(areas, scores["mixture"])},
+        holds,
+        headline=Headline("AUROC against the digit left out, mixture", areas["mixture"][f"the digit {held_out_digit}"]),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"max_components": 1, "iterations": 3})

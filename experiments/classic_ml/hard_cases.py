@@ -13,7 +13,7 @@ import numpy as np
 
 from dlcore.classic_ml import linear_training, mlp
 from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, linear_bound, parity, polar
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -82,7 +82,13 @@ def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int 
         for name in (*PROBLEMS, f"parity of {bits} bits")
     )
     verdict = f"{summary}. The annulus in polar coordinates: linear {reached:.1%}."
-    return StudyResult(numbers, verdict, {"regions": figure}, bool(holds))
+    return StudyResult(
+        numbers,
+        verdict,
+        {"regions": figure},
+        bool(holds),
+        headline=Headline("accuracy of two layers, xor", numbers["xor, two layers"], "plane"),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"points": 200, "steps": 300, "bits": 3})

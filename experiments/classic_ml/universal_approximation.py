@@ -12,7 +12,7 @@ jump .50 throughout, and below 1e-6 more than .05 away from it from 64 neurons o
 import numpy as np
 
 from dlcore.classic_ml.universal_approximation import network, staircase, step_pair, sup_error
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLACK, BLUE, SKY, VERMILION, new_figure
 
@@ -75,7 +75,9 @@ def study(*, max_stairs: int = 128, sharpness: float = 10.0, window: float = 0.0
         f"{errors['step'][-1]:.2f}, and {window} away from it fell to {errors['step, away from the jump'][-1]:.1g}."
     )
     numbers = {"hidden neurons": [2 * n for n in counts], **errors}
-    return StudyResult(numbers, verdict, {"approximation": figure}, falls)
+    return StudyResult(
+        numbers, verdict, {"approximation": figure}, falls, headline=Headline("largest error on the sine", last, "sine")
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"max_stairs": 16})

@@ -16,7 +16,7 @@ import numpy as np
 
 from dlcore.classic_ml import linear, linear_training, mlp
 from dlcore.data.digits import digits
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, VERMILION
 
@@ -118,7 +118,13 @@ def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyRes
         f"{accuracy['two layers']:.1%}."
     )
     ordered = accuracy["best of random W"] < accuracy["linear"] < accuracy["two layers"]
-    return StudyResult(numbers, verdict, {"viewpoints": figure}, bool((matched == np.arange(10)).all() and ordered))
+    return StudyResult(
+        numbers,
+        verdict,
+        {"viewpoints": figure},
+        bool((matched == np.arange(10)).all() and ordered),
+        headline=Headline("test accuracy, two layers", accuracy["two layers"]),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 200, "tries": 50})

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -126,7 +126,13 @@ def study(*, steps: int = 600, num_seeds: int = 3, k: int = 5) -> StudyResult:
     axes.set_yticks(range(len(accuracies)), list(accuracies))
     axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(accuracies) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
-    return StudyResult(dict(accuracies), verdict, {"learned_features": figure}, holds)
+    return StudyResult(
+        dict(accuracies),
+        verdict,
+        {"learned_features": figure},
+        holds,
+        headline=Headline("k-NN accuracy on learned features", accuracies["k-NN on learned"]),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "num_seeds": 1})

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, search
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.models.torch_weights import read_npz
@@ -117,7 +117,15 @@ def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, see
     holds = all(b[key] > a[key] for key in keys)
     summary = "; ".join(f"{key}: {a[key]:.1%} by pixels, {b[key]:.1%} by the embedding" for key in keys)
     verdict = f"{summary}. The embedding is {'ahead in all' if holds else 'NOT ahead in all'} of them."
-    return StudyResult(numbers, verdict, {"roc": figure}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"roc": figure},
+        holds,
+        headline=Headline(
+            "recall at 1 by the embedding", b["recall at 1"], "digits" if data_dir is None else "omniglot"
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "draws": 2})

@@ -24,7 +24,7 @@ from dlcore.classification.architecture_search import (
     reinforce_search,
     train_child,
 )
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
@@ -151,6 +151,7 @@ def study(
         verdict,
         {"architecture_search": draw(truth, curves, random_curves, proposals, random_proposals)},
         holds,
+        headline=Headline("validation accuracy of the controller's cell", truth[proposals]),
     )
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data import augment as A
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import ORANGE, new_figure
 
@@ -191,7 +191,13 @@ def study(
         f"{len(changed)} of {len(distance)} augmentations changed the photograph under this seed, by "
         f"{min(distance[n] for n in changed):.3f} to {max(distance[n] for n in changed):.3f} a pixel."
     )
-    return StudyResult(distance, verdict, {"gallery": figure}, finite and untouched == 0)
+    return StudyResult(
+        distance,
+        verdict,
+        {"gallery": figure},
+        finite and untouched == 0,
+        headline=Headline("mean change a pixel", float(np.mean(list(distance.values()))), image),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 32, "group": "hidden"})

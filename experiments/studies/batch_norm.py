@@ -24,7 +24,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.digits import digits
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import BatchNorm, GroupNorm, initializers
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
@@ -304,6 +304,7 @@ def report(
         verdict,
         {"batch_norm": draw(names, learning_rates, results, tuned, ahead)},
         higher and robust and smoother,
+        headline=Headline("largest stable learning rate with batch norm, over without", ratio, tolerance=0.5),
     )
 
 

@@ -14,7 +14,7 @@ thirds at the highest.
 
 import numpy as np
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, ORANGE, VERMILION, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
@@ -81,7 +81,13 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
         f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
         f"after, {accuracy['none'].mean():.1%} without."
     )
-    return StudyResult(numbers, verdict, {"placement": draw(learning_rates, results)}, fewer)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"placement": draw(learning_rates, results)},
+        fewer,
+        headline=Headline("share of dead ReLUs, batch norm after less before", dead["after"] - dead["before"]),
+    )
 
 
 def draw(learning_rates: np.ndarray, results: dict):

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.optim import batch_ramp, linear_scaling
@@ -93,7 +93,13 @@ def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
     }
     numbers |= {"batch sizes, ramp": sorted({int(n) for n in sizes["ramp"]})}
     numbers |= {f"steps, {name}": len(learning_rates[name]) for name in NAMES}
-    return StudyResult(numbers, verdict, {"scaling": draw(losses, learning_rates, sizes)}, helps and ramps)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"scaling": draw(losses, learning_rates, sizes)},
+        helps and ramps,
+        headline=Headline("training loss, same rate over scaled rate", same / scaled),
+    )
 
 
 def draw(losses, learning_rates, sizes):

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.hessian import top_eigenvalues
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, ORANGE, PINK, SKY, VERMILION, new_figure
@@ -140,7 +140,16 @@ def study(
         numbers[f"eigenvalue at equal loss, batch {size}"] = at_loss(runs, level).tolist()
         numbers[f"training loss at the end, batch {size}"] = runs[:, -1, 0].tolist()
         numbers[f"test accuracy, batch {size}"] = runs[:, -1, 2].tolist()
-    return StudyResult(numbers, verdict, {"sharpness": draw(results, steps, learning_rate)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"sharpness": draw(results, steps, learning_rate)},
+        holds,
+        headline=Headline(
+            "largest eigenvalue at the end, largest batch over smallest",
+            results[batch_sizes[-1]][:, -1, 1] / results[batch_sizes[0]][:, -1, 1],
+        ),
+    )
 
 
 experiment = Study(

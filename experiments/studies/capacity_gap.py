@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.triage import fit_triage
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -145,7 +145,13 @@ def study(
             numbers[f"{labels}, width {width}, validation"] = runs[:, -1, 1].tolist()
             numbers[f"{labels}, width {width}, gap"] = (runs[:, -1, 0] - runs[:, -1, 1]).tolist()
             numbers[f"{labels}, width {width}, triage"] = verdicts(by_width)[width]
-    return StudyResult(numbers, verdict, {"capacity_gap": draw(results)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"capacity_gap": draw(results)},
+        holds,
+        headline=Headline("accuracy gap of the widest, noisy labels", numbers[f"noisy, width {widths[-1]}, gap"]),
+    )
 
 
 experiment = Study(

@@ -23,7 +23,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import hard_distillation_loss
 from dlcore.main import main
 from dlcore.models import create_model
@@ -129,7 +129,15 @@ def study(
     results = {name: np.array(values) for name, values in results.items()}
     verdict, holds = judge(results, num_examples)
     numbers = {f"{name}: accuracy": values.tolist() for name, values in results.items()}
-    return StudyResult(numbers, verdict, {"class_token": draw(results)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"class_token": draw(results)},
+        holds,
+        headline=Headline(
+            "test accuracy gained by the distillation token", results["distilled"] - results["class token"]
+        ),
+    )
 
 
 def draw(results: dict[str, np.ndarray]):

@@ -25,7 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data import image_classification
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -166,7 +166,17 @@ def study(
     numbers |= {f"{NAMES[name]}: learning rate": learning_rate for name, learning_rate in tuned.items()}
     for name, results in accuracy.items():
         numbers |= {f"{NAMES[name]}: accuracy from {n}": results[:, i].tolist() for i, n in enumerate(train_sizes)}
-    return StudyResult(numbers, verdict, {"cnn_vs_vit": draw(accuracy, np.asarray(train_sizes))}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"cnn_vs_vit": draw(accuracy, np.asarray(train_sizes))},
+        holds,
+        headline=Headline(
+            f"test accuracy of the CNN above the ViT from {train_sizes[0]}",
+            accuracy["cnn"][:, 0] - accuracy["vit"][:, 0],
+            dataset,
+        ),
+    )
 
 
 def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):

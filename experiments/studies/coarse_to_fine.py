@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.search import LogUniform, edges, latin_hypercube, narrow
@@ -149,7 +149,13 @@ def study(
     numbers |= {f"narrowed {name}, decades": [decades(run["finer"][name]) for run in runs] for name in SPACE}
     numbers["narrowed rate, seed 0"] = list(runs[0]["finer"]["learning_rate"])
     numbers["trials at an end"] = "; ".join(word for run in runs for word in run["edges"]) or "none"
-    return StudyResult(numbers, verdict, {"coarse_to_fine": draw(runs)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"coarse_to_fine": draw(runs)},
+        holds,
+        headline=Headline("test accuracy gained by two stages", [run["two"][1] - run["one"][1] for run in runs]),
+    )
 
 
 experiment = Study(

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import compose, cutout, gaussian_noise, random_affine
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import consistency_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -111,7 +111,15 @@ def study(
     axes.grid(axis="x", alpha=0.25)
     numbers = {f"{arm}: accuracy": results[:, 1].tolist() for arm, results in arms.items()}
     numbers |= {f"{arm}: log loss": results[:, 0].tolist() for arm, results in arms.items()}
-    return StudyResult(numbers, verdict, {"consistency": figure}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"consistency": figure},
+        holds,
+        headline=Headline(
+            "test accuracy gained by consistency", arms["with consistency"][:, 1] - arms["labels only"][:, 1]
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2})

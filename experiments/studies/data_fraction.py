@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -134,7 +134,13 @@ def study(
         for k, count in enumerate(train_sizes)
     }
     numbers["training error"] = results[:, :, 0].mean(0).tolist()
-    return StudyResult(numbers, verdict, {"data_fraction": draw(train_sizes, results, largest_fitted)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"data_fraction": draw(train_sizes, results, largest_fitted)},
+        holds,
+        headline=Headline(f"test error of {train_sizes[-1]} examples, the same writers", results[:, -1, 1]),
+    )
 
 
 experiment = Study(

@@ -17,7 +17,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import decoupled_contrastive_loss, nt_xent_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -108,7 +108,16 @@ def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
     numbers = {f"accuracy, {loss}, batch {size}": v[:, 1].tolist() for (loss, size), v in results.items()}
     numbers |= {f"gap at batch {size}, points": float(gap) for size, gap in gaps.items()}
     numbers["accuracy, untrained"] = untrained / 100
-    return StudyResult(numbers, verdict, {"accuracy": draw(results, batch_sizes, untrained)}, better)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"accuracy": draw(results, batch_sizes, untrained)},
+        better,
+        headline=Headline(
+            f"k-NN accuracy gained by DCL, batch {batch_sizes[0]}",
+            (results["DCL", batch_sizes[0]] - results["NT-Xent", batch_sizes[0]])[:, 1],
+        ),
+    )
 
 
 def draw(results, batch_sizes, untrained):

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_surface
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -152,7 +152,13 @@ def study(
     numbers = {f"{name}: training loss": values.tolist() for name, values in last.items()}
     numbers |= {f"{name}: share of the plane near its center": share for name, share in rough.items()}
     figures = {"depth": draw(curves, last), "landscape": draw_landscapes(surfaces, np.asarray(offsets))}
-    return StudyResult(numbers, verdict, figures, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        figures,
+        holds,
+        headline=Headline(f"training loss, plain network of {depths[-1]} layers", last[f"plain {depths[-1]}"]),
+    )
 
 
 experiment = Study(

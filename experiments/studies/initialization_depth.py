@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.digits import digits
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -264,7 +264,17 @@ def study(
         f"zero."
     )
     figures = {"histograms": histograms(results), "depth": curves(results, width)}
-    return StudyResult(numbers, verdict, figures, bool(holds))
+    return StudyResult(
+        numbers,
+        verdict,
+        figures,
+        bool(holds),
+        headline=Headline(
+            "second moment after the ReLU layers over before, Kaiming",
+            summary(results["relu", "Kaiming", width])["second moment, last over first"],
+            "normal inputs",
+        ),
+    )
 
 
 def histograms(results: dict):

@@ -22,7 +22,7 @@ import optax
 
 from dlcore.diagnostics.lr_range import RangeTest, lr_range_test, read_range_test
 from dlcore.diagnostics.triage import learning_rate_triage
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
@@ -170,7 +170,13 @@ def study(
     regimes = names(losses)
     numbers = {f"rate {learning_rate:.2g}": ", ".join(regimes[k]) for k, learning_rate in enumerate(learning_rates)}
     numbers |= {f"range test, {field}": [getattr(t, field) for t in tests] for field in RangeTest._fields}
-    return StudyResult(numbers, verdict, {"regimes": draw(learning_rates, losses, swept, tested, tests)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"regimes": draw(learning_rates, losses, swept, tested, tests)},
+        holds,
+        headline=Headline("learning rate of the range test's steepest fall", [t.steepest for t in tests]),
+    )
 
 
 experiment = Study(

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import dynamic_loss_scale, loss_scale
 from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, VERMILION, new_figure
@@ -143,7 +143,16 @@ def report(runs: dict[str, dict[str, np.ndarray]], loss_divisors: tuple[float, .
             f"{gaps['float16, scaled'][i]:+.1%} ({lost['float16, scaled'][i]:.1%})."
         )
     numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": lost}
-    return StudyResult(numbers, verdict, {"losses": figure(runs, loss_divisors)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"losses": figure(runs, loss_divisors)},
+        holds,
+        headline=Headline(
+            "mean training loss at the largest divisor, scaled float16 over float32",
+            runs["float16, scaled"]["losses"][-1].mean(1) / runs["float32"]["losses"][-1].mean(1),
+        ),
+    )
 
 
 def figure(runs: dict, loss_divisors: tuple[float, ...]):

@@ -22,7 +22,7 @@ import optax
 
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.scenes import SHAPES, scenes
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, GRAY, GREEN, PINK, VERMILION, new_figure
@@ -132,7 +132,13 @@ def study(
     verdict, holds = judge(accuracy, macs)
     numbers = {f"{name}: test accuracy": values.tolist() for name, values in accuracy.items()}
     numbers |= {f"{name}: operations": macs[name] for name in variants}
-    return StudyResult(numbers, verdict, {"model_scaling": draw(accuracy, macs)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"model_scaling": draw(accuracy, macs)},
+        holds,
+        headline=Headline("test accuracy, all three scaled", accuracy["all three"], "shapes"),
+    )
 
 
 experiment = Study(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, PINK, SKY, VERMILION, new_figure
@@ -131,9 +131,13 @@ def report(learning_rates, finals, arrivals, accuracies) -> StudyResult:
     for name, values in accuracies.items():
         row = best_rate(finals["digits"][name], arrivals["digits"][name])
         numbers[f"digits, test accuracy, {name}"] = float(values[row].mean())
+    first = winners["digits"]
+    row = best_rate(finals["digits"][first], arrivals["digits"][first])
+    headline = Headline("test accuracy of the optimizer with the lowest loss", accuracies[first][row])
     numbers["best rate at the end of the grid"] = ", ".join(edges) or "none"
     summary = "; ".join(f"{problem}: {name} ({numbers[f'{problem}, {name}']})" for problem, name in winners.items())
-    return StudyResult(numbers, f"First, each optimizer at its best learning rate: {summary}.")
+    verdict = f"First, each optimizer at its best learning rate: {summary}."
+    return StudyResult(numbers, verdict, headline=headline)
 
 
 def draw(learning_rates, finals, arrivals, paths, curves, parts, steps):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.rl import environments, networks
@@ -107,7 +107,17 @@ def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16,
         f"({'no more than chance' if equal else 'MORE than chance'} allows)."
     )
     numbers = {f"variance {kind}": values for kind, values in traces.items()} | {"distance of means": distances}
-    return StudyResult(numbers, verdict, {"variance": figure}, bool(falls and equal))
+    return StudyResult(
+        numbers,
+        verdict,
+        {"variance": figure},
+        bool(falls and equal),
+        headline=Headline(
+            "variance with a baseline, over the whole return's",
+            np.array(traces["baseline"]) / traces["return"],
+            "CartPole-v1",
+        ),
+    )
 
 
 experiment = Study(

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure
 from dlcore.search import LogUniform, Uniform, grid, latin_hypercube, random, sobol
@@ -126,7 +126,15 @@ def study(*, num_repeats: int = 20, grid_side: int = 3, steps: int = 300) -> Stu
     verdict, holds = judge(best, shares, grid_side)
     numbers = {f"best accuracy, {name}": values.tolist() for name, values in best.items()}
     numbers |= {"variance explained by the rate": shares[0], "variance explained by dropout": shares[1]}
-    return StudyResult(numbers, verdict, {"random_vs_grid": draw(trials, scores, best, grid_side)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"random_vs_grid": draw(trials, scores, best, grid_side)},
+        holds,
+        headline=Headline(
+            f"validation accuracy gained over the grid, {grid_side**2} trials", best["random"] - best["grid"]
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_repeats": 2, "steps": 10})

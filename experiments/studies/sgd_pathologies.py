@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
 
@@ -135,6 +135,7 @@ def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResu
         verdict,
         {"pathologies": draw(kappas, counts, paths, dimensions, shares, logits, flat)},
         bool(as_theory and escapes and shares[-1] < shares[0] and flat[-1] > flat[0]),
+        headline=Headline("power of the condition number, gradient descent", slopes["gradient descent"], "quadratic"),
     )
 
 

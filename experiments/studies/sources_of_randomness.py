@@ -12,7 +12,7 @@ import numpy as np
 from dlcore.classification import supervised
 from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
@@ -78,7 +78,13 @@ def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
     )
     numbers = {f"std {source}": value for source, value in spread.items()}
     numbers |= {f"accuracy {source}": values for source, values in accuracies.items()}
-    return StudyResult(numbers, verdict, {"spread": figure}, identical)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"spread": figure},
+        identical,
+        headline=Headline("test accuracy, every source with a new seed", accuracies["all"]),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "steps": 10})

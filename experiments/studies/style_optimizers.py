@@ -13,7 +13,7 @@ import optax
 
 from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.kits.trained_network import load_network
 from dlcore.main import main
@@ -100,7 +100,18 @@ def study(
     numbers |= {
         f"Adam's final loss at {learning_rate:g}": finals[learning_rate] for learning_rate in learning_rates
     } | {"content, style fall": falls}
-    return StudyResult(numbers, verdict, {"loss": figure}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"loss": figure},
+        holds,
+        headline=Headline(
+            "style loss before L-BFGS over after",
+            [style for _, style in falls],
+            "china in the style of flower",
+            tolerance=0.2,
+        ),
+    )
 
 
 def plot(axes, rows, color, label):

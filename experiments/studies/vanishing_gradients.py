@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import initializers
@@ -138,7 +138,11 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> Study
     numbers |= {f"first over last, {name}": r.tolist() for name, r in ratios.items()}
     numbers |= {f"final loss, exploding, {name}": e.tolist() for name, e in ended.items()}
     return StudyResult(
-        numbers, verdict, {"gradients": draw(norms, curves)}, all(inside.values()) and explodes and cured
+        numbers,
+        verdict,
+        {"gradients": draw(norms, curves)},
+        all(inside.values()) and explodes and cured,
+        headline=Headline("gradient of the first layer over the last's, residual", ratios["residual"]),
     )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim.schedules import cosine, warm_up
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -173,7 +173,16 @@ def study(
         for name, v in arms.items():
             numbers[f"{start}, lost by rate, {name}"] = lost(v).sum(1).tolist()
             numbers[f"{start}, not finite by rate, {name}"] = (~np.isfinite(v[:, :, -1, 0])).sum(1).tolist()
-    return StudyResult(numbers, verdict, {"warmup": draw(learning_rates, results, steps)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"warmup": draw(learning_rates, results, steps)},
+        holds,
+        headline=Headline(
+            "runs saved by a warm-up from large weights",
+            np.subtract(*(lost(results[list(STARTS)[-1]][name]).sum(0) for name in ("without", "with"))),
+        ),
+    )
 
 
 experiment = Study(

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.cost.layers import Layer, layer_costs
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GRAY, SKY, VERMILION, new_figure
@@ -141,7 +141,18 @@ def study(*, image_size: int = 224) -> StudyResult:
         "vgg16": draw_layers(vgg, f"VGG-16 on {image_size} x {image_size}"),
         "stages": draw_stages(whole, single),
     }
-    return StudyResult(numbers, verdict, figures, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        figures,
+        holds,
+        headline=Headline(
+            "share of AlexNet's parameters in dense layers",
+            shares(alexnet)["parameters in dense layers"],
+            f"{image_size}x{image_size}",
+            tolerance=1e-6,
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study)

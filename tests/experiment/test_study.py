@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from dlcore.experiment.catalog import experiment_names
 from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
 
@@ -146,3 +147,11 @@ def test_the_page_has_claim_method_verdict_and_reference(tmp_path):
     places = [page.index(text) for text in shown]
     assert places == sorted(places)
     assert "python -m x" not in page
+
+
+def test_every_study_states_a_headline():
+    """Else its outcome can never be a row of the ledger."""
+    files = [entry.path for entry in experiment_names()]
+    studies = [path for path in files if "StudyResult(" in path.read_text(encoding="utf-8")]
+    assert len(studies) > 50
+    assert [path.name for path in studies if "Headline(" not in path.read_text(encoding="utf-8")] == []
