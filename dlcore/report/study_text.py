@@ -62,7 +62,7 @@ def sentences(verdict: str) -> list[str]:
     Returns:
       The sentences.
     """
-    return re.split(r"(?<=[^\s.]\.)\s+(?=[A-Z0-9])", " ".join(verdict.split()))
+    return re.split(r"(?<=\.)(?<!\.[a-z]\.)(?<!\bal\.)\s+(?=[A-Z0-9])", " ".join(verdict.split()))
 
 
 def claim_panels(doc: str, verdict: str, holds: bool | None) -> list[Panel]:

@@ -6,6 +6,8 @@ python -m experiments.backprop.graph --circuit=gates
 The circuits: a neuron, 1 / (1 + e^-(w0 x0 + w1 x1 + w2)), in single gates and with the sigmoid as one gate; a graph of
 the four gates whose rules one should know by heart (add, multiply, max, copy); a layer of arrays with its loss. The
 gradients are compared with slopes measured in float64.
+
+Reference: CS231n, "Backpropagation, intuitions".
 """
 
 from typing import Literal

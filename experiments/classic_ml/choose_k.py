@@ -6,6 +6,8 @@ python -m experiments.classic_ml.choose_k --dataset=mnist --data_dir=DIR --limit
 Every k on every fold, for L1 and L2, and on a validation set carved from training. Only the k and distance of the best
 mean over the folds see the test examples, with all that is not test to vote.
 
+References: Cover & Hart 1967, "Nearest neighbor pattern classification"; CS231n, "Image classification".
+
 Seen on digits: 5 folds choose k = 1 and L2 (98.7 %; L1 98.4 %), the validation set k = 1 too; 96.0 % on the test set.
 The test digits are of other writers: no fold knows how much harder they are.
 """

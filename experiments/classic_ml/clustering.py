@@ -5,6 +5,9 @@ python -m experiments.classic_ml.clustering
 
 k-means (k-means++ starts) and agglomerative clustering by four linkages put all digits into ten groups, which are held
 against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organizing map is trained too.
+
+References: Arthur & Vassilvitskii 2007, "k-means++"; Ward 1963, "Hierarchical grouping to optimize an objective
+function"; Kohonen 1982, "Self-organized formation of topologically correct feature maps".
 """
 
 import jax

@@ -9,6 +9,9 @@ uniform noise, digits with their pixels shuffled, digits whose brightness is inv
 left out of the fit. Some pixels never change, so a Gaussian of maximum likelihood has no density in all 64: it gets the
 20 leading principal components, the others a variance of .01 more. The mixture's size and the kernels' bandwidth are
 chosen by the likelihood of training digits that were held out.
+
+References: Dempster, Laird & Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm"; Parzen 1962,
+"On estimation of a probability density function and mode".
 """
 
 import jax

@@ -5,6 +5,8 @@ python -m experiments.classic_ml.embedding
 
 A small convolutional network learns digits; its last layer's features of the test writers' digits are embedded
 in the plane. A 5-nearest-neighbor vote in the plane measures how well an embedding separates the classes.
+
+Reference: van der Maaten & Hinton 2008, "Visualizing data using t-SNE", JMLR.
 """
 
 import numpy as np

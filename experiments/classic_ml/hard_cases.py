@@ -5,6 +5,8 @@ python -m experiments.classic_ml.hard_cases
 Xor, a ring around a disc, and three modes in the plane; the parity of bits. A linear classifier, a network with one
 hidden layer, and on the ring a linear classifier of radius and angle.
 
+Reference: Minsky & Papert 1969, "Perceptrons".
+
 Seen, linear and two layers: xor 49.5 and 100 %, annulus 39.4 and 100 %, three modes 55.6 and 100 %, parity of 6 bits
 48.4 and 100 %; the annulus in polar coordinates, linear, 100 %. The best line of all would have 71, 68 and 65 %.
 """

@@ -6,6 +6,8 @@ python -m experiments.classic_ml.neocognitron
 Templates grow on digits, without labels and without a gradient. The digits are then moved by 0 to 3 pixels, and each
 layer's responses are held against those to the unmoved ones, by the cosine, beside those to another digit; and the
 nearest neighbor among the unmoved training digits names the moved test digits.
+
+Reference: Fukushima 1980, "Neocognitron".
 """
 
 import jax

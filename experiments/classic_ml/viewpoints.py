@@ -8,6 +8,8 @@ python -m experiments.classic_ml.viewpoints
     random:     the best of many random W, beside descent
     two layers: the rows of W_1 are templates too, more than one a class; and the graph of a 3, 4, 4, 1 network
 
+Reference: CS231n, "Linear classification".
+
 Seen: all ten class means score highest on their own template; on the test digits the best of 1,000 random W has 16.0 %,
 descent 91.4 %, two layers 93.0 %.
 """

@@ -13,6 +13,9 @@ python -m experiments.classical_vision.features --dataset=cifar10 --data_dir=DIR
 Pixels, a color histogram (of color images), HOG, a bag of visual words (random patches, k-means) and all of them
 together go into a linear classifier, the last into one of two layers too. The weight decay of each is chosen on the
 validation split, over the first `tune` training examples; the test split is asked once for each.
+
+References: Dalal & Triggs 2005, "Histograms of oriented gradients for human detection"; Csurka et al. 2004, "Visual
+categorization with bags of keypoints".
 """
 
 from typing import Any, Literal

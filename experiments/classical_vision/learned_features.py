@@ -4,8 +4,10 @@ python -m experiments.classical_vision.learned_features
     k-NN 96.4 % on pixels and 97.9 % on features, linear 92.2 % and 97.9 %, in 56 s
 
 The network learns digits from the training writers, moved by up to a pixel, with a softmax over cosines (Zhai & Wu
-2019, arXiv:1811.12649). Its last layer before the head, 64 numbers, then takes the place of the pixels: for k nearest
-neighbors, and for a linear classifier fitted anew. The test digits are by other writers.
+2019). Its last layer before the head, 64 numbers, then takes the place of the pixels: for k nearest neighbors, and for
+a linear classifier fitted anew. The test digits are by other writers.
+
+Reference: Zhai & Wu 2019, arXiv:1811.12649.
 """
 
 import jax

@@ -5,11 +5,13 @@ python -m experiments.classical_vision.retrieval
 python -m experiments.classical_vision.retrieval --data_dir=DIR --steps=1200
     DIR/omniglot28.npz, handwritten characters: 29.0 % and 63.1 %, 8.2 % and 37.1 %, in 155 s of two busy cores
 
-A small network learns some of the classes, by a softmax over cosines (Zhai & Wu 2019, arXiv:1811.12649). Five digits
-alone are too few to learn what makes a class: their turned and mirrored copies are classes of their own (Santoro et al.
-2016, arXiv:1605.06065). The other classes, drawn by other people, are then searched among each other: is the nearest of
-the same class (recall at 1), among all the others, and with a single example of each class to look at. For verification
-the threshold is set on some of the held-out classes, at 1 % of false accepts, and used on the rest of them.
+A small network learns some of the classes, by a softmax over cosines (Zhai & Wu 2019). Five digits alone are too few to
+learn what makes a class: their turned and mirrored copies are classes of their own (Santoro et al. 2016). The other
+classes, drawn by other people, are then searched among each other: is the nearest of the same class (recall at 1),
+among all the others, and with a single example of each class to look at. For verification the threshold is set on some
+of the held-out classes, at 1 % of false accepts, and used on the rest of them.
+
+References: Zhai & Wu 2019, arXiv:1811.12649; Santoro et al. 2016, arXiv:1605.06065.
 """
 
 from pathlib import Path

@@ -5,6 +5,9 @@ python -m experiments.studies.augmentation_gallery --image=flower --seed=3
 
 Each tile is one call under jit, drawn by `--seed`; boxes move with the image where it is warped. The numbers are the
 mean absolute difference of a tile from the photograph, of pixels in [0, 1].
+
+References: Cubuk et al. 2018, arXiv:1805.09501 (AutoAugment); Cubuk et al. 2019, arXiv:1909.13719 (RandAugment); Zhang
+et al. 2017, arXiv:1710.09412 (mixup); Yun et al. 2019, arXiv:1905.04899 (CutMix).
 """
 
 from typing import Literal

@@ -8,6 +8,8 @@ grows with the batch (chosen by the training loss). Group norm, which does not d
 separates what a small batch costs any net from what it costs batch norm. With two examples each unit sees +1 and -1
 whatever the examples are: only which of them is larger is left.
 
+Reference: Wu & He 2018, arXiv:1803.08494 (group norm).
+
 Measured by the second command in 28 s of one core: 34.7 % test accuracy with batches of 2, 92.1 % with 128.
 """
 

@@ -7,6 +7,8 @@ ReLU centers each unit again at every step, so that only its learned shift can p
 learn the digits at every learning rate of a ladder, with either placement and without batch norm; the claim is judged
 over all learning rates at which both placements end at finite losses.
 
+Reference: Ioffe & Szegedy 2015, arXiv:1502.03167.
+
 Measured in 18 s of one core: no unit is dead with batch norm before the ReLU, 1.6 % with it after. Above those learning
 rates, at 16x the best one and more, batch norm before the ReLU loses more and more of its units: a fifth, and two
 thirds at the highest.

@@ -2,12 +2,13 @@
 
 python -m experiments.studies.batch_scaling
 
-Goyal et al. 2017, arXiv:1706.02677 (linear scaling with warm-up); Smith et al. 2017, arXiv:1711.00489 (the batch grows
-instead of the learning rate's decay). Perceptrons on digits, by SGD with momentum, all for the same number of examples:
-a small batch; a batch eight times as large at the same learning rate, and at eight times the learning rate after a
-warm-up; and a ramp that doubles both three times. The learning rates are read from the optimizer's state. The claim
-holds where scaling ends lower than not scaling on every seed, and the ramp ends no higher than twice the small batch's
-loss.
+Perceptrons on digits, by SGD with momentum, all for the same number of examples: a small batch; a batch eight times as
+large at the same learning rate, and at eight times the learning rate after a warm-up; and a ramp that doubles both
+three times. The learning rates are read from the optimizer's state. The claim holds where scaling ends lower than not
+scaling on every seed, and the ramp ends no higher than twice the small batch's loss.
+
+References: Goyal et al. 2017, arXiv:1706.02677 (linear scaling with warm-up); Smith et al. 2017, arXiv:1711.00489 (the
+batch grows instead of the learning rate's decay).
 """
 
 import jax

@@ -3,11 +3,13 @@
 python -m experiments.studies.class_token
 
 Three ViTs that differ only in their tokens learn from the same few digits, shifted and rotated a little: one classifies
-from a class token (Dosovitskiy et al. 2020, arXiv:2010.11929), one from the mean over its patches, without that token,
-and one has a second token that learns the class that a convolutional network predicts for each augmented digit (hard
-distillation: Touvron et al. 2020, arXiv:2012.12877) and averages the predictions of both tokens. The teacher, a ResNet
-of eight layers, learned from the same digits and no more, so that its locality is all that it can teach. The claim is
-that the distilled one is the best of the three on every seed.
+from a class token (Dosovitskiy et al. 2020), one from the mean over its patches, without that token, and one has a
+second token that learns the class that a convolutional network predicts for each augmented digit (hard distillation:
+Touvron et al. 2020) and averages the predictions of both tokens. The teacher, a ResNet of eight layers, learned from
+the same digits and no more, so that its locality is all that it can teach. The claim is that the distilled one is the
+best of the three on every seed.
+
+References: Dosovitskiy et al. 2020, arXiv:2010.11929; Touvron et al. 2020, arXiv:2012.12877.
 
 Measured over three seeds (3.5 minutes of one core): it is not. The class token has 90.3 %, the mean over patches 88.4 %
 and the distilled one 89.4 %, which is the best on one seed of three; the teacher has 98.5 %. On two other seeds the

@@ -8,6 +8,8 @@ learning rate, 10^uniform(-6, 1), and weight decay, 10^uniform(-7, 0). Both ways
 hypercubes; the best trial by validation accuracy is evaluated on the test split. The claim holds where two stages reach
 a higher test accuracy on average and narrow the learning rate's interval on every seed.
 
+Reference: CS231n, "Training neural networks, part 3".
+
 Measured over 20 seeds (one minute of one core): the learning rate's interval shrinks from 7 to 2.0 decades on average,
 that of weight decay, which matters less, from 7 to 4.8; 87 % of the long runs then pass 90 % in validation instead of
 26 %. The best test accuracy is 92.1 % by two stages and 91.3 % by one; two are better on 11 seeds, so that a single

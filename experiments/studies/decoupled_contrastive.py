@@ -2,10 +2,11 @@
 
 python -m experiments.studies.decoupled_contrastive
 
-Yeh et al. 2021, arXiv:2110.06848 (DCL), against Chen et al. 2020, arXiv:2002.05709 (NT-Xent). A small perceptron learns
-from two moved, scaled and noisy views of each digit, in batches of 32 and of 256, for as many steps. Measured is the
-accuracy of the nearest labeled neighbor by cosine, and that of the same net untrained. The claim holds where DCL's mean
-over the seeds is the higher at batch size 32.
+A small perceptron learns from two moved, scaled and noisy views of each digit, in batches of 32 and of 256, for as many
+steps. Measured is the accuracy of the nearest labeled neighbor by cosine, and that of the same net untrained. The claim
+holds where DCL's mean over the seeds is the higher at batch size 32.
+
+References: Yeh et al. 2021, arXiv:2110.06848 (DCL); Chen et al. 2020, arXiv:2002.05709 (NT-Xent).
 
 Measured over five seeds: it does not, 94.3 % against 94.4 % (95.1 % both at 256, untrained 91.6 %).
 """

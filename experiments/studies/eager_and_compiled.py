@@ -8,6 +8,8 @@ where both give the same numbers to rounding, a new shape costs one compilation 
 traced value is refused while `lax.cond` decides at run time, and a compiled loop (`lax.scan`) has a program whose size
 does not grow with its length.
 
+Reference: Frostig, Johnson & Leary 2018, "Compiling machine learning programs via high-level tracing".
+
 Measured on two cores: it holds. A gradient step of eight layers takes 11.5 ms operation by operation and 0.22 ms
 compiled, 53x less; the 80 ms of compilation pay off after 7 steps.
 """

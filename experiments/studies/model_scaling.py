@@ -2,11 +2,13 @@
 
 python -m experiments.studies.model_scaling
 
-Tan & Le, "EfficientNet" (2019), arXiv:1905.11946, scale all three together: depth d, width w, resolution r with
-d w^2 r^2 = 4, and find that better than any one of them. Here a small residual network classifies five shapes on
-textured backgrounds (procedural scenes with one shape each, drawn at 48x48 and shrunk to the resolution), at equal
-training steps, over several seeds. Work is the multiply-adds of one forward pass. The claim holds where all three
-together are more accurate on average than the best single one.
+Tan & Le (2019) scale all three together: depth d, width w, resolution r with d w^2 r^2 = 4, and find that better than
+any one of them. Here a small residual network classifies five shapes on textured backgrounds (procedural scenes with
+one shape each, drawn at 48x48 and shrunk to the resolution), at equal training steps, over several seeds. Work is the
+multiply-adds of one forward pass. The claim holds where all three together are more accurate on average than the best
+single one.
+
+Reference: Tan & Le 2019, "EfficientNet", arXiv:1905.11946.
 
 Measured on two CPU cores in 5 minutes, 3 seeds: the claim held. Test accuracy: base 39.2 %, wider 35.6, deeper 44.8,
 larger images 26.7, all three 58.2 %, at 3.9x to 4.4x the work of the base; all three are ahead on every seed. No

@@ -6,6 +6,9 @@ Episodes of CartPole under an untrained policy; each gives three estimates of th
 reward to go, and the reward to go less the mean of the other episodes at that time. Compared are the traces of their
 covariances, and the difference of their means in standard errors. The claim holds where each estimate has less variance
 than the one before it on every policy, and the means differ by less than two standard errors.
+
+References: Williams 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement learning";
+Greensmith, Bartlett & Baxter 2004, "Variance reduction techniques for gradient estimates in reinforcement learning".
 """
 
 import jax

@@ -7,6 +7,8 @@ examples, does each of dropout, weight decay and augmentation narrow the gap bet
 Does the gap shrink with the number of examples? (3) Does dropout still help with batch norm? The claim holds where the
 answers to the first two are yes.
 
+References: Srivastava et al. 2014, "Dropout", JMLR; Li et al. 2018, arXiv:1801.05134 (dropout with batch norm).
+
 Measured over three seeds: all three narrow the gap, from 0.56 to 0.55, 0.45 and 0.29, and together to 0.22, with 91.1 %
 test accuracy instead of 88.3 %; from 50 examples to all it shrinks from 1.01 to 0.25; dropout costs 0.3 points without
 batch norm, 1.0 with it.

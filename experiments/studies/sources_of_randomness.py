@@ -4,6 +4,8 @@ python -m experiments.studies.sources_of_randomness
 
 A perceptron learns the digits again and again; each time one source of randomness alone gets a new seed, and last all
 of them together. The claim holds where the same seed gives the same weights, bit for bit.
+
+Reference: Bouthillier et al. 2021, arXiv:2103.03098.
 """
 
 import jax

@@ -8,6 +8,8 @@ the spread of angles that is left: the circular deviation of (the image's angle 
 of the images' angles. A common angle that all digits are turned to is no error: labels do not say what upright is. The
 claim holds where less than 60 % of the spread is left on every seed.
 
+Reference: Jaderberg et al. 2015, arXiv:1506.02025.
+
 Measured over three seeds: it leaves 39 % of the spread; test accuracy is 94.0 % with it and 90.9 % without.
 """
 

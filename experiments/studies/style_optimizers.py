@@ -5,6 +5,8 @@ python -m experiments.studies.style_optimizers
 Both descend on the same pixels from the same noise, on the objective of the style transfer experiment. An evaluation is
 one objective and gradient; L-BFGS pays for those of its line search too, and Adam runs at several learning rates. The
 claim holds where L-BFGS needs fewer evaluations than Adam at its best learning rate.
+
+Reference: Gatys, Ecker & Bethge 2015, arXiv:1508.06576.
 """
 
 import jax

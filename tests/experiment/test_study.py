@@ -1,3 +1,5 @@
+import ast
+import inspect
 import json
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from dlcore.experiment.catalog import experiment_names
 from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
+from dlcore.report.study_text import sentences, study_text
 
 
 def study(*, seeds: int = 5, noise: float = 0.5, fails: bool = False) -> StudyResult:
@@ -155,3 +158,45 @@ def test_every_study_states_a_headline():
     studies = [path for path in files if "StudyResult(" in path.read_text(encoding="utf-8")]
     assert len(studies) > 50
     assert [path.name for path in studies if "Headline(" not in path.read_text(encoding="utf-8")] == []
+
+
+def test_every_study_has_a_claim_a_method_and_a_reference():
+    rooms = {"studies", "classic_ml", "classical_vision", "backprop"}
+    texts = {
+        entry.name: study_text(ast.get_docstring(ast.parse(entry.path.read_text(encoding="utf-8"))))
+        for entry in experiment_names()
+        if entry.path.parent.name in rooms
+    }
+    assert len(texts) > 45
+    for name, text in texts.items():
+        assert len(text.claim) > 20, name
+        assert text.method, name
+        assert text.references, name
+        assert not any("arXiv" in paragraph for paragraph in text.method), name
+
+
+def test_a_docstring_is_taken_apart():
+    doc = """A claim.
+
+    python -m experiments.x
+        a number in 3 s
+
+    First.
+
+        a = b
+
+    References: A 2020, arXiv:2001.00001 (one); B
+    2021, "Two".
+
+    Measured in 3 s: 5.
+    """
+    text = study_text(inspect.cleandoc(doc))
+    assert text.claim == "A claim."
+    assert text.method == ("First.", "    a = b")
+    assert text.references == ("A 2020, arXiv:2001.00001 (one)", 'B 2021, "Two"')
+    assert text.measured == ("Measured in 3 s: 5.",)
+
+
+def test_a_verdict_is_parted_into_sentences():
+    verdict = "Of 9.5 % (e.g. A) it is so; 1e-3. 3 of 5 agree: x 4.2x. At last: yes."
+    assert sentences(verdict) == ["Of 9.5 % (e.g. A) it is so; 1e-3.", "3 of 5 agree: x 4.2x.", "At last: yes."]
