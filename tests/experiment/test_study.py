@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from dlcore.experiment import catalog
 from dlcore.experiment.catalog import experiment_names
 from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
@@ -200,3 +201,17 @@ def test_a_docstring_is_taken_apart():
 def test_a_verdict_is_parted_into_sentences():
     verdict = "Of 9.5 % (e.g. A) it is so; 1e-3. 3 of 5 agree: x 4.2x. At last: yes."
     assert sentences(verdict) == ["Of 9.5 % (e.g. A) it is so; 1e-3.", "3 of 5 agree: x 4.2x.", "At last: yes."]
+
+
+def test_the_listing_says_whether_a_studys_claim_held(tmp_path, monkeypatch):
+    row = {
+        "command": "python -m experiments.studies.depth",
+        "metric": "test accuracy",
+        "mean": 0.5,
+        "dataset": "digits",
+    }
+    rows = [row | {"holds": False}, row | {"command": "python -m experiments.rl.ppo", "mean": 0.25}]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
+    expected = {"studies.depth": "the claim did not hold: accuracy 0.5 on digits", "rl.ppo": "accuracy 0.25 on digits"}
+    assert catalog.measured() == expected
