@@ -4,6 +4,7 @@ python -m experiments.results                                 renders experiment
 python -m experiments.results --check                         reports whether it is up to date
 python -m experiments.results --add RUN_DIR [RUN_DIR ...]     adds finished runs, one a seed, or a study, as one row
 python -m experiments.results --rerun ID [--seed 1]           runs the command again and compares
+python -m experiments.results --rerun ID --seed all           runs every seed again and compares the mean
 
 A command with `--data_dir=$DATA_DIR` reads real data: set DATA_DIR to its folder for `--rerun`.
 """
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", default="", help="with --published: where it is published")
     parser.add_argument("--note", default="", help="with --add: a remark for readers")
     parser.add_argument("--replace", action="store_true", help="with --add: replace the row with this id")
-    parser.add_argument("--seed", help="with --rerun: by default the row's first")
+    parser.add_argument("--seed", help="with --rerun: by default the row's first; all compares their mean")
     return parser
 
 
@@ -101,34 +102,25 @@ def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
     if row["status"] == ledger.RECIPE:
         raise ValueError(f"--rerun={row['id']}: a recipe that was never run; allowed: measured rows")
     study = "claim" in row
-    seed = arguments.seed or next(iter(row["values"]))
     if study and arguments.seed:
-        raise ValueError(f"--seed={seed}: {row['id']} is a study; allowed: no seed, it measures all of them")
-    if seed not in row["values"]:
-        raise ValueError(f"--seed={seed}: not a seed of {row['id']}; allowed: {', '.join(row['values'])}")
-    command = row["command"]
-    if "$DATA_DIR" in command and "DATA_DIR" not in os.environ:
-        raise ValueError(f"DATA_DIR is not set, for {command}; allowed: the folder of {row['dataset']}")
-    data_dir = os.environ.get("DATA_DIR", "")
-    words = [word.replace("$DATA_DIR", data_dir) for word in shlex.split(command)[1:]]
-    words += [] if study else [f"--seed={seed}"]
-    with tempfile.TemporaryDirectory() as folder:
-        run_dir = pathlib.Path(folder) / "run"
-        print(f"running {command}" + ("" if study else f" --seed={seed}"), flush=True)
-        done = subprocess.run([sys.executable, *words, f"--run_dir={run_dir}"], cwd=root, check=False)
-        if done.returncode:
-            print(f"the command failed with exit status {done.returncode}", file=sys.stderr)
+        raise ValueError(f"--seed={arguments.seed}: {row['id']} is a study; allowed: no seed, it measures all of them")
+    seeds = list(row["values"]) if arguments.seed == "all" else [arguments.seed or next(iter(row["values"]))]
+    if seeds[0] not in row["values"]:
+        allowed = ", ".join([*row["values"], "all"])
+        raise ValueError(f"--seed={arguments.seed}: not a seed of {row['id']}; allowed: {allowed}")
+    values = {}
+    for words in [[]] if study else [[f"--seed={seed}"] for seed in seeds]:
+        line = _run(row, words, root)
+        if line is None:
             return 1
-        line = ledger.candidate(run_dir)
-    values, recorded = line["values"], row["values"]
-    if not study:
-        values, recorded = {seed: values[seed]}, {seed: recorded[seed]}
+        values |= line["values"]
+    recorded = row["values"] if study else {seed: row["values"][seed] for seed in seeds}
     if values.keys() != recorded.keys():
         print(f"seeds {', '.join(recorded)} are recorded, {', '.join(values)} were run: DOES NOT HOLD")
         return 1
     value, before = statistics.fmean(values.values()), statistics.fmean(recorded.values())
     same = abs(value - before) <= row["tolerance"]
-    which = f"seed {seed}" if not study else f"mean of {len(values)} seeds" if len(values) > 1 else "the study"
+    which = f"mean of {len(values)} seeds" if len(values) > 1 else "the study" if study else f"seed {seeds[0]}"
     print(
         f"{row['metric']}, {which}: recorded {before:.6g}, now {value:.6g}, difference {value - before:+.3g}, "
         f"tolerance {row['tolerance']:g}: {'holds' if same else 'DOES NOT HOLD'}"
@@ -141,12 +133,28 @@ def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
     return 0 if same else 1
 
 
+def _run(row: dict[str, Any], words: list[str], root: pathlib.Path) -> dict[str, Any] | None:
+    """Run a row's command once more: its result, or None where it fails."""
+    command = row["command"]
+    if "$DATA_DIR" in command and "DATA_DIR" not in os.environ:
+        raise ValueError(f"DATA_DIR is not set, for {command}; allowed: the folder of {row['dataset']}")
+    program = [word.replace("$DATA_DIR", os.environ.get("DATA_DIR", "")) for word in shlex.split(command)[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = pathlib.Path(folder) / "run"
+        print(f"running {' '.join([command, *words])}", flush=True)
+        done = subprocess.run([sys.executable, *program, *words, f"--run_dir={run_dir}"], cwd=root, check=False)
+        if done.returncode:
+            print(f"the command failed with exit status {done.returncode}", file=sys.stderr)
+            return None
+        return ledger.candidate(run_dir)
+
+
 def _print_differences(row: dict[str, Any], line: dict[str, Any]) -> None:
     """Say what else changed between a row and its rerun, and so may explain a difference."""
     if line["hardware"] != row["hardware"]:
         print(
             f"note: recorded on {row['hardware']}, now on {line['hardware']}: other processors round differently, and "
-            "a training of the same seed drifts apart; the mean over seeds is what should stay"
+            "a training of the same seed drifts apart; --seed=all compares the mean over seeds"
         )
     before, now = row["versions"], line["versions"]
     if names := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):

@@ -143,6 +143,13 @@ def test_rerun_compares_with_the_number_of_the_seed(measured, capsys, seed, shif
     assert rows(measured) == before
 
 
+@pytest.mark.parametrize(("shift", "status"), [(0.003, 0), (0.005, 1)])
+def test_rerun_of_all_seeds_compares_the_mean(measured, capsys, shift, status):
+    (measured / "shift.txt").write_text(str(shift))
+    assert results.main(["--rerun", "topic.fake-digits", "--seed=all"], measured) == status
+    assert f"mean of 2 seeds: recorded 0.905, now {0.905 + shift:.6g}" in capsys.readouterr().out
+
+
 def test_rerun_of_a_command_that_fails(measured, capsys):
     (row,) = rows(measured)
     ledger.append(
@@ -168,7 +175,7 @@ def test_rerun_reads_real_data_from_the_folder_of_this_machine(measured, capsys,
     ("arguments", "message"),
     [
         (["--rerun", "topic.fake-digit"], "--rerun=topic.fake-digit: unknown; allowed: topic.fake-digits"),
-        (["--rerun", "topic.fake-digits", "--seed=7"], "--seed=7: not a seed of topic.fake-digits; allowed: 0, 1"),
+        (["--rerun", "topic.fake-digits", "--seed=7"], "--seed=7: not a seed of topic.fake-digits; allowed: 0, 1, all"),
         (["--add", "runs/seed0"], "is in .* already"),
         (["--add", "runs"], "result.json does not exist"),
         (["--add", "runs/seed0", "runs/seed0"], "each run must have a seed of its own"),
