@@ -118,7 +118,7 @@ def study(
         numbers,
         verdict,
         {"classifiers": draw(rows, dataset)},
-        headline=Headline(f"test accuracy, {best}", rows[best][1], dataset),
+        headline=Headline("test accuracy of the best", rows[best][1], dataset),
     )
 
 
