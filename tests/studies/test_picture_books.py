@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies import activations, box_losses, image_distances, tour_of_convolutions
+from experiments.studies import (
+    activations,
+    box_losses,
+    image_distances,
+    long_tail,
+    metric_learning,
+    tour_of_convolutions,
+)
 
 
 @pytest.mark.parametrize("name", activations.NAMES)
@@ -87,3 +94,51 @@ def test_the_verdict_on_image_distances_follows_the_numbers():
     assert image_distances.judge(scores)
     assert not image_distances.judge({**scores, "noise": (25, 0, 0.92)})
     assert not image_distances.judge({**scores, "noise": (25.1, 0, 0.5)})
+
+
+def test_the_long_tail_has_its_counts_and_its_losses_favor_rare_classes():
+    counts = long_tail.counts_of(100, 50.0)
+    assert counts.tolist() == [100, 65, 42, 27, 18, 11, 7, 5, 3, 2]
+    labels = np.repeat(np.arange(10), 120)
+    np.testing.assert_array_equal(np.bincount(labels[long_tail.long_tail(labels, counts)]), counts)
+    losses, x = long_tail.objectives(counts), jnp.zeros((1, 8, 8, 1))
+    frequent, rare = (
+        {name: float(loss(jnp.zeros((1, 10)), x, jnp.array([label]))) for name, loss in losses.items()}
+        for label in (0, 9)
+    )
+    assert rare["cross-entropy"] == frequent["cross-entropy"] == pytest.approx(np.log(10))
+    assert rare["focal"] == pytest.approx(frequent["focal"])
+    # Effective numbers (1 - 0.99^n) / 0.01: 63.4 of 100 examples, 1.99 of 2.
+    assert rare["class-balanced"] / frequent["class-balanced"] == pytest.approx(
+        (1 - 0.99**100) / (1 - 0.99**2), rel=1e-4
+    )
+    # Margins 2 and 2 (2 / 100)^(1/4) = 0.752, taken off the label's score of 0.
+    assert rare["LDAM"] == pytest.approx(np.log(9 + np.exp(-2)) + 2, rel=1e-5)
+    assert frequent["LDAM"] == pytest.approx(np.log(9 + np.exp(-0.7521)) + 0.7521, rel=1e-4)
+
+
+def test_the_long_tail_smoke_and_verdict():
+    result = long_tail.experiment.function(**long_tail.experiment.smoke)
+    assert all(len(result.numbers[f"{name}: rarest"]) == 1 for name in ("cross-entropy", "focal", "LDAM"))
+    recall = {name: np.full((2, 10), value) for name, value in (("cross-entropy", 0.3), ("class-balanced", 0.4))}
+    assert long_tail.judge({**recall, "LDAM": np.full((2, 10), 0.5)})
+    assert not long_tail.judge({**recall, "LDAM": np.full((2, 10), 0.2)})
+
+
+@pytest.mark.parametrize("name", metric_learning.OBJECTIVES)
+def test_every_metric_loss_prefers_classes_that_lie_together(name):
+    """Two classes at right angles; the embedding of one example, moved toward the other class, costs more."""
+    labels = jnp.array([0, 0, 1, 1])
+    apart = jnp.eye(10)[labels] + 0.01 * jax.random.normal(jax.random.key(0), (4, 10))
+    mixed = apart.at[0].set(0.2 * apart[0] + 0.8 * apart[2])
+    loss = metric_learning.OBJECTIVES[name]
+    assert loss(mixed, None, labels) > loss(apart, None, labels) + 1e-3
+
+
+def test_metric_learning_smoke_and_verdict():
+    result = metric_learning.experiment.function(**metric_learning.experiment.smoke)
+    assert 0.25 < result.numbers["pixels"] <= 1
+    scores = {"untrained": np.array([0.5, 0.6]), "semi-hard triplets": np.array([0.6, 0.7])}
+    assert metric_learning.judge({**scores, "hard triplets": np.array([0.1, 0.7])})
+    assert not metric_learning.judge({**scores, "hard triplets": np.array([0.9, 0.7])})
+    assert not metric_learning.judge({**scores, "untrained": np.array([0.61, 0.6]), "hard triplets": np.zeros(2)})
