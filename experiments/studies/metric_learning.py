@@ -8,10 +8,9 @@ themselves and an untrained network stand beside them. Pairs are all pairs of a 
 The claim holds where semi-hard triplets (Schroff et al. 2015) are above the untrained network on every seed, and not
 below hard triplets on average, which FaceNet found to collapse.
 
-Measured with the defaults, 5 seeds: the claim did not hold. Pixels 99.0 %, untrained 85.1 %, softmax 81.9 %, contrastive
-75.0 %, cosine 80.1 %, hinge 77.6 %, all triplets 80.7 %, semi-hard 78.9 %, hard 85.9 %: six classes are too few to learn
-what digits have in common, and each loss forgets what tells the others apart. Omniglot, with its 964 characters to
-train on, is the data for this.
+Measured with the defaults, 5 seeds: the claim did not hold. Pixels 99.0 %, untrained 85.1 %, softmax 81.9 %,
+contrastive 75.0 %, cosine 80.1 %, hinge 77.6 %, all triplets 80.7 %, semi-hard 78.9 %, hard 85.9 %: six classes are too
+few to learn what digits have in common, and each loss forgets what tells the others apart.
 
 Reference: Hadsell et al. 2006 (contrastive); Schroff, Kalenichenko & Philbin 2015, arXiv:1503.03832 (triplets).
 """
