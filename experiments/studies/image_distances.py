@@ -3,11 +3,11 @@
 python -m experiments.studies.image_distances
 python -m experiments.studies.image_distances --image=flower --psnr_db=22
 
-As in figure 2 of the paper, a photograph is made brighter, more contrasted, noisy, blurred, blocky and shifted, each so far that its mean
-squared error is the paper's, 210 levels squared (24.9 dB). PSNR and the normalized root of the error cannot tell them
-apart. The claim holds where the PSNR of all agree to 0.05 dB and SSIM puts brightness and contrast above all others,
-the paper's order. A stricter first criterion, 0.9 for these two and a distance of 0.15 to noise, blur and blocks, was
-missed by this photograph: contrast has 0.897, blocks have 0.820.
+As in figure 2 of the paper, a photograph is made brighter, more contrasted, noisy, blurred, blocky and shifted, each so
+far that its mean squared error is the paper's, 210 levels squared (24.9 dB). PSNR and the normalized root of the error
+cannot tell them apart. The claim holds where the PSNR of all agree to 0.05 dB and SSIM puts brightness and contrast
+above all others, the paper's order. A stricter first criterion, 0.9 for these two and a distance of 0.15 to noise, blur
+and blocks, was missed by this photograph: contrast has 0.897, blocks have 0.820.
 
 Reference: Wang, Bovik, Sheikh & Simoncelli 2004, "Image quality assessment: from error visibility to structural
 similarity".
