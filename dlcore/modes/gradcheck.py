@@ -5,6 +5,7 @@ dropout and augmentation off, the data loss and the penalty one after the other,
 loss of which nothing could be compared has not passed.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ __all__ = ["BAD_VERDICTS", "MODE", "agrees", "gradcheck", "losses_after_burn_in"
 
 BAD_VERDICTS = ("wrong", "uncomfortable")
 EXAMPLES, BURN_IN = 8, 20
+VALUES = 2**17
+"""Numbers in the examples of a check, which takes fewer of those that are larger than images of 73 x 73 pixels."""
 PENALTY = 1e-2
 
 
@@ -61,8 +64,8 @@ def agrees(lines: list[LeafCheck]) -> bool:
 def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Callable[[Any], jax.Array]], Any] | None:
     """Train on 8 examples, 20 steps or until the loss has halved, and split the loss there into data loss and penalty.
 
-    Call it under `jax.enable_x64`. What `Experiment.plain` switches off is off. Examples that are known by heart leave
-    no gradient to compare.
+    Call it under `jax.enable_x64`. Of large examples 2 to 7 are enough. What `Experiment.plain` switches off is
+    off; the start is that of a run. Examples that are known by heart leave no gradient to compare.
 
     Args:
       run: of the experiment.
@@ -74,16 +77,23 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     """
     experiment, flags = run.experiment, run.flags
 
-    def build(**changes):
+    def setup_of(**changes):
         setup = run.setup_of(data, flags.replace(spmd="jit", **run.plain | changes), jnp.float64)
-        return experiment.build(setup._replace(steps=BURN_IN))
+        return setup._replace(steps=BURN_IN)
 
-    learner = build()
+    setup = setup_of()
+    learner = experiment.build(setup)
     if learner.loss is None:
         return None
     rows = sampled_batch(data.train, EXAMPLES, flags.seed)
+    values = sum(math.prod(x.shape[1:]) for x in jax.tree.leaves(rows))
+    if values * EXAMPLES > VALUES:
+        rows = sampled_batch(data.train, max(2, VALUES // values), flags.seed)
     batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, rows)
     state = jax.jit(learner.init)(jax.random.key(flags.seed), batch)
+    if start := experiment.start(setup):
+        with jax.enable_x64(False):  # it may train a network, as distillation's teacher, that other runs find
+            state = start(state)
     update, loss = jax.jit(learner.update), jax.jit(lambda state: learner.loss(state.params, state, batch)[0])
     first = loss(state)
     for _ in range(BURN_IN):
@@ -97,7 +107,7 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
 
     losses = {"data loss": data_loss}
     if experiment.regularizer:
-        penalized = build(**{experiment.regularizer: PENALTY})
+        penalized = experiment.build(setup_of(**{experiment.regularizer: PENALTY}))
         losses["penalty"] = lambda params: penalized.loss(params, state, batch)[0] - data_loss(params)
     return losses, state.params
 

@@ -8,8 +8,10 @@
 5. a short training lifts validation above chance: if it does not, labels do not belong to their images;
 6. with shuffled labels, in training and in validation, accuracy stays at chance: if it does not, labels leak.
 
-Examples are drawn by seed from all classes in turn. Chance is the share of the largest class; an accuracy is above it
-where a binomial count exceeds it with a probability of 3.2e-5, that of 4 sigma of a normal distribution.
+The first two are of the learner's own initial values; trainings and the gradient start as --mode=train does, from
+weights where the settings give some. Examples are drawn by seed from all classes in turn. Chance is the share of the
+largest class; an accuracy is above it where a binomial count exceeds it with a probability of 3.2e-5, that of 4 sigma
+of a normal distribution.
 """
 
 import itertools
@@ -19,16 +21,17 @@ import jax
 import numpy as np
 
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.source import shuffle_labels
+from dlcore.data.source import Source, shuffle_labels
 from dlcore.data.stratified import stratified_sample
 from dlcore.diagnostics.gradient_check import check_gradient
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.modes.gradcheck import agrees, losses_after_burn_in, sampled_batch
 from dlcore.run.evaluate import evaluate
-from dlcore.run.fit import fit
+from dlcore.run.fit import Result, fit
 from dlcore.run.hooks import STOP
 from dlcore.run.progress import say
 from dlcore.run.step import Placement
@@ -75,20 +78,56 @@ class Bench:
         self.run, self.data = run, data
         self.spec = run.setup_of(data).spec
 
-    def learner(self, *, steps: int | None = None, dtype: Any = None, **changes: Any) -> Learner:
-        """Build the learner.
+    def setup(self, *, steps: int | None = None, **changes: Any) -> Setup:
+        """Put together what the learner is built from.
 
         Args:
           steps: length of the training; None for that of the run.
-          dtype: of computation; None for that of the run.
           **changes: settings in place of the run's.
+
+        Returns:
+          The setup, for jit.
+        """
+        setup = self.run.setup(self.spec, self.run.flags.replace(spmd="jit", **changes))
+        return setup._replace(steps=steps or setup.steps)
+
+    def learner(self, **changes: Any) -> Learner:
+        """Build the learner.
+
+        Args:
+          **changes: of `setup`.
 
         Returns:
           The learner, under jit.
         """
-        flags = self.run.flags.replace(spmd="jit", **changes)
-        setup = self.run.setup(self.spec, flags, dtype)
-        return self.run.experiment.build(setup._replace(steps=steps or setup.steps))
+        return self.run.experiment.build(self.setup(**changes))
+
+    def train(self, source: Source, batch_size: int, steps: int, **options: Any) -> tuple[Learner, Result]:
+        """Train without regularization and augmentation, on one device, from where the run would start.
+
+        Args:
+          source: of the examples.
+          batch_size: examples a step.
+          steps: length of the training.
+          **options: of `fit`.
+
+        Returns:
+          (the learner, what `fit` returns).
+        """
+        experiment, seed = self.run.experiment, self.run.flags.seed
+        setup = self.setup(steps=steps, **self.run.plain)
+        learner = experiment.build(setup)
+        result = fit(
+            learner,
+            Pipeline(source, batch_size, seed),
+            steps=steps,
+            start=experiment.start(setup),
+            progress=False,
+            seed=seed,
+            placement=_one_device(),
+            **options,
+        )
+        return learner, result
 
     def initial_loss(self, learner: Learner) -> float:
         """Loss at initialization on one batch.
@@ -138,8 +177,7 @@ def _check_overfit(bench: Bench) -> Check:
     enough = bench.run.experiment.overfit
     if enough is None:
         return Check(f"overfits {TINY} examples", "–", "the experiment's loss does not go to 0", None)
-    flags = bench.run.flags
-    tiny = stratified_sample(bench.data.train, TINY, flags.seed)
+    tiny = stratified_sample(bench.data.train, TINY, bench.run.flags.seed)
 
     def memorized(loss: float, accuracy: float = 1.0) -> bool:
         return loss < enough and accuracy == 1.0
@@ -148,16 +186,7 @@ def _check_overfit(bench: Bench) -> Check:
         scores = {name: metrics[f"train/{name}"] for name in ("loss", "accuracy") if f"train/{name}" in metrics}
         return STOP if memorized(**scores) else None
 
-    result = fit(
-        bench.learner(steps=OVERFIT_STEPS, **bench.run.plain),
-        Pipeline(tiny, len(tiny), flags.seed),
-        steps=OVERFIT_STEPS,
-        progress=False,
-        seed=flags.seed,
-        placement=_one_device(),
-        log_every=OVERFIT_STEPS // 40,
-        hooks=[stop],
-    )
+    _, result = bench.train(tiny, len(tiny), OVERFIT_STEPS, log_every=OVERFIT_STEPS // 40, hooks=[stop])
     last = result.history[-1]
     extra = "" if last.get("accuracy") is None else f", accuracy {last['accuracy']:.3f}"
     return Check(
@@ -213,16 +242,8 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
     train, valid = data.train, data.valid
     if shuffled:
         train, valid = shuffle_labels(train, flags.seed), shuffle_labels(valid, flags.seed + 1)
-    learner = bench.learner(steps=SHUFFLED_STEPS, **bench.run.plain)
-    result = fit(
-        learner,
-        Pipeline(train, min(flags.batch_size, len(train)), flags.seed),
-        steps=SHUFFLED_STEPS,
-        seed=flags.seed,
-        progress=False,
-        placement=_one_device(),
-        log_every=SHUFFLED_STEPS,
-    )
+    batch_size = min(flags.batch_size, len(train))
+    learner, result = bench.train(train, batch_size, SHUFFLED_STEPS, log_every=SHUFFLED_STEPS)
     accuracy = evaluate(learner, result.state, valid, placement=_one_device())["accuracy"]
     wanted = f"{'<=' if shuffled else '>'} {bound:.3f} (chance, largest class)"
     return Check(name, f"validation accuracy {accuracy:.3f}", wanted, (accuracy <= bound) == shuffled)

@@ -16,13 +16,13 @@ from PIL import Image
 
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
-from dlcore.data.source import shuffle_labels
+from dlcore.data.source import Source, shuffle_labels
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.kits import backbone, images, optimizer
 from dlcore.main import run
 from dlcore.modes import sanity
-from dlcore.modes.gradcheck import sampled_batch
+from dlcore.modes.gradcheck import losses_after_burn_in, sampled_batch
 from dlcore.modes.sanity import CHECKS, Bench, above_chance
 from dlcore.run.metrics_writer import read_metrics
 from experiments.classification import distillation
@@ -492,6 +492,39 @@ def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
     assert len(set(source.arrays["label"][:8])) == 1
     for seed in (0, 1):
         np.testing.assert_array_equal(np.sort(np.bincount(sampled_batch(source, 8, seed)["label"])), [2, 3, 3])
+
+
+def test_trainings_and_gradients_start_where_the_run_would(trained):
+    """At a learning rate of 0 the labels are known only to a network that starts from a trained one."""
+    still = ("--learning_rate=0",)
+    assert passed(LABELS, experiment, *still) is False
+    assert passed(LABELS, experiment, *still, f"--init_from={trained}") is True
+    assert passed(INITIAL, experiment, f"--init_from={trained}") is True, "of the learner's own initial values"
+    lost = dataclasses.replace(
+        experiment,
+        start=lambda setup: lambda state: state.replace(params=jax.tree.map(lambda x: x * jnp.nan, state.params)),
+    )
+    assert passed(GRADIENT, lost) is False
+
+
+@pytest.mark.parametrize(("size", "examples"), [(64, 8), (96, 4), (300, 2)])
+def test_a_gradient_check_takes_fewer_examples_where_they_are_large(size, examples):
+    seen = []
+
+    def wrap(learner):
+        def loss(params, state, batch):
+            seen.append(len(batch["image"]))
+            return learner.loss(params, state, batch)
+
+        return learner._replace(loss=loss)
+
+    resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
+    images_of = np.zeros((20, size, size, 3), np.uint8)
+    train = Source({"image": images_of, "label": np.arange(20, dtype=np.int32) % 10})
+    data = images.data(resolved.flags)._replace(train=train)
+    with jax.enable_x64(True):
+        losses_after_burn_in(ResolvedRun(planted(wrap=wrap), resolved.flags), data)
+    assert set(seen) == {examples}  # 2^17 / (3 * 96^2 + 1) is 4.7, and 8 * 3 * 64^2 is less than 2^17
 
 
 def test_a_loss_of_which_nothing_can_be_compared_has_not_passed():
