@@ -147,9 +147,8 @@ def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> Non
     (folder / "numbers.json").write_text(json.dumps(numbers, indent=1, default=_json) + "\n")
     panels = [text("Verdict", result.verdict)]
     for name, figure in result.figures.items():
-        picture = figure_png(figure)
-        (folder / f"{name}.png").write_bytes(picture)
-        panels.append(figure_panel(name.replace("_", " "), picture))
+        (folder / f"{name}.png").write_bytes(figure_png(figure))
+        panels.append(figure_panel(name.replace("_", " "), figure))
     panels.append(table({k: _short(v) for k, v in result.numbers.items()}, title="Numbers"))
     summary = {"time": duration(provenance.process_seconds())}
     if result.holds is not None:

@@ -109,4 +109,4 @@ def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", not
     reach = 1.4 * np.abs(centers).max()
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=GRAY)
-    return figure_panel(title, figure, note, width=550, transparent=True)
+    return figure_panel(title, figure, note)

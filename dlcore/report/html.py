@@ -157,7 +157,7 @@ summary { cursor: pointer; font-weight: 600; }
 details .scroll { margin-top: 10px; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .88rem; line-height: 1.35; }
-svg { display: block; width: 100%; height: auto; }
+svg { display: block; width: 100%; height: auto; fill: var(--ink); }
 svg text { font-family: inherit; }
 .charts { display: grid; gap: 22px 28px; align-items: end;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
