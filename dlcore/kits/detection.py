@@ -69,7 +69,6 @@ SMOKE = {
     "steps": 4,
     "batch_size": 8,
     "num_scenes": 16,
-    "log_every": 1,
     "eval_every": 4,
     "model.width": 8,
     "topk_candidates": 20,

@@ -22,7 +22,7 @@ SETTINGS = {
     "learning_rate": Setting(2.5e-3, "of Adam at the start; it falls linearly to 0", limits=Range(0), essential=True),
     "max_grad_norm": Setting(0.5, "global norm that larger gradients are scaled to", limits=Range(1e-12)),
 }
-SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "log_every": 1, "eval_every": 2}
+SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_every": 2}
 """Three seeds: XLA's CPU runtime (jaxlib 0.10.2) hangs in the initialization of two on a machine of two cores."""
 
 

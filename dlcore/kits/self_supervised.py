@@ -37,7 +37,6 @@ SMOKE = {
     "model.width": 4,
     "steps": 2,
     "batch_size": 32,
-    "log_every": 1,
     "eval_every": 2,
     "eval_batch_size": 500,
     "bank_size": 100,

@@ -38,6 +38,8 @@ __all__ = ["Result", "Saving", "fit"]
 FOLD_EVERY = 1024
 """Steps after which device sums move to the host without a log line too: float32 sums freeze, int32 overflows."""
 
+LOG_EVERY, LEAST_LINES = 50, 20
+"""Steps between two lines of the log, and how many lines a shorter run has at least."""
 
 DEFAULT_SAVING = Saving()
 
@@ -85,7 +87,7 @@ def fit(
     start: Callable[[Any], Any] | None = None,
     hooks: Sequence[Hook] = (),
     placement: Placement | None = None,
-    log_every: int = 50,
+    log_every: int | None = None,
     eval_every: int | None = None,
     saving: Saving = DEFAULT_SAVING,
     progress: bool = True,
@@ -106,7 +108,8 @@ def fit(
       start: State -> State on the host, once after init and never on resume, for example to load pretrained weights.
       hooks: see `dlcore.run.hooks`.
       placement: devices and shardings; None takes all devices, replicated, under jit.
-      log_every: steps between two lines of the log, the only moments at which the device is waited for.
+      log_every: steps between two lines of the log, the only moments at which the device is waited for; None for
+        LOG_EVERY, or a twentieth of a shorter run, and a line at step 1.
       eval_every: steps between two evaluations of `valid`; None evaluates at the end.
       saving: when to save and what to keep.
       progress: show a bar or plain lines.
@@ -133,7 +136,8 @@ def fit(
         start,
         hooks,
         placement or Placement(),
-        log_every,
+        max(1, min(LOG_EVERY, steps // LEAST_LINES)) if log_every is None else log_every,
+        log_every is None,
         eval_every or steps,
         saving,
         progress and is_first(),
@@ -158,6 +162,7 @@ class _Arguments:
     hooks: Sequence[Hook]
     placement: Placement
     log_every: int
+    log_first: bool
     eval_every: int
     saving: Saving
     progress: bool
@@ -290,9 +295,10 @@ class _Run:
 
     def _after_step(self, step: int, carry: Carry) -> Carry:
         """Log, evaluate, call hooks and save where they are due; the carry, which a hook may have changed."""
-        last = step == self.arguments.steps
-        at_log = step % self.arguments.log_every == 0 or last
-        at_evaluation = self.arguments.valid is not None and (step % self.arguments.eval_every == 0 or last)
+        arguments = self.arguments
+        last = step == arguments.steps
+        at_log = step % arguments.log_every == 0 or last or (step == 1 and arguments.log_first)
+        at_evaluation = arguments.valid is not None and (step % arguments.eval_every == 0 or last)
         self.step_values = {}
         if at_log or step % FOLD_EVERY == 0:
             carry = self._fold(step, carry)

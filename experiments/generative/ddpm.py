@@ -57,7 +57,6 @@ experiment = Experiment(
         "num_inference_steps": 4,
         "num_samples": 16,
         "network_steps": 2,
-        "log_every": 1,
         "eval_every": 3,
     },
     monitor="frechet_distance",

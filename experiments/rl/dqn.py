@@ -26,7 +26,6 @@ experiment = Experiment(
         "max_grad_norm": 10.0,
         "network.width": 64,
         "target_update_interval": 50,
-        "log_every": 50,
         "eval_every": 100,
         "select": "best",
     },
