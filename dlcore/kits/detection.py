@@ -205,6 +205,7 @@ FIELDS = {
     "headline": "map",
     "plain": {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},
     "example": detection_results.example,
+    "schedule": optimizer.schedule,
     "inputs": detection_results.inputs,
     "describe": detection_results.describe,
     "panels": detection_results.panels,

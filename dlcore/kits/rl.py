@@ -13,7 +13,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, Range
 from dlcore.run.seeds import over_seeds, split_by_seed
 
-__all__ = ["FIELDS", "SETTINGS", "SMOKE", "build", "data", "panels"]
+__all__ = ["FIELDS", "SETTINGS", "SMOKE", "build", "data", "panels", "schedule"]
 
 SETTINGS = {
     "environment": Setting("CartPole-v1", "a gymnax environment with discrete actions", essential=True),
@@ -24,6 +24,8 @@ SETTINGS = {
 }
 SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_every": 2}
 """Three seeds: XLA's CPU runtime (jaxlib 0.10.2) hangs in the initialization of two on a machine of two cores."""
+
+STEPS = "environment steps"
 
 
 def data(flags: Flags) -> Splits:
@@ -72,7 +74,7 @@ def build(setup: Setup, learner: Callable[..., Learner], network: Callable, upda
 
 
 def panels(context: Any) -> list:
-    """Draw the returns of finished episodes by seed, and the curves of every measure.
+    """Draw the returns of finished episodes by seed, and the curves of every measure, over the steps taken in a seed.
 
     Args:
       context: the run's ReportContext.
@@ -83,9 +85,31 @@ def panels(context: Any) -> list:
     from dlcore.report.curves import curves
 
     joined, seeds = split_by_seed(context.history)
-    returns = [{k: row.get(k) for k in ("step", "split", "return")} for row in seeds]
-    return [curves(returns, title="Return of finished episodes, by seed")] * bool(seeds) + [curves(joined)]
+    taken = context.flags.batch_size * context.flags.num_steps
+    joined, seeds = ([{**row, STEPS: row["step"] * taken} for row in rows] for rows in (joined, seeds))
+    returns = [{k: row.get(k) for k in (STEPS, "split", "return")} for row in seeds]
+    by_seed = [curves(returns, STEPS, "Return of finished episodes, by seed")] if seeds else []
+    return [*by_seed, curves(joined, STEPS)]
 
 
-FIELDS = {"data": data, "settings": SETTINGS, "monitor": "return", "headline": "return", "panels": panels}
+def schedule(setup: Setup) -> Callable[[int], float]:
+    """Tell the learning rate at the start of each step.
+
+    Args:
+      setup: with the flags of SETTINGS.
+
+    Returns:
+      A function from the step, counted from 0, to the rate, which falls linearly to 0.
+    """
+    return lambda step: setup.flags.learning_rate * (1 - step / setup.steps)
+
+
+FIELDS = {
+    "data": data,
+    "settings": SETTINGS,
+    "monitor": "return",
+    "headline": "return",
+    "schedule": schedule,
+    "panels": panels,
+}
 """Fields of Experiment that are the same for every algorithm."""

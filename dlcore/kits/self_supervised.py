@@ -149,6 +149,7 @@ SHARED = {
     "monitor": "knn",
     "headline": "knn",
     "example": images.example,
+    "schedule": optimizer.schedule,
     "evaluators": evaluators,
     "panels": panels,
 }

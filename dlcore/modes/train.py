@@ -62,6 +62,7 @@ def train(run: ResolvedRun) -> int:
         hooks=hooks,
         placement=placement,
         log_every=flags.log_every,
+        learning_rate=run.experiment.schedule(setup),
         eval_every=run.eval_every(data.train_size),
         progress=flags.progress,
         saving=Saving(

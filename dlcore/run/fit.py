@@ -88,6 +88,7 @@ def fit(
     hooks: Sequence[Hook] = (),
     placement: Placement | None = None,
     log_every: int | None = None,
+    learning_rate: Callable[[int], float] | None = None,
     eval_every: int | None = None,
     saving: Saving = DEFAULT_SAVING,
     progress: bool = True,
@@ -110,6 +111,7 @@ def fit(
       placement: devices and shardings; None takes all devices, replicated, under jit.
       log_every: steps between two lines of the log, the only moments at which the device is waited for; None for
         LOG_EVERY, or a twentieth of a shorter run, and a line at step 1.
+      learning_rate: step, counted from 0 -> the rate that it takes, for the log; None logs none.
       eval_every: steps between two evaluations of `valid`; None evaluates at the end.
       saving: when to save and what to keep.
       progress: show a bar or plain lines.
@@ -138,6 +140,7 @@ def fit(
         placement or Placement(),
         max(1, min(LOG_EVERY, steps // LEAST_LINES)) if log_every is None else log_every,
         log_every is None,
+        learning_rate,
         eval_every or steps,
         saving,
         progress and is_first(),
@@ -163,6 +166,7 @@ class _Arguments:
     placement: Placement
     log_every: int
     log_first: bool
+    learning_rate: Callable[[int], float] | None
     eval_every: int
     saving: Saving
     progress: bool
@@ -333,6 +337,8 @@ class _Run:
         row = {"step": step, "split": "train", "epoch": self._epoch(step), **numbers, "seconds": round(self.seconds, 3)}
         if (examples := self._examples_per_step()) and elapsed > 0:
             row["examples_per_second"] = round(examples * (step - self.logged_step) / elapsed, 1)
+        if self.arguments.learning_rate is not None:
+            row["learning_rate"] = float(self.arguments.learning_rate(step - 1))
         self.timed_from, self.logged_step, self.host_sums = now, step, None
         self._write(row)
 

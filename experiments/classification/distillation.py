@@ -62,6 +62,7 @@ experiment = Experiment(
     planned=known_datasets.planned,
     inputs=image_prediction.inputs,
     describe=image_prediction.describe,
+    schedule=optimizer.schedule,
     panels=classification.panels,
     pictures=classification.pictures,
     start=start,

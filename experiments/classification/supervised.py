@@ -56,6 +56,7 @@ experiment = Experiment(
     inputs=image_prediction.inputs,
     describe=image_prediction.describe,
     start=backbone.start,
+    schedule=optimizer.schedule,
     panels=classification.panels,
     pictures=classification.pictures,
 )

@@ -64,6 +64,7 @@ experiment = Experiment(
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0},
     example=images.example,
+    schedule=optimizer.schedule,
     panels=lambda context: generative_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
     pictures=generative_panels.pictures,
     evaluators=generative.evaluators,

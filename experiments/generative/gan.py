@@ -53,6 +53,7 @@ experiment = Experiment(
     monitor=None,
     headline="frechet_distance",
     example=images.example,
+    schedule=adversarial.schedule,
     panels=generative_panels.panels,
     pictures=generative_panels.pictures,
     evaluators=generative.evaluators,

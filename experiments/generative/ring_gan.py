@@ -88,6 +88,7 @@ experiment = Experiment(
     monitor=None,
     headline="frechet_distance",
     example=lambda spec: {"point": np.zeros((1, 2), np.float32), "index": np.zeros(1, np.int32)},
+    schedule=adversarial.schedule,
     panels=panels,
     evaluators=evaluators,
 )

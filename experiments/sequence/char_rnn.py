@@ -64,6 +64,7 @@ experiment = Experiment(
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
     example=sequence.example,
+    schedule=optimizer.schedule,
     panels=sequence.panels,
 )
 
