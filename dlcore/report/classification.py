@@ -15,6 +15,7 @@ from dlcore.report.tables import table
 __all__ = ["confusion_matrix", "reliability_diagram", "worst_mistakes"]
 
 _ANNOTATED_CLASSES = 20
+_HALF_CLASSES = 10
 _RIGHT, _WRONG = rgb(BLUE), rgb(VERMILION)
 
 
@@ -52,7 +53,7 @@ def confusion_matrix(
         html = _annotated(counts, names, strength)
     else:
         html = f'<div class="columns"><div class="wide">{_heat_map(strength)}</div>{_hardest(counts, names)}</div>'
-    return Panel(title, html, note)
+    return Panel(title, html, note, half=len(counts) <= _HALF_CLASSES)
 
 
 def _annotated(counts: np.ndarray, names: list[str], strength: np.ndarray) -> str:
@@ -71,7 +72,7 @@ def _annotated(counts: np.ndarray, names: list[str], strength: np.ndarray) -> st
     foot = "".join(f'<td class="rate">{rate}</td>' for rate in precision)
     return (
         '<div class="scroll"><table class="confusion"><thead>'
-        f'<tr><th class="axis">true ↓ &nbsp; predicted →</th>{head}<th class="axis">recall</th></tr></thead>'
+        f'<tr><th class="axis">predicted →<br>true ↓</th>{head}<th class="axis">recall</th></tr></thead>'
         f'<tbody>{rows}<tr><th class="axis">precision</th>{foot}<td></td></tr></tbody></table></div>'
     )
 
@@ -211,7 +212,7 @@ def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Cal
         f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
     )
     html = f'<div class="columns">{chart}<div>{_bins(count, confident, right)}</div></div>'
-    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note)
+    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note, half=True)
 
 
 def _bins(count: np.ndarray, confident: np.ndarray, right: np.ndarray) -> str:

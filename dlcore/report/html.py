@@ -182,6 +182,10 @@ svg text { font-family: inherit; }
 .images { display: grid; gap: 14px 12px; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); }
 .images img { width: 100%; border-radius: 4px; }
 .images.large { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)); }
+.images.strips { grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
+.images.strips.narrow { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+.classes td, .classes th { vertical-align: middle; padding: 3px 10px 3px 0; }
+.classes img { height: 40px; width: auto; max-width: none; }
 .images figcaption { font-size: .84rem; margin-top: 4px; overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; background: var(--line); }
 img.smooth { image-rendering: auto; }
