@@ -23,6 +23,7 @@ def panels(context: Any) -> list:
     from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
     from dlcore.report.curves import curves
     from dlcore.report.filters import filters
+    from dlcore.report.triage import triage_panels
 
     names, test = context.spec["class_names"], context.data.test.arrays
     numbers = {**context.numbers, **context.arrays}
@@ -31,6 +32,7 @@ def panels(context: Any) -> list:
     shown, probabilities = (test["image"], test["label"]), context.outputs["probabilities"]
     return [
         curves(context.history),
+        *triage_panels(context.history, _floor(context), images.is_augmented(context.flags, context.spec)),
         *training_images(context),
         *([] if confusion is None else [confusion_matrix(confusion, names)]),
         *([reliability_diagram(calibration)] if calibration else []),
@@ -61,6 +63,16 @@ def training_images(context: Any, count: int = 10, versions: int = 6) -> list:
     note = f"{images.preparation(flags, spec)} The network gets them less their mean, over their standard deviation."
     kinds = [names[label] for label in labels[chosen]]
     return [class_images.training_images(train.arrays["image"][chosen], drawn, kinds, note)]
+
+
+def _floor(context: Any) -> float | None:
+    """The least training loss; None where examples are mixed, or a teacher at a temperature sets the targets."""
+    from dlcore.diagnostics.triage import smoothing_floor
+
+    flags = context.flags
+    if flags.get("mixup_alpha", 0) or flags.get("cutmix_alpha", 0) or "temperature" in flags:
+        return None
+    return smoothing_floor(flags.get("label_smoothing", 0.0), len(context.spec["class_names"]))
 
 
 def pictures(context: Any) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ __all__ = [
     "data",
     "example",
     "input_size",
+    "is_augmented",
     "preparation",
     "preprocess",
     "training_versions",
@@ -166,6 +167,20 @@ def augmentation(flags: Flags, spec: dict):
     side = input_size(flags, spec) or spec["image_shape"][0]
     strong = flags.augment if flags.augment in STRONG else None
     return classification_augmentation(name, side, spec["mean"], spec["std"], strong)
+
+
+def is_augmented(flags: Flags, spec: dict) -> bool:
+    """Tell whether training sees other images than validation.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data.
+
+    Returns:
+      True where images are augmented or mixed.
+    """
+    mixed = any(flags.get(name, 0) for name in ("mixup_alpha", "cutmix_alpha"))
+    return mixed or flags.augment in STRONG or _recipe(flags, spec) != "none"
 
 
 def preparation(flags: Flags, spec: dict) -> str:

@@ -87,6 +87,9 @@ def panels(context: Any) -> list:
     joined, seeds = split_by_seed(context.history)
     taken = context.flags.batch_size * context.flags.num_steps
     joined, seeds = ([{**row, STEPS: row["step"] * taken} for row in rows] for rows in (joined, seeds))
+    for row in joined:
+        if rate := row.pop("examples_per_second", None):
+            row["environment_steps_per_second"] = rate * context.flags.num_steps
     returns = [{k: row.get(k) for k in (STEPS, "split", "return")} for row in seeds]
     by_seed = [curves(returns, STEPS, "Return of finished episodes, by seed")] if seeds else []
     return [*by_seed, curves(joined, STEPS)]

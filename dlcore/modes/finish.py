@@ -106,15 +106,21 @@ def _card(name: str, value: float | None) -> str:
     return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
 
 
+def _curves(context: ReportContext) -> list:
+    """The panels of an experiment that has none of its own."""
+    from dlcore.report.curves import curves
+    from dlcore.report.triage import triage_panels
+
+    return [curves(context.history), *triage_panels(context.history)]
+
+
 def _report(
     run: ResolvedRun, context: ReportContext, result: Result, step: int, seconds: float, hook_panels: list, batch: Any
 ) -> Path:
     from dlcore.report.html import render
     from dlcore.report.memory import memory_panel
-    from dlcore.report.triage import triage_panel
 
-    panels = run.experiment.panels(context) if run.experiment.panels else []
-    panels = [*panels[:1], triage_panel(context.history), *panels[1:], *hook_panels]
+    panels = [*(run.experiment.panels or _curves)(context), *hook_panels]
     panels.append(memory_panel(result.memory, _residual_bytes(run, context, batch)))
     parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]

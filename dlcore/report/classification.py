@@ -211,7 +211,7 @@ def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Cal
         f"Right {100 * (count * right).sum() / count.sum():.1f} % of the time at a mean confidence of "
         f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
     )
-    html = f'<div class="columns">{chart}<div>{_bins(count, confident, right)}</div></div>'
+    html = f"{chart}<details><summary>As numbers</summary>{_bins(count, confident, right)}</details>"
     return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note, half=True)
 
 

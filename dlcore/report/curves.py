@@ -17,15 +17,15 @@ MAX_POINTS = 1000
 _FIRST_SPLITS = ("train", "valid", "test")
 _HEADLINES = ("loss", "accuracy", "map", "return", "knn", "frechet_distance")
 _NUM_LARGE = 2
-_HOUSEKEEPING = ("learning_rate", "examples_per_second")
+_HOUSEKEEPING = ("learning_rate", "examples_per_second", "environment_steps_per_second")
 _NOT_PLOTTED = {"step", "split", "seconds", "epoch"}
 
 
 def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "Learning curves") -> Panel:
     """Plot every metric of a run over its steps: one chart a metric, one line a split.
 
-    The first two of loss, accuracy, mAP, return, k-NN and Fréchet distance come first and large; every other number
-    gets a small chart, or a place in the line below where it was measured at one step only. None and values that are
+    The first two of loss, accuracy, mAP, return, k-NN and Fréchet distance (of one alone, with the next number) come
+    first and large; every other number gets a small chart, or a place in the line below where it was measured at one step only. None and values that are
     not finite are gaps. Lines of more than `MAX_POINTS` points are thinned to their extremes.
 
     Args:
@@ -45,6 +45,8 @@ def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "
         name for name, lines in series.items() if len(np.unique(np.concatenate([xs for xs, _ in lines.values()]))) > 1
     ]
     first = [name for name in _HEADLINES if name in moving][:_NUM_LARGE]
+    if len(first) == 1:
+        first += [name for name in moving if name not in (*first, *_HOUSEKEEPING)][:1]
     others = [name for name in moving if name not in first]
     large = [_chart(name, series[name], splits, x, (6.4, 3.0)) for name in first]
     order = [n for n in others if n not in _HOUSEKEEPING] + [n for n in _HOUSEKEEPING if n in others]
@@ -112,6 +114,7 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
         axes.plot(xs, ys, color=SERIES[number], linewidth=width, **marker)
     axes.set_xlabel(x)
     axes.margins(x=0.02)
+    axes.xaxis.get_major_locator().set_params(nbins=5 if size[0] < 5 else 8)
     axes.xaxis.set_major_formatter(_thousands())
     if all((xs == np.rint(xs)).all() for xs, _ in lines.values()):
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -162,19 +162,21 @@ dd { margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.25; overflo
 nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 1.2rem 0 0; font-size: .92rem; }
 a { color: var(--c1); text-underline-offset: 3px; }
 section, details { margin: 20px 0; padding: clamp(14px, 2.5vw, 24px); }
-.halves { display: grid; gap: 0 20px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); }
-.halves section { margin-bottom: 0; min-width: 0; }
+.halves { display: grid; gap: 20px; margin: 20px 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); }
+.halves section { margin: 0; min-width: 0; }
 section > * + * { margin-top: 12px; }
 section > .note { margin-top: 2px; }
 summary { cursor: pointer; font-weight: 600; }
 details .scroll { margin-top: 10px; }
+section details { border: 0; padding: 0; margin: 12px 0 0; } section summary { font-weight: 400; color: var(--muted); }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .88rem; line-height: 1.35; }
 svg { display: block; width: 100%; height: auto; fill: var(--ink); }
 svg text { font-family: inherit; }
 .charts { display: flex; flex-wrap: wrap; gap: 22px 28px; align-items: end; }
 .charts figure { flex: 1 1 min(100%, 400px); max-width: 820px; }
-.charts.small figure { flex-basis: min(100%, 270px); max-width: 440px; }
+.charts.small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
 .charts figcaption b { color: var(--ink); font-weight: 600; margin-right: .7em; overflow-wrap: anywhere; }
 .key { display: inline-block; margin-right: .9em; color: var(--ink); font-variant-numeric: tabular-nums; }
 .key::before { content: ""; display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .4em;
@@ -202,7 +204,7 @@ td.number, th.number { text-align: right; }
 .pairs td { overflow-wrap: anywhere; font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace;
   font-size: .85rem; }
 .confusion th, .confusion td { border: 0; padding: 0; text-align: center; vertical-align: middle; }
-.confusion td { border: 1px solid var(--surface); height: 34px; min-width: 54px; padding: 0 4px; }
+.confusion td { border: 1px solid var(--surface); height: 36px; min-width: 41px; padding: 0 3px; }
 .confusion th { font-weight: 500; padding: 3px 8px; }
 .confusion tbody th { text-align: right; white-space: nowrap; }
 .confusion thead th.tall { vertical-align: bottom; }
@@ -220,7 +222,7 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .88r
 @media print {
   body { max-width: none; padding: 0; background: none; font-size: 12px; }
   section, details { border: 0; padding: 0; } nav { display: none; }
-  .charts figure { flex-basis: 45%; } .charts.small figure { flex-basis: 30%; } .halves { display: block; }
+  .charts figure { flex-basis: 45%; } .charts.small { grid-template-columns: 1fr 1fr 1fr; } .halves { display: block; }
   .confusion { font-size: 10px; } .confusion .rate { font-size: 9px; } .confusion td { min-width: 0; padding: 0 2px; }
   .wide { max-width: 420px; } .scroll { overflow: visible; }
   section, figure, tr, .cards div { break-inside: avoid; } h2, .note { break-after: avoid; }

@@ -58,10 +58,12 @@ def panels(context) -> list:
         f"{len(points):,} samples, unselected; {numbers['modes']:.0f} of 8 modes covered (each by at least 1 % of the "
         f"samples, within three deviations), {numbers['high_quality']:.1%} of the samples within three deviations."
     )
-    rows = [{"mode": k, "share of samples": float(share)} for k, share in enumerate(context.arrays["mode_share"])]
+    shares = {str(k): float(share) for k, share in enumerate(context.arrays["mode_share"])}
+    shares |= {"none of them": 1 - sum(shares.values())}
+    rows = [{"mode": name, "share of samples": f"{share:.1%}"} for name, share in shares.items()]
     return [
-        scatter(points, ring_centers(), "Samples and modes", note),
-        table(rows, "Share of each mode", "A fair share is 12.5 %."),
+        scatter(points, ring_centers(), "Samples and modes", note)._replace(half=True),
+        table(rows, "Share of each mode", "Within three deviations; a fair share is 12.5 %.")._replace(half=True),
         curves(context.history),
     ]
 
