@@ -21,7 +21,12 @@ _HOUSEKEEPING = ("learning_rate", "examples_per_second", "environment_steps_per_
 _NOT_PLOTTED = {"step", "split", "seconds", "epoch"}
 
 
-def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "Learning curves") -> Panel:
+def curves(
+    history: Sequence[Mapping[str, Any]],
+    x: str = "step",
+    title: str = "Learning curves",
+    headlines: Sequence[str] = _HEADLINES,
+) -> Panel:
     """Plot every metric of a run over its steps: one chart a metric, one line a split.
 
     The first two of loss, accuracy, mAP, return, k-NN and Fréchet distance (of one alone, with the next number) come
@@ -32,6 +37,7 @@ def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
       x: which number of a row is the horizontal axis, such as "step" or "epoch"; rows without it are left out.
       title: of the panel.
+      headlines: numbers that come first and large, by their precedence.
 
     Returns:
       The panel.
@@ -44,7 +50,7 @@ def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "
     moving = [
         name for name, lines in series.items() if len(np.unique(np.concatenate([xs for xs, _ in lines.values()]))) > 1
     ]
-    first = [name for name in _HEADLINES if name in moving][:_NUM_LARGE]
+    first = [name for name in headlines if name in moving][:_NUM_LARGE]
     if len(first) == 1:
         first += [name for name in moving if name not in (*first, *_HOUSEKEEPING)][:1]
     others = [name for name in moving if name not in first]

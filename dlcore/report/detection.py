@@ -111,9 +111,7 @@ def detections(
     return Panel(title, f'<div class="images" style="{columns}">{"".join(cells)}</div>', note)
 
 
-def precision_recall(
-    precision: np.ndarray, class_names: Sequence[str], title: str = "Precision over recall"
-) -> Panel:
+def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: str = "Precision over recall") -> Panel:
     """Draw precision over recall by class, and their mean.
 
     Args:
@@ -143,7 +141,8 @@ def precision_recall(
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(percent_ticks())
-    note = f"At IoU 0.5, with the area under each curve; dashed the mean of {len(occurs)} classes, {100 * mean.mean():.1f}."
+    note = f"At IoU 0.5, with the area under each curve; dashed the mean of {len(occurs)} classes, "
+    note += f"{100 * mean.mean():.1f}."
     if len(drawn) < len(order):
         note += f" Drawn are the {most // 2} best and the {most // 2} worst."
     html = f"<figure><figcaption>{''.join(keys)}</figcaption>{chart_svg(figure, title)}</figure>"

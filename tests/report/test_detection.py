@@ -1,8 +1,10 @@
 """Pictures with boxes: what is drawn, and what is left out."""
 
+import re
+
 import numpy as np
 
-from dlcore.report.detection import COLORS, detections, draw_boxes
+from dlcore.report.detection import COLORS, detections, draw_boxes, error_kinds, precision_recall
 
 
 def test_a_box_is_drawn_in_its_color():
