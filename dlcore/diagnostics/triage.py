@@ -69,7 +69,8 @@ def learning_rate_triage(
         words = f"the loss rose from {first_seen:.3g} to {seen[top]:.3g} at {steps[top]:g}: lower the rate, try {RANGE}"
         return Finding("too high", words)
     if end > (1 + flat) * start or end > max(2 * low, low + flat * start):
-        words = f"the loss rises, from {_lowest(seen)[1]:.3g} at {steps[lowest]:g} to {last_seen:.3g}: lower the rate, try {RANGE}"
+        rise = f"from {_lowest(seen)[1]:.3g} at {steps[lowest]:g} to {last_seen:.3g}"
+        words = f"the loss rises, {rise}: lower the rate, try {RANGE}"
         return Finding("too high", words)
     if end > (1 - flat) * start:
         return Finding("too low", f"the loss stays flat, from {first_seen:.3g} to {last_seen:.3g}: raise the rate")

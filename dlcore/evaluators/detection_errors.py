@@ -9,7 +9,8 @@ to the free true box of its class of the highest IoU. One that is matched at IoU
     both            t_b <= IoU < t_f with a true box of another class
     background      IoU < t_b with every true box
 
-the first that holds, and of "poor box" and "both" that of the larger IoU; a true box without a match is missed. TIDE weighs each kind by the mAP that its repair would bring; this counts.
+the first that holds, and of "poor box" and "both" that of the larger IoU; a true box without a match is missed. TIDE
+weighs each kind by the mAP that its repair would bring; this counts.
 """
 
 from collections.abc import Mapping
@@ -35,8 +36,8 @@ def detection_errors(
 
     Args:
       outputs: padded to K boxes: `boxes` [N, K, 4] corners, and `scores`, `labels`, `valid`, each [N, K].
-      truth: padded to M boxes: `boxes` [N, M, 4], `labels` and `box_mask` [N, M], and where there is one `crowd` [N, M];
-        detections that lie in a crowd of their class are not counted.
+      truth: padded to M boxes: `boxes` [N, M, 4], `labels` and `box_mask` [N, M], and where there is one `crowd`
+        [N, M]; detections that lie in a crowd of their class are not counted.
       num_classes: C.
       min_score: detections of a lower score are left out.
       foreground: t_f.

@@ -107,14 +107,14 @@ def panels(context: Any) -> list:
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
     errors = detection_errors(context.outputs, test.arrays, len(names), min_score=_MIN_SCORE)
     kinds = (
-        f"Test detections with a score of at least {100 * _MIN_SCORE:.0f}, by their class; missed boxes by their true one. "
-        "Right: IoU of at least 0.5 with a true box of the class; poor box: 0.1 to 0.5; background: less."
+        f"Test detections with a score of at least {100 * _MIN_SCORE:.0f}, by their class; missed boxes by their true "
+        "one. Right: IoU of at least 0.5 with a true box of the class; poor box: 0.1 to 0.5; background: less."
     )
     return [
         detections(test.arrays["image"], context.outputs, test.arrays, names, min_score=_MIN_SCORE),
         table(rows, "Average precision", "Over the test split, in %.")._replace(half=True),
-        error_kinds(errors, KINDS, names, kinds),
         precision_recall(context.arrays["pr50"], names),
+        error_kinds(errors, KINDS, names, kinds),
         *triage_panels(plain, floor=None),
         curves(plain),
     ]

@@ -11,7 +11,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.kits.trained_network import load_network
 from dlcore.learner import Learner, Range
 
-__all__ = ["SETTINGS", "build", "optimizer", "panels"]
+__all__ = ["SETTINGS", "build", "film_of_images", "optimizer", "panels"]
 
 SETTINGS = {
     "network": Setting(
@@ -62,6 +62,25 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     if setup.flags.optimizer == "lbfgs":
         return optax.lbfgs(memory_size=10)
     return optax.with_extra_args_support(optax.adam(setup.flags.learning_rate))
+
+
+def film_of_images(build: Callable[[Setup], Learner], setup: Setup, count: int = 1) -> list:
+    """Film the images that are optimized.
+
+    Args:
+      build: of the experiment.
+      setup: of the run.
+      count: images.
+
+    Returns:
+      The hook, in a list.
+    """
+    from dlcore.modes.film import film_hooks
+    from dlcore.report.generative import picture_grid
+
+    batch = {"index": np.arange(count, dtype=np.int32)}
+    title = "The image by step" if count == 1 else "The images by step"
+    return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
 def panels(context: Any, images: dict[str, np.ndarray], title: str, note: str = "") -> list:

@@ -120,7 +120,8 @@ def _report(
     from dlcore.report.html import render
     from dlcore.report.memory import memory_panel
 
-    panels = [*(run.experiment.panels or _curves)(context), *hook_panels]
+    first, *others = (run.experiment.panels or _curves)(context)
+    panels = [first, *hook_panels, *others]
     panels.append(memory_panel(result.memory, _residual_bytes(run, context, batch)))
     parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.report.chart import SERIES, chart_svg, legend_key, new_chart, percent_ticks
+from dlcore.report.html import is_share
 from dlcore.report.panel import Panel
 
 __all__ = ["MAX_POINTS", "curves", "thin"]
@@ -30,8 +31,9 @@ def curves(
     """Plot every metric of a run over its steps: one chart a metric, one line a split.
 
     The first two of loss, accuracy, mAP, return, k-NN and Fréchet distance (of one alone, with the next number) come
-    first and large; every other number gets a small chart, or a place in the line below where it was measured at one step only. None and values that are
-    not finite are gaps. Lines of more than `MAX_POINTS` points are thinned to their extremes.
+    first and large; every other number gets a small chart, or a place in the line below where it was measured at one
+    step only. None and values that are not finite are gaps. Lines of more than `MAX_POINTS` points are thinned to their
+    extremes.
 
     Args:
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
@@ -124,10 +126,10 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
     axes.xaxis.set_major_formatter(_thousands())
     if all((xs == np.rint(xs)).all() for xs, _ in lines.values()):
         axes.xaxis.get_major_locator().set_params(integer=True)
-    if everything.min() > 0 and everything.max() > 30 * everything.min() and name not in _HOUSEKEEPING:
-        _logarithmic(axes)
-    elif _is_share(name, everything):
+    if _is_share(name, everything):
         axes.yaxis.set_major_formatter(percent_ticks())
+    elif everything.min() > 0 and everything.max() > 30 * everything.min() and name not in _HOUSEKEEPING:
+        _logarithmic(axes)
     elif everything.max() >= 10_000:
         axes.yaxis.set_major_formatter(_thousands())
     label = f"{name} over {x}"
@@ -156,7 +158,7 @@ def _last_and_best(name: str, split: str, x: np.ndarray, y: np.ndarray) -> str:
 
 
 def _is_share(name: str, values: np.ndarray) -> bool:
-    return "accuracy" in name and values.max() <= 1
+    return ("accuracy" in name or is_share(name)) and values.min() >= 0 and values.max() <= 1
 
 
 def _number(value: float, share: bool) -> str:

@@ -175,8 +175,8 @@ def error_kinds(
             f'<td class="number" style="background:rgba({_WRONG},{0.45 * n / most:.2f})">{n:,}</td>' for n in row[1:]
         )
         body += f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>'
-    html = f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    return Panel(title, html, note, half=True)
+    table = f'<table class="tight"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return Panel(title, f'<div class="scroll">{table}</div>', note, half=True)
 
 
 def _dashed(draw: Any, box: Sequence[float], dash: int = 5) -> None:

@@ -14,7 +14,19 @@ from dlcore.report.panel import Panel
 
 __all__ = ["definition_table", "is_share", "render"]
 
-SHARES = {"accuracy", "top5", "map", "map50", "knn", "probe", "probability", "precision", "recall"}
+SHARES = {
+    "accuracy",
+    "top5",
+    "map",
+    "map50",
+    "map75",
+    "recall100",
+    "knn",
+    "probe",
+    "probability",
+    "precision",
+    "recall",
+}
 
 
 def render(
@@ -171,6 +183,7 @@ summary { cursor: pointer; font-weight: 600; }
 details .scroll { margin-top: 10px; }
 section details { border: 0; padding: 0; margin: 12px 0 0; } section summary { font-weight: 400; color: var(--muted); }
 figure { margin: 0; min-width: 0; }
+section > figure + figure { margin-top: 16px; }
 figcaption { font-size: .88rem; line-height: 1.35; }
 svg { display: block; width: 100%; height: auto; fill: var(--ink); }
 svg text { font-family: inherit; }
@@ -186,6 +199,7 @@ svg text { font-family: inherit; }
 .images.large { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)); }
 .images.strips { grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
 .images.strips.narrow { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+.tight td, .tight th { padding: 4px 6px; }
 .classes td, .classes th { vertical-align: middle; padding: 3px 10px 3px 0; }
 .classes img { height: 40px; width: auto; max-width: none; }
 .images figcaption { font-size: .84rem; margin-top: 4px; overflow-wrap: anywhere; }

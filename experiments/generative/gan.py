@@ -54,6 +54,7 @@ experiment = Experiment(
     headline="frechet_distance",
     example=images.example,
     schedule=adversarial.schedule,
+    hooks=lambda setup: generative_panels.film_of_samples(build, setup),
     panels=generative_panels.panels,
     pictures=generative_panels.pictures,
     evaluators=generative.evaluators,

@@ -30,6 +30,7 @@ experiment = Experiment(
         "select": "best",
     },
     smoke={**rl.SMOKE, "buffer_size": 16, "learning_starts": 2},
+    panels=lambda context: rl.panels(context, networks.QNetwork),
     **rl.FIELDS,
 )
 

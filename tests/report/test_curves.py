@@ -109,4 +109,4 @@ def test_two_headlines_are_large_and_what_was_measured_once_is_text():
     large, small = re.findall(r'<div class="(?:charts|charts small)">(.*?)</div>', html, re.DOTALL)
     assert re.findall(r"<figcaption><b>([^<]+)</b>", large) == ["loss", "map"]
     assert re.findall(r"<figcaption><b>([^<]+)</b>", small) == ["knn"]
-    assert re.search(r"Measured once: <b>probe</b> <span[^>]*>test 0.398</span>", html)
+    assert re.search(r"Measured once: <b>probe</b> <span[^>]*>test 39.80 %</span>", html)
