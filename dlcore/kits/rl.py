@@ -44,7 +44,12 @@ def data(flags: Flags) -> Splits:
         Source({"episode": np.arange(first, first + count, dtype=np.int32)}, name=f"{name} episodes")
         for name, first in (("validation", 0), ("test", count))
     )
-    return Splits(Source.indices(flags.batch_size, "environments"), valid, test, {"dataset": flags.environment})
+    return Splits(
+        Source.indices(flags.batch_size, "environments"),
+        valid,
+        test,
+        {"dataset": flags.environment, "counts": "episodes"},
+    )
 
 
 def build(setup: Setup, learner: Callable[..., Learner], network: Callable, updates: int) -> Learner:

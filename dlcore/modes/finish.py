@@ -125,14 +125,14 @@ def _report(
     panels.append(memory_panel(result.memory, _residual_bytes(run, context, batch)))
     parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
-    value = context.numbers.get(run.experiment.headline)
+    value, counts = context.numbers.get(run.experiment.headline), context.spec.get("counts", "examples")
     cards = {
         f"test {run.experiment.headline}": _card(run.experiment.headline, value),
-        "test examples": f"{len(context.data.test):,}",
+        f"test {counts}": f"{len(context.data.test):,}",
         "parameters": f"{parameters:,}",
         "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step != result.step else ""),
         "wall time": duration(seconds),
-        "examples/s": f"{np.median(rates):,.0f}" if rates else "–",
+        **({"examples/s": f"{np.median(rates):,.0f}"} if rates and counts == "examples" else {}),
         "waiting for data": f"{result.wait_fraction:.1%}",
     }
     config = run.config() or {}

@@ -13,7 +13,9 @@ from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, PINK, SKY, VERMILION
 
 __all__ = ["draw_environment"]
 
-_SIZE = (280, 140)
+_SIZE = (560, 280)
+_FINE = 2
+"""Pictures are drawn so many times as large, and made smaller, for smooth edges."""
 _PAPER, _INK = (250, 250, 250), (40, 44, 50)
 _CHANNELS = tuple(rgb(color) for color in (SKY, ORANGE, GREEN, VERMILION, YELLOW, PINK, BLUE, GRAY))
 
@@ -42,20 +44,24 @@ def draw_environment(name: str, state: Any, observation: np.ndarray) -> np.ndarr
 def _canvas() -> tuple[Any, Any]:
     from PIL import Image, ImageDraw
 
-    picture = Image.new("RGB", _SIZE, _PAPER)
+    picture = Image.new("RGB", (_FINE * _SIZE[0], _FINE * _SIZE[1]), _PAPER)
     return picture, ImageDraw.Draw(picture)
+
+
+def _shrunk(picture: Any) -> np.ndarray:
+    return np.asarray(picture.reduce(_FINE))
 
 
 def _cart_pole(state: Any) -> np.ndarray:
     """The track is as wide as the episode lasts, |x| < 2.4; an upright pole has theta 0 and falls to the right."""
     picture, draw = _canvas()
-    ground, reach, length = 112, _SIZE[0] / 2 / 2.6, 78
-    x, theta = _SIZE[0] / 2 + float(state.x) * reach, float(state.theta)
-    draw.line((0, ground + 10, _SIZE[0], ground + 10), fill=_INK)
-    draw.rectangle((x - 20, ground - 10, x + 20, ground + 9), fill=rgb(BLUE))
-    tip = (x + length * math.sin(theta), ground - 10 - length * math.cos(theta))
-    draw.line((x, ground - 10, *tip), fill=rgb(VERMILION), width=6)
-    return np.asarray(picture)
+    middle, ground, length = picture.width / 2, 450, 320
+    x, theta = middle + float(state.x) * middle / 2.6, float(state.theta)
+    draw.line((0, ground + 40, picture.width, ground + 40), fill=_INK, width=4)
+    draw.rectangle((x - 80, ground - 40, x + 80, ground + 38), fill=rgb(BLUE))
+    tip = (x + length * math.sin(theta), ground - 40 - length * math.cos(theta))
+    draw.line((x, ground - 40, *tip), fill=rgb(VERMILION), width=24)
+    return _shrunk(picture)
 
 
 def _mountain_car(state: Any) -> np.ndarray:
@@ -63,31 +69,31 @@ def _mountain_car(state: Any) -> np.ndarray:
     picture, draw = _canvas()
 
     def at(position):
-        return (position + 1.2) / 1.8 * _SIZE[0], 80 - 45 * math.sin(3 * position)
+        return (position + 1.2) / 1.8 * picture.width, 320 - 180 * math.sin(3 * position)
 
-    draw.line([at(p) for p in np.linspace(-1.2, 0.6, 90)], fill=_INK, width=2)
+    draw.line([at(p) for p in np.linspace(-1.2, 0.6, 90)], fill=_INK, width=8)
     flag = at(0.5)
-    draw.line((*flag, flag[0], flag[1] - 22), fill=rgb(GREEN), width=3)
+    draw.line((*flag, flag[0], flag[1] - 88), fill=rgb(GREEN), width=12)
     x, y = at(float(state.position))
-    draw.ellipse((x - 7, y - 14, x + 7, y), fill=rgb(BLUE))
-    return np.asarray(picture)
+    draw.ellipse((x - 28, y - 56, x + 28, y), fill=rgb(BLUE))
+    return _shrunk(picture)
 
 
 def _acrobot(state: Any) -> np.ndarray:
     """Both links have length 1 and hang at angle 0; the tip has to rise above the line at height 1."""
     picture, draw = _canvas()
     first, second = float(state.joint_angle1), float(state.joint_angle2)
-    unit, x, y = 32, _SIZE[0] / 2, _SIZE[1] / 2
+    unit, x, y = 128, picture.width / 2, picture.height / 2
     elbow = (x + unit * math.sin(first), y + unit * math.cos(first))
     tip = (elbow[0] + unit * math.sin(first + second), elbow[1] + unit * math.cos(first + second))
-    draw.line((0, y - unit, _SIZE[0], y - unit), fill=rgb(GREEN))
-    draw.line((x, y, *elbow), fill=rgb(BLUE), width=7)
-    draw.line((*elbow, *tip), fill=rgb(VERMILION), width=7)
-    return np.asarray(picture)
+    draw.line((0, y - unit, picture.width, y - unit), fill=rgb(GREEN), width=4)
+    draw.line((x, y, *elbow), fill=rgb(BLUE), width=28)
+    draw.line((*elbow, *tip), fill=rgb(VERMILION), width=28)
+    return _shrunk(picture)
 
 
 def _channels(observation: np.ndarray) -> np.ndarray:
-    """[H, W, C] of zeros and ones as colors, a later channel on top, enlarged to about 140 pixels."""
+    """[H, W, C] of zeros and ones as colors, a later channel on top, enlarged to about 280 pixels."""
     picture = np.zeros((*observation.shape[:2], 3), np.uint8)
     for channel in range(observation.shape[-1]):
         picture[observation[..., channel] > 0] = _CHANNELS[channel % len(_CHANNELS)]

@@ -19,8 +19,8 @@ def columns(picture, color):
 def test_cart_and_pole(x, theta):
     picture = draw_environment("CartPole-v1", types.SimpleNamespace(x=x, theta=theta), np.zeros(4))
     cart, pole = columns(picture, BLUE)[0], columns(picture, VERMILION)[0]
-    assert cart == pytest.approx(140 + x * 140 / 2.6, abs=3)
-    assert np.sign(round((pole - cart) / 4)) == np.sign(theta)  # it leans to the side of its angle
+    assert cart == pytest.approx(280 + x * 280 / 2.6, abs=5)
+    assert np.sign(round((pole - cart) / 8)) == np.sign(theta)  # it leans to the side of its angle
 
 
 def test_the_car_stands_on_its_hill():
@@ -36,15 +36,15 @@ def test_the_acrobot_hangs_at_angle_zero():
     state = types.SimpleNamespace(joint_angle1=0.0, joint_angle2=0.0)
     picture = draw_environment("Acrobot-v1", state, np.zeros(6))
     (x, first), (x2, second) = columns(picture, BLUE), columns(picture, VERMILION)
-    assert (x, x2) == pytest.approx((140, 140), abs=2)
-    assert second > first > 70
+    assert (x, x2) == pytest.approx((280, 280), abs=3)
+    assert second > first > 140
 
 
 def test_image_observations_are_shown_and_others_are_not():
     board = np.zeros((10, 10, 4))
     board[2, 3, 1] = 1
     picture = draw_environment("Breakout-MinAtar", None, board)
-    assert picture.shape == (140, 140, 3)
-    assert tuple(picture[2 * 14, 3 * 14]) == rgb(ORANGE)
-    assert (picture > 0).any(-1).sum() == 14 * 14
+    assert picture.shape == (280, 280, 3)
+    assert tuple(picture[2 * 28, 3 * 28]) == rgb(ORANGE)
+    assert (picture > 0).any(-1).sum() == 28 * 28
     assert draw_environment("Catch-bsuite", None, np.zeros(3)) is None
