@@ -21,7 +21,7 @@ __all__ = ["diffusion_panels", "film_of_samples", "panels", "pictures"]
 
 
 def panels(context: Any) -> list:
-    """Show the first samples, real images, and the curves.
+    """Show the first samples, the curves, and real images.
 
     Args:
       context: the ReportContext.
@@ -40,8 +40,8 @@ def panels(context: Any) -> list:
     )
     return [
         sample_grid(context.outputs["sample"], "Samples", note),
-        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
         curves(context.history),
+        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
     ]
 
 

@@ -177,6 +177,7 @@ section, details { margin: 20px 0; padding: clamp(14px, 2.5vw, 24px); }
 .halves { display: grid; gap: 20px; margin: 20px 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); }
 .halves section { margin: 0; min-width: 0; }
+.halves > :last-child:nth-child(odd) { grid-column: 1 / -1; }
 section > * + * { margin-top: 12px; }
 section > .note { margin-top: 2px; }
 summary { cursor: pointer; font-weight: 600; }
