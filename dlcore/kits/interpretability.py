@@ -13,6 +13,9 @@ from dlcore.learner import Learner, Range
 
 __all__ = ["SETTINGS", "build", "film_of_images", "optimizer", "panels"]
 
+_FEW = 4
+"""Images that stand beside their film."""
+
 SETTINGS = {
     "network": Setting(
         None,
@@ -99,4 +102,5 @@ def panels(context: Any, images: dict[str, np.ndarray], title: str, note: str = 
     from dlcore.report.pictures import examples, to_uint8
 
     shown = np.stack([to_uint8(np.asarray(image)[None])[0] for image in images.values()])
-    return [examples(shown, list(images), title, note, count=len(shown)), curves(context.history)]
+    side_by_side = examples(shown, list(images), title, note, count=len(shown))
+    return [side_by_side._replace(half=len(shown) <= _FEW), curves(context.history)]

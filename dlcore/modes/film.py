@@ -72,11 +72,11 @@ class Film:
         Returns:
           One panel.
         """
-        steps = [frame["step"] for frame in self.memory["frames"]]
+        steps = [frame["step"] for frame in self.memory["frames"]] or ["none"]
         frames = [_decoded(frame["picture"]) for frame in self.memory["frames"]] + [
             _decoded(_encoded(self._draw(context.state)))
         ]
-        note = f"{len(frames)} frames, steps {', '.join(map(str, steps[:3]))} … and the end; always the same draws."
+        note = f"{len(frames)} frames from step {steps[0]} to the end, from the same random numbers."
         return [film(frames, self.title, note)]
 
     def _draw(self, state: Any) -> np.ndarray:
