@@ -48,11 +48,12 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
         {x: row.get(x), "split": name, **{f"{row['split']} {k}": v for k, v in row.items() if _is_curve(row, k)}}
         for name, history in zip(names, histories, strict=True)
         for row in history
+        if row.get("split") != "test"
     ]
     first = [f"{split} {name}" for split in ("valid", "train") for name in ("loss", "accuracy", "map", "return", "knn")]
     panels = [
-        table(settings, "Settings that differ") if settings else table({"": "none"}, "Settings that differ"),
-        table(numbers, "Numbers reached", "The best in validation, with its step, and what the test gave."),
+        table(settings or {"": "none"}, "Settings that differ")._replace(half=True),
+        table(numbers, "Numbers reached", "The best is that of validation, with its step.")._replace(half=True),
         curves(rows, x, headlines=first),
     ]
     kinds = list(dict.fromkeys(config["experiment"] for config in configs))

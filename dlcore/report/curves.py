@@ -128,7 +128,7 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
         axes.xaxis.get_major_locator().set_params(integer=True)
     if _is_share(name, everything):
         axes.yaxis.set_major_formatter(percent_ticks())
-    elif everything.min() > 0 and everything.max() > 30 * everything.min() and name not in _HOUSEKEEPING:
+    elif everything.min() > 0 and everything.max() > 30 * everything.min() and not name.endswith(_HOUSEKEEPING):
         _logarithmic(axes)
     elif everything.max() >= 10_000:
         axes.yaxis.set_major_formatter(_thousands())
