@@ -34,10 +34,10 @@ def panels(context: Any) -> list:
         curves(context.history),
         *triage_panels(context.history, _floor(context), images.is_augmented(context.flags, context.spec)),
         *training_images(context),
+        worst_mistakes(*shown, probabilities, names),
         *([] if confusion is None else [confusion_matrix(confusion, names)]),
         *([reliability_diagram(calibration)] if calibration else []),
         best_and_worst(*shown, probabilities, names),
-        worst_mistakes(*shown, probabilities, names),
         *([] if kernel is None else [filters(kernel)]),
     ]
 

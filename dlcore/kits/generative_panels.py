@@ -113,7 +113,7 @@ def diffusion_panels(context: Any, model: nn.Module) -> list:
         paths["ddim"][columns, :6], note=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
     )
     chain = [picture_grid(images, 4) for images in paths["ddim"]]
-    moving = film(chain, "From noise to samples, as a film", f"{steps} steps of DDIM, sixteen samples.", 100, width=360)
+    moving = film(chain, "From noise to samples, as a film", f"{steps} steps of DDIM, sixteen samples.", 100)
     rows = {f"{name}, {count} steps": paths[name][-1] for name, count in runs.items()}
     by_sampler = sample_rows(rows, "Samplers", "From the same noise as the first samples above.")
     samples, *others = panels(context)

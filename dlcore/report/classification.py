@@ -72,8 +72,8 @@ def _annotated(counts: np.ndarray, names: list[str], strength: np.ndarray) -> st
     foot = "".join(f'<td class="rate">{rate}</td>' for rate in precision)
     return (
         '<div class="scroll"><table class="confusion"><thead>'
-        f'<tr><th class="axis">predicted →<br>true ↓</th>{head}<th class="axis">recall</th></tr></thead>'
-        f'<tbody>{rows}<tr><th class="axis">precision</th>{foot}<td></td></tr></tbody></table></div>'
+        f'<tr><th class="axis">predicted →<br>true ↓</th>{head}<th class="axis">recall, %</th></tr></thead>'
+        f'<tbody>{rows}<tr><th class="axis">precision, %</th>{foot}<td></td></tr></tbody></table></div>'
     )
 
 
@@ -117,7 +117,7 @@ def _hardest(counts: np.ndarray, names: list[str], count: int = 10) -> str:
 
 
 def _rates(hits: np.ndarray, totals: np.ndarray) -> list[str]:
-    return [f"{100 * hit / total:.1f} %" if total else "" for hit, total in zip(hits, totals, strict=True)]
+    return [f"{100 * hit / total:.1f}" if total else "" for hit, total in zip(hits, totals, strict=True)]
 
 
 def worst_mistakes(
@@ -168,7 +168,7 @@ def worst_mistakes(
     shown = f"the {len(worst)} of highest confidence" if len(worst) < len(wrong) else "all, the most confident first"
     note = f"{len(wrong):,} of {len(labels):,} predictions are wrong; {shown}. In color: prediction and confidence."
     chosen = images[worst] if hasattr(images, "dtype") else np.asarray(images)[worst]
-    return Panel(title, captioned_images(to_uint8(chosen), captions), note)
+    return Panel(title, captioned_images(to_uint8(chosen), captions), note, half=True)
 
 
 def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Calibration") -> Panel:

@@ -54,7 +54,8 @@ def curves(
     ]
     first = [name for name in headlines if name in moving][:_NUM_LARGE]
     if len(first) == 1:
-        first += [name for name in moving if name not in (*first, *_HOUSEKEEPING)][:1]
+        rest = [name for name in moving if name not in first]
+        first += sorted(rest, key=lambda name: name in _HOUSEKEEPING)[:1]
     others = [name for name in moving if name not in first]
     large = [_chart(name, series[name], splits, x, (6.4, 3.0)) for name in first]
     order = [n for n in others if n not in _HOUSEKEEPING] + [n for n in _HOUSEKEEPING if n in others]

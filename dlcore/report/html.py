@@ -201,7 +201,7 @@ svg text { font-family: inherit; }
 .images.strips { grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
 .images.strips.narrow { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 .tight td, .tight th { padding: 4px 6px; }
-.classes td, .classes th { vertical-align: middle; padding: 3px 10px 3px 0; }
+.classes td, .classes th { vertical-align: middle; padding: 3px 10px 3px 0; white-space: nowrap; }
 .classes img { height: 40px; width: auto; max-width: none; }
 .images figcaption { font-size: .84rem; margin-top: 4px; overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; background: var(--line); }
@@ -220,7 +220,7 @@ td.number, th.number { text-align: right; }
   font-size: .85rem; }
 .confusion th, .confusion td { border: 0; padding: 0; text-align: center; vertical-align: middle; }
 .confusion td { border: 1px solid var(--surface); height: 36px; min-width: 41px; padding: 0 3px; }
-.confusion th { font-weight: 500; padding: 3px 8px; }
+.confusion th { font-weight: 500; padding: 3px 5px; }
 .confusion tbody th { text-align: right; white-space: nowrap; }
 .confusion thead th.tall { vertical-align: bottom; }
 .tall span { writing-mode: vertical-rl; transform: rotate(180deg); white-space: nowrap; display: inline-block; }

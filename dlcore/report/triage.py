@@ -29,4 +29,4 @@ def triage_panels(
     """
     sentences = triage(history, floor, augmented)
     body = "\n\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
-    return [text(title, body)._replace(half=True)] if sentences else []
+    return [text(title, body)] if sentences else []
