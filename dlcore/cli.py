@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cost.add_argument("--depth", type=int, help="sum what is below this many names of the path")
     cost.add_argument("--csv", type=Path, help="write the table to this file too")
     convert = commands.add_parser("convert", help="turn torch weights into a folder for --init_from")
-    convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin (these need torch)")
+    convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin of torch.save")
     convert.add_argument("--model", required=True, help="a name of `dlcore models`")
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
     options = parser.parse_args(argv)

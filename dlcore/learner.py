@@ -7,8 +7,10 @@ A batch is any pytree of arrays with a leading example axis, usually a dict. Eve
 (the example's position in its source) and, where it was padded, `mask: [B]` (1 for an example, 0 for padding).
 """
 
+import functools
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,8 @@ __all__ = [
     "Range",
     "State",
     "Sum",
+    "check_arguments",
+    "check_countable",
     "example_keys",
     "mask_of",
 ]
@@ -45,6 +49,8 @@ class Learner(NamedTuple):
       loss: (params, State, batch) -> (scalar, Metrics), for the modes that differentiate; None where a technique has no
         such scalar.
       batched: path patterns (fnmatch, "/"-separated) of the State leaves whose leading axis is the batch.
+      classes: (State, batch) -> {label: number of classes}, by shapes alone: `fit` checks these entries of the batch
+        before it trains; None where a batch has no labels to check.
     """
 
     init: Callable[[jax.Array, Batch], Any]
@@ -53,6 +59,7 @@ class Learner(NamedTuple):
     predict: Callable[[Any, Batch], Any]
     loss: Callable[[Any, Any, Batch], tuple[jax.Array, Metrics]] | None = None
     batched: tuple[str, ...] = ()
+    classes: Callable[[Any, Batch], dict[str, int]] | None = None
 
 
 class Evaluator(NamedTuple):
@@ -63,11 +70,14 @@ class Evaluator(NamedTuple):
         is None.
       finish: acc -> {name: number or array}.
       source: what `predict` runs over; None stands for the split that is being measured.
+      names: of the numbers that `finish` may give, so that they are known before anything is measured; a search can be
+        judged by these.
     """
 
     add: Callable[[Any, Any, Batch], Any]
     finish: Callable[[Any], dict[str, Any]]
     source: Any = None
+    names: tuple[str, ...] = ()
 
 
 @struct.dataclass
@@ -99,11 +109,42 @@ class Range(NamedTuple):
     high: float = np.inf
 
 
+def check_arguments(function: Callable) -> Callable:
+    """Decorate a `learner` function: numbers outside their `Range` and words outside their `Literal` are refused.
+
+    Args:
+      function: with annotated keyword arguments.
+
+    Returns:
+      The function; traced numbers pass.
+
+    Raises:
+      ValueError: of the decorated function, where an argument is out of range or unknown.
+    """
+    hints = get_type_hints(function, include_extras=True)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name, value in kwargs.items():
+            hint = hints.get(name)
+            for limits in getattr(hint, "__metadata__", ()):
+                number = isinstance(value, int | float) and isinstance(limits, Range)
+                if number and not limits.low <= value <= limits.high:
+                    high = "" if limits.high == np.inf else f", at most {limits.high:g}"
+                    raise ValueError(f"{name}={value}: out of range; allowed: at least {limits.low:g}{high}")
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, get_args(hint)))}")
+        return function(*args, **kwargs)
+
+    return checked
+
+
 class Metric(struct.PyTreeNode):
     """A measure that adds up: `merge` joins two parts, `compute` reads the result on the host.
 
     Leaves are int32 counts and float32 sums on the device; `fit` folds them into int64 and float64 on the host, so
-    the result is exact whatever the batch split. Subclasses whose leaves add need only `compute`.
+    the result is exact whatever the batch split. Subclasses whose leaves add need only `compute`. A count of one step
+    must fit into int32; with the inherited `merge` the count of many steps may be larger.
     """
 
     def merge(self, other: Self) -> Self:
@@ -175,7 +216,11 @@ class Sum(Metric):
 
         Returns:
           The metric.
+
+        Raises:
+          ValueError: there are more values than int32 counts.
         """
+        check_countable(values.shape)
         if mask is None:
             mask = jnp.ones(values.shape[:1], bool)
         keep = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - 1)) > 0, values.shape)
@@ -240,6 +285,19 @@ class Last(Metric):
 
 def _lowest(dtype) -> Any:
     return -jnp.inf if jnp.issubdtype(dtype, jnp.inexact) else jnp.iinfo(dtype).min
+
+
+def check_countable(shape: tuple[int, ...]) -> None:
+    """Check that one step's values can be counted in int32.
+
+    Args:
+      shape: of the values.
+
+    Raises:
+      ValueError: there are 2^31 values or more.
+    """
+    if math.prod(shape) >= 2**31:
+        raise ValueError(f"values={shape}: {math.prod(shape):,} in one step; allowed: fewer than 2^31, a smaller batch")
 
 
 def mask_of(batch: dict) -> jax.Array:

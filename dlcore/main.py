@@ -5,21 +5,20 @@ if __name__ == "__main__":
     main(experiment)
 """
 
-import contextlib
+import re
 import sys
 import traceback
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Literal
 
-import jax
-
 from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import last_value, resolve, wants_smoke
-from dlcore.experiment.resolved_run import ResolvedRun, prepare_process
+from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
+from dlcore.extras import MissingPackage, require
 from dlcore.run.preemption import Preempted
 from dlcore.run.processes import joined, leave
 
@@ -37,7 +36,7 @@ MODES = {
 }
 """What an experiment can do; a new mode is a module with a `MODE` and a line here."""
 
-EXPECTED = (ValueError, OSError, FloatingPointError)
+EXPECTED = (ValueError, OSError, FloatingPointError, MissingPackage)
 """Errors whose message says it all."""
 
 
@@ -79,12 +78,13 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         print(f"error: {error}{_other_mode(argv, error)}", file=sys.stderr)
         return 2
     try:
+        require(*mode.packages, what=f"--mode={flags.mode}")
         prepare_process(flags)
         with joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
             try:
                 status = mode.run(ResolvedRun(experiment, flags)) or 0
             except EXPECTED as error:
-                status = _report(error, show)
+                status = _report(error, show, flags)
             if status:
                 leave(status)
         return status
@@ -92,18 +92,7 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         print(stop, flush=True)
         raise
     except EXPECTED as error:
-        return _report(error, show)
-
-
-@contextlib.contextmanager
-def compiled_fast(wanted: bool) -> Iterator[None]:
-    """Compile quickly and run slowly, for `--smoke`."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", wanted or before)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
+        return _report(error, show, flags)
 
 
 def mode_of(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:
@@ -135,9 +124,19 @@ def _other_mode(argv: list[str], error: FlagError) -> str:
     return ""
 
 
-def _report(error: Exception, show: bool) -> int:
+def _report(error: Exception, show: bool, flags: Flags) -> int:
     """Print an error; its exit status."""
     if show:
         traceback.print_exc()
-    print(f"error: {error}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
+    print(f"error: {_in_flags(str(error), flags)}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
     return 2 if isinstance(error, FlagError) else 1
+
+
+def _in_flags(message: str, flags: Flags) -> str:
+    """A message about a function's argument as one about the flag that the argument's value came from."""
+    found = re.match(r"(\w+)=(['\"]?)(.*?)\2: ", message)
+    if not found:
+        return message
+    names = [found[1]] if found[1] in flags else sorted(name for name in flags.given if isinstance(flags[name], str))
+    name = next((name for name in names if str(flags[name]) == found[3]), None)
+    return message if name is None else f"--{name}={found[3]}: {message[found.end() :]}"

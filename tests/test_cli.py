@@ -87,6 +87,9 @@ def test_cost_with_every_option(capsys):
         (["cost", "lenet5", "--csv=missing/there.csv"], "missing"),
         (["convert", "missing.npz", "--model=resnet18"], "does not exist"),
         (["convert", "FILE.txt", "--model=resnet18"], "unknown format; allowed: .safetensors"),
+        (["convert", "EMPTY.npz", "--model=resnet18"], "EMPTY.npz: empty, damaged or no .npz; allowed: a whole"),
+        (["convert", "JUNK.npz", "--model=resnet18"], "JUNK.npz: empty, damaged or no .npz; allowed: a whole"),
+        (["convert", "JUNK.safetensors", "--model=resnet18"], "JUNK.safetensors: damaged"),
         (["convert", "FILE.npz", "--model=resnet19"], "did you mean"),
         (["convert", "FILE.npz", "--model=lenet5"], "left over: strange"),
     ],
@@ -95,8 +98,11 @@ def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):
     import numpy as np
 
     np.savez(tmp_path / "FILE.npz", strange=np.zeros(3))
+    (tmp_path / "EMPTY.npz").touch()
+    for name in ("JUNK.npz", "JUNK.safetensors"):
+        (tmp_path / name).write_bytes(b"junk" * 20)
     (tmp_path / "FILE.txt").write_text("weights")
-    argv = [str(tmp_path / word) if word.startswith("FILE") else word for word in argv]
+    argv = [str(tmp_path / word) if word.startswith(("FILE", "EMPTY", "JUNK")) else word for word in argv]
     if argv[0] == "convert":
         argv.append(f"--out={tmp_path / 'out'}")
     assert cli.main(argv) == 1

@@ -48,6 +48,9 @@ LAYERS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
+ANYWHERE = ("learner", "lazy", "extras")
+"""Files that any room may import, and that import nothing of dlcore."""
+
 ALLOWED: dict[tuple[str, str], str] = {}
 """(room, a neighbour of its layer that it may import): why."""
 
@@ -110,9 +113,9 @@ def wrong_imports(tree, module, is_package=False):
         parts = name.split(".")
         if parts[0] in ("experiments", "launch", "tests"):
             yield f"line {line}: dlcore imports {name}"
-        if parts[0] != "dlcore" or len(parts) == 1 or parts[1] in ("learner", "lazy", "__version__", room):
+        if parts[0] != "dlcore" or len(parts) == 1 or parts[1] in (*ANYWHERE, "__version__", room):
             continue
-        if room in (None, "learner", "lazy"):
+        if room in (None, *ANYWHERE):
             yield f"line {line}: {module} imports {name}; it may import nothing of dlcore"
         elif parts[1] not in RANK:
             yield f"line {line}: {name} is in no layer of LAYERS"
@@ -159,7 +162,7 @@ def work_on_import(tree):
 
 
 def test_every_room_of_the_package_has_its_place_in_a_layer():
-    rooms = {Path(path).parts[1].removesuffix(".py") for path in sources("dlcore")} - {"__init__", "learner", "lazy"}
+    rooms = {Path(path).parts[1].removesuffix(".py") for path in sources("dlcore")} - {"__init__", *ANYWHERE}
     assert rooms - RANK.keys() == set()
 
 

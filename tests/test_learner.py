@@ -1,7 +1,11 @@
 """The contract's types: metrics add up exactly, a zero count is blank, keys come from the index alone."""
 
+import importlib
+import inspect
 import itertools
 import math
+from pathlib import Path
+from typing import Annotated, Literal, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +15,21 @@ from flax import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcore.learner import Last, Learner, Max, Metric, Range, State, Sum, example_keys, mask_of
-from dlcore.run.step import fold, merge
+import dlcore
+from dlcore.learner import (
+    Last,
+    Learner,
+    Max,
+    Metric,
+    Range,
+    State,
+    Sum,
+    check_arguments,
+    example_keys,
+    mask_of,
+)
+from dlcore.metrics import ConfusionMatrix
+from dlcore.run.sums import fold, merge
 
 
 class Counts(Metric):
@@ -184,6 +201,15 @@ def test_counts_grow_past_int32_on_the_host():
     assert host["n"].total.dtype == host["n"].count.dtype == np.int64
 
 
+def test_more_values_than_int32_counts_are_refused():
+    mask = jax.ShapeDtypeStruct((2**31,), bool)
+    with pytest.raises(ValueError, match=r"values=\(2147483648,\): 2,147,483,648 in one step"):
+        jax.eval_shape(Sum.of, mask)
+    with pytest.raises(ValueError, match="fewer than 2\\^31"):
+        jax.eval_shape(lambda x: ConfusionMatrix.of(x, x, num_classes=2), jax.ShapeDtypeStruct((2**15, 2**16), "int32"))
+    jax.eval_shape(Sum.of, jax.ShapeDtypeStruct((2**31 - 1,), bool))
+
+
 def test_fold_leaves_its_arguments_alone_and_keeps_kinds():
     device = {"max": Max(jnp.float32(1.0)), "last": Last(jnp.float32(0.5)), "sum": Sum(jnp.float32(1.0))}
     host = fold(None, device)
@@ -232,3 +258,29 @@ def test_a_state_takes_arrays_of_its_own():
     paths = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree_util.tree_leaves_with_path(state)]
     assert paths == ["step", "rng", "params/w", "carry"]
     assert state.replace(carry=jnp.ones(3)).carry.sum() == 3
+
+
+def test_every_learner_checks_its_arguments():
+    """Each function called `learner` refuses numbers outside its ranges and words that it does not know."""
+    checked = 0
+    for path in sorted(Path(dlcore.__file__).parent.glob("*/*.py")):
+        if "\ndef learner(" not in path.read_text():
+            continue
+        function = importlib.import_module(f"dlcore.{path.parent.name}.{path.stem}").learner
+        for name, hint in get_type_hints(inspect.unwrap(function), include_extras=True).items():
+            limits = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Range)), None)
+            bad = "no such word" if get_origin(hint) is Literal else limits and limits.low - 1
+            if bad is not None:
+                checked += 1
+                with pytest.raises(ValueError, match=f"^{name}="):
+                    function(**{name: bad})
+    assert checked > 50
+
+
+def test_traced_arguments_pass_the_check():
+    @check_arguments
+    def learner(*, rate: Annotated[float, Range(0, 1)] = 0.5, kind: Literal["a", "b"] = "a"):
+        return rate
+
+    assert jax.jit(lambda rate: learner(rate=rate))(2.0) == 2.0
+    assert learner(rate=1, kind="b") == 1

@@ -21,6 +21,8 @@ from dlcore.data.source import Source
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
 from dlcore.learner import Last, Learner, Max, State, Sum, example_keys, mask_of
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
@@ -546,9 +548,25 @@ def test_every_page_takes_a_first_step(name):
     resolved = smoke_job(name)
     if resolved is None:
         return
-    data = resolved.experiment.data(resolved.flags)
+    experiment = resolved.experiment
+    data = experiment.data(resolved.flags)
+    batch = batch_at(resolved.pipelines(data.train), 0)
     setup = resolved.setup({**data.spec, "train_size": len(data.train)})
-    check_first_step(resolved.experiment.build(setup), batch_at(resolved.pipelines(data.train), 0))
+    check_first_step(experiment.build(setup), batch)
+    check_half_precision(experiment, resolved, data, batch)
+
+
+def check_half_precision(experiment: Experiment, resolved: ResolvedRun, data: Splits, batch: Any) -> None:
+    """`--precision=bf16` changes what is computed, or is refused."""
+    words = ["--smoke", "--precision=bf16"]
+    if "precision" in experiment.settings:
+        with pytest.raises(FlagError, match="--precision=bf16: unknown; allowed: f32"):
+            resolve(experiment, words)
+        return
+    half = ResolvedRun(experiment, resolve(experiment, words))
+    learner = experiment.build(half.setup_of(data))
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    assert "bf16[" in str(jax.make_jaxpr(learner.update)(state, batch))
 
 
 class Move(NamedTuple):

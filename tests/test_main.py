@@ -1,6 +1,7 @@
 """An experiment from the command line, in this process: its folder, its second call, bad input."""
 
 import dataclasses
+import html
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.main import run
+from dlcore.run import provenance
 from dlcore.run.metrics_writer import read_metrics
 from experiments.classification.supervised import experiment
 
@@ -89,6 +91,16 @@ def test_the_configuration_says_all(finished):
     assert config["spec"]["train_size"] == 1297 - round(0.1 * 1297)
 
 
+def test_the_report_says_how_and_by_which_code(finished):
+    config = json.loads((finished[1] / "config.json").read_text())
+    page = html.unescape((finished[1] / "report.html").read_text())
+    result = json.loads((finished[1] / "result.json").read_text())
+    assert config["command"] == result["command"] == provenance.command()
+    assert f">{config['command']}<" in page
+    assert config["commit"] == result["commit"] == provenance.commit()
+    assert config["commit"] is None or f">{config['commit']}<" in page
+
+
 def test_a_config_json_repeats_the_run(finished, capsys):
     """From its settings alone the same folder is found, and so nothing is left to do."""
     runs, folder = finished
@@ -125,6 +137,38 @@ def test_fresh_trains_again_and_keeps_the_old(finished, tmp_path, capsys):
     old = runs / "classification.supervised" / f"{name}.old1"
     assert {k: (old / k).read_bytes() for k in before} == before
     assert (runs / "classification.supervised" / name / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", "", ["config.json", "it is empty"]),
+        ("config.json", '{"settings": {}, "experiment": "classification.supervised"}', ["config.json", "'identity'"]),
+        ("finished.json", "", ["finished.json", "it is empty"]),
+    ],
+)
+def test_a_damaged_file_of_the_run_is_named(finished, tmp_path, capsys, name, content, words):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    (folder / "result.json").unlink()
+    (folder / name).write_text(content)
+    one_line(capsys, run(experiment, [*SMALL, f"--run_dir={folder}"]), *words)
+
+
+def test_a_resume_says_which_code_changed(finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    (folder / "result.json").unlink()
+    sources = json.loads((folder / "sources.json").read_text())
+    assert {"dlcore/classification/supervised.py", "experiments/classification/supervised.py"} <= set(sources)
+    assert run(experiment, [*SMALL, f"--run_dir={folder}"]) == 0
+    assert "the code changed" not in capsys.readouterr().out
+    (folder / "result.json").unlink()
+    changed = {**sources, "dlcore/classification/supervised.py": "0" * 16, "dlcore/gone.py": "0" * 16}
+    (folder / "sources.json").write_text(json.dumps(changed))
+    assert run(experiment, [*SMALL, f"--run_dir={folder}"]) == 0
+    out = capsys.readouterr().out
+    assert "warning: the code changed since this run began: dlcore/classification/supervised.py\n" in out
 
 
 class Died(Exception):
@@ -263,6 +307,45 @@ def test_other_placements_learn_the_same(finished, tmp_path, words):
 # Bad input: one clear line, a status, nothing written over
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model=mlp", "--model.hidden=8,0"], "--model=mlp --model.hidden=8,0: no network: ZeroDivisionError, "),
+        (["--model=mlp", "--model.hidden=-8"], "--model=mlp --model.hidden=-8: no network: TypeError, "),
+        (["--model.width=0"], "--model.width=0: no network: ZeroDivisionError, "),
+        (["--model=inception_v3"], "--model=inception_v3: no network: x.shape="),
+        (["--model.width=-4", "--mode=sanity"], "--model.width=-4: no network: TypeError, "),
+    ],
+)
+def test_fields_that_make_no_network_are_named(words, message, tmp_path, capsys):
+    status = run(experiment, ["--batch_size=8", f"--run_dir={tmp_path}", *words])
+    one_line(capsys, status, f"error: {message}", "; allowed: ")
+    assert status == 2
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_run_of_another_page_is_not_evaluated(finished, capsys):
+    other = dataclasses.replace(experiment, file=str(Path("experiments/classification/other.py")), settings={})
+    status = run(other, ["--mode=evaluate", f"--run={finished[1]}"])
+    message = f"error: --run={finished[1]}: a run of classification.supervised; allowed: runs of classification.other"
+    one_line(capsys, status, message)
+    assert status == 2
+
+
+def test_steps_that_make_no_update_are_told(tmp_path, capsys):
+    words = [*SMALL, f"--run_dir={tmp_path}", "--accumulate=3", "--noprogress"]
+    assert run(experiment, words) == 0
+    note = "note: the last 1 of 4 steps make no update, which takes --accumulate=3 steps"
+    assert note in capsys.readouterr().out
+    assert run(experiment, [*words, "--accumulate=5", "--fresh"]) == 2
+    one_line(capsys, 2, "--accumulate=5: no update in 4 steps; allowed: 1 to 4")
+
+
+def test_the_last_seed_is_a_seed(tmp_path):
+    words = ["--model=mlp", "--model.hidden=4", "--steps=1", "--eval_every=1", "--noprogress", "--batch_size=8"]
+    assert run(experiment, [*words, f"--run_dir={tmp_path}", "--seed=4294967295"]) == 0
+
+
 def test_a_batch_larger_than_the_data(capsys, tmp_path):
     status = run(experiment, [*SMALL, f"--run_dir={tmp_path / 'run'}", "--batch_size=2000"])
     one_line(capsys, status, "batch_size=2000", "1167")
@@ -273,10 +356,10 @@ def test_a_batch_larger_than_the_data(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mesh=data:3"], "mesh='data:3': asks for 3 devices; allowed: the 8"),
-        (["--mesh=eight"], "mesh='eight': malformed"),
+        (["--mesh=data:3"], "--mesh=data:3: asks for 3 devices; allowed: the 8"),
+        (["--mesh=eight"], "--mesh=eight: malformed"),
         (["--sharding=tensor"], "the mesh has no axis 'model'"),
-        (["--spmd=pmap", "--sharding=fsdp"], "spmd='pmap': replicates parameters"),
+        (["--spmd=pmap", "--sharding=fsdp"], "--spmd=pmap: replicates parameters"),
     ],
 )
 def test_a_mesh_that_cannot_be(capsys, tmp_path, words, message):
@@ -292,7 +375,7 @@ def test_a_mesh_fails_before_any_data_is_read(capsys, tmp_path):
     status = run(
         dataclasses.replace(experiment, data=never), [*SMALL, f"--run_dir={tmp_path / 'run'}", "--mesh=data:3"]
     )
-    one_line(capsys, status, "mesh='data:3'")
+    one_line(capsys, status, "error: --mesh=data:3: ")
     assert not (tmp_path / "run").exists()
 
 
@@ -357,7 +440,10 @@ def test_an_empty_folder(capsys, tmp_path):
 
 
 def test_a_folder_that_is_not_there(capsys, tmp_path):
-    one_line(capsys, run(experiment, on_folder(tmp_path / "nowhere", tmp_path)), str(tmp_path / "nowhere"))
+    nowhere = tmp_path / "nowhere"
+    one_line(
+        capsys, run(experiment, on_folder(nowhere, tmp_path)), f"error: --data_dir={nowhere}: no such folder or .zip"
+    )
 
 
 def test_one_class_only(capsys, tmp_path):

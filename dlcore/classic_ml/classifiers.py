@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.classic_ml import linear_training, logistic, mlp, naive_bayes, nearest_neighbor, perceptron
+from dlcore.classic_ml import kernel_svm, linear_training, logistic, mlp, naive_bayes, nearest_neighbor, perceptron
 
 __all__ = ["CLASSIFIERS", "Classifier"]
 
@@ -44,6 +44,7 @@ CLASSIFIERS: dict[str, Classifier] = {
     "logistic, by Newton": _with(logistic),
     "hinge": _with(linear_training, loss="hinge", learning_rate=0.02),
     "squared hinge, one against rest": _with(linear_training, loss="squared_hinge", learning_rate=0.01),
+    "support vectors, RBF kernel": _with(kernel_svm),
     "two layers": _with(mlp, hidden=(100,)),
     "three layers": _with(mlp, hidden=(100, 100)),
 }

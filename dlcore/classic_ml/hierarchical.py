@@ -40,7 +40,7 @@ def linkage(x: Any, method: str = "ward") -> np.ndarray:
     """
     from scipy.spatial.distance import pdist, squareform
 
-    x = check_points("x", x, least=2)
+    check_points("x", x, least=2)
     if method not in LINKAGES:
         raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(LINKAGES)}")
     return _merges(squareform(pdist(np.asarray(x, np.float64))), method)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["least_squares", "momentum_regression"]
+__all__ = ["check_regression", "least_squares", "momentum_regression"]
 
 
 def least_squares(x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[np.ndarray, float]:
@@ -31,7 +31,7 @@ def least_squares(x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[np.nda
     Raises:
       ValueError: the shapes do not fit, or `l2` is negative.
     """
-    x, y = _checked(x, y)
+    x, y = check_regression(x, y)
     if not l2 >= 0:
         raise ValueError(f"l2={l2}: negative; allowed: at least 0")
     center, level = x.mean(0), y.mean()
@@ -69,7 +69,7 @@ def momentum_regression(
     Raises:
       ValueError: the shapes do not fit, `momentum` is outside [0, 1), or another number is not positive.
     """
-    x, y = _checked(x, y)
+    x, y = check_regression(x, y)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum={momentum}: out of range; allowed: [0, 1)")
     for name, value in (("learning_rate", learning_rate), ("steps", steps), ("batch_size", batch_size)):
@@ -94,7 +94,19 @@ def _descend(x, y, learning_rate, momentum, steps, batch_size, seed):
     return w, errors
 
 
-def _checked(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def check_regression(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Validate the data of a regression and convert them to float64.
+
+    Args:
+      x: [N, D].
+      y: [N].
+
+    Returns:
+      (x, y).
+
+    Raises:
+      ValueError: the shapes do not fit together, or there is no example.
+    """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
         raise ValueError(f"x.shape={x.shape} and y.shape={y.shape}: do not fit; allowed: [N, D] and [N] with N >= 1")

@@ -7,7 +7,8 @@ Dempster, Laird & Rubin 1977.
     M     N_k = Σ_n r_nk,  π_k = N_k / N,  μ_k = Σ_n r_nk x_n / N_k,
           Σ_k = Σ_n r_nk (x_n - μ_k)(x_n - μ_k)^T / N_k + ε I
 
-No step lowers Σ log p(x_n) while ε, which keeps a component from collapsing onto one point, is small.
+The diagonal kind keeps the diagonals of Σ_k alone. No step lowers Σ log p(x_n) while ε, which keeps a component from
+collapsing onto one point, is small.
 """
 
 import functools
@@ -78,7 +79,9 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
     return Mixture(jnp.full(count, 1 / count, means.dtype), means, covariances)
 
 
-def fit_mixture(x: Any, start: Mixture, *, iterations: int = 100, epsilon: float = 1e-6) -> MixtureFit:
+def fit_mixture(
+    x: Any, start: Mixture, *, iterations: int = 100, epsilon: float = 1e-6, diagonal: bool = False
+) -> MixtureFit:
     """Fit a mixture of Gaussians by EM.
 
     Args:
@@ -86,6 +89,7 @@ def fit_mixture(x: Any, start: Mixture, *, iterations: int = 100, epsilon: float
       start: initial mixture, for example of `start_from`.
       iterations: of EM.
       epsilon: added to the variances in each M step, in squared units of x.
+      diagonal: keep the axes of each component along those of x: D variances in place of D (D + 1) / 2 numbers.
 
     Returns:
       MixtureFit.
@@ -99,7 +103,7 @@ def fit_mixture(x: Any, start: Mixture, *, iterations: int = 100, epsilon: float
     if not epsilon >= 0:
         raise ValueError(f"epsilon={epsilon}: negative; allowed: at least 0")
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), start)
-    return MixtureFit(*_fit(x, start, iterations, epsilon))
+    return MixtureFit(*_fit(x, start, iterations, epsilon, diagonal))
 
 
 @jax.jit
@@ -130,14 +134,17 @@ def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
     return jax.nn.softmax(_joint(x, mixture), axis=1)
 
 
-@jax.jit
-def mixture_step(x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e-6) -> tuple[Mixture, jax.Array]:
+@functools.partial(jax.jit, static_argnames="diagonal")
+def mixture_step(
+    x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e-6, diagonal: bool = False
+) -> tuple[Mixture, jax.Array]:
     """Run one E and one M step.
 
     Args:
       x: [N, D].
       mixture: of D dimensions.
       epsilon: added to the variances.
+      diagonal: keep the diagonals of the covariances alone.
 
     Returns:
       (the next mixture, the mean log-likelihood of the present one).
@@ -149,26 +156,30 @@ def mixture_step(x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e
 
     def covariance(weight, mean, mass):
         away = x - mean
-        spread = jnp.matmul((weight[:, None] * away).T, away, precision=jax.lax.Precision.HIGHEST)
+        if diagonal:
+            spread = jnp.diag((weight[:, None] * jnp.square(away)).sum(0))
+        else:
+            spread = jnp.matmul((weight[:, None] * away).T, away, precision=jax.lax.Precision.HIGHEST)
         return spread / mass + epsilon * jnp.eye(x.shape[1], dtype=x.dtype)
 
     covariances = jax.lax.map(lambda args: covariance(*args), (r.T, means, mass))
     return Mixture(mass / mass.sum(), means, covariances), jax.nn.logsumexp(joint, axis=1).mean()
 
 
-@jax.jit
-def bic(x: jax.Array, mixture: Mixture) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="diagonal")
+def bic(x: jax.Array, mixture: Mixture, diagonal: bool = False) -> jax.Array:
     """Bayesian information criterion, -2 Σ log p + (number of free parameters) log N; smaller is better.
 
     Args:
       x: [N, D].
       mixture: fitted to x.
+      diagonal: whether it was fitted so, with fewer free parameters.
 
     Returns:
       The criterion, a scalar.
     """
     count, dim = mixture.means.shape
-    free = count - 1 + count * dim + count * dim * (dim + 1) // 2
+    free = count - 1 + count * dim + count * (dim if diagonal else dim * (dim + 1) // 2)
     return -2 * log_density(x, mixture).sum() + free * jnp.log(len(x))
 
 
@@ -178,10 +189,10 @@ def _joint(x, mixture):
     return jnp.log(mixture.weights) + log_densities(mixture.means, mixture.covariances).T
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _fit(x, start, iterations, epsilon):
+@functools.partial(jax.jit, static_argnums=(2, 4))
+def _fit(x, start, iterations, epsilon, diagonal):
     def step(mixture, _):
-        return mixture_step(x, mixture, epsilon)
+        return mixture_step(x, mixture, epsilon, diagonal)
 
     mixture, before = jax.lax.scan(step, start, None, length=iterations)
     return mixture, jnp.append(before, log_density(x, mixture).mean())

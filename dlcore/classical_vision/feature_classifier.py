@@ -74,7 +74,7 @@ def concatenate(*features: Any) -> np.ndarray:
     Raises:
       ValueError: there are no features, or their lengths differ.
     """
-    if not features or len({len(f) for f in features}) != 1:
+    if len({len(f) for f in features}) != 1:
         raise ValueError(
             f"features of lengths {[len(f) for f in features]}: do not fit; allowed: one or more of the same length"
         )

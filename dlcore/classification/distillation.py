@@ -19,7 +19,7 @@ from flax import struct
 
 from dlcore.classification import supervised
 from dlcore.data.augment.mixing import mix_batch
-from dlcore.learner import Learner, Metrics, Range, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import distillation_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
 from dlcore.optim import apply_gradients
@@ -38,6 +38,7 @@ class DistillationState(supervised.SupervisedState):
     teacher: Any
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

@@ -19,7 +19,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment.mixing import mix_batch
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
 from dlcore.optim import apply_gradients
@@ -41,6 +41,7 @@ class SupervisedState(State):
     model_state: Any
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,
@@ -149,4 +150,7 @@ def learner(
         logits, *_ = apply(state.params, state.model_state, preprocess(batch["image"]))
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
-    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)
+    def classes(state: SupervisedState, batch: dict) -> dict[str, int]:
+        return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)

@@ -52,8 +52,9 @@ def residual_bytes(function: Callable, *args: Any) -> int:
     """Bytes that `jax.vjp(function, *args)` stores between the forward and the backward pass: activations, and weights
     once.
 
-    From shapes alone; nothing is run. This is what recomputation (remat) reduces; what else a compiled step needs is
-    workspace.
+    From shapes alone; nothing is run. This is what recomputation (remat) reduces. It may exceed the temporaries of the
+    compiled step: weights and images are arguments there, XLA fuses small operations and computes them again, and the
+    temporaries are those of one device.
 
     Args:
       function: that JAX can differentiate.

@@ -2,7 +2,9 @@
 
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ def coco_splits(data_dir: str | Path, image_size: int | tuple[int, int], max_box
 
     Raises:
       FileNotFoundError: the folder, its training annotations or its images are missing.
+      ValueError: as `coco_source`; the labels of all splits are numbered by the categories of train.
     """
     folder = Path(data_dir)
     if not folder.is_dir():
@@ -43,47 +46,63 @@ def coco_splits(data_dir: str | Path, image_size: int | tuple[int, int], max_box
     }
     if "train" not in annotations:
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: holds no instances_train.json")
-    return {split: coco_source(path, images, image_size, max_boxes) for split, path in annotations.items()}
+    categories = _read(annotations["train"])["categories"]
+    return {
+        split: coco_source(path, images, image_size, max_boxes, None if split == "train" else categories)
+        for split, path in annotations.items()
+    }
 
 
 def coco_source(
-    annotations: str | Path, images: str | Path, image_size: int | tuple[int, int], max_boxes: int = 100
+    annotations: str | Path,
+    images: str | Path,
+    image_size: int | tuple[int, int],
+    max_boxes: int = 100,
+    categories: Sequence[Mapping[str, Any]] | None = None,
 ) -> Source:
     """Load one file of annotations with its images, in the order of the file.
 
     The arrays are `image: [N, H, W, 3] uint8`, `boxes: [N, M, 4] float32` (corners in pixels of the resized image),
     `labels: [N, M] int32` (index of the category in the order of ids, -1 for padding), `box_mask: [N, M] bool` (boxes
     to learn from), `crowd: [N, M] bool` (boxes of groups, which an evaluator ignores) and `image_id: [N] int64`. Boxes
-    without area are left out, and a note says how many.
+    without area are left out, and a note says how many. The names of the examples are those of the image files.
 
     Args:
       annotations: JSON file of instances.
       images: folder or .zip of the images.
       image_size: side, or (H, W), that every image is stretched to (bilinear, antialiased), its boxes with it.
       max_boxes: M, room for the boxes of an image.
+      categories: those that give the labels their numbers, dicts with `id` and `name`, as a training file has them; the
+        categories of this file are found among them by name, and by id where a name is there twice. None takes those of
+        this file.
 
     Returns:
       The source.
 
     Raises:
-      ValueError: an image has more than `max_boxes` boxes, or the annotations are not COCO's.
+      ValueError: an image has more than `max_boxes` boxes, two images or categories share an id, a box has a category
+        that is not among `categories`, or the annotations are not COCO's.
       FileNotFoundError: a file is missing.
     """
     annotations, images = Path(annotations), Path(images)
     for path in (annotations, images):
         if not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
-    content = json.loads(annotations.read_text(encoding="utf-8"))
-    if missing := {"images", "annotations", "categories"} - set(content):
-        raise ValueError(f"{annotations} is not COCO's: it has no {sorted(missing)}")
+    content = _read(annotations)
     height, width = target_size(image_size)
-    categories = sorted(content["categories"], key=lambda c: c["id"])
-    number = {c["id"]: i for i, c in enumerate(categories)}
+    for kind in ("images", "categories"):
+        _check_ids(content[kind], kind, annotations)
+    categories = sorted(content["categories"] if categories is None else categories, key=lambda c: c["id"])
+    number = _numbered(content["categories"], categories)
     rows: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
     flat = 0
     for note in content["annotations"]:
         if min(note["bbox"][2:]) <= 0:
             flat += 1
+        elif note["category_id"] in number and number[note["category_id"]] is None:
+            name = next(c["name"] for c in content["categories"] if c["id"] == note["category_id"])
+            known = ", ".join(repr(c["name"]) for c in categories)
+            raise ValueError(f"{annotations}: category {name!r} is not one of train; allowed: {known}")
         elif note["image_id"] not in rows or note["category_id"] not in number:
             raise ValueError(f"{annotations}: annotation {note['id']} has an unknown image or category")
         else:
@@ -97,6 +116,7 @@ def coco_source(
         "crowd": np.zeros((count, max_boxes), bool),
         "image_id": np.array(list(rows), np.int64),
     }
+    sizes = np.zeros(count, np.int64)
     with _Images(images) as read:
         for i, image in enumerate(content["images"]):
             notes = rows[image["id"]]
@@ -105,6 +125,7 @@ def coco_source(
                     f"max_boxes={max_boxes}: image {image['file_name']} in {annotations} has {len(notes)} boxes"
                 )
             arrays["image"][i] = read(image["file_name"], (height, width))
+            sizes[i] = read.size_of(image["file_name"])
             scale = np.array([width / image["width"], height / image["height"]] * 2)
             for j, note in enumerate(notes):
                 x, y, w, h = note["bbox"]
@@ -113,7 +134,38 @@ def coco_source(
                 arrays["crowd"][i, j] = bool(note.get("iscrowd", 0))
                 arrays["box_mask"][i, j] = not arrays["crowd"][i, j]
     notes = (f"{flat} boxes without area in {annotations.name} were left out",) if flat else ()
-    return Source(arrays, count, tuple(c["name"] for c in categories), name=annotations.stem, notes=notes)
+    if unknown := [c["name"] for c in content["categories"] if number[c["id"]] is None]:
+        notes += (f"{annotations.name}: categories that train lacks, and that no box has: {', '.join(unknown)}",)
+    names = np.array([image["file_name"] for image in content["images"]], object)
+    return Source(arrays, count, tuple(c["name"] for c in categories), annotations.stem, notes, names, sizes)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not COCO's: no JSON ({error})") from None
+    wanted = {"images", "annotations", "categories"}
+    if missing := wanted - set(content if isinstance(content, dict) else ()):
+        raise ValueError(f"{path} is not COCO's: it has no {sorted(missing)}")
+    return content
+
+
+def _check_ids(entries: list[dict], kind: str, path: Path) -> None:
+    seen: dict[int, dict] = {}
+    for entry in entries:
+        if (other := seen.setdefault(entry["id"], entry)) is not entry:
+            key = "file_name" if kind == "images" else "name"
+            raise ValueError(
+                f"{path}: two {kind} have the id {entry['id']}, {other[key]!r} and {entry[key]!r}; allowed: one each"
+            )
+
+
+def _numbered(own: list[dict], categories: list[dict]) -> dict[int, int | None]:
+    """Id of a file's own category -> its number among the sorted categories; None where it is not among them."""
+    by_pair = {(c["id"], c["name"]): i for i, c in enumerate(categories)}
+    by_name = {c["name"]: i for i, c in reversed(list(enumerate(categories)))}
+    return {c["id"]: by_pair.get((c["id"], c["name"]), by_name.get(c["name"])) for c in own}
 
 
 class _Images:
@@ -128,6 +180,9 @@ class _Images:
     def __exit__(self, *_):
         if self.zip is not None:
             self.zip.close()
+
+    def size_of(self, name: str) -> int:
+        return self.zip.getinfo(name).file_size if self.zip else (self.path / name).stat().st_size
 
     def __call__(self, name: str, size: tuple[int, int]) -> np.ndarray:
         from PIL import Image

@@ -26,6 +26,7 @@ import numpy as np
 from dlcore.data.image_folder import ImageFile
 from dlcore.data.image_headers import is_sideways, target_size
 from dlcore.data.workers import DECODERS, try_each
+from dlcore.extras import require
 
 __all__ = [
     "Box",
@@ -60,7 +61,9 @@ class Box(NamedTuple):
     mirrored: bool = False
 
 
-def decode_files(files: list[ImageFile], shape: tuple[int, int, int], skip_bad: bool) -> tuple[np.ndarray, np.ndarray]:
+def decode_files(
+    files: list[ImageFile], shape: tuple[int, int, int], skip_bad: bool
+) -> tuple[np.ndarray, list[ImageFile]]:
     """Decode image files to one array, in threads.
 
     Args:
@@ -69,7 +72,7 @@ def decode_files(files: list[ImageFile], shape: tuple[int, int, int], skip_bad: 
       skip_bad: drop files that cannot be read instead of raising.
 
     Returns:
-      (images [N, h, w, channels] uint8, labels [N] int32); N is smaller where files are dropped.
+      (images [N, h, w, channels] uint8, their files); N is smaller where files are dropped.
     """
     images = np.empty((len(files), *shape), np.uint8)
 
@@ -79,8 +82,9 @@ def decode_files(files: list[ImageFile], shape: tuple[int, int, int], skip_bad: 
         return True
 
     readable = np.array([result is True for result in try_each(fill, files, skip_bad)], bool)
-    labels = np.array([file.label for file in files], np.int32)
-    return (images, labels) if readable.all() else (images[readable], labels[readable])
+    if readable.all():
+        return images, files
+    return images[readable], [file for file, good in zip(files, readable, strict=True) if good]
 
 
 def load_image(path: str | Path, size: int | tuple[int, int] | None = None, channels: int = 3) -> np.ndarray:
@@ -178,7 +182,7 @@ def decode_box(
     Raises:
       ValueError: `decoder` is unknown, or the bytes are no whole image.
       OSError: the bytes are no whole image.
-      ImportError: OpenCV is not installed.
+      MissingPackage: OpenCV is not installed.
     """
     if decoder not in DECODERS:
         raise ValueError(f"decoder={decoder!r}: unknown; allowed: {', '.join(DECODERS)}")
@@ -282,10 +286,9 @@ def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: i
 
 
 def _opencv():
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError("decoder='opencv': needs OpenCV; pip install 'dlcore[input]'") from error
+    require("cv2", what="decoder='opencv'")
+    import cv2
+
     cv2.setNumThreads(1)
     return cv2
 

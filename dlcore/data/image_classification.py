@@ -9,18 +9,18 @@ Images on disk are loaded in four steps, each in one module; TFDS data sets take
 """
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
+from dlcore.data.carving import split_validation
 from dlcore.data.decoding import decode_files
 from dlcore.data.digits import digits
 from dlcore.data.image_folder import ImageFolder, list_folder
 from dlcore.data.image_headers import ImageHeaders, check_headers, target_size
-from dlcore.data.source import Source, split_validation
+from dlcore.data.source import Source
 from dlcore.data.streaming import stream_files, streaming_note
 from dlcore.data.tfds_source import tfds_sources
 from dlcore.data.workers import Workers
@@ -62,6 +62,7 @@ def load(
     skip_bad: bool = False,
     limit_bytes: int = _LIMIT_BYTES,
     workers: Workers | None = None,
+    min_classes: int = 2,
 ) -> Splits:
     """Load a data set, with a training, a validation and a test split.
 
@@ -78,21 +79,31 @@ def load(
       skip_bad: leave out images of a folder that cannot be read, and say how many.
       limit_bytes: most bytes of decoded images; a folder or TFDS split that takes more stays on disk and is streamed.
       workers: threads that decode streamed images; None takes one a core.
+      min_classes: of a folder; fewer are an error.
 
     Returns:
       The splits.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is missing, or labels or image shapes do not agree.
+      ValueError: `name` is unknown, `data_dir` is missing, labels or image shapes do not agree, or digits are asked for
+        in another size.
       FileNotFoundError: the data is not in `data_dir`.
     """
     workers = Workers() if workers is None else workers
     if name == "digits":
         sources = {"train": digits("train"), "test": digits("test")}
+        side = sources["train"].arrays["image"].shape[1:3]
+        if image_size is not None and target_size(image_size) != side:
+            raise ValueError(
+                f"image_size={image_size}: the digits are in memory, {side[0]} x {side[1]}; allowed: None (a model's "
+                "input is resized by --input_size)"
+            )
     elif name == "folder":
         if data_dir is None:
             raise ValueError("data_dir=None: dataset 'folder' needs a folder (or .zip) with one folder a class")
-        sources = folder_splits(data_dir, image_size, skip_bad=skip_bad, limit_bytes=limit_bytes, workers=workers)
+        sources = folder_splits(
+            data_dir, image_size, skip_bad=skip_bad, limit_bytes=limit_bytes, workers=workers, min_classes=min_classes
+        )
     else:
         sources = tfds_sources(name, data_dir, DATASETS, limit_bytes, image_size, workers)
     sources, notes = _with_test_and_valid(name, sources, valid_fraction, seed)
@@ -106,6 +117,7 @@ def folder_splits(
     skip_bad: bool = False,
     limit_bytes: int = _LIMIT_BYTES,
     workers: Workers | None = None,
+    min_classes: int = 2,
 ) -> dict[str, Source]:
     """Load a folder or .zip of image files, one folder a class: `image: [N, H, W, C] uint8`, `label: [N] int32`.
 
@@ -122,17 +134,18 @@ def folder_splits(
       workers: threads that decode images that take more than `limit_bytes`, batch by batch; None makes that an error.
         Size and channels of streamed images are those of up to a thousand files of each split, and `skip_bad` then
         decodes every file once to find the bad ones.
+      min_classes: fewer are an error.
 
     Returns:
       Split -> source: `train` with `valid` and/or `test`, or `all` where the root has no such folders.
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no image, no class folder, one class only, a class that train lacks, an unreadable image, or
-        more than `limit_bytes`.
+      ValueError: there is no image, no class folder, too few classes, a class that train lacks, an unreadable image,
+        or more than `limit_bytes`.
     """
     size = None if image_size is None else target_size(image_size)
-    folder = list_folder(path)
+    folder = list_folder(path, min_classes)
     headers = check_headers(folder, size, channels, skip_bad, None if workers is None else limit_bytes)
     stream = workers is not None and headers.num_bytes > limit_bytes
     if not stream:
@@ -141,16 +154,18 @@ def folder_splits(
     for split, files in folder.splits.items():
         name = f"{folder.name}/{split}"
         if stream:
-            images, labels = stream_files(files, headers, folder.zipped, skip_bad, workers)
+            images, read = stream_files(files, headers, folder.zipped, skip_bad, workers)
         else:
-            images, labels = decode_files(headers.readable[split], headers.shape, skip_bad)
+            images, read = decode_files(headers.readable[split], headers.shape, skip_bad)
         notes = _notes(folder, headers)
         if stream:
             notes += (streaming_note(folder.path, headers.num_bytes, limit_bytes, headers.shape, workers),)
-        if len(labels) < len(files):
-            bad = len(files) - len(labels)
+        if len(read) < len(files):
+            bad = len(files) - len(read)
             notes += (f"{name}: {bad} of {len(files)} files could not be read and were left out",)
-        sources[split] = Source({"image": images, "label": labels}, None, folder.class_names, name, notes)
+        arrays = {"image": images, "label": np.array([file.label for file in read], np.int32)}
+        names, sizes = np.array([file.key for file in read], object), np.array([file.size for file in read], np.int64)
+        sources[split] = Source(arrays, len(read), folder.class_names, name, notes, names, sizes)
     return sources
 
 
@@ -231,8 +246,8 @@ def _with_test_and_valid(
     sources, notes = dict(sources), ()
     if len(sources) == 1:
         (whole,) = sources.values()
-        train, test = split_validation(whole, _TEST_FRACTION, seed)
-        sources = {"train": train, "test": replace(test, name=f"{whole.name} (test)")}
+        train, test = split_validation(whole, _TEST_FRACTION, seed, "test")
+        sources = {"train": train, "test": test}
         notes += (f"no test split: {len(test)} examples were set aside for it by seed {seed}",)
     elif "train" not in sources:
         raise ValueError(f"dataset={name!r}: has no train split, only {sorted(sources)}")

@@ -9,7 +9,7 @@ import functools
 import io
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -26,11 +26,15 @@ class ImageFile(NamedTuple):
       name: path, as messages show it; the path on disk where the file is not in a .zip.
       label: class, an index into `ImageFolder.class_names`.
       open: opens the file for reading bytes.
+      key: split, class and file, wherever the data set lies: "train/cat/1.png"; without splits "cat/1.png".
+      size: of the file, in bytes.
     """
 
     name: str
     label: int
     open: Callable[[], IO[bytes]]
+    key: str = ""
+    size: int = 0
 
 
 class ImageFolder(NamedTuple):
@@ -59,32 +63,43 @@ class _Entry(NamedTuple):
     name: str
     parts: tuple[str, ...]
     open: Callable[[], IO[bytes]]
+    size: int
 
     @property
     def class_name(self) -> str:
         return "/".join(self.parts[:-1])
 
 
-def list_folder(path: str | Path) -> ImageFolder:
+def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
     """List a folder or .zip that holds one folder of image files a class.
 
     Args:
       path: of the folder or .zip.
+      min_classes: fewer are an error.
 
     Returns:
       Its files by split, with their classes.
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` holds no image, no class folders or a single class, or a split has a class that train lacks.
+      ValueError: `path` holds no image, no class folders or too few, or a split has a class that train lacks.
     """
     path = Path(path)
     entries = _entries(path)
     groups = _by_split(str(path), entries)
-    names = _class_names(str(path), groups)
+    names = _class_names(str(path), groups, min_classes)
     number = {class_name: label for label, class_name in enumerate(names)}
     splits = {
-        split: [ImageFile(entry.name, number[entry.class_name], entry.open) for entry in group]
+        split: [
+            ImageFile(
+                entry.name,
+                number[entry.class_name],
+                entry.open,
+                "/".join(entry.parts if split == "all" else (split, *entry.parts)),
+                entry.size,
+            )
+            for entry in group
+        ]
         for split, group in groups.items()
     }
     num_outside = len(entries) - sum(map(len, groups.values()))
@@ -93,7 +108,7 @@ def list_folder(path: str | Path) -> ImageFolder:
 
 
 def list_images(path: str | Path) -> list[Path]:
-    """List the image files below a folder, without hidden ones.
+    """List the image files below a folder, without hidden ones; a folder that links lead to again is listed once.
 
     Args:
       path: of a folder, or of one file, which is returned as it is.
@@ -111,12 +126,28 @@ def list_images(path: str | Path) -> list[Path]:
     if not path.is_dir():
         raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
     files = []
-    for folder, _, names in os.walk(path, followlinks=True):
-        below = Path(folder).relative_to(path)
-        files += [path / below / name for name in names if is_image((below / name).parts)]
+    for folder, names in _walk(path):
+        below = folder.relative_to(path)
+        files += [folder / name for name in names if is_image((below / name).parts)]
     if not files:
         raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
     return sorted(files)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders below `root` with their files, each real folder once: by its own path, else by the first link to it."""
+    seen, links = set(), [root]
+    while links:
+        start = links.pop(0)
+        for folder, below, names in os.walk(start):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                below.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            below.sort()
+            links += [path for path in (Path(folder) / name for name in below) if path.is_symlink()]
+            yield Path(folder), names
 
 
 def is_image(parts: tuple[str, ...]) -> bool:
@@ -134,16 +165,34 @@ def is_image(parts: tuple[str, ...]) -> bool:
 
 def _entries(path: Path) -> list[_Entry]:
     if path.is_dir():
-        return [_Entry(str(f), f.relative_to(path).parts, functools.partial(open, f, "rb")) for f in list_images(path)]
+        return [
+            _Entry(str(f), f.relative_to(path).parts, functools.partial(open, f, "rb"), _size(f))
+            for f in list_images(path)
+        ]
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r}: no such folder or .zip")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"path={str(path)!r}: neither a folder nor a .zip")
     archive = zipfile.ZipFile(path)
-    names = sorted(n for n in archive.namelist() if not n.endswith("/") and is_image(PurePosixPath(n).parts))
-    if not names:
+    members = {
+        member.filename: member.file_size
+        for member in archive.infolist()
+        if not member.is_dir() and is_image(PurePosixPath(member.filename).parts)
+    }
+    if not members:
         raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
-    return [_Entry(f"{path}:{n}", PurePosixPath(n).parts, functools.partial(_open_member, archive, n)) for n in names]
+    return [
+        _Entry(f"{path}:{name}", PurePosixPath(name).parts, functools.partial(_open_member, archive, name), size)
+        for name, size in sorted(members.items())
+    ]
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for a link to nothing, which is reported where it is read."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
@@ -176,9 +225,9 @@ def _unwrapped(entries: list[_Entry]) -> list[_Entry]:
         entries = [entry._replace(parts=entry.parts[1:]) for entry in entries]
 
 
-def _class_names(path: str, groups: dict[str, list[_Entry]]) -> tuple[str, ...]:
+def _class_names(path: str, groups: dict[str, list[_Entry]], min_classes: int) -> tuple[str, ...]:
     names = tuple(sorted({entry.class_name for entry in groups.get("train", groups.get("all", []))}))
-    if len(names) < 2:
+    if len(names) < min_classes:
         raise ValueError(f"path={path!r}: {names[0]!r} is the only class; at least two class folders are needed")
     for split, entries in groups.items():
         unknown = sorted({entry.class_name for entry in entries}.difference(names))

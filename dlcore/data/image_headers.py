@@ -1,5 +1,6 @@
 """Step 2 of loading images, CHECK: sizes and modes from the headers, before a pixel is decoded."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def check_headers(
       The shape of the images and the files that can be read.
 
     Raises:
-      ValueError: `channels` is none of those, a header cannot be read (the message names its file), or none can.
+      ValueError: `channels` is none of those, a header cannot be read (the message names the files), or none can.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels!r}: unknown; allowed: None, 1, 3")
@@ -88,7 +89,8 @@ def _check(
         with file.open() as data:
             return read_header(data)
 
-    headers = {split: try_each(read, files, skip_bad) for split, files in splits.items()}
+    read_all = iter(try_each(read, [file for files in splits.values() for file in files], skip_bad))
+    headers = {split: list(itertools.islice(read_all, len(files))) for split, files in splits.items()}
     sizes = [header[0] for header in headers[folder.main] if header]
     if not sizes:
         count = len(folder.splits[folder.main])

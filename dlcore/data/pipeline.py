@@ -54,10 +54,15 @@ class Pipeline:
         if self.batch_size > len(self.source):
             raise ValueError(
                 f"batch_size={self.batch_size}: more than the {len(self.source)} examples of "
-                f"{self.source.name or 'the source'}; allowed: at most {len(self.source)}"
+                f"{self.source.name or 'the source'}; allowed: at most {len(self.source)}{self._fitting()}"
             )
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: negative; allowed: 0 or more")
+
+    def _fitting(self) -> str:
+        """The largest power of two that fits."""
+        fitting = 2 ** (len(self.source).bit_length() - 1) if len(self.source) else 0
+        return f"; batch_size={fitting} fits" if fitting and fitting % self.process_count == 0 else ""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -70,6 +75,7 @@ class Pipeline:
         return {
             "source": self.source.name,
             "length": len(self.source),
+            "digest": self.source.fingerprint.digest,
             "batch_size": self.batch_size,
             "seed": self.seed,
             "shuffle": self.shuffle,

@@ -3,13 +3,16 @@
 Images that do not fit in memory are an array that reads its rows on demand (`dlcore.data.streaming`).
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Source", "followed_by", "join", "shuffle_labels", "split_validation"]
+from dlcore.data.fingerprint import Fingerprint, fingerprint
+
+__all__ = ["Source", "checked_seed", "followed_by", "join", "shuffle_labels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +26,13 @@ class Source:
       class_names: names of labels 0, 1, ...; may be empty.
       name: of the data set, as checkpoints and reports print it.
       notes: what loading did to the data (files skipped, images converted), a line each.
+      names: [N] str, what each example is called whatever its position (a path below the root of the data); None where
+        only its position tells it from others.
+      sizes: [N] bytes of the examples' files; None where they have none.
 
     Raises:
-      ValueError: the arrays differ in length, one is called `index`, or there is neither an array nor a length.
+      ValueError: the arrays, names and sizes differ in length, one is called `index`, or there is neither an array nor
+        a length.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -33,6 +40,8 @@ class Source:
     class_names: tuple[str, ...] = ()
     name: str = ""
     notes: tuple[str, ...] = ()
+    names: np.ndarray | None = field(default=None, repr=False)
+    sizes: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self):
         lengths = {key: len(value) for key, value in self.arrays.items()}
@@ -45,6 +54,10 @@ class Source:
             raise ValueError(f"length={length}: negative; allowed: 0 or more")
         if any(n != length for n in lengths.values()):
             raise ValueError(f"arrays must all have the leading length {length}, got {lengths}")
+        for name in ("names", "sizes"):
+            value = getattr(self, name)
+            if value is not None and len(value) != length:
+                raise ValueError(f"{name}: {len(value)} of them; allowed: {length}, one an example")
         object.__setattr__(self, "arrays", dict(self.arrays))
         object.__setattr__(self, "length", length)
         object.__setattr__(self, "class_names", tuple(self.class_names))
@@ -65,6 +78,11 @@ class Source:
 
     def __len__(self) -> int:
         return self.length or 0
+
+    @functools.cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What tells whether this is the source of before; see `dlcore.data.fingerprint`."""
+        return fingerprint(len(self), self.arrays, self.names, self.sizes, self.class_names)
 
     def __getitem__(self, idx: Any) -> dict[str, np.ndarray]:
         """Copy rows.
@@ -118,7 +136,8 @@ class Source:
         """
         here = self._checked(idx)
         arrays = {k: v.subset(here) if hasattr(v, "subset") else v[here] for k, v in self.arrays.items()}
-        return replace(self, arrays=arrays, length=len(here))
+        known = {k: v[here] for k, v in (("names", self.names), ("sizes", self.sizes)) if v is not None}
+        return replace(self, arrays=arrays, length=len(here), **known)
 
     def take(self, n: int) -> "Source":
         """Select the first examples.
@@ -135,47 +154,6 @@ class Source:
         if n < 0:
             raise ValueError(f"n={n}: negative; allowed: 0 or more")
         return self.subset(slice(n))
-
-
-def split_validation(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """Carve a validation split out of a training split.
-
-    Each class keeps its share to within one example where `label` is [N] of ints. The same arguments give the same
-    split; both parts keep the order of the source.
-
-    Args:
-      source: training split, of N examples.
-      fraction: share of the validation split, in [0, 1): round(fraction * N) examples, at least one where it is above
-        0.
-      seed: of the examples.
-
-    Returns:
-      (train, valid).
-
-    Raises:
-      ValueError: `fraction` is outside [0, 1) or leaves nothing to train on, or `seed` is negative.
-    """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"fraction={fraction}: out of range; allowed: in [0, 1)")
-    length = len(source)
-    num_valid = max(round(fraction * length), 1) if fraction > 0 else 0
-    if num_valid >= length > 0 or (fraction > 0 and length == 0):
-        raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on")
-    rng = np.random.default_rng((_checked_seed(seed), 1))
-    label = source.arrays.get("label")
-    if label is None or label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
-        label = np.zeros(length, np.int32)
-    _, group, counts = np.unique(label, return_inverse=True, return_counts=True)
-    quota = counts * (num_valid / max(length, 1))
-    take = np.floor(quota).astype(int)
-    by_remainder = np.argsort(-(quota - take), kind="stable")
-    take[by_remainder[: num_valid - take.sum()]] += 1
-    order = rng.permutation(length)
-    chosen = np.zeros(length, bool)
-    for which, amount in enumerate(take):
-        chosen[order[group[order] == which][:amount]] = True
-    valid = source.subset(np.flatnonzero(chosen))
-    return source.subset(np.flatnonzero(~chosen)), replace(valid, name=f"{source.name} (validation)")
 
 
 def join(first: Source, second: Source) -> Source:
@@ -196,7 +174,13 @@ def join(first: Source, second: Source) -> Source:
             f"the sources hold {sorted(first.arrays)} and {sorted(second.arrays)}; they must hold the same"
         )
     arrays = {key: followed_by(value, second.arrays[key]) for key, value in first.arrays.items()}
-    return replace(first, arrays=arrays, length=len(first) + len(second), name=f"{first.name} and {second.name}")
+    known = {
+        key: None if a is None or b is None else np.concatenate([a, b])
+        for key, a, b in (("names", first.names, second.names), ("sizes", first.sizes, second.sizes))
+    }
+    return replace(
+        first, arrays=arrays, length=len(first) + len(second), name=f"{first.name} and {second.name}", **known
+    )
 
 
 def followed_by(first: Any, second: Any) -> Any:
@@ -232,12 +216,23 @@ def shuffle_labels(source: Source, seed: int) -> Source:
     """
     if "label" not in source.arrays:
         raise ValueError(f"source {source.name!r} has no 'label' to shuffle, only {sorted(source.arrays)}")
-    order = np.random.default_rng((_checked_seed(seed), 2)).permutation(len(source))
+    order = np.random.default_rng((checked_seed(seed), 2)).permutation(len(source))
     arrays = {**source.arrays, "label": source.arrays["label"][order]}
     return replace(source, arrays=arrays, name=f"{source.name} (labels shuffled)")
 
 
-def _checked_seed(seed: int) -> int:
+def checked_seed(seed: int) -> int:
+    """Check a seed.
+
+    Args:
+      seed: to check.
+
+    Returns:
+      The seed.
+
+    Raises:
+      ValueError: it is negative.
+    """
     if seed < 0:
         raise ValueError(f"seed={seed}: negative; allowed: 0 or more")
     return int(seed)

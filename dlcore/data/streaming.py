@@ -182,7 +182,7 @@ class StreamedImages:
 
 def stream_files(
     files: list[ImageFile], headers: ImageHeaders, zipped: bool, skip_bad: bool, workers: Workers
-) -> tuple[StreamedImages, np.ndarray]:
+) -> tuple[StreamedImages, list[ImageFile]]:
     """Leave images in their files, to be decoded batch by batch.
 
     Args:
@@ -193,7 +193,7 @@ def stream_files(
       workers: threads that decode.
 
     Returns:
-      (images [N, H, W, C], labels [N] int32); N is smaller where files are dropped.
+      (images [N, H, W, C], their files); N is smaller where files are dropped.
     """
     *size, channels = headers.shape
     if skip_bad:
@@ -205,7 +205,7 @@ def stream_files(
         files = [file for file, good in zip(files, try_each(is_readable, files, skip_bad), strict=True) if good]
     paths = [file.name for file in files]
 
-    # All that stays in memory of a file is its path: ImageNet has 1.3 million.
+    # Only paths stay in memory, no objects of files: ImageNet has 1.3 million.
     def from_folder(record: int) -> bytes:
         return Path(paths[record]).read_bytes()
 
@@ -215,7 +215,7 @@ def stream_files(
 
     read, records = from_zip if zipped else from_folder, np.arange(len(files))
     images = StreamedImages(read, paths.__getitem__, records, tuple(size), channels, headers.crop_pct, workers=workers)
-    return images, np.array([file.label for file in files], np.int32)
+    return images, files
 
 
 def streamed(source: Source) -> StreamedImages | None:

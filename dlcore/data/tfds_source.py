@@ -112,12 +112,15 @@ def tfds_source(
 
     Raises:
       FileNotFoundError: the data is not prepared; the message says how to.
-      ValueError: there is no such split, it has no image with a class label, or it needs workers and there are none.
+      ValueError: there is no such split, it has no image with a class label, or it needs workers and there are none
+        (for `image_size` too).
     """
+    if image_size is not None and workers is None:
+        raise ValueError(f"image_size={image_size}: images in memory keep their size; allowed: None, or with workers")
     folder = _version_folder(name, data_dir)
     file = cache_file(folder, split) if cache else None
     cached = read_cache(file) if file else None
-    size = None if image_size is None or workers is None else target_size(image_size)
+    size = None if image_size is None else target_size(image_size)
     if cached is not None and (workers is None or _fits(cached[1]["image"].shape, limit_bytes, size)):
         class_names, arrays = cached
         return Source(arrays, class_names=class_names, name=f"{name}/{split}")

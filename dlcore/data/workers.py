@@ -12,7 +12,9 @@ import numpy as np
 
 from dlcore.data.image_folder import ImageFile
 
-__all__ = ["DECODERS", "Workers", "try_each"]
+__all__ = ["DECODERS", "Workers", "try_each", "unreadable"]
+
+_SHOWN = 10
 
 DECODERS = ("pillow", "opencv")
 
@@ -91,18 +93,38 @@ def try_each(function: Callable[[int, ImageFile], Any], files: list[ImageFile], 
       The results, in order.
 
     Raises:
-      ValueError: a call raised; the message names the file.
+      ValueError: a call raised; the message names the files, the first ten of many.
     """
+    errors: dict[int, Exception] = {}
 
     def guarded(row: int, file: ImageFile) -> Any:
         try:
             return function(row, file)
         except Exception as error:
-            if skip_bad:
-                return None
-            raise ValueError(
-                f"{file.name} cannot be read as an image ({error}); remove it, or leave such files out by skip_bad"
-            ) from error
+            errors[row] = error
+            return None
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(guarded, range(len(files)), files))
+        results = list(pool.map(guarded, range(len(files)), files))
+    if errors and not skip_bad:
+        raise ValueError(unreadable([(files[row].name, errors[row]) for row in sorted(errors)]))
+    return results
+
+
+def unreadable(bad: list[tuple[str, Exception]], skippable: bool = True) -> str:
+    """Write the message of an error about files that are no images.
+
+    Args:
+      bad: (name, error) of each file.
+      skippable: whether there is a `skip_bad` to name.
+
+    Returns:
+      One line, with the first ten names.
+    """
+    names = [f"{name} cannot be read as an image ({error})" for name, error in bad[:1]]
+    names += [name for name, _ in bad[1:_SHOWN]]
+    or_skip = ", or leave such files out by skip_bad" if skippable else ""
+    if len(bad) == 1:
+        return f"{names[0]}; remove it{or_skip}"
+    more = f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return f"{len(bad)} files are no images: {', '.join(names)}{more}; remove them{or_skip}"

@@ -22,9 +22,10 @@ from flax import linen as nn
 from dlcore.detection.anchors import Grid
 from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
 from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
 from dlcore.ops.boxes import box_area, boxes_to_distances, distances_to_boxes
+from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["FCOS", "Outputs", "centerness", "image_losses", "learner", "match", "postprocess"]
 
@@ -117,7 +118,7 @@ def centerness(distances: jax.Array) -> jax.Array:
     small = jnp.minimum(distances[..., :2], distances[..., 2:])
     large = jnp.maximum(distances[..., :2], distances[..., 2:])
     ratio = jnp.where(small > 0, small / jnp.where(large > 0, large, 1), 0)
-    return jnp.sqrt(ratio[..., 0] * ratio[..., 1])
+    return safe_sqrt(ratio[..., 0] * ratio[..., 1])
 
 
 def match(
@@ -218,6 +219,7 @@ def postprocess(
     return select(topk_by_level(scores, boxes, grid.counts, topk_candidates), size, **thresholds)
 
 
+@check_arguments
 def learner(
     *,
     model: FCOS,

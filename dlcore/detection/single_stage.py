@@ -22,7 +22,7 @@ from flax import linen as nn
 from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
 from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
 from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
 
@@ -185,6 +185,7 @@ def postprocess(
     return select(topk_by_level(scores, boxes, anchors.counts, topk_candidates), size, **thresholds)
 
 
+@check_arguments
 def learner(
     *,
     model: SingleStage,

@@ -7,12 +7,13 @@
 
 In float64 with h = 1e-5 an error above 1e-2 is a wrong gradient; up to 1e-4 is uncomfortable; below it is fine where
 the function has kinks (ReLU, max) and still too high where it has none (tanh, softmax); 1e-7 and less is a happy end.
-Errors grow with depth. A kink between w - h and w + h spoils a numerical gradient that is right, so kinks that were
-crossed are counted.
+Errors grow with depth. A kink between w - h and w + h spoils a numerical gradient that is right. So a coordinate whose
+step crosses one is measured on the side without a kink, by the parabola through three points (error of order h²), or
+with a smaller step; where kinks are everywhere another coordinate of the array takes its place.
 """
 
-import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ __all__ = [
     "METHODS",
     "LeafCheck",
     "check_gradient",
+    "check_step",
     "has_kinks",
     "kinks_crossed",
     "numerical_gradient",
@@ -37,6 +39,8 @@ KINKS = ("max", "min", "clamp", "reduce_max", "reduce_min", "sort")
 TINY = 1e-10
 NOISE = 1e4
 """A slope is compared where it is this many times the rounding error eps |f| / h of the difference it comes from."""
+REPLACEMENTS = 10
+"""How many other coordinates of an array may be tried for each of its coordinates that has kinks everywhere."""
 
 
 class LeafCheck(NamedTuple):
@@ -49,7 +53,8 @@ class LeafCheck(NamedTuple):
       analytic: the gradient at the worst coordinate.
       numerical: the numerical gradient at the worst coordinate.
       error: the relative error at the worst coordinate.
-      kinks: how many kinks the steps along all sampled coordinates crossed.
+      kinks: how many kinks the steps of `h` along the sampled coordinates crossed; those coordinates were measured on
+        the other side, with a smaller step, or replaced.
       verdict: one of `verdict`; None where nothing was compared.
     """
 
@@ -109,6 +114,22 @@ def verdict(error: float, kinks: bool = False) -> str:
     return "fine with kinks" if kinks else "too high without kinks"
 
 
+def check_step(h: float, method: str = "centered") -> None:
+    """Refuse a step that rounding swallows.
+
+    Args:
+      h: the step.
+      method: "centered", "one_sided" or "complex_step" (see the module).
+
+    Raises:
+      ValueError: the method is unknown, or h outside [1e-10, 1), of a complex step outside (0, 1).
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(METHODS)}")
+    if not 0 < h < 1 or (method != "complex_step" and h < TINY):
+        raise ValueError(f"h={h}: rounding would take over; allowed: [1e-10, 1), of a complex step (0, 1)")
+
+
 def numerical_gradient(
     f: Callable[[jax.Array], jax.Array],
     w: jax.Array,
@@ -132,12 +153,9 @@ def numerical_gradient(
       TypeError: w is not float64, or a complex step meets an operation that gives a real number (abs).
       ValueError: the method is unknown, or h out of range.
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(METHODS)}")
+    check_step(h, method)
     if w.dtype != jnp.float64:
         raise TypeError(f"w={w.dtype}: not precise enough; allowed: float64 (jax.enable_x64)")
-    if not 0 < h < 1 or (method != "complex_step" and h < TINY):
-        raise ValueError(f"h={h}: rounding would take over; allowed: [1e-10, 1), of a complex step (0, 1)")
     if method == "complex_step":
         _refuse_real(f, w)
         return jax.lax.map(lambda i: f(w.astype(jnp.complex128).at[i].add(1j * h)).imag / h, coordinates)
@@ -177,18 +195,22 @@ def kinks_crossed(f: Callable[..., jax.Array], a: Any, b: Any) -> jax.Array:
       [] int32.
     """
 
-    def choices(x):
-        taken = []
+    pairs = zip(_value_and_choices(f, a)[1], _value_and_choices(f, b)[1], strict=True)
+    return _differing(pairs)
 
-        def visit(operation):
-            choice = _choices(operation)
-            if choice is not None:
-                taken.append(choice)
 
-        run_traced(f, x, visit=visit)
-        return taken
+def _value_and_choices(f: Callable[..., jax.Array], x: Any) -> tuple[jax.Array, list[jax.Array]]:
+    taken = []
 
-    pairs = zip(choices(a), choices(b), strict=True)
+    def visit(operation):
+        choice = _choices(operation)
+        if choice is not None:
+            taken.append(choice)
+
+    return run_traced(f, x, visit=visit), taken
+
+
+def _differing(pairs: Iterable[tuple[jax.Array, jax.Array]]) -> jax.Array:
     return sum((jnp.sum(left != right, dtype=jnp.int32) for left, right in pairs), jnp.int32(0))
 
 
@@ -273,7 +295,8 @@ def check_gradient(
         raise ValueError(
             "loss: draws random numbers; allowed: one without dropout and augmentation, or allow_random=True"
         )
-    h = h or (1e-20 if method == "complex_step" else 1e-5)
+    h = (1e-20 if method == "complex_step" else 1e-5) if h is None else h
+    check_step(h, method)
     shapes, sizes = [leaf.shape for leaf in leaves], [leaf.size for leaf in leaves]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
 
@@ -281,43 +304,92 @@ def check_gradient(
         parts = (w[s : s + n].reshape(shape) for s, n, shape in zip(starts, sizes, shapes, strict=True))
         return loss(jax.tree.unflatten(tree, list(parts)))
 
-    rng = np.random.default_rng(seed)
-    chosen = [s + rng.choice(n, min(samples, n), replace=False) for s, n in zip(starts, sizes, strict=True)]
-    coordinates = jnp.asarray(np.concatenate(chosen))
     w = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
-    numerical = np.asarray(
-        jax.jit(functools.partial(numerical_gradient, of_vector, h=h, method=method))(w, coordinates)
-    )
     slopes = jax.tree.leaves((gradient or jax.jit(jax.grad(loss)))(params))
-    analytic = np.asarray(jnp.concatenate([jnp.ravel(g) for g in slopes])[coordinates])
-    kinks = np.zeros(len(coordinates), int)
-    if method != "complex_step":
-        low = 0.0 if method == "one_sided" else -h
-        cross = jax.jit(lambda i: kinks_crossed(of_vector, w.at[i].add(low), w.at[i].add(h)))
-        kinks = np.asarray([cross(i) for i in coordinates])
+    analytic = np.asarray(jnp.concatenate([jnp.ravel(g) for g in slopes]))
+    rng = np.random.default_rng(seed)
+    orders = [s + rng.permutation(n) for s, n in zip(starts, sizes, strict=True)]
+    if method == "complex_step":
+        chosen = jnp.asarray(np.concatenate([order[:samples] for order in orders]))
+        measured = np.asarray(jax.jit(lambda w: numerical_gradient(of_vector, w, chosen, h, method))(w))
+        numbers = [_Number(analytic[i], n, TINY, 0) for i, n in zip(chosen, measured, strict=True)]
+        ends = np.cumsum([len(order[:samples]) for order in orders])[:-1]
+        columns = [numbers[first:last] for first, last in itertools.pairwise([0, *ends, len(numbers)])]
+    else:
+        probe = _Probe(of_vector, w, analytic)
+        columns = [probe.numbers(order, samples, h, method) for order in orders]
     kinky = has_kinks(loss, params)
-    noise = 0.0 if method == "complex_step" else np.finfo(np.float64).eps * abs(float(jax.jit(of_vector)(w))) / h
-    owner = np.repeat(np.arange(len(leaves)), [len(c) for c in chosen])
-    return [
-        _line(path, analytic[owner == i], numerical[owner == i], kinks[owner == i], max(TINY, NOISE * noise), kinky)
-        for i, path in enumerate(paths)
-    ]
+    return [_line(path, numbers, kinky) for path, numbers in zip(paths, columns, strict=True)]
 
 
-def _line(path: str, a: np.ndarray, n: np.ndarray, kinks: np.ndarray, least: float, kinky: bool) -> LeafCheck:
-    loud = ~(np.maximum(np.abs(a), np.abs(n)) < least)
-    if not loud.any():
-        return LeafCheck(path, 0, len(a), 0.0, 0.0, 0.0, int(kinks.sum()), None)
-    errors = np.array([relative_error(*pair) for pair in zip(a[loud], n[loud], strict=True)])
+class _Number(NamedTuple):
+    """An analytic and a numerical slope, below which size they are rounding, and the kinks that h crosses."""
+
+    analytic: float
+    numerical: float
+    least: float
+    kinks: int
+
+    @property
+    def loud(self) -> bool:
+        return not np.maximum(abs(self.analytic), abs(self.numerical)) < self.least
+
+
+class _Probe:
+    """Slopes of f: [D] -> scalar at w along single coordinates, beside the kinks of f."""
+
+    def __init__(self, f: Callable[[jax.Array], jax.Array], w: jax.Array, analytic: np.ndarray):
+        at = jax.jit(lambda w, i, step: _value_and_choices(f, w.at[i].add(step)))
+        self.at = lambda i, step: at(w, i, step)
+        self.differing = jax.jit(lambda a, b: _differing(zip(a, b, strict=True)))
+        self.analytic, self.here = analytic, self.at(0, 0.0)
+        self.rounding = NOISE * np.finfo(np.float64).eps * abs(float(self.here[0]))
+
+    def numbers(self, order: np.ndarray, samples: int, h: float, method: str) -> list[_Number]:
+        """One for each of the first `samples` coordinates of `order`; the others may take their places."""
+        spare = iter(order[samples : samples + REPLACEMENTS * samples])
+        return [self.number(i, spare, h, method) for i in order[:samples]]
+
+    def number(self, i: int, spare: Iterator[int], h: float, method: str) -> _Number:
+        first = self.measure(i, 0.0 if method == "one_sided" else -h, h, parabola=False)
+        if not first.kinks:
+            return first
+        for j in itertools.chain([i], spare):
+            for step in (h, h / 10):
+                for low, high in ((-step, step), (0.0, step), (-step, 0.0)):
+                    found = self.measure(j, low, high)
+                    if not found.kinks and found.loud:
+                        return found._replace(kinks=first.kinks)
+        return first
+
+    def measure(self, i: int, low: float, high: float, parabola: bool = True) -> _Number:
+        """The slope between two points, or at w of the parabola through them and their middle; they are the same for
+        low = -high."""
+        (left, before), (right, after) = (self.at(i, step) if step else self.here for step in (low, high))
+        middle, half = (low + high) / 2, (high - low) / 2
+        slope, wide = (right - left) / (2 * half), half
+        if parabola and middle:
+            slope -= middle * (left - 2 * self.at(i, middle)[0] + right) / half**2
+            wide = half / 4
+        # In a one-sided parabola -3, 4, -1 weigh the values that -1, 0, 1 weigh in their difference: 8 against 2.
+        least = max(TINY, self.rounding / wide)
+        return _Number(float(self.analytic[i]), float(slope), least, int(self.differing(before, after)))
+
+
+def _line(path: str, numbers: list[_Number], kinky: bool) -> LeafCheck:
+    loud, kinks = [number for number in numbers if number.loud], sum(number.kinks for number in numbers)
+    if not loud:
+        return LeafCheck(path, 0, len(numbers), 0.0, 0.0, 0.0, kinks, None)
+    errors = np.array([relative_error(number.analytic, number.numerical) for number in loud])
     worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
     error = float(errors[worst]) if np.isfinite(errors[worst]) else float("inf")
     return LeafCheck(
         path,
-        checked=int(loud.sum()),
-        skipped=int((~loud).sum()),
-        analytic=float(a[loud][worst]),
-        numerical=float(n[loud][worst]),
+        checked=len(loud),
+        skipped=len(numbers) - len(loud),
+        analytic=float(loud[worst].analytic),
+        numerical=float(loud[worst].numerical),
         error=error,
-        kinks=int(kinks.sum()),
-        verdict=verdict(error, kinky or kinks.any()),
+        kinks=kinks,
+        verdict=verdict(error, kinky or kinks > 0),
     )

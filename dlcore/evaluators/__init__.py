@@ -28,6 +28,8 @@ lazy_exports(
         "rouge_l": "text",
         "sentence_bleu": "text",
         "text_evaluator": "text",
+        "uniformity": "uniformity",
+        "uniformity_of": "uniformity",
         "word_error_rate": "text",
     },
 )

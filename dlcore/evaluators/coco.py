@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.extras import require
 from dlcore.learner import Evaluator
 
 __all__ = ["CocoResult", "coco_evaluator", "coco_map"]
@@ -45,13 +46,12 @@ def coco_map(truth: np.ndarray, detections: np.ndarray, num_images: int, num_cla
       The numbers over all areas, with up to 100 detections an image.
 
     Raises:
-      ModuleNotFoundError: pycocotools is not installed.
+      MissingPackage: pycocotools is not installed.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("COCO's mAP needs pycocotools: python -m pip install pycocotools") from error
+    require("pycocotools", what="COCO's mAP")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     truth, detections = (np.asarray(rows, np.float64).reshape(-1, 7) for rows in (truth, detections))
     notes = [
         {
@@ -105,7 +105,11 @@ def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
 
     Returns:
       The evaluator.
+
+    Raises:
+      MissingPackage: pycocotools is not installed.
     """
+    require("pycocotools", what="COCO's mAP")
     names = list(class_names)
 
     def add(acc, outputs, rows):
@@ -131,7 +135,8 @@ def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
                 numbers[f"map50/{name}"] = float(result.precision[0, :, i].mean())
         return {**numbers, "pr50": result.precision[0]}
 
-    return Evaluator(add, finish, source)
+    of_classes = [f"{measure}/{name}" for measure in ("map", "map50") for name in names]
+    return Evaluator(add, finish, source, ("map", "map50", "map75", "recall100", *of_classes))
 
 
 def _rows(boxes: Any, labels: Any, last: Any, scored: Any, first: int) -> np.ndarray:

@@ -163,4 +163,4 @@ def frechet_evaluator(
             numbers["inception_score"] = inception_score(np.concatenate([p for _, p in acc]))
         return numbers
 
-    return Evaluator(add, finish, source)
+    return Evaluator(add, finish, source, ("frechet_distance", "kid", "inception_score"))

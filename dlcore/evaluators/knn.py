@@ -75,7 +75,7 @@ def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "feat
         bank, labels, queries, truth = acc.split()
         return {name: float((knn_predict(bank, labels, queries, min(k, len(bank)), temperature) == truth).mean())}
 
-    return Evaluator(collect_features(key), finish, source)
+    return Evaluator(collect_features(key), finish, source, (name,))
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -70,4 +70,4 @@ def linear_probe(source: Any, *, c: float = 1.0, key: str = "features", name: st
         bank, labels, queries, truth = acc.split()
         return {name: float((probe_predict(bank, labels, queries, c) == truth).mean())}
 
-    return Evaluator(collect_features(key), finish, source)
+    return Evaluator(collect_features(key), finish, source, (name,))

@@ -61,4 +61,7 @@ def mode_coverage_evaluator(centers: np.ndarray, deviation: float, source: Any, 
     def add(acc, outputs, rows):
         return [*(acc or []), outputs[name]]
 
-    return Evaluator(add, lambda acc: mode_coverage(np.concatenate(acc), centers, deviation), source)
+    def finish(acc):
+        return mode_coverage(np.concatenate(acc), centers, deviation)
+
+    return Evaluator(add, finish, source, ("modes", "high_quality"))

@@ -10,7 +10,8 @@ Papineni et al. 2002; Lin 2004; Vedantam, Zitnick & Parikh 2014, arXiv:1411.5726
     WER     = edit distance in words / words of the reference, over the whole set
 
 A text is a string, split at blanks, or a sequence of tokens; case, punctuation and stems are the caller's. Numbers
-equal those of nltk (BLEU) and of the COCO caption tools (CIDEr-D, ROUGE-L, BLEU).
+equal those of the COCO caption tools. BLEU is nltk's too where no text is shorter than N words: a text shorter than n
+has no n-gram, and nltk counts one.
 """
 
 import math
@@ -197,7 +198,8 @@ def text_evaluator(
         numbers |= {"rouge_l": float(rouge_l(texts, truth).mean()), "cider": float(cider(texts, truth).mean())}
         return numbers | {"word_error_rate": word_error_rate(texts, [several[0] for several in truth])}
 
-    return Evaluator(add, finish, source)
+    bleus = tuple(f"bleu{n}" for n in range(1, 5))
+    return Evaluator(add, finish, source, (*bleus, "rouge_l", "cider", "word_error_rate"))
 
 
 def _tokens(text: Text) -> list:
@@ -229,7 +231,6 @@ def _matches(hypothesis: list, references: list[list], max_n: int) -> np.ndarray
     counts = np.zeros((2, max_n))
     for gram, count in own.items():
         counts[:, len(gram) - 1] += min(count, allowed[gram]), count
-    counts[1] = np.maximum(counts[1], 1)
     closest = min((abs(len(r) - len(hypothesis)), len(r)) for r in references)[1]
     return np.concatenate([*counts, [len(hypothesis), closest]])
 
@@ -240,7 +241,7 @@ def _bleu(matches: list[np.ndarray], epsilon: float) -> float:
     matched, total, (length, closest) = counts[:n], counts[n : 2 * n], counts[2 * n :]
     if not matched[0] or (not epsilon and not matched.all()):
         return 0.0
-    precisions = np.where(matched > 0, matched, epsilon) / total
+    precisions = np.where(matched > 0, matched, epsilon) / np.maximum(total, 1)
     brevity = min(1.0, math.exp(1 - closest / length))
     return float(brevity * math.exp(np.log(precisions).mean()))
 

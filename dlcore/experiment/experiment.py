@@ -85,6 +85,7 @@ class Experiment:
       schedule: Setup -> a function from the step, counted from 0, to its learning rate, for the log; None logs none.
       start: Setup -> fit's `start`, where the settings ask for weights to start from; else None.
       evaluators: (Setup, Splits, "valid" or "test") -> measures of that split taken from what `predict` gives.
+      packages: of `dlcore.extras` that it needs, checked before any work.
     """
 
     file: str
@@ -114,6 +115,7 @@ class Experiment:
     schedule: Callable[[Setup], Callable[[int], float] | None] = lambda setup: None
     start: Callable[[Setup], Callable[[Any], Any] | None] = lambda setup: None
     evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []
+    packages: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -138,14 +138,14 @@ def parse(
 
 
 def check_names(argv: list[str], settings: Mapping[str, Setting]) -> None:
-    """Check that every flag of a command line exists, before absl reads it.
+    """Check that every flag of a command line exists, and those of type bool by value, before absl reads it.
 
     Args:
       argv: the command line.
       settings: {name: setting}.
 
     Raises:
-      FlagError: a flag is unknown; close names are given.
+      FlagError: a flag is unknown; close names are given. A value is not a bool.
     """
     for word in argv:
         if re.match(r"-[A-Za-z]", word):
@@ -156,3 +156,5 @@ def check_names(argv: list[str], settings: Mapping[str, Setting]) -> None:
             negated = name.removeprefix("no")
             if name not in settings and not (negated in settings and isinstance(settings[negated].default, bool)):
                 raise FlagError(f"--{name}: unknown{did_you_mean(name, settings)}; --help=all lists all flags")
+            if "=" in word and name in settings and isinstance(settings[name].default, bool):
+                read_value(name, settings[name], word.split("=", 1)[1])

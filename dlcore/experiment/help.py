@@ -1,6 +1,6 @@
 """What `--help` prints: the essential flags first, the rest by group under `--help=all`."""
 
-from dlcore.experiment.setting import Setting, kind_name
+from dlcore.experiment.setting import Setting, kind_name, text_of
 
 __all__ = ["help_text"]
 
@@ -39,9 +39,7 @@ def help_text(groups: dict[str, dict[str, Setting]], everything: bool = False) -
 def _section(title: str, entries: dict[str, Setting]) -> str:
     lines = [f"{title}:"]
     for name, setting in entries.items():
-        default = setting.default
-        default = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        lines.append(f"  --{name}={kind_name(name, setting)}  (default {default})")
+        lines.append(f"  --{name}={kind_name(name, setting)}  (default {text_of(setting.default)})")
         if setting.help:
             lines.append(f"      {setting.help}")
     return "\n".join(lines)

@@ -15,7 +15,9 @@ class Mode(NamedTuple):
     Args:
       run: ResolvedRun -> exit status (None counts as 0).
       settings: flags that only this mode has.
+      packages: of `dlcore.extras` that it needs.
     """
 
     run: Callable[[ResolvedRun], int | None]
     settings: dict[str, Setting] = {}
+    packages: tuple[str, ...] = ()

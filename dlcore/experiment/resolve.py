@@ -1,9 +1,11 @@
 """Settings of an experiment for a command line.
 
-Precedence: command line, `--config_json` (or `--run`) of an earlier run, `--smoke`, experiment, signature.
+Precedence: command line, `--config_json` (or `--run`) of an earlier run, `--smoke`, experiment, signature. Epochs and
+steps are one setting, the length of the run: either replaces the other where it was set further down.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
       FlagError: a name or value is not allowed.
       TypeError: the experiment sets a flag that it does not have.
     """
-    config = _config(argv)
+    config = _config(experiment, argv)
     groups = {
         "mode": mode or {},
         "experiment": dict(experiment.settings),
@@ -57,7 +59,28 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
         group: {name: s._replace(default=defaults.get(name, s.default)) for name, s in entries.items()}
         for group, entries in groups.items()
     }
-    return parse(groups, argv, config, usage=experiment.doc)
+    flags = parse(groups, argv, config, usage=experiment.doc)
+    return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
+
+
+def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:
+    """Epochs replace steps that were set further down than they."""
+    if {"epochs", "steps"} <= flags.given and flags.steps is not None:
+        raise FlagError(f"--epochs={flags.epochs:g} --steps={flags.steps}: both are given; allowed: one of them")
+    above = flags.given if flags.given & {"epochs", "steps"} else config
+    return flags.replace(steps=None) if "epochs" in above and "steps" not in above else flags
+
+
+def _with_looks_at_log_steps(flags: Flags) -> Flags:
+    """`--watch` looks where the log has a line: where `--log_every` is not given, it follows."""
+    watch, log_every = flags.watch, flags.log_every
+    if not watch or (log_every and watch % log_every == 0):
+        return flags
+    if "log_every" in flags.given and log_every:
+        allowed = f"multiples of --log_every={log_every}"
+        raise FlagError(f"--watch={watch}: looks are taken where the log has a line; allowed: {allowed}")
+    log_every = log_every or 50
+    return flags.replace(log_every=watch if watch < log_every else math.gcd(watch, log_every))
 
 
 def _without_model(values: dict[str, Any]) -> dict[str, Any]:
@@ -96,11 +119,14 @@ def wants_smoke(argv: list[str]) -> bool:
     return bool(words) and words[-1].lower() in ("--smoke", "--smoke=true", "--smoke=t", "--smoke=1")
 
 
-def _config(argv: list[str]) -> dict | None:
-    path = last_value(argv, "run") or last_value(argv, "config_json")
+def _config(experiment: Experiment, argv: list[str]) -> dict | None:
+    flag = "run" if last_value(argv, "run") else "config_json"
+    path = last_value(argv, flag)
     if path is None:
         return None
     config = read_config(path)
+    if config.get("experiment", experiment.name) != experiment.name:
+        raise FlagError(f"--{flag}={path}: a run of {config['experiment']}; allowed: runs of {experiment.name}")
     settings = config.get("identity", config.get("settings", config))
     if not isinstance(settings, dict):
         raise FlagError(f"{path}: holds no settings; allowed: the folder or config.json of a run")
@@ -123,10 +149,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     path = path / "config.json" if path.is_dir() else path
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise FlagError(f"{path}: no such file; allowed: the folder or config.json of a run") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # bytes that are no text too
         raise FlagError(f"{path}: not JSON ({error}); allowed: the folder or config.json of a run") from None
     if not isinstance(content, dict):
         raise FlagError(f"{path}: holds no settings; allowed: the folder or config.json of a run")

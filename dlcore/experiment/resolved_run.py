@@ -1,20 +1,34 @@
 """One experiment with resolved settings, and its folder."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, text_of
+from dlcore.experiment.settings import STEPS
 from dlcore.experiment.splits import Splits
+from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.run import provenance
+from dlcore.run.json_files import read_json
 
-__all__ = ["ResolvedRun", "check_identity", "config_of", "open_run", "prepare_process", "restore_state", "run_folder"]
+__all__ = [
+    "ResolvedRun",
+    "check_identity",
+    "compiled_fast",
+    "config_of",
+    "open_run",
+    "prepare_process",
+    "restore_state",
+    "run_folder",
+]
 
 
 def run_folder(name: str, identity: dict[str, Any], runs: str, run_dir: str | None = None) -> Path:
@@ -39,9 +53,13 @@ class ResolvedRun:
     Args:
       experiment: what the experiment file says.
       flags: the settings' values.
+
+    Raises:
+      MissingPackage: a package that the experiment needs is not installed.
     """
 
     def __init__(self, experiment: Experiment, flags: Flags):
+        require(*experiment.packages, what=experiment.name)
         self.experiment, self.flags = experiment, flags
 
     def placement(self):
@@ -63,10 +81,17 @@ class ResolvedRun:
 
         Returns:
           `--steps`, or the steps of `--epochs` passes.
+
+        Raises:
+          FlagError: the passes take too many steps, or `--accumulate` needs more steps for one update than there are.
         """
-        if self.flags.steps is not None:
-            return self.flags.steps
-        return max(1, round(self.flags.epochs * train_size / self.flags.batch_size))
+        flags = self.flags
+        steps = flags.steps or max(1, round(flags.epochs * train_size / flags.batch_size))
+        if steps > STEPS.high:
+            raise FlagError(f"--epochs={flags.epochs:g}: {steps:.3g} steps; allowed: at most {STEPS.high} steps")
+        if flags.get("accumulate", 1) > steps:
+            raise FlagError(f"--accumulate={flags.accumulate}: no update in {steps} steps; allowed: 1 to {steps}")
+        return steps
 
     def setup(self, spec: dict, flags: Flags | None = None, dtype: Any = None) -> Setup:
         """Put together the argument of the experiment's `build`.
@@ -97,6 +122,32 @@ class ResolvedRun:
           The setup.
         """
         return self.setup({**splits.spec, "train_size": splits.train_size}, flags, dtype)
+
+    def check_network(self, splits: Splits, batch: Any) -> None:
+        """Initialize the network abstractly where the command line gives its fields, before anything is computed.
+
+        Args:
+          splits: the data.
+          batch: of training data.
+
+        Raises:
+          FlagError: it cannot be built; the message names the fields.
+        """
+        import jax
+        from flax.errors import FlaxError
+
+        given = sorted(name for name in self.flags.given if name == "model" or "." in name)
+        if not given:
+            return
+        learner = self.experiment.build(self.setup_of(splits, self.flags.replace(spmd="jit")))
+        try:
+            jax.eval_shape(learner.init, jax.random.key(0), batch)
+        except (ArithmeticError, IndexError, TypeError, ValueError, FlaxError) as error:
+            words = " ".join(f"--{name}={text_of(self.flags[name])}" for name in given)
+            problem = str(error).split("\n")[0]
+            if not isinstance(error, ValueError):
+                problem = f"{type(error).__name__}, {problem}; allowed: fields that fit the data and each other"
+            raise FlagError(f"{words}: no network: {problem}") from error
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -154,15 +205,19 @@ class ResolvedRun:
 
         Returns:
           Its content; None where there is none.
+
+        Raises:
+          ValueError: it is no configuration of a run.
         """
         path = self.folder / "config.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(path, ["experiment", "identity", "settings", "spec"]) if path.exists() else None
 
-    def write_config(self, spec: dict) -> None:
+    def write_config(self, spec: dict, data: dict | None = None) -> None:
         """Record settings, facts of the data, versions, commit and devices.
 
         Args:
           spec: `Splits.spec` with `train_size`.
+          data: fingerprints of the splits, see `dlcore.experiment.run_data`.
         """
         content = {
             "experiment": self.experiment.name,
@@ -170,6 +225,7 @@ class ResolvedRun:
             "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in self.flags.items()},
             "identity": self.identity,
             "spec": spec,
+            "data": data or {},
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "devices": provenance.devices(),
@@ -268,6 +324,26 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
     return restored[0], restored[1].state
 
 
+@contextlib.contextmanager
+def compiled_fast(wanted: bool) -> Iterator[None]:
+    """Compile quickly and run slowly, for `--smoke`.
+
+    Args:
+      wanted: whether to; False changes nothing.
+
+    Yields:
+      None.
+    """
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", wanted or before)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
 def prepare_process(flags: Flags) -> None:
     """Make the process's settings, before any array is made.
 
@@ -276,7 +352,7 @@ def prepare_process(flags: Flags) -> None:
     """
     import jax
 
-    if flags.deterministic:
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    if flags.precision == "f32":
-        jax.config.update("jax_default_matmul_precision", "highest")
+    options = os.environ.get("XLA_FLAGS", "")
+    if flags.deterministic and "--xla_gpu_deterministic_ops=true" not in options:
+        os.environ["XLA_FLAGS"] = options + " --xla_gpu_deterministic_ops=true"
+    jax.config.update("jax_default_matmul_precision", "highest" if flags.precision == "f32" else None)

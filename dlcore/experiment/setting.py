@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from dlcore.learner import Range
 
 __all__ = [
+    "SEEDS",
     "FlagError",
     "Setting",
     "did_you_mean",
@@ -25,9 +27,14 @@ __all__ = [
     "module_settings",
     "read_value",
     "settings_of",
+    "text_of",
 ]
 
 SIMPLE = (bool, int, float, str)
+BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+SEEDS = Range(0, 2**32 - 1)
+"""What a key of jax tells apart: seeds that are equal modulo 2^32 would be the same run."""
+
 GIVEN = frozenset({"num_classes", "axis_name", "dtype", "parent", "name"})
 """Fields of a module that the experiment passes itself, or that flax adds."""
 
@@ -135,7 +142,9 @@ def _read(name: str, kind: _Kind, text: Any) -> Any:
 def _scalar(name: str, base: type, text: Any, kind: _Kind) -> Any:
     try:
         if base is bool:
-            value = {"true": True, "1": True, "false": False, "0": False}[str(text).strip().lower()]
+            value = BOOLS[str(text).strip().lower()]
+        elif isinstance(text, list | tuple | dict) or (base is not str and isinstance(text, bool)):
+            raise ValueError
         elif base is int:
             number = float(text)
             if number != int(number):
@@ -144,19 +153,30 @@ def _scalar(name: str, base: type, text: Any, kind: _Kind) -> Any:
         else:
             value = base(text)
     except (ValueError, KeyError, OverflowError):
-        raise FlagError(f"--{name}={text}: not {'an' if base is int else 'a'} {base.__name__}") from None
+        allowed = "; allowed: true, false" if base is bool else ""
+        written = f"--{name}={list(text) if isinstance(text, tuple) else text}"
+        raise FlagError(f"{written}: not {'an' if base is int else 'a'} {base.__name__}{allowed}") from None
+    if base is float and not math.isfinite(value):
+        raise FlagError(f"--{name}={text}: not finite; allowed: {_allowed(kind.limits)}")
     if kind.choices and value not in kind.choices:
         hint = did_you_mean(str(value), [str(c) for c in kind.choices], 1)
         raise FlagError(f"--{name}={value}: unknown{hint}; allowed: {', '.join(map(str, kind.choices))}")
     if base in (int, float) and not kind.limits.low <= value <= kind.limits.high:
-        low, high = kind.limits
-        allowed = f"at least {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
-        raise FlagError(f"--{name}={value}: out of range; allowed: {allowed}")
+        raise FlagError(f"--{name}={value}: out of range; allowed: {_allowed(kind.limits)}")
     return value
 
 
+def _allowed(limits: Range) -> str:
+    low, high = (f"{int(x)}" if math.isfinite(x) and x == int(x) else f"{x:g}" for x in limits)
+    if limits == Range():
+        return "finite numbers"
+    if math.isinf(limits.high):
+        return f"at least {low}"
+    return f"at most {high}" if math.isinf(limits.low) else f"{low} to {high}"
+
+
 def settings_of(function: Callable) -> dict[str, Setting]:
-    """Collect the parameters of a function that can be flags.
+    """Collect the parameters of a function that can be flags; `seed` takes what the seed of a run takes.
 
     Args:
       function: whose keyword parameters have types, defaults and a line each under `Args` of the docstring.
@@ -167,7 +187,7 @@ def settings_of(function: Callable) -> dict[str, Setting]:
     hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     helps = _helps(inspect.getdoc(function) or "")
     return {
-        name: Setting(parameter.default, helps.get(name, ""), hints[name])
+        name: Setting(parameter.default, helps.get(name, ""), hints[name], SEEDS if name == "seed" else Range())
         for name, parameter in inspect.signature(function).parameters.items()
         if name in hints and parameter.default is not parameter.empty and name != "axis" and _kind(hints[name])
     }
@@ -247,6 +267,18 @@ def read_value(name: str, setting: Setting, text: Any) -> Any:
       FlagError: the value is not allowed.
     """
     return None if text is None and setting.default is None else _read(name, _kind_of_setting(name, setting), text)
+
+
+def text_of(value: Any) -> str:
+    """Write a value as the command line has it.
+
+    Args:
+      value: of a flag.
+
+    Returns:
+      What stands after `--name=`.
+    """
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def did_you_mean(name: str, names: Any, count: int = 3) -> str:

@@ -2,10 +2,13 @@
 
 from typing import Literal
 
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.setting import SEEDS, Setting
 from dlcore.learner import Range
 
-__all__ = ["FOLDER", "RUN"]
+__all__ = ["FOLDER", "ONLY_F32", "RUN", "STEPS"]
+
+STEPS = Range(1, 2**31 - 1)
+"""A state counts its steps in int32."""
 
 FOLDER = {
     "smoke": Setting(
@@ -27,12 +30,15 @@ FOLDER = {
 """The settings of a study too."""
 
 RUN = {
-    "epochs": Setting(10.0, "passes over the training split", limits=Range(0), essential=True),
-    "steps": Setting(None, "training steps, instead of epochs", int | None, Range(1), essential=True),
-    "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1), essential=True),
-    "seed": Setting(
-        0, "of initialization, order, augmentation and the validation split", limits=Range(0), essential=True
+    "epochs": Setting(
+        10.0,
+        "passes over the training split; given, they replace the steps that an experiment or --config_json sets",
+        limits=Range(1e-6),
+        essential=True,
     ),
+    "steps": Setting(None, "training steps, instead of epochs", int | None, STEPS, essential=True),
+    "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1), essential=True),
+    "seed": Setting(0, "of initialization, order, augmentation and the validation split", limits=SEEDS, essential=True),
     "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
     "eval_every": Setting(None, "steps between two validations; once an epoch by default", int | None, Range(1)),
     "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1), identity=False),
@@ -72,6 +78,11 @@ RUN = {
         identity=False,
         essential=True,
     ),
+    "changed_data": Setting(
+        False,
+        "resume although the training data is no longer the run's, or measure on examples that it was trained on",
+        identity=False,
+    ),
     "run": Setting(
         None, "an earlier run's folder, for evaluate, predict and export", str | None, identity=False, essential=True
     ),
@@ -86,10 +97,14 @@ RUN = {
     "progress": Setting(True, "show progress", identity=False),
     "watch": Setting(
         0,
-        "steps between two looks inside the network (updates, gradients, activations) for the report; 0: none",
+        "steps between two looks inside the network (updates, gradients, activations) for the report; 0: none; the log "
+        "follows where --log_every is not given",
         limits=Range(0),
         identity=False,
     ),
     **FOLDER,
 }
 """Settings of every experiment; a mode adds its own (`dlcore.experiment.mode`)."""
+
+ONLY_F32 = {"precision": Setting("f32", "compute precision; this experiment has no other", Literal["f32"])}
+"""In place of the setting of RUN, for an experiment whose `build` does not read `Setup.dtype`."""

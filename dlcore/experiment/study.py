@@ -22,8 +22,10 @@ from dlcore.experiment.resolve import wants_smoke
 from dlcore.experiment.resolved_run import run_folder
 from dlcore.experiment.setting import FlagError, settings_of
 from dlcore.experiment.settings import FOLDER
+from dlcore.extras import MissingPackage
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
+from dlcore.run.json_files import write_json
 from dlcore.run.progress import duration, say
 
 __all__ = ["Headline", "Study", "StudyResult", "run_study"]
@@ -107,7 +109,7 @@ def run_study(study: Study, argv: list[str]) -> int:
         check_writable(folder)
         _check_settings(study, folder, values)
         result = study.function(**values)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MissingPackage) as error:
         if flags.traceback:
             raise
         print(f"error: {error}  (--traceback shows where)", file=sys.stderr)
@@ -144,7 +146,7 @@ def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> Non
     config = {"experiment": study.name, "settings": values, **_provenance(), "versions": provenance.versions()}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     numbers = {**result.numbers, "verdict": result.verdict, "holds": result.holds}
-    (folder / "numbers.json").write_text(json.dumps(numbers, indent=1, default=_json) + "\n")
+    write_json(folder / "numbers.json", numbers)
     panels = [text("Verdict", result.verdict)]
     for name, figure in result.figures.items():
         (folder / f"{name}.png").write_bytes(figure_png(figure))
@@ -178,11 +180,7 @@ def _offer(study: Study, folder: Path, values: dict, headline: Headline) -> None
         "versions": provenance.versions(),
         "date": datetime.date.today().isoformat(),
     }
-    (folder / "result.json").write_text(json.dumps(line, indent=1) + "\n")
-
-
-def _json(value: Any) -> Any:
-    return np.asarray(value).tolist()
+    write_json(folder / "result.json", line)
 
 
 def _short(value: Any) -> str:

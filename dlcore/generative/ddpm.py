@@ -19,13 +19,13 @@ from flax import linen as nn
 
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.pixels import denormalize, normalize
-from dlcore.generative.samplers import Denoise, ddim_sample, ddpm_sample, timesteps
+from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, timesteps
 from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 
-__all__ = ["SAMPLERS", "learner", "sample"]
+__all__ = ["SAMPLERS", "interpolate", "learner", "sample"]
 
 SAMPLERS = {"ddpm": ddpm_sample, "ddim": ddim_sample, "dpmpp": dpmpp_sample}
 
@@ -54,14 +54,66 @@ def sample(
     Returns:
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
     """
+    grid = timesteps(len(alphas_cumprod), num_inference_steps)
+    noise = _noise_of(keys, shape)
+    return SAMPLERS[sampler](denoise, noise(-1), noise, alphas_cumprod, grid, **options)
+
+
+def interpolate(
+    denoise: Denoise,
+    keys: jax.Array,
+    shares: jax.Array,
+    shape: tuple[int, ...],
+    alphas_cumprod: np.ndarray,
+    *,
+    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddim",
+    num_inference_steps: int = 50,
+    **options: Any,
+) -> Any:
+    """Draw the examples between those of two keys: all noise, of the start and of each step, lies on the arc between.
+
+    On an arc noise keeps its length, which on a straight line it would lose (DDIM, section 5.3).
+
+    Args:
+      denoise: (x [B, *shape], timestep []) -> predicted noise [B, *shape].
+      keys: [2].
+      shares: [B] in [0, 1]; 0 gives `sample` of the first key and 1 that of the second.
+      shape: of an example.
+      alphas_cumprod: [T].
+      sampler: a name of SAMPLERS.
+      num_inference_steps: at most T.
+      **options: of the sampler.
+
+    Returns:
+      As `sample`.
+    """
+    ends, shares = _noise_of(keys, shape), jnp.asarray(shares)
 
     def noise(k):
-        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)
+        return jax.vmap(lambda share: _on_arc(*ends(k), share))(shares)
 
     grid = timesteps(len(alphas_cumprod), num_inference_steps)
     return SAMPLERS[sampler](denoise, noise(-1), noise, alphas_cumprod, grid, **options)
 
 
+def _noise_of(keys: jax.Array, shape: tuple[int, ...]) -> Noise:
+    """Draws of each step k from -1 on, of each key."""
+    return lambda k: jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)
+
+
+def _on_arc(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
+    """Spherical interpolation; on the line where the two directions are one."""
+    angle = jnp.arccos(jnp.clip(jnp.vdot(a, b) / (jnp.linalg.norm(a) * jnp.linalg.norm(b)), -1, 1))
+    sine = jnp.sin(angle)
+    is_arc = sine > 1e-3
+    safe = jnp.where(is_arc, sine, 1)
+    return (
+        jnp.where(is_arc, jnp.sin((1 - share) * angle) / safe, 1 - share) * a
+        + jnp.where(is_arc, jnp.sin(share * angle) / safe, share) * b
+    )
+
+
+@check_arguments
 def learner(
     *,
     model: nn.Module,

@@ -20,7 +20,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.generative.pixels import denormalize, normalize
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import discriminator_loss, masked_mean, minimax_generator_loss, non_saturating_generator_loss
 
 __all__ = ["GANState", "learner"]
@@ -41,6 +41,7 @@ class GANState(State):
     generator_ema: Any
 
 
+@check_arguments
 def learner(
     *,
     generator: nn.Module,

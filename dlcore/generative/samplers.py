@@ -10,6 +10,10 @@ Ancestral: Ho, Jain & Abbeel 2020, arXiv:2006.11239. DDIM: Song, Meng & Ermon 20
 s follows t on a falling grid of timesteps, and abar_s = 1 in the last step. The conventions are those
 of the diffusers library, whose trajectories the tests reproduce. Where x0 is clipped, DDIM recomputes eps from the
 clipped x0, so that both always belong to x_t.
+
+Any of them draws from p(x | y) once the network is conditioned (Dhariwal & Nichol 2021, arXiv:2105.05233):
+
+    eps(x_t, t, y) = eps(x_t, t) - scale sqrt(1 - abar_t) grad log p(y | x_t)
 """
 
 from collections.abc import Callable
@@ -19,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Denoise", "Noise", "ddim_sample", "ddpm_sample", "integrate", "predict_x0", "timesteps"]
+__all__ = ["Denoise", "Noise", "condition", "ddim_sample", "ddpm_sample", "integrate", "predict_x0", "timesteps"]
 
 Denoise = Callable[[jax.Array, jax.Array], jax.Array]
 """(x [B, ...], timestep []) -> predicted noise [B, ...]."""
@@ -59,6 +63,32 @@ def predict_x0(x: Any, eps: Any, abar: Any, clip_sample: bool) -> Any:
     """
     x0 = (x - jnp.sqrt(1 - abar) * eps) / jnp.sqrt(abar)
     return jnp.clip(x0, -1, 1) if clip_sample else x0
+
+
+def condition(
+    denoise: Denoise,
+    log_probability: Callable[[jax.Array, jax.Array], jax.Array],
+    alphas_cumprod: np.ndarray,
+    scale: float | jax.Array = 1.0,
+) -> Denoise:
+    """Steer a network towards what a classifier of noisy examples recognizes.
+
+    Args:
+      denoise: the network.
+      log_probability: (x [B, ...], timestep []) -> log p(y | x_t) [B], of what each example shall be.
+      alphas_cumprod: [T].
+      scale: strength; 1 draws from p(x | y), more from its modes, and 0 leaves the network.
+
+    Returns:
+      The conditioned network, for any sampler.
+    """
+    abar = jnp.asarray(alphas_cumprod)
+
+    def conditioned(x: jax.Array, t: jax.Array) -> jax.Array:
+        slope = jax.grad(lambda x: log_probability(x, t).sum())(x)
+        return denoise(x, t) - scale * jnp.sqrt(1 - abar[t]).astype(x.dtype) * slope
+
+    return conditioned
 
 
 def integrate(

@@ -19,7 +19,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.interpretability.image_optimization import image_learner
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, Range, check_arguments
 
 __all__ = ["blur", "learner"]
 
@@ -44,6 +44,7 @@ def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
     return image
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

@@ -17,12 +17,13 @@ from flax import linen as nn
 
 from dlcore.data.augment import to_float
 from dlcore.interpretability.image_optimization import check_layers, image_learner
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 
 __all__ = ["learner"]
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

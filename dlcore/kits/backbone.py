@@ -11,11 +11,11 @@ __all__ = ["SETTINGS", "build", "start"]
 SETTINGS = {
     "init_from": Setting(
         None,
-        "weights to start from: a run's folder, a folder of `dlcore convert` or a packed .npz",
+        "weights to start from: the folder of a run (of a classifier, or the encoder of MoCo or SimCLR), a folder of "
+        "`dlcore convert` or a packed .npz; a head of another number of classes starts anew",
         str | None,
         essential=True,
     ),
-    "replace_head": Setting(False, "keep the initial head where that of --init_from has another number of classes"),
 }
 
 
@@ -52,14 +52,17 @@ def start(setup: Setup):
 
     def replace(state):
         from dlcore.kits.trained_network import load_network
+        from dlcore.run.progress import say
         from dlcore.run.weights import fit_weights
 
         flags, name = setup.flags, f"init_from={setup.flags.init_from!r}"
-        network = load_network(flags.init_from, "init_from")
+        network = load_network(flags.init_from, "init_from", headless=True)
         if network.name != flags.model:
             raise ValueError(f"{name}: weights of {network.name}; allowed: of {flags.model}")
         variables = {"params": state.params, **state.model_state}
-        weights = fit_weights(network.variables, variables, flags.replace_head, name)
+        weights, kept = fit_weights(network.variables, variables, name)
+        if kept:
+            say(f"{name}: gives all but the head ({', '.join(kept)}), which starts anew")
         params = weights.pop("params")
         return state.replace(params=params, model_state=weights, opt_state=jax.jit(optimizer.build(setup).init)(params))
 

@@ -7,7 +7,23 @@ import numpy as np
 
 from dlcore.kits import images
 
-__all__ = ["first_kernel", "panels", "pictures", "training_images"]
+__all__ = ["PLAIN", "first_kernel", "panels", "pictures", "training_images"]
+
+PLAIN = {
+    "augment": "none",
+    "label_smoothing": 0.0,
+    "mixup_alpha": 0.0,
+    "cutmix_alpha": 0.0,
+    "l2": 0.0,
+    "weight_decay": 0.0,
+    "ema": None,
+    "model.dropout": 0.0,
+    "model.input_dropout": 0.0,
+    "model.attention_dropout": 0.0,
+    "model.aux_dropout": 0.0,
+    "model.drop_path": 0.0,
+}
+"""What switches regularization and augmentation of a classifier off: `Experiment.plain`."""
 
 
 def panels(context: Any) -> list:

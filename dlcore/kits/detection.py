@@ -45,6 +45,7 @@ SETTINGS = {
         None,
         "factors between which training images are scaled, 1,1: none; by default 0.75,1.35 for coco, none for scenes",
         tuple[float, float] | None,
+        Range(0.01),
     ),
     **optimizer.SETTINGS,
 }
@@ -143,8 +144,8 @@ def _scenes(flags: Flags):
 
 
 def _coco(flags: Flags):
+    from dlcore.data.carving import split_validation
     from dlcore.data.coco import coco_splits
-    from dlcore.data.source import split_validation
 
     if flags.data_dir is None:
         raise ValueError("data_dir=None: missing; allowed: a folder with instances_train.json and images")
@@ -211,5 +212,6 @@ FIELDS = {
     "panels": detection_results.panels,
     "pictures": detection_results.pictures,
     "evaluators": evaluators,
+    "packages": ("pycocotools",),
 }
 """Fields of Experiment that are the same for every detector."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.experiment.flags import Flags
+from dlcore.kits.image_prediction import read_all
 
 __all__ = ["describe", "example", "inputs", "panels", "pictures"]
 
@@ -48,9 +49,12 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     from dlcore.data.source import Source
 
     height, width, _ = spec["image_shape"]
-    paths = list_images(Path(flags.input))
-    resized = [Image.fromarray(load_image(path)).resize((width, height), Image.Resampling.BILINEAR) for path in paths]
-    return Source({"image": np.stack([np.asarray(image) for image in resized])}, len(paths)), [str(p) for p in paths]
+
+    def read(path: Path) -> np.ndarray:
+        return np.asarray(Image.fromarray(load_image(path)).resize((width, height), Image.Resampling.BILINEAR))
+
+    images, paths = read_all(list_images(Path(flags.input)), read, None)
+    return Source({"image": images}, len(paths)), [str(p) for p in paths]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:

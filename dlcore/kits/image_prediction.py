@@ -1,5 +1,6 @@
 """What `--mode=predict` asks of experiments that map an image to a class: the images to predict, and a description."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 
-__all__ = ["describe", "inputs"]
+__all__ = ["describe", "inputs", "read_all"]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -36,16 +37,55 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
       spec: of the data.
 
     Returns:
-      (source, paths).
+      (source, paths); without files that cannot be read under `--skip_bad`.
+
+    Raises:
+      ValueError: files cannot be read; the message names them.
     """
     from dlcore.data.decoding import load_center_crop, load_image
     from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
     height, width, channels = spec["image_shape"]
-    paths = list_images(Path(flags.input))
-    if "crop_pct" in spec:
-        images = np.stack([load_center_crop(path, (height, width), channels, spec["crop_pct"]) for path in paths])
-    else:
-        images = np.stack([load_image(path, (height, width), channels) for path in paths])
+
+    def read(path: Path) -> np.ndarray:
+        if "crop_pct" in spec:
+            return load_center_crop(path, (height, width), channels, spec["crop_pct"])
+        return load_image(path, (height, width), channels)
+
+    images, paths = read_all(list_images(Path(flags.input)), read, flags.get("skip_bad"))
     return Source({"image": images, "label": np.zeros(len(paths), np.int32)}, len(paths)), [str(p) for p in paths]
+
+
+def read_all(
+    paths: list[Path], read: Callable[[Path], np.ndarray], skip_bad: bool | None
+) -> tuple[np.ndarray, list[Path]]:
+    """Read image files of one shape.
+
+    Args:
+      paths: of the files.
+      read: path -> image [H, W, C].
+      skip_bad: leave out files that cannot be read, and log how many; None where the experiment has no such flag.
+
+    Returns:
+      (images [N, H, W, C], their paths).
+
+    Raises:
+      ValueError: files cannot be read, or none can; the message names them.
+    """
+    from absl import logging
+
+    from dlcore.data.workers import unreadable
+
+    images, good, bad = [], [], []
+    for path in paths:
+        try:
+            images.append(read(path))
+            good.append(path)
+        except ValueError as error:
+            bad.append((str(path), error.__cause__ or error))
+    if bad and (not skip_bad or not good):
+        raise ValueError(unreadable(bad, skip_bad is False))
+    if bad:
+        logging.warning("%d of %d files could not be read and were left out", len(bad), len(paths))
+    return np.stack(images), good

@@ -14,6 +14,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
+from dlcore.extras import require
 from dlcore.learner import Range
 
 __all__ = [
@@ -36,7 +37,11 @@ SETTINGS = {
         None, "where tfds data sets were prepared, or a folder (or .zip) of class folders", str | None, essential=True
     ),
     "image_size": Setting(
-        None, "side of the images of a folder, or that are streamed", int | None, Range(1), essential=True
+        None,
+        "side of the images of a folder or of a tfds data set; by default their own",
+        int | None,
+        Range(1),
+        essential=True,
     ),
     "input_size": Setting(
         None,
@@ -74,17 +79,21 @@ def data(flags: Flags) -> Splits:
       flags: of SETTINGS.
 
     Returns:
-      The splits; streamed training images are random boxes where the augmentation is resized_crop_flip.
+      The splits; streamed training images are random boxes where the augmentation is resized_crop_flip. A trained run
+      (`--run`) may be measured on a folder of one class.
 
     Raises:
       ValueError: as `dlcore.data.image_classification.load`.
       FileNotFoundError: as `dlcore.data.image_classification.load`.
+      MissingPackage: OpenCV is not installed, and `--decoder=opencv`.
     """
     from dlcore.data.augment import channel_statistics
     from dlcore.data.image_classification import load
     from dlcore.data.streaming import random_crops, sample_of, streamed
     from dlcore.data.workers import Workers
 
+    if flags.get("decoder") == "opencv":
+        require("cv2", what="--decoder=opencv")
     splits = load(
         flags.dataset,
         flags.data_dir,
@@ -94,6 +103,7 @@ def data(flags: Flags) -> Splits:
         skip_bad=flags.skip_bad,
         limit_bytes=int(flags.get("memory_limit", 4.0) * 2**30),
         workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
+        min_classes=1 if flags.get("run") else 2,
     )
     train, notes, images = splits.train, splits.notes, streamed(splits.train)
     mean, std = channel_statistics(train if images is None else sample_of(train))

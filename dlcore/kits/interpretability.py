@@ -8,6 +8,7 @@ import optax
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.setting import Setting
+from dlcore.experiment.settings import ONLY_F32
 from dlcore.kits.trained_network import load_network
 from dlcore.learner import Learner, Range
 
@@ -27,6 +28,7 @@ SETTINGS = {
         "lbfgs", "of the pixels; lbfgs searches for its own step size", Literal["lbfgs", "adam"], essential=True
     ),
     "learning_rate": Setting(0.05, "of adam, constant", limits=Range(0), essential=True),
+    **ONLY_F32,
 }
 
 

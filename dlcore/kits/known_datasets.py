@@ -31,7 +31,7 @@ def planned(flags: Flags) -> tuple[dict, Any] | None:
         return None
     classes, shape, size = PLANNED[flags.dataset]
     streamed, channels = flags.dataset == "imagenet2012", shape[-1]
-    if streamed and flags.get("image_size"):
+    if flags.get("image_size"):
         shape = (flags.image_size, flags.image_size, channels)
     spec = {
         "dataset": flags.dataset,

@@ -19,13 +19,18 @@ SETTINGS = {
     "warmup": Setting(0.1, "share of the steps in which the learning rate rises from 0", limits=Range(0, 1)),
     "momentum": Setting(0.9, "Adam's first decay rate too", limits=Range(0, 1)),
     "weight_decay": Setting(
-        0.05, "decoupled for adamw and lamb, L2 elsewhere; kernels only", limits=Range(0), essential=True
+        0.05,
+        "decoupled for adamw and lamb, L2 elsewhere; kernels only: no biases, norms, tokens or positions",
+        limits=Range(0),
+        essential=True,
     ),
     "clip_norm": Setting(None, "largest global norm of the gradient", float | None, Range(1e-12)),
     "ema": Setting(
         None, "decay of the parameter average that is measured; none by default", float | None, Range(0, 0.999999)
     ),
-    "accumulate": Setting(1, "steps whose gradients make one update", limits=Range(1)),
+    "accumulate": Setting(
+        1, "steps whose gradients make one update; what is left at the end of the run makes none", limits=Range(1)
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
+from dlcore.experiment.settings import ONLY_F32
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, Range
 from dlcore.run.seeds import over_seeds, split_by_seed
@@ -22,6 +23,7 @@ SETTINGS = {
     "eval_episodes": Setting(20, "episodes of each evaluation", limits=Range(1)),
     "learning_rate": Setting(2.5e-3, "of Adam at the start; it falls linearly to 0", limits=Range(0), essential=True),
     "max_grad_norm": Setting(0.5, "global norm that larger gradients are scaled to", limits=Range(1e-12)),
+    **ONLY_F32,
 }
 SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_every": 2}
 """Three seeds: XLA's CPU runtime (jaxlib 0.10.2) hangs in the initialization of two on a machine of two cores."""
@@ -155,5 +157,6 @@ FIELDS = {
     "monitor": "return",
     "headline": "return",
     "schedule": schedule,
+    "packages": ("gymnax",),
 }
 """Fields of Experiment that are the same for every algorithm."""

@@ -91,15 +91,21 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      The accuracies `knn` and `knn_untrained`; of "test" also `probe`, `probe_untrained` and `probe_head`.
+      `uniformity`, and the accuracies `knn` and `knn_untrained`; of "test" also `probe`, `probe_untrained` and
+      `probe_head`.
     """
     from dlcore.data.bank_and_queries import bank_and_queries
     from dlcore.evaluators.knn import knn
     from dlcore.evaluators.linear_probe import linear_probe
+    from dlcore.evaluators.uniformity import uniformity
 
     flags = setup.flags
     source = bank_and_queries(data.train, getattr(data, split), flags.bank_size, flags.seed)
-    measures = [knn(source, k=flags.knn_k), knn(source, k=flags.knn_k, key="untrained", name="knn_untrained")]
+    measures = [
+        knn(source, k=flags.knn_k),
+        knn(source, k=flags.knn_k, key="untrained", name="knn_untrained"),
+        uniformity(source),
+    ]
     if split == "valid":
         return measures
     return [

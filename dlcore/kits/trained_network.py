@@ -12,7 +12,7 @@ small VGG trained on CIFAR-10.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.kits import images
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
+from dlcore.models.torch_weights import read_npz
 
 __all__ = [
     "PACKED",
@@ -57,6 +58,9 @@ SETTINGS = {
 
 Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
+
+_DATA = tuple(name for name in images.SETTINGS if name not in ("dataset", "input_size", "augment"))
+"""The settings that decide which images there are, and in which split."""
 
 DEFAULT_MODEL = "resnet8_cifar"
 """The small network that is trained where none is given."""
@@ -93,7 +97,8 @@ def load_network(
     argument: str = "network",
     *,
     channels: int | None = None,
-    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    headless: bool = False,
 ) -> TrainedNetwork:
     """Load a trained network.
 
@@ -101,13 +106,15 @@ def load_network(
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
       argument: that `source` was given as, for errors.
       channels: that its images must have; None allows any.
-      num_classes: that it must tell apart; None allows any.
+      class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
+        languages), of which none is the same, are only counted.
+      headless: whether the encoder of a run of contrastive learning will do, whose variables have no head.
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
 
     Raises:
-      ValueError: `source` is none of the three, or does not fit `channels` or `num_classes`.
+      ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
       FileNotFoundError: the run has no checkpoint.
     """
     source = PACKED if source is None else Path(source)
@@ -115,7 +122,7 @@ def load_network(
     if source.suffix == ".npz" and source.exists():
         meta, leaves = _from_file(source, name)
     elif (source / "config.json").exists():
-        meta, leaves = _from_run(source, name)
+        meta, leaves = _from_run(source, name, headless)
     elif (source / "model.json").exists():
         meta, leaves = _from_weights(source)
     else:
@@ -123,8 +130,13 @@ def load_network(
         raise ValueError(f"{name}: holds no trained network; allowed: {allowed}")
     if channels not in (None, len(meta["mean"])):
         raise ValueError(f"{name}: trained on images of {len(meta['mean'])} channels; allowed: {channels}")
-    if num_classes not in (None, len(meta["class_names"])):
-        raise ValueError(f"{name}: has {len(meta['class_names'])} classes; allowed: {num_classes}")
+    own = list(meta["class_names"])
+    if class_names is not None and len(own) != len(class_names):
+        raise ValueError(f"{name}: has {len(own)} classes; allowed: {len(class_names)}")
+    if class_names is not None and set(own) & set(class_names) and own != list(class_names):
+        place = next(i for i, (a, b) in enumerate(zip(own, class_names, strict=True)) if a != b)
+        wanted = class_names[place]
+        raise ValueError(f"{name}: its class {place} is {own[place]!r}; allowed: {wanted!r}, as in the data")
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
     return TrainedNetwork(
         meta["model"],
@@ -140,11 +152,14 @@ def load_network(
 
 
 def _from_file(path: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
-    with np.load(path) as file:
-        if "meta" not in file.files:
-            raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
-        leaves = {tuple(name.split("/")): file[name].astype(np.float32) for name in file.files if name != "meta"}
-        return json.loads(str(file["meta"])), leaves
+    try:
+        arrays = read_npz(path)
+    except ValueError:
+        raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
+    if "meta" not in arrays:
+        raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
+    meta = json.loads(str(arrays.pop("meta")))
+    return meta, {tuple(key.split("/")): array.astype(np.float32) for key, array in arrays.items()}
 
 
 def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
@@ -163,7 +178,7 @@ def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]
     return meta, flatten_dict(variables)
 
 
-def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+def _from_run(folder: Path, name: str, headless: bool = False) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
     from dlcore.optim import parameter_ema
 
     experiment = find_experiment(read_config(folder)["experiment"])
@@ -174,6 +189,12 @@ def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.n
         raise ValueError(f"{name}: a run of {experiment.name}; allowed: runs of a classifier")
     _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
+    variables = jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state}))
+    if {"backbone", "projection"} <= params.keys():  # an `Embedder`
+        if not headless:
+            raise ValueError(f"{name}: a run of {experiment.name}, without a head; allowed: runs of a classifier")
+        backbones = {kind: leaves["backbone"] for kind, leaves in variables.items() if "backbone" in leaves}
+        variables = {kind: {k: v for k, v in layers.items() if k != "head"} for kind, layers in backbones.items()}
     result = folder / "result.json"
     result = json.loads(result.read_text()) if result.exists() else {}
     meta = {
@@ -189,7 +210,7 @@ def _from_run(folder: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.n
         "test_accuracy": result.get("value"),
         "commit": config.get("commit"),
     }
-    return meta, flatten_dict(jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state})))
+    return meta, flatten_dict(variables)
 
 
 def pack(run: str | Path, path: str | Path) -> None:
@@ -214,7 +235,8 @@ def find_or_train(flags: Flags) -> Path:
     """Find the network that `--network` names; without one, train a small classifier.
 
     That is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
-    and measures by the same features.
+    and measures by the same features. It reads the data as the page does, so that both carve the same splits and no
+    network has seen the page's test images.
 
     Args:
       flags: `network`, `network_steps`, and the data's.
@@ -234,8 +256,9 @@ def find_or_train(flags: Flags) -> Path:
         *(f"--model.{name}={value}" for name, value in _default_fields(flags).items()),
     ]
     words += ["--augment=none", "--batch_size=128"]
-    words += [f"--{name}={flags.get(name)}" for name in ("data_dir", "image_size", "runs") if flags.get(name)]
-    words += [f"--progress={flags.progress}"]
+    words += [
+        f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
+    ]
     run = ResolvedRun(experiment, resolve(experiment, words))
     if not (run.folder / "result.json").exists():
         say(f"training a small classifier: {run.folder}")

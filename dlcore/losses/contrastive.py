@@ -87,8 +87,8 @@ def nt_xent_scores(
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
-    a, b = _unit(a), _unit(b)
     keep = jnp.ones(len(a), bool) if mask is None else mask > 0
+    a, b = (_unit(z if mask is None else jnp.where(keep[:, None], z, 0)) for z in (a, b))
     others, first = (a, b, keep), 0
     if axis is not None:
         others = jax.lax.all_gather(others, axis, tiled=True)
@@ -207,10 +207,10 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
       ValueError: the shapes do not fit together.
     """
     check_shapes(z=(z, "N D"), t=(t, ""), mask=(mask, "N"))
-    z = at_least_float32(z)
+    keep = jnp.ones(len(z), bool) if mask is None else mask > 0
+    z = jnp.where(keep[:, None], at_least_float32(z), 0)
     norm = jnp.square(z).sum(-1)
     squared = jnp.maximum(norm[:, None] + norm[None] - 2 * z @ z.T, 0)
-    keep = jnp.ones(len(z), bool) if mask is None else mask > 0
     pairs = keep[:, None] & keep[None] & ~jnp.eye(len(z), dtype=bool)
     total = jnp.where(pairs, jnp.exp(-t * squared), 0).sum()
     count = pairs.sum()

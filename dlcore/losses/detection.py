@@ -17,7 +17,7 @@ import optax
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
-from dlcore.ops.boxes import box_area, box_union
+from dlcore.ops.boxes import box_angle, box_area, box_union
 
 __all__ = ["complete_iou_loss", "distance_iou_loss", "generalized_iou_loss", "iou_loss", "sigmoid_focal_loss"]
 
@@ -122,7 +122,7 @@ def complete_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the shapes differ or do not end in 4.
     """
     boxes, targets = _pairs(boxes, targets)
-    v = 4 / jnp.pi**2 * jnp.square(_angle(targets) - _angle(boxes))
+    v = 4 / jnp.pi**2 * jnp.square(box_angle(targets) - box_angle(boxes))
     k = jax.lax.stop_gradient(v / (iou_loss(boxes, targets) + v + _EPSILON))
     return distance_iou_loss(boxes, targets) + k * v
 
@@ -135,11 +135,3 @@ def _pairs(boxes: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _hull(a: jax.Array, b: jax.Array) -> jax.Array:
     """The smallest box [..., 4] around two."""
     return jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1)
-
-
-def _angle(boxes: jax.Array) -> jax.Array:
-    """atan(width / height) [...]; a point has the angle 0 and no gradient."""
-    sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    width, height = sides[..., 0], sides[..., 1]
-    is_point = (width == 0) & (height == 0)
-    return jnp.arctan2(jnp.where(is_point, 0, width), jnp.where(is_point, 1, height))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
 from dlcore.losses.objective import masked_mean
+from dlcore.ops.square_root import safe_sqrt
 
 __all__ = [
     "TripletKinds",
@@ -54,6 +55,7 @@ def triplet_loss(
     margin: float | jax.Array = 0.2,
     squared: bool = True,
     swap: bool = False,
+    p: float = 2.0,
 ) -> jax.Array:
     """Triplet margin loss: the negative should be farther from the anchor than the positive.
 
@@ -65,20 +67,23 @@ def triplet_loss(
       squared: compare squared distances, as FaceNet; otherwise plain ones, as torch, which adds 1e-6 to the
         differences so that equal embeddings have a gradient.
       swap: take the nearer of |a - n| and |p - n| (Balntas et al. 2016).
+      p: order of the norm of plain distances: 2 is Euclid's, 1 the sum of absolute differences.
 
     Returns:
       [...], one loss a triplet.
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or `p` is not 2 and distances are squared.
     """
+    if squared and p != 2:
+        raise ValueError(f"p={p}: the square of Euclid's distance alone has no root; allowed: 2, or squared=False")
     anchor, positive, negative = (at_least_float32(x) for x in (anchor, positive, negative))
     check_shapes(
         anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, "")
     )
 
     def distance(a, b):
-        return jnp.square(a - b).sum(-1) if squared else jnp.linalg.norm(a - b + 1e-6, axis=-1)
+        return jnp.square(a - b).sum(-1) if squared else jnp.linalg.norm(a - b + 1e-6, ord=p, axis=-1)
 
     to_negative = distance(anchor, negative)
     if swap:
@@ -102,7 +107,7 @@ def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array
     check_shapes(embeddings=(embeddings, "N D"))
     embeddings = at_least_float32(embeddings)
     distances = jnp.square(embeddings[:, None] - embeddings[None]).sum(-1)
-    return distances if squared else _safe_sqrt(distances)
+    return distances if squared else safe_sqrt(distances)
 
 
 def triplet_kinds(distances: jax.Array, labels: jax.Array, margin: float | jax.Array = 0.2) -> TripletKinds:
@@ -195,7 +200,7 @@ def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float 
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ""))
     squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)
-    return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - _safe_sqrt(squared)))
+    return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - safe_sqrt(squared)))
 
 
 def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: float | jax.Array = 0.0) -> jax.Array:
@@ -262,8 +267,3 @@ def margin_ranking_loss(
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.einsum("...d,...d->...", a, b)
-
-
-def _safe_sqrt(x: jax.Array) -> jax.Array:
-    """The root, with no gradient at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)

@@ -9,6 +9,7 @@ half the smoothing. An example has two spatial axes; reshape volumes [..., D, H,
 """
 
 import jax
+import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
@@ -68,6 +69,8 @@ def tversky_loss(
         beta=(beta, ""),
         smooth=(smooth, ""),
     )
+    if mask is not None:
+        logits, targets = (jnp.where(mask > 0, v, 0) for v in (logits, targets))
     return _tversky(jax.nn.sigmoid(at_least_float32(logits)), targets, alpha, beta, smooth, mask, (-2, -1))
 
 
@@ -91,9 +94,11 @@ def multiclass_dice_loss(
     check_shapes(
         logits=(logits, "... H W C"), labels=(labels, "int ... H W"), mask=(mask, "... H W"), smooth=(smooth, "")
     )
+    if mask is not None:
+        mask = mask[..., None]
+        logits = jnp.where(mask > 0, logits, 0)
     p = jax.nn.softmax(at_least_float32(logits))
     q = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)
-    mask = None if mask is None else mask[..., None]
     return _tversky(p, q, 0.5, 0.5, smooth / 2, mask, (-3, -2)).mean(-1)
 
 

@@ -11,6 +11,8 @@ total variation as in Mahendran & Vedaldi 2015 (arXiv:1412.0035), with beta = 2.
 The content loss is a mean, where the paper has half the sum, so that weights do not depend on the image's size.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -82,12 +84,12 @@ def total_variation_loss(image: jax.Array) -> jax.Array:
       image: [..., H, W, C].
 
     Returns:
-      [...], one loss an image.
+      [...], one loss an image; a direction one pixel long adds 0.
 
     Raises:
       ValueError: `image` has fewer than three axes.
     """
     check_shapes(image=(image, "... H W C"))
     image = at_least_float32(image)
-    down, across = (jnp.square(jnp.diff(image, axis=axis)).mean((-3, -2, -1)) for axis in (-3, -2))
-    return down + across
+    steps = [jnp.square(jnp.diff(image, axis=axis)) for axis in (-3, -2)]
+    return sum(step.sum((-3, -2, -1)) / max(math.prod(step.shape[-3:]), 1) for step in steps)

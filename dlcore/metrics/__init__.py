@@ -1,10 +1,13 @@
 """Measures that add up over batches, parts and devices, and finish with `.compute()` on the host."""
 
+from dlcore.metrics.agreement import balanced_accuracy, cohen_kappa, matthews_correlation
 from dlcore.metrics.calibration import Calibration
 from dlcore.metrics.classification import ConfusionMatrix, PrecisionRecall, accuracy, mean_loss, top_k_accuracy
+from dlcore.metrics.clustering import adjusted_rand_index, normalized_mutual_information, silhouette
 from dlcore.metrics.depth import depth_errors, depth_metrics
 from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
 from dlcore.metrics.point_sets import chamfer_distance, point_f1
+from dlcore.metrics.ranking import multilabel_average_precision, ndcg
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.metrics.segmentation import MeanIoU, iou_per_class, voxel_iou
 
@@ -14,15 +17,23 @@ __all__ = [
     "MeanIoU",
     "PrecisionRecall",
     "accuracy",
+    "adjusted_rand_index",
+    "balanced_accuracy",
     "chamfer_distance",
+    "cohen_kappa",
     "depth_errors",
     "depth_metrics",
     "iou_per_class",
+    "matthews_correlation",
     "mean_loss",
+    "multilabel_average_precision",
+    "ndcg",
+    "normalized_mutual_information",
     "nrmse",
     "point_f1",
     "psnr",
     "recall_at_k",
+    "silhouette",
     "ssim",
     "ssim_map",
     "top_k_accuracy",

@@ -49,6 +49,7 @@ class Calibration(Metric):
           ValueError: `num_bins` is below 1, or the shapes do not fit together.
         """
         _check_logits(logits, labels, mask)
+        logits = logits if mask is None else jnp.where(mask[:, None] > 0, logits, 0)
         probabilities = jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
         return cls.of_confidence(probabilities.max(-1), jnp.argmax(logits, -1) == labels, mask, num_bins)
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.learner import Metric, Sum
+from dlcore.learner import Metric, Sum, check_countable
 
 __all__ = ["ConfusionMatrix", "PrecisionRecall", "accuracy", "mean_loss", "top_k_accuracy"]
 
@@ -250,6 +250,7 @@ def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None)
 
 def _label_mask(labels: jax.Array, mask: jax.Array | None) -> jax.Array:
     """The mask as bool, of the shape of labels."""
+    check_countable(labels.shape)
     if mask is None:
         return jnp.ones(labels.shape, bool)
     if mask.shape not in (labels.shape, labels.shape[:1]):

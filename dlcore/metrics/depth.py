@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.learner import Sum
+from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["depth_errors", "depth_metrics"]
 
@@ -53,10 +54,10 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
     errors = {
         "abs_rel": mean(jnp.abs(p - g) / g),
         "sq_rel": mean(jnp.square(p - g) / g),
-        "rmse": jnp.sqrt(mean(jnp.square(p - g))),
-        "rmse_log": jnp.sqrt(mean(jnp.square(d))),
+        "rmse": safe_sqrt(mean(jnp.square(p - g))),
+        "rmse_log": safe_sqrt(mean(jnp.square(d))),
         "log10": mean(jnp.abs(d)) / math.log(10),
-        "silog": 100 * jnp.sqrt(mean(jnp.square(d - mean_d))),
+        "silog": 100 * safe_sqrt(mean(jnp.square(d - mean_d))),
     }
     return errors | {f"delta{i}": mean((ratio < 1.25**i).astype(wide)) for i in (1, 2, 3)}
 

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.square_root import safe_sqrt
+
 __all__ = ["nrmse", "psnr", "ssim", "ssim_map"]
 
 
@@ -28,13 +30,14 @@ def psnr(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
       data_range: range L of the values: 1 for images in [0, 1], 255 for uint8.
 
     Returns:
-      Scalar in dB; infinite for equal images.
+      Scalar in dB; infinite, with a gradient of 0, for equal images.
 
     Raises:
       ValueError: the shapes differ or `data_range` is not positive.
     """
     a, b = _pair(a, b, data_range)
-    return 10 * jnp.log10(data_range**2 / jnp.square(a - b).mean())
+    error = jnp.square(a - b).mean()
+    return jnp.where(error == 0, jnp.inf, 10 * jnp.log10(data_range**2 / jnp.where(error == 0, 1, error)))
 
 
 def nrmse(truth: jax.Array, image: jax.Array) -> jax.Array:
@@ -45,13 +48,13 @@ def nrmse(truth: jax.Array, image: jax.Array) -> jax.Array:
       image: of the same shape.
 
     Returns:
-      Scalar; 0 for equal images.
+      Scalar; 0, with a gradient of 0, for equal images.
 
     Raises:
       ValueError: the shapes differ.
     """
     truth, image = _pair(truth, image, 1.0)
-    return jnp.sqrt(jnp.square(truth - image).mean() / jnp.square(truth).mean())
+    return safe_sqrt(jnp.square(truth - image).mean() / jnp.square(truth).mean())
 
 
 def ssim(

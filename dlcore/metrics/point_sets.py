@@ -39,6 +39,7 @@ def nearest_squared_distances(
     for name, mask, points in (("p_mask", p_mask, p), ("q_mask", q_mask, q)):
         if mask is not None and mask.shape != points.shape[:1]:
             raise ValueError(f"{name}={mask.shape}: wrong shape; allowed: {points.shape[:1]}")
+    p, q = (v if m is None else jnp.where(m[:, None] > 0, v, 0) for v, m in ((p, p_mask), (q, q_mask)))
     wide = jnp.result_type(jnp.float32, p, q)
     squared = jnp.square(p.astype(wide)[:, None] - q.astype(wide)[None]).sum(-1)
 

@@ -15,6 +15,8 @@ that are not leaves as they are (position embeddings of another image size). Lay
 """
 
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.extras import require
 from dlcore.models.registry import create_model, family_of, input_shape
+from dlcore.models.torch_file import TorchTensor, read_torch_file
 
-__all__ = ["load_torch", "read_state_dict", "torch_names"]
+__all__ = ["load_torch", "read_npz", "read_state_dict", "torch_names"]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
-IGNORED = r"(^|\.)num_batches_tracked$"
+IGNORED = r"(^|\.)num_batches_tracked$|^n_averaged$"
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "_orig_mod", "net", "network")
+"""Names under which training scripts, data parallelism and compilation put a model."""
+
+NAMED = 5
+"""Entries that an error names; it counts the others."""
 
 
 def torch_names(name: str, **fields: Any) -> dict[str, str]:
@@ -73,44 +82,78 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read a state dict from a file.
 
     Args:
-      path: a .safetensors or .npz file, or a .pth, .pt or .bin file, which is read by torch (weights only).
+      path: a .safetensors or .npz file, or a .pth, .pt or .bin file of `torch.save`.
 
     Returns:
-      {name: array}; where training scripts save it under `state_dict`, `model` or `model_state_dict`, what stands
-      there.
+      {name: array}, without the names in front that training scripts add (`state_dict`, `model`, `module.` of data
+      parallelism, `_orig_mod.` of compilation).
 
     Raises:
-      ValueError: the ending is another, or an entry is no tensor.
+      ValueError: the ending is another, the file is damaged, or an entry is no tensor.
       FileNotFoundError: there is no such file.
-      ImportError: safetensors or torch is not installed.
+      MissingPackage: safetensors is not installed.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"path={path}: does not exist; allowed: a file with a state dict")
     if path.suffix == ".npz":
-        with np.load(path) as file:
-            return dict(file)
+        return _unwrapped(read_npz(path))
     if path.suffix == ".safetensors":
+        require("safetensors", what=f"path={path}")
+        from safetensors.numpy import load_file
+
         try:
-            from safetensors.numpy import load_file
-        except ImportError:
-            raise ImportError(f"path={path}: safetensors is not installed; pip install 'dlcore[convert]'") from None
-        return load_file(path)
+            return _unwrapped(load_file(path))
+        except Exception as error:  # safetensors raises types of its own
+            raise ValueError(f"path={path}: damaged, or no .safetensors ({error}); allowed: a whole file") from None
     if path.suffix not in (".pth", ".pt", ".bin"):
         raise ValueError(f"path={path}: unknown format; allowed: .safetensors, .npz, .pth, .pt, .bin")
+    content = read_torch_file(path)
+    while isinstance(content, dict) and (inner := [k for k in WRAPPERS if isinstance(content.get(k), dict)]):
+        content = content[inner[0]]
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ValueError(f"path={path}: holds a {kind}; allowed: a state dict, torch.save(model.state_dict(), PATH)")
+    if others := [key for key, value in content.items() if not isinstance(value, TorchTensor)]:
+        raise ValueError(f"path={path}: no dict of tensors; {_list('other entries', others)}allowed: a state dict")
+    arrays = {key: tensor.array() for key, tensor in content.items()}
+    floats = {
+        key: value.astype(np.float32) for key, value in arrays.items() if jnp.issubdtype(value.dtype, jnp.floating)
+    }
+    return _unwrapped({**arrays, **floats})
+
+
+def _unwrapped(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries without the wrappers' names that all of them begin with."""
+    entries = dict(state_dict)
+    while entries:
+        first = {key.partition(".")[0] for key in entries if not re.search(IGNORED, key)}
+        if len(first) != 1 or not first & {*WRAPPERS}:
+            break
+        entries = {key.removeprefix(f"{min(first)}."): value for key, value in entries.items()}
+    return entries
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      {name: array}.
+
+    Raises:
+      ValueError: the file is empty, damaged or no .npz, or holds Python objects.
+      FileNotFoundError: there is no such file.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"path={path}: does not exist; allowed: an .npz file")
     try:
-        import torch
-    except ImportError:
-        raise ImportError(f"path={path}: torch is not installed; allowed without it: .safetensors, .npz") from None
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model", "model_state_dict"):
-        content = content[key] if isinstance(content.get(key), dict) else content
-    arrays = {}
-    for key, tensor in content.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"path={path}: the entry {key!r} is a {type(tensor).__name__}; allowed: a dict of tensors")
-        arrays[key] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    return arrays
+        with zipfile.ZipFile(path), np.load(path) as file:
+            return dict(file)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(f"path={path}: empty, damaged or no .npz; allowed: a whole file of arrays") from None
 
 
 def _values(
@@ -120,7 +163,9 @@ def _values(
     family, names = family_of(name), _names(name, leaves)
     ignored = "|".join(filter(None, (IGNORED, getattr(family, "TORCH_IGNORED", None))))
     older = getattr(family, "TORCH_OLD_NAMES", ())
-    entries = {_renamed(key, older): value for key, value in state_dict.items() if not re.search(ignored, key)}
+    entries = {
+        _renamed(key, older): value for key, value in _unwrapped(state_dict).items() if not re.search(ignored, key)
+    }
     missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
     left_over = sorted(set(entries) - set(names.values()))
     if missing or left_over:
@@ -200,4 +245,5 @@ def _head(name: str, fields: dict, leaves: dict) -> set[str]:
 def _list(what: str, items: list[str]) -> str:
     if not items:
         return ""
-    return f"{len(items)} {what}: {', '.join(items[:20])}{', ...' if len(items) > 20 else ''}; "
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return f"{len(items)} {what}: {', '.join(map(str, items[:NAMED]))}{more}; "

@@ -1,14 +1,13 @@
 """`--mode=evaluate`: measure a finished or a running training's checkpoint over a whole split."""
 
-import json
 from typing import Literal
-
-import numpy as np
 
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
+from dlcore.experiment.run_data import compared, data_for
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.run.evaluate import evaluate, scalars
+from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
 
 __all__ = ["MODE", "evaluate_run"]
@@ -21,14 +20,16 @@ def evaluate_run(run: ResolvedRun) -> None:
       run: with the flags `split` and `format`.
 
     Raises:
-      FlagError: there is no such run, or no such split.
+      FlagError: there is no such run, or no such split; the data has classes or images that the run cannot take, or
+        examples that it was trained on.
     """
     config, experiment, flags = config_of(run), run.experiment, run.flags
-    splits = experiment.data(flags)
+    splits = data_for(run, config)
     source = getattr(splits, flags.split)
     if source is None or isinstance(source, dict):
         names = [name for name in ("train", "valid", "test") if not isinstance(getattr(splits, name), dict | None)]
         raise FlagError(f"--split={flags.split}: not in this data; allowed: {', '.join(names)}")
+    comparison = compared(run, config, splits, flags.split)
     setup = run.setup(config["spec"])
     learner = experiment.build(setup)
     step, state = restore_state(run, learner, experiment.example(config["spec"]), flags.select)
@@ -38,9 +39,14 @@ def evaluate_run(run: ResolvedRun) -> None:
     )
     if flags.format == "json":
         content = {"run": str(run.folder), "step": step, "split": flags.split, "examples": len(source)}
-        say(json.dumps(content | {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in measures.items()}))
+        content |= {"data_changes": comparison.changes, "trained_on": comparison.trained_on}
+        say(json_text(content | measures))
         return
     say(f"{run.folder}, step {step}, {flags.split} split, {len(source):,} examples")
+    if comparison.changes is not None:
+        say(f"  not the run's {flags.split} split: {comparison.changes}")
+    if comparison.trained_on:
+        say(f"  the run was trained on {comparison.trained_on:,} of these examples")
     for name, value in scalars(measures).items():
         say(f"  {name:28} {'–' if value is None else f'{value:.6g}'}")
 

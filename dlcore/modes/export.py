@@ -2,16 +2,17 @@
 
     model.jaxexp           the function (weights, inputs) -> outputs, StableHLO by jax.export, for cpu, cuda and tpu
     weights.safetensors    the arrays that it reads, by path
-    manifest.json          names, shapes and dtypes of both sides, versions, the run's settings and facts of its data
-    load.py                ten lines that load and run it
+    manifest.json          names, shapes and dtypes of both sides, versions, the run's settings and facts of its data;
+                           of a classifier of images under `input` what an image must be and what is done to it
+    load.py                loads and runs it; of a classifier `predict(image)` takes any image
 
 The number of examples is free; their shape is that of training. Functions of plain dicts are exported, so that nothing
 of flax has to be registered where they are loaded.
 """
 
 import hashlib
-import importlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,26 +25,20 @@ from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError
+from dlcore.extras import require
+from dlcore.modes import exported_loader
 from dlcore.run import provenance
+from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import is_key
 
-__all__ = ["LOADER", "MODE", "PLATFORMS", "export_function", "export_run", "load_exported"]
+__all__ = ["LOADER", "MODE", "PLATFORMS", "export_function", "export_run", "input_rule", "load_exported"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-LOADER = '''"""python load.py: the exported function on zeros. Needs jax, flatbuffers, numpy and safetensors."""
-import json, pathlib
-import jax, numpy as np
-from safetensors.numpy import load_file
-
-here = pathlib.Path(__file__).parent
-manifest = json.loads((here / "manifest.json").read_text())
-weights = load_file(here / "weights.safetensors")
-run = jax.jit(jax.export.deserialize(bytearray((here / "model.jaxexp").read_bytes())).call)
-inputs = {k: np.zeros((2, *v["shape"][1:]), v["dtype"]) for k, v in manifest["inputs"].items()}
-print(jax.tree.map(lambda x: (x.shape, str(x.dtype)), run(weights, inputs)))
-'''
+PACKAGES = ("flatbuffers", "safetensors")
+LOADER = Path(exported_loader.__file__).read_text(encoding="utf-8")
+"""The program load.py, which needs none of dlcore."""
 
 
 def export_function(
@@ -69,14 +64,10 @@ def export_function(
 
     Raises:
       ValueError: the folder is not empty.
-      ImportError: flatbuffers or safetensors are missing; the message says what to install.
+      MissingPackage: flatbuffers or safetensors are missing.
     """
-    for name in ("flatbuffers", "safetensors"):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            raise ImportError(f"exporting needs {name}: pip install 'dlcore[export]'") from None
-    from safetensors.numpy import save_file
+    require(*PACKAGES, what="exporting")
+    from safetensors.numpy import save
 
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -110,8 +101,8 @@ def export_function(
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.jaxexp").write_bytes(content)
-    save_file(weights, folder / "weights.safetensors")
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (folder / "weights.safetensors").write_bytes(save(weights))  # save_file would let only the owner read it
+    write_json(folder / "manifest.json", manifest)
     (folder / "load.py").write_text(LOADER)
     return manifest
 
@@ -136,16 +127,39 @@ def load_exported(folder: str | Path) -> tuple[dict, dict[str, np.ndarray], Call
 
     Raises:
       ValueError: the program is not the one that the manifest names.
+      MissingPackage: flatbuffers or safetensors are missing.
     """
-    from safetensors.numpy import load_file
+    require(*PACKAGES, what="an exported program")
+    return exported_loader.load.__wrapped__(Path(folder))
 
-    folder = Path(folder)
-    manifest, content = json.loads((folder / "manifest.json").read_text()), (folder / "model.jaxexp").read_bytes()
-    if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
-        raise ValueError(
-            f"{folder / 'model.jaxexp'}: changed or cut; allowed: the program whose sum the manifest holds"
-        )
-    return manifest, load_file(folder / "weights.safetensors"), jax.jit(jax.export.deserialize(bytearray(content)).call)
+
+def input_rule(spec: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Any) -> dict[str, Any] | None:
+    """State what an exported classifier's image must be, and what `predict` of load.py does to an image.
+
+    Args:
+      spec: facts of the data.
+      inputs: of the manifest.
+      outputs: names of the outputs.
+
+    Returns:
+      Name, shape, dtype, range, layout, order of the channels, resize and crop; None where images are not classified.
+    """
+    shape = spec.get("image_shape")
+    if [*inputs] != ["image"] or "probabilities" not in outputs or not shape or "class_names" not in spec:
+        return None
+    crop_pct = spec.get("crop_pct", 1.0)
+    return {
+        "name": "image",
+        "shape": ["batch", *shape],
+        "layout": "NHWC",
+        "channels": "gray" if shape[-1] == 1 else "RGB",
+        "dtype": inputs["image"]["dtype"],
+        "range": [0.0, 1.0],
+        "from_uint8": "divided by 255",
+        "resize": "scaled until it covers (height, width) / crop_pct, linear and antialiased; its center is cut out",
+        "crop_pct": crop_pct,
+        "inside": "resizing to the network's own size, and (image - mean) / std with the mean and std of spec",
+    }
 
 
 def export_run(run: ResolvedRun) -> int:
@@ -159,6 +173,7 @@ def export_run(run: ResolvedRun) -> int:
 
     Raises:
       FlagError: the experiment gives no example of a batch, or its batches are no dicts of arrays.
+      ValueError: RUN/export holds something that is no export.
     """
     config = config_of(run)
     spec = config["spec"]
@@ -186,8 +201,18 @@ def export_run(run: ResolvedRun) -> int:
         "commit": config.get("commit"),
         "spec": {k: v for k, v in spec.items() if k in ("class_names", "image_shape", "mean", "std", "dataset")},
     }
-    folder = run.folder / "export"
-    manifest = export_function(folder, predict, weights, batch, about)
+    folder, new = run.folder / "export", run.folder / "export.new"
+    if folder.exists() and not (folder / "manifest.json").exists():
+        raise ValueError(f"{folder}: holds other files than an export; allowed: after they are moved away")
+    shutil.rmtree(new, ignore_errors=True)
+    manifest = export_function(new, predict, weights, batch, about)
+    if rule := input_rule(spec, manifest["inputs"], manifest["outputs"]):
+        manifest["input"] = rule
+        (new / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    if folder.exists():
+        shutil.rmtree(folder)
+        say(f"{folder}: the earlier export is replaced")
+    new.rename(folder)
     _, saved, function = load_exported(folder)
     rng = np.random.default_rng(0)
     inputs = {
@@ -208,4 +233,4 @@ def export_run(run: ResolvedRun) -> int:
     return 0
 
 
-MODE = Mode(export_run)
+MODE = Mode(export_run, packages=PACKAGES)

@@ -1,8 +1,6 @@
 """What follows training: the test, once, the report, and a candidate line for the ledger."""
 
 import datetime
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from dlcore.report.html import is_share
 from dlcore.run import provenance
 from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
 from dlcore.run.fit import Result
+from dlcore.run.json_files import write_json
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.processes import is_first, on_host
 from dlcore.run.progress import duration, say
@@ -82,9 +81,7 @@ def finish(
         "commit": provenance.commit(),
         "date": datetime.date.today().isoformat(),
     }
-    temporary = folder / (RESULT + ".tmp")
-    temporary.write_text(json.dumps(line, indent=1) + "\n")
-    os.replace(temporary, folder / RESULT)
+    write_json(folder / RESULT, line)
     shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)
     say(f"test at step {step}: {shown}")
     say(f"{duration(seconds)} in all; report: {report}")

@@ -1,12 +1,12 @@
 """`--mode=predict`: use a finished or a running training's checkpoint on files."""
 
-import json
 from typing import Literal
 
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.run.evaluate import predict
+from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
 
 __all__ = ["MODE", "predict_files"]
@@ -33,7 +33,7 @@ def predict_files(run: ResolvedRun) -> None:
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
     rows = experiment.describe(outputs, spec)
     if flags.format == "json":
-        say(json.dumps([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
+        say(json_text([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
         return
     for name, row in zip(names, rows, strict=True):
         text = row.get("text") or "  ".join(f"{label} {p:.3f}" for label, p in list(row["probabilities"].items())[:5])

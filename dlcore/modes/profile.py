@@ -4,7 +4,6 @@ The folder `profile` of the run gets the trace (open the .trace.json.gz at ui.pe
 profile.json with a row an operation, and profile.html. Nothing is trained: the steps start from a fresh state.
 """
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from dlcore.report.memory import memory_panel
 from dlcore.report.tables import table
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
+from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
 from dlcore.run.step import Program
 
@@ -52,6 +52,7 @@ def profile(run: ResolvedRun) -> int:
     setup = run.setup_of(data)
     pipelines = run.pipelines(data.train)
     batch = batch_at(pipelines, 0)
+    run.check_network(data, batch)
     program = Program(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
     carry = program.split(program.init(batch, run.experiment.start(setup)))
     began = time.perf_counter()
@@ -131,7 +132,7 @@ def _write(
         "compile_seconds": compiling,
         "operations": [row._asdict() for row in rows],
     }
-    (folder / "profile.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_json(folder / "profile.json", content)
     title = f"The {len(shown)} longest operations: {sum(row.share for row in rows[:TOP]):.0%} of the time"
     memory = memory_report(program.abstract_state, program.batch, program.compiled)
     cards = {"a step": f"{seconds * 1e3:.2f} ms", "compilation": f"{compiling:.1f} s", "operations": str(len(rows))}

@@ -43,7 +43,17 @@ from dlcore.nn.masked_conv import MaskedConv, causal_mask
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm, mean_and_variance
 from dlcore.nn.position import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
 from dlcore.nn.precision import compute_dtype, logits_dtype
-from dlcore.nn.recurrent import RECURRENT_CELLS, Recurrent, RecurrentCell, RecurrentStack, gru_cell, lstm_cell, rnn_cell
+from dlcore.nn.recurrent import (
+    RECURRENT_CELLS,
+    BidirectionalRecurrent,
+    Recurrent,
+    RecurrentCell,
+    RecurrentStack,
+    gru_cell,
+    lstm_cell,
+    relu_rnn_cell,
+    rnn_cell,
+)
 from dlcore.nn.remat import REMAT_POLICIES, Remat, remat
 from dlcore.nn.separable import DepthwiseSeparableConv, FactorizedConv
 from dlcore.nn.spatial_attention import LocalAttention, NonLocalBlock, SAGANAttention
@@ -75,6 +85,7 @@ __all__ = [
     "REMAT_POLICIES",
     "AdaptiveInstanceNorm",
     "BatchNorm",
+    "BidirectionalRecurrent",
     "ConditionalInstanceNorm",
     "Conv",
     "ConvRecurrent",
@@ -148,6 +159,7 @@ __all__ = [
     "neighbor_sum",
     "relu",
     "relu6",
+    "relu_rnn_cell",
     "remat",
     "rnn_cell",
     "rotation_theta",

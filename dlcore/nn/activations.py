@@ -25,7 +25,6 @@ from jax.nn import (
     glu,
     hard_sigmoid,
     hard_swish,
-    leaky_relu,
     log_sigmoid,
     log_softmax,
     mish,
@@ -81,6 +80,20 @@ def relu(x: jax.Array, slope_at_zero: float | jax.Array = 0.0) -> jax.Array:
       [...].
     """
     return jnp.where(x == 0, slope_at_zero * x, jax.nn.relu(x))
+
+
+@jax.jit
+def leaky_relu(x: jax.Array, negative_slope: float | jax.Array = 0.01) -> jax.Array:
+    """Leaky ReLU: x where positive, else a times x; the gradient at 0 is a, as in torch, where jax has 1.
+
+    Args:
+      x: [...].
+      negative_slope: a.
+
+    Returns:
+      [...].
+    """
+    return jnp.where(x > 0, x, negative_slope * x)
 
 
 def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
@@ -178,7 +191,7 @@ def maxout(x: jax.Array, pieces: int = 2) -> jax.Array:
 
 
 class PReLU(nn.Module):
-    """PReLU: x where positive, else a learned slope times x.
+    """PReLU: x where positive, else a learned slope times x; the gradient at 0 is the slope, as in torch.
 
     Parameter `negative_slope`: [C], or a scalar.
 
@@ -206,7 +219,7 @@ class PReLU(nn.Module):
         slope = self.param(
             "negative_slope", nn.initializers.constant(self.negative_slope_init), shape, self.param_dtype
         )
-        return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
+        return leaky_relu(x, slope.astype(x.dtype))
 
 
 class Maxout(nn.Module):

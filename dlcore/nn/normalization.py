@@ -66,7 +66,8 @@ class BatchNorm(nn.Module):
         Args:
           x: [B, ..., C].
           use_running_average: True in evaluation, False in training; None leaves it to the field.
-          mask: [B], 0 or False where an example is left out of the statistics; None means that all count.
+          mask: [B], 0 or False where an example is left out of the statistics, and what is not finite counts as 0; None
+            means that all count.
 
         Returns:
           [B, ..., C].
@@ -79,6 +80,9 @@ class BatchNorm(nn.Module):
             raise ValueError(
                 f"mask.shape={mask.shape}: does not fit x; allowed: {x.shape[:1]}, one value for each example"
             )
+        if mask is not None:
+            counts = mask.reshape(mask.shape + (1,) * (x.ndim - 1)) > 0
+            x = jnp.where(counts | jnp.isfinite(x), x, 0)
         channels = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)

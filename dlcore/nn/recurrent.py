@@ -1,11 +1,13 @@
-"""Recurrent layers: the vanilla RNN, the LSTM and the GRU, and a stack of them.
+"""Recurrent layers: the vanilla RNN, the LSTM and the GRU, a stack of them, and one that reads both ways.
 
-Elman 1990; Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078.
+Elman 1990; Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078;
+Schuster & Paliwal 1997 (both ways); Sak, Senior & Beaufays 2014, arXiv:1402.1128 (projection).
 With a = W_x x + b_x, computed for all time steps at once, and u = W_h h + b_h:
 
-    rnn    h' = tanh(a + u)
+    rnn    h' = tanh(a + u), or max(0, a + u)
     lstm   i, f, o = sigmoid(a + u), g = tanh(a + u);  c' = f c + i g,  h' = o tanh(c')
     gru    r, z = sigmoid(a + u), n = tanh(a_n + r u_n);  h' = (1 - z) n + z h
+    projected    h' = W_p h', of fewer dimensions, which is also what the next step sees
 
 Layers have two biases, and gates in torch's order (i, f, g, o and r, z, n), with kernels transposed to [in, out]; as in
 torch the GRU's reset gate acts on u_n, its bias included. The recurrent kernel starts orthogonal, gate by gate, and the
@@ -21,7 +23,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-__all__ = ["RECURRENT_CELLS", "Recurrent", "RecurrentCell", "RecurrentStack", "gru_cell", "lstm_cell", "rnn_cell"]
+__all__ = [
+    "RECURRENT_CELLS",
+    "BidirectionalRecurrent",
+    "Recurrent",
+    "RecurrentCell",
+    "RecurrentStack",
+    "gru_cell",
+    "lstm_cell",
+    "relu_rnn_cell",
+    "rnn_cell",
+]
 
 Carry = tuple[jax.Array, ...]
 
@@ -38,6 +50,20 @@ def rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
       (h',).
     """
     return (jnp.tanh(a + u),)
+
+
+def relu_rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
+    """One step of the RNN with rectified units (Le, Jaitly & Hinton 2015, arXiv:1504.00941).
+
+    Args:
+      carry: (h,), h: [..., H].
+      a: [..., H], input term W_x x + b_x.
+      u: [..., H], recurrent term W_h h + b_h.
+
+    Returns:
+      (h',).
+    """
+    return (nn.relu(a + u),)
 
 
 def lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
@@ -92,6 +118,7 @@ class RecurrentCell(NamedTuple):
 
 RECURRENT_CELLS = {
     "rnn": RecurrentCell(rnn_cell, 1, 1),
+    "relu_rnn": RecurrentCell(relu_rnn_cell, 1, 1),
     "lstm": RecurrentCell(lstm_cell, 4, 2),
     "gru": RecurrentCell(gru_cell, 3, 1),
 }
@@ -100,11 +127,13 @@ RECURRENT_CELLS = {
 class Recurrent(nn.Module):
     """One recurrent layer over time: (carry, x [B, T, D]) -> (carry, h [B, T, H]).
 
-    Parameters `input_kernel: [D, gates H]`, `hidden_kernel: [H, gates H]` and a bias of each.
+    Parameters `input_kernel: [D, gates H]`, `hidden_kernel: [H, gates H]` and a bias of each; with a projection
+    `projection: [H, P]`, and P in place of H in the hidden kernel and the outputs.
 
     Args:
       features: H, size of the state.
-      cell: "rnn", "lstm" or "gru".
+      cell: "rnn", "relu_rnn", "lstm" or "gru".
+      proj_features: P, size of the projected output; None for no projection.
       forget_bias: initial bias of the LSTM's forget gate.
       unroll: time steps in one iteration of the loop; changes the speed alone.
       dtype: dtype of the matrix products; None means by promotion.
@@ -113,6 +142,7 @@ class Recurrent(nn.Module):
 
     features: int
     cell: str = "lstm"
+    proj_features: int | None = None
     forget_bias: float = 1.0
     unroll: int = 1
     dtype: Any = None
@@ -125,12 +155,24 @@ class Recurrent(nn.Module):
           batch_size: examples.
 
         Returns:
-          One [B, H] of zeros for each state of the cell.
+          One [B, H] of zeros for each state of the cell; the first is [B, P] with a projection.
 
         Raises:
           ValueError: the cell is unknown.
         """
-        return tuple(jnp.zeros((batch_size, self.features), jnp.float32) for _ in range(self._kind.states))
+        sizes = [self._outputs] + [self.features] * (self._kind.states - 1)
+        return tuple(jnp.zeros((batch_size, size), jnp.float32) for size in sizes)
+
+    @property
+    def _outputs(self) -> int:
+        if self.proj_features is None:
+            return self.features
+        if self.cell != "lstm":
+            raise ValueError(
+                f"proj_features={self.proj_features}: cell={self.cell!r} has no state besides its output; "
+                "allowed: None, or cell='lstm'"
+            )
+        return self.proj_features
 
     @property
     def _kind(self) -> RecurrentCell:
@@ -150,13 +192,16 @@ class Recurrent(nn.Module):
           (state after the last step, outputs [B, T, H]).
 
         Raises:
-          ValueError: the cell is unknown.
+          ValueError: the cell is unknown, or has no projection.
         """
         step, gates, _ = self._kind
         chex.assert_rank(x, 3)
         width = gates * self.features
         w_x = self.param("input_kernel", self.input_init, (x.shape[-1], width))
-        w_h = self.param("hidden_kernel", _orthogonal_by_gate(gates), (self.features, width))
+        w_h = self.param("hidden_kernel", _orthogonal_by_gate(gates), (self._outputs, width))
+        w_p = None
+        if self.proj_features is not None:
+            w_p = self.param("projection", nn.initializers.lecun_normal(), (self.features, self.proj_features))
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
@@ -167,6 +212,8 @@ class Recurrent(nn.Module):
         def over_time(carry, a):
             u = (carry[0].astype(w_h.dtype) @ w_h).astype(wide) + b_h
             carry = step(carry, a, u)
+            if w_p is not None:
+                carry = ((carry[0].astype(w_h.dtype) @ w_p.astype(w_h.dtype)).astype(wide), *carry[1:])
             return carry, carry[0]
 
         carry, h = jax.lax.scan(over_time, carry, a.swapaxes(0, 1), unroll=self.unroll)
@@ -197,7 +244,7 @@ class RecurrentStack(nn.Module):
     Args:
       features: H, size of the state of each layer.
       num_layers: number of layers.
-      cell: "rnn", "lstm" or "gru".
+      cell: "rnn", "relu_rnn", "lstm" or "gru".
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
       dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the first layer's input kernel; `normal(1)` suits one-hot vectors, whose length does
@@ -243,3 +290,55 @@ class RecurrentStack(nn.Module):
             state, x = layer(carry[i], x)
             states.append(state)
         return tuple(states), x
+
+
+class BidirectionalRecurrent(nn.Module):
+    """Two recurrent layers, one from each end: (carries, x [B, T, D]) -> (carries, [B, T, 2 H]).
+
+    Submodules `forward` and `backward`. The output at time t joins the forward layer's state, which has seen x up to t,
+    and the backward layer's, which has seen x from t on.
+
+    Args:
+      features: H, size of the state of each layer.
+      cell: "rnn", "relu_rnn", "lstm" or "gru".
+      proj_features: P, size of each projected output; None for no projection.
+      unroll: time steps in one iteration of each layer's loop; changes the speed alone.
+      dtype: dtype of the matrix products; None means by promotion.
+    """
+
+    features: int
+    cell: str = "lstm"
+    proj_features: int | None = None
+    unroll: int = 1
+    dtype: Any = None
+
+    def initial_carry(self, batch_size: int) -> tuple[Carry, Carry]:
+        """Zero states before the first step and after the last.
+
+        Args:
+          batch_size: examples.
+
+        Returns:
+          (carry of the forward layer, carry of the backward layer).
+        """
+        layer = Recurrent(self.features, self.cell, self.proj_features, parent=None)
+        return layer.initial_carry(batch_size), layer.initial_carry(batch_size)
+
+    @nn.compact
+    def __call__(self, carry: tuple[Carry, Carry], x: jax.Array) -> tuple[tuple[Carry, Carry], jax.Array]:
+        """Run over time both ways.
+
+        Args:
+          carry: states of the two layers, from `initial_carry`.
+          x: [B, T, D].
+
+        Returns:
+          ((the forward layer's state after the last step, the backward layer's after the first), outputs [B, T, 2 H]).
+        """
+        forward, backward = (
+            Recurrent(self.features, self.cell, self.proj_features, unroll=self.unroll, dtype=self.dtype, name=name)
+            for name in ("forward", "backward")
+        )
+        after, h = forward(carry[0], x)
+        before, g = backward(carry[1], x[:, ::-1])
+        return (after, before), jnp.concatenate([h, g[:, ::-1]], -1)

@@ -11,16 +11,20 @@ from dlcore.ops.arithmetic import (
     same_padding,
 )
 from dlcore.ops.boxes import (
+    box_angle,
     box_area,
     box_convert,
     box_iou,
     box_union,
     boxes_to_distances,
     clip_boxes,
+    complete_box_iou,
     decode_boxes,
+    distance_box_iou,
     distances_to_boxes,
     encode_boxes,
     generalized_box_iou,
+    masks_to_boxes,
     paired_box_iou,
     resize_boxes,
 )
@@ -40,6 +44,7 @@ from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.resize import RESIZE_METHODS, resize
+from dlcore.ops.square_root import safe_sqrt
 from dlcore.ops.transposed_convolution import conv_transpose
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
 from dlcore.ops.winograd import conv_winograd, winograd_multiplications
@@ -53,6 +58,7 @@ __all__ = [
     "avg_pool",
     "bed_of_nails",
     "bilinear_sample",
+    "box_angle",
     "box_area",
     "box_convert",
     "box_iou",
@@ -60,6 +66,7 @@ __all__ = [
     "boxes_to_distances",
     "clip_boxes",
     "col2im",
+    "complete_box_iou",
     "conv_fft",
     "conv_general_dilated",
     "conv_im2col",
@@ -74,6 +81,7 @@ __all__ = [
     "depthwise_conv",
     "depthwise_kernel_gradient",
     "depthwise_transpose",
+    "distance_box_iou",
     "distances_to_boxes",
     "effective_kernel_size",
     "encode_boxes",
@@ -83,6 +91,7 @@ __all__ = [
     "global_avg_pool",
     "grid_sample",
     "im2col",
+    "masks_to_boxes",
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
@@ -94,6 +103,7 @@ __all__ = [
     "receptive_field",
     "resize",
     "resize_boxes",
+    "safe_sqrt",
     "same_padding",
     "top_detections",
     "winograd_multiplications",

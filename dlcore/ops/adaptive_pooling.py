@@ -39,7 +39,9 @@ def adaptive_avg_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
 
 
 def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
-    """Max pooling to a given size. A NaN in a window makes its output NaN.
+    """Max pooling to a given size.
+
+    A NaN in a window makes its output NaN. Among ties the gradient goes to the first pixel in row-major order.
 
     Args:
       x: [..., H, W, C].
@@ -51,7 +53,7 @@ def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
     Raises:
       ValueError: a size is below 1, or x has too few axes or no pixels.
     """
-    for axis, out in _axes(x, size):
+    for axis, out in reversed(_axes(x, size)):
         start, stop = _windows(x.shape[axis], out)
         # Windows differ in length: the shorter ones repeat their last pixel.
         pixels = np.minimum(start[:, None] + np.arange((stop - start).max()), stop[:, None] - 1)

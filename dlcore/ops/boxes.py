@@ -4,6 +4,7 @@ A box is (x0, y0, x1, y1) in pixels, x to the right and y down; pixel i covers [
 
     IoU(a, b)  = |a and b| / |a or b|                                   Jaccard 1912; 0 where both are empty
     GIoU(a, b) = IoU - (|hull| - |a or b|) / |hull|                     Rezatofighi et al. 2019, arXiv:1902.09630
+    DIoU(a, b) = IoU - |center a - center b|^2 / diagonal(hull)^2       Zheng et al. 2020, arXiv:1911.08287; CIoU too
     b_x = p_x + p_w t_x,   b_y = p_y + p_h t_y,   b_w = p_w e^t_w,   b_h = p_h e^t_h
                            the box b of deltas t on the anchor p, by center and size; arXiv:1311.2524
 """
@@ -15,16 +16,20 @@ import jax
 import jax.numpy as jnp
 
 __all__ = [
+    "box_angle",
     "box_area",
     "box_convert",
     "box_iou",
     "box_union",
     "boxes_to_distances",
     "clip_boxes",
+    "complete_box_iou",
     "decode_boxes",
+    "distance_box_iou",
     "distances_to_boxes",
     "encode_boxes",
     "generalized_box_iou",
+    "masks_to_boxes",
     "paired_box_iou",
     "resize_boxes",
 ]
@@ -102,6 +107,80 @@ def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     _, union = box_union(a, b)
     hull = box_area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
     return paired_box_iou(a, b) - jnp.where(hull > 0, (hull - union) / jnp.where(hull > 0, hull, 1), 0)
+
+
+def distance_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Distance IoU (Zheng et al. 2020, arXiv:1911.08287) of every box of `a` with every box of `b`.
+
+    IoU minus the squared distance of the centers over the squared diagonal of the smallest box around both.
+
+    Args:
+      a: [N, 4] (x0, y0, x1, y1).
+      b: [M, 4].
+
+    Returns:
+      [N, M], DIoU in [-1, 1].
+    """
+    chex.assert_shape([a, b], (None, 4))
+    a, b = a[:, None], b[None]
+    sides = jnp.maximum(a[..., 2:], b[..., 2:]) - jnp.minimum(a[..., :2], b[..., :2])
+    diagonal = jnp.square(sides).sum(-1)
+    centers = jnp.square((a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2).sum(-1)
+    return paired_box_iou(a, b) - jnp.where(diagonal > 0, centers / jnp.where(diagonal > 0, diagonal, 1), 0)
+
+
+def complete_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Complete IoU of every box of `a` with every box of `b`: the distance IoU less a term for the aspect ratios.
+
+    CIoU = DIoU - v^2 / (1 - IoU + v),   v = 4 / pi^2 (atan(w_b / h_b) - atan(w_a / h_a))^2
+
+    Args:
+      a: [N, 4] (x0, y0, x1, y1).
+      b: [M, 4].
+
+    Returns:
+      [N, M], CIoU; no gradient goes through v / (1 - IoU + v), as in the paper.
+    """
+    overlap = distance_box_iou(a, b)
+    angle_a, angle_b = (box_angle(boxes) for boxes in (a, b))
+    v = 4 / jnp.pi**2 * jnp.square(angle_b[None] - angle_a[:, None])
+    weight = jax.lax.stop_gradient(v / jnp.maximum(1 - box_iou(a, b) + v, 1e-7))
+    return overlap - weight * v
+
+
+def box_angle(boxes: jax.Array) -> jax.Array:
+    """Angle of the diagonal to the vertical, atan(width / height).
+
+    Args:
+      boxes: [..., 4] (x0, y0, x1, y1).
+
+    Returns:
+      [...] in radians; a point has the angle 0 and no gradient.
+    """
+    sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    width, height = sides[..., 0], sides[..., 1]
+    is_point = (width == 0) & (height == 0)
+    return jnp.arctan2(jnp.where(is_point, 0, width), jnp.where(is_point, 1, height))
+
+
+def masks_to_boxes(masks: jax.Array) -> jax.Array:
+    """Find the smallest box around each mask.
+
+    Pixel j covers [j, j + 1], so x1 and y1 are one more than torchvision's, which gives the last pixel's number.
+
+    Args:
+      masks: [..., H, W]; pixels other than 0 belong to the object.
+
+    Returns:
+      [..., 4] float32 (x0, y0, x1, y1); zeros for an empty mask.
+    """
+    masks = jnp.asarray(masks) != 0
+    corners = []
+    for axis in (-2, -1):
+        line = masks.any(axis)
+        corners.append((line.argmax(-1), line.shape[-1] - line[..., ::-1].argmax(-1)))
+    (x0, x1), (y0, y1) = corners
+    return jnp.where(masks.any((-2, -1))[..., None], jnp.stack([x0, y0, x1, y1], -1), 0).astype(jnp.float32)
 
 
 def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:

@@ -46,7 +46,7 @@ def resize(
       align_corners: keep the centers of the corner pixels in place.
       antialias: widen the kernel when shrinking, so that every input pixel counts.
       scale: output size / input size for each axis, or one number for both, in place of `size`. Sizes are rounded down,
-        and coordinates follow the scale itself.
+        and coordinates follow the scale itself; bilinear without antialias copies an axis whose size stays, as torch.
       cubic_coefficient: a of the bicubic kernel; None means -0.75, and -0.5 under antialias.
 
     Returns:
@@ -71,7 +71,7 @@ def resize(
         axis, n = first + i, x.shape[first + i]
         if nearest:
             x = jnp.take(x, _nearest(n, out, ratio, method == "nearest_exact"), axis)
-        elif out != n or ratio != 1.0:
+        elif out != n or (ratio != 1.0 and (method != "bilinear" or antialias)):
             a = (-0.5 if antialias else -0.75) if cubic_coefficient is None else cubic_coefficient
             weights = _weights(n, out, ratio, method, align_corners, antialias, a)
             product = jnp.tensordot(

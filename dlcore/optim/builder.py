@@ -23,6 +23,7 @@ OPTIMIZERS = {
     "sgd": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, None if _off(momentum) else momentum)),
     "nesterov": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, momentum, nesterov=True)),
     "adam": lambda rate, momentum, decay: _l2(decay, optax.adam(rate, b1=momentum)),
+    "amsgrad": lambda rate, momentum, decay: _l2(decay, optax.amsgrad(rate, b1=momentum)),
     "adamw": lambda rate, momentum, decay: optax.adamw(rate, b1=momentum, weight_decay=decay, mask=kernels),
     "lamb": lambda rate, momentum, decay: optax.lamb(rate, b1=momentum, weight_decay=decay, mask=kernels),
     "lars": lambda rate, momentum, decay: optax.lars(
@@ -60,9 +61,18 @@ SCHEDULES = {
 cosines, each twice as long as the one before."""
 
 
-def kernels(params):
-    """True for the leaves that weight decay applies to: two axes or more, so no biases and no norm parameters."""
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+NO_KERNELS = frozenset({"bias_table", "cls_token", "dist_token", "pos_embed"})
+"""Parameters of several axes that ViT, DeiT and Swin do not decay, as a part of their path."""
+
+
+def kernels(params: Any) -> Any:
+    """True for the leaves that weight decay applies to: two axes or more, so no biases and no norm parameters; and no
+    tokens, positions or tables of biases."""
+
+    def is_kernel(path: tuple, leaf: jax.Array) -> bool:
+        return leaf.ndim > 1 and not NO_KERNELS & {getattr(part, "key", None) for part in path}
+
+    return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 
 def _off(value: Any) -> bool:
@@ -121,8 +131,8 @@ def create_optimizer(
       name: a key of `OPTIMIZERS`.
       learning_rate: a number or a schedule.
       momentum: decay of the velocity, Adam's β1, or the decay of the squares in rmsprop and adadelta; adagrad has none.
-      weight_decay: strength on leaves of two axes or more: decoupled for adamw and lamb, scaled with the gradient for
-        lars, an L2 term in the gradient for the others.
+      weight_decay: strength on leaves of two axes or more that are no tokens, positions or tables of biases: decoupled
+        for adamw and lamb, scaled with the gradient for lars, an L2 term in the gradient for the others.
       clip_norm: greatest global norm of the gradient, above 0; None does not clip.
       ema: decay of an average of the parameters, read by `parameter_ema`; None or 0 keeps none.
       accumulate: steps whose gradients are averaged for one update.

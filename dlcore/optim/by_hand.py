@@ -51,26 +51,33 @@ def gradient_descent(learning_rate: Rate) -> optax.GradientTransformation:
     return each_array(lambda g, w, s, t, a: (-a * g, s), learning_rate)
 
 
-def momentum(learning_rate: Rate, rho: float = 0.9, rate_inside: bool = False) -> optax.GradientTransformation:
+def momentum(
+    learning_rate: Rate, rho: float = 0.9, rate_inside: bool = False, dampening: float = 0.0
+) -> optax.GradientTransformation:
     """Momentum, v <- ρ v + g, w <- w - a v; with `rate_inside` v <- ρ v - a g, w <- w + v.
 
-    The two are the same while the rate is constant; when it falls, the second keeps the speed it has.
+    The two are the same while the rate is constant; when it falls, the second keeps the speed it has. With dampening δ
+    the gradient counts (1 - δ) times, after the first step, as in torch; δ = ρ makes v a running mean.
 
     Args:
       learning_rate: step size a, a number or a schedule of the step.
       rho: decay ρ of the velocity, in [0, 1).
       rate_inside: multiply the gradient, and not the velocity, by the rate.
+      dampening: δ.
 
     Returns:
       The optax transformation.
     """
 
+    def damped(g, t):
+        return g if dampening == 0 else jnp.where(t == 1, g, (1 - dampening) * g)
+
     def outside(g, w, s, t, a):
-        v = rho * s["v"] + g
+        v = rho * s["v"] + damped(g, t)
         return -a * v, {"v": v}
 
     def inside(g, w, s, t, a):
-        v = rho * s["v"] - a * g
+        v = rho * s["v"] - a * damped(g, t)
         return v, {"v": v}
 
     return each_array(inside if rate_inside else outside, learning_rate, v=jnp.zeros_like)

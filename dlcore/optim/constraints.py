@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.ops.square_root import safe_sqrt
+
 __all__ = ["constrain", "l1_proximal", "max_norm", "project_max_norm", "soft_threshold"]
 
 
@@ -53,7 +55,7 @@ def project_max_norm(kernel: jax.Array, limit: float | jax.Array, axis: int | Se
     """
     axis = tuple(range(kernel.ndim - 1)) if axis is None else axis
     squares = jnp.square(kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)))
-    norm = jnp.sqrt(squares.sum(axis, keepdims=True))
+    norm = safe_sqrt(squares.sum(axis, keepdims=True))
     return (kernel * jnp.where(norm > limit, limit / jnp.where(norm > limit, norm, 1), 1)).astype(kernel.dtype)
 
 

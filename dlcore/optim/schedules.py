@@ -176,7 +176,7 @@ def polynomial(rate: float, steps: int, power: float = 2.0) -> optax.Schedule:
       The schedule, a function of step t.
     """
     _positive("steps", steps)
-    return lambda t: rate * (1 - jnp.minimum(t, steps) / steps) ** power
+    return lambda t: rate * ((steps - jnp.minimum(t, steps)) / steps) ** power
 
 
 def inverse_sqrt(rate: float) -> optax.Schedule:

@@ -8,6 +8,8 @@ from dlcore.report.tables import table
 
 __all__ = ["memory_panel"]
 
+STORED = "stored for the backward pass as the loss is written: weights and images included, before XLA fuses"
+
 _ADVICE = {
     "temporaries": "Most of it is what the step stores for the backward pass: a smaller batch with --accumulate, "
     "--model.remat=full or --precision=bf16 make it less.",
@@ -22,7 +24,8 @@ def memory_panel(report: Mapping[str, int], residuals: int | None = None) -> Pan
     Args:
       report: bytes by part, as `dlcore.cost.memory.memory_report` gives them.
       residuals: bytes that the loss stores for the backward pass (`dlcore.cost.memory.residual_bytes`), shown in a row
-        of their own as they are part of the temporaries; None leaves the row out.
+        of their own, outside of the sum: weights and images among them are arguments, XLA fuses others away, and what
+        is left is in the temporaries; None leaves the row out.
 
     Returns:
       The panel.
@@ -34,7 +37,7 @@ def memory_panel(report: Mapping[str, int], residuals: int | None = None) -> Pan
         if size
     ]
     if residuals is not None:
-        row = {"part": "stored for the backward pass (in the temporaries)", "size": readable(residuals), "share": ""}
+        row = {"part": STORED, "size": readable(residuals), "share": ""}
         rows.append(row)
     largest = max(report, key=report.get) if report else ""
     panel = table(rows, title=f"Memory of a step: {readable(total)}", note=_ADVICE.get(largest, ""))

@@ -17,7 +17,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, Sum, example_keys
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
 from dlcore.rl.environments import AgentState, Environment, advance, episodes, start
 
 __all__ = ["DQNState", "Transition", "learner", "q_target"]
@@ -81,6 +81,7 @@ def q_target(
     return jax.lax.stop_gradient(reward + gamma * jnp.where(terminated, 0.0, best))
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

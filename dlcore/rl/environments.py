@@ -14,6 +14,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.extras import require
 from dlcore.learner import Metrics, State, Sum, example_keys, mask_of
 
 __all__ = ["AgentState", "Environment", "Step", "advance", "episodes", "make", "play", "record", "start"]
@@ -82,13 +83,12 @@ def make(name: str) -> Environment:
       The environment.
 
     Raises:
-      ImportError: gymnax is not installed.
+      MissingPackage: gymnax is not installed.
       ValueError: there is no such environment (close names are listed), or its actions are continuous.
     """
-    try:
-        import gymnax
-    except ImportError as error:
-        raise ImportError("environments need gymnax: python -m pip install 'dlcore[rl]'") from error
+    require("gymnax", what="an environment")
+    import gymnax
+
     if name not in gymnax.registered_envs:
         near = difflib.get_close_matches(name, gymnax.registered_envs) or sorted(gymnax.registered_envs)
         raise ValueError(f"environment={name!r}: unknown; allowed: names of gymnax such as {', '.join(near)}")

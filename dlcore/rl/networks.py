@@ -16,7 +16,7 @@ orthogonal = nn.initializers.orthogonal
 
 
 class Torso(nn.Module):
-    """Features of observations [B, D] or [B, H, W, C]; the latter go through a 3x3 convolution first.
+    """Features of observations: [B, D] by two dense layers, [B, H, W, C] by a 3x3 convolution of 16 and a dense layer.
 
     Args:
       width: units of each dense layer.
@@ -38,10 +38,11 @@ class Torso(nn.Module):
         """
         x = x.astype(jnp.float32)
         init = orthogonal(np.sqrt(2))
+        layers = 2
         if x.ndim == 4:
-            x = nn.relu(Conv(16, (3, 3), padding="VALID", kernel_init=init, name="conv")(x))
+            x, layers = nn.relu(Conv(16, (3, 3), padding="VALID", kernel_init=init, name="conv")(x)), 1
         x = x.reshape(x.shape[0], -1)
-        for i in (1, 2) if x.ndim == 2 else (1,):
+        for i in range(1, layers + 1):
             x = self.activation(nn.Dense(self.width, kernel_init=init, name=f"dense{i}")(x))
         return x
 

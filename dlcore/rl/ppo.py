@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.learner import Learner, Metrics, Range, Sum, example_keys
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
 from dlcore.rl.environments import AgentState, Environment, advance, episodes, start
 
 __all__ = ["Rollout", "clipped_surrogate_loss", "generalized_advantages", "learner"]
@@ -101,6 +101,7 @@ def clipped_surrogate_loss(
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps) * advantage)
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

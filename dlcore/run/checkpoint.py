@@ -9,6 +9,7 @@ lets the process exit with a save in flight.
 import contextlib
 import functools
 import json
+import logging as std_logging
 import os
 import shutil
 import sys
@@ -184,9 +185,7 @@ class Checkpoints:
             self._failed(step, error)
 
     def _room(self, step: int, state: Any) -> bool:
-        """Whether the disk has room; several processes must check first, as one that fails makes the others wait."""
-        if jax.process_count() == 1:
-            return True
+        """Whether the disk has room; orbax prints hundreds of lines where it has not, and other processes hang."""
         free, size = shutil.disk_usage(self.folder).free, sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         if agree(free > 1.1 * size + SPARE):
             return True
@@ -355,9 +354,16 @@ def _stderr_kept_on_success() -> Iterator[None]:
 
 @functools.cache
 def _quiet_orbax() -> None:
-    """Drop orbax's warnings about what is intended here: steps without a score, and reading only."""
+    """Drop orbax's warnings about what is intended, and its tracebacks of failed saves, which `_failed` reports."""
     noise = ("tracked_metric", "read_only=True", "directory is read only")
-    logging.get_absl_logger().addFilter(lambda record: not any(text in record.getMessage() for text in noise))
+    folder = f"{os.sep}orbax{os.sep}"
+
+    def wanted(record: std_logging.LogRecord) -> bool:
+        failed = record.levelno >= std_logging.ERROR and folder in record.pathname
+        return not failed and not any(text in record.getMessage() for text in noise)
+
+    logging.get_absl_logger().addFilter(wanted)
+    std_logging.getLogger("asyncio").addFilter(lambda record: "orbax-checkpoint-tmp" not in record.getMessage())
 
 
 def _leaves(tree: Any) -> dict[str, str]:

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.pipeline import padded_batches
 from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.sharding import put_rows
-from dlcore.run.step import Placement, fold, merge
+from dlcore.run.step import Placement
+from dlcore.run.sums import Sums, fold
 
 __all__ = ["Evaluation", "Measures", "arrays", "compute_metrics", "evaluate", "padded", "predict", "scalars"]
 
@@ -27,8 +29,16 @@ class Evaluation:
 
     def __init__(self, learner: Learner, placement: Placement):
         self.placement = placement
-        self._first = jax.jit(learner.evaluate)
-        self._next = jax.jit(lambda sums, state, batch: merge(sums, learner.evaluate(state, batch)), donate_argnums=0)
+
+        def first(state: Any, batch: Any) -> Sums:
+            metrics = jax.tree.map(jnp.asarray, learner.evaluate(state, batch))
+            return Sums.empty(metrics).add(metrics)
+
+        def after(sums: Sums, state: Any, batch: Any) -> Sums:
+            return sums.add(jax.tree.map(jnp.asarray, learner.evaluate(state, batch)))
+
+        self._first = jax.jit(first)
+        self._next = jax.jit(after, donate_argnums=0)
         self._predict = jax.jit(learner.predict)
 
     def put(self, batch: Any) -> Any:
@@ -62,9 +72,9 @@ class Evaluation:
             sums = self._first(state, batch) if sums is None else self._next(sums, state, batch)
             self.placement.pace(sums)
             if count % fold_every == 0:
-                host, sums = fold(host, jax.device_get(sums)), None
+                host, sums = fold(host, sums.on_host()), None
         if sums is not None:
-            host = fold(host, jax.device_get(sums))
+            host = fold(host, sums.on_host())
         if host is None:
             raise ValueError("source: holds no example to evaluate; allowed: at least one")
         return host
@@ -120,7 +130,8 @@ class Evaluation:
           The results of all evaluators.
 
         Raises:
-          ValueError: two evaluators give the same name, or a source holds no example.
+          ValueError: two evaluators give the same name, one gives a number that is not among its names, or a source
+            holds no example.
         """
         sources = [source if e.source is None else e.source for e in evaluators]
         measures: Measures = {}
@@ -135,6 +146,9 @@ class Evaluation:
                 for name, value in evaluator.finish(acc).items():
                     if name in measures:
                         raise ValueError(f"evaluators: two evaluators give {name!r}; allowed: unique names")
+                    if evaluator.names and np.ndim(value) == 0 and name not in evaluator.names:
+                        allowed = ", ".join(evaluator.names)
+                        raise ValueError(f"evaluators: one gives {name!r}, which it does not name; allowed: {allowed}")
                     measures[name] = _measure(value)
         return measures
 

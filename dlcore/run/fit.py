@@ -8,9 +8,10 @@ function of the step: a resumed run is bit-identical to an uninterrupted one on 
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,52 +26,27 @@ from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
+from dlcore.run.inputs import check_labels, check_pipelines, check_valid
+from dlcore.run.lock import locked
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
-from dlcore.run.nonfinite import NonFiniteError, diagnose
+from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
 from dlcore.run.preemption import Preempted, Preemption
 from dlcore.run.processes import is_first
 from dlcore.run.progress import Progress, say
+from dlcore.run.result import Result
 from dlcore.run.saving import Saver, Saving
-from dlcore.run.step import Carry, Placement, Program, fold
+from dlcore.run.step import Carry, Placement, Program
+from dlcore.run.sums import fold
 
 __all__ = ["Result", "Saving", "fit"]
 
 FOLD_EVERY = 1024
-"""Steps after which device sums move to the host without a log line too: float32 sums freeze, int32 overflows."""
+"""Steps after which device sums move to the host without a log line too: float32 sums freeze."""
 
 LOG_EVERY, LEAST_LINES = 50, 20
 """Steps between two lines of the log, and how many lines a shorter run has at least."""
 
 DEFAULT_SAVING = Saving()
-
-
-@dataclass
-class Result:
-    """What `fit` returns.
-
-    Args:
-      state: the learner's last state.
-      step: steps done, those before a resume included.
-      history: the rows of the log.
-      stopped: whether a hook ended the phase before its last step.
-      best_step: the step of the best checkpoint; None where nothing was monitored.
-      seconds: time in training steps, those before a resume included.
-      seconds_before: the part of `seconds` in earlier processes.
-      compile_seconds: time until the first step could run.
-      wait_fraction: share of this process's training time spent waiting for batches.
-      memory: bytes by kind, as `dlcore.cost.memory.memory_report`.
-    """
-
-    state: Any
-    step: int
-    history: list[dict]
-    stopped: bool = False
-    best_step: int | None = None
-    seconds: float = 0.0
-    seconds_before: float = 0.0
-    compile_seconds: float = 0.0
-    wait_fraction: float = 0.0
-    memory: dict[str, int] = field(default_factory=dict)
 
 
 def fit(
@@ -93,6 +69,7 @@ def fit(
     saving: Saving = DEFAULT_SAVING,
     progress: bool = True,
     prefetch: int = 2,
+    changed_data: bool = False,
 ) -> Result:
     """Train `learner` for `steps` steps, resuming from the newest checkpoint under `folder`.
 
@@ -116,13 +93,16 @@ def fit(
       saving: when to save and what to keep.
       progress: show a bar or plain lines.
       prefetch: batches to prepare in advance.
+      changed_data: resume where the checkpoints were made on other data.
 
     Returns:
       The last state, the log, and where the time went.
 
     Raises:
-      NonFiniteError: a metric or a parameter became NaN or infinite; the message says where it began.
+      NonFiniteError: a metric, a number of the validation or an array of the state became NaN or infinite; the message
+        says where it began. Arrays that hold an infinity before the first step may.
       CheckpointMismatch: the folder holds checkpoints of another model.
+      FolderInUse: another process trains in `folder`.
       Preempted: SIGTERM came; everything is saved and the process should exit with the status it carries.
       ValueError: an argument is out of range, or the learner breaks the contract.
     """
@@ -145,8 +125,12 @@ def fit(
         saving,
         progress and is_first(),
         prefetch,
+        changed_data,
     )
-    return _Run(arguments).run()
+    if arguments.folder is not None:
+        check_writable(arguments.folder)
+    with locked(arguments.folder):
+        return _Run(arguments).run()
 
 
 @dataclass(frozen=True)
@@ -171,11 +155,14 @@ class _Arguments:
     saving: Saving
     progress: bool
     prefetch: int
+    changed_data: bool
 
     def __post_init__(self):
         for name in ("steps", "log_every", "prefetch", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: too small; allowed: at least 1")
+        check_pipelines(self.train)
+        check_valid(self.valid)
 
 
 class _Run:
@@ -183,16 +170,16 @@ class _Run:
 
     def __init__(self, arguments: _Arguments):
         self.arguments = arguments
-        if arguments.folder is not None:
-            check_writable(arguments.folder)
         self.example = batch_at(arguments.train, 0)
         self.program = Program(arguments.learner, self.example, arguments.placement, arguments.seed)
+        check_labels(arguments.learner, self.program.abstract_state, self.example, arguments.train, arguments.valid)
         self.evaluation = Evaluation(arguments.learner, arguments.placement)
         self.saver = Saver(arguments.saving, arguments.folder)
         self.progress = Progress(arguments.steps, enabled=False)
         self.writer: MetricsWriter | None = None
         self.rows: list[dict] = []
         self.host_sums: Metrics | None = None
+        self.unbounded: set[str] = set()
         self.step_values: dict[str, float] = {}
         self.seconds = self.seconds_before = self.compile_seconds = 0.0
         self.timed_from = time.monotonic()
@@ -219,10 +206,12 @@ class _Run:
     def _resume(self) -> tuple[int, Carry]:
         restored = self.saver.restore(self.program.abstract_carry)
         if restored is None:
-            return 0, self.program.init(self.example, self.arguments.start)
+            carry = self.program.init(self.example, self.arguments.start)
+            self.unbounded = unbounded_leaves(carry.state)
+            return 0, carry
         step, carry, note = restored
         data = json.loads(json.dumps(settings(self.arguments.train)))
-        if note["data"] != data:
+        if note["data"] != data and not self.arguments.changed_data:
             raise ValueError(
                 f"folder={str(self.arguments.folder)!r}: its checkpoints were made on other data, {note['data']}; "
                 f"allowed: {data}"
@@ -231,11 +220,11 @@ class _Run:
             if memory is not None:
                 hook.memory = memory
         if note["folded"] is not None:
-            sums = self.program.abstract_carry.sums
             leaves = [np.asarray(leaf) for leaf in note["folded"]]
-            self.host_sums = jax.tree.unflatten(jax.tree.structure(sums), leaves)
+            self.host_sums = jax.tree.unflatten(jax.tree.structure(self.program.abstract_carry.bad), leaves)
         self.seconds = self.seconds_before = note["seconds"]
         self.saver.best = note["best"]
+        self.unbounded = set(note["unbounded"])
         self.stopped = note["stopped"]
         if self.arguments.progress:
             say(f"resuming after step {step}")
@@ -324,8 +313,7 @@ class _Run:
 
     def _fold(self, step: int, carry: Carry) -> Carry:
         sums, carry = self.program.take_sums(carry)
-        if int(np.max(jax.device_get(carry.bad_step))) >= 0:
-            self._raise_nonfinite(step, carry)
+        self._check_finite(step, self.program.join(carry))
         self.host_sums = fold(self.host_sums, sums)
         return carry
 
@@ -354,9 +342,17 @@ class _Run:
 
     def _evaluate(self, step: int, carry: Carry) -> float | None:
         """Log a row of validation; the score to save with, where it is the best so far."""
-        state, arguments = self.program.join(carry).state, self.arguments
-        measures = self.evaluation.measures(state, arguments.valid, arguments.evaluators, arguments.eval_batch_size)
+        joined, arguments = self.program.join(carry), self.arguments
+        measures = self.evaluation.measures(
+            joined.state, arguments.valid, arguments.evaluators, arguments.eval_batch_size
+        )
         numbers = scalars(measures)
+        if bad := {name: value for name, value in numbers.items() if value is not None and not math.isfinite(value)}:
+            self._check_finite(step, joined)
+            raise NonFiniteError(
+                f"validation is not finite after step {step}: {bad}; the state is finite, so the validation data or "
+                f"what evaluate computes is not; {REMEDY}"
+            )
         self._write({"step": step, "split": "valid", "epoch": self._epoch(step), **numbers})
         return self.saver.score(numbers)
 
@@ -379,8 +375,7 @@ class _Run:
 
     def _save(self, step: int, carry: Carry, score: float | None = None) -> None:
         joined = self.program.join(carry)
-        if int(joined.bad_step) >= 0 or not self.program.finite(joined.state.params):
-            self._raise_nonfinite(step, carry)
+        self._check_finite(step, joined)
         sums = self.host_sums
         note = {
             "data": settings(self.arguments.train),
@@ -388,12 +383,15 @@ class _Run:
             "folded": None if sums is None else [np.asarray(x).tolist() for x in jax.tree.leaves(sums)],
             "seconds": self.seconds,
             "stopped": self.stopped,
+            "unbounded": sorted(self.unbounded),
         }
         self.saver.save(step, joined, note, score)
 
-    def _raise_nonfinite(self, step: int, carry: Carry) -> None:
-        joined = self.program.join(carry)
+    def _check_finite(self, step: int, joined: Carry) -> None:
+        """Raise where a metric or the state is not finite; waits for the device."""
         bad_step = int(joined.bad_step)
+        if bad_step < 0 and not bad_leaves(joined.state) - self.unbounded:
+            return
         last = bad_step if bad_step >= 0 else step - 1
         numbers = scalars(compute_metrics(jax.device_get(joined.bad))) if bad_step >= 0 else {}
         logging.error("not finite at step %d: %s; replaying to find the cause", last, numbers)
@@ -401,5 +399,7 @@ class _Run:
         restored = self.saver.restore(self.program.abstract_carry)
         initial = (0, self.program.init(self.example, self.arguments.start)) if restored is None else restored[:2]
         first, carry = initial
-        began, story = diagnose(self.program, carry, lambda t: batch_at(self.arguments.train, t), first, last)
+        began, story = diagnose(
+            self.program, carry, lambda t: batch_at(self.arguments.train, t), first, last, self.unbounded
+        )
         raise NonFiniteError(f"training is no longer finite, first at step {began}:\n  {story}")

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
+from absl import logging
 
 __all__ = ["METRICS_FILE", "MetricsWriter", "read_metrics"]
 
@@ -27,7 +28,7 @@ class MetricsWriter:
 
     The operating system has a row when `write` returns; `flush` waits until it is on disk. tensorboardX (1.7 s to
     import) is imported and writes on a thread of its own; the next `flush` or `close` raises its errors. In a run of
-    several processes only one may open a writer. A half-written last line (of a killed process) is always removed.
+    several processes only one may open a writer. Half-written and damaged lines are removed.
 
     Args:
       folder: of the run.
@@ -172,11 +173,12 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
       path: of the file, or of its folder.
 
     Returns:
-      The rows in the order written, without a half-written last line.
+      The rows in the order written, without a half-written last line, and without damaged lines, which a warning
+      names.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a line is not a JSON object.
+      ValueError: no line is a JSON object.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -185,16 +187,22 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def _complete_lines(path: pathlib.Path) -> list[str]:
-    """The file's lines that end in a newline and hold a JSON object."""
+    """The file's lines that end in a newline and hold a JSON object; others, as a crash leaves them, are named."""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    for number, line in enumerate(lines, 1):
-        try:
-            whole = isinstance(json.loads(line), dict)
-        except json.JSONDecodeError:
-            whole = False
-        if not whole:
-            raise ValueError(f"{path}:{number}: {line[:80]!r} is not a JSON object; allowed: one object a line")
-    return lines
+    whole = [_is_object(line) for line in lines]
+    damaged = [number for number, good in enumerate(whole, 1) if not good]
+    if damaged and len(damaged) == len(lines):
+        raise ValueError(f"{path}:1: {lines[0][:80]!r} is not a JSON object; allowed: one object a line")
+    if damaged:
+        logging.warning("%s: damaged, and left out: line %s", path, ", ".join(map(str, damaged)))
+    return [line for line, good in zip(lines, whole, strict=True) if good]
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except json.JSONDecodeError:
+        return False
 
 
 def _cut_back(path: pathlib.Path, last_step: float) -> None:

@@ -1,7 +1,11 @@
 """Find the step and the first array that became non-finite, by replaying from the last finite state.
 
-After a bad update every parameter is bad, so the last state shows no cause. The carry records the first bad step; from
-the last checkpoint the same batches lead there again, without donation, and every leaf is checked on the way.
+After a bad update every parameter is bad, so the last state shows no cause. The carry records the first step whose
+metrics are bad, and log steps look at the whole state: parameters, optimizer, running statistics. From the last
+checkpoint the same batches lead there again, without donation, and every leaf is checked on the way.
+
+Some leaves hold an infinity from the start (the best value before the first measurement, the errors of a line search):
+those are left alone for the whole run.
 """
 
 import traceback
@@ -10,13 +14,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore.run.evaluate import compute_metrics, scalars
 from dlcore.run.sharding import leaf_paths
-from dlcore.run.step import Carry, Program, fold
+from dlcore.run.step import Carry, Program
 
-__all__ = ["NonFiniteError", "diagnose"]
+__all__ = ["REMEDY", "NonFiniteError", "bad_leaves", "diagnose", "unbounded_leaves"]
+
+PARAMETERS = "params/"
+REMEDY = "what often helps: a smaller learning_rate, a clip_norm, precision f32"
+"""What to try where the data is finite."""
 
 
 class NonFiniteError(FloatingPointError):
@@ -24,19 +31,48 @@ class NonFiniteError(FloatingPointError):
 
 
 @jax.jit
-def _bad(tree: Any) -> jax.Array:
-    return jnp.stack([~jnp.isfinite(x).all() for x in jax.tree.leaves(tree)])
+def _flags(leaves: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    nan = jnp.stack([jnp.isnan(x).any() for x in leaves])
+    return nan, nan | jnp.stack([jnp.isinf(x).any() for x in leaves])
 
 
-def bad_leaves(tree: Any) -> list[str]:
-    """Paths of the floating-point leaves that hold a NaN or an infinity."""
+def _bad_paths(tree: Any) -> tuple[set[str], set[str]]:
+    """Paths of the floating-point leaves that hold a NaN, and of those that hold a NaN or an infinity."""
     floats = [(path, x) for path, x in leaf_paths(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     if not floats:
-        return []
-    return [path for (path, _), bad in zip(floats, np.asarray(_bad([x for _, x in floats])), strict=True) if bad]
+        return set(), set()
+    flags = jax.device_get(_flags([x for _, x in floats]))
+    return tuple({path for (path, _), bad in zip(floats, row, strict=True) if bad} for row in flags)
 
 
-def diagnose(program: Program, carry: Carry, batch_at: Callable[[int], Any], first: int, last: int) -> tuple[int, str]:
+def bad_leaves(tree: Any) -> set[str]:
+    """Find what is not finite; waits for the device.
+
+    Args:
+      tree: of arrays.
+
+    Returns:
+      Paths of the floating-point leaves that hold a NaN or an infinity.
+    """
+    return _bad_paths(tree)[1]
+
+
+def unbounded_leaves(state: Any) -> set[str]:
+    """Find the leaves in which an infinity is no error.
+
+    Args:
+      state: of a learner, before the first step.
+
+    Returns:
+      Paths of the leaves that hold an infinity and no NaN, parameters aside.
+    """
+    nan, bad = _bad_paths(state)
+    return {path for path in bad - nan if not path.startswith(PARAMETERS)}
+
+
+def diagnose(
+    program: Program, carry: Carry, batch_at: Callable[[int], Any], first: int, last: int, unbounded: set[str]
+) -> tuple[int, str]:
     """Replay steps `first` to `last` until an array is not finite.
 
     Args:
@@ -45,6 +81,7 @@ def diagnose(program: Program, carry: Carry, batch_at: Callable[[int], Any], fir
       batch_at: step -> batch.
       first: the first step to replay.
       last: the last step to replay.
+      unbounded: of `unbounded_leaves`.
 
     Returns:
       (step, explanation): where it began, and which arrays and which operation were the first.
@@ -54,18 +91,18 @@ def diagnose(program: Program, carry: Carry, batch_at: Callable[[int], Any], fir
         batch = batch_at(step)
         _, before = program.take_sums(program.split(carry))
         after = step_fn(before, program.put(batch))
-        metrics = scalars(compute_metrics(fold(None, program.take_sums(after)[0])))
+        metrics = scalars(compute_metrics(program.take_sums(after)[0]))
         after = program.join(after)
         if bad := bad_leaves(batch):
             return step, f"step {step}: the batch itself is not finite: {_some(bad)}"
-        bad_state = set(bad_leaves(after.state.params)) - set(bad_leaves(carry.state.params))
+        bad_state = bad_leaves(after.state) - unbounded
         if int(after.bad_step) >= 0 or bad_state:
-            return step, _culprit(program, carry, batch, step, metrics, sorted(bad_state))
+            return step, _culprit(program, carry, batch, step, metrics, bad_state)
         carry = after
     return last, f"steps {first} to {last} were finite when replayed: the cause is not in the state and the batches"
 
 
-def _culprit(program: Program, carry: Carry, batch: Any, step: int, metrics: dict, bad_after: list[str]) -> str:
+def _culprit(program: Program, carry: Carry, batch: Any, step: int, metrics: dict, bad_after: set[str]) -> str:
     lines = [f"step {step}: state and batch before it were finite; metrics of the step: {metrics}"]
     learner = program.learner
     if learner.loss is not None and program.placement.spmd == "jit":
@@ -73,11 +110,15 @@ def _culprit(program: Program, carry: Carry, batch: Any, step: int, metrics: dic
         bad = bad_leaves(gradient(carry.state.params, carry.state, program.put_global(batch)))
         if bad:
             lines.append(f"gradients of the loss that are not finite: {_some(bad)}")
-    if bad_after:
-        lines.append(f"parameters that are not finite after it: {_some(bad_after)}")
+    parameters = {path for path in bad_after if path.startswith(PARAMETERS)}
+    if parameters:
+        names = {path.removeprefix(PARAMETERS) for path in parameters}
+        lines.append(f"parameters that are not finite after it: {_some(names)}")
+    if others := bad_after - parameters:
+        lines.append(f"other state that is not finite after it: {_some(others)}")
     if operation := _primitive(program, carry, batch):
         lines.append(operation)
-    return "\n  ".join(lines)
+    return "\n  ".join([*lines, REMEDY])
 
 
 def _primitive(program: Program, carry: Carry, batch: Any) -> str | None:
@@ -96,5 +137,5 @@ def _primitive(program: Program, carry: Carry, batch: Any) -> str | None:
     return None
 
 
-def _some(paths: list[str]) -> str:
-    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+def _some(paths: set[str]) -> str:
+    return ", ".join(sorted(paths)[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")

@@ -1,6 +1,7 @@
 """Record the versions, commit, devices and hardware of a run."""
 
 import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -10,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["command", "commit", "devices", "hardware", "process_seconds", "versions"]
+__all__ = ["command", "commit", "devices", "hardware", "process_seconds", "sources", "versions"]
 
 IMPORTED = time.monotonic()
 PACKAGES = ("dlcore", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -49,6 +50,23 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain", "-uno").strip() else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def sources() -> dict[str, str]:
+    """Digest the code that this process runs: the imported modules of dlcore and experiments, and the main program.
+
+    Returns:
+      file -> the first 16 digits of the SHA-256 of its bytes; files of the checkout by their path inside it.
+    """
+    root = Path(__file__).resolve().parents[2]
+    digests = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name.partition(".")[0] in ("dlcore", "experiments", "__main__") and file.endswith(".py"):
+            path = Path(file).resolve()
+            key = path.relative_to(root) if path.is_relative_to(root) else path
+            digests[key.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return digests
 
 
 def devices() -> dict:

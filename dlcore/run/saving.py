@@ -1,8 +1,5 @@
 """Decide when to save, follow the best validation metric, and keep the checkpoints of one call of fit."""
 
-import json
-import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +10,7 @@ import numpy as np
 
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.evaluate import Measures
+from dlcore.run.json_files import read_json, write_json
 from dlcore.run.processes import is_first, same
 from dlcore.run.step import Carry
 
@@ -127,7 +125,7 @@ class Saver:
             raise ValueError(f"monitor={monitor!r}: not a validation metric; allowed: {', '.join(measures)}")
         score = measures[monitor]
         sign = 1 if self.saving.mode == "max" else -1
-        if score is None or math.isnan(score) or (self.best is not None and sign * score < sign * self.best):
+        if score is None or (self.best is not None and sign * score < sign * self.best):
             return None
         self.best = score
         return score
@@ -165,9 +163,12 @@ class Saver:
 
         Returns:
           The last step of the finished phase; None where it has not finished.
+
+        Raises:
+          ValueError: the file is damaged.
         """
         path = self.folder and self.folder / "finished.json"
-        return json.loads(path.read_text())["step"] if path and path.exists() else None
+        return read_json(path, ["step"])["step"] if path and path.exists() else None
 
     def write_finished(self, step: int, stopped: bool) -> None:
         """Mark the phase as finished, once the last checkpoint is on disk.
@@ -180,10 +181,7 @@ class Saver:
             return
         self.store.wait()
         if self.store.failure is None and is_first():
-            path = self.folder / "finished.json"
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_text(json.dumps({"step": step, "stopped": stopped}, indent=1) + "\n")
-            os.replace(temporary, path)
+            write_json(self.folder / "finished.json", {"step": step, "stopped": stopped})
 
     def close(self) -> None:
         """Wait and release the folder."""

@@ -28,8 +28,9 @@ from dlcore.run.sharding import (
     put_rows,
     state_shardings,
 )
+from dlcore.run.sums import Sums
 
-__all__ = ["AXIS", "Carry", "Placement", "Program", "all_finite", "fold", "is_key", "merge"]
+__all__ = ["AXIS", "Carry", "Placement", "Program", "all_finite", "is_key"]
 
 AXIS = DATA
 """The name of the mapped axis under pmap."""
@@ -93,41 +94,9 @@ class Carry:
     """
 
     state: Any
-    sums: Metrics
+    sums: Sums
     bad_step: jax.Array
     bad: Metrics
-
-
-def merge(left: Metrics, right: Metrics) -> Metrics:
-    """Merge two sets of metrics.
-
-    Args:
-      left: by name.
-      right: by name.
-
-    Returns:
-      The merged metrics, of the names in `right`.
-    """
-    return {name: left[name].merge(right[name]) for name in right}
-
-
-def fold(host: Metrics | None, device: Metrics) -> Metrics:
-    """Add fetched sums to host sums of 64 bits.
-
-    Args:
-      host: sums so far; None where there are none.
-      device: sums from the device.
-
-    Returns:
-      The sums of both in int64 and float64.
-    """
-
-    def widen(leaf: np.ndarray) -> np.ndarray:
-        leaf = np.asarray(leaf)
-        return leaf.astype(np.int64 if np.issubdtype(leaf.dtype, np.integer) else np.float64)
-
-    wide = jax.tree.map(widen, device)
-    return wide if host is None else merge(host, wide)
 
 
 def _strong(tree: Any) -> Any:
@@ -145,10 +114,6 @@ def is_key(x: Any) -> bool:
       True for arrays of `jax.random.key`.
     """
     return jnp.issubdtype(getattr(x, "dtype", np.float32), jax.dtypes.prng_key)
-
-
-def _empty(metrics: Metrics) -> Metrics:
-    return {name: metric.empty() for name, metric in metrics.items()}
 
 
 def all_finite(tree: Any) -> jax.Array:
@@ -190,7 +155,12 @@ class Program:
         if processes > 1:
             batch_shardings(batch, self._mesh, processes)
         self._init_fn = lambda rng, batch: _strong(learner.init(rng, batch))
-        self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
+        try:
+            self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
+        except TypeError as error:
+            if "unexpected keyword argument 'train'" not in str(error):
+                raise
+            raise ValueError(f"model: {error}; allowed: a module of __call__(self, x, train: bool)") from error
         self.state_shardings = state_shardings(
             self.abstract_state, self._mesh, placement.sharding, learner.batched, must_divide=placement.spmd == "pmap"
         )
@@ -199,8 +169,7 @@ class Program:
         metrics = self._abstract_metrics()
         self.abstract_carry = self._with_shardings(metrics)
         self.compiled: Any = None
-        self._finite_fn = jax.jit(all_finite)
-        self._fresh = jax.jit(lambda: _empty(self.abstract_carry.sums), out_shardings=self.replicated)
+        self._fresh = jax.jit(lambda: Sums.empty(self.abstract_carry.bad), out_shardings=self.replicated)
         self._copy = jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)
 
     def _abstract_metrics(self) -> Metrics:
@@ -224,8 +193,9 @@ class Program:
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
 
         state = jax.tree.map(put, self.abstract_state, self.state_shardings)
-        metrics = jax.tree.map(lambda x: put(x, self.replicated), metrics)
-        return Carry(state, metrics, scalar, metrics)
+        sums = jax.eval_shape(Sums.empty, metrics)
+        sums, metrics = jax.tree.map(lambda x: put(x, self.replicated), (sums, metrics))
+        return Carry(state, sums, scalar, metrics)
 
     # Initialization
 
@@ -246,7 +216,7 @@ class Program:
             state = self.place(changed)
         scalar = np.asarray(-1, np.int32)
         sums = self._fresh()
-        return Carry(state, sums, jax.device_put(scalar, self.replicated), self._fresh())
+        return Carry(state, sums, jax.device_put(scalar, self.replicated), self._fresh().metrics)
 
     def place(self, state: Any) -> Any:
         """Copy a state to the run's shardings, in buffers of its own (aliases must not be donated).
@@ -272,7 +242,7 @@ class Program:
         first = (carry.bad_step < 0) & ~jnp.all(jnp.array(finite or True))
         return Carry(
             state=state,
-            sums=merge(carry.sums, metrics),
+            sums=carry.sums.add(metrics),
             bad_step=jnp.where(first, carry.state.step, carry.bad_step).astype(jnp.int32),
             bad=jax.tree.map(lambda new, old: jnp.where(first, new, old), metrics, carry.bad),
         )
@@ -324,25 +294,13 @@ class Program:
           carry: as `step` returns it.
 
         Returns:
-          (sums on the host, the carry with empty sums).
+          (sums on the host, of 64 bits; the carry with empty sums).
         """
-        sums = jax.device_get(carry.sums)
-        fresh = self._fresh()
+        sums, fresh = carry.sums, self._fresh()
         if self._pmapped:
-            sums = jax.tree.map(lambda x: x[0], sums)
+            sums = jax.tree.map(lambda x: x[0], jax.device_get(sums))
             fresh = jax.device_put(self._stack(fresh), self._stacked_sharding())
-        return sums, carry.replace(sums=fresh)
-
-    def finite(self, tree: Any) -> bool:
-        """Whether every floating-point leaf is finite; waits for the device.
-
-        Args:
-          tree: of arrays.
-
-        Returns:
-          A Python bool.
-        """
-        return bool(self._finite_fn(tree))
+        return sums.on_host(), carry.replace(sums=fresh)
 
     # Batches and shapes
 
@@ -402,9 +360,9 @@ class Program:
         return jax.tree_util.tree_map_with_path(stacked, state)
 
     def _stacked_carry(self) -> Carry:
-        stack = jax.eval_shape(self._stack, jax.tree.map(_bare, self.abstract_carry.sums))
-        scalar = jax.ShapeDtypeStruct((self.placement.data_size,), jnp.int32)
-        return Carry(self._stacked(self.abstract_state), stack, scalar, stack)
+        carry = self.abstract_carry
+        rest = jax.eval_shape(self._stack, jax.tree.map(_bare, (carry.sums, carry.bad_step, carry.bad)))
+        return Carry(self._stacked(self.abstract_state), *rest)
 
     def _stack(self, tree: Any) -> Any:
         n = self.placement.data_size

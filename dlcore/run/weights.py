@@ -1,7 +1,7 @@
 """Weights to start from: a folder with a model's variables (orbax) and `model.json`, which says what they are of.
 
 dlcore convert resnet50.safetensors --model=resnet50 --out=weights/resnet50
-python -m experiments.classification.supervised --model=resnet50 --init_from=weights/resnet50 --replace_head
+python -m experiments.classification.supervised --model=resnet50 --init_from=weights/resnet50
 """
 
 import json
@@ -16,6 +16,8 @@ from dlcore.run.sharding import leaf_paths, path_of
 __all__ = ["fit_weights", "load_weights", "save_weights"]
 
 ABOUT, VARIABLES = "model.json", "variables"
+NAMED = 5
+"""Leaves that an error names; it counts the others."""
 
 
 def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
@@ -66,32 +68,33 @@ def load_weights(folder: str | Path) -> tuple[dict, Any]:
     return about, jax.tree.map(np.asarray, variables)
 
 
-def fit_weights(weights: Any, variables: Any, replace_head: bool = False, name: str = "weights") -> Any:
-    """Put weights in place of initial variables.
+def fit_weights(weights: Any, variables: Any, name: str = "weights") -> tuple[Any, list[str]]:
+    """Put weights in place of initial variables; a head of another size, or that the weights lack, stays as it is.
 
     Args:
       weights: a tree of arrays.
       variables: the initial variables, which say what is wanted.
-      replace_head: keep the initial values of a head of another number of classes.
       name: of the argument in the error.
 
     Returns:
-      The weights in the shapes, dtypes and structure of `variables`.
+      (the weights in the shapes, dtypes and structure of `variables`, paths of the leaves that kept their values).
 
     Raises:
-      ValueError: leaves are missing, left over or of another shape; all are named.
+      ValueError: other leaves are missing, left over or of another shape; a few are named.
     """
     leaves, wanted = dict(leaf_paths(weights)), dict(leaf_paths(variables))
-    mismatches = [f"{path} is missing" for path in wanted if path not in leaves]
+    differ = [path for path in wanted if path not in leaves or leaves[path].shape != wanted[path].shape]
+    kept = [path for path in differ if "head" in path.split("/")]
+    mismatches = [f"{path} is missing" for path in differ if path not in leaves and path not in kept]
     mismatches += [f"{path} is left over" for path in leaves if path not in wanted]
-    shapes = [path for path in wanted if path in leaves and leaves[path].shape != wanted[path].shape]
-    head = [path for path in shapes if "head" in path.split("/")] if replace_head else []
-    mismatches += [f"{p} is {leaves[p].shape}, not {wanted[p].shape}" for p in shapes if p not in head]
+    mismatches += [f"{p} is {leaves[p].shape}, not {wanted[p].shape}" for p in differ if p in leaves and p not in kept]
     if mismatches:
-        hint = "; --replace_head keeps the initial values of a head of another size" if shapes else ""
-        raise ValueError(f"{name}: does not fit the model: {'; '.join(mismatches[:20])}{hint}")
+        more = f"; and {len(mismatches) - NAMED} more" if len(mismatches) > NAMED else ""
+        raise ValueError(
+            f"{name}: does not fit the model: {'; '.join(mismatches[:NAMED])}{more}; allowed: weights of the same model"
+        )
 
     def chosen(path: tuple, leaf: Any) -> Any:
-        return leaf if path_of(path) in head else leaves[path_of(path)].astype(leaf.dtype)
+        return leaf if path_of(path) in kept else leaves[path_of(path)].astype(leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(chosen, variables)
+    return jax.tree_util.tree_map_with_path(chosen, variables), kept

@@ -6,12 +6,11 @@ python -m dlcore.search experiments.classification.supervised learning_rate=log:
 The first word is a module with an experiment that has a learner; a space is log:LOW:HIGH, uniform:LOW:HIGH,
 int:LOW:HIGH or A,B,C. Methods: grid, random, latin, sobol; coarse_to_fine (half of the trials over the whole space,
 half where the best quarter lay); halving (a third of the trials continues, three times as long); hyperband (several of
-these, from many short trials to few long ones); pbt (the trials are a population). Trials are judged by the
-experiment's validation metric and never see the test split; --retrain trains the best on training and validation data,
-and tests it once. The same command resumes.
+these, from many short trials to few long ones); pbt (the trials are a population). A trial trains what --mode=train
+trains with its settings. Trials are judged by the experiment's validation metric and never see the test split;
+--retrain trains the best on training and validation data, and tests it once. The same command resumes.
 """
 
-import dataclasses
 import hashlib
 import json
 import sys
@@ -23,15 +22,20 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
 from dlcore.run.progress import say
 from dlcore.search.methods import METHODS, Outcome, Search
+from dlcore.search.metric import check_metric, sense_of
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import edges, parse_space
-from dlcore.search.trials import experiment_of, retrain
+from dlcore.search.trials import experiment_of, retrain, summary
 
 __all__ = ["OWN", "main", "search", "take_apart"]
+
+SHOWN = 5
+"""Failed trials that the report tells of."""
 
 OWN = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
@@ -40,12 +44,14 @@ OWN = {
     "search_seed": Setting(0, "of the draws", limits=Range(0)),
     "metric": Setting(None, "validation metric; the experiment's by default", str | None),
     "better": Setting(
-        None, "whether max or min is better; min for a loss, else as the experiment says", Literal["max", "min"] | None
+        None, "whether max or min is better, of a metric that dlcore does not know", Literal["max", "min"] | None
     ),
-    "eta": Setting(3, "halving: one of so many goes on", limits=Range(2)),
-    "first": Setting(None, "halving: steps of the first rung; by default such that one trial sees all", int | None),
-    "exchange": Setting(None, "pbt: steps between two exchanges; a tenth of the run by default", int | None),
-    "workers": Setting(1, "processes for trials that cannot share a program", limits=Range(1)),
+    "reduction_factor": Setting(3, "halving: one of so many goes on", limits=Range(2)),
+    "first": Setting(
+        None, "halving: steps of the first rung; by default such that one trial sees all", int | None, Range(1)
+    ),
+    "exchange": Setting(None, "pbt: steps between two exchanges; a tenth of the run by default", int | None, Range(1)),
+    "processes": Setting(1, "for trials that cannot share a program", limits=Range(1)),
     "share": Setting(True, "let trials of equal shapes share one compiled step"),
     "retrain": Setting(False, "train the best on training and validation data, and test it once"),
     "out": Setting(None, "folder; runs/search.PAGE/HASH of the command by default", str | None),
@@ -70,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -105,52 +111,69 @@ def search(module: str, words: Sequence[str]) -> int:
       The exit status, 0.
 
     Raises:
-      FlagError: a flag is unknown or its value not allowed, or there is no validation metric.
+      FlagError: a flag is unknown or its value not allowed, or there is no such validation metric.
+      ValueError: no trial has a finite score.
     """
     own, axes, argv = take_apart(words)
     space = parse_space(axes)
     experiment = experiment_of(module)
     flags = resolve(experiment, argv)
+    if hidden := sorted(flags.keys() & OWN.keys()):
+        raise FlagError(f"--{hidden[0]}: a flag of {experiment.name} and of the search; allowed: another name there")
     if unknown := [name for name in space if name not in flags]:
         raise FlagError(f"{', '.join(unknown)}: unknown; allowed: the settings of --help of {experiment.name}")
     metric = own.metric or experiment.monitor
     if metric is None:
         raise FlagError(f"--metric: missing, and {experiment.name} names none; allowed: a validation metric")
-    monitor_mode = own.better or ("min" if metric.endswith(("loss", "error")) else experiment.monitor_mode)
-    experiment = dataclasses.replace(experiment, monitor_mode=monitor_mode)
     digest = hashlib.sha256(json.dumps([module, *sorted(words)]).encode()).hexdigest()[:10]
     folder = Path(own.out) if own.out else Path(flags.runs) / f"search.{experiment.name}" / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    search = Search(module, experiment, own, space, argv, metric, folder)
-    return _finish(search, search.run())
+    prepare_process(flags)
+    with compiled_fast(flags.smoke):
+        base = ResolvedRun(experiment, flags)
+        data = experiment.data(flags)
+        share = check_metric(base, data, metric) and own.share
+        monitor_mode = sense_of(metric, experiment, own.better)
+        folder.mkdir(parents=True, exist_ok=True)
+        search = Search(module, base, data, own, space, argv, metric, monitor_mode, share, folder)
+        return _finish(search, search.run())
 
 
 def _finish(search: Search, outcome: Outcome) -> int:
     """Write table and report."""
-    experiment, metric, folder, trials = search.experiment, search.metric, search.folder, outcome.trials
-    monitor_mode = experiment.monitor_mode
+    metric, folder, trials, monitor_mode = search.metric, search.folder, outcome.trials, search.monitor_mode
+    rows = [
+        {
+            "values": t.values,
+            "score": t.score if np.isfinite(t.score) else None,
+            "step": t.step,
+            **({"error": t.error} if t.error else {}),
+        }
+        for t in trials
+    ]
+    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     best = trials[ranked(trials, monitor_mode)[0]]
     if not np.isfinite(best.score):
-        raise ValueError(f"{metric}: no trial of {len(trials)} has a finite one; allowed: a space of lower rates")
+        error = next((f"trial {i} failed: {t.error}; " for i, t in enumerate(trials) if t.error), "")
+        raise ValueError(f"{metric}: no trial of {len(trials)} has a finite one; {error}allowed: a space where one has")
     remarks = [*outcome.remarks, *(f"{edge}." for edge in edges(outcome.space, best.values))]
     cards = {f"best valid {metric}": f"{best.score:.4f}", "trials": str(len(trials)), "at step": f"{best.step:,}"}
     cards |= {name: f"{v:.3g}" if isinstance(v, float) else str(v) for name, v in best.values.items()}
-    lost = sum(not np.isfinite(trial.score) for trial in trials)
+    failed = [f"Trial {i} ({summary(t.values)}) failed: {t.error}" for i, t in enumerate(trials) if t.error]
+    lost = sum(not np.isfinite(trial.score) for trial in trials) - len(failed)
     if lost:
         remarks.append(f"{lost} of {len(trials)} trials were not finite.")
+    remarks += failed[:SHOWN] + ([f"{len(failed) - SHOWN} more failed."] if len(failed) > SHOWN else [])
     if search.own.retrain:
         metrics = retrain(search.module, search.argv, best, folder)
         shown = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if "/" not in k and v is not None)
         remarks.append(f"Retrained on training and validation data for {best.step} steps, tested once: {shown}.")
-    rows = [{"values": t.values, "score": t.score if np.isfinite(t.score) else None, "step": t.step} for t in trials]
-    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     details = {
         "experiment": search.module,
         "method": search.own.method,
         "flags": " ".join(search.argv),
         **{name: str(axis) for name, axis in outcome.space.items()},
     }
-    title = f"search of {experiment.name}"
+    title = f"search of {search.base.experiment.name}"
     html = search_report(trials, outcome.space, metric, monitor_mode, title, remarks, cards, details)
     (folder / "report.html").write_text(html)
     print(text_table(trials, metric, monitor_mode))

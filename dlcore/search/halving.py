@@ -93,11 +93,12 @@ def successive_halving(
         have seen `before` steps, until they have seen `after`. A score that is not finite is worst.
 
     Returns:
-      {"best": the winner's row, "scores": [trials], the last of each or NaN, "steps": [trials] seen, "rungs": the rows
-        of each}.
+      {"best": the winner's row, None where no score of the last rung is finite, "scores": [trials], the last of each or
+        NaN, "steps": [trials] seen, "dropped": [trials], rungs that each did not reach, "rungs": the rows of each that
+        was run}.
 
     Raises:
-      ValueError: there are fewer trials than the first rung has, or all of a rung's scores are not finite.
+      ValueError: there are fewer trials than the first rung has.
     """
     if len(trials) < plan[0].trials:
         raise ValueError(
@@ -105,15 +106,16 @@ def successive_halving(
         )
     rows, before = list(range(plan[0].trials)), 0
     scores, steps, history = np.full(len(trials), np.nan), np.zeros(len(trials), int), []
-    for rung in plan:
+    dropped = np.full(len(trials), len(plan))
+    for number, rung in enumerate(plan):
         rows = rows[: rung.trials]
+        if not rows:
+            break
         history.append(list(rows))
         latest = np.asarray(advance(rows, before, rung.steps), float)
-        if not np.isfinite(latest).any():
-            raise ValueError(
-                f"advance: no finite score of {len(rows)} trials at step {rung.steps}; allowed: at least one"
-            )
         scores[rows], steps[rows], before = latest, rung.steps, rung.steps
+        dropped[rows] = len(plan) - 1 - number
         order = np.argsort(np.where(np.isfinite(latest), -latest, np.inf), kind="stable")
         rows = [rows[i] for i in order if np.isfinite(latest[i])]
-    return {"best": rows[0], "scores": scores, "steps": steps, "rungs": history}
+    best = rows[0] if rows else None
+    return {"best": best, "scores": scores, "steps": steps, "dropped": dropped, "rungs": history}

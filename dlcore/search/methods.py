@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.run.progress import say
 from dlcore.search import space as spaces
@@ -20,9 +20,11 @@ from dlcore.search.halving import Rung, hyperband_brackets, rungs, successive_ha
 from dlcore.search.population import PopulationBasedTraining
 from dlcore.search.space import Space, narrow
 from dlcore.search.together import scores_of, select
-from dlcore.search.trials import Trial, can_share, experiment_of, run_of, run_together, run_trials, trial_of
+from dlcore.search.trials import Trial, can_share, run_together, run_trials, trial_of
 
 __all__ = ["METHODS", "Outcome", "Search"]
+
+RANKING = "Trials are ranked by the rung that they reached, then by their score there."
 
 METHODS = ("grid", "random", "latin", "sobol", "coarse_to_fine", "halving", "hyperband", "pbt")
 
@@ -32,20 +34,26 @@ class Search(NamedTuple):
 
     Args:
       module: of the experiment, such as experiments.classification.supervised.
-      experiment: of that module; its `monitor_mode` is that of `metric`.
+      base: the experiment with the settings that all trials have.
+      data: its splits.
       own: the search's own flags.
       space: what is searched.
       argv: flags that all trials have.
       metric: the validation metric by which trials are judged.
+      monitor_mode: whether the best value of `metric` is "max" or "min".
+      share: whether trials of equal shapes may share one compiled step, in which `metric` is measured.
       folder: where the trials' runs are written.
     """
 
     module: str
-    experiment: Experiment
+    base: ResolvedRun
+    data: Splits
     own: Flags
     space: Space
     argv: Sequence[str]
     metric: str
+    monitor_mode: str
+    share: bool
     folder: Path
 
     def run(self) -> "Outcome":
@@ -55,7 +63,7 @@ class Search(NamedTuple):
           The trials, and what the method has to say.
 
         Raises:
-          ValueError: the experiment has no validation split, or the settings do not share one compiled step.
+          FlagError: the settings do not share one compiled step, as the method needs, or its numbers are out of range.
         """
         methods: dict[str, Callable[[Search], Outcome]] = {
             "coarse_to_fine": _coarse_to_fine,
@@ -88,16 +96,16 @@ def _draw(own: Flags, space: Space, count: int, seed: int) -> list[dict]:
 
 
 def _train(search: Search, rows: list[dict], folder: Path) -> list[Trial]:
-    own, monitor_mode = search.own, search.experiment.monitor_mode
     return run_trials(
         search.module,
         search.argv,
         rows,
         folder,
         metric=search.metric,
-        monitor_mode=monitor_mode,
-        workers=own.workers,
-        share=own.share,
+        monitor_mode=search.monitor_mode,
+        processes=search.own.processes,
+        share=search.share,
+        data=search.data,
     )
 
 
@@ -110,8 +118,10 @@ def _one_stage(search: Search) -> Outcome:
 
 def _coarse_to_fine(search: Search) -> Outcome:
     own, space = search.own, search.space
+    if own.trials < 2:
+        raise FlagError(f"--trials={own.trials}: too few for two stages; allowed with coarse_to_fine: at least 2")
     coarse = _train(search, _draw(own, space, own.trials // 2, own.search_seed), search.folder / "coarse")
-    sign = 1 if search.experiment.monitor_mode == "max" else -1
+    sign = 1 if search.monitor_mode == "max" else -1
     finer = narrow(space, [trial.values for trial in coarse], [sign * trial.score for trial in coarse])
     changes = "; ".join(f"{name}: {axis} to {finer[name]}" for name, axis in space.items())
     rows = _draw(own, finer, own.trials - own.trials // 2, own.search_seed + 1)
@@ -119,42 +129,44 @@ def _coarse_to_fine(search: Search) -> Outcome:
     return Outcome([*coarse, *fine], finer, [f"Narrowed after {len(coarse)} trials: {changes}."])
 
 
-def _shared_run(search: Search) -> tuple[ResolvedRun, Splits]:
-    """The run and the data of methods that keep the trials' states."""
-    run = run_of(experiment_of(search.module), search.argv, {})
-    data = run.experiment.data(run.flags)
-    if data.valid is None:
-        raise ValueError(f"{search.module}: has no validation split; allowed: an experiment with one")
+def _check_shared(search: Search) -> None:
+    """Check what methods that keep the trials' states need."""
     numbers = all(isinstance(axis, spaces.Uniform | spaces.LogUniform) for axis in search.space.values())
-    if not numbers or not can_share(run, data, list(search.space)):
+    if not search.share or not numbers or not can_share(search.base, search.data, list(search.space)):
         names = ", ".join(search.space)
-        raise ValueError(
-            f"--method={search.own.method}: {names} cannot all share one compiled step; allowed: grid, "
-            "random, latin, sobol, coarse_to_fine"
+        raise FlagError(
+            f"--method={search.own.method}: {names} cannot all share one compiled step and be judged by "
+            f"{search.metric} in it; allowed: grid, random, latin, sobol, coarse_to_fine"
         )
-    return run, data
+
+
+def _first_rung(search: Search, last: int, default: int) -> int:
+    first = search.own.first
+    if first is not None and first > last:
+        raise FlagError(f"--first={first}: longer than a run; allowed: 1 to {last}")
+    return max(1, default) if first is None else first
 
 
 def _halving(search: Search) -> Outcome:
-    own, space = search.own, search.space
-    run, data = _shared_run(search)
-    last, levels = run.steps(len(data.train)), 0
-    while own.trials // own.eta ** (levels + 1) >= 1:
+    own, space, eta = search.own, search.space, search.own.reduction_factor
+    _check_shared(search)
+    last, levels = search.base.steps(search.data.train_size), 0
+    while own.trials // eta ** (levels + 1) >= 1:
         levels += 1
-    plan = rungs(own.trials, own.first or max(1, last // own.eta**levels), last, own.eta)
+    plan = rungs(own.trials, _first_rung(search, last, last // eta**levels), last, eta)
     values = spaces.random(space, own.trials, own.search_seed)
-    return Outcome(_bracket(search, run, data, values, plan, search.folder), space, [_cost_of([plan])])
+    return Outcome(_bracket(search, values, plan, search.folder), space, [RANKING, _cost_of([plan])])
 
 
 def _hyperband(search: Search) -> Outcome:
-    own, space = search.own, search.space
-    run, data = _shared_run(search)
-    last, trials = run.steps(len(data.train)), []
-    brackets = hyperband_brackets(last, own.eta, own.first or max(1, last // own.eta**3))
+    own, space, eta = search.own, search.space, search.own.reduction_factor
+    _check_shared(search)
+    last, trials = search.base.steps(search.data.train_size), []
+    brackets = hyperband_brackets(last, eta, _first_rung(search, last, last // eta**3))
     for number, plan in enumerate(brackets):
         values = spaces.random(space, plan[0].trials, own.search_seed + number)
-        trials += _bracket(search, run, data, values, plan, search.folder / f"bracket{number}")
-    return Outcome(trials, space, [f"{len(brackets)} brackets. {_cost_of(brackets)}"])
+        trials += _bracket(search, values, plan, search.folder / f"bracket{number}")
+    return Outcome(trials, space, [RANKING, f"{len(brackets)} brackets. {_cost_of(brackets)}"])
 
 
 def _cost_of(plans: Sequence[Sequence[Rung]]) -> str:
@@ -163,11 +175,9 @@ def _cost_of(plans: Sequence[Sequence[Rung]]) -> str:
     return f"{steps:,} steps in all; {sum(p[0].trials for p in plans)} trials to the end would have taken {whole:,}."
 
 
-def _bracket(
-    search: Search, run: ResolvedRun, data: Splits, values: list[dict], plan: Sequence[Rung], folder: Path
-) -> list[Trial]:
+def _bracket(search: Search, values: list[dict], plan: Sequence[Rung], folder: Path) -> list[Trial]:
     """The trials of one successive halving."""
-    metric, monitor_mode = search.metric, search.experiment.monitor_mode
+    run, data, metric, monitor_mode = search.base, search.data, search.metric, search.monitor_mode
     sign = 1 if monitor_mode == "max" else -1
     last: dict[str, Any] = {"rows": None, "state": None}
     curves: list[tuple[list[int], list[float]]] = [([], []) for _ in values]
@@ -186,18 +196,21 @@ def _bracket(
             curves[row][1].append(float(score))
         return sign * scores
 
-    steps = successive_halving(values, plan, advance)["steps"]
+    found = successive_halving(values, plan, advance)
     return [
-        trial_of(v, *curve, monitor_mode)._replace(step=int(steps[i]), score=curve[1][-1])
+        trial_of(v, *curve, monitor_mode)._replace(
+            step=int(found["steps"][i]), score=curve[1][-1], dropped=int(found["dropped"][i])
+        )
         for i, (v, curve) in enumerate(zip(values, curves, strict=True))
     ]
 
 
 def _population(search: Search) -> Outcome:
-    own, space, monitor_mode = search.own, search.space, search.experiment.monitor_mode
-    run, data = _shared_run(search)
+    own, space, monitor_mode = search.own, search.space, search.monitor_mode
+    _check_shared(search)
+    run, data = search.base, search.data
     values = spaces.random(space, own.trials, own.search_seed)
-    every = own.exchange or max(1, run.steps(len(data.train)) // 10)
+    every = own.exchange or max(1, run.steps(data.train_size) // 10)
     hook = PopulationBasedTraining(space, search.metric, every, monitor_mode, seed=own.search_seed)
     result = run_together(run, data, values, search.folder / "population", hooks=[hook])
     valid = [row for row in result.history if row["split"] == "valid"]

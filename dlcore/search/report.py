@@ -16,7 +16,7 @@ __all__ = ["marginals", "parallel_coordinates", "search_report", "text_table"]
 
 
 def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
-    """Order trials by their score.
+    """Order trials by the rung of successive halving that they reached, where there are rungs, and by their score.
 
     Args:
       trials: in any order.
@@ -26,9 +26,12 @@ def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
       Rows, the best first, those without a score last.
     """
     sign = -1 if monitor_mode == "max" else 1
-    return sorted(
-        range(len(trials)), key=lambda i: sign * trials[i].score if math.isfinite(trials[i].score) else math.inf
-    )
+
+    def place(i: int) -> tuple[bool, int, float]:
+        trial = trials[i]
+        return (False, trial.dropped, sign * trial.score) if math.isfinite(trial.score) else (True, 0, 0.0)
+
+    return sorted(range(len(trials)), key=place)
 
 
 def text_table(trials: Sequence[Trial], metric: str, monitor_mode: str = "max", limit: int = 10) -> str:
@@ -222,6 +225,7 @@ def search_report(
             metric: _score(trials[i].score),
             "step": trials[i].step,
             **{k: _value(v) for k, v in trials[i].values.items()},
+            **({"error": trials[i].error} if any(t.error for t in trials) else {}),
         }
         for rank, i in enumerate(ranked(trials, monitor_mode), 1)
     ]

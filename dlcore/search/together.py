@@ -16,10 +16,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlcore.learner import Batch, Learner, Metric, Metrics, Sum
+from dlcore.learner import Batch, Evaluator, Learner, Metric, Metrics, Sum
 from dlcore.run.step import all_finite
 
-__all__ = ["OfTrials", "TrialsState", "scores_of", "select", "together"]
+__all__ = [
+    "ALIVE",
+    "OfTrials",
+    "TrialsState",
+    "evaluator_of_trials",
+    "scores_of",
+    "select",
+    "start_of_trials",
+    "together",
+]
+
+ALIVE = "alive"
+"""The metric that is 1 for a trial that trains and None for one that blew up."""
 
 Build = Callable[[Mapping[str, jax.Array]], Learner]
 
@@ -33,7 +45,8 @@ class TrialsState:
       rng: of the run.
       inner: the learners' states, stacked along a leading axis of trials.
       values: {name: [trials]}, what `build` gets of each.
-      alive: [trials] bool, False for good once a trial's loss or parameters were not finite.
+      alive: [trials] bool, False for good once a trial's loss or state was not finite.
+      bounded: [leaves of inner] bool, False where a leaf may hold an infinity, as it does from the start.
     """
 
     step: jax.Array
@@ -41,6 +54,7 @@ class TrialsState:
     inner: Any
     values: dict[str, jax.Array]
     alive: jax.Array
+    bounded: jax.Array
 
     @property
     def params(self) -> Any:
@@ -90,8 +104,8 @@ def together(
       values: {name: [trials]} of numbers.
       mapping: vmap, one after the other, or what suits the network and the platform.
 
-    Metrics are those that are means or sums of scalars, as "name/0", "name/1", ... What predict gives has the trials as
-    its second axis. For jit only.
+    Metrics are those that are means or sums of scalars, as "name/0", "name/1", ..., and ALIVE. What predict gives has
+    the trials as its second axis. For jit only.
 
     Returns:
       The learner, whose state is a `TrialsState` and whose metrics are `OfTrials`.
@@ -118,7 +132,8 @@ def together(
         columns = {name: jnp.asarray(column, jnp.float32) for name, column in values.items()}
         inner = jax.vmap(lambda row: build(row).init(rng, batch))(columns)
         alive = jnp.ones(len(next(iter(columns.values()))), bool)
-        return TrialsState(jnp.zeros((), jnp.int32), rng, inner, columns, alive)
+        bounded = jnp.stack([all_finite(leaf) for leaf in jax.tree.leaves(inner)])
+        return TrialsState(jnp.zeros((), jnp.int32), rng, inner, columns, alive, bounded)
 
     def of_trials(metrics: Metrics, alive: jax.Array) -> Metrics:
         bad = (~alive).astype(jnp.int32)
@@ -127,7 +142,8 @@ def together(
     def update(state: TrialsState, batch: Batch) -> tuple[TrialsState, Metrics]:
         def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Any, Metrics, jax.Array]:
             after, metrics = build(row).update(inner, batch)
-            alive &= all_finite((after.params, metrics))
+            finite = jnp.stack([all_finite(leaf) for leaf in jax.tree.leaves(after)])
+            alive &= all_finite((after.params, metrics)) & jnp.all(finite | ~state.bounded)
             inner = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, inner)
             return inner, _zero_unless(alive, metrics), alive
 
@@ -141,7 +157,11 @@ def together(
             alive &= all_finite({name: m for name, m in metrics.items() if isinstance(m, Sum)})
             return _zero_unless(alive, metrics), alive
 
-        return of_trials(*over(one, _convolves(state.inner))(state.inner, state.values, state.alive))
+        metrics, alive = over(one, _convolves(state.inner))(state.inner, state.values, state.alive)
+        return {
+            **of_trials(metrics, alive),
+            ALIVE: OfTrials(Sum(alive.astype(jnp.float32)), (~alive).astype(jnp.int32)),
+        }
 
     def predict(state: TrialsState, batch: Batch) -> Any:
         def one(inner: Any, row: dict) -> Any:
@@ -180,6 +200,45 @@ def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
     )
 
 
+def start_of_trials(starts: Sequence[Callable[[Any], Any]]) -> Callable[[TrialsState], TrialsState]:
+    """Start every trial as it would start alone.
+
+    Args:
+      starts: `start` of `fit` for each trial.
+
+    Returns:
+      The same for all trials.
+    """
+
+    def start(state: TrialsState) -> TrialsState:
+        parts = [one(jax.tree.map(lambda x, i=i: x[i], state.inner)) for i, one in enumerate(starts)]
+        return state.replace(inner=jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
+
+    return start
+
+
+def evaluator_of_trials(evaluator: Evaluator, trials: int) -> Evaluator:
+    """Measure every trial of `together`.
+
+    Args:
+      evaluator: of one trial.
+      trials: how many.
+
+    Returns:
+      The evaluator of "name/0", "name/1", ...
+    """
+
+    def add(acc: list | None, outputs: Any, rows: Batch) -> list:
+        parts = [jax.tree.map(lambda x, i=i: x[:, i], outputs) for i in range(trials)]
+        return [evaluator.add(one, part, rows) for one, part in zip(acc or [None] * trials, parts, strict=True)]
+
+    def finish(acc: list) -> dict[str, Any]:
+        return {f"{name}/{i}": value for i, one in enumerate(acc) for name, value in evaluator.finish(one).items()}
+
+    names = tuple(f"{name}/{i}" for name in evaluator.names for i in range(trials))
+    return Evaluator(add, finish, evaluator.source, names)
+
+
 def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
     """Read the scores of all trials from a row of the log.
 
@@ -189,13 +248,14 @@ def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
       trials: how many.
 
     Returns:
-      [trials]; NaN where the row has None.
+      [trials]; NaN where the row has None, or the trial had blown up.
 
     Raises:
       ValueError: the row has no such metric.
     """
     if f"{metric}/0" not in row:
-        names = sorted({key.rpartition("/")[0] for key in row if "/" in key})
+        names = sorted({key.rpartition("/")[0] for key in row if "/" in key} - {ALIVE})
         raise ValueError(f"metric={metric!r}: not measured for each trial; allowed: {', '.join(names)}")
     values = [row.get(f"{metric}/{i}") for i in range(trials)]
-    return np.array([np.nan if value is None else value for value in values], float)
+    lost = [value is None or row.get(f"{ALIVE}/{i}", 1) is None for i, value in enumerate(values)]
+    return np.array([np.nan if gone else value for value, gone in zip(values, lost, strict=True)], float)

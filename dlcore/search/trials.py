@@ -8,25 +8,28 @@ trained again. The test split is read by `retrain`, once.
 import functools
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data.pipeline import batch_at
 from dlcore.data.source import join
 from dlcore.diagnostics.trace import first_reads
-from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
+from dlcore.modes.train import fit_arguments
 from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.progress import say
-from dlcore.search.together import TrialsState, scores_of, together
+from dlcore.search.together import TrialsState, evaluator_of_trials, scores_of, start_of_trials, together
 
 __all__ = [
     "OffsetPipeline",
@@ -38,6 +41,7 @@ __all__ = [
     "run_of",
     "run_together",
     "run_trials",
+    "summary",
     "trial_of",
 ]
 
@@ -50,12 +54,16 @@ class Trial(NamedTuple):
       score: the best of the validation metric; NaN where it never was finite.
       step: of the score.
       curve: (steps, scores) of all validations.
+      dropped: rungs of successive halving that it did not reach.
+      error: why it has no score, where it failed by an error.
     """
 
     values: dict[str, Any]
     score: float
     step: int
     curve: tuple[list[int], list[float]]
+    dropped: int = 0
+    error: str = ""
 
 
 class OffsetPipeline:
@@ -130,16 +138,16 @@ def run_of(experiment: Experiment, argv: Sequence[str], values: dict[str, Any]) 
     return ResolvedRun(experiment, resolve(experiment, [*argv, *_words(values)]))
 
 
-def _builder(run: ResolvedRun, data: Splits) -> Callable[[dict], Learner]:
-    """Values of settings, traced or not -> the experiment's learner."""
-    setup = run.setup_of(data)
-    return lambda row: run.experiment.build(setup._replace(flags=run.flags.replace(**row)))
+def _setup_of(setup: Setup, row: dict) -> Setup:
+    """The setup with a trial's values, traced or not."""
+    return setup._replace(flags=setup.flags.replace(**row))
 
 
 def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
     """Whether one compiled step serves all values of some settings: `build` takes them traced, and uses every one.
 
-    A setting that it does not use (epochs, valid_fraction) acts elsewhere.
+    A setting that it does not use (epochs, valid_fraction) acts elsewhere. Trials run alone under pmap, and where the
+    experiment has hooks, which see one state.
 
     Args:
       run: of the experiment.
@@ -149,17 +157,18 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
     Returns:
       Whether it does; False for no settings.
     """
-    if not names:
+    setup = run.setup_of(data)
+    if not names or run.flags.spmd != "jit" or run.experiment.hooks(setup):
         return False
-    build, batch = _builder(run, data), run.pipelines(data.train).batch_at(0)
+    batch = batch_at(run.pipelines(data.train), 0)
 
     def step(row: dict) -> Any:
-        learner = build(row)
+        learner = run.experiment.build(_setup_of(setup, row))
         return learner.update(learner.init(jax.random.key(0), batch), batch)
 
     try:
         reads = first_reads(step, {name: jax.ShapeDtypeStruct((), np.float32) for name in names})
-    except (TypeError, ValueError, jax.errors.JAXTypeError):
+    except Exception:  # what is wrong with the values, each trial says by itself
         return False
     return None not in reads
 
@@ -206,46 +215,61 @@ def run_together(
     Returns:
       What `fit` returns.
     """
-    learner = together(_builder(run, data), {name: [row[name] for row in rows] for name in rows[0]})
-    pipeline = OffsetPipeline(run.pipelines(data.train), offset) if offset else run.pipelines(data.train)
-    return _fit(run, learner, pipeline, data, folder, steps or run.steps(len(data.train)), start=start, hooks=hooks)
-
-
-def _fit(
-    run: ResolvedRun, learner: Any, pipeline: Any, data: Splits, folder: Path, steps: int, **options: Any
-) -> Result:
-    flags = run.flags
-    return fit(
-        learner,
-        pipeline,
-        steps=steps,
-        seed=flags.seed,
-        folder=folder,
-        valid=data.valid,
-        placement=run.placement(),
-        eval_batch_size=flags.eval_batch_size,
-        log_every=flags.log_every,
-        eval_every=run.eval_every(len(data.train)),
-        progress=False,
-        saving=Saving(flags.checkpoint_seconds, flags.checkpoint_steps, 1),
-        **options,
+    setup = run.setup_of(data)
+    learner = together(
+        lambda row: run.experiment.build(_setup_of(setup, row)), {name: [row[name] for row in rows] for name in rows[0]}
+    )
+    pipeline = run.pipelines(data.train)
+    if start is None:
+        arrays = [{name: jnp.float32(value) for name, value in row.items()} for row in rows]
+        starts = [run.experiment.start(_setup_of(setup, row)) for row in arrays]
+        start = None if starts[0] is None else start_of_trials(starts)
+    arguments = fit_arguments(run, setup, data)
+    evaluators = [evaluator_of_trials(one, len(rows)) for one in arguments["evaluators"]]
+    changes = {"steps": steps or setup.steps, "start": start, "evaluators": evaluators, "hooks": hooks}
+    return _fit(
+        run, learner, OffsetPipeline(pipeline, offset) if offset else pipeline, folder, {**arguments, **changes}
     )
 
 
-def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Path) -> list[dict]:
-    """The history of one trial; also run in processes of its own."""
-    run = run_of(experiment_of(module), argv, values)
-    data = run.experiment.data(run.flags)
-    learner = run.experiment.build(run.setup_of(data))
-    steps = run.steps(len(data.train))
+def _fit(run: ResolvedRun, learner: Learner, pipeline: Any, folder: Path, arguments: dict[str, Any]) -> Result:
+    saving = Saving(run.flags.checkpoint_seconds, run.flags.checkpoint_steps, 1)
+    return fit(learner, pipeline, folder=folder, progress=False, saving=saving, **arguments)
+
+
+def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Path) -> tuple[list[dict], str]:
+    """The history of one trial and the error by which it failed; also run in processes of its own."""
     try:
-        return _fit(run, learner, run.pipelines(data.train), data, folder, steps).history
+        run = run_of(experiment_of(module), argv, values)
+        prepare_process(run.flags)
+        with compiled_fast(run.flags.smoke):
+            data = run.experiment.data(run.flags)
+            setup = run.setup_of(data)
+            learner, pipeline = run.experiment.build(setup), run.pipelines(data.train)
+            return _fit(run, learner, pipeline, folder, fit_arguments(run, setup, data)).history, ""
     except FloatingPointError as error:
-        say(f"{_summary(values)}: {str(error).splitlines()[0]}")
-        return []
+        say(f"{summary(values)}: {str(error).splitlines()[0]}")
+        return [], ""
+    except Exception as error:
+        problem = _first_line(error)
+        say(f"{summary(values)}: failed: {problem}")
+        return [], problem
 
 
-def _summary(values: dict[str, Any]) -> str:
+def _first_line(error: Exception) -> str:
+    text = next(iter(str(error).splitlines()), "")
+    return text if isinstance(error, ValueError | OSError) and text else f"{type(error).__name__}: {text}"
+
+
+def summary(values: dict[str, Any]) -> str:
+    """Write a trial's values in one line.
+
+    Args:
+      values: {setting: value}.
+
+    Returns:
+      Text such as "learning_rate=0.01, optimizer=sgd".
+    """
     return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
 
 
@@ -277,10 +301,11 @@ def run_trials(
     *,
     metric: str,
     monitor_mode: str = "max",
-    workers: int = 1,
+    processes: int = 1,
     share: bool = True,
+    data: Splits | None = None,
 ) -> list[Trial]:
-    """Train every trial of an experiment.
+    """Train every trial of an experiment as its `--mode=train` does; one that fails leaves the others alone.
 
     Args:
       module: of the experiment, such as experiments.classification.supervised.
@@ -289,54 +314,75 @@ def run_trials(
       folder: where their runs are written.
       metric: the validation metric by which trials are judged.
       monitor_mode: whether the best metric is "max" or "min".
-      workers: processes for trials that cannot share a program.
+      processes: for trials that cannot share a program.
       share: whether trials may share a program.
+      data: the splits that `argv` alone gives, where they are loaded already.
 
     Returns:
       The trials, in their order.
 
     Raises:
       FlagError: a value is not allowed.
-      ValueError: the experiment has no validation split or no such metric.
     """
     experiment = experiment_of(module)
     jobs = [run_of(experiment, argv, values) for values in trials]
-    data = experiment.data(jobs[0].flags)
-    if data.valid is None:
-        raise ValueError(f"{module}: has no validation split; allowed: an experiment with one")
     numbers = [name for name in trials[0] if all(isinstance(t[name], float) for t in trials)]
-    shared = numbers if share and can_share(jobs[0], data, numbers) else []
     finished: dict[int, Trial] = {}
     alone: list[int] = []
-    parts = groups(trials, shared)
+    parts = groups(trials, numbers)
     for number, rows in enumerate(parts):
-        if len(rows) == 1 or not shared:
+        if not (share and numbers and len(rows) > 1):
             alone += rows
             continue
-        say(f"{len(rows)} trials in one step ({number + 1} of {len(parts)})")
-        values = [{name: trials[row][name] for name in shared} for row in rows]
-        result = run_together(jobs[rows[0]], data, values, folder / f"group{number}")
-        valid = [row for row in result.history if row["split"] == "valid"]
+        run = jobs[rows[0]]
+        try:
+            same = data if len(numbers) == len(trials[0]) else None
+            splits = same or experiment.data(run.flags)
+            if not can_share(run, splits, numbers):
+                alone += rows
+                continue
+            say(f"{len(rows)} trials in one step ({number + 1} of {len(parts)})")
+            values = [{name: trials[row][name] for name in numbers} for row in rows]
+            history = run_together(run, splits, values, folder / f"group{number}").history
+        except Exception as error:
+            say(f"{len(rows)} trials in one step failed, and run alone: {_first_line(error)}")
+            alone += rows
+            continue
+        valid = [row for row in history if row["split"] == "valid"]
         scores = np.array([scores_of(row, metric, len(rows)) for row in valid])
         for i, row in enumerate(rows):
             finished[row] = trial_of(trials[row], [v["step"] for v in valid], scores[:, i], monitor_mode)
-    one = functools.partial(_history_of, module, list(argv), folder)
-    if workers > 1 and len(alone) > 1:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            histories = list(pool.map(one, [trials[row] for row in alone], alone))
-    else:
-        histories = [one(trials[row], row) for row in alone]
-    for row, history in zip(alone, histories, strict=True):
+    histories = _each_alone(module, argv, [trials[row] for row in alone], alone, folder, processes)
+    for row, (history, error) in zip(alone, histories, strict=True):
         valid = [r for r in history if r["split"] == "valid"]
         if valid and metric not in valid[-1]:
-            raise ValueError(f"metric={metric!r}: no validation metric; allowed: {', '.join(valid[-1])}")
-        scores = [np.nan if r[metric] is None else r[metric] for r in valid]
-        finished[row] = trial_of(trials[row], [r["step"] for r in valid], scores, monitor_mode)
+            error = f"metric={metric!r}: no validation metric; allowed: {', '.join(valid[-1])}"
+        scores = [np.nan if r.get(metric) is None else r[metric] for r in valid]
+        trial = trial_of(trials[row], [r["step"] for r in valid], scores, monitor_mode)
+        finished[row] = trial._replace(error=error)
     return [finished[row] for row in range(len(trials))]
 
 
-def _history_of(module: str, argv: list[str], folder: Path, values: dict[str, Any], row: int) -> list[dict]:
-    say(f"trial {row}: {_summary(values)}")
+def _each_alone(
+    module: str, argv: Sequence[str], trials: Sequence[dict], rows: Sequence[int], folder: Path, processes: int
+) -> list[tuple[list[dict], str]]:
+    """(history, error) of trials that share no program."""
+    one = functools.partial(_history_of, module, list(argv), folder)
+    if processes == 1 or len(trials) < 2:
+        return [one(values, row) for values, row in zip(trials, rows, strict=True)]
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(one, values, row) for values, row in zip(trials, rows, strict=True)]
+        histories = []
+        for future in futures:
+            try:
+                histories.append(future.result())
+            except BrokenExecutor:
+                histories.append(([], "its process was killed; the same command tries again"))
+    return histories
+
+
+def _history_of(module: str, argv: list[str], folder: Path, values: dict[str, Any], row: int) -> tuple[list[dict], str]:
+    say(f"trial {row}: {summary(values)}")
     return _alone(module, argv, values, folder / f"trial{row}")
 
 
@@ -350,12 +396,20 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
       folder: in which the run `retrained` is written.
 
     Returns:
-      Metrics of the test split, {name: value}.
+      Measures of the test split, those of the experiment's evaluators included, {name: value}.
     """
     run = run_of(experiment_of(module), argv, best.values)
     data = run.experiment.data(run.flags)
-    whole = data._replace(train=join(data.train, data.valid), valid=None)
-    learner = run.experiment.build(run.setup_of(data))
-    result = _fit(run, learner, run.pipelines(whole.train), whole, folder / "retrained", best.step)
-    size, placement = run.flags.eval_batch_size, run.placement()
-    return scalars(evaluate(learner, result.state, data.test, batch_size=size, placement=placement))
+    setup, whole = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
+    learner = run.experiment.build(setup)
+    arguments = {**fit_arguments(run, setup, whole), "steps": best.step}
+    result = _fit(run, learner, run.pipelines(whole.train), folder / "retrained", arguments)
+    measures = evaluate(
+        learner,
+        result.state,
+        data.test,
+        batch_size=run.flags.eval_batch_size,
+        placement=run.placement(),
+        evaluators=run.experiment.evaluators(setup, whole, "test"),
+    )
+    return scalars(measures)

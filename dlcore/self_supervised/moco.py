@@ -22,11 +22,11 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
-from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
+from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
 
 __all__ = ["MoCoState", "enqueue", "learner", "momentum_update", "shuffle", "unshuffle"]
 
@@ -120,6 +120,7 @@ def _own(rows: jax.Array, count: int, axis: str) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axis) * count, count)
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,
@@ -213,7 +214,7 @@ def learner(
         q, k, second = embed_views(state.params, state, batch)
         other, _ = encode(model, state.params, state.model_state, second)
         metrics = contrast(q, k, state.queue, batch)[1]
-        return metrics | alignment_and_uniformity(q, other["embeddings"], mask_of(batch))
+        return metrics | alignment(q, other["embeddings"], mask_of(batch))
 
     def predict(state: MoCoState, batch: dict) -> dict[str, jax.Array]:
         return predict_features(model, preprocess, state, batch)

@@ -16,11 +16,11 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, nt_xent_scores
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features
-from dlcore.self_supervised.views import Augment, Preprocess, alignment_and_uniformity, two_views
+from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
 
 __all__ = ["SimCLRState", "learner"]
 
@@ -36,6 +36,7 @@ class SimCLRState(State):
     model_state: Any
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,
@@ -98,7 +99,7 @@ def learner(
 
     def evaluate(state: SimCLRState, batch: dict) -> Metrics:
         a, b, _ = embed(state.params, state.model_state, batch, state.rng)
-        return contrast(a, b, batch)[1] | alignment_and_uniformity(a, b, mask_of(batch))
+        return contrast(a, b, batch)[1] | alignment(a, b, mask_of(batch))
 
     def predict(state: SimCLRState, batch: dict) -> dict[str, jax.Array]:
         return predict_features(model, preprocess, state, batch)

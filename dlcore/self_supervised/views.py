@@ -1,16 +1,15 @@
-"""Two random views of each image, and what an encoder's embeddings of them should have: alignment and uniformity."""
+"""Two random views of each image, and how close an encoder's embeddings of them lie."""
 
 from collections.abc import Callable
 
 import chex
 import jax
-import jax.numpy as jnp
 
 from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum
-from dlcore.losses.contrastive import alignment_loss, uniformity_loss
+from dlcore.losses.contrastive import alignment_loss
 
-__all__ = ["Augment", "Preprocess", "alignment_and_uniformity", "two_views"]
+__all__ = ["Augment", "Preprocess", "alignment", "two_views"]
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Preprocess = Callable[[jax.Array], jax.Array]
@@ -38,8 +37,10 @@ def two_views(
     return preprocess(first), preprocess(second)
 
 
-def alignment_and_uniformity(a: jax.Array, b: jax.Array, mask: jax.Array) -> Metrics:
-    """Measure how close two views of an image lie and how evenly images spread over the sphere; lower is better.
+def alignment(a: jax.Array, b: jax.Array, mask: jax.Array) -> Metrics:
+    """Measure how close two views of an image lie; lower is better.
+
+    How evenly images spread is a matter of all pairs of a data set: `dlcore.evaluators.uniformity`.
 
     Args:
       a: [B, E], unit embeddings of the first views.
@@ -47,11 +48,6 @@ def alignment_and_uniformity(a: jax.Array, b: jax.Array, mask: jax.Array) -> Met
       mask: [B], 0 for padding.
 
     Returns:
-      `alignment`, and `uniformity` over the pairs of the batch.
+      `alignment`, the mean squared distance.
     """
-    total = (mask > 0).sum(dtype=jnp.int32)
-    spread = uniformity_loss(a, mask=mask)
-    return {
-        "alignment": Sum.of(alignment_loss(a, b), mask),
-        "uniformity": Sum(spread * total, total),
-    }
+    return {"alignment": Sum.of(alignment_loss(a, b), mask)}

@@ -20,7 +20,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import BitsPerDim, Perplexity
 from dlcore.optim import apply_gradients
@@ -82,6 +82,7 @@ def next_token_loss(model: nn.Module, params: Any, carry: Any, tokens: jax.Array
     return optax.softmax_cross_entropy_with_integer_labels(logits, target), carry, logits
 
 
+@check_arguments
 def learner(
     *,
     model: nn.Module,

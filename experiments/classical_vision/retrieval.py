@@ -20,6 +20,7 @@ from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, s
 from dlcore.experiment import Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
+from dlcore.models.torch_weights import read_npz
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
 from experiments.studies.small_runs import Digits, shuffled_digits
@@ -38,10 +39,10 @@ def omniglot(data_dir: str) -> Digits:
     if not path.is_file():
         raise FileNotFoundError(f"data_dir={data_dir}: no omniglot28.npz there; allowed: a folder with that file")
     arrays = []
-    with np.load(path) as file:
-        for part in ("background", "evaluation"):
-            bits = np.unpackbits(file[f"{part}_images"], axis=1)[:, : 28 * 28]
-            arrays += [bits.reshape(-1, 28, 28, 1).astype(np.float32), file[f"{part}_character"].astype(np.int32)]
+    content = read_npz(path)
+    for part in ("background", "evaluation"):
+        bits = np.unpackbits(content[f"{part}_images"], axis=1)[:, : 28 * 28]
+        arrays += [bits.reshape(-1, 28, 28, 1).astype(np.float32), content[f"{part}_character"].astype(np.int32)]
     return Digits(*arrays)
 
 

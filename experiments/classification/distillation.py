@@ -19,7 +19,7 @@ from dlcore.main import main
 
 def load_teacher(setup: Setup) -> trained_network.TrainedNetwork:
     spec, source = setup.spec, trained_network.find_or_train(setup.flags)
-    return trained_network.load_network(source, channels=spec["image_shape"][-1], num_classes=spec["num_classes"])
+    return trained_network.load_network(source, channels=spec["image_shape"][-1], class_names=spec["class_names"])
 
 
 def teacher_model(setup: Setup):
@@ -57,7 +57,7 @@ experiment = Experiment(
     defaults={"epochs": 60.0, "eval_every": 50, "select": "last", "network_steps": 1000},
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "network_steps": 2},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain={"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None},
+    plain=classification.PLAIN,
     example=images.example,
     planned=known_datasets.planned,
     inputs=image_prediction.inputs,

@@ -13,6 +13,7 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.evaluators import frechet_evaluator, mode_coverage_evaluator
 from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment.settings import ONLY_F32
 from dlcore.generative import gan
 from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring_centers, ring_points
 from dlcore.kits import adversarial
@@ -75,7 +76,7 @@ experiment = Experiment(
     data=data,
     build=build,
     modules={"generator": PointGenerator, "discriminator": PointDiscriminator},
-    settings=adversarial.SETTINGS,
+    settings={**adversarial.SETTINGS, **ONLY_F32},
     defaults={
         "latent_dim": 2,
         "r1": 0.01,

@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlcore.extras import MissingPackage, require
+
 __all__ = ["VERSION", "check", "main", "render", "tpu_hosts"]
 
 VERSION = "1.31"
@@ -192,10 +194,9 @@ def _documents() -> list[dict]:
 
 
 def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise ImportError("manifests need PyYAML: pip install 'dlcore[launch]'") from error
+    require("yaml", what="a manifest")
+    import yaml
+
     return yaml
 
 
@@ -216,14 +217,13 @@ def check(documents: Sequence[dict]) -> None:
       documents: of `render`.
 
     Raises:
-      ImportError: the validators are not installed.
+      MissingPackage: the validators are not installed.
       ValueError: a document does not satisfy its schema; the message names the path.
     """
-    try:
-        import jsonschema
-        import kubernetes_validate
-    except ImportError as error:
-        raise ImportError("manifests are validated: pip install 'dlcore[launch]'") from error
+    require("jsonschema", "kubernetes_validate", what="validating a manifest")
+    import jsonschema
+    import kubernetes_validate
+
     for document in documents:
         inner = [document]
         try:
@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the command line; that of the process by default.
 
     Returns:
-      The exit status: 0, or 2 where a value is not allowed.
+      The exit status: 0, 1 where a package is missing, or 2 where a value is not allowed.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="of the Job or JobSet")
@@ -270,11 +270,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(argv))
     command = options.pop("command")
     try:
+        require("jsonschema", "kubernetes_validate", "yaml", what="launch.kubernetes.render")
         documents = render(command[1:] if command[:1] == ["--"] else command, **options)
         check(documents)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except MissingPackage as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(_yaml().safe_dump_all(documents, sort_keys=False, width=110), end="")
     return 0
 

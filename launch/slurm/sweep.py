@@ -3,7 +3,7 @@
     python -m launch.slurm.sweep experiments.classification.supervised learning_rate=log:1e-4:1e-1 --trials=16 \\
         --partition=gpu --gpus=1 --model=mlp --steps=300
     python -m launch.slurm.sweep experiments.classification.supervised model.hidden=16,64 --method=grid \\
-        --cluster=local --workers=2 --model=mlp --steps=100
+        --cluster=local --jobs=2 --model=mlp --steps=100
 
 The arguments are those of dlcore.search: an experiment, spaces, flags of the search and of the experiment; the methods
 are those that choose all trials beforehand. The same command resumes: trials with a score are not trained again, and
@@ -25,10 +25,12 @@ from typing import Any, Literal
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError, Setting
+from dlcore.extras import MissingPackage, require
 from dlcore.learner import Range
 from dlcore.run.progress import say
 from dlcore.search import space as spaces
 from dlcore.search.__main__ import OWN as SEARCH
+from dlcore.search.metric import sense_of
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import Space, edges, parse_space
 from dlcore.search.trials import Trial, experiment_of, run_of
@@ -40,7 +42,7 @@ METHODS = ("grid", "random", "latin", "sobol")
 OWN = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
     **{name: SEARCH[name] for name in ("trials", "points", "search_seed", "metric", "better", "out")},
-    "workers": Setting(8, "jobs at once", limits=Range(1)),
+    "jobs": Setting(8, "jobs at once", limits=Range(1)),
     "cluster": Setting("slurm", "where jobs run; local: processes of this machine", Literal["slurm", "local"]),
     "partition": Setting(None, "of Slurm", str | None),
     "account": Setting(None, "of Slurm", str | None),
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, MissingPackage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -88,6 +90,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
       FlagError: a flag is unknown or its value not allowed.
       ValueError: no trial has a finite score.
     """
+    require("submitit", what="launch.slurm.sweep")
     own, axes, argv = _take_apart(words)
     space = parse_space(axes)
     experiment = experiment_of(module)
@@ -97,7 +100,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
     metric = own.metric or experiment.monitor
     if metric is None:
         raise FlagError(f"{experiment.name} names no validation metric: give --metric")
-    mode = own.better or ("min" if metric.endswith(("loss", "error")) else experiment.monitor_mode)
+    mode = sense_of(metric, experiment, own.better)
     identity = [module, *sorted(axes), *sorted(argv), own.method, own.trials, own.points, own.search_seed, metric, mode]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
     folder = Path(own.out) if own.out else Path(flags.runs) / f"sweep.{experiment.name}" / digest
@@ -131,10 +134,8 @@ def _draw(own: Flags, space: Space) -> list[dict]:
 
 def _run(jobs: Sequence[TrialJob], own: Flags, folder: Path, name: str) -> None:
     """Submit, and wait until every job has ended."""
-    try:
-        import submitit
-    except ImportError as error:
-        raise ImportError("sweeps need submitit: pip install 'dlcore[launch]'") from error
+    import submitit
+
     if not jobs:
         return
     logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at every look where sacct has no accounts
@@ -148,14 +149,14 @@ def _run(jobs: Sequence[TrialJob], own: Flags, folder: Path, name: str) -> None:
     )
     waiting, running = list(jobs), []
     if own.cluster == "slurm":
-        slurm = {"partition": own.partition, "account": own.account, "array_parallelism": own.workers}
+        slurm = {"partition": own.partition, "account": own.account, "array_parallelism": own.jobs}
         executor.update_parameters(**{f"slurm_{key}": value for key, value in slurm.items() if value is not None})
         running, waiting = executor.submit_array(waiting), []
         say(f"{len(running)} jobs, {running[0].job_id} to {running[-1].job_id}; their logs: {folder / 'jobs'}")
     else:
-        say(f"{len(jobs)} trials, {own.workers} at once; their logs: {folder / 'jobs'}")
+        say(f"{len(jobs)} trials, {own.jobs} at once; their logs: {folder / 'jobs'}")
     while waiting or running:
-        while waiting and len(running) < own.workers:
+        while waiting and len(running) < own.jobs:
             running.append(executor.submit(waiting.pop(0)))
         ended = [job for job in running if job.done()]
         for job in ended:

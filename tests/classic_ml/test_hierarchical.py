@@ -67,3 +67,8 @@ def test_bad_arguments():
         linkage(np.zeros((1, 2)))
     with pytest.raises(ValueError, match=r"num_clusters=5: out of range; allowed: 1\.\.4"):
         cut(linkage(np.eye(4)), 5)
+
+
+def test_heights_keep_the_digits_of_float64():
+    # 1e-3 and 2e-3 apart at 1e6, where float32 has steps of 1/16.
+    np.testing.assert_allclose(linkage([[1e6], [1e6 + 1e-3], [1e6 + 3e-3]], "single")[:, 2], [1e-3, 2e-3], rtol=1e-6)

@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from dlcore.classic_ml.elastic_net import elastic_net, lasso
 from dlcore.classic_ml.linear_regression import least_squares, momentum_regression
 
 GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
@@ -55,3 +56,35 @@ def test_bad_input_is_refused():
         momentum_regression(np.zeros((3, 2)), np.zeros(3), steps=0)
     with pytest.raises(ValueError, match=r"momentum=1: out of range; allowed: \[0, 1\)"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), momentum=1)
+
+
+@pytest.mark.parametrize(("case", "fit"), [("lasso", lasso), ("elasticnet", elastic_net)])
+def test_few_weights_are_scikit_learns(case, fit):
+    w, b = fit(GOLDENS["data/X"], GOLDENS[f"{case}/in.target"], 0.1)
+    np.testing.assert_allclose(w, GOLDENS[f"{case}/out.coef"], rtol=1e-3, atol=1e-4)
+    assert b == pytest.approx(float(GOLDENS[f"{case}/out.intercept"]), rel=1e-3, abs=1e-4)
+    np.testing.assert_allclose(GOLDENS["data/Xt"] @ w + b, GOLDENS[f"{case}/out.pred"], rtol=1e-3, atol=1e-3)
+
+
+def test_the_optimum_of_the_elastic_net_has_its_conditions():
+    """x_d r / N = α (ρ sign w_d + (1 - ρ) w_d) where w_d is not 0, and at most α ρ elsewhere; ρ = 0 is ridge."""
+    rng = np.random.default_rng(0)
+    x, alpha, rho = rng.normal(size=(50, 8)) + 3, 0.3, 0.7
+    y = x[:, 0] - 2 * x[:, 1] + rng.normal(size=50)
+    w, b = elastic_net(x, y, alpha, rho)
+    slope = (x - x.mean(0)).T @ (y - x @ w - b) / 50
+    zero = w == 0
+    assert 0 < zero.sum() < 8
+    np.testing.assert_allclose(slope[~zero], alpha * (rho * np.sign(w) + (1 - rho) * w)[~zero], atol=1e-7)
+    assert (np.abs(slope[zero]) <= alpha * rho).all()
+    for got, want in zip(elastic_net(x, y, alpha, 0.0), least_squares(x, y, 50 * alpha), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+    most = np.abs((x - x.mean(0)).T @ (y - y.mean())).max() / 50
+    assert not lasso(x, y, most * 1.0001)[0].any()
+    assert lasso(x, y, most * 0.999)[0].any()
+
+
+@pytest.mark.parametrize("bad", [{"alpha": -1}, {"l1_ratio": 1.5}, {"iterations": 0}])
+def test_bad_elastic_nets_are_refused(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))}=.*allowed"):
+        elastic_net(np.ones((2, 1)), np.ones(2), **bad)

@@ -80,3 +80,22 @@ def test_bad_arguments():
         fit_mixture(X, start_from(X[:2]), epsilon=-1.0)
     with pytest.raises(ValueError, match="variance=0: out of range"):
         start_from(X[:2], 0)
+
+
+@pytest.mark.covers("DD-28")
+def test_diagonal_components_are_scikit_learns():
+    from sklearn.mixture import GaussianMixture
+
+    x = np.random.default_rng(3).normal(size=(80, 2)) @ [[1, 0.8], [0, 1]] + np.repeat([[0, 0], [4, 1]], 40, 0)
+    theirs = GaussianMixture(
+        2, covariance_type="diag", tol=0, max_iter=15, means_init=x[[0, 50]], weights_init=[0.5, 0.5],
+        precisions_init=np.ones((2, 2)),
+    )  # fmt: skip
+    with pytest.warns(match="did not converge"):
+        theirs.fit(x)
+    with jax.enable_x64(True):
+        found = fit_mixture(x, start_from(x[[0, 50]]), iterations=15, diagonal=True)
+        np.testing.assert_allclose(found.mixture.means, theirs.means_, rtol=1e-7)
+        want = [np.diag(variances) for variances in theirs.covariances_]
+        np.testing.assert_allclose(found.mixture.covariances, want, rtol=1e-7, atol=1e-12)
+        assert float(bic(jnp.asarray(x), found.mixture, diagonal=True)) == pytest.approx(theirs.bic(x), rel=1e-9)

@@ -95,5 +95,10 @@ def test_bad_arguments():
         fit_classifier(x, y, 3, steps=0)
     with pytest.raises(ValueError, match=r"lengths \[90, 3\]"):
         concatenate(x, x[:3])
+    with pytest.raises(ValueError, match=r"lengths \[\]"):
+        concatenate()
+    for empty in (x[:0], x[:, :0]):
+        with pytest.raises(ValueError, match=r"features.shape=.*: wrong shape; allowed: \[N, D\]"):
+            fit_classifier(empty, y[: len(empty)], 3)
     with pytest.raises(ValueError, match="empty; allowed: at least one l2"):
         choose_l2((x, y), (x, y), 3, ())

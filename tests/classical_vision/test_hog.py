@@ -134,3 +134,17 @@ def test_bad_arguments():
         hog(images, norm="max")
     with pytest.raises(ValueError, match="cell=0"):
         hog(images, cell=0)
+
+
+@pytest.mark.parametrize("orientations", [2, 4, 6, 8, 12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_float32_bins_angles_on_a_border_as_exact_arithmetic_does(orientations, signed):
+    # Slopes of whole numbers: 45, 90, ..., 315 degrees are borders of bins. Each pixel is a cell.
+    down, right = np.mgrid[-2:3, -2:3]
+    crosses = [[[0, -r, 0], [-c, 0, c], [0, r, 0]] for r, c in zip(down.flat, right.flat, strict=True)]
+    images = np.array(crosses, np.float32)[..., None]
+    angle = np.rad2deg(np.arctan2(down, right)).ravel() % (360 if signed else 180)
+    want = np.floor(angle * orientations / (360 if signed else 180) + 1e-9).astype(int) % orientations
+    got = cell_histograms(images, orientations, 1, signed)[:, 1, 1]
+    steep = np.hypot(down, right).ravel() > 0
+    np.testing.assert_array_equal(got.argmax(-1)[steep], want[steep])

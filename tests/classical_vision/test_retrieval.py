@@ -54,6 +54,10 @@ def test_bad_arguments():
         search(np.eye(2), np.eye(2), 3)
     with pytest.raises(ValueError, match=r"gallery.shape=\(3, 3\)"):
         search(np.eye(2), np.eye(3), 1)
+    with pytest.raises(ValueError, match=r"queries.shape=\(0, 2\)"):
+        search(np.zeros((0, 2)), np.eye(2), 1)
+    with pytest.raises(ValueError, match=r"embeddings.shape=\(1, 2\)"):
+        all_pairs(np.zeros((1, 2)), np.zeros(1))
     with pytest.raises(ValueError, match=r"labels.shape=\(3,\): do not fit; allowed: \[N, D\]"):
         all_pairs(np.eye(2), np.zeros(3))
     with pytest.raises(ValueError, match="different pairs"):

@@ -8,6 +8,7 @@ import pytest
 from dlcore.classification import supervised
 from dlcore.cost.memory import memory_report, readable, residual_bytes
 from dlcore.models import create_model
+from dlcore.report.memory import memory_panel
 
 BATCH = {
     "image": jax.ShapeDtypeStruct((64, 32, 32, 3), jnp.float32),
@@ -52,6 +53,19 @@ def test_a_step_by_kind():
     assert found["batch"] == 64 * (32 * 32 * 3 + 2) * 4
     assert found["other state"] == 4 * norms + 4 + 8, "running statistics, the step and the key"
     assert found["temporaries"] > 64 * 32 * 32 * 16 * 4, "at least one map of the first stage"
+
+
+@pytest.mark.covers("TR-28")
+def test_what_the_loss_stores_may_exceed_the_temporaries():
+    """A small network's loss keeps images and weights, which are arguments of the compiled step: the panel says so."""
+    learner = supervised.learner(model=create_model("mlp", num_classes=10, hidden=(8,)), optimizer=optax.sgd(0.1))
+    state = jax.eval_shape(learner.init, jax.random.key(0), BATCH)
+    stored = residual_bytes(lambda state, batch: learner.loss(state.params, state, batch)[0], state, BATCH)
+    found = memory_report(state, BATCH, jax.jit(learner.update).lower(state, BATCH).compile())
+    assert stored > found["temporaries"]
+    row = memory_panel(found, stored).html.split("stored for the backward pass")[1]
+    assert "weights and images included" in row
+    assert "temporaries" not in row
 
 
 def test_sizes_in_words():

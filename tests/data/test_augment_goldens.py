@@ -104,7 +104,7 @@ POLICY_CASES = {
         "shear_x",
         1.0,
         lambda x: augment.warp_image(
-            x, augment.affine_warp(SIZE, shear=np.rad2deg(np.arctan(0.3)), center=(0.0, 0.0)), "nearest"
+            x, augment.affine_warp(SIZE, shear=-np.rad2deg(np.arctan(0.3)), center=(0.0, 0.0)), "nearest"
         ),
     ),
     "translate_y": ("translate_y", 1.0, lambda x: jnp.pad(x[: 11 - 4], ((4, 0), (0, 0), (0, 0)))),  # 4.98

@@ -57,6 +57,47 @@ def test_a_zip_is_as_good_as_a_folder_and_an_image_may_have_no_box(folder):
     np.testing.assert_array_equal(splits["train"].arrays["image"], plain.arrays["image"])
 
 
+def change(path, **entries):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def test_categories_are_numbered_by_train(folder):
+    # In val "late" has the lowest id, and a category that train lacks comes between.
+    boxes = [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [4, 2, 8, 10]}]
+    categories = [{"id": 1, "name": "late"}, {"id": 3, "name": "never"}, {"id": 5, "name": "early"}]
+    change(folder / "instances_val.json", categories=categories, annotations=boxes)
+    splits = coco_splits(folder, 16, 3)
+    assert splits["train"].class_names == splits["valid"].class_names == ("early", "late")
+    assert splits["valid"].arrays["labels"][1, 0] == splits["train"].arrays["labels"][1, 0] == 1
+    assert splits["valid"].notes == ("instances_val.json: categories that train lacks, and that no box has: never",)
+    change(folder / "instances_val.json", annotations=[{**boxes[0], "category_id": 3}])
+    with pytest.raises(ValueError, match=r"category 'never' is not one of train; allowed: 'early', 'late'"):
+        coco_splits(folder, 16, 3)
+
+
+def test_a_name_that_is_there_twice_is_told_by_its_id(folder):
+    twice = [{"id": 2, "name": "crane"}, {"id": 9, "name": "crane"}]
+    change(folder / "instances_train.json", categories=twice)
+    change(folder / "instances_val.json", categories=twice)
+    boxes = [{"id": 1, "image_id": 0, "category_id": 9, "bbox": [4, 2, 8, 10]}]
+    change(folder / "instances_val.json", annotations=boxes)
+    assert coco_splits(folder, 16, 3)["valid"].arrays["labels"][1, 0] == 1
+
+
+def test_ids_that_are_there_twice_are_refused(folder):
+    images = [{"id": 7, "file_name": name, "width": 40, "height": 20} for name in ("b.png", "a.png")]
+    change(folder / "instances_train.json", images=images)
+    with pytest.raises(ValueError, match=r"two images have the id 7, 'b\.png' and 'a\.png'"):
+        coco_splits(folder, 16, 3)
+
+
+def test_images_are_known_by_file_and_size(folder):
+    train = coco_splits(folder, 16, 3)["train"]
+    assert list(train.names) == ["b.png", "a.png"]
+    assert train.sizes.tolist() == [(folder / "images" / name).stat().st_size for name in train.names]
+    assert train.fingerprint.by == "path and size"
+
+
 def test_what_is_wrong_is_named(folder):
     with pytest.raises(ValueError, match=r"max_boxes=1: image a.png .* has 2 boxes"):
         coco_splits(folder, 16, 1)

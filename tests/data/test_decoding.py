@@ -170,7 +170,7 @@ def test_opencv_agrees_and_names_what_it_cannot_read():
     try:
         import cv2  # noqa: F401
     except ImportError:
-        with pytest.raises(ImportError, match=r"pip install 'dlcore\[input\]'"):
+        with pytest.raises(ImportError, match=r"decoder='opencv' needs cv2, .*: pip install -e '.\[input\]'"):
             decode_box(b"", lambda h, w: Box(0, 0, h, w), (8, 8), decoder="opencv")
         return
     image = photograph(375, 500)

@@ -36,6 +36,9 @@ def test_load_digits():
     other = load("digits", seed=4, valid_fraction=0.2)
     assert (other.valid.arrays["image"] != splits.valid.arrays["image"]).any()
     assert "digits" in DATASETS
+    assert load("digits", image_size=8).image_shape == (8, 8, 1)
+    with pytest.raises(ValueError, match=r"image_size=16: the digits are in memory, 8 x 8; allowed: None .*input_size"):
+        load("digits", image_size=16)
 
 
 def test_labels_outside_the_classes_are_named():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.data.augment import jitter
+from dlcore.data.augment import jitter, tone
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "tvops_transforms.npz")
 IMAGE = jnp.asarray(GOLDEN["data/x"].transpose(1, 2, 0), jnp.float32)
@@ -76,3 +76,36 @@ def test_blur_keeps_the_mean_of_a_flat_image_and_bad_numbers_are_named():
         jitter.random_gray(2)
     with pytest.raises(ValueError, match="sigma="):
         jitter.random_blur((0.0, 1.0))
+
+
+@pytest.mark.covers("RG-16", "RG-27")
+@pytest.mark.parametrize("factor", [0.0, 0.3, 1.9, 3.5])
+@pytest.mark.parametrize("kind", ["color", "gray"])
+def test_levels_differ_from_torchvisions_by_at_most_one(factor, kind):
+    """torchvision's v2 functions step by step: gray cut off, the smoothed image rounded, the result cut off."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (16, 12, 3), np.uint8)
+    image = image if kind == "color" else np.repeat(image[..., :1], 3, -1)
+    x = image.astype(np.float32)
+    gray = np.floor(x[..., :1] * np.float32(0.2989) + x[..., 1:2] * np.float32(0.587) + x[..., 2:] * np.float32(0.114))
+    smooth = x.copy()
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (0, 1))
+    smooth[1:-1, 1:-1] = np.round((windows.sum((-1, -2)) + 4 * x[1:-1, 1:-1]) / 13)
+    others = {
+        jitter.adjust_brightness: 0,
+        jitter.adjust_contrast: gray.mean(),
+        jitter.adjust_saturation: gray,
+        tone.adjust_sharpness: smooth,
+    }
+    for adjust, other in others.items():
+        want = np.clip(factor * x + (1 - factor) * other, 0, 255).astype(np.uint8).astype(int)
+        off = np.abs(np.asarray(jax.jit(adjust)(image, factor), int) - want)
+        assert off.max() <= 1, adjust.__name__
+        assert (off > 0).mean() < 0.02, adjust.__name__  # 1.9 x - .9 y is whole for a tenth of all x and y
+    np.testing.assert_array_equal(jitter.gray(image), gray.astype(np.uint8))
+
+
+def test_other_integers_are_refused():
+    for adjust in (jitter.adjust_brightness, jitter.adjust_contrast, jitter.adjust_saturation, tone.adjust_sharpness):
+        with pytest.raises(TypeError, match="allowed: uint8 and floating"):
+            adjust(np.ones((4, 4, 3), np.int32), 2.0)

@@ -140,6 +140,9 @@ def test_transform_draws_by_seed_epoch_and_example_whatever_the_batch():
 def test_settings_are_json_and_tell_pipelines_apart():
     both = {"a": Pipeline(source(10, "x"), 5, seed=1), "b": {"c": Pipeline(source(12, "y"), 3, shuffle=False)}}
     found = json.loads(json.dumps(settings(both)))
+    others = Source({**source(10, "x").arrays, "image": np.zeros((10, 2, 3, 1), np.uint8)}, name="x")
+    assert found["a"]["digest"] != settings(Pipeline(others, 5))["digest"], "name and length are the same"
+    assert len(found["a"].pop("digest")) == len(found["b"]["c"].pop("digest")) == 16
     assert found["a"] == {"source": "x", "length": 10, "batch_size": 5, "seed": 1, "shuffle": True}
     assert found["b"]["c"] == {"source": "y", "length": 12, "batch_size": 3, "seed": 0, "shuffle": False}
     batch = batch_at(both, 3)
@@ -150,7 +153,7 @@ def test_settings_are_json_and_tell_pipelines_apart():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 11}, "batch_size=11: more than the 10 examples of toy"),
+        ({"batch_size": 11}, "batch_size=11: more than the 10 examples of toy; allowed: at most 10; batch_size=8 fits"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 5, "process_count": 2}, "batch_size=5: invalid; allowed: a multiple of process_count 2"),
         ({"batch_size": 4, "process_index": 2, "process_count": 2}, "process_index=2"),

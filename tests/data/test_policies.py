@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlcore.data import augment
 from dlcore.data.augment import policies
@@ -23,23 +24,40 @@ def test_rand_augment_at_magnitude_zero_is_the_identity_and_above_differs_by_exa
     assert len(np.unique(out.reshape(40, -1).round(4), axis=0)) > 25
 
 
+# Tables 7 to 9 of arXiv:1805.09501, a pair a word: operation, probability in tenths (X: 1), strength in ninths.
+CODES = {
+    "Sx": "shear_x", "Sy": "shear_y", "Tx": "translate_x", "Ty": "translate_y", "Ro": "rotate", "Br": "brightness",
+    "Co": "color", "Ct": "contrast", "Sh": "sharpness", "Po": "posterize", "So": "solarize", "Au": "autocontrast",
+    "Eq": "equalize", "In": "invert",
+}  # fmt: skip
+PAPER = {
+    "imagenet": """
+        Po48Ro69 So65Au6- Eq8-Eq6- Po67Po66 Eq4-So24 Eq4-Ro88 So63Eq6- Po85EqX- Ro23So68 Eq6-Po46 Ro88Co40
+        Ro49Eq6- Eq0-Eq8- In6-EqX- Co64CtX8 Ro88CoX2 Co88So87 Sh47In6- Sx65EqX- Co40Eq6- Eq4-So24 So65Au6-
+        In6-EqX- Co64CtX8 Eq8-Eq6-
+    """,
+    "cifar10": """
+        In1-Ct26 Ro72Tx39 Sh81Sh93 Sy58Ty79 Au5-Eq9- Sy27Po37 Co43Br67 Sh39Br79 Eq6-Eq5- Ct67Sh65 Co77Tx58
+        Eq3-Au4- Ty43Sh26 Br96Co28 So52In0- Eq2-Au6- Eq2-Eq6- Co99Eq6- Au8-So28 Br13Co70 So45Au9- Ty99Ty79
+        Au9-So83 Eq8-In1- Ty79Au9-
+    """,
+    "svhn": """
+        Sx94In2- Sy98In7- Eq6-So66 In9-Eq6- Eq6-Ro93 Sx94Au8- Sy98In4- Sy95So26 In9-Au8- Eq6-Ro93 Sx94So33
+        Sy88In7- Eq9-Ty66 In9-Eq6- Ct33Ro84 In8-Ty02 Sy76So48 In6-Ro84 Sy37Tx93 Sx16In6- So72Ty67 Sy84In8-
+        Sx79Ty83 Sy85Au7- Sx72In1-
+    """,
+}
+
+
 @pytest.mark.covers("RG-27")
-@pytest.mark.parametrize("policy", ["imagenet", "cifar10", "svhn"])
-def test_tables_have_25_pairs_of_known_operations(policy):
+@pytest.mark.parametrize("policy", PAPER)
+def test_tables_are_the_papers(policy):
     operations, chances, strengths = policies._table(policy)
-    assert operations.shape == chances.shape == strengths.shape == (25, 2)
-    assert (chances >= 0).all()
-    assert (chances <= 1).all()
-    assert (strengths >= 0).all()
-    assert (strengths <= 1).all()
-    names = np.array(policies.OPERATIONS)[operations]
-    first = {"imagenet": ("posterize", "rotate"), "cifar10": ("invert", "contrast"), "svhn": ("shear_x", "invert")}
-    assert tuple(names[0]) == first[policy]
-    # CIFAR-10's second: rotate with probability .7 at 2 of 9, translate across with .3 at 9 of 9.
-    if policy == "cifar10":
-        assert tuple(names[1]) == ("rotate", "translate_x")
-        np.testing.assert_allclose(chances[1], [0.7, 0.3])
-        np.testing.assert_allclose(strengths[1], [2 / 9, 1])
+    words = [(pair[i : i + 2], pair[i + 2], pair[i + 3]) for pair in PAPER[policy].split() for i in (0, 4)]
+    codes, tenths, ninths = np.array(words).reshape(25, 2, 3).transpose(2, 0, 1)
+    np.testing.assert_array_equal(np.array(policies.OPERATIONS)[operations], np.vectorize(CODES.get)(codes))
+    np.testing.assert_allclose(chances, np.where(tenths == "X", "10", tenths).astype(float) / 10, rtol=1e-6)
+    np.testing.assert_allclose(strengths, np.where(ninths == "-", "9", ninths).astype(float) / 9, rtol=1e-6)
 
 
 @pytest.mark.covers("RG-27")
@@ -63,3 +81,13 @@ def test_bad_arguments():
         augment.rand_augment(-1)
     with pytest.raises(ValueError, match="policy='mnist'"):
         augment.auto_augment("mnist")
+
+
+@pytest.mark.covers("RG-27")
+@pytest.mark.parametrize(("name", "matrix"), [("shear_x", (1, 0.3, 0, 0, 1, 0)), ("shear_y", (1, 0, 0, 0.3, 1, 0))])
+def test_shears_of_sign_one_are_the_authors(name, matrix):
+    """Their program: PIL's `transform` by (1, level, 0, 0, 1, 0), which says where a pixel comes from."""
+    levels = np.random.default_rng(0).integers(0, 256, (12, 9), np.uint8)
+    want = np.asarray(Image.fromarray(levels).transform((9, 12), Image.Transform.AFFINE, matrix))
+    got = policies.apply_operation(policies.OPERATIONS.index(name), jnp.asarray(levels)[..., None], 1.0)
+    np.testing.assert_array_equal(got[..., 0], want)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dlcore.data.source import Source, shuffle_labels, split_validation
+from dlcore.data.carving import split_validation
+from dlcore.data.source import Source, shuffle_labels
 
 
 def source(length=20, classes=2):
@@ -87,6 +88,45 @@ def test_validation_split_depends_on_the_seed_alone():
 
     assert ids(1) == ids(1)
     assert ids(1) != ids(2)
+
+
+def named(count, classes=1):
+    names = np.array([f"{i % classes}/{i}.png" for i in range(count)], object)
+    return Source({"label": np.arange(count, dtype=np.int32) % classes}, names=names)
+
+
+def test_carving_by_name_keeps_every_example_in_its_part_when_others_come_or_go():
+    everything = named(300, classes=3)
+    assert set(everything.subset([5, 3]).names) == {"2/5.png", "0/3.png"}
+    train, valid = (set(part.names) for part in split_validation(everything, 0.2, 7))
+    for rows in (np.arange(200), np.arange(100, 300), np.arange(300)[::-1]):
+        smaller_train, smaller_valid = (set(part.names) for part in split_validation(everything.subset(rows), 0.2, 7))
+        assert smaller_train <= train
+        assert smaller_valid <= valid
+    assert set(split_validation(everything, 0.2, 8)[1].names) != valid
+
+
+def test_carving_by_name_keeps_the_shares_of_the_classes():
+    # Of 2,000 examples of a class 200 are expected, with a standard deviation of sqrt(2000 * 0.1 * 0.9) = 13.4.
+    for seed in range(5):
+        _, valid = split_validation(named(20_000, classes=10), 0.1, seed)
+        assert np.abs(np.bincount(valid.arrays["label"]) - 200).max() < 4 * 13.4
+    # Six of a class: without a least of one, 0.9 ** 6 = 53 % of the classes would be left out.
+    train, valid = split_validation(named(120, classes=20), 0.1, 0)
+    assert np.bincount(valid.arrays["label"], minlength=20).min() >= 1
+    assert np.bincount(train.arrays["label"], minlength=20).min() >= 3
+
+
+def test_parts_of_other_names_are_carved_independently():
+    _, test = split_validation(named(2000), 0.3, 0, "test")
+    _, valid = split_validation(named(2000), 0.3, 0)
+    # A third of one is in the other: 180 of 600 on average, give or take 11.
+    assert abs(len(set(test.names) & set(valid.names)) - 180) < 45
+
+
+def test_names_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="names: 2 of them; allowed: 3"):
+        Source({"label": np.zeros(3, np.int32)}, names=np.array(["a", "b"], object))
 
 
 def test_bad_fractions_are_refused():

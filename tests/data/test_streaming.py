@@ -11,13 +11,14 @@ from PIL import Image
 
 from dlcore.data.augment import channel_statistics
 from dlcore.data.bank_and_queries import bank_and_queries
+from dlcore.data.carving import split_validation
 from dlcore.data.decoding import decode_box, random_box
 from dlcore.data.device import device_resident
 from dlcore.data.image_classification import load
 from dlcore.data.image_headers import evenly, kept_share
 from dlcore.data.pipeline import Pipeline, padded_batches
 from dlcore.data.prefetch import prefetch
-from dlcore.data.source import Source, join, shuffle_labels, split_validation
+from dlcore.data.source import Source, join, shuffle_labels
 from dlcore.data.streaming import StreamedImages, random_crops, sample_of, streamed, streaming_note
 from dlcore.data.workers import Workers
 

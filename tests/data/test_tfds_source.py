@@ -225,6 +225,9 @@ def test_records_that_do_not_fit_are_streamed_at_their_size(tiny, cache_folder):
     assert "stay on disk" in source.notes[0]
     smaller = tfds_source("tiny", "train", data_dir, limit_bytes=0, image_size=(2, 3), workers=Workers(1))
     assert smaller.arrays["image"].shape == (40, 2, 3, 3)
+    assert load("tiny", data_dir, image_size=3).image_shape == (3, 3, 3), "though they would fit in memory"
+    with pytest.raises(ValueError, match="image_size=3: images in memory keep their size"):
+        tfds_source("tiny", "train", data_dir, image_size=3)
     splits = load("tiny", data_dir, valid_fraction=0.25, limit_bytes=0)
     assert [len(part) for part in splits[:3]] == [30, 10, 6]
     assert splits.image_shape == (4, 5, 3)

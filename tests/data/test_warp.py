@@ -189,3 +189,22 @@ def test_other_bad_arguments():
         augment.warp_image(IMAGE, augment.affine_warp(SIZE), "cubic")
     with pytest.raises(ValueError, match="start and end have shapes"):
         augment.perspective_warp(jnp.zeros((3, 2)), jnp.zeros((4, 2)))
+
+
+@pytest.mark.covers("RG-17")
+@pytest.mark.parametrize(("angle", "shear"), [(0.0, (20.0, 30.0)), (35.0, (20.0, -10.0)), (-70.0, (0.0, 25.0))])
+def test_affine_is_torchvisions_with_angle_and_shears_negated(angle, shear):
+    """The matrix of its `_get_inverse_affine_matrix`: rotation, scale, then the shears, about the center."""
+    r, sx, sy = np.deg2rad([angle, *shear])
+    matrix = 1.2 * np.array(
+        [
+            [np.cos(r - sy) / np.cos(sy), -np.cos(r - sy) * np.tan(sx) / np.cos(sy) - np.sin(r)],
+            [np.sin(r - sy) / np.cos(sy), -np.sin(r - sy) * np.tan(sx) / np.cos(sy) + np.cos(r)],
+        ]
+    )
+    points = RNG.uniform(0, 8, (5, 2))
+    center, offset = np.array([5, 4]), np.array([1.5, -0.5])
+    warp = augment.affine_warp(SIZE, -angle, (1.5, -0.5), 1.2, (-shear[0], -shear[1]))
+    want = (points - center) @ matrix.T + center + offset
+    np.testing.assert_allclose(warp.forward(jnp.asarray(points)), want, atol=1e-4)
+    np.testing.assert_allclose(warp.inverse(jnp.asarray(want)), points, atol=1e-4)

@@ -283,6 +283,18 @@ def state(learner):
     return learner.init(jax.random.key(0), source(6)[:])
 
 
+def test_the_scale_of_a_level_multiplies_its_exponents():
+    model = FCOS(Small(), 3, ("fine", "coarse"), 4, "none", 1, 2, "exp")
+    x = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
+    (before, _), variables = model.init_with_output(jax.random.key(0), x)
+    assert (variables["params"]["scale0"], variables["params"]["scale1"]) == (1, 1)
+    params = {**variables["params"], "scale1": jnp.float32(3)}
+    after, _ = model.apply({**variables, "params": params}, x)
+    np.testing.assert_array_equal(after.distances[0, :16], before.distances[0, :16])  # the fine level's 4 x 4 locations
+    np.testing.assert_allclose(after.distances[0, 16:], before.distances[0, 16:] ** 3, rtol=1e-4)  # exp(3 z)
+    assert np.ptp(before.distances[0, 16:]) > 1e-3
+
+
 @pytest.mark.covers("DE-19")
 def test_an_image_without_a_box_has_finite_losses_and_gradients(learner, state):
     rows = source(6)[:]
@@ -351,3 +363,9 @@ def test_unknown_stages_are_named():
     model = FCOS(Small(), 3, ("fine", "middle"))
     with pytest.raises(ValueError, match=r"\['middle'\].*\['fine', 'coarse'\]"):
         model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+
+def test_centerness_at_an_edge_has_a_finite_gradient():
+    distances = jnp.array([[0.0, 1, 2, 1], [1, 1, 1, 1], [0, 0, 0, 0], [1, 4, 1, 1]])
+    np.testing.assert_allclose(fcos.centerness(distances), [0, 1, 0, 0.5])
+    assert np.isfinite(jax.grad(lambda d: fcos.centerness(d).sum())(distances)).all()

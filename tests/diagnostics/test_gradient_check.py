@@ -136,10 +136,53 @@ def test_kinks_that_a_step_crosses_are_counted():
     assert has_kinks(lambda x: jnp.sort(x)[0], jnp.ones(3))
     assert not has_kinks(lambda x: softmax_cross_entropy_loss(jnp.tanh(x), 1), jnp.ones(3)), "its max is for range only"
     assert not has_kinks(lambda x: jax.nn.log_softmax(x)[0] + jax.nn.gelu(x).sum(), jnp.ones(3))
-    # The slope across a kink is half of each side's: error .5 for a right gradient, and the line says why.
-    line = check(lambda p: jax.nn.relu(p["x"]).sum(), {"x": np.array([1e-7])}, h=1e-5)["x"]
+
+
+@jax.custom_vjp
+def tripled(x):
+    return x
+
+
+tripled.defvjp(lambda x: (x, None), lambda _, g: (jax.tree.map(lambda g: 3 * g, g),))
+
+
+@pytest.mark.parametrize("x", [1e-7, -1e-7, 0.0])
+@pytest.mark.parametrize("method", ["centered", "one_sided"])
+def test_a_coordinate_at_a_kink_is_judged_on_the_side_without_it(x, method):
+    """The centered slope across a kink at 0 is the mean of both sides': at 1e-7 .5 (1 + 1e-2) + .5 for 1 + 1."""
+
+    def loss(p):
+        return jnp.where(p["x"] > 0, 2 * p["x"], jnp.sin(p["x"])).sum()
+
+    line = check(loss, {"x": np.array([x])}, method=method)["x"]
+    assert line.kinks == (0 if method == "one_sided" and x == 1e-7 else 1)
+    assert line.error < 1e-7
+    assert (line.checked, line.numerical) == (1, pytest.approx(2 if x > 0 else 1, rel=1e-7))
+    wrong = check(lambda p: loss(tripled(p)), {"x": np.array([x])}, method=method)["x"]
+    assert (wrong.verdict, wrong.error) == ("wrong", pytest.approx(2 / 3, rel=1e-6))
+
+
+def test_a_side_is_measured_by_a_parabola():
+    """(f(h) - f(0)) / h of exp is wrong by h / 2; -3, 4, -1 over h at 0, h / 2, h by less than h² / 6."""
+    h = 1e-2
+    line = check(lambda p: jnp.exp(p["x"]) + 1e3 * jax.nn.relu(-p["x"]), {"x": np.array(1e-9)}, h=h)["x"]
     assert line.kinks == 1
-    assert line.error == pytest.approx(0.495, abs=1e-3)
+    assert 1e-7 < line.error < h**2 / 6
+
+
+def test_kinks_on_both_sides_call_for_a_smaller_step_or_another_coordinate():
+    def corner(x, width):  # of slope 1 between its kinks and 5 outside
+        return jnp.sum(x + 4 * jax.nn.relu(x - width) - 4 * jax.nn.relu(-x - width))
+
+    smaller = check(lambda p: corner(p["x"], 4e-6), {"x": np.zeros(1)})["x"]
+    assert (smaller.kinks, smaller.numerical) == (2, pytest.approx(1, rel=1e-7))
+    # Nine of ten coordinates are in corners that no step fits in: the tenth takes the place of each.
+    params = {"x": np.where(np.arange(10) == 7, 3.0, 0.0)}
+    replaced = check(lambda p: corner(p["x"], 1e-8), params, samples=1)["x"]
+    assert replaced.numerical == pytest.approx(5, rel=1e-7)
+    assert check(lambda p: corner(tripled(p["x"]), 1e-8), params, samples=1)["x"].verdict == "wrong"
+    alone = check(lambda p: corner(p["x"], 1e-8), {"x": np.zeros(1)})["x"]
+    assert (alone.verdict, alone.kinks) == ("wrong", 2), "without a side to judge from it is not called right"
 
 
 @pytest.mark.covers("TR-05")

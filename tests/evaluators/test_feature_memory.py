@@ -17,3 +17,5 @@ def test_batches_are_collected_and_split():
     assert bank.shape == queries.shape == (2, 1)
     with pytest.raises(ValueError, match="bank_and_queries"):
         FeatureMemory([(np.zeros((2, 1)), np.zeros(2), np.ones(2))]).split()
+    with pytest.raises(ValueError, match="bank_and_queries"):
+        FeatureMemory([(np.zeros((2, 1)), np.zeros(2), np.zeros(2))]).split()

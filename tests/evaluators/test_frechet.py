@@ -97,6 +97,8 @@ def test_bad_input_is_named():
         moments(np.full((3, 2), np.nan))
     with pytest.raises(ValueError, match="add up to 1"):
         inception_score(np.ones((3, 4)))
+    with pytest.raises(ValueError, match="add up to 1"):
+        inception_score(np.ones((0, 4)))
     with pytest.raises(ValueError, match="shapes"):
         kid(features(5, 3), features(5, 4))
     with pytest.raises(ValueError, match="at least 2 samples"):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from dlcore.evaluators.chrf import chrf
 from dlcore.evaluators.text import (
     bleu,
     cider,
@@ -104,3 +105,27 @@ def test_the_evaluator_joins_batches(golden):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.covers("ME-14")
+def test_a_text_shorter_than_n_has_no_n_gram():
+    # The first text has 4 + 3 + 2 + 1 n-grams and the second 2 + 1 + 0 + 0, all of them right but "x": 5/6, 3/4, 2/2,
+    # 1/1. nltk counts one trigram and one 4-gram in "a x": 2/3 and 1/2.
+    said, true = ["a b c d", "a x"], [["a b c d"], ["a b"]]
+    assert bleu(said, true) == pytest.approx((5 / 6 * 3 / 4) ** (1 / 4))
+    assert bleu(said, true, 3) == pytest.approx((5 / 6 * 3 / 4) ** (1 / 3))
+    assert sentence_bleu("a b", ["a b"], epsilon=0.1) == pytest.approx(0.1 ** (2 / 4))
+
+
+def test_chrf_equals_sacrebleu_and_by_hand(golden):
+    said, true, want = golden
+    assert 100 * chrf(said, true) == pytest.approx(float(want["out.sacrebleu.chrf"]), abs=1e-4)
+    # "ab c" and "abd": 2 of 3 characters and 1 of 2 pairs on both sides, no triple: P = R = (2/3 + 1/2 + 0) / 3.
+    assert chrf(["ab c"], [["abd"]]) == pytest.approx((2 / 3 + 1 / 2) / 3)
+    # "abcd" of "ab": P = (2/4 + 1/3) / 2, R = 1; recall counts more.
+    p = (2 / 4 + 1 / 3) / 2
+    assert chrf(["abcd"], [["zz", "ab"]]) == pytest.approx(5 * p / (4 * p + 1))
+    assert chrf([""], [["a"]]) == 0
+    for bad in (lambda: chrf("a", [["a"]]), lambda: chrf(["a"], [[]]), lambda: chrf(["a"], [["a"]], 0)):
+        with pytest.raises(ValueError, match="allowed"):
+            bad()

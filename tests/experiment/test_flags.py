@@ -10,6 +10,7 @@ import pytest
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import read_config, resolve
+from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting, model_settings, settings_of
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
@@ -135,14 +136,17 @@ def test_a_value_may_be_the_next_word_and_the_last_one_counts():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--switch=maybe", "switch"),
+        ("--switch=maybe", r"^--switch=maybe: not a bool; allowed: true, false$"),
         ("--count=many", r"--count=many: not an int"),
         ("--count=1.5", r"--count=1.5: not an int"),
         ("--count=", r"--count=: not an int"),
         ("--count=inf", r"--count=inf: not an int"),
         ("--count=nan", r"--count=nan: not an int"),
         ("--rate=fast", r"--rate=fast: not a float"),
-        ("--rate=nan", r"--rate=nan"),
+        ("--rate=nan", r"--rate=nan: not finite; allowed: finite numbers$"),
+        ("--rate=inf", r"--rate=inf: not finite; allowed: finite numbers$"),
+        ("--pair=nan,1", r"--pair=nan: not finite; allowed: finite numbers$"),
+        ("--share=-inf", r"--share=-inf: not finite; allowed: 0 to 1$"),
         ("--kind=betta", r"--kind=betta: unknown \(did you mean beta\?\); allowed: alpha, beta, gamma"),
         ("--kind=None", r"--kind=None: unknown; allowed: alpha, beta, gamma"),
         ("--level=3", r"--level=3: unknown.*; allowed: 1, 2, 4"),
@@ -176,7 +180,7 @@ def test_limits_of_tuples_and_of_settings():
     assert read("--momenta=0,1", **own).momenta == (0.0, 1.0)
     with pytest.raises(FlagError, match=r"--momenta=2.0: out of range; allowed: 0 to 1"):
         read("--momenta=0,2", **own)
-    with pytest.raises(FlagError, match=r"--top=6: out of range"):
+    with pytest.raises(FlagError, match=r"--top=6: out of range; allowed: at most 5$"):
         read("--top=6", **own)
 
 
@@ -440,6 +444,11 @@ def test_another_model_leaves_the_pages_fields_behind():
         ({"settings": {"l3": 1.0}}, r"the configuration sets 'l3', which is unknown \(did you mean l2"),
         ({"settings": {"l2": "heavy"}}, r"--l2=heavy: not a float"),
         ({"settings": {"kind": "c"}}, r"--kind=c: unknown; allowed: a, b"),
+        ({"settings": {"l2": [1.0]}}, r"--l2=\[1.0\]: not a float"),
+        ({"settings": {"l2": {"a": 1}}}, r"--l2=.*: not a float"),
+        ({"settings": {"batch_size": True}}, r"--batch_size=True: not an int"),
+        ({"settings": {"kind": ["a"]}}, r"--kind=\['a'\]: not a str"),
+        ({"settings": {"smoothing": float("nan")}}, r"--smoothing=nan: not finite"),
         ({"settings": {"batch_size": None}}, r"--batch_size: a value is missing"),
         ({"settings": {"model": "mlpp"}}, r"--model=mlpp: unknown \(did you mean mlp"),
         ([1, 2], r"holds no settings"),
@@ -460,6 +469,74 @@ def test_configurations_that_are_not_there_or_not_json(tmp_path):
     (tmp_path / "config.json").write_text('{"settings": {"l2"')
     with pytest.raises(FlagError, match=r"config.json: not JSON .*line 1"):
         resolve(PAGE, [f"--run={tmp_path}"])
+    (tmp_path / "config.json").write_bytes(b"\x80\x02\xff")
+    with pytest.raises(FlagError, match=r"config.json: not JSON .*decode"):
+        resolve(PAGE, [f"--run={tmp_path}"])
+
+
+def test_a_run_of_another_page_is_named(tmp_path):
+    """Of its settings only some are unknown here, which says nothing."""
+    (tmp_path / "config.json").write_text('{"experiment": "topic.other", "settings": {"l2": 1.0}}')
+    for word in ("run", "config_json"):
+        with pytest.raises(FlagError, match=rf"^--{word}=.*: a run of topic.other; allowed: runs of {PAGE.name}$"):
+            resolve(PAGE, [f"--{word}={tmp_path}"])
+
+
+def test_the_log_follows_the_looks():
+    """Looks are taken where the log has a line: 20 of 50 would become 50."""
+    for words, log_every in (
+        (["--watch=20"], 20),
+        (["--watch=120"], 10),
+        (["--watch=100"], 50),
+        (["--watch=0"], resolve(PAGE, []).log_every),
+        (["--watch=20", "--log_every=5"], 5),
+    ):
+        assert resolve(PAGE, words).log_every == log_every, words
+    with pytest.raises(FlagError, match=r"--watch=20: looks are taken .*; allowed: multiples of --log_every=50"):
+        resolve(PAGE, ["--watch=20", "--log_every=50"])
+
+
+# The length of a run
+
+
+def length(flags, train_size=1000):
+    return ResolvedRun(PAGE, flags).steps(train_size)
+
+
+def test_epochs_of_the_command_line_replace_steps_set_further_down(tmp_path):
+    page = dataclasses.replace(PAGE, defaults={**PAGE.defaults, "steps": 500, "batch_size": 100})
+    path = written(tmp_path, {"steps": 700, "epochs": 10.0})
+    for words, steps in (
+        ([], 500),
+        (["--epochs=3"], 30),
+        (["--epochs", "3"], 30),
+        (["--steps=7"], 7),
+        (["--smoke"], 3),
+        (["--smoke", "--epochs=2"], 20),
+        ([f"--config_json={path}"], 700),
+        ([f"--config_json={path}", "--epochs=3"], 30),
+        ([f"--config_json={path}", "--steps=9"], 9),
+        (["--steps=none", "--epochs=3"], 30),
+    ):
+        assert length(resolve(page, words)) == steps, words
+    only_epochs = written(tmp_path, {"epochs": 4.0})
+    assert length(resolve(page, [f"--config_json={only_epochs}"])) == 40
+    assert length(resolve(page, [f"--config_json={only_epochs}", "--steps=9"])) == 9
+
+
+def test_a_run_has_one_length():
+    with pytest.raises(FlagError, match=r"--epochs=3 --steps=7: both are given; allowed: one of them"):
+        resolve(PAGE, ["--epochs=3", "--steps=7"])
+    with pytest.raises(FlagError, match=r"--epochs=1e\+300: .*steps; allowed: at most 2147483647 steps"):
+        length(resolve(PAGE, ["--epochs=1e300"]))
+
+
+def test_no_update_would_be_made():
+    page = dataclasses.replace(PAGE, settings={**PAGE.settings, "accumulate": Setting(1)})
+    flags = resolve(page, ["--accumulate=4", "--steps=4"])
+    assert ResolvedRun(page, flags).steps(10) == 4
+    with pytest.raises(FlagError, match=r"--accumulate=4: no update in 3 steps; allowed: 1 to 3"):
+        ResolvedRun(page, flags.replace(steps=3)).steps(10)
 
 
 @pytest.mark.parametrize(
@@ -468,10 +545,16 @@ def test_configurations_that_are_not_there_or_not_json(tmp_path):
         (["--model=resnet21_cifar"], r"error: --model=resnet21_cifar: unknown (did you mean resnet"),
         (["--mode=trian"], r"error: --mode=trian: unknown (did you mean train?); allowed: train, evaluate"),
         (["--batch_size=0"], r"error: --batch_size=0: out of range; allowed: at least 1"),
-        (["--seed=-1"], r"error: --seed=-1: out of range; allowed: at least 0"),
+        (["--seed=-1"], r"error: --seed=-1: out of range; allowed: 0 to 4294967295"),
         (["--bach_size=3"], r"error: --bach_size: unknown (did you mean batch_size"),
         (["--model.widht=3"], r"error: --model.widht: unknown (did you mean model.width"),
         (["--precision=fp16"], r"error: --precision=fp16: unknown"),
+        (["--epochs=0"], r"error: --epochs=0.0: out of range; allowed: at least 1e-06"),
+        (["--epochs=inf"], r"error: --epochs=inf: not finite; allowed: at least 1e-06"),
+        (["--steps=4294967296"], r"error: --steps=4294967296: out of range; allowed: 1 to 2147483647"),
+        (["--seed=4294967296"], r"error: --seed=4294967296: out of range; allowed: 0 to 4294967295"),
+        (["--seed=18446744073709551616"], r"error: --seed=18446744073709551616: out of range"),
+        (["--smoke=maybe"], r"error: --smoke=maybe: not a bool; allowed: true, false"),
         (["train"], r"error: 'train': not a flag"),
     ],
 )

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.ddpm import SAMPLERS, sample
+from dlcore.generative.ddpm import SAMPLERS, interpolate, sample
 from dlcore.generative.dpm_solver import dpmpp_sample
-from dlcore.generative.samplers import ddim_sample, ddpm_sample, timesteps
+from dlcore.generative.samplers import condition, ddim_sample, ddpm_sample, timesteps
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, linear_betas
 
 GOLDEN = "tests/goldens/df_schedulers.npz"
@@ -150,3 +150,53 @@ def test_clipping_keeps_the_clean_example_inside():
 def test_impossible_numbers_of_steps_are_named(steps):
     with pytest.raises(ValueError, match=f"num_inference_steps={steps}: out of range"):
         timesteps(1000, steps)
+
+
+@pytest.mark.covers("GE-29")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_interpolation_runs_from_one_sample_to_the_other(name):
+    keys = jax.random.split(jax.random.key(3), 2)
+    options = {"sampler": name, "num_inference_steps": 4}
+    ends = sample(fake, keys, (4, 3, 1), ABAR, **options)
+    path = interpolate(fake, keys, jnp.array([0.0, 0.5, 1.0]), (4, 3, 1), ABAR, **options)
+    np.testing.assert_allclose(path[::2], ends, atol=1e-5)
+    assert all(np.abs(path[1] - end).max() > 0.1 for end in ends)
+
+
+@pytest.mark.covers("GE-29")
+def test_noise_halfway_lies_on_the_arc():
+    keys = jax.random.split(jax.random.key(4), 2)
+    a, b = (jax.random.normal(jax.random.fold_in(key, 0), (40,)) for key in keys)
+    _, path = interpolate(fake, keys, jnp.array([0.5, 1 / 3]), (40,), ABAR, return_trajectory=True)
+    angle = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    for start, share in zip(path[0], (1 / 2, 1 / 3), strict=True):
+        want = (np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
+        np.testing.assert_allclose(start, want, atol=1e-5)
+    assert np.linalg.norm(path[0, 0]) > 0.95 * min(np.linalg.norm(a), np.linalg.norm(b))
+
+
+@pytest.mark.covers("GE-29")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_conditioned_mixture_is_its_component(name):
+    """Data: N(-.5, .2^2) or N(.4, .2^2). grad log p(y | x) turns the mixture's noise into that of component y."""
+    bars = jnp.asarray(ABAR, jnp.float32)
+
+    def scores(x, t):
+        bar = bars[t]
+        means = jnp.sqrt(bar) * jnp.array([-0.5, 0.4])
+        return -jnp.square(x - means) / (2 * (bar * 0.04 + 1 - bar))
+
+    def mixture(x, t):
+        slope = jax.grad(lambda x: jax.nn.logsumexp(scores(x, t), -1).sum())(x)
+        return -jnp.sqrt(1 - bars[t]) * slope
+
+    conditioned = condition(mixture, lambda x, t: jax.nn.log_softmax(scores(x, t))[:, 1], ABAR)
+    x = jnp.linspace(-2, 2, 9)[:, None]
+    for t in (0, 300, 999):
+        np.testing.assert_allclose(conditioned(x, t), gaussian(bars, 0.4)(x, t), atol=1e-4)
+        np.testing.assert_array_equal(condition(mixture, lambda x, t: x[:, 0], ABAR, 0.0)(x, t), mixture(x, t))
+    steps = 1000 if name == "ddpm" else 100
+    keys = jax.random.split(jax.random.key(5), 1000)
+    drawn = sample(conditioned, keys, (1,), ABAR, sampler=name, num_inference_steps=steps, clip_sample=False)
+    assert float(drawn.mean()) == pytest.approx(0.4, abs=0.03)
+    assert float(drawn.std()) == pytest.approx(0.2, rel=0.1)

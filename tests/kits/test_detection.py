@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
 from dlcore.kits import detection, detection_results
 from experiments.detection.fcos import experiment
 
@@ -39,7 +40,8 @@ def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
     data = detection.data(
         flags("--dataset=coco", f"--data_dir={tmp_path}", "--image_size=16,16", "--valid_fraction=0.2")
     )
-    assert (len(data.train), len(data.valid)) == (8, 2)
+    assert len(data.train) + len(data.valid) == 10
+    assert 1 <= len(data.valid) <= 5
     assert data.test is data.valid
     assert any("no test split" in note for note in data.notes)
     assert data.spec["class_names"] == ["cell"]
@@ -62,6 +64,9 @@ def test_fields_of_the_detector_are_flags():
 def test_augmentation_by_flags():
     assert detection.augmentation(flags("--flip=none", "--zoom=1,1")) is None
     assert detection.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
+    for word, problem in (("nan,1", "--zoom=nan: not finite"), ("0,1", "--zoom=0.0: out of range")):
+        with pytest.raises(FlagError, match=f"^{problem}; allowed: at least 0.01$"):
+            flags(f"--zoom={word}")
 
 
 def test_boxes_are_described_as_shares_of_the_image():

@@ -8,17 +8,20 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlcore.data.digits import digits
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
+from dlcore.kits import images
 from dlcore.kits.trained_network import PACKED, feature_extractor, find_or_train, load_network, pack
-from dlcore.main import run
-from dlcore.run import evaluate
+from dlcore.main import compiled_fast, run
+from dlcore.run import evaluate, fit
 from dlcore.run.weights import save_weights
 from experiments.classification.distillation import experiment as distillation
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative.ddpm import experiment as ddpm
+from experiments.self_supervised.moco import experiment as moco
 
 MODEL = ["--model=resnet8_cifar", "--model.width=4", "--model.stages=1"]
 SOURCES = ("run", "packed", "converted")
@@ -68,6 +71,35 @@ def test_a_run_starts_from_it(kind, sources, weights, splits):
     assert_half_close({"params": state.params, **state.model_state}, dict(weights))
 
 
+def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, splits, capsys):
+    contrastive = ResolvedRun(moco, resolve(moco, ["--smoke", *MODEL, "--model.stages=1", f"--run_dir={tmp_path}"]))
+    setup = contrastive.setup_of(splits)
+    contrastive.write_config(setup.spec)
+    with compiled_fast(True):
+        fit(moco.build(setup), contrastive.pipelines(splits.train), steps=1, folder=tmp_path, progress=False)
+    setup = setup_of(supervised, splits, *MODEL, f"--init_from={tmp_path}")
+    state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])
+    capsys.readouterr()
+    started = supervised.start(setup)(state)
+    assert "gives all but the head (params/head/bias, params/head/kernel)" in capsys.readouterr().out
+    resolved = ResolvedRun(moco, resolve(moco, [f"--run={tmp_path}"]))
+    spec = resolved.config()["spec"]
+    encoder = restore_state(resolved, moco.build(resolved.setup(spec)), moco.example(spec), "last")[1]
+    for mine, theirs in (
+        (started.params, encoder.params["backbone"]),
+        (started.model_state["batch_stats"], encoder.model_state["batch_stats"]["backbone"]),
+    ):
+        mine, theirs = ({k: v for k, v in layers.items() if k != "head"} for layers in (mine, theirs))
+        assert jax.tree.structure(mine) == jax.tree.structure(theirs)
+        jax.tree.map(np.testing.assert_array_equal, mine, theirs)
+    np.testing.assert_array_equal(started.params["head"]["kernel"], state.params["head"]["kernel"])
+    with pytest.raises(ValueError, match=r"network=.*a run of self_supervised\.moco, without a head; allowed: runs of"):
+        load_network(tmp_path)
+    setup = setup_of(supervised, splits, *MODEL, "--model.width=8", f"--init_from={tmp_path}")
+    with pytest.raises(ValueError, match=r"does not fit the model: .* is \(4,\), not \(8,\)"):
+        supervised.start(setup)(jax.eval_shape(supervised.build(setup).init, jax.random.key(0), splits.train[:2]))
+
+
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_student_learns_from_it(kind, sources, weights, splits):
     setup = setup_of(distillation, splits, f"--network={sources[kind]}")
@@ -113,7 +145,31 @@ def test_the_network_that_dlcore_ships():
     assert np.isfinite(jax.jit(network.model.apply)(network.variables, image - network.mean)).all()
 
 
+@pytest.mark.parametrize("page", [distillation, ddpm], ids=lambda page: page.name)
+def test_the_default_network_has_not_seen_the_pages_test_images(page, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        file = tmp_path / "data" / ("cat", "dog")[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file)
+    (tmp_path / "data" / "dog" / "bad.png").write_text("no image")
+    trained = []
+    monkeypatch.setattr("dlcore.modes.train.train", trained.append)
+    words = ["--smoke", "--dataset=folder", f"--data_dir={tmp_path / 'data'}", f"--runs={tmp_path}", "--skip_bad"]
+    flags = resolve(page, [*words, "--seed=3", "--valid_fraction=0.3", "--image_size=8"])
+    find_or_train(flags)
+    (teacher,) = trained
+    own, others = images.data(flags), images.data(teacher.flags)
+    for split in ("train", "valid", "test"):
+        assert getattr(own, split).fingerprint.digest == getattr(others, split).fingerprint.digest
+    assert not set(own.test.names) & set(others.train.names)
+
+
 def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
+    for name, content in (("empty.npz", b""), ("junk.npz", b"junk" * 9), ("cut.npz", PACKED.read_bytes()[:5000])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"network=.*{name}.*: empty, damaged or no \.npz; allowed: "):
+            load_network(tmp_path / name)
     foreign = tmp_path / "foreign.npz"
     np.savez(foreign, x=np.zeros(2))
     for path, text in (
@@ -125,14 +181,21 @@ def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
             load_network(path)
     other = tmp_path / "other"
     other.mkdir()
-    (other / "config.json").write_text(json.dumps({"experiment": "generative.ring_gan", "identity": {}, "spec": {}}))
+    (other / "config.json").write_text(
+        json.dumps({"experiment": "generative.ring_gan", "identity": {}, "settings": {}, "spec": {}})
+    )
     with pytest.raises(ValueError, match=r"init_from=.*a run of generative\.ring_gan; allowed: runs of a classifier"):
         load_network(other, "init_from")
 
 
 def test_networks_that_do_not_fit_are_one_clear_error(sources, splits):
     with pytest.raises(ValueError, match=r"network=.*has 10 classes; allowed: 3"):
-        load_network(sources["packed"], num_classes=3)
+        load_network(sources["packed"], class_names=list("abc"))
+    numbers = [*"0123456789"]
+    assert load_network(sources["packed"], class_names=numbers).class_names == tuple("0123456789")
+    with pytest.raises(ValueError, match="its class 8 is '8'; allowed: 'eight', as in the data"):
+        load_network(sources["packed"], class_names=[*numbers[:8], "eight", "nine"])
+    assert len(load_network(PACKED, class_names=numbers).class_names) == 10
     setup = setup_of(distillation, splits, f"--network={PACKED}")
     with pytest.raises(ValueError, match=r"network=.*trained on images of 3 channels; allowed: 1"):
         distillation.build(setup)

@@ -134,7 +134,7 @@ def test_a_job_is_pickled_without_its_process(tmp_path):
 
 def test_submitit_starts_a_pre_empted_trial_again(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    own, _, _ = sweep._take_apart(["--cluster=local", "--workers=1", "--hours=1"])
+    own, _, _ = sweep._take_apart(["--cluster=local", "--jobs=1", "--hours=1"])
     folder = tmp_path / "trial0"
     folder.mkdir()
 

@@ -145,3 +145,20 @@ def test_equal_pairs_and_zero_vectors_have_finite_gradients():
         for loss in (contrastive_loss, cosine_embedding_loss):
             for y in (1, 0, -1):
                 assert np.isfinite(jax.grad(loss, (0, 1))(a, b, y)).all()
+
+
+def test_nan_is_not_taken_for_a_distance_of_zero():
+    nothing = jnp.array([jnp.nan, 0.0])
+    assert np.isnan(contrastive_loss(nothing, jnp.zeros(2), jnp.array(0)))
+    assert np.isnan(pairwise_distances(jnp.stack([nothing, jnp.zeros(2)]), squared=False)[0, 1])
+
+
+@pytest.mark.covers("LO-15")
+def test_triplets_by_the_sum_of_absolute_differences():
+    # |a - p| = 1 + 2 = 3, |a - n| = 2 + .5 = 2.5, |p - n| = 1 + 1.5 = 2.5 - and the third root of cubes for p = 3.
+    a, p, n = jnp.zeros(2), jnp.array([1.0, 2.0]), jnp.array([2.0, 0.5])
+    assert float(triplet_loss(a, p, n, 1.0, squared=False, p=1)) == pytest.approx(3 - 2.5 + 1, abs=1e-5)
+    want = 9 ** (1 / 3) - 8.125 ** (1 / 3) + 1
+    assert float(triplet_loss(a, p, n, 1.0, squared=False, p=3)) == pytest.approx(want, abs=1e-5)
+    with pytest.raises(ValueError, match=r"p=1: .*allowed: 2, or squared=False"):
+        triplet_loss(a, p, n, p=1)

@@ -47,3 +47,10 @@ def test_variation_by_hand():
     image = jnp.array([[[0.0], [1.0]], [[2.0], [5.0]]])
     assert total_variation_loss(image) == pytest.approx(15.0)
     assert total_variation_loss(jnp.full((4, 4, 3), 7.0)) == 0
+
+
+def test_total_variation_of_one_row_or_column():
+    row = jnp.array([0.0, 1, 3])[None, :, None]
+    assert total_variation_loss(row) == total_variation_loss(row.swapaxes(0, 1)) == (1 + 4) / 2
+    assert total_variation_loss(jnp.ones((1, 5, 1))) == 0
+    assert total_variation_loss(jnp.ones((1, 1, 2))) == 0

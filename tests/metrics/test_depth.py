@@ -67,3 +67,11 @@ def test_nothing_to_measure_is_finite():
         depth_errors(jnp.ones((2, 2)), jnp.ones((2, 3)))
     with pytest.raises(ValueError, match=r"mask=\(.*: wrong shape; allowed"):
         depth_metrics(jnp.ones((2, 2, 2)), jnp.ones((2, 2, 2)), mask=jnp.ones(3))
+
+
+def test_a_perfect_prediction_has_finite_gradients():
+    truth = jnp.array([[1.0, 2.0], [4.0, 0.5]])
+    jacobian = jax.jacobian(depth_errors)(truth, truth)
+    for name, gradient in jacobian.items():
+        assert np.isfinite(gradient).all(), name
+    np.testing.assert_array_equal(jacobian["rmse"], 0)

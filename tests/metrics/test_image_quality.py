@@ -85,3 +85,12 @@ def test_one_for_equal_pictures_and_less_with_noise():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.zeros((16, 16)))
+
+
+def test_equal_images_have_finite_gradients():
+    image = jnp.arange(12.0).reshape(3, 4) / 12
+    for measure in (psnr, nrmse):
+        for argument in (0, 1):
+            np.testing.assert_array_equal(jax.grad(measure, argument)(image, image), 0)
+    assert psnr(image, image) == jnp.inf
+    assert np.isnan(nrmse(image, image * jnp.nan))

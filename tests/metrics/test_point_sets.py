@@ -49,6 +49,16 @@ def test_f1_of_the_worked_example():
 
 
 @pytest.mark.covers("ME-08")
+def test_f1_tells_precision_from_recall():
+    # Of 0, 1, 9 and 20 only 0 is within .5 of 0 or 2: 1/4; of 0 and 2 one has a point within .5: 1/2.
+    # F1 = 2 (1/4) (1/2) / (3/4) = 1/3.
+    found = {k: float(v) for k, v in point_f1(line(0, 1, 9, 20), line(0, 2), 0.5).items()}
+    assert found == pytest.approx({"precision": 1 / 4, "recall": 1 / 2, "f1": 1 / 3})
+    back = point_f1(line(0, 2), line(0, 1, 9, 20), 0.5)
+    assert (float(back["precision"]), float(back["recall"])) == (0.5, 0.25)
+
+
+@pytest.mark.covers("ME-08")
 def test_an_outlier_moves_f1_little_and_the_distance_much():
     p = jnp.asarray(np.random.default_rng(0).uniform(size=(50, 3)), jnp.float32)
     off = jnp.concatenate([p, jnp.full((1, 3), 100.0)])

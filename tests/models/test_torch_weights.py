@@ -1,6 +1,8 @@
 """Published weights load, and what does not fit is named; all names and shapes are in test_manifests."""
 
 import functools
+import pickle
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,13 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch
+from dlcore.models.torch_weights import read_state_dict
 from tests.models.parity import read_golden
+
+FILES = Path(__file__).parent / "torch_files"
+"""What torch 2.13 wrote of the tensors below: torch.save({"epoch": 3, "args": argparse.Namespace(lr=0.1,
+dtype=torch.float32), "state_dict": {f"module.{name}": tensor}}), stream.pth with
+_use_new_zipfile_serialization=False."""
 
 
 @functools.cache
@@ -51,3 +59,61 @@ def test_counters_are_ignored_and_float64_becomes_float32():
     weights = {key: value.astype(np.float64) for key, value in small().items() if "num_batches" not in key}
     leaves = jax.tree.leaves(load_torch("resnet18", weights))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "stream.pth"])
+def test_a_file_of_torch_is_read_without_torch(name):
+    weight = np.arange(24, dtype=np.float32).reshape(4, 6)
+    tensors = {
+        "weight": weight.T,
+        "slice": weight[1:3, 2:5],
+        "half": weight[0],
+        "bfloat16": weight[1],
+        "long": np.arange(3),
+        "bool": np.array([True, False]),
+        "scalar": np.float32(3.5),
+        "parameter": np.ones(2, np.float32),
+    }
+    found = read_state_dict(FILES / name)
+    assert found.keys() == tensors.keys()
+    for key, value in tensors.items():
+        np.testing.assert_array_equal(found[key], value)
+        assert found[key].dtype == value.dtype
+
+
+def test_a_file_calls_nothing_that_it_names(tmp_path, capsys):
+    class Evil:
+        def __reduce__(self):
+            return print, ("it ran",)
+
+    (tmp_path / "evil.pth").write_bytes(b"".join(pickle.dumps(x) for x in (0, 0, 0, {"a": Evil()}, [])))
+    with pytest.raises(ValueError, match=r"no file of torch\.save, or damaged"):
+        read_state_dict(tmp_path / "evil.pth")
+    assert "it ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", ["pth", "npz", "safetensors"])
+def test_junk_and_cut_files_are_one_clear_error(tmp_path, ending):
+    for content in (b"", b"junk", (FILES / "zip.pth").read_bytes()[:900], (FILES / "stream.pth").read_bytes()[:-4]):
+        path = tmp_path / f"junk.{ending}"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"junk.*; allowed: |ends beyond its storage; allowed: ") as caught:
+            read_state_dict(path)
+        assert "allow_pickle" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_names_that_training_scripts_add_are_taken_off(tmp_path):
+    plain = small()
+    for prefix in ("module.", "state_dict.", "model.", "_orig_mod.", "_orig_mod.module.", "state_dict.model."):
+        wrapped = {f"{prefix}{key}": value for key, value in plain.items()} | {"n_averaged": np.int64(3)}
+        found = load_torch("resnet18", wrapped)
+        np.testing.assert_array_equal(found["params"]["conv1"]["kernel"], plain["conv1.weight"].transpose(2, 3, 1, 0))
+    np.savez(tmp_path / "weights.npz", **{f"module.{key}": value for key, value in plain.items()})
+    assert read_state_dict(tmp_path / "weights.npz").keys() == plain.keys()
+
+
+def test_errors_name_five_entries_and_count_the_others():
+    with pytest.raises(ValueError, match=r"102 missing: \S+, \S+, \S+, \S+, \S+ and 97 more; 1 left over: a") as caught:
+        load_torch("resnet18", {"a": np.zeros(3)})
+    assert len(str(caught.value)) < 250

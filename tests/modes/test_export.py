@@ -10,13 +10,18 @@ import sys
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
+from dlcore.data.decoding import load_center_crop, load_image
 from dlcore.data.digits import digits
+from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.main import run
 from dlcore.models import create_model
-from dlcore.modes.export import export_function, load_exported
+from dlcore.modes.export import export_function, input_rule, load_exported
+from dlcore.modes.exported_loader import predict as loaded_predict
+from dlcore.modes.exported_loader import preprocess
 from dlcore.run.evaluate import predict
 from experiments.classification.supervised import experiment
 
@@ -53,14 +58,90 @@ def test_a_run_exported_is_what_the_run_predicts(trained):
 
 @pytest.mark.covers("SY-08")
 def test_the_loader_runs_without_this_package(trained, tmp_path):
-    code = (trained / "export" / "load.py").read_text()
-    assert len([line for line in code.splitlines() if line.strip()]) <= 12
-    assert "dlcore" not in code
-    check = "import sys; sys.path = [p for p in sys.path if p not in ('', '.')]\n"
-    check += "sys.modules['dlcore'] = sys.modules['flax'] = None\n"
-    check += f"__file__ = {str(trained / 'export' / 'load.py')!r}\n{code}"
+    check = "import runpy, sys; sys.path = [p for p in sys.path if p not in ('', '.')]\n"
+    check += "sys.modules['dlcore'] = sys.modules['flax'] = sys.modules['PIL'] = None\n"
+    check += f"names = runpy.run_path({str(trained / 'export' / 'load.py')!r}, run_name='__main__')\n"
+    check += "import numpy; print(names['predict'](numpy.zeros((30, 20, 1), numpy.uint8)))\n"
     done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "'logits': ((2, 10), 'float32')" in done.stdout
+    assert "{'class': '" in done.stdout
+
+
+def test_the_loader_predicts_what_the_run_predicts(trained, capsys):
+    images = digits("test").take(5).arrays["image"]
+    assert images.dtype == np.float32
+    levels = np.rint(images * 255).astype(np.uint8)
+    resolved = ResolvedRun(experiment, resolve(experiment, [f"--run={trained}"]))
+    spec = resolved.config()["spec"]
+    learner = experiment.build(resolved.setup(spec))
+    state = restore_state(resolved, learner, experiment.example(spec), "last")[1]
+    source = Source({"image": levels.astype(np.float32) / 255, "label": np.zeros(5, np.int32)}, 5)
+    want = experiment.describe(predict(learner, state, source, placement=resolved.placement()), spec)
+    folder = trained / "export"
+    for found in (loaded_predict(levels, folder), loaded_predict(levels.astype(np.float64) / 255, folder)):
+        assert [row["class"] for row in found] == [row["class"] for row in want]
+        for mine, theirs in zip(found, want, strict=True):
+            assert mine["probabilities"] == pytest.approx(theirs["probabilities"], abs=1e-5)
+    assert loaded_predict(levels[1], folder)["probabilities"] == pytest.approx(want[1]["probabilities"], abs=1e-5)
+    for bad, message in (
+        (levels.astype(np.float32), r"image: floats from 0 to 255; allowed: floats in \[0, 1\], uint8"),
+        (images - 0.5, "image: floats from -0.5 to 0.5"),
+        (np.full((8, 8, 1), np.nan), "image: floats from nan to nan"),
+        (levels.astype(np.int32), "image: dtype int32; allowed: uint8"),
+        (np.zeros((8, 8, 3), np.uint8), r"image: shape \(1, 8, 8, 3\); allowed: \[H, W, 1\] or"),
+        (np.zeros((8, 8), np.uint8), r"image: shape \(8, 8\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loaded_predict(bad, folder)
+
+
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+@pytest.mark.parametrize("size", [(64, 64), (64, 96), (48, 32), (20, 30)])
+def test_the_loader_resizes_as_training_data_were(tmp_path, size, crop_pct):
+    """Pillow rounds to gray levels after each axis, and center_box to whole pixels."""
+    y, x = np.mgrid[0 : size[0], 0 : size[1]]
+    waves = [np.sin(y / 7 + k) * np.cos(x / (5 + k)) for k in range(3)]
+    picture = np.rint(127.5 + 120 * np.stack(waves, -1)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    if crop_pct == 1:
+        want = load_image(tmp_path / "picture.png", (28, 28), 3)
+    else:
+        want = load_center_crop(tmp_path / "picture.png", (28, 28), 3, crop_pct)
+    found = preprocess(picture[None], {"shape": ["batch", 28, 28, 3], "crop_pct": crop_pct})[0]
+    apart = np.abs(np.rint(found * 255) - want)
+    assert apart.max() <= 2, apart.max()
+
+
+def test_the_manifest_states_the_input_and_all_may_read_it(trained):
+    manifest, _, _ = load_exported(trained / "export")
+    rule = manifest["input"]
+    assert (rule["shape"], rule["dtype"], rule["range"]) == (["batch", 8, 8, 1], "float32", [0.0, 1.0])
+    assert (rule["layout"], rule["channels"], rule["crop_pct"]) == ("NHWC", "gray", 1.0)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (trained / "export").iterdir()}
+    assert set(modes.values()) == {modes["manifest.json"]}, modes
+    spec = {"image_shape": [4, 4, 3], "class_names": ["a"], "crop_pct": 0.9}
+    inputs = {"image": {"dtype": "float32"}}
+    assert input_rule(spec, inputs, {"probabilities": 0})["channels"] == "RGB"
+    assert input_rule(spec, inputs, {"boxes": 0}) is None
+    assert input_rule({}, {"observation": {}}, {"probabilities": 0}) is None
+
+
+def test_a_second_export_replaces_the_first_and_nothing_else(trained, capsys):
+    folder = trained / "export"
+    (folder / "stale").touch()
+    assert run(experiment, ["--mode=export", f"--run={trained}"]) == 0
+    assert "the earlier export is replaced" in capsys.readouterr().out
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "load.py",
+        "manifest.json",
+        "model.jaxexp",
+        "weights.safetensors",
+    ]
+    content = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").unlink()
+    assert run(experiment, ["--mode=export", f"--run={trained}"]) == 1
+    assert "holds other files than an export; allowed: after they are moved away" in capsys.readouterr().err
+    (folder / "manifest.json").write_text(content)
 
 
 @pytest.mark.parametrize(

@@ -77,3 +77,30 @@ def test_active_regularization_is_refused_by_its_name(capsys):
     assert "--model.dropout=0.5: blurs a gradient check; allowed: --model.dropout=0.0" in err
     assert "--augment=affine: blurs a gradient check" in printed(capsys, experiment, "--augment=affine", status=2)
     assert "--gradcheck_method=forward: unknown" in printed(capsys, experiment, "--gradcheck_method=forward", status=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--gradcheck_h=0"], "--gradcheck_h=0.0: rounding would take over; allowed: [1e-10, 1)"),
+        (["--gradcheck_h=2"], "--gradcheck_h=2.0: rounding would take over; allowed: [1e-10, 1)"),
+        (["--gradcheck_h=1e-12"], "--gradcheck_h=1e-12: rounding would take over"),
+        (["--gradcheck_h=0", "--gradcheck_method=complex_step"], "of a complex step (0, 1)"),
+    ],
+)
+def test_a_step_that_rounding_swallows_is_refused_before_any_work(capsys, monkeypatch, words, error):
+    def unread(flags):
+        raise AssertionError("data was read")
+
+    assert error in printed(capsys, dataclasses.replace(experiment, data=unread), *words, status=2)
+
+
+def test_a_penalty_that_is_not_in_the_loss_is_not_called_right(capsys):
+    def build(setup):
+        return supervised.learner(
+            model=Small(setup.dtype), optimizer=optimizer.build(setup), preprocess=images.preprocess(setup)
+        )
+
+    out = printed(capsys, dataclasses.replace(experiment, build=build), status=1)
+    assert "penalty: nothing was compared, so nothing was proven" in out
+    assert "no gradient is wrong" not in out

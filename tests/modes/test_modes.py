@@ -1,6 +1,6 @@
 """evaluate, predict and sanity from the command line, on one small run; and sanity on experiments with planted bugs.
 
-Above 20 CPU seconds because a sound experiment, and one without its planted bug, are trained 300 + 150 + 150 steps.
+Above 20 CPU seconds because a sound experiment, and one without its planted bug, train for up to 1,300 steps.
 """
 
 import dataclasses
@@ -21,8 +21,11 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.kits import backbone, images, optimizer
 from dlcore.main import run
-from dlcore.modes.sanity import CHECKS, Bench
+from dlcore.modes import sanity
+from dlcore.modes.gradcheck import sampled_batch
+from dlcore.modes.sanity import CHECKS, Bench, above_chance
 from dlcore.run.metrics_writer import read_metrics
+from experiments.classification import distillation
 from experiments.classification.supervised import experiment
 
 SMALL = ["--model=mlp", "--model.hidden=32", "--batch_size=32", "--log_every=50", "--augment=none"]
@@ -204,6 +207,15 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
     assert "nowhere" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'nowhere'}")
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert "broken.png" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}")
+    (tmp_path / "junk.png").write_bytes(b"no image")
+    said = failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}")
+    assert "2 files are no images: " in said
+    assert "skip_bad" in said
+    assert "2 files" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}", "--skip_bad")
+    Image.fromarray(np.full((8, 8), 100, np.uint8)).save(tmp_path / "good.png")
+    words = ["--mode=predict", f"--run={trained}", f"--input={tmp_path}", "--skip_bad", "--format=json"]
+    (row,) = json.loads(output(capsys, *words))
+    assert row["input"] == str(tmp_path / "good.png")
     (tmp_path / "empty").mkdir()
     assert "empty" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'empty'}")
     other = dataclasses.replace(experiment, inputs=None)
@@ -337,6 +349,91 @@ def test_labels_that_are_not_of_their_images_fail():
     assert [passed(check, wrong) for check in (LABELS, OVERFIT, SHUFFLED)] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("counts", "bound"),
+    [
+        # P(X > k) <= 3.167e-5 of 100 trials of 1/10: 1.3e-5 for k = 24, 4.0e-5 for k = 23.
+        ([10] * 10, 0.24),
+        # The largest class counts: of 16 coins 15 heads have 2.6e-4, 16 have 1.5e-5.
+        ([8, 8], 15 / 16),
+        ([8, 4, 4], 15 / 16),
+        # Even all of them right is no proof: (1/2)^14 = 6.1e-5, and for six of three classes (1/3)^6 = 1.4e-3.
+        ([7, 7], None),
+        ([2, 2, 2], None),
+        ([1] * 6, 5 / 6),  # (1/6)^6 = 2.1e-5
+        ([9], None),
+    ],
+)
+def test_the_bound_of_chance(counts, bound):
+    assert above_chance(np.repeat(np.arange(len(counts)), counts)) == (bound and pytest.approx(bound, abs=1e-12))
+
+
+def judged(monkeypatch, check, accuracy, counts):
+    """A check of labels whose training gives this accuracy on a validation split of so many examples by class."""
+    seen = {}
+
+    class Fitted:
+        state = None
+
+    def fit(learner, pipeline, **options):
+        seen["train"] = pipeline.source.arrays["label"]
+        return Fitted
+
+    def evaluate(learner, state, valid, **options):
+        seen["valid"] = valid.arrays["label"]
+        return {"accuracy": accuracy}
+
+    monkeypatch.setattr(sanity, "fit", fit)
+    monkeypatch.setattr(sanity, "evaluate", evaluate)
+    resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
+    data = images.data(resolved.flags)
+    label = np.repeat(np.arange(len(counts)), counts)
+    valid = dataclasses.replace(data.valid.subset(np.arange(len(label))), arrays={"label": label})
+    return check(Bench(resolved, data._replace(valid=valid))), seen, data, label
+
+
+@pytest.mark.parametrize(("accuracy", "above"), [(0.23, False), (0.24, False), (0.25, True), (1.0, True)])
+def test_labels_are_judged_by_that_bound(monkeypatch, accuracy, above):
+    true, seen, data, label = judged(monkeypatch, LABELS, accuracy, [10] * 10)
+    assert true.passed is above
+    assert (true.measured, true.expected) == (f"validation accuracy {accuracy:.3f}", "> 0.240 (chance, largest class)")
+    np.testing.assert_array_equal(seen["valid"], label)
+    np.testing.assert_array_equal(seen["train"], data.train.arrays["label"])
+    shuffled, seen, data, label = judged(monkeypatch, SHUFFLED, accuracy, [10] * 10)
+    assert shuffled.passed is not above
+    assert shuffled.expected == "<= 0.240 (chance, largest class)"
+    for name, right in (("valid", label), ("train", data.train.arrays["label"])):
+        assert not np.array_equal(seen[name], right)
+        np.testing.assert_array_equal(np.bincount(seen[name]), np.bincount(right))
+
+
+def test_a_validation_split_too_small_to_tell_does_not_fail(monkeypatch):
+    for check in (LABELS, SHUFFLED):
+        row, seen, *_ = judged(monkeypatch, check, 1.0, [2, 2, 2])
+        assert (row.passed, row.expected) == (None, "6 validation examples cannot tell from chance")
+        assert not seen, "nothing is trained"
+
+
+def test_what_sanity_switches_off_is_every_regularization_there_is():
+    """Each parameter of the learners and field of the models that blurs the fit of few examples, by its name."""
+    from inspect import signature
+
+    from dlcore.models.registry import MODELS
+
+    fields = {
+        f"model.{name}"
+        for model in MODELS.values()
+        for name in getattr(getattr(model, "func", model), "__dataclass_fields__", {})
+        if "drop" in name
+    }
+    assert fields == {name for name in experiment.plain if "drop" in name}
+    mixes = {name for name in signature(supervised.learner).parameters if name.endswith("_alpha")}
+    assert mixes == {"mixup_alpha", "cutmix_alpha"}
+    assert mixes <= set(experiment.plain) & set(distillation.experiment.plain)
+    words = ["--mixup_alpha=0.4", "--cutmix_alpha=1", "--model.dropout=0.5", "--label_smoothing=0.1"]
+    assert passed(OVERFIT, experiment, "--model.hidden=64", *words) is True
+
+
 def test_a_penalty_that_does_nothing_fails():
     assert passed(PENALTY, planted(l2=0.0)) is False
 
@@ -361,6 +458,45 @@ def test_a_gradient_that_is_not_a_number_fails():
 def test_checks_without_an_expected_loss_or_a_penalty_do_not_apply():
     bare = dataclasses.replace(experiment, expected_loss=None, regularizer=None)
     assert [passed(check, bare) for check in (INITIAL, PENALTY)] == [None, None]
+
+
+def sorted_folder(path, classes=3, count=12):
+    """Images of noise about a mean of their class, in folders by class."""
+    rng = np.random.default_rng(0)
+    for k in range(classes):
+        (path / f"class{k}").mkdir(parents=True)
+        for i in range(count):
+            image = np.clip(rng.normal(60 * (k + 1), 25, (8, 8, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(path / f"class{k}" / f"{i}.png")
+    return path
+
+
+@jax.custom_vjp
+def tripled(x):
+    return x
+
+
+tripled.defvjp(lambda x: (x, None), lambda _, g: (jax.tree.map(lambda g: 3 * g, g),))
+
+
+def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
+    """Of the first class alone there is nothing to learn but its name, nor of any images that are learned by heart."""
+    words = ["--dataset=folder", f"--data_dir={sorted_folder(tmp_path / 'data')}", "--image_size=8"]
+    words += ["--learning_rate=0.05", "--warmup=0"]
+    wrong = planted(
+        wrap=lambda learner: learner._replace(loss=lambda params, *rest: learner.loss(tripled(params), *rest))
+    )
+    assert passed(GRADIENT, experiment, *words) is True
+    assert passed(GRADIENT, wrong, *words) is False
+    source = images.data(resolve(experiment, [*SMALL, *words])).train
+    assert len(set(source.arrays["label"][:8])) == 1
+    for seed in (0, 1):
+        np.testing.assert_array_equal(np.sort(np.bincount(sampled_batch(source, 8, seed)["label"])), [2, 3, 3])
+
+
+def test_a_loss_of_which_nothing_can_be_compared_has_not_passed():
+    constant = planted(wrap=lambda learner: learner._replace(loss=lambda params, *rest: (jnp.ones(()), {})))
+    assert passed(GRADIENT, constant) is False
 
 
 def test_a_learner_without_a_loss_says_not_applicable(capsys):

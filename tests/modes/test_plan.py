@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import jax
 import numpy as np
@@ -285,6 +286,9 @@ def test_a_recipe_needs_no_data():
     assert batch["label"].shape == batch["index"].shape == (32,)
     assert spec["num_classes"] == 1000
     assert experiment.planned(resolve(experiment, [])) is None  # digits are there
+    spec, batch = experiment.planned(resolve(experiment, ["--dataset=cifar10", "--image_size=64"]))
+    assert spec["image_shape"] == [64, 64, 3]
+    assert batch["image"].shape == (1, 64, 64, 3)
 
 
 def test_the_mode_from_end_to_end(tmp_path, capsys):
@@ -328,9 +332,10 @@ def test_what_cannot_be_planned_says_why(arguments, message, tmp_path, capsys):
 
 
 def test_libtpu_is_asked_for(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert run(experiment, [*MLP, "--mode=plan", "--topology=v5e:2x2", f"--run_dir={tmp_path}"]) == 2
-    assert "pip install 'dlcore[tpu]'" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "libtpu", None)
+    assert run(experiment, [*MLP, "--mode=plan", "--topology=v5e:2x2", f"--run_dir={tmp_path / 'run'}"]) == 1
+    assert "--topology=v5e:2x2 needs libtpu, which is not installed: pip install -e '.[tpu]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.nn.recurrent import Recurrent, RecurrentStack, gru_cell, lstm_cell, rnn_cell
+from dlcore.nn.recurrent import BidirectionalRecurrent, Recurrent, RecurrentStack, gru_cell, lstm_cell, rnn_cell
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_seq_attn.npz")
 TORCH = {"input_kernel": "weight_ih", "hidden_kernel": "weight_hh", "input_bias": "bias_ih", "hidden_bias": "bias_hh"}
@@ -137,3 +137,63 @@ def test_a_sequence_without_a_batch_is_an_error():
     layer = Recurrent(4)
     with pytest.raises(AssertionError):
         layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((5, 3)))
+
+
+@pytest.mark.covers("SQ-04")
+@pytest.mark.parametrize("cell", COVERS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_reading_both_ways_equals_torch(cell, layers):
+    case = f"{cell.upper()}.{layers}bi"
+    x, layer = jnp.asarray(GOLDEN[f"{case}/in.x"]), BidirectionalRecurrent(4, cell)
+    for i in range(layers):
+        both = {
+            name: {ours: GOLDEN[f"{case}/in.w.{theirs}_l{i}{end}"].T for ours, theirs in TORCH.items()}
+            for name, end in (("forward", ""), ("backward", "_reverse"))
+        }
+        start = carry_of(case, 2 * i, "in"), carry_of(case, 2 * i + 1, "in")
+        after, x = jax.jit(layer.apply)({"params": both}, start, x)
+        for end in (0, 1):
+            for ours, theirs in zip(after[end], carry_of(case, 2 * i + end, "out"), strict=True):
+                np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    np.testing.assert_allclose(x, GOLDEN[f"{case}/out"], atol=2e-6)
+    assert [len(c) for c in layer.initial_carry(3)] == [len(c) for c in start]
+
+
+@pytest.mark.covers("SQ-02")
+def test_a_projected_lstm_by_hand():
+    """h' = W_p (o tanh c'), which the gates of the next step see: torch's `proj_size`."""
+    layer = Recurrent(5, "lstm", proj_features=2)
+    x = jax.random.normal(jax.random.key(0), (2, 4, 3))
+    carry = layer.initial_carry(2)
+    assert [c.shape for c in carry] == [(2, 2), (2, 5)]
+    params = layer.init(jax.random.key(1), carry, x)["params"]
+    assert {k: v.shape for k, v in params.items()} == {
+        "input_kernel": (3, 20),
+        "hidden_kernel": (2, 20),
+        "projection": (5, 2),
+        "input_bias": (20,),
+        "hidden_bias": (20,),
+    }
+    (after, cell), got = layer.apply({"params": params}, carry, x)
+    p, h, c = jax.tree.map(lambda v: np.asarray(v, np.float64), params), np.zeros((2, 2)), np.zeros((2, 5))
+    for t in range(4):
+        gates = np.asarray(x[:, t]) @ p["input_kernel"] + p["input_bias"] + h @ p["hidden_kernel"] + p["hidden_bias"]
+        i, f, g, o = np.split(gates, 4, -1)
+        i, f, o = (1 / (1 + np.exp(-v)) for v in (i, f, o))
+        c = f * c + i * np.tanh(g)
+        h = (o * np.tanh(c)) @ p["projection"]
+        np.testing.assert_allclose(got[:, t], h, atol=1e-5)
+    np.testing.assert_allclose(cell, c, atol=1e-5)
+    np.testing.assert_array_equal(after, got[:, -1])
+    with pytest.raises(ValueError, match=r"proj_features=2: .*allowed: None, or cell='lstm'"):
+        Recurrent(5, "gru", proj_features=2).initial_carry(1)
+
+
+@pytest.mark.covers("SQ-01")
+def test_the_rnn_of_rectified_units_by_hand():
+    # h = 1: max(0, 2 1 - 3 1 + .5) = 0; max(0, 2 2 - 3 0 + .5) = 4.5; max(0, 2 1 - 3 4.5 + .5) = 0.
+    params = {"input_kernel": [[2.0]], "hidden_kernel": [[-3.0]], "input_bias": [0.25], "hidden_bias": [0.25]}
+    x = jnp.array([1.0, 2.0, 1.0])[None, :, None]
+    params = jax.tree.map(jnp.asarray, params, is_leaf=lambda v: isinstance(v, list))
+    _, h = Recurrent(1, "relu_rnn").apply({"params": params}, (jnp.ones((1, 1)),), x)
+    np.testing.assert_array_equal(h[0, :, 0], [0, 4.5, 0])

@@ -145,3 +145,22 @@ def test_deltas_go_there_and_back_and_stay_finite():
     assert np.isfinite(ops.encode_boxes(point, boxes[0])).all()
     assert np.isfinite(ops.encode_boxes(boxes[0], point)).all()
     assert np.isfinite(ops.decode_boxes(jnp.array([0.0, 0, 1000, 1000]), boxes[0])).all()  # e^1000 is not
+
+
+@pytest.mark.covers("DE-08")
+@pytest.mark.parametrize("name", ["distance_box_iou", "complete_box_iou"])
+def test_matrices_with_centers_and_aspect_ratios_equal_torchvisions(name):
+    a, b, weight = (jnp.asarray(GOLDEN[f"{name}/in.{key}"]) for key in ("a", "b", "cot"))
+    np.testing.assert_allclose(getattr(ops, name)(a, b), GOLDEN[f"{name}/out"], atol=3e-6)
+    gradient = jax.grad(lambda a: (getattr(ops, name)(a, b) * weight).sum())(a)
+    np.testing.assert_allclose(gradient, GOLDEN[f"{name}/grad.a"], atol=1e-5)
+    point = jnp.array([[3.0, 3, 3, 3]])
+    assert np.isfinite(jax.grad(lambda a: getattr(ops, name)(a, point).sum())(point)).all()
+
+
+@pytest.mark.covers("DE-08")
+def test_boxes_around_masks_end_where_torchvisions_last_pixel_ends():
+    masks = GOLDEN["masks_to_boxes/in.masks"]
+    np.testing.assert_array_equal(ops.masks_to_boxes(masks), GOLDEN["masks_to_boxes/out"] + [0, 0, 1, 1])
+    np.testing.assert_array_equal(ops.masks_to_boxes(jnp.zeros((2, 3, 4))), np.zeros((2, 4)))
+    np.testing.assert_array_equal(ops.masks_to_boxes(jnp.zeros((3, 4)).at[1, 2].set(1)), [2, 1, 3, 2])

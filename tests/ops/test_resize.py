@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.ops import adaptive_avg_pool, adaptive_max_pool, avg_pool, pixel_shuffle, pixel_unshuffle, resize
+from dlcore.ops import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool, pixel_shuffle, pixel_unshuffle, resize
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_pool_resize.npz"
 
@@ -150,3 +150,18 @@ def test_adaptive_pooling_that_divides_is_plain_pooling():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.zeros((3, 5, 1)))
+
+
+@pytest.mark.covers("CV-22")
+def test_bilinear_copies_an_axis_whose_size_stays():
+    """torch's `compute_source_index_and_lambda`: where sizes are equal, the source is the pixel itself."""
+    x = jnp.array([0.0, 1, 5, 2, 7])[None, :, None] * jnp.ones((3, 1, 2))
+    np.testing.assert_array_equal(resize(x, scale=(1.2, 1.1)), x)
+    np.testing.assert_allclose(resize(x, scale=(2.0, 1.1)), resize(x, (6, 5)), rtol=1e-6)
+
+
+def test_ties_of_adaptive_max_pooling_go_to_the_first_pixel_in_row_major_order():
+    x = jnp.array([[0.0, 1, 0, 2], [1, 0, 2, 0], [3, 3, 3, 3], [3, 3, 3, 3]])[..., None]
+    got = jax.grad(lambda v: adaptive_max_pool(v, 2).sum())(x)
+    np.testing.assert_array_equal(got, jax.grad(lambda v: max_pool(v, (2, 2), (2, 2)).sum())(x))
+    np.testing.assert_array_equal(got[..., 0], [[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]])

@@ -101,6 +101,26 @@ def test_infinities_nans_and_integers():
     assert y.dtype == jnp.int32
 
 
+def test_padding_of_one_side():
+    """One row above: windows of rows (pad, 0) and (1, 2); one column on the right: columns (0, 1) and (2, pad)."""
+    x = jnp.arange(9.0).reshape(1, 3, 3, 1)
+    y, indices = max_pool_with_indices(x, 2, padding=((1, 0), (0, 1)))
+    np.testing.assert_array_equal(y[0, ..., 0], [[1, 2], [7, 8]])
+    np.testing.assert_array_equal(indices[0, ..., 0], [[1, 2], [7, 8]])
+
+
+def test_windows_of_two_are_the_default():
+    """2 x 2 values come from a map of 4 x 4."""
+    values = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, ..., None]
+    indices = jnp.array([[5, 2], [8, 15]])[None, ..., None]
+    want = np.zeros((4, 4))
+    want[1, 1], want[0, 2], want[2, 0], want[3, 3] = 1, 2, 3, 4
+    np.testing.assert_array_equal(max_unpool(values, indices)[0, ..., 0], want)
+    pooled, found = max_pool_with_indices(jnp.asarray(want, jnp.float32)[None, ..., None], 2)
+    np.testing.assert_array_equal(pooled, values)
+    np.testing.assert_array_equal(found, indices)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -110,6 +130,24 @@ def test_infinities_nans_and_integers():
             lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=2),
             "padding=2: too large; allowed: at most half",
         ),
+        (
+            lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=((0, 2), (0, 0))),
+            r"padding=\(\(0, 2\), \(0, 0\)\): too large",
+        ),
+        (
+            lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=((0, 0), (2, 0))),
+            r"padding=\(\(0, 0\), \(2, 0\)\): too large",
+        ),
+        (
+            lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=((1, -1), (0, 0))),
+            "a number from 0 or a",
+        ),
+        (
+            lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=((0, 0), (-1, 1))),
+            "a number from 0 or a",
+        ),
+        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=((0, 1, 0), 0)), "does not fit 2 axes"),
+        (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2, padding=(1,)), "does not fit 2 axes"),
         (lambda: max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 5), "an extent of at most 4"),
         (
             lambda: max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1), int), 2, size=(6, 4)),

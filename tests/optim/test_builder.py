@@ -6,8 +6,9 @@ import optax
 import pytest
 
 from dlcore.classification import supervised
-from dlcore.models import create_model
+from dlcore.models import create_model, input_shape
 from dlcore.optim import OPTIMIZERS, SCHEDULES, by_hand, create_optimizer, create_schedule, parameter_ema
+from dlcore.optim.builder import kernels as of_builder
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([1.0, -1.0])}
 
@@ -57,8 +58,43 @@ def test_names_are_optax_optimizers_with_decay_on_kernels(name, want):
     assert not np.allclose(got["kernel"], free["kernel"])
 
 
+@pytest.mark.parametrize(
+    ("model", "fields", "free"),
+    [
+        ("vit_tiny_cifar", {"depth": 1, "pool": "token"}, {"cls_token", "pos_embed"}),
+        ("deit_tiny_distilled_patch16_224", {"depth": 1}, {"cls_token", "dist_token", "pos_embed"}),
+        ("swin_t", {"stages": (1, 1, 1, 1)}, {"bias_table"}),
+    ],
+)
+def test_of_a_transformer_only_kernels_are_decayed(model, fields, free):
+    """Dosovitskiy et al., Touvron et al. and Liu et al. leave tokens, positions and tables of biases alone."""
+    x = jax.ShapeDtypeStruct((1, *input_shape(model)), jnp.float32)
+    params = jax.eval_shape(create_model(model, **fields).init, jax.random.key(0), x)["params"]
+    decayed, left = set(), set()
+    for path, is_decayed in jax.tree_util.tree_leaves_with_path(of_builder(params)):
+        names = {part.key for part in path}
+        assert is_decayed == ("kernel" in names), names
+        (decayed if is_decayed else left).update(names)
+    assert free <= left
+    assert not free & decayed
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_positions_are_not_decayed(name):
+    params = {"pos_embed": {"embedding": jnp.ones((1, 2, 2))}, "kernel": jnp.ones((2, 2))}
+
+    def step(decay):
+        tx = create_optimizer(name, 0.1, weight_decay=decay)
+        gradient = jax.tree.map(lambda p: 0.5 * p, params)
+        return tx.update(gradient, tx.init(params), params)[0]
+
+    decayed, free = step(0.5), step(0.0)
+    np.testing.assert_array_equal(decayed["pos_embed"]["embedding"], free["pos_embed"]["embedding"])
+
+
 def test_every_name_is_tried_above():
     assert set(OPTIMIZERS) == {
+        "amsgrad",
         "sgd",
         "nesterov",
         "adam",
@@ -250,3 +286,18 @@ def test_micro_batches_make_the_step_of_the_large_batch():
     for a, b in zip(large, small, strict=True):
         np.testing.assert_allclose(b, a, atol=1e-6)
     assert max(float(np.abs(a - b).max()) for a, b in zip(large, unlike, strict=True)) > 1e-3
+
+
+def test_amsgrad_never_forgets_its_largest_square():
+    """By hand: the step is divided by the root of the largest bias-corrected mean of squares so far."""
+    gradients = [4.0, 0.1, 0.1, -0.2]
+    tx, w = create_optimizer("amsgrad", 0.1), jnp.array(1.0)
+    state, m, v, largest, want = tx.init(w), 0.0, 0.0, 0.0, 1.0
+    for t, g in enumerate(gradients, 1):
+        updates, state = tx.update(jnp.array(g), state, w)
+        w = w + updates
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        largest = max(largest, v / (1 - 0.999**t))
+        want -= 0.1 * m / (1 - 0.9**t) / (largest**0.5 + 1e-8)
+    assert float(w) == pytest.approx(want, rel=1e-5)
+    assert largest == pytest.approx(16)

@@ -341,3 +341,14 @@ def test_without_params():
     tx = by_hand.adam()
     with pytest.raises(ValueError, match="params=None: missing; allowed"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+@pytest.mark.parametrize("rate_inside", [False, True])
+def test_dampening_by_hand(rate_inside):
+    # v: 2; .9 2 + .25 4 = 2.8; .9 2.8 + .25 (-1) = 2.27. torch: the first velocity is the gradient itself.
+    tx, w = by_hand.momentum(0.1, 0.9, rate_inside, dampening=0.75), jnp.array(1.0)
+    state = tx.init(w)
+    for g, want in ((2.0, 0.8), (4.0, 0.52), (-1.0, 0.293)):
+        updates, state = tx.update(jnp.array(g), state, w)
+        w = w + updates
+        assert float(w) == pytest.approx(want, abs=1e-6)

@@ -113,3 +113,7 @@ def test_any_projection_and_bad_arguments():
     for tx in (max_norm(1.0), l1_proximal(0.1, 0.1)):
         with pytest.raises(ValueError, match="params=None: missing; allowed"):
             tx.update(jnp.ones((2, 2)), tx.init(jnp.ones((2, 2))))
+
+
+def test_a_kernel_of_zeros_has_the_identity_as_its_gradient():
+    np.testing.assert_array_equal(jax.grad(lambda w: project_max_norm(w, 1.0).sum())(jnp.zeros((3, 2))), 1)

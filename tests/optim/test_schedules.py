@@ -262,3 +262,10 @@ def test_a_last_reduction_lowers_the_noise_floor():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("power", [0.5, 0.9, 1.5])
+def test_polynomial_is_zero_from_its_end_on_under_jit(power):
+    t = jnp.array([1000, 1001, 5000])
+    for steps in (3, 7, 49, 100, 1000):
+        np.testing.assert_array_equal(jax.jit(schedules.polynomial(0.1, steps, power))(t), 0)

@@ -10,7 +10,7 @@ import pytest
 import scipy.optimize
 
 from dlcore.optim import bfgs, lbfgs, newton_step, strong_wolfe
-from dlcore.optim.second_order import bfgs_update, lbfgs_direction
+from dlcore.optim.second_order import _descend, bfgs_update, lbfgs_direction
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_optim.npz")
 A, B, X0 = (GOLDEN[f"problem/{name}"] for name in ("A", "b", "x0"))
@@ -179,3 +179,24 @@ def test_degenerate_starts():
     for minimize in (bfgs, lbfgs):
         hill = minimize(lambda x: -jnp.exp(-jnp.square(x).sum()), np.array([0.3, -1.0]))  # not convex where it starts
         np.testing.assert_allclose(hill.points[-1], 0, atol=1e-3)
+
+
+def test_a_direction_that_is_no_descent_is_replaced_by_the_gradients_and_the_model_is_dropped():
+    """Rounding in long runs makes such directions; here uphill, along a level line and not a number are made up."""
+    level = np.array([[0.0, -1.0], [1.0, 0.0]])
+
+    def path(direction):
+        learned_from = []
+
+        def learn(model, s, y):
+            learned_from.append(model)
+            return "learned"
+
+        return _descend(rosenbrock, FAR, "start", direction, learn, 5, 1e-8), learned_from
+
+    steepest, _ = path(lambda model, gradient: -gradient)
+    assert (np.diff(steepest.values) < 0).all()
+    for bad in (lambda gradient: gradient, lambda gradient: level @ gradient, lambda gradient: np.nan * gradient):
+        mended, learned_from = path(lambda model, gradient, bad=bad: bad(gradient))
+        np.testing.assert_array_equal(mended.points, steepest.points)
+        assert set(learned_from) == {"start"}

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
@@ -79,6 +80,42 @@ def test_parameters_stay_until_learning_starts():
     first, state, _ = states(5, 3)
     changed = jax.tree.map(lambda a, b: (a != b).any(), state.params, first.params)
     assert any(jax.tree.leaves(changed))
+
+
+class SecondOfFour(nn.Module):
+    """Whatever is observed, the second of four actions is the best."""
+
+    @nn.compact
+    def __call__(self, x):
+        values = self.param("values", lambda key: jnp.array([0.0, 1.0, 0.5, 0.25]))
+        return jnp.broadcast_to(values, (*x.shape[:-1], 4))
+
+
+def test_the_share_of_random_actions_falls_linearly_to_its_end():
+    def reset(key):
+        return jnp.zeros(()), jnp.zeros(1)
+
+    def step(key, state, action):
+        no = jnp.array(False)
+        return state, environments.Step(jnp.zeros(1), jnp.zeros(()), no, no, jnp.zeros(1))
+
+    learner = dqn.learner(
+        model=SecondOfFour(),
+        optimizer=create_optimizer("sgd", 0.0),
+        environment=environments.Environment("idle", reset, step, 4, (1,), 20),
+        num_steps=6,
+        buffer_size=6,
+        minibatch_size=2,
+        exploration_steps=4,
+        exploration_final_eps=0.2,
+    )
+    batch = Source.indices(20_000)[np.arange(20_000)]
+    state, _ = jax.jit(learner.update)(learner.init(jax.random.key(0), batch), batch)
+    # epsilon = 1 - 0.8 t / 4, at least 0.2; a random action is one of four, the best one too. Standard deviation 0.003.
+    epsilon = np.array([1.0, 0.8, 0.6, 0.4, 0.2, 0.2])
+    for action in range(4):
+        share = (np.asarray(state.replay.action) == action).mean(0)
+        np.testing.assert_allclose(share, epsilon / 4 + (1 - epsilon) * (action == 1), atol=0.015)
 
 
 @pytest.mark.covers("RL-05")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.rl.networks import ActorCritic, QNetwork
+from dlcore.rl.networks import ActorCritic, QNetwork, Torso
 
 
 @pytest.mark.parametrize("shape", [(4,), (10, 10, 4)])
@@ -21,3 +21,27 @@ def test_the_first_policy_is_nearly_uniform():
     x = jax.random.normal(jax.random.key(1), (64, 4))
     (logits, _), _ = ActorCritic(3).init_with_output(jax.random.key(0), x)
     np.testing.assert_allclose(jax.nn.softmax(logits), 1 / 3, atol=0.02)
+
+
+def test_vectors_go_through_two_dense_layers():
+    x = jax.random.normal(jax.random.key(1), (3, 4))
+    out, variables = Torso(5).init_with_output(jax.random.key(0), x)
+    params = variables["params"]
+    assert set(params) == {"dense1", "dense2"}
+    hidden = jnp.tanh(x @ params["dense1"]["kernel"])
+    np.testing.assert_allclose(out, jnp.tanh(hidden @ params["dense2"]["kernel"]), rtol=1e-5)
+
+
+def test_images_go_through_a_convolution_and_one_dense_layer():
+    x = jax.random.normal(jax.random.key(1), (3, 5, 6, 2))
+    out, variables = Torso(5).init_with_output(jax.random.key(0), x)
+    params = variables["params"]
+    assert {name: leaf["kernel"].shape for name, leaf in params.items()} == {
+        "conv": (3, 3, 2, 16),
+        "dense1": (3 * 4 * 16, 5),
+    }
+    maps = jax.lax.conv_general_dilated(
+        x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    flat = jnp.maximum(maps, 0).reshape(3, -1)
+    np.testing.assert_allclose(out, jnp.tanh(flat @ params["dense1"]["kernel"]), rtol=1e-4, atol=1e-5)

@@ -453,6 +453,30 @@ def test_a_full_disk_is_loud_and_keeps_the_last_good_checkpoint(tmp_path, file_l
     assert not list(tmp_path.glob("*.orbax-checkpoint-tmp")), "half-written saves must not hold the disk full"
 
 
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, caplog, capfd):
+    store = Checkpoints(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=100_000))
+    store.save(1, noise(1), {})
+    with pytest.raises(OSError, match="could not be saved: 100,000 bytes are free, and a checkpoint takes 360,000"):
+        store.close()
+    assert len(caplog.records) == 1
+    assert not capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_save_that_fails_on_the_way_is_one_record(tmp_path, file_limit, caplog):
+    """Where the disk looks free and is not (a quota), orbax logs no traceback of its own."""
+    store = Checkpoints(tmp_path)
+    file_limit(100_000)
+    store.save(1, noise(1), {})
+    with pytest.raises(OSError, match="could not be saved"):
+        store.close()
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert errors[0].startswith("CHECKPOINT NOT SAVED at step 1")
+
+
 def test_a_disk_that_has_room_again_is_forgiven(tmp_path, file_limit):
     store = Checkpoints(tmp_path)
     file_limit(100_000)

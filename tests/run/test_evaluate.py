@@ -169,6 +169,8 @@ def test_evaluators_of_one_source_share_one_pass():
 
 
 def test_an_evaluator_may_not_take_a_name_that_is_taken():
+    with pytest.raises(ValueError, match="one gives 'b', which it does not name; allowed: a"):
+        evaluate(measure(), STATE, source(3), evaluators=[Evaluator(gather, lambda acc: {"b": 1}, names=("a",))])
     twice = [Evaluator(gather, lambda acc: {"a": 1})] * 2
     with pytest.raises(ValueError, match="two evaluators give 'a'"):
         evaluate(measure(), STATE, source(3), evaluators=twice)

@@ -1,5 +1,6 @@
 """The loop: exact logs, validation, hooks, phases, start, what is kept, what a resumed run finds again."""
 
+import html
 import importlib
 import itertools
 import json
@@ -20,10 +21,12 @@ import pytest
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.data.source import Source
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
+from dlcore.metrics import MeanIoU
 from dlcore.optim import cross_replica
-from dlcore.run import STOP, EarlyStopping, Placement, Saving, fit, make_mesh
-from dlcore.run.checkpoint import CheckpointMismatch
+from dlcore.run import STOP, EarlyStopping, Placement, Result, Saving, evaluate, fit, make_mesh
+from dlcore.run.checkpoint import CheckpointMismatch, Checkpoints
 from dlcore.run.metrics_writer import read_metrics
+from dlcore.run.nonfinite import NonFiniteError
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
 
@@ -167,6 +170,51 @@ def test_a_long_run_logs_every_fifty_steps():
     assert [row["step"] for row in train(1020, log_every=None).history] == [1, *range(50, 1001, 50), 1020]
 
 
+PIXELS = 2**21
+
+
+def counting(counts) -> Learner:
+    """The plain learner with `counts(rows)` as its metrics, int32 counts of a large step."""
+
+    def update(state, batch):
+        return PLAIN.update(state, batch)[0], counts(len(batch["x"]))
+
+    return PLAIN._replace(update=update, evaluate=lambda state, batch: counts(len(batch["x"])))
+
+
+def large_counts(rows: int) -> dict:
+    """As a segmentation's: every pixel right but one, and a matrix of them, which is a metric of another kind."""
+    matrix = jnp.array([[PIXELS - 1, 1], [0, 0]], jnp.int32)
+    share = Sum(jnp.int32(PIXELS - 1), jnp.int32(PIXELS))
+    return {"accuracy": share, "iou": MeanIoU(matrix, jnp.int32(0)), "below": Sum(jnp.int32(-PIXELS))}
+
+
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_counts_of_1024_steps_do_not_overflow(spmd):
+    """2^21 pixels a step and 1024 steps are 2^31, one more than int32 holds."""
+    steps = 1024 if spmd == "jit" else 1100
+    (row,) = train(steps, counting(large_counts), log_every=steps, placement=one_device(spmd)).history
+    assert row["accuracy"] == (PIXELS - 1) / PIXELS
+    assert row["iou/pixel_accuracy"] == (PIXELS - 1) / PIXELS
+    assert row["below"] == -PIXELS * steps
+
+
+@pytest.mark.parametrize("count", [2**31 - 1, -(2**31)])
+def test_the_largest_counts_of_a_step_add_up(count, tmp_path):
+    """At the edge of int32, over a resume whose checkpoint lies between two log lines."""
+    learner = counting(lambda rows: {"n": Sum(jnp.full((), count, jnp.int32))})
+    options = {"log_every": 10, "folder": tmp_path, "saving": Saving(seconds=0, steps=3)}
+    interrupted(7, steps=10, learner=learner, **options)
+    assert train(10, learner, **options).history[-1]["n"] == 10 * count
+    assert train(1, learner).history[-1]["n"] == count
+
+
+def test_counts_of_a_validation_do_not_overflow():
+    """A whole pass of 40 batches, 2^30 a batch."""
+    learner = counting(lambda rows: {"n": Sum(jnp.int32(rows * 2**28))})
+    assert evaluate(learner, None, source(160), batch_size=4, placement=ONE)["n"] == 160 * 2**28
+
+
 def test_what_is_logged_does_not_change_what_is_learnt(tmp_path):
     quiet = train(8, log_every=100)
     busy = train(8, log_every=1, folder=tmp_path, valid=source(10), eval_every=1, saving=Saving(steps=1))
@@ -218,6 +266,21 @@ def test_the_log_file_is_the_history(tmp_path):
         (8, "valid"),
     ]
     assert list((tmp_path).glob("*tfevents*")) or list(tmp_path.rglob("*tfevents*"))
+
+
+def test_a_result_prints_in_ten_lines_and_shows_its_curves(tmp_path):
+    result = train(8, folder=tmp_path, valid=source(12), saving=Saving(seconds=0, monitor="loss", mode="min"))
+    lines = repr(result).splitlines()
+    assert lines[0] == "Result"
+    assert len(lines) <= 10
+    assert max(len(line) for line in lines) < 160
+    last = next(row for row in reversed(result.history) if row["split"] == "valid")
+    assert f"  valid   loss {last['loss']:.4g}, seen 12, x {last['x']:.4g}, at step 8" in lines
+    assert "  best    step 8" in lines
+    page = html.unescape(result._repr_html_())
+    assert "<b>loss</b>" in page
+    assert page.count("<svg") >= 4
+    assert "Result\n" in repr(Result(state=None, step=0, history=[]))
 
 
 def test_progress_says_something_and_silence_nothing(capsys):
@@ -284,11 +347,10 @@ def test_the_smallest_is_best_under_min(tmp_path):
     assert checkpoints(tmp_path) == [2, 4]
 
 
-def test_a_score_that_is_not_a_number_is_never_the_best(tmp_path):
-    nan = math.nan
-    result = kept(tmp_path, [nan, 0.9, nan, 0.5, nan])
-    assert result.best_step == 2
-    assert checkpoints(tmp_path) == [2, 5]
+def test_a_score_that_is_not_a_number_ends_the_run_and_is_never_the_best(tmp_path):
+    with pytest.raises(NonFiniteError, match=r"after step 3: .'score': nan"):
+        kept(tmp_path, [0.5, 0.9, math.nan, 0.95, 0.95])
+    assert Checkpoints(tmp_path / "checkpoints", read_only=True).best_step() == 2
 
 
 def test_the_best_is_remembered_over_a_resume(tmp_path):

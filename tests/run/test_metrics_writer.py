@@ -111,6 +111,19 @@ def test_half_a_line_is_always_dropped(tmp_path, resume_step, kept):
     assert path.read_text() == "".join(['{"step": 0}\n', '{"step": 10}\n'][:kept])
 
 
+def test_a_damaged_line_is_named_and_costs_its_row_alone(tmp_path, caplog):
+    """A crash of the machine may leave zeros in the middle; the run goes on."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 0}\n\0\0\0\n{"step": 10}\n{"step": 2\n{"step": 20}\n')
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 10, 20]
+    assert "metrics.jsonl: damaged, and left out: line 2, 4" in caplog.text
+    with MetricsWriter(tmp_path, resume_step=20) as writer:
+        writer.write({"step": 30})
+    caplog.clear()
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 10, 20, 30]
+    assert not caplog.text
+
+
 def test_a_row_can_be_read_before_the_writer_is_flushed(tmp_path):
     writer = MetricsWriter(tmp_path)
     writer.write({"step": 1, "loss": 2.0})

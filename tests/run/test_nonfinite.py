@@ -11,7 +11,7 @@ import pytest
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.learner import Learner, State, Sum, mask_of
-from dlcore.optim import cross_replica
+from dlcore.optim import OPTIMIZERS, create_optimizer, cross_replica
 from dlcore.run import Placement, Saving, fit, make_mesh
 from dlcore.run.nonfinite import NonFiniteError, bad_leaves
 
@@ -193,6 +193,100 @@ def test_a_learner_without_a_loss_still_gets_its_leaf():
 
 def test_bad_leaves():
     tree = {"a": np.array([1.0, np.nan]), "b": {"c": jnp.array([jnp.inf]), "d": jnp.ones(2)}, "n": np.arange(3)}
-    assert bad_leaves(tree) == ["a", "b/c"]
-    assert bad_leaves({"n": np.arange(3), "k": jax.random.key(0)}) == []
-    assert bad_leaves({}) == []
+    assert bad_leaves(tree) == {"a", "b/c"}
+    assert bad_leaves({"n": np.arange(3), "k": jax.random.key(0)}) == set()
+    assert bad_leaves({}) == set()
+
+
+# The rest of the state, and the validation
+
+
+def with_optimizer(tx, scale=1.0):
+    """The plain learner under another optimizer, its gradients multiplied by `scale`; tx may want the loss."""
+    base, tx = learner(fine), optax.with_extra_args_support(tx)
+
+    def init(rng, batch):
+        state = base.init(rng, batch)
+        return state.replace(opt_state=tx.init(state.params))
+
+    def update(state, batch):
+        def value_fn(params):
+            return base.loss(params, state, batch)[0]
+
+        value, gradient = jax.value_and_grad(value_fn)(state.params)
+        gradient = jax.tree.map(lambda g: g * scale, gradient)
+        updates, opt_state = tx.update(
+            gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=value_fn
+        )
+        params = optax.apply_updates(state.params, updates)
+        after = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return after, {"loss": Sum.of(jnp.square(batch["x"]).sum(-1))}
+
+    return base._replace(init=init, update=update, loss=None)
+
+
+def test_an_optimizer_that_stands_still_for_ever_is_an_error(tmp_path):
+    """Squares of gradients of 1e25 are infinite in Adam's nu: every update is 0, and every number of the log fine."""
+    options = {"folder": tmp_path, "log_every": 4, "saving": Saving(seconds=0, steps=1)}
+    message = failing(learner=lambda fault, axis=None: with_optimizer(optax.adam(0.1), 1e25), **options)
+    assert "first at step 0" in message
+    assert "other state that is not finite after it: opt_state/0/nu/b, opt_state/0/nu/w\n" in message
+    assert "learning_rate" in message
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+OPTIMIZERS_BY_NAME = {
+    **{name: create_optimizer(name, 1e-3, clip_norm=1.0, ema=0.9, accumulate=2) for name in OPTIMIZERS},
+    "plateau": optax.chain(optax.sgd(1e-3), optax.contrib.reduce_on_plateau()),
+    "lbfgs": optax.lbfgs(),
+    "backtracking": optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(10)),
+    "apply_if_finite": optax.apply_if_finite(optax.adam(1e-3), 5),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS_BY_NAME)
+def test_no_optimizer_is_taken_for_broken(name, tmp_path):
+    """Some hold infinities by design (the best value before the first, the errors of a line search), over a resume."""
+    chosen = with_optimizer(OPTIMIZERS_BY_NAME[name])
+    for steps in (2, 4):
+        fit(
+            chosen, Pipeline(source(), 8), steps=steps, folder=tmp_path, placement=placed(), log_every=1, progress=False
+        )
+
+
+def with_statistics(fault):
+    """The plain learner with a running mean that `fault(step)` spoils; training does not read it, validation does."""
+    base = learner(fine)
+
+    def init(rng, batch):
+        state = base.init(rng, batch)
+        return state.replace(opt_state={"optimizer": state.opt_state, "mean": jnp.zeros(())})
+
+    def update(state, batch):
+        after, metrics = base.update(state.replace(opt_state=state.opt_state["optimizer"]), batch)
+        mean = state.opt_state["mean"] + fault(state.step)
+        return after.replace(opt_state={"optimizer": after.opt_state, "mean": mean}), metrics
+
+    def evaluate(state, batch):
+        return {"loss": Sum.of(batch["x"][:, 0] + state.opt_state["mean"], mask_of(batch))}
+
+    return base._replace(init=init, update=update, evaluate=evaluate, loss=None)
+
+
+@pytest.mark.parametrize("eval_every", [1, 12])
+def test_running_statistics_that_are_not_finite(eval_every, tmp_path):
+    options = {"folder": tmp_path, "log_every": 12, "valid": source(), "eval_every": eval_every}
+    spoiled = with_statistics(lambda step: jnp.where(step == BAD, jnp.nan, 0.0))
+    message = failing(learner=lambda fault, axis=None: spoiled, saving=Saving(monitor="loss"), **options)
+    assert f"first at step {BAD}" in message
+    assert "other state that is not finite after it: opt_state/mean" in message
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(isinstance(row["loss"], float) for row in rows)
+    kept = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit())
+    assert all(step <= BAD for step in kept)
+
+
+def test_validation_that_is_not_finite_while_the_state_is(tmp_path):
+    message = failing(valid=source(spoil=3), eval_every=4, folder=tmp_path)
+    assert message.startswith("validation is not finite after step 4: {'loss': nan}; the state is finite")
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))

@@ -17,6 +17,7 @@ from dlcore.optim import parameter_ema
 from dlcore.run.weights import load_weights, save_weights
 
 MODEL = "resnet8_cifar"
+ABOUT = {"model": MODEL, "num_classes": 10}
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +65,14 @@ def page_state(folder, *words):
     return setup, state, experiment.start(setup)
 
 
-def test_a_page_starts_from_the_weights_and_keeps_its_own_head(published, tmp_path):
+def test_a_page_starts_from_the_weights_and_keeps_its_own_head(published, tmp_path, capsys):
     _, variables = published
     grey = jax.tree.map(np.asarray, variables)
     grey["params"]["stem_conv"]["kernel"] = grey["params"]["stem_conv"]["kernel"].sum(2, keepdims=True)  # digits
     save_weights(tmp_path / "w", grey, {"model": MODEL, "num_classes": 7})
-    _, state, start = page_state(tmp_path / "w", "--replace_head")
+    _, state, start = page_state(tmp_path / "w")
     found = start(state)
+    assert "gives all but the head (params/head/bias, params/head/kernel), which starts anew" in capsys.readouterr().out
     assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, state)
     np.testing.assert_array_equal(found.params["head"]["kernel"], state.params["head"]["kernel"])
     rest = {name: layer for name, layer in found.params.items() if name != "head"}
@@ -82,11 +84,14 @@ def test_a_page_starts_from_the_weights_and_keeps_its_own_head(published, tmp_pa
 def test_what_does_not_fit_is_named(published, tmp_path):
     _, variables = published
     save_weights(tmp_path / "w", variables, {"model": MODEL, "num_classes": 7})
-    _, state, start = page_state(tmp_path / "w", "--replace_head")
+    _, state, start = page_state(tmp_path / "w")
     with pytest.raises(ValueError, match=r"stem_conv/kernel is \(3, 3, 3, 16\), not \(3, 3, 1, 16\)"):
         start(state)
-    _, state, start = page_state(tmp_path / "w")
-    with pytest.raises(ValueError, match=r"head/bias is \(7,\), not \(10,\).*--replace_head"):
+    save_weights(tmp_path / "other net", {"params": {f"layer{i}": {"kernel": np.zeros(3)} for i in range(9)}}, ABOUT)
+    _, state, start = page_state(tmp_path / "other net")
+    with pytest.raises(
+        ValueError, match=r"does not fit the model: (\S+ is missing; ){5}and \d\d more; allowed: weights of"
+    ):
         start(state)
     save_weights(tmp_path / "other", variables, {"model": "vgg16"})
     _, state, start = page_state(tmp_path / "other")

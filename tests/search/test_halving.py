@@ -36,6 +36,7 @@ def test_the_best_go_on_from_where_they_were():
     assert found["best"] == 1
     np.testing.assert_array_equal(found["steps"], [5, 20, 10, 20, 5, 5, 5, 10])
     np.testing.assert_allclose(found["scores"][[0, 1, 3]], [0.5, 18, 14])
+    np.testing.assert_array_equal(found["dropped"], [2, 0, 1, 0, 2, 2, 2, 1])
     assert np.isnan(found["scores"][5])
 
 
@@ -48,5 +49,16 @@ def test_bad_numbers_are_named():
         hyperband_brackets(9, 3, 0)
     with pytest.raises(ValueError, match="trials=3 trials: too few; allowed: at least 8"):
         successive_halving([{}] * 3, rungs(8, 1, 8, 2), lambda *_: np.ones(8))
-    with pytest.raises(ValueError, match="no finite score of 2 trials at step 1"):
-        successive_halving([{}] * 2, [Rung(2, 1)], lambda *_: np.full(2, np.nan))
+
+
+def test_trials_without_a_score_end_the_halving_and_not_the_search():
+    found = successive_halving([{}] * 2, [Rung(2, 1), Rung(1, 2)], lambda *_: np.full(2, np.nan))
+    assert found["best"] is None
+    assert found["rungs"] == [[0, 1]]
+    assert np.isnan(found["scores"]).all()
+    # row 1 leads after the first rung and is lost in the second: nobody is left for the third
+    scores = {3: np.array([1.0, 5.0, 3.0]), 1: np.array([np.nan])}
+    found = successive_halving([{}] * 3, [Rung(3, 1), Rung(1, 2), Rung(1, 4)], lambda rows, *_: scores[len(rows)])
+    assert found["best"] is None
+    np.testing.assert_array_equal(found["dropped"], [2, 1, 2])
+    np.testing.assert_array_equal(found["steps"], [1, 2, 1])

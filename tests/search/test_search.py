@@ -1,5 +1,8 @@
 """The command: trials in one step and alone, resumed, reported, retrained; and what bad words get."""
 
+import dataclasses
+import functools
+import importlib
 import json
 
 import jax
@@ -9,14 +12,20 @@ import pytest
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import join
+from dlcore.experiment import Experiment
+from dlcore.experiment.catalog import experiment_names, find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.learner import Evaluator
+from dlcore.main import run
 from dlcore.run import evaluate, fit
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.fit import Saving
 from dlcore.run.step import Placement, Program
-from dlcore.search.__main__ import main
+from dlcore.search.__main__ import OWN, main, take_apart
+from dlcore.search.metric import sense_of
+from dlcore.search.report import ranked
 from dlcore.search.trials import Trial, can_share, experiment_of, groups, retrain, run_trials
 
 PAGE = "experiments.classification.supervised"
@@ -110,9 +119,13 @@ def test_coarse_to_fine_narrows_the_interval(tmp_path, capsys):
 
 def test_halving_and_a_population_from_the_command(tmp_path, capsys):
     words = ["learning_rate=log:1e-4:1", *FLAGS, "--metric=loss"]
-    out = printed(capsys, *words, "--method=halving", "--trials=4", "--eta=2", f"--out={tmp_path / 'h'}")
+    out = printed(capsys, *words, "--method=halving", "--trials=4", "--reduction_factor=2", f"--out={tmp_path / 'h'}")
     steps = [row["step"] for row in rows(tmp_path / "h")]
     assert sorted(steps) == [5, 5, 10, 20]
+    lines = out.splitlines()
+    first = lines[next(i for i, line in enumerate(lines) if line.startswith("rank ")) + 1].split()
+    assert (first[0], first[3]) == ("1", "20"), "the survivor is the best"
+    assert "Trials are ranked by the rung that they reached, then by their score there." in out
     assert "40 steps in all; 4 trials to the end would have taken 80." in out
     assert "1 of" not in printed(
         capsys, *words, "--method=pbt", "--trials=5", "--exchange=10", f"--out={tmp_path / 'p'}"
@@ -124,9 +137,134 @@ def test_halving_and_a_population_from_the_command(tmp_path, capsys):
 def test_choices_run_alone_and_blown_up_trials_are_counted(tmp_path, capsys):
     words = ["optimizer=sgd,adamw", *FLAGS, "--steps=5", f"--out={tmp_path / 'a'}", "--method=grid"]
     assert "trial 1: optimizer=adamw" in printed(capsys, *words)
-    words = ["learning_rate=0.01,1e30", *FLAGS, "--optimizer=sgd", f"--out={tmp_path / 'b'}", "--method=grid"]
-    assert "1 of 2 trials were not finite." in printed(capsys, *words)
-    assert rows(tmp_path / "b")[1]["score"] is None
+    words = ["learning_rate=0.01,0.1,1e30", *FLAGS, "--optimizer=sgd", f"--out={tmp_path / 'b'}", "--method=grid"]
+    assert "1 of 3 trials were not finite." in printed(capsys, *words)
+    assert [row["score"] is None for row in rows(tmp_path / "b")] == [False, False, True]
+
+
+def test_a_trial_that_fails_is_recorded_and_the_others_go_on(tmp_path, capsys):
+    words = ["init_from=none,/nowhere", *FLAGS, "--steps=3", "--method=grid"]
+    out = printed(capsys, *words, f"--out={tmp_path / 'a'}")
+    assert "Trial 1 (init_from=/nowhere) failed: init_from='/nowhere': holds no trained network" in out
+    assert "not finite" not in out
+    good, bad = rows(tmp_path / "a")
+    assert (good["score"] is None, bad["score"], "error" in good) == (False, None, False)
+    assert bad["error"].startswith("init_from='/nowhere'")
+    assert "holds no trained network" in (tmp_path / "a" / "report.html").read_text()
+    words[0] = "init_from=/nowhere,/else"
+    error = printed(capsys, *words, f"--out={tmp_path / 'b'}", status=1)
+    assert "accuracy: no trial of 2 has a finite one; trial 0 failed: init_from='/nowhere'" in error
+    assert len(rows(tmp_path / "b")) == 2
+
+
+@pytest.mark.parametrize("share", ["--share", "--noshare"])
+def test_a_search_starts_as_training_does(tmp_path, capsys, share):
+    """From weights that are no weights, nothing is trained."""
+    words = ["learning_rate=0.01,0.02", *FLAGS, "--init_from=/nowhere", f"--out={tmp_path}", share]
+    assert "init_from='/nowhere': holds no trained network" in printed(capsys, *words, status=1)
+    assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+def share_of_zeros(setup, splits, split):
+    """An evaluator: how often class 0 is predicted in the whole split."""
+
+    def add(acc, outputs, rows):
+        return [*(acc or []), outputs["logits"].argmax(-1) == 0]
+
+    return [Evaluator(add, lambda acc: {"zeros": float(np.concatenate(acc).mean())}, names=("zeros",))]
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """The page with a start that triples the parameters, and with an evaluator."""
+    experiment = dataclasses.replace(
+        experiment_of(PAGE),
+        start=lambda setup: lambda state: state.replace(params=jax.tree.map(lambda x: 3 * x, state.params)),
+        evaluators=share_of_zeros,
+    )
+    monkeypatch.setattr(importlib.import_module(PAGE), "experiment", experiment)
+    return experiment
+
+
+def valid_rows(folder):
+    log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in log if row["split"] == "valid"]
+
+
+def test_a_trial_trains_and_measures_what_train_does(page, tmp_path, capsys):
+    flags = [*FLAGS, "--steps=4", "--eval_every=2", "--log_every=2"]
+    assert run(page, [*flags, "--learning_rate=0.02", f"--run_dir={tmp_path / 'train'}"]) == 0
+    loss, zeros = np.array([[row["loss"], row["zeros"]] for row in valid_rows(tmp_path / "train")]).T
+    words = ["learning_rate=0.01,0.02", *flags, "--metric=zeros", "--better=min", "--method=grid"]
+    for share in ("--share", "--noshare"):
+        out = printed(capsys, *words, share, f"--out={tmp_path / share}")
+        assert ("2 trials in one step" in out) == (share == "--share")
+        assert rows(tmp_path / share)[1]["score"] == pytest.approx(min(zeros), abs=1e-6)
+        of_trial = ("group0", "loss/1") if share == "--share" else ("trial1", "loss")
+        found = [row[of_trial[1]] for row in valid_rows(tmp_path / share / of_trial[0])]
+        np.testing.assert_allclose(found, loss, rtol=1e-5)
+    best = Trial({"learning_rate": 0.02}, 0.0, 2, ([2], [0.0]))
+    assert 0 <= retrain(PAGE, flags, best, tmp_path)["zeros"] <= 1
+
+
+def test_metrics_are_checked_before_anything_is_trained(page, tmp_path, capsys):
+    words = ["learning_rate=0.01,0.02", *FLAGS, f"--out={tmp_path}"]
+    error = printed(capsys, *words, "--metric=foo", status=2)
+    assert "--metric=foo: not a validation metric of classification.supervised; allowed: accuracy, " in error
+    assert "calibration/ece" in error
+    assert "zeros" in error
+    error = printed(capsys, *words, "--metric=zeros", status=2)
+    assert "--metric=zeros: larger or smaller, which is better?; allowed: with --better=max" in error
+    error = printed(capsys, *words[1:], "l2=log:1e-6:1e-2", "--metric=calibration/ece", "--method=pbt", status=2)
+    assert "--method=pbt: l2 cannot all share one compiled step and be judged by calibration/ece in it" in error
+    assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+TOPICS = ("classification", "detection", "generative", "interpretability", "rl", "self_supervised", "sequence")
+
+
+@functools.cache
+def pages():
+    """The experiments of the topics."""
+    names = [entry.name for entry in experiment_names() if entry.name.startswith(TOPICS)]
+    return [page for name in names if isinstance(page := find_experiment(name), Experiment)]
+
+
+def test_the_sense_of_a_metric_is_the_metrics():
+    experiment = dataclasses.replace(experiment_of(PAGE), monitor="loss", monitor_mode="min")
+    senses = {"accuracy": "max", "loss": "min", "map50/word_error": "max", "word_error_rate": "min", "kid": "min"}
+    senses |= {"calibration/ece": "min", "bleu4": "max", "policy_loss": "min", "knn_untrained": "max", "top5": "max"}
+    assert {metric: sense_of(metric, experiment) for metric in senses} == senses
+    assert sense_of("loss", experiment, "max") == "max"
+    assert sense_of("mine", dataclasses.replace(experiment, monitor="mine")) == "min"
+    for experiment in pages():
+        if experiment.monitor is not None:
+            plain = dataclasses.replace(experiment, monitor=None)
+            assert sense_of(experiment.monitor, plain) == experiment.monitor_mode, experiment.name
+
+
+def test_no_flag_of_the_search_hides_one_of_a_page(capsys, monkeypatch):
+    for experiment in pages():
+        assert not {*resolve(experiment, [])} & {*OWN}, experiment.name
+    experiment = dataclasses.replace(
+        experiment_of(PAGE), settings={**experiment_of(PAGE).settings, "first": Setting(1)}
+    )
+    monkeypatch.setattr(importlib.import_module(PAGE), "experiment", experiment)
+    assert "--first: a flag of classification.supervised and of the search" in printed(capsys, "l2=0.1,1", status=2)
+
+
+def test_a_page_gets_its_own_words():
+    own, axes, rest = take_apart(["l2=0.1,1", "--workers=3", "--processes=2", "--eta=0.5", "--noshare"])
+    assert (own.processes, own.share, axes, rest) == (2, False, ["l2=0.1,1"], ["--workers=3", "--eta=0.5"])
+
+
+def test_survivors_of_halving_come_first():
+    def trial(score, dropped):
+        return Trial({"a": 1.0}, score, 10, ([10], [score]), dropped)
+
+    trials = [trial(0.9, 1), trial(0.5, 0), trial(float("nan"), 0), trial(0.7, 2), trial(0.6, 0)]
+    assert ranked(trials, "max") == [4, 1, 0, 3, 2]
+    assert ranked(trials, "min") == [1, 4, 0, 3, 2]
 
 
 @pytest.mark.covers("TR-17")
@@ -185,6 +323,10 @@ def test_sources_are_joined_only_where_they_hold_the_same():
         (["learning_rate=log:1e-4:1", "--method=annealing"], "--method=annealing: unknown"),
         (["momentum=uniform:0:2", "--trials=30"], "--momentum="),
         (["optimizer=sgd,adamw", "--method=pbt"], "cannot all share one compiled step"),
+        (["l2=log:1e-4:1", "--method=halving", "--first=0"], "--first=0: out of range; allowed: at least 1"),
+        (["l2=log:1e-4:1", "--method=halving", "--first=21"], "--first=21: longer than a run; allowed: 1 to 20"),
+        (["l2=log:1e-4:1", "--method=pbt", "--exchange=0"], "--exchange=0: out of range; allowed: at least 1"),
+        (["l2=log:1e-4:1", "--method=coarse_to_fine", "--trials=1"], "--trials=1: too few for two stages"),
     ],
 )
 def test_bad_words_are_named(capsys, words, problem):

@@ -10,11 +10,12 @@ from flax import linen as nn
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
+from dlcore.learner import Evaluator
 from dlcore.models import create_model
 from dlcore.nn import Conv
 from dlcore.run import evaluate, fit
 from dlcore.run.step import Placement
-from dlcore.search.together import scores_of, select, together
+from dlcore.search.together import evaluator_of_trials, scores_of, select, together
 
 TRAIN, VALID = digits("train").take(256), digits("test").take(100)
 
@@ -42,10 +43,9 @@ def single():
     return Placement(make_mesh("data:1", jax.devices()[:1]))
 
 
-def run(learner, steps=12):
-    return fit(
-        learner, Pipeline(TRAIN, 32), steps=steps, valid=VALID, progress=False, log_every=4, placement=single(), seed=3
-    )
+def run(learner, steps=12, **options):
+    options = {"valid": VALID, "progress": False, "log_every": 4, "placement": single(), "seed": 3, **options}
+    return fit(learner, Pipeline(TRAIN, 32), steps=steps, **options)
 
 
 @pytest.mark.parametrize("mapping", ["vmap", "map"])
@@ -75,15 +75,33 @@ def test_convolutions_are_mapped_one_by_one_on_a_cpu_and_equal_those_alone():
     assert shapes["logits"].shape == (4, 2, 10), "examples first, then trials"
 
 
+def mean_class():
+    """An evaluator: the mean of the predicted classes."""
+
+    def add(acc, outputs, rows):
+        return [*(acc or []), outputs["logits"].argmax(-1)]
+
+    return Evaluator(add, lambda acc: {"class": float(np.concatenate(acc).mean())}, names=("class",))
+
+
 def test_a_trial_that_blows_up_is_blank_and_the_others_go_on():
-    result = run(together(build(), {"learning_rate": [0.1, 1e30]}))
+    learner = together(build(), {"learning_rate": [0.1, 1e30]})
+    result = run(learner, evaluators=[evaluator_of_trials(mean_class(), 2)])
     rows = [row for row in result.history if row["split"] == "valid"]
     assert rows[-1]["loss/1"] is None
     assert rows[-1]["loss/0"] < 2.2
     scores = scores_of(rows[-1], "loss", 2)
     assert np.isnan(scores[1])
     assert scores[0] == rows[-1]["loss/0"]
-    with pytest.raises(ValueError, match="metric='map': not measured for each trial; allowed: accuracy, loss, top5"):
+    alone = evaluate(
+        build()({"learning_rate": 0.1}),
+        jax.tree.map(lambda x: x[0], result.state.inner),
+        VALID,
+        placement=single(),
+        evaluators=[mean_class()],
+    )
+    np.testing.assert_array_equal(scores_of(rows[-1], "class", 2), [alone["class"], np.nan])
+    with pytest.raises(ValueError, match="'map': not measured for each trial; allowed: accuracy, class, loss, top5"):
         scores_of(rows[-1], "map", 2)
 
 

@@ -73,6 +73,18 @@ def test_the_queue_is_first_in_first_out_around_its_end():
 
 
 @pytest.mark.covers("SS-15")
+def test_a_queue_of_2000_keeps_two_batches_of_1000():
+    queue, pointer, oldest = jnp.zeros((2000, 1)), jnp.int32(0), []
+    for number in range(1, 6):
+        queue, pointer = moco.enqueue(queue, pointer, jnp.full((1000, 1), float(number)))
+        oldest.append(int(pointer))
+        kept = {number - 1, number}
+        assert set(np.ravel(queue)) == kept
+        assert (np.ravel(queue) == number).sum() == 1000
+    assert oldest == [1000, 0, 1000, 0, 1000]
+
+
+@pytest.mark.covers("SS-15")
 def test_an_update_by_hand():
     learner, rows = toy(), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.augment import recipes
 from dlcore.models import create_model
 from dlcore.self_supervised.networks import Embedder, init_variables, unit
 
@@ -20,6 +21,37 @@ def test_version_two_adds_a_hidden_layer_to_version_one():
     assert shapes["mlp"] - shapes["linear"] == {"hidden"}
     assert shapes["linear"] <= shapes["mlp"]
     assert shapes["mlp_norm"] - shapes["mlp"] == {"hidden_bn"}
+
+
+@pytest.mark.covers("SS-16")
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_heads_of_both_versions_by_hand(head):
+    """Version 1: z = W h + b. Version 2: z = W max(0, V h + c) + b, V square. Both to length 1."""
+    model, variables = toy(head)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda w: jnp.asarray(w + 0.3 * rng.normal(size=w.shape), w.dtype), variables)
+    out = model.apply(variables, jax.random.normal(jax.random.key(1), (3, 8, 8, 1)))
+    h, params = np.asarray(out["features"], np.float64), variables["params"]
+    if head == "mlp":
+        assert params["hidden"]["kernel"].shape == (16, 16)
+        h = np.maximum(h @ params["hidden"]["kernel"] + params["hidden"]["bias"], 0)
+    z = h @ params["projection"]["kernel"] + params["projection"]["bias"]
+    np.testing.assert_allclose(out["embeddings"], z / np.linalg.norm(z, axis=1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.covers("SS-16")
+def test_the_page_trains_version_two(monkeypatch):
+    """Chen et al. 2020: a hidden layer in the head, blur with chance .5 and deviation .1 to 2, cosine, tau = .2."""
+    from experiments.self_supervised.moco import experiment
+
+    blurs = []
+    monkeypatch.setattr(recipes.jitter, "random_blur", lambda *settings: blurs.append(settings) or (lambda k, x: x))
+    recipes.contrastive_augmentation("color")
+    assert blurs == [((0.1, 2.0), 0.5)]
+    assert Embedder.head == "mlp"
+    assert experiment.defaults["temperature"] == 0.2
+    assert not {"embedder.head", "schedule"} & set(experiment.defaults)
+    assert experiment.settings["schedule"].default == "cosine"
 
 
 def test_features_are_the_average_of_the_last_map_and_embeddings_have_length_one():

@@ -63,6 +63,20 @@ def test_a_chunk_of_everything_is_full_back_propagation():
     assert metrics["perplexity"].compute() == pytest.approx(float(jnp.exp(nats.mean())), rel=1e-5)
 
 
+def test_the_loss_is_that_of_the_first_chunk_from_a_zero_carry_without_padding():
+    """`loss` by hand: 4 characters of 2 of the 3 rows, whatever the state carries."""
+    model, text = CharRNN(5, 3, cell="rnn"), tokens(3)
+    learner = toy(model, chunk_length=4)
+    state = started(learner, text)
+    carry = model.start(3)
+    nats, _ = nats_by_hand(state.params, carry, text[:, :5])
+    rows = batch(text, mask=np.array([1, 1, 0], np.float32))
+    value, metrics = learner.loss(state.params, state.replace(carry=jax.tree.map(lambda h: h + 1, state.carry)), rows)
+    assert float(value) == pytest.approx(float(nats[:2].mean()), rel=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(float(nats[:2].mean()), rel=1e-5)
+    assert float(learner.loss(state.params, state, batch(text))[0]) == pytest.approx(float(nats.mean()), rel=1e-5)
+
+
 @pytest.mark.covers("SQ-10")
 def test_the_state_passes_from_chunk_to_chunk_and_the_gradient_does_not():
     # Token 4 comes in the first chunk alone: its embedding shapes the second chunk's loss through the carry, but gets

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment.compose import Augmentation
-from dlcore.data.augment.tone import keeps_uint8
+from dlcore.data.augment.tone import blend, keeps_uint8, real_pixels
 
 __all__ = [
     "adjust_brightness",
@@ -28,26 +28,26 @@ __all__ = [
     "random_gray",
 ]
 
-_GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
+_GRAY = (0.2989, 0.587, 0.114)
 
 
 def gray(image: jax.Array) -> jax.Array:
     """Convert to one channel of gray.
 
     Args:
-      image: [H, W, 3], or [H, W, 1], which is gray already.
+      image: [H, W, 3] in [0, 1], or uint8, whose fractions are cut off; or [H, W, 1], which is gray already.
 
     Returns:
-      [H, W, 1].
+      [H, W, 1], with the dtype of the image.
     """
-    return image if image.shape[-1] == 1 else (image @ _GRAY.astype(image.dtype))[..., None]
+    image = jnp.asarray(image)
+    if image.shape[-1] == 1:
+        return image
+    pixels, _ = real_pixels(image)
+    red, green, blue = (pixels[..., i] * weight for i, weight in enumerate(_GRAY))
+    return (red + green + blue)[..., None].astype(image.dtype)
 
 
-def _blend(x: jax.Array, y: jax.Array | float, factor: float | jax.Array) -> jax.Array:
-    return jnp.clip(factor * x + (1 - factor) * y, 0, 1).astype(x.dtype)
-
-
-@keeps_uint8
 def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     """Multiply the image by a factor and clip it.
 
@@ -58,10 +58,9 @@ def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
-    return _blend(image, 0.0, factor)
+    return blend(image, 0.0, factor)
 
 
-@keeps_uint8
 def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     """Move every value away from the mean gray of the image.
 
@@ -73,10 +72,10 @@ def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
       The same shape and dtype.
     """
     chex.assert_rank(image, 3)
-    return _blend(image, gray(image).mean(), factor)
+    pixels, _ = real_pixels(gray(image))
+    return blend(image, pixels.mean(), factor)
 
 
-@keeps_uint8
 def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     """Move every value away from the gray of its pixel.
 
@@ -87,7 +86,7 @@ def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
-    return image if image.shape[-1] == 1 else _blend(image, gray(image), factor)
+    return image if image.shape[-1] == 1 else blend(image, gray(image), factor)
 
 
 @keeps_uint8

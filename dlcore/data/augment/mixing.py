@@ -142,4 +142,4 @@ def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
 
 def _blend(share: jax.Array, values: jax.Array, partner: jax.Array) -> jax.Array:
     share = share.reshape(share.shape + (1,) * (values.ndim - 1)).astype(values.dtype)
-    return share * values + (1 - share) * values[partner]
+    return share * values + (1 - share) * jnp.where(share < 1, values[partner], 0)

@@ -6,7 +6,7 @@ strength; the tables are those of the paper's appendix, as torchvision has them)
 
 With s in [0, 1] and a sign +-1 drawn with equal chance:
 
-    shear x, y:        +-0.3 s, about the corner          brightness, color, contrast, sharpness: factor 1 +- 0.9 s
+    shear x, y:        -+0.3 s, about the corner          brightness, color, contrast, sharpness: factor 1 +- 0.9 s
     translate x, y:    +-150/331 s of the side            posterize: 8 - round(4 s) bits
     rotate:            +-30 s degrees                     solarize: threshold 1 - s
 
@@ -215,7 +215,7 @@ def _geometric(operation, image, strength, sign, interpolation, fill) -> jax.Arr
     def if_(name: str, value: jax.Array | float) -> jax.Array:
         return jnp.where(operation == OPERATIONS.index(name), value, 0.0)
 
-    lean = jnp.rad2deg(jnp.arctan(0.3 * strength)) * sign
+    lean = -jnp.rad2deg(jnp.arctan(0.3 * strength)) * sign
     right, down = (jnp.trunc(150 / 331 * side * strength) * sign for side in (width, height))
     about_corner = (operation == OPERATIONS.index("shear_x")) | (operation == OPERATIONS.index("shear_y"))
     warp = affine_warp(

@@ -6,7 +6,9 @@
     equalize: each channel through its own cumulative histogram of 256 levels
     sharpness: clip(f x + (1 - f) y, 0, 1), y smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13 off the border
 
-uint8 comes back as uint8, rounded where torchvision cuts off: they differ by at most one level.
+uint8 comes back as uint8. What blends two images (sharpness; brightness, contrast and saturation of `jitter`) counts in
+levels from 0 to 255 and cuts fractions off, as torchvision does; the others are rounded where torchvision cuts off. All
+differ by at most one level.
 """
 
 import functools
@@ -22,10 +24,12 @@ __all__ = [
     "adjust_gamma",
     "adjust_sharpness",
     "autocontrast",
+    "blend",
     "equalize",
     "invert",
     "keeps_uint8",
     "posterize",
+    "real_pixels",
     "solarize",
 ]
 
@@ -50,6 +54,40 @@ def keeps_uint8(function: Callable) -> Callable:
         return _to_uint8(function(to_float(image), *arguments, **named))
 
     return wrapped
+
+
+def real_pixels(image: jax.Array) -> tuple[jax.Array, int]:
+    """Convert pixels to floats on their own scale.
+
+    Args:
+      image: any shape, uint8 in [0, 255] or floating in [0, 1].
+
+    Returns:
+      (pixels, white): the values as they are, float32 where they were uint8, and the greatest, 255 or 1.
+
+    Raises:
+      TypeError: the dtype is another one.
+    """
+    image = jnp.asarray(image)
+    if image.dtype == jnp.uint8:
+        return image.astype(jnp.float32), 255
+    return to_float(image), 1
+
+
+def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Array:
+    """Mix two images, f x + (1 - f) y, and clip; of uint8 fractions are cut off.
+
+    Args:
+      image: x, of any shape, float in [0, 1] or uint8.
+      other: y, of a shape that broadcasts to it, on its scale, uint8 or floating.
+      factor: f; 1 leaves the image.
+
+    Returns:
+      The shape and dtype of `image`.
+    """
+    pixels, white = real_pixels(image)
+    other = jnp.asarray(other, pixels.dtype)
+    return jnp.clip(factor * pixels + (1 - factor) * other, 0, white).astype(image.dtype)
 
 
 @keeps_uint8
@@ -167,7 +205,6 @@ def equalize(image: jax.Array) -> jax.Array:
     return jax.vmap(channel, -1, -1)(image)
 
 
-@keeps_uint8
 def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
     """Move every value away from a smoothed image; images under three pixels a side stay as they are.
 
@@ -181,9 +218,11 @@ def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
     height, width, _ = image.shape
     if min(height, width) < 3:
         return image
-    windows = [image[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
-    smooth = image.at[1:-1, 1:-1].set((sum(windows) + 4 * image[1:-1, 1:-1]) / 13)
-    return jnp.clip(factor * image + (1 - factor) * smooth, 0, 1).astype(image.dtype)
+    image = jnp.asarray(image)
+    pixels, white = real_pixels(image)
+    windows = [pixels[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
+    inner = (sum(windows) + 4 * pixels[1:-1, 1:-1]) / 13
+    return blend(image, pixels.at[1:-1, 1:-1].set(inner if white == 1 else jnp.round(inner)), factor)
 
 
 def _to_uint8(image: jax.Array, floor: bool = False) -> jax.Array:

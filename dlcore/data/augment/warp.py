@@ -4,7 +4,7 @@ Coordinates are (x, y), x to the right and y down; pixel j covers [j, j + 1], so
 are corners in the same coordinates. A `Warp` is a map and its inverse:
 
     affine:       p' = c + t + R(degrees) Shear scale (p - c)       c: the image's center
-                  R(a) = [[cos a, sin a], [-sin a, cos a]],  Shear = [[1, tan sx], [0, 1]] [[1, 0], [tan sy, 1]]
+                  R(a) = [[cos a, sin a], [-sin a, cos a]],  Shear = [[1, 0], [tan sy, 1]] [[1, tan sx], [0, 1]]
     perspective:  (x', y') = ((a x + b y + c) / (g x + h y + 1), (d x + e y + f) / (g x + h y + 1))
     lens:         p = c + (p' - c) (1 + k1 r^2 + k2 r^4),   r = |p' - c| / (half the diagonal)
 
@@ -72,12 +72,15 @@ def affine_warp(
 ) -> Warp:
     """Rotate, shear, stretch and move; all numbers may be traced.
 
+    torchvision's `affine` counts both its angle and its shears the other way: `affine(angle, ..., shear)` is
+    `affine_warp(degrees=-angle, shear=-shear)`.
+
     Args:
       size: (H, W) of the image.
       degrees: of the rotation, counter-clockwise.
       translate: (right, down) in pixels.
       scale: one factor, or (across, down).
-      shear: degrees across, or (across, down).
+      shear: degrees across (what is lower moves right), or (across, down), across first.
       center: (x, y) that stays, without translation; None is the middle.
 
     Returns:
@@ -90,7 +93,7 @@ def affine_warp(
     rotation = jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
     tilt = jnp.stack([jnp.stack([1 + zero, jnp.tan(sx)]), jnp.stack([zero, 1 + zero])])
     lean = jnp.stack([jnp.stack([1 + zero, zero]), jnp.stack([jnp.tan(sy), 1 + zero])])
-    matrix = _product(rotation, _product(tilt, lean)) * jnp.stack([wide * (1 + zero), high * (1 + zero)])
+    matrix = _product(rotation, _product(lean, tilt)) * jnp.stack([wide * (1 + zero), high * (1 + zero)])
     (a, b), (c, d) = matrix
     inverse = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / (a * d - b * c)
     middle = jnp.stack([jnp.asarray(v, matrix.dtype) for v in (center or (size[1] / 2, size[0] / 2))])

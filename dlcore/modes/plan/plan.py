@@ -14,7 +14,6 @@ The data need not be there if the experiment describes them (`Experiment.planned
 plan.json are written to the run's folder.
 """
 
-import importlib.util
 import json
 import os
 import pickle
@@ -30,10 +29,12 @@ import jax
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
+from dlcore.extras import require
 from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
 from dlcore.modes.plan.topology import Topology, cases_of, topology_of
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
+from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
 
 __all__ = ["compiled_cases", "plan", "planned_batch"]
@@ -49,7 +50,8 @@ def plan(run: ResolvedRun) -> int:
       The exit status: 1 where nothing fits one of the topologies.
 
     Raises:
-      FlagError: a flag is missing or its value is not allowed, or libtpu is missing for a TPU.
+      FlagError: a flag is missing or its value is not allowed.
+      MissingPackage: a TPU's compiler, libtpu, is not installed.
     """
     flags = run.flags
     if not flags.topology:
@@ -60,10 +62,8 @@ def plan(run: ResolvedRun) -> int:
     jax.config.update("jax_platforms", "cpu")
     topologies = [topology_of(name.strip()) for name in flags.topology.split(",")]
     cases = [cases_of(topology.devices, flags.meshes, flags.rules) for topology in topologies]
-    if any(t.platform == "tpu" for t in topologies) and importlib.util.find_spec("libtpu") is None:
-        raise FlagError(
-            f"--topology={flags.topology}: libtpu is missing; allowed: after pip install 'dlcore[tpu]', no TPU needed"
-        )
+    if any(t.platform == "tpu" for t in topologies):
+        require("libtpu", what=f"--topology={flags.topology}")
     check_writable(run.folder)
     spec, batch = planned_batch(run)
     plans = []
@@ -87,7 +87,7 @@ def plan(run: ResolvedRun) -> int:
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
-    (run.folder / "plan.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_json(run.folder / "plan.json", content)
     (run.folder / "plan.html").write_text(report_of(run, content))
     say(f"report: {run.folder / 'plan.html'}")
     return int(not all(any(row["verdict"] != "does not fit" for row in p["rows"]) for p in plans))

@@ -181,7 +181,7 @@ def notes(plan: dict, flags: Flags) -> list[str]:
     platform, remarks = plan["topology"]["platform"], []
     if plan["activations"] is not None:
         remarks.append(
-            "activations: what the loss as written stores for its backward pass, part of the temporaries after XLA"
+            "activations: what the loss as written stores for its backward pass, before XLA fuses some of it away"
         )
     if platform == "gpu":
         remarks.append("temporaries: an upper estimate, XLA's plan for a CPU")

@@ -18,7 +18,8 @@ import numpy as np
 
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.pixel_distance import equal_edits
-from dlcore.data.source import Source, split_validation
+from dlcore.data.carving import split_validation
+from dlcore.data.source import Source
 from dlcore.report.figure import BLUE, GREEN, VERMILION
 from experiments.tutorial.given import given, pixels, splits
 

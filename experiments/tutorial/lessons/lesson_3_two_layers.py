@@ -52,7 +52,7 @@ print(f"{'log C':22}      {np.log(classes):.4f}")
 # ## The gradient, and the penalty
 #
 # ReLU has a kink at 0, and a measured slope that steps across it is wrong though the gradient is right. So: few
-# examples, float64, and the number of kinks that were crossed is counted.
+# examples, float64, and a coordinate whose step crosses a kink is measured on the other side of it.
 
 # %%
 few, few_labels = rows[:10].astype("float64"), labels[:10]

@@ -1,0 +1,89 @@
+"""Carve a validation or test split out of a training split.
+
+Examples that have names are carved one by one, by a digest of the seed and the name: an example stays where it is
+whatever is added to the data or removed from it. A rule that keeps every example in its place can look at nothing but
+that example, so the sizes of the parts, and the shares of the classes in them, are those of independent draws: of a
+class of n examples fraction * n are held out on average, give or take sqrt(n * fraction * (1 - fraction)). Examples
+without names (embedded arrays, which do not grow) are carved by their positions, with exact sizes and shares.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dlcore.data.fingerprint import hashed
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["split_validation"]
+
+_LEAST = 5
+"""Examples from which on a class has at least one in the part that is carved by name."""
+
+
+def split_validation(source: Source, fraction: float, seed: int, part: str = "validation") -> tuple[Source, Source]:
+    """Carve a validation split out of a training split.
+
+    The same arguments give the same split; both parts keep the order of the source. By position, each class keeps its
+    share to within one example, and the part has round(fraction * N) examples, at least one where `fraction` is above
+    0. By name, a class of five or more examples has at least one in the part, and so has the source.
+
+    Args:
+      source: training split, of N examples; `label: [N]` of ints are its classes.
+      fraction: share of the validation split, in [0, 1).
+      seed: of the examples.
+      part: name of what is carved; by name, parts of other names hold independent examples.
+
+    Returns:
+      (train, valid).
+
+    Raises:
+      ValueError: `fraction` is outside [0, 1) or leaves nothing to train on, or `seed` is negative.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fraction={fraction}: out of range; allowed: in [0, 1)")
+    seed, length = checked_seed(seed), len(source)
+    if fraction > 0 and length < 2:
+        raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on")
+    label = source.arrays.get("label")
+    if label is None or label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
+        label = np.zeros(length, np.int32)
+    if fraction == 0:
+        chosen = np.zeros(length, bool)
+    elif source.names is None:
+        chosen = _by_position(label, fraction, seed)
+    else:
+        chosen = _by_name(source.names, label, fraction, f"{seed} {part}")
+    valid = source.subset(np.flatnonzero(chosen))
+    return source.subset(np.flatnonzero(~chosen)), replace(valid, name=f"{source.name} ({part})")
+
+
+def _by_position(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    length = len(label)
+    num_valid = max(round(fraction * length), 1)
+    if num_valid >= length:
+        raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on")
+    rng = np.random.default_rng((seed, 1))
+    _, group, counts = np.unique(label, return_inverse=True, return_counts=True)
+    quota = counts * (num_valid / length)
+    take = np.floor(quota).astype(int)
+    by_remainder = np.argsort(-(quota - take), kind="stable")
+    take[by_remainder[: num_valid - take.sum()]] += 1
+    order = rng.permutation(length)
+    chosen = np.zeros(length, bool)
+    for which, amount in enumerate(take):
+        chosen[order[group[order] == which][:amount]] = True
+    return chosen
+
+
+def _by_name(names: np.ndarray, label: np.ndarray, fraction: float, salt: str) -> np.ndarray:
+    drawn = hashed(names, salt) / 2.0**64
+    chosen = drawn < fraction
+    order = np.argsort(drawn, kind="stable")
+    # The smallest number of a class stays the smallest among more examples, or a new one takes its place: no example
+    # that was trained on moves into the part.
+    _, first, counts = np.unique(label[order], return_index=True, return_counts=True)
+    chosen[order[first[counts >= _LEAST]]] = True
+    chosen[order[0]] = True
+    if chosen.all():
+        chosen[order[-1]] = False
+    return chosen

@@ -1,0 +1,37 @@
+"""A small sample that shows every class: the first examples of a folder are all of one."""
+
+import numpy as np
+
+from dlcore.data.source import Source
+
+__all__ = ["stratified_sample"]
+
+
+def stratified_sample(source: Source, size: int, seed: int) -> Source:
+    """Draw examples of all classes in turn, so that counts of classes differ by one at most while a class lasts.
+
+    Args:
+      source: of N examples; without `label`, [N] of ints, all count as one class.
+      size: of the sample; all where there are fewer.
+      seed: of the examples.
+
+    Returns:
+      A source of its own; its first n examples are the sample of size n.
+
+    Raises:
+      ValueError: `size` or `seed` is negative.
+    """
+    if size < 0:
+        raise ValueError(f"size={size}: negative; allowed: 0 or more")
+    if seed < 0:
+        raise ValueError(f"seed={seed}: negative; allowed: 0 or more")
+    order = np.random.default_rng((seed, 4)).permutation(len(source))
+    label = source.arrays.get("label")
+    if label is not None and label.ndim == 1 and np.issubdtype(label.dtype, np.integer):
+        drawn = np.asarray(label)[order]
+        by_class = np.argsort(drawn, kind="stable")
+        _, first, counts = np.unique(drawn[by_class], return_index=True, return_counts=True)
+        turn = np.empty(len(order), int)
+        turn[by_class] = np.arange(len(order)) - np.repeat(first, counts)
+        order = order[np.argsort(turn, kind="stable")]
+    return source.subset(order[:size])

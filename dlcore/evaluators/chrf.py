@@ -1,0 +1,65 @@
+"""chrF: how many runs of characters a text shares with its reference.
+
+Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation".
+
+    chrF = (1 + b^2) P R / (b^2 P + R)            P, R: share of the text's and of the reference's n-grams of characters
+                                                  that the other has, added up over the set, the mean over n = 1 .. 6
+
+Blanks are no characters. Of several references each text takes the one that it matches best. Recall counts b = 2 times
+as much as precision. Numbers are those of sacrebleu over 100.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["chrf"]
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]], max_n: int = 6, beta: float = 2.0) -> float:
+    """Compute chrF of a whole set.
+
+    Args:
+      hypotheses: N texts.
+      references: the references of each, at least one.
+      max_n: longest run of characters.
+      beta: weight of recall against precision.
+
+    Returns:
+      0 to 1.
+
+    Raises:
+      ValueError: the two differ in number, a hypothesis has no reference, or `max_n` is below 1.
+    """
+    if max_n < 1:
+        raise ValueError(f"max_n={max_n}: out of range; allowed: at least 1")
+    if isinstance(hypotheses, str) or any(isinstance(several, str) for several in references):
+        raise ValueError("hypotheses or references: strings; allowed: a list of texts, and a list of lists of texts")
+    if len(hypotheses) != len(references) or not all(len(several) for several in references):
+        raise ValueError(
+            f"references={len(references)} lists for {len(hypotheses)} texts, or one is empty; allowed: one each"
+        )
+    total = np.zeros((3, max_n))
+    for hypothesis, several in zip(hypotheses, references, strict=True):
+        total += max((_counts(hypothesis, r, max_n) for r in several), key=lambda counts: _score(counts, beta))
+    return _score(total, beta)
+
+
+def _counts(hypothesis: str, reference: str, max_n: int) -> np.ndarray:
+    """[3, max_n]: n-grams of the text, of the reference, and in both."""
+    texts = ["".join(text.split()) for text in (hypothesis, reference)]
+    counts = np.zeros((3, max_n))
+    for n in range(1, max_n + 1):
+        own, true = (Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in texts)
+        # As in sacrebleu, a reference too short for n leaves n out.
+        counts[:, n - 1] = own.total() if true else 0, true.total(), (own & true).total()
+    return counts
+
+
+def _score(counts: np.ndarray, beta: float) -> float:
+    own, true, both = counts[:, (counts[:2] > 0).all(0)]
+    if not both.any():
+        return 0.0
+    precision, recall = (both / own).mean(), (both / true).mean()
+    return float((1 + beta**2) * precision * recall / (beta**2 * precision + recall))

@@ -1,0 +1,66 @@
+"""Uniformity: how evenly the embeddings of a data set spread over the sphere; lower is better.
+
+Wang & Isola 2020, arXiv:2005.10242.
+
+    log mean over pairs x != y of exp(-2 |x - y|^2)
+
+It is taken over the pairs of the whole data set, so that it does not depend on the batches that embeddings came in.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.evaluators.feature_memory import collect_features
+from dlcore.learner import Evaluator
+
+__all__ = ["uniformity", "uniformity_of"]
+
+_CHUNK = 1024
+_MOST = 10_000
+
+
+def uniformity_of(embeddings: np.ndarray, t: float = 2.0) -> float:
+    """Measure the uniformity of embeddings; of more than 10,000, that of 10,000 at equal distances.
+
+    Args:
+      embeddings: [N, E], N at least 2, commonly of length 1.
+      t: how fast the potential e^{-t |x - y|^2} decays.
+
+    Returns:
+      The logarithm of the mean potential, at most 0; 0 where all embeddings are the same.
+
+    Raises:
+      ValueError: there are fewer than two embeddings.
+    """
+    if len(embeddings) < 2:
+        raise ValueError(f"embeddings: {len(embeddings)} of them; allowed: at least 2")
+    count = min(len(embeddings), _MOST)
+    z = np.asarray(embeddings, np.float64)[np.linspace(0, len(embeddings) - 1, count).astype(int)]
+    norm = np.square(z).sum(1)
+    total = 0.0
+    for start in range(0, count, _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        squared = np.maximum(norm[rows, None] + norm - 2 * z[rows] @ z.T, 0)
+        potential = np.exp(-t * squared)
+        total += potential.sum() - potential[np.arange(len(potential)), np.arange(count)[rows]].sum()
+    return float(np.log(total / (count * (count - 1))))
+
+
+def uniformity(source: Any, *, key: str = "embeddings", name: str = "uniformity") -> Evaluator:
+    """Measure the uniformity of the queries' embeddings.
+
+    Args:
+      source: bank and queries, of `dlcore.data.bank_and_queries`.
+      key: of the embeddings [B, E] in what `predict` gives.
+      name: of the metric.
+
+    Returns:
+      An evaluator of one number.
+    """
+
+    def finish(acc) -> dict[str, float]:
+        queries = acc.split()[2]
+        return {name: uniformity_of(queries) if len(queries) > 1 else 0.0}
+
+    return Evaluator(collect_features(key), finish, source)

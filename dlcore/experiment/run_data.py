@@ -1,0 +1,248 @@
+"""What a run knows of its data: a fingerprint of every split, compared when it is resumed or evaluated.
+
+config.json holds, under "data", the number of examples, a digest and what it is made of, by split; data.npz beside it
+holds the keys of the examples (`dlcore.data.fingerprint`), eight bytes each, so that a change can be counted:
+
+    "data": {"train": {"examples": 1167, "digest": "5a0f...", "by": "content"}, "valid": {...}, "test": {...}}
+
+Several training sources are "train/NAME". After `--changed_data` data.npz also holds, as "earlier", the keys of what
+the run was trained on before.
+
+    resume      on other training examples, or other classes: an error; other validation or test examples: a line
+    evaluate    classes are mapped by name, unknown ones are an error; other examples than the run's: a line;
+                examples that the run was trained on: an error, unless the split is train or was always like that
+"""
+
+import os
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.data.fingerprint import Fingerprint, changes, count_in
+from dlcore.data.source import Source
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
+
+__all__ = ["FILE", "Comparison", "check_resumed", "compared", "data_for", "fingerprints", "known_data", "write_data"]
+
+FILE = "data.npz"
+_EARLIER = "earlier"
+_CLASSES = {"class_names": ("label", "labels"), "vocabulary": ("text", "prompt")}
+"""Facts that number classes, and the arrays that hold the numbers."""
+
+
+class Comparison(NamedTuple):
+    """How a split that is measured differs from that of the run.
+
+    Args:
+      changes: in words; None where the split is the run's.
+      trained_on: examples of it that the run was trained on.
+    """
+
+    changes: str | None
+    trained_on: int
+
+
+def fingerprints(splits: Splits) -> dict[str, Fingerprint]:
+    """Fingerprint the splits.
+
+    Args:
+      splits: the data.
+
+    Returns:
+      Split -> fingerprint; "train/NAME" where there are several sources.
+    """
+    found: dict[str, Fingerprint] = {}
+
+    def add(name: str, source: Any) -> None:
+        if isinstance(source, dict):
+            for key, part in source.items():
+                add(f"{name}/{key}", part)
+        elif source is not None:
+            found[name] = source.fingerprint
+
+    for name in ("train", "valid", "test"):
+        add(name, getattr(splits, name))
+    return found
+
+
+def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
+    """Read what a run recorded.
+
+    Args:
+      folder: of the run.
+      config: its config.json.
+
+    Returns:
+      Split -> fingerprint, and "earlier" where there is one; empty where the run recorded nothing.
+    """
+    try:
+        with np.load(folder / FILE) as file:
+            keys = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        keys = {}
+    known = {
+        name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
+        for name, entry in config.get("data", {}).items()
+    }
+    if _EARLIER in keys:
+        known[_EARLIER] = Fingerprint(len(keys[_EARLIER]), "", "", keys[_EARLIER])
+    return known
+
+
+def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> dict[str, dict]:
+    """Write the keys of the splits to data.npz.
+
+    Args:
+      folder: of the run.
+      splits: the data.
+      known: of the run so far; its training examples that are no longer there are kept as "earlier".
+
+    Returns:
+      What config.json holds under "data".
+    """
+    prints = fingerprints(splits)
+    keys = {name: print_.keys for name, print_ in prints.items() if print_.keys is not None}
+    earlier = np.setdiff1d(_trained_on(known), _trained_on(prints))
+    if len(earlier):
+        keys[_EARLIER] = earlier
+    temporary = folder / (FILE + ".tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, **keys)
+    os.replace(temporary, folder / FILE)
+    return {name: {"examples": p.examples, "digest": p.digest, "by": p.by} for name, p in prints.items()}
+
+
+def check_resumed(run: ResolvedRun, config: dict, splits: Splits) -> list[str]:
+    """Check that the data of a run that goes on, or has finished, is still that which it was trained on.
+
+    Args:
+      run: the run.
+      config: its config.json.
+      splits: the data as it is now.
+
+    Returns:
+      Lines to print.
+
+    Raises:
+      FlagError: classes or training examples differ; `--changed_data` allows other examples.
+    """
+    for name in _CLASSES:
+        before, now = config["spec"].get(name), splits.spec.get(name)
+        if before is not None and now is not None and list(before) != list(now):
+            raise FlagError(
+                f"{run.folder}: trained on {_listed(before)}, and the data now has {_listed(now)}; allowed: the "
+                "same classes, or another --run_dir"
+            )
+    known, prints = known_data(run.folder, config), fingerprints(splits)
+    lines = []
+    for name in sorted(set(known) & set(prints), key=list(prints).index):
+        said = changes(known[name], prints[name])
+        if said is None:
+            continue
+        if name.split("/")[0] == "train" and not run.flags.changed_data:
+            raise FlagError(
+                f"{run.folder}: its training data has changed: {said}; allowed: the data of before, "
+                "--changed_data to use this, or another --run_dir"
+            )
+        lines.append(f"the {name} split has changed since the run began: {said}")
+    return lines
+
+
+def data_for(run: ResolvedRun, config: dict) -> Splits:
+    """Load the data that a trained run is to be measured on: images in its size, classes by its numbers.
+
+    Args:
+      run: the run.
+      config: its config.json.
+
+    Returns:
+      The splits.
+
+    Raises:
+      FlagError: the data has classes that the run does not know, or images of another shape.
+    """
+    flags, spec = run.flags.replace(run=str(run.folder)), config["spec"]
+    if "image_shape" in spec and flags.get("image_size", 0) is None:
+        flags = flags.replace(image_size=tuple(spec["image_shape"][:2]))
+    splits = run.experiment.data(flags)
+    before, now = spec.get("image_shape"), splits.spec.get("image_shape")
+    if before is not None and now is not None and list(before) != list(now):
+        raise FlagError(f"{run.folder}: trained on images of {before}; allowed: such images, not {now}")
+    for name, arrays in _CLASSES.items():
+        before, now = spec.get(name), splits.spec.get(name)
+        if before is not None and now is not None and list(before) != list(now):
+            splits = _renumbered(splits, name, arrays, before, now, run.folder)
+    return splits
+
+
+def _renumbered(splits: Splits, fact: str, arrays: tuple[str, ...], before: Any, now: Any, folder: Path) -> Splits:
+    """Number the classes as `before` does."""
+    if unknown := [name for name in now if name not in before]:
+        raise FlagError(f"{folder}: not trained on {_listed(unknown)}, which the data has; allowed: {_listed(before)}")
+    table = np.array([list(before).index(name) for name in now])
+
+    def numbered(value: np.ndarray) -> np.ndarray:
+        return np.where(value >= 0, table[np.maximum(value, 0).astype(int)], value).astype(value.dtype)
+
+    def of(source: Any) -> Any:
+        if isinstance(source, dict):
+            return {key: of(part) for key, part in source.items()}
+        if source is None or not isinstance(source, Source):
+            return source
+        new = {key: numbered(value) if key in arrays else value for key, value in source.arrays.items()}
+        return replace(source, arrays=new, class_names=tuple(before) if source.class_names else ())
+
+    spec = {**splits.spec, fact: before} | ({"num_classes": len(before)} if "num_classes" in splits.spec else {})
+    return splits._replace(
+        train=of(splits.train), valid=of(splits.valid), test=of(splits.test), shown=of(splits.shown), spec=spec
+    )
+
+
+def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comparison:
+    """Compare the split that is measured with what the run knows.
+
+    Args:
+      run: the run.
+      config: its config.json.
+      splits: of `data_for`.
+      split: its name.
+
+    Returns:
+      The changes, and how many of the examples the run was trained on.
+
+    Raises:
+      FlagError: the run was trained on examples of a split other than train; `--changed_data` allows it.
+    """
+    known, now = known_data(run.folder, config), getattr(splits, split).fingerprint
+    if split not in known:
+        return Comparison("the run did not record its data", 0)
+    said = changes(known[split], now)
+    if said is None or split == "train" or now.keys is None:
+        return Comparison(said, 0)
+    mine = known[split].keys
+    new = now.keys if mine is None else now.keys[~np.isin(now.keys, mine)]
+    trained_on = count_in(new, _trained_on(known))
+    if trained_on and not run.flags.changed_data:
+        how = f" (same {now.by})" if now.by != "content" else ""
+        raise FlagError(
+            f"--split={split}: the run was trained on {trained_on:,} of its {now.examples:,} examples{how}: {said}; "
+            "allowed: examples that it was not trained on, or --changed_data to measure these all the same"
+        )
+    return Comparison(said, trained_on)
+
+
+def _trained_on(prints: dict[str, Fingerprint]) -> np.ndarray:
+    """[N] uint64, keys of all training examples, once each."""
+    keys = [p.keys for name, p in prints.items() if name.split("/")[0] in ("train", _EARLIER) and p.keys is not None]
+    return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+
+
+def _listed(names: Any) -> str:
+    """Names or characters, the first twelve of many."""
+    shown = [repr(name) for name in list(names)[:12]]
+    return ", ".join(shown) + (f", ... ({len(names)})" if len(names) > len(shown) else "")

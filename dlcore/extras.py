@@ -1,0 +1,43 @@
+"""Packages that only some of dlcore needs: which extra installs each, and one message where one is missing."""
+
+from importlib.util import find_spec
+
+__all__ = ["EXTRAS", "MissingPackage", "require"]
+
+EXTRAS = {
+    "cv2": "input",
+    "flatbuffers": "export",
+    "gymnax": "rl",
+    "jsonschema": "launch",
+    "kubernetes_validate": "launch",
+    "libtpu": "tpu",
+    "pycocotools": "detection",
+    "safetensors": "convert",
+    "submitit": "launch",
+    "yaml": "launch",
+}
+"""The name that is imported -> the extra of pyproject.toml that installs it."""
+
+
+class MissingPackage(ImportError):
+    """A package that a part of dlcore needs is not installed; the message says what to install."""
+
+
+def require(*packages: str, what: str = "this") -> None:
+    """Check that packages are installed, without importing them.
+
+    Args:
+      *packages: names as they are imported; those outside `EXTRAS` are installed by name.
+      what: that needs them, for the error.
+
+    Raises:
+      MissingPackage: one is not installed.
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if not missing:
+        return
+    extras = ",".join(dict.fromkeys(EXTRAS[name] for name in missing if name in EXTRAS))
+    others = [name for name in missing if name not in EXTRAS]
+    words = [f"-e '.[{extras}]' in a checkout of dlcore"] * bool(extras) + others
+    those = f"{', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
+    raise MissingPackage(f"{what} needs {those}: pip install {' '.join(words)}")

@@ -1,0 +1,71 @@
+"""JSON that every reader can read, and errors that name the file."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["json_text", "read_json", "write_json"]
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Write a value as JSON, in which NaN and the infinities do not exist: they become null.
+
+    Args:
+      value: of dicts, sequences, arrays, numbers, strings and None.
+      indent: spaces an inner level; None for one line.
+
+    Returns:
+      Text without a newline at its end.
+    """
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one move.
+
+    Args:
+      path: of the file.
+      value: as `json_text` takes it.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json_text(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+      path: of the file.
+      keys: that the object must have.
+
+    Returns:
+      The object.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it holds something else, or lacks a key; the message names the file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        problem = "it is empty" if path.stat().st_size == 0 else f"it is not JSON ({error})"
+        raise ValueError(f"{path}: {problem}; allowed: the file that the run wrote, restored or deleted") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: it holds no JSON object; allowed: the file that the run wrote, restored or deleted")
+    if missing := [key for key in keys if key not in content]:
+        raise ValueError(f"{path}: it has no {missing[0]!r}; allowed: the file that the run wrote, restored or deleted")
+    return content

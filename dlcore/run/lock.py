@@ -1,0 +1,111 @@
+"""One process at a time in a run folder.
+
+The lock is the operating system's (flock), on a file that names its holder. It ends with the process, however that
+ends, so a killed run leaves no stale lock. A requeued run that starts while the old one still saves (schedulers leave
+30 to 60 seconds after SIGTERM) waits for it.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from absl import logging
+
+from dlcore.run.processes import agree, is_first
+from dlcore.run.progress import say
+
+__all__ = ["WAIT_SECONDS", "FolderInUse", "locked"]
+
+WAIT_SECONDS = 60.0
+"""How long to wait for another process to leave a folder."""
+
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+class FolderInUse(OSError):
+    """Another process works in the run folder."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path | None, name: str = ".lock", wait_seconds: float | None = None) -> Iterator[None]:
+    """Keep other processes out of a folder; of several processes of one program, process 0 does so.
+
+    Args:
+      folder: exists; None locks nothing.
+      name: of the lock file.
+      wait_seconds: how long to wait for the holder; None for `WAIT_SECONDS`.
+
+    Yields:
+      None.
+
+    Raises:
+      FolderInUse: another process held the lock all the time; the message names it.
+    """
+    if folder is None:
+        yield
+        return
+    file, problem = None, ""
+    if is_first():
+        try:
+            file = _acquire(folder / name, WAIT_SECONDS if wait_seconds is None else wait_seconds)
+        except FolderInUse as error:
+            problem = str(error)
+    try:
+        if not agree(not problem):
+            raise FolderInUse(problem or f"{folder} is in use by another process")
+        yield
+    finally:
+        if file is not None:
+            file.truncate(0)
+            file.close()
+
+
+def _acquire(path: Path, wait_seconds: float) -> IO[str]:
+    """The lock file, locked and with this process's name in it."""
+    file = path.open("a+", encoding="utf-8")
+    deadline, told = time.monotonic() + wait_seconds, False
+    while not _try_lock(file, path):
+        holder = _holder(path)
+        if time.monotonic() >= deadline:
+            file.close()
+            raise FolderInUse(
+                f"{path.parent} is in use by {holder}, for longer than {wait_seconds:g} s; end it, or choose another "
+                "folder"
+            )
+        if not told:
+            say(f"{path.parent} is in use by {holder}: waiting up to {wait_seconds:g} s")
+            told = True
+        time.sleep(min(0.2, wait_seconds))
+    file.truncate(0)
+    json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file)
+    file.flush()
+    return file
+
+
+def _try_lock(file: IO[str], path: Path) -> bool:
+    """Whether the lock is ours now; True with a warning where the system has no such locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _UNSUPPORTED:
+            raise
+        logging.warning("%s cannot be locked here (%s): see to it that one process uses it", path.parent, error)
+    return True
+
+
+def _holder(path: Path) -> str:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {facts['pid']} on {facts['host']} since {facts['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

@@ -1,0 +1,77 @@
+"""What a training gave: it prints in a few lines, and a notebook shows its curves."""
+
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import jax
+
+from dlcore.cost.memory import readable
+from dlcore.run.progress import duration
+
+__all__ = ["Result"]
+
+SHOWN = 5
+"""Numbers of a row that are printed."""
+
+
+@dataclass(repr=False)
+class Result:
+    """What `fit` returns.
+
+    Args:
+      state: the learner's last state.
+      step: steps done, those before a resume included.
+      history: the rows of the log.
+      stopped: whether a hook ended the phase before its last step.
+      best_step: the step of the best checkpoint; None where nothing was monitored.
+      seconds: time in training steps, those before a resume included.
+      seconds_before: the part of `seconds` in earlier processes.
+      compile_seconds: time until the first step could run.
+      wait_fraction: share of this process's training time spent waiting for batches.
+      memory: bytes by kind, as `dlcore.cost.memory.memory_report`.
+    """
+
+    state: Any
+    step: int
+    history: list[dict]
+    stopped: bool = False
+    best_step: int | None = None
+    seconds: float = 0.0
+    seconds_before: float = 0.0
+    compile_seconds: float = 0.0
+    wait_fraction: float = 0.0
+    memory: dict[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        facts = {"steps": f"{self.step:,}" + (", stopped by a hook" if self.stopped else ""), **self._last_rows()}
+        if self.best_step is not None:
+            facts["best"] = f"step {self.best_step:,}"
+        facts["time"] = (
+            f"{duration(self.seconds)} in steps, {duration(self.compile_seconds)} until the first one, "
+            f"{self.wait_fraction:.1%} waiting for data"
+        )
+        facts["memory"] = ", ".join(f"{name} {readable(count)}" for name, count in self.memory.items())
+        leaves = len(jax.tree.leaves(self.state))
+        facts["more"] = f".history ({len(self.history)} rows), .state ({type(self.state).__name__} of {leaves} arrays)"
+        return "Result\n" + "\n".join(f"  {name:8}{text}" for name, text in facts.items() if text)
+
+    def _last_rows(self) -> dict[str, str]:
+        """The first numbers of each split's last row."""
+        rows = {row["split"]: row for row in self.history}
+        hidden = ("step", "split", "epoch", "seconds", "examples_per_second")
+        texts = {}
+        for split, row in rows.items():
+            numbers = {k: v for k, v in row.items() if k not in hidden and isinstance(v, int | float)}
+            parts = [f"{name} {value:.4g}" for name, value in list(numbers.items())[:SHOWN]]
+            more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+            texts[split] = f"{', '.join(parts)}{more}, at step {row['step']:,}"
+        return texts
+
+    def _repr_html_(self) -> str:
+        from dlcore.report.curves import curves
+        from dlcore.report.html import render
+
+        cards = {"steps": f"{self.step:,}", "time in steps": duration(self.seconds)}
+        page = render("Result", [curves(self.history)], cards)
+        return f'<iframe srcdoc="{escape(page)}" style="width: 100%; height: 640px; border: 0"></iframe>'

@@ -1,0 +1,153 @@
+"""The validation metric that judges trials: whether it exists, and whether larger or smaller values are better."""
+
+import re
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from dlcore.data.pipeline import batch_at
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Sum
+from dlcore.modes.train import fit_arguments
+from dlcore.run.evaluate import Evaluation, compute_metrics, padded, scalars
+from dlcore.run.step import Program
+
+__all__ = ["LARGER", "SMALLER", "ValidationNames", "check_metric", "sense_of", "validation_names"]
+
+LARGER = frozenset(
+    [
+        "accuracy",
+        "agreement",
+        "auc",
+        "bleu",
+        "cider",
+        "dice",
+        "f1",
+        "high_quality",
+        "iou",
+        "knn",
+        "map",
+        "modes",
+        "precision",
+        "probability",
+        "probe",
+        "psnr",
+        "recall",
+        "return",
+        "rouge",
+        "score",
+        "ssim",
+        "top",
+    ]
+)
+"""Words of metrics whose larger values are better."""
+
+SMALLER = frozenset(
+    [
+        "alignment",
+        "bits_per_dim",
+        "content",
+        "distance",
+        "ece",
+        "error",
+        "kid",
+        "loss",
+        "mae",
+        "mce",
+        "mse",
+        "perplexity",
+        "rmse",
+        "style",
+        "uniformity",
+    ]
+)
+"""Words of metrics whose smaller values are better; they outweigh those of LARGER, as in word_error_rate."""
+
+
+def sense_of(metric: str, experiment: Experiment, better: Literal["max", "min"] | None = None) -> str:
+    """Find out whether larger or smaller values of a metric are better.
+
+    Args:
+      metric: such as "accuracy", "policy_loss", "map50/cat" or "calibration/ece".
+      experiment: whose own monitor has the sense that it states.
+      better: what the command line says, which counts first.
+
+    Returns:
+      "max" or "min".
+
+    Raises:
+      FlagError: nobody knows.
+    """
+    if better is not None:
+        return better
+    if metric == experiment.monitor:
+        return experiment.monitor_mode
+    for part in metric.split("/"):
+        words = {part, *part.split("_")}
+        words |= {re.sub(r"(?<=\D)\d+$", "", word) for word in words}
+        if words & SMALLER:
+            return "min"
+        if words & LARGER:
+            return "max"
+    raise FlagError(
+        f"--metric={metric}: larger or smaller, which is better?; allowed: with --better=max or --better=min"
+    )
+
+
+class ValidationNames(NamedTuple):
+    """What a validation of an experiment measures.
+
+    Args:
+      every: names of all numbers.
+      of_trials: those that `together` measures for each trial, too.
+    """
+
+    every: tuple[str, ...]
+    of_trials: frozenset[str]
+
+
+def validation_names(run: ResolvedRun, data: Splits) -> ValidationNames:
+    """Start a run and measure one batch of its validation data, before anything is trained.
+
+    Args:
+      run: of the experiment.
+      data: its splits.
+
+    Returns:
+      The names, those of the evaluators as they declare them.
+    """
+    setup, placement = run.setup_of(data), run.placement()
+    learner, arguments = run.experiment.build(setup), fit_arguments(run, setup, data)
+    batch = batch_at(run.pipelines(data.train), 0)
+    state = Program(learner, batch, placement, run.flags.seed).init(batch, arguments["start"]).state
+    first = next(iter(padded(data.valid, min(8, run.flags.eval_batch_size), placement)))
+    metrics = Evaluation(learner, placement).metrics(state, [first])
+    of_evaluators = [name for evaluator in arguments["evaluators"] for name in evaluator.names]
+    sums = {name for name, metric in metrics.items() if isinstance(metric, Sum) and np.ndim(metric.total) == 0}
+    return ValidationNames((*scalars(compute_metrics(metrics)), *of_evaluators), sums | {*of_evaluators})
+
+
+def check_metric(run: ResolvedRun, data: Splits, metric: str) -> bool:
+    """Check, before anything is trained, that a run starts and that its validation measures a metric.
+
+    Args:
+      run: of the experiment.
+      data: its splits.
+      metric: the name.
+
+    Returns:
+      Whether trials that share a compiled step are measured by it, too.
+
+    Raises:
+      FlagError: there is no validation split, or it has no such metric.
+    """
+    if data.valid is None:
+        raise FlagError(f"{run.experiment.name}: has no validation split; allowed: an experiment with one")
+    names = validation_names(run, data)
+    if metric not in names.every:
+        allowed = ", ".join(names.every)
+        raise FlagError(f"--metric={metric}: not a validation metric of {run.experiment.name}; allowed: {allowed}")
+    return metric in names.of_trials

@@ -1,0 +1,73 @@
+"""Support vector machines: scikit-learn's goldens, two points by hand, the conditions of the optimum, and digits."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from sklearn.svm import SVC
+
+from dlcore.classic_ml.kernel_svm import decision, fit_binary, kernel_matrix, predict, train
+from dlcore.data.digits import digits
+
+GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
+
+
+@pytest.mark.parametrize(("case", "kernel"), [("svc.linear", "linear"), ("svc.rbf", "rbf")])
+def test_decisions_are_scikit_learns(case, kernel):
+    is_zero = (GOLDENS["data/y"] == 0).astype(int)
+    model = train(GOLDENS["data/X"], is_zero, kernel=kernel, gamma=0.3, tolerance=1e-6)
+    np.testing.assert_allclose(decision(model, GOLDENS["data/Xt"])[:, 0], GOLDENS[f"{case}/out.decision"], atol=2e-3)
+    signs = np.sign(model.coefficients[0])
+    np.testing.assert_array_equal([(signs < 0).sum(), (signs > 0).sum()], GOLDENS[f"{case}/out.n_support"])
+
+
+def test_two_points_by_hand():
+    # x = 0 and 2: the margin lies at 1, f(x) = x - 1; w = 1 = 2 a, so a = 1/2 at both.
+    found = fit_binary(kernel_matrix([[0.0], [2.0]], [[0.0], [2.0]], "linear"), [-1, 1], 10.0)
+    np.testing.assert_allclose(found.coefficients, [-0.5, 0.5])
+    assert found.bias == pytest.approx(-1)
+    assert kernel_matrix([[1.0, 2.0]], [[3.0, 1.0]], "polynomial", 0.5, 2)[0, 0] == (0.5 * 5 + 1) ** 2
+    assert kernel_matrix([[1.0, 2.0]], [[3.0, 1.0]], "rbf", 0.5)[0, 0] == pytest.approx(np.exp(-2.5))
+
+
+@pytest.mark.parametrize("c", [0.1, 1.0, 100.0])
+def test_the_conditions_of_the_optimum(c):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 2))
+    sign = np.where(np.linalg.norm(x, axis=1) + 0.2 * rng.normal(size=40) > 1.1, 1, -1)
+    gram = kernel_matrix(x, x, "rbf", 0.7)
+    found = fit_binary(gram, sign, c, tolerance=1e-6)
+    a = np.zeros(40)
+    a[found.support] = found.coefficients * sign[found.support]
+    assert (a * sign).sum() == pytest.approx(0, abs=1e-9)
+    assert ((a >= 0) & (a <= c)).all()
+    margin = sign * (gram @ (a * sign) + found.bias)
+    assert (margin[a == 0] >= 1 - 1e-5).all()
+    assert (margin[a == c] <= 1 + 1e-5).all()
+    np.testing.assert_allclose(margin[(a > 0) & (a < c)], 1, atol=1e-5)
+
+
+def test_digits_of_ten_classes():
+    data = [digits(split).arrays for split in ("train", "test")]
+    (x, y), (new, truth) = ((d["image"][:400] / 16, d["label"][:400]) for d in data)
+    model = train(x, y, c=10.0)
+    answers = predict(model, new)
+    assert decision(model, new).shape == (len(new), 10)
+    theirs = SVC(C=10.0).fit(x.reshape(len(x), -1), y).score(new.reshape(len(new), -1), truth)
+    assert (answers == truth).mean() >= theirs - 0.02
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: train(np.ones((3, 2)), [1, 1, 1]), "only one class"),
+        (lambda: train(np.eye(2), [0, 1], c=0), "c=0"),
+        (lambda: train(np.eye(2), [0, 1], gamma=-1.0), "gamma=-1.0"),
+        (lambda: train(np.eye(2), [0, 1], kernel="cosine"), "kernel='cosine'"),
+        (lambda: fit_binary(np.eye(3), [1, -1]), "gram="),
+        (lambda: fit_binary(np.eye(2), [1, 1]), "both 1 and -1"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,32 @@
+"""Uniformity by hand, against the loss of a whole batch, and whatever the batches were."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.bank_and_queries import bank_and_queries
+from dlcore.data.source import Source
+from dlcore.evaluators.uniformity import uniformity, uniformity_of
+from dlcore.losses import uniformity_loss
+
+
+def spread(count, seed=0):
+    z = np.random.default_rng(seed).normal(size=(count, 5)).astype(np.float32)
+    return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+def test_by_hand_and_equal_to_the_loss():
+    assert uniformity_of(np.array([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(-8)  # squared distance 4, times 2
+    assert uniformity_of(np.ones((3, 2))) == pytest.approx(0, abs=1e-12)
+    assert uniformity_of(spread(1500)) == pytest.approx(float(uniformity_loss(spread(1500))), rel=1e-4)
+    with pytest.raises(ValueError, match="embeddings: 1 of them"):
+        uniformity_of(spread(1))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_the_batches_do_not_matter(size):
+    rows = bank_and_queries(*(Source({"z": spread(n, n), "label": np.zeros(n, np.int32)}) for n in (20, 41)))
+    measure, memory = uniformity(rows), None
+    for start in range(0, len(rows), size):
+        batch = rows[np.arange(start, min(start + size, len(rows)))]
+        memory = measure.add(memory, {"embeddings": batch["z"]}, batch)
+    assert measure.finish(memory)["uniformity"] == pytest.approx(uniformity_of(spread(41, 41)))

@@ -1,0 +1,95 @@
+"""Sanity and gradcheck of the experiments: they pass as the file stands, and a gradient times three fails them.
+
+Two of them in every run, small; all of them at their defaults under -m contract. The recipes need ImageNet; they are
+classification.supervised with other settings.
+"""
+
+import dataclasses
+
+import jax
+import pytest
+
+from dlcore.experiment.catalog import experiment_names, find_experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.main import run
+from dlcore.modes.sanity import CHECKS, Bench
+
+GRADIENT = CHECKS[3]
+WITH_LOSS = {
+    "classification.distillation",
+    "classification.supervised",
+    "detection.fcos",
+    "detection.single_stage",
+    "generative.ddpm",
+    "self_supervised.moco",
+    "self_supervised.simclr",
+    "sequence.char_rnn",
+}
+WITHOUT_LOSS = {
+    "generative.gan",
+    "generative.ring_gan",
+    "interpretability.class_image",
+    "interpretability.feature_inversion",
+    "interpretability.style_transfer",
+    "rl.dqn",
+    "rl.ppo",
+}
+CHEAP = {
+    "classification.supervised": ["--smoke", "--model=mlp"],
+    "sequence.char_rnn": ["--smoke"],
+}
+
+
+@jax.custom_vjp
+def tripled(x):
+    return x
+
+
+tripled.defvjp(lambda x: (x, None), lambda _, g: (jax.tree.map(lambda g: 3 * g, g),))
+
+
+def times_three(experiment):
+    """The experiment with a right loss whose gradient is three times too large."""
+
+    def build(setup):
+        learner = experiment.build(setup)
+        return learner._replace(loss=lambda params, *rest: learner.loss(tripled(params), *rest))
+
+    return dataclasses.replace(experiment, build=build)
+
+
+def gradient(experiment, *words):
+    resolved = ResolvedRun(experiment, resolve(experiment, list(words)))
+    return GRADIENT(Bench(resolved, experiment.data(resolved.flags.replace(**resolved.plain))))
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_gradient_times_three_fails_and_the_right_one_passes(name):
+    experiment = find_experiment(name)
+    assert gradient(experiment, *CHEAP[name]).passed is True
+    row = gradient(times_three(experiment), *CHEAP[name])
+    assert row.passed is False
+    assert row.measured.startswith("6.7e-01 at"), "|3 - 1| / 3"
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", sorted(WITH_LOSS | WITHOUT_LOSS))
+def test_an_experiment_passes_at_its_defaults(name, capsys):
+    experiment = find_experiment(name)
+    for mode in ("sanity", "gradcheck"):
+        assert run(experiment, [f"--mode={mode}"]) == 0, capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert ("the learner has no loss" in out) is (name in WITHOUT_LOSS)
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", sorted(WITH_LOSS))
+def test_a_gradient_times_three_fails_at_the_defaults(name, capsys):
+    assert run(times_three(find_experiment(name)), ["--mode=gradcheck"]) == 1, capsys.readouterr().out
+
+
+def test_every_experiment_is_in_one_of_the_lists():
+    files = {entry.name: entry.path.read_text(encoding="utf-8") for entry in experiment_names()}
+    names = {name for name, text in files.items() if "\nexperiment = Experiment(" in text}
+    assert names == WITH_LOSS | WITHOUT_LOSS
