@@ -55,7 +55,7 @@ experiment = Experiment(
     monitor="probability",
     headline="probability",
     example=example,
-    hooks=lambda setup: interpretability.film_of_images(build, setup, len(setup.spec["class_names"])),
+    report_hooks=lambda setup: interpretability.film_of_images(build, setup, len(setup.spec["class_names"])),
     panels=panels,
 )
 

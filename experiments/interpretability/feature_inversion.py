@@ -52,7 +52,7 @@ experiment = Experiment(
     monitor_mode="min",
     headline="pixels",
     example=example,
-    hooks=lambda setup: interpretability.film_of_images(build, setup),
+    report_hooks=lambda setup: interpretability.film_of_images(build, setup),
     panels=panels,
 )
 

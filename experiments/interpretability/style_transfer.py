@@ -65,7 +65,7 @@ experiment = Experiment(
     monitor_mode="min",
     headline="loss",
     example=example,
-    hooks=lambda setup: interpretability.film_of_images(build, setup),
+    report_hooks=lambda setup: interpretability.film_of_images(build, setup),
     panels=panels,
 )
 
