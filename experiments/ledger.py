@@ -15,8 +15,16 @@ published      {"value": number, "source": text}, or null
 status         "measured", or "recipe, not run"
 note           text, may be empty
 
+A study's row has three fields more. One run of it measures all seeds, so that wall_seconds is {"all": seconds}, values
+is {"all": number} where there are no seeds, and the tolerance is that of the mean.
+
+claim          the first line of its docstring
+holds          whether the claim held; null where there is none
+verdict        its sentences
+
 A measured row comes from the `result.json` files that finished runs write to their folders, one a seed; nothing is
-entered by hand. A recipe is a command that is too expensive to run here.
+entered by hand. A run under `--smoke`, or on code that no commit holds, makes no row. A recipe is a command that is too
+expensive to run here.
 """
 
 import json
@@ -28,24 +36,28 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["MEASURED", "RECIPE", "append", "candidate", "merge", "read", "replace", "seedless", "validate"]
+__all__ = ["MEASURED", "RECIPE", "admit", "append", "candidate", "merge", "read", "replace", "seedless", "validate"]
 
 MEASURED, RECIPE = "measured", "recipe, not run"
 _TEXT = ("id", "command", "dataset", "metric", "note")
 _WHEN_MEASURED = ("hardware", "commit", "date")
 _FIELDS = {*_TEXT, *_WHEN_MEASURED, "values", "mean", "tolerance", "wall_seconds", "versions", "published", "status"}
+_OF_A_STUDY = {"claim", "holds", "verdict"}
 _CANDIDATE = {
+    "experiment": str,
     "command": str,
-    "seed": int,
     "dataset": str,
     "metric": str,
-    "value": int | float,
     "wall_seconds": int | float,
     "hardware": str,
     "versions": dict,
     "commit": str,
+    "changed_files": list,
+    "smoke": bool,
     "date": str,
 }
+_SEED_CANDIDATE = _CANDIDATE | {"seed": int, "value": int | float}
+_STUDY_CANDIDATE = _CANDIDATE | {"values": dict, "tolerance": int | float, "claim": str, "verdict": str}
 _RUN_FLAGS = {"seed", "run_dir", "runs", "fresh", "progress", "log_every", "traceback"}
 _SWITCHES = {"fresh", "nofresh", "progress", "noprogress", "traceback", "notraceback"}
 
@@ -118,7 +130,7 @@ def candidate(run_dir: str | os.PathLike) -> dict[str, Any]:
       run_dir: folder of the run.
 
     Returns:
-      The fields that `merge` joins into a row.
+      The fields that `merge` joins into a row; `values` is {seed: number}.
 
     Raises:
       FileNotFoundError: the run has not finished, or was not tested.
@@ -128,14 +140,42 @@ def candidate(run_dir: str | os.PathLike) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run has not finished, or was not tested")
     line = json.loads(path.read_text(encoding="utf-8"))
-    for name, kind in _CANDIDATE.items():
+    for name, kind in (_STUDY_CANDIDATE if "claim" in line else _SEED_CANDIDATE).items():
         if name not in line:
             raise ValueError(f"{path}: {name} is missing")
-        if not isinstance(line[name], kind) or isinstance(line[name], bool):
+        if not isinstance(line[name], kind) or (isinstance(line[name], bool) and kind is not bool):
             raise ValueError(f"{path}: {name}={line[name]!r}: wrong type; allowed: {getattr(kind, '__name__', kind)}")
         if kind == int | float and not math.isfinite(line[name]):
             raise ValueError(f"{path}: {name}={line[name]}: not finite; allowed: finite numbers")
+    line.setdefault("values", {str(line.get("seed")): line.get("value")})
+    if not all(map(_finite, line["values"].values())):
+        raise ValueError(f"{path}: values={line['values']}: not finite; allowed: finite numbers")
     return line
+
+
+def admit(line: dict[str, Any]) -> None:
+    """Check that a result may become a row: that its command proves it.
+
+    Args:
+      line: of `candidate`.
+
+    Raises:
+      ValueError: the run was a smoke run, its code differs from the commit, or its command runs another page.
+    """
+    if line["smoke"]:
+        raise ValueError("smoke=True: a run of a few steps measures nothing; allowed: runs without --smoke")
+    changed = line["changed_files"]
+    if changed or "+" in line["commit"]:
+        shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        raise ValueError(
+            f"commit={line['commit']}: no commit holds what ran, {shown or 'uncommitted changes'}; "
+            "allowed: runs of committed code"
+        )
+    page = _page(line["command"])
+    if line["experiment"] != page:
+        raise ValueError(
+            f"experiment={line['experiment']}: the command runs {page}; allowed: runs of the command's page"
+        )
 
 
 def merge(
@@ -150,7 +190,7 @@ def merge(
     Args:
       candidates: of `candidate`, one a seed.
       name: the row's id; None takes the candidate's own `id`, or experiment-dataset.
-      tolerance: None takes the spread of the seeds, and 1% of the mean at least.
+      tolerance: None takes the spread of the seeds, and 1% of the mean at least; for a study, its own.
       published: {"value": number, "source": text} of the literature.
       note: a remark for readers.
 
@@ -158,10 +198,15 @@ def merge(
       The validated row.
 
     Raises:
-      ValueError: a seed occurs twice, or the runs differ in command, dataset, metric, hardware or versions.
+      ValueError: a run may not become a row (`admit`), a seed occurs twice, the runs differ in command, dataset,
+        metric, hardware or versions, or there are several runs of a study.
     """
     if not candidates:
         raise ValueError("candidates=[]: empty; allowed: at least one run")
+    for line in candidates:
+        admit(line)
+    if "claim" in candidates[0]:
+        return _study_row(candidates, name, tolerance, published, note)
     seeds = [str(line["seed"]) for line in candidates]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seed={', '.join(seeds)}: repeated; allowed: each run must have a seed of its own")
@@ -177,9 +222,8 @@ def merge(
     mean = statistics.fmean(values.values())
     if tolerance is None:
         tolerance = float(f"{max(max(values.values()) - min(values.values()), 0.01 * abs(mean)):.2g}")
-    experiment = first["command"].split()[2].removeprefix("experiments.")
     row = {
-        "id": name or first.get("id") or f"{experiment}-{first['dataset']}",
+        "id": name or first.get("id") or f"{first['experiment']}-{first['dataset']}",
         **{field: first[field] for field in ("command", "dataset", "metric")},
         "values": values,
         "mean": mean,
@@ -189,6 +233,31 @@ def merge(
         "versions": first["versions"],
         "commit": ", ".join(dict.fromkeys(line["commit"] for line in candidates)),
         "date": max(line["date"] for line in candidates),
+        "published": published,
+        "status": MEASURED,
+        "note": note,
+    }
+    return validate(row)
+
+
+def _study_row(
+    candidates: Sequence[dict[str, Any]],
+    name: str | None,
+    tolerance: float | None,
+    published: dict[str, Any] | None,
+    note: str,
+) -> dict[str, Any]:
+    if len(candidates) > 1:
+        raise ValueError(f"candidates: {len(candidates)} runs of a study; allowed: one, which measures all seeds")
+    (line,) = candidates
+    same = ("dataset", "metric", "values", "hardware", "versions", "commit", "date", "claim", "holds", "verdict")
+    row = {
+        "id": name or line["experiment"],
+        "command": seedless(line["command"], keep_seed=True),
+        **{field: line[field] for field in same},
+        "mean": statistics.fmean(line["values"].values()),
+        "tolerance": line["tolerance"] if tolerance is None else tolerance,
+        "wall_seconds": {"all": line["wall_seconds"]},
         "published": published,
         "status": MEASURED,
         "note": note,
@@ -210,23 +279,32 @@ def validate(row: Any) -> dict[str, Any]:
     """
     if not isinstance(row, dict):
         raise ValueError(f"row={row!r}: wrong type; allowed: a JSON object")
-    if row.keys() != _FIELDS:
-        problems = [f"{n} is missing" for n in sorted(_FIELDS - row.keys())]
-        problems += [f"{n} is not a field of the ledger" for n in sorted(row.keys() - _FIELDS)]
-        raise ValueError(f"row: {', '.join(problems)}; allowed: {', '.join(sorted(_FIELDS))}")
+    study = not _OF_A_STUDY.isdisjoint(row)
+    fields = _FIELDS | _OF_A_STUDY if study else _FIELDS
+    if row.keys() != fields:
+        problems = [f"{n} is missing" for n in sorted(fields - row.keys())]
+        problems += [f"{n} is not a field of the ledger" for n in sorted(row.keys() - fields)]
+        raise ValueError(f"row: {', '.join(problems)}; allowed: {', '.join(sorted(fields))}")
     measured = row["status"] == MEASURED
     _demand(row, "status", measured or row["status"] == RECIPE, f'"{MEASURED}" or "{RECIPE}"')
     for field in _TEXT + _WHEN_MEASURED * measured:
         _demand(row, field, isinstance(row[field], str) and (row[field] or field == "note"), "text")
     _demand(row, "command", row["command"].startswith("python -m experiments."), '"python -m experiments. ..."')
-    _demand(row, "command", seedless(row["command"]) == row["command"], "without seed and folders")
+    portable = seedless(row["command"], keep_seed=study) == row["command"]
+    _demand(row, "command", portable, "without folders" if study else "without seed and folders")
+    if study:
+        _demand(row, "holds", row["holds"] is None or isinstance(row["holds"], bool), "true, false or null")
+        for field in ("claim", "verdict"):
+            _demand(row, field, isinstance(row[field], str) and row[field], "text")
     published = row["published"]
     valid = published is None or (isinstance(published, dict) and published.keys() == {"value", "source"})
     _demand(row, "published", valid, '{"value": ..., "source": ...} or null')
     numbers = [isinstance(row[f], dict) and all(map(_finite, row[f].values())) for f in ("values", "wall_seconds")]
     _demand(row, "values", numbers[0] and bool(row["values"]) == measured, "{seed: number}, empty in a recipe only")
-    _demand(row, "wall_seconds", numbers[1] and row["wall_seconds"].keys() == row["values"].keys(), "of the same seeds")
+    timed = {"all"} if study else row["values"].keys()
+    _demand(row, "wall_seconds", numbers[1] and row["wall_seconds"].keys() == timed, "of the same seeds")
     if measured:
+        _demand(row, "commit", "+" not in row["commit"], "commits without changes")
         mean = statistics.fmean(row["values"].values())
         _demand(row, "mean", _finite(row["mean"]) and math.isclose(row["mean"], mean, rel_tol=1e-9), f"{mean}")
         _demand(row, "tolerance", _finite(row["tolerance"]) and row["tolerance"] >= 0, "a number of at least 0")
@@ -236,21 +314,23 @@ def validate(row: Any) -> dict[str, Any]:
     return row
 
 
-def seedless(command: str) -> str:
+def seedless(command: str, keep_seed: bool = False) -> str:
     """Remove the flags that differ between runs of one row: seed, folders and what only prints.
 
     Args:
       command: a command line.
+      keep_seed: whether `--seed` stays, as in a study's row.
 
     Returns:
       The rest, with `$DATA_DIR` for this machine's folder of data.
     """
     words = shlex.split(command)
+    dropped = (_RUN_FLAGS | _SWITCHES | {"data_dir"}) - ({"seed"} if keep_seed else set())
     words_left = []
     while words:
         word = words.pop(0)
         name, equals, _ = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or name not in _RUN_FLAGS | _SWITCHES | {"data_dir"}:
+        if not word.startswith("--") or name not in dropped:
             words_left.append(shlex.quote(word))
             continue
         if not equals and name not in _SWITCHES and words:
@@ -258,6 +338,12 @@ def seedless(command: str) -> str:
         if name == "data_dir":
             words_left.append("--data_dir=$DATA_DIR")
     return " ".join(words_left)
+
+
+def _page(command: str) -> str:
+    """The page that a command runs, as topic.stem."""
+    words = shlex.split(command)
+    return words[2].removeprefix("experiments.") if words[1:2] == ["-m"] and len(words) > 2 else command
 
 
 def _demand(row: dict[str, Any], field: str, valid: Any, allowed: str) -> None:

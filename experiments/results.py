@@ -2,8 +2,9 @@
 
 python -m experiments.results                                 renders experiments/README.md from results.jsonl
 python -m experiments.results --check                         reports whether it is up to date
-python -m experiments.results --add RUN_DIR [RUN_DIR ...]     adds finished runs, one a seed, as one row
+python -m experiments.results --add RUN_DIR [RUN_DIR ...]     adds finished runs, one a seed, or a study, as one row
 python -m experiments.results --rerun ID [--seed 1]           runs the command again and compares
+python -m experiments.results --rerun ID --seed all           runs every seed again and compares the mean
 
 A command with `--data_dir=$DATA_DIR` reads real data: set DATA_DIR to its folder for `--rerun`.
 """
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from dlcore.report.html import is_share
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", default="", help="with --published: where it is published")
     parser.add_argument("--note", default="", help="with --add: a remark for readers")
     parser.add_argument("--replace", action="store_true", help="with --add: replace the row with this id")
-    parser.add_argument("--seed", help="with --rerun: by default the row's first")
+    parser.add_argument("--seed", help="with --rerun: by default the row's first; all compares their mean")
     return parser
 
 
@@ -82,8 +84,6 @@ def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
     row = ledger.merge(
         [ledger.candidate(run) for run in arguments.add], arguments.id, arguments.tolerance, published, arguments.note
     )
-    if "+" in row["commit"]:
-        print(f"warning: {row['id']} was run on files that differ from commit {row['commit']}", file=sys.stderr)
     if arguments.replace:
         ledger.replace(row, path)
     elif row["id"] in {old["id"] for old in ledger.read(path)}:
@@ -101,29 +101,68 @@ def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
     row = rows[arguments.rerun]
     if row["status"] == ledger.RECIPE:
         raise ValueError(f"--rerun={row['id']}: a recipe that was never run; allowed: measured rows")
-    seed = arguments.seed or next(iter(row["values"]))
-    if seed not in row["values"]:
-        raise ValueError(f"--seed={seed}: not a seed of {row['id']}; allowed: {', '.join(row['values'])}")
+    study = "claim" in row
+    if study and arguments.seed:
+        raise ValueError(f"--seed={arguments.seed}: {row['id']} is a study; allowed: no seed, it measures all of them")
+    seeds = list(row["values"]) if arguments.seed == "all" else [arguments.seed or next(iter(row["values"]))]
+    if seeds[0] not in row["values"]:
+        allowed = ", ".join([*row["values"], "all"])
+        raise ValueError(f"--seed={arguments.seed}: not a seed of {row['id']}; allowed: {allowed}")
+    values = {}
+    for words in [[]] if study else [[f"--seed={seed}"] for seed in seeds]:
+        line = _run(row, words, root)
+        if line is None:
+            return 1
+        values |= line["values"]
+    recorded = row["values"] if study else {seed: row["values"][seed] for seed in seeds}
+    if values.keys() != recorded.keys():
+        print(f"seeds {', '.join(recorded)} are recorded, {', '.join(values)} were run: DOES NOT HOLD")
+        return 1
+    value, before = statistics.fmean(values.values()), statistics.fmean(recorded.values())
+    same = abs(value - before) <= row["tolerance"]
+    which = f"mean of {len(values)} seeds" if len(values) > 1 else "the study" if study else f"seed {seeds[0]}"
+    print(
+        f"{row['metric']}, {which}: recorded {before:.6g}, now {value:.6g}, difference {value - before:+.3g}, "
+        f"tolerance {row['tolerance']:g}: {'holds' if same else 'DOES NOT HOLD'}"
+    )
+    if study:
+        agrees = line["holds"] == row["holds"]
+        print(f"the claim: recorded {_outcome(row)}, now {_outcome(line)}: {'holds' if agrees else 'DOES NOT HOLD'}")
+        same = same and agrees
+    _print_differences(row, line)
+    return 0 if same else 1
+
+
+def _run(row: dict[str, Any], words: list[str], root: pathlib.Path) -> dict[str, Any] | None:
+    """Run a row's command once more: its result, or None where it fails."""
     command = row["command"]
     if "$DATA_DIR" in command and "DATA_DIR" not in os.environ:
         raise ValueError(f"DATA_DIR is not set, for {command}; allowed: the folder of {row['dataset']}")
-    data_dir = os.environ.get("DATA_DIR", "")
-    words = [word.replace("$DATA_DIR", data_dir) for word in shlex.split(command)[1:]]
+    program = [word.replace("$DATA_DIR", os.environ.get("DATA_DIR", "")) for word in shlex.split(command)[1:]]
     with tempfile.TemporaryDirectory() as folder:
         run_dir = pathlib.Path(folder) / "run"
-        print(f"running {command} --seed={seed}", flush=True)
-        done = subprocess.run([sys.executable, *words, f"--seed={seed}", f"--run_dir={run_dir}"], cwd=root, check=False)
+        print(f"running {' '.join([command, *words])}", flush=True)
+        done = subprocess.run([sys.executable, *program, *words, f"--run_dir={run_dir}"], cwd=root, check=False)
         if done.returncode:
             print(f"the command failed with exit status {done.returncode}", file=sys.stderr)
-            return 1
-        value = ledger.candidate(run_dir)["value"]
-    recorded = row["values"][seed]
-    holds = abs(value - recorded) <= row["tolerance"]
-    print(
-        f"{row['metric']}, seed {seed}: recorded {recorded:.6g}, now {value:.6g}, difference {value - recorded:+.3g}, "
-        f"tolerance {row['tolerance']:g}: {'holds' if holds else 'DOES NOT HOLD'}"
-    )
-    return 0 if holds else 1
+            return None
+        return ledger.candidate(run_dir)
+
+
+def _print_differences(row: dict[str, Any], line: dict[str, Any]) -> None:
+    """Say what else changed between a row and its rerun, and so may explain a difference."""
+    if line["hardware"] != row["hardware"]:
+        print(
+            f"note: recorded on {row['hardware']}, now on {line['hardware']}: other processors round differently, and "
+            "a training of the same seed drifts apart; --seed=all compares the mean over seeds"
+        )
+    before, now = row["versions"], line["versions"]
+    if names := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+        print("note: other versions: " + ", ".join(f"{n} {before.get(n)}, now {now.get(n)}" for n in names))
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    return {True: "held", False: "did not hold", None: "nothing claimed"}[row["holds"]]
 
 
 def _write_readme(folder: pathlib.Path, check: bool) -> int:
@@ -146,7 +185,7 @@ def _write_readme(folder: pathlib.Path, check: bool) -> int:
 
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
-    """Render the rows as Markdown: for each topic a table by dataset, and the commands folded away.
+    """Render the rows as Markdown: for each topic a table by dataset, then the studies, the commands folded away.
 
     Args:
       rows: of the ledger.
@@ -155,9 +194,39 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
       Markdown.
     """
     topics: dict[str, list[dict[str, Any]]] = {}
+    studies = []
     for row in sorted(rows, key=lambda row: (_experiment(row), row["dataset"], row["id"])):
-        topics.setdefault(_experiment(row).split(".")[0].replace("_", " "), []).append(row)
-    return "".join(_section(topic, rows) for topic, rows in topics.items()) or "\nNothing has been measured yet.\n\n"
+        if "claim" in row:
+            studies.append(row)
+        else:
+            topics.setdefault(_experiment(row).split(".")[0].replace("_", " "), []).append(row)
+    sections = [_section(topic, rows) for topic, rows in topics.items()] + [_studies(studies)] * bool(studies)
+    return "".join(sections) or "\nNothing has been measured yet.\n\n"
+
+
+def _studies(rows: list[dict[str, Any]]) -> str:
+    heads = ("Study", "Claim or question", "Outcome", "Headline", "Value", "Time", "Hardware", "Commit")
+    lines = ["", "### Studies", "", _table_row(heads), "|" + " --- |" * len(heads)]
+    for row in rows:
+        lines.append(
+            _table_row(
+                (
+                    f"[{row['id']}]({_experiment(row).replace('.', '/')}.py)",
+                    row["claim"],
+                    _outcome(row),
+                    f"{row['metric']}, {row['dataset']}",
+                    _value(row),
+                    _duration(row["wall_seconds"]["all"]),
+                    row["hardware"],
+                    _short(row["commit"]),
+                )
+            )
+        )
+    lines += ["", "<details><summary>Verdicts and commands</summary>", ""]
+    for row in rows:
+        note = f" ({row['note']})" if row["note"] else ""
+        lines.append(f"- {row['id']}: {escape(row['verdict'], quote=False)}{note} `{row['command']}`")
+    return "\n".join([*lines, "", "</details>", "", ""])
 
 
 def _section(topic: str, rows: list[dict[str, Any]]) -> str:
@@ -201,7 +270,8 @@ def _value(row: dict[str, Any]) -> str:
         return ledger.RECIPE
     values = list(row["values"].values())
     if len(values) == 1:
-        return f"{_number(row['mean'], row['metric'])} (seed {next(iter(row['values']))})"
+        seed = next(iter(row["values"]))
+        return _number(row["mean"], row["metric"]) + (f" (seed {seed})" if seed != "all" else "")
     spread = statistics.stdev(values)
     shown = f"{100 * spread:.2f}" if is_share(row["metric"]) else f"{spread:.2g}"
     return f"{_number(row['mean'], row['metric'])} ± {shown} ({len(values)} seeds)"

@@ -23,6 +23,7 @@ from dlcore.learner import Learner
 from dlcore.main import run
 from dlcore.run import provenance
 from dlcore.run.metrics_writer import read_metrics
+from experiments import ledger
 from experiments.classification.supervised import experiment
 
 SMALL = ["--model=mlp", "--model.hidden=16", "--steps=4", "--batch_size=32", "--log_every=2", "--eval_every=4"]
@@ -70,6 +71,8 @@ def test_the_folder_of_a_finished_run(finished):
     assert line["dataset"] == "digits"
     assert line["seed"] == 0
     assert line["wall_seconds"] > 0
+    assert line["smoke"] is False
+    assert ledger.candidate(folder) == line | {"values": {"0": line["value"]}}
     assert not list(folder.rglob("*.tmp"))
 
 

@@ -12,7 +12,7 @@ from experiments import ledger, results
 FAKE = '''"""Write a result that depends on the seed and on --shift."""
 import json, pathlib, sys
 
-flags = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
+flags = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:] if "=" in word)
 if flags.get("fail"):
     raise SystemExit(3)
 folder = pathlib.Path(flags["run_dir"])
@@ -22,6 +22,25 @@ line = {
     "experiment": "topic.fake", "command": "python -m experiments.topic.fake " + " ".join(sys.argv[1:]), "step": 5,
     "seed": int(flags["seed"]), "dataset": "digits", "metric": "test accuracy", "value": value, "wall_seconds": 61.0,
     "hardware": "2 CPU cores", "versions": {"python": "3.11"}, "commit": "0123456789abcdef", "date": "2026-01-02",
+    "changed_files": [], "smoke": "--smoke" in sys.argv,
+}
+(folder / "result.json").write_text(json.dumps(line))
+'''
+
+STUDY = '''"""Write the result of a study of three seeds, as `dlcore.experiment.study` does."""
+import json, pathlib, sys
+
+flags = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
+assert "seed" not in flags, "a study has no --seed"
+shift, holds = json.loads(pathlib.Path("study.txt").read_text())
+folder = pathlib.Path(flags["run_dir"])
+folder.mkdir(parents=True)
+line = {
+    "experiment": "topic.study", "command": "python -m experiments.topic.study " + " ".join(sys.argv[1:]),
+    "claim": "Fakes are good.", "holds": holds, "verdict": "They <are>. By 2 points.", "dataset": "digits",
+    "metric": "test accuracy", "values": {"0": 0.7 + shift, "1": 0.8, "2": 0.9}, "tolerance": 0.02,
+    "wall_seconds": 9.0, "hardware": pathlib.Path("hardware.txt").read_text(), "versions": {"jax": "1"},
+    "commit": "0123456789abcdef", "date": "2026-01-02", "changed_files": [], "smoke": False,
 }
 (folder / "result.json").write_text(json.dumps(line))
 '''
@@ -29,13 +48,16 @@ line = {
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A folder with one fake experiment, as a checkout of this repository looks."""
+    """A folder with a fake experiment and a fake study, as a checkout of this repository looks."""
     topic = tmp_path / "experiments" / "topic"
     topic.mkdir(parents=True)
     for folder in (topic, topic.parent):
         (folder / "__init__.py").write_text("")
     (topic / "fake.py").write_text(FAKE)
+    (topic / "study.py").write_text(STUDY)
     (tmp_path / "shift.txt").write_text("0")
+    (tmp_path / "study.txt").write_text("[0, true]")
+    (tmp_path / "hardware.txt").write_text("2 CPU cores")
     return tmp_path
 
 
@@ -121,6 +143,13 @@ def test_rerun_compares_with_the_number_of_the_seed(measured, capsys, seed, shif
     assert rows(measured) == before
 
 
+@pytest.mark.parametrize(("shift", "status"), [(0.003, 0), (0.005, 1)])
+def test_rerun_of_all_seeds_compares_the_mean(measured, capsys, shift, status):
+    (measured / "shift.txt").write_text(str(shift))
+    assert results.main(["--rerun", "topic.fake-digits", "--seed=all"], measured) == status
+    assert f"mean of 2 seeds: recorded 0.905, now {0.905 + shift:.6g}" in capsys.readouterr().out
+
+
 def test_rerun_of_a_command_that_fails(measured, capsys):
     (row,) = rows(measured)
     ledger.append(
@@ -146,7 +175,7 @@ def test_rerun_reads_real_data_from_the_folder_of_this_machine(measured, capsys,
     ("arguments", "message"),
     [
         (["--rerun", "topic.fake-digit"], "--rerun=topic.fake-digit: unknown; allowed: topic.fake-digits"),
-        (["--rerun", "topic.fake-digits", "--seed=7"], "--seed=7: not a seed of topic.fake-digits; allowed: 0, 1"),
+        (["--rerun", "topic.fake-digits", "--seed=7"], "--seed=7: not a seed of topic.fake-digits; allowed: 0, 1, all"),
         (["--add", "runs/seed0"], "is in .* already"),
         (["--add", "runs"], "result.json does not exist"),
         (["--add", "runs/seed0", "runs/seed0"], "each run must have a seed of its own"),
@@ -223,6 +252,78 @@ def test_candidates_are_checked(checkout, change, message):
         ledger.candidate(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"smoke": True}, "smoke=True: a run of a few steps measures nothing"),
+        ({"changed_files": ["experiments/topic/fake.py"]}, "no commit holds what ran, experiments/topic/fake.py"),
+        ({"commit": "0123456789abcdef+"}, "commit=0123456789abcdef+: no commit holds what ran"),
+        ({"experiment": "topic.other"}, "experiment=topic.other: the command runs topic.fake"),
+    ],
+)
+def test_what_proves_nothing_is_refused(measured, capsys, change, message):
+    folder = measured / "runs" / "seed0"
+    line = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(line | change))
+    before = rows(measured)
+    assert results.main(["--add", str(folder), "--id=new"], measured) == 2
+    assert message in capsys.readouterr().err
+    assert rows(measured) == before
+
+
+@pytest.fixture
+def studied(checkout):
+    """The checkout with the row of a study."""
+    folder = checkout / "runs" / "study"
+    command = [sys.executable, "-m", "experiments.topic.study", f"--run_dir={folder}", "--steps=5"]
+    subprocess.run(command, cwd=checkout, check=True)
+    assert results.main(["--add", str(folder)], checkout) == 0
+    return checkout
+
+
+def test_a_study_becomes_a_row_with_its_outcome(studied):
+    (row,) = rows(studied)
+    assert (row["id"], row["command"]) == ("topic.study", "python -m experiments.topic.study --steps=5")
+    assert (row["claim"], row["holds"], row["verdict"]) == ("Fakes are good.", True, "They <are>. By 2 points.")
+    assert (row["mean"], row["tolerance"], row["wall_seconds"]) == (pytest.approx(0.8), 0.02, {"all": 9.0})
+    text = (studied / "experiments" / "README.md").read_text()
+    table = next(line for line in text.split("\n") if line.startswith("| [topic.study]"))
+    cells = [cell.strip() for cell in table.strip("|").split("|")]
+    assert cells[1:4] == ["Fakes are good.", "held", "test accuracy, digits"]
+    assert cells[4:] == ["80.00 % ± 10.00 (3 seeds)", "9 s", "2 CPU cores", "0123456"]
+    assert "- topic.study: They &lt;are&gt;. By 2 points. `python -m experiments.topic.study --steps=5`" in text
+    with pytest.raises(ValueError, match="2 runs of a study"):
+        ledger.merge([ledger.candidate(studied / "runs" / "study")] * 2)
+    with pytest.raises(ValueError, match="claim is missing"):
+        ledger.validate({name: value for name, value in row.items() if name != "claim"})
+
+
+@pytest.mark.parametrize(
+    ("shift", "holds", "status", "words"),
+    [
+        (0, True, 0, ["mean of 3 seeds: recorded 0.8, now 0.8", "the claim: recorded held, now held: holds"]),
+        (0.05, True, 0, ["now 0.816667, difference +0.0167, tolerance 0.02: holds"]),
+        (0.09, True, 1, ["tolerance 0.02: DOES NOT HOLD"]),
+        (0, False, 1, ["the claim: recorded held, now did not hold: DOES NOT HOLD"]),
+    ],
+)
+def test_a_rerun_of_a_study_compares_the_mean_and_the_claim(studied, capsys, shift, holds, status, words):
+    (studied / "study.txt").write_text(json.dumps([shift, holds]))
+    assert results.main(["--rerun", "topic.study"], studied) == status
+    out = capsys.readouterr().out
+    assert all(word in out for word in words), out
+    assert "note:" not in out
+
+
+def test_a_rerun_says_what_else_changed(studied, capsys):
+    (studied / "hardware.txt").write_text("2 other cores")
+    assert results.main(["--rerun", "topic.study"], studied) == 0
+    out = capsys.readouterr().out
+    assert "note: recorded on 2 CPU cores, now on 2 other cores: other processors round differently" in out
+    assert results.main(["--rerun", "topic.study", "--seed=1"], studied) == 2
+    assert "allowed: no seed" in capsys.readouterr().err
+
+
 def test_runs_that_differ_are_not_one_row(checkout):
     lines = [ledger.candidate(launch(checkout, 0, "--width=8")), ledger.candidate(launch(checkout, 1, "--width=16"))]
     with pytest.raises(ValueError, match="the runs differ in command"):
@@ -248,3 +349,44 @@ def test_the_repositorys_own_readme_is_up_to_date():
     command = [sys.executable, "-m", "experiments.results", "--check"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
+
+
+HEADLINES = {
+    "reaches **{:.1f} % test accuracy**": ["digits-resnet8"],
+    "digits {:.1f} %, MNIST {:.1f} %, Fashion-MNIST {:.1f} %": [
+        "digits-resnet8",
+        "mnist-resnet8",
+        "fashion-mnist-resnet8",
+    ],
+    "{:.2f} nats a character (GRU), {:.2f} (LSTM), {:.2f} (vanilla RNN)": [
+        "shakespeare-gru",
+        "shakespeare-lstm",
+        "shakespeare-rnn",
+    ],
+    "distance {:.1f} on Fashion-MNIST |": ["fashion-mnist-gan"],
+    "distance {:.1f} on Fashion-MNIST after": ["fashion-mnist-ddpm"],
+    "k-NN {:.1f} and {:.1f} %": ["fashion-mnist-moco", "fashion-mnist-simclr"],
+    "{:.2f} and {:.2f} on procedural scenes": ["scenes-fcos", "scenes-single-stage"],
+    "return {:.0f} of 500 on all five seeds (PPO), {:.0f} (DQN)": ["ppo-cartpole", "dqn-cartpole"],
+}
+"""Phrases of README.md, with the rows whose means they show."""
+
+
+@pytest.mark.parametrize("phrase", HEADLINES)
+def test_the_readmes_headlines_are_the_means_of_the_ledger(phrase):
+    root = Path(__file__).resolve().parents[1]
+    means = {row["id"]: row for row in ledger.read(root / "experiments" / "results.jsonl")}
+    shown = [
+        means[name]["mean"] * (100 if results.is_share(means[name]["metric"]) and "%" in phrase else 1)
+        for name in HEADLINES[phrase]
+    ]
+    assert phrase.format(*shown) in " ".join((root / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_the_readme_shows_each_seed_of_its_first_command():
+    root = Path(__file__).resolve().parents[1]
+    (row,) = [row for row in ledger.read(root / "experiments" / "results.jsonl") if row["id"] == "digits-resnet8"]
+    first, second, third = (f"{100 * value:.1f}" for value in row["values"].values())
+    text = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    assert f"the mean of three seeds: {first}, {second} and {third} %" in text
+    assert f"accuracy {row['values']['0']:.4f}, loss" in text

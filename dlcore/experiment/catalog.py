@@ -93,7 +93,8 @@ def measured() -> dict[str, str]:
     """Read what the experiments were measured to reach.
 
     Returns:
-      {name: the first row of experiments/results.jsonl for it, as text such as "accuracy 0.9897 on digits"}.
+      {name: the first row of experiments/results.jsonl for it, as text such as "accuracy 0.9897 on digits", for a study
+      after whether its claim held}.
     """
     ledger, numbers = _folder() / "results.jsonl", {}
     for line in ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []:
@@ -101,8 +102,9 @@ def measured() -> dict[str, str]:
         name = re.search(r"experiments\.([\w.]+)", row["command"])
         if name and row.get("mean") is not None:
             metric = row["metric"].removeprefix("test ").replace("_", " ")
+            outcome = {True: "the claim held: ", False: "the claim did not hold: "}.get(row.get("holds"), "")
             numbers.setdefault(name[1], []).append(
-                (row["command"].count("--"), f"{metric} {row['mean']:.4g} on {row['dataset']}")
+                (row["command"].count("--"), f"{outcome}{metric} {row['mean']:.4g} on {row['dataset']}")
             )
     return {name: min(found)[1] for name, found in numbers.items()}
 

@@ -3,14 +3,16 @@
     def study(*, num_seeds: int = 5, noise: float = 0.1) -> StudyResult: ...
     experiment = Study(file=__file__, doc=__doc__, function=study)
 
-Its simple keyword parameters are flags. The run folder gets config.json, numbers.json, the figures and a report.
+Its simple keyword parameters are flags. The run folder gets config.json, numbers.json, the figures and a report, and
+with a `Headline` result.json, from which `python -m experiments.results --add` makes a row of the ledger. The first
+line of the docstring is the claim (`dlcore.report.study_text`).
 """
 
 import dataclasses
 import datetime
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,17 +34,20 @@ __all__ = ["Headline", "Study", "StudyResult", "run_study"]
 
 
 class Headline(NamedTuple):
-    """The one number of a study that the ledger keeps.
+    """The number of a study that the ledger keeps and `--rerun` compares, beside whether the claim held.
 
     Args:
       metric: what was measured.
-      value: the number.
+      values: the number, or one for each seed, from seed 0 on.
       dataset: what it was measured on.
+      tolerance: the largest change of the mean, relative to it, that a rerun may show, such as 0.5 for times; two
+        standard errors over the seeds, where that is more.
     """
 
     metric: str
-    value: float
-    dataset: str
+    values: float | Sequence[float] | np.ndarray
+    dataset: str = "digits"
+    tolerance: float = 0.01
 
 
 class StudyResult(NamedTuple):
@@ -53,7 +58,7 @@ class StudyResult(NamedTuple):
       verdict: one or two sentences with numbers.
       figures: name -> matplotlib Figure.
       holds: whether the claim under study held; None where there is no claim.
-      headline: where given, the run offers a line for the ledger; the function needs a parameter `seed`.
+      headline: where given, the run offers a line for the ledger.
     """
 
     numbers: dict[str, Any]
@@ -106,6 +111,7 @@ def run_study(study: Study, argv: list[str]) -> int:
     values = flags.group("study")
     folder = run_folder(study.name, values, flags.runs, flags.run_dir)
     try:
+        provenance.commit()  # before the files can change
         check_writable(folder)
         _check_settings(study, folder, values)
         result = study.function(**values)
@@ -116,7 +122,7 @@ def run_study(study: Study, argv: list[str]) -> int:
         return 2 if isinstance(error, FlagError) else 1
     _write(study, folder, values, result)
     if result.headline is not None:
-        _offer(study, folder, values, result.headline)
+        _offer(study, folder, values, result, smoke=flags.smoke)
     for name, value in result.numbers.items():
         say(f"  {name:32} {_short(value)}")
     say(f"verdict: {result.verdict}")
@@ -141,23 +147,24 @@ def _check_settings(study: Study, folder: Path, values: dict) -> None:
 def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> None:
     from dlcore.report.figure import figure_panel, figure_png
     from dlcore.report.html import render
-    from dlcore.report.tables import table, text
+    from dlcore.report.study_text import claim_panels, reference_panels
+    from dlcore.report.tables import table
 
     config = {"experiment": study.name, "settings": values, **_provenance(), "versions": provenance.versions()}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     numbers = {**result.numbers, "verdict": result.verdict, "holds": result.holds}
     write_json(folder / "numbers.json", numbers)
-    panels = [text("Verdict", result.verdict)]
+    panels = claim_panels(study.doc, result.verdict, result.holds)
     for name, figure in result.figures.items():
         (folder / f"{name}.png").write_bytes(figure_png(figure))
         panels.append(figure_panel(name.replace("_", " "), figure))
     panels.append(table({k: _short(v) for k, v in result.numbers.items()}, title="Numbers"))
+    panels += reference_panels(study.doc)
     summary = {"time": duration(provenance.process_seconds())}
     if result.holds is not None:
         summary = {"the claim": "held" if result.holds else "did not hold", **summary}
     details = {"Settings": {"command": config["command"], **values}, "Environment": config["versions"]}
-    subtitle = study.doc.strip().split("\n")[0]
-    (folder / "report.html").write_text(render(study.name, panels, summary, subtitle=subtitle, details=details))
+    (folder / "report.html").write_text(render(study.name, panels, summary, details=details))
 
 
 def _provenance() -> dict[str, Any]:
@@ -169,18 +176,32 @@ def _provenance() -> dict[str, Any]:
     }
 
 
-def _offer(study: Study, folder: Path, values: dict, headline: Headline) -> None:
+def _offer(study: Study, folder: Path, values: dict, result: StudyResult, smoke: bool) -> None:
+    headline = result.headline
+    numbers = np.asarray(headline.values, np.float64)
+    names = range(len(numbers)) if numbers.ndim else [values.get("seed", "all")]
     line = {
         "experiment": study.name,
-        "seed": values["seed"],
+        "claim": study.doc.strip().split("\n")[0],
+        "holds": None if result.holds is None else bool(result.holds),
+        "verdict": result.verdict,
         "dataset": headline.dataset,
         "metric": headline.metric,
-        "value": float(headline.value),
+        "values": dict(zip(map(str, names), numbers.ravel().tolist(), strict=True)),
+        "tolerance": _tolerance(numbers.ravel(), headline.tolerance),
         **_provenance(),
+        "changed_files": list(provenance.changed_files()),
+        "smoke": smoke,
         "versions": provenance.versions(),
         "date": datetime.date.today().isoformat(),
     }
     write_json(folder / "result.json", line)
+
+
+def _tolerance(numbers: np.ndarray, relative: float) -> float:
+    """The largest difference of two means that is no news: two standard errors of it, the relative one at least."""
+    spread = 2 * np.sqrt(2 / len(numbers)) * numbers.std(ddof=1) if len(numbers) > 1 else 0.0
+    return float(f"{max(spread, relative * abs(numbers.mean())):.2g}")
 
 
 def _short(value: Any) -> str:

@@ -79,6 +79,8 @@ def finish(
         "hardware": provenance.hardware(),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
+        "changed_files": list(provenance.changed_files()),
+        "smoke": flags.smoke,
         "date": datetime.date.today().isoformat(),
     }
     write_json(folder / RESULT, line)

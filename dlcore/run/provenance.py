@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["command", "commit", "devices", "hardware", "process_seconds", "sources", "versions"]
+__all__ = ["changed_files", "command", "commit", "devices", "hardware", "process_seconds", "sources", "versions"]
 
 IMPORTED = time.monotonic()
 PACKAGES = ("dlcore", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -32,22 +32,45 @@ def versions() -> dict[str, str]:
     return installed
 
 
+def _git(*args: str) -> str:
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(
+        ["git", "-C", str(root), "-c", "core.quotepath=off", *args],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    ).stdout
+
+
+@functools.cache
+def changed_files() -> tuple[str, ...]:
+    """List the code that runs here and that no commit holds.
+
+    Documents and the ledger are no code: no result depends on them.
+
+    Returns:
+      Paths below dlcore/ and experiments/ that are modified or untracked, sorted; none outside a checkout.
+    """
+    folders = ("--", "dlcore", "experiments")
+    try:
+        names = _git("diff", "--name-only", "HEAD", *folders) + _git(
+            "ls-files", "--others", "--exclude-standard", *folders
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(sorted({name for name in names.splitlines() if not name.endswith((".md", ".jsonl"))}))
+
+
 @functools.cache
 def commit() -> str | None:
     """Read the git commit of the checkout that this code runs from.
 
     Returns:
-      The hash, with "+" where tracked files differ; None outside a checkout.
+      The hash, with "+" where `changed_files` has any; None outside a checkout.
     """
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*args: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True
-        ).stdout
-
     try:
-        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain", "-uno").strip() else "")
+        return _git("rev-parse", "HEAD").strip() + ("+" if changed_files() else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -90,7 +113,8 @@ def hardware() -> str:
     """Describe the hardware in one line.
 
     Returns:
-      Such as "2 CPU cores (AMD EPYC)" or "8 x NVIDIA H100".
+      Such as "2 CPU cores (AMD EPYC, avx512f)" or "8 x NVIDIA H100". The vector instructions belong to it: programs
+      that are compiled for others round differently, and trainings drift apart.
     """
     facts = devices()
     if facts["platform"] != "cpu":
@@ -99,12 +123,19 @@ def hardware() -> str:
     return f"{cores} CPU cores ({_cpu()})"
 
 
+VECTORS = ("avx512f", "avx2", "avx", "asimd")
+
+
 def _cpu() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n")
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().split("\n")]
+        facts = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    except OSError:
+        facts = {}
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    widest = next((name for name in VECTORS if name in flags), None)
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return f"{name}, {widest}" if widest else name
 
 
 def process_seconds() -> float:

@@ -6,6 +6,8 @@ python -m experiments.backprop.graph --circuit=gates
 The circuits: a neuron, 1 / (1 + e^-(w0 x0 + w1 x1 + w2)), in single gates and with the sigmoid as one gate; a graph of
 the four gates whose rules one should know by heart (add, multiply, max, copy); a layer of arrays with its loss. The
 gradients are compared with slopes measured in float64.
+
+Reference: CS231n, "Backpropagation, intuitions".
 """
 
 from typing import Literal
@@ -13,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from dlcore.backprop import Value, backward, draw, forward, numerical_gradient, relative_error, topological, verdict
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 
 
@@ -74,7 +76,13 @@ def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "a
         worst = max(worst, *check(root).values())
     numbers["largest relative error"] = worst
     summary = f"The largest relative error of any gradient is {worst:.1e}: {verdict(worst)}."
-    return StudyResult(numbers, summary, figures, verdict(worst) == "happy")
+    return StudyResult(
+        numbers,
+        summary,
+        figures,
+        verdict(worst) == "happy",
+        headline=Headline("largest relative error of a gradient", worst, "circuits", tolerance=100.0),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study)

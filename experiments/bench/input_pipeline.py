@@ -44,7 +44,7 @@ from dlcore.data.image_classification import folder_splits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.prefetch import prefetch
 from dlcore.data.streaming import StreamedImages, Workers, random_crops
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio
@@ -233,7 +233,17 @@ def measure(
         + [f"{r.median:.2f}x {name}" for name, r in ratios.items()]
     )
     verdict += f". Not installed: {', '.join(missing)}." if missing else "."
-    return StudyResult(numbers, verdict, {"images_per_second": bar_chart(speeds, "images/s", reference=None)})
+    return StudyResult(
+        numbers,
+        verdict,
+        {"images_per_second": bar_chart(speeds, "images/s", reference=None)},
+        headline=Headline(
+            f"images/s a core, {workers[0]} workers",
+            speeds[f"ours, {workers[0]} workers"]["images/s a core"],
+            "JPEGs",
+            tolerance=0.5,
+        ),
+    )
 
 
 experiment = Study(

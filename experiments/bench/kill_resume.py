@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from experiments.bench.compare_runs import differences
 
@@ -120,7 +120,12 @@ def measure(
         else "every logged number and every array of the final checkpoint is byte-identical"
     )
     verdict = f"{done} of {kills} kills, {in_saves} in the middle of a save: {outcome}."
-    return StudyResult(numbers, verdict, holds=not mismatches and done >= kills)
+    return StudyResult(
+        numbers,
+        verdict,
+        holds=not mismatches and done >= kills,
+        headline=Headline("differences after kills", len(mismatches)),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"kills": 1, "steps": 10})

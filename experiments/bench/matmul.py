@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.cost.profiled_operations import chip_of
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved
@@ -106,7 +106,12 @@ def measure(
         of_peak = "" if share is None else f", {share:.0%} of the peak"
         sentences.append(f"{dtype} {speeds[size][dtype]:.3g} TFLOP/s at {size}{of_peak}")
     verdict = f"{provenance.hardware()}: {'; '.join(sentences)}."
-    return StudyResult(numbers, verdict, {"speed": bar_chart(speeds, "TFLOP/s", reference=None)})
+    return StudyResult(
+        numbers,
+        verdict,
+        {"speed": bar_chart(speeds, "TFLOP/s", reference=None)},
+        headline=Headline(f"TFLOP/s, {dtypes[0]}", speeds[best[dtypes[0]]][dtypes[0]], "synthetic", tolerance=0.5),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"sizes": (64, 96), "num_repeats": 2})

@@ -24,6 +24,7 @@ With four devices each figure is for one of them. On a CPU XLA saves little memo
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.experiment import Experiment, Study, StudyResult
+from dlcore.experiment import Experiment, Headline, Study, StudyResult
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.main import main
@@ -184,7 +185,14 @@ def measure(*, cases: tuple[str, ...] = DEFAULT_CASES, device: bool = False) -> 
         ratios[name] = numbers[f"{name}: temporaries, measured / predicted"] = run.temporaries / plan.temporaries
     verdict = "Temporaries measured over predicted: " + ", ".join(f"{name} {r:.3f}" for name, r in ratios.items()) + "."
     chart = bar_chart({name: {"temporaries": r} for name, r in ratios.items()}, "measured over predicted")
-    return StudyResult(numbers, verdict, {"temporaries": chart})
+    return StudyResult(
+        numbers,
+        verdict,
+        {"temporaries": chart},
+        headline=Headline(
+            "temporaries measured over predicted, mean", statistics.fmean(ratios.values()), "synthetic", tolerance=0.05
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"cases": (SMOKE_CASE,)})

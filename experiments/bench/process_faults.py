@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from experiments.bench.compare_runs import differences, final_arrays
 
@@ -290,7 +290,14 @@ def measure(*, faults: tuple[str, ...] = tuple(FAULTS)) -> StudyResult:
             outcomes[name] = facts["outcome"]
             print(f"{name}: {outcomes[name]}", flush=True)
     verdict = "; ".join(f"{name}: {outcome}" for name, outcome in outcomes.items()) + "."
-    return StudyResult(numbers, verdict, holds=not any("NOT EQUAL" in outcome for outcome in outcomes.values()))
+    return StudyResult(
+        numbers,
+        verdict,
+        holds=not any("NOT EQUAL" in outcome for outcome in outcomes.values()),
+        headline=Headline(
+            "faults that left equal results", sum("NOT EQUAL" not in outcome for outcome in outcomes.values())
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"faults": ("missing",)})

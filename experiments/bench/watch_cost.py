@@ -13,6 +13,7 @@ resnet8_cifar                2.29              2.29%          6.1 s
 resnet20_cifar               2.22              2.22%          9.0 s
 """
 
+import statistics
 import time
 
 import jax
@@ -22,7 +23,7 @@ from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.diagnostics.monitor import snapshot
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance
@@ -67,7 +68,16 @@ def measure(
         share = ratios[name].median / EVERY
         sentences.append(f"{name} {ratios[name].median:.2f}x a step, {share:.2%} of the time every {EVERY} steps")
     chart = bar_chart({name: {"watch": r.median} for name, r in ratios.items()}, "time of the statistics over a step's")
-    return StudyResult(numbers, f"{provenance.hardware()}: {'; '.join(sentences)}.", {"ratios": chart})
+    return StudyResult(
+        numbers,
+        f"{provenance.hardware()}: {'; '.join(sentences)}.",
+        {"ratios": chart},
+        headline=Headline(
+            f"share of the time, every {EVERY} steps, mean",
+            statistics.fmean(r.median for r in ratios.values()) / EVERY,
+            tolerance=0.5,
+        ),
+    )
 
 
 experiment = Study(

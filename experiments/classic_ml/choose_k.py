@@ -6,6 +6,8 @@ python -m experiments.classic_ml.choose_k --dataset=mnist --data_dir=DIR --limit
 Every k on every fold, for L1 and L2, and on a validation set carved from training. Only the k and distance of the best
 mean over the folds see the test examples, with all that is not test to vote.
 
+References: Cover & Hart 1967, "Nearest neighbor pattern classification"; CS231n, "Image classification".
+
 Seen on digits: 5 folds choose k = 1 and L2 (98.7 %; L1 98.4 %), the validation set k = 1 too; 96.0 % on the test set.
 The test digits are of other writers: no fold knows how much harder they are.
 """
@@ -17,7 +19,7 @@ import numpy as np
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.splits import TestExamples, cross_validate, k_folds
 from dlcore.data.image_classification import load
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -90,7 +92,12 @@ def study(
         f"set alone would choose k = {other['l1']} for L1 and {other['l2']} for L2. On the test examples the choice "
         f"of the folds has {accuracy:.1%}."
     )
-    return StudyResult(numbers, verdict, {"choose_k": draw(by_metric, on_valid, (metric, k))})
+    return StudyResult(
+        numbers,
+        verdict,
+        {"choose_k": draw(by_metric, on_valid, (metric, k))},
+        headline=Headline("test accuracy of the chosen k", accuracy, dataset),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"folds": 3, "limit": 300})

@@ -7,6 +7,8 @@ python -m experiments.classic_ml.classifiers --dataset=cifar10 --data_dir=DIR --
 The settings tried are k of the nearest neighbors and the strength of the penalty of what has one. The best on the
 validation examples is trained again with them added. No image is changed but for the division by 255.
 
+Reference: Hastie, Tibshirani & Friedman 2009, "The elements of statistical learning".
+
 Seen on digits, % of the test set, 27 s in all: nearest neighbor L1 95.2, L2 and cosine 96.0 (k = 1 for each); Gaussian
 naive Bayes 88.0; perceptron 89.6; softmax 93.2; hinge 92.4; one against rest, logistic 90.4 (by Newton 91.0) and
 squared hinge 91.2; two layers 93.4, three 92.8; support vectors, later, 94.6 in another 8 s. With L2, choice of k and
@@ -24,7 +26,7 @@ from dlcore.classic_ml.classifiers import CLASSIFIERS, Classifier
 from dlcore.classic_ml.splits import TestExamples
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -112,7 +114,12 @@ def study(
         f"{len(splits.test)} test examples of {dataset}, after {len(every[0])} to learn from: the best is {best}, "
     )
     verdict += f"{rows[best][1]:.2%}" + (f", the worst {worst}, {rows[worst][1]:.2%}." if worst != best else ".")
-    return StudyResult(numbers, verdict, {"classifiers": draw(rows, dataset)})
+    return StudyResult(
+        numbers,
+        verdict,
+        {"classifiers": draw(rows, dataset)},
+        headline=Headline("test accuracy of the best", rows[best][1], dataset),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"limit": 200, "only": "n"})

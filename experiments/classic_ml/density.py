@@ -9,6 +9,9 @@ uniform noise, digits with their pixels shuffled, digits whose brightness is inv
 left out of the fit. Some pixels never change, so a Gaussian of maximum likelihood has no density in all 64: it gets the
 20 leading principal components, the others a variance of .01 more. The mixture's size and the kernels' bandwidth are
 chosen by the likelihood of training digits that were held out.
+
+References: Dempster, Laird & Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm"; Parzen 1962,
+"On estimation of a probability density function and mode".
 """
 
 import jax
@@ -27,7 +30,7 @@ from dlcore.classic_ml.mixture import bic, fit_mixture, log_density, start_from
 from dlcore.classic_ml.outlier import auroc, is_outlier, rejection_threshold
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.data.digits import digits
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, SKY, new_figure
 
@@ -143,7 +146,13 @@ def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int
     holds = all(by["noise"] > 0.9 for by in whole)
     separates = "separates" if holds else "does NOT separate"
     verdict = f"AUROC {summary}. Every density of all pixels {separates} digits from noise above .9."
-    return StudyResult(numbers, verdict, {"density": draw(areas, scores["mixture"])}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"density": draw(areas, scores["mixture"])},
+        holds,
+        headline=Headline("AUROC against the digit left out, mixture", areas["mixture"][f"the digit {held_out_digit}"]),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"max_components": 1, "iterations": 3})

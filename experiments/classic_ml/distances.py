@@ -7,6 +7,8 @@ python -m experiments.classic_ml.distances
     edits:     every test digit shifted, darkened and covered, all at the same L2 from the original: people still
                read it, but its nearest neighbor among the training digits is often wrong. Beside it, a photograph.
 
+References: Beyer et al. 1999, "When is nearest neighbor meaningful?"; CS231n, "Image classification".
+
 Seen: the rotation changed L2 by 7e-16 and L1 by 112 %; the contrast of L2 fell from 5040 to .058 between 1 and 4,096
 dimensions; 1-NN of 495 digits went from 96.0 % to 61.2 % (shifted), 40.4 % (darkened) and 23.2 % (covered).
 """
@@ -17,7 +19,7 @@ from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.pixel_distance import contrast, equal_edits
 from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION
 
@@ -99,7 +101,13 @@ def study(*, points: int = 1000, queries: int = 20, max_dimensions: int = 4096, 
         f"{accuracy['darkened']:.1%} (darkened) and {accuracy['covered']:.1%} (covered)."
     )
     holds = change[2] < 1e-10 < 1e-2 < change[1] and falls and equal
-    return StudyResult(numbers, verdict, {"distances": figure}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"distances": figure},
+        holds,
+        headline=Headline("1-NN accuracy of covered digits", accuracy["covered"]),
+    )
 
 
 experiment = Study(

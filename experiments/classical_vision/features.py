@@ -13,6 +13,9 @@ python -m experiments.classical_vision.features --dataset=cifar10 --data_dir=DIR
 Pixels, a color histogram (of color images), HOG, a bag of visual words (random patches, k-means) and all of them
 together go into a linear classifier, the last into one of two layers too. The weight decay of each is chosen on the
 validation split, over the first `tune` training examples; the test split is asked once for each.
+
+References: Dalal & Triggs 2005, "Histograms of oriented gradients for human detection"; Csurka et al. 2004, "Visual
+categorization with bags of keypoints".
 """
 
 from typing import Any, Literal
@@ -28,7 +31,7 @@ from dlcore.classical_vision.feature_classifier import choose_l2, concatenate, f
 from dlcore.classical_vision.hog import hog
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.run.progress import say
@@ -165,7 +168,13 @@ def study(
         results["all, two layers"] = learn(features["all by hand"], labels, num_classes, tune, **settings)
     verdict, holds = judge(results)
     numbers = {f"{name}, {key}": value for name, r in results.items() for key, value in r.items()}
-    return StudyResult(numbers, verdict, {"features": draw(results, codebook)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"features": draw(results, codebook)},
+        holds,
+        headline=Headline("test accuracy, all by hand", results["all by hand"]["test"], dataset),
+    )
 
 
 experiment = Study(

@@ -11,6 +11,9 @@ The length of a child's training decides whether there is anything to find. With
 same cell differs by 0.08 from seed to seed, as much as the cells do, and the best trial is the luckiest one (the
 controllers' cells had 65.7 %, those of random search 73.9 %). With 200 steps two trainings correlate by 0.94. The
 search itself has not been run to the end at that length yet.
+
+References: Zoph & Le 2016, arXiv:1611.01578; Dong & Yang 2020, arXiv:2001.00326 (a space small enough to train every
+cell).
 """
 
 import jax
@@ -24,7 +27,7 @@ from dlcore.classification.architecture_search import (
     reinforce_search,
     train_child,
 )
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
@@ -151,6 +154,7 @@ def study(
         verdict,
         {"architecture_search": draw(truth, curves, random_curves, proposals, random_proposals)},
         holds,
+        headline=Headline("validation accuracy of the controller's cell", truth[proposals]),
     )
 
 

@@ -5,6 +5,9 @@ python -m experiments.studies.augmentation_gallery --image=flower --seed=3
 
 Each tile is one call under jit, drawn by `--seed`; boxes move with the image where it is warped. The numbers are the
 mean absolute difference of a tile from the photograph, of pixels in [0, 1].
+
+References: Cubuk et al. 2018, arXiv:1805.09501 (AutoAugment); Cubuk et al. 2019, arXiv:1909.13719 (RandAugment); Zhang
+et al. 2017, arXiv:1710.09412 (mixup); Yun et al. 2019, arXiv:1905.04899 (CutMix).
 """
 
 from typing import Literal
@@ -14,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data import augment as A
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import ORANGE, new_figure
 
@@ -191,7 +194,13 @@ def study(
         f"{len(changed)} of {len(distance)} augmentations changed the photograph under this seed, by "
         f"{min(distance[n] for n in changed):.3f} to {max(distance[n] for n in changed):.3f} a pixel."
     )
-    return StudyResult(distance, verdict, {"gallery": figure}, finite and untouched == 0)
+    return StudyResult(
+        distance,
+        verdict,
+        {"gallery": figure},
+        finite and untouched == 0,
+        headline=Headline("mean change a pixel", float(np.mean(list(distance.values()))), image),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 32, "group": "hidden"})

@@ -2,13 +2,15 @@
 
 python -m experiments.studies.auxiliary_heads
 
-GoogLeNet (Szegedy et al. 2014, arXiv:1409.4842) was trained with two auxiliary classifiers, so that its early layers
-get a gradient. A small one, all 22 layers with an eighth of the channels, learns the digits with and without them and
-with and without batch norm, by SGD with momentum at every learning rate of a ladder; each of the four is compared at
-the learning rate at which its last layer's loss ends lowest. Loss and accuracy are always those of the last layer. The
-heads help where test accuracy is higher with them on every seed, and by at least a point on average; the claim holds
-where they help without batch norm and not with it. The gradient of the first module at the start, relative to the
-last's, is reported too: it is what the heads are for.
+GoogLeNet (Szegedy et al. 2014) was trained with two auxiliary classifiers, so that its early layers get a gradient. A
+small one, all 22 layers with an eighth of the channels, learns the digits with and without them and with and without
+batch norm, by SGD with momentum at every learning rate of a ladder; each of the four is compared at the learning rate
+at which its last layer's loss ends lowest. Loss and accuracy are always those of the last layer. The heads help where
+test accuracy is higher with them on every seed, and by at least a point on average; the claim holds where they help
+without batch norm and not with it. The gradient of the first module at the start, relative to the last's, is reported
+too: it is what the heads are for.
+
+References: Szegedy et al. 2014, arXiv:1409.4842 (GoogLeNet); Ioffe & Szegedy 2015, arXiv:1502.03167 (batch norm).
 
 Measured on two CPU cores in 10 minutes of one, 3 seeds: the claim held. Without batch norm the test accuracy is 87.2 %
 without heads and 94.3 % with them (6 to 9 points on every seed); with batch norm it is 93.9 and 94.5 % (-2.6 to +3.8).
@@ -23,7 +25,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.googlenet import MODULES, GoogLeNet, auxiliary_loss
 from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
@@ -154,7 +156,13 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
         f"with batch norm. Needed before batch norm and not after it: the claim "
         f"{'holds' if holds else 'does NOT hold'}."
     )
-    return StudyResult(numbers, verdict, {"auxiliary_heads": draw(results, best, accuracy)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"auxiliary_heads": draw(results, best, accuracy)},
+        holds,
+        headline=Headline("test accuracy gained by heads without batch norm", gain["without"]),
+    )
 
 
 def _final(loss: np.ndarray) -> np.ndarray:

@@ -8,12 +8,14 @@ grows with the batch (chosen by the training loss). Group norm, which does not d
 separates what a small batch costs any net from what it costs batch norm. With two examples each unit sees +1 and -1
 whatever the examples are: only which of them is larger is left.
 
+Reference: Wu & He 2018, arXiv:1803.08494 (group norm).
+
 Measured by the second command in 28 s of one core: 34.7 % test accuracy with batches of 2, 92.1 % with 128.
 """
 
 import numpy as np
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
@@ -76,7 +78,13 @@ def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
     for norm, values in accuracy.items():
         numbers[f"test accuracy, {norm} norm"] = values.mean(0).tolist()
         numbers[f"accuracy lost at the smallest, {norm} norm"] = lost[norm].tolist()
-    return StudyResult(numbers, verdict, {"batch_size": draw(batch_sizes, accuracy)}, fails)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"batch_size": draw(batch_sizes, accuracy)},
+        fails,
+        headline=Headline("test accuracy lost at the smallest batch", lost["batch"]),
+    )
 
 
 def draw(batch_sizes: tuple[int, ...], accuracy: dict):

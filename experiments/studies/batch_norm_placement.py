@@ -7,6 +7,8 @@ ReLU centers each unit again at every step, so that only its learned shift can p
 learn the digits at every learning rate of a ladder, with either placement and without batch norm; the claim is judged
 over all learning rates at which both placements end at finite losses.
 
+Reference: Ioffe & Szegedy 2015, arXiv:1502.03167.
+
 Measured in 18 s of one core: no unit is dead with batch norm before the ReLU, 1.6 % with it after. Above those learning
 rates, at 16x the best one and more, batch norm before the ReLU loses more and more of its units: a fifth, and two
 thirds at the highest.
@@ -14,7 +16,7 @@ thirds at the highest.
 
 import numpy as np
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, ORANGE, VERMILION, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
@@ -81,7 +83,13 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
         f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
         f"after, {accuracy['none'].mean():.1%} without."
     )
-    return StudyResult(numbers, verdict, {"placement": draw(learning_rates, results)}, fewer)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"placement": draw(learning_rates, results)},
+        fewer,
+        headline=Headline("share of dead ReLUs, batch norm after less before", dead["after"] - dead["before"]),
+    )
 
 
 def draw(learning_rates: np.ndarray, results: dict):

@@ -2,12 +2,13 @@
 
 python -m experiments.studies.batch_scaling
 
-Goyal et al. 2017, arXiv:1706.02677 (linear scaling with warm-up); Smith et al. 2017, arXiv:1711.00489 (the batch grows
-instead of the learning rate's decay). Perceptrons on digits, by SGD with momentum, all for the same number of examples:
-a small batch; a batch eight times as large at the same learning rate, and at eight times the learning rate after a
-warm-up; and a ramp that doubles both three times. The learning rates are read from the optimizer's state. The claim
-holds where scaling ends lower than not scaling on every seed, and the ramp ends no higher than twice the small batch's
-loss.
+Perceptrons on digits, by SGD with momentum, all for the same number of examples: a small batch; a batch eight times as
+large at the same learning rate, and at eight times the learning rate after a warm-up; and a ramp that doubles both
+three times. The learning rates are read from the optimizer's state. The claim holds where scaling ends lower than not
+scaling on every seed, and the ramp ends no higher than twice the small batch's loss.
+
+References: Goyal et al. 2017, arXiv:1706.02677 (linear scaling with warm-up); Smith et al. 2017, arXiv:1711.00489 (the
+batch grows instead of the learning rate's decay).
 """
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.optim import batch_ramp, linear_scaling
@@ -93,7 +94,13 @@ def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
     }
     numbers |= {"batch sizes, ramp": sorted({int(n) for n in sizes["ramp"]})}
     numbers |= {f"steps, {name}": len(learning_rates[name]) for name in NAMES}
-    return StudyResult(numbers, verdict, {"scaling": draw(losses, learning_rates, sizes)}, helps and ramps)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"scaling": draw(losses, learning_rates, sizes)},
+        helps and ramps,
+        headline=Headline("training loss, same rate over scaled rate", same / scaled),
+    )
 
 
 def draw(losses, learning_rates, sizes):

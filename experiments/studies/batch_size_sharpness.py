@@ -2,13 +2,14 @@
 
 python -m experiments.studies.batch_size_sharpness
 
-Keskar et al. 2017, arXiv:1609.04836 (sharp minima of large batches); Cohen et al. 2021, arXiv:2103.00065 (with all
-examples the largest Hessian eigenvalue rises to 2 / learning rate). Perceptrons on digits by SGD at one learning rate,
-with batches from eight to all examples and as many steps for each, so that only the noise of the gradient differs.
-Sharpness is the largest eigenvalue of the Hessian of the loss over all training examples, by power iteration. It falls
-as the loss goes to 0, whatever the batch size; so it is compared at the same training loss too, where each run first
-passes it. The claim holds where the largest batch is sharper than the smallest on every seed, at the end and at equal
-loss, and its mean test accuracy is not higher.
+Perceptrons on digits by SGD at one learning rate, with batches from eight to all examples and as many steps for each,
+so that only the noise of the gradient differs. Sharpness is the largest eigenvalue of the Hessian of the loss over all
+training examples, by power iteration. It falls as the loss goes to 0, whatever the batch size; so it is compared at the
+same training loss too, where each run first passes it. The claim holds where the largest batch is sharper than the
+smallest on every seed, at the end and at equal loss, and its mean test accuracy is not higher.
+
+References: Keskar et al. 2017, arXiv:1609.04836 (sharp minima of large batches); Cohen et al. 2021, arXiv:2103.00065
+(with all examples the largest Hessian eigenvalue rises to 2 / learning rate).
 
 Measured over three seeds (2 minutes of one core): it holds. The eigenvalue ends at 0.72, 1.7, 2.2 and 2.4 for batches
 of 8, 32, 128 and all 1,297; where the training loss first is 0.05 it is 2.7, 5.6, 7.1 and 8.1. Test accuracy is 94.0 %
@@ -22,7 +23,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.hessian import top_eigenvalues
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, ORANGE, PINK, SKY, VERMILION, new_figure
@@ -140,7 +141,16 @@ def study(
         numbers[f"eigenvalue at equal loss, batch {size}"] = at_loss(runs, level).tolist()
         numbers[f"training loss at the end, batch {size}"] = runs[:, -1, 0].tolist()
         numbers[f"test accuracy, batch {size}"] = runs[:, -1, 2].tolist()
-    return StudyResult(numbers, verdict, {"sharpness": draw(results, steps, learning_rate)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"sharpness": draw(results, steps, learning_rate)},
+        holds,
+        headline=Headline(
+            "largest eigenvalue at the end, largest batch over smallest",
+            results[batch_sizes[-1]][:, -1, 1] / results[batch_sizes[0]][:, -1, 1],
+        ),
+    )
 
 
 experiment = Study(

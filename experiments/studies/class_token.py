@@ -3,11 +3,13 @@
 python -m experiments.studies.class_token
 
 Three ViTs that differ only in their tokens learn from the same few digits, shifted and rotated a little: one classifies
-from a class token (Dosovitskiy et al. 2020, arXiv:2010.11929), one from the mean over its patches, without that token,
-and one has a second token that learns the class that a convolutional network predicts for each augmented digit (hard
-distillation: Touvron et al. 2020, arXiv:2012.12877) and averages the predictions of both tokens. The teacher, a ResNet
-of eight layers, learned from the same digits and no more, so that its locality is all that it can teach. The claim is
-that the distilled one is the best of the three on every seed.
+from a class token (Dosovitskiy et al. 2020), one from the mean over its patches, without that token, and one has a
+second token that learns the class that a convolutional network predicts for each augmented digit (hard distillation:
+Touvron et al. 2020) and averages the predictions of both tokens. The teacher, a ResNet of eight layers, learned from
+the same digits and no more, so that its locality is all that it can teach. The claim is that the distilled one is the
+best of the three on every seed.
+
+References: Dosovitskiy et al. 2020, arXiv:2010.11929; Touvron et al. 2020, arXiv:2012.12877.
 
 Measured over three seeds (3.5 minutes of one core): it is not. The class token has 90.3 %, the mean over patches 88.4 %
 and the distilled one 89.4 %, which is the best on one seed of three; the teacher has 98.5 %. On two other seeds the
@@ -23,7 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import hard_distillation_loss
 from dlcore.main import main
 from dlcore.models import create_model
@@ -129,7 +131,15 @@ def study(
     results = {name: np.array(values) for name, values in results.items()}
     verdict, holds = judge(results, num_examples)
     numbers = {f"{name}: accuracy": values.tolist() for name, values in results.items()}
-    return StudyResult(numbers, verdict, {"class_token": draw(results)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"class_token": draw(results)},
+        holds,
+        headline=Headline(
+            "test accuracy gained by the distillation token", results["distilled"] - results["class token"]
+        ),
+    )
 
 
 def draw(results: dict[str, np.ndarray]):

@@ -4,11 +4,13 @@ python -m experiments.studies.cnn_vs_vit
 python -m experiments.studies.cnn_vs_vit --dataset=fashion_mnist --data_dir=... --patch_size=4 --train_sizes=100,10000
 
 A convolution assumes that neighboring pixels belong together and that a pattern means the same everywhere; a
-transformer has to learn both (Dosovitskiy et al. 2020, arXiv:2010.11929). A ResNet of eight layers and a ViT of four
-blocks, whose width is chosen so that both have the same number of parameters, learn from more and more digits: nested
-subsets, no augmentation, the same number of steps of AdamW. The learning rate of each is the best of a few on held-out
-digits, at the largest subset; the test digits, of other writers, are used once. The claim holds where the ViT is worse
-at the smallest size on every seed and the gap is smaller at the largest.
+transformer has to learn both (Dosovitskiy et al. 2020). A ResNet of eight layers and a ViT of four blocks, whose width
+is chosen so that both have the same number of parameters, learn from more and more digits: nested subsets, no
+augmentation, the same number of steps of AdamW. The learning rate of each is the best of a few on held-out digits, at
+the largest subset; the test digits, of other writers, are used once. The claim holds where the ViT is worse at the
+smallest size on every seed and the gap is smaller at the largest.
+
+Reference: Dosovitskiy et al. 2020, arXiv:2010.11929.
 
 Measured over three seeds (3.5 minutes of one core): with 75,002 and 72,628 parameters the ResNet has 72.1 % from 50
 digits, 92.5 % from 200 and 97.0 % from 1,000, the ViT 58.3, 75.9 and 89.5 %. The gap closes from 13.8 points (19.5 at
@@ -25,7 +27,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data import image_classification
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -166,7 +168,17 @@ def study(
     numbers |= {f"{NAMES[name]}: learning rate": learning_rate for name, learning_rate in tuned.items()}
     for name, results in accuracy.items():
         numbers |= {f"{NAMES[name]}: accuracy from {n}": results[:, i].tolist() for i, n in enumerate(train_sizes)}
-    return StudyResult(numbers, verdict, {"cnn_vs_vit": draw(accuracy, np.asarray(train_sizes))}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"cnn_vs_vit": draw(accuracy, np.asarray(train_sizes))},
+        holds,
+        headline=Headline(
+            f"test accuracy of the CNN above the ViT from {train_sizes[0]}",
+            accuracy["cnn"][:, 0] - accuracy["vit"][:, 0],
+            dataset,
+        ),
+    )
 
 
 def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):

@@ -8,6 +8,8 @@ learning rate, 10^uniform(-6, 1), and weight decay, 10^uniform(-7, 0). Both ways
 hypercubes; the best trial by validation accuracy is evaluated on the test split. The claim holds where two stages reach
 a higher test accuracy on average and narrow the learning rate's interval on every seed.
 
+Reference: CS231n, "Training neural networks, part 3".
+
 Measured over 20 seeds (one minute of one core): the learning rate's interval shrinks from 7 to 2.0 decades on average,
 that of weight decay, which matters less, from 7 to 4.8; 87 % of the long runs then pass 90 % in validation instead of
 26 %. The best test accuracy is 92.1 % by two stages and 91.3 % by one; two are better on 11 seeds, so that a single
@@ -19,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.search import LogUniform, edges, latin_hypercube, narrow
@@ -149,7 +151,13 @@ def study(
     numbers |= {f"narrowed {name}, decades": [decades(run["finer"][name]) for run in runs] for name in SPACE}
     numbers["narrowed rate, seed 0"] = list(runs[0]["finer"]["learning_rate"])
     numbers["trials at an end"] = "; ".join(word for run in runs for word in run["edges"]) or "none"
-    return StudyResult(numbers, verdict, {"coarse_to_fine": draw(runs)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"coarse_to_fine": draw(runs)},
+        holds,
+        headline=Headline("test accuracy gained by two stages", [run["two"][1] - run["one"][1] for run in runs]),
+    )
 
 
 experiment = Study(

@@ -5,8 +5,10 @@ python -m experiments.studies.consistency --steps=800
 
 A small perceptron learns from 100 labels, lightly augmented; in a second arm heavily. The third arm is the first with a
 loss on the other digits, whose labels it does not see: the prediction for a heavily augmented view is drawn to the
-sharpened prediction for a lightly augmented one, where that is confident (Xie et al. 2019, arXiv:1904.12848). All arms
-share subset, weights and batches, seed by seed. The claim holds where the third arm beats the first on every seed.
+sharpened prediction for a lightly augmented one, where that is confident (Xie et al. 2019). All arms share subset,
+weights and batches, seed by seed. The claim holds where the third arm beats the first on every seed.
+
+Reference: Xie et al. 2019, arXiv:1904.12848.
 
 Measured over three seeds: 95.3 % with consistency against 90.0 % without unlabeled digits; with 800 steps, 93.9 %
 against 89.3 %.
@@ -18,7 +20,7 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import compose, cutout, gaussian_noise, random_affine
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import consistency_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -111,7 +113,15 @@ def study(
     axes.grid(axis="x", alpha=0.25)
     numbers = {f"{arm}: accuracy": results[:, 1].tolist() for arm, results in arms.items()}
     numbers |= {f"{arm}: log loss": results[:, 0].tolist() for arm, results in arms.items()}
-    return StudyResult(numbers, verdict, {"consistency": figure}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"consistency": figure},
+        holds,
+        headline=Headline(
+            "test accuracy gained by consistency", arms["with consistency"][:, 1] - arms["labels only"][:, 1]
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2})

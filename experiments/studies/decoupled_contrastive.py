@@ -2,10 +2,11 @@
 
 python -m experiments.studies.decoupled_contrastive
 
-Yeh et al. 2021, arXiv:2110.06848 (DCL), against Chen et al. 2020, arXiv:2002.05709 (NT-Xent). A small perceptron learns
-from two moved, scaled and noisy views of each digit, in batches of 32 and of 256, for as many steps. Measured is the
-accuracy of the nearest labeled neighbor by cosine, and that of the same net untrained. The claim holds where DCL's mean
-over the seeds is the higher at batch size 32.
+A small perceptron learns from two moved, scaled and noisy views of each digit, in batches of 32 and of 256, for as many
+steps. Measured is the accuracy of the nearest labeled neighbor by cosine, and that of the same net untrained. The claim
+holds where DCL's mean over the seeds is the higher at batch size 32.
+
+References: Yeh et al. 2021, arXiv:2110.06848 (DCL); Chen et al. 2020, arXiv:2002.05709 (NT-Xent).
 
 Measured over five seeds: it does not, 94.3 % against 94.4 % (95.1 % both at 256, untrained 91.6 %).
 """
@@ -17,7 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import decoupled_contrastive_loss, nt_xent_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -108,7 +109,16 @@ def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
     numbers = {f"accuracy, {loss}, batch {size}": v[:, 1].tolist() for (loss, size), v in results.items()}
     numbers |= {f"gap at batch {size}, points": float(gap) for size, gap in gaps.items()}
     numbers["accuracy, untrained"] = untrained / 100
-    return StudyResult(numbers, verdict, {"accuracy": draw(results, batch_sizes, untrained)}, better)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"accuracy": draw(results, batch_sizes, untrained)},
+        better,
+        headline=Headline(
+            f"k-NN accuracy gained by DCL, batch {batch_sizes[0]}",
+            (results["DCL", batch_sizes[0]] - results["NT-Xent", batch_sizes[0]])[:, 1],
+        ),
+    )
 
 
 def draw(results, batch_sizes, untrained):

@@ -2,12 +2,14 @@
 
 python -m experiments.studies.depth
 
-He et al., "Deep residual learning for image recognition" (2015), arXiv:1512.03385, figure 6: networks of 20 and 56
-layers for CIFAR, plain and residual, at a quarter of the width, on the digits at twice their size. Training loss is
-measured on all training examples at the end (with running statistics), for several seeds. The second figure is the loss
-of both 56-layer networks on a plane of random, filter-normalized directions (Li et al. 2018, arXiv:1712.09913). The
-claim holds where at 56 layers the plain network is worse than at 20 and worse than the residual one, on every seed, and
-the residual one is no worse on average than the plain one of 20 layers.
+Networks of 20 and 56 layers for CIFAR, plain and residual, at a quarter of the width, on the digits at twice their
+size. Training loss is measured on all training examples at the end (with running statistics), for several seeds. The
+second figure is the loss of both 56-layer networks on a plane of random, filter-normalized directions (Li et al. 2018).
+The claim holds where at 56 layers the plain network is worse than at 20 and worse than the residual one, on every seed,
+and the residual one is no worse on average than the plain one of 20 layers.
+
+References: He et al. 2015, "Deep residual learning for image recognition", arXiv:1512.03385, figure 6; Li et al. 2018,
+arXiv:1712.09913 (filter-normalized directions).
 
 Measured on two CPU cores in 14 minutes of one, 3 seeds: the claim held. Training loss: plain 20 layers 0.0027, plain 56
 layers 0.42, residual 20 layers 0.0007, residual 56 layers 0.0003; in this order on every seed.
@@ -21,7 +23,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_surface
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -152,7 +154,13 @@ def study(
     numbers = {f"{name}: training loss": values.tolist() for name, values in last.items()}
     numbers |= {f"{name}: share of the plane near its center": share for name, share in rough.items()}
     figures = {"depth": draw(curves, last), "landscape": draw_landscapes(surfaces, np.asarray(offsets))}
-    return StudyResult(numbers, verdict, figures, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        figures,
+        holds,
+        headline=Headline(f"training loss, plain network of {depths[-1]} layers", last[f"plain {depths[-1]}"]),
+    )
 
 
 experiment = Study(

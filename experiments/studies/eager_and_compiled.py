@@ -8,6 +8,8 @@ where both give the same numbers to rounding, a new shape costs one compilation 
 traced value is refused while `lax.cond` decides at run time, and a compiled loop (`lax.scan`) has a program whose size
 does not grow with its length.
 
+Reference: Frostig, Johnson & Leary 2018, "Compiling machine learning programs via high-level tracing".
+
 Measured on two cores: it holds. A gradient step of eight layers takes 11.5 ms operation by operation and 0.22 ms
 compiled, 53x less; the 80 ms of compilation pay off after 7 steps.
 """
@@ -21,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -155,7 +157,13 @@ def study(
         "compile seconds": compiling,
         "checks": {k: bool(v) for k, v in right.items()},
     }
-    return StudyResult(numbers, verdict, {"time": figure(eager, static, compiling)}, bool(holds))
+    return StudyResult(
+        numbers,
+        verdict,
+        {"time": figure(eager, static, compiling)},
+        bool(holds),
+        headline=Headline("time of a gradient step, eager over compiled", eager / static, "synthetic", tolerance=0.8),
+    )
 
 
 def figure(eager: float, static: float, compiling: float):

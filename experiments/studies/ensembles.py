@@ -8,6 +8,8 @@ the 300 digits that they learn from, their averaged predictions against the mean
 the ends of the cosine cycles of one run against its last state; (3) the average of the weights along a run at a
 constant learning rate (SWA, with batch statistics recomputed) against the last weights.
 
+References: Huang et al. 2017, arXiv:1704.00109 (snapshots); Izmailov et al. 2018, arXiv:1803.05407 (SWA).
+
 Measured over three seeds: the log loss of the ensemble is never above its members' mean, as it must be. Its accuracy is
 above the mean member's (92.3 % against 90.7 %; 91.8 % against 91.7 % on the same digits), but above the best one's on
 one seed only (on none on the same digits). Five snapshots are as good as the last, 93.3 and 93.4 %. SWA has 93.9 %, the
@@ -21,7 +23,7 @@ import optax
 
 from dlcore.classification.ensemble import ensemble_log_probabilities
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import recompute_batch_stats, schedules, swa_params, track_swa
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -171,7 +173,13 @@ def study(
         "SWA, stale batch statistics: accuracy": swa[:, 2, 1].tolist(),
         "last weights, SWA: log loss": swa[:, :2, 0].mean(0).tolist(),
     }
-    return StudyResult(numbers, verdict, {"ensembles": draw(each, all_, shots, joined, swa)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"ensembles": draw(each, all_, shots, joined, swa)},
+        holds,
+        headline=Headline("test accuracy gained over the mean member", all_[:, 1] - each[..., 1].mean(1)),
+    )
 
 
 def draw(each, all_, shots, joined, swa):

@@ -10,6 +10,9 @@ last, perceptrons learn the digits from each initialization. The claim holds whe
 BANDS, zero weights never move, constant ones stay equal, a bias leaves fewer units dead, and variance grows over
 residual blocks unless their last layer is zero.
 
+References: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks"; He et al.
+2015, arXiv:1502.01852.
+
 Measured in 1.6 minutes of two busy cores: all 8 bands held. A third of the units of the wide net with 0.05 randn have
 next to no local gradient. The whole gradient grows on its way down all the same, 7x over six layers: the weights, 0.05
 sqrt(4096) = 3.2, outweigh the slopes.
@@ -22,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.digits import digits
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -264,7 +267,17 @@ def study(
         f"zero."
     )
     figures = {"histograms": histograms(results), "depth": curves(results, width)}
-    return StudyResult(numbers, verdict, figures, bool(holds))
+    return StudyResult(
+        numbers,
+        verdict,
+        figures,
+        bool(holds),
+        headline=Headline(
+            "second moment after the ReLU layers over before, Kaiming",
+            summary(results["relu", "Kaiming", width])["second moment, last over first"],
+            "normal inputs",
+        ),
+    )
 
 
 def histograms(results: dict):

@@ -5,9 +5,11 @@ python -m experiments.studies.learning_rate_regimes
 The picture of CS231n ("Training neural networks, part 3"): with too low a learning rate the loss falls along a line,
 with a high one it falls fast and stalls, with too high a one it rises. Deep perceptrons on digits by SGD with momentum,
 learning rates by factors of the square root of ten; `dlcore.diagnostics.triage` reads the loss of each batch and names
-the regime. A range test (Smith 2017, arXiv:1506.01186) of one short run is compared with it. The claim holds where the
-lowest learning rate is called too low and the highest too high on every seed, the names come in order, and the learning
-rate of the lowest final loss is called good.
+the regime. A range test (Smith 2017) of one short run is compared with it. The claim holds where the lowest learning
+rate is called too low and the highest too high on every seed, the names come in order, and the learning rate of the
+lowest final loss is called good.
+
+References: CS231n, "Training neural networks, part 3"; Smith 2017, arXiv:1506.01186 (range test).
 
 Measured over three seeds (12 s of one core): it holds. Up to 3.2e-5 learning rates are called too low, from 1e-4 to
 0.03 good, and from 0.32 on too high; no run stays high without diverging. The lowest final loss, 0.011, is that of
@@ -22,7 +24,7 @@ import optax
 
 from dlcore.diagnostics.lr_range import RangeTest, lr_range_test, read_range_test
 from dlcore.diagnostics.triage import learning_rate_triage
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
@@ -170,7 +172,13 @@ def study(
     regimes = names(losses)
     numbers = {f"rate {learning_rate:.2g}": ", ".join(regimes[k]) for k, learning_rate in enumerate(learning_rates)}
     numbers |= {f"range test, {field}": [getattr(t, field) for t in tests] for field in RangeTest._fields}
-    return StudyResult(numbers, verdict, {"regimes": draw(learning_rates, losses, swept, tested, tests)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"regimes": draw(learning_rates, losses, swept, tested, tests)},
+        holds,
+        headline=Headline("learning rate of the range test's steepest fall", [t.steepest for t in tests]),
+    )
 
 
 experiment = Study(

@@ -2,13 +2,15 @@
 
 python -m experiments.studies.mixed_precision
 
-Micikevicius et al. 2018, arXiv:1710.03740. Perceptrons of four hidden layers on digits by SGD with momentum; weights
-and updates are float32, products are computed in the named format, and logits and loss in float32. The loss is divided
-by 1, 4,096 and 65,536, so that gradients are as small as those of large batches and deep networks, and the learning
-rate is multiplied by the same number. Lost gradients are those that are zero at the first step beyond float32's
-(ReLU's). The claim holds where the mean training loss over the run is within 5 % of float32's in bfloat16 and in scaled
-float16 for every divisor, and not in plain float16 for the largest. (The loss of the last steps is no measure: it is
-0.001 there, all examples are memorized, and seeds differ by more than 10 %.)
+Perceptrons of four hidden layers on digits by SGD with momentum; weights and updates are float32, products are computed
+in the named format, and logits and loss in float32. The loss is divided by 1, 4,096 and 65,536, so that gradients are
+as small as those of large batches and deep networks, and the learning rate is multiplied by the same number. Lost
+gradients are those that are zero at the first step beyond float32's (ReLU's). The claim holds where the mean training
+loss over the run is within 5 % of float32's in bfloat16 and in scaled float16 for every divisor, and not in plain
+float16 for the largest. (The loss of the last steps is no measure: it is 0.001 there, all examples are memorized, and
+seeds differ by more than 10 %.)
+
+Reference: Micikevicius et al. 2018, arXiv:1710.03740.
 
 Measured over five seeds (30 s on two cores): it holds. bfloat16 is within 0.1 % of float32's mean loss throughout.
 float16 differs by 0.7 % at a divisor of 1 and by 1.8 % at 4,096, where 10.5 % of its first gradients are lost and its
@@ -22,7 +24,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import dynamic_loss_scale, loss_scale
 from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, VERMILION, new_figure
@@ -143,7 +145,16 @@ def report(runs: dict[str, dict[str, np.ndarray]], loss_divisors: tuple[float, .
             f"{gaps['float16, scaled'][i]:+.1%} ({lost['float16, scaled'][i]:.1%})."
         )
     numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": lost}
-    return StudyResult(numbers, verdict, {"losses": figure(runs, loss_divisors)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"losses": figure(runs, loss_divisors)},
+        holds,
+        headline=Headline(
+            "mean training loss at the largest divisor, scaled float16 over float32",
+            runs["float16, scaled"]["losses"][-1].mean(1) / runs["float32"]["losses"][-1].mean(1),
+        ),
+    )
 
 
 def figure(runs: dict, loss_divisors: tuple[float, ...]):

@@ -2,11 +2,13 @@
 
 python -m experiments.studies.model_scaling
 
-Tan & Le, "EfficientNet" (2019), arXiv:1905.11946, scale all three together: depth d, width w, resolution r with
-d w^2 r^2 = 4, and find that better than any one of them. Here a small residual network classifies five shapes on
-textured backgrounds (procedural scenes with one shape each, drawn at 48x48 and shrunk to the resolution), at equal
-training steps, over several seeds. Work is the multiply-adds of one forward pass. The claim holds where all three
-together are more accurate on average than the best single one.
+Tan & Le (2019) scale all three together: depth d, width w, resolution r with d w^2 r^2 = 4, and find that better than
+any one of them. Here a small residual network classifies five shapes on textured backgrounds (procedural scenes with
+one shape each, drawn at 48x48 and shrunk to the resolution), at equal training steps, over several seeds. Work is the
+multiply-adds of one forward pass. The claim holds where all three together are more accurate on average than the best
+single one.
+
+Reference: Tan & Le 2019, "EfficientNet", arXiv:1905.11946.
 
 Measured on two CPU cores in 5 minutes, 3 seeds: the claim held. Test accuracy: base 39.2 %, wider 35.6, deeper 44.8,
 larger images 26.7, all three 58.2 %, at 3.9x to 4.4x the work of the base; all three are ahead on every seed. No
@@ -22,7 +24,7 @@ import optax
 
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.scenes import SHAPES, scenes
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, GRAY, GREEN, PINK, VERMILION, new_figure
@@ -132,7 +134,13 @@ def study(
     verdict, holds = judge(accuracy, macs)
     numbers = {f"{name}: test accuracy": values.tolist() for name, values in accuracy.items()}
     numbers |= {f"{name}: operations": macs[name] for name in variants}
-    return StudyResult(numbers, verdict, {"model_scaling": draw(accuracy, macs)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"model_scaling": draw(accuracy, macs)},
+        holds,
+        headline=Headline("test accuracy, all three scaled", accuracy["all three"], "shapes"),
+    )
 
 
 experiment = Study(

@@ -2,11 +2,12 @@
 
 python -m experiments.studies.random_vs_grid
 
-Bergstra & Bengio, "Random search for hyper-parameter optimization" (JMLR 2012). Two axes, of which one matters: the
-learning rate of SGD, over six decades, and the dropout rate, from 0 to 0.5, for a perceptron on digits. Where the six
-decades begin is drawn anew in each repetition, since a range is chosen before one knows where the good learning rates
-lie; all ways to search get the same range and as many trials. The score of a search is its best validation accuracy.
-The claim holds where independent draws are better than the grid on average.
+Two axes, of which one matters: the learning rate of SGD, over six decades, and the dropout rate, from 0 to 0.5, for a
+perceptron on digits. Where the six decades begin is drawn anew in each repetition, since a range is chosen before one
+knows where the good learning rates lie; all ways to search get the same range and as many trials. The score of a search
+is its best validation accuracy. The claim holds where independent draws are better than the grid on average.
+
+Reference: Bergstra & Bengio 2012, "Random search for hyper-parameter optimization", JMLR.
 
 Measured over 20 ranges (40 s of two cores): the learning rate explains 92 % of the variance, dropout 1 %. The best of
 nine has 88.4 % by grid, 96.1 % by independent draws, 97.7 % by a Latin hypercube and 97.3 % by Sobol points. Not on
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure
 from dlcore.search import LogUniform, Uniform, grid, latin_hypercube, random, sobol
@@ -126,7 +127,15 @@ def study(*, num_repeats: int = 20, grid_side: int = 3, steps: int = 300) -> Stu
     verdict, holds = judge(best, shares, grid_side)
     numbers = {f"best accuracy, {name}": values.tolist() for name, values in best.items()}
     numbers |= {"variance explained by the rate": shares[0], "variance explained by dropout": shares[1]}
-    return StudyResult(numbers, verdict, {"random_vs_grid": draw(trials, scores, best, grid_side)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"random_vs_grid": draw(trials, scores, best, grid_side)},
+        holds,
+        headline=Headline(
+            f"validation accuracy gained over the grid, {grid_side**2} trials", best["random"] - best["grid"]
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_repeats": 2, "steps": 10})

@@ -7,6 +7,8 @@ examples, does each of dropout, weight decay and augmentation narrow the gap bet
 Does the gap shrink with the number of examples? (3) Does dropout still help with batch norm? The claim holds where the
 answers to the first two are yes.
 
+References: Srivastava et al. 2014, "Dropout", JMLR; Li et al. 2018, arXiv:1801.05134 (dropout with batch norm).
+
 Measured over three seeds: all three narrow the gap, from 0.56 to 0.55, 0.45 and 0.29, and together to 0.22, with 91.1 %
 test accuracy instead of 88.3 %; from 50 examples to all it shrinks from 1.01 to 0.25; dropout costs 0.3 points without
 batch norm, 1.0 with it.
@@ -18,7 +20,7 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -123,7 +125,16 @@ def study(*, num_seeds: int = 3, steps: int = 1500, num_examples: int = 150) -> 
     numbers["test accuracy by number of examples"] = curve[..., 3].mean(0).tolist()
     for (norm, drop), results in table.items():
         numbers[f"accuracy, norm {norm}, dropout {drop}"] = results[:, 3].tolist()
-    return StudyResult(numbers, verdict, {"regularization": draw(arms, curve, table, num_examples)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"regularization": draw(arms, curve, table, num_examples)},
+        holds,
+        headline=Headline(
+            "gap of log loss narrowed by all three",
+            np.subtract(numbers["nothing: gap of log loss"], numbers["all three: gap of log loss"]),
+        ),
+    )
 
 
 def draw(arms, curve, table, num_examples):

@@ -6,14 +6,17 @@ Bowl: iterations to a millionth of the first error on (x^2 + kappa y^2) / 2 at t
 number; theory says kappa for gradient descent and sqrt(kappa) for heavy-ball momentum (Polyak 1964). Saddle: x^2 - y^2
 from the ridge y = 0, over 20 seeds of gradient noise. How common saddles are: the share of random symmetric matrices
 (Gaussian orthogonal ensemble) that are positive definite, as a minimum's Hessian would be, by dimension (Dauphin et al.
-2014, arXiv:1406.2572). Plateau: steps to leave the flat part of a sigmoid's squared error, by its saturation.
+2014). Plateau: steps to leave the flat part of a sigmoid's squared error, by its saturation.
+
+References: Polyak 1964, "Some methods of speeding up the convergence of iteration methods"; Dauphin et al. 2014,
+arXiv:1406.2572.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
 
@@ -135,6 +138,7 @@ def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResu
         verdict,
         {"pathologies": draw(kappas, counts, paths, dimensions, shares, logits, flat)},
         bool(as_theory and escapes and shares[-1] < shares[0] and flat[-1] > flat[0]),
+        headline=Headline("power of the condition number, gradient descent", slopes["gradient descent"], "quadratic"),
     )
 
 

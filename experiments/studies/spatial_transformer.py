@@ -8,6 +8,8 @@ the spread of angles that is left: the circular deviation of (the image's angle 
 of the images' angles. A common angle that all digits are turned to is no error: labels do not say what upright is. The
 claim holds where less than 60 % of the spread is left on every seed.
 
+Reference: Jaderberg et al. 2015, arXiv:1506.02025.
+
 Measured over three seeds: it leaves 39 % of the spread; test accuracy is 94.0 % with it and 90.9 % without.
 """
 
@@ -20,7 +22,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.digits import digits
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv, SpatialTransformer, rotation_theta
 from dlcore.ops import affine_grid, grid_sample, max_pool, resize
@@ -163,7 +165,9 @@ def study(
         f"({left.min():.0%} to {left.max():.0%}), and the accuracy is {with_it:.1%} with it and {without:.1%} without "
         f"({gain.min():+.1%} to {gain.max():+.1%})."
     )
-    return StudyResult(numbers, verdict, {"digits": figure}, holds)
+    return StudyResult(
+        numbers, verdict, {"digits": figure}, holds, headline=Headline("share of the angles' spread that is left", left)
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 5, "batch_size": 8})

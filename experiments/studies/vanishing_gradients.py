@@ -5,9 +5,11 @@ python -m experiments.studies.vanishing_gradients
 A perceptron of thirty layers of 64 on digits, at initialization: the norm of the loss's gradient by each layer's
 kernel. With sigmoids and Xavier's weights it vanishes, ReLUs with He's keep it, residual blocks give every layer a
 short path to the loss. Batch norm works whatever the weights' size, but makes the gradient itself grow, by about 1.2x a
-layer (Yang et al. 2019, arXiv:1902.08129), so that it is no cure by depth alone. Weights a quarter too large make ReLUs
-explode; clipping the gradient's norm, or a lower learning rate, lets such a net train where plain gradient descent ends
-in NaN.
+layer (Yang et al. 2019), so that it is no cure by depth alone. Weights a quarter too large make ReLUs explode; clipping
+the gradient's norm, or a lower learning rate, lets such a net train where plain gradient descent ends in NaN.
+
+References: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks"; Yang et
+al. 2019, arXiv:1902.08129 (batch norm).
 
 Measured over three seeds, the first layer's gradient over the last's: sigmoid 3e-19 to 8e-19, ReLU 0.7 to 2.1, batch
 norm 190 to 260, residual 0.2 to 0.3. The exploding net ends at loss 0.004 clipped, at 0.26 at the lower learning rate,
@@ -21,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import initializers
@@ -138,7 +140,11 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> Study
     numbers |= {f"first over last, {name}": r.tolist() for name, r in ratios.items()}
     numbers |= {f"final loss, exploding, {name}": e.tolist() for name, e in ended.items()}
     return StudyResult(
-        numbers, verdict, {"gradients": draw(norms, curves)}, all(inside.values()) and explodes and cured
+        numbers,
+        verdict,
+        {"gradients": draw(norms, curves)},
+        all(inside.values()) and explodes and cured,
+        headline=Headline("gradient of the first layer over the last's, residual", ratios["residual"]),
     )
 
 

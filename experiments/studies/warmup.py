@@ -2,12 +2,14 @@
 
 python -m experiments.studies.warmup
 
-Goyal et al. 2017, arXiv:1706.02677 (a linear warm-up for large batches); Gilmer et al. 2021, arXiv:2110.04369 (it leads
-to regions of lower curvature before the learning rate peaks). Perceptrons of eight hidden layers without normalization
-on digits, by SGD with momentum, with He's initial weights and with weights 1.5x as large. Either the learning rate is
-at its peak from the first step on, or it rises to it over a quarter of the run; it falls along a cosine afterwards. A
-run is lost where its last training loss is not finite or no better than chance, log 10. The claim holds where from the
-large weights fewer runs are lost with the warm-up, and at no learning rate more.
+Perceptrons of eight hidden layers without normalization on digits, by SGD with momentum, with He's initial weights and
+with weights 1.5x as large. Either the learning rate is at its peak from the first step on, or it rises to it over a
+quarter of the run; it falls along a cosine afterwards. A run is lost where its last training loss is not finite or no
+better than chance, log 10. The claim holds where from the large weights fewer runs are lost with the warm-up, and at no
+learning rate more.
+
+References: Goyal et al. 2017, arXiv:1706.02677 (a linear warm-up for large batches); Gilmer et al. 2021,
+arXiv:2110.04369 (it leads to regions of lower curvature before the learning rate peaks).
 
 Measured over eight learning rates and eight seeds (100 s of one core): it holds. From the large weights 36 of 64 runs
 are lost without the warm-up (31 not finite) and 26 with it (12); the best mean test accuracy is 89.1 % without and
@@ -23,7 +25,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim.schedules import cosine, warm_up
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -173,7 +175,16 @@ def study(
         for name, v in arms.items():
             numbers[f"{start}, lost by rate, {name}"] = lost(v).sum(1).tolist()
             numbers[f"{start}, not finite by rate, {name}"] = (~np.isfinite(v[:, :, -1, 0])).sum(1).tolist()
-    return StudyResult(numbers, verdict, {"warmup": draw(learning_rates, results, steps)}, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        {"warmup": draw(learning_rates, results, steps)},
+        holds,
+        headline=Headline(
+            "runs saved by a warm-up from large weights",
+            np.subtract(*(lost(results[list(STARTS)[-1]][name]).sum(0) for name in ("without", "with"))),
+        ),
+    )
 
 
 experiment = Study(

@@ -2,14 +2,15 @@
 
 python -m experiments.studies.where_cost_sits
 
-Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014), arXiv:1409.1556;
-Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), arXiv:1404.5997. Nothing is
-trained: `dlcore.cost.layers` counts torchvision's AlexNet and VGG-16, as `dlcore cost alexnet` does.
+Nothing is trained: `dlcore.cost.layers` counts torchvision's AlexNet and VGG-16, as `dlcore cost alexnet` does.
 
 VGG halves the map and doubles the channels from stage to stage, so that a 3x3 convolution C -> C costs the same,
 C' H' W' C K K = (2C) (H/2) (W/2) (2C) K K. It is often said that every stage costs the same. It does not: the first
 convolution of a stage has half of the inputs, stages have two or three convolutions, and the fifth halves the map
 without more channels.
+
+References: Simonyan & Zisserman 2014, "Very deep convolutional networks for large-scale image recognition",
+arXiv:1409.1556; Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997.
 
 Measured: 95.96 % of AlexNet's parameters are in the dense layers, 91.8 % of its multiply-adds in the convolutions, and
 56.4 % of its activations come from the first two of them (42.5 % in VGG-16, 63.7 % from the first four). VGG-16's
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.cost.layers import Layer, layer_costs
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GRAY, SKY, VERMILION, new_figure
@@ -141,7 +142,18 @@ def study(*, image_size: int = 224) -> StudyResult:
         "vgg16": draw_layers(vgg, f"VGG-16 on {image_size} x {image_size}"),
         "stages": draw_stages(whole, single),
     }
-    return StudyResult(numbers, verdict, figures, holds)
+    return StudyResult(
+        numbers,
+        verdict,
+        figures,
+        holds,
+        headline=Headline(
+            "share of AlexNet's parameters in dense layers",
+            shares(alexnet)["parameters in dense layers"],
+            f"{image_size}x{image_size}",
+            tolerance=1e-6,
+        ),
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study)

@@ -1,10 +1,15 @@
+import ast
+import inspect
 import json
 
 import numpy as np
 import pytest
 
-from dlcore.experiment.study import Study, StudyResult, run_study
+from dlcore.experiment import catalog
+from dlcore.experiment.catalog import experiment_names
+from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
+from dlcore.report.study_text import sentences, study_text
 
 
 def study(*, seeds: int = 5, noise: float = 0.5, fails: bool = False) -> StudyResult:
@@ -101,3 +106,113 @@ def test_help(capsys):
     assert out.startswith("What it shows.")
     assert "--seeds=int  (default 5)" in out
     assert "how many." in out
+
+
+def headlined(values, tolerance=0.01):
+    def function(*, num: int = 3, seed: int = 4) -> StudyResult:
+        """A study.
+
+        Args:
+          num: a number.
+          seed: a seed.
+        """
+        headline = Headline("test accuracy", values, "digits", tolerance)
+        return StudyResult({}, "It is so. By 2 points.", holds=np.bool_(True), headline=headline)
+
+    return Study(file="/x/topic/study.py", doc="What it shows.\n\nmore", function=function, smoke={"num": 2})
+
+
+def offered(folder, values, *words, tolerance=0.01):
+    assert run_study(headlined(values, tolerance), [f"--run_dir={folder}", *words]) == 0
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_a_headline_offers_a_row(tmp_path):
+    line = offered(tmp_path / "a", np.array([0.5, 0.7, 0.9]))
+    assert line["values"] == {"0": 0.5, "1": 0.7, "2": 0.9}
+    # the standard deviation is 0.2; two standard errors of the difference of two means are 2 sqrt(2 / 3) 0.2
+    assert line["tolerance"] == 0.33
+    assert (line["claim"], line["holds"], line["verdict"]) == ("What it shows.", True, "It is so. By 2 points.")
+    assert (line["experiment"], line["smoke"]) == ("topic.study", False)
+    assert isinstance(line["changed_files"], list)
+    line = offered(tmp_path / "b", 0.8, "--smoke", tolerance=0.5)
+    assert (line["values"], line["tolerance"], line["smoke"]) == ({"4": 0.8}, 0.4, True)
+
+
+def test_the_page_has_claim_method_verdict_and_reference(tmp_path):
+    study = headlined(0.5)
+    doc = "Is <it> so?\n\npython -m x\n\nWe look.\n\nReference: A et al. 2020, arXiv:2001.00001; B 2021.\n\nSeen: 3."
+    study = Study(study.file, doc, study.function)
+    assert run_study(study, [f"--run_dir={tmp_path}"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    shown = ["The claim held.", "<p>Is &lt;it&gt; so?</p>", "<p>We look.</p>"]
+    shown += ["<li>It is so.</li><li>By 2 points.</li>", "<p>Seen: 3.</p>"]
+    shown.append('<li>A et al. 2020, <a href="https://arxiv.org/abs/2001.00001">arXiv:2001.00001</a></li>')
+    shown.append("<li>B 2021</li>")
+    places = [page.index(text) for text in shown]
+    assert places == sorted(places)
+    assert "python -m x" not in page
+
+
+def test_every_study_states_a_headline():
+    """Else its outcome can never be a row of the ledger."""
+    files = [entry.path for entry in experiment_names()]
+    studies = [path for path in files if "StudyResult(" in path.read_text(encoding="utf-8")]
+    assert len(studies) > 50
+    assert [path.name for path in studies if "Headline(" not in path.read_text(encoding="utf-8")] == []
+
+
+def test_every_study_has_a_claim_a_method_and_a_reference():
+    rooms = {"studies", "classic_ml", "classical_vision", "backprop"}
+    texts = {
+        entry.name: study_text(ast.get_docstring(ast.parse(entry.path.read_text(encoding="utf-8"))))
+        for entry in experiment_names()
+        if entry.path.parent.name in rooms
+    }
+    assert len(texts) > 45
+    for name, text in texts.items():
+        assert len(text.claim) > 20, name
+        assert text.method, name
+        assert text.references, name
+        assert not any("arXiv" in paragraph for paragraph in text.method), name
+
+
+def test_a_docstring_is_taken_apart():
+    doc = """A claim.
+
+    python -m experiments.x
+        a number in 3 s
+
+    First.
+
+        a = b
+
+    References: A 2020, arXiv:2001.00001 (one); B
+    2021, "Two".
+
+    Measured in 3 s: 5.
+    """
+    text = study_text(inspect.cleandoc(doc))
+    assert text.claim == "A claim."
+    assert text.method == ("First.", "    a = b")
+    assert text.references == ("A 2020, arXiv:2001.00001 (one)", 'B 2021, "Two"')
+    assert text.measured == ("Measured in 3 s: 5.",)
+
+
+def test_a_verdict_is_parted_into_sentences():
+    verdict = "Of 9.5 % (e.g. A) it is so; 1e-3. 3 of 5 agree: x 4.2x. At last: yes."
+    assert sentences(verdict) == ["Of 9.5 % (e.g. A) it is so; 1e-3.", "3 of 5 agree: x 4.2x.", "At last: yes."]
+
+
+def test_the_listing_says_whether_a_studys_claim_held(tmp_path, monkeypatch):
+    row = {
+        "command": "python -m experiments.studies.depth",
+        "metric": "test accuracy",
+        "mean": 0.5,
+        "dataset": "digits",
+    }
+    rows = [row | {"holds": False}, row | {"command": "python -m experiments.rl.ppo", "mean": 0.25}]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
+    expected = {"studies.depth": "the claim did not hold: accuracy 0.5 on digits", "rl.ppo": "accuracy 0.25 on digits"}
+    assert catalog.measured() == expected

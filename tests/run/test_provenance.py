@@ -28,28 +28,70 @@ def test_the_command_is_what_a_shell_takes(argv, module, text, monkeypatch):
     assert provenance.command() == (text if text.startswith("python") else f"python -m experiments.{text}")
 
 
-def test_the_commit_and_whether_tracked_files_differ(tmp_path, monkeypatch):
-    def git(*words):
-        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
-        return subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True, text=True)
-
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "dlcore" / "run" / "provenance.py"))
-    assert provenance.commit.__wrapped__() is None, "outside of a checkout"
-    git("init")
-    (tmp_path / "file").write_text("1")
-    git("add", "file")
-    git("commit", "-m", "one")
-    head = git("rev-parse", "HEAD").stdout.strip()
-    assert provenance.commit.__wrapped__() == head
-    (tmp_path / "untracked").write_text("1")
-    assert provenance.commit.__wrapped__() == head
-    (tmp_path / "file").write_text("2")
-    assert provenance.commit.__wrapped__() == head + "+"
-
-
 def test_the_code_that_runs_is_digested():
     digests = provenance.sources()
     path = Path(provenance.__file__)
     assert digests["dlcore/run/provenance.py"] == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     assert "dlcore/learner.py" not in digests or "dlcore.learner" in sys.modules
     assert not [name for name in digests if "numpy" in name]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A commit of a checkout with one file of code, that provenance takes for its own."""
+    for path in ("dlcore/run/provenance.py", "experiments/page.py", "experiments/results.jsonl", "README.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@y"]
+    for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "dlcore" / "run" / "provenance.py"))
+
+    def measure(path=None, text="1"):
+        if path:
+            (tmp_path / path).write_text(text)
+        provenance.changed_files.cache_clear()
+        provenance.commit.cache_clear()
+        return provenance.changed_files(), provenance.commit()
+
+    yield measure
+    provenance.changed_files.cache_clear()
+    provenance.commit.cache_clear()
+
+
+def test_outside_of_a_checkout(tmp_path, checkout, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path.parent / "elsewhere" / "dlcore" / "run" / "provenance.py"))
+    assert checkout() == ((), None)
+
+
+def test_a_clean_checkout(checkout):
+    changed, commit = checkout()
+    assert changed == ()
+    assert len(commit) == 40
+
+
+@pytest.mark.parametrize("path", ["README.md", "experiments/results.jsonl", "experiments/notes.md", "mine.py"])
+def test_what_no_result_depends_on_is_no_change(checkout, path):
+    changed, commit = checkout(path)
+    assert changed == ()
+    assert "+" not in commit
+
+
+@pytest.mark.parametrize("path", ["experiments/page.py", "experiments/mine.py", "dlcore/new.py"])
+def test_modified_and_untracked_code_is_named(checkout, path):
+    changed, commit = checkout(path)
+    assert changed == (path,)
+    assert commit.endswith("+")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model name\t: A\nflags\t\t: sse avx avx2\n\nmodel name\t: B\nflags\t\t: sse\n", "A, avx2"),
+        ("model name\t: A\nflags\t\t: avx avx2 avx512f avx512bw\n", "A, avx512f"),
+        ("model name\t: A\nflags\t\t: sse\n", "A"),
+    ],
+)
+def test_the_processor_is_named_with_its_vectors(monkeypatch, text, expected):
+    monkeypatch.setattr(provenance.Path, "read_text", lambda self: text)
+    assert provenance._cpu() == expected

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.classification.architecture_search import Search
 from experiments.studies import architecture_search as study
 
 
@@ -55,3 +56,22 @@ def test_smoke(monkeypatch):
     assert settings[0]["steps"] == 2
     assert np.isfinite(result.numbers["controller: mean reward, last quarter"]).all()
     assert set(result.figures) == {"architecture_search"}
+
+
+@pytest.mark.covers("ZO-23")
+def test_the_cell_of_the_best_trial_is_proposed(monkeypatch):
+    """An accuracy is the share of convolutions; the controller tries none, six and three of them."""
+    rows, everything = np.array([0, 728, 364]), jnp.asarray(study.all_architectures())
+
+    def reinforce_search(key, reward, **_):
+        return Search(everything[rows], jnp.array([0.0, 1.0, 0.5]), everything[0])
+
+    monkeypatch.setattr(study, "reinforce_search", reinforce_search)
+    monkeypatch.setattr(study, "train_child", lambda key, architecture, data, **_: (architecture == 2).mean())
+    result = study.study(num_seeds=3, updates=1, children=3, num_repeats=1)
+    assert result.numbers["controller: accuracy of the proposed cell"] == [1, 1, 1]
+    assert result.numbers["controller: accuracy of its likeliest cell"] == [0, 0, 0]
+    at_random = np.array(result.numbers["random: accuracy of the proposed cell"])
+    assert (at_random >= np.array(result.numbers["random: mean reward"])).all()
+    assert (at_random > np.array(result.numbers["random: mean reward"])).any()
+    assert result.holds

@@ -68,3 +68,37 @@ def test_the_smoke_version(monkeypatch):
         assert 0 < loss < 3
         assert 0 <= accuracy <= 1
         assert result.numbers[f"gradient of the first module over the last's at the start, {label}"] > 0
+
+
+@pytest.mark.covers("ZO-27")
+def test_each_name_stands_for_its_net(monkeypatch):
+    """A net with heads gets 0.3 more, one with batch norm 0.5."""
+
+    def train_one(net, seed, learning_rate, *_):
+        accuracy = 0.1 + 0.3 * net.aux + 0.5 * net.batch_norm
+        return {"loss": np.ones(10), "accuracy": accuracy, "ratio": 1.0}
+
+    monkeypatch.setattr(study, "train_one", train_one)
+    result = study.study(num_seeds=2)
+    for label, accuracy in (("neither", 0.1), ("auxiliary heads", 0.4), ("batch norm", 0.6), ("both", 0.9)):
+        np.testing.assert_allclose(result.numbers[f"test accuracy, {label}"], accuracy)
+    assert not result.holds  # they help both times
+    np.testing.assert_allclose(result.headline.values, 0.3)
+
+
+@pytest.mark.covers("ZO-27")
+def test_the_heads_count_with_their_weight_and_the_last_layer_is_reported():
+    """Logits (1, 0) and (0, 2), and heads that say (0, 0) throughout; labels are 0."""
+    logits, labels = jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.zeros(2, jnp.int32)
+
+    class Net:
+        aux = True
+
+        def apply(self, variables, x, train, *, method, rngs, mutable):
+            assert (method, train) == ("auxiliary", True)
+            return (logits, {"aux1": jnp.zeros((2, 2)), "aux2": jnp.zeros((2, 2))}), {"batch_stats": {}}
+
+    total, (last, _) = study.loss_of(Net(), 0.3, {}, {}, logits, labels, jax.random.key(0))
+    own = (np.log(1 + np.exp(-1)) + np.log(1 + np.exp(2))) / 2
+    assert float(last) == pytest.approx(own, rel=1e-5)
+    assert float(total) == pytest.approx(own + 0.3 * 2 * np.log(2), rel=1e-5)

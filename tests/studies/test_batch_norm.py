@@ -110,3 +110,26 @@ def test_the_smoke_version_of_the_study(monkeypatch):
         result.numbers[f"shift of the last layer's inputs, {n}"][0] for n in ("noisy batch norm", "batch norm")
     )
     assert noisy > 5 * steady
+
+
+@pytest.mark.covers("NO-13")
+def test_each_name_stands_for_its_net(monkeypatch):
+    """Only a net with batch norm is stable above rate 1, and only a noisy one shifts."""
+
+    def train_all(net, variables, learning_rates, *_):
+        names, seeds = jax.tree.leaves(variables)[0].shape[:2]
+        rates = np.broadcast_to(learning_rates, (names, seeds, len(learning_rates)))
+        stable = rates <= (1 if net.norm == "none" else 8)
+        return {"loss": np.where(stable, 0.1 + 1 / rates, np.inf), "accuracy": 0.9 + 0 * rates}
+
+    def probe_all(net, variables, learning_rate, reach, train, steps, num_probes, batch_size):
+        rows = {"turn": 1.0 * (net.norm == "none"), "loss": 1.0, "shift": 1.0 * (net.norm == "noisy")}
+        return {name: np.full((2, num_probes), value) for name, value in rows.items()}
+
+    monkeypatch.setattr(batch_norm, "train_all", train_all)
+    monkeypatch.setattr(batch_norm, "probe_all", probe_all)
+    result = batch_norm.study(num_seeds=2, depth=1, hidden=4, num_probes=3)
+    np.testing.assert_array_equal(result.headline.values, [8, 8])
+    for quantity, values in (("turn of the gradient", (1, 0, 0)), ("shift of the last layer's inputs", (0, 0, 1))):
+        for name, value in zip(("plain", "batch norm", "noisy batch norm"), values, strict=True):
+            np.testing.assert_array_equal(result.numbers[f"{quantity}, {name}"], [value] * 2)

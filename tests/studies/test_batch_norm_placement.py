@@ -1,5 +1,7 @@
 """Where batch norm stands: the verdict turns with the share of dead units."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -33,3 +35,25 @@ def test_the_smoke_version_of_placement():
         assert len(dead) == 2
         assert all(0 <= share <= 1 for share in dead)
         assert result.numbers[f"test accuracy at the best rate, {label}"][0] > 0.5
+
+
+@pytest.mark.covers("NO-12")
+def test_each_name_stands_for_its_placement(monkeypatch):
+    """Nets are real and training is not: what a net centers, ReLU inputs or logits, decides its share of dead units."""
+    x, key = 3 + 2 * jax.random.normal(jax.random.key(0), (64, 64)), jax.random.key(1)
+
+    def train_all(net, variables, learning_rates, *_):
+        one = jax.tree.map(lambda v: v[0, 0], variables)
+        (logits, seen), _ = jax.jit(lambda one: net.apply(one, x, True, key, mutable=["batch_stats"]))(one)
+        centered = [bool(jnp.abs(values).max() < 1e-3) for values in (seen.mean(1), logits.mean(0))]
+        dead = {(True, False): 0.1, (False, True): 0.5, (False, False): 0.9}[tuple(centered)]
+        shape = 1, 1, len(learning_rates)
+        return {"loss": np.ones(shape), "accuracy": np.ones(shape), "dead": np.full(shape, dead)}
+
+    monkeypatch.setattr(study, "train_all", train_all)
+    result = study.study(num_seeds=1, depth=2, hidden=4)
+    dead = [result.numbers[f"dead over the rates, {label}"][0] for label in study.NAMES.values()]
+    assert list(study.NAMES) == ["before", "after", "none"]
+    np.testing.assert_allclose(dead, [0.1, 0.5, 0.9])
+    assert result.holds
+    np.testing.assert_allclose(result.headline.values, [0.4])

@@ -50,6 +50,7 @@ def test_the_measured_eigenvalue_is_that_of_the_whole_hessian(monkeypatch):
     captured = {}
 
     def train(*args, **kwargs):
+        captured.update(batch_size=kwargs["batch_size"])
         results = lab_train(*args, **kwargs)
         jax.debug.callback(lambda p: captured.update(params=p), results[0]["params"])
         return results
@@ -65,6 +66,7 @@ def test_the_measured_eigenvalue_is_that_of_the_whole_hessian(monkeypatch):
         logits = SmallNet((2,)).apply({"params": unravel(w)}, jnp.asarray(few.images), False)
         return softmax_cross_entropy_loss(logits, few.labels).mean()
 
+    assert captured["batch_size"] == 16
     assert flat.shape == (4 * 2 + 2 + 2 * 10 + 10,)
     values = np.linalg.eigvalsh(jax.jit(jax.hessian(loss))(flat))
     assert measured.shape == (1, 1, 3)

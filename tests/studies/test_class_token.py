@@ -57,3 +57,19 @@ def test_the_distillation_head_learns_what_the_teacher_says(monkeypatch):
     own, others = jax.jit(lambda x: net.model.apply(model, x, method="auxiliary", train=False))(images)
     assert (others["distillation"].argmax(-1) == 3).all()
     assert (own.argmax(-1) == labels).mean() > 0.2
+
+
+@pytest.mark.covers("AT-23")
+def test_only_the_distilled_one_has_a_teacher(monkeypatch):
+    """A net's accuracy says whether it was taught and which tokens it has; the teacher's has neither."""
+
+    def fit(net, teacher, *_):
+        tokens = net is not study.TEACHER and net.training == "auxiliary"
+        return {"params": {}}, np.array([0.0, 0.5 + 0.3 * (teacher is not None) + 0.1 * tokens])
+
+    monkeypatch.setattr(study, "fit", fit)
+    result = study.study(num_seeds=2, depth=1)
+    accuracy = {name: result.numbers[f"{name}: accuracy"][0] for name in (*study.ARMS, "teacher")}
+    expected = {"class token": 0.5, "mean over patches": 0.5, "distilled": 0.9, "teacher": 0.5}
+    assert accuracy == pytest.approx(expected)
+    assert result.holds

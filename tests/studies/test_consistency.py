@@ -1,6 +1,7 @@
 """A short run learns, and the verdict follows numbers that were written for it."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -39,3 +40,35 @@ def test_the_study_reports_every_arm(monkeypatch):
     assert result.holds
     assert result.numbers["with consistency: accuracy"] == [0.9, 0.9]
     assert set(result.figures) == {"consistency"}
+
+
+@pytest.mark.covers("RG-25")
+def test_what_each_arm_is_trained_on(monkeypatch):
+    """All pixels are 1. Heavy augmentation adds noise, so that some end above; light augmentation keeps them below."""
+    heavy = {}
+
+    def train(key, net, optimizer, images, labels, steps, *, batch_size, count, augment, extra):
+        given = {"labeled": jax.vmap(augment)(jax.random.split(key, 4), images[:4])}
+
+        def apply(x, key):
+            given["teacher" if "student" in given else "student"] = x
+            return jnp.zeros((len(x), 10))
+
+        if extra is not None:
+            extra(apply, key)
+        jax.debug.callback(lambda **above: heavy.update(above), **{k: (v > 1).mean() for k, v in given.items()})
+        return jax.tree.map(lambda v: v[None], dict(net.init(key, images[:2], False))), None
+
+    monkeypatch.setattr(consistency, "train", train)
+    ones, labels = np.ones((150, 8, 8, 1), np.float32), np.zeros(150, np.int32)
+    expected = {
+        consistency.ARMS[0]: {"labeled": False},
+        consistency.ARMS[1]: {"labeled": True},
+        consistency.ARMS[2]: {"labeled": False, "student": True, "teacher": False},
+    }
+    for arm, names in expected.items():
+        heavy.clear()
+        data = consistency.shuffled_digits()._replace(images=ones, labels=labels)
+        consistency.measure(jax.random.split(jax.random.key(0), 1), data, arm, 100, 1, 1.0, 0.8)
+        jax.effects_barrier()
+        assert {name: bool(share > 0.1) for name, share in heavy.items()} == names

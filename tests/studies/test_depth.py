@@ -54,3 +54,19 @@ def test_smoke(monkeypatch):
     losses = [v for name, v in result.numbers.items() if name.endswith("loss")]
     assert len(losses) == 4
     assert all(np.isfinite(v).all() for v in losses)
+
+
+@pytest.mark.covers("ZO-12")
+def test_each_name_stands_for_its_network(monkeypatch):
+    calls = []
+
+    def network(layers, skip, width):
+        calls.append((layers, skip))
+        return SmallNet(())
+
+    monkeypatch.setattr(depth, "network", network)
+    result = depth.study(**depth.experiment.smoke)
+    depths = depth.experiment.smoke["depths"]
+    expected = {f"{kind} {layers}": (layers, kind == "residual") for kind in ("plain", "residual") for layers in depths}
+    names = [name.removesuffix(": training loss") for name in result.numbers if name.endswith("training loss")]
+    assert dict(zip(names, calls, strict=True)) == expected

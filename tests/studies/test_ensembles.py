@@ -43,3 +43,29 @@ def test_smoke(monkeypatch):
     assert (numbers["members: best accuracy"] >= numbers["members: mean accuracy"]).all()
     assert numbers["snapshots: accuracy by cycle"].shape == (2,)
     assert set(result.figures) == {"ensembles"}
+
+
+@pytest.mark.covers("RG-24")
+def test_last_weights_and_averaged_ones_with_new_and_stale_statistics(monkeypatch):
+    """The last weights are 0. The averaged ones say 3 where hidden units fire, as new statistics make them, else 5."""
+
+    def train(key, net, *_, **__):
+        variables = jax.tree.map(jnp.zeros_like, dict(net.init(key, jnp.zeros((2, 8, 8, 1)), False)))
+        return jax.tree.map(lambda v: v[None], variables), {"state": jnp.zeros(1)}
+
+    def swa_params(state, params):
+        head = {"kernel": jnp.zeros((128, 10)).at[:, 3].set(1), "bias": 0.1 * jax.nn.one_hot(5, 10)}
+        scales = {name: {"scale": v["scale"] + 1, "bias": v["bias"]} for name, v in params.items() if "norm" in name}
+        return params | scales | {"head": head}
+
+    def recompute(forward, stats, batches):
+        return {name: {"mean": -jnp.ones_like(v["mean"]), "var": jnp.ones_like(v["var"])} for name, v in stats.items()}
+
+    for name, fake in (("train", train), ("swa_params", swa_params), ("recompute_batch_stats", recompute)):
+        monkeypatch.setattr(ensembles, name, fake)
+    monkeypatch.setattr(ensembles, "moved", lambda key, image: image)
+    data = ensembles.shuffled_digits()
+    last, new, stale = np.asarray(ensembles.averaged(jax.random.key(0), data, 10))
+    assert last[0] == pytest.approx(np.log(10), rel=1e-5)
+    assert new == pytest.approx([128 * (data.test_labels != 3).mean(), (data.test_labels == 3).mean()], rel=1e-2)
+    assert stale == pytest.approx([2.3, (data.test_labels == 5).mean()], rel=1e-2)

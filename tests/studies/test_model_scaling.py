@@ -61,3 +61,23 @@ def test_smoke(monkeypatch):
     result = model_scaling.experiment.function(**model_scaling.experiment.smoke)
     assert set(result.figures) == {"model_scaling"}
     assert all(np.isfinite(v).all() for v in result.numbers.values())
+
+
+@pytest.mark.covers("ZO-22")
+def test_each_variant_grows_what_it_is_called():
+    def facts(name):
+        side = model_scaling.VARIANTS[name][2]
+        net = model_scaling.network(model_scaling.VARIANTS[name])
+        shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, side, side, 3)), False))["params"]
+        kernels = [leaf.shape for leaf in jax.tree.leaves(shapes) if len(leaf.shape) == 4]
+        return min(shape[-1] for shape in kernels), len(kernels), side
+
+    base = facts("base")
+    more = {name: tuple(a > b for a, b in zip(facts(name), base, strict=True)) for name in model_scaling.VARIANTS}
+    assert more == {
+        "base": (False, False, False),
+        "wider": (True, False, False),
+        "deeper": (False, True, False),
+        "larger images": (False, False, True),
+        "all three": (True, True, True),
+    }

@@ -61,3 +61,25 @@ def test_digits_are_learned_at_a_good_rate_and_not_at_a_tiny_one():
     assert losses.shape == (2, 1, 2)
     assert losses[1, 0, -1] < 0.5 * losses[0, 0, -1]
     assert accuracy[1, 0] > 0.7
+
+
+@pytest.mark.covers("OP-20")
+def test_each_name_stands_for_its_optimizer():
+    """Two steps at rate 0.1 on a gradient of 1, from 1; see each method's equation."""
+    moves = {
+        "SGD": (0.1, 0.1),
+        "momentum": (0.1, 0.19),  # v = 1, then 0.9 + 1
+        "Nesterov": (0.19, 0.271),  # 1 + 0.9 v
+        "AdaGrad": (0.1, 0.1 / 2**0.5),  # over the root of the sum of squares
+        "RMSProp": (1.0, 0.1 / (1 - 0.99**2) ** 0.5),  # over the root of 0.01, then of 0.0199
+        "Adam": (0.1, 0.1),
+        "AdamW": (0.1 + 1e-5, 0.1 + 0.9 * 1e-5),  # decay 0.1 1e-4 of the weight, 1 and then 0.9
+    }
+    assert set(moves) == set(study.OPTIMIZERS)
+    for name, expected in moves.items():
+        optimizer, w, steps = study.OPTIMIZERS[name](0.1), jnp.ones(()), []
+        state = optimizer.init(w)
+        for _ in range(2):
+            update, state = optimizer.update(jnp.ones(()), state, w)
+            w, steps = w + update, [*steps, -float(update)]
+        np.testing.assert_allclose(steps, expected, rtol=2e-5, err_msg=name)

@@ -52,3 +52,42 @@ def test_the_digits_are_all_there():
     assert (data.images.shape, data.test_images.shape) == ((1297, 8, 8, 1), (500, 8, 8, 1))
     assert not np.array_equal(data.labels, shuffled_digits(2).labels)
     np.testing.assert_array_equal(np.bincount(data.labels), np.bincount(shuffled_digits(2).labels))
+
+
+def test_dropout_drops_units_in_training_alone():
+    net, key = SmallNet((16,)), jax.random.key(0)
+    variables = net.init(key, X, False)
+    plain = net.apply(variables, X, False, 0.5)
+
+    @jax.jit
+    @jax.vmap
+    def dropped(key):
+        return net.apply(variables, X, True, 0.5, rngs={"dropout": key})
+
+    logits = dropped(jax.random.split(key, 2000))
+    np.testing.assert_allclose(logits.mean(0), plain, atol=0.15)
+    assert float(logits.std(0).mean()) > 0.3
+    np.testing.assert_array_equal(net.apply(variables, X, True, 0.0, rngs={"dropout": key}), plain)
+
+
+def test_training_drops_units():
+    """Where all hidden units of a step are dropped, the weights before them get no gradient."""
+
+    @jax.jit
+    def moved(rate):
+        variables, _ = train(
+            jax.random.key(0), SmallNet((4,)), optax.sgd(0.1), X, Y, 1, batch_size=4, dropout_rate=rate
+        )
+        start = SmallNet((4,)).init(jax.random.fold_in(jax.random.key(0), 0), X[:2], False)
+        return jnp.abs(variables["params"]["dense0"]["kernel"][0] - start["params"]["dense0"]["kernel"]).max()
+
+    assert float(moved(0.9999)) < 1e-6 < 1e-3 < float(moved(0.0))
+
+
+def test_batch_norm_makes_the_scale_of_the_inputs_irrelevant():
+    rngs = {"dropout": jax.random.key(0)}
+    for batch_norm in (False, True):
+        net = SmallNet((16,), batch_norm)
+        variables = net.init(jax.random.key(0), X, False)
+        one, ten = (net.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])[0] for x in (X, 10 * X))
+        assert np.allclose(one, ten, atol=1e-2) == batch_norm

@@ -78,3 +78,21 @@ def test_the_verdict_turns():
 def test_thirty_layers_lie_in_their_bands(at_the_start):
     for name, (low, high) in study.BANDS.items():
         assert low <= at_the_start[f"first over last, {name}"][0] <= high
+
+
+@pytest.mark.covers("BP-13")
+def test_each_name_stands_for_its_way_to_train(monkeypatch):
+    """The curve ends at the length of the first step on a gradient of a million."""
+
+    def losses_of(net, images, labels, optimizer, steps, num_seeds):
+        gradient = jnp.array([1e6])
+        step = optimizer.update(gradient, optimizer.init(gradient), gradient)[0]
+        return np.full((num_seeds, steps + 1), -float(step[0]) * (net.kind == "exploding" or np.nan))
+
+    monkeypatch.setattr(study, "losses_of", losses_of)
+    monkeypatch.setattr(
+        study, "gradient_norms", lambda net, images, labels, num_seeds: np.full((num_seeds, 4), net.gain)
+    )
+    numbers = study.study(num_seeds=1, learning_rate=0.03, lower_learning_rate=0.0003, clip_norm=1.0).numbers
+    ends = {way: numbers[f"final loss, exploding, {way}"][0] for way in ("plain", "clipped", "lower rate")}
+    assert ends == pytest.approx({"plain": 3e4, "clipped": 0.03, "lower rate": 300})

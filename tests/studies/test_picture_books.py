@@ -1,0 +1,144 @@
+"""The picture books: each stop is what its title says, and the verdicts follow the numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.studies import (
+    activations,
+    box_losses,
+    image_distances,
+    long_tail,
+    metric_learning,
+    tour_of_convolutions,
+)
+
+
+@pytest.mark.parametrize("name", activations.NAMES)
+def test_a_deep_net_has_the_activation_of_its_name(name):
+    net, x = activations.DeepNet(name, 1, 4), jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
+    variables = jax.tree.map(
+        lambda v: jax.random.normal(jax.random.key(1), v.shape), jax.eval_shape(net.init, jax.random.key(0), x, False)
+    )
+    _, [hidden] = net.apply(variables, x, False, with_hidden=True)
+    dense = variables["params"]["dense0"]
+    dense = dense.get("dense", dense)
+    before = (x.reshape(3, -1) - 0.3) @ dense["kernel"] + dense["bias"]
+    if name == "Maxout":
+        expected = np.maximum(before[:, :4], before[:, 4:])
+    elif name == "PReLU":
+        expected = np.where(before > 0, before, variables["params"]["slope0"]["negative_slope"] * before)
+    else:
+        expected = activations.FUNCTIONS[name](before)
+    np.testing.assert_allclose(hidden, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_activations_smoke_and_verdict():
+    result = activations.experiment.function(**activations.experiment.smoke)
+    assert result.holds is None
+    assert set(result.figures) == {"activations"}
+    accuracy = {name: np.array([0.9, 0.95]) for name in activations.RECTIFIERS}
+    accuracy |= {name: np.array([0.1, 0.8]) for name in activations.SATURATING}
+    assert activations.judge(accuracy)
+    assert not activations.judge({**accuracy, "sigmoid": np.array([0.1, 0.86])})
+    assert not activations.judge({**accuracy, "silu": np.array([0.15, 0.95])})
+
+
+def test_layers_of_the_tour_see_and_share_what_they_say():
+    """A convolution, a locally connected and a fully connected layer: no line of the list fits another of them."""
+    names = ("convolution 3x3", "locally connected 3x3", "masked 5x5 (PixelCNN)")
+    lines = [tour_of_convolutions.LAYERS[name] for name in names]
+    measured = [tour_of_convolutions.measure(line.make(), jax.random.key(0)) for line in lines]
+    assert [m.parameters for m in measured] == [9 * 8 * 8 + 8, 13 * 13 * (9 * 8 * 8 + 8), 25 * 8 * 8 + 8]
+    assert [m.pixels for m in measured] == [9, 9, 12]
+    assert not measured[2].field[6, 6:].any()  # neither the pixel itself nor a later one
+    fits = [[tour_of_convolutions.fits(line, m) for m in measured] for line in lines]
+    assert fits == [[i == j for j in range(3)] for i in range(3)]
+
+
+def test_disjoint_boxes_need_more_than_iou():
+    result = box_losses.experiment.function(num_places=3, steps=60, learning_rate=0.1, seed=0)
+    last = {name: result.numbers[f"{name}: last distance"] for name in box_losses.LOSSES}
+    assert result.numbers["their largest move under IoU"] == 0
+    assert max(last["GIoU"], last["DIoU"], last["CIoU"]) < last["IoU"]
+    start, targets = box_losses.cases(3, 0)
+    assert start.shape == targets.shape == (3 * 49 * 7, 4)
+    np.testing.assert_allclose(targets[:, 2] * targets[:, 3], 1)
+    assert np.hypot(*(start[:, :2] - 10).T).max() <= 3
+
+
+def test_the_verdict_on_box_losses_follows_the_numbers():
+    last = {"IoU": 3.0, "GIoU": 0.3, "DIoU": 0.2, "CIoU": 0.1}
+    assert box_losses.judge(last, 0.0)
+    assert not box_losses.judge(last, 0.1)
+    assert not box_losses.judge({**last, "DIoU": 0.4}, 0.0)
+
+
+def test_distorted_pictures_have_the_error_asked_for_and_ssim_tells_them_apart():
+    result = image_distances.experiment.function(image="china", height=64, psnr_db=24.9, seed=0)
+    scores = {name.split(":")[0]: values for name, values in result.numbers.items()}
+    assert list(scores) == ["blocks", "blur", "brighter", "more contrast", "noise", "shifted"]
+    np.testing.assert_allclose([score[0] for score in scores.values()], 24.9, atol=0.01)
+    assert scores["brighter"][2] > scores["noise"][2] + 0.1
+    gray = jnp.linspace(0.2, 0.6, 40 * 48).reshape(40, 48)
+    changed = image_distances.distortions(gray, jax.random.key(0))
+    np.testing.assert_allclose(changed["brighter"](0.1), gray + 0.1, rtol=1e-6)
+    np.testing.assert_allclose(changed["blocks"](0.5)[:8, :8], gray[:8, :8].mean(), rtol=1e-5)
+    for distort in changed.values():
+        np.testing.assert_allclose(distort(0.0), gray, atol=1e-5)
+
+
+def test_the_verdict_on_image_distances_follows_the_numbers():
+    scores = {"brighter": (25, 0, 0.95), "more contrast": (25, 0, 0.9), "noise": (25, 0, 0.5)}
+    assert image_distances.judge(scores)
+    assert not image_distances.judge({**scores, "noise": (25, 0, 0.92)})
+    assert not image_distances.judge({**scores, "noise": (25.1, 0, 0.5)})
+
+
+def test_the_long_tail_has_its_counts_and_its_losses_favor_rare_classes():
+    counts = long_tail.counts_of(100, 50.0)
+    assert counts.tolist() == [100, 65, 42, 27, 18, 11, 7, 5, 3, 2]
+    labels = np.repeat(np.arange(10), 120)
+    np.testing.assert_array_equal(np.bincount(labels[long_tail.long_tail(labels, counts)]), counts)
+    losses, x = long_tail.objectives(counts), jnp.zeros((1, 8, 8, 1))
+    frequent, rare = (
+        {name: float(loss(jnp.zeros((1, 10)), x, jnp.array([label]))) for name, loss in losses.items()}
+        for label in (0, 9)
+    )
+    assert rare["cross-entropy"] == frequent["cross-entropy"] == pytest.approx(np.log(10))
+    assert rare["focal"] == pytest.approx(frequent["focal"])
+    # Effective numbers (1 - 0.99^n) / 0.01: 63.4 of 100 examples, 1.99 of 2.
+    assert rare["class-balanced"] / frequent["class-balanced"] == pytest.approx(
+        (1 - 0.99**100) / (1 - 0.99**2), rel=1e-4
+    )
+    # Margins 2 and 2 (2 / 100)^(1/4) = 0.752, taken off the label's score of 0.
+    assert rare["LDAM"] == pytest.approx(np.log(9 + np.exp(-2)) + 2, rel=1e-5)
+    assert frequent["LDAM"] == pytest.approx(np.log(9 + np.exp(-0.7521)) + 0.7521, rel=1e-4)
+
+
+def test_the_long_tail_smoke_and_verdict():
+    result = long_tail.experiment.function(**long_tail.experiment.smoke)
+    assert all(len(result.numbers[f"{name}: rarest"]) == 1 for name in ("cross-entropy", "focal", "LDAM"))
+    recall = {name: np.full((2, 10), value) for name, value in (("cross-entropy", 0.3), ("class-balanced", 0.4))}
+    assert long_tail.judge({**recall, "LDAM": np.full((2, 10), 0.5)})
+    assert not long_tail.judge({**recall, "LDAM": np.full((2, 10), 0.2)})
+
+
+@pytest.mark.parametrize("name", metric_learning.OBJECTIVES)
+def test_every_metric_loss_prefers_classes_that_lie_together(name):
+    """Two classes at right angles; the embedding of one example, moved toward the other class, costs more."""
+    labels = jnp.array([0, 0, 1, 1])
+    apart = jnp.eye(10)[labels] + 0.01 * jax.random.normal(jax.random.key(0), (4, 10))
+    mixed = apart.at[0].set(0.2 * apart[0] + 0.8 * apart[2])
+    loss = metric_learning.OBJECTIVES[name]
+    assert loss(mixed, None, labels) > loss(apart, None, labels) + 1e-3
+
+
+def test_metric_learning_smoke_and_verdict():
+    result = metric_learning.experiment.function(**metric_learning.experiment.smoke)
+    assert 0.25 < result.numbers["pixels"] <= 1
+    scores = {"untrained": np.array([0.5, 0.6]), "semi-hard triplets": np.array([0.6, 0.7])}
+    assert metric_learning.judge({**scores, "hard triplets": np.array([0.1, 0.7])})
+    assert not metric_learning.judge({**scores, "hard triplets": np.array([0.9, 0.7])})
+    assert not metric_learning.judge({**scores, "untrained": np.array([0.61, 0.6]), "hard triplets": np.zeros(2)})

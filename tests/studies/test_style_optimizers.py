@@ -1,0 +1,40 @@
+"""The study of style optimizers: which curve is whose, and the verdict."""
+
+import jax.numpy as jnp
+import pytest
+
+from experiments.studies import style_optimizers as study
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Measure L-BFGS that needs so many evaluations for the loss 1, and Adam that ends there at rate 0.03 alone."""
+
+    def measure(evaluations):
+        def descend(optimizer, network, source, seed, steps):
+            x = jnp.ones(2)
+            try:
+                step = -float(optimizer.update(x, optimizer.init(x), x)[0][0])
+            except TypeError:  # a line search wants the objective
+                rows = [(0, 9.0, 4.0, 8.0), (evaluations, 0.9, 2.0, 1.0)]
+            else:
+                rows = [(0, 9.0, 4.0, 8.0), (steps, 1.0 if step == pytest.approx(0.03, rel=1e-3) else 2.0, 1.0, 1.0)]
+            return [dict(zip(("evaluations", "loss", "content", "style"), row, strict=True)) for row in rows]
+
+        monkeypatch.setattr(study, "descend", descend)
+        return study.study(num_seeds=2, steps=100, height=32)
+
+    return measure
+
+
+def test_each_curve_is_of_its_optimizer(measured):
+    result = measured(40)
+    assert result.holds
+    assert result.numbers["evaluations for Adam at 0.03"] == [40, 40]
+    assert result.numbers["Adam's final loss at 0.1"] == [2, 2]
+    assert "Adam's best rate is 0.03. L-BFGS lowered the content loss 2 times and the style loss 8" in result.verdict
+    assert result.headline.values == [8, 8]
+
+
+def test_more_evaluations_than_adam_had_are_not_enough(measured):
+    assert not measured(101).holds
