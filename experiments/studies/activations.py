@@ -3,14 +3,14 @@
 python -m experiments.studies.activations
 
 Every activation of `dlcore.nn` with its slope, the scale at which it hands a signal and a gradient through a deep
-perceptron, and the test accuracy of that perceptron on the digits. Weights start as He et al. (2015, arXiv:1502.01852)
-start them for rectifiers; the rate is the best of a few for each activation, chosen on held-out training digits. The
-signal's scale is the last hidden layer's standard deviation over the first one's at initialization, the gradient's the
-first layer's over the last one's. The claim holds where on every seed each of ReLU, leaky ReLU, PReLU, ELU, GELU and
-SiLU is above the sigmoid and the hard shrinkage by ten points.
+perceptron, and the test accuracy of that perceptron on the digits. Weights start as He et al. start them for
+rectifiers; the rate is the best of a few for each activation, chosen on held-out training digits. The signal's scale is
+the last hidden layer's standard deviation over the first one's at initialization, the gradient's the first layer's over
+the last one's. The claim holds where on every seed each of ReLU, leaky ReLU, PReLU, ELU, GELU and SiLU is above the
+sigmoid and the hard shrinkage by ten points.
 
-Reference: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks"; the
-activations' own papers stand in `dlcore.nn.activations`.
+Reference: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks"; He et al.
+2015, arXiv:1502.01852; the activations' own papers stand in `dlcore.nn.activations`.
 """
 
 import functools
