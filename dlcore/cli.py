@@ -3,6 +3,7 @@
 dlcore experiments [WORD]                     list every experiment and study with what it was measured to reach
 dlcore run TOPIC.NAME [--FLAG=VALUE ...]      run one: python -m experiments.TOPIC.NAME; --help lists its flags
 dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlcore.search
+dlcore compare RUN RUN ...                    overlay the curves of runs, list the settings that differ
 dlcore models ["resnet*"]                     list the zoo: names, parameters and image sizes
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from
@@ -42,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     experiments.add_argument("word", nargs="?", default="", help="only those with this word in name or description")
     commands.add_parser("run", help="run an experiment: dlcore run TOPIC.NAME --FLAG=VALUE ...")
     commands.add_parser("search", help="search an experiment's settings: dlcore search TOPIC.NAME FLAG=SPACE ...")
+    compared = commands.add_parser("compare", help="overlay the curves of runs, and list the settings that differ")
+    compared.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run")
+    compared.add_argument("--x", choices=("step", "epoch"), default="step", help="the horizontal axis")
+    compared.add_argument("--out", type=Path, default=Path("compare.html"), help="the page to write")
     models = commands.add_parser("models", help="list the models")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
     cost = commands.add_parser("cost", help="what a model costs, layer by layer, without running it")
@@ -59,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
     options = parser.parse_args(argv)
     try:
-        {"experiments": _experiments, "models": _models, "cost": _cost, "convert": _convert}[options.command](options)
+        handlers = {"experiments": _experiments, "compare": _compare, "models": _models, "cost": _cost}
+        {**handlers, "convert": _convert}[options.command](options)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -70,6 +76,12 @@ def _experiments(options: argparse.Namespace) -> None:
     from dlcore.experiment.catalog import listing
 
     print(listing(options.word))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from dlcore.modes.compare import compare
+
+    print(compare(options.runs, options.out, options.x))
 
 
 def _run(argv: list[str]) -> int:

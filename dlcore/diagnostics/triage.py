@@ -18,14 +18,19 @@ import numpy as np
 
 from dlcore.diagnostics.finding import Finding
 
-__all__ = ["fit_triage", "learning_rate_triage", "plateaus", "triage", "turning_point"]
+__all__ = ["fit_triage", "learning_rate_triage", "plateaus", "smoothing_floor", "triage", "turning_point"]
 
 RANGE = "between 1e-5 and 1e-3"
 FEWEST = 5
 
 
 def learning_rate_triage(
-    loss: Sequence[float], steps: Sequence[float] | None = None, flat: float = 0.1, blown: float = 3.0
+    loss: Sequence[float],
+    steps: Sequence[float] | None = None,
+    flat: float = 0.1,
+    blown: float = 3.0,
+    floor: float | None = 0.0,
+    rate: Sequence[float] | None = None,
 ) -> Finding:
     """Judge the learning rate by a training loss.
 
@@ -39,6 +44,9 @@ def learning_rate_triage(
       steps: [N], which the message names; None counts from 0.
       flat: share of its start by which a loss must change to count as fallen or risen.
       blown: by how many times its start a loss is exceeded that blew up.
+      floor: the least value that the loss can have, from which it is measured: 0, or `smoothing_floor`. None where it
+        is not known; the rate is then never called "high".
+      rate: [N], the learning rate at each point; where a schedule lowers it to a tenth, it is never called "high".
 
     Returns:
       The finding, of a kind above.
@@ -52,28 +60,57 @@ def learning_rate_triage(
         return Finding("too high", f"the loss is not finite at {steps[bad[0]]:g}: lower the rate, try {RANGE}")
     if len(loss) < FEWEST:
         return Finding("unclear", f"too few points of the loss to judge the rate, {len(loss)}")
+    lowered = rate is not None and _is_lowered(rate, 0.1)
+    seen, loss = loss, loss - (floor or 0.0)
     start, end, (lowest, low), top = loss[0], _end(loss), _lowest(loss), loss.argmax()
+    first_seen, last_seen = seen[0], _end(seen)
     jump = loss[top] - 5 * _noise(loss)
     if jump > blown * start or (jump > 1.5 * start and end > (1 - flat) * start):
-        words = f"the loss rose from {start:.3g} to {loss[top]:.3g} at {steps[top]:g}: lower the rate, try {RANGE}"
+        words = f"the loss rose from {first_seen:.3g} to {seen[top]:.3g} at {steps[top]:g}: lower the rate, try {RANGE}"
         return Finding("too high", words)
     if end > (1 + flat) * start or end > max(2 * low, low + flat * start):
-        words = f"the loss rises, from {low:.3g} at {steps[lowest]:g} to {end:.3g}: lower the rate, try {RANGE}"
+        rise = f"from {_lowest(seen)[1]:.3g} at {steps[lowest]:g} to {last_seen:.3g}"
+        words = f"the loss rises, {rise}: lower the rate, try {RANGE}"
         return Finding("too high", words)
     if end > (1 - flat) * start:
-        return Finding("too low", f"the loss stays flat, from {start:.3g} to {end:.3g}: raise the rate")
+        return Finding("too low", f"the loss stays flat, from {first_seen:.3g} to {last_seen:.3g}: raise the rate")
     first, stop = (plateaus(loss) or [(len(loss), len(loss))])[-1]
     there = np.median(loss[first : first + max(len(loss) // 10, 1)]) if first < len(loss) else start
-    if first <= len(loss) / 3 and stop == len(loss) and end > start / 5 and start - there > 0.75 * (start - end):
-        words = f"the loss fell at first and stays at {end:.3g} from {steps[first]:g} on: lower the rate"
+    judged = floor is not None and not lowered
+    if (
+        judged
+        and first <= len(loss) / 3
+        and stop == len(loss)
+        and end > start / 5
+        and start - there > 0.75 * (start - end)
+    ):
+        words = f"the loss fell at first and stays at {last_seen:.3g} from {steps[first]:g} on: lower the rate"
         return Finding("high", words)
     falls = -_change(loss[-max(len(loss) // 3, 3) :])[0] > 0.2 * (start - end)
-    more = ", and still does at the end: train longer, or raise the rate" if falls else ""
-    return Finding("good", f"the loss falls, from {start:.3g} to {end:.3g}{more}")
+    longer = "train longer" if lowered else "train longer, or raise the rate"
+    more = f", and still does at the end: {longer}" if falls else ""
+    return Finding("good", f"the loss falls, from {first_seen:.3g} to {last_seen:.3g}{more}")
+
+
+def smoothing_floor(label_smoothing: float, num_classes: int) -> float:
+    """The least cross-entropy with smoothed labels: the entropy of a target, which no network gets under.
+
+    p = 1 - eps + eps / K for the true class, q = eps / K for the others:  floor = -p log p - (K - 1) q log q
+
+    Args:
+      label_smoothing: eps in [0, 1].
+      num_classes: K.
+
+    Returns:
+      The floor in nats; 0 without smoothing.
+    """
+    others = label_smoothing / num_classes
+    target = [1 - label_smoothing + others, *[others] * (num_classes - 1)]
+    return -sum(p * math.log(p) for p in target if p > 0)
 
 
 def fit_triage(
-    train: Sequence[float], valid: Sequence[float], gap: float = 0.05, enough: float = 0.99
+    train: Sequence[float], valid: Sequence[float], gap: float = 0.05, enough: float = 0.99, augmented: bool = False
 ) -> list[Finding]:
     """Judge under- and over-fitting by accuracies in training and validation.
 
@@ -87,9 +124,11 @@ def fit_triage(
       valid: [M] accuracies in [0, 1]; those that are not finite are left out.
       gap: difference of training and validation accuracy above which the fit is over-fitting.
       enough: training accuracy from which on more capacity would not help.
+      augmented: whether the training accuracy is of augmented images, which are harder: then it says nothing of
+        capacity, and no gap is no sign of a good fit.
 
     Returns:
-      The findings, at least one, of the kinds above.
+      The findings, of the kinds above; at least one, but for augmented images.
 
     Raises:
       ValueError: an accuracy lies outside [0, 1], or a curve is empty.
@@ -102,7 +141,8 @@ def fit_triage(
             raise ValueError(f"{name}={values.tolist()[:5]}: no accuracies; allowed: at least one, each in [0, 1]")
         curves[name] = values
     seen, unseen = (_end(values) for values in curves.values())
-    accuracies = f"train accuracy {_percent(seen)}, validation {_percent(unseen)}"
+    of_what = " (of augmented images)" if augmented else ""
+    accuracies = f"train accuracy {_percent(seen)}{of_what}, validation {_percent(unseen)}"
     valid = curves["valid"]
     if len(valid) < FEWEST:
         return [Finding("unclear", f"{accuracies}: too few points to judge the fit, {len(valid)}")]
@@ -113,10 +153,12 @@ def fit_triage(
         findings.append(Finding("train longer", words))
     if seen - unseen > gap:
         findings.append(Finding("over-fitting", f"{accuracies}: over-fitting; more data or stronger regularization"))
-        if 1 - seen > seen - unseen:
+        if 1 - seen > seen - unseen and not augmented:
             findings.append(
                 Finding("more capacity", f"the training error is {_percent(1 - seen)} itself: more capacity")
             )
+    if augmented:
+        return findings
     if not findings and seen < enough:
         findings.append(Finding("more capacity", f"{accuracies}: no gap; more capacity"))
     return findings or [Finding("good", f"{accuracies}: a good fit")]
@@ -172,15 +214,17 @@ def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
     return lowest if _end(loss) > (1 + rise) * low else None
 
 
-def triage(history: Sequence[Mapping[str, Any]]) -> list[str]:
+def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augmented: bool = False) -> list[str]:
     """Say what the learning curves of a run mean, in sentences.
 
     Args:
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}; metrics that a run did not
-        record are not judged.
+        record are not judged. Rows of training tell the schedule where they hold `learning_rate`.
+      floor: of the training loss, as in `learning_rate_triage`.
+      augmented: whether the training accuracy is of augmented images.
 
     Returns:
-      Sentences without a capital and a full stop; one that says so where there is nothing to judge.
+      Sentences without a capital and a full stop; none where there is nothing to say.
     """
     curves = {
         (split, name): _column(history, split, name) for split in ("train", "valid") for name in ("loss", "accuracy")
@@ -188,23 +232,33 @@ def triage(history: Sequence[Mapping[str, Any]]) -> list[str]:
     sentences = []
     steps, loss = curves["train", "loss"]
     if len(loss):
-        rate = learning_rate_triage(loss, steps)
-        sentences.append(f"learning rate {rate.kind}: {rate.message}")
-        sentences += [] if rate.kind != "good" else _where_to_lower(steps, loss)
+        rates = _column(history, "train", "learning_rate")[1]
+        rates = rates if len(rates) == len(loss) else None
+        rate = learning_rate_triage(loss, steps, floor=floor, rate=rates)
+        sentences += [] if rate.kind == "unclear" else [f"learning rate {rate.kind}: {rate.message}"]
+        if rate.kind == "good" and floor is not None and (rates is None or not _is_lowered(rates, 0.5)):
+            sentences += _where_to_lower(steps, loss, floor)
     if len(curves["train", "accuracy"][1]) and len(curves["valid", "accuracy"][1]):
-        fit = fit_triage(curves["train", "accuracy"][1], curves["valid", "accuracy"][1])
-        sentences += [finding.message for finding in fit]
+        accuracies = (curves[split, "accuracy"][1] for split in ("train", "valid"))
+        sentences += [
+            found.message for found in fit_triage(*accuracies, augmented=augmented) if found.kind != "unclear"
+        ]
     steps, loss = curves["valid", "loss"]
     turn = turning_point(loss) if len(loss) else None
     if turn is not None:
         sentences.append(f"the validation loss was lowest at {steps[turn]:g}, {loss[turn]:.3g}, and rises: stop there")
-    return sentences or ["no training loss and no pair of accuracies was recorded: nothing to judge"]
+    return sentences
 
 
-def _where_to_lower(steps: np.ndarray, loss: np.ndarray) -> list[str]:
+def _is_lowered(rate: Sequence[float], share: float) -> bool:
+    """Whether a schedule brings the rate below that share of its peak."""
+    return bool(rate[-1] < share * max(rate))
+
+
+def _where_to_lower(steps: np.ndarray, loss: np.ndarray, floor: float) -> list[str]:
     """The plateau that a run ends in, unless the loss has all but gone by then."""
     last = (plateaus(loss) or [(0, 0)])[-1]
-    if last[1] < len(loss) or _end(loss) < 0.01 * loss[0]:
+    if last[1] < len(loss) or _end(loss) - floor < 0.01 * (loss[0] - floor):
         return []
     return [f"the training loss stays at {_end(loss):.3g} from {steps[last[0]]:g} on: lower the rate there, or stop"]
 

@@ -82,6 +82,9 @@ class Experiment:
       panels: ReportContext -> panels of the report.
       pictures: ReportContext -> name to image [H, W, C] for TensorBoard.
       hooks: Setup -> hooks for fit.
+      report_hooks: Setup -> hooks that change nothing and add panels to the report, such as a film; a search, which
+        writes no such report, leaves them out.
+      schedule: Setup -> a function from the step, counted from 0, to its learning rate, for the log; None logs none.
       start: Setup -> fit's `start`, where the settings ask for weights to start from; else None.
       evaluators: (Setup, Splits, "valid" or "test") -> measures of that split taken from what `predict` gives.
       packages: of `dlcore.extras` that it needs, checked before any work.
@@ -111,6 +114,8 @@ class Experiment:
     panels: Callable[[Any], list] | None = None
     pictures: Callable[[Any], dict[str, Any]] | None = None
     hooks: Callable[[Setup], list] = lambda setup: []
+    report_hooks: Callable[[Setup], list] = lambda setup: []
+    schedule: Callable[[Setup], Callable[[int], float] | None] = lambda setup: None
     start: Callable[[Setup], Callable[[Any], Any] | None] = lambda setup: None
     evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []
     packages: tuple[str, ...] = ()

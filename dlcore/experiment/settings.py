@@ -87,7 +87,13 @@ RUN = {
         None, "an earlier run's folder, for evaluate, predict and export", str | None, identity=False, essential=True
     ),
     "config_json": Setting(None, "an earlier run's config.json to take settings from", str | None, identity=False),
-    "log_every": Setting(50, "steps between two lines of the log", limits=Range(1), identity=False),
+    "log_every": Setting(
+        None,
+        "steps between two lines of the log; by default 50, or a twentieth of a shorter run, and step 1",
+        int | None,
+        Range(1),
+        identity=False,
+    ),
     "progress": Setting(True, "show progress", identity=False),
     "watch": Setting(
         0,

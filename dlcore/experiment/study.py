@@ -156,9 +156,8 @@ def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> Non
     write_json(folder / "numbers.json", numbers)
     panels = claim_panels(study.doc, result.verdict, result.holds)
     for name, figure in result.figures.items():
-        picture = figure_png(figure)
-        (folder / f"{name}.png").write_bytes(picture)
-        panels.append(figure_panel(name.replace("_", " "), picture))
+        (folder / f"{name}.png").write_bytes(figure_png(figure))
+        panels.append(figure_panel(name.replace("_", " "), figure))
     panels.append(table({k: _short(v) for k, v in result.numbers.items()}, title="Numbers"))
     panels += reference_panels(study.doc)
     summary = {"time": duration(provenance.process_seconds())}

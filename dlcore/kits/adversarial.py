@@ -9,7 +9,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.learner import Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 
-__all__ = ["SETTINGS", "optimizer"]
+__all__ = ["SETTINGS", "optimizer", "schedule"]
 
 SETTINGS = {
     "optimizer": Setting("adam", "of both players", Literal[tuple(OPTIMIZERS)]),
@@ -29,5 +29,16 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
       The transformation.
     """
     flags = setup.flags
-    learning_rate = create_schedule(flags.schedule, flags.learning_rate, setup.steps)
-    return create_optimizer(flags.optimizer, learning_rate, momentum=flags.momentum, axis=setup.axis)
+    return create_optimizer(flags.optimizer, schedule(setup), momentum=flags.momentum, axis=setup.axis)
+
+
+def schedule(setup: Setup) -> optax.Schedule:
+    """Tell the learning rate of each step.
+
+    Args:
+      setup: with the flags of SETTINGS.
+
+    Returns:
+      A function from the step, counted from 0, to the rate of both players.
+    """
+    return create_schedule(setup.flags.schedule, setup.flags.learning_rate, setup.steps)

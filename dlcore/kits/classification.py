@@ -5,7 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["PLAIN", "first_kernel", "panels", "pictures"]
+from dlcore.kits import images
+
+__all__ = ["PLAIN", "first_kernel", "panels", "pictures", "training_images"]
 
 PLAIN = {
     "augment": "none",
@@ -25,7 +27,7 @@ PLAIN = {
 
 
 def panels(context: Any) -> list:
-    """Show the curves, the confusion matrix, the worst mistakes, the calibration, and first-layer filters.
+    """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters.
 
     Args:
       context: the ReportContext.
@@ -33,21 +35,60 @@ def panels(context: Any) -> list:
     Returns:
       Report panels.
     """
+    from dlcore.report.class_images import best_and_worst
     from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
     from dlcore.report.curves import curves
     from dlcore.report.filters import filters
+    from dlcore.report.triage import triage_panels
 
     names, test = context.spec["class_names"], context.data.test.arrays
     numbers = {**context.numbers, **context.arrays}
     calibration = {k.removeprefix("calibration/"): v for k, v in numbers.items() if k.startswith("calibration/")}
     confusion, kernel = numbers.get("confusion"), first_kernel(context.state.params)
+    shown, probabilities = (test["image"], test["label"]), context.outputs["probabilities"]
     return [
         curves(context.history),
+        *triage_panels(context.history, _floor(context), images.is_augmented(context.flags, context.spec)),
+        *training_images(context),
+        worst_mistakes(*shown, probabilities, names),
         *([] if confusion is None else [confusion_matrix(confusion, names)]),
-        worst_mistakes(test["image"], test["label"], context.outputs["probabilities"], names),
         *([reliability_diagram(calibration)] if calibration else []),
+        best_and_worst(*shown, probabilities, names),
         *([] if kernel is None else [filters(kernel)]),
     ]
+
+
+def training_images(context: Any, count: int = 10, versions: int = 6) -> list:
+    """Show training images, a class each, beside what augmentation makes of them.
+
+    Args:
+      context: the ReportContext.
+      count: the most images.
+      versions: of each.
+
+    Returns:
+      One panel.
+    """
+    from dlcore.report import class_images
+
+    flags, spec, train = context.flags, context.spec, context.data.train
+    labels, names = np.asarray(train.arrays["label"]), spec["class_names"]
+    first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
+    chosen = np.array([first[i] for i in np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)])
+    drawn = images.training_versions(flags, spec, train, chosen, versions)
+    note = f"{images.preparation(flags, spec)} The network gets them less their mean, over their standard deviation."
+    kinds = [names[label] for label in labels[chosen]]
+    return [class_images.training_images(train.arrays["image"][chosen], drawn, kinds, note)]
+
+
+def _floor(context: Any) -> float | None:
+    """The least training loss; None where examples are mixed, or a teacher at a temperature sets the targets."""
+    from dlcore.diagnostics.triage import smoothing_floor
+
+    flags = context.flags
+    if flags.get("mixup_alpha", 0) or flags.get("cutmix_alpha", 0) or "temperature" in flags:
+        return None
+    return smoothing_floor(flags.get("label_smoothing", 0.0), len(context.spec["class_names"]))
 
 
 def pictures(context: Any) -> dict[str, np.ndarray]:
@@ -62,16 +103,16 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
     from dlcore.report.filters import filter_grid
     from dlcore.report.pictures import to_uint8
 
-    images = {}
+    shown = {}
     kernel = first_kernel(context.state.params)
     if kernel is not None:
-        images["first_layer_filters"] = filter_grid(kernel, scale=8)[..., :3]
+        shown["first_layer_filters"] = filter_grid(kernel, scale=8)[..., :3]
     test, probabilities = context.data.test.arrays, context.outputs["probabilities"]
     wrong = np.flatnonzero(probabilities.argmax(-1) != test["label"])
     worst = wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:16]
     if len(worst):
-        images["worst_mistakes"] = np.concatenate(list(to_uint8(test["image"][worst])), axis=1)
-    return images
+        shown["worst_mistakes"] = np.concatenate(list(to_uint8(test["image"][worst])), axis=1)
+    return shown
 
 
 def first_kernel(params: Any) -> np.ndarray | None:

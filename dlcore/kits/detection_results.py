@@ -10,6 +10,8 @@ from dlcore.kits.image_prediction import read_all
 
 __all__ = ["describe", "example", "inputs", "panels", "pictures"]
 
+_MIN_SCORE = 0.3
+
 
 def example(spec: dict) -> dict[str, np.ndarray]:
     """Make a batch of one image of zeros, without a box.
@@ -82,7 +84,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def panels(context: Any) -> list:
-    """Draw pictures with boxes, a table of AP by class, and the learning curves.
+    """Draw pictures with boxes, AP by class, precision over recall, kinds of error, and the learning curves.
 
     Args:
       context: the run's ReportContext.
@@ -90,9 +92,11 @@ def panels(context: Any) -> list:
     Returns:
       The panels.
     """
+    from dlcore.evaluators.detection_errors import KINDS, detection_errors
     from dlcore.report.curves import curves
-    from dlcore.report.detection import detections
+    from dlcore.report.detection import detections, error_kinds, precision_recall
     from dlcore.report.tables import table
+    from dlcore.report.triage import triage_panels
 
     names, test = context.spec["class_names"], context.data.test
 
@@ -105,9 +109,17 @@ def panels(context: Any) -> list:
         for name, suffix in [*((name, f"/{name}") for name in names), ("", "")]
     ]
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
+    errors = detection_errors(context.outputs, test.arrays, len(names), min_score=_MIN_SCORE)
+    kinds = (
+        f"Test detections with a score of at least {100 * _MIN_SCORE:.0f}, by their class; missed boxes by their true "
+        "one. Right: IoU of at least 0.5 with a true box of the class; poor box: 0.1 to 0.5; background: less."
+    )
     return [
-        detections(test.arrays["image"], context.outputs, test.arrays, names),
-        table(rows, "Average precision", "Over the test split, in %."),
+        detections(test.arrays["image"], context.outputs, test.arrays, names, min_score=_MIN_SCORE),
+        table(rows, "Average precision", "Over the test split, in %.")._replace(half=True),
+        precision_recall(context.arrays["pr50"], names),
+        error_kinds(errors, KINDS, names, kinds),
+        *triage_panels(plain, floor=None),
         curves(plain),
     ]
 
@@ -126,7 +138,7 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
     arrays, drawn = context.data.test.arrays, []
     for i, image in enumerate(arrays["image"][:4]):
         outputs = {name: values[i] for name, values in context.outputs.items()}
-        shown = outputs["valid"] & (outputs["scores"] >= 0.3)
+        shown = outputs["valid"] & (outputs["scores"] >= _MIN_SCORE)
         boxes, labels, scores = (outputs[name][shown] for name in ("boxes", "labels", "scores"))
         truth = arrays["boxes"][i][arrays["box_mask"][i]]
         drawn.append(draw_boxes(image, boxes, labels, context.spec["class_names"], scores, truth, 2))

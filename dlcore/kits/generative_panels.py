@@ -1,5 +1,6 @@
 """What experiments that generate images show: samples, and for diffusion models every sampler and its trajectories."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,18 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.experiment.experiment import Setup
 from dlcore.generative import ddpm
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod
 from dlcore.kits.generative import NUM_REAL, NUM_SHOWN
-from dlcore.learner import example_keys
+from dlcore.learner import Learner, example_keys
 from dlcore.optim import parameter_ema
 
-__all__ = ["diffusion_panels", "panels", "pictures"]
+__all__ = ["diffusion_panels", "film_of_samples", "panels", "pictures"]
 
 
 def panels(context: Any) -> list:
-    """Show the first samples, real images, and the curves.
+    """Show the first samples, the curves, and real images.
 
     Args:
       context: the ReportContext.
@@ -38,9 +40,26 @@ def panels(context: Any) -> list:
     )
     return [
         sample_grid(context.outputs["sample"], "Samples", note),
-        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
         curves(context.history),
+        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
     ]
+
+
+def film_of_samples(build: Callable[[Setup], Learner], setup: Setup) -> list:
+    """Film the same samples over training, from the same noise.
+
+    Args:
+      build: of the experiment.
+      setup: of the run.
+
+    Returns:
+      The hook, in a list.
+    """
+    from dlcore.modes.film import film_hooks
+    from dlcore.report.generative import picture_grid
+
+    batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
+    return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
 def pictures(context: Any) -> dict[str, np.ndarray]:
@@ -58,7 +77,7 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
 
 
 def diffusion_panels(context: Any, model: nn.Module) -> list:
-    """Show samples, DDIM's trajectories, and samples of every sampler from the same noise.
+    """Show samples, DDIM's trajectories as a film and side by side, and each sampler's samples from the same noise.
 
     Args:
       context: the ReportContext of a run with the flags of `dlcore.generative.ddpm.learner`.
@@ -67,7 +86,9 @@ def diffusion_panels(context: Any, model: nn.Module) -> list:
     Returns:
       Report panels.
     """
-    from dlcore.report.generative import sample_grid, sample_path
+    from dlcore.report.film import film
+    from dlcore.report.generative import picture_grid, sample_path, sample_rows
+    from dlcore.report.triage import triage_panels
 
     flags, shape = context.flags, tuple(context.spec["image_shape"])
     params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
@@ -91,7 +112,9 @@ def diffusion_panels(context: Any, model: nn.Module) -> list:
     trajectory = sample_path(
         paths["ddim"][columns, :6], note=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
     )
-    note = "From the same noise as the first samples above."
-    by_sampler = [sample_grid(paths[name][-1], f"{name}, {count} steps", note) for name, count in runs.items()]
+    chain = [picture_grid(images, 4) for images in paths["ddim"]]
+    moving = film(chain, "From noise to samples, as a film", f"{steps} steps of DDIM, sixteen samples.", 100)
+    rows = {f"{name}, {count} steps": paths[name][-1] for name, count in runs.items()}
+    by_sampler = sample_rows(rows, "Samplers", "From the same noise as the first samples above.")
     samples, *others = panels(context)
-    return [samples, trajectory, *by_sampler, *others]
+    return [samples, moving, trajectory, by_sampler, *triage_panels(context.history, floor=None), *others]

@@ -2,10 +2,13 @@
 
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment.recipes import CLASSIFICATION, STRONG, classification_augmentation
 from dlcore.data.normalization import normalizer
+from dlcore.data.source import Source
 from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -14,7 +17,17 @@ from dlcore.experiment.splits import Splits
 from dlcore.extras import require
 from dlcore.learner import Range
 
-__all__ = ["SETTINGS", "augmentation", "data", "example", "input_size", "preprocess"]
+__all__ = [
+    "SETTINGS",
+    "augmentation",
+    "data",
+    "example",
+    "input_size",
+    "is_augmented",
+    "preparation",
+    "preprocess",
+    "training_versions",
+]
 
 SETTINGS = {
     "dataset": Setting(
@@ -164,6 +177,70 @@ def augmentation(flags: Flags, spec: dict):
     side = input_size(flags, spec) or spec["image_shape"][0]
     strong = flags.augment if flags.augment in STRONG else None
     return classification_augmentation(name, side, spec["mean"], spec["std"], strong)
+
+
+def is_augmented(flags: Flags, spec: dict) -> bool:
+    """Tell whether training sees other images than validation.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data.
+
+    Returns:
+      True where images are augmented or mixed.
+    """
+    mixed = any(flags.get(name, 0) for name in ("mixup_alpha", "cutmix_alpha"))
+    return mixed or flags.augment in STRONG or _recipe(flags, spec) != "none"
+
+
+def preparation(flags: Flags, spec: dict) -> str:
+    """Say what is done to training images.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data.
+
+    Returns:
+      Sentences.
+    """
+    height, width, _ = spec["image_shape"]
+    size = input_size(flags, spec)
+    resized = f", resized to {size} × {size} (bilinear)" if size else ""
+    name = _recipe(flags, spec)
+    recipes = [*([] if name == "none" else [name]), *([flags.augment] if flags.augment in STRONG else [])]
+    augmented = f"augmented by {' and '.join(recipes)}, anew in each epoch" if recipes else "not augmented"
+    mixed = [k for k in ("mixup", "cutmix") if flags.get(f"{k}_alpha", 0)]
+    more = f", then mixed in pairs ({' and '.join(mixed)}, not shown)" if mixed else ""
+    return f"{height} × {width} pixels{resized}; {augmented}{more}."
+
+
+def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, count: int) -> np.ndarray:
+    """Draw training images as the network gets them, but for the normalization.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data.
+      train: the training split.
+      idx: [N] int, its rows.
+      count: versions of each image; where nothing is random, one.
+
+    Returns:
+      [count, N, H, W, C] in [0, 1].
+    """
+    from dlcore.data.streaming import streamed
+
+    augment, disk = augmentation(flags, spec), streamed(train)
+    count = count if augment is not None or (disk is not None and disk.crop is not None) else 1
+    normalize = normalizer(spec["mean"], spec["std"], size=input_size(flags, spec))
+    mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
+    versions = []
+    for k in range(count):
+        images = train.arrays["image"][idx] if disk is None else disk.drawn(idx, flags.seed, np.full(len(idx), k))
+        x = normalize(jnp.asarray(images))
+        if augment is not None:
+            x = jax.vmap(augment)(jax.random.split(jax.random.key(k), len(idx)), x)
+        versions.append(np.asarray(x) * std + mean)
+    return np.clip(np.stack(versions), 0, 1)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

@@ -12,7 +12,10 @@ from dlcore.experiment.settings import ONLY_F32
 from dlcore.kits.trained_network import load_network
 from dlcore.learner import Learner, Range
 
-__all__ = ["SETTINGS", "build", "optimizer", "panels"]
+__all__ = ["SETTINGS", "build", "film_of_images", "optimizer", "panels"]
+
+_FEW = 4
+"""Images that stand beside their film."""
 
 SETTINGS = {
     "network": Setting(
@@ -66,6 +69,25 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     return optax.with_extra_args_support(optax.adam(setup.flags.learning_rate))
 
 
+def film_of_images(build: Callable[[Setup], Learner], setup: Setup, count: int = 1) -> list:
+    """Film the images that are optimized.
+
+    Args:
+      build: of the experiment.
+      setup: of the run.
+      count: images.
+
+    Returns:
+      The hook, in a list.
+    """
+    from dlcore.modes.film import film_hooks
+    from dlcore.report.generative import picture_grid
+
+    batch = {"index": np.arange(count, dtype=np.int32)}
+    title = "The image by step" if count == 1 else "The images by step"
+    return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
+
+
 def panels(context: Any, images: dict[str, np.ndarray], title: str, note: str = "") -> list:
     """Show images by name, and the curves.
 
@@ -82,4 +104,5 @@ def panels(context: Any, images: dict[str, np.ndarray], title: str, note: str = 
     from dlcore.report.pictures import examples, to_uint8
 
     shown = np.stack([to_uint8(np.asarray(image)[None])[0] for image in images.values()])
-    return [examples(shown, list(images), title, note, count=len(shown)), curves(context.history)]
+    side_by_side = examples(shown, list(images), title, note, count=len(shown))
+    return [side_by_side._replace(half=len(shown) <= _FEW), curves(context.history)]

@@ -1,5 +1,6 @@
 """The optimizer that an experiment's flags describe."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import optax
@@ -9,7 +10,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
 
-__all__ = ["SETTINGS", "averaged", "build"]
+__all__ = ["SETTINGS", "averaged", "build", "schedule"]
 
 SETTINGS = {
     "optimizer": Setting("adamw", "see dlcore.optim.create_optimizer", Literal[tuple(OPTIMIZERS)], essential=True),
@@ -43,19 +44,35 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
       The transformation.
     """
     flags = setup.flags
-    accumulate = flags.get("accumulate", 1)
-    updates = max(1, setup.steps // accumulate)
-    schedule = create_schedule(flags.schedule, flags.learning_rate, updates, round(flags.warmup * updates))
     return create_optimizer(
         flags.optimizer,
-        schedule,
+        _by_update(setup),
         momentum=flags.momentum,
         weight_decay=flags.weight_decay,
         clip_norm=flags.clip_norm,
         ema=flags.get("ema"),
-        accumulate=accumulate,
+        accumulate=flags.get("accumulate", 1),
         axis=setup.axis,
     )
+
+
+def schedule(setup: Setup) -> Callable[[int], float]:
+    """Tell the learning rate of each step.
+
+    Args:
+      setup: as in `build`.
+
+    Returns:
+      A function from the step, counted from 0, to the rate of the update that it belongs to.
+    """
+    by_update, accumulate = _by_update(setup), setup.flags.get("accumulate", 1)
+    return lambda step: float(by_update(step // accumulate))
+
+
+def _by_update(setup: Setup) -> optax.Schedule:
+    flags = setup.flags
+    updates = max(1, setup.steps // flags.get("accumulate", 1))
+    return create_schedule(flags.schedule, flags.learning_rate, updates, round(flags.warmup * updates))
 
 
 def averaged(learner: Learner, setup: Setup) -> Learner:

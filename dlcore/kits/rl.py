@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from dlcore.data.source import Source
@@ -14,7 +15,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, Range
 from dlcore.run.seeds import over_seeds, split_by_seed
 
-__all__ = ["FIELDS", "SETTINGS", "SMOKE", "build", "data", "panels"]
+__all__ = ["FIELDS", "SETTINGS", "SMOKE", "build", "data", "panels", "schedule"]
 
 SETTINGS = {
     "environment": Setting("CartPole-v1", "a gymnax environment with discrete actions", essential=True),
@@ -24,8 +25,11 @@ SETTINGS = {
     "max_grad_norm": Setting(0.5, "global norm that larger gradients are scaled to", limits=Range(1e-12)),
     **ONLY_F32,
 }
-SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "log_every": 1, "eval_every": 2}
+SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_every": 2}
 """Three seeds: XLA's CPU runtime (jaxlib 0.10.2) hangs in the initialization of two on a machine of two cores."""
+
+STEPS = "environment steps"
+_MOST_FRAMES = 100
 
 
 def data(flags: Flags) -> Splits:
@@ -42,7 +46,12 @@ def data(flags: Flags) -> Splits:
         Source({"episode": np.arange(first, first + count, dtype=np.int32)}, name=f"{name} episodes")
         for name, first in (("validation", 0), ("test", count))
     )
-    return Splits(Source.indices(flags.batch_size, "environments"), valid, test, {"dataset": flags.environment})
+    return Splits(
+        Source.indices(flags.batch_size, "environments"),
+        valid,
+        test,
+        {"dataset": flags.environment, "counts": "episodes"},
+    )
 
 
 def build(setup: Setup, learner: Callable[..., Learner], network: Callable, updates: int) -> Learner:
@@ -73,11 +82,12 @@ def build(setup: Setup, learner: Callable[..., Learner], network: Callable, upda
     return over_seeds(one, flags.num_seeds)
 
 
-def panels(context: Any) -> list:
-    """Draw the returns of finished episodes by seed, and the curves of every measure.
+def panels(context: Any, network: Callable | None = None) -> list:
+    """Film an episode, and draw returns by seed and the curves of every measure, over the steps taken in a seed.
 
     Args:
       context: the run's ReportContext.
+      network: a flax module's class, as for `build`; None shows no episode.
 
     Returns:
       The panels.
@@ -85,8 +95,60 @@ def panels(context: Any) -> list:
     from dlcore.report.curves import curves
 
     joined, seeds = split_by_seed(context.history)
-    returns = [{k: row.get(k) for k in ("step", "split", "return")} for row in seeds]
-    return [curves(returns, title="Return of finished episodes, by seed")] * bool(seeds) + [curves(joined)]
+    taken = context.flags.batch_size * context.flags.num_steps
+    joined, seeds = ([{**row, STEPS: row["step"] * taken} for row in rows] for rows in (joined, seeds))
+    for row in joined:
+        if rate := row.pop("examples_per_second", None):
+            row["environment_steps_per_second"] = rate * context.flags.num_steps
+    returns = [{k: row.get(k) for k in (STEPS, "split", "return")} for row in seeds]
+    title = "Return of finished episodes, by seed"
+    by_seed = [curves(returns, STEPS, title)._replace(half=True)] if seeds else []
+    return [*by_seed, *([] if network is None else _episode(context, network)), curves(joined, STEPS)]
+
+
+def _episode(context: Any, network: Callable) -> list:
+    """A film of the first test episode, by the seed of the best return; nothing where it cannot be drawn."""
+    from dlcore.report.environments import draw_environment
+    from dlcore.report.film import film
+    from dlcore.rl import environments
+
+    flags, params = context.flags, context.state.params
+    seed = 0
+    if flags.num_seeds > 1:
+        seed = int(np.asarray(context.outputs["return"]).mean(0).argmax())
+        params = jax.tree.map(lambda x: x[seed], params)
+    environment = environments.make(flags.environment)
+    model = network(environment.num_actions, **flags.group("network"))
+
+    def policy(observation):
+        outputs = model.apply({"params": params}, observation[None])
+        return jax.tree.leaves(outputs)[0][0].argmax()
+
+    states, seen, length = jax.device_get(
+        jax.jit(lambda key: environments.record(environment, policy, key, environment.max_steps))(
+            jax.random.key(flags.seed)
+        )
+    )
+    every = max(1, int(length) // _MOST_FRAMES)
+    moments = range(0, int(length), every)
+    frames = [draw_environment(flags.environment, jax.tree.map(lambda x, t=t: x[t], states), seen[t]) for t in moments]
+    if not frames or frames[0] is None:
+        return []
+    shown = "each step" if every == 1 else f"every {every}th step"
+    note = f"Seed {seed}, the most probable or most valued action; {int(length)} steps, {shown} shown."
+    return [film(frames, "An episode", note, 40 * every)]
+
+
+def schedule(setup: Setup) -> Callable[[int], float]:
+    """Tell the learning rate at the start of each step.
+
+    Args:
+      setup: with the flags of SETTINGS.
+
+    Returns:
+      A function from the step, counted from 0, to the rate, which falls linearly to 0.
+    """
+    return lambda step: setup.flags.learning_rate * (1 - step / setup.steps)
 
 
 FIELDS = {
@@ -94,7 +156,7 @@ FIELDS = {
     "settings": SETTINGS,
     "monitor": "return",
     "headline": "return",
-    "panels": panels,
+    "schedule": schedule,
     "packages": ("gymnax",),
 }
 """Fields of Experiment that are the same for every algorithm."""

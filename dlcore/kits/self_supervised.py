@@ -37,7 +37,6 @@ SMOKE = {
     "model.width": 4,
     "steps": 2,
     "batch_size": 32,
-    "log_every": 1,
     "eval_every": 2,
     "eval_batch_size": 500,
     "bank_size": 100,
@@ -129,6 +128,7 @@ def panels(context: Any) -> list:
     from dlcore.data.augment import to_float
     from dlcore.report import self_supervised as report
     from dlcore.report.curves import curves
+    from dlcore.report.triage import triage_panels
     from dlcore.self_supervised.views import two_views
 
     flags, names, features = context.flags, context.spec["class_names"], context.outputs["features"]
@@ -142,9 +142,10 @@ def panels(context: Any) -> list:
     )
     return [
         report.accuracy_table(context.numbers, note),
-        report.nearest_neighbors(test, labels, features, names),
         report.view_pairs(shown, *views),
+        report.nearest_neighbors(test, labels, features, names),
         report.feature_plane(features, labels, names),
+        *triage_panels([{k: v for k, v in row.items() if k != "accuracy"} for row in context.history], floor=None),
         curves(context.history),
     ]
 
@@ -156,6 +157,7 @@ SHARED = {
     "monitor": "knn",
     "headline": "knn",
     "example": images.example,
+    "schedule": optimizer.schedule,
     "evaluators": evaluators,
     "panels": panels,
 }

@@ -112,6 +112,7 @@ def panels(context: Any) -> list:
     """
     from dlcore.report.curves import curves
     from dlcore.report.sequence import text_samples
+    from dlcore.report.triage import triage_panels
 
     vocabulary, shown = Vocabulary(context.spec["vocabulary"]), context.data.shown.arrays
     outputs = zip(context.outputs["tokens"], context.outputs["length"], strict=True)
@@ -125,4 +126,5 @@ def panels(context: Any) -> list:
         shown["temperature"],
         note,
     )
-    return [samples, curves(context.history)]
+    losses = [{k: v for k, v in row.items() if k != "accuracy"} for row in context.history]
+    return [samples._replace(half=True), *triage_panels(losses, floor=None), curves(context.history)]

@@ -105,26 +105,33 @@ def _card(name: str, value: float | None) -> str:
     return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
 
 
+def _curves(context: ReportContext) -> list:
+    """The panels of an experiment that has none of its own."""
+    from dlcore.report.curves import curves
+    from dlcore.report.triage import triage_panels
+
+    return [curves(context.history), *triage_panels(context.history)]
+
+
 def _report(
     run: ResolvedRun, context: ReportContext, result: Result, step: int, seconds: float, hook_panels: list, batch: Any
 ) -> Path:
     from dlcore.report.html import render
     from dlcore.report.memory import memory_panel
-    from dlcore.report.triage import triage_panel
 
-    panels = run.experiment.panels(context) if run.experiment.panels else []
-    panels = [*panels[:1], triage_panel(context.history), *panels[1:], *hook_panels]
+    first, *others = (run.experiment.panels or _curves)(context)
+    panels = [first, *hook_panels, *others]
     panels.append(memory_panel(result.memory, _residual_bytes(run, context, batch)))
     parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
-    value = context.numbers.get(run.experiment.headline)
+    value, counts = context.numbers.get(run.experiment.headline), context.spec.get("counts", "examples")
     cards = {
         f"test {run.experiment.headline}": _card(run.experiment.headline, value),
-        "test examples": f"{len(context.data.test):,}",
+        f"test {counts}": f"{len(context.data.test):,}",
         "parameters": f"{parameters:,}",
         "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step != result.step else ""),
         "wall time": duration(seconds),
-        "examples/s": f"{np.median(rates):,.0f}" if rates else "–",
+        **({"examples/s": f"{np.median(rates):,.0f}"} if rates and counts == "examples" else {}),
         "waiting for data": f"{result.wait_fraction:.1%}",
     }
     config = run.config() or {}

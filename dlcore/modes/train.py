@@ -49,6 +49,7 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
         "hooks": experiment.hooks(setup),
         "placement": run.placement(),
         "log_every": flags.log_every,
+        "learning_rate": run.experiment.schedule(setup),
         "eval_every": run.eval_every(data.train_size),
     }
 
@@ -109,7 +110,7 @@ def _train(run: ResolvedRun) -> None:
         run.write_config(spec, write_data(folder, data, known))
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
     arguments = fit_arguments(run, setup, data)
-    hooks = [*arguments["hooks"], *watch_hooks(run, setup, batch)]
+    hooks = [*arguments["hooks"], *run.experiment.report_hooks(setup), *watch_hooks(run, setup, batch)]
     result = fit(
         learner,
         pipelines,

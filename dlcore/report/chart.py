@@ -6,6 +6,7 @@ stays text, in the page's font.
 
 import io
 import re
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ticker import Formatter
 
-__all__ = ["INK", "LINE", "MUTED", "SERIES", "SURFACE", "chart_svg", "legend_key", "new_chart", "percent_ticks"]
+__all__ = [
+    "INK",
+    "LINE",
+    "MUTED",
+    "SERIES",
+    "SURFACE",
+    "chart_svg",
+    "legend_key",
+    "new_chart",
+    "percent_ticks",
+    "themed_svg",
+]
 
 INK, MUTED, LINE, SURFACE = "#000001", "#000002", "#000003", "#000004"
 """Stand-ins for the page's colors of text, of secondary text, of grid lines, and of the background of a panel."""
@@ -63,11 +75,27 @@ def chart_svg(figure: "Figure", label: str) -> str:
     Returns:
       An `<svg>` element with the page's CSS variables for colors.
     """
+    return themed_svg(figure, label, _VARIABLES)
+
+
+def themed_svg(figure: "Figure", label: str, variables: Mapping[str, str], **options: Any) -> str:
+    """Draw a figure with the page's CSS variables in the place of some of its colors.
+
+    Args:
+      figure: of matplotlib.
+      label: what it shows, for readers who do not see it.
+      variables: names of variables by color, {"#0072b2": "c1"}. What matplotlib draws in black without saying so takes
+        the page's color of text.
+      **options: of `Figure.savefig`, such as bbox_inches.
+
+    Returns:
+      An `<svg>` element without a size of its own; text stays text, in the page's font.
+    """
     import matplotlib
 
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, **options)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(
@@ -76,7 +104,7 @@ def chart_svg(figure: "Figure", label: str) -> str:
     text = re.sub(r' id="[a-zA-Z]+\d*_\d+"', "", text)
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-    return re.sub("#0000[0a][1-9]", lambda match: f"var(--{_VARIABLES[match[0]]})", text)
+    return re.sub('#[0-9a-f]{6}(?=[;"])', lambda m: f"var(--{variables[m[0]]})" if m[0] in variables else m[0], text)
 
 
 def legend_key(text: str, series: int) -> str:

@@ -15,6 +15,7 @@ from dlcore.report.tables import table
 __all__ = ["confusion_matrix", "reliability_diagram", "worst_mistakes"]
 
 _ANNOTATED_CLASSES = 20
+_HALF_CLASSES = 10
 _RIGHT, _WRONG = rgb(BLUE), rgb(VERMILION)
 
 
@@ -52,7 +53,7 @@ def confusion_matrix(
         html = _annotated(counts, names, strength)
     else:
         html = f'<div class="columns"><div class="wide">{_heat_map(strength)}</div>{_hardest(counts, names)}</div>'
-    return Panel(title, html, note)
+    return Panel(title, html, note, half=len(counts) <= _HALF_CLASSES)
 
 
 def _annotated(counts: np.ndarray, names: list[str], strength: np.ndarray) -> str:
@@ -71,8 +72,8 @@ def _annotated(counts: np.ndarray, names: list[str], strength: np.ndarray) -> st
     foot = "".join(f'<td class="rate">{rate}</td>' for rate in precision)
     return (
         '<div class="scroll"><table class="confusion"><thead>'
-        f'<tr><th class="axis">true ↓ &nbsp; predicted →</th>{head}<th class="axis">recall</th></tr></thead>'
-        f'<tbody>{rows}<tr><th class="axis">precision</th>{foot}<td></td></tr></tbody></table></div>'
+        f'<tr><th class="axis">predicted →<br>true ↓</th>{head}<th class="axis">recall, %</th></tr></thead>'
+        f'<tbody>{rows}<tr><th class="axis">precision, %</th>{foot}<td></td></tr></tbody></table></div>'
     )
 
 
@@ -116,7 +117,7 @@ def _hardest(counts: np.ndarray, names: list[str], count: int = 10) -> str:
 
 
 def _rates(hits: np.ndarray, totals: np.ndarray) -> list[str]:
-    return [f"{100 * hit / total:.1f} %" if total else "" for hit, total in zip(hits, totals, strict=True)]
+    return [f"{100 * hit / total:.1f}" if total else "" for hit, total in zip(hits, totals, strict=True)]
 
 
 def worst_mistakes(
@@ -167,7 +168,7 @@ def worst_mistakes(
     shown = f"the {len(worst)} of highest confidence" if len(worst) < len(wrong) else "all, the most confident first"
     note = f"{len(wrong):,} of {len(labels):,} predictions are wrong; {shown}. In color: prediction and confidence."
     chosen = images[worst] if hasattr(images, "dtype") else np.asarray(images)[worst]
-    return Panel(title, captioned_images(to_uint8(chosen), captions), note)
+    return Panel(title, captioned_images(to_uint8(chosen), captions), note, half=True)
 
 
 def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Calibration") -> Panel:
@@ -210,8 +211,8 @@ def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Cal
         f"Right {100 * (count * right).sum() / count.sum():.1f} % of the time at a mean confidence of "
         f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
     )
-    html = f'<div class="columns">{chart}<div>{_bins(count, confident, right)}</div></div>'
-    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note)
+    html = f"{chart}<details><summary>As numbers</summary>{_bins(count, confident, right)}</details>"
+    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note, half=True)
 
 
 def _bins(count: np.ndarray, confident: np.ndarray, right: np.ndarray) -> str:

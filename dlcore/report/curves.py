@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.report.chart import SERIES, chart_svg, legend_key, new_chart, percent_ticks
+from dlcore.report.html import is_share
 from dlcore.report.panel import Panel
 
 __all__ = ["MAX_POINTS", "curves", "thin"]
@@ -15,21 +16,30 @@ __all__ = ["MAX_POINTS", "curves", "thin"]
 MAX_POINTS = 1000
 """Lines of more points are thinned to their extremes."""
 _FIRST_SPLITS = ("train", "valid", "test")
-_HEADLINES = ("loss", "accuracy")
-_HOUSEKEEPING = ("learning_rate", "examples_per_second")
+_HEADLINES = ("loss", "accuracy", "map", "return", "knn", "frechet_distance")
+_NUM_LARGE = 2
+_HOUSEKEEPING = ("learning_rate", "examples_per_second", "environment_steps_per_second")
 _NOT_PLOTTED = {"step", "split", "seconds", "epoch"}
 
 
-def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "Learning curves") -> Panel:
+def curves(
+    history: Sequence[Mapping[str, Any]],
+    x: str = "step",
+    title: str = "Learning curves",
+    headlines: Sequence[str] = _HEADLINES,
+) -> Panel:
     """Plot every metric of a run over its steps: one chart a metric, one line a split.
 
-    Loss and accuracy come first and large; every other number gets a small chart. None and values that are not finite
-    are gaps. Lines of more than `MAX_POINTS` points are thinned to their extremes.
+    The first two of loss, accuracy, mAP, return, k-NN and Fréchet distance (of one alone, with the next number) come
+    first and large; every other number gets a small chart, or a place in the line below where it was measured at one
+    step only. None and values that are not finite are gaps. Lines of more than `MAX_POINTS` points are thinned to their
+    extremes.
 
     Args:
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
       x: which number of a row is the horizontal axis, such as "step" or "epoch"; rows without it are left out.
       title: of the panel.
+      headlines: numbers that come first and large, by their precedence.
 
     Returns:
       The panel.
@@ -39,8 +49,15 @@ def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "
         return Panel(title, "<p>Nothing was recorded.</p>")
     splits = list(dict.fromkeys(split for lines in series.values() for split in lines))
     splits = [s for s in _FIRST_SPLITS if s in splits] + [s for s in splits if s not in _FIRST_SPLITS]
-    others = [n for n in series if n not in _HEADLINES]
-    large = [_chart(name, series[name], splits, x, (5.4, 3.0)) for name in _HEADLINES if name in series]
+    moving = [
+        name for name, lines in series.items() if len(np.unique(np.concatenate([xs for xs, _ in lines.values()]))) > 1
+    ]
+    first = [name for name in headlines if name in moving][:_NUM_LARGE]
+    if len(first) == 1:
+        rest = [name for name in moving if name not in first]
+        first += sorted(rest, key=lambda name: name in _HOUSEKEEPING)[:1]
+    others = [name for name in moving if name not in first]
+    large = [_chart(name, series[name], splits, x, (6.4, 3.0)) for name in first]
     order = [n for n in others if n not in _HOUSEKEEPING] + [n for n in _HOUSEKEEPING if n in others]
     small = [_chart(name, series[name], splits, x, (4.4, 2.3)) for name in order]
     html = "".join(
@@ -48,7 +65,8 @@ def curves(history: Sequence[Mapping[str, Any]], x: str = "step", title: str = "
         for kind, charts in (("charts", large), ("charts small", small))
         if charts
     )
-    return Panel(title, html)
+    once = [f"<b>{escape(name)}</b> {_keys(name, series[name], splits)}" for name in series if name not in moving]
+    return Panel(title, html + (f'<p class="once">Measured once: {" ".join(once)}</p>' if once else ""))
 
 
 def thin(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
@@ -97,25 +115,36 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
     """One measure as a captioned chart; the caption is the legend, with the last and the best value."""
     figure, axes = new_chart(size)
     everything = np.concatenate([y[np.isfinite(y)] for _, y in lines.values()])
-    keys = []
     for split in (s for s in splits if s in lines):
         number = splits.index(split) % len(SERIES)
         xs, ys = thin(*lines[split])
         marker = {"marker": "o", "markersize": 3.5} if len(xs) <= 40 else {}
         width = 1.1 if len(xs) > 200 else 1.7
         axes.plot(xs, ys, color=SERIES[number], linewidth=width, **marker)
-        keys.append(legend_key(f"{split} {_last_and_best(name, split, *lines[split])}", number + 1))
     axes.set_xlabel(x)
     axes.margins(x=0.02)
+    axes.xaxis.get_major_locator().set_params(nbins=5 if size[0] < 5 else 8)
     axes.xaxis.set_major_formatter(_thousands())
-    if everything.min() > 0 and everything.max() > 30 * everything.min() and name not in _HOUSEKEEPING:
-        _logarithmic(axes)
-    elif _is_share(name, everything):
+    if all((xs == np.rint(xs)).all() for xs, _ in lines.values()):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if _is_share(name, everything):
         axes.yaxis.set_major_formatter(percent_ticks())
+    elif everything.min() > 0 and everything.max() > 30 * everything.min() and not name.endswith(_HOUSEKEEPING):
+        _logarithmic(axes)
     elif everything.max() >= 10_000:
         axes.yaxis.set_major_formatter(_thousands())
     label = f"{name} over {x}"
-    return f"<figure><figcaption><b>{escape(name)}</b>{''.join(keys)}</figcaption>{chart_svg(figure, label)}</figure>"
+    caption = f"<b>{escape(name)}</b>{_keys(name, lines, splits)}"
+    return f"<figure><figcaption>{caption}</figcaption>{chart_svg(figure, label)}</figure>"
+
+
+def _keys(name: str, lines: dict, splits: list[str]) -> str:
+    """The legend, with the last and the best value of each split."""
+    return "".join(
+        legend_key(f"{split} {_last_and_best(name, split, *lines[split])}", splits.index(split) % len(SERIES) + 1)
+        for split in splits
+        if split in lines
+    )
 
 
 def _last_and_best(name: str, split: str, x: np.ndarray, y: np.ndarray) -> str:
@@ -130,7 +159,7 @@ def _last_and_best(name: str, split: str, x: np.ndarray, y: np.ndarray) -> str:
 
 
 def _is_share(name: str, values: np.ndarray) -> bool:
-    return "accuracy" in name and values.max() <= 1
+    return ("accuracy" in name or is_share(name)) and values.min() >= 0 and values.max() <= 1
 
 
 def _number(value: float, share: bool) -> str:

@@ -1,16 +1,19 @@
-"""Pictures of detections: predicted boxes with classes and scores, and the true boxes beside them."""
+"""Panels of a detector: pictures with predicted and true boxes, precision over recall, kinds of error."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
 
-from dlcore.report.figure import ORANGE, SKY, YELLOW, rgb
+from dlcore.report.chart import INK, SERIES, chart_svg, legend_key, new_chart, percent_ticks
+from dlcore.report.figure import ORANGE, SKY, VERMILION, YELLOW, rgb
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 
-__all__ = ["detections", "draw_boxes"]
+__all__ = ["detections", "draw_boxes", "error_kinds", "precision_recall"]
 
+_WRONG = ",".join(map(str, rgb(VERMILION)))
 COLORS = (rgb(SKY), rgb(ORANGE), (0, 200, 140), (240, 100, 170), rgb(YELLOW), (255, 110, 40))
 """One a class, repeated: the palette of `dlcore.report.figure`, its dark colors lightened to be seen on photographs."""
 
@@ -106,6 +109,74 @@ def detections(
     note = f"Boxes with a score of at least {100 * min_score:.0f}, by class"
     note += "." if truth is None else "; true boxes dashed, in white."
     return Panel(title, f'<div class="images" style="{columns}">{"".join(cells)}</div>', note)
+
+
+def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: str = "Precision over recall") -> Panel:
+    """Draw precision over recall by class, and their mean.
+
+    Args:
+      precision: [R, C], at recalls evenly spaced from 0 to 1; negative for a class that does not occur.
+      class_names: names by class; the six classes of the highest and lowest area under the curve are drawn where there
+        are more.
+      title: of the panel.
+
+    Returns:
+      The panel.
+    """
+    precision = np.asarray(precision, float)
+    occurs = np.flatnonzero((precision >= 0).all(0))
+    if not len(occurs):
+        return Panel(title, "<p>No class occurs.</p>", half=True)
+    recall = np.linspace(0, 1, len(precision))
+    order = occurs[np.argsort(-precision[:, occurs].mean(0), kind="stable")]
+    most = len(SERIES)
+    drawn = order if len(order) <= most else np.r_[order[: most // 2], order[-(most // 2) :]]
+    figure, axes = new_chart((6.0, 3.8))
+    keys = []
+    for number, k in enumerate(drawn):
+        axes.plot(recall, precision[:, k], color=SERIES[number], linewidth=1.6)
+        keys.append(legend_key(f"{class_names[k]} {100 * precision[:, k].mean():.1f}", number + 1))
+    mean = precision[:, occurs].mean(1)
+    axes.plot(recall, mean, color=INK, linewidth=2, linestyle=(0, (4, 2)))
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(percent_ticks())
+    note = f"At IoU 0.5, with the area under each curve; dashed the mean of {len(occurs)} classes, "
+    note += f"{100 * mean.mean():.1f}."
+    if len(drawn) < len(order):
+        note += f" Drawn are the {most // 2} best and the {most // 2} worst."
+    html = f"<figure><figcaption>{''.join(keys)}</figcaption>{chart_svg(figure, title)}</figure>"
+    return Panel(title, html, note, half=True)
+
+
+def error_kinds(
+    counts: np.ndarray, kinds: Sequence[str], class_names: Sequence[str], note: str = "", title: str = "Kinds of error"
+) -> Panel:
+    """Show how many detections were right, how many wrong and in which way, by class.
+
+    Args:
+      counts: int [C, K], as `dlcore.evaluators.detection_errors.detection_errors` gives them.
+      kinds: K names; the first is no error.
+      class_names: names by class.
+      note: a line under the title.
+      title: of the panel.
+
+    Returns:
+      The panel, with the twenty classes of the most errors.
+    """
+    counts = np.asarray(counts)
+    order = np.argsort(-counts[:, 1:].sum(1), kind="stable")[:20]
+    rows = [("all", counts.sum(0)), *((class_names[k], counts[k]) for k in np.sort(order))]
+    head = "".join(f'<th class="number">{escape(kind)}</th>' for kind in kinds)
+    body = ""
+    for name, row in rows:
+        most = max(int(row[1:].max()), 1)
+        cells = f'<td class="number">{row[0]:,}</td>' + "".join(
+            f'<td class="number" style="background:rgba({_WRONG},{0.45 * n / most:.2f})">{n:,}</td>' for n in row[1:]
+        )
+        body += f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>'
+    table = f'<table class="tight"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return Panel(title, f'<div class="scroll">{table}</div>', note, half=True)
 
 
 def _dashed(draw: Any, box: Sequence[float], dash: int = 5) -> None:

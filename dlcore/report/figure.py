@@ -1,4 +1,4 @@
-"""Figures: one palette, bare axes, and a figure as PNG.
+"""Figures: one palette, bare axes, and a figure as PNG or as SVG in the page's colors.
 
 The palette is Okabe and Ito's, whose colors readers of every color vision tell apart (jfly.uni-koeln.de/color, 2008).
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dlcore.report.chart import themed_svg
 from dlcore.report.panel import Panel
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "bare_axes",
     "figure_panel",
     "figure_png",
+    "figure_svg",
     "new_figure",
     "rgb",
 ]
@@ -47,6 +49,20 @@ GRAY = "#999999"
 LIGHT_GRAY = "#bbbbbb"
 PALETTE = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, BLACK)
 """Colors of the first, second, ... series."""
+_VARIABLES = {
+    **{color: f"c{number}" for number, color in enumerate((BLUE, VERMILION, GREEN, PINK, ORANGE, SKY), 1)},
+    **{color: f"c{n}" for n, color in enumerate(("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b"), 1)},
+    BLACK: "ink",
+    GRAY: "muted",
+    "#808080": "muted",
+    "#7f7f7f": "muted",
+    "#b0b0b0": "line",
+    "#cccccc": "line",
+    "#ffffff": "surface",
+}
+"""The page's CSS variables by the palette's colors, and by those that matplotlib takes by default."""
+_PIXELS_AN_INCH = 108
+_MOST_POINTS = 2000
 
 
 def rgb(color: str) -> tuple[int, int, int]:
@@ -91,39 +107,59 @@ def bare_axes(ax: "Axes") -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def figure_png(figure: "Figure", dpi: int = 150, transparent: bool = False) -> bytes:
-    """Draw a figure.
+def figure_png(figure: "Figure", dpi: int = 150) -> bytes:
+    """Draw a figure for a file of its own, on white.
 
     Args:
       figure: of matplotlib.
       dpi: dots an inch.
-      transparent: leave the background out, so that the page shows through.
 
     Returns:
       A PNG file's content.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", transparent=transparent)
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
     return buffer.getvalue()
 
 
-def figure_panel(
-    title: str, figure: "Figure | bytes", note: str = "", width: int = 760, transparent: bool = False
-) -> Panel:
+def figure_svg(figure: "Figure", label: str) -> str:
+    """Draw a figure for a report: the palette becomes the page's colors, black and white its ink and its surface.
+
+    Clouds of more than 2000 points become a picture inside, so that the page stays small.
+
+    Args:
+      figure: of matplotlib.
+      label: what it shows, for readers who do not see it.
+
+    Returns:
+      An `<svg>` element, as wide as the figure says where there is room.
+    """
+    from matplotlib.collections import PathCollection, QuadMesh
+
+    for axes in figure.axes:
+        for artist in axes.collections:
+            points = len(artist.get_offsets()) if isinstance(artist, PathCollection) else 0
+            if points > _MOST_POINTS or isinstance(artist, QuadMesh):
+                artist.set_rasterized(True)
+    svg = themed_svg(figure, label, _VARIABLES, bbox_inches="tight", dpi=150)
+    width = round(figure.get_size_inches()[0] * _PIXELS_AN_INCH)
+    return svg.replace("<svg ", f'<svg style="max-width: {width}px" ', 1)
+
+
+def figure_panel(title: str, figure: "Figure | bytes", note: str = "", width: int = 760) -> Panel:
     """Show a figure in a report.
 
     Args:
       title: of the panel, and the picture's text for those who do not see it.
-      figure: of matplotlib, or the PNG of one.
+      figure: of matplotlib, drawn in the page's colors; or a PNG, shown as it is.
       note: a line under the title.
-      width: in pixels.
-      transparent: frame the picture on the page's own background; a `Figure` is drawn without a background.
+      width: of a PNG, in pixels.
 
     Returns:
       The panel.
     """
-    png = figure if isinstance(figure, bytes) else figure_png(figure, transparent=transparent)
-    encoded = base64.b64encode(png).decode()
-    kind = "clear" if transparent else "smooth"
-    image = f'<img class="{kind}" alt="{escape(title)}" src="data:image/png;base64,{encoded}" width="{width}">'
+    if not isinstance(figure, bytes):
+        return Panel(title, figure_svg(figure, title), note)
+    encoded = base64.b64encode(figure).decode()
+    image = f'<img class="smooth" alt="{escape(title)}" src="data:image/png;base64,{encoded}" width="{width}">'
     return Panel(title, image, note)

@@ -35,7 +35,7 @@ def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: i
     shown = f"the first {max_tiles} of {total:,} tiles" if total > max_tiles else f"{total} tiles"
     note = f"{cout} filters of {kh} × {kw} × {cin}; {shown}, each in its own range; {kind}."
     html = f'<img class="tiles" alt="filters" width="{grid.shape[1]}" src="{data_uri(grid)}">'
-    return Panel(title, html, note)
+    return Panel(title, html, note, half=True)
 
 
 def filter_grid(kernel: np.ndarray, max_tiles: int = 256, scale: int = 1) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Panels of a generator: grids of samples, samples on their way from noise, points in the plane."""
 
+from collections.abc import Mapping
 from html import escape
 
 import numpy as np
@@ -8,9 +9,9 @@ from dlcore.report.figure import BLUE, GRAY, VERMILION, figure_panel, new_figure
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 
-__all__ = ["picture_grid", "sample_grid", "sample_path", "scatter"]
+__all__ = ["picture_grid", "sample_grid", "sample_path", "sample_rows", "scatter"]
 
-_WIDTH = 720
+_WIDTH = 560
 _GAP_GRAY = 128
 
 
@@ -43,7 +44,7 @@ def picture_grid(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
     return grid
 
 
-def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", columns: int = 16) -> Panel:
+def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", columns: int = 8) -> Panel:
     """Show all samples in their order; none is selected.
 
     Args:
@@ -55,7 +56,7 @@ def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", colu
     Returns:
       The panel.
     """
-    return Panel(title, _picture(picture_grid(images, min(columns, len(images))), title), note)
+    return Panel(title, _picture(picture_grid(images, min(columns, len(images))), title), note, half=True)
 
 
 def sample_path(images: np.ndarray, title: str = "From noise to samples", note: str = "") -> Panel:
@@ -76,7 +77,25 @@ def sample_path(images: np.ndarray, title: str = "From noise to samples", note: 
     if images.ndim != 5:
         raise ValueError(f"images={images.shape}: wrong shape; allowed: [T, N, H, W, C]")
     by_sample = images.swapaxes(0, 1).reshape(-1, *images.shape[2:])
-    return Panel(title, _picture(picture_grid(by_sample, images.shape[0]), title), note)
+    return Panel(title, _picture(picture_grid(by_sample, images.shape[0]), title), note, half=True)
+
+
+def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> Panel:
+    """Show a captioned row of samples for each name, such as that of a sampler.
+
+    Args:
+      rows: name -> [N, H, W, C], uint8 or float in [0, 1].
+      title: of the panel.
+      note: a line under the title.
+
+    Returns:
+      The panel.
+    """
+    figures = (
+        f"<figure>{_picture(picture_grid(images, len(images)), name)}<figcaption>{escape(name)}</figcaption></figure>"
+        for name, images in rows.items()
+    )
+    return Panel(title, "".join(figures), note, half=True)
 
 
 def _picture(grid: np.ndarray, alt: str) -> str:
@@ -109,4 +128,4 @@ def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", not
     reach = 1.4 * np.abs(centers).max()
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=GRAY)
-    return figure_panel(title, figure, note, width=550, transparent=True)
+    return figure_panel(title, figure, note)

@@ -4,6 +4,7 @@ The file holds everything it shows (no script, no address outside itself), follo
 and can be read on a phone or printed.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -13,7 +14,19 @@ from dlcore.report.panel import Panel
 
 __all__ = ["definition_table", "is_share", "render"]
 
-SHARES = {"accuracy", "top5", "map", "map50", "knn", "probe", "probability", "precision", "recall"}
+SHARES = {
+    "accuracy",
+    "top5",
+    "map",
+    "map50",
+    "map75",
+    "recall100",
+    "knn",
+    "probe",
+    "probability",
+    "precision",
+    "recall",
+}
 
 
 def render(
@@ -42,7 +55,7 @@ def render(
         subtitle=f'<p class="subtitle">{escape(subtitle)}</p>' if subtitle else "",
         cards=_cards(summary),
         contents=_contents(panels),
-        panels="\n".join(_section(number, panel) for number, panel in enumerate(panels, 1)),
+        panels=_sections(panels),
         details="\n".join(_closed_table(name, rows) for name, rows in (details or {}).items() if rows),
     )
 
@@ -85,6 +98,16 @@ def _contents(panels: Sequence[Panel]) -> str:
     names = (panel.title.partition(":")[0] for panel in panels)
     links = (f'<a href="#panel-{number}">{escape(name)}</a>' for number, name in enumerate(names, 1))
     return f'<nav aria-label="Contents">{"".join(links)}</nav>'
+
+
+def _sections(panels: Sequence[Panel]) -> str:
+    """The panels, neighbors of half the width side by side."""
+    rows = itertools.groupby(enumerate(panels, 1), key=lambda numbered: numbered[1].half)
+    html = []
+    for half, numbered in rows:
+        sections = [_section(number, panel) for number, panel in numbered]
+        html += [f'<div class="halves">{"".join(sections)}</div>'] if half else sections
+    return "\n".join(html)
 
 
 def _section(number: int, panel: Panel) -> str:
@@ -132,11 +155,11 @@ _STYLE = (
     + """
 * { box-sizing: border-box; }
 html { color-scheme: light dark; -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
-body { margin: 0 auto; padding: clamp(16px, 4vw, 40px); max-width: 1180px; background: var(--page); color: var(--ink);
+body { margin: 0 auto; padding: clamp(16px, 4vw, 40px); max-width: 1640px; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif; }
 h1 { font-size: clamp(1.5rem, 4vw, 2.1rem); line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 0; }
-p { margin: .4rem 0; max-width: 75ch; }
+p { margin: .4rem 0; max-width: 90ch; }
 .subtitle, .note, figcaption, dt { color: var(--muted); }
 .subtitle { overflow-wrap: anywhere; max-width: none; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px;
@@ -151,17 +174,23 @@ dd { margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.25; overflo
 nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 1.2rem 0 0; font-size: .92rem; }
 a { color: var(--c1); text-underline-offset: 3px; }
 section, details { margin: 20px 0; padding: clamp(14px, 2.5vw, 24px); }
+.halves { display: grid; gap: 20px; margin: 20px 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); }
+.halves section { margin: 0; min-width: 0; }
+.halves > :last-child:nth-child(odd) { grid-column: 1 / -1; }
 section > * + * { margin-top: 12px; }
 section > .note { margin-top: 2px; }
 summary { cursor: pointer; font-weight: 600; }
 details .scroll { margin-top: 10px; }
+section details { border: 0; padding: 0; margin: 12px 0 0; } section summary { font-weight: 400; color: var(--muted); }
 figure { margin: 0; min-width: 0; }
+section > figure + figure { margin-top: 16px; }
 figcaption { font-size: .88rem; line-height: 1.35; }
-svg { display: block; width: 100%; height: auto; }
+svg { display: block; width: 100%; height: auto; fill: var(--ink); }
 svg text { font-family: inherit; }
-.charts { display: grid; gap: 22px 28px; align-items: end;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
-.charts.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
+.charts { display: flex; flex-wrap: wrap; gap: 22px 28px; align-items: end; }
+.charts figure { flex: 1 1 min(100%, 400px); max-width: 820px; }
+.charts.small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
 .charts figcaption b { color: var(--ink); font-weight: 600; margin-right: .7em; overflow-wrap: anywhere; }
 .key { display: inline-block; margin-right: .9em; color: var(--ink); font-variant-numeric: tabular-nums; }
 .key::before { content: ""; display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .4em;
@@ -169,11 +198,17 @@ svg text { font-family: inherit; }
 .images { display: grid; gap: 14px 12px; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); }
 .images img { width: 100%; border-radius: 4px; }
 .images.large { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)); }
+.images.strips { grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
+.images.strips.narrow { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+.tight td, .tight th { padding: 4px 6px; }
+.classes td, .classes th { vertical-align: middle; padding: 3px 10px 3px 0; white-space: nowrap; }
+.classes img { height: 40px; width: auto; max-width: none; }
 .images figcaption { font-size: .84rem; margin-top: 4px; overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; background: var(--line); }
 img.smooth { image-rendering: auto; }
 img.clear { background: none; border: 1px solid var(--line); }
 img.tiles { background: var(--gap); }
+.once { max-width: none; font-size: .88rem; } .once b { font-weight: 600; margin: 0 .4em 0 .6em; }
 .highlight { color: var(--c2); font-weight: 600; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -184,8 +219,8 @@ td.number, th.number { text-align: right; }
 .pairs td { overflow-wrap: anywhere; font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace;
   font-size: .85rem; }
 .confusion th, .confusion td { border: 0; padding: 0; text-align: center; vertical-align: middle; }
-.confusion td { border: 1px solid var(--surface); height: 34px; min-width: 54px; padding: 0 4px; }
-.confusion th { font-weight: 500; padding: 3px 8px; }
+.confusion td { border: 1px solid var(--surface); height: 36px; min-width: 41px; padding: 0 3px; }
+.confusion th { font-weight: 500; padding: 3px 5px; }
 .confusion tbody th { text-align: right; white-space: nowrap; }
 .confusion thead th.tall { vertical-align: bottom; }
 .tall span { writing-mode: vertical-rl; transform: rotate(180deg); white-space: nowrap; display: inline-block; }
@@ -202,7 +237,7 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .88r
 @media print {
   body { max-width: none; padding: 0; background: none; font-size: 12px; }
   section, details { border: 0; padding: 0; } nav { display: none; }
-  .charts { grid-template-columns: 1fr 1fr; } .charts.small { grid-template-columns: 1fr 1fr 1fr; }
+  .charts figure { flex-basis: 45%; } .charts.small { grid-template-columns: 1fr 1fr 1fr; } .halves { display: block; }
   .confusion { font-size: 10px; } .confusion .rate { font-size: 9px; } .confusion td { min-width: 0; padding: 0 2px; }
   .wide { max-width: 420px; } .scroll { overflow: visible; }
   section, figure, tr, .cards div { break-inside: avoid; } h2, .note { break-after: avoid; }

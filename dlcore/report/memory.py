@@ -34,9 +34,11 @@ def memory_panel(report: Mapping[str, int], residuals: int | None = None) -> Pan
     rows = [
         {"part": name, "size": readable(size), "share": f"{size / total:.1%}" if total else "–"}
         for name, size in report.items()
+        if size
     ]
     if residuals is not None:
         row = {"part": STORED, "size": readable(residuals), "share": ""}
         rows.append(row)
     largest = max(report, key=report.get) if report else ""
-    return table(rows, title=f"Memory of a step: {readable(total)}", note=_ADVICE.get(largest, ""))
+    panel = table(rows, title=f"Memory of a step: {readable(total)}", note=_ADVICE.get(largest, ""))
+    return panel._replace(half=True)

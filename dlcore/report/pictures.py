@@ -1,4 +1,4 @@
-"""Images as PNG inside the page.
+"""Images inside the page: PNG, or WebP where they are large.
 
 Small images are enlarged by whole factors without smoothing, so that a pixel stays a square.
 """
@@ -12,9 +12,11 @@ import numpy as np
 
 from dlcore.report.panel import Panel
 
-__all__ = ["captioned_images", "data_uri", "examples", "stretch", "to_uint8"]
+__all__ = ["captioned_images", "data_uri", "examples", "stretch", "strip", "to_uint8"]
 
 _SMALL, _LARGE = 96, 128
+_PHOTOGRAPH = 160
+"""Pixels a side from which on an RGB image that is not enlarged is kept as WebP, a tenth as large as PNG."""
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -44,21 +46,23 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def data_uri(image: np.ndarray, scale: int = 1) -> str:
-    """Encode an image as the address of a PNG that holds its own content.
+    """Encode an image as an address that holds its own content: a PNG, or a WebP for a photograph.
 
     Args:
       image: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
       scale: how many pixels wide and high each pixel becomes.
 
     Returns:
-      "data:image/png;base64,...".
+      "data:image/png;base64,...", or "data:image/webp;base64,...".
     """
     from PIL import Image
 
     image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     buffer = io.BytesIO()
-    Image.fromarray(image.repeat(scale, 0).repeat(scale, 1)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    picture = Image.fromarray(image.repeat(scale, 0).repeat(scale, 1))
+    kind = "webp" if scale == 1 and picture.mode == "RGB" and min(picture.size) >= _PHOTOGRAPH else "png"
+    picture.save(buffer, kind, **({"quality": 90} if kind == "webp" else {"optimize": True}))
+    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def examples(
@@ -121,3 +125,28 @@ def captioned_images(images: np.ndarray, captions: Sequence[str]) -> str:
     )
     kind = "images" if largest < _LARGE else "images large"
     return f'<div class="{kind}">{"".join(cells)}</div>'
+
+
+def strip(images: np.ndarray, apart: int = 1, height: int = 40) -> np.ndarray:
+    """Lay images side by side, the first of them apart from the others.
+
+    Args:
+      images: [N, H, W], [N, H, W, 1] or [N, H, W, 3], as `to_uint8` takes them.
+      apart: how many come before the wide gap; 0 for no such gap.
+      height: pixels that the strip has at least, and about at most; images are enlarged by a whole factor, and of
+        larger ones every so many-th pixel is kept.
+
+    Returns:
+      uint8 [H', W', C].
+    """
+    images = to_uint8(images)
+    images = images[..., None] if images.ndim == 3 else images
+    every = max(1, images.shape[1] // (2 * height))
+    images = images[:, ::every, ::every]
+    scale = max(1, -(-height // images.shape[1]))
+    images = images.repeat(scale, 1).repeat(scale, 2)
+    gap = np.full((images.shape[1], 4, images.shape[3]), 128, np.uint8)
+    parts = []
+    for number, image in enumerate(images):
+        parts += [gap] * (0 if number == 0 else 3 if number == apart else 1) + [image]
+    return np.concatenate(parts, axis=1)

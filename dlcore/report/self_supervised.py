@@ -7,7 +7,7 @@ import numpy as np
 
 from dlcore.report.figure import GRAY, LIGHT_GRAY, PALETTE, YELLOW, figure_panel, new_figure
 from dlcore.report.panel import Panel
-from dlcore.report.pictures import data_uri, to_uint8
+from dlcore.report.pictures import data_uri, strip
 from dlcore.report.tables import table
 
 __all__ = ["accuracy_table", "feature_plane", "nearest_neighbors", "view_pairs"]
@@ -40,7 +40,7 @@ def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel
         }
         for title, name in (("k nearest neighbors", "knn"), ("linear probe", "probe"))
     ]
-    return table(rows, "Accuracy on the features", note)
+    return table(rows, "Accuracy on the features", note)._replace(half=True)
 
 
 def nearest_neighbors(
@@ -68,7 +68,7 @@ def nearest_neighbors(
         caption = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
         html.append(_figure(images[np.r_[i, near]], caption))
     note = "Left the query, then the test images of the most similar features."
-    return Panel("Nearest neighbors", f'<div class="images">{"".join(html)}</div>', note)
+    return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', note)
 
 
 def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Panel:
@@ -84,7 +84,7 @@ def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Pan
     """
     html = "".join(_figure(np.clip(np.stack(row), 0, 1)) for row in zip(images, first, second, strict=True))
     note = "Left the image, then two views as in training."
-    return Panel("Two views", f'<div class="images">{html}</div>', note)
+    return Panel("Two views", f'<div class="images strips narrow">{html}</div>', note, half=True)
 
 
 def feature_plane(
@@ -116,7 +116,7 @@ def feature_plane(
         f"Unit features of {len(centered):,} test images on their first two principal axes ({share:.0f} % of the "
         "variance); colors are classes, which training did not see."
     )
-    return figure_panel("Plane of the features", figure, note)
+    return figure_panel("Plane of the features", figure, note)._replace(half=True)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
@@ -125,9 +125,5 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 def _figure(images: np.ndarray, caption: str = "") -> str:
     """Images side by side as one HTML figure, the first one apart."""
-    images = to_uint8(images)
-    gap = np.full((images.shape[1], 1, images.shape[3]), 128, np.uint8)
-    parts = [part for image in images for part in (image, gap)]
-    strip = np.concatenate([parts[0], gap, gap, gap, *parts[2:-1]], axis=1)
-    html = f'<img alt="" src="{data_uri(strip, max(1, 40 // images.shape[1]))}">'
+    html = f'<img class="smooth" alt="" src="{data_uri(strip(images))}">'
     return f"<figure>{html}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"

@@ -7,17 +7,26 @@ from dlcore.diagnostics.triage import triage
 from dlcore.report.panel import Panel
 from dlcore.report.tables import text
 
-__all__ = ["triage_panel"]
+__all__ = ["triage_panels"]
 
 
-def triage_panel(history: Sequence[Mapping[str, Any]], title: str = "What the curves say") -> Panel:
+def triage_panels(
+    history: Sequence[Mapping[str, Any]],
+    floor: float | None = 0.0,
+    augmented: bool = False,
+    title: str = "What the curves say",
+) -> list[Panel]:
     """Show the sentences of `dlcore.diagnostics.triage.triage`, a paragraph each.
 
     Args:
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
+      floor: the least value that the training loss can have; None where it is not known.
+      augmented: whether the training accuracy is of augmented images.
       title: of the panel.
 
     Returns:
-      The panel.
+      The panel; none where the curves say nothing.
     """
-    return text(title, "\n\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in triage(history)))
+    sentences = triage(history, floor, augmented)
+    body = "\n\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    return [text(title, body)] if sentences else []

@@ -17,7 +17,7 @@ from flax import struct
 from dlcore.extras import require
 from dlcore.learner import Metrics, State, Sum, example_keys, mask_of
 
-__all__ = ["AgentState", "Environment", "Step", "advance", "episodes", "make", "play", "start"]
+__all__ = ["AgentState", "Environment", "Step", "advance", "episodes", "make", "play", "record", "start"]
 
 
 class Step(NamedTuple):
@@ -186,6 +186,35 @@ def play(
 
     _, (rewards, running) = jax.lax.scan(step, (state, observation, jnp.array(True)), jnp.arange(max_steps))
     return rewards.sum(), running.sum(dtype=jnp.int32)
+
+
+def record(
+    environment: Environment, policy: Callable[[jax.Array], jax.Array], key: jax.Array, max_steps: int
+) -> tuple[Any, jax.Array, jax.Array]:
+    """Play one episode, and keep what happened.
+
+    Args:
+      environment: to play in.
+      policy: `observation -> action`.
+      key: random key of the episode.
+      max_steps: T, after which to stop.
+
+    Returns:
+      (states [T, ...], observations [T, ...], length [] int32), each before its action; only the first `length` are of
+      this episode.
+    """
+    state, observation = environment.reset(jax.random.fold_in(key, 0))
+
+    def step(carry, t):
+        state, observation, running = carry
+        after, out = environment.step(jax.random.fold_in(key, t + 1), state, policy(observation))
+        still = running & ~(out.terminated | out.truncated)
+        return (after, out.observation, still), (state, observation, running)
+
+    _, (states, observations, running) = jax.lax.scan(
+        step, (state, observation, jnp.array(True)), jnp.arange(max_steps)
+    )
+    return states, observations, running.sum(dtype=jnp.int32)
 
 
 def episodes(environment: Environment, policy: Callable[[Any, jax.Array], jax.Array]) -> tuple[Callable, Callable]:

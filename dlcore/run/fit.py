@@ -43,6 +43,8 @@ __all__ = ["Result", "Saving", "fit"]
 FOLD_EVERY = 1024
 """Steps after which device sums move to the host without a log line too: float32 sums freeze."""
 
+LOG_EVERY, LEAST_LINES = 50, 20
+"""Steps between two lines of the log, and how many lines a shorter run has at least."""
 
 DEFAULT_SAVING = Saving()
 
@@ -61,7 +63,8 @@ def fit(
     start: Callable[[Any], Any] | None = None,
     hooks: Sequence[Hook] = (),
     placement: Placement | None = None,
-    log_every: int = 50,
+    log_every: int | None = None,
+    learning_rate: Callable[[int], float] | None = None,
     eval_every: int | None = None,
     saving: Saving = DEFAULT_SAVING,
     progress: bool = True,
@@ -83,7 +86,9 @@ def fit(
       start: State -> State on the host, once after init and never on resume, for example to load pretrained weights.
       hooks: see `dlcore.run.hooks`.
       placement: devices and shardings; None takes all devices, replicated, under jit.
-      log_every: steps between two lines of the log, the only moments at which the device is waited for.
+      log_every: steps between two lines of the log, the only moments at which the device is waited for; None for
+        LOG_EVERY, or a twentieth of a shorter run, and a line at step 1.
+      learning_rate: step, counted from 0 -> the rate that it takes, for the log; None logs none.
       eval_every: steps between two evaluations of `valid`; None evaluates at the end.
       saving: when to save and what to keep.
       progress: show a bar or plain lines.
@@ -113,7 +118,9 @@ def fit(
         start,
         hooks,
         placement or Placement(),
-        log_every,
+        max(1, min(LOG_EVERY, steps // LEAST_LINES)) if log_every is None else log_every,
+        log_every is None,
+        learning_rate,
         eval_every or steps,
         saving,
         progress and is_first(),
@@ -142,6 +149,8 @@ class _Arguments:
     hooks: Sequence[Hook]
     placement: Placement
     log_every: int
+    log_first: bool
+    learning_rate: Callable[[int], float] | None
     eval_every: int
     saving: Saving
     progress: bool
@@ -279,9 +288,10 @@ class _Run:
 
     def _after_step(self, step: int, carry: Carry) -> Carry:
         """Log, evaluate, call hooks and save where they are due; the carry, which a hook may have changed."""
-        last = step == self.arguments.steps
-        at_log = step % self.arguments.log_every == 0 or last
-        at_evaluation = self.arguments.valid is not None and (step % self.arguments.eval_every == 0 or last)
+        arguments = self.arguments
+        last = step == arguments.steps
+        at_log = step % arguments.log_every == 0 or last or (step == 1 and arguments.log_first)
+        at_evaluation = arguments.valid is not None and (step % arguments.eval_every == 0 or last)
         self.step_values = {}
         if at_log or step % FOLD_EVERY == 0:
             carry = self._fold(step, carry)
@@ -315,6 +325,8 @@ class _Run:
         row = {"step": step, "split": "train", "epoch": self._epoch(step), **numbers, "seconds": round(self.seconds, 3)}
         if (examples := self._examples_per_step()) and elapsed > 0:
             row["examples_per_second"] = round(examples * (step - self.logged_step) / elapsed, 1)
+        if self.arguments.learning_rate is not None:
+            row["learning_rate"] = float(self.arguments.learning_rate(step - 1))
         self.timed_from, self.logged_step, self.host_sums = now, step, None
         self._write(row)
 

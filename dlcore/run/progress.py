@@ -101,7 +101,7 @@ class Progress:
 
     @staticmethod
     def _numbers(row: dict) -> str:
-        skip = {"step", "split", "epoch", "seconds", "examples_per_second"}
+        skip = {"step", "split", "epoch", "seconds", "examples_per_second", "learning_rate"}
         names = [n for n in row if n not in skip and "/" not in n and isinstance(row[n], float | int)]
         names = [n for n in SHOWN if n in names] + [n for n in names if n not in SHOWN]
         text = " ".join(f"{name} {row[name]:.4g}" for name in names[:4])

@@ -30,6 +30,11 @@ class SeedsState:
         """The parameters of all seeds."""
         return self.inner.params
 
+    @property
+    def opt_state(self) -> Any:
+        """The optimizers' states of all seeds."""
+        return self.inner.opt_state
+
 
 def over_seeds(learner: Learner, seeds: int) -> Learner:
     """Train a learner from several root keys side by side, on the same batches; for jit only.

@@ -14,8 +14,6 @@ from dlcore.search.trials import Trial
 
 __all__ = ["marginals", "parallel_coordinates", "search_report", "text_table"]
 
-_PIXELS_PER_INCH = 100
-
 
 def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
     """Order trials by the rung of successive halving that they reached, where there are rungs, and by their score.
@@ -219,7 +217,7 @@ def search_report(
     panels = [text("What it says", "\n\n".join(remarks))] if remarks else []
     for name, draw in (("All trials", parallel_coordinates), ("Score over each setting", marginals)):
         figure = draw(trials, space, metric, monitor_mode)
-        panels.append(figure_panel(name, figure, width=round(_PIXELS_PER_INCH * figure.get_figwidth())))
+        panels.append(figure_panel(name, figure))
     rows = [
         {
             "rank": rank,

@@ -227,6 +227,7 @@ def run_together(
     arguments = fit_arguments(run, setup, data)
     evaluators = [evaluator_of_trials(one, len(rows)) for one in arguments["evaluators"]]
     changes = {"steps": steps or setup.steps, "start": start, "evaluators": evaluators, "hooks": hooks}
+    changes["learning_rate"] = None  # each trial has its own
     return _fit(
         run, learner, OffsetPipeline(pipeline, offset) if offset else pipeline, folder, {**arguments, **changes}
     )

@@ -39,7 +39,7 @@ experiment = Experiment(
     model="resnet8_cifar",
     settings={**images.SETTINGS, **optimizer.SETTINGS, **backbone.SETTINGS},
     defaults={"epochs": 150.0, "label_smoothing": 0.1, "ema": 0.99, "eval_every": 50, "select": "last"},
-    smoke={"steps": 5, "batch_size": 32, "log_every": 1, "eval_every": 5, "eval_batch_size": 500, "model.width": 8},
+    smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "model.width": 8},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain=classification.PLAIN,
     regularizer="l2",
@@ -49,6 +49,7 @@ experiment = Experiment(
     inputs=image_prediction.inputs,
     describe=image_prediction.describe,
     start=backbone.start,
+    schedule=optimizer.schedule,
     panels=classification.panels,
     pictures=classification.pictures,
 )

@@ -59,10 +59,12 @@ def panels(context) -> list:
         f"{len(points):,} samples, unselected; {numbers['modes']:.0f} of 8 modes covered (each by at least 1 % of the "
         f"samples, within three deviations), {numbers['high_quality']:.1%} of the samples within three deviations."
     )
-    rows = [{"mode": k, "share of samples": float(share)} for k, share in enumerate(context.arrays["mode_share"])]
+    shares = {str(k): float(share) for k, share in enumerate(context.arrays["mode_share"])}
+    shares |= {"none of them": 1 - sum(shares.values())}
+    rows = [{"mode": name, "share of samples": f"{share:.1%}"} for name, share in shares.items()]
     return [
-        scatter(points, ring_centers(), "Samples and modes", note),
-        table(rows, "Share of each mode", "A fair share is 12.5 %."),
+        scatter(points, ring_centers(), "Samples and modes", note)._replace(half=True),
+        table(rows, "Share of each mode", "Within three deviations; a fair share is 12.5 %.")._replace(half=True),
         curves(context.history),
     ]
 
@@ -82,14 +84,14 @@ experiment = Experiment(
         "learning_rate": 1e-3,
         "steps": 2500,
         "batch_size": 256,
-        "log_every": 100,
         "eval_every": 1000,
         "select": "last",
     },
-    smoke={"steps": 2, "batch_size": 8, "log_every": 1, "eval_every": 2},
+    smoke={"steps": 2, "batch_size": 8, "eval_every": 2},
     monitor=None,
     headline="frechet_distance",
     example=lambda spec: {"point": np.zeros((1, 2), np.float32), "index": np.zeros(1, np.int32)},
+    schedule=adversarial.schedule,
     panels=panels,
     evaluators=evaluators,
 )

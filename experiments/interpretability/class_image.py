@@ -48,14 +48,14 @@ experiment = Experiment(
         "optimizer": "adam",
         "learning_rate": 0.02,
         "l2": 0.1,
-        "log_every": 10,
         "eval_every": 20,
         "select": "last",
     },
-    smoke={"steps": 2, "log_every": 1, "eval_every": 2},
+    smoke={"steps": 2, "eval_every": 2},
     monitor="probability",
     headline="probability",
     example=example,
+    report_hooks=lambda setup: interpretability.film_of_images(build, setup, len(setup.spec["class_names"])),
     panels=panels,
 )
 

@@ -46,12 +46,13 @@ experiment = Experiment(
         "image": Setting("flower", "china, flower or an image file"),
         "height": Setting(96, "of the image, pixels", limits=Range(16)),
     },
-    defaults={"steps": 200, "batch_size": 1, "log_every": 10, "eval_every": 20, "select": "last"},
-    smoke={"steps": 2, "height": 24, "log_every": 1, "eval_every": 2},
+    defaults={"steps": 200, "batch_size": 1, "eval_every": 20, "select": "last"},
+    smoke={"steps": 2, "height": 24, "eval_every": 2},
     monitor="loss",
     monitor_mode="min",
     headline="pixels",
     example=example,
+    report_hooks=lambda setup: interpretability.film_of_images(build, setup),
     panels=panels,
 )
 

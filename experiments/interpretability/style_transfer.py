@@ -57,15 +57,15 @@ experiment = Experiment(
         "content_layer": "relu2_2",
         "style_weight": 20.0,
         "variation_weight": 0.2,
-        "log_every": 10,
         "eval_every": 20,
         "select": "last",
     },
-    smoke={"steps": 2, "height": 24, "log_every": 1, "eval_every": 2},
+    smoke={"steps": 2, "height": 24, "eval_every": 2},
     monitor="loss",
     monitor_mode="min",
     headline="loss",
     example=example,
+    report_hooks=lambda setup: interpretability.film_of_images(build, setup),
     panels=panels,
 )
 

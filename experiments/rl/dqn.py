@@ -26,11 +26,11 @@ experiment = Experiment(
         "max_grad_norm": 10.0,
         "network.width": 64,
         "target_update_interval": 50,
-        "log_every": 50,
         "eval_every": 100,
         "select": "best",
     },
     smoke={**rl.SMOKE, "buffer_size": 16, "learning_starts": 2},
+    panels=lambda context: rl.panels(context, networks.QNetwork),
     **rl.FIELDS,
 )
 

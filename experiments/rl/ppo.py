@@ -21,8 +21,9 @@ experiment = Experiment(
     learner=ppo.learner,
     build=build,
     modules={"network": networks.ActorCritic},
-    defaults={"steps": 200, "batch_size": 32, "num_steps": 64, "log_every": 10, "eval_every": 50, "select": "last"},
+    defaults={"steps": 200, "batch_size": 32, "num_steps": 64, "eval_every": 50, "select": "last"},
     smoke={**rl.SMOKE, "num_steps": 8},
+    panels=lambda context: rl.panels(context, networks.ActorCritic),
     **rl.FIELDS,
 )
 

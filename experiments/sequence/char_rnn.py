@@ -47,7 +47,6 @@ experiment = Experiment(
         "steps": 300,
         "batch_size": 16,
         "eval_batch_size": 16,
-        "log_every": 25,
         "eval_every": 50,
     },
     smoke={
@@ -58,7 +57,6 @@ experiment = Experiment(
         "sample_length": 20,
         "eval_streams": 8,
         "eval_batch_size": 8,
-        "log_every": 1,
         "eval_every": 4,
     },
     monitor="loss",
@@ -66,6 +64,7 @@ experiment = Experiment(
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
     example=sequence.example,
+    schedule=optimizer.schedule,
     panels=sequence.panels,
 )
 

@@ -152,12 +152,44 @@ def test_a_history_is_told_in_sentences():
 def test_what_was_not_recorded_is_not_judged():
     assert len(t.triage(history(FALLING))) == 1
     assert t.triage(history(train=accuracy(0.6), valid=accuracy(0.6)))[0].endswith("no gap; more capacity")
-    nothing = ["no training loss and no pair of accuracies was recorded: nothing to judge"]
-    assert t.triage([]) == nothing
-    assert t.triage([{"step": 3, "split": "test", "loss": 1.0}, {"split": "train", "loss": 1.0}]) == nothing
-    assert t.triage([{"step": 1, "split": "train", "loss": 2.3}, {"step": 1, "split": "valid", "loss": None}]) == [
-        "learning rate unclear: too few points of the loss to judge the rate, 1"
-    ]
+    assert t.triage([]) == []
+    assert t.triage([{"step": 3, "split": "test", "loss": 1.0}, {"split": "train", "loss": 1.0}]) == []
+    assert t.triage([{"step": 1, "split": "train", "loss": 2.3}, {"step": 1, "split": "valid", "loss": None}]) == []
+
+
+def test_the_floor_of_smoothed_labels():
+    # eps = .1, K = 10: p = .91, q = .01: -.91 log .91 - 9 * .01 log .01 = .08582 + .41447 = .50029
+    assert t.smoothing_floor(0.1, 10) == pytest.approx(0.50029, abs=1e-5)
+    assert t.smoothing_floor(0.0, 10) == 0.0
+
+
+def test_a_loss_at_its_floor_is_no_sign_of_a_high_rate():
+    """It falls at once to .52, a hundredth of the way above the floor; measured from 0 that is more than a fifth."""
+    loss = 0.52 + 1.78 * np.exp(-STEPS / 5)
+    assert t.learning_rate_triage(loss).kind == "high"
+    found = t.learning_rate_triage(loss, floor=t.smoothing_floor(0.1, 10))
+    assert (found.kind, found.message) == ("good", "the loss falls, from 2.3 to 0.52")
+    assert t.learning_rate_triage(loss, floor=None).kind == "good"  # mixed examples: the floor is not known
+    rows = history(loss)
+    assert "lower the rate" in " ".join(t.triage(rows))
+    assert t.triage(rows, floor=0.51) == ["learning rate good: the loss falls, from 2.3 to 0.52"]
+    assert t.learning_rate_triage(LOSSES["high"][0], floor=0.5).kind == "high"  # .4 above it is above a fifth of 1.8
+
+
+def test_a_rate_that_a_schedule_lowers_is_not_to_be_lowered():
+    loss, falls = LOSSES["high"][0], 0.1 * (1 + np.cos(np.pi * STEPS / 200)) / 2
+    assert t.learning_rate_triage(loss, rate=np.full(200, 0.1)).kind == "high"
+    assert t.learning_rate_triage(loss, rate=falls).kind == "good"
+    assert t.learning_rate_triage(2.3 - 0.005 * STEPS, rate=falls).message.endswith("at the end: train longer")
+    rows = [{**row, "learning_rate": rate} for row, rate in zip(history(loss), falls, strict=True)]
+    assert t.triage(rows) == ["learning rate good: the loss falls, from 2.3 to 0.9"]
+
+
+def test_the_accuracy_of_augmented_images_says_nothing_of_capacity():
+    assert [found.kind for found in t.fit_triage([0.9] * 9, [0.92] * 9)] == ["more capacity"]
+    assert t.fit_triage([0.9] * 9, [0.92] * 9, augmented=True) == []
+    (found,) = t.fit_triage([0.8] * 9, [0.71] * 9, augmented=True)
+    assert found.message.startswith("train accuracy 80 % (of augmented images), validation 71 %: over-fitting")
 
 
 @pytest.mark.parametrize(

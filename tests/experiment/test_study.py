@@ -41,7 +41,8 @@ def test_the_folder_of_a_lab(tmp_path, capsys):
     assert config["settings"] == {"seeds": 5, "noise": 0.25, "fails": False}
     assert config["versions"]["jax"]
     report = (folder / "report.html").read_text()
-    assert "data:image/png;base64," in report
+    assert '<svg style="max-width' in report
+    assert "var(--c1)" in report
     assert "5 seeds &lt;b&gt; at 0.25" in report
     out = capsys.readouterr().out
     assert "verdict: 5 seeds <b> at 0.25" in out

@@ -87,6 +87,29 @@ def test_images_to_predict_are_cut_as_those_that_were_measured(folder):
     assert names == [str(folder / "one" / "04.jpg")]
 
 
+def test_the_report_says_and_shows_what_is_done_to_training_images(folder):
+    streaming = flags(folder, "--image_size=20")
+    data = kit.data(streaming)
+    said = kit.preparation(streaming, data.spec)
+    assert said == "20 × 20 pixels; augmented by resized_crop_flip, anew in each epoch."
+    idx = np.array([3, 5])
+    drawn = kit.training_versions(streaming, data.spec, data.train, idx, 4)
+    assert drawn.shape == (4, 2, 20, 20, 3)
+    boxes = streamed(data.train).drawn(idx, streaming.seed, np.full(2, 1))
+    np.testing.assert_allclose(drawn[1], boxes / 255, atol=1e-5)  # the second version is that of the second epoch
+    plain = flags(folder, "--augment=none", "--memory_limit=1")
+    data = kit.data(plain)
+    said = kit.preparation(plain, data.spec)
+    assert said == "12 × 12 pixels, resized to 24 × 24 (bilinear); not augmented."
+    (once,) = kit.training_versions(plain, data.spec, data.train, idx, 4)
+    resized = jax.image.resize(data.train.arrays["image"][idx] / np.float32(255), (2, 24, 24, 3), "linear")
+    np.testing.assert_allclose(once, resized, atol=1e-5)
+    assert not kit.is_augmented(plain, data.spec)
+    mixed = flags(folder, "--augment=cutout", "--mixup_alpha=0.2")
+    assert kit.is_augmented(mixed, data.spec)
+    assert "cutout, anew in each epoch, then mixed in pairs (mixup, not shown)" in kit.preparation(mixed, data.spec)
+
+
 def test_workers_are_no_part_of_a_runs_identity_but_the_decoder_is(folder):
     one, other = (ResolvedRun(experiment, flags(folder, f"--workers={n}")) for n in (0, 3))
     assert one.identity == other.identity

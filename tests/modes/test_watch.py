@@ -45,7 +45,7 @@ class Convolution(nn.Module):
 
 @pytest.mark.covers("TR-09")
 def test_a_watched_run_shows_loss_accuracies_ratios_and_filters(tmp_path):
-    words = [*SMALL, "--watch=10", "--steps=20", "--eval_every=10", f"--run_dir={tmp_path / 'run'}"]
+    words = [*SMALL, "--watch=10", "--log_every=2", "--steps=20", "--eval_every=10", f"--run_dir={tmp_path / 'run'}"]
     assert run(planted(Convolution()), words) == 0
     report = (tmp_path / "run" / "report.html").read_text()
     for title in (

@@ -101,3 +101,12 @@ def test_same_history_gives_the_same_bytes():
 
 def test_names_are_escaped():
     assert "<b>evil" not in curves([row(1, "<b>evil", **{"<b>evil": 1.0})]).html
+
+
+def test_two_headlines_are_large_and_what_was_measured_once_is_text():
+    history = [row(s, loss=1.0 / s, map=0.1 * s, knn=0.2 * s) for s in (1, 2)] + [row(2, "test", probe=0.398)]
+    html = curves(history).html
+    large, small = re.findall(r'<div class="(?:charts|charts small)">(.*?)</div>', html, re.DOTALL)
+    assert re.findall(r"<figcaption><b>([^<]+)</b>", large) == ["loss", "map"]
+    assert re.findall(r"<figcaption><b>([^<]+)</b>", small) == ["knn"]
+    assert re.search(r"Measured once: <b>probe</b> <span[^>]*>test 39.80 %</span>", html)

@@ -1,8 +1,10 @@
 """Pictures with boxes: what is drawn, and what is left out."""
 
+import re
+
 import numpy as np
 
-from dlcore.report.detection import COLORS, detections, draw_boxes
+from dlcore.report.detection import COLORS, detections, draw_boxes, error_kinds, precision_recall
 
 
 def test_a_box_is_drawn_in_its_color():
@@ -43,3 +45,30 @@ def test_the_panel_counts_predicted_and_true_boxes():
     assert "0 predicted, 2 true" in panel.html
     assert panel.html.count("<img") == 2
     assert " true" not in detections(np.zeros((2, 12, 12, 3)), outputs, None, ["a"]).html
+
+
+def test_precision_over_recall_names_the_area_of_each_class():
+    precision = np.stack([np.ones(101), np.linspace(1, 0, 101), np.full(101, -1.0)], 1)
+    panel = precision_recall(precision, ["cat", "<dog>", "never"])
+    assert "cat 100.0" in panel.html
+    assert "&lt;dog&gt; 50.0" in panel.html
+    assert "never" not in panel.html
+    assert "the mean of 2 classes, 75.0" in panel.note
+    assert "No class occurs" in precision_recall(np.full((101, 1), -1.0), ["a"]).html
+
+
+def test_of_many_classes_the_best_and_the_worst_are_drawn():
+    precision = np.ones((101, 1)) * np.linspace(0, 1, 9)
+    panel = precision_recall(precision, [f"class {k}." for k in range(9)])
+    assert [k for k in range(9) if f"class {k}." in panel.html] == [0, 1, 2, 6, 7, 8]
+    assert "3 best and the 3 worst" in panel.note
+
+
+def test_kinds_of_error_are_counted_in_a_table():
+    html = error_kinds(np.array([[5, 1, 0], [7, 0, 2000]]), ("right", "duplicate", "missed"), ["<cat>", "dog"]).html
+    rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", html)
+    assert [(name, re.findall(r">([\d,]+)<", cells)) for name, cells in rows] == [
+        ("all", ["12", "1", "2,000"]),
+        ("&lt;cat&gt;", ["5", "1", "0"]),
+        ("dog", ["7", "0", "2,000"]),
+    ]

@@ -100,3 +100,16 @@ def test_whole_report_has_no_address_outside_itself():
     html = render("title", every, {"loss": "1"})
     addresses = set(re.findall(r"(?:https?:)?//[\w./-]+", re.sub(r"base64,[\w+/=]+", "", html)))
     assert {a for a in addresses if "www.w3.org" not in a} == set()
+
+
+def test_neighbors_of_half_the_width_stand_side_by_side():
+    panels = [Panel("a", ""), Panel("b", "", half=True), Panel("c", "", half=True), Panel("d", "")]
+    html = render("t", panels, {})
+    (row,) = re.findall(r'<div class="halves">(.*?)</div>', html, re.DOTALL)
+    assert re.findall("<h2>(.)</h2>", row) == ["b", "c"]
+    assert re.findall(r'<section id="panel-(\d)"><h2>(.)</h2>', html) == [
+        ("1", "a"),
+        ("2", "b"),
+        ("3", "c"),
+        ("4", "d"),
+    ]

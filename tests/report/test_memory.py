@@ -18,3 +18,9 @@ def test_temporaries_are_made_less_by_recomputation():
     assert "model.remat" in panel.note
     assert "stored for the backward pass" in panel.html
     assert memory_panel({}).note == ""
+
+
+def test_parts_of_no_size_are_left_out():
+    html = memory_panel({"parameters": 10, "optimizer": 0}).html
+    assert "parameters" in html
+    assert "optimizer" not in html

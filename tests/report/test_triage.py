@@ -1,10 +1,14 @@
 """The panel of triage holds its sentences."""
 
-from dlcore.report.triage import triage_panel
+from dlcore.report.triage import triage_panels
 
 
 def test_the_panel_holds_the_sentences():
     history = [{"step": step, "split": "train", "loss": 2.3} for step in range(60)]
-    assert triage_panel(history).html == (
-        "<p>Learning rate too low: the loss stays flat, from 2.3 to 2.3: raise the rate.</p>"
-    )
+    (panel,) = triage_panels(history)
+    assert panel.html == ("<p>Learning rate too low: the loss stays flat, from 2.3 to 2.3: raise the rate.</p>")
+
+
+def test_curves_that_say_nothing_get_no_panel():
+    assert triage_panels([{"step": 1, "split": "train", "return": 3.0}]) == []
+    assert triage_panels([{"step": 1, "split": "train", "loss": 3.0}]) == []

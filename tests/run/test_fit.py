@@ -150,6 +150,26 @@ def test_metrics_are_exact_whatever_is_logged(log_every, monkeypatch):
     assert max(row["top"] for row in rows) == whole["top"]
 
 
+@pytest.mark.parametrize(
+    ("steps", "wanted"), [(1, [1]), (7, [*range(1, 8)]), (54, [1, *range(2, 55, 2)]), (20, [*range(1, 21)])]
+)
+def test_a_short_run_logs_at_least_twenty_times_from_step_1_on(steps, wanted):
+    rows = train(steps, log_every=None).history
+    assert [row["step"] for row in rows] == wanted
+    spans = np.diff([0, *wanted])
+    whole = train(steps, log_every=steps).history[-1]
+    assert np.average([row["loss"] for row in rows], weights=spans) == pytest.approx(whole["loss"], rel=1e-6)
+
+
+def test_the_learning_rate_of_the_last_step_is_logged():
+    rows = train(4, log_every=2, learning_rate=lambda step: 0.1 * (step + 1)).history
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.2, 0.4])
+
+
+def test_a_long_run_logs_every_fifty_steps():
+    assert [row["step"] for row in train(1020, log_every=None).history] == [1, *range(50, 1001, 50), 1020]
+
+
 PIXELS = 2**21
 
 

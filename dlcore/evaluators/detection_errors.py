@@ -1,0 +1,91 @@
+"""What a detector gets wrong, by kind.
+
+Bolya, Foley, Hays & Hoffman 2020, "TIDE", arXiv:2008.08115, section 2.2. Detections are matched by falling score, each
+to the free true box of its class of the highest IoU. One that is matched at IoU >= t_f is right; the others are
+
+    duplicate       IoU >= t_f with a true box of its class that is taken
+    wrong class     IoU >= t_f with a true box of another class
+    poor box        t_b <= IoU < t_f with a true box of its class
+    both            t_b <= IoU < t_f with a true box of another class
+    background      IoU < t_b with every true box
+
+the first that holds, and of "poor box" and "both" that of the larger IoU; a true box without a match is missed. TIDE
+weighs each kind by the mAP that its repair would bring; this counts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["KINDS", "detection_errors"]
+
+KINDS = ("right", "duplicate", "wrong class", "poor box", "both", "background", "missed")
+"""Columns of the counts."""
+
+
+def detection_errors(
+    outputs: Mapping[str, Any],
+    truth: Mapping[str, Any],
+    num_classes: int,
+    min_score: float = 0.3,
+    foreground: float = 0.5,
+    background: float = 0.1,
+) -> np.ndarray:
+    """Count the detections, and the missed true boxes, by class and kind.
+
+    Args:
+      outputs: padded to K boxes: `boxes` [N, K, 4] corners, and `scores`, `labels`, `valid`, each [N, K].
+      truth: padded to M boxes: `boxes` [N, M, 4], `labels` and `box_mask` [N, M], and where there is one `crowd`
+        [N, M]; detections that lie in a crowd of their class are not counted.
+      num_classes: C.
+      min_score: detections of a lower score are left out.
+      foreground: t_f.
+      background: t_b.
+
+    Returns:
+      int [C, 7], in columns as KINDS; a detection counts for its own class, a missed box for its true one.
+    """
+    counts = np.zeros((num_classes, len(KINDS)), int)
+    for i in range(len(outputs["boxes"])):
+        boxes, scores, labels, valid = (np.asarray(outputs[k][i]) for k in ("boxes", "scores", "labels", "valid"))
+        kept = np.flatnonzero((valid > 0) & (scores >= min_score))
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        crowd = np.asarray(truth["crowd"][i] if "crowd" in truth else np.zeros(len(truth["labels"][i]))) > 0
+        real = (np.asarray(truth["box_mask"][i]) > 0) & ~crowd
+        true_boxes, true_labels = np.asarray(truth["boxes"][i]), np.asarray(truth["labels"][i])
+        taken = ~real
+        for j in kept:
+            label, iou = int(labels[j]), _iou(boxes[j], true_boxes)
+            same = true_labels == label
+            if (same & crowd & (iou >= foreground)).any():
+                continue
+            free = np.where(same & ~taken, iou, -1.0)
+            if free.size and free.max() >= foreground:
+                taken[free.argmax()] = True
+                kind = "right"
+            else:
+                own, other = (np.where(real & which, iou, 0.0).max(initial=0.0) for which in (same, ~same))
+                kind = _kind(own, other, foreground, background)
+            counts[label, KINDS.index(kind)] += 1
+        np.add.at(counts[:, KINDS.index("missed")], true_labels[~taken], 1)
+    return counts
+
+
+def _kind(own: float, other: float, foreground: float, background: float) -> str:
+    """The kind of a detection that is not matched, by its largest IoU with true boxes of its class and of others."""
+    if own >= foreground:
+        return "duplicate"
+    if other >= foreground:
+        return "wrong class"
+    if max(own, other) < background:
+        return "background"
+    return "poor box" if own >= other else "both"
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """[4], [M, 4] -> [M]."""
+    corner, opposite = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared = np.prod(np.clip(opposite - corner, 0, None), -1)
+    areas = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], -1)
+    return shared / np.maximum(areas - shared, 1e-12)

@@ -1,0 +1,153 @@
+"""`dlcore compare`: the curves of several runs on the same axes, the settings that differ, and the numbers reached."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore.run.metrics_writer import METRICS_FILE, read_metrics
+
+__all__ = ["compare", "differing_settings", "reached"]
+
+CONFIG = "config.json"
+_SMALLER_IS_BETTER = ("loss", "error", "distance", "perplexity", "bits", "kid", "ece", "mce")
+_NOT_COMPARED = {"step", "split", "epoch", "seconds"}
+_HOUSEKEEPING = {"learning_rate", "examples_per_second"}
+
+
+def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
+    """Compare runs: write a page of their curves, and tell what differs.
+
+    Args:
+      folders: of at least two runs.
+      out: the HTML file to write.
+      x: "step" or "epoch", the horizontal axis.
+
+    Returns:
+      Two tables as text: the settings that differ, and the last and best numbers.
+
+    Raises:
+      ValueError: a folder is not that of a run, or is given twice, or there are fewer than two.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.html import render
+    from dlcore.report.tables import table
+
+    paths = [Path(folder) for folder in folders]
+    if len(paths) < 2 or len({path.resolve() for path in paths}) < len(paths):
+        given = " ".join(map(str, folders))
+        raise ValueError(f"runs={given!r}: not two different folders; allowed: at least two, each given once")
+    configs = [_config(path) for path in paths]
+    names = _names(paths)
+    histories = [read_metrics(path) for path in paths]
+    settings = differing_settings(names, configs)
+    numbers = reached(names, histories)
+    rows = [
+        {x: row.get(x), "split": name, **{f"{row['split']} {k}": v for k, v in row.items() if _is_curve(row, k)}}
+        for name, history in zip(names, histories, strict=True)
+        for row in history
+        if row.get("split") != "test"
+    ]
+    first = [f"{split} {name}" for split in ("valid", "train") for name in ("loss", "accuracy", "map", "return", "knn")]
+    panels = [
+        table(settings or {"": "none"}, "Settings that differ")._replace(half=True),
+        table(numbers, "Numbers reached", "The best is that of validation, with its step.")._replace(half=True),
+        curves(rows, x, headlines=first),
+    ]
+    kinds = list(dict.fromkeys(config["experiment"] for config in configs))
+    out.write_text(render("Comparison", panels, {}, subtitle=f"{len(paths)} runs of {', '.join(kinds)}"))
+    parts = [_lines(settings) if settings else "no setting differs", _lines(numbers), f"curves: {out}"]
+    return "\n\n".join(parts)
+
+
+def differing_settings(names: Sequence[str], configs: Sequence[dict]) -> list[dict[str, str]]:
+    """List the settings whose values are not the same in all runs.
+
+    Args:
+      names: of the runs.
+      configs: the content of each config.json.
+
+    Returns:
+      Rows {"setting": its flag, name of a run: value or "–" where the run has no such flag, ...}; among them the
+      experiment, where the runs are of several.
+    """
+    of_runs = [
+        {"experiment": config["experiment"], **{f"--{k}": v for k, v in config["identity"].items()}}
+        for config in configs
+    ]
+    every = dict.fromkeys(setting for settings in of_runs for setting in settings)
+    rows = []
+    for setting in every:
+        values = [json.dumps(s[setting]).strip('"') if setting in s else "–" for s in of_runs]
+        if len(set(values)) > 1:
+            rows.append({"setting": setting, **dict(zip(names, values, strict=True))})
+    return rows
+
+
+def reached(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[str, str]]:
+    """Tell how far each run came: the last and the best value of each number.
+
+    Args:
+      names: of the runs.
+      histories: the rows of each metrics.jsonl.
+
+    Returns:
+      Rows {"number": such as "valid accuracy, best", name of a run: value, ...}, blank where a run has none: the last
+      of "train", the last and the best of "valid" with its step, and that of "test".
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, history in zip(names, histories, strict=True):
+        columns: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        for row in history:
+            for key, value in row.items():
+                if _is_curve(row, key) and key not in _HOUSEKEEPING and isinstance(value, int | float):
+                    columns.setdefault((row["split"], key), []).append((row["step"], value))
+        for (split, key), points in columns.items():
+            label = f"{split} {key}"
+            found.setdefault(f"{label}, last" if split != "test" else label, {})[name] = f"{points[-1][1]:.4g}"
+            if split == "valid" and np.isfinite([value for _, value in points]).any():
+                sign = 1 if key.endswith(_SMALLER_IS_BETTER) else -1
+                step, best = min((p for p in points if np.isfinite(p[1])), key=lambda p: sign * p[1])
+                found.setdefault(f"{label}, best", {})[name] = f"{best:.4g} at {step}"
+    found.setdefault("steps", {}).update(
+        {name: str(max((row["step"] for row in h), default=0)) for name, h in zip(names, histories, strict=True)}
+    )
+    order = ("test", "valid", "train", "steps")
+    labels = sorted(found, key=lambda label: order.index(label.split()[0]))
+    return [{"number": label, **{name: found[label].get(name, "") for name in names}} for label in labels]
+
+
+def _is_curve(row: dict, key: str) -> bool:
+    return key not in _NOT_COMPARED and "/" not in key and "split" in row and not isinstance(row[key], list | str)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    for name in (CONFIG, METRICS_FILE):
+        if not (path / name).is_file():
+            raise ValueError(
+                f"runs={str(path)!r}: holds no {name}; allowed: the folder of a run that has begun to train"
+            )
+    try:
+        config = json.loads((path / CONFIG).read_text())
+        return {"experiment": config["experiment"], "identity": dict(config["identity"])}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path / CONFIG}: not the configuration of a run ({type(error).__name__}: {error})") from None
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The ends of the paths, as long as it takes to tell them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-length:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _lines(rows: Sequence[dict[str, str]]) -> str:
+    """Rows as aligned text under their names."""
+    table = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)

@@ -1,0 +1,118 @@
+"""A film of a run: what the network gives for one batch at log steps, kept with the checkpoint for the report.
+
+A frame costs one call of `predict`, at steps at which the log waits for the device anyway. There are at most 32: when
+the film is full, every second frame is dropped, and from then on half as many are taken.
+"""
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.experiment.experiment import Setup
+from dlcore.learner import Learner
+from dlcore.modes.report_context import ReportContext
+from dlcore.report.film import film
+from dlcore.report.panel import Panel
+
+__all__ = ["Film", "film_hooks"]
+
+
+class Film:
+    """Hook of `fit` that takes frames; `memory["frames"]` holds them, each with its step.
+
+    Args:
+      predict: (state, batch) -> outputs, without a mapped axis.
+      batch: what each frame is drawn from; random numbers depend on the state's root key alone.
+      picture: outputs on the host -> one uint8 frame [H, W, C].
+      title: of the panel.
+      most: frames that are kept, at least 2.
+    """
+
+    def __init__(
+        self,
+        predict: Callable[[Any, Any], Any],
+        batch: Any,
+        picture: Callable[[Any], np.ndarray],
+        title: str,
+        most: int = 32,
+    ):
+        if most < 2:
+            raise ValueError(f"most={most}: too few; allowed: at least 2")
+        self.batch, self.picture, self.title, self.most = batch, picture, title, most
+        self.memory: dict[str, Any] = {"frames": [], "stride": 1, "calls": 0}
+        self._predict = jax.jit(predict)
+
+    def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> None:
+        """Take a frame where one is due.
+
+        Args:
+          step: of the run.
+          state: of the learner.
+          metrics: of the step; where none is of training, it is no log step and gets no frame.
+        """
+        if not any(name.startswith("train/") for name in metrics):
+            return
+        frames, stride, calls = (self.memory[name] for name in ("frames", "stride", "calls"))
+        if calls % stride == 0:
+            frames = [*frames, {"step": step, "picture": _encoded(self._draw(state))}]
+        if len(frames) > self.most:
+            frames, stride = frames[::2], 2 * stride
+        self.memory = {"frames": frames, "stride": stride, "calls": calls + 1}
+
+    def panels(self, context: ReportContext) -> list[Panel]:
+        """The film, which ends with the state that was tested.
+
+        Args:
+          context: of the finished run.
+
+        Returns:
+          One panel.
+        """
+        steps = [frame["step"] for frame in self.memory["frames"]] or ["none"]
+        frames = [_decoded(frame["picture"]) for frame in self.memory["frames"]] + [
+            _decoded(_encoded(self._draw(context.state)))
+        ]
+        note = f"{len(frames)} frames from step {steps[0]} to the end, from the same random numbers."
+        return [film(frames, self.title, note)]
+
+    def _draw(self, state: Any) -> np.ndarray:
+        return self.picture(jax.device_get(self._predict(state, self.batch)))
+
+
+def film_hooks(
+    build: Callable[[Setup], Learner], setup: Setup, batch: Any, picture: Callable[[Any], np.ndarray], title: str
+) -> list[Film]:
+    """Make the hook of an experiment's film.
+
+    Args:
+      build: of the experiment.
+      setup: of the run.
+      batch: as for `Film`.
+      picture: as for `Film`.
+      title: of the panel.
+
+    Returns:
+      The hook in a list; an empty list in a run of several processes.
+    """
+    if jax.process_count() > 1:
+        return []
+    return [Film(build(setup._replace(axis=None)).predict, batch, picture, title)]
+
+
+def _encoded(frame: np.ndarray) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
+    picture.save(buffer, "WEBP", **({"quality": 85} if frame.size > 60_000 else {"lossless": True}))
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _decoded(text: str) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))

@@ -1,0 +1,75 @@
+"""Films: short animated WebP pictures inside the page, which repeat for ever."""
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from dlcore.report.panel import Panel
+from dlcore.report.pictures import to_uint8
+
+__all__ = ["MAX_BYTES", "film", "film_webp"]
+
+MAX_BYTES = 300_000
+"""Films are made smaller until they fit."""
+_SHORT = 6
+_HOLD = 1500
+
+
+def film_webp(frames: Sequence[np.ndarray], milliseconds: int = 250, max_bytes: int = MAX_BYTES) -> bytes:
+    """Encode frames as an animation, losslessly where that fits.
+
+    What does not fit is compressed more and more; then every second frame is left out, again and again.
+
+    Args:
+      frames: uint8 [H, W], [H, W, 1] or [H, W, 3] each, of one shape; at least one.
+      milliseconds: for which each frame is shown; the last one is held for 1.5 s.
+      max_bytes: the most that the file takes, unless six frames are left.
+
+    Returns:
+      A WebP file's content.
+
+    Raises:
+      ValueError: there is no frame, or their shapes differ.
+    """
+    from PIL import Image
+
+    frames = [np.asarray(frame) for frame in frames]
+    if not frames or len({frame.shape for frame in frames}) > 1:
+        shapes = sorted({frame.shape for frame in frames})
+        raise ValueError(f"frames={shapes}: no frames of one shape; allowed: at least one, all of the same shape")
+    pictures = [Image.fromarray(f[..., 0] if f.ndim == 3 and f.shape[-1] == 1 else f).convert("RGB") for f in frames]
+    while True:
+        for options in ({"lossless": True, "quality": 60}, {"quality": 70}, {"quality": 40}):
+            buffer = io.BytesIO()
+            durations = [milliseconds] * (len(pictures) - 1) + [max(milliseconds, _HOLD)]
+            more = {"save_all": True, "append_images": pictures[1:], "duration": durations, "loop": 0}
+            pictures[0].save(buffer, "WEBP", **more, **options)
+            if buffer.tell() <= max_bytes:
+                return buffer.getvalue()
+        if len(pictures) <= _SHORT:
+            return buffer.getvalue()
+        pictures, milliseconds = [*pictures[:-1:2], pictures[-1]], 2 * milliseconds
+
+
+def film(frames: Sequence[np.ndarray], title: str, note: str = "", milliseconds: int = 250, width: int = 560) -> Panel:
+    """Show frames one after the other.
+
+    Args:
+      frames: uint8 or float in [0, 1], [H, W], [H, W, 1] or [H, W, 3] each, of one shape; at least one.
+      title: of the panel.
+      note: a line under the title.
+      milliseconds: for which each frame is shown.
+      width: pixels that the film has at least where there is room; it is enlarged without smoothing.
+
+    Returns:
+      The panel, of half the page's width.
+    """
+    frames = list(to_uint8(np.stack([np.asarray(frame) for frame in frames])))
+    data = base64.b64encode(film_webp(frames, milliseconds)).decode()
+    shown = frames[0].shape[1] * max(1, round(width / frames[0].shape[1]))
+    kind = ' class="smooth"' if shown == frames[0].shape[1] else ""
+    image = f'<img{kind} alt="{escape(title)}" width="{shown}" src="data:image/webp;base64,{data}">'
+    return Panel(title, image, note, half=True)

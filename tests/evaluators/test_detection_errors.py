@@ -1,0 +1,47 @@
+"""Each kind of error, by boxes written for it."""
+
+import numpy as np
+
+from dlcore.evaluators.detection_errors import KINDS, detection_errors
+
+
+def padded(rows, size=4):
+    """Rows of (box, label, score) as arrays of one image."""
+    count = len(rows)
+    boxes = np.zeros((1, size, 4))
+    labels, scores, valid = np.zeros((1, size), int), np.zeros((1, size)), np.zeros((1, size), bool)
+    for k, (box, label, score) in enumerate(rows):
+        boxes[0, k], labels[0, k], scores[0, k] = box, label, score
+    valid[0, :count] = True
+    return {"boxes": boxes, "labels": labels, "scores": scores, "valid": valid}
+
+
+def counted(detections, truth, crowd=()):
+    real = padded([(box, label, 1.0) for box, label in truth])
+    real = {"boxes": real["boxes"], "labels": real["labels"], "box_mask": real["valid"]}
+    if crowd:
+        real["crowd"] = np.isin(np.arange(4), crowd)[None]
+    counts = detection_errors(padded(detections), real, 2)
+    return [{kind: int(n) for kind, n in zip(KINDS, row, strict=True) if n} for row in counts]
+
+
+BOX, HALF, FAR = (0, 0, 10, 10), (0, 0, 10, 4), (50, 50, 60, 60)  # BOX and HALF: IoU 40 / 100
+
+
+def test_a_match_and_a_second_one():
+    """The surer detection takes the box, although the other comes first."""
+    assert counted([(BOX, 0, 0.5), (BOX, 0, 0.9)], [(BOX, 0)]) == [{"right": 1, "duplicate": 1}, {}]
+    assert counted([(BOX, 0, 0.5), (BOX, 0, 0.9)], [(BOX, 0), (BOX, 0)]) == [{"right": 2}, {}]
+
+
+def test_the_other_kinds():
+    assert counted([(BOX, 1, 0.9)], [(BOX, 0)]) == [{"missed": 1}, {"wrong class": 1}]
+    assert counted([(HALF, 0, 0.9)], [(BOX, 0)]) == [{"poor box": 1, "missed": 1}, {}]
+    assert counted([(HALF, 1, 0.9)], [(BOX, 0)]) == [{"missed": 1}, {"both": 1}]
+    assert counted([(FAR, 0, 0.9)], [(BOX, 0)]) == [{"background": 1, "missed": 1}, {}]
+    assert counted([(FAR, 1, 0.9)], []) == [{}, {"background": 1}]
+
+
+def test_low_scores_do_not_count_and_crowds_neither():
+    assert counted([(BOX, 0, 0.1)], [(BOX, 0)]) == [{"missed": 1}, {}]
+    assert counted([(BOX, 0, 0.9)], [(BOX, 0)], crowd=[0]) == [{}, {}]

@@ -1,0 +1,85 @@
+"""What a report of reinforcement learning shows."""
+
+import re
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.cost.memory import memory_report
+from dlcore.experiment.experiment import Setup
+from dlcore.kits import rl
+from dlcore.rl import environments, networks, ppo
+
+FLAGS = {
+    "environment": "CartPole-v1",
+    "num_seeds": 2,
+    "batch_size": 4,
+    "num_steps": 8,
+    "learning_rate": 0.5,
+    "max_grad_norm": 0.5,
+    "seed": 0,
+}
+GROUPS = {"network": {"width": 4}, "learner": {"num_steps": 8}}
+
+
+class SomeFlags(types.SimpleNamespace):
+    """FLAGS, by name and by group."""
+
+    def group(self, name):
+        return GROUPS[name]
+
+
+def setup(**flags):
+    return Setup(SomeFlags(**{**FLAGS, **flags}), {}, 10, None, np.float32)
+
+
+def test_the_axis_counts_the_steps_of_the_environments():
+    history = [
+        {"step": s, "split": "train", "return": 1.0 * s, "return/seed0": 1.0 * s, "examples_per_second": 3.0 * s}
+        for s in (1, 2, 3)
+    ]
+    context = types.SimpleNamespace(history=history, flags=setup().flags)
+    by_seed, joined = rl.panels(context)
+    assert by_seed.title == "Return of finished episodes, by seed"
+    assert "seed 0 3" in by_seed.html
+    for panel in (by_seed, joined):
+        assert "environment steps</text>" in panel.html
+        assert ">step</text>" not in panel.html
+    ticks = [int(text) for text in re.findall(r">(\d+)</text>", joined.html)]
+    assert max(ticks) > 60  # 3 steps of 4 instances with rollouts of 8
+    assert "environment_steps_per_second</b>" in joined.html
+    assert "train 72<" in joined.html  # 9 instances a second, 8 steps each
+
+
+def test_the_rate_falls_to_zero():
+    rate = rl.schedule(setup())
+    assert [rate(step) for step in (0, 5, 10)] == [0.5, 0.25, 0.0]
+
+
+def test_the_optimizers_of_all_seeds_are_counted():
+    learner = rl.build(setup(), ppo.learner, networks.ActorCritic, updates=10)
+    state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
+    report = memory_report(state, {})
+    assert report["optimizer"] == pytest.approx(2 * report["parameters"], abs=100)  # Adam's two moments, and counts
+
+
+def test_an_episode_is_recorded_until_it_ends():
+    environment = environments.make("CartPole-v1")
+    states, seen, length = environments.record(environment, lambda observation: 1, jax.random.key(0), 30)
+    n = int(length)
+    assert 5 < n < 15  # pushed to the right alone, the pole falls
+    np.testing.assert_array_equal(states.time[:n], np.arange(n))
+    np.testing.assert_allclose(states.theta[:n], seen[:n, 2])
+    assert (np.abs(states.theta[:n]) < 12 * np.pi / 180).all()  # where the episode ends
+
+
+def test_an_environment_without_pictures_has_no_episode():
+    flags = setup(environment="Catch-bsuite", num_seeds=1).flags
+    network = networks.ActorCritic(3, width=4)
+    params = network.init(jax.random.key(0), np.zeros((1, 10, 5)))["params"]
+    context = types.SimpleNamespace(
+        history=[{"step": 1, "split": "train", "return": 1.0}], flags=flags, state=types.SimpleNamespace(params=params)
+    )
+    assert [panel.title for panel in rl.panels(context, networks.ActorCritic)] == ["Learning curves"]

@@ -1,0 +1,74 @@
+"""`dlcore compare` on run folders written for it."""
+
+import json
+import re
+
+import pytest
+
+from dlcore import cli
+from dlcore.modes.compare import compare, differing_settings
+
+
+def folder(path, valid, experiment="topic.page", **identity):
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps({"experiment": experiment, "identity": identity}))
+    rows = [{"step": 10 * (i + 1), "split": "train", "loss": 1.0 / (i + 1)} for i in range(4)]
+    rows += [{"step": 10 * (i + 1), "split": "valid", "loss": 1 - v, "accuracy": v} for i, v in enumerate(valid)]
+    rows.append({"step": 40, "split": "test", "accuracy": valid[-1], "confusion": [[1, 2]]})
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path):
+    one = folder(tmp_path / "a" / "run", [0.2, 0.7, 0.6], learning_rate=0.1, seed=0, batch_size=32)
+    two = folder(tmp_path / "b" / "run", [0.3, 0.4, 0.9], learning_rate=0.01, seed=0, augment="none")
+    return one, two
+
+
+def test_what_differs_and_what_was_reached(runs, tmp_path, capsys):
+    out = tmp_path / "compare.html"
+    assert cli.main(["compare", *map(str, runs), f"--out={out}"]) == 0
+    printed = capsys.readouterr().out
+    lines = {line.split("  ")[0]: re.split("  +", line)[1:] for line in printed.splitlines()}
+    assert lines["setting"] == ["a/run", "b/run"]
+    assert lines["--learning_rate"] == ["0.1", "0.01"]
+    assert lines["--batch_size"] == ["32", "–"]
+    assert lines["--augment"] == ["–", "none"]
+    assert "--seed" not in printed
+    assert lines["test accuracy"] == ["0.6", "0.9"]
+    assert lines["valid accuracy, best"] == ["0.7 at 20", "0.9 at 30"]
+    assert lines["valid accuracy, last"] == ["0.6", "0.9"]
+    assert lines["valid loss, best"] == ["0.3 at 20", "0.1 at 30"]
+    assert lines["train loss, last"] == ["0.25", "0.25"]
+    assert lines["steps"] == ["40", "40"]
+    page = out.read_text()
+    charts = re.findall(r"<figcaption><b>([^<]+)</b>(.*?)</figcaption>", page)
+    assert [name for name, _ in charts] == ["valid loss", "valid accuracy", "train loss"]
+    assert re.findall(r">([^<]+)</span>", charts[1][1]) == [
+        "a/run 60.00 % (best 70.00 % at 20)",
+        "b/run 90.00 %",
+    ]
+
+
+def test_runs_of_two_experiments_and_equal_ones(tmp_path):
+    one, two = (folder(tmp_path / n, [0.5], experiment=f"topic.{n}", seed=1) for n in "ab")
+    text = compare([one, two], tmp_path / "out.html")
+    assert re.search(r"experiment +topic.a +topic.b", text)
+    same = {"experiment": "x", "identity": {"seed": 1}}
+    assert differing_settings(["a", "b"], [same, same]) == []
+
+
+def test_what_is_no_run_is_named(runs, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["compare", str(runs[0]), str(tmp_path / "empty")]) == 1
+    assert "empty': holds no config.json; allowed: the folder of a run" in capsys.readouterr().err
+    (runs[1] / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"holds no metrics\.jsonl"):
+        compare(runs, tmp_path / "x.html")
+    (runs[0] / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"config\.json: not the configuration of a run \(TypeError"):
+        compare(runs, tmp_path / "x.html")
+    for given in ([runs[0]], [runs[0], runs[0]]):
+        with pytest.raises(ValueError, match="at least two, each given once"):
+            compare(given, tmp_path / "x.html")

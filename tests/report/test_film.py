@@ -1,0 +1,49 @@
+"""Films: their frames, their size, and how they become smaller."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from dlcore.report.film import film, film_webp
+
+
+def frames_of(content):
+    picture = Image.open(io.BytesIO(content))
+    assert picture.format == "WEBP"
+    return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]
+
+
+def test_small_films_keep_every_pixel():
+    frames = [np.random.default_rng(k).integers(0, 256, (8, 9, 3)).astype(np.uint8) for k in range(5)]
+    np.testing.assert_array_equal(frames_of(film_webp(frames)), frames)
+
+
+def test_large_films_become_smaller_and_keep_first_and_last():
+    rng = np.random.default_rng(0)
+    frames = [(rng.integers(0, 64, (64, 64, 3)) + 6 * k).astype(np.uint8) for k in range(32)]
+    assert len(film_webp(frames, max_bytes=10**9)) > 60_000
+    content = film_webp(frames, max_bytes=9_000)
+    assert len(content) <= 9_000
+    shown = frames_of(content)
+    assert 6 <= len(shown) < 32
+    assert shown[0].mean() < 45
+    assert shown[-1].mean() > 200
+
+
+def test_the_panel_holds_one_animation_enlarged_by_a_whole_factor():
+    panel = film([np.full((4, 6, 1), v, np.float32) for v in (0, 0.5, 1)], "a <film>", "note", width=20)
+    (width,) = re.findall(r'width="(\d+)"', panel.html)
+    assert width == "18"
+    assert "a &lt;film&gt;" in panel.html
+    shown = frames_of(base64.b64decode(re.search(r"data:image/webp;base64,([^\"]+)", panel.html)[1]))
+    assert [int(frame[0, 0, 0]) for frame in shown] == [0, 128, 255]
+
+
+@pytest.mark.parametrize("frames", [[], [np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)]])
+def test_frames_that_do_not_fit_are_named(frames):
+    with pytest.raises(ValueError, match="no frames of one shape"):
+        film_webp(frames)
