@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["Discriminator", "Generator", "num_levels"]
@@ -116,6 +116,6 @@ class Discriminator(nn.Module):
             x = conv(x)
             if k:
                 x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=f"conv{k}_norm")(x)
-            x = nn.leaky_relu(x, 0.2)
+            x = leaky_relu(x, 0.2)
         x = x.reshape(x.shape[0], -1).astype(logits_dtype(x.dtype))
         return nn.Dense(1, kernel_init=INIT, name="head")(x)[:, 0]

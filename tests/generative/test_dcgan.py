@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.dcgan import Discriminator, Generator, num_levels
+from dlcore.generative.ring import PointDiscriminator
 
 
 @pytest.mark.parametrize(("side", "levels"), [(8, 1), (16, 2), (28, 2), (32, 3), (7, 0)])
@@ -23,3 +24,17 @@ def test_images_come_out_and_logits_go_in(shape):
     assert logits.shape == (3,)
     _, moved = jax.jit(lambda z: generator.apply(variables, z, train=True, mutable=["batch_stats"]))(z)
     assert not np.allclose(moved["batch_stats"]["stem_norm"]["mean"], variables["batch_stats"]["stem_norm"]["mean"])
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "first"),
+    [(Discriminator(4), (1, 3, 3, 1), "conv0"), (PointDiscriminator(4, depth=1), (1, 2), "hidden0")],
+)
+def test_at_zero_a_discriminator_has_the_negative_slope(model, shape, first):
+    """As in torch, where jax has slope 1: input and bias are 0, so that every unit is at its kink."""
+    x = np.zeros(shape, np.float32)
+    params = model.init(jax.random.key(0), x)["params"]
+    slope = jax.grad(lambda p: model.apply({"params": p}, x)[0])(params)
+    slope, params = (tree.get("mlp", tree) for tree in (slope, params))
+    kernel = params["head"]["kernel"].reshape(-1, 4).sum(0)  # over the pixels, by channel
+    np.testing.assert_allclose(slope[first]["bias"], 0.2 * kernel, rtol=1e-5)
