@@ -20,7 +20,7 @@ from flax import struct
 
 from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean, softmax_cross_entropy_loss
+from dlcore.losses import is_kernel, l2_penalty, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
 from dlcore.optim import apply_gradients
 
@@ -63,7 +63,7 @@ def learner(
       preprocess: batch of images to the model's input, the same in training and use.
       augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image under its own key.
       label_smoothing: weight of the uniform distribution in the target.
-      l2: weight of half the squared norm of the kernels.
+      l2: weight of half the squared norm of the kernels (`is_kernel`).
       mixup_alpha: blend training examples in pairs by shares from Beta(alpha, alpha); 0 for none.
       cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
       auxiliary_weight: of the loss of each auxiliary head, where the model has a method `auxiliary(x, train) ->
@@ -104,9 +104,9 @@ def learner(
             softmax_cross_entropy_loss(s, targets, label_smoothing) for s in (logits, *auxiliaries.values())
         )
         value = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(other, mask) for other in others)
-        penalty = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params) if p.ndim > 1)
+        penalty = l2 * l2_penalty(params, half=True, where=is_kernel)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
-        return value + 0.5 * l2 * penalty, (model_state, metrics, logits)
+        return value + penalty, (model_state, metrics, logits)
 
     def loss(params: Any, state: SupervisedState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics, _) = objective(params, state.model_state, preprocess(batch["image"]), batch["label"], batch)

@@ -48,11 +48,12 @@ from dlcore.losses.metric_learning import (
     triplet_loss,
 )
 from dlcore.losses.objective import full_loss, masked_mean, multi_task_loss
-from dlcore.losses.penalties import elastic_net_penalty, is_kernel, l1_penalty, l2_penalty
+from dlcore.losses.penalties import elastic_net_penalty, l1_penalty, l2_penalty
 from dlcore.losses.regression import gaussian_nll_loss, huber_loss, l1_loss, l2_loss, mse_loss, smooth_l1_loss
 from dlcore.losses.segmentation import dice_loss, multiclass_dice_loss, tversky_loss
 from dlcore.losses.sequence import ctc_loss, sequence_loss
 from dlcore.losses.style import content_loss, gram_matrix, style_loss, total_variation_loss
+from dlcore.ops.kernels import is_kernel
 
 __all__ = [
     "TripletKinds",

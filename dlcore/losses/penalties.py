@@ -9,8 +9,9 @@ Tikhonov 1963 and Hoerl & Kennard 1970 (L2); Tibshirani 1996 (L1); Zou & Hastie 
 by eta lambda at every step, w <- w - eta dE/dw - eta lambda w: weight decay. With an adaptive optimizer it does not
 (see dlcore.optim.create_optimizer, "adam" beside "adamw").
 
-All take `where`, a function of a leaf that says which leaves count, such as `is_kernel`: biases and the scales of norms
-are commonly left out. Sums are taken in at least float32. At 0 the gradient of |w| is 0.
+All take `where`, a function of a leaf's path and the leaf that says which leaves count, such as `is_kernel`: biases,
+the scales of norms, tokens and positions are commonly left out. Sums are taken in at least float32. At 0 the gradient
+of |w| is 0.
 """
 
 from collections.abc import Callable
@@ -21,21 +22,9 @@ import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 
-__all__ = ["elastic_net_penalty", "is_kernel", "l1_penalty", "l2_penalty"]
+__all__ = ["elastic_net_penalty", "l1_penalty", "l2_penalty"]
 
-Where = Callable[[jax.Array], bool]
-
-
-def is_kernel(leaf: jax.Array) -> bool:
-    """Whether an array has two axes or more, as kernels do and biases and norm parameters do not.
-
-    Args:
-      leaf: a parameter.
-
-    Returns:
-      True from two axes on.
-    """
-    return leaf.ndim > 1
+Where = Callable[[tuple, jax.Array], bool]
 
 
 def l2_penalty(params: Any, half: bool = False, where: Where | None = None) -> jax.Array:
@@ -44,7 +33,7 @@ def l2_penalty(params: Any, half: bool = False, where: Where | None = None) -> j
     Args:
       params: pytree of arrays.
       half: halve the sum, so that its gradient is the parameter itself.
-      where: which leaves count, as `is_kernel`; None counts all.
+      where: (path, leaf) -> whether the leaf counts, as `is_kernel`; None counts all.
 
     Returns:
       Scalar.
@@ -57,7 +46,7 @@ def l1_penalty(params: Any, where: Where | None = None) -> jax.Array:
 
     Args:
       params: pytree of arrays.
-      where: which leaves count, as `is_kernel`; None counts all.
+      where: (path, leaf) -> whether the leaf counts, as `is_kernel`; None counts all.
 
     Returns:
       Scalar.
@@ -71,7 +60,7 @@ def elastic_net_penalty(params: Any, beta: float | jax.Array = 1.0, where: Where
     Args:
       params: pytree of arrays.
       beta: weight of the squares, at least 0; 0 gives the L1 penalty.
-      where: which leaves count, as `is_kernel`; None counts all.
+      where: (path, leaf) -> whether the leaf counts, as `is_kernel`; None counts all.
 
     Returns:
       Scalar.
@@ -89,6 +78,6 @@ def _magnitude(w: jax.Array) -> jax.Array:
 
 
 def _sum(function: Callable, params: Any, where: Where | None) -> jax.Array:
-    leaves = [at_least_float32(jnp.asarray(leaf)) for leaf in jax.tree.leaves(params)]
-    terms = [function(leaf).sum() for leaf in leaves if where is None or where(leaf)]
+    leaves = [(path, jnp.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+    terms = [function(at_least_float32(leaf)).sum() for path, leaf in leaves if where is None or where(path, leaf)]
     return sum(terms, jnp.zeros((), jnp.result_type(float) if not terms else terms[0].dtype))

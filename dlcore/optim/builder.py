@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import optax
 
+from dlcore.ops.kernels import is_kernel
 from dlcore.optim import by_hand, schedules
 from dlcore.optim.ema import track_parameter_ema
 from dlcore.optim.replica import cross_replica
@@ -61,17 +62,8 @@ SCHEDULES = {
 cosines, each twice as long as the one before."""
 
 
-NO_KERNELS = frozenset({"bias_table", "cls_token", "dist_token", "pos_embed"})
-"""Parameters of several axes that ViT, DeiT and Swin do not decay, as a part of their path."""
-
-
 def kernels(params: Any) -> Any:
-    """True for the leaves that weight decay applies to: two axes or more, so no biases and no norm parameters; and no
-    tokens, positions or tables of biases."""
-
-    def is_kernel(path: tuple, leaf: jax.Array) -> bool:
-        return leaf.ndim > 1 and not NO_KERNELS & {getattr(part, "key", None) for part in path}
-
+    """True for the leaves that weight decay applies to."""
     return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 

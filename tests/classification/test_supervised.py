@@ -18,7 +18,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
-from dlcore.optim import cross_replica
+from dlcore.optim import create_optimizer, cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.run.step import Program
 
@@ -140,6 +140,21 @@ def test_the_loss_rises_with_the_penalty_by_half_the_squared_norm_of_the_kernels
     # The measured loss is the data's alone, so that runs of other penalties can be compared.
     state, rows = started(with_l2(1.0)), batch()
     assert with_l2(1.0).loss(state.params, state, rows)[1]["loss"].compute() == pytest.approx(losses[0], rel=1e-6)
+
+
+def test_the_penalty_and_weight_decay_are_of_the_same_parameters():
+    """A loss whose value only the penalty changes has gradients where an optimizer without gradients decays."""
+    model = create_model("vit_tiny_cifar", depth=1, pool="token")
+    rows = {"image": np.zeros((2, 32, 32, 3), np.float32), "label": np.zeros(2, np.int32), "index": np.arange(2)}
+    learners = [supervised.learner(model=model, optimizer=optax.identity(), l2=l2) for l2 in (1.0, 0.0)]
+    state = jax.jit(learners[0].init)(jax.random.key(0), rows)
+    params = jax.tree.map(lambda p: p + 1, state.params)
+    slopes = [jax.jit(jax.grad(lambda p, f=f: f.loss(p, state, rows)[0]))(params) for f in learners]
+    penalized = jax.tree.map(lambda a, b: bool(jnp.abs(a - b).max() > 1e-3), *slopes)
+    decay = create_optimizer("sgd", 1.0, momentum=0.0, weight_decay=0.1)
+    steps, _ = decay.update(jax.tree.map(jnp.zeros_like, params), decay.init(params), params)
+    chex.assert_trees_all_equal(penalized, jax.tree.map(lambda step: bool(step.any()), steps))
+    assert not penalized["pos_embed"]["embedding"]
 
 
 def test_the_penalty_leaves_biases_alone():

@@ -9,6 +9,7 @@ import pytest
 from dlcore.losses import elastic_net_penalty, full_loss, is_kernel, l1_penalty, l2_penalty
 
 TREE = {"kernel": jnp.array([[1.0, -2.0], [0.5, 0.0]]), "bias": jnp.array([3.0, -4.0])}
+TOKENS = {"cls_token": jnp.ones((1, 1, 2)), "encoder": {"pos_embed": {"embedding": jnp.ones((1, 3, 2))}}}
 
 
 @pytest.mark.covers("RG-01")
@@ -45,6 +46,9 @@ def test_sums_over_a_tree_by_hand():
     assert float(l1_penalty(TREE)) == 1 + 2 + 0.5 + 3 + 4
     assert float(l2_penalty(TREE, where=is_kernel)) == 5.25
     assert float(l1_penalty(TREE, where=is_kernel)) == 3.5
+    # Tokens and positions have several axes and are no kernels.
+    assert float(l2_penalty({**TREE, **TOKENS}, where=is_kernel)) == 5.25
+    assert float(l2_penalty(TOKENS)) == 8
     # beta W^2 + |W|: 2 * 5.25 + 3.5.
     assert float(elastic_net_penalty(TREE, 2.0, is_kernel)) == 14.0
     assert float(elastic_net_penalty(TREE, 0.0)) == float(l1_penalty(TREE))

@@ -183,7 +183,7 @@ def test_no_average_unless_asked():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "adamm"}, r"optimizer='adamm': unknown; allowed: sgd, nesterov, adam, adamw, lamb"),
+        ({"name": "adamm"}, r"optimizer='adamm': unknown; allowed: sgd, nesterov, adam, amsgrad, adamw, lamb"),
         ({"accumulate": 0}, "accumulate=0: too small; allowed: 1 or more"),
         ({"clip_norm": 0.0}, r"clip_norm=0.0: out of range; allowed: above 0"),
         ({"clip_norm": -1.0}, r"clip_norm=-1.0: out of range; allowed: above 0"),
