@@ -22,8 +22,8 @@ claim          the first line of its docstring
 holds          whether the claim held; null where there is none
 verdict        its sentences
 
-A measured row comes from the `result.json` files that finished runs write to their folders, one a seed; nothing is
-entered by hand. A run under `--smoke`, or on code that no commit holds, makes no row. A recipe is a command that is too
+A measured row comes from the `result.json` files that finished runs write to their folders, one a seed; nothing but
+`published` and `note` is entered by hand. A run under `--smoke`, or on code that no commit holds, makes no row. A recipe is a command that is too
 expensive to run here.
 """
 
@@ -298,7 +298,9 @@ def validate(row: Any) -> dict[str, Any]:
             _demand(row, field, isinstance(row[field], str) and row[field], "text")
     published = row["published"]
     valid = published is None or (isinstance(published, dict) and published.keys() == {"value", "source"})
-    _demand(row, "published", valid, '{"value": ..., "source": ...} or null')
+    if valid and published is not None:
+        valid = _finite(published["value"]) and isinstance(published["source"], str) and published["source"]
+    _demand(row, "published", valid, '{"value": number, "source": text} or null')
     numbers = [isinstance(row[f], dict) and all(map(_finite, row[f].values())) for f in ("values", "wall_seconds")]
     _demand(row, "values", numbers[0] and bool(row["values"]) == measured, "{seed: number}, empty in a recipe only")
     timed = {"all"} if study else row["values"].keys()

@@ -3,6 +3,8 @@
 python -m experiments.results                                 renders experiments/README.md from results.jsonl
 python -m experiments.results --check                         reports whether it is up to date
 python -m experiments.results --add RUN_DIR [RUN_DIR ...]     adds finished runs, one a seed, or a study, as one row
+python -m experiments.results --annotate ID --published VALUE --source TEXT --note TEXT
+                                                              changes what readers compare a row with, not what it says
 python -m experiments.results --rerun ID [--seed 1]           runs the command again and compares
 python -m experiments.results --rerun ID --seed all           runs every seed again and compares the mean
 
@@ -49,6 +51,8 @@ def main(argv: Sequence[str] | None = None, root: str | os.PathLike = ROOT) -> i
             return _rerun(arguments, pathlib.Path(root))
         if arguments.add:
             _add(arguments, folder / "results.jsonl")
+        if arguments.annotate:
+            _annotate(arguments, folder / "results.jsonl")
         return _write_readme(folder, arguments.check)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -62,28 +66,29 @@ def _parser() -> argparse.ArgumentParser:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="exit with 1 where README.md is out of date")
     action.add_argument("--add", nargs="+", metavar="RUN_DIR", help="run folders of one experiment, one a seed")
+    action.add_argument("--annotate", metavar="ID", help="the row whose published number and note to change")
     action.add_argument("--rerun", metavar="ID", help="the row to run again")
     parser.add_argument("--id", help="with --add: the row's id; by default experiment-dataset")
     parser.add_argument("--tolerance", type=float, help="with --add: by default the seeds' spread, 1%% at least")
-    parser.add_argument("--published", type=float, metavar="VALUE", help="with --add: the literature's number")
+    parser.add_argument("--published", type=float, metavar="VALUE", help="with --add or --annotate: published number")
     parser.add_argument("--source", default="", help="with --published: where it is published")
-    parser.add_argument("--note", default="", help="with --add: a remark for readers")
+    parser.add_argument("--note", help="with --add or --annotate: a remark for readers")
     parser.add_argument("--replace", action="store_true", help="with --add: replace the row with this id")
     parser.add_argument("--seed", help="with --rerun: by default the row's first; all compares their mean")
     return parser
 
 
-def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
+def _published(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if (arguments.published is None) != (not arguments.source):
         raise ValueError(
             "--published: a number without its source cannot be checked; allowed: with --source, or neither"
         )
-    published = None
-    if arguments.source:
-        published = {"value": arguments.published, "source": arguments.source}
-    row = ledger.merge(
-        [ledger.candidate(run) for run in arguments.add], arguments.id, arguments.tolerance, published, arguments.note
-    )
+    return {"value": arguments.published, "source": arguments.source} if arguments.source else None
+
+
+def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
+    candidates, published = [ledger.candidate(run) for run in arguments.add], _published(arguments)
+    row = ledger.merge(candidates, arguments.id, arguments.tolerance, published, arguments.note or "")
     if arguments.replace:
         ledger.replace(row, path)
     elif row["id"] in {old["id"] for old in ledger.read(path)}:
@@ -93,12 +98,27 @@ def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
     print(f"{row['id']}: {row['metric']} {_value(row)}")
 
 
+def _annotate(arguments: argparse.Namespace, path: pathlib.Path) -> None:
+    row, published = _row("annotate", arguments.annotate, path), _published(arguments)
+    if published is None and arguments.note is None:
+        raise ValueError(f"--annotate={row['id']}: changes nothing; allowed: with --published and --source, or --note")
+    if published is not None:
+        row["published"] = published
+    if arguments.note is not None:
+        row["note"] = arguments.note
+    ledger.replace(row, path)
+
+
+def _row(flag: str, name: str, path: pathlib.Path) -> dict[str, Any]:
+    rows = {row["id"]: row for row in ledger.read(path)}
+    if name not in rows:
+        close = difflib.get_close_matches(name, rows, n=3, cutoff=0.4)
+        raise ValueError(f"--{flag}={name}: unknown; allowed: {', '.join(close or rows)}")
+    return rows[name]
+
+
 def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
-    rows = {row["id"]: row for row in ledger.read(root / "experiments" / "results.jsonl")}
-    if arguments.rerun not in rows:
-        close = difflib.get_close_matches(arguments.rerun, rows, n=3, cutoff=0.4)
-        raise ValueError(f"--rerun={arguments.rerun}: unknown; allowed: {', '.join(close or rows)}")
-    row = rows[arguments.rerun]
+    row = _row("rerun", arguments.rerun, root / "experiments" / "results.jsonl")
     if row["status"] == ledger.RECIPE:
         raise ValueError(f"--rerun={row['id']}: a recipe that was never run; allowed: measured rows")
     study = "claim" in row

@@ -180,6 +180,10 @@ def test_rerun_reads_real_data_from_the_folder_of_this_machine(measured, capsys,
         (["--add", "runs"], "result.json does not exist"),
         (["--add", "runs/seed0", "runs/seed0"], "each run must have a seed of its own"),
         (["--add", "runs/seed0", "--id=x", "--published=0.9"], "--published: a number without its source"),
+        (["--annotate", "topic.fake-digits", "--published=0.9"], "--published: a number without its source"),
+        (["--annotate", "topic.fake-digits", "--published=nan", "--source=A"], "published=.*: not valid"),
+        (["--annotate", "topic.fake-digits"], "--annotate=topic.fake-digits: changes nothing; allowed: with --publ"),
+        (["--annotate", "topic.fake", "--note=n"], "--annotate=topic.fake: unknown; allowed: topic.fake-digits"),
     ],
 )
 def test_errors_say_what_to_do(measured, capsys, monkeypatch, arguments, message):
@@ -198,6 +202,23 @@ def test_replace_puts_a_row_in_the_place_of_the_old_one(measured):
     text = (measured / "experiments" / "README.md").read_text()
     assert "| 97.00 % (Someone 2015) |" in text
     assert "| 91.00 % (seed 1) |" in text
+
+
+def test_annotate_changes_what_a_row_is_compared_with_and_nothing_else(measured):
+    (row,) = rows(measured)
+    path = measured / "experiments" / "results.jsonl"
+    ledger.append(row | {"id": "other"}, path)
+    other = path.read_text().splitlines()[1]
+    published = {"value": 0.97, "source": "Someone 2015"}
+    assert results.main(["--annotate", row["id"], "--published=0.97", "--source=Someone 2015"], measured) == 0
+    assert rows(measured)[0] == row | {"published": published}
+    assert results.main(["--annotate", row["id"], "--note=shifted"], measured) == 0
+    assert rows(measured)[0] == row | {"published": published, "note": "shifted"}
+    assert path.read_text().splitlines()[1] == other
+    text = (measured / "experiments" / "README.md").read_text()
+    assert "topic.fake-digits](topic/fake.py)<br>shifted | test accuracy | 90.50 % ± 0.71 (2 seeds) | 97.00 % (" in text
+    assert results.main(["--annotate", row["id"], "--note="], measured) == 0
+    assert rows(measured)[0]["note"] == ""
 
 
 def test_a_recipe_has_no_number_and_cannot_be_rerun(measured, capsys):
