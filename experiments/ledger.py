@@ -23,8 +23,8 @@ holds          whether the claim held; null where there is none
 verdict        its sentences
 
 A measured row comes from the `result.json` files that finished runs write to their folders, one a seed; nothing but
-`published` and `note` is entered by hand. A run under `--smoke`, or on code that no commit holds, makes no row. A recipe is a command that is too
-expensive to run here.
+`published` and `note` is entered by hand. A run under `--smoke`, or on code that no commit holds, makes no row. A
+recipe is a command that is too expensive to run here.
 """
 
 import json
