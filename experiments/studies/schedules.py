@@ -6,8 +6,8 @@ Each schedule of `dlcore.optim.schedules` drawn, and the test loss of a small pe
 steps of SGD with momentum, all with one peak rate, by seed. The claim holds where cosine, linear, polynomial, one-cycle
 and step decay each end below the constant rate's mean loss, and where their means lie within 15 % of each other.
 
-Measured with the defaults, 5 seeds: it held, by little. Test loss 0.278 (one cycle), 0.299 to 0.302 (cosine, step decay,
-polynomial, linear), 0.308 (constant).
+Measured with the defaults, 5 seeds: it held, by little. Test loss 0.278 (one cycle), 0.299 to 0.302 (cosine, step
+decay, polynomial, linear), 0.308 (constant).
 
 Reference: Loshchilov & Hutter 2017, arXiv:1608.03983 (cosine, restarts); Smith 2017, arXiv:1506.01186 (cyclic); Smith &
 Topin 2018, arXiv:1708.07120 (one-cycle).
