@@ -8,9 +8,11 @@ import pytest
 from experiments.studies import (
     activations,
     box_losses,
+    geometry_metrics,
     image_distances,
     long_tail,
     metric_learning,
+    schedules,
     tour_of_convolutions,
 )
 
@@ -142,3 +144,41 @@ def test_metric_learning_smoke_and_verdict():
     assert metric_learning.judge({**scores, "hard triplets": np.array([0.1, 0.7])})
     assert not metric_learning.judge({**scores, "hard triplets": np.array([0.9, 0.7])})
     assert not metric_learning.judge({**scores, "untrained": np.array([0.61, 0.6]), "hard triplets": np.zeros(2)})
+
+
+def test_geometry_metrics_see_what_they_are_known_to_see():
+    result = geometry_metrics.experiment.function(side=24, num_points=600, seed=0)
+    assert result.numbers["depth, scale: abs_rel"] == pytest.approx(0.2, rel=1e-4)
+    assert result.numbers["depth, scale: silog"] == pytest.approx(0, abs=1e-3)
+    assert result.numbers["points, missing: precision"] == 1
+    assert result.numbers["points, missing: recall"] == pytest.approx(2 / 3, abs=0.05)
+    assert result.numbers["points, outliers: chamfer"] > result.numbers["points, noise: chamfer"]
+    np.testing.assert_allclose(np.linalg.norm(geometry_metrics.sphere(50), axis=1), 1, rtol=1e-5)
+
+
+def test_the_verdict_on_geometry_metrics_follows_the_numbers():
+    errors = {"scale": {"rmse": 1.0, "silog": 0.0, "delta1": 0.0}}
+    scores = {
+        "outliers": {"chamfer": 0.1, "f1": 0.98},
+        "noise": {"chamfer": 0.01, "f1": 0.5},
+        "missing": {"precision": 1.0, "recall": 0.7},
+    }
+    assert geometry_metrics.judge(errors, scores)
+    assert not geometry_metrics.judge({"scale": {"rmse": 1.0, "silog": 5.0}}, scores)
+    assert not geometry_metrics.judge(errors, {**scores, "noise": scores["outliers"], "outliers": scores["noise"]})
+
+
+def test_schedules_have_their_shapes_and_the_verdict_follows_the_numbers():
+    ways = schedules.all_schedules(0.1, 80)
+    rates = {name: [float(way(t)) for t in (0, 10, 40, 79)] for name, way in ways.items()}
+    assert all(max(values) <= 0.1 * (1 + 1e-6) for values in rates.values())
+    assert rates["constant"] == pytest.approx([0.1] * 4)
+    assert rates["linear"] == pytest.approx([0.1, 0.0875, 0.05, 0.1 / 80])
+    assert rates["step decay"] == pytest.approx([0.1, 0.1, 0.01, 0.0001])
+    assert rates["cyclic"] == pytest.approx([0.01, 0.1, 0.01, 0.019])
+    assert max(rates[name][-1] for name in schedules.ENDING) < 0.002
+    assert schedules.experiment.function(**schedules.experiment.smoke).figures
+    loss = {name: np.array([0.2, 0.2]) for name in schedules.ENDING}
+    assert schedules.judge({**loss, "constant": np.array([0.3])})
+    assert not schedules.judge({**loss, "constant": np.array([0.1])})
+    assert not schedules.judge({**loss, "cosine": np.array([0.25]), "constant": np.array([0.3])})
