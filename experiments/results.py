@@ -3,7 +3,7 @@
 python -m experiments.results                                 renders experiments/README.md from results.jsonl
 python -m experiments.results --check                         reports whether it is up to date
 python -m experiments.results --add RUN_DIR [RUN_DIR ...]     adds finished runs, one a seed, or a study, as one row
-python -m experiments.results --annotate ID --published VALUE --source TEXT --note TEXT
+python -m experiments.results --annotate ID --published 0.992 --source TEXT --note TEXT
                                                               changes what readers compare a row with, not what it says
 python -m experiments.results --rerun ID [--seed 1]           runs the command again and compares
 python -m experiments.results --rerun ID --seed all           runs every seed again and compares the mean

@@ -127,6 +127,7 @@ def test_flags_in_running_text_exist(path):
         "config_json",
         *SEARCH,
         *re.findall(r'"--(\w+)"', Path(results.__file__).read_text()),
+        *re.findall(r'"--(\w+)"', read("experiments/accelerator.py")),
     }
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", read(path)):
         if code.startswith("python -m "):
