@@ -107,10 +107,15 @@ def reference_panels(doc: str) -> list[Panel]:
 def _paragraphs(paragraphs: tuple[str, ...]) -> str:
     """Paragraphs as HTML: those with indented lines keep their lines."""
     return "".join(
-        f"<pre>{escape(part)}</pre>" if re.search(r"^    ", part, re.MULTILINE) else f"<p>{escape(part)}</p>"
+        f"<pre>{escape(part)}</pre>" if re.search(r"^    ", part, re.MULTILINE) else f"<p>{_marked(part)}</p>"
         for part in paragraphs
     )
 
 
+def _marked(text: str) -> str:
+    """Text as HTML, with what stands in backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def _linked(reference: str) -> str:
-    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', escape(reference))
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', _marked(reference))

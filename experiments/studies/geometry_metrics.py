@@ -1,4 +1,4 @@
-"""Which mistake a metric of shape sees: a wrong scale, a few outliers, noise everywhere, or a missing part.
+"""A metric of shape sees some mistakes and is blind to others: scale, outliers, noise, missing parts.
 
 python -m experiments.studies.geometry_metrics
 
@@ -87,7 +87,7 @@ def measure(side: int, count: int, seed: int) -> tuple[dict, dict, dict]:
 
     maps, *tables = jax.device_get(run(jax.random.key(seed)))
     errors, scores = jax.tree.map(float, tables)
-    return maps, errors, scores
+    return {"truth": maps.pop("truth"), **maps}, errors, scores
 
 
 def judge(errors: dict, scores: dict) -> bool:

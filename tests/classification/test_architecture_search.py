@@ -1,4 +1,8 @@
-"""The space, the child network, and a controller that learns a reward one can compute by hand."""
+"""The space, the child network, and a controller that learns a reward one can compute by hand.
+
+The catalog's row ZO-23 asks for a search that beats random search on real children. The study has not been run to its
+end, so nothing here covers that row yet.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +10,6 @@ import numpy as np
 import pytest
 
 from dlcore.classification import architecture_search as nas
-
-pytestmark = pytest.mark.covers("ZO-23")
 
 
 def test_every_architecture_is_there_once():

@@ -141,11 +141,11 @@ def test_a_headline_offers_a_row(tmp_path):
 
 def test_the_page_has_claim_method_verdict_and_reference(tmp_path):
     study = headlined(0.5)
-    doc = "Is <it> so?\n\npython -m x\n\nWe look.\n\nReference: A et al. 2020, arXiv:2001.00001; B 2021.\n\nSeen: 3."
+    doc = "Is <it> so?\n\npython -m x\n\nWe `look`.\n\nReference: A et al. 2020, arXiv:2001.00001; B 2021.\n\nSeen: 3."
     study = Study(study.file, doc, study.function)
     assert run_study(study, [f"--run_dir={tmp_path}"]) == 0
     page = (tmp_path / "report.html").read_text()
-    shown = ["The claim held.", "<p>Is &lt;it&gt; so?</p>", "<p>We look.</p>"]
+    shown = ["The claim held.", "<p>Is &lt;it&gt; so?</p>", "<p>We <code>look</code>.</p>"]
     shown += ["<li>It is so.</li><li>By 2 points.</li>", "<p>Seen: 3.</p>"]
     shown.append('<li>A et al. 2020, <a href="https://arxiv.org/abs/2001.00001">arXiv:2001.00001</a></li>')
     shown.append("<li>B 2021</li>")

@@ -3,13 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from dlcore.classification.architecture_search import Search
 from experiments.studies import architecture_search as study
 
 
-@pytest.mark.covers("ZO-23")
 def test_the_verdict_follows_the_numbers():
     truth = np.linspace(0, 1, 101)
     verdict, holds = study.judge(truth, np.array([99, 97]), np.array([90, 98]))
@@ -23,13 +21,11 @@ def test_the_verdict_follows_the_numbers():
     assert "NOT ahead in the mean" in lost
 
 
-@pytest.mark.covers("ZO-23")
 def test_a_cell_is_found_at_its_place():
     everything = study.all_architectures()
     np.testing.assert_array_equal(study.row_of(everything), np.arange(729))
 
 
-@pytest.mark.covers("ZO-23")
 def test_smoke(monkeypatch):
     """Children and controller are traced on the study's data, not compiled, which takes 15 s.
 
@@ -58,7 +54,6 @@ def test_smoke(monkeypatch):
     assert set(result.figures) == {"architecture_search"}
 
 
-@pytest.mark.covers("ZO-23")
 def test_the_cell_of_the_best_trial_is_proposed(monkeypatch):
     """An accuracy is the share of convolutions; the controller tries none, six and three of them."""
     rows, everything = np.array([0, 728, 364]), jnp.asarray(study.all_architectures())
