@@ -5,6 +5,7 @@ and can be read on a phone or printed.
 """
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -69,7 +70,7 @@ def is_share(metric: str) -> bool:
     Returns:
       True where a word of the name is one of those in `SHARES`.
     """
-    return not SHARES.isdisjoint(metric.lower().replace("_", " ").replace("/", " ").split())
+    return not SHARES.isdisjoint(re.findall(r"[a-z0-9]+", metric.lower()))
 
 
 def definition_table(rows: Mapping[str, Any]) -> str:
