@@ -12,6 +12,8 @@ from experiments.studies import (
     image_distances,
     long_tail,
     metric_learning,
+    optimizer_paths,
+    poolings,
     schedules,
     tour_of_convolutions,
 )
@@ -182,3 +184,35 @@ def test_schedules_have_their_shapes_and_the_verdict_follows_the_numbers():
     assert schedules.judge({**loss, "constant": np.array([0.3])})
     assert not schedules.judge({**loss, "constant": np.array([0.1])})
     assert not schedules.judge({**loss, "cosine": np.array([0.25]), "constant": np.array([0.3])})
+
+
+def test_paths_of_optimizers_are_theirs_and_the_verdict_follows_the_numbers():
+    """From (-1.2, 1) the gradient is (-215.6, -88) and f = 24.2."""
+    start = np.array(optimizer_paths.START)
+    assert optimizer_paths.rosenbrock(start) == pytest.approx(24.2)
+    [path] = optimizer_paths.first_order_paths(optimizer_paths.FIRST_ORDER["gradient descent"], np.array([1e-3]), 1)
+    np.testing.assert_allclose(path, [start, start + 1e-3 * np.array([215.6, 88])], rtol=1e-5)
+    [path] = optimizer_paths.first_order_paths(optimizer_paths.FIRST_ORDER["Rprop"], np.array([0.01]), 1)
+    np.testing.assert_allclose(path[1], start + 0.01, rtol=1e-5)
+    newton = optimizer_paths.newton_path(40)
+    np.testing.assert_allclose(newton[1], [-1.1753, 1.3807], rtol=1e-3)  # Nocedal & Wright's first Newton step
+    assert optimizer_paths.steps_needed(newton) == len(newton) - 1 < 30
+    needed = {"Adam": 300, "Newton": 18, "BFGS": 34, "L-BFGS": 32}
+    assert optimizer_paths.judge(needed)
+    assert not optimizer_paths.judge({**needed, "Adam": 160})
+    assert not optimizer_paths.judge({**needed, "BFGS": None})
+    assert optimizer_paths.experiment.function(**optimizer_paths.experiment.smoke).figures
+
+
+def test_poolings_keep_what_they_are_known_to_keep():
+    image = jnp.arange(1.0, 49.0).reshape(1, 4, 4, 3) / 48
+    back = jax.device_get(poolings.round_trips(image, jax.random.key(0)))
+    np.testing.assert_array_equal(back["pixel unshuffle, shuffle"], image)
+    np.testing.assert_allclose(back["average, nearest"][0, :2, :2, 0], (1 + 4 + 13 + 16) / 4 / 48, rtol=1e-6)
+    np.testing.assert_allclose(back["maximum, nearest"][0, :2, :2, 0], 16 / 48, rtol=1e-6)
+    assert np.flatnonzero(back["maximum, max unpooling"][0, :, :, 0]).tolist() == [5, 7, 13, 15]
+    assert np.flatnonzero(back["maximum, bed of nails"][0, :, :, 0]).tolist() == [0, 2, 8, 10]
+    assert poolings.judge(np.asarray(image), back)
+    swapped = {**back, "maximum, max unpooling": back["maximum, bed of nails"]}
+    assert not poolings.judge(np.asarray(image), swapped)
+    assert poolings.experiment.function(**poolings.experiment.smoke).holds
