@@ -197,6 +197,9 @@ def test_paths_of_optimizers_are_theirs_and_the_verdict_follows_the_numbers():
     newton = optimizer_paths.newton_path(40)
     np.testing.assert_allclose(newton[1], [-1.1753, 1.3807], rtol=1e-3)  # Nocedal & Wright's first Newton step
     assert optimizer_paths.steps_needed(newton) == len(newton) - 1 < 30
+    crossing = np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0], [1.001, 1.002]])
+    assert [optimizer_paths.steps_needed(crossing[:n]) for n in (1, 2, 4)] == [0, None, 2]
+    assert optimizer_paths.best_of(np.stack([crossing[[1, 1, 0]], crossing[[1, 0, 0]], np.full((3, 2), np.nan)])) == 1
     needed = {"Adam": 300, "Newton": 18, "BFGS": 34, "L-BFGS": 32}
     assert optimizer_paths.judge(needed)
     assert not optimizer_paths.judge({**needed, "Adam": 160})
