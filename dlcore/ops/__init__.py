@@ -40,6 +40,7 @@ from dlcore.ops.fft_convolution import conv_fft
 from dlcore.ops.fractional_pooling import fractional_max_pool, fractional_starts
 from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
 from dlcore.ops.im2col import col2im, conv_im2col, im2col
+from dlcore.ops.kernels import is_kernel
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -91,6 +92,7 @@ __all__ = [
     "global_avg_pool",
     "grid_sample",
     "im2col",
+    "is_kernel",
     "masks_to_boxes",
     "max_pool",
     "max_pool_with_indices",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import chex
 import jax
+import jax.numpy as jnp
 
 from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum
@@ -50,4 +51,5 @@ def alignment(a: jax.Array, b: jax.Array, mask: jax.Array) -> Metrics:
     Returns:
       `alignment`, the mean squared distance.
     """
+    a, b = (jnp.where(mask[:, None] > 0, z, 0) for z in (a, b))
     return {"alignment": Sum.of(alignment_loss(a, b), mask)}

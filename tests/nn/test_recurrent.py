@@ -129,7 +129,7 @@ def test_a_carry_goes_on_where_it_stopped():
 
 
 def test_an_unknown_cell_is_named():
-    with pytest.raises(ValueError, match=r"cell='lstn': unknown; allowed: rnn, lstm, gru"):
+    with pytest.raises(ValueError, match=r"cell='lstn': unknown; allowed: rnn, relu_rnn, lstm, gru"):
         Recurrent(4, "lstn").initial_carry(1)
 
 
