@@ -20,7 +20,9 @@ def measured(tmp_path_factory):
         (folder / "cache").symlink_to(Path(cache).resolve())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
-        done, _, mismatches = kill_until_finished(kills=2, steps=40, model="mlp", seed=10, workdir=folder)
+        done, _, mismatches = kill_until_finished(
+            kills=2, steps=40, model="mlp", deterministic=False, seed=10, workdir=folder
+        )
     return folder, done, mismatches
 
 
