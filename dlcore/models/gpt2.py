@@ -38,8 +38,8 @@ class GPT2(nn.Module):
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
-    vocab_size: int = 50257
-    window: Annotated[int, Range(1)] = 1024
+    vocab_size: int
+    window: Annotated[int, Range(1)]
     num_layers: Annotated[int, Range(1)] = 12
     num_heads: Annotated[int, Range(1)] = 12
     width: Annotated[int, Range(1)] = 768
@@ -159,9 +159,10 @@ class GPT2(nn.Module):
         return tuple(self._block().init_cache(batch_size, length, self.width) for _ in range(self.num_layers))
 
 
+_published = functools.partial(GPT2, vocab_size=50257, window=1024)
 MODELS = {
-    "gpt2": GPT2,
-    "gpt2_medium": functools.partial(GPT2, num_layers=24, num_heads=16, width=1024),
-    "gpt2_large": functools.partial(GPT2, num_layers=36, num_heads=20, width=1280),
-    "gpt2_xl": functools.partial(GPT2, num_layers=48, num_heads=25, width=1600),
+    "gpt2": _published,
+    "gpt2_medium": functools.partial(_published, num_layers=24, num_heads=16, width=1024),
+    "gpt2_large": functools.partial(_published, num_layers=36, num_heads=20, width=1280),
+    "gpt2_xl": functools.partial(_published, num_layers=48, num_heads=25, width=1600),
 }
