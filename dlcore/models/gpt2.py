@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn.attention import causal_mask
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerDecoderBlock
@@ -54,7 +53,7 @@ class GPT2(nn.Module):
         self.wte = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
         self.wpe = nn.Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
-        block = remat(TransformerDecoderBlock, self.remat, static_argnums=(3,))
+        block = remat(TransformerDecoderBlock, self.remat, static_argnums=(3, 8))
         self.blocks = [self._block(block, i) for i in range(self.num_layers)]
         self.norm = LayerNorm(self.epsilon, dtype=self.dtype)
 
@@ -98,7 +97,7 @@ class GPT2(nn.Module):
         after = []
         for i, block in enumerate(self.blocks):
             if cache is None:
-                x = block(x, None, train, causal_mask(length))
+                x = block(x, None, train, None, None, None, None, True)
             else:
                 x, state = block(x, None, train, cache=cache[i])
                 after.append(state)

@@ -17,6 +17,8 @@ fused kernel (Dao et al. 2022, arXiv:2205.14135), if dtype, shape and mask suit 
 lowered.
 """
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +133,7 @@ def dot_product_attention(
     mask: jax.Array | None = None,
     bias: jax.Array | None = None,
     scale: float | None = None,
+    is_causal: bool = False,
 ) -> jax.Array:
     """Scaled dot-product attention: the mean of the values under `attention_weights`.
 
@@ -141,6 +144,8 @@ def dot_product_attention(
       mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
       bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
       scale: factor of the scores; None means 1 / sqrt(D).
+      is_causal: hide later keys, as `causal_mask` does. Long sequences are then computed in four blocks of queries,
+        each with the keys that it may see, which spares three eighths of the products.
 
     Returns:
       [..., T, H, E].
@@ -148,29 +153,48 @@ def dot_product_attention(
     Raises:
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
-
     _check_attention(query, key, mask)
+    length, size = query.shape[-3], key.shape[-3]
 
     def plain(query, key, value, mask, bias):
-        # Heads before tokens: XLA:CPU multiplies such batches of matrices without moving them, 1.2 times faster.
-        query, key, value = (x.swapaxes(-2, -3) for x in (query, key, value))
-        wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
-        scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
-        weights = _softmax_of_scores(scores, query.shape[-1], mask, bias, scale)
-        return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value).swapaxes(-2, -3)
+        if is_causal and mask is None and bias is None and length == size >= LONG and length % BLOCKS == 0:
+            ends = [length * i // BLOCKS for i in range(BLOCKS + 1)]
+            blocks = [
+                _attend(query[..., first:last, :, :], key[..., :last, :, :], value[..., :last, :, :], scale)
+                for first, last in itertools.pairwise(ends)
+            ]
+            return jnp.concatenate(blocks, -3)
+        return _attend(query, key, value, scale, mask, bias, is_causal)
 
     def fused(query, key, value, mask, bias):
         mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
-        return _fused_attention(query, key, value, mask, bias, scale)
+        return _fused_attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal)
 
     arrays = query, key, value, mask, bias
-    if query.ndim == 4 and query.dtype in (jnp.bfloat16, jnp.float16) and _accepts(fused, arrays):
+    fits = query.ndim == 4 and query.dtype in (jnp.bfloat16, jnp.float16) and (length == size or not is_causal)
+    if fits and _accepts(fused, arrays):
         return jax.lax.platform_dependent(*arrays, cuda=fused, default=plain)
     return plain(*arrays)
 
 
-def _fused_attention(query, key, value, mask, bias, scale) -> jax.Array:
-    return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale, implementation="cudnn")
+LONG, BLOCKS = 128, 4
+"""Tokens from which causal attention is cut into blocks of queries, and their number: the fastest of 1, 2, 4 and 8 for
+256 tokens on two cores."""
+
+
+def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True) -> jax.Array:
+    """Attention with heads before tokens: XLA:CPU multiplies such batches of matrices without moving them."""
+    query, key, value = (x.swapaxes(-2, -3) for x in (query, key, value))
+    if is_causal:
+        earlier = causal_mask(query.shape[-2], key.shape[-2])
+        mask = earlier if mask is None else mask & earlier
+    wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
+    scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
+    weights = _softmax_of_scores(scores, query.shape[-1], mask, bias, scale)
+    return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value).swapaxes(-2, -3)
+
+
+_fused_attention = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
 
 
 def _accepts(fused: Callable, arrays: tuple) -> bool:
@@ -267,6 +291,7 @@ class MultiHeadAttention(nn.Module):
         mask: jax.Array | None = None,
         bias: jax.Array | None = None,
         train: bool = False,
+        is_causal: bool = False,
         cache: Cache | Memory | None = None,
     ) -> Any:
         """Attend from every query to all keys.
@@ -278,6 +303,7 @@ class MultiHeadAttention(nn.Module):
           mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
           bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
           train: apply dropout, with the "dropout" rng.
+          is_causal: hide later keys from each query; faster than a mask that does.
           cache: a Cache of earlier tokens of self-attention, which then is causal; or a Memory of cross-attention: an
             empty one is filled from `key`, a full one stands in its place. None keeps nothing.
 
@@ -323,12 +349,15 @@ class MultiHeadAttention(nn.Module):
             chex.assert_rank(query, 3)
             cache = cache.append(k, v)
             k, v, seen = cache.key, cache.value, cache.visible(query.shape[1])
-            mask = seen if mask is None else seen & mask
+            mask, is_causal = seen if mask is None else seen & mask, False
         if self.is_mutable_collection("intermediates") or (train and self.dropout_rate > 0):
+            if is_causal:
+                earlier = causal_mask(q.shape[-3], k.shape[-3])
+                mask = earlier if mask is None else mask & earlier
             weights = attention_weights(q, k, mask=mask, bias=bias)
             self.sow("intermediates", "weights", weights)
             y = _mean_of_values(nn.Dropout(self.dropout_rate)(weights, deterministic=not train), v)
         else:
-            y = dot_product_attention(q, k, v, mask=mask, bias=bias)
+            y = dot_product_attention(q, k, v, mask=mask, bias=bias, is_causal=is_causal)
         y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
         return y if cache is None else (y, cache)

@@ -205,6 +205,7 @@ class TransformerDecoderBlock(nn.Module):
         memory_mask: jax.Array | None = None,
         bias: jax.Array | None = None,
         cache: dict[str, Any] | None = None,
+        is_causal: bool = False,
     ) -> Any:
         """Apply the block.
 
@@ -212,11 +213,11 @@ class TransformerDecoderBlock(nn.Module):
           x: [B, T, D].
           memory: [B, S, E], of the encoder; None without cross-attention, or where the cache holds it.
           train: apply dropout, with the "dropout" rng.
-          mask: bool, True where a query may attend to a token of x; broadcasts to [B, H, T, T], usually `causal_mask`.
-            With a cache, which is causal by itself, None.
+          mask: bool, True where a query may attend to a token of x; broadcasts to [B, H, T, T]. None means everywhere.
           memory_mask: bool, True where the memory has a token; broadcasts to [B, H, T, S]. None means everywhere.
           bias: added to the self-attention's scores; broadcasts to [B, H, T, T]. None adds nothing.
-          cache: of `init_cache`, or what the call before returned; None keeps nothing.
+          cache: of `init_cache`, or what the call before returned; None keeps nothing. A cache is causal by itself.
+          is_causal: hide later tokens from each; faster than a mask that does.
 
         Returns:
           [B, T, D]; with a cache (that, the cache after it).
@@ -236,7 +237,8 @@ class TransformerDecoderBlock(nn.Module):
         after = dict(cache or {})
 
         def attend(x: jax.Array) -> jax.Array:
-            y = attention("attn", self.fused_qkv)(x, mask=mask, bias=bias, train=train, cache=after.get("self"))
+            own = {"mask": mask, "bias": bias, "train": train, "is_causal": is_causal}
+            y = attention("attn", self.fused_qkv)(x, **own, cache=after.get("self"))
             if cache is not None:
                 y, after["self"] = y
             return nn.Dropout(self.dropout_rate)(y, deterministic=not train)
@@ -260,6 +262,8 @@ class TransformerDecoderBlock(nn.Module):
         for i, branch in enumerate([*branches, lambda x: mlp(x, train)], 1):
             norm = LayerNorm(self.epsilon, dtype=self.dtype, name=f"norm{i}")
             x = x + branch(norm(x)) if self.pre_norm else norm(x + branch(x))
+            # Else XLA:CPU sums the residual stream anew, from all branches before, for whatever reads it.
+            x = jax.lax.optimization_barrier(x)
         return x if cache is None else (x, after)
 
     @nn.nowrap
