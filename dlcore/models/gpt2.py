@@ -5,6 +5,9 @@
 Radford et al. 2019, "Language models are unsupervised multitask learners"; GPT-3 (Brown et al. 2020, arXiv:2005.14165)
 is the same network at other sizes. The embedding E is also the head. Kernels start as N(0, 0.02^2), those at the end of
 a branch smaller by sqrt(2 blocks), so the first loss is about log V. Activations are GELU's tanh form, as published.
+
+`load_torch` takes the state dict of transformers, with or without the prefix `transformer.` and the copy `lm_head`.
+Its kernels (`Conv1D`) are (in, out) as ours are; entries `attn.bias` and `attn.masked_bias` are masks.
 """
 
 import functools
@@ -12,6 +15,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
@@ -20,7 +24,35 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerDecoderBlock
 
-__all__ = ["GPT2", "MODELS"]
+__all__ = ["GPT2", "MODELS", "from_torch"]
+
+INPUTS = ("tokens",)
+TORCH_NAMES = (
+    (r"^blocks\.", "h."),
+    (r"\.norm(\d)\.", r".ln_\1."),
+    (r"\.attn\.qkv\.", ".attn.c_attn."),
+    (r"\.attn\.proj\.", ".attn.c_proj."),
+    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
+    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+    (r"^norm\.", "ln_f."),
+)
+TORCH_OLD_NAMES = ((r"^transformer\.", ""),)
+TORCH_IGNORED = r"\.attn\.(masked_)?bias$"
+TORCH_TIED = {"lm_head.weight": "wte.weight"}
+
+
+def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """Keep kernels as they are: transformers stores GPT-2's as (in, out).
+
+    Args:
+      path: path of the leaf, such as "params/blocks_0/attn/qkv/kernel".
+      value: the entry of the state dict.
+      shape: shape of the leaf.
+
+    Returns:
+      A kernel as it is; None where the rule of `dlcore.models.torch_weights` applies.
+    """
+    return value if path.endswith("/kernel") else None
 
 
 class GPT2(nn.Module):
