@@ -113,7 +113,6 @@ def _search(argv: list[str]) -> int:
 
 def _models(options: argparse.Namespace) -> None:
     import jax
-    import jax.numpy as jnp
 
     from dlcore.models import create_model, list_models
     from dlcore.models.registry import example_inputs

@@ -58,7 +58,9 @@ def torch_names(name: str, **fields: Any) -> dict[str, str]:
 def load_torch(
     name: str, state_dict: Mapping[str, Any], *, replace_head: bool = False, **fields: Any
 ) -> dict[str, Any]:
-    """Convert a state dict of torchvision (or timm, or for tokens transformers) to the variables of `create_model(name, **fields)`.
+    """Convert a state dict to the variables of `create_model(name, **fields)`.
+
+    It is torchvision's (timm's where torchvision lacks the model); transformers' for a model of tokens.
 
     Args:
       name: a name of `dlcore.models.list_models()`.
@@ -186,7 +188,11 @@ def _values(
         initial = _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), *example_inputs(name, fields)))
         return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
     shapes = [f"{names[p]} {np.shape(entries[names[p]])}, as {values[p].shape} not {leaves[p].shape}" for p in wrong]
-    hint = "" if replace_head or name in TOKEN_MODELS else "replace_head=True leaves a head of another size at its initial value"
+    hint = (
+        ""
+        if replace_head or name in TOKEN_MODELS
+        else "replace_head=True leaves a head of another size at its initial value"
+    )
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
 
 

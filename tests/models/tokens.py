@@ -1,0 +1,48 @@
+"""What the tests of the models of tokens share.
+
+golden, meta, model, variables, inputs = from_golden("hf_gpt2", "gpt2", vocab_size=50)
+check_cached(model.apply, ...)
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.models import create_model, load_torch
+from tests.models.parity import read_golden, weight_rule
+
+
+def from_golden(file, name, **fields):
+    """(golden, meta, model, variables, {name of an input: array}) of a golden of transformers."""
+    golden, meta, weights = read_golden(file)
+    inputs = {key: jnp.asarray(weight_rule().det_input(about)) for key, about in meta["inputs"].items()}
+    return golden, meta, create_model(name, **fields), load_torch(name, weights, **fields), inputs
+
+
+def mean_loss(logits, labels):
+    """Cross-entropy, averaged over tokens."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def check_cached(step, cache, tokens, whole, prompt=2):
+    """Logits of a prompt in one call, then of a token a call, equal those of all tokens in one call without a cache.
+
+    step: (cache, tokens [B, T]) -> (cache, logits [B, T, V]).
+    """
+    step, parts = jax.jit(step), []
+    ends = [0, prompt, *range(prompt + 1, tokens.shape[1] + 1)]
+    for start, end in itertools.pairwise(ends):
+        cache, logits = step(cache, tokens[:, start:end])
+        parts.append(logits)
+    np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-5)
+    assert step._cache_size() <= 2, "a program for the prompt and one for every token"
+
+
+def greedy_without_cache(logits_of, tokens, count):
+    """The most probable continuation, by reading the whole sequence anew for each token. tokens: [B, T]."""
+    for _ in range(count):
+        tokens = jnp.concatenate([tokens, logits_of(tokens)[:, -1].argmax(-1)[:, None].astype(tokens.dtype)], 1)
+    return tokens[:, -count:]
