@@ -14,6 +14,7 @@ from flax import linen as nn
 from dlcore.models import (
     alexnet,
     all_cnn,
+    bert,
     convnext,
     deit,
     densenet,
@@ -88,11 +89,11 @@ FAMILIES: tuple[ModuleType, ...] = (
 )
 """One module a family of image models. Each has MODELS and may have
 
-INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED, TORCH_TIED,
-from_torch: see `dlcore.models.torch_weights`.
+INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED,
+TORCH_OPTIONAL, TORCH_TIED, from_torch: see `dlcore.models.torch_weights`.
 """
 
-TOKEN_FAMILIES: tuple[ModuleType, ...] = (gpt2,)
+TOKEN_FAMILIES: tuple[ModuleType, ...] = (bert, gpt2)
 """The families that read tokens. They also have INPUTS, the names of the arrays [B, T] int that a call takes."""
 
 MODELS: dict[str, Callable[..., nn.Module]] = {

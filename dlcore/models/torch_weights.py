@@ -8,7 +8,8 @@ the entry of a state dict for almost every leaf:
 
 A family's module holds its exceptions: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in order to the
 name that the rule gives; `TORCH_OLD_NAMES`, such pairs that turn the keys of older state dicts into today's;
-`TORCH_IGNORED`, a pattern for entries that are not weights; `TORCH_TIED`, {name of a copy: name of the entry that it
+`TORCH_IGNORED`, a pattern for entries that are not weights; `TORCH_OPTIONAL`, one for entries that may be left over,
+such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that it
 must equal}, where torch has two names for one parameter (a head that is the embedding) and a file may have either or
 both; `from_torch(path, value, shape)`, which converts entries that are not leaves as they are (position embeddings of
 another image size). Layouts:
@@ -172,7 +173,9 @@ def _values(
     }
     _drop_copies(entries, getattr(family, "TORCH_TIED", {}))
     missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
+    optional = getattr(family, "TORCH_OPTIONAL", None)
     left_over = sorted(set(entries) - set(names.values()))
+    left_over = [key for key in left_over if optional is None or not re.search(optional, key)]
     if missing or left_over:
         raise ValueError(
             f"state_dict: it does not fit {name}; {_list('missing', missing)}{_list('left over', left_over)}"
