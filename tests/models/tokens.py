@@ -1,7 +1,7 @@
 """What the tests of the models of tokens share.
 
 golden, meta, model, variables, inputs = from_golden("hf_gpt2", "gpt2", vocab_size=50)
-check_cached(model.apply, ...)
+check_cached(step, cache, tokens, logits)
 """
 
 import itertools
@@ -12,12 +12,13 @@ import numpy as np
 import optax
 
 from dlcore.models import create_model, load_torch
-from tests.models.parity import read_golden, weight_rule
+from tests.models.parity import check_output, read_golden, weight_rule
 
 
 def from_golden(file, name, **fields):
     """(golden, meta, model, variables, {name of an input: array}) of a golden of transformers."""
     golden, meta, weights = read_golden(file)
+    weights |= {key.removeprefix("const."): golden[key] for key in golden.files if key.startswith("const.")}
     inputs = {key: jnp.asarray(weight_rule().det_input(about)) for key, about in meta["inputs"].items()}
     return golden, meta, create_model(name, **fields), load_torch(name, weights, **fields), inputs
 
@@ -46,3 +47,31 @@ def greedy_without_cache(logits_of, tokens, count):
     for _ in range(count):
         tokens = jnp.concatenate([tokens, logits_of(tokens)[:, -1].argmax(-1)[:, None].astype(tokens.dtype)], 1)
     return tokens[:, -count:]
+
+
+def check_encoder_decoder(file, name, start, **fields):
+    """The encoder's output, the logits and the loss equal the golden's; the target is shifted behind the token `start`.
+
+    The golden has no mask: every token of the source is seen.
+    """
+    golden, meta, model, variables, inputs = from_golden(file, name, **fields)
+    source, labels = inputs["input_ids"], inputs["labels"]
+    tokens = jnp.concatenate([jnp.full((len(labels), 1), start), labels[:, :-1]], 1)
+
+    @jax.jit
+    def run(variables, source, tokens):
+        memory = model.apply(variables, source, mask=jnp.ones_like(source), method="encode")
+        return memory["states"], model.apply(variables, memory, tokens, method="decode")
+
+    states, logits = run(variables, source, tokens)
+    check_output(golden, meta, "encoder_last", states)
+    check_output(golden, meta, "logits", logits)
+    np.testing.assert_allclose(mean_loss(logits, labels), golden["loss"][0], rtol=1e-6)
+
+
+def reader(model, variables, source, length):
+    """(step, cache) for `check_cached` of an encoder-decoder that has read the source."""
+    start = jax.jit(
+        lambda x: model.apply(variables, model.apply(variables, x, method="encode"), length, method="start")
+    )
+    return lambda carry, x: model.apply(variables, carry, x, method="read"), start(source)
