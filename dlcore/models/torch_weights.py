@@ -9,10 +9,10 @@ the entry of a state dict for almost every leaf:
 A family's module holds its exceptions: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in order to the
 name that the rule gives; `TORCH_OLD_NAMES`, such pairs that turn the keys of older state dicts into today's;
 `TORCH_IGNORED`, a pattern for entries that are not weights; `TORCH_OPTIONAL`, one for entries that may be left over,
-such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that it
-must equal}, where torch has two names for one parameter (a head that is the embedding) and a file may have either or
-both; `from_torch(path, value, shape)`, which converts entries that are not leaves as they are (position embeddings of
-another image size). Layouts:
+such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that it must equal}, where torch
+has two names for one parameter (a head that is the embedding, in variants without a head of its own) and a file may
+have either or both; `from_torch(path, value, shape)`, which converts entries that are not leaves as they are (position
+embeddings of another image size). Layouts:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
 """
@@ -171,7 +171,8 @@ def _values(
     entries = {
         _renamed(key, older): value for key, value in _unwrapped(state_dict).items() if not re.search(ignored, key)
     }
-    _drop_copies(entries, getattr(family, "TORCH_TIED", {}))
+    tied = getattr(family, "TORCH_TIED", {})
+    _drop_copies(entries, {copy: original for copy, original in tied.items() if copy not in names.values()})
     missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
     optional = getattr(family, "TORCH_OPTIONAL", None)
     left_over = sorted(set(entries) - set(names.values()))

@@ -20,7 +20,15 @@ FIELDS = {
     "width": 32,
     "mlp_features": 64,
 }
-TINY = {**FIELDS, "vocab_size": 11, "num_heads": 2, "width": 16, "mlp_features": 24, "pad_token": 0}
+TINY = {
+    **FIELDS,
+    "vocab_size": 11,
+    "decoder_layers": 1,
+    "num_heads": 2,
+    "width": 16,
+    "mlp_features": 24,
+    "pad_token": 0,
+}
 
 
 @pytest.mark.covers("AT-15")

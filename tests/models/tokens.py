@@ -43,10 +43,15 @@ def check_cached(step, cache, tokens, whole, prompt=2):
 
 
 def greedy_without_cache(logits_of, tokens, count):
-    """The most probable continuation, by reading the whole sequence anew for each token. tokens: [B, T]."""
-    for _ in range(count):
-        tokens = jnp.concatenate([tokens, logits_of(tokens)[:, -1].argmax(-1)[:, None].astype(tokens.dtype)], 1)
-    return tokens[:, -count:]
+    """The most probable continuation, by reading the whole sequence anew for each token. tokens: [B, T].
+
+    What is not yet written is zeros, which no token before it sees.
+    """
+    length = tokens.shape[1]
+    tokens = jnp.pad(tokens, ((0, 0), (0, count)))
+    for t in range(length, length + count):
+        tokens = tokens.at[:, t].set(logits_of(tokens)[:, t - 1].argmax(-1))
+    return tokens[:, length:]
 
 
 def check_encoder_decoder(file, name, start, **fields):
@@ -71,7 +76,8 @@ def check_encoder_decoder(file, name, start, **fields):
 
 def reader(model, variables, source, length):
     """(step, cache) for `check_cached` of an encoder-decoder that has read the source."""
-    start = jax.jit(
-        lambda x: model.apply(variables, model.apply(variables, x, method="encode"), length, method="start")
-    )
-    return lambda carry, x: model.apply(variables, carry, x, method="read"), start(source)
+
+    def start(source):
+        return model.apply(variables, model.apply(variables, source, method="encode"), length, method="start")
+
+    return lambda carry, x: model.apply(variables, carry, x, method="read"), jax.jit(start)(source)

@@ -123,3 +123,27 @@ def test_a_decoder_block_sees_no_later_token_but_all_of_the_memory():
     of_x, of_memory = (jnp.abs(g[0]).sum(-1) for g in second(x, memory))
     np.testing.assert_array_equal(of_x > 0, [True, True, False, False])
     assert bool((of_memory > 0).all())
+
+
+def test_the_gate_and_the_norm_are_their_formulas():
+    x, mlp = normal(0, 2, 3, 4), FeedForward(6, jax.nn.silu, gated=True, use_bias=False)
+    out, variables = build(mlp, x)
+    w = {name: layer["kernel"] for name, layer in variables["params"].items()}
+    np.testing.assert_allclose(out, (jax.nn.silu(x @ w["gate"]) * (x @ w["fc1"])) @ w["fc2"], atol=1e-5)
+    assert count(mlp, x) == 3 * 4 * 6
+    block = TransformerEncoderBlock(2, 6, norm="rms", use_bias=False, qkv_features=8)
+    out, variables = build(block, x)
+    np.testing.assert_allclose(jnp.square(out).mean(-1), 1, atol=1e-3)
+    assert count(block, x) == 4 * 4 * 8 + 2 * 4 * 6 + 2 * 4
+    with pytest.raises(ValueError, match="norm='batch': unknown; allowed: layer, rms"):
+        build(TransformerEncoderBlock(2, 6, norm="batch"), x)
+
+
+def test_the_factor_of_the_scores_is_a_field():
+    """Scores of factor 1 are those of 1 / sqrt(4) with queries twice as long."""
+    x, block = normal(0, 2, 3, 8), TransformerEncoderBlock(2, 6, fused_qkv=False, scale=1.0)
+    out, variables = build(block, x)
+    params = variables["params"]
+    longer = {**params["attn"], "query": jax.tree.map(lambda v: 2 * v, params["attn"]["query"])}
+    want = TransformerEncoderBlock(2, 6, fused_qkv=False).apply({"params": {**params, "attn": longer}}, x)
+    np.testing.assert_allclose(out, want, atol=1e-5)
