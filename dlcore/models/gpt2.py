@@ -19,7 +19,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn.attention import causal_mask
+from dlcore.models.decoder_only import DecoderOnly
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerDecoderBlock
@@ -55,7 +55,7 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
     return value if path.endswith("/kernel") else None
 
 
-class GPT2(nn.Module):
+class GPT2(DecoderOnly):
     """A language model: tokens [B, T] -> logits [B, T, V] of the token after each.
 
     Args:
@@ -90,6 +90,7 @@ class GPT2(nn.Module):
         self.blocks = [self._block(block, i) for i in range(self.num_layers)]
         self.norm = LayerNorm(self.epsilon, dtype=self.dtype)
 
+    @nn.nowrap
     def _block(self, block: Any = TransformerDecoderBlock, i: int | None = None) -> Any:
         return block(
             self.num_heads,
@@ -106,89 +107,31 @@ class GPT2(nn.Module):
             **({"parent": None} if i is None else {"name": f"blocks_{i}"}),
         )
 
-    def features(self, tokens: jax.Array, train: bool = False, cache: Any = None) -> Any:
-        """Read tokens.
+    def embed(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
+        """Embed tokens at their positions.
 
         Args:
-          tokens: [B, T] int, T at most the window.
-          train: apply dropout, with the "dropout" rng.
-          cache: of the tokens before; None: there are none.
+          tokens: [B, T] int.
+          position: [T] or [B, T] int.
+          train: apply dropout.
 
         Returns:
-          [B, T, width], of the last norm; with a cache (that, the cache after the tokens).
-
-        Raises:
-          ValueError: there are more tokens than the window.
+          [B, T, width].
         """
-        length = tokens.shape[1]
-        if length > self.window:
-            raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
-        position = jnp.arange(length) if cache is None else cache[0]["self"].length[:, None] + jnp.arange(length)
         place = jnp.take(self.wpe.embedding, position, 0, mode="fill")  # NaN beyond the window
-        word = self.wte(tokens.astype(jnp.int32))
-        x = self.drop(word + place.astype(word.dtype), deterministic=not train)
-        after = []
-        for i, block in enumerate(self.blocks):
-            if cache is None:
-                x = block(x, None, train, causal_mask(length))
-            else:
-                x, state = block(x, None, train, cache=cache[i])
-                after.append(state)
-        x = self.norm(x)
-        return x if cache is None else (x, tuple(after))
+        word = self.wte(tokens)
+        return self.drop(word + place.astype(word.dtype), deterministic=not train)
 
-    def __call__(self, tokens: jax.Array, train: bool = False, cache: Any = None) -> Any:
-        """Predict the token after each.
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Compare with the embedding of every token.
 
         Args:
-          tokens: [B, T] int, T at most the window.
-          train: apply dropout, with the "dropout" rng.
-          cache: of the tokens before; None: there are none.
+          x: [..., width].
 
         Returns:
-          [B, T, V] logits, at least float32; with a cache (logits, the cache after the tokens).
+          [..., V].
         """
-        x = self.features(tokens, train, cache)
-        return self._logits(x) if cache is None else (self._logits(x[0]), x[1])
-
-    def prefill(self, tokens: jax.Array, lengths: jax.Array, cache: Any) -> tuple[Any, jax.Array]:
-        """Read prompts of several lengths in one call.
-
-        Args:
-          tokens: [B, T] int, padded at the end with anything.
-          lengths: [B] int, tokens of each prompt, at least 1.
-          cache: of `init_cache`.
-
-        Returns:
-          (the cache after the prompts, logits [B, V] of the token after each).
-        """
-        before = cache[0]["self"].length
-        x, cache = self.features(tokens, cache=cache)
-        cache = tuple({"self": layer["self"].rewind(before + lengths)} for layer in cache)
-        last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], 1)
-        return cache, self._logits(last)[:, 0]
-
-    def _logits(self, x: jax.Array) -> jax.Array:
-        return self.wte.attend(x).astype(jnp.promote_types(x.dtype, jnp.float32))
-
-    @nn.nowrap
-    def init_cache(self, batch_size: int, length: int | None = None) -> Any:
-        """Make an empty cache.
-
-        Args:
-          batch_size: B.
-          length: the most tokens that it holds; None means the window.
-
-        Returns:
-          One cache a block.
-
-        Raises:
-          ValueError: the length is above the window.
-        """
-        length = self.window if length is None else length
-        if length > self.window:
-            raise ValueError(f"length={length}: too long; allowed: at most window={self.window}")
-        return tuple(self._block().init_cache(batch_size, length, self.width) for _ in range(self.num_layers))
+        return self.wte.attend(x)
 
 
 _published = functools.partial(GPT2, vocab_size=50257, window=1024)

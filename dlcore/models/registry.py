@@ -24,6 +24,7 @@ from dlcore.models import (
     gpt2,
     inception_v3,
     lenet,
+    llama,
     mixer,
     mlp,
     mnasnet,
@@ -95,7 +96,7 @@ INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OL
 TORCH_OPTIONAL, TORCH_TIED, from_torch: see `dlcore.models.torch_weights`.
 """
 
-TOKEN_FAMILIES: tuple[ModuleType, ...] = (bart, bert, gpt2, t5)
+TOKEN_FAMILIES: tuple[ModuleType, ...] = (bart, bert, gpt2, llama, t5)
 """The families that read tokens. They also have INPUTS, the names of the arrays [B, T] int that a call takes."""
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
