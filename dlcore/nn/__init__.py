@@ -49,7 +49,14 @@ from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, lo
 from dlcore.nn.locally_connected import LocallyConnected
 from dlcore.nn.masked_conv import MaskedConv, causal_kernel_mask
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm, mean_and_variance
-from dlcore.nn.position import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
+from dlcore.nn.position import (
+    LearnedPositions,
+    RelativePositionBias,
+    RelativePositionBuckets,
+    interpolate_positions,
+    relative_buckets,
+    sinusoidal_encoding,
+)
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.recurrent import (
     RECURRENT_CELLS,
@@ -63,6 +70,7 @@ from dlcore.nn.recurrent import (
     rnn_cell,
 )
 from dlcore.nn.remat import REMAT_POLICIES, Remat, remat
+from dlcore.nn.rotary import rotary
 from dlcore.nn.separable import DepthwiseSeparableConv, FactorizedConv
 from dlcore.nn.spatial_attention import LocalAttention, NonLocalBlock, SAGANAttention
 from dlcore.nn.spatial_transformer import SpatialTransformer, rotation_theta
@@ -125,6 +133,7 @@ __all__ = [
     "RecurrentCell",
     "RecurrentStack",
     "RelativePositionBias",
+    "RelativePositionBuckets",
     "Remat",
     "SAGANAttention",
     "SelfAttention",
@@ -170,11 +179,13 @@ __all__ = [
     "mish",
     "neighbor_sum",
     "padding_mask",
+    "relative_buckets",
     "relu",
     "relu6",
     "relu_rnn_cell",
     "remat",
     "rnn_cell",
+    "rotary",
     "rotation_theta",
     "selu",
     "sigmoid",

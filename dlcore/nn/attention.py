@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.cache import Cache, Memory
+from dlcore.nn.rotary import rotary
 
 __all__ = [
     "MultiHeadAttention",
@@ -264,6 +265,10 @@ class MultiHeadAttention(nn.Module):
       qkv_features: features of all heads together; None means `features`.
       fused_qkv: compute queries, keys and values of self-attention by one layer `qkv`, in this order, as torch and timm
         do.
+      num_kv_heads: heads of keys and values, each shared by as many neighboring heads of queries (grouped queries); a
+        divisor of `num_heads`. None means `num_heads`.
+      scale: factor of the scores; None means 1 / sqrt(features of a head).
+      rotary: period of rotary positions of queries and keys, in self-attention; None: the scores see no position.
       use_bias: add biases to all projections.
       dropout_rate: probability to drop an attention weight in training.
       dtype: dtype of the projections; None means by promotion.
@@ -275,6 +280,9 @@ class MultiHeadAttention(nn.Module):
     features: int | None = None
     qkv_features: int | None = None
     fused_qkv: bool = False
+    num_kv_heads: int | None = None
+    scale: float | None = None
+    rotary: float | None = None
     use_bias: bool = True
     dropout_rate: float = 0.0
     dtype: Any = None
@@ -315,33 +323,44 @@ class MultiHeadAttention(nn.Module):
             cache holds them.
         """
         features = self.features or query.shape[-1]
-        inner = self.qkv_features or features
+        inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {inner} features")
+        if self.num_heads % num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads={num_kv_heads}: not a divisor; allowed: divisors of num_heads={self.num_heads}"
+            )
         if self.fused_qkv and not (key is None and value is None):
             raise ValueError(
                 "fused_qkv=True: one layer computes queries, keys and values; allowed: key=None and value=None"
             )
+        size = inner // self.num_heads
+        kv_inner = num_kv_heads * size
 
         def dense(features: int, name: str, init: Initializer) -> nn.Dense:
             return nn.Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
         def by_head(x: jax.Array) -> jax.Array:
-            return x.reshape(*x.shape[:-1], self.num_heads, inner // self.num_heads)
+            return x.reshape(*x.shape[:-1], -1, size)
 
         def project(name: str, x: jax.Array) -> jax.Array:
-            return by_head(dense(inner, name, self.kernel_init)(x))
+            return by_head(dense(inner if name == "query" else kv_inner, name, self.kernel_init)(x))
 
-        known = isinstance(cache, Memory) and cache.key is not None
+        known, alone = isinstance(cache, Memory) and cache.key is not None, key is None
         if key is not None and (known or isinstance(cache, Cache)):
             raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         if self.fused_qkv:
-            q, k, v = map(by_head, jnp.split(dense(3 * inner, "qkv", self.kernel_init)(query), 3, axis=-1))
+            qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
+            q, k, v = map(by_head, jnp.split(qkv, (inner, inner + kv_inner), axis=-1))
         elif known:
             q, k, v = project("query", query), cache.key, cache.value
         else:
             key = query if key is None else key
             q, k, v = project("query", query), project("key", key), project("value", key if value is None else value)
+        if self.rotary is not None and alone and not isinstance(cache, Memory):
+            position = jnp.arange(query.shape[-2])
+            position = position if cache is None else cache.length[:, None] + position
+            q, k = (rotary(x, position, self.rotary) for x in (q, k))
         if isinstance(cache, Memory):
             mask = cache.mask if known else mask
             cache = cache.replace(key=k, value=v, mask=mask)
@@ -350,14 +369,16 @@ class MultiHeadAttention(nn.Module):
             cache = cache.append(k, v)
             k, v, seen = cache.key, cache.value, cache.visible(query.shape[1])
             mask, is_causal = seen if mask is None else seen & mask, False
+        if num_kv_heads < self.num_heads:
+            k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))
         if self.is_mutable_collection("intermediates") or (train and self.dropout_rate > 0):
             if is_causal:
                 earlier = causal_mask(q.shape[-3], k.shape[-3])
                 mask = earlier if mask is None else mask & earlier
-            weights = attention_weights(q, k, mask=mask, bias=bias)
+            weights = attention_weights(q, k, mask=mask, bias=bias, scale=self.scale)
             self.sow("intermediates", "weights", weights)
             y = _mean_of_values(nn.Dropout(self.dropout_rate)(weights, deterministic=not train), v)
         else:
-            y = dot_product_attention(q, k, v, mask=mask, bias=bias, is_causal=is_causal)
+            y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=self.scale, is_causal=is_causal)
         y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
         return y if cache is None else (y, cache)
