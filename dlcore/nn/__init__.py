@@ -52,6 +52,7 @@ from dlcore.nn.recurrent import (
     gru_cell,
     lstm_cell,
     relu_rnn_cell,
+    reverse_sequences,
     rnn_cell,
 )
 from dlcore.nn.remat import REMAT_POLICIES, Remat, remat
@@ -161,6 +162,7 @@ __all__ = [
     "relu6",
     "relu_rnn_cell",
     "remat",
+    "reverse_sequences",
     "rnn_cell",
     "rotation_theta",
     "selu",
