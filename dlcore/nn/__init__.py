@@ -41,6 +41,7 @@ from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, lo
 from dlcore.nn.locally_connected import LocallyConnected
 from dlcore.nn.masked_conv import MaskedConv, causal_mask
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm, mean_and_variance
+from dlcore.nn.ode import odeint
 from dlcore.nn.position import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.recurrent import (
@@ -158,6 +159,7 @@ __all__ = [
     "mean_and_variance",
     "mish",
     "neighbor_sum",
+    "odeint",
     "relu",
     "relu6",
     "relu_rnn_cell",
