@@ -49,6 +49,7 @@ from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, lo
 from dlcore.nn.locally_connected import LocallyConnected
 from dlcore.nn.masked_conv import MaskedConv, causal_kernel_mask
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm, mean_and_variance
+from dlcore.nn.ode import odeint
 from dlcore.nn.position import (
     LearnedPositions,
     RelativePositionBias,
@@ -67,6 +68,7 @@ from dlcore.nn.recurrent import (
     gru_cell,
     lstm_cell,
     relu_rnn_cell,
+    reverse_sequences,
     rnn_cell,
 )
 from dlcore.nn.remat import REMAT_POLICIES, Remat, remat
@@ -178,12 +180,14 @@ __all__ = [
     "mean_and_variance",
     "mish",
     "neighbor_sum",
+    "odeint",
     "padding_mask",
     "relative_buckets",
     "relu",
     "relu6",
     "relu_rnn_cell",
     "remat",
+    "reverse_sequences",
     "rnn_cell",
     "rotary",
     "rotation_theta",
