@@ -30,6 +30,7 @@ from dlcore.nn.activations import (
     tanh,
     tanh_shrink,
 )
+from dlcore.nn.additive_attention import AdditiveAttention
 from dlcore.nn.attention import MultiHeadAttention, SelfAttention, attention_weights, dot_product_attention
 from dlcore.nn.conv import Conv
 from dlcore.nn.conv_pattern import FullyConnected, PatternNet, conv_pattern, expand_pattern
@@ -84,6 +85,7 @@ __all__ = [
     "RECURRENT_CELLS",
     "REMAT_POLICIES",
     "AdaptiveInstanceNorm",
+    "AdditiveAttention",
     "BatchNorm",
     "BidirectionalRecurrent",
     "ConditionalInstanceNorm",
