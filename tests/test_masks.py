@@ -133,7 +133,7 @@ OTHERS = {
     "SelfAttention.__call__",
     "TransformerEncoderBlock.__call__",
     "deform_conv",
-    "causal_mask",
+    "causal_kernel_mask",
     "GraphConv.__call__",
 }
 

@@ -31,7 +31,15 @@ from dlcore.nn.activations import (
     tanh_shrink,
 )
 from dlcore.nn.additive_attention import AdditiveAttention
-from dlcore.nn.attention import MultiHeadAttention, SelfAttention, attention_weights, dot_product_attention
+from dlcore.nn.attention import (
+    MultiHeadAttention,
+    SelfAttention,
+    attention_weights,
+    causal_mask,
+    dot_product_attention,
+    padding_mask,
+)
+from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.conv import Conv
 from dlcore.nn.conv_pattern import FullyConnected, PatternNet, conv_pattern, expand_pattern
 from dlcore.nn.conv_recurrent import ConvRecurrent
@@ -40,7 +48,7 @@ from dlcore.nn.deformable import DeformableConv
 from dlcore.nn.graph_conv import GraphConv, neighbor_sum
 from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, local_response_norm
 from dlcore.nn.locally_connected import LocallyConnected
-from dlcore.nn.masked_conv import MaskedConv, causal_mask
+from dlcore.nn.masked_conv import MaskedConv, causal_kernel_mask
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm, mean_and_variance
 from dlcore.nn.position import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -71,7 +79,7 @@ from dlcore.nn.stochastic import (
     vanilla_dropout,
 )
 from dlcore.nn.style_norm import AdaptiveInstanceNorm, ConditionalInstanceNorm, adaptive_instance_norm
-from dlcore.nn.transformer import FeedForward, TransformerEncoderBlock, drop_path
+from dlcore.nn.transformer import FeedForward, TransformerDecoderBlock, TransformerEncoderBlock, drop_path
 from dlcore.nn.weight_norm import (
     SpectralNorm,
     WeightNorm,
@@ -88,6 +96,7 @@ __all__ = [
     "AdditiveAttention",
     "BatchNorm",
     "BidirectionalRecurrent",
+    "Cache",
     "ConditionalInstanceNorm",
     "Conv",
     "ConvRecurrent",
@@ -108,6 +117,7 @@ __all__ = [
     "LocallyConnected",
     "MaskedConv",
     "Maxout",
+    "Memory",
     "MultiHeadAttention",
     "NonLocalBlock",
     "PReLU",
@@ -123,12 +133,14 @@ __all__ = [
     "SpatialTransformer",
     "SpectralNorm",
     "StochasticDepth",
+    "TransformerDecoderBlock",
     "TransformerEncoderBlock",
     "VanillaDropout",
     "WeightNorm",
     "WeightStandardization",
     "adaptive_instance_norm",
     "attention_weights",
+    "causal_kernel_mask",
     "causal_mask",
     "celu",
     "compute_dtype",
@@ -159,6 +171,7 @@ __all__ = [
     "mean_and_variance",
     "mish",
     "neighbor_sum",
+    "padding_mask",
     "relu",
     "relu6",
     "relu_rnn_cell",

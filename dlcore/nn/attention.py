@@ -11,19 +11,68 @@ you need" (2017), arXiv:1706.03762.
 
 Arrays are [..., T, H, D] as in `jax.nn.dot_product_attention` (torch has heads before tokens). Scores and softmax are
 at least float32. A mask is True where a query may attend; a query that may attend to no key gets the mean of all values
-(torch: NaN). `MultiHeadAttention` sows its weights: `apply(..., mutable=["intermediates"])` returns them.
+(torch: NaN). `MultiHeadAttention` sows its weights: `apply(..., mutable=["intermediates"])` returns them. Where nobody
+asks for weights, and none are dropped, they are never stored: on an NVIDIA GPU half-precision attention is then cuDNN's
+fused kernel (Dao et al. 2022, arXiv:2205.14135), if dtype, shape and mask suit it. The program chooses when it is
+lowered.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-__all__ = ["MultiHeadAttention", "SelfAttention", "attention_weights", "dot_product_attention"]
+from dlcore.nn.cache import Cache, Memory
+
+__all__ = [
+    "MultiHeadAttention",
+    "SelfAttention",
+    "attention_weights",
+    "causal_mask",
+    "dot_product_attention",
+    "padding_mask",
+]
 
 Initializer = Callable[..., jax.Array]
+
+
+def causal_mask(length: int, key_length: int | None = None, *, window: int | None = None) -> jax.Array:
+    """Mask of causal attention: a query sees itself and the keys before it.
+
+    Args:
+      length: T, queries; they are the last T of the S positions.
+      key_length: S, keys; None means T.
+      window: most keys that a query sees, itself included; None means all.
+
+    Returns:
+      [T, S] bool, True where a query may attend.
+
+    Raises:
+      ValueError: there are more queries than keys, or the window is below 1.
+    """
+    key_length = length if key_length is None else key_length
+    if length > key_length:
+        raise ValueError(f"length={length}: more queries than keys; allowed: at most {key_length}")
+    if window is not None and window < 1:
+        raise ValueError(f"window={window}: sees nothing; allowed: at least 1")
+    back = jnp.arange(key_length - length, key_length)[:, None] - jnp.arange(key_length)
+    return (back >= 0) if window is None else (back >= 0) & (back < window)
+
+
+def padding_mask(lengths: jax.Array, key_length: int) -> jax.Array:
+    """Mask of padded keys: every query sees the first keys of its row.
+
+    Args:
+      lengths: [B] int, keys of each row that are there.
+      key_length: S.
+
+    Returns:
+      [B, 1, 1, S] bool, True where there is a key.
+    """
+    return (jnp.arange(key_length) < lengths[:, None])[:, None, None]
 
 
 def attention_weights(
@@ -49,6 +98,22 @@ def attention_weights(
     Raises:
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
+    _check_attention(query, key, mask)
+    wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
+    scores = jnp.einsum("...thd,...shd->...hts", query, key, preferred_element_type=wide)
+    return _softmax_of_scores(scores, query.shape[-1], mask, bias, scale)
+
+
+def _softmax_of_scores(scores, features, mask, bias, scale) -> jax.Array:
+    scores = scores * (features**-0.5 if scale is None else scale)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    return jax.nn.softmax(scores, axis=-1)
+
+
+def _check_attention(query: jax.Array, key: jax.Array, mask: jax.Array | None) -> None:
     if query.ndim < 3 or query.ndim != key.ndim or query.shape[-2:] != key.shape[-2:]:
         raise ValueError(
             f"query.shape={query.shape} and key.shape={key.shape}: do not fit; allowed: [..., T, H, D] "
@@ -56,14 +121,6 @@ def attention_weights(
         )
     if mask is not None and mask.dtype != jnp.bool_:
         raise ValueError(f"mask.dtype={mask.dtype}: not a mask; allowed: bool, True where a query may attend")
-    wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
-    scores = jnp.einsum("...thd,...shd->...hts", query, key, preferred_element_type=wide)
-    scores = scores * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if bias is not None:
-        scores = scores + bias
-    if mask is not None:
-        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    return jax.nn.softmax(scores, axis=-1)
 
 
 def dot_product_attention(
@@ -87,9 +144,42 @@ def dot_product_attention(
 
     Returns:
       [..., T, H, E].
+
+    Raises:
+      ValueError: the shapes do not fit together, or the mask is not bool.
     """
-    weights = attention_weights(query, key, mask=mask, bias=bias, scale=scale)
-    return _mean_of_values(weights, value)
+
+    _check_attention(query, key, mask)
+
+    def plain(query, key, value, mask, bias):
+        # Heads before tokens: XLA:CPU multiplies such batches of matrices without moving them, 1.2 times faster.
+        query, key, value = (x.swapaxes(-2, -3) for x in (query, key, value))
+        wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
+        scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
+        weights = _softmax_of_scores(scores, query.shape[-1], mask, bias, scale)
+        return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value).swapaxes(-2, -3)
+
+    def fused(query, key, value, mask, bias):
+        mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
+        return _fused_attention(query, key, value, mask, bias, scale)
+
+    arrays = query, key, value, mask, bias
+    if query.ndim == 4 and query.dtype in (jnp.bfloat16, jnp.float16) and _accepts(fused, arrays):
+        return jax.lax.platform_dependent(*arrays, cuda=fused, default=plain)
+    return plain(*arrays)
+
+
+def _fused_attention(query, key, value, mask, bias, scale) -> jax.Array:
+    return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale, implementation="cudnn")
+
+
+def _accepts(fused: Callable, arrays: tuple) -> bool:
+    """Whether the kernel is installed and takes these shapes; decided by tracing, without a device."""
+    try:
+        jax.eval_shape(fused, *arrays)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _mean_of_values(weights: jax.Array, value: jax.Array) -> jax.Array:
@@ -177,7 +267,8 @@ class MultiHeadAttention(nn.Module):
         mask: jax.Array | None = None,
         bias: jax.Array | None = None,
         train: bool = False,
-    ) -> jax.Array:
+        cache: Cache | Memory | None = None,
+    ) -> Any:
         """Attend from every query to all keys.
 
         Args:
@@ -187,12 +278,15 @@ class MultiHeadAttention(nn.Module):
           mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
           bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
           train: apply dropout, with the "dropout" rng.
+          cache: a Cache of earlier tokens of self-attention, which then is causal; or a Memory of cross-attention: an
+            empty one is filled from `key`, a full one stands in its place. None keeps nothing.
 
         Returns:
-          [..., T, features].
+          [..., T, features]; with a cache (that, the cache after it).
 
         Raises:
-          ValueError: heads do not divide the features, or a key or value is given although `fused_qkv` is on.
+          ValueError: heads do not divide the features, or a key or value is given although `fused_qkv` is on or the
+            cache holds them.
         """
         features = self.features or query.shape[-1]
         inner = self.qkv_features or features
@@ -206,15 +300,35 @@ class MultiHeadAttention(nn.Module):
         def dense(features: int, name: str, init: Initializer) -> nn.Dense:
             return nn.Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
+        def by_head(x: jax.Array) -> jax.Array:
+            return x.reshape(*x.shape[:-1], self.num_heads, inner // self.num_heads)
+
+        def project(name: str, x: jax.Array) -> jax.Array:
+            return by_head(dense(inner, name, self.kernel_init)(x))
+
+        known = isinstance(cache, Memory) and cache.key is not None
+        if key is not None and (known or isinstance(cache, Cache)):
+            raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         if self.fused_qkv:
-            parts = jnp.split(dense(3 * inner, "qkv", self.kernel_init)(query), 3, axis=-1)
+            q, k, v = map(by_head, jnp.split(dense(3 * inner, "qkv", self.kernel_init)(query), 3, axis=-1))
+        elif known:
+            q, k, v = project("query", query), cache.key, cache.value
         else:
             key = query if key is None else key
-            inputs = {"query": query, "key": key, "value": key if value is None else value}
-            parts = [dense(inner, name, self.kernel_init)(x) for name, x in inputs.items()]
-        q, k, v = (x.reshape(*x.shape[:-1], self.num_heads, inner // self.num_heads) for x in parts)
-        weights = attention_weights(q, k, mask=mask, bias=bias)
-        self.sow("intermediates", "weights", weights)
-        weights = nn.Dropout(self.dropout_rate)(weights, deterministic=not train)
-        y = _mean_of_values(weights, v)
-        return dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
+            q, k, v = project("query", query), project("key", key), project("value", key if value is None else value)
+        if isinstance(cache, Memory):
+            mask = cache.mask if known else mask
+            cache = cache.replace(key=k, value=v, mask=mask)
+        elif cache is not None:
+            chex.assert_rank(query, 3)
+            cache = cache.append(k, v)
+            k, v, seen = cache.key, cache.value, cache.visible(query.shape[1])
+            mask = seen if mask is None else seen & mask
+        if self.is_mutable_collection("intermediates") or (train and self.dropout_rate > 0):
+            weights = attention_weights(q, k, mask=mask, bias=bias)
+            self.sow("intermediates", "weights", weights)
+            y = _mean_of_values(nn.Dropout(self.dropout_rate)(weights, deterministic=not train), v)
+        else:
+            y = dot_product_attention(q, k, v, mask=mask, bias=bias)
+        y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
+        return y if cache is None else (y, cache)

@@ -16,10 +16,10 @@ from flax import linen as nn
 
 from dlcore.nn.conv import Conv
 
-__all__ = ["MaskedConv", "causal_mask"]
+__all__ = ["MaskedConv", "causal_kernel_mask"]
 
 
-def causal_mask(
+def causal_kernel_mask(
     kernel_size: Sequence[int], channels: int, features: int, mask_type: Literal["A", "B"], colors: int = 1
 ) -> np.ndarray:
     """Mask of a kernel: ones above the center and left of it in its row, and at the center as its type says.
@@ -64,7 +64,7 @@ class MaskedConv(nn.Module):
       features: output channels.
       kernel_size: (rows, columns), both odd.
       mask_type: "A" for the first layer of a network, "B" for the others.
-      colors: colors of a pixel, as for `causal_mask`.
+      colors: colors of a pixel, as for `causal_kernel_mask`.
       kernel_dilation: distance between neighboring taps.
       use_bias: add a bias to each output channel.
       dtype: dtype of the computation; None means by promotion.
@@ -88,7 +88,7 @@ class MaskedConv(nn.Module):
         Returns:
           [B, H, W, features].
         """
-        mask = causal_mask(self.kernel_size, x.shape[-1], self.features, self.mask_type, self.colors)
+        mask = causal_kernel_mask(self.kernel_size, x.shape[-1], self.features, self.mask_type, self.colors)
         return Conv(
             self.features,
             tuple(self.kernel_size),

@@ -1,24 +1,28 @@
-"""The encoder block of a transformer: attention across tokens, then a perceptron on each, both with a shortcut.
+"""The blocks of a transformer: attention across tokens, then a perceptron on each, all with a shortcut.
 
     post-norm    x = LN(x + MHA(x)),   x = LN(x + MLP(x))                  Vaswani et al. 2017, arXiv:1706.03762
     pre-norm     x = x + MHA(LN(x)),   x = x + MLP(LN(x))                  Dosovitskiy et al. 2020, arXiv:2010.11929
     MLP(x)       W_2 f(W_1 x + b_1) + b_2
+    decoder      causal MHA(x), then (with an encoder) MHA(x, memory) of keys and values of the encoder, then MLP(x)
 
-Names are timm's: norm1, attn (qkv, proj), norm2, mlp (fc1, fc2). Dropout is applied where torch has it: on the
-attention's weights and output, and after each layer of the perceptron.
+Names are timm's: norm1, attn (qkv, proj), norm2, mlp (fc1, fc2); a decoder with an encoder has cross_attn and norm2
+between them, and mlp after norm3. Dropout is applied where torch has it: on the attention's weights and output, and
+after each layer of the perceptron.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.attention import Initializer, MultiHeadAttention
+from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.stochastic import StochasticDepth
 
-__all__ = ["FeedForward", "TransformerEncoderBlock", "drop_path"]
+__all__ = ["FeedForward", "TransformerDecoderBlock", "TransformerEncoderBlock", "drop_path"]
 
 
 def drop_path(branch: jax.Array, rate: float, train: bool) -> jax.Array:
@@ -47,6 +51,7 @@ class FeedForward(nn.Module):
       dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of both kernels.
       bias_init: initializer of both biases.
+      out_kernel_init: initializer of the second kernel; None means `kernel_init`.
     """
 
     hidden_features: int
@@ -55,6 +60,7 @@ class FeedForward(nn.Module):
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     bias_init: Initializer = nn.initializers.zeros
+    out_kernel_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -67,10 +73,13 @@ class FeedForward(nn.Module):
         Returns:
           [..., D].
         """
-        inits = {"dtype": self.dtype, "kernel_init": self.kernel_init, "bias_init": self.bias_init}
-        h = self.activation(nn.Dense(self.hidden_features, name="fc1", **inits)(x))
+
+        def dense(features: int, name: str, init: Initializer) -> nn.Dense:
+            return nn.Dense(features, dtype=self.dtype, kernel_init=init, bias_init=self.bias_init, name=name)
+
+        h = self.activation(dense(self.hidden_features, "fc1", self.kernel_init)(x))
         h = nn.Dropout(self.dropout_rate)(h, deterministic=not train)
-        h = nn.Dense(x.shape[-1], name="fc2", **inits)(h)
+        h = dense(x.shape[-1], "fc2", self.out_kernel_init or self.kernel_init)(h)
         return nn.Dropout(self.dropout_rate)(h, deterministic=not train)
 
 
@@ -153,3 +162,121 @@ class TransformerEncoderBlock(nn.Module):
             else:
                 x = norm(x + drop_path(branch(x), self.drop_path_rate, train))
         return x
+
+
+class TransformerDecoderBlock(nn.Module):
+    """Transformer decoder block: self-attention, cross-attention and a perceptron on tokens, [B, T, D] -> [B, T, D].
+
+    Args:
+      num_heads: heads of each attention; divides D.
+      hidden_features: units of the perceptron.
+      cross: attend to a memory; False leaves the cross-attention out (GPT).
+      pre_norm: normalize the input of each branch instead of the sum after it.
+      activation: of the perceptron.
+      dropout_rate: probability to drop a value of an attention's output or of the perceptron in training.
+      attention_dropout_rate: probability to drop an attention weight in training.
+      epsilon: of the layer norms.
+      fused_qkv: compute queries, keys and values of the self-attention by one layer `qkv`.
+      dtype: dtype of the computation; None means by promotion.
+      kernel_init: initializer of all kernels but those of `out_kernel_init`.
+      out_kernel_init: initializer of the last kernel of each branch; None means `kernel_init`.
+    """
+
+    num_heads: int
+    hidden_features: int
+    cross: bool = True
+    pre_norm: bool = False
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    dropout_rate: float = 0.0
+    attention_dropout_rate: float = 0.0
+    epsilon: float = 1e-5
+    fused_qkv: bool = True
+    dtype: Any = None
+    kernel_init: Initializer = nn.initializers.xavier_uniform()
+    out_kernel_init: Initializer | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        memory: jax.Array | None = None,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        memory_mask: jax.Array | None = None,
+        bias: jax.Array | None = None,
+        cache: dict[str, Any] | None = None,
+    ) -> Any:
+        """Apply the block.
+
+        Args:
+          x: [B, T, D].
+          memory: [B, S, E], of the encoder; None without cross-attention, or where the cache holds it.
+          train: apply dropout, with the "dropout" rng.
+          mask: bool, True where a query may attend to a token of x; broadcasts to [B, H, T, T], usually `causal_mask`.
+            With a cache, which is causal by itself, None.
+          memory_mask: bool, True where the memory has a token; broadcasts to [B, H, T, S]. None means everywhere.
+          bias: added to the self-attention's scores; broadcasts to [B, H, T, T]. None adds nothing.
+          cache: of `init_cache`, or what the call before returned; None keeps nothing.
+
+        Returns:
+          [B, T, D]; with a cache (that, the cache after it).
+        """
+
+        def attention(name: str, fused: bool) -> MultiHeadAttention:
+            return MultiHeadAttention(
+                self.num_heads,
+                fused_qkv=fused,
+                dropout_rate=self.attention_dropout_rate,
+                dtype=self.dtype,
+                kernel_init=self.kernel_init,
+                out_kernel_init=self.out_kernel_init,
+                name=name,
+            )
+
+        after = dict(cache or {})
+
+        def attend(x: jax.Array) -> jax.Array:
+            y = attention("attn", self.fused_qkv)(x, mask=mask, bias=bias, train=train, cache=after.get("self"))
+            if cache is not None:
+                y, after["self"] = y
+            return nn.Dropout(self.dropout_rate)(y, deterministic=not train)
+
+        def look(x: jax.Array) -> jax.Array:
+            y = attention("cross_attn", False)(x, memory, mask=memory_mask, train=train, cache=after.get("cross"))
+            if cache is not None:
+                y, after["cross"] = y
+            return nn.Dropout(self.dropout_rate)(y, deterministic=not train)
+
+        mlp = FeedForward(
+            self.hidden_features,
+            self.activation,
+            self.dropout_rate,
+            self.dtype,
+            self.kernel_init,
+            out_kernel_init=self.out_kernel_init,
+            name="mlp",
+        )
+        branches = [attend, look] if self.cross else [attend]
+        for i, branch in enumerate([*branches, lambda x: mlp(x, train)], 1):
+            norm = LayerNorm(self.epsilon, dtype=self.dtype, name=f"norm{i}")
+            x = x + branch(norm(x)) if self.pre_norm else norm(x + branch(x))
+        return x if cache is None else (x, after)
+
+    @nn.nowrap
+    def init_cache(self, batch_size: int, length: int, features: int) -> dict[str, Any]:
+        """Make an empty cache of the block.
+
+        Args:
+          batch_size: B.
+          length: L, the most tokens that it holds.
+          features: D, of the tokens.
+
+        Returns:
+          {"self": a Cache} and, with cross-attention, {"cross": an empty Memory}.
+        """
+        cache: dict[str, Any] = {
+            "self": Cache.zeros(
+                batch_size, length, self.num_heads, features // self.num_heads, self.dtype or jnp.float32
+            )
+        }
+        return cache | ({"cross": Memory()} if self.cross else {})

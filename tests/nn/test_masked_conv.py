@@ -5,20 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.nn import MaskedConv, causal_mask
+from dlcore.nn import MaskedConv, causal_kernel_mask
 
 
 @pytest.mark.covers("CV-27")
 def test_masks_by_hand():
     for kind, center in (("A", 0), ("B", 1)):
-        mask = causal_mask((3, 3), 1, 1, kind)[:, :, 0, 0]
+        mask = causal_kernel_mask((3, 3), 1, 1, kind)[:, :, 0, 0]
         np.testing.assert_array_equal(mask, [[1, 1, 1], [1, center, 0], [0, 0, 0]])
     # Three colors: of its own pixel green sees red (A), and itself too (B).
-    np.testing.assert_array_equal(causal_mask((1, 1), 3, 3, "A", 3)[0, 0], [[0, 1, 1], [0, 0, 1], [0, 0, 0]])
-    np.testing.assert_array_equal(causal_mask((1, 1), 3, 3, "B", 3)[0, 0], [[1, 1, 1], [0, 1, 1], [0, 0, 1]])
+    np.testing.assert_array_equal(causal_kernel_mask((1, 1), 3, 3, "A", 3)[0, 0], [[0, 1, 1], [0, 0, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(causal_kernel_mask((1, 1), 3, 3, "B", 3)[0, 0], [[1, 1, 1], [0, 1, 1], [0, 0, 1]])
     # Six channels in blocks of two for three features.
     np.testing.assert_array_equal(
-        causal_mask((1, 1), 6, 3, "B", 3)[0, 0], np.repeat([[1, 1, 1], [0, 1, 1], [0, 0, 1]], 2, axis=0)
+        causal_kernel_mask((1, 1), 6, 3, "B", 3)[0, 0], np.repeat([[1, 1, 1], [0, 1, 1], [0, 0, 1]], 2, axis=0)
     )
 
 
@@ -57,4 +57,4 @@ def test_no_gradient_comes_from_the_future(colors):
 )
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
-        causal_mask(*arguments)
+        causal_kernel_mask(*arguments)

@@ -1,0 +1,122 @@
+"""The cache of a decoder: keys and values of earlier tokens, so that a new token costs one row of attention.
+
+    prefill   a prompt of T tokens is read in one call, which stores T keys and values a layer
+    step      a token's query attends to its own key and to all stored ones: O(L) and not O(L^2) for a token
+
+Arrays have a static length L, so nothing compiles again while a sequence grows. Rows have their own lengths: prompts of
+several lengths are padded at the end and read together, and `rewind` then sets each row's true length; a padded key is
+invisible until the next token of its row overwrites it. A cache is an argument and a result of a call, not module
+state, so training does not know of it. Shazeer 2019, arXiv:1911.02150 (what incremental decoding costs).
+"""
+
+from typing import Any, Self
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+__all__ = ["Cache", "Memory"]
+
+
+@struct.dataclass
+class Cache:
+    """Keys and values of one layer's self-attention. All leaves lead with the batch: beams reorder them by `take`.
+
+    Args:
+      key: [B, L, H, D], of which the first `length` of each row are set.
+      value: [B, L, H, D].
+      length: [B] int32, tokens read so far.
+    """
+
+    key: jax.Array
+    value: jax.Array
+    length: jax.Array
+
+    @classmethod
+    def zeros(cls, batch_size: int, length: int, num_heads: int, features: int, dtype: Any = jnp.float32) -> Self:
+        """Make an empty cache.
+
+        Args:
+          batch_size: B.
+          length: L, the most tokens that it holds, prompt included.
+          num_heads: H, heads of keys and values.
+          features: D, features of a head.
+          dtype: of keys and values.
+
+        Returns:
+          The cache.
+
+        Raises:
+          ValueError: a size is below 1.
+        """
+        if min(batch_size, length) < 1:
+            raise ValueError(f"batch_size={batch_size}, length={length}: empty; allowed: at least 1")
+        key, value = (jnp.zeros((batch_size, length, num_heads, features), dtype) for _ in range(2))
+        return cls(key, value, jnp.zeros(batch_size, jnp.int32))
+
+    def append(self, key: jax.Array, value: jax.Array) -> Self:
+        """Store the keys and values of the next T tokens of every row.
+
+        Args:
+          key: [B, T, H, D].
+          value: [B, T, H, D].
+
+        Returns:
+          The longer cache. A row that would not fit gets values of NaN, so that what follows is not silently wrong.
+
+        Raises:
+          ValueError: T is above L.
+        """
+        new, room = key.shape[1], self.key.shape[1]
+        if new > room:
+            raise ValueError(f"key.shape={key.shape}: {new} tokens; allowed: at most the cache's length of {room}")
+        chex.assert_equal_shape([key, value])
+        fits = (self.length + new <= room)[:, None, None, None]
+        value = jnp.where(fits, value, jnp.nan)
+
+        def write(stored: jax.Array, rows: jax.Array) -> jax.Array:
+            rows = rows.astype(stored.dtype)
+            return jax.vmap(lambda a, b, i: jax.lax.dynamic_update_slice_in_dim(a, b, i, 0))(stored, rows, self.length)
+
+        return Cache(write(self.key, key), write(self.value, value), self.length + new)
+
+    def visible(self, num_queries: int) -> jax.Array:
+        """Mask of the last T tokens stored: each sees itself and what came before, in its own row.
+
+        Args:
+          num_queries: T.
+
+        Returns:
+          [B, 1, T, L] bool.
+        """
+        position = self.length[:, None] - num_queries + jnp.arange(num_queries)
+        return (jnp.arange(self.key.shape[1]) <= position[..., None])[:, None]
+
+    def rewind(self, length: jax.Array) -> Self:
+        """Forget what came after the first tokens of each row.
+
+        Args:
+          length: [B] int32, tokens to keep.
+
+        Returns:
+          The shorter cache, on the same arrays.
+        """
+        return self.replace(length=jnp.minimum(jnp.asarray(length, jnp.int32), self.length))
+
+
+@struct.dataclass
+class Memory:
+    """Keys and values of a cross-attention, projected once from what the encoder gave.
+
+    `Memory()` is empty: the first call, with the encoder's output, fills it.
+
+    Args:
+      key: [B, S, H, D], or None.
+      value: [B, S, H, D], or None.
+      mask: [B, 1, 1, S] bool, True where there is a token; None: everywhere.
+    """
+
+    key: jax.Array | None = None
+    value: jax.Array | None = None
+    mask: jax.Array | None = None
