@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 from flax import linen
 
-from dlcore.nn import MultiHeadAttention, SelfAttention, attention_weights, dot_product_attention
+from dlcore.nn import MultiHeadAttention, SelfAttention, attention_weights, causal_mask, dot_product_attention
 from tests.models.parity import GOLDENS
-
-
-def causal_mask(n):
-    return jnp.tril(jnp.ones((n, n), bool))
 
 
 @pytest.fixture(scope="module")
