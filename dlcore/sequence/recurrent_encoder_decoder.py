@@ -8,7 +8,10 @@ arXiv:1409.0473 (attention).
     s_t = GRU(s_{t-1}, [embed(y_{t-1}); c_t])
     c_t = summary, the same at every step: all that the decoder knows goes through it       attention="none"
     c_t = sum_i a_ti h_i,  a_t = additive attention of s_{t-1} to h_1 .. h_S                 attention="additive"
-    p(y_t) = softmax(E tanh(U [s_t; c_t; embed(y_{t-1})]) + b),   E: the table of embed
+    p(y_t) = softmax(E tanh(U [s_t; c_t; embed(y_{t-1})]) + b)
+
+embed(y) is the row y of E times the root of its size; the entries of E start as N(0, 0.02^2), so that the first loss is
+about log V.
 
 As in Bahdanau's model the state before the step decides where to look. Products that do not depend on the state, of
 the embedding before the loop and of the output after it, are taken for all steps at once.
@@ -62,7 +65,7 @@ class RecurrentEncoderDecoder(nn.Module):
 
     vocab_size: int
     source_vocab_size: int | None
-    attention: Literal["none", "additive"] = "additive"
+    attention: Literal["none", "additive"]
     hidden_size: Annotated[int, Range(1)] = 256
     embedding_dim: Annotated[int, Range(1)] = 256
     dropout_rate: Annotated[float, Range(0, 1)] = 0.0
@@ -71,7 +74,7 @@ class RecurrentEncoderDecoder(nn.Module):
 
     def setup(self):
         """Build the embeddings, the encoder's two directions, the decoder and the layer before the logits."""
-        init = nn.initializers.normal(self.embedding_dim**-0.5)
+        init = nn.initializers.normal(0.02)
         self.embed = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype)
         if self.source_vocab_size is not None:
             self.source_embed = nn.Embed(

@@ -46,7 +46,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
     teacher_forcing: Annotated[float, Range(0, 1)] = 1.0,
-    max_length: Annotated[int, Range(1)] = 32,
+    max_length: Annotated[int | None, Range(1)] = None,
     beam_size: Annotated[int, Range(1)] = 1,
     length_penalty: Annotated[float, Range(0)] = 0.0,
     axis: str | None = None,
@@ -58,15 +58,15 @@ def learner(
       optimizer: any optax transformation.
       label_smoothing: weight of the uniform distribution in the target.
       teacher_forcing: share of the decoder's inputs that are the right token; the rest are the model's own choice.
-      max_length: tokens of the longest output, its END included.
+      max_length: tokens of the longest output, its END included; None means twice the length of the source's array.
       beam_size: hypotheses that `predict` follows; 1 is greedy.
       length_penalty: exponent of the length that a hypothesis' log-probability is divided by.
       axis: name of the mapped axis under pmap; the mean over tokens is that of all replicas.
 
     Returns:
       The learner. `source` is w1 .. wn END PAD and `target` START w1 .. wn END PAD. `predict` reads `source` alone and
-      gives `{"tokens": [B, max_length], "length": [B], "alignment": [B, max_length, S]}`, tokens up to END with PAD
-      behind; `alignment` only where the model attends.
+      gives `{"tokens": [B, max_length], "length": [B], "alignment": [B, max_length, S]}`: tokens up to END and PAD
+      behind, and `alignment` only where the model attends.
     """
 
     def init(rng: jax.Array, batch: dict) -> State:
@@ -117,18 +117,18 @@ def learner(
         return objective(state.params, batch)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        variables = {"params": state.params}
+        variables, room = {"params": state.params}, max_length or 2 * batch["source"].shape[1]
         memory = model.apply(variables, batch["source"], method="encode")
 
         def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
             carry, logits = model.apply(variables, carry, tokens, method="step")
             return carry, _allowed(logits)
 
-        carry = model.apply(variables, memory, max_length, method="start")
+        carry = model.apply(variables, memory, room, method="start")
         carry, logits = step(carry, jnp.full(batch["source"].shape[0], START, jnp.int32))
         if beam_size == 1:
             keys = example_keys(state.rng, batch)
-            tokens, length = generate(step, carry, logits, keys, max_length, 0.0, END)
+            tokens, length = generate(step, carry, logits, keys, room, 0.0, END)
         else:
             from dlcore.sequence.decoding import beam_search
 
@@ -137,12 +137,12 @@ def learner(
                 carry,
                 logits,
                 beam_size=beam_size,
-                max_length=max_length,
+                max_length=room,
                 stop_token=END,
                 length_penalty=length_penalty,
             )
             tokens, length = tokens[:, 0], length[:, 0]
-        tokens = jnp.where(jnp.arange(max_length) < length[:, None], tokens, PAD)
+        tokens = jnp.where(jnp.arange(room) < length[:, None], tokens, PAD)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
         alignment = model.alignment(sown.get("intermediates", {}))
