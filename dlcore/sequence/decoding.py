@@ -1,9 +1,13 @@
 """Autoregressive generation: each token is chosen from the logits and fed back.
 
     p(token) = softmax(logits / temperature);  at temperature 0 the most probable token (greedy)
+    top-k      draws from the k most probable tokens (Fan et al. 2018, arXiv:1805.04833)
+    top-p      draws from the fewest tokens whose probabilities sum to p (Holtzman et al. 2019, arXiv:1904.09751)
+    beam       keeps the K most probable beginnings:  score = log p(tokens) / ((5 + length) / 6)^length_penalty
+               (Wu et al. 2016, arXiv:1609.08144)
 
-A sequence ends with the stop token, or at `max_length`. All of it runs inside jit, and stops when every sequence of the
-batch has.
+A decoder is a function step: (carry, tokens [B]) -> (carry, logits [B, V]), recurrent or with a cache. A sequence ends
+with the stop token, or at `max_length`. All of it runs inside jit, and stops when every sequence of the batch has.
 """
 
 from collections.abc import Callable
@@ -13,34 +17,79 @@ import chex
 import jax
 import jax.numpy as jnp
 
-__all__ = ["generate", "sample_token"]
+__all__ = ["beam_search", "filter_logits", "generate", "sample_token"]
+
+Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 
-def sample_token(key: jax.Array, logits: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 1.0) -> jax.Array:
+    """Rule out improbable tokens: first all but the k most probable, then those outside the nucleus.
+
+    Args:
+      logits: [..., V], already divided by the temperature.
+      top_k: tokens to keep; 0 keeps all. Tokens as probable as the last of them stay.
+      top_p: keep the fewest tokens whose probabilities sum to at least this; 1 keeps all, and one token always stays.
+
+    Returns:
+      [..., V], -inf where a token is ruled out.
+
+    Raises:
+      ValueError: `top_k` is negative or above V.
+    """
+    size = logits.shape[-1]
+    if not 0 <= top_k <= size:
+        raise ValueError(f"top_k={top_k}: out of range; allowed: 0 (all) to the {size} tokens")
+    if 0 < top_k < size:
+        logits = jnp.where(logits >= jax.lax.top_k(logits, top_k)[0][..., -1:], logits, -jnp.inf)
+    if isinstance(top_p, float | int) and top_p >= 1:
+        return logits
+    ranked = jnp.sort(logits, axis=-1, descending=True)
+    p = jax.nn.softmax(ranked, axis=-1)
+    inside = jnp.cumsum(p, axis=-1) - p < jnp.asarray(top_p)[..., None]
+    least = jnp.min(jnp.where(inside.at[..., 0].set(True), ranked, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits >= least, logits, -jnp.inf)
+
+
+def sample_token(
+    key: jax.Array,
+    logits: jax.Array,
+    temperature: float | jax.Array = 1.0,
+    top_k: int = 0,
+    top_p: float | jax.Array = 1.0,
+) -> jax.Array:
     """Draw a token.
 
     Args:
       key: of the draw.
       logits: [V].
       temperature: of the distribution; 0 takes the first of the largest logits.
+      top_k: draw from as many of the most probable tokens; 0: from all.
+      top_p: draw from the fewest tokens whose probabilities sum to this; 1: from all.
 
     Returns:
       [] int32.
+
+    Raises:
+      ValueError: as `filter_logits`.
     """
     chex.assert_rank(logits, 1)
     temperature = jnp.asarray(temperature, logits.dtype)
-    drawn = jax.random.categorical(key, logits / jnp.where(temperature > 0, temperature, 1))
+    scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
+    drawn = jax.random.categorical(key, scaled)
     return jnp.where(temperature > 0, drawn, logits.argmax(-1)).astype(jnp.int32)
 
 
 def generate(
-    step: Callable[[Any, jax.Array], tuple[Any, jax.Array]],
+    step: Step,
     carry: Any,
     logits: jax.Array,
     keys: jax.Array,
     max_length: int,
     temperature: float | jax.Array = 1.0,
     stop_token: int | jax.Array | None = None,
+    *,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
     """Generate one sequence for each key.
 
@@ -50,39 +99,130 @@ def generate(
       logits: [B, V], of the first token.
       keys: [B], one a sequence; token t is drawn with `fold_in(key, t)`.
       max_length: tokens of the longest sequence, at least 1.
-      temperature: [] or [B].
+      temperature: [] or [B]; the number 0 compiles to the largest logit alone.
       stop_token: ends a sequence; None lets all run to `max_length`.
+      top_k: draw from as many of the most probable tokens; 0: from all.
+      top_p: draw from the fewest tokens whose probabilities sum to this; 1: from all.
 
     Returns:
       (tokens [B, max_length] int32, lengths [B] int32); the stop token counts, and is repeated after a sequence's end.
 
     Raises:
-      ValueError: `max_length` is below 1.
+      ValueError: `max_length` is below 1, or as `filter_logits`.
     """
     if max_length < 1:
         raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
     chex.assert_rank(logits, 2)
     batch = logits.shape[0]
+    greedy = isinstance(temperature, float | int) and temperature == 0
     temperature = jnp.broadcast_to(jnp.asarray(temperature, logits.dtype), (batch,))
     fill = 0 if stop_token is None else stop_token
 
+    def draw(key, logits, temperature, t):
+        return sample_token(jax.random.fold_in(key, t), logits, temperature, top_k, top_p)
+
+    def choose(t, logits, tokens, lengths, done):
+        token = logits.argmax(-1) if greedy else jax.vmap(draw, (0, 0, 0, None))(keys, logits, temperature, t)
+        token = jnp.where(done, fill, token).astype(jnp.int32)
+        ended = False if stop_token is None else token == stop_token
+        return tokens.at[:, t].set(token), lengths + ~done, done | ended
+
     def unfinished(loop):
-        t, _, _, _, _, done = loop
+        t, _, _, _, done = loop
         return (t < max_length) & ~done.all()
 
     def append(loop):
-        t, carry, logits, tokens, lengths, done = loop
-        sampled = jax.vmap(lambda k, s, tau: sample_token(jax.random.fold_in(k, t), s, tau))(keys, logits, temperature)
-        sampled = jnp.where(done, fill, sampled).astype(jnp.int32)
-        tokens = tokens.at[:, t].set(sampled)
-        lengths = lengths + ~done
-        if stop_token is not None:
-            done = done | (sampled == stop_token)
-        carry, logits = step(carry, sampled)
-        return t + 1, carry, logits, tokens, lengths, done
+        t, carry, tokens, lengths, done = loop
+        carry, logits = step(carry, tokens[:, t - 1])
+        return t + 1, carry, *choose(t, logits, tokens, lengths, done)
 
     tokens = jnp.full((batch, max_length), fill, jnp.int32)
-    zero = jnp.zeros((), jnp.int32)
-    loop = (zero, carry, logits, tokens, jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool))
-    _, _, _, tokens, lengths, _ = jax.lax.while_loop(unfinished, append, loop)
+    first = choose(0, logits, tokens, jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool))
+    _, _, tokens, lengths, _ = jax.lax.while_loop(unfinished, append, (jnp.ones((), jnp.int32), carry, *first))
     return tokens, lengths
+
+
+def beam_search(
+    step: Step,
+    carry: Any,
+    logits: jax.Array,
+    max_length: int,
+    beam_size: int = 4,
+    stop_token: int | None = None,
+    length_penalty: float = 0.0,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Search for the most probable sequences.
+
+    Each step extends the K alive hypotheses of a row by every token. Those among the K best extensions that end are put
+    aside as finished; the K best of the others live on. A row stops with K finished hypotheses, so a beam of one is the
+    greedy sequence, whatever the penalty.
+
+    Args:
+      step: (carry, tokens [B K]) -> (carry, logits [B K, V]).
+      carry: after the prompt; every leaf leads with [B].
+      logits: [B, V], of the first token.
+      max_length: tokens of the longest sequence, at least 1.
+      beam_size: K.
+      stop_token: ends a sequence; None lets all run to `max_length`.
+      length_penalty: 0 ranks by probability; greater values favor longer sequences.
+
+    Returns:
+      (tokens [B, K, max_length] int32, lengths [B, K] int32, scores [B, K]), the finished ones first, then those that
+      reached `max_length`, each by score. The stop token counts, and is repeated after a sequence's end.
+
+    Raises:
+      ValueError: `max_length` is below 1, or `beam_size` below 1 or not below the number of tokens.
+    """
+    batch, size = logits.shape
+    if max_length < 1:
+        raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
+    if not 1 <= beam_size < size:
+        raise ValueError(f"beam_size={beam_size}: out of range; allowed: 1 to {size - 1}")
+    k, fill = beam_size, 0 if stop_token is None else stop_token
+    rows, infinity = jnp.arange(batch)[:, None], jnp.array(jnp.inf, logits.dtype)
+
+    def normalized(log_p, length):
+        return log_p / ((5 + length) / 6) ** length_penalty
+
+    def extend(t, carry, logits, alive, log_p, finished, scores, lengths):
+        """Choose token t of every hypothesis; carry's leaves lead with [B K]."""
+        total = log_p[..., None] + jax.nn.log_softmax(logits.reshape(batch, k, size), axis=-1)
+        best, place = jax.lax.top_k(total.reshape(batch, k * size), 2 * k)
+        parent, token = place // size, (place % size).astype(jnp.int32)
+        sequences = alive[rows, parent].at[:, :, t].set(token)
+        done = jnp.isfinite(scores).all(-1, keepdims=True)
+        ends = jnp.zeros_like(token, bool) if stop_token is None else token == stop_token
+        new = ends & (jnp.arange(2 * k) < k) & jnp.isfinite(best) & ~done
+        pool = jnp.concatenate([scores, jnp.where(new, normalized(best, t + 1), -infinity)], 1)
+        scores, kept = jax.lax.top_k(pool, k)
+        finished = jnp.concatenate([finished, sequences], 1)[rows, kept]
+        lengths = jnp.concatenate([lengths, jnp.full((batch, 2 * k), t + 1)], 1)[rows, kept]
+        log_p, kept = jax.lax.top_k(jnp.where(ends, -infinity, best), k)
+        source = (rows * k + parent[rows, kept]).reshape(-1)
+        carry = jax.tree.map(lambda x: x[source], carry)
+        return carry, sequences[rows, kept], log_p, finished, scores, lengths
+
+    def unfinished(loop):
+        t, _, _, _, _, scores, _ = loop
+        return (t < max_length) & ~jnp.isfinite(scores).all()
+
+    def append(loop):
+        t, carry, alive, *rest = loop
+        carry, logits = step(carry, alive[:, :, t - 1].reshape(-1))
+        return t + 1, *extend(t, carry, logits, alive, *rest)
+
+    empty = jnp.full((batch, k, max_length), fill, jnp.int32)
+    carry, repeated = jax.tree.map(lambda x: jnp.repeat(x, k, 0), (carry, logits))
+    log_p = jnp.full((batch, k), -infinity).at[:, 0].set(0)
+    none = empty, jnp.full((batch, k), -infinity), jnp.zeros((batch, k), jnp.int32)
+    first = extend(0, carry, repeated, empty, log_p, *none)
+    loop = jax.lax.while_loop(unfinished, append, (jnp.ones((), jnp.int32), *first))
+    _, _, alive, log_p, finished, scores, lengths = loop
+    # Empty slots of `finished` are its last ones: the best of the alive fill them.
+    missing = ~jnp.isfinite(scores)
+    order = jnp.maximum(jnp.cumsum(missing, 1) - 1, 0)
+    return (
+        jnp.where(missing[..., None], alive[rows, order], finished),
+        jnp.where(missing, max_length, lengths),
+        jnp.where(missing, normalized(log_p, max_length)[rows, order], scores),
+    )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.sequence.decoding import generate, sample_token
+from dlcore.sequence.decoding import beam_search, filter_logits, generate, sample_token
 
 
 def counting(carry, tokens):
@@ -53,7 +53,7 @@ def test_decoding_stops_once_all_have():
 
         generate(spy, jnp.int32(0), 50.0 * jax.nn.one_hot(jnp.array([3, 4]), 5), keys(2), 100, 0.0, stop_token=4)
         jax.effects_barrier()
-    assert max(seen) == 1
+    assert seen == [0]
 
 
 def test_a_sequence_does_not_depend_on_its_neighbors():
@@ -67,3 +67,94 @@ def test_a_sequence_does_not_depend_on_its_neighbors():
     np.testing.assert_array_equal(together[1], 0)
     with pytest.raises(ValueError, match="max_length=0: too short"):
         generate(step, (), start, keys(4), 0)
+
+
+def test_top_k_and_top_p_rule_out_improbable_tokens():
+    logits = jnp.log(jnp.array([0.1, 0.4, 0.2, 0.3]))
+    kept = lambda **limits: np.flatnonzero(np.isfinite(filter_logits(logits, **limits))).tolist()  # noqa: E731
+    assert kept() == kept(top_k=4) == [0, 1, 2, 3]
+    assert kept(top_k=2) == [1, 3]
+    assert kept(top_p=0.69) == [1, 3]  # 0.4 + 0.3 reaches 0.69; 0.4 does not
+    assert kept(top_p=0.71) == [1, 2, 3]
+    assert kept(top_p=0.0) == kept(top_k=1) == [1]
+    # Among the three most probable, shares are 4/9, 3/9 and 2/9: the first two reach 0.7.
+    assert kept(top_k=3, top_p=0.7) == [1, 3]
+    draws = np.asarray(jax.vmap(lambda k: sample_token(k, logits, 1.0, top_k=2))(keys(1000)))
+    np.testing.assert_allclose(np.bincount(draws, minlength=4) / 1000, [0, 4 / 7, 0, 3 / 7], atol=0.05)
+    with pytest.raises(ValueError, match=r"top_k=5: out of range; allowed: 0 \(all\) to the 4 tokens"):
+        filter_logits(logits, top_k=5)
+
+
+def markov(seed, size=4):
+    """A decoder whose logits depend on the last token and the number of tokens; its carry is that number, by row."""
+    table = jnp.asarray(np.random.default_rng(seed).normal(0, 2, (6, size, size)), jnp.float32)
+
+    def step(count, tokens):
+        return count + 1, table[count, tokens]
+
+    return step, table
+
+
+def all_sequences(table, first, length, stop):
+    """Every sequence that ends with `stop` or at `length`: {tokens: log p}."""
+    found = {}
+
+    def grow(tokens, log_p, logits):
+        for token, p in enumerate(np.asarray(jax.nn.log_softmax(logits))):
+            longer = (*tokens, token)
+            if token == stop or len(longer) == length:
+                found[longer] = log_p + p
+            else:
+                grow(longer, log_p + p, table[len(tokens), token])
+
+    grow((), 0.0, first)
+    return found
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_a_wide_beam_finds_the_most_probable_finished_sequences(penalty):
+    for seed in range(3):
+        step, table = markov(seed)
+        first = jnp.asarray(np.random.default_rng(seed + 9).normal(0, 1, (2, 4)), jnp.float32)
+        tokens, lengths, scores = beam_search(step, jnp.zeros(2, int), first, 3, 3, 3, penalty)
+        for row in range(2):
+            exact = {t: p / ((5 + len(t)) / 6) ** penalty for t, p in all_sequences(table, first[row], 3, 3).items()}
+            for j in range(3):
+                sequence = tuple(np.asarray(tokens[row, j, : lengths[row, j]]).tolist())
+                np.testing.assert_allclose(scores[row, j], exact[sequence], rtol=1e-5)
+                assert (tokens[row, j, lengths[row, j] :] == 3).all()
+            assert len({tuple(t) for t in np.asarray(tokens[row]).tolist()}) == 3
+        # Without a stop token three of four beginnings live on, enough here to find the best of all 16 sequences.
+        tokens, _, scores = beam_search(step, jnp.zeros(2, int), first, 2, 3, None, penalty)
+        for row in range(2):
+            exact = all_sequences(table, first[row], 2, None)
+            best = max(exact, key=exact.get)
+            assert tuple(np.asarray(tokens[row, 0]).tolist()) == best
+            np.testing.assert_allclose(scores[row, 0], exact[best] / (7 / 6) ** penalty, rtol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 2.0])
+def test_a_beam_of_one_is_greedy(penalty):
+    for seed in range(5):
+        step, _ = markov(seed)
+        first = jnp.asarray(np.random.default_rng(seed).normal(0, 2, (8, 4)), jnp.float32)
+        tokens, lengths = generate(step, jnp.zeros(8, int), first, keys(8), 5, 0.0, 3)
+        beams, beam_lengths, _ = beam_search(step, jnp.zeros(8, int), first, 5, 1, 3, penalty)
+        np.testing.assert_array_equal(beams[:, 0], tokens)
+        np.testing.assert_array_equal(beam_lengths[:, 0], lengths)
+    with pytest.raises(ValueError, match="beam_size=4: out of range; allowed: 1 to 3"):
+        beam_search(step, jnp.zeros(8, int), first, 5, 4, 3)
+
+
+def test_beams_carry_their_own_past():
+    """The best sequence begins with the second-best token: its beam must bring along its own count."""
+    first = jnp.log(jnp.array([[0.5, 0.4, 0.1]]))
+
+    def step(seen, tokens):
+        seen = seen * 3 + tokens
+        certain = jnp.where(seen[:, None] == 1, jnp.array([0.0, 0.0, 9.0]), jnp.zeros(3))
+        return seen, certain
+
+    tokens, _, scores = beam_search(step, jnp.zeros(1, int), first, 2, 2, stop_token=2)
+    np.testing.assert_array_equal(tokens[0, 0], [1, 2])
+    np.testing.assert_allclose(scores[0, 0], np.log(0.4) + jax.nn.log_softmax(jnp.array([0.0, 0.0, 9.0]))[2], rtol=1e-5)
