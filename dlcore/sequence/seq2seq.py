@@ -34,7 +34,7 @@ from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import Evaluator, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.metrics.language import Perplexity
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import generate
+from dlcore.sequence.decoding import beam_search, generate
 
 __all__ = ["exact_match", "learner", "matches"]
 
@@ -60,7 +60,7 @@ def learner(
       teacher_forcing: share of the decoder's inputs that are the right token; the rest are the model's own choice.
       max_length: tokens of the longest output, its END included; None means twice the length of the source's array.
       beam_size: hypotheses that `predict` follows; 1 is greedy.
-      length_penalty: exponent of the length that a hypothesis' log-probability is divided by.
+      length_penalty: exponent of (5 + length) / 6, by which the log-probability of a hypothesis is divided.
       axis: name of the mapped axis under pmap; the mean over tokens is that of all replicas.
 
     Returns:
@@ -130,8 +130,6 @@ def learner(
             keys = example_keys(state.rng, batch)
             tokens, length = generate(step, carry, logits, keys, room, 0.0, END)
         else:
-            from dlcore.sequence.decoding import beam_search
-
             tokens, length, _ = beam_search(
                 step,
                 carry,
