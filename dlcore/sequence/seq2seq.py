@@ -22,6 +22,7 @@ gradient is taken, sees the mixture (Bengio et al. 2015, arXiv:1506.03099; in pa
 arXiv:1906.04331). That equals step-by-step sampling for the first replaced token, and approximates it behind.
 """
 
+import functools
 from typing import Annotated, Any
 
 import jax
@@ -53,12 +54,15 @@ def learner(
 ) -> Learner:
     """Learn to write the target of `{"source": [B, S], "target": [B, T], "index": [B]}`, both int32.
 
+    A batch to train on may be a dict of several such batches, of short and of long pairs, so that little is padding;
+    their tokens count alike.
+
     Args:
       model: with the methods above.
       optimizer: any optax transformation.
       label_smoothing: weight of the uniform distribution in the target.
       teacher_forcing: share of the decoder's inputs that are the right token; the rest are the model's own choice.
-      max_length: tokens of the longest output, its END included; None means twice the length of the source's array.
+      max_length: tokens of the longest output, its END included; None means 3/2 of the source's S.
       beam_size: hypotheses that `predict` follows; 1 is greedy.
       length_penalty: exponent of (5 + length) / 6, by which the log-probability of a hypothesis is divided.
       axis: name of the mapped axis under pmap; the mean over tokens is that of all replicas.
@@ -70,38 +74,47 @@ def learner(
     """
 
     def init(rng: jax.Array, batch: dict) -> State:
-        params = model.init(jax.random.fold_in(rng, 0), batch["source"], batch["target"][:, :-1])["params"]
+        first = _parts(batch)[0]
+        params = model.init(jax.random.fold_in(rng, 0), first["source"], first["target"][:, :-1])["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
-    def objective(params: Any, batch: dict, rng: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
+    def forward(params: Any, source: jax.Array, inputs: jax.Array, key: jax.Array | None) -> jax.Array:
+        options = {} if key is None else {"rngs": {"dropout": key}}
+        return model.apply({"params": params}, source, inputs, train=key is not None, **options)
+
+    def mixed(params: Any, source: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Put the model's own choices in place of some inputs."""
+        logits = _allowed(forward(params, source, inputs, jax.random.fold_in(key, 0)))
+        own = jax.lax.stop_gradient(logits).argmax(-1).astype(inputs.dtype)
+        own = jnp.concatenate([inputs[:, :1], own[:, :-1]], 1)
+        right = jax.random.bernoulli(jax.random.fold_in(key, 1), teacher_forcing, inputs.shape)
+        return jnp.where(right | (inputs == PAD), inputs, own)
+
+    def losses_of(params: Any, batch: dict, rng: jax.Array | None) -> tuple[jax.Array, jax.Array, Metrics]:
+        """The sum of the losses of a batch's tokens, their number, and the metrics."""
         inputs, targets = batch["target"][:, :-1], batch["target"][:, 1:]
-
-        def forward(inputs: jax.Array, key: jax.Array | None) -> jax.Array:
-            options = {} if key is None else {"rngs": {"dropout": key}}
-            return model.apply({"params": params}, batch["source"], inputs, train=key is not None, **options)
-
-        if rng is None:
-            logits = forward(inputs, None)
-        else:
-            if teacher_forcing < 1:
-                own = jax.lax.stop_gradient(_allowed(forward(inputs, jax.random.fold_in(rng, 0)))).argmax(-1)
-                own = jnp.concatenate([inputs[:, :1], own[:, :-1].astype(inputs.dtype)], 1)
-                right = jax.random.bernoulli(jax.random.fold_in(rng, 1), teacher_forcing, inputs.shape)
-                inputs = jnp.where(right | (inputs == PAD), inputs, own)
-            logits = forward(inputs, jax.random.fold_in(rng, 2))
+        if rng is not None and teacher_forcing < 1:
+            inputs = mixed(params, batch["source"], inputs, rng)
+        logits = forward(params, batch["source"], inputs, None if rng is None else jax.random.fold_in(rng, 2))
         mask = (targets != PAD) & (mask_of(batch) > 0)[:, None]
         log_p = jax.nn.log_softmax(logits)
         nats = -jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0]
         losses = (1 - label_smoothing) * nats - label_smoothing * log_p.mean(-1) if label_smoothing else nats
-        count = mask.sum().astype(losses.dtype)
-        count = count if axis is None else jax.lax.pmean(count, axis)
-        flat = mask.reshape(-1)
         metrics = {
-            "loss": Sum.of(nats.reshape(-1), flat),
-            "accuracy": Sum.of((logits.argmax(-1) == targets).reshape(-1), flat),
+            "loss": Sum.of(nats.reshape(-1), mask.reshape(-1)),
+            "accuracy": Sum.of((logits.argmax(-1) == targets).reshape(-1), mask.reshape(-1)),
             "perplexity": Perplexity.of(nats, mask),
         }
-        return jnp.where(mask, losses, 0).sum() / jnp.maximum(count, 1), metrics
+        return jnp.where(mask, losses, 0).sum(), mask.sum(), metrics
+
+    def objective(params: Any, batch: dict, rng: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
+        keys = [None if rng is None else jax.random.fold_in(rng, i) for i in range(len(_parts(batch)))]
+        parts = [losses_of(params, part, key) for part, key in zip(_parts(batch), keys, strict=True)]
+        losses, counts, metrics = zip(*parts, strict=True)
+        count = sum(counts).astype(losses[0].dtype)
+        count = count if axis is None else jax.lax.pmean(count, axis)
+        merged = {name: functools.reduce(lambda a, b: a.merge(b), (m[name] for m in metrics)) for name in metrics[0]}
+        return sum(losses) / jnp.maximum(count, 1), merged
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         return objective(params, batch)
@@ -117,7 +130,7 @@ def learner(
         return objective(state.params, batch)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        variables, room = {"params": state.params}, max_length or 2 * batch["source"].shape[1]
+        variables, room = {"params": state.params}, max_length or 3 * batch["source"].shape[1] // 2
         memory = model.apply(variables, batch["source"], method="encode")
 
         def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
@@ -147,6 +160,11 @@ def learner(
         return {"tokens": tokens, "length": length} | ({} if alignment is None else {"alignment": alignment})
 
     return Learner(init, update, evaluate, predict, loss)
+
+
+def _parts(batch: dict) -> list[dict]:
+    """The batches of one length each that a batch to train on is made of."""
+    return [batch] if "source" in batch else [batch[name] for name in sorted(batch)]
 
 
 def _allowed(logits: jax.Array) -> jax.Array:
