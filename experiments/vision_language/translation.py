@@ -1,0 +1,216 @@
+"""Translate sentences, by a transformer or a recurrent network with or without attention.
+
+python -m experiments.vision_language.translation                        (a small German-English grammar)
+python -m experiments.vision_language.translation --model=attention
+python -m experiments.vision_language.translation --dataset=multi30k --data_dir=D --vocabulary=byte_pairs \\
+    --transformer.features=256 --transformer.hidden_features=512 --transformer.encoder_layers=3 \\
+    --transformer.decoder_layers=3 --transformer.dropout_rate=0.1 --label_smoothing=0.1 --buckets=3 --batch_size=32 \\
+    --learning_rate=1e-3 --epochs=10 --beam_size=4                                                        (not run)
+python -m experiments.vision_language.translation --dataset=multi30k --data_dir=D --vocabulary=byte_pairs \\
+    --model=attention --rnn.hidden_size=256 --rnn.embedding_dim=256 --rnn.dropout_rate=0.3 --buckets=3 \\
+    --batch_size=32 --learning_rate=1e-3 --epochs=10 --beam_size=4                                        (not run)
+python -m experiments.vision_language.translation --mode=predict --run=RUN --input="der hund sieht ein haus ."
+
+D holds train, val and test_2016_flickr in two languages (`--source`, `--target`). BLEU is of words: its signature is
+in the report, beside the scores of a copy of the source and of the most frequent sentence. `--input` names a text file,
+a sentence a line, or is a sentence itself.
+"""
+
+import functools
+import math
+from typing import Literal
+
+import numpy as np
+
+from dlcore.data.grammar import grammar_pairs
+from dlcore.data.pairs import Sentences, multi30k, pair_source
+from dlcore.data.source import Source
+from dlcore.data.words import BytePairs, Words, tokenize, vocabulary_from_dict
+from dlcore.evaluators.text import bleu, text_evaluator
+from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
+from dlcore.kits import optimizer
+from dlcore.kits import seq2seq as kit
+from dlcore.learner import Evaluator, Range
+from dlcore.main import main
+from dlcore.sequence import seq2seq
+
+SETTINGS = {
+    "model": kit.MODEL,
+    "dataset": Setting(
+        "grammar", "grammar, which a program draws, or multi30k", Literal["grammar", "multi30k"], essential=True
+    ),
+    "data_dir": Setting(None, "multi30k: the folder of train.de.gz and the other files", str | None, essential=True),
+    "source": Setting("de", "language that is read", essential=True),
+    "target": Setting("en", "language that is written", essential=True),
+    "vocabulary": Setting(
+        "words",
+        "words, those of each language; or byte_pairs, parts of words that both share",
+        Literal["words", "byte_pairs"],
+        essential=True,
+    ),
+    "vocabulary_size": Setting(6000, "byte pairs", limits=Range(32)),
+    "min_count": Setting(2, "words: how often a word must come in the training split", limits=Range(1)),
+    "length": Setting(32, "most tokens of a sentence to train on; longer pairs are left out", limits=Range(1)),
+    "buckets": Setting(1, "groups of equal size, by length, that a step takes a batch of each of", limits=Range(1)),
+    "train_size": Setting(20_000, "grammar: sentences to train on, less those of the other splits", limits=Range(1)),
+    "test_size": Setting(1_000, "grammar: sentences to test on, and as many to validate on", limits=Range(1)),
+}
+
+
+@functools.lru_cache(maxsize=2)
+def read(dataset: str, data_dir: str | None, languages: tuple[str, str], sizes: tuple[int, int]) -> dict:
+    """The sentences of the three splits; of the grammar none of the others' is trained on."""
+    if dataset == "multi30k":
+        return multi30k(data_dir, *languages)
+    counts = {"train": (sizes[0], 0), "valid": (sizes[1], 1), "test": (sizes[1], 2)}
+    splits = {name: grammar_pairs(count, seed, *languages) for name, (count, seed) in counts.items()}
+    held_out = {*splits["valid"].source, *splits["test"].source}
+    train = splits["train"]
+    kept = [pair for pair in zip(train.source, train.target, strict=True) if pair[0] not in held_out]
+    return splits | {"train": Sentences(*map(list, zip(*kept, strict=True)), train.name)}
+
+
+def sentences(flags: Flags) -> dict[str, Sentences]:
+    """The sentences that the flags name."""
+    if flags.dataset == "multi30k" and flags.data_dir is None:
+        raise FlagError("--data_dir: missing; allowed: --dataset=multi30k --data_dir=FOLDER of train.de.gz")
+    return read(flags.dataset, flags.data_dir, (flags.source, flags.target), (flags.train_size, flags.test_size))
+
+
+def data(flags: Flags) -> Splits:
+    """Read the sentences, learn the vocabularies from the training split, and turn all into tokens."""
+    splits = sentences(flags)
+    train = splits["train"]
+    if flags.vocabulary == "byte_pairs":
+        shared = BytePairs.train([*train.source, *train.target], flags.vocabulary_size)
+        source, target, saved = shared, shared, {"vocabulary": shared.to_dict()}
+    else:
+        source, target = (Words.of(side, flags.min_count) for side in (train.source, train.target))
+        saved = {"source_vocabulary": source.to_dict(), "vocabulary": target.to_dict()}
+    pairs = pair_source(train, source, target, flags.length)
+    valid, test = (pair_source(splits[name], source, target) for name in ("valid", "test"))
+    spec = {
+        "dataset": train.name,
+        **saved,
+        "window": max(flags.length, *(split.arrays["source"].shape[1] - 1 for split in (valid, test))),
+        "signature": "BLEU-4 of the corpus, one reference, lower case, words and marks split by "
+        f"dlcore.data.words.tokenize, no smoothing, {splits['test'].name}",
+    }
+    return Splits(bucketed(pairs, flags.buckets), valid, test, spec, notes=(*pairs.notes, spec["signature"]))
+
+
+def bucketed(pairs: Source, buckets: int) -> Source | dict[str, Source]:
+    """Groups of equal size, from short pairs to long ones, each padded to its own longest."""
+    if buckets == 1:
+        return pairs
+    lengths = {side: (pairs.arrays[side] > 0).sum(1) for side in ("source", "target")}
+    order = np.argsort(np.maximum(*lengths.values()), kind="stable")
+    if len(order) < buckets:
+        raise FlagError(f"--buckets={buckets}: more than the {len(order)} pairs; allowed: at most as many")
+    groups = {}
+    for i, rows in enumerate(map(np.sort, np.array_split(order, buckets))):
+        arrays = {side: pairs.arrays[side][rows, : lengths[side][rows].max()] for side in lengths}
+        groups[f"length{i}"] = Source(arrays, name=f"{pairs.name}, bucket {i}", names=pairs.names[rows])
+    return groups
+
+
+def build(setup: Setup):
+    return seq2seq.learner(
+        model=kit.network(setup), optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
+    )
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """BLEU and its kin, on the words of the text whatever the vocabulary; and exact matches."""
+    truth = [tokenize(sentence) for sentence in sentences(setup.flags)[split].target]
+    vocabulary = kit.vocabularies(setup.spec)[1]
+    return [
+        text_evaluator(
+            lambda outputs, rows: [vocabulary.decode(tokens).split() for tokens in outputs["tokens"]],
+            lambda rows: [[truth[i]] for i in rows["index"]],
+        ),
+        seq2seq.exact_match(),
+    ]
+
+
+def panels(context) -> list:
+    """Translations, attention, what trivial outputs score, and curves."""
+    from dlcore.report.curves import curves
+    from dlcore.report.tables import table
+
+    splits = sentences(context.flags)
+    source, truth = ([tokenize(sentence) for sentence in side] for side in splits["test"][:2])
+    common = tokenize(max(sorted(set(splits["train"].target)), key=splits["train"].target.count))
+    trivial = {"a copy of the source": source, "the most frequent sentence": [common] * len(truth)}
+    rows = [
+        {
+            "output": name,
+            "BLEU-4": 100 * bleu(texts, [[t] for t in truth]),
+            "exact": float(np.mean([a == b for a, b in zip(texts, truth, strict=True)])),
+        }
+        for name, texts in trivial.items()
+    ]
+    numbers = context.numbers
+    rows.append({"output": "this model", "BLEU-4": 100 * numbers["bleu4"], "exact": numbers["exact_match"]})
+    length = (context.data.test.arrays["source"] > 0).sum(1)
+    attention = kit.attention_panel(context, choose=lambda i: 7 <= length[i] <= 16)
+    return [
+        kit.outputs_panel(context),
+        *([] if attention is None else [attention]),
+        table(rows, "Scores", context.spec["signature"]),
+        curves(context.history),
+    ]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=seq2seq.learner,
+    data=data,
+    build=build,
+    modules=kit.MODULES,
+    settings={**SETTINGS, **{k: v for k, v in optimizer.SETTINGS.items() if k != "ema"}},
+    defaults={
+        "transformer.features": 128,
+        "transformer.num_heads": 4,
+        "transformer.hidden_features": 256,
+        "transformer.encoder_layers": 2,
+        "transformer.decoder_layers": 2,
+        "transformer.dropout_rate": 0.0,
+        "transformer.pre_norm": True,
+        "rnn.hidden_size": 128,
+        "rnn.embedding_dim": 64,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "epochs": 8.0,
+        "eval_every": 300,
+    },
+    smoke={
+        "transformer.features": 16,
+        "transformer.hidden_features": 16,
+        "transformer.encoder_layers": 1,
+        "transformer.decoder_layers": 1,
+        "rnn.hidden_size": 16,
+        "train_size": 200,
+        "test_size": 16,
+        "batch_size": 16,
+        "eval_batch_size": 16,
+        "steps": 4,
+        "eval_every": 4,
+    },
+    monitor="bleu4",
+    headline="bleu4",
+    expected_loss=lambda setup: math.log(len(vocabulary_from_dict(setup.spec["vocabulary"]))),
+    plain={"transformer.dropout_rate": 0.0, "rnn.dropout_rate": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0},
+    overfit=1e-2,
+    example=kit.example,
+    inputs=kit.inputs,
+    describe=kit.describe,
+    schedule=optimizer.schedule,
+    panels=panels,
+    evaluators=evaluators,
+)
+
+if __name__ == "__main__":
+    main(experiment)

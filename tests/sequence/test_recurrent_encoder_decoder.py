@@ -1,0 +1,92 @@
+"""The recurrent encoder-decoder by hand: reading from both ends by length, and one step of the decoder."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder, reverse_rows
+
+SOURCE = np.array([[4, 5, 6, 2], [7, 2, 0, 0]])
+
+
+@pytest.fixture(scope="module")
+def case():
+    model = RecurrentEncoderDecoder(9, 8, "additive", 3, 4)
+    variables = model.init(jax.random.key(0), SOURCE, SOURCE[:, :2])
+    return model, jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), variables)
+
+
+def test_rows_are_reversed_by_their_lengths():
+    x = jnp.arange(8).reshape(2, 4)
+    np.testing.assert_array_equal(reverse_rows(x, jnp.array([4, 2])), [[3, 2, 1, 0], [5, 4, 6, 7]])
+    pairs = jnp.stack([x, -x], -1)
+    np.testing.assert_array_equal(reverse_rows(pairs, jnp.array([3, 0]))[..., 1], [[-2, -1, 0, -3], [-4, -5, -6, -7]])
+
+
+def gru(p, h, a, hidden):
+    """A GRU's step: r, z, n from the input's part a and the state's, in torch's order."""
+    u = h @ hidden["kernel"] + hidden["bias"]
+    (a_r, a_z, a_n), (u_r, u_z, u_n) = np.split(a, 3), np.split(u, 3)
+    r, z = 1 / (1 + np.exp(-(a_r + u_r))), 1 / (1 + np.exp(-(a_z + u_z)))
+    return (1 - z) * np.tanh(a_n + r * u_n) + z * h
+
+
+@pytest.mark.covers("SQ-12", "SQ-13")
+def test_encoder_and_one_step_by_hand(case):
+    """The second row, `w END PAD PAD`: two states from each end, s_0, the weights, the context, s_1 and the logits."""
+    model, variables = case
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
+    x = [p["source_embed"]["embedding"][token] * 2 for token in (7, 2)]  # the root of 4
+
+    def read(name, inputs):
+        layer, h, states = p[name], np.zeros(3), []
+        for row in inputs:
+            a = row @ layer["input_kernel"] + layer["input_bias"]
+            h = gru(p, h, a, {"kernel": layer["hidden_kernel"], "bias": layer["hidden_bias"]})
+            states.append(h)
+        return states
+
+    ahead, back = read("forward", x), read("backward", x[::-1])
+    summary = np.concatenate([ahead[-1], back[-1]])
+    states = np.stack([np.concatenate(pair) for pair in zip(ahead, back[::-1], strict=True)])
+    memory = model.apply(variables, SOURCE, method="encode")
+    np.testing.assert_allclose(memory["summary"][1], summary, atol=1e-5)
+    np.testing.assert_allclose(memory["states"][1, :2], states, atol=1e-5)
+    np.testing.assert_array_equal(memory["mask"][1], [True, True, False, False])
+
+    s = np.tanh(summary @ p["bridge"]["kernel"] + p["bridge"]["bias"])
+    decoder = p["decoder"]
+    w, u, v = (decoder["attend"][name]["kernel"] for name in ("query", "key", "score"))
+    e = np.array([(np.tanh(s @ w + h @ u) @ v)[0] for h in states])
+    weights = np.exp(e) / np.exp(e).sum()
+    context, word = weights @ states, p["embed"]["embedding"][1] * 2
+    a = word @ decoder["input"]["kernel"] + decoder["input"]["bias"] + context @ decoder["context"]["kernel"]
+    s = gru(p, s, a, decoder["hidden"])
+    h = np.tanh(np.concatenate([s, context, word]) @ p["readout"]["kernel"] + p["readout"]["bias"])
+    tokens = np.ones((2, 1), int)
+    logits, sown = model.apply(variables, memory, tokens, method="decode", mutable=["intermediates"])
+    np.testing.assert_allclose(logits[1, 0], p["embed"]["embedding"] @ h + p["bias"], atol=1e-5)
+    np.testing.assert_allclose(model.alignment(sown["intermediates"])[1, 0], [*weights, 0, 0], atol=1e-5)
+
+
+@pytest.mark.covers("SQ-12")
+def test_without_attention_all_goes_through_the_summary():
+    """Two sources with the same summary give the same logits: the memory holds nothing else."""
+    model = RecurrentEncoderDecoder(9, None, "none", 3, 4)
+    variables = model.init(jax.random.key(0), SOURCE, SOURCE[:, :2])
+    memory = model.apply(variables, SOURCE, method="encode")
+    assert set(memory) == {"summary"}
+    assert memory["summary"].shape == (2, 6)
+    _, sown = model.apply(variables, memory, SOURCE, method="decode", mutable=["intermediates"])
+    assert model.alignment(sown.get("intermediates", {})) is None
+    shapes = jax.tree.map(jnp.shape, variables["params"]["decoder"])
+    assert set(shapes) == {"input", "context", "hidden"}
+
+
+def test_the_first_loss_is_about_log_v():
+    model = RecurrentEncoderDecoder(50, None, "additive", 16, 16)
+    source = np.random.default_rng(0).integers(4, 50, (8, 6))
+    logits, _ = model.init_with_output(jax.random.key(0), source, source)
+    loss = -jax.nn.log_softmax(logits)[..., 7].mean()
+    assert float(loss) == pytest.approx(np.log(50), rel=0.01)
