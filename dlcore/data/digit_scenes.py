@@ -1,6 +1,7 @@
 """Scenes of one handwritten digit among clutter: where to look is a part of the question what it is.
 
-As the cluttered digits of Mnih et al. 2014 (arXiv:1406.6247), of scikit-learn's digits at twice their size.
+As the cluttered digits of Mnih et al. 2014 (arXiv:1406.6247), of scikit-learn's digits at twice their size. Digits of
+training scenes are turned, scaled and sheared a little, each time anew, as there are few of them.
 """
 
 import numpy as np
@@ -48,14 +49,29 @@ def digit_scenes(
         rng = np.random.default_rng((seed, i))
         scene = noise * rng.random((size, size))
         for _ in range(clutter):
-            piece = images[rng.integers(len(images))].repeat(2, 0).repeat(2, 1)
-            _paste(scene, _cut(rng, piece, _PIECE), rng)
+            _paste(scene, _cut(rng, _enlarged(images[rng.integers(len(images))], np.eye(2)), _PIECE), rng)
         chosen[i] = rng.integers(len(images))
-        row, column = _paste(scene, images[chosen[i]].repeat(2, 0).repeat(2, 1), rng)
+        warp = np.eye(2) if split != "train" else _warp(rng)
+        row, column = _paste(scene, _enlarged(images[chosen[i]], warp), rng)
         scenes[i] = np.rint(255 * scene)
         boxes[i] = column, row, column + DIGIT, row + DIGIT
     arrays = {"image": scenes[..., None], "label": labels[chosen], "box": boxes}
     return Source(arrays, count, source.class_names, name=f"digit scenes/{split}")
+
+
+def _enlarged(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
+    """An image at twice its size, its coordinates multiplied by a matrix about the center."""
+    from scipy.ndimage import affine_transform
+
+    matrix, middle = warp / 2, (len(image) - 1) / 2
+    offset = middle - matrix @ np.full(2, len(image) - 0.5)
+    return affine_transform(image, matrix, offset, (DIGIT, DIGIT), order=1).clip(0, 1)
+
+
+def _warp(rng: np.random.Generator) -> np.ndarray:
+    angle, shear, scale = rng.normal(0, 0.15), rng.normal(0, 0.15), np.exp(rng.normal(0, 0.1, 2))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return turn @ np.array([[1, shear], [0, 1]]) * scale
 
 
 def _cut(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:

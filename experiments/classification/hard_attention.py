@@ -110,7 +110,7 @@ experiment = Experiment(
     build=build,
     modules={"network": hard_attention.GlimpseNetwork},
     settings={**SETTINGS, **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")}},
-    defaults={"steps": 2000, "batch_size": 64, "eval_every": 250, "learning_rate": 2e-3, "weight_decay": 0.01},
+    defaults={"steps": 1600, "batch_size": 64, "eval_every": 400, "learning_rate": 2e-3, "weight_decay": 0.01},
     smoke={
         "steps": 4,
         "batch_size": 8,
