@@ -65,7 +65,7 @@ def _enlarged(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
 
     matrix, middle = warp / 2, (len(image) - 1) / 2
     offset = middle - matrix @ np.full(2, len(image) - 0.5)
-    return affine_transform(image, matrix, offset, (DIGIT, DIGIT), order=1).clip(0, 1)
+    return affine_transform(image, matrix, offset, (DIGIT, DIGIT), order=1, mode="grid-constant").clip(0, 1)
 
 
 def _warp(rng: np.random.Generator) -> np.ndarray:

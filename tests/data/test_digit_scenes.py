@@ -1,8 +1,8 @@
 """Where the digit lies, and that splits share none."""
 
-import jax
 import numpy as np
 import pytest
+from scipy.ndimage import zoom
 
 from dlcore.data.digit_scenes import DIGIT, digit_scenes
 from dlcore.data.digits import digits
@@ -14,7 +14,7 @@ def test_the_box_holds_the_digit_of_the_label():
     assert image.shape == (20, 60, 60, 1)
     assert image.dtype == np.uint8
     source = digits("test").arrays
-    known = np.asarray(jax.image.resize(source["image"][..., 0], (500, DIGIT, DIGIT), "bilinear"))
+    known = np.stack([zoom(x, 2, order=1, grid_mode=True, mode="grid-constant") for x in source["image"][..., 0]])
     for i in range(20):
         x, y, right, bottom = box[i].astype(int)
         assert (right - x, bottom - y) == (DIGIT, DIGIT)
@@ -22,7 +22,7 @@ def test_the_box_holds_the_digit_of_the_label():
         assert max(right, bottom) <= 60
         apart = np.square(known - image[i, y:bottom, x:right, 0] / 255).mean((1, 2))
         assert source["label"][apart.argmin()] == label[i]
-        assert apart.min() < 0.01
+        assert apart.min() < 1e-4
 
 
 def test_a_scene_depends_on_seed_and_number_alone():
