@@ -14,6 +14,7 @@ EXTRAS = {
     "pycocotools": "detection",
     "safetensors": "convert",
     "submitit": "launch",
+    "tokenizers": "text",
     "yaml": "launch",
 }
 """The name that is imported -> the extra of pyproject.toml that installs it."""

@@ -1,0 +1,133 @@
+"""Pairs of sentences to translate, read from files of one sentence a line and padded to one length.
+
+Elliott et al. 2016, arXiv:1605.00459 (Multi30k): train, val and test_2016_flickr, in files such as train.de.gz.
+"""
+
+import gzip
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.data.words import BytePairs, Words, padded
+
+__all__ = ["MULTI30K", "Sentences", "multi30k", "pair_source"]
+
+MULTI30K = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
+"""Split -> stem of its files."""
+
+
+class Sentences(NamedTuple):
+    """The sentences of a split, side by side.
+
+    Args:
+      source: N lower-cased sentences.
+      target: their translations, lower-cased.
+      name: of the data and the split.
+    """
+
+    source: list[str]
+    target: list[str]
+    name: str = "pairs"
+
+
+def multi30k(folder: str | Path, source: str = "de", target: str = "en") -> dict[str, Sentences]:
+    """Read Multi30k.
+
+    Args:
+      folder: with train, val and test_2016_flickr, each as `.LANGUAGE` or `.LANGUAGE.gz`.
+      source: language that is read.
+      target: language that is written.
+
+    Returns:
+      {"train", "valid", "test"} -> the sentences, lower-cased.
+
+    Raises:
+      FileNotFoundError: the folder or one of its files is missing.
+      ValueError: the two languages are the same, a line is empty, or two files differ in lines.
+    """
+    folder = Path(folder)
+    if source == target:
+        raise ValueError(f"target={target!r}: the language of the source; allowed: another one")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data_dir={str(folder)!r}: no folder there; allowed: the folder of train.{source}.gz")
+    splits = {}
+    for split, stem in MULTI30K.items():
+        read = [_lines(folder, f"{stem}.{language}") for language in (source, target)]
+        if len(read[0]) != len(read[1]):
+            raise ValueError(
+                f"{folder / stem}: {len(read[0]):,} lines of {source} and {len(read[1]):,} of {target}; "
+                "allowed: as many of each"
+            )
+        splits[split] = Sentences(*read, f"multi30k {source}-{target} ({split})")
+    return splits
+
+
+def pair_source(
+    sentences: Sentences, source: Words | BytePairs, target: Words | BytePairs, length: int | None = None
+) -> Source:
+    """Turn pairs of sentences into tokens of one length.
+
+    The arrays are `source: [N, S] int32` (w1 .. wn END PAD) and `target: [N, T] int32` (START w1 .. wn END PAD).
+
+    Args:
+      sentences: of a split.
+      source: vocabulary of the source.
+      target: vocabulary of the target.
+      length: most tokens of a sentence, so that S = length + 1 and T = length + 2; a pair with a longer one is left
+        out, and the source's notes say how many were. None keeps all pairs, in arrays as long as they need.
+
+    Returns:
+      The pairs; `names` are the numbers of their lines, from 1.
+
+    Raises:
+      ValueError: no pair is short enough, a sentence is empty, or the two sides differ in number.
+    """
+    if len(sentences.source) != len(sentences.target):
+        raise ValueError(
+            f"sentences: {len(sentences.source)} sources and {len(sentences.target)} targets; allowed: as many"
+        )
+    sides = [
+        [vocabulary.encode(text) for text in texts]
+        for vocabulary, texts in ((source, sentences.source), (target, sentences.target))
+    ]
+    for name, texts, rows in zip(("source", "target"), (sentences.source, sentences.target), sides, strict=True):
+        for number, (text, row) in enumerate(zip(texts, rows, strict=True), 1):
+            if not len(row):
+                raise ValueError(f"{name}={text!r}: no word in line {number} of {sentences.name}; allowed: one or more")
+    longest = np.array([max(map(len, pair)) for pair in zip(*sides, strict=True)], int)
+    kept = np.flatnonzero(longest <= length) if length is not None else np.arange(len(longest))
+    if not len(kept):
+        shortest = longest.min() if len(longest) else 0
+        raise ValueError(f"length={length}: all pairs of {sentences.name} are longer; allowed: at least {shortest}")
+    notes = ()
+    if left := len(longest) - len(kept):
+        notes = (
+            f"{sentences.name}: {left:,} of {len(longest):,} pairs have a sentence of more than {length} tokens "
+            f"(the longest has {longest.max()}) and are left out",
+        )
+    rows = [[side[i] for i in kept] for side in sides]
+    arrays = {
+        "source": padded(rows[0], None if length is None else length + 1, start=False),
+        "target": padded(rows[1], None if length is None else length + 2),
+    }
+    return Source(arrays, len(kept), name=sentences.name, notes=notes, names=(kept + 1).astype(str))
+
+
+def _lines(folder: Path, name: str) -> Sequence[str]:
+    """The lower-cased lines of NAME or NAME.gz."""
+    path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {name}.gz nor {name}")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        lines = content.decode("utf-8").removesuffix("\n").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no UTF-8 text ({error})") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise ValueError(f"{path}: line {number} is empty; allowed: a sentence a line")
+    return [line.strip().lower() for line in lines]

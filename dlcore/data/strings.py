@@ -1,0 +1,98 @@
+"""Problems of sequences that a program draws: strings to copy, reverse or sort, and the adding problem.
+
+Hochreiter & Schmidhuber 1997 (adding).
+
+    copy     c a b -> c a b          reverse   c a b -> b a c          sort   c a b -> a b c
+    adding   T pairs (value in [0, 1), marker) -> the sum of the two marked values
+
+Example i of a seed is the same whatever the number of examples.
+"""
+
+import string
+
+import numpy as np
+
+from dlcore.data.source import Source, checked_seed
+from dlcore.data.words import SPECIAL, Words, padded
+
+__all__ = ["STRING_TASKS", "adding", "strings", "symbols"]
+
+STRING_TASKS = {"copy": lambda s: s, "reverse": lambda s: s[::-1], "sort": np.sort}
+"""Task -> the target of a string."""
+
+
+def symbols(vocabulary: int = 20) -> Words:
+    """Name the symbols of strings: letters, or numbers where 26 letters do not do.
+
+    Args:
+      vocabulary: different symbols.
+
+    Returns:
+      The vocabulary, with the special tokens in front.
+    """
+    return Words(tuple(string.ascii_lowercase[:vocabulary] if vocabulary <= 26 else map(str, range(vocabulary))))
+
+
+def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (1, 20), vocabulary: int = 20) -> Source:
+    """Draw strings of equally probable symbols, with what a task makes of each.
+
+    The arrays are `source: [N, high + 1] int32` (w1 .. wn END PAD) and `target: [N, high + 2] int32`
+    (START w1 .. wn END PAD).
+
+    Args:
+      task: "copy", "reverse" or "sort".
+      count: N, strings.
+      seed: string i of a seed is the same whatever `count`.
+      length: (low, high), symbols of the shortest and the longest string; all lengths are equally probable.
+      vocabulary: different symbols; symbol i has the token i + 4.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: `task` is unknown, the seed negative, or a number out of range.
+    """
+    low, high = length
+    if task not in STRING_TASKS:
+        raise ValueError(f"task={task!r}: unknown; allowed: {', '.join(STRING_TASKS)}")
+    if not 1 <= low <= high:
+        raise ValueError(f"length={low},{high}: no range; allowed: 1 <= low <= high")
+    if vocabulary < 1:
+        raise ValueError(f"vocabulary={vocabulary}: too small; allowed: at least 1")
+    checked_seed(seed)
+    drawn = []
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        drawn.append(rng.integers(0, vocabulary, rng.integers(low, high + 1)) + len(SPECIAL))
+    arrays = {
+        "source": padded(drawn, high + 1, start=False),
+        "target": padded([STRING_TASKS[task](s) for s in drawn], high + 2),
+    }
+    return Source(arrays, count, name=f"strings to {task}")
+
+
+def adding(count: int, seed: int = 0, length: int = 100) -> Source:
+    """Draw the adding problem, with one marker in each half of a sequence.
+
+    Always to answer 1 has a mean squared error of 1/6.
+
+    Args:
+      count: N, sequences.
+      seed: sequence i of a seed is the same whatever `count`.
+      length: T, of a sequence.
+
+    Returns:
+      `sequence: [N, T, 2] float32` (value in [0, 1), marker 0 or 1) and `target: [N] float32`.
+
+    Raises:
+      ValueError: `length` is below 2, or the seed negative.
+    """
+    if length < 2:
+        raise ValueError(f"length={length}: too short for two markers; allowed: at least 2")
+    checked_seed(seed)
+    sequence = np.zeros((count, length, 2), np.float32)
+    for i, row in enumerate(sequence):
+        rng = np.random.default_rng((seed, i))
+        row[:, 0] = rng.random(length, np.float32)
+        row[[rng.integers(length // 2), rng.integers(length // 2, length)], 1] = 1
+    return Source({"sequence": sequence, "target": sequence.prod(-1).sum(-1)}, count, name="adding problem")

@@ -1,0 +1,358 @@
+"""Sentences as tokens: words, or byte pairs of words, with four special tokens in front of every vocabulary.
+
+Byte pairs: Sennrich, Haddow & Birch 2016, arXiv:1508.07909, by the package `tokenizers`.
+
+    a sequence is START w1 .. wn END PAD PAD, and a mask is `tokens != PAD`
+
+`tokenize` is the one place where text is lower-cased and split: training and scoring both use it, and
+`decode(encode(text))` is `" ".join(tokenize(text))` where all words are known.
+"""
+
+import dataclasses
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dlcore.extras import require
+
+__all__ = [
+    "END",
+    "PAD",
+    "SPECIAL",
+    "START",
+    "UNKNOWN",
+    "BytePairs",
+    "Words",
+    "padded",
+    "tokenize",
+    "vocabulary_from_dict",
+]
+
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+_PIECE = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+_BLANK = "▁"
+
+
+def tokenize(text: str) -> list[str]:
+    """Lower-case a text and split it into words and marks of punctuation, each a token of its own.
+
+    Args:
+      text: any; an apostrophe between letters stays in its word, and a hyphen is a token.
+
+    Returns:
+      The tokens.
+    """
+    return _PIECE.findall(text.lower())
+
+
+def padded(
+    sequences: Sequence[Sequence[int]], length: int | None = None, *, start: bool = True, end: bool = True
+) -> np.ndarray:
+    """Put START in front of each sequence and END behind it, and pad to one length.
+
+    Args:
+      sequences: N lists of tokens.
+      length: L, of the rows, START and END included; None takes the longest row's.
+      start: whether rows begin with START.
+      end: whether END follows the last token.
+
+    Returns:
+      [N, L] int32.
+
+    Raises:
+      ValueError: a row is longer than `length`.
+    """
+    extra = int(start) + int(end)
+    longest = max((len(s) for s in sequences), default=0) + extra
+    if length is not None and longest > length:
+        where = next(i for i, s in enumerate(sequences) if len(s) + extra > length)
+        raise ValueError(
+            f"length={length}: sequence {where} has {len(sequences[where])} tokens and {extra} special ones; "
+            f"allowed: at least {longest}"
+        )
+    rows = np.full((len(sequences), longest if length is None else length), PAD, np.int32)
+    for row, tokens in zip(rows, sequences, strict=True):
+        row[: len(tokens) + extra] = [*[START] * start, *tokens, *[END] * end]
+    return rows
+
+
+def _until_end(tokens: Iterable[int]) -> list[int]:
+    """The tokens before END, without PAD and START."""
+    kept = []
+    for token in map(int, tokens):
+        if token == END:
+            break
+        if token not in (PAD, START):
+            kept.append(token)
+    return kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A vocabulary of words; word i has the token i + 4.
+
+    Args:
+      words: all but the special ones, each once.
+
+    Raises:
+      ValueError: a word comes twice.
+    """
+
+    words: tuple[str, ...]
+    kind: ClassVar[str] = "words"
+
+    def __post_init__(self):
+        object.__setattr__(self, "words", tuple(self.words))
+        if len(self._index) != len(self.words):
+            twice = next(word for word, count in Counter(self.words).items() if count > 1)
+            raise ValueError(f"words: {twice!r} comes twice; allowed: each word once")
+
+    @classmethod
+    def of(cls, sentences: Iterable[str], min_count: int = 1) -> "Words":
+        """Collect the words of sentences, the most frequent first.
+
+        Args:
+          sentences: that are trained on.
+          min_count: how often a word must come; others are UNKNOWN.
+
+        Returns:
+          The vocabulary.
+
+        Raises:
+          ValueError: no word comes so often.
+        """
+        counts = Counter(word for sentence in sentences for word in tokenize(sentence))
+        words = tuple(w for w, n in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])) if n >= min_count)
+        if not words:
+            raise ValueError(f"sentences: none of their {len(counts)} words comes {min_count} times")
+        return cls(words)
+
+    @functools.cached_property
+    def _index(self) -> dict[str, int]:
+        return {word: i + len(SPECIAL) for i, word in enumerate(self.words)}
+
+    def __len__(self) -> int:
+        return len(SPECIAL) + len(self.words)
+
+    def encode(self, sentence: str) -> np.ndarray:
+        """Turn a sentence into tokens.
+
+        Args:
+          sentence: any.
+
+        Returns:
+          [n] int32, without START and END; words outside the vocabulary are UNKNOWN.
+        """
+        return np.array([self._index.get(word, UNKNOWN) for word in tokenize(sentence)], np.int32)
+
+    def unknown(self, sentence: str) -> list[str]:
+        """List the words of a sentence that are not in the vocabulary.
+
+        Args:
+          sentence: any.
+
+        Returns:
+          The words, in their order.
+        """
+        return [word for word in tokenize(sentence) if word not in self._index]
+
+    def pieces(self, tokens: Iterable[int]) -> list[str]:
+        """Name each token up to END, as labels of an attention map do.
+
+        Args:
+          tokens: ints; PAD and START are skipped.
+
+        Returns:
+          A word a token.
+
+        Raises:
+          ValueError: a token is not in the vocabulary.
+        """
+        return _named(_until_end(tokens), (*SPECIAL, *self.words))
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Turn tokens into text.
+
+        Args:
+          tokens: ints; what follows END is left out, and so are PAD and START.
+
+        Returns:
+          Words with a blank between.
+
+        Raises:
+          ValueError: a token is not in the vocabulary.
+        """
+        return " ".join(self.pieces(tokens))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a JSON-able copy.
+
+        Returns:
+          For `from_dict` and `vocabulary_from_dict`.
+        """
+        return {"kind": self.kind, "words": list(self.words)}
+
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> "Words":
+        """Read the copy that `to_dict` made.
+
+        Args:
+          entry: the copy.
+
+        Returns:
+          The vocabulary.
+        """
+        return cls(tuple(entry["words"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class BytePairs:
+    """A vocabulary of words' parts: pairs of parts that often come together are joined, the most frequent first.
+
+    Args:
+      tokenizer: the JSON text of a `tokenizers.Tokenizer` that `train` made.
+
+    Raises:
+      MissingPackage: `tokenizers` is not installed.
+    """
+
+    tokenizer: str
+    kind: ClassVar[str] = "byte_pairs"
+
+    def __post_init__(self):
+        require("tokenizers", what="a vocabulary of byte pairs")
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], size: int) -> "BytePairs":
+        """Learn the parts of the words of sentences.
+
+        Args:
+          sentences: that are trained on, of all languages that share the vocabulary.
+          size: tokens, the special ones included; fewer where the sentences give no more.
+
+        Returns:
+          The vocabulary; it holds each character of the sentences.
+
+        Raises:
+          MissingPackage: `tokenizers` is not installed.
+          ValueError: `size` does not hold the characters.
+        """
+        require("tokenizers", what="a vocabulary of byte pairs")
+        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+        split = [" ".join(tokenize(sentence)) for sentence in sentences]
+        characters = sorted(set("".join(split)) - {" "})
+        least = len(SPECIAL) + len(characters) + 1
+        if not characters or size < least:
+            raise ValueError(f"size={size}: too small for the characters of the sentences; allowed: at least {least}")
+        model = Tokenizer(models.BPE(unk_token=SPECIAL[UNKNOWN]))
+        model.pre_tokenizer = pre_tokenizers.Metaspace(_BLANK)
+        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), show_progress=False)
+        model.train_from_iterator(split, trainer)
+        return cls(model.to_str())
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.tokenizer)
+
+    @functools.cached_property
+    def _parts(self) -> tuple[str, ...]:
+        table = self._model.get_vocab()
+        return tuple(sorted(table, key=table.__getitem__))
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def encode(self, sentence: str) -> np.ndarray:
+        """Turn a sentence into tokens.
+
+        Args:
+          sentence: any.
+
+        Returns:
+          [n] int32, without START and END; characters that training has not seen are UNKNOWN.
+        """
+        return np.array(self._model.encode(" ".join(tokenize(sentence))).ids, np.int32)
+
+    def pieces(self, tokens: Iterable[int]) -> list[str]:
+        """Name each token up to END, as labels of an attention map do.
+
+        Args:
+          tokens: ints; PAD and START are skipped.
+
+        Returns:
+          A part of a word a token; a part that begins no word begins with "##".
+
+        Raises:
+          ValueError: a token is not in the vocabulary.
+        """
+        parts = _named(_until_end(tokens), self._parts)
+        return [p.removeprefix(_BLANK) if p.startswith(_BLANK) or p in SPECIAL else f"##{p}" for p in parts]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Turn tokens into text, parts joined to words.
+
+        Args:
+          tokens: ints; what follows END is left out, and so are PAD and START.
+
+        Returns:
+          Words with a blank between.
+
+        Raises:
+          ValueError: a token is not in the vocabulary.
+        """
+        parts = _named(_until_end(tokens), self._parts)
+        return " ".join("".join(parts).replace(_BLANK, " ").split())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a JSON-able copy.
+
+        Returns:
+          For `from_dict` and `vocabulary_from_dict`.
+        """
+        return {"kind": self.kind, "tokenizer": json.loads(self.tokenizer)}
+
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> "BytePairs":
+        """Read the copy that `to_dict` made.
+
+        Args:
+          entry: the copy.
+
+        Returns:
+          The vocabulary.
+        """
+        return cls(json.dumps(entry["tokenizer"]))
+
+
+def vocabulary_from_dict(entry: dict[str, Any]) -> Words | BytePairs:
+    """Read a vocabulary that a run has saved.
+
+    Args:
+      entry: from `Words.to_dict` or `BytePairs.to_dict`.
+
+    Returns:
+      The vocabulary.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    kinds = {kind.kind: kind for kind in (Words, BytePairs)}
+    if entry.get("kind") not in kinds:
+        raise ValueError(f"kind={entry.get('kind')!r}: unknown vocabulary; allowed: {', '.join(kinds)}")
+    return kinds[entry["kind"]].from_dict(entry)
+
+
+def _named(tokens: list[int], names: Sequence[str]) -> list[str]:
+    for token in tokens:
+        if not 0 <= token < len(names):
+            raise ValueError(f"tokens: {token} is not in the vocabulary; allowed: 0 to {len(names) - 1}")
+    return [names[token] for token in tokens]

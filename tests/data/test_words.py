@@ -1,0 +1,75 @@
+"""Words and byte pairs there and back, special tokens, padding, and what a run saves."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dlcore.data.words import END, PAD, START, UNKNOWN, BytePairs, Words, padded, tokenize, vocabulary_from_dict
+
+SENTENCES = ["The red circle.", "the green circle", "a red square"]
+
+
+def test_a_text_is_split_at_punctuation_and_lower_cased():
+    assert tokenize("A Grün-Blau dog, isn't it?") == ["a", "grün", "-", "blau", "dog", ",", "isn't", "it", "?"]
+    assert tokenize(" \n") == []
+
+
+def test_words_are_sorted_by_frequency_behind_the_special_ones():
+    words = Words.of(SENTENCES)
+    assert words.words == ("circle", "red", "the", ".", "a", "green", "square")
+    assert (PAD, START, END, UNKNOWN) == (0, 1, 2, 3)
+    assert len(words) == 11
+    np.testing.assert_array_equal(words.encode("The blue CIRCLE"), [6, UNKNOWN, 4])
+    assert words.encode("").shape == (0,)
+    assert words.unknown("the blue ring circle") == ["blue", "ring"]
+    assert Words.of(SENTENCES, min_count=2).words == ("circle", "red", "the")
+    with pytest.raises(ValueError, match="none of their 7 words comes 3 times"):
+        Words.of(SENTENCES, min_count=3)
+    with pytest.raises(ValueError, match="'a' comes twice"):
+        Words(("a", "b", "a"))
+
+
+def test_decoding_stops_at_the_end_and_keeps_the_unknown():
+    words = Words.of(SENTENCES)
+    assert words.decode([START, 6, UNKNOWN, 4, END, 5, 5]) == "the <unk> circle"
+    assert words.decode([PAD, START, END, 4]) == ""
+    assert words.decode(words.encode("The green square.")) == "the green square ."
+    with pytest.raises(ValueError, match="tokens: 11 is not in the vocabulary; allowed: 0 to 10"):
+        words.decode([11])
+
+
+def test_byte_pairs_join_to_words_and_leave_nothing_unknown():
+    pairs = BytePairs.train(["low lower lowest", "new newer newest wider"] * 3, 40)
+    assert 20 < len(pairs) <= 40
+    for text in ("lower", "Newest low", "we lost rest"):  # words never seen, of seen characters
+        tokens = pairs.encode(text)
+        assert tokens.dtype == np.int32
+        assert UNKNOWN not in tokens
+        assert (tokens > UNKNOWN).all()
+        assert pairs.decode([START, *tokens, END, 7]) == " ".join(tokenize(text))
+    assert len(pairs.encode("lower")) < 5  # "low" was joined
+    assert "".join(pairs.pieces(pairs.encode("wider low"))).replace("##", "") == "widerlow"
+    assert UNKNOWN in pairs.encode("quiz")
+    assert pairs.decode([UNKNOWN]) == "<unk>"
+    assert BytePairs.train(["low lower lowest", "new newer newest wider"] * 3, 40) == pairs
+    with pytest.raises(ValueError, match=r"size=6: too small .* allowed: at least \d+"):
+        BytePairs.train(["low lower"], 6)
+
+
+def test_a_vocabulary_is_saved_as_json_and_read_again():
+    for vocabulary in (Words.of(SENTENCES), BytePairs.train(SENTENCES, 40)):
+        again = vocabulary_from_dict(json.loads(json.dumps(vocabulary.to_dict())))
+        assert type(again) is type(vocabulary)
+        assert len(again) == len(vocabulary)
+        np.testing.assert_array_equal(again.encode("the green circle ."), vocabulary.encode("the green circle ."))
+    with pytest.raises(ValueError, match="kind='bytes': unknown vocabulary; allowed: words, byte_pairs"):
+        vocabulary_from_dict({"kind": "bytes"})
+
+
+def test_padding_by_hand():
+    np.testing.assert_array_equal(padded([[7, 8], [9]]), [[1, 7, 8, 2], [1, 9, 2, 0]])
+    np.testing.assert_array_equal(padded([[7, 8], [9]], 4, start=False), [[7, 8, 2, 0], [9, 2, 0, 0]])
+    assert padded([[7]], end=False, start=False).dtype == np.int32
+    with pytest.raises(ValueError, match="length=3: sequence 1 has 2 tokens and 2 special ones; allowed: at least 4"):
+        padded([[7], [8, 9]], 3)
