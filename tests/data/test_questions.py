@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 
-from dlcore.data import questions as module
-from dlcore.data.questions import ANSWERS, KINDS, answer_number, question_tokens, question_words, questions
+from dlcore.data.questions import (
+    ANSWERS,
+    KINDS,
+    _ask,
+    _counted,
+    _paired,
+    answer_number,
+    question_tokens,
+    question_words,
+    questions,
+)
 from dlcore.data.shape_grid import COLORS
 from dlcore.data.words import UNKNOWN
 
@@ -16,8 +25,8 @@ def drawn(count=4000, seed=0):
     for i in range(count):
         rng = np.random.default_rng((seed, i))
         kind = KINDS[rng.integers(len(KINDS))]
-        placed = module._counted(rng, 3) if kind == "count" else module._paired(rng, 3)
-        yield kind, *module._ask(rng, kind, placed, 3), placed
+        placed = _counted(rng, 3) if kind == "count" else _paired(rng, 3)
+        yield kind, *_ask(rng, kind, placed, 3), placed
 
 
 def answered(text, placed):
@@ -57,10 +66,10 @@ def test_an_image_has_every_answer(kind):
     named = {*COLORS, "circle", "square", "triangle", "cross", "circles", "squares", "triangles", "crosses"}
     rng = np.random.default_rng(3)
     for _ in range(10):
-        placed = module._counted(rng, 3) if kind == "count" else module._paired(rng, 3)
+        placed = _counted(rng, 3) if kind == "count" else _paired(rng, 3)
         asked = {}
         for _ in range(200):
-            text, answer = module._ask(rng, kind, placed, 3)
+            text, answer = _ask(rng, kind, placed, 3)
             asked.setdefault(" ".join(w for w in text.split() if w not in named), {})[text] = answer
         assert len(asked) == {"color": 1, "shape": 1, "count": 2, "relation": 2}[kind]
         for answers in asked.values():
