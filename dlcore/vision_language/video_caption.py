@@ -2,10 +2,11 @@
 
 Venugopalan et al. 2015, arXiv:1505.00487 (sequence to sequence, video to text):
 
-    v_f = W flatten(CNN(frame_f)),   h_F = GRU(v_1 .. v_F),   p(w_t | w_<t) = softmax(decoder GRU that starts at h_F)
+    v_f = W [mean of CNN(frame_f) over positions; 8 projected channels of it at each position]
+    h_F = GRU(v_1 .. v_F),   p(w_t | w_<t) = softmax of a second GRU that starts at h_F
 
-The paper's encoder and decoder are one stack of LSTMs; here they are two GRUs, and the network of the frames learns with
-them.
+The paper's encoder and decoder are one stack of LSTMs; here they are two GRUs, and the network of the frames learns
+with them.
 """
 
 from collections.abc import Callable
@@ -55,7 +56,9 @@ class ClipEncoder(nn.Module):
         """
         b, frames = clip.shape[:2]
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="frame")(clip.reshape(-1, *clip.shape[2:]))
-        x = nn.relu(nn.Dense(self.hidden_size, dtype=self.dtype, name="project")(grid.reshape(b, frames, -1)))
+        where = nn.Dense(8, dtype=self.dtype, name="where")(grid).reshape(b, frames, -1)
+        what = grid.mean((1, 2)).reshape(b, frames, -1)
+        x = nn.relu(nn.Dense(self.hidden_size, dtype=self.dtype, name="project")(jnp.concatenate([what, where], -1)))
         gru = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype, name="gru")
         return gru(gru.initial_carry(b), x)[1][:, -1]
 
