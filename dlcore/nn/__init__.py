@@ -30,6 +30,7 @@ from dlcore.nn.activations import (
     tanh,
     tanh_shrink,
 )
+from dlcore.nn.additive_attention import AdditiveAttention
 from dlcore.nn.attention import (
     MultiHeadAttention,
     SelfAttention,
@@ -92,6 +93,7 @@ __all__ = [
     "RECURRENT_CELLS",
     "REMAT_POLICIES",
     "AdaptiveInstanceNorm",
+    "AdditiveAttention",
     "BatchNorm",
     "BidirectionalRecurrent",
     "Cache",

@@ -198,7 +198,7 @@ class Recurrent(nn.Module):
         chex.assert_rank(x, 3)
         width = gates * self.features
         w_x = self.param("input_kernel", self.input_init, (x.shape[-1], width))
-        w_h = self.param("hidden_kernel", _orthogonal_by_gate(gates), (self._outputs, width))
+        w_h = self.param("hidden_kernel", orthogonal_by_gate(gates), (self._outputs, width))
         w_p = None
         if self.proj_features is not None:
             w_p = self.param("projection", nn.initializers.lecun_normal(), (self.features, self.proj_features))
@@ -226,7 +226,16 @@ class Recurrent(nn.Module):
         return bias.at[self.features : 2 * self.features].set(self.forget_bias)
 
 
-def _orthogonal_by_gate(gates: int) -> Any:
+def orthogonal_by_gate(gates: int) -> Any:
+    """Make an initializer of a recurrent kernel `[H, gates H]` that is orthogonal gate by gate.
+
+    Args:
+      gates: of the cell.
+
+    Returns:
+      (key, shape, dtype) -> the kernel.
+    """
+
     def init(key, shape, dtype=jnp.float32):
         square = (shape[0], shape[1] // gates)
         return jnp.concatenate(

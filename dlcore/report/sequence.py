@@ -1,11 +1,56 @@
-"""Text that a language model has written, as a panel of a report."""
+"""Text that a model has written, and what it looked at, as panels of a report."""
 
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
+
 from dlcore.report.panel import Panel
 
-__all__ = ["text_samples"]
+__all__ = ["alignments", "text_samples"]
+
+_INK = (59, 130, 246)
+
+
+def alignments(
+    weights: Sequence[np.ndarray],
+    sources: Sequence[Sequence[str]],
+    outputs: Sequence[Sequence[str]],
+    title: str = "Attention",
+    note: str = "",
+) -> Panel:
+    """Show how much each written token looked at each token of its source.
+
+    Args:
+      weights: one [T, S] a pair, in [0, 1]; rows and columns behind the tokens are left out.
+      sources: the S tokens of each source.
+      outputs: the T tokens of each output.
+      title: of the panel.
+      note: a line under the title.
+
+    Returns:
+      The panel: a map a pair, sources to the right, outputs down; the darker, the more.
+    """
+    maps = []
+    for weight, source, output in zip(weights, sources, outputs, strict=True):
+        tall = "tall" if max(map(len, source), default=0) > 2 else ""
+        head = "".join(f'<th scope="col" class="{tall}"><span>{escape(token)}</span></th>' for token in source)
+        rows = "".join(
+            f'<tr><th scope="row">{escape(token)}</th>{_weight_cells(np.asarray(row), token, source)}</tr>'
+            for token, row in zip(output, weight, strict=False)
+        )
+        table = f'<table class="confusion"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        maps.append(f'<div class="scroll" style="margin:.3em 0 1.6em">{table}</div>')
+    return Panel(title, "".join(maps), note)
+
+
+def _weight_cells(row: np.ndarray, token: str, source: Sequence[str]) -> str:
+    red, green, blue = _INK
+    return "".join(
+        f'<td style="background:rgba({red},{green},{blue},{share:.2f});min-width:22px;height:22px" '
+        f'title="{escape(token)} → {escape(column)}: {share:.2f}"></td>'
+        for column, share in zip(source, row, strict=False)
+    )
 
 
 def text_samples(

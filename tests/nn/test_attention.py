@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen
 
-from dlcore.nn import MultiHeadAttention, SelfAttention, attention_weights, dot_product_attention
+from dlcore.nn import MultiHeadAttention, SelfAttention, attention_weights, causal_mask, dot_product_attention
 from tests.models.parity import GOLDENS
 
 
@@ -154,6 +154,104 @@ def test_keys_and_values_of_another_sequence_equal_torch(golden):
     out, pull = jax.vjp(lambda x: MultiHeadAttention(2).apply(variables, x, key, value), x)
     np.testing.assert_allclose(out, golden["MHA.cross/out"], atol=1e-5)
     np.testing.assert_allclose(pull(golden["MHA.cross/in.cot"])[0], golden["MHA.cross/grad.x"], atol=1e-5)
+
+
+@pytest.mark.covers("AT-03")
+def test_many_queries_attend_to_one_set_of_vectors():
+    """The layer without projections: N_Q = 3 queries of size D_Q over N_X = 5 vectors of the same size, [N_Q, D_X]."""
+    query, x = normal(0, 3, 4), normal(1, 5, 4)
+    got = dot_product_attention(query[:, None], x[:, None], x[:, None])[:, 0]
+    assert got.shape == (3, 4)
+    scores = np.asarray(query, np.float64) @ np.asarray(x, np.float64).T / 2  # sqrt(D_Q) = 2
+    weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    np.testing.assert_allclose(got, weights @ np.asarray(x), atol=1e-6)
+    for i in range(3):  # each query is answered for itself
+        alone = dot_product_attention(query[i : i + 1, None], x[:, None], x[:, None])
+        np.testing.assert_allclose(alone[0, 0], got[i], atol=1e-6)
+    hot = dot_product_attention(1e3 * x[2:3, None], x[:, None], x[:, None])[0, 0]
+    np.testing.assert_allclose(hot, x[int((x @ x[2]).argmax())], atol=1e-5)
+
+
+@pytest.mark.covers("AT-04")
+def test_keys_say_where_to_look_and_values_what_is_seen():
+    """K = X W_K and V = X W_V: [N_Q, D_V], not [N_Q, D_X]; the scores are those of Q and K, whatever V is."""
+    query, x = normal(0, 3, 4), normal(1, 5, 9)
+    w_k, w_v = normal(2, 9, 4), normal(3, 9, 6)
+
+    def attend(query, w_k, w_v):
+        return dot_product_attention(query[:, None], (x @ w_k)[:, None], (x @ w_v)[:, None])[:, 0]
+
+    got = attend(query, w_k, w_v)
+    assert got.shape == (3, 6)
+    scores = np.asarray(query, np.float64) @ np.asarray(x @ w_k, np.float64).T / 2
+    weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    np.testing.assert_allclose(got, weights @ np.asarray(x @ w_v), atol=1e-5)
+    np.testing.assert_allclose(attend(query, w_k, 3 * w_v), 3 * got, atol=1e-5)
+    assert not np.allclose(attend(query, 3 * w_k, w_v), 3 * got, atol=0.1)
+    layer, target = MultiHeadAttention(2, features=6, qkv_features=8), normal(4, 1, 3, 4)
+    out, variables = build(layer, target, x[None])
+    shapes = {name: leaf["kernel"].shape for name, leaf in variables["params"].items()}
+    assert shapes == {"query": (4, 8), "key": (9, 8), "value": (9, 8), "proj": (8, 6)}
+    assert out.shape == (1, 3, 6)
+
+
+@pytest.mark.covers("AT-06")
+@pytest.mark.parametrize("layer", [SelfAttention(8), MultiHeadAttention(2, fused_qkv=True)])
+def test_permuted_inputs_give_permuted_outputs(layer):
+    x = normal(0, 1, 32, 8)
+    out, variables = build(layer, x)
+    order = np.random.default_rng(1).permutation(32)
+    run = jax.jit(lambda x, mask: layer.apply(variables, x, mask=mask))
+    everywhere = jnp.ones((1, 1, 32), bool)
+    np.testing.assert_allclose(run(x[:, order], everywhere), out[:, order], atol=1e-5)
+    some = jnp.asarray(np.random.default_rng(2).random(32) < 0.6)  # a set of keys, permuted with them
+    masked = run(x, some[None, None])
+    np.testing.assert_allclose(run(x[:, order], some[order][None, None]), masked[:, order], atol=1e-5)
+    causal = causal_mask(32)[None]  # an order, not a set
+    assert np.abs(run(x[:, order], causal) - run(x, causal)[:, order]).max() > 0.1
+
+
+@pytest.mark.covers("AT-07")
+def test_an_output_depends_on_no_later_input():
+    """d out_t / d x_s is exactly 0 for s > t, and not 0 for s <= t: the mask hides the keys behind the query alone."""
+    x, layer = normal(0, 6, 4), MultiHeadAttention(2)
+    variables = build(layer, x)[1]
+    jacobian = jax.jacobian(lambda x: layer.apply(variables, x, mask=causal_mask(6)))(x)
+    reach = np.abs(jacobian).max((1, 3))  # [T, S]
+    later = np.triu(np.ones((6, 6), bool), 1)
+    np.testing.assert_array_equal(reach[later], 0)
+    assert (reach[~later] > 1e-4).all()
+
+
+@pytest.mark.covers("AT-07")
+def test_causal_attention_equals_torch(golden):
+    """With our own mask, output and gradient are those of torch under its mask, which is True where it may not look."""
+    np.testing.assert_array_equal(causal_mask(5), ~golden["MHA.causal/in.mask"])
+    variables = {"params": fused_params(golden, "MHA.causal")}
+    layer, x = MultiHeadAttention(2, fused_qkv=True), jnp.asarray(golden["MHA.causal/in.x"])
+    out, pull = jax.vjp(lambda x: layer.apply(variables, x, mask=causal_mask(5)), x)
+    np.testing.assert_allclose(out, golden["MHA.causal/out"], atol=1e-5)
+    np.testing.assert_allclose(pull(golden["MHA.causal/in.cot"])[0], golden["MHA.causal/grad.x"], atol=1e-5)
+
+
+@pytest.mark.covers("AT-09")
+def test_cross_attention_reads_the_memory_and_equals_torch(golden):
+    """Queries of the decoder, keys and values of the encoder: T outputs whatever S; a new memory, new outputs."""
+    variables = {"params": split_params(fused_params(golden, "MHA.cross"))}
+    x, key, value = (jnp.asarray(golden[f"MHA.cross/in.{n}"]) for n in ("x", "k", "v"))
+    layer = MultiHeadAttention(2)
+    out, state = layer.apply(variables, x, key, value, mutable=["intermediates"])
+    assert out.shape == (2, 5, 8)
+    weights = state["intermediates"]["weights"][0]
+    assert weights.shape == (2, 2, 5, 7)
+    np.testing.assert_allclose(out, golden["MHA.cross/out"], atol=1e-5)
+    np.testing.assert_allclose(weights, golden["MHA.cross/out.weights"], atol=1e-6)
+    np.testing.assert_allclose(out, layer.apply(variables, x, key[:, ::-1], value[:, ::-1]), atol=1e-5)
+    reach = jax.grad(lambda m: layer.apply(variables, x, m)[:, 0].sum())(value)
+    assert (np.abs(reach).max(-1) > 1e-4).all()  # the first output depends on every vector of the memory
+    other = layer.apply(variables, x, key.at[0].add(1.0), value.at[0].add(1.0))
+    assert np.abs(other[0] - out[0]).max() > 0.1
+    np.testing.assert_array_equal(other[1], out[1])
 
 
 @pytest.mark.covers("AT-08")

@@ -1,0 +1,187 @@
+"""What experiments that turn one sequence into another share: their networks, their inputs and what they show."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.data.words import UNKNOWN, BytePairs, Words, padded, vocabulary_from_dict
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.models.transformer import Transformer
+from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
+
+__all__ = [
+    "MODEL",
+    "MODULES",
+    "attention_panel",
+    "describe",
+    "example",
+    "inputs",
+    "network",
+    "outputs_panel",
+    "vocabularies",
+]
+
+MODEL = Setting(
+    "transformer",
+    "rnn: all passes through one vector; attention: the same with attention to the source; transformer",
+    Literal["rnn", "attention", "transformer"],
+    essential=True,
+)
+MODULES = {"rnn": RecurrentEncoderDecoder, "transformer": Transformer}
+"""Whose fields are flags: `--rnn.FIELD` of rnn and attention, `--transformer.FIELD`."""
+
+
+def network(setup: Setup) -> Any:
+    """Build the network that `--model` names.
+
+    Args:
+      setup: with the flags of MODEL and MODULES, and `vocabulary` (and `source_vocabulary`) in the spec.
+
+    Returns:
+      A model of `dlcore.sequence.seq2seq`.
+    """
+    source, target = vocabularies(setup.spec)
+    sizes = len(target), None if source is target else len(source)
+    if setup.flags.model == "transformer":
+        return Transformer(*sizes, **setup.flags.group("transformer"), dtype=setup.dtype)
+    attention = "additive" if setup.flags.model == "attention" else "none"
+    return RecurrentEncoderDecoder(*sizes, attention, **setup.flags.group("rnn"), dtype=setup.dtype)
+
+
+def vocabularies(spec: dict) -> tuple[Words | BytePairs, Words | BytePairs]:
+    """Read the vocabularies that a run has saved.
+
+    Args:
+      spec: with `vocabulary`, and `source_vocabulary` where the source has one of its own.
+
+    Returns:
+      (of the source, of the target), one and the same where they share it.
+    """
+    target = vocabulary_from_dict(spec["vocabulary"])
+    return vocabulary_from_dict(spec["source_vocabulary"]) if "source_vocabulary" in spec else target, target
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one pair.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      {"source": [1, 2], "target": [1, 3], "index": [1]}.
+    """
+    return {"source": padded([[UNKNOWN]], start=False), "target": padded([[UNKNOWN]]), "index": np.zeros(1, np.int32)}
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Read the sequences that `--input` names: a text file with one a line, or one sequence as it is.
+
+    Args:
+      flags: `input`.
+      spec: of the data, with `window`, the most tokens of a source.
+
+    Returns:
+      (source, the lines).
+
+    Raises:
+      FlagError: there is no text, a line is empty or longer than the window, or none of its tokens is known.
+    """
+    path, vocabulary = Path(flags.input), vocabularies(spec)[0]
+    if path.suffix == ".txt" and not path.is_file():
+        raise FlagError(f"--input={flags.input}: no such file; allowed: a text file, a sequence a line, or a sequence")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else [flags.input]
+    rows = []
+    for number, line in enumerate(lines, 1):
+        row, where = vocabulary.encode(line), f"--input={flags.input}: line {number}"
+        if not len(row):
+            raise FlagError(f"{where}: empty; allowed: a sequence a line")
+        if len(row) > spec["window"]:
+            raise FlagError(f"{where}: {len(row)} tokens; allowed: at most {spec['window']}, the longest trained on")
+        if (row == UNKNOWN).all():
+            raise FlagError(f"{where}: {line!r} has no known token; allowed: those of the run's vocabulary")
+        rows.append(row)
+    if not rows:
+        raise FlagError(f"--input={flags.input}: empty; allowed: a sequence a line")
+    return Source({"source": padded(rows, spec["window"] + 1, start=False)}, name=flags.input), lines
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe outputs for `--mode=predict`.
+
+    Args:
+      outputs: of `predict`.
+      spec: of the data.
+
+    Returns:
+      One dict a sequence: its `text`, its `tokens` and, of models that attend, `alignment`, a row a token (END
+      included) of the shares of the source's tokens.
+    """
+    target, rows = vocabularies(spec)[1], []
+    for i, (tokens, length) in enumerate(zip(outputs["tokens"], outputs["length"], strict=True)):
+        row = {"text": target.decode(tokens) or "(nothing)", "tokens": target.pieces(tokens)}
+        if "alignment" in outputs:
+            row["alignment"] = np.asarray(outputs["alignment"][i, :length], float).round(3).tolist()
+        rows.append(row)
+    return rows
+
+
+def outputs_panel(context: Any, count: int = 12) -> Any:
+    """Show sources, targets and outputs.
+
+    Args:
+      context: the ReportContext.
+      count: pairs.
+
+    Returns:
+      The panel.
+    """
+    from dlcore.report.tables import table
+    from dlcore.sequence.seq2seq import matches
+
+    (source, target), arrays = vocabularies(context.spec), context.data.test.arrays
+    tokens = context.outputs["tokens"]
+    right = matches(tokens, arrays["target"])
+    rows = [
+        {
+            "source": source.decode(arrays["source"][i]),
+            "target": target.decode(arrays["target"][i]),
+            "output": "the same" if right[i] else target.decode(tokens[i]),
+        }
+        for i in range(min(count, len(tokens)))
+    ]
+    return table(rows, "Outputs", f"The first {len(rows)} of the test split; {right.mean():.1%} of all are the same.")
+
+
+def attention_panel(context: Any, count: int = 3, choose: Callable[[int], bool] = lambda i: True) -> Any:
+    """Show what the outputs looked at.
+
+    Args:
+      context: the ReportContext.
+      count: pairs.
+      choose: number of a test pair -> whether to show it.
+
+    Returns:
+      The panel; None where the model does not attend.
+    """
+    from dlcore.report.sequence import alignments
+
+    if "alignment" not in context.outputs:
+        return None
+    (source, target), arrays = vocabularies(context.spec), context.data.test.arrays
+    shown = [i for i in range(len(arrays["source"])) if choose(i)][:count]
+    what = "additive attention" if context.flags.model == "attention" else "mean over heads of the last block"
+    return alignments(
+        [context.outputs["alignment"][i] for i in shown],
+        [_named(source, arrays["source"][i]) for i in shown],
+        [_named(target, context.outputs["tokens"][i]) for i in shown],
+        note=f"Sources to the right, outputs down ({what}); the darker, the more.",
+    )
+
+
+def _named(vocabulary: Words | BytePairs, tokens: Sequence[int]) -> list[str]:
+    return [*vocabulary.pieces(tokens), "</s>"]

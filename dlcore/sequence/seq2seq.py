@@ -1,0 +1,190 @@
+"""Sequence to sequence: read one sequence, then write another, token by token.
+
+Sutskever, Vinyals & Le 2014, arXiv:1409.3215; with attention Bahdanau, Cho & Bengio 2014, arXiv:1409.0473.
+
+    memory = encode(x_1 .. x_S END)
+    p(y | x) = prod_t p(y_t | START, y_1 .. y_{t-1}, memory)
+    L = -1/N sum over all tokens of the batch of log p(y_t), the END of each target included and padding left out
+
+A model is a flax module with these methods, of which the recurrent and the transformer's encoder-decoder are two:
+
+    __call__(source, tokens, train=False) -> logits [B, T, V]     tokens START y_1 .. y_{T-1}; teacher forced, for all t
+    encode(source, train=False) -> memory                         decode(memory, tokens, train=False) -> logits
+    start(memory, length) -> carry                                step(carry, tokens [B]) -> (carry, logits [B, V])
+    alignment(intermediates) -> [B, T, S], or None                what `decode` has sown: the share of each source token
+
+All leaves of memories and carries have the batch as their leading axis. While it writes, a model may not choose PAD,
+START or UNKNOWN.
+
+Teacher forcing feeds the right token of t - 1 at t. Below a share of 1, some inputs are what the model itself holds for
+most probable there: one pass with the right tokens gives its choices at all positions at once, and a second pass, whose
+gradient is taken, sees the mixture (Bengio et al. 2015, arXiv:1506.03099; in parallel, Duckworth et al. 2019,
+arXiv:1906.04331). That equals step-by-step sampling for the first replaced token, and approximates it behind.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.learner import Evaluator, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.metrics.language import Perplexity
+from dlcore.optim import apply_gradients
+from dlcore.sequence.decoding import generate
+
+__all__ = ["exact_match", "learner", "matches"]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
+    teacher_forcing: Annotated[float, Range(0, 1)] = 1.0,
+    max_length: Annotated[int | None, Range(1)] = None,
+    beam_size: Annotated[int, Range(1)] = 1,
+    length_penalty: Annotated[float, Range(0)] = 0.0,
+    axis: str | None = None,
+) -> Learner:
+    """Learn to write the target of `{"source": [B, S], "target": [B, T], "index": [B]}`, both int32.
+
+    Args:
+      model: with the methods above.
+      optimizer: any optax transformation.
+      label_smoothing: weight of the uniform distribution in the target.
+      teacher_forcing: share of the decoder's inputs that are the right token; the rest are the model's own choice.
+      max_length: tokens of the longest output, its END included; None means twice the length of the source's array.
+      beam_size: hypotheses that `predict` follows; 1 is greedy.
+      length_penalty: exponent of the length that a hypothesis' log-probability is divided by.
+      axis: name of the mapped axis under pmap; the mean over tokens is that of all replicas.
+
+    Returns:
+      The learner. `source` is w1 .. wn END PAD and `target` START w1 .. wn END PAD. `predict` reads `source` alone and
+      gives `{"tokens": [B, max_length], "length": [B], "alignment": [B, max_length, S]}`: tokens up to END and PAD
+      behind, and `alignment` only where the model attends.
+    """
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        params = model.init(jax.random.fold_in(rng, 0), batch["source"], batch["target"][:, :-1])["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def objective(params: Any, batch: dict, rng: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
+        inputs, targets = batch["target"][:, :-1], batch["target"][:, 1:]
+
+        def forward(inputs: jax.Array, key: jax.Array | None) -> jax.Array:
+            options = {} if key is None else {"rngs": {"dropout": key}}
+            return model.apply({"params": params}, batch["source"], inputs, train=key is not None, **options)
+
+        if rng is None:
+            logits = forward(inputs, None)
+        else:
+            if teacher_forcing < 1:
+                own = jax.lax.stop_gradient(_allowed(forward(inputs, jax.random.fold_in(rng, 0)))).argmax(-1)
+                own = jnp.concatenate([inputs[:, :1], own[:, :-1].astype(inputs.dtype)], 1)
+                right = jax.random.bernoulli(jax.random.fold_in(rng, 1), teacher_forcing, inputs.shape)
+                inputs = jnp.where(right | (inputs == PAD), inputs, own)
+            logits = forward(inputs, jax.random.fold_in(rng, 2))
+        mask = (targets != PAD) & (mask_of(batch) > 0)[:, None]
+        log_p = jax.nn.log_softmax(logits)
+        nats = -jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0]
+        losses = (1 - label_smoothing) * nats - label_smoothing * log_p.mean(-1) if label_smoothing else nats
+        count = mask.sum().astype(losses.dtype)
+        count = count if axis is None else jax.lax.pmean(count, axis)
+        flat = mask.reshape(-1)
+        metrics = {
+            "loss": Sum.of(nats.reshape(-1), flat),
+            "accuracy": Sum.of((logits.argmax(-1) == targets).reshape(-1), flat),
+            "perplexity": Perplexity.of(nats, mask),
+        }
+        return jnp.where(mask, losses, 0).sum() / jnp.maximum(count, 1), metrics
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return objective(params, batch)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        if axis is not None:
+            rng = jax.random.fold_in(rng, jax.lax.axis_index(axis))
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        return objective(state.params, batch)[1]
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        variables, room = {"params": state.params}, max_length or 2 * batch["source"].shape[1]
+        memory = model.apply(variables, batch["source"], method="encode")
+
+        def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
+            carry, logits = model.apply(variables, carry, tokens, method="step")
+            return carry, _allowed(logits)
+
+        carry = model.apply(variables, memory, room, method="start")
+        carry, logits = step(carry, jnp.full(batch["source"].shape[0], START, jnp.int32))
+        if beam_size == 1:
+            keys = example_keys(state.rng, batch)
+            tokens, length = generate(step, carry, logits, keys, room, 0.0, END)
+        else:
+            from dlcore.sequence.decoding import beam_search
+
+            tokens, length, _ = beam_search(
+                step,
+                carry,
+                logits,
+                beam_size=beam_size,
+                max_length=room,
+                stop_token=END,
+                length_penalty=length_penalty,
+            )
+            tokens, length = tokens[:, 0], length[:, 0]
+        tokens = jnp.where(jnp.arange(room) < length[:, None], tokens, PAD)
+        inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
+        _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
+        alignment = model.alignment(sown.get("intermediates", {}))
+        return {"tokens": tokens, "length": length} | ({} if alignment is None else {"alignment": alignment})
+
+    return Learner(init, update, evaluate, predict, loss)
+
+
+def _allowed(logits: jax.Array) -> jax.Array:
+    """The logits of tokens that may be written: -inf for PAD, START and UNKNOWN."""
+    return logits.at[..., np.array([PAD, START, UNKNOWN])].set(-jnp.inf)
+
+
+def exact_match(source: Any = None) -> Evaluator:
+    """Count the outputs that equal their target from the first token to END.
+
+    Args:
+      source: to measure; None measures the split.
+
+    Returns:
+      The evaluator of `exact_match`, a share.
+    """
+
+    def add(acc: Any, outputs: dict, rows: dict) -> tuple[int, int]:
+        hits = matches(outputs["tokens"], rows["target"])
+        right, count = acc or (0, 0)
+        return right + int(hits.sum()), count + len(hits)
+
+    return Evaluator(add, lambda acc: {"exact_match": acc[0] / acc[1]}, source, ("exact_match",))
+
+
+def matches(tokens: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Tell which outputs equal their targets.
+
+    Args:
+      tokens: [N, L] int, w1 .. wn END PAD, as `predict` gives them.
+      target: [N, T] int, START w1 .. wn END PAD.
+
+    Returns:
+      [N] bool.
+    """
+    tokens, target = np.asarray(tokens), np.asarray(target)[:, 1:]
+    width = max(tokens.shape[1], target.shape[1])
+    tokens, target = (np.pad(x, ((0, 0), (0, width - x.shape[1])), constant_values=PAD) for x in (tokens, target))
+    return (tokens == target).all(1)
