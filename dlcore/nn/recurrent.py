@@ -181,12 +181,13 @@ class Recurrent(nn.Module):
         return RECURRENT_CELLS[self.cell]
 
     @nn.compact
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array, term: jax.Array | None = None) -> tuple[Carry, jax.Array]:
         """Run over time; the carry keeps its own dtype, float32 at least.
 
         Args:
           carry: state before the first step, from `initial_carry` or an earlier call.
           x: [B, T, D].
+          term: [B, gates H], added to the input term of every step; None adds nothing.
 
         Returns:
           (state after the last step, outputs [B, T, H]).
@@ -208,6 +209,7 @@ class Recurrent(nn.Module):
         wide = jnp.promote_types(carry[0].dtype, w_h.dtype)
         carry = jax.tree.map(lambda h: h.astype(wide), carry)
         a = (x @ w_x).astype(wide) + b_x
+        a = a if term is None else a + term[:, None].astype(wide)
 
         def over_time(carry, a):
             u = (carry[0].astype(w_h.dtype) @ w_h).astype(wide) + b_h
