@@ -1,1 +1,5 @@
-"""Images and language together: captions, questions, retrieval and translation."""
+"""Images and clips beside language: questions, captions, retrieval."""
+
+from dlcore.lazy import lazy_exports
+
+lazy_exports(globals())

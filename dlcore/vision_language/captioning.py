@@ -26,16 +26,16 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.data.words import END, PAD, START
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.metrics.language import Perplexity
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import beam_search, generate
+from dlcore.vision_language.references import forbid
 
 __all__ = ["CaptionState", "draw_references", "learner"]
 
@@ -199,7 +199,7 @@ def learner(
 
         def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
             carry, logits = model.apply(variables, carry, tokens, method="step")
-            return carry, logits.at[..., np.array([PAD, START, UNKNOWN])].set(-jnp.inf)
+            return carry, forbid(logits)
 
         carry = model.apply(variables, memory, max_length, method="start")
         carry, logits = step(carry, jnp.full(batch["image"].shape[0], START, jnp.int32))
