@@ -88,10 +88,8 @@ def data(flags: Flags) -> Splits:
 
     notes: tuple[str, ...] = ()
     if flags.dataset == "shapes":
-        counts, words = (
-            (flags.num_images, max(8, flags.num_images // 20), max(8, flags.num_images // 8)),
-            caption_words(),
-        )
+        n, words = flags.num_images, caption_words()
+        counts = (n, max(8, n // 20), max(8, n // 8))
         # Seeds are not those of the run, so that every run is tested on the same images.
         train, valid, test = (
             captions(n, seed, size=flags.image_size or 32, grid=flags.grid) for seed, n in enumerate(counts)
