@@ -55,6 +55,7 @@ class Written(nn.Module):
 def written(rows, size=7):
     """Logits that ask for a list of tokens in each row, the first most; the second-best is token 4."""
     table = np.zeros((len(rows), len(rows[0]), size), np.float32)
+    table[..., END] = -9.0
     for b, row in enumerate(rows):
         for t, token in enumerate(row):
             table[b, t, 4] = 4.0
