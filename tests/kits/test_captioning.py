@@ -68,7 +68,7 @@ def test_photographs_are_scored_against_what_was_written_and_not_against_unknown
 
 
 def test_photographs_without_a_folder_are_refused():
-    with pytest.raises(FlagError, match="--data_dir: missing; allowed: the folder of captions_train.json.gz"):
+    with pytest.raises(FlagError, match="--data_dir: missing; allowed: the folder of captions_train"):
         experiment.data(resolve(experiment, ["--dataset=flickr8k"]))
 
 
