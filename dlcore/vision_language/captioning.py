@@ -73,7 +73,7 @@ def draw_references(key: jax.Array, captions: jax.Array, count: int) -> jax.Arra
         raise ValueError(f"captions_per_image={count}: images have {references}; allowed: at most {references}")
     exists = (captions != PAD).any(-1)
     order = jnp.where(exists, jax.random.uniform(key, (references,)), 2.0).argsort()
-    return captions[order[:count]]
+    return jnp.take(captions, order[:count], axis=0)
 
 
 @check_arguments

@@ -4,8 +4,8 @@ python -m experiments.bench.captions
 python -m experiments.bench.captions --num_images=1000 --width=256 --decoder_layers=3 --vocab_size=2054
 
 Both write greedily, by the same modules and parameters, from grids that are encoded already. With the cache a word
-costs one row of attention in each block, and the image's keys and values are computed once. Without it the decoder reads
-all words and the image again for each word. The claim is ten times as many captions a second, and the same words.
+costs one row of attention in each block, and the image's keys and values are computed once. Without it the decoder
+reads all words and the image again for each word. The claim is ten times as many captions a second, and the same words.
 """
 
 import functools
