@@ -220,13 +220,16 @@ class Recurrent(nn.Module):
         return RECURRENT_CELLS[self.cell]
 
     @nn.compact
-    def __call__(self, carry: Carry, x: jax.Array, lengths: jax.Array | None = None) -> tuple[Carry, jax.Array]:
+    def __call__(
+        self, carry: Carry, x: jax.Array, lengths: jax.Array | None = None, term: jax.Array | None = None
+    ) -> tuple[Carry, jax.Array]:
         """Run over time; the carry keeps its own dtype, float32 at least.
 
         Args:
           carry: state before the first step, from `initial_carry` or an earlier call.
           x: [B, T, D].
           lengths: [B] int, steps that count in each row; None: all T.
+          term: [B, gates H], added to the input term of every step; None adds nothing.
 
         Returns:
           (state after the last step of each row, outputs [B, T, H], zero behind it).
@@ -248,6 +251,7 @@ class Recurrent(nn.Module):
         wide = jnp.promote_types(carry[0].dtype, w_h.dtype)
         carry = jax.tree.map(lambda h: h.astype(wide), carry)
         a = (x @ w_x).astype(wide) + b_x
+        a = a if term is None else a + term[:, None].astype(wide)
 
         def over_time(before, inputs):
             a, counts = inputs
