@@ -22,6 +22,7 @@ SMALL = {
     "bert_base": {**_SIZES, "window": 8, "num_layers": 1, "mlp_features": 12},
     "bart_base": {**_SIZES, **_PAIRS, "window": 8, "mlp_features": 12},
     "t5_small": {**_SIZES, **_PAIRS, "head_features": 3, "mlp_features": 12},
+    "vit_gpt2": {**_SIZES, **_PAIRS, "window": 8, "image_size": 8, "patch_size": 4, "mlp_features": 12},
 }
 """Fields that leave a model of each class one block."""
 
