@@ -7,12 +7,12 @@ the entry of a state dict for almost every leaf:
     kernel, scale, embedding -> weight;  mean, var -> running_mean, running_var;  _0 -> .0;  / -> .
 
 A family's module holds its exceptions: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in order to the
-name that the rule gives, where "q + k + v" joins three entries; `TORCH_OLD_NAMES`, such pairs that turn the keys of older state dicts into today's;
-`TORCH_IGNORED`, a pattern for entries that are not weights; `TORCH_OPTIONAL`, one for entries that may be left over,
-such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that it must equal}, where torch
-has two names for one parameter (a head that is the embedding, in variants without a head of its own) and a file may
-have either or both; `from_torch(path, value, shape)`, which converts entries that are not leaves as they are (position
-embeddings of another image size). Layouts:
+name that the rule gives, where "q + k + v" joins three entries; `TORCH_OLD_NAMES`, such pairs that turn the keys of
+older state dicts into today's; `TORCH_IGNORED`, a pattern for entries that are not weights; `TORCH_OPTIONAL`, one for
+entries that may be left over, such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that
+it must equal}, where torch has two names for one parameter (a head that is the embedding, in variants without a head of
+its own) and a file may have either or both; `from_torch(path, value, shape)`, which converts entries that are not
+leaves as they are (position embeddings of another image size). Layouts:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
 """
@@ -193,14 +193,10 @@ def _values(
     if replace_head and set(wrong) <= _head(name, fields, leaves):
         initial = _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), *example_inputs(name, fields)))
         return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
-    shapes = [
-        f"{names[p]} {_joined(entries, names[p]).shape}, as {values[p].shape} not {leaves[p].shape}" for p in wrong
-    ]
-    hint = (
-        ""
-        if replace_head or name in TOKEN_MODELS
-        else "replace_head=True leaves a head of another size at its initial value"
-    )
+    given = {path: _joined(entries, names[path]).shape for path in wrong}
+    shapes = [f"{names[path]} {given[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
+    offer = not replace_head and name not in TOKEN_MODELS
+    hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
 
 

@@ -2,8 +2,8 @@
 
     memory = ViT(image), all tokens;   logits = GPT-2 with cross-attention(tokens, memory)
 
-Li et al. 2021, "TrOCR", arXiv:2109.10282, joins an image transformer and a language model so, each pretrained alone. The
-decoder is `dlcore.models.gpt2`'s network with a cross-attention in each block; both sides have the same width.
+Li et al. 2021, "TrOCR", arXiv:2109.10282, joins an image transformer and a language model so, each pretrained alone.
+The decoder is `dlcore.models.gpt2`'s network with a cross-attention in each block; both sides have the same width.
 
 `load_torch` takes the state dict of transformers' VisionEncoderDecoderModel with these two networks, and leaves out the
 ViT's pooler.

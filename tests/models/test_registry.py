@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 
 import jax
@@ -110,9 +111,9 @@ def test_models_of_tokens_are_a_kind_of_their_own():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_class_of_models_of_tokens_has_names_in_torch_and_help(name):
-    """One variable, one entry of the state dict; and every simple field is documented."""
-    names = torch_names(name, **SMALL[name])
-    assert len(set(names.values())) == len(names)
+    """One variable, one entry of the state dict, but for GPT-2's keys and values; every simple field is documented."""
+    times = collections.Counter(torch_names(name, **SMALL[name]).values())
+    assert all(count == 1 or "crossattention.c_attn" in entry for entry, count in times.items())
     settings = module_settings("model", TOKEN_MODELS[name])
     assert not [field for field, setting in settings.items() if not setting.help]
 
