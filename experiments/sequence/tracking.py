@@ -1,13 +1,14 @@
 """Follow a moving point through noise with a GRU, beside the Kalman filter.
 
-python -m experiments.sequence.tracking                                    (the target moves as the filter assumes)
-python -m experiments.sequence.tracking --maneuvering                      (it turns, which the filter does not know)
+python -m experiments.sequence.tracking                                    (the target moves as the filter assumes: 0.64)
+python -m experiments.sequence.tracking --maneuvering                      (it turns, which the filter does not know: 0.71)
 python -m experiments.sequence.tracking --rnn.bidirectional                (a smoother: it sees the later ones; not run)
 
 `rmse` is the error of the estimated position in units of the noise, so that the raw observations have 1. The network
 sees the steps from one observation to the next, and answers by how much the latest one is wrong: so it works wherever
 the target is. `kalman_rmse` is that of the filter of constant velocity with the right drift, than which nothing is
-better on the first kind of track, and `tuned_kalman_rmse` that with the drift that is best on the training tracks.
+better on the first kind of track, and `tuned_kalman_rmse` that with the drift that is best on the training tracks. In
+the first command the network is within 1 % of the filter; in the second the filter has 2.77, and tuned 0.89.
 """
 
 import functools
@@ -22,7 +23,7 @@ from dlcore.kits import optimizer
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import patterns
-from dlcore.sequence.kalman import constant_velocity, kalman_filter
+from dlcore.sequence.kalman import LinearGaussian, constant_velocity, kalman_filter
 
 SETTINGS = {
     "maneuvering": Setting(False, "the target turns now and then", essential=True),
@@ -55,11 +56,15 @@ def build(setup: Setup):
     return optimizer.averaged(learner, setup)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def filtered(drift: float, observation: jax.Array) -> jax.Array:
-    """Positions [N, T, 2] by the filter of constant velocity."""
-    model = constant_velocity(drift, start=START)
+@jax.jit
+def positions(model: LinearGaussian, observation: jax.Array) -> jax.Array:
+    """Estimate positions [N, T, 2] by the filter of a model."""
     return jax.vmap(lambda y: kalman_filter(model, y).mean[:, :2])(observation)
+
+
+def filtered(drift: float, observation: np.ndarray) -> np.ndarray:
+    """Estimate positions by the filter of constant velocity."""
+    return np.asarray(positions(constant_velocity(drift, start=START), observation))
 
 
 def filter_rmse(drift: float, source: Source) -> float:
@@ -106,7 +111,7 @@ def panels(context) -> list:
     for k, ax in enumerate(axes[: len(y)]):
         ax.plot(*y[k].T, ".", color=VERMILION, ms=3, label="seen")
         for line, color, name in lines:
-            ax.plot(*np.asarray(line[k]).T, color=color, lw=3 if name == "true" else 1, label=name)
+            ax.plot(*line[k].T, color=color, lw=3 if name == "true" else 1, label=name)
         ax.set_aspect("equal", adjustable="datalim")
     axes[0].legend(frameon=False, fontsize=7)
     return [
