@@ -26,7 +26,8 @@ from flax import linen as nn
 from dlcore.data.words import PAD
 from dlcore.learner import Range
 from dlcore.nn.additive_attention import AdditiveAttention
-from dlcore.nn.recurrent import Recurrent, gru_cell, orthogonal_by_gate
+from dlcore.nn.recurrent import Recurrent, orthogonal_by_gate
+from dlcore.nn.recurrent_cells import gru_cell
 
 __all__ = ["RecurrentEncoderDecoder", "reverse_rows"]
 

@@ -1,13 +1,14 @@
 """One recurrent network in five patterns: an image's class, a tone, a sentence's opinion, a box's depth, a string.
 
-python -m experiments.sequence.patterns                                  (many_to_one: the opinion of a sentence)
-python -m experiments.sequence.patterns --pattern=one_to_one             (an 8 x 8 digit, without recurrence)
-python -m experiments.sequence.patterns --pattern=one_to_many            (a pitch to its tone, 16 numbers)
-python -m experiments.sequence.patterns --pattern=many_to_many           (noisy depths of a moving box, smoothed)
-python -m experiments.sequence.patterns --pattern=many_to_many_delayed   (a string to its reverse)
+python -m experiments.sequence.patterns                                  (the opinion of a sentence: 100 %)
+python -m experiments.sequence.patterns --pattern=one_to_one             (an 8 x 8 digit, without recurrence: 93 %)
+python -m experiments.sequence.patterns --pattern=one_to_many            (a pitch to its 16 numbers: RMSE 0.004)
+python -m experiments.sequence.patterns --pattern=many_to_many           (noisy depths, smoothed: RMSE 0.130 m)
+python -m experiments.sequence.patterns --pattern=many_to_many_delayed   (a string to its reverse: 99.9 % exact)
 
 In the report stands, beside the number, that of a method without memory: of the sentences a logistic regression on the
-counts of words, of the depths the raw ones and the best moving average.
+counts of words (49 %), of the depths the raw ones (0.250 m) and the best moving average (0.145 m). The first command is
+`many_to_one`; `--rnn.bidirectional` lets it, and the smoother, read both ways (not run).
 """
 
 from typing import NamedTuple
