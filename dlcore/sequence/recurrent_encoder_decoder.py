@@ -10,8 +10,7 @@ arXiv:1409.0473 (attention).
     c_t = sum_i a_ti h_i,  a_t = additive attention of s_{t-1} to h_1 .. h_S                 attention="additive"
     p(y_t) = softmax(E tanh(U [s_t; c_t; embed(y_{t-1})]) + b)
 
-embed(y) is the row y of E times the root of its size; the entries of E start as N(0, 0.02^2), so that the first loss is
-about log V.
+embed(y) is the row y of E times the root of its size. U starts at zero, so that the first loss is log V.
 
 As in Bahdanau's model the state before the step decides where to look. Products that do not depend on the state, of
 the embedding before the loop and of the output after it, are taken for all steps at once.
@@ -74,7 +73,7 @@ class RecurrentEncoderDecoder(nn.Module):
 
     def setup(self):
         """Build the embeddings, the encoder's two directions, the decoder and the layer before the logits."""
-        init = nn.initializers.normal(0.02)
+        init = nn.initializers.normal(self.embedding_dim**-0.5)
         self.embed = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype)
         if self.source_vocab_size is not None:
             self.source_embed = nn.Embed(
@@ -84,7 +83,7 @@ class RecurrentEncoderDecoder(nn.Module):
         self.backward = Recurrent(self.hidden_size, "gru", unroll=self.unroll, dtype=self.dtype)
         self.bridge = nn.Dense(self.hidden_size, dtype=self.dtype)
         self.decoder = _Decoder(self.hidden_size, self.attention == "additive", self.unroll, self.dtype)
-        self.readout = nn.Dense(self.embedding_dim, dtype=self.dtype)
+        self.readout = nn.Dense(self.embedding_dim, dtype=self.dtype, kernel_init=nn.initializers.zeros)
         self.bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
         self.dropout = nn.Dropout(self.dropout_rate)
 
