@@ -45,11 +45,8 @@ def test_articles_and_adjectives_agree_with_their_nouns(pairs):
     assert seen == set(ENDINGS)
     for sentence in pairs.target:
         words = sentence.split()
-        assert all(
-            (word == "an") == (after[0] in "aeiou")
-            for word, after in zip(words, words[1:], strict=False)
-            if word in ("a", "an")
-        )
+        articles = [pair for pair in itertools.pairwise(words) if pair[0] in ("a", "an")]
+        assert all((word == "an") == (after[0] in "aeiou") for word, after in articles)
 
 
 def test_verbs_stand_where_german_has_them(pairs):

@@ -48,7 +48,8 @@ def of(folder, *words):
 
 
 def test_strings_held_out_are_not_trained_on():
-    settings = flags(strings_page.experiment, "--lengths=2,3", "--vocabulary=4", "--train_size=300", "--test_size=40")
+    sizes = ("--train_size=300", "--valid_size=10", "--test_size=40")
+    settings = flags(strings_page.experiment, "--lengths=2,3", "--vocabulary=4", *sizes)
     data = strings_page.data(settings)
     rows = [{row.tobytes() for row in split.arrays["source"]} for split in (data.train, data.valid, data.test)]
     assert not rows[0] & (rows[1] | rows[2])
