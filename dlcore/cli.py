@@ -4,7 +4,7 @@ dlcore experiments [WORD]                     list every experiment and study wi
 dlcore run TOPIC.NAME [--FLAG=VALUE ...]      run one: python -m experiments.TOPIC.NAME; --help lists its flags
 dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlcore.search
 dlcore compare RUN RUN ...                    overlay the curves of runs, list the settings that differ
-dlcore models ["resnet*"]                     list the zoo: names, parameters and image sizes
+dlcore models ["resnet*"] [--kind=tokens]     list the zoo: names, parameters and image sizes; or the models of tokens
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from
 
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     compared.add_argument("--out", type=Path, default=Path("compare.html"), help="the page to write")
     models = commands.add_parser("models", help="list the models")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
+    models.add_argument("--kind", choices=("image", "tokens"), default="image", help="what the models read")
     cost = commands.add_parser("cost", help="what a model costs, layer by layer, without running it")
     cost.add_argument("name", help="a name of `dlcore models`")
     cost.add_argument("--input", help="HxWxC of an image, 224x224x3; what the model was published for by default")
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cost.add_argument("--csv", type=Path, help="write the table to this file too")
     convert = commands.add_parser("convert", help="turn torch weights into a folder for --init_from")
     convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin of torch.save")
-    convert.add_argument("--model", required=True, help="a name of `dlcore models`")
+    convert.add_argument("--model", required=True, help="a name of `dlcore models`, of either kind")
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
     options = parser.parse_args(argv)
     try:
@@ -112,19 +113,20 @@ def _search(argv: list[str]) -> int:
 
 def _models(options: argparse.Namespace) -> None:
     import jax
-    import jax.numpy as jnp
 
-    from dlcore.models import create_model, input_shape, list_models
+    from dlcore.models import create_model, list_models
+    from dlcore.models.registry import example_inputs
 
-    names = list_models(options.pattern)
+    names = list_models(options.pattern, options.kind)
     if not names:
-        allowed = f"the {len(list_models())} names of `dlcore models`"
+        allowed = f"the {len(list_models(kind=options.kind))} names of `dlcore models --kind={options.kind}`"
         raise ValueError(f"pattern={options.pattern!r}: matches none; allowed: {allowed}")
     for name in names:
-        model, shape = create_model(name), input_shape(name)
-        variables = jax.eval_shape(lambda m=model, s=shape: m.init(jax.random.key(0), jnp.zeros((1, *s))))
+        model, inputs = create_model(name), example_inputs(name, {})
+        variables = jax.eval_shape(lambda m=model, x=inputs: m.init(jax.random.key(0), *x))
         parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
-        print(f"{name:36}{parameters:>14,} parameters   {'x'.join(map(str, shape))}")
+        reads = "tokens" if options.kind == "tokens" else "x".join(map(str, inputs[0].shape[1:]))
+        print(f"{name:36}{parameters:>14,} parameters   {reads}")
 
 
 def _cost(options: argparse.Namespace) -> None:
@@ -141,7 +143,8 @@ def _cost(options: argparse.Namespace) -> None:
     if options.batch < 1:
         raise ValueError(f"batch={options.batch}: too small; allowed: at least 1")
     model = create_model(options.name, dtype=jnp.dtype(options.dtype))
-    shape = _image_shape(options.input) if options.input else input_shape(options.name)
+    published = input_shape(options.name)
+    shape = _image_shape(options.input) if options.input else published
     x, chip = jax.ShapeDtypeStruct((options.batch, *shape), options.dtype), CHIPS.get(options.chip)
     layers = layer_costs(model, x)
     table = text_table(layers, options.batch, chip, options.depth)
@@ -175,7 +178,8 @@ def _convert(options: argparse.Namespace) -> None:
     fields = {"num_classes": len(weights[head])} if head in weights else {}
     variables = load_torch(options.model, weights, **fields)
     save_weights(out, variables, {"model": options.model, **fields, "file": options.file.name})
-    print(f"{out}: {options.model}, {len(names)} arrays, {fields.get('num_classes', 'its own number of')} classes")
+    classes = f", {fields['num_classes']} classes" if fields else ""
+    print(f"{out}: {options.model}, {len(names)} arrays{classes}")
 
 
 if __name__ == "__main__":

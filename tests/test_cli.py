@@ -64,6 +64,11 @@ def test_the_cost_of_alexnet_is_the_stored_table(side, tmp_path, capsys):
     assert ("72.86" if side == 227 else "70.28") in out
 
 
+def test_the_models_of_tokens_are_listed_apart(capsys):
+    assert cli.main(["models", "gpt2", "--kind=tokens"]) == 0
+    assert capsys.readouterr().out.split() == ["gpt2", "124,439,808", "parameters", "tokens"]
+
+
 def test_cost_with_every_option(capsys):
     argv = ["cost", "resnet8_cifar", "--batch=4", "--dtype=bfloat16", "--chip=h100", "--xla", "--depth=1"]
     assert cli.main(argv) == 0
@@ -77,7 +82,9 @@ def test_cost_with_every_option(capsys):
     ("argv", "text"),
     [
         (["models", "nothing*"], "matches none; allowed"),
+        (["models", "resnet18", "--kind=tokens"], "names of `dlcore models --kind=tokens`"),
         (["cost", "resnet19"], "did you mean"),
+        (["cost", "gpt2"], "name='gpt2': it reads tokens; allowed: models of images"),
         (["cost", "resnet18", "--input=224"], "input='224': not HxWxC"),
         (["cost", "resnet18", "--input=0x4x3"], "input='0x4x3'"),
         (["cost", "vgg16", "--input=12x12x3"], "at least 32x32"),

@@ -51,7 +51,10 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 ANYWHERE = ("learner", "lazy", "extras")
 """Files that any room may import, and that import nothing of dlcore."""
 
-ALLOWED: dict[tuple[str, str], str] = {}
+ALLOWED: dict[tuple[str, str], str] = {
+    ("classification", "rl"): "hard attention draws where to look, and learns it by the score function of rl",
+    ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",
+}
 """(room, a neighbour of its layer that it may import): why."""
 
 HEAVY = ("orbax", "grain", "tensorflow_datasets", "sklearn", "matplotlib", "tensorboardX", "PIL")

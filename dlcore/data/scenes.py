@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.source import Source
 
-__all__ = ["SHAPES", "scenes"]
+__all__ = ["SHAPES", "covers", "scenes"]
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 
@@ -73,6 +73,34 @@ def scenes(
     return Source(arrays, count, SHAPES, name="scenes")
 
 
+def covers(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Tell which points lie in a shape whose center is the origin and whose outer radius is 1.
+
+    Args:
+      shape: of SHAPES.
+      u: [...], to the right.
+      v: [...], downward.
+
+    Returns:
+      [...] bool.
+
+    Raises:
+      ValueError: the shape is unknown.
+    """
+    if shape == "circle":
+        return np.hypot(u, v) <= 1
+    if shape == "square":
+        return np.maximum(abs(u), abs(v)) <= np.sqrt(0.5)
+    if shape == "triangle":
+        return (v <= 0.5) & (np.sqrt(3) * abs(u) - v <= 1)
+    if shape == "cross":
+        return (np.minimum(abs(u), abs(v)) <= 0.3) & (np.maximum(abs(u), abs(v)) <= 0.95)
+    if shape == "ring":
+        far = np.hypot(u, v)
+        return (far <= 1) & (far >= 0.55)
+    raise ValueError(f"shape={shape!r}: unknown; allowed: {', '.join(SHAPES)}")
+
+
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """A color, a slow ramp of it, stripes and blocks: float [size, size, 3]."""
     y, x = np.mgrid[:size, :size] / size
@@ -93,15 +121,7 @@ def _shape(rng: np.random.Generator, size: int, smallest: int, largest: int) -> 
     angle = rng.uniform(0, 2 * np.pi)
     y, x = (np.mgrid[:size, :size] + 0.5 - center[:, None, None]) / radius
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    far = np.hypot(x, y)
-    inside = {
-        "circle": far <= 1,
-        "square": np.maximum(abs(u), abs(v)) <= np.sqrt(0.5),
-        "triangle": (v <= 0.5) & (np.sqrt(3) * abs(u) - v <= 1),
-        "cross": (np.minimum(abs(u), abs(v)) <= 0.3) & (np.maximum(abs(u), abs(v)) <= 0.95),
-        "ring": (far <= 1) & (far >= 0.55),
-    }[SHAPES[label]]
-    return label, inside
+    return label, covers(SHAPES[label], u, v)
 
 
 def _fill(rng: np.random.Generator, behind: np.ndarray) -> np.ndarray:

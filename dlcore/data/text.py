@@ -13,7 +13,7 @@ import numpy as np
 
 from dlcore.data.source import Source
 
-__all__ = ["TEXTS", "Vocabulary", "embedded_pages", "load_text", "split_text", "streams"]
+__all__ = ["TEXTS", "Vocabulary", "embedded_pages", "load_text", "split_text", "streams", "training_windows", "windows"]
 
 TEXTS = ("pages", "shakespeare", "file")
 _SHAKESPEARE = "tinyshakespeare.txt"
@@ -53,9 +53,12 @@ class Vocabulary(NamedTuple):
           ValueError: a character is not in the vocabulary.
         """
         index = {character: i for i, character in enumerate(self.characters)}
-        unknown = sorted(set(text) - set(index))
-        if unknown:
-            raise ValueError(f"text: {unknown[0]!r} is not among the {len(index)} characters of the vocabulary")
+        for position, character in enumerate(text):
+            if character not in index:
+                raise ValueError(
+                    f"text: {character!r} at position {position} is not among the {len(index)} characters of the "
+                    "vocabulary"
+                )
         return np.array([index[c] for c in text], np.uint8 if len(index) <= 256 else np.int32)
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -158,3 +161,65 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
     if whole:
         arrays["length"] = np.clip(transitions - length * np.arange(count), 0, length).astype(np.int32)
     return Source(arrays, name=name)
+
+
+def windows(tokens: np.ndarray, length: int, stride: int | None = None, name: str = "text") -> Source:
+    """Cut a text into windows to measure a model by: `text: [N, length + 1]`.
+
+    Every transition of the text is the target of one window: `first: [N]` and `length: [N]` say which targets are a
+    window's own; those before are context, those behind are padding.
+
+    Args:
+      tokens: [M].
+      length: T, targets of a window.
+      stride: targets from one window to the next; None means T, windows without common targets. With fewer, a target
+        has at least T - stride tokens of context (but at the start of the text).
+      name: of the source.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: the text has no transition, or the stride is not 1 to T.
+    """
+    stride = length if stride is None else stride
+    _check_text(tokens, 2)
+    if not 1 <= stride <= length:
+        raise ValueError(f"stride={stride}: out of range; allowed: 1 to the window's {length}")
+    transitions = len(tokens) - 1
+    start = stride * np.arange(1 + max(0, -(-(transitions - length) // stride)))
+    padded = np.concatenate([tokens, np.zeros(max(0, start[-1] + length + 1 - len(tokens)), tokens.dtype)])
+    arrays = {
+        "text": np.lib.stride_tricks.sliding_window_view(padded, length + 1)[start],
+        "first": np.where(start > 0, length - stride, 0).astype(np.int32),
+        "length": np.clip(transitions - start, 0, length).astype(np.int32),
+    }
+    return Source(arrays, name=name)
+
+
+def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Source:
+    """Cut a text into rows in which a learner moves its windows: `text: [N, 2 length]`, one row every `length` tokens.
+
+    A window of T + 1 tokens has T places in a row, so all windows of the text are equally probable but for those at
+    its ends.
+
+    Args:
+      tokens: [M].
+      length: T, targets of a window.
+      name: of the source.
+
+    Returns:
+      The source; the last row ends with the text, and a text of at most 2 T tokens is one row.
+
+    Raises:
+      ValueError: the text is not longer than a window.
+    """
+    _check_text(tokens, length + 1)
+    size = min(2 * length, len(tokens))
+    start = np.minimum(np.arange(0, max(1, len(tokens) - length), length), len(tokens) - size)
+    return Source({"text": np.lib.stride_tricks.sliding_window_view(tokens, size)[np.unique(start)]}, name=name)
+
+
+def _check_text(tokens: np.ndarray, least: int) -> None:
+    if len(tokens) < least:
+        raise ValueError(f"tokens: a text of {len(tokens)} tokens is too short; allowed: at least {least}")

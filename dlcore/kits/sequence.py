@@ -1,17 +1,31 @@
 """What experiments over text share: data by name, cut into streams, and samples in the report."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.data.text import TEXTS, Vocabulary, load_text, split_text, streams
+from dlcore.data.text import TEXTS, Vocabulary, load_text, split_text, streams, training_windows, windows
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
+from dlcore.sequence.ngram import ngram_loss
 
-__all__ = ["SETTINGS", "data", "example", "panels", "stop_token"]
+__all__ = [
+    "SETTINGS",
+    "WINDOW_SETTINGS",
+    "data",
+    "describe",
+    "example",
+    "inputs",
+    "panels",
+    "stop_token",
+    "window_data",
+    "window_example",
+    "window_panels",
+]
 
 SETTINGS = {
     "dataset": Setting("pages", f"a text: {', '.join(TEXTS)}", essential=True),
@@ -30,6 +44,16 @@ SETTINGS = {
     "stop": Setting(None, "a character that ends a sample", str | None),
 }
 
+WINDOW_SETTINGS = {
+    "window": Setting(64, "characters that the model reads at once", limits=Range(2), essential=True),
+    "eval_stride": Setting(
+        None,
+        "targets from one measured window to the next; fewer than the window give each target more context",
+        int | None,
+        Range(1),
+    ),
+}
+
 
 def data(flags: Flags) -> Splits:
     """Load a text, cut into `--batch_size` streams for training; validation and test are whole.
@@ -45,29 +69,126 @@ def data(flags: Flags) -> Splits:
       FileNotFoundError: as `dlcore.data.text.load_text`.
       FlagError: the prompt is empty, or holds characters that are not in the text.
     """
-    text = load_text(flags.dataset, flags.data_dir)
-    vocabulary = Vocabulary.of(text)
-    train, valid, test = split_text(vocabulary.encode(text), flags.valid_fraction)
-    for name, value in (("prompt", flags.prompt), ("stop", flags.stop or "")):
-        if unknown := sorted(set(value) - set(vocabulary.characters)):
-            raise FlagError(f"--{name}={value!r}: {unknown[0]!r} is not in the text; allowed: its characters")
-    if not flags.prompt:
-        raise FlagError("--prompt='': empty; allowed: at least one character")
-    temperatures = [t for t in flags.temperatures for _ in range(flags.num_samples if t > 0 else 1)]
-    prompts = np.tile(vocabulary.encode(flags.prompt), (len(temperatures), 1))
+    vocabulary, train, valid, test = _text(flags)
     train_streams = streams(train, flags.batch_size, f"{flags.dataset} (train)")
     return Splits(
         train_streams,
         streams(valid, flags.eval_streams, f"{flags.dataset} (validation)", whole=True),
         streams(test, flags.eval_streams, f"{flags.dataset} (test)", whole=True),
-        {
-            "dataset": flags.dataset,
-            "vocabulary": vocabulary.characters,
-            "streams": list(train_streams.arrays["text"].shape),
-            "characters": {"train": len(train), "valid": len(valid), "test": len(test)},
-        },
-        shown=Source({"prompt": prompts, "temperature": np.array(temperatures, np.float32)}, name="prompts"),
+        {**_spec(flags, vocabulary, train, valid, test), "streams": list(train_streams.arrays["text"].shape)},
+        shown=_prompts([flags.prompt], vocabulary, flags)[0],
     )
+
+
+def window_data(flags: Flags) -> Splits:
+    """Load a text, cut into rows for training, and into windows for validation and test.
+
+    Args:
+      flags: of SETTINGS without `eval_streams`, and of WINDOW_SETTINGS.
+
+    Returns:
+      The splits; the report shows continuations of the prompt.
+
+    Raises:
+      ValueError: as `dlcore.data.text.load_text`, or a part is too short for a window.
+      FileNotFoundError: as `dlcore.data.text.load_text`.
+      FlagError: the prompt is empty or longer than a window, or holds characters that are not in the text.
+    """
+    vocabulary, train, valid, test = _text(flags)
+    return Splits(
+        training_windows(train, flags.window, f"{flags.dataset} (train)"),
+        windows(valid, flags.window, flags.eval_stride, f"{flags.dataset} (validation)"),
+        windows(test, flags.window, flags.eval_stride, f"{flags.dataset} (test)"),
+        {
+            **_spec(flags, vocabulary, train, valid, test),
+            "batch": [flags.batch_size, min(2 * flags.window, len(train))],
+        },
+        shown=_prompts([flags.prompt], vocabulary, flags)[0],
+    )
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Read the prompts of `--mode=predict`: `--input` is a prompt, or a UTF-8 file of prompts, one a line.
+
+    Args:
+      flags: `input`, and `temperatures` and `num_samples` of SETTINGS.
+      spec: of the data.
+
+    Returns:
+      (source, names): each prompt at each temperature.
+
+    Raises:
+      FlagError: there is no prompt, or one is longer than the window or holds unknown characters.
+    """
+    path = Path(flags.input)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else [flags.input]
+    except OSError:  # a long prompt is no path
+        lines = [flags.input]
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise FlagError(f"--input={flags.input!r}: empty; allowed: a prompt, or a file of prompts, one a line")
+    return _prompts(prompts, Vocabulary(spec["vocabulary"]), flags, "input")
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe continuations for `--mode=predict`.
+
+    Args:
+      outputs: `tokens: [N, L]` and `length: [N]`.
+      spec: of the data.
+
+    Returns:
+      One dict a prompt: its continuation as `text`.
+    """
+    vocabulary = Vocabulary(spec["vocabulary"])
+    pairs = zip(outputs["tokens"], outputs["length"], strict=True)
+    return [{"text": vocabulary.decode(tokens[:length])} for tokens, length in pairs]
+
+
+def _text(flags: Flags) -> tuple[Vocabulary, np.ndarray, np.ndarray, np.ndarray]:
+    text = load_text(flags.dataset, flags.data_dir)
+    if not text:
+        raise FlagError(f"--data_dir={flags.data_dir!r}: the text is empty; allowed: at least a few sentences")
+    vocabulary = Vocabulary.of(text)
+    if flags.stop and flags.stop not in text:
+        raise FlagError(f"--stop={flags.stop!r}: is not in the text; allowed: its characters")
+    return vocabulary, *split_text(vocabulary.encode(text), flags.valid_fraction)
+
+
+def _spec(flags: Flags, vocabulary: Vocabulary, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> dict:
+    return {
+        "dataset": flags.dataset,
+        "vocabulary": vocabulary.characters,
+        "characters": {"train": len(train), "valid": len(valid), "test": len(test)},
+    }
+
+
+def _prompts(
+    prompts: list[str], vocabulary: Vocabulary, flags: Flags, flag: str = "prompt"
+) -> tuple[Source, list[str]]:
+    """Each prompt at each temperature, as a source and as names."""
+    window = flags.get("window")
+    for prompt in prompts:
+        if not prompt:
+            raise FlagError(f"--{flag}='': empty; allowed: at least one character")
+        if window is not None and len(prompt) > window:
+            raise FlagError(f"--{flag}={prompt!r}: {len(prompt)} characters; allowed: at most --window={window}")
+        for place, character in enumerate(prompt):
+            if character not in vocabulary.characters:
+                unknown = f"{character!r} at position {place} is not in the text"
+                raise FlagError(f"--{flag}={prompt!r}: {unknown}; allowed: its characters")
+    temperatures = [t for t in flags.temperatures for _ in range(flags.num_samples if t > 0 else 1)]
+    size = max(map(len, prompts))
+    rows = np.stack([np.pad(vocabulary.encode(prompt), (0, size - len(prompt))) for prompt in prompts])
+    arrays = {
+        "prompt": np.repeat(rows, len(temperatures), 0),
+        "temperature": np.tile(np.array(temperatures, np.float32), len(prompts)),
+    }
+    if window is not None:
+        arrays["prompt_length"] = np.repeat(np.array([len(p) for p in prompts], np.int32), len(temperatures))
+    names = [f"{prompt!r} at temperature {t:g}" for prompt in prompts for t in temperatures]
+    return Source(arrays, name="prompts"), names
 
 
 def stop_token(flags: Flags, spec: dict) -> int | None:
@@ -97,7 +218,23 @@ def example(spec: dict) -> dict[str, np.ndarray]:
     Returns:
       {"text": [B, L], "index": [B]}.
     """
-    text = np.zeros(spec["streams"], np.uint8 if len(spec["vocabulary"]) <= 256 else np.int32)
+    return _zeros(spec["streams"], spec)
+
+
+def window_example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of zeros in the shape of the run's training rows.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      {"text": [B, L], "index": [B]}.
+    """
+    return _zeros(spec["batch"], spec)
+
+
+def _zeros(shape: list[int], spec: dict) -> dict[str, np.ndarray]:
+    text = np.zeros(shape, np.uint8 if len(spec["vocabulary"]) <= 256 else np.int32)
     return {"text": text, "index": np.arange(len(text), dtype=np.int32)}
 
 
@@ -128,3 +265,27 @@ def panels(context: Any) -> list:
     )
     losses = [{k: v for k, v in row.items() if k != "accuracy"} for row in context.history]
     return [samples._replace(half=True), *triage_panels(losses, floor=None), curves(context.history)]
+
+
+def window_panels(context: Any) -> list:
+    """Show what `panels` shows, and the test loss beside that of models that count.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.tables import table
+
+    vocabulary, train, _, test = _text(context.flags)
+    size = len(vocabulary.characters)
+    rows = [{"model": "uniform", "nats a character": float(np.log(size))}]
+    rows += [
+        {"model": f"order-{n} n-gram", "nats a character": ngram_loss(train, test, n, size)}
+        for n in range(5)
+        if len(test) > n
+    ]
+    rows.append({"model": "this one", "nats a character": context.numbers["loss"]})
+    note = "Test loss; n-grams add 0.05 to each count of the training text."
+    return [table(rows, "Beside models that count", note), *panels(context)]

@@ -154,13 +154,16 @@ def decoupled_contrastive_loss(
     return _mean_over_views(jnp.where(has_negatives, repulsion, 0) - attraction, mask)
 
 
-def clip_loss(a: jax.Array, b: jax.Array, temperature: float | jax.Array = 0.07) -> jax.Array:
+def clip_loss(
+    a: jax.Array, b: jax.Array, temperature: float | jax.Array = 0.07, mask: jax.Array | None = None
+) -> jax.Array:
     """CLIP's loss, the mean over the N pairs of a batch and over their two sides.
 
     Args:
       a: [N, D], embeddings of images.
       b: [N, D], embeddings of their captions.
       temperature: tau > 0 that divides the cosines.
+      mask: [N]; pairs of mask 0 neither count nor are negatives. None counts all.
 
     Returns:
       Scalar, in nats; log N where all embeddings are the same.
@@ -168,10 +171,15 @@ def clip_loss(a: jax.Array, b: jax.Array, temperature: float | jax.Array = 0.07)
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""))
-    scores = _unit(a) @ _unit(b).T / temperature
-    own = jnp.arange(len(scores))
-    sides = (optax.softmax_cross_entropy_with_integer_labels(s, own).mean() for s in (scores, scores.T))
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
+    keep = jnp.ones(len(a), bool) if mask is None else mask > 0
+    a, b = (_unit(z if mask is None else jnp.where(keep[:, None], z, 0)) for z in (a, b))
+    scores, own = a @ b.T / temperature, jnp.arange(len(a))
+    allowed = keep | (own == own[:, None])
+    sides = (
+        masked_mean(optax.softmax_cross_entropy_with_integer_labels(jnp.where(allowed, s, -jnp.inf), own), keep)
+        for s in (scores, scores.T)
+    )
     return sum(sides) / 2
 
 

@@ -8,6 +8,7 @@ from dlcore.metrics.depth import depth_errors, depth_metrics
 from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
 from dlcore.metrics.point_sets import chamfer_distance, point_f1
 from dlcore.metrics.ranking import multilabel_average_precision, ndcg
+from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.metrics.segmentation import MeanIoU, iou_per_class, voxel_iou
 
@@ -16,6 +17,7 @@ __all__ = [
     "ConfusionMatrix",
     "MeanIoU",
     "PrecisionRecall",
+    "RootMeanSquare",
     "accuracy",
     "adjusted_rand_index",
     "balanced_accuracy",

@@ -10,11 +10,12 @@ import math
 from typing import Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Sum
 
-__all__ = ["BitsPerDim", "Perplexity"]
+__all__ = ["BitsPerDim", "Perplexity", "token_metrics"]
 
 
 class _MeanNats(Sum):
@@ -61,3 +62,27 @@ class BitsPerDim(_MeanNats):
         """
         mean = super().compute()
         return None if mean is None else mean / math.log(2)
+
+
+def token_metrics(
+    nats: jax.Array, logits: jax.Array, target: jax.Array, mask: jax.Array | None = None
+) -> dict[str, Sum]:
+    """Measure predictions of tokens: the mean over tokens, not over the means of sequences.
+
+    Args:
+      nats: -log p of each target, [..., T].
+      logits: [..., T, V].
+      target: [..., T] int.
+      mask: [..., T], set where a target counts; None counts all.
+
+    Returns:
+      {"loss", "accuracy", "perplexity", "bits"}.
+    """
+    mask = None if mask is None else jnp.broadcast_to(mask, nats.shape).reshape(-1)
+    flat = nats.reshape(-1), mask
+    return {
+        "loss": Sum.of(*flat),
+        "accuracy": Sum.of((logits.argmax(-1) == target).reshape(-1), mask),
+        "perplexity": Perplexity.of(*flat),
+        "bits": BitsPerDim.of(*flat),
+    }

@@ -3,9 +3,9 @@
 import dataclasses
 import difflib
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,17 @@ from flax import linen as nn
 from dlcore.models import (
     alexnet,
     all_cnn,
+    bart,
+    bert,
     convnext,
     deit,
     densenet,
     efficientnet,
     googlenet,
+    gpt2,
     inception_v3,
     lenet,
+    llama,
     mixer,
     mlp,
     mnasnet,
@@ -36,6 +40,7 @@ from dlcore.models import (
     shufflenet_v2,
     squeezenet,
     swin,
+    t5,
     vgg,
     vit,
     xception,
@@ -43,7 +48,16 @@ from dlcore.models import (
     zfnet,
 )
 
-__all__ = ["FAMILIES", "MODELS", "create_model", "feature_info", "input_shape", "list_models"]
+__all__ = [
+    "FAMILIES",
+    "MODELS",
+    "TOKEN_FAMILIES",
+    "TOKEN_MODELS",
+    "create_model",
+    "feature_info",
+    "input_shape",
+    "list_models",
+]
 
 FAMILIES: tuple[ModuleType, ...] = (
     alexnet,
@@ -76,22 +90,33 @@ FAMILIES: tuple[ModuleType, ...] = (
     xception_aligned,
     zfnet,
 )
-"""One module a family. Each has MODELS and may have
+"""One module a family of image models. Each has MODELS and may have
 
-INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED, from_torch: see
-`dlcore.models.torch_weights`.
+INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED,
+TORCH_OPTIONAL, TORCH_TIED, from_torch: see `dlcore.models.torch_weights`.
 """
+
+TOKEN_FAMILIES: tuple[ModuleType, ...] = (bart, bert, gpt2, llama, t5)
+"""The families that read tokens. They also have INPUTS, the names of the arrays [B, T] int that a call takes."""
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     name: variant for family in FAMILIES for name, variant in family.MODELS.items()
 }
+"""The image models: the backbones of every experiment's `--model`."""
+
+TOKEN_MODELS: dict[str, Callable[..., nn.Module]] = {
+    name: variant for family in TOKEN_FAMILIES for name, variant in family.MODELS.items()
+}
+"""The models of tokens."""
+
+KINDS = {"image": MODELS, "tokens": TOKEN_MODELS}
 
 
 def create_model(name: str, **fields: Any) -> nn.Module:
     """Build a model by name.
 
     Args:
-      name: a name of `list_models()`.
+      name: a name of `list_models()`, of either kind.
       fields: values in place of the variant's own fields, such as num_classes.
 
     Returns:
@@ -100,7 +125,7 @@ def create_model(name: str, **fields: Any) -> nn.Module:
     Raises:
       ValueError: there is no such model or field; close names are listed.
     """
-    variant = MODELS[check_name(name)]
+    variant = family_of(name).MODELS[name]
     allowed = [f.name for f in dataclasses.fields(getattr(variant, "func", variant)) if f.name != "parent"]
     for field in fields:
         if field not in allowed:
@@ -111,16 +136,22 @@ def create_model(name: str, **fields: Any) -> nn.Module:
     return variant(**fields)
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str = "*", kind: Literal["image", "tokens"] = "image") -> list[str]:
     """List the models whose names match a shell pattern.
 
     Args:
       pattern: such as "resnet*_cifar"; "*" matches all.
+      kind: what the models read: image or tokens.
 
     Returns:
       The names, sorted.
+
+    Raises:
+      ValueError: the kind is unknown.
     """
-    return sorted(fnmatch.filter(MODELS, pattern))
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(KINDS)}")
+    return sorted(fnmatch.filter(KINDS[kind], pattern))
 
 
 def input_shape(name: str) -> tuple[int, int, int]:
@@ -133,9 +164,22 @@ def input_shape(name: str) -> tuple[int, int, int]:
       (H, W, C).
 
     Raises:
-      ValueError: there is no such model.
+      ValueError: there is no such model, or it reads tokens.
     """
-    return getattr(family_of(name), "INPUT_SHAPES", {}).get(name, (224, 224, 3))
+    family = family_of(name)
+    if name in TOKEN_MODELS:
+        raise ValueError(f"name={name!r}: it reads tokens; allowed: models of images, those of list_models()")
+    return getattr(family, "INPUT_SHAPES", {}).get(name, (224, 224, 3))
+
+
+def example_inputs(name: str, fields: Mapping[str, Any]) -> tuple[jax.Array, ...]:
+    """Return zeros of the smallest inputs that initialize `create_model(name, **fields)`: one image, or one token."""
+    if name in TOKEN_MODELS:
+        return tuple(jnp.zeros((1, 1), jnp.int32) for _ in family_of(name).INPUTS)
+    height, width, channels = input_shape(name)
+    if fields.get("image_size") is not None:
+        height = width = fields["image_size"]
+    return (jnp.zeros((1, height, width, channels)),)
 
 
 def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) -> dict[str, dict[str, int]]:
@@ -168,13 +212,14 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
 def family_of(name: str) -> ModuleType:
     """Return the module that defines the model `name`; ValueError where there is none."""
     check_name(name)
-    return next(family for family in FAMILIES if name in family.MODELS)
+    return next(family for family in (*FAMILIES, *TOKEN_FAMILIES) if name in family.MODELS)
 
 
 def check_name(name: str) -> str:
     """Return `name`, or raise a ValueError that lists close names."""
-    if name not in MODELS:
-        raise ValueError(f"name={name!r}: unknown{_nearest(name, MODELS)}; allowed: those of list_models()")
+    if not any(name in models for models in KINDS.values()):
+        near = _nearest(name, [*MODELS, *TOKEN_MODELS])
+        raise ValueError(f"name={name!r}: unknown{near}; allowed: those of list_models()")
     return name
 
 

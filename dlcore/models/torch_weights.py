@@ -8,8 +8,11 @@ the entry of a state dict for almost every leaf:
 
 A family's module holds its exceptions: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in order to the
 name that the rule gives; `TORCH_OLD_NAMES`, such pairs that turn the keys of older state dicts into today's;
-`TORCH_IGNORED`, a pattern for entries that are not weights; `from_torch(path, value, shape)`, which converts entries
-that are not leaves as they are (position embeddings of another image size). Layouts:
+`TORCH_IGNORED`, a pattern for entries that are not weights; `TORCH_OPTIONAL`, one for entries that may be left over,
+such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that it must equal}, where torch
+has two names for one parameter (a head that is the embedding, in variants without a head of its own) and a file may
+have either or both; `from_torch(path, value, shape)`, which converts entries that are not leaves as they are (position
+embeddings of another image size). Layouts:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
 """
@@ -26,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.extras import require
-from dlcore.models.registry import create_model, family_of, input_shape
+from dlcore.models.registry import TOKEN_MODELS, create_model, example_inputs, family_of
 from dlcore.models.torch_file import TorchTensor, read_torch_file
 
 __all__ = ["load_torch", "read_npz", "read_state_dict", "torch_names"]
@@ -56,7 +59,9 @@ def torch_names(name: str, **fields: Any) -> dict[str, str]:
 def load_torch(
     name: str, state_dict: Mapping[str, Any], *, replace_head: bool = False, **fields: Any
 ) -> dict[str, Any]:
-    """Convert a state dict of torchvision (or timm) to the variables of `create_model(name, **fields)`.
+    """Convert a state dict to the variables of `create_model(name, **fields)`.
+
+    It is torchvision's (timm's where torchvision lacks the model); transformers' for a model of tokens.
 
     Args:
       name: a name of `dlcore.models.list_models()`.
@@ -166,8 +171,12 @@ def _values(
     entries = {
         _renamed(key, older): value for key, value in _unwrapped(state_dict).items() if not re.search(ignored, key)
     }
+    tied = getattr(family, "TORCH_TIED", {})
+    _drop_copies(entries, {copy: original for copy, original in tied.items() if copy not in names.values()})
     missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
+    optional = getattr(family, "TORCH_OPTIONAL", None)
     left_over = sorted(set(entries) - set(names.values()))
+    left_over = [key for key in left_over if optional is None or not re.search(optional, key)]
     if missing or left_over:
         raise ValueError(
             f"state_dict: it does not fit {name}; {_list('missing', missing)}{_list('left over', left_over)}"
@@ -180,11 +189,25 @@ def _values(
     if not wrong:
         return values
     if replace_head and set(wrong) <= _head(name, fields, leaves):
-        initial = _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), _image(name, fields)))
+        initial = _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), *example_inputs(name, fields)))
         return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
     shapes = [f"{names[p]} {np.shape(entries[names[p]])}, as {values[p].shape} not {leaves[p].shape}" for p in wrong]
-    hint = "" if replace_head else "replace_head=True leaves a head of another size at its initial value"
+    hint = (
+        ""
+        if replace_head or name in TOKEN_MODELS
+        else "replace_head=True leaves a head of another size at its initial value"
+    )
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
+
+
+def _drop_copies(entries: dict[str, Any], tied: Mapping[str, str]) -> None:
+    """Leave one entry of each parameter that has several names."""
+    for copy, original in tied.items():
+        if copy not in entries:
+            continue
+        value = entries.pop(copy)
+        if not np.array_equal(entries.setdefault(original, value), value):
+            raise ValueError(f"state_dict: {copy} is not {original}; allowed: one parameter under both names")
 
 
 def _names(name: str, leaves: dict) -> dict[str, str]:
@@ -223,22 +246,18 @@ def _leaves(tree: Any) -> dict[str, Any]:
     return {_path(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
-def _image(name: str, fields: dict) -> jax.Array:
-    height, width, channels = input_shape(name)
-    if fields.get("image_size") is not None:
-        height = width = fields["image_size"]
-    return jnp.zeros((1, height, width, channels))
-
-
 def _variables(name: str, fields: dict) -> Any:
     """Return the shapes and dtypes of the model's variables."""
     model = create_model(name, **fields)
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), _image(name, fields)))
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(name, fields)))
 
 
 def _head(name: str, fields: dict, leaves: dict) -> set[str]:
     """Return the paths of the leaves whose shape depends on the number of classes."""
-    other = _leaves(_variables(name, {**fields, "num_classes": create_model(name, **fields).num_classes + 1}))
+    classes = getattr(create_model(name, **fields), "num_classes", None)
+    if classes is None:
+        return set()
+    other = _leaves(_variables(name, {**fields, "num_classes": classes + 1}))
     return {path for path, leaf in leaves.items() if other[path].shape != leaf.shape}
 
 

@@ -50,7 +50,15 @@ from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, lo
 from dlcore.nn.locally_connected import LocallyConnected
 from dlcore.nn.masked_conv import MaskedConv, causal_kernel_mask
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm, mean_and_variance
-from dlcore.nn.position import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
+from dlcore.nn.ode import odeint
+from dlcore.nn.position import (
+    LearnedPositions,
+    RelativePositionBias,
+    RelativePositionBuckets,
+    interpolate_positions,
+    relative_buckets,
+    sinusoidal_encoding,
+)
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.recurrent import (
     RECURRENT_CELLS,
@@ -61,9 +69,11 @@ from dlcore.nn.recurrent import (
     gru_cell,
     lstm_cell,
     relu_rnn_cell,
+    reverse_sequences,
     rnn_cell,
 )
 from dlcore.nn.remat import REMAT_POLICIES, Remat, remat
+from dlcore.nn.rotary import rotary
 from dlcore.nn.separable import DepthwiseSeparableConv, FactorizedConv
 from dlcore.nn.spatial_attention import LocalAttention, NonLocalBlock, SAGANAttention
 from dlcore.nn.spatial_transformer import SpatialTransformer, rotation_theta
@@ -127,6 +137,7 @@ __all__ = [
     "RecurrentCell",
     "RecurrentStack",
     "RelativePositionBias",
+    "RelativePositionBuckets",
     "Remat",
     "SAGANAttention",
     "SelfAttention",
@@ -171,12 +182,16 @@ __all__ = [
     "mean_and_variance",
     "mish",
     "neighbor_sum",
+    "odeint",
     "padding_mask",
+    "relative_buckets",
     "relu",
     "relu6",
     "relu_rnn_cell",
     "remat",
+    "reverse_sequences",
     "rnn_cell",
+    "rotary",
     "rotation_theta",
     "selu",
     "sigmoid",

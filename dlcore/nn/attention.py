@@ -17,6 +17,8 @@ fused kernel (Dao et al. 2022, arXiv:2205.14135), if dtype, shape and mask suit 
 lowered.
 """
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +28,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.cache import Cache, Memory
+from dlcore.nn.rotary import rotary
 
 __all__ = [
     "MultiHeadAttention",
@@ -131,6 +134,7 @@ def dot_product_attention(
     mask: jax.Array | None = None,
     bias: jax.Array | None = None,
     scale: float | None = None,
+    is_causal: bool = False,
 ) -> jax.Array:
     """Scaled dot-product attention: the mean of the values under `attention_weights`.
 
@@ -141,6 +145,8 @@ def dot_product_attention(
       mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
       bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
       scale: factor of the scores; None means 1 / sqrt(D).
+      is_causal: hide later keys, as `causal_mask` does. Long sequences are then computed in four blocks of queries,
+        each with the keys that it may see, which spares three eighths of the products.
 
     Returns:
       [..., T, H, E].
@@ -148,29 +154,48 @@ def dot_product_attention(
     Raises:
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
-
     _check_attention(query, key, mask)
+    length, size = query.shape[-3], key.shape[-3]
 
     def plain(query, key, value, mask, bias):
-        # Heads before tokens: XLA:CPU multiplies such batches of matrices without moving them, 1.2 times faster.
-        query, key, value = (x.swapaxes(-2, -3) for x in (query, key, value))
-        wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
-        scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
-        weights = _softmax_of_scores(scores, query.shape[-1], mask, bias, scale)
-        return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value).swapaxes(-2, -3)
+        if is_causal and mask is None and bias is None and length == size >= LONG and length % BLOCKS == 0:
+            ends = [length * i // BLOCKS for i in range(BLOCKS + 1)]
+            blocks = [
+                _attend(query[..., first:last, :, :], key[..., :last, :, :], value[..., :last, :, :], scale)
+                for first, last in itertools.pairwise(ends)
+            ]
+            return jnp.concatenate(blocks, -3)
+        return _attend(query, key, value, scale, mask, bias, is_causal)
 
     def fused(query, key, value, mask, bias):
         mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
-        return _fused_attention(query, key, value, mask, bias, scale)
+        return _fused_attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal)
 
     arrays = query, key, value, mask, bias
-    if query.ndim == 4 and query.dtype in (jnp.bfloat16, jnp.float16) and _accepts(fused, arrays):
+    fits = query.ndim == 4 and query.dtype in (jnp.bfloat16, jnp.float16) and (length == size or not is_causal)
+    if fits and _accepts(fused, arrays):
         return jax.lax.platform_dependent(*arrays, cuda=fused, default=plain)
     return plain(*arrays)
 
 
-def _fused_attention(query, key, value, mask, bias, scale) -> jax.Array:
-    return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale, implementation="cudnn")
+LONG, BLOCKS = 128, 4
+"""Tokens from which causal attention is cut into blocks of queries, and their number: the fastest of 1, 2, 4 and 8 for
+256 tokens on two cores."""
+
+
+def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True) -> jax.Array:
+    """Attention with heads before tokens: XLA:CPU multiplies such batches of matrices without moving them."""
+    query, key, value = (x.swapaxes(-2, -3) for x in (query, key, value))
+    if is_causal:
+        earlier = causal_mask(query.shape[-2], key.shape[-2])
+        mask = earlier if mask is None else mask & earlier
+    wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
+    scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
+    weights = _softmax_of_scores(scores, query.shape[-1], mask, bias, scale)
+    return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value).swapaxes(-2, -3)
+
+
+_fused_attention = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
 
 
 def _accepts(fused: Callable, arrays: tuple) -> bool:
@@ -240,6 +265,10 @@ class MultiHeadAttention(nn.Module):
       qkv_features: features of all heads together; None means `features`.
       fused_qkv: compute queries, keys and values of self-attention by one layer `qkv`, in this order, as torch and timm
         do.
+      num_kv_heads: heads of keys and values, each shared by as many neighboring heads of queries (grouped queries); a
+        divisor of `num_heads`. None means `num_heads`.
+      scale: factor of the scores; None means 1 / sqrt(features of a head).
+      rotary: period of rotary positions of queries and keys, in self-attention; None: the scores see no position.
       use_bias: add biases to all projections.
       dropout_rate: probability to drop an attention weight in training.
       dtype: dtype of the projections; None means by promotion.
@@ -251,6 +280,9 @@ class MultiHeadAttention(nn.Module):
     features: int | None = None
     qkv_features: int | None = None
     fused_qkv: bool = False
+    num_kv_heads: int | None = None
+    scale: float | None = None
+    rotary: float | None = None
     use_bias: bool = True
     dropout_rate: float = 0.0
     dtype: Any = None
@@ -267,6 +299,7 @@ class MultiHeadAttention(nn.Module):
         mask: jax.Array | None = None,
         bias: jax.Array | None = None,
         train: bool = False,
+        is_causal: bool = False,
         cache: Cache | Memory | None = None,
     ) -> Any:
         """Attend from every query to all keys.
@@ -278,6 +311,7 @@ class MultiHeadAttention(nn.Module):
           mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
           bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
           train: apply dropout, with the "dropout" rng.
+          is_causal: hide later keys from each query; faster than a mask that does.
           cache: a Cache of earlier tokens of self-attention, which then is causal; or a Memory of cross-attention: an
             empty one is filled from `key`, a full one stands in its place. None keeps nothing.
 
@@ -289,33 +323,44 @@ class MultiHeadAttention(nn.Module):
             cache holds them.
         """
         features = self.features or query.shape[-1]
-        inner = self.qkv_features or features
+        inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {inner} features")
+        if self.num_heads % num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads={num_kv_heads}: not a divisor; allowed: divisors of num_heads={self.num_heads}"
+            )
         if self.fused_qkv and not (key is None and value is None):
             raise ValueError(
                 "fused_qkv=True: one layer computes queries, keys and values; allowed: key=None and value=None"
             )
+        size = inner // self.num_heads
+        kv_inner = num_kv_heads * size
 
         def dense(features: int, name: str, init: Initializer) -> nn.Dense:
             return nn.Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
         def by_head(x: jax.Array) -> jax.Array:
-            return x.reshape(*x.shape[:-1], self.num_heads, inner // self.num_heads)
+            return x.reshape(*x.shape[:-1], -1, size)
 
         def project(name: str, x: jax.Array) -> jax.Array:
-            return by_head(dense(inner, name, self.kernel_init)(x))
+            return by_head(dense(inner if name == "query" else kv_inner, name, self.kernel_init)(x))
 
-        known = isinstance(cache, Memory) and cache.key is not None
+        known, alone = isinstance(cache, Memory) and cache.key is not None, key is None
         if key is not None and (known or isinstance(cache, Cache)):
             raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         if self.fused_qkv:
-            q, k, v = map(by_head, jnp.split(dense(3 * inner, "qkv", self.kernel_init)(query), 3, axis=-1))
+            qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
+            q, k, v = map(by_head, jnp.split(qkv, (inner, inner + kv_inner), axis=-1))
         elif known:
             q, k, v = project("query", query), cache.key, cache.value
         else:
             key = query if key is None else key
             q, k, v = project("query", query), project("key", key), project("value", key if value is None else value)
+        if self.rotary is not None and alone and not isinstance(cache, Memory):
+            position = jnp.arange(query.shape[-2])
+            position = position if cache is None else cache.length[:, None] + position
+            q, k = (rotary(x, position, self.rotary) for x in (q, k))
         if isinstance(cache, Memory):
             mask = cache.mask if known else mask
             cache = cache.replace(key=k, value=v, mask=mask)
@@ -323,12 +368,17 @@ class MultiHeadAttention(nn.Module):
             chex.assert_rank(query, 3)
             cache = cache.append(k, v)
             k, v, seen = cache.key, cache.value, cache.visible(query.shape[1])
-            mask = seen if mask is None else seen & mask
+            mask, is_causal = seen if mask is None else seen & mask, False
+        if num_kv_heads < self.num_heads:
+            k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))
         if self.is_mutable_collection("intermediates") or (train and self.dropout_rate > 0):
-            weights = attention_weights(q, k, mask=mask, bias=bias)
+            if is_causal:
+                earlier = causal_mask(q.shape[-3], k.shape[-3])
+                mask = earlier if mask is None else mask & earlier
+            weights = attention_weights(q, k, mask=mask, bias=bias, scale=self.scale)
             self.sow("intermediates", "weights", weights)
             y = _mean_of_values(nn.Dropout(self.dropout_rate)(weights, deterministic=not train), v)
         else:
-            y = dot_product_attention(q, k, v, mask=mask, bias=bias)
+            y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=self.scale, is_causal=is_causal)
         y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
         return y if cache is None else (y, cache)

@@ -3,13 +3,15 @@
     sinusoidal    PE(p, 2i) = sin(p / 10000^(2i / D)),   PE(p, 2i + 1) = cos(p / 10000^(2i / D))        added to x
     learned       x_p + E_p,  E: [1 + N, D] for N patches behind a class token
     relative      softmax(Q K^T / sqrt(D) + B),  B_h(i, j) = T_h[y_i - y_j, x_i - x_j]        for an M x M window
+    buckets       B_h(i, j) = T_h[bucket(j - i)],  one bucket for each small distance, then wider ones       (T5)
 
 Without them attention does not depend on the order of tokens. PE(p + k) is a fixed linear function of PE(p): each pair
 of channels is rotated by an angle that depends on k alone. A learned table is resized to another grid by bicubic
 interpolation, as torch does (`interpolate(mode="bicubic", align_corners=False)`), except for prefix tokens. The
 relative bias depends on the offset alone, so it does not change when the window moves.
 
-Vaswani et al. 2017, arXiv:1706.03762; Dosovitskiy et al. 2020, arXiv:2010.11929; Liu et al. 2021, arXiv:2103.14030.
+Vaswani et al. 2017, arXiv:1706.03762; Dosovitskiy et al. 2020, arXiv:2010.11929; Liu et al. 2021, arXiv:2103.14030;
+Raffel et al. 2019, arXiv:1910.10683 (buckets).
 """
 
 import jax
@@ -20,7 +22,14 @@ from flax import linen as nn
 from dlcore.nn.attention import Initializer
 from dlcore.ops.resize import resize
 
-__all__ = ["LearnedPositions", "RelativePositionBias", "interpolate_positions", "sinusoidal_encoding"]
+__all__ = [
+    "LearnedPositions",
+    "RelativePositionBias",
+    "RelativePositionBuckets",
+    "interpolate_positions",
+    "relative_buckets",
+    "sinusoidal_encoding",
+]
 
 
 def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: float = 10_000.0) -> jax.Array:
@@ -140,3 +149,73 @@ class RelativePositionBias(nn.Module):
         y, x = (c.reshape(-1) for c in np.indices(self.window))
         down, right = (c[:, None] - c[None, :] + n - 1 for c, n in ((y, height), (x, width)))
         return table[down * (2 * width - 1) + right].transpose(2, 0, 1)
+
+
+def relative_buckets(
+    offset: jax.Array, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True
+) -> jax.Array:
+    """Sort the offsets of keys from queries into buckets, as T5 does.
+
+    The first half of the buckets hold one distance each; those of the other half widen geometrically, and the last
+    holds all from about `max_distance` on.
+
+    Args:
+      offset: [...] int, position of the key less that of the query.
+      num_buckets: all buckets; if bidirectional half of them are for keys behind the query.
+      max_distance: where the last bucket would begin if the buckets went on.
+      bidirectional: tell keys ahead from keys behind; otherwise those after the query share bucket 0 with itself.
+
+    Returns:
+      [...] int32, from 0 to num_buckets - 1.
+
+    Raises:
+      ValueError: there are too few buckets, or `max_distance` is within the buckets of one distance.
+    """
+    size = num_buckets // 2 if bidirectional else num_buckets
+    exact = size // 2
+    if exact < 1 or max_distance <= exact:
+        raise ValueError(
+            f"num_buckets={num_buckets}, max_distance={max_distance}: not buckets; allowed: num_buckets of at least "
+            f"{4 if bidirectional else 2}, and max_distance above {exact}"
+        )
+    wider = exact * (max_distance / exact) ** (np.arange(size - exact) / (size - exact))
+    first = np.concatenate([np.arange(1, exact), np.ceil(wider - 1e-6)])  # the least distance of buckets 1, 2, ...
+    distance = jnp.abs(offset) if bidirectional else jnp.maximum(-offset, 0)
+    bucket = (distance[..., None] >= jnp.asarray(first, jnp.int32)).sum(-1, dtype=jnp.int32)
+    return bucket + size * (offset > 0) if bidirectional else bucket
+
+
+class RelativePositionBuckets(nn.Module):
+    """Relative position bias of a sequence (T5): one learned bias for each head and each bucket of offsets.
+
+    Parameter `embedding: [num_buckets, num_heads]`.
+
+    Args:
+      num_heads: heads of the attention.
+      num_buckets: of `relative_buckets`.
+      max_distance: of `relative_buckets`.
+      bidirectional: of `relative_buckets`.
+      embedding_init: initializer of the table.
+    """
+
+    num_heads: int
+    num_buckets: int = 32
+    max_distance: int = 128
+    bidirectional: bool = True
+    embedding_init: Initializer = nn.initializers.normal(0.02)
+
+    @nn.compact
+    def __call__(self, positions: jax.Array, key_length: int) -> jax.Array:
+        """Return the bias of queries at these positions on the first keys.
+
+        Args:
+          positions: [..., T] int, of the queries.
+          key_length: S.
+
+        Returns:
+          [..., num_heads, T, S], to be added to the scores.
+        """
+        table = self.param("embedding", self.embedding_init, (self.num_buckets, self.num_heads))
+        offset = jnp.arange(key_length) - positions[..., None]
+        bucket = relative_buckets(offset, self.num_buckets, self.max_distance, self.bidirectional)
+        return jnp.moveaxis(table[bucket], -1, -3)

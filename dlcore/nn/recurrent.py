@@ -12,6 +12,9 @@ With a = W_x x + b_x, computed for all time steps at once, and u = W_h h + b_h:
 Layers have two biases, and gates in torch's order (i, f, g, o and r, z, n), with kernels transposed to [in, out]; as in
 torch the GRU's reset gate acts on u_n, its bias included. The recurrent kernel starts orthogonal, gate by gate, and the
 rest as in `nn.Dense`; the bias of the LSTM's forget gate starts at `forget_bias` (Jozefowicz et al. 2015).
+
+Rows of different lengths: with `lengths: [B]` a row ends at its own last step. The carry stays what it was there, the
+outputs behind it are zero, and a layer that reads backwards starts there, not at the padding (torch: packed sequences).
 """
 
 from collections.abc import Callable
@@ -20,6 +23,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
@@ -32,6 +36,7 @@ __all__ = [
     "gru_cell",
     "lstm_cell",
     "relu_rnn_cell",
+    "reverse_sequences",
     "rnn_cell",
 ]
 
@@ -124,6 +129,40 @@ RECURRENT_CELLS = {
 }
 
 
+def reverse_sequences(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
+    """Reverse each row of a batch within its own length; done twice, it gives the batch back.
+
+    Args:
+      x: [B, T, ...].
+      lengths: [B] int, steps that count in each row; None: all T.
+
+    Returns:
+      [B, T, ...], x[b, lengths[b] - 1 - t] at step t; the steps behind are reversed among themselves.
+
+    Raises:
+      ValueError: the lengths do not fit x.
+    """
+    if lengths is None:
+        return x[:, ::-1]
+    steps = x.shape[1]
+    order = (_checked(lengths, x)[:, None] - 1 - jnp.arange(steps)) % steps
+    return jnp.take_along_axis(x, order.reshape(order.shape + (1,) * (x.ndim - 2)), axis=1)
+
+
+def _checked(lengths: jax.Array, x: jax.Array) -> jax.Array:
+    rows, steps = x.shape[:2]
+    if jnp.shape(lengths) != (rows,) or not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
+        raise ValueError(
+            f"lengths: {jnp.result_type(lengths)}{list(jnp.shape(lengths))}; allowed: whole numbers, one for each of "
+            f"the {rows} rows"
+        )
+    if not isinstance(lengths, jax.core.Tracer) and rows:
+        low, high = np.min(lengths), np.max(lengths)
+        if low < 0 or high > steps:
+            raise ValueError(f"lengths={low if low < 0 else high}: out of range; allowed: 0 to the {steps} steps of x")
+    return jnp.asarray(lengths)
+
+
 class Recurrent(nn.Module):
     """One recurrent layer over time: (carry, x [B, T, D]) -> (carry, h [B, T, H]).
 
@@ -181,18 +220,22 @@ class Recurrent(nn.Module):
         return RECURRENT_CELLS[self.cell]
 
     @nn.compact
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(
+        self, carry: Carry, x: jax.Array, lengths: jax.Array | None = None, term: jax.Array | None = None
+    ) -> tuple[Carry, jax.Array]:
         """Run over time; the carry keeps its own dtype, float32 at least.
 
         Args:
           carry: state before the first step, from `initial_carry` or an earlier call.
           x: [B, T, D].
+          lengths: [B] int, steps that count in each row; None: all T.
+          term: [B, gates H], added to the input term of every step; None adds nothing.
 
         Returns:
-          (state after the last step, outputs [B, T, H]).
+          (state after the last step of each row, outputs [B, T, H], zero behind it).
 
         Raises:
-          ValueError: the cell is unknown, or has no projection.
+          ValueError: the cell is unknown, or has no projection, or the lengths do not fit x.
         """
         step, gates, _ = self._kind
         chex.assert_rank(x, 3)
@@ -208,15 +251,23 @@ class Recurrent(nn.Module):
         wide = jnp.promote_types(carry[0].dtype, w_h.dtype)
         carry = jax.tree.map(lambda h: h.astype(wide), carry)
         a = (x @ w_x).astype(wide) + b_x
+        a = a if term is None else a + term[:, None].astype(wide)
 
-        def over_time(carry, a):
-            u = (carry[0].astype(w_h.dtype) @ w_h).astype(wide) + b_h
-            carry = step(carry, a, u)
+        def over_time(before, inputs):
+            a, counts = inputs
+            u = (before[0].astype(w_h.dtype) @ w_h).astype(wide) + b_h
+            carry = step(before, a, u)
             if w_p is not None:
                 carry = ((carry[0].astype(w_h.dtype) @ w_p.astype(w_h.dtype)).astype(wide), *carry[1:])
-            return carry, carry[0]
+            if counts is None:
+                return carry, carry[0]
+            carry = jax.tree.map(lambda new, old: jnp.where(counts, new, old), carry, before)
+            return carry, jnp.where(counts, carry[0], 0)
 
-        carry, h = jax.lax.scan(over_time, carry, a.swapaxes(0, 1), unroll=self.unroll)
+        counts = None
+        if lengths is not None:
+            counts = (jnp.arange(x.shape[1])[:, None] < _checked(lengths, x))[..., None]
+        carry, h = jax.lax.scan(over_time, carry, (a.swapaxes(0, 1), counts), unroll=self.unroll)
         return carry, h.swapaxes(0, 1)
 
     def _bias(self, key, shape, dtype=jnp.float32) -> jax.Array:
@@ -248,7 +299,8 @@ def orthogonal_by_gate(gates: int) -> Any:
 class RecurrentStack(nn.Module):
     """Recurrent layers on top of each other: (carries, x [B, T, D]) -> (carries, h [B, T, H]). Submodules `layer0`, ...
 
-    At time t layer l sees its own state of t - 1 and the output of layer l - 1 at t.
+    At time t layer l sees its own state of t - 1 and the output of layer l - 1 at t. In a bidirectional stack each
+    layer is a `BidirectionalRecurrent`, whose outputs of both ways the next one sees.
 
     Args:
       features: H, size of the state of each layer.
@@ -258,6 +310,7 @@ class RecurrentStack(nn.Module):
       dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the first layer's input kernel; `normal(1)` suits one-hot vectors, whose length does
         not grow with their dimension.
+      bidirectional: let each layer read both ways.
     """
 
     features: int
@@ -266,37 +319,49 @@ class RecurrentStack(nn.Module):
     unroll: int = 1
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
+    bidirectional: bool = False
 
-    def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
+    @property
+    def _layer(self) -> Any:
+        return BidirectionalRecurrent if self.bidirectional else Recurrent
+
+    def initial_carry(self, batch_size: int) -> tuple[Any, ...]:
         """Zero state of every layer before the first step.
 
         Args:
           batch_size: examples.
 
         Returns:
-          One carry for each layer.
+          One carry for each layer; in a bidirectional stack a pair of carries.
         """
-        layer = Recurrent(self.features, self.cell, parent=None)
+        layer = self._layer(self.features, self.cell, parent=None)
         return tuple(layer.initial_carry(batch_size) for _ in range(self.num_layers))
 
     @nn.compact
-    def __call__(self, carry: tuple[Carry, ...], x: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:
+    def __call__(
+        self, carry: tuple[Any, ...], x: jax.Array, lengths: jax.Array | None = None
+    ) -> tuple[tuple[Any, ...], jax.Array]:
         """Run each layer over the whole sequence, one layer after the other.
 
         Args:
-          carry: one carry for each layer, from `initial_carry` or an earlier call.
+          carry: one carry for each layer, from `initial_carry` or, unless bidirectional, an earlier call.
           x: [B, T, D].
+          lengths: [B] int, steps that count in each row; None: all T.
 
         Returns:
-          (carries after the last step, outputs [B, T, H] of the last layer).
+          (carries after the last step of each row, outputs [B, T, H] of the last layer, zero behind it); [B, T, 2 H]
+          of a bidirectional stack.
+
+        Raises:
+          ValueError: the cell is unknown, or the lengths do not fit x.
         """
         states = []
         for i in range(self.num_layers):
             init = self.input_init if i == 0 else nn.initializers.lecun_normal()
-            layer = Recurrent(
+            layer = self._layer(
                 self.features, self.cell, unroll=self.unroll, dtype=self.dtype, input_init=init, name=f"layer{i}"
             )
-            state, x = layer(carry[i], x)
+            state, x = layer(carry[i], x, lengths)
             states.append(state)
         return tuple(states), x
 
@@ -313,6 +378,7 @@ class BidirectionalRecurrent(nn.Module):
       proj_features: P, size of each projected output; None for no projection.
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
       dtype: dtype of the matrix products; None means by promotion.
+      input_init: initializer of the input kernels.
     """
 
     features: int
@@ -320,6 +386,7 @@ class BidirectionalRecurrent(nn.Module):
     proj_features: int | None = None
     unroll: int = 1
     dtype: Any = None
+    input_init: Any = nn.initializers.lecun_normal()
 
     def initial_carry(self, batch_size: int) -> tuple[Carry, Carry]:
         """Zero states before the first step and after the last.
@@ -334,20 +401,35 @@ class BidirectionalRecurrent(nn.Module):
         return layer.initial_carry(batch_size), layer.initial_carry(batch_size)
 
     @nn.compact
-    def __call__(self, carry: tuple[Carry, Carry], x: jax.Array) -> tuple[tuple[Carry, Carry], jax.Array]:
+    def __call__(
+        self, carry: tuple[Carry, Carry], x: jax.Array, lengths: jax.Array | None = None
+    ) -> tuple[tuple[Carry, Carry], jax.Array]:
         """Run over time both ways.
 
         Args:
           carry: states of the two layers, from `initial_carry`.
           x: [B, T, D].
+          lengths: [B] int, steps that count in each row; None: all T.
 
         Returns:
-          ((the forward layer's state after the last step, the backward layer's after the first), outputs [B, T, 2 H]).
+          ((the forward layer's state after the last step of each row, the backward layer's after the first), outputs
+          [B, T, 2 H], zero behind each row's last step).
+
+        Raises:
+          ValueError: the cell is unknown, or has no projection, or the lengths do not fit x.
         """
         forward, backward = (
-            Recurrent(self.features, self.cell, self.proj_features, unroll=self.unroll, dtype=self.dtype, name=name)
+            Recurrent(
+                self.features,
+                self.cell,
+                self.proj_features,
+                unroll=self.unroll,
+                dtype=self.dtype,
+                input_init=self.input_init,
+                name=name,
+            )
             for name in ("forward", "backward")
         )
-        after, h = forward(carry[0], x)
-        before, g = backward(carry[1], x[:, ::-1])
-        return (after, before), jnp.concatenate([h, g[:, ::-1]], -1)
+        after, h = forward(carry[0], x, lengths)
+        before, g = backward(carry[1], reverse_sequences(x, lengths), lengths)
+        return (after, before), jnp.concatenate([h, reverse_sequences(g, lengths)], -1)

@@ -2,7 +2,7 @@
 
     post-norm    x = LN(x + MHA(x)),   x = LN(x + MLP(x))                  Vaswani et al. 2017, arXiv:1706.03762
     pre-norm     x = x + MHA(LN(x)),   x = x + MLP(LN(x))                  Dosovitskiy et al. 2020, arXiv:2010.11929
-    MLP(x)       W_2 f(W_1 x + b_1) + b_2
+    MLP(x)       W_2 f(W_1 x + b_1) + b_2;  gated: W_2 (f(W_g x + b_g) (W_1 x + b_1))         Shazeer, arXiv:2002.05202
     decoder      causal MHA(x), then (with an encoder) MHA(x, memory) of keys and values of the encoder, then MLP(x)
 
 Names are timm's: norm1, attn (qkv, proj), norm2, mlp (fc1, fc2); a decoder with an encoder has cross_attn and norm2
@@ -11,7 +11,7 @@ after each layer of the perceptron.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,10 @@ from flax import linen as nn
 
 from dlcore.nn.attention import Initializer, MultiHeadAttention
 from dlcore.nn.cache import Cache, Memory
-from dlcore.nn.group_norm import LayerNorm
+from dlcore.nn.group_norm import LayerNorm, RMSNorm
 from dlcore.nn.stochastic import StochasticDepth
 
-__all__ = ["FeedForward", "TransformerDecoderBlock", "TransformerEncoderBlock", "drop_path"]
+__all__ = ["FeedForward", "TransformerBlock", "TransformerDecoderBlock", "TransformerEncoderBlock", "drop_path"]
 
 
 def drop_path(branch: jax.Array, rate: float, train: bool) -> jax.Array:
@@ -42,16 +42,20 @@ def drop_path(branch: jax.Array, rate: float, train: bool) -> jax.Array:
 
 
 class FeedForward(nn.Module):
-    """Perceptron of a transformer: two dense layers on each token, [..., D] -> [..., D]. Submodules `fc1` and `fc2`.
+    """Perceptron of a transformer: two dense layers on each token, [..., D] -> [..., D].
+
+    Submodules `fc1` and `fc2`, and `gate` where gated.
 
     Args:
       hidden_features: units between the two layers.
       activation: function between the two layers.
       dropout_rate: probability to drop a value after each layer in training.
       dtype: dtype of the computation; None means by promotion.
-      kernel_init: initializer of both kernels.
-      bias_init: initializer of both biases.
+      kernel_init: initializer of all kernels but that of `out_kernel_init`.
+      bias_init: initializer of the biases.
       out_kernel_init: initializer of the second kernel; None means `kernel_init`.
+      gated: multiply the first layer by the activation of a layer `gate`, in place of activating it.
+      use_bias: add biases.
     """
 
     hidden_features: int
@@ -61,10 +65,12 @@ class FeedForward(nn.Module):
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     bias_init: Initializer = nn.initializers.zeros
     out_kernel_init: Initializer | None = None
+    gated: bool = False
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Apply the two layers.
+        """Apply the layers.
 
         Args:
           x: [..., D].
@@ -75,31 +81,43 @@ class FeedForward(nn.Module):
         """
 
         def dense(features: int, name: str, init: Initializer) -> nn.Dense:
-            return nn.Dense(features, dtype=self.dtype, kernel_init=init, bias_init=self.bias_init, name=name)
+            return nn.Dense(
+                features, self.use_bias, dtype=self.dtype, kernel_init=init, bias_init=self.bias_init, name=name
+            )
 
-        h = self.activation(dense(self.hidden_features, "fc1", self.kernel_init)(x))
+        h = dense(self.hidden_features, "fc1", self.kernel_init)(x)
+        if self.gated:
+            h = h * self.activation(dense(self.hidden_features, "gate", self.kernel_init)(x))
+        else:
+            h = self.activation(h)
         h = nn.Dropout(self.dropout_rate)(h, deterministic=not train)
         h = dense(x.shape[-1], "fc2", self.out_kernel_init or self.kernel_init)(h)
         return nn.Dropout(self.dropout_rate)(h, deterministic=not train)
 
 
-class TransformerEncoderBlock(nn.Module):
-    """Transformer encoder block: self-attention and a perceptron on tokens, [B, N, D] -> [B, N, D].
+class TransformerBlock(nn.Module):
+    """What both blocks have: the fields, and the layers that they make of them.
 
     Args:
-      num_heads: heads of the attention; divides D.
+      num_heads: heads of each attention; divides the features of all heads.
       hidden_features: units of the perceptron.
       pre_norm: normalize the input of each branch instead of the sum after it.
       activation: of the perceptron; torch's default is relu, that of vision transformers gelu.
-      dropout_rate: probability to drop a value of the attention's output or of the perceptron in training.
+      dropout_rate: probability to drop a value of an attention's output or of the perceptron in training.
       attention_dropout_rate: probability to drop an attention weight in training.
-      drop_path_rate: probability to drop a whole branch of an example in training.
-      epsilon: of the layer norms.
-      fused_qkv: compute queries, keys and values by one layer `qkv`.
+      epsilon: of the norms.
+      fused_qkv: compute queries, keys and values of the self-attention by one layer `qkv`.
       dtype: dtype of the computation; None means by promotion.
-      kernel_init: initializer of all kernels but that of `out_kernel_init`.
-      out_kernel_init: initializer of the attention's output projection; None means `kernel_init`.
+      kernel_init: initializer of all kernels but those of `out_kernel_init`.
+      out_kernel_init: initializer of the last kernels of branches, see the block; None means `kernel_init`.
       bias_init: initializer of the perceptron's biases.
+      norm: layer or rms.
+      use_bias: add biases to the layers of attention and perceptron.
+      gated: multiply the perceptron's first layer by a gate.
+      qkv_features: features of all heads together; None means those of a token.
+      num_kv_heads: heads of keys and values, each shared by several heads of queries; None means `num_heads`.
+      scale: factor of the attention's scores; None means 1 / sqrt(features of a head).
+      rotary: period of the rotary positions of the self-attention; None: it sees no position.
     """
 
     num_heads: int
@@ -108,13 +126,70 @@ class TransformerEncoderBlock(nn.Module):
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     dropout_rate: float = 0.0
     attention_dropout_rate: float = 0.0
-    drop_path_rate: float = 0.0
     epsilon: float = 1e-5
     fused_qkv: bool = True
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     out_kernel_init: Initializer | None = None
     bias_init: Initializer = nn.initializers.zeros
+    norm: Literal["layer", "rms"] = "layer"
+    use_bias: bool = True
+    gated: bool = False
+    qkv_features: int | None = None
+    num_kv_heads: int | None = None
+    scale: float | None = None
+    rotary: float | None = None
+
+    @nn.nowrap
+    def _attention(self, name: str, fused_qkv: bool) -> MultiHeadAttention:
+        return MultiHeadAttention(
+            self.num_heads,
+            qkv_features=self.qkv_features,
+            fused_qkv=fused_qkv,
+            num_kv_heads=self.num_kv_heads,
+            scale=self.scale,
+            rotary=self.rotary,
+            use_bias=self.use_bias,
+            dropout_rate=self.attention_dropout_rate,
+            dtype=self.dtype,
+            kernel_init=self.kernel_init,
+            out_kernel_init=self.out_kernel_init,
+            name=name,
+        )
+
+    @nn.nowrap
+    def _perceptron(self, out_kernel_init: Initializer | None = None) -> FeedForward:
+        return FeedForward(
+            self.hidden_features,
+            self.activation,
+            self.dropout_rate,
+            self.dtype,
+            self.kernel_init,
+            self.bias_init,
+            out_kernel_init,
+            self.gated,
+            self.use_bias,
+            name="mlp",
+        )
+
+    @nn.nowrap
+    def _norm(self, i: int) -> nn.Module:
+        kinds = {"layer": LayerNorm, "rms": RMSNorm}
+        if self.norm not in kinds:
+            raise ValueError(f"norm={self.norm!r}: unknown; allowed: {', '.join(kinds)}")
+        return kinds[self.norm](self.epsilon, dtype=self.dtype, name=f"norm{i}")
+
+
+class TransformerEncoderBlock(TransformerBlock):
+    """Transformer encoder block: self-attention and a perceptron on tokens, [B, N, D] -> [B, N, D].
+
+    All fields of `TransformerBlock`; `out_kernel_init` is for the attention's output projection.
+
+    Args:
+      drop_path_rate: probability to drop a whole branch of an example in training.
+    """
+
+    drop_path_rate: float = 0.0
 
     @nn.compact
     def __call__(
@@ -131,24 +206,7 @@ class TransformerEncoderBlock(nn.Module):
         Returns:
           [B, N, D].
         """
-        attention = MultiHeadAttention(
-            self.num_heads,
-            fused_qkv=self.fused_qkv,
-            dropout_rate=self.attention_dropout_rate,
-            dtype=self.dtype,
-            kernel_init=self.kernel_init,
-            out_kernel_init=self.out_kernel_init,
-            name="attn",
-        )
-        mlp = FeedForward(
-            self.hidden_features,
-            self.activation,
-            self.dropout_rate,
-            self.dtype,
-            self.kernel_init,
-            self.bias_init,
-            name="mlp",
-        )
+        attention, mlp = self._attention("attn", self.fused_qkv), self._perceptron()
 
         def attend(x: jax.Array) -> jax.Array:
             return nn.Dropout(self.dropout_rate)(
@@ -156,7 +214,7 @@ class TransformerEncoderBlock(nn.Module):
             )
 
         for i, branch in enumerate((attend, lambda x: mlp(x, train)), 1):
-            norm = LayerNorm(self.epsilon, dtype=self.dtype, name=f"norm{i}")
+            norm = self._norm(i)
             if self.pre_norm:
                 x = x + drop_path(branch(norm(x)), self.drop_path_rate, train)
             else:
@@ -164,36 +222,16 @@ class TransformerEncoderBlock(nn.Module):
         return x
 
 
-class TransformerDecoderBlock(nn.Module):
+class TransformerDecoderBlock(TransformerBlock):
     """Transformer decoder block: self-attention, cross-attention and a perceptron on tokens, [B, T, D] -> [B, T, D].
 
+    All fields of `TransformerBlock`; `out_kernel_init` is for the last kernel of each branch.
+
     Args:
-      num_heads: heads of each attention; divides D.
-      hidden_features: units of the perceptron.
       cross: attend to a memory; False leaves the cross-attention out (GPT).
-      pre_norm: normalize the input of each branch instead of the sum after it.
-      activation: of the perceptron.
-      dropout_rate: probability to drop a value of an attention's output or of the perceptron in training.
-      attention_dropout_rate: probability to drop an attention weight in training.
-      epsilon: of the layer norms.
-      fused_qkv: compute queries, keys and values of the self-attention by one layer `qkv`.
-      dtype: dtype of the computation; None means by promotion.
-      kernel_init: initializer of all kernels but those of `out_kernel_init`.
-      out_kernel_init: initializer of the last kernel of each branch; None means `kernel_init`.
     """
 
-    num_heads: int
-    hidden_features: int
     cross: bool = True
-    pre_norm: bool = False
-    activation: Callable[[jax.Array], jax.Array] = nn.relu
-    dropout_rate: float = 0.0
-    attention_dropout_rate: float = 0.0
-    epsilon: float = 1e-5
-    fused_qkv: bool = True
-    dtype: Any = None
-    kernel_init: Initializer = nn.initializers.xavier_uniform()
-    out_kernel_init: Initializer | None = None
 
     @nn.compact
     def __call__(
@@ -205,6 +243,7 @@ class TransformerDecoderBlock(nn.Module):
         memory_mask: jax.Array | None = None,
         bias: jax.Array | None = None,
         cache: dict[str, Any] | None = None,
+        is_causal: bool = False,
     ) -> Any:
         """Apply the block.
 
@@ -212,54 +251,37 @@ class TransformerDecoderBlock(nn.Module):
           x: [B, T, D].
           memory: [B, S, E], of the encoder; None without cross-attention, or where the cache holds it.
           train: apply dropout, with the "dropout" rng.
-          mask: bool, True where a query may attend to a token of x; broadcasts to [B, H, T, T], usually `causal_mask`.
-            With a cache, which is causal by itself, None.
+          mask: bool, True where a query may attend to a token of x; broadcasts to [B, H, T, T]. None means everywhere.
           memory_mask: bool, True where the memory has a token; broadcasts to [B, H, T, S]. None means everywhere.
           bias: added to the self-attention's scores; broadcasts to [B, H, T, T]. None adds nothing.
-          cache: of `init_cache`, or what the call before returned; None keeps nothing.
+          cache: of `init_cache`, or what the call before returned; None keeps nothing. A cache is causal by itself.
+          is_causal: hide later tokens from each; faster than a mask that does.
 
         Returns:
           [B, T, D]; with a cache (that, the cache after it).
         """
-
-        def attention(name: str, fused: bool) -> MultiHeadAttention:
-            return MultiHeadAttention(
-                self.num_heads,
-                fused_qkv=fused,
-                dropout_rate=self.attention_dropout_rate,
-                dtype=self.dtype,
-                kernel_init=self.kernel_init,
-                out_kernel_init=self.out_kernel_init,
-                name=name,
-            )
-
         after = dict(cache or {})
 
         def attend(x: jax.Array) -> jax.Array:
-            y = attention("attn", self.fused_qkv)(x, mask=mask, bias=bias, train=train, cache=after.get("self"))
+            own = {"mask": mask, "bias": bias, "train": train, "is_causal": is_causal}
+            y = self._attention("attn", self.fused_qkv)(x, **own, cache=after.get("self"))
             if cache is not None:
                 y, after["self"] = y
             return nn.Dropout(self.dropout_rate)(y, deterministic=not train)
 
         def look(x: jax.Array) -> jax.Array:
-            y = attention("cross_attn", False)(x, memory, mask=memory_mask, train=train, cache=after.get("cross"))
+            y = self._attention("cross_attn", False)(x, memory, mask=memory_mask, train=train, cache=after.get("cross"))
             if cache is not None:
                 y, after["cross"] = y
             return nn.Dropout(self.dropout_rate)(y, deterministic=not train)
 
-        mlp = FeedForward(
-            self.hidden_features,
-            self.activation,
-            self.dropout_rate,
-            self.dtype,
-            self.kernel_init,
-            out_kernel_init=self.out_kernel_init,
-            name="mlp",
-        )
+        mlp = self._perceptron(self.out_kernel_init)
         branches = [attend, look] if self.cross else [attend]
         for i, branch in enumerate([*branches, lambda x: mlp(x, train)], 1):
-            norm = LayerNorm(self.epsilon, dtype=self.dtype, name=f"norm{i}")
+            norm = self._norm(i)
             x = x + branch(norm(x)) if self.pre_norm else norm(x + branch(x))
+            # Else XLA:CPU sums the residual stream anew, from all branches before, for whatever reads it.
+            x = jax.lax.optimization_barrier(x)
         return x if cache is None else (x, after)
 
     @nn.nowrap
@@ -274,9 +296,6 @@ class TransformerDecoderBlock(nn.Module):
         Returns:
           {"self": a Cache} and, with cross-attention, {"cross": an empty Memory}.
         """
-        cache: dict[str, Any] = {
-            "self": Cache.zeros(
-                batch_size, length, self.num_heads, features // self.num_heads, self.dtype or jnp.float32
-            )
-        }
+        heads, size = self.num_kv_heads or self.num_heads, (self.qkv_features or features) // self.num_heads
+        cache = {"self": Cache.zeros(batch_size, length, heads, size, self.dtype or jnp.float32)}
         return cache | ({"cross": Memory()} if self.cross else {})

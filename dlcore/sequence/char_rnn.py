@@ -20,9 +20,9 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
-from dlcore.metrics.language import BitsPerDim, Perplexity
+from dlcore.metrics.language import token_metrics
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate
 
@@ -107,14 +107,7 @@ def learner(
     """
 
     def metrics_of(nats, logits, tokens, mask=None) -> Metrics:
-        flat = nats.reshape(-1), None if mask is None else mask.reshape(-1)
-        correct = (logits.argmax(-1) == tokens[:, 1:]).reshape(-1)
-        return {
-            "loss": Sum.of(*flat),
-            "accuracy": Sum.of(correct, flat[1]),
-            "perplexity": Perplexity.of(*flat),
-            "bits": BitsPerDim.of(*flat),
-        }
+        return token_metrics(nats, logits, tokens[:, 1:], mask)
 
     def init(rng: jax.Array, batch: dict) -> CharRNNState:
         streams = jnp.asarray(batch["text"])

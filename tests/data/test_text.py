@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.data.text import Vocabulary, embedded_pages, load_text, split_text, streams
+from dlcore.data.text import Vocabulary, embedded_pages, load_text, split_text, streams, training_windows, windows
 
 
 def test_vocabulary_there_and_back():
@@ -12,7 +12,7 @@ def test_vocabulary_there_and_back():
     np.testing.assert_array_equal(vocabulary.encode("hello"), [1, 0, 2, 2, 3])
     assert vocabulary.encode("hello").dtype == np.uint8
     assert vocabulary.decode(vocabulary.encode("hole")) == "hole"
-    with pytest.raises(ValueError, match=r"text: 'x' is not among the 4 characters"):
+    with pytest.raises(ValueError, match=r"text: 'x' at position 2 is not among the 4 characters"):
         vocabulary.encode("hex")
 
 
@@ -59,3 +59,34 @@ def test_streams_hold_each_transition_once():
     assert pairs(streams(tokens, 4)) == [(t, t + 1) for t in range(20)]  # five a row; three are left out
     with pytest.raises(ValueError, match="count=30: a text of 24 characters"):
         streams(tokens, 30)
+
+
+@pytest.mark.parametrize("stride", [None, 5, 1])
+@pytest.mark.parametrize("size", [2, 5, 24, 26])
+def test_each_transition_is_the_target_of_one_window(size, stride):
+    arrays = windows(np.arange(size), 5, stride).arrays
+    counted = [
+        (int(row[t]), int(row[t + 1]))
+        for row, first, length in zip(arrays["text"], arrays["first"], arrays["length"], strict=True)
+        for t in range(first, length)
+    ]
+    assert counted == [(t, t + 1) for t in range(size - 1)]
+    assert arrays["text"].shape[1] == 6
+
+
+def test_a_smaller_stride_gives_each_target_more_context():
+    arrays = windows(np.arange(30), 6, 2).arrays
+    assert list(arrays["first"]) == [0] + [4] * (len(arrays["first"]) - 1)
+    with pytest.raises(ValueError, match="stride=7: out of range; allowed: 1 to the window's 6"):
+        windows(np.arange(30), 6, 7)
+    with pytest.raises(ValueError, match="a text of 1 tokens is too short; allowed: at least 2"):
+        windows(np.arange(1), 6)
+
+
+def test_rows_for_training_hold_every_window():
+    for size in (5, 6, 8, 9, 15, 17):
+        rows = training_windows(np.arange(size), 4).arrays["text"]
+        found = {tuple(map(int, row[i : i + 5])) for row in rows for i in range(rows.shape[1] - 4)}
+        assert found == {tuple(range(i, i + 5)) for i in range(size - 4)}, size
+    with pytest.raises(ValueError, match="a text of 4 tokens is too short; allowed: at least 5"):
+        training_windows(np.arange(4), 4)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.models import create_model, input_shape, load_torch, torch_weights
-from dlcore.models.registry import MODELS
+from dlcore.models import create_model, load_torch, torch_weights
+from dlcore.models.registry import MODELS, example_inputs
 from tests.models.tracing import layers_traced_once
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -62,10 +62,9 @@ def nchw(x):
 
 def parameter_count(name, **fields):
     """Number of parameters, without batch statistics."""
-    image = jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32)
     model = create_model(name, **fields)
     with layers_traced_once():
-        params = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)["params"]
+        params = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(name, fields)))["params"]
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 

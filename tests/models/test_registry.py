@@ -7,8 +7,18 @@ import pytest
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
-from dlcore.models import create_model, efficientnet, input_shape, list_models, mnasnet, mobilenet_v2, mobilenet_v3
-from dlcore.models.registry import FAMILIES, MODELS
+from dlcore.experiment.setting import module_settings
+from dlcore.models import (
+    create_model,
+    efficientnet,
+    input_shape,
+    list_models,
+    mnasnet,
+    mobilenet_v2,
+    mobilenet_v3,
+    torch_names,
+)
+from dlcore.models.registry import FAMILIES, MODELS, TOKEN_FAMILIES, TOKEN_MODELS
 from tests.models.parity import first_variants
 from tests.models.training import draw
 
@@ -81,6 +91,29 @@ def test_an_unknown_field_is_an_error_with_all_fields():
 
 def test_every_family_is_listed_once():
     assert len(MODELS) == sum(len(family.MODELS) for family in FAMILIES)
+    assert len(TOKEN_MODELS) == sum(len(family.MODELS) for family in TOKEN_FAMILIES)
+    assert not set(MODELS) & set(TOKEN_MODELS)
+
+
+def test_models_of_tokens_are_a_kind_of_their_own():
+    assert list_models(kind="tokens") == sorted(TOKEN_MODELS)
+    assert not set(list_models()) & set(TOKEN_MODELS)
+    assert type(create_model("gpt2", width=24)).__name__ == "GPT2"
+    with pytest.raises(ValueError, match=r"name='gpt2': it reads tokens; allowed: models of images"):
+        input_shape("gpt2")
+    with pytest.raises(ValueError, match=r"'gpt2_larg'.*did you mean gpt2_large"):
+        create_model("gpt2_larg")
+    with pytest.raises(ValueError, match=r"kind='text': unknown; allowed: image, tokens"):
+        list_models(kind="text")
+
+
+@pytest.mark.parametrize("name", TOKEN_MODELS)
+def test_every_model_of_tokens_has_promised_names_in_torch(name):
+    """One variable, one entry of the state dict; and every simple field is documented."""
+    names = torch_names(name)
+    assert len(set(names.values())) == len(names)
+    settings = module_settings("model", TOKEN_MODELS[name])
+    assert not [field for field, setting in settings.items() if not setting.help]
 
 
 @pytest.mark.parametrize("name", first_variants())

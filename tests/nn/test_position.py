@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.nn import LearnedPositions, RelativePositionBias, interpolate_positions, sinusoidal_encoding
+from dlcore.nn import (
+    LearnedPositions,
+    RelativePositionBias,
+    RelativePositionBuckets,
+    interpolate_positions,
+    relative_buckets,
+    sinusoidal_encoding,
+)
 from tests.models.parity import GOLDENS
 
 
@@ -99,3 +106,25 @@ def test_relative_bias_by_hand():
     # 2 x 1: a step down is a whole row of the table further, which is 1 long
     got = RelativePositionBias((2, 1), 1).apply({"params": {"embedding": jnp.asarray([[5.0], [6.0], [7.0]])}})
     np.testing.assert_array_equal(got, [[[6, 5], [7, 6]]])
+
+
+def test_buckets_by_hand():
+    """8 buckets of 4 each way: 0, 1, then from 2, and from 2 sqrt(20 / 2) = 6.3 on. One way: from 4 by 5^(1/4)."""
+    both = relative_buckets(jnp.arange(-8, 9), 8, 20)
+    np.testing.assert_array_equal(both, [3, 3, 2, 2, 2, 2, 2, 1, 0, 5, 6, 6, 6, 6, 6, 7, 7])
+    behind = relative_buckets(-jnp.arange(-2, 16), 8, 20, bidirectional=False)  # 4, 5.98, 8.94, 13.4
+    np.testing.assert_array_equal(behind, [0, 0, 0, 1, 2, 3, 4, 4, 5, 5, 5, 6, 6, 6, 6, 6, 7, 7])
+    assert relative_buckets(jnp.asarray([15, 16, 31, 32, 63, 64, 90, 91, 1000])).tolist() == [
+        *(25, 26, 27, 28, 29, 30, 30, 31, 31)
+    ]
+    with pytest.raises(ValueError, match="num_buckets=2, max_distance=128: not buckets; allowed: num_buckets of at"):
+        relative_buckets(jnp.arange(3), 2)
+
+
+def test_the_bias_of_buckets_follows_the_queries_positions():
+    layer = RelativePositionBuckets(3, 8, 20, bidirectional=False)
+    table = jnp.arange(24.0).reshape(8, 3)
+    bias = layer.apply({"params": {"embedding": table}}, jnp.asarray([[4], [1]]), 6)
+    assert bias.shape == (2, 3, 1, 6)
+    np.testing.assert_array_equal(bias[0, 1, 0], [13, 10, 7, 4, 1, 1])  # buckets 4 3 2 1 0 0
+    np.testing.assert_array_equal(bias[1, 1, 0], [4, 1, 1, 1, 1, 1])

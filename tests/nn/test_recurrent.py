@@ -7,7 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.nn.recurrent import BidirectionalRecurrent, Recurrent, RecurrentStack, gru_cell, lstm_cell, rnn_cell
+from dlcore.nn.recurrent import (
+    BidirectionalRecurrent,
+    Recurrent,
+    RecurrentStack,
+    gru_cell,
+    lstm_cell,
+    reverse_sequences,
+    rnn_cell,
+)
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_seq_attn.npz")
 TORCH = {"input_kernel": "weight_ih", "hidden_kernel": "weight_hh", "input_bias": "bias_ih", "hidden_bias": "bias_hh"}
@@ -139,24 +147,127 @@ def test_a_sequence_without_a_batch_is_an_error():
         layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((5, 3)))
 
 
-@pytest.mark.covers("SQ-04")
+def both_from_torch(case: str, layer: int) -> dict:
+    return {
+        name: {ours: GOLDEN[f"{case}/in.w.{theirs}_l{layer}{end}"].T for ours, theirs in TORCH.items()}
+        for name, end in (("forward", ""), ("backward", "_reverse"))
+    }
+
+
+@pytest.mark.covers("SQ-05")
 @pytest.mark.parametrize("cell", COVERS)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_reading_both_ways_equals_torch(cell, layers):
     case = f"{cell.upper()}.{layers}bi"
-    x, layer = jnp.asarray(GOLDEN[f"{case}/in.x"]), BidirectionalRecurrent(4, cell)
+    stack = RecurrentStack(4, layers, cell, bidirectional=True)
+    params = {f"layer{i}": both_from_torch(case, i) for i in range(layers)}
+    start = tuple((carry_of(case, 2 * i, "in"), carry_of(case, 2 * i + 1, "in")) for i in range(layers))
+    x = jnp.asarray(GOLDEN[f"{case}/in.x"])
+    after, h = jax.jit(stack.apply)({"params": params}, start, x)
+    np.testing.assert_allclose(h, GOLDEN[f"{case}/out"], atol=2e-6)
     for i in range(layers):
-        both = {
-            name: {ours: GOLDEN[f"{case}/in.w.{theirs}_l{i}{end}"].T for ours, theirs in TORCH.items()}
-            for name, end in (("forward", ""), ("backward", "_reverse"))
-        }
-        start = carry_of(case, 2 * i, "in"), carry_of(case, 2 * i + 1, "in")
-        after, x = jax.jit(layer.apply)({"params": both}, start, x)
         for end in (0, 1):
-            for ours, theirs in zip(after[end], carry_of(case, 2 * i + end, "out"), strict=True):
+            for ours, theirs in zip(after[i][end], carry_of(case, 2 * i + end, "out"), strict=True):
                 np.testing.assert_allclose(ours, theirs, atol=2e-6)
-    np.testing.assert_allclose(x, GOLDEN[f"{case}/out"], atol=2e-6)
-    assert [len(c) for c in layer.initial_carry(3)] == [len(c) for c in start]
+    assert jax.tree.map(jnp.shape, stack.initial_carry(len(x))) == jax.tree.map(jnp.shape, start)
+
+
+LENGTHS = np.array([5, 2, 3, 1], np.int32)
+
+
+def ragged(module, dtype=np.float64, features=3):
+    """(parameters, zero carry, x [4, 5, features]) with every bias away from zero."""
+    x = np.random.default_rng(0).normal(size=(4, 5, features)).astype(dtype)
+    carry = jax.tree.map(lambda h: h.astype(dtype), module.initial_carry(4))
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), carry, x))["params"]
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda p: rng.normal(size=p.shape).astype(dtype), shapes), carry, x
+
+
+@pytest.mark.covers("SQ-05")
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("cell", COVERS)
+def test_the_reversed_input_gives_the_outputs_reversed_and_swapped_where_the_weights_are_swapped(cell, lengths):
+    with jax.enable_x64(True):
+        layer = BidirectionalRecurrent(4, cell)
+        params, carry, x = ragged(layer)
+        swapped = {"forward": params["backward"], "backward": params["forward"]}
+        (after, before), h = layer.apply({"params": params}, carry, x, lengths)
+        (forth, back), g = layer.apply({"params": swapped}, carry, reverse_sequences(jnp.asarray(x), lengths), lengths)
+        left, right = np.split(np.asarray(h), 2, -1)
+        want = np.asarray(reverse_sequences(jnp.concatenate([right, left], -1), lengths))
+        np.testing.assert_array_equal(g, want)
+        for ours, theirs in zip(forth + back, before + after, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert (np.asarray(g) != np.asarray(h)).any()
+
+
+@pytest.mark.covers("SQ-05")
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_padded_row_is_the_row_alone(bidirectional):
+    stack = RecurrentStack(4, 2, "lstm", bidirectional=bidirectional)
+    params, carry, x = ragged(stack, np.float32)
+    run = jax.jit(stack.apply)
+    after, h = run({"params": params}, carry, x, LENGTHS)
+    for i, n in enumerate(LENGTHS):
+        alone, g = stack.apply({"params": params}, stack.initial_carry(1), x[i : i + 1, :n])
+        np.testing.assert_allclose(h[i, :n], g[0], atol=1e-6)
+        np.testing.assert_array_equal(h[i, n:], 0)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b[0], atol=1e-6), after, alone)
+
+
+@pytest.mark.covers("SQ-05")
+def test_what_stands_in_the_padding_changes_no_output_and_no_gradient():
+    stack = RecurrentStack(4, 2, "gru", bidirectional=True)
+    params, carry, x = ragged(stack, np.float32)
+    padding = np.arange(5) >= LENGTHS[:, None]
+    other = np.where(padding[..., None], 100.0, x).astype(np.float32)
+
+    @jax.jit
+    def measured(params, x):
+        after, h = stack.apply({"params": params}, carry, x, LENGTHS)
+        return jnp.square(h).sum() + sum(jnp.sum(c) for c in jax.tree.leaves(after)), h
+
+    first, second = (jax.grad(measured, has_aux=True)(params, v) for v in (x, other))
+    jax.tree.map(np.testing.assert_array_equal, first[1], second[1])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), first[0], second[0])
+
+
+def test_full_lengths_change_nothing_and_an_empty_row_keeps_its_carry():
+    layer = Recurrent(4, "lstm")
+    params, carry, x = ragged(layer, np.float32)
+    carry = jax.tree.map(lambda h: h + 0.5, carry)
+    plain = layer.apply({"params": params}, carry, x)
+    full = layer.apply({"params": params}, carry, x, np.full(4, 5))
+    jax.tree.map(np.testing.assert_array_equal, plain, full)
+    after, h = layer.apply({"params": params}, carry, x, np.array([0, 5, 5, 5]))
+    assert (h[0] == 0).all()
+    assert all((c[0] == 0.5).all() for c in after)
+
+
+def test_sequences_are_reversed_within_their_lengths():
+    x = jnp.array([[1, 2, 3, 0], [4, 0, 0, 0], [5, 6, 7, 8]])
+    lengths = jnp.array([3, 1, 4])
+    reversed_rows = reverse_sequences(x, lengths)
+    np.testing.assert_array_equal(reversed_rows, [[3, 2, 1, 0], [4, 0, 0, 0], [8, 7, 6, 5]])
+    np.testing.assert_array_equal(reverse_sequences(reversed_rows, lengths), x)
+    np.testing.assert_array_equal(reverse_sequences(x), x[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "problem"),
+    [
+        (np.array([5, 6, 1, 1]), r"lengths=6: out of range; allowed: 0 to the 5 steps of x"),
+        (np.array([-1, 5, 1, 1]), r"lengths=-1: out of range"),
+        (np.array([5, 5], np.int32), r"lengths: int32\[2\]; allowed: whole numbers, one for each of the 4 rows"),
+        (np.ones(4, np.float32), r"lengths: float32\[4\]; allowed: whole numbers"),
+    ],
+)
+def test_lengths_that_do_not_fit_are_named(lengths, problem):
+    layer = Recurrent(4)
+    params, carry, x = ragged(layer, np.float32)
+    with pytest.raises(ValueError, match=problem):
+        layer.apply({"params": params}, carry, x, lengths)
 
 
 @pytest.mark.covers("SQ-02")

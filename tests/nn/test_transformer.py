@@ -1,12 +1,12 @@
-"""The encoder block against torch, with the norm behind and in front, and its parts."""
+"""The encoder and decoder blocks against torch, with the norm behind and in front, and their parts."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.nn import FeedForward, TransformerEncoderBlock
-from tests.nn.test_attention import build, count, fused_params, golden, normal  # noqa: F401
+from dlcore.nn import FeedForward, TransformerDecoderBlock, TransformerEncoderBlock, causal_mask
+from tests.nn.test_attention import build, count, fused_params, golden, normal, split_params  # noqa: F401
 
 
 @pytest.mark.covers("AT-13")
@@ -62,3 +62,88 @@ def test_dropout_is_off_in_use():
     np.testing.assert_allclose(still, plain, atol=1e-6)
     noisy = jax.jit(lambda key: block.apply(variables, x, True, rngs={"dropout": key}))(jax.random.key(1))
     assert not np.allclose(noisy, plain)
+
+
+@pytest.mark.covers("AT-14")
+@pytest.mark.parametrize("kind", ["post", "pre"])
+def test_the_decoder_block_equals_torch(golden, kind):  # noqa: F811
+    name = f"DecoderLayer.{kind}"
+    w = {key.split("/in.w.")[1]: golden[key] for key in golden.files if key.startswith(f"{name}/in.w.")}
+    params = {
+        "attn": fused_params(golden, name, "self_attn."),
+        "cross_attn": split_params(fused_params(golden, name, "multihead_attn.")),
+        "mlp": {f"fc{i}": {"kernel": w[f"linear{i}.weight"].T, "bias": w[f"linear{i}.bias"]} for i in (1, 2)},
+        **{f"norm{i}": {"scale": w[f"norm{i}.weight"], "bias": w[f"norm{i}.bias"]} for i in (1, 2, 3)},
+    }
+    block, mask = TransformerDecoderBlock(2, 10, pre_norm=kind == "pre"), ~golden[f"{name}/in.mask"]
+    np.testing.assert_array_equal(mask, causal_mask(5))
+    memory = jnp.asarray(golden[f"{name}/in.memory"])
+    run = jax.jit(lambda x: block.apply({"params": params}, x, memory, mask=mask))
+    out, pull = jax.vjp(run, jnp.asarray(golden[f"{name}/in.x"]))
+    np.testing.assert_allclose(out, golden[f"{name}/out"], atol=1e-5)
+    np.testing.assert_allclose(pull(golden[f"{name}/in.cot"])[0], golden[f"{name}/grad.x"], atol=5e-5)
+
+
+@pytest.mark.covers("AT-14")
+def test_parameters_of_a_decoder_block_at_512_and_2048():
+    # two attentions 1,050,624; three norms 2 512; perceptron 2 512 2048 + 2048 + 512
+    x = jax.ShapeDtypeStruct((1, 4, 512), jnp.float32)
+    assert count(TransformerDecoderBlock(8, 2048), x, x) == 4_204_032 == 2 * 1_050_624 + 3_072 + 2_099_712
+    assert count(TransformerDecoderBlock(8, 2048, cross=False), x) == 3_152_384  # that of an encoder block
+
+
+@pytest.mark.covers("AT-14")
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_a_decoder_block_decodes_with_a_cache_as_without(pre_norm):
+    """The memory, which has padding, is projected by the first call and not given again."""
+    x, memory = normal(0, 2, 6, 8), normal(1, 2, 4, 8)
+    memory_mask = jnp.asarray([[1, 1, 1, 1], [1, 1, 0, 0]], bool)[:, None, None]
+    block = TransformerDecoderBlock(2, 16, pre_norm=pre_norm)
+    whole, variables = build(block, x, memory, mask=causal_mask(6), memory_mask=memory_mask)
+    hidden = memory.at[1, 2:].set(99)
+    y, cache = jax.jit(block.apply)(
+        variables, x[:, :2], hidden, memory_mask=memory_mask, cache=block.init_cache(2, 6, 8)
+    )
+    parts, step = [y], jax.jit(lambda cache, x: block.apply(variables, x, cache=cache))
+    for t in range(2, 6):
+        y, cache = step(cache, x[:, t : t + 1])
+        parts.append(y)
+    np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-5)
+    np.testing.assert_array_equal(cache["self"].length, [6, 6])
+
+
+@pytest.mark.covers("AT-14")
+def test_a_decoder_block_sees_no_later_token_but_all_of_the_memory():
+    x, memory = normal(0, 1, 4, 8), normal(1, 1, 3, 8)
+    block = TransformerDecoderBlock(2, 16)
+    _, variables = build(block, x, memory, mask=causal_mask(4))
+    second = jax.jit(
+        jax.grad(lambda x, m: (block.apply(variables, x, m, mask=causal_mask(4))[0, 1] ** 3).sum(), (0, 1))
+    )
+    of_x, of_memory = (jnp.abs(g[0]).sum(-1) for g in second(x, memory))
+    np.testing.assert_array_equal(of_x > 0, [True, True, False, False])
+    assert bool((of_memory > 0).all())
+
+
+def test_the_gate_and_the_norm_are_their_formulas():
+    x, mlp = normal(0, 2, 3, 4), FeedForward(6, jax.nn.silu, gated=True, use_bias=False)
+    out, variables = build(mlp, x)
+    w = {name: layer["kernel"] for name, layer in variables["params"].items()}
+    np.testing.assert_allclose(out, (jax.nn.silu(x @ w["gate"]) * (x @ w["fc1"])) @ w["fc2"], atol=1e-5)
+    assert count(mlp, x) == 3 * 4 * 6
+    block = TransformerEncoderBlock(2, 6, norm="rms", use_bias=False, qkv_features=8)
+    out, variables = build(block, x)
+    np.testing.assert_allclose(jnp.square(out).mean(-1), 1, atol=1e-3)
+    assert count(block, x) == 4 * 4 * 8 + 2 * 4 * 6 + 2 * 4
+    with pytest.raises(ValueError, match="norm='batch': unknown; allowed: layer, rms"):
+        build(TransformerEncoderBlock(2, 6, norm="batch"), x)
+
+
+def test_the_factor_of_the_scores_is_a_field():
+    """Scores of factor 1 are those of 1 / sqrt(4) with queries twice as long."""
+    x, block = normal(0, 2, 3, 8), TransformerEncoderBlock(2, 6, fused_qkv=False, scale=1.0)
+    out, variables = build(block, x)
+    params = variables["params"]
+    longer = {**params["attn"], "query": jax.tree.map(lambda v: 2 * v, params["attn"]["query"])}
+    want = TransformerEncoderBlock(2, 6, fused_qkv=False).apply({"params": {**params, "attn": longer}}, x)
+    np.testing.assert_allclose(out, want, atol=1e-5)

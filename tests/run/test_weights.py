@@ -1,5 +1,6 @@
 """From a file of torch weights to an experiment that starts from them."""
 
+import functools
 import importlib
 
 import jax
@@ -12,9 +13,10 @@ from dlcore import cli
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.models import create_model, torch_names
+from dlcore.models import create_model, gpt2, load_torch, torch_names
 from dlcore.optim import parameter_ema
 from dlcore.run.weights import load_weights, save_weights
+from tests.models.parity import read_golden
 
 MODEL = "resnet8_cifar"
 ABOUT = {"model": MODEL, "num_classes": 10}
@@ -50,6 +52,18 @@ def test_convert_keeps_every_value(published, tmp_path, capsys, ending):
     assert jax.tree.structure(found) == jax.tree.structure(variables)
     jax.tree.map(np.testing.assert_array_equal, found, variables)
     assert "7 classes" in capsys.readouterr().out
+
+
+def test_convert_takes_models_of_tokens(tmp_path, capsys, monkeypatch):
+    fields = {"vocab_size": 50, "window": 16, "num_layers": 2, "num_heads": 4, "width": 32}
+    monkeypatch.setitem(gpt2.MODELS, "gpt2", functools.partial(gpt2.GPT2, **fields))
+    _, _, weights = read_golden("hf_gpt2")
+    save_file(weights, tmp_path / "model.safetensors")
+    assert cli.main(["convert", str(tmp_path / "model.safetensors"), "--model=gpt2", f"--out={tmp_path / 'w'}"]) == 0
+    assert capsys.readouterr().out.endswith("gpt2, 28 arrays\n")
+    about, found = load_weights(tmp_path / "w")
+    assert about == {"model": "gpt2", "file": "model.safetensors"}
+    jax.tree.map(np.testing.assert_array_equal, found, load_torch("gpt2", weights))
 
 
 def page_state(folder, *words):

@@ -1,0 +1,272 @@
+"""Hard and soft attention: classify a scene from one glimpse at it, and learn where to look.
+
+    a = softmax(f(coarse view of the scene))                         over G x G places
+    hard     l ~ a,   p(y | crop_l);     grad = sum_l of [ grad log p(y | crop_l) + (r_l - b_l) grad log a_l ]
+    soft     p(y | sum_l a_l crop_l),    differentiable: plain gradient descent
+    random   l uniform: what a glimpse is worth without attention
+
+A drawn place has no derivative, so hard attention learns by the score function (REINFORCE): r = 1 for a right answer,
+less the mean reward b of the other glimpses drawn at the same scene, plus a bonus on the entropy of a. Mnih et al. 2014
+(arXiv:1406.6247) take several glimpses at real-valued places from a recurrent state; places on a grid and the two kinds
+of attention are those of Xu et al. 2015 (arXiv:1502.03044). In use a hard glimpse goes to the most probable place.
+"""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
+from dlcore.metrics import accuracy
+from dlcore.nn import Conv
+from dlcore.ops import affine_grid, grid_sample, max_pool
+from dlcore.optim import apply_gradients
+from dlcore.rl.policy_gradient import score_weights
+
+__all__ = ["GlimpseNetwork", "centers", "crop", "learner", "places_inside"]
+
+
+class GlimpseNetwork(nn.Module):
+    """Two small networks: `locate` says where to look, `classify` what a glimpse shows.
+
+    Args:
+      num_classes: of the scenes.
+      grid: G, places along each side.
+      width: channels of the first convolution of either network.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    num_classes: int
+    grid: Annotated[int, Range(2)] = 12
+    width: Annotated[int, Range(1)] = 16
+    dtype: Any = None
+
+    def setup(self):
+        """Build the layers; both heads start at zero, so that all places and all classes are as probable."""
+        zeros = nn.initializers.zeros
+        self.look = [Conv(self.width, (3, 3), dtype=self.dtype) for _ in range(2)]
+        self.place = Conv(1, (1, 1), kernel_init=zeros, dtype=self.dtype)
+        self.see = [Conv(self.width * n, (3, 3), dtype=self.dtype) for n in (1, 2)]
+        self.dense = nn.Dense(4 * self.width, dtype=self.dtype)
+        self.head = nn.Dense(self.num_classes, kernel_init=zeros, dtype=self.dtype)
+
+    def locate(self, scene: jax.Array) -> jax.Array:
+        """Look at a coarse view, a mean for each place.
+
+        Args:
+          scene: [B, H, W, C], H and W multiples of the grid.
+
+        Returns:
+          [B, G * G], logits of the places, row by row.
+        """
+        batch, height, width, channels = scene.shape
+        cells = scene.reshape(batch, self.grid, height // self.grid, self.grid, width // self.grid, channels)
+        x = cells.mean((2, 4))
+        for conv in self.look:
+            x = nn.relu(conv(x))
+        return self.place(x).reshape(batch, -1).astype(jnp.float32)
+
+    def classify(self, glimpse: jax.Array) -> jax.Array:
+        """Classify a glimpse.
+
+        Args:
+          glimpse: [B, g, g, C].
+
+        Returns:
+          [B, num_classes], logits.
+        """
+        x = glimpse
+        for conv in self.see:
+            x = max_pool(nn.relu(conv(x)), (2, 2), (2, 2))
+        x = nn.relu(self.dense(x.reshape(len(x), -1)))
+        return self.head(x).astype(jnp.float32)
+
+    def __call__(self, scene: jax.Array, glimpse: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Run both networks.
+
+        Args:
+          scene: [B, H, W, C].
+          glimpse: [B, g, g, C].
+
+        Returns:
+          (logits of the places, logits of the classes).
+        """
+        return self.locate(scene), self.classify(glimpse)
+
+
+def centers(grid: int, size: tuple[int, int]) -> jax.Array:
+    """Find the centers of the places.
+
+    Args:
+      grid: G.
+      size: (H, W) of the scene, in pixels.
+
+    Returns:
+      [G * G, 2] of (x, y) in pixels from the scene's corner, row by row.
+    """
+    height, width = size
+    along = (jnp.arange(grid) + 0.5) / grid
+    y, x = jnp.meshgrid(along * height, along * width, indexing="ij")
+    return jnp.stack([x, y], -1).reshape(-1, 2)
+
+
+def crop(scene: jax.Array, center: jax.Array, size: int) -> jax.Array:
+    """Cut a glimpse out of each scene; what lies outside is zero.
+
+    Args:
+      scene: [B, H, W, C].
+      center: [B, 2] of (x, y) in pixels from the scene's corner.
+      size: g, side of the glimpse, in pixels.
+
+    Returns:
+      [B, g, g, C].
+    """
+    height, width = scene.shape[1:3]
+    extent = jnp.array([width, height], jnp.float32)
+    scale, shift = size / extent, 2 * center / extent - 1
+    theta = jnp.concatenate([jnp.broadcast_to(jnp.diag(scale), (len(scene), 2, 2)), shift[..., None]], -1)
+    return grid_sample(scene, affine_grid(theta, (size, size)))
+
+
+def places_inside(grid: int, size: tuple[int, int], box: jax.Array) -> jax.Array:
+    """Find the places whose centers lie in a box.
+
+    Args:
+      grid: G.
+      size: (H, W) of the scene, in pixels.
+      box: [B, 4], corners (x, y, x, y) in pixels.
+
+    Returns:
+      bool [B, G * G].
+    """
+    at = centers(grid, size)
+    return ((at >= box[:, None, :2]) & (at < box[:, None, 2:])).all(-1)
+
+
+@check_arguments
+def learner(
+    *,
+    model: GlimpseNetwork,
+    optimizer: optax.GradientTransformation,
+    attention: Literal["hard", "soft", "random"] = "hard",
+    glimpse_size: Annotated[int, Range(4)] = 21,
+    num_glimpses: Annotated[int, Range(2)] = 4,
+    entropy_weight: Annotated[float, Range(0)] = 0.01,
+) -> Learner:
+    """Train a classifier of `{"image": [B, H, W, C] uint8, "label": [B] int32, "index": [B]}` by one glimpse.
+
+    Args:
+      model: where to look, and what a glimpse shows.
+      optimizer: any optax transformation.
+      attention: one place drawn by the policy, the mean of all glimpses under it, or one place drawn uniformly.
+      glimpse_size: g, side of a glimpse in pixels.
+      num_glimpses: hard and random: draws at each scene of a training step, each a classification of its own.
+      entropy_weight: of the policy's entropy, in nats, for hard attention.
+
+    Returns:
+      The learner. With `box: [B, 4]` in a batch, the metric `looks` is the share of glimpses whose center lies in the
+      box, for soft attention the weight there. `predict` gives `{"probabilities": [B, C], "attention": [B, G * G],
+      "glimpse": [B, g, g, C]}`.
+    """
+
+    def pixels(batch: dict) -> jax.Array:
+        return batch["image"].astype(jnp.float32) / 255
+
+    def call(params: Any, method: str, x: jax.Array) -> jax.Array:
+        return model.apply({"params": params}, x, method=method)
+
+    def policy(params: Any, scene: jax.Array) -> jax.Array:
+        logits = call(params, "locate", scene)
+        return nn.log_softmax(jnp.zeros_like(logits) if attention == "random" else logits)
+
+    def glimpse_at(scene: jax.Array, place: jax.Array) -> jax.Array:
+        return crop(scene, centers(model.grid, scene.shape[1:3])[place], glimpse_size)
+
+    def mean_glimpse(scene: jax.Array, weights: jax.Array) -> jax.Array:
+        def one(place: jax.Array) -> jax.Array:
+            return glimpse_at(scene, jnp.full(len(scene), place))
+
+        return jnp.einsum("bl,lbijc->bijc", weights, jax.vmap(one)(jnp.arange(model.grid**2)))
+
+    def metrics_of(losses, logits, looked, batch, mask) -> Metrics:
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
+        if "box" in batch:
+            inside = places_inside(model.grid, batch["image"].shape[1:3], batch["box"])
+            metrics["looks"] = Sum.of((looked * inside).sum(-1), mask)
+        return metrics
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        scene = pixels(batch)
+        params = model.init(jax.random.fold_in(rng, 0), scene, scene[:, :glimpse_size, :glimpse_size])["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def soft_objective(params: Any, batch: dict) -> tuple[jax.Array, Metrics]:
+        scene, mask = pixels(batch), mask_of(batch)
+        weights = jnp.exp(policy(params, scene))
+        logits = call(params, "classify", mean_glimpse(scene, weights))
+        losses = softmax_cross_entropy_loss(logits, batch["label"])
+        return masked_mean(losses, mask), metrics_of(losses, logits, weights, batch, mask)
+
+    def drawn_objective(params: Any, batch: dict, keys: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The mean loss over all draws; for hard attention, plus what has the score function as its gradient."""
+        scene, mask = pixels(batch), mask_of(batch)
+        log_policy = policy(params, scene)  # [B, L]
+        place = jax.vmap(lambda key, s: jax.random.categorical(key, s, shape=(num_glimpses,)))(keys, log_policy)
+        many = jax.tree.map(lambda a: jnp.repeat(a, num_glimpses, 0), {**batch, "scene": scene, "mask": mask})
+        logits = call(params, "classify", glimpse_at(many["scene"], place.reshape(-1)))
+        losses = softmax_cross_entropy_loss(logits, many["label"])
+        value = masked_mean(losses, many["mask"])
+        if attention == "hard":
+            reward = (logits.argmax(-1) == many["label"]).astype(jnp.float32).reshape(place.shape)
+            weights = jax.vmap(score_weights)(reward[..., None])[..., 0]  # each scene's draws are the episodes
+            score = (jnp.take_along_axis(log_policy, place, 1) * jax.lax.stop_gradient(weights)).mean(-1)
+            entropy = -(jnp.exp(log_policy) * log_policy).sum(-1)
+            value -= masked_mean(score + entropy_weight * entropy, mask)
+        looked = jax.nn.one_hot(place.reshape(-1), log_policy.shape[-1])
+        return value, metrics_of(losses, logits, looked, many, many["mask"])
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        def objective(params: Any) -> tuple[jax.Array, Metrics]:
+            if attention == "soft":
+                return soft_objective(params, batch)
+            return drawn_objective(params, batch, example_keys(jax.random.fold_in(state.rng, state.step), batch))
+
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def attend(state: State, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """(policy [B, L], weights of the places that are looked at [B, L], glimpse)."""
+        scene = pixels(batch)
+        log_policy = policy(state.params, scene)
+        weights = jnp.exp(log_policy)
+        if attention == "soft":
+            return weights, weights, mean_glimpse(scene, weights)
+        place = log_policy.argmax(-1)
+        if attention == "random":
+            place = jax.vmap(jax.random.categorical)(example_keys(state.rng, batch), log_policy)
+        return weights, jax.nn.one_hot(place, weights.shape[-1]), glimpse_at(scene, place)
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        _, looked, glimpse = attend(state, batch)
+        logits = call(state.params, "classify", glimpse)
+        losses = softmax_cross_entropy_loss(logits, batch["label"])
+        return metrics_of(losses, logits, looked, batch, mask_of(batch))
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        weights, looked, glimpse = attend(state, batch)
+        logits = call(state.params, "classify", glimpse)
+        return {"probabilities": nn.softmax(logits), "attention": weights, "looked": looked, "glimpse": glimpse}
+
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        return {"label": model.num_classes}
+
+    loss = None
+    if attention == "soft":
+
+        def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+            return soft_objective(params, batch)
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

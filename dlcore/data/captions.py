@@ -1,0 +1,181 @@
+"""Images with several captions each: one or two colored shapes that a program draws, or photographs from files.
+
+    one shape    "a red circle at the top left"
+    two shapes   "a red circle is left of a blue square", "a blue square is right of a red circle", ...
+
+Each drawn image has four references; all are true, and any of them is a right answer. Its two shapes share a row or a
+column, so that one relation holds; image i of a seed is the same whatever the number of images.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlcore.data.scenes import SHAPES
+from dlcore.data.shape_grid import COLORS, Placed, cell_names, check_grid, draw_shapes
+from dlcore.data.source import Source, checked_seed
+from dlcore.data.words import PAD, BytePairs, Words, padded
+
+__all__ = ["CAPTIONED_SHAPES", "REFERENCES", "caption_source", "caption_words", "captions"]
+
+CAPTIONED_SHAPES = SHAPES[:4]
+REFERENCES = 4
+"""References of a drawn image."""
+
+_OPENINGS = ("", "there is ", "the image shows ", "we see ")
+_INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+
+
+def caption_words() -> Words:
+    """Collect the words of the drawn images' captions.
+
+    Returns:
+      The vocabulary, the same for every seed and grid.
+    """
+    places = " ".join(cell_names(3))
+    relations = " ".join(_INVERSE)
+    texts = [*COLORS, *CAPTIONED_SHAPES, *_OPENINGS, places, relations, "a is at the"]
+    return Words(tuple(sorted({word for text in texts for word in text.split()})))
+
+
+def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs: float = 0.75) -> Source:
+    """Draw captioned images.
+
+    The arrays are `image: [N, size, size, 3] uint8`, `captions: [N, R, T] int32` (START w1 .. wn END PAD, in the tokens
+    of `caption_words()`), and `cells: [N, R, T] int32`, the cell of the shape whose color or name a token is, -1
+    elsewhere (cells count row by row).
+
+    Args:
+      count: N, images.
+      seed: image i of a seed is the same whatever `count`.
+      size: side of an image in pixels.
+      grid: cells in a row and in a column, 2 or 3.
+      pairs: share of the images with two shapes.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: the grid does not fit into the image or has no names, the seed is negative, or `pairs` is no share.
+    """
+    check_grid(size, grid)
+    names = cell_names(grid)
+    checked_seed(seed)
+    if not 0 <= pairs <= 1:
+        raise ValueError(f"pairs={pairs}: no share; allowed: 0 to 1")
+    words = caption_words()
+    image = np.zeros((count, size, size, 3), np.uint8)
+    texts, cells = [], []
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        placed = _placed(rng, grid, 2 if rng.random() < pairs else 1)
+        image[i] = draw_shapes(rng, placed, size, grid)
+        several, where = zip(*_references(placed, grid, names), strict=True)
+        texts.append([words.encode(text) for text in several])
+        cells.append(where)
+    length = max((len(text) for several in texts for text in several), default=0) + 2
+    tokens = np.stack([padded(several, length) for several in texts]) if texts else np.zeros((0, REFERENCES, 2), int)
+    at = np.full(tokens.shape, -1, np.int32)
+    for row, several in zip(at, cells, strict=True):
+        for reference, where in zip(row, several, strict=True):
+            reference[1 : len(where) + 1] = where
+    arrays = {"image": image, "captions": tokens.astype(np.int32), "cells": at}
+    return Source(arrays, count, name="shapes with captions")
+
+
+def _placed(rng: np.random.Generator, grid: int, number: int) -> list[Placed]:
+    """One shape, or two different ones in one row or column."""
+    colors, shapes = list(COLORS), list(CAPTIONED_SHAPES)
+    kinds = rng.choice(len(colors) * len(shapes), number, replace=False)
+    if number == 1:
+        cells = [int(rng.integers(grid**2))]
+    else:
+        line, ends = rng.integers(grid), rng.choice(grid, 2, replace=False)
+        along, across = (1, grid) if rng.random() < 0.5 else (grid, 1)
+        cells = [int(line * across + k * along) for k in ends]
+    return [Placed(colors[k // len(shapes)], shapes[k % len(shapes)], c) for k, c in zip(kinds, cells, strict=True)]
+
+
+def _references(placed: list[Placed], grid: int, names: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """The captions of an image; of each its text, and the cell that each word names, -1 for none."""
+    if len(placed) == 1:
+        (only,) = placed
+        parts = [("a", None), (f"{only.color} {only.shape}", only), (f"at the {names[only.cell]}", None)]
+        sentences = [parts] * REFERENCES
+    else:
+        first, second = placed
+        relation = _relation(first.cell, second.cell, grid)
+        ways = [(first, relation, second), (second, _INVERSE[relation], first)] * (REFERENCES // 2)
+        sentences = [
+            [
+                ("a", None),
+                (f"{a.color} {a.shape}", a),
+                (f"is {how}" if not opening else how, None),
+                ("a", None),
+                (f"{b.color} {b.shape}", b),
+            ]
+            for opening, (a, how, b) in zip(_OPENINGS, ways, strict=True)
+        ]
+    references = []
+    for opening, parts in zip(_OPENINGS, sentences, strict=True):
+        pieces = [(opening.strip(), None), *parts]
+        where = [-1 if thing is None else thing.cell for text, thing in pieces for _ in text.split()]
+        references.append((" ".join(text for text, _ in pieces if text), where))
+    return references
+
+
+def _relation(a: int, b: int, grid: int) -> str:
+    if a // grid == b // grid:
+        return "left of" if a < b else "right of"
+    return "above" if a < b else "below"
+
+
+def caption_source(
+    image: np.ndarray,
+    texts: Sequence[Sequence[str]],
+    vocabulary: Words | BytePairs,
+    length: int | None = None,
+    name: str = "captions",
+    names: Sequence[str] | None = None,
+) -> Source:
+    """Turn images and their captions into a source: `image`, and `captions: [N, R, T]` (a missing one is all PAD).
+
+    Args:
+      image: [N, H, W, 3] uint8.
+      texts: the captions of each image.
+      vocabulary: of the captions.
+      length: most tokens of a caption, so that T = length + 2; longer captions are left out, and the source's notes say
+        how many were. None keeps all.
+      name: of the source.
+      names: of the images; their positions by default.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: an image has no caption, none that is short enough, or one without a word.
+    """
+    names = [str(i) for i in range(len(image))] if names is None else list(names)
+    if not len(image) == len(texts) == len(names):
+        raise ValueError(f"texts: captions of {len(texts)} images for {len(image)} images and {len(names)} names")
+    encoded, left = [], 0
+    for which, several in zip(names, texts, strict=True):
+        if not several:
+            raise ValueError(f"{name}: image {which} has no caption; allowed: one or more")
+        rows = [vocabulary.encode(text) for text in several]
+        if empty := [text for text, row in zip(several, rows, strict=True) if not len(row)]:
+            raise ValueError(f"{name}: image {which} has the caption {empty[0]!r}, which has no word")
+        short = [row for row in rows if length is None or len(row) <= length]
+        if not short:
+            raise ValueError(
+                f"length={length}: all captions of image {which} are longer; allowed: at least {min(map(len, rows))}"
+            )
+        left += len(rows) - len(short)
+        encoded.append(short)
+    references = max((len(rows) for rows in encoded), default=0)
+    width = max((len(row) for rows in encoded for row in rows), default=0) + 2 if length is None else length + 2
+    tokens = np.full((len(encoded), references, width), PAD, np.int32)
+    for row, several in zip(tokens, encoded, strict=True):
+        row[: len(several)] = padded(several, width)
+    notes = (f"{name}: {left:,} captions of more than {length} tokens are left out",) if left else ()
+    return Source({"image": image, "captions": tokens}, name=name, notes=notes, names=np.array(names, object))

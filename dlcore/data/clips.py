@@ -1,0 +1,171 @@
+"""Clips of a colored shape that moves over a textured ground, with exact flow: what moves, how, and in words.
+
+    "the red circle moves left"        the label of the action is the direction, that of the appearance color and shape
+
+The picture is a torus: what leaves it on one side enters on the other. So in a single frame the shape is anywhere with
+equal probability, and no frame says where it moves. On a straight path, the frames in another order still show the
+axis of the motion. On a hopping path they show nothing: along the axis of its direction the shape goes on by one
+step a frame, and across it visits the same number of places, as many steps apart, in random order. A camera that moves
+shifts everything; directions are those relative to the ground. Clip i of a seed is the same whatever the number of
+clips.
+"""
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from dlcore.data.scenes import SHAPES
+from dlcore.data.shape_grid import COLORS, paint
+from dlcore.data.source import Source, checked_seed
+from dlcore.data.words import Words, padded
+
+__all__ = ["DIRECTIONS", "Path", "clip_sentences", "clip_words", "clips"]
+
+DIRECTIONS = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+    "up left": (-1, -1),
+    "up right": (1, -1),
+    "down left": (-1, 1),
+    "down right": (1, 1),
+}
+"""Direction -> (x, y), y downward; the first four are the action labels where there are four directions."""
+
+Path = Literal["straight", "hopping"]
+
+
+def clip_sentences(directions: int = 4) -> list[str]:
+    """Write the sentence of each kind of clip.
+
+    Args:
+      directions: 4 or 8.
+
+    Returns:
+      Sentence (appearance * directions + action).
+    """
+    ways = list(DIRECTIONS)[:directions]
+    return [f"the {color} {shape} moves {way}" for color in COLORS for shape in SHAPES for way in ways]
+
+
+def clip_words() -> Words:
+    """Collect the words of the sentences.
+
+    Returns:
+      The vocabulary, the same for every seed.
+    """
+    return Words(tuple(sorted({word for sentence in clip_sentences() for word in sentence.split()})))
+
+
+def clips(
+    count: int,
+    seed: int = 0,
+    *,
+    frames: int = 8,
+    size: int = 32,
+    path: Path = "straight",
+    directions: int = 4,
+    camera: bool = False,
+    flow: bool = False,
+    shuffled: bool = False,
+    distinct: bool = False,
+) -> Source:
+    """Draw clips.
+
+    The arrays are `clip: [N, F, size, size, 3] uint8`, `action: [N] int32` (of DIRECTIONS), `appearance: [N] int32`
+    (color * 5 + shape), `captions: [N, 1, T] int32` (START w1 .. wn END, in the tokens of `clip_words()`), and with
+    `flow` also `flow: [N, F - 1, size, size, 2] float32`: for each pixel of a frame how far (x, y) in pixels what it
+    shows moves to the next frame.
+
+    Args:
+      count: N, clips.
+      seed: clip i of a seed is the same whatever `count`.
+      frames: F, of a clip.
+      size: side of a frame in pixels.
+      path: "straight", or "hopping", which hides the axis from the frames without their order.
+      directions: 4, or 8 with the diagonals.
+      camera: whether the camera moves, by up to 2 pixels a frame along each axis.
+      flow: whether to give the flow.
+      shuffled: whether to give the frames in random order.
+      distinct: whether the sentences of clips 0, 1, ... all differ.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: a number is out of range, there are fewer sentences than distinct clips, a hopping path has diagonals,
+        or frames without their order have a flow.
+    """
+    checked_seed(seed)
+    sentences = clip_sentences(directions)
+    for name, value, allowed in (("path", path, get_args(Path)), ("directions", directions, (4, 8))):
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, allowed))}")
+    if frames < 2:
+        raise ValueError(f"frames={frames}: too few for a motion; allowed: at least 2")
+    if size < 16:
+        raise ValueError(f"size={size}: too small for a shape; allowed: at least 16")
+    if path == "hopping" and directions != 4:
+        raise ValueError(f"directions={directions}: a hopping path has no diagonals; allowed: 4")
+    if shuffled and flow:
+        raise ValueError("flow=True: frames in random order have no flow; allowed: False where shuffled")
+    if distinct and count > len(sentences):
+        raise ValueError(f"count={count}: more than the {len(sentences)} sentences; allowed: at most {len(sentences)}")
+    clip = np.zeros((count, frames, size, size, 3), np.uint8)
+    motion = np.zeros((count, frames - 1, size, size, 2), np.float32) if flow else None
+    kind = np.zeros(count, np.int32)
+    order = np.random.default_rng((seed, 2**32)).permutation(len(sentences))
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        drawn = rng.integers(len(sentences))
+        kind[i] = order[i] if distinct else drawn
+        appearance, action = divmod(int(kind[i]), directions)
+        velocity = _velocity(rng, list(DIRECTIONS.values())[action], frames, path)
+        pan = rng.integers(-2, 3, 2) if camera else np.zeros(2, int)
+        for f, (picture, inside) in enumerate(_pictures(rng, appearance, velocity, pan, size)):
+            clip[i, f] = picture
+            if motion is not None and f < frames - 1:
+                motion[i, f] = np.where(inside[..., None], velocity[f] + pan, pan)
+        if shuffled:
+            clip[i] = clip[i][rng.permutation(frames)]
+    words = clip_words()
+    tokens = padded([words.encode(sentences[k]) for k in kind])[:, None]
+    arrays: dict[str, Any] = {
+        "clip": clip,
+        "action": kind % directions,
+        "appearance": kind // directions,
+        "captions": tokens,
+    }
+    if motion is not None:
+        arrays["flow"] = motion
+    return Source(arrays, count, name=f"clips of {path} paths{', frames shuffled' if shuffled else ''}")
+
+
+def _velocity(rng: np.random.Generator, direction: tuple[int, int], frames: int, path: str) -> np.ndarray:
+    """How far the shape moves over the ground from frame to frame: [F - 1, 2]."""
+    step = rng.uniform(1.5, 3.0)
+    velocity = np.tile(step * np.array(direction, float), (frames - 1, 1))
+    if path == "hopping":
+        velocity[:, 0 if direction[0] == 0 else 1] = step * np.diff(rng.permutation(frames))
+    return velocity
+
+
+def _pictures(rng: np.random.Generator, appearance: int, velocity: np.ndarray, pan: np.ndarray, size: int):
+    """Each frame, and the pixels that show the shape."""
+    color, shape = divmod(appearance, len(SHAPES))
+    shade = np.add(list(COLORS.values())[color], rng.uniform(-15, 15, 3))
+    radius = size / 32 * rng.uniform(4.5, 6.0)
+    ground = _ground(rng, size)
+    place = rng.uniform(0, size, 2) + np.cumsum(np.concatenate([np.zeros((1, 2)), velocity + pan]), 0)
+    for f, center in enumerate(place):
+        canvas = np.roll(ground, f * pan[::-1], (0, 1))
+        inside = paint(canvas, SHAPES[shape], shade, tuple(center % size), radius, wrap=True)
+        yield (canvas + rng.normal(0, 4, canvas.shape)).clip(0, 255).astype(np.uint8), inside
+
+
+def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A gray texture that goes on at the opposite side: [size, size, 3]."""
+    blocks = rng.normal(0, 14, (8, 8))
+    tiles = blocks[np.ix_(*[np.arange(size) * 8 // size] * 2)]
+    return np.repeat((rng.uniform(90, 150) + tiles)[..., None], 3, -1)

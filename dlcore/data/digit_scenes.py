@@ -1,0 +1,87 @@
+"""Scenes of one handwritten digit among clutter: where to look is a part of the question what it is.
+
+As the cluttered digits of Mnih et al. 2014 (arXiv:1406.6247), of scikit-learn's digits at twice their size. Digits of
+training scenes are turned, scaled and sheared a little, each time anew, as there are few of them.
+"""
+
+import numpy as np
+
+from dlcore.data.digits import digits
+from dlcore.data.source import Source
+
+__all__ = ["DIGIT", "digit_scenes"]
+
+DIGIT = 16
+"""Side of the digit in a scene, in pixels."""
+_PIECE = 8
+_SPLITS = {"train": ("train", slice(None, 1097)), "valid": ("train", slice(1097, None)), "test": ("test", slice(None))}
+
+
+def digit_scenes(
+    split: str, count: int, seed: int = 0, *, size: int = 60, clutter: int = 4, noise: float = 0.1
+) -> Source:
+    """Draw scenes: `image: [N, size, size, 1] uint8`, `label: [N] int32`, `box: [N, 4] float32` (corners x, y, x, y).
+
+    Args:
+      split: "train", "valid" or "test": no two share a digit, and those of "test" are by other writers.
+      count: N, number of scenes.
+      seed: scene i of one seed is the same whatever `count`.
+      size: side of a scene, in pixels.
+      clutter: pieces of other digits, 8 x 8 pixels each, that lie about; the digit lies on top.
+      noise: largest brightness of the background, of 1.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: the split is unknown, or the scene smaller than a digit.
+    """
+    if split not in _SPLITS:
+        raise ValueError(f"split={split!r}: unknown; allowed: {', '.join(_SPLITS)}")
+    if size < DIGIT:
+        raise ValueError(f"size={size}: smaller than a digit; allowed: at least {DIGIT}")
+    name, rows = _SPLITS[split]
+    source = digits(name)
+    images, labels = source.arrays["image"][rows, :, :, 0], source.arrays["label"][rows]
+    scenes, boxes = np.zeros((count, size, size), np.uint8), np.zeros((count, 4), np.float32)
+    chosen = np.zeros(count, np.int32)
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        scene = noise * rng.random((size, size))
+        for _ in range(clutter):
+            _paste(scene, _cut(rng, _enlarged(images[rng.integers(len(images))], np.eye(2)), _PIECE), rng)
+        chosen[i] = rng.integers(len(images))
+        warp = np.eye(2) if split != "train" else _warp(rng)
+        row, column = _paste(scene, _enlarged(images[chosen[i]], warp), rng)
+        scenes[i] = np.rint(255 * scene)
+        boxes[i] = column, row, column + DIGIT, row + DIGIT
+    arrays = {"image": scenes[..., None], "label": labels[chosen], "box": boxes}
+    return Source(arrays, count, source.class_names, name=f"digit scenes/{split}")
+
+
+def _enlarged(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
+    """An image at twice its size, its coordinates multiplied by a matrix about the center."""
+    from scipy.ndimage import affine_transform
+
+    matrix, middle = warp / 2, (len(image) - 1) / 2
+    offset = middle - matrix @ np.full(2, len(image) - 0.5)
+    return affine_transform(image, matrix, offset, (DIGIT, DIGIT), order=1, mode="grid-constant").clip(0, 1)
+
+
+def _warp(rng: np.random.Generator) -> np.ndarray:
+    angle, shear, scale = rng.normal(0, 0.15), rng.normal(0, 0.15), np.exp(rng.normal(0, 0.1, 2))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return turn @ np.array([[1, shear], [0, 1]]) * scale
+
+
+def _cut(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:
+    row, column = rng.integers(len(image) - size + 1, size=2)
+    return image[row : row + size, column : column + size]
+
+
+def _paste(scene: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+    """Lay an image into a scene at a random place: (row, column) of its corner."""
+    row, column = map(int, rng.integers(len(scene) - len(image) + 1, size=2))
+    part = scene[row : row + len(image), column : column + len(image)]
+    np.maximum(part * (len(image) < DIGIT), image, out=part)
+    return row, column

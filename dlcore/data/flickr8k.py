@@ -1,0 +1,114 @@
+"""Flickr8k: photographs with five captions each, in the official splits.
+
+Hodosh, Young & Hockenmaier 2013. A split is two files: captions_SPLIT.json(.gz), {file name: [captions]}, and SPLIT.zip
+or a folder SPLIT of the images.
+"""
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["FLICKR8K", "CaptionedImages", "flickr8k"]
+
+FLICKR8K = {"train": "train", "valid": "val", "test": "test"}
+"""Split -> its name in the files."""
+
+
+class CaptionedImages(NamedTuple):
+    """The images of a split, in the order of their names.
+
+    Args:
+      image: [N, size, size, 3] uint8.
+      texts: the captions of each image, as they were written.
+      names: of the files.
+      name: of the data and the split.
+    """
+
+    image: np.ndarray
+    texts: list[list[str]]
+    names: list[str]
+    name: str
+
+
+def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedImages]:
+    """Read the three splits into memory.
+
+    Args:
+      folder: with captions_train.json.gz, ..._val, ..._test and train.zip, val.zip, test.zip.
+      image_size: side in pixels that images are resized to (bilinear, squashed to squares).
+
+    Returns:
+      {"train", "valid", "test"} -> images and captions.
+
+    Raises:
+      FileNotFoundError: the folder, a file or an image that has captions is missing.
+      ValueError: an image has no caption, a file cannot be read, or `image_size` is below 1.
+    """
+    folder = Path(folder)
+    if image_size < 1:
+        raise ValueError(f"image_size={image_size}: out of range; allowed: at least 1")
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"data_dir={str(folder)!r}: no folder there; allowed: the folder of captions_train.json.gz"
+        )
+    return {split: _split(folder, stem, image_size, f"flickr8k ({split})") for split, stem in FLICKR8K.items()}
+
+
+def _split(folder: Path, stem: str, size: int, name: str) -> CaptionedImages:
+    captions = _captions(folder, f"captions_{stem}.json")
+    with _Files(folder, stem) as files:
+        if nameless := sorted(set(files.names) - {image for image, texts in captions.items() if texts}):
+            raise ValueError(f"{name}: image {nameless[0]} has no caption; allowed: one or more")
+        if missing := sorted(set(captions) - set(files.names)):
+            raise FileNotFoundError(f"{name}: image {missing[0]} has captions and is not in {files.path}")
+        names = sorted(captions)
+        image = np.stack([files.decode(each, size) for each in names])
+    return CaptionedImages(image, [list(captions[each]) for each in names], names, name)
+
+
+def _captions(folder: Path, name: str) -> dict[str, Any]:
+    path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {name}.gz nor {name}")
+    try:
+        content = json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path}: no JSON ({error})") from None
+    fits = isinstance(content, dict) and all(
+        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in content.values()
+    )
+    if not fits or not content:
+        raise ValueError(f"{path}: no captions; allowed: {{file name: [caption, ...]}}")
+    return content
+
+
+class _Files:
+    """The images of a zip, or of a folder."""
+
+    def __init__(self, folder: Path, stem: str):
+        self.path = next((p for p in (folder / f"{stem}.zip", folder / stem) if p.exists()), None)
+        if self.path is None:
+            raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {stem}.zip nor a folder {stem}")
+        self.zip = zipfile.ZipFile(self.path) if self.path.is_file() else None
+        listed = self.zip.namelist() if self.zip else [str(p.relative_to(self.path)) for p in self.path.rglob("*")]
+        self.names = [name for name in listed if Path(name).suffix.lower() in (".jpg", ".jpeg", ".png")]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.zip is not None:
+            self.zip.close()
+
+    def decode(self, name: str, size: int) -> np.ndarray:
+        from PIL import Image
+
+        try:
+            with self.zip.open(name) if self.zip else (self.path / name).open("rb") as file, Image.open(file) as image:
+                return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR), np.uint8)
+        except OSError as error:
+            raise ValueError(f"{self.path}: image {name} cannot be read ({error})") from None

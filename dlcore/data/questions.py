@@ -1,0 +1,179 @@
+"""Questions about images of colored shapes, so drawn that neither question nor image alone gives an answer away.
+
+    color      "what color is the circle"                         the image: four shapes, of four colors
+    shape      "what shape is the red thing"                      the same
+    relation   "what shape is nearest to the red thing",          the same, in two pairs of nearest neighbors
+               "what color is nearest to the circle"
+    count      "how many red things are there",                   six shapes; 0, 1, 2 and 3 of them share a color, and
+               "how many circles are there"                       0, 1, 2 and 3 a name
+
+In each image every question of a kind has another answer, and in each kind every answer is as probable as another,
+whatever the words of the question: a model that does not see the image, or does not read the question, is right once
+in four. Johnson et al. 2017 (CLEVR, arXiv:1612.06890) and Santoro et al. 2017 (Sort-of-CLEVR, arXiv:1706.01427) ask in
+the same way. Question i of a seed is the same whatever the number of questions.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlcore.data.scenes import SHAPES
+from dlcore.data.shape_grid import COLORS, Placed, check_grid, draw_shapes
+from dlcore.data.source import Source, checked_seed
+from dlcore.data.words import PAD, Words, padded
+
+__all__ = ["ANSWERS", "KINDS", "answer_number", "question_tokens", "question_words", "questions"]
+
+KINDS = ("color", "shape", "count", "relation")
+_COLORS, _SHAPES, _COUNTS = tuple(COLORS)[:4], SHAPES[:4], ("0", "1", "2", "3")
+ANSWERS = (*_COLORS, *_SHAPES, *_COUNTS)
+_PLURALS = {shape: f"{shape}es" if shape.endswith("s") else f"{shape}s" for shape in _SHAPES}
+_COLOR, _SHAPE, _COUNT = "what color is the {}", "what shape is the {} thing", "how many {} are there"
+_NEAREST_SHAPE, _NEAREST_COLOR = "what shape is nearest to the {} thing", "what color is nearest to the {}"
+_LONGEST = 8
+
+
+def question_words() -> Words:
+    """Collect the words of the questions.
+
+    Returns:
+      The vocabulary, the same for every seed.
+    """
+    templates = " ".join((_COLOR, _SHAPE, _COUNT, _NEAREST_SHAPE, _NEAREST_COLOR)).replace("{}", "")
+    return Words(tuple(sorted({*templates.split(), *_COLORS, *_PLURALS, *_PLURALS.values(), "things"})))
+
+
+def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) -> np.ndarray:
+    """Turn questions into tokens.
+
+    Args:
+      texts: N questions.
+      words: that a model knows.
+      length: Q, most words of a question.
+
+    Returns:
+      [N, Q] int32, w1 .. wn PAD.
+
+    Raises:
+      ValueError: a question is empty or too long, or holds a word that the model does not know.
+    """
+    for text in texts:
+        if unknown := words.unknown(text):
+            raise ValueError(
+                f"question={text!r}: {unknown[0]!r} is not among the {len(words.words)} words of the vocabulary; "
+                f"allowed: {', '.join(words.words)}"
+            )
+        if not 1 <= (number := len(words.encode(text))) <= length:
+            raise ValueError(f"question={text!r}: {number} words; allowed: 1 to {length}")
+    return padded([words.encode(text) for text in texts], length, start=False, end=False)
+
+
+def answer_number(answer: str, answers: Sequence[str] = ANSWERS) -> int:
+    """Look up an answer.
+
+    Args:
+      answer: a word.
+      answers: that a model can give.
+
+    Returns:
+      Its number.
+
+    Raises:
+      ValueError: it is not among them.
+    """
+    if answer not in answers:
+        raise ValueError(f"answer={answer!r}: unknown; allowed: {', '.join(answers)}")
+    return list(answers).index(answer)
+
+
+def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> Source:
+    """Draw images with a question each.
+
+    The arrays are `image: [N, size, size, 3] uint8`, `question: [N, Q] int32` (w1 .. wn PAD, in the tokens of
+    `question_words()`), `answer: [N] int32` (of ANSWERS) and `kind: [N] int32` (of KINDS).
+
+    Args:
+      count: N, questions.
+      seed: question i of a seed is the same whatever `count`.
+      size: side of an image in pixels.
+      grid: cells in a row and in a column, at least 3.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: the grid is too small or does not fit into the image, or the seed is negative.
+    """
+    check_grid(size, grid)
+    if grid < 3:
+        raise ValueError(f"grid={grid}: too few cells for six shapes; allowed: at least 3")
+    checked_seed(seed)
+    words = question_words()
+    image = np.zeros((count, size, size, 3), np.uint8)
+    answer, kind = np.zeros((2, count), np.int32)
+    texts = []
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        kind[i] = rng.integers(len(KINDS))
+        placed = _counted(rng, grid) if KINDS[kind[i]] == "count" else _paired(rng, grid)
+        text, right = _ask(rng, KINDS[kind[i]], placed, grid)
+        image[i] = draw_shapes(rng, placed, size, grid)
+        answer[i] = ANSWERS.index(right)
+        texts.append(text)
+    question = question_tokens(texts, words) if texts else np.full((0, _LONGEST), PAD, np.int32)
+    arrays = {"image": image, "question": question, "answer": answer, "kind": kind}
+    return Source(arrays, count, name="shapes with questions")
+
+
+def _ask(rng: np.random.Generator, kind: str, placed: list[Placed], grid: int) -> tuple[str, str]:
+    """A question about an image, and its answer."""
+    thing = placed[rng.integers(len(placed))]
+    if kind == "color":
+        return _COLOR.format(thing.shape), thing.color
+    if kind == "shape":
+        return _SHAPE.format(thing.color), thing.shape
+    which = rng.random() < 0.5
+    if kind == "relation":
+        near = placed[_nearest(tuple(p.cell for p in placed), grid)[placed.index(thing)]]
+        if which:
+            return _NEAREST_SHAPE.format(thing.color), near.shape
+        return _NEAREST_COLOR.format(thing.shape), near.color
+    color, shape = _COLORS[rng.integers(4)], _SHAPES[rng.integers(4)]
+    if which:
+        return _COUNT.format(f"{color} things"), str(sum(p.color == color for p in placed))
+    return _COUNT.format(_PLURALS[shape]), str(sum(p.shape == shape for p in placed))
+
+
+def _counted(rng: np.random.Generator, grid: int) -> list[Placed]:
+    """Six shapes: 0, 1, 2 and 3 of a color, and of a name."""
+    numbers = np.repeat(np.arange(4), np.arange(4))
+    colors, shapes = rng.permutation(4)[numbers], rng.permutation(rng.permutation(4)[numbers])
+    cells = rng.choice(grid**2, 6, replace=False)
+    return [Placed(_COLORS[c], _SHAPES[s], int(cell)) for c, s, cell in zip(colors, shapes, cells, strict=True)]
+
+
+def _paired(rng: np.random.Generator, grid: int) -> list[Placed]:
+    """Four shapes of four colors and names, each the only nearest neighbor of one other."""
+    places = _places_of_pairs(grid)
+    cells = rng.permutation(places[rng.integers(len(places))])
+    kinds = zip(rng.permutation(4), rng.permutation(4), cells, strict=True)
+    return [Placed(_COLORS[color], _SHAPES[shape], int(cell)) for color, shape, cell in kinds]
+
+
+@functools.cache
+def _places_of_pairs(grid: int) -> list[tuple[int, ...]]:
+    """Four cells each, in two pairs of nearest neighbors."""
+    return [c for c in itertools.combinations(range(grid**2), 4) if sorted(_nearest(c, grid)) == [0, 1, 2, 3]]
+
+
+@functools.cache
+def _nearest(cells: tuple[int, ...], grid: int) -> tuple[int, ...]:
+    """Of each cell the nearest other one; empty where two are as near."""
+    row, column = np.divmod(cells, grid)
+    distance = np.square(row[:, None] - row) + np.square(column[:, None] - column)
+    np.fill_diagonal(distance, 4 * grid**2)
+    if ((distance == distance.min(1, keepdims=True)).sum(1) > 1).any():
+        return ()
+    return tuple(int(k) for k in distance.argmin(1))

@@ -1,0 +1,112 @@
+"""Sentences about films that a grammar writes, and whether they praise.
+
+    sentence   clause | clause "but" clause | clause "and" clause | "although" clause "," clause
+    clause     noun verb [negation] [intensifier] adjective ["at all" after a negation]
+
+An adjective praises or blames; a negation turns it round; an intensifier changes nothing. After "but", and after the
+comma that follows "although", stands what counts, of the opposite opinion to the clause before; clauses that "and"
+joins agree. Half of all clauses have a negation, so that the words of a sentence without their order say little.
+"""
+
+import numpy as np
+
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["WORDS", "sentiment_sentences", "word_counts"]
+
+NOUNS = ("the film", "the plot", "the cast", "the music", "the ending", "the script", "the acting", "the pace")
+VERBS = ("was", "is", "seemed", "felt")
+NEGATIONS = ("not", "never", "hardly")
+INTENSIFIERS = ("very", "really", "quite", "truly", "extremely")
+GOOD = ("good", "brilliant", "funny", "touching", "clever", "great", "moving", "fresh")
+BAD = ("bad", "dull", "awful", "boring", "stupid", "weak", "clumsy", "stale")
+JOINS = ("single", "but", "and", "although")
+
+_FIRST = 4
+"""The tokens before are <pad>, <s>, </s> and <unk>, as in every vocabulary of words."""
+
+WORDS = (
+    "<pad>",
+    "<s>",
+    "</s>",
+    "<unk>",
+    *sorted({w for group in (NOUNS, VERBS, NEGATIONS, INTENSIFIERS, GOOD, BAD) for p in group for w in p.split()}),
+    "although",
+    "and",
+    "at",
+    "all",
+    "but",
+    ",",
+)
+"""Token -> word."""
+
+LENGTH = 18
+"""Words of the longest sentence: two clauses of eight, "although" and a comma."""
+
+
+def _one_of(rng: np.random.Generator, group: tuple[str, ...]) -> str:
+    return group[rng.integers(len(group))]
+
+
+def _clause(rng: np.random.Generator, praise: bool) -> list[str]:
+    negated = rng.random() < 0.5
+    adjectives = GOOD if praise != negated else BAD
+    words = [*_one_of(rng, NOUNS).split(), _one_of(rng, VERBS)]
+    if negated:
+        words.append(_one_of(rng, NEGATIONS))
+    if rng.random() < 0.5:
+        words.append(_one_of(rng, INTENSIFIERS))
+    words.append(_one_of(rng, adjectives))
+    return [*words, "at", "all"] if negated and rng.random() < 0.5 else words
+
+
+def _sentence(rng: np.random.Generator) -> tuple[list[str], bool]:
+    praise, join = bool(rng.integers(2)), _one_of(rng, JOINS)
+    if join == "single":
+        return _clause(rng, praise), praise
+    if join == "and":
+        return [*_clause(rng, praise), "and", *_clause(rng, praise)], praise
+    if join == "but":
+        return [*_clause(rng, not praise), "but", *_clause(rng, praise)], praise
+    return ["although", *_clause(rng, not praise), ",", *_clause(rng, praise)], praise
+
+
+def sentiment_sentences(count: int, seed: int = 0) -> Source:
+    """Write sentences.
+
+    Args:
+      count: N, sentences.
+      seed: sentence i of a seed is the same whatever `count`.
+
+    Returns:
+      A source of `text: [N, L] int32` (w1 .. wn and <pad>), `length: [N] int32` and `label: [N] int32`, 1 for praise.
+
+    Raises:
+      ValueError: `count` is below 1, or the seed negative.
+    """
+    if count < 1:
+        raise ValueError(f"count={count}: no sentences; allowed: at least 1")
+    checked_seed(seed)
+    token = {word: i for i, word in enumerate(WORDS)}
+    text, length, label = np.zeros((count, LENGTH), np.int32), np.zeros(count, np.int32), np.zeros(count, np.int32)
+    for i in range(count):
+        words, label[i] = _sentence(np.random.default_rng((seed, i)))
+        length[i] = len(words)
+        text[i, : len(words)] = [token[word] for word in words]
+    names = ("blame", "praise")
+    return Source({"text": text, "length": length, "label": label}, count, class_names=names, name="film sentences")
+
+
+def word_counts(text: np.ndarray) -> np.ndarray:
+    """Count each word of each sentence, whatever their order: a bag of words.
+
+    Args:
+      text: [N, L] tokens.
+
+    Returns:
+      [N, V] float32, without the padding.
+    """
+    counts = np.zeros((len(text), len(WORDS)), np.float32)
+    np.add.at(counts, (np.arange(len(text))[:, None], text), 1)
+    counts[:, :_FIRST] = 0
+    return counts

@@ -1,0 +1,62 @@
+"""Trajectories that spiral into the origin, and segments of them.
+
+As in the examples of Chen et al. 2018, arXiv:1806.07366: dy/dt = A y with A = [[-0.1, -2], [2, -0.1]], whose solution
+turns by 2 t and shrinks by e^(-t / 10).
+"""
+
+import numpy as np
+
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["segments", "spirals"]
+
+DECAY, TURN = 0.1, 2.0
+
+
+def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1) -> Source:
+    """Draw trajectories that start in a random direction, 1 to 2 from the origin.
+
+    Args:
+      count: N, trajectories.
+      seed: trajectory i of a seed is the same whatever `count`.
+      length: T, points of each.
+      interval: time between two points.
+
+    Returns:
+      A source of `state: [N, T, 2] float32` and `time: [N, T] float32`.
+
+    Raises:
+      ValueError: a number is too small.
+    """
+    if count < 1 or length < 2 or interval <= 0:
+        allowed = "count of at least 1, length of at least 2, interval above 0"
+        raise ValueError(f"count={count}, length={length}, interval={interval}: too small; allowed: {allowed}")
+    checked_seed(seed)
+    radius, angle = np.array([np.random.default_rng((seed, i)).random(2) for i in range(count)]).T[..., None]
+    time = interval * np.arange(length)
+    radius, angle = (1 + radius) * np.exp(-DECAY * time), 2 * np.pi * angle + TURN * time
+    state = radius[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+    arrays = {"state": state.astype(np.float32), "time": np.tile(time.astype(np.float32), (count, 1))}
+    return Source(arrays, count, name="spirals")
+
+
+def segments(source: Source, length: int) -> Source:
+    """Cut trajectories into segments whose last point is the next one's first.
+
+    Args:
+      source: of `state: [N, T, D]` and `time: [N, T]`.
+      length: points of a segment, at least 2; what is left at the end of a trajectory is dropped.
+
+    Returns:
+      A source of the same arrays, [N (T - 1) // (length - 1), length, ...].
+
+    Raises:
+      ValueError: the length is below 2 or above T.
+    """
+    points = source.arrays["time"].shape[1]
+    if not 2 <= length <= points:
+        raise ValueError(f"length={length}: no segment; allowed: 2 to the {points} points of a trajectory")
+    starts = (length - 1) * np.arange((points - 1) // (length - 1))
+    rows = starts[:, None] + np.arange(length)
+    arrays = {name: v[:, rows].reshape(-1, length, *v.shape[2:]) for name, v in source.arrays.items()}
+    return Source(arrays, name=source.name)

@@ -1,0 +1,186 @@
+"""BERT: a transformer encoder that reads a text in both directions and fills in masked tokens.
+
+    x = LN(E[tokens] + P[position] + S[segment]);  x = block(x) for each block (post-norm, every token sees every token)
+    masked tokens   logits = LN(gelu(W x)) E^T + b
+    pooled          tanh(W x_0), of the first token: a vector of the text
+
+Devlin et al. 2018, arXiv:1810.04805. It embeds a text in one call and generates none. `features` gives the tokens'
+vectors, for a head of your own. Kernels and embeddings start as N(0, 0.02^2), so the first loss is about log V.
+
+`load_torch` takes the state dict of transformers, with or without the prefix `bert.`, and of its heads the one that the
+field `head` names.
+"""
+
+import functools
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.nn.activations import gelu
+from dlcore.nn.group_norm import LayerNorm
+from dlcore.nn.precision import logits_dtype
+from dlcore.nn.remat import Remat, remat
+from dlcore.nn.transformer import TransformerEncoderBlock
+
+__all__ = ["BERT", "MODELS"]
+
+INPUTS = ("tokens",)
+TORCH_NAMES = (
+    (r"^(word|position|token_type)_embeddings\.", r"embeddings.\1_embeddings."),
+    (r"^embeddings_norm\.", "embeddings.LayerNorm."),
+    (r"^blocks\.", "encoder.layer."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.attn\.", ".attention.self."),
+    (r"\.norm1\.", ".attention.output.LayerNorm."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+    (r"\.norm2\.", ".output.LayerNorm."),
+    (r"^pooler\.", "pooler.dense."),
+    (r"^transform\.", "cls.predictions.transform.dense."),
+    (r"^transform_norm\.", "cls.predictions.transform.LayerNorm."),
+    (r"^head_bias$", "cls.predictions.bias"),
+)
+TORCH_OLD_NAMES = (
+    (r"^bert\.", ""),
+    (r"LayerNorm\.gamma$", "LayerNorm.weight"),
+    (r"LayerNorm\.beta$", "LayerNorm.bias"),
+)
+TORCH_IGNORED = r"embeddings\.position_ids$"
+TORCH_OPTIONAL = r"^(pooler|cls)\."
+TORCH_TIED = {
+    "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+
+
+class BERT(nn.Module):
+    """An encoder of texts: tokens [B, T] -> logits [B, T, V] of each token, or a vector [B, width] of the text.
+
+    Args:
+      vocab_size: V, different tokens.
+      window: the most tokens that it reads.
+      num_layers: blocks.
+      num_heads: attention heads of each block; divides the width.
+      width: features of a token.
+      mlp_features: hidden units of a block's MLP.
+      num_segments: kinds of segments, such as a question and a text.
+      head: what a call gives: tokens, logits of each token, or pooled, a vector of the text.
+      dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
+      epsilon: of the layer norms.
+      dtype: of computation; None takes the parameters'.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+    """
+
+    vocab_size: int = 30522
+    window: Annotated[int, Range(1)] = 512
+    num_layers: Annotated[int, Range(1)] = 12
+    num_heads: Annotated[int, Range(1)] = 12
+    width: Annotated[int, Range(1)] = 768
+    mlp_features: Annotated[int, Range(1)] = 3072
+    num_segments: Annotated[int, Range(1)] = 2
+    head: Literal["tokens", "pooled"] = "tokens"
+    dropout: Annotated[float, Range(0, 1)] = 0.1
+    epsilon: float = 1e-12
+    dtype: Any = None
+    remat: Remat = "none"
+
+    def setup(self):
+        """Build the embeddings, the blocks and the head."""
+        if self.head not in ("tokens", "pooled"):
+            raise ValueError(f"head={self.head!r}: unknown; allowed: tokens, pooled")
+        init = nn.initializers.normal(0.02)
+
+        def embed(size: int) -> nn.Embed:
+            return nn.Embed(size, self.width, embedding_init=init, dtype=self.dtype)
+
+        self.word_embeddings = embed(self.vocab_size)
+        self.position_embeddings = embed(self.window)
+        self.token_type_embeddings = embed(self.num_segments)
+        self.embeddings_norm = LayerNorm(self.epsilon, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+        block = remat(TransformerEncoderBlock, self.remat, static_argnums=(2,))
+        self.blocks = [
+            block(
+                self.num_heads,
+                self.mlp_features,
+                activation=gelu,
+                dropout_rate=self.dropout,
+                attention_dropout_rate=self.dropout,
+                epsilon=self.epsilon,
+                fused_qkv=False,
+                dtype=self.dtype,
+                kernel_init=init,
+            )
+            for _ in range(self.num_layers)
+        ]
+        if self.head == "pooled":
+            self.pooler = nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
+        else:
+            self.transform = nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
+            self.transform_norm = LayerNorm(self.epsilon, dtype=self.dtype)
+            self.head_bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,))
+
+    def features(
+        self,
+        tokens: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        segments: jax.Array | None = None,
+    ) -> jax.Array:
+        """Embed every token in its text.
+
+        Args:
+          tokens: [B, T] int, T at most the window.
+          train: apply dropout, with the "dropout" rng.
+          mask: [B, T] bool, True where there is a token and not padding; None: everywhere.
+          segments: [B, T] int, the segment of each token; None: all are in the first.
+
+        Returns:
+          [B, T, width], of the last block.
+
+        Raises:
+          ValueError: there are more tokens than the window.
+        """
+        length = tokens.shape[1]
+        if length > self.window:
+            raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
+        segments = jnp.zeros_like(tokens) if segments is None else segments
+        x = self.word_embeddings(tokens) + self.token_type_embeddings(segments)
+        x = self.drop(self.embeddings_norm(x + self.position_embeddings(jnp.arange(length))), deterministic=not train)
+        seen = None if mask is None else mask.astype(bool)[:, None, None]
+        for block in self.blocks:
+            x = block(x, train, seen)
+        return x
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        segments: jax.Array | None = None,
+    ) -> jax.Array:
+        """Predict every token, or embed the text.
+
+        Args:
+          tokens: [B, T] int, T at most the window.
+          train: apply dropout, with the "dropout" rng.
+          mask: [B, T] bool, True where there is a token and not padding; None: everywhere.
+          segments: [B, T] int, the segment of each token; None: all are in the first.
+
+        Returns:
+          [B, T, V] logits, at least float32; with head="pooled" [B, width].
+        """
+        x = self.features(tokens, train, mask, segments)
+        if self.head == "pooled":
+            return jnp.tanh(self.pooler(x[:, 0]))
+        logits = self.word_embeddings.attend(self.transform_norm(gelu(self.transform(x))))
+        return logits.astype(logits_dtype(logits.dtype)) + self.head_bias
+
+
+MODELS = {
+    "bert_base": BERT,
+    "bert_large": functools.partial(BERT, num_layers=24, num_heads=16, width=1024, mlp_features=4096),
+}

@@ -1,0 +1,111 @@
+"""A language model of decoder blocks alone: each token sees those before it, and predicts the next.
+
+What the families (`dlcore.models.gpt2`, `dlcore.models.llama`) share: reading with and without a cache.
+
+    cache, logits = model.apply(variables, prompts, lengths, model.init_cache(batch), method="prefill")
+    logits, cache = model.apply(variables, tokens[:, None], cache=cache)
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.nn.precision import logits_dtype
+
+__all__ = ["DecoderOnly"]
+
+
+class DecoderOnly(nn.Module):
+    """A language model: tokens [B, T] -> logits [B, T, V] of the token after each.
+
+    A family gives the fields `window`, `width` and `num_layers`, the list `blocks` and the last `norm`, and
+
+    - `embed(tokens, position, train)`: what the first block reads;
+    - `logits(x)`: the head;
+    - `_block()`: a block without a parent, that makes its cache.
+    """
+
+    def features(self, tokens: jax.Array, train: bool = False, cache: Any = None) -> Any:
+        """Read tokens.
+
+        Args:
+          tokens: [B, T] int, T at most the window.
+          train: apply dropout, with the "dropout" rng.
+          cache: of the tokens before; None: there are none.
+
+        Returns:
+          [B, T, width], of the last norm; with a cache (that, the cache after the tokens).
+
+        Raises:
+          ValueError: there are more tokens than the window.
+        """
+        length = tokens.shape[1]
+        if length > self.window:
+            raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
+        position = jnp.arange(length) if cache is None else cache[0]["self"].length[:, None] + jnp.arange(length)
+        x = self.embed(tokens.astype(jnp.int32), position, train)
+        after = []
+        for i, block in enumerate(self.blocks):
+            if cache is None:
+                x = block(x, None, train, None, None, None, None, True)
+            else:
+                x, state = block(x, None, train, cache=cache[i])
+                after.append(state)
+        x = self.norm(x)
+        return x if cache is None else (x, tuple(after))
+
+    def __call__(self, tokens: jax.Array, train: bool = False, cache: Any = None) -> Any:
+        """Predict the token after each.
+
+        Args:
+          tokens: [B, T] int, T at most the window.
+          train: apply dropout, with the "dropout" rng.
+          cache: of the tokens before; None: there are none.
+
+        Returns:
+          [B, T, V] logits, at least float32; with a cache (logits, the cache after the tokens).
+        """
+        x = self.features(tokens, train, cache)
+        return self._logits(x) if cache is None else (self._logits(x[0]), x[1])
+
+    def prefill(self, tokens: jax.Array, lengths: jax.Array, cache: Any) -> tuple[Any, jax.Array]:
+        """Read prompts of several lengths in one call.
+
+        Args:
+          tokens: [B, T] int, padded at the end with anything.
+          lengths: [B] int, tokens of each prompt, at least 1.
+          cache: of `init_cache`.
+
+        Returns:
+          (the cache after the prompts, logits [B, V] of the token after each).
+        """
+        before = cache[0]["self"].length
+        x, cache = self.features(tokens, cache=cache)
+        cache = tuple({"self": layer["self"].rewind(before + lengths)} for layer in cache)
+        last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], 1)
+        return cache, self._logits(last)[:, 0]
+
+    def _logits(self, x: jax.Array) -> jax.Array:
+        logits = self.logits(x)
+        return logits.astype(logits_dtype(logits.dtype))
+
+    @nn.nowrap
+    def init_cache(self, batch_size: int, length: int | None = None) -> Any:
+        """Make an empty cache.
+
+        Args:
+          batch_size: B.
+          length: the most tokens that it holds; None means the window.
+
+        Returns:
+          One cache a block.
+
+        Raises:
+          ValueError: the length is above the window.
+        """
+        length = self.window if length is None else length
+        if length > self.window:
+            raise ValueError(f"length={length}: too long; allowed: at most window={self.window}")
+        return tuple(self._block().init_cache(batch_size, length, self.width) for _ in range(self.num_layers))

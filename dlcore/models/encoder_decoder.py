@@ -1,0 +1,136 @@
+"""An encoder reads the source once; a decoder, token by token, looks at what it wrote and at the source.
+
+    memory = encoder(source);    logits = decoder(tokens, memory)
+
+What the families (`dlcore.models.bart`, `dlcore.models.t5`) share. A decoder with a cache projects the memory once, and
+each token costs one row of attention:
+
+    memory = model.apply(variables, source, method="encode")
+    carry = model.apply(variables, memory, length, method="start")
+    carry, logits = model.apply(variables, carry, tokens, method="step")              # of `sequence.decoding.generate`
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.nn.attention import causal_mask
+from dlcore.nn.precision import logits_dtype
+
+__all__ = ["EncoderDecoder"]
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder and a decoder: (source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
+
+    A family gives the fields `width` and `pad_token`, the lists of blocks `encoder` and `decoder`, and
+
+    - `embed(side, tokens, positions, train)`: what the first block reads; the side is "encoder" or "decoder";
+    - `bias(side, positions, key_length)`: what is added to the scores of self-attention, or None;
+    - `finish(side, x, train)`: the last norm, if any;
+    - `logits(x)`: the head.
+    """
+
+    def __call__(
+        self, source: jax.Array, tokens: jax.Array, train: bool = False, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Read the source, and give the logits of each next token of the target.
+
+        Args:
+          source: [B, S] int.
+          tokens: [B, T] int, the right ones, behind a token that starts them.
+          train: apply dropout, with the "dropout" rng.
+          mask: [B, S] bool, True where the source has a token; None: where it is not `pad_token`.
+
+        Returns:
+          [B, T, V], at least float32.
+        """
+        return self.decode(self.encode(source, train, mask), tokens, train)
+
+    def encode(self, source: jax.Array, train: bool = False, mask: jax.Array | None = None) -> dict[str, jax.Array]:
+        """Read the source.
+
+        Args:
+          source: [B, S] int.
+          train: apply dropout, with the "dropout" rng.
+          mask: [B, S] bool, True where there is a token; None: where it is not `pad_token`.
+
+        Returns:
+          The memory: `states: [B, S, width]` and `mask: [B, 1, 1, S]`, True where there is a token.
+        """
+        mask = (source != self.pad_token if mask is None else mask.astype(bool))[:, None, None]
+        positions = jnp.arange(source.shape[1])
+        x, bias = self.embed("encoder", source, positions, train), self.bias("encoder", positions, source.shape[1])
+        for block in self.encoder:
+            x = block(x, train, mask, bias)
+        return {"states": self.finish("encoder", x, train), "mask": mask}
+
+    def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
+        """Give the logits of each next token, the right tokens before it being known.
+
+        Args:
+          memory: of `encode`.
+          tokens: [B, T] int.
+          train: apply dropout, with the "dropout" rng.
+
+        Returns:
+          [B, T, V], at least float32.
+        """
+        length = tokens.shape[1]
+        positions = jnp.arange(length)
+        x, bias = self.embed("decoder", tokens, positions, train), self.bias("decoder", positions, length)
+        for block in self.decoder:
+            x = block(x, memory["states"], train, causal_mask(length), memory["mask"], bias)
+        return self._logits(x, train)
+
+    def start(self, memory: dict[str, jax.Array], length: int) -> dict[str, Any]:
+        """Make the carry before the first token.
+
+        Args:
+          memory: of `encode`.
+          length: tokens that will be read at most.
+
+        Returns:
+          The carry: an empty cache for each block, and the memory, which the first step projects into them.
+        """
+        rows = memory["states"].shape[0]
+        caches = tuple(block.init_cache(rows, length, self.width) for block in self.decoder)
+        return {"caches": caches, "memory": memory}
+
+    def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
+        """Read one token.
+
+        Args:
+          carry: after the tokens before.
+          tokens: [B] int.
+
+        Returns:
+          (carry after it, logits [B, V] of the next).
+        """
+        carry, logits = self.read(carry, tokens[:, None])
+        return carry, logits[:, 0]
+
+    def read(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
+        """Read several tokens in one call, such as a beginning that is given.
+
+        Args:
+          carry: after the tokens before.
+          tokens: [B, T] int.
+
+        Returns:
+          (carry after them, logits [B, T, V] of the token after each).
+        """
+        memory, caches = carry.get("memory", {}), []
+        before = carry["caches"][0]["self"]
+        positions = before.length[:, None] + jnp.arange(tokens.shape[1])
+        x, bias = self.embed("decoder", tokens, positions, False), self.bias("decoder", positions, before.key.shape[1])
+        for block, cache in zip(self.decoder, carry["caches"], strict=True):
+            x, cache = block(x, memory.get("states"), memory_mask=memory.get("mask"), bias=bias, cache=cache)
+            caches.append(cache)
+        return {"caches": tuple(caches)}, self._logits(x, False)
+
+    def _logits(self, x: jax.Array, train: bool) -> jax.Array:
+        logits = self.logits(self.finish("decoder", x, train))
+        return logits.astype(logits_dtype(logits.dtype))

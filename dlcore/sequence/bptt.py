@@ -1,0 +1,81 @@
+"""Back-propagation through time, written out.
+
+Werbos 1990, "Backpropagation through time: what it does and how to do it"; Pascanu et al. 2013, arXiv:1211.5063.
+
+    forward    h_t = f(W_x x_t + W_h h_{t-1} + b),  f = tanh or the identity          t = 1 .. T, every h_t stays
+    backward   d_t = f'(h_t) (dL/dh_t + W_h^T d_{t+1}),  d_{T+1} = 0                  t = T .. 1
+               dL/dW_h = sum_t d_t h_{t-1}^T,  dL/dW_x = sum_t d_t x_t^T,  dL/db = sum_t d_t,  dL/dh_0 = W_h^T d_1
+    Jacobian   dh_T/dh_0 = prod_t diag(f'(h_t)) W_h
+
+Each step back multiplies by W_h again: with singular values s the linear cell's Jacobian has the norm s^T, and tanh,
+whose slope is at most 1, only takes away from it. Rows are examples, so kernels stand on the right: x W.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["RNNWeights", "backward", "forward"]
+
+
+class RNNWeights(NamedTuple):
+    """The weights of a vanilla RNN, or their gradients.
+
+    Args:
+      input_kernel: W_x, [D, H].
+      hidden_kernel: W_h, [H, H].
+      bias: b, [H].
+    """
+
+    input_kernel: jax.Array
+    hidden_kernel: jax.Array
+    bias: jax.Array
+
+
+def forward(weights: RNNWeights, h0: jax.Array, x: jax.Array, linear: bool = False) -> jax.Array:
+    """Run the network over time.
+
+    Args:
+      weights: of the network.
+      h0: [B, H], the state before the first step.
+      x: [B, T, D].
+      linear: leave the tanh out.
+
+    Returns:
+      [B, T + 1, H], the states from h0 on: what the backward pass needs.
+    """
+    states = [h0]
+    for t in range(x.shape[1]):
+        z = x[:, t] @ weights.input_kernel + states[-1] @ weights.hidden_kernel + weights.bias
+        states.append(z if linear else jnp.tanh(z))
+    return jnp.stack(states, 1)
+
+
+def backward(
+    weights: RNNWeights, states: jax.Array, x: jax.Array, gradient: jax.Array, linear: bool = False
+) -> tuple[RNNWeights, jax.Array, jax.Array]:
+    """Run backwards in time and collect the gradients of the weights, which all steps share.
+
+    Args:
+      weights: of the network.
+      states: [B, T + 1, H], from `forward`.
+      x: [B, T, D].
+      gradient: [B, T, H], of the loss by each state where it enters the loss itself, without its way over later states.
+      linear: as in `forward`.
+
+    Returns:
+      (gradients of the weights, of h0 [B, H], of x [B, T, D]).
+    """
+    total = jax.tree.map(jnp.zeros_like, weights)
+    later = jnp.zeros_like(states[:, 0])
+    inputs = []
+    for t in reversed(range(x.shape[1])):
+        before, after = states[:, t], states[:, t + 1]
+        d = (gradient[:, t] + later) * (1 if linear else 1 - after**2)
+        total = RNNWeights(
+            total.input_kernel + x[:, t].T @ d, total.hidden_kernel + before.T @ d, total.bias + d.sum(0)
+        )
+        later = d @ weights.hidden_kernel.T
+        inputs.append(d @ weights.input_kernel.T)
+    return total, later, jnp.stack(inputs[::-1], 1)

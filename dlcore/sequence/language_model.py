@@ -1,0 +1,171 @@
+"""A language model by a decoder-only transformer: predict the next token from a window of those before it.
+
+    L = mean over tokens of -log softmax(f_w(x_1 .. x_t))[x_{t+1}],   t = 1 .. T
+
+Radford et al. 2018, "Improving language understanding by generative pre-training". Training rows may be longer than a
+window: each step then cuts its windows at random places, so that every position of a text is the first of some window.
+A window knows nothing of the text before it.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.metrics.language import token_metrics
+from dlcore.optim import apply_gradients
+from dlcore.sequence.decoding import generate
+
+__all__ = ["continue_text", "learner"]
+
+
+def continue_text(
+    model: nn.Module,
+    variables: Any,
+    prompt: jax.Array,
+    lengths: jax.Array,
+    keys: jax.Array,
+    max_length: int,
+    **settings: Any,
+) -> tuple[jax.Array, jax.Array]:
+    """Continue prompts of several lengths with the model's cache.
+
+    Where prompt and continuation do not fit into the window together, a row whose window is full goes on from the last
+    half of it, read again in one call.
+
+    Args:
+      model: such as `dlcore.models.gpt2.GPT2`: `init_cache`, `prefill` and `__call__(tokens, cache=)`.
+      variables: of the model.
+      prompt: [B, P] int, padded at the end with anything; P at most the window.
+      lengths: [B] int, tokens of each prompt, at least 1.
+      keys: [B], one a row.
+      max_length: new tokens of the longest row.
+      settings: of `dlcore.sequence.decoding.generate`: temperature, stop_token, top_k, top_p.
+
+    Returns:
+      (tokens [B, max_length] int32, lengths [B] int32).
+
+    Raises:
+      ValueError: the prompt is longer than the window, or as `generate`.
+    """
+    batch, width = prompt.shape
+    fits = width + max_length - 1 <= model.window
+    room = width + max_length - 1 if fits else model.window
+    cache, logits = model.apply(variables, prompt, lengths, model.init_cache(batch, room), method="prefill")
+
+    def step(cache, tokens):
+        logits, cache = model.apply(variables, tokens[:, None], cache=cache)
+        return cache, logits[:, 0]
+
+    if fits:
+        return generate(step, cache, logits, keys, max_length, **settings)
+
+    kept = jnp.maximum(room // 2, 1)
+    recent = jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, room - width)))
+
+    def slide(carry):
+        """Rows keep at most the last half of their tokens, and read them again."""
+        _, recent, count = carry
+        drop = jnp.maximum(count - kept, 0)
+        recent = jax.vmap(lambda row, n: jnp.roll(row, -n))(recent, drop)
+        cache, _ = model.apply(variables, recent, count - drop, model.init_cache(batch, room), method="prefill")
+        return cache, recent, count - drop
+
+    def sliding(carry, tokens):
+        cache, recent, count = jax.lax.cond((carry[2] >= room).any(), slide, lambda carry: carry, carry)
+        recent = jax.vmap(lambda row, token, n: row.at[n].set(token))(recent, tokens, count)
+        cache, logits = step(cache, tokens)
+        return (cache, recent, count + 1), logits
+
+    return generate(sliding, (cache, recent, lengths.astype(jnp.int32)), logits, keys, max_length, **settings)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    sample_length: Annotated[int, Range(1)] = 400,
+    top_k: Annotated[int, Range(0)] = 0,
+    top_p: Annotated[float, Range(0, 1)] = 1.0,
+    stop_token: Any = None,
+) -> Learner:
+    """Train a model of the next token of `{"text": [B, L] int, "index": [B]}`, L above the window T.
+
+    Args:
+      model: `__call__(tokens [B, T], train) -> logits [B, T, V]` with a field `window`, T; see `continue_text`.
+      optimizer: any optax transformation.
+      sample_length: tokens of a sample.
+      top_k: draw samples from as many of the most probable tokens; 0: from all.
+      top_p: draw samples from the fewest tokens whose probabilities sum to this; 1: from all.
+      stop_token: ends a sample; None lets it run to its full length.
+
+    Returns:
+      The learner. `update` cuts a window out of every row, at a random place where the row is longer. `evaluate` reads
+      the first window of every row, and counts the targets from `first: [B]` to `length: [B]` (by default all).
+      `predict` continues `prompt: [B, P]`, of `prompt_length: [B]` tokens (by default P; where there is no prompt, the
+      row's first token), at `temperature: [B]` (by default 1), and gives `{"tokens": [B, sample_length],
+      "length": [B]}`.
+    """
+    window = model.window
+
+    def nats_of(params, tokens, rng=None):
+        rngs = None if rng is None else {"dropout": rng}
+        logits = model.apply({"params": params}, tokens[:, :-1], rng is not None, rngs=rngs)
+        target = tokens[:, 1:].astype(jnp.int32)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits, target
+
+    def counted(batch: dict) -> jax.Array:
+        """[B, T]: the targets that are a row's own."""
+        place, rows = jnp.arange(window), batch["index"].shape
+        first, length = batch.get("first", jnp.zeros(rows, int)), batch.get("length", jnp.full(rows, window))
+        return (place >= first[:, None]) & (place < length[:, None]) & (mask_of(batch)[:, None] > 0)
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        params = model.init(jax.random.fold_in(rng, 0), jnp.asarray(batch["text"])[:1, :window])["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        nats, logits, target = nats_of(params, batch["text"][:, : window + 1])
+        mask = counted(batch)
+        return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        moves, drops = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        spare = batch["text"].shape[1] - window - 1
+        starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(moves, batch))
+        mask = counted(batch)
+        tokens = jax.vmap(lambda text, i: jax.lax.dynamic_slice_in_dim(text, i, window + 1))(batch["text"], starts)
+
+        def objective(params):
+            nats, logits, target = nats_of(params, tokens, drops)
+            return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
+
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        prompt = batch["prompt"] if "prompt" in batch else batch["text"][:, :1]
+        lengths = batch.get("prompt_length", jnp.full(prompt.shape[0], prompt.shape[1], jnp.int32))
+        tokens, length = continue_text(
+            model,
+            {"params": state.params},
+            prompt,
+            lengths,
+            example_keys(state.rng, batch),
+            sample_length,
+            temperature=batch.get("temperature", 1.0),
+            stop_token=stop_token,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        return {"tokens": tokens, "length": length}
+
+    return Learner(init, update, evaluate, predict, loss)

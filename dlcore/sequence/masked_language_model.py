@@ -1,0 +1,171 @@
+"""A masked language model: hide some tokens of a text, and fill them in from what stands on both sides.
+
+    L = mean over the chosen t of -log softmax(f_w(x'))_t[x_t]
+    x'_t of a chosen t: the mask token (80 %), a random token (10 %), or x_t itself (10 %)
+
+Devlin et al. 2018 (BERT), arXiv:1810.04805. Of each text the same share of tokens is chosen, 15 %. The model cannot
+tell which of the tokens that it sees were chosen, so it has to say something about all of them. In evaluation every
+chosen token is hidden, and the accuracy is the share of hidden tokens that are filled in right.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.metrics.language import Perplexity
+from dlcore.optim import apply_gradients
+
+__all__ = ["hide_tokens", "learner", "two_sided_table_accuracy"]
+
+
+def hide_tokens(
+    key: jax.Array,
+    tokens: jax.Array,
+    mask_token: int,
+    *,
+    rate: float = 0.15,
+    masked: float = 0.8,
+    random: float = 0.1,
+) -> tuple[jax.Array, jax.Array]:
+    """Choose tokens of a text and hide most of them, as a pure function of the key.
+
+    Args:
+      key: of the draw.
+      tokens: [T] int, below `mask_token`.
+      mask_token: what stands for a hidden token; the number of other tokens.
+      rate: share of the tokens to choose; one at least is.
+      masked: share of the chosen that the mask token replaces.
+      random: share of the chosen that a token drawn uniformly replaces; the rest stays.
+
+    Returns:
+      (tokens to show [T] int32, bool [T]: chosen).
+    """
+    order, kind, drawn = jax.random.split(key, 3)
+    count = max(1, round(rate * tokens.shape[0]))
+    rank = jax.random.permutation(order, tokens.shape[0])
+    tokens = tokens.astype(jnp.int32)
+    other = jax.random.randint(drawn, tokens.shape, 0, mask_token)
+    share = jax.random.uniform(kind, tokens.shape)
+    shown = jnp.where(share < masked, mask_token, jnp.where(share < masked + random, other, tokens))
+    chosen = rank < count
+    return jnp.where(chosen, shown, tokens), chosen
+
+
+def two_sided_table_accuracy(train: np.ndarray, test: np.ndarray, size: int) -> dict[str, float]:
+    """Measure the models that a masked language model must beat, on every token of a text that has two neighbors.
+
+    Args:
+      train: [M] int tokens that are counted.
+      test: [N] int tokens that are filled in.
+      size: V, different tokens.
+
+    Returns:
+      {name: accuracy}: of the most frequent token, and of the one that was most frequent between the two neighbors (or
+      overall, between neighbors that never stood so).
+    """
+    counts = np.bincount(train, minlength=size)
+    table = np.zeros((size, size, size), np.int32)
+    np.add.at(table, (train[:-2], train[2:], train[1:-1]), 1)
+    best = np.where(table.any(-1), table.argmax(-1), counts.argmax())
+    inner = test[1:-1]
+    return {
+        "most frequent token": float((inner == counts.argmax()).mean()),
+        "table of both neighbors": float((inner == best[test[:-2], test[2:]]).mean()),
+    }
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    mask_token: int,
+    mask_rate: Annotated[float, Range(0.001, 1)] = 0.15,
+    masked_share: Annotated[float, Range(0, 1)] = 0.8,
+    random_share: Annotated[float, Range(0, 1)] = 0.1,
+) -> Learner:
+    """Train an encoder on `{"text": [B, L] int, "index": [B]}`, L at least the window T.
+
+    Args:
+      model: `__call__(tokens [B, T], train) -> logits [B, T, V]` with a field `window`, T, and V above `mask_token`.
+      optimizer: any optax transformation.
+      mask_token: what stands for a hidden token; tokens of texts are below it.
+      mask_rate: share of a text's tokens that are chosen.
+      masked_share: share of the chosen tokens that are hidden in training.
+      random_share: share of the chosen tokens that are replaced by random ones in training.
+
+    Returns:
+      The learner. `update` cuts a window out of every row, at a random place where the row is longer; `evaluate` and
+      `predict` read the first window. `predict` gives `{"shown": [B, T] with `mask_token` at hidden places, "filled":
+      [B, T] tokens}`.
+
+    Raises:
+      ValueError: the two shares are more than 1 together.
+    """
+    if masked_share + random_share > 1:
+        raise ValueError(
+            f"random_share={random_share}: more than is left by masked_share={masked_share}; allowed: at most "
+            f"{1 - masked_share:g}"
+        )
+
+    def outcome(params, tokens, shown, chosen, mask, rng=None) -> tuple[jax.Array, Metrics]:
+        rngs = None if rng is None else {"dropout": rng}
+        logits = model.apply({"params": params}, shown, rng is not None, rngs=rngs)
+        target = tokens.astype(jnp.int32)
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+        count = chosen & (mask[:, None] > 0)
+        flat = count.reshape(-1)
+        correct = (logits.argmax(-1) == target).reshape(-1)
+        metrics = {
+            "loss": Sum.of(nats.reshape(-1), flat),
+            "accuracy": Sum.of(correct, flat),
+            "perplexity": Perplexity.of(nats, count),
+        }
+        return masked_mean(nats, count), metrics
+
+    def hidden(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The first windows, what is shown of them with all chosen tokens hidden, and which those are."""
+        tokens = batch["text"][:, : model.window]
+        hide = jax.vmap(lambda key, text: hide_tokens(key, text, mask_token, rate=mask_rate, masked=1.0, random=0.0))
+        return tokens, *hide(example_keys(rng, batch), tokens)
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        tokens = jnp.zeros((1, model.window), jnp.int32)
+        params = model.init(jax.random.fold_in(rng, 0), tokens)["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return outcome(params, *hidden(state.rng, batch), mask_of(batch))
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        moves, hides, drops = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
+        spare = batch["text"].shape[1] - model.window
+
+        def view(move: jax.Array, hide: jax.Array, text: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            start = jax.random.randint(move, (), 0, spare + 1)
+            tokens = jax.lax.dynamic_slice_in_dim(text, start, model.window)
+            return tokens, *hide_tokens(
+                hide, tokens, mask_token, rate=mask_rate, masked=masked_share, random=random_share
+            )
+
+        views = jax.vmap(view)(example_keys(moves, batch), example_keys(hides, batch), batch["text"])
+        objective = jax.grad(lambda params: outcome(params, *views, mask_of(batch), drops), has_aux=True)
+        gradients, metrics = objective(state.params)
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        tokens, shown, chosen = hidden(state.rng, batch)
+        logits = model.apply({"params": state.params}, shown, False)
+        best = logits[..., :mask_token].argmax(-1).astype(jnp.int32)
+        return {"shown": shown, "filled": jnp.where(chosen, best, tokens.astype(jnp.int32))}
+
+    return Learner(init, update, evaluate, predict, loss)

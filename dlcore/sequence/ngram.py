@@ -1,0 +1,47 @@
+"""The n-gram model: what followed each context of the training text, counted. The baseline of every language model.
+
+    p(x | context) = (count(context, x) + smoothing) / (count(context) + smoothing V)
+
+Shannon 1948, "A mathematical theory of communication".
+"""
+
+import numpy as np
+
+__all__ = ["ngram_loss"]
+
+
+def ngram_loss(train: np.ndarray, test: np.ndarray, order: int, size: int, smoothing: float = 0.05) -> float:
+    """Measure the model that counts what followed each `order` tokens of the training text.
+
+    p(x | context) = (count(context, x) + smoothing) / (count(context) + smoothing size)
+
+    Args:
+      train: [M] int tokens that are counted.
+      test: [N] int tokens that are predicted, from the first that has a whole context.
+      order: tokens of context; 0 counts single tokens.
+      size: different tokens.
+      smoothing: added to every count.
+
+    Returns:
+      Mean nats a token.
+
+    Raises:
+      ValueError: the test text is not longer than a context, or contexts do not fit into 64 bits.
+    """
+    if len(test) <= order or size ** (order + 1) >= 2**63:
+        raise ValueError(f"order={order}: does not fit; allowed: below {len(test)} tokens, contexts within 64 bits")
+
+    def contexts(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of each context and of each context with what follows it."""
+        rows = np.lib.stride_tricks.sliding_window_view(tokens.astype(np.int64), order + 1)
+        whole = rows @ size ** np.arange(order, -1, -1)
+        return whole // size, whole
+
+    def counts(seen: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        values, times = np.unique(seen, return_counts=True)
+        place = np.minimum(np.searchsorted(values, asked), len(values) - 1)
+        return np.where(values[place] == asked, times[place], 0)
+
+    (before, whole), (test_before, test_whole) = contexts(train), contexts(test)
+    p = (counts(whole, test_whole) + smoothing) / (counts(before, test_before) + smoothing * size)
+    return float(-np.log(p).mean())

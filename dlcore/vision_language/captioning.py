@@ -1,0 +1,223 @@
+"""Describe images: a model of a caption's words, given the image and the words before.
+
+    p(w | image) = prod_t p(w_t | START, w_1 .. w_{t-1}, image),   w_{n+1} = END
+    L = -1/N sum over all tokens of the batch of log p(w_t), the END of each caption included and padding left out
+
+Vinyals et al. 2015, arXiv:1411.4555. Every image has several captions; a training step draws some of each image's, and
+evaluation takes all. A model is a flax module with the methods below, of which `caption_rnn`, `show_attend_tell` and
+`caption_transformer` are three; they are those of `dlcore.sequence.seq2seq`, with an image in place of a source:
+
+    __call__(images, tokens, train=False) -> logits [B, T, V]     tokens START w_1 .. w_n; teacher forced, for all t
+    encode(images, train=False) -> memory                         decode(memory, tokens, train=False) -> logits
+    start(memory, length) -> carry                                step(carry, tokens [B]) -> (carry, logits [B, V])
+    alignment(intermediates) -> [B, T, h w], or None              what `decode` has sown: the share of each position
+
+Leaves of memories and carries have the batch as their leading axis. A model with a field `alignment_penalty`, lambda,
+has lambda sum_i (1 - sum_t alpha_ti)^2 of each caption added to the sum over its tokens (arXiv:1502.03044), i over
+positions and t over the tokens without padding.
+
+While it writes, a model may not choose PAD, START or UNKNOWN. A row ends with its first END, and END stands in the last
+place of a row that has none: no caption is longer than `max_length`. The image-blind model (`blind`) is the same
+network with zeros for its memory: a language model, which any captioner must beat.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.data.words import END, PAD, START
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.metrics.language import Perplexity
+from dlcore.optim import apply_gradients
+from dlcore.sequence.decoding import beam_search, generate
+from dlcore.vision_language.references import forbid
+
+__all__ = ["CaptionState", "draw_references", "learner"]
+
+Transform = Callable[[jax.Array], jax.Array]
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@struct.dataclass
+class CaptionState(State):
+    """A captioner.
+
+    Args:
+      model_state: batch statistics of the backbone; {} where it has none.
+    """
+
+    model_state: Any
+
+
+def draw_references(key: jax.Array, captions: jax.Array, count: int) -> jax.Array:
+    """Draw different captions of one image, each as likely as any other.
+
+    Args:
+      key: of the draw.
+      captions: [R, T] int; a missing one is all PAD.
+      count: to draw, at most R.
+
+    Returns:
+      [count, T]; the last are all PAD where fewer than `count` exist.
+
+    Raises:
+      ValueError: `count` is above R.
+    """
+    references = captions.shape[0]
+    if count > references:
+        raise ValueError(f"captions_per_image={count}: images have {references}; allowed: at most {references}")
+    exists = (captions != PAD).any(-1)
+    order = jnp.where(exists, jax.random.uniform(key, (references,)), 2.0).argsort()
+    return jnp.take(captions, order[:count], axis=0)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Transform = lambda image: image,
+    augment: Augment | None = None,
+    captions_per_image: Annotated[int, Range(1)] = 1,
+    label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
+    blind: bool = False,
+    max_length: Annotated[int, Range(1)] = 24,
+    beam_size: Annotated[int, Range(1)] = 1,
+    length_penalty: Annotated[float, Range(0)] = 0.0,
+    axis: str | None = None,
+) -> Learner:
+    """Learn to caption `{"image": [B, H, W, 3], "captions": [B, R, T] int32, "index": [B]}`.
+
+    Args:
+      model: with the methods above.
+      optimizer: any optax transformation.
+      preprocess: batch of images to the model's input.
+      augment: `(key, image) -> image`, applied to each preprocessed training image; None for none.
+      captions_per_image: drawn of each image in a training step; they share the pass through the backbone.
+      label_smoothing: weight of the uniform distribution in the target.
+      blind: hide the image, which leaves a language model.
+      max_length: tokens of the longest caption that is written, its END included.
+      beam_size: hypotheses that `predict` follows; 1 is greedy.
+      length_penalty: 0 ranks hypotheses by probability; greater values favor longer captions.
+      axis: name of the mapped axis under pmap; batch statistics and the mean over tokens are those of all replicas.
+
+    Returns:
+      The learner. A caption is START w1 .. wn END PAD, a missing one all PAD. `predict` reads `image` alone and gives
+      `{"tokens": [B, max_length], "length": [B], "alignment": [B, max_length, h, w]}`, w1 .. wn END with PAD behind and
+      n + 1; `alignment` only where the model attends.
+    """
+    penalty = getattr(model, "alignment_penalty", 0.0)
+
+    def init(rng: jax.Array, batch: dict) -> CaptionState:
+        images, tokens = preprocess(batch["image"]), batch["captions"][:, 0, :-1]
+        model_state = dict(model.init(jax.random.fold_in(rng, 0), images, tokens, train=False))
+        params = model_state.pop("params")
+        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
+        return CaptionState(step, rng, params, optimizer.init(params), model_state)
+
+    def encode(variables: dict, images: jax.Array, key: jax.Array | None = None) -> tuple[Any, dict]:
+        """(memory, statistics after it), in training where there is a key for dropout."""
+
+        def look(train: bool) -> tuple[Any, dict]:
+            mutable = [name for name in variables if name != "params"] if train else []
+            rngs = {"dropout": key} if train else {}
+            return model.apply(variables, images, train, mutable=mutable, rngs=rngs, method="encode")
+
+        if blind:
+            memory, _ = jax.eval_shape(lambda: look(False))
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), memory), {}
+        return look(key is not None)
+
+    def nats_of(params: Any, state: CaptionState, images, captions, mask, key=None) -> tuple[jax.Array, Any]:
+        """The loss of captions [B, n, T] of images [B, H, W, 3] with mask [B]; in training where there is a key."""
+        count, length = captions.shape[1:]
+        variables = {"params": params, **state.model_state}
+        memory, updated = encode(variables, images, None if key is None else jax.random.fold_in(key, 0))
+        memory = jax.tree.map(lambda x: jnp.repeat(x, count, 0), memory)
+        tokens = captions.reshape(-1, length)
+        inputs, targets = tokens[:, :-1], tokens[:, 1:]
+        logits, sown = model.apply(
+            variables,
+            memory,
+            inputs,
+            key is not None,
+            mutable=["intermediates"] if penalty else [],
+            rngs={} if key is None else {"dropout": jax.random.fold_in(key, 1)},
+            method="decode",
+        )
+        real = (targets != PAD) & (jnp.repeat(mask, count) > 0)[:, None]
+        log_p = jax.nn.log_softmax(logits)
+        nats = -jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0]
+        losses = (1 - label_smoothing) * nats - label_smoothing * log_p.mean(-1) if label_smoothing else nats
+        total, number = jnp.where(real, losses, 0).sum(), real.sum().astype(losses.dtype)
+        number = jnp.maximum(number if axis is None else jax.lax.pmean(number, axis), 1)
+        metrics = {
+            "loss": Sum.of(nats.reshape(-1), real.reshape(-1)),
+            "accuracy": Sum.of((logits.argmax(-1) == targets).reshape(-1), real.reshape(-1)),
+            "perplexity": Perplexity.of(nats, real),
+        }
+        if penalty:
+            looks = jnp.where(real[..., None], model.alignment(sown["intermediates"]), 0).sum(1)
+            misses = jnp.square(1 - looks).sum(-1)
+            total = total + penalty * jnp.where(real.any(1), misses, 0).sum()
+            metrics["misses"] = Sum.of(misses, real.any(1))
+        return total / number, (metrics, {**state.model_state, **updated})
+
+    def loss(params: Any, state: CaptionState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (metrics, _) = nats_of(params, state, preprocess(batch["image"]), batch["captions"], mask_of(batch))
+        return value, metrics
+
+    def update(state: CaptionState, batch: dict) -> tuple[CaptionState, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        images, keys = preprocess(batch["image"]), example_keys(jax.random.fold_in(rng, 0), batch)
+        if augment is not None:
+            images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 1), batch), images)
+        captions = jax.vmap(lambda key, rows: draw_references(key, rows, captions_per_image))(keys, batch["captions"])
+        dropout = jax.random.fold_in(rng, 2)
+        if axis is not None:
+            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+
+        def objective(params):
+            return nats_of(params, state, images, captions, mask_of(batch), dropout)
+
+        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params)
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: CaptionState, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: CaptionState, batch: dict) -> dict[str, jax.Array]:
+        variables = {"params": state.params, **state.model_state}
+        memory, _ = encode(variables, preprocess(batch["image"]))
+
+        def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
+            carry, logits = model.apply(variables, carry, tokens, method="step")
+            return carry, forbid(logits)
+
+        carry = model.apply(variables, memory, max_length, method="start")
+        carry, logits = step(carry, jnp.full(batch["image"].shape[0], START, jnp.int32))
+        if beam_size == 1:
+            keys = example_keys(state.rng, batch)
+            tokens, length = generate(step, carry, logits, keys, max_length, 0.0, END)
+        else:
+            options = {"beam_size": beam_size, "max_length": max_length, "length_penalty": length_penalty}
+            tokens, length, _ = beam_search(step, carry, logits, stop_token=END, **options)
+            tokens, length = tokens[:, 0], length[:, 0]
+        place = jnp.arange(max_length)
+        tokens = jnp.where(place < length[:, None] - 1, tokens, jnp.where(place == length[:, None] - 1, END, PAD))
+        inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
+        _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
+        alignment = model.alignment(sown.get("intermediates", {}))
+        outputs = {"tokens": tokens, "length": length}
+        if alignment is None:
+            return outputs
+        return outputs | {"alignment": alignment.reshape(*alignment.shape[:2], *memory["grid"].shape[1:3])}
+
+    return Learner(init, update, evaluate, predict, loss)

@@ -1,0 +1,150 @@
+"""Find the clip or the image that a sentence describes: both become vectors, and pairs lie close to each other.
+
+Radford et al. 2021, arXiv:2103.00020 (CLIP); Rohrbach et al. 2017, arXiv:1605.03705 (retrieval of movies by text):
+
+    s_ij = cos(f(clip_i), g(sentence_j)) / tau,   L = 1/2N sum_i -log softmax_j(s_ij)_i - log softmax_j(s_ji)_i
+
+log 1/tau is learned from 1/0.07, with 1/tau at most 100. In a batch, two clips may have one sentence; the loss takes
+them for different, as the paper's does.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import clip_loss
+from dlcore.optim import apply_gradients
+from dlcore.vision_language.networks import SentenceEncoder
+from dlcore.vision_language.references import draw_reference
+from dlcore.vision_language.video_caption import ClipEncoder
+
+__all__ = ["DualEncoder", "learner", "seen_of"]
+
+_LARGEST_SCALE = 100.0
+
+
+class DualEncoder(nn.Module):
+    """Two encoders into one space; an image is a clip of one frame.
+
+    Args:
+      vocab_size: tokens of the sentences.
+      embedding_size: D, of the shared space.
+      channels: of the convolutional layers, multiples of 8.
+      strides: of the convolutional layers.
+      hidden_size: of the encoders' states.
+      word_size: of a word's vector.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    vocab_size: int
+    embedding_size: Annotated[int, Range(1)] = 64
+    channels: tuple[int, ...] = (16, 32, 32)
+    strides: tuple[int, ...] = (2, 2, 2)
+    hidden_size: Annotated[int, Range(1)] = 128
+    word_size: Annotated[int, Range(1)] = 32
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, clip: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Encode clips and sentences.
+
+        Args:
+          clip: [B, F, H, W, 3] or [B, H, W, 3], normalized.
+          tokens: [B, T] int, padded with PAD.
+
+        Returns:
+          (clips [B, D], sentences [B, D], both of length 1, and 1/tau).
+        """
+        clip = clip if clip.ndim == 5 else clip[:, None]
+        seen = ClipEncoder(self.channels, self.strides, self.hidden_size, self.dtype, name="clip")(clip)
+        read = SentenceEncoder(self.vocab_size, self.hidden_size, self.word_size, self.dtype, name="sentence")(tokens)
+        scale = self.param("log_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
+
+        def embedded(x, name):
+            x = nn.Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name=name)(x)
+            x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+            return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
+
+        return (
+            embedded(seen, "clip_head"),
+            embedded(read, "sentence_head"),
+            jnp.minimum(jnp.exp(scale), _LARGEST_SCALE),
+        )
+
+
+def seen_of(batch: dict) -> jax.Array:
+    """Pick what a batch shows.
+
+    Args:
+      batch: with `clip` or `image`.
+
+    Returns:
+      [B, F, H, W, 3] or [B, H, W, 3].
+    """
+    return batch["clip"] if "clip" in batch else batch["image"]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda clip: clip,
+    axis: str | None = None,
+) -> Learner:
+    """Train two encoders of `{"clip" or "image": [B, ...], "captions": [B, R, T] int32, "index": [B]}`.
+
+    Args:
+      model: `__call__(clip, tokens) -> (clips [B, D], sentences [B, D], 1/tau)`.
+      optimizer: any optax transformation.
+      preprocess: clips or images to the model's input.
+      axis: name of the mapped axis under pmap; the other pairs come from all replicas.
+
+    Returns:
+      The learner. Training draws one reference an example in each step. `evaluate` contrasts the first reference with
+      those of the same batch, so its loss depends on the batch's size; `predict` gives the embeddings `clip` and
+      `sentence` [B, D], the latter of the first reference.
+    """
+
+    def embed(params, batch, captions):
+        return model.apply({"params": params}, preprocess(seen_of(batch)), captions)
+
+    def contrast(params, batch, captions, axis=None):
+        clips, sentences, scale = embed(params, batch, captions)
+        mask = mask_of(batch)
+        if axis is not None:
+            clips, sentences, mask = jax.lax.all_gather((clips, sentences, mask), axis, tiled=True)
+        value = clip_loss(clips, sentences, 1 / scale, mask)
+        scores = jnp.where(mask > 0, sentences @ clips.T, -jnp.inf)
+        right = scores.argmax(-1) == jnp.arange(len(scores))
+        count = mask.sum().astype(jnp.int32)
+        metrics = {"loss": Sum(value * count, count), "accuracy": Sum.of(right, mask)}
+        return value, metrics
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        clip, tokens = preprocess(seen_of(batch)), batch["captions"][:, 0]
+        params = model.init(jax.random.fold_in(rng, 0), clip, tokens)["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return contrast(params, batch, batch["captions"][:, 0])
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        captions = draw_reference(example_keys(jax.random.fold_in(state.rng, state.step), batch), batch["captions"])
+        objective = jax.value_and_grad(lambda params: contrast(params, batch, captions, axis), has_aux=True)
+        (value, metrics), gradients = objective(state.params)
+        return apply_gradients(state, optimizer, gradients, value=value), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        clips, sentences, _ = embed(state.params, batch, batch["captions"][:, 0])
+        return {"clip": clips, "sentence": sentences}
+
+    return Learner(init, update, evaluate, predict, loss)

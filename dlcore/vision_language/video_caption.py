@@ -1,0 +1,199 @@
+"""Say in a sentence what moves in a clip, and where to.
+
+Venugopalan et al. 2015, arXiv:1505.00487 (sequence to sequence, video to text):
+
+    v_f = W [mean of CNN(frame_f) over positions; 8 projected channels of it at each position]
+    h_F = GRU(v_1 .. v_F),   p(w_t | w_<t) = softmax of a second GRU that starts at h_F
+
+The paper's encoder and decoder are one stack of LSTMs; here they are two GRUs, and the network of the frames learns
+with them.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.data.words import END, START
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.nn.recurrent import RecurrentStack
+from dlcore.optim import apply_gradients
+from dlcore.sequence.decoding import generate
+from dlcore.vision_language.networks import GridEncoder
+from dlcore.vision_language.references import caption_losses, draw_reference, forbid, is_reference
+
+__all__ = ["ClipEncoder", "VideoCaptioner", "learner"]
+
+
+class ClipEncoder(nn.Module):
+    """A network for each frame and a GRU over the frames: [B, F, H, W, 3] -> [B, D].
+
+    Args:
+      channels: of the convolutional layers, multiples of 8.
+      strides: of the convolutional layers.
+      hidden_size: D, of a frame's features and of the GRU's state.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 32)
+    strides: tuple[int, ...] = (2, 2, 2)
+    hidden_size: Annotated[int, Range(1)] = 128
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, clip: jax.Array) -> jax.Array:
+        """Encode clips.
+
+        Args:
+          clip: [B, F, H, W, 3], normalized.
+
+        Returns:
+          [B, D], the state after the last frame.
+        """
+        b, frames = clip.shape[:2]
+        grid = GridEncoder(self.channels, self.strides, self.dtype, name="frame")(clip.reshape(-1, *clip.shape[2:]))
+        where = nn.Dense(8, dtype=self.dtype, name="where")(grid).reshape(b, frames, -1)
+        what = grid.mean((1, 2)).reshape(b, frames, -1)
+        x = nn.relu(nn.Dense(self.hidden_size, dtype=self.dtype, name="project")(jnp.concatenate([what, where], -1)))
+        gru = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype, name="gru")
+        return gru(gru.initial_carry(b), x)[1][:, -1]
+
+
+class VideoCaptioner(nn.Module):
+    """An encoder of clips and a GRU that writes.
+
+    Args:
+      vocab_size: tokens of the sentences.
+      channels: of the convolutional layers, multiples of 8.
+      strides: of the convolutional layers.
+      hidden_size: of all states.
+      embedding_dim: of a word.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    vocab_size: int
+    channels: tuple[int, ...] = (16, 32, 32)
+    strides: tuple[int, ...] = (2, 2, 2)
+    hidden_size: Annotated[int, Range(1)] = 128
+    embedding_dim: Annotated[int, Range(1)] = 32
+    dtype: Any = None
+
+    def setup(self):
+        """Build encoder, embedding, decoder and head, which starts at zero."""
+        self.clip = ClipEncoder(self.channels, self.strides, self.hidden_size, self.dtype)
+        self.embed = nn.Embed(self.vocab_size, self.embedding_dim, dtype=self.dtype)
+        self.decoder = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype)
+        self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
+
+    def encode(self, clip: jax.Array) -> Any:
+        """Read a clip.
+
+        Args:
+          clip: [B, F, H, W, 3], normalized.
+
+        Returns:
+          The decoder's carry before the first word.
+        """
+        return ((self.clip(clip),),)
+
+    def write(self, carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
+        """Read words on from a carry.
+
+        Args:
+          carry: after the words before.
+          tokens: [B, T] int.
+
+        Returns:
+          (carry after them, logits [B, T, V] of the word after each).
+        """
+        carry, h = self.decoder(carry, self.embed(tokens))
+        logits = self.head(h)
+        return carry, logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+    def __call__(self, clip: jax.Array, tokens: jax.Array) -> jax.Array:
+        """Predict each next word of given sentences.
+
+        Args:
+          clip: [B, F, H, W, 3], normalized.
+          tokens: [B, T] int, START w1 .. wn.
+
+        Returns:
+          Logits [B, T, V]; the first loss is log V.
+        """
+        return self.write(self.encode(clip), tokens)[1]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda clip: clip,
+    max_length: Annotated[int, Range(1)] = 12,
+) -> Learner:
+    """Train a model to caption `{"clip": [B, F, H, W, 3], "captions": [B, R, T] int32, "index": [B]}`.
+
+    Args:
+      model: `__call__(clip, tokens) -> logits`, and its methods `encode` and `write`; see `VideoCaptioner`.
+      optimizer: any optax transformation.
+      preprocess: clips to the model's input.
+      max_length: words of a written sentence, its end included.
+
+    Returns:
+      The learner. Training draws one reference an example in each step; `evaluate` measures the loss over all of them
+      and `exact_match`, the share of greedy sentences that equal a reference. `predict` gives `tokens`
+      [B, max_length] and `length` [B], END included.
+    """
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        tokens = batch["captions"][:, 0, :-1]
+        params = model.init(jax.random.fold_in(rng, 0), preprocess(batch["clip"]), tokens)["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def measured(params, clip, captions, batch):
+        """(mean loss a word, metrics) of one caption of each clip."""
+        logits = model.apply({"params": params}, clip, captions[:, :-1])
+        losses, real = caption_losses(logits, captions)
+        real = (real & (mask_of(batch)[:, None] > 0)).reshape(-1)
+        correct = logits.argmax(-1) == captions[:, 1:]
+        metrics = {"loss": Sum.of(losses.reshape(-1), real), "accuracy": Sum.of(correct.reshape(-1), real)}
+        return masked_mean(losses.reshape(-1), real.astype(losses.dtype)), metrics
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return measured(params, preprocess(batch["clip"]), batch["captions"][:, 0], batch)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+        captions, clip = draw_reference(keys, batch["captions"]), preprocess(batch["clip"])
+        objective = jax.value_and_grad(lambda p: measured(p, clip, captions, batch), has_aux=True)
+        (value, metrics), gradients = objective(state.params)
+        return apply_gradients(state, optimizer, gradients, value=value), metrics
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        variables = {"params": state.params}
+
+        def step(carry, tokens):
+            carry, logits = model.apply(variables, carry, tokens[:, None], method="write")
+            return carry, forbid(logits[:, -1])
+
+        clip = preprocess(batch["clip"])
+        carry = model.apply(variables, clip, method="encode")
+        carry, logits = step(carry, jnp.full(clip.shape[0], START, jnp.int32))
+        keys = example_keys(state.rng, batch)
+        tokens, length = generate(step, carry, logits, keys, max_length, 0.0, END)
+        return {"tokens": tokens, "length": length}
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        captions, clip = batch["captions"], preprocess(batch["clip"])
+        parts = [measured(state.params, clip, captions[:, r], batch)[1] for r in range(captions.shape[1])]
+        metrics = {name: parts[0][name] for name in parts[0]}
+        for part in parts[1:]:
+            metrics = {name: metrics[name].merge(part[name]) for name in metrics}
+        exact = is_reference(predict(state, batch)["tokens"], captions)
+        return metrics | {"exact_match": Sum.of(exact, mask_of(batch))}
+
+    return Learner(init, update, evaluate, predict, loss)

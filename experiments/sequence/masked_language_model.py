@@ -1,0 +1,133 @@
+"""Teach a small BERT to fill in the characters that are hidden in a text.
+
+python -m experiments.sequence.masked_language_model                                       (a few embedded pages)
+python -m experiments.sequence.masked_language_model --dataset=shakespeare --data_dir=D --steps=4000 --eval_every=500
+
+The accuracy is that of the hidden characters, 15 % of a text. The report shows it beside those of the most frequent
+character and of a table of what stood most often between the same two neighbors, which sees both of them unhidden.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.data.text import Vocabulary, load_text, split_text
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits import optimizer, sequence
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.models.bert import BERT
+from dlcore.sequence import masked_language_model
+
+SHOWN = 12
+
+
+def data(flags: Flags) -> Splits:
+    """Load a text; training rows are two windows long, one every window, and those of the other parts a window."""
+    text, window = load_text(flags.dataset, flags.data_dir), flags.window
+    vocabulary = Vocabulary.of(text)
+    parts = split_text(vocabulary.encode(text), flags.valid_fraction)
+    if min(len(parts[0]) // 2, *map(len, parts)) < window:
+        shortest = min(len(parts[0]) // 2, *map(len, parts))
+        raise FlagError(f"--window={window}: longer than a part of the text; allowed: at most {shortest}")
+    rows = [
+        np.lib.stride_tricks.sliding_window_view(part, size)[::window]
+        for part, size in zip(parts, (2 * window, window, window), strict=True)
+    ]
+    train, valid, test = (
+        Source({"text": row}, name=f"{flags.dataset} ({name})")
+        for row, name in zip(rows, ("train", "validation", "test"), strict=True)
+    )
+    baselines = masked_language_model.two_sided_table_accuracy(parts[0], parts[2], len(vocabulary.characters))
+    spec = {"vocabulary": vocabulary.characters, "window": window, "baselines": baselines}
+    notes = "test accuracy without a network: " + ", ".join(f"{name} {v:.3f}" for name, v in baselines.items())
+    return Splits(train, valid, test, spec, (notes,), shown=Source({"text": rows[2][:SHOWN]}, name="shown"))
+
+
+def build(setup: Setup):
+    flags, characters = setup.flags, len(setup.spec["vocabulary"])
+    fields = {**flags.group("model"), "vocab_size": characters + 1, "window": flags.window, "head": "tokens"}
+    return masked_language_model.learner(
+        model=BERT(**fields, dtype=setup.dtype),
+        optimizer=optimizer.build(setup),
+        mask_token=characters,
+        **flags.group("learner"),
+    )
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    return {"text": np.zeros((2, spec["window"]), np.int32), "index": np.arange(2, dtype=np.int32)}
+
+
+def panels(context: Any) -> list:
+    from dlcore.report.curves import curves
+    from dlcore.report.sequence import filled_text
+    from dlcore.report.tables import table
+    from dlcore.report.triage import triage_panels
+
+    spec, outputs = context.spec, context.outputs
+    vocabulary, mask_token = Vocabulary(spec["vocabulary"]), len(spec["vocabulary"])
+    rows = zip(context.data.shown.arrays["text"], outputs["shown"], outputs["filled"], strict=True)
+    texts = [(vocabulary.decode(text), vocabulary.decode(filled), shown == mask_token) for text, shown, filled in rows]
+    accuracies = {"this model": context.numbers["accuracy"], **spec["baselines"]}
+    losses = [{k: v for k, v in row.items() if k != "accuracy"} for row in context.history]
+    return [
+        filled_text(texts),
+        table(accuracies, title="Accuracy on hidden characters of the test text"),
+        *triage_panels(losses, floor=None),
+        curves(context.history),
+    ]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=masked_language_model.learner,
+    data=data,
+    build=build,
+    modules={"model": BERT},
+    settings={
+        **{k: sequence.SETTINGS[k] for k in ("dataset", "data_dir", "valid_fraction")},
+        "window": Setting(64, "characters of a text that the model reads at once", limits=Range(2), essential=True),
+        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+    },
+    defaults={
+        "model.num_layers": 4,
+        "model.num_heads": 4,
+        "model.width": 128,
+        "model.mlp_features": 512,
+        "model.dropout": 0.0,
+        "learning_rate": 1e-3,
+        "warmup": 0.05,
+        "weight_decay": 0.05,
+        "clip_norm": 1.0,
+        "steps": 600,
+        "batch_size": 64,
+        "eval_batch_size": 64,
+        "eval_every": 100,
+    },
+    smoke={
+        "model.num_layers": 1,
+        "model.num_heads": 2,
+        "model.width": 16,
+        "model.mlp_features": 32,
+        "window": 16,
+        "steps": 4,
+        "batch_size": 8,
+        "eval_every": 4,
+    },
+    monitor="loss",
+    monitor_mode="min",
+    expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"]) + 1),
+    example=example,
+    schedule=optimizer.schedule,
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,98 @@
+"""Learn the law of motion of a spiral, as a differential equation whose velocity is a network.
+
+python -m experiments.sequence.neural_ode
+python -m experiments.sequence.neural_ode --gradient=direct      (the gradient of the solver's steps; not run)
+python -m experiments.sequence.neural_ode --method=euler         (not run)
+
+Training sees segments of one second; `loss` of validation and test is the mean squared error over the whole
+ten seconds from starts that training has not seen.
+"""
+
+import numpy as np
+
+from dlcore.data.spirals import segments, spirals
+from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.experiment.settings import ONLY_F32
+from dlcore.kits import optimizer
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.sequence import neural_ode
+
+SETTINGS = {
+    "num_trajectories": Setting(64, "training trajectories", limits=Range(1)),
+    "segment_length": Setting(11, "points of a training example", limits=Range(2, 101)),
+    "num_test": Setting(32, "trajectories of validation, and as many of test", limits=Range(1)),
+}
+
+
+def data(flags: Flags) -> Splits:
+    train = segments(spirals(flags.num_trajectories, 0), flags.segment_length)
+    valid, test = (spirals(flags.num_test, seed) for seed in (1, 2))
+    return Splits(train, valid, test, {"dataset": "spirals"})
+
+
+def build(setup: Setup):
+    learner = neural_ode.learner(
+        model=neural_ode.VectorField(**setup.flags.group("field")),
+        optimizer=optimizer.build(setup),
+        **setup.flags.group("learner"),
+    )
+    return optimizer.averaged(learner, setup)
+
+
+def panels(context) -> list:
+    from dlcore.report.curves import curves
+    from dlcore.report.figure import BLUE, GRAY, figure_panel, new_figure
+
+    figure, axes = new_figure((9, 3.2), 1, 3)
+    truth, ours = context.data.test.arrays["state"], context.outputs["state"]
+    for ax, y, h in zip(axes, truth, ours, strict=False):
+        ax.plot(*y.T, color=GRAY, lw=3, alpha=0.5, label="truth")
+        ax.plot(*h.T, color=BLUE, lw=1, label="solved")
+        ax.plot(*y[0], "o", color=GRAY)
+        ax.set_aspect("equal")
+    axes[0].legend(frameon=False)
+    note = "From the dots on, over the whole time; the first three test trajectories."
+    return [figure_panel("Trajectories", figure, note), curves(context.history)]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=neural_ode.learner,
+    data=data,
+    build=build,
+    modules={"field": neural_ode.VectorField},
+    settings={**SETTINGS, **optimizer.SETTINGS, **ONLY_F32},
+    defaults={
+        "optimizer": "adam",
+        "learning_rate": 3e-3,
+        "weight_decay": 0.0,
+        "steps": 4000,
+        "batch_size": 128,
+        "eval_batch_size": 32,
+        "eval_every": 1000,
+    },
+    smoke={
+        "steps": 4,
+        "batch_size": 8,
+        "num_trajectories": 2,
+        "num_test": 3,
+        "eval_batch_size": 3,
+        "eval_every": 4,
+        "field.hidden_size": 8,
+    },
+    monitor="loss",
+    monitor_mode="min",
+    headline="loss",
+    example=lambda spec: {
+        "state": np.zeros((1, 2, 2), np.float32),
+        "time": np.arange(2, dtype=np.float32)[None],
+        "index": np.zeros(1, np.int32),
+    },
+    schedule=optimizer.schedule,
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)

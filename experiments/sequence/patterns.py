@@ -1,0 +1,193 @@
+"""One recurrent network in five patterns: an image's class, a tone, a sentence's opinion, a box's depth, a string.
+
+python -m experiments.sequence.patterns                                  (many_to_one: the opinion of a sentence)
+python -m experiments.sequence.patterns --pattern=one_to_one             (an 8 x 8 digit, without recurrence)
+python -m experiments.sequence.patterns --pattern=one_to_many            (a pitch to its tone, 16 numbers)
+python -m experiments.sequence.patterns --pattern=many_to_many           (noisy depths of a moving box, smoothed)
+python -m experiments.sequence.patterns --pattern=many_to_many_delayed   (a string to its reverse)
+
+In the report stands, beside the number, that of a method without memory: of the sentences a logistic regression on the
+counts of words, of the depths the raw ones and the best moving average.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore.data.digits import digits
+from dlcore.data.sentiment import WORDS, sentiment_sentences, word_counts
+from dlcore.data.source import Source
+from dlcore.data.tracks import noisy_depths
+from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.kits import optimizer
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.sequence import patterns
+
+SYMBOLS, STRING, TONE = 8, 6, 16
+
+SETTINGS = {
+    "train_size": Setting(8000, "training examples; the digits have 1,297", limits=Range(1)),
+    "test_size": Setting(1000, "examples of validation, and as many of test; the digits have 500", limits=Range(1)),
+}
+
+
+def digit_splits(train_size: int, test_size: int) -> list[Source]:
+    def rows(split: str, size: int) -> Source:
+        arrays = digits(split).arrays
+        image = np.asarray(arrays["image"][:size], np.float32).reshape(-1, 1, 64)
+        return Source({"input": image, "target": arrays["label"][:size, None]}, name="digits")
+
+    return [rows("train", train_size), rows("test", test_size), rows("test", test_size)]
+
+
+def tones(count: int, seed: int) -> Source:
+    """A pitch in [0, 1] -> 16 numbers of a damped wave."""
+    pitch = np.array([np.random.default_rng((seed, i)).random() for i in range(count)])
+    time = np.arange(TONE)
+    wave = np.exp(-time / 16) * np.sin((0.3 + 0.7 * pitch[:, None]) * (time + 1))
+    return Source({"input": np.float32(pitch[:, None, None]), "target": np.float32(wave[..., None])}, name="tones")
+
+
+def sentences(count: int, seed: int) -> Source:
+    arrays = sentiment_sentences(count, seed).arrays
+    return Source(
+        {"input": arrays["text"], "length": arrays["length"], "target": arrays["label"][:, None]}, name="film sentences"
+    )
+
+
+def depths(count: int, seed: int) -> Source:
+    """Depths about the middle of their range, in meters."""
+    arrays = noisy_depths(count, seed).arrays
+    return Source({"input": arrays["seen"] - 3, "target": arrays["depth"] - 3}, name="noisy depths")
+
+
+def reversals(count: int, seed: int) -> Source:
+    strings = np.stack([np.random.default_rng((seed, i)).integers(0, SYMBOLS, STRING) for i in range(count)])
+    strings = strings.astype(np.int32)
+    return Source({"input": strings, "target": strings[:, ::-1].copy()}, name="strings")
+
+
+class Task(NamedTuple):
+    """What a pattern does: (count, seed) -> Source; None for the digits."""
+
+    source: object
+    num_outputs: int
+    num_tokens: int
+    categorical: bool
+    output_steps: int = 1
+
+
+TASKS = {
+    "one_to_one": Task(None, 10, 0, True),
+    "one_to_many": Task(tones, 1, 0, False, TONE),
+    "many_to_one": Task(sentences, 2, len(WORDS), True),
+    "many_to_many": Task(depths, 1, 0, False),
+    "many_to_many_delayed": Task(reversals, SYMBOLS, SYMBOLS, True, STRING),
+}
+
+
+def data(flags: Flags) -> Splits:
+    sizes = flags.train_size, flags.test_size
+    task = TASKS[flags.pattern]
+    if task.source is None:
+        splits = digit_splits(*sizes)
+    else:
+        splits = [task.source(size, seed) for seed, size in enumerate((sizes[0], sizes[1], sizes[1]))]
+    shape = list(splits[0].arrays["input"].shape[1:])
+    return Splits(*splits, {"dataset": splits[0].name, "input": shape, "length": "length" in splits[0].arrays})
+
+
+def build(setup: Setup):
+    task = TASKS[setup.flags.pattern]
+    model = patterns.PatternNet(*task[1:], **setup.flags.group("rnn"), dtype=setup.dtype)
+    learner = patterns.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
+    return optimizer.averaged(learner, setup)
+
+
+def example(spec: dict) -> dict:
+    shape = tuple(spec["input"])
+    batch = {
+        "input": np.zeros((1, *shape), np.int32 if len(shape) == 1 else np.float32),
+        "index": np.zeros(1, np.int32),
+    }
+    return batch | ({"length": np.ones(1, np.int32)} if spec["length"] else {})
+
+
+def moving_average(seen: np.ndarray, window: int) -> np.ndarray:
+    """Average each of [N, T, ...] with the `window` - 1 before it, as many as there are."""
+    total = np.cumsum(np.pad(seen, ((0, 0), (1, 0), *[(0, 0)] * (seen.ndim - 2))), axis=1)
+    last = np.arange(1, seen.shape[1] + 1)
+    first = np.maximum(last - window, 0)
+    return (total[:, last] - total[:, first]) / (last - first).reshape(-1, *[1] * (seen.ndim - 2))
+
+
+def rmse(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.sqrt(np.square(x - y).mean()))
+
+
+def without_memory(pattern: str, splits: Splits) -> dict[str, float]:
+    """What simpler methods reach on the test split."""
+    train, test = splits.train.arrays, splits.test.arrays
+    if pattern == "many_to_one":
+        from sklearn.linear_model import LogisticRegression
+
+        fitted = LogisticRegression(max_iter=1000).fit(word_counts(train["input"]), train["target"][:, 0])
+        score = fitted.score(word_counts(test["input"]), test["target"][:, 0])
+        return {"accuracy of a logistic regression on word counts": float(score)}
+    if pattern == "many_to_many":
+        errors = {w: rmse(moving_average(train["input"], w), train["target"]) for w in range(1, 16)}
+        best = min(errors, key=errors.get)
+        return {
+            "RMSE, raw": rmse(test["input"], test["target"]),
+            f"RMSE, mean of {best} frames": rmse(moving_average(test["input"], best), test["target"]),
+        }
+    return {}
+
+
+def panels(context) -> list:
+    from dlcore.report.curves import curves
+    from dlcore.report.tables import table
+
+    numbers = without_memory(context.flags.pattern, context.data)
+    rows = {name: f"{value:.4g}" for name, value in numbers.items()}
+    rows |= {f"{k}, this network": f"{v:.4g}" for k, v in context.numbers.items() if k in ("accuracy", "exact", "rmse")}
+    return [table(rows, "On the test split"), curves(context.history)]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=patterns.learner,
+    data=data,
+    build=build,
+    modules={"rnn": patterns.PatternNet},
+    settings={**SETTINGS, **optimizer.SETTINGS},
+    defaults={
+        "optimizer": "adam",
+        "learning_rate": 5e-3,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "steps": 1500,
+        "batch_size": 64,
+        "eval_every": 250,
+    },
+    smoke={
+        "steps": 4,
+        "batch_size": 8,
+        "train_size": 32,
+        "test_size": 8,
+        "eval_every": 4,
+        "eval_batch_size": 8,
+        "rnn.hidden_size": 8,
+    },
+    monitor="loss",
+    monitor_mode="min",
+    headline="loss",
+    example=example,
+    schedule=optimizer.schedule,
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,227 @@
+"""Does a network that has learned to continue a text learn from fewer labels what the text is?
+
+python -m experiments.studies.language_pretraining
+
+The task: from which of eight texts are 32 characters of the embedded pages? There are labels for 200 such lines. A
+small GPT is trained on them from scratch, and after it was trained to predict the next character of all the text, of
+which the lines to be tested are a part, too, without their labels. In a third arm the pretrained network stays as it is
+and only the classifier on its mean feature learns. All arms take as many steps on the labels. The claim holds where
+fine-tuning is at least ten points better than training from scratch, in the mean over the seeds.
+
+References: Radford et al. 2018, "Improving language understanding by generative pre-training"; Howard & Ruder 2018,
+arXiv:1801.06146.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.data.text import Vocabulary, embedded_pages
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.main import main
+from dlcore.models.gpt2 import GPT2
+from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+
+ARMS = ("scratch", "frozen", "fine-tuned")
+TEXTS = {
+    "Alice": ("Alice was beginning",),
+    "Carroll's verse": ("'Twas brillig",),
+    "sonnets": ("Shall I compare",),
+    "plays": ("To be, or not",),
+    "Bible": ("In the beginning",),
+    "romantic verse": ("Tyger Tyger", "I wandered lonely"),
+    "Gettysburg": ("Four score",),
+    "novels": ("It is a truth",),
+}
+"""The texts of the pages, and the words that each begins with."""
+
+
+class Lines(NamedTuple):
+    """The pages, cut into lines.
+
+    Args:
+      text: [M] tokens, the whole.
+      tokens: [N, T], lines side by side.
+      labels: [N] in the order of TEXTS; of a line over two texts that in which it begins.
+      size: different characters.
+    """
+
+    text: np.ndarray
+    tokens: np.ndarray
+    labels: np.ndarray
+    size: int
+
+
+def load(length: int) -> Lines:
+    """Cut the pages into lines of `length` characters and label them by their texts."""
+    text = embedded_pages()
+    vocabulary = Vocabulary.of(text)
+    starts = sorted((text.index(words), label) for label, first in enumerate(TEXTS.values()) for words in first)
+    tokens = vocabulary.encode(text).astype(np.int32)
+    count = len(tokens) // length
+    which = np.searchsorted([place for place, _ in starts], length * np.arange(count), side="right") - 1
+    labels = np.array([label for _, label in starts], np.int32)[which]
+    return Lines(tokens, tokens[: count * length].reshape(count, length), labels, len(vocabulary.characters))
+
+
+def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(1, steps // 10), steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
+
+
+def train(params: Any, loss: Any, steps: int, learning_rate: float, key: jax.Array) -> Any:
+    """Minimize loss(params, key) by AdamW on a cosine schedule."""
+    tx = optimizer(learning_rate, steps)
+
+    def step(carry, i):
+        params, state = carry
+        gradient = jax.grad(loss)(params, jax.random.fold_in(key, i))
+        updates, state = tx.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(steps))[0][0]
+
+
+def initial(net: GPT2, key: jax.Array) -> Any:
+    return net.init(key, jnp.zeros((1, net.window), jnp.int32))["params"]
+
+
+def pretrain(net: GPT2, text: jax.Array, steps: int, batch_size: int, learning_rate: float, key: jax.Array) -> Any:
+    """Learn to predict the next character in windows from all over the text."""
+
+    def loss(params, key):
+        start = jax.random.randint(key, (batch_size,), 0, len(text) - net.window)
+        rows = text[start[:, None] + jnp.arange(net.window + 1)]
+        logits = net.apply({"params": params}, rows[:, :-1])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, rows[:, 1:]).mean()
+
+    return train(initial(net, key), loss, steps, learning_rate, jax.random.fold_in(key, 1))
+
+
+def logits_of(net: GPT2, params: dict, tokens: jax.Array) -> jax.Array:
+    """Classify lines by the mean of their features."""
+    features = net.apply({"params": params["network"]}, tokens, method="features").mean(1)
+    return features @ params["head"]["kernel"] + params["head"]["bias"]
+
+
+def classify(
+    net: GPT2,
+    network: Any,
+    tokens: jax.Array,
+    labels: jax.Array,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    key: jax.Array,
+    frozen: bool,
+) -> dict:
+    """Learn labels by a classifier on a network, which learns too unless it is frozen."""
+    params = {
+        "network": network,
+        "head": {"kernel": jnp.zeros((net.width, len(TEXTS))), "bias": jnp.zeros(len(TEXTS))},
+    }
+
+    def loss(learned, key):
+        rows = jax.random.choice(key, len(tokens), (batch_size,), replace=False)
+        logits = logits_of(net, {**params, **learned}, tokens[rows])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows]).mean()
+
+    start = {"head": params["head"]} if frozen else params
+    return {**params, **train(start, loss, steps, learning_rate, key)}
+
+
+def report(accuracies: dict[str, np.ndarray], most_frequent: float) -> StudyResult:
+    """Judge {arm: [seeds]}, test accuracies, beside that of the most frequent label."""
+    gain = accuracies["fine-tuned"] - accuracies["scratch"]
+    holds = bool(gain.mean() >= 0.1)
+    means = {arm: 100 * accuracies[arm].mean() for arm in ARMS}
+    verdict = (
+        f"From scratch {means['scratch']:.1f} %, pretrained and frozen {means['frozen']:.1f} %, fine-tuned "
+        f"{means['fine-tuned']:.1f} % (most frequent text: {100 * most_frequent:.1f} %): fine-tuning gains "
+        f"{100 * gain.mean():+.1f} points ({100 * gain.min():+.1f} to {100 * gain.max():+.1f})."
+    )
+    numbers = {f"accuracy, {arm}": accuracies[arm].tolist() for arm in ARMS}
+    numbers["accuracy, most frequent text"] = most_frequent
+    figure, axes = new_figure((5.0, 3.2))
+    for i, (arm, color) in enumerate(zip(ARMS, (VERMILION, BLUE, GREEN), strict=True)):
+        axes.plot([i] * len(accuracies[arm]), 100 * accuracies[arm], "o", color=color, alpha=0.6)
+        axes.hlines(means[arm], i - 0.2, i + 0.2, color=color, lw=2)
+    axes.axhline(100 * most_frequent, color=GRAY, ls=":", lw=1, label="most frequent text")
+    axes.set_xticks(range(len(ARMS)), ARMS)
+    axes.set(ylabel="test accuracy, %", xlim=(-0.5, len(ARMS) - 0.5))
+    axes.legend(frameon=False)
+    headline = Headline("accuracy gained by fine-tuning a language model", gain, "pages")
+    return StudyResult(numbers, verdict, {"accuracy": figure}, holds, headline=headline)
+
+
+def study(
+    *,
+    num_seeds: int = 3,
+    num_labels: int = 200,
+    length: int = 32,
+    pretraining_steps: int = 1000,
+    steps: int = 300,
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
+    num_layers: int = 2,
+    width: int = 64,
+) -> StudyResult:
+    """Train on labeled lines from scratch, on frozen features, and by fine-tuning.
+
+    Args:
+      num_seeds: repetitions, each with its own weights, labeled lines and batches.
+      num_labels: labeled lines; all others are for the test.
+      length: characters of a line.
+      pretraining_steps: steps on the text without labels.
+      steps: steps on the labeled lines, in each arm.
+      batch_size: lines a step.
+      learning_rate: peak learning rate of AdamW, in all trainings.
+      num_layers: blocks of the network.
+      width: features of a character.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
+
+    Raises:
+      ValueError: there are fewer labels than lines in a batch, or none are left for the test.
+    """
+    lines = load(length)
+    if not batch_size <= num_labels < len(lines.labels):
+        allowed = f"batch_size={batch_size} to {len(lines.labels) - 1}"
+        raise ValueError(f"num_labels={num_labels}: out of range; allowed: {allowed}")
+    net = GPT2(lines.size, length, num_layers=num_layers, num_heads=4, width=width)
+
+    @jax.jit
+    def arms(key, tokens, labels, test, test_labels):
+        pretrained = pretrain(net, jnp.asarray(lines.text), pretraining_steps, batch_size, learning_rate, key)
+        untrained = initial(net, key)
+        settings = (tokens, labels, steps, batch_size, learning_rate, jax.random.fold_in(key, 2))
+        trained = {
+            "scratch": classify(net, untrained, *settings, frozen=False),
+            "frozen": classify(net, pretrained, *settings, frozen=True),
+            "fine-tuned": classify(net, pretrained, *settings, frozen=False),
+        }
+        return {arm: (logits_of(net, p, test).argmax(-1) == test_labels).mean() for arm, p in trained.items()}
+
+    rows, frequent = [], []
+    for seed in range(num_seeds):
+        order = np.random.default_rng(seed).permutation(len(lines.labels))
+        known, rest = order[:num_labels], order[num_labels:]
+        data = (lines.tokens[known], lines.labels[known], lines.tokens[rest], lines.labels[rest])
+        rows.append(jax.device_get(arms(jax.random.key(seed), *data)))
+        frequent.append((lines.labels[rest] == np.bincount(lines.labels[known]).argmax()).mean())
+    return report({arm: np.array([row[arm] for row in rows], np.float64) for arm in ARMS}, float(np.mean(frequent)))
+
+
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 1, "pretraining_steps": 2, "steps": 2, "batch_size": 8, "num_layers": 1, "width": 8},
+)
+
+if __name__ == "__main__":
+    main(experiment)

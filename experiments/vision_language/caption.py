@@ -1,0 +1,68 @@
+"""Describe images in a sentence: colored shapes that a program draws, or the photographs of Flickr8k.
+
+python -m experiments.vision_language.caption                                             (not run)
+python -m experiments.vision_language.caption --model=rnn --recurrent.inject=every_step   (not run)
+python -m experiments.vision_language.caption --model=lstm                                (not run)
+python -m experiments.vision_language.caption --model=transformer                         (not run)
+python -m experiments.vision_language.caption --mode=predict --run=RUN_DIR --input=IMAGE  (a caption of your image)
+
+The report shows BLEU and CIDEr-D beside those of an image-blind model, of one caption for all, and of another person.
+"""
+
+import math
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import captioning, detection_results, optimizer
+from dlcore.main import main
+from dlcore.vision_language import captioning as technique
+
+
+def build(setup: Setup):
+    return captioning.build(setup)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=technique.learner,
+    data=captioning.data,
+    build=build,
+    modules=captioning.MODULES,
+    settings=captioning.SETTINGS,
+    defaults={
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "ema": 0.99,
+        "max_length": 16,
+        "steps": 1200,
+        "batch_size": 64,
+        "captions_per_image": 2,
+        "eval_every": 200,
+        "eval_batch_size": 100,
+    },
+    smoke={
+        "num_images": 32,
+        "steps": 4,
+        "blind_steps": 2,
+        "batch_size": 8,
+        "eval_every": 4,
+        "small.width": 8,
+        "recurrent.hidden_size": 16,
+        "attention.hidden_size": 16,
+        "transformer.width": 16,
+    },
+    monitor="cider",
+    headline="cider",
+    plain={"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None},
+    expected_loss=lambda setup: math.log(4 + len(setup.spec["vocabulary"]["words"])),
+    example=captioning.example,
+    inputs=detection_results.inputs,
+    describe=captioning.describe,
+    schedule=optimizer.schedule,
+    panels=captioning.panels,
+    evaluators=captioning.evaluators,
+)
+
+if __name__ == "__main__":
+    main(experiment)

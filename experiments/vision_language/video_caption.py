@@ -1,0 +1,71 @@
+"""Say what moves in a clip, and where to: "the red circle moves left".
+
+python -m experiments.vision_language.video_caption                        (not run)
+python -m experiments.vision_language.video_caption --shuffled             (not run)
+
+The frames of a hopping path without their order say nothing of the direction, one of four.
+"""
+
+import math
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import optimizer, vision_language, vision_language_results
+from dlcore.main import main
+from dlcore.vision_language import video_caption
+
+
+def build(setup: Setup):
+    flags = setup.flags
+    return video_caption.learner(
+        model=video_caption.VideoCaptioner(
+            len(vision_language.vocabulary(setup.spec)), **flags.group("model"), dtype=setup.dtype
+        ),
+        optimizer=optimizer.build(setup),
+        preprocess=vision_language.preprocess(setup),
+        **flags.group("learner"),
+    )
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=video_caption.learner,
+    data=vision_language.clip_data,
+    build=build,
+    modules={"model": video_caption.VideoCaptioner},
+    settings={
+        **vision_language.CLIP_SETTINGS,
+        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+    },
+    defaults={
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "steps": 3000,
+        "batch_size": 32,
+        "eval_every": 500,
+        "eval_batch_size": 100,
+    },
+    smoke={
+        "num_clips": 20,
+        "frames": 3,
+        "steps": 4,
+        "batch_size": 8,
+        "eval_every": 4,
+        "eval_batch_size": 8,
+        "model.channels": (8, 8),
+        "model.strides": (4, 4),
+        "model.hidden_size": 8,
+    },
+    monitor="exact_match",
+    headline="exact_match",
+    expected_loss=lambda setup: math.log(len(vision_language.vocabulary(setup.spec))),
+    plain={"weight_decay": 0.0},
+    example=vision_language.example,
+    schedule=optimizer.schedule,
+    evaluators=vision_language_results.caption_evaluators,
+    panels=lambda context: vision_language_results.caption_panels(context, "clip"),
+)
+
+if __name__ == "__main__":
+    main(experiment)

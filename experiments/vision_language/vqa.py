@@ -1,0 +1,72 @@
+"""Answer questions about images of colored shapes: color, shape, count, and which is nearest.
+
+python -m experiments.vision_language.vqa                              (not run)
+python -m experiments.vision_language.vqa --blind=image                (not run)
+python -m experiments.vision_language.vqa --blind=question             (not run)
+python -m experiments.vision_language.vqa --mode=predict --input=FILE --question="what shape is the red thing"
+
+Neither the words of a question nor the image alone tell anything of its answer: blind models are right once in four.
+"""
+
+import math
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import optimizer, vision_language, vision_language_results
+from dlcore.main import main
+from dlcore.vision_language import vqa
+
+
+def build(setup: Setup):
+    spec, flags = setup.spec, setup.flags
+    return vqa.learner(
+        model=vqa.RelationNetwork(
+            len(vision_language.vocabulary(spec)), len(spec["answers"]), **flags.group("model"), dtype=setup.dtype
+        ),
+        optimizer=optimizer.build(setup),
+        preprocess=vision_language.preprocess(setup),
+        kinds=tuple(spec["kinds"]),
+        **flags.group("learner"),
+    )
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=vqa.learner,
+    data=vision_language.question_data,
+    build=build,
+    modules={"model": vqa.RelationNetwork},
+    settings={
+        **vision_language.QUESTION_SETTINGS,
+        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+    },
+    defaults={
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "steps": 3000,
+        "batch_size": 64,
+        "eval_every": 500,
+        "eval_batch_size": 250,
+    },
+    smoke={
+        "num_questions": 40,
+        "steps": 4,
+        "batch_size": 8,
+        "eval_every": 4,
+        "eval_batch_size": 8,
+        "model.channels": (8, 8),
+        "model.strides": (4, 4),
+        "model.hidden_size": 8,
+    },
+    expected_loss=lambda setup: math.log(len(setup.spec["answers"])),
+    plain={"weight_decay": 0.0},
+    example=vision_language.example,
+    inputs=vision_language.question_inputs,
+    describe=vision_language_results.describe_answers,
+    schedule=optimizer.schedule,
+    panels=vision_language_results.answer_panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)

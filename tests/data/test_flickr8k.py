@@ -1,0 +1,81 @@
+"""Captioned photographs from files: official splits, sizes, and what is missing."""
+
+import gzip
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.flickr8k import flickr8k
+
+
+def png(value):
+    file = io.BytesIO()
+    Image.fromarray(np.full((6, 8, 3), value, np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+def written(folder, captions=None, images=("b.png", "a.png")):
+    for stem in ("train", "val", "test"):
+        entries = {"a.png": ["A dog .", "Dog"], "b.png": ["Grass"]} if captions is None else captions
+        (folder / f"captions_{stem}.json.gz").write_bytes(gzip.compress(json.dumps(entries).encode()))
+        with zipfile.ZipFile(folder / f"{stem}.zip", "w") as file:
+            for k, name in enumerate(images):
+                file.writestr(name, png(10 + 100 * k))
+    return folder
+
+
+def test_splits_are_read_in_the_order_of_names(tmp_path):
+    splits = flickr8k(written(tmp_path), 4)
+    assert set(splits) == {"train", "valid", "test"}
+    train = splits["train"]
+    assert train.names == ["a.png", "b.png"]
+    assert train.texts == [["A dog .", "Dog"], ["Grass"]]
+    assert train.image.shape == (2, 4, 4, 3)
+    assert train.image.dtype == np.uint8
+    np.testing.assert_array_equal(train.image[:, 0, 0, 0], [110, 10])
+    assert splits["valid"].name == "flickr8k (valid)"
+
+
+def test_images_may_lie_in_a_folder(tmp_path):
+    written(tmp_path)
+    (tmp_path / "val.zip").unlink()
+    (tmp_path / "val").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "val" / name).write_bytes(png(30))
+    assert (flickr8k(tmp_path, 4)["valid"].image == 30).all()
+
+
+@pytest.mark.parametrize(
+    ("captions", "images", "error", "message"),
+    [
+        ({"a.png": ["A dog"]}, ("a.png", "b.png"), ValueError, r"\(train\): image b.png has no caption"),
+        ({"a.png": ["A dog"], "b.png": []}, ("a.png", "b.png"), ValueError, "image b.png has no caption"),
+        ({"a.png": ["A dog"], "c.png": ["C"]}, ("a.png",), FileNotFoundError, "image c.png has captions and is not in"),
+        ({"a.png": "A dog"}, ("a.png",), ValueError, "train.json.gz: no captions; allowed: {file name"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, captions, images, error, message):
+    with pytest.raises(error, match=message):
+        flickr8k(written(tmp_path, captions, images))
+
+
+def test_what_is_missing_or_broken_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder there"):
+        flickr8k(tmp_path / "no")
+    with pytest.raises(FileNotFoundError, match=r"it has neither captions_train.json.gz nor captions_train.json"):
+        flickr8k(tmp_path)
+    with pytest.raises(ValueError, match="image_size=0: out of range"):
+        flickr8k(tmp_path, 0)
+    (written(tmp_path) / "train.zip").unlink()
+    with pytest.raises(FileNotFoundError, match=r"it has neither train.zip nor a folder train"):
+        flickr8k(tmp_path)
+    written(tmp_path)
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as file:
+        file.writestr("a.png", b"no image")
+        file.writestr("b.png", png(1))
+    with pytest.raises(ValueError, match=r"image a.png cannot be read"):
+        flickr8k(tmp_path)

@@ -1,0 +1,46 @@
+"""Cells, the shares of an attention map in them, and shapes that stay in theirs."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.shape_grid import COLORS, Placed, cell_names, cell_shares, check_grid, draw_shapes, paint
+
+
+def test_cells_have_names_row_by_row():
+    assert cell_names(2) == ("top left", "top right", "bottom left", "bottom right")
+    assert cell_names(3)[1:5] == ("top", "top right", "left", "center")
+    with pytest.raises(ValueError, match="grid=4: its cells have no names; allowed: 2, 3"):
+        cell_names(4)
+    with pytest.raises(ValueError, match="size=20: a cell is narrower than 8 pixels; allowed: at least 24"):
+        check_grid(20, 3)
+
+
+def test_shares_of_cells_by_hand():
+    # Of four columns in three cells, each cell is 4/3 wide: the second column is 1/3 in cell 0 and 2/3 in cell 1.
+    shares = cell_shares(3, 3, 4)
+    np.testing.assert_allclose(shares[:3, 0], [[1, 1 / 3, 0, 0], [0, 2 / 3, 2 / 3, 0], [0, 0, 1 / 3, 1]], atol=1e-12)
+    np.testing.assert_allclose(shares[:3, 1:], 0, atol=1e-12)
+    np.testing.assert_allclose(shares.sum(0), 1)
+    np.testing.assert_array_equal(cell_shares(2, 4, 4)[3], np.kron([[0, 0], [0, 1]], np.ones((2, 2))))
+
+
+def test_a_shape_stays_in_its_cell_and_has_its_color():
+    for k, color in enumerate(COLORS):
+        image = draw_shapes(np.random.default_rng(k), [Placed(color, "circle", 5)], 30, 3).astype(int)
+        own = image[10:20, 20:30]
+        assert np.abs(np.delete(image.reshape(-1, 3), _rows(30, 10, 20, 20, 30), 0) - image[0, 0]).max() < 60
+        assert np.abs(own[5, 5] - COLORS[color]).max() < 45
+
+
+def _rows(size, top, bottom, left, right):
+    return np.arange(size**2).reshape(size, size)[top:bottom, left:right].ravel()
+
+
+def test_what_leaves_on_one_side_enters_on_the_other():
+    canvas = np.zeros((8, 8, 3))
+    wrapped = paint(canvas, "square", np.ones(3), (0.0, 4.0), 2 * np.sqrt(2), wrap=True)
+    np.testing.assert_array_equal(np.flatnonzero(wrapped.any(0)), [0, 1, 6, 7])
+    np.testing.assert_array_equal(np.flatnonzero(wrapped.any(1)), [2, 3, 4, 5])
+    np.testing.assert_array_equal(canvas[..., 0], wrapped)
+    cut = paint(np.zeros((8, 8, 3)), "square", np.ones(3), (0.0, 4.0), 2 * np.sqrt(2))
+    np.testing.assert_array_equal(np.flatnonzero(cut.any(0)), [0, 1])

@@ -1,0 +1,42 @@
+"""Baselines of captions."""
+
+import pytest
+
+from dlcore.evaluators.captions import baselines_evaluator, best_constant, text_scores
+from dlcore.evaluators.text import bleu, cider
+
+REFERENCES = [
+    ["a red dog runs on the grass", "a dog runs on grass", "the red dog runs"],
+    ["a black cat sits on the mat", "a cat sits on a mat", "the cat is on the mat"],
+]
+
+
+def test_scores_are_those_of_the_text_measures():
+    texts = ["a red dog runs on the mat", "a cat sits on the mat"]
+    numbers = text_scores(texts, REFERENCES)
+    assert numbers["bleu4"] == bleu(texts, REFERENCES, 4) > 0
+    assert numbers["bleu1"] == pytest.approx(12 / 13)  # all words but one "mat"
+    assert numbers["cider"] == pytest.approx(cider(texts, REFERENCES).mean())
+
+
+def test_the_constant_is_the_caption_that_fits_all_images_best():
+    common = "a man walks on the grass"
+    captions = [common] * 3 + ["a man walks on the road", "two cats sleep in the sun", "a man", "grass"]
+    references = [["a man walks on the grass today"], ["a man walks on the grass"], ["a man runs on the grass"]]
+    assert best_constant(captions, references) == common
+    with pytest.raises(ValueError, match="captions=0, references=3: empty"):
+        best_constant([], references)
+
+
+def test_baselines_are_one_text_for_all_and_people_against_each_other():
+    rows = [{"texts": REFERENCES[:1]}, {"texts": REFERENCES[1:]}]
+    evaluator = baselines_evaluator(lambda row: row["texts"], {"constant": "a dog sits on the grass"})
+    acc = None
+    for row in rows:
+        acc = evaluator.add(acc, None, row)
+    numbers = evaluator.finish(acc)
+    assert set(numbers) <= set(evaluator.names)
+    assert numbers["constant/bleu2"] == bleu(["a dog sits on the grass"] * 2, REFERENCES, 2)
+    assert numbers["human/bleu1"] == bleu([r[0] for r in REFERENCES], [r[1:] for r in REFERENCES], 1)
+    alone = evaluator.finish(baselines_evaluator(lambda row: [["a dog"]], {}).add(acc, None, {}))
+    assert not [name for name in alone if name.startswith("human/")]  # not all images have a second person's caption

@@ -1,0 +1,173 @@
+"""A small GPT: its loss by hand, its cache, windows that move and slide, and a text that it learns by heart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.text import Vocabulary, training_windows, windows
+from dlcore.models.gpt2 import GPT2
+from dlcore.optim import create_optimizer
+from dlcore.sequence import language_model
+from dlcore.sequence.language_model import continue_text
+
+
+def gpt(window=8, vocab=7, **fields):
+    return GPT2(vocab, window, **{"num_layers": 2, "num_heads": 2, "width": 8, **fields})
+
+
+def drawn(model, seed=0):
+    """Parameters large enough that every part of the network shows in its logits."""
+    variables = model.init(jax.random.key(seed), jnp.zeros((1, 2), int))
+    return jax.tree.map(lambda x: 8 * x if x.ndim > 1 else x, variables)
+
+
+def tokens(*shape, seed=0, vocab=7):
+    return np.random.default_rng(seed).integers(0, vocab, shape).astype(np.uint8)
+
+
+def keys(n):
+    return jax.random.split(jax.random.key(0), n)
+
+
+def naive(model, variables, prompt, count):
+    """Greedy continuation of one prompt that reads everything again for each token."""
+    run = jax.jit(lambda text: model.apply(variables, text))
+    found = list(map(int, prompt))
+    for _ in range(count):
+        padded = np.zeros(model.window, int)
+        padded[: len(found)] = found
+        found.append(int(run(padded[None])[0, len(found) - 1].argmax()))
+    return found[len(prompt) :]
+
+
+@pytest.mark.covers("AT-16")
+def test_logits_with_a_cache_are_those_without_for_prompts_of_several_lengths():
+    model = gpt()
+    variables, text = drawn(model), tokens(3, 8)
+    whole = model.apply(variables, text)
+    lengths = jnp.array([2, 5, 1])
+    cache, logits = model.apply(variables, text[:, :5], lengths, model.init_cache(3), method="prefill")
+    rows = np.arange(3)
+    np.testing.assert_allclose(logits, whole[rows, lengths - 1], atol=1e-5 * np.abs(whole).max())
+    for t in range(3):
+        logits, cache = model.apply(variables, text[rows, lengths + t][:, None], cache=cache)
+        np.testing.assert_allclose(logits[:, 0], whole[rows, lengths + t], atol=1e-5 * np.abs(whole).max())
+    np.testing.assert_array_equal(cache[0]["self"].length, lengths + 3)
+
+
+@pytest.mark.covers("AT-16", "SQ-14")
+def test_greedy_continuations_are_those_of_reading_everything_again():
+    model, text = gpt(12), tokens(3, 4)
+    variables, lengths = drawn(model), np.array([4, 1, 3])
+    run = jax.jit(lambda text: continue_text(model, variables, text, lengths, keys(3), 8, temperature=0))
+    out, _ = run(text)
+    for row, prompt, n in zip(out, text, lengths, strict=True):
+        assert list(map(int, row)) == naive(model, variables, prompt[:n], 8)
+
+
+def test_a_full_window_goes_on_from_its_last_half():
+    model, text = gpt(6), tokens(2, 5)
+    variables, lengths = drawn(model), np.array([5, 2])
+    out, _ = jax.jit(lambda text: continue_text(model, variables, text, lengths, keys(2), 9, temperature=0))(text)
+    counts = [5, 2]
+    for row in range(2):
+        found = list(map(int, text[row, : lengths[row]]))
+        kept, others = list(found), counts[1 - row]
+        for t in range(9):
+            assert int(out[row, t]) == naive(model, variables, kept, 1)[0], (row, t)
+            token = int(out[row, t])
+            # All rows are cut as soon as one of them is full.
+            if max(len(kept), others) >= 6:
+                kept, others = kept[-3:], min(others, 3)
+            kept, others = [*kept, token], others + 1
+
+
+@pytest.mark.covers("AT-16")
+def test_no_logit_depends_on_a_later_token():
+    model = gpt()
+    variables = drawn(model)
+    # Token t has row t of the embedding for itself: the derivative by it is 0 in the features before t.
+    features = jax.jacobian(
+        lambda e: model.apply(
+            {"params": {**variables["params"], "wte": {"embedding": e}}}, jnp.arange(6)[None], method="features"
+        )
+    )(variables["params"]["wte"]["embedding"])
+    reach = np.abs(features[0]).sum((1, 3))  # [T, V]
+    assert (reach[np.triu_indices(6, 1)] == 0).all()
+    assert (reach[np.tril_indices(6)] > 0).all()
+
+
+def test_the_loss_is_a_mean_over_the_tokens_that_are_a_rows_own():
+    model = gpt(5)
+    learner = language_model.learner(model=model, optimizer=optax.sgd(0.1))
+    source = windows(tokens(14), 5, 3)
+    rows = source[np.arange(len(source))]
+    state = learner.init(jax.random.key(0), rows)
+    state = state.replace(params=drawn(model)["params"])
+    log_p = jax.nn.log_softmax(model.apply({"params": state.params}, rows["text"][:, :-1]))
+    nats = -np.take_along_axis(np.asarray(log_p), rows["text"][:, 1:, None].astype(int), 2)[..., 0]
+    keep = [list(range(f, n)) for f, n in zip(rows["first"], rows["length"], strict=True)]
+    want = np.concatenate([row[k] for row, k in zip(nats, keep, strict=True)])
+    assert len(want) == 13
+    metrics = learner.evaluate(state, rows)
+    assert metrics["loss"].compute() == pytest.approx(want.mean(), rel=1e-5)
+    assert int(metrics["loss"].count) == 13
+    half = learner.evaluate(state, {**rows, "mask": np.arange(len(source)) < 1})
+    assert half["loss"].compute() == pytest.approx(nats[0][keep[0]].mean(), rel=1e-5)
+
+
+def test_each_step_moves_its_windows_and_never_out_of_a_row():
+    """With one token repeated in a row, the loss shows which row was read; places come from step and index alone."""
+    model = gpt(4)
+    learner = language_model.learner(model=model, optimizer=optax.sgd(0.0))
+    source = training_windows(tokens(40), 4)
+    rows = source[np.arange(4)]
+    state = learner.init(jax.random.key(0), rows)
+    state = state.replace(params=drawn(model)["params"])
+    losses = []
+    for _ in range(6):
+        state, metrics = jax.jit(learner.update)(state, rows)
+        losses.append(metrics["loss"].compute())
+    assert len(set(losses)) > 3
+    short = {**rows, "text": rows["text"][:, :5]}
+    first = learner.update(state, short)[1]["loss"].compute()
+    assert first == pytest.approx(learner.evaluate(state, short)["loss"].compute(), rel=1e-6)
+
+
+@pytest.mark.covers("AT-16")
+def test_a_small_text_is_learnt_far_below_its_unigram_entropy_and_written_down_again():
+    text = "hello world, hello there. " * 8
+    vocabulary = Vocabulary.of(text)
+    encoded = vocabulary.encode(text)
+    learner = language_model.learner(
+        model=gpt(16, len(vocabulary.characters), num_layers=1, width=32),
+        optimizer=create_optimizer("adamw", 0.01),
+        sample_length=30,
+        stop_token=vocabulary.characters.index("."),
+    )
+    source = training_windows(encoded, 16)
+    rows = source[np.arange(len(source))]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    update = jax.jit(learner.update)
+    for _ in range(150):
+        state, _ = update(state, rows)
+    share = np.bincount(encoded) / len(encoded)
+    unigram = -(share * np.log(share)).sum()
+    assert learner.evaluate(state, rows)["loss"].compute() < 0.2 * unigram
+    prompts = np.stack([vocabulary.encode(". hello w"), np.pad(vocabulary.encode("hello t"), (0, 2))])
+    batch = {"prompt": prompts, "prompt_length": np.array([9, 7]), "index": np.arange(2), "temperature": np.zeros(2)}
+    out = jax.jit(learner.predict)(state, batch)
+    written = [vocabulary.decode(t[:n]) for t, n in zip(out["tokens"], out["length"], strict=True)]
+    assert written == ["orld, hello there.", "here."]
+
+
+def test_what_does_not_fit_is_refused():
+    model = gpt()
+    with pytest.raises(ValueError, match=r"9 tokens; allowed: at most window=8"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 9), int))
+    with pytest.raises(ValueError, match="length=9: too long; allowed: at most window=8"):
+        model.init_cache(1, 9)
+    with pytest.raises(ValueError, match=r"top_p=1.5: out of range"):
+        language_model.learner(model=model, optimizer=optax.sgd(0.1), top_p=1.5)

@@ -1,0 +1,130 @@
+"""What is hidden and how, the loss on it alone, the baselines by hand, and a text that only both sides explain."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.models.bert import BERT
+from dlcore.sequence import masked_language_model
+from dlcore.sequence.masked_language_model import hide_tokens, two_sided_table_accuracy
+
+MASK = 6
+
+
+class Table(nn.Module):
+    """A model that sees its own token alone: logits [B, T, 7] out of a table."""
+
+    window: int = 20
+
+    @nn.compact
+    def __call__(self, tokens, train=False):
+        return nn.Embed(7, 7, embedding_init=nn.initializers.normal(1.0))(tokens)
+
+
+def batch(text, **more):
+    return {"text": np.asarray(text), "index": np.arange(len(text), dtype=np.int32), **more}
+
+
+def texts(rows, length=20, seed=0):
+    return np.random.default_rng(seed).integers(0, MASK, (rows, length)).astype(np.uint8)
+
+
+def toy(model=None, tx=None, **settings):
+    learner = masked_language_model.learner(
+        model=model or Table(), optimizer=tx or optax.sgd(0.5), mask_token=MASK, **settings
+    )
+    return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
+
+
+@pytest.mark.covers("AT-17")
+def test_of_the_chosen_tokens_eighty_ten_ten():
+    tokens = jnp.asarray(texts(1, 200)[0])
+    keys = jax.random.split(jax.random.key(0), 500)
+    shown, chosen = jax.jit(jax.vmap(lambda key: hide_tokens(key, tokens, MASK)))(keys)
+    assert (chosen.sum(1) == 30).all()  # 15 % of 200
+    np.testing.assert_array_equal(np.asarray(shown)[~np.asarray(chosen)], np.tile(tokens, (500, 1))[~chosen])
+    masked = np.asarray(shown == MASK)
+    assert not masked[~np.asarray(chosen)].any()
+    hidden, same = masked[chosen].mean(), np.asarray(shown == tokens)[chosen].mean()
+    # 15,000 draws: a deviation of .003. Of the random tenth a sixth is the token itself.
+    assert hidden == pytest.approx(0.8, abs=0.01)
+    assert same == pytest.approx(0.1 + 0.1 / 6, abs=0.01)
+    assert np.asarray(chosen).mean(0) == pytest.approx(0.15, abs=0.08)  # every place
+    np.testing.assert_array_equal(hide_tokens(keys[3], tokens, MASK)[0], shown[3])
+    assert hide_tokens(keys[0], tokens[:2], MASK)[1].sum() == 1
+
+
+@pytest.mark.covers("AT-17")
+def test_the_loss_is_that_of_the_hidden_tokens_alone():
+    learner, text = toy(), texts(3)
+    state = learner.init(jax.random.key(0), batch(text))
+    rows = batch(text, mask=np.array([1, 1, 0], np.float32))
+    shown = np.asarray(learner.predict(state, rows)["shown"])
+    assert ((shown == MASK).sum(1) == 3).all()  # 15 % of 20
+    logits = np.asarray(jax.nn.log_softmax(state.params["Embed_0"]["embedding"][MASK]))
+    hidden = text[:2][shown[:2] == MASK]
+    metrics = learner.evaluate(state, rows)
+    assert metrics["loss"].compute() == pytest.approx(-logits[hidden].mean(), rel=1e-5)
+    assert int(metrics["loss"].count) == 6
+    assert metrics["accuracy"].compute() == pytest.approx((hidden == logits.argmax()).mean())
+    assert metrics["perplexity"].compute() == pytest.approx(np.exp(-logits[hidden].mean()), rel=1e-5)
+    alone = learner.predict(state, {k: v[1:2] for k, v in rows.items()})["shown"]
+    np.testing.assert_array_equal(alone[0], shown[1])
+
+
+def test_what_is_filled_in_is_a_token_and_the_rest_stays():
+    learner, text = toy(), texts(4)
+    state = learner.init(jax.random.key(0), batch(text))
+    table = state.params["Embed_0"]["embedding"].at[MASK].set(jnp.arange(7.0))  # the mask token would win, then 5
+    out = learner.predict(state.replace(params={"Embed_0": {"embedding": table}}), batch(text))
+    np.testing.assert_array_equal(out["filled"], np.where(out["shown"] == MASK, 5, text))
+
+
+def test_training_moves_its_windows_and_sees_other_tokens_each_time():
+    """Rows are two windows long: those of token 5 lie behind the first window, and are reached all the same."""
+    text = np.concatenate([texts(8) % 5, np.full((8, 20), 5)], 1).astype(np.uint8)
+    learner = toy(tx=optax.sgd(1.0))
+    state = learner.init(jax.random.key(0), batch(text))
+    before = float(jax.nn.softmax(state.params["Embed_0"]["embedding"][MASK])[5])
+    for _ in range(20):
+        state, _ = learner.update(state, batch(text))
+    assert float(jax.nn.softmax(state.params["Embed_0"]["embedding"][MASK])[5]) > before + 0.1
+    first = {k: v[:, :20] if k == "text" else v for k, v in batch(text).items()}
+    assert learner.evaluate(state, batch(text))["loss"].compute() == learner.evaluate(state, first)["loss"].compute()
+
+
+def test_baselines_by_hand():
+    """Counted: 0 1 0 2 0 1: between 0 and 0 stood 1 and 2, the first wins; between 1 and 0 nothing: 0, the most."""
+    train, test = np.array([0, 1, 0, 2, 0, 1]), np.array([0, 1, 0, 0, 2, 1])
+    accuracies = two_sided_table_accuracy(train, test, 3)
+    # inner tokens 1 0 0 2: most frequent 0 -> 2 / 4. Neighbors (0,0) (1,0) (0,2) (0,1) -> 1 0 0 0.
+    assert accuracies == {"most frequent token": 0.5, "table of both neighbors": 0.75}
+
+
+@pytest.mark.covers("AT-17")
+def test_bert_fills_in_what_both_sides_say():
+    """Of a text a, (a + b) % 2 + 4, b + 2 one side says nothing about the middle, and both say all."""
+    rng = np.random.default_rng(0)
+
+    def draw(rows):
+        ends = rng.integers(0, 2, (rows, 2))
+        return np.stack([ends[:, 0], ends.sum(1) % 2 + 4, ends[:, 1] + 2], 1).astype(np.uint8)
+
+    model = BERT(7, 3, 2, 2, 16, 32, dropout=0.0)
+    learner = toy(model, optax.adam(5e-3), mask_rate=0.34)
+    state = learner.init(jax.random.key(0), batch(draw(2)))
+    for _ in range(250):
+        state, _ = learner.update(state, batch(draw(64)))
+    test = batch(draw(300))
+    out = learner.predict(state, test)
+    middle = np.asarray(out["shown"])[:, 1] == MASK
+    assert 60 < middle.sum() < 140
+    assert (np.asarray(out["filled"]) == test["text"])[middle, 1].mean() > 0.98
+
+
+def test_shares_above_one_are_refused():
+    with pytest.raises(ValueError, match=r"random_share=0.3: more than is left by masked_share=0.8; allowed: at most"):
+        toy(masked_share=0.8, random_share=0.3)

@@ -1,0 +1,160 @@
+"""The five patterns: what each output may depend on, by hand and by gradients, and what each learns."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.nn.recurrent import Recurrent
+from dlcore.optim import create_optimizer
+from dlcore.sequence import patterns
+from dlcore.sequence.patterns import PATTERNS, PatternNet
+
+each = pytest.mark.parametrize("pattern", PATTERNS)
+
+
+def net(categorical=False, num_tokens=0, outputs=3, steps=4, **kwargs):
+    return PatternNet(outputs, num_tokens, categorical, steps, **{"hidden_size": 5} | kwargs)
+
+
+def inputs(pattern, rows=2, seed=0):
+    return jax.random.normal(jax.random.key(seed), (rows, 1 if pattern.startswith("one") else 5, 2))
+
+
+def started(model, pattern, x, lengths=None):
+    return model.init(jax.random.key(1), x, lengths, pattern=pattern)
+
+
+STEPS = {"one_to_one": 1, "one_to_many": 4, "many_to_one": 1, "many_to_many": 5, "many_to_many_delayed": 4}
+"""Answers of a network of four output steps to five steps of input (one, where the pattern begins with "one")."""
+
+
+@pytest.mark.covers("SQ-06")
+@each
+def test_each_output_depends_on_the_inputs_that_its_pattern_shows_it(pattern):
+    """|dy_t/dx_s| > 0: an aligned answer on what came before it, all others on everything."""
+    model, x = net(), inputs(pattern, rows=1)
+    variables = started(model, pattern, x)
+    jacobian = jax.jit(jax.jacrev(lambda x: model.apply(variables, x, pattern=pattern)))(x)[0, :, :, 0]
+    seen = np.abs(jacobian).max((1, 3)) > 0  # [T, S]
+    want = np.tril(np.ones((5, 5), bool)) if pattern == "many_to_many" else np.ones((STEPS[pattern], x.shape[1]), bool)
+    np.testing.assert_array_equal(seen, want)
+
+
+@pytest.mark.covers("SQ-06")
+def test_only_the_first_pattern_has_no_recurrence():
+    for pattern in PATTERNS:
+        params = jax.eval_shape(lambda p=pattern: started(net(), p, inputs(p)))["params"]
+        assert ({"reader", "writer"} & set(params) == set()) == (pattern == "one_to_one"), pattern
+
+
+@pytest.mark.covers("SQ-06")
+@pytest.mark.parametrize("feedback", ["own", "zeros"])
+def test_after_the_one_input_come_zeros_or_the_own_output(feedback):
+    model, x = net(feedback=feedback, steps=3), inputs("one_to_many")
+    params = started(model, "one_to_many", x)["params"]
+    got = model.apply({"params": params}, x, pattern="one_to_many")
+    layer, kernel = Recurrent(5, "gru"), params.get("feed", {"kernel": jnp.zeros((3, 5))})["kernel"]
+    fed, carry, want = x @ params["enter"]["kernel"] + params["enter"]["bias"], layer.initial_carry(2), []
+    for _ in range(3):
+        carry, h = layer.apply({"params": params["writer"]["layer0"]}, carry, fed)
+        want.append(h @ params["head"]["kernel"] + params["head"]["bias"])
+        fed = want[-1] @ kernel
+    np.testing.assert_allclose(got, jnp.concatenate(want, 1), atol=1e-5)
+
+
+@pytest.mark.covers("SQ-06")
+def test_a_decoder_goes_on_from_the_encoder_after_its_last_valid_step_and_feeds_back_probabilities():
+    model, x = net(categorical=True, steps=2), inputs("many_to_many_delayed")
+    lengths = np.array([5, 3])
+    variables = started(model, "many_to_many_delayed", x)
+    params, got = variables["params"], model.apply(variables, x, lengths, pattern="many_to_many_delayed")
+    layer = Recurrent(5, "gru")
+    for row, n in enumerate(lengths):
+        entered = x[row : row + 1, :n] @ params["enter"]["kernel"] + params["enter"]["bias"]
+        carry, _ = layer.apply({"params": params["reader"]["layer0"]}, layer.initial_carry(1), entered)
+        fed = jnp.zeros((1, 1, 5))
+        for t in range(2):
+            carry, h = layer.apply({"params": params["writer"]["layer0"]}, carry, fed)
+            y = h @ params["head"]["kernel"] + params["head"]["bias"]
+            np.testing.assert_allclose(got[row, t], y[0, 0], atol=1e-5)
+            fed = jax.nn.softmax(y) @ params["feed"]["kernel"]
+
+
+@pytest.mark.covers("SQ-06", "SQ-15")
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_one_answer_comes_after_the_last_step_that_counts(bidirectional):
+    model, x = net(bidirectional=bidirectional, num_layers=2), inputs("many_to_one")
+    variables, lengths = started(model, "many_to_one", x), np.array([5, 2])
+    got = model.apply(variables, x, lengths, pattern="many_to_one")
+    other = model.apply(variables, x.at[1, 2:].set(9), lengths, pattern="many_to_one")
+    alone = model.apply(variables, x[1:, :2], pattern="many_to_one")
+    np.testing.assert_array_equal(got, other)
+    np.testing.assert_allclose(got[1:], alone, atol=1e-6)
+
+
+def batch(pattern, categorical, rows=2):
+    shape = (rows, STEPS[pattern])
+    target = jnp.ones(shape, jnp.int32) if categorical else jnp.ones((*shape, 3))
+    return {"input": inputs(pattern, rows), "target": target, "index": jnp.arange(rows)}
+
+
+@pytest.mark.covers("SQ-06")
+def test_losses_and_measures_by_hand():
+    learner = patterns.learner(model=net(), optimizer=optax.sgd(0.1), pattern="many_to_many")
+    rows = {**batch("many_to_many", False), "length": jnp.array([5, 2]), "mask": jnp.array([0.0, 1.0])}
+    state = learner.init(jax.random.key(0), rows)
+    y = np.asarray(learner.predict(state, rows)["output"])
+    want = np.square(y[1, :2] - 1).mean()  # one row counts, and two steps of it
+    metrics = learner.evaluate(state, rows)
+    assert metrics["loss"].compute() == pytest.approx(want, rel=1e-5)
+    assert metrics["rmse"].compute() == pytest.approx(want**0.5, rel=1e-5)
+    rows["target"] = jnp.asarray(y[..., :].argmax(-1)).at[1, 0].add(1) % 3  # right but for one step
+    metrics = learner.evaluate(state, {**rows, "mask": jnp.ones(2)})
+    assert metrics["accuracy"].compute() == pytest.approx(6 / 7)
+    assert metrics["exact"].compute() == pytest.approx(1 / 2)
+    nats = -np.asarray(jax.nn.log_softmax(y[1, :2]))[np.arange(2), np.asarray(rows["target"])[1, :2]]
+    assert float(learner.loss(state.params, state, rows)[0]) == pytest.approx(nats.mean(), rel=1e-5)
+
+
+@pytest.mark.covers("SQ-06", "SQ-16")
+@pytest.mark.parametrize("pattern", ["one_to_many", "many_to_many_delayed"])
+def test_what_is_written_can_be_learned_by_heart(pattern):
+    """Three inputs, each with a string of its own over three letters: a melody, and a reverse."""
+    strings = jnp.array([[0, 1, 2, 1], [2, 2, 0, 1], [1, 0, 0, 2]])
+    x = jnp.arange(3)[:, None] if pattern == "one_to_many" else strings[:, ::-1]
+    learner = patterns.learner(
+        model=net(categorical=True, num_tokens=3, hidden_size=16),
+        optimizer=create_optimizer("adam", 0.02),
+        pattern=pattern,
+    )
+    rows = {"input": x, "target": strings, "index": jnp.arange(3)}
+    state = learner.init(jax.random.key(0), rows)
+    train = jax.jit(lambda s: jax.lax.scan(lambda s, _: (learner.update(s, rows)[0], None), s, None, length=100)[0])
+    state = train(state)
+    assert learner.evaluate(state, rows)["exact"].compute() == 1
+    np.testing.assert_array_equal(learner.predict(state, rows)["output"].argmax(-1), strings)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wrong", "message"),
+    [
+        ("many_to_none", {}, "pattern='many_to_none': unknown; allowed: one_to_one, one_to_many"),
+        ("one_to_many", {"input": jnp.zeros((2, 3, 2))}, "3 steps; allowed: one step for one_to_many"),
+        ("many_to_one", {"target": jnp.zeros((2, 2, 3))}, r"target.shape=\(2, 2, 3\): does not fit the answers"),
+    ],
+)
+def test_what_does_not_fit_is_named(pattern, wrong, message):
+    def measure():
+        learner = patterns.learner(model=net(), optimizer=optax.sgd(0.1), pattern=pattern)
+        rows = batch("many_to_one" if pattern not in PATTERNS else pattern, False) | wrong
+        return learner.evaluate(learner.init(jax.random.key(0), rows), rows)
+
+    with pytest.raises(ValueError, match=message):
+        measure()
+
+
+def test_a_network_that_writes_does_not_read_both_ways():
+    with pytest.raises(ValueError, match="bidirectional=True: one_to_many writes forwards"):
+        started(net(bidirectional=True), "one_to_many", inputs("one_to_many"))

@@ -1,0 +1,57 @@
+"""The transformer captioner: its cache changes nothing, words see no later words, and the image is seen."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.vision_language.caption_transformer import CaptionTransformer
+from tests.vision_language.test_caption_rnn import IMAGES, RNG, TOKENS, Patches
+
+
+def small(**fields):
+    model = CaptionTransformer(Patches(), 7, window=6, width=8, num_heads=2, **fields)
+    params = model.init(jax.random.key(1), IMAGES, TOKENS)["params"]
+    head = {"kernel": RNG.normal(size=(8, 7)).astype(np.float32), "bias": RNG.normal(size=7).astype(np.float32)}
+    return model, {"params": {**params, "head": head}}
+
+
+@pytest.mark.covers("CP-05")
+def test_the_cache_changes_nothing():
+    model, variables = small()
+    at_once = model.apply(variables, IMAGES, TOKENS)
+    memory = model.apply(variables, IMAGES, method="encode")
+    assert memory["grid"].shape == (2, 2, 2, 8)
+    carry = model.apply(variables, memory, 5, method="start")
+    for t in range(4):
+        carry, logits = model.apply(variables, carry, TOKENS[:, t], method="step")
+        np.testing.assert_allclose(logits, at_once[:, t], atol=1e-5)
+    assert "grid" not in carry  # projected once, by the first step
+
+
+@pytest.mark.covers("CP-05")
+def test_a_word_depends_on_the_image_and_on_earlier_words_alone():
+    model, variables = small(encoder_layers=0, decoder_layers=1)
+    logits = model.apply(variables, IMAGES, TOKENS)
+    later = TOKENS.copy()
+    later[:, 2:] = 3
+    np.testing.assert_allclose(model.apply(variables, IMAGES, later)[:, :2], logits[:, :2], atol=1e-6)
+    swapped = model.apply(variables, IMAGES[::-1], TOKENS[::-1])
+    np.testing.assert_allclose(swapped, logits[::-1], atol=1e-6)
+    assert np.abs(model.apply(variables, IMAGES[::-1], TOKENS) - logits).max() > 1e-2
+
+
+def test_the_alignment_is_the_last_cross_attention():
+    model, variables = small()
+    _, sown = model.apply(variables, IMAGES, TOKENS, mutable=["intermediates"])
+    alignment = model.alignment(sown["intermediates"])
+    assert alignment.shape == (2, 4, 4)
+    np.testing.assert_allclose(alignment.sum(-1), 1, atol=1e-6)
+
+
+def test_captions_longer_than_the_window_are_refused():
+    model, variables = small()
+    with pytest.raises(ValueError, match=r"tokens.shape=\(2, 8\): 8 tokens; allowed: at most window=6"):
+        model.apply(variables, IMAGES, np.tile(TOKENS, 2))
+    memory = model.apply(variables, IMAGES, method="encode")
+    with pytest.raises(ValueError, match="length=7: too long; allowed: at most window=6"):
+        model.apply(variables, memory, 7, method="start")

@@ -1,0 +1,177 @@
+"""The learner of captions: references, losses by hand, rows that end, and captions that are learnt from images."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.optim import create_optimizer
+from dlcore.vision_language import captioning
+from dlcore.vision_language.caption_rnn import CaptionRNN
+from dlcore.vision_language.caption_transformer import CaptionTransformer
+from dlcore.vision_language.show_attend_tell import ShowAttendTell
+from tests.vision_language.test_caption_rnn import IMAGES, Patches
+
+CAPTIONS = np.array(
+    [
+        [[START, 4, 5, END, PAD], [START, 6, END, PAD, PAD]],
+        [[START, 5, 5, 6, END], [PAD, PAD, PAD, PAD, PAD]],
+    ],
+    np.int32,
+)
+BATCH = {"image": IMAGES, "captions": CAPTIONS, "index": np.arange(2, dtype=np.int32)}
+
+
+class Written(nn.Module):
+    """A model whose "image" [B, L, V] holds the logits of each place, whatever came before."""
+
+    def setup(self):
+        self.scale = self.param("scale", nn.initializers.ones, ())
+
+    def __call__(self, images, tokens, train=False):
+        return self.decode(self.encode(images), tokens)
+
+    def encode(self, images, train=False):
+        return {"table": self.scale * images}
+
+    def decode(self, memory, tokens, train=False):
+        return memory["table"][:, : tokens.shape[1]]
+
+    def start(self, memory, length):
+        return {"table": memory["table"], "place": jnp.zeros(memory["table"].shape[0], jnp.int32)}
+
+    def step(self, carry, tokens):
+        logits = jnp.take_along_axis(carry["table"], carry["place"][:, None, None], 1)[:, 0]
+        return carry | {"place": carry["place"] + 1}, logits
+
+    @staticmethod
+    def alignment(intermediates):
+        return None
+
+
+def written(rows, size=7):
+    """Logits that ask for a list of tokens in each row, the first most; the second-best is token 4."""
+    table = np.zeros((len(rows), len(rows[0]), size), np.float32)
+    table[..., END] = -9.0
+    for b, row in enumerate(rows):
+        for t, token in enumerate(row):
+            table[b, t, 4] = 4.0
+            table[b, t, token] = 9.0
+    return table
+
+
+@pytest.mark.covers("CP-06")
+@pytest.mark.parametrize("beam_size", [1, 2])
+def test_every_row_ends_at_its_first_end_and_no_token_follows(beam_size):
+    table = written(
+        [
+            [5, 6, END, 5, 5],
+            [END, 5, 5, 5, 5],
+            [5, 5, 6, 6, 5],  # never ends by itself
+            [PAD, START, UNKNOWN, END, 5],  # may not be written: 4 is next
+        ]
+    )
+    learner = captioning.learner(
+        model=Written(), optimizer=optax.sgd(0.1), max_length=5, beam_size=beam_size, length_penalty=0.0
+    )
+    batch = {"image": table, "captions": np.ones((4, 1, 5), np.int32), "index": np.arange(4)}
+    out = learner.predict(learner.init(jax.random.key(0), batch), batch)
+    want = [[5, 6, END, PAD, PAD], [END, PAD, PAD, PAD, PAD], [5, 5, 6, 6, END], [4, 4, 4, END, PAD]]
+    np.testing.assert_array_equal(out["tokens"], want)
+    np.testing.assert_array_equal(out["length"], [3, 1, 5, 4])
+
+
+def test_references_are_drawn_without_repetition_from_those_that_exist():
+    captions = np.array([[1, 4], [0, 0], [1, 5], [1, 6]], np.int32)
+    keys = jax.random.split(jax.random.key(0), 300)
+    drawn = np.asarray(jax.vmap(lambda key: captioning.draw_references(key, captions, 2))(keys))
+    assert (drawn[:, 0, 1] != drawn[:, 1, 1]).all()
+    counts = np.bincount(drawn[..., 1].ravel(), minlength=7)
+    assert counts[0] == 0
+    assert (np.abs(counts[4:] - 200) < 35).all()  # 300 draws of 2 of 3; three deviations of sqrt(300 2/9) = 8.2 are 25
+    missing = captioning.draw_references(keys[0], captions, 4)
+    assert (missing[3] == PAD).all()
+    with pytest.raises(ValueError, match="captions_per_image=5: images have 4; allowed: at most 4"):
+        captioning.draw_references(keys[0], captions, 5)
+
+
+def nats_by_hand(logits, targets):
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    return [-log_p[t, token] for t, token in enumerate(targets) if token != PAD]
+
+
+def test_the_loss_is_the_mean_over_the_tokens_of_all_references_without_padding():
+    table = np.random.default_rng(2).normal(size=(2, 4, 7)).astype(np.float32)
+    batch = {"image": table, "captions": CAPTIONS, "index": np.arange(2)}
+    learner = captioning.learner(model=Written(), optimizer=optax.sgd(0.1))
+    state = learner.init(jax.random.key(0), batch)
+    rows = [(0, 0), (0, 1), (1, 0)]
+    nats = [nats_by_hand(table[i], CAPTIONS[i, r, 1:]) for i, r in rows]
+    metrics = learner.evaluate(state, batch)
+    assert int(metrics["loss"].count) == 3 + 2 + 4
+    assert metrics["loss"].compute() == pytest.approx(np.mean(np.concatenate(nats)), rel=1e-5)
+    masked = learner.evaluate(state, batch | {"mask": np.array([1.0, 0.0], np.float32)})
+    assert masked["loss"].compute() == pytest.approx(np.mean(nats[0] + nats[1]), rel=1e-5)
+
+
+@pytest.mark.covers("CP-03")
+def test_the_penalty_asks_for_one_look_at_each_position_and_leaves_padding_out():
+    sizes = {"hidden_size": 4, "embedding_dim": 3, "attention_features": 3, "image_features": 5}
+    values = {}
+    for weight in (0.0, 0.5):
+        model = ShowAttendTell(Patches(), 7, alignment_penalty=weight, **sizes)
+        learner = captioning.learner(model=model, optimizer=optax.sgd(0.1))
+        state = learner.init(jax.random.key(0), BATCH)
+        values[weight] = float(learner.loss(state.params, state, BATCH)[0])
+    tokens, images = CAPTIONS.reshape(4, 5)[:, :-1], np.repeat(IMAGES, 2, 0)
+    _, sown = model.apply({"params": state.params}, images, tokens, mutable=["intermediates"])
+    alpha, lengths = np.asarray(model.alignment(sown["intermediates"])), (3, 2, 4)
+    misses = [np.square(1 - alpha[row, :n].sum(0)).sum() for row, n in enumerate(lengths)]
+    assert values[0.5] - values[0.0] == pytest.approx(0.5 * sum(misses) / 9, rel=1e-4)
+
+
+def test_the_blind_model_says_the_same_of_every_image():
+    model = CaptionRNN(Patches(), 7, "lstm", hidden_size=4, embedding_dim=3, image_channels=2, image_features=5)
+    learner = captioning.learner(model=model, optimizer=optax.sgd(0.5), blind=True)
+    state = learner.init(jax.random.key(0), BATCH)
+    state, _ = learner.update(state, BATCH)
+    other = BATCH | {"image": IMAGES[::-1] * 3}
+    assert learner.evaluate(state, BATCH)["loss"].compute() == learner.evaluate(state, other)["loss"].compute()
+    seeing = captioning.learner(model=model, optimizer=optax.sgd(0.5))
+    assert seeing.evaluate(state, BATCH)["loss"].compute() != seeing.evaluate(state, other)["loss"].compute()
+
+
+WORDS = np.array([[START, 4, 7, END, PAD], [START, 5, 8, 9, END], [START, 6, 4, 7, END], [START, 4, END, PAD, PAD]])
+MODELS = {
+    "initial": lambda: CaptionRNN(Patches(), 10, "rnn", hidden_size=32, embedding_dim=8, image_features=16),
+    "every_step": lambda: CaptionRNN(Patches(), 10, "gru", "every_step", hidden_size=32, embedding_dim=8),
+    "lstm": lambda: CaptionRNN(Patches(), 10, "lstm", hidden_size=32, embedding_dim=8, image_features=16),
+    "attention": lambda: ShowAttendTell(
+        Patches(), 10, 0.1, hidden_size=32, embedding_dim=8, attention_features=16, image_features=16
+    ),
+    "transformer": lambda: CaptionTransformer(
+        Patches(), 10, window=8, width=16, num_heads=2, encoder_layers=0, decoder_layers=1
+    ),
+}
+
+
+@pytest.mark.covers("CP-01", "CP-02", "CP-03", "CP-04", "CP-05")
+@pytest.mark.parametrize("name", MODELS)
+def test_captions_are_learnt_and_follow_their_images(name):
+    images = np.random.default_rng(3).normal(size=(4, 4, 4, 3)).astype(np.float32)
+    batch = {"image": images, "captions": WORDS[:, None].astype(np.int32), "index": np.arange(4, dtype=np.int32)}
+    learner = captioning.learner(
+        model=MODELS[name](), optimizer=create_optimizer("adam", 0.01, clip_norm=1.0), max_length=6
+    )
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    update = jax.jit(learner.update)
+    for _ in range(120):
+        state, metrics = update(state, batch)
+    assert metrics["loss"].total / metrics["loss"].count < 0.2
+    predict = jax.jit(learner.predict)
+    want = np.pad(WORDS[:, 1:], ((0, 0), (0, 2)))
+    np.testing.assert_array_equal(predict(state, batch)["tokens"], want)
+    np.testing.assert_array_equal(predict(state, batch | {"image": images[[1, 0, 3, 2]]})["tokens"], want[[1, 0, 3, 2]])

@@ -1,0 +1,57 @@
+"""Pairs without building them, coordinates, and states at the last word."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.words import PAD
+from dlcore.vision_language.networks import (
+    GridEncoder,
+    PairLayer,
+    SentenceEncoder,
+    last_valid,
+    relation_pairs,
+    with_coordinates,
+)
+
+
+def test_pairs_by_hand():
+    pairs = relation_pairs(jnp.array([[[1.0], [2.0], [3.0]]]))
+    assert pairs.shape == (1, 3, 3, 2)
+    np.testing.assert_array_equal(pairs[0, 0, 2], [1, 3])
+    np.testing.assert_array_equal(pairs[0, 2, 1], [3, 2])
+
+
+@pytest.mark.covers("CP-08")
+def test_the_pair_layer_equals_a_dense_layer_over_pairs():
+    rng = np.random.default_rng(0)
+    objects, context = rng.normal(size=(2, 4, 3)).astype(np.float32), rng.normal(size=(2, 5)).astype(np.float32)
+    layer = PairLayer(6)
+    variables = layer.init(jax.random.key(0), objects, context)
+    about = np.broadcast_to(context[:, None, None], (2, 4, 4, 5))
+    joined = np.concatenate([relation_pairs(objects), about], -1)
+    want = joined @ variables["params"]["kernel"] + variables["params"]["bias"]
+    np.testing.assert_allclose(layer.apply(variables, objects, context), want, atol=1e-5)
+
+
+def test_coordinates_say_where_a_position_is():
+    grid = with_coordinates(jnp.zeros((1, 2, 3, 4)))
+    assert grid.shape == (1, 6, 6)
+    np.testing.assert_array_equal(grid[0, :, 4:], [[-1, -1], [-1, 0], [-1, 1], [1, -1], [1, 0], [1, 1]])
+
+
+def test_padding_does_not_reach_a_sentence():
+    h = jnp.arange(6.0).reshape(2, 3, 1)
+    np.testing.assert_array_equal(last_valid(h, jnp.array([[5, 6, PAD], [PAD, PAD, PAD]]))[:, 0], [1, 3])
+    encoder = SentenceEncoder(9, 4, 3)
+    tokens = np.array([[5, 6, PAD, PAD]], np.int32)
+    variables = encoder.init(jax.random.key(0), tokens)
+    np.testing.assert_allclose(encoder.apply(variables, tokens), encoder.apply(variables, tokens[:, :2]), atol=1e-6)
+
+
+def test_the_grid_and_what_is_refused():
+    shapes = jax.eval_shape(GridEncoder((8, 16), (2, 4)).init_with_output, jax.random.key(0), jnp.zeros((1, 16, 8, 3)))
+    assert shapes[0].shape == (1, 2, 1, 16)
+    with pytest.raises(ValueError, match=r"strides=\(2,\): 1 layers; allowed: 2, as in channels"):
+        GridEncoder((8, 8), (2,)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))

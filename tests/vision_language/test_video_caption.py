@@ -1,0 +1,70 @@
+"""Sentences of clips: the order of the frames decides, every sentence ends, and padding does not count."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.words import END, PAD, START
+from dlcore.vision_language import video_caption
+
+LEFT, RIGHT, MOVES = 4, 5, 6
+
+
+def moving(rows=16, seed=0):
+    """A bright half that goes from the left to the right, or back: the same two frames in two orders."""
+    rng = np.random.default_rng(seed)
+    right = np.arange(rows) % 2
+    clip = 0.1 * rng.normal(size=(rows, 2, 8, 8, 3)).astype(np.float32)
+    for row, way in zip(clip, right, strict=True):
+        row[1 - way, :, :4] += 1
+        row[way, :, 4:] += 1
+    captions = np.full((rows, 2, 5), PAD, np.int32)
+    captions[:, 0, :4] = np.stack([[START] * rows, [MOVES] * rows, np.where(right, RIGHT, LEFT), [END] * rows], 1)
+    captions[::2, 1, :3] = np.stack([[START] * 8, np.where(right[::2], RIGHT, LEFT), [END] * 8], 1)
+    return {"clip": clip, "captions": captions, "index": np.arange(rows, dtype=np.int32)}
+
+
+@pytest.fixture(scope="module")
+def learner():
+    model = video_caption.VideoCaptioner(7, (8,), (2,), hidden_size=24, embedding_dim=4)
+    learner = video_caption.learner(model=model, optimizer=optax.adam(0.01), max_length=4)
+    return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
+
+
+@pytest.mark.covers("CP-09")
+def test_the_sentence_follows_the_order_of_the_frames(learner):
+    batch = moving()
+    state = learner.init(jax.random.key(0), batch)
+    assert learner.evaluate(state, batch)["loss"].compute() == pytest.approx(np.log(7), rel=1e-5)
+    for _ in range(80):
+        state, _ = learner.update(state, batch)
+    assert learner.evaluate(state, batch)["exact_match"].compute() == 1.0
+    backward = {**batch, "clip": batch["clip"][:, ::-1]}
+    said, other = (np.asarray(learner.predict(state, b)["tokens"]) for b in (batch, backward))
+    assert ((said == RIGHT).any(1) == (np.arange(16) % 2 == 1)).all()
+    assert ((other == RIGHT).any(1) == (np.arange(16) % 2 == 0)).all()
+    assert learner.evaluate(state, backward)["exact_match"].compute() == 0.0
+
+
+def test_every_row_ends_at_its_first_end(learner):
+    batch = moving()
+    state = learner.init(jax.random.key(3), batch)
+    head = jax.random.normal(jax.random.key(1), state.params["head"]["kernel"].shape)
+    state = state.replace(params={**state.params, "head": {**state.params["head"], "kernel": head}})
+    outputs = learner.predict(state, batch)
+    for tokens, length in zip(np.asarray(outputs["tokens"]), np.asarray(outputs["length"]), strict=True):
+        assert (tokens[length:] == END).all()
+        assert END not in tokens[: length - 1]
+        assert not np.isin(tokens, [PAD, START, 3]).any()
+
+
+def test_masks_and_all_references(learner):
+    """By hand: a uniform model's accuracy and loss are over 16 first references of 3 words and 8 second ones of 2."""
+    batch = moving()
+    state = learner.init(jax.random.key(0), batch)
+    metrics = learner.evaluate(state, batch)
+    assert int(metrics["loss"].count) == 16 * 3 + 8 * 2
+    half = learner.evaluate(state, {**batch, "mask": (np.arange(16) < 2).astype(np.float32)})
+    assert int(half["loss"].count) == 2 * 3 + 2
+    assert int(half["exact_match"].count) == 2
