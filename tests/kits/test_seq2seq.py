@@ -217,20 +217,21 @@ def test_bad_data_is_one_line(folder, tmp_path):
 
 @pytest.mark.covers("CP-07")
 def test_a_grammar_is_translated_without_a_mistake_that_bleu_would_see():
-    """Short sentences of the grammar: 300 steps, then sentences that were not among those trained on."""
+    """Short sentences of the grammar: 400 steps, then sentences that were not among those trained on."""
     words = ["--train_size=12000", "--test_size=1500", "--min_count=1"]
     resolved = ResolvedRun(page.experiment, flags(page.experiment, *words))
     data = page.data(resolved.flags)
 
     def short(source):
+        """Sources of at most 7 words and END; `wants to` makes a target one longer, with START and END."""
         rows = np.flatnonzero((source.arrays["source"] > 0).sum(1) <= 8)
-        return {side: source.arrays[side][rows, : 8 + k] for k, side in enumerate(("source", "target"))}, rows
+        return {side: source.arrays[side][rows, : 8 + 2 * k] for k, side in enumerate(("source", "target"))}, rows
 
     (train, _), (test, rows) = short(data.train), short(data.test)
     source, target = kit.vocabularies(data.spec)
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(4e-3, 300)))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(4e-3, 400)))
     model = Transformer(len(target), len(source), 64, 4, 128, 1, 1, dropout_rate=0.0, pre_norm=True)
-    learner = seq2seq.learner(model=model, optimizer=tx, max_length=9)
+    learner = seq2seq.learner(model=model, optimizer=tx, max_length=10)
     init, update, guess = (jax.jit(f) for f in (learner.init, learner.update, learner.predict))
     draw = np.random.default_rng(0)
 
@@ -238,7 +239,7 @@ def test_a_grammar_is_translated_without_a_mistake_that_bleu_would_see():
         return {side: rows[idx] for side, rows in arrays.items()} | {"index": np.arange(len(idx), dtype=np.int32)}
 
     state = init(jax.random.key(0), batch(train, np.arange(64)))
-    for _ in range(300):
+    for _ in range(400):
         state, _ = update(state, batch(train, draw.integers(0, len(train["source"]), 64)))
     held_out = batch(test, np.arange(len(rows)))
     outputs = guess(state, held_out)
