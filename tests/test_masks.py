@@ -16,8 +16,9 @@ import pytest
 import dlcore
 from dlcore import losses, metrics, nn, ops
 from dlcore.data import augment
-from dlcore.metrics.language import BitsPerDim, Perplexity
+from dlcore.metrics.language import BitsPerDim, Perplexity, token_metrics
 from dlcore.metrics.point_sets import nearest_squared_distances
+from dlcore.metrics.regression import RootMeanSquare
 from dlcore.self_supervised.views import alignment
 
 KEEP = jnp.array([1, 0, 1, 1, 0])
@@ -108,6 +109,13 @@ CASES = {
     ),
     "BitsPerDim.of": (lambda v: BitsPerDim.of(v, PIXELS), MAP),
     "Perplexity.of": (lambda v: Perplexity.of(v, PIXELS), MAP),
+    "RootMeanSquare.of": (lambda v: RootMeanSquare.of(v, KEEP), ((5,), ROWS)),
+    "token_metrics": (
+        lambda v, s: token_metrics(v, s, jnp.array([[0, 2, 1, 0], [2, 1, 0, 1]]), PIXELS),
+        MAP,
+        ((2, 4, 3), HOLES),
+    ),
+    "clip_loss": (lambda a, b: losses.clip_loss(a, b, mask=KEEP), POINTS, POINTS),
     "chamfer_distance": (lambda p, q: metrics.chamfer_distance(p, q, "mean", KEEP, KEEP), POINTS, POINTS),
     "nearest_squared_distances": (lambda p, q: nearest_squared_distances(p, q, KEEP, KEEP), POINTS, POINTS),
     "point_f1": (lambda p, q: metrics.point_f1(p, q, 1.0, KEEP, KEEP), POINTS, POINTS),
@@ -131,6 +139,8 @@ OTHERS = {
     "dot_product_attention",
     "MultiHeadAttention.__call__",
     "SelfAttention.__call__",
+    "AdditiveAttention.__call__",
+    "TransformerDecoderBlock.__call__",
     "TransformerEncoderBlock.__call__",
     "deform_conv",
     "causal_kernel_mask",

@@ -89,7 +89,14 @@ from dlcore.nn.stochastic import (
     vanilla_dropout,
 )
 from dlcore.nn.style_norm import AdaptiveInstanceNorm, ConditionalInstanceNorm, adaptive_instance_norm
-from dlcore.nn.transformer import FeedForward, TransformerDecoderBlock, TransformerEncoderBlock, drop_path
+from dlcore.nn.transformer import (
+    FeedForward,
+    TransformerBlock,
+    TransformerDecoderBlock,
+    TransformerEncoderBlock,
+    drop_path,
+)
+from dlcore.nn.transformer_xl import RelativeAttention, SegmentMemory, TransformerXL, by_distance
 from dlcore.nn.weight_norm import (
     SpectralNorm,
     WeightNorm,
@@ -136,21 +143,26 @@ __all__ = [
     "Recurrent",
     "RecurrentCell",
     "RecurrentStack",
+    "RelativeAttention",
     "RelativePositionBias",
     "RelativePositionBuckets",
     "Remat",
     "SAGANAttention",
+    "SegmentMemory",
     "SelfAttention",
     "SpatialTransformer",
     "SpectralNorm",
     "StochasticDepth",
+    "TransformerBlock",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",
+    "TransformerXL",
     "VanillaDropout",
     "WeightNorm",
     "WeightStandardization",
     "adaptive_instance_norm",
     "attention_weights",
+    "by_distance",
     "causal_kernel_mask",
     "causal_mask",
     "celu",

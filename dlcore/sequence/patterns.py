@@ -147,6 +147,9 @@ def learner(
     Returns:
       The learner. `evaluate` gives `accuracy` over steps and `exact` over sequences of classes, or `rmse` of numbers.
       `predict` gives `{"output": [B, T, K]}`, the logits or the numbers.
+
+    Raises:
+      ValueError: of `loss`, `update` and `evaluate`, where the target does not have the shape of the answers.
     """
 
     def outputs(params: Any, batch: dict) -> jax.Array:

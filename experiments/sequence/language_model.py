@@ -1,9 +1,9 @@
 """Teach a GPT to write, one character after the other.
 
-python -m experiments.sequence.language_model                                    (a few embedded pages)
-python -m experiments.sequence.language_model --dataset=shakespeare --data_dir=D (nanoGPT's setting for a CPU)
-python -m experiments.sequence.language_model --mode=predict --run_dir=RUN --input="ROMEO:"       (continues a prompt)
-python -m experiments.sequence.language_model --dataset=file --data_dir=PATH --prompt="Once "     (not run)
+python -m experiments.sequence.language_model                                      (a few embedded pages)
+python -m experiments.sequence.language_model --dataset=shakespeare --data_dir=D   (nanoGPT's setting for a CPU)
+python -m experiments.sequence.language_model --mode=predict --run=RUN --input="ROMEO:"        (continues a prompt)
+python -m experiments.sequence.language_model --dataset=file --data_dir=PATH --prompt="Once "  (not run)
 
 The published number of nanoGPT's setting for a CPU (4 blocks of 4 heads and width 128, windows of 64, batches of 12,
 2,000 steps) is 1.88 nats on the last tenth of the text, which is the test part here. A row of the training data is two
