@@ -18,6 +18,7 @@ a sentence a line, or is a sentence itself.
 
 import functools
 import math
+from collections import Counter
 from typing import Literal
 
 import numpy as np
@@ -140,7 +141,7 @@ def panels(context) -> list:
 
     splits = sentences(context.flags)
     source, truth = ([tokenize(sentence) for sentence in side] for side in splits["test"][:2])
-    common = tokenize(max(sorted(set(splits["train"].target)), key=splits["train"].target.count))
+    common = tokenize(Counter(splits["train"].target).most_common(1)[0][0])
     trivial = {"a copy of the source": source, "the most frequent sentence": [common] * len(truth)}
     rows = [
         {
