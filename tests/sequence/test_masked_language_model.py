@@ -113,10 +113,10 @@ def test_bert_fills_in_what_both_sides_say():
         a, b = rng.integers(0, 2, (2, rows))
         return np.stack([a, 2 + 2 * a + b, b], 1).astype(np.uint8)
 
-    model = BERT(7, 3, 1, 2, 16, 32, dropout=0.0)
-    learner = toy(model, optax.adam(1e-2), mask_rate=0.34)
+    model = BERT(7, 3, 1, 2, 32, 64, dropout=0.0)
+    learner = toy(model, optax.adam(3e-3), mask_rate=0.34)
     state = learner.init(jax.random.key(0), batch(draw(2)))
-    for _ in range(120):
+    for _ in range(200):
         state, _ = learner.update(state, batch(draw(64)))
     test = batch(draw(300))
     out = learner.predict(state, test)
