@@ -41,7 +41,7 @@ class ClipEncoder(nn.Module):
 
     channels: tuple[int, ...] = (16, 32, 32)
     strides: tuple[int, ...] = (2, 2, 2)
-    hidden_size: Annotated[int, Range(1)] = 128
+    hidden_size: Annotated[int, Range(1)] = 96
     dtype: Any = None
 
     @nn.compact
@@ -78,7 +78,7 @@ class VideoCaptioner(nn.Module):
     vocab_size: int
     channels: tuple[int, ...] = (16, 32, 32)
     strides: tuple[int, ...] = (2, 2, 2)
-    hidden_size: Annotated[int, Range(1)] = 128
+    hidden_size: Annotated[int, Range(1)] = 96
     embedding_dim: Annotated[int, Range(1)] = 32
     dtype: Any = None
 

@@ -20,7 +20,7 @@ def build(setup: Setup):
     spec, flags = setup.spec, setup.flags
     return vqa.learner(
         model=vqa.RelationNetwork(
-            len(vision_language.vocabulary(spec)), len(spec["answers"]), **flags.group("model"), dtype=setup.dtype
+            len(vision_language.vocabulary(spec)), len(spec["answers"]), **flags.group("vqa"), dtype=setup.dtype
         ),
         optimizer=optimizer.build(setup),
         preprocess=vision_language.preprocess(setup),
@@ -35,7 +35,7 @@ experiment = Experiment(
     learner=vqa.learner,
     data=vision_language.question_data,
     build=build,
-    modules={"model": vqa.RelationNetwork},
+    modules={"vqa": vqa.RelationNetwork},
     settings={
         **vision_language.QUESTION_SETTINGS,
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
@@ -55,9 +55,9 @@ experiment = Experiment(
         "batch_size": 8,
         "eval_every": 4,
         "eval_batch_size": 8,
-        "model.channels": (8, 8),
-        "model.strides": (4, 4),
-        "model.hidden_size": 8,
+        "vqa.channels": (8, 8),
+        "vqa.strides": (4, 4),
+        "vqa.hidden_size": 8,
     },
     expected_loss=lambda setup: math.log(len(setup.spec["answers"])),
     plain={"weight_decay": 0.0},

@@ -26,7 +26,7 @@ def left_or_right(seed=0):
 
 
 def toy(blind="none", tx=None):
-    model = vqa.RelationNetwork(6, 2, channels=(8,), strides=(4,), hidden_size=16, embedding_dim=4)
+    model = vqa.RelationNetwork(6, 2, channels=(8,), strides=(4,), hidden_size=16, embedding_dim=4, num_heads=2)
     learner = vqa.learner(model=model, optimizer=tx or optax.adam(0.01), kinds=("left", "right"), blind=blind)
     return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
 
@@ -62,8 +62,8 @@ def test_the_first_loss_weights_and_masks():
     assert int(metrics["accuracy"].count) == 7
     assert int(metrics["accuracy/left"].count) + int(metrics["accuracy/right"].count) == 7
     outputs = learner.predict(state, batch)
-    assert outputs["attention"].shape == (ROWS, 1, 2)
-    np.testing.assert_allclose(outputs["attention"].sum((1, 2)), 1, rtol=1e-5)
+    assert outputs["attention"].shape == (ROWS, 2, 1, 2)
+    np.testing.assert_allclose(outputs["attention"].sum((2, 3)), 1, rtol=1e-5)
     np.testing.assert_allclose(outputs["probabilities"].sum(1), 1, rtol=1e-5)
     assert learner.classes(state, batch) == {"answer": 2}
 
@@ -71,3 +71,6 @@ def test_the_first_loss_weights_and_masks():
 def test_unknown_settings_are_named():
     with pytest.raises(ValueError, match="blind='both': unknown; allowed: none, image, question"):
         toy("both")
+    model = vqa.RelationNetwork(6, 2, channels=(8,), strides=(4,), hidden_size=6)
+    with pytest.raises(ValueError, match="hidden_size=6: no multiple of num_heads=4"):
+        jax.eval_shape(vqa.learner(model=model, optimizer=optax.sgd(0.1)).init, jax.random.key(0), left_or_right())
