@@ -26,7 +26,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.words import PAD
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 from dlcore.vision_language.networks import GridEncoder, PairLayer, SentenceEncoder, with_coordinates
@@ -108,6 +108,7 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     kinds: Any = (),
     blind: Literal["none", "image", "question"] = "none",
 ) -> Learner:
@@ -117,6 +118,7 @@ def learner(
       model: `__call__(image, question) -> (logits [B, A], weights [B, 2, h, w])`; see `RelationNetwork`.
       optimizer: any optax transformation.
       preprocess: images to the model's input.
+      augment: `(key, image [H, W, 3]) -> image`, of training images, before `preprocess`; it must not change an answer.
       kinds: names of the questions' kinds; where the batch has `kind: [B]`, the accuracy of each is measured.
       blind: what the model does not see, in training and use.
 
@@ -147,6 +149,9 @@ def learner(
         return masked_mean(losses, mask), metrics
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        if augment is not None:
+            keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+            batch = {**batch, "image": jax.vmap(augment)(keys, batch["image"])}
         (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, state, batch)
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
