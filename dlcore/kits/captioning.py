@@ -1,5 +1,6 @@
 """What the captioning experiment is made of: captioned images, networks by name, scores beside baselines, pictures."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -64,9 +65,12 @@ MODULES = {
     "recurrent": CaptionRNN,
     "attention": ShowAttendTell,
     "transformer": CaptionTransformer,
-    "small": partial(CifarResNet, stages=(1, 1), stem_stride=2, width=32),
+    "small": partial(CifarResNet, stages=(), stem_stride=2, width=24),
 }
-"""Whose fields are flags: `--recurrent.FIELD` of rnn, lstm and gru."""
+"""Whose fields are flags: `--recurrent.FIELD` of rnn, lstm and gru.
+
+Without `--small.stages` there are as many stages of one block as leave a grid of about 8 x 8 positions.
+"""
 
 
 def data(flags: Flags) -> Splits:
@@ -179,6 +183,8 @@ def _network(setup: Setup) -> Any:
     name, fields = flags.backbone, {}
     if name == "small":
         name, fields = "resnet8_cifar", flags.group("small")
+        halvings = max(1, round(math.log2(setup.spec["image_shape"][0] / 8)))
+        fields["stages"] = fields["stages"] or (1,) * halvings  # the stem is one of them
     backbone = create_model(name, num_classes=1, dtype=setup.dtype, axis_name=setup.axis, **fields)
     if flags.model == "attention":
         return ShowAttendTell(backbone, size, **flags.group("attention"), dtype=setup.dtype)
