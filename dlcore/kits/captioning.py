@@ -1,5 +1,6 @@
 """What the captioning experiment is made of: captioned images, networks by name, scores beside baselines, pictures."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -64,9 +65,12 @@ MODULES = {
     "recurrent": CaptionRNN,
     "attention": ShowAttendTell,
     "transformer": CaptionTransformer,
-    "small": partial(CifarResNet, stages=(1, 1), stem_stride=2, width=32),
+    "small": partial(CifarResNet, stages=(), stem_stride=2, width=24),
 }
-"""Whose fields are flags: `--recurrent.FIELD` of rnn, lstm and gru."""
+"""Whose fields are flags: `--recurrent.FIELD` of rnn, lstm and gru.
+
+Without `--small.stages` there are as many stages of one block as leave a grid of about 8 x 8 positions.
+"""
 
 
 def data(flags: Flags) -> Splits:
@@ -179,6 +183,8 @@ def _network(setup: Setup) -> Any:
     name, fields = flags.backbone, {}
     if name == "small":
         name, fields = "resnet8_cifar", flags.group("small")
+        halvings = max(1, round(math.log2(setup.spec["image_shape"][0] / 8)))
+        fields["stages"] = fields["stages"] or (1,) * halvings  # the stem is one of them
     backbone = create_model(name, num_classes=1, dtype=setup.dtype, axis_name=setup.axis, **fields)
     if flags.model == "attention":
         return ShowAttendTell(backbone, size, **flags.group("attention"), dtype=setup.dtype)
@@ -222,6 +228,8 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
 
     source = data.valid.take(setup.flags.monitor_images) if split == "valid" else None
     found = [text_evaluator(said, read, source), exact_match(source)]
+    if "cells" in data.test.arrays and setup.flags.model in ("attention", "transformer"):
+        found.append(attention_mass(setup.flags.grid, source))
     if split == "valid":
         return found
     arrays = data.train.arrays["captions"]
@@ -234,10 +242,7 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     }
     if setup.flags.blind_steps:
         texts["blind"] = vocabulary.decode(_blind_caption(setup, data))
-    found.append(baselines_evaluator(read, texts))
-    if "cells" in data.test.arrays and setup.flags.model in ("attention", "transformer"):
-        found.append(attention_mass(setup.flags.grid))
-    return found
+    return [*found, baselines_evaluator(read, texts)]
 
 
 def _blind_caption(setup: Setup, data: Splits) -> np.ndarray:
@@ -270,11 +275,12 @@ def exact_match(source: Source | None = None) -> Evaluator:
     return Evaluator(add, lambda acc: {"exact_match": float(np.mean(acc))}, source, ("exact_match",))
 
 
-def attention_mass(grid: int) -> Evaluator:
+def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
     """Measure how much of the attention lies on a shape's cell when its color or its name is written.
 
     Args:
       grid: cells in a row and in a column.
+      source: to measure; None measures the split.
 
     Returns:
       The evaluator of `attention_mass`, the mean over these words of the captions that equal a reference, and of
@@ -298,7 +304,7 @@ def attention_mass(grid: int) -> Evaluator:
     def finish(acc: list) -> dict[str, float]:
         return {"attention_mass": float(np.mean(acc)), "cell_share": 1 / grid**2} if acc else {}
 
-    return Evaluator(add, finish, None, ("attention_mass", "cell_share"))
+    return Evaluator(add, finish, source, ("attention_mass", "cell_share"))
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

@@ -5,11 +5,15 @@ import json
 import zipfile
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.captions import caption_words
 from dlcore.data.words import END, PAD, START, vocabulary_from_dict
+from dlcore.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits import captioning
@@ -70,6 +74,19 @@ def test_photographs_are_scored_against_what_was_written_and_not_against_unknown
 def test_photographs_without_a_folder_are_refused():
     with pytest.raises(FlagError, match="--data_dir: missing; allowed: the folder of captions_train"):
         experiment.data(resolve(experiment, ["--dataset=flickr8k"]))
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_the_small_backbone_leaves_a_grid_of_eight_by_eight(side):
+    flags = resolve(experiment, ["--model=transformer"])
+    spec = {"vocabulary": caption_words().to_dict(), "image_shape": [side, side, 3]}
+    model = captioning._network(Setup(flags, spec, 1, None, jnp.float32))
+    images, tokens = jnp.zeros((1, side, side, 3)), jnp.ones((1, 3), jnp.int32)
+
+    def grid():
+        return model.apply(model.init(jax.random.key(0), images, tokens), images, method="encode")["grid"]
+
+    assert jax.eval_shape(grid).shape == (1, 8, 8, 128)
 
 
 def test_scores_stand_beside_baselines_with_their_signature():
