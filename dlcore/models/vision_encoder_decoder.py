@@ -187,7 +187,7 @@ class VisionEncoderDecoder(EncoderDecoder):
         seen = None if mask is None else mask.astype(bool)[:, None, None]
         return {"states": self.encoder(source, train), "mask": seen}
 
-    def embed(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
+    def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
         """Embed tokens at their positions.
 
         Args:
@@ -208,18 +208,6 @@ class VisionEncoderDecoder(EncoderDecoder):
         word = self.wte(tokens)
         place = jnp.take(self.wpe.embedding, positions, 0, mode="fill")  # NaN beyond the window
         return self.drop(word + place.astype(word.dtype), deterministic=not train)
-
-    def bias(self, side: str, positions: jax.Array, key_length: int) -> None:
-        """Add nothing to scores: positions are in the embedding.
-
-        Args:
-          side: decoder.
-          positions: [T] or [B, T] int, of the queries.
-          key_length: S.
-
-        Returns:
-          None.
-        """
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
         """Normalize what the decoder gives.
