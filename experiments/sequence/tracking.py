@@ -1,8 +1,8 @@
 """Follow a moving point through noise with a GRU, beside the Kalman filter.
 
-python -m experiments.sequence.tracking  (the target moves as the filter assumes: 0.64)
-python -m experiments.sequence.tracking --maneuvering  (it turns, which the filter does not know: 0.71)
-python -m experiments.sequence.tracking --rnn.bidirectional  (a smoother: it sees the later ones; not run)
+python -m experiments.sequence.tracking                        (the target moves as the filter assumes: 0.64)
+python -m experiments.sequence.tracking --maneuvering          (it turns, which the filter does not know: 0.71)
+python -m experiments.sequence.tracking --rnn.bidirectional    (a smoother: it sees the later ones; not run)
 
 `rmse` is the error of the estimated position in units of the noise, so that the raw observations have 1. The network
 sees the steps from one observation to the next, and answers by how much the latest one is wrong: so it works wherever
