@@ -117,12 +117,12 @@ def test_input_is_a_file_or_a_sequence(tmp_path):
     outputs = {
         "tokens": np.array([[5, 4, END, PAD], [END, PAD, PAD, PAD]]),
         "length": np.array([3, 1]),
-        "alignment": np.full((2, 4, 5), 0.2),
+        "alignment": np.full((2, 4, 5), [0.2, 0.8, 0, 0, 0]),
     }
     rows = kit.describe(outputs, spec)
     assert [row["text"] for row in rows] == ["b a", "(nothing)"]
     assert rows[0]["tokens"] == ["b", "a"]
-    assert np.shape(rows[0]["alignment"]) == (3, 5)
+    assert rows[0]["alignment"] == [[0.2, 0.8]] * 3  # b, a and END, of `w END`
 
 
 # Translation
