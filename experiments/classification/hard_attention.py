@@ -1,8 +1,9 @@
 """Find the digit in a scene by a glimpse, and classify it: hard attention by REINFORCE, soft, or a random glimpse.
 
-python -m experiments.classification.hard_attention
-python -m experiments.classification.hard_attention --attention=soft
-python -m experiments.classification.hard_attention --attention=random
+python -m experiments.classification.hard_attention                     (looks 100 %, accuracy 96.6 %, 90 s of one core)
+python -m experiments.classification.hard_attention --attention=soft                                          (not run)
+python -m experiments.classification.hard_attention --attention=random                                        (not run)
+python -m experiments.classification.hard_attention --clutter=4    (pieces of other digits lie about; not run)
 
 A scene has 60 x 60 pixels of noise, of which a handwritten digit covers 16 x 16 (7.1 %). `looks` is the share of
 glimpses whose center lies on the digit.
@@ -116,8 +117,10 @@ experiment = Experiment(
         "batch_size": 8,
         "eval_batch_size": 8,
         "eval_every": 4,
-        "num_scenes": 32,
+        "scene_size": 24,
+        "num_scenes": 64,
         "num_test_scenes": 32,
+        "network.grid": 4,
         "network.width": 4,
     },
     expected_loss=lambda setup: math.log(len(setup.spec["class_names"])),
