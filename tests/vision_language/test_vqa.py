@@ -12,9 +12,10 @@ ROWS = 64
 
 
 def left_or_right(seed=0):
-    """Two colors side by side; the question (token 4 or 5) asks for the one on the left or on the right."""
+    """Two different colors side by side; the question (token 4 or 5) asks for the one on the left or on the right."""
     rng = np.random.default_rng(seed)
-    colors, asked = rng.integers(0, 2, (ROWS, 2)), rng.integers(0, 2, ROWS)
+    first, asked = rng.integers(0, 2, (2, ROWS))
+    colors = np.stack([first, 1 - first], 1)
     image = np.zeros((ROWS, 8, 16, 3), np.float32)
     image[:, 2:6, 2:6, 0], image[:, 2:6, 10:14, 0] = (2 * colors[:, k, None, None] - 1 for k in (0, 1))
     return {
