@@ -1,6 +1,6 @@
 """Captions by a recurrent network that sees the image as one vector: as its first state, or at every step.
 
-    v   = U relu(W f(image) + c) + b             f: the backbone's last map, all of its positions side by side
+    v   = relu(U relu(W f(image) + c) + b)       f: the backbone's last map, all of its positions side by side
     h_0 = tanh(V v)                              inject="initial"     (Vinyals et al. 2015, arXiv:1411.4555)
     h_t = tanh(W_xh x_t + W_hh h_{t-1} + W_ih v)  inject="every_step"  (Karpathy & Fei-Fei 2015, arXiv:1412.2306)
     p(w_t) = softmax(W_ho h_t)
@@ -106,7 +106,8 @@ class CaptionRNN(nn.Module):
           The memory: {"vector": [B, image_features]}.
         """
         x = nn.relu(self.squeeze(last_map(self.backbone, images, train)))
-        return {"vector": self.drop(self.image(x.reshape(x.shape[0], -1)), deterministic=not train)}
+        x = nn.relu(self.image(x.reshape(x.shape[0], -1)))
+        return {"vector": self.drop(x, deterministic=not train)}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
         """Give the logits of each next token, the right tokens before it being known.

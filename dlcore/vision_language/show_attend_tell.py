@@ -10,7 +10,8 @@ Xu et al. 2015, arXiv:1502.03044, with soft attention.
     L = -sum_t log p(w_t) + lambda sum_i (1 - sum_t alpha_ti)^2
 
 The penalty, lambda = `alignment_penalty`, asks that every position be looked at about once in a caption; the learner
-adds it, without padding. Here each a_i is normalized, and has `image_features` entries.
+adds it, without padding. Here a_i knows its place: it is LN(W [map_i, y_i, x_i]), because what a small network sees at
+one position does not say where that is.
 """
 
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.nn.recurrent_cells import lstm_cell
 from dlcore.vision_language.caption_rnn import last_map
+from dlcore.vision_language.networks import with_coordinates
 
 __all__ = ["ShowAttendTell"]
 
@@ -90,7 +92,9 @@ class ShowAttendTell(nn.Module):
         Returns:
           The memory: {"grid": [B, h, w, image_features]}.
         """
-        return {"grid": self.norm(self.grid(last_map(self.backbone, images, train)))}
+        grid = last_map(self.backbone, images, train)
+        keys = self.norm(self.grid(with_coordinates(grid)))
+        return {"grid": keys.reshape(*grid.shape[:3], -1)}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
         """Give the logits of each next token, the right tokens before it being known.

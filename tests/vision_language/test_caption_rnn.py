@@ -36,7 +36,7 @@ def dense(params, x):
 
 def vector_by_hand(params):
     grid = np.asarray(Patches().features(IMAGES, False)["map"])
-    return dense(params["image"], np.maximum(dense(params["squeeze"], grid), 0).reshape(2, -1))
+    return np.maximum(dense(params["image"], np.maximum(dense(params["squeeze"], grid), 0).reshape(2, -1)), 0)
 
 
 def recurrence_by_hand(params, h, term=0.0):

@@ -23,7 +23,9 @@ def sigmoid(x):
 def test_every_word_is_written_after_a_look_that_the_last_state_chose():
     model, params = small()
     d = params["decoder"]
-    a = dense(params["grid"], np.asarray(Patches().features(IMAGES, False)["map"])).reshape(2, 4, 5)
+    place = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)  # (y, x), row by row
+    patches = np.asarray(Patches().features(IMAGES, False)["map"]).reshape(2, 4, 12)
+    a = dense(params["grid"], np.concatenate([patches, np.broadcast_to(place, (2, 4, 2))], -1))
     a = (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-6)
     state = dense(params["bridge"], a.mean(1))
     s, c = np.tanh(state[:, :4]), state[:, 4:]
