@@ -187,8 +187,27 @@ def test_the_readme_s_zoo():
     assert next(iter(values["stages"])) == "stem"
 
 
+def test_the_readme_s_language_model():
+    fields = {"num_layers": 1, "num_heads": 2, "width": 8}
+    code = blocks("README.md", "python")[3].replace('("gpt2")', '("gpt2", **fields)')
+    code = code.replace("state_dict)", "state_dict, **fields)").replace("256", "4")
+    model = create_model("gpt2", **fields)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    leaves = {jax.tree_util.keystr(p, simple=True, separator="/"): v for p, v in jax.tree.leaves_with_path(shapes)}
+    values = {
+        "state_dict": {key: np.zeros(leaves[path].shape) for path, key in torch_names("gpt2", **fields).items()},
+        "fields": fields,
+        "prompts": jnp.zeros((2, 3), jnp.int32),
+        "prompt_lengths": jnp.array([3, 1]),
+        "keys": jax.random.split(jax.random.key(0), 2),
+    }
+    exec(code, values)
+    assert values["tokens"].shape == (2, 4)
+    np.testing.assert_array_equal(values["lengths"], 4)
+
+
 def test_every_python_block_of_the_readme_is_run():
-    assert len(blocks("README.md", "python")) == 3
+    assert len(blocks("README.md", "python")) == 4
 
 
 def test_the_researchers_two_lines_are_in_the_experiment():

@@ -60,9 +60,16 @@ from dlcore.nn.position import (
     sinusoidal_encoding,
 )
 from dlcore.nn.precision import compute_dtype, logits_dtype
-from dlcore.nn.recurrent import BidirectionalRecurrent, Recurrent, RecurrentStack, reverse_sequences
+from dlcore.nn.recurrent import (
+    BidirectionalRecurrent,
+    Recurrent,
+    RecurrentStack,
+    orthogonal_by_gate,
+    reverse_sequences,
+)
 from dlcore.nn.recurrent_cells import (
     RECURRENT_CELLS,
+    Carry,
     RecurrentCell,
     coupled_lstm_cell,
     gru_cell,
@@ -115,6 +122,7 @@ __all__ = [
     "BatchNorm",
     "BidirectionalRecurrent",
     "Cache",
+    "Carry",
     "ConditionalInstanceNorm",
     "Conv",
     "ConvRecurrent",
@@ -199,6 +207,7 @@ __all__ = [
     "no_forget_lstm_cell",
     "no_output_lstm_cell",
     "odeint",
+    "orthogonal_by_gate",
     "padding_mask",
     "peephole_lstm_cell",
     "relative_buckets",
