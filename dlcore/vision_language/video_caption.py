@@ -3,11 +3,12 @@
 Venugopalan et al. 2015, arXiv:1505.00487 (sequence to sequence, video to text):
 
     v_f = W [mean of CNN(frame_f) over positions; 8 projected channels of it at each position]
-    h_F = GRU(v_1 .. v_F),   p(w_t | w_<t) = softmax of a second GRU that starts at h_F and reads [w_t; h_F]
+    z   = V [last state of GRU(v_1 .. v_F); mean of v_f],   s_t = GRU(s_t-1, [w_t; z]),   s_0 = tanh(z)
+    p(w_t+1 | w_<=t) = softmax(W relu(U [s_t; z]))
 
 The paper's encoder and decoder are one stack of LSTMs; here they are two GRUs, and the network of the frames learns
-with them. The clip is read again with every word: where it is only the first state, the decoder learns the grammar
-first, its gates close, and no gradient reaches the frames.
+with them. The clip is read again with every word and before every choice: where it is only the first state, the decoder
+learns the grammar first, its units saturate, and no gradient reaches the frames.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,7 @@ class ClipEncoder(nn.Module):
           clip: [B, F, H, W, 3], normalized.
 
         Returns:
-          [B, D], the state after the last frame.
+          [B, D], of the state after the last frame and the mean of the frames.
         """
         b, frames = clip.shape[:2]
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="frame")(clip.reshape(-1, *clip.shape[2:]))
@@ -61,7 +62,9 @@ class ClipEncoder(nn.Module):
         what = grid.mean((1, 2)).reshape(b, frames, -1)
         x = nn.relu(nn.Dense(self.hidden_size, dtype=self.dtype, name="project")(jnp.concatenate([what, where], -1)))
         gru = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype, name="gru")
-        return gru(gru.initial_carry(b), x)[1][:, -1]
+        last = gru(gru.initial_carry(b), x)[1][:, -1]
+        together = jnp.concatenate([last, x.mean(1).astype(last.dtype)], -1)
+        return nn.Dense(self.hidden_size, dtype=self.dtype, name="together")(together)
 
 
 class VideoCaptioner(nn.Module):
@@ -84,10 +87,11 @@ class VideoCaptioner(nn.Module):
     dtype: Any = None
 
     def setup(self):
-        """Build encoder, embedding, decoder and head, which starts at zero."""
+        """Build encoder, embedding, decoder, output layer and head, which starts at zero."""
         self.clip = ClipEncoder(self.channels, self.strides, self.hidden_size, self.dtype)
         self.embed = nn.Embed(self.vocab_size, self.embedding_dim, dtype=self.dtype)
         self.decoder = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype)
+        self.output = nn.Dense(self.hidden_size, dtype=self.dtype)
         self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
 
     def encode(self, clip: jax.Array) -> Any:
@@ -100,7 +104,7 @@ class VideoCaptioner(nn.Module):
           The decoder's carry before the first word.
         """
         seen = self.clip(clip)
-        return seen, ((seen,),)
+        return seen, ((jnp.tanh(seen),),)
 
     def write(self, carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
         """Read words on from a carry.
@@ -116,7 +120,7 @@ class VideoCaptioner(nn.Module):
         words = self.embed(tokens)
         again = jnp.broadcast_to(seen[:, None], (*tokens.shape, seen.shape[-1])).astype(words.dtype)
         state, h = self.decoder(state, jnp.concatenate([words, again], -1))
-        logits = self.head(h)
+        logits = self.head(nn.relu(self.output(jnp.concatenate([h, again.astype(h.dtype)], -1))))
         return (seen, state), logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def __call__(self, clip: jax.Array, tokens: jax.Array) -> jax.Array:

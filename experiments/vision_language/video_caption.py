@@ -41,9 +41,9 @@ experiment = Experiment(
         "learning_rate": 2e-3,
         "weight_decay": 0.01,
         "clip_norm": 1.0,
-        "steps": 3000,
+        "steps": 6000,
         "batch_size": 32,
-        "eval_every": 500,
+        "eval_every": 1000,
         "eval_batch_size": 100,
     },
     smoke={

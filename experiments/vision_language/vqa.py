@@ -41,11 +41,12 @@ experiment = Experiment(
     modules={"vqa": vqa.RelationNetwork},
     settings={
         **vision_language.QUESTION_SETTINGS,
-        "flip": Setting(True, "whether training images are mirrored at random, left and right, top and bottom"),
+        "flip": Setting(False, "whether training images are mirrored at random, left and right, top and bottom"),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={
         "learning_rate": 3e-3,
+        "warmup": 0.025,
         "weight_decay": 0.0,
         "clip_norm": 1.0,
         "steps": 10000,
@@ -64,7 +65,7 @@ experiment = Experiment(
         "vqa.hidden_size": 8,
     },
     expected_loss=lambda setup: math.log(len(setup.spec["answers"])),
-    plain={"flip": False},
+    plain={"flip": False, "weight_decay": 0.0},
     example=vision_language.example,
     inputs=vision_language.question_inputs,
     describe=vision_language_results.describe_answers,
