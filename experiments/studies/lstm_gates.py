@@ -109,7 +109,8 @@ def report(
     )
     verdict = (
         f"{words[0].upper()}{words[1:]}. The forget gate is {'' if forget else 'NOT '}the one that matters most; "
-        f"coupled gates {'cost nothing' if coupled else 'DO cost'}, and peepholes {'gain nothing' if peepholes else 'DO gain'}."
+        f"coupled gates {'cost nothing' if coupled else 'DO cost'}, and peepholes "
+        f"{'gain nothing' if peepholes else 'DO gain'}."
     )
     numbers = {f"nats, {name}, equal {k}": v.tolist() for k, losses in results.items() for name, v in losses.items()}
     numbers |= {f"width and parameters, {name}, equal {k}": v for k, row in sizes.items() for name, v in row.items()}
