@@ -47,8 +47,11 @@ def test_the_verdict_turns():
     good = study.report(*measured())
     assert good.holds
     assert "At equal width LSTM 2.050 nats, no forget gate +0.300, no output gate +0.100" in good.verdict
-    assert "The forget gate is the one that matters most; coupled gates change little" in good.verdict
+    assert (
+        "The forget gate is the one that matters most; coupled gates cost nothing, and peepholes gain" in good.verdict
+    )
     np.testing.assert_allclose(good.headline.values, [0.3, 0.3])
+    assert study.report(*measured(coupled=-0.1, peepholes=0.1)).holds  # better, and worse: the claims are one-sided
     for changed in ({"forget": 0.01, "output": 0.0}, {"output": 0.4}, {"coupled": 0.05}, {"peepholes": -0.05}):
         assert not study.report(*measured(**changed)).holds
 
