@@ -1,12 +1,12 @@
 """Teach a small BERT to fill in the characters that are hidden in a text.
 
-python -m experiments.sequence.masked_language_model                                      (a few embedded pages; not run)
+python -m experiments.sequence.masked_language_model                                     (a few embedded pages; not run)
 python -m experiments.sequence.masked_language_model --dataset=shakespeare --data_dir=D --steps=4000 \\
     --eval_every=500                                                                                          (not run)
 
 The accuracy is that of the hidden characters, 15 % of a text. The report shows it beside those of the most frequent
-character and of a table of what stood most often between the same two neighbors, which sees both of them unhidden: 14.9 % and
-46.9 % on Shakespeare, 18.4 % and 45.7 % on the pages.
+character and of a table of what stood most often between the same two neighbors, which sees both of them unhidden:
+14.9 % and 46.9 % on Shakespeare, 18.4 % and 45.7 % on the pages.
 """
 
 import math
