@@ -9,8 +9,11 @@ only the classifier on its mean feature learns. All arms take as many steps on t
 words of ten are from the 100 of the topic, the others from 200 that all topics share. The claim holds where fine-tuning
 is at least ten points better than training from scratch, in the mean over the seeds.
 
+Measured over three seeds, in 90 s of one core: it holds, by 72.4 % from scratch, 100.0 % frozen and 99.9 % fine-tuned.
+
 With `--text=pages --length=32` the lines are 32 characters of the embedded pages, the labels say from which of eight
 texts, and the text without labels is the pages themselves, 13 thousand characters, the lines to be tested among them.
+That is too little: with one seed and `--steps=300`, 19.5 % from scratch, 29.8 % frozen and 26.0 % fine-tuned.
 
 References: Radford et al. 2018, "Improving language understanding by generative pre-training"; Howard & Ruder 2018,
 arXiv:1801.06146.
