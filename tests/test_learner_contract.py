@@ -579,6 +579,7 @@ class Move(NamedTuple):
 
 
 MOVES = {
+    "classification.hard_attention": Move(flags=("--batch_size=64", "--num_scenes=512", "--network.width=8")),
     "classification.supervised": Move("accuracy", 1, 40, ("--batch_size=64",)),
     "classification.distillation": Move(flags=("--batch_size=64",)),
     "detection.fcos": Move("classification", -1, 30),

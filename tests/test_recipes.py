@@ -15,6 +15,7 @@ RECIPES = sorted(
     for path in (Path(__file__).parents[1] / "experiments" / "recipes").glob("*.py")
     if path.stem != "__init__"
 )
+GPT = {"gpt2_124m": 124_439_808, "gpt2_xl": 1_557_611_200}
 IMAGENET = {
     "dataset": "imagenet2012",
     "class_names": [str(i) for i in range(1000)],
@@ -30,6 +31,12 @@ def abstract_step(name, argv, spec=None):
     """(flags, the abstract state, the abstract state after an update, its metrics)."""
     experiment = importlib.import_module(f"experiments.recipes.{name}").experiment
     resolved = ResolvedRun(experiment, resolve(experiment, argv))
+    known = experiment.planned(resolved.flags)
+    if known is not None and "text" in known[1]:
+        spec, batch = known
+        learner = experiment.build(resolved.setup(spec))
+        state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+        return resolved, state, *jax.eval_shape(learner.update, state, batch)
     if spec is None:
         data = experiment.data(resolved.flags)
         spec = {**data.spec, "train_size": len(data.train)}
@@ -58,6 +65,10 @@ def test_smoke_settings_make_a_step(name):
 def test_full_scale_makes_a_step(name):
     resolved, state, after, _ = abstract_step(name, [], IMAGENET)
     assert jax.tree.structure(state) == jax.tree.structure(after)
+    if name in GPT:
+        assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == GPT[name]
+        assert resolved.flags.batch_size * resolved.flags.window == 491_520
+        return
     heads = [leaf.shape for path, leaf in jax.tree.leaves_with_path(state.params) if "head" in str(path)]
     assert any(shape[-1] == 1000 for shape in heads)
     assert resolved.steps(IMAGENET["train_size"]) == round(

@@ -1,7 +1,7 @@
-"""Scenes of one handwritten digit among clutter: where to look is a part of the question what it is.
+"""Scenes of one handwritten digit, alone or among clutter: where to look is a part of the question what it is.
 
-As the cluttered digits of Mnih et al. 2014 (arXiv:1406.6247), of scikit-learn's digits at twice their size. Digits of
-training scenes are turned, scaled and sheared a little, each time anew, as there are few of them.
+As the translated and cluttered digits of Mnih et al. 2014 (arXiv:1406.6247), of scikit-learn's digits at twice their
+size. Digits of training scenes are turned, scaled and sheared a little, each time anew, as there are few of them.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ _SPLITS = {"train": ("train", slice(None, 1097)), "valid": ("train", slice(1097,
 
 
 def digit_scenes(
-    split: str, count: int, seed: int = 0, *, size: int = 60, clutter: int = 4, noise: float = 0.1
+    split: str, count: int, seed: int = 0, *, size: int = 60, clutter: int = 0, noise: float = 0.1
 ) -> Source:
     """Draw scenes: `image: [N, size, size, 1] uint8`, `label: [N] int32`, `box: [N, 4] float32` (corners x, y, x, y).
 
@@ -27,7 +27,7 @@ def digit_scenes(
       count: N, number of scenes.
       seed: scene i of one seed is the same whatever `count`.
       size: side of a scene, in pixels.
-      clutter: pieces of other digits, 8 x 8 pixels each, that lie about; the digit lies on top.
+      clutter: pieces of other digits, 8 x 8 pixels each, that lie about; the digit covers them.
       noise: largest brightness of the background, of 1.
 
     Returns:
@@ -47,14 +47,18 @@ def digit_scenes(
     chosen = np.zeros(count, np.int32)
     for i in range(count):
         rng = np.random.default_rng((seed, i))
-        scene = noise * rng.random((size, size))
-        for _ in range(clutter):
-            _paste(scene, _cut(rng, _enlarged(images[rng.integers(len(images))], np.eye(2)), _PIECE), rng)
+        noisy = noise * rng.random((size, size))
         chosen[i] = rng.integers(len(images))
-        warp = np.eye(2) if split != "train" else _warp(rng)
-        row, column = _paste(scene, _enlarged(images[chosen[i]], warp), rng)
-        scenes[i] = np.rint(255 * scene)
+        row, column = map(int, rng.integers(size - DIGIT + 1, size=2))
         boxes[i] = column, row, column + DIGIT, row + DIGIT
+        pieces = np.zeros((size, size))
+        for _ in range(clutter):
+            piece = _cut(rng, _enlarged(images[rng.integers(len(images))], np.eye(2)))
+            y, x = rng.integers(size - _PIECE + 1, size=2)
+            pieces[y : y + _PIECE, x : x + _PIECE] = piece
+        warp = np.eye(2) if split != "train" else _warp(rng)
+        pieces[row : row + DIGIT, column : column + DIGIT] = _enlarged(images[chosen[i]], warp)
+        scenes[i] = np.rint(255 * np.maximum(noisy, pieces))
     arrays = {"image": scenes[..., None], "label": labels[chosen], "box": boxes}
     return Source(arrays, count, source.class_names, name=f"digit scenes/{split}")
 
@@ -69,19 +73,11 @@ def _enlarged(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
 
 
 def _warp(rng: np.random.Generator) -> np.ndarray:
-    angle, shear, scale = rng.normal(0, 0.15), rng.normal(0, 0.15), np.exp(rng.normal(0, 0.1, 2))
+    angle, shear, scale = rng.normal(0, 0.1), rng.normal(0, 0.1), np.exp(rng.normal(0, 0.1, 2))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return turn @ np.array([[1, shear], [0, 1]]) * scale
 
 
-def _cut(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:
-    row, column = rng.integers(len(image) - size + 1, size=2)
-    return image[row : row + size, column : column + size]
-
-
-def _paste(scene: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """Lay an image into a scene at a random place: (row, column) of its corner."""
-    row, column = map(int, rng.integers(len(scene) - len(image) + 1, size=2))
-    part = scene[row : row + len(image), column : column + len(image)]
-    np.maximum(part * (len(image) < DIGIT), image, out=part)
-    return row, column
+def _cut(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    row, column = rng.integers(len(image) - _PIECE + 1, size=2)
+    return image[row : row + _PIECE, column : column + _PIECE]

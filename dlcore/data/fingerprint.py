@@ -5,7 +5,8 @@
     digest of a source         of its keys in order, its arrays other than `image`, and its class names
 
 Two sources with one digest hold the same examples in the same order with the same targets. Images on disk are not read:
-an image that was replaced by another of the same size in bytes goes unnoticed.
+an image that was replaced by another of the same size in bytes goes unnoticed. A file of tokens is
+known by its name and length.
 """
 
 import hashlib
@@ -80,6 +81,8 @@ def fingerprint(
     total = hashlib.blake2b(repr((length, tuple(class_names))).encode(), digest_size=8)
     if names is not None and sizes is not None:
         keys, by = hashed([f"{name}\0{size}" for name, size in zip(names, sizes, strict=True)]), "path and size"
+    elif any(_on_demand(array) for name, array in arrays.items() if name != _IMAGE):
+        keys, by = None, "number"
     elif arrays:
         keys, by = _row_keys({_IMAGE: arrays[_IMAGE]} if _IMAGE in arrays else arrays, length), "content"
     else:
@@ -87,10 +90,18 @@ def fingerprint(
     if keys is not None:
         total.update(keys.tobytes())
     for name in sorted(set(arrays) - {_IMAGE}):
+        if _on_demand(arrays[name]):
+            total.update(f"{name} {arrays[name].shape} {sorted(arrays[name].settings.items())}".encode())
+            continue
         array = np.ascontiguousarray(arrays[name])
         total.update(f"{name} {array.dtype} {array.shape}".encode())
         total.update(array.tobytes())
     return Fingerprint(length, total.hexdigest(), by, keys, names)
+
+
+def _on_demand(array: Any) -> bool:
+    """Whether an array reads its rows from a file (`dlcore.data.token_file`): it is known by its settings."""
+    return hasattr(array, "settings")
 
 
 def _row_keys(arrays: Mapping[str, Any], length: int) -> np.ndarray:

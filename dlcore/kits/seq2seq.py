@@ -125,7 +125,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     for i, (tokens, length) in enumerate(zip(outputs["tokens"], outputs["length"], strict=True)):
         row = {"text": target.decode(tokens) or "(nothing)", "tokens": target.pieces(tokens)}
         if "alignment" in outputs:
-            row["alignment"] = np.asarray(outputs["alignment"][i, :length], float).round(3).tolist()
+            weights = np.asarray(outputs["alignment"][i, :length], float).round(3)
+            row["alignment"] = weights[:, : 1 + np.flatnonzero(weights.any(0)).max()].tolist()
         rows.append(row)
     return rows
 

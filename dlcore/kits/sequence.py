@@ -7,6 +7,7 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.data.text import TEXTS, Vocabulary, load_text, split_text, streams, training_windows, windows
+from dlcore.data.token_file import token_rows
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
@@ -21,7 +22,9 @@ __all__ = [
     "example",
     "inputs",
     "panels",
+    "planned_tokens",
     "stop_token",
+    "token_data",
     "window_data",
     "window_example",
     "window_panels",
@@ -105,6 +108,49 @@ def window_data(flags: Flags) -> Splits:
         },
         shown=_prompts([flags.prompt], vocabulary, flags)[0],
     )
+
+
+def token_data(flags: Flags) -> Splits:
+    """Read train.bin and val.bin, files of 16-bit tokens; validation is the end of train.bin, test all of val.bin.
+
+    Args:
+      flags: `data_dir`, `window` and `valid_fraction`.
+
+    Returns:
+      The splits.
+
+    Raises:
+      ValueError: `data_dir` is missing, or a file is shorter than a window.
+      FileNotFoundError: a file does not exist.
+    """
+    if flags.data_dir is None:
+        raise ValueError("data_dir=None: missing; allowed: a folder with train.bin and val.bin")
+    folder, window, cut = Path(flags.data_dir), flags.window, 1 - flags.valid_fraction
+    return Splits(
+        token_rows(folder / "train.bin", 2 * window, window, (0.0, cut), "tokens (train)"),
+        token_rows(folder / "train.bin", window + 1, window, (cut, 1.0), "tokens (validation)"),
+        token_rows(folder / "val.bin", window + 1, window, name="tokens (test)"),
+        planned_tokens(flags)[0],
+    )
+
+
+OPENWEBTEXT = 9_035_582_198
+"""Tokens of train.bin as nanoGPT's `prepare.py` writes it."""
+
+
+def planned_tokens(flags: Flags) -> tuple[dict, dict[str, np.ndarray]]:
+    """Describe a batch of `token_data` without its files.
+
+    Args:
+      flags: `window` and `batch_size`.
+
+    Returns:
+      (spec, one batch of zeros).
+    """
+    shape = [flags.batch_size, 2 * flags.window]
+    index = np.arange(shape[0], dtype=np.int32)
+    spec = {"dataset": "tokens", "batch": shape, "train_size": OPENWEBTEXT // flags.window}
+    return spec, {"text": np.zeros(shape, np.uint16), "index": index}
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:

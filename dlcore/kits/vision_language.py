@@ -1,5 +1,6 @@
 """What experiments over images, clips and language share: data by name, its facts, and the files of `--input`."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -61,7 +62,7 @@ QUESTION_SETTINGS = {
         limits=Range(10),
         essential=True,
     ),
-    "image_size": Setting(32, "side of the images", limits=Range(24), essential=True),
+    "image_size": Setting(36, "side of the images", limits=Range(24), essential=True),
     "grid": Setting(3, "cells in a row and in a column of an image", limits=Range(3)),
     "question": Setting("what color is the circle", "asked of the files of --input", identity=False),
 }
@@ -128,7 +129,6 @@ def caption_data(flags: Flags) -> Splits:
     """
     from dlcore.data.captions import caption_source, caption_words, captions
     from dlcore.data.flickr8k import flickr8k
-    from dlcore.data.words import padded
 
     if flags.dataset == "shapes":
         # Seeds are not those of the run, so that every run is tested on the same images.
@@ -143,17 +143,10 @@ def caption_data(flags: Flags) -> Splits:
     splits = {}
     for split, part in parts.items():
         source = caption_source(part.image, part.texts, words, flags.caption_length, part.name, part.names)
-        arrays = dict(source.arrays)
         if split != "train":
-            rows = [every.encode(text) for texts in part.texts for text in texts]
-            references = padded(rows)
-            most = max(map(len, part.texts))
-            arrays["references"] = np.zeros((len(part.texts), most, references.shape[1]), np.int32)
-            where = iter(references)
-            for row, texts in zip(arrays["references"], part.texts, strict=True):
-                for k in range(len(texts)):
-                    row[k] = next(where)
-        splits[split] = Source(arrays, name=part.name, notes=source.notes, names=source.names)
+            references = caption_source(part.image, part.texts, every).arrays["captions"]
+            source = dataclasses.replace(source, arrays={**source.arrays, "references": references})
+        splits[split] = source
     return _splits(*splits.values(), words, "flickr8k", "image", reference_words=every.to_dict())
 
 
@@ -173,8 +166,7 @@ def question_data(flags: Flags) -> Splits:
 
     counts = _counts(flags.num_questions, 2000)
     sources = [questions(n, seed, size=flags.image_size, grid=flags.grid) for seed, n in enumerate(counts)]
-    facts = {"answers": list(ANSWERS), "kinds": list(KINDS), "counts": "questions"}
-    return _splits(*sources, question_words(), "shapes", "image", **facts)
+    return _splits(*sources, question_words(), "shapes", "image", answers=list(ANSWERS), kinds=list(KINDS))
 
 
 def clip_data(flags: Flags, distinct: int = 0) -> Splits:
@@ -196,10 +188,10 @@ def clip_data(flags: Flags, distinct: int = 0) -> Splits:
     counts = _counts(flags.num_clips, 1000)
     counts = (counts[0], distinct, distinct) if distinct else counts
     sources = [
-        clips(n, seed, size=flags.image_size, distinct=bool(distinct) and seed > 0, **fields)
+        clips(n, seed, size=flags.image_size or 32, distinct=bool(distinct) and seed > 0, **fields)
         for seed, n in enumerate(counts)
     ]
-    return _splits(*sources, clip_words(), "clips", "clip", counts="clips", path=flags.path)
+    return _splits(*sources, clip_words(), "clips", "clip", path=flags.path)
 
 
 def vocabulary(spec: dict) -> Words | BytePairs:

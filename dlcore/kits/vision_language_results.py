@@ -20,8 +20,11 @@ __all__ = [
     "caption_evaluators",
     "caption_panels",
     "caption_rows",
+    "clip_panels",
     "describe_answers",
     "describe_captions",
+    "motion_evaluators",
+    "motion_shares",
     "recall_evaluators",
     "recall_panels",
     "references_of",
@@ -70,6 +73,47 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
             lambda rows: references_of(rows, setup.spec),
         )
     ]
+
+
+def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+    """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
+
+    Args:
+      setup: with the spec.
+      data: the splits.
+      split: "valid" or "test".
+
+    Returns:
+      Evaluators of outputs with `tokens`; `thing` and `direction` are the shares that name these right.
+    """
+    words = vocabulary(setup.spec)
+
+    def add(acc, outputs, rows):
+        said = [words.decode(tokens) for tokens in outputs["tokens"]]
+        right = [several[0] for several in references_of(rows, setup.spec)]
+        return (acc or []) + list(zip(said, right, strict=True))
+
+    def finish(acc):
+        return motion_shares(*zip(*acc, strict=True))
+
+    return [*caption_evaluators(setup, data, split), Evaluator(add, finish, None, ("thing", "direction"))]
+
+
+def motion_shares(said: Sequence[str], right: Sequence[str]) -> dict[str, float]:
+    """Compare what stands before "moves", and what stands behind it.
+
+    Args:
+      said: N sentences.
+      right: N sentences.
+
+    Returns:
+      {"thing", "direction"}: shares of the N.
+    """
+    parts = [(a.partition(" moves "), b.partition(" moves ")) for a, b in zip(said, right, strict=True)]
+    return {
+        "thing": float(np.mean([a[0] == b[0] for a, b in parts])),
+        "direction": float(np.mean([a[2] == b[2] for a, b in parts])),
+    }
 
 
 def describe_captions(outputs: dict, spec: dict) -> list[dict]:
@@ -159,6 +203,39 @@ def caption_panels(context: Any, shown: str = "image") -> list:
     return [*panels, *triage_panels(context.history, floor=None), curves(context.history)]
 
 
+def clip_panels(context: Any) -> list:
+    """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.tables import table
+    from dlcore.run.evaluate import predict
+
+    words, test = vocabulary(context.spec), context.data.test.arrays
+    right = [several[0] for several in references_of(test, context.spec)]
+    rng = np.random.default_rng(0)
+    orders = np.argsort(rng.random(test["clip"].shape[:2]), axis=1)
+    shuffled = np.take_along_axis(test["clip"], orders[:, :, None, None, None], axis=1)
+    outputs = predict(
+        context.learner,
+        context.state,
+        Source({**test, "clip": shuffled}),
+        batch_size=context.flags.eval_batch_size,
+    )
+    rows = []
+    for name, tokens in (("in order", context.outputs["tokens"]), ("shuffled", outputs["tokens"])):
+        shares = motion_shares([words.decode(row) for row in tokens], right)
+        rows.append({"frames": name} | {f"{key}, %": round(100 * share, 1) for key, share in shares.items()})
+    rows.append({"frames": "chance", "thing, %": round(100 / 30, 1), "direction, %": 25.0})
+    first, *others = caption_panels(context, "clip")
+    note = "Words before and behind “moves” that are right, over the test clips."
+    return [first, table(rows, "Without the order of the frames", note)._replace(half=True), *others]
+
+
 def describe_answers(outputs: dict, spec: dict) -> list[dict]:
     """Describe answers for `--mode=predict`.
 
@@ -223,7 +300,7 @@ def answer_panels(context: Any) -> list:
     """Show questions with answers and attention, accuracies by kind beside blind guesses, and the curves.
 
     Args:
-      context: the run's ReportContext; its outputs have `logits` [N, A] and `attention` [N, h, w].
+      context: the run's ReportContext; its outputs have `logits` [N, A] and `attention` [N, 2, h, w].
 
     Returns:
       The panels.
@@ -253,8 +330,9 @@ def answer_panels(context: Any) -> list:
     said = [f"{q}? {answers[k]}" for q, k in zip(asked, own, strict=False)]
     truth = [[f"{q}? {answers[k]}"] for q, k in zip(asked, test.arrays["answer"], strict=False)]
     images = test.arrays["image"][:_SHOWN]
-    maps = [
-        attention_overlay(image, weight) for image, weight in zip(images, context.outputs["attention"], strict=False)
+    maps = np.asarray(context.outputs["attention"])[:_SHOWN]
+    looks = [
+        np.stack([attention_overlay(image, part) for part in pair]) for image, pair in zip(images, maps, strict=True)
     ]
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
     note = f"Test split, {len(test):,} questions, in %. In each kind, every answer is as frequent as another."
@@ -263,7 +341,11 @@ def answer_panels(context: Any) -> list:
             half=True
         ),
         sentences(
-            np.stack(maps), said, truth, "Where the answer comes from", "Bright: positions of weighty pairs."
+            np.stack(looks),
+            said,
+            truth,
+            "Where the answer comes from",
+            "Bright on the left: what the question names; on the right: what it asks for besides.",
         )._replace(half=True),
         table(rows, "Beside blind guesses", note),
         *triage_panels(plain, floor=None),

@@ -6,6 +6,9 @@ variables = load_torch("resnet50", state_dict)                    # or a state d
 logits = model.apply(variables, images)                           # [B, num_classes]
 maps = model.apply(variables, images, method="features")          # {stage: [B, h, w, c]}
 feature_info(model)                                               # {stage: {"stride": 4, "channels": 256}}
+
+Models of tokens, such as GPT-2, are a kind of their own: list_models(kind="tokens"). `create_model`, `load_torch` and
+`torch_names` take their names too, and their weights are those of transformers.
 """
 
 from dlcore.models.registry import create_model, feature_info, input_shape, list_models

@@ -129,7 +129,7 @@ class BART(EncoderDecoder):
             kernel_init=nn.initializers.normal(0.02),
         )
 
-    def embed(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
+    def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
         """Embed tokens at their positions.
 
         Args:
@@ -157,18 +157,6 @@ class BART(EncoderDecoder):
             waves = jnp.concatenate([waves[..., ::2], waves[..., 1::2]], -1)
             x = x * self.width**0.5 + waves.astype(x.dtype)
         return self.drop(x, deterministic=not train)
-
-    def bias(self, side: str, positions: jax.Array, key_length: int) -> None:
-        """Add nothing to scores: positions are in the embedding.
-
-        Args:
-          side: encoder or decoder.
-          positions: [T] or [B, T] int, of the queries.
-          key_length: S.
-
-        Returns:
-          None.
-        """
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
         """Leave what a stack gives as it is: post-norm blocks end in a norm.

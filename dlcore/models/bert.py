@@ -74,8 +74,8 @@ class BERT(nn.Module):
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
-    vocab_size: int = 30522
-    window: Annotated[int, Range(1)] = 512
+    vocab_size: int
+    window: Annotated[int, Range(1)]
     num_layers: Annotated[int, Range(1)] = 12
     num_heads: Annotated[int, Range(1)] = 12
     width: Annotated[int, Range(1)] = 768
@@ -180,7 +180,8 @@ class BERT(nn.Module):
         return logits.astype(logits_dtype(logits.dtype)) + self.head_bias
 
 
+_published = functools.partial(BERT, vocab_size=30522, window=512)
 MODELS = {
-    "bert_base": BERT,
-    "bert_large": functools.partial(BERT, num_layers=24, num_heads=16, width=1024, mlp_features=4096),
+    "bert_base": _published,
+    "bert_large": functools.partial(_published, num_layers=24, num_heads=16, width=1024, mlp_features=4096),
 }

@@ -22,7 +22,7 @@ class DecoderOnly(nn.Module):
 
     A family gives the fields `window`, `width` and `num_layers`, the list `blocks` and the last `norm`, and
 
-    - `embed(tokens, position, train)`: what the first block reads;
+    - `embedded(tokens, position, train)`: what the first block reads;
     - `logits(x)`: the head;
     - `_block()`: a block without a parent, that makes its cache.
     """
@@ -45,7 +45,7 @@ class DecoderOnly(nn.Module):
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
         position = jnp.arange(length) if cache is None else cache[0]["self"].length[:, None] + jnp.arange(length)
-        x = self.embed(tokens.astype(jnp.int32), position, train)
+        x = self.embedded(tokens.astype(jnp.int32), position, train)
         after = []
         for i, block in enumerate(self.blocks):
             if cache is None:

@@ -2,8 +2,8 @@
 
     memory = encoder(source);    logits = decoder(tokens, memory)
 
-What the families (`dlcore.models.bart`, `dlcore.models.t5`) share. A decoder with a cache projects the memory once, and
-each token costs one row of attention:
+What the families share: `dlcore.models.transformer`, `bart`, `t5` and `vision_encoder_decoder`. A decoder with a cache
+projects the memory once, and each token costs one row of attention:
 
     memory = model.apply(variables, source, method="encode")
     carry = model.apply(variables, memory, length, method="start")
@@ -25,12 +25,12 @@ __all__ = ["EncoderDecoder"]
 class EncoderDecoder(nn.Module):
     """An encoder and a decoder: (source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
 
-    A family gives the fields `width` and `pad_token`, the lists of blocks `encoder` and `decoder`, and
+    A family gives `pad_token`, the lists of blocks `encoder` and `decoder` on tokens of one width, and
 
-    - `embed(side, tokens, positions, train)`: what the first block reads; the side is "encoder" or "decoder";
-    - `bias(side, positions, key_length)`: what is added to the scores of self-attention, or None;
+    - `embedded(side, tokens, positions, train)`: what the first block reads; the side is "encoder" or "decoder";
     - `finish(side, x, train)`: the last norm, if any;
-    - `logits(x)`: the head.
+    - `logits(x)`: the head;
+    - `bias(side, positions, key_length)`, if positions are in the scores.
     """
 
     def __call__(
@@ -62,7 +62,7 @@ class EncoderDecoder(nn.Module):
         """
         mask = (source != self.pad_token if mask is None else mask.astype(bool))[:, None, None]
         positions = jnp.arange(source.shape[1])
-        x, bias = self.embed("encoder", source, positions, train), self.bias("encoder", positions, source.shape[1])
+        x, bias = self.embedded("encoder", source, positions, train), self.bias("encoder", positions, source.shape[1])
         for block in self.encoder:
             x = block(x, train, mask, bias)
         return {"states": self.finish("encoder", x, train), "mask": mask}
@@ -80,7 +80,7 @@ class EncoderDecoder(nn.Module):
         """
         length = tokens.shape[1]
         positions = jnp.arange(length)
-        x, bias = self.embed("decoder", tokens, positions, train), self.bias("decoder", positions, length)
+        x, bias = self.embedded("decoder", tokens, positions, train), self.bias("decoder", positions, length)
         for block in self.decoder:
             x = block(x, memory["states"], train, causal_mask(length), memory["mask"], bias)
         return self._logits(x, train)
@@ -95,8 +95,8 @@ class EncoderDecoder(nn.Module):
         Returns:
           The carry: an empty cache for each block, and the memory, which the first step projects into them.
         """
-        rows = memory["states"].shape[0]
-        caches = tuple(block.init_cache(rows, length, self.width) for block in self.decoder)
+        rows, _, width = memory["states"].shape
+        caches = tuple(block.init_cache(rows, length, width) for block in self.decoder)
         return {"caches": caches, "memory": memory}
 
     def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
@@ -125,11 +125,27 @@ class EncoderDecoder(nn.Module):
         memory, caches = carry.get("memory", {}), []
         before = carry["caches"][0]["self"]
         positions = before.length[:, None] + jnp.arange(tokens.shape[1])
-        x, bias = self.embed("decoder", tokens, positions, False), self.bias("decoder", positions, before.key.shape[1])
+        x, bias = (
+            self.embedded("decoder", tokens, positions, False),
+            self.bias("decoder", positions, before.key.shape[1]),
+        )
         for block, cache in zip(self.decoder, carry["caches"], strict=True):
             x, cache = block(x, memory.get("states"), memory_mask=memory.get("mask"), bias=bias, cache=cache)
             caches.append(cache)
         return {"caches": tuple(caches)}, self._logits(x, False)
+
+    def bias(self, side: str, positions: jax.Array, key_length: int) -> jax.Array | None:
+        """Say what is added to the scores of a self-attention.
+
+        Args:
+          side: encoder or decoder.
+          positions: [T] or [B, T] int, of the queries.
+          key_length: S.
+
+        Returns:
+          [H, T, S] or [B, H, T, S], or None where positions are in the embedding.
+        """
+        return None
 
     def _logits(self, x: jax.Array, train: bool) -> jax.Array:
         logits = self.logits(self.finish("decoder", x, train))

@@ -107,7 +107,7 @@ class GPT2(DecoderOnly):
             **({"parent": None} if i is None else {"name": f"blocks_{i}"}),
         )
 
-    def embed(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
+    def embedded(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
         """Embed tokens at their positions.
 
         Args:

@@ -108,7 +108,7 @@ class Llama(DecoderOnly):
             **(place or {"parent": None}),
         )
 
-    def embed(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
+    def embedded(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
         """Embed tokens, without their positions.
 
         Args:

@@ -42,6 +42,7 @@ from dlcore.models import (
     swin,
     t5,
     vgg,
+    vision_encoder_decoder,
     vit,
     xception,
     xception_aligned,
@@ -96,8 +97,8 @@ INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OL
 TORCH_OPTIONAL, TORCH_TIED, from_torch: see `dlcore.models.torch_weights`.
 """
 
-TOKEN_FAMILIES: tuple[ModuleType, ...] = (bart, bert, gpt2, llama, t5)
-"""The families that read tokens. They also have INPUTS, the names of the arrays [B, T] int that a call takes."""
+TOKEN_FAMILIES: tuple[ModuleType, ...] = (bart, bert, gpt2, llama, t5, vision_encoder_decoder)
+"""The families that read tokens. They also have INPUTS, the names of what a call takes: arrays [B, T] int, or image."""
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     name: variant for family in FAMILIES for name, variant in family.MODELS.items()
@@ -174,12 +175,12 @@ def input_shape(name: str) -> tuple[int, int, int]:
 
 def example_inputs(name: str, fields: Mapping[str, Any]) -> tuple[jax.Array, ...]:
     """Return zeros of the smallest inputs that initialize `create_model(name, **fields)`: one image, or one token."""
-    if name in TOKEN_MODELS:
-        return tuple(jnp.zeros((1, 1), jnp.int32) for _ in family_of(name).INPUTS)
-    height, width, channels = input_shape(name)
+    inputs = getattr(family_of(name), "INPUTS", ("image",))
+    height, width, channels = (224, 224, 3) if name in TOKEN_MODELS else input_shape(name)
     if fields.get("image_size") is not None:
         height = width = fields["image_size"]
-    return (jnp.zeros((1, height, width, channels)),)
+    shapes = [(1, height, width, channels) if kind == "image" else (1, 1) for kind in inputs]
+    return tuple(jnp.zeros(shape, jnp.float32 if len(shape) == 4 else jnp.int32) for shape in shapes)
 
 
 def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) -> dict[str, dict[str, int]]:

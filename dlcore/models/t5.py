@@ -126,7 +126,7 @@ class T5(EncoderDecoder):
             scale=1.0,
         )
 
-    def embed(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
+    def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
         """Embed tokens, without their positions.
 
         Args:

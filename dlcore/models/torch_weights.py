@@ -7,12 +7,12 @@ the entry of a state dict for almost every leaf:
     kernel, scale, embedding -> weight;  mean, var -> running_mean, running_var;  _0 -> .0;  / -> .
 
 A family's module holds its exceptions: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in order to the
-name that the rule gives; `TORCH_OLD_NAMES`, such pairs that turn the keys of older state dicts into today's;
-`TORCH_IGNORED`, a pattern for entries that are not weights; `TORCH_OPTIONAL`, one for entries that may be left over,
-such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that it must equal}, where torch
-has two names for one parameter (a head that is the embedding, in variants without a head of its own) and a file may
-have either or both; `from_torch(path, value, shape)`, which converts entries that are not leaves as they are (position
-embeddings of another image size). Layouts:
+name that the rule gives, where "q + k + v" joins three entries; `TORCH_OLD_NAMES`, such pairs that turn the keys of
+older state dicts into today's; `TORCH_IGNORED`, a pattern for entries that are not weights; `TORCH_OPTIONAL`, one for
+entries that may be left over, such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that
+it must equal}, where torch has two names for one parameter (a head that is the embedding, in variants without a head of
+its own) and a file may have either or both; `from_torch(path, value, shape)`, which converts entries that are not
+leaves as they are (position embeddings of another image size). Layouts:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
 """
@@ -38,6 +38,9 @@ LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": 
 IGNORED = r"(^|\.)num_batches_tracked$|^n_averaged$"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "_orig_mod", "net", "network")
 """Names under which training scripts, data parallelism and compilation put a model."""
+
+JOIN = " + "
+"""Between the names of several entries that are one variable here."""
 
 NAMED = 5
 """Entries that an error names; it counts the others."""
@@ -173,31 +176,34 @@ def _values(
     }
     tied = getattr(family, "TORCH_TIED", {})
     _drop_copies(entries, {copy: original for copy, original in tied.items() if copy not in names.values()})
-    missing = [key for key in dict.fromkeys(names.values()) if key not in entries]
+    wanted = dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN))
+    missing = [key for key in wanted if key not in entries]
     optional = getattr(family, "TORCH_OPTIONAL", None)
-    left_over = sorted(set(entries) - set(names.values()))
+    left_over = sorted(set(entries) - set(wanted))
     left_over = [key for key in left_over if optional is None or not re.search(optional, key)]
     if missing or left_over:
         raise ValueError(
             f"state_dict: it does not fit {name}; {_list('missing', missing)}{_list('left over', left_over)}"
         )
     convert = getattr(family, "from_torch", lambda path, value, shape: None)
-    values = {
-        path: _convert(path, np.asarray(entries[names[path]]), leaf.shape, convert) for path, leaf in leaves.items()
-    }
+    values = {path: _convert(path, _joined(entries, names[path]), leaf.shape, convert) for path, leaf in leaves.items()}
     wrong = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
     if not wrong:
         return values
     if replace_head and set(wrong) <= _head(name, fields, leaves):
         initial = _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), *example_inputs(name, fields)))
         return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
-    shapes = [f"{names[p]} {np.shape(entries[names[p]])}, as {values[p].shape} not {leaves[p].shape}" for p in wrong]
-    hint = (
-        ""
-        if replace_head or name in TOKEN_MODELS
-        else "replace_head=True leaves a head of another size at its initial value"
-    )
+    given = {path: _joined(entries, names[path]).shape for path in wrong}
+    shapes = [f"{names[path]} {given[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
+    offer = not replace_head and name not in TOKEN_MODELS
+    hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
+
+
+def _joined(entries: Mapping[str, Any], name: str) -> np.ndarray:
+    """Return an entry, or several along their first axis, the output of a linear layer: queries, keys and values."""
+    parts = [np.asarray(entries[key]) for key in name.split(JOIN)]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _drop_copies(entries: dict[str, Any], tied: Mapping[str, str]) -> None:

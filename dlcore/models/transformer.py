@@ -12,11 +12,10 @@ At its published size (6 + 6 blocks of 512/2048) the blocks and the two norms ha
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn.attention import causal_mask
+from dlcore.models.encoder_decoder import EncoderDecoder
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import sinusoidal_encoding
 from dlcore.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
@@ -24,7 +23,7 @@ from dlcore.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlo
 __all__ = ["Transformer"]
 
 
-class Transformer(nn.Module):
+class Transformer(EncoderDecoder):
     """A transformer encoder-decoder: (source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
 
     Submodules `embed` (and `source_embed`), `encoder_0` ..., `encoder_norm`, `decoder_0` ..., `decoder_norm`.
@@ -55,6 +54,8 @@ class Transformer(nn.Module):
     pre_norm: bool = False
     dtype: Any = None
 
+    pad_token = 0
+
     def setup(self):
         """Build the embeddings, the blocks and the last norm of each stack."""
         init = nn.initializers.normal(0.02)
@@ -66,7 +67,8 @@ class Transformer(nn.Module):
         self.encoder_norm, self.decoder_norm = (LayerNorm(dtype=self.dtype) for _ in range(2))
         self.dropout = nn.Dropout(self.dropout_rate)
 
-    def _block(self, kind: Any, **more: Any) -> Any:
+    @nn.nowrap
+    def _block(self, kind: Any) -> Any:
         return kind(
             self.num_heads,
             self.hidden_features,
@@ -74,88 +76,7 @@ class Transformer(nn.Module):
             dropout_rate=self.dropout_rate,
             attention_dropout_rate=self.attention_dropout_rate,
             dtype=self.dtype,
-            **more,
         )
-
-    def __call__(self, source: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Read the source, and give the logits of each next token of the target.
-
-        Args:
-          source: [B, S] int, 0 where it is padded.
-          tokens: [B, T] int, the right ones.
-          train: apply dropout, with the "dropout" rng.
-
-        Returns:
-          [B, T, V], at least float32.
-        """
-        return self.decode(self.encode(source, train), tokens, train)
-
-    def encode(self, source: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Read the source.
-
-        Args:
-          source: [B, S] int, 0 where it is padded.
-          train: apply dropout.
-
-        Returns:
-          The memory: `states: [B, S, D]` and `mask: [B, 1, 1, S]`, True where there is a token.
-        """
-        mask = (source != 0)[:, None, None]
-        table = self.embed if self.source_vocab_size is None else self.source_embed
-        x = self._embedded(table, source, jnp.arange(source.shape[1]), train)
-        for block in self.encoder:
-            x = block(x, train, mask)
-        return {"states": self.encoder_norm(x), "mask": mask}
-
-    def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token, the right tokens before it being known.
-
-        Args:
-          memory: of `encode`.
-          tokens: [B, T] int.
-          train: apply dropout.
-
-        Returns:
-          [B, T, V], at least float32.
-        """
-        length = tokens.shape[1]
-        x = self._embedded(self.embed, tokens, jnp.arange(length), train)
-        for block in self.decoder:
-            x = block(x, memory["states"], train, causal_mask(length), memory["mask"])
-        return self._logits(x)
-
-    def start(self, memory: dict[str, jax.Array], length: int) -> dict[str, Any]:
-        """Make the carry before the first token.
-
-        Args:
-          memory: of `encode`.
-          length: tokens that will be read at most.
-
-        Returns:
-          The carry: an empty cache for each block, and the memory, which the first step projects into them.
-        """
-        rows = memory["states"].shape[0]
-        block = self._block(TransformerDecoderBlock, parent=None)
-        caches = [block.init_cache(rows, length, self.features) for _ in range(self.decoder_layers)]
-        return {"caches": caches, "memory": memory}
-
-    def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
-        """Read one token.
-
-        Args:
-          carry: after the tokens before.
-          tokens: [B] int.
-
-        Returns:
-          (carry after it, logits [B, V] of the next).
-        """
-        memory = carry.get("memory", {})
-        position = carry["caches"][0]["self"].length[:, None]
-        x, caches = self._embedded(self.embed, tokens[:, None], position, False), []
-        for block, cache in zip(self.decoder, carry["caches"], strict=True):
-            x, cache = block(x, memory.get("states"), memory_mask=memory.get("mask"), cache=cache)
-            caches.append(cache)
-        return {"caches": caches}, self._logits(x)[:, 0]
 
     @staticmethod
     def alignment(intermediates: dict[str, Any]) -> jax.Array:
@@ -171,11 +92,43 @@ class Transformer(nn.Module):
         last = max(blocks, key=lambda name: int(name.rpartition("_")[2]))
         return intermediates[last]["cross_attn"]["weights"][0].mean(1)
 
-    def _embedded(self, table: nn.Embed, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
-        x = table(tokens) * self.features**0.5
-        x = x + sinusoidal_encoding(position, self.features).astype(x.dtype)
+    def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
+        """Embed tokens at their positions.
+
+        Args:
+          side: encoder or decoder.
+          tokens: [B, T] int.
+          positions: [T] or [B, T] int.
+          train: apply dropout.
+
+        Returns:
+          [B, T, D].
+        """
+        own = side == "encoder" and self.source_vocab_size is not None
+        x = (self.source_embed if own else self.embed)(tokens) * self.features**0.5
+        x = x + sinusoidal_encoding(positions, self.features).astype(x.dtype)
         return self.dropout(x, deterministic=not train)
 
-    def _logits(self, x: jax.Array) -> jax.Array:
-        logits = self.embed.attend(self.decoder_norm(x))
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
+        """Normalize what a stack gives.
+
+        Args:
+          side: encoder or decoder.
+          x: [B, T, D].
+          train: apply dropout.
+
+        Returns:
+          [B, T, D].
+        """
+        return (self.encoder_norm if side == "encoder" else self.decoder_norm)(x)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Compare with the embedding of every token of the target.
+
+        Args:
+          x: [B, T, D].
+
+        Returns:
+          [B, T, V].
+        """
+        return self.embed.attend(x)

@@ -60,16 +60,17 @@ from dlcore.nn.position import (
     sinusoidal_encoding,
 )
 from dlcore.nn.precision import compute_dtype, logits_dtype
-from dlcore.nn.recurrent import (
+from dlcore.nn.recurrent import BidirectionalRecurrent, Recurrent, RecurrentStack, reverse_sequences
+from dlcore.nn.recurrent_cells import (
     RECURRENT_CELLS,
-    BidirectionalRecurrent,
-    Recurrent,
     RecurrentCell,
-    RecurrentStack,
+    coupled_lstm_cell,
     gru_cell,
     lstm_cell,
+    no_forget_lstm_cell,
+    no_output_lstm_cell,
+    peephole_lstm_cell,
     relu_rnn_cell,
-    reverse_sequences,
     rnn_cell,
 )
 from dlcore.nn.remat import REMAT_POLICIES, Remat, remat
@@ -168,6 +169,7 @@ __all__ = [
     "celu",
     "compute_dtype",
     "conv_pattern",
+    "coupled_lstm_cell",
     "dot_product_attention",
     "drop_connect",
     "drop_path",
@@ -194,8 +196,11 @@ __all__ = [
     "mean_and_variance",
     "mish",
     "neighbor_sum",
+    "no_forget_lstm_cell",
+    "no_output_lstm_cell",
     "odeint",
     "padding_mask",
+    "peephole_lstm_cell",
     "relative_buckets",
     "relu",
     "relu6",

@@ -2,7 +2,7 @@
 
 Shi et al. 2015, arXiv:1506.04214 (LSTM, here without peepholes); Ballas et al. 2015, arXiv:1511.06432 (GRU).
 
-    a = W_x * x_t + b_x,  u = W_h * h_{t-1} + b_h        * is a convolution; the cells are `dlcore.nn.recurrent`'s
+    a = W_x * x_t + b_x,  u = W_h * h_{t-1} + b_h        * is a convolution; the cells are `dlcore.nn.recurrent_cells`'
 
 The state is a feature map, [B, H, W, features]; on an image of one pixel this is the plain recurrent layer.
 """
@@ -15,10 +15,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from dlcore.nn.recurrent import RECURRENT_CELLS, Carry
+from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry
 from dlcore.ops.convolution import conv_general_dilated
 
 __all__ = ["ConvRecurrent"]
+
+_CELLS = {name: cell for name, cell in RECURRENT_CELLS.items() if not cell.peepholes}
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -32,7 +34,7 @@ class ConvRecurrent(nn.Module):
     Args:
       features: channels of the state.
       kernel_size: (rows, columns) of both convolutions, which are padded to keep the size.
-      cell: "rnn", "lstm" or "gru".
+      cell: one of RECURRENT_CELLS without peepholes.
       forget_bias: initial bias of the LSTM's forget gate.
       unroll: time steps in one iteration of the loop; changes the speed alone.
       dtype: dtype of the convolutions; None means by promotion.
@@ -57,11 +59,11 @@ class ConvRecurrent(nn.Module):
         """
         self._check()
         shape = (batch_size, *size, self.features)
-        return tuple(jnp.zeros(shape, jnp.float32) for _ in range(RECURRENT_CELLS[self.cell].states))
+        return tuple(jnp.zeros(shape, jnp.float32) for _ in range(_CELLS[self.cell].states))
 
     def _check(self) -> None:
-        if self.cell not in RECURRENT_CELLS:
-            raise ValueError(f"cell={self.cell!r}: unknown; allowed: {', '.join(RECURRENT_CELLS)}")
+        if self.cell not in _CELLS:
+            raise ValueError(f"cell={self.cell!r}: unknown; allowed: {', '.join(_CELLS)}")
 
     @nn.compact
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
@@ -80,7 +82,7 @@ class ConvRecurrent(nn.Module):
         self._check()
         if x.ndim != 5:
             raise ValueError(f"x.shape={x.shape}: not a batch of clips; allowed: [B, T, H, W, C]")
-        step, gates, _ = RECURRENT_CELLS[self.cell]
+        step, gates, *_ = _CELLS[self.cell]
         width = gates * self.features
         init = nn.initializers.lecun_normal()
         w_x = self.param("input_kernel", init, (*self.kernel_size, x.shape[-1], width))
@@ -105,7 +107,7 @@ class ConvRecurrent(nn.Module):
         return carry, h.swapaxes(0, 1)
 
     def _bias(self, key, shape, dtype=jnp.float32) -> jax.Array:
-        bias = jnp.zeros(shape, dtype)
-        if self.cell != "lstm":
+        bias, forget = jnp.zeros(shape, dtype), _CELLS[self.cell].forget
+        if forget is None:
             return bias
-        return bias.at[self.features : 2 * self.features].set(self.forget_bias)
+        return bias.at[forget * self.features : (forget + 1) * self.features].set(self.forget_bias)

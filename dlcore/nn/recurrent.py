@@ -1,24 +1,22 @@
-"""Recurrent layers: the vanilla RNN, the LSTM and the GRU, a stack of them, and one that reads both ways.
+"""Recurrent layers over time, a stack of them, and one that reads both ways.
 
-Elman 1990; Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078;
-Schuster & Paliwal 1997 (both ways); Sak, Senior & Beaufays 2014, arXiv:1402.1128 (projection).
-With a = W_x x + b_x, computed for all time steps at once, and u = W_h h + b_h:
+Schuster & Paliwal 1997 (both ways); Sak, Senior & Beaufays 2014, arXiv:1402.1128 (projection). The steps are those of
+`dlcore.nn.recurrent_cells`, with a = W_x x + b_x, computed for all time steps at once, and u = W_h h + b_h:
 
-    rnn    h' = tanh(a + u), or max(0, a + u)
-    lstm   i, f, o = sigmoid(a + u), g = tanh(a + u);  c' = f c + i g,  h' = o tanh(c')
-    gru    r, z = sigmoid(a + u), n = tanh(a_n + r u_n);  h' = (1 - z) n + z h
+    h', c' = step((h, c), a, u)
     projected    h' = W_p h', of fewer dimensions, which is also what the next step sees
 
 Layers have two biases, and gates in torch's order (i, f, g, o and r, z, n), with kernels transposed to [in, out]; as in
 torch the GRU's reset gate acts on u_n, its bias included. The recurrent kernel starts orthogonal, gate by gate, and the
-rest as in `nn.Dense`; the bias of the LSTM's forget gate starts at `forget_bias` (Jozefowicz et al. 2015).
+rest as in `nn.Dense`; the bias of the LSTM's forget gate starts at `forget_bias` (Jozefowicz et al. 2015), peepholes at
+zero.
 
 Rows of different lengths: with `lengths: [B]` a row ends at its own last step. The carry stays what it was there, the
 outputs behind it are zero, and a layer that reads backwards starts there, not at the padding (torch: packed sequences).
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
 import chex
 import jax
@@ -27,106 +25,9 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-__all__ = [
-    "RECURRENT_CELLS",
-    "BidirectionalRecurrent",
-    "Recurrent",
-    "RecurrentCell",
-    "RecurrentStack",
-    "gru_cell",
-    "lstm_cell",
-    "relu_rnn_cell",
-    "reverse_sequences",
-    "rnn_cell",
-]
+from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
 
-Carry = tuple[jax.Array, ...]
-
-
-def rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
-    """One step of the vanilla (Elman) RNN.
-
-    Args:
-      carry: (h,), h: [..., H].
-      a: [..., H], input term W_x x + b_x.
-      u: [..., H], recurrent term W_h h + b_h.
-
-    Returns:
-      (h',).
-    """
-    return (jnp.tanh(a + u),)
-
-
-def relu_rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
-    """One step of the RNN with rectified units (Le, Jaitly & Hinton 2015, arXiv:1504.00941).
-
-    Args:
-      carry: (h,), h: [..., H].
-      a: [..., H], input term W_x x + b_x.
-      u: [..., H], recurrent term W_h h + b_h.
-
-    Returns:
-      (h',).
-    """
-    return (nn.relu(a + u),)
-
-
-def lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
-    """One step of the LSTM.
-
-    Args:
-      carry: (h, c), both [..., H].
-      a: [..., 4 H], input term of the gates i, f, g, o in this order.
-      u: [..., 4 H], recurrent term of the same gates.
-
-    Returns:
-      (h', c').
-    """
-    _, c = carry
-    i, f, g, o = jnp.split(a + u, 4, axis=-1)
-    c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
-    return nn.sigmoid(o) * jnp.tanh(c), c
-
-
-def gru_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
-    """One step of the GRU.
-
-    Args:
-      carry: (h,), h: [..., H].
-      a: [..., 3 H], input term of the gates r, z, n in this order.
-      u: [..., 3 H], recurrent term of the same gates.
-
-    Returns:
-      (h',).
-    """
-    (h,) = carry
-    a_r, a_z, a_n = jnp.split(a, 3, axis=-1)
-    u_r, u_z, u_n = jnp.split(u, 3, axis=-1)
-    r, z = nn.sigmoid(a_r + u_r), nn.sigmoid(a_z + u_z)
-    n = jnp.tanh(a_n + r * u_n)
-    return ((1 - z) * n + z * h,)
-
-
-class RecurrentCell(NamedTuple):
-    """A kind of recurrent cell.
-
-    Args:
-      step: (carry, a, u) -> carry, whose first entry is the output.
-      gates: width of a and u in multiples of H.
-      states: number of arrays in the carry.
-    """
-
-    step: Callable[[Carry, jax.Array, jax.Array], Carry]
-    gates: int
-    states: int
-
-
-RECURRENT_CELLS = {
-    "rnn": RecurrentCell(rnn_cell, 1, 1),
-    "relu_rnn": RecurrentCell(relu_rnn_cell, 1, 1),
-    "lstm": RecurrentCell(lstm_cell, 4, 2),
-    "gru": RecurrentCell(gru_cell, 3, 1),
-}
+__all__ = ["BidirectionalRecurrent", "Recurrent", "RecurrentStack", "orthogonal_by_gate", "reverse_sequences"]
 
 
 def reverse_sequences(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
@@ -167,11 +68,11 @@ class Recurrent(nn.Module):
     """One recurrent layer over time: (carry, x [B, T, D]) -> (carry, h [B, T, H]).
 
     Parameters `input_kernel: [D, gates H]`, `hidden_kernel: [H, gates H]` and a bias of each; with a projection
-    `projection: [H, P]`, and P in place of H in the hidden kernel and the outputs.
+    `projection: [H, P]`, and P in place of H in the hidden kernel and the outputs; with peepholes `peephole: [3, H]`.
 
     Args:
       features: H, size of the state.
-      cell: "rnn", "relu_rnn", "lstm" or "gru".
+      cell: one of RECURRENT_CELLS.
       proj_features: P, size of the projected output; None for no projection.
       forget_bias: initial bias of the LSTM's forget gate.
       unroll: time steps in one iteration of the loop; changes the speed alone.
@@ -206,10 +107,10 @@ class Recurrent(nn.Module):
     def _outputs(self) -> int:
         if self.proj_features is None:
             return self.features
-        if self.cell != "lstm":
+        if self._kind.states == 1:
             raise ValueError(
                 f"proj_features={self.proj_features}: cell={self.cell!r} has no state besides its output; "
-                "allowed: None, or cell='lstm'"
+                "allowed: None, or cell='lstm' and its variants"
             )
         return self.proj_features
 
@@ -237,7 +138,8 @@ class Recurrent(nn.Module):
         Raises:
           ValueError: the cell is unknown, or has no projection, or the lengths do not fit x.
         """
-        step, gates, _ = self._kind
+        kind = self._kind
+        step, gates = kind.step, kind.gates
         chex.assert_rank(x, 3)
         width = gates * self.features
         w_x = self.param("input_kernel", self.input_init, (x.shape[-1], width))
@@ -245,6 +147,9 @@ class Recurrent(nn.Module):
         w_p = None
         if self.proj_features is not None:
             w_p = self.param("projection", nn.initializers.lecun_normal(), (self.features, self.proj_features))
+        if kind.peepholes:
+            shape = (kind.peepholes, self.features)
+            step = functools.partial(step, peephole=self.param("peephole", nn.initializers.zeros, shape))
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
@@ -271,10 +176,10 @@ class Recurrent(nn.Module):
         return carry, h.swapaxes(0, 1)
 
     def _bias(self, key, shape, dtype=jnp.float32) -> jax.Array:
-        bias = jnp.zeros(shape, dtype)
-        if self.cell != "lstm":
+        bias, forget = jnp.zeros(shape, dtype), self._kind.forget
+        if forget is None:
             return bias
-        return bias.at[self.features : 2 * self.features].set(self.forget_bias)
+        return bias.at[forget * self.features : (forget + 1) * self.features].set(self.forget_bias)
 
 
 def orthogonal_by_gate(gates: int) -> Any:
@@ -305,7 +210,7 @@ class RecurrentStack(nn.Module):
     Args:
       features: H, size of the state of each layer.
       num_layers: number of layers.
-      cell: "rnn", "relu_rnn", "lstm" or "gru".
+      cell: one of RECURRENT_CELLS.
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
       dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the first layer's input kernel; `normal(1)` suits one-hot vectors, whose length does
@@ -374,7 +279,7 @@ class BidirectionalRecurrent(nn.Module):
 
     Args:
       features: H, size of the state of each layer.
-      cell: "rnn", "relu_rnn", "lstm" or "gru".
+      cell: one of RECURRENT_CELLS.
       proj_features: P, size of each projected output; None for no projection.
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
       dtype: dtype of the matrix products; None means by promotion.

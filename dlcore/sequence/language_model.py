@@ -93,6 +93,7 @@ def learner(
     top_k: Annotated[int, Range(0)] = 0,
     top_p: Annotated[float, Range(0, 1)] = 1.0,
     stop_token: Any = None,
+    axis: str | None = None,
 ) -> Learner:
     """Train a model of the next token of `{"text": [B, L] int, "index": [B]}`, L above the window T.
 
@@ -103,6 +104,7 @@ def learner(
       top_k: draw samples from as many of the most probable tokens; 0: from all.
       top_p: draw samples from the fewest tokens whose probabilities sum to this; 1: from all.
       stop_token: ends a sample; None lets it run to its full length.
+      axis: name of the mapped axis under pmap, whose replicas drop other values.
 
     Returns:
       The learner. `update` cuts a window out of every row, at a random place where the row is longer. `evaluate` reads
@@ -136,6 +138,8 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         moves, drops = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        if axis is not None:
+            drops = jax.random.fold_in(drops, jax.lax.axis_index(axis))
         spare = batch["text"].shape[1] - window - 1
         starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(moves, batch))
         mask = counted(batch)

@@ -16,9 +16,9 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
-from dlcore.metrics.language import Perplexity
+from dlcore.metrics.language import token_metrics
 from dlcore.optim import apply_gradients
 
 __all__ = ["hide_tokens", "learner", "two_sided_table_accuracy"]
@@ -120,14 +120,7 @@ def learner(
         target = tokens.astype(jnp.int32)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
         count = chosen & (mask[:, None] > 0)
-        flat = count.reshape(-1)
-        correct = (logits.argmax(-1) == target).reshape(-1)
-        metrics = {
-            "loss": Sum.of(nats.reshape(-1), flat),
-            "accuracy": Sum.of(correct, flat),
-            "perplexity": Perplexity.of(nats, count),
-        }
-        return masked_mean(nats, count), metrics
+        return masked_mean(nats, count), token_metrics(nats, logits, target, count)
 
     def hidden(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The first windows, what is shown of them with all chosen tokens hidden, and which those are."""

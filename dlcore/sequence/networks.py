@@ -11,6 +11,8 @@ from dlcore.nn.recurrent import RecurrentStack
 
 __all__ = ["CharRNN"]
 
+Cell = Literal["lstm", "gru", "rnn", "lstm_no_forget", "lstm_no_output", "lstm_coupled", "lstm_peephole"]
+
 
 class CharRNN(nn.Module):
     """A recurrent network that predicts the next token.
@@ -29,7 +31,7 @@ class CharRNN(nn.Module):
     vocab_size: int
     hidden_size: Annotated[int, Range(1)] = 256
     num_layers: Annotated[int, Range(1)] = 1
-    cell: Literal["lstm", "gru", "rnn"] = "lstm"
+    cell: Cell = "lstm"
     embedding_dim: Annotated[int, Range(0)] = 0
     unroll: Annotated[int, Range(1)] = 1
     dtype: Any = None

@@ -10,8 +10,7 @@ arXiv:1409.0473 (attention).
     c_t = sum_i a_ti h_i,  a_t = additive attention of s_{t-1} to h_1 .. h_S                 attention="additive"
     p(y_t) = softmax(E tanh(U [s_t; c_t; embed(y_{t-1})]) + b)
 
-embed(y) is the row y of E times the root of its size; the entries of E start as N(0, 0.02^2), so that the first loss is
-about log V.
+embed(y) is the row y of E times the root of its size. U starts at zero, so that the first loss is log V.
 
 As in Bahdanau's model the state before the step decides where to look. Products that do not depend on the state, of
 the embedding before the loop and of the output after it, are taken for all steps at once.
@@ -26,30 +25,16 @@ from flax import linen as nn
 from dlcore.data.words import PAD
 from dlcore.learner import Range
 from dlcore.nn.additive_attention import AdditiveAttention
-from dlcore.nn.recurrent import Recurrent, gru_cell, orthogonal_by_gate
+from dlcore.nn.recurrent import BidirectionalRecurrent, orthogonal_by_gate
+from dlcore.nn.recurrent_cells import gru_cell
 
-__all__ = ["RecurrentEncoderDecoder", "reverse_rows"]
-
-
-def reverse_rows(x: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Reverse the valid part of each row and leave its padding where it is.
-
-    Args:
-      x: [B, T, ...].
-      lengths: [B] int, 0 to T.
-
-    Returns:
-      [B, T, ...].
-    """
-    steps = jnp.arange(x.shape[1])
-    order = jnp.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
-    return jnp.take_along_axis(x, order.reshape(*order.shape, *(1,) * (x.ndim - 2)), axis=1)
+__all__ = ["RecurrentEncoderDecoder"]
 
 
 class RecurrentEncoderDecoder(nn.Module):
     """A recurrent encoder-decoder for `dlcore.sequence.seq2seq`.
 
-    Submodules `embed` (and `source_embed`, where the source has a vocabulary of its own), `forward`, `backward`,
+    Submodules `embed` (and `source_embed`, where the source has a vocabulary of its own), `encoder`,
     `bridge`, `decoder`, `readout`; parameter `bias` of the logits.
 
     Args:
@@ -74,17 +59,16 @@ class RecurrentEncoderDecoder(nn.Module):
 
     def setup(self):
         """Build the embeddings, the encoder's two directions, the decoder and the layer before the logits."""
-        init = nn.initializers.normal(0.02)
+        init = nn.initializers.normal(self.embedding_dim**-0.5)
         self.embed = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype)
         if self.source_vocab_size is not None:
             self.source_embed = nn.Embed(
                 self.source_vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype
             )
-        self.forward = Recurrent(self.hidden_size, "gru", unroll=self.unroll, dtype=self.dtype)
-        self.backward = Recurrent(self.hidden_size, "gru", unroll=self.unroll, dtype=self.dtype)
+        self.encoder = BidirectionalRecurrent(self.hidden_size, "gru", unroll=self.unroll, dtype=self.dtype)
         self.bridge = nn.Dense(self.hidden_size, dtype=self.dtype)
         self.decoder = _Decoder(self.hidden_size, self.attention == "additive", self.unroll, self.dtype)
-        self.readout = nn.Dense(self.embedding_dim, dtype=self.dtype)
+        self.readout = nn.Dense(self.embedding_dim, dtype=self.dtype, kernel_init=nn.initializers.zeros)
         self.bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
         self.dropout = nn.Dropout(self.dropout_rate)
 
@@ -113,18 +97,12 @@ class RecurrentEncoderDecoder(nn.Module):
           scores) and `mask: [B, S]`.
         """
         mask = source != PAD
-        lengths = mask.sum(1)
         table = self.embed if self.source_vocab_size is None else self.source_embed
         x = self.dropout(self._scaled(table(source)), deterministic=not train)
-        zero = self.forward.initial_carry(source.shape[0])
-        _, ahead = self.forward(zero, x)
-        _, back = self.backward(zero, reverse_rows(x, lengths))
-        last = jnp.maximum(lengths - 1, 0)[:, None, None]
-        summary = [jnp.take_along_axis(h, last, 1)[:, 0] for h in (ahead, back)]
-        memory = {"summary": jnp.concatenate(summary, -1)}
+        last, states = self.encoder(self.encoder.initial_carry(source.shape[0]), x, mask.sum(1))
+        memory = {"summary": jnp.concatenate([state for (state,) in last], -1)}
         if self.attention == "none":
             return memory
-        states = jnp.concatenate([ahead, reverse_rows(back, lengths)], -1)
         return memory | {"states": states, "projected": self.decoder.attend.project(states), "mask": mask}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn.recurrent import RECURRENT_CELLS, Recurrent
+from dlcore.nn.recurrent import Recurrent
+from dlcore.nn.recurrent_cells import RECURRENT_CELLS
 
 __all__ = ["CaptionRNN", "last_map"]
 

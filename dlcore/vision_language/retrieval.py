@@ -45,7 +45,7 @@ class DualEncoder(nn.Module):
     embedding_size: Annotated[int, Range(1)] = 64
     channels: tuple[int, ...] = (16, 32, 32)
     strides: tuple[int, ...] = (2, 2, 2)
-    hidden_size: Annotated[int, Range(1)] = 128
+    hidden_size: Annotated[int, Range(1)] = 96
     word_size: Annotated[int, Range(1)] = 32
     dtype: Any = None
 

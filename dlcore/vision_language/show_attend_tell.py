@@ -23,7 +23,8 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.nn.additive_attention import AdditiveAttention
 from dlcore.nn.group_norm import LayerNorm
-from dlcore.nn.recurrent import lstm_cell, orthogonal_by_gate
+from dlcore.nn.recurrent import orthogonal_by_gate
+from dlcore.nn.recurrent_cells import lstm_cell
 from dlcore.vision_language.caption_rnn import last_map
 from dlcore.vision_language.networks import with_coordinates
 

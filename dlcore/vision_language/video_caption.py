@@ -3,10 +3,11 @@
 Venugopalan et al. 2015, arXiv:1505.00487 (sequence to sequence, video to text):
 
     v_f = W [mean of CNN(frame_f) over positions; 8 projected channels of it at each position]
-    h_F = GRU(v_1 .. v_F),   p(w_t | w_<t) = softmax of a second GRU that starts at h_F
+    h_F = GRU(v_1 .. v_F),   p(w_t | w_<t) = softmax of a second GRU that starts at h_F and reads [w_t; h_F]
 
 The paper's encoder and decoder are one stack of LSTMs; here they are two GRUs, and the network of the frames learns
-with them.
+with them. The clip is read again with every word: where it is only the first state, the decoder learns the grammar
+first, its gates close, and no gradient reaches the frames.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class ClipEncoder(nn.Module):
 
     channels: tuple[int, ...] = (16, 32, 32)
     strides: tuple[int, ...] = (2, 2, 2)
-    hidden_size: Annotated[int, Range(1)] = 128
+    hidden_size: Annotated[int, Range(1)] = 96
     dtype: Any = None
 
     @nn.compact
@@ -78,7 +79,7 @@ class VideoCaptioner(nn.Module):
     vocab_size: int
     channels: tuple[int, ...] = (16, 32, 32)
     strides: tuple[int, ...] = (2, 2, 2)
-    hidden_size: Annotated[int, Range(1)] = 128
+    hidden_size: Annotated[int, Range(1)] = 96
     embedding_dim: Annotated[int, Range(1)] = 32
     dtype: Any = None
 
@@ -98,7 +99,8 @@ class VideoCaptioner(nn.Module):
         Returns:
           The decoder's carry before the first word.
         """
-        return ((self.clip(clip),),)
+        seen = self.clip(clip)
+        return seen, ((seen,),)
 
     def write(self, carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
         """Read words on from a carry.
@@ -110,9 +112,12 @@ class VideoCaptioner(nn.Module):
         Returns:
           (carry after them, logits [B, T, V] of the word after each).
         """
-        carry, h = self.decoder(carry, self.embed(tokens))
+        seen, state = carry
+        words = self.embed(tokens)
+        again = jnp.broadcast_to(seen[:, None], (*tokens.shape, seen.shape[-1])).astype(words.dtype)
+        state, h = self.decoder(state, jnp.concatenate([words, again], -1))
         logits = self.head(h)
-        return carry, logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return (seen, state), logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def __call__(self, clip: jax.Array, tokens: jax.Array) -> jax.Array:
         """Predict each next word of given sentences.

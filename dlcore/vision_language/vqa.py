@@ -2,14 +2,17 @@
 
 Santoro et al. 2017, arXiv:1706.01427 (relation networks):
 
-    q   = the last state of a GRU over the question
-    o_i = relu((1 + scale(q)) W (features of a grid's position i, its coordinates) + shift(q))
-    a   = f( sum_ij w_ij g(o_i, o_j, q),  1/N^2 sum_ij g(o_i, o_j, q),  q ),   w = softmax over all pairs of v g(...)
+    q    = the last state of a GRU over the question
+    o_i  = relu(W (features of a grid's position i, its coordinates))
+    a_i  = softmax_i of Q q . K o_i                                  the position that the question names
+    b_ij = softmax_j of v . g(o_i, o_j, q)                           the position that it asks for besides that one
+    answer = f( sum_i a_i V o_i,  sum_ij a_i b_ij V o_j,  sum_i sigmoid(Q q . K o_i),  q )
 
-The paper has o_i without the question and only the sum of all pairs. Where neither image nor question alone tells
-anything of the answer, that network stays at chance for long; the modulation (Perez et al. 2017, arXiv:1709.07871,
-FiLM) and the weights shorten this, and the weights are what the report draws: a position's is that of its pairs. The
-first layer of g is computed once a position, not once a pair (`PairLayer`).
+g and f are multilayer perceptrons, and Q, K, V, a and b come in several heads. The paper sums g over all pairs with
+equal weight. Where neither image nor question alone tells anything of the answer, that sum stays at chance for long;
+the weights find the pair, and are what the report draws. The third part counts. The first layer of g is computed once a
+position, not once a pair (`PairLayer`), and q modulates the last but one layer of f (Perez et al. 2017,
+arXiv:1709.07871).
 
 Blind models are the honest baseline: the same network that is trained without the image, or without the question.
 """
@@ -23,7 +26,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.words import PAD
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 from dlcore.vision_language.networks import GridEncoder, PairLayer, SentenceEncoder, with_coordinates
@@ -39,19 +42,19 @@ class RelationNetwork(nn.Module):
       num_answers: that can be given.
       channels: of the convolutional layers, multiples of 8.
       strides: of the convolutional layers.
-      hidden_size: of the question's state and of the layers of g and f.
+      hidden_size: of the question's state and of all layers, a multiple of the heads.
       embedding_dim: of a word.
-      relation_layers: layers of g.
+      num_heads: of the weights.
       dtype: of computation; None takes the parameters'.
     """
 
     vocab_size: int
     num_answers: int
-    channels: tuple[int, ...] = (32, 64, 64, 64)
-    strides: tuple[int, ...] = (2, 2, 1, 2)
-    hidden_size: Annotated[int, Range(1)] = 128
+    channels: tuple[int, ...] = (16, 32, 48)
+    strides: tuple[int, ...] = (2, 2, 3)
+    hidden_size: Annotated[int, Range(1)] = 64
     embedding_dim: Annotated[int, Range(1)] = 32
-    relation_layers: Annotated[int, Range(1)] = 2
+    num_heads: Annotated[int, Range(1)] = 4
     dtype: Any = None
 
     @nn.compact
@@ -63,28 +66,40 @@ class RelationNetwork(nn.Module):
           question: [B, Q] int32, padded with PAD.
 
         Returns:
-          (logits [B, num_answers], weights of the grid's positions [B, h, w], which add up to 1); the first loss is
-          log num_answers.
+          (logits [B, num_answers], weights [B, 2, h, w] of the named positions and of those asked for besides, the mean
+          over heads, each map of sum 1); the first loss is log num_answers.
+
+        Raises:
+          ValueError: `hidden_size` is no multiple of `num_heads`.
         """
+        size, heads = self.hidden_size, self.num_heads
+        if size % heads:
+            raise ValueError(f"hidden_size={size}: no multiple of num_heads={heads}; allowed: multiples of it")
 
         def dense(features, name, **kwargs):
             return nn.Dense(features, dtype=self.dtype, name=name, **kwargs)
 
+        def by_head(x):
+            return x.reshape(*x.shape[:-1], heads, -1)
+
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="image")(image)
-        read = SentenceEncoder(self.vocab_size, self.hidden_size, self.embedding_dim, self.dtype, name="question")
-        asked = read(question)
-        scale, shift = jnp.split(dense(2 * self.hidden_size, "film")(asked)[:, None], 2, -1)
-        objects = nn.relu((1 + scale) * dense(self.hidden_size, "object")(with_coordinates(grid)) + shift)
-        pairs = nn.relu(PairLayer(self.hidden_size, self.dtype, name="pairs")(objects, asked))
-        for i in range(1, self.relation_layers):
-            pairs = nn.relu(dense(self.hidden_size, f"relation{i}")(pairs))
-        score = dense(1, "weight")(pairs).astype(jnp.float32)
-        weight = nn.softmax(score.reshape(len(image), -1)).reshape(score.shape)
-        found, mean = (weight.astype(pairs.dtype) * pairs).sum((1, 2)), pairs.mean((1, 2))
-        x = nn.relu(dense(self.hidden_size, "answer0")(jnp.concatenate([found, mean, asked], -1)))
+        read = SentenceEncoder(self.vocab_size, size, self.embedding_dim, self.dtype, name="question")
+        asked, objects = read(question), nn.relu(dense(size, "object")(with_coordinates(grid)))
+        query, key = by_head(dense(size, "query")(asked)), by_head(dense(size, "key")(objects))
+        value = by_head(dense(size, "value")(objects))
+        match = jnp.einsum("bhd,bnhd->bhn", query, key).astype(jnp.float32) / (size // heads) ** 0.5
+        named = nn.softmax(match)
+        pairs = nn.relu(PairLayer(size, self.dtype, name="pairs")(objects, asked))
+        related = nn.softmax(dense(heads, "relation")(pairs).astype(jnp.float32), axis=2)
+        partner = jnp.einsum("bhi,bijh->bhj", named, related)
+        weights = jnp.stack([named, partner], 1)
+        seen = jnp.einsum("bkhn,bnhd->bkhd", weights.astype(value.dtype), value).reshape(len(image), -1)
+        count = nn.sigmoid(match).sum(-1).astype(seen.dtype)
+        scale, shift = jnp.split(dense(4 * size, "film")(asked), 2, -1)
+        x = nn.relu((1 + scale) * dense(2 * size, "answer")(jnp.concatenate([seen, count], -1)) + shift)
         logits = dense(self.num_answers, "head", kernel_init=nn.initializers.zeros)(x)
-        seen = (weight + weight.swapaxes(1, 2)).sum(2).reshape(grid.shape[:3]) / 2
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), seen
+        maps = weights.mean(2).reshape(len(image), 2, *grid.shape[1:3])
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), maps
 
 
 @check_arguments
@@ -93,20 +108,22 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     kinds: Any = (),
     blind: Literal["none", "image", "question"] = "none",
 ) -> Learner:
     """Train a model to answer `{"image": [B, H, W, 3], "question": [B, Q], "answer": [B] int32, "index": [B]}`.
 
     Args:
-      model: `__call__(image, question) -> (logits [B, A], weights [B, h, w])`.
+      model: `__call__(image, question) -> (logits [B, A], weights [B, 2, h, w])`; see `RelationNetwork`.
       optimizer: any optax transformation.
       preprocess: images to the model's input.
+      augment: `(key, image [H, W, 3]) -> image`, of training images, before `preprocess`; it must not change an answer.
       kinds: names of the questions' kinds; where the batch has `kind: [B]`, the accuracy of each is measured.
       blind: what the model does not see, in training and use.
 
     Returns:
-      The learner. `predict` gives `logits` and `probabilities` [B, A] and `attention` [B, h, w].
+      The learner. `predict` gives `logits` and `probabilities` [B, A] and `attention` [B, 2, h, w].
     """
 
     def seen(batch):
@@ -132,6 +149,9 @@ def learner(
         return masked_mean(losses, mask), metrics
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        if augment is not None:
+            keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+            batch = {**batch, "image": jax.vmap(augment)(keys, batch["image"])}
         (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, state, batch)
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 

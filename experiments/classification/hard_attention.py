@@ -1,11 +1,12 @@
 """Find the digit in a scene by a glimpse, and classify it: hard attention by REINFORCE, soft, or a random glimpse.
 
-python -m experiments.classification.hard_attention
-python -m experiments.classification.hard_attention --attention=soft
-python -m experiments.classification.hard_attention --attention=random
+python -m experiments.classification.hard_attention                     (looks 100 %, accuracy 96.6 %, 90 s of one core)
+python -m experiments.classification.hard_attention --attention=soft                                          (not run)
+python -m experiments.classification.hard_attention --attention=random                                        (not run)
+python -m experiments.classification.hard_attention --clutter=4    (pieces of other digits lie about; not run)
 
-A scene has 60 x 60 pixels, of which a handwritten digit covers 16 x 16 (7.1 %), and pieces of other digits. `looks` is
-the share of glimpses whose center lies on the digit.
+A scene has 60 x 60 pixels of noise, of which a handwritten digit covers 16 x 16 (7.1 %). `looks` is the share of
+glimpses whose center lies on the digit.
 """
 
 import math
@@ -25,7 +26,7 @@ from dlcore.main import main
 
 SETTINGS = {
     "scene_size": Setting(60, "side of a scene, in pixels, a multiple of --network.grid", limits=Range(16)),
-    "clutter": Setting(4, "pieces of other digits in a scene", limits=Range(0)),
+    "clutter": Setting(0, "pieces of other digits in a scene", limits=Range(0)),
     "num_scenes": Setting(8000, "to train on", limits=Range(1)),
     "num_test_scenes": Setting(2000, "to test on, and half as many to validate", limits=Range(2)),
 }
@@ -110,14 +111,16 @@ experiment = Experiment(
     build=build,
     modules={"network": hard_attention.GlimpseNetwork},
     settings={**SETTINGS, **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")}},
-    defaults={"steps": 1600, "batch_size": 64, "eval_every": 400, "learning_rate": 2e-3, "weight_decay": 0.01},
+    defaults={"steps": 1200, "batch_size": 64, "eval_every": 300, "learning_rate": 3e-3, "weight_decay": 0.01},
     smoke={
         "steps": 4,
         "batch_size": 8,
         "eval_batch_size": 8,
         "eval_every": 4,
-        "num_scenes": 32,
+        "scene_size": 24,
+        "num_scenes": 64,
         "num_test_scenes": 32,
+        "network.grid": 4,
         "network.width": 4,
     },
     expected_loss=lambda setup: math.log(len(setup.spec["class_names"])),

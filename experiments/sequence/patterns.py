@@ -1,13 +1,14 @@
 """One recurrent network in five patterns: an image's class, a tone, a sentence's opinion, a box's depth, a string.
 
-python -m experiments.sequence.patterns                                  (many_to_one: the opinion of a sentence)
-python -m experiments.sequence.patterns --pattern=one_to_one             (an 8 x 8 digit, without recurrence)
-python -m experiments.sequence.patterns --pattern=one_to_many            (a pitch to its tone, 16 numbers)
-python -m experiments.sequence.patterns --pattern=many_to_many           (noisy depths of a moving box, smoothed)
-python -m experiments.sequence.patterns --pattern=many_to_many_delayed   (a string to its reverse)
+python -m experiments.sequence.patterns                                  (the opinion of a sentence: 100 %)
+python -m experiments.sequence.patterns --pattern=one_to_one             (an 8 x 8 digit, without recurrence: 93 %)
+python -m experiments.sequence.patterns --pattern=one_to_many            (a pitch to its 16 numbers: RMSE 0.004)
+python -m experiments.sequence.patterns --pattern=many_to_many           (noisy depths, smoothed: RMSE 0.130 m)
+python -m experiments.sequence.patterns --pattern=many_to_many_delayed   (a string to its reverse: 99.9 % exact)
 
 In the report stands, beside the number, that of a method without memory: of the sentences a logistic regression on the
-counts of words, of the depths the raw ones and the best moving average.
+counts of words (51 %), of the depths the raw ones (0.251 m) and the best moving average (0.147 m). The first command is
+`many_to_one`; `--rnn.bidirectional` lets it, and the smoother, read both ways (not run).
 """
 
 from typing import NamedTuple
@@ -27,18 +28,23 @@ from dlcore.sequence import patterns
 SYMBOLS, STRING, TONE = 8, 6, 16
 
 SETTINGS = {
-    "train_size": Setting(8000, "training examples; the digits have 1,297", limits=Range(1)),
-    "test_size": Setting(1000, "examples of validation, and as many of test; the digits have 500", limits=Range(1)),
+    "train_size": Setting(8000, "training examples; the digits have 1,097", limits=Range(1)),
+    "test_size": Setting(
+        1000, "examples of validation, and as many of test; the digits have 200 and 500", limits=Range(1)
+    ),
 }
 
 
 def digit_splits(train_size: int, test_size: int) -> list[Source]:
-    def rows(split: str, size: int) -> Source:
-        arrays = digits(split).arrays
-        image = np.asarray(arrays["image"][:size], np.float32).reshape(-1, 1, 64)
-        return Source({"input": image, "target": arrays["label"][:size, None]}, name="digits")
+    """The last 200 of the training digits are for validation; the test digits are of other writers."""
 
-    return [rows("train", train_size), rows("test", test_size), rows("test", test_size)]
+    def rows(split: str, part: slice) -> Source:
+        arrays = digits(split).arrays
+        image = np.asarray(arrays["image"][part], np.float32).reshape(-1, 1, 64)
+        return Source({"input": image, "target": arrays["label"][part, None]}, name="digits")
+
+    first = slice(min(train_size, 1097))
+    return [rows("train", first), rows("train", slice(-min(200, test_size), None)), rows("test", slice(test_size))]
 
 
 def tones(count: int, seed: int) -> Source:

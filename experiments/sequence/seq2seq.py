@@ -116,7 +116,7 @@ experiment = Experiment(
     defaults={
         "transformer.features": 64,
         "transformer.num_heads": 4,
-        "transformer.hidden_features": 256,
+        "transformer.hidden_features": 128,
         "transformer.encoder_layers": 2,
         "transformer.decoder_layers": 2,
         "transformer.dropout_rate": 0.0,
@@ -126,7 +126,7 @@ experiment = Experiment(
         "learning_rate": 3e-3,
         "weight_decay": 0.0,
         "clip_norm": 1.0,
-        "steps": 2500,
+        "steps": 2000,
         "eval_every": 500,
         "eval_batch_size": 1000,
     },

@@ -17,10 +17,8 @@ _DISTINCT = 100
 
 
 def data(flags):
-    return vision_language.clip_data(flags, _DISTINCT) if flags.dataset == "clips" else _images(flags)
-
-
-def _images(flags):
+    if flags.dataset == "clips":
+        return vision_language.clip_data(flags, _DISTINCT)
     return vision_language.caption_data(flags)
 
 
@@ -28,7 +26,7 @@ def build(setup: Setup):
     flags = setup.flags
     return retrieval.learner(
         model=retrieval.DualEncoder(
-            len(vision_language.vocabulary(setup.spec)), **flags.group("model"), dtype=setup.dtype
+            len(vision_language.vocabulary(setup.spec)), **flags.group("encoder"), dtype=setup.dtype
         ),
         optimizer=optimizer.build(setup),
         preprocess=vision_language.preprocess(setup),
@@ -43,10 +41,10 @@ experiment = Experiment(
     learner=retrieval.learner,
     data=data,
     build=build,
-    modules={"model": retrieval.DualEncoder},
+    modules={"encoder": retrieval.DualEncoder},
     settings={
-        **vision_language.CAPTION_SETTINGS,
         **vision_language.CLIP_SETTINGS,
+        **vision_language.CAPTION_SETTINGS,
         "dataset": vision_language.CAPTION_SETTINGS["dataset"]._replace(
             default="clips",
             help="clips or shapes (drawn), or flickr8k",
@@ -70,10 +68,10 @@ experiment = Experiment(
         "steps": 4,
         "batch_size": 8,
         "eval_every": 4,
-        "model.channels": (8, 8),
-        "model.strides": (4, 4),
-        "model.hidden_size": 8,
-        "model.embedding_size": 8,
+        "encoder.channels": (8, 8),
+        "encoder.strides": (4, 4),
+        "encoder.hidden_size": 8,
+        "encoder.embedding_size": 8,
     },
     monitor="r1",
     headline="r1",

@@ -18,7 +18,7 @@ def build(setup: Setup):
     flags = setup.flags
     return video_caption.learner(
         model=video_caption.VideoCaptioner(
-            len(vision_language.vocabulary(setup.spec)), **flags.group("model"), dtype=setup.dtype
+            len(vision_language.vocabulary(setup.spec)), **flags.group("captioner"), dtype=setup.dtype
         ),
         optimizer=optimizer.build(setup),
         preprocess=vision_language.preprocess(setup),
@@ -32,7 +32,7 @@ experiment = Experiment(
     learner=video_caption.learner,
     data=vision_language.clip_data,
     build=build,
-    modules={"model": video_caption.VideoCaptioner},
+    modules={"captioner": video_caption.VideoCaptioner},
     settings={
         **vision_language.CLIP_SETTINGS,
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
@@ -53,9 +53,9 @@ experiment = Experiment(
         "batch_size": 8,
         "eval_every": 4,
         "eval_batch_size": 8,
-        "model.channels": (8, 8),
-        "model.strides": (4, 4),
-        "model.hidden_size": 8,
+        "captioner.channels": (8, 8),
+        "captioner.strides": (4, 4),
+        "captioner.hidden_size": 8,
     },
     monitor="exact_match",
     headline="exact_match",
@@ -63,8 +63,8 @@ experiment = Experiment(
     plain={"weight_decay": 0.0},
     example=vision_language.example,
     schedule=optimizer.schedule,
-    evaluators=vision_language_results.caption_evaluators,
-    panels=lambda context: vision_language_results.caption_panels(context, "clip"),
+    evaluators=vision_language_results.motion_evaluators,
+    panels=vision_language_results.clip_panels,
 )
 
 if __name__ == "__main__":

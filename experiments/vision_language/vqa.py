@@ -10,7 +10,9 @@ Neither the words of a question nor the image alone tell anything of its answer:
 
 import math
 
+from dlcore.data.augment import compose, random_flip, random_vertical_flip
 from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.setting import Setting
 from dlcore.kits import optimizer, vision_language, vision_language_results
 from dlcore.main import main
 from dlcore.vision_language import vqa
@@ -20,10 +22,11 @@ def build(setup: Setup):
     spec, flags = setup.spec, setup.flags
     return vqa.learner(
         model=vqa.RelationNetwork(
-            len(vision_language.vocabulary(spec)), len(spec["answers"]), **flags.group("model"), dtype=setup.dtype
+            len(vision_language.vocabulary(spec)), len(spec["answers"]), **flags.group("vqa"), dtype=setup.dtype
         ),
         optimizer=optimizer.build(setup),
         preprocess=vision_language.preprocess(setup),
+        augment=compose(random_flip(), random_vertical_flip()) if flags.flip else None,
         kinds=tuple(spec["kinds"]),
         **flags.group("learner"),
     )
@@ -35,18 +38,19 @@ experiment = Experiment(
     learner=vqa.learner,
     data=vision_language.question_data,
     build=build,
-    modules={"model": vqa.RelationNetwork},
+    modules={"vqa": vqa.RelationNetwork},
     settings={
         **vision_language.QUESTION_SETTINGS,
+        "flip": Setting(True, "whether training images are mirrored at random, left and right, top and bottom"),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={
-        "learning_rate": 2e-3,
-        "weight_decay": 0.01,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.0,
         "clip_norm": 1.0,
-        "steps": 3000,
+        "steps": 10000,
         "batch_size": 64,
-        "eval_every": 500,
+        "eval_every": 1000,
         "eval_batch_size": 250,
     },
     smoke={
@@ -55,12 +59,12 @@ experiment = Experiment(
         "batch_size": 8,
         "eval_every": 4,
         "eval_batch_size": 8,
-        "model.channels": (8, 8),
-        "model.strides": (4, 4),
-        "model.hidden_size": 8,
+        "vqa.channels": (8, 8),
+        "vqa.strides": (4, 4),
+        "vqa.hidden_size": 8,
     },
     expected_loss=lambda setup: math.log(len(setup.spec["answers"])),
-    plain={"weight_decay": 0.0},
+    plain={"flip": False},
     example=vision_language.example,
     inputs=vision_language.question_inputs,
     describe=vision_language_results.describe_answers,

@@ -22,7 +22,7 @@ def test_the_box_holds_the_digit_of_the_label():
         assert max(right, bottom) <= 60
         apart = np.square(known - image[i, y:bottom, x:right, 0] / 255).mean((1, 2))
         assert source["label"][apart.argmin()] == label[i]
-        assert apart.min() < 1e-4
+        assert apart.min() < 0.005  # the noise, where the digit is darker
 
 
 def test_a_scene_depends_on_seed_and_number_alone():

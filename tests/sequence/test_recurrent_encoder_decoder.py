@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder, reverse_rows
+from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
 
 SOURCE = np.array([[4, 5, 6, 2], [7, 2, 0, 0]])
 
@@ -17,14 +17,7 @@ def case():
     return model, jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), variables)
 
 
-def test_rows_are_reversed_by_their_lengths():
-    x = jnp.arange(8).reshape(2, 4)
-    np.testing.assert_array_equal(reverse_rows(x, jnp.array([4, 2])), [[3, 2, 1, 0], [5, 4, 6, 7]])
-    pairs = jnp.stack([x, -x], -1)
-    np.testing.assert_array_equal(reverse_rows(pairs, jnp.array([3, 0]))[..., 1], [[-2, -1, 0, -3], [-4, -5, -6, -7]])
-
-
-def gru(p, h, a, hidden):
+def gru(h, a, hidden):
     """A GRU's step: r, z, n from the input's part a and the state's, in torch's order."""
     u = h @ hidden["kernel"] + hidden["bias"]
     (a_r, a_z, a_n), (u_r, u_z, u_n) = np.split(a, 3), np.split(u, 3)
@@ -40,10 +33,10 @@ def test_encoder_and_one_step_by_hand(case):
     x = [p["source_embed"]["embedding"][token] * 2 for token in (7, 2)]  # the root of 4
 
     def read(name, inputs):
-        layer, h, states = p[name], np.zeros(3), []
+        layer, h, states = p["encoder"][name], np.zeros(3), []
         for row in inputs:
             a = row @ layer["input_kernel"] + layer["input_bias"]
-            h = gru(p, h, a, {"kernel": layer["hidden_kernel"], "bias": layer["hidden_bias"]})
+            h = gru(h, a, {"kernel": layer["hidden_kernel"], "bias": layer["hidden_bias"]})
             states.append(h)
         return states
 
@@ -62,7 +55,7 @@ def test_encoder_and_one_step_by_hand(case):
     weights = np.exp(e) / np.exp(e).sum()
     context, word = weights @ states, p["embed"]["embedding"][1] * 2
     a = word @ decoder["input"]["kernel"] + decoder["input"]["bias"] + context @ decoder["context"]["kernel"]
-    s = gru(p, s, a, decoder["hidden"])
+    s = gru(s, a, decoder["hidden"])
     h = np.tanh(np.concatenate([s, context, word]) @ p["readout"]["kernel"] + p["readout"]["bias"])
     tokens = np.ones((2, 1), int)
     logits, sown = model.apply(variables, memory, tokens, method="decode", mutable=["intermediates"])
@@ -84,9 +77,9 @@ def test_without_attention_all_goes_through_the_summary():
     assert set(shapes) == {"input", "context", "hidden"}
 
 
-def test_the_first_loss_is_about_log_v():
+def test_the_first_loss_is_log_v():
     model = RecurrentEncoderDecoder(50, None, "additive", 16, 16)
     source = np.random.default_rng(0).integers(4, 50, (8, 6))
     logits, _ = model.init_with_output(jax.random.key(0), source, source)
     loss = -jax.nn.log_softmax(logits)[..., 7].mean()
-    assert float(loss) == pytest.approx(np.log(50), rel=0.01)
+    assert float(loss) == pytest.approx(np.log(50), rel=1e-5)

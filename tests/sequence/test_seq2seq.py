@@ -188,17 +188,17 @@ def test_an_output_matches_from_the_first_token_to_end():
 
 @pytest.fixture(scope="module")
 def reversals():
-    """What each recurrent model makes of 200 unseen strings of 8 symbols after 250 steps."""
+    """What each recurrent model makes of 200 unseen strings of 8 symbols after 350 steps."""
     train, test = (strings("reverse", n, seed, length=(8, 8), vocabulary=8) for seed, n in enumerate((4000, 200)))
     draw, held_out, results = np.random.default_rng(0), test[np.arange(200)], {}
     for attention in ("none", "additive"):
-        tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(5e-3, 250)))
+        tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(5e-3, 350)))
         learner = seq2seq.learner(
             model=RecurrentEncoderDecoder(12, None, attention, 64, 32), optimizer=tx, max_length=9
         )
         init, update, predict = (jax.jit(f) for f in (learner.init, learner.update, learner.predict))
         state = init(jax.random.key(0), train[np.arange(64)])
-        for _ in range(250):
+        for _ in range(350):
             state, _ = update(state, train[draw.integers(0, 4000, 64)])
         results[attention] = predict(state, held_out)
     return held_out, results

@@ -13,29 +13,41 @@ NET = GPT2(5, 4, num_layers=1, num_heads=1, width=4)
 
 
 def test_lines_have_the_labels_of_their_texts():
-    lines, names = study.load(32), list(study.TEXTS)
+    lines, names = study.pages(32), list(study.TEXTS)
     characters = Vocabulary.of(embedded_pages()).characters
     read = ["".join(characters[t] for t in row) for row in lines.tokens]
     assert "".join(read) == embedded_pages()[: 32 * len(read)]
     found = {
         words: names[label]
         for text, label in zip(read, lines.labels, strict=True)
-        for words in ("Jabberwock,", "Ozymandias", "fathers brought", "shepherd", "Ishmael")
+        for words in ("Jabberwock,", "Ozymandias", "nation, ", "shepherd", "good fortune,")
         if words in text
     }
     assert found == {
         "Jabberwock,": "Carroll's verse",
         "Ozymandias": "romantic verse",
-        "fathers brought": "Gettysburg",
+        "nation, ": "Gettysburg",
         "shepherd": "Bible",
-        "Ishmael": "novels",
+        "good fortune,": "novels",
     }
+
+
+def test_drawn_lines_are_on_their_topics():
+    """Four words of ten are one of the topic's 100, behind 200 that all share; the text changes every 128 words."""
+    lines = study.topics(16)
+    assert (lines.tokens.shape, lines.size) == ((600, 16), 1000)
+    for words, labels in ((lines.tokens, lines.labels), (lines.text.reshape(-1, 128), None)):
+        own = words >= 200
+        assert own.mean() == pytest.approx(0.4, abs=0.02)
+        topic = (words - 200) // 100
+        first = topic[np.arange(len(words)), own.argmax(1)] if labels is None else labels
+        assert (topic == first[:, None])[own].all()
 
 
 @pytest.mark.covers("AT-18")
 def test_the_arms_are_what_they_are_called(monkeypatch):
     """A pretraining that breaks the network breaks the arms that start from it, and leaves scratch alone."""
-    settings = dict(study.experiment.smoke, num_labels=64, length=64)
+    settings = dict(study.experiment.smoke, num_labels=64)
     whole = study.study(**settings).numbers
     broken = []
 
@@ -48,7 +60,7 @@ def test_the_arms_are_what_they_are_called(monkeypatch):
     assert broken == [2]
     assert numbers["accuracy, scratch"] == whole["accuracy, scratch"]
     # argmax of NaN is the first text for every line
-    lines = study.load(64)
+    lines = study.topics(16)
     rest = np.random.default_rng(0).permutation(len(lines.labels))[64:]
     first = pytest.approx([(lines.labels[rest] == 0).mean()])
     assert numbers["accuracy, frozen"] == first
@@ -88,4 +100,4 @@ def test_the_verdict_turns_where_arms_are_swapped():
 
 def test_more_labels_than_lines():
     with pytest.raises(ValueError, match="num_labels=500: out of range; allowed: batch_size=32 to 414"):
-        study.study(num_labels=500)
+        study.study(text="pages", length=32, num_labels=500)

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.vision_language.references import caption_losses, draw_reference, forbid, is_reference
@@ -32,7 +31,6 @@ def test_no_caption_shows_what_is_forbidden():
     assert set(np.flatnonzero(np.isinf(logits[0]))) == {PAD, START, UNKNOWN}
 
 
-@pytest.mark.covers("CP-06")
 def test_a_sentence_counts_up_to_its_end():
     for tokens, right in (
         ([5, 6, END, END, END], True),

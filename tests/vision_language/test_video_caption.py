@@ -47,6 +47,7 @@ def test_the_sentence_follows_the_order_of_the_frames(learner):
     assert learner.evaluate(state, backward)["exact_match"].compute() == 0.0
 
 
+@pytest.mark.covers("CP-06")
 def test_every_row_ends_at_its_first_end(learner):
     batch = moving()
     state = learner.init(jax.random.key(3), batch)
