@@ -4,7 +4,9 @@
     two shapes   "a red circle is left of a blue square", "a blue square is right of a red circle", ...
 
 Each drawn image has four references; all are true, and any of them is a right answer. Its two shapes share a row or a
-column, so that one relation holds; image i of a seed is the same whatever the number of images.
+column, so that one relation holds. The opening says which of them comes first, the left or upper one ("a", "the image
+shows a") or the other ("there is a", "we see a"), so that the image decides the words. Image i of a seed is the same
+whatever the number of images.
 """
 
 from collections.abc import Sequence
@@ -103,7 +105,7 @@ def _references(placed: list[Placed], grid: int, names: Sequence[str]) -> list[t
         parts = [("a", None), (f"{only.color} {only.shape}", only), (f"at the {names[only.cell]}", None)]
         sentences = [parts] * REFERENCES
     else:
-        first, second = placed
+        first, second = sorted(placed, key=lambda shape: shape.cell)  # which came first is not in the image
         relation = _relation(first.cell, second.cell, grid)
         ways = [(first, relation, second), (second, _INVERSE[relation], first)] * (REFERENCES // 2)
         sentences = [

@@ -168,6 +168,6 @@ class CaptionRNN(nn.Module):
 
     def _read(self, carry: dict[str, Any], tokens: jax.Array, train: bool) -> tuple[dict[str, Any], jax.Array]:
         x = self.drop(self.embed(tokens), deterministic=not train)
-        state, h = self.recurrent(carry["state"], x, carry["term"])
+        state, h = self.recurrent(carry["state"], x, term=carry["term"])
         logits = self.head(self.drop(h, deterministic=not train))
         return carry | {"state": state}, logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -4,9 +4,14 @@ python -m experiments.vision_language.caption                                   
 python -m experiments.vision_language.caption --model=rnn --recurrent.inject=every_step   (not run)
 python -m experiments.vision_language.caption --model=lstm                                (not run)
 python -m experiments.vision_language.caption --model=transformer                         (not run)
+python -m experiments.vision_language.caption --dataset=flickr8k --data_dir=D --batch_size=32 --captions_per_image=2 \\
+    --augment=color --attention.dropout=0.3 --attention.hidden_size=384 --ema=0.999 --label_smoothing=0.1 \\
+    --learning_rate=0.001 --steps=3000 --eval_every=250 --blind_steps=1000                (not run)
 python -m experiments.vision_language.caption --mode=predict --run=RUN_DIR --input=IMAGE  (a caption of your image)
 
-The report shows BLEU and CIDEr-D beside those of an image-blind model, of one caption for all, and of another person.
+D holds captions_train.json.gz, captions_val.json.gz, captions_test.json.gz, train.zip, val.zip and test.zip. The best
+checkpoint is that with the highest CIDEr-D of greedy captions on 200 validation images; `--beam_size=3` searches. The
+report shows BLEU and CIDEr-D beside those of an image-blind model, of one caption for all, and of another person.
 """
 
 import math

@@ -10,6 +10,15 @@ from dlcore.data.words import END, PAD, START, UNKNOWN, Words
 WORDS = caption_words()
 
 
+def test_the_opening_decides_which_shape_comes_first():
+    """Otherwise no one who sees the image could know which of two sentences is a reference."""
+    source = captions(40, 1, pairs=1.0)
+    for several in source.arrays["captions"]:
+        relations = [WORDS.decode(tokens).split() for tokens in several]
+        ahead = [bool({"left", "above"} & set(words)) for words in relations]
+        assert ahead == [True, False, True, False]
+
+
 def test_captions_are_what_the_image_shows():
     """Each color and shape that a caption names is seen in its cell, and its relation holds between the cells."""
     size, grid = 48, 3
