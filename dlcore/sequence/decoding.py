@@ -154,8 +154,8 @@ def beam_search(
     """Search for the most probable sequences.
 
     Each step extends the K alive hypotheses of a row by every token. Those among the K best extensions that end are put
-    aside as finished; the K best of the others live on. A row stops with K finished hypotheses, so a beam of one is the
-    greedy sequence, whatever the penalty.
+    aside as finished; the K best of the others live on. A row stops with K finished hypotheses that no alive one can
+    beat. A beam of one stops with its first, so it is the greedy sequence, whatever the penalty.
 
     Args:
       step: (carry, tokens [B K]) -> (carry, logits [B K, V]).
@@ -171,18 +171,26 @@ def beam_search(
       reached `max_length`, each by score. The stop token counts, and is repeated after a sequence's end.
 
     Raises:
-      ValueError: `max_length` is below 1, or `beam_size` below 1 or not below the number of tokens.
+      ValueError: `max_length` is below 1, `beam_size` is below 1 or not below the number of tokens, or the penalty is
+        negative.
     """
     batch, size = logits.shape
     if max_length < 1:
         raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
     if not 1 <= beam_size < size:
         raise ValueError(f"beam_size={beam_size}: out of range; allowed: 1 to {size - 1}")
+    if length_penalty < 0:
+        raise ValueError(f"length_penalty={length_penalty}: negative; allowed: 0 or more")
     k, fill = beam_size, 0 if stop_token is None else stop_token
     rows, infinity = jnp.arange(batch)[:, None], jnp.array(jnp.inf, logits.dtype)
 
     def normalized(log_p, length):
         return log_p / ((5 + length) / 6) ** length_penalty
+
+    def settled(log_p, scores):
+        """[B]: whether a row is done. The best that becomes of an alive hypothesis is to be long without new cost."""
+        full = jnp.isfinite(scores).all(-1)
+        return full if k == 1 else full & (normalized(log_p.max(-1), max_length) <= scores.min(-1))
 
     def extend(t, carry, logits, alive, log_p, finished, scores, lengths):
         """Choose token t of every hypothesis; carry's leaves lead with [B K]."""
@@ -190,7 +198,7 @@ def beam_search(
         best, place = jax.lax.top_k(total.reshape(batch, k * size), 2 * k)
         parent, token = place // size, (place % size).astype(jnp.int32)
         sequences = alive[rows, parent].at[:, :, t].set(token)
-        done = jnp.isfinite(scores).all(-1, keepdims=True)
+        done = settled(log_p, scores)[:, None]
         ends = jnp.zeros_like(token, bool) if stop_token is None else token == stop_token
         new = ends & (jnp.arange(2 * k) < k) & jnp.isfinite(best) & ~done
         pool = jnp.concatenate([scores, jnp.where(new, normalized(best, t + 1), -infinity)], 1)
@@ -203,8 +211,8 @@ def beam_search(
         return carry, sequences[rows, kept], log_p, finished, scores, lengths
 
     def unfinished(loop):
-        t, _, _, _, _, scores, _ = loop
-        return (t < max_length) & ~jnp.isfinite(scores).all()
+        t, _, _, log_p, _, scores, _ = loop
+        return (t < max_length) & ~settled(log_p, scores).all()
 
     def append(loop):
         t, carry, alive, *rest = loop

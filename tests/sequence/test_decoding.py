@@ -158,3 +158,19 @@ def test_beams_carry_their_own_past():
     tokens, _, scores = beam_search(step, jnp.zeros(1, int), first, 2, 2, stop_token=2)
     np.testing.assert_array_equal(tokens[0, 0], [1, 2])
     np.testing.assert_allclose(scores[0, 0], np.log(0.4) + jax.nn.log_softmax(jnp.array([0.0, 0.0, 9.0]))[2], rtol=1e-5)
+
+
+def test_a_row_goes_on_while_an_alive_hypothesis_can_beat_the_finished_ones():
+    """Two beams: END at once (e^-3) and 0 END (e^-1.2 e^-4) finish first; 0 1 END (e^-1.2 e^-0.05 e^-0.05) is best."""
+    first = jnp.array([[-1.2, -9.0, -3.0]])
+    first = first.at[0, 1].set(jnp.log(1 - jnp.exp(first[0, 0]) - jnp.exp(first[0, 2])) - 20)
+
+    def step(count, tokens):
+        after = jnp.array([[-9.0, -0.05, -4.0], [-9.0, -9.0, -0.05]])
+        return count + 1, after[jnp.minimum(count, 1)]
+
+    tokens, lengths, scores = beam_search(step, jnp.zeros(1, int), first, 4, 2, stop_token=2)
+    assert tuple(np.asarray(tokens[0, 0, : lengths[0, 0]]).tolist()) == (0, 1, 2)
+    assert scores[0, 0] > scores[0, 1]
+    with pytest.raises(ValueError, match="length_penalty=-1: negative"):
+        beam_search(step, jnp.zeros(1, int), first, 4, 2, stop_token=2, length_penalty=-1)
