@@ -22,7 +22,6 @@ __all__ = [
     "caption_rows",
     "clip_panels",
     "describe_answers",
-    "describe_captions",
     "motion_evaluators",
     "motion_shares",
     "recall_evaluators",
@@ -114,20 +113,6 @@ def motion_shares(said: Sequence[str], right: Sequence[str]) -> dict[str, float]
         "thing": float(np.mean([a[0] == b[0] for a, b in parts])),
         "direction": float(np.mean([a[2] == b[2] for a, b in parts])),
     }
-
-
-def describe_captions(outputs: dict, spec: dict) -> list[dict]:
-    """Describe written sentences for `--mode=predict`.
-
-    Args:
-      outputs: with `tokens: [N, L]`.
-      spec: of the data.
-
-    Returns:
-      {"text"}, one an image.
-    """
-    words = vocabulary(spec)
-    return [{"text": words.decode(tokens) or "(nothing)"} for tokens in outputs["tokens"]]
 
 
 def caption_rows(

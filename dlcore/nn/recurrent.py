@@ -153,7 +153,7 @@ class Recurrent(nn.Module):
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
-        wide = jnp.promote_types(carry[0].dtype, w_h.dtype)
+        wide = jnp.promote_types(jnp.promote_types(carry[0].dtype, w_h.dtype), jnp.float32)
         carry = jax.tree.map(lambda h: h.astype(wide), carry)
         a = (x @ w_x).astype(wide) + b_x
         a = a if term is None else a + term[:, None].astype(wide)

@@ -56,7 +56,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    method: Literal["rk4", "euler"] = "rk4",
+    solver: Literal["rk4", "euler"] = "rk4",
     solver_steps: Annotated[int, Range(1)] = 1,
     gradient: Literal["adjoint", "direct"] = "adjoint",
 ) -> Learner:
@@ -65,7 +65,7 @@ def learner(
     Args:
       model: `__call__(t [], h [D]) -> dh/dt [D]`.
       optimizer: any optax transformation.
-      method: the solver's rule.
+      solver: rule of a step.
       solver_steps: of the solver between two points of a trajectory.
       gradient: of the equation ("adjoint"), or of the solver's steps ("direct").
 
@@ -79,7 +79,7 @@ def learner(
 
     def solve(params: Any, batch: dict) -> jax.Array:
         def row(h, times):
-            return odeint(field, params, h, times, steps=solver_steps, method=method, gradient=gradient)
+            return odeint(field, params, h, times, steps=solver_steps, method=solver, gradient=gradient)
 
         return jax.vmap(row)(batch["state"][:, 0], batch["time"])
 

@@ -61,7 +61,7 @@ class DualEncoder(nn.Module):
           (clips [B, D], sentences [B, D], both of length 1, and 1/tau).
         """
         clip = clip if clip.ndim == 5 else clip[:, None]
-        seen = ClipEncoder(self.channels, self.strides, self.hidden_size, self.dtype, name="clip")(clip)
+        seen = ClipEncoder(self.channels, self.strides, self.hidden_size, dtype=self.dtype, name="clip")(clip)
         read = SentenceEncoder(self.vocab_size, self.hidden_size, self.word_size, self.dtype, name="sentence")(tokens)
         scale = self.param("log_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
 

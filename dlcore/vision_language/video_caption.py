@@ -2,13 +2,16 @@
 
 Venugopalan et al. 2015, arXiv:1505.00487 (sequence to sequence, video to text):
 
-    v_f = W [mean of CNN(frame_f) over positions; 8 projected channels of it at each position]
-    z   = V [last state of GRU(v_1 .. v_F); mean of v_f],   s_t = GRU(s_t-1, [w_t; z]),   s_0 = tanh(z)
-    p(w_t+1 | w_<=t) = softmax(W relu(U [s_t; z]))
+    a_f = softmax over positions p of u CNN(frame_f)_p                     where something is, in several heads
+    v_f = W sum_p a_fp [CNN(frame_f)_p; sin and cos of 2 pi p]
+    z   = V [last state of GRU(relu(M [v_f; v_f+1]) for each f); mean of v_f]
+    s_t = GRU(s_t-1, [w_t; z]),   s_0 = tanh(z),   p(w_t+1 | w_<=t) = softmax(H relu(U [s_t; z]))
 
 The paper's encoder and decoder are one stack of LSTMs; here they are two GRUs, and the network of the frames learns
 with them. The clip is read again with every word and before every choice: where it is only the first state, the decoder
-learns the grammar first, its units saturate, and no gradient reaches the frames.
+learns the grammar first, its units saturate, and no gradient reaches the frames. A frame is what it shows and where, by
+angles, since our clips wrap around; and the recurrent layer reads neighboring frames in pairs, as a motion is a
+difference of two.
 """
 
 from collections.abc import Callable
@@ -38,12 +41,14 @@ class ClipEncoder(nn.Module):
       channels: of the convolutional layers, multiples of 8.
       strides: of the convolutional layers.
       hidden_size: D, of a frame's features and of the GRU's state.
+      num_heads: places that a frame is looked at.
       dtype: of computation; None takes the parameters'.
     """
 
     channels: tuple[int, ...] = (16, 32, 32)
     strides: tuple[int, ...] = (2, 2, 2)
     hidden_size: Annotated[int, Range(1)] = 96
+    num_heads: Annotated[int, Range(1)] = 4
     dtype: Any = None
 
     @nn.compact
@@ -54,17 +59,27 @@ class ClipEncoder(nn.Module):
           clip: [B, F, H, W, 3], normalized.
 
         Returns:
-          [B, D], of the state after the last frame and the mean of the frames.
+          [B, D], of the state after the last pair of frames and the mean of the frames.
         """
+
+        def dense(features: int, name: str) -> nn.Dense:
+            return nn.Dense(features, dtype=self.dtype, name=name)
+
         b, frames = clip.shape[:2]
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="frame")(clip.reshape(-1, *clip.shape[2:]))
-        where = nn.Dense(8, dtype=self.dtype, name="where")(grid).reshape(b, frames, -1)
-        what = grid.mean((1, 2)).reshape(b, frames, -1)
-        x = nn.relu(nn.Dense(self.hidden_size, dtype=self.dtype, name="project")(jnp.concatenate([what, where], -1)))
+        height, width = grid.shape[1:3]
+        y, x = jnp.meshgrid(jnp.arange(height) / height, jnp.arange(width) / width, indexing="ij")
+        angle = 2 * jnp.pi * jnp.stack([y, x], -1)
+        code = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).astype(grid.dtype)
+        cells = jnp.concatenate([grid, jnp.broadcast_to(code, (*grid.shape[:3], 4))], -1)
+        cells = cells.reshape(len(grid), height * width, -1)
+        weights = jax.nn.softmax(dense(self.num_heads, "where")(grid).reshape(*cells.shape[:2], -1), axis=1)
+        seen = jnp.einsum("bph,bpc->bhc", weights, cells).reshape(b, frames, -1)
+        frame = dense(self.hidden_size, "project")(seen)
+        pairs = nn.relu(dense(self.hidden_size, "motion")(jnp.concatenate([frame[:, :-1], frame[:, 1:]], -1)))
         gru = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype, name="gru")
-        last = gru(gru.initial_carry(b), x)[1][:, -1]
-        together = jnp.concatenate([last, x.mean(1).astype(last.dtype)], -1)
-        return nn.Dense(self.hidden_size, dtype=self.dtype, name="together")(together)
+        last = gru(gru.initial_carry(b), pairs)[1][:, -1]
+        return dense(self.hidden_size, "together")(jnp.concatenate([last, frame.mean(1).astype(last.dtype)], -1))
 
 
 class VideoCaptioner(nn.Module):
@@ -88,7 +103,7 @@ class VideoCaptioner(nn.Module):
 
     def setup(self):
         """Build encoder, embedding, decoder, output layer and head, which starts at zero."""
-        self.clip = ClipEncoder(self.channels, self.strides, self.hidden_size, self.dtype)
+        self.clip = ClipEncoder(self.channels, self.strides, self.hidden_size, dtype=self.dtype)
         self.embed = nn.Embed(self.vocab_size, self.embedding_dim, dtype=self.dtype)
         self.decoder = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype)
         self.output = nn.Dense(self.hidden_size, dtype=self.dtype)

@@ -79,7 +79,7 @@ def transformers(model: GPT2, prompt: jax.Array, new: int) -> Callable[[], Any]:
 
 def measure(
     *,
-    batch: tuple[int, ...] = (1, 8),
+    batch_sizes: tuple[int, ...] = (1, 8),
     prompt: Annotated[int, Range(1)] = 16,
     new: Annotated[int, Range(2)] = 256,
     peers: tuple[str, ...] = ("naive", "transformers"),
@@ -93,7 +93,7 @@ def measure(
     """Time greedy decoding in shuffled turns.
 
     Args:
-      batch: texts that are written together, one measurement each.
+      batch_sizes: texts that are written together, one measurement each.
       prompt: tokens of each prompt.
       new: tokens that each text gets.
       peers: naive, transformers, or both.
@@ -113,7 +113,7 @@ def measure(
     rates: dict[str, dict[str, float]] = {}
     claims: list[bool] = []
     first, naive_new = None, min(naive_new, new)
-    for size in batch:
+    for size in batch_sizes:
         text = jax.random.randint(jax.random.key(1), (size, prompt), 0, vocab_size)
         functions = {"cached": cached(model, variables, text, new)}
         tokens = {"cached": new, "naive": naive_new, "transformers": new}
@@ -153,7 +153,7 @@ experiment = Study(
     doc=__doc__,
     function=measure,
     smoke={
-        "batch": (2,),
+        "batch_sizes": (2,),
         "prompt": 2,
         "new": 4,
         "peers": ("naive",),

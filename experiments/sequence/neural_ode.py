@@ -2,7 +2,7 @@
 
 python -m experiments.sequence.neural_ode                        (mean squared error 1e-4)
 python -m experiments.sequence.neural_ode --gradient=direct      (the gradient of the solver's steps; not run)
-python -m experiments.sequence.neural_ode --method=euler         (not run)
+python -m experiments.sequence.neural_ode --solver=euler         (not run)
 
 Training sees segments of one second; `loss` of validation and test is the mean squared error over the whole
 ten seconds from starts that training has not seen.

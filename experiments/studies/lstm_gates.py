@@ -6,7 +6,7 @@ python -m experiments.studies.lstm_gates --dataset=shakespeare --data_dir=D --st
 Models of the characters of a few embedded pages (`dlcore.sequence.char_rnn`), equal but for the cell: the LSTM, one
 without a forget gate, one without an output gate, one whose input gate is 1 - f, and one with peepholes. Compared are
 nats a character on the last tenth of the text, first at the same width and then at the width that gives each cell as
-many parameters as the LSTM has. The claims are those of Greff et al. 2017, arXiv:1503.04069, over three other tasks:
+many parameters as the LSTM has. The claims are those of Greff et al. 2017 over three other tasks:
 without its forget gate the LSTM is worse, more so than by any other change; coupled gates cost nothing, and peepholes
 gain nothing. They hold where, at both widths, the mean cost of no forget gate is the largest and above 0.02 nats, that
 of coupled gates at most 0.02, and that of peepholes at least -0.02.
@@ -15,7 +15,7 @@ Measured over three seeds: they do not. The LSTM reaches 2.28 nats; no forget ga
 equal parameters, but no output gate 0.07 and 0.10. Coupled gates even gain 0.07 and 0.12, and peepholes cost 0.03. Four
 minutes of one core.
 
-References: Greff et al. 2017; Jozefowicz et al. 2015 (forget bias 1, as here).
+References: Greff et al. 2017, arXiv:1503.04069; Jozefowicz et al. 2015 (forget bias 1, as here).
 """
 
 from typing import Annotated, Literal

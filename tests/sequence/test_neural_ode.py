@@ -58,7 +58,7 @@ def test_the_rate_of_a_decay_is_found(gradient):
 def test_a_network_follows_spirals_that_it_has_not_seen():
     train, test = segments(spirals(4, 0, length=51), 11), spirals(4, 1, length=21)
     learner = neural_ode.learner(
-        model=neural_ode.VectorField(16, 1), optimizer=create_optimizer("adam", 0.02), method="rk4"
+        model=neural_ode.VectorField(16, 1), optimizer=create_optimizer("adam", 0.02), solver="rk4"
     )
     rows = train[np.arange(len(train))]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
@@ -74,7 +74,7 @@ def test_a_network_follows_spirals_that_it_has_not_seen():
 
 def test_euler_and_coarser_steps_are_passed_on():
     rows = batch()
-    by = {m: toy(method=m, solver_steps=1) for m in ("euler", "rk4")}
+    by = {m: toy(solver=m, solver_steps=1) for m in ("euler", "rk4")}
     state = by["rk4"].init(jax.random.key(0), rows)
     # One step of 0.5 from 1: 1 - 0.5 by Euler; 1 - .5 + .125 - .0208 + .0026 = .6068 by RK4.
     assert float(by["euler"].predict(state, rows)["state"][0, 1, 0]) == pytest.approx(0.5)
@@ -82,8 +82,8 @@ def test_euler_and_coarser_steps_are_passed_on():
 
 
 def test_an_unknown_method_is_named():
-    with pytest.raises(ValueError, match="method='heun': unknown; allowed: rk4, euler"):
-        toy(method="heun")
+    with pytest.raises(ValueError, match="solver='heun': unknown; allowed: rk4, euler"):
+        toy(solver="heun")
 
 
 def test_the_velocity_does_not_depend_on_time():
