@@ -3,15 +3,15 @@
 Venugopalan et al. 2015, arXiv:1505.00487 (sequence to sequence, video to text):
 
     a_f = softmax over positions p of u CNN(frame_f)_p                     where something is, in several heads
-    v_f = W sum_p a_fp [CNN(frame_f)_p; sin and cos of 2 pi p]
-    z   = V [last state of GRU(relu(M [v_f; v_f+1]) for each f); mean of v_f]
+    p_f = sum_p a_fp e^(2 pi i p), of rows and of columns;   v_f = W [sum_p a_fp CNN(frame_f)_p; p_f]
+    z   = V [last state of GRU(relu(M [v_f; v_f+1; p_f+1 conj(p_f)]) for each f); mean of v_f]
     s_t = GRU(s_t-1, [w_t; z]),   s_0 = tanh(z),   p(w_t+1 | w_<=t) = softmax(H relu(U [s_t; z]))
 
 The paper's encoder and decoder are one stack of LSTMs; here they are two GRUs, and the network of the frames learns
 with them. The clip is read again with every word and before every choice: where it is only the first state, the decoder
 learns the grammar first, its units saturate, and no gradient reaches the frames. A frame is what it shows and where, by
-angles, since our clips wrap around; and the recurrent layer reads neighboring frames in pairs, as a motion is a
-difference of two.
+angles, since our clips wrap around; and the recurrent layer reads neighboring frames in pairs, with the angle between
+them, as a motion is a difference of two.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class ClipEncoder(nn.Module):
     """
 
     channels: tuple[int, ...] = (16, 32, 32)
-    strides: tuple[int, ...] = (2, 2, 2)
+    strides: tuple[int, ...] = (2, 2, 1)
     hidden_size: Annotated[int, Range(1)] = 96
     num_heads: Annotated[int, Range(1)] = 4
     dtype: Any = None
@@ -68,18 +68,24 @@ class ClipEncoder(nn.Module):
         b, frames = clip.shape[:2]
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="frame")(clip.reshape(-1, *clip.shape[2:]))
         height, width = grid.shape[1:3]
-        y, x = jnp.meshgrid(jnp.arange(height) / height, jnp.arange(width) / width, indexing="ij")
-        angle = 2 * jnp.pi * jnp.stack([y, x], -1)
-        code = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).astype(grid.dtype)
-        cells = jnp.concatenate([grid, jnp.broadcast_to(code, (*grid.shape[:3], 4))], -1)
-        cells = cells.reshape(len(grid), height * width, -1)
-        weights = jax.nn.softmax(dense(self.num_heads, "where")(grid).reshape(*cells.shape[:2], -1), axis=1)
-        seen = jnp.einsum("bph,bpc->bhc", weights, cells).reshape(b, frames, -1)
-        frame = dense(self.hidden_size, "project")(seen)
-        pairs = nn.relu(dense(self.hidden_size, "motion")(jnp.concatenate([frame[:, :-1], frame[:, 1:]], -1)))
+        weights = dense(self.num_heads, "where")(grid).reshape(len(grid), height * width, -1)
+        weights = jax.nn.softmax(weights, axis=1).reshape(b, frames, height, width, -1)
+        grid = grid.reshape(b, frames, height, width, -1)
+        what = jnp.einsum("bfyxh,bfyxc->bfhc", weights, grid).reshape(b, frames, -1)
+        turn = [jnp.exp(2j * jnp.pi * jnp.arange(size) / size) for size in (height, width)]
+        place = jnp.concatenate([weights.sum(3).swapaxes(2, 3) @ turn[0], weights.sum(2).swapaxes(2, 3) @ turn[1]], -1)
+        frame = dense(self.hidden_size, "project")(jnp.concatenate([what, *_parts(place, what)], -1))
+        first, second = (slice(None, -1), slice(1, None)) if frames > 1 else (slice(None), slice(None))
+        moved = place[:, second] * place[:, first].conj()
+        pairs = jnp.concatenate([frame[:, first], frame[:, second], *_parts(moved, what)], -1)
+        pairs = nn.relu(dense(self.hidden_size, "motion")(pairs))
         gru = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype, name="gru")
         last = gru(gru.initial_carry(b), pairs)[1][:, -1]
         return dense(self.hidden_size, "together")(jnp.concatenate([last, frame.mean(1).astype(last.dtype)], -1))
+
+
+def _parts(z: jax.Array, like: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return z.real.astype(like.dtype), z.imag.astype(like.dtype)
 
 
 class VideoCaptioner(nn.Module):
@@ -96,7 +102,7 @@ class VideoCaptioner(nn.Module):
 
     vocab_size: int
     channels: tuple[int, ...] = (16, 32, 32)
-    strides: tuple[int, ...] = (2, 2, 2)
+    strides: tuple[int, ...] = (2, 2, 1)
     hidden_size: Annotated[int, Range(1)] = 96
     embedding_dim: Annotated[int, Range(1)] = 32
     dtype: Any = None
