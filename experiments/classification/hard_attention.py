@@ -45,7 +45,7 @@ def data(flags: Flags) -> Splits:
         split: digit_scenes(split, count, seed, size=size, clutter=flags.clutter)
         for seed, (split, count) in enumerate(counts.items())
     }
-    spec = {"class_names": list(splits["train"].class_names), "scene_size": size}
+    spec = {"dataset": "digit scenes", "class_names": list(splits["train"].class_names), "scene_size": size}
     return Splits(splits["train"], splits["valid"], splits["test"], spec)
 
 
