@@ -87,7 +87,9 @@ def environment(index: int, processes: int, port: int, devices: int | None) -> d
 def _copy(stream: IO[str], index: int) -> None:
     for line in stream:
         if "[Gloo] Rank" not in line:
-            print(f"[{index}] {line.rstrip()}", flush=True)
+            # One write: `print` writes the end of the line apart, and another thread's line could come between.
+            sys.stdout.write(f"[{index}] {line.rstrip()}\n")
+            sys.stdout.flush()
 
 
 class _Attempt:
