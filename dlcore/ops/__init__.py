@@ -45,6 +45,7 @@ from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.resize import RESIZE_METHODS, resize
+from dlcore.ops.split_sequence import split_sequence
 from dlcore.ops.square_root import safe_sqrt
 from dlcore.ops.transposed_convolution import conv_transpose
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
@@ -107,6 +108,7 @@ __all__ = [
     "resize_boxes",
     "safe_sqrt",
     "same_padding",
+    "split_sequence",
     "top_detections",
     "winograd_multiplications",
 ]

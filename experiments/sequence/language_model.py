@@ -49,6 +49,7 @@ experiment = Experiment(
         "model.num_heads": 4,
         "model.width": 128,
         "learning_rate": 1e-3,
+        "second_momentum": 0.99,
         "warmup": 0.05,
         "weight_decay": 0.1,
         "clip_norm": 1.0,
