@@ -13,7 +13,7 @@ from dlcore.data.image_headers import target_size
 from dlcore.data.masks import pack_masks, segmentation_to_mask
 from dlcore.data.source import Source
 
-__all__ = ["coco_source", "coco_splits", "keypoint_names"]
+__all__ = ["coco_source", "coco_splits"]
 
 _SPLITS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 
@@ -121,7 +121,7 @@ def coco_source(
     categories = sorted(content["categories"] if categories is None else categories, key=lambda c: c["id"])
     rows, notes = _by_image(content, categories, annotations)
     try:
-        names = keypoint_names(categories) if keypoints else ()
+        names = _keypoint_names(categories) if keypoints else ()
     except ValueError as error:
         raise ValueError(f"{annotations}: {error}") from None
     if keypoints and not names:
@@ -166,21 +166,12 @@ def coco_source(
     if empty:
         notes += (f"{annotations.name}: {len(empty)} masks have no pixel at {height} by {width}: {_listed(empty)}",)
     files = np.array([image["file_name"] for image in content["images"]], object)
-    return Source(arrays, count, tuple(c["name"] for c in categories), annotations.stem, notes, files, sizes)
+    class_names = tuple(c["name"] for c in categories)
+    return Source(arrays, count, class_names, annotations.stem, notes, files, sizes, names)
 
 
-def keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Find the names of the keypoints of a file's categories.
-
-    Args:
-      categories: dicts, those of objects with keypoints with `keypoints`, a list of names.
-
-    Returns:
-      The names; empty where no category has some.
-
-    Raises:
-      ValueError: two categories have different ones.
-    """
+def _keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names of the keypoints, which the categories share; empty where no category has some."""
     found = {tuple(c["keypoints"]): c["name"] for c in categories if c.get("keypoints")}
     if len(found) > 1:
         one, other = list(found.values())[:2]
