@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dlcore.data.coco import coco_source, coco_splits
-from dlcore.data.masks import mask_to_rle, unpack_masks
+from dlcore.data.masks import masks_to_rles, unpack_masks
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_box_may_reach_out_by_a_pixel(folder):
 def test_masks_are_resized_with_their_image(folder):
     mask = np.zeros((20, 40), bool)
     mask[4:12, 8:24] = mask[18, 36] = True
-    annotate(folder, segmentation=mask_to_rle(mask))
+    annotate(folder, segmentation=masks_to_rles(mask[None])[0])
     same = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3, masks=True).arrays
     read = unpack_masks(same["masks"][1], 40)
     np.testing.assert_array_equal(read[1], mask)
