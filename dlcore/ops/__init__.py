@@ -41,6 +41,7 @@ from dlcore.ops.fractional_pooling import fractional_max_pool, fractional_starts
 from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
 from dlcore.ops.im2col import col2im, conv_im2col, im2col
 from dlcore.ops.kernels import is_kernel
+from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -92,6 +93,7 @@ __all__ = [
     "generalized_box_iou",
     "global_avg_pool",
     "grid_sample",
+    "heatmaps_to_keypoints",
     "im2col",
     "is_kernel",
     "masks_to_boxes",
@@ -101,6 +103,7 @@ __all__ = [
     "nearest_unpool",
     "nms",
     "paired_box_iou",
+    "paste_masks",
     "pixel_shuffle",
     "pixel_unshuffle",
     "receptive_field",
