@@ -20,7 +20,7 @@ from dlcore.data.augment import ExampleAugmentation, augment_examples
 from dlcore.detection.dense import DetectorState, named_maps
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
-from dlcore.losses.regression import smooth_l1_loss
+from dlcore.losses.regression import l2_loss, smooth_l1_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Conv, logits_dtype
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
@@ -94,7 +94,7 @@ def box_distance(box: jax.Array, target: jax.Array, kind: Literal["l2", "smooth_
     Returns:
       [...].
     """
-    return jnp.square(box - target).sum(-1) if kind == "l2" else smooth_l1_loss(box, target, BETA).sum(-1)
+    return l2_loss(box, target) if kind == "l2" else 4 * smooth_l1_loss(box, target, BETA)
 
 
 def mean_size_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
