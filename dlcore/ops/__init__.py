@@ -45,6 +45,7 @@ from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.resize import RESIZE_METHODS, resize
+from dlcore.ops.roi import multiscale_roi_align, roi_align, roi_pool
 from dlcore.ops.square_root import safe_sqrt
 from dlcore.ops.transposed_convolution import conv_transpose
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
@@ -97,6 +98,7 @@ __all__ = [
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
+    "multiscale_roi_align",
     "nearest_unpool",
     "nms",
     "paired_box_iou",
@@ -105,6 +107,8 @@ __all__ = [
     "receptive_field",
     "resize",
     "resize_boxes",
+    "roi_align",
+    "roi_pool",
     "safe_sqrt",
     "same_padding",
     "top_detections",
