@@ -32,7 +32,7 @@ from dlcore.extras import require
 from dlcore.models.registry import TOKEN_MODELS, create_model, example_inputs, family_of
 from dlcore.models.torch_file import TorchTensor, read_torch_file
 
-__all__ = ["fill_variables", "load_torch", "read_npz", "read_state_dict", "torch_names"]
+__all__ = ["load_torch", "read_npz", "read_state_dict", "torch_names"]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 IGNORED = r"(^|\.)num_batches_tracked$|^n_averaged$"
@@ -83,47 +83,6 @@ def load_torch(
     """
     tree = _variables(name, fields)
     values = _values(name, state_dict, replace_head, fields, _leaves(tree))
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(values[_path(path)], leaf.dtype), tree)
-
-
-def fill_variables(
-    tree: Any,
-    state_dict: Mapping[str, Any],
-    *,
-    names: tuple[tuple[str, str], ...] = (),
-    ignored: str | None = None,
-    optional: str | None = None,
-    model: str = "the model",
-) -> Any:
-    """Convert a state dict to the variables of any module, such as a detector or a segmenter.
-
-    Args:
-      tree: the variables, or their shapes and dtypes (`jax.eval_shape` of `init`).
-      state_dict: {name: array}; counters of batches are ignored.
-      names: pairs (pattern, replacement), as a family's `TORCH_NAMES`.
-      ignored: pattern of entries that are not weights.
-      optional: pattern of entries that may be left over.
-      model: its name, for errors.
-
-    Returns:
-      The variables, filled.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
-    """
-    leaves = _leaves(tree)
-    theirs = {path: _torch_name(path, names) for path in leaves}
-    pattern = "|".join(filter(None, (IGNORED, ignored)))
-    entries = {key: value for key, value in _unwrapped(state_dict).items() if not re.search(pattern, key)}
-    _check_entries(entries, theirs, optional, model)
-    values = {
-        path: _convert(path, _joined(entries, theirs[path]), leaf.shape, lambda *_: None)
-        for path, leaf in leaves.items()
-    }
-    wrong = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
-    if wrong:
-        shapes = [f"{theirs[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
-        raise ValueError(f"state_dict: it does not fit {model}; {_list('of a wrong shape', shapes)}")
     return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(values[_path(path)], leaf.dtype), tree)
 
 
@@ -217,7 +176,15 @@ def _values(
     }
     tied = getattr(family, "TORCH_TIED", {})
     _drop_copies(entries, {copy: original for copy, original in tied.items() if copy not in names.values()})
-    _check_entries(entries, names, getattr(family, "TORCH_OPTIONAL", None), name)
+    wanted = dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN))
+    missing = [key for key in wanted if key not in entries]
+    optional = getattr(family, "TORCH_OPTIONAL", None)
+    left_over = sorted(set(entries) - set(wanted))
+    left_over = [key for key in left_over if optional is None or not re.search(optional, key)]
+    if missing or left_over:
+        raise ValueError(
+            f"state_dict: it does not fit {name}; {_list('missing', missing)}{_list('left over', left_over)}"
+        )
     convert = getattr(family, "from_torch", lambda path, value, shape: None)
     values = {path: _convert(path, _joined(entries, names[path]), leaf.shape, convert) for path, leaf in leaves.items()}
     wrong = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
@@ -231,17 +198,6 @@ def _values(
     offer = not replace_head and name not in TOKEN_MODELS
     hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
-
-
-def _check_entries(entries: Mapping[str, Any], names: Mapping[str, str], optional: str | None, model: str) -> None:
-    wanted = dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN))
-    missing = [key for key in wanted if key not in entries]
-    left_over = sorted(set(entries) - set(wanted))
-    left_over = [key for key in left_over if optional is None or not re.search(optional, key)]
-    if missing or left_over:
-        raise ValueError(
-            f"state_dict: it does not fit {model}; {_list('missing', missing)}{_list('left over', left_over)}"
-        )
 
 
 def _joined(entries: Mapping[str, Any], name: str) -> np.ndarray:

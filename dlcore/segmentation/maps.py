@@ -1,4 +1,4 @@
-"""What the segmenters share: layers at one size, padding to a multiple of the stride, and maps back at the image's size.
+"""What the segmenters share: layers, padding to a multiple of the stride, and maps back at the image's size.
 
 Logits are resized before the arg-max, by half-pixel centers (torch's align_corners=False): the arg-max of a small map,
 enlarged, would have its stairs.

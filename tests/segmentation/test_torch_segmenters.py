@@ -1,4 +1,4 @@
-"""Torchvision's segmenters: the outputs of the goldens, the numbers of parameters, and errors that name what is wrong."""
+"""Torchvision's segmenters: the outputs of the goldens, numbers of parameters, errors that name what is wrong."""
 
 import importlib.util
 import json

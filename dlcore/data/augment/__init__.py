@@ -33,6 +33,7 @@ lazy_exports(
         "color_jitter": "jitter",
         "compose": "compose",
         "compose_boxes": "detection",
+        "compose_maps": "segmentation",
         "contrastive_augmentation": "recipes",
         "cutmix": "mixing",
         "cutmix_box": "mixing",
