@@ -20,7 +20,7 @@ leaves as they are (position embeddings of another image size). Layouts:
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from dlcore.extras import require
 from dlcore.models.registry import TOKEN_MODELS, create_model, example_inputs, family_of
 from dlcore.models.torch_file import TorchTensor, read_torch_file
 
-__all__ = ["load_torch", "read_npz", "read_state_dict", "torch_names"]
+__all__ = ["fill_from_torch", "load_torch", "read_npz", "read_state_dict", "torch_names"]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 IGNORED = r"(^|\.)num_batches_tracked$|^n_averaged$"
@@ -84,6 +84,42 @@ def load_torch(
     tree = _variables(name, fields)
     values = _values(name, state_dict, replace_head, fields, _leaves(tree))
     return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(values[_path(path)], leaf.dtype), tree)
+
+
+def fill_from_torch(
+    shapes: Any, state_dict: Mapping[str, Any], rules: Sequence[tuple[str, Any]], *, what: str, unused: str = "(?!)"
+) -> Any:
+    """Convert a state dict to the variables of any module, such as a detector around a model.
+
+    Args:
+      shapes: tree of the variables, {"params": ..., "batch_stats": ...}, of arrays or shapes.
+      state_dict: {name: array}, as in `load_torch`.
+      rules: pairs (pattern, replacement) of `re.sub`, applied in order to the name that a leaf's path gives.
+      what: name of the module, for errors.
+      unused: pattern of paths ("params/backbone/head/kernel") that the state dict does not have; they become zero.
+
+    Returns:
+      The tree, of arrays.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    leaves = _leaves(shapes)
+    names = {path: _torch_name(path, tuple(rules)) for path in leaves if not re.search(unused, path)}
+    entries = {key: value for key, value in _unwrapped(state_dict).items() if not re.search(IGNORED, key)}
+    _check_complete(what, entries, names, None)
+    values = {
+        path: _convert(path, _joined(entries, name), leaves[path].shape, lambda *_: None)
+        for path, name in names.items()
+    }
+    if wrong := [path for path, value in values.items() if value.shape != leaves[path].shape]:
+        shown = [f"{names[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
+        raise ValueError(f"state_dict: it does not fit {what}; {_list('of a wrong shape', shown)}")
+
+    def fill(path: tuple, leaf: Any) -> jax.Array:
+        return jnp.asarray(values.get(_path(path), np.zeros(leaf.shape)), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -176,15 +212,7 @@ def _values(
     }
     tied = getattr(family, "TORCH_TIED", {})
     _drop_copies(entries, {copy: original for copy, original in tied.items() if copy not in names.values()})
-    wanted = dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN))
-    missing = [key for key in wanted if key not in entries]
-    optional = getattr(family, "TORCH_OPTIONAL", None)
-    left_over = sorted(set(entries) - set(wanted))
-    left_over = [key for key in left_over if optional is None or not re.search(optional, key)]
-    if missing or left_over:
-        raise ValueError(
-            f"state_dict: it does not fit {name}; {_list('missing', missing)}{_list('left over', left_over)}"
-        )
+    _check_complete(name, entries, names, getattr(family, "TORCH_OPTIONAL", None))
     convert = getattr(family, "from_torch", lambda path, value, shape: None)
     values = {path: _convert(path, _joined(entries, names[path]), leaf.shape, convert) for path, leaf in leaves.items()}
     wrong = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
@@ -198,6 +226,17 @@ def _values(
     offer = not replace_head and name not in TOKEN_MODELS
     hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
+
+
+def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, str], optional: str | None) -> None:
+    wanted = dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN))
+    missing = [key for key in wanted if key not in entries]
+    left_over = sorted(set(entries) - set(wanted))
+    left_over = [key for key in left_over if optional is None or not re.search(optional, key)]
+    if missing or left_over:
+        raise ValueError(
+            f"state_dict: it does not fit {what}; {_list('missing', missing)}{_list('left over', left_over)}"
+        )
 
 
 def _joined(entries: Mapping[str, Any], name: str) -> np.ndarray:

@@ -1,0 +1,232 @@
+"""RetinaNet: a focal loss lets one stage learn from all anchors of a pyramid, the easy background included.
+
+Lin et al. 2017, arXiv:1708.02002.
+
+    L = 1/N+ [ sum_{a in P or B} focal(s_a, c_a) + sum_{a in P} |t_a - t*_a| ]
+    focal   one question for each class: -alpha_c (1 - p)^gamma log p; all answers are no where a is background
+    P       anchors whose IoU with a box is at least 0.5, or no anchor overlaps that box more; N+ of them
+    B       background: IoU below 0.4 with every box; the anchors between have no part
+
+All scores start at the probability 0.01: else the many background anchors drive the first steps. Anchors, heads,
+matching and post-processing are those of torchvision's `retinanet_resnet50_fpn`. N+ is that of the whole batch, over
+all devices, as in the paper's sum; torchvision divides image by image.
+"""
+
+from functools import partial
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.detection.anchors import IGNORED, Anchors, match_anchors
+from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
+from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.losses.detection import sigmoid_focal_loss
+from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
+
+__all__ = ["Outputs", "RetinaNet", "image_losses", "learner", "postprocess"]
+
+
+class Outputs(NamedTuple):
+    """Predictions of the heads for L anchors.
+
+    Args:
+      logits: [B, L, C].
+      deltas: [B, L, 4], t.
+    """
+
+    logits: jax.Array
+    deltas: jax.Array
+
+
+class RetinaNet(nn.Module):
+    """Backbone, pyramid and heads; the heads share their parameters over levels.
+
+    Args:
+      backbone: a model with `features`; its own classifier is not used.
+      num_classes: C.
+      stages: stages of the backbone in the pyramid, finest first.
+      channels: of the pyramid and the heads.
+      extra_blocks: levels beyond the backbone's: none, one by pooling, or two by strided convolutions.
+      num_convs: convolutions of each head's tower.
+      num_groups: of the towers' group normalization; None for no normalization.
+      scales: sides of the anchors, in strides of their level.
+      aspect_ratios: height over width of the anchors.
+      prior_probability: class scores at initialization.
+      dtype: of computation; None for that of the input.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    stages: tuple[str, ...] = ("layer2", "layer3", "layer4")
+    channels: Annotated[int, Range(1)] = 256
+    extra_blocks: ExtraBlocks = "p6p7"
+    num_convs: Annotated[int, Range(0)] = 4
+    num_groups: Annotated[int, Range(1)] | None = None
+    scales: tuple[float, ...] = (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3))
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    prior_probability: Annotated[float, Range(1e-6, 0.5)] = 0.01
+    dtype: Any = None
+
+    TORCH_NAMES = (
+        (r"^backbone\.", "backbone.body."),
+        (r"^fpn\.(p[67])\.", r"backbone.fpn.extra_blocks.\1."),
+        (r"^fpn\.(inner|layer)(\d+)\.", r"backbone.fpn.\1_blocks.\2.0."),
+        (r"^(classification|regression)_conv(\d+)\.", r"head.\1_head.conv.\2.0."),
+        (r"^(classification|regression)_norm(\d+)\.", r"head.\1_head.conv.\2.1."),
+        (r"^cls_logits\.", "head.classification_head.cls_logits."),
+        (r"^bbox_reg\.", "head.regression_head.bbox_reg."),
+    )
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
+        """Predict for every anchor.
+
+        Args:
+          x: [B, H, W, C], sides multiples of the finest stride.
+          train: whether batch norm of the backbone uses the batch.
+
+        Returns:
+          (outputs, their anchors).
+        """
+        maps = named_maps(self.backbone.features(x, train=train), self.stages)
+        levels = FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(maps)
+        classification, regression = (
+            tower(kind, self.num_convs, self.channels, self.num_groups, self.dtype)
+            for kind in ("classification", "regression")
+        )
+        num_anchors = len(self.scales) * len(self.aspect_ratios)
+        bias = nn.initializers.constant(-np.log((1 - self.prior_probability) / self.prior_probability))
+        cls_logits = head_conv("cls_logits", num_anchors * self.num_classes, self.dtype, bias)
+        bbox_reg = head_conv("bbox_reg", num_anchors * 4, self.dtype)
+        logits = flatten_levels([cls_logits(classification(level)) for level in levels], num_anchors)
+        deltas = flatten_levels([bbox_reg(regression(level)) for level in levels], num_anchors)
+        sizes = [level.shape[1:3] for level in levels]
+        return Outputs(logits, deltas), Anchors.of(sizes, x.shape[1:3], self.scales, self.aspect_ratios)
+
+
+def image_losses(
+    outputs: Outputs,
+    anchors: Anchors,
+    boxes: jax.Array,
+    labels: jax.Array,
+    valid: jax.Array,
+    *,
+    fg_iou_thresh: float | jax.Array = 0.5,
+    bg_iou_thresh: float | jax.Array = 0.4,
+    alpha: float | jax.Array = 0.25,
+    gamma: float | jax.Array = 2.0,
+) -> dict[str, jax.Array]:
+    """Sum the losses over the anchors of one image.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      anchors: what the outputs are of.
+      boxes: [M, 4] pixels.
+      labels: [M] int.
+      valid: [M] bool, False for padding.
+      fg_iou_thresh: see `match_anchors`.
+      bg_iou_thresh: see `match_anchors`.
+      alpha: weight of the focal loss where the class is present.
+      gamma: focusing exponent of the focal loss.
+
+    Returns:
+      {"classification", "box": sums, "num_foreground": int}.
+    """
+    iou = box_iou(boxes, anchors.boxes)
+    matched = match_anchors(iou, fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True, valid=valid)
+    foreground = matched >= 0
+    label = jnp.where(foreground, labels[matched], -1)
+    target = jax.nn.one_hot(label, outputs.logits.shape[-1], dtype=outputs.logits.dtype)
+    focal = sigmoid_focal_loss(outputs.logits, target, alpha, gamma)
+    box = jnp.where(foreground[:, None], boxes[matched], anchors.boxes)
+    error = jnp.abs(outputs.deltas - encode_boxes(box, jnp.asarray(anchors.boxes))).sum(-1)
+    return {
+        "classification": jnp.where(matched == IGNORED, 0, focal).sum(),
+        "box": jnp.where(foreground, error, 0).sum(),
+        "num_foreground": foreground.sum(dtype=jnp.int32),
+    }
+
+
+def postprocess(
+    outputs: Outputs, anchors: Anchors, size: tuple[int, int], *, topk_candidates: int = 1000, **thresholds: Any
+) -> dict[str, jax.Array]:
+    """Detect the objects of one image.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      anchors: what the outputs are of.
+      size: (height, width) of the image.
+      topk_candidates: best scores of each level that go on to suppression.
+      **thresholds: of `dlcore.detection.dense.select`.
+
+    Returns:
+      As `dlcore.detection.dense.select`.
+    """
+    boxes = decode_boxes(outputs.deltas, jnp.asarray(anchors.boxes))
+    candidates = topk_by_level(jax.nn.sigmoid(outputs.logits), boxes, anchors.counts, topk_candidates)
+    return select(candidates, size, **thresholds)
+
+
+@check_arguments
+def learner(
+    *,
+    model: RetinaNet,
+    optimizer: optax.GradientTransformation,
+    preprocess: Any = lambda image: image,
+    augment: Any = None,
+    fg_iou_thresh: Annotated[float, Range(0, 1)] = 0.5,
+    bg_iou_thresh: Annotated[float, Range(0, 1)] = 0.4,
+    alpha: Annotated[float, Range(0, 1)] = 0.25,
+    gamma: Annotated[float, Range(0)] = 2.0,
+    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
+    nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
+    topk_candidates: Annotated[int, Range(1)] = 1000,
+    detections_per_img: Annotated[int, Range(1)] = 300,
+    axis: str | None = None,
+) -> Learner:
+    """Train RetinaNet on the batches of `dlcore.detection.dense.detector_learner`.
+
+    Args:
+      model: a `RetinaNet`.
+      optimizer: any optax transformation.
+      preprocess: batch of images to the model's input, of the same size.
+      augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
+      fg_iou_thresh: IoU from which on an anchor is foreground.
+      bg_iou_thresh: IoU below which an anchor is background, at most `fg_iou_thresh`.
+      alpha: weight of the focal loss where the class is present.
+      gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
+      score_thresh: least score of a detection.
+      nms_thresh: largest IoU of two detections of one class.
+      topk_candidates: best scores of each level that go on to suppression.
+      detections_per_img: K, detections of an image at most.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner, as `detector_learner` describes it.
+
+    Raises:
+      ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
+    """
+    if bg_iou_thresh > fg_iou_thresh:
+        raise ValueError(f"bg_iou_thresh={bg_iou_thresh}: too large; allowed: at most fg_iou_thresh={fg_iou_thresh}")
+    matching = {"fg_iou_thresh": fg_iou_thresh, "bg_iou_thresh": bg_iou_thresh}
+    return detector_learner(
+        model=model,
+        optimizer=optimizer,
+        preprocess=preprocess,
+        augment=augment,
+        axis=axis,
+        losses=partial(image_losses, **matching, alpha=alpha, gamma=gamma),
+        postprocess=partial(
+            postprocess,
+            score_thresh=score_thresh,
+            nms_thresh=nms_thresh,
+            topk_candidates=topk_candidates,
+            detections_per_img=detections_per_img,
+        ),
+    )

@@ -1,0 +1,38 @@
+"""Published weights of whole detectors, as the variables of the detector of the same form.
+
+A detector names the exceptions to the rule of `dlcore.models.torch_weights` by its attribute `TORCH_NAMES`: pairs of
+`re.sub` on the name that a leaf's path gives.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.models.torch_weights import fill_from_torch
+
+__all__ = ["load_torch"]
+
+UNUSED = r"^params/backbone/head/"
+"""The classifier of a backbone, which no detector uses."""
+
+
+def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tuple[int, int] = (64, 64)) -> Any:
+    """Convert a state dict to the variables of a detector.
+
+    Args:
+      model: with `TORCH_NAMES`, as `RetinaNet`, `SSD` and `DETR`; its backbone has torch's form.
+      state_dict: {name: array}, torchvision's or, for DETR, transformers'.
+      image_size: (height, width) of images that the model takes.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    images = jnp.zeros((1, *image_size, 3))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
+    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=type(model).__name__, unused=UNUSED)

@@ -1,0 +1,42 @@
+"""Detect colored shapes, or the classes of a data set in COCO's format, with RetinaNet's focal loss on anchors.
+
+python -m experiments.detection.retinanet        (not run)
+python -m experiments.detection.retinanet --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\
+    --epochs=30 --retinanet.channels=64 --learning_rate=0.002 --retinanet.scales=3,5 --eval_every=128    (not run)
+
+For the second D is as for experiments.detection.fcos. Choose `--retinanet.stages` and `--retinanet.scales` by the size
+of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixels wide and high. The published form has
+`--retinanet.num_groups=none`, `--retinanet.extra_blocks=p6p7` and three scales from 4 on.
+"""
+
+from functools import partial
+
+from dlcore.detection import retinanet
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, detection
+from dlcore.main import main
+
+
+def build(setup: Setup):
+    model = retinanet.RetinaNet(
+        backbone=backbone.build(setup),
+        num_classes=setup.spec["num_classes"],
+        dtype=setup.dtype,
+        **setup.flags.group("retinanet"),
+    )
+    return detection.build(setup, retinanet.learner, model)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=retinanet.learner,
+    build=build,
+    modules={"retinanet": partial(retinanet.RetinaNet, **detection.SMALL, scales=(2.0, 3.0))},
+    defaults={**detection.DEFAULTS, "detections_per_img": 100},
+    smoke={**detection.SMOKE, "retinanet.channels": 16, "retinanet.num_convs": 1},
+    **detection.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

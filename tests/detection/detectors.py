@@ -1,0 +1,91 @@
+"""What the tests of detectors share: a small backbone, boxes by chance, and torchvision's goldens."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.data.source import Source
+from dlcore.nn import Conv
+
+__all__ = ["GOLDENS", "Golden", "Small", "jitted", "parameters", "source"]
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+_SPEC = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
+RULE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(RULE)
+
+
+class Golden:
+    """A detector of the goldens: its weights, its input, its targets and what came out."""
+
+    def __init__(self, name):
+        self.arrays = np.load(GOLDENS / f"{name}.npz")
+        self.meta = json.loads(str(self.arrays["meta"]))
+        self.weights = RULE.det_state_dict(self.meta)
+
+    def images(self, key="x"):
+        return RULE.det_input(self.meta["inputs"][key]).transpose(0, 2, 3, 1)
+
+    def targets(self):
+        """(boxes [N, 5, 4], labels, valid [N, 5])."""
+        rows = self.meta["inputs"]["targets"]
+        boxes, labels = np.zeros((len(rows), 5, 4), np.float32), np.full((len(rows), 5), -1, np.int32)
+        for i, row in enumerate(rows):
+            boxes[i, : len(row["labels"])], labels[i, : len(row["labels"])] = row["boxes"], row["labels"]
+        return boxes, labels, labels >= 0
+
+    def check(self, got, name, tolerance=1e-4):
+        """Compare all values that are stored."""
+        expected = self.meta["outputs"][name]
+        assert list(got.shape) == expected["shape"]
+        got = np.asarray(got).reshape(-1)[:: expected["stride"]]
+        limit = tolerance * max(expected["std"], 1e-6)
+        np.testing.assert_allclose(got, self.arrays[name].reshape(-1), atol=limit, err_msg=name)
+
+    def number(self, name):
+        return float(self.arrays[name].reshape(-1)[0])
+
+
+def parameters(model, size=(64, 64)):
+    """Count a detector's parameters as torchvision does: it freezes batch norm, and has no classifier of a backbone."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *size, 3)))
+    frozen = {str(path[:-1]) for path, _ in jax.tree_util.tree_leaves_with_path(shapes.get("batch_stats", {}))}
+    return sum(
+        leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes["params"])
+        if str(path[:-1]) not in frozen and "['backbone']['head']" not in jax.tree_util.keystr(path)
+    )
+
+
+class Small(nn.Module):
+    """Two maps, of strides 8 and 16."""
+
+    @nn.compact
+    def features(self, x, train=False):
+        x = nn.relu(Conv(4, (3, 3), 8, padding=1, name="first")(x))
+        return {"fine": x, "coarse": nn.relu(Conv(6, (3, 3), 2, padding=1, name="second")(x))}
+
+
+def source(count):
+    """Images of 32 x 32 with none to three boxes."""
+    rng = np.random.default_rng(0)
+    corner, size = rng.uniform(0, 16, (count, 3, 2)), rng.uniform(6, 30, (count, 3, 2))
+    valid = np.arange(3) < rng.integers(0, 4, count)[:, None]
+    return Source(
+        {
+            "image": rng.normal(size=(count, 32, 32, 3)).astype(np.float32),
+            "boxes": np.concatenate([corner, np.minimum(corner + size, 32)], -1).astype(np.float32) * valid[..., None],
+            "labels": np.where(valid, rng.integers(0, 3, (count, 3)), -1).astype(np.int32),
+            "box_mask": valid,
+        }
+    )
+
+
+def jitted(learner):
+    functions = ("init", "update", "evaluate", "predict", "loss")
+    return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in functions})

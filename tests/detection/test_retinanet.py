@@ -1,0 +1,158 @@
+"""RetinaNet against torchvision's, its losses by hand, and the learner's corners: no box, no change by the batch split.
+
+The parity with ResNet-50 takes most of the time.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.detection import retinanet
+from dlcore.detection.anchors import Anchors
+from dlcore.detection.retinanet import Outputs, RetinaNet, image_losses
+from dlcore.detection.torch_weights import load_torch
+from dlcore.models import create_model
+from dlcore.ops.boxes import encode_boxes
+from dlcore.optim import cross_replica
+from dlcore.run import Placement, fit, make_mesh
+from tests.detection.detectors import Golden, Small, jitted, parameters, source
+
+
+def torchvision_detector():
+    return RetinaNet(create_model("resnet50"), 91)
+
+
+@pytest.mark.covers("DE-18")
+def test_it_has_torchvisions_number_of_parameters():
+    assert parameters(torchvision_detector()) == 34_014_999
+
+
+@pytest.mark.covers("DE-18")
+def test_pyramid_heads_and_losses_equal_torchvision():
+    golden, model = Golden("tvdet_retinanet_resnet50_fpn"), torchvision_detector()
+    x = golden.images()
+
+    @jax.jit
+    def apply(variables, x):
+        return model.apply(variables, x, capture_intermediates=lambda module, _: module.name == "fpn")
+
+    (outputs, anchors), seen = apply(load_torch(model, golden.weights), x)
+    for level, name in zip(seen["intermediates"]["fpn"]["__call__"][0], ("0", "1", "2", "p6", "p7"), strict=True):
+        golden.check(level.transpose(0, 3, 1, 2), f"fpn.{name}")
+    golden.check(outputs.logits, "head.cls_logits")
+    golden.check(outputs.deltas, "head.bbox_regression")
+    golden.check(anchors.boxes, "anchors")
+
+    sums = jax.vmap(lambda out, *truth: image_losses(out, anchors, *truth))(outputs, *golden.targets())
+    count = np.maximum(sums["num_foreground"], 1)  # torchvision averages over the images what it divides in each
+    for ours, theirs in (("classification", "classification"), ("box", "bbox_regression")):
+        assert float((sums[ours] / count).mean()) == pytest.approx(golden.number(f"loss.{theirs}"), rel=2e-5)
+
+
+def test_weights_that_do_not_fit_are_named():
+    model = RetinaNet(Small(), 3, ("fine", "coarse"), 4, "none", 1)
+    with pytest.raises(ValueError, match=r"does not fit RetinaNet; 14 missing: backbone.body.coarse.bias|missing"):
+        load_torch(model, {"head.other": np.zeros(1)})
+
+
+# Losses by hand
+
+
+FOUR = Anchors(np.array([[0, 0, 8, 8], [0, 0, 8, 3.6], [0, 8, 8, 16], [40, 40, 48, 48]], np.float32), (4,))
+
+
+@pytest.mark.covers("DE-18")
+def test_losses_by_hand():
+    """A box on the first anchor: the second overlaps it by .45 and is ignored; all logits 0, two classes."""
+    boxes, labels, valid = jnp.array([[0.0, 0, 8, 8]]), jnp.array([1]), jnp.array([True])
+    outputs = Outputs(jnp.zeros((4, 2)), jnp.ones((4, 4)))
+    sums = image_losses(outputs, FOUR, boxes, labels, valid)
+    assert int(sums["num_foreground"]) == 1
+    # Each yes costs .25 * .5^2 * log 2, each no .75 * .5^2 * log 2: one yes, and 1 + 2 + 2 noes of three anchors.
+    assert float(sums["classification"]) == pytest.approx((0.25 + 5 * 0.75) * 0.25 * np.log(2), rel=1e-6)
+    assert float(sums["box"]) == 4  # the true deltas are zero; the weights of the coder are 1
+    moved = image_losses(outputs, FOUR, jnp.array([[0.0, 2, 8, 10]]), labels, valid)  # IoU 6 / 10
+    assert float(moved["box"]) == pytest.approx(3 + 0.75)  # |1 - 2 / 8| along y
+
+
+@pytest.mark.covers("DE-18")
+def test_all_scores_start_at_the_prior():
+    """With 0.01 the first focal loss of background is small: -.75 .01^2 log .99 each, not a quarter of log 2."""
+    learner, rows = build(), source(2)[:]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    outputs, anchors = MODEL.apply({"params": state.params}, rows["image"])
+    chex.assert_shape(outputs, [(2, (16 + 4) * 4, 3), (2, (16 + 4) * 4, 4)])
+    assert anchors.counts == (16 * 4, 4 * 4)
+    np.testing.assert_allclose(jax.nn.sigmoid(outputs.logits), 0.01, atol=0.003)
+    rows["box_mask"][:] = False
+    empty, _ = learner.loss(state.params, state, rows)
+    assert float(empty) == pytest.approx(2 * 80 * 3 * -0.75 * 0.01**2 * np.log(0.99), rel=0.1)
+
+
+@pytest.mark.covers("DE-18")
+def test_perfect_outputs_give_the_boxes_back():
+    anchors = Anchors.of([(8, 8), (4, 4)], (64, 64), scales=(2.0, 3.0))
+    boxes, labels = jnp.array([[10.0, 10, 26, 28], [20, 30, 60, 62], [0, 0, 0, 0]]), jnp.array([2, 0, -1])
+    valid = jnp.array([True, True, False])
+    iou = retinanet.box_iou(boxes, anchors.boxes)
+    matched = np.asarray(retinanet.match_anchors(iou, 0.5, 0.4, allow_low_quality_matches=True, valid=valid))
+    foreground = matched >= 0
+    logits = np.full((len(matched), 3), -30, np.float32)
+    logits[foreground, np.asarray(labels)[matched[foreground]]] = 30
+    deltas = encode_boxes(boxes[np.where(foreground, matched, 0)], jnp.asarray(anchors.boxes))
+    perfect = Outputs(jnp.asarray(logits), jnp.where(foreground[:, None], deltas, 0))
+    sums = image_losses(perfect, anchors, boxes, labels, valid)
+    assert int(sums["num_foreground"]) == foreground.sum() > 2
+    assert float(sums["classification"] + sums["box"]) == pytest.approx(0, abs=1e-4)
+    found = retinanet.postprocess(perfect, anchors, (64, 64), score_thresh=0.05, nms_thresh=0.5, detections_per_img=5)
+    assert int(found["valid"].sum()) == 2
+    order = np.argsort(-np.asarray(found["labels"][:2]))
+    np.testing.assert_allclose(found["boxes"][order], boxes[:2], atol=1e-3)
+    np.testing.assert_array_equal(found["labels"][order], [2, 0])
+
+
+# The learner
+
+
+MODEL = RetinaNet(Small(), 3, ("fine", "coarse"), 4, "none", 1, 2, scales=(1.5, 2.5), aspect_ratios=(1.0, 2.0))
+
+
+def build(axis=None, **settings):
+    settings = {"detections_per_img": 5, "topk_candidates": 20, **settings}
+    return retinanet.learner(model=MODEL, optimizer=cross_replica(optax.sgd(0.02), axis), axis=axis, **settings)
+
+
+def test_images_without_boxes_cost_a_finite_amount_and_evaluation_repeats():
+    learner, rows = jitted(build()), source(4)[:]
+    rows["box_mask"][:] = False
+    state = learner.init(jax.random.key(0), rows)
+    after, metrics = learner.update(state, rows)
+    chex.assert_tree_all_finite(after.params)
+    assert metrics["loss"].compute() is None  # nothing to divide by
+    assert float(metrics["loss"].total) > 0  # the background is still learned
+    rows = source(4)[:]
+    chex.assert_trees_all_equal(learner.evaluate(after, rows), learner.evaluate(after, rows))
+    chex.assert_trees_all_equal(learner.predict(after, rows), learner.predict(after, rows))
+    learner.update(after, rows)
+    assert learner.update._cache_size() == 1
+
+
+@pytest.mark.covers("DE-18")
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_the_loss_is_divided_by_the_foreground_of_all_devices(spmd):
+    placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
+    one, eight = (
+        fit(build(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements
+    )
+    chex.assert_trees_all_close(
+        jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match=r"bg_iou_thresh=0.6: .*at most fg_iou_thresh=0.5"):
+        build(bg_iou_thresh=0.6)
