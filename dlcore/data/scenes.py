@@ -1,16 +1,26 @@
-"""Procedural scenes for detection: colored shapes on textured backgrounds, with boxes exact to the pixel.
+"""Procedural scenes for detection and segmentation: colored shapes on textured backgrounds, exact to the pixel.
 
 A shape is drawn by its inside test at pixel centers, and its box is the extent of the pixels it covers, whether or not
-a later shape hides some of them (no two cover more than `overlap` of the smaller box).
+a later shape hides some of them (no two cover more than `overlap` of the smaller box): the amodal box. Its modal box is
+the extent of those that are seen.
 """
 
 import numpy as np
 
+from dlcore.data.masks import pack_masks, visible_masks
 from dlcore.data.source import Source
 
-__all__ = ["SHAPES", "covers", "scenes"]
+__all__ = ["KEYPOINTS", "SHAPES", "STUFF", "covers", "scene_semantics", "scenes"]
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
+
+STUFF = ("smooth", "striped", "checked")
+"""Textures of the background with `stuff`, whose labels come before those of the shapes in semantic maps."""
+
+KEYPOINTS = ("left", "top", "right", "bottom")
+"""Of a shape: the middles of the pixels in the outermost eighths of its box, which turn smoothly with the shape."""
+
+_CAP = 1 / 8
 
 
 def scenes(
@@ -23,11 +33,21 @@ def scenes(
     largest: int = 48,
     overlap: float = 0.1,
     empty: float = 0.03,
+    masks: bool = False,
+    keypoints: bool = False,
+    stuff: bool = False,
 ) -> Source:
     """Draw scenes, with boxes and labels.
 
-    The arrays are `image: [N, size, size, 3] uint8`, `boxes: [N, M, 4] float32` (corners, in pixels),
-    `labels: [N, M] int32` (-1 for padding) and `box_mask: [N, M] bool`.
+    The arrays are `image: [N, size, size, 3] uint8`, `boxes: [N, M, 4] float32` (corners, in pixels, amodal),
+    `labels: [N, M] int32` (-1 for padding) and `box_mask: [N, M] bool`; the shapes of a scene stand in the order in
+    which they were drawn, the nearest last. With
+
+        masks      masks [N, M, size, ceil(size / 8)] uint8 (whole shapes, bits packed along the width), modal_boxes
+                   [N, M, 4] float32 (zeros where nothing is seen) and colors [N, M, 3] float32 (before the noise)
+        keypoints  keypoints [N, M, 4, 3] float32 (x, y, and visibility: 2 seen, 1 hidden, 0 padding)
+        stuff      semantic [N, size, size] uint8: the background's textures, then the shapes, as `scene_semantics`; the
+                   backgrounds are others, of one or two textures
 
     Args:
       count: N, number of scenes.
@@ -38,6 +58,9 @@ def scenes(
       largest: greatest diameter of a shape, in pixels.
       overlap: most that two boxes share, as a fraction of the smaller one.
       empty: share of scenes without a shape.
+      masks: also give masks, modal boxes and colors.
+      keypoints: also give keypoints.
+      stuff: draw backgrounds of one or two textures, and also give semantic maps.
 
     Returns:
       The source.
@@ -54,23 +77,67 @@ def scenes(
     image = np.zeros((count, size, size, 3), np.uint8)
     boxes = np.zeros((count, max_boxes, 4), np.float32)
     labels = np.full((count, max_boxes), -1, np.int32)
+    more: dict[str, np.ndarray] = {}
+    if masks:
+        more["masks"] = np.zeros((count, max_boxes, size, -(-size // 8)), np.uint8)
+        more["modal_boxes"] = np.zeros((count, max_boxes, 4), np.float32)
+        more["colors"] = np.zeros((count, max_boxes, 3), np.float32)
+    if keypoints:
+        more["keypoints"] = np.zeros((count, max_boxes, len(KEYPOINTS), 3), np.float32)
+    if stuff:
+        more["semantic"] = np.zeros((count, size, size), np.uint8)
     for i in range(count):
         rng = np.random.default_rng((seed, i))
-        canvas = _background(rng, size)
+        if stuff:
+            canvas, textures = _stuff(rng, size)
+        else:
+            canvas = _background(rng, size)
         num_shapes = 0 if rng.random() < empty else rng.integers(1, max_boxes + 1)
         placed: list[np.ndarray] = []
+        drawn: list[np.ndarray] = []
         for _ in range(num_shapes):
             label, mask = _shape(rng, size, smallest, largest)
             box = _extent(mask)
             if any(_covered(box, other) > overlap for other in placed):
                 continue
-            canvas[mask] = _fill(rng, canvas[mask])
+            color = _fill(rng, canvas[mask])
+            canvas[mask] = color
             boxes[i, len(placed)], labels[i, len(placed)] = box, label
+            if masks:
+                more["colors"][i, len(placed)] = color
             placed.append(box)
+            drawn.append(mask)
         noisy = canvas + rng.normal(0, rng.uniform(0, 10), canvas.shape)
         image[i] = noisy.clip(0, 255).astype(np.uint8)
-    arrays = {"image": image, "boxes": boxes, "labels": labels, "box_mask": labels >= 0}
+        whole = np.stack(drawn) if drawn else np.zeros((0, size, size), bool)
+        if masks:
+            more["masks"][i, : len(whole)] = pack_masks(whole)
+            for j, seen in enumerate(visible_masks(whole)):
+                more["modal_boxes"][i, j] = _extent(seen) if seen.any() else 0
+        if keypoints:
+            for j in range(len(whole)):
+                more["keypoints"][i, j] = _keypoints(whole[j], boxes[i, j], whole[j + 1 :].any(0))
+        if stuff:
+            more["semantic"][i] = scene_semantics(textures, whole, labels[i])
+    arrays = {"image": image, "boxes": boxes, "labels": labels, "box_mask": labels >= 0, **more}
     return Source(arrays, count, SHAPES, name="scenes")
+
+
+def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Lay the shapes of a scene over its background.
+
+    Args:
+      textures: [H, W] int, of STUFF.
+      masks: [M, H, W] bool, in the order of drawing.
+      labels: [M or more], of SHAPES.
+
+    Returns:
+      [H, W] uint8, a class a pixel: the textures, then the shapes.
+    """
+    semantic = np.array(textures, np.uint8)
+    for mask, label in zip(masks, labels, strict=False):
+        semantic[mask] = len(STUFF) + label
+    return semantic
 
 
 def covers(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -111,6 +178,39 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     blocks = rng.normal(0, 1, (cells, cells, 3))[np.floor(y * cells).astype(int), np.floor(x * cells).astype(int)]
     texture = rng.uniform(0, 22) * stripes[..., None] + rng.uniform(0, 16) * blocks
     return base + y[..., None] * tilt[0] + x[..., None] * tilt[1] + texture
+
+
+def _stuff(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """One texture, or two that meet in a straight line: float [size, size, 3] and the texture of each pixel."""
+    y, x = np.mgrid[:size, :size] / size
+    kinds = rng.permutation(len(STUFF))[:2]
+    angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.25, 0.25)
+    beyond = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle) > offset
+    second = beyond if rng.random() < 0.75 else np.zeros_like(beyond)
+    canvas = np.zeros((size, size, 3))
+    for kind, where in ((kinds[0], ~second), (kinds[1], second)):
+        base, tilt = rng.uniform(50, 205, 3), rng.normal(0, 25, (2, 3))
+        texture = base + y[..., None] * tilt[0] + x[..., None] * tilt[1]
+        angle, period, amplitude = rng.uniform(0, np.pi), rng.uniform(5, 9), rng.uniform(20, 40)
+        along = 2 * np.pi * size / period
+        u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        if STUFF[kind] == "striped":
+            texture = texture + amplitude * np.sin(along * u)[..., None]
+        elif STUFF[kind] == "checked":
+            texture = texture + amplitude * np.sign(np.sin(along * u) * np.sin(along * v))[..., None]
+        canvas[where] = texture[where]
+    return canvas, np.where(second, kinds[1], kinds[0])
+
+
+def _keypoints(mask: np.ndarray, box: np.ndarray, nearer: np.ndarray) -> np.ndarray:
+    """[4, 3] (x, y, visibility) of KEYPOINTS; `nearer` tells which pixels later shapes hide."""
+    y, x = (index + 0.5 for index in np.nonzero(mask))
+    (x0, y0, x1, y1), points = box, []
+    wide, high = _CAP * (x1 - x0), _CAP * (y1 - y0)
+    for part in (x < x0 + wide, y < y0 + high, x > x1 - wide, y > y1 - high):
+        px, py = x[part].mean(), y[part].mean()
+        points.append((px, py, 1 if nearer[int(py), int(px)] else 2))
+    return np.array(points, np.float32)
 
 
 def _shape(rng: np.random.Generator, size: int, smallest: int, largest: int) -> tuple[int, np.ndarray]:

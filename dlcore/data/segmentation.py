@@ -22,10 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.data.augment.examples import VOID
 from dlcore.data.decoding import decode_image
 from dlcore.data.image_folder import is_image
 from dlcore.data.image_headers import target_size
-from dlcore.data.scenes import SHAPES, _background, _covered, _extent, _fill, _shape, scenes
+from dlcore.data.masks import unpack_masks
+from dlcore.data.scenes import SHAPES, STUFF, scenes
 from dlcore.data.source import Source
 
 __all__ = [
@@ -33,13 +35,11 @@ __all__ = [
     "CITYSCAPES",
     "LAYOUTS",
     "SCENE_CLASSES",
-    "VOID",
     "class_pixels",
     "scene_maps",
     "segmentation_splits",
 ]
 
-VOID = 255
 LAYOUTS = ("pairs", "cityscapes", "ade20k")
 ADE20K_CLASSES = 150
 CITYSCAPES = {
@@ -111,7 +111,9 @@ def segmentation_splits(
     size = None if image_size is None else target_size(image_size)
     sources = {split: _load(pairs[split], size, table, len(names) or None) for split in _SPLITS if pairs.get(split)}
     if not names:
-        count = 1 + max(int(s.arrays["semantic"][s.arrays["semantic"] != VOID].max(initial=0)) for s in sources.values())
+        count = 1 + max(
+            int(s.arrays["semantic"][s.arrays["semantic"] != VOID].max(initial=0)) for s in sources.values()
+        )
         names = tuple(str(k) for k in range(count))
     if len({s.arrays["image"].shape[1:] for s in sources.values()}) > 1:
         raise ValueError("image_size=None: the splits have images of different sizes; allowed: height,width")
@@ -121,35 +123,27 @@ def segmentation_splits(
     }
 
 
-def scene_maps(count: int, seed: int = 0, **fields: Any) -> Source:
-    """Draw the scenes of `dlcore.data.scenes.scenes` with the class of each pixel: background, or the shape on top.
+def scene_maps(count: int, seed: int = 0, *, stuff: bool = False, **fields: Any) -> Source:
+    """Draw the scenes of `dlcore.data.scenes.scenes` with the class of each pixel.
 
     Args:
       count: N, number of scenes.
       seed: as of `scenes`.
+      stuff: tell the textures of the background apart, as `scenes` does; else the background is one class.
       **fields: of `scenes`: its sizes, most shapes and their overlap.
 
     Returns:
       The source; its images are those of `scenes`.
     """
-    source = scenes(count, seed, **fields)
-    size = source.arrays["image"].shape[1]
-    options = {"max_boxes": 6, "smallest": 16, "largest": 48, "overlap": 0.1, "empty": 0.03} | fields
-    semantic = np.zeros((count, size, size), np.uint8)
-    for i in range(count):
-        rng = np.random.default_rng((seed, i))
-        canvas = _background(rng, size)
-        num_shapes = 0 if rng.random() < options["empty"] else rng.integers(1, options["max_boxes"] + 1)
-        placed: list[np.ndarray] = []
-        for _ in range(num_shapes):
-            label, mask = _shape(rng, size, options["smallest"], options["largest"])
-            box = _extent(mask)
-            if any(_covered(box, other) > options["overlap"] for other in placed):
-                continue
-            canvas[mask] = _fill(rng, canvas[mask])
+    source = scenes(count, seed, masks=not stuff, stuff=stuff, **fields)
+    images, labels = source.arrays["image"], source.arrays["labels"]
+    if stuff:
+        return Source({"image": images, "semantic": source.arrays["semantic"]}, count, (*STUFF, *SHAPES), source.name)
+    semantic = np.zeros(images.shape[:3], np.uint8)
+    for i, shapes in enumerate(unpack_masks(source.arrays["masks"], images.shape[2])):
+        for mask, label in zip(shapes, labels[i], strict=True):
             semantic[i][mask] = 1 + label
-            placed.append(box)
-    return Source({"image": source.arrays["image"], "semantic": semantic}, count, SCENE_CLASSES, name=source.name)
+    return Source({"image": images, "semantic": semantic}, count, SCENE_CLASSES, source.name)
 
 
 def class_pixels(source: Source, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -202,9 +196,7 @@ def _ade20k(path: Path) -> tuple[tuple[str, ...], np.ndarray, dict[str, list[_Pa
     pairs = {}
     for split, folder in (("train", "training"), ("valid", "validation")):
         images = sorted((path / "images" / folder).glob("*.jpg"))
-        pairs[split] = [
-            _on_disk(image, path / "annotations" / folder / f"{image.stem}.png", path) for image in images
-        ]
+        pairs[split] = [_on_disk(image, path / "annotations" / folder / f"{image.stem}.png", path) for image in images]
     return names, table, pairs
 
 

@@ -10,6 +10,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.data.augment import augment_examples
 from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.ops.boxes import clip_boxes
@@ -235,8 +236,8 @@ def detector_learner(
         "num_foreground" is the number of foreground locations, the other sums add up to the loss.
       postprocess: `(outputs, locations, (height, width)) -> detections` of one image, as `select` gives them.
       preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, image, boxes, box_mask) -> (image, boxes, box_mask)` of one preprocessed training image; None for
-        none.
+      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`); None
+        for none.
       axis: name of the mapped axis under pmap.
 
     Returns:
@@ -263,7 +264,8 @@ def detector_learner(
         images, boxes, valid = preprocess(batch["image"]), batch["boxes"], batch["box_mask"]
         if train and augment is not None:
             keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
-            images, boxes, valid = jax.vmap(augment)(keys, images, boxes, valid)
+            moved = augment_examples(augment, keys, images, {"boxes": boxes, "box_mask": valid})
+            images, boxes, valid = (moved[name] for name in ("image", "boxes", "box_mask"))
         outputs, locations, model_state = forward(params, state.model_state, images, train)
         boxes = boxes.astype(jax.tree.leaves(outputs)[0].dtype)
         sums = jax.vmap(lambda out, *truth: losses(out, locations, *truth))(

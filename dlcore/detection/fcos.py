@@ -242,7 +242,7 @@ def learner(
       model: an `FCOS`.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, image, boxes, box_mask) -> (image, boxes, box_mask)` of one preprocessed training image.
+      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       center_sampling_radius: locations nearer than so many strides to a box's center are foreground.
       regress_range: farthest side of a box that a level regresses, in strides; the coarsest level has no limit.
       alpha: weight of the focal loss where the class is present.

@@ -207,7 +207,7 @@ def learner(
       model: a `SingleStage`.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, image, boxes, box_mask) -> (image, boxes, box_mask)` of one preprocessed training image.
+      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       fg_iou_thresh: IoU from which on an anchor is foreground.
       bg_iou_thresh: IoU below which an anchor is background, at most `fg_iou_thresh`.
       neg_to_pos_ratio: background anchors in the loss, to one of the foreground.

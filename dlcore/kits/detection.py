@@ -169,17 +169,17 @@ def augmentation(flags: Flags):
       flags: of SETTINGS.
 
     Returns:
-      `(key, image, boxes, valid) -> (image, boxes, valid)`; None for none.
+      `(key, example) -> example`, as `dlcore.data.augment.examples` has them; None for none.
     """
-    from dlcore.data.augment.detection import compose_boxes, random_flip_boxes, random_zoom_boxes
+    from dlcore.data.augment import compose_examples, random_flip_example, random_zoom_example
 
     parts = []
     if flags.flip != "none":
-        parts.append(random_flip_boxes(0.5, 0.5 if flags.flip == "both" else 0.0))
+        parts.append(random_flip_example(0.5, 0.5 if flags.flip == "both" else 0.0))
     zoom = flags.zoom or ((0.75, 1.35) if flags.dataset == "coco" else (1.0, 1.0))
     if tuple(zoom) != (1, 1):
-        parts.append(random_zoom_boxes(*zoom))
-    return compose_boxes(*parts) if parts else None
+        parts.append(random_zoom_example(*zoom))
+    return compose_examples(*parts) if parts else None
 
 
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:

@@ -19,6 +19,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.data.augment.examples import augment_examples
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
@@ -59,8 +60,8 @@ def learner(
       model: `__call__(x, train: bool) -> logits [B, H, W, C]`, or {"out": logits, "aux": those of an auxiliary head}.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, {"image": [H, W, K], "semantic": [H, W]}) -> dict` of one preprocessed training example; None for
-        none.
+      augment: `(key, example) -> example` of one preprocessed training example, which holds image and semantic
+        (`dlcore.data.augment.examples`); None for none.
       weights: [C], of the classes in the loss; None weighs all alike.
       void_label: of pixels that count nowhere.
       overlap: a loss of each image's overlap with its truth, added to the cross-entropy; Tversky's alpha is 0.3 and its
@@ -128,9 +129,8 @@ def learner(
 
     def update(state: SemanticState, batch: dict) -> tuple[SemanticState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        example = {"image": preprocess(batch["image"]), "semantic": batch["semantic"]}
-        if augment is not None:
-            example = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), example)
+        keys = example_keys(jax.random.fold_in(rng, 0), batch)
+        example = augment_examples(augment, keys, preprocess(batch["image"]), batch)
         dropout = jax.random.fold_in(rng, 1)
         if axis is not None:
             dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))

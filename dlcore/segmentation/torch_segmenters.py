@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models import create_model
-from dlcore.models.torch_weights import fill_variables
+from dlcore.models.torch_weights import fill_from_torch
 from dlcore.segmentation.deeplab import DeepLabV3
 from dlcore.segmentation.fcn import FCN
 from dlcore.segmentation.lraspp import LRASPP
@@ -65,5 +65,4 @@ def load_torch_segmenter(name: str, state_dict: Mapping[str, Any], num_classes: 
     """
     model = create_segmenter(name, num_classes, any("aux_classifier." in key for key in state_dict))
     shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-    names = ((r"^backbone\.features\.", "backbone."),)
-    return model, fill_variables(shapes, state_dict, names=names, model=name)
+    return model, fill_from_torch(shapes, state_dict, ((r"^backbone\.features\.", "backbone."),), what=name)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dlcore.data.scenes import SHAPES, scenes
+from dlcore.data.masks import unpack_masks, visible_masks
+from dlcore.data.scenes import SHAPES, STUFF, scenes
 
 
 def test_a_seed_gives_the_same_scenes_whatever_their_number():
@@ -52,6 +53,99 @@ def test_padding_and_overlap():
             for j in range(i):
                 sides = np.maximum(np.minimum(b[i, 2:], b[j, 2:]) - np.maximum(b[i, :2], b[j, :2]), 0)
                 assert sides.prod() <= 0.1 * min(np.prod(x[2:] - x[:2]) for x in (b[i], b[j]))
+
+
+@pytest.fixture(scope="module")
+def everything():
+    crowded = {"size": 64, "max_boxes": 5, "smallest": 12, "largest": 30, "overlap": 0.6}
+    return scenes(30, 4, masks=True, keypoints=True, **crowded), scenes(30, 4, **crowded)
+
+
+def test_masks_and_keypoints_change_nothing_else(everything):
+    full, plain = everything
+    assert set(plain.arrays) == {"image", "boxes", "labels", "box_mask"}
+    for name, array in plain.arrays.items():
+        np.testing.assert_array_equal(full.arrays[name], array)
+
+
+@pytest.mark.covers("DE-02")
+def test_the_whole_box_contains_the_visible_one(everything):
+    arrays = everything[0].arrays
+    smaller = 0
+    for packed, boxes, modal, real in zip(
+        *(arrays[k] for k in ("masks", "boxes", "modal_boxes", "box_mask")), strict=True
+    ):
+        masks = unpack_masks(packed, 64)
+        visible = visible_masks(masks)[real]
+        assert not masks[~real].any()
+        for whole, seen, box, part in zip(masks[real], visible, boxes[real], modal[real], strict=True):
+            assert extent(whole) == box.tolist()
+            assert extent(seen) == part.tolist()
+            assert not (seen & ~whole).any()
+            assert (part[:2] >= box[:2]).all()
+            assert (part[2:] <= box[2:]).all()
+            smaller += (part != box).any()
+        np.testing.assert_array_equal(modal[~real], 0)
+    assert smaller >= 8  # and is another one where a later shape hides a side
+
+
+def extent(mask):
+    rows, columns = np.nonzero(mask)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else [0, 0, 0, 0]
+
+
+def test_colors_are_those_of_the_visible_pixels(everything):
+    arrays = everything[0].arrays
+    for i in range(10):
+        seen = visible_masks(unpack_masks(arrays["masks"][i], 64))
+        for j in np.flatnonzero(seen.sum((1, 2)) > 50):
+            middle = np.median(arrays["image"][i][seen[j]], 0)
+            np.testing.assert_allclose(middle, arrays["colors"][i, j], atol=8)  # noise of up to 10, hundreds of pixels
+
+
+def test_keypoints_are_the_ends_of_their_shape(everything):
+    arrays = everything[0].arrays
+    real = arrays["box_mask"]
+    boxes, points = arrays["boxes"][real], arrays["keypoints"][real]
+    assert not arrays["keypoints"][~real].any()
+    x0, y0, x1, y1 = boxes.T
+    wide, high = (x1 - x0) / 8, (y1 - y0) / 8
+    left, top, right, bottom = np.moveaxis(points, 1, 0)
+    assert ((left[:, 0] >= x0) & (left[:, 0] <= x0 + wide)).all()
+    assert ((right[:, 0] <= x1) & (right[:, 0] >= x1 - wide)).all()
+    assert ((top[:, 1] >= y0) & (top[:, 1] <= y0 + high)).all()
+    assert ((bottom[:, 1] <= y1) & (bottom[:, 1] >= y1 - high)).all()
+    round_ones = arrays["labels"][real] == SHAPES.index("circle")
+    np.testing.assert_allclose(left[round_ones, 1], (y0 + y1)[round_ones] / 2, atol=0.6)
+    assert set(np.unique(points[..., 2])) == {1, 2}
+
+
+def test_hidden_keypoints_are_those_below_later_shapes(everything):
+    arrays = everything[0].arrays
+    for i in range(30):
+        masks = unpack_masks(arrays["masks"][i], 64)
+        for j in np.flatnonzero(arrays["box_mask"][i]):
+            for x, y, seen in arrays["keypoints"][i, j]:
+                assert (seen == 1) == masks[j + 1 :, int(y), int(x)].any()
+
+
+def test_semantic_maps_name_textures_and_shapes():
+    source = scenes(20, 3, size=48, largest=24, masks=True, stuff=True)
+    count = len(STUFF) + len(SHAPES)
+    assert source.arrays["semantic"].dtype == np.uint8
+    assert set(np.unique(source.arrays["semantic"])) == set(range(count))
+    two = 0
+    for i in range(20):
+        semantic = source.arrays["semantic"][i]
+        seen = visible_masks(unpack_masks(source.arrays["masks"][i], 48))
+        for mask, label in zip(seen, source.arrays["labels"][i], strict=True):
+            assert (semantic[mask] == len(STUFF) + label).all()
+        background = semantic[~seen.any(0)]
+        assert (background < len(STUFF)).all()
+        two += len(np.unique(background)) == 2
+    assert 8 < two < 20
+    few = scenes(2, 3, size=48, largest=24, stuff=True)
+    np.testing.assert_array_equal(few.arrays["semantic"], source.arrays["semantic"][:2])
 
 
 def test_wrong_sizes_are_named():

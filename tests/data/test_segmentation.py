@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.data.scenes import SHAPES, scenes
-from dlcore.data.segmentation import ADE20K_CLASSES, CITYSCAPES, VOID, class_pixels, scene_maps, segmentation_splits
+from dlcore.data.augment.examples import VOID
+from dlcore.data.scenes import SHAPES, STUFF, scenes
+from dlcore.data.segmentation import ADE20K_CLASSES, CITYSCAPES, class_pixels, scene_maps, segmentation_splits
 
 
 def png(array, kind="PNG"):
@@ -161,6 +162,12 @@ def test_scene_maps_are_of_the_scenes():
             covered[y0:y1, x0:x1] = True
             assert (semantic[y0:y1, x0:x1] == label + 1).any()
         assert (semantic[~covered] == 0).all()
+
+
+def test_scene_maps_may_tell_textures_apart():
+    source = scene_maps(3, 0, stuff=True, size=48, largest=24)
+    assert source.class_names == (*STUFF, *SHAPES)
+    assert (source.arrays["semantic"] < len(STUFF)).any(axis=(1, 2)).all()
 
 
 def test_pixels_are_counted_by_class():

@@ -99,24 +99,30 @@ def test_image_boxes_masks_and_points_move_together(seed):
     image = jnp.zeros((*size, 1)).at[14:26, 18:34].set(1)
     example = {
         "image": image,
-        "mask": image[..., 0].astype(jnp.int32) * 7,
+        "semantic": image[..., 0].astype(jnp.uint8) * 7,
+        "masks": jnp.stack([image[..., 0], 1 - image[..., 0]]) > 0,
         "boxes": jnp.array([[18.0, 14.0, 34.0, 26.0], [0, 0, 1, 1]]),
-        "valid": jnp.array([True, False]),
-        "points": jnp.array([[26.0, 20.0]]),
+        "box_mask": jnp.array([True, False]),
+        "keypoints": jnp.array([[[26.0, 20.0, 2.0], [0, 0, 0]], [[0, 0, 0], [500, 0, 1]]]),
         "label": jnp.int32(3),
     }
     moved = moving(jax.random.key(seed), example)
     bright = np.asarray(moved["image"][..., 0])
-    mask = np.asarray(moved["mask"])
-    assert set(np.unique(mask)) <= {0, 7}
-    assert (bright[mask == 7] >= 0.3).all()
-    assert (bright[mask == 0] <= 0.7).all()
-    rows, columns = np.nonzero(mask)
+    mask = np.asarray(moved["semantic"])
+    assert set(np.unique(mask)) <= {0, 7, 255}
+    np.testing.assert_array_equal(moved["masks"][0], mask == 7)
+    np.testing.assert_array_equal(moved["masks"][1], mask == 0)
+    # The nearest of four pixels has at least a quarter of the weight, which is all at the block's corners.
+    assert (bright[mask == 7] >= 0.249).all()
+    assert (bright[mask != 7] <= 0.7).all()
+    rows, columns = np.nonzero(mask == 7)
     box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(moved["boxes"][0], box, atol=1.6)
-    assert moved["valid"].tolist() == [True, False]
-    x, y = np.asarray(moved["points"][0])
+    assert moved["box_mask"].tolist() == [True, False]
+    x, y, seen = np.asarray(moved["keypoints"][0, 0])
     assert mask[int(y), int(x)] == 7
+    assert seen == 2
+    assert not np.asarray(moved["keypoints"])[[0, 1, 1], [1, 0, 1]].any()  # not labeled, or outside
     assert int(moved["label"]) == 3
 
 

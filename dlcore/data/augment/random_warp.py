@@ -1,4 +1,4 @@
-"""Random geometric maps, drawn once and applied to everything that an example holds: image, boxes, mask, points.
+"""Random geometric maps, drawn once; `dlcore.data.augment.examples` applies one to all that an example holds.
 
 Rotation, translation, scaling, stretch, shear, mirror, perspective and lens distortion, in any mix: each is drawn
 uniformly from its range and all are one map, so that the image is read once.
@@ -11,18 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.data.augment.compose import Augmentation
-from dlcore.data.augment.warp import (
-    Warp,
-    affine_warp,
-    flip_warp,
-    lens_warp,
-    perspective_warp,
-    warp_boxes,
-    warp_image,
-    warp_points,
-)
+from dlcore.data.augment.warp import Warp, affine_warp, flip_warp, lens_warp, perspective_warp, warp_image
 
-__all__ = ["RandomWarp", "random_lens", "random_perspective", "random_warp", "warp_example", "warped"]
+__all__ = ["RandomWarp", "random_lens", "random_perspective", "random_warp", "warped"]
 
 RandomWarp = Callable[[jax.Array, tuple[int, int]], Warp]
 """(key, size (H, W)) -> Warp."""
@@ -132,34 +123,3 @@ def warped(draw: RandomWarp, interpolation: str = "bilinear", fill: float | None
       `(key, image [H, W, C]) -> image`.
     """
     return lambda key, image: warp_image(image, draw(key, image.shape[:2]), interpolation, fill)
-
-
-def warp_example(draw: RandomWarp, keep: float = 0.3) -> Callable[[jax.Array, dict], dict]:
-    """Build the augmentation that moves an image and its annotations by one drawn map.
-
-    Of an example's arrays these move, the others stay: `image: [H, W, C]`, bilinearly; `mask: [H, W, M]` or `[H, W]`,
-    nearest pixel; `boxes: [M, 4]` (x0, y0, x1, y1) in pixels, with `valid: [M]`; `points: [..., 2]` (x, y).
-
-    Args:
-      draw: of `random_warp`.
-      keep: a box stays valid while more than this share of its area is inside the image.
-
-    Returns:
-      `(key, example) -> example`, dicts of arrays.
-    """
-
-    def apply(key: jax.Array, example: dict) -> dict:
-        size = example["image"].shape[:2]
-        warp, moved = draw(key, size), dict(example)
-        moved["image"] = warp_image(example["image"], warp)
-        if "mask" in example:
-            mask = example["mask"]
-            layers = warp_image(mask if mask.ndim == 3 else mask[..., None], warp, "nearest")
-            moved["mask"] = layers.reshape(mask.shape)
-        if "boxes" in example:
-            moved["boxes"], moved["valid"] = warp_boxes(example["boxes"], warp, size, example.get("valid"), keep)
-        if "points" in example:
-            moved["points"] = warp_points(example["points"], warp)
-        return moved
-
-    return apply

@@ -1,0 +1,239 @@
+"""Random flips, zooms and warps that move everything an example holds with its image.
+
+An augmentation here is `(key, example) -> example`, run inside jit on one preprocessed training example. Of its arrays
+these move, the others stay:
+
+    image      [H, W, C] float            bilinear; 0 comes in from outside
+    boxes      [M, 4] corners in pixels, clipped to the image, with box_mask [M]: false for boxes that left
+    masks      [M, H, W] bool             nearest pixel; nothing comes in
+    keypoints  [M, K, 3] (x, y, visibility as in COCO); zeros for what left
+    semantic   [H, W] uint8               nearest pixel; void (255) comes in
+
+All move by one map, a `Warp`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.data.augment.random_warp import RandomWarp
+from dlcore.data.augment.warp import Warp, affine_warp, flip_warp, warp_boxes, warp_image, warp_points
+from dlcore.data.masks import unpack_masks
+
+__all__ = [
+    "VOID",
+    "ExampleAugmentation",
+    "augment_examples",
+    "compose_examples",
+    "mirror_orders",
+    "random_flip_example",
+    "random_zoom_example",
+    "warp_example",
+]
+
+ExampleAugmentation = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
+
+VOID = 255
+"""Label of pixels without a class in semantic maps."""
+
+MOVING = ("boxes", "box_mask", "masks", "keypoints", "semantic")
+
+
+def augment_examples(augment: ExampleAugmentation | None, keys: jax.Array, images: jax.Array, batch: dict) -> dict:
+    """Collect what a batch knows of its images, unpack the masks, and augment each example.
+
+    Args:
+      augment: of one example; None for none.
+      keys: [B], one an example.
+      images: [B, H, W, C], preprocessed.
+      batch: with any of the arrays above, [B, ...]; `masks` with bits packed along the width.
+
+    Returns:
+      `image` and those of the arrays above that the batch has, [B, ...]; masks [B, M, H, W] bool.
+    """
+    examples = {"image": images} | {name: jnp.asarray(batch[name]) for name in MOVING if name in batch}
+    if "masks" in examples:
+        examples["masks"] = unpack_masks(examples["masks"], images.shape[2])
+    return examples if augment is None else jax.vmap(augment)(keys, examples)
+
+
+def compose_examples(*augmentations: ExampleAugmentation) -> ExampleAugmentation:
+    """Chain augmentations of examples, the i-th with `fold_in(key, i)`.
+
+    Args:
+      augmentations: applied in this order.
+
+    Returns:
+      `(key, example) -> example`.
+    """
+
+    def apply(key, example):
+        for i, part in enumerate(augmentations):
+            example = part(jax.random.fold_in(key, i), example)
+        return example
+
+    return apply
+
+
+def random_flip_example(
+    horizontal: float = 0.5, vertical: float = 0.0, keypoint_names: Sequence[str] = ()
+) -> ExampleAugmentation:
+    """Build an augmentation that mirrors left and right, and top and bottom, at random.
+
+    Args:
+      horizontal: probability to mirror left and right.
+      vertical: probability to mirror top and bottom.
+      keypoint_names: K names, by which keypoints change places (`mirror_orders`); none keeps their order.
+
+    Returns:
+      `(key, example) -> example`.
+
+    Raises:
+      ValueError: a probability is outside [0, 1].
+    """
+    for name, value in (("horizontal", horizontal), ("vertical", vertical)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}={value}: out of range; allowed: in [0, 1]")
+    orders = mirror_orders(keypoint_names)
+
+    def apply(key, example):
+        across, down = jax.random.bernoulli(key, jnp.array([horizontal, vertical]))
+
+        def read(pixels: jax.Array, nearest: bool) -> jax.Array:
+            pixels = jnp.where(across, pixels[:, ::-1], pixels)
+            return jnp.where(down, pixels[::-1], pixels)
+
+        moved = _moved(example, flip_warp(example["image"].shape[:2], across, down), read, least=0.0)
+        if "keypoints" in moved and keypoint_names:
+            for mirrored, order in zip((across, down), orders, strict=True):
+                points = moved["keypoints"]
+                moved["keypoints"] = jnp.where(mirrored, points[:, jnp.array(order)], points)
+        return moved
+
+    return apply
+
+
+def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Tell which keypoint takes the place of each when an image is mirrored.
+
+    Left and right of a body (`left_eye`) change places in either mirror, since a body turned upside down by a mirror
+    has its left eye where its right one was. Sides of the picture (names with `top` or `bottom` among them) change
+    places in their own mirror only.
+
+    Args:
+      names: K names.
+
+    Returns:
+      K indices for a mirror of left and right, and K for one of top and bottom; a name without a partner stays.
+    """
+    sides = any(side in name for name in names for side in ("top", "bottom"))
+
+    def order(one: str, other: str) -> tuple[int, ...]:
+        def swapped(name: str) -> str:
+            return name.replace(one, "\0").replace(other, one).replace("\0", other)
+
+        known = {name: i for i, name in enumerate(names)}
+        return tuple(known.get(swapped(name), i) for i, name in enumerate(names))
+
+    across = order("left", "right")
+    return across, order("top", "bottom") if sides else across
+
+
+def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4) -> ExampleAugmentation:
+    """Build an augmentation that scales at random and cuts a window of the image's own size.
+
+    Where the scaled image is smaller than the window it lies anywhere inside.
+
+    Args:
+      low: least factor.
+      high: greatest factor; factors are log-uniform.
+      keep: a box stays valid while more than this share of its area, and a square pixel, is inside the image.
+
+    Returns:
+      `(key, example) -> example`.
+
+    Raises:
+      ValueError: the factors are not 0 < low <= high, or `keep` is outside [0, 1].
+    """
+    if not 0 < low <= high:
+        raise ValueError(f"low={low}, high={high}: no range; allowed: 0 < low <= high")
+    if not 0 <= keep <= 1:
+        raise ValueError(f"keep={keep}: out of range; allowed: in [0, 1]")
+
+    def apply(key, example):
+        size = example["image"].shape[:2]
+        zoom, position = jax.random.split(key)
+        factor = jnp.exp(jax.random.uniform(zoom, (), minval=jnp.log(low), maxval=jnp.log(high)))
+        room = jnp.array(size, jnp.float32) * (1 - factor)
+        down, right = room * jax.random.uniform(position, (2,))
+        warp = affine_warp(size, translate=(right, down), scale=factor, center=(0.0, 0.0))
+
+        def read(pixels: jax.Array, nearest: bool) -> jax.Array:
+            # The map has no rotation, so that rows and columns are read one after the other.
+            if nearest:
+                for axis, (length, offset) in enumerate(zip(size, (down, right), strict=True)):
+                    source = jnp.floor((jnp.arange(length) + 0.5 - offset) / factor).astype(jnp.int32)
+                    inside = ((source >= 0) & (source < length)).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+                    taken = jnp.take(pixels, jnp.clip(source, 0, length - 1), axis)
+                    pixels = jnp.where(inside, taken, jnp.zeros((), pixels.dtype))
+                return pixels
+            scale = jnp.stack([factor, factor])
+            return jax.image.scale_and_translate(
+                pixels, pixels.shape, (0, 1), scale, jnp.stack([down, right]), "linear", antialias=False
+            )
+
+        return _moved(example, warp, read, keep)
+
+    return apply
+
+
+def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
+    """Build the augmentation that moves an example by a drawn map.
+
+    Args:
+      draw: of `random_warp`.
+      keep: a box stays valid while more than this share of its area, and a square pixel, is inside the image.
+
+    Returns:
+      `(key, example) -> example`.
+    """
+
+    def apply(key, example):
+        warp = draw(key, example["image"].shape[:2])
+
+        def read(pixels: jax.Array, nearest: bool) -> jax.Array:
+            return warp_image(pixels, warp, "nearest" if nearest else "bilinear")
+
+        return _moved(example, warp, read, keep)
+
+    return apply
+
+
+def _moved(
+    example: dict, warp: Warp, read: Callable[[jax.Array, bool], jax.Array], keep: float = 0.0, least: float = 1.0
+) -> dict:
+    """Move all arrays of an example by `warp`; `read(pixels [H, W, C], nearest)` applies it to pixels.
+
+    Boxes of no more than `least` square pixels, or no more than the share `keep`, inside are no longer valid.
+    """
+    size, moved = example["image"].shape[:2], dict(example)
+    moved["image"] = read(example["image"], False)
+    if "masks" in example:
+        moved["masks"] = jnp.moveaxis(read(jnp.moveaxis(example["masks"], 0, -1), True), -1, 0)
+    if "semantic" in example:
+        # One more than each label, so that void is 0, which is what comes in from outside.
+        shifted = example["semantic"].astype(jnp.uint8)[..., None] + jnp.uint8(1)
+        moved["semantic"] = read(shifted, True)[..., 0] - jnp.uint8(1)
+    if "keypoints" in example:
+        points, seen = warp_points(example["keypoints"][..., :2], warp), example["keypoints"][..., 2:]
+        inside = ((points >= 0) & (points <= jnp.array(size[::-1]))).all(-1, keepdims=True) & (seen > 0)
+        moved["keypoints"] = jnp.where(inside, jnp.concatenate([points, seen], -1), 0)
+    if "boxes" in example:
+        boxes = example["boxes"]
+        inside, stays = warp_boxes(boxes, warp, size, None, keep)
+        stays &= (inside[:, 2:] - inside[:, :2]).prod(-1) > least
+        valid = example.get("box_mask", jnp.ones(len(boxes), bool))
+        moved["boxes"], moved["box_mask"] = inside, valid * stays.astype(valid.dtype)
+    return moved

@@ -1,0 +1,143 @@
+"""Masks of objects: bits packed along the width, COCO's run lengths and polygons, and what of a mask is visible.
+
+A packed mask has `ceil(W / 8)` bytes a row, the leftmost pixel in the highest bit, as `numpy.packbits` makes them:
+eight times smaller in memory and on its way to the device.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.extras import require
+
+__all__ = ["mask_to_rle", "pack_masks", "rle_to_mask", "segmentation_to_mask", "unpack_masks", "visible_masks"]
+
+
+def pack_masks(masks: np.ndarray) -> np.ndarray:
+    """Pack masks to bits.
+
+    Args:
+      masks: [..., H, W] bool.
+
+    Returns:
+      [..., H, ceil(W / 8)] uint8.
+    """
+    return np.packbits(np.asarray(masks, bool), axis=-1)
+
+
+def unpack_masks(packed: Any, width: int) -> Any:
+    """Unpack masks from bits; inside jit, too.
+
+    Args:
+      packed: [..., H, ceil(W / 8)] uint8, of numpy or jax.
+      width: W.
+
+    Returns:
+      [..., H, W] bool, of numpy for an array of numpy.
+
+    Raises:
+      ValueError: the bytes of a row do not fit the width.
+    """
+    if packed.shape[-1] != -(-width // 8):
+        raise ValueError(f"width={width}: {packed.shape[-1]} bytes a row; allowed: {-(-width // 8)}")
+    if isinstance(packed, np.ndarray):
+        return np.unpackbits(packed, axis=-1, count=width).astype(bool)
+    bits = (packed[..., None] >> jnp.arange(7, -1, -1, dtype=jnp.uint8)) & 1
+    return bits.reshape(*packed.shape[:-1], -1)[..., :width].astype(bool)
+
+
+def visible_masks(masks: np.ndarray) -> np.ndarray:
+    """Cut from each mask what the masks after it hide.
+
+    Args:
+      masks: [M, H, W] bool, from the farthest to the nearest object.
+
+    Returns:
+      [M, H, W] bool.
+    """
+    masks = np.asarray(masks, bool)
+    nearer = np.zeros_like(masks)
+    nearer[:-1] = np.logical_or.accumulate(masks[::-1])[::-1][1:]
+    return masks & ~nearer
+
+
+def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
+    """Decode COCO's run lengths, which go down the columns and start with zeros.
+
+    Args:
+      rle: `size: [H, W]` and `counts`, a list of lengths or COCO's string.
+
+    Returns:
+      [H, W] bool.
+
+    Raises:
+      ValueError: the lengths do not add up to the size.
+      MissingPackage: pycocotools is not installed, which reads the string.
+    """
+    height, width = (int(n) for n in rle["size"])
+    counts = rle["counts"]
+    if isinstance(counts, str | bytes):
+        from_string = _pycocotools()
+        counts = counts.encode() if isinstance(counts, str) else counts
+        return from_string.decode({"size": [height, width], "counts": counts}).astype(bool)
+    lengths = np.asarray(counts, np.int64)
+    if lengths.sum() != height * width or (lengths < 0).any():
+        raise ValueError(f"counts: they add up to {lengths.sum()}; allowed: {height * width}, of {height} by {width}")
+    return np.repeat(np.arange(len(lengths)) % 2 > 0, lengths).reshape(width, height).T
+
+
+def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
+    """Encode a mask as COCO's run lengths.
+
+    Args:
+      mask: [H, W] bool.
+
+    Returns:
+      `size: [H, W]` and `counts`, COCO's string.
+
+    Raises:
+      MissingPackage: pycocotools is not installed.
+    """
+    rle = _pycocotools().encode(np.asfortranarray(np.asarray(mask, np.uint8)))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+
+
+def segmentation_to_mask(
+    segmentation: Mapping[str, Any] | Sequence[Sequence[float]], size: tuple[int, int]
+) -> np.ndarray:
+    """Draw a COCO annotation's `segmentation`.
+
+    Args:
+      segmentation: run lengths, or polygons [x0, y0, x1, y1, ...] of which each adds its area.
+      size: (H, W) of the image.
+
+    Returns:
+      [H, W] bool.
+
+    Raises:
+      ValueError: run lengths of another size, or a polygon with less than three points or a coordinate too many.
+      MissingPackage: pycocotools is not installed.
+    """
+    if isinstance(segmentation, Mapping):
+        if tuple(segmentation["size"]) != tuple(size):
+            raise ValueError(f"a mask of size {tuple(segmentation['size'])}; allowed: that of its image, {tuple(size)}")
+        return rle_to_mask(segmentation)
+    for polygon in segmentation:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"a polygon of {len(polygon)} coordinates; allowed: three points or more, x and y each")
+        if not np.isfinite(np.asarray(polygon, float)).all():
+            raise ValueError("a polygon with a coordinate that is not finite; allowed: numbers")
+    if not len(segmentation):
+        raise ValueError("no polygon; allowed: one or more")
+    tool = _pycocotools()
+    polygons = [[float(v) for v in polygon] for polygon in segmentation]
+    return tool.decode(tool.merge(tool.frPyObjects(polygons, *size))).astype(bool)
+
+
+def _pycocotools() -> Any:
+    require("pycocotools", what="COCO's masks")
+    from pycocotools import mask
+
+    return mask

@@ -1,0 +1,145 @@
+"""What an example holds goes where the image goes: a bright rectangle is found at its box after any augmentation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.augment.examples import (
+    augment_examples,
+    compose_examples,
+    mirror_orders,
+    random_flip_example,
+    random_zoom_example,
+)
+from dlcore.data.masks import pack_masks
+
+BOX = np.array([[6.0, 4, 14, 10], [0, 0, 0, 0]], np.float32)
+VALID = np.array([True, False])
+
+
+def picture():
+    image = np.zeros((24, 32, 1), np.float32)
+    image[4:10, 6:14] = 1
+    return image
+
+
+def seen(image):
+    """The rectangle's extent, by the half of its brightness, and its edges between pixels by its sums."""
+    image = np.asarray(image)[..., 0]
+    down, across = image.max(1), image.max(0)
+    y0, x0 = (np.flatnonzero(profile > 0.02)[0] for profile in (down, across))
+    y1, x1 = (np.flatnonzero(profile > 0.02)[-1] + 1 for profile in (down, across))
+    return np.array([x0, y0, x1, y1])
+
+
+def example(boxes=BOX, valid=VALID):
+    return {"image": jnp.asarray(picture()), "boxes": jnp.asarray(boxes), "box_mask": jnp.asarray(valid)}
+
+
+@pytest.mark.parametrize(
+    ("horizontal", "vertical", "want"),
+    [
+        (0.0, 0.0, [6, 4, 14, 10]),
+        (1.0, 0.0, [18, 4, 26, 10]),
+        (0.0, 1.0, [6, 14, 14, 20]),
+        (1.0, 1.0, [18, 14, 26, 20]),
+    ],
+)
+def test_flips(horizontal, vertical, want):
+    # 32 wide: 32 - 14 = 18 and 32 - 6 = 26; 24 high: 24 - 10 = 14 and 24 - 4 = 20.
+    flip = jax.jit(random_flip_example(horizontal, vertical))
+    moved = flip(jax.random.key(0), example())
+    np.testing.assert_array_equal(moved["boxes"][0], want)
+    np.testing.assert_array_equal(seen(moved["image"]), want)
+    np.testing.assert_array_equal(moved["box_mask"], VALID)
+
+
+def test_keypoints_change_places_in_a_mirror():
+    body = ("nose", "left_eye", "right_eye", "left_only")
+    assert mirror_orders(body) == ((0, 2, 1, 3), (0, 2, 1, 3))
+    sides = ("left", "top", "right", "bottom")
+    assert mirror_orders(sides) == ((2, 1, 0, 3), (0, 3, 2, 1))
+    points = jnp.array([[[6.0, 7, 2], [10, 4, 1], [14, 7, 2], [0, 0, 0]]])
+    flip = random_flip_example(1.0, 0.0, sides)
+    moved = flip(jax.random.key(0), {**example(), "keypoints": points})["keypoints"]
+    # What was right at x = 14 is now left at 32 - 14 = 18; the top moves to 32 - 10 = 22.
+    np.testing.assert_array_equal(moved, [[[18, 7, 2], [22, 4, 1], [26, 7, 2], [0, 0, 0]]])
+    down = random_flip_example(0.0, 1.0, sides)
+    moved = down(jax.random.key(0), {**example(), "keypoints": points})["keypoints"]
+    np.testing.assert_array_equal(moved, [[[6, 17, 2], [0, 0, 0], [14, 17, 2], [10, 20, 1]]])
+
+
+@pytest.fixture(scope="module")
+def zoomed():
+    bright = picture()[..., 0] > 0
+    rows = {
+        "masks": np.stack([bright, ~bright])[None],
+        "semantic": bright[None].astype(np.uint8) * 4,
+        "keypoints": np.array([[[[6.0, 4, 2], [13.9, 9.9, 1]]] * 2], np.float32),
+        "boxes": BOX[None],
+        "box_mask": VALID[None],
+    }
+    rows["masks"] = pack_masks(rows["masks"])
+    rows = {name: np.repeat(value, 40, 0) for name, value in rows.items()} | {"labels": np.zeros(40)}
+    images = jnp.repeat(picture()[None], 40, 0)
+    keys = jax.random.split(jax.random.key(1), 40)
+    return jax.jit(lambda *a: augment_examples(random_zoom_example(0.6, 1.6, 0.0), *a))(keys, images, rows)
+
+
+def test_a_zoom_moves_boxes_with_the_image(zoomed):
+    boxes, valid = zoomed["boxes"], zoomed["box_mask"]
+    assert not valid[:, 1].any()
+    sides = np.asarray(boxes[:, 0, 2:] - boxes[:, 0, :2])
+    assert sides.min() < 5.5
+    assert sides.max() > 10
+    for image, box, there in zip(zoomed["image"], boxes[:, 0], valid[:, 0], strict=True):
+        if there:
+            np.testing.assert_allclose(seen(image), box, atol=1.6)  # bilinear edges are soft by a pixel
+            assert float(image.sum()) == pytest.approx(float((box[2] - box[0]) * (box[3] - box[1])), rel=0.25)
+
+
+def test_a_zoom_moves_masks_labels_and_keypoints_with_the_boxes(zoomed):
+    zoomed = {name: np.asarray(value) for name, value in zoomed.items()}
+    assert "labels" not in zoomed
+    assert zoomed["masks"].shape == (40, 2, 24, 32)
+    np.testing.assert_array_equal(zoomed["masks"][:, 0], zoomed["semantic"] == 4)
+    np.testing.assert_array_equal(zoomed["masks"][:, 1], zoomed["semantic"] == 0)
+    came_in = (zoomed["semantic"] == 255).any((1, 2))
+    assert 5 < came_in.sum() < 35  # where the image was shrunk
+    for i in range(40):
+        rows, columns = np.nonzero(zoomed["masks"][i, 0])
+        box = zoomed["boxes"][i, 0]
+        if zoomed["box_mask"][i, 0]:
+            np.testing.assert_allclose([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], box, atol=0.51)
+            first, last = zoomed["keypoints"][i, 0]
+            if first[2] and last[2]:  # both inside: the corners of the box
+                np.testing.assert_allclose([*first[:2], *last[:2]], box, atol=0.2)
+    assert (zoomed["keypoints"][..., 2] == 0).any()
+    assert (zoomed["keypoints"][zoomed["keypoints"][..., 2] == 0] == 0).all()
+
+
+def test_a_box_that_leaves_is_no_longer_valid():
+    edge = np.array([[0.0, 0, 4, 4], [28, 20, 32, 24]], np.float32)
+    zoom = jax.jit(jax.vmap(random_zoom_example(2.0, 2.0, 0.5), in_axes=(0, None)))
+    moved = zoom(jax.random.split(jax.random.key(2), 60), example(edge, np.ones(2, bool)))
+    valid = np.asarray(moved["box_mask"])
+    assert 0 < valid.sum() < valid.size
+    assert not valid.all(1).any()  # a window of half the side cannot show both corners
+    inside = np.asarray(moved["boxes"])
+    assert (inside >= 0).all()
+    assert (inside[..., 2] <= 32).all()
+    area = (inside[..., 2:] - inside[..., :2]).prod(-1)
+    np.testing.assert_array_equal(valid, area > 0.5 * 64)  # twice as large: 8 by 8
+
+
+def test_composed_parts_have_keys_of_their_own_and_wrong_numbers_are_named():
+    both = compose_examples(random_flip_example(), random_flip_example())
+    starts = {float(both(jax.random.key(i), example())["boxes"][0, 0]) for i in range(8)}
+    assert starts == {6.0, 18.0}  # one key for both would always flip back
+    with pytest.raises(ValueError, match="horizontal=2"):
+        random_flip_example(2)
+    with pytest.raises(ValueError, match="low=0"):
+        random_zoom_example(0, 1)
+    with pytest.raises(ValueError, match="keep=-1"):
+        random_zoom_example(keep=-1)

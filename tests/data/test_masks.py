@@ -1,0 +1,53 @@
+"""Packed masks, COCO's run lengths and polygons by hand, and what is visible."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.data.masks import mask_to_rle, pack_masks, rle_to_mask, segmentation_to_mask, unpack_masks, visible_masks
+
+MASK = np.array([[0, 1, 1], [0, 1, 0]], bool)
+
+
+def test_bits_come_back_in_numpy_and_under_jit():
+    masks = np.random.default_rng(0).random((2, 3, 5, 13)) < 0.5
+    packed = pack_masks(masks)
+    assert packed.shape == (2, 3, 5, 2)
+    np.testing.assert_array_equal(unpack_masks(packed, 13), masks)
+    np.testing.assert_array_equal(jax.jit(unpack_masks, static_argnums=1)(packed, 13), masks)
+    with pytest.raises(ValueError, match="width=17: 2 bytes a row; allowed: 3"):
+        unpack_masks(packed, 17)
+
+
+def test_run_lengths_go_down_the_columns():
+    # Columns 00, 11, 10: two zeros, three ones, one zero.
+    rle = {"size": [2, 3], "counts": [2, 3, 1]}
+    np.testing.assert_array_equal(rle_to_mask(rle), MASK)
+    np.testing.assert_array_equal(rle_to_mask(mask_to_rle(MASK)), MASK)
+    np.testing.assert_array_equal(segmentation_to_mask(mask_to_rle(MASK), (2, 3)), MASK)
+    with pytest.raises(ValueError, match="add up to 7; allowed: 6"):
+        rle_to_mask({"size": [2, 3], "counts": [2, 3, 2]})
+    with pytest.raises(ValueError, match=r"size \(2, 3\); allowed: that of its image, \(3, 2\)"):
+        segmentation_to_mask(rle, (3, 2))
+
+
+def test_polygons_are_filled_and_joined():
+    mask = segmentation_to_mask([[1, 1, 4, 1, 4, 3, 1, 3], [5, 0, 6, 0, 6, 5, 5, 5]], (5, 7))
+    want = np.zeros((5, 7), bool)
+    want[1:3, 1:4] = want[:, 5] = True
+    np.testing.assert_array_equal(mask, want)
+    for polygons, problem in (
+        ([[0, 0, 1, 1]], "4 coordinates; allowed: three points"),
+        ([[0, 0, 1, 1, 2, 2, 3]], "7 coordinates"),
+        ([[0, 0, 1, float("nan"), 2, 2]], "not finite"),
+        ([], "no polygon"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            segmentation_to_mask(polygons, (5, 7))
+
+
+def test_later_masks_hide_earlier_ones():
+    far, middle, near = np.array([[1, 1, 1, 1]]), np.array([[0, 1, 1, 0]]), np.array([[0, 0, 1, 1]])
+    seen = visible_masks(np.stack([far, middle, near]))
+    np.testing.assert_array_equal(seen[:, 0], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]])
+    assert visible_masks(np.zeros((0, 2, 2))).shape == (0, 2, 2)
