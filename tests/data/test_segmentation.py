@@ -132,19 +132,19 @@ def test_a_wrong_mask_is_named(tmp_path, mask, size, problem):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such folder or .zip"):
+    with pytest.raises(FileNotFoundError, match=r"no such folder or .zip"):
         segmentation_splits(tmp_path / "none")
-    with pytest.raises(ValueError, match="holds no training images"):
+    with pytest.raises(ValueError, match=r"holds no training images"):
         segmentation_splits(tmp_path)
     pairs(tmp_path, [MASK, MASK])
     (tmp_path / "masks" / "1.png").unlink()
-    with pytest.raises(ValueError, match="images/1.png has no file of its name in masks"):
+    with pytest.raises(ValueError, match=r"images/1.png has no file of its name in masks"):
         segmentation_splits(tmp_path)
     (tmp_path / "masks" / "1.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="masks/1.png cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"masks/1.png cannot be read as an image"):
         segmentation_splits(tmp_path)
     write(tmp_path / "city/leftImg8bit/train/a/a_0_leftImg8bit.png", png(picture(0)))
-    with pytest.raises(ValueError, match="a_0_leftImg8bit.png: has no mask; allowed: .*a_0_gtFine_labelIds.png"):
+    with pytest.raises(ValueError, match=r"a_0_leftImg8bit.png: has no mask; allowed: .*a_0_gtFine_labelIds.png"):
         segmentation_splits(tmp_path / "city")
 
 

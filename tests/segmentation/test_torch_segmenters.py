@@ -66,7 +66,7 @@ def test_outputs_equal_torchvisions(name):
 
 
 def test_what_does_not_fit_is_named():
-    with pytest.raises(ValueError, match="name='unet': unknown; allowed: fcn_resnet50"):
+    with pytest.raises(ValueError, match=r"name='unet': unknown; allowed: fcn_resnet50"):
         create_segmenter("unet")
     _, _, weights, _ = golden_of("lraspp_mobilenet_v3_large")
     weights["classifier.more"] = weights.pop("classifier.cbr.0.weight")
