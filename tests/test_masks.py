@@ -60,6 +60,10 @@ CASES = {
         lambda s: losses.multiclass_dice_loss(s, jnp.array([[0, 255, 1, 0], [2, 1, 0, 1]]), mask=PIXELS),
         ((2, 4, 3), HOLES),
     ),
+    "multiclass_tversky_loss": (
+        lambda s: losses.multiclass_tversky_loss(s, jnp.array([[0, 255, 1, 0], [2, 1, 0, 1]]), mask=PIXELS),
+        ((2, 4, 3), HOLES),
+    ),
     "masked_mean": (lambda v: losses.masked_mean(v, KEEP), ((5,), ROWS)),
     "full_loss": (lambda v: losses.full_loss(v, mask=KEEP), ((5,), ROWS)),
     "full_loss of a sum": (lambda v: losses.full_loss(v, mask=KEEP, reduction="sum"), ((5,), ROWS)),

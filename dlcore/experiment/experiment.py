@@ -79,6 +79,8 @@ class Experiment:
         other data, which is loaded.
       inputs: (Flags, spec) -> (source, names): what `--input` names.
       describe: (outputs, spec) -> one dict an example, what predict prints: its `text`, or its `probabilities`.
+      write: (folder, outputs, source, names, spec) -> the files that `--mode=predict --output=FOLDER` writes: pictures,
+        masks, annotations; None for an experiment that writes none.
       panels: ReportContext -> panels of the report.
       pictures: ReportContext -> name to image [H, W, C] for TensorBoard.
       hooks: Setup -> hooks for fit.
@@ -111,6 +113,7 @@ class Experiment:
     planned: Callable[[Flags], tuple[dict, Any] | None] = lambda flags: None
     inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
     describe: Callable[[Any, dict], list[dict]] | None = None
+    write: Callable[[Path, Any, Any, list[str], dict], list[Path]] | None = None
     panels: Callable[[Any], list] | None = None
     pictures: Callable[[Any], dict[str, Any]] | None = None
     hooks: Callable[[Setup], list] = lambda setup: []

@@ -34,7 +34,13 @@ from dlcore.losses.detection import (
 )
 from dlcore.losses.distillation import distillation_loss, hard_distillation_loss
 from dlcore.losses.divergence import cross_entropy, entropy, entropy_loss, kl_divergence, kl_divergence_loss
-from dlcore.losses.imbalance import class_balanced_weights, ldam_loss, ldam_margins
+from dlcore.losses.imbalance import (
+    class_balanced_weights,
+    enet_weights,
+    ldam_loss,
+    ldam_margins,
+    median_frequency_weights,
+)
 from dlcore.losses.metric_learning import (
     TripletKinds,
     contrastive_loss,
@@ -50,7 +56,7 @@ from dlcore.losses.metric_learning import (
 from dlcore.losses.objective import full_loss, masked_mean, multi_task_loss
 from dlcore.losses.penalties import elastic_net_penalty, l1_penalty, l2_penalty
 from dlcore.losses.regression import gaussian_nll_loss, huber_loss, l1_loss, l2_loss, mse_loss, smooth_l1_loss
-from dlcore.losses.segmentation import dice_loss, multiclass_dice_loss, tversky_loss
+from dlcore.losses.segmentation import dice_loss, multiclass_dice_loss, multiclass_tversky_loss, tversky_loss
 from dlcore.losses.sequence import ctc_loss, sequence_loss
 from dlcore.losses.style import content_loss, gram_matrix, style_loss, total_variation_loss
 from dlcore.ops.kernels import is_kernel
@@ -74,6 +80,7 @@ __all__ = [
     "distance_iou_loss",
     "distillation_loss",
     "elastic_net_penalty",
+    "enet_weights",
     "entropy",
     "entropy_loss",
     "full_loss",
@@ -97,12 +104,14 @@ __all__ = [
     "log_softmax",
     "margin_ranking_loss",
     "masked_mean",
+    "median_frequency_weights",
     "mined_triplet_loss",
     "minimax_generator_loss",
     "mse_loss",
     "multi_task_loss",
     "multiclass_dice_loss",
     "multiclass_hinge_loss",
+    "multiclass_tversky_loss",
     "non_saturating_generator_loss",
     "nt_xent_loss",
     "nt_xent_scores",

@@ -4,7 +4,11 @@
     LDAM:                    margin_c ~ n_c^{-1/4};                             Cao et al. 2019, arXiv:1906.07413
                              L = cross-entropy of scale (s - margin_y onehot(y))
 
-n_c is how many examples class c has in the training split. beta = 0 weighs all classes alike, beta -> 1 by 1 / n_c.
+    median frequency:        w_c = median_k(f_k) / f_c                           Eigen & Fergus 2015, arXiv:1411.4734
+    ENet:                    w_c = 1 / ln(1.02 + p_c)                            Paszke et al. 2016, arXiv:1606.02147
+
+n_c is how many examples class c has in the training split, p_c its share of all pixels, and f_c its share of the pixels
+of the images that hold it. beta = 0 weighs all classes alike, beta -> 1 by 1 / n_c.
 """
 
 import jax
@@ -14,7 +18,7 @@ from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
 from dlcore.losses.classification import softmax_cross_entropy_loss
 
-__all__ = ["class_balanced_weights", "ldam_loss", "ldam_margins"]
+__all__ = ["class_balanced_weights", "enet_weights", "ldam_loss", "ldam_margins", "median_frequency_weights"]
 
 
 def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -> jax.Array:
@@ -32,6 +36,39 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
     effective = -jnp.expm1(counts * jnp.log1p(-jnp.asarray(1 - beta, counts.dtype)))
     weights = jnp.where(counts > 0, 1 / jnp.where(counts > 0, effective, 1), 0)
     return weights * len(weights) / jnp.maximum(weights.sum(), jnp.finfo(weights.dtype).tiny)
+
+
+def median_frequency_weights(pixels: jax.Array, beside: jax.Array, cap: float = 10.0) -> jax.Array:
+    """Weights of classes of pixels by median frequency balancing; a class of the median frequency weighs 1.
+
+    Args:
+      pixels: [C], of each class.
+      beside: [C], of all classes, in the images that hold the class.
+      cap: largest weight; a class of a few pixels would outvote the frame.
+
+    Returns:
+      [C]; a class without pixels gets 0, and no part in the median.
+    """
+    check_shapes(pixels=(pixels, "C"), beside=(beside, "C"))
+    occurs = jnp.asarray(pixels) > 0
+    share = at_least_float32(pixels) / jnp.maximum(at_least_float32(beside), 1)
+    median = jnp.nanmedian(jnp.where(occurs, share, jnp.nan))
+    return jnp.where(occurs, jnp.minimum(median / jnp.where(occurs, share, 1), cap), 0)
+
+
+def enet_weights(pixels: jax.Array, c: float = 1.02) -> jax.Array:
+    """Weights of classes of pixels as ENet has them, between 1 / ln(1 + c) and 1 / ln(c): 1.4 and 50.5.
+
+    Args:
+      pixels: [C], of each class.
+      c: limits the weight of rare classes.
+
+    Returns:
+      [C].
+    """
+    check_shapes(pixels=(pixels, "C"))
+    pixels = at_least_float32(pixels)
+    return 1 / jnp.log(c + pixels / jnp.maximum(pixels.sum(), 1))
 
 
 def ldam_margins(counts: jax.Array, max_margin: float | jax.Array = 0.5) -> jax.Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
 
-__all__ = ["dice_loss", "multiclass_dice_loss", "tversky_loss"]
+__all__ = ["dice_loss", "multiclass_dice_loss", "multiclass_tversky_loss", "tversky_loss"]
 
 
 def dice_loss(
@@ -91,15 +91,47 @@ def multiclass_dice_loss(
     Raises:
       ValueError: the shapes do not fit together, or `labels` are not integers.
     """
+    return multiclass_tversky_loss(logits, labels, 0.5, 0.5, smooth / 2, mask)
+
+
+def multiclass_tversky_loss(
+    logits: jax.Array,
+    labels: jax.Array,
+    alpha: float | jax.Array = 0.3,
+    beta: float | jax.Array = 0.7,
+    smooth: float | jax.Array = 1.0,
+    mask: jax.Array | None = None,
+) -> jax.Array:
+    """Tversky loss averaged over the classes of a label map.
+
+    Args:
+      logits: [..., H, W, C], unnormalized scores of each pixel.
+      labels: [..., H, W] int, classes in [0, C).
+      alpha: weight of false positives.
+      beta: weight of false negatives.
+      smooth: added to numerator and denominator; above 0 where a class may be absent.
+      mask: [..., H, W]; pixels of mask 0 do not count. None counts all.
+
+    Returns:
+      [...], one loss a label map, in [0, 1].
+
+    Raises:
+      ValueError: the shapes do not fit together, or `labels` are not integers.
+    """
     check_shapes(
-        logits=(logits, "... H W C"), labels=(labels, "int ... H W"), mask=(mask, "... H W"), smooth=(smooth, "")
+        logits=(logits, "... H W C"),
+        labels=(labels, "int ... H W"),
+        mask=(mask, "... H W"),
+        alpha=(alpha, ""),
+        beta=(beta, ""),
+        smooth=(smooth, ""),
     )
     if mask is not None:
         mask = mask[..., None]
         logits = jnp.where(mask > 0, logits, 0)
     p = jax.nn.softmax(at_least_float32(logits))
     q = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)
-    return _tversky(p, q, 0.5, 0.5, smooth / 2, mask, (-3, -2)).mean(-1)
+    return _tversky(p, q, alpha, beta, smooth, mask, (-3, -2)).mean(-1)
 
 
 def _tversky(p, q, alpha, beta, smooth, mask, axes) -> jax.Array:

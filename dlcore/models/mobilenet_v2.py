@@ -53,6 +53,7 @@ class ConvNorm(nn.Module):
       kernel_size: side of the kernel.
       stride: stride of the convolution.
       groups: groups of channels; as many as the input's channels is depthwise.
+      dilation: distance between the taps of the kernel.
       activation: function after batch norm; None for none.
       epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
@@ -64,6 +65,7 @@ class ConvNorm(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     groups: int = 1
+    dilation: int = 1
     activation: Any = nn.relu
     epsilon: float = 1e-5
     momentum: float = 0.9
@@ -85,7 +87,8 @@ class ConvNorm(nn.Module):
             self.features,
             (self.kernel_size,) * 2,
             strides=self.stride,
-            padding=(self.kernel_size - 1) // 2,
+            padding=(self.kernel_size - 1) // 2 * self.dilation,
+            kernel_dilation=self.dilation,
             feature_group_count=self.groups,
             use_bias=False,
             dtype=self.dtype,

@@ -40,6 +40,7 @@ class BlockSetting(NamedTuple):
       use_se: squeeze-and-excitation after the depthwise convolution.
       use_hs: hard swish in place of the ReLU.
       stride: stride of the depthwise convolution.
+      dilation: distance between its taps; above 1 its stride is 1, whatever `stride` says.
     """
 
     kernel_size: int
@@ -48,6 +49,7 @@ class BlockSetting(NamedTuple):
     use_se: bool
     use_hs: bool
     stride: int
+    dilation: int = 1
 
 
 LARGE = (
@@ -104,7 +106,7 @@ class MobileNetV3Block(nn.Module):
           train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
-          [B, ceil(H / stride), ceil(W / stride), setting.features].
+          [B, ceil(H / stride), ceil(W / stride), setting.features]; the stride is 1 where the block is dilated.
         """
         setting = self.setting
         wide, shape = setting.expanded, {"dtype": self.dtype, "axis_name": self.axis_name}
@@ -112,7 +114,8 @@ class MobileNetV3Block(nn.Module):
         names, y = (f"block_{i}" for i in range(4)), x
         if wide != x.shape[-1]:
             y = layer(wide, 1, name=next(names))(y, train)
-        y = layer(wide, setting.kernel_size, setting.stride, wide, name=next(names))(y, train)
+        stride = setting.stride if setting.dilation == 1 else 1
+        y = layer(wide, setting.kernel_size, stride, wide, setting.dilation, name=next(names))(y, train)
         if setting.use_se:
             fields = {"gate": hard_sigmoid, "dtype": self.dtype, "kernel_init": KERNEL_INIT}
             y = SqueezeExcitation(round_channels(wide // 4), **fields, name=next(names))(y)
@@ -123,11 +126,14 @@ class MobileNetV3Block(nn.Module):
 class MobileNetV3(nn.Module):
     """A MobileNetV3 on [B, H, W, C]. Stages: stem (stride 2), stage1, ... (one for each stride), last (stride 32).
 
+    `features` gives the map behind the first block of each stage too, as stage2_first, ...: LR-ASPP reads one.
+
     Args:
       num_classes: number of classes, the length of the logits.
       settings: one BlockSetting a block.
       hidden: units of the dense layer before the head.
       width_mult: multiplier of all channels, rounded to multiples of 8.
+      dilate: in the last stage, keep the size of the map (stride 16) and dilate the depthwise convolutions by 2.
       dropout: probability of dropping a value before the head in training.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
@@ -139,6 +145,7 @@ class MobileNetV3(nn.Module):
     settings: tuple[BlockSetting, ...] = LARGE
     hidden: int = 1280
     width_mult: float = 1.0
+    dilate: bool = False
     dropout: float = 0.2
     dtype: Any = None
     axis_name: str | None = None
@@ -160,10 +167,10 @@ class MobileNetV3(nn.Module):
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
+        return self._forward(x, train, head=False)[1]
 
     @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _forward(self, x: jax.Array, train: bool, head: bool = True) -> tuple[jax.Array | None, dict[str, jax.Array]]:
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         shape = {"dtype": dtype, "axis_name": self.axis_name}
@@ -172,12 +179,19 @@ class MobileNetV3(nn.Module):
         x = layer(width(16), stride=2, name="features_0")(x, train)
         maps = {"stem": x}
         block = remat(MobileNetV3Block, self.remat, static_argnums=(2,))
+        strided, stages = [i for i, setting in enumerate(self.settings, 1) if setting.stride > 1], 1
         for i, setting in enumerate(self.settings, 1):
             scaled = setting._replace(expanded=width(setting.expanded), features=width(setting.features))
+            if self.dilate and i >= strided[-1]:
+                scaled = scaled._replace(dilation=2)
             x = block(scaled, **shape, name=f"features_{i}")(x, train)
-            if i == len(self.settings) or self.settings[i].stride > 1:
-                maps[f"stage{len(maps)}"] = x
+            if i in strided:
+                maps[f"stage{stages}_first"] = x
+            if i == len(self.settings) or i + 1 in strided:
+                maps[f"stage{stages}"], stages = x, stages + 1
         x = maps["last"] = layer(6 * x.shape[-1], 1, name=f"features_{len(self.settings) + 1}")(x, train)
+        if not head:
+            return None, maps
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         normal = nn.initializers.normal(0.01)
         x = hard_swish(nn.Dense(width(self.hidden), dtype=x.dtype, kernel_init=normal, name="classifier_0")(x))

@@ -70,6 +70,7 @@ class BasicBlock(nn.Module):
     Args:
       features: output channels.
       stride: stride of the first 3x3 convolution.
+      dilation: distance between the taps of both 3x3 convolutions.
       groups: 1; a basic block allows nothing else.
       base_width: 64; a basic block allows nothing else.
       use_se: squeeze-and-excitation at the end of the branch.
@@ -81,6 +82,7 @@ class BasicBlock(nn.Module):
 
     features: int
     stride: int = 1
+    dilation: int = 1
     groups: int = 1
     base_width: int = 64
     use_se: bool = False
@@ -108,8 +110,9 @@ class BasicBlock(nn.Module):
                 f"groups={self.groups}, base_width={self.base_width}: not for a basic block; allowed: 1, 64"
             )
         conv, norm = _layers(self, train)
-        y = nn.relu(norm(name="bn1")(conv(self.features, (3, 3), strides=self.stride, padding=1, name="conv1")(x)))
-        y = conv(self.features, (3, 3), padding=1, name="conv2")(y)
+        conv3x3 = functools.partial(conv, self.features, (3, 3), padding=self.dilation, kernel_dilation=self.dilation)
+        y = nn.relu(norm(name="bn1")(conv3x3(strides=self.stride, name="conv1")(x)))
+        y = conv3x3(name="conv2")(y)
         return _join(self, x, y, "bn2", conv, norm)
 
 
@@ -119,6 +122,7 @@ class Bottleneck(nn.Module):
     Args:
       features: a quarter of the output channels.
       stride: stride of the 3x3 convolution.
+      dilation: distance between the taps of the 3x3 convolution.
       groups: groups of the 3x3 convolution.
       base_width: channels of a group for 64 `features`: 64 in a ResNet, 128 in a wide one, 4 with 32 groups in a
         ResNeXt 32x4d.
@@ -131,6 +135,7 @@ class Bottleneck(nn.Module):
 
     features: int
     stride: int = 1
+    dilation: int = 1
     groups: int = 1
     base_width: int = 64
     use_se: bool = False
@@ -153,7 +158,15 @@ class Bottleneck(nn.Module):
         conv, norm = _layers(self, train)
         width = self.features * self.base_width // 64 * self.groups
         y = nn.relu(norm(name="bn1")(conv(width, (1, 1), name="conv1")(x)))
-        middle = conv(width, (3, 3), strides=self.stride, padding=1, feature_group_count=self.groups, name="conv2")
+        middle = conv(
+            width,
+            (3, 3),
+            strides=self.stride,
+            padding=self.dilation,
+            kernel_dilation=self.dilation,
+            feature_group_count=self.groups,
+            name="conv2",
+        )
         y = nn.relu(norm(name="bn2")(middle(y)))
         y = conv(4 * self.features, (1, 1), name="conv3")(y)
         return _join(self, x, y, "bn3", conv, norm)
@@ -192,6 +205,9 @@ class ResNet(nn.Module):
         32x4d.
       use_se: squeeze-and-excitation in every block.
       skip: shortcuts; False gives the plain network.
+      dilate: for each stage but the first, keep the size of the map and dilate the convolutions behind instead
+        (torchvision's replace_stride_with_dilation): layer3 and layer4 of (no, yes, yes)
+        have stride 8; () is no.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
@@ -208,6 +224,7 @@ class ResNet(nn.Module):
     base_width: int = 64
     use_se: bool = False
     skip: bool = True
+    dilate: tuple[bool, ...] = ()
     stem: str = "imagenet"
     zero_init_residual: bool = False
     dtype: Any = None
@@ -229,12 +246,17 @@ class ResNet(nn.Module):
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
+        return self._forward(x, train, head=False)[1]
 
     @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _forward(self, x: jax.Array, train: bool, head: bool = True) -> tuple[jax.Array | None, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        dilate = self.dilate or (False,) * (len(self.stages) - 1)
+        if len(dilate) != len(self.stages) - 1:
+            raise ValueError(
+                f"dilate={dilate}: one for each stage but the first; allowed: {len(self.stages) - 1} of them"
+            )
         check_images(self, x, "conv1", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, self.width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv1")
@@ -243,12 +265,15 @@ class ResNet(nn.Module):
         maps = {"stem": x}
         if self.stem == "imagenet":
             x = max_pool(x, (3, 3), (2, 2), padding=1)
-        block = remat(self.block, self.remat, static_argnums=(2,))
+        block, dilation = remat(self.block, self.remat, static_argnums=(2,)), 1
         for i, blocks in enumerate(self.stages):
+            kept, before = i > 0 and dilate[i - 1], dilation
+            dilation = 2 * dilation if kept else dilation
             for j in range(blocks):
                 x = block(
                     features=self.width * 2**i,
-                    stride=2 if i > 0 and j == 0 else 1,
+                    stride=2 if i > 0 and j == 0 and not kept else 1,
+                    dilation=dilation if j else before,
                     groups=self.groups,
                     base_width=self.base_width,
                     use_se=self.use_se,
@@ -259,6 +284,8 @@ class ResNet(nn.Module):
                     name=f"layer{i + 1}_{j}",
                 )(x, train)
             maps[f"layer{i + 1}"] = x
+        if not head:
+            return None, maps
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 

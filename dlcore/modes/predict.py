@@ -1,5 +1,6 @@
 """`--mode=predict`: use a finished or a running training's checkpoint on files."""
 
+from pathlib import Path
 from typing import Literal
 
 from dlcore.experiment.mode import Mode
@@ -16,34 +17,41 @@ def predict_files(run: ResolvedRun) -> None:
     """Print predictions for the files that `--input` names, as text or JSON.
 
     Args:
-      run: with the flags `input` and `format`.
+      run: with the flags `input`, `format` and `output`.
 
     Raises:
-      FlagError: `--input` is missing, there is no such run, or the experiment predicts nothing of files.
+      FlagError: `--input` is missing, there is no such run, or the experiment predicts nothing of files or
+        writes none.
     """
     experiment, flags = run.experiment, run.flags
     if flags.input is None:
         raise FlagError("--input: missing; allowed: --mode=predict --input=FILE_OR_FOLDER")
     if experiment.inputs is None or experiment.describe is None:
         raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
+    if flags.output is not None and experiment.write is None:
+        raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
     source, names = experiment.inputs(flags, spec)
     learner = experiment.build(run.setup(spec))
     _, state = restore_state(run, learner, experiment.example(spec), flags.select)
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
     rows = experiment.describe(outputs, spec)
+    written = [] if flags.output is None else experiment.write(Path(flags.output), outputs, source, names, spec)
     if flags.format == "json":
         say(json_text([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
         return
     for name, row in zip(names, rows, strict=True):
         text = row.get("text") or "  ".join(f"{label} {p:.3f}" for label, p in list(row["probabilities"].items())[:5])
         say(f"{name}: {text}")
+    if written:
+        say(f"wrote {len(written)} files to {flags.output}")
 
 
 MODE = Mode(
     predict_files,
     {
         "input": Setting(None, "a file or a folder", str | None, identity=False),
+        "output": Setting(None, "a folder for pictures and masks of what is predicted", str | None, identity=False),
         "format": Setting("text", "how to print", Literal["text", "json"], identity=False),
     },
 )

@@ -86,6 +86,7 @@ LOSSES = {
         bits(3, 4),
     ),
     "multiclass_hinge_loss": (losses.multiclass_hinge_loss, normal(4), labels()),
+    "multiclass_tversky_loss": (losses.multiclass_tversky_loss, normal(3, 4, 4), labels(3, 4)),
     "non_saturating_generator_loss": (losses.non_saturating_generator_loss, normal()),
     "sequence_loss": (losses.sequence_loss, normal(5), bits(5)),
     "sequence_loss last": (lambda x, m: losses.sequence_loss(x, m, "last"), normal(5), bits(5)),
@@ -118,7 +119,8 @@ WITHOUT_BATCH_AXES = {
     },
     "they reduce a batch": {"full_loss", "masked_mean", "multi_task_loss"},
     "they take counts or parameters": {
-        *("class_balanced_weights", "ldam_margins", "elastic_net_penalty", "is_kernel", "l1_penalty", "l2_penalty"),
+        *("class_balanced_weights", "enet_weights", "ldam_margins", "median_frequency_weights"),
+        *("elastic_net_penalty", "is_kernel", "l1_penalty", "l2_penalty"),
     },
     "they are jax's or a type": {"softmax", "log_softmax", "TripletKinds"},
 }

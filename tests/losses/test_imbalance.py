@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.losses import class_balanced_weights, ldam_loss, ldam_margins, softmax_cross_entropy_loss
+from dlcore.losses import (
+    class_balanced_weights,
+    enet_weights,
+    ldam_loss,
+    ldam_margins,
+    median_frequency_weights,
+    softmax_cross_entropy_loss,
+)
 
 
 @pytest.mark.covers("LO-22")
@@ -36,6 +43,19 @@ def test_a_class_without_examples_weighs_nothing():
     np.testing.assert_allclose(class_balanced_weights(jnp.array([0, 4, 4])), [0, 1.5, 1.5], rtol=1e-6)
     np.testing.assert_array_equal(class_balanced_weights(jnp.zeros(2)), 0)
     assert np.isfinite(ldam_margins(jnp.array([0, 4]))).all()
+
+
+def test_weights_by_median_frequency_by_hand():
+    # Shares .5, .2, .01 and none: the median of the three is .2, so 0.4, 1 and 20, cut to 10.
+    pixels, beside = jnp.array([50, 20, 1, 0]), jnp.array([100, 100, 100, 0])
+    np.testing.assert_allclose(median_frequency_weights(pixels, beside), [0.4, 1, 10, 0], rtol=1e-6)
+    np.testing.assert_allclose(median_frequency_weights(pixels, beside, cap=50.0), [0.4, 1, 20, 0], rtol=1e-6)
+
+
+def test_weights_of_enet_by_hand():
+    # 1 / ln(1.02 + .75) and 1 / ln(1.02 + .25); a class without pixels weighs 1 / ln 1.02 = 50.5.
+    want = [1 / math.log(1.77), 1 / math.log(1.27), 1 / math.log(1.02)]
+    np.testing.assert_allclose(enet_weights(jnp.array([3, 1, 0])), want, rtol=1e-5)
 
 
 @pytest.mark.covers("LO-22")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.losses import dice_loss, multiclass_dice_loss, tversky_loss
+from dlcore.losses import dice_loss, multiclass_dice_loss, multiclass_tversky_loss, tversky_loss
 
 HALF, THREE = 0.0, math.log(3.0)  # sigmoid 1/2, 3/4
 LOGITS, TARGET = jnp.array([[THREE, THREE], [-THREE, HALF]]), jnp.array([[1.0, 1], [0, 0]])  # p = 3/4, 3/4, 1/4, 1/2
@@ -58,3 +58,12 @@ def test_many_classes_by_hand():
     logits, labels = jnp.array([[[THREE, 0], [0, 0]]]), jnp.array([[0, 1]])
     assert float(multiclass_dice_loss(logits, labels, 0.0)) == pytest.approx((1 / 3 + 3 / 7) / 2, rel=1e-6)
     assert float(multiclass_dice_loss(1e4 * jax.nn.one_hot(labels, 2), labels)) == pytest.approx(0, abs=1e-6)
+
+
+def test_multiclass_tversky_weighs_missed_pixels_more():
+    # Predicted 0 0 1 1 for a truth of 0 1 1 1. Class 0: hit 1, extra 1, missed 0; class 1: hit 2, extra 0, missed 1.
+    logits, labels = 1e4 * jax.nn.one_hot(jnp.array([[0, 0, 1, 1]]), 2), jnp.array([[0, 1, 1, 1]])
+    want = (1 - 1 / (1 + 0.3) + 1 - 2 / (2 + 0.7)) / 2
+    assert float(multiclass_tversky_loss(logits, labels, 0.3, 0.7, 0.0)) == pytest.approx(want, rel=1e-6)
+    even = multiclass_tversky_loss(logits, labels, 0.5, 0.5, 0.5)
+    assert float(even) == pytest.approx(float(multiclass_dice_loss(logits, labels)), rel=1e-6)

@@ -23,6 +23,7 @@ LOGITS = {
     "dice_loss": lambda s: losses.dice_loss(s[None], jnp.array([[0.0, 1, 1]])),
     "tversky_loss": lambda s: losses.tversky_loss(s[None], jnp.array([[0.0, 1, 1]])),
     "multiclass_dice_loss": lambda s: losses.multiclass_dice_loss(jnp.stack([s, -s])[None], jnp.array([[0, 2]])),
+    "multiclass_tversky_loss": lambda s: losses.multiclass_tversky_loss(jnp.stack([s, -s])[None], jnp.array([[0, 2]])),
     "ctc_loss": lambda s: losses.ctc_loss(jnp.stack([s, -s, 0 * s]), jnp.array([1, 2])),
     "mse_loss": lambda s: losses.mse_loss(s, 0 * s),
     "l1_loss": lambda s: losses.l1_loss(s, 0 * s),

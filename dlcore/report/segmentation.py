@@ -1,0 +1,248 @@
+"""Panels of a segmenter: images under the colors of their classes, a legend, errors beside, and IoU by class."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from dlcore.report.figure import VERMILION, rgb
+from dlcore.report.panel import Panel
+from dlcore.report.pictures import data_uri, to_uint8
+from dlcore.report.tables import table
+
+__all__ = ["class_table", "colored", "error_map", "image_iou", "legend", "overlay", "palette", "segmentations"]
+
+VOID = 255
+_WRONG = np.array(rgb(VERMILION), np.uint8)
+
+CAMVID = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "signsymbol": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+CITYSCAPES = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+
+
+def palette(class_names: Sequence[str]) -> np.ndarray:
+    """Choose the colors of classes: a data set's own where all names are its, else PASCAL VOC's.
+
+    VOC's color k has its bits spread from the highest down over red, green and blue; color 0 is black.
+
+    Args:
+      class_names: C names.
+
+    Returns:
+      [C, 3] uint8.
+    """
+    for known in (CAMVID, CITYSCAPES):
+        if len(class_names) and set(class_names) <= set(known):
+            return np.array([known[name] for name in class_names], np.uint8)
+    k = np.arange(len(class_names))
+    colors = np.zeros((len(class_names), 3), np.int64)
+    for bit in range(8):
+        for channel in range(3):
+            colors[:, channel] |= (k >> (3 * bit + channel) & 1) << (7 - bit)
+    return colors.astype(np.uint8)
+
+
+def colored(classes: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Paint a map of classes; void is black.
+
+    Args:
+      classes: [H, W] int.
+      colors: [C, 3] uint8.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colors)] = colors
+    return table[classes]
+
+
+def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+    """Lay the colors of classes over an image; void stays uncolored.
+
+    Args:
+      image: [H, W, 3] uint8.
+      classes: [H, W] int.
+      colors: [C, 3] uint8.
+      opacity: of the colors.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    mixed = (1 - opacity) * image + opacity * colored(classes, colors)
+    return np.where((classes == VOID)[..., None], image, np.rint(mixed)).astype(np.uint8)
+
+
+def error_map(image: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Show where a map is wrong: vermilion there, black where the truth is void, else the image in pale gray.
+
+    Args:
+      image: [H, W, 3] uint8.
+      classes: [H, W] int.
+      truth: [H, W] int.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    pale = (160 + 0.35 * image.mean(-1, keepdims=True)).astype(np.uint8).repeat(3, -1)
+    drawn = np.where((classes != truth)[..., None], _WRONG, pale)
+    return np.where((truth == VOID)[..., None], np.uint8(0), drawn)
+
+
+def image_iou(classes: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
+    """Measure each image by itself: the mean IoU of the classes that it has or is said to have.
+
+    Args:
+      classes: [N, H, W] int.
+      truth: [N, H, W] int; 255 does not count.
+      num_classes: C.
+
+    Returns:
+      [N] float; 1 for an image of void alone.
+    """
+    values = np.ones(len(classes))
+    for i, (ours, real) in enumerate(zip(classes, truth, strict=True)):
+        keep = real != VOID
+        pairs = np.bincount(num_classes * real[keep].astype(np.int64) + ours[keep], minlength=num_classes**2)
+        counts = pairs.reshape(num_classes, num_classes)
+        hit = np.diag(counts)
+        union = counts.sum(0) + counts.sum(1) - hit
+        if union.any():
+            values[i] = (hit[union > 0] / union[union > 0]).mean()
+    return values
+
+
+def legend(class_names: Sequence[str], colors: np.ndarray) -> str:
+    """List the classes beside their colors.
+
+    Args:
+      class_names: C names.
+      colors: [C, 3] uint8.
+
+    Returns:
+      HTML.
+    """
+    square = "display:inline-block;width:0.9em;height:0.9em;margin-right:0.35em;vertical-align:-0.1em"
+    keys = (
+        f'<span style="white-space:nowrap;margin-right:1em"><span style="{square};background:rgb'
+        f'({red},{green},{blue})"></span>{escape(str(name))}</span>'
+        for name, (red, green, blue) in zip(class_names, colors.tolist(), strict=True)
+    )
+    return f'<p class="legend">{" ".join(keys)}</p>'
+
+
+def segmentations(
+    images: np.ndarray,
+    classes: np.ndarray,
+    truth: np.ndarray,
+    class_names: Sequence[str],
+    count: int = 8,
+    title: str = "Worst images first",
+) -> Panel:
+    """Show images with their predicted classes, their true ones and the errors, those of the lowest IoU first.
+
+    Args:
+      images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
+      classes: [N, H, W] int, the predictions.
+      truth: [N, H, W] int.
+      class_names: C names.
+      count: the most images that are shown.
+      title: of the panel.
+
+    Returns:
+      The panel.
+    """
+    colors, values = palette(class_names), image_iou(classes, truth, len(class_names))
+    order = np.argsort(values, kind="stable")[:count]
+    scale = max(1, round(240 / images.shape[2])) if len(images) else 1
+    rows = []
+    for i, image in zip(order, to_uint8(images[order]), strict=True):
+        pictures = (
+            ("predicted", overlay(image, classes[i], colors)),
+            ("true", overlay(image, truth[i], colors)),
+            ("wrong", error_map(image, classes[i], truth[i])),
+        )
+        caption = f"image {i}, IoU {100 * values[i]:.1f}"
+        rows += [
+            f'<figure><img class="smooth" alt="" src="{data_uri(drawn.repeat(scale, 0).repeat(scale, 1))}">'
+            f"<figcaption>{name if name != 'predicted' else f'{name}, {caption}'}</figcaption></figure>"
+            for name, drawn in pictures
+        ]
+    grid = "grid-template-columns: repeat(3, minmax(0, 1fr))"
+    note = "IoU is the mean over the classes that an image has or is said to have; void is not colored."
+    return Panel(title, f'{legend(class_names, colors)}<div class="images" style="{grid}">{"".join(rows)}</div>', note)
+
+
+def class_table(
+    iou: np.ndarray,
+    confusion: np.ndarray,
+    class_names: Sequence[str],
+    mean_iou: float,
+    baselines: Mapping[str, float],
+    title: str = "IoU by class",
+) -> Panel:
+    """Show each class's IoU, recall and share of the true pixels, and the mean beside what knows no image.
+
+    Args:
+      iou: [C], NaN for a class that does not occur.
+      confusion: [C, C] int, rows true.
+      class_names: C names.
+      mean_iou: of the classes that occur.
+      baselines: mean IoU of predictions that do not look at the image, by name.
+      title: of the panel.
+
+    Returns:
+      The panel, the classes of the lowest IoU first.
+    """
+    true, hit = confusion.sum(1), np.diag(confusion)
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f}" if np.isfinite(value) else "–"
+
+    rows = [
+        {
+            "class": class_names[k],
+            "IoU": percent(iou[k]),
+            "recall": percent(hit[k] / true[k]) if true[k] else "–",
+            "share of pixels": percent(true[k] / max(true.sum(), 1)),
+        }
+        for k in np.argsort(np.nan_to_num(iou, nan=2.0), kind="stable")
+    ]
+    rows.append({"class": "mean", "IoU": percent(mean_iou)})
+    rows += [{"class": name, "IoU": percent(value)} for name, value in baselines.items()]
+    absent = int(np.isnan(iou).sum())
+    note = "Over the test split, in %."
+    if absent:
+        note += f" {absent} class{'es do' if absent > 1 else ' does'} not occur there, and the mean leaves them out."
+    return table(rows, title, note)._replace(half=True)

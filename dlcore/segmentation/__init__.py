@@ -1,0 +1,5 @@
+"""Segmentation: a class for every pixel."""
+
+from dlcore.lazy import lazy_exports
+
+lazy_exports(globals())

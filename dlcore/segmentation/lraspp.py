@@ -1,0 +1,100 @@
+"""LR-ASPP: a light head for a mobile backbone, which gates a coarse map by its mean and adds a fine map's scores.
+
+Howard et al., "Searching for MobileNetV3" (2019), arXiv:1905.02244, section 6.4.
+
+    y = relu(BN conv1x1(coarse)) sigmoid(conv1x1(mean of coarse))
+    logits = enlarge(conv1x1(enlarge(y)) + conv1x1(fine))
+
+As torchvision's `lraspp_mobilenet_v3_large`, the mean is over the whole map, where the paper pools 49 x 49 windows.
+There `fine` is the map behind the first block of stride 8 (`stage3_first`) and `coarse` the last one, of stride 16 by
+dilation (`MobileNetV3.dilate`).
+"""
+
+from typing import Annotated, Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.nn import Conv
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.resize import resize
+from dlcore.segmentation.maps import KERNEL_INIT, ConvNormRelu, enlarge, named_map, score
+
+__all__ = ["LRASPP", "LRASPPHead"]
+
+
+class LRASPPHead(nn.Module):
+    """The two branches, with torchvision's names.
+
+    Args:
+      num_classes: C.
+      channels: of the coarse branch.
+      dtype: what to compute in; None: the type that x and the parameters promote to.
+      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
+    """
+
+    num_classes: int
+    channels: int = 128
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, fine: jax.Array, coarse: jax.Array, train: bool) -> jax.Array:
+        """Score the locations of the fine map.
+
+        Args:
+          fine: [B, h, w, K].
+          coarse: [B, h', w', K'].
+          train: whether batch norm uses the batch.
+
+        Returns:
+          [B, h, w, C] logits, at least float32.
+        """
+        gate = Conv(self.channels, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="scale_1")(
+            coarse.mean((1, 2), keepdims=True)
+        )
+        y = ConvNormRelu(self.channels, 1, dtype=self.dtype, axis_name=self.axis_name, name="cbr")(coarse, train)
+        y = resize(y * nn.sigmoid(gate), fine.shape[1:3])
+        return score(self.num_classes, "low_classifier", fine) + score(self.num_classes, "high_classifier", y)
+
+
+class LRASPP(nn.Module):
+    """Backbone and head; the logits are enlarged bilinearly to the size of the image, whatever it is.
+
+    Args:
+      backbone: a model with `features`; its own classifier is not used.
+      num_classes: C.
+      fine: the map whose scores are added as they are.
+      coarse: the map that is gated.
+      channels: of the coarse branch.
+      dtype: what to compute in; None: the type that x and the parameters promote to.
+      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    fine: str = "stage3_first"
+    coarse: str = "last"
+    channels: Annotated[int, Range(1)] = 128
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Classify every pixel.
+
+        Args:
+          x: [B, H, W, C'], images of any size.
+          train: whether batch norm uses the batch.
+
+        Returns:
+          [B, H, W, C] logits, at least float32.
+
+        Raises:
+          ValueError: the backbone lacks a stage.
+        """
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        maps = self.backbone.features(x, train)
+        head = LRASPPHead(self.num_classes, self.channels, dtype, self.axis_name, name="classifier")
+        return enlarge(head(named_map(maps, self.fine), named_map(maps, self.coarse), train), x.shape[1:3])

@@ -1,0 +1,153 @@
+"""Semantic segmentation: softmax classification of every pixel.
+
+    L = sum_{pixels that count} w_y CE(s, y) / sum_{pixels that count} w_y  +  v D(s, y)  +  a L_aux
+
+The sums run over all pixels of the batch, on all devices: a mean of the means of images would weigh the pixels of an
+image that is mostly void above the others. Pixels of the void label count nowhere; a batch of nothing else has the loss
+0. w are weights of the classes (`median_frequency_weights`, `enet_weights`; torch's weighted mean too divides by the
+weights of the labels). D is the dice or Tversky loss, image by image and averaged over images with a pixel that counts.
+The auxiliary head of FCN, DeepLab and PSPNet adds a = 1/2 of its own cross-entropy in training, as in torchvision's
+reference, and has no part in use.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.data.augment.examples import augment_examples
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
+from dlcore.metrics import MeanIoU
+from dlcore.optim import apply_gradients
+
+__all__ = ["SemanticState", "learner"]
+
+
+@struct.dataclass
+class SemanticState(State):
+    """The segmenter.
+
+    Args:
+      model_state: the model's other collections (batch statistics); {} where it has none.
+    """
+
+    model_state: Any
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
+    augment: Any = None,
+    weights: Any = None,
+    void_label: Annotated[int, Range(0, 255)] = 255,
+    overlap: Literal["none", "dice", "tversky"] = "none",
+    overlap_weight: Annotated[float, Range(0)] = 1.0,
+    auxiliary_weight: Annotated[float, Range(0)] = 0.5,
+    axis: str | None = None,
+) -> Learner:
+    """Train a segmenter of `{"image": [B, H, W, K], "semantic": [B, H, W] uint8, "index": [B]}`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, H, W, C]`, or {"out": logits, "aux": those of an auxiliary head}.
+      optimizer: any optax transformation.
+      preprocess: batch of images to the model's input, of the same size.
+      augment: `(key, example) -> example` of one preprocessed training example, which holds image and semantic
+        (`dlcore.data.augment.examples`); None for none.
+      weights: [C], of the classes in the loss; None weighs all alike.
+      void_label: of pixels that count nowhere.
+      overlap: a loss of each image's overlap with its truth, added to the cross-entropy; Tversky's alpha is 0.3 and its
+        beta 0.7, so that a missed pixel costs more than a false one.
+      overlap_weight: of that loss.
+      auxiliary_weight: of the auxiliary head's cross-entropy in training.
+      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
+
+    Returns:
+      The learner; predict gives `{"classes": [B, H, W] uint8}`.
+    """
+
+    def init(rng: jax.Array, batch: dict) -> SemanticState:
+        model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
+        params = model_state.pop("params")
+        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
+        return SemanticState(step, rng, params, optimizer.init(params), model_state)
+
+    def forward(params, model_state, images, dropout=None):
+        """({"out": logits, ...}, model_state), in training where there is a key for dropout."""
+        variables, train = {"params": params, **model_state}, dropout is not None
+        outputs, updated = model.apply(
+            variables,
+            images,
+            train=train,
+            mutable=list(model_state) if train else [],
+            rngs={"dropout": dropout} if train else None,
+        )
+        return (outputs if isinstance(outputs, dict) else {"out": outputs}), {**model_state, **updated}
+
+    def total(value):
+        return value if axis is None else jax.lax.psum(value, axis)
+
+    def objective(params, state, images, labels, batch, dropout=None):
+        outputs, model_state = forward(params, state.model_state, images, dropout)
+        counts = (labels != void_label) & (mask_of(batch) > 0)[:, None, None]
+        labels = jnp.where(counts, labels.astype(jnp.int32), 0)
+        own = jnp.ones(labels.shape, jnp.int32) if weights is None else jnp.asarray(weights)[labels]
+        weight = jnp.where(counts, own, 0).sum()
+        divisor = jnp.where(total(weight) > 0, total(weight), 1)
+        replicas = total(1)
+
+        def cross_entropy(logits):
+            losses = softmax_cross_entropy_loss(jnp.where(counts[..., None], logits, 0), labels)
+            return jnp.where(counts, own * losses, 0).sum()
+
+        summed = cross_entropy(outputs["out"])
+        metrics = {"loss": Sum(summed.astype(jnp.float32), weight)}
+        value = replicas * summed / divisor
+        if overlap != "none":
+            function = multiclass_dice_loss if overlap == "dice" else multiclass_tversky_loss
+            shared, seen = function(outputs["out"], labels, mask=counts), counts.any((1, 2))
+            metrics["overlap"] = Sum.of(shared, seen)
+            part = jnp.where(seen, shared, 0).sum() / jnp.maximum(total(seen.sum()), 1)
+            value = value + overlap_weight * replicas * part
+        if dropout is not None and "aux" in outputs:
+            value = value + auxiliary_weight * replicas * cross_entropy(outputs["aux"]) / divisor
+        hit = jnp.where(counts, outputs["out"].argmax(-1) == labels, False)
+        metrics["accuracy"] = Sum(hit.sum(dtype=jnp.int32), counts.sum(dtype=jnp.int32))
+        return value, (model_state, metrics, outputs["out"])
+
+    def loss(params: Any, state: SemanticState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (_, metrics, _) = objective(params, state, preprocess(batch["image"]), batch["semantic"], batch)
+        return value, metrics
+
+    def update(state: SemanticState, batch: dict) -> tuple[SemanticState, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        keys = example_keys(jax.random.fold_in(rng, 0), batch)
+        example = augment_examples(augment, keys, preprocess(batch["image"]), batch)
+        dropout = jax.random.fold_in(rng, 1)
+        if axis is not None:
+            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
+            state.params, state, example["image"], example["semantic"], batch, dropout
+        )
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: SemanticState, batch: dict) -> Metrics:
+        images, labels = preprocess(batch["image"]), batch["semantic"]
+        _, (_, metrics, logits) = objective(state.params, state, images, labels, batch)
+        return {**metrics, "iou": MeanIoU.of(logits, labels.astype(jnp.int32), mask_of(batch), void_label=void_label)}
+
+    def predict(state: SemanticState, batch: dict) -> dict[str, jax.Array]:
+        outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]))
+        return {"classes": outputs["out"].argmax(-1).astype(jnp.uint8)}
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

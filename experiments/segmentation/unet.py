@@ -1,0 +1,36 @@
+"""Segment colored shapes, or your own images and masks, with a U-Net.
+
+python -m experiments.segmentation.unet        (not run)
+python -m experiments.segmentation.unet --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
+    --unet.widths=24,48,96,128 --class_weights=median --eval_every=460        (CamVid at 180 x 240: not run)
+python -m experiments.segmentation.unet --run=RUN --mode=predict --input=IMAGES --output=FOLDER        (masks, overlays)
+
+D holds train, val and test, folders or .zip files with images/ and masks/ of the same names, and classes.json with the
+names of the classes; or the tree of Cityscapes or ADE20K. Masks hold the number of each pixel's class, 255 for void.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import segmentation
+from dlcore.main import main
+from dlcore.segmentation.unet import UNet
+
+
+def build(setup: Setup):
+    fields = {"dtype": setup.dtype, "axis_name": setup.axis, **setup.flags.group("unet")}
+    return segmentation.build(setup, UNet(setup.spec["num_classes"], **fields))
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    build=build,
+    modules={"unet": partial(UNet, widths=(16, 32, 64, 96))},
+    defaults=segmentation.DEFAULTS,
+    smoke={**segmentation.SMOKE, "unet.widths": (4, 8)},
+    **segmentation.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

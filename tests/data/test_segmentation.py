@@ -1,0 +1,181 @@
+"""Segmentation sources on small trees: layouts, classes, sizes, and one error for each thing that is wrong."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.augment.examples import VOID
+from dlcore.data.scenes import SHAPES, STUFF, scenes
+from dlcore.data.segmentation import ADE20K_CLASSES, CITYSCAPES, class_pixels, scene_maps, segmentation_splits
+
+
+def png(array, kind="PNG"):
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(array, np.uint8)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def picture(seed, size=(4, 6)):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3))
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def pairs(root, masks, sizes=None):
+    """images/ and masks/ below a folder, one of each a mask."""
+    for i, mask in enumerate(masks):
+        write(root / "images" / f"{i}.png", png(picture(i, np.shape(mask)[:2] if sizes is None else sizes[i])))
+        write(root / "masks" / f"{i}.png", png(mask))
+
+
+MASK = np.array([[0, 1, 2, 2, 255, 0]] * 4)
+
+
+@pytest.mark.covers("SG-11")
+def test_zips_of_splits_with_classes(tmp_path):
+    """As CamVid lies in shared/data: train.zip, val.zip, test.zip and classes.json beside them."""
+    for split, count in (("train", 3), ("val", 1), ("test", 2)):
+        with zipfile.ZipFile(tmp_path / f"{split}.zip", "w") as archive:
+            for i in range(count):
+                archive.writestr(f"images/{i}.jpg", png(picture(i), "JPEG"))
+                archive.writestr(f"masks/{i}.png", png(MASK))
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": ["sky", "road", "car"], "void": 255}))
+    splits = segmentation_splits(tmp_path)
+    assert {name: len(source) for name, source in splits.items()} == {"train": 3, "valid": 1, "test": 2}
+    assert splits["train"].class_names == ("sky", "road", "car")
+    np.testing.assert_array_equal(splits["test"].arrays["semantic"][1], MASK)
+    assert splits["train"].arrays["image"].shape == (3, 4, 6, 3)
+    assert list(splits["test"].names) == ["test/images/0.jpg", "test/images/1.jpg"]
+
+
+@pytest.mark.covers("SG-11")
+def test_a_folder_without_splits_is_training_data_and_another_void_is_255(tmp_path):
+    pairs(tmp_path, [np.where(MASK == 255, 3, MASK)])
+    (tmp_path / "classes.json").write_text('{"classes": ["a", "b", "c"], "void": 3}')
+    splits = segmentation_splits(tmp_path)
+    assert list(splits) == ["train"]
+    np.testing.assert_array_equal(splits["train"].arrays["semantic"][0], MASK)
+
+
+def test_without_names_classes_are_numbers(tmp_path):
+    pairs(tmp_path / "train", [MASK, 0 * MASK])
+    pairs(tmp_path / "val", [MASK + (MASK == 2)])
+    splits = segmentation_splits(tmp_path)
+    assert splits["train"].class_names == splits["valid"].class_names == ("0", "1", "2", "3")
+
+
+@pytest.mark.covers("SG-11")
+def test_cityscapes_has_19_classes_and_the_rest_is_void(tmp_path):
+    ids = np.arange(34).reshape(2, 17)
+    for split in ("train", "val"):
+        write(tmp_path / f"leftImg8bit/{split}/aachen/aachen_0_leftImg8bit.png", png(picture(0, (2, 17))))
+        write(tmp_path / f"gtFine/{split}/aachen/aachen_0_gtFine_labelIds.png", png(ids))
+    splits = segmentation_splits(tmp_path)
+    assert set(splits) == {"train", "valid"}
+    names, labels = splits["train"].class_names, splits["train"].arrays["semantic"][0].reshape(-1)
+    assert len(names) == 19
+    assert names[labels[7]] == "road"  # the official table: id 7 is train id 0, 33 is 18
+    assert (labels[7], labels[33], names[18]) == (0, 18, "bicycle")
+    assert sorted(labels[labels != VOID]) == list(range(19))
+    assert (labels == VOID).sum() == 34 - 19
+    assert [names[labels[i]] for i in CITYSCAPES] == list(CITYSCAPES.values())
+
+
+@pytest.mark.covers("SG-11")
+def test_ade20k_has_150_classes_from_1(tmp_path):
+    ids = np.arange(152).reshape(8, 19)
+    for split in ("training", "validation"):
+        write(tmp_path / f"images/{split}/ADE_1.jpg", png(picture(0, (8, 19)), "JPEG"))
+        write(tmp_path / f"annotations/{split}/ADE_1.png", png(np.minimum(ids, 150)))
+    rows = ["Idx\tRatio\tTrain\tVal\tStuff\tName"]
+    rows += [f"{k}\t0.1\t1\t1\t1\t{'wall' if k == 1 else f'thing {k}'}, other" for k in range(1, ADE20K_CLASSES + 1)]
+    (tmp_path / "objectInfo150.txt").write_text("\n".join(rows))
+    train = segmentation_splits(tmp_path)["train"]
+    labels = train.arrays["semantic"][0].reshape(-1)
+    assert len(train.class_names) == 150
+    assert train.class_names[:2] == ("wall", "thing 2")
+    assert (labels[0], labels[1], labels[150]) == (VOID, 0, 149)
+
+
+def test_images_and_masks_are_resized_together_and_labels_stay_labels(tmp_path):
+    mask = np.zeros((8, 12))
+    mask[:, 6:] = 7
+    pairs(tmp_path, [mask, mask[:4, 4:8]])
+    source = segmentation_splits(tmp_path, (4, 6))["train"]
+    assert source.arrays["image"].shape == (2, 4, 6, 3)
+    want = np.repeat([[0, 0, 0, 7, 7, 7]], 4, 0)
+    np.testing.assert_array_equal(source.arrays["semantic"], [want, want])
+    with pytest.raises(ValueError, match=r"image_size=None: .*images/1.png has \(4, 4\) pixels.*allowed: height,width"):
+        segmentation_splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mask", "size", "problem"),
+    [
+        (np.full((4, 6), 3), (4, 6), r"masks/0.png: value 3; allowed: 0 to 2, or 255"),
+        (np.zeros((4, 5)), (4, 6), r"masks/0.png: a mask of \(4, 5\) pixels; allowed: its image's \(4, 6\)"),
+        (np.zeros((4, 6, 3)), (4, 6), r"masks/0.png: a mask of mode RGB; allowed: one channel"),
+    ],
+)
+def test_a_wrong_mask_is_named(tmp_path, mask, size, problem):
+    pairs(tmp_path, [mask], [size])
+    (tmp_path / "classes.json").write_text('{"classes": ["a", "b", "c"]}')
+    with pytest.raises(ValueError, match=problem):
+        segmentation_splits(tmp_path)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such folder or .zip"):
+        segmentation_splits(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"holds no training images"):
+        segmentation_splits(tmp_path)
+    pairs(tmp_path, [MASK, MASK])
+    (tmp_path / "masks" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"images/1.png has no file of its name in masks"):
+        segmentation_splits(tmp_path)
+    (tmp_path / "masks" / "1.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"masks/1.png cannot be read as an image"):
+        segmentation_splits(tmp_path)
+    write(tmp_path / "city/leftImg8bit/train/a/a_0_leftImg8bit.png", png(picture(0)))
+    with pytest.raises(ValueError, match=r"a_0_leftImg8bit.png: has no mask; allowed: .*a_0_gtFine_labelIds.png"):
+        segmentation_splits(tmp_path / "city")
+
+
+def test_scene_maps_are_of_the_scenes():
+    fields = {"size": 48, "max_boxes": 4, "largest": 24}
+    plain, maps = scenes(12, 3, **fields), scene_maps(12, 3, **fields)
+    np.testing.assert_array_equal(maps.arrays["image"], plain.arrays["image"])
+    assert maps.class_names == ("background", *SHAPES)
+    for semantic, boxes, labels in zip(
+        maps.arrays["semantic"], plain.arrays["boxes"], plain.arrays["labels"], strict=True
+    ):
+        assert set(np.unique(semantic)) <= {0, *(labels[labels >= 0] + 1)}
+        covered = np.zeros(semantic.shape, bool)
+        for (x0, y0, x1, y1), label in zip(boxes[labels >= 0].astype(int), labels, strict=False):
+            covered[y0:y1, x0:x1] = True
+            assert (semantic[y0:y1, x0:x1] == label + 1).any()
+        assert (semantic[~covered] == 0).all()
+
+
+def test_scene_maps_may_tell_textures_apart():
+    source = scene_maps(3, 0, stuff=True, size=48, largest=24)
+    assert source.class_names == (*STUFF, *SHAPES)
+    assert (source.arrays["semantic"] < len(STUFF)).any(axis=(1, 2)).all()
+
+
+def test_pixels_are_counted_by_class():
+    source = scene_maps(2, 0, size=48, largest=24)
+    source.arrays["semantic"][:] = 0
+    source.arrays["semantic"][0, :2] = 2  # 96 pixels
+    source.arrays["semantic"][1, 0] = VOID  # 48 pixels
+    own, beside = class_pixels(source, 3)
+    # Class 0 is in both images, of 2,304 and 2,256 pixels that count; class 2 in the first.
+    np.testing.assert_array_equal(own, [2304 - 96 + 2256, 0, 96])
+    np.testing.assert_array_equal(beside, [4560, 0, 2304])

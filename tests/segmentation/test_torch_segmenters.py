@@ -1,0 +1,76 @@
+"""Torchvision's segmenters: the outputs of the goldens, numbers of parameters, errors that name what is wrong."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.segmentation.torch_segmenters import create_segmenter, load_torch_segmenter
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+
+
+def golden_of(name):
+    spec = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    golden = np.load(GOLDENS / f"tvseg_{name}.npz")
+    meta = json.loads(str(golden["meta"]))
+    return golden, meta, rule.det_state_dict(meta), rule.det_input(meta["inputs"]["x"]).transpose(0, 2, 3, 1)
+
+
+def parameters(name, **fields):
+    model = create_segmenter(name, **fields)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.covers("SG-03")
+def test_fcn_has_torchvisions_number_of_parameters():
+    assert parameters("fcn_resnet50", aux=True) == 35_322_218
+    assert parameters("fcn_resnet50") == 32_957_013
+
+
+@pytest.mark.covers("SG-05")
+def test_deeplab_and_lraspp_have_torchvisions_number_of_parameters():
+    assert parameters("deeplabv3_resnet50", aux=True) == 42_004_074
+    assert parameters("lraspp_mobilenet_v3_large") == 3_221_538
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("fcn_resnet50", marks=pytest.mark.covers("SG-03")),
+        pytest.param("deeplabv3_resnet50", marks=pytest.mark.covers("SG-05")),
+        pytest.param("lraspp_mobilenet_v3_large", marks=pytest.mark.covers("SG-05")),
+    ],
+)
+def test_outputs_equal_torchvisions(name):
+    """At 97 x 97, which no stride divides."""
+    golden, meta, weights, x = golden_of(name)
+    classes = meta["outputs"]["out"]["shape"][1]
+    model, variables = load_torch_segmenter(name, weights, classes)
+    outputs = jax.jit(lambda v, x: model.apply(v, x))(variables, x)
+    outputs = outputs if isinstance(outputs, dict) else {"out": outputs}
+    for key in {"out", "aux"} & set(meta["outputs"]):
+        want = meta["outputs"][key]
+        got = np.asarray(outputs[key]).transpose(0, 3, 1, 2)
+        assert list(got.shape) == want["shape"]
+        np.testing.assert_allclose(
+            got.reshape(-1)[:: want["stride"]], golden[key].reshape(-1), atol=1e-4 * want["std"], err_msg=key
+        )
+
+
+def test_what_does_not_fit_is_named():
+    with pytest.raises(ValueError, match=r"name='unet': unknown; allowed: fcn_resnet50"):
+        create_segmenter("unet")
+    _, _, weights, _ = golden_of("lraspp_mobilenet_v3_large")
+    weights["classifier.more"] = weights.pop("classifier.cbr.0.weight")
+    with pytest.raises(
+        ValueError, match=r"lraspp_mobilenet_v3_large; 1 missing: classifier.cbr.0.weight; 1 left over: classifier.more"
+    ):
+        load_torch_segmenter("lraspp_mobilenet_v3_large", weights)
