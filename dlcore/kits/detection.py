@@ -241,6 +241,7 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
         "schedule": optimizer.schedule,
         "inputs": detection_results.inputs,
         "describe": detection_results.describe,
+        "write": detection_results.write,
         "panels": detection_results.panels,
         "pictures": detection_results.pictures,
         "evaluators": evaluators,
