@@ -206,7 +206,7 @@ class ResNet(nn.Module):
       use_se: squeeze-and-excitation in every block.
       skip: shortcuts; False gives the plain network.
       dilate: for each stage but the first, keep the size of the map and dilate the convolutions behind instead
-        (torchvision's replace_stride_with_dilation): layer3 and layer4 of (no, yes, yes)
+        (torchvision's replace_stride_with_dilation): layer3 and layer4 of (False, True, True)
         have stride 8; () is no.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
