@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.ops.unpooling import max_pool_with_indices, max_unpool
 from dlcore.segmentation.unet import UNet
 
 WIDTHS = (4, 6, 8)
@@ -30,10 +31,7 @@ def test_ways_down_and_up_at_any_size(down, up):
 
 @pytest.mark.covers("SG-04")
 def test_without_joined_maps_a_pixel_must_pass_the_coarsest_map():
-    """With skips the logits feel a change within a coarse cell at their own pixel; without, all four alike or not at all.
-
-    One 1x1-like network: where the transposed convolution is 2x2, a fine change reaches the fine output only by a join.
-    """
+    """With nothing coming up from the coarse map, a changed pixel reaches the logits by a joined map alone."""
     x = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
 
     def zeroed_bottom(skips):
@@ -60,8 +58,6 @@ def test_max_unpooling_keeps_edges_where_the_maxima_were():
     seen = seen["intermediates"]
     fine, coarse = seen["down0_0"]["__call__"][0], seen["up0"]["__call__"][0]
     # Where the unpooled map is not zero, the fine map has the largest value of its 2x2 block.
-    from dlcore.ops.unpooling import max_pool_with_indices, max_unpool
-
     places = max_pool_with_indices(fine, 2)[1]
     unpooled = np.asarray(max_unpool(coarse, places))
     largest = np.asarray(fine).reshape(1, 2, 2, 2, 2, 4).max((2, 4)).repeat(2, 1).repeat(2, 2)
