@@ -65,9 +65,9 @@ SETTINGS = {
         essential=True,
     ),
     "flip": Setting(
-        None,
-        "mirroring of training images; by default both for scenes, horizontal for a folder",
-        Literal["none", "horizontal", "both"] | None,
+        "auto",
+        "mirroring of training images; auto: both for scenes, horizontal for a folder",
+        Literal["auto", "none", "horizontal", "both"],
     ),
     "zoom": Setting(
         None,
@@ -286,7 +286,7 @@ def augmentation(flags: Flags, spec: dict):
     from dlcore.data.augment import color_jitter, compose_examples, random_flip_example, random_zoom_example
 
     drawn, parts = flags.dataset == "scenes", []
-    flip = flags.flip or ("both" if drawn else "horizontal")
+    flip = ("both" if drawn else "horizontal") if flags.flip == "auto" else flags.flip
     if flip != "none":
         parts.append(random_flip_example(0.5, 0.5 if flip == "both" else 0.0))
     zoom = flags.zoom or ((1.0, 1.0) if drawn else (0.75, 1.5))
