@@ -35,12 +35,11 @@ def patches_of(image: np.ndarray, side: int) -> np.ndarray:
     return np.moveaxis(windows, 2, -1)
 
 
-def by_patches(model, variables, image: np.ndarray, side: int, batch: int = 1024) -> np.ndarray:
-    """Logits of the center pixel of every patch: [H - side + 1, W - side + 1, C]."""
+def by_patches(apply, variables, image: np.ndarray, side: int, batch: int = 1024) -> np.ndarray:
+    """Logits of the center pixel of every patch, by a compiled function: [H - side + 1, W - side + 1, C]."""
     patches = patches_of(image, side)
     rows, columns = patches.shape[:2]
     patches = patches.reshape(rows * columns, side, side, -1)
-    apply = jax.jit(model.apply)
     padded = np.concatenate([patches, np.zeros((-len(patches) % batch, *patches.shape[1:]), patches.dtype)])
     parts = [np.asarray(apply(variables, padded[i : i + batch])) for i in range(0, len(padded), batch)]
     return np.concatenate(parts)[: len(patches)].reshape(rows, columns, -1)
@@ -78,14 +77,14 @@ def study(*, size: int = 64, channels: int = 16, max_layers: int = 8, num_classe
         keys = iter(jax.random.split(jax.random.key(1), 1000))
         # Trained weights are not zero: the last layer, the biases and the statistics are drawn here.
         variables = jax.tree.map(lambda leaf: leaf + 0.2 * jax.random.normal(next(keys), leaf.shape) ** 2, variables)
-        whole = jax.jit(dense.apply)
+        whole, by_patch = jax.jit(dense.apply), jax.jit(patched.apply)
         want = np.asarray(whole(variables, image[None]))[0, depth : size - depth, depth : size - depth]
-        got = by_patches(patched, variables, image, side)
+        got = by_patches(by_patch, variables, image, side)
         worst = max(worst, float(np.abs(got - want).max() / want.std()))
         start = time.perf_counter()
         jax.block_until_ready(whole(variables, image[None]))
         middle = time.perf_counter()
-        by_patches(patched, variables, image, side)
+        by_patches(by_patch, variables, image, side)
         times = middle - start, time.perf_counter() - middle
         inside = (size - 2 * depth) ** 2
         of_dense, of_patch = macs(dense, size, size) / size**2, macs(patched, side, side)  # for each pixel
