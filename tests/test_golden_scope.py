@@ -59,6 +59,11 @@ SCOPE = {
         "squeeze_excitation": "models/test_resnet.py",
         "fpn": "detection/test_fpn.py",
     },
+    "tvops_roi": {
+        "deform_conv2d.*": "ops/test_grid_sample.py",
+        "ps_roi_*": OUT + "position-sensitive crops belong to R-FCN, which no row asks for",
+        "*": "ops/test_roi.py",
+    },
     "tvops_transforms": {"*": "data/test_augment_goldens.py"},
     "metrics_sklearn": {"*": "metrics/"},
     "metrics_image": {"*": "metrics/"},

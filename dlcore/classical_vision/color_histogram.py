@@ -16,7 +16,11 @@ import jax.numpy as jnp
 
 from dlcore.data.augment import to_float
 
-__all__ = ["color_histogram", "rgb_to_hsv"]
+__all__ = ["color_histogram", "rgb_to_hsv", "rgb_to_lab"]
+
+_RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+_WHITE = (0.95047, 1.0, 1.08883)
+"""Of sRGB, under daylight (D65, 2 degrees)."""
 
 
 def color_histogram(
@@ -76,6 +80,30 @@ def rgb_to_hsv(images: jax.Array) -> jax.Array:
     hue = jnp.where(value == r, (g - b) / safe, jnp.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
     hue = jnp.where(chroma > 0, hue / 6 % 1, 0)
     return jnp.stack([hue, chroma / jnp.where(value > 0, value, 1), value], -1)
+
+
+@jax.jit
+def rgb_to_lab(images: jax.Array) -> jax.Array:
+    """Convert sRGB to CIE L*a*b*, in which equal distances look alike.
+
+    Args:
+      images: [..., 3], RGB in [0, 1].
+
+    Returns:
+      [..., 3]: lightness in [0, 100], green to red and blue to yellow (about -128 to 127; 0 for gray).
+
+    Raises:
+      ValueError: the last axis is not 3.
+    """
+    if images.shape[-1] != 3:
+        raise ValueError(f"images.shape={images.shape}: not RGB; allowed: [..., 3]")
+    linear = jnp.where(images > 0.04045, (jnp.maximum(images, 0.04045) + 0.055) ** 2.4 / 1.055**2.4, images / 12.92)
+    matrix = jnp.asarray(_RGB_TO_XYZ, linear.dtype) / jnp.asarray(_WHITE, linear.dtype)[:, None]
+    xyz = jnp.matmul(linear, matrix.T, precision=jax.lax.Precision.HIGHEST)
+    x, y, z = jnp.moveaxis(
+        jnp.where(xyz > 0.008856, jnp.cbrt(jnp.maximum(xyz, 0.008856)), 7.787 * xyz + 16 / 116), -1, 0
+    )
+    return jnp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
 
 
 def _unit(images: jax.Array) -> jax.Array:

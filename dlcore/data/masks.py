@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore.extras import require
 
-__all__ = ["mask_to_rle", "pack_masks", "rle_to_mask", "segmentation_to_mask", "unpack_masks", "visible_masks"]
+__all__ = ["masks_to_rles", "pack_masks", "rle_to_mask", "segmentation_to_mask", "unpack_masks", "visible_masks"]
 
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:
@@ -88,20 +88,22 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
     return np.repeat(np.arange(len(lengths)) % 2 > 0, lengths).reshape(width, height).T
 
 
-def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
-    """Encode a mask as COCO's run lengths.
+def masks_to_rles(masks: np.ndarray) -> list[dict[str, Any]]:
+    """Encode masks as COCO's run lengths.
 
     Args:
-      mask: [H, W] bool.
+      masks: [M, H, W] bool.
 
     Returns:
-      `size: [H, W]` and `counts`, COCO's string.
+      M dicts of `size: [H, W]` and `counts`, COCO's string.
 
     Raises:
       MissingPackage: pycocotools is not installed.
     """
-    rle = _pycocotools().encode(np.asfortranarray(np.asarray(mask, np.uint8)))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+    if not len(masks):
+        return []
+    encoded = _pycocotools().encode(np.asfortranarray(np.moveaxis(np.asarray(masks, np.uint8), 0, -1)))
+    return [{"size": list(rle["size"]), "counts": rle["counts"].decode()} for rle in encoded]
 
 
 def segmentation_to_mask(

@@ -120,7 +120,7 @@ def scenes(
         if stuff:
             more["semantic"][i] = scene_semantics(textures, whole, labels[i])
     arrays = {"image": image, "boxes": boxes, "labels": labels, "box_mask": labels >= 0, **more}
-    return Source(arrays, count, SHAPES, name="scenes")
+    return Source(arrays, count, SHAPES, name="scenes", keypoint_names=KEYPOINTS if keypoints else ())
 
 
 def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> np.ndarray:

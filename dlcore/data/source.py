@@ -29,6 +29,7 @@ class Source:
       names: [N] str, what each example is called whatever its position (a path below the root of the data); None where
         only its position tells it from others.
       sizes: [N] bytes of the examples' files; None where they have none.
+      keypoint_names: of the keypoints of an object; empty where there are none.
 
     Raises:
       ValueError: the arrays, names and sizes differ in length, one is called `index`, or there is neither an array nor
@@ -42,6 +43,7 @@ class Source:
     notes: tuple[str, ...] = ()
     names: np.ndarray | None = field(default=None, repr=False)
     sizes: np.ndarray | None = field(default=None, repr=False)
+    keypoint_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         lengths = {key: len(value) for key, value in self.arrays.items()}

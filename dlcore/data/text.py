@@ -109,27 +109,33 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def split_text(tokens: np.ndarray, fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split_text(
+    tokens: np.ndarray, valid_fraction: float = 0.1, test_fraction: float | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Split a text into three contiguous parts.
 
     Args:
       tokens: [N].
-      fraction: share of the validation part and of the test part, in (0, 0.5).
+      valid_fraction: share of the validation part.
+      test_fraction: share of the test part, at the end; None for as much as for validation.
 
     Returns:
       (train, valid, test), in this order.
 
     Raises:
-      ValueError: `fraction` is out of range, or the text too short for two tokens in each part.
+      ValueError: the shares leave nothing, or the text is too short for two tokens in each part.
     """
-    if not 0 < fraction < 0.5:
-        raise ValueError(f"fraction={fraction}: out of range; allowed: in (0, 0.5)")
-    count = round(fraction * len(tokens))
-    if count < 2 or len(tokens) - 2 * count < 2:
+    test_fraction = valid_fraction if test_fraction is None else test_fraction
+    for name, fraction in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
+        if not 0 < fraction < 1 or valid_fraction + test_fraction >= 1:
+            raise ValueError(f"{name}={fraction}: out of range; allowed: above 0, and both together below 1")
+    valid, test = round(valid_fraction * len(tokens)), round(test_fraction * len(tokens))
+    if min(valid, test, len(tokens) - valid - test) < 2:
         raise ValueError(
-            f"tokens: a text of {len(tokens)} characters is too short to hold out {fraction:g} of it twice"
+            f"tokens: a text of {len(tokens)} characters is too short to hold out {valid_fraction:g} and "
+            f"{test_fraction:g} of it"
         )
-    return tokens[: -2 * count], tokens[-2 * count : -count], tokens[-count:]
+    return tokens[: -valid - test], tokens[-valid - test : -test], tokens[-test:]
 
 
 def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = False) -> Source:

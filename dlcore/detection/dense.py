@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment import augment_examples
-from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metric, Metrics, State, Sum, example_keys, mask_of
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.nms import nms, top_detections
@@ -20,6 +20,7 @@ from dlcore.optim import apply_gradients
 __all__ = [
     "Candidates",
     "DetectorState",
+    "TotalLoss",
     "detector_learner",
     "flatten_levels",
     "head_conv",
@@ -173,6 +174,7 @@ def select(
     detections_per_img: int,
     min_size: float = 0.0,
     within: Literal["labels", "levels"] = "labels",
+    num_blocks: int = 1,
 ) -> dict[str, jax.Array]:
     """Turn the candidates of one image into detections: clip, threshold, suppress, and keep the best.
 
@@ -184,6 +186,8 @@ def select(
       detections_per_img: K.
       min_size: least side of a clipped box, in pixels.
       within: suppress within each class, or within each level.
+      num_blocks: equal parts of the candidates, one after the other, that share no class (or level): those of
+        `topk_by_class` have one a class. Overlaps are then computed within each part alone.
 
     Returns:
       `{"boxes": [K, 4], "scores": [K], "labels": [K] int32, "valid": [K] bool}`, best first; padding has score 0,
@@ -192,7 +196,10 @@ def select(
     boxes, scores = clip_boxes(candidates.boxes, size), candidates.scores
     sides = boxes[:, 2:] - boxes[:, :2]
     valid = (scores > score_thresh) & (sides.min(-1) >= min_size)
-    keep = nms(boxes, scores, nms_thresh, groups=getattr(candidates, within), valid=valid)
+    groups = getattr(candidates, within)
+    keep = jax.vmap(lambda boxes, scores, groups, valid: nms(boxes, scores, nms_thresh, groups=groups, valid=valid))(
+        *(part.reshape(num_blocks, -1, *part.shape[1:]) for part in (boxes, scores, groups, valid))
+    ).reshape(-1)
     best, valid = top_detections(keep, scores, detections_per_img)
     return {
         "boxes": jnp.where(valid[:, None], boxes[best], 0),
@@ -200,6 +207,25 @@ def select(
         "labels": jnp.where(valid, candidates.labels[best], -1).astype(jnp.int32),
         "valid": valid,
     }
+
+
+class TotalLoss(Metric):
+    """A loss whose parts are means over different things: the sum of the means.
+
+    Args:
+      parts: {name: Sum}.
+    """
+
+    parts: dict[str, Sum]
+
+    def compute(self) -> float | None:
+        """Add up the means of the parts that counted something.
+
+        Returns:
+          The loss; None where no part counted.
+        """
+        values = [value for part in self.parts.values() if (value := part.compute()) is not None]
+        return sum(values) if values else None
 
 
 @struct.dataclass
@@ -217,7 +243,8 @@ def detector_learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    losses: Callable[..., dict[str, jax.Array]],
+    losses: Callable[..., dict[str, Any]],
+    measures: Callable[..., dict[str, Any]] | None = None,
     postprocess: Callable[[Any, Any, tuple[int, int]], dict[str, jax.Array]],
     preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
     augment: Any = None,
@@ -230,10 +257,13 @@ def detector_learner(
 
     Args:
       model: `__call__(images [B, H, W, C], train) -> (outputs, locations)`: a NamedTuple of [B, L, ...], and what these
-        L are (a `Grid`, `Anchors`), the same for every image.
+        L are (a `Grid`, `Anchors`), the same for every image; in training it may need the rng "dropout".
       optimizer: any optax transformation.
       losses: `(outputs, locations, boxes, labels, valid) -> {name: sum over the locations}` of one image;
-        "num_foreground" is the number of foreground locations, the other sums add up to the loss.
+        "num_foreground" is the number of foreground locations, the other sums add up to the loss. A pair (sum, weight)
+        is divided by the weight in the whole batch instead.
+      measures: with the arguments of `losses`, what to report beside them: {name: number}, added up, or {name: (number,
+        weight)}, a mean; None for nothing.
       postprocess: `(outputs, locations, (height, width)) -> detections` of one image, as `select` gives them.
       preprocess: batch of images to the model's input, of the same size.
       augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`); None
@@ -244,9 +274,16 @@ def detector_learner(
       The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first.
     """
 
-    def forward(params, model_state, images, train):
-        variables, mutable = {"params": params, **model_state}, list(model_state) if train else []
-        (outputs, locations), updated = model.apply(variables, images, train=train, mutable=mutable)
+    def forward(params, model_state, images, dropout=None):
+        """(outputs, locations, statistics after it), in training where there is a key for dropout."""
+        train, variables = dropout is not None, {"params": params, **model_state}
+        (outputs, locations), updated = model.apply(
+            variables,
+            images,
+            train=train,
+            mutable=list(model_state) if train else [],
+            rngs={"dropout": dropout} if train else {},
+        )
         return outputs, locations, {**model_state, **updated}
 
     def init(rng: jax.Array, batch: dict) -> DetectorState:
@@ -262,24 +299,35 @@ def detector_learner(
 
     def objective(params, state: DetectorState, batch: dict, train: bool):
         images, boxes, valid = preprocess(batch["image"]), batch["boxes"], batch["box_mask"]
+        key = jax.random.fold_in(state.rng, state.step)
         if train and augment is not None:
-            keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
-            moved = augment_examples(augment, keys, images, {"boxes": boxes, "box_mask": valid})
+            moved = augment_examples(augment, example_keys(key, batch), images, {"boxes": boxes, "box_mask": valid})
             images, boxes, valid = (moved[name] for name in ("image", "boxes", "box_mask"))
-        outputs, locations, model_state = forward(params, state.model_state, images, train)
+        dropout = jax.random.fold_in(key, 1) if train else None
+        if train and axis is not None:
+            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        outputs, locations, model_state = forward(params, state.model_state, images, dropout)
         boxes = boxes.astype(jax.tree.leaves(outputs)[0].dtype)
-        sums = jax.vmap(lambda out, *truth: losses(out, locations, *truth))(
-            outputs, boxes, batch["labels"], valid.astype(bool)
-        )
+        truth = boxes, batch["labels"], valid.astype(bool)
         mask = mask_of(batch) > 0
-        sums = {name: jnp.where(mask, values, 0).sum() for name, values in sums.items()}
+
+        def totals(function):
+            rows = jax.vmap(lambda out, *truth: function(out, locations, *truth))(outputs, *truth)
+            return jax.tree.map(lambda values: jnp.where(mask, values, 0).sum(), rows)
+
+        sums = totals(losses)
         count = sums.pop("num_foreground")
-        total = sum(sums.values())
-        metrics = {name: Sum(value.astype(jnp.float32), count) for name, value in {"loss": total, **sums}.items()}
+        parts = {name: Sum(*value) if isinstance(value, tuple) else Sum(value, count) for name, value in sums.items()}
+        shared = all(part.count is count for part in parts.values())
+        total = Sum(sum(part.total for part in parts.values()), count) if shared else TotalLoss(parts)
+        metrics = jax.tree.map(_measured, {"loss": total, **parts})
+        for name, value in (totals(measures) if measures is not None else {}).items():
+            metrics[name] = jax.tree.map(_measured, Sum(*value) if isinstance(value, tuple) else Sum(value))
+        replicas, counts = 1, {name: part.count for name, part in parts.items()}
         if axis is not None:
-            count, replicas = jax.lax.psum((count, 1), axis)
-            total = replicas * total
-        return total / jnp.maximum(count, 1), (metrics, model_state)
+            replicas, counts = jax.lax.psum((1, counts), axis)
+        value = sum(part.total / jnp.where(counts[name] > 0, counts[name], 1) for name, part in parts.items())
+        return replicas * value, (metrics, model_state)
 
     def loss(params: Any, state: DetectorState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)
@@ -296,7 +344,11 @@ def detector_learner(
 
     def predict(state: DetectorState, batch: dict) -> dict[str, jax.Array]:
         images = preprocess(batch["image"])
-        outputs, locations, _ = forward(state.params, state.model_state, images, train=False)
+        outputs, locations, _ = forward(state.params, state.model_state, images)
         return jax.vmap(lambda out: postprocess(out, locations, images.shape[1:3]))(outputs)
 
     return Learner(init, update, evaluate, predict, loss)
+
+
+def _measured(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x

@@ -1,22 +1,30 @@
-"""COCO's mean average precision of detections, by pycocotools.
+"""COCO's mean average precision of boxes, masks and keypoints, by pycocotools.
 
 Lin et al. 2014, arXiv:1405.0312.
 
     AP  = mean over 101 recalls r of max {precision at recall >= r}
-    mAP = mean of AP over classes and over IoU thresholds 0.5, 0.55, ..., 0.95
+    mAP = mean of AP over classes and over thresholds 0.5, 0.55, ..., 0.95
+
+The thresholds are of the IoU of boxes or masks, or of the similarity of keypoints, the mean over the labeled ones of
+
+    OKS = exp(-d^2 / (2 s^2 k^2))      d: distance, s^2: area of the true object, k: twice the keypoint's sigma
 """
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.data.masks import masks_to_rles, unpack_masks
 from dlcore.extras import require
 from dlcore.learner import Evaluator
 
-__all__ = ["CocoResult", "coco_evaluator", "coco_map"]
+__all__ = ["CocoResult", "coco_evaluator", "coco_map", "pasted_masks"]
+
+SIGMA = 0.05
+"""Of keypoints that are not the 17 of COCO's persons; COCO's are between 0.025 (eyes) and 0.107 (hips)."""
 
 
 class CocoResult(NamedTuple):
@@ -33,7 +41,15 @@ class CocoResult(NamedTuple):
     recall: np.ndarray
 
 
-def coco_map(truth: np.ndarray, detections: np.ndarray, num_images: int, num_classes: int) -> CocoResult:
+def coco_map(
+    truth: np.ndarray,
+    detections: np.ndarray,
+    num_images: int,
+    num_classes: int,
+    masks: tuple[Sequence[Mapping], Sequence[Mapping]] | None = None,
+    keypoints: tuple[np.ndarray, np.ndarray] | None = None,
+    sigmas: Sequence[float] | None = None,
+) -> CocoResult:
     """Measure detections against the truth. Images and classes count from 0; boxes are corners in pixels.
 
     Args:
@@ -41,18 +57,51 @@ def coco_map(truth: np.ndarray, detections: np.ndarray, num_images: int, num_cla
       detections: [D, 7], rows of image, class, x0, y0, x1, y1, score.
       num_images: number of images, with or without boxes.
       num_classes: number of classes.
+      masks: run lengths of the G true and the D detected masks, which are measured in place of the boxes.
+      keypoints: [G, K, 3] (x, y, visibility) and [D, K, 2 or 3], which are measured in place of the boxes, where no
+        masks are given; with masks the true ones give the areas.
+      sigmas: [K], the keypoints' spreads; None for COCO's where there are 17, and for 0.05 elsewhere.
 
     Returns:
-      The numbers over all areas, with up to 100 detections an image.
+      The numbers over all areas, with up to 100 detections an image, of keypoints up to 20.
 
     Raises:
       MissingPackage: pycocotools is not installed.
     """
     require("pycocotools", what="COCO's mAP")
-    from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    kind = "keypoints" if keypoints is not None else "bbox" if masks is None else "segm"
     truth, detections = (np.asarray(rows, np.float64).reshape(-1, 7) for rows in (truth, detections))
+    true_masks, found_masks = masks or (None, None)
+    true_points, found_points = keypoints or (None, None)
+    real = _annotations(truth, true_masks, true_points)
+    found = _annotations(detections, found_masks, found_points)
+    for note, crowd in zip(real, truth[:, 6], strict=True):
+        note["iscrowd"] = int(crowd)
+    for note, score in zip(found, detections[:, 6], strict=True):
+        note["score"] = float(score)
+    with contextlib.redirect_stdout(io.StringIO()):
+        sets = (_dataset(notes, num_images, num_classes, masks) for notes in (real, found))
+        evaluation = COCOeval(*sets, kind)
+        if kind == "keypoints":
+            count = np.shape(true_points)[1]
+            if sigmas is not None or count != len(evaluation.params.kpt_oks_sigmas):
+                evaluation.params.kpt_oks_sigmas = np.array([SIGMA] * count if sigmas is None else sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    # All areas, the most detections an image.
+    return CocoResult(
+        np.asarray(evaluation.stats),
+        evaluation.eval["precision"][:, :, :, 0, -1],
+        evaluation.eval["recall"][:, :, 0, -1],
+    )
+
+
+def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.ndarray | None) -> list[dict]:
+    from pycocotools import mask as tool
+
     notes = [
         {
             "id": i,
@@ -60,48 +109,79 @@ def coco_map(truth: np.ndarray, detections: np.ndarray, num_images: int, num_cla
             "category_id": int(label),
             "bbox": [x0, y0, x1 - x0, y1 - y0],
             "area": (x1 - x0) * (y1 - y0),
-            "iscrowd": int(crowd),
+            "iscrowd": 0,
         }
-        for i, (image, label, x0, y0, x1, y1, crowd) in enumerate(truth.tolist(), 1)
+        for i, (image, label, x0, y0, x1, y1, _) in enumerate(rows.tolist(), 1)
     ]
-    image, label, corner, opposite, score = np.split(detections, [1, 2, 4, 6], 1)
-    rows = np.concatenate([image, corner, opposite - corner, score, label], 1)
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {
-            "info": {},
-            "images": [{"id": i} for i in range(num_images)],
-            "categories": [{"id": i} for i in range(num_classes)],
-            "annotations": notes,
-        }
-        coco.createIndex()
-        if len(rows):
-            results = coco.loadRes(rows)
-        else:
-            results = COCO()
-            results.dataset = {**coco.dataset, "annotations": []}
-            results.createIndex()
-        evaluation = COCOeval(coco, results, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    # All areas, 100 detections an image.
-    return CocoResult(
-        np.asarray(evaluation.stats), evaluation.eval["precision"][:, :, :, 0, 2], evaluation.eval["recall"][:, :, 0, 2]
-    )
+    if masks is not None:
+        for note, rle in zip(notes, masks, strict=True):
+            note |= {"segmentation": rle, "area": float(tool.area(rle))}
+    if points is not None:
+        for note, values in zip(notes, np.asarray(points, np.float64), strict=True):
+            seen = values[:, 2] if values.shape[1] == 3 else np.ones(len(values))
+            # COCO measures between the numbers of pixels; only distances count.
+            note["keypoints"] = np.column_stack([values[:, :2], seen]).ravel().tolist()
+            note["num_keypoints"] = int((seen > 0).sum())
+    return notes
 
 
-def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
+def _dataset(notes: list[dict], num_images: int, num_classes: int, masks: Any) -> Any:
+    from pycocotools.coco import COCO
+
+    size = [0, 0] if not masks or not len(masks[0]) + len(masks[1]) else [*masks[0], *masks[1]][0]["size"]
+    coco = COCO()
+    coco.dataset = {
+        "info": {},
+        "images": [{"id": i, "height": size[0], "width": size[1]} for i in range(num_images)],
+        "categories": [{"id": i} for i in range(num_classes)],
+        "annotations": notes,
+    }
+    coco.createIndex()
+    return coco
+
+
+def pasted_masks(outputs: Mapping[str, Any], size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
+    """Lay the predicted masks of one image on it, exactly in their boxes (not in torchvision's whole pixels).
+
+    Args:
+      outputs: of one image: `masks: [K, M, M]` probabilities in the frame of `boxes: [K, 4]`.
+      size: (H, W) of the image.
+      threshold: pixels of a higher probability belong to the object.
+
+    Returns:
+      [K, H, W] bool.
+    """
+    import jax
+
+    from dlcore.ops.mask_paste import paste_masks
+
+    paste = jax.jit(paste_masks, static_argnums=(2, 3))
+    return np.asarray(paste(np.asarray(outputs["masks"]), np.asarray(outputs["boxes"]), size, False)) > threshold
+
+
+def coco_evaluator(
+    class_names: Sequence[str],
+    source: Any = None,
+    masks: bool = False,
+    keypoints: bool = False,
+    sigmas: Sequence[float] | None = None,
+) -> Evaluator:
     """Measure mAP of a learner whose predict gives `boxes: [B, K, 4]`, `scores`, `labels` and `valid`: [B, K].
 
     The truth is read from the rows' `boxes: [B, M, 4]`, `labels`, `box_mask` and, where there is one, `crowd`: [B, M].
     Numbers: map (over thresholds 0.5 to 0.95), map50, map75, recall100, and map50/NAME and map/NAME of each class that
     occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall at IoU 0.5, -1
-    for a class that does not occur.
+    for a class that does not occur. With masks, mask_map, mask_map50, mask_map75, mask_map/NAME and mask_pr50 follow;
+    with keypoints, keypoint_map, keypoint_map50, keypoint_map75 and keypoint_map/NAME.
 
     Args:
       class_names: names of labels 0, 1, ...
       source: to measure; None measures the split.
+      masks: measure masks too: of predict `masks: [B, K, M, M]` in the frame of the boxes; of the rows `masks:
+        [B, M, H, ceil(W / 8)]`, bits packed along the width, and `image`.
+      keypoints: measure keypoints too: of predict `keypoints: [B, K, J, 2 or 3]`; of the rows `keypoints:
+        [B, M, J, 3]`.
+      sigmas: [J], as `coco_map`.
 
     Returns:
       The evaluator.
@@ -113,30 +193,56 @@ def coco_evaluator(class_names: Sequence[str], source: Any = None) -> Evaluator:
     names = list(class_names)
 
     def add(acc, outputs, rows):
-        truth, detections, count = acc or ([], [], 0)
+        acc = acc or {"count": 0, "real": [], "found": [], "real_masks": [], "found_masks": [], "points": []}
+        outputs = {name: np.asarray(value) for name, value in outputs.items()}
+        real, found = _scored(rows), outputs["valid"] > 0
         crowd = np.asarray(rows.get("crowd", np.zeros_like(rows["box_mask"], bool)))
-        scored = (np.asarray(rows["box_mask"]) > 0) | crowd
-        truth = [*truth, _rows(rows["boxes"], rows["labels"], crowd, scored, count)]
-        detections = [
-            *detections,
-            _rows(outputs["boxes"], outputs["labels"], outputs["scores"], outputs["valid"], count),
-        ]
-        return truth, detections, count + len(scored)
+        acc["real"].append(_rows(rows["boxes"], rows["labels"], crowd, real, acc["count"]))
+        acc["found"].append(_rows(outputs["boxes"], outputs["labels"], outputs["scores"], found, acc["count"]))
+        if masks:
+            size = rows["image"].shape[1:3]
+            for i in range(len(real)):
+                own = {name: outputs[name][i] for name in ("masks", "boxes")}
+                acc["found_masks"] += masks_to_rles(pasted_masks(own, size)[found[i]])
+                acc["real_masks"] += masks_to_rles(unpack_masks(np.asarray(rows["masks"][i])[real[i]], size[1]))
+        if keypoints:
+            acc["points"].append((np.asarray(rows["keypoints"])[real], outputs["keypoints"][found]))
+        acc["count"] += len(real)
+        return acc
 
     def finish(acc):
-        truth, detections, count = acc
-        result = coco_map(np.concatenate(truth), np.concatenate(detections), count, len(names))
-        numbers = {
-            name: _share(result.stats[i]) for name, i in (("map", 0), ("map50", 1), ("map75", 2), ("recall100", 8))
-        }
-        for i, name in enumerate(names):
-            if (result.precision[:, :, i] > -1).any():
-                numbers[f"map/{name}"] = float(result.precision[:, :, i].mean())
-                numbers[f"map50/{name}"] = float(result.precision[0, :, i].mean())
-        return {**numbers, "pr50": result.precision[0]}
+        truth, detections = np.concatenate(acc["real"]), np.concatenate(acc["found"])
+        place = (truth, detections, acc["count"], len(names))
+        result = coco_map(*place)
+        numbers = _numbers(result, names, "map") | {"recall100": _share(result.stats[8]), "pr50": result.precision[0]}
+        drawn = (acc["real_masks"], acc["found_masks"]) if masks else None
+        if masks:
+            result = coco_map(*place, masks=drawn)
+            numbers |= _numbers(result, names, "mask_map") | {"mask_pr50": result.precision[0]}
+        if keypoints:
+            points = tuple(np.concatenate(part) for part in zip(*acc["points"], strict=True))
+            numbers |= _numbers(coco_map(*place, drawn, points, sigmas), names, "keypoint_map")
+        return numbers
 
-    of_classes = [f"{measure}/{name}" for measure in ("map", "map50") for name in names]
-    return Evaluator(add, finish, source, ("map", "map50", "map75", "recall100", *of_classes))
+    measures = ["map", *(["mask_map"] if masks else []), *(["keypoint_map"] if keypoints else [])]
+    every = [f"{measure}{which}" for measure in measures for which in ("", "50", "75")]
+    of_classes = [f"{measure}{which}/{name}" for measure in measures for which in ("", "50") for name in names]
+    return Evaluator(add, finish, source, (*every, "recall100", *of_classes))
+
+
+def _numbers(result: CocoResult, names: Sequence[str], measure: str) -> dict[str, float | None]:
+    numbers = {f"{measure}{which}": _share(result.stats[i]) for i, which in enumerate(("", "50", "75"))}
+    for i, name in enumerate(names):
+        if (result.precision[:, :, i] > -1).any():
+            numbers[f"{measure}/{name}"] = float(result.precision[:, :, i].mean())
+            numbers[f"{measure}50/{name}"] = float(result.precision[0, :, i].mean())
+    return numbers
+
+
+def _scored(rows: Mapping[str, Any]) -> np.ndarray:
+    """[B, M] bool: true boxes and crowds."""
+    real = np.asarray(rows["box_mask"]) > 0
+    return real | (np.asarray(rows["crowd"]) > 0) if "crowd" in rows else real
 
 
 def _rows(boxes: Any, labels: Any, last: Any, scored: Any, first: int) -> np.ndarray:

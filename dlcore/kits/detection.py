@@ -1,8 +1,9 @@
-"""The shared part of detection's experiments: data by name, augmentation, the learner and mAP."""
+"""The shared part of detection's experiments: boxes, masks and keypoints by name, augmentation, the learner and mAP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from flax import linen as nn
 
@@ -23,6 +24,7 @@ __all__ = [
     "build",
     "data",
     "evaluators",
+    "fields",
 ]
 
 SETTINGS = {
@@ -93,7 +95,7 @@ def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Le
             model=model,
             optimizer=optimizer.build(setup),
             preprocess=images.preprocess(setup),
-            augment=augmentation(setup.flags),
+            augment=augmentation(setup.flags, setup.spec.get("keypoint_names", ())),
             axis=setup.axis,
             **setup.flags.group("learner"),
         ),
@@ -101,11 +103,14 @@ def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Le
     )
 
 
-def data(flags: Flags) -> Splits:
+def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool = False) -> Splits:
     """Load the splits by name, with the statistics of the training split.
 
     Args:
       flags: of SETTINGS.
+      masks: also load masks.
+      keypoints: also load keypoints.
+      stuff: also load semantic maps, which only scenes have.
 
     Returns:
       The splits.
@@ -116,7 +121,8 @@ def data(flags: Flags) -> Splits:
     """
     from dlcore.data.augment import channel_statistics
 
-    train, valid, test, notes = (_scenes if flags.dataset == "scenes" else _coco)(flags)
+    wanted = {"masks": masks, "keypoints": keypoints, "stuff": stuff}
+    train, valid, test, notes = (_scenes if flags.dataset == "scenes" else _coco)(flags, **wanted)
     mean, std = channel_statistics(train)
     spec = {
         "dataset": train.name.removesuffix(" (train)") if flags.dataset == "scenes" else Path(flags.data_dir).name,
@@ -127,29 +133,38 @@ def data(flags: Flags) -> Splits:
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
     }
+    if masks:
+        spec["masks"] = True
+    if keypoints:
+        spec["keypoint_names"] = list(train.keypoint_names)
+    if stuff:
+        from dlcore.data.scenes import STUFF
+
+        spec["stuff_names"] = list(STUFF)
     return Splits(train, valid, test, spec, notes)
 
 
-def _scenes(flags: Flags):
+def _scenes(flags: Flags, **wanted: bool):
     from dlcore.data.scenes import scenes
 
     height, width = flags.image_size
     if height != width:
         raise ValueError(f"image_size={flags.image_size}: scenes are square; allowed: equal height and width")
     counts = (flags.num_scenes, max(8, flags.num_scenes // 10), max(8, flags.num_scenes // 6))
-    max_boxes = min(6, flags.max_boxes)
+    drawn = {"size": height, "max_boxes": min(6, flags.max_boxes), "largest": height // 2, **wanted}
     # Seeds are not those of the run, so that every run is tested on the same scenes.
-    sources = [scenes(n, seed, size=height, max_boxes=max_boxes, largest=height // 2) for seed, n in enumerate(counts)]
-    return *sources, ()
+    return *(scenes(n, seed, **drawn) for seed, n in enumerate(counts)), ()
 
 
-def _coco(flags: Flags):
+def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
     from dlcore.data.carving import split_validation
     from dlcore.data.coco import coco_splits
 
     if flags.data_dir is None:
         raise ValueError("data_dir=None: missing; allowed: a folder with instances_train.json and images")
-    splits = coco_splits(flags.data_dir, flags.image_size, flags.max_boxes)
+    if stuff:
+        raise ValueError("dataset=coco: its folders have no semantic maps; allowed: scenes")
+    splits = coco_splits(flags.data_dir, flags.image_size, flags.max_boxes, masks, keypoints)
     notes = [note for source in splits.values() for note in source.notes]
     if "test" not in splits and "valid" in splits:
         splits["test"] = splits.pop("valid")
@@ -162,11 +177,12 @@ def _coco(flags: Flags):
     return splits["train"], splits["valid"], splits["test"], tuple(dict.fromkeys(notes))
 
 
-def augmentation(flags: Flags):
+def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
     """Build the augmentation of `--flip` and `--zoom`.
 
     Args:
       flags: of SETTINGS.
+      keypoint_names: by which keypoints change places in a mirror.
 
     Returns:
       `(key, example) -> example`, as `dlcore.data.augment.examples` has them; None for none.
@@ -175,7 +191,7 @@ def augmentation(flags: Flags):
 
     parts = []
     if flags.flip != "none":
-        parts.append(random_flip_example(0.5, 0.5 if flags.flip == "both" else 0.0))
+        parts.append(random_flip_example(0.5, 0.5 if flags.flip == "both" else 0.0, keypoint_names))
     zoom = flags.zoom or ((0.75, 1.35) if flags.dataset == "coco" else (1.0, 1.0))
     if tuple(zoom) != (1, 1):
         parts.append(random_zoom_example(*zoom))
@@ -198,20 +214,34 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     return [coco_evaluator(setup.spec["class_names"])]
 
 
-FIELDS = {
-    "data": data,
-    "model": "resnet8_cifar",
-    "settings": SETTINGS,
-    "monitor": "map",
-    "headline": "map",
-    "plain": {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},
-    "example": detection_results.example,
-    "schedule": optimizer.schedule,
-    "inputs": detection_results.inputs,
-    "describe": detection_results.describe,
-    "panels": detection_results.panels,
-    "pictures": detection_results.pictures,
-    "evaluators": evaluators,
-    "packages": ("pycocotools",),
-}
-"""Fields of Experiment that are the same for every detector."""
+def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) -> dict[str, Any]:
+    """Collect the fields of Experiment that are the same for every detector of a kind.
+
+    Args:
+      masks: of instances: learn, measure and show masks.
+      keypoints: learn, measure and show keypoints.
+      stuff: also load semantic maps, of scenes.
+
+    Returns:
+      Keyword arguments of Experiment.
+    """
+    return {
+        "data": partial(data, masks=masks, keypoints=keypoints, stuff=stuff),
+        "model": "resnet8_cifar",
+        "settings": SETTINGS,
+        "monitor": "map",
+        "headline": "map",
+        "plain": {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},
+        "example": detection_results.example,
+        "schedule": optimizer.schedule,
+        "inputs": detection_results.inputs,
+        "describe": detection_results.describe,
+        "panels": detection_results.panels,
+        "pictures": detection_results.pictures,
+        "evaluators": evaluators,
+        "packages": ("pycocotools",),
+    }
+
+
+FIELDS = fields()
+"""Of a detector of boxes."""

@@ -14,7 +14,7 @@ _MIN_SCORE = 0.3
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros, without a box.
+    """Make a batch of one image of zeros, without a box, and with the masks and keypoints that the data has.
 
     Args:
       spec: of the data.
@@ -22,8 +22,16 @@ def example(spec: dict) -> dict[str, np.ndarray]:
     Returns:
       The batch.
     """
-    max_boxes = spec["max_boxes"]
+    max_boxes, (height, width, _) = spec["max_boxes"], spec["image_shape"]
+    more: dict[str, np.ndarray] = {}
+    if spec.get("masks"):
+        more["masks"] = np.zeros((1, max_boxes, height, -(-width // 8)), np.uint8)
+    if spec.get("keypoint_names"):
+        more["keypoints"] = np.zeros((1, max_boxes, len(spec["keypoint_names"]), 3), np.float32)
+    if spec.get("stuff_names"):
+        more["semantic"] = np.zeros((1, height, width), np.uint8)
     return {
+        **more,
         "image": np.zeros((1, *spec["image_shape"]), np.uint8),
         "boxes": np.zeros((1, max_boxes, 4), np.float32),
         "labels": np.full((1, max_boxes), -1, np.int32),

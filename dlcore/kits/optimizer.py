@@ -18,6 +18,7 @@ SETTINGS = {
     "schedule": Setting("cosine", "of the learning rate after the warm-up", Literal[tuple(SCHEDULES)], essential=True),
     "warmup": Setting(0.1, "share of the steps in which the learning rate rises from 0", limits=Range(0, 1)),
     "momentum": Setting(0.9, "Adam's first decay rate too", limits=Range(0, 1)),
+    "second_momentum": Setting(0.999, "Adam's second decay rate, of the squares", limits=Range(0, 0.999999)),
     "weight_decay": Setting(
         0.05,
         "decoupled for adamw and lamb, L2 elsewhere; kernels only: no biases, norms, tokens or positions",
@@ -38,7 +39,7 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer, on a schedule over the run's steps.
 
     Args:
-      setup: with the flags of SETTINGS; `ema` and `accumulate` may be missing.
+      setup: with the flags of SETTINGS; `ema`, `accumulate` and `second_momentum` may be missing.
 
     Returns:
       The transformation.
@@ -48,6 +49,7 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
         flags.optimizer,
         _by_update(setup),
         momentum=flags.momentum,
+        second_momentum=flags.get("second_momentum", 0.999),
         weight_decay=flags.weight_decay,
         clip_norm=flags.clip_norm,
         ema=flags.get("ema"),

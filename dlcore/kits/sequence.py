@@ -35,8 +35,12 @@ SETTINGS = {
     "data_dir": Setting(
         None, "shakespeare: the folder of tinyshakespeare.txt; file: the text file", str | None, essential=True
     ),
-    "valid_fraction": Setting(
-        0.1, "share of the text held out for validation, and as much again for test", limits=Range(0.001, 0.4)
+    "valid_fraction": Setting(0.1, "share of the text held out for validation", limits=Range(0.001, 0.4)),
+    "test_fraction": Setting(
+        None,
+        "share held out for test, the end of the text; by default as much",
+        float | None,
+        Range(0.001, 0.4),
     ),
     "eval_streams": Setting(
         16, "streams that validation and test are cut into, each read from a zero carry", limits=Range(1)
@@ -199,7 +203,7 @@ def _text(flags: Flags) -> tuple[Vocabulary, np.ndarray, np.ndarray, np.ndarray]
     vocabulary = Vocabulary.of(text)
     if flags.stop and flags.stop not in text:
         raise FlagError(f"--stop={flags.stop!r}: is not in the text; allowed: its characters")
-    return vocabulary, *split_text(vocabulary.encode(text), flags.valid_fraction)
+    return vocabulary, *split_text(vocabulary.encode(text), flags.valid_fraction, flags.test_fraction)
 
 
 def _spec(flags: Flags, vocabulary: Vocabulary, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> dict:

@@ -41,10 +41,13 @@ from dlcore.ops.fractional_pooling import fractional_max_pool, fractional_starts
 from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
 from dlcore.ops.im2col import col2im, conv_im2col, im2col
 from dlcore.ops.kernels import is_kernel
+from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.resize import RESIZE_METHODS, resize
+from dlcore.ops.roi import multiscale_roi_align, roi_align, roi_pool
+from dlcore.ops.split_sequence import split_sequence
 from dlcore.ops.square_root import safe_sqrt
 from dlcore.ops.transposed_convolution import conv_transpose
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
@@ -91,22 +94,28 @@ __all__ = [
     "generalized_box_iou",
     "global_avg_pool",
     "grid_sample",
+    "heatmaps_to_keypoints",
     "im2col",
     "is_kernel",
     "masks_to_boxes",
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
+    "multiscale_roi_align",
     "nearest_unpool",
     "nms",
     "paired_box_iou",
+    "paste_masks",
     "pixel_shuffle",
     "pixel_unshuffle",
     "receptive_field",
     "resize",
     "resize_boxes",
+    "roi_align",
+    "roi_pool",
     "safe_sqrt",
     "same_padding",
+    "split_sequence",
     "top_detections",
     "winograd_multiplications",
 ]

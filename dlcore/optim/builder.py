@@ -21,22 +21,20 @@ from dlcore.optim.replica import cross_replica
 __all__ = ["OPTIMIZERS", "SCHEDULES", "create_optimizer", "create_schedule"]
 
 OPTIMIZERS = {
-    "sgd": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, None if _off(momentum) else momentum)),
-    "nesterov": lambda rate, momentum, decay: _l2(decay, optax.sgd(rate, momentum, nesterov=True)),
-    "adam": lambda rate, momentum, decay: _l2(decay, optax.adam(rate, b1=momentum)),
-    "amsgrad": lambda rate, momentum, decay: _l2(decay, optax.amsgrad(rate, b1=momentum)),
-    "adamw": lambda rate, momentum, decay: optax.adamw(rate, b1=momentum, weight_decay=decay, mask=kernels),
-    "lamb": lambda rate, momentum, decay: optax.lamb(rate, b1=momentum, weight_decay=decay, mask=kernels),
-    "lars": lambda rate, momentum, decay: optax.lars(
-        rate, decay, weight_decay_mask=kernels, trust_ratio_mask=kernels, momentum=momentum
+    "sgd": lambda rate, b1, b2, decay: _l2(decay, optax.sgd(rate, None if _off(b1) else b1)),
+    "nesterov": lambda rate, b1, b2, decay: _l2(decay, optax.sgd(rate, b1, nesterov=True)),
+    "adam": lambda rate, b1, b2, decay: _l2(decay, optax.adam(rate, b1, b2)),
+    "amsgrad": lambda rate, b1, b2, decay: _l2(decay, optax.amsgrad(rate, b1, b2)),
+    "adamw": lambda rate, b1, b2, decay: optax.adamw(rate, b1, b2, weight_decay=decay, mask=kernels),
+    "lamb": lambda rate, b1, b2, decay: optax.lamb(rate, b1, b2, weight_decay=decay, mask=kernels),
+    "lars": lambda rate, b1, b2, decay: optax.lars(
+        rate, decay, weight_decay_mask=kernels, trust_ratio_mask=kernels, momentum=b1
     ),
-    "rmsprop": lambda rate, momentum, decay: _l2(
-        decay, optax.rmsprop(rate, decay=momentum, eps=1e-7, eps_in_sqrt=False)
-    ),
-    "adagrad": lambda rate, momentum, decay: _l2(decay, by_hand.adagrad(rate)),
-    "adadelta": lambda rate, momentum, decay: _l2(decay, optax.adadelta(rate, rho=momentum)),
-    "adamax": lambda rate, momentum, decay: _l2(decay, optax.adamax(rate, b1=momentum)),
-    "nadam": lambda rate, momentum, decay: _l2(decay, optax.nadam(rate, b1=momentum)),
+    "rmsprop": lambda rate, b1, b2, decay: _l2(decay, optax.rmsprop(rate, decay=b1, eps=1e-7, eps_in_sqrt=False)),
+    "adagrad": lambda rate, b1, b2, decay: _l2(decay, by_hand.adagrad(rate)),
+    "adadelta": lambda rate, b1, b2, decay: _l2(decay, optax.adadelta(rate, rho=b1)),
+    "adamax": lambda rate, b1, b2, decay: _l2(decay, optax.adamax(rate, b1, b2)),
+    "nadam": lambda rate, b1, b2, decay: _l2(decay, optax.nadam(rate, b1, b2)),
 }
 
 SCHEDULES = {
@@ -108,6 +106,7 @@ def create_optimizer(
     learning_rate: optax.ScalarOrSchedule,
     *,
     momentum: float = 0.9,
+    second_momentum: float = 0.999,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     ema: float | None = None,
@@ -123,6 +122,8 @@ def create_optimizer(
       name: a key of `OPTIMIZERS`.
       learning_rate: a number or a schedule.
       momentum: decay of the velocity, Adam's β1, or the decay of the squares in rmsprop and adadelta; adagrad has none.
+      second_momentum: Adam's β2, the decay of the squares in adam, amsgrad, adamw, lamb, adamax and nadam; the others
+        have none.
       weight_decay: strength on leaves of two axes or more that are no tokens, positions or tables of biases: decoupled
         for adamw and lamb, scaled with the gradient for lars, an L2 term in the gradient for the others.
       clip_norm: greatest global norm of the gradient, above 0; None does not clip.
@@ -142,7 +143,7 @@ def create_optimizer(
         raise ValueError(f"accumulate={accumulate}: too small; allowed: 1 or more")
     if isinstance(clip_norm, int | float) and clip_norm <= 0:
         raise ValueError(f"clip_norm={clip_norm}: out of range; allowed: above 0, or None")
-    build = partial(OPTIMIZERS[name], momentum=momentum, decay=weight_decay)
+    build = partial(OPTIMIZERS[name], b1=momentum, b2=second_momentum, decay=weight_decay)
     tx = optax.chain(
         optax.identity() if _off(clip_norm) else optax.clip_by_global_norm(clip_norm),
         build(learning_rate),

@@ -5,6 +5,7 @@ fetched between log steps. Under `pmap` the carry is stacked over the devices; `
 saving and evaluation, and `split` is the inverse.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -19,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dlcore.learner import Learner, Metrics
 from dlcore.run.sharding import (
     DATA,
+    SPATIAL,
     Rule,
     batch_shardings,
     leaf_paths,
@@ -259,7 +261,8 @@ class Program:
             out_shardings=shardings,
             donate_argnums=donated,
         )
-        return step.lower(self.abstract_carry, self.batch)
+        with jax.set_mesh(self._mesh) if SPATIAL in self._mesh.shape else contextlib.nullcontext():
+            return step.lower(self.abstract_carry, self.batch)
 
     def compile(self) -> None:
         """Trace and compile the step; every later call runs this one executable."""

@@ -16,8 +16,11 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["beam_search", "filter_logits", "generate", "sample_token"]
+from dlcore.data.words import END, PAD, START, UNKNOWN
+
+__all__ = ["beam_search", "filter_logits", "forbid_special", "generate", "sample_token", "write"]
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
@@ -234,3 +237,47 @@ def beam_search(
         jnp.where(missing, max_length, lengths),
         jnp.where(missing, normalized(log_p, max_length)[rows, order], scores),
     )
+
+
+def forbid_special(logits: jax.Array) -> jax.Array:
+    """Rule out PAD, START and UNKNOWN, which no sentence shows.
+
+    Args:
+      logits: [..., V].
+
+    Returns:
+      [..., V], -inf at these three.
+    """
+    return logits.at[..., np.array([PAD, START, UNKNOWN])].set(-jnp.inf)
+
+
+def write(
+    step: Step, carry: Any, batch: int, max_length: int, beam_size: int = 1, length_penalty: float = 0.0
+) -> tuple[jax.Array, jax.Array]:
+    """Write the most probable sentence after START that a search finds, without PAD, START and UNKNOWN.
+
+    Args:
+      step: (carry, tokens [B]) -> (carry, logits [B, V]).
+      carry: before START; every leaf has the batch as its leading axis.
+      batch: B.
+      max_length: most tokens, END included.
+      beam_size: hypotheses that are followed; 1 is greedy.
+      length_penalty: exponent of (5 + length) / 6, by which the log-probability of a hypothesis is divided.
+
+    Returns:
+      (tokens [B, max_length], w1 .. wn END with PAD behind; lengths [B], END included).
+    """
+
+    def allowed(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
+        carry, logits = step(carry, tokens)
+        return carry, forbid_special(logits)
+
+    carry, logits = allowed(carry, jnp.full(batch, START, jnp.int32))
+    if beam_size == 1:
+        keys = jax.random.split(jax.random.key(0), batch)  # of no account at temperature 0
+        tokens, length = generate(allowed, carry, logits, keys, max_length, 0.0, END)
+    else:
+        options = {"beam_size": beam_size, "max_length": max_length, "length_penalty": length_penalty}
+        tokens, length, _ = beam_search(allowed, carry, logits, stop_token=END, **options)
+        tokens, length = tokens[:, 0], length[:, 0]
+    return jnp.where(jnp.arange(max_length) < length[:, None], tokens, PAD), length

@@ -17,6 +17,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
+from dlcore.ops.split_sequence import split_sequence
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate
 
@@ -117,8 +118,8 @@ def learner(
 
     def nats_of(params, tokens, rng=None):
         rngs = None if rng is None else {"dropout": rng}
-        logits = model.apply({"params": params}, tokens[:, :-1], rng is not None, rngs=rngs)
-        target = tokens[:, 1:].astype(jnp.int32)
+        inputs, target = split_sequence(tokens[:, :-1]), split_sequence(tokens[:, 1:].astype(jnp.int32))
+        logits = model.apply({"params": params}, inputs, rng is not None, rngs=rngs)
         return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits, target
 
     def counted(batch: dict) -> jax.Array:

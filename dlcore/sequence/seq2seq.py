@@ -31,11 +31,12 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.data.words import END, PAD, START, UNKNOWN
-from dlcore.learner import Evaluator, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
-from dlcore.metrics.language import Perplexity
+from dlcore.data.words import PAD, START
+from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_arguments, mask_of
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.metrics.language import token_metrics
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import beam_search, generate
+from dlcore.sequence.decoding import forbid_special, write
 
 __all__ = ["exact_match", "learner", "matches"]
 
@@ -84,7 +85,7 @@ def learner(
 
     def mixed(params: Any, source: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Put the model's own choices in place of some inputs."""
-        logits = _allowed(forward(params, source, inputs, jax.random.fold_in(key, 0)))
+        logits = forbid_special(forward(params, source, inputs, jax.random.fold_in(key, 0)))
         own = jax.lax.stop_gradient(logits).argmax(-1).astype(inputs.dtype)
         own = jnp.concatenate([inputs[:, :1], own[:, :-1]], 1)
         right = jax.random.bernoulli(jax.random.fold_in(key, 1), teacher_forcing, inputs.shape)
@@ -97,14 +98,11 @@ def learner(
             inputs = mixed(params, batch["source"], inputs, rng)
         logits = forward(params, batch["source"], inputs, None if rng is None else jax.random.fold_in(rng, 2))
         mask = (targets != PAD) & (mask_of(batch) > 0)[:, None]
-        log_p = jax.nn.log_softmax(logits)
-        nats = -jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0]
-        losses = (1 - label_smoothing) * nats - label_smoothing * log_p.mean(-1) if label_smoothing else nats
-        metrics = {
-            "loss": Sum.of(nats.reshape(-1), mask.reshape(-1)),
-            "accuracy": Sum.of((logits.argmax(-1) == targets).reshape(-1), mask.reshape(-1)),
-            "perplexity": Perplexity.of(nats, mask),
-        }
+        nats = softmax_cross_entropy_loss(logits, targets)
+        losses = nats
+        if label_smoothing:  # without the one-hot targets, which are as large as the logits
+            losses = (1 - label_smoothing) * nats - label_smoothing * jax.nn.log_softmax(logits).mean(-1)
+        metrics = token_metrics(nats, logits, targets, mask)
         return jnp.where(mask, losses, 0).sum(), mask.sum(), metrics
 
     def objective(params: Any, batch: dict, rng: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
@@ -134,26 +132,10 @@ def learner(
         memory = model.apply(variables, batch["source"], method="encode")
 
         def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
-            carry, logits = model.apply(variables, carry, tokens, method="step")
-            return carry, _allowed(logits)
+            return model.apply(variables, carry, tokens, method="step")
 
         carry = model.apply(variables, memory, room, method="start")
-        carry, logits = step(carry, jnp.full(batch["source"].shape[0], START, jnp.int32))
-        if beam_size == 1:
-            keys = example_keys(state.rng, batch)
-            tokens, length = generate(step, carry, logits, keys, room, 0.0, END)
-        else:
-            tokens, length, _ = beam_search(
-                step,
-                carry,
-                logits,
-                beam_size=beam_size,
-                max_length=room,
-                stop_token=END,
-                length_penalty=length_penalty,
-            )
-            tokens, length = tokens[:, 0], length[:, 0]
-        tokens = jnp.where(jnp.arange(room) < length[:, None], tokens, PAD)
+        tokens, length = write(step, carry, len(batch["source"]), room, beam_size, length_penalty)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
         alignment = model.alignment(sown.get("intermediates", {}))
@@ -165,11 +147,6 @@ def learner(
 def _parts(batch: dict) -> list[dict]:
     """The batches of one length each that a batch to train on is made of."""
     return [batch] if "source" in batch else [batch[name] for name in sorted(batch)]
-
-
-def _allowed(logits: jax.Array) -> jax.Array:
-    """The logits of tokens that may be written: -inf for PAD, START and UNKNOWN."""
-    return logits.at[..., np.array([PAD, START, UNKNOWN])].set(-jnp.inf)
 
 
 def exact_match(source: Any = None) -> Evaluator:

@@ -32,12 +32,13 @@ from flax import struct
 
 from dlcore.data.words import END, PAD, START
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
-from dlcore.metrics.language import Perplexity
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.metrics.language import token_metrics
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import beam_search, generate
-from dlcore.vision_language.references import forbid
+from dlcore.sequence.decoding import write
+from dlcore.vision_language.references import draw_references
 
-__all__ = ["CaptionState", "draw_references", "learner"]
+__all__ = ["CaptionState", "learner"]
 
 Transform = Callable[[jax.Array], jax.Array]
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
@@ -52,28 +53,6 @@ class CaptionState(State):
     """
 
     model_state: Any
-
-
-def draw_references(key: jax.Array, captions: jax.Array, count: int) -> jax.Array:
-    """Draw different captions of one image, each as likely as any other.
-
-    Args:
-      key: of the draw.
-      captions: [R, T] int; a missing one is all PAD.
-      count: to draw, at most R.
-
-    Returns:
-      [count, T]; the last are all PAD where fewer than `count` exist.
-
-    Raises:
-      ValueError: `count` is above R.
-    """
-    references = captions.shape[0]
-    if count > references:
-        raise ValueError(f"captions_per_image={count}: images have {references}; allowed: at most {references}")
-    exists = (captions != PAD).any(-1)
-    order = jnp.where(exists, jax.random.uniform(key, (references,)), 2.0).argsort()
-    return jnp.take(captions, order[:count], axis=0)
 
 
 @check_arguments
@@ -151,16 +130,13 @@ def learner(
             method="decode",
         )
         real = (targets != PAD) & (jnp.repeat(mask, count) > 0)[:, None]
-        log_p = jax.nn.log_softmax(logits)
-        nats = -jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0]
-        losses = (1 - label_smoothing) * nats - label_smoothing * log_p.mean(-1) if label_smoothing else nats
+        nats = softmax_cross_entropy_loss(logits, targets)
+        losses = nats
+        if label_smoothing:  # without the one-hot targets, which are as large as the logits
+            losses = (1 - label_smoothing) * nats - label_smoothing * jax.nn.log_softmax(logits).mean(-1)
         total, number = jnp.where(real, losses, 0).sum(), real.sum().astype(losses.dtype)
         number = jnp.maximum(number if axis is None else jax.lax.pmean(number, axis), 1)
-        metrics = {
-            "loss": Sum.of(nats.reshape(-1), real.reshape(-1)),
-            "accuracy": Sum.of((logits.argmax(-1) == targets).reshape(-1), real.reshape(-1)),
-            "perplexity": Perplexity.of(nats, real),
-        }
+        metrics = token_metrics(nats, logits, targets, real)
         if penalty:
             looks = jnp.where(real[..., None], model.alignment(sown["intermediates"]), 0).sum(1)
             misses = jnp.square(1 - looks).sum(-1)
@@ -177,7 +153,7 @@ def learner(
         images, keys = preprocess(batch["image"]), example_keys(jax.random.fold_in(rng, 0), batch)
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 1), batch), images)
-        captions = jax.vmap(lambda key, rows: draw_references(key, rows, captions_per_image))(keys, batch["captions"])
+        captions = draw_references(keys, batch["captions"], captions_per_image)
         dropout = jax.random.fold_in(rng, 2)
         if axis is not None:
             dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
@@ -198,20 +174,11 @@ def learner(
         memory, _ = encode(variables, preprocess(batch["image"]))
 
         def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
-            carry, logits = model.apply(variables, carry, tokens, method="step")
-            return carry, forbid(logits)
+            return model.apply(variables, carry, tokens, method="step")
 
         carry = model.apply(variables, memory, max_length, method="start")
-        carry, logits = step(carry, jnp.full(batch["image"].shape[0], START, jnp.int32))
-        if beam_size == 1:
-            keys = example_keys(state.rng, batch)
-            tokens, length = generate(step, carry, logits, keys, max_length, 0.0, END)
-        else:
-            options = {"beam_size": beam_size, "max_length": max_length, "length_penalty": length_penalty}
-            tokens, length, _ = beam_search(step, carry, logits, stop_token=END, **options)
-            tokens, length = tokens[:, 0], length[:, 0]
-        place = jnp.arange(max_length)
-        tokens = jnp.where(place < length[:, None] - 1, tokens, jnp.where(place == length[:, None] - 1, END, PAD))
+        tokens, length = write(step, carry, len(batch["image"]), max_length, beam_size, length_penalty)
+        tokens = jnp.where(jnp.arange(max_length) == length[:, None] - 1, END, tokens)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
         alignment = model.alignment(sown.get("intermediates", {}))

@@ -4,24 +4,32 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.data.words import END, PAD
 
-__all__ = ["caption_losses", "draw_reference", "forbid", "is_reference"]
+__all__ = ["caption_losses", "draw_references", "is_reference"]
 
 
-def draw_reference(keys: jax.Array, captions: jax.Array) -> jax.Array:
-    """Draw one of the references of each example, each as probable as another.
+def draw_references(keys: jax.Array, captions: jax.Array, count: int) -> jax.Array:
+    """Draw different captions of each image, each as probable as any other.
 
     Args:
-      keys: [B].
-      captions: [B, R, T] int, a missing reference all PAD.
+      keys: [B], of the draws.
+      captions: [B, R, T] int; a missing one is all PAD.
+      count: to draw of an image, at most R.
 
     Returns:
-      [B, T].
+      [B, count, T]; the last are all PAD where fewer than `count` exist.
+
+    Raises:
+      ValueError: `count` is above R.
     """
+    references = captions.shape[1]
+    if count > references:
+        raise ValueError(f"captions_per_image={count}: images have {references}; allowed: at most {references}")
     exists = (captions != PAD).any(-1)
-    which = jax.vmap(lambda key, real: jax.random.categorical(key, jnp.where(real, 0.0, -jnp.inf)))(keys, exists)
-    return jnp.take_along_axis(captions, which[:, None, None], axis=1)[:, 0]
+    chance = jax.vmap(lambda key: jax.random.uniform(key, (references,)))(keys)
+    order = jnp.where(exists, chance, 2.0).argsort(-1)[:, :count]
+    return jnp.take_along_axis(captions, order[..., None], axis=1)
 
 
 def caption_losses(logits: jax.Array, captions: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -36,18 +44,6 @@ def caption_losses(logits: jax.Array, captions: jax.Array) -> tuple[jax.Array, j
     """
     target = captions[..., 1:]
     return optax.softmax_cross_entropy_with_integer_labels(logits, target), target != PAD
-
-
-def forbid(logits: jax.Array) -> jax.Array:
-    """Rule out PAD, START and UNKNOWN, which no caption shows.
-
-    Args:
-      logits: [..., V].
-
-    Returns:
-      [..., V], -inf at these three.
-    """
-    return logits.at[..., jnp.array([PAD, START, UNKNOWN])].set(-jnp.inf)
 
 
 def is_reference(tokens: jax.Array, captions: jax.Array) -> jax.Array:

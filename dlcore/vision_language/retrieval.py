@@ -20,7 +20,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import clip_loss
 from dlcore.optim import apply_gradients
 from dlcore.vision_language.networks import SentenceEncoder
-from dlcore.vision_language.references import draw_reference
+from dlcore.vision_language.references import draw_references
 from dlcore.vision_language.video_caption import ClipEncoder
 
 __all__ = ["DualEncoder", "learner", "seen_of"]
@@ -135,7 +135,8 @@ def learner(
         return contrast(params, batch, batch["captions"][:, 0])
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        captions = draw_reference(example_keys(jax.random.fold_in(state.rng, state.step), batch), batch["captions"])
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+        captions = draw_references(keys, batch["captions"], 1)[:, 0]
         objective = jax.value_and_grad(lambda params: contrast(params, batch, captions, axis), has_aux=True)
         (value, metrics), gradients = objective(state.params)
         return apply_gradients(state, optimizer, gradients, value=value), metrics

@@ -22,14 +22,13 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.data.words import END, START
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn.recurrent import RecurrentStack
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import generate
+from dlcore.sequence.decoding import write
 from dlcore.vision_language.networks import GridEncoder
-from dlcore.vision_language.references import caption_losses, draw_reference, forbid, is_reference
+from dlcore.vision_language.references import caption_losses, draw_references, is_reference
 
 __all__ = ["ClipEncoder", "VideoCaptioner", "learner"]
 
@@ -198,7 +197,7 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
-        captions, clip = draw_reference(keys, batch["captions"]), preprocess(batch["clip"])
+        captions, clip = draw_references(keys, batch["captions"], 1)[:, 0], preprocess(batch["clip"])
         objective = jax.value_and_grad(lambda p: measured(p, clip, captions, batch), has_aux=True)
         (value, metrics), gradients = objective(state.params)
         return apply_gradients(state, optimizer, gradients, value=value), metrics
@@ -208,13 +207,11 @@ def learner(
 
         def step(carry, tokens):
             carry, logits = model.apply(variables, carry, tokens[:, None], method="write")
-            return carry, forbid(logits[:, -1])
+            return carry, logits[:, -1]
 
         clip = preprocess(batch["clip"])
         carry = model.apply(variables, clip, method="encode")
-        carry, logits = step(carry, jnp.full(clip.shape[0], START, jnp.int32))
-        keys = example_keys(state.rng, batch)
-        tokens, length = generate(step, carry, logits, keys, max_length, 0.0, END)
+        tokens, length = write(step, carry, len(clip), max_length)
         return {"tokens": tokens, "length": length}
 
     def evaluate(state: State, batch: dict) -> Metrics:

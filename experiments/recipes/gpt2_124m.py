@@ -5,8 +5,8 @@ python -m experiments.recipes.gpt2_124m --mode=plan --topology=v5e:4x4 --precisi
 python -m experiments.recipes.gpt2_124m --smoke --data_dir=D     (a tiny network on the same files)
 
 Radford et al. 2019. The settings are nanoGPT's: AdamW at 6e-4, with 2,000 steps of warm-up and a cosine over 600,000
-steps, weight decay 0.1, gradients clipped at 1, batches of 480 windows of 1,024 tokens. Adam's second decay rate is
-0.999 here, 0.95 there. D holds train.bin and val.bin, as nanoGPT's `prepare.py` writes them from OpenWebText.
+steps, weight decay 0.1, gradients clipped at 1, batches of 480 windows of 1,024 tokens. D holds train.bin and
+val.bin, as nanoGPT's `prepare.py` writes them from OpenWebText.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ experiment = dataclasses.replace(
     settings={
         name: setting
         for name, setting in page.experiment.settings.items()
-        if name not in ("dataset", "prompt", "temperatures", "num_samples", "stop")
+        if name not in ("dataset", "test_fraction", "prompt", "temperatures", "num_samples", "stop")
     },
     defaults={
         "model.num_layers": 12,
@@ -59,6 +59,7 @@ experiment = dataclasses.replace(
         "batch_size": 480,
         "eval_batch_size": 480,
         "learning_rate": 6e-4,
+        "second_momentum": 0.95,
         "warmup": 2000 / 600_000,
         "weight_decay": 0.1,
         "clip_norm": 1.0,

@@ -4,69 +4,27 @@ python -m experiments.recipes.gpt2_xl --data_dir=D             (recipe, not run;
 python -m experiments.recipes.gpt2_xl --mode=plan --topology=v5e:4x4 --precision=bf16
 python -m experiments.recipes.gpt2_xl --smoke --data_dir=D     (a tiny network on the same files)
 
-Radford et al. 2019. The settings are nanoGPT's: AdamW at 2e-4, with 2,000 steps of warm-up and a cosine over 600,000
-steps, weight decay 0.1, gradients clipped at 1, batches of 480 windows of 1,024 tokens. Adam's second decay rate is
-0.999 here, 0.95 there. D holds train.bin and val.bin, as nanoGPT's `prepare.py` writes them from OpenWebText.
+Radford et al. 2019. The settings are those of `gpt2_124m`, but for the size, a learning rate of 2e-4 and activations
+that are computed again in the backward pass.
 """
 
 import dataclasses
-import math
 
-from dlcore.experiment import Setup
-from dlcore.kits import optimizer, sequence
 from dlcore.main import main
-from dlcore.models.gpt2 import GPT2
-from dlcore.report.curves import curves
-from dlcore.sequence import language_model
-from experiments.sequence import language_model as page
-
-VOCABULARY = 50257
-
-
-def build(setup: Setup):
-    flags = setup.flags
-    return language_model.learner(
-        model=GPT2(VOCABULARY, flags.window, **flags.group("model"), dtype=setup.dtype),
-        optimizer=optimizer.build(setup),
-        axis=setup.axis,
-        **flags.group("learner"),
-    )
-
+from experiments.recipes import gpt2_124m as small
 
 experiment = dataclasses.replace(
-    page.experiment,
+    small.experiment,
     file=__file__,
     doc=__doc__,
-    data=sequence.token_data,
-    planned=sequence.planned_tokens,
-    example=lambda spec: None,
-    build=build,
-    inputs=None,
-    describe=None,
-    panels=lambda context: [curves(context.history)],
-    expected_loss=lambda setup: math.log(VOCABULARY),
-    settings={
-        name: setting
-        for name, setting in page.experiment.settings.items()
-        if name not in ("dataset", "prompt", "temperatures", "num_samples", "stop")
-    },
     defaults={
+        **small.experiment.defaults,
         "model.num_layers": 48,
         "model.num_heads": 25,
         "model.width": 1600,
         "model.remat": "full",
-        "window": 1024,
-        "valid_fraction": 0.001,
-        "batch_size": 480,
-        "eval_batch_size": 480,
         "learning_rate": 2e-4,
-        "warmup": 2000 / 600_000,
-        "weight_decay": 0.1,
-        "clip_norm": 1.0,
-        "steps": 600_000,
-        "eval_every": 1000,
     },
-    smoke={**page.experiment.smoke, "eval_batch_size": 8, "valid_fraction": 0.1},
 )
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def data(flags: Flags) -> Splits:
     """Load a text; training rows are two windows long, one every window, and those of the other parts a window."""
     text, window = load_text(flags.dataset, flags.data_dir), flags.window
     vocabulary = Vocabulary.of(text)
-    parts = split_text(vocabulary.encode(text), flags.valid_fraction)
+    parts = split_text(vocabulary.encode(text), flags.valid_fraction, flags.test_fraction)
     shortest = min(map(len, parts))
     if window > shortest:
         raise FlagError(f"--window={window}: longer than a part of the text; allowed: at most {shortest}")
@@ -92,7 +92,7 @@ experiment = Experiment(
     build=build,
     modules={"model": BERT},
     settings={
-        **{k: sequence.SETTINGS[k] for k in ("dataset", "data_dir", "valid_fraction")},
+        **{k: sequence.SETTINGS[k] for k in ("dataset", "data_dir", "valid_fraction", "test_fraction")},
         "window": Setting(64, "characters of a text that the model reads at once", limits=Range(2), essential=True),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },

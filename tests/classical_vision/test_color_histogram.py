@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.classical_vision.color_histogram import color_histogram, rgb_to_hsv
+from dlcore.classical_vision.color_histogram import color_histogram, rgb_to_hsv, rgb_to_lab
 
 GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
 
@@ -79,3 +79,15 @@ def test_bad_arguments():
         color_histogram(np.zeros((1, 4, 4, 3)), space="study")
     with pytest.raises(ValueError, match="not RGB"):
         color_histogram(np.zeros((1, 4, 4, 1)), space="hsv")
+
+
+@pytest.mark.covers("DE-04")
+def test_lab_is_scikit_images():
+    rgb = GOLDENS["rgb2lab/in.rgb"]
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(rgb_to_lab(rgb), GOLDENS["rgb2lab/out.lab"], atol=1e-6)
+    np.testing.assert_allclose(rgb_to_lab(rgb), GOLDENS["rgb2lab/out.lab"], atol=1e-3)
+    gray = np.linspace(0, 1, 5)[:, None] * np.ones(3)
+    np.testing.assert_allclose(rgb_to_lab(gray)[:, 1:], 0, atol=2e-2)
+    with pytest.raises(ValueError, match="not RGB"):
+        rgb_to_lab(np.zeros((4, 4)))

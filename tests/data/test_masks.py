@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.data.masks import mask_to_rle, pack_masks, rle_to_mask, segmentation_to_mask, unpack_masks, visible_masks
+from dlcore.data.masks import masks_to_rles, pack_masks, rle_to_mask, segmentation_to_mask, unpack_masks, visible_masks
 
 MASK = np.array([[0, 1, 1], [0, 1, 0]], bool)
 
@@ -23,8 +23,8 @@ def test_run_lengths_go_down_the_columns():
     # Columns 00, 11, 10: two zeros, three ones, one zero.
     rle = {"size": [2, 3], "counts": [2, 3, 1]}
     np.testing.assert_array_equal(rle_to_mask(rle), MASK)
-    np.testing.assert_array_equal(rle_to_mask(mask_to_rle(MASK)), MASK)
-    np.testing.assert_array_equal(segmentation_to_mask(mask_to_rle(MASK), (2, 3)), MASK)
+    np.testing.assert_array_equal(rle_to_mask(masks_to_rles(MASK[None])[0]), MASK)
+    np.testing.assert_array_equal(segmentation_to_mask(masks_to_rles(MASK[None])[0], (2, 3)), MASK)
     with pytest.raises(ValueError, match="add up to 7; allowed: 6"):
         rle_to_mask({"size": [2, 3], "counts": [2, 3, 2]})
     with pytest.raises(ValueError, match=r"size \(2, 3\); allowed: that of its image, \(3, 2\)"):

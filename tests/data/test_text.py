@@ -40,8 +40,12 @@ def test_parts_are_contiguous_and_the_last_is_the_test():
     np.testing.assert_array_equal(train, np.arange(80))
     np.testing.assert_array_equal(valid, np.arange(80, 90))
     np.testing.assert_array_equal(test, np.arange(90, 100))
-    with pytest.raises(ValueError, match=r"fraction=0.5: out of range; allowed: in \(0, 0.5\)"):
+    train, valid, test = split_text(np.arange(100), 0.02, 0.1)
+    assert (len(train), valid.tolist(), test.tolist()) == (88, [88, 89], list(range(90, 100)))
+    with pytest.raises(ValueError, match=r"valid_fraction=0.5: out of range; allowed: above 0, and both together"):
         split_text(np.arange(100), 0.5)
+    with pytest.raises(ValueError, match=r"test_fraction=-0.1: out of range"):
+        split_text(np.arange(100), 0.5, -0.1)
     with pytest.raises(ValueError, match="too short"):
         split_text(np.arange(10), 0.1)
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.nn import Conv
+from tests.models.tracing import layers_traced_once
 
 __all__ = ["GOLDENS", "Golden", "Small", "jitted", "parameters", "source"]
 
@@ -53,7 +54,8 @@ class Golden:
 
 def parameters(model, size=(64, 64)):
     """Count a detector's parameters as torchvision does: it freezes batch norm, and has no classifier of a backbone."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *size, 3)))
+    with layers_traced_once():
+        shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *size, 3)))
     frozen = {str(path[:-1]) for path, _ in jax.tree_util.tree_leaves_with_path(shapes.get("batch_stats", {}))}
     return sum(
         leaf.size

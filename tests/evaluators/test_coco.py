@@ -1,10 +1,11 @@
-"""COCO's mAP against the numbers pycocotools gave, and the evaluator's ends."""
+"""COCO's mAP of boxes, masks and keypoints against the numbers pycocotools gave, and the evaluator's ends."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dlcore.data.masks import masks_to_rles, pack_masks
 from dlcore.data.source import Source
 from dlcore.evaluators.coco import coco_evaluator, coco_map
 from dlcore.learner import Learner
@@ -31,6 +32,62 @@ def test_it_equals_pycocotools():
     np.testing.assert_allclose(result.precision.mean((0, 1)), GOLDEN["out.bbox.ap_per_class"], atol=1e-6)
     np.testing.assert_allclose(result.recall, GOLDEN["out.bbox.recall"], atol=1e-6)
     assert result.precision.shape == (10, 101, 3)  # ten thresholds
+
+
+def ellipses(rows):
+    """Run lengths of the ellipses inscribed in boxes (corners), on images of 190 by 190."""
+    y, x = np.mgrid[:190, :190] + 0.5
+    x0, y0, x1, y1 = rows[:, 2:6, None, None].transpose(1, 0, 2, 3)
+    inside = ((x - (x0 + x1) / 2) / ((x1 - x0) / 2)) ** 2 + ((y - (y0 + y1) / 2) / ((y1 - y0) / 2)) ** 2 <= 1
+    return masks_to_rles(inside)
+
+
+def test_masks_equal_pycocotools():
+    truth, found = corners(GOLDEN["gt"]), corners(GOLDEN["dt"])
+    result = coco_map(truth, found, 20, 3, masks=(ellipses(truth), ellipses(found)))
+    np.testing.assert_allclose(result.stats, GOLDEN["out.segm.stats"], atol=1e-6)
+    np.testing.assert_allclose(result.precision[0], GOLDEN["out.segm.precision50"], atol=1e-6)
+    np.testing.assert_allclose(result.precision[5], GOLDEN["out.segm.precision75"], atol=1e-6)
+    np.testing.assert_allclose(result.precision.mean((0, 1)), GOLDEN["out.segm.ap_per_class"], atol=1e-6)
+    np.testing.assert_allclose(result.recall, GOLDEN["out.segm.recall"], atol=1e-6)
+
+
+def test_keypoints_are_judged_by_their_distance():
+    # One object of 20 by 20 pixels, one keypoint labeled of two, k = 0.1: at d = 1, 2, 3 pixels
+    # OKS = exp(-d^2 / (2 * 400 * 0.01)) = .882, .607, .325: 8 of the ten thresholds hold, then 3, then none.
+    truth, found = [[0, 0, 10, 10, 30, 30, 0]], [[0, 0, 10, 10, 30, 30, 0.9]]
+    real = np.array([[[15.0, 15, 2], [0, 0, 0]]])
+    for d, want in ((0, 1.0), (1, 0.8), (2, 0.3), (3, 0.0)):
+        points = np.array([[[15.0 + d, 15], [99, 99]]])
+        result = coco_map(truth, found, 1, 1, keypoints=(real, points))
+        assert result.stats[0] == pytest.approx(want), d
+    # Twice the sigma stands three times the distance: OKS at 3 pixels is .755.
+    result = coco_map(truth, found, 1, 1, keypoints=(real, np.array([[[18.0, 15], [0, 0]]])), sigmas=(0.1, 0.1))
+    assert result.stats[0] == pytest.approx(0.6)
+
+
+def test_masks_and_keypoints_come_from_rows_and_outputs():
+    rows, outputs = images()
+    count, room = rows["labels"].shape
+    size = (96, 104)
+    rows["boxes"] = outputs["boxes"] = np.round(rows["boxes"])
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    x0, y0, x1, y1 = np.moveaxis(rows["boxes"], -1, 0)[..., None, None]
+    masks = (x > x0) & (x < x1) & (y > y0) & (y < y1)
+    rows |= {"image": np.zeros((count, *size, 3), np.uint8), "masks": pack_masks(masks)}
+    corner = np.stack([rows["boxes"][..., :2], rows["boxes"][..., 2:]], -2)
+    rows["keypoints"] = np.concatenate([corner, np.full((count, room, 2, 1), 2.0)], -1)
+    full = {**outputs, "masks": np.ones((count, room, 28, 28), np.float32), "keypoints": corner}
+    evaluator = coco_evaluator(["a", "b"], masks=True, keypoints=True)
+    found = measure(evaluator, (rows, full))
+    assert found["map"] == found["keypoint_map"] == found["keypoint_map/a"] == 1
+    assert found["mask_map"] == found["mask_map50/b"] == 1
+    assert set(found) - {"pr50", "mask_pr50"} == set(evaluator.names)
+    thin = {**full, "masks": full["masks"] * (np.arange(28) < 12)}  # the left 43 of 100
+    found = measure(coco_evaluator(["a", "b"], masks=True), (rows, thin))
+    assert found["map"] == 1
+    assert found["mask_map50"] < 0.3
+    assert "keypoint_map" not in found
 
 
 def images(seed=0, count=12, room=4):

@@ -28,6 +28,25 @@ def test_scenes_need_no_folder_and_the_splits_differ():
     assert {k: (v.shape, v.dtype) for k, v in example.items()} == {k: (v.shape, v.dtype) for k, v in rows.items()}
 
 
+def test_masks_keypoints_and_stuff_are_loaded_where_an_experiment_wants_them():
+    wanted = detection.fields(masks=True, keypoints=True, stuff=True)["data"]
+    data = wanted(flags("--image_size=48,48", "--num_scenes=12"))
+    example, rows = detection_results.example(data.spec), data.train[:1]
+    assert set(rows) - set(example) == {"modal_boxes", "colors"}
+    for name, value in example.items():
+        assert (value.shape, value.dtype) == (rows[name].shape, rows[name].dtype)
+    assert data.spec["keypoint_names"] == ["left", "top", "right", "bottom"]
+    assert data.spec["stuff_names"] == ["smooth", "striped", "checked"]
+    assert set(detection.FIELDS["data"](flags("--image_size=48,48", "--num_scenes=12")).train.arrays) == {
+        "image",
+        "boxes",
+        "labels",
+        "box_mask",
+    }
+    with pytest.raises(ValueError, match="no semantic maps"):
+        wanted(flags("--dataset=coco", "--data_dir=x"))
+
+
 def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
     (tmp_path / "images").mkdir()
     notes, images = [], []

@@ -58,6 +58,15 @@ def test_names_are_optax_optimizers_with_decay_on_kernels(name, want):
     assert not np.allclose(got["kernel"], free["kernel"])
 
 
+@pytest.mark.parametrize("name", ["adam", "amsgrad", "adamw", "lamb", "adamax", "nadam"])
+def test_the_second_momentum_is_that_of_the_squares(name):
+    got, _ = trajectory(create_optimizer(name, 0.05, second_momentum=0.5))
+    want, _ = trajectory(getattr(optax, name)(0.05, b2=0.5, **({"weight_decay": 0.0} if name == "adamw" else {})))
+    chex.assert_trees_all_close(got, want, rtol=1e-6)
+    usual, _ = trajectory(create_optimizer(name, 0.05))
+    assert not all(np.allclose(a, b) for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(usual), strict=True))
+
+
 @pytest.mark.parametrize(
     ("model", "fields", "free"),
     [

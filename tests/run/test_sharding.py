@@ -17,10 +17,12 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.learner import Learner, State, Sum, mask_of
 from dlcore.models import create_model
+from dlcore.models.gpt2 import GPT2
 from dlcore.optim import track_parameter_ema
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.run.sharding import RULES, batch_shardings, leaf_paths, path_of, put_batch, state_shardings
 from dlcore.run.step import Program
+from dlcore.sequence import language_model
 
 # Meshes
 
@@ -132,6 +134,10 @@ def compiled_step(name, fields, shape, mesh, rule):
     learner = supervised.learner(model=create_model(name, num_classes=10, **fields), optimizer=optax.sgd(0.1))
     rng = np.random.default_rng(0)
     batch = {"image": rng.normal(size=(8, *shape)).astype(np.float32), "label": np.arange(8), "index": np.arange(8)}
+    return two_steps(learner, batch, mesh, rule)
+
+
+def two_steps(learner, batch, mesh, rule):
     devices = int(np.prod([int(part.split(":")[1]) for part in mesh.split(",")]))
     program = Program(learner, batch, Placement(make_mesh(mesh, jax.devices()[:devices]), rule), 0)
     carry = program.init(batch)
@@ -156,6 +162,19 @@ def test_bands_of_an_image_meet_their_neighbours():
         assert_close(want, have)
         assert "collective-permute" in text or "all-gather" in text
         assert part < 0.6 * whole
+
+
+def test_a_long_sequence_is_split_over_devices():
+    """Tokens over `spatial`: the same step, with keys and values gathered and less memory a device."""
+    model = GPT2(vocab_size=61, window=256, num_layers=1, num_heads=2, width=32)
+    learner = language_model.learner(model=model, optimizer=optax.sgd(0.1))
+    text = np.random.default_rng(0).integers(0, 61, (2, 400)).astype(np.uint16)
+    batch = {"text": text, "index": np.arange(2)}
+    want, _, whole = two_steps(learner, batch, "data:1", "replicate")
+    have, text, part = two_steps(learner, batch, "data:1,spatial:4", "replicate")
+    assert_close(want, have)
+    assert "all-gather" in text
+    assert part < 0.6 * whole
 
 
 VIT = {"image_size": 32, "width": 64, "depth": 1, "num_heads": 4, "mlp_features": 128}

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.sequence.decoding import beam_search, filter_logits, generate, sample_token
+from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.sequence.decoding import beam_search, filter_logits, forbid_special, generate, sample_token, write
 
 
 def counting(carry, tokens):
@@ -174,3 +175,20 @@ def test_a_row_goes_on_while_an_alive_hypothesis_can_beat_the_finished_ones():
     assert scores[0, 0] > scores[0, 1]
     with pytest.raises(ValueError, match="length_penalty=-1: negative"):
         beam_search(step, jnp.zeros(1, int), first, 4, 2, stop_token=2, length_penalty=-1)
+
+
+def test_no_sentence_shows_what_is_forbidden():
+    logits = forbid_special(jnp.zeros((1, 6)))
+    assert set(np.flatnonzero(np.isinf(logits[0]))) == {PAD, START, UNKNOWN}
+
+
+@pytest.mark.parametrize("beam_size", [1, 2])
+def test_a_sentence_is_written_after_start_up_to_its_end_with_padding_behind(beam_size):
+    # UNKNOWN is what each step finds most probable; the next is a countdown from the carry to END.
+    def step(left, tokens):
+        word = jnp.where(tokens == START, 10, jnp.where(left > 0, 11, END))
+        return left - 1, 20.0 * jax.nn.one_hot(word, 12) + 40.0 * jax.nn.one_hot(UNKNOWN, 12)
+
+    tokens, length = write(step, jnp.array([2, 3]), 2, 4, beam_size)
+    np.testing.assert_array_equal(tokens, [[10, 11, END, PAD], [10, 11, 11, END]])
+    np.testing.assert_array_equal(length, [3, 4])

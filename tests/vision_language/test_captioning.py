@@ -84,20 +84,6 @@ def test_every_row_ends_at_its_first_end_and_no_token_follows(beam_size):
     np.testing.assert_array_equal(out["length"], [3, 1, 5, 4])
 
 
-def test_references_are_drawn_without_repetition_from_those_that_exist():
-    captions = np.array([[1, 4], [0, 0], [1, 5], [1, 6]], np.int32)
-    keys = jax.random.split(jax.random.key(0), 300)
-    drawn = np.asarray(jax.vmap(lambda key: captioning.draw_references(key, captions, 2))(keys))
-    assert (drawn[:, 0, 1] != drawn[:, 1, 1]).all()
-    counts = np.bincount(drawn[..., 1].ravel(), minlength=7)
-    assert counts[0] == 0
-    assert (np.abs(counts[4:] - 200) < 35).all()  # 300 draws of 2 of 3; three deviations of sqrt(300 2/9) = 8.2 are 25
-    missing = captioning.draw_references(keys[0], captions, 4)
-    assert (missing[3] == PAD).all()
-    with pytest.raises(ValueError, match="captions_per_image=5: images have 4; allowed: at most 4"):
-        captioning.draw_references(keys[0], captions, 5)
-
-
 def nats_by_hand(logits, targets):
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     return [-log_p[t, token] for t, token in enumerate(targets) if token != PAD]

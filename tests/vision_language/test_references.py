@@ -3,32 +3,35 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from dlcore.data.words import END, PAD, START, UNKNOWN
-from dlcore.vision_language.references import caption_losses, draw_reference, forbid, is_reference
+from dlcore.data.words import END, PAD, START
+from dlcore.vision_language.references import caption_losses, draw_references, is_reference
 
 CAPTIONS = np.array(
     [[[START, 5, 6, END], [START, 7, END, PAD], [PAD] * 4], [[START, 8, END, PAD], [PAD] * 4, [PAD] * 4]], np.int32
 )
 
 
-def test_existing_references_are_drawn_equally_often():
-    keys = jax.random.split(jax.random.key(0), 400)
-    drawn = draw_reference(keys, np.repeat(CAPTIONS[:1], 400, 0))
-    assert set(map(int, drawn[:, 1])) == {5, 7}
-    assert 160 < (drawn[:, 1] == 5).sum() < 240  # 200, with a standard deviation of 10
-    np.testing.assert_array_equal(draw_reference(keys[:1], CAPTIONS[1:]), CAPTIONS[1:, 0])
+def test_different_references_that_exist_are_drawn_equally_often():
+    captions = np.zeros((1, 4, 4), np.int32)
+    captions[0, 1:] = [[START, 4, END, PAD], [START, 5, 5, END], [START, 6, END, PAD]]
+    keys = jax.random.split(jax.random.key(0), 300)
+    drawn = np.asarray(draw_references(keys, np.repeat(captions, 300, 0), 2))
+    assert (drawn[:, 0, 1] != drawn[:, 1, 1]).all()
+    counts = np.bincount(drawn[..., 1].ravel(), minlength=7)
+    assert counts[0] == 0
+    assert (np.abs(counts[4:] - 200) < 35).all()  # 300 draws of 2 of 3; three deviations of sqrt(300 2/9) = 8.2 are 25
+    assert (draw_references(keys[:1], captions, 4)[0, 3] == PAD).all()
+    np.testing.assert_array_equal(draw_references(keys[:1], CAPTIONS[1:], 1)[:, 0], CAPTIONS[1:, 0])
+    with pytest.raises(ValueError, match="captions_per_image=5: images have 4; allowed: at most 4"):
+        draw_references(keys[:1], captions, 5)
 
 
 def test_padding_is_no_target():
     losses, mask = caption_losses(jnp.zeros((2, 3, 9)), CAPTIONS[:, 0])
     np.testing.assert_array_equal(mask, [[True, True, True], [True, True, False]])
     np.testing.assert_allclose(losses, np.log(9), rtol=1e-6)
-
-
-def test_no_caption_shows_what_is_forbidden():
-    logits = forbid(jnp.zeros((1, 6)))
-    assert set(np.flatnonzero(np.isinf(logits[0]))) == {PAD, START, UNKNOWN}
 
 
 def test_a_sentence_counts_up_to_its_end():

@@ -1,0 +1,307 @@
+"""Faster R-CNN: regions are proposed, cropped from a feature pyramid by RoIAlign, and classified by a small head.
+
+Ren, He, Girshick & Sun 2015, arXiv:1506.01497; on a pyramid, Lin et al. 2017, arXiv:1612.03144. Without a region
+proposal network, on given proposals, it is Fast R-CNN (Girshick 2015, arXiv:1504.08083).
+
+    L = L_rpn + 1/R sum_r CE(s_r, c_r) + 1/R sum_{r on an object} smoothL1(t_r[c_r], t*_r; 1/9)
+    c_r = 0 (background) where no box overlaps proposal r by half;   t* = 10 (b_x - p_x) / p_w, ..., 5 log(b_w / p_w)
+
+Each class has deltas of its own. R is the number of sampled proposals in the whole batch. The backbone runs once an
+image, the head once a region. Outputs, decoded boxes and losses equal torchvision's `fasterrcnn_resnet50_fpn`.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.detection import rpn
+from dlcore.detection.anchors import Anchors
+from dlcore.detection.dense import named_maps, select, topk_by_class
+from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid, assign_levels
+from dlcore.detection.sampling import Sampled
+from dlcore.learner import Range
+from dlcore.losses.regression import smooth_l1_loss
+from dlcore.nn import logits_dtype
+from dlcore.ops.boxes import decode_boxes, encode_boxes
+from dlcore.ops.roi import multiscale_roi_align
+
+__all__ = ["BoxHead", "BoxOutputs", "FasterRCNN", "crop_regions", "image_losses", "postprocess"]
+
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+class BoxOutputs(NamedTuple):
+    """Predictions for R regions.
+
+    Args:
+      logits: [B, R, 1 + C], background first.
+      deltas: [B, R, 1 + C, 4], those of the background unused.
+    """
+
+    logits: jax.Array
+    deltas: jax.Array
+
+
+class BoxHead(nn.Module):
+    """Two dense layers on a crop, then scores and deltas of each class.
+
+    Args:
+      num_classes: C, without the background.
+      channels: of the dense layers.
+      dtype: of computation; None for that of the input.
+    """
+
+    num_classes: int
+    channels: Annotated[int, Range(1)] = 1024
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, crops: jax.Array) -> BoxOutputs:
+        """Predict for every crop.
+
+        Args:
+          crops: [B, R, h, w, C].
+
+        Returns:
+          The outputs, at least float32.
+        """
+        x = jnp.moveaxis(crops, -1, 2)  # the order of the published weights
+        x = x.reshape(*x.shape[:2], -1)
+        for name in ("fc6", "fc7"):
+            init = nn.initializers.he_normal()
+            x = nn.relu(nn.Dense(self.channels, dtype=self.dtype, kernel_init=init, name=name)(x))
+        x = x.astype(logits_dtype(x.dtype))
+
+        def last(name, features, std):
+            return nn.Dense(features, dtype=x.dtype, kernel_init=nn.initializers.normal(std), name=name)(x)
+
+        logits = last("cls_score", 1 + self.num_classes, 0.01)
+        deltas = last("bbox_pred", 4 * (1 + self.num_classes), 0.001)
+        return BoxOutputs(logits, deltas.reshape(*logits.shape, 4))
+
+
+def crop_regions(
+    levels: Sequence[jax.Array],
+    boxes: jax.Array,
+    size: tuple[int, int],
+    output_size: int,
+    sampling_ratio: int = 2,
+    canonical_size: float = 224.0,
+) -> jax.Array:
+    """Crop regions from a pyramid, each from the level that fits its size, by RoIAlign.
+
+    Args:
+      levels: [B, h, w, C], strides doubling from each to the next.
+      boxes: [B, R, 4] pixels.
+      size: (height, width) of the images.
+      output_size: bins along each side.
+      sampling_ratio: samples along each side of a bin.
+      canonical_size: side of a box of the level whose stride is 16.
+
+    Returns:
+      [B, R, output_size, output_size, C].
+    """
+    first = size[0] // levels[0].shape[1]
+    strides = [first * 2**i for i in range(len(levels))]
+    lowest = int(np.log2(first))
+    assigned = assign_levels(boxes, lowest, lowest + len(levels) - 1, canonical_size) - lowest
+
+    def crop(levels, boxes, assigned):
+        return multiscale_roi_align(levels, boxes, output_size, strides, assigned, sampling_ratio)
+
+    return jax.vmap(crop)(list(levels), boxes, assigned)
+
+
+class FasterRCNN(nn.Module):
+    """Backbone, pyramid, region proposal network and heads.
+
+    Args:
+      backbone: a model with `features`; its own classifier is not used.
+      num_classes: C, without the background.
+      mask_head: a `dlcore.detection.mask_rcnn.MaskHead`; None predicts no masks.
+      keypoint_head: a `dlcore.detection.keypoint_rcnn.KeypointHead`; None predicts no keypoints.
+      stages: stages of the backbone in the pyramid, finest first.
+      channels: of the pyramid.
+      extra_blocks: levels beyond the backbone's, for anchors only: none, one by pooling, or two by convolutions.
+      given_proposals: regions come with the batch, as in Fast R-CNN, and no network proposes any.
+      scales: sides of the anchors, in strides of their level.
+      aspect_ratios: height over width of the anchors.
+      box_channels: of the dense layers of the box head.
+      canonical_size: side in pixels of a box that is cropped from stride 16; half the side from half the stride.
+      dtype: of computation; None for that of the input.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    mask_head: nn.Module | None = None
+    keypoint_head: nn.Module | None = None
+    stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")
+    channels: Annotated[int, Range(1)] = 256
+    extra_blocks: ExtraBlocks = "pool"
+    given_proposals: bool = False
+    scales: tuple[float, ...] = (8.0,)
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    box_channels: Annotated[int, Range(1)] = 1024
+    canonical_size: Annotated[float, Range(1)] = 224.0
+    dtype: Any = None
+
+    TORCH_NAMES = (
+        (r"^backbone\.", "backbone.body."),
+        (r"^fpn\.(p[67])\.", r"backbone.fpn.extra_blocks.\1."),
+        (r"^fpn\.(inner|layer)(\d+)\.", r"backbone.fpn.\1_blocks.\2.0."),
+        (r"^rpn\.conv\.", "rpn.head.conv.0.0."),
+        (r"^rpn\.(cls_logits|bbox_pred)\.", r"rpn.head.\1."),
+        (r"^box_head\.(fc\d)\.", r"roi_heads.box_head.\1."),
+        (r"^box_head\.(cls_score|bbox_pred)\.", r"roi_heads.box_predictor.\1."),
+        (r"^mask_head\.conv(\d+)\.", r"roi_heads.mask_head.\1.0."),
+        (r"^mask_head\.(conv5_mask|mask_fcn_logits)\.", r"roi_heads.mask_predictor.\1."),
+        (r"^keypoint_head\.conv(\d+)\.", lambda match: f"roi_heads.keypoint_head.{2 * int(match[1])}."),
+        (r"^keypoint_head\.kps_score_lowres\.", "roi_heads.keypoint_predictor.kps_score_lowres."),
+    )
+
+    def setup(self) -> None:
+        """Build the parts that every call shares."""
+        self.fpn = FeaturePyramid(self.channels, self.extra_blocks, self.dtype)
+        if not self.given_proposals:
+            self.rpn = rpn.RegionProposalNetwork(self.scales, self.aspect_ratios, self.dtype)
+        self.box_head = BoxHead(self.num_classes, self.box_channels, self.dtype)
+
+    def pyramid(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
+        """Compute the levels.
+
+        Args:
+          x: [B, H, W, C], sides multiples of the finest stride.
+          train: whether batch norm of the backbone uses the batch.
+
+        Returns:
+          [B, h, w, channels], finest first.
+        """
+        return self.fpn(named_maps(self.backbone.features(x, train=train), self.stages))
+
+    def regions(self, levels: list[jax.Array], size: tuple[int, int]) -> tuple[rpn.Outputs, Anchors]:
+        """Predict for every anchor whether there is an object.
+
+        Args:
+          levels: of `pyramid`.
+          size: (height, width) of the images.
+
+        Returns:
+          (outputs, their anchors).
+        """
+        return self.rpn(levels, size)
+
+    def _crops(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int], output_size: int) -> jax.Array:
+        return crop_regions(levels[: len(self.stages)], boxes, size, output_size, canonical_size=self.canonical_size)
+
+    def classify(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int]) -> BoxOutputs:
+        """Predict class and box of every region.
+
+        Args:
+          levels: of `pyramid`.
+          boxes: [B, R, 4] pixels.
+          size: (height, width) of the images.
+
+        Returns:
+          The outputs.
+        """
+        return self.box_head(self._crops(levels, boxes, size, 7))
+
+    def segment(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """Predict a mask of every region for each class.
+
+        Args:
+          levels: of `pyramid`.
+          boxes: [B, R, 4] pixels.
+          size: (height, width) of the images.
+
+        Returns:
+          [B, R, 28, 28, 1 + C] logits, those of the background unused.
+        """
+        return self.mask_head(self._crops(levels, boxes, size, 14))
+
+    def locate(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """Predict for each keypoint a map over every region.
+
+        Args:
+          levels: of `pyramid`.
+          boxes: [B, R, 4] pixels.
+          size: (height, width) of the images.
+
+        Returns:
+          [B, R, 56, 56, K] logits.
+        """
+        return self.keypoint_head(self._crops(levels, boxes, size, 14))
+
+    def __call__(self, x: jax.Array, boxes: jax.Array | None = None, train: bool = False) -> dict[str, Any]:
+        """Run every part on given regions.
+
+        Args:
+          x: [B, H, W, C], sides multiples of the finest stride.
+          boxes: [B, R, 4] pixels; None for the whole image.
+          train: whether batch norm of the backbone uses the batch.
+
+        Returns:
+          {"levels", "regions": (outputs, anchors) where a network proposes, "boxes": BoxOutputs, "masks" and
+          "keypoints": logits where there is a head}.
+        """
+        size = x.shape[1:3]
+        if boxes is None:
+            boxes = jnp.broadcast_to(jnp.array([0, 0, size[1], size[0]], jnp.float32), (len(x), 1, 4))
+        levels = self.pyramid(x, train)
+        outputs = {"levels": levels, "boxes": self.classify(levels, boxes, size)}
+        if not self.given_proposals:
+            outputs["regions"] = self.regions(levels, size)
+        if self.mask_head is not None:
+            outputs["masks"] = self.segment(levels, boxes, size)
+        if self.keypoint_head is not None:
+            outputs["keypoints"] = self.locate(levels, boxes, size)
+        return outputs
+
+
+def image_losses(outputs: BoxOutputs, sampled: Sampled, boxes: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Sum the losses of the box head over the sampled proposals of one image.
+
+    Args:
+      outputs: of one image, without the leading axis, for `sampled.boxes`.
+      sampled: the proposals and their targets.
+      boxes: [M, 4] pixels, the true ones.
+
+    Returns:
+      {"classification", "box": (sum, what the sum of a batch is divided by)}.
+    """
+    entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, sampled.target)
+    positive = sampled.target > 0
+    truth = jnp.where(positive[:, None], boxes[sampled.matched], sampled.boxes)
+    deltas = jnp.take_along_axis(outputs.deltas, sampled.target[:, None, None], 1)[:, 0]
+    error = 4 * smooth_l1_loss(deltas, encode_boxes(truth, sampled.boxes, WEIGHTS), rpn.BETA)
+    number = sampled.valid.sum(dtype=jnp.int32)
+    return {
+        "classification": (jnp.where(sampled.valid, entropy, 0).sum(), number),
+        "box": (jnp.where(positive, error, 0).sum(), number),
+    }
+
+
+def postprocess(
+    outputs: BoxOutputs, proposals: jax.Array, proposal_mask: jax.Array, size: tuple[int, int], **thresholds: Any
+) -> dict[str, jax.Array]:
+    """Detect the objects of one image.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      proposals: [R, 4] pixels, what the outputs are of.
+      proposal_mask: [R] bool, False for padding.
+      size: (height, width) of the image.
+      **thresholds: of `dlcore.detection.dense.select`.
+
+    Returns:
+      As `dlcore.detection.dense.select`.
+    """
+    scores = jnp.where(proposal_mask[:, None], jax.nn.softmax(outputs.logits)[:, 1:], 0)
+    boxes = decode_boxes(outputs.deltas[:, 1:], proposals[:, None], WEIGHTS)
+    candidates = topk_by_class(scores, boxes)
+    return select(candidates, size, min_size=0.01, num_blocks=scores.shape[-1], **thresholds)

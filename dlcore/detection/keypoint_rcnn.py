@@ -1,0 +1,143 @@
+"""Keypoints of each region: Faster R-CNN with a head that picks, for each keypoint, one of 56 x 56 positions.
+
+He, Gkioxari, Dollar & Girshick, "Mask R-CNN" (2017), arXiv:1703.06870, section 5.
+
+    L = L_faster_rcnn + mean over the visible keypoints k of positives r of CE(m_r[k], position of k in r)
+
+A mask is one-hot: a softmax over its positions, not a sigmoid of each. Head, targets and the reading of the maps equal
+those of torchvision's `keypointrcnn_resnet50_fpn`.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.nn import Conv, ConvTranspose, logits_dtype
+from dlcore.ops.resize import resize
+
+__all__ = ["KeypointHead", "image_losses", "keypoint_targets", "read_keypoints"]
+
+
+class KeypointHead(nn.Module):
+    """Eight convolutions on a crop of 14 x 14, a transposed one and a bilinear resize, which double its sides each.
+
+    Args:
+      num_keypoints: K.
+      channels: of the convolutions.
+      num_convs: convolutions before the transposed one.
+      dtype: of computation; None for that of the input.
+    """
+
+    num_keypoints: int
+    channels: Annotated[int, Range(1)] = 512
+    num_convs: Annotated[int, Range(0)] = 8
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, crops: jax.Array) -> jax.Array:
+        """Predict the maps of every crop.
+
+        Args:
+          crops: [B, R, h, w, C].
+
+        Returns:
+          [B, R, 4 h, 4 w, K] logits, at least float32.
+        """
+        x = crops.reshape(-1, *crops.shape[2:])
+        init = nn.initializers.he_normal()
+        for i in range(self.num_convs):
+            name = f"conv{i}"
+            x = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, kernel_init=init, name=name)(x))
+        x = ConvTranspose(self.num_keypoints, (4, 4), 2, padding=1, dtype=self.dtype, name="kps_score_lowres")(x)
+        x = resize(x.astype(logits_dtype(x.dtype)), (2 * x.shape[1], 2 * x.shape[2]), "bilinear")
+        return x.reshape(*crops.shape[:2], *x.shape[1:])
+
+
+def keypoint_targets(keypoints: jax.Array, boxes: jax.Array, size: int = 56) -> tuple[jax.Array, jax.Array]:
+    """Find the position of each keypoint in the map of its proposal.
+
+    Args:
+      keypoints: [R, K, 3] (x, y, visibility), pixels.
+      boxes: [R, 4] pixels, the proposals.
+      size: side of a map.
+
+    Returns:
+      (position [R, K] int32, row * size + column; whether it has a loss, [R, K] bool: labeled and inside the proposal).
+    """
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    sides = high - low
+    at = jnp.floor((keypoints[..., :2] - low) * (size / jnp.where(sides > 0, sides, 1)))
+    at = jnp.where(keypoints[..., :2] == high, size - 1, at)
+    counted = ((at >= 0) & (at < size)).all(-1) & (sides > 0).all(-1) & (keypoints[..., 2] > 0)
+    at = jnp.where(counted[..., None], at, 0).astype(jnp.int32)
+    return at[..., 1] * size + at[..., 0], counted
+
+
+def image_losses(
+    logits: jax.Array, positions: jax.Array, counted: jax.Array, positive: jax.Array
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Sum the loss of the keypoint head over the proposals of one image that are on an object.
+
+    Args:
+      logits: [R, h, w, K].
+      positions: [R, K] int, of `keypoint_targets`.
+      counted: [R, K] bool, of `keypoint_targets`.
+      positive: [R] bool, which proposals are on an object.
+
+    Returns:
+      {"keypoint": (sum over keypoints, their number)}.
+    """
+    maps = jnp.moveaxis(logits, -1, 1).reshape(*positions.shape, -1)
+    counted = counted & positive[:, None]
+    entropy = optax.softmax_cross_entropy_with_integer_labels(maps, positions)
+    return {"keypoint": (jnp.where(counted, entropy, 0).sum(), counted.sum(dtype=jnp.int32))}
+
+
+def read_keypoints(maps: jax.Array, boxes: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    """Read the keypoints of one image: resize each map to the pixels of its box, and take the highest.
+
+    Args:
+      maps: [R, h, w, K] logits.
+      boxes: [R, 4] pixels.
+      size: (height, width) of the image; a box is no larger.
+
+    Returns:
+      (keypoints [R, K, 3] (x, y, 1) in pixels, their scores [R, K], the highest logits).
+    """
+
+    def axis(low, high, length, limit):
+        side = jnp.maximum(high - low, 1.0)
+        pixels = jnp.ceil(side)
+        return _bicubic(pixels, length, limit), jnp.arange(limit) < pixels, side / pixels
+
+    def read(pair):
+        maps, box = pair
+        rows, is_row, tall = axis(box[1], box[3], maps.shape[0], size[0])
+        columns, is_column, wide = axis(box[0], box[2], maps.shape[1], size[1])
+        precision = jax.lax.Precision.HIGHEST
+        resized = jnp.einsum("ih,hwk,jw->kij", rows, maps, columns, precision=precision)
+        resized = jnp.where(is_row[:, None] & is_column, resized, -jnp.inf).reshape(maps.shape[-1], -1)
+        best = resized.argmax(-1)
+        x = box[0] + (best % size[1] + 0.5) * wide
+        y = box[1] + (best // size[1] + 0.5) * tall
+        return jnp.stack([x, y, jnp.ones_like(x)], -1), resized.max(-1)
+
+    return jax.lax.map(read, (maps, boxes))
+
+
+def _bicubic(pixels: jax.Array, length: int, limit: int) -> jax.Array:
+    """Weights [limit, length] that resize `length` values to a traced number of pixels; rows beyond it mean nothing."""
+    at = (jnp.arange(limit) + 0.5) * (length / pixels) - 0.5
+    low = jnp.floor(at)
+    weights = 0.0
+    for tap in range(-1, 3):
+        distance = jnp.abs(at - low - tap)
+        near = (1.25 * distance - 2.25) * distance**2 + 1
+        far = -0.75 * (((distance - 5) * distance + 8) * distance - 4)
+        source = jnp.clip(low + tap, 0, length - 1)
+        weights += jnp.where(distance <= 1, near, far)[:, None] * (source[:, None] == jnp.arange(length))
+    return weights

@@ -1,0 +1,207 @@
+"""Localization: one network names the single object of an image and draws its box.
+
+Sermanet et al. 2014 (OverFeat), arXiv:1312.6229, section 4; the form is that of CS231n's lectures on detection.
+
+    L = 1/N sum_i [ CE(s_i, c_i) + lambda d(b_i, b*_i) ],     b = (x, y, w, h) as shares of the image's sides
+    d = sum_k (b_k - b*_k)^2 (l2)  or  sum_k smoothL1(b_k - b*_k) (smooth_l1)
+
+x, y is the box's center. The class comes from the average of the last map, the box from the whole of it, as an average
+forgets places. Images without a box have no part in the loss: this network cannot say that there is nothing.
+"""
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.data.augment import ExampleAugmentation, augment_examples
+from dlcore.detection.dense import DetectorState, named_maps
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
+from dlcore.losses.regression import l2_loss, smooth_l1_loss
+from dlcore.metrics import accuracy
+from dlcore.nn import Conv, logits_dtype
+from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
+from dlcore.optim import apply_gradients
+
+__all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
+
+BETA = 0.01
+"""Of the smooth L1 distance: below a hundredth of the image's side it is a square."""
+
+
+class Outputs(NamedTuple):
+    """What the network says of each image.
+
+    Args:
+      logits: [B, C].
+      box: [B, 4], center x, center y, width and height as shares of the image's sides.
+    """
+
+    logits: jax.Array
+    box: jax.Array
+
+
+class Localizer(nn.Module):
+    """A backbone with one head for the class and one for the box.
+
+    Args:
+      backbone: a model with `features`; its own classifier is not used.
+      num_classes: C.
+      stage: of the backbone, whose map both heads read.
+      channels: that the box's head reduces the map to.
+      hidden: units of the box's head.
+      dtype: of computation; None for that of the input.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    stage: str = "stage4"
+    channels: Annotated[int, Range(1)] = 32
+    hidden: Annotated[int, Range(1)] = 256
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> Outputs:
+        """Name and locate the object of each image.
+
+        Args:
+          x: [B, H, W, C], all of one size, as the box's head knows each place of the map.
+          train: whether batch norm of the backbone uses the batch.
+
+        Returns:
+          The outputs.
+        """
+        (last,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
+        dtype = logits_dtype(last.dtype)
+        logits = nn.Dense(self.num_classes, dtype=dtype, name="cls_score")(last.mean((1, 2)).astype(dtype))
+        places = nn.relu(Conv(self.channels, (1, 1), dtype=self.dtype, name="box_conv")(last))
+        places = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="box_hidden")(places.reshape(len(x), -1)))
+        starts = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.constant(0.5)}
+        return Outputs(logits, nn.Dense(4, dtype=dtype, name="bbox_pred", **starts)(places.astype(dtype)))
+
+
+def box_distance(box: jax.Array, target: jax.Array, kind: Literal["l2", "smooth_l1"] = "l2") -> jax.Array:
+    """Measure how far boxes are from the true ones.
+
+    Args:
+      box: [..., 4].
+      target: [..., 4].
+      kind: sum of the squares, or of the smooth L1 distances.
+
+    Returns:
+      [...].
+    """
+    return l2_loss(box, target) if kind == "l2" else 4 * smooth_l1_loss(box, target, BETA)
+
+
+def mean_size_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Make the box that a network which sees nothing would draw: of the mean size, in the middle of the image.
+
+    Args:
+      boxes: [N, 4] corners in pixels, of the training images.
+      size: (height, width) of the images.
+
+    Returns:
+      [4] corners in pixels.
+    """
+    half, center = (boxes[:, 2:] - boxes[:, :2]).mean(0) / 2, jnp.array([size[1], size[0]]) / 2
+    return jnp.concatenate([center - half, center + half])
+
+
+@check_arguments
+def learner(
+    *,
+    model: Localizer,
+    optimizer: optax.GradientTransformation,
+    preprocess: Any = lambda image: image,
+    augment: ExampleAugmentation | None = None,
+    box_loss: Literal["l2", "smooth_l1"] = "l2",
+    box_weight: Annotated[float, Range(0)] = 50.0,
+    axis: str | None = None,
+) -> Learner:
+    """Train on `{"image": [B, H, W, C], "boxes": [B, 1, 4] pixels, "labels": [B, 1] int, "box_mask": [B, 1]}`.
+
+    Args:
+      model: a `Localizer`.
+      optimizer: any optax transformation.
+      preprocess: batch of images to the model's input, of the same size.
+      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
+      box_loss: distance of the boxes.
+      box_weight: lambda.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner; evaluate measures `accuracy` and `iou`, and predict gives one detection an image, as
+      `dlcore.detection.dense.select` does: `{"boxes": [B, 1, 4] in pixels, "scores", "labels", "valid": [B, 1]}`.
+
+    Raises:
+      ValueError: at the first batch, where it has room for another number of boxes than one.
+    """
+
+    def init(rng: jax.Array, batch: dict) -> DetectorState:
+        if batch["boxes"].shape[1] != 1:
+            raise ValueError(f"boxes.shape={batch['boxes'].shape}: not one box an image; allowed: --max_boxes=1")
+        variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
+        params = variables.pop("params")
+        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
+        return DetectorState(step, rng, params, optimizer.init(params), variables)
+
+    def forward(params, model_state, images, train):
+        mutable = list(model_state) if train else []
+        outputs, updated = model.apply({"params": params, **model_state}, images, train=train, mutable=mutable)
+        return outputs, {**model_state, **updated}
+
+    def corners(box, size):
+        sides = jnp.array([size[1], size[0]] * 2, box.dtype)
+        return clip_boxes(box_convert(box, "cxcywh", "xyxy") * sides, size)
+
+    def objective(params, state, batch, train):
+        images, size = preprocess(batch["image"]), batch["image"].shape[1:3]
+        boxes, valid = batch["boxes"], batch["box_mask"]
+        if train and augment is not None:
+            keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+            moved = augment_examples(augment, keys, images, {"boxes": boxes, "box_mask": valid})
+            images, boxes, valid = (moved[name] for name in ("image", "boxes", "box_mask"))
+        outputs, model_state = forward(params, state.model_state, images, train)
+        boxes, labels, mask = boxes[:, 0], batch["labels"][:, 0], mask_of(batch) * valid[:, 0].astype(jnp.float32)
+        sides = jnp.array([size[1], size[0]] * 2, outputs.box.dtype)
+        target = box_convert(boxes.astype(outputs.box.dtype) / sides, "xyxy", "cxcywh")
+        entropy = softmax_cross_entropy_loss(outputs.logits, jnp.maximum(labels, 0))
+        distance = box_distance(outputs.box, target, box_loss)
+        losses = entropy + box_weight * distance
+        metrics = {
+            "loss": Sum.of(losses, mask),
+            "classification": Sum.of(entropy, mask),
+            "box": Sum.of(distance, mask),
+            "accuracy": accuracy(outputs.logits, jnp.maximum(labels, 0), mask),
+            "iou": Sum.of(paired_box_iou(corners(outputs.box, size), boxes), mask),
+        }
+        return masked_mean(losses, mask), (metrics, model_state)
+
+    def loss(params: Any, state: DetectorState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (metrics, _) = objective(params, state, batch, train=False)
+        return value, metrics
+
+    def update(state: DetectorState, batch: dict) -> tuple[DetectorState, Metrics]:
+        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: DetectorState, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: DetectorState, batch: dict) -> dict[str, jax.Array]:
+        outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]), train=False)
+        chance, size = jax.nn.softmax(outputs.logits), batch["image"].shape[1:3]
+        return {
+            "boxes": corners(outputs.box, size)[:, None],
+            "scores": chance.max(-1, keepdims=True),
+            "labels": chance.argmax(-1, keepdims=True).astype(jnp.int32),
+            "valid": jnp.ones((len(chance), 1), bool),
+        }
+
+    return Learner(init, update, evaluate, predict, loss)

@@ -1,0 +1,127 @@
+"""Mask R-CNN: Faster R-CNN with a small network that draws the object of each region, for each class apart.
+
+He, Gkioxari, Dollar & Girshick 2017, arXiv:1703.06870.
+
+    L = L_faster_rcnn + mean over positives r and pixels of BCE(m_r[c_r], m*_r)
+    m*_r: the true mask, cropped to the proposal by RoIAlign, 28 x 28, from .5 on 1
+
+Classes do not compete: only the map of the true class has a loss, and of the predicted class one is shown. The head
+equals that of torchvision's `maskrcnn_resnet50_fpn`, whose targets are not rounded to 0 and 1.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.nn import Conv, ConvTranspose, logits_dtype
+from dlcore.ops.roi import roi_align
+
+__all__ = ["MaskHead", "image_losses", "mask_targets", "probabilities"]
+
+
+class MaskHead(nn.Module):
+    """Four convolutions on a crop of 14 x 14, a transposed one that doubles its sides, and a map for each class.
+
+    Args:
+      num_classes: C, without the background.
+      channels: of all convolutions.
+      num_convs: convolutions before the transposed one.
+      dtype: of computation; None for that of the input.
+    """
+
+    num_classes: int
+    channels: Annotated[int, Range(1)] = 256
+    num_convs: Annotated[int, Range(0)] = 4
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, crops: jax.Array) -> jax.Array:
+        """Predict the masks of every crop.
+
+        Args:
+          crops: [B, R, h, w, C].
+
+        Returns:
+          [B, R, 2 h, 2 w, 1 + num_classes] logits, at least float32; those of the background unused.
+        """
+        x = crops.reshape(-1, *crops.shape[2:])
+        init = nn.initializers.he_normal()
+        for i in range(self.num_convs):
+            name = f"conv{i}"
+            x = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, kernel_init=init, name=name)(x))
+        x = nn.relu(ConvTranspose(self.channels, (2, 2), 2, padding=0, dtype=self.dtype, name="conv5_mask")(x))
+        init = nn.initializers.normal(0.01)
+        last = Conv(1 + self.num_classes, (1, 1), padding=0, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")
+        x = last(x)
+        return x.astype(logits_dtype(x.dtype)).reshape(*crops.shape[:2], *x.shape[1:])
+
+
+def mask_targets(
+    masks: jax.Array,
+    matched: jax.Array,
+    boxes: jax.Array,
+    size: int = 28,
+    sampling_ratio: int = 2,
+    threshold: float | None = 0.5,
+) -> jax.Array:
+    """Crop the true masks of one image to its proposals.
+
+    Args:
+      masks: [M, H, W] bool.
+      matched: [R] int, the mask of each proposal.
+      boxes: [R, 4] pixels, the proposals.
+      size: side of a target.
+      sampling_ratio: samples along each side of a target's pixel, as for `roi_align`.
+      threshold: share of a pixel from which on it belongs to the object; None keeps the share.
+
+    Returns:
+      [R, size, size] float32.
+    """
+
+    def crop(mask, box):
+        mask = mask[..., None].astype(jnp.float32)
+        return roi_align(mask, box[None], size, sampling_ratio=sampling_ratio)[0, ..., 0]
+
+    if sampling_ratio == -1:
+        shares = jnp.stack([crop(masks[i], box) for i, box in zip(matched, boxes, strict=True)])
+    else:
+        shares = jax.lax.map(lambda pair: crop(masks[pair[0]], pair[1]), (matched, boxes), batch_size=16)
+    return shares if threshold is None else (shares >= threshold).astype(jnp.float32)
+
+
+def image_losses(logits: jax.Array, targets: jax.Array, classes: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Sum the loss of the mask head over the proposals of one image that are on an object.
+
+    Args:
+      logits: [R, h, w, 1 + C].
+      targets: [R, h, w] in [0, 1].
+      classes: [R] int, 1 + label; 0 for background, which has no loss.
+
+    Returns:
+      {"mask": (sum over pixels, number of pixels)}.
+    """
+    positive = classes > 0
+    entropy = optax.sigmoid_binary_cross_entropy(_of_class(logits, classes), targets)
+    number = positive.sum(dtype=jnp.int32) * entropy[0].size
+    return {"mask": (jnp.where(positive[:, None, None], entropy, 0).sum(), number)}
+
+
+def probabilities(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Read the masks of the detected classes.
+
+    Args:
+      logits: [..., h, w, 1 + C].
+      labels: [...] int, -1 for padding.
+
+    Returns:
+      [..., h, w] in [0, 1]; zeros for padding.
+    """
+    return jnp.where((labels >= 0)[..., None, None], jax.nn.sigmoid(_of_class(logits, 1 + labels)), 0)
+
+
+def _of_class(logits: jax.Array, classes: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(logits, classes[..., None, None, None], -1)[..., 0]

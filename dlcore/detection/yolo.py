@@ -1,0 +1,311 @@
+"""YOLO: one pass gives each cell of a grid a few boxes and one class.
+
+Redmon et al. 2016, arXiv:1506.02640 (the first version), with a convolution in place of its dense layers.
+
+    output of a cell     B times (x, y, sqrt w, sqrt h, confidence), then C classes: S S (5 B + C) numbers
+    x, y                 center, from the cell's upper left corner in cells;    w, h: sides as shares of the image
+    L = 1/N sum_{cells with an object} [ 5 |(x, y, sqrt w, sqrt h) - truth|^2 + (confidence - IoU)^2 + |p - class|^2 ]
+        + 0.5/N sum_{all other boxes} confidence^2
+    score = confidence p(class)
+
+The cell that an object's center lies in owns the object; of its boxes the one of the largest IoU with it answers for
+it, or the nearest where none overlaps. A cell owns one object: of several the first, and the others are lost, which
+`lost_objects` counts. All outputs are linear and all losses are squares, as in the paper; N counts the owned objects of
+the whole batch, where the paper divides by its images. Box b of a cell starts with sides of ((b + 1) / (B + 1))^2 of
+the image, so that the boxes have different sizes to specialize from.
+"""
+
+from functools import partial
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.detection.dense import detector_learner, flatten_levels, named_maps, select, topk_by_level, tower
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.nn import Conv
+from dlcore.ops.boxes import paired_box_iou
+
+__all__ = [
+    "YOLO",
+    "Cells",
+    "Outputs",
+    "assign_cells",
+    "decode",
+    "image_losses",
+    "learner",
+    "lost_objects",
+    "postprocess",
+]
+
+
+class Outputs(NamedTuple):
+    """Predictions of the L cells of a grid, row by row.
+
+    Args:
+      cells: [B, L, 5 boxes + C], as the module's docstring orders them.
+    """
+
+    cells: jax.Array
+
+
+@struct.dataclass
+class Cells:
+    """The grid of cells over an image.
+
+    Args:
+      grid: (rows, columns).
+      image: (height, width) in pixels.
+      boxes_per_cell: boxes that each cell predicts.
+    """
+
+    grid: tuple[int, int] = struct.field(pytree_node=False)
+    image: tuple[int, int] = struct.field(pytree_node=False)
+    boxes_per_cell: int = struct.field(pytree_node=False)
+
+    @property
+    def size(self) -> np.ndarray:
+        """[2] float32, (width, height) of a cell in pixels."""
+        return np.array([self.image[1] / self.grid[1], self.image[0] / self.grid[0]], np.float32)
+
+    @property
+    def corners(self) -> np.ndarray:
+        """[L, 2] float32, the upper left corner (x, y) of each cell in pixels."""
+        y, x = np.indices(self.grid)
+        return (np.stack([x, y], -1).reshape(-1, 2) * self.size).astype(np.float32)
+
+    @property
+    def sides(self) -> np.ndarray:
+        """[2] float32, (width, height) of the image in pixels."""
+        return np.array(self.image[::-1], np.float32)
+
+
+class YOLO(nn.Module):
+    """Backbone, a few convolutions on one of its maps, and a 1x1 convolution; each location of the map is a cell.
+
+    Args:
+      backbone: a model with `features`; its own classifier is not used.
+      num_classes: C.
+      stage: stage of the backbone whose map has the cells.
+      boxes_per_cell: B.
+      num_convs: convolutions between the map and the output.
+      channels: of these convolutions.
+      num_groups: of their group normalization; None for no normalization.
+      dtype: of computation; None for that of the input.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    stage: str = "layer4"
+    boxes_per_cell: Annotated[int, Range(1)] = 2
+    num_convs: Annotated[int, Range(0)] = 4
+    channels: Annotated[int, Range(1)] = 256
+    num_groups: Annotated[int, Range(1)] | None = 32
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Cells]:
+        """Predict for every cell.
+
+        Args:
+          x: [B, H, W, C].
+          train: whether batch norm of the backbone uses the batch.
+
+        Returns:
+          (outputs, the cells).
+        """
+        (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
+        y = tower("head", self.num_convs, self.channels, self.num_groups, self.dtype)(y)
+        boxes = self.boxes_per_cell
+
+        def bias(key, shape, dtype=jnp.float32):
+            root = (np.arange(boxes) + 1) / (boxes + 1)
+            box = np.stack([np.full(boxes, 0.5), np.full(boxes, 0.5), root, root, np.zeros(boxes)], -1)
+            return jnp.asarray(np.r_[box.reshape(-1), np.full(self.num_classes, 1 / self.num_classes)], dtype)
+
+        output = Conv(
+            5 * boxes + self.num_classes,
+            (1, 1),
+            dtype=self.dtype,
+            kernel_init=nn.initializers.normal(0.01),
+            bias_init=bias,
+            name="output",
+        )
+        return Outputs(flatten_levels([output(y)])), Cells(y.shape[1:3], x.shape[1:3], boxes)
+
+
+def decode(outputs: Outputs, cells: Cells) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Read the numbers of one image's cells.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      cells: the grid.
+
+    Returns:
+      (raw [L, B, 4]: x, y, sqrt w, sqrt h; boxes [L, B, 4]: corners in pixels; confidence [L, B]; classes [L, C]).
+    """
+    count = 5 * cells.boxes_per_cell
+    boxes = outputs.cells[:, :count].reshape(-1, cells.boxes_per_cell, 5)
+    raw, confidence = boxes[..., :4], boxes[..., 4]
+    centers = cells.corners[:, None] + raw[..., :2] * cells.size
+    half = jnp.square(raw[..., 2:]) * cells.sides / 2
+    return raw, jnp.concatenate([centers - half, centers + half], -1), confidence, outputs.cells[:, count:]
+
+
+def assign_cells(cells: Cells, boxes: jax.Array, valid: jax.Array) -> jax.Array:
+    """Find the object that each cell owns: the first whose center lies in it.
+
+    Args:
+      cells: the grid.
+      boxes: [M, 4] pixels.
+      valid: [M] bool, False for padding.
+
+    Returns:
+      [L] int32, index of a box, -1 for none. A center on the image's right or lower edge is of the last cell.
+    """
+    count, (rows, columns) = boxes.shape[0], cells.grid
+    at = jnp.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cells.size).astype(jnp.int32)
+    at = jnp.clip(at, 0, np.array([columns - 1, rows - 1]))
+    cell = jnp.where(valid, at[:, 1] * columns + at[:, 0], rows * columns)
+    owner = jnp.full(rows * columns, count, jnp.int32).at[cell].min(jnp.arange(count, dtype=jnp.int32), mode="drop")
+    return jnp.where(owner < count, owner, -1)
+
+
+def lost_objects(
+    outputs: Outputs, cells: Cells, boxes: jax.Array, labels: jax.Array, valid: jax.Array
+) -> dict[str, jax.Array]:
+    """Count the objects of one image that no cell owns, because another's center lies in the same cell.
+
+    Args:
+      outputs: not used.
+      cells: the grid.
+      boxes: [M, 4] pixels.
+      labels: not used.
+      valid: [M] bool, False for padding.
+
+    Returns:
+      {"lost_objects": int}.
+    """
+    owned = (assign_cells(cells, boxes, valid) >= 0).sum(dtype=jnp.int32)
+    return {"lost_objects": valid.sum(dtype=jnp.int32) - owned}
+
+
+def image_losses(
+    outputs: Outputs,
+    cells: Cells,
+    boxes: jax.Array,
+    labels: jax.Array,
+    valid: jax.Array,
+    *,
+    lambda_coord: float | jax.Array = 5.0,
+    lambda_noobj: float | jax.Array = 0.5,
+) -> dict[str, jax.Array]:
+    """Sum the losses over the cells of one image.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      cells: the grid.
+      boxes: [M, 4] pixels.
+      labels: [M] int.
+      valid: [M] bool, False for padding.
+      lambda_coord: weight of the coordinates.
+      lambda_noobj: weight of the confidence of boxes that answer for no object.
+
+    Returns:
+      {"coordinates", "object", "no_object", "classification": sums, "num_foreground": int}.
+    """
+    raw, predicted, confidence, classes = decode(outputs, cells)
+    owner = assign_cells(cells, boxes, valid)
+    owned = owner >= 0
+    box = jnp.where(owned[:, None], boxes[owner], 0)
+    offset = ((box[:, :2] + box[:, 2:]) / 2 - cells.corners) / cells.size
+    root = jnp.sqrt(jnp.maximum(box[:, 2:] - box[:, :2], 0) / cells.sides)
+    target = jnp.concatenate([offset, root], -1)[:, None]
+    overlap = jax.lax.stop_gradient(paired_box_iou(predicted, box[:, None]))
+    distance = jnp.square(raw - target).sum(-1)
+    nearest = jnp.where(overlap.max(-1) > 0, overlap.argmax(-1), distance.argmin(-1))
+    answers = owned[:, None] & (jnp.arange(cells.boxes_per_cell) == nearest[:, None])
+    label = jax.nn.one_hot(jnp.where(owned, labels[owner], -1), classes.shape[-1], dtype=classes.dtype)
+    return {
+        "coordinates": lambda_coord * jnp.where(answers, distance, 0).sum(),
+        "object": jnp.where(answers, jnp.square(confidence - overlap), 0).sum(),
+        "no_object": lambda_noobj * jnp.where(answers, 0, jnp.square(confidence)).sum(),
+        "classification": jnp.where(owned, jnp.square(classes - label).sum(-1), 0).sum(),
+        "num_foreground": owned.sum(dtype=jnp.int32),
+    }
+
+
+def postprocess(
+    outputs: Outputs, cells: Cells, size: tuple[int, int], *, topk_candidates: int = 1000, **thresholds: Any
+) -> dict[str, jax.Array]:
+    """Detect the objects of one image.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      cells: the grid.
+      size: (height, width) of the image.
+      topk_candidates: best scores that go on to suppression.
+      **thresholds: of `dlcore.detection.dense.select`.
+
+    Returns:
+      As `dlcore.detection.dense.select`.
+    """
+    _, boxes, confidence, classes = decode(outputs, cells)
+    scores = jnp.clip(confidence, 0, 1)[..., None] * jnp.clip(classes, 0, 1)[:, None]
+    scores, boxes = scores.reshape(-1, classes.shape[-1]), boxes.reshape(-1, 4)
+    return select(topk_by_level(scores, boxes, (len(boxes),), topk_candidates), size, **thresholds)
+
+
+@check_arguments
+def learner(
+    *,
+    model: YOLO,
+    optimizer: optax.GradientTransformation,
+    preprocess: Any = lambda image: image,
+    augment: Any = None,
+    lambda_coord: Annotated[float, Range(0)] = 5.0,
+    lambda_noobj: Annotated[float, Range(0)] = 0.5,
+    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
+    nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
+    topk_candidates: Annotated[int, Range(1)] = 1000,
+    detections_per_img: Annotated[int, Range(1)] = 100,
+    axis: str | None = None,
+) -> Learner:
+    """Train YOLO on the batches of `dlcore.detection.dense.detector_learner`.
+
+    Args:
+      model: a `YOLO`.
+      optimizer: any optax transformation.
+      preprocess: batch of images to the model's input, of the same size.
+      augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
+      lambda_coord: weight of the loss of coordinates.
+      lambda_noobj: weight of the confidence of boxes that answer for no object.
+      score_thresh: least score of a detection.
+      nms_thresh: largest IoU of two detections of one class.
+      topk_candidates: best scores of an image that go on to suppression.
+      detections_per_img: K, detections of an image at most.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner, as `detector_learner` describes it; it also measures `lost_objects`, a number of objects.
+    """
+    return detector_learner(
+        model=model,
+        optimizer=optimizer,
+        preprocess=preprocess,
+        augment=augment,
+        axis=axis,
+        losses=partial(image_losses, lambda_coord=lambda_coord, lambda_noobj=lambda_noobj),
+        measures=lost_objects,
+        postprocess=partial(
+            postprocess,
+            score_thresh=score_thresh,
+            nms_thresh=nms_thresh,
+            topk_candidates=topk_candidates,
+            detections_per_img=detections_per_img,
+        ),
+    )

@@ -1,0 +1,62 @@
+"""Name and locate the single object of an image with one network and two heads.
+
+python -m experiments.detection.localization
+
+Scenes of one colored shape. The box of the mean size in the middle of the image, which a network that sees nothing
+would draw, stands in the report beside the network's.
+"""
+
+import numpy as np
+
+from dlcore.detection import localization
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, detection, detection_results
+from dlcore.main import main
+
+
+def build(setup: Setup):
+    model = localization.Localizer(
+        backbone=backbone.build(setup),
+        num_classes=setup.spec["num_classes"],
+        dtype=setup.dtype,
+        **setup.flags.group("localizer"),
+    )
+    return detection.build(setup, localization.learner, model)
+
+
+def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> float:
+    """Measure the mean IoU of the box of the mean size, in the middle of the image."""
+    from dlcore.ops.boxes import box_iou
+
+    (known, boxes), size = (a["boxes"][a["box_mask"]] for a in (train, test)), test["image"].shape[1:3]
+    return float(box_iou(boxes, localization.mean_size_boxes(known, size)[None]).mean())
+
+
+def panels(context):
+    from dlcore.report.tables import table
+
+    row = {name: f"{context.numbers[name]:.3f}" for name in ("accuracy", "iou")}
+    blind = {"accuracy": "–", "iou": f"{blind_iou(context.data.train.arrays, context.data.test.arrays):.3f}"}
+    rows = [{"": "the network", **row}, {"": "mean box in the middle", **blind}]
+    return [table(rows, "Localization", "Mean IoU over the test split."), *detection_results.panels(context)]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=localization.learner,
+    build=build,
+    modules={"localizer": localization.Localizer},
+    **{
+        **detection.FIELDS,
+        "monitor": "iou",
+        "headline": "iou",
+        "panels": panels,
+    },
+    defaults={k: v for k, v in detection.DEFAULTS.items() if k != "topk_candidates"} | {"max_boxes": 1},
+    smoke={k: v for k, v in detection.SMOKE.items() if k not in ("topk_candidates", "detections_per_img")}
+    | {"localizer.hidden": 8},
+)
+
+if __name__ == "__main__":
+    main(experiment)

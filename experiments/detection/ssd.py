@@ -1,0 +1,52 @@
+"""Detect colored shapes, or the classes of a data set in COCO's format, with SSD on a small backbone.
+
+python -m experiments.detection.ssd        (not run)
+python -m experiments.detection.ssd --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=30 \\
+    --learning_rate=0.002 --eval_every=128    (not run)
+
+For the second D is as for experiments.detection.fcos. Choose `--ssd.scales` by the size of the boxes: on 96 pixels a
+default box of scale 0.17 is 16 pixels wide and high. The published SSD300 is `SSD(ReducedVGG16(), 91)` of
+dlcore.detection.ssd on 300 pixels.
+"""
+
+from functools import partial
+
+from dlcore.detection import ssd
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, detection
+from dlcore.main import main
+
+SMALL = {
+    "stages": ("stage3", "stage4"),
+    "extra_channels": (96,),
+    "extra_strides": (2,),
+    "scales": (0.17, 0.3, 0.45, 0.6),
+    "aspect_ratios": (2.0,),
+    "boxes_per_location": (4, 4, 4),
+    "steps": (),
+}
+
+
+def build(setup: Setup):
+    model = ssd.SSD(
+        backbone=backbone.build(setup),
+        num_classes=setup.spec["num_classes"],
+        dtype=setup.dtype,
+        **setup.flags.group("ssd"),
+    )
+    return detection.build(setup, ssd.learner, model)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=ssd.learner,
+    build=build,
+    modules={"ssd": partial(ssd.SSD, **SMALL)},
+    defaults={**detection.DEFAULTS, "detections_per_img": 100},
+    smoke={**detection.SMOKE, "ssd.extra_channels": (16,)},
+    **detection.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

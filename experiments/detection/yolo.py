@@ -1,0 +1,42 @@
+"""Detect colored shapes, or the classes of a data set in COCO's format, with YOLO's grid of cells.
+
+python -m experiments.detection.yolo                          (not run)
+python -m experiments.detection.yolo --yolo.stage=stage4      (6 x 6 cells in place of 12 x 12; not run)
+python -m experiments.detection.yolo --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=30 \\
+    --yolo.channels=96 --learning_rate=0.002 --eval_every=128    (not run)
+
+For the last D is as for experiments.detection.fcos. A cell of stage3 is 8 pixels wide. `lost_objects` in the results
+counts the objects whose center lies in the cell of another: YOLO can neither learn nor find them.
+"""
+
+from functools import partial
+
+from dlcore.detection import yolo
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, detection
+from dlcore.main import main
+
+
+def build(setup: Setup):
+    model = yolo.YOLO(
+        backbone=backbone.build(setup),
+        num_classes=setup.spec["num_classes"],
+        dtype=setup.dtype,
+        **setup.flags.group("yolo"),
+    )
+    return detection.build(setup, yolo.learner, model)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=yolo.learner,
+    build=build,
+    modules={"yolo": partial(yolo.YOLO, stage="stage3", num_convs=3, channels=64, num_groups=8)},
+    defaults=detection.DEFAULTS,
+    smoke={**detection.SMOKE, "yolo.channels": 16, "yolo.num_convs": 1},
+    **detection.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,110 @@
+"""Localization: the loss by hand, a box learnt from its place, and images without a box."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.detection import localization
+from dlcore.detection.localization import Localizer, Outputs, box_distance, mean_size_boxes
+from dlcore.nn import Conv
+
+
+class Fixed(nn.Module):
+    """Say the same of every image: logits (0, log 3), and a box in the middle."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        scale = self.param("scale", nn.initializers.ones, ())
+        box = jnp.array([0.5, 0.5, 0.25, 0.5])
+        return Outputs(
+            scale * jnp.broadcast_to(jnp.log(jnp.array([1.0, 3.0])), (len(x), 2)),
+            jnp.broadcast_to(scale * box, (len(x), 4)),
+        )
+
+
+class Small(nn.Module):
+    """One map, of stride 4."""
+
+    @nn.compact
+    def features(self, x, train=False):
+        return {"only": nn.relu(Conv(8, (4, 4), 4, padding=0, name="conv")(x))}
+
+
+def batch_of(boxes, labels, size=(8, 16)):
+    boxes = np.asarray(boxes, np.float32)[:, None]
+    labels = np.asarray(labels, np.int32)[:, None]
+    count = len(boxes)
+    return {
+        "image": np.zeros((count, *size, 3), np.float32),
+        "boxes": boxes,
+        "labels": labels,
+        "box_mask": labels >= 0,
+        "index": np.arange(count, dtype=np.int32),
+    }
+
+
+@pytest.mark.covers("DE-01")
+@pytest.mark.parametrize("kind", ["l2", "smooth_l1"])
+def test_the_loss_and_the_measures_by_hand(kind):
+    """Images of 8 rows and 16 columns; the box drawn is that of center (8, 4), 4 wide and 4 high: (6, 2, 10, 6)."""
+    build = localization.learner(model=Fixed(), optimizer=optax.sgd(0.1), box_loss=kind, box_weight=2.0)
+    # The first true box is the drawn one. The second, (4, 0, 8, 8), has center (6, 4) = (.375, .5), sides (.25, 1).
+    batch = batch_of([[6, 2, 10, 6], [4, 0, 8, 8], [0, 0, 0, 0]], [1, 0, -1])
+    state = build.init(jax.random.key(0), batch)
+    value, metrics = build.loss(state.params, state, batch)
+    squares = 0.125**2 + 0.5**2
+    away = squares if kind == "l2" else 0.125 + 0.5 - 2 * 0.01 / 2
+    entropies = -np.log(0.75), -np.log(0.25)
+    assert float(value) == pytest.approx((entropies[0] + entropies[1] + 2 * away) / 2, rel=1e-5)
+    got = {name: metric.compute() for name, metric in metrics.items()}
+    assert got["box"] == pytest.approx(away / 2, rel=1e-5)
+    assert got["accuracy"] == 0.5
+    assert got["iou"] == pytest.approx((1 + 8 / (16 + 32 - 8)) / 2)
+    found = build.predict(state, batch)
+    np.testing.assert_allclose(found["boxes"][:, 0], [[6, 2, 10, 6]] * 3)
+    np.testing.assert_allclose(found["scores"], 0.75, rtol=1e-6)
+    assert found["labels"].tolist() == [[1]] * 3
+
+
+def test_images_without_a_box_alone_train_and_are_finite():
+    build = localization.learner(model=Fixed(), optimizer=optax.sgd(0.1))
+    batch = batch_of([[0, 0, 0, 0]], [-1])
+    state, metrics = build.update(build.init(jax.random.key(0), batch), batch)
+    assert float(state.params["scale"]) == 1
+    assert float(metrics["loss"].total) == 0
+
+
+def test_the_distance_of_each_kind():
+    assert float(box_distance(jnp.array([0.1, 0, 0, 0]), jnp.zeros(4))) == pytest.approx(0.01)
+    # Smooth L1 with beta .01: .005^2 / (2 * .01) below beta, |d| - beta / 2 above.
+    got = box_distance(jnp.array([0.1, 0.005, 0, 0]), jnp.zeros(4), "smooth_l1")
+    assert float(got) == pytest.approx(0.095 + 0.00125, rel=1e-5)
+
+
+@pytest.mark.covers("DE-01")
+def test_a_place_is_learnt_where_an_average_would_forget_it():
+    """Bright or dark squares of 4 pixels on 16 places: 60 steps find class and box."""
+    rng = np.random.default_rng(0)
+    place, label = rng.integers(0, 4, (64, 2)) * 4, rng.integers(0, 2, 64)
+    batch = batch_of(np.concatenate([place, place + 4], 1), label, (16, 16))
+    for image, (x, y), kind in zip(batch["image"], place, label, strict=True):
+        image[y : y + 4, x : x + 4] = 2 * kind - 1
+    model = Localizer(Small(), 2, stage="only", channels=4, hidden=32)
+    build = localization.learner(model=model, optimizer=optax.adam(0.02))
+    state = jax.jit(build.init)(jax.random.key(0), batch)
+    state, _ = jax.lax.scan(lambda s, _: (build.update(s, batch)[0], None), state, None, 60)
+    got = {name: metric.compute() for name, metric in build.evaluate(state, batch).items()}
+    blind = mean_size_boxes(jnp.asarray(batch["boxes"][:, 0]), (16, 16))
+    assert blind.tolist() == [6, 6, 10, 10]
+    assert got["iou"] > 0.8
+    assert got["accuracy"] > 0.9
+
+
+def test_more_than_one_box_an_image_is_refused():
+    batch = batch_of([[0, 0, 4, 4]], [0])
+    batch["boxes"] = np.zeros((1, 2, 4), np.float32)
+    with pytest.raises(ValueError, match="allowed: --max_boxes=1"):
+        localization.learner(model=Fixed(), optimizer=optax.sgd(0.1)).init(jax.random.key(0), batch)

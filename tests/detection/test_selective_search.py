@@ -1,0 +1,101 @@
+"""Selective search: the order of joining by hand, planted boxes, and the study."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.scenes import scenes
+from dlcore.detection.selective_search import (
+    SPACES,
+    color_space,
+    merge_regions,
+    random_boxes,
+    region_histograms,
+    selective_search,
+)
+from experiments.detection.selective_search import overlaps, study
+
+
+def planted(height=32, width=40):
+    """A flat image with a red and a blue box."""
+    image = np.full((height, width, 3), 90, np.uint8)
+    image[4:16, 3:13] = (220, 30, 40)
+    image[14:29, 20:36] = (20, 60, 230)
+    return image, np.array([[3, 4, 13, 16], [20, 14, 36, 29]], np.float32)
+
+
+@pytest.mark.covers("DE-04")
+def test_boxes_of_planted_objects_are_found_exactly_and_none_twice():
+    image, boxes = planted()
+    found = selective_search(image, sigma=0.0, scales=(20.0,))
+    assert np.array_equal(overlaps(found, boxes, 50)[:, -1], [1, 1])
+    assert len(np.unique(found, axis=0)) == len(found)
+    assert [0, 0, 40, 32] in found.astype(int).tolist()
+    assert np.array_equal(found[:2], selective_search(image, sigma=0.0, scales=(20.0,), max_proposals=2))
+
+
+@pytest.mark.covers("DE-04")
+def test_the_most_similar_neighbors_join_first():
+    """Stripes 0 (dark), 1 (nearly as dark), 2 (light) of 4 columns: 0 and 1 share their colors, so that they join."""
+    values = np.repeat([0.10, 0.11, 0.9], 4)[None, :, None] * np.ones((6, 1, 3))
+    labels = np.repeat([0, 1, 2], 4)[None] * np.ones((6, 1), int)
+    boxes = merge_regions(values, labels)
+    assert boxes.tolist() == [[0, 0, 4, 6], [4, 0, 8, 6], [8, 0, 12, 6], [0, 0, 8, 6], [0, 0, 12, 6]]
+    assert merge_regions(values[:, ::-1], labels)[3].tolist() == [4, 0, 12, 6]
+
+
+@pytest.mark.covers("DE-04")
+def test_small_regions_join_before_large_ones_of_the_same_color():
+    """One color in four regions of 1, 1, 8 and 8 columns: of all neighbors the two small ones leave the most."""
+    values, labels = np.full((4, 18, 1), 0.5), np.repeat([0, 1, 2, 3], [1, 1, 8, 8])[None] * np.ones((4, 1), int)
+    assert merge_regions(values, labels)[4:].tolist() == [[0, 0, 2, 4], [0, 0, 10, 4], [0, 0, 18, 4]]
+
+
+def test_histograms_are_those_of_the_pixels():
+    """Region 1 holds three pixels of value .5 (bin 12 of 25) and one of .99 (bin 24)."""
+    values = np.full((4, 4, 1), 0.1)
+    values[1:3, 1:3, 0] = [[0.5, 0.5], [0.5, 0.99]]
+    labels = np.zeros((4, 4), int)
+    labels[1:3, 1:3] = 1
+    colors, textures = region_histograms(values, labels)
+    assert colors[1, 12] == 0.75
+    assert colors[1, 24] == 0.25
+    assert colors[0, 2] == 1
+    np.testing.assert_allclose(textures.sum(1), 1)
+    assert textures.shape == (2, 80)
+
+
+def test_no_proposal_leaves_the_image_and_spaces_are_scaled():
+    scene = scenes(1, 5, size=48, largest=24).arrays["image"][0]
+    for space in SPACES:
+        values = color_space(scene, space)
+        assert 0 <= values.min() <= values.max() <= 1
+    found = selective_search(scene, spaces=("gray",), scales=(50.0,))
+    assert (found[:, :2] >= 0).all()
+    assert (found[:, 2:] <= 48).all()
+    assert (found[:, 2:] > found[:, :2]).all()
+    drawn = random_boxes(50, (20, 30), smallest=6)
+    assert drawn.shape == (50, 4)
+    assert (drawn[:, 2:] - drawn[:, :2]).min() >= 6
+    assert (drawn.max(0) <= [30, 20, 30, 20]).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "settings", "text"),
+    [
+        (np.zeros((8, 8, 3)), {}, "allowed: uint8"),
+        (np.zeros((8, 8), np.uint8), {}, "allowed: uint8"),
+        (np.zeros((8, 8, 3), np.uint8), {"spaces": ("luv",)}, "space='luv'"),
+        (np.zeros((8, 8, 3), np.uint8), {"scales": ()}, "empty"),
+    ],
+)
+def test_bad_input_is_named(image, settings, text):
+    with pytest.raises(ValueError, match=text):
+        selective_search(image, **settings)
+
+
+@pytest.mark.covers("DE-04")
+def test_recall_on_scenes_is_above_that_of_as_many_random_boxes():
+    result = study(num_scenes=4, image_size=64)
+    assert result.holds
+    assert result.numbers["recall@2000, selective search"] >= 0.95
+    assert result.numbers["recall@100, random boxes"] < result.numbers["recall@100, selective search"]

@@ -1,0 +1,121 @@
+"""RoIAlign and RoIPool against torchvision's goldens, gradients included, by hand, and in chunks."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.detection.fpn import assign_levels
+from dlcore.ops import max_pool, multiscale_roi_align, roi, roi_align, roi_pool
+
+DATA = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "tvops_roi.npz")
+CASES = json.loads(str(DATA["meta"]))["cases"]
+
+
+def check(case, crop):
+    """crop: (features [H, W, C], boxes) -> crops, against values and the gradient of two images with five boxes."""
+    x, rois = DATA[f"{case}/in.x"].transpose(0, 2, 3, 1), DATA[f"{case}/in.rois"]
+    cotangent = DATA[f"{case}/in.cot"].transpose(0, 2, 3, 1)
+    out, gradient = np.zeros(cotangent.shape), np.zeros(x.shape)
+    for i in range(2):
+        of = rois[:, 0] == i
+        out[of], pull = jax.vjp(lambda x, of=of: crop(x, jnp.asarray(rois[of, 1:])), jnp.asarray(x[i]))
+        gradient[i] = pull(jnp.asarray(cotangent[of]))[0]
+    np.testing.assert_allclose(out.transpose(0, 3, 1, 2), DATA[f"{case}/out"], atol=1e-5)
+    np.testing.assert_allclose(gradient.transpose(0, 3, 1, 2), DATA[f"{case}/grad.x"], atol=1e-5)
+
+
+@pytest.mark.covers("DE-12")
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_align")])
+def test_align_equals_torchvision(case):
+    arguments = CASES[case]["args"]
+    check(case, lambda x, boxes: roi_align(x, boxes, **arguments | {"output_size": tuple(arguments["output_size"])}))
+
+
+@pytest.mark.covers("DE-11")
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_pool")])
+def test_pool_equals_torchvision(case):
+    arguments = CASES[case]["args"]
+    check(case, lambda x, boxes: roi_pool(x, boxes, (3, 2), arguments["spatial_scale"]))
+
+
+@pytest.mark.covers("DE-12", "DE-20")
+def test_multiscale_align_equals_torchvision():
+    case = "multiscale_roi_align"
+    levels = [jnp.asarray(DATA[f"{case}/in.f{i}"][0].transpose(1, 2, 0)) for i in range(3)]
+    boxes = jnp.asarray(DATA[f"{case}/in.boxes"])
+    assigned = assign_levels(boxes, 2, 4) - 2
+    assert set(assigned.tolist()) == {0, 1}
+    out = multiscale_roi_align(levels, boxes, 3, (4, 8, 16), assigned)
+    np.testing.assert_allclose(out.transpose(0, 3, 1, 2), DATA[f"{case}/out"], atol=1e-5)
+
+
+@pytest.mark.covers("DE-12")
+def test_align_is_exact_on_a_ramp():
+    # x = 8 i + j. Aligned, the box begins at 1.5 - .5 = 1 and its bins are 2 long: samples at 1.5, 2.5 | 3.5, 4.5,
+    # with means 2 and 4, so 8 * 2 + 2 = 18, 8 * 2 + 4 = 20, 34, 36.
+    ramp, box = jnp.arange(64.0).reshape(8, 8, 1), jnp.array([[1.5, 1.5, 5.5, 5.5]])
+    np.testing.assert_allclose(roi_align(ramp, box, 2, aligned=True)[0, ..., 0], [[18, 20], [34, 36]], atol=1e-5)
+    # Not aligned: half a pixel on along both axes, 4.5 more; a shift of .25 to the right adds .25.
+    np.testing.assert_allclose(roi_align(ramp, box, 2)[0, ..., 0], [[22.5, 24.5], [38.5, 40.5]], atol=1e-5)
+    moved = box + jnp.array([0.25, 0, 0.25, 0])
+    np.testing.assert_allclose(roi_align(ramp, moved, 2)[0, ..., 0], [[22.75, 24.75], [38.75, 40.75]], atol=1e-5)
+
+
+@pytest.mark.covers("DE-11")
+def test_pool_of_whole_pixels_is_max_pooling():
+    x = jax.random.normal(jax.random.key(0), (8, 8, 3))
+    box = jnp.array([[0.0, 0, 7, 7], [0.4, -0.4, 7.4, 6.6]])  # the second rounds to the first
+    np.testing.assert_array_equal(roi_pool(x, box, 2), jnp.stack([max_pool(x[None], (4, 4), (4, 4))[0]] * 2))
+    np.testing.assert_array_equal(
+        roi_pool(jnp.full((5, 6, 2), 3.0), jnp.array([[1.2, 0.7, 4.4, 3]]), 3), np.full((1, 3, 3, 2), 3)
+    )
+    np.testing.assert_array_equal(roi_pool(x, jnp.array([[20.0, 20, 30, 30]]), 2), np.zeros((1, 2, 2, 3)))
+
+
+@pytest.mark.covers("DE-11")
+def test_of_equal_values_the_first_gets_the_gradient():
+    box = jnp.array([[0.0, 0, 3, 3]])
+    gradient = jax.grad(lambda x: roi_pool(x, box, 1).sum())(jnp.zeros((4, 4, 1)).at[1:3, 1:3].set(1.0))
+    assert float(gradient[1, 1, 0]) == 1
+    assert float(gradient.sum()) == 1
+
+
+def test_chunks_change_nothing(monkeypatch):
+    levels = [jax.random.normal(jax.random.key(i), (s, s, 4)) for i, s in enumerate((16, 8))]
+    corner, size = jax.random.uniform(jax.random.key(2), (2, 7, 2)) * 60
+    boxes = jnp.concatenate([corner, corner + size], 1)
+    assigned = jnp.array([0, 1, 0, 1, 0, 1, 2])
+
+    def crops(levels):
+        return multiscale_roi_align(levels, boxes, 3, (8, 16), assigned)
+
+    want, gradient = crops(levels), jax.grad(lambda x: (crops(x) ** 2).sum())(levels)
+    assert not want[6].any()
+    monkeypatch.setattr(roi, "CHUNK_BYTES", 3 * 4 * 3 * 16 * 4)
+    np.testing.assert_allclose(crops(levels), want, atol=1e-6)
+    chunked = jax.grad(lambda x: (crops(x) ** 2).sum())(levels)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), chunked, gradient)
+
+
+def test_boxes_without_area_stay_finite():
+    x, boxes = jnp.ones((6, 6, 1)), jnp.array([[2.0, 2, 2, 2], [3, 3, 1, 1], [0, 0, 0, 0], [-9, -9, -5, -5]])
+    for ratio in (2, -1):
+        for aligned in (False, True):
+            out, pull = jax.vjp(lambda x, r=ratio, a=aligned: roi_align(x, boxes, 2, 1.0, r, a), x)
+            assert np.isfinite(out).all()
+            assert np.isfinite(pull(out)[0]).all()
+            assert not out[3].any()
+
+
+def test_what_is_refused():
+    x, boxes = jnp.zeros((4, 4, 1)), jnp.zeros((1, 4))
+    with pytest.raises(ValueError, match="sampling_ratio=0"):
+        roi_align(x, boxes, 2, sampling_ratio=0)
+    with pytest.raises(ValueError, match="traced"):
+        jax.jit(lambda b: roi_align(x, b, 2, sampling_ratio=-1))(boxes)
+    with pytest.raises(ValueError, match="strides"):
+        multiscale_roi_align([x], boxes, 2, (4, 8), jnp.zeros(1, int))
