@@ -24,6 +24,8 @@ lazy_exports(
         "mode_coverage": "mode_coverage",
         "mode_coverage_evaluator": "mode_coverage",
         "moments": "frechet",
+        "pasted_masks": "coco",
+        "pck_evaluator": "keypoints",
         "probe_predict": "linear_probe",
         "rouge_l": "text",
         "sentence_bleu": "text",

@@ -140,11 +140,12 @@ def _dataset(notes: list[dict], num_images: int, num_classes: int, masks: Any) -
     return coco
 
 
-def pasted_masks(outputs: Mapping[str, Any], size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
+def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
     """Lay the predicted masks of one image on it, exactly in their boxes (not in torchvision's whole pixels).
 
     Args:
-      outputs: of one image: `masks: [K, M, M]` probabilities in the frame of `boxes: [K, 4]`.
+      masks: [K, M, M], probabilities in the frames of the boxes.
+      boxes: [K, 4] corners in pixels.
       size: (H, W) of the image.
       threshold: pixels of a higher probability belong to the object.
 
@@ -156,7 +157,13 @@ def pasted_masks(outputs: Mapping[str, Any], size: tuple[int, int], threshold: f
     from dlcore.ops.mask_paste import paste_masks
 
     paste = jax.jit(paste_masks, static_argnums=(2, 3))
-    return np.asarray(paste(np.asarray(outputs["masks"]), np.asarray(outputs["boxes"]), size, False)) > threshold
+    # A few at a time of a large image, whose probabilities would not fit, and the same number each time.
+    count, step = len(masks), max(1, min(len(masks), 2**25 // (size[0] * size[1])))
+    masks, boxes = (np.pad(x, [(0, -count % step)] + [(0, 0)] * (x.ndim - 1)) for x in map(np.asarray, (masks, boxes)))
+    pasted = np.zeros((len(masks), *size), bool)
+    for i in range(0, count, step):
+        pasted[i : i + step] = np.asarray(paste(masks[i : i + step], boxes[i : i + step], size, False)) > threshold
+    return pasted[:count]
 
 
 def coco_evaluator(
@@ -202,8 +209,8 @@ def coco_evaluator(
         if masks:
             size = rows["image"].shape[1:3]
             for i in range(len(real)):
-                own = {name: outputs[name][i] for name in ("masks", "boxes")}
-                acc["found_masks"] += masks_to_rles(pasted_masks(own, size)[found[i]])
+                pasted = pasted_masks(outputs["masks"][i], outputs["boxes"][i], size)
+                acc["found_masks"] += masks_to_rles(pasted[found[i]])
                 acc["real_masks"] += masks_to_rles(unpack_masks(np.asarray(rows["masks"][i])[real[i]], size[1]))
         if keypoints:
             acc["points"].append((np.asarray(rows["keypoints"])[real], outputs["keypoints"][found]))

@@ -31,6 +31,7 @@ def detection_errors(
     min_score: float = 0.3,
     foreground: float = 0.5,
     background: float = 0.1,
+    by_image: bool = False,
 ) -> np.ndarray:
     """Count the detections, and the missed true boxes, by class and kind.
 
@@ -42,12 +43,14 @@ def detection_errors(
       min_score: detections of a lower score are left out.
       foreground: t_f.
       background: t_b.
+      by_image: count each image apart.
 
     Returns:
-      int [C, 7], in columns as KINDS; a detection counts for its own class, a missed box for its true one.
+      int [C, 7], or [N, C, 7] by image, in columns as KINDS; a detection counts for its own class, a missed box for
+      its true one.
     """
-    counts = np.zeros((num_classes, len(KINDS)), int)
-    for i in range(len(outputs["boxes"])):
+    counts = np.zeros((len(outputs["boxes"]), num_classes, len(KINDS)), int)
+    for i, own_counts in enumerate(counts):
         boxes, scores, labels, valid = (np.asarray(outputs[k][i]) for k in ("boxes", "scores", "labels", "valid"))
         kept = np.flatnonzero((valid > 0) & (scores >= min_score))
         kept = kept[np.argsort(-scores[kept], kind="stable")]
@@ -67,9 +70,9 @@ def detection_errors(
             else:
                 own, other = (np.where(real & which, iou, 0.0).max(initial=0.0) for which in (same, ~same))
                 kind = _kind(own, other, foreground, background)
-            counts[label, KINDS.index(kind)] += 1
-        np.add.at(counts[:, KINDS.index("missed")], true_labels[~taken], 1)
-    return counts
+            own_counts[label, KINDS.index(kind)] += 1
+        np.add.at(own_counts[:, KINDS.index("missed")], true_labels[~taken], 1)
+    return counts if by_image else counts.sum(0)
 
 
 def _kind(own: float, other: float, foreground: float, background: float) -> str:

@@ -199,7 +199,7 @@ def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
 
 
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Measure COCO's mAP.
+    """Measure COCO's mAP of what the data has, boxes, masks and keypoints, and PCK.
 
     Args:
       setup: with the names of the classes.
@@ -207,11 +207,15 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      One evaluator.
+      One evaluator, or two.
     """
     from dlcore.evaluators.coco import coco_evaluator
+    from dlcore.evaluators.keypoints import pck_evaluator
 
-    return [coco_evaluator(setup.spec["class_names"])]
+    spec = setup.spec
+    names = spec.get("keypoint_names", ())
+    found = [coco_evaluator(spec["class_names"], masks=spec.get("masks", False), keypoints=bool(names))]
+    return [*found, pck_evaluator(names)] if names else found
 
 
 def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) -> dict[str, Any]:
@@ -223,19 +227,21 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
       stuff: also load semantic maps, of scenes.
 
     Returns:
-      Keyword arguments of Experiment.
+      Keyword arguments of Experiment; the run is judged by its keypoints' PCK, by its masks' mAP, or by its boxes'.
     """
+    measure = "pck" if keypoints else "mask_map" if masks else "map"
     return {
         "data": partial(data, masks=masks, keypoints=keypoints, stuff=stuff),
         "model": "resnet8_cifar",
         "settings": SETTINGS,
-        "monitor": "map",
-        "headline": "map",
+        "monitor": measure,
+        "headline": measure,
         "plain": {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},
         "example": detection_results.example,
         "schedule": optimizer.schedule,
         "inputs": detection_results.inputs,
         "describe": detection_results.describe,
+        "write": detection_results.write,
         "panels": detection_results.panels,
         "pictures": detection_results.pictures,
         "evaluators": evaluators,

@@ -6,16 +6,21 @@ from dlcore.metrics.classification import ConfusionMatrix, PrecisionRecall, accu
 from dlcore.metrics.clustering import adjusted_rand_index, normalized_mutual_information, silhouette
 from dlcore.metrics.depth import depth_errors, depth_metrics
 from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
+from dlcore.metrics.keypoints import KeypointAccuracy
+from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.metrics.point_sets import chamfer_distance, point_f1
 from dlcore.metrics.ranking import multilabel_average_precision, ndcg
 from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.retrieval import recall_at_k, verification
-from dlcore.metrics.segmentation import MeanIoU, iou_per_class, voxel_iou
+from dlcore.metrics.segmentation import BoundaryIoU, MeanIoU, iou_per_class, voxel_iou
 
 __all__ = [
+    "BoundaryIoU",
     "Calibration",
     "ConfusionMatrix",
+    "KeypointAccuracy",
     "MeanIoU",
+    "PanopticQuality",
     "PrecisionRecall",
     "RootMeanSquare",
     "accuracy",

@@ -1,10 +1,12 @@
-"""Intersection over union of segmentations: per class from a confusion matrix, and of voxels.
+"""Intersection over union of segmentations: per class from a confusion matrix, along boundaries, and of voxels.
 
     IoU_c = n_cc / (sum_j n_cj + sum_j n_jc - n_cc)       mIoU = its mean over the classes that occur
+    boundary:  |A_d and B_d| / |A_d or B_d|, A_d the pixels of a class within d of its outline
     voxels:  |a and b| / |a or b|
 
-Everingham et al. 2010. The counts add up over batches, so the mean is that of the whole set and not of batches. A class
-occurs where it is in the truth or in the predictions; the mean leaves out the others.
+Everingham et al. 2010; Cheng et al., "Boundary IoU" (2021), arXiv:2103.16562. The counts add up over batches, so the
+mean is that of the whole set and not of batches. A class occurs where it is in the truth or in the predictions; the
+mean leaves out the others.
 """
 
 from typing import Any, Self
@@ -13,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.learner import Metric
 from dlcore.metrics.classification import ConfusionMatrix
 
-__all__ = ["MeanIoU", "iou_per_class", "voxel_iou"]
+__all__ = ["BoundaryIoU", "MeanIoU", "iou_per_class", "voxel_iou"]
 
 
 def iou_per_class(confusion: np.ndarray) -> np.ndarray:
@@ -88,6 +91,84 @@ class MeanIoU(ConfusionMatrix):
             "frequency_weighted_iou": float((np.nan_to_num(iou) * true).sum() / true.sum()),
             "iou": iou,
         }
+
+
+class BoundaryIoU(Metric):
+    """Pixels of the classes' bands that are in both, and in either, of prediction and truth.
+
+    Args:
+      shared: [C] int32.
+      either: [C] int32.
+    """
+
+    shared: jax.Array
+    either: jax.Array
+
+    @classmethod
+    def of(
+        cls,
+        predictions: jax.Array,
+        labels: jax.Array,
+        num_classes: int,
+        mask: jax.Array | None = None,
+        void_label: int | None = None,
+        width: int = 3,
+    ) -> Self:
+        """Count a batch.
+
+        The band of a class are its pixels from which a square of 2 width + 1 pixels reaches out of it. The image's edge
+        is an outline, as in the paper's code; the edge of void is none, and void pixels do not count.
+
+        Args:
+          predictions: [B, H, W] int, classes.
+          labels: [B, H, W] int.
+          num_classes: C.
+          mask: [B]; images of mask 0 do not count. None counts all.
+          void_label: of pixels that do not count; None for no such label.
+          width: d, in pixels.
+
+        Returns:
+          The metric.
+
+        Raises:
+          ValueError: the shapes differ.
+        """
+        if predictions.shape != labels.shape:
+            raise ValueError(f"predictions={predictions.shape}: another shape; allowed: {labels.shape}, as labels")
+        void = jnp.zeros(labels.shape, bool) if void_label is None else labels == void_label
+        counts = ~void if mask is None else ~void & (mask > 0)[:, None, None]
+
+        def band(member: jax.Array) -> jax.Array:
+            inner = member | void
+            for shape in ((1, 2 * width + 1, 1), (1, 1, 2 * width + 1)):
+                inner = jax.lax.reduce_window(
+                    jnp.pad(inner, [(0, 0)] + [(n // 2, n // 2) for n in shape[1:]]),
+                    True,
+                    jax.lax.bitwise_and,
+                    shape,
+                    (1, 1, 1),
+                    "VALID",
+                )
+            return member & ~inner & counts
+
+        def count(label: jax.Array) -> tuple[jax.Array, jax.Array]:
+            a, b = band(predictions == label), band(labels == label)
+            return (a & b).sum(dtype=jnp.int32), (a | b).sum(dtype=jnp.int32)
+
+        return cls(*jax.lax.map(count, jnp.arange(num_classes)))
+
+    def compute(self) -> dict[str, Any] | None:
+        """Read the IoU.
+
+        Returns:
+          boundary_iou: float, the mean over the classes that occur; boundary_iou_by_class: [C] float64, NaN for a class
+          that does not occur. None where none occurs.
+        """
+        shared, either = np.asarray(self.shared, np.float64), np.asarray(self.either, np.float64)
+        if not either.any():
+            return None
+        iou = np.divide(shared, either, out=np.full(len(either), np.nan), where=either > 0)
+        return {"boundary_iou": float(np.nanmean(iou)), "boundary_iou_by_class": iou}
 
 
 def voxel_iou(prediction: jax.Array, truth: jax.Array, threshold: float = 0.5) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Panels of a detector: pictures with predicted and true boxes, precision over recall, kinds of error."""
+"""Panels of a detector: pictures with predicted and true boxes, masks and keypoints, precision over recall, errors."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.evaluators.coco import pasted_masks
 from dlcore.report.chart import INK, SERIES, chart_svg, legend_key, new_chart, percent_ticks
 from dlcore.report.figure import ORANGE, SKY, VERMILION, YELLOW, rgb
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 
-__all__ = ["detections", "draw_boxes", "error_kinds", "precision_recall"]
+__all__ = ["detections", "draw_boxes", "draw_outputs", "error_kinds", "outline", "precision_recall"]
 
 _WRONG = ",".join(map(str, rgb(VERMILION)))
 COLORS = (rgb(SKY), rgb(ORANGE), (0, 200, 140), (240, 100, 170), rgb(YELLOW), (255, 110, 40))
@@ -26,8 +27,10 @@ def draw_boxes(
     scores: np.ndarray | None = None,
     truth: np.ndarray | None = None,
     scale: int = 1,
+    masks: np.ndarray | None = None,
+    keypoints: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw boxes on an image.
+    """Draw boxes on an image, with their masks and keypoints.
 
     Args:
       image: uint8 [H, W, 3].
@@ -37,20 +40,29 @@ def draw_boxes(
       scores: [N] in [0, 1]; the box of the highest score lies on top. None shows no scores.
       truth: [M, 4], the true boxes, drawn dashed and white below the others; None for none.
       scale: by how much the image is enlarged.
+      masks: [N, H, W] bool, laid over the image, each outlined. Every object then has a color of its own, also of those
+        that share a class.
+      keypoints: [N, K, 2 or more] (x, y) in pixels, as dots.
 
     Returns:
       uint8 [H * scale, W * scale, 3].
     """
     from PIL import Image, ImageDraw
 
-    large = np.asarray(image).repeat(scale, 0).repeat(scale, 1)
+    order = list(range(len(boxes))) if scores is None else np.argsort(scores, kind="stable").tolist()
+    numbers = labels if masks is None else dict(zip(order[::-1], range(len(order)), strict=True))
+    colors = [COLORS[int(numbers[i]) % len(COLORS)] for i in range(len(boxes))]
+    large = np.array(image).repeat(scale, 0).repeat(scale, 1)
+    for i in order if masks is not None else ():
+        inside = np.asarray(masks[i], bool).repeat(scale, 0).repeat(scale, 1)
+        large[inside] = (0.55 * large[inside] + 0.45 * np.array(colors[i])).astype(np.uint8)
+        large[outline(inside)] = colors[i]
     picture = Image.fromarray(large)
     draw = ImageDraw.Draw(picture)
     for box in [] if truth is None else truth:
         _dashed(draw, [float(v) * scale for v in box])
-    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     for i in order:
-        color = COLORS[int(labels[i]) % len(COLORS)]
+        color = colors[i]
         x0, y0, x1, y1 = (float(v) * scale for v in boxes[i])
         draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=color, width=2)
         text = str(class_names[int(labels[i])]) + ("" if scores is None else f" {100 * float(scores[i]):.0f}")
@@ -60,7 +72,23 @@ def draw_boxes(
         y = y0 - height if y0 >= height else min(y0, large.shape[0] - height)
         draw.rectangle((x, y, x + width, y + height), fill=color)
         draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0))
+    for i in order if keypoints is not None else ():
+        for u, v in np.asarray(keypoints[i], float)[:, :2] * scale:
+            draw.ellipse((u - 3, v - 3, u + 3, v + 3), fill=colors[i], outline=(0, 0, 0))
     return np.asarray(picture)
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """Find the pixels of a mask that have a neighbor outside it; the image's edge is no outline.
+
+    Args:
+      mask: [H, W] bool.
+
+    Returns:
+      [H, W] bool.
+    """
+    around = np.pad(mask, 1, mode="edge")
+    return mask & ~(around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
 
 
 def detections(
@@ -71,17 +99,20 @@ def detections(
     count: int = 12,
     min_score: float = 0.3,
     title: str = "Detections",
+    captions: Sequence[str] | None = None,
 ) -> Panel:
-    """Show images with the boxes that a detector predicts.
+    """Show images with the boxes that a detector predicts, and their masks and keypoints where it has them.
 
     Args:
       images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
-      outputs: the predictions, padded to K boxes: `boxes` [N, K, 4] and `scores`, `labels`, `valid`, each [N, K].
+      outputs: the predictions, padded to K boxes: `boxes` [N, K, 4] and `scores`, `labels`, `valid`, each [N, K]; and
+        `masks` [N, K, M, M] in the frames of the boxes, `keypoints` [N, K, J, 2 or more].
       truth: `boxes` [N, M, 4] and `box_mask` [N, M], 0 at padding; None where there are no true boxes.
       class_names: names by class.
       count: the most images that are shown.
       min_score: boxes of a lower score are not drawn.
       title: of the panel.
+      captions: N plain texts below the numbers of boxes; None for none.
 
     Returns:
       The panel.
@@ -90,18 +121,11 @@ def detections(
     scale = max(1, round(300 / images.shape[2])) if len(images) else 1
     cells = []
     for i, image in enumerate(images):
-        shown = (np.asarray(outputs["valid"][i]) > 0) & (outputs["scores"][i] >= min_score)
+        own = {name: np.asarray(values[i]) for name, values in outputs.items()}
         real = None if truth is None else np.asarray(truth["boxes"][i])[np.asarray(truth["box_mask"][i]) > 0]
-        drawn = draw_boxes(
-            image,
-            outputs["boxes"][i][shown],
-            outputs["labels"][i][shown],
-            class_names,
-            outputs["scores"][i][shown],
-            real,
-            scale,
-        )
-        caption = f"{int(shown.sum())} predicted" + ("" if real is None else f", {len(real)} true")
+        drawn, shown = draw_outputs(image, own, class_names, min_score, real, scale)
+        caption = f"{shown} predicted" + ("" if real is None else f", {len(real)} true")
+        caption += "" if captions is None else f"<br>{escape(captions[i])}"
         cells.append(
             f'<figure><img class="smooth" alt="" src="{data_uri(drawn)}"><figcaption>{caption}</figcaption></figure>'
         )
@@ -109,6 +133,38 @@ def detections(
     note = f"Boxes with a score of at least {100 * min_score:.0f}, by class"
     note += "." if truth is None else "; true boxes dashed, in white."
     return Panel(title, f'<div class="images" style="{columns}">{"".join(cells)}</div>', note)
+
+
+def draw_outputs(
+    image: np.ndarray,
+    outputs: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    min_score: float = 0.3,
+    truth: np.ndarray | None = None,
+    scale: int = 1,
+) -> tuple[np.ndarray, int]:
+    """Draw what a detector predicts of one image.
+
+    Args:
+      image: uint8 [H, W, 3].
+      outputs: `boxes` [K, 4] in pixels of the image, `scores`, `labels`, `valid`: [K], and where the detector has them
+        `masks` [K, M, M] and `keypoints` [K, J, 2 or more].
+      class_names: names by class.
+      min_score: boxes of a lower score are not drawn.
+      truth: [M, 4], the true boxes; None for none.
+      scale: by how much the image is enlarged.
+
+    Returns:
+      (uint8 [H * scale, W * scale, 3], number of boxes drawn).
+    """
+    shown = np.flatnonzero((outputs["valid"] > 0) & (outputs["scores"] >= min_score))
+    parts = ("boxes", "labels", "scores", "masks", "keypoints")
+    own = {name: outputs[name][shown] for name in parts if name in outputs}
+    if "masks" in own:
+        own["masks"] = pasted_masks(own["masks"], own["boxes"], image.shape[:2])
+    boxes, labels, scores = own["boxes"], own["labels"], own["scores"]
+    drawn = draw_boxes(image, boxes, labels, class_names, scores, truth, scale, own.get("masks"), own.get("keypoints"))
+    return drawn, len(shown)
 
 
 def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: str = "Precision over recall") -> Panel:

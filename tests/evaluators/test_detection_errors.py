@@ -45,3 +45,14 @@ def test_the_other_kinds():
 def test_low_scores_do_not_count_and_crowds_neither():
     assert counted([(BOX, 0, 0.1)], [(BOX, 0)]) == [{"missed": 1}, {}]
     assert counted([(BOX, 0, 0.9)], [(BOX, 0)], crowd=[0]) == [{}, {}]
+
+
+def test_images_can_be_counted_apart():
+    two = {name: np.concatenate([value] * 2) for name, value in padded([(BOX, 0, 0.9), (FAR, 1, 0.9)]).items()}
+    two["valid"][1, 1] = False
+    real = {"boxes": two["boxes"], "labels": two["labels"], "box_mask": np.zeros((2, 4), bool)}
+    real["box_mask"][:, 0] = True
+    by_image = detection_errors(two, real, 2, by_image=True)
+    assert by_image[:, 1, KINDS.index("background")].tolist() == [1, 0]
+    assert by_image[:, 0, KINDS.index("right")].tolist() == [1, 1]
+    np.testing.assert_array_equal(by_image.sum(0), detection_errors(two, real, 2))

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.coco import coco_source
+from dlcore.data.masks import unpack_masks
+from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits import detection, detection_results
@@ -107,3 +110,92 @@ def test_files_are_stretched_to_the_size_of_training(tmp_path):
     source, names = detection_results.inputs(SimpleNamespace(input=str(tmp_path)), {"image_shape": [48, 64, 3]})
     assert source.arrays["image"].shape == (1, 48, 64, 3)
     assert names == [str(tmp_path / "x.png")]
+
+
+def outputs(count=2, side=14):
+    return {
+        "boxes": np.array([[[8.0, 4, 24, 20], [2, 2, 10, 8]]] * count, np.float32),
+        "scores": np.array([[0.75, 0.5]] * count),
+        "labels": np.array([[1, 0]] * count),
+        "valid": np.array([[True, True]] * (count - 1) + [[True, False]]),
+        "masks": np.ones((count, 2, side, side), np.float32),
+        "keypoints": np.array([[[[8.0, 4, 1], [24, 20, 1]], [[2, 2, 1], [10, 8, 1]]]] * count),
+    }
+
+
+def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
+    files = []
+    for i, size in enumerate(((32, 24), (64, 48))):  # (width, height)
+        (tmp_path / str(i)).mkdir()
+        files.append(tmp_path / str(i) / f"x{i}.png")
+        Image.fromarray(np.full((*size[::-1], 3), 90, np.uint8)).save(files[-1])
+    spec = {"class_names": ["a", "b"], "image_shape": [24, 32, 3], "keypoint_names": ["nose", "tail"]}
+    written = detection_results.write(tmp_path / "out", outputs(), None, [str(f) for f in files], spec)
+    assert [path.name for path in written] == ["x0_detections.png", "x1_detections.png", "detections.json"]
+    assert Image.open(written[1]).size == (64, 48)
+    content = json.loads(written[-1].read_text())
+    assert [note["score"] for note in content["annotations"]] == [0.75, 0.5, 0.75]
+    (tmp_path / "images").mkdir()
+    for file in files:
+        file.rename(tmp_path / "images" / file.name)
+    source = coco_source(written[-1], tmp_path / "images", (24, 32), 2, masks=True, keypoints=True)
+    # The second image is twice as large: stretched back, all is where it was.
+    assert source.class_names == ("a", "b")
+    want = outputs()
+    for name in ("boxes", "keypoints"):
+        got, real = source.arrays[name][..., :4], source.arrays["box_mask"]
+        np.testing.assert_allclose(got[real][..., :2], want[name][want["valid"]][..., :2], atol=0.51)
+    np.testing.assert_allclose(source.arrays["boxes"][0], want["boxes"][0])
+    np.testing.assert_array_equal(source.arrays["labels"], [[1, 0], [1, -1]])
+    masks = unpack_masks(source.arrays["masks"], 32)
+    assert masks[:, 0, 4:20, 8:24].all()
+    assert masks[:, 0].sum() == 2 * 16 * 16
+    described = detection_results.describe(outputs(), spec)[1]["detections"]
+    assert described[0]["keypoints"] == {"nose": [0.25, round(4 / 24, 4)], "tail": [0.75, round(20 / 24, 4)]}
+    assert len(described) == 1
+
+
+def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
+    files = []
+    for i in range(2):
+        (tmp_path / str(i)).mkdir()
+        files.append(tmp_path / str(i) / "x.png")
+        Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(files[-1])
+    spec = {"class_names": ["a", "b"], "image_shape": [24, 32, 3]}
+    plain = {k: v for k, v in outputs().items() if k not in ("masks", "keypoints")}
+    written = detection_results.write(tmp_path / "out", plain, None, [str(f) for f in files], spec)
+    assert len(set(written)) == 3
+    notes = json.loads(written[-1].read_text())["annotations"]
+    assert not {"segmentation", "keypoints"} & set(notes[0])
+
+
+def test_the_report_shows_the_worst_images_first_and_ap_by_class():
+    arrays = {
+        "image": np.zeros((3, 24, 32, 3), np.uint8),
+        "boxes": np.array([[[8.0, 4, 24, 20], [2, 2, 10, 8]]] * 3, np.float32),
+        "labels": np.array([[1, 0]] * 3),
+        "box_mask": np.array([[True, True]] * 3),
+    }
+    context = SimpleNamespace(
+        spec={"class_names": ["a", "b"], "keypoint_names": ["nose", "tail"]},
+        data=SimpleNamespace(test=Source(arrays)),
+        numbers={"map": 0.5, "map/b": 0.25, "mask_map": 0.125, "keypoint_map": None, "pck": 0.75, "pck/nose": 1.0},
+        arrays={"pr50": np.ones((101, 2)), "mask_pr50": np.ones((101, 2))},
+        outputs=outputs(3),
+        history=[],
+    )
+    found = detection_results.panels(context)
+    assert found[0].title == "Detections with the most errors"
+    # The last image alone lacks a box.
+    assert found[0].html.index("1 predicted, 2 true<br>1 missed") < found[0].html.index("2 predicted, 2 true")
+    titles = [panel.title for panel in found]
+    assert titles[1:5] == [
+        "Average precision",
+        "Correct keypoints",
+        "Precision over recall",
+        "Precision over recall of masks",
+    ]
+    assert "25.0" in found[1].html
+    assert "12.5" in found[1].html
+    assert "75.0" in found[2].html
+    assert detection_results.pictures(context)["detections"].shape == (48, 3 * 64, 3)

@@ -1,4 +1,4 @@
-"""Mean IoU of a worked matrix, against scikit-learn, and in parts; IoU of voxels."""
+"""Mean IoU of a worked matrix, against scikit-learn, and in parts; IoU along boundaries and of voxels."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcore.metrics import MeanIoU, iou_per_class, voxel_iou
+from dlcore.metrics import BoundaryIoU, MeanIoU, iou_per_class, voxel_iou
 
 
 @pytest.mark.covers("ME-05")
@@ -81,3 +81,57 @@ def test_two_cubes():
     assert float(voxel_iou(grid, a)) == 0
     with pytest.raises(ValueError, match=r"truth=\(.*: another shape"):
         voxel_iou(grid, grid[:2])
+
+
+def squares(*corners, side=12):
+    image = np.zeros((1, side, side), np.int32)
+    for y, x, length in corners:
+        image[0, y : y + length, x : x + length] = 1
+    return jnp.asarray(image)
+
+
+def test_boundary_iou_of_two_squares_by_hand():
+    # A square of 6 by 6 and the same one pixel lower. With a band of one pixel each has 36 - 16 = 20 pixels in it.
+    label, guess = squares((2, 3, 6)), squares((3, 3, 6))
+    found = BoundaryIoU.of(guess, label, 2, width=1).compute()["boundary_iou_by_class"]
+    # In both: the two columns, rows 3 to 7 in common, 5 + 5. The rows 2 and 7 of one meet rows 3 and 8 of the other
+    # nowhere but there. In either: 20 + 20 - 10.
+    assert found[1] == pytest.approx(10 / 30)
+    # Three pixels wide, the band is the whole square: 30 in both of 42.
+    wide = BoundaryIoU.of(guess, label, 2, width=3).compute()["boundary_iou_by_class"]
+    assert wide[1] == pytest.approx(30 / 42)
+    # The background's band also runs along the image's edge.
+    edge = BoundaryIoU.of(squares(side=8), squares(side=8), 2, width=1)
+    assert edge.compute()["boundary_iou"] == 1
+    assert (int(edge.either[0]), int(edge.either[1])) == (64 - 36, 0)
+
+
+def test_boundary_iou_against_erosion_by_scipy_in_parts_and_with_void():
+    from scipy.ndimage import binary_erosion
+
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, (4, 5, 4)).repeat(4, 1).repeat(4, 2)
+    guess = np.roll(label, 1, 1)
+    label[:, :6, :6] = 255
+    void, square = label == 255, np.ones((7, 7), bool)
+
+    def band(member):
+        return member & ~np.stack([binary_erosion(m, square) for m in member | void]) & ~void
+
+    want = []
+    for c in range(2):
+        a, b = band(guess == c), band(label == c)
+        want.append((a & b).sum() / (a | b).sum())
+    guess, label = jnp.asarray(guess), jnp.asarray(label)
+    whole = BoundaryIoU.of(guess, label, 3, void_label=255)
+    np.testing.assert_allclose(whole.compute()["boundary_iou_by_class"], [*want, np.nan])
+    parts = BoundaryIoU.of(guess[:1], label[:1], 3, void_label=255).merge(
+        BoundaryIoU.of(guess[1:], label[1:], 3, void_label=255)
+    )
+    assert parts.compute()["boundary_iou"] == whole.compute()["boundary_iou"] == pytest.approx(np.mean(want))
+    masked = BoundaryIoU.of(guess, label, 3, jnp.array([1, 0, 0, 0]), 255)
+    first = BoundaryIoU.of(guess[:1], label[:1], 3, void_label=255)
+    np.testing.assert_array_equal(masked.shared, first.shared)
+    assert BoundaryIoU.of(guess, jnp.full_like(label, 255), 3, void_label=255).compute() is None
+    with pytest.raises(ValueError, match="another shape"):
+        BoundaryIoU.of(guess[:1], label, 3)

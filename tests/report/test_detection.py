@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from dlcore.report.detection import COLORS, detections, draw_boxes, error_kinds, precision_recall
+from dlcore.report.detection import COLORS, detections, draw_boxes, draw_outputs, error_kinds, outline, precision_recall
 
 
 def test_a_box_is_drawn_in_its_color():
@@ -30,6 +30,51 @@ def test_boxes_at_the_edge_and_beyond_do_not_fail():
     image = np.zeros((20, 20, 3), np.uint8)
     boxes = np.array([[0, 0, 20, 20], [-5, -5, 3, 3], [15, 15, 40, 40], [5, 5, 5, 5]], np.float32)
     assert draw_boxes(image, boxes, np.arange(4), list("abcd"), np.ones(4)).shape == (20, 20, 3)
+
+
+def test_objects_of_one_class_have_masks_of_different_colors():
+    image = np.full((40, 60, 3), 100, np.uint8)
+    masks = np.zeros((2, 40, 60), bool)
+    masks[0, 5:35, 5:25] = masks[1, 5:35, 25:50] = True
+    boxes, labels = np.array([[5, 5, 25, 35], [25, 5, 50, 35]]), np.array([0, 0])
+    drawn = draw_boxes(image, boxes, labels, ["cat"], np.array([0.5, 0.9]), masks=masks)
+    inside = drawn[30, 15], drawn[30, 40]
+    # 55 % of the image and 45 % of the color; the best has the first.
+    np.testing.assert_allclose(inside[1], 55 + 0.45 * np.array(COLORS[0]), atol=1)
+    np.testing.assert_allclose(inside[0], 55 + 0.45 * np.array(COLORS[1]), atol=1)
+    np.testing.assert_array_equal(drawn[38], image[38])
+    assert (image == 100).all()
+
+
+def test_an_outline_is_what_has_a_neighbor_outside():
+    mask = np.zeros((5, 6), bool)
+    mask[1:, 1:5] = True  # down to the edge, which is none
+    want = mask.copy()
+    want[2:, 2:4] = False
+    np.testing.assert_array_equal(outline(mask), want)
+
+
+def test_outputs_are_drawn_with_masks_and_keypoints():
+    outputs = {
+        "boxes": np.array([[4.0, 4, 20, 20], [0, 0, 8, 8], [0, 0, 0, 0]]),
+        "labels": np.array([0, 0, -1]),
+        "scores": np.array([0.9, 0.1, 0]),
+        "valid": np.array([True, True, False]),
+        "masks": np.ones((3, 7, 7), np.float32),
+        "keypoints": np.array([[[40.0, 30, 1]]] * 3),
+    }
+    image = np.full((40, 60, 3), 100, np.uint8)
+    drawn, count = draw_outputs(image, outputs, ["cat"])
+    assert count == 1
+    assert tuple(drawn[30, 40]) == COLORS[0]
+    np.testing.assert_allclose(drawn[17, 12], 55 + 0.45 * np.array(COLORS[0]), atol=1)
+    assert (drawn[25:, :30] == 100).all()
+
+
+def test_captions_stand_below_the_counts():
+    outputs = {"boxes": np.zeros((1, 1, 4))} | {name: np.zeros((1, 1)) for name in ("labels", "scores", "valid")}
+    panel = detections(np.zeros((1, 12, 12, 3), np.uint8), outputs, None, ["a"], captions=["1 <missed>"])
+    assert "0 predicted<br>1 &lt;missed&gt;" in panel.html
 
 
 def test_the_panel_counts_predicted_and_true_boxes():

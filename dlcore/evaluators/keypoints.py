@@ -1,0 +1,60 @@
+"""PCK of a detector's keypoints: those of its objects that are within a share of the object's size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore.learner import Evaluator
+from dlcore.metrics.keypoints import KeypointAccuracy
+
+__all__ = ["pck_evaluator"]
+
+
+def pck_evaluator(
+    keypoint_names: Sequence[str], source: Any = None, alpha: float = 0.1, min_iou: float = 0.5
+) -> Evaluator:
+    """Measure PCK of a learner whose predict gives boxes as for COCO's mAP, and `keypoints: [B, K, J, 2 or 3]`.
+
+    From the highest score down, a detection takes the free true box of its class that it overlaps most, by `min_iou` at
+    least. The keypoints of a true box that none takes are wrong. Numbers: pck, and pck/NAME of each keypoint.
+
+    Args:
+      keypoint_names: J names.
+      source: to measure; None measures the split.
+      alpha: share of the longer side of the true box.
+      min_iou: least IoU of a detection and its true box.
+
+    Returns:
+      The evaluator.
+    """
+
+    def add(acc, outputs, rows):
+        outputs = {name: np.asarray(value) for name, value in outputs.items()}
+        real = np.asarray(rows["box_mask"]) > 0
+        owner = np.full(real.shape, -1)
+        for i, mine in enumerate(real):
+            order = np.argsort(-outputs["scores"][i], kind="stable")
+            for k in order[outputs["valid"][i][order] > 0]:
+                free = mine & (owner[i] < 0) & (np.asarray(rows["labels"][i]) == outputs["labels"][i, k])
+                overlap = np.where(free, _iou(outputs["boxes"][i, k], np.asarray(rows["boxes"][i])), 0)
+                if overlap.max(initial=0) >= min_iou:
+                    owner[i, overlap.argmax()] = k
+        points = np.take_along_axis(outputs["keypoints"][..., :2], np.maximum(owner, 0)[..., None, None], 1)
+        truth = np.where(real[..., None, None], rows["keypoints"], 0)
+        counted = KeypointAccuracy.of(points, truth, np.asarray(rows["boxes"]), owner >= 0, alpha)
+        return counted if acc is None else acc.merge(counted)
+
+    def finish(acc):
+        found = acc.compute() or {"pck": None, "pck_by_keypoint": np.full(len(keypoint_names), np.nan)}
+        shares = zip(keypoint_names, found["pck_by_keypoint"], strict=True)
+        return {"pck": found["pck"]} | {f"pck/{name}": None if np.isnan(v) else float(v) for name, v in shares}
+
+    return Evaluator(add, finish, source, ("pck", *(f"pck/{name}" for name in keypoint_names)))
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """[4], [M, 4] -> [M]."""
+    sides = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None)
+    shared = sides.prod(-1)
+    return shared / np.maximum((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(-1) - shared, 1e-12)

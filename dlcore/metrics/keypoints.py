@@ -1,0 +1,72 @@
+"""Percentage of correct keypoints (PCK): those within a share of their object's size.
+
+Yang & Ramanan, "Articulated human detection with flexible mixtures of parts" (2013). A keypoint is right where
+
+    |predicted - true| <= alpha max(width, height)
+
+of its object's box. Keypoints that are not labeled do not count; hidden ones that are labeled do.
+"""
+
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.learner import Metric
+
+__all__ = ["KeypointAccuracy"]
+
+
+class KeypointAccuracy(Metric):
+    """Right and labeled keypoints, by keypoint.
+
+    Args:
+      right: [K] int32.
+      labeled: [K] int32.
+    """
+
+    right: jax.Array
+    labeled: jax.Array
+
+    @classmethod
+    def of(cls, predicted: jax.Array, truth: jax.Array, boxes: jax.Array, found: jax.Array, alpha: float = 0.1) -> Self:
+        """Count a batch.
+
+        Args:
+          predicted: [..., K, 2] (x, y) in pixels.
+          truth: [..., K, 3] (x, y, visibility), 0 where a keypoint is not labeled.
+          boxes: [..., 4] corners of the objects.
+          found: [...] bool; the keypoints of an object that was not found are wrong.
+          alpha: share of the longer side of the box.
+
+        Returns:
+          The metric.
+
+        Raises:
+          ValueError: the shapes do not fit together.
+        """
+        if predicted.shape[:-1] != truth.shape[:-1] or boxes.shape[:-1] != truth.shape[:-2]:
+            raise ValueError(
+                f"predicted={predicted.shape}, boxes={boxes.shape}: do not fit; allowed: [..., K, 2] and [..., 4] for "
+                f"truth [..., K, 3] of {truth.shape}"
+            )
+        reach = alpha * (boxes[..., 2:] - boxes[..., :2]).max(-1)
+        near = jnp.linalg.norm(predicted - truth[..., :2], axis=-1) <= reach[..., None]
+        labeled = truth[..., 2] > 0
+        axes = tuple(range(labeled.ndim - 1))
+        right = (near & labeled & found[..., None]).sum(axes, dtype=jnp.int32)
+        return cls(right, labeled.sum(axes, dtype=jnp.int32))
+
+    def compute(self) -> dict[str, Any] | None:
+        """Read the shares.
+
+        Returns:
+          pck: float, of all labeled keypoints; pck_by_keypoint: [K] float64, NaN for one that is never labeled. None
+          where nothing is labeled.
+        """
+        right, labeled = np.asarray(self.right, np.float64), np.asarray(self.labeled, np.float64)
+        if not labeled.any():
+            return None
+        shares = np.divide(right, labeled, out=np.full(len(right), np.nan), where=labeled > 0)
+        return {"pck": float(right.sum() / labeled.sum()), "pck_by_keypoint": shares}

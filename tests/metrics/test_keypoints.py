@@ -1,0 +1,25 @@
+"""Percentage of correct keypoints by hand: the radius, what does not count, objects that were not found."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.metrics import KeypointAccuracy
+
+
+def test_shares_by_hand():
+    # Boxes of 20 by 10 and 10 by 40: within 2 and 4 pixels.
+    boxes = jnp.array([[0.0, 0, 20, 10], [0, 0, 10, 40]])
+    truth = jnp.array([[[5.0, 5, 2], [9, 9, 1], [0, 0, 0]], [[5.0, 5, 2], [9, 9, 2], [0, 0, 0]]])
+    predicted = jnp.array([[[5.0, 7], [9, 11.1], [0, 0]], [[5.0, 9], [9, 9], [0, 0]]])
+    metric = KeypointAccuracy.of(predicted, truth, boxes, jnp.array([True, True]))
+    found = metric.compute()
+    assert found["pck"] == 3 / 4  # 2.1 is beyond 2
+    np.testing.assert_array_equal(found["pck_by_keypoint"], [1, 1 / 2, np.nan])
+    lost = KeypointAccuracy.of(predicted, truth, boxes, jnp.array([True, False]))
+    assert lost.compute()["pck"] == 1 / 4
+    assert metric.merge(lost).compute()["pck"] == 4 / 8
+    assert KeypointAccuracy.of(predicted, truth, boxes, jnp.array([True, True]), alpha=0.11).compute()["pck"] == 1
+    assert KeypointAccuracy.of(predicted, 0 * truth, boxes, jnp.array([True, True])).compute() is None
+    with pytest.raises(ValueError, match="do not fit"):
+        KeypointAccuracy.of(predicted[:, :2], truth, boxes, jnp.array([True, True]))
