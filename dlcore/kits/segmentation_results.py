@@ -142,6 +142,7 @@ def panels(context: Any) -> list:
         segmentations(test["image"], classes, test["semantic"], names),
         class_table(
             context.arrays["mean_iou/by_class"],
+            context.arrays["boundary/boundary_iou_by_class"],
             confusion,
             names,
             context.numbers["mean_iou"],

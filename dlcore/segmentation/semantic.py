@@ -24,6 +24,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.metrics import MeanIoU
+from dlcore.metrics.segmentation import BoundaryIoU
 from dlcore.optim import apply_gradients
 
 __all__ = ["Overlaps", "SemanticState", "learner"]
@@ -163,8 +164,13 @@ def learner(
     def evaluate(state: SemanticState, batch: dict) -> Metrics:
         images, labels = preprocess(batch["image"]), batch["semantic"]
         _, (_, metrics, logits) = objective(state.params, state, images, labels, batch)
-        overlaps = Overlaps.of(logits, labels.astype(jnp.int32), mask_of(batch), void_label=void_label)
-        return {**metrics, "mean_iou": overlaps}
+        classes, labels, mask = logits.argmax(-1), labels.astype(jnp.int32), mask_of(batch)
+        shared = {"num_classes": logits.shape[-1], "mask": mask, "void_label": void_label}
+        return {
+            **metrics,
+            "mean_iou": Overlaps.of(classes, labels, **shared),
+            "boundary": BoundaryIoU.of(classes, labels, **shared),
+        }
 
     def predict(state: SemanticState, batch: dict) -> dict[str, jax.Array]:
         outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]))

@@ -60,9 +60,17 @@ def test_the_worst_images_come_first():
 
 def test_classes_of_the_lowest_iou_come_first_and_absent_ones_are_said():
     confusion = np.array([[8, 2, 0], [0, 10, 0], [0, 0, 0]])
-    panel = class_table(np.array([0.8, 10 / 12, np.nan]), confusion, ["a", "b", "c"], 0.8167, {"one class": 0.25})
+    panel = class_table(
+        np.array([0.8, 10 / 12, np.nan]),
+        np.array([0.3, 0.4, np.nan]),
+        confusion,
+        ["a", "b", "c"],
+        0.8167,
+        {"one class": 0.25},
+    )
     order = [panel.html.index(f"<td>{name}</td>") for name in ("a", "b", "c", "mean", "one class")]
     assert order == sorted(order)
     assert "81.7" in panel.html
+    assert "35.0" in panel.html
     assert "25.0" in panel.html
     assert "1 class does not occur there" in panel.note

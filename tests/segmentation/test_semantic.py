@@ -150,6 +150,7 @@ def test_padding_and_what_lies_under_void_change_nothing(learner, state):
     for name in ("loss", "accuracy"):
         assert padded[name].compute() == pytest.approx(plain[name].compute(), rel=1e-6)
     np.testing.assert_array_equal(padded["mean_iou"].counts, plain["mean_iou"].counts)
+    np.testing.assert_array_equal(padded["boundary"].either, plain["boundary"].either)
 
 
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
