@@ -19,6 +19,7 @@ __all__ = [
     "BACKBONE",
     "BACKBONE_SMOKE",
     "DEFAULTS",
+    "DILATED",
     "FIELDS",
     "SETTINGS",
     "SMOKE",
@@ -64,9 +65,9 @@ SETTINGS = {
         essential=True,
     ),
     "flip": Setting(
-        None,
-        "mirroring of training images; by default both for scenes, horizontal for a folder",
-        Literal["none", "horizontal", "both"] | None,
+        "auto",
+        "mirroring of training images; auto: both for scenes, horizontal for a folder",
+        Literal["auto", "none", "horizontal", "both"],
     ),
     "zoom": Setting(
         None,
@@ -102,6 +103,13 @@ SMOKE = {
 BACKBONE = {"model.stages": (1, 1, 1, 1), "model.stem_stride": 2, "model.width": 16}
 """Fields of resnet8_cifar: strides 2, 2, 4, 8 and 16."""
 BACKBONE_SMOKE = {"model.width": 8}
+DILATED = {
+    "model.stages": (1, 1, 1, 1),
+    "model.width": 8,
+    "model.stem": "cifar",
+    "model.dilate": (False, True, True),
+}
+"""Fields of resnet18: strides 1, 1, 2, 2 and 2."""
 
 
 def build(setup: Setup, model: nn.Module) -> Learner:
@@ -278,7 +286,7 @@ def augmentation(flags: Flags, spec: dict):
     from dlcore.data.augment import color_jitter, compose_examples, random_flip_example, random_zoom_example
 
     drawn, parts = flags.dataset == "scenes", []
-    flip = flags.flip or ("both" if drawn else "horizontal")
+    flip = ("both" if drawn else "horizontal") if flags.flip == "auto" else flags.flip
     if flip != "none":
         parts.append(random_flip_example(0.5, 0.5 if flip == "both" else 0.0))
     zoom = flags.zoom or ((1.0, 1.0) if drawn else (0.75, 1.5))
@@ -302,8 +310,8 @@ FIELDS = {
     "learner": semantic.learner,
     "data": data,
     "settings": SETTINGS,
-    "monitor": "iou/mean_iou",
-    "headline": "iou/mean_iou",
+    "monitor": "mean_iou",
+    "headline": "mean_iou",
     "expected_loss": lambda setup: float(np.log(setup.spec["num_classes"])),
     "plain": {"flip": "none", "zoom": (1.0, 1.0), "jitter": 0.0, "weight_decay": 0.0, "ema": None},
     "example": segmentation_results.example,

@@ -137,14 +137,20 @@ def panels(context: Any) -> list:
 
     names, test, classes = context.spec["class_names"], context.data.test.arrays, context.outputs["classes"]
     confusion = _confusion(classes, test["semantic"], len(names))
+    plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
     return [
         segmentations(test["image"], classes, test["semantic"], names),
         class_table(
-            context.arrays["iou/iou"], confusion, names, context.numbers["iou/mean_iou"], context.spec["baselines"]
+            context.arrays["mean_iou/by_class"],
+            context.arrays["boundary/boundary_iou_by_class"],
+            confusion,
+            names,
+            context.numbers["mean_iou"],
+            context.spec["baselines"],
         ),
         confusion_matrix(confusion, names),
-        *triage_panels(context.history, floor=0.0 if context.flags.overlap == "none" else None),
-        curves(context.history),
+        *triage_panels(plain, floor=0.0 if context.flags.overlap == "none" else None),
+        curves(plain),
     ]
 
 

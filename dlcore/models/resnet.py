@@ -70,7 +70,8 @@ class BasicBlock(nn.Module):
     Args:
       features: output channels.
       stride: stride of the first 3x3 convolution.
-      dilation: distance between the taps of both 3x3 convolutions.
+      dilate: keep the size of the map: convolutions behind the strided one are dilated by the stride instead.
+      dilation: distance between the taps of the first 3x3 convolution.
       groups: 1; a basic block allows nothing else.
       base_width: 64; a basic block allows nothing else.
       use_se: squeeze-and-excitation at the end of the branch.
@@ -82,6 +83,7 @@ class BasicBlock(nn.Module):
 
     features: int
     stride: int = 1
+    dilate: bool = False
     dilation: int = 1
     groups: int = 1
     base_width: int = 64
@@ -100,7 +102,7 @@ class BasicBlock(nn.Module):
           train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
-          [B, ceil(H / stride), ceil(W / stride), features].
+          [B, ceil(H / stride), ceil(W / stride), features]; [B, H, W, features] with `dilate`.
 
         Raises:
           ValueError: `groups` is not 1 or `base_width` not 64.
@@ -110,9 +112,10 @@ class BasicBlock(nn.Module):
                 f"groups={self.groups}, base_width={self.base_width}: not for a basic block; allowed: 1, 64"
             )
         conv, norm = _layers(self, train)
-        conv3x3 = functools.partial(conv, self.features, (3, 3), padding=self.dilation, kernel_dilation=self.dilation)
-        y = nn.relu(norm(name="bn1")(conv3x3(strides=self.stride, name="conv1")(x)))
-        y = conv3x3(name="conv2")(y)
+        stride, apart = (1, self.stride * self.dilation) if self.dilate else (self.stride, self.dilation)
+        first = conv(self.features, (3, 3), stride, padding=self.dilation, kernel_dilation=self.dilation, name="conv1")
+        y = nn.relu(norm(name="bn1")(first(x)))
+        y = conv(self.features, (3, 3), padding=apart, kernel_dilation=apart, name="conv2")(y)
         return _join(self, x, y, "bn2", conv, norm)
 
 
@@ -122,6 +125,7 @@ class Bottleneck(nn.Module):
     Args:
       features: a quarter of the output channels.
       stride: stride of the 3x3 convolution.
+      dilate: keep the size of the map; the blocks behind are dilated by the stride instead.
       dilation: distance between the taps of the 3x3 convolution.
       groups: groups of the 3x3 convolution.
       base_width: channels of a group for 64 `features`: 64 in a ResNet, 128 in a wide one, 4 with 32 groups in a
@@ -135,6 +139,7 @@ class Bottleneck(nn.Module):
 
     features: int
     stride: int = 1
+    dilate: bool = False
     dilation: int = 1
     groups: int = 1
     base_width: int = 64
@@ -153,7 +158,7 @@ class Bottleneck(nn.Module):
           train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
-          [B, ceil(H / stride), ceil(W / stride), 4 features].
+          [B, ceil(H / stride), ceil(W / stride), 4 features]; [B, H, W, 4 features] with `dilate`.
         """
         conv, norm = _layers(self, train)
         width = self.features * self.base_width // 64 * self.groups
@@ -161,7 +166,7 @@ class Bottleneck(nn.Module):
         middle = conv(
             width,
             (3, 3),
-            strides=self.stride,
+            strides=1 if self.dilate else self.stride,
             padding=self.dilation,
             kernel_dilation=self.dilation,
             feature_group_count=self.groups,
@@ -188,7 +193,8 @@ def _join(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, no
     if not block.skip:
         return nn.relu(y)
     if block.stride != 1 or x.shape[-1] != y.shape[-1]:
-        x = norm(name="downsample_1")(conv(y.shape[-1], (1, 1), strides=block.stride, name="downsample_0")(x))
+        stride = 1 if block.dilate else block.stride
+        x = norm(name="downsample_1")(conv(y.shape[-1], (1, 1), strides=stride, name="downsample_0")(x))
     return nn.relu(y + x)
 
 
@@ -206,7 +212,7 @@ class ResNet(nn.Module):
       use_se: squeeze-and-excitation in every block.
       skip: shortcuts; False gives the plain network.
       dilate: for each stage but the first, keep the size of the map and dilate the convolutions behind instead
-        (torchvision's replace_stride_with_dilation): layer3 and layer4 of (no, yes, yes)
+        (torchvision's replace_stride_with_dilation): layer3 and layer4 of (False, True, True)
         have stride 8; () is no.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
@@ -267,13 +273,13 @@ class ResNet(nn.Module):
             x = max_pool(x, (3, 3), (2, 2), padding=1)
         block, dilation = remat(self.block, self.remat, static_argnums=(2,)), 1
         for i, blocks in enumerate(self.stages):
-            kept, before = i > 0 and dilate[i - 1], dilation
-            dilation = 2 * dilation if kept else dilation
             for j in range(blocks):
+                first = i > 0 and j == 0
                 x = block(
                     features=self.width * 2**i,
-                    stride=2 if i > 0 and j == 0 and not kept else 1,
-                    dilation=dilation if j else before,
+                    stride=2 if first else 1,
+                    dilate=first and dilate[i - 1],
+                    dilation=dilation,
                     groups=self.groups,
                     base_width=self.base_width,
                     use_se=self.use_se,
@@ -283,6 +289,7 @@ class ResNet(nn.Module):
                     axis_name=self.axis_name,
                     name=f"layer{i + 1}_{j}",
                 )(x, train)
+                dilation = 2 * dilation if first and dilate[i - 1] else dilation
             maps[f"layer{i + 1}"] = x
         if not head:
             return None, maps

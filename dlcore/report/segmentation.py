@@ -206,6 +206,7 @@ def segmentations(
 
 def class_table(
     iou: np.ndarray,
+    boundary: np.ndarray,
     confusion: np.ndarray,
     class_names: Sequence[str],
     mean_iou: float,
@@ -216,6 +217,7 @@ def class_table(
 
     Args:
       iou: [C], NaN for a class that does not occur.
+      boundary: [C], IoU of the bands along the classes' outlines, likewise.
       confusion: [C, C] int, rows true.
       class_names: C names.
       mean_iou: of the classes that occur.
@@ -234,15 +236,21 @@ def class_table(
         {
             "class": class_names[k],
             "IoU": percent(iou[k]),
+            "boundary IoU": percent(boundary[k]),
             "recall": percent(hit[k] / true[k]) if true[k] else "–",
             "share of pixels": percent(true[k] / max(true.sum(), 1)),
         }
         for k in np.argsort(np.nan_to_num(iou, nan=2.0), kind="stable")
     ]
-    rows.append({"class": "mean", "IoU": percent(mean_iou)})
+    rows.append({"class": "mean", "IoU": percent(mean_iou), "boundary IoU": percent(_mean(boundary))})
     rows += [{"class": name, "IoU": percent(value)} for name, value in baselines.items()]
     absent = int(np.isnan(iou).sum())
-    note = "Over the test split, in %."
+    note = "Over the test split, in %; boundary IoU within 3 pixels of the outlines."
     if absent:
         note += f" {absent} class{'es do' if absent > 1 else ' does'} not occur there, and the mean leaves them out."
     return table(rows, title, note)._replace(half=True)
+
+
+def _mean(values: np.ndarray) -> float:
+    seen = values[np.isfinite(values)]
+    return float(seen.mean()) if len(seen) else float("nan")

@@ -24,9 +24,27 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.metrics import MeanIoU
+from dlcore.metrics.segmentation import BoundaryIoU
 from dlcore.optim import apply_gradients
 
-__all__ = ["SemanticState", "learner"]
+__all__ = ["Overlaps", "SemanticState", "learner"]
+
+
+class Overlaps(MeanIoU):
+    """Mean IoU, and beside it the IoU of each class."""
+
+    def compute(self) -> dict[str, Any] | None:
+        """Read the IoU.
+
+        Returns:
+          The mean over the classes that occur, under the metric's own name; by_class: [C], NaN for a class that does
+          not occur; mean_accuracy and frequency_weighted. None where nothing was counted.
+        """
+        values = super().compute()
+        if values is None:
+            return None
+        names = {"": "mean_iou", "mean_accuracy": "mean_accuracy", "frequency_weighted": "frequency_weighted_iou"}
+        return {name: values[key] for name, key in names.items()} | {"by_class": values["iou"]}
 
 
 @struct.dataclass
@@ -97,6 +115,8 @@ def learner(
 
     def objective(params, state, images, labels, batch, dropout=None):
         outputs, model_state = forward(params, state.model_state, images, dropout)
+        if outputs["out"].shape[:-1] != labels.shape:
+            raise ValueError(f"model: logits {outputs['out'].shape} for labels {labels.shape}; allowed: one a pixel")
         counts = (labels != void_label) & (mask_of(batch) > 0)[:, None, None]
         labels = jnp.where(counts, labels.astype(jnp.int32), 0)
         own = jnp.ones(labels.shape, jnp.int32) if weights is None else jnp.asarray(weights)[labels]
@@ -144,7 +164,13 @@ def learner(
     def evaluate(state: SemanticState, batch: dict) -> Metrics:
         images, labels = preprocess(batch["image"]), batch["semantic"]
         _, (_, metrics, logits) = objective(state.params, state, images, labels, batch)
-        return {**metrics, "iou": MeanIoU.of(logits, labels.astype(jnp.int32), mask_of(batch), void_label=void_label)}
+        classes, labels, mask = logits.argmax(-1), labels.astype(jnp.int32), mask_of(batch)
+        shared = {"num_classes": logits.shape[-1], "mask": mask, "void_label": void_label}
+        return {
+            **metrics,
+            "mean_iou": Overlaps.of(classes, labels, **shared),
+            "boundary": BoundaryIoU.of(classes, labels, **shared),
+        }
 
     def predict(state: SemanticState, batch: dict) -> dict[str, jax.Array]:
         outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]))

@@ -1,0 +1,36 @@
+"""Segment colored shapes, or your own images and masks, with DeepLabV3's dilated convolutions.
+
+python -m experiments.segmentation.deeplab        (not run)
+python -m experiments.segmentation.deeplab --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
+    --model.width=16 --model.stem=imagenet --class_weights=median --eval_every=460        (CamVid at 180 x 240: not run)
+
+The small ResNet keeps a stride of 2 by dilation; the published one is `--model=resnet50 --model.width=64
+--model.stem=imagenet --model.stages=3,4,6,3`, with `--deeplab.channels=256 --deeplab.rates=12,24,36`, whose map has
+stride 8. D is as for experiments.segmentation.unet.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import segmentation
+from dlcore.main import main
+from dlcore.segmentation.deeplab import DeepLabV3
+
+
+def build(setup: Setup):
+    return segmentation.build_on(setup, DeepLabV3, "deeplab")
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    build=build,
+    model="resnet18",
+    modules={"deeplab": partial(DeepLabV3, aux_stage="layer3", channels=32, rates=(2, 4, 8), dropout=0.1)},
+    defaults={**segmentation.DEFAULTS, **segmentation.DILATED},
+    smoke={**segmentation.SMOKE, "model.width": 4, "deeplab.channels": 8},
+    **segmentation.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,33 @@
+"""Segment colored shapes, or your own images and masks, without ever leaving the full resolution.
+
+python -m experiments.segmentation.full_resolution        (not run)
+python -m experiments.segmentation.full_resolution --full.layers=16 --full.channels=16        (not run)
+
+Each layer of L widens what a pixel sees by 2, to 1 + 2 L: 17 pixels with 8 layers, where a shape has up to 48, so that
+the network sees parts of it. What each layer costs: `--mode=profile`. Your own images: as for
+experiments.segmentation.unet.
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import segmentation
+from dlcore.main import main
+from dlcore.segmentation.full_resolution import FullResolutionNet
+
+
+def build(setup: Setup):
+    fields = {"dtype": setup.dtype, "axis_name": setup.axis, **setup.flags.group("full")}
+    return segmentation.build(setup, FullResolutionNet(setup.spec["num_classes"], **fields))
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    build=build,
+    modules={"full": FullResolutionNet},
+    defaults={**segmentation.DEFAULTS, "full.channels": 16},
+    smoke={**segmentation.SMOKE, "full.layers": 2, "full.channels": 4},
+    **segmentation.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

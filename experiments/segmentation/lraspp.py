@@ -1,0 +1,35 @@
+"""Segment colored shapes, or your own images and masks, with the light head of MobileNetV3, LR-ASPP.
+
+python -m experiments.segmentation.lraspp        (not run)
+python -m experiments.segmentation.lraspp --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
+    --model=mobilenet_v3_large --model.dilate --lraspp.fine=stage3_first --lraspp.coarse=last \\
+    --class_weights=median --eval_every=460        (CamVid at 180 x 240 on the published form: not run)
+
+D is as for experiments.segmentation.unet.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import segmentation
+from dlcore.main import main
+from dlcore.segmentation.lraspp import LRASPP
+
+
+def build(setup: Setup):
+    return segmentation.build_on(setup, LRASPP, "lraspp")
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    build=build,
+    model="resnet8_cifar",
+    modules={"lraspp": partial(LRASPP, fine="stage1", coarse="stage4", channels=64)},
+    defaults={**segmentation.DEFAULTS, **segmentation.BACKBONE},
+    smoke={**segmentation.SMOKE, **segmentation.BACKBONE_SMOKE, "lraspp.channels": 8},
+    **segmentation.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

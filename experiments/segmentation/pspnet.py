@@ -1,0 +1,35 @@
+"""Segment colored shapes, or your own images and masks, with PSPNet's pyramid of means.
+
+python -m experiments.segmentation.pspnet        (not run)
+python -m experiments.segmentation.pspnet --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
+    --model.width=16 --model.stem=imagenet --class_weights=median --eval_every=460        (CamVid at 180 x 240: not run)
+
+The small ResNet keeps a stride of 2 by dilation; the paper's has `--model=resnet50 --model.width=64
+--model.stem=imagenet --model.stages=3,4,6,3` and `--pspnet.channels=512`. D is as for experiments.segmentation.unet.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import segmentation
+from dlcore.main import main
+from dlcore.segmentation.pspnet import PSPNet
+
+
+def build(setup: Setup):
+    return segmentation.build_on(setup, PSPNet, "pspnet")
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    build=build,
+    model="resnet18",
+    modules={"pspnet": partial(PSPNet, aux_stage="layer3", channels=32)},
+    defaults={**segmentation.DEFAULTS, **segmentation.DILATED},
+    smoke={**segmentation.SMOKE, "model.width": 4, "pspnet.channels": 8},
+    **segmentation.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

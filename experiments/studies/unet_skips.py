@@ -1,0 +1,115 @@
+"""Do the joined maps of a U-Net find the edges of what it segments?
+
+python -m experiments.studies.unet_skips        (not run)
+
+The same small U-Net learns scenes of colored shapes with and without its skip connections, from the same batches in the
+same order. Measured on test scenes are the mean IoU, and the boundary IoU: of the pixels within 3 of an outline alone.
+The claim holds where the mean boundary IoU over the seeds falls by .10 or more without skips.
+
+References: Ronneberger, Fischer & Brox 2015, arXiv:1505.04597 (U-Net); Cheng et al. 2021, arXiv:2103.16562 (boundary
+IoU).
+"""
+
+import numpy as np
+
+from dlcore.data.augment import random_flip_example
+from dlcore.data.normalization import normalizer
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.segmentation import scene_maps
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.main import main
+from dlcore.optim import create_optimizer, create_schedule
+from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.run import evaluate, fit
+from dlcore.segmentation import semantic
+from dlcore.segmentation.unet import UNet
+
+ARMS = {"with skips": True, "without": False}
+
+
+def measure(skips: bool, seed: int, train, test, widths: tuple[int, ...], steps: int, batch_size: int) -> np.ndarray:
+    """Mean IoU and boundary IoU of a U-Net after training: [2]."""
+    learner = semantic.learner(
+        model=UNet(len(train.class_names), widths, skips=skips),
+        optimizer=create_optimizer("adamw", create_schedule("cosine", 5e-3, steps, steps // 10), weight_decay=0.05),
+        preprocess=normalizer((0.5,) * 3, (0.25,) * 3),
+        augment=random_flip_example(0.5, 0.5),
+    )
+    state = fit(learner, Pipeline(train, batch_size, seed), steps=steps, seed=seed, progress=False).state
+    measures = evaluate(learner, state, test, batch_size=50)
+    return np.array([measures["mean_iou"], measures["boundary/boundary_iou"]])
+
+
+def report(results: dict[str, np.ndarray]) -> StudyResult:
+    """Judge {arm: [seeds, 2]}, mean IoU and boundary IoU."""
+    joined, alone = (results[name] for name in ARMS)
+    gains = joined[:, 1] - alone[:, 1]
+    holds = bool(gains.mean() >= 0.1)
+    verdict = (
+        f"Boundary IoU is {joined[:, 1].mean():.3f} with skips and {alone[:, 1].mean():.3f} without, "
+        f"{gains.mean():+.3f}{'' if holds else ', NOT the .10 of the claim'}; mean IoU {joined[:, 0].mean():.3f} and "
+        f"{alone[:, 0].mean():.3f}."
+    )
+    numbers = {
+        f"{measure}, {name}": values[:, i].tolist()
+        for name, values in results.items()
+        for i, measure in enumerate(("mean IoU", "boundary IoU"))
+    }
+    headline = Headline("boundary IoU gained by skips", gains, dataset="scenes")
+    return StudyResult(numbers, verdict, {"skips": draw(results)}, holds, headline)
+
+
+def draw(results):
+    figure, axes = new_figure((5.5, 3.6))
+    for i, ((name, values), color) in enumerate(zip(results.items(), (BLUE, VERMILION), strict=True)):
+        for j in range(2):
+            at = j + 0.16 * (2 * i - 1)
+            axes.plot([at] * len(values), values[:, j], "o", color=color, alpha=0.6)
+            axes.hlines(values[:, j].mean(), at - 0.1, at + 0.1, color=color, lw=2, label=name if j == 0 else None)
+    axes.set_xticks(range(2), ["mean IoU", "boundary IoU"])
+    axes.set(xlim=(-0.6, 1.6), ylim=(0, 1), ylabel="test scenes")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3, axis="y")
+    return figure
+
+
+def study(
+    *,
+    num_seeds: int = 3,
+    steps: int = 400,
+    batch_size: int = 16,
+    size: int = 64,
+    num_scenes: int = 2000,
+    widths: tuple[int, ...] = (8, 16, 32, 64),
+) -> StudyResult:
+    """Compare U-Nets with and without skip connections.
+
+    Args:
+      num_seeds: repetitions, each with its own weights and batches.
+      steps: training steps of each run.
+      batch_size: scenes a step.
+      size: side of the scenes, in pixels.
+      num_scenes: for training; a fifth as many to test.
+      widths: channels of the U-Net at each size.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
+    """
+    fields = {"size": size, "smallest": size // 6, "largest": size // 2}
+    train, test = scene_maps(num_scenes, 0, **fields), scene_maps(max(8, num_scenes // 5), 1, **fields)
+    results = {
+        name: np.stack([measure(skips, seed, train, test, widths, steps, batch_size) for seed in range(num_seeds)])
+        for name, skips in ARMS.items()
+    }
+    return report(results)
+
+
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 1, "steps": 2, "batch_size": 4, "size": 24, "num_scenes": 8, "widths": (2, 4)},
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,30 @@
+"""A run of two steps, and the verdict on written numbers."""
+
+import numpy as np
+import pytest
+
+from experiments.studies import unet_skips as study
+
+
+def measured(gain):
+    joined = np.array([[0.9, 0.6], [0.92, 0.62], [0.94, 0.64]])
+    return {"with skips": joined, "without": joined - [0.05, gain]}
+
+
+@pytest.mark.covers("SG-04")
+def test_the_verdict_turns_at_a_tenth():
+    good = study.report(measured(0.11))
+    assert good.holds
+    assert "Boundary IoU is 0.620 with skips and 0.510 without, +0.110; mean IoU 0.920 and 0.870." in good.verdict
+    np.testing.assert_allclose(good.headline.values, [0.11] * 3)
+    bad = study.report(measured(0.09))
+    assert not bad.holds
+    assert "NOT the .10" in bad.verdict
+
+
+@pytest.mark.covers("SG-04")
+def test_a_short_run_measures_both_arms():
+    result = study.study(**study.experiment.smoke)
+    assert set(result.numbers) == {f"{m}, {a}" for m in ("mean IoU", "boundary IoU") for a in study.ARMS}
+    assert all(0 <= value[0] <= 1 for value in result.numbers.values())
+    assert result.numbers["mean IoU, with skips"] != result.numbers["mean IoU, without"]
