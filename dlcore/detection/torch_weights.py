@@ -1,7 +1,7 @@
 """Published weights of whole detectors, as the variables of the detector of the same form.
 
 A detector names the exceptions to the rule of `dlcore.models.torch_weights` by its attribute `TORCH_NAMES`: pairs of
-`re.sub` on the name that a leaf's path gives. `TORCH_OLD_NAMES`, where there, are such pairs that turn the names of older
+`re.sub` on the name that a leaf's path gives. `TORCH_OLD_NAMES`, where there, are such pairs that turn names of older
 files, as most published weights have them, into today's.
 """
 
