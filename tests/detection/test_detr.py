@@ -142,6 +142,15 @@ def build(axis=None, model=MODEL):
     return detr.learner(model=model, optimizer=optimizer, detections_per_img=4, axis=axis)
 
 
+def test_attention_maps_have_the_form_of_the_image():
+    x = jax.random.normal(jax.random.key(1), (2, 32, 64, 3))
+    scores, labels, maps = detr.attention_maps(MODEL, jax.jit(MODEL.init)(jax.random.key(0), x), x)
+    assert (scores.shape, labels.shape, maps.shape) == ((2, 4), (2, 4), (2, 4, 4, 8))
+    np.testing.assert_allclose(maps.sum((2, 3)), 1, rtol=1e-5)
+    assert (scores <= 1).all()
+    assert labels.max() < 3
+
+
 def test_images_without_boxes_learn_that_no_query_has_an_object():
     learner, rows = jitted(build()), source(4)[:]
     state = learner.init(jax.random.key(0), rows)
