@@ -35,9 +35,8 @@ def panels(context):
     from dlcore.report.tables import text
 
     lost, objects = context.numbers.get("lost_objects"), int(context.data.test.arrays["box_mask"].sum())
-    line = f"{lost:.0f} of {objects} test objects share a cell with another and cannot be found."
-    others = detection_results.panels(context)
-    return others if lost is None else [*others, text("Objects that share a cell", line)]
+    line = f"{lost or 0:.0f} of {objects} test objects share a cell with another and cannot be found."
+    return [*detection_results.panels(context), text("Objects that share a cell", line)]
 
 
 experiment = Experiment(

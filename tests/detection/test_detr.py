@@ -171,20 +171,6 @@ def test_images_without_boxes_learn_that_no_query_has_an_object():
     assert learner.update._cache_size() == 1
 
 
-def test_replicas_divide_each_part_by_the_weights_of_all():
-    """Four images on two replicas, of different numbers of boxes: the step is that of one device."""
-    model, rows = MODEL.clone(encoder_layers=0, dropout_rate=0.0), source(4)[:]
-    rows = {**{k: v for k, v in rows.items() if k != "index"}, "index": np.arange(4, dtype=np.int32)}
-    one = build(model=model)
-    state = jax.jit(one.init)(jax.random.key(0), rows)
-    want, metrics = jax.jit(one.update)(state, rows)
-    halves = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), rows)
-    step = jax.pmap(build("data", model).update, "data", in_axes=(None, 0), devices=jax.devices()[:2])
-    got, parts = step(state, halves)
-    chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], got.params), want.params, rtol=1e-4, atol=1e-6)
-    assert parts["loss"].collapse().compute() == pytest.approx(metrics["loss"].compute(), rel=1e-5)
-
-
 def test_more_boxes_than_queries_leave_the_dearest_out():
     model = MODEL.clone(num_queries=1, encoder_layers=0, decoder_layers=1, dropout_rate=0.0)
     learner, rows = jitted(build(model=model)), source(4)[:]
