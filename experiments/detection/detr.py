@@ -33,7 +33,7 @@ SMALL = {
 }
 DEFAULTS = {
     **{name: value for name, value in detection.DEFAULTS.items() if name != "topk_candidates"},
-    "epochs": 40.0,
+    "epochs": 36.0,
     "learning_rate": 1e-3,
     "clip_norm": 0.1,
     "weight_decay": 1e-4,
