@@ -25,7 +25,7 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
     """Convert a state dict to the variables of a detector.
 
     Args:
-      model: with `TORCH_NAMES`, as `RetinaNet`, `SSD` and `DETR`; its backbone has torch's form.
+      model: with `TORCH_NAMES`, as `FCOS`, `RetinaNet`, `SSD` and `DETR`; its backbone has torch's form.
       state_dict: {name: array}, torchvision's or, for DETR, transformers'.
       image_size: (height, width) of images that the model takes.
 
