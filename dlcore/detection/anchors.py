@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-__all__ = ["BACKGROUND", "IGNORED", "Anchors", "Grid", "match_anchors"]
+__all__ = ["BACKGROUND", "IGNORED", "Anchors", "Grid", "best_possible_recall", "match_anchors"]
 
 BACKGROUND, IGNORED = -1, -2
 
@@ -157,3 +157,31 @@ def match_anchors(
         most = iou.max(1, keepdims=True)
         matched = jnp.where(((iou == most) & (most > 0)).any(0), box, matched)
     return matched.astype(jnp.int32)
+
+
+def best_possible_recall(
+    anchors: np.ndarray, boxes: np.ndarray, box_mask: np.ndarray, iou_thresh: float = 0.5
+) -> tuple[float, float]:
+    """Tell how well anchors (or any fixed boxes) cover the boxes of a data set, before anything is learned.
+
+    A detector that classifies anchors cannot learn boxes that none overlaps: their scales or ratios are then wrong.
+
+    Args:
+      anchors: [L, 4] corners in pixels.
+      boxes: [N, M, 4], of N images.
+      box_mask: [N, M], which are no padding.
+      iou_thresh: overlap from which on a box is covered.
+
+    Returns:
+      (share of boxes that some anchor covers, mean over the boxes of the largest IoU); NaN where there is no box.
+    """
+    anchors, boxes = np.asarray(anchors, np.float32), np.asarray(boxes, np.float32)[np.asarray(box_mask, bool)]
+    best = np.zeros(len(boxes), np.float32)
+    area = np.prod(anchors[:, 2:] - anchors[:, :2], -1)
+    for start in range(0, len(boxes), 512):
+        part = boxes[start : start + 512, None]
+        sides = np.minimum(part[..., 2:], anchors[:, 2:]) - np.maximum(part[..., :2], anchors[:, :2])
+        inner = np.prod(np.maximum(sides, 0), -1)
+        union = area + np.prod(part[..., 2:] - part[..., :2], -1) - inner
+        best[start : start + 512] = (inner / np.maximum(union, 1e-9)).max(1)
+    return (float((best >= iou_thresh).mean()), float(best.mean())) if len(boxes) else (float("nan"), float("nan"))

@@ -1,7 +1,6 @@
 """Faster R-CNN: regions are proposed, cropped from a feature pyramid by RoIAlign, and classified by a small head.
 
-Ren, He, Girshick & Sun 2015, arXiv:1506.01497; on a pyramid, Lin et al. 2017, arXiv:1612.03144. Without a region
-proposal network, on given proposals, it is Fast R-CNN (Girshick 2015, arXiv:1504.08083).
+Ren, He, Girshick & Sun 2015, arXiv:1506.01497; on a pyramid, Lin et al. 2017, arXiv:1612.03144.
 
     L = L_rpn + 1/R sum_r CE(s_r, c_r) + 1/R sum_{r on an object} smoothL1(t_r[c_r], t*_r; 1/9)
     c_r = 0 (background) where no box overlaps proposal r by half;   t* = 10 (b_x - p_x) / p_w, ..., 5 log(b_w / p_w)
@@ -128,7 +127,6 @@ class FasterRCNN(nn.Module):
       stages: stages of the backbone in the pyramid, finest first.
       channels: of the pyramid.
       extra_blocks: levels beyond the backbone's, for anchors only: none, one by pooling, or two by convolutions.
-      given_proposals: regions come with the batch, as in Fast R-CNN, and no network proposes any.
       scales: sides of the anchors, in strides of their level.
       aspect_ratios: height over width of the anchors.
       box_channels: of the dense layers of the box head.
@@ -143,12 +141,14 @@ class FasterRCNN(nn.Module):
     stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")
     channels: Annotated[int, Range(1)] = 256
     extra_blocks: ExtraBlocks = "pool"
-    given_proposals: bool = False
     scales: tuple[float, ...] = (8.0,)
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     box_channels: Annotated[int, Range(1)] = 1024
     canonical_size: Annotated[float, Range(1)] = 224.0
     dtype: Any = None
+
+    given_proposals = False
+    """Whether regions come with the batch, and no network proposes any."""
 
     TORCH_NAMES = (
         (r"^backbone\.", "backbone.body."),

@@ -5,8 +5,10 @@ Sermanet et al. 2014 (OverFeat), arXiv:1312.6229, section 4; the form is that of
     L = 1/N sum_i [ CE(s_i, c_i) + lambda d(b_i, b*_i) ],     b = (x, y, w, h) as shares of the image's sides
     d = sum_k (b_k - b*_k)^2 (l2)  or  sum_k smoothL1(b_k - b*_k) (smooth_l1)
 
-x, y is the box's center. The class comes from the average of the last map, the box from the whole of it, as an average
-forgets places. Images without a box have no part in the loss: this network cannot say that there is nothing.
+x, y is the box's center. Each place of the last map says scores, a box and how much it counts, and the answer is the
+mean over the places by a softmax of the last: dense layers on the whole map, as in the lectures, must learn every place
+anew, and a plain average forgets places. Images without a box have no part in the loss: this network cannot say that
+there is nothing.
 """
 
 from typing import Annotated, Any, Literal, NamedTuple
@@ -50,17 +52,15 @@ class Localizer(nn.Module):
     Args:
       backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
-      stage: of the backbone, whose map both heads read.
-      channels: that the box's head reduces the map to.
-      hidden: units of the box's head.
+      stage: of the backbone, whose map the heads read.
+      channels: of the convolution that the heads share.
       dtype: of computation; None for that of the input.
     """
 
     backbone: nn.Module
     num_classes: int
     stage: str = "stage4"
-    channels: Annotated[int, Range(1)] = 32
-    hidden: Annotated[int, Range(1)] = 256
+    channels: Annotated[int, Range(1)] = 128
     dtype: Any = None
 
     @nn.compact
@@ -68,19 +68,25 @@ class Localizer(nn.Module):
         """Name and locate the object of each image.
 
         Args:
-          x: [B, H, W, C], all of one size, as the box's head knows each place of the map.
+          x: [B, H, W, C].
           train: whether batch norm of the backbone uses the batch.
 
         Returns:
           The outputs.
         """
         (last,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
-        dtype = logits_dtype(last.dtype)
-        logits = nn.Dense(self.num_classes, dtype=dtype, name="cls_score")(last.mean((1, 2)).astype(dtype))
-        places = nn.relu(Conv(self.channels, (1, 1), dtype=self.dtype, name="box_conv")(last))
-        places = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="box_hidden")(places.reshape(len(x), -1)))
-        starts = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.constant(0.5)}
-        return Outputs(logits, nn.Dense(4, dtype=dtype, name="bbox_pred", **starts)(places.astype(dtype)))
+        shared = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="shared")(last))
+        shared = shared.astype(logits_dtype(shared.dtype))
+        height, width = shared.shape[1:3]
+        logits, box, weight = (
+            nn.Dense(features, name=name, kernel_init=nn.initializers.normal(0.01))(shared)
+            for name, features in (("cls_score", self.num_classes), ("bbox_pred", 4), ("weight", 1))
+        )
+        y, x = ((jnp.arange(count) + 0.5) / count for count in (height, width))
+        y, x = jnp.meshgrid(y, x, indexing="ij")
+        box = box + jnp.stack([x, y, jnp.full_like(x, 0.3), jnp.full_like(x, 0.3)], -1)
+        weight = jax.nn.softmax(weight, (1, 2))
+        return Outputs((weight * logits).sum((1, 2)), (weight * box).sum((1, 2)))
 
 
 def box_distance(box: jax.Array, target: jax.Array, kind: Literal["l2", "smooth_l1"] = "l2") -> jax.Array:

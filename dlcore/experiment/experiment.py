@@ -88,6 +88,7 @@ class Experiment:
         writes no such report, leaves them out.
       schedule: Setup -> a function from the step, counted from 0, to its learning rate, for the log; None logs none.
       start: Setup -> fit's `start`, where the settings ask for weights to start from; else None.
+      notes: (Setup, Splits) -> lines to print before training, of what the data are to this model.
       evaluators: (Setup, Splits, "valid" or "test") -> measures of that split taken from what `predict` gives.
       packages: of `dlcore.extras` that it needs, checked before any work.
     """
@@ -120,6 +121,7 @@ class Experiment:
     report_hooks: Callable[[Setup], list] = lambda setup: []
     schedule: Callable[[Setup], Callable[[int], float] | None] = lambda setup: None
     start: Callable[[Setup], Callable[[Any], Any] | None] = lambda setup: None
+    notes: Callable[[Setup, Splits], list[str]] = lambda setup, splits: []
     evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []
     packages: tuple[str, ...] = ()
 

@@ -109,6 +109,8 @@ def _train(run: ResolvedRun) -> None:
         _note_changed_code(folder)
         run.write_config(spec, write_data(folder, data, known))
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
+        for note in run.experiment.notes(setup, data):
+            say(f"note: {note}")
     arguments = fit_arguments(run, setup, data)
     hooks = [*arguments["hooks"], *run.experiment.report_hooks(setup), *watch_hooks(run, setup, batch)]
     result = fit(

@@ -58,6 +58,7 @@ from dlcore.nn.position import (
     interpolate_positions,
     relative_buckets,
     sinusoidal_encoding,
+    sinusoidal_encoding_2d,
 )
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.recurrent import (
@@ -223,6 +224,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "sinusoidal_encoding",
+    "sinusoidal_encoding_2d",
     "soft_shrink",
     "soft_sign",
     "softmax",

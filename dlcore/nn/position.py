@@ -29,6 +29,7 @@ __all__ = [
     "interpolate_positions",
     "relative_buckets",
     "sinusoidal_encoding",
+    "sinusoidal_encoding_2d",
 ]
 
 
@@ -53,6 +54,33 @@ def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: f
     frequencies = max_period ** (-np.arange(0, features, 2) / features)
     angles = positions[..., None].astype(wide) * jnp.asarray(frequencies, wide)
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*angles.shape[:-1], features)
+
+
+def sinusoidal_encoding_2d(height: int, width: int, features: int, max_period: float = 10_000.0) -> jax.Array:
+    """Sinusoidal encoding of the pixels of a map (DETR): half of the channels for the row, half for the column.
+
+    Rows 1 to h are spread over 0 to 2 pi, and columns alike, so that maps of all sizes have the same range.
+
+    Args:
+      height: h, rows.
+      width: w, columns.
+      features: D, a multiple of 4.
+      max_period: see `sinusoidal_encoding`.
+
+    Returns:
+      [h, w, D] float32.
+
+    Raises:
+      ValueError: features is no multiple of 4.
+    """
+    if features < 4 or features % 4:
+        raise ValueError(f"features={features}: not two halves of sines and cosines; allowed: multiples of 4")
+    rows, columns = (
+        sinusoidal_encoding(2 * np.pi * jnp.arange(1, n + 1, dtype=jnp.float32) / (n + 1e-6), features // 2, max_period)
+        for n in (height, width)
+    )
+    shape = height, width, features // 2
+    return jnp.concatenate([jnp.broadcast_to(rows[:, None], shape), jnp.broadcast_to(columns, shape)], -1)
 
 
 def interpolate_positions(

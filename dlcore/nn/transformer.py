@@ -180,6 +180,11 @@ class TransformerBlock(nn.Module):
         return kinds[self.norm](self.epsilon, dtype=self.dtype, name=f"norm{i}")
 
 
+def _placed(x: jax.Array, position: jax.Array | None) -> tuple[jax.Array, ...]:
+    """(queries, keys, values) with the position on queries and keys; (x,) without one."""
+    return (x,) if position is None else (x + position, x + position, x)
+
+
 class TransformerEncoderBlock(TransformerBlock):
     """Transformer encoder block: self-attention and a perceptron on tokens, [B, N, D] -> [B, N, D].
 
@@ -193,7 +198,12 @@ class TransformerEncoderBlock(TransformerBlock):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, train: bool = False, mask: jax.Array | None = None, bias: jax.Array | None = None
+        self,
+        x: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        bias: jax.Array | None = None,
+        position: jax.Array | None = None,
     ) -> jax.Array:
         """Apply the block.
 
@@ -202,6 +212,8 @@ class TransformerEncoderBlock(TransformerBlock):
           train: apply dropout and drop path, with the "dropout" rng.
           mask: bool, True where a query may attend; broadcasts to [B, H, N, N]. None means everywhere.
           bias: added to the attention scores; broadcasts to [B, H, N, N]. None adds nothing.
+          position: added to queries and keys, not to values (DETR); broadcasts to x; not with `fused_qkv`. None adds
+            nothing.
 
         Returns:
           [B, N, D].
@@ -209,8 +221,9 @@ class TransformerEncoderBlock(TransformerBlock):
         attention, mlp = self._attention("attn", self.fused_qkv), self._perceptron()
 
         def attend(x: jax.Array) -> jax.Array:
+            inputs = _placed(x, position)
             return nn.Dropout(self.dropout_rate)(
-                attention(x, mask=mask, bias=bias, train=train), deterministic=not train
+                attention(*inputs, mask=mask, bias=bias, train=train), deterministic=not train
             )
 
         for i, branch in enumerate((attend, lambda x: mlp(x, train)), 1):
@@ -244,6 +257,8 @@ class TransformerDecoderBlock(TransformerBlock):
         bias: jax.Array | None = None,
         cache: dict[str, Any] | None = None,
         is_causal: bool = False,
+        position: jax.Array | None = None,
+        memory_position: jax.Array | None = None,
     ) -> Any:
         """Apply the block.
 
@@ -256,6 +271,9 @@ class TransformerDecoderBlock(TransformerBlock):
           bias: added to the self-attention's scores; broadcasts to [B, H, T, T]. None adds nothing.
           cache: of `init_cache`, or what the call before returned; None keeps nothing. A cache is causal by itself.
           is_causal: hide later tokens from each; faster than a mask that does.
+          position: added to queries and to the keys of the self-attention, not to values (DETR); broadcasts to x; not
+            with `fused_qkv` or a cache. None adds nothing.
+          memory_position: added to the keys of the memory; broadcasts to it. None adds nothing.
 
         Returns:
           [B, T, D]; with a cache (that, the cache after it).
@@ -264,13 +282,17 @@ class TransformerDecoderBlock(TransformerBlock):
 
         def attend(x: jax.Array) -> jax.Array:
             own = {"mask": mask, "bias": bias, "train": train, "is_causal": is_causal}
-            y = self._attention("attn", self.fused_qkv)(x, **own, cache=after.get("self"))
+            y = self._attention("attn", self.fused_qkv)(*_placed(x, position), **own, cache=after.get("self"))
             if cache is not None:
                 y, after["self"] = y
             return nn.Dropout(self.dropout_rate)(y, deterministic=not train)
 
         def look(x: jax.Array) -> jax.Array:
-            y = self._attention("cross_attn", False)(x, memory, mask=memory_mask, train=train, cache=after.get("cross"))
+            query = x if position is None else x + position
+            keys = memory if memory_position is None else memory + memory_position
+            values = None if memory_position is None else memory
+            attention = self._attention("cross_attn", False)
+            y = attention(query, keys, values, mask=memory_mask, train=train, cache=after.get("cross"))
             if cache is not None:
                 y, after["cross"] = y
             return nn.Dropout(self.dropout_rate)(y, deterministic=not train)

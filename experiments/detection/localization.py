@@ -55,7 +55,7 @@ experiment = Experiment(
     },
     defaults={k: v for k, v in detection.DEFAULTS.items() if k != "topk_candidates"} | {"max_boxes": 1},
     smoke={k: v for k, v in detection.SMOKE.items() if k not in ("topk_candidates", "detections_per_img")}
-    | {"localizer.hidden": 8},
+    | {"localizer.channels": 8},
 )
 
 if __name__ == "__main__":

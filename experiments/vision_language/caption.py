@@ -1,6 +1,7 @@
 """Describe images in a sentence: colored shapes that a program draws, or the photographs of Flickr8k.
 
-python -m experiments.vision_language.caption                                             (not run)
+python -m experiments.vision_language.caption       (99.7 % equal a reference, 75 % of the attention on the shape that is
+                                                     named; 10 min on one core)
 python -m experiments.vision_language.caption --model=rnn --recurrent.inject=every_step   (not run)
 python -m experiments.vision_language.caption --model=lstm                                (not run)
 python -m experiments.vision_language.caption --model=transformer                         (not run)
@@ -35,14 +36,20 @@ experiment = Experiment(
     modules=captioning.MODULES,
     settings=captioning.SETTINGS,
     defaults={
-        "learning_rate": 2e-3,
+        "attention.alignment_penalty": 0.0,
+        "attention.hidden_size": 128,
+        "attention.embedding_dim": 64,
+        "attention.attention_features": 64,
+        "attention.image_features": 64,
+        "captions_per_image": 2,
+        "learning_rate": 3e-3,
         "weight_decay": 0.01,
         "clip_norm": 1.0,
         "ema": 0.99,
         "max_length": 20,
-        "steps": 1200,
+        "steps": 2400,
         "batch_size": 64,
-        "eval_every": 200,
+        "eval_every": 600,
         "eval_batch_size": 100,
     },
     smoke={

@@ -92,7 +92,7 @@ def test_a_place_is_learnt_where_an_average_would_forget_it():
     batch = batch_of(np.concatenate([place, place + 4], 1), label, (16, 16))
     for image, (x, y), kind in zip(batch["image"], place, label, strict=True):
         image[y : y + 4, x : x + 4] = 2 * kind - 1
-    model = Localizer(Small(), 2, stage="only", channels=4, hidden=32)
+    model = Localizer(Small(), 2, stage="only", channels=16)
     build = localization.learner(model=model, optimizer=optax.adam(0.02))
     state = jax.jit(build.init)(jax.random.key(0), batch)
     state, _ = jax.lax.scan(lambda s, _: (build.update(s, batch)[0], None), state, None, 60)

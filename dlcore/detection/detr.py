@@ -1,0 +1,344 @@
+"""DETR: a transformer turns learned queries into a set of boxes, and each true box is matched to one of them.
+
+Carion et al. 2020, arXiv:2005.12872.
+
+    tokens    locations of a backbone's map; encoder: self-attention with sines of row and column on queries and keys
+    decoder   Q queries, all zero at first, with learned positions: self-attention, attention to the tokens, perceptron
+    outputs   of each query and each decoder layer: C classes and "no object", and a box (cx, cy, w, h) in image sides
+    match     distinct queries q_m with least sum_m [ -p(c_m) + 5 |b - b_m|_1 - 2 GIoU(b, b_m) ]
+    L         sum_q w_q CE_q / sum_q w_q + 1/N sum_m [ 5 |b - b_m|_1 + 2 (1 - GIoU(b, b_m)) ],   w = 0.1 for no object
+
+The loss is taken at every decoder layer, each with a matching of its own (auxiliary losses); N is the number of boxes
+of the whole batch, over all devices. There is no suppression: the self-attention of the decoder keeps two queries from
+the same object. Attention maps are in the collection "intermediates", as `cross_attn/weights` of each decoder layer.
+"""
+
+import re
+from functools import partial
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.detection.dense import detector_learner, named_maps
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.losses.detection import generalized_iou_loss
+from dlcore.nn import Conv, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
+from dlcore.nn.position import sinusoidal_encoding_2d
+from dlcore.ops.assignment import assign
+from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou
+from dlcore.ops.nms import top_detections
+
+__all__ = ["DETR", "Outputs", "image_losses", "learner", "match", "postprocess"]
+
+
+class Outputs(NamedTuple):
+    """Predictions of Q queries after each decoder layer, the last layer last.
+
+    Args:
+      logits: [B, layers, Q, C + 1], "no object" last.
+      boxes: [B, layers, Q, 4], center and size in shares of the image.
+    """
+
+    logits: jax.Array
+    boxes: jax.Array
+
+
+def _backbone_name(found: re.Match) -> str:
+    """A layer of our ResNet under transformers' name."""
+    stage, block, layer = found.groups()
+    kind, _, number = layer.rpartition(".")
+    prefix = f"model.backbone.model.encoder.stages.{int(stage) - 1}.layers.{block}."
+    if kind == "downsample":
+        return f"{prefix}shortcut.{'normalization' if number == '1' else 'convolution'}."
+    part = "convolution" if layer.startswith("conv") else "normalization"
+    return f"{prefix}layer.{int(layer[-1]) - 1}.{part}."
+
+
+class DETR(nn.Module):
+    """Backbone, transformer, and the heads that all queries share.
+
+    Args:
+      backbone: a model with `features`; its own classifier is not used.
+      num_classes: C.
+      stage: stage of the backbone whose locations are the tokens.
+      num_queries: Q, at least the objects of an image.
+      features: of tokens and queries, a multiple of 4 and of the heads.
+      num_heads: of each attention.
+      hidden_features: of each perceptron.
+      encoder_layers: blocks on the tokens.
+      decoder_layers: blocks on the queries.
+      pre_norm: normalize the input of each branch instead of the sum after it.
+      dropout_rate: in training, of the attentions' weights and outputs and of the perceptrons.
+      dtype: of computation; None for that of the input.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    stage: str = "layer4"
+    num_queries: Annotated[int, Range(1)] = 100
+    features: Annotated[int, Range(4)] = 256
+    num_heads: Annotated[int, Range(1)] = 8
+    hidden_features: Annotated[int, Range(1)] = 2048
+    encoder_layers: Annotated[int, Range(0)] = 6
+    decoder_layers: Annotated[int, Range(1)] = 6
+    pre_norm: bool = False
+    dropout_rate: Annotated[float, Range(0, 1)] = 0.1
+    dtype: Any = None
+
+    TORCH_NAMES = (
+        (r"^backbone\.conv1\.", "model.backbone.model.embedder.embedder.convolution."),
+        (r"^backbone\.bn1\.", "model.backbone.model.embedder.embedder.normalization."),
+        (r"^backbone\.layer(\d)\.(\d+)\.((?:conv|bn)\d|downsample\.\d)\.", _backbone_name),
+        (r"^(input_projection|encoder\.\d+|decoder\.\d+)\.", r"model.\1."),
+        (r"^model\.(en|de)coder\.(\d+)\.", r"model.\1coder.layers.\2."),
+        (r"\.attn\.(query|key|value|proj)\.", r".self_attn.\1."),
+        (r"\.cross_attn\.(query|key|value|proj)\.", r".encoder_attn.\1."),
+        (r"attn\.(q|k|v)(?:uery|ey|alue)\.", r"attn.\1_proj."),
+        (r"attn\.proj\.", "attn.o_proj."),
+        (r"\.norm1\.", ".self_attn_layer_norm."),
+        (r"(encoder\.layers\.\d+)\.norm2\.", r"\1.final_layer_norm."),
+        (r"(decoder\.layers\.\d+)\.norm2\.", r"\1.encoder_attn_layer_norm."),
+        (r"\.norm3\.", ".final_layer_norm."),
+        (r"^decoder_norm\.", "model.decoder.layernorm."),
+        (r"^query_positions$", "model.query_position_embeddings.weight"),
+        (r"^bbox_predictor_layers\.", "bbox_predictor.layers."),
+    )
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, np.ndarray]:
+        """Predict a set of boxes.
+
+        Args:
+          x: [B, H, W, C].
+          train: apply dropout, with the "dropout" rng; batch norm of the backbone uses the batch.
+
+        Returns:
+          (outputs, (W, H, W, H): what turns their boxes into pixels).
+        """
+        (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
+        y = Conv(self.features, (1, 1), dtype=self.dtype, name="input_projection")(y)
+        position = sinusoidal_encoding_2d(*y.shape[1:3], self.features).reshape(-1, self.features).astype(y.dtype)
+        memory = y.reshape(y.shape[0], -1, self.features)
+        block = {
+            "pre_norm": self.pre_norm,
+            "dropout_rate": self.dropout_rate,
+            "attention_dropout_rate": self.dropout_rate,
+            "fused_qkv": False,
+            "dtype": self.dtype,
+        }
+        for i in range(self.encoder_layers):
+            layer = TransformerEncoderBlock(self.num_heads, self.hidden_features, name=f"encoder_{i}", **block)
+            memory = layer(memory, train, position=position)
+        if self.pre_norm:
+            memory = LayerNorm(dtype=self.dtype, name="encoder_norm")(memory)
+        place = self.param("query_positions", nn.initializers.normal(1.0), (self.num_queries, self.features))
+        place, queries = place.astype(memory.dtype), jnp.zeros((len(x), self.num_queries, self.features), memory.dtype)
+        norm, states = LayerNorm(dtype=self.dtype, name="decoder_norm"), []
+        for i in range(self.decoder_layers):
+            layer = TransformerDecoderBlock(self.num_heads, self.hidden_features, name=f"decoder_{i}", **block)
+            queries = layer(queries, memory, train, position=place, memory_position=position)
+            states.append(norm(queries))
+        found = jnp.stack(states, 1)
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        logits = dense(self.num_classes + 1, name="class_labels_classifier")(found)
+        for i in range(2):
+            found = nn.relu(dense(self.features, name=f"bbox_predictor_layers_{i}")(found))
+        wide = logits_dtype(logits.dtype)
+        boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(found).astype(wide))
+        return Outputs(logits.astype(wide), boxes), np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
+
+
+def match(
+    logits: jax.Array,
+    boxes: jax.Array,
+    true: jax.Array,
+    labels: jax.Array,
+    valid: jax.Array,
+    *,
+    class_cost: float | jax.Array = 1.0,
+    bbox_cost: float | jax.Array = 5.0,
+    giou_cost: float | jax.Array = 2.0,
+) -> jax.Array:
+    """Match each true box of an image to a query of its own, at the least total cost.
+
+    Args:
+      logits: [Q, C + 1].
+      boxes: [Q, 4], center and size.
+      true: [M, 4], center and size.
+      labels: [M] int.
+      valid: [M] bool, False for padding.
+      class_cost: weight of minus the probability of the class.
+      bbox_cost: weight of the sum of absolute differences.
+      giou_cost: weight of minus the generalized IoU.
+
+    Returns:
+      [M] int32, index of a query; -1 for padding.
+    """
+    chance = jax.nn.softmax(logits)[:, labels]
+    distance = jnp.abs(boxes[:, None] - true).sum(-1)
+    overlap = generalized_box_iou(*(box_convert(b, "cxcywh", "xyxy") for b in (boxes, true)))
+    return assign(bbox_cost * distance - class_cost * chance - giou_cost * overlap, valid)
+
+
+def image_losses(
+    outputs: Outputs,
+    sides: jax.Array,
+    boxes: jax.Array,
+    labels: jax.Array,
+    valid: jax.Array,
+    *,
+    eos_coefficient: float | jax.Array = 0.1,
+    bbox_weight: float | jax.Array = 5.0,
+    giou_weight: float | jax.Array = 2.0,
+    auxiliary: bool = True,
+    **costs: Any,
+) -> dict[str, Any]:
+    """Sum the losses over the queries of one image.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      sides: [4], (width, height, width, height) of the image in pixels.
+      boxes: [M, 4] pixels, corners.
+      labels: [M] int.
+      valid: [M] bool, False for padding.
+      eos_coefficient: weight of queries without an object in the entropy.
+      bbox_weight: of the sum of absolute differences.
+      giou_weight: of the generalized IoU's loss.
+      auxiliary: take the losses of the earlier decoder layers, too.
+      **costs: of `match`.
+
+    Returns:
+      {"classification": (sum, sum of weights), "box", "giou": sums, the same with "auxiliary_" in front: over all
+      earlier layers, "num_foreground": number of true boxes}.
+    """
+    true = box_convert(boxes / sides, "xyxy", "cxcywh")
+
+    def of_layer(logits, found):
+        chosen = match(logits, found, true, labels, valid, **costs)
+        pairs = chosen[:, None] == jnp.arange(len(found))  # [M, Q]
+        owned, paired = pairs.any(0), (chosen >= 0)
+        label = jnp.where(owned, labels[pairs.argmax(0)], logits.shape[-1] - 1)
+        weight = jnp.where(owned, 1.0, eos_coefficient)
+        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        mine = jnp.where(paired[:, None], found[chosen], 0.5)
+        target = jnp.where(paired[:, None], true, 0.5)
+        overlap = generalized_iou_loss(*(box_convert(b, "cxcywh", "xyxy") for b in (mine, target)))
+        return {
+            "classification": ((weight * entropy).sum(), weight.sum()),
+            "box": bbox_weight * jnp.abs(mine - target).sum(),
+            "giou": giou_weight * jnp.where(paired, overlap, 0).sum(),
+        }
+
+    layers = jax.vmap(of_layer)(*outputs)
+    sums = jax.tree.map(lambda values: values[-1], layers)
+    if auxiliary and len(outputs.logits) > 1:
+        earlier = jax.tree.map(lambda values: values[:-1].sum(0), layers)
+        entropy, weight = earlier["classification"]  # each layer is divided by its own weight, which all share
+        earlier["classification"] = entropy, weight / (len(outputs.logits) - 1)
+        sums |= {f"auxiliary_{name}": value for name, value in earlier.items()}
+    return {**sums, "num_foreground": valid.sum(dtype=jnp.int32)}
+
+
+def cardinality(
+    outputs: Outputs, sides: jax.Array, boxes: jax.Array, labels: jax.Array, valid: jax.Array
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Measure by how much the number of queries that claim an object differs from the number of objects.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      sides: not used.
+      boxes: not used.
+      labels: not used.
+      valid: [M] bool, False for padding.
+
+    Returns:
+      {"cardinality_error": (absolute difference, 1)}.
+    """
+    logits = outputs.logits[-1]
+    claimed = (logits.argmax(-1) < logits.shape[-1] - 1).sum(dtype=jnp.int32)
+    return {"cardinality_error": (jnp.abs(claimed - valid.sum(dtype=jnp.int32)), jnp.int32(1))}
+
+
+def postprocess(
+    outputs: Outputs, sides: jax.Array, size: tuple[int, int], *, score_thresh: float = 0.05, detections_per_img: int
+) -> dict[str, jax.Array]:
+    """Detect the objects of one image: the likeliest class of each query, without suppression.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      sides: [4], (width, height, width, height) of the image in pixels.
+      size: (height, width) that boxes are clipped to.
+      score_thresh: detections score more than this.
+      detections_per_img: K.
+
+    Returns:
+      As `dlcore.detection.dense.select`.
+    """
+    chance = jax.nn.softmax(outputs.logits[-1])[:, :-1]
+    scores, labels = chance.max(-1), chance.argmax(-1)
+    boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)
+    best, valid = top_detections(scores > score_thresh, scores, detections_per_img)
+    return {
+        "boxes": jnp.where(valid[:, None], boxes[best], 0),
+        "scores": jnp.where(valid, scores[best], 0),
+        "labels": jnp.where(valid, labels[best], -1).astype(jnp.int32),
+        "valid": valid,
+    }
+
+
+@check_arguments
+def learner(
+    *,
+    model: DETR,
+    optimizer: optax.GradientTransformation,
+    preprocess: Any = lambda image: image,
+    augment: Any = None,
+    class_cost: Annotated[float, Range(0)] = 1.0,
+    bbox_cost: Annotated[float, Range(0)] = 5.0,
+    giou_cost: Annotated[float, Range(0)] = 2.0,
+    eos_coefficient: Annotated[float, Range(0, 1)] = 0.1,
+    bbox_weight: Annotated[float, Range(0)] = 5.0,
+    giou_weight: Annotated[float, Range(0)] = 2.0,
+    auxiliary: bool = True,
+    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
+    detections_per_img: Annotated[int, Range(1)] = 100,
+    axis: str | None = None,
+) -> Learner:
+    """Train DETR on the batches of `dlcore.detection.dense.detector_learner`.
+
+    Args:
+      model: a `DETR`.
+      optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
+      preprocess: batch of images to the model's input, of the same size.
+      augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
+      class_cost: weight of the class in the matching.
+      bbox_cost: weight of the absolute differences in the matching.
+      giou_cost: weight of the generalized IoU in the matching.
+      eos_coefficient: weight of queries without an object in the loss.
+      bbox_weight: weight of the absolute differences in the loss.
+      giou_weight: weight of the generalized IoU in the loss.
+      auxiliary: take the loss after every decoder layer, not the last alone.
+      score_thresh: least score of a detection.
+      detections_per_img: K, detections of an image at most.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner, as `detector_learner` describes it; it also measures `cardinality_error`, the mean difference between
+      the queries that claim an object and the objects.
+    """
+    costs = {"class_cost": class_cost, "bbox_cost": bbox_cost, "giou_cost": giou_cost}
+    weights = {"eos_coefficient": eos_coefficient, "bbox_weight": bbox_weight, "giou_weight": giou_weight}
+    return detector_learner(
+        model=model,
+        optimizer=optimizer,
+        preprocess=preprocess,
+        augment=augment,
+        axis=axis,
+        losses=partial(image_losses, auxiliary=auxiliary, **costs, **weights),
+        measures=cardinality,
+        postprocess=partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img),
+    )

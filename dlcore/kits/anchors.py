@@ -1,0 +1,60 @@
+"""What anchors are worth on the boxes of a data set, printed before a detector trains on them."""
+
+from collections.abc import Callable
+
+import numpy as np
+from flax import linen as nn
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.splits import Splits
+
+__all__ = ["recall_note", "recall_notes"]
+
+
+def recall_notes(detector: Callable[[Setup], nn.Module]) -> Callable[[Setup, Splits], list[str]]:
+    """Build the field `notes` of an experiment whose detector has anchors.
+
+    Args:
+      detector: builds it from the flags; somewhere among its outputs are `Anchors`.
+
+    Returns:
+      (Setup, Splits) -> one line, as `recall_note`.
+    """
+
+    def notes(setup: Setup, splits: Splits) -> list[str]:
+        import jax
+        import jax.numpy as jnp
+
+        from dlcore.detection.anchors import Anchors
+
+        model, found = detector(setup), []
+
+        def run(images):
+            outputs, _ = model.init_with_output(jax.random.key(0), images)
+            parts = jax.tree.leaves(outputs, is_leaf=lambda part: isinstance(part, Anchors))
+            found.extend(part for part in parts if isinstance(part, Anchors))
+
+        jax.eval_shape(run, jax.ShapeDtypeStruct((1, *setup.spec["image_shape"]), jnp.float32))
+        return [recall_note("anchors", found[0].boxes, splits)]
+
+    return notes
+
+
+def recall_note(what: str, boxes: np.ndarray, splits: Splits) -> str:
+    """Say how many training boxes fixed boxes can find.
+
+    Args:
+      what: they are.
+      boxes: [L, 4] corners in pixels.
+      splits: with `boxes` and `box_mask` in the training split.
+
+    Returns:
+      A line.
+    """
+    from dlcore.detection.anchors import best_possible_recall
+
+    truth = splits.train.arrays
+    recall, mean = best_possible_recall(boxes, truth["boxes"], truth["box_mask"])
+    share = f"{100 * recall:.1f} % of the training boxes"
+    text = f"{len(boxes)} {what} find at best {share} at IoU .5; mean of each box's best IoU {mean:.2f}"
+    return text if recall >= 0.95 else f"{text}; choose other scales or aspect ratios"

@@ -1,0 +1,30 @@
+"""The settings that the experiments of two-stage detectors share, for scenes of 96 x 96 on two cores."""
+
+from dlcore.kits import detection
+
+__all__ = ["DEFAULTS", "SMALL", "SMOKE"]
+
+SMALL = {
+    "stages": ("stage3", "stage4"),
+    "channels": 48,
+    "extra_blocks": "none",
+    "scales": (2.0, 3.0),
+    "aspect_ratios": (1.0,),
+    "box_channels": 128,
+}
+"""Fields of a detector on the small backbone: strides 8 and 16, crops of boxes below 224 pixels from the first."""
+
+DEFAULTS = {
+    **detection.DEFAULTS,
+    "learning_rate": 2e-3,
+    "num_proposals": 50,
+    "rpn_batch_size_per_image": 64,
+    "box_batch_size_per_image": 32,
+    "detections_per_img": 50,
+}
+SMOKE = {
+    **detection.SMOKE,
+    "num_proposals": 10,
+    "rpn_batch_size_per_image": 16,
+    "box_batch_size_per_image": 8,
+}

@@ -1,0 +1,81 @@
+"""Linear assignment inside the graph: give each column its own row, at the least total cost.
+
+    min sum_m cost[q_m, m]   over distinct rows q_m
+
+Shortest augmenting paths (Jonker & Volgenant 1987; Crouse 2016, the algorithm of `scipy.optimize`): prices u of columns
+and v of rows keep cost - u - v >= 0, and 0 where a pair is assigned. Columns whose cheapest row nobody claims before
+them have it at once. Each of the others searches, row by row in the order of distance, for the nearest free row, and
+the columns on the path to it move on by one. Shapes are static, so that the solver runs under jit and vmap, on every
+device, and in exported programs; it takes O(rows columns^2) operations at most.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+__all__ = ["assign"]
+
+
+def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+    """Assign a row to each column: distinct rows, the least sum of costs (the Hungarian method's answer).
+
+    Args:
+      cost: [Q, M], of row q for column m. No gradient goes through the answer. Infinities and NaN count as a large
+        finite cost, so that the search ends.
+      valid: [M] bool, False for padding; None for no padding.
+
+    Returns:
+      [M] int32, row of each column; -1 for padding, and for the columns left out where there are fewer rows than valid
+      columns.
+    """
+    chex.assert_rank(cost, 2)
+    count, columns = cost.shape
+    valid = jnp.ones(columns, bool) if valid is None else valid.astype(bool)
+    chex.assert_shape(valid, (columns,))
+    cost = jax.lax.stop_gradient(cost).astype(jnp.promote_types(cost.dtype, jnp.float32)).T
+    finite = jnp.isfinite(cost) & valid[:, None]
+    largest = jnp.where(finite, jnp.abs(cost), 0).max(initial=0)
+    cost = jnp.where(finite, cost, 2 * (1 + largest))
+    if count < columns:  # spare rows, dearer than any choice of the others
+        cost = jnp.pad(cost, ((0, 0), (0, columns - count)), constant_values=jnp.nan)
+        cost = jnp.where(jnp.isnan(cost), 2 * (1 + columns) * (1 + largest), cost)
+    rows, order = jnp.arange(cost.shape[1], dtype=jnp.int32), jnp.arange(columns, dtype=jnp.int32)
+
+    wanted = cost.argmin(1).astype(jnp.int32)
+    rivals = (wanted[:, None] == wanted) & valid & (order < order[:, None])
+    row_of = jnp.where(valid & ~rivals.any(1), wanted, -1)
+    owner = jnp.where(row_of[:, None] == rows, order[:, None], -1).max(0)
+
+    def insert(state):
+        u, v, row_of, owner = state
+        waiting = valid & (row_of < 0)
+        start, some = waiting.argmax().astype(jnp.int32), waiting.any()  # under vmap, others may wait where none does
+
+        def look(search):
+            distance, before, closed, column, nearest, _ = search
+            reach = nearest + cost[column] - u[column] - v
+            better = ~closed & (reach < distance)
+            distance, before = jnp.where(better, reach, distance), jnp.where(better, column, before)
+            ahead = jnp.where(closed, jnp.inf, distance)
+            row = ahead.argmin().astype(jnp.int32)
+            return distance, before, closed | (rows == row), owner[row], ahead[row], row
+
+        distance = jnp.full(rows.shape, jnp.inf, cost.dtype)
+        search = distance, jnp.zeros_like(rows), rows < 0, start, jnp.zeros((), cost.dtype), jnp.int32(0)
+        search = jax.lax.while_loop(lambda search: some & (search[3] >= 0), look, look(search))
+        distance, before, closed, _, nearest, row = search
+        gain = jnp.where(closed, nearest - distance, 0)
+        u = u + jnp.where(order == start, nearest, jnp.where(row_of >= 0, gain[row_of], 0))
+
+        def move(path):
+            row, _, row_of, owner = path
+            column = before[row]
+            left = row_of[column]
+            return left, column, jnp.where(order == column, row, row_of), jnp.where(rows == row, column, owner)
+
+        path = jax.lax.while_loop(lambda path: some & (path[1] != start), move, move((row, start, row_of, owner)))
+        return u, v - gain, *path[2:]
+
+    start = cost.min(1), jnp.zeros(rows.shape, cost.dtype), row_of, owner
+    row_of = jax.lax.while_loop(lambda state: (valid & (state[2] < 0)).any(), insert, start)[2]
+    return jnp.where(row_of < count, row_of, -1)

@@ -1,0 +1,268 @@
+"""Panoptic segmentation: every pixel gets a class, and of things also the object that it belongs to.
+
+Kirillov, He, Girshick, Rother & Dollar, "Panoptic segmentation" (2019), arXiv:1801.00868, section 7: a mask detector
+and a semantic segmenter, each trained as always, whose outputs are merged.
+
+    for objects from the highest score down:   part = mask and not taken
+        if |part| > v |mask|:   a segment, and part is taken
+    what is left:  the semantic map's stuff, where a class covers a pixels or more; else no segment
+
+A semantic map tells classes apart, not objects: two things of one class that touch are one region of it, and its
+connected regions are the baseline (`components`). Segments are numbers by pixel, with a class for each number; classes
+count the stuff first, then the things.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_arguments
+from dlcore.metrics.panoptic import PanopticQuality
+from dlcore.ops.mask_paste import paste_masks
+
+__all__ = ["PanopticState", "components", "learner", "merge", "panoptic_evaluator", "truth"]
+
+
+def merge(
+    masks: jax.Array,
+    scores: jax.Array,
+    labels: jax.Array,
+    valid: jax.Array,
+    semantic: jax.Array,
+    num_stuff: int,
+    score_thresh: float = 0.5,
+    min_visible: float = 0.5,
+    min_stuff: int = 0,
+) -> tuple[jax.Array, jax.Array]:
+    """Merge the objects and the semantic map of one image.
+
+    Args:
+      masks: [K, H, W] bool, of the objects.
+      scores: [K].
+      labels: [K] int, classes among the things.
+      valid: [K].
+      semantic: [H, W] int; classes from `num_stuff` on, and void, are no stuff.
+      num_stuff: S, classes of stuff.
+      score_thresh: least score of an object.
+      min_visible: an object stays where more than this share of it is not taken.
+      min_stuff: pixels that a class of stuff covers at least.
+
+    Returns:
+      (segments [H, W] int32, -1 for none; classes [K + S] int32 of the segments, -1 for one that is not used). Object k
+      is segment k, stuff s is segment K + s.
+    """
+    count = len(scores)
+    masks = masks & ((valid > 0) & (scores >= score_thresh))[:, None, None]
+
+    def add(segments: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        part = masks[k] & (segments < 0)
+        keep = part.sum() > min_visible * masks[k].sum()
+        return jnp.where(part & keep, k, segments), keep
+
+    order = jnp.argsort(-scores)
+    segments, kept = jax.lax.scan(add, jnp.full(semantic.shape, -1, jnp.int32), order.astype(jnp.int32))
+    semantic = semantic.astype(jnp.int32)
+    stuff = jnp.where((segments < 0) & (semantic < num_stuff), semantic, -1)
+    enough = (stuff[..., None] == jnp.arange(num_stuff)).sum((0, 1)) >= max(min_stuff, 1)
+    segments = jnp.where((stuff >= 0) & enough[stuff], count + stuff, segments)
+    things = jnp.full(count, -1, jnp.int32).at[order].set(jnp.where(kept, num_stuff + labels[order], -1))
+    return segments, jnp.concatenate([things, jnp.where(enough, jnp.arange(num_stuff), -1)]).astype(jnp.int32)
+
+
+def truth(
+    masks: jax.Array, labels: jax.Array, valid: jax.Array, semantic: jax.Array, num_stuff: int
+) -> tuple[jax.Array, jax.Array]:
+    """Number the true segments of one image.
+
+    Args:
+      masks: [M, H, W] bool, whole objects from the farthest to the nearest.
+      labels: [M] int, classes among the things.
+      valid: [M]; the pixels of other masks, such as those of crowds, are void.
+      semantic: [H, W] int; classes from `num_stuff` on, and void, are no stuff.
+      num_stuff: S.
+
+    Returns:
+      (segments [H, W] int32, -1 for void; classes [M + S] int32), as `merge`.
+    """
+    count = len(labels)
+    nearest = jnp.where(masks, jnp.arange(1, count + 1)[:, None, None], 0).max(0, initial=0) - 1
+    semantic = semantic.astype(jnp.int32)
+    behind = jnp.where(semantic < num_stuff, count + semantic, -1)
+    own = jnp.where((valid > 0)[jnp.maximum(nearest, 0)], nearest, -1) if count else nearest
+    segments = jnp.where(nearest >= 0, own, behind)
+    things = jnp.where(valid > 0, num_stuff + labels, -1)
+    return segments, jnp.concatenate([things, jnp.arange(num_stuff)]).astype(jnp.int32)
+
+
+def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Take each connected region of a thing's class in a semantic map for an object.
+
+    Args:
+      semantic: [H, W] int, classes.
+      num_stuff: S.
+      room: objects at most; the largest stay.
+
+    Returns:
+      (segments [H, W] int32, classes [room + S] int32), as `merge`.
+    """
+    from scipy.ndimage import label
+
+    segments = np.where(semantic < num_stuff, room + semantic.astype(np.int32), -1)
+    classes = np.full(room + num_stuff, -1, np.int32)
+    classes[room:] = np.arange(num_stuff)
+    regions = []
+    for c in np.unique(semantic[(semantic >= num_stuff) & (semantic != 255)]):
+        found, count = label(semantic == c)
+        regions += [(found == i, int(c)) for i in range(1, count + 1)]
+    for k, (region, c) in enumerate(sorted(regions, key=lambda r: -r[0].sum())[:room]):
+        segments[region], classes[k] = k, c
+    return segments, classes
+
+
+@struct.dataclass
+class PanopticState(State):
+    """State of the detector and of the segmenter.
+
+    Args:
+      parts: {"instances", "semantic"}: their states, without the parameters and the optimizers' states, which stand in
+        `params` and `opt_state` under the same names.
+    """
+
+    parts: Any
+
+
+@check_arguments
+def learner(
+    *,
+    instances: Learner,
+    semantic: Learner,
+    num_stuff: Any,
+    score_thresh: Annotated[float, Range(0, 1)] = 0.5,
+    min_visible: Annotated[float, Range(0, 1)] = 0.5,
+    min_stuff: Annotated[int, Range(0)] = 64,
+) -> Learner:
+    """Train a mask detector and a segmenter on the same batches, each by its own learner, and merge what they predict.
+
+    A batch has what both read: `{"image": [B, H, W, C], "boxes", "labels", "box_mask", "masks", "semantic", "index"}`.
+
+    Args:
+      instances: predict gives `{"boxes": [B, K, 4], "scores", "labels", "valid": [B, K], "masks": [B, K, M, M]}`, the
+        masks as probabilities in the frames of the boxes.
+      semantic: predict gives `{"classes": [B, H, W]}`, the stuff first.
+      num_stuff: int, classes of stuff.
+      score_thresh: least score of an object.
+      min_visible: an object stays where more than this share of it is not taken.
+      min_stuff: pixels that a class of stuff covers at least.
+
+    Returns:
+      The learner; predict gives what both give, and `{"segments": [B, H, W] int32, "segment_labels": [B, K + S]}`.
+    """
+    learners = {"instances": instances, "semantic": semantic}
+    prefix = {"instances": "instance", "semantic": "semantic"}
+
+    def joined(states: dict[str, State]) -> PanopticState:
+        first = states["instances"]
+        return PanopticState(
+            step=first.step,
+            rng=first.rng,
+            params={name: part.params for name, part in states.items()},
+            opt_state={name: part.opt_state for name, part in states.items()},
+            parts={name: part.replace(params=None, opt_state=None) for name, part in states.items()},
+        )
+
+    def part(state: PanopticState, name: str) -> State:
+        return state.parts[name].replace(params=state.params[name], opt_state=state.opt_state[name])
+
+    def named(metrics: dict[str, Metrics]) -> Metrics:
+        return {f"{prefix[name]}_{key}": value for name, own in metrics.items() for key, value in own.items()}
+
+    def init(rng: jax.Array, batch: dict) -> PanopticState:
+        return joined(
+            {name: own.init(jax.random.fold_in(rng, i), batch) for i, (name, own) in enumerate(learners.items())}
+        )
+
+    def update(state: PanopticState, batch: dict) -> tuple[PanopticState, Metrics]:
+        pairs = {name: own.update(part(state, name), batch) for name, own in learners.items()}
+        states = {name: pair[0] for name, pair in pairs.items()}
+        return joined(states), named({name: pair[1] for name, pair in pairs.items()})
+
+    def evaluate(state: PanopticState, batch: dict) -> Metrics:
+        return named({name: own.evaluate(part(state, name), batch) for name, own in learners.items()})
+
+    def predict(state: PanopticState, batch: dict) -> dict[str, jax.Array]:
+        found = instances.predict(part(state, "instances"), batch)
+        classes = semantic.predict(part(state, "semantic"), batch)["classes"]
+
+        def one(image: tuple[dict, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            own, map_ = image
+            masks = paste_masks(own["masks"], own["boxes"], map_.shape, whole_pixels=False) > 0.5
+            objects = (masks, own["scores"], own["labels"], own["valid"])
+            return merge(*objects, map_, num_stuff, score_thresh, min_visible, min_stuff)
+
+        segments, labels = jax.lax.map(one, (found, classes))
+        return {**found, "classes": classes, "segments": segments, "segment_labels": labels}
+
+    def loss(params: Any, state: PanopticState, batch: dict) -> tuple[jax.Array, Metrics]:
+        values = {name: own.loss(params[name], part(state, name), batch) for name, own in learners.items()}
+        return sum(value for value, _ in values.values()), named(
+            {name: metrics for name, (_, metrics) in values.items()}
+        )
+
+    return Learner(init, update, evaluate, predict, loss)
+
+
+def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any = None) -> Evaluator:
+    """Measure panoptic quality, and that of the semantic map's connected regions beside it.
+
+    Numbers: pq, sq, rq (means over the classes that occur), pq_things, pq_stuff, pq/NAME of each class that occurs, and
+    components_pq.
+
+    Args:
+      class_names: of the stuff, then of the things.
+      num_stuff: S.
+      source: to measure; None measures the split. Its rows have `image`, `masks` (packed), `labels`, `box_mask` and
+        `semantic`.
+
+    Returns:
+      The evaluator.
+    """
+    from dlcore.data.masks import unpack_masks
+
+    names = list(class_names)
+    count = jax.jit(PanopticQuality.of, static_argnums=4)
+    number = jax.jit(jax.vmap(truth, (0, 0, 0, 0, None)), static_argnums=4)
+
+    def add(acc, outputs, rows):
+        masks = unpack_masks(np.asarray(rows["masks"]), rows["image"].shape[2])
+        real = number(masks, rows["labels"], rows["box_mask"], rows["semantic"], num_stuff)
+        regions = [components(np.asarray(map_), num_stuff) for map_ in outputs["classes"]]
+        found = {
+            "": (outputs["segments"], outputs["segment_labels"]),
+            "components_": tuple(np.stack(part) for part in zip(*regions, strict=True)),
+        }
+        counted = {name: jax.device_get(count(*pair, *real, len(names))) for name, pair in found.items()}
+        return counted if acc is None else {name: acc[name].merge(metric) for name, metric in counted.items()}
+
+    def finish(acc):
+        found = acc[""].compute()
+        if found is None:
+            return dict.fromkeys(("pq", "sq", "rq", "pq_things", "pq_stuff", "components_pq"))
+        by_class = found["pq_by_class"]
+
+        def mean(values: np.ndarray) -> float | None:
+            return None if np.isnan(values).all() else float(np.nanmean(values))
+
+        return {
+            **{name: found[name] for name in ("pq", "sq", "rq")},
+            "pq_things": mean(by_class[num_stuff:]),
+            "pq_stuff": mean(by_class[:num_stuff]),
+            **{f"pq/{name}": float(v) for name, v in zip(names, by_class, strict=True) if not np.isnan(v)},
+            "components_pq": acc["components_"].compute()["pq"],
+        }
+
+    every = ("pq", "sq", "rq", "pq_things", "pq_stuff", "components_pq")
+    return Evaluator(add, finish, source, (*every, *(f"pq/{name}" for name in names)))

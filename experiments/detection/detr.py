@@ -1,0 +1,70 @@
+"""Detect colored shapes, or the classes of a data set in COCO's format, with DETR: a set of boxes, no suppression.
+
+python -m experiments.detection.detr        (not run)
+python -m experiments.detection.detr --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=300 \\
+    --detr.num_queries=40 --eval_every=512    (not run)
+
+For the second D is as for experiments.detection.fcos. DETR learns slowly: watch the curve of the mAP, and expect
+several times the epochs of the other detectors. The settings are those that help on few images: auxiliary losses, a
+gradient of norm 0.1 at most, norms in front of the branches, few queries (more than an image has objects), and no
+dropout. The published form has the fields' defaults in dlcore.detection.detr.
+"""
+
+from functools import partial
+
+from dlcore.detection import detr
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, detection
+from dlcore.main import main
+
+SMALL = {
+    "stage": "stage3",
+    "num_queries": 12,
+    "features": 96,
+    "num_heads": 4,
+    "hidden_features": 256,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "pre_norm": True,
+    "dropout_rate": 0.0,
+}
+DEFAULTS = {
+    **{name: value for name, value in detection.DEFAULTS.items() if name != "topk_candidates"},
+    "epochs": 40.0,
+    "learning_rate": 1e-3,
+    "clip_norm": 0.1,
+    "weight_decay": 1e-4,
+    "detections_per_img": 12,
+}
+SMOKE = {name: value for name, value in detection.SMOKE.items() if name != "topk_candidates"}
+
+
+def build(setup: Setup):
+    model = detr.DETR(
+        backbone=backbone.build(setup),
+        num_classes=setup.spec["num_classes"],
+        dtype=setup.dtype,
+        **setup.flags.group("detr"),
+    )
+    return detection.build(setup, detr.learner, model)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=detr.learner,
+    build=build,
+    modules={"detr": partial(detr.DETR, **SMALL)},
+    defaults=DEFAULTS,
+    smoke={
+        **SMOKE,
+        "detr.features": 16,
+        "detr.hidden_features": 16,
+        "detr.encoder_layers": 1,
+        "detr.decoder_layers": 2,
+    },
+    **detection.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

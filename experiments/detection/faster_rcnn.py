@@ -1,0 +1,48 @@
+"""Detect colored shapes, or the classes of a data set in COCO's format, with Faster R-CNN.
+
+python -m experiments.detection.faster_rcnn        (not run)
+python -m experiments.detection.faster_rcnn --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\
+    --epochs=30 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=3,5 --eval_every=128    (not run)
+
+For the second D is as for experiments.detection.fcos. Choose `--faster_rcnn.stages` and `--faster_rcnn.scales` by the
+size of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixels wide and high. How many training
+boxes the anchors can find is printed before training.
+"""
+
+from functools import partial
+
+from dlcore.detection import two_stage
+from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import anchors, backbone, detection
+from dlcore.kits import two_stage as kit
+from dlcore.main import main
+
+
+def detector(setup: Setup):
+    return FasterRCNN(
+        backbone=backbone.build(setup),
+        num_classes=setup.spec["num_classes"],
+        dtype=setup.dtype,
+        **setup.flags.group("faster_rcnn"),
+    )
+
+
+def build(setup: Setup):
+    return detection.build(setup, two_stage.learner, detector(setup))
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=two_stage.learner,
+    build=build,
+    modules={"faster_rcnn": partial(FasterRCNN, **kit.SMALL)},
+    defaults=kit.DEFAULTS,
+    smoke={**kit.SMOKE, "faster_rcnn.channels": 16, "faster_rcnn.box_channels": 16},
+    notes=anchors.recall_notes(detector),
+    **detection.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

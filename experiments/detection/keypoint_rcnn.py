@@ -1,0 +1,53 @@
+"""Detect colored shapes and the keypoints of each, or those of a data set in COCO's format, with a keypoint R-CNN.
+
+python -m experiments.detection.keypoint_rcnn        (not run)
+python -m experiments.detection.keypoint_rcnn --dataset=coco --data_dir=D --image_size=256,320 --batch_size=8 \\
+    --epochs=60 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=3,6 --eval_every=128    (not run)
+
+For the second D is as for experiments.detection.fcos; its annotations have keypoints. Those of a shape are the pixels
+farthest to the left, the top, the right and the bottom.
+"""
+
+from functools import partial
+
+from dlcore.detection import two_stage
+from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.detection.keypoint_rcnn import KeypointHead
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import anchors, backbone, detection
+from dlcore.kits import two_stage as kit
+from dlcore.main import main
+
+
+def detector(setup: Setup):
+    num_keypoints = len(setup.spec["keypoint_names"])
+    return FasterRCNN(
+        backbone=backbone.build(setup),
+        num_classes=setup.spec["num_classes"],
+        keypoint_head=KeypointHead(num_keypoints, dtype=setup.dtype, **setup.flags.group("keypoint_head")),
+        dtype=setup.dtype,
+        **setup.flags.group("faster_rcnn"),
+    )
+
+
+def build(setup: Setup):
+    return detection.build(setup, two_stage.learner, detector(setup))
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=two_stage.learner,
+    build=build,
+    modules={
+        "faster_rcnn": partial(FasterRCNN, **kit.SMALL),
+        "keypoint_head": partial(KeypointHead, channels=32, num_convs=2),
+    },
+    defaults=kit.DEFAULTS,
+    smoke={**kit.SMOKE, "faster_rcnn.channels": 16, "faster_rcnn.box_channels": 16, "keypoint_head.channels": 8},
+    notes=anchors.recall_notes(detector),
+    **detection.fields(keypoints=True),
+)
+
+if __name__ == "__main__":
+    main(experiment)

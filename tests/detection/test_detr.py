@@ -1,0 +1,184 @@
+"""DETR against transformers', its matching and losses by hand, and images without boxes."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.detection import detr
+from dlcore.detection.detr import DETR, Outputs, image_losses
+from dlcore.detection.torch_weights import load_torch
+from dlcore.models import create_model
+from dlcore.models.resnet import BasicBlock, ResNet
+from dlcore.ops.boxes import box_convert, generalized_box_iou
+from dlcore.optim import cross_replica
+from dlcore.run import Placement, fit, make_mesh
+from tests.detection.detectors import Golden, Small, jitted, parameters, source
+
+
+@pytest.mark.covers("AT-32")
+def test_it_has_transformers_number_of_parameters():
+    assert parameters(DETR(create_model("resnet50"), 91)) == 41_501_895
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return Golden("hf_detr")
+
+
+@pytest.fixture(scope="module")
+def theirs(golden):
+    model = DETR(
+        ResNet(stages=(1, 1), block=BasicBlock, width=8),
+        5,
+        "layer2",
+        num_queries=6,
+        features=32,
+        num_heads=4,
+        hidden_features=64,
+        encoder_layers=2,
+        decoder_layers=2,
+    )
+    variables, x = load_torch(model, golden.weights), golden.images("pixel_values")
+    names = ("encoder_1", "decoder_norm")
+    apply = jax.jit(lambda v, x: model.apply(v, x, capture_intermediates=lambda module, _: module.name in names))
+    (outputs, sides), seen = apply(variables, x)
+    return outputs, sides, seen["intermediates"]
+
+
+TRUE = ([[0.3, 0.4, 0.2, 0.3], [0.6, 0.5, 0.4, 0.5]], [[0.5, 0.5, 0.9, 0.7], [0, 0, 0, 0]])
+LABELS, VALID = np.array([[1, 3], [2, -1]]), np.array([[True, True], [True, False]])
+
+
+@pytest.mark.covers("AT-32")
+def test_tokens_queries_scores_and_boxes_equal_transformers(golden, theirs):
+    outputs, sides, seen = theirs
+    np.testing.assert_array_equal(sides, [96, 64, 96, 64])
+    golden.check(seen["encoder_1"]["__call__"][0], "encoder_last")
+    golden.check(seen["decoder_norm"]["__call__"][-1], "last_hidden_state")
+    golden.check(outputs.logits[:, -1], "logits")
+    golden.check(outputs.boxes[:, -1], "pred_boxes")
+
+
+@pytest.mark.covers("AT-32")
+def test_matching_and_losses_equal_transformers(golden, theirs):
+    outputs, sides, _ = theirs
+    corners = box_convert(jnp.array(TRUE), "cxcywh", "xyxy") * sides
+    sums = jax.vmap(lambda out, *truth: image_losses(out, sides, *truth))(outputs, corners, LABELS, VALID)
+    count = sums["num_foreground"].sum()
+    assert int(count) == 3
+    entropy, weight = (part.sum() for part in sums["classification"])
+    want = {name: golden.number(f"loss_dict.loss_{name}") for name in ("ce", "bbox", "giou")}
+    assert float(entropy / weight) == pytest.approx(want["ce"], rel=1e-5)
+    assert float(sums["box"].sum() / count) == pytest.approx(5 * want["bbox"], rel=1e-5)
+    assert float(sums["giou"].sum() / count) == pytest.approx(2 * want["giou"], rel=1e-5)
+    total = entropy / weight + (sums["box"] + sums["giou"]).sum() / count
+    assert float(total) == pytest.approx(golden.number("loss"), rel=1e-5)
+    measured = jax.vmap(lambda out, *truth: detr.cardinality(out, sides, *truth))(outputs, corners, LABELS, VALID)
+    error, images = measured["cardinality_error"]
+    assert float(error.sum() / images.sum()) == golden.number("loss_dict.cardinality_error")
+
+
+@pytest.mark.covers("AT-32")
+def test_the_match_is_scipys_and_queries_have_no_order():
+    rng = np.random.default_rng(0)
+    logits, boxes = rng.normal(size=(9, 4)).astype(np.float32), rng.uniform(0.1, 0.9, (9, 4)).astype(np.float32)
+    true, labels = rng.uniform(0.1, 0.9, (5, 4)).astype(np.float32), np.array([0, 2, 1, 1, -1])
+    valid = labels >= 0
+    match = jax.jit(detr.match)
+    chosen = np.asarray(match(logits, boxes, true, labels, valid))
+    chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    overlap = generalized_box_iou(*(box_convert(jnp.asarray(b), "cxcywh", "xyxy") for b in (boxes, true)))
+    cost = 5 * np.abs(boxes[:, None] - true).sum(-1) - chance[:, labels] - 2 * np.asarray(overlap)
+    rows, columns = linear_sum_assignment(cost[:, valid])
+    np.testing.assert_array_equal(chosen[columns], rows)
+    assert chosen[4] == -1
+    order = rng.permutation(9)
+    np.testing.assert_array_equal(
+        order[np.asarray(match(logits[order], boxes[order], true, labels, valid))[:4]], rows[np.argsort(columns)]
+    )
+    sides = jnp.full(4, 10.0)
+    corners = box_convert(jnp.asarray(true), "cxcywh", "xyxy") * sides
+    loss = jax.jit(lambda out: image_losses(out, sides, corners, labels, valid))
+    first = loss(Outputs(jnp.asarray(logits)[None], jnp.asarray(boxes)[None]))
+    second = loss(Outputs(jnp.asarray(logits)[None, order], jnp.asarray(boxes)[None, order]))
+    chex.assert_trees_all_close(first, second, rtol=1e-5)
+
+
+@pytest.mark.covers("AT-32")
+def test_losses_by_hand():
+    """Two queries, one box: the second has it at an overlap of a half; all logits 0, one class and no object."""
+    boxes = jnp.array([[[0.1, 0.1, 0.1, 0.1], [0.5, 0.5, 0.5, 0.5]]])
+    outputs = Outputs(jnp.zeros((1, 2, 2)), boxes)
+    truth = jnp.array([[25.0, 25, 75, 50]]), jnp.array([0]), jnp.array([True])
+    sums = image_losses(outputs, jnp.full(4, 100.0), *truth)
+    assert float(sums["classification"][0]) == pytest.approx(1.1 * np.log(2), rel=1e-6)
+    assert float(sums["classification"][1]) == pytest.approx(1.1, rel=1e-6)
+    assert float(sums["box"]) == pytest.approx(5 * (0.125 + 0.25), rel=1e-5)  # the center is higher, the side half
+    assert float(sums["giou"]) == pytest.approx(2 * 0.5, rel=1e-4)
+    assert "auxiliary_box" not in sums
+    twice = image_losses(jax.tree.map(lambda x: jnp.tile(x, (3, 1, 1)), outputs), jnp.full(4, 100.0), *truth)
+    for name in ("box", "giou"):
+        assert float(twice[name]) == pytest.approx(float(sums[name]), rel=1e-6)
+        assert float(twice[f"auxiliary_{name}"]) == pytest.approx(2 * float(sums[name]), rel=1e-6)
+    entropy, weight = twice["auxiliary_classification"]
+    assert float(entropy / weight) == pytest.approx(2 * np.log(2), rel=1e-6)
+    found = detr.postprocess(
+        Outputs(jnp.array([[[0.0, 9], [2, 0]]]), boxes), jnp.full(4, 100.0), (100, 100), detections_per_img=3
+    )
+    np.testing.assert_array_equal(found["valid"], [True, False, False])
+    np.testing.assert_allclose(found["boxes"][0], [25, 25, 75, 75], rtol=1e-6)
+    assert float(found["scores"][0]) == pytest.approx(1 / (1 + np.exp(-2)), rel=1e-5)
+
+
+MODEL = DETR(Small(), 3, "fine", 4, 8, 2, 8, 1, 2)
+
+
+def build(axis=None, model=MODEL):
+    optimizer = cross_replica(optax.sgd(0.05), axis)
+    return detr.learner(model=model, optimizer=optimizer, detections_per_img=4, axis=axis)
+
+
+def test_images_without_boxes_learn_that_no_query_has_an_object():
+    learner, rows = jitted(build()), source(4)[:]
+    state = learner.init(jax.random.key(0), rows)
+    first = learner.evaluate(state, rows)
+    chex.assert_trees_all_equal(learner.evaluate(state, rows), first)
+    parts = [v.compute() for k, v in first.items() if k not in ("loss", "cardinality_error")]
+    assert first["loss"].compute() == pytest.approx(sum(parts), rel=1e-5)
+    assert float(learner.loss(state.params, state, rows)[0]) == pytest.approx(sum(parts), rel=1e-5)
+    rows["box_mask"][:] = False
+    rows["boxes"][:] = np.nan
+    after, metrics = learner.update(state, rows)  # with dropout
+    chex.assert_tree_all_finite(after.params)
+    assert metrics["box"].compute() is None
+    assert metrics["classification"].compute() > 0
+    assert learner.evaluate(after, rows)["loss"].compute() < learner.evaluate(state, rows)["loss"].compute()
+    assert learner.predict(after, rows)["boxes"].shape == (4, 4, 4)
+    learner.update(after, source(4)[:])
+    assert learner.update._cache_size() == 1
+
+
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    model = MODEL.clone(dropout_rate=0.0)
+    placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
+    one, eight = (
+        fit(build(p.axis, model), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements
+    )
+    chex.assert_trees_all_close(
+        jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_more_boxes_than_queries_leave_the_dearest_out():
+    model = MODEL.clone(num_queries=1, encoder_layers=0, decoder_layers=1, dropout_rate=0.0)
+    learner, rows = jitted(build(model=model)), source(4)[:]
+    state = learner.init(jax.random.key(0), rows)
+    value, metrics = learner.loss(state.params, state, rows)
+    assert np.isfinite(value)
+    assert metrics["box"].count == rows["box_mask"].sum()

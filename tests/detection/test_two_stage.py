@@ -1,0 +1,236 @@
+"""The learner of two-stage detectors, with all heads: no box, padding, devices, repeats; sampling by hand.
+
+Compiling the step of four losses takes most of the time.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.masks import pack_masks
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.detection import two_stage
+from dlcore.detection.fast_rcnn import FastRCNN, window_proposals
+from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.detection.keypoint_rcnn import KeypointHead
+from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.detection.sampling import balanced_sample, sample_proposals
+from dlcore.optim import cross_replica
+from dlcore.run import Placement, fit, make_mesh
+from tests.detection.detectors import Small, jitted, source
+
+# Sampling
+
+
+@pytest.mark.covers("DE-13")
+def test_positives_take_their_share_at_most_and_negatives_the_rest():
+    positive = jnp.arange(40) < 10
+    negative = jnp.arange(40) >= 20
+    draw = jax.jit(balanced_sample, static_argnums=(3, 4))
+    index, valid = draw(jax.random.key(0), positive, negative, 16, 0.25)
+    assert index.shape == (16,)
+    assert bool(valid.all())
+    assert bool(positive[index[:4]].all())
+    assert bool(negative[index[4:]].all())
+    assert len(set(index.tolist())) == 16
+    # Ten positives for 16 slots at a share of 1: six negatives; a mask where nobody is left.
+    index, valid = draw(jax.random.key(0), positive, negative, 16, 1.0)
+    assert int(positive[index].sum()) == 10
+    index, valid = draw(jax.random.key(0), positive, negative, 40, 0.25)
+    assert int(valid.sum()) == 30
+    assert not set(index[valid].tolist()) & set(range(10, 20))
+    index, valid = draw(jax.random.key(0), positive & False, negative & False, 16, 0.5)
+    assert not valid.any()
+
+
+def test_each_candidate_is_as_likely_as_another():
+    positive, negative = jnp.arange(12) < 4, jnp.arange(12) >= 4
+    keys = jax.random.split(jax.random.key(1), 2000)
+    index, _ = jax.vmap(lambda key: balanced_sample(key, positive, negative, 6, 1 / 3))(keys)
+    share = np.bincount(np.asarray(index).ravel(), minlength=12) / 2000
+    np.testing.assert_allclose(share, [0.5] * 4 + [0.5] * 8, atol=0.05)  # 2 of 4 positives, 4 of 8 negatives
+
+
+@pytest.mark.covers("DE-13")
+def test_proposals_are_labeled_by_the_boxes_which_are_proposals_too():
+    boxes, labels = jnp.array([[0.0, 0, 10, 10], [20, 20, 40, 40], [0, 0, 0, 0]]), jnp.array([3, 1, -1])
+    # IoU with the boxes .6, .4 (background), 0, and padding that lies on a box.
+    proposals = jnp.array([[0.0, 0, 10, 6], [0, 0, 10, 4], [50, 50, 60, 60], [20, 20, 40, 40]])
+    masks = jnp.array([True, True, True, False]), jnp.array([True, True, False])
+    sampled = sample_proposals(
+        jax.random.key(0), proposals, masks[0], boxes, labels, masks[1], count=8, positive_fraction=0.5
+    )
+    assert int(sampled.valid.sum()) == 5
+    rows = {tuple(box): int(target) for box, target in zip(sampled.boxes[:5].tolist(), sampled.target, strict=False)}
+    assert rows == {
+        (0, 0, 10, 6): 4,
+        (0, 0, 10, 10): 4,
+        (20, 20, 40, 40): 2,
+        (0, 0, 10, 4): 0,
+        (50, 50, 60, 60): 0,
+    }
+    assert (sampled.target[:4] > 0).tolist() == [True, True, True, False]
+    assert sampled.matched[:4][sampled.target[:4] == 2].tolist() == [1]
+
+
+# The learner
+
+
+def rows_of(count):
+    """Sources of `source` with masks, which fill the boxes, and two keypoints at their corners."""
+    arrays = dict(source(count)[:])
+    arrays.pop("index")
+    masks = np.zeros((count, 3, 32, 32), bool)
+    for i, j in np.argwhere(arrays["box_mask"]):
+        x0, y0, x1, y1 = arrays["boxes"][i, j].round().astype(int)
+        masks[i, j, y0:y1, x0:x1] = True
+    corners = arrays["boxes"].reshape(count, 3, 2, 2)
+    seen = np.broadcast_to(2.0 * arrays["box_mask"][..., None, None], (count, 3, 2, 1))
+    arrays["masks"], arrays["keypoints"] = pack_masks(masks), np.concatenate([corners, seen], -1).astype(np.float32)
+    return Source(arrays)
+
+
+FIELDS = {"stages": ("fine", "coarse"), "channels": 4, "extra_blocks": "none", "box_channels": 8}
+SETTINGS = {
+    "rpn_batch_size_per_image": 16,
+    "topk_candidates": 20,
+    "num_proposals": 8,
+    "box_batch_size_per_image": 8,
+    "detections_per_img": 5,
+}
+
+
+def build(axis=None, **settings):
+    heads = {"mask_head": MaskHead(3, 4, 1), "keypoint_head": KeypointHead(2, 4, 1)}
+    model = FasterRCNN(Small(), 3, **heads, **FIELDS, scales=(1.5,), aspect_ratios=(1.0,))
+    optimizer = cross_replica(optax.sgd(0.02), axis)
+    return two_stage.learner(model=model, optimizer=optimizer, axis=axis, **SETTINGS, **settings)
+
+
+@pytest.fixture(scope="module")
+def learner():
+    return jitted(build())
+
+
+@pytest.fixture(scope="module")
+def state(learner):
+    return learner.init(jax.random.key(0), rows_of(6)[:])
+
+
+LOSSES = {"loss", "rpn_objectness", "rpn_box", "classification", "box", "mask", "keypoint"}
+
+
+@pytest.mark.covers("DE-13", "SG-06", "SG-08")
+def test_an_image_without_a_box_trains_as_background_and_nothing_compiles_twice(learner, state):
+    rows = rows_of(6)[:]
+    after, metrics = learner.update(state, rows)
+    assert set(metrics) == LOSSES
+    parts = {name: metric.compute() for name, metric in metrics.items()}
+    assert all(np.isfinite(value) for value in parts.values())
+    assert parts.pop("loss") == pytest.approx(sum(parts.values()), rel=1e-5)
+    empty = {**rows, "box_mask": np.zeros_like(rows["box_mask"])}
+    after, metrics = learner.update(after, empty)
+    chex.assert_tree_all_finite(after.params)
+    assert metrics["classification"].compute() > 0
+    assert metrics["box"].compute() == metrics["rpn_box"].compute() == 0
+    assert metrics["mask"].compute() is None
+    assert metrics["keypoint"].compute() is None
+    assert learner.update._cache_size() == 1
+    found = learner.predict(after, empty)
+    assert {name: value.shape[1:] for name, value in found.items()} == {
+        "boxes": (5, 4),
+        "scores": (5,),
+        "labels": (5,),
+        "valid": (5,),
+        "masks": (5, 28, 28),
+        "keypoints": (5, 2, 3),
+        "keypoint_scores": (5, 2),
+    }
+    chex.assert_tree_all_finite(found)
+
+
+@pytest.mark.covers("DE-13", "SG-06", "SG-08")
+def test_evaluation_repeats_and_padding_changes_nothing(learner, state):
+    rows = rows_of(6)[:]
+    plain = learner.evaluate(state, rows)
+    later = state.replace(step=state.step + 7)
+    chex.assert_trees_all_equal(learner.evaluate(later, rows), plain)
+    order = np.array([3, 0, 5, 1, 4, 2])
+    shuffled = learner.evaluate(state, {name: values[order] for name, values in rows.items()})
+    chex.assert_trees_all_close(shuffled, plain, rtol=1e-5)
+    assert learner.update(state, rows)[1]["rpn_objectness"].compute() != plain["rpn_objectness"].compute()
+    wild = {name: np.concatenate([values, values[:2]]) for name, values in rows.items()}
+    wild["image"][6:], wild["mask"] = np.nan, np.r_[np.ones(6), np.zeros(2)]
+    wild["boxes"] = np.where(wild["box_mask"][..., None], wild["boxes"], 1e6).astype(np.float32)
+    wild["labels"] = np.where(wild["box_mask"], wild["labels"], 99)
+    padded = learner.evaluate(state, wild)
+    for name, metric in plain.items():
+        assert padded[name].compute() == pytest.approx(metric.compute(), rel=1e-5)
+
+
+@pytest.mark.covers("DE-13")
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
+    one, eight = (
+        fit(build(p.axis), Pipeline(rows_of(32), 16), steps=2, placement=p, progress=False) for p in placements
+    )
+    chex.assert_trees_all_close(
+        jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.covers("DE-13")
+def test_no_gradient_goes_through_the_proposals(learner, state):
+    """The deltas of the region proposal network learn by their own loss alone: without positives, not at all."""
+    rows = rows_of(6)[:]
+    rows["box_mask"][:] = False
+    gradient = jax.jit(jax.grad(learner.loss, has_aux=True))(state.params, state, rows)[0]
+    assert not jax.tree.reduce(lambda a, b: a | bool(np.any(b)), gradient["rpn"]["bbox_pred"], False)
+    assert np.any(gradient["rpn"]["cls_logits"]["kernel"])
+    assert np.any(gradient["backbone"]["first"]["kernel"])
+
+
+# Fast R-CNN
+
+
+@pytest.mark.covers("DE-10")
+def test_fast_rcnn_runs_its_backbone_once_on_given_proposals():
+    windows = window_proposals((32, 32), scales=(1.0, 2.0))
+    assert windows.shape == ((16 + 4) * 2, 4)
+    rows = dict(source(6)[:])
+    rows["proposals"] = np.broadcast_to(windows, (6, *windows.shape)).copy()
+    rows["proposal_mask"] = np.ones((6, len(windows)), bool)
+    model = FastRCNN(Small(), 3, **FIELDS)
+    seen = []
+
+    def watch(key, example):
+        seen.append(example["boxes"].shape)
+        return example
+
+    learner = jitted(two_stage.learner(model=model, optimizer=optax.sgd(0.02), augment=watch, **SETTINGS))
+    state = learner.init(jax.random.key(0), rows)
+    assert "rpn" not in state.params
+    after, metrics = learner.update(state, rows)
+    assert set(metrics) == {"loss", "classification", "box"}
+    assert seen == [(3 + len(windows), 4)]  # proposals move with the boxes
+    chex.assert_tree_all_finite(after.params)
+    found = learner.predict(state, rows)
+    # However many proposals there are, the first convolution of the backbone runs once.
+    for count in (5, len(windows)):
+        fewer = {name: v[:, :count] if name.startswith("proposal") else v for name, v in rows.items()}
+        text = str(jax.make_jaxpr(learner.predict)(state, fewer))
+        assert text.count("window_strides=(8, 8)") == 1
+    assert found["boxes"].shape == (6, 5, 4)
+    nobody = {**rows, "proposal_mask": np.zeros((6, len(windows)), bool)}
+    assert not learner.predict(state, nobody)["valid"].any()
+
+
+def test_bad_settings_are_named():
+    for stage in ("rpn", "box"):
+        with pytest.raises(ValueError, match=rf"{stage}_bg_iou_thresh=0.9: .*at most {stage}_fg_iou_thresh"):
+            build(**{f"{stage}_bg_iou_thresh": 0.9})

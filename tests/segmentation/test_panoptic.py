@@ -1,0 +1,168 @@
+"""Merging objects and stuff by hand, what a semantic map cannot tell apart, and two learners as one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.scenes import SHAPES, STUFF, scenes
+from dlcore.learner import Learner, State, Sum, mask_of
+from dlcore.metrics import PanopticQuality
+from dlcore.segmentation.panoptic import components, learner, merge, panoptic_evaluator, truth
+
+
+def rows(*texts):
+    return jnp.array([[int(c) for c in text.replace(".", "9")] for text in texts])
+
+
+def drawn(*texts):
+    """Masks 0, 1, ... of a drawing in which each digit is a mask's pixel."""
+    pixels = np.array(rows(*texts))
+    return jnp.array([pixels == k for k in range(pixels[pixels < 9].max() + 1)])
+
+
+def test_objects_go_before_stuff_and_sure_ones_before_others():
+    masks = jnp.stack([drawn("000000", "......")[0], drawn("....00", "....00")[0], drawn("......", "0000..")[0]])
+    semantic = rows("012012", "111122")
+    scores, labels, valid = jnp.array([0.9, 0.8, 0.4]), jnp.array([1, 0, 0]), jnp.ones(3, bool)
+    segments, classes = merge(masks, scores, labels, valid, semantic, 2, min_visible=0.4)
+    # Object 0 takes its row; object 1 keeps 2 of 4 pixels, half; object 2 is not sure enough. Class 2 is no stuff.
+    np.testing.assert_array_equal(segments, [[0] * 6, [4, 4, 4, 4, 1, 1]])
+    np.testing.assert_array_equal(classes, [3, 2, -1, -1, 1])  # stuff 0 is nowhere
+    segments, classes = merge(masks, scores, labels, valid, semantic, 2, min_visible=0.5, min_stuff=5)
+    # Half is not more than half; its pixels are of a thing's class there, which is no stuff; four of stuff are too few.
+    np.testing.assert_array_equal(segments, [[0] * 6, [-1] * 6])
+    np.testing.assert_array_equal(classes, [3, -1, -1, -1, -1])
+    # From the highest score down, whatever the order; padding is never an object.
+    segments, _ = merge(masks, jnp.array([0.7, 0.8, 0.9]), labels, jnp.array([True, True, False]), semantic, 2)
+    np.testing.assert_array_equal(segments, [[0, 0, 0, 0, 1, 1], [4, 4, 4, 4, 1, 1]])
+
+
+def test_true_segments_are_the_visible_objects_and_the_stuff():
+    masks = jnp.stack([drawn("000...")[0], drawn("..00..")[0], drawn(".....0")[0]])
+    semantic = jnp.array([[3, 3, 3, 3, 1, 255]])
+    segments, classes = truth(masks, jnp.array([0, 0, 1]), jnp.array([True, True, False]), semantic, 2)
+    np.testing.assert_array_equal(segments, [[0, 0, 1, 1, 4, -1]])  # the nearest hides; a crowd and void are none
+    np.testing.assert_array_equal(classes, [2, 2, -1, 0, 1])
+    bare, _ = truth(masks[:0], jnp.zeros(0, int), jnp.zeros(0, bool), semantic, 2)
+    np.testing.assert_array_equal(bare, [[-1, -1, -1, -1, 1, -1]])
+
+
+@pytest.mark.covers("SG-09")
+def test_two_cats_are_one_region_of_a_semantic_map_and_two_objects():
+    cats = drawn("..0011..", "..0011..", "..0011..")
+    semantic = jnp.where(cats.any(0), 1, 0)  # stuff 0 behind cats, class 1
+    segments, classes = merge(cats, jnp.array([0.9, 0.8]), jnp.zeros(2, int), jnp.ones(2, bool), semantic, 1)
+    assert len(np.unique(semantic)) == 2  # one color for both cats
+    assert len(np.unique(segments)) == 3  # one for each
+    np.testing.assert_array_equal(classes[segments], semantic)  # and their class is the same
+    real = truth(cats, jnp.zeros(2, int), jnp.ones(2, bool), semantic, 1)
+    regions = components(np.asarray(semantic), 1)
+    quality = {
+        name: PanopticQuality.of(*(jnp.asarray(x)[None] for x in (*found, *real)), 2).compute()["pq_by_class"]
+        for name, found in (("objects", (segments, classes)), ("regions", regions))
+    }
+    np.testing.assert_array_equal(quality["objects"], [1, 1])
+    np.testing.assert_array_equal(quality["regions"], [1, 0])  # half of the region is each cat, which is no match
+
+
+def test_regions_are_numbered_from_the_largest():
+    semantic = np.array([[1, 1, 0, 2, 2], [0, 0, 0, 0, 2], [1, 0, 2, 0, 255]])
+    segments, classes = components(semantic, 1, room=3)
+    np.testing.assert_array_equal(segments, [[1, 1, 3, 0, 0], [3, 3, 3, 3, 0], [2, 3, -1, 3, -1]])
+    np.testing.assert_array_equal(classes, [2, 1, 1, 0])
+
+
+# The learner
+
+
+def toy(name, outputs):
+    """A learner of one number, with a loss of its own, that predicts what the batch says."""
+
+    def value(params, batch):
+        return (params - batch[name]) ** 2
+
+    def init(rng, batch):
+        return State(jnp.zeros((), jnp.int32), rng, jnp.zeros(()), {"updates": jnp.zeros((), jnp.int32)})
+
+    def loss(params, state, batch):
+        values = value(params, batch)
+        return values.mean(), {"loss": Sum.of(values, mask_of(batch))}
+
+    def update(state, batch):
+        gradient, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
+        updates = {"updates": state.opt_state["updates"] + 1}
+        return state.replace(step=state.step + 1, params=state.params - gradient / 2, opt_state=updates), metrics
+
+    return Learner(init, update, lambda s, b: loss(s.params, s, b)[1], lambda s, b: outputs(b), loss)
+
+
+def perfect(source):
+    """Learners that predict the truth of scenes."""
+    side = source.arrays["image"].shape[1]
+
+    def detect(batch):
+        # Masks in the frames of boxes that are the whole image.
+        boxes = jnp.tile(jnp.array([0.0, 0, side, side]), (*batch["labels"].shape, 1))
+        masks = jnp.array(batch["full"], jnp.float32)
+        # Later shapes lie before earlier ones.
+        scores = jnp.broadcast_to(0.9 + 0.01 * jnp.arange(masks.shape[1]), batch["labels"].shape)
+        return {
+            "boxes": boxes,
+            "scores": scores,
+            "labels": batch["labels"],
+            "valid": batch["box_mask"],
+            "masks": masks,
+        }
+
+    def segment(batch):
+        return {"classes": batch["semantic"]}
+
+    return toy("a", detect), toy("b", segment)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    source = scenes(6, 3, size=32, smallest=8, largest=14, max_boxes=4, masks=True, stuff=True)
+    masks = np.unpackbits(source.arrays["masks"], axis=-1, count=32).astype(bool)
+    batch = source[:] | {"full": masks, "a": np.full(6, 2, np.float32), "b": np.full(6, 4, np.float32)}
+    return source, batch
+
+
+def test_two_learners_train_as_one_and_their_predictions_are_merged(scene):
+    source, batch = scene
+    both = learner(instances=perfect(source)[0], semantic=perfect(source)[1], num_stuff=len(STUFF), min_stuff=0)
+    state = both.init(jax.random.key(0), batch)
+    state, metrics = both.update(state, batch)
+    state, _ = both.update(state, batch)
+    assert (float(state.params["instances"]), float(state.params["semantic"])) == (2, 4)
+    assert (int(state.step), int(state.opt_state["semantic"]["updates"])) == (2, 2)
+    assert {name: metric.compute() for name, metric in metrics.items()} == {"instance_loss": 4, "semantic_loss": 16}
+    assert set(both.evaluate(state, batch)) == {"instance_loss", "semantic_loss"}
+    value, _ = both.loss({"instances": 1.0, "semantic": 1.0}, state, batch)
+    assert float(value) == 1 + 9
+    outputs = both.predict(state, batch)
+    evaluator = panoptic_evaluator((*STUFF, *SHAPES), len(STUFF))
+    acc = None
+    for part in (slice(0, 4), slice(4, 6)):
+        acc = evaluator.add(acc, jax.tree.map(lambda x, p=part: x[p], outputs), {k: v[part] for k, v in batch.items()})
+    found = evaluator.finish(acc)
+    assert found["pq"] == found["sq"] == found["rq"] == found["pq_things"] == found["pq_stuff"] == 1
+    assert 0.5 < found["components_pq"] <= 1
+    assert set(found) <= set(evaluator.names)
+
+
+def test_lost_objects_cost_quality(scene):
+    source, batch = scene
+    both = learner(instances=perfect(source)[0], semantic=perfect(source)[1], num_stuff=len(STUFF), min_stuff=0)
+    state = both.init(jax.random.key(0), batch)
+    lost = batch | {"box_mask": batch["box_mask"] & (np.arange(4) > 0)}
+    outputs = both.predict(state, lost)
+    evaluator = panoptic_evaluator((*STUFF, *SHAPES), len(STUFF))
+    found = evaluator.finish(evaluator.add(None, outputs, batch))
+    assert found["pq_stuff"] == 1
+    assert found["pq_things"] < 0.8
+    assert found["components_pq"] > found["pq"]
+    # Where all is void, nothing is wrong and nothing is measured.
+    void = batch | {"box_mask": np.zeros((6, 4), bool), "semantic": np.full_like(batch["semantic"], 255)}
+    assert evaluator.finish(evaluator.add(None, outputs, void))["pq"] is None
