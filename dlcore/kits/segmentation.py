@@ -85,7 +85,7 @@ SETTINGS = {
 }
 
 DEFAULTS = {
-    "epochs": 4.0,
+    "epochs": 3.0,
     "batch_size": 16,
     "eval_every": 250,
     "eval_batch_size": 32,

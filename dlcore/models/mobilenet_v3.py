@@ -126,13 +126,13 @@ class MobileNetV3Block(nn.Module):
 class MobileNetV3(nn.Module):
     """A MobileNetV3 on [B, H, W, C]. Stages: stem (stride 2), stage1, ... (one for each stride), last (stride 32).
 
-    `features` gives the map behind the first block of each stage too, as stage2_first, ...: LR-ASPP reads one.
-
     Args:
       num_classes: number of classes, the length of the logits.
       settings: one BlockSetting a block.
       hidden: units of the dense layer before the head.
       width_mult: multiplier of all channels, rounded to multiples of 8.
+      first_blocks: `features` gives the map behind the first block of each strided stage too, stage2_first, ..., of
+        which LR-ASPP reads one.
       dilate: in the last stage, keep the size of the map (stride 16) and dilate the depthwise convolutions by 2.
       dropout: probability of dropping a value before the head in training.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
@@ -145,6 +145,7 @@ class MobileNetV3(nn.Module):
     settings: tuple[BlockSetting, ...] = LARGE
     hidden: int = 1280
     width_mult: float = 1.0
+    first_blocks: bool = False
     dilate: bool = False
     dropout: float = 0.2
     dtype: Any = None
@@ -185,7 +186,7 @@ class MobileNetV3(nn.Module):
             if self.dilate and i >= strided[-1]:
                 scaled = scaled._replace(dilation=2)
             x = block(scaled, **shape, name=f"features_{i}")(x, train)
-            if i in strided:
+            if self.first_blocks and i in strided:
                 maps[f"stage{stages}_first"] = x
             if i == len(self.settings) or i + 1 in strided:
                 maps[f"stage{stages}"], stages = x, stages + 1

@@ -6,8 +6,8 @@ Howard et al., "Searching for MobileNetV3" (2019), arXiv:1905.02244, section 6.4
     logits = enlarge(conv1x1(enlarge(y)) + conv1x1(fine))
 
 As torchvision's `lraspp_mobilenet_v3_large`, the mean is over the whole map, where the paper pools 49 x 49 windows.
-There `fine` is the map behind the first block of stride 8 (`stage3_first`) and `coarse` the last one, of stride 16 by
-dilation (`MobileNetV3.dilate`).
+There `fine` is the map behind the first block of stride 8 (`stage3_first`, by `MobileNetV3.first_blocks`) and `coarse`
+the last one, of stride 16 by dilation (`MobileNetV3.dilate`).
 """
 
 from typing import Annotated, Any

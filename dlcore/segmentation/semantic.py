@@ -90,6 +90,9 @@ def learner(
 
     Returns:
       The learner; predict gives `{"classes": [B, H, W] uint8}`.
+
+    Raises:
+      ValueError: a number is out of range or a word unknown; when used: the logits are not one a pixel.
     """
 
     def init(rng: jax.Array, batch: dict) -> SemanticState:

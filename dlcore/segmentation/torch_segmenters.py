@@ -42,7 +42,7 @@ def create_segmenter(name: str, num_classes: int = 21, aux: bool = False) -> nn.
         raise ValueError(f"name={name!r}: unknown; allowed: {', '.join(SEGMENTERS)}")
     kind, _, backbone = name.partition("_")
     if kind == "lraspp":
-        return LRASPP(create_model(backbone, dilate=True), num_classes)
+        return LRASPP(create_model(backbone, first_blocks=True, dilate=True), num_classes)
     kinds = {"fcn": FCN, "deeplabv3": DeepLabV3}
     dilated = create_model(backbone, dilate=(False, True, True))
     return kinds[kind](dilated, num_classes, aux_stage="layer3" if aux else None)

@@ -24,7 +24,7 @@ from dlcore.nn import Conv, ConvTranspose
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops import max_pool
 from dlcore.ops.unpooling import max_pool_with_indices, max_unpool, nearest_unpool
-from dlcore.segmentation.maps import ConvNormRelu, Norm, crop_to, pad_to_multiple, score
+from dlcore.segmentation.maps import ConvNormRelu, Norm, crop_to, enlarge, pad_to_multiple, score
 
 __all__ = ["UNet"]
 
@@ -35,6 +35,8 @@ class UNet(nn.Module):
     Args:
       num_classes: C.
       widths: channels at each size, the finest first; each further size is half the one before.
+      stem_stride: of the first convolution; 2 computes at half the size, and the logits are enlarged: a quarter of the
+        cost, and edges to a pixel or so.
       convs: 3x3 convolutions at each size, on the way down and on the way up.
       down: pool, by the maximum of 2x2; or strided, by a 3x3 convolution of stride 2.
       up: transposed, a 2x2 convolution; nearest, repeated pixels and a 1x1 convolution; or max_unpool.
@@ -46,6 +48,7 @@ class UNet(nn.Module):
 
     num_classes: int
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    stem_stride: Annotated[int, Range(1, 4)] = 1
     convs: Annotated[int, Range(1)] = 2
     down: Literal["pool", "strided"] = "pool"
     up: Literal["transposed", "nearest", "max_unpool"] = "transposed"
@@ -74,12 +77,13 @@ class UNet(nn.Module):
         size, dtype = x.shape[1:3], compute_dtype(self.dtype, x, self.variables)
         shape = {"norm": self.norm, "dtype": dtype, "axis_name": self.axis_name}
 
-        def block(x: jax.Array, width: int, name: str) -> jax.Array:
+        def block(x: jax.Array, width: int, name: str, stride: int = 1) -> jax.Array:
             for i in range(self.convs):
-                x = ConvNormRelu(width, **shape, name=f"{name}_{i}")(x, train)
+                x = ConvNormRelu(width, stride=1 if i else stride, **shape, name=f"{name}_{i}")(x, train)
             return x
 
-        x = pad_to_multiple(x, 2 ** (len(self.widths) - 1))
+        x = pad_to_multiple(x, self.stem_stride * 2 ** (len(self.widths) - 1))
+        padded = x.shape[1:3]
         maps, places = [], []
         for k, width in enumerate(self.widths):
             if k and self.down == "strided":
@@ -89,7 +93,7 @@ class UNet(nn.Module):
                 places.append(indices)
             elif k:
                 x = max_pool(x, (2, 2), (2, 2))
-            x = block(x, width, f"down{k}")
+            x = block(x, width, f"down{k}", 1 if k else self.stem_stride)
             maps.append(x)
         for k in reversed(range(len(self.widths) - 1)):
             width = self.widths[k]
@@ -100,4 +104,4 @@ class UNet(nn.Module):
                 x = nearest_unpool(x) if self.up == "nearest" else max_unpool(x, places[k])
             x = jnp.concatenate([maps[k], x], -1) if self.skips else x
             x = block(x, width, f"join{k}")
-        return score(self.num_classes, "classifier", crop_to(x, size))
+        return crop_to(enlarge(score(self.num_classes, "classifier", x), padded), size)

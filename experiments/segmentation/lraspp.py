@@ -2,7 +2,7 @@
 
 python -m experiments.segmentation.lraspp        (not run)
 python -m experiments.segmentation.lraspp --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
-    --model=mobilenet_v3_large --model.dilate --lraspp.fine=stage3_first --lraspp.coarse=last \\
+    --model=mobilenet_v3_large --model.dilate --model.first_blocks --lraspp.fine=stage3_first --lraspp.coarse=last \\
     --class_weights=median --eval_every=460        (CamVid at 180 x 240 on the published form: not run)
 
 D is as for experiments.segmentation.unet.

@@ -2,7 +2,7 @@
 
 python -m experiments.segmentation.unet        (not run)
 python -m experiments.segmentation.unet --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
-    --unet.widths=24,48,96,128 --class_weights=median --eval_every=460        (CamVid at 180 x 240: not run)
+    --unet.stem_stride=2 --unet.widths=24,48,96,128,128 --eval_every=460        (CamVid at 180 x 240: not run)
 python -m experiments.segmentation.unet --run=RUN --mode=predict --input=IMAGES --output=FOLDER        (masks, overlays)
 
 D holds train, val and test, folders or .zip files with images/ and masks/ of the same names, and classes.json with the
@@ -26,7 +26,7 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     build=build,
-    modules={"unet": partial(UNet, widths=(16, 32, 64, 96))},
+    modules={"unet": partial(UNet, widths=(12, 24, 48, 64))},
     defaults=segmentation.DEFAULTS,
     smoke={**segmentation.SMOKE, "unet.widths": (4, 8)},
     **segmentation.FIELDS,

@@ -27,7 +27,7 @@ def test_a_closed_gate_leaves_the_fine_scores():
 
 @pytest.mark.covers("SG-05")
 def test_images_of_any_size_on_the_dilated_mobilenet():
-    backbone = create_model("mobilenet_v3_large", width_mult=0.25, dilate=True)
+    backbone = create_model("mobilenet_v3_large", width_mult=0.25, first_blocks=True, dilate=True)
     maps = jax.eval_shape(
         lambda: backbone.init_with_output(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), method="features")
     )[0]

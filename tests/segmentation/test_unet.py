@@ -20,10 +20,11 @@ def test_the_papers_network_has_the_known_number_of_parameters():
 
 @pytest.mark.covers("SG-04")
 @pytest.mark.parametrize(
-    ("down", "up"), [("pool", "transposed"), ("strided", "nearest"), ("pool", "max_unpool"), ("strided", "transposed")]
+    ("down", "up", "stride"),
+    [("pool", "transposed", 1), ("strided", "nearest", 2), ("pool", "max_unpool", 1), ("strided", "transposed", 1)],
 )
-def test_ways_down_and_up_at_any_size(down, up):
-    model = UNet(3, WIDTHS, convs=1, down=down, up=up)
+def test_ways_down_and_up_at_any_size(down, up, stride):
+    model = UNet(3, WIDTHS, stride, convs=1, down=down, up=up)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
     for size in ((8, 8), (9, 14), (1, 3)):
         assert jax.eval_shape(model.apply, variables, jnp.zeros((2, *size, 3))).shape == (2, *size, 3)

@@ -23,8 +23,41 @@ def test_the_verdict_turns_at_a_tenth():
 
 
 @pytest.mark.covers("SG-04")
-def test_a_short_run_measures_both_arms():
-    result = study.study(**study.experiment.smoke)
-    assert set(result.numbers) == {f"{m}, {a}" for m in ("mean IoU", "boundary IoU") for a in study.ARMS}
-    assert all(0 <= value[0] <= 1 for value in result.numbers.values())
-    assert result.numbers["mean IoU, with skips"] != result.numbers["mean IoU, without"]
+def test_each_arm_has_its_network(monkeypatch):
+    seen = []
+
+    class Recorded(study.UNet):
+        def __post_init__(self):
+            seen.append((self.widths, self.skips))
+            super().__post_init__()
+
+    class Stop(Exception):
+        pass
+
+    def fit(learner, pipeline, **fields):
+        raise Stop
+
+    monkeypatch.setattr(study, "UNet", Recorded)
+    monkeypatch.setattr(study, "fit", fit)
+    train = study.scene_maps(4, size=24, smallest=4, largest=12)
+    for skips in study.ARMS.values():
+        with pytest.raises(Stop):
+            study.measure(skips, 0, train, train, (2, 4), 2, 4)
+    assert list(dict.fromkeys(seen)) == [((2, 4), True), ((2, 4), False)]
+
+
+def test_a_short_run_measures_the_test_scenes():
+    train, test = (study.scene_maps(n, n, size=24, smallest=4, largest=12) for n in (8, 3))
+    values = study.measure(True, 0, train, test, (2, 4), 2, 8)
+    assert values.shape == (2,)
+    assert (values >= 0).all()
+    assert values[0] > 0.1  # the background, of six classes
+    assert values[1] < values[0]
+
+
+def test_every_arm_and_seed_is_measured(monkeypatch):
+    monkeypatch.setattr(study, "measure", lambda skips, seed, *rest: np.array([skips, 0.1 * seed]))
+    result = study.study(num_seeds=2, size=24, num_scenes=8)
+    assert result.numbers["mean IoU, with skips"] == [1, 1]
+    assert result.numbers["mean IoU, without"] == [0, 0]
+    assert result.numbers["boundary IoU, with skips"] == [0, 0.1]
