@@ -384,6 +384,7 @@ HEADLINES = {
         "shakespeare-lstm",
         "shakespeare-rnn",
     ],
+    "{:.2f} nats a character of Tiny Shakespeare with nanoGPT's settings": ["shakespeare-gpt"],
     "distance {:.1f} on Fashion-MNIST |": ["fashion-mnist-gan"],
     "distance {:.1f} on Fashion-MNIST after": ["fashion-mnist-ddpm"],
     "k-NN {:.1f} and {:.1f} %": ["fashion-mnist-moco", "fashion-mnist-simclr"],
