@@ -194,11 +194,17 @@ def panels(context: Any) -> list:
         {"class": name or "all"} | {title: percent(f"{measure}{suffix}") for title, measure in measures.items()}
         for name, suffix in [*((name, f"/{name}") for name in names), ("", "")]
     ]
-    found = [table(rows, "Average precision", "Over the test split, in %.")._replace(half=True)]
+    note = "Over the test split, in %."
+    if "mean_mask_map" in numbers:
+        note += f" With each class's mean mask in the detected boxes, the mask mAP is {percent('mean_mask_map')}."
+    found = [table(rows, "Average precision", note)._replace(half=True)]
     if keypoints := context.spec.get("keypoint_names"):
         rows = [{"keypoint": name, "PCK@.1": percent(f"pck/{name}")} for name in keypoints]
         rows.append({"keypoint": "all", "PCK@.1": percent("pck")})
-        note = "In %, of the labeled keypoints of all true boxes: within a tenth of the box's longer side."
+        note = (
+            "In %, of the labeled keypoints of all true boxes: within a tenth of the box's longer side. With each "
+            f"class's mean keypoints in the detected boxes: {percent('mean_keypoint_pck')}."
+        )
         found.append(table(rows, "Correct keypoints", note)._replace(half=True))
     found.append(precision_recall(context.arrays["pr50"], names))
     if "mask_pr50" in context.arrays:
