@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Conv, ConvTranspose, logits_dtype
-from dlcore.ops.roi import roi_align
+from dlcore.ops.roi import multiscale_roi_align
 
 __all__ = ["MaskHead", "image_losses", "mask_targets", "probabilities"]
 
@@ -82,14 +82,8 @@ def mask_targets(
       [R, size, size] float32.
     """
 
-    def crop(mask, box):
-        mask = mask[..., None].astype(jnp.float32)
-        return roi_align(mask, box[None], size, sampling_ratio=sampling_ratio)[0, ..., 0]
-
-    if sampling_ratio == -1:
-        shares = jnp.stack([crop(masks[i], box) for i, box in zip(matched, boxes, strict=True)])
-    else:
-        shares = jax.lax.map(lambda pair: crop(masks[pair[0]], pair[1]), (matched, boxes), batch_size=16)
+    maps = [mask[..., None].astype(jnp.float32) for mask in masks]
+    shares = multiscale_roi_align(maps, boxes, size, [1.0] * len(maps), matched, sampling_ratio)[..., 0]
     return shares if threshold is None else (shares >= threshold).astype(jnp.float32)
 
 

@@ -7,12 +7,13 @@ Lin et al., "Feature pyramid networks for object detection" (2017), arXiv:1612.0
     rows[r, p, i]  = mean over the samples y of bin p of  max(0, 1 - |y - i|)          y: evenly spaced, not rounded
     pool[r, p, q]  = max of x over the pixels of bin (p, q)                          corners are rounded to pixels
 
-The mean of bilinear samples over a bin separates into rows and columns, so RoIAlign is two matrix products, whose
-gradient is two more. Equal to torchvision's `roi_align`, `roi_pool` and `MultiScaleRoIAlign`, gradients with respect to
-the maps included; a box of size 0 or beyond the map gives zeros where theirs does.
+The mean of bilinear samples over a bin separates into rows and columns. Its value is read pixel by pixel, of each box
+from its own level; its gradient is two matrix products a level. Equal to torchvision's `roi_align`, `roi_pool` and
+`MultiScaleRoIAlign`, gradients with respect to the maps included; as there, boxes have no gradient.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import chex
 import jax
@@ -22,7 +23,10 @@ import numpy as np
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
 
 CHUNK_BYTES = 2**24
-"""Largest intermediate result; more boxes are cropped one chunk after the other."""
+"""Largest intermediate result of the gradient; more boxes follow one chunk after the other."""
+
+UNROLLED = 16
+"""Pixels of a bin that are added up without a loop: those of two samples along each side."""
 
 
 def roi_align(
@@ -50,9 +54,8 @@ def roi_align(
       ValueError: `sampling_ratio` is 0 or below -1, or it is -1 and the boxes are traced.
     """
     _check(features, boxes, sampling_ratio)
-    crops = _crops(
-        [features], boxes, [_axes(boxes, features.shape, output_size, spatial_scale, sampling_ratio, aligned)]
-    )
+    assigned = jnp.zeros(boxes.shape[0], int)
+    crops = _crops([features], boxes, output_size, [spatial_scale], assigned, sampling_ratio, aligned)
     return crops.astype(features.dtype)
 
 
@@ -87,12 +90,10 @@ def multiscale_roi_align(
             f"strides={tuple(strides)}: for {len(levels)} levels; allowed: one stride a level, at least one"
         )
     chex.assert_shape(assigned, (boxes.shape[0],))
-    axes = []
-    for i, (level, stride) in enumerate(zip(levels, strides, strict=True)):
+    for level in levels:
         _check(level, boxes, sampling_ratio)
-        rows, columns = _axes(boxes, level.shape, output_size, 1 / stride, sampling_ratio, aligned)
-        axes.append((rows * (assigned == i)[:, None, None], columns))
-    return _crops(levels, boxes, axes).astype(levels[0].dtype)
+    scales = [1 / stride for stride in strides]
+    return _crops(levels, boxes, output_size, scales, assigned, sampling_ratio, aligned).astype(levels[0].dtype)
 
 
 def roi_pool(
@@ -151,19 +152,15 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _axes(
-    boxes: jax.Array, shape: tuple, output_size: int | tuple, scale: float, ratio: int, aligned: bool
-) -> tuple[jax.Array, jax.Array]:
-    """Weights of the rows [R, h, H] and of the columns [R, w, W]."""
-    boxes = boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32)) * scale - (0.5 if aligned else 0.0)
-    return tuple(
-        _weights(boxes[:, axis], boxes[:, axis + 2], bins, length, ratio, aligned)
-        for axis, bins, length in zip((1, 0), _pair(output_size), shape[:2], strict=True)
-    )
+class _Taps(NamedTuple):
+    """The pixels that each bin reads along one axis, and their weights: [R, bins, T]."""
+
+    index: jax.Array
+    weight: jax.Array
 
 
-def _weights(low: jax.Array, high: jax.Array, bins: int, length: int, ratio: int, aligned: bool) -> jax.Array:
-    """What each of `length` pixels adds to each bin: [R, bins, length]; samples beyond the map are zeros."""
+def _taps(low: jax.Array, high: jax.Array, bins: int, length: jax.Array, ratio: int, aligned: bool) -> _Taps:
+    """Two pixels for each sample. A sample within a pixel of the edge reads the last pixel; one beyond, nothing."""
     side = high - low if aligned else jnp.maximum(high - low, 1.0)
     size = side / bins
     if ratio == -1:
@@ -171,33 +168,93 @@ def _weights(low: jax.Array, high: jax.Array, bins: int, length: int, ratio: int
         samples = max(1, int(np.max(np.asarray(counts), initial=1)))
     else:
         counts, samples = jnp.full_like(size, ratio), ratio
-    i = jnp.arange(samples)
-    step = (i + 0.5) / jnp.maximum(counts, 1)[:, None]  # [R, S]
-    at = low[:, None, None] + (jnp.arange(bins)[:, None] + step[:, None]) * size[:, None, None]  # [R, bins, S]
-    counted = (at >= -1) & (at <= length) & (i < counts[:, None])[:, None]
-    near = jnp.maximum(1 - jnp.abs(jnp.clip(at, 0, length - 1)[..., None] - jnp.arange(length)), 0)
-    return jnp.where(counted[..., None], near, 0).sum(2) / jnp.maximum(counts, 1)[:, None, None]
+    i, counts, length = jnp.arange(samples), counts[:, None, None], length[:, None, None]
+    at = low[:, None, None] + (jnp.arange(bins)[:, None] + (i + 0.5) / jnp.maximum(counts, 1)) * size[:, None, None]
+    share = jnp.where((at >= -1) & (at <= length) & (i < counts), 1 / jnp.maximum(counts, 1), 0)
+    at = jnp.clip(at, 0, length - 1)
+    first = jnp.floor(at)
+    index = jnp.concatenate([first, jnp.minimum(first + 1, length - 1)], -1).astype(jnp.int32)
+    return _Taps(index, jnp.concatenate([(first + 1 - at) * share, (at - first) * share], -1))
 
 
-def _crops(levels: Sequence[jax.Array], boxes: jax.Array, axes: Sequence[tuple[jax.Array, jax.Array]]) -> jax.Array:
-    """Sum over the levels of rows x columns: [R, h, w, C]."""
+def _crops(
+    levels: Sequence[jax.Array],
+    boxes: jax.Array,
+    output_size: int | tuple[int, int],
+    scales: Sequence[float],
+    assigned: jax.Array,
+    ratio: int,
+    aligned: bool,
+) -> jax.Array:
+    level = jnp.clip(assigned, 0, len(levels) - 1)
+    dtype = jnp.promote_types(boxes.dtype, jnp.float32)
+    boxes = boxes.astype(dtype) * jnp.asarray(scales, dtype)[level, None] - (0.5 if aligned else 0.0)
+    rows, columns = (
+        _taps(boxes[:, 1 - axis], boxes[:, 3 - axis], bins, _of_level(levels, axis, level), ratio, aligned)
+        for axis, bins in enumerate(_pair(output_size))
+    )
+    rows = rows._replace(weight=jnp.where((assigned == level)[:, None, None], rows.weight, 0))
+    return _read(tuple(levels), *jax.lax.stop_gradient((rows, columns)), level)
 
-    def crop(axes):
-        return sum(_product(level, *pair) for level, pair in zip(levels, axes, strict=True))
 
-    count, bins = boxes.shape[0], axes[0][0].shape[1]
-    size = max(4 * bins * level.shape[1] * level.shape[2] for level in levels)
-    chunks = -(-count * size // CHUNK_BYTES)
-    if chunks <= 1:
-        return crop(axes)
+def _of_level(levels: Sequence[jax.Array], axis: int, level: jax.Array) -> jax.Array:
+    return jnp.array([x.shape[axis] for x in levels])[level]
+
+
+@jax.custom_vjp
+def _read(levels: tuple[jax.Array, ...], rows: _Taps, columns: _Taps, level: jax.Array) -> jax.Array:
+    """Add up what each bin reads from the level of its box: [R, h, w, C]."""
+    table = jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in levels])
+    starts = np.cumsum([0, *(x.shape[0] * x.shape[1] for x in levels[:-1])])
+    first = jnp.asarray(starts)[level, None, None] + rows.index * _of_level(levels, 1, level)[:, None, None]
+    across = columns.index.shape[-1]
+    shape = (*rows.index.shape[:2], columns.index.shape[1], table.shape[-1])
+
+    def add(k, total):
+        i, j = k // across, k % across
+        at = first[:, :, None, i] + columns.index[:, None, :, j]
+        return total + (rows.weight[:, :, None, i] * columns.weight[:, None, :, j])[..., None] * table[at]
+
+    count, total = rows.index.shape[-1] * across, jnp.zeros(shape, jnp.promote_types(table.dtype, rows.weight.dtype))
+    if count > UNROLLED:
+        return jax.lax.fori_loop(0, count, add, total)
+    for k in range(count):
+        total = add(k, total)
+    return total
+
+
+def _read_forward(levels, rows, columns, level):
+    return _read(levels, rows, columns, level), (levels, rows, columns, level)
+
+
+def _read_backward(kept, cotangent):
+    """The adjoint of sum_ij rows[r, p, i] x[i, j] columns[r, q, j] is two matrix products; a scatter would be slow."""
+    levels, rows, columns, level = kept
+    count, bins = rows.index.shape[:2]
+    size = max(4 * bins * x.shape[1] * x.shape[2] for x in levels)
+    chunks = max(1, -(-count * size // CHUNK_BYTES))
     chunk = -(-count // chunks)
-    axes = jax.tree.map(lambda x: jnp.pad(x, ((0, chunks * chunk - count), (0, 0), (0, 0))), axes)
-    parts = jax.lax.map(crop, jax.tree.map(lambda x: x.reshape(chunks, chunk, *x.shape[1:]), axes))
-    return parts.reshape(-1, *parts.shape[2:])[:count]
+
+    def matrix(taps, length):
+        return ((taps.index[..., None] == jnp.arange(length)) * taps.weight[..., None]).sum(2)
+
+    def product(x, i, part):
+        rows, columns, level, cotangent = part
+        rows = rows._replace(weight=jnp.where((level == i)[:, None, None], rows.weight, 0))
+        precision = jax.lax.Precision.HIGHEST
+        across = jnp.broadcast_to(matrix(columns, x.shape[1])[:, None], (*cotangent.shape[:3], x.shape[1]))
+        lines = jnp.einsum("rpqc,rpqw->rpwc", cotangent, across, precision=precision)
+        return jnp.einsum("rph,rpwc->hwc", matrix(rows, x.shape[0]), lines, precision=precision)
+
+    def step(sums, part):
+        return [total + product(x, i, part) for i, (x, total) in enumerate(zip(levels, sums, strict=True))], None
+
+    def split(x):
+        return jnp.pad(x, ((0, chunks * chunk - count), *[(0, 0)] * (x.ndim - 1))).reshape(chunks, chunk, *x.shape[1:])
+
+    start = [jnp.zeros(x.shape, cotangent.dtype) for x in levels]
+    sums, _ = jax.lax.scan(step, start, jax.tree.map(split, (rows, columns, level, cotangent)))
+    return tuple(total.astype(x.dtype) for total, x in zip(sums, levels, strict=True)), None, None, None
 
 
-def _product(features: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    features = features.astype(jnp.promote_types(features.dtype, rows.dtype))
-    precision = jax.lax.Precision.HIGHEST
-    lines = jnp.einsum("rph,hwc->rpwc", rows, features, precision=precision)
-    return jnp.einsum("rqw,rpwc->rpqc", columns, lines, precision=precision)
+_read.defvjp(_read_forward, _read_backward)
