@@ -67,6 +67,7 @@ def mask_targets(
     size: int = 28,
     sampling_ratio: int = 2,
     threshold: float | None = 0.5,
+    aligned: bool = True,
 ) -> jax.Array:
     """Crop the true masks of one image to its proposals.
 
@@ -77,11 +78,15 @@ def mask_targets(
       size: side of a target.
       sampling_ratio: samples along each side of a target's pixel, as for `roi_align`.
       threshold: share of a pixel from which on it belongs to the object; None keeps the share.
+      aligned: the first pixel covers [0, 1], as in boxes and where masks are pasted. False: its center is at 0, as in
+        torchvision, by which targets lie half a pixel off; true masks of scenes that go through targets and back have
+        a mean IoU of 0.89 then, and of 0.99 aligned.
 
     Returns:
       [R, size, size] float32.
     """
 
+    boxes = boxes - 0.5 if aligned else boxes
     maps = [mask[..., None].astype(jnp.float32) for mask in masks]
     shares = multiscale_roi_align(maps, boxes, size, [1.0] * len(maps), matched, sampling_ratio)[..., 0]
     return shares if threshold is None else (shares >= threshold).astype(jnp.float32)

@@ -79,6 +79,10 @@ SMOKE = {
 }
 
 
+_MEANS = 500
+"""Training images whose mean shapes are measured."""
+
+
 def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Learner:
     """Build a detector's learner, with the optimizer and the augmentation that the flags describe.
 
@@ -201,21 +205,34 @@ def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     """Measure COCO's mAP of what the data has, boxes, masks and keypoints, and PCK.
 
+    On the test split also mean_mask_map and mean_keypoint_pck, of the detected boxes with the mean mask and the mean
+    keypoints of their classes in the training split: what can be had without looking into the box.
+
     Args:
       setup: with the names of the classes.
       data: the splits.
       split: "valid" or "test".
 
     Returns:
-      One evaluator, or two.
+      The evaluators.
     """
     from dlcore.evaluators.coco import coco_evaluator
     from dlcore.evaluators.keypoints import pck_evaluator
+    from dlcore.evaluators.mean_shape import mean_keypoints, mean_masks, replaced
 
     spec = setup.spec
-    names = spec.get("keypoint_names", ())
-    found = [coco_evaluator(spec["class_names"], masks=spec.get("masks", False), keypoints=bool(names))]
-    return [*found, pck_evaluator(names)] if names else found
+    classes, names = spec["class_names"], spec.get("keypoint_names", ())
+    found = [coco_evaluator(classes, masks=spec.get("masks", False), keypoints=bool(names))]
+    found += [pck_evaluator(names)] if names else []
+    if split == "test":
+        some = data.train.take(_MEANS).arrays
+        if spec.get("masks"):
+            masks = mean_masks(some, len(classes))
+            found.append(replaced(coco_evaluator(classes, masks=True), {"mask_map": "mean_mask_map"}, masks=masks))
+        if names:
+            points = mean_keypoints(some, len(classes))
+            found.append(replaced(pck_evaluator(names), {"pck": "mean_keypoint_pck"}, keypoints=points))
+    return found
 
 
 def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) -> dict[str, Any]:

@@ -13,6 +13,7 @@ __all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
 
 _MIN_SCORE = 0.3
 _SHOWN = 12
+_PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
@@ -81,7 +82,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     height, width, _ = spec["image_shape"]
     rows = []
     for i, valid in enumerate(np.asarray(outputs["valid"]) > 0):
-        own = {name: np.asarray(values[i])[valid] for name, values in outputs.items()}
+        own = {name: np.asarray(outputs[name][i])[valid] for name in _PARTS if name in outputs}
         detections = [
             {
                 "class": spec["class_names"][int(label)],
@@ -132,7 +133,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
         height, width = image.shape[:2]
         scale = np.array([width / spec["image_shape"][1], height / spec["image_shape"][0]])
         valid = np.asarray(outputs["valid"][i]) > 0
-        own = {key: np.asarray(values[i])[valid] for key, values in outputs.items()}
+        own = {key: np.asarray(outputs[key][i])[valid] for key in _PARTS if key in outputs}
         own["boxes"] = np.clip(own["boxes"] * np.tile(scale, 2), 0, [width, height, width, height])
         if "keypoints" in own:
             own["keypoints"] = own["keypoints"][..., :2] * scale
@@ -194,11 +195,17 @@ def panels(context: Any) -> list:
         {"class": name or "all"} | {title: percent(f"{measure}{suffix}") for title, measure in measures.items()}
         for name, suffix in [*((name, f"/{name}") for name in names), ("", "")]
     ]
-    found = [table(rows, "Average precision", "Over the test split, in %.")._replace(half=True)]
+    note = "Over the test split, in %."
+    if "mean_mask_map" in numbers:
+        note += f" With each class's mean mask in the detected boxes, the mask mAP is {percent('mean_mask_map')}."
+    found = [table(rows, "Average precision", note)._replace(half=True)]
     if keypoints := context.spec.get("keypoint_names"):
         rows = [{"keypoint": name, "PCK@.1": percent(f"pck/{name}")} for name in keypoints]
         rows.append({"keypoint": "all", "PCK@.1": percent("pck")})
-        note = "In %, of the labeled keypoints of all true boxes: within a tenth of the box's longer side."
+        note = (
+            "In %, of the labeled keypoints of all true boxes: within a tenth of the box's longer side. With each "
+            f"class's mean keypoints in the detected boxes: {percent('mean_keypoint_pck')}."
+        )
         found.append(table(rows, "Correct keypoints", note)._replace(half=True))
     found.append(precision_recall(context.arrays["pr50"], names))
     if "mask_pr50" in context.arrays:

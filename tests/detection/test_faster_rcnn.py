@@ -137,7 +137,7 @@ def test_mask_head_and_its_loss_equal_torchvision(golden):
         masks = np.zeros((5, 128, 160), bool)
         for mask, (x0, y0, x1, y1) in zip(masks, boxes[i], strict=True):
             mask[int(np.floor(y0)) : int(np.ceil(y1)), int(np.floor(x0)) : int(np.ceil(x1))] = True
-        targets = mask_rcnn.mask_targets(jnp.asarray(masks), sampled.matched, sampled.boxes, 28, -1, None)
+        targets = mask_rcnn.mask_targets(jnp.asarray(masks), sampled.matched, sampled.boxes, 28, -1, None, False)
         totals += np.array(mask_rcnn.image_losses(logits[i, at], targets, sampled.target)["mask"])
     assert totals[0] / totals[1] == pytest.approx(file.number("loss.mask"), rel=2e-5)
 

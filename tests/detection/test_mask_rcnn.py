@@ -6,9 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.masks import unpack_masks
+from dlcore.data.scenes import scenes
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead, image_losses, mask_targets, probabilities
 from dlcore.models import create_model
+from dlcore.ops.mask_paste import paste_masks
 from tests.detection.detectors import parameters
 
 
@@ -24,11 +27,23 @@ def test_a_target_is_the_true_mask_cropped_to_the_proposal():
     targets = jax.jit(lambda boxes: mask_targets(masks, jnp.array([0, 1, 1]), boxes, 4))(boxes)
     np.testing.assert_array_equal(targets[0], [[0, 0, 1, 1]] * 4)
     np.testing.assert_array_equal(targets[1], np.ones((4, 4)))
-    # Samples at 3.25 and 3.75 lie between pixel 3 (0) and pixel 4 (1): a share of .5 along both axes, so .25.
     np.testing.assert_array_equal(targets[2], np.zeros((4, 4)))
-    shares = mask_targets(masks, jnp.array([1]), boxes[2:], 4, threshold=None)
+    # torchvision's: samples at 3.25 and 3.75 lie between pixel 3 (0) and pixel 4 (1), a share of .5 along both axes.
+    shares = mask_targets(masks, jnp.array([1]), boxes[2:], 4, threshold=None, aligned=False)
     assert float(shares[0, 3, 3]) == pytest.approx(0.25)
     assert float(shares.sum()) == pytest.approx(0.25)
+
+
+def test_targets_that_are_pasted_back_are_the_true_masks():
+    """Of shapes of 16 to 48 pixels, through 28 by 28 and back."""
+    rows = scenes(8, 2, size=96, largest=48, masks=True)[:]
+    masks = unpack_masks(rows["masks"], 96)[rows["box_mask"]]
+    boxes = rows["boxes"][rows["box_mask"]]
+    targets = mask_targets(jnp.asarray(masks), jnp.arange(len(boxes)), jnp.asarray(boxes))
+    pasted = np.asarray(paste_masks(targets, boxes, (96, 96), whole_pixels=False)) > 0.5
+    iou = (pasted & masks).sum((1, 2)) / (pasted | masks).sum((1, 2))
+    assert iou.mean() > 0.98
+    assert iou.min() > 0.9
 
 
 @pytest.mark.covers("SG-06")

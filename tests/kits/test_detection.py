@@ -50,6 +50,21 @@ def test_masks_keypoints_and_stuff_are_loaded_where_an_experiment_wants_them():
         wanted(flags("--dataset=coco", "--data_dir=x"))
 
 
+def test_what_is_measured_depends_on_the_data_and_the_mean_shapes_only_on_the_test_split():
+    data = detection.fields(masks=True, keypoints=True)["data"](flags("--image_size=48,48", "--num_scenes=12"))
+    setup = SimpleNamespace(spec=data.spec)
+    names = {
+        split: {name for evaluator in detection.evaluators(setup, data, split) for name in evaluator.names}
+        for split in ("valid", "test")
+    }
+    assert names["test"] - names["valid"] == {"mean_mask_map", "mean_keypoint_pck"}
+    assert {"map", "mask_map", "keypoint_map", "pck"} <= names["valid"]
+    plain = detection.evaluators(SimpleNamespace(spec={"class_names": ["a"]}), data, "test")
+    assert {name for evaluator in plain for name in evaluator.names} == {
+        *("map", "map50", "map75", "recall100", "map/a", "map50/a")
+    }
+
+
 def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
     (tmp_path / "images").mkdir()
     notes, images = [], []
@@ -150,7 +165,7 @@ def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
     masks = unpack_masks(source.arrays["masks"], 32)
     assert masks[:, 0, 4:20, 8:24].all()
     assert masks[:, 0].sum() == 2 * 16 * 16
-    described = detection_results.describe(outputs(), spec)[1]["detections"]
+    described = detection_results.describe(outputs() | {"map": np.zeros((2, 5))}, spec)[1]["detections"]
     assert described[0]["keypoints"] == {"nose": [0.25, round(4 / 24, 4)], "tail": [0.75, round(20 / 24, 4)]}
     assert len(described) == 1
 
@@ -179,7 +194,14 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
     context = SimpleNamespace(
         spec={"class_names": ["a", "b"], "keypoint_names": ["nose", "tail"]},
         data=SimpleNamespace(test=Source(arrays)),
-        numbers={"map": 0.5, "map/b": 0.25, "mask_map": 0.125, "keypoint_map": None, "pck": 0.75, "pck/nose": 1.0},
+        numbers={
+            "map": 0.5,
+            "map/b": 0.25,
+            "mask_map": 0.125,
+            "keypoint_map": None,
+            "pck": 0.75,
+            "mean_mask_map": 0.0625,
+        },
         arrays={"pr50": np.ones((101, 2)), "mask_pr50": np.ones((101, 2))},
         outputs=outputs(3),
         history=[],
@@ -197,5 +219,6 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
     ]
     assert "25.0" in found[1].html
     assert "12.5" in found[1].html
+    assert "6.2" in found[1].note
     assert "75.0" in found[2].html
     assert detection_results.pictures(context)["detections"].shape == (48, 3 * 64, 3)
