@@ -43,6 +43,11 @@ SMOKE = {name: value for name, value in detection.SMOKE.items() if name != "topk
 
 
 def detector(setup: Setup):
+    queries, room = setup.flags.group("detr")["num_queries"], setup.spec["max_boxes"]
+    if queries < room:
+        raise ValueError(
+            f"detr.num_queries={queries}: fewer than boxes in an image; allowed: at least max_boxes={room}"
+        )
     return detr.DETR(
         backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
