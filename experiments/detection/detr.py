@@ -46,7 +46,7 @@ def detector(setup: Setup):
     queries, room = setup.flags.group("detr")["num_queries"], setup.spec["max_boxes"]
     if queries < room:
         raise ValueError(
-            f"detr.num_queries={queries}: fewer than boxes in an image; allowed: at least max_boxes={room}"
+            f"detr.num_queries={queries}: too few; allowed: at least max_boxes={room}"
         )
     return detr.DETR(
         backbone=backbone.build(setup),
