@@ -43,6 +43,9 @@ SMOKE = {name: value for name, value in detection.SMOKE.items() if name != "topk
 
 
 def detector(setup: Setup):
+    queries, room = setup.flags.group("detr")["num_queries"], setup.spec["max_boxes"]
+    if queries < room:
+        raise ValueError(f"detr.num_queries={queries}: too few; allowed: at least max_boxes={room}")
     return detr.DETR(
         backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],

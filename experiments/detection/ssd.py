@@ -5,7 +5,7 @@ python -m experiments.detection.ssd --dataset=coco --data_dir=D --image_size=240
     --learning_rate=0.002 --eval_every=128    (not run)
 
 For the second D is as for experiments.detection.fcos. Choose `--ssd.scales` by the size of the boxes: on 96 pixels a
-default box of scale 0.17 is 16 pixels wide and high. The published SSD300 is `SSD(ReducedVGG16(), 91)` of
+default box of scale 0.25 is 24 pixels wide and high. The published SSD300 is `SSD(ReducedVGG16(), 90)` of
 dlcore.detection.ssd on 300 pixels.
 """
 
@@ -20,7 +20,7 @@ SMALL = {
     "stages": ("stage3", "stage4"),
     "extra_channels": (96,),
     "extra_strides": (2,),
-    "scales": (0.17, 0.3, 0.45, 0.6),
+    "scales": (0.19, 0.38, 0.55, 0.7),
     "aspect_ratios": (2.0,),
     "boxes_per_location": (4, 4, 4),
     "steps": (),

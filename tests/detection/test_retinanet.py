@@ -13,13 +13,16 @@ import pytest
 from dlcore.data.pipeline import Pipeline
 from dlcore.detection import retinanet
 from dlcore.detection.anchors import Anchors
-from dlcore.detection.retinanet import Outputs, RetinaNet, image_losses
+from dlcore.detection.retinanet import Outputs, RetinaNet
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models import create_model
 from dlcore.ops.boxes import encode_boxes
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from tests.detection.detectors import Golden, Small, jitted, parameters, source
+
+image_losses = jax.jit(retinanet.image_losses)
+postprocess = jax.jit(retinanet.postprocess, static_argnames=("size", "detections_per_img"))
 
 
 def torchvision_detector():
@@ -108,7 +111,7 @@ def test_perfect_outputs_give_the_boxes_back():
     sums = image_losses(perfect, anchors, boxes, labels, valid)
     assert int(sums["num_foreground"]) == foreground.sum() > 2
     assert float(sums["classification"] + sums["box"]) == pytest.approx(0, abs=1e-4)
-    found = retinanet.postprocess(perfect, anchors, (64, 64), score_thresh=0.05, nms_thresh=0.5, detections_per_img=5)
+    found = postprocess(perfect, anchors, (64, 64), score_thresh=0.05, nms_thresh=0.5, detections_per_img=5)
     assert int(found["valid"].sum()) == 2
     order = np.argsort(-np.asarray(found["labels"][:2]))
     np.testing.assert_allclose(found["boxes"][order], boxes[:2], atol=1e-3)

@@ -14,11 +14,13 @@ import pytest
 
 from dlcore.detection import dense, ssd
 from dlcore.detection.anchors import Anchors
-from dlcore.detection.ssd import SSD, Outputs, ReducedVGG16, default_boxes, image_losses, match_default_boxes
+from dlcore.detection.ssd import SSD, Outputs, ReducedVGG16, default_boxes, match_default_boxes
 from dlcore.detection.torch_weights import load_torch
 from tests.detection.detectors import GOLDENS, Golden, Small, jitted, parameters, source
 
 SSD300 = SSD(ReducedVGG16(), 90)
+
+image_losses = jax.jit(ssd.image_losses)
 
 
 @pytest.mark.covers("DE-17")

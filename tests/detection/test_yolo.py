@@ -9,9 +9,12 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection import yolo
-from dlcore.detection.yolo import YOLO, Cells, Outputs, assign_cells, image_losses
+from dlcore.detection.yolo import YOLO, Cells, Outputs, assign_cells
 from dlcore.nn import Conv
 from tests.detection.detectors import Small, jitted, source
+
+image_losses = jax.jit(yolo.image_losses)
+postprocess = jax.jit(yolo.postprocess, static_argnames=("size", "detections_per_img"))
 
 
 class Stride64(nn.Module):
@@ -101,7 +104,7 @@ def test_where_no_box_overlaps_the_nearest_answers():
 @pytest.mark.covers("DE-16")
 def test_perfect_outputs_give_the_boxes_back():
     outputs = outputs_with([[0.25, 0.75, 0.5, 0.5, 0], [0.5, 0.5, np.sqrt(1 / 3), np.sqrt(1 / 2), 0.9]], [0, 0.8])
-    found = yolo.postprocess(outputs, CELLS, (40, 60), score_thresh=0.05, nms_thresh=0.5, detections_per_img=4)
+    found = postprocess(outputs, CELLS, (40, 60), score_thresh=0.05, nms_thresh=0.5, detections_per_img=4)
     np.testing.assert_array_equal(found["valid"], [True, False, False, False])
     np.testing.assert_allclose(found["boxes"][0], [20, 0, 40, 20], atol=1e-4)
     assert float(found["scores"][0]) == pytest.approx(0.72)
