@@ -140,7 +140,7 @@ def draw(lines: Sequence[dict[str, Any]]):
     return figure
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"only": "detection.fcos", "num_repeats": 1})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"only": "scenes-fcos", "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)
