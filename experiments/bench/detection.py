@@ -9,10 +9,10 @@ other results than the peer, the bench stops with an error. Not run in full.
 """
 
 import functools
+import importlib
 import itertools
 import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import jax
@@ -47,6 +47,15 @@ LEAST = {
     "assign": 1.0,
 }
 """How many times as fast as its peer each part should be."""
+
+
+def works(package: str) -> bool:
+    """Whether a package is there and fits the others: a torchvision built for another torch fails when imported."""
+    try:
+        importlib.import_module(package)
+    except (ImportError, RuntimeError):
+        return False
+    return True
 
 
 def boxes_of(seed: int, *shape: int, size: tuple[int, int] = (320, 320)) -> np.ndarray:
@@ -321,14 +330,14 @@ def measure(*, only: str = "", num_repeats: Annotated[int, Range(1)] = 7) -> Stu
     chosen = {name: part for name, part in PARTS.items() if only in name}
     if not chosen:
         raise ValueError(f"only={only!r}: in no name; allowed: a part of {', '.join(PARTS)}")
-    if find_spec("torch"):
+    if works("torch"):
         import torch
 
         torch.set_num_threads(os.cpu_count() or 1)
     runs: dict[str, dict[str, Callable]] = {}
     missing = []
     for name, (packages, build) in chosen.items():
-        if not all(find_spec(package) for package in packages):
+        if not all(works(package) for package in packages):
             missing.append(name)
             continue
         built = build()
@@ -347,7 +356,7 @@ def measure(*, only: str = "", num_repeats: Annotated[int, Range(1)] = 7) -> Stu
         f"{name} {value:.2f}x (claimed {LEAST[name]:g}x)" for name, value in first.items()
     )
     if missing:
-        verdict += f"{'; ' if first else ''}no peer is installed for {', '.join(missing)}"
+        verdict += f"{'; ' if first else ''}no peer is installed that works, for {', '.join(missing)}"
     one = next(iter(first.items()), None)
     return StudyResult(
         numbers,
