@@ -8,6 +8,9 @@ and the least salient pixels and cuts the object out. Measured is the IoU with t
 threshold on the saliency, and of the ellipse of the mean size in the middle. The claim holds where GrabCut's mean is at
 least .80, and above both.
 
+Measured: GrabCut .826 (above .8 for 62 % of the scenes), Otsu .409, the ellipse .130; the classifier is right for 91 %.
+With a classifier that is right for 31 % (250 steps, width 8) GrabCut reached .758 on half as many scenes.
+
 References: Simonyan, Vedaldi & Zisserman 2013, arXiv:1312.6034; Rother, Kolmogorov & Blake 2004.
 """
 
@@ -93,11 +96,11 @@ def center_ellipse(masks: np.ndarray) -> np.ndarray:
 
 def study(
     *,
-    num_train: int = 2000,
-    num_test: int = 60,
-    image_size: int = 64,
-    width: int = 16,
-    steps: int = 600,
+    num_train: int = 1600,
+    num_test: int = 32,
+    image_size: int = 48,
+    width: int = 12,
+    steps: int = 700,
     batch_size: int = 32,
     blur: float = 2.0,
     seed: int = 0,
