@@ -5,9 +5,10 @@ arXiv:1312.6034, section 3.2.
 
     E(a) = sum_p -log p(x_p | a_p) + gamma sum_{p, q neighbors} [a_p != a_q] / |p - q| exp(-|x_p - x_q|^2 / 2 m)
 
+The least salient pixels are background for good, as those outside the rectangle that a user draws in the paper.
 p(x | a) is a mixture of Gaussians in color, fitted to the pixels of each side; m is the mean of |x_p - x_q|^2 over the
 8 neighbors. Given the mixtures, the least E is a minimum cut, found on the host by a maximum flow (scipy); given the
-cut, the mixtures are fitted anew. The mixtures start from the most and the least salient pixels.
+cut, the mixtures are fitted anew. They start from the most and the least salient pixels.
 """
 
 import numpy as np
@@ -24,8 +25,8 @@ def grabcut(
     image: np.ndarray,
     saliency: np.ndarray,
     *,
-    foreground_share: float = 0.05,
-    background_share: float = 0.3,
+    foreground_share: float = 0.03,
+    background_share: float = 0.5,
     components: int = 3,
     gamma: float = 5.0,
     iterations: int = 4,
@@ -37,7 +38,7 @@ def grabcut(
       image: [H, W, 3] in [0, 1], or uint8.
       saliency: [H, W], larger where the object is.
       foreground_share: of the pixels, the most salient, that the object's colors are first taken from.
-      background_share: of the pixels, the least salient, that the background's are first taken from.
+      background_share: of the pixels, the least salient, that are background, and whose colors are the first.
       components: Gaussians of each mixture.
       gamma: price of the cut.
       iterations: turns of cut and fit; it stops where the cut no longer changes.
@@ -65,11 +66,11 @@ def grabcut(
     inside, outside = (np.zeros(count, bool) for _ in range(2))
     inside[order[count - max(1, round(foreground_share * count)) :]] = True
     outside[order[: max(1, round(background_share * count))]] = True
-    edges, weights = neighbor_weights(colors, gamma)
-    cut = None
+    (edges, weights), sure, cut = neighbor_weights(colors, gamma), outside, None
     for _ in range(iterations):
         costs = [-color_model(pixels, side, components, rng) for side in (outside, inside)]
-        before, cut = cut, minimum_cut(costs[0] - costs[1], edges, weights)
+        gain = np.where(sure, -np.inf, costs[0] - costs[1])
+        before, cut = cut, minimum_cut(gain, edges, weights)
         if not cut.any() or cut.all() or (before is not None and (before == cut).all()):
             break
         inside, outside = cut, ~cut
@@ -122,7 +123,8 @@ def minimum_cut(gain: np.ndarray, edges: np.ndarray, weights: np.ndarray, limit:
     """Choose the side of each pixel: the largest sum of gains, less the prices of cut edges.
 
     Args:
-      gain: [N], of a pixel that is inside; its cost where negative. Cut to [-limit, limit].
+      gain: [N], of a pixel that is inside; its cost where negative. Cut to [-limit, limit], which is beyond the price
+        of all its edges.
       edges: [E, 2] int.
       weights: [E], not negative.
       limit: largest gain that counts.

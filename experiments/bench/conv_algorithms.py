@@ -5,8 +5,8 @@ python -m experiments.bench.conv_algorithms --num_repeats=9
 
 The algorithms: lax, dlcore's replacement for it, a matrix product with im2col's rows, Fourier transforms, and
 Winograd's F(2x2, 3x3), on images and kernels of several sizes; then depthwise convolutions, where dlcore adds up
-shifted images on a CPU. Forward and backward (both gradients), each as the median of interleaved turns. Only dlcore's
-replacement is claimed to win.
+shifted images on a CPU, and dilated ones, beside their form as plain convolutions of every d-th pixel. Forward and
+backward (both gradients), each as the median of interleaved turns. Only dlcore's replacement is claimed to win.
 
 Not run in full. Measured by a shorter script on two busy cores (AMD EPYC, jax 0.10.2; processor time; batch 8 of
 32x32x64), lax over dlcore: depthwise 3x3 19x forward, 23x and 6x for the gradients of image and kernel; 7x7 16x, 15x
@@ -39,20 +39,39 @@ LAYERS = {
     "31x31": (4, 56, 8, 8, 31),
     "depthwise 3x3": (8, 32, 64, 1, 3),
     "depthwise 7x7": (8, 32, 64, 1, 7),
+    "dilated by 6, 3x3": (1, 40, 512, 256, 3),
+    "dilated by 12, 3x3": (1, 40, 512, 256, 3),
+    "dilated by 18, 3x3": (1, 40, 512, 256, 3),
     "tiny, 3x3": (1, 8, 4, 4, 3),
 }
 
 
-def same_padded(function: Callable, x: jax.Array, w: jax.Array, groups: int = 1) -> jax.Array:
-    return function(x, w, (1, 1), "SAME", dimension_numbers=NHWC, feature_group_count=groups)
+def same_padded(function: Callable, x: jax.Array, w: jax.Array, groups: int = 1, dilation: int = 1) -> jax.Array:
+    apart = (dilation, dilation)
+    return function(x, w, (1, 1), "SAME", rhs_dilation=apart, dimension_numbers=NHWC, feature_group_count=groups)
 
 
-def algorithms(kernel: int, groups: int) -> dict[str, Callable]:
+def space_to_batch(x: jax.Array, w: jax.Array, dilation: int) -> jax.Array:
+    """A dilated convolution as d^2 plain ones, on the pixels whose row and column have the same remainders."""
+    batch, height, width, channels = x.shape
+    d, reach = dilation, w.shape[0] // 2 * dilation
+    rows, columns = (-(-n // d) * d - n for n in (height, width))
+    x = jnp.pad(x, ((0, 0), (reach, reach + rows), (reach, reach + columns), (0, 0)))
+    parts = x.reshape(batch, x.shape[1] // d, d, x.shape[2] // d, d, channels).transpose(2, 4, 0, 1, 3, 5)
+    parts = parts.reshape(-1, *parts.shape[3:])
+    y = conv_general_dilated(parts, w, (1, 1), "VALID", dimension_numbers=NHWC)
+    y = y.reshape(d, d, batch, *y.shape[1:]).transpose(2, 3, 0, 4, 1, 5)
+    return y.reshape(batch, y.shape[1] * d, y.shape[3] * d, -1)[:, :height, :width]
+
+
+def algorithms(kernel: int, groups: int, dilation: int = 1) -> dict[str, Callable]:
     """Every algorithm for a kernel of that size; lax and its replacement alone for several groups."""
     functions = {
-        "lax": functools.partial(same_padded, lax.conv_general_dilated, groups=groups),
-        "dlcore": functools.partial(same_padded, conv_general_dilated, groups=groups),
+        "lax": functools.partial(same_padded, lax.conv_general_dilated, groups=groups, dilation=dilation),
+        "dlcore": functools.partial(same_padded, conv_general_dilated, groups=groups, dilation=dilation),
     }
+    if dilation > 1:
+        return functions | {"space to batch": functools.partial(space_to_batch, dilation=dilation)}
     if groups > 1:
         return functions
     functions |= {"im2col": conv_im2col, "fft": conv_fft} | ({"winograd": conv_winograd} if kernel == 3 else {})
@@ -97,9 +116,10 @@ def measure(*, only: str = "", num_repeats: int = 5) -> StudyResult:
     numbers, medians = {}, {}
     for title, (batch_size, size, channels, features, kernel) in layers.items():
         groups = channels if "depthwise" in title else 1
+        dilation = int(title.split()[2].rstrip(",")) if "dilated" in title else 1
         x = normal(0, batch_size, size, size, channels)
         w = normal(1, kernel, kernel, channels // groups, channels if groups > 1 else features)
-        for way, times in timed(algorithms(kernel, groups), x, w, num_repeats).items():
+        for way, times in timed(algorithms(kernel, groups, dilation), x, w, num_repeats).items():
             ratios = {name: ratio(times, "lax", name) for name in times if name != "lax"}
             numbers[f"{title}, {way}: ms, lax"] = 1e3 * times["lax"].median
             for name, value in ratios.items():

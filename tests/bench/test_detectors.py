@@ -1,0 +1,75 @@
+"""The one table: its lines from a ledger, and networks built by the commands of the rows."""
+
+import json
+
+import jax
+import pytest
+
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from experiments.bench.detectors import LEDGER, line_of, markdown, network_of, rows_of, study
+from experiments.detection import fcos
+
+SMALL = "--model.width=8 --fcos.channels=16 --fcos.num_convs=1 --image_size=48,48 --topk_candidates=20"
+
+
+def row_of(name, command, mean, **fields):
+    return {
+        "id": name,
+        "command": command,
+        "dataset": "scenes",
+        "metric": "test map",
+        "values": {"0": mean},
+        "mean": mean,
+        "tolerance": 0.01,
+        "wall_seconds": {"0": 90.0},
+        "hardware": "2 CPU cores",
+        "versions": {"python": "3.11"},
+        "commit": "0123456789abcdef",
+        "date": "2026-01-02",
+        "published": None,
+        "status": "measured",
+        "note": "",
+        **fields,
+    }
+
+
+def test_rows_of_other_topics_studies_and_recipes_are_left_out(tmp_path):
+    other = row_of("a", "python -m experiments.rl.dqn", 1.0)
+    study_row = row_of("b", "python -m experiments.detection.x", 1.0)
+    study_row |= {"claim": "It is.", "holds": True, "verdict": "So.", "wall_seconds": {"all": 9.0}}
+    rows = [other, study_row]
+    rows += [row_of(str(v), "python -m experiments.detection.fcos", v) for v in (0.2, 0.9)]
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [row["mean"] for row in rows_of(path)] == [0.9, 0.2]
+    assert rows_of(LEDGER), "the ledger has detectors"
+
+
+@pytest.mark.covers("DE-23")
+def test_the_network_of_a_row_is_built_by_its_command():
+    command = f"python -m experiments.detection.fcos --num_scenes=4000 {SMALL}"
+    parameters, milliseconds = network_of(command, 1)
+    resolved = ResolvedRun(fcos.experiment, resolve(fcos.experiment, [*SMALL.split(), "--num_scenes=10"]))
+    splits = fcos.experiment.data(resolved.flags)
+    learner = fcos.experiment.build(resolved.setup_of(splits))
+    state = jax.eval_shape(learner.init, jax.random.key(0), fcos.experiment.example(splits.spec))
+    assert parameters == sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert milliseconds > 0
+
+
+@pytest.mark.covers("DE-23")
+def test_a_line_takes_value_and_minutes_from_the_ledger_and_says_what_is_missing():
+    line = line_of(row_of("x", "python -m experiments.detection.fcos --dataset=coco --data_dir=$NOWHERE", 0.5), 1)
+    assert line["Value"] == 0.5
+    assert line["Minutes to train"] == 1.5
+    assert line["Parameters"] is None
+    assert "NOWHERE" in line["why"]
+    table = markdown([line, line | {"Parameters": 1234567, "ms an image": 12.345}])
+    assert table.splitlines()[2] == "| scenes | x | test map | 0.5 | – | – | 1.5 |"
+    assert table.splitlines()[3] == "| scenes | x | test map | 0.5 | 1,234,567 | 12.3 | 1.5 |"
+
+
+def test_no_row_is_an_error():
+    with pytest.raises(ValueError, match="only='nobody'"):
+        study(only="nobody")
