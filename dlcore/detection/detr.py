@@ -32,7 +32,7 @@ from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou
 from dlcore.ops.nms import top_detections
 
-__all__ = ["DETR", "Outputs", "image_losses", "learner", "match", "postprocess"]
+__all__ = ["DETR", "Outputs", "attention_maps", "cardinality", "image_losses", "learner", "match", "postprocess"]
 
 
 class Outputs(NamedTuple):
@@ -150,6 +150,33 @@ class DETR(nn.Module):
         wide = logits_dtype(logits.dtype)
         boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(found).astype(wide))
         return Outputs(logits.astype(wide), boxes), np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
+
+
+def attention_maps(model: DETR, variables: Any, images: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Show where the queries of each image look.
+
+    Args:
+      model: a `DETR`.
+      variables: of it.
+      images: [B, H, W, C], the model's input.
+
+    Returns:
+      (scores [B, Q], labels [B, Q] of the likeliest classes, [B, Q, h, w] attention of each query of the last decoder
+      layer to the tokens, the mean over heads, with sum 1).
+    """
+
+    @jax.jit
+    def apply(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        (outputs, _), seen = model.apply(variables, images, mutable=["intermediates"])
+        chance = jax.nn.softmax(outputs.logits[:, -1])[..., :-1]
+        layer = seen["intermediates"][f"decoder_{model.decoder_layers - 1}"]["cross_attn"]
+        return chance.max(-1), chance.argmax(-1), layer["weights"][0].mean(-3)
+
+    shapes = jax.eval_shape(
+        lambda v, x: model.apply(v, x, method=lambda m, x: m.backbone.features(x)), variables, images
+    )
+    scores, labels, weights = (np.asarray(x) for x in apply(variables, images))
+    return scores, labels, weights.reshape(*weights.shape[:2], *shapes[model.stage].shape[1:3])
 
 
 def match(

@@ -163,6 +163,11 @@ class FasterRCNN(nn.Module):
         (r"^keypoint_head\.conv(\d+)\.", lambda match: f"roi_heads.keypoint_head.{2 * int(match[1])}."),
         (r"^keypoint_head\.kps_score_lowres\.", "roi_heads.keypoint_predictor.kps_score_lowres."),
     )
+    TORCH_OLD_NAMES = (
+        (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),
+        (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
+        (r"^roi_heads\.mask_head\.mask_fcn(\d)\.", lambda match: f"roi_heads.mask_head.{int(match[1]) - 1}.0."),
+    )
 
     def setup(self) -> None:
         """Build the parts that every call shares."""

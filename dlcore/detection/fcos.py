@@ -71,6 +71,16 @@ class FCOS(nn.Module):
     prior_probability: float = 0.01
     dtype: Any = None
 
+    TORCH_NAMES = (
+        (r"^backbone\.", "backbone.body."),
+        (r"^fpn\.(p[67])\.", r"backbone.fpn.extra_blocks.\1."),
+        (r"^fpn\.(inner|layer)(\d+)\.", r"backbone.fpn.\1_blocks.\2.0."),
+        (r"^(classification|regression)_conv(\d+)\.", lambda m: f"head.{m[1]}_head.conv.{3 * int(m[2])}."),
+        (r"^(classification|regression)_norm(\d+)\.", lambda m: f"head.{m[1]}_head.conv.{3 * int(m[2]) + 1}."),
+        (r"^cls_logits\.", "head.classification_head.cls_logits."),
+        (r"^(bbox_reg|bbox_ctrness)\.", r"head.regression_head.\1."),
+    )
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Grid]:
         """Predict at every location.

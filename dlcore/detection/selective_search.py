@@ -21,7 +21,7 @@ import numpy as np
 from dlcore.classical_vision.color_histogram import rgb_to_hsv, rgb_to_lab
 from dlcore.classical_vision.graph_segmentation import graph_segmentation, neighbor_edges
 
-__all__ = ["SPACES", "color_space", "merge_regions", "random_boxes", "region_histograms", "selective_search"]
+__all__ = ["SPACES", "color_space", "merge_regions", "propose", "random_boxes", "region_histograms", "selective_search"]
 
 Space = Literal["rgb", "lab", "hsv", "gray"]
 SPACES = ("rgb", "lab", "hsv", "gray")
@@ -70,6 +70,27 @@ def selective_search(
     joined = np.concatenate(boxes)[np.argsort(np.concatenate(ranks), kind="stable")]
     _, first = np.unique(joined, axis=0, return_index=True)
     return joined[np.sort(first)[:max_proposals]].astype(np.float32)
+
+
+def propose(images: np.ndarray, max_proposals: int = 2000, **settings: Any) -> dict[str, np.ndarray]:
+    """Propose boxes in each image of a data set, for detectors that are given their proposals.
+
+    Args:
+      images: [N, H, W, 3] uint8.
+      max_proposals: P, room for boxes of an image.
+      **settings: of `selective_search`.
+
+    Returns:
+      {"proposals": [N, P, 4] float32, "proposal_mask": [N, P] bool, False for padding}.
+
+    Raises:
+      ValueError: as `selective_search`.
+    """
+    boxes, valid = np.zeros((len(images), max_proposals, 4), np.float32), np.zeros((len(images), max_proposals), bool)
+    for i, image in enumerate(images):
+        found = selective_search(image, max_proposals=max_proposals, **settings)
+        boxes[i, : len(found)], valid[i, : len(found)] = found, True
+    return {"proposals": boxes, "proposal_mask": valid}
 
 
 def color_space(image: np.ndarray, space: Space) -> np.ndarray:

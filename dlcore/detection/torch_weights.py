@@ -1,9 +1,11 @@
 """Published weights of whole detectors, as the variables of the detector of the same form.
 
 A detector names the exceptions to the rule of `dlcore.models.torch_weights` by its attribute `TORCH_NAMES`: pairs of
-`re.sub` on the name that a leaf's path gives.
+`re.sub` on the name that a leaf's path gives. `TORCH_OLD_NAMES`, where there, are such pairs that turn names of older
+files, as most published weights have them, into today's.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +25,7 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
     """Convert a state dict to the variables of a detector.
 
     Args:
-      model: with `TORCH_NAMES`, as `RetinaNet`, `SSD` and `DETR`; its backbone has torch's form.
+      model: with `TORCH_NAMES`, as `FCOS`, `RetinaNet`, `SSD` and `DETR`; its backbone has torch's form.
       state_dict: {name: array}, torchvision's or, for DETR, transformers'.
       image_size: (height, width) of images that the model takes.
 
@@ -33,6 +35,8 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    for pattern, replacement in getattr(model, "TORCH_OLD_NAMES", ()):
+        state_dict = {re.sub(pattern, replacement, name): value for name, value in state_dict.items()}
     images = jnp.zeros((1, *image_size, 3))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
     return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=type(model).__name__, unused=UNUSED)

@@ -5,14 +5,14 @@ from dlcore.kits import detection
 __all__ = ["DEFAULTS", "SMALL", "SMOKE"]
 
 SMALL = {
-    "stages": ("stage3", "stage4"),
+    "stages": ("stage2", "stage3", "stage4"),
     "channels": 48,
     "extra_blocks": "none",
-    "scales": (2.0, 3.0),
+    "scales": (3.0, 4.0, 5.0),
     "aspect_ratios": (1.0,),
     "box_channels": 128,
 }
-"""Fields of a detector on the small backbone: strides 8 and 16, crops of boxes below 224 pixels from the first."""
+"""Fields of a detector on the small backbone: strides 4 to 16, and crops of boxes below 112 pixels from the first."""
 
 DEFAULTS = {
     **detection.DEFAULTS,

@@ -41,7 +41,12 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
         cost = jnp.where(jnp.isnan(cost), 2 * (1 + columns) * (1 + largest), cost)
     rows, order = jnp.arange(cost.shape[1], dtype=jnp.int32), jnp.arange(columns, dtype=jnp.int32)
 
-    wanted = cost.argmin(1).astype(jnp.int32)
+    def nearest_row(distance):
+        """The least of the last axis, and where; faster on a CPU than argmin, which no vector instruction does."""
+        least = distance.min(-1, keepdims=True)
+        return least[..., 0], jnp.where(distance <= least, rows, rows.size - 1).min(-1)
+
+    price, wanted = nearest_row(cost)
     rivals = (wanted[:, None] == wanted) & valid & (order < order[:, None])
     row_of = jnp.where(valid & ~rivals.any(1), wanted, -1)
     owner = jnp.where(row_of[:, None] == rows, order[:, None], -1).max(0)
@@ -57,8 +62,8 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
             better = ~closed & (reach < distance)
             distance, before = jnp.where(better, reach, distance), jnp.where(better, column, before)
             ahead = jnp.where(closed, jnp.inf, distance)
-            row = ahead.argmin().astype(jnp.int32)
-            return distance, before, closed | (rows == row), owner[row], ahead[row], row
+            nearest, row = nearest_row(ahead)
+            return distance, before, closed | (rows == row), owner[row], nearest, row
 
         distance = jnp.full(rows.shape, jnp.inf, cost.dtype)
         search = distance, jnp.zeros_like(rows), rows < 0, start, jnp.zeros((), cost.dtype), jnp.int32(0)
@@ -76,6 +81,6 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
         path = jax.lax.while_loop(lambda path: some & (path[1] != start), move, move((row, start, row_of, owner)))
         return u, v - gain, *path[2:]
 
-    start = cost.min(1), jnp.zeros(rows.shape, cost.dtype), row_of, owner
+    start = price, jnp.zeros(rows.shape, cost.dtype), row_of, owner
     row_of = jax.lax.while_loop(lambda state: (valid & (state[2] < 0)).any(), insert, start)[2]
     return jnp.where(row_of < count, row_of, -1)

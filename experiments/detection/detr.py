@@ -11,10 +11,13 @@ dropout. The published form has the fields' defaults in dlcore.detection.detr.
 """
 
 from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
 
 from dlcore.detection import detr
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection
+from dlcore.kits import backbone, detection, detection_results, images
 from dlcore.main import main
 
 SMALL = {
@@ -30,7 +33,7 @@ SMALL = {
 }
 DEFAULTS = {
     **{name: value for name, value in detection.DEFAULTS.items() if name != "topk_candidates"},
-    "epochs": 40.0,
+    "epochs": 36.0,
     "learning_rate": 1e-3,
     "clip_norm": 0.1,
     "weight_decay": 1e-4,
@@ -39,14 +42,41 @@ DEFAULTS = {
 SMOKE = {name: value for name, value in detection.SMOKE.items() if name != "topk_candidates"}
 
 
-def build(setup: Setup):
-    model = detr.DETR(
+def detector(setup: Setup):
+    return detr.DETR(
         backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
         dtype=setup.dtype,
         **setup.flags.group("detr"),
     )
-    return detection.build(setup, detr.learner, model)
+
+
+def build(setup: Setup):
+    return detection.build(setup, detr.learner, detector(setup))
+
+
+def panels(context):
+    """Show beside the other panels where the query of each detection looks."""
+    from dlcore.optim import parameter_ema
+    from dlcore.report.vision_language import attention_strips
+
+    setup = SimpleNamespace(flags=context.flags, spec=context.spec, dtype=None, axis=None)
+    names, shown = context.spec["class_names"], context.data.test.arrays["image"][:4]
+    state = context.state
+    params = parameter_ema(state.opt_state, state.params) if context.flags.ema else state.params
+    variables = {"params": params, **state.model_state}
+    scores, labels, maps = detr.attention_maps(detector(setup), variables, images.preprocess(setup)(shown))
+    words, weights = [], []
+    for score, label, weight in zip(scores, labels, maps, strict=True):
+        claims = [i for i in np.argsort(-score) if score[i] >= 0.5]
+        words.append([f"{names[label[i]]} {100 * score[i]:.0f}" for i in claims])
+        weights.append(weight[claims])
+    titles = [f"Test image {i}" for i in range(len(shown))]
+    note = "Weights of the last decoder layer, the mean over its heads, of each query with a score of at least 50."
+    return [
+        *detection_results.panels(context),
+        attention_strips(shown, words, weights, titles, "Where the queries look", note),
+    ]
 
 
 experiment = Experiment(
@@ -63,7 +93,7 @@ experiment = Experiment(
         "detr.encoder_layers": 1,
         "detr.decoder_layers": 2,
     },
-    **detection.FIELDS,
+    **{**detection.FIELDS, "panels": panels},
 )
 
 if __name__ == "__main__":

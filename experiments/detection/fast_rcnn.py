@@ -71,7 +71,9 @@ experiment = Experiment(
     doc=__doc__,
     learner=two_stage.learner,
     build=build,
-    modules={"fast_rcnn": partial(FastRCNN, **{**kit.SMALL, "scales": (2.0, 2.5, 3.0)})},
+    modules={
+        "fast_rcnn": partial(FastRCNN, **{**kit.SMALL, "scales": (2.0, 2.5, 3.0), "stages": ("stage3", "stage4")})
+    },
     defaults=kit.DEFAULTS,
     smoke={**kit.SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
     notes=notes,

@@ -2,10 +2,10 @@
 
 python -m experiments.detection.faster_rcnn        (not run)
 python -m experiments.detection.faster_rcnn --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\
-    --epochs=30 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=3,5 --eval_every=128    (not run)
+    --epochs=30 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=4,6 --eval_every=128    (not run)
 
 For the second D is as for experiments.detection.fcos. Choose `--faster_rcnn.stages` and `--faster_rcnn.scales` by the
-size of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixels wide and high. How many training
+size of the boxes: on stage2, whose stride is 4, an anchor of scale 4 is 16 pixels wide and high. How many training
 boxes the anchors can find is printed before training.
 """
 

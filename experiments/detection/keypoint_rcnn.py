@@ -2,7 +2,7 @@
 
 python -m experiments.detection.keypoint_rcnn        (not run)
 python -m experiments.detection.keypoint_rcnn --dataset=coco --data_dir=D --image_size=256,320 --batch_size=8 \\
-    --epochs=60 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=3,6 --eval_every=128    (not run)
+    --epochs=60 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=6,9 --eval_every=128    (not run)
 
 For the second D is as for experiments.detection.fcos; its annotations have keypoints. Those of a shape are the pixels
 farthest to the left, the top, the right and the bottom.

@@ -13,18 +13,21 @@ from functools import partial
 
 from dlcore.detection import retinanet
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection
+from dlcore.kits import anchors, backbone, detection
 from dlcore.main import main
 
 
-def build(setup: Setup):
-    model = retinanet.RetinaNet(
+def detector(setup: Setup):
+    return retinanet.RetinaNet(
         backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
         dtype=setup.dtype,
         **setup.flags.group("retinanet"),
     )
-    return detection.build(setup, retinanet.learner, model)
+
+
+def build(setup: Setup):
+    return detection.build(setup, retinanet.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -35,6 +38,7 @@ experiment = Experiment(
     modules={"retinanet": partial(retinanet.RetinaNet, **detection.SMALL, scales=(2.0, 3.0))},
     defaults={**detection.DEFAULTS, "detections_per_img": 100},
     smoke={**detection.SMOKE, "retinanet.channels": 16, "retinanet.num_convs": 1},
+    notes=anchors.recall_notes(detector),
     **detection.FIELDS,
 )
 

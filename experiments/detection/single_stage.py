@@ -12,18 +12,21 @@ from functools import partial
 
 from dlcore.detection import single_stage
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection
+from dlcore.kits import anchors, backbone, detection
 from dlcore.main import main
 
 
-def build(setup: Setup):
-    model = single_stage.SingleStage(
+def detector(setup: Setup):
+    return single_stage.SingleStage(
         backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
         dtype=setup.dtype,
         **setup.flags.group("single_stage"),
     )
-    return detection.build(setup, single_stage.learner, model)
+
+
+def build(setup: Setup):
+    return detection.build(setup, single_stage.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -34,6 +37,7 @@ experiment = Experiment(
     modules={"single_stage": partial(single_stage.SingleStage, **detection.SMALL, scales=(2.0, 3.0))},
     defaults=detection.DEFAULTS,
     smoke={**detection.SMOKE, "single_stage.channels": 16, "single_stage.num_convs": 1},
+    notes=anchors.recall_notes(detector),
     **detection.FIELDS,
 )
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from dlcore.detection import ssd
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection
+from dlcore.kits import anchors, backbone, detection
 from dlcore.main import main
 
 SMALL = {
@@ -27,14 +27,17 @@ SMALL = {
 }
 
 
-def build(setup: Setup):
-    model = ssd.SSD(
+def detector(setup: Setup):
+    return ssd.SSD(
         backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
         dtype=setup.dtype,
         **setup.flags.group("ssd"),
     )
-    return detection.build(setup, ssd.learner, model)
+
+
+def build(setup: Setup):
+    return detection.build(setup, ssd.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -45,6 +48,7 @@ experiment = Experiment(
     modules={"ssd": partial(ssd.SSD, **SMALL)},
     defaults={**detection.DEFAULTS, "detections_per_img": 100},
     smoke={**detection.SMOKE, "ssd.extra_channels": (16,)},
+    notes=anchors.recall_notes(detector),
     **detection.FIELDS,
 )
 

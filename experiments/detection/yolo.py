@@ -13,18 +13,30 @@ from functools import partial
 
 from dlcore.detection import yolo
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection
+from dlcore.kits import backbone, detection, detection_results
 from dlcore.main import main
 
 
-def build(setup: Setup):
-    model = yolo.YOLO(
+def detector(setup: Setup):
+    return yolo.YOLO(
         backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
         dtype=setup.dtype,
         **setup.flags.group("yolo"),
     )
-    return detection.build(setup, yolo.learner, model)
+
+
+def build(setup: Setup):
+    return detection.build(setup, yolo.learner, detector(setup))
+
+
+def panels(context):
+    """Say beside the other panels how many objects no cell owns."""
+    from dlcore.report.tables import text
+
+    lost, objects = context.numbers.get("lost_objects"), int(context.data.test.arrays["box_mask"].sum())
+    line = f"{lost or 0:.0f} of {objects} test objects share a cell with another and cannot be found."
+    return [*detection_results.panels(context), text("Objects that share a cell", line)]
 
 
 experiment = Experiment(
@@ -35,7 +47,7 @@ experiment = Experiment(
     modules={"yolo": partial(yolo.YOLO, stage="stage3", num_convs=3, channels=64, num_groups=8)},
     defaults=detection.DEFAULTS,
     smoke={**detection.SMOKE, "yolo.channels": 16, "yolo.num_convs": 1},
-    **detection.FIELDS,
+    **{**detection.FIELDS, "panels": panels},
 )
 
 if __name__ == "__main__":

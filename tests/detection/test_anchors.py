@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.detection.anchors import Anchors, Grid, match_anchors
+from dlcore.detection.anchors import Anchors, Grid, best_possible_recall, match_anchors
 from dlcore.ops.boxes import box_iou
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -97,3 +97,15 @@ def test_padding_and_boxes_without_area_match_nothing():
     np.testing.assert_array_equal(
         match_anchors(iou, allow_low_quality_matches=True, valid=jnp.zeros(3, bool)), [-1, -1]
     )
+
+
+@pytest.mark.covers("DE-14")
+def test_the_best_that_anchors_can_do():
+    anchors = np.array([[0, 0, 10, 10], [0, 0, 20, 20]], np.float32)
+    # .5 of the first; a shifted one; the second itself; padding.
+    boxes = np.array([[[0, 0, 10, 5], [10, 10, 30, 30]], [[0, 0, 20, 20], [0, 0, 1, 1]]], np.float32)
+    recall, mean = best_possible_recall(anchors, boxes, np.array([[1, 1], [1, 0]]))
+    assert recall == pytest.approx(2 / 3)
+    assert mean == pytest.approx((0.5 + 100 / 700 + 1) / 3)  # 10 x 10 shared of 400 + 400 - 100
+    assert best_possible_recall(anchors, boxes, np.array([[1, 1], [1, 0]]), 0.51)[0] == pytest.approx(1 / 3)
+    assert np.isnan(best_possible_recall(anchors, boxes, np.zeros((2, 2)))).all()

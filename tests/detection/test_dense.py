@@ -2,15 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.detection import dense
 from dlcore.detection.dense import Candidates, topk_by_class, topk_by_level
 from dlcore.ops.boxes import decode_boxes, distances_to_boxes
+from dlcore.optim import cross_replica
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 GOLDEN = np.load(GOLDENS / "tvdet_postprocess.npz")
@@ -104,3 +109,81 @@ def test_one_location_may_be_of_two_classes():
     candidates = topk_by_level(jnp.array([[0.9, 0.8]]), jnp.array([[0.0, 0, 4, 4]]), [1], 5)
     detections = select(candidates, (10, 10), score_thresh=0.1, nms_thresh=0.5, detections_per_img=3)
     np.testing.assert_array_equal(detections["labels"], [0, 1, -1])
+
+
+# The learner's sums
+
+
+class Toy(nn.Module):
+    """One number an image, with dropout that drops nothing."""
+
+    class Outputs(NamedTuple):
+        value: jax.Array
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        scale = self.param("scale", nn.initializers.ones, ())
+        return self.Outputs(nn.Dropout(0.0)(scale * x.mean((1, 2)), deterministic=not train)), None
+
+
+def toy_losses(outputs, locations, boxes, labels, valid):
+    count = valid.sum(dtype=jnp.int32)
+    return {
+        "weighted": (outputs.value.sum() * labels[0], labels[0].astype(jnp.float32)),
+        "counted": outputs.value.sum() * count,
+        "num_foreground": count,
+    }
+
+
+def toy_learner(axis=None):
+    optimizer = cross_replica(optax.sgd(1.0), axis)
+    measures = {
+        "boxes": lambda valid: valid.sum(dtype=jnp.int32),
+        "share": lambda valid: (valid.sum(dtype=jnp.int32), jnp.int32(2)),
+    }
+    return dense.detector_learner(
+        model=Toy(),
+        optimizer=optimizer,
+        losses=toy_losses,
+        measures=lambda *row: {name: measure(row[4]) for name, measure in measures.items()},
+        postprocess=None,
+        axis=axis,
+    )
+
+
+@pytest.mark.covers("AT-32")
+def test_each_part_of_the_loss_is_divided_by_its_weight_in_the_whole_batch():
+    """Four images of values 1 to 4 with 0, 1, 2, 1 boxes and weights 2, 1, 0, 1, on one device and on two replicas."""
+    rows = {
+        "image": np.arange(1.0, 5, dtype=np.float32).reshape(4, 1, 1, 1) * np.ones((4, 2, 2, 1), np.float32),
+        "boxes": np.zeros((4, 2, 4), np.float32),
+        "labels": np.array([[2, 0], [1, 0], [0, 0], [1, 0]], np.int32),
+        "box_mask": np.array([[0, 0], [1, 0], [1, 1], [1, 0]], bool),
+        "index": np.arange(4, dtype=np.int32),
+    }
+    one = toy_learner()
+    state = one.init(jax.random.key(0), rows)
+    value, metrics = one.loss(state.params, state, rows)
+    # (2 * 1 + 1 * 2 + 0 * 3 + 1 * 4) / 4 = 2; (0 * 1 + 1 * 2 + 2 * 3 + 1 * 4) / 4 = 3
+    assert float(value) == 5
+    assert {name: metric.compute() for name, metric in metrics.items()} == {
+        "loss": 5.0,
+        "weighted": 2.0,
+        "counted": 3.0,
+        "boxes": 4,
+        "share": 0.5,
+    }
+    masked, metrics = one.loss(state.params, state, {**rows, "mask": np.array([1, 1, 0, 0])})
+    assert float(masked) == pytest.approx(4 / 3 + 2)
+    assert metrics["boxes"].compute() == 1
+    want, _ = one.update(state, rows)
+    assert float(want.params["scale"]) == 1 - 5
+    halves = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), rows)
+    two = toy_learner("data")
+    got, parts = jax.pmap(two.update, "data", in_axes=(None, 0), devices=jax.devices()[:2])(state, halves)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], got.params), want.params)
+    assert parts["loss"].collapse().compute() == pytest.approx(5)
+    empty = {**rows, "labels": np.zeros((4, 2), np.int32), "box_mask": np.zeros((4, 2), bool)}
+    value, metrics = one.loss(state.params, state, empty)
+    assert float(value) == 0
+    assert metrics["loss"].compute() is None

@@ -3,6 +3,8 @@
 The parity with ResNet-50 takes most of the time.
 """
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +36,7 @@ def golden():
     targets = faster.targets()
     proposals = jnp.array(faster.meta["inputs"]["proposals"])
     everything = jnp.concatenate([proposals, targets[0]], 1)
-    variables = load_torch(model, mask.weights)
+    variables = load_torch(model, {older(name): value for name, value in mask.weights.items()})
     outputs = jax.jit(model.apply)(variables, faster.images(), everything)
     return faster, mask, outputs, (targets[0], targets[1] - 1, targets[2]), proposals
 
@@ -138,6 +140,22 @@ def test_mask_head_and_its_loss_equal_torchvision(golden):
         targets = mask_rcnn.mask_targets(jnp.asarray(masks), sampled.matched, sampled.boxes, 28, -1, None)
         totals += np.array(mask_rcnn.image_losses(logits[i, at], targets, sampled.target)["mask"])
     assert totals[0] / totals[1] == pytest.approx(file.number("loss.mask"), rel=2e-5)
+
+
+def older(name):
+    """The name that an entry has in torchvision's published files."""
+    name = re.sub(r"(inner|layer)_blocks\.(\d)\.0\.", r"\1_blocks.\2.", name).replace(
+        "rpn.head.conv.0.0", "rpn.head.conv"
+    )
+    return re.sub(r"mask_head\.(\d)\.0\.", lambda match: f"mask_head.mask_fcn{int(match[1]) + 1}.", name)
+
+
+def test_names_of_today_are_no_older_ones(golden):
+    """The fixture loads weights under the older names."""
+    names = list(golden[1].weights)
+    assert sum(older(name) != name for name in names) == 16 + 2 + 8
+    for pattern, replacement in FasterRCNN.TORCH_OLD_NAMES:
+        assert [re.sub(pattern, replacement, name) for name in names] == names
 
 
 # By hand

@@ -1,9 +1,5 @@
 """FCOS against torchvision's, its targets by hand, and the learner's corners: no box, padding, devices."""
 
-import importlib.util
-import json
-from pathlib import Path
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -17,127 +13,43 @@ from dlcore.data.source import Source
 from dlcore.detection import fcos
 from dlcore.detection.anchors import Grid
 from dlcore.detection.fcos import FCOS, Outputs
+from dlcore.detection.torch_weights import load_torch
+from dlcore.models import create_model
 from dlcore.nn import BatchNorm, Conv
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
-
-GOLDENS = Path(__file__).parents[1] / "goldens"
-
+from tests.detection.detectors import Golden, parameters
 
 # Against torchvision
 
 
-class ResNet50(nn.Module):
-    """Torchvision's, up to its last map; batch norm frozen."""
-
-    def _block(self, x, name, features, stride, project):
-        def layer(x, i, size, stride, features):
-            x = Conv(features, (size, size), stride, padding=size // 2, use_bias=False, name=f"{name}.conv{i}")(x)
-            return BatchNorm(True, name=f"{name}.bn{i}")(x)
-
-        y = nn.relu(layer(x, 1, 1, 1, features))
-        y = nn.relu(layer(y, 2, 3, stride, features))
-        y = layer(y, 3, 1, 1, 4 * features)
-        if project:
-            x = Conv(4 * features, (1, 1), stride, padding=0, use_bias=False, name=f"{name}.downsample.0")(x)
-            x = BatchNorm(True, name=f"{name}.downsample.1")(x)
-        return nn.relu(x + y)
-
-    @nn.compact
-    def features(self, x, train=False):
-        x = nn.relu(BatchNorm(True, name="bn1")(Conv(64, (7, 7), 2, padding=3, use_bias=False, name="conv1")(x)))
-        x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
-        maps = {}
-        for i, blocks in enumerate((3, 4, 6, 3)):
-            for j in range(blocks):
-                x = self._block(x, f"layer{i + 1}.{j}", 64 * 2**i, 2 if i and not j else 1, j == 0)
-            maps[f"layer{i + 1}"] = x
-        return maps
-
-
 def torchvision_detector():
-    return FCOS(ResNet50(), 91, ("layer2", "layer3", "layer4"))
-
-
-def from_torch(weights, shapes):
-    """Torchvision's weights under our names; every one of ours is filled, none of theirs is left but counters."""
-    left = dict(weights)
-
-    def theirs(path):
-        path, leaf = path[:-1], path[-1]
-        if path[0] == "backbone":
-            name = f"backbone.body.{path[1]}"
-        elif path[0] == "fpn" and path[1][0] == "p":
-            name = f"backbone.fpn.extra_blocks.{path[1]}"
-        elif path[0] == "fpn":
-            name = f"backbone.fpn.{path[1][:5]}_blocks.{path[1][5:]}.0"
-        elif "_conv" in path[0] or "_norm" in path[0]:
-            kind, layer = path[0].split("_")
-            name = f"head.{kind}_head.conv.{3 * int(layer[4:]) + (layer[:4] == 'norm')}"
-        else:
-            name = f"head.{'classification' if path[0] == 'cls_logits' else 'regression'}_head.{path[0]}"
-        part = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}.get(leaf, leaf)
-        return f"{name}.{part}"
-
-    def fill(path, shape):
-        value = left.pop(theirs([p.key for p in path[1:]]))
-        value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
-        assert value.shape == shape.shape
-        return value
-
-    filled = jax.tree_util.tree_map_with_path(fill, shapes)
-    assert not [name for name in left if not name.endswith("num_batches_tracked")]
-    return filled
+    return FCOS(create_model("resnet50"), 91, ("layer2", "layer3", "layer4"))
 
 
 @pytest.mark.covers("DE-19")
 def test_it_has_torchvisions_number_of_parameters():
-    shapes = jax.eval_shape(torchvision_detector().init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
-    # Torchvision freezes batch norm, so its scales and biases are no parameters there.
-    counted = {
-        jax.tree_util.keystr(path): leaf.size
-        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
-        if not ("backbone" in jax.tree_util.keystr(path) and leaf.ndim == 1)
-    }
-    assert sum(counted.values()) == 32_269_600
+    assert parameters(torchvision_detector()) == 32_269_600
 
 
 @pytest.mark.covers("DE-19", "DE-20")
 def test_pyramid_heads_and_losses_equal_torchvision():
-    spec = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    golden = np.load(GOLDENS / "tvdet_fcos_resnet50_fpn.npz")
-    meta = json.loads(str(golden["meta"]))
-    model = torchvision_detector()
-    x = rule.det_input(meta["inputs"]["x"]).transpose(0, 2, 3, 1)
-    variables = from_torch(rule.det_state_dict(meta), jax.eval_shape(model.init, jax.random.key(0), x))
+    golden, model = Golden("tvdet_fcos_resnet50_fpn"), torchvision_detector()
+    x = golden.images()
 
     @jax.jit
     def apply(variables, x):
         return model.apply(variables, x, capture_intermediates=lambda module, _: module.name == "fpn")
 
-    (outputs, grid), seen = apply(variables, x)
-
-    def check(got, name):
-        expected = meta["outputs"][name]
-        assert list(got.shape) == expected["shape"]
-        got = np.asarray(got).reshape(-1)[:: expected["stride"]]
-        np.testing.assert_allclose(got, golden[name].reshape(-1), atol=1e-4 * expected["std"], err_msg=name)
-
+    (outputs, grid), seen = apply(load_torch(model, golden.weights), x)
     for level, name in zip(seen["intermediates"]["fpn"]["__call__"][0], ("0", "1", "2", "p6", "p7"), strict=True):
-        check(level.transpose(0, 3, 1, 2), f"fpn.{name}")
-    check(outputs.logits, "head.cls_logits")
-    check(outputs.distances, "head.bbox_regression")
-    check(outputs.centerness[..., None], "head.bbox_ctrness")
+        golden.check(level.transpose(0, 3, 1, 2), f"fpn.{name}")
+    golden.check(outputs.logits, "head.cls_logits")
+    golden.check(outputs.distances, "head.bbox_regression")
+    golden.check(outputs.centerness[..., None], "head.bbox_ctrness")
     half = grid.strides[:, None] / 2
-    np.testing.assert_allclose(np.concatenate([grid.points - half, grid.points + half], 1), golden["anchors"])
-
-    targets = meta["inputs"]["targets"]
-    boxes, labels, valid = np.zeros((2, 5, 4), np.float32), np.zeros((2, 5), np.int32), np.zeros((2, 5), bool)
-    for i, target in enumerate(targets):
-        count = len(target["labels"])
-        boxes[i, :count], labels[i, :count], valid[i, :count] = target["boxes"], target["labels"], True
+    np.testing.assert_allclose(np.concatenate([grid.points - half, grid.points + half], 1), golden.arrays["anchors"])
+    boxes, labels, valid = golden.targets()
     sums = jax.vmap(lambda *rows: fcos.image_losses(rows[0], grid, *rows[1:]))(outputs, boxes, labels, valid)
     count = sums.pop("num_foreground").sum()
     for ours, theirs in (
@@ -145,7 +57,7 @@ def test_pyramid_heads_and_losses_equal_torchvision():
         ("box", "bbox_regression"),
         ("centerness", "bbox_ctrness"),
     ):
-        assert float(sums[ours].sum() / count) == pytest.approx(float(golden[f"loss.{theirs}"][0]), rel=2e-5)
+        assert float(sums[ours].sum() / count) == pytest.approx(golden.number(f"loss.{theirs}"), rel=2e-5)
 
 
 # Targets by hand

@@ -12,6 +12,7 @@ from dlcore.nn import (
     interpolate_positions,
     relative_buckets,
     sinusoidal_encoding,
+    sinusoidal_encoding_2d,
 )
 from tests.models.parity import GOLDENS
 
@@ -26,6 +27,17 @@ def test_sines_by_hand():
     assert sinusoidal_encoding(jnp.zeros((2, 3)), 6).shape == (2, 3, 6)
     with pytest.raises(ValueError, match="features=5"):
         sinusoidal_encoding(3, 5)
+
+
+def test_rows_and_columns_of_a_map_have_half_of_the_channels_each():
+    # A map of 2 x 4 with 4 channels: row 1 of 2 is pi, column 3 of 4 is 3/2 pi; (sin, cos) of each.
+    table = sinusoidal_encoding_2d(2, 4, 4)
+    assert table.shape == (2, 4, 4)
+    np.testing.assert_allclose(table[0, 2], [0, -1, -1, 0], atol=1e-5)
+    np.testing.assert_allclose(table[1, 3], [0, 1, 0, 1], atol=1e-5)
+    np.testing.assert_array_equal(table[0, :, :2], np.tile(table[0, 0, :2], (4, 1)))
+    with pytest.raises(ValueError, match=r"features=6: .*multiples of 4"):
+        sinusoidal_encoding_2d(2, 4, 6)
 
 
 @pytest.mark.covers("AT-10")

@@ -1,0 +1,113 @@
+"""Panels of a panoptic segmenter: classes beside objects, and quality by class."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from dlcore.report.detection import COLORS, outline
+from dlcore.report.panel import Panel
+from dlcore.report.pictures import data_uri, to_uint8
+from dlcore.report.tables import table
+
+__all__ = ["painted", "panoptic_images", "quality_table", "semantic_of"]
+
+
+def painted(image: np.ndarray, segments: np.ndarray, labels: np.ndarray, num_stuff: int) -> np.ndarray:
+    """Lay the colors of segments over an image: a gray for each stuff, a color for each object, outlined.
+
+    Args:
+      image: [H, W, 3] uint8.
+      segments: [H, W] int, -1 for none, which stays as it is.
+      labels: [S] int, classes of the segments, the stuff first.
+      num_stuff: classes of stuff.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    drawn, objects = np.array(image), 0
+    for k in np.unique(segments[segments >= 0]):
+        inside = segments == k
+        if labels[k] < num_stuff:
+            color = np.full(3, 40 + 180 * (labels[k] + 1) / (num_stuff + 1))
+        else:
+            color, objects = np.array(COLORS[objects % len(COLORS)]), objects + 1
+        drawn[inside] = np.rint(0.35 * image[inside] + 0.65 * color)
+        if labels[k] >= num_stuff:
+            drawn[outline(inside)] = color
+    return drawn
+
+
+def semantic_of(classes: np.ndarray, num_stuff: int) -> tuple[np.ndarray, np.ndarray]:
+    """Take each class of a semantic map for one segment, to be painted.
+
+    Args:
+      classes: [H, W] int, 255 for void.
+      num_stuff: classes of stuff.
+
+    Returns:
+      (segments [H, W] int, labels).
+    """
+    segments = np.where(classes == 255, -1, classes.astype(int))
+    return segments, np.arange(max(num_stuff, segments.max(initial=-1) + 1))
+
+
+def panoptic_images(
+    images: np.ndarray,
+    columns: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
+    captions: Sequence[str],
+    num_stuff: int,
+    title: str = "Panoptic maps, the worst first",
+) -> Panel:
+    """Show images under the colors of their segments, one column for each kind of map.
+
+    Args:
+      images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
+      columns: name -> N pairs of (segments [H, W], labels [S]).
+      captions: N plain texts.
+      num_stuff: classes of stuff.
+      title: of the panel.
+
+    Returns:
+      The panel.
+    """
+    scale = max(1, round(240 / images.shape[2])) if len(images) else 1
+    cells = []
+    for i, image in enumerate(to_uint8(images)):
+        for number, (name, maps) in enumerate(columns.items()):
+            drawn = painted(image, *map(np.asarray, maps[i]), num_stuff).repeat(scale, 0).repeat(scale, 1)
+            caption = name if number else f"{name}, {captions[i]}"
+            picture = f'<img class="smooth" alt="" src="{data_uri(drawn)}">'
+            cells.append(f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>")
+    grid = f"grid-template-columns: repeat({max(len(columns), 1)}, minmax(0, 1fr))"
+    note = "Stuff is gray. A semantic map has one color for all objects of a class, a panoptic one has one for each."
+    return Panel(title, f'<div class="images" style="{grid}">{"".join(cells)}</div>', note)
+
+
+def quality_table(numbers: Mapping[str, float | None], class_names: Sequence[str], num_stuff: int) -> Panel:
+    """Show panoptic quality by class, and what the semantic map alone would have.
+
+    Args:
+      numbers: of `panoptic_evaluator`.
+      class_names: of the stuff, then of the things.
+      num_stuff: classes of stuff.
+
+    Returns:
+      The panel.
+    """
+
+    def percent(name: str) -> str:
+        value = numbers.get(name)
+        return "–" if value is None else f"{100 * value:.1f}"
+
+    rows = [
+        {"class": name, "kind": "stuff" if k < num_stuff else "thing", "PQ": percent(f"pq/{name}")}
+        for k, name in enumerate(class_names)
+    ]
+    for name, measure in (("stuff", "pq_stuff"), ("things", "pq_things"), ("all", "pq")):
+        rows.append({"class": name, "kind": "mean", "PQ": percent(measure)})
+    rows.append({"class": "all, by connected regions", "kind": "mean", "PQ": percent("components_pq")})
+    note = (
+        f"Over the test split, in %. SQ {percent('sq')}, RQ {percent('rq')}: how well segments fit, how many are found."
+    )
+    return table(rows, "Panoptic quality", note)._replace(half=True)

@@ -1,0 +1,81 @@
+"""Give every pixel of a scene its texture or its object: Mask R-CNN and a U-Net, trained side by side and merged.
+
+python -m experiments.segmentation.panoptic        (not run)
+python -m experiments.segmentation.panoptic --run=RUN --mode=predict --input=IMAGES --output=FOLDER    (in COCO's form)
+
+The report shows each semantic map, in which all objects of a class are one color, beside the panoptic one, and the
+quality that the semantic map's connected regions would have.
+"""
+
+from functools import partial
+
+from dlcore.detection import two_stage
+from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, detection, images, optimizer, panoptic
+from dlcore.kits import two_stage as kit
+from dlcore.main import main
+from dlcore.segmentation import semantic
+from dlcore.segmentation.panoptic import learner
+from dlcore.segmentation.unet import UNet
+
+TWO_STAGE = {
+    name: kit.DEFAULTS[name]
+    for name in ("num_proposals", "rpn_batch_size_per_image", "box_batch_size_per_image", "topk_candidates")
+}
+
+
+def build(setup: Setup):
+    flags, num_classes = setup.flags, setup.spec["num_classes"]
+    num_stuff = len(setup.spec["stuff_names"])
+    detector = FasterRCNN(
+        backbone=backbone.build(setup),
+        num_classes=num_classes,
+        mask_head=MaskHead(num_classes, dtype=setup.dtype, **flags.group("mask_head")),
+        dtype=setup.dtype,
+        **flags.group("faster_rcnn"),
+    )
+    unet = UNet(num_stuff + num_classes, dtype=setup.dtype, axis_name=setup.axis, **flags.group("unet"))
+    shared = {
+        "preprocess": images.preprocess(setup),
+        "augment": detection.augmentation(flags),
+        "axis": setup.axis,
+    }
+    parts = {
+        "instances": two_stage.learner(
+            model=detector, optimizer=optimizer.build(setup), detections_per_img=20, **TWO_STAGE, **shared
+        ),
+        "semantic": semantic.learner(model=unet, optimizer=optimizer.build(setup), **shared),
+    }
+    averaged = {name: optimizer.averaged(part, setup) for name, part in parts.items()}
+    return learner(num_stuff=num_stuff, **averaged, **flags.group("learner"))
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=learner,
+    build=build,
+    modules={
+        "faster_rcnn": partial(FasterRCNN, **kit.SMALL),
+        "mask_head": partial(MaskHead, channels=32, num_convs=2),
+        "unet": partial(UNet, widths=(12, 24, 48)),
+    },
+    defaults={name: value for name, value in kit.DEFAULTS.items() if name not in ("detections_per_img", *TWO_STAGE)},
+    smoke={
+        "steps": 4,
+        "batch_size": 8,
+        "num_scenes": 16,
+        "eval_every": 4,
+        "model.width": 8,
+        "faster_rcnn.channels": 16,
+        "faster_rcnn.box_channels": 16,
+        "mask_head.channels": 8,
+        "unet.widths": (4, 8),
+    },
+    **panoptic.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)

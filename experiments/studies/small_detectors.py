@@ -1,0 +1,61 @@
+"""What the studies of detectors share: scenes, a short training of a learner, its mAP and its milliseconds an image."""
+
+import time
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.scenes import SHAPES, scenes
+from dlcore.evaluators.coco import coco_evaluator
+from dlcore.learner import Learner, State
+
+__all__ = ["mean_average_precision", "milliseconds", "scene_arrays", "standardize", "train"]
+
+
+def scene_arrays(count: int, seed: int, size: int) -> dict[str, np.ndarray]:
+    """Draw scenes: the arrays of `dlcore.data.scenes.scenes`, with shapes of up to half a scene."""
+    return dict(scenes(count, seed, size=size, max_boxes=4, smallest=size // 6, largest=size // 2).arrays)
+
+
+def standardize(image: jax.Array) -> jax.Array:
+    """Bring uint8 images to about zero mean and unit variance."""
+    return (image.astype(jnp.float32) - 127.5) / 64
+
+
+def rows_of(arrays: Mapping[str, np.ndarray], index: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: values[index] for name, values in arrays.items()} | {"index": index.astype(np.int32)}
+
+
+def train(learner: Learner, arrays: Mapping[str, np.ndarray], steps: int, batch_size: int, seed: int) -> State:
+    """Train a learner on random batches."""
+    rng, count = np.random.default_rng(seed), len(arrays["image"])
+    state = jax.jit(learner.init)(jax.random.key(seed), rows_of(arrays, np.arange(batch_size) % count))
+    update = jax.jit(lambda state, batch: learner.update(state, batch)[0])
+    for _ in range(steps):
+        state = update(state, rows_of(arrays, rng.choice(count, batch_size, replace=count < batch_size)))
+    return state
+
+
+def mean_average_precision(
+    learner: Learner, state: State, arrays: Mapping[str, np.ndarray], batch_size: int = 16
+) -> dict[str, float]:
+    """Measure `map` and `map50` on whole batches of the arrays."""
+    evaluator, predict, found = coco_evaluator(SHAPES), jax.jit(learner.predict), None
+    for start in range(0, len(arrays["image"]) - batch_size + 1, batch_size):
+        rows = rows_of(arrays, np.arange(start, start + batch_size))
+        found = evaluator.add(found, jax.device_get(predict(state, rows)), rows)
+    numbers = evaluator.finish(found)
+    return {name: float(numbers[name] or 0) for name in ("map", "map50")}
+
+
+def milliseconds(learner: Learner, state: State, arrays: Mapping[str, np.ndarray], repeats: int = 5) -> float:
+    """Measure the processor milliseconds of predict on one image: the least of some calls."""
+    batch, predict, times = rows_of(arrays, np.arange(1)), jax.jit(learner.predict), []
+    jax.block_until_ready(predict(state, batch))
+    for _ in range(repeats):
+        start = time.process_time()
+        jax.block_until_ready(predict(state, batch))
+        times.append(time.process_time() - start)
+    return 1000 * min(times)

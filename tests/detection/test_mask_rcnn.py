@@ -1,0 +1,49 @@
+"""Masks of regions by hand: targets, the loss of the true class alone, and what is shown. test_faster_rcnn.py has the
+parity with torchvision's head and loss, test_two_stage.py the learner."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.detection.mask_rcnn import MaskHead, image_losses, mask_targets, probabilities
+from dlcore.models import create_model
+from tests.detection.detectors import parameters
+
+
+@pytest.mark.covers("SG-06")
+def test_it_has_torchvisions_number_of_parameters():
+    assert parameters(FasterRCNN(create_model("resnet50"), 90, MaskHead(90))) == 44_401_393
+
+
+@pytest.mark.covers("SG-06")
+def test_a_target_is_the_true_mask_cropped_to_the_proposal():
+    masks = jnp.zeros((2, 16, 16), bool).at[0, :, 8:].set(True).at[1, 4:12, 4:12].set(True)
+    boxes = jnp.array([[0.0, 0, 16, 16], [4, 4, 12, 12], [0, 0, 4, 4]])
+    targets = jax.jit(lambda boxes: mask_targets(masks, jnp.array([0, 1, 1]), boxes, 4))(boxes)
+    np.testing.assert_array_equal(targets[0], [[0, 0, 1, 1]] * 4)
+    np.testing.assert_array_equal(targets[1], np.ones((4, 4)))
+    # Samples at 3.25 and 3.75 lie between pixel 3 (0) and pixel 4 (1): a share of .5 along both axes, so .25.
+    np.testing.assert_array_equal(targets[2], np.zeros((4, 4)))
+    shares = mask_targets(masks, jnp.array([1]), boxes[2:], 4, threshold=None)
+    assert float(shares[0, 3, 3]) == pytest.approx(0.25)
+    assert float(shares.sum()) == pytest.approx(0.25)
+
+
+@pytest.mark.covers("SG-06")
+def test_only_the_map_of_the_true_class_has_a_loss():
+    logits = jnp.zeros((3, 2, 2, 4)).at[..., 1].set(100.0)
+    targets = jnp.zeros((3, 2, 2))
+    total, number = image_losses(logits, targets, jnp.array([3, 2, 0]))["mask"]
+    assert float(total) == pytest.approx(8 * np.log(2))  # the wrong map of class 1 costs nothing
+    assert int(number) == 8
+    gradient = jax.grad(lambda x: image_losses(x, targets, jnp.array([3, 2, 0]))["mask"][0])(logits)
+    seen = np.abs(gradient).sum((1, 2)) > 0
+    np.testing.assert_array_equal(seen, [[0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]])
+
+
+def test_the_predicted_class_is_shown_and_padding_is_not():
+    logits = jnp.stack([jnp.full((2, 2), v) for v in (9.0, 0.0, np.log(3))], -1)[None].repeat(3, 0)
+    shown = probabilities(logits, jnp.array([0, 1, -1]))
+    np.testing.assert_allclose(shown[:, 0, 0], [0.5, 0.75, 0], atol=1e-6)

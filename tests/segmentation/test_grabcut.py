@@ -1,0 +1,78 @@
+"""GrabCut: the cut against all 2^N sides, its prices by hand, and an object on two colors."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from dlcore.segmentation.grabcut import color_model, grabcut, largest_component, minimum_cut, neighbor_weights
+
+
+@pytest.mark.covers("SG-10")
+@pytest.mark.parametrize("seed", range(4))
+def test_the_cut_is_the_best_of_all_sides(seed):
+    rng = np.random.default_rng(seed)
+    edges, weights = neighbor_weights(rng.uniform(size=(3, 3, 3)), 2.0)
+    gain = rng.normal(size=9)
+
+    def value(sides):
+        return gain[sides].sum() - weights[sides[edges[:, 0]] != sides[edges[:, 1]]].sum()
+
+    every = [np.array(sides) for sides in itertools.product([False, True], repeat=9)]
+    cut = minimum_cut(gain, edges, weights)
+    assert value(cut) == pytest.approx(max(map(value, every)), abs=0.02)
+
+
+def test_prices_of_a_cut_by_hand():
+    """Two rows of gray 0 and 1: 2 edges of equal colors, 2 down and 2 diagonal with |x_p - x_q|^2 = 3, their mean 2."""
+    colors = np.repeat([0.0, 1.0], 2).reshape(2, 2, 1) * np.ones(3)
+    edges, weights = neighbor_weights(colors, 5.0)
+    assert edges.tolist() == [[0, 1], [2, 3], [0, 2], [1, 3], [0, 3], [1, 2]]
+    far = 5 * np.exp(-3 / 4)
+    np.testing.assert_allclose(weights, [5, 5, far, far, far / np.sqrt(2), far / np.sqrt(2)])
+
+
+def test_the_color_model_is_highest_at_the_chosen_colors():
+    rng = np.random.default_rng(0)
+    pixels = rng.normal([[0.2, 0.2, 0.2]] * 50 + [[0.8, 0.1, 0.1]] * 50 + [[0.1, 0.9, 0.5]] * 50, 0.02)
+    pixels = pixels.astype(np.float32)
+    density = color_model(pixels, np.arange(150) < 100, 2, rng)
+    assert density[:100].min() > density[100:].max() + 10
+
+
+def planted():
+    """A yellow disk on a background of two dark colors, with noise, and its mask."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:24, :24]
+    disk = np.hypot(y - 13, x - 9) < 6.5
+    image = np.where(x[..., None] < 14, [0.2, 0.25, 0.4], [0.35, 0.2, 0.3])
+    image = np.where(disk[..., None], [0.9, 0.8, 0.2], image)
+    return (image + rng.normal(0, 0.02, image.shape)).clip(0, 1), disk
+
+
+@pytest.mark.covers("SG-10")
+def test_a_blurred_spot_on_the_object_is_enough():
+    image, disk = planted()
+    y, x = np.mgrid[:24, :24]
+    spot = np.exp(-((y - 11) ** 2 + (x - 11) ** 2) / 18)
+    found = grabcut(image, spot)
+    assert (found & disk).sum() / (found | disk).sum() > 0.97
+    assert (grabcut((255 * image).astype(np.uint8), spot) == found).mean() > 0.99
+
+
+def test_only_the_largest_part_stays():
+    mask = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 1]], bool)
+    assert largest_component(mask).tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert not largest_component(np.zeros((2, 2), bool)).any()
+
+
+@pytest.mark.parametrize(
+    ("saliency", "settings", "text"),
+    [
+        (np.zeros((4, 5)), {}, "saliency.shape=\\(4, 5\\)"),
+        (np.zeros((4, 4)), {"foreground_share": 0}, "foreground_share=0"),
+        (np.zeros((4, 4)), {"iterations": 0}, "iterations=0"),
+    ],
+)
+def test_bad_input_is_named(saliency, settings, text):
+    with pytest.raises(ValueError, match=text):
+        grabcut(np.zeros((4, 4, 3)), saliency, **settings)
