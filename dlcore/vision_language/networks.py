@@ -77,7 +77,8 @@ class SentenceEncoder(nn.Module):
         Returns:
           [B, H], the state after the last token that is not PAD.
         """
-        x = nn.Embed(self.vocab_size, self.embedding_dim, dtype=self.dtype, name="embed")(tokens)
+        init = nn.initializers.normal(1.0)  # a word must change the GRU's state from the start
+        x = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype, name="embed")(tokens)
         gru = RecurrentStack(self.features, 1, "gru", dtype=self.dtype, name="gru")
         _, h = gru(gru.initial_carry(tokens.shape[0]), x)
         return last_valid(h, tokens)

@@ -45,13 +45,14 @@ experiment = Experiment(
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={
-        "learning_rate": 3e-3,
-        "warmup": 0.025,
+        "num_questions": 40000,
+        "learning_rate": 7e-4,
+        "warmup": 0.01,
         "weight_decay": 0.0,
         "clip_norm": 1.0,
-        "steps": 10000,
+        "steps": 18000,
         "batch_size": 64,
-        "eval_every": 1000,
+        "eval_every": 3000,
         "eval_batch_size": 250,
     },
     smoke={
