@@ -64,9 +64,17 @@ CITYSCAPES = {
     33: "bicycle",
 }
 """Label id -> name of the evaluated classes, in the order of their train ids 0 to 18."""
+_CITYSCAPES_IDS = 34
 
 SCENE_CLASSES = ("background", *SHAPES)
 _SPLITS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+
+
+class _Table(NamedTuple):
+    """What the values of a mask mean: the class of each, VOID, or -1 for a value that is not allowed."""
+
+    classes: np.ndarray
+    allowed: str
 
 
 class _Pair(NamedTuple):
@@ -96,8 +104,8 @@ def segmentation_splits(
     Raises:
       FileNotFoundError: there is no such folder or .zip.
       ValueError: it holds no pairs, an image lacks its mask or a mask its image, a mask is of another size than its
-        image, in color, or has a value above the number of classes; or sizes differ and `image_size` is None. The
-        message names the file.
+        image, in color, or has a value that is no class (of train, without classes.json); or sizes differ and
+        `image_size` is None. The message names the file.
     """
     path = Path(data_dir)
     if not path.exists():
@@ -105,16 +113,16 @@ def segmentation_splits(
     layout = _layout_of(path) if layout is None else layout
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r}: unknown; allowed: {', '.join(LAYOUTS)}")
-    names, table, pairs = {"pairs": _pairs, "cityscapes": _cityscapes, "ade20k": _ade20k}[layout](path)
+    names, void, table, pairs = {"pairs": _pairs, "cityscapes": _cityscapes, "ade20k": _ade20k}[layout](path)
     if not pairs.get("train"):
         raise ValueError(f"data_dir={str(data_dir)!r}: holds no training images with masks; allowed: those of {layout}")
     size = None if image_size is None else target_size(image_size)
-    sources = {split: _load(pairs[split], size, table, len(names) or None) for split in _SPLITS if pairs.get(split)}
-    if not names:
-        count = 1 + max(
-            int(s.arrays["semantic"][s.arrays["semantic"] != VOID].max(initial=0)) for s in sources.values()
-        )
-        names = tuple(str(k) for k in range(count))
+    sources = {"train": _load(pairs["train"], size, table)}
+    if not names:  # those of train: a validation mask may hold no other
+        labels = sources["train"].arrays["semantic"]
+        names = tuple(str(k) for k in range(1 + int(labels[labels != VOID].max(initial=0))))
+        table = _numbered(len(names), void)
+    sources |= {split: _load(pairs[split], size, table) for split in ("valid", "test") if pairs.get(split)}
     if len({s.arrays["image"].shape[1:] for s in sources.values()}) > 1:
         raise ValueError("image_size=None: the splits have images of different sizes; allowed: height,width")
     return {
@@ -170,9 +178,22 @@ def _layout_of(path: Path) -> str:
     return "ade20k" if (path / "annotations" / "training").is_dir() else "pairs"
 
 
-def _cityscapes(path: Path) -> tuple[tuple[str, ...], np.ndarray, dict[str, list[_Pair]]]:
-    table = np.full(256, VOID, np.uint8)
-    table[list(CITYSCAPES)] = np.arange(len(CITYSCAPES))
+_Content = tuple[tuple[str, ...], int, _Table, dict[str, list[_Pair]]]
+"""Names of the classes (none where no file says them), the masks' own void, their table, and the pairs by split."""
+
+
+def _numbered(num_classes: int, void: int) -> _Table:
+    """Classes that are numbers already."""
+    classes = np.where(np.arange(256) < num_classes, np.arange(256), -1)
+    classes[[void, VOID]] = VOID
+    return _Table(classes, f"0 to {num_classes - 1}, or {void} for void")
+
+
+def _cityscapes(path: Path) -> _Content:
+    classes = np.full(256, -1)
+    classes[:_CITYSCAPES_IDS], classes[255] = VOID, VOID  # 255 is -1, the license plate
+    classes[list(CITYSCAPES)] = np.arange(len(CITYSCAPES))
+    table = _Table(classes, f"label ids, 0 to {_CITYSCAPES_IDS - 1}")
     pairs = {}
     for split, folder in (("train", "train"), ("valid", "val")):
         images = sorted((path / "leftImg8bit" / folder).glob("*/*_leftImg8bit.png"))
@@ -181,12 +202,13 @@ def _cityscapes(path: Path) -> tuple[tuple[str, ...], np.ndarray, dict[str, list
             for image in images
         ]
         pairs[split] = [_on_disk(image, mask, path) for image, mask in zip(images, masks, strict=True)]
-    return tuple(CITYSCAPES.values()), table, pairs
+    return tuple(CITYSCAPES.values()), VOID, table, pairs
 
 
-def _ade20k(path: Path) -> tuple[tuple[str, ...], np.ndarray, dict[str, list[_Pair]]]:
-    table = np.full(256, VOID, np.uint8)
-    table[1 : 1 + ADE20K_CLASSES] = np.arange(ADE20K_CLASSES)
+def _ade20k(path: Path) -> _Content:
+    classes = np.full(256, -1)
+    classes[1 : 1 + ADE20K_CLASSES], classes[0] = np.arange(ADE20K_CLASSES), VOID
+    table = _Table(classes, f"1 to {ADE20K_CLASSES}, or 0 for others")
     names, listing = tuple(f"class {k}" for k in range(1, ADE20K_CLASSES + 1)), path / "objectInfo150.txt"
     if listing.exists():
         rows = [line.split("\t") for line in listing.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
@@ -197,7 +219,7 @@ def _ade20k(path: Path) -> tuple[tuple[str, ...], np.ndarray, dict[str, list[_Pa
     for split, folder in (("train", "training"), ("valid", "validation")):
         images = sorted((path / "images" / folder).glob("*.jpg"))
         pairs[split] = [_on_disk(image, path / "annotations" / folder / f"{image.stem}.png", path) for image in images]
-    return names, table, pairs
+    return names, VOID, table, pairs
 
 
 def _on_disk(image: Path, mask: Path, root: Path) -> _Pair:
@@ -206,7 +228,7 @@ def _on_disk(image: Path, mask: Path, root: Path) -> _Pair:
     return _Pair(str(image), str(mask), image.read_bytes, mask.read_bytes, str(image.relative_to(root)))
 
 
-def _pairs(path: Path) -> tuple[tuple[str, ...], np.ndarray, dict[str, list[_Pair]]]:
+def _pairs(path: Path) -> _Content:
     files = _files(path)
     content = next((read() for name, read in files.items() if PurePosixPath(name).name == "classes.json"), None)
     names, void = (), VOID
@@ -216,8 +238,8 @@ def _pairs(path: Path) -> tuple[tuple[str, ...], np.ndarray, dict[str, list[_Pai
             names, void = tuple(map(str, described["classes"])), int(described.get("void", VOID))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: classes.json is no {{'classes': [...], 'void': 255}} ({error!r})") from None
-    table = np.arange(256, dtype=np.uint8)
-    table[VOID if void == VOID else [void, VOID]] = VOID
+    if not 0 <= void <= VOID or len(names) > VOID:
+        raise ValueError(f"{path}: classes.json has void {void} and {len(names)} classes; allowed: 0 to 255 of both")
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for name in files:
         parts = PurePosixPath(name).parts
@@ -245,7 +267,7 @@ def _pairs(path: Path) -> tuple[tuple[str, ...], np.ndarray, dict[str, list[_Pai
             )
             for key, image in sorted(group["images"].items())
         ]
-    return names, table, pairs
+    return names, void, _numbered(len(names) or VOID, void), pairs
 
 
 def _split_of(parts: tuple[str, ...]) -> str:
@@ -275,10 +297,10 @@ def _members(path: Path, prefix: str) -> dict[str, Callable[[], bytes]]:
     return {f"{prefix}{name}": lambda name=name: archive.read(name) for name in members}
 
 
-def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: np.ndarray, num_classes: int | None) -> Source:
+def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: _Table) -> Source:
     """Decode the pairs of one split in threads; the first error by name is raised."""
     with ThreadPoolExecutor() as pool:
-        rows = list(pool.map(lambda pair: _decoded(pair, size, table, num_classes), pairs))
+        rows = list(pool.map(lambda pair: _decoded(pair, size, table), pairs))
     for pair, (image, _, _) in zip(pairs, rows, strict=True):
         if image.shape != rows[0][0].shape:
             raise ValueError(
@@ -290,9 +312,7 @@ def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: np.ndarray, n
     return Source(arrays, len(pairs), names=names, sizes=np.array([row[2] for row in rows], np.int64))
 
 
-def _decoded(
-    pair: _Pair, size: tuple[int, int] | None, table: np.ndarray, num_classes: int | None
-) -> tuple[np.ndarray, np.ndarray, int]:
+def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> tuple[np.ndarray, np.ndarray, int]:
     from PIL import Image
 
     try:
@@ -309,11 +329,11 @@ def _decoded(
         raise ValueError(f"{pair.mask}: a mask of mode {mode}; allowed: one channel, the number of each pixel's class")
     if values.shape != image.shape[:2]:
         raise ValueError(f"{pair.mask}: a mask of {values.shape} pixels; allowed: its image's {image.shape[:2]}")
-    if values.min() < 0 or values.max() > 255:
-        raise ValueError(f"{pair.mask}: value {values.max()}; allowed: 0 to 255")
-    labels = table[values.astype(np.uint8)]
-    if num_classes is not None and (wrong := labels[(labels >= num_classes) & (labels != VOID)]).size:
-        raise ValueError(f"{pair.mask}: value {wrong[0]}; allowed: 0 to {num_classes - 1}, or {VOID} for void")
+    inside = (values >= 0) & (values <= 255)
+    classes = np.where(inside, table.classes[np.where(inside, values, 0).astype(np.uint8)], -1)
+    if (classes < 0).any():
+        raise ValueError(f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}")
+    labels = classes.astype(np.uint8)
     if size is not None and image.shape[:2] != size:
         image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
         labels = np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))

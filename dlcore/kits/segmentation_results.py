@@ -48,18 +48,28 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     from dlcore.data.source import Source
 
     height, width, _ = spec["image_shape"]
-    files = list_images(Path(flags.input))
-    sizes = set()
-    for path in files:
-        with Image.open(path) as image:
-            sizes.add(image.size)
+    files, shapes = list_images(Path(flags.input)), []
 
-    def read(path: Path) -> np.ndarray:
+    def own(path: Path) -> np.ndarray:
+        image = load_image(path)
+        shapes.append(image.shape)
+        if image.shape != shapes[0]:
+            raise _OtherSize
+        return image
+
+    def stretched(path: Path) -> np.ndarray:
         image = Image.fromarray(load_image(path))
-        return np.asarray(image if len(sizes) == 1 else image.resize((width, height), Image.Resampling.BILINEAR))
+        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
-    images, paths = read_all(files, read, None)
+    try:
+        images, paths = read_all(files, own, None)
+    except _OtherSize:
+        images, paths = read_all(files, stretched, None)
     return Source({"image": images}, len(paths)), [str(p) for p in paths]
+
+
+class _OtherSize(Exception):
+    """An image of another size than the first."""
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:

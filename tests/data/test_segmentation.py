@@ -66,9 +66,12 @@ def test_a_folder_without_splits_is_training_data_and_another_void_is_255(tmp_pa
 
 def test_without_names_classes_are_numbers(tmp_path):
     pairs(tmp_path / "train", [MASK, 0 * MASK])
-    pairs(tmp_path / "val", [MASK + (MASK == 2)])
+    pairs(tmp_path / "val", [0 * MASK])
     splits = segmentation_splits(tmp_path)
-    assert splits["train"].class_names == splits["valid"].class_names == ("0", "1", "2", "3")
+    assert splits["train"].class_names == splits["valid"].class_names == ("0", "1", "2")
+    pairs(tmp_path / "test", [MASK + (MASK == 2)])  # a class that train lacks
+    with pytest.raises(ValueError, match=r"test/masks/0.png: value 3; allowed: 0 to 2, or 255 for void"):
+        segmentation_splits(tmp_path)
 
 
 @pytest.mark.covers("SG-11")
@@ -86,6 +89,9 @@ def test_cityscapes_has_19_classes_and_the_rest_is_void(tmp_path):
     assert sorted(labels[labels != VOID]) == list(range(19))
     assert (labels == VOID).sum() == 34 - 19
     assert [names[labels[i]] for i in CITYSCAPES] == list(CITYSCAPES.values())
+    write(tmp_path / "gtFine/val/aachen/aachen_0_gtFine_labelIds.png", png(ids + 1))
+    with pytest.raises(ValueError, match=r"labelIds.png: value 34; allowed: label ids, 0 to 33"):
+        segmentation_splits(tmp_path)
 
 
 @pytest.mark.covers("SG-11")
@@ -102,6 +108,9 @@ def test_ade20k_has_150_classes_from_1(tmp_path):
     assert len(train.class_names) == 150
     assert train.class_names[:2] == ("wall", "thing 2")
     assert (labels[0], labels[1], labels[150]) == (VOID, 0, 149)
+    write(tmp_path / "annotations/training/ADE_1.png", png(ids))
+    with pytest.raises(ValueError, match=r"ADE_1.png: value 151; allowed: 1 to 150, or 0 for others"):
+        segmentation_splits(tmp_path)
 
 
 def test_images_and_masks_are_resized_together_and_labels_stay_labels(tmp_path):
