@@ -10,6 +10,7 @@ from dlcore.ops.arithmetic import (
     receptive_field,
     same_padding,
 )
+from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import (
     box_angle,
     box_area,
@@ -59,6 +60,7 @@ __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "affine_grid",
+    "assign",
     "avg_pool",
     "bed_of_nails",
     "bilinear_sample",
