@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Conv, ConvTranspose, logits_dtype
+from dlcore.ops.mask_paste import heatmaps_to_keypoints
 from dlcore.ops.resize import resize
 
 __all__ = ["KeypointHead", "image_losses", "keypoint_targets", "read_keypoints"]
@@ -109,35 +110,5 @@ def read_keypoints(maps: jax.Array, boxes: jax.Array, size: tuple[int, int]) -> 
       (keypoints [R, K, 3] (x, y, 1) in pixels, their scores [R, K], the highest logits).
     """
 
-    def axis(low, high, length, limit):
-        side = jnp.maximum(high - low, 1.0)
-        pixels = jnp.ceil(side)
-        return _bicubic(pixels, length, limit), jnp.arange(limit) < pixels, side / pixels
-
-    def read(pair):
-        maps, box = pair
-        rows, is_row, tall = axis(box[1], box[3], maps.shape[0], size[0])
-        columns, is_column, wide = axis(box[0], box[2], maps.shape[1], size[1])
-        precision = jax.lax.Precision.HIGHEST
-        resized = jnp.einsum("ih,hwk,jw->kij", rows, maps, columns, precision=precision)
-        resized = jnp.where(is_row[:, None] & is_column, resized, -jnp.inf).reshape(maps.shape[-1], -1)
-        best = resized.argmax(-1)
-        x = box[0] + (best % size[1] + 0.5) * wide
-        y = box[1] + (best // size[1] + 0.5) * tall
-        return jnp.stack([x, y, jnp.ones_like(x)], -1), resized.max(-1)
-
-    return jax.lax.map(read, (maps, boxes))
-
-
-def _bicubic(pixels: jax.Array, length: int, limit: int) -> jax.Array:
-    """Weights [limit, length] that resize `length` values to a traced number of pixels; rows beyond it mean nothing."""
-    at = (jnp.arange(limit) + 0.5) * (length / pixels) - 0.5
-    low = jnp.floor(at)
-    weights = 0.0
-    for tap in range(-1, 3):
-        distance = jnp.abs(at - low - tap)
-        near = (1.25 * distance - 2.25) * distance**2 + 1
-        far = -0.75 * (((distance - 5) * distance + 8) * distance - 4)
-        source = jnp.clip(low + tap, 0, length - 1)
-        weights += jnp.where(distance <= 1, near, far)[:, None] * (source[:, None] == jnp.arange(length))
-    return weights
+    points, scores = heatmaps_to_keypoints(jnp.moveaxis(maps, -1, 1), boxes, size)
+    return jnp.concatenate([points, jnp.ones_like(points[..., :1])], -1), scores
