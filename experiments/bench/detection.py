@@ -128,7 +128,7 @@ def region_crops(regions: int = 512, channels: int = 256, side: int = 320) -> di
     from torchvision.ops import MultiScaleRoIAlign
 
     rng = np.random.default_rng(0)
-    levels = [rng.normal(size=(1, side // s, side // s, channels)).astype(np.float32) for s in (4, 8, 16, 32)]
+    levels = [rng.uniform(size=(1, side // s, side // s, channels)).astype(np.float32) for s in (4, 8, 16, 32)]
     boxes = boxes_of(2, regions, size=(side, side))
     weights = rng.normal(size=(regions, 7, 7, channels)).astype(np.float32)
 
