@@ -85,11 +85,11 @@ SETTINGS = {
 }
 
 DEFAULTS = {
-    "epochs": 3.0,
-    "batch_size": 16,
-    "eval_every": 250,
-    "eval_batch_size": 32,
-    "learning_rate": 5e-3,
+    "epochs": 8.0,
+    "batch_size": 32,
+    "eval_every": 500,
+    "eval_batch_size": 64,
+    "learning_rate": 4e-3,
     "ema": 0.99,
     "select": "last",
 }
@@ -106,10 +106,9 @@ BACKBONE_SMOKE = {"model.width": 8}
 DILATED = {
     "model.stages": (1, 1, 1, 1),
     "model.width": 8,
-    "model.stem": "cifar",
-    "model.dilate": (False, True, True),
+    "model.dilate": (True, True, True),
 }
-"""Fields of resnet18: strides 1, 1, 2, 2 and 2."""
+"""Fields of resnet18: strides 2, 4, 4, 4 and 4."""
 
 
 def build(setup: Setup, model: nn.Module) -> Learner:

@@ -2,10 +2,11 @@
 
 python -m experiments.segmentation.deeplab        (not run)
 python -m experiments.segmentation.deeplab --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
-    --model.width=16 --model.stem=imagenet --class_weights=median --eval_every=460        (CamVid at 180 x 240: not run)
+    --model.width=16 --model.dilate=false,true,true --class_weights=median \\
+    --eval_every=460        (CamVid at 180 x 240: not run)
 
-The small ResNet keeps a stride of 2 by dilation; the published one is `--model=resnet50 --model.width=64
---model.stem=imagenet --model.stages=3,4,6,3`, with `--deeplab.channels=256 --deeplab.rates=12,24,36`, whose map has
+The small ResNet keeps a stride of 4 by dilation. The published network is `--model=resnet50 --model.width=64
+--model.stages=3,4,6,3 --model.dilate=false,true,true --deeplab.channels=256 --deeplab.rates=12,24,36`, whose map has
 stride 8. D is as for experiments.segmentation.unet.
 """
 

@@ -2,11 +2,12 @@
 
 python -m experiments.segmentation.unet        (not run)
 python -m experiments.segmentation.unet --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
-    --unet.stem_stride=2 --unet.widths=24,48,96,128,128 --eval_every=460        (CamVid at 180 x 240: not run)
+    --unet.widths=24,48,96,128,128 --eval_every=460        (CamVid at 180 x 240: not run)
 python -m experiments.segmentation.unet --run=RUN --mode=predict --input=IMAGES --output=FOLDER        (masks, overlays)
 
 D holds train, val and test, folders or .zip files with images/ and masks/ of the same names, and classes.json with the
-names of the classes; or the tree of Cityscapes or ADE20K. Masks hold the number of each pixel's class, 255 for void.
+names of the classes; or the tree of Cityscapes or ADE20K. `--unet.stem_stride=1` computes at the full size too, at four
+times the cost. Masks hold the number of each pixel's class, 255 for void.
 """
 
 from functools import partial
@@ -26,7 +27,7 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     build=build,
-    modules={"unet": partial(UNet, widths=(12, 24, 48, 64))},
+    modules={"unet": partial(UNet, widths=(16, 32, 64, 96), stem_stride=2)},
     defaults=segmentation.DEFAULTS,
     smoke={**segmentation.SMOKE, "unet.widths": (4, 8)},
     **segmentation.FIELDS,
