@@ -17,13 +17,16 @@ import dlcore
 from dlcore import losses, metrics, nn, ops
 from dlcore.data import augment
 from dlcore.metrics.language import BitsPerDim, Perplexity, token_metrics
+from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.metrics.point_sets import nearest_squared_distances
 from dlcore.metrics.regression import RootMeanSquare
+from dlcore.metrics.segmentation import BoundaryIoU
 from dlcore.self_supervised.views import alignment
 
 KEEP = jnp.array([1, 0, 1, 1, 0])
 ROWS = np.asarray(KEEP) == 0
 LABELS = jnp.array([0, 2, 1, 2, 1])
+HALVES, NAMES = jnp.broadcast_to(jnp.arange(8) // 4, (5, 8, 8)), jnp.broadcast_to(jnp.arange(2), (5, 2))
 PIXELS = jnp.array([[1, 0, 1, 0], [1, 1, 0, 1]])
 HOLES = np.asarray(PIXELS) == 0
 EDGES = jnp.array([[0, 2], [1, 4], [3, 0], [2, 1]])
@@ -102,6 +105,11 @@ CASES = {
     "ConfusionMatrix.of": (lambda s: metrics.ConfusionMatrix.of(s, LABELS, KEEP), VECTORS),
     "PrecisionRecall.of": (lambda s: metrics.PrecisionRecall.of(s, LABELS, KEEP), VECTORS),
     "MeanIoU.of": (lambda s: metrics.MeanIoU.of(s, LABELS, KEEP), VECTORS),
+    "BoundaryIoU.of": (lambda s: BoundaryIoU.of((s > 0) * 1, HALVES, 2, KEEP), ((5, 8, 8), ROWS)),
+    "PanopticQuality.of": (
+        lambda s: PanopticQuality.of((s > 0) * 1, NAMES, HALVES, NAMES, 2, KEEP),
+        ((5, 8, 8), ROWS),
+    ),
     "accuracy": (lambda s: metrics.accuracy(s, LABELS, KEEP), VECTORS),
     "top_k_accuracy": (lambda s: metrics.top_k_accuracy(s, LABELS, 2, KEEP), VECTORS),
     "mean_loss": (lambda v: metrics.mean_loss(v, KEEP), ((5,), ROWS)),

@@ -33,6 +33,8 @@ LARGER = frozenset(
         "map",
         "match",
         "modes",
+        "pck",
+        "pq",
         "precision",
         "probability",
         "probe",

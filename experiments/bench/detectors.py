@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.experiment import Experiment, Study, StudyResult
+from dlcore.experiment import Experiment, Headline, Study, StudyResult
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.main import main
@@ -120,7 +120,9 @@ def study(*, results: str = "", num_repeats: int = 5, only: str = "") -> StudyRe
         else:
             parts += [f"{line['Parameters']:,} parameters", f"{line['ms an image']:.3g} ms an image"]
         numbers[f"{line['Dataset']}: {line['Row']}"] = "; ".join(parts)
-    return StudyResult(numbers, f"{len(lines)} networks:\n{markdown(lines)}", {"trade": draw(lines)})
+    verdict = f"{len(lines)} networks:\n{markdown(lines)}"
+    headline = Headline("networks in the table", len(lines), "ledger")
+    return StudyResult(numbers, verdict, {"trade": draw(lines)}, headline=headline)
 
 
 def draw(lines: Sequence[dict[str, Any]]):
