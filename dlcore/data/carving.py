@@ -7,6 +7,7 @@ class of n examples fraction * n are held out on average, give or take sqrt(n * 
 without names (embedded arrays, which do not grow) are carved by their positions, with exact sizes and shares.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,37 @@ import numpy as np
 from dlcore.data.fingerprint import hashed
 from dlcore.data.source import Source, checked_seed
 
-__all__ = ["split_validation"]
+__all__ = ["complete_splits", "split_validation"]
 
 _LEAST = 5
 """Examples from which on a class has at least one in the part that is carved by name."""
+
+
+def complete_splits(
+    splits: Mapping[str, Source], fraction: float, seed: int
+) -> tuple[Source, Source, Source, tuple[str, ...]]:
+    """Make three splits of those that a data set has: without a test split the validation split is tested.
+
+    Args:
+      splits: train, and those of valid and test that are there.
+      fraction: share of train that is carved for validation where nothing else is there for it.
+      seed: of the carved examples.
+
+    Returns:
+      (train, valid, test, what was done, in words).
+
+    Raises:
+      ValueError: as `split_validation`.
+    """
+    train, valid, test, notes = splits["train"], splits.get("valid"), splits.get("test"), ()
+    if test is None and valid is not None:
+        test, valid = valid, None
+        notes = ("no test split: the validation split is tested, and validation is carved from train",)
+    if valid is None:
+        train, valid = split_validation(train, fraction, seed)
+    if test is None:
+        test, notes = valid, ("no test split: the validation split is tested",)
+    return train, valid, test, notes
 
 
 def split_validation(source: Source, fraction: float, seed: int, part: str = "validation") -> tuple[Source, Source]:

@@ -26,7 +26,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
 
-__all__ = ["Outputs", "SingleStage", "hardest", "image_losses", "learner", "postprocess"]
+__all__ = ["Outputs", "SingleStage", "hardest", "image_losses", "learner", "mined_losses", "postprocess"]
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
@@ -150,10 +150,36 @@ def image_losses(
     """
     iou = box_iou(boxes, anchors.boxes)
     matched = match_anchors(iou, fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True, valid=valid)
+    return mined_losses(outputs, anchors, boxes, labels, matched, neg_to_pos_ratio)
+
+
+def mined_losses(
+    outputs: Outputs,
+    anchors: Anchors,
+    boxes: jax.Array,
+    labels: jax.Array,
+    matched: jax.Array,
+    neg_to_pos_ratio: float | jax.Array = 3.0,
+    min_positives: int | jax.Array = 1,
+) -> dict[str, jax.Array]:
+    """Sum the losses over the foreground anchors of one image and its hardest background anchors.
+
+    Args:
+      outputs: of one image, without the leading axis.
+      anchors: what the outputs are of.
+      boxes: [M, 4] pixels.
+      labels: [M] int, from 0 on without the background.
+      matched: [L] int, the box of each anchor, BACKGROUND or IGNORED.
+      neg_to_pos_ratio: background anchors in the loss, to one of the foreground.
+      min_positives: foreground anchors that an image counts as having at least, for the number of background ones.
+
+    Returns:
+      {"classification", "box": sums, "num_foreground": int}.
+    """
     foreground = matched >= 0
     target = jnp.where(foreground, 1 + labels[matched], 0)
     entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, target)
-    count = neg_to_pos_ratio * jnp.maximum(foreground.sum(), 1)
+    count = neg_to_pos_ratio * jnp.maximum(foreground.sum(), min_positives)
     counted = foreground | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, count)
     box = jnp.where(foreground[:, None], boxes[matched], anchors.boxes)
     deltas = encode_boxes(box, jnp.asarray(anchors.boxes), WEIGHTS)

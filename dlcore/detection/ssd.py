@@ -16,7 +16,7 @@ whole batch, over all devices.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +26,14 @@ from flax import linen as nn
 
 from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
 from dlcore.detection.dense import detector_learner, flatten_levels, named_maps, select, topk_by_class
-from dlcore.detection.single_stage import WEIGHTS, hardest
+from dlcore.detection.single_stage import WEIGHTS, Outputs, mined_losses
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.losses.regression import smooth_l1_loss
 from dlcore.nn import Conv
-from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
+from dlcore.ops.boxes import box_iou, decode_boxes
 from dlcore.ops.pooling import max_pool
 
 __all__ = [
     "SSD",
-    "Outputs",
     "ReducedVGG16",
     "default_boxes",
     "image_losses",
@@ -45,18 +43,6 @@ __all__ = [
 ]
 
 XAVIER = nn.initializers.xavier_uniform()
-
-
-class Outputs(NamedTuple):
-    """Predictions for L default boxes.
-
-    Args:
-      logits: [B, L, 1 + C], background first.
-      deltas: [B, L, 4], t.
-    """
-
-    logits: jax.Array
-    deltas: jax.Array
 
 
 class ReducedVGG16(nn.Module):
@@ -294,18 +280,7 @@ def image_losses(
       {"classification", "box": sums, "num_foreground": int}.
     """
     matched = match_default_boxes(box_iou(boxes, anchors.boxes), iou_thresh, valid=valid)
-    foreground = matched >= 0
-    target = jnp.where(foreground, 1 + labels[matched], 0)
-    entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, target)
-    count = neg_to_pos_ratio * jnp.maximum(foreground.sum(), min_positives)
-    counted = foreground | hardest(jax.lax.stop_gradient(entropy), ~foreground, count)
-    box = jnp.where(foreground[:, None], boxes[matched], anchors.boxes)
-    error = 4 * smooth_l1_loss(outputs.deltas, encode_boxes(box, jnp.asarray(anchors.boxes), WEIGHTS))
-    return {
-        "classification": jnp.where(counted, entropy, 0).sum(),
-        "box": jnp.where(foreground, error, 0).sum(),
-        "num_foreground": foreground.sum(dtype=jnp.int32),
-    }
+    return mined_losses(outputs, anchors, boxes, labels, matched, neg_to_pos_ratio, min_positives)
 
 
 def postprocess(

@@ -161,7 +161,7 @@ def _scenes(flags: Flags, **wanted: bool):
 
 
 def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
-    from dlcore.data.carving import split_validation
+    from dlcore.data.carving import complete_splits
     from dlcore.data.coco import coco_splits
 
     if flags.data_dir is None:
@@ -170,15 +170,8 @@ def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
         raise ValueError("dataset=coco: its folders have no semantic maps; allowed: scenes")
     splits = coco_splits(flags.data_dir, flags.image_size, flags.max_boxes, masks, keypoints)
     notes = [note for source in splits.values() for note in source.notes]
-    if "test" not in splits and "valid" in splits:
-        splits["test"] = splits.pop("valid")
-        notes.append("no test split: the validation split is tested, and validation is carved from train")
-    if "valid" not in splits:
-        splits["train"], splits["valid"] = split_validation(splits["train"], flags.valid_fraction, flags.seed)
-    if "test" not in splits:
-        splits["test"] = splits["valid"]
-        notes.append("no test split: the validation split is tested")
-    return splits["train"], splits["valid"], splits["test"], tuple(dict.fromkeys(notes))
+    train, valid, test, done = complete_splits(splits, flags.valid_fraction, flags.seed)
+    return train, valid, test, tuple(dict.fromkeys((*notes, *done)))
 
 
 def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):

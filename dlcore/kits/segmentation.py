@@ -207,21 +207,13 @@ def _scenes(flags: Flags):
 
 
 def _folder(flags: Flags):
-    from dlcore.data.carving import split_validation
+    from dlcore.data.carving import complete_splits
     from dlcore.data.segmentation import segmentation_splits
 
     if flags.data_dir is None:
         raise ValueError("data_dir=None: missing; allowed: a folder or .zip of images and masks")
-    splits, notes = segmentation_splits(flags.data_dir, flags.image_size), []
-    if "test" not in splits and "valid" in splits:
-        splits["test"] = splits.pop("valid")
-        notes.append("no test split: the validation split is tested, and validation is carved from train")
-    if "valid" not in splits:
-        splits["train"], splits["valid"] = split_validation(splits["train"], flags.valid_fraction, flags.seed)
-    if "test" not in splits:
-        splits["test"] = splits["valid"]
-        notes.append("no test split: the validation split is tested")
-    return splits["train"], splits["valid"], splits["test"], tuple(notes)
+    splits = segmentation_splits(flags.data_dir, flags.image_size)
+    return complete_splits(splits, flags.valid_fraction, flags.seed)
 
 
 def baselines(train: np.ndarray, test: np.ndarray, num_classes: int) -> dict[str, float]:
