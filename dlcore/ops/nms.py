@@ -4,7 +4,8 @@
 
 With the boxes sorted by score, k_i = no j < i has k_j and IoU(i, j) > t. Starting from k = 1 and applying this to all i
 at once, the first n boxes are final after n rounds. The result no longer changes after as many rounds as the longest
-chain of boxes that suppress one another: a handful, where a loop over the boxes takes N.
+chain of boxes that suppress one another: a handful, where a loop over the boxes takes N. The N x N bits "j suppresses
+i" are kept 32 to a word.
 """
 
 import chex
@@ -48,13 +49,27 @@ def nms(
     valid = jnp.ones(count, bool) if valid is None else valid.astype(bool)
     order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True)
     boxes, valid = boxes[order], valid[order]
-    suppresses = (box_iou(boxes, boxes) > iou_threshold) & jnp.tri(count, k=-1, dtype=bool).T
-    if groups is not None:
-        suppresses &= groups[order][:, None] == groups[order][None]
+    groups = jnp.zeros(count, jnp.int32) if groups is None else groups[order]
+    place, extra = jnp.arange(count), -count % 32
+
+    def suppresses(first, rows, row_groups):
+        """Of 32 boxes from place `first` on, in bits: [N] uint32, which of them each box must yield to."""
+        bits = jnp.zeros(count, jnp.uint32)
+        for k in range(32):
+            overlaps = box_iou(rows[k, None], boxes)[0] > iou_threshold
+            hit = overlaps & (row_groups[k] == groups) & (place > first + k)
+            bits |= hit.astype(jnp.uint32) << k
+        return bits
+
+    def by_words(x):
+        return jnp.pad(x, ((0, extra), *((0, 0),) * (x.ndim - 1))).reshape(-1, 32, *x.shape[1:])
+
+    words = jax.vmap(suppresses)(32 * jnp.arange((count + extra) // 32), by_words(boxes), by_words(groups))
 
     def settle(carry):
         keep, _ = carry
-        return valid & ~(keep[:, None] & suppresses).any(0), keep
+        kept = (by_words(keep).astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)).sum(1, dtype=jnp.uint32)
+        return valid & ~(words & kept[:, None] != 0).any(0), keep
 
     start = settle((valid, valid))
     keep, _ = jax.lax.while_loop(lambda carry: (carry[0] != carry[1]).any(), settle, start)
