@@ -78,9 +78,10 @@ class Localizer(nn.Module):
         shared = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="shared")(last))
         shared = shared.astype(logits_dtype(shared.dtype))
         height, width = shared.shape[1:3]
-        logits, box, weight = (
+        logits = nn.Dense(self.num_classes, name="cls_score")(shared)
+        box, weight = (
             nn.Dense(features, name=name, kernel_init=nn.initializers.normal(0.01))(shared)
-            for name, features in (("cls_score", self.num_classes), ("bbox_pred", 4), ("weight", 1))
+            for name, features in (("bbox_pred", 4), ("weight", 1))
         )
         y, x = ((jnp.arange(count) + 0.5) / count for count in (height, width))
         y, x = jnp.meshgrid(y, x, indexing="ij")

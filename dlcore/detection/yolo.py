@@ -127,11 +127,17 @@ class YOLO(nn.Module):
             box = np.stack([np.full(boxes, 0.5), np.full(boxes, 0.5), root, root, np.zeros(boxes)], -1)
             return jnp.asarray(np.r_[box.reshape(-1), np.full(self.num_classes, 1 / self.num_classes)], dtype)
 
+        def kernel(key, shape, dtype=jnp.float32):
+            """Of boxes close to zero; of classes not, or these would stay alike for long."""
+            small = nn.initializers.normal(0.01)(key, (*shape[:-1], 5 * boxes), dtype)
+            usual = nn.initializers.lecun_normal()(key, (*shape[:-1], self.num_classes), dtype)
+            return jnp.concatenate([small, usual], -1)
+
         output = Conv(
             5 * boxes + self.num_classes,
             (1, 1),
             dtype=self.dtype,
-            kernel_init=nn.initializers.normal(0.01),
+            kernel_init=kernel,
             bias_init=bias,
             name="output",
         )

@@ -70,6 +70,7 @@ class Experiment:
       monitor_mode: whether the best value of the monitor is the largest or the smallest.
       headline: the test metric of the ledger.
       expected_loss: Setup -> the loss at initialization, for `--mode=sanity`.
+      loss_tolerance: share of it by which the measured one may differ: a head that starts at zero meets it exactly.
       plain: values that switch regularization and augmentation off, for `--mode=sanity`.
       regularizer: the flag that scales a penalty, for `--mode=sanity`.
       overfit: the loss that twenty examples must get under, for `--mode=sanity`; None where a loss does not go to 0 (of
@@ -107,6 +108,7 @@ class Experiment:
     monitor_mode: Literal["max", "min"] = "max"
     headline: str = "accuracy"
     expected_loss: Callable[[Setup], float] | None = None
+    loss_tolerance: float = 0.01
     plain: dict[str, Any] = dataclasses.field(default_factory=dict)
     regularizer: str | None = None
     overfit: float | None = None

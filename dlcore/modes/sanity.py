@@ -155,8 +155,8 @@ def _check_initial(bench: Bench) -> Check:
     return Check(
         "loss at initialization",
         f"{measured:.6f}",
-        f"{expected:.6f} within 1 %",
-        abs(measured - expected) <= 0.01 * abs(expected),
+        f"{expected:.6f} within {experiment.loss_tolerance:.0%}",
+        abs(measured - expected) <= experiment.loss_tolerance * abs(expected),
     )
 
 

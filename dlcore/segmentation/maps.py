@@ -134,7 +134,11 @@ def named_map(maps: Mapping[str, jax.Array], stage: str) -> jax.Array:
 
 
 def score(num_classes: int, name: str, x: jax.Array) -> jax.Array:
-    """Score every location by a 1x1 convolution that starts at zero; call in a compact module.
+    """Score every location by a 1x1 convolution; call in a compact module.
+
+    It does not start at zero, as the heads of whole images do: then all classes but the background pull at the maps
+    below in the same direction, which tell objects from background and not from each other, for hundreds of steps
+    (scenes: 16 images fitted to 99 % of their objects' pixels after 200 steps, and to 0 % from zero).
 
     Args:
       num_classes: C.
@@ -145,4 +149,4 @@ def score(num_classes: int, name: str, x: jax.Array) -> jax.Array:
       [B, h, w, C] logits, at least float32.
     """
     x = x.astype(logits_dtype(x.dtype))
-    return Conv(num_classes, (1, 1), kernel_init=nn.initializers.zeros, name=name)(x)
+    return Conv(num_classes, (1, 1), name=name)(x)

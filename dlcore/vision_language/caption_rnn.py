@@ -65,7 +65,7 @@ class CaptionRNN(nn.Module):
     dtype: Any = None
 
     def setup(self):
-        """Build the layers; the head starts at zero, so that the first loss is log V."""
+        """Build the layers."""
         if self.inject not in ("initial", "every_step"):
             raise ValueError(f"inject={self.inject!r}: unknown; allowed: initial, every_step")
         self.squeeze = nn.Dense(self.image_channels, dtype=self.dtype)
@@ -79,7 +79,7 @@ class CaptionRNN(nn.Module):
             self.inject_state = [nn.Dense(self.hidden_size, dtype=self.dtype) for _ in range(kind.states)]
         else:
             self.inject_term = nn.Dense(kind.gates * self.hidden_size, use_bias=False, dtype=self.dtype)
-        self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
+        self.head = nn.Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:

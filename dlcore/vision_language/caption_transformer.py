@@ -50,7 +50,7 @@ class CaptionTransformer(nn.Module):
     dtype: Any = None
 
     def setup(self):
-        """Build the layers; the head starts at zero, so that the first loss is log V."""
+        """Build the layers."""
         init = nn.initializers.normal(0.02)
         self.grid = nn.Dense(self.width, dtype=self.dtype)
         self.place = _Place()
@@ -60,7 +60,7 @@ class CaptionTransformer(nn.Module):
         self.position = nn.Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
         self.blocks = [self._block(TransformerDecoderBlock) for _ in range(self.decoder_layers)]
         self.norm = LayerNorm(dtype=self.dtype)
-        self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
+        self.head = nn.Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def _block(self, kind: Any, **fields: Any) -> Any:

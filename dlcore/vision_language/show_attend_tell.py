@@ -59,7 +59,7 @@ class ShowAttendTell(nn.Module):
     dtype: Any = None
 
     def setup(self):
-        """Build the layers; the head starts at zero, so that the first loss is log V."""
+        """Build the layers."""
         self.grid = nn.Dense(self.image_features, dtype=self.dtype)
         self.norm = LayerNorm(dtype=self.dtype)
         self.embed = nn.Embed(
@@ -68,7 +68,7 @@ class ShowAttendTell(nn.Module):
         self.bridge = nn.Dense(2 * self.hidden_size, dtype=self.dtype)
         self.decoder = _Decoder(self.hidden_size, self.attention_features, self.dtype)
         self.readout = nn.Dense(self.hidden_size, dtype=self.dtype)
-        self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
+        self.head = nn.Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:

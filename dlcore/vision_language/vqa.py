@@ -67,7 +67,7 @@ class RelationNetwork(nn.Module):
 
         Returns:
           (logits [B, num_answers], weights [B, 2, h, w] of the named positions and of those asked for besides, the mean
-          over heads, each map of sum 1); the first loss is log num_answers.
+          over heads, each map of sum 1).
 
         Raises:
           ValueError: `hidden_size` is no multiple of `num_heads`.
@@ -97,7 +97,7 @@ class RelationNetwork(nn.Module):
         count = nn.sigmoid(match).sum(-1).astype(seen.dtype)
         scale, shift = jnp.split(dense(4 * size, "film")(asked), 2, -1)
         x = nn.relu((1 + scale) * dense(2 * size, "answer")(jnp.concatenate([seen, count], -1)) + shift)
-        logits = dense(self.num_answers, "head", kernel_init=nn.initializers.zeros)(x)
+        logits = dense(self.num_answers, "head")(x)
         maps = weights.mean(2).reshape(len(image), 2, *grid.shape[1:3])
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), maps
 

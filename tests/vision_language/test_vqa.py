@@ -57,12 +57,13 @@ def test_both_image_and_question_are_needed():
         np.testing.assert_array_equal(learner.predict(state, batch)["logits"], learner.predict(state, other)["logits"])
 
 
-def test_the_first_loss_weights_and_masks():
+def test_masked_rows_weights_and_kinds():
     learner, batch = toy(), left_or_right()
     state = learner.init(jax.random.key(1), batch)
     mask = (np.arange(ROWS) < 7).astype(np.float32)
     metrics = learner.evaluate(state, {**batch, "mask": mask})
-    assert metrics["loss"].compute() == pytest.approx(np.log(2), rel=1e-5)
+    seven = {name: values[:7] for name, values in batch.items()}
+    assert metrics["loss"].compute() == pytest.approx(learner.evaluate(state, seven)["loss"].compute(), rel=1e-5)
     assert int(metrics["accuracy"].count) == 7
     assert int(metrics["accuracy/left"].count) + int(metrics["accuracy/right"].count) == 7
     outputs = learner.predict(state, batch)
