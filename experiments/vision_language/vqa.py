@@ -1,6 +1,6 @@
 """Answer questions about images of colored shapes: color, shape, count, and which is nearest.
 
-python -m experiments.vision_language.vqa                              (90 % of the answers right, 8 min on one core)
+python -m experiments.vision_language.vqa                  (99 % of the answers right, relations 97 %; 11 min on one core)
 python -m experiments.vision_language.vqa --blind=image                (not run)
 python -m experiments.vision_language.vqa --blind=question             (not run)
 python -m experiments.vision_language.vqa --mode=predict --input=FILE --question="what shape is the red thing"
@@ -41,7 +41,7 @@ experiment = Experiment(
     modules={"vqa": vqa.RelationNetwork},
     settings={
         **vision_language.QUESTION_SETTINGS,
-        "flip": Setting(False, "whether training images are mirrored at random, left and right, top and bottom"),
+        "flip": Setting(True, "whether training images are mirrored at random, left and right, top and bottom"),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={
@@ -50,7 +50,7 @@ experiment = Experiment(
         "warmup": 0.01,
         "weight_decay": 0.0,
         "clip_norm": 1.0,
-        "steps": 18000,
+        "steps": 26000,
         "batch_size": 64,
         "eval_every": 3000,
         "eval_batch_size": 250,
