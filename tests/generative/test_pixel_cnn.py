@@ -13,7 +13,7 @@ def made(levels=3, colors=1, shape=(2, 4, 3, 1), **fields):
         levels, colors, **{"features": 6, "head_features": 6, "num_layers": 1, "first_kernel": 3, **fields}
     )
     label = jnp.arange(shape[0]) if model.num_classes else None
-    params = model.init(jax.random.key(0), jnp.zeros(shape, jnp.int32), label)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(shape, jnp.int32), label)["params"]
     kernel = params["logits"]["conv"]["kernel"]
     params["logits"]["conv"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
     return model, {"params": params}
@@ -24,14 +24,15 @@ def test_the_class_and_the_codes_are_heard():
     model, variables = made(num_classes=2, embedding_dim=4, dropout=0.5)
     assert variables["params"]["embedding"]["embedding"].shape == (3, 4)
     x = jnp.zeros((2, 4, 3, 1), jnp.int32)
-    logits = model.apply(variables, x, jnp.array([0, 1]))
+    apply = jax.jit(model.apply, static_argnames="train")
+    logits = apply(variables, x, jnp.array([0, 1]))
     assert logits.shape == (2, 4, 3, 1, 3)
     assert (logits[0] != logits[1]).all()
-    other = model.apply(variables, x.at[:, 0, 0].set(2), jnp.array([0, 1]))
+    other = apply(variables, x.at[:, 0, 0].set(2), jnp.array([0, 1]))
     np.testing.assert_array_equal(other[:, 0, 0], logits[:, 0, 0])
     assert (other[:, 0, 1] != logits[:, 0, 1]).all()
     rngs = {"dropout": jax.random.key(2)}
-    dropped = model.apply(variables, x, jnp.array([0, 1]), train=True, rngs=rngs)
+    dropped = apply(variables, x, jnp.array([0, 1]), train=True, rngs=rngs)
     assert (dropped != logits).any()
 
 
