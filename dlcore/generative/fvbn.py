@@ -34,16 +34,22 @@ def _position(shape: Sequence[int], place: tuple) -> jax.Array:
     return (row * shape[2] + column) * shape[3] + color
 
 
+def _product(equation: str, x: jax.Array, w: jax.Array, dtype: Any) -> jax.Array:
+    return jnp.einsum(equation, *nn.dtypes.promote_dtype(x, w, dtype=dtype)).astype(jnp.float32)
+
+
 class FVBN(nn.Module):
     """The chain of logistic regressions: images [B, H, W, C] -> logits [B, H, W, C, levels].
 
     Args:
       levels: values of a dimension.
       num_classes: classes whose label the network is given; 0 gives it none.
+      dtype: of the matrix product; None takes the input's.
     """
 
     levels: int
     num_classes: int = 0
+    dtype: Any = None
 
     @nn.compact
     def weights(self, dimensions: int, label: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -75,7 +81,7 @@ class FVBN(nn.Module):
         """
         flat = encode(x, self.levels).reshape(x.shape[0], -1)
         w, bias = self.weights(flat.shape[1], label)
-        logits = jnp.einsum("bj,djo->bdo", flat, w) + bias
+        logits = _product("bj,djo->bdo", flat, w, self.dtype) + bias
         return to_logits(logits, self.levels).reshape(*x.shape, self.levels)
 
     def start(self, shape: Sequence[int], label: jax.Array | None) -> tuple:
@@ -104,7 +110,7 @@ class FVBN(nn.Module):
         """
         flat, d = encode(x, self.levels).reshape(x.shape[0], -1), _position(x.shape, place)
         w, bias = self.weights(flat.shape[1], label)
-        return cache, to_logits(jnp.einsum("bj,jo->bo", flat, w[d]) + bias[:, d], self.levels)
+        return cache, to_logits(_product("bj,jo->bo", flat, w[d], self.dtype) + bias[:, d], self.levels)
 
 
 class NADE(nn.Module):
@@ -114,11 +120,13 @@ class NADE(nn.Module):
       levels: values of a dimension.
       num_classes: classes whose label the network is given; 0 gives it none.
       hidden_size: units of each hidden layer.
+      dtype: of the products with the hidden layers; sums are float32. None takes the input's.
     """
 
     levels: int
     num_classes: int = 0
     hidden_size: Annotated[int, Range(1)] = 500
+    dtype: Any = None
 
     @nn.compact
     def weights(self, dimensions: int, label: jax.Array | None) -> tuple[jax.Array, ...]:
@@ -159,7 +167,7 @@ class NADE(nn.Module):
             x, (w, v, bias) = inputs
             sums = jnp.cumsum(x[..., None] * w, 1)
             before = a[:, None] + jnp.pad(sums, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-            return a + sums[:, -1], jnp.einsum("bdh,dho->bdo", nn.sigmoid(before), v) + bias
+            return a + sums[:, -1], _product("bdh,dho->bdo", nn.sigmoid(before), v, self.dtype) + bias
 
         a = jnp.broadcast_to(c, (b, self.hidden_size))
         _, logits = jax.lax.scan(row, a, (flat.swapaxes(0, 1), by_row))
@@ -193,7 +201,7 @@ class NADE(nn.Module):
         flat, d = encode(x, self.levels).reshape(x.shape[0], -1), _position(x.shape, place)
         w, _, v, bias = self.weights(flat.shape[1], label)
         cache += jnp.where(d > 0, flat[:, d - 1, None] * w[d - 1], 0)
-        return cache, to_logits(jnp.einsum("bh,ho->bo", nn.sigmoid(cache), v[d]) + bias[d], self.levels)
+        return cache, to_logits(_product("bh,ho->bo", nn.sigmoid(cache), v[d], self.dtype) + bias[d], self.levels)
 
 
 def made_masks(dimensions: int, hidden_sizes: Sequence[int]) -> list[np.ndarray]:

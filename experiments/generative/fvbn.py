@@ -25,9 +25,7 @@ MODELS = {"made": MADE, "nade": NADE, "fvbn": FVBN}
 def build(setup: Setup):
     name = setup.flags.model
     fields = {} if name == "fvbn" else setup.flags.group(name)
-    if name == "made":
-        fields = {"dtype": setup.dtype, **fields}
-    return autoregressive.build(setup, MODELS[name], **fields)
+    return autoregressive.build(setup, MODELS[name], dtype=setup.dtype, **fields)
 
 
 experiment = Experiment(

@@ -114,6 +114,15 @@ def test_keeping_states_draws_the_same_samples(model, shape):
     assert len(np.unique(np.asarray(drawn[0]).reshape(6, -1), axis=0)) > 3
 
 
+@pytest.mark.parametrize("model", [FVBN(2), NADE(2), MADE(2), cnn(num_classes=2), rnn()])
+def test_samples_can_be_drawn_in_half_precision(model):
+    """Shapes and dtypes alone: what a loop carries must not change its type."""
+    model = model.clone(dtype=jnp.bfloat16)
+    keys, label = jax.random.split(jax.random.key(0), 2), jnp.arange(2) if model.num_classes else None
+    shapes = jax.eval_shape(lambda p: sample(model, p, keys, GRAY, label=label), randomized(model, GRAY))
+    assert (shapes.shape, shapes.dtype) == ((2, *GRAY), jnp.int32)
+
+
 def test_samples_and_completions_have_the_models_probabilities():
     """4,096 draws of a 2x2 image against its 16 probabilities: the sum of squared deviations, each over its expected
     count, is chi-square of 15 degrees (99.9 % below 37.7); with the upper row given 3 degrees are left (16.3)."""
