@@ -1,0 +1,64 @@
+"""What is the PixelCNN's own: class, embedding, dropout, the cost of a step; test_autoregressive.py has the rest."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.generative.pixel_cnn import PixelCNN
+
+
+def made(levels=3, colors=1, shape=(2, 4, 3, 1), **fields):
+    model = PixelCNN(
+        levels, colors, **{"features": 6, "head_features": 6, "num_layers": 1, "first_kernel": 3, **fields}
+    )
+    label = jnp.arange(shape[0]) if model.num_classes else None
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(shape, jnp.int32), label)["params"]
+    kernel = params["logits"]["conv"]["kernel"]
+    params["logits"]["conv"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
+    return model, {"params": params}
+
+
+def test_the_class_and_the_codes_are_heard():
+    """Codes 0 and 2 of an embedding are as different as any two: nothing says that 1 lies between them."""
+    model, variables = made(num_classes=2, embedding_dim=4, dropout=0.5)
+    assert variables["params"]["embedding"]["embedding"].shape == (3, 4)
+    x = jnp.zeros((2, 4, 3, 1), jnp.int32)
+    apply = jax.jit(model.apply, static_argnames="train")
+    logits = apply(variables, x, jnp.array([0, 1]))
+    assert logits.shape == (2, 4, 3, 1, 3)
+    assert (logits[0] != logits[1]).all()
+    other = apply(variables, x.at[:, 0, 0].set(2), jnp.array([0, 1]))
+    np.testing.assert_array_equal(other[:, 0, 0], logits[:, 0, 0])
+    assert (other[:, 0, 1] != logits[:, 0, 1]).all()
+    rngs = {"dropout": jax.random.key(2)}
+    dropped = apply(variables, x, jnp.array([0, 1]), train=True, rngs=rngs)
+    assert (dropped != logits).any()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kernel_size": 4}, "kernel_size=4: has no center; allowed: odd numbers"),
+        ({"features": 8}, "features=8: has no equal block for each color; allowed: multiples of 3"),
+        ({"head_features": 4}, "head_features=4: has no equal block"),
+    ],
+)
+def test_kernels_without_a_center_and_uneven_blocks_are_refused(fields, words):
+    with pytest.raises(ValueError, match=words):
+        made(colors=3, shape=(1, 2, 2, 3), **fields)
+
+
+@pytest.mark.covers("GE-05")
+def test_a_step_of_sampling_costs_a_pixel_and_not_an_image():
+    """A step of 12 x 12 pixels has under a tenth of the multiplications of a pass, by XLA's count."""
+    model, variables = made(shape=(1, 12, 12, 1), num_layers=2)
+    x = jnp.zeros((1, 12, 12, 1), jnp.int32)
+
+    def flops(function, *arguments):
+        return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
+
+    cache = model.apply(variables, x.shape, None, method="start")
+    place = (jnp.int32(3), jnp.int32(5), jnp.int32(0))
+    step = flops(lambda c, x: model.apply(variables, c, x, place, None, method="step"), cache, x)
+    assert step < 0.1 * flops(lambda x: model.apply(variables, x), x)
