@@ -1,6 +1,6 @@
 """Answer questions about images of colored shapes: color, shape, count, and which is nearest.
 
-python -m experiments.vision_language.vqa                  (99 % of the answers right, relations 97 %; 11 min on one core)
+python -m experiments.vision_language.vqa             (99 % of the answers right, relations 97 %; 11 min on one core)
 python -m experiments.vision_language.vqa --blind=image                (not run)
 python -m experiments.vision_language.vqa --blind=question             (not run)
 python -m experiments.vision_language.vqa --mode=predict --input=FILE --question="what shape is the red thing"
