@@ -79,6 +79,8 @@ class Experiment:
       planned: Flags -> (spec, one batch) of data whose shapes are known without loading it, for `--mode=plan`; None for
         other data, which is loaded.
       inputs: (Flags, spec) -> (source, names): what `--input` names.
+      drawn: (Flags, spec) -> (source, names): what `--mode=predict` draws where `--input` names no file, such as samples
+        by number; None for an experiment that predicts files alone.
       describe: (outputs, spec) -> one dict an example, what predict prints: its `text`, or its `probabilities`.
       write: (folder, outputs, source, names, spec) -> the files that `--mode=predict --output=FOLDER` writes: pictures,
         masks, annotations; None for an experiment that writes none.
@@ -115,6 +117,7 @@ class Experiment:
     example: Callable[[dict], Any] | None = None
     planned: Callable[[Flags], tuple[dict, Any] | None] = lambda flags: None
     inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
+    drawn: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
     describe: Callable[[Any, dict], list[dict]] | None = None
     write: Callable[[Path, Any, Any, list[str], dict], list[Path]] | None = None
     panels: Callable[[Any], list] | None = None

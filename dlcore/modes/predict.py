@@ -1,4 +1,4 @@
-"""`--mode=predict`: use a finished or a running training's checkpoint on files."""
+"""`--mode=predict`: use a finished or a running training's checkpoint on files, or draw from it."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,24 +14,27 @@ __all__ = ["MODE", "predict_files"]
 
 
 def predict_files(run: ResolvedRun) -> None:
-    """Print predictions for the files that `--input` names, as text or JSON.
+    """Print predictions for the files that `--input` names, or for what is drawn without, as text or JSON.
 
     Args:
       run: with the flags `input`, `format` and `output`.
 
     Raises:
-      FlagError: `--input` is missing, there is no such run, or the experiment predicts nothing of files or
-        writes none.
+      FlagError: `--input` is missing and the experiment draws nothing, or given and it predicts nothing of files; there
+        is no such run; or the experiment writes no files.
     """
     experiment, flags = run.experiment, run.flags
-    if flags.input is None:
-        raise FlagError("--input: missing; allowed: --mode=predict --input=FILE_OR_FOLDER")
-    if experiment.inputs is None or experiment.describe is None:
+    if experiment.describe is None or (experiment.inputs is None and experiment.drawn is None):
         raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
+    read = experiment.drawn if flags.input is None else experiment.inputs
+    if read is None and flags.input is None:
+        raise FlagError("--input: missing; allowed: --mode=predict --input=FILE_OR_FOLDER")
+    if read is None:
+        raise FlagError(f"--input={flags.input}: {experiment.name} reads no files; allowed: --mode=predict without it")
     if flags.output is not None and experiment.write is None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
-    source, names = experiment.inputs(flags, spec)
+    source, names = read(flags, spec)
     learner = experiment.build(run.setup(spec))
     _, state = restore_state(run, learner, experiment.example(spec), flags.select)
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
@@ -50,7 +53,7 @@ def predict_files(run: ResolvedRun) -> None:
 MODE = Mode(
     predict_files,
     {
-        "input": Setting(None, "a file or a folder", str | None, identity=False),
+        "input": Setting(None, "a file or a folder; what generates draws without", str | None, identity=False),
         "output": Setting(None, "a folder for pictures and masks of what is predicted", str | None, identity=False),
         "format": Setting("text", "how to print", Literal["text", "json"], identity=False),
     },
