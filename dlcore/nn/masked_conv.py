@@ -67,6 +67,7 @@ class MaskedConv(nn.Module):
       colors: colors of a pixel, as for `causal_kernel_mask`.
       kernel_dilation: distance between neighboring taps.
       use_bias: add a bias to each output channel.
+      kernel_init: initial values of the kernel, before the mask.
       dtype: dtype of the computation; None means by promotion.
     """
 
@@ -76,6 +77,7 @@ class MaskedConv(nn.Module):
     colors: int = 1
     kernel_dilation: int = 1
     use_bias: bool = True
+    kernel_init: Any = nn.initializers.lecun_normal()
     dtype: Any = None
 
     @nn.compact
@@ -94,6 +96,7 @@ class MaskedConv(nn.Module):
             tuple(self.kernel_size),
             kernel_dilation=self.kernel_dilation,
             use_bias=self.use_bias,
+            kernel_init=self.kernel_init,
             mask=jnp.asarray(mask, jnp.float32),
             dtype=self.dtype,
             name="conv",
