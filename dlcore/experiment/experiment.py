@@ -79,8 +79,8 @@ class Experiment:
       planned: Flags -> (spec, one batch) of data whose shapes are known without loading it, for `--mode=plan`; None for
         other data, which is loaded.
       inputs: (Flags, spec) -> (source, names): what `--input` names.
-      drawn: (Flags, spec) -> (source, names): what `--mode=predict` draws where `--input` names no file, such as samples
-        by number; None for an experiment that predicts files alone.
+      drawn: (Flags, spec) -> (source, names): what `--mode=predict` draws where `--input` names no file, such as
+        samples by number; None for an experiment that predicts files alone.
       describe: (outputs, spec) -> one dict an example, what predict prints: its `text`, or its `probabilities`.
       write: (folder, outputs, source, names, spec) -> the files that `--mode=predict --output=FOLDER` writes: pictures,
         masks, annotations; None for an experiment that writes none.

@@ -26,7 +26,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 
-__all__ = ["learner", "likelihood_name", "log_likelihood", "sample"]
+__all__ = ["dependence", "learner", "likelihood_name", "log_likelihood", "sample"]
 
 
 def log_likelihood(model: nn.Module, params: Any, x: jax.Array, label: jax.Array | None = None) -> jax.Array:
@@ -108,6 +108,27 @@ def sample(
     cache = model.apply(variables, x.shape, label, method="start") if cached else ()
     (x, _), _ = jax.lax.scan(one_row, (x, cache), jnp.arange(height))
     return x
+
+
+def dependence(model: nn.Module, params: Any, shape: tuple[int, int, int], key: jax.Array) -> jax.Array:
+    """Measure how strongly each dimension's logits follow each dimension of the image, by gradients at a random image.
+
+    A network is autoregressive if nothing stands on the diagonal and above; zeros below are what it is blind to.
+
+    Args:
+      model: an autoregressive network, as the module says, which reads levels as numbers.
+      params: of the network.
+      shape: (H, W, C) of an image.
+      key: of the image.
+
+    Returns:
+      [D, D] float32, the sum over levels of |d logits_i / d x_j| in row i and column j.
+    """
+    x = jax.random.uniform(key, shape, maxval=model.levels - 1)
+    label = jnp.zeros(1, jnp.int32) if getattr(model, "num_classes", 0) else None
+    jacobian = jax.jacrev(lambda x: model.apply({"params": params}, x[None], label)[0])(x)
+    dimensions = math.prod(shape)
+    return jnp.abs(jacobian).sum(3).reshape(dimensions, dimensions)
 
 
 def likelihood_name(binarization: str, levels: int, codes: bool = False) -> str:

@@ -1,9 +1,12 @@
-"""Levels of a pixel as inputs and outputs of an autoregressive network."""
+"""Levels of a pixel as inputs and outputs of an autoregressive network, and its colors as blocks of channels."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["encode", "num_outputs", "to_logits"]
+__all__ = ["check_blocks", "encode", "num_outputs", "to_logits"]
 
 
 def encode(x: jax.Array, levels: int) -> jax.Array:
@@ -43,3 +46,22 @@ def to_logits(h: jax.Array, levels: int) -> jax.Array:
     """
     h = h.astype(jnp.float32)
     return jnp.concatenate([jnp.zeros_like(h), h], -1) if levels == 2 else h
+
+
+def check_blocks(model: Any, kernels: Sequence[str]) -> None:
+    """Check that kernels have a center, and that features have a block for each color.
+
+    Args:
+      model: with fields `colors`, `features` and `head_features`.
+      kernels: fields that are sides of masked kernels.
+
+    Raises:
+      ValueError: a kernel is even, or the colors do not divide the features.
+    """
+    for name in kernels:
+        if getattr(model, name) % 2 == 0:
+            raise ValueError(f"{name}={getattr(model, name)}: has no center; allowed: odd numbers")
+    for name in ("features", "head_features"):
+        if getattr(model, name) % model.colors:
+            allowed = f"multiples of {model.colors}, the colors of a pixel"
+            raise ValueError(f"{name}={getattr(model, name)}: has no equal block for each color; allowed: {allowed}")

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.generative.levels import encode, num_outputs, to_logits
+from dlcore.generative.levels import check_blocks, encode, num_outputs, to_logits
 from dlcore.learner import Range
 from dlcore.nn import Conv, MaskedConv
 from dlcore.nn.masked_conv import causal_kernel_mask
@@ -113,13 +113,7 @@ class PixelCNN(nn.Module):
         Raises:
           ValueError: a kernel is even, or the colors divide no channels.
         """
-        for name in ("first_kernel", "kernel_size"):
-            if getattr(self, name) % 2 == 0:
-                raise ValueError(f"{name}={getattr(self, name)}: has no center; allowed: odd numbers")
-        for name in ("features", "head_features"):
-            if getattr(self, name) % self.colors:
-                allowed = f"multiples of {self.colors}, the colors of a pixel"
-                raise ValueError(f"{name}={getattr(self, name)}: has no equal block for each color; allowed: {allowed}")
+        check_blocks(self, ("first_kernel", "kernel_size"))
         rest = (self.colors, self.num_classes)
         inputs = self.colors * max(1, self.embedding_dim)
         first = _Layer(inputs, self.features, self.first_kernel, *rest, True, self.dropout, self.dtype)
