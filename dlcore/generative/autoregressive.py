@@ -170,8 +170,8 @@ def learner(
     Returns:
       The learner. `loss` is in nats a dimension; `evaluate` gives the nats of an image and the bits a dimension too,
       under names that carry the binarization. `predict` needs `index` alone and gives `{"sample": [B, H, W, C] in
-      [0, 1], "levels": the same as int}`. It keeps the pixels of `image` (or `codes`) that `known: [B, H, W, C]` marks,
-      and draws class `label`, or without labels class `index` modulo the number of classes.
+      [0, 1], "levels": the same as int, "nats": -log p of each}`. It keeps the pixels of `image` (or `codes`) that
+      `known: [B, H, W, C]` marks, and draws class `label`, or without labels class `index` modulo their number.
     """
     levels, num_classes = model.levels, getattr(model, "num_classes", 0)
     dimensions = math.prod(shape)
@@ -223,7 +223,8 @@ def learner(
         label = batch.get("label", batch["index"] % max(1, num_classes)) if num_classes else None
         keys = example_keys(state.rng, batch)
         x = sample(model, state.params, keys, shape, label=label, temperature=temperature, **given)
-        return {"sample": x.astype(jnp.float32) / (levels - 1), "levels": x}
+        nats = -log_likelihood(model, state.params, x, label)
+        return {"sample": x.astype(jnp.float32) / (levels - 1), "levels": x, "nats": nats}
 
     classes = (lambda state, batch: {"label": num_classes}) if num_classes else None
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)

@@ -1,4 +1,4 @@
-"""What every autoregressive network must hold: it sees only what comes before, its p sums to 1, and samples follow it."""
+"""What each autoregressive network must hold: it sees what comes before alone, p sums to 1, and samples follow p."""
 
 import itertools
 
@@ -39,7 +39,7 @@ def rnn(levels=2, colors=1, **fields):
 
 
 @pytest.mark.parametrize(
-    "model, shape",
+    ("model", "shape"),
     [
         covered("GE-03", FVBN(2), GRAY),
         covered("GE-03", NADE(2, hidden_size=5), GRAY),
@@ -60,7 +60,7 @@ def test_the_probabilities_of_all_images_sum_to_one(model, shape):
 
 
 @pytest.mark.parametrize(
-    "model, shape",
+    ("model", "shape"),
     [
         covered("GE-03", FVBN(3), (3, 2, 2)),
         covered("GE-03", NADE(3, hidden_size=5), (3, 2, 2)),
@@ -93,7 +93,7 @@ def test_the_measure_of_dependence_sees_a_leak():
 
 
 @pytest.mark.parametrize(
-    "model, shape",
+    ("model", "shape"),
     [
         covered("GE-03", FVBN(2), GRAY),
         covered("GE-03", NADE(3, 2, hidden_size=5), GRAY),

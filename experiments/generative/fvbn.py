@@ -1,0 +1,60 @@
+"""Learn the exact likelihood of digits by fully visible belief networks: MADE, NADE, or a chain of regressions.
+
+python -m experiments.generative.fvbn
+python -m experiments.generative.fvbn --model=nade
+python -m experiments.generative.fvbn --model=fvbn
+python -m experiments.generative.fvbn --conditional --levels=16
+python -m experiments.generative.fvbn --dataset=mnist --data_dir=D --epochs=40 --batch_size=256
+python -m experiments.generative.fvbn --mode=predict --run=RUN --output=FOLDER
+python -m experiments.generative.fvbn --mode=predict --run=RUN --input=IMAGE --output=FOLDER
+
+The last two write samples, and completions of the upper half of your image. `nll_nats_dynamic` is -log p of a test
+image in nats, of pixels that were binarized anew.
+"""
+
+from typing import Literal
+
+from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.generative.fvbn import FVBN, MADE, NADE
+from dlcore.kits import autoregressive, generative_panels
+from dlcore.main import main
+
+MODELS = {"made": MADE, "nade": NADE, "fvbn": FVBN}
+
+
+def build(setup: Setup):
+    name = setup.flags.model
+    fields = {} if name == "fvbn" else setup.flags.group(name)
+    if name == "made":
+        fields = {"dtype": setup.dtype, **fields}
+    return autoregressive.build(setup, MODELS[name], **fields)
+
+
+experiment = Experiment(
+    **autoregressive.PAGE,
+    file=__file__,
+    doc=__doc__,
+    build=build,
+    modules={"made": MADE, "nade": NADE},
+    settings={
+        **autoregressive.SETTINGS,
+        "model": Setting(
+            "made", "made, nade, or fvbn: the chain of logistic regressions", Literal[tuple(MODELS)], essential=True
+        ),
+    },
+    defaults={
+        "epochs": 400.0,
+        "batch_size": 64,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+        "ema": 0.999,
+        "eval_every": 500,
+        "made.hidden_sizes": (256, 256),
+        "nade.hidden_size": 128,
+    },
+    smoke={"steps": 3, "batch_size": 8, "made.hidden_sizes": (16,), "nade.hidden_size": 8, "eval_every": 3},
+    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup),
+)
+
+if __name__ == "__main__":
+    main(experiment)

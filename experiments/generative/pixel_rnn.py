@@ -1,0 +1,58 @@
+"""Draw digits pixel by pixel by a PixelRNN of diagonal LSTMs, whose likelihood is exact.
+
+python -m experiments.generative.pixel_rnn
+python -m experiments.generative.pixel_rnn --conditional --levels=16
+python -m experiments.generative.pixel_rnn --dataset=mnist --data_dir=D --batch_size=128 --epochs=8
+python -m experiments.generative.pixel_rnn --mode=predict --run=RUN --output=FOLDER
+python -m experiments.generative.pixel_rnn --mode=predict --run=RUN --input=IMAGE --output=FOLDER
+
+The last two write samples, and completions of the upper half of your image. `nll_nats_dynamic` is -log p of a test
+image in nats, of pixels that were binarized anew.
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.generative.pixel_rnn import PixelRNN
+from dlcore.kits import autoregressive, generative_panels
+from dlcore.main import main
+
+
+def build(setup: Setup):
+    return autoregressive.build(
+        setup,
+        PixelRNN,
+        colors=setup.spec["image_shape"][-1],
+        dtype=setup.dtype,
+        **setup.flags.group("pixel_rnn"),
+    )
+
+
+experiment = Experiment(
+    **autoregressive.PAGE,
+    file=__file__,
+    doc=__doc__,
+    build=build,
+    modules={"pixel_rnn": PixelRNN},
+    settings=autoregressive.SETTINGS,
+    defaults={
+        "epochs": 60.0,
+        "batch_size": 64,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "ema": 0.999,
+        "eval_every": 300,
+        "pixel_rnn.num_layers": 2,
+    },
+    smoke={
+        "steps": 3,
+        "batch_size": 8,
+        "pixel_rnn.features": 4,
+        "pixel_rnn.num_layers": 1,
+        "pixel_rnn.head_features": 4,
+        "eval_every": 3,
+    },
+    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup),
+)
+
+if __name__ == "__main__":
+    main(experiment)
