@@ -24,6 +24,7 @@ from dlcore.learner import Metrics, Sum
 from dlcore.metrics.language import BitsPerDim
 
 __all__ = [
+    "bayes_rule",
     "bernoulli_log_likelihood",
     "binarize",
     "categorical_log_likelihood",
@@ -145,6 +146,21 @@ def independent_log_likelihood(train: jax.Array, x: jax.Array, levels: int = 2) 
     counts = jnp.stack([(train == level).sum(0) for level in range(levels)], -1) + 1
     log_p = jnp.log(counts / counts.sum(-1, keepdims=True))
     return categorical_log_likelihood(jnp.broadcast_to(log_p, (*x.shape, levels)), x.astype(jnp.int32))
+
+
+def bayes_rule(log_likelihood: jax.Array, log_prior: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Turn densities of each class to a classifier: p(y | x) = p(x | y) p(y) / p(x), p(x) = sum_y p(x | y) p(y).
+
+    Args:
+      log_likelihood: [N, C], log p(x | y) of each class.
+      log_prior: [C], log p(y).
+
+    Returns:
+      (log p(y | x) [N, C], log p(x) [N]); the second is low for an x that no class explains, whatever the first says.
+    """
+    joint = log_likelihood + log_prior
+    evidence = jax.nn.logsumexp(joint, axis=-1)
+    return joint - evidence[..., None], evidence
 
 
 def nats_to_bits(nats: jax.Array, dimensions: int) -> jax.Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.likelihood import (
+    bayes_rule,
     bernoulli_log_likelihood,
     binarize,
     categorical_log_likelihood,
@@ -53,6 +54,14 @@ def test_log_likelihoods_by_hand():
     np.testing.assert_allclose(bernoulli_log_likelihood(logits, x), [expected], rtol=1e-6)
     pairs = jnp.stack([jnp.zeros_like(logits), logits], -1)
     np.testing.assert_allclose(categorical_log_likelihood(pairs, x), [expected], rtol=1e-6)
+
+
+@pytest.mark.covers("GE-01")
+def test_bayes_rule_by_hand():
+    """p(x | y) = 1/2, 1/8 and p(y) = 1/4, 3/4: joint 4/32 and 3/32, p(x) = 7/32, p(y | x) = 4/7 and 3/7."""
+    posterior, evidence = bayes_rule(jnp.log(jnp.array([[1 / 2, 1 / 8]])), jnp.log(jnp.array([1 / 4, 3 / 4])))
+    np.testing.assert_allclose(np.exp(posterior), [[4 / 7, 3 / 7]], rtol=1e-6)
+    np.testing.assert_allclose(np.exp(evidence), [7 / 32], rtol=1e-6)
 
 
 def test_independent_pixels_have_their_training_frequencies():
