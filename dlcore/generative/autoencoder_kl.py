@@ -25,7 +25,7 @@ from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.precision import logits_dtype
 from dlcore.optim import apply_gradients
 
-__all__ = ["AutoencoderKL", "kl_from_standard_normal", "learner"]
+__all__ = ["AutoencoderKL", "Decoder", "Encoder", "kl_from_standard_normal", "learner"]
 
 
 def kl_from_standard_normal(mean: jax.Array, logvar: jax.Array) -> jax.Array:
@@ -66,11 +66,27 @@ class _Half(nn.Module):
         return Conv(self.out_channels, (3, 3), name="conv_out")(x.astype(logits_dtype(x.dtype)))
 
 
-class _Encoder(_Half):
-    """Halves the sides after each level but the last."""
+class Encoder(_Half):
+    """Halves the sides after each level but the last.
+
+    Args:
+      channels: of each level.
+      num_res_blocks: residual blocks of each level.
+      out_channels: of the output.
+      groups: of the group norms; divides all channels.
+      dtype: of computation; None takes the input's.
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Encode images.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, h, w, out_channels].
+        """
         x = Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
         for level, features in enumerate(self.channels):
             for k in range(self.num_res_blocks):
@@ -81,11 +97,27 @@ class _Encoder(_Half):
         return self._head(self._middle(x))
 
 
-class _Decoder(_Half):
-    """Doubles the sides after each level but the last."""
+class Decoder(_Half):
+    """Doubles the sides after each level but the last.
+
+    Args:
+      channels: of each level, the encoder's order.
+      num_res_blocks: residual blocks of each level but one.
+      out_channels: of the output.
+      groups: of the group norms; divides all channels.
+      dtype: of computation; None takes the input's.
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Decode a map.
+
+        Args:
+          x: [B, h, w, C].
+
+        Returns:
+          [B, H, W, out_channels].
+        """
         x = Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(x)
         x = self._middle(x)
         for level, features in enumerate(reversed(self.channels)):
@@ -119,8 +151,8 @@ class AutoencoderKL(nn.Module):
     def setup(self):
         """Build both halves and the 1x1 convolutions around the latent."""
         fields = self.channels, self.num_res_blocks
-        self.encoder = _Encoder(*fields, 2 * self.latent_channels, self.groups, self.dtype)
-        self.decoder = _Decoder(*fields, self.image_channels, self.groups, self.dtype)
+        self.encoder = Encoder(*fields, 2 * self.latent_channels, self.groups, self.dtype)
+        self.decoder = Decoder(*fields, self.image_channels, self.groups, self.dtype)
         self.quant_conv = Conv(2 * self.latent_channels, (1, 1))
         self.post_quant_conv = Conv(self.latent_channels, (1, 1))
 

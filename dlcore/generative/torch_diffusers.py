@@ -5,6 +5,7 @@
     SpatialTransformer  Transformer2DModel
     AutoencoderKL       AutoencoderKL
     AutoencoderTiny     AutoencoderTiny
+    VQModel             VQModel, by `dlcore.generative.vq_model.load_vq_model`
     DiT                 DiTTransformer2DModel, with `ends_at_period=True`
 
 Names are diffusers', written as flax paths; `NAMES` holds what the rule of `dlcore.models.torch_weights` does not say.

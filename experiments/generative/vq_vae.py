@@ -9,10 +9,13 @@ The first part of the run trains the autoencoder, the last (`--prior_share`) a g
 uniform prior has. The second command was not run.
 """
 
+from typing import Literal
+
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.generative import vq_vae
 from dlcore.generative.pixel_cnn import PixelCNN
+from dlcore.generative.vq_model import VQModel
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.kits import generative_panels, latents, optimizer
 from dlcore.learner import Range
@@ -33,7 +36,8 @@ def phases(setup: Setup) -> tuple[int, int]:
 
 def build(setup: Setup):
     flags, (first, last) = setup.flags, phases(setup)
-    model = VQVAE(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **flags.group("vqvae"))
+    network, prefix = (VQVAE, "vqvae") if flags.architecture == "vqvae" else (VQModel, "vqmodel")
+    model = network(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **flags.group(prefix))
     prior = PixelCNN(flags.num_codes, 1, dtype=setup.dtype, **flags.group("prior")) if last else None
     return vq_vae.learner(
         model=model,
@@ -58,10 +62,13 @@ experiment = Experiment(
     learner=vq_vae.learner,
     data=data,
     build=build,
-    modules={"vqvae": VQVAE, "prior": PixelCNN},
+    modules={"vqvae": VQVAE, "vqmodel": VQModel, "prior": PixelCNN},
     settings={
         **latents.SAMPLED,
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+        "architecture": Setting(
+            "vqvae", "the paper's convolutions, or VQGAN's residual blocks with attention", Literal["vqvae", "vqmodel"]
+        ),
         "prior_share": Setting(
             0.5, "of the steps, the last, that train the prior; 0 trains none", limits=Range(0, 0.99)
         ),
