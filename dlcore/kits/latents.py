@@ -51,7 +51,11 @@ SETTINGS = {
 }
 
 
-SAMPLED = {**SETTINGS, **{k: generative.SETTINGS[k] for k in ("network", "network_steps", "num_samples")}}
+SAMPLED = {
+    **SETTINGS,
+    **{k: generative.SETTINGS[k] for k in ("network", "network_steps", "num_samples")},
+    "num_drawn": Setting(16, "samples that --mode=predict draws without --input", limits=Range(1), identity=False),
+}
 """SETTINGS of models that sample."""
 
 
@@ -140,13 +144,13 @@ def drawn(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     """Number samples, which `--mode=predict` draws where `--input` names no image.
 
     Args:
-      flags: not used.
+      flags: `num_drawn`.
       spec: of the data.
 
     Returns:
       (source of indices, names).
     """
-    return Source.indices(NUM_SHOWN_SAMPLES), [f"sample {k}" for k in range(NUM_SHOWN_SAMPLES)]
+    return Source.indices(flags.num_drawn, "samples"), [f"sample {k}" for k in range(flags.num_drawn)]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
