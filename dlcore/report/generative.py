@@ -9,7 +9,7 @@ from dlcore.report.figure import BLUE, GRAY, VERMILION, figure_panel, new_figure
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 
-__all__ = ["picture_grid", "sample_grid", "sample_path", "sample_rows", "scatter"]
+__all__ = ["nearest_images", "picture_grid", "sample_grid", "sample_path", "sample_rows", "scatter"]
 
 _WIDTH = 560
 _GAP_GRAY = 128
@@ -96,6 +96,34 @@ def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> P
         for name, images in rows.items()
     )
     return Panel(title, "".join(figures), note, half=True)
+
+
+def nearest_images(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest of a set for each image, by the Euclidean distance of the pixels.
+
+    Args:
+      images: [N, H, W, C], uint8 or float in [0, 1].
+      among: [M, H, W, C], likewise.
+
+    Returns:
+      (positions [N] int, distances [N] of pixels in [0, 1]).
+    """
+
+    def flat(x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x)
+        return x.reshape(len(x), -1).astype(np.float32) / (255 if x.dtype == np.uint8 else 1)
+
+    queries = flat(images)
+    best, nearest = np.full(len(queries), np.inf, np.float32), np.zeros(len(queries), np.int64)
+    for first in range(0, len(among), 4096):
+        part = flat(among[first : first + 4096])
+        squares = np.square(queries).sum(1)[:, None] - 2 * queries @ part.T + np.square(part).sum(1)
+        closest = squares.argmin(1)
+        value = squares[np.arange(len(queries)), closest]
+        nearest = np.where(value < best, first + closest, nearest)
+        best = np.minimum(value, best)
+    exact = flat(np.asarray(among)[nearest])
+    return nearest, np.sqrt(np.square(queries - exact).sum(1))
 
 
 def _picture(grid: np.ndarray, alt: str) -> str:

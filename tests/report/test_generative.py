@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.report.generative import picture_grid, sample_grid, sample_path, scatter
+from dlcore.report.generative import nearest_images, picture_grid, sample_grid, sample_path, scatter
 
 
 def test_a_grid_pixel_by_pixel():
@@ -37,3 +37,13 @@ def test_wrong_shapes_are_named():
         sample_path(np.zeros((3, 4, 4, 1)))
     with pytest.raises(ValueError, match=r"points=\(5, 3\): wrong shape"):
         scatter(np.zeros((5, 3)), np.ones((2, 2)))
+
+
+def test_the_nearest_image_is_found_in_any_part_of_the_set():
+    """More images than are compared at once; uint8 and floats are compared on one scale."""
+    among = np.random.default_rng(0).integers(0, 256, (5000, 2, 2, 1), np.uint8)
+    images = among[[4999, 17]] / 255
+    images[1, 0, 0, 0] += 0.001
+    nearest, distances = nearest_images(images, among)
+    np.testing.assert_array_equal(nearest, [4999, 17])
+    np.testing.assert_allclose(distances, [0, 0.001], atol=1e-6)

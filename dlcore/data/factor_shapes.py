@@ -1,0 +1,61 @@
+"""Images of one bright shape whose factors are known: what a latent space should find, and can be asked for.
+
+value = brightness * sigmoid(2 (radius - distance))     distance from the center in pixels: of a disc the Euclidean
+                                                        one, of a square the larger of |dx| and |dy|
+"""
+
+import numpy as np
+
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes"]
+
+FACTORS = ("x", "y", "radius", "brightness")
+"""The columns of `factors`: position of the center and radius in shares of the side, and the value inside."""
+SHAPES = ("disc", "square")
+
+_LOW, _HIGH = (0.3, 0.3, 0.12, 0.5), (0.7, 0.7, 0.25, 1.0)
+
+
+def factor_shapes(count: int, seed: int = 0, size: int = 16) -> Source:
+    """Draw images with uniform factors.
+
+    Args:
+      count: N.
+      seed: image i of a seed is the same whatever `count`.
+      size: side in pixels, at least 8.
+
+    Returns:
+      A source of `image: [N, size, size, 1] float32 in [0, 1]`, `label: [N] int32` of SHAPES, and `factors: [N, 4]
+      float32` of FACTORS.
+
+    Raises:
+      ValueError: there is no image, or it is too small.
+    """
+    if count < 1 or size < 8:
+        raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")
+    checked_seed(seed)
+    rows = [np.random.default_rng((seed, i)) for i in range(count)]
+    factors = np.stack([rng.uniform(_LOW, _HIGH) for rng in rows]).astype(np.float32)
+    label = np.array([rng.integers(len(SHAPES)) for rng in rows], np.int32)
+    arrays = {"image": draw_factors(factors, label, size), "label": label, "factors": factors}
+    return Source(arrays, count, class_names=SHAPES, name="factor shapes")
+
+
+def draw_factors(factors: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
+    """Draw shapes.
+
+    Args:
+      factors: [N, 4], as FACTORS.
+      label: [N] int, of SHAPES.
+      size: side in pixels.
+
+    Returns:
+      [N, size, size, 1] float32 in [0, 1].
+    """
+    x, y, radius, brightness = np.asarray(factors, np.float32).T[:, :, None, None]
+    along = np.arange(size, dtype=np.float32) + 0.5
+    dx, dy = np.abs(along - size * x), np.abs(along[:, None] - size * y)
+    distance = np.where(np.asarray(label)[:, None, None] == 0, np.hypot(dx, dy), np.maximum(dx, dy))
+    value = brightness / (1 + np.exp(-2 * (size * radius - distance)))
+    return value[..., None].astype(np.float32)

@@ -1,0 +1,239 @@
+"""Autoencoders: learn to reproduce an image through a code; plain, sparse or denoising.
+
+    plain      L = |D(E(x)) - x|^2                     a code of fewer dimensions than x: a bottleneck
+    sparse     L + weight sum_j KL(rho || a_j)         a_j: mean activation of unit j over the batch, in (0, 1)
+               L + weight sum_j mean |h_j|             l1, of the code h
+    denoising  L = |D(E(x~)) - x|^2,  x~ = x + sigma eps, clipped to [0, 1]
+
+|.|^2 is the sum over pixels and KL that of two coins, rho log(rho / a) + (1 - rho) log((1 - rho) / (1 - a)). Hinton &
+Salakhutdinov 2006 (plain; a linear one spans the principal components: Baldi & Hornik 1989); Ng, "Sparse autoencoder"
+(2011, CS294A notes); Vincent et al. 2008 (denoising). A sparse autoencoder is not a narrow one: its code may have more
+dimensions than x, of which few are active. None of the three can sample: nothing says how codes are distributed.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.data.augment import to_float
+from dlcore.generative.latents import arcs
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.metrics import psnr
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.optim import apply_gradients
+
+__all__ = ["Autoencoder", "activation_divergence", "learner", "mean_activation"]
+
+NUM_STEPS = 8
+"""Images from one to another."""
+
+
+class Autoencoder(nn.Module):
+    """A fully connected encoder and its mirror image.
+
+    Args:
+      shape: (H, W, C) of an image.
+      hidden: units of the encoder's hidden ReLU layers; none makes both halves linear.
+      latent_dim: dimensions of the code.
+      activation: of the code.
+      dtype: of computation; None takes the input's.
+    """
+
+    shape: tuple[int, ...]
+    hidden: Annotated[tuple[int, ...], Range(1)] = (256,)
+    latent_dim: Annotated[int, Range(1)] = 16
+    activation: Callable[[jax.Array], jax.Array] | None = None
+    dtype: Any = None
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Compute the codes.
+
+        Args:
+          x: [B, H, W, C] in [0, 1].
+
+        Returns:
+          [B, latent_dim].
+        """
+        z = self._layers("encoder", x.reshape(x.shape[0], -1), (*self.hidden, self.latent_dim))
+        return z if self.activation is None else self.activation(z)
+
+    def decode(self, z: jax.Array) -> jax.Array:
+        """Reconstruct from codes.
+
+        Args:
+          z: [B, latent_dim].
+
+        Returns:
+          [B, H, W, C], about [0, 1].
+        """
+        y = self._layers("decoder", z, (*self.hidden[::-1], int(np.prod(self.shape))))
+        return y.astype(logits_dtype(y.dtype)).reshape(-1, *self.shape)
+
+    @nn.compact
+    def _layers(self, name: str, x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+        """Dense layers, all but the last with ReLU."""
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        for i, size in enumerate(sizes):
+            x = nn.Dense(size, dtype=dtype, name=f"{name}{i}")(x if i == 0 else nn.relu(x))
+        return x
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Reconstruct images.
+
+        Args:
+          x: [B, H, W, C] in [0, 1].
+
+        Returns:
+          [B, H, W, C], about [0, 1].
+        """
+        return self.decode(self.encode(x))
+
+
+def mean_activation(codes: jax.Array, mask: jax.Array, axis: str | None = None) -> jax.Array:
+    """Average each unit over the examples that count.
+
+    Args:
+      codes: [B, D].
+      mask: [B].
+      axis: mapped axis over whose replicas it averages too.
+
+    Returns:
+      [D]; 0 where no example counts.
+    """
+    keep = mask > 0
+    total, count = jnp.where(keep[:, None], codes, 0).sum(0), keep.sum()
+    if axis is not None:
+        total, count = jax.lax.psum((total, count), axis)
+    return total / jnp.maximum(count, 1)
+
+
+def activation_divergence(activation: jax.Array, rho: float | jax.Array) -> jax.Array:
+    """KL(rho || a) of two coins: 0 where the unit is active as often as it should be.
+
+    Args:
+      activation: [...], mean activations in [0, 1].
+      rho: the wanted one, in (0, 1).
+
+    Returns:
+      [...] nats.
+    """
+    a = jnp.clip(activation.astype(jnp.float32), 1e-6, 1 - 1e-6)
+    return rho * jnp.log(rho / a) + (1 - rho) * jnp.log((1 - rho) / (1 - a))
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    kind: Literal["plain", "sparse", "denoising"] = "plain",
+    penalty: Literal["kl", "l1"] = "kl",
+    rho: Annotated[float, Range(1e-4, 0.9999)] = 0.05,
+    sparsity_weight: Annotated[float, Range(0)] = 3.0,
+    noise: Annotated[float, Range(0)] = 0.3,
+    axis: str | None = None,
+) -> Learner:
+    """Train an autoencoder on `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: with `encode(x [B, H, W, C]) -> [B, D]` and `decode(z) -> x`, as `Autoencoder`; sparse with kl asks for
+        codes in (0, 1).
+      optimizer: any optax transformation.
+      kind: plain, sparse or denoising.
+      penalty: of sparse: the divergence of mean activations from rho, or the absolute values.
+      rho: sparse with kl: wanted mean activation of each unit.
+      sparsity_weight: sparse: factor of the penalty.
+      noise: denoising: standard deviation of the noise on pixels in [0, 1].
+      axis: mapped axis over which mean activations are taken.
+
+    Returns:
+      The learner. `evaluate` gives the loss without its penalty, `mse` and `psnr` of the reconstruction clipped to
+      [0, 1], for sparse `mean_activation`, and for denoising `psnr_noisy` and `psnr_gain`, with noise drawn for each
+      example by its index. `predict` gives `features [B, D]`, `reconstruction [B, H, W, C]` with its `psnr [B]`, for
+      denoising `noisy`, and, where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it; of a
+      batch of `latent [B, D]` in place of images it gives `decoded [B, H, W, C]`.
+    """
+
+    def apply(params, x, method):
+        return model.apply({"params": params}, x, method=method)
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        params = model.init(jax.random.fold_in(rng, 0), to_float(batch["image"][:1]))["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def seen(batch, rng):
+        """What the encoder gets."""
+        x = to_float(batch["image"])
+        if kind != "denoising":
+            return x
+
+        def add(key, x):
+            return jnp.clip(x + noise * jax.random.normal(key, x.shape, x.dtype), 0, 1)
+
+        return jax.vmap(add)(example_keys(rng, batch), x)
+
+    def measures(params, batch, rng):
+        x, noisy, mask = to_float(batch["image"]), seen(batch, rng), mask_of(batch)
+        codes = apply(params, noisy, "encode")
+        y = apply(params, codes, "decode")
+        losses = jnp.square(y - x).reshape(x.shape[0], -1).sum(-1)
+        clipped = jnp.clip(y, 0, 1)
+        quality = jax.vmap(psnr)(clipped, x)
+        metrics = {
+            "loss": Sum.of(losses, mask),
+            "mse": Sum.of(jnp.square(clipped - x).reshape(x.shape[0], -1).mean(-1), mask),
+            "psnr": Sum.of(quality, mask),
+        }
+        if kind == "sparse":
+            metrics["mean_activation"] = Sum.of(jnp.abs(codes).mean(-1), mask)
+        if kind == "denoising":
+            before = jax.vmap(psnr)(noisy, x)
+            metrics |= {"psnr_noisy": Sum.of(before, mask), "psnr_gain": Sum.of(quality - before, mask)}
+        return masked_mean(losses, mask), codes, metrics
+
+    def objective(params, batch, rng):
+        value, codes, metrics = measures(params, batch, rng)
+        if kind == "sparse":
+            mask = mask_of(batch)
+            if penalty == "kl":
+                pulled = activation_divergence(mean_activation(codes, mask, axis), rho).sum()
+            else:
+                pulled = mean_activation(jnp.abs(codes), mask, axis).sum()
+            pulled = jnp.where(mask.sum() > 0, pulled, 0)
+            metrics["sparsity"] = Sum.of(pulled[None])
+            value = value + sparsity_weight * pulled
+        return value, metrics
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return objective(params, batch, state.rng)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        return measures(state.params, batch, state.rng)[2]
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        if "latent" in batch:
+            return {"decoded": jnp.clip(apply(state.params, batch["latent"], "decode"), 0, 1)}
+        x = seen(batch, state.rng)
+        codes = apply(state.params, x, "encode")
+        y = jnp.clip(apply(state.params, codes, "decode"), 0, 1)
+        outputs = {"features": codes, "reconstruction": y, "psnr": jax.vmap(psnr)(y, to_float(batch["image"]))}
+        if kind == "denoising":
+            outputs["noisy"] = x
+        if "other" in batch:
+            path = arcs(codes, apply(state.params, to_float(batch["other"]), "encode"), NUM_STEPS)
+            drawn = apply(state.params, path.reshape(-1, codes.shape[-1]), "decode")
+            outputs["path"] = jnp.clip(drawn, 0, 1).reshape(*path.shape[:2], *x.shape[1:])
+        return outputs
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

@@ -1,0 +1,107 @@
+"""Walks in a latent space: between two codes on the arc, along one dimension, and along what an attribute follows.
+
+    slerp      sin((1 - s) w) / sin w a + sin(s w) / sin w b,    w: the angle between a and b (Shoemake 1985)
+    traversal  z with one dimension after the other set to each of the values
+    editing    z + t d,  d: the least-squares direction in which the attribute rises by 1
+
+A normal code of many dimensions has a length near sqrt(D), which an arc keeps and a straight line loses.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["arcs", "attribute_direction", "edit", "slerp", "traverse"]
+
+
+def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
+    """Interpolate on the arc from a to b; on the line where their directions are one, or opposite.
+
+    Args:
+      a: code or noise of any shape.
+      b: of the same shape.
+      share: of b, in [0, 1].
+
+    Returns:
+      Of the same shape.
+    """
+    lengths = jnp.linalg.norm(a) * jnp.linalg.norm(b)
+    angle = jnp.arccos(jnp.clip(jnp.vdot(a, b) / jnp.where(lengths > 0, lengths, 1), -1, 1))
+    sine = jnp.sin(angle)
+    is_arc = (sine > 1e-3) & (lengths > 0)
+    safe = jnp.where(is_arc, sine, 1)
+    return (
+        jnp.where(is_arc, jnp.sin((1 - share) * angle) / safe, 1 - share) * a
+        + jnp.where(is_arc, jnp.sin(share * angle) / safe, share) * b
+    )
+
+
+def arcs(a: jax.Array, b: jax.Array, num_steps: int) -> jax.Array:
+    """Walk from each code to another, by equal shares of `slerp`.
+
+    Args:
+      a: [B, Z].
+      b: [B, Z].
+      num_steps: codes on each walk, both ends included.
+
+    Returns:
+      [B, num_steps, Z].
+    """
+    shares = jnp.linspace(0, 1, num_steps)
+    return jax.vmap(lambda a, b: jax.vmap(lambda share: slerp(a, b, share))(shares))(a, b)
+
+
+def traverse(z: jax.Array, dimensions: jax.Array, values: jax.Array) -> jax.Array:
+    """Vary some dimensions of a code, one at a time.
+
+    Args:
+      z: [Z].
+      dimensions: [D] int in [0, Z).
+      values: [V], that each takes.
+
+    Returns:
+      [D, V, Z].
+    """
+    dimensions, values = jnp.asarray(dimensions), jnp.asarray(values)
+    return jax.vmap(lambda d: jax.vmap(lambda v: z.at[d].set(v.astype(z.dtype)))(values))(dimensions)
+
+
+def attribute_direction(codes: np.ndarray, attribute: np.ndarray) -> np.ndarray:
+    """Fit the direction that an attribute follows: attribute = c + codes . w, by least squares with a trace of ridge.
+
+    Args:
+      codes: [N, Z].
+      attribute: [N], such as the position or the size of what is shown, or 0 and 1.
+
+    Returns:
+      [Z] float32, w / |w|^2: a step of t along it raises the predicted attribute by t; 0 where codes say nothing.
+
+    Raises:
+      ValueError: the lengths differ, or there are fewer than two.
+    """
+    codes, attribute = np.asarray(codes, np.float64), np.asarray(attribute, np.float64)
+    if codes.ndim != 2 or attribute.shape != codes.shape[:1] or len(codes) < 2:
+        raise ValueError(
+            f"codes={codes.shape}, attribute={attribute.shape}: do not fit; allowed: [N, Z] and [N], N at least 2"
+        )
+    centered = codes - codes.mean(0)
+    ridge = 1e-6 * np.trace(centered.T @ centered) / codes.shape[1] + 1e-12
+    w = np.linalg.solve(
+        centered.T @ centered + ridge * np.eye(codes.shape[1]), centered.T @ (attribute - attribute.mean())
+    )
+    return (w / max(float(w @ w), 1e-12)).astype(np.float32)
+
+
+def edit(z: jax.Array, direction: jax.Array, amounts: jax.Array) -> jax.Array:
+    """Move codes along a direction.
+
+    Args:
+      z: [..., Z].
+      direction: [Z], of `attribute_direction`.
+      amounts: [A], by which the attribute should change.
+
+    Returns:
+      [A, ..., Z].
+    """
+    amounts = jnp.asarray(amounts, z.dtype)
+    return z + amounts.reshape(-1, *(1,) * z.ndim) * direction

@@ -1,0 +1,264 @@
+"""The variational autoencoder: a likelihood bound from below, by an encoder that guesses which code an image came from.
+
+Kingma & Welling 2014, arXiv:1312.6114; beta is Higgins et al. 2017; the tighter bound is Burda, Grosse & Salakhutdinov
+2016, arXiv:1509.00519.
+
+    z ~ N(0, I),  x ~ p(x|z);   q(z|x) = N(mu, diag sigma^2),  z = mu + sigma eps,  eps ~ N(0, I)
+    ELBO   = E_q log p(x|z) - beta KL(q || N(0, I)),    KL = 1/2 sum (mu^2 + sigma^2 - 1 - log sigma^2)
+    IWAE_K = E log 1/K sum_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x)          ELBO <= IWAE_K <= log p(x)
+
+log p(x|z) is the sum over pixels in nats: a mean in its place would change beta. With the Bernoulli likelihood pixels
+are made binary first, by a named rule, as a Bernoulli "likelihood" of gray values is none. The Gaussian one is a
+density of values in [0, 1]; its nats compare with no probability's. Both bounds are taken from the same K draws.
+"""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.data.augment import to_float
+from dlcore.generative.latents import arcs
+from dlcore.generative.likelihood import bernoulli_log_likelihood, binarize
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.metrics import psnr
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.optim import apply_gradients
+
+__all__ = ["VAE", "kl_to_standard_normal", "learner", "log_normal", "reparameterize"]
+
+NUM_STEPS = 8
+"""Images from one to another."""
+LOG_VARIANCE = (-10.0, 10.0)
+"""Limits of log sigma^2 of a code."""
+PIXEL_LOG_VARIANCE = (-6.0, 2.0)
+"""Limits of a pixel's: without the lower one the density of a pixel that never changes has no bound."""
+
+
+class VAE(nn.Module):
+    """Fully connected: in both nets hidden ReLU layers, then two parallel layers, of the mean and of log sigma^2.
+
+    With a Bernoulli likelihood the decoder has one, of the logits.
+
+    Args:
+      shape: (H, W, C) of an image.
+      hidden: units of the encoder's hidden layers; the decoder has them in reverse.
+      latent_dim: dimensions of the code.
+      likelihood: of the pixels: bernoulli, of zeros and ones, or gaussian, of values.
+      dtype: of computation; None takes the input's.
+    """
+
+    shape: tuple[int, ...]
+    hidden: Annotated[tuple[int, ...], Range(1)] = (500,)
+    latent_dim: Annotated[int, Range(1)] = 20
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    dtype: Any = None
+
+    def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Guess the code.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          (mean [B, latent_dim], log variance [B, latent_dim]) of q(z|x), at least float32.
+        """
+        heads = {"mean": self.latent_dim, "log_variance": self.latent_dim}
+        mean, log_variance = self._layers("encoder", x.reshape(x.shape[0], -1), self.hidden, heads)
+        return mean, jnp.clip(log_variance, *LOG_VARIANCE)
+
+    def decode(self, z: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """Describe the pixels.
+
+        Args:
+          z: [B, latent_dim].
+
+        Returns:
+          (logits [B, H, W, C], None) of a Bernoulli likelihood; (mean, log variance) of a Gaussian one.
+        """
+        size = int(np.prod(self.shape))
+        heads = {"logits": size} if self.likelihood == "bernoulli" else {"mean": size, "log_variance": size}
+        first, *rest = (y.reshape(-1, *self.shape) for y in self._layers("decoder", z, self.hidden[::-1], heads))
+        return first, jnp.clip(rest[0], *PIXEL_LOG_VARIANCE) if rest else None
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """Decode the mean code of images.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          As `decode`.
+        """
+        return self.decode(self.encode(x)[0])
+
+    @nn.compact
+    def _layers(self, name: str, x: jax.Array, hidden: tuple[int, ...], heads: dict[str, int]) -> list[jax.Array]:
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        for i, size in enumerate(hidden):
+            x = nn.relu(nn.Dense(size, dtype=dtype, name=f"{name}{i}")(x))
+        outputs = [nn.Dense(size, dtype=dtype, name=f"{name}_{head}")(x) for head, size in heads.items()]
+        return [y.astype(logits_dtype(y.dtype)) for y in outputs]
+
+
+def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL(N(mean, sigma^2) || N(0, 1)) of each dimension.
+
+    Args:
+      mean: [...].
+      log_variance: [...], log sigma^2.
+
+    Returns:
+      [...] nats, 0 or more.
+    """
+    mean, log_variance = (v.astype(logits_dtype(v.dtype)) for v in (mean, log_variance))
+    return 0.5 * (jnp.square(mean) + jnp.expm1(log_variance) - log_variance)
+
+
+def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Draw z = mean + sigma eps, through which gradients reach mean and sigma.
+
+    Args:
+      key: of eps.
+      mean: [...].
+      log_variance: [...], log sigma^2.
+
+    Returns:
+      [...].
+    """
+    return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Sum the log density of a diagonal normal over all axes but the first.
+
+    Args:
+      x: [B, ...].
+      mean: [B, ...], or a number.
+      log_variance: [B, ...], or a number.
+
+    Returns:
+      [B] nats.
+    """
+    terms = -0.5 * (jnp.log(2 * jnp.pi) + log_variance + jnp.square(x - mean) * jnp.exp(-log_variance))
+    return jnp.broadcast_to(terms, x.shape).reshape(x.shape[0], -1).sum(-1)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    binarization: Literal["dynamic", "static", "threshold"] = "dynamic",
+    beta: Annotated[float, Range(0)] = 1.0,
+    importance_samples: Annotated[int, Range(1)] = 50,
+    axis: str | None = None,
+) -> Learner:
+    """Train a variational autoencoder on `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: with `encode`, `decode`, `likelihood` and `latent_dim`, as `VAE`.
+      optimizer: any optax transformation.
+      binarization: bernoulli: how gray values in [0, 1] become zeros and ones.
+      beta: weight of the divergence in training; the bounds of `evaluate` have 1.
+      importance_samples: K, draws of z an image in `evaluate`.
+      axis: not used; nothing acts across examples.
+
+    Returns:
+      The learner. `evaluate` gives the loss with one draw, `kl_nats`, and from K draws the bounds on -log p(x) in nats,
+      `elbo_nll_nats_RULE` and `iwaeK_nll_nats_RULE`, RULE being the binarization, or `density` of a Gaussian. `predict`
+      gives `features [B, Z]` (the mean code), `kl [B, Z]` by dimension, `reconstruction [B, H, W, C]` of the mean code
+      with its `psnr [B]`, a `sample` from the prior by the index alone (its mean, without the pixels' noise), and where
+      the batch has a second image `other`, the `path [B, 8, H, W, C]` to it. A batch of `index` alone gives `sample`,
+      and one of `latent [B, Z]` in place of images `decoded [B, H, W, C]`.
+    """
+    bernoulli = model.likelihood == "bernoulli"
+    rule = binarization if bernoulli else "density"
+
+    def apply(params, x, method):
+        return model.apply({"params": params}, x, method=method)
+
+    def observed(images, index, rng):
+        return binarize(rng, images, binarization, index) if bernoulli else to_float(images)
+
+    def log_likelihood(params, x, z):
+        first, log_variance = apply(params, z, "decode")
+        return bernoulli_log_likelihood(first, x) if bernoulli else log_normal(x, first, log_variance)
+
+    def picture(params, z):
+        first, _ = apply(params, z, "decode")
+        return jax.nn.sigmoid(first) if bernoulli else jnp.clip(first, 0, 1)
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        params = model.init(jax.random.fold_in(rng, 0), to_float(batch["image"][:1]))["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def objective(params, batch, rng):
+        mask = mask_of(batch)
+        x = observed(batch["image"], batch["index"], jax.random.fold_in(rng, 0))
+        mean, log_variance = apply(params, x, "encode")
+        z = jax.vmap(reparameterize)(example_keys(jax.random.fold_in(rng, 1), batch), mean, log_variance)
+        nats, kl = -log_likelihood(params, x, z), kl_to_standard_normal(mean, log_variance).sum(-1)
+        losses = nats + beta * kl
+        metrics = {"loss": Sum.of(losses, mask), "kl_nats": Sum.of(kl, mask), "reconstruction_nats": Sum.of(nats, mask)}
+        return masked_mean(losses, mask), metrics
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return objective(params, batch, state.rng)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        mask, params = mask_of(batch), state.params
+        x = observed(batch["image"], batch["index"], jax.random.fold_in(state.rng, 0))
+        mean, log_variance = apply(params, x, "encode")
+        keys = example_keys(jax.random.fold_in(state.rng, 2), batch)
+
+        def log_weight(k):
+            z = jax.vmap(lambda key, *q: reparameterize(jax.random.fold_in(key, k), *q))(keys, mean, log_variance)
+            return log_likelihood(params, x, z) + log_normal(z, 0.0, 0.0) - log_normal(z, mean, log_variance)
+
+        log_w = jax.lax.map(log_weight, jnp.arange(importance_samples))
+        elbo, iwae = log_w.mean(0), jax.nn.logsumexp(log_w, axis=0) - jnp.log(importance_samples)
+        bounds = {
+            f"elbo_nll_nats_{rule}": Sum.of(-elbo, mask),
+            f"iwae{importance_samples}_nll_nats_{rule}": Sum.of(-iwae, mask),
+        }
+        return {**objective(params, batch, state.rng)[1], **bounds}
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        params = state.params
+        if "latent" in batch:
+            return {"decoded": picture(params, batch["latent"])}
+        keys = example_keys(jax.random.fold_in(state.rng, 3), batch)
+        prior = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
+        sample = picture(params, prior)
+        if "image" not in batch:
+            return {"sample": sample}
+
+        def encoded(images):
+            return apply(params, observed(images, batch["index"], jax.random.fold_in(state.rng, 0)), "encode")
+
+        mean, log_variance = encoded(batch["image"])
+        y = picture(params, mean)
+        outputs = {
+            "features": mean,
+            "kl": kl_to_standard_normal(mean, log_variance),
+            "reconstruction": y,
+            "psnr": jax.vmap(psnr)(y, to_float(batch["image"])),
+            "sample": sample,
+        }
+        if "other" in batch:
+            path = arcs(mean, encoded(batch["other"])[0], NUM_STEPS)
+            drawn = picture(params, path.reshape(-1, model.latent_dim))
+            outputs["path"] = drawn.reshape(*path.shape[:2], *y.shape[1:])
+        return outputs
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

@@ -1,0 +1,124 @@
+"""The VQ autoencoder of latent diffusion: residual blocks and attention around a grid of codes.
+
+Esser, Rombach & Ommer 2021, arXiv:2012.09841 ("VQGAN"), in the form of the diffusers library, whose weights it takes.
+
+    z = quant_conv(encoder(x)),   q the nearest codes,   reconstruction = decoder(post_quant_conv(q))
+
+It is a `model` of `dlcore.generative.vq_vae.learner`, which holds the codebook. The paper's perceptual and adversarial
+losses are left out.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.generative.autoencoder_kl import Decoder, Encoder
+from dlcore.generative.torch_diffusers import load_torch
+from dlcore.learner import Range
+from dlcore.nn import Conv
+
+__all__ = ["VQModel", "load_vq_model"]
+
+CODEBOOK = "quantize.embedding.weight"
+
+
+class VQModel(nn.Module):
+    """Encoder to a map of vectors, and decoder from the codes that are nearest to them.
+
+    Args:
+      shape: (H, W, C) of an image.
+      channels: of each level; each after the first halves the sides.
+      num_res_blocks: residual blocks of each level; one more in the decoder.
+      embedding_dim: D, of a code.
+      groups: of the group norms; divides all channels.
+      dtype: of computation; None takes the input's.
+    """
+
+    shape: tuple[int, ...]
+    channels: tuple[int, ...] = (32, 64)
+    num_res_blocks: Annotated[int, Range(1)] = 1
+    embedding_dim: Annotated[int, Range(1)] = 16
+    groups: Annotated[int, Range(1)] = 8
+    dtype: Any = None
+
+    def setup(self):
+        """Build both halves and the 1x1 convolutions around the codes."""
+        fields = self.channels, self.num_res_blocks
+        self.encoder = Encoder(*fields, self.embedding_dim, self.groups, self.dtype)
+        self.decoder = Decoder(*fields, self.shape[-1], self.groups, self.dtype)
+        self.quant_conv = Conv(self.embedding_dim, (1, 1))
+        self.post_quant_conv = Conv(self.embedding_dim, (1, 1))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the codes.
+
+        Raises:
+          ValueError: the levels do not divide the sides.
+        """
+        factor = 2 ** (len(self.channels) - 1)
+        height, width, _ = self.shape
+        if height % factor or width % factor:
+            raise ValueError(f"shape={tuple(self.shape)}: sides do not divide; allowed: multiples of {factor}")
+        return height // factor, width // factor
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Compute what the codes are nearest to.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1].
+
+        Returns:
+          [B, h, w, D].
+        """
+        _ = self.grid
+        return self.quant_conv(self.encoder(x))
+
+    def decode(self, q: jax.Array) -> jax.Array:
+        """Decode code vectors.
+
+        Args:
+          q: [B, h, w, D].
+
+        Returns:
+          [B, H, W, C], about [-1, 1].
+        """
+        return self.decoder(self.post_quant_conv(q))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Reconstruct without quantization.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1].
+
+        Returns:
+          [B, H, W, C], about [-1, 1].
+        """
+        return self.decode(self.encode(x))
+
+
+def load_vq_model(model: VQModel, state_dict: Mapping[str, Any]) -> tuple[Any, jax.Array]:
+    """Convert a state dict of diffusers' VQModel.
+
+    Args:
+      model: of the same form.
+      state_dict: {name: array}.
+
+    Returns:
+      (variables of the model, the codebook's vectors [K, D]).
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    if CODEBOOK not in state_dict:
+        raise ValueError(f"state_dict: it has no {CODEBOOK}; allowed: that of a VQModel")
+    vectors = np.asarray(state_dict[CODEBOOK], np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != model.embedding_dim:
+        allowed = f"[K, {model.embedding_dim}]"
+        raise ValueError(f"state_dict: {CODEBOOK} is of shape {vectors.shape}; allowed: {allowed}")
+    rest = {name: value for name, value in state_dict.items() if name != CODEBOOK}
+    return load_torch(model, rest, jnp.zeros((1, *model.shape))), jnp.asarray(vectors)

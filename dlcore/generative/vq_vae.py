@@ -1,0 +1,494 @@
+"""The VQ-VAE: an autoencoder whose code is a grid of integers, and an autoregressive prior over such grids.
+
+van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937; restarts are Dhariwal et al. 2020, arXiv:2005.00341.
+
+    k = argmin_j |z - e_j|^2,   q = e_k,   x^ = D(z + stop_gradient(q - z))          straight-through
+    L = mean (x^ - x)^2 + beta mean (z - stop_gradient(q))^2                         beta: commitment
+    n_j <- g n_j + (1 - g) |{z: k = j}|,   m_j <- g m_j + (1 - g) sum_{k = j} z,   e_j = m_j / n_j
+
+The codebook is no parameter but state, an average of what it stands for. A code whose share of the examples falls
+below a share of 1 / K restarts at a random output of the encoder; the first codebook are such outputs, too. Once the
+autoencoder has its steps, it is frozen and a prior learns p(k_1) p(k_2 | k_1) ... of the codes. The autoregressive
+network is the prior, not the decoder. The perplexity of a batch's codes depends on the size of the batch: here it is
+measured over a whole split.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.generative.autoregressive import log_likelihood, sample
+from dlcore.generative.latents import arcs
+from dlcore.generative.pixels import denormalize, normalize
+from dlcore.learner import Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.metrics import psnr
+from dlcore.metrics.language import BitsPerDim
+from dlcore.nn import Conv
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = [
+    "VQVAE",
+    "Codebook",
+    "CodebookPerplexity",
+    "CodebookUsage",
+    "VQVAEState",
+    "codebook_from",
+    "learner",
+    "nearest_codes",
+    "straight_through",
+    "update_codebook",
+]
+
+NUM_STEPS = 8
+"""Images from one to another."""
+
+
+class VQVAE(nn.Module):
+    """The paper's networks: convolutions of stride 2, then residual blocks; and their mirror image.
+
+    Upsampling is nearest resize and convolution, where the paper has transposed convolutions.
+
+    Args:
+      shape: (H, W, C) of an image.
+      width: channels inside.
+      embedding_dim: D, of a code.
+      downsamplings: how often sides are halved, up to the code's.
+      num_res_blocks: residual blocks of each half.
+      dtype: of computation; None takes the input's.
+    """
+
+    shape: tuple[int, ...]
+    width: Annotated[int, Range(1)] = 64
+    embedding_dim: Annotated[int, Range(1)] = 32
+    downsamplings: Annotated[int, Range(1)] = 2
+    num_res_blocks: Annotated[int, Range(0)] = 2
+    dtype: Any = None
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the codes.
+
+        Raises:
+          ValueError: the sides cannot be halved so often.
+        """
+        height, width, _ = self.shape
+        factor = 2**self.downsamplings
+        if height % factor or width % factor:
+            raise ValueError(
+                f"shape={tuple(self.shape)}: sides cannot be halved {self.downsamplings} times; allowed: multiples of "
+                f"{factor}"
+            )
+        return height // factor, width // factor
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Compute what the codes are nearest to.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1].
+
+        Returns:
+          [B, h, w, D].
+        """
+        _ = self.grid
+        for k in range(self.downsamplings):
+            x = nn.relu(self._conv(f"down{k}", self.width, x, 4, 2))
+        x = self._blocks("encoder", self._conv("encoder_in", self.width, x, 3))
+        return self._conv("encoder_out", self.embedding_dim, nn.relu(x), 1)
+
+    def decode(self, q: jax.Array) -> jax.Array:
+        """Decode code vectors.
+
+        Args:
+          q: [B, h, w, D].
+
+        Returns:
+          [B, H, W, C], about [-1, 1].
+        """
+        x = self._blocks("decoder", self._conv("decoder_in", self.width, q, 3))
+        for k in range(self.downsamplings):
+            x = nn.relu(x).repeat(2, 1).repeat(2, 2)
+            x = self._conv(f"up{k}", self.width, x, 3)
+        return self._conv("decoder_out", self.shape[-1], nn.relu(x), 3)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Reconstruct without quantization.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1].
+
+        Returns:
+          [B, H, W, C], about [-1, 1].
+        """
+        return self.decode(self.encode(x))
+
+    def _blocks(self, name: str, x: jax.Array) -> jax.Array:
+        for k in range(self.num_res_blocks):
+            h = self._conv(f"{name}{k}_conv1", max(1, self.width // 2), nn.relu(x), 3)
+            x = x + self._conv(f"{name}{k}_conv2", self.width, nn.relu(h), 1)
+        return x
+
+    @nn.compact
+    def _conv(self, name: str, features: int, x: jax.Array, side: int, stride: int = 1) -> jax.Array:
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        last = name.endswith("_out")
+        dtype = logits_dtype(dtype or x.dtype) if last else dtype
+        return Conv(features, (side, side), stride, padding=(side - stride + 1) // 2, dtype=dtype, name=name)(x)
+
+
+@struct.dataclass
+class Codebook:
+    """K codes as averages of the encoder's outputs that they stand for.
+
+    Args:
+      vectors: [K, D], e.
+      counts: [K], n, averaged counts.
+      sums: [K, D], m, averaged sums.
+    """
+
+    vectors: jax.Array
+    counts: jax.Array
+    sums: jax.Array
+
+
+@struct.dataclass
+class VQVAEState(State):
+    """The state of both phases; params and opt_state are dicts of `autoencoder` and `prior`.
+
+    Args:
+      codebook: of the autoencoder.
+    """
+
+    codebook: Codebook
+
+
+def codebook_from(key: jax.Array, z: jax.Array, num_codes: int) -> Codebook:
+    """Start a codebook at random outputs of the encoder.
+
+    Args:
+      key: of the choice.
+      z: [N, D].
+      num_codes: K.
+
+    Returns:
+      The codebook; codes are distinct where N is at least K and the outputs are.
+    """
+    rows = jax.random.permutation(key, z.shape[0])[jnp.arange(num_codes) % z.shape[0]]
+    vectors = z[rows].astype(jnp.float32)
+    return Codebook(vectors, jnp.ones(num_codes), vectors)
+
+
+def nearest_codes(z: jax.Array, vectors: jax.Array) -> jax.Array:
+    """Find the nearest code of each output.
+
+    Args:
+      z: [..., D].
+      vectors: [K, D].
+
+    Returns:
+      [...] int32; the first of several.
+    """
+    z = z.astype(jnp.float32)
+    products = jnp.einsum("...d,kd->...k", z, vectors, precision=jax.lax.Precision.HIGHEST)
+    return (jnp.square(vectors).sum(-1) - 2 * products).argmin(-1).astype(jnp.int32)
+
+
+def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:
+    """Give q forward, and its gradient to z.
+
+    Args:
+      z: [...].
+      q: [...].
+
+    Returns:
+      [...], q.
+    """
+    return z + jax.lax.stop_gradient(q - z)
+
+
+def update_codebook(
+    book: Codebook,
+    z: jax.Array,
+    codes: jax.Array,
+    mask: jax.Array,
+    key: jax.Array,
+    *,
+    decay: float | jax.Array = 0.99,
+    restart_below: float | jax.Array = 0.03,
+    axis: str | None = None,
+) -> Codebook:
+    """Average the outputs of one batch into their codes, and restart codes that are hardly used.
+
+    Args:
+      book: before.
+      z: [N, D], outputs of the encoder.
+      codes: [N] int, of each.
+      mask: [N], set where an output counts.
+      key: of the restarts, the same on all replicas.
+      decay: g.
+      restart_below: a code restarts where its share of the counts is below this over K; 0 restarts none.
+      axis: mapped axis over whose replicas outputs are added up.
+
+    Returns:
+      The codebook after; as it was where no output counts.
+    """
+    num_codes = len(book.counts)
+    z, keep = jax.lax.stop_gradient(z).astype(jnp.float32), mask > 0
+    one_hot = jax.nn.one_hot(codes, num_codes) * keep[:, None]
+    counts, sums = one_hot.sum(0), one_hot.T @ jnp.where(keep[:, None], z, 0)
+    choose, pick = jax.random.split(key)
+    rows = jax.random.categorical(choose, jnp.where(keep, 0.0, -jnp.inf), shape=(num_codes,))
+    fresh, is_fresh = z[rows], jnp.broadcast_to(keep.any(), num_codes)
+    if axis is not None:
+        counts, sums = jax.lax.psum((counts, sums), axis)
+        fresh, is_fresh = (jax.lax.all_gather(v, axis) for v in (fresh, is_fresh))
+        replica = jax.random.categorical(pick, jnp.where(is_fresh, 0.0, -jnp.inf), axis=0)
+        fresh, is_fresh = (v[replica, jnp.arange(num_codes)] for v in (fresh, is_fresh))
+    new_counts = decay * book.counts + (1 - decay) * counts
+    new_sums = decay * book.sums + (1 - decay) * sums
+    vectors = new_sums / jnp.maximum(new_counts, 1e-12)[:, None]
+    average = new_counts.mean()
+    dead = (new_counts < restart_below * average) & is_fresh
+    after = Codebook(
+        jnp.where(dead[:, None], fresh, vectors),
+        jnp.where(dead, average, new_counts),
+        jnp.where(dead[:, None], fresh * average, new_sums),
+    )
+    return jax.tree.map(lambda new, old: jnp.where(counts.sum() > 0, new, old), after, book)
+
+
+class CodebookPerplexity(Metric):
+    """exp of the entropy of the codes of all examples: K where all are used alike, 1 where one is.
+
+    Args:
+      counts: [K] int32, how often each code was used.
+    """
+
+    counts: jax.Array
+
+    def compute(self) -> float | None:
+        """Read the perplexity.
+
+        Returns:
+          From 1 to K; None where nothing was counted.
+        """
+        counts = np.asarray(self.counts, np.float64)
+        if not counts.sum():
+            return None
+        p = counts[counts > 0] / counts.sum()
+        return float(np.exp(-(p * np.log(p)).sum()))
+
+
+class CodebookUsage(Metric):
+    """The share of the codes that any example uses.
+
+    Args:
+      counts: [K] int32, how often each code was used.
+    """
+
+    counts: jax.Array
+
+    def compute(self) -> float | None:
+        """Read the share.
+
+        Returns:
+          From 1 / K to 1; None where nothing was counted.
+        """
+        counts = np.asarray(self.counts)
+        return float((counts > 0).mean()) if counts.sum() else None
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    prior: nn.Module | None = None,
+    prior_optimizer: optax.GradientTransformation | None = None,
+    is_prior_step: Callable[[jax.Array], jax.Array] = lambda step: jnp.zeros((), bool),
+    num_codes: Annotated[int, Range(2)] = 128,
+    commitment: Annotated[float, Range(0)] = 0.25,
+    decay: Annotated[float, Range(0, 0.999999)] = 0.99,
+    restart_below: Annotated[float, Range(0, 0.99)] = 0.03,
+    temperature: Annotated[float, Range(0)] = 1.0,
+    axis: str | None = None,
+) -> Learner:
+    """Train a VQ-VAE, and then a prior of its codes, on `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: with `encode`, `decode` and `grid`, as `VQVAE`.
+      optimizer: of the autoencoder, any optax transformation.
+      prior: an autoregressive network of `num_codes` levels, as `dlcore.generative.autoregressive` describes it; None
+        trains none.
+      prior_optimizer: of the prior.
+      is_prior_step: step [] -> whether it trains the prior and not the autoencoder.
+      num_codes: K.
+      commitment: beta, weight of the pull of the encoder's outputs to their codes.
+      decay: g, of the codebook's averages.
+      restart_below: a code restarts where its share of the outputs is below this over K; 0 restarts none.
+      temperature: of samples; below 1 they are more probable and less diverse.
+      axis: mapped axis over whose replicas the codebook is averaged.
+
+    Returns:
+      The learner. `evaluate` gives the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], `perplexity` and
+      `usage` of the codebook over all examples, and of the prior `prior_bits` a code (a uniform one has log2 K).
+      `predict` gives `codes [B, h, w]`, `features [B, h w D]`, `reconstruction [B, H, W, C]` with its `psnr [B]`, with
+      a prior a `sample` by the index alone, and where the batch has a second image `other`, the `path [B, 8, H, W, C]`
+      to it, by codes nearest to the arc. A batch of `index` alone gives `sample`.
+    """
+    optimizers = {"autoencoder": optimizer} | ({} if prior is None else {"prior": prior_optimizer})
+
+    def apply(params, x, method):
+        return model.apply({"params": params["autoencoder"]}, x, method=method)
+
+    def init(rng: jax.Array, batch: dict) -> VQVAEState:
+        x = normalize(batch["image"])
+        params = {"autoencoder": model.init(jax.random.fold_in(rng, 0), x[:1])["params"]}
+        z = apply(params, x, "encode")
+        if prior is not None:
+            codes = jnp.zeros((1, *model.grid, 1), jnp.int32)
+            params["prior"] = prior.init(jax.random.fold_in(rng, 1), codes)["params"]
+        return VQVAEState(
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 2),
+            params=params,
+            opt_state={name: optimizers[name].init(params[name]) for name in params},
+            codebook=codebook_from(jax.random.fold_in(rng, 3), z.reshape(-1, z.shape[-1]), num_codes),
+        )
+
+    def quantized(params, book, x):
+        z = apply(params, x, "encode")
+        codes = nearest_codes(z, book.vectors)
+        return z, codes, book.vectors[codes]
+
+    def autoencode(params, book, batch):
+        """(loss, (metrics, z, codes)) of the autoencoder."""
+        x, mask = normalize(batch["image"]), mask_of(batch)
+        z, codes, q = quantized(params, book, x)
+        y = apply(params, straight_through(z, q), "decode")
+        errors = jnp.square(y - x).mean((1, 2, 3))
+        pull = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))
+        losses = errors + commitment * pull
+        y, x = denormalize(y), (x + 1) / 2
+        metrics = {
+            "loss": Sum.of(losses, mask),
+            "commitment": Sum.of(pull, mask),
+            "mse": Sum.of(jnp.square(y - x).mean((1, 2, 3)), mask),
+            "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
+        }
+        return masked_mean(losses, mask), (metrics, z, codes)
+
+    def usage(codes, mask):
+        used = jax.nn.one_hot(codes.reshape(len(codes), -1), num_codes, dtype=jnp.int32).sum(1)
+        counts = jnp.where(mask[:, None] > 0, used, 0).sum(0)
+        return {"perplexity": CodebookPerplexity(counts), "usage": CodebookUsage(counts)}
+
+    def prior_loss(params, codes, mask):
+        """(nats a code, metrics) of the prior."""
+        codes = jax.lax.stop_gradient(codes)[..., None]
+        nats = -log_likelihood(prior, params["prior"], codes) / (codes[0].size)
+        return masked_mean(nats, mask), {"prior_bits": BitsPerDim.of(nats, mask)}
+
+    def loss(params: Any, state: VQVAEState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (metrics, _, codes) = autoencode(params, state.codebook, batch)
+        if prior is None:
+            return value, metrics
+        nats, more = prior_loss(params, codes, mask_of(batch))
+        return value + nats, metrics | more
+
+    def stepped(state, part, gradients, **changes):
+        updates, opt_state = optimizers[part].update(gradients, state.opt_state[part], state.params[part])
+        params = optax.apply_updates(state.params[part], updates)
+        return state.replace(
+            params={**state.params, part: params}, opt_state={**state.opt_state, part: opt_state}, **changes
+        )
+
+    def update_autoencoder(state, batch):
+        def objective(own):
+            return autoencode({**state.params, "autoencoder": own}, state.codebook, batch)
+
+        gradients, (metrics, z, codes) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
+        mask = jnp.repeat(mask_of(batch), codes[0].size)
+        key = jax.random.fold_in(state.rng, state.step)
+        book = update_codebook(
+            state.codebook,
+            z.reshape(-1, z.shape[-1]),
+            codes.reshape(-1),
+            mask,
+            key,
+            decay=decay,
+            restart_below=restart_below,
+            axis=axis,
+        )
+        return stepped(state, "autoencoder", gradients, codebook=book), metrics
+
+    def update_prior(state, batch):
+        _, codes, _ = quantized(state.params, state.codebook, normalize(batch["image"]))
+
+        def objective(own):
+            return prior_loss({**state.params, "prior": own}, codes, mask_of(batch))
+
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
+        return stepped(state, "prior", gradients), metrics
+
+    def update(state: VQVAEState, batch: dict) -> tuple[VQVAEState, Metrics]:
+        if prior is None:
+            state, metrics = update_autoencoder(state, batch)
+            return state.replace(step=state.step + 1), metrics
+        turns = (update_autoencoder, update_prior)
+        empty = [
+            {name: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metric) for name, metric in shapes.items()}
+            for shapes in (jax.eval_shape(turn, state, batch)[1] for turn in turns)
+        ]
+
+        def whole(turn):
+            """The turn, with the other's metrics blank."""
+
+            def run(state, batch):
+                state, metrics = turn(state, batch)
+                return state, {**empty[0], **empty[1], **metrics}
+
+            return run
+
+        later, earlier = whole(update_prior), whole(update_autoencoder)
+        state, metrics = jax.lax.cond(is_prior_step(state.step), later, earlier, state, batch)
+        return state.replace(step=state.step + 1), metrics
+
+    def evaluate(state: VQVAEState, batch: dict) -> Metrics:
+        mask = mask_of(batch)
+        _, (metrics, _, codes) = autoencode(state.params, state.codebook, batch)
+        metrics |= usage(codes, mask)
+        return metrics if prior is None else metrics | prior_loss(state.params, codes, mask)[1]
+
+    def predict(state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
+        params, vectors, outputs = state.params, state.codebook.vectors, {}
+        if prior is not None:
+            keys = example_keys(state.rng, batch)
+            drawn = sample(prior, params["prior"], keys, (*model.grid, 1), temperature=temperature)[..., 0]
+            outputs["sample"] = denormalize(apply(params, vectors[drawn], "decode"))
+        if "image" not in batch:
+            return outputs
+        x = normalize(batch["image"])
+        z, codes, q = quantized(params, state.codebook, x)
+        y = denormalize(apply(params, q, "decode"))
+        flat = z.reshape(len(z), -1)
+        outputs |= {
+            "codes": codes,
+            "features": flat,
+            "reconstruction": y,
+            "psnr": jax.vmap(psnr)(y, (x + 1) / 2),
+        }
+        if "other" in batch:
+            ends = apply(params, normalize(batch["other"]), "encode").reshape(flat.shape)
+            path = arcs(flat, ends, NUM_STEPS).reshape(-1, *z.shape[1:])
+            drawn = denormalize(apply(params, vectors[nearest_codes(path, vectors)], "decode"))
+            outputs["path"] = drawn.reshape(len(z), NUM_STEPS, *y.shape[1:])
+        return outputs
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

@@ -1,0 +1,146 @@
+"""The linear autoencoder against principal components, the sparse code's activations, what denoising gains."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.digits import digits
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.generative import autoencoder
+from dlcore.generative.autoencoder import Autoencoder, activation_divergence, mean_activation
+from dlcore.optim import cross_replica
+from dlcore.run import Placement, fit, make_mesh
+
+
+def batch(n=256):
+    return {"image": digits("train").arrays["image"][:n], "index": np.arange(n, dtype=np.int32)}
+
+
+def trained(learner, rows, steps):
+    """Full-batch training in one scan."""
+
+    @jax.jit
+    def run(state):
+        return jax.lax.scan(lambda s, _: (learner.update(s, rows)[0], None), state, None, steps)[0]
+
+    return run(jax.jit(learner.init)(jax.random.key(0), rows))
+
+
+@pytest.mark.covers("GE-06")
+def test_a_linear_autoencoder_is_principal_components():
+    """Of 32 points with scatter s_i^2 = 16, 9, 4, .25, .16, .04, three dimensions leave (.25 + .16 + .04) / 32."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(n, 6)))[0] for n in (32, 16))
+    left = np.linalg.qr(left - left.mean(0))[0]
+    x = 0.5 + left * [4, 3, 2, 0.5, 0.4, 0.2] @ right.T
+    rows = {"image": x.reshape(32, 4, 4, 1).astype(np.float32), "index": np.arange(32, dtype=np.int32)}
+    best = 0.45 / 32
+    learner = autoencoder.learner(
+        model=Autoencoder((4, 4, 1), hidden=(), latent_dim=3),
+        optimizer=optax.adam(optax.cosine_decay_schedule(1e-2, 6000)),
+    )
+    loss = jax.jit(learner.evaluate)(trained(learner, rows, 6000), rows)["loss"].compute()
+    assert loss == pytest.approx(best, rel=1e-3)
+
+
+@pytest.mark.covers("GE-07")
+def test_the_sparse_code_is_as_active_as_it_should_be_and_not_narrow():
+    """128 units for 64 pixels; without the penalty they are far more active."""
+    rows, active = batch(128), {}
+    for kind in ("plain", "sparse"):
+        model = Autoencoder((8, 8, 1), hidden=(), latent_dim=128, activation=nn.sigmoid)
+        learner = autoencoder.learner(model=model, optimizer=optax.adam(1e-2), kind=kind, rho=0.1)
+        state = trained(learner, rows, 400)
+        codes = jax.jit(learner.predict)(state, rows)["features"]
+        active[kind] = float(np.abs(codes).mean())
+        if kind == "sparse":
+            metrics = jax.jit(learner.evaluate)(state, rows)
+    assert active["sparse"] == pytest.approx(0.1, rel=0.1)
+    assert active["plain"] > 0.3
+    assert metrics["mean_activation"].compute() == pytest.approx(active["sparse"], rel=1e-5)
+    # Sparse and yet better than the mean image, whose error is the variance of the pixels.
+    assert metrics["mse"].compute() < 0.5 * rows["image"].var(0).mean()
+
+
+@pytest.mark.covers("GE-07")
+def test_the_penalties_by_hand():
+    # rho = 1/4, a = 1/2: 1/4 ln(1/2) + 3/4 ln(3/2) = -0.173287 + 0.304099
+    np.testing.assert_allclose(activation_divergence(jnp.array([0.5, 0.25]), 0.25), [0.130812, 0], atol=1e-6)
+    codes = jnp.array([[1.0, -2], [3, 0], [np.nan, np.nan]])
+    np.testing.assert_allclose(mean_activation(codes, jnp.array([1.0, 1, 0])), [2, -1])
+    rows = {**batch(4), "mask": np.array([1, 1, 1, 0], np.float32)}
+    model = Autoencoder((8, 8, 1), hidden=(), latent_dim=3)
+    make = {
+        w: autoencoder.learner(model=model, optimizer=optax.sgd(0.1), kind="sparse", penalty="l1", sparsity_weight=w)
+        for w in (0.0, 2.0)
+    }
+    state = jax.jit(make[0.0].init)(jax.random.key(0), rows)
+    without, having = (make[w].loss(state.params, state, rows)[0] for w in (0.0, 2.0))
+    codes = model.apply({"params": state.params}, rows["image"][:3], method="encode")
+    assert float(having - without) == pytest.approx(2 * float(jnp.abs(codes).sum() / 3), rel=1e-4)
+
+
+@pytest.mark.covers("GE-08")
+def test_denoising_gains_over_its_noisy_input():
+    """On digits that it was not trained on; the plain autoencoder is given clean images and reports no gain."""
+    rows = batch(512)
+    model = Autoencoder((8, 8, 1), hidden=(64,), latent_dim=32)
+    learner = autoencoder.learner(model=model, optimizer=optax.adam(5e-3), kind="denoising", noise=0.3)
+    state = trained(learner, rows, 400)
+    test = {"image": digits("test").arrays["image"], "index": np.arange(500, dtype=np.int32)}
+    metrics = {k: v.compute() for k, v in jax.jit(learner.evaluate)(state, test).items()}
+    assert metrics["psnr_gain"] > 3, metrics
+    assert metrics["psnr"] - metrics["psnr_noisy"] == pytest.approx(metrics["psnr_gain"], abs=1e-3)
+    noisy = jax.jit(learner.predict)(state, test)["noisy"]
+    by_hand = -10 * np.log10(np.square(noisy - test["image"]).mean((1, 2, 3)))
+    assert metrics["psnr_noisy"] == pytest.approx(by_hand.mean(), rel=1e-5)
+    # Noise of deviation 0.3 cut at 0 and 1: on black pixels, half of it stays.
+    black = np.asarray(noisy)[test["image"] == 0]
+    assert np.square(black).mean() == pytest.approx(0.3**2 / 2, rel=0.05)
+    plain = autoencoder.learner(model=model, optimizer=optax.adam(3e-3))
+    assert "psnr_gain" not in plain.evaluate(state, test)
+
+
+def test_the_path_leads_from_one_image_to_the_other():
+    rows = batch(3)
+    learner = autoencoder.learner(model=Autoencoder((8, 8, 1), hidden=(8,), latent_dim=4), optimizer=optax.sgd(0.1))
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    out = jax.jit(learner.predict)(state, {**rows, "other": rows["image"][[1, 2, 0]]})
+    assert out["path"].shape == (3, 8, 8, 8, 1)
+    np.testing.assert_allclose(out["path"][:, 0], out["reconstruction"], atol=1e-5)
+    np.testing.assert_allclose(out["path"][:, -1], np.asarray(out["reconstruction"])[[1, 2, 0]], atol=1e-5)
+
+
+def test_activations_are_averaged_over_replicas():
+    source = Pipeline(Source({"image": batch(32)["image"]}), 16)
+    placements = Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd="pmap")
+
+    def params(p):
+        model = Autoencoder((8, 8, 1), hidden=(), latent_dim=3, activation=nn.sigmoid)
+        learner = autoencoder.learner(
+            model=model, optimizer=cross_replica(optax.sgd(0.01), p.axis), kind="sparse", axis=p.axis
+        )
+        return fit(learner, source, steps=2, placement=p, progress=False).state.params
+
+    chex.assert_trees_all_close(*map(params, placements), atol=2e-6)
+
+
+def test_a_batch_of_nothing_but_padding_is_finite():
+    for kind in ("sparse", "denoising"):
+        model = Autoencoder((8, 8, 1), hidden=(), latent_dim=3, activation=nn.sigmoid)
+        learner = autoencoder.learner(model=model, optimizer=optax.sgd(0.1), kind=kind)
+        rows = {**batch(2), "mask": np.zeros(2, np.float32)}
+        state = jax.jit(learner.init)(jax.random.key(0), rows)
+        after, metrics = jax.jit(learner.update)(state, rows)
+        assert metrics["loss"].compute() is None
+        chex.assert_trees_all_equal(after.params, state.params)
+
+
+def test_settings_that_cannot_be_are_named():
+    with pytest.raises(ValueError, match=r"rho=1\.5: out of range; allowed: at least 0\.0001, at most 0\.9999"):
+        autoencoder.learner(model=Autoencoder((8, 8, 1)), optimizer=optax.sgd(0.1), rho=1.5)

@@ -1,0 +1,47 @@
+"""Walks in a latent space by hand, and a direction found again."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.generative.latents import arcs, attribute_direction, edit, slerp, traverse
+
+
+@pytest.mark.covers("GE-11")
+def test_slerp_keeps_the_length_that_a_line_would_lose():
+    a, b = jnp.array([2.0, 0]), jnp.array([0.0, 2])
+    np.testing.assert_allclose(slerp(a, b, 1 / 3), [2 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6)], rtol=1e-6)
+    walk = arcs(a[None], b[None], 5)
+    assert walk.shape == (1, 5, 2)
+    np.testing.assert_allclose(jnp.linalg.norm(walk, axis=-1), 2, rtol=1e-6)
+    np.testing.assert_allclose(walk[0, 0], a, atol=1e-6)
+    np.testing.assert_allclose(walk[0, -1], b, atol=1e-6)
+
+
+def test_slerp_of_one_direction_or_of_nothing_is_the_line():
+    a = jnp.array([1.0, 1])
+    np.testing.assert_allclose(slerp(a, 3 * a, 0.5), 2 * a, rtol=1e-6)
+    np.testing.assert_allclose(slerp(0 * a, a, 0.25), 0.25 * a, rtol=1e-6)
+    np.testing.assert_allclose(slerp(0 * a, 0 * a, 0.25), 0, atol=0)
+
+
+@pytest.mark.covers("GE-11")
+def test_a_traversal_varies_one_dimension_at_a_time():
+    z = jnp.array([1.0, 2, 3])
+    got = traverse(z, [2, 0], [-1.0, 5])
+    np.testing.assert_array_equal(got, [[[1, 2, -1], [1, 2, 5]], [[-1, 2, 3], [5, 2, 3]]])
+
+
+@pytest.mark.covers("GE-11")
+def test_a_step_along_the_direction_raises_the_attribute_by_its_length():
+    codes = np.random.default_rng(0).normal(size=(200, 3)) * [1, 5, 0.2]
+    attribute = 7 + codes @ [2.0, 0, -1]
+    direction = attribute_direction(codes, attribute)
+    np.testing.assert_allclose(direction, np.array([2, 0, -1]) / 5, atol=1e-3)
+    moved = edit(jnp.asarray(codes[:4], jnp.float32), direction, [-1.0, 0, 2])
+    assert moved.shape == (3, 4, 3)
+    np.testing.assert_allclose(
+        7 + moved @ np.array([2.0, 0, -1]), attribute[:4] + np.array([[-1], [0], [2]]), atol=1e-2
+    )
+    with pytest.raises(ValueError, match=r"codes=\(200, 3\), attribute=\(3,\): do not fit; allowed: \[N, Z\]"):
+        attribute_direction(codes, attribute[:3])

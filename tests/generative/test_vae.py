@@ -1,0 +1,194 @@
+"""The divergence in closed form and by draws, the bounds around a marginal that is known, and a net that learns."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.digits import digits
+from dlcore.data.factor_shapes import factor_shapes
+from dlcore.generative import vae
+from dlcore.generative.latents import attribute_direction, edit
+from dlcore.generative.vae import VAE, kl_to_standard_normal, log_normal, reparameterize
+
+
+def batch(n=256):
+    return {"image": digits("train").arrays["image"][:n], "index": np.arange(n, dtype=np.int32)}
+
+
+def trained(learner, rows, steps, size=64):
+    """Training on random batches in one scan."""
+
+    @jax.jit
+    def run(rng):
+        def step(state, key):
+            idx = jax.random.choice(key, len(rows["index"]), (size,), replace=False)
+            return learner.update(state, jax.tree.map(lambda v: jnp.asarray(v)[idx], rows))[0], None
+
+        return jax.lax.scan(step, learner.init(rng, rows), jax.random.split(rng, steps))[0]
+
+    return run(jax.random.key(0))
+
+
+@pytest.mark.covers("GE-09")
+def test_the_divergence_by_hand_and_log_density():
+    # mean 1, variance 1/4: (1 + 1/4 - 1 - ln 1/4) / 2 = (0.25 + 1.386294) / 2 = 0.818147
+    assert float(kl_to_standard_normal(jnp.float32(1), jnp.log(0.25))) == pytest.approx(0.818147, abs=1e-6)
+    assert float(kl_to_standard_normal(jnp.float32(0), jnp.float32(0))) == 0
+    # N(1; 0, 1) twice: -(ln 2 pi + 1) = -2.837877;  with variance 4: -(ln 2 pi + ln 4 + 1/4) = -3.474171
+    x = jnp.ones((1, 2))
+    np.testing.assert_allclose(log_normal(x, 0.0, 0.0), [-2.837877], rtol=1e-6)
+    np.testing.assert_allclose(log_normal(x, jnp.zeros((1, 2)), jnp.full((1, 2), math.log(4))), [-3.474171], rtol=1e-6)
+
+
+@pytest.mark.covers("GE-10")
+def test_draws_estimate_the_divergence_and_gradients_pass_through_them():
+    """E_q [log q - log p] over 200,000 draws is the closed form, and so are its derivatives: mu, and (s^2 - 1) / 2."""
+    key = jax.random.key(0)
+
+    @jax.jit
+    @jax.value_and_grad
+    def estimate(q):
+        mean, log_variance = (jnp.full((200_000, 1), v) for v in q)
+        z = reparameterize(key, mean, log_variance)
+        return (log_normal(z, mean, log_variance) - log_normal(z, 0.0, 0.0)).mean()
+
+    value, slopes = estimate((1.0, math.log(0.25)))
+    assert float(value) == pytest.approx(0.818147, abs=0.005)
+    assert float(slopes[0]) == pytest.approx(1.0, abs=0.01)
+    assert float(slopes[1]) == pytest.approx((0.25 - 1) / 2, abs=0.01)
+
+
+class Linear(nn.Module):
+    """p(x|z) = N(w z, s^2) of one pixel, with the exact posterior, moved by `off`."""
+
+    off: float = 0.0
+    w: float = 2.0
+    s2: float = 0.5
+    likelihood: str = "gaussian"
+    latent_dim: int = 1
+
+    def encode(self, x):
+        total = self.w**2 + self.s2
+        x = x.reshape(-1, 1)
+        return self.w * x / total + self.off, jnp.full_like(x, math.log(self.s2 / total))
+
+    def decode(self, z):
+        mean = (self.w * z).reshape(-1, 1, 1, 1) + 0 * self.scope_variable()
+        return mean, jnp.full_like(mean, math.log(self.s2))
+
+    @nn.compact
+    def scope_variable(self):
+        return self.param("unused", nn.initializers.zeros, ())
+
+    def __call__(self, x):
+        return self.decode(self.encode(x)[0])
+
+
+@pytest.mark.covers("GE-09")
+def test_the_bounds_lie_below_the_known_likelihood_and_touch_it():
+    """x ~ N(0, w^2 + s^2): with the exact posterior each draw gives log p(x); with another one ELBO < IWAE < log p."""
+    rows = {"image": np.random.default_rng(0).random((512, 1, 1, 1), np.float32), "index": np.arange(512)}
+    exact = 0.5 * (math.log(2 * math.pi * 4.5) + np.square(rows["image"]) / 4.5).mean()
+
+    def bounds(off, samples):
+        learner = vae.learner(model=Linear(off), optimizer=optax.sgd(0.1), importance_samples=samples)
+        state = learner.init(jax.random.key(0), rows)
+        metrics = jax.jit(learner.evaluate)(state, rows)
+        return tuple(metrics[f"{n}_nll_nats_density"].compute() for n in ("elbo", f"iwae{samples}"))
+
+    np.testing.assert_allclose(bounds(0.0, 3), exact, rtol=1e-5)
+    elbo, iwae_5 = bounds(0.4, 5)
+    _, iwae_200 = bounds(0.4, 200)
+    # The gap of the ELBO is KL(q || posterior) = off^2 / (2 s^2 / (w^2 + s^2)) = 0.16 / 0.2222 = 0.72.
+    assert elbo - exact == pytest.approx(0.72, abs=0.1)
+    assert exact - 0.02 < iwae_200 < iwae_5 < elbo
+    assert iwae_200 == pytest.approx(exact, abs=0.03)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """A small net on binarized digits."""
+    learner = vae.learner(
+        model=VAE((8, 8, 1), hidden=(64,), latent_dim=8), optimizer=optax.adam(3e-3), importance_samples=20
+    )
+    rows = batch(1024)
+    return learner, rows, trained(learner, rows, 800)
+
+
+@pytest.mark.covers("GE-09")
+def test_a_trained_net_bounds_digits_reconstructs_and_samples(learned):
+    learner, rows, state = learned
+    test = {"image": digits("test").arrays["image"], "index": np.arange(500, dtype=np.int32)}
+    metrics = {k: v.compute() for k, v in jax.jit(learner.evaluate)(state, test).items()}
+    elbo, iwae = metrics["elbo_nll_nats_dynamic"], metrics["iwae20_nll_nats_dynamic"]
+    p = rows["image"].mean(0).clip(0.01, 0.99)
+    independent = -(test["image"] * np.log(p) + (1 - test["image"]) * np.log(1 - p)).sum((1, 2, 3)).mean()
+    assert iwae < elbo < independent - 1, (iwae, elbo, independent)
+    assert metrics["loss"] == pytest.approx(elbo, abs=0.5)
+    assert metrics["kl_nats"] + metrics["reconstruction_nats"] == pytest.approx(metrics["loss"], rel=1e-5)
+    out = jax.jit(learner.predict)(state, test)
+    np.testing.assert_allclose(out["kl"].sum(-1).mean(), metrics["kl_nats"], rtol=1e-4)
+    baseline = -10 * np.log10(np.square(test["image"] - rows["image"].mean(0)).mean((1, 2, 3))).mean()
+    assert out["psnr"].mean() > baseline + 0.5
+    # Samples have the data's mean and vary.
+    assert np.abs(np.asarray(out["sample"]).mean(0) - rows["image"].mean(0)).mean() < 0.06
+    assert 0.3 < np.asarray(out["sample"]).var(0).mean() / rows["image"].var(0).mean() < 1.1
+
+
+def test_predictions_do_not_depend_on_their_batch_and_the_path_has_its_ends(learned):
+    learner, rows, state = learned
+    predict = jax.jit(learner.predict)
+    two = {k: v[[5, 3]] for k, v in rows.items()}
+    whole = predict(state, {k: v[:8] for k, v in rows.items()})
+    out = predict(state, {**two, "other": two["image"][::-1]})
+    for name in ("features", "reconstruction", "sample", "psnr"):
+        np.testing.assert_allclose(out[name], np.asarray(whole[name])[[5, 3]], atol=1e-5)
+    np.testing.assert_allclose(out["path"][:, 0], out["reconstruction"], atol=1e-5)
+    decoded = predict(state, {"latent": out["features"], "index": two["index"]})["decoded"]
+    np.testing.assert_allclose(decoded, out["reconstruction"], atol=1e-6)
+
+
+def test_the_codes_of_a_large_beta_say_nothing(learned):
+    _, rows, state = learned
+    make = {
+        b: vae.learner(model=VAE((8, 8, 1), hidden=(64,), latent_dim=8), optimizer=optax.adam(3e-3), beta=b)
+        for b in (1.0, 3.0)
+    }
+    metrics = {b: make[b].loss(state.params, state, rows) for b in make}
+    kl = metrics[1.0][1]["kl_nats"].compute()
+    assert float(metrics[3.0][0] - metrics[1.0][0]) == pytest.approx(2 * kl, rel=1e-4)
+
+
+@pytest.mark.covers("GE-11")
+def test_editing_moves_a_known_factor_monotonically():
+    """The direction of the x position, fitted on training codes, moves the shapes of test images to the right."""
+    source, test = factor_shapes(512, size=8), factor_shapes(16, seed=1, size=8)
+    learner = vae.learner(
+        model=VAE((8, 8, 1), hidden=(64,), latent_dim=6, likelihood="gaussian"), optimizer=optax.adam(3e-3), beta=0.5
+    )
+    state = trained(learner, source[:], 400)
+    predict = jax.jit(learner.predict)
+    codes = np.asarray(predict(state, source[:])["features"])
+    x = source.arrays["factors"][:, 0]
+    direction = attribute_direction(codes, x)
+    amounts = np.array([-0.2, -0.1, 0, 0.1, 0.2])
+    centered = np.asarray(predict(state, test[:])["features"]).mean(0, keepdims=True)
+    moved = edit(jnp.asarray(centered), direction, amounts)[:, 0]
+    drawn = np.asarray(predict(state, {"latent": moved, "index": np.arange(5)})["decoded"])[..., 0]
+    along = (np.arange(8) + 0.5) / 8
+    column, row = ((drawn.sum(axis) * along).sum(1) / drawn.sum((1, 2)) for axis in (1, 2))
+    assert (np.diff(column) > 0.02).all(), column
+    assert np.ptp(row) < 0.3 * np.ptp(column), (row, column)
+
+
+def test_a_batch_of_nothing_but_padding_is_finite(learned):
+    learner, rows, state = learned
+    empty = {**{k: v[:64] for k, v in rows.items()}, "mask": np.zeros(64, np.float32)}
+    after, metrics = jax.jit(learner.update)(state, empty)
+    assert metrics["loss"].compute() is None
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))

@@ -1,0 +1,197 @@
+"""Quantization and the codebook's averages by hand, restarts, both phases of a small run."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.digits import digits
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.generative import vq_vae
+from dlcore.generative.pixel_cnn import PixelCNN
+from dlcore.generative.vq_vae import (
+    VQVAE,
+    Codebook,
+    CodebookPerplexity,
+    CodebookUsage,
+    codebook_from,
+    nearest_codes,
+    straight_through,
+    update_codebook,
+)
+
+K = 16
+
+
+@pytest.mark.covers("GE-12")
+def test_codes_are_the_nearest_and_gradients_pass_straight_through():
+    vectors = jnp.array([[0.0, 0], [3, 0], [0, 3], [3, 0]])
+    z = jnp.array([[[1.4, 0.1], [1.6, 0.1]], [[2.9, 2.8], [-1, 2]]])
+    np.testing.assert_array_equal(nearest_codes(z, vectors), [[0, 1], [1, 2]])  # the first of two equal ones
+
+    def through(z):
+        q = vectors[nearest_codes(z, vectors)]
+        return (straight_through(z, q) * jnp.arange(8.0).reshape(z.shape)).sum(), q
+
+    (value, q), gradient = jax.value_and_grad(through, has_aux=True)(z)
+    assert float(value) == pytest.approx(float((q * np.arange(8).reshape(2, 2, 2)).sum()))
+    np.testing.assert_array_equal(gradient, np.arange(8).reshape(2, 2, 2))
+
+
+@pytest.mark.covers("GE-12")
+def test_the_codebook_is_an_average_by_hand():
+    book = Codebook(jnp.array([[1.0], [2]]), jnp.array([4.0, 4]), jnp.array([[4.0], [8]]))
+    z, codes = jnp.array([[3.0], [5], [9], [7]]), jnp.array([0, 0, 1, 1])
+    new = update_codebook(book, z, codes, jnp.array([1, 1, 1, 0]), jax.random.key(0), decay=0.75, restart_below=0.0)
+    # counts .75 * 4 + .25 * (2, 1); sums .75 * (4, 8) + .25 * (8, 9)
+    np.testing.assert_allclose(new.counts, [3.5, 3.25])
+    np.testing.assert_allclose(new.sums[:, 0], [5, 8.25])
+    np.testing.assert_allclose(new.vectors[:, 0], [5 / 3.5, 8.25 / 3.25], rtol=1e-6)
+    padding = update_codebook(book, z, codes, jnp.zeros(4), jax.random.key(0))
+    chex.assert_trees_all_equal(padding, book)
+
+
+@pytest.mark.covers("GE-12")
+def test_a_dead_code_restarts_at_an_output_that_counts():
+    """Code 2 has 1 of 301 counts, below 3 % of a third; code 1, unused in this batch, is not dead yet."""
+    book = Codebook(jnp.array([[0.0], [1], [50]]), jnp.array([200.0, 100, 1]), jnp.array([[0.0], [100], [50]]))
+    z, mask = jnp.array([[0.1], [0.2], [99]]), jnp.array([1, 1, 0])
+    update = jax.jit(partial(update_codebook, book, z, jnp.zeros(3, int), mask))
+    drawn = {round(float(update(jax.random.key(i)).vectors[2, 0]), 4) for i in range(9)}
+    assert drawn == {0.1, 0.2}
+    new = update(jax.random.key(0))
+    assert float(new.vectors[1, 0]) == pytest.approx(1)
+    assert float(new.counts[2]) > 50  # it stays until it has had time to be used
+    held = update_codebook(book, z, jnp.zeros(3, int), mask, jax.random.key(0), restart_below=0.0)
+    assert float(held.vectors[2, 0]) == pytest.approx(50)
+
+
+@pytest.mark.covers("GE-12")
+def test_usage_and_perplexity_are_of_all_examples_and_not_of_batches():
+    """Codes 0 and 1 in turns: each batch of one code has perplexity 1, all together 2 of 4."""
+    parts = [jnp.array([6, 0, 0, 0]), jnp.array([0, 6, 0, 0])]
+    perplexity, usage = (kind(parts[0]).merge(kind(parts[1])) for kind in (CodebookPerplexity, CodebookUsage))
+    assert perplexity.compute() == pytest.approx(2)
+    assert usage.compute() == 0.5
+    assert CodebookPerplexity(parts[0]).compute() == pytest.approx(1)
+    assert perplexity.empty().compute() is None
+    # Shares 1/2, 1/4, 1/4: entropy 1.5 ln 2.
+    assert CodebookPerplexity(jnp.array([4, 2, 2])).compute() == pytest.approx(2**1.5)
+
+
+def test_the_first_codebook_are_outputs_without_a_repetition():
+    z = jnp.arange(40.0).reshape(20, 2)
+    book = codebook_from(jax.random.key(0), z, 20)
+    assert sorted(book.vectors[:, 0].tolist()) == z[:, 0].tolist()
+    assert codebook_from(jax.random.key(0), z[:3], 7).vectors.shape == (7, 2)
+
+
+def make(first):
+    return vq_vae.learner(
+        model=VQVAE((8, 8, 1), width=16, embedding_dim=8, downsamplings=1, num_res_blocks=0),
+        optimizer=optax.adam(5e-3),
+        prior=PixelCNN(K, 1, features=8, num_layers=1, first_kernel=3, head_features=8, embedding_dim=4),
+        prior_optimizer=optax.adam(5e-3),
+        is_prior_step=lambda step: step >= first,
+        num_codes=K,
+    )
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """Half of the steps train the autoencoder, half the prior."""
+    learner = make(200)
+    source = digits("train")
+    update = jax.jit(learner.update, donate_argnums=0)
+    batches = Pipeline(Source({"image": source.arrays["image"]}), 32)
+    state, states = jax.jit(learner.init)(jax.random.key(0), batches.batch_at(0)), {}
+    rows = []
+    for step in range(400):
+        state, metrics = update(state, batches.batch_at(step))
+        if step in (199, 399):
+            states[step + 1] = jax.tree.map(jnp.copy, state)
+            rows.append({k: v.compute() for k, v in metrics.items()})
+    return learner, states, rows
+
+
+@pytest.mark.covers("GE-12")
+def test_each_phase_trains_its_own_net_and_reports_its_own_metrics(learned):
+    _, states, (early, late) = learned
+    chex.assert_trees_all_equal(states[200].params["autoencoder"], states[400].params["autoencoder"])
+    chex.assert_trees_all_equal(states[200].codebook, states[400].codebook)
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()), states[200].params["prior"], states[400].params["prior"]
+    )
+    assert max(jax.tree.leaves(moved)) > 0.01
+    assert early["prior_bits"] is None
+    assert early["loss"] > 0
+    assert late["loss"] is None
+    assert late["prior_bits"] > 0
+
+
+@pytest.mark.covers("GE-12")
+def test_codes_are_used_reconstruct_and_have_a_prior_that_knows_them(learned):
+    learner, states, _ = learned
+    test = {"image": digits("test").arrays["image"], "index": np.arange(500, dtype=np.int32)}
+    measure = jax.jit(learner.evaluate)
+    before, after = ({k: v.compute() for k, v in measure(states[n], test).items()} for n in (200, 400))
+    assert after["mse"] < 0.25 * np.square(test["image"] - digits("train").arrays["image"].mean(0)).mean()
+    assert after["perplexity"] > K / 4, after
+    assert before["prior_bits"] == pytest.approx(4, abs=0.01)  # untrained it is uniform: log2 16
+    assert after["prior_bits"] < 3.5
+    # The perplexity does not depend on the batch.
+    halves = [measure(states[400], {k: v[i::2] for k, v in test.items()})["perplexity"] for i in (0, 1)]
+    assert halves[0].merge(halves[1]).compute() == pytest.approx(after["perplexity"], rel=1e-6)
+
+
+@pytest.mark.covers("GE-12")
+def test_samples_of_the_prior_decode_and_do_not_depend_on_their_batch(learned):
+    learner, states, _ = learned
+    predict = jax.jit(learner.predict)
+    drawn = np.asarray(predict(states[400], Source.indices(64)[:])["sample"])
+    assert drawn.shape == (64, 8, 8, 1)
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+    assert np.abs(drawn.mean(0) - digits("train").arrays["image"].mean(0)).mean() < 0.1
+    assert drawn.var(0).mean() > 0.3 * digits("train").arrays["image"].var(0).mean()
+    np.testing.assert_allclose(predict(states[400], Source.indices(64)[[5, 3]])["sample"], drawn[[5, 3]], atol=1e-5)
+
+
+def test_the_path_has_its_ends(learned):
+    learner, states, _ = learned
+    image = digits("test").arrays["image"][:2]
+    out = jax.jit(learner.predict)(
+        states[400], {"image": image, "other": image[::-1], "index": np.arange(2, dtype=np.int32)}
+    )
+    assert out["codes"].shape == (2, 4, 4)
+    np.testing.assert_allclose(out["path"][:, 0], out["reconstruction"], atol=1e-5)
+    np.testing.assert_allclose(out["path"][:, -1], out["reconstruction"][::-1], atol=1e-5)
+
+
+@pytest.mark.covers("GE-12")
+def test_the_codebook_is_averaged_over_replicas():
+    """Eight replicas of four outputs are one batch of 32; a restart takes the same output, of any of them, on all."""
+    rng = np.random.default_rng(0)
+    z, vectors = rng.normal(size=(32, 2)).astype(np.float32), rng.normal(size=(5, 2)).astype(np.float32)
+    book = Codebook(jnp.asarray(vectors), jnp.array([9.0, 9, 9, 9, 0.01]), jnp.asarray(9 * vectors))
+    codes, mask, key = np.arange(32) % 4, np.arange(32) % 3 > 0, jax.random.key(0)
+
+    def update(z, codes, mask, restart_below, axis=None):
+        return update_codebook(book, z, codes, mask, key, restart_below=restart_below, axis=axis)
+
+    rows = [v.reshape(8, 4, *v.shape[1:]) for v in (z, codes, mask)]
+    eight = {r: jax.pmap(partial(update, restart_below=r, axis="data"), "data")(*rows) for r in (0.0, 0.03)}
+    for book_of_one in (jax.tree.map(lambda a, i=i: a[i], eight[0.0]) for i in (0, 7)):
+        chex.assert_trees_all_close(book_of_one, update(z, codes, mask, 0.0), rtol=1e-5)
+    fresh = np.asarray(eight[0.03].vectors[:, 4])
+    assert (fresh == fresh[0]).all()
+    assert any(np.array_equal(fresh[0], row) for row in z[mask])
+
+
+def test_a_size_that_cannot_be_halved_is_named():
+    with pytest.raises(ValueError, match=r"shape=\(10, 8, 1\): sides cannot be halved 2 times; allowed: mult"):
+        VQVAE((10, 8, 1)).init(jax.random.key(0), jnp.zeros((1, 10, 8, 1)))
