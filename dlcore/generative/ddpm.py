@@ -7,9 +7,14 @@ Ho, Jain & Abbeel 2020, arXiv:2006.11239.
 
 The network gets the timestep t as an input. The paper samples from an average of the parameters, which is
 `dlcore.optim.use_ema` here.
+
+A network may be given a condition y as well: a class, a text, an edge map. In training it is now and then replaced by
+the null condition, so that one network predicts eps(x_t, t, y) and eps(x_t, t), and samples can be guided by their
+difference (`dlcore.generative.samplers.guide`). What is diffused may be a code of the example instead of its pixels.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,15 +24,53 @@ from flax import linen as nn
 
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.pixels import denormalize, normalize
-from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, timesteps
-from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod
+from dlcore.generative.samplers import (
+    Denoise,
+    Noise,
+    ddim_sample,
+    ddpm_sample,
+    euler_sample,
+    guide,
+    target_of,
+)
+from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod, sampling_grid, timesteps
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 
-__all__ = ["SAMPLERS", "interpolate", "learner", "sample"]
+__all__ = ["SAMPLERS", "Condition", "class_condition", "interpolate", "learner", "sample"]
 
-SAMPLERS = {"ddpm": ddpm_sample, "ddim": ddim_sample, "dpmpp": dpmpp_sample}
+SAMPLERS = {"ddpm": ddpm_sample, "ddim": ddim_sample, "dpmpp": dpmpp_sample, "euler": euler_sample}
+Sampler = Literal["ddpm", "ddim", "dpmpp", "euler"]
+
+
+class Condition(NamedTuple):
+    """What a network is given besides x_t and t.
+
+    Args:
+      read: batch -> pytree of [B, ...], its third argument.
+      null: that pytree -> the same of examples without a condition.
+      classes: label of the batch -> number of classes, which training checks; None where there is no label.
+    """
+
+    read: Callable[[dict], Any]
+    null: Callable[[Any], Any]
+    classes: dict[str, int] | None = None
+
+
+def class_condition(num_classes: int, name: str = "label") -> Condition:
+    """Condition on a class; the null class is the one after the last.
+
+    Args:
+      num_classes: K.
+      name: of the labels [B] in the batch.
+
+    Returns:
+      The condition, labels [B] from 0 to K.
+    """
+    return Condition(
+        lambda batch: batch[name].astype(jnp.int32), lambda y: jnp.full_like(y, num_classes), {name: num_classes}
+    )
 
 
 def sample(
@@ -36,64 +79,63 @@ def sample(
     shape: tuple[int, ...],
     alphas_cumprod: np.ndarray,
     *,
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddim",
+    shares: jax.Array | None = None,
+    sampler: Sampler = "ddim",
     num_inference_steps: int = 50,
+    spacing: Literal["leading", "trailing", "linspace"] = "leading",
+    final_alpha: Literal["one", "first"] = "one",
+    sigmas: Literal["training", "karras"] = "training",
     **options: Any,
 ) -> Any:
-    """Draw one example for each key, from that key alone.
+    """Draw one example for each key, from that key alone, or one between each two keys.
+
+    Between two keys all noise, of the start and of each step, lies on the arc between theirs: on an arc noise keeps its
+    length, which on a straight line it would lose (DDIM, section 5.3).
 
     Args:
       denoise: (x [B, *shape], timestep []) -> predicted noise [B, *shape].
-      keys: [B].
+      keys: [B], or [B, 2] with `shares`.
       shape: of an example.
       alphas_cumprod: [T].
+      shares: [B] in [0, 1]; 0 gives the example of the first of two keys and 1 that of the second.
       sampler: a name of SAMPLERS.
       num_inference_steps: at most T.
+      spacing: see `dlcore.generative.schedules.timesteps`.
+      final_alpha: see `dlcore.generative.schedules.sampling_grid`.
+      sigmas: see `dlcore.generative.schedules.sampling_grid`.
       **options: of the sampler.
 
     Returns:
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
     """
-    grid = timesteps(len(alphas_cumprod), num_inference_steps)
-    noise = _noise_of(keys, shape)
-    return SAMPLERS[sampler](denoise, noise(-1), noise, alphas_cumprod, grid, **options)
+    visited = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
+    grid = sampling_grid(alphas_cumprod, visited, final_alpha=final_alpha, sigmas=sigmas)
+    if shares is None:
+        noise = _noise_of(keys, shape)
+    else:
+        starts, ends = _noise_of(keys[:, 0], shape), _noise_of(keys[:, 1], shape)
+
+        def noise(k):
+            return jax.vmap(_on_arc)(starts(k), ends(k), shares)
+
+    return SAMPLERS[sampler](denoise, noise(-1), noise, grid, **options)
 
 
-def interpolate(
-    denoise: Denoise,
-    keys: jax.Array,
-    shares: jax.Array,
-    shape: tuple[int, ...],
-    alphas_cumprod: np.ndarray,
-    *,
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddim",
-    num_inference_steps: int = 50,
-    **options: Any,
-) -> Any:
-    """Draw the examples between those of two keys: all noise, of the start and of each step, lies on the arc between.
-
-    On an arc noise keeps its length, which on a straight line it would lose (DDIM, section 5.3).
+def interpolate(denoise: Denoise, keys: jax.Array, shares: jax.Array, *args: Any, **options: Any) -> Any:
+    """Draw the examples between those of two keys, see `sample`.
 
     Args:
       denoise: (x [B, *shape], timestep []) -> predicted noise [B, *shape].
       keys: [2].
       shares: [B] in [0, 1]; 0 gives `sample` of the first key and 1 that of the second.
-      shape: of an example.
-      alphas_cumprod: [T].
-      sampler: a name of SAMPLERS.
-      num_inference_steps: at most T.
-      **options: of the sampler.
+      *args: of `sample`, from `shape` on.
+      **options: of `sample`.
 
     Returns:
       As `sample`.
     """
-    ends, shares = _noise_of(keys, shape), jnp.asarray(shares)
-
-    def noise(k):
-        return jax.vmap(lambda share: _on_arc(*ends(k), share))(shares)
-
-    grid = timesteps(len(alphas_cumprod), num_inference_steps)
-    return SAMPLERS[sampler](denoise, noise(-1), noise, alphas_cumprod, grid, **options)
+    shares = jnp.asarray(shares)
+    return sample(denoise, jnp.broadcast_to(keys, (len(shares), 2)), *args, shares=shares, **options)
 
 
 def _noise_of(keys: jax.Array, shape: tuple[int, ...]) -> Noise:
@@ -119,56 +161,101 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     shape: tuple[int, ...],
+    condition: Condition | None = None,
+    encode: Callable[[jax.Array, dict], jax.Array] = lambda keys, batch: normalize(batch["image"]),
+    decode: Callable[[jax.Array], jax.Array] = denormalize,
     num_timesteps: Annotated[int, Range(2)] = 1000,
     beta_schedule: Literal["linear", "cosine", "scaled_linear"] = "linear",
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddpm",
+    prediction: Literal["epsilon", "v", "sample"] = "epsilon",
+    sampler: Sampler = "ddpm",
     num_inference_steps: Annotated[int, Range(1)] = 1000,
+    spacing: Literal["leading", "trailing", "linspace"] = "leading",
+    final_alpha: Literal["one", "first"] = "one",
+    sigmas: Literal["training", "karras"] = "training",
     eta: Annotated[float, Range(0, 1)] = 0.0,
     clip_sample: bool = True,
+    guidance: Annotated[float, Range(0)] = 1.0,
+    condition_dropout: Annotated[float, Range(0, 1)] = 0.1,
     axis: str | None = None,
 ) -> Learner:
-    """Train a diffusion model of `{"image": [B, *shape], "index": [B]}`.
+    """Train a diffusion model of `{"image": [B, *shape], "index": [B]}`, and of what `condition` reads.
 
     Args:
-      model: `__call__(x [B, *shape], t [B] int) -> noise [B, *shape]`.
+      model: `__call__(x [B, *shape], t [B] int) -> noise [B, *shape]`; with a condition it is the third argument.
       optimizer: any optax transformation.
-      shape: of one example.
+      shape: of what is diffused, one example.
+      condition: what the network is given besides; None for nothing.
+      encode: (keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
+      decode: samples [B, *shape] -> images in [0, 1].
       num_timesteps: timesteps between data and noise in training.
       beta_schedule: how the variance of the noise rises over the timesteps.
-      sampler: ddpm (ancestral), ddim or dpmpp (DPM-Solver++).
+      prediction: what the network predicts: epsilon (the noise), v (the velocity) or sample (the clean example).
+      sampler: ddpm (ancestral), ddim, dpmpp (DPM-Solver++) or euler.
       num_inference_steps: steps of the sampler, at most num_timesteps.
+      spacing: of the sampler's timesteps: leading, trailing or linspace.
+      final_alpha: abar where sampling ends: one, or that of the first timestep.
+      sigmas: of the sampler: those of training's timesteps, or spaced after Karras between them.
       eta: ddim: noise drawn in each step; 0 follows a deterministic path, 1 has the ancestral variance.
       clip_sample: clip the predicted clean example to [-1, 1] while sampling.
+      guidance: strength w of the condition in samples: 0 without, 1 as trained, more at the price of variety.
+      condition_dropout: share of the training examples that lose their condition.
       axis: not used; nothing acts across examples.
 
     Returns:
-      The learner. `evaluate` measures the loss with t and noise drawn for each example by its index; `predict` needs
-      `index` alone and gives `{"sample": [B, *shape]}`.
+      The learner. `evaluate` measures the loss with t and noise drawn for each example by its index, every condition
+      kept; `predict` needs `index` and the condition, and gives `{"sample": images}`. With `ends: [B, 2]` and `share:
+      [B]` in the batch it draws between the samples of two indices.
 
     Raises:
-      ValueError: num_inference_steps exceeds num_timesteps.
+      ValueError: num_inference_steps exceeds num_timesteps, or samples shall be guided without a condition.
     """
     if num_inference_steps > num_timesteps:
         raise ValueError(f"num_inference_steps={num_inference_steps}: too many; allowed: at most {num_timesteps=}")
+    if condition is None and guidance != 1:
+        raise ValueError(f"guidance={guidance}: the network takes no condition; allowed: 1")
     abar = alphas_cumprod(SCHEDULES[beta_schedule](num_timesteps))
-    options = {"sampler": sampler, "num_inference_steps": num_inference_steps, "clip_sample": clip_sample}
+    options = {
+        "sampler": sampler,
+        "num_inference_steps": num_inference_steps,
+        "spacing": spacing,
+        "final_alpha": final_alpha,
+        "sigmas": sigmas,
+        "prediction": prediction,
+        "clip_sample": clip_sample,
+    }
     options |= {"eta": eta} if sampler == "ddim" else {}
 
-    def init(rng: jax.Array, batch: dict) -> State:
-        params = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32))["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+    def apply(params: Any, x: jax.Array, t: jax.Array, given: Any = None) -> jax.Array:
+        return model.apply({"params": params}, x, t, *(() if condition is None else (given,)))
 
-    def objective(params, batch, rng):
-        x, mask = normalize(batch["image"]), mask_of(batch)
+    def init(rng: jax.Array, batch: dict) -> State:
+        one = jax.tree.map(lambda leaf: leaf[:1], batch)
+        given = () if condition is None else (condition.read(one),)
+        params = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32), *given)
+        return State(
+            jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params["params"], optimizer.init(params["params"])
+        )
+
+    def objective(params, batch, rng, dropout=0.0):
+        keys, mask = example_keys(rng, batch), mask_of(batch)
+        x = encode(jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
 
         def diffuse(key, x):
             t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, num_timesteps)
             noise = jax.random.normal(jax.random.fold_in(key, 1), x.shape, x.dtype)
-            return t, noise, add_noise(x, noise, jnp.asarray(abar, x.dtype)[t])
+            bar = jnp.asarray(abar, x.dtype)[t]
+            return t, add_noise(x, noise, bar), target_of(x, noise, bar, prediction)
 
-        t, noise, noisy = jax.vmap(diffuse)(example_keys(rng, batch), x)
-        predicted = model.apply({"params": params}, noisy, t)
-        losses = jnp.square(noise - predicted).reshape(x.shape[0], -1).mean(-1)
+        t, noisy, target = jax.vmap(diffuse)(keys, x)
+        given = None if condition is None else condition.read(batch)
+        if condition is not None and dropout:
+            lost = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 3), dropout))(keys)
+            given = jax.tree.map(
+                lambda kept, null: jnp.where(lost.reshape(-1, *[1] * (kept.ndim - 1)), null, kept),
+                given,
+                condition.null(given),
+            )
+        losses = jnp.square(target - apply(params, noisy, t, given)).reshape(x.shape[0], -1).mean(-1)
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
@@ -176,17 +263,31 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng, condition_dropout)
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
         return objective(state.params, batch, state.rng)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        def network(x, t, given=None):
+            return apply(state.params, x, jnp.full(x.shape[0], t), given)
+
+        given = None if condition is None else condition.read(batch)
+
         def denoise(x, t):
-            return model.apply({"params": state.params}, x, jnp.full(x.shape[0], t))
+            return network(x, t, given)
 
-        samples = sample(denoise, example_keys(state.rng, batch), tuple(shape), abar, **options)
-        return {"sample": denormalize(samples)}
+        if guidance != 1:
+            denoise = guide(network, given, condition.null(given), guidance)
+        keys, shares = example_keys(state.rng, batch), None
+        if "share" in batch:
+            shares = batch["share"]
+            keys = jax.vmap(lambda ends: jax.vmap(lambda i: jax.random.fold_in(state.rng, i))(ends))(batch["ends"])
+        return {"sample": decode(sample(denoise, keys, tuple(shape), abar, shares=shares, **options))}
 
-    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        return condition.classes
+
+    checked = classes if condition is not None and condition.classes else None
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=checked)

@@ -9,13 +9,13 @@ Lu et al. 2022, arXiv:2211.01095.
 The conventions are those of the diffusers library, whose trajectories the tests reproduce.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dlcore.generative.samplers import Denoise, Noise, integrate, predict_x0
+from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate, read_prediction
+from dlcore.generative.schedules import SamplingGrid
 
 __all__ = ["dpmpp_sample"]
 
@@ -24,9 +24,10 @@ def dpmpp_sample(
     denoise: Denoise,
     x: jax.Array,
     noise: Noise,
-    alphas_cumprod: np.ndarray,
-    grid: np.ndarray,
+    grid: SamplingGrid,
     *,
+    prediction: Prediction = "epsilon",
+    order: Literal[1, 2] = 2,
     clip_sample: bool = True,
     return_trajectory: bool = False,
 ) -> Any:
@@ -36,8 +37,9 @@ def dpmpp_sample(
       denoise: the network.
       x: [B, ...], standard normal start.
       noise: not used.
-      alphas_cumprod: [T].
-      grid: [N] int, falling, see `timesteps`.
+      grid: see `dlcore.generative.schedules.sampling_grid`.
+      prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
+      order: 1 leaves D at x0 in all steps, which is DDIM.
       clip_sample: clip the predicted clean example to [-1, 1].
       return_trajectory: return x after every step too.
 
@@ -49,15 +51,16 @@ def dpmpp_sample(
         return 0.5 * (jnp.log(abar) - jnp.log1p(-abar))
 
     def step(x, previous, k, t, abar_t, abar_s):
-        x0 = predict_x0(x, denoise(x, t), abar_t, clip_sample)
+        x0, _ = read_prediction(denoise(x, t), x, abar_t, prediction)
+        x0 = jnp.clip(x0, -1, 1) if clip_sample else x0
         x0_previous, h_previous = previous
         last = abar_s == 1
         h = half_log_snr(jnp.where(last, abar_t, abar_s)) - half_log_snr(abar_t)  # not infinite in the last step
-        second = (k > 0) & ~last
+        second = (k > 0) & ~last & (order == 2)
         d = x0 + jnp.where(second, h / (2 * jnp.where(second, h_previous, 1)), 0) * (x0 - x0_previous)
         decay = jnp.where(last, 0, jnp.exp(-h))
         x = jnp.sqrt((1 - abar_s) / (1 - abar_t)) * x + jnp.sqrt(abar_s) * (1 - decay) * d
         return x, (x0, h)
 
     start = (jnp.zeros_like(x), jnp.zeros((), x.dtype))
-    return integrate(step, x, start, alphas_cumprod, grid, return_trajectory)
+    return integrate(step, x, start, grid, return_trajectory)

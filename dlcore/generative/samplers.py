@@ -6,14 +6,24 @@ Ancestral: Ho, Jain & Abbeel 2020, arXiv:2006.11239. DDIM: Song, Meng & Ermon 20
     ddpm: x_s = sqrt(abar_s) (1 - a) / (1 - abar_t) x0 + sqrt(a) (1 - abar_s) / (1 - abar_t) x_t + sigma z
           a = abar_t / abar_s,   sigma^2 = (1 - abar_s) / (1 - abar_t) (1 - a)  "fixed_small"; 1 - a  "fixed_large"
     ddim: x_s = sqrt(abar_s) x0 + sqrt(1 - abar_s - eta^2 sigma^2) eps + eta sigma z
+    euler: x_s / sqrt(abar_s) = x_t / sqrt(abar_t) + (sigma_s - sigma_t) eps,   sigma^2 = (1 - abar) / abar
 
-s follows t on a falling grid of timesteps, and abar_s = 1 in the last step. The conventions are those
-of the diffusers library, whose trajectories the tests reproduce. Where x0 is clipped, DDIM recomputes eps from the
-clipped x0, so that both always belong to x_t.
+Euler's method (Karras et al. 2022, arXiv:2206.00364) without added noise takes the steps of DDIM with eta = 0, in
+other variables. s follows t on a grid of `dlcore.generative.schedules.sampling_grid`. The conventions are those of the
+diffusers library, whose trajectories the tests reproduce. Where x0 is clipped, eps is recomputed from the clipped x0,
+so that both always belong to x_t. A network may predict v instead of eps (Salimans & Ho 2022, arXiv:2202.00512):
+
+    v = sqrt(abar) eps - sqrt(1 - abar) x0
 
 Any of them draws from p(x | y) once the network is conditioned (Dhariwal & Nichol 2021, arXiv:2105.05233):
 
     eps(x_t, t, y) = eps(x_t, t) - scale sqrt(1 - abar_t) grad log p(y | x_t)
+
+A network that is given y needs no classifier (Ho & Salimans 2022, arXiv:2207.12598):
+
+    eps = eps(x_t, t, null) + w (eps(x_t, t, y) - eps(x_t, t, null))
+
+so that w = 0 is unconditional and w = 1 conditional, as in Imagen and diffusers; the paper's own w is smaller by 1.
 """
 
 from collections.abc import Callable
@@ -23,46 +33,98 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Denoise", "Noise", "condition", "ddim_sample", "ddpm_sample", "integrate", "predict_x0", "timesteps"]
+from dlcore.generative.schedules import SamplingGrid
+
+__all__ = [
+    "Denoise",
+    "Noise",
+    "Prediction",
+    "condition",
+    "ddim_sample",
+    "ddpm_sample",
+    "euler_sample",
+    "guide",
+    "integrate",
+    "read_prediction",
+    "target_of",
+]
 
 Denoise = Callable[[jax.Array, jax.Array], jax.Array]
-"""(x [B, ...], timestep []) -> predicted noise [B, ...]."""
+"""(x [B, ...], timestep []) -> predicted noise [B, ...], or what else `Prediction` names."""
 Noise = Callable[[jax.Array], jax.Array]
 """Step k [] -> standard normal noise [B, ...], a new draw for each k."""
+Prediction = Literal["epsilon", "v", "sample"]
+"""What a network predicts: the noise, the velocity or the clean example."""
 
 
-def timesteps(num_timesteps: int, num_inference_steps: int) -> np.ndarray:
-    """Choose the timesteps that a sampler visits: every floor(T / N)-th from 0, diffusers' "leading" spacing.
-
-    Args:
-      num_timesteps: T, of training.
-      num_inference_steps: N, from 1 to T.
-
-    Returns:
-      [N] int32, falling to 0.
-
-    Raises:
-      ValueError: N is not in [1, T].
-    """
-    if not 1 <= num_inference_steps <= num_timesteps:
-        raise ValueError(f"num_inference_steps={num_inference_steps}: out of range; allowed: 1 to {num_timesteps}")
-    return (np.arange(num_inference_steps)[::-1] * (num_timesteps // num_inference_steps)).astype(np.int32)
-
-
-def predict_x0(x: Any, eps: Any, abar: Any, clip_sample: bool) -> Any:
-    """Recover the clean example from a prediction of the noise.
+def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "epsilon") -> tuple[Any, Any]:
+    """Read a network's output as the clean example and the noise.
 
     Args:
+      output: [...], what the network predicts of x_t.
       x: [...], x_t.
-      eps: [...], predicted noise.
       abar: [], alphas_cumprod at t.
-      clip_sample: clip the result to [-1, 1].
+      prediction: what that is: the noise epsilon, the velocity v, or the clean example.
 
     Returns:
-      x_0, [...].
+      (x_0, eps), both [...].
     """
-    x0 = (x - jnp.sqrt(1 - abar) * eps) / jnp.sqrt(abar)
-    return jnp.clip(x0, -1, 1) if clip_sample else x0
+    signal, spread = jnp.sqrt(abar), jnp.sqrt(1 - abar)
+    if prediction == "epsilon":
+        return (x - spread * output) / signal, output
+    if prediction == "v":
+        return signal * x - spread * output, signal * output + spread * x
+    return output, (x - signal * output) / spread
+
+
+def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") -> Any:
+    """Tell what a network shall predict.
+
+    Args:
+      x0: [...], the clean example.
+      eps: [...], the noise that was added to it.
+      abar: [], alphas_cumprod at t.
+      prediction: as in `read_prediction`.
+
+    Returns:
+      [...].
+    """
+    if prediction == "v":
+        return jnp.sqrt(abar) * eps - jnp.sqrt(1 - abar) * x0
+    return eps if prediction == "epsilon" else x0
+
+
+def _clean_and_noise(output, x, abar, prediction, clip_sample) -> tuple[jax.Array, jax.Array]:
+    """x_0, clipped where asked, and the noise that belongs to it."""
+    x0, eps = read_prediction(output, x, abar, prediction)
+    if not clip_sample:
+        return x0, eps
+    x0 = jnp.clip(x0, -1, 1)
+    return x0, (x - jnp.sqrt(abar) * x0) / jnp.sqrt(1 - abar)
+
+
+def guide(
+    network: Callable[[jax.Array, jax.Array, Any], jax.Array], conditions: Any, null: Any, scale: float | jax.Array
+) -> Denoise:
+    """Guide a conditional network by itself, without a classifier; both branches are one call of twice the batch.
+
+    Args:
+      network: (x [2 B, ...], timestep [], conditions of 2 B) -> output [2 B, ...].
+      conditions: pytree of [B, ...], what to draw.
+      null: pytree of [B, ...], the conditions of an unconditional example.
+      scale: w above; 0 is the unconditional network exactly, 1 the conditional one, and more follows the condition
+        at the price of variety.
+
+    Returns:
+      The guided network, for any sampler.
+    """
+    both = jax.tree.map(lambda *parts: jnp.concatenate(parts), null, conditions)
+
+    def guided(x: jax.Array, t: jax.Array) -> jax.Array:
+        without, given = jnp.split(network(jnp.concatenate([x, x]), t, both), 2)
+        return without + scale * (given - without)
+
+    return guided
 
 
 def condition(
@@ -84,33 +146,31 @@ def condition(
     """
     abar = jnp.asarray(alphas_cumprod)
 
+    def abar_of(t):
+        return jnp.interp(t, jnp.arange(len(abar)), abar)
+
     def conditioned(x: jax.Array, t: jax.Array) -> jax.Array:
         slope = jax.grad(lambda x: log_probability(x, t).sum())(x)
-        return denoise(x, t) - scale * jnp.sqrt(1 - abar[t]).astype(x.dtype) * slope
+        return denoise(x, t) - scale * jnp.sqrt(1 - abar_of(t)).astype(x.dtype) * slope
 
     return conditioned
 
 
-def integrate(
-    step: Callable, x: jax.Array, extra: Any, alphas_cumprod: np.ndarray, grid: np.ndarray, return_trajectory: bool
-) -> Any:
+def integrate(step: Callable, x: jax.Array, extra: Any, grid: SamplingGrid, return_trajectory: bool) -> Any:
     """Scan a sampler's step over its timesteps.
 
     Args:
-      step: `(x, extra, k, t, abar_t, abar_s) -> (x, extra)`, the k-th step, from timestep t to s; in the last
-        abar_s is 1.
+      step: `(x, extra, k, t, abar_t, abar_s) -> (x, extra)`, the k-th step, from timestep t to s.
       x: [B, ...], start.
       extra: whatever else the sampler carries.
-      alphas_cumprod: [T].
-      grid: [N] int, falling timesteps.
+      grid: see `dlcore.generative.schedules.sampling_grid`.
       return_trajectory: return x after every step too.
 
     Returns:
       The sample [B, ...]; with `return_trajectory` (sample, [N + 1, B, ...] from the start on).
     """
-    abar_t = np.asarray(alphas_cumprod, np.float64)[grid]
-    abar_s = np.append(abar_t[1:], 1.0)
-    rows = (jnp.arange(len(grid)), jnp.asarray(grid), jnp.asarray(abar_t, x.dtype), jnp.asarray(abar_s, x.dtype))
+    abar = jnp.asarray(grid.alphas_cumprod, x.dtype)
+    rows = (jnp.arange(len(grid.timesteps)), jnp.asarray(grid.timesteps), abar[:-1], abar[1:])
 
     def body(carry, row):
         carry = step(*carry, *row)
@@ -124,9 +184,9 @@ def ddpm_sample(
     denoise: Denoise,
     x: jax.Array,
     noise: Noise,
-    alphas_cumprod: np.ndarray,
-    grid: np.ndarray,
+    grid: SamplingGrid,
     *,
+    prediction: Prediction = "epsilon",
     clip_sample: bool = True,
     variance_type: Literal["fixed_small", "fixed_large"] = "fixed_small",
     return_trajectory: bool = False,
@@ -137,8 +197,8 @@ def ddpm_sample(
       denoise: the network.
       x: [B, ...], standard normal start.
       noise: draws a step's noise.
-      alphas_cumprod: [T].
-      grid: [N] int, falling, see `timesteps`.
+      grid: see `dlcore.generative.schedules.sampling_grid`.
+      prediction: what the network predicts, see `read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].
       variance_type: sigma^2 above.
       return_trajectory: return x after every step too.
@@ -148,22 +208,22 @@ def ddpm_sample(
     """
 
     def step(x, extra, k, t, abar_t, abar_s):
-        x0 = predict_x0(x, denoise(x, t), abar_t, clip_sample)
+        x0, _ = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
         a = abar_t / abar_s
         mean = jnp.sqrt(abar_s) * (1 - a) / (1 - abar_t) * x0 + jnp.sqrt(a) * (1 - abar_s) / (1 - abar_t) * x
         variance = (1 - a) * ((1 - abar_s) / (1 - abar_t) if variance_type == "fixed_small" else 1)
         return mean + jnp.where(abar_s < 1, jnp.sqrt(variance), 0) * noise(k), extra
 
-    return integrate(step, x, None, alphas_cumprod, grid, return_trajectory)
+    return integrate(step, x, None, grid, return_trajectory)
 
 
 def ddim_sample(
     denoise: Denoise,
     x: jax.Array,
     noise: Noise,
-    alphas_cumprod: np.ndarray,
-    grid: np.ndarray,
+    grid: SamplingGrid,
     *,
+    prediction: Prediction = "epsilon",
     clip_sample: bool = True,
     eta: float = 0.0,
     return_trajectory: bool = False,
@@ -174,8 +234,8 @@ def ddim_sample(
       denoise: the network.
       x: [B, ...], standard normal start.
       noise: draws a step's noise.
-      alphas_cumprod: [T].
-      grid: [N] int, falling, see `timesteps`.
+      grid: see `dlcore.generative.schedules.sampling_grid`.
+      prediction: what the network predicts, see `read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].
       eta: 0 follows a deterministic path; 1 has the ancestral variance.
       return_trajectory: return x after every step too.
@@ -185,12 +245,42 @@ def ddim_sample(
     """
 
     def step(x, extra, k, t, abar_t, abar_s):
-        eps = denoise(x, t)
-        x0 = predict_x0(x, eps, abar_t, clip_sample)
-        if clip_sample:
-            eps = (x - jnp.sqrt(abar_t) * x0) / jnp.sqrt(1 - abar_t)
+        x0, eps = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
         sigma = eta * jnp.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
         x = jnp.sqrt(abar_s) * x0 + jnp.sqrt(1 - abar_s - sigma**2) * eps
         return (x if isinstance(eta, int | float) and eta == 0 else x + sigma * noise(k)), extra
 
-    return integrate(step, x, None, alphas_cumprod, grid, return_trajectory)
+    return integrate(step, x, None, grid, return_trajectory)
+
+
+def euler_sample(
+    denoise: Denoise,
+    x: jax.Array,
+    noise: Noise,
+    grid: SamplingGrid,
+    *,
+    prediction: Prediction = "epsilon",
+    clip_sample: bool = True,
+    return_trajectory: bool = False,
+) -> Any:
+    """Draw by Euler's method on dy / dsigma = eps, y = x / sqrt(abar), sigma = sqrt((1 - abar) / abar).
+
+    Args:
+      denoise: the network.
+      x: [B, ...], standard normal start.
+      noise: not used.
+      grid: see `dlcore.generative.schedules.sampling_grid`; karras is made for it.
+      prediction: what the network predicts, see `read_prediction`.
+      clip_sample: clip the predicted clean example to [-1, 1].
+      return_trajectory: return x after every step too.
+
+    Returns:
+      As `integrate`.
+    """
+
+    def step(x, extra, k, t, abar_t, abar_s):
+        _, eps = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
+        sigma_t, sigma_s = (jnp.sqrt((1 - abar) / abar) for abar in (abar_t, abar_s))
+        return jnp.sqrt(abar_s) * (x / jnp.sqrt(abar_t) + (sigma_s - sigma_t) * eps), extra
+
+    return integrate(step, x, None, grid, return_trajectory)

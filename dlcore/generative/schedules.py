@@ -1,4 +1,4 @@
-"""Noise schedules of diffusion models.
+"""Noise schedules of diffusion models, and the grids of timesteps that samplers visit.
 
 Ho, Jain & Abbeel 2020, arXiv:2006.11239 (linear); Nichol & Dhariwal 2021, arXiv:2102.09672 (cosine); Rombach et al.
 2022, arXiv:2112.10752 (scaled linear).
@@ -9,14 +9,30 @@ Ho, Jain & Abbeel 2020, arXiv:2006.11239 (linear); Nichol & Dhariwal 2021, arXiv
 Timesteps count from 0 in code: alphas_cumprod[0] is 1 - beta of the first, and the paper's abar_1000 is
 alphas_cumprod[999]. With another number of timesteps T than 1000, linear betas are scaled by 1000 / T, so that the last
 timestep is still noise.
+
+A sampler visits a falling grid of timesteps. Where it starts, where it ends and what follows the last step are named
+options (Lin et al. 2023, arXiv:2305.08891, section 3.4), since a grid that starts below the last timestep takes noise
+for an example that it is not. Karras et al. 2022, arXiv:2206.00364, space sigma = sqrt((1 - abar) / abar) instead:
+
+    sigma_i = (sigma_max^(1/7) + i / (N - 1) (sigma_min^(1/7) - sigma_max^(1/7)))^7
 """
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["SCHEDULES", "add_noise", "alphas_cumprod", "cosine_betas", "linear_betas", "scaled_linear_betas"]
+__all__ = [
+    "SCHEDULES",
+    "SamplingGrid",
+    "add_noise",
+    "alphas_cumprod",
+    "cosine_betas",
+    "linear_betas",
+    "sampling_grid",
+    "scaled_linear_betas",
+    "timesteps",
+]
 
 MAX_BETA = 0.999
 
@@ -93,6 +109,89 @@ def add_noise(x: Any, noise: Any, alpha_cumprod: Any) -> Any:
       x_t, [...].
     """
     return jnp.sqrt(alpha_cumprod) * x + jnp.sqrt(1 - alpha_cumprod) * noise
+
+
+class SamplingGrid(NamedTuple):
+    """The steps of a sampler.
+
+    Args:
+      timesteps: [N], falling, as the network is given them; fractions between two timesteps are allowed.
+      alphas_cumprod: [N + 1] float64: abar at each timestep, and where the last step ends.
+    """
+
+    timesteps: np.ndarray
+    alphas_cumprod: np.ndarray
+
+
+def timesteps(
+    num_timesteps: int,
+    num_inference_steps: int,
+    spacing: Literal["leading", "trailing", "linspace"] = "leading",
+    offset: int = 0,
+) -> np.ndarray:
+    """Choose the timesteps that a sampler visits.
+
+        leading    k floor(T / N) + offset            ends at the offset, starts below T - 1
+        trailing   round(T - k T / N) - 1             starts at T - 1, ends above 0
+        linspace   round((T - 1) (1 - k / (N - 1)))   from T - 1 to 0; one step is at T - 1
+
+    Args:
+      num_timesteps: T, of training.
+      num_inference_steps: N, from 1 to T.
+      spacing: see above.
+      offset: leading: of every timestep.
+
+    Returns:
+      [N] int32, falling, without duplicates.
+
+    Raises:
+      ValueError: N is not in [1, T], or the offset leads past the last timestep or below 0.
+    """
+    count, last = num_inference_steps, num_timesteps - 1
+    if not 1 <= count <= num_timesteps:
+        raise ValueError(f"num_inference_steps={count}: out of range; allowed: 1 to {num_timesteps}")
+    if spacing == "leading":
+        room = last - (count - 1) * (num_timesteps // count)
+        if not 0 <= offset <= room:
+            raise ValueError(f"offset={offset}: leaves the timesteps; allowed: 0 to {room} for {count} steps")
+        grid = np.arange(count)[::-1] * (num_timesteps // count) + offset
+    elif spacing == "trailing":
+        grid = np.round(num_timesteps - np.arange(count) * num_timesteps / count) - 1
+    else:
+        grid = np.round(np.linspace(last, 0, count))
+    return grid.astype(np.int32)
+
+
+def sampling_grid(
+    alphas_cumprod: np.ndarray,
+    timesteps: np.ndarray,
+    *,
+    final_alpha: Literal["one", "first"] = "one",
+    sigmas: Literal["training", "karras"] = "training",
+) -> SamplingGrid:
+    """Find abar of a sampler's timesteps.
+
+    Args:
+      alphas_cumprod: [T], of training.
+      timesteps: [N], falling; between two timesteps sigma is interpolated.
+      final_alpha: abar where the last step ends: one, the clean example, or that of the first timestep, for networks
+        that never saw less noise.
+      sigmas: training keeps the timesteps; karras spaces sigma between the first and the last of them, and finds the
+        timesteps of these sigmas (between two, by log sigma).
+
+    Returns:
+      The grid.
+    """
+    abar = np.asarray(alphas_cumprod, np.float64)
+    every = np.arange(len(abar))
+    sigma = np.sqrt((1 - abar) / abar)
+    values = np.interp(timesteps, every, sigma)
+    if sigmas == "karras":
+        ramp = np.linspace(0, 1, len(values))
+        values = (values[0] ** (1 / 7) + ramp * (values[-1] ** (1 / 7) - values[0] ** (1 / 7))) ** 7
+        timesteps = np.interp(np.log(values), np.log(sigma), every).astype(np.float32)
+    final = 1.0 if final_alpha == "one" else abar[0]
+    return SamplingGrid(np.asarray(timesteps), np.append(1 / (1 + values**2), final))
 
 
 def _checked(num_timesteps: int) -> int:

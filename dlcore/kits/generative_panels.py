@@ -101,7 +101,12 @@ def diffusion_panels(context: Any, model: nn.Module) -> list:
         def denoise(x, t):
             return model.apply({"params": params}, x, jnp.full(x.shape[0], t))
 
-        options = {"sampler": sampler, "num_inference_steps": num_inference_steps, "clip_sample": flags.clip_sample}
+        options = {
+            "sampler": sampler,
+            "num_inference_steps": num_inference_steps,
+            "clip_sample": flags.clip_sample,
+            "prediction": flags.prediction,
+        }
         return denormalize(ddpm.sample(denoise, keys, shape, abar, **options, return_trajectory=True)[1])
 
     keys = example_keys(context.state.rng, {"index": jnp.arange(16)})

@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod, cosine_betas, linear_betas
+from dlcore.generative.schedules import (
+    SCHEDULES,
+    add_noise,
+    alphas_cumprod,
+    cosine_betas,
+    linear_betas,
+    sampling_grid,
+    timesteps,
+)
 
 GOLDEN = "tests/goldens/df_schedulers.npz"
 
@@ -70,3 +78,56 @@ def test_cosine_by_hand():
 def test_no_steps_is_an_error():
     with pytest.raises(ValueError, match="num_timesteps=0: too few"):
         linear_betas(0)
+
+
+FIRST = {
+    "leading": {1: [0], 5: [800, 600], 10: [900, 800], 21: [940, 893], 50: [980, 960], 1000: [999, 998]},
+    "trailing": {1: [999], 5: [999, 799], 10: [999, 899], 21: [999, 951], 50: [999, 979], 1000: [999, 998]},
+    "linspace": {1: [999], 5: [999, 749], 10: [999, 888], 21: [999, 949], 50: [999, 979], 1000: [999, 998]},
+}
+"""The first two timesteps; linspace of 5 is 999 - 249.75 k, of which 749.25 rounds to 749."""
+LAST = {
+    "leading": {1: 0, 5: 0, 10: 0, 21: 0, 50: 0, 1000: 0},
+    "trailing": {1: 999, 5: 199, 10: 99, 21: 47, 50: 19, 1000: 0},
+    "linspace": {1: 999, 5: 0, 10: 0, 21: 0, 50: 0, 1000: 0},
+}
+
+
+@pytest.mark.covers("GE-29")
+@pytest.mark.parametrize("spacing", FIRST)
+@pytest.mark.parametrize("steps", [1, 5, 10, 21, 50, 1000])
+def test_the_timesteps_of_each_spacing(spacing, steps):
+    grid = timesteps(1000, steps, spacing)
+    assert len(grid) == steps
+    assert (np.diff(grid) < 0).all()
+    assert grid[:2].tolist() == FIRST[spacing][steps]
+    assert grid[-1] == LAST[spacing][steps]
+
+
+@pytest.mark.parametrize("final_alpha", ["one", "first"])
+@pytest.mark.parametrize("steps", [1, 5, 21, 1000])
+def test_each_step_ends_where_the_next_begins_and_the_last_at_the_final_alpha(final_alpha, steps):
+    """No fixed stride: uneven spacings too follow the grid."""
+    bars = alphas_cumprod(linear_betas(1000))
+    visited = timesteps(1000, steps, "linspace")
+    grid = sampling_grid(bars, visited, final_alpha=final_alpha)
+    np.testing.assert_allclose(grid.alphas_cumprod[:-1], bars[visited], rtol=1e-9)
+    assert grid.alphas_cumprod[-1] == (1 if final_alpha == "one" else bars[0])
+
+
+@pytest.mark.parametrize("steps", [0, 1001])
+def test_impossible_numbers_of_steps_are_named(steps):
+    with pytest.raises(ValueError, match=f"num_inference_steps={steps}: out of range"):
+        timesteps(1000, steps)
+
+
+def test_an_offset_beyond_the_last_timestep_is_named():
+    assert timesteps(1000, 8, offset=1)[[0, -1]].tolist() == [876, 1]
+    with pytest.raises(ValueError, match="offset=1: leaves the timesteps; allowed: 0 to 0 for 1000 steps"):
+        timesteps(1000, 1000, offset=1)
+
+
+def test_karras_sigmas_of_one_step_are_that_step():
+    bars = alphas_cumprod(linear_betas(1000))
+    grid = sampling_grid(bars, np.array([999]), sigmas="karras")
+    assert grid.timesteps.tolist() == [999]
