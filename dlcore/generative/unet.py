@@ -23,16 +23,25 @@ from dlcore.learner import Range
 from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
-__all__ = ["ResidualBlock", "SelfAttention", "UNet", "timestep_embedding"]
+__all__ = ["ResidualBlock", "SelfAttention", "TimestepEmbedding", "UNet", "timestep_embedding"]
 
 
-def timestep_embedding(t: jax.Array, features: int, max_period: float = 10000.0) -> jax.Array:
+def timestep_embedding(
+    t: jax.Array,
+    features: int,
+    max_period: float = 10000.0,
+    *,
+    cosine_first: bool = False,
+    ends_at_period: bool = False,
+) -> jax.Array:
     """Embed timesteps by sines, then cosines, of frequencies 1 to 1 / max_period.
 
     Args:
       t: [B], timesteps.
       features: size of an embedding, even.
       max_period: of the slowest wave, over 2 pi.
+      cosine_first: put the cosines before the sines (diffusers' flip_sin_to_cos).
+      ends_at_period: the slowest frequency is 1 / max_period itself, not the one before (diffusers' freq_shift of 1).
 
     Returns:
       [B, features] float32.
@@ -42,9 +51,39 @@ def timestep_embedding(t: jax.Array, features: int, max_period: float = 10000.0)
     """
     if features % 2:
         raise ValueError(f"features={features}: odd; allowed: even numbers")
-    frequencies = jnp.exp(-math.log(max_period) * jnp.arange(features // 2) / (features // 2))
+    frequencies = jnp.exp(-math.log(max_period) * jnp.arange(features // 2) / (features // 2 - ends_at_period))
     angles = t.astype(jnp.float32)[:, None] * frequencies
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+    waves = [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.concatenate(waves[::-1] if cosine_first else waves, -1)
+
+
+class TimestepEmbedding(nn.Module):
+    """A perceptron of one hidden layer on the waves of `timestep_embedding`.
+
+    Args:
+      features: of both layers.
+      kernel_init: initializer of both kernels.
+      dtype: of computation; None takes the input's.
+    """
+
+    features: int
+    kernel_init: Any = nn.initializers.lecun_normal()
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, waves: jax.Array) -> jax.Array:
+        """Embed timesteps.
+
+        Args:
+          waves: [B, D].
+
+        Returns:
+          [B, features].
+        """
+        first, second = (
+            nn.Dense(self.features, dtype=self.dtype, kernel_init=self.kernel_init, name=f"linear_{k}") for k in (1, 2)
+        )
+        return second(nn.silu(first(waves)))
 
 
 def _norm(features: int, dtype: Any, name: str) -> nn.Module:

@@ -1,0 +1,233 @@
+"""The autoencoder of latent diffusion: images as smaller maps of a few channels, near a standard normal.
+
+Rombach et al. 2022, arXiv:2112.10752, section 3.1, in the form of the diffusers library, whose weights it takes.
+
+    mean, logvar = encoder(x),   z = mean + exp(logvar / 2) eps,   reconstruction = decoder(z)
+    L = |x - reconstruction|, averaged over pixels, + kl_weight KL(N(mean, exp(logvar)) || N(0, I)), over values of z
+
+The weight is tiny: the divergence keeps z from growing, while what z looks like is left to the diffusion that is
+trained on it. The paper adds a perceptual and an adversarial loss, which are left out here.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.generative.conditional_unet import AttentionBlock, ResnetBlock
+from dlcore.generative.pixels import denormalize, normalize
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.nn import Conv, GroupNorm
+from dlcore.nn.precision import logits_dtype
+from dlcore.optim import apply_gradients
+
+__all__ = ["AutoencoderKL", "kl_from_standard_normal", "learner"]
+
+
+def kl_from_standard_normal(mean: jax.Array, logvar: jax.Array) -> jax.Array:
+    """KL(N(mean, exp(logvar)) || N(0, 1)) of each value, in nats.
+
+    Args:
+      mean: [...].
+      logvar: [...].
+
+    Returns:
+      [...].
+    """
+    return 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1 - logvar)
+
+
+class _Half(nn.Module):
+    """What encoder and decoder share."""
+
+    channels: tuple[int, ...]
+    num_res_blocks: int
+    out_channels: int
+    groups: int
+    dtype: Any = None
+
+    @nn.nowrap
+    def _resnet(self, name: str, features: int) -> ResnetBlock:
+        return ResnetBlock(features, self.groups, 1e-6, self.dtype, name=name)
+
+    @nn.nowrap
+    def _middle(self, x: jax.Array) -> jax.Array:
+        x = self._resnet("mid_block_resnets_0", x.shape[-1])(x)
+        x = AttentionBlock(1, self.groups, 1e-6, self.dtype, name="mid_block_attentions_0")(x)
+        return self._resnet("mid_block_resnets_1", x.shape[-1])(x)
+
+    @nn.nowrap
+    def _head(self, x: jax.Array) -> jax.Array:
+        x = nn.silu(GroupNorm(self.groups, epsilon=1e-6, dtype=self.dtype, name="conv_norm_out")(x))
+        return Conv(self.out_channels, (3, 3), name="conv_out")(x.astype(logits_dtype(x.dtype)))
+
+
+class _Encoder(_Half):
+    """Halves the sides after each level but the last."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
+        for level, features in enumerate(self.channels):
+            for k in range(self.num_res_blocks):
+                x = self._resnet(f"down_blocks_{level}_resnets_{k}", features)(x)
+            if level + 1 < len(self.channels):
+                name, padding = f"down_blocks_{level}_downsamplers_0_conv", ((0, 1), (0, 1))
+                x = Conv(features, (3, 3), 2, padding=padding, dtype=self.dtype, name=name)(x)
+        return self._head(self._middle(x))
+
+
+class _Decoder(_Half):
+    """Doubles the sides after each level but the last."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(x)
+        x = self._middle(x)
+        for level, features in enumerate(reversed(self.channels)):
+            for k in range(self.num_res_blocks + 1):
+                x = self._resnet(f"up_blocks_{level}_resnets_{k}", features)(x)
+            if level + 1 < len(self.channels):
+                name = f"up_blocks_{level}_upsamplers_0_conv"
+                x = Conv(features, (3, 3), dtype=self.dtype, name=name)(x.repeat(2, 1).repeat(2, 2))
+        return self._head(x)
+
+
+class AutoencoderKL(nn.Module):
+    """Encoder to the mean and log-variance of a latent, and decoder from it.
+
+    Args:
+      channels: of each level; each after the first halves the sides.
+      num_res_blocks: residual blocks of each level; one more in the decoder.
+      latent_channels: of the latent.
+      image_channels: of the images.
+      groups: of the group norms; divides all channels.
+      dtype: of computation; None takes the input's.
+    """
+
+    channels: tuple[int, ...] = (16, 32)
+    num_res_blocks: Annotated[int, Range(1)] = 1
+    latent_channels: Annotated[int, Range(1)] = 4
+    image_channels: Annotated[int, Range(1)] = 3
+    groups: Annotated[int, Range(1)] = 8
+    dtype: Any = None
+
+    def setup(self):
+        """Build both halves and the 1x1 convolutions around the latent."""
+        fields = self.channels, self.num_res_blocks
+        self.encoder = _Encoder(*fields, 2 * self.latent_channels, self.groups, self.dtype)
+        self.decoder = _Decoder(*fields, self.image_channels, self.groups, self.dtype)
+        self.quant_conv = Conv(2 * self.latent_channels, (1, 1))
+        self.post_quant_conv = Conv(self.latent_channels, (1, 1))
+
+    def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Encode images.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1]; H and W are multiples of 2^(levels - 1).
+
+        Returns:
+          (mean, logvar), both [B, h, w, latent_channels]; logvar is clipped to [-30, 20].
+
+        Raises:
+          ValueError: the levels do not divide H or W.
+        """
+        multiple = 2 ** (len(self.channels) - 1)
+        if x.shape[1] % multiple or x.shape[2] % multiple:
+            raise ValueError(f"x={x.shape[1]}x{x.shape[2]}: sides do not divide; allowed: multiples of {multiple}")
+        mean, logvar = jnp.split(self.quant_conv(self.encoder(x)), 2, -1)
+        return mean, jnp.clip(logvar, -30, 20)
+
+    def decode(self, z: jax.Array) -> jax.Array:
+        """Decode latents.
+
+        Args:
+          z: [B, h, w, latent_channels].
+
+        Returns:
+          [B, H, W, C], about [-1, 1].
+
+        Raises:
+          ValueError: the latent has another number of channels.
+        """
+        if z.shape[-1] != self.latent_channels:
+            raise ValueError(f"z={z.shape}: another latent; allowed: [B, h, w, {self.latent_channels}]")
+        return self.decoder(self.post_quant_conv(z))
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Encode images and decode the mean.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1].
+
+        Returns:
+          (decoded, mean, logvar).
+        """
+        mean, logvar = self.encode(x)
+        return self.decode(mean), mean, logvar
+
+
+@check_arguments
+def learner(
+    *,
+    model: AutoencoderKL,
+    optimizer: optax.GradientTransformation,
+    kl_weight: Annotated[float, Range(0)] = 1e-6,
+    axis: str | None = None,
+) -> Learner:
+    """Train an autoencoder of `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: the autoencoder.
+      optimizer: any optax transformation.
+      kl_weight: of the divergence from a standard normal, averaged over the latent's values, in nats.
+      axis: not used; nothing acts across examples.
+
+    Returns:
+      The learner. `evaluate` reconstructs from the mean; `predict` gives `image` (the reconstruction in [0, 1]),
+      `mean` and `logvar`.
+    """
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        params = model.init(jax.random.fold_in(rng, 0), normalize(batch["image"][:1]))["params"]
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+
+    def objective(params, batch, rng, noise: Callable | None = jax.random.normal):
+        x, mask = normalize(batch["image"]), mask_of(batch)
+        mean, logvar = model.apply({"params": params}, x, method="encode")
+        z = mean
+        if noise is not None:
+            drawn = jax.vmap(lambda key: noise(key, mean.shape[1:], mean.dtype))(example_keys(rng, batch))
+            z = mean + jnp.exp(0.5 * logvar) * drawn
+        y = model.apply({"params": params}, z, method="decode")
+        errors = jnp.abs(x - y).mean((1, 2, 3))
+        divergences = kl_from_standard_normal(mean, logvar).mean((1, 2, 3))
+        mse = jnp.square(jnp.clip(y, -1, 1) - x).mean((1, 2, 3)) / 4
+        metrics = {
+            "loss": Sum.of(errors + kl_weight * divergences, mask),
+            "l1": Sum.of(errors, mask),
+            "kl": Sum.of(divergences, mask),
+            "psnr": Sum.of(-10 * jnp.log10(jnp.maximum(mse, 1e-10)), mask),
+        }
+        return masked_mean(errors + kl_weight * divergences, mask), metrics
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return objective(params, batch, state.rng)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        return objective(state.params, batch, state.rng, None)[1]
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        y, mean, logvar = model.apply({"params": state.params}, normalize(batch["image"]))
+        return {"image": denormalize(y), "mean": mean, "logvar": logvar}
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

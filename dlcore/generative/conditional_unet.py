@@ -1,0 +1,341 @@
+"""The U-Net of latent diffusion: residual blocks and attention, conditioned on the timestep, a class and a text.
+
+Rombach et al. 2022, arXiv:2112.10752, in the form of the diffusers library, whose weights it takes
+(`dlcore.generative.torch_diffusers`).
+
+    block(x, t)     x + conv(silu(norm(conv(silu(norm(x))) + W silu(e(t)))))
+    e               MLP(sines of t) + embedding of the class
+    attention       x + W_o attend(norm(x)): every position to every other
+    transformer     on the positions as tokens h: h + self(LN h), h + cross(LN h, context), h + gated perceptron(LN h)
+
+The text comes in by cross-attention: queries are positions, keys and values are the words (`context`). Padding is
+attended to, as in Stable Diffusion. What adds to the residual stream starts at zero, so that the first prediction is 0
+and the first loss the variance of the noise, 1.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
+from dlcore.learner import Range
+from dlcore.nn import Conv, GroupNorm
+from dlcore.nn.attention import dot_product_attention
+from dlcore.nn.group_norm import LayerNorm
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["AttentionBlock", "ConditionalUNet", "ResnetBlock", "SpatialTransformer", "UNetEncoder"]
+
+_ZEROS = nn.initializers.zeros
+
+
+class ResnetBlock(nn.Module):
+    """Two 3x3 convolutions around an embedding; at the start it is its skip connection alone.
+
+    Args:
+      features: output channels.
+      groups: of the norms.
+      epsilon: of the norms.
+      dtype: of computation; None takes the input's.
+    """
+
+    features: int
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, embedding: jax.Array | None = None) -> jax.Array:
+        """Transform a feature map.
+
+        Args:
+          x: [B, H, W, C].
+          embedding: [B, E]; None for none.
+
+        Returns:
+          [B, H, W, features].
+        """
+        h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm1")(x))
+        h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
+        if embedding is not None:
+            dense = nn.Dense(self.features, dtype=self.dtype, name="time_emb_proj")
+            h += dense(nn.silu(embedding))[:, None, None]
+        h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm2")(h))
+        h = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=_ZEROS, name="conv2")(h)
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, (1, 1), dtype=self.dtype, name="conv_shortcut")(x)
+        return x + h
+
+
+class _Attention(nn.Module):
+    """Multi-head attention whose output layer alone always has a bias, and may start at zero."""
+
+    num_heads: int
+    use_bias: bool = False
+    out_kernel_init: Any = nn.initializers.lecun_normal()
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+        features, context = x.shape[-1], x if context is None else context
+        if features % self.num_heads:
+            raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {features} channels")
+
+        def project(name: str, tokens: jax.Array) -> jax.Array:
+            tokens = nn.Dense(features, self.use_bias, dtype=self.dtype, name=name)(tokens)
+            return tokens.reshape(*tokens.shape[:-1], self.num_heads, -1)
+
+        y = dot_product_attention(project("to_q", x), project("to_k", context), project("to_v", context))
+        out = nn.Dense(features, dtype=self.dtype, kernel_init=self.out_kernel_init, name="to_out_0")
+        return out(y.reshape(x.shape))
+
+
+class AttentionBlock(nn.Module):
+    """Every position attends to every other; at the start it is the identity.
+
+    Args:
+      num_heads: divides C.
+      groups: of the norm.
+      epsilon: of the norm.
+      dtype: of computation; None takes the input's.
+    """
+
+    num_heads: int = 1
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Attend over the positions of a feature map.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, H, W, C].
+        """
+        h = GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="group_norm")(x)
+        attend = _Attention(self.num_heads, True, _ZEROS, self.dtype, name="attention")
+        return x + attend(h.reshape(x.shape[0], -1, x.shape[-1])).reshape(x.shape)
+
+
+class _TransformerBlock(nn.Module):
+    """Self-attention, cross-attention and a gated perceptron."""
+
+    num_heads: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
+        def norm(name: str) -> jax.Array:
+            return LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)(x)
+
+        x += _Attention(self.num_heads, dtype=self.dtype, name="attn1")(norm("norm1"))
+        x += _Attention(self.num_heads, dtype=self.dtype, name="attn2")(norm("norm2"), context)
+        h = nn.Dense(8 * x.shape[-1], dtype=self.dtype, name="ff_in")(norm("norm3"))
+        h, gate = jnp.split(h, 2, -1)
+        return x + nn.Dense(x.shape[-1], dtype=self.dtype, name="ff_out")(h * nn.gelu(gate, approximate=False))
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the positions of a feature map, which attend to a context; at the start the identity.
+
+    Args:
+      num_heads: divides C.
+      num_layers: transformer blocks.
+      groups: of the norm.
+      dtype: of computation; None takes the input's.
+    """
+
+    num_heads: int = 8
+    num_layers: int = 1
+    groups: int = 32
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
+        """Attend over the positions, and to the context.
+
+        Args:
+          x: [B, H, W, C].
+          context: [B, T, D], such as the words of a prompt.
+
+        Returns:
+          [B, H, W, C].
+        """
+        h = GroupNorm(self.groups, epsilon=1e-6, dtype=self.dtype, name="norm")(x)
+        h = Conv(x.shape[-1], (1, 1), dtype=self.dtype, name="proj_in")(h).reshape(x.shape[0], -1, x.shape[-1])
+        for k in range(self.num_layers):
+            h = _TransformerBlock(self.num_heads, self.dtype, name=f"transformer_blocks_{k}")(h, context)
+        h = Conv(x.shape[-1], (1, 1), dtype=self.dtype, kernel_init=_ZEROS, name="proj_out")(h.reshape(x.shape))
+        return x + h
+
+
+class UNetEncoder(nn.Module):
+    """What the U-Net and a ControlNet share: the fields, the embedding, the way down and the middle.
+
+    Args:
+      channels: of each level; the first is even.
+      num_res_blocks: residual blocks of each level; one more on the way up.
+      attention_levels: levels with attention, from 0; the middle always has it.
+      num_heads: heads of all attention; None: channels / head_features.
+      head_features: channels of a head, where num_heads is None.
+      groups: of the group norms; divides all channels.
+      num_classes: classes to embed, the null class among them; None for none.
+      cosine_first: of the timestep's waves, see `timestep_embedding`.
+      ends_at_period: of the timestep's waves, see `timestep_embedding`.
+      dtype: of computation; None takes the input's.
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    num_res_blocks: Annotated[int, Range(1)] = 1
+    attention_levels: tuple[int, ...] = (1,)
+    num_heads: Annotated[int, Range(1)] | None = 4
+    head_features: Annotated[int, Range(1)] = 8
+    groups: Annotated[int, Range(1)] = 8
+    num_classes: int | None = None
+    cosine_first: bool = True
+    ends_at_period: bool = False
+    dtype: Any = None
+
+    @nn.nowrap
+    def resnet(self, name: str, features: int, dtype: Any) -> ResnetBlock:
+        """Build a residual block.
+
+        Args:
+          name: of the block.
+          features: output channels.
+          dtype: of computation.
+
+        Returns:
+          The module.
+        """
+        return ResnetBlock(features, self.groups, dtype=dtype, name=name)
+
+    @nn.nowrap
+    def attend(self, name: str, x: jax.Array, context: jax.Array | None, dtype: Any) -> jax.Array:
+        """Attend to the context where there is one, else to the map's own positions.
+
+        Args:
+          name: of the block.
+          x: [B, H, W, C].
+          context: [B, T, D], or None.
+          dtype: of computation.
+
+        Returns:
+          [B, H, W, C].
+        """
+        heads = self.num_heads or x.shape[-1] // self.head_features
+        if context is None:
+            return AttentionBlock(heads, self.groups, dtype=dtype, name=name)(x)
+        return SpatialTransformer(heads, groups=self.groups, dtype=dtype, name=name)(x, context)
+
+    @nn.nowrap
+    def embed(self, t: jax.Array, label: jax.Array | None, dtype: Any) -> jax.Array:
+        """Embed the timestep and the class.
+
+        Args:
+          t: [B], timesteps.
+          label: [B] int; None where num_classes is None.
+          dtype: of computation.
+
+        Returns:
+          [B, 4 channels[0]].
+        """
+        waves = timestep_embedding(
+            t, self.channels[0], cosine_first=self.cosine_first, ends_at_period=self.ends_at_period
+        )
+        features = 4 * self.channels[0]
+        embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(waves.astype(dtype))
+        if self.num_classes is not None:
+            embedding += nn.Embed(self.num_classes, features, dtype=dtype, name="class_embedding")(label)
+        return embedding
+
+    @nn.nowrap
+    def encode(
+        self, x: jax.Array, embedding: jax.Array, context: jax.Array | None, dtype: Any
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """Go down the levels and through the middle.
+
+        Args:
+          x: [B, H, W, channels[0]].
+          embedding: [B, E].
+          context: [B, T, D], or None.
+          dtype: of computation.
+
+        Returns:
+          (the middle's map, the maps on the way, from x on).
+        """
+        maps = [x]
+        for level, features in enumerate(self.channels):
+            for k in range(self.num_res_blocks):
+                x = self.resnet(f"down_blocks_{level}_resnets_{k}", features, dtype)(x, embedding)
+                if level in self.attention_levels:
+                    x = self.attend(f"down_blocks_{level}_attentions_{k}", x, context, dtype)
+                maps.append(x)
+            if level + 1 < len(self.channels):
+                name = f"down_blocks_{level}_downsamplers_0_conv"
+                x = Conv(features, (3, 3), 2, padding=1, dtype=dtype, name=name)(x)
+                maps.append(x)
+        x = self.resnet("mid_block_resnets_0", x.shape[-1], dtype)(x, embedding)
+        x = self.attend("mid_block_attentions_0", x, context, dtype)
+        return self.resnet("mid_block_resnets_1", x.shape[-1], dtype)(x, embedding), maps
+
+
+class ConditionalUNet(UNetEncoder):
+    """Predicts an output of the input's shape from it, the timestep, and what it is conditioned on.
+
+    Args:
+      out_channels: of the prediction; None takes the input's.
+    """
+
+    out_channels: int | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        t: jax.Array,
+        label: jax.Array | None = None,
+        context: jax.Array | None = None,
+        control: tuple[list[jax.Array], jax.Array] | None = None,
+    ) -> jax.Array:
+        """Predict the noise.
+
+        Args:
+          x: [B, H, W, C]; H and W are multiples of 2^(levels - 1).
+          t: [B], timesteps.
+          label: [B] int, classes; None where num_classes is None.
+          context: [B, T, D], a text; None attends to no text.
+          control: (maps, map) that a ControlNet adds to the maps on the way down and to the middle's.
+
+        Returns:
+          [B, H, W, out_channels], at least float32.
+
+        Raises:
+          ValueError: the levels do not divide H or W, or heads do not divide channels.
+        """
+        multiple = 2 ** (len(self.channels) - 1)
+        if x.shape[1] % multiple or x.shape[2] % multiple:
+            raise ValueError(f"x={x.shape[1]}x{x.shape[2]}: sides do not divide; allowed: multiples of {multiple}")
+        dtype, out = compute_dtype(self.dtype, x, self.variables), self.out_channels or x.shape[-1]
+        embedding = self.embed(t, label, dtype)
+        x = Conv(self.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
+        x, maps = self.encode(x, embedding, context, dtype)
+        if control is not None:
+            maps, x = [a + b for a, b in zip(maps, control[0], strict=True)], x + control[1]
+        last = len(self.channels) - 1
+        for level in reversed(range(last + 1)):
+            for k in range(self.num_res_blocks + 1):
+                x = jnp.concatenate([x, maps.pop()], -1)
+                x = self.resnet(f"up_blocks_{last - level}_resnets_{k}", self.channels[level], dtype)(x, embedding)
+                if level in self.attention_levels:
+                    x = self.attend(f"up_blocks_{last - level}_attentions_{k}", x, context, dtype)
+            if level:
+                name = f"up_blocks_{last - level}_upsamplers_0_conv"
+                x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=name)(x.repeat(2, 1).repeat(2, 2))
+        x = nn.silu(GroupNorm(self.groups, dtype=dtype, name="conv_norm_out")(x)).astype(logits_dtype(x.dtype))
+        return Conv(out, (3, 3), kernel_init=_ZEROS, name="conv_out")(x)

@@ -1,0 +1,129 @@
+"""ControlNet: a trained U-Net follows an image of edges, of poses or of depths besides its prompt.
+
+Zhang, Rao & Agrawala 2023, arXiv:2302.05543.
+
+    maps = U-Net's encoder(x_t, t, prompt),   control = Z(copy of the encoder(x_t + Z(hint), t, prompt))
+    eps  = U-Net's decoder(maps + control)
+
+The U-Net is locked; a copy of its encoder learns. Z are 1x1 convolutions that start at zero, so that the first
+prediction is the U-Net's own to the bit. The gradient of a zero convolution's weights is not zero, for its input is
+not: y = w h has dL/dw = dL/dy h; but dL/dh = w dL/dy is, and the copy starts to learn once w has moved.
+"""
+
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.generative.conditional_unet import ConditionalUNet, UNetEncoder
+from dlcore.nn import Conv
+from dlcore.nn.precision import compute_dtype
+
+__all__ = ["ControlNet", "ControlledUNet", "copy_encoder"]
+
+_ZEROS = nn.initializers.zeros
+
+
+class _HintEmbedding(nn.Module):
+    """Convolutions that bring a hint to the size of what is diffused; the last starts at zero."""
+
+    channels: tuple[int, ...]
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.silu(Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x))
+        for k, (a, b) in enumerate(zip(self.channels[:-1], self.channels[1:], strict=True)):
+            x = nn.silu(Conv(a, (3, 3), dtype=self.dtype, name=f"blocks_{2 * k}")(x))
+            x = nn.silu(Conv(b, (3, 3), 2, padding=1, dtype=self.dtype, name=f"blocks_{2 * k + 1}")(x))
+        return Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=_ZEROS, name="conv_out")(x)
+
+
+class ControlNet(UNetEncoder):
+    """Turns a hint into what is added to the maps of a U-Net of the same fields.
+
+    Args:
+      hint_channels: of the convolutions on the hint; each after the first halves its sides.
+    """
+
+    hint_channels: tuple[int, ...] = (16,)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        t: jax.Array,
+        hint: jax.Array,
+        label: jax.Array | None = None,
+        context: jax.Array | None = None,
+    ) -> tuple[list[jax.Array], jax.Array]:
+        """Compute the control.
+
+        Args:
+          x: [B, H, W, C], what is denoised.
+          t: [B], timesteps.
+          hint: [B, H', W', C'], such as edges; H' = H 2^(len(hint_channels) - 1).
+          label: [B] int, classes; None where num_classes is None.
+          context: [B, T, D], a text, or None.
+
+        Returns:
+          (maps, map): what is added to the U-Net's maps on the way down, and to its middle's.
+
+        Raises:
+          ValueError: the hint has another size.
+        """
+        scale = 2 ** (len(self.hint_channels) - 1)
+        if hint.shape[1:3] != (scale * x.shape[1], scale * x.shape[2]):
+            allowed = f"{scale * x.shape[1]}x{scale * x.shape[2]}"
+            raise ValueError(f"hint={hint.shape[1]}x{hint.shape[2]}: another size; allowed: {allowed}")
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        embedding = self.embed(t, label, dtype)
+        x = Conv(self.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
+        x += _HintEmbedding(self.hint_channels, self.channels[0], dtype, name="controlnet_cond_embedding")(hint)
+        x, maps = self.encode(x, embedding, context, dtype)
+
+        def zero(name: str, h: jax.Array) -> jax.Array:
+            return Conv(h.shape[-1], (1, 1), dtype=dtype, kernel_init=_ZEROS, name=name)(h)
+
+        maps = [zero(f"controlnet_down_blocks_{k}", h) for k, h in enumerate(maps)]
+        return maps, zero("controlnet_mid_block", x)
+
+
+class ControlledUNet(nn.Module):
+    """A locked U-Net and its ControlNet: (x, t, {"label": [B], "hint": [B, H, W, C]}) -> noise.
+
+    Args:
+      unet: conditioned on a class.
+      control: the ControlNet, of the same fields.
+    """
+
+    unet: ConditionalUNet
+    control: ControlNet
+
+    @nn.compact
+    def __call__(self, x: jax.Array, t: jax.Array, given: dict[str, jax.Array]) -> jax.Array:
+        """Predict the noise.
+
+        Args:
+          x: [B, H, W, C].
+          t: [B], timesteps.
+          given: "label" [B] int and "hint" [B, H', W', C'].
+
+        Returns:
+          [B, H, W, C].
+        """
+        return self.unet(x, t, given["label"], control=self.control(x, t, given["hint"], given["label"]))
+
+
+def copy_encoder(params: Any) -> Any:
+    """Start a ControlNet from its U-Net: every weight of the encoder that both have.
+
+    Args:
+      params: of a `ControlledUNet`, {"unet": ..., "control": ...}.
+
+    Returns:
+      The parameters, those of "control" replaced where "unet" has the same ones.
+    """
+    unet, control = params["unet"], params["control"]
+    return {**params, "control": {name: unet.get(name, own) for name, own in control.items()}}

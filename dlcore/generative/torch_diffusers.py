@@ -1,0 +1,77 @@
+"""Published weights of the diffusers library, as the variables of the network of the same form.
+
+    ConditionalUNet     UNet2DModel, and UNet2DConditionModel with a context
+    ControlNet          ControlNetModel
+    SpatialTransformer  Transformer2DModel
+    AutoencoderKL       AutoencoderKL
+    AutoencoderTiny     AutoencoderTiny
+    DiT                 DiTTransformer2DModel, with `ends_at_period=True`
+
+Names are diffusers', written as flax paths; `NAMES` holds what the rule of `dlcore.models.torch_weights` does not say.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from dlcore.models.torch_weights import fill_from_torch
+
+__all__ = ["load_torch"]
+
+NAMES = [
+    (r"(\d)_(?=[a-z])", r"\1."),
+    (r"mid_block_(?=[a-z])", "mid_block."),
+    (r"downsamplers\.0_conv", "downsamplers.0.conv"),
+    (r"linear\.(\d)", r"linear_\1"),
+    (r"controlnet_mid\.block", "controlnet_mid_block"),
+    (r"\.attention\.", "."),
+    (r"to_out\.0", "to_out.0"),
+    (r"ff_in", "ff.net.0.proj"),
+    (r"ff_out", "ff.net.2"),
+    (r"proj_out\.(\d)", r"proj_out_\1"),
+    (r"^conditioning", "transformer_blocks.0.conditioning"),
+    (r"\.conditioning", ".norm1.emb"),
+    (r"classes", "class_embedder.embedding_table"),
+    (r"modulation", "norm1.linear"),
+    (r"\.attn\.(?:proj)", ".attn1.to_out.0"),
+    (r"\.attn\.([qkv])\w+", r".attn1.to_\1"),
+    (r"mlp\.fc1", "ff.net.0.proj"),
+    (r"mlp\.fc2", "ff.net.2"),
+    (r"patch_embed", "pos_embed.proj"),
+]
+"""Pairs of `re.sub` on the name that a leaf's path gives."""
+
+
+def load_torch(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) -> Any:
+    """Convert a state dict of diffusers to the variables of a network.
+
+    Args:
+      model: a network of the list above.
+      state_dict: {name: array}.
+      *inputs: that the model takes, arrays or shapes.
+
+    Returns:
+      {"params": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    entries = {}
+    for name, value in state_dict.items():
+        value = np.asarray(value)
+        if name.endswith(("proj_in.weight", "proj_out.weight")) and value.ndim == 2:  # use_linear_projection
+            value = value[:, :, None, None]
+        if name == "pos_embed.proj.weight":  # DiT multiplies flat patches
+            value = value.transpose(0, 2, 3, 1).reshape(len(value), -1)
+        first = re.sub(r"^transformer_blocks\.\d+\.norm1\.emb", "transformer_blocks.0.norm1.emb", name)
+        if getattr(model, "shared_embedding", False) and first != name:
+            if not np.array_equal(value, np.asarray(state_dict[first])):
+                raise ValueError(f"state_dict: {name} is not {first}; allowed: with shared_embedding=False")
+            continue
+        entries[name] = value
+    shapes = jax.eval_shape(lambda key, *inputs: model.init(key, *inputs), jax.random.key(0), *inputs)
+    return fill_from_torch(shapes, entries, NAMES, what=type(model).__name__)

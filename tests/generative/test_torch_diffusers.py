@@ -1,0 +1,115 @@
+"""Networks of the diffusers library with its weights: outputs equal to its own, and what state dicts may look like."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.generative.autoencoder_kl import AutoencoderKL, kl_from_standard_normal
+from dlcore.generative.autoencoder_tiny import AutoencoderTiny
+from dlcore.generative.conditional_unet import ConditionalUNet, SpatialTransformer
+from dlcore.generative.control_net import ControlNet
+from dlcore.generative.dit import DiT
+from dlcore.generative.torch_diffusers import load_torch
+from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
+
+SMALL = {"channels": (8, 16), "groups": 4}
+
+
+def run(file, model, order):
+    """(golden, meta, the model's output); `order` names the golden's inputs as the model takes them."""
+    golden, meta, weights = read_golden(file)
+    inputs = {name: nhwc(np.asarray(weight_rule().det_input(about))) for name, about in meta["inputs"].items()}
+    inputs = [inputs.get(name) for name in order]
+    variables = load_torch(model, weights, *inputs)
+    return golden, meta, jax.jit(model.apply)(variables, *inputs)
+
+
+def check(file, model, order):
+    golden, meta, output = run(file, model, order)
+    check_output(golden, meta, "sample", nchw(output))
+
+
+@pytest.mark.covers("GE-24")
+def test_a_unet_equals_the_librarys():
+    model = ConditionalUNet(**SMALL, num_heads=2, cosine_first=False, ends_at_period=True)
+    check("df_unet2d", model, ("sample", "timestep"))
+
+
+@pytest.mark.covers("GE-24")
+def test_a_unet_of_classes_equals_the_librarys():
+    model = ConditionalUNet(**SMALL, attention_levels=(), num_heads=None, head_features=8, num_classes=5)
+    check("df_unet2d_class", model, ("sample", "timestep", "class_labels"))
+
+
+@pytest.mark.covers("GE-26")
+def test_a_unet_with_cross_attention_equals_the_librarys():
+    model = ConditionalUNet(**SMALL, attention_levels=(0,), num_heads=2)
+    check("df_unet2d_cond", model, ("sample", "timestep", None, "ctx"))
+
+
+@pytest.mark.covers("GE-26")
+def test_a_transformer_of_a_map_equals_the_librarys():
+    check("df_t2d_block", SpatialTransformer(num_heads=2, groups=4), ("x", "ctx"))
+
+
+@pytest.mark.covers("GE-27")
+def test_a_control_net_equals_the_librarys():
+    model = ControlNet(**SMALL, attention_levels=(0,), num_heads=2, hint_channels=(4, 8))
+    golden, meta, (maps, middle) = run("df_controlnet", model, ("sample", "timestep", "cond", None, "ctx"))
+    assert len(maps) == 4
+    for k, got in enumerate(maps):
+        check_output(golden, meta, f"down.{k}", nchw(got))
+    check_output(golden, meta, "mid", nchw(middle))
+
+
+@pytest.mark.covers("GE-25")
+def test_an_autoencoder_equals_the_librarys():
+    golden, meta, (decoded, mean, logvar) = run("df_autoencoder_kl", AutoencoderKL((8, 16), groups=4), ("x",))
+    for name, got in (("dec", decoded), ("mean", mean), ("logvar", logvar)):
+        check_output(golden, meta, name, nchw(got))
+    check_output(golden, meta, "kl", kl_from_standard_normal(mean, logvar).sum((1, 2, 3)))
+
+
+@pytest.mark.covers("GE-25")
+def test_a_tiny_autoencoder_equals_the_librarys():
+    golden, meta, (decoded, latents) = run("df_vae_tiny", AutoencoderTiny((8, 8), (1, 1)), ("x",))
+    check_output(golden, meta, "latents", nchw(latents))
+    check_output(golden, meta, "dec", nchw(decoded))
+
+
+DIT = {"width": 32, "depth": 2, "num_heads": 4, "num_classes": 10, "out_channels": 8, "ends_at_period": True}
+
+
+@pytest.mark.covers("AT-31")
+def test_a_dit_equals_the_librarys():
+    check("df_dit", DiT(**DIT, shared_embedding=False), ("hidden_states", "timestep", "class_labels"))
+
+
+@pytest.mark.covers("AT-31")
+def test_one_embedding_of_a_dit_takes_equal_entries_alone():
+    _, _, weights = read_golden("df_dit")
+    inputs = jnp.zeros((1, 8, 8, 4)), jnp.zeros(1), jnp.zeros(1, jnp.int32)
+    with pytest.raises(ValueError, match=r"transformer_blocks\.1\.norm1\.emb\S+ is not .*shared_embedding=False"):
+        load_torch(DiT(**DIT), weights, *inputs)
+    same = {name: weights[name.replace("blocks.1.norm1.emb", "blocks.0.norm1.emb")] for name in weights}
+    shared, own = (
+        jax.jit(model.apply)(load_torch(model, same, *inputs), *inputs)
+        for model in (DiT(**DIT), DiT(**DIT, shared_embedding=False))
+    )
+    np.testing.assert_allclose(shared, own, atol=1e-5)
+
+
+def test_what_is_missing_is_named():
+    _, _, weights = read_golden("df_t2d_block")
+    weights.pop("proj_in.bias")
+    with pytest.raises(ValueError, match=r"missing.*proj_in\.bias"):
+        load_torch(SpatialTransformer(num_heads=2, groups=4), weights, jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 3, 6)))
+
+
+def test_linear_projections_are_convolutions_of_one_pixel():
+    _, _, weights = read_golden("df_t2d_block")
+    flat = {k: v[:, :, 0, 0] if k in ("proj_in.weight", "proj_out.weight") else v for k, v in weights.items()}
+    inputs = jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 3, 6))
+    a, b = (load_torch(SpatialTransformer(num_heads=2, groups=4), w, *inputs) for w in (weights, flat))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
