@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from dlcore.generative.conditional_unet import ConditionalUNet, UNetEncoder
+from dlcore.generative.conditional_unet import UNetEncoder
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype
 
@@ -63,7 +63,7 @@ class ControlNet(UNetEncoder):
         Args:
           x: [B, H, W, C], what is denoised.
           t: [B], timesteps.
-          hint: [B, H', W', C'], such as edges; H' = H 2^(len(hint_channels) - 1).
+          hint: [B, H', W', C'], such as edges; H' = H / patch_size 2^(len(hint_channels) - 1).
           label: [B] int, classes; None where num_classes is None.
           context: [B, T, D], a text, or None.
 
@@ -73,13 +73,12 @@ class ControlNet(UNetEncoder):
         Raises:
           ValueError: the hint has another size.
         """
-        scale = 2 ** (len(self.hint_channels) - 1)
-        if hint.shape[1:3] != (scale * x.shape[1], scale * x.shape[2]):
-            allowed = f"{scale * x.shape[1]}x{scale * x.shape[2]}"
-            raise ValueError(f"hint={hint.shape[1]}x{hint.shape[2]}: another size; allowed: {allowed}")
         dtype = compute_dtype(self.dtype, x, self.variables)
         embedding = self.embed(t, label, dtype)
-        x = Conv(self.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
+        x = self.stem(x, dtype)
+        height, width = (2 ** (len(self.hint_channels) - 1) * side for side in x.shape[1:3])
+        if hint.shape[1:3] != (height, width):
+            raise ValueError(f"hint={hint.shape[1]}x{hint.shape[2]}: another size; allowed: {height}x{width}")
         x += _HintEmbedding(self.hint_channels, self.channels[0], dtype, name="controlnet_cond_embedding")(hint)
         x, maps = self.encode(x, embedding, context, dtype)
 
@@ -91,39 +90,39 @@ class ControlNet(UNetEncoder):
 
 
 class ControlledUNet(nn.Module):
-    """A locked U-Net and its ControlNet: (x, t, {"label": [B], "hint": [B, H, W, C]}) -> noise.
+    """A locked network and its ControlNet: (x, t, {"prompt": ..., "hint": [B, H, W, C]}) -> noise.
 
     Args:
-      unet: conditioned on a class.
-      control: the ControlNet, of the same fields.
+      base: with `prompted(prompt) -> (label, context)` and `denoise(x, t, label, context, control)`, as `TextUNet`.
+      control: the ControlNet, of the fields of the base's U-Net.
     """
 
-    unet: ConditionalUNet
+    base: nn.Module
     control: ControlNet
 
-    @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array, given: dict[str, jax.Array]) -> jax.Array:
         """Predict the noise.
 
         Args:
           x: [B, H, W, C].
           t: [B], timesteps.
-          given: "label" [B] int and "hint" [B, H', W', C'].
+          given: "prompt", and "hint" [B, H', W', C'].
 
         Returns:
           [B, H, W, C].
         """
-        return self.unet(x, t, given["label"], control=self.control(x, t, given["hint"], given["label"]))
+        label, context = self.base.prompted(given["prompt"])
+        return self.base.denoise(x, t, label, context, self.control(x, t, given["hint"], label, context))
 
 
-def copy_encoder(params: Any) -> Any:
+def copy_encoder(control: Any, unet: Any) -> Any:
     """Start a ControlNet from its U-Net: every weight of the encoder that both have.
 
     Args:
-      params: of a `ControlledUNet`, {"unet": ..., "control": ...}.
+      control: parameters of the ControlNet.
+      unet: parameters of the U-Net.
 
     Returns:
-      The parameters, those of "control" replaced where "unet" has the same ones.
+      Those of the ControlNet, replaced where the U-Net has the same ones.
     """
-    unet, control = params["unet"], params["control"]
-    return {**params, "control": {name: unet.get(name, own) for name, own in control.items()}}
+    return {name: unet.get(name, own) for name, own in control.items()}

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.generative.patches import patchify, unpatchify
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn.attention import MultiHeadAttention
@@ -26,44 +27,13 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.transformer import FeedForward
 
-__all__ = ["DiT", "grid_positions", "patchify", "unpatchify"]
+__all__ = ["DiT", "grid_positions"]
 
 WAVES = 256
 """Features of a timestep."""
 
 _ZEROS = nn.initializers.zeros
 _EMBED = nn.initializers.normal(0.02)
-
-
-def patchify(x: jax.Array, size: int) -> jax.Array:
-    """Cut images into patches.
-
-    Args:
-      x: [B, H, W, C].
-      size: p, side of a patch; divides H and W.
-
-    Returns:
-      [B, H W / p^2, p p C], row by row.
-    """
-    b, height, width, channels = x.shape
-    x = x.reshape(b, height // size, size, width // size, size, channels).swapaxes(2, 3)
-    return x.reshape(b, -1, size * size * channels)
-
-
-def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Array:
-    """Join patches to images, the inverse of `patchify`.
-
-    Args:
-      patches: [B, H W / p^2, p p C].
-      size: p, side of a patch.
-      height: H.
-      width: W.
-
-    Returns:
-      [B, H, W, C].
-    """
-    x = patches.reshape(len(patches), height // size, width // size, size, size, -1).swapaxes(2, 3)
-    return x.reshape(len(patches), height, width, -1)
 
 
 def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:
