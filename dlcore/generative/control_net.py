@@ -10,16 +10,21 @@ prediction is the U-Net's own to the bit. The gradient of a zero convolution's w
 not: y = w h has dL/dw = dL/dy h; but dL/dh = w dL/dy is, and the copy starts to learn once w has moved.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from dlcore.generative.conditional_unet import UNetEncoder
+from dlcore.generative.ddpm import Condition
+from dlcore.learner import Evaluator
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype
 
-__all__ = ["ControlNet", "ControlledUNet", "copy_encoder"]
+__all__ = ["ControlNet", "ControlledUNet", "control_condition", "copy_encoder", "edge_map", "shape_iou"]
 
 _ZEROS = nn.initializers.zeros
 
@@ -126,3 +131,61 @@ def copy_encoder(control: Any, unet: Any) -> Any:
       Those of the ControlNet, replaced where the U-Net has the same ones.
     """
     return {name: unet.get(name, own) for name, own in control.items()}
+
+
+def control_condition(prompt: str = "tokens", hint: str = "hint") -> Condition:
+    """Condition on a prompt and a hint; without a condition the prompt is missing, the hint stays.
+
+    Args:
+      prompt: name of the tokens [B, T] in the batch.
+      hint: name of the hints [B, H, W, C] in the batch.
+
+    Returns:
+      The condition.
+    """
+
+    def read(batch: dict) -> dict:
+        return {"prompt": batch[prompt].astype(jnp.int32), "hint": batch[hint].astype(jnp.float32)}
+
+    return Condition(read, lambda given: {**given, "prompt": jnp.zeros_like(given["prompt"])})
+
+
+def edge_map(images: np.ndarray, least: float = 40) -> np.ndarray:
+    """Find edges: where a channel changes by more than the noise.
+
+    Args:
+      images: [N, H, W, C] uint8.
+      least: slope of a channel, in levels of 255 a pixel.
+
+    Returns:
+      [N, H, W, 1] float32, 1 at an edge and 0 elsewhere.
+    """
+    x = np.pad(np.asarray(images, np.float32), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    across, down = x[:, 1:-1, 2:] - x[:, 1:-1, :-2], x[:, 2:, 1:-1] - x[:, :-2, 1:-1]
+    slope = np.sqrt(np.square(across) + np.square(down)).max(-1, keepdims=True) / 2
+    return (slope > least).astype(np.float32)
+
+
+def shape_iou(mask: Callable[[np.ndarray], np.ndarray], source: Any) -> Evaluator:
+    """Measure whether samples have their shapes where the images have theirs whose edges they were given.
+
+    Args:
+      mask: images [B, H, W, C] -> the pixels of shapes, [B, H, W] bool.
+      source: with `image`, and the edges.
+
+    Returns:
+      The evaluator of `shape_iou`, and of `shuffled_iou`, with the shapes of the next image: the baseline.
+    """
+
+    def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        return [*(acc or []), (mask(outputs["sample"]), mask(rows["image"]))]
+
+    def overlap(a: np.ndarray, b: np.ndarray) -> float:
+        both, either = (a & b).sum((1, 2)), (a | b).sum((1, 2))
+        return float(np.where(either, both / np.maximum(either, 1), 1.0).mean())
+
+    def finish(acc: list) -> dict[str, float]:
+        drawn, real = (np.concatenate(part) for part in zip(*acc, strict=True))
+        return {"shape_iou": overlap(drawn, real), "shuffled_iou": overlap(drawn, np.roll(real, 1, 0))}
+
+    return Evaluator(add, finish, source, ("shape_iou", "shuffled_iou"))

@@ -1,0 +1,165 @@
+"""What the experiment of ControlNet is made of: edges of captioned shapes, the locked network of the first phase."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.data.shape_grid import foreground
+from dlcore.data.source import Source
+from dlcore.data.words import vocabulary_from_dict
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.control_net import ControlledUNet, ControlNet, copy_encoder, edge_map, shape_iou
+from dlcore.generative.text_to_image import TextUNet, WordEncoder
+from dlcore.kits import earlier_phase, optimizer, prompts
+from dlcore.learner import Evaluator, Range
+
+__all__ = ["SETTINGS", "data", "evaluators", "example", "inputs", "model_of", "start"]
+
+SETTINGS = {
+    **prompts.SETTINGS,
+    "base": Setting(
+        None, "the folder of a run of generative.text_to_image; by default one is trained", str | None, essential=True
+    ),
+    "base_steps": Setting(2500, "training steps of the default base", limits=Range(1)),
+}
+
+SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
+"""What the base was trained with, and the ControlNet must be trained with."""
+
+
+def data(flags: Flags) -> Splits:
+    """Draw captioned shapes and their edges; train the base where none is given.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits, of `image`, `tokens` and `hint`; the base's form is in the spec.
+
+    Raises:
+      ValueError: the base was trained on other images, words or timesteps.
+    """
+    splits = prompts.data(flags)
+    words = [f"--steps={flags.base_steps}"] if not flags.smoke else []
+    words += [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images")]
+    words += [f"--{name}={flags.get(name)}" for name in SCHEDULE]
+    folder = earlier_phase.find_or_train(flags, "base", "generative.text_to_image", words)
+    phase = earlier_phase.load(folder)
+    for name in ("image_shape", "vocabulary", "length"):
+        if phase.spec[name] != splits.spec[name]:
+            raise ValueError(f"base={str(folder)!r}: trained with another {name}; allowed: {splits.spec[name]}")
+    for name in SCHEDULE:
+        if phase.flags.get(name) != flags.get(name):
+            raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {phase.flags.get(name)}")
+
+    def hinted(source: Source) -> Source:
+        arrays = source.arrays
+        return Source({**arrays, "hint": edge_map(arrays["image"])}, len(source), name=source.name)
+
+    spec = {
+        **splits.spec,
+        "base": str(folder),
+        "unet": phase.flags.group("unet"),
+        "words": phase.flags.group("words"),
+    }
+    train, valid, test, shown = map(hinted, (splits.train, splits.valid, splits.test, splits.shown))
+    return Splits(train, valid, test, spec, splits.notes, shown)
+
+
+def model_of(setup: Setup) -> ControlledUNet:
+    """Build the base and its ControlNet.
+
+    Args:
+      setup: whose spec has the base's form.
+
+    Returns:
+      The module.
+    """
+    unet, words = (
+        {name: tuple(value) if isinstance(value, list) else value for name, value in setup.spec[part].items()}
+        for part in ("unet", "words")
+    )
+    encoder = WordEncoder(len(vocabulary_from_dict(setup.spec["vocabulary"])), **words)
+    fields = {name: value for name, value in unet.items() if name != "out_channels"}
+    halvings = max(0, int(np.log2(unet["patch_size"])))
+    control = ControlNet(**fields, hint_channels=(16,) * (halvings + 1), dtype=setup.dtype)
+    return ControlledUNet(TextUNet(encoder, ConditionalUNet(**unet, dtype=setup.dtype)), control)
+
+
+def start(setup: Setup):
+    """Start with the weights of the first phase: the base is locked, the ControlNet begins as a copy of its encoder.
+
+    Args:
+      setup: of the second phase.
+
+    Returns:
+      State -> State with a new optimizer state.
+    """
+
+    def replace(state):
+        base = jax.tree.map(jax.numpy.asarray, earlier_phase.load(Path(setup.spec["base"])).params)
+        params = {"control": copy_encoder(state.params["control"], base["unet"])}
+        return state.replace(
+            params=params, locked={"base": base}, opt_state=jax.jit(optimizer.build(setup).init)(params)
+        )
+
+    return replace
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros, without a prompt and without an edge.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      The batch.
+    """
+    return {**prompts.example(spec), "hint": np.zeros((1, *spec["image_shape"][:2], 1), np.float32)}
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure at the end of a run whether shapes are where the edges are, and what the prompts say.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: the data.
+      split: "valid", which has none, or "test".
+
+    Returns:
+      The evaluators.
+    """
+    if split == "valid":
+        return []
+    source = splits.test.take(min(setup.flags.num_samples, len(splits.test)))
+    return [shape_iou(foreground, source), prompts.correct_objects(setup.spec, source)]
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read an image, whose edges are followed, and prompts: --input="drawing.png: a red circle; a green cross".
+
+    Args:
+      flags: `input`, a file, a colon, and prompts with a semicolon between.
+      spec: of the data.
+
+    Returns:
+      (source of `tokens` and `hint`, the prompts).
+
+    Raises:
+      FlagError: there is no such file or no prompt, or a word is not in the vocabulary.
+    """
+    from dlcore.data.decoding import load_image
+
+    path, _, texts = flags.input.rpartition(":")
+    if not path or not Path(path).is_file():
+        raise FlagError(f"--input={flags.input}: no such image; allowed: FILE: a red circle; a green cross")
+    height, width, channels = spec["image_shape"]
+    source, names = prompts.inputs(flags.replace(input=texts), spec)
+    hint = edge_map(load_image(Path(path), (height, width), channels)[None])
+    return Source({**source.arrays, "hint": np.repeat(hint, len(names), 0)}, len(names)), names
