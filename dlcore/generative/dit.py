@@ -9,7 +9,8 @@ Peebles & Xie 2023, arXiv:2212.09748, with diffusers' weights (`dlcore.generativ
 
 adaLN-zero: W_c and the last W start at zero, so that every block starts as the identity, the first prediction is 0 and
 the first loss 1. Positions are sines and cosines of column and row. The class after the last is the null class.
-At its published size, DiT-XL/2 on latents of 32 x 32 x 4 has 675,129,632 parameters.
+At its published size, DiT-XL/2 on latents of 32 x 32 x 4 with learned variances (8 channels out) has 674,834,720
+parameters; the original counts its 294,912 positions too, 675,129,632.
 """
 
 from typing import Annotated, Any

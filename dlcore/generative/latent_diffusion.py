@@ -17,21 +17,20 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.pixels import denormalize
 
 __all__ = ["LatentDiffusion", "decode", "draw_latents", "latent_scale"]
 
 
 class LatentDiffusion(nn.Module):
-    """The U-Net of the latents, and the autoencoder that decodes them: (z, t, label) -> noise.
+    """The network of the latents, and the autoencoder that decodes them: (z, t, label) -> noise.
 
     Args:
-      unet: of the latents.
+      network: of the latents, such as `ConditionalUNet` or `DiT`.
       autoencoder: whose latents they are.
     """
 
-    unet: ConditionalUNet
+    network: nn.Module
     autoencoder: AutoencoderKL
 
     def __call__(self, z: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
@@ -49,7 +48,7 @@ class LatentDiffusion(nn.Module):
             scale = 2 ** (len(self.autoencoder.channels) - 1)
             image = (1, scale * z.shape[1], scale * z.shape[2], self.autoencoder.image_channels)
             self.autoencoder(jnp.zeros(image))
-        return self.unet(z, t, label)
+        return self.network(z, t, label)
 
     def decoded(self, z: jax.Array) -> jax.Array:
         """Decode latents.

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from dlcore.data.augment import to_float
 from dlcore.data.source import Source
@@ -12,13 +13,27 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
+from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.generative.latent_diffusion import latent_scale
+from dlcore.generative.latent_diffusion import LatentDiffusion, decode, draw_latents, latent_scale
 from dlcore.generative.pixels import normalize
-from dlcore.kits import diffusion, earlier_phase, images
-from dlcore.learner import Evaluator, Range
+from dlcore.kits import diffusion, earlier_phase, images, optimizer
+from dlcore.learner import Evaluator, Learner, Range
 
-__all__ = ["LATENT", "SETTINGS", "describe", "evaluators", "latents", "model_of", "panels", "start", "write"]
+__all__ = [
+    "LATENT",
+    "SETTINGS",
+    "build",
+    "describe",
+    "evaluators",
+    "example",
+    "latents",
+    "model_of",
+    "panels",
+    "planned",
+    "start",
+    "write",
+]
 
 SETTINGS = {k: images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")}
 
@@ -98,6 +113,71 @@ def latents(flags: Flags) -> Splits:
     pixels = " x ".join(map(str, splits.spec["image_shape"]))
     note = f"latents of {' x '.join(map(str, shape))} for images of {pixels}, decoded at {psnr:.1f} dB (test images)"
     return Splits(train, valid, test, spec, (*splits.notes, note), splits.shown)
+
+
+def build(setup: Setup, network: nn.Module) -> Learner:
+    """Build the learner of the second phase.
+
+    Args:
+      setup: with the flags of LATENT and the optimizer's, and the spec of `latents`.
+      network: (z [B, h, w, C], t [B], label [B]) -> noise, with a class more than the data for none.
+
+    Returns:
+      The learner.
+    """
+    spec = setup.spec
+    model = LatentDiffusion(network, model_of(spec["autoencoder_fields"], spec, setup.dtype))
+    learner = ddpm.learner(
+        model=model,
+        optimizer=optimizer.build(setup),
+        shape=tuple(spec["latent_shape"]),
+        condition=ddpm.class_condition(spec["num_classes"]),
+        encode=lambda keys, batch: draw_latents(keys, batch, spec["latent_scale"]),
+        decode=lambda params, z: decode(model, params, z, spec["latent_scale"]),
+        locked=("autoencoder",),
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+    return optimizer.averaged(learner, setup)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros, encoded as zeros.
+
+    Args:
+      spec: of `latents`.
+
+    Returns:
+      The batch.
+    """
+    zeros = np.zeros((1, *spec["latent_shape"]), np.float32)
+    return {**diffusion.example(spec), "mean": zeros, "logvar": zeros}
+
+
+def planned(size: int, latent: int, num_classes: int, train_size: int, fields: dict) -> tuple[dict, dict]:
+    """Describe the latents of a data set that is not there, for `--mode=plan`.
+
+    Args:
+      size: side of the images.
+      latent: side of the latents.
+      num_classes: of the data.
+      train_size: training images.
+      fields: of the autoencoder.
+
+    Returns:
+      (the facts that `build` reads, one batch).
+    """
+    spec = {
+        "dataset": "latents",
+        "num_classes": num_classes,
+        "class_names": [str(k) for k in range(num_classes)],
+        "image_shape": [size, size, 3],
+        "latent_shape": [latent, latent, fields.get("latent_channels", 4)],
+        "latent_scale": 1.0,
+        "autoencoder_fields": fields,
+        "train_size": train_size,
+    }
+    return spec, example(spec)
 
 
 def start(setup: Setup):

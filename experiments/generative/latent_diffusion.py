@@ -12,37 +12,15 @@ not run.
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.generative import ddpm, latent_diffusion
+from dlcore.generative import ddpm
 from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.generative.latent_diffusion import LatentDiffusion
 from dlcore.kits import diffusion, first_stage, generative_panels, optimizer
 from dlcore.main import main
 
 
 def build(setup: Setup):
-    spec, num_classes = setup.spec, setup.spec["num_classes"]
-    unet = ConditionalUNet(**setup.flags.group("unet") | {"num_classes": num_classes + 1}, dtype=setup.dtype)
-    model = LatentDiffusion(unet, first_stage.model_of(spec["autoencoder_fields"], spec, setup.dtype))
-    learner = ddpm.learner(
-        model=model,
-        optimizer=optimizer.build(setup),
-        shape=tuple(spec["latent_shape"]),
-        condition=ddpm.class_condition(num_classes),
-        encode=lambda keys, batch: latent_diffusion.draw_latents(keys, batch, spec["latent_scale"]),
-        decode=lambda params, z: latent_diffusion.decode(model, params, z, spec["latent_scale"]),
-        locked=("autoencoder",),
-        axis=setup.axis,
-        **setup.flags.group("learner"),
-    )
-    return optimizer.averaged(learner, setup)
-
-
-def example(spec: dict) -> dict:
-    """Make a batch of one image of zeros, encoded as zeros."""
-    import numpy as np
-
-    zeros = np.zeros((1, *spec["latent_shape"]), np.float32)
-    return {**diffusion.example(spec), "mean": zeros, "logvar": zeros}
+    fields = setup.flags.group("unet") | {"num_classes": setup.spec["num_classes"] + 1}
+    return first_stage.build(setup, ConditionalUNet(**fields, dtype=setup.dtype))
 
 
 experiment = Experiment(
@@ -83,7 +61,7 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=example,
+    example=first_stage.example,
     inputs=diffusion.inputs,
     describe=diffusion.describe,
     write=diffusion.write,
