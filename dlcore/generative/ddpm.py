@@ -174,7 +174,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     shape: tuple[int, ...],
     condition: Condition | None = None,
-    encode: Callable[[jax.Array, dict], jax.Array] = lambda keys, batch: normalize(batch["image"]),
+    encode: Callable[[Any, jax.Array, dict], jax.Array] = lambda params, keys, batch: normalize(batch["image"]),
     decode: Callable[[Any, jax.Array], jax.Array] = lambda params, x: denormalize(x),
     locked: Sequence[str] = (),
     num_timesteps: Annotated[int, Range(2)] = 1000,
@@ -198,7 +198,7 @@ def learner(
       optimizer: any optax transformation.
       shape: of what is diffused, one example.
       condition: what the network is given besides; None for nothing.
-      encode: (keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
+      encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       locked: submodules of the model that do not learn; their parameters are `DiffusionState.locked`.
       num_timesteps: timesteps between data and noise in training.
@@ -254,7 +254,7 @@ def learner(
 
     def objective(params, kept, batch, rng, dropout=0.0):
         keys, mask = example_keys(rng, batch), mask_of(batch)
-        x = encode(jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
+        x = encode({**params, **kept}, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
 
         def diffuse(key, x):
             t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, num_timesteps)

@@ -7,8 +7,8 @@ Rombach et al. 2022, arXiv:2112.10752.
     sample     decoder(scale z)
 
 `scale` is the standard deviation of the training latents, so that what is diffused has variance 1, as the schedule
-takes for granted. Training images are encoded once; each step draws anew from their posteriors. Values of a latent are
-not limited to [-1, 1], so that samples are not clipped.
+takes for granted. Each step draws anew from the posteriors. Values of a latent are not limited to [-1, 1], so that
+samples are not clipped.
 """
 
 import jax
@@ -17,13 +17,15 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.generative.pixels import denormalize
+from dlcore.generative.pixels import denormalize, normalize
 
-__all__ = ["LatentDiffusion", "decode", "draw_latents", "latent_scale"]
+__all__ = ["LatentDiffusion", "latent_scale"]
 
 
 class LatentDiffusion(nn.Module):
-    """The network of the latents, and the autoencoder that decodes them: (z, t, label) -> noise.
+    """The network of the latents, and the autoencoder that makes and decodes them: (z, t, label) -> noise.
+
+    Parameters `network`, and `autoencoder` and `scale` [], which are locked.
 
     Args:
       network: of the latents, such as `ConditionalUNet` or `DiT`.
@@ -33,11 +35,15 @@ class LatentDiffusion(nn.Module):
     network: nn.Module
     autoencoder: AutoencoderKL
 
+    def setup(self):
+        """Make the parameter of the scale."""
+        self.scale = self.param("scale", nn.initializers.ones, ())
+
     def __call__(self, z: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Predict the noise of a latent.
 
         Args:
-          z: [B, h, w, latent_channels].
+          z: [B, h, w, latent_channels], of variance 1.
           t: [B], timesteps.
           label: [B] int, classes, or None.
 
@@ -45,21 +51,34 @@ class LatentDiffusion(nn.Module):
           [B, h, w, latent_channels].
         """
         if self.is_initializing():
-            scale = 2 ** (len(self.autoencoder.channels) - 1)
-            image = (1, scale * z.shape[1], scale * z.shape[2], self.autoencoder.image_channels)
-            self.autoencoder(jnp.zeros(image))
+            side = self.autoencoder.downsampling
+            self.autoencoder(jnp.zeros((1, side * z.shape[1], side * z.shape[2], self.autoencoder.image_channels)))
         return self.network(z, t, label)
+
+    def encoded(self, images: jax.Array, keys: jax.Array) -> jax.Array:
+        """Draw from the posteriors of images, without a gradient.
+
+        Args:
+          images: [B, H, W, C], uint8 or in [0, 1].
+          keys: [B].
+
+        Returns:
+          [B, h, w, latent_channels], of variance 1.
+        """
+        mean, logvar = self.autoencoder.encode(normalize(images))
+        noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], mean.dtype))(keys)
+        return jax.lax.stop_gradient((mean + jnp.exp(0.5 * logvar) * noise) / self.scale)
 
     def decoded(self, z: jax.Array) -> jax.Array:
         """Decode latents.
 
         Args:
-          z: [B, h, w, latent_channels], unscaled.
+          z: [B, h, w, latent_channels], of variance 1.
 
         Returns:
-          [B, H, W, C], about [-1, 1].
+          [B, H, W, C] in [0, 1].
         """
-        return self.autoencoder.decode(z)
+        return denormalize(self.autoencoder.decode(self.scale * z))
 
 
 def latent_scale(mean: np.ndarray, logvar: np.ndarray) -> float:
@@ -70,37 +89,6 @@ def latent_scale(mean: np.ndarray, logvar: np.ndarray) -> float:
       logvar: [N, h, w, C].
 
     Returns:
-      The root of the mean variance plus the variance of the means.
+      The root of the variance of the means plus the mean variance.
     """
     return float(np.sqrt(np.var(np.asarray(mean, np.float64)) + np.exp(np.asarray(logvar, np.float64)).mean()))
-
-
-def draw_latents(keys: jax.Array, batch: dict, scale: float) -> jax.Array:
-    """Draw from the posteriors of encoded images: `encode` of the diffusion learner.
-
-    Args:
-      keys: [B].
-      batch: with `mean` and `logvar`, [B, h, w, C].
-      scale: see `latent_scale`.
-
-    Returns:
-      [B, h, w, C], of variance 1.
-    """
-    mean = batch["mean"]
-    noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], mean.dtype))(keys)
-    return (mean + jnp.exp(0.5 * batch["logvar"]) * noise) / scale
-
-
-def decode(model: LatentDiffusion, params: object, z: jax.Array, scale: float) -> jax.Array:
-    """Turn samples into images: `decode` of the diffusion learner.
-
-    Args:
-      model: with the autoencoder.
-      params: of the model.
-      z: [B, h, w, C], of variance 1.
-      scale: see `latent_scale`.
-
-    Returns:
-      [B, H, W, C] in [0, 1].
-    """
-    return denormalize(model.apply({"params": params}, scale * z, method="decoded"))

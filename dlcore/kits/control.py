@@ -8,14 +8,11 @@ import numpy as np
 
 from dlcore.data.shape_grid import foreground
 from dlcore.data.source import Source
-from dlcore.data.words import vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.control_net import ControlledUNet, ControlNet, copy_encoder, edge_map, shape_iou
-from dlcore.generative.text_to_image import TextUNet, WordEncoder
 from dlcore.kits import earlier_phase, optimizer, prompts
 from dlcore.learner import Evaluator, Range
 
@@ -34,62 +31,38 @@ SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
 
 
 def data(flags: Flags) -> Splits:
-    """Draw captioned shapes and their edges; train the base where none is given.
+    """Draw captioned shapes and their edges.
 
     Args:
       flags: of SETTINGS.
 
     Returns:
-      The splits, of `image`, `tokens` and `hint`; the base's form is in the spec.
-
-    Raises:
-      ValueError: the base was trained on other images, words or timesteps.
+      The splits, of `image`, `tokens` and `hint`.
     """
     splits = prompts.data(flags)
-    words = [f"--steps={flags.base_steps}"] if not flags.smoke else []
-    words += [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images")]
-    words += [f"--{name}={flags.get(name)}" for name in SCHEDULE]
-    folder = earlier_phase.find_or_train(flags, "base", "generative.text_to_image", words)
-    phase = earlier_phase.load(folder)
-    for name in ("image_shape", "vocabulary", "length"):
-        if phase.spec[name] != splits.spec[name]:
-            raise ValueError(f"base={str(folder)!r}: trained with another {name}; allowed: {splits.spec[name]}")
-    for name in SCHEDULE:
-        if phase.flags.get(name) != flags.get(name):
-            raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {phase.flags.get(name)}")
 
     def hinted(source: Source) -> Source:
         arrays = source.arrays
         return Source({**arrays, "hint": edge_map(arrays["image"])}, len(source), name=source.name)
 
-    spec = {
-        **splits.spec,
-        "base": str(folder),
-        "unet": phase.flags.group("unet"),
-        "words": phase.flags.group("words"),
-    }
     train, valid, test, shown = map(hinted, (splits.train, splits.valid, splits.test, splits.shown))
-    return Splits(train, valid, test, spec, splits.notes, shown)
+    return splits._replace(train=train, valid=valid, test=test, shown=shown)
 
 
 def model_of(setup: Setup) -> ControlledUNet:
     """Build the base and its ControlNet.
 
     Args:
-      setup: whose spec has the base's form.
+      setup: with the flags of both modules.
 
     Returns:
       The module.
     """
-    unet, words = (
-        {name: tuple(value) if isinstance(value, list) else value for name, value in setup.spec[part].items()}
-        for part in ("unet", "words")
-    )
-    encoder = WordEncoder(len(vocabulary_from_dict(setup.spec["vocabulary"])), **words)
-    fields = {name: value for name, value in unet.items() if name != "out_channels"}
-    halvings = max(0, int(np.log2(unet["patch_size"])))
-    control = ControlNet(**fields, hint_channels=(16,) * (halvings + 1), dtype=setup.dtype)
-    return ControlledUNet(TextUNet(encoder, ConditionalUNet(**unet, dtype=setup.dtype)), control)
+    fields = setup.flags.group("unet")
+    base = prompts.model_of(setup)
+    halvings = max(0, int(np.log2(fields["patch_size"])))
+    shared = {name: value for name, value in fields.items() if name != "out_channels"}
+    return ControlledUNet(base, ControlNet(**shared, hint_channels=(16,) * (halvings + 1), dtype=setup.dtype))
 
 
 def start(setup: Setup):
@@ -100,14 +73,27 @@ def start(setup: Setup):
 
     Returns:
       State -> State with a new optimizer state.
+
+    Raises:
+      ValueError: when applied: the base has another form, or was trained on other images, words or timesteps.
     """
 
     def replace(state):
-        base = jax.tree.map(jax.numpy.asarray, earlier_phase.load(Path(setup.spec["base"])).params)
+        flags = setup.flags
+        words = [] if flags.smoke else [f"--steps={flags.base_steps}"]
+        words += [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images", *SCHEDULE)]
+        words += earlier_phase.words_of(flags, "unet", "words")
+        folder = earlier_phase.find_or_train(flags, "base", "generative.text_to_image", words)
+        phase = earlier_phase.load(folder)
+        what = f"base={str(folder)!r}"
+        earlier_phase.check_same(what, phase, setup, "unet", "words", facts=("image_shape", "vocabulary", "length"))
+        for name in SCHEDULE:
+            if phase.flags.get(name) != flags.get(name):
+                raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {phase.flags.get(name)}")
+        base = jax.tree.map(jax.numpy.asarray, phase.params)
         params = {"control": copy_encoder(state.params["control"], base["unet"])}
-        return state.replace(
-            params=params, locked={"base": base}, opt_state=jax.jit(optimizer.build(setup).init)(params)
-        )
+        opt_state = jax.jit(optimizer.build(setup).init)(params)
+        return state.replace(params=params, locked={"base": base}, opt_state=opt_state)
 
     return replace
 

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 
 from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config, resolve
 from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
 
-__all__ = ["EarlierPhase", "find_or_train", "load"]
+__all__ = ["EarlierPhase", "check_same", "find_or_train", "load", "words_of"]
 
 
 class EarlierPhase(NamedTuple):
@@ -83,3 +84,41 @@ def load(folder: Path) -> EarlierPhase:
     _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
     return EarlierPhase(flags, spec, jax.tree.map(np.asarray, jax.device_get(params)))
+
+
+def words_of(flags: Flags, *modules: str) -> list[str]:
+    """Repeat the flags of modules on a command line.
+
+    Args:
+      flags: of the second phase.
+      *modules: such as unet, whose flags are `--unet.FIELD`.
+
+    Returns:
+      Words; a field that is None is left out.
+    """
+    fields = {f"{module}.{name}": value for module in modules for name, value in flags.group(module).items()}
+    written = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in fields.items()}
+    return [f"--{name}={value}" for name, value in written.items() if value is not None]
+
+
+def check_same(what: str, phase: EarlierPhase, setup: Setup, *modules: str, facts: tuple[str, ...] = ("image_shape",)):
+    """Check that the first phase's networks have the form that the second's flags say.
+
+    Args:
+      what: names the run, for errors.
+      phase: the first.
+      setup: of the second.
+      *modules: whose fields must be the same.
+      facts: of both specs that must be the same.
+
+    Raises:
+      ValueError: they differ; the message says in what.
+    """
+    for name in facts:
+        if phase.spec[name] != setup.spec[name]:
+            raise ValueError(f"{what}: trained with {name}={phase.spec[name]}; allowed: {setup.spec[name]}")
+    for module in modules:
+        for name, value in phase.flags.group(module).items():
+            if value != setup.flags.group(module)[name]:
+                given = setup.flags.group(module)[name]
+                raise ValueError(f"{what}: trained with {module}.{name}={value}; allowed: {given}, as in this run")

@@ -1,24 +1,26 @@
-"""What latent diffusion's two pages share: the autoencoder of the first phase, and the latents of the second."""
+"""What the two pages of latent diffusion share: the autoencoder of the first phase, the start of the second."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from dlcore.data.augment import to_float
-from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.generative.latent_diffusion import LatentDiffusion, decode, draw_latents, latent_scale
+from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
 from dlcore.generative.pixels import normalize
 from dlcore.kits import diffusion, earlier_phase, images, optimizer
 from dlcore.learner import Evaluator, Learner, Range
+from dlcore.run.progress import say
 
 __all__ = [
     "LATENT",
@@ -26,11 +28,8 @@ __all__ = [
     "build",
     "describe",
     "evaluators",
-    "example",
-    "latents",
     "model_of",
     "panels",
-    "planned",
     "start",
     "write",
 ]
@@ -39,12 +38,18 @@ SETTINGS = {k: images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size",
 
 LATENT = {
     **diffusion.SETTINGS,
-    "autoencoder": Setting(
+    "first": Setting(
         None, "the folder of a run of generative.autoencoder_kl; by default one is trained", str | None, essential=True
     ),
     "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
 }
 """Settings of the second phase."""
+
+LOCKED = ("autoencoder", "scale")
+"""Parameters of `LatentDiffusion` that come from the first phase."""
+
+NUM_SCALED = 1000
+"""Training images whose latents decide the scale."""
 
 
 def model_of(fields: dict, spec: dict, dtype: Any) -> AutoencoderKL:
@@ -58,61 +63,15 @@ def model_of(fields: dict, spec: dict, dtype: Any) -> AutoencoderKL:
     Returns:
       The module.
     """
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     return AutoencoderKL(**fields | {"image_channels": spec["image_shape"][-1]}, dtype=dtype)
 
 
-def latents(flags: Flags) -> Splits:
-    """Load images by name, and encode them by the autoencoder of the first phase, which is trained where none is given.
-
-    Args:
-      flags: of LATENT.
-
-    Returns:
-      The splits, with the posteriors `mean` and `logvar` of all images; what it takes to decode is in the spec.
-
-    Raises:
-      ValueError: the autoencoder was trained on images of another shape.
-    """
-    splits = diffusion.data(flags)
-    words = [f"--steps={flags.autoencoder_steps}"] if not flags.smoke else []
+def _first_phase(flags: Flags) -> Path:
+    """The folder of the autoencoder's run, which is trained where none is given."""
+    words = [] if flags.smoke else [f"--steps={flags.autoencoder_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in SETTINGS if flags.get(name) is not None]
-    folder = earlier_phase.find_or_train(flags, "autoencoder", "generative.autoencoder_kl", words)
-    phase = earlier_phase.load(folder)
-    if phase.spec["image_shape"] != splits.spec["image_shape"]:
-        raise ValueError(
-            f"autoencoder={str(folder)!r}: of images {phase.spec['image_shape']}; allowed: {splits.spec['image_shape']}"
-        )
-    fields = phase.flags.group("autoencoder")
-    model = model_of(fields, splits.spec, None)
-    encode = jax.jit(lambda image: model.apply({"params": phase.params}, normalize(image)))
-
-    def encoded(source: Source) -> tuple[Source, float]:
-        parts, errors = [], []
-        for first in range(0, len(source), 256):
-            image = source.arrays["image"][first : first + 256]
-            pad = np.concatenate([image, np.zeros((256 - len(image), *image.shape[1:]), image.dtype)])
-            decoded, mean, logvar = (np.asarray(x)[: len(image)] for x in encode(pad))
-            parts.append((mean, logvar))
-            wanted = np.asarray(to_float(image))
-            errors.append(np.square(np.clip((decoded + 1) / 2, 0, 1) - wanted).mean((1, 2, 3)))
-        mean, logvar = (np.concatenate(part) for part in zip(*parts, strict=True))
-        psnr = float(-10 * np.log10(np.maximum(np.concatenate(errors), 1e-10)).mean())
-        return Source({**source.arrays, "mean": mean, "logvar": logvar}, len(source), source.class_names), psnr
-
-    (train, _), (valid, _), (test, psnr) = (encoded(part) for part in (splits.train, splits.valid, splits.test))
-    shape = list(train.arrays["mean"].shape[1:])
-    spec = {
-        **splits.spec,
-        "autoencoder": str(folder),
-        "autoencoder_fields": fields,
-        "latent_shape": shape,
-        "latent_scale": latent_scale(train.arrays["mean"], train.arrays["logvar"]),
-        "reconstruction_psnr": psnr,
-    }
-    pixels = " x ".join(map(str, splits.spec["image_shape"]))
-    note = f"latents of {' x '.join(map(str, shape))} for images of {pixels}, decoded at {psnr:.1f} dB (test images)"
-    return Splits(train, valid, test, spec, (*splits.notes, note), splits.shown)
+    words += earlier_phase.words_of(flags, "autoencoder")
+    return earlier_phase.find_or_train(flags, "first", "generative.autoencoder_kl", words)
 
 
 def build(setup: Setup, network: nn.Module) -> Learner:
@@ -125,80 +84,56 @@ def build(setup: Setup, network: nn.Module) -> Learner:
     Returns:
       The learner.
     """
-    spec = setup.spec
-    model = LatentDiffusion(network, model_of(spec["autoencoder_fields"], spec, setup.dtype))
+    autoencoder = model_of(setup.flags.group("autoencoder"), setup.spec, setup.dtype)
+    model, (height, width, _) = LatentDiffusion(network, autoencoder), setup.spec["image_shape"]
+    side = autoencoder.downsampling
+    if height % side or width % side:
+        allowed = f"levels that divide {height}x{width}"
+        raise ValueError(f"autoencoder.channels={autoencoder.channels}: sides do not divide; allowed: {allowed}")
     learner = ddpm.learner(
         model=model,
         optimizer=optimizer.build(setup),
-        shape=tuple(spec["latent_shape"]),
-        condition=ddpm.class_condition(spec["num_classes"]),
-        encode=lambda keys, batch: draw_latents(keys, batch, spec["latent_scale"]),
-        decode=lambda params, z: decode(model, params, z, spec["latent_scale"]),
-        locked=("autoencoder",),
+        shape=(height // side, width // side, autoencoder.latent_channels),
+        condition=ddpm.class_condition(setup.spec["num_classes"]),
+        encode=lambda params, keys, batch: model.apply({"params": params}, batch["image"], keys, method="encoded"),
+        decode=lambda params, z: model.apply({"params": params}, z, method="decoded"),
+        locked=LOCKED,
         axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros, encoded as zeros.
-
-    Args:
-      spec: of `latents`.
-
-    Returns:
-      The batch.
-    """
-    zeros = np.zeros((1, *spec["latent_shape"]), np.float32)
-    return {**diffusion.example(spec), "mean": zeros, "logvar": zeros}
-
-
-def planned(size: int, latent: int, num_classes: int, train_size: int, fields: dict) -> tuple[dict, dict]:
-    """Describe the latents of a data set that is not there, for `--mode=plan`.
-
-    Args:
-      size: side of the images.
-      latent: side of the latents.
-      num_classes: of the data.
-      train_size: training images.
-      fields: of the autoencoder.
-
-    Returns:
-      (the facts that `build` reads, one batch).
-    """
-    spec = {
-        "dataset": "latents",
-        "num_classes": num_classes,
-        "class_names": [str(k) for k in range(num_classes)],
-        "image_shape": [size, size, 3],
-        "latent_shape": [latent, latent, fields.get("latent_channels", 4)],
-        "latent_scale": 1.0,
-        "autoencoder_fields": fields,
-        "train_size": train_size,
-    }
-    return spec, example(spec)
-
-
 def start(setup: Setup):
-    """Start with the weights of the first phase's autoencoder.
+    """Start with the weights of the first phase's autoencoder, and the scale of its latents.
 
     Args:
       setup: of the second phase.
 
     Returns:
       State -> State, whose `locked` has them.
+
+    Raises:
+      ValueError: when applied: the autoencoder has another form, or was trained on images of another shape.
     """
 
     def replace(state):
-        params = earlier_phase.load(Path(setup.spec["autoencoder"])).params
-        return state.replace(locked={**state.locked, "autoencoder": jax.tree.map(jax.numpy.asarray, params)})
+        folder = _first_phase(setup.flags)
+        phase = earlier_phase.load(folder)
+        earlier_phase.check_same(f"first={str(folder)!r}", phase, setup, "autoencoder")
+        train = images.data(setup.flags).train
+        model = model_of(setup.flags.group("autoencoder"), setup.spec, None)
+        encode = jax.jit(lambda x: model.apply({"params": phase.params}, normalize(x), method="encode"))
+        scale = latent_scale(*encode(jnp.asarray(train[: min(NUM_SCALED, len(train))]["image"])))
+        say(f"latents have a standard deviation of {scale:.3f}")
+        params = jax.tree.map(jnp.asarray, phase.params)
+        return state.replace(locked={"autoencoder": params, "scale": jnp.float32(scale)})
 
     return replace
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure samples as `dlcore.kits.diffusion.evaluators`, and say how well test images are reconstructed.
+    """Measure samples as `dlcore.kits.diffusion.evaluators`, and on the test split how well images are reconstructed.
 
     Args:
       setup: with the flags of LATENT.
@@ -206,10 +141,12 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      The evaluators, with `reconstruction_psnr` in dB.
+      The evaluators, with `reconstruction_psnr` in dB: the test result of the first phase.
     """
-    found = diffusion.evaluators(setup, splits, split)
-    psnr = {"reconstruction_psnr": setup.spec["reconstruction_psnr"]}
+    found, result = diffusion.evaluators(setup, splits, split), _first_phase(setup.flags) / "result.json"
+    if split == "valid" or not result.exists():
+        return found
+    psnr = {"reconstruction_psnr": json.loads(result.read_text())["value"]}
     return [*found, Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, found[0].source, tuple(psnr))]
 
 

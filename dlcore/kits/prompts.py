@@ -13,11 +13,25 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.generative.text_to_image import object_correctness
+from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness
 from dlcore.kits import diffusion, generative
 from dlcore.learner import Evaluator, Range
 
-__all__ = ["SETTINGS", "correct_objects", "data", "evaluators", "example", "inputs", "panels", "tokens_of"]
+__all__ = [
+    "MODULES",
+    "NETWORK",
+    "SETTINGS",
+    "SMOKE_NETWORK",
+    "correct_objects",
+    "data",
+    "evaluators",
+    "example",
+    "inputs",
+    "model_of",
+    "panels",
+    "tokens_of",
+]
 
 SETTINGS = {
     "image_size": Setting(16, "side of the drawn images in pixels", limits=Range(16), essential=True),
@@ -26,6 +40,33 @@ SETTINGS = {
     "num_samples": Setting(400, "drawn from prompts of the test split, at the end of a run", limits=Range(2)),
     "guidance_samples": diffusion.SETTINGS["guidance_samples"],
 }
+
+
+MODULES = {"unet": ConditionalUNet, "words": WordEncoder}
+"""Whose fields are flags."""
+
+NETWORK = {
+    "unet.channels": (48, 96),
+    "unet.attention_levels": (0, 1),
+    "unet.patch_size": 2,
+    "words.depth": 1,
+}
+"""Defaults of the networks, which a ControlNet needs too."""
+
+SMOKE_NETWORK = {"unet.channels": (8, 8), "unet.attention_levels": (1,), "words.width": 8}
+
+
+def model_of(setup: Setup) -> TextUNet:
+    """Build the network of prompts.
+
+    Args:
+      setup: with the flags of MODULES, and the vocabulary.
+
+    Returns:
+      The module.
+    """
+    words = WordEncoder(len(vocabulary_from_dict(setup.spec["vocabulary"])), **setup.flags.group("words"))
+    return TextUNet(words, ConditionalUNet(**setup.flags.group("unet"), dtype=setup.dtype))
 
 
 def data(flags: Flags) -> Splits:

@@ -37,6 +37,7 @@ experiment = Experiment(
     learner=ddpm.learner,
     data=control.data,
     build=build,
+    modules=prompts.MODULES,
     settings={**control.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "steps": 1000,
@@ -52,6 +53,7 @@ experiment = Experiment(
         "guidance": 2.0,
         "eval_every": 500,
         "select": "last",
+        **prompts.NETWORK,
     },
     smoke={
         "steps": 3,
@@ -61,6 +63,7 @@ experiment = Experiment(
         "num_inference_steps": 4,
         "num_samples": 8,
         "guidance_samples": 0,
+        **prompts.SMOKE_NETWORK,
         "eval_every": 3,
     },
     monitor="loss",

@@ -1,10 +1,10 @@
 """Draw digits of a class by diffusion in the latents of an autoencoder, in two phases.
 
 python -m experiments.generative.latent_diffusion
-python -m experiments.generative.latent_diffusion --autoencoder=RUN_OF_AUTOENCODER_KL
+python -m experiments.generative.latent_diffusion --first=RUN_OF_AUTOENCODER_KL
 python -m experiments.generative.latent_diffusion --mode=predict --run=RUN --input=16x3 --output=samples
 python -m experiments.generative.latent_diffusion --dataset=fashion_mnist --data_dir=D --autoencoder_steps=20000 \\
-    --unet.channels=64,128 --steps=20000
+    --autoencoder.channels=32,64,64 --unet.channels=64,128 --steps=20000
 
 The first command first trains `experiments.generative.autoencoder_kl`, a run of its own that the next command finds
 again. `reconstruction_psnr` is the quality of decoded test images in dB, which no sample exceeds. The last command was
@@ -13,6 +13,7 @@ not run.
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
+from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.kits import diffusion, first_stage, generative_panels, optimizer
 from dlcore.main import main
@@ -27,9 +28,9 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=first_stage.latents,
+    data=diffusion.data,
     build=build,
-    modules={"unet": ConditionalUNet},
+    modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
     settings={**first_stage.LATENT, **optimizer.SETTINGS},
     defaults={
         "steps": 3000,
@@ -50,6 +51,7 @@ experiment = Experiment(
         "steps": 3,
         "batch_size": 8,
         "unet.channels": (8, 8),
+        "autoencoder.channels": (8, 8),
         "num_timesteps": 10,
         "num_inference_steps": 4,
         "num_samples": 16,
@@ -61,7 +63,7 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=first_stage.example,
+    example=diffusion.example,
     inputs=diffusion.inputs,
     describe=diffusion.describe,
     write=diffusion.write,

@@ -11,19 +11,16 @@ that are seen in the samples, read without a network, which finds 98 % of those 
 takes the prompt of another sample. The last command was not run.
 """
 
-from dlcore.data.words import vocabulary_from_dict
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
-from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.generative.text_to_image import TextUNet, WordEncoder, prompt_condition
+from dlcore.generative.text_to_image import prompt_condition
 from dlcore.kits import diffusion, generative_panels, optimizer, prompts
 from dlcore.main import main
 
 
 def build(setup: Setup):
-    words = WordEncoder(len(vocabulary_from_dict(setup.spec["vocabulary"])), **setup.flags.group("words"))
     learner = ddpm.learner(
-        model=TextUNet(words, ConditionalUNet(**setup.flags.group("unet"), dtype=setup.dtype)),
+        model=prompts.model_of(setup),
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
         condition=prompt_condition(),
@@ -39,7 +36,7 @@ experiment = Experiment(
     learner=ddpm.learner,
     data=prompts.data,
     build=build,
-    modules={"unet": ConditionalUNet, "words": WordEncoder},
+    modules=prompts.MODULES,
     settings={**prompts.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "steps": 2500,
@@ -55,18 +52,13 @@ experiment = Experiment(
         "guidance": 2.0,
         "eval_every": 500,
         "select": "last",
-        "unet.channels": (48, 96),
-        "unet.attention_levels": (0, 1),
-        "unet.patch_size": 2,
-        "words.depth": 1,
+        **prompts.NETWORK,
     },
     smoke={
         "steps": 3,
         "batch_size": 8,
         "num_images": 16,
-        "unet.channels": (8, 8),
-        "unet.attention_levels": (1,),
-        "words.width": 8,
+        **prompts.SMOKE_NETWORK,
         "num_timesteps": 10,
         "num_inference_steps": 4,
         "num_samples": 8,
