@@ -11,6 +11,7 @@ otherwise: residual blocks, attention in the middle and at the lowest level, nea
 same weights; `difference` is the largest between their outputs over the standard deviation.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.extras import require
+from dlcore.experiment.setting import FlagError
 from dlcore.generative import ddpm
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.schedules import alphas_cumprod, linear_betas, timesteps
@@ -134,12 +135,12 @@ def torch_unet(channels: tuple[int, ...], image_channels: int, groups: int, num_
 
 def measure(
     *,
-    batch_size: int = 16,
+    batch_size: int = 8,
     image_size: int = 28,
     channels: tuple[int, ...] = (32, 64),
     image_channels: int = 1,
     steps: int = 50,
-    num_repeats: int = 5,
+    num_repeats: int = 3,
     seed: int = 0,
 ) -> StudyResult:
     """Time denoising.
@@ -153,7 +154,8 @@ def measure(
       num_repeats: turns of each, shuffled.
       seed: of the weights and the noise.
     """
-    require("torch", what="experiments.bench.diffusion")
+    if find_spec("torch") is None:
+        raise FlagError("bench.diffusion: the peer needs torch; allowed: pip install torch")
     import torch
 
     from dlcore.generative.torch_diffusers import load_torch
@@ -223,7 +225,6 @@ experiment = Study(
     file=__file__,
     doc=__doc__,
     function=measure,
-    packages=("torch",),
     smoke={"batch_size": 2, "image_size": 8, "channels": (8, 8), "steps": 2, "num_repeats": 2},
 )
 
