@@ -101,7 +101,9 @@ def words_of(flags: Flags, *modules: str) -> list[str]:
     return [f"--{name}={value}" for name, value in written.items() if value is not None]
 
 
-def check_same(what: str, phase: EarlierPhase, setup: Setup, *modules: str, facts: tuple[str, ...] = ("image_shape",)):
+def check_same(
+    what: str, phase: EarlierPhase, setup: Setup, *modules: str, facts: tuple[str, ...] = ("image_shape",)
+) -> None:
     """Check that the first phase's networks have the form that the second's flags say.
 
     Args:

@@ -83,6 +83,9 @@ def build(setup: Setup, network: nn.Module) -> Learner:
 
     Returns:
       The learner.
+
+    Raises:
+      ValueError: the autoencoder's levels do not divide the sides of the images.
     """
     autoencoder = model_of(setup.flags.group("autoencoder"), setup.spec, setup.dtype)
     model, (height, width, _) = LatentDiffusion(network, autoencoder), setup.spec["image_shape"]
