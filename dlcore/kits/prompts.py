@@ -220,13 +220,17 @@ def panels(context: Any, build: Any, source: Source | None = None) -> list:
     from dlcore.report.curves import curves
     from dlcore.report.generative import sample_rows
     from dlcore.report.panel import Panel
-    from dlcore.report.pictures import captioned_images
+    from dlcore.report.pictures import captioned_images, to_uint8
     from dlcore.report.triage import triage_panels
 
     words = vocabulary_from_dict(context.spec["vocabulary"])
     texts = [words.decode(tokens) for tokens in context.data.shown.arrays["tokens"][:24]]
     shown = [
-        Panel("Samples", captioned_images(context.outputs["sample"][:24], texts), "The first test prompts, unselected.")
+        Panel(
+            "Samples",
+            captioned_images(to_uint8(context.outputs["sample"][:24]), texts),
+            "The first test prompts, unselected.",
+        )
     ]
     rows = {"real": context.data.shown.arrays["image"][:10], "drawn": context.outputs["sample"][:10]}
     if "hint" in context.data.shown.arrays:
