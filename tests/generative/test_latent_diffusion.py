@@ -61,8 +61,11 @@ def test_latents_are_smaller_have_variance_one_and_samples_decode():
     batch = images(256)
     state = jax.jit(learner.init)(jax.random.key(0), batch)
     assert set(state.params) == {"network"}
+    bias = state.locked["autoencoder"]["quant_conv"]["bias"]
+    state.locked["autoencoder"]["quant_conv"]["bias"] = bias.at[2:].add(2)  # posteriors e times as wide
     mean, logvar = SMALL.apply({"params": state.locked["autoencoder"]}, 2 * batch["image"] - 1, method="encode")
     scale = latent_scale(mean, logvar)
+    assert scale > 2
     state = state.replace(locked={**state.locked, "scale": jnp.float32(scale)})
     params, keys = {**state.params, **state.locked}, jax.random.split(jax.random.key(1), 256)
     z = model.apply({"params": params}, batch["image"], keys, method="encoded")
