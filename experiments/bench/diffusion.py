@@ -9,6 +9,9 @@ python -m experiments.bench.diffusion --batch_size=64 --image_size=28 --channels
 The peer is the diffusers library's UNet2DModel, written out below in torch alone, since the library is not needed
 otherwise: residual blocks, attention in the middle and at the lowest level, nearest resize. Both sides start from the
 same weights; `difference` is the largest between their outputs over the standard deviation.
+
+Measured on one core of an AMD EPYC, beside other jobs, 2 images of 28 x 28 and channels of 32 and 64: a step has 1.45x
+the speed of eager torch, a loop of 20 steps 2.03x.
 """
 
 from importlib.util import find_spec
