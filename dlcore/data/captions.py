@@ -9,6 +9,7 @@ shows a") or the other ("there is a", "we see a"), so that the image decides the
 whatever the number of images.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from dlcore.data.shape_grid import COLORS, Placed, cell_names, check_grid, draw_
 from dlcore.data.source import Source, checked_seed
 from dlcore.data.words import PAD, BytePairs, Words, padded
 
-__all__ = ["CAPTIONED_SHAPES", "REFERENCES", "caption_source", "caption_words", "captions"]
+__all__ = ["CAPTIONED_SHAPES", "REFERENCES", "caption_source", "caption_words", "captions", "named_objects"]
 
 CAPTIONED_SHAPES = SHAPES[:4]
 REFERENCES = 4
@@ -83,6 +84,20 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
             reference[1 : len(where) + 1] = where
     arrays = {"image": image, "captions": tokens.astype(np.int32), "cells": at}
     return Source(arrays, count, name="shapes with captions")
+
+
+def named_objects(text: str) -> list[tuple[str, str]]:
+    """Read which shapes a caption of `captions` names.
+
+    Args:
+      text: such as "a red circle is right of a blue square".
+
+    Returns:
+      (color, shape) of each, the left or upper one first.
+    """
+    words = text.split()
+    things = [(a, b) for a, b in itertools.pairwise(words) if a in COLORS and b in CAPTIONED_SHAPES]
+    return things[::-1] if len(things) == 2 and ("right of" in text or "below" in words) else things
 
 
 def _placed(rng: np.random.Generator, grid: int, number: int) -> list[Placed]:

@@ -1,5 +1,6 @@
 """Images of colored shapes in a grid of cells, one a cell, of which captions and questions are made."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,7 +8,17 @@ import numpy as np
 
 from dlcore.data.scenes import covers
 
-__all__ = ["COLORS", "Placed", "cell_names", "cell_shares", "check_grid", "draw_shapes", "paint"]
+__all__ = [
+    "COLORS",
+    "Placed",
+    "cell_names",
+    "cell_shares",
+    "check_grid",
+    "draw_shapes",
+    "foreground",
+    "paint",
+    "read_shapes",
+]
 
 COLORS = {
     "red": (220, 40, 40),
@@ -142,3 +153,73 @@ def paint(
     inside[rows[:, None], columns] = covers(shape, dx[columns] / radius, dy[rows, None] / radius)
     canvas[inside] = color
     return inside
+
+
+def foreground(image: np.ndarray, least: float = 60) -> np.ndarray:
+    """Find the pixels of shapes: the background is gray, and no shape is.
+
+    Args:
+      image: [..., H, W, 3], uint8, or float in [0, 1].
+      least: difference between the largest and the smallest channel, of 255.
+
+    Returns:
+      [..., H, W] bool.
+    """
+    pixels = np.asarray(image, np.float32) * (1 if image.dtype == np.uint8 else 255)
+    return pixels.max(-1) - pixels.min(-1) > least
+
+
+def read_shapes(
+    image: np.ndarray, grid: int, shapes: Sequence[str] = ("circle", "square", "triangle", "cross"), least: float = 0.6
+) -> list[Placed]:
+    """Recognize the shapes of an image, the inverse of `draw_shapes`: no network, so that it judges any.
+
+    A cell's colored pixels are compared with every shape of several sizes and places; their mean has the color.
+
+    Args:
+      image: [size, size, 3], uint8, or float in [0, 1].
+      grid: cells in a row and in a column.
+      shapes: that may be there.
+      least: intersection over union with the most similar shape; below it a cell counts as empty.
+
+    Returns:
+      The shapes, by cell.
+
+    Raises:
+      ValueError: cells are no whole number of pixels wide.
+    """
+    if image.shape[0] % grid or image.shape[1] != image.shape[0]:
+        raise ValueError(f"image={image.shape}: cells are no whole pixels; allowed: sides that are multiples of {grid}")
+    side = image.shape[0] // grid
+    pixels = np.asarray(image, np.float32) * (1 if image.dtype == np.uint8 else 255)
+    names, templates = _templates(side, tuple(shapes))
+    found = []
+    for cell in range(grid**2):
+        y, x = cell // grid * side, cell % grid * side
+        part, mask = pixels[y : y + side, x : x + side], foreground(image[y : y + side, x : x + side])
+        if mask.sum() < 0.06 * side**2:
+            continue
+        inside = templates @ mask.reshape(-1).astype(np.float32)
+        overlap = inside / (templates.sum(1) + mask.sum() - inside)
+        if overlap.max() < least:
+            continue
+        color = part[mask].mean(0)
+        nearest = min(COLORS, key=lambda name: np.square(color - COLORS[name]).sum())
+        found.append(Placed(nearest, names[int(overlap.argmax())], cell))
+    return found
+
+
+@functools.cache
+def _templates(side: int, shapes: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
+    """Every shape in several sizes and places: (names [K], [K, side^2] float32)."""
+    names, masks = [], []
+    for share in (0.72, 0.78, 0.84, 0.9, 0.95):
+        radius = share * side / 2
+        slack = side / 2 - radius
+        for dx in (-slack, 0, slack):
+            for dy in (-slack, 0, slack):
+                for shape in shapes:
+                    canvas = np.zeros((side, side, 3), np.float32)
+                    masks.append(paint(canvas, shape, np.ones(3), (side / 2 + dx, side / 2 + dy), radius).reshape(-1))
+                    names.append(shape)
+    return names, np.stack(masks).astype(np.float32)

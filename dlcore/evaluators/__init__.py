@@ -9,6 +9,7 @@ lazy_exports(
         "FeatureMemory": "feature_memory",
         "bleu": "text",
         "cider": "text",
+        "class_consistency": "class_consistency",
         "coco_evaluator": "coco",
         "coco_map": "coco",
         "collect_features": "feature_memory",

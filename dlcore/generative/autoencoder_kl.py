@@ -148,6 +148,11 @@ class AutoencoderKL(nn.Module):
     groups: Annotated[int, Range(1)] = 8
     dtype: Any = None
 
+    @property
+    def downsampling(self) -> int:
+        """Pixels of a side that one position of the latent stands for."""
+        return 2 ** (len(self.channels) - 1)
+
     def setup(self):
         """Build both halves and the 1x1 convolutions around the latent."""
         fields = self.channels, self.num_res_blocks
@@ -168,7 +173,7 @@ class AutoencoderKL(nn.Module):
         Raises:
           ValueError: the levels do not divide H or W.
         """
-        multiple = 2 ** (len(self.channels) - 1)
+        multiple = self.downsampling
         if x.shape[1] % multiple or x.shape[2] % multiple:
             raise ValueError(f"x={x.shape[1]}x{x.shape[2]}: sides do not divide; allowed: multiples of {multiple}")
         mean, logvar = jnp.split(self.quant_conv(self.encoder(x)), 2, -1)

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.generative.patches import patchify, unpatchify
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn import Conv, GroupNorm
@@ -184,6 +185,7 @@ class UNetEncoder(nn.Module):
       num_heads: heads of all attention; None: channels / head_features.
       head_features: channels of a head, where num_heads is None.
       groups: of the group norms; divides all channels.
+      patch_size: side of the squares of pixels that become channels first, which divides the cost by its square.
       num_classes: classes to embed, the null class among them; None for none.
       cosine_first: of the timestep's waves, see `timestep_embedding`.
       ends_at_period: of the timestep's waves, see `timestep_embedding`.
@@ -196,6 +198,7 @@ class UNetEncoder(nn.Module):
     num_heads: Annotated[int, Range(1)] | None = 4
     head_features: Annotated[int, Range(1)] = 8
     groups: Annotated[int, Range(1)] = 8
+    patch_size: Annotated[int, Range(1)] = 1
     num_classes: int | None = None
     cosine_first: bool = True
     ends_at_period: bool = False
@@ -232,6 +235,27 @@ class UNetEncoder(nn.Module):
         if context is None:
             return AttentionBlock(heads, self.groups, dtype=dtype, name=name)(x)
         return SpatialTransformer(heads, groups=self.groups, dtype=dtype, name=name)(x, context)
+
+    @nn.nowrap
+    def stem(self, x: jax.Array, dtype: Any) -> jax.Array:
+        """Cut into patches, and convolve.
+
+        Args:
+          x: [B, H, W, C].
+          dtype: of computation.
+
+        Returns:
+          [B, H / patch_size, W / patch_size, channels[0]].
+
+        Raises:
+          ValueError: the patches or the levels do not divide H or W.
+        """
+        b, height, width, _ = x.shape
+        p, multiple = self.patch_size, self.patch_size * 2 ** (len(self.channels) - 1)
+        if height % multiple or width % multiple:
+            raise ValueError(f"x={height}x{width}: sides do not divide; allowed: multiples of {multiple}")
+        x = patchify(x, p).reshape(b, height // p, width // p, -1)
+        return Conv(self.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
 
     @nn.nowrap
     def embed(self, t: jax.Array, label: jax.Array | None, dtype: Any) -> jax.Array:
@@ -306,7 +330,7 @@ class ConditionalUNet(UNetEncoder):
         """Predict the noise.
 
         Args:
-          x: [B, H, W, C]; H and W are multiples of 2^(levels - 1).
+          x: [B, H, W, C]; H and W are multiples of patch_size 2^(levels - 1).
           t: [B], timesteps.
           label: [B] int, classes; None where num_classes is None.
           context: [B, T, D], a text; None attends to no text.
@@ -318,12 +342,10 @@ class ConditionalUNet(UNetEncoder):
         Raises:
           ValueError: the levels do not divide H or W, or heads do not divide channels.
         """
-        multiple = 2 ** (len(self.channels) - 1)
-        if x.shape[1] % multiple or x.shape[2] % multiple:
-            raise ValueError(f"x={x.shape[1]}x{x.shape[2]}: sides do not divide; allowed: multiples of {multiple}")
-        dtype, out = compute_dtype(self.dtype, x, self.variables), self.out_channels or x.shape[-1]
+        _, height, width, channels = x.shape
+        dtype, out = compute_dtype(self.dtype, x, self.variables), self.out_channels or channels
         embedding = self.embed(t, label, dtype)
-        x = Conv(self.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
+        x = self.stem(x, dtype)
         x, maps = self.encode(x, embedding, context, dtype)
         if control is not None:
             maps, x = [a + b for a, b in zip(maps, control[0], strict=True)], x + control[1]
@@ -338,4 +360,5 @@ class ConditionalUNet(UNetEncoder):
                 name = f"up_blocks_{last - level}_upsamplers_0_conv"
                 x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=name)(x.repeat(2, 1).repeat(2, 2))
         x = nn.silu(GroupNorm(self.groups, dtype=dtype, name="conv_norm_out")(x)).astype(logits_dtype(x.dtype))
-        return Conv(out, (3, 3), kernel_init=_ZEROS, name="conv_out")(x)
+        x = Conv(self.patch_size**2 * out, (3, 3), kernel_init=_ZEROS, name="conv_out")(x)
+        return unpatchify(x, self.patch_size, height, width)

@@ -10,16 +10,21 @@ prediction is the U-Net's own to the bit. The gradient of a zero convolution's w
 not: y = w h has dL/dw = dL/dy h; but dL/dh = w dL/dy is, and the copy starts to learn once w has moved.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
-from dlcore.generative.conditional_unet import ConditionalUNet, UNetEncoder
+from dlcore.generative.conditional_unet import UNetEncoder
+from dlcore.generative.ddpm import Condition
+from dlcore.learner import Evaluator
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype
 
-__all__ = ["ControlNet", "ControlledUNet", "copy_encoder"]
+__all__ = ["ControlNet", "ControlledUNet", "control_condition", "copy_encoder", "edge_map", "shape_iou"]
 
 _ZEROS = nn.initializers.zeros
 
@@ -63,7 +68,7 @@ class ControlNet(UNetEncoder):
         Args:
           x: [B, H, W, C], what is denoised.
           t: [B], timesteps.
-          hint: [B, H', W', C'], such as edges; H' = H 2^(len(hint_channels) - 1).
+          hint: [B, H', W', C'], such as edges; H' = H / patch_size 2^(len(hint_channels) - 1).
           label: [B] int, classes; None where num_classes is None.
           context: [B, T, D], a text, or None.
 
@@ -73,13 +78,12 @@ class ControlNet(UNetEncoder):
         Raises:
           ValueError: the hint has another size.
         """
-        scale = 2 ** (len(self.hint_channels) - 1)
-        if hint.shape[1:3] != (scale * x.shape[1], scale * x.shape[2]):
-            allowed = f"{scale * x.shape[1]}x{scale * x.shape[2]}"
-            raise ValueError(f"hint={hint.shape[1]}x{hint.shape[2]}: another size; allowed: {allowed}")
         dtype = compute_dtype(self.dtype, x, self.variables)
         embedding = self.embed(t, label, dtype)
-        x = Conv(self.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
+        x = self.stem(x, dtype)
+        height, width = (2 ** (len(self.hint_channels) - 1) * side for side in x.shape[1:3])
+        if hint.shape[1:3] != (height, width):
+            raise ValueError(f"hint={hint.shape[1]}x{hint.shape[2]}: another size; allowed: {height}x{width}")
         x += _HintEmbedding(self.hint_channels, self.channels[0], dtype, name="controlnet_cond_embedding")(hint)
         x, maps = self.encode(x, embedding, context, dtype)
 
@@ -91,39 +95,97 @@ class ControlNet(UNetEncoder):
 
 
 class ControlledUNet(nn.Module):
-    """A locked U-Net and its ControlNet: (x, t, {"label": [B], "hint": [B, H, W, C]}) -> noise.
+    """A locked network and its ControlNet: (x, t, {"prompt": ..., "hint": [B, H, W, C]}) -> noise.
 
     Args:
-      unet: conditioned on a class.
-      control: the ControlNet, of the same fields.
+      base: with `prompted(prompt) -> (label, context)` and `denoise(x, t, label, context, control)`, as `TextUNet`.
+      control: the ControlNet, of the fields of the base's U-Net.
     """
 
-    unet: ConditionalUNet
+    base: nn.Module
     control: ControlNet
 
-    @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array, given: dict[str, jax.Array]) -> jax.Array:
         """Predict the noise.
 
         Args:
           x: [B, H, W, C].
           t: [B], timesteps.
-          given: "label" [B] int and "hint" [B, H', W', C'].
+          given: "prompt", and "hint" [B, H', W', C'].
 
         Returns:
           [B, H, W, C].
         """
-        return self.unet(x, t, given["label"], control=self.control(x, t, given["hint"], given["label"]))
+        label, context = self.base.prompted(given["prompt"])
+        return self.base.denoise(x, t, label, context, self.control(x, t, given["hint"], label, context))
 
 
-def copy_encoder(params: Any) -> Any:
+def copy_encoder(control: Any, unet: Any) -> Any:
     """Start a ControlNet from its U-Net: every weight of the encoder that both have.
 
     Args:
-      params: of a `ControlledUNet`, {"unet": ..., "control": ...}.
+      control: parameters of the ControlNet.
+      unet: parameters of the U-Net.
 
     Returns:
-      The parameters, those of "control" replaced where "unet" has the same ones.
+      Those of the ControlNet, replaced where the U-Net has the same ones.
     """
-    unet, control = params["unet"], params["control"]
-    return {**params, "control": {name: unet.get(name, own) for name, own in control.items()}}
+    return {name: unet.get(name, own) for name, own in control.items()}
+
+
+def control_condition(prompt: str = "tokens", hint: str = "hint") -> Condition:
+    """Condition on a prompt and a hint; without a condition the prompt is missing, the hint stays.
+
+    Args:
+      prompt: name of the tokens [B, T] in the batch.
+      hint: name of the hints [B, H, W, C] in the batch.
+
+    Returns:
+      The condition.
+    """
+
+    def read(batch: dict) -> dict:
+        return {"prompt": batch[prompt].astype(jnp.int32), "hint": batch[hint].astype(jnp.float32)}
+
+    return Condition(read, lambda given: {**given, "prompt": jnp.zeros_like(given["prompt"])})
+
+
+def edge_map(images: np.ndarray, least: float = 40) -> np.ndarray:
+    """Find edges: where a channel changes by more than the noise.
+
+    Args:
+      images: [N, H, W, C] uint8.
+      least: slope of a channel, in levels of 255 a pixel.
+
+    Returns:
+      [N, H, W, 1] float32, 1 at an edge and 0 elsewhere.
+    """
+    x = np.pad(np.asarray(images, np.float32), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    across, down = x[:, 1:-1, 2:] - x[:, 1:-1, :-2], x[:, 2:, 1:-1] - x[:, :-2, 1:-1]
+    slope = np.sqrt(np.square(across) + np.square(down)).max(-1, keepdims=True) / 2
+    return (slope > least).astype(np.float32)
+
+
+def shape_iou(mask: Callable[[np.ndarray], np.ndarray], source: Any) -> Evaluator:
+    """Measure whether samples have their shapes where the images have theirs whose edges they were given.
+
+    Args:
+      mask: images [B, H, W, C] -> the pixels of shapes, [B, H, W] bool.
+      source: with `image`, and the edges.
+
+    Returns:
+      The evaluator of `shape_iou`, and of `shuffled_iou`, with the shapes of the next image: the baseline.
+    """
+
+    def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        return [*(acc or []), (mask(outputs["sample"]), mask(rows["image"]))]
+
+    def overlap(a: np.ndarray, b: np.ndarray) -> float:
+        both, either = (a & b).sum((1, 2)), (a | b).sum((1, 2))
+        return float(np.where(either, both / np.maximum(either, 1), 1.0).mean())
+
+    def finish(acc: list) -> dict[str, float]:
+        drawn, real = (np.concatenate(part) for part in zip(*acc, strict=True))
+        return {"shape_iou": overlap(drawn, real), "shuffled_iou": overlap(drawn, np.roll(real, 1, 0))}
+
+    return Evaluator(add, finish, source, ("shape_iou", "shuffled_iou"))

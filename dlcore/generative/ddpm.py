@@ -13,7 +13,7 @@ the null condition, so that one network predicts eps(x_t, t, y) and eps(x_t, t),
 difference (`dlcore.generative.samplers.guide`). What is diffused may be a code of the example instead of its pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from flax import struct
 
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.pixels import denormalize, normalize
@@ -38,10 +39,21 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
 
-__all__ = ["SAMPLERS", "Condition", "class_condition", "interpolate", "learner", "sample"]
+__all__ = ["SAMPLERS", "Condition", "DiffusionState", "class_condition", "interpolate", "learner", "sample"]
 
 SAMPLERS = {"ddpm": ddpm_sample, "ddim": ddim_sample, "dpmpp": dpmpp_sample, "euler": euler_sample}
 Sampler = Literal["ddpm", "ddim", "dpmpp", "euler"]
+
+
+@struct.dataclass
+class DiffusionState(State):
+    """The state of diffusion.
+
+    Args:
+      locked: parameters that are used but do not learn, such as those of an autoencoder; {} for none.
+    """
+
+    locked: Any
 
 
 class Condition(NamedTuple):
@@ -162,8 +174,9 @@ def learner(
     optimizer: optax.GradientTransformation,
     shape: tuple[int, ...],
     condition: Condition | None = None,
-    encode: Callable[[jax.Array, dict], jax.Array] = lambda keys, batch: normalize(batch["image"]),
-    decode: Callable[[jax.Array], jax.Array] = denormalize,
+    encode: Callable[[Any, jax.Array, dict], jax.Array] = lambda params, keys, batch: normalize(batch["image"]),
+    decode: Callable[[Any, jax.Array], jax.Array] = lambda params, x: denormalize(x),
+    locked: Sequence[str] = (),
     num_timesteps: Annotated[int, Range(2)] = 1000,
     beta_schedule: Literal["linear", "cosine", "scaled_linear"] = "linear",
     prediction: Literal["epsilon", "v", "sample"] = "epsilon",
@@ -185,8 +198,9 @@ def learner(
       optimizer: any optax transformation.
       shape: of what is diffused, one example.
       condition: what the network is given besides; None for nothing.
-      encode: (keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
-      decode: samples [B, *shape] -> images in [0, 1].
+      encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
+      decode: (parameters, samples [B, *shape]) -> images in [0, 1].
+      locked: submodules of the model that do not learn; their parameters are `DiffusionState.locked`.
       num_timesteps: timesteps between data and noise in training.
       beta_schedule: how the variance of the noise rises over the timesteps.
       prediction: what the network predicts: epsilon (the noise), v (the velocity) or sample (the clean example).
@@ -231,14 +245,16 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> State:
         one = jax.tree.map(lambda leaf: leaf[:1], batch)
         given = () if condition is None else (condition.read(one),)
-        params = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32), *given)
-        return State(
-            jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params["params"], optimizer.init(params["params"])
+        every = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32), *given)
+        params = {name: leaf for name, leaf in every["params"].items() if name not in locked}
+        kept = {name: leaf for name, leaf in every["params"].items() if name in locked}
+        return DiffusionState(
+            jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params), kept
         )
 
-    def objective(params, batch, rng, dropout=0.0):
+    def objective(params, kept, batch, rng, dropout=0.0):
         keys, mask = example_keys(rng, batch), mask_of(batch)
-        x = encode(jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
+        x = encode({**params, **kept}, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
 
         def diffuse(key, x):
             t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, num_timesteps)
@@ -255,23 +271,27 @@ def learner(
                 given,
                 condition.null(given),
             )
-        losses = jnp.square(target - apply(params, noisy, t, given)).reshape(x.shape[0], -1).mean(-1)
+        losses = jnp.square(target - apply({**params, **kept}, noisy, t, given)).reshape(x.shape[0], -1).mean(-1)
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        return objective(params, batch, state.rng)
+        return objective(params, state.locked, batch, state.rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng, condition_dropout)
+        gradients, metrics = jax.grad(objective, has_aux=True)(
+            state.params, state.locked, batch, rng, condition_dropout
+        )
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
-        return objective(state.params, batch, state.rng)[1]
+        return objective(state.params, state.locked, batch, state.rng)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        params = {**state.params, **state.locked}
+
         def network(x, t, given=None):
-            return apply(state.params, x, jnp.full(x.shape[0], t), given)
+            return apply(params, x, jnp.full(x.shape[0], t), given)
 
         given = None if condition is None else condition.read(batch)
 
@@ -284,7 +304,7 @@ def learner(
         if "share" in batch:
             shares = batch["share"]
             keys = jax.vmap(lambda ends: jax.vmap(lambda i: jax.random.fold_in(state.rng, i))(ends))(batch["ends"])
-        return {"sample": decode(sample(denoise, keys, tuple(shape), abar, shares=shares, **options))}
+        return {"sample": decode(params, sample(denoise, keys, tuple(shape), abar, shares=shares, **options))}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
         return condition.classes

@@ -9,7 +9,8 @@ Peebles & Xie 2023, arXiv:2212.09748, with diffusers' weights (`dlcore.generativ
 
 adaLN-zero: W_c and the last W start at zero, so that every block starts as the identity, the first prediction is 0 and
 the first loss 1. Positions are sines and cosines of column and row. The class after the last is the null class.
-At its published size, DiT-XL/2 on latents of 32 x 32 x 4 has 675,129,632 parameters.
+At its published size, DiT-XL/2 on latents of 32 x 32 x 4 with learned variances (8 channels out) has 674,834,720
+parameters; the original counts its 294,912 positions too, 675,129,632.
 """
 
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.generative.patches import patchify, unpatchify
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn.attention import MultiHeadAttention
@@ -26,44 +28,13 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.transformer import FeedForward
 
-__all__ = ["DiT", "grid_positions", "patchify", "unpatchify"]
+__all__ = ["DiT", "grid_positions"]
 
 WAVES = 256
 """Features of a timestep."""
 
 _ZEROS = nn.initializers.zeros
 _EMBED = nn.initializers.normal(0.02)
-
-
-def patchify(x: jax.Array, size: int) -> jax.Array:
-    """Cut images into patches.
-
-    Args:
-      x: [B, H, W, C].
-      size: p, side of a patch; divides H and W.
-
-    Returns:
-      [B, H W / p^2, p p C], row by row.
-    """
-    b, height, width, channels = x.shape
-    x = x.reshape(b, height // size, size, width // size, size, channels).swapaxes(2, 3)
-    return x.reshape(b, -1, size * size * channels)
-
-
-def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Array:
-    """Join patches to images, the inverse of `patchify`.
-
-    Args:
-      patches: [B, H W / p^2, p p C].
-      size: p, side of a patch.
-      height: H.
-      width: W.
-
-    Returns:
-      [B, H, W, C].
-    """
-    x = patches.reshape(len(patches), height // size, width // size, size, size, -1).swapaxes(2, 3)
-    return x.reshape(len(patches), height, width, -1)
 
 
 def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:

@@ -106,6 +106,86 @@ def test_the_initial_loss_of_the_unet_is_one():
     assert float(learner.loss(state.params, state, rows)[0]) == pytest.approx(1.0, abs=0.05)
 
 
+class ByClass(nn.Module):
+    """Predicts x times its class's own number."""
+
+    @nn.compact
+    def __call__(self, x, t, label):
+        return x * nn.Embed(4, 1, embedding_init=lambda *_: jnp.arange(4.0)[:, None] / 4)(label)[:, :, None, None]
+
+
+def by_class(**settings):
+    settings = {"num_timesteps": 20, "num_inference_steps": 3, "sampler": "ddim", **settings}
+    return ddpm.learner(
+        model=ByClass(), optimizer=optax.sgd(1.0), shape=(2, 2, 1), condition=ddpm.class_condition(3), **settings
+    )
+
+
+LABELED = {
+    "image": np.random.default_rng(0).random((6, 2, 2, 1), np.float32),
+    "label": np.array([0, 1, 2, 0, 1, 2], np.int32),
+    "index": np.arange(6, dtype=np.int32),
+}
+
+
+@pytest.mark.covers("GE-26")
+def test_training_drops_conditions_and_evaluation_none():
+    """Only rows of `Embed` that were seen get a gradient: all of them the null class under a dropout of 1."""
+
+    def moved(dropout):
+        learner = by_class(condition_dropout=dropout)
+        state = learner.init(jax.random.key(0), LABELED)
+        table = jax.jit(learner.update)(state, LABELED)[0].params["Embed_0"]["embedding"][:, 0]
+        return (np.abs(table - np.arange(4) / 4) > 1e-6).tolist(), learner.evaluate(state, LABELED)["loss"].compute()
+
+    (none, loss), (every, same) = moved(0.0), moved(1.0)
+    assert none == [True, True, True, False]
+    assert every == [False, False, False, True]
+    assert loss == same
+
+
+@pytest.mark.covers("GE-26", "GE-29")
+def test_guided_samples_lie_on_the_line_of_both_predictions():
+    """eps = x w(y): guidance w draws as a class whose number is 3/4 + w (y - 3) / 4; 0 as the null class, 1 as y."""
+    state = by_class().init(jax.random.key(0), LABELED)
+    rows = {"label": LABELED["label"], "index": LABELED["index"]}
+    draw = {w: jax.jit(by_class(guidance=w, clip_sample=False).predict)(state, rows)["sample"] for w in (0.0, 0.5, 1.0)}
+    null = jax.jit(by_class(clip_sample=False).predict)(state, {**rows, "label": np.full(6, 3, np.int32)})["sample"]
+    np.testing.assert_array_equal(draw[0.0], null)
+    assert np.abs(draw[1.0] - draw[0.0]).max() > 1e-3
+    between = jax.tree.map(lambda leaf: (leaf + leaf[3]) / 2, state.params)
+    half = jax.jit(by_class(clip_sample=False).predict)(state.replace(params=between), rows)["sample"]
+    np.testing.assert_allclose(draw[0.5], half, atol=1e-5)
+
+
+@pytest.mark.covers("GE-29")
+def test_predict_draws_between_two_indices():
+    learner = by_class(clip_sample=False)
+    state = learner.init(jax.random.key(0), LABELED)
+    rows = {"label": np.zeros(6, np.int32), "index": np.arange(6, dtype=np.int32)}
+    alone = jax.jit(learner.predict)(state, rows)["sample"]
+    walk = {
+        **rows,
+        "ends": np.tile(np.array([[2, 4]], np.int32), (6, 1)),
+        "share": np.linspace(0, 1, 6, dtype=np.float32),
+    }
+    path = jax.jit(learner.predict)(state, walk)["sample"]
+    np.testing.assert_allclose(path[0], alone[2], atol=1e-5)
+    np.testing.assert_allclose(path[-1], alone[4], atol=1e-5)
+    assert np.abs(path[2] - path[0]).max() > 1e-3
+
+
+def test_a_network_without_a_condition_is_not_guided():
+    with pytest.raises(ValueError, match=r"guidance=2\.0: the network takes no condition; allowed: 1"):
+        small(guidance=2.0)
+
+
+def test_classes_are_checked():
+    learner = by_class()
+    assert learner.classes(None, None) == {"label": 3}
+    assert small().classes is None
+
+
 def moons(n, seed):
     from sklearn.datasets import make_moons
 

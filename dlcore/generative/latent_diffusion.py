@@ -1,0 +1,94 @@
+"""Latent diffusion: diffuse the small maps of an autoencoder, and decode what is drawn.
+
+Rombach et al. 2022, arXiv:2112.10752.
+
+    phase 1    x -> mean, logvar -> x                       `dlcore.generative.autoencoder_kl`
+    phase 2    z = (mean + exp(logvar / 2) eps) / scale     diffused as if it were an image, `dlcore.generative.ddpm`
+    sample     decoder(scale z)
+
+`scale` is the standard deviation of the training latents, so that what is diffused has variance 1, as the schedule
+takes for granted. Each step draws anew from the posteriors. Values of a latent are not limited to [-1, 1], so that
+samples are not clipped.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.generative.autoencoder_kl import AutoencoderKL
+from dlcore.generative.pixels import denormalize, normalize
+
+__all__ = ["LatentDiffusion", "latent_scale"]
+
+
+class LatentDiffusion(nn.Module):
+    """The network of the latents, and the autoencoder that makes and decodes them: (z, t, label) -> noise.
+
+    Parameters `network`, and `autoencoder` and `scale` [], which are locked.
+
+    Args:
+      network: of the latents, such as `ConditionalUNet` or `DiT`.
+      autoencoder: whose latents they are.
+    """
+
+    network: nn.Module
+    autoencoder: AutoencoderKL
+
+    def setup(self):
+        """Make the parameter of the scale."""
+        self.scale = self.param("scale", nn.initializers.ones, ())
+
+    def __call__(self, z: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
+        """Predict the noise of a latent.
+
+        Args:
+          z: [B, h, w, latent_channels], of variance 1.
+          t: [B], timesteps.
+          label: [B] int, classes, or None.
+
+        Returns:
+          [B, h, w, latent_channels].
+        """
+        if self.is_initializing():
+            side = self.autoencoder.downsampling
+            self.autoencoder(jnp.zeros((1, side * z.shape[1], side * z.shape[2], self.autoencoder.image_channels)))
+        return self.network(z, t, label)
+
+    def encoded(self, images: jax.Array, keys: jax.Array) -> jax.Array:
+        """Draw from the posteriors of images, without a gradient.
+
+        Args:
+          images: [B, H, W, C], uint8 or in [0, 1].
+          keys: [B].
+
+        Returns:
+          [B, h, w, latent_channels], of variance 1.
+        """
+        mean, logvar = self.autoencoder.encode(normalize(images))
+        noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], mean.dtype))(keys)
+        return jax.lax.stop_gradient((mean + jnp.exp(0.5 * logvar) * noise) / self.scale)
+
+    def decoded(self, z: jax.Array) -> jax.Array:
+        """Decode latents.
+
+        Args:
+          z: [B, h, w, latent_channels], of variance 1.
+
+        Returns:
+          [B, H, W, C] in [0, 1].
+        """
+        return denormalize(self.autoencoder.decode(self.scale * z))
+
+
+def latent_scale(mean: np.ndarray, logvar: np.ndarray) -> float:
+    """Find the standard deviation of latents drawn from posteriors.
+
+    Args:
+      mean: [N, h, w, C].
+      logvar: [N, h, w, C].
+
+    Returns:
+      The root of the variance of the means plus the mean variance.
+    """
+    return float(np.sqrt(np.var(np.asarray(mean, np.float64)) + np.exp(np.asarray(logvar, np.float64)).mean()))

@@ -1,0 +1,36 @@
+"""Images as patches, and patches as images."""
+
+import jax
+
+__all__ = ["patchify", "unpatchify"]
+
+
+def patchify(x: jax.Array, size: int) -> jax.Array:
+    """Cut images into patches.
+
+    Args:
+      x: [B, H, W, C].
+      size: p, side of a patch; divides H and W.
+
+    Returns:
+      [B, H W / p^2, p p C], row by row.
+    """
+    b, height, width, channels = x.shape
+    x = x.reshape(b, height // size, size, width // size, size, channels).swapaxes(2, 3)
+    return x.reshape(b, -1, size * size * channels)
+
+
+def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Array:
+    """Join patches to images, the inverse of `patchify`.
+
+    Args:
+      patches: [B, H W / p^2, p p C], or [B, H / p, W / p, p p C].
+      size: p, side of a patch.
+      height: H.
+      width: W.
+
+    Returns:
+      [B, H, W, C].
+    """
+    x = patches.reshape(len(patches), height // size, width // size, size, size, -1).swapaxes(2, 3)
+    return x.reshape(len(patches), height, width, -1)

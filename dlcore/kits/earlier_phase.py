@@ -1,0 +1,126 @@
+"""Pages of two phases: the first is a run of another page, found where it is finished and trained where it is not."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import read_config, resolve
+from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
+
+__all__ = ["EarlierPhase", "check_same", "find_or_train", "load", "words_of"]
+
+
+class EarlierPhase(NamedTuple):
+    """A finished run.
+
+    Args:
+      flags: its settings.
+      spec: of its data.
+      params: its parameters as they were tested: their average where the run keeps one.
+    """
+
+    flags: Flags
+    spec: dict
+    params: Any
+
+
+def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> Path:
+    """Find the run that a flag names; without one, run the page of the first phase.
+
+    That is a run like any other, so that it is found finished the next time.
+
+    Args:
+      flags: of the second phase; `seed`, `smoke`, `runs` and `progress` are passed on.
+      argument: the flag, such as autoencoder, with a run's folder or None.
+      name: of the first page, such as generative.autoencoder_kl.
+      words: the first page's command line.
+
+    Returns:
+      The run's folder.
+
+    Raises:
+      ValueError: the folder is no run of that page.
+    """
+    given = flags.get(argument)
+    if given is not None:
+        folder = Path(given)
+        if not (folder / "config.json").exists() or read_config(folder)["experiment"] != name:
+            raise ValueError(f"{argument}={given!r}: no such run; allowed: the folder of a run of {name}")
+        return folder
+    from dlcore.modes.train import train
+    from dlcore.run.progress import say
+
+    experiment = find_experiment(name)
+    passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
+    run = ResolvedRun(experiment, resolve(experiment, [*(["--smoke"] if flags.smoke else []), *words, *passed]))
+    if not (run.folder / "result.json").exists():
+        say(f"phase 1: {run.folder}")
+        train(run)
+    return run.folder
+
+
+def load(folder: Path) -> EarlierPhase:
+    """Load a run.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      Its settings, facts and parameters.
+
+    Raises:
+      FileNotFoundError: the run has no checkpoint.
+    """
+    from dlcore.optim import parameter_ema
+
+    experiment = find_experiment(read_config(folder)["experiment"])
+    run = open_run(folder, experiment)
+    flags, spec = run.flags, run.config()["spec"]
+    _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
+    params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
+    return EarlierPhase(flags, spec, jax.tree.map(np.asarray, jax.device_get(params)))
+
+
+def words_of(flags: Flags, *modules: str) -> list[str]:
+    """Repeat the flags of modules on a command line.
+
+    Args:
+      flags: of the second phase.
+      *modules: such as unet, whose flags are `--unet.FIELD`.
+
+    Returns:
+      Words; a field that is None is left out.
+    """
+    fields = {f"{module}.{name}": value for module in modules for name, value in flags.group(module).items()}
+    written = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in fields.items()}
+    return [f"--{name}={value}" for name, value in written.items() if value is not None]
+
+
+def check_same(
+    what: str, phase: EarlierPhase, setup: Setup, *modules: str, facts: tuple[str, ...] = ("image_shape",)
+) -> None:
+    """Check that the first phase's networks have the form that the second's flags say.
+
+    Args:
+      what: names the run, for errors.
+      phase: the first.
+      setup: of the second.
+      *modules: whose fields must be the same.
+      facts: of both specs that must be the same.
+
+    Raises:
+      ValueError: they differ; the message says in what.
+    """
+    for name in facts:
+        if phase.spec[name] != setup.spec[name]:
+            raise ValueError(f"{what}: trained with {name}={phase.spec[name]}; allowed: {setup.spec[name]}")
+    for module in modules:
+        for name, value in phase.flags.group(module).items():
+            if value != setup.flags.group(module)[name]:
+                given = setup.flags.group(module)[name]
+                raise ValueError(f"{what}: trained with {module}.{name}={value}; allowed: {given}, as in this run")

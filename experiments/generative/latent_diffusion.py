@@ -1,0 +1,78 @@
+"""Draw digits of a class by diffusion in the latents of an autoencoder, in two phases.
+
+python -m experiments.generative.latent_diffusion
+python -m experiments.generative.latent_diffusion --first=RUN_OF_AUTOENCODER_KL
+python -m experiments.generative.latent_diffusion --mode=predict --run=RUN --input=16x3 --output=samples
+python -m experiments.generative.latent_diffusion --dataset=fashion_mnist --data_dir=D --autoencoder_steps=20000 \\
+    --autoencoder.channels=32,64,64 --unet.channels=64,128 --steps=20000
+
+The first command first trains `experiments.generative.autoencoder_kl`, a run of its own that the next command finds
+again. `reconstruction_psnr` is the quality of decoded test images in dB, which no sample exceeds. The last command was
+not run.
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.generative import ddpm
+from dlcore.generative.autoencoder_kl import AutoencoderKL
+from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.kits import diffusion, first_stage, generative_panels, optimizer
+from dlcore.main import main
+
+
+def build(setup: Setup):
+    fields = setup.flags.group("unet") | {"num_classes": setup.spec["num_classes"] + 1}
+    return first_stage.build(setup, ConditionalUNet(**fields, dtype=setup.dtype))
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=ddpm.learner,
+    data=diffusion.data,
+    build=build,
+    modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
+    settings={**first_stage.LATENT, **optimizer.SETTINGS},
+    defaults={
+        "steps": 3000,
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "ema": 0.999,
+        "sampler": "ddim",
+        "num_inference_steps": 50,
+        "spacing": "trailing",
+        "beta_schedule": "cosine",
+        "clip_sample": False,
+        "eval_every": 1500,
+        "select": "last",
+    },
+    smoke={
+        "steps": 3,
+        "batch_size": 8,
+        "unet.channels": (8, 8),
+        "autoencoder.channels": (8, 8),
+        "num_timesteps": 10,
+        "num_inference_steps": 4,
+        "num_samples": 16,
+        "guidance_samples": 0,
+        "network_steps": 2,
+        "eval_every": 3,
+    },
+    monitor="frechet_distance",
+    monitor_mode="min",
+    headline="frechet_distance",
+    plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
+    example=diffusion.example,
+    inputs=diffusion.inputs,
+    describe=diffusion.describe,
+    write=diffusion.write,
+    schedule=optimizer.schedule,
+    start=first_stage.start,
+    panels=lambda context: diffusion.panels(context, build),
+    pictures=generative_panels.pictures,
+    evaluators=first_stage.evaluators,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,83 @@
+"""Draw colored shapes from a sentence, by a U-Net that attends to its words.
+
+python -m experiments.generative.text_to_image
+python -m experiments.generative.text_to_image --mode=predict --run=RUN --output=samples \\
+    --input="8x a red circle is left of a blue square; a green cross"
+python -m experiments.generative.text_to_image --image_size=48 --grid=3 --unet.patch_size=1 \\
+    --unet.channels=64,128,256 --num_images=100000 --steps=100000 --batch_size=128
+
+Images and captions are drawn by a program. `object_correctness` is the share of the named objects (color and shape)
+that are seen in the samples, read without a network, which finds 98 % of those in real images; `shuffled_correctness`
+takes the prompt of another sample. The last command was not run.
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.generative import ddpm
+from dlcore.generative.text_to_image import prompt_condition
+from dlcore.kits import diffusion, generative_panels, optimizer, prompts
+from dlcore.main import main
+
+
+def build(setup: Setup):
+    learner = ddpm.learner(
+        model=prompts.model_of(setup),
+        optimizer=optimizer.build(setup),
+        shape=tuple(setup.spec["image_shape"]),
+        condition=prompt_condition(),
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+    return optimizer.averaged(learner, setup)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=ddpm.learner,
+    data=prompts.data,
+    build=build,
+    modules=prompts.MODULES,
+    settings={**prompts.SETTINGS, **optimizer.SETTINGS},
+    defaults={
+        "steps": 2500,
+        "batch_size": 64,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "ema": 0.999,
+        "sampler": "ddim",
+        "num_inference_steps": 50,
+        "spacing": "trailing",
+        "beta_schedule": "cosine",
+        "guidance": 2.0,
+        "eval_every": 500,
+        "select": "last",
+        **prompts.NETWORK,
+    },
+    smoke={
+        "steps": 3,
+        "batch_size": 8,
+        "num_images": 16,
+        **prompts.SMOKE_NETWORK,
+        "num_timesteps": 10,
+        "num_inference_steps": 4,
+        "num_samples": 8,
+        "guidance_samples": 0,
+        "eval_every": 3,
+    },
+    monitor="loss",
+    monitor_mode="min",
+    headline="object_correctness",
+    plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
+    example=prompts.example,
+    inputs=prompts.inputs,
+    describe=diffusion.describe,
+    write=diffusion.write,
+    schedule=optimizer.schedule,
+    panels=lambda context: prompts.panels(context, build),
+    pictures=generative_panels.pictures,
+    evaluators=prompts.evaluators,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,71 @@
+"""Patches and positions by hand, the identity that adaLN-zero starts from, and the published size."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.generative import ddpm
+from dlcore.generative.dit import DiT, grid_positions
+from dlcore.generative.patches import patchify, unpatchify
+
+
+@pytest.mark.covers("AT-31")
+def test_patches_are_squares_row_by_row_and_join_again():
+    x = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    patches = patchify(x, 2)
+    assert patches.shape == (2, 6, 12)
+    np.testing.assert_array_equal(patches[1, 4], x[1, 2:4, 2:4].reshape(-1))
+    np.testing.assert_array_equal(unpatchify(patches, 2, 4, 6), x)
+
+
+@pytest.mark.covers("AT-31")
+def test_positions_are_waves_of_the_column_then_of_the_row():
+    table = grid_positions(2, 3, 8).reshape(2, 3, 8)
+    want = [np.sin(2), np.sin(0.02), np.cos(2), np.cos(0.02), np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)]
+    np.testing.assert_allclose(table[1, 2], want, rtol=1e-5)
+    with pytest.raises(ValueError, match="features=6: not four waves"):
+        grid_positions(2, 2, 6)
+
+
+@pytest.mark.covers("AT-31")
+def test_it_starts_at_zero_with_loss_one_and_a_step_moves_it():
+    model = DiT(width=8, depth=1, num_heads=2, num_classes=3)
+    learner = ddpm.learner(
+        model=model, optimizer=optax.sgd(0.1), shape=(4, 4, 1), condition=ddpm.class_condition(3), condition_dropout=0.0
+    )
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.random((512, 4, 4, 1), np.float32),
+        "label": rng.integers(0, 3, 512).astype(np.int32),
+        "index": np.arange(512, dtype=np.int32),
+    }
+    state = learner.init(jax.random.key(0), batch)
+    x, t = jax.random.normal(jax.random.key(1), (2, 4, 4, 1)), jnp.array([3, 700])
+    run = jax.jit(lambda params, label: model.apply({"params": params}, x, t, label))
+    zeros, ones = jnp.zeros(2, jnp.int32), jnp.ones(2, jnp.int32)
+    assert not run(state.params, zeros).any()
+    after, metrics = jax.jit(learner.update)(state, batch)
+    assert metrics["loss"].compute() == pytest.approx(1, abs=0.05)
+    assert np.abs(run(after.params, zeros)).max() > 1e-4
+    np.testing.assert_allclose(run(after.params, zeros), run(after.params, ones), atol=1e-7)  # gates are still shut
+    noise = jax.random.normal(jax.random.key(2), (64,))
+    opened = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.resize(noise, leaf.shape), after.params)
+    assert np.abs(run(opened, zeros) - run(opened, ones)).max() > 1e-3
+
+
+@pytest.mark.covers("AT-31")
+def test_the_published_size():
+    """The original's 675,129,632 has 256 x 1,152 positions among its parameters."""
+    model = DiT(width=1152, depth=28, num_heads=16, patch_size=2, num_classes=1000, out_channels=8)
+    inputs = jnp.zeros((1, 32, 32, 4)), jnp.zeros(1), jnp.zeros(1, jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 675_129_632 - 256 * 1152
+
+
+def test_patches_that_do_not_divide_the_sides_are_named():
+    with pytest.raises(ValueError, match="x=5x4: sides do not divide; allowed: multiples of patch_size=2"):
+        jax.eval_shape(DiT(width=8, num_heads=2).init, jax.random.key(0), jnp.zeros((1, 5, 4, 1)), jnp.zeros(1))

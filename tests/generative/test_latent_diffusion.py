@@ -1,0 +1,91 @@
+"""The autoencoder's divergence and bound by hand, the scale of latents, and what the second phase leaves alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.generative import autoencoder_kl, ddpm
+from dlcore.generative.autoencoder_kl import AutoencoderKL, kl_from_standard_normal
+from dlcore.generative.dit import DiT
+from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
+
+SMALL = AutoencoderKL((4, 4), latent_channels=2, image_channels=1, groups=2)
+
+
+def images(count=8, side=4):
+    rng = np.random.default_rng(0)
+    rows = {"image": rng.random((count, side, side, 1), np.float32), "label": np.zeros(count, np.int32)}
+    return {**rows, "index": np.arange(count, dtype=np.int32)}
+
+
+@pytest.mark.covers("GE-25")
+def test_the_divergence_of_a_wide_normal():
+    """KL(N(1, .25) || N(0, 1)) = (1 + .25 - 1 + log 4) / 2 = .818147, and none from itself."""
+    assert float(kl_from_standard_normal(jnp.float32(1), jnp.log(0.25))) == pytest.approx(0.818147, abs=1e-6)
+    assert float(kl_from_standard_normal(jnp.float32(0), jnp.float32(0))) == 0
+
+
+@pytest.mark.covers("GE-25")
+def test_the_autoencoder_learns_to_decode_what_it_encodes():
+    learner = autoencoder_kl.learner(model=SMALL, optimizer=optax.adam(1e-2), kl_weight=1e-4)
+    batch = images()
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    update, evaluate = jax.jit(learner.update), jax.jit(learner.evaluate)
+    before = evaluate(state, batch)
+    for _ in range(60):
+        state, _ = update(state, batch)
+    after = {name: value.compute() for name, value in evaluate(state, batch).items()}
+    assert after["loss"] == pytest.approx(after["l1"] + 1e-4 * after["kl"], rel=1e-5)
+    assert after["psnr"] > before["psnr"].compute() + 3
+    assert jax.jit(learner.predict)(state, batch)["mean"].shape == (8, 2, 2, 2)
+
+
+@pytest.mark.covers("GE-25")
+def test_latents_are_smaller_have_variance_one_and_samples_decode():
+    model = LatentDiffusion(DiT(width=8, depth=1, num_heads=2, patch_size=1, num_classes=1), SMALL)
+    learner = ddpm.learner(
+        model=model,
+        optimizer=optax.sgd(0.1),
+        shape=(2, 2, 2),
+        condition=ddpm.class_condition(1),
+        encode=lambda params, keys, batch: model.apply({"params": params}, batch["image"], keys, method="encoded"),
+        decode=lambda params, z: model.apply({"params": params}, z, method="decoded"),
+        locked=("autoencoder", "scale"),
+        num_timesteps=10,
+        num_inference_steps=2,
+        sampler="ddim",
+        clip_sample=False,
+    )
+    batch = images(256)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    assert set(state.params) == {"network"}
+    bias = state.locked["autoencoder"]["quant_conv"]["bias"]
+    state.locked["autoencoder"]["quant_conv"]["bias"] = bias.at[2:].add(2)  # posteriors e times as wide
+    mean, logvar = SMALL.apply({"params": state.locked["autoencoder"]}, 2 * batch["image"] - 1, method="encode")
+    scale = latent_scale(mean, logvar)
+    assert scale > 2
+    state = state.replace(locked={**state.locked, "scale": jnp.float32(scale)})
+    params, keys = {**state.params, **state.locked}, jax.random.split(jax.random.key(1), 256)
+    z = model.apply({"params": params}, batch["image"], keys, method="encoded")
+    assert z.shape == (256, 2, 2, 2)
+    assert float(z.std()) == pytest.approx(1, abs=0.05)
+    after, _ = jax.jit(learner.update)(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, after.locked, state.locked)
+    drawn = jax.jit(learner.predict)(after, {k: batch[k][:4] for k in ("label", "index")})["sample"]
+    assert drawn.shape == (4, 4, 4, 1)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    again = model.apply({"params": params}, z * 0 + mean / scale, method="decoded")
+    decoded = SMALL.apply({"params": state.locked["autoencoder"]}, 2 * batch["image"] - 1)[0]
+    np.testing.assert_allclose(again, np.clip((decoded + 1) / 2, 0, 1), atol=1e-5)
+
+
+def test_other_latents_and_odd_sides_are_named():
+    inputs = jnp.zeros((1, 4, 4, 1))
+    variables = jax.eval_shape(SMALL.init, jax.random.key(0), inputs)
+    with pytest.raises(ValueError, match=r"z=\(1, 2, 2, 3\): another latent; allowed: \[B, h, w, 2\]"):
+        jax.eval_shape(lambda v: SMALL.apply(v, jnp.zeros((1, 2, 2, 3)), method="decode"), variables)
+    with pytest.raises(ValueError, match="x=5x4: sides do not divide; allowed: multiples of 2"):
+        jax.eval_shape(lambda v: SMALL.apply(v, jnp.zeros((1, 5, 4, 1))), variables)

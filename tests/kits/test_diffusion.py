@@ -1,0 +1,99 @@
+"""What predict asks of conditioned diffusion: classes, walks and prompts by word; what cannot be drawn; the files."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dlcore.evaluators.class_consistency import class_consistency
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
+from dlcore.kits import diffusion, earlier_phase, first_stage, prompts
+from experiments.generative import latent_diffusion, text_to_image
+
+SPEC = {"class_names": ["0", "1", "2"], "num_classes": 3, "image_shape": [4, 4, 1]}
+
+
+def flags_of(experiment, *words):
+    return ResolvedRun(experiment, resolve(experiment, ["--smoke", *words])).flags
+
+
+def asked(text):
+    return diffusion.inputs(SimpleNamespace(input=text), SPEC)
+
+
+def test_classes_are_asked_for_by_name_by_number_and_many_times():
+    source, names = asked("2,3x1")
+    assert source.arrays["label"].tolist() == [2, 1, 1, 1]
+    assert source.arrays["ends"].tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
+    assert names == ["2", "1 0", "1 1", "1 2"]
+
+
+@pytest.mark.covers("GE-29")
+def test_a_walk_goes_from_one_class_to_the_other():
+    source, names = asked("0..2")
+    assert source.arrays["label"].tolist() == [0] * 4 + [2] * 5
+    assert source.arrays["share"][[0, -1]].tolist() == [0, 1]
+    assert (source.arrays["ends"] == [0, 1]).all()
+    assert len(names) == 9
+
+
+def test_a_class_beyond_the_trained_ones_is_named():
+    with pytest.raises(FlagError, match="--input=7: no trained class; allowed: 0, 1, 2"):
+        asked("1,7")
+
+
+def test_samples_are_written_one_by_one_and_together(tmp_path):
+    from PIL import Image
+
+    source, names = asked("2x1")
+    outputs = {"sample": np.random.default_rng(0).random((2, 4, 4, 1))}
+    files = diffusion.write(tmp_path / "new", outputs, source, names, SPEC)
+    assert [file.name for file in files] == ["0_1_0.png", "1_1_1.png", "samples.png"]
+    assert Image.open(files[0]).size == (128, 128)
+    rows = diffusion.describe(outputs, SPEC)
+    assert rows[0]["text"].startswith("4 x 4 pixels")
+
+
+def test_consistency_is_the_share_of_the_classes_asked_for():
+    measure = class_consistency(lambda images: np.eye(3)[images], None)
+    acc = measure.add(None, {"sample": np.array([0, 1, 2])}, {"label": np.array([0, 2, 2])})
+    assert measure.finish(acc) == {"class_consistency": pytest.approx(2 / 3)}
+
+
+@pytest.mark.covers("GE-26")
+def test_prompts_are_encoded_and_unknown_words_named():
+    page = flags_of(text_to_image.experiment)
+    spec = prompts.data(page).spec
+    source, names = prompts.inputs(SimpleNamespace(input="2x a red circle; a blue square"), spec)
+    assert names == ["a red circle", "a red circle", "a blue square"]
+    assert source.arrays["tokens"].shape == (3, spec["length"])
+    with pytest.raises(FlagError, match="'pink' is in no caption; allowed: a, above"):
+        prompts.inputs(SimpleNamespace(input="a pink circle"), spec)
+    with pytest.raises(FlagError, match="words; allowed: at most"):
+        prompts.tokens_of("a " * 40, spec)
+    with pytest.raises(ValueError, match="image_size=17: cells are no whole pixels; allowed: multiples of grid=2"):
+        prompts.data(page.replace(image_size=17))
+
+
+def test_the_first_phase_is_a_run_of_its_page(tmp_path):
+    page = flags_of(latent_diffusion.experiment, f"--first={tmp_path}")
+    with pytest.raises(ValueError, match=r"first=.*no such run; allowed: the folder of a run of generative\.autoenc"):
+        earlier_phase.find_or_train(page, "first", "generative.autoencoder_kl", [])
+    assert "--autoencoder.channels=8,8" in earlier_phase.words_of(page, "autoencoder")
+
+
+def test_an_autoencoder_of_another_form_is_named():
+    page = flags_of(latent_diffusion.experiment)
+    setup = ResolvedRun(latent_diffusion.experiment, resolve(latent_diffusion.experiment, ["--smoke"])).setup(
+        {**SPEC, "train_size": 8}
+    )
+    other = page.replace(**{"autoencoder.groups": 4})
+    phase = earlier_phase.EarlierPhase(other, SPEC, {})
+    with pytest.raises(ValueError, match=r"it: trained with autoencoder\.groups=4; allowed: 8, as in this run"):
+        earlier_phase.check_same("it", phase, setup, "autoencoder")
+    with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):
+        earlier_phase.check_same("it", phase._replace(spec={"image_shape": [9]}), setup, "autoencoder")
+    with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
+        first_stage.build(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)
