@@ -1,7 +1,8 @@
 """Compare generative models with PyTorch's ways to write them, as ratios measured in one run.
 
 python -m experiments.bench.generative
-python -m experiments.bench.generative --num_images=64 --num_repeats=5
+python -m experiments.bench.generative --num_images=8 --side=14 --num_repeats=3
+python -m experiments.bench.generative --num_images=64 --num_repeats=5   (not run)
 
 - pixel_cnn: samples of a gated PixelCNN of 6 layers of 32 channels, 28 x 28 binary pixels. PyTorch runs the network
   again for each pixel, in a loop; ours run it again in one jitted scan ("scan"), or keep the rows and pixels that later
@@ -9,6 +10,9 @@ python -m experiments.bench.generative --num_images=64 --num_repeats=5
   20x for cached rows.
 
 PyTorch takes as many threads as there are cores.
+
+Measured by the second command on one shared core: cached rows 162x the PyTorch loop (154x to 209x), the scan 2.7x, which
+does the same work as the loop and does not reach its claim.
 """
 
 import functools
@@ -119,11 +123,11 @@ def pixel_cnn(num_images: int, side: int, num_layers: int, features: int, num_re
 def measure(
     *,
     what: Literal["all", "pixel_cnn"] = "all",
-    num_images: Annotated[int, Range(1)] = 8,
+    num_images: Annotated[int, Range(1)] = 4,
     side: Annotated[int, Range(4)] = 28,
     num_layers: Annotated[int, Range(0)] = 6,
     features: Annotated[int, Range(1)] = 32,
-    num_repeats: Annotated[int, Range(1)] = 3,
+    num_repeats: Annotated[int, Range(1)] = 1,
 ) -> StudyResult:
     """Time ours and theirs in shuffled turns.
 
