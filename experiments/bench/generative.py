@@ -11,7 +11,7 @@ python -m experiments.bench.generative --num_images=64 --num_repeats=5   (not ru
 
 PyTorch takes as many threads as there are cores.
 
-Measured by the second command on one shared core: cached rows 162x the PyTorch loop (154x to 209x), the scan 2.7x, which
+Measured by the second command on one shared core: cached rows 162x the PyTorch loop (154x to 209x), the scan 2.7x. It
 does the same work as the loop and does not reach its claim.
 """
 
