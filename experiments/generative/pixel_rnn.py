@@ -7,7 +7,7 @@ python -m experiments.generative.pixel_rnn --mode=predict --run=RUN --output=FOL
 python -m experiments.generative.pixel_rnn --mode=predict --run=RUN --input=IMAGE --output=FOLDER
 
 The last two write samples, and completions of the upper half of your image. `nll_nats_dynamic` is -log p of a test
-image in nats, of pixels that were binarized anew.
+image in nats, of pixels that were binarized anew. The commands were not run in full.
 """
 
 from dlcore.experiment import Experiment, Setup
