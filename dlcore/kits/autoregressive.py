@@ -243,7 +243,7 @@ def _save(path: Path, image: np.ndarray) -> Path:
 
 
 def panels(context: Any) -> list:
-    """Show samples, completions of test images, and the curves.
+    """Show samples, completions of test images, the training images nearest to samples, and the curves.
 
     Args:
       context: the ReportContext.
@@ -271,6 +271,7 @@ def panels(context: Any) -> list:
     return [
         sample_grid(context.outputs["sample"], "Samples", note),
         sample_rows(rows, "Completions", "The upper half is given, the lower half drawn."),
+        generative_panels.nearest_training(context),
         curves(context.history),
         sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
     ]

@@ -35,7 +35,14 @@ def test_the_baseline_is_the_entropy_of_pixels_by_themselves():
 
 def test_the_report_has_samples_completions_and_the_baseline(trained):
     html = (trained / "report.html").read_text()
-    for words in ("Samples", "what is given", "completion 4", "independent pixels: 26.87", "nll_nats_dynamic"):
+    for words in (
+        "Samples",
+        "what is given",
+        "completion 4",
+        "Are samples copies?",
+        "independent pixels: 26.87",
+        "nll_nats_dynamic",
+    ):
         assert words in html, words
     line = json.loads((trained / "result.json").read_text())
     assert line["metric"] == "test nll_nats_dynamic"
