@@ -24,6 +24,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.generative.dpm_solver import dpmpp_sample
+from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.samplers import (
     Denoise,
@@ -128,7 +129,7 @@ def sample(
         starts, ends = _noise_of(keys[:, 0], shape), _noise_of(keys[:, 1], shape)
 
         def noise(k):
-            return jax.vmap(_on_arc)(starts(k), ends(k), shares)
+            return jax.vmap(slerp)(starts(k), ends(k), shares)
 
     return SAMPLERS[sampler](denoise, noise(-1), noise, grid, **options)
 
@@ -153,18 +154,6 @@ def interpolate(denoise: Denoise, keys: jax.Array, shares: jax.Array, *args: Any
 def _noise_of(keys: jax.Array, shape: tuple[int, ...]) -> Noise:
     """Draws of each step k from -1 on, of each key."""
     return lambda k: jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)
-
-
-def _on_arc(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
-    """Spherical interpolation; on the line where the two directions are one."""
-    angle = jnp.arccos(jnp.clip(jnp.vdot(a, b) / (jnp.linalg.norm(a) * jnp.linalg.norm(b)), -1, 1))
-    sine = jnp.sin(angle)
-    is_arc = sine > 1e-3
-    safe = jnp.where(is_arc, sine, 1)
-    return (
-        jnp.where(is_arc, jnp.sin((1 - share) * angle) / safe, 1 - share) * a
-        + jnp.where(is_arc, jnp.sin(share * angle) / safe, share) * b
-    )
 
 
 @check_arguments

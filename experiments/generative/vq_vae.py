@@ -11,6 +11,9 @@ uniform prior has. The second command was not run.
 
 from typing import Literal
 
+import numpy as np
+
+from dlcore.data.augment import to_float
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.generative import vq_vae
@@ -24,8 +27,10 @@ from dlcore.main import main
 
 def data(flags: Flags) -> Splits:
     splits = latents.data(flags)
-    shown = Source({"image": splits.test.arrays["image"][:64]})
-    return splits._replace(shown=shown)
+    train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
+    guess = float(np.square(test - train.mean(0)).mean())
+    note = f"mse of the mean image on the test split: {guess:.4f}"
+    return splits._replace(shown=Source({"image": test[:64]}), notes=(*splits.notes, note))
 
 
 def phases(setup: Setup) -> tuple[int, int]:
