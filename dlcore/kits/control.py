@@ -128,10 +128,10 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read an image, whose edges are followed, and prompts: --input="drawing.png: a red circle; a green cross".
+    """Read an image, whose edges are followed, and prompts: --input="drawing.png: a red circle / a green cross".
 
     Args:
-      flags: `input`, a file, a colon, and prompts with a semicolon between.
+      flags: `input`, a file, a colon, and prompts with a slash between.
       spec: of the data.
 
     Returns:
@@ -144,7 +144,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     path, _, texts = flags.input.rpartition(":")
     if not path or not Path(path).is_file():
-        raise FlagError(f"--input={flags.input}: no such image; allowed: FILE: a red circle; a green cross")
+        raise FlagError(f"--input={flags.input}: no such image; allowed: FILE: a red circle / a green cross")
     height, width, channels = spec["image_shape"]
     source, names = prompts.inputs(flags.replace(input=texts), spec)
     hint = edge_map(load_image(Path(path), (height, width), channels)[None])

@@ -186,10 +186,10 @@ def tokens_of(text: str, spec: dict) -> np.ndarray:
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the prompts of `--input`: "a red circle; 8x a blue square is above a green cross".
+    """Read the prompts of `--input`: "a red circle / 8x a blue square is above a green cross".
 
     Args:
-      flags: `input`, prompts with a semicolon between; 8x draws eight samples of one.
+      flags: `input`, prompts with a slash between; 8x draws eight samples of one.
       spec: of the data.
 
     Returns:
@@ -199,7 +199,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
       FlagError: a word is not in the vocabulary, or there are too many.
     """
     rows, names = [], []
-    for prompt in flags.input.split(";"):
+    for prompt in flags.input.split("/"):
         times, text = re.fullmatch(r"\s*(?:(\d+)x\s+)?(.*?)\s*", prompt).groups()
         rows += [tokens_of(text, spec)] * int(times or 1)
         names += [text] * int(times or 1)

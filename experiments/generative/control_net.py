@@ -3,7 +3,7 @@
 python -m experiments.generative.control_net
 python -m experiments.generative.control_net --base=RUN_OF_TEXT_TO_IMAGE
 python -m experiments.generative.control_net --mode=predict --run=RUN --output=samples \\
-    --input="drawing.png: a red circle; a green cross"
+    --input="drawing.png: a red circle / a green cross"
 python -m experiments.generative.control_net --image_size=48 --grid=3 --base=RUN --num_images=100000 --steps=50000
 
 The first command first trains `experiments.generative.text_to_image`, a run of its own that is found again. Its network

@@ -2,7 +2,7 @@
 
 python -m experiments.generative.text_to_image
 python -m experiments.generative.text_to_image --mode=predict --run=RUN --output=samples \\
-    --input="8x a red circle is left of a blue square; a green cross"
+    --input="8x a red circle is left of a blue square / a green cross"
 python -m experiments.generative.text_to_image --image_size=48 --grid=3 --unet.patch_size=1 \\
     --unet.channels=64,128,256 --num_images=100000 --steps=100000 --batch_size=128
 

@@ -66,7 +66,7 @@ def test_consistency_is_the_share_of_the_classes_asked_for():
 def test_prompts_are_encoded_and_unknown_words_named():
     page = flags_of(text_to_image.experiment)
     spec = prompts.data(page).spec
-    source, names = prompts.inputs(SimpleNamespace(input="2x a red circle; a blue square"), spec)
+    source, names = prompts.inputs(SimpleNamespace(input="2x a red circle / a blue square"), spec)
     assert names == ["a red circle", "a red circle", "a blue square"]
     assert source.arrays["tokens"].shape == (3, spec["length"])
     with pytest.raises(FlagError, match="'pink' is in no caption; allowed: a, above"):
