@@ -19,26 +19,14 @@ from flax import linen as nn
 
 from dlcore.generative.conditional_unet import AttentionBlock, ResnetBlock
 from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.vae import kl_to_standard_normal
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.precision import logits_dtype
 from dlcore.optim import apply_gradients
 
-__all__ = ["AutoencoderKL", "Decoder", "Encoder", "kl_from_standard_normal", "learner"]
-
-
-def kl_from_standard_normal(mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """KL(N(mean, exp(logvar)) || N(0, 1)) of each value, in nats.
-
-    Args:
-      mean: [...].
-      logvar: [...].
-
-    Returns:
-      [...].
-    """
-    return 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1 - logvar)
+__all__ = ["AutoencoderKL", "Decoder", "Encoder", "learner"]
 
 
 class _Half(nn.Module):
@@ -242,7 +230,7 @@ def learner(
             z = mean + jnp.exp(0.5 * logvar) * drawn
         y = model.apply({"params": params}, z, method="decode")
         errors = jnp.abs(x - y).mean((1, 2, 3))
-        divergences = kl_from_standard_normal(mean, logvar).mean((1, 2, 3))
+        divergences = kl_to_standard_normal(mean, logvar).mean((1, 2, 3))
         mse = jnp.square(jnp.clip(y, -1, 1) - x).mean((1, 2, 3)) / 4
         metrics = {
             "loss": Sum.of(errors + kl_weight * divergences, mask),

@@ -304,6 +304,10 @@ class CodebookUsage(Metric):
         return float((counts > 0).mean()) if counts.sum() else None
 
 
+def _never(step: jax.Array) -> jax.Array:
+    return jnp.zeros_like(step, bool)
+
+
 @check_arguments
 def learner(
     *,
@@ -311,7 +315,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     prior: nn.Module | None = None,
     prior_optimizer: optax.GradientTransformation | None = None,
-    is_prior_step: Callable[[jax.Array], jax.Array] = lambda step: jnp.zeros((), bool),
+    is_prior_step: Callable[[jax.Array], jax.Array] = _never,
     num_codes: Annotated[int, Range(2)] = 128,
     commitment: Annotated[float, Range(0)] = 0.25,
     decay: Annotated[float, Range(0, 0.999999)] = 0.99,
