@@ -123,7 +123,7 @@ def activation_divergence(activation: jax.Array, rho: float | jax.Array) -> jax.
     Returns:
       [...] nats.
     """
-    a = jnp.clip(activation.astype(jnp.float32), 1e-6, 1 - 1e-6)
+    a = jnp.clip(activation.astype(logits_dtype(activation.dtype)), 1e-6, 1 - 1e-6)
     return rho * jnp.log(rho / a) + (1 - rho) * jnp.log((1 - rho) / (1 - a))
 
 

@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.generative.levels import encode, num_outputs, to_logits
 from dlcore.learner import Range
+from dlcore.nn.precision import logits_dtype
 
 __all__ = ["FVBN", "MADE", "NADE", "made_masks"]
 
@@ -35,7 +36,8 @@ def _position(shape: Sequence[int], place: tuple) -> jax.Array:
 
 
 def _product(equation: str, x: jax.Array, w: jax.Array, dtype: Any) -> jax.Array:
-    return jnp.einsum(equation, *nn.dtypes.promote_dtype(x, w, dtype=dtype)).astype(jnp.float32)
+    product = jnp.einsum(equation, *nn.dtypes.promote_dtype(x, w, dtype=dtype))
+    return product.astype(logits_dtype(product.dtype))
 
 
 class FVBN(nn.Module):

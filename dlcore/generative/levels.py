@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlcore.nn.precision import logits_dtype
+
 __all__ = ["check_blocks", "encode", "num_outputs", "to_logits"]
 
 
@@ -42,9 +44,9 @@ def to_logits(h: jax.Array, levels: int) -> jax.Array:
       levels: at least 2.
 
     Returns:
-      [..., levels] float32.
+      [..., levels], at least float32.
     """
-    h = h.astype(jnp.float32)
+    h = h.astype(logits_dtype(h.dtype))
     return jnp.concatenate([jnp.zeros_like(h), h], -1) if levels == 2 else h
 
 

@@ -22,6 +22,7 @@ import optax
 from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum
 from dlcore.metrics.language import BitsPerDim
+from dlcore.nn.precision import logits_dtype
 
 __all__ = [
     "bayes_rule",
@@ -112,7 +113,8 @@ def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
     Returns:
       [B] float32, in nats.
     """
-    logits, x = logits.astype(jnp.float32), x.astype(jnp.float32)
+    logits = logits.astype(logits_dtype(logits.dtype))
+    x = x.astype(logits.dtype)
     return -optax.sigmoid_binary_cross_entropy(logits, x).reshape(x.shape[0], -1).sum(-1)
 
 
@@ -126,7 +128,7 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
     Returns:
       [B] float32, in nats.
     """
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), x)
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits.astype(logits_dtype(logits.dtype)), x)
     return -nats.reshape(x.shape[0], -1).sum(-1)
 
 

@@ -260,7 +260,7 @@ def update_codebook(
         jnp.where(dead, average, new_counts),
         jnp.where(dead[:, None], fresh * average, new_sums),
     )
-    return jax.tree.map(lambda new, old: jnp.where(counts.sum() > 0, new, old), after, book)
+    return jax.tree.map(lambda new, old: jnp.where(counts.sum() > 0, new, old).astype(old.dtype), after, book)
 
 
 class CodebookPerplexity(Metric):
@@ -344,7 +344,8 @@ def learner(
       `usage` of the codebook over all examples, and of the prior `prior_bits` a code (a uniform one has log2 K).
       `predict` gives `codes [B, h, w]`, `features [B, h w D]`, `reconstruction [B, H, W, C]` with its `psnr [B]`, with
       a prior a `sample` by the index alone, and where the batch has a second image `other`, the `path [B, 8, H, W, C]`
-      to it, by codes nearest to the arc. A batch of `index` alone gives `sample`.
+      to it, by codes nearest to the arc. A batch of `index` alone gives `sample`. There is no `loss`: what passes
+      straight through is not the gradient of any value.
     """
     optimizers = {"autoencoder": optimizer} | ({} if prior is None else {"prior": prior_optimizer})
 
@@ -398,13 +399,6 @@ def learner(
         codes = jax.lax.stop_gradient(codes)[..., None]
         nats = -log_likelihood(prior, params["prior"], codes) / (codes[0].size)
         return masked_mean(nats, mask), {"prior_bits": BitsPerDim.of(nats, mask)}
-
-    def loss(params: Any, state: VQVAEState, batch: dict) -> tuple[jax.Array, Metrics]:
-        value, (metrics, _, codes) = autoencode(params, state.codebook, batch)
-        if prior is None:
-            return value, metrics
-        nats, more = prior_loss(params, codes, mask_of(batch))
-        return value + nats, metrics | more
 
     def stepped(state, part, gradients, **changes):
         updates, opt_state = optimizers[part].update(gradients, state.opt_state[part], state.params[part])
@@ -495,4 +489,4 @@ def learner(
             outputs["path"] = drawn.reshape(len(z), NUM_STEPS, *y.shape[1:])
         return outputs
 
-    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict)
