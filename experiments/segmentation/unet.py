@@ -1,6 +1,6 @@
 """Segment colored shapes, or your own images and masks, with a U-Net.
 
-python -m experiments.segmentation.unet        (not run)
+python -m experiments.segmentation.unet        (mean IoU .92; one core)
 python -m experiments.segmentation.unet --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
     --unet.widths=24,48,96,128,128 --eval_every=460        (CamVid at 180 x 240: not run)
 python -m experiments.segmentation.unet --run=RUN --mode=predict --input=IMAGES --output=FOLDER        (masks, overlays)
