@@ -38,7 +38,7 @@ SETTINGS = {k: images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size",
 
 LATENT = {
     **diffusion.SETTINGS,
-    "first": Setting(
+    "first_stage": Setting(
         None, "the folder of a run of generative.autoencoder_kl; by default one is trained", str | None, essential=True
     ),
     "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
@@ -71,7 +71,7 @@ def _first_phase(flags: Flags) -> Path:
     words = [] if flags.smoke else [f"--steps={flags.autoencoder_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in SETTINGS if flags.get(name) is not None]
     words += earlier_phase.words_of(flags, "autoencoder")
-    return earlier_phase.find_or_train(flags, "first", "generative.autoencoder_kl", words)
+    return earlier_phase.find_or_train(flags, "first_stage", "generative.autoencoder_kl", words)
 
 
 def build(setup: Setup, network: nn.Module) -> Learner:
@@ -123,7 +123,7 @@ def start(setup: Setup):
     def replace(state):
         folder = _first_phase(setup.flags)
         phase = earlier_phase.load(folder)
-        earlier_phase.check_same(f"first={str(folder)!r}", phase, setup, "autoencoder")
+        earlier_phase.check_same(f"first_stage={str(folder)!r}", phase, setup, "autoencoder")
         train = images.data(setup.flags).train
         model = model_of(setup.flags.group("autoencoder"), setup.spec, None)
         encode = jax.jit(lambda x: model.apply({"params": phase.params}, normalize(x), method="encode"))

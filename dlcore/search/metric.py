@@ -24,6 +24,8 @@ LARGER = frozenset(
         "auc",
         "bleu",
         "cider",
+        "consistency",
+        "correctness",
         "dice",
         "f1",
         "high_quality",
@@ -52,6 +54,7 @@ LARGER = frozenset(
 SMALLER = frozenset(
     [
         "alignment",
+        "bits",
         "bits_per_dim",
         "content",
         "distance",
@@ -62,6 +65,7 @@ SMALLER = frozenset(
         "mae",
         "mce",
         "mse",
+        "nats",
         "perplexity",
         "rmse",
         "style",

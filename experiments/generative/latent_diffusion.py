@@ -1,7 +1,7 @@
 """Draw digits of a class by diffusion in the latents of an autoencoder, in two phases.
 
 python -m experiments.generative.latent_diffusion
-python -m experiments.generative.latent_diffusion --first=RUN_OF_AUTOENCODER_KL
+python -m experiments.generative.latent_diffusion --first_stage=RUN_OF_AUTOENCODER_KL
 python -m experiments.generative.latent_diffusion --mode=predict --run=RUN --input=16x3 --output=samples
 python -m experiments.generative.latent_diffusion --dataset=fashion_mnist --data_dir=D --autoencoder_steps=20000 \\
     --autoencoder.channels=32,64,64 --unet.channels=64,128 --steps=20000

@@ -1,6 +1,6 @@
 """DiT-XL/2 in the latents of ImageNet at 256 x 256.
 
-python -m experiments.recipes.dit_xl2 --data_dir=D --first=RUN       (recipe, not run: FID 2.27 is published, guided)
+python -m experiments.recipes.dit_xl2 --data_dir=D --first_stage=RUN   (recipe, not run: FID 2.27 is published, guided)
 python -m experiments.recipes.dit_xl2 --mode=plan --topology=v5e:4x4 --precision=bf16
 python -m experiments.recipes.dit_xl2 --mode=plan --topology=h100:8 --precision=bf16
 python -m experiments.recipes.dit_xl2 --smoke                        (digits, in seconds: does everything work?)

@@ -1,6 +1,6 @@
 """The U-Net of latent diffusion in the latents of ImageNet at 256 x 256, by class.
 
-python -m experiments.recipes.latent_unet --data_dir=D --first=RUN       (recipe, not run: FID 3.60 is published)
+python -m experiments.recipes.latent_unet --data_dir=D --first_stage=RUN       (recipe, not run: FID 3.60 is published)
 python -m experiments.recipes.latent_unet --mode=plan --topology=v5e:4x4 --precision=bf16
 python -m experiments.recipes.latent_unet --mode=plan --topology=h100:8 --precision=bf16
 python -m experiments.recipes.latent_unet --smoke                        (digits, in seconds: does everything work?)

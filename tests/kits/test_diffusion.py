@@ -78,9 +78,11 @@ def test_prompts_are_encoded_and_unknown_words_named():
 
 
 def test_the_first_phase_is_a_run_of_its_page(tmp_path):
-    page = flags_of(latent_diffusion.experiment, f"--first={tmp_path}")
-    with pytest.raises(ValueError, match=r"first=.*no such run; allowed: the folder of a run of generative\.autoenc"):
-        earlier_phase.find_or_train(page, "first", "generative.autoencoder_kl", [])
+    page = flags_of(latent_diffusion.experiment, f"--first_stage={tmp_path}")
+    with pytest.raises(
+        ValueError, match=r"first_stage=.*no such run; allowed: the folder of a run of generative\.autoenc"
+    ):
+        earlier_phase.find_or_train(page, "first_stage", "generative.autoencoder_kl", [])
     assert "--autoencoder.channels=8,8" in earlier_phase.words_of(page, "autoencoder")
 
 
