@@ -1,11 +1,12 @@
 """Answer questions about images of colored shapes: color, shape, count, and which is nearest.
 
 python -m experiments.vision_language.vqa             (99 % of the answers right, relations 97 %; 11 min on one core)
-python -m experiments.vision_language.vqa --blind=image                (not run)
-python -m experiments.vision_language.vqa --blind=question             (not run)
+python -m experiments.vision_language.vqa --blind=image --steps=6000 --eval_every=3000      (26 % of the answers right)
+python -m experiments.vision_language.vqa --blind=question --steps=6000 --eval_every=3000   (16 %)
 python -m experiments.vision_language.vqa --mode=predict --input=FILE --question="what shape is the red thing"
 
-Neither the words of a question nor the image alone tell anything of its answer: blind models are right once in four.
+Neither the words of a question nor the image alone tell anything of its answer: a model that sees no image is right once
+in four, and one that reads no question less often.
 """
 
 import math
