@@ -5,8 +5,8 @@ python -m experiments.vision_language.vqa --blind=image --steps=6000 --eval_ever
 python -m experiments.vision_language.vqa --blind=question --steps=6000 --eval_every=3000   (16 %)
 python -m experiments.vision_language.vqa --mode=predict --input=FILE --question="what shape is the red thing"
 
-Neither the words of a question nor the image alone tell anything of its answer: a model that sees no image is right once
-in four, and one that reads no question less often.
+Neither the words of a question nor the image alone tell anything of its answer: a model that sees no image is right
+once in four, and one that reads no question less often.
 """
 
 import math
