@@ -216,30 +216,21 @@ def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: d
     Returns:
       The files.
     """
-    from dlcore.report.generative import picture_grid
+    from dlcore.report.generative import picture_grid, save_picture
 
     samples = outputs["sample"]
     if "image" not in source.arrays:
-        files = [_save(folder / f"{name}.png", image) for name, image in zip(names, samples, strict=True)]
-        return [_save(folder / "samples.png", picture_grid(samples, 8)), *files]
-    written, stems = [], [Path(name).stem for name in names[::NUM_COMPLETIONS]]
-    for i, stem in enumerate(stems):
+        single = np.rint(255 * samples).astype(np.uint8)
+        files = [save_picture(folder / f"{name}.png", image) for name, image in zip(names, single, strict=True)]
+        return [save_picture(folder / "samples.png", picture_grid(samples, 8)), *files]
+    written = []
+    for i, stem in enumerate(image_prediction.unique_stems(names[::NUM_COMPLETIONS])):
         rows = slice(i * NUM_COMPLETIONS, (i + 1) * NUM_COMPLETIONS)
         image = source.arrays["image"][rows.start]
         image = image / 255 if image.dtype == np.uint8 else image
         shown = np.stack([image, image * source.arrays["known"][rows.start], *samples[rows]])
-        stem = stem if stems.count(stem) == 1 else f"{stem}_{i}"
-        written.append(_save(folder / f"{stem}_completions.png", picture_grid(shown, len(shown))))
+        written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(shown, len(shown))))
     return written
-
-
-def _save(path: Path, image: np.ndarray) -> Path:
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = image if image.dtype == np.uint8 else np.rint(255 * image).astype(np.uint8)
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path)
-    return path
 
 
 def panels(context: Any) -> list:

@@ -121,10 +121,8 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     Returns:
       The evaluators.
     """
-    if split == "valid":
-        return []
-    source = splits.test.take(min(setup.flags.num_samples, len(splits.test)))
-    return [shape_iou(foreground, source), prompts.correct_objects(setup.spec, source)]
+    found = prompts.evaluators(setup, splits, split)
+    return [*(shape_iou(foreground, measure.source) for measure in found), *found]
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:

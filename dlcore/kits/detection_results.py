@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.experiment.flags import Flags
-from dlcore.kits.image_prediction import read_all
+from dlcore.kits.image_prediction import read_all, unique_stems
 
 __all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
 
@@ -127,8 +127,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     if spec.get("keypoint_names"):
         categories = [{**category, "keypoints": spec["keypoint_names"]} for category in categories]
     images, annotations, written = [], [], []
-    stems = [Path(name).stem for name in names]
-    for i, name in enumerate(names):
+    for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
         image = load_image(name)
         height, width = image.shape[:2]
         scale = np.array([width / spec["image_shape"][1], height / spec["image_shape"][0]])
@@ -157,7 +156,6 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
                 note["keypoints"] = np.column_stack([points, np.full(len(points), 2)]).ravel().tolist()
                 note["num_keypoints"] = len(points)
             annotations.append(note)
-        stem = stems[i] if stems.count(stems[i]) == 1 else f"{stems[i]}_{i}"
         drawn, _ = draw_outputs(image, own, spec["class_names"], _MIN_SCORE)
         written.append(folder / f"{stem}_detections.png")
         Image.fromarray(drawn).save(written[-1])

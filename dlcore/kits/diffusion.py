@@ -205,13 +205,9 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
     Returns:
       The path.
     """
-    from PIL import Image
+    from dlcore.report.generative import save_picture
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scale = -(-least // picture.shape[0])
-    picture = picture.repeat(scale, 0).repeat(scale, 1)
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path)
-    return path
+    return save_picture(path, picture, -(-least // picture.shape[0]))
 
 
 def panels(context: Any, build: Callable[[Setup], Learner]) -> list:

@@ -1,6 +1,6 @@
 """What `--mode=predict` asks of experiments that map an image to a class: the images to predict, and a description."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 
-__all__ = ["describe", "inputs", "read_all"]
+__all__ = ["describe", "inputs", "read_all", "unique_stems"]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -89,3 +89,16 @@ def read_all(
     if bad:
         logging.warning("%d of %d files could not be read and were left out", len(bad), len(paths))
     return np.stack(images), good
+
+
+def unique_stems(names: Sequence[str]) -> list[str]:
+    """Name what is written of each file after it: files of one name in several folders also get their number.
+
+    Args:
+      names: paths of the files.
+
+    Returns:
+      The stems, all different where the paths are.
+    """
+    stems = [Path(name).stem for name in names]
+    return [stem if stems.count(stem) == 1 else f"{stem}_{i}" for i, stem in enumerate(stems)]

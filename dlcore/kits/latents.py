@@ -187,9 +187,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     from dlcore.report.generative import picture_grid
 
     pixels, written = source.arrays.get("image", ()), []
-    stems = [Path(name).stem for name in names]
-    for i, stem in enumerate(stems[: len(pixels)]):
-        stem = stem if stems.count(stem) == 1 else f"{stem}_{i}"
+    for i, stem in enumerate(image_prediction.unique_stems(names)[: len(pixels)]):
         seen = [pixels[i] / 255 if pixels.dtype == np.uint8 else pixels[i]]
         seen += [outputs[name][i] for name in ("noisy", "reconstruction") if name in outputs]
         written.append(_save(folder / f"{stem}_reconstruction.png", picture_grid(np.stack(seen), len(seen))))
@@ -203,13 +201,9 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
 def _save(path: Path, picture: np.ndarray, least: int = 256) -> Path:
     """Write a picture, enlarged by a whole number where its height is small."""
-    from PIL import Image
+    from dlcore.report.generative import save_picture
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scale = max(1, least // picture.shape[0]) if picture.shape[0] < least else 1
-    picture = picture.repeat(scale, 0).repeat(scale, 1)
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path)
-    return path
+    return save_picture(path, picture, max(1, least // picture.shape[0]))
 
 
 def panels(context: Any) -> list:

@@ -9,6 +9,7 @@ import numpy as np
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.splits import Splits
 from dlcore.kits import detection, detection_results
+from dlcore.kits.image_prediction import unique_stems
 from dlcore.learner import Evaluator
 
 __all__ = ["FIELDS", "class_names", "describe", "evaluators", "panels", "pictures", "write"]
@@ -92,13 +93,11 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     num_stuff = len(spec["stuff_names"])
     categories = [{"id": i, "name": name, "isthing": int(i > num_stuff)} for i, name in enumerate(class_names(spec), 1)]
     images, annotations, written = [], [], []
-    stems = [Path(name).stem for name in names]
-    for i, name in enumerate(names):
+    for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
         image, labels = load_image(name), np.asarray(outputs["segment_labels"][i])
         height, width = image.shape[:2]
         small = Image.fromarray(np.asarray(outputs["segments"][i], np.int32))
         segments = np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
-        stem = stems[i] if stems.count(stems[i]) == 1 else f"{stems[i]}_{i}"
         number = segments + 1
         encoded = np.stack([number & 255, number >> 8 & 255, number >> 16], -1).astype(np.uint8)
         for kind, drawn in (("panoptic", encoded), ("overlay", painted(image, segments, labels, num_stuff))):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.experiment.flags import Flags
-from dlcore.kits.image_prediction import read_all
+from dlcore.kits.image_prediction import read_all, unique_stems
 
 __all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
 
@@ -118,9 +118,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
     folder.mkdir(parents=True, exist_ok=True)
     colors, written = palette(spec["class_names"]), []
-    stems = [Path(name).stem for name in names]
-    for i, (name, classes) in enumerate(zip(names, outputs["classes"], strict=True)):
-        stem = stems[i] if stems.count(stems[i]) == 1 else f"{stems[i]}_{i}"
+    for name, stem, classes in zip(names, unique_stems(names), outputs["classes"], strict=True):
         image = load_image(name)
         mask = Image.fromarray(classes.astype(np.uint8)).resize(image.shape[1::-1], Image.Resampling.NEAREST)
         picture = Image.fromarray(overlay(image, np.asarray(mask), colors))

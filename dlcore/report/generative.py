@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from dlcore.report.figure import BLUE, GRAY, VERMILION, figure_panel, new_figure
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 
-__all__ = ["nearest_images", "picture_grid", "sample_grid", "sample_path", "sample_rows", "scatter"]
+__all__ = ["nearest_images", "picture_grid", "sample_grid", "sample_path", "sample_rows", "save_picture", "scatter"]
 
 _WIDTH = 560
 _GAP_GRAY = 128
@@ -42,6 +43,25 @@ def picture_grid(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
         y, x = k // columns * (height + gap), k % columns * (width + gap)
         grid[y : y + height, x : x + width] = image
     return grid
+
+
+def save_picture(path: Path, picture: np.ndarray, scale: int = 1) -> Path:
+    """Write a picture as a file.
+
+    Args:
+      path: of the .png; its folder is made where it is missing.
+      picture: [H, W, C] uint8; C is 1 or 3.
+      scale: pixels of the file's side that a pixel of the picture takes.
+
+    Returns:
+      The path.
+    """
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = picture.repeat(scale, 0).repeat(scale, 1)
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path)
+    return path
 
 
 def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", columns: int = 8) -> Panel:
