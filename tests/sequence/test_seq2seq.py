@@ -48,8 +48,13 @@ def toy(name, **kwargs):
     return seq2seq.learner(model=MODELS[name], optimizer=optax.sgd(0.1), **kwargs)
 
 
+FORCED = {
+    name: jax.jit(lambda params, *rest, m=model: m.apply({"params": params}, *rest)) for name, model in MODELS.items()
+}
+
+
 def forced(name, state, source, tokens):
-    return MODELS[name].apply({"params": state.params}, source, tokens)
+    return FORCED[name](state.params, source, tokens)
 
 
 def wider(x, columns):
@@ -77,6 +82,7 @@ def test_padding_changes_nothing(states, name):
     learner, state = toy(name), states[name]
     wide = PAIRS | {"source": wider(PAIRS["source"], 3), "target": wider(PAIRS["target"], 2)}
 
+    @jax.jit
     def value(batch):
         return jax.value_and_grad(lambda params: learner.loss(params, state, batch)[0])(state.params)
 
@@ -96,8 +102,9 @@ def test_steps_with_a_carry_equal_teacher_forcing(states, name):
     memory = model.apply(variables, PAIRS["source"], method="encode")
     carry, got = model.apply(variables, memory, 4, method="start"), []
     assert {len(leaf) for leaf in jax.tree.leaves(carry)} == {3}
+    step = jax.jit(lambda carry, token: model.apply(variables, carry, token, method="step"))
     for t in range(tokens.shape[1]):
-        carry, logits = model.apply(variables, carry, tokens[:, t], method="step")
+        carry, logits = step(carry, tokens[:, t])
         got.append(logits)
     np.testing.assert_allclose(np.stack(got, 1), want, atol=1e-5)
     assert np.abs(forced(name, state, PAIRS["source"][::-1], tokens) - want)[0].max() > 0.1
@@ -157,17 +164,17 @@ def test_below_full_teacher_forcing_the_model_reads_its_own_choices(states):
         nats = -jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0]
         return jnp.where(targets != PAD, nats, 0).sum() / (targets != PAD).sum()
 
-    want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, jax.grad(loss)(state.params))
-    after, _ = toy("none", teacher_forcing=0.0).update(state, PAIRS)
+    want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, jax.jit(jax.grad(loss))(state.params))
+    after, _ = jax.jit(toy("none", teacher_forcing=0.0).update)(state, PAIRS)
     for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    right, _ = toy("none").update(state, PAIRS)
+    right, _ = jax.jit(toy("none").update)(state, PAIRS)
     assert not np.allclose(right.params["embed"]["embedding"], after.params["embed"]["embedding"])
 
 
 def test_replicas_with_different_numbers_of_tokens_take_the_mean_over_all(states):
     state = states["none"].replace(opt_state=optax.sgd(0.1).init(states["none"].params))
-    one, _ = toy("none").update(state, {k: v[:2] for k, v in PAIRS.items()})
+    one, _ = jax.jit(toy("none").update)(state, {k: v[:2] for k, v in PAIRS.items()})
     replica = seq2seq.learner(model=MODELS["none"], optimizer=cross_replica(optax.sgd(0.1), "data"), axis="data")
     halves = {k: v[:2, None] for k, v in PAIRS.items()}
     two = jax.pmap(lambda batch: replica.update(state, batch)[0].params, "data", devices=jax.devices()[:2])(halves)
@@ -188,17 +195,17 @@ def test_an_output_matches_from_the_first_token_to_end():
 
 @pytest.fixture(scope="module")
 def reversals():
-    """What each recurrent model makes of 200 unseen strings of 8 symbols after 350 steps."""
-    train, test = (strings("reverse", n, seed, length=(8, 8), vocabulary=8) for seed, n in enumerate((4000, 200)))
+    """What each recurrent model makes of 200 unseen strings of 7 symbols after 250 steps."""
+    train, test = (strings("reverse", n, seed, length=(7, 7), vocabulary=8) for seed, n in enumerate((4000, 200)))
     draw, held_out, results = np.random.default_rng(0), test[np.arange(200)], {}
     for attention in ("none", "additive"):
-        tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(5e-3, 350)))
+        tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(1e-2, 250)))
         learner = seq2seq.learner(
-            model=RecurrentEncoderDecoder(12, None, attention, 64, 32), optimizer=tx, max_length=9
+            model=RecurrentEncoderDecoder(12, None, attention, 40, 20), optimizer=tx, max_length=8
         )
         init, update, predict = (jax.jit(f) for f in (learner.init, learner.update, learner.predict))
         state = init(jax.random.key(0), train[np.arange(64)])
-        for _ in range(350):
+        for _ in range(250):
             state, _ = update(state, train[draw.integers(0, 4000, 64)])
         results[attention] = predict(state, held_out)
     return held_out, results
@@ -217,5 +224,5 @@ def test_attention_reverses_what_one_vector_cannot_hold(reversals):
 @pytest.mark.covers("SQ-13")
 def test_the_alignment_of_a_reversal_is_the_anti_diagonal(reversals):
     _, results = reversals
-    focus = np.asarray(results["additive"]["alignment"])[:, :8].argmax(-1)
-    assert (np.abs(focus - np.arange(7, -1, -1)) <= 1).mean() > 0.95
+    focus = np.asarray(results["additive"]["alignment"])[:, :7].argmax(-1)
+    assert (np.abs(focus - np.arange(6, -1, -1)) <= 1).mean() > 0.95
