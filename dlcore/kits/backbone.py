@@ -1,12 +1,15 @@
 """The model that an experiment's flags name, and the weights that it starts from."""
 
+from typing import Any
+
 import jax
+import optax
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.setting import Setting
 from dlcore.kits import optimizer
 
-__all__ = ["SETTINGS", "build", "start"]
+__all__ = ["SETTINGS", "build", "start", "start_from"]
 
 SETTINGS = {
     "init_from": Setting(
@@ -52,18 +55,40 @@ def start(setup: Setup):
 
     def replace(state):
         from dlcore.kits.trained_network import load_network
+
+        flags = setup.flags
+        network = load_network(flags.init_from, "init_from", headless=True)
+        if network.name != flags.model:
+            raise ValueError(f"init_from={flags.init_from!r}: weights of {network.name}; allowed: of {flags.model}")
+        return start_from(network, setup, optimizer.build(setup))(state)
+
+    return replace
+
+
+def start_from(network: Any, setup: Setup, transformation: optax.GradientTransformation):
+    """Start from the weights of a network.
+
+    Args:
+      network: a `TrainedNetwork` of the model that `--model` names.
+      setup: with the flag `init_from`, for errors.
+      transformation: the optimizer, which starts anew.
+
+    Returns:
+      State -> State with the weights and a new optimizer state; a head of another size keeps its initial values.
+
+    Raises:
+      ValueError: when applied: the weights do not fit.
+    """
+
+    def replace(state):
         from dlcore.run.progress import say
         from dlcore.run.weights import fit_weights
 
-        flags, name = setup.flags, f"init_from={setup.flags.init_from!r}"
-        network = load_network(flags.init_from, "init_from", headless=True)
-        if network.name != flags.model:
-            raise ValueError(f"{name}: weights of {network.name}; allowed: of {flags.model}")
-        variables = {"params": state.params, **state.model_state}
-        weights, kept = fit_weights(network.variables, variables, name)
+        name = f"init_from={setup.flags.init_from!r}"
+        weights, kept = fit_weights(network.variables, {"params": state.params, **state.model_state}, name)
         if kept:
             say(f"{name}: gives all but the head ({', '.join(kept)}), which starts anew")
         params = weights.pop("params")
-        return state.replace(params=params, model_state=weights, opt_state=jax.jit(optimizer.build(setup).init)(params))
+        return state.replace(params=params, model_state=weights, opt_state=jax.jit(transformation.init)(params))
 
     return replace

@@ -46,7 +46,7 @@ experiment = Experiment(
     learner=ssd.learner,
     build=build,
     modules={"ssd": partial(ssd.SSD, **SMALL)},
-    defaults={**detection.DEFAULTS, "detections_per_img": 100},
+    defaults={**detection.DEFAULTS, "detections_per_img": 100, "epochs": 16.0},
     smoke={**detection.SMOKE, "ssd.extra_channels": (16,)},
     notes=anchors.recall_notes(detector),
     **detection.FIELDS,

@@ -59,6 +59,7 @@ WITH_LOSS = {
     "sequence.seq2seq",
     "sequence.tracking",
     "sequence.transformer_xl",
+    "transfer.fine_tuning",
     "vision_language.caption",
     "vision_language.retrieval",
     "vision_language.translation",

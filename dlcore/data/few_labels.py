@@ -1,0 +1,39 @@
+"""Few labels of many: the same number of examples of each class, drawn by a seed.
+
+With four labels a class the draw matters more than the method (Sohn et al. 2020, arXiv:2001.07685, table 2): a number
+names the seed that drew its labels.
+"""
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.data.stratified import stratified_sample
+
+__all__ = ["few_labels"]
+
+
+def few_labels(source: Source, per_class: int, seed: int) -> Source:
+    """Draw the same number of examples of each class.
+
+    Args:
+      source: with `label`, [N] int.
+      per_class: examples of each class.
+      seed: of the draw.
+
+    Returns:
+      A source of its own, in which the classes take turns.
+
+    Raises:
+      ValueError: `per_class` is not positive, or a class has fewer examples.
+    """
+    if per_class < 1:
+        raise ValueError(f"labels_per_class={per_class}: too few; allowed: 1 or more")
+    classes, counts = np.unique(np.asarray(source.arrays["label"]), return_counts=True)
+    least = int(np.argmin(counts))
+    if counts[least] < per_class:
+        label = int(classes[least])
+        name = source.class_names[label] if label < len(source.class_names) else str(label)
+        raise ValueError(
+            f"labels_per_class={per_class}: class {name!r} has {counts[least]} examples; allowed: at most as many"
+        )
+    return stratified_sample(source, per_class * len(classes), seed)

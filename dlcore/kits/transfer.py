@@ -1,0 +1,204 @@
+"""What experiments that start from a trained network share: few labels, parts that learn, panels."""
+
+from typing import Any
+
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dlcore.data.few_labels import few_labels
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits import backbone, images, optimizer, trained_network
+from dlcore.learner import Range
+from dlcore.optim import create_optimizer, create_schedule
+from dlcore.optim.partial import Part, parse_part, partial_optimizer, scale_by_layer
+
+__all__ = ["SETTINGS", "build_optimizer", "data", "notes", "panels", "parts_of", "source_network", "start"]
+
+SETTINGS = {
+    **images.SETTINGS,
+    **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+    "init_from": Setting(
+        "cifar10",
+        "weights to start from: a run's folder, a folder of `dlcore convert` or a packed .npz; none starts from random "
+        "ones; cifar10 is the small VGG that dlcore ships",
+        str | None,
+        essential=True,
+    ),
+    "parts": Setting(
+        ("head:10", "*4_*@0.2", "*:0.3@0.4"),
+        "what learns: PATTERN:RATE@START of parameters, a factor of the learning rate and a share of the run; the "
+        "first that matches counts, and what none names is frozen",
+        tuple[str, ...],
+        essential=True,
+    ),
+    "layer_decay": Setting(
+        None, "transformers: factor of the rate from each block to the one before it", float | None, Range(0.01, 1)
+    ),
+    "labels_per_class": Setting(
+        10, "labeled training images of each class; none takes all", int | None, Range(1), essential=True
+    ),
+}
+
+
+def source_network(flags: Flags, channels: int | None = None) -> trained_network.TrainedNetwork | None:
+    """Load the network that `--init_from` names.
+
+    Args:
+      flags: of SETTINGS.
+      channels: of the images; None allows any, and gray images are given to each channel of a network of colors.
+
+    Returns:
+      The network; None from random weights.
+
+    Raises:
+      FlagError: the network is another than `--model`.
+      ValueError: there is no such network, or it takes other images.
+    """
+    if flags.init_from is None:
+        return None
+    folder = None if flags.init_from == "cifar10" else flags.init_from
+    channels = None if channels == 1 else channels
+    network = trained_network.load_network(folder, "init_from", channels=channels, headless=True)
+    if network.name != flags.model:
+        raise FlagError(f"--init_from={flags.init_from}: a {network.name}; allowed: of --model={flags.model}")
+    return network
+
+
+def data(flags: Flags) -> Splits:
+    """Load the splits: few training images of each class, normalized as the source network knows it.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits; validation and test have all images.
+
+    Raises:
+      ValueError: as `dlcore.kits.images.data`; a class has too few images.
+      FlagError: as `source_network`.
+    """
+    splits = images.data(flags)
+    if flags.labels_per_class is not None:
+        splits = splits._replace(train=few_labels(splits.train, flags.labels_per_class, flags.seed))
+    network = source_network(flags, splits.spec["image_shape"][-1])
+    if network is None:
+        return splits
+    return splits._replace(spec=splits.spec | {"mean": network.mean.tolist(), "std": network.std.tolist()})
+
+
+def parts_of(flags: Flags) -> tuple[Part, ...]:
+    """Read the parts that learn.
+
+    Args:
+      flags: `parts`.
+
+    Returns:
+      The parts, in their order.
+
+    Raises:
+      FlagError: one is malformed.
+    """
+    try:
+        return tuple(parse_part(text) for text in flags.parts)
+    except ValueError as error:
+        raise FlagError(f"--parts: {error}") from None
+
+
+def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
+    """Build the optimizer of the parts, each on the run's schedule from its start on.
+
+    Args:
+      setup: with the flags of SETTINGS.
+
+    Returns:
+      The transformation.
+    """
+    flags = setup.flags
+    warmup = round(flags.warmup * setup.steps)
+
+    def make(rate: float, begin: int) -> optax.GradientTransformation:
+        schedule = create_schedule(flags.schedule, flags.learning_rate * rate, setup.steps, warmup)
+        return create_optimizer(
+            flags.optimizer,
+            lambda count: schedule(count + begin),
+            momentum=flags.momentum,
+            second_momentum=flags.second_momentum,
+            weight_decay=flags.weight_decay,
+            clip_norm=flags.clip_norm,
+            axis=setup.axis,
+        )
+
+    tx = partial_optimizer(parts_of(flags), make, setup.steps)
+    return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))
+
+
+def start(setup: Setup):
+    """Start from the source network's weights, with a new head where the classes are others.
+
+    Args:
+      setup: with the flags of SETTINGS.
+
+    Returns:
+      State -> State; None from random weights.
+    """
+    network = source_network(setup.flags)
+    if network is None:
+        return None
+    if list(network.class_names) != setup.spec["class_names"]:  # as many classes may be others
+        leaves = flatten_dict(network.variables)
+        network = network._replace(variables=unflatten_dict({k: v for k, v in leaves.items() if "head" not in k}))
+    return backbone.start_from(network, setup, build_optimizer(setup))
+
+
+def notes(setup: Setup, splits: Splits) -> list[str]:
+    """Say which of the four cells this is, by linear classifiers on the features of every stage.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: the data.
+
+    Returns:
+      Lines; none from random weights, or of images on disk.
+    """
+    from dlcore.data.streaming import streamed
+    from dlcore.transfer.advice import FEW, advice
+    from dlcore.transfer.stages import probe_stages, stage_features
+
+    network = source_network(setup.flags)
+    if network is None or streamed(splits.train) is not None:
+        return []
+    per_class = np.bincount(splits.train.arrays["label"], minlength=setup.spec["num_classes"]).min()
+    bank, queries = splits.train.take(1000).arrays, splits.valid.take(1000).arrays
+    features = [
+        stage_features(network.model, network.variables, x["image"], images.preprocess(setup)) for x in (bank, queries)
+    ]
+    accuracies = probe_stages(features[0], bank["label"], features[1], queries["label"])
+    best = max(accuracies, key=accuracies.get)
+    similarity = "similar" if best == list(accuracies)[-1] else "different"
+    cell = "little" if per_class < FEW else "much"
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in accuracies.items())
+    images_of = f"{per_class} labeled images of a class"
+    return [
+        f"linear classifiers on each stage of the source, accuracy on validation images: {shown}",
+        f"{cell} data ({images_of}), {similarity} (best: {best}). {advice(cell, similarity).text}",
+    ]
+
+
+def panels(context: Any) -> list:
+    """Show what each part's learning bought, and the panels of a classifier.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.kits import classification
+    from dlcore.report.transfer import bought
+
+    parts = parts_of(context.flags)
+    return [bought(context.history, parts), *classification.panels(context)]

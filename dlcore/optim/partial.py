@@ -1,0 +1,198 @@
+"""Parts of a network that learn, each at its own rate and from its own step on; what no part names is frozen.
+
+    w <- w + [t >= start_g] rate_g direction(gradient)      g is the first part whose pattern matches the path of w
+
+A part has an optimizer of its own, which counts and remembers nothing before the part's start: no momentum waits, and
+no decay shrinks what is frozen. The start is compared with a counter in the state, so that an unfreezing compiles
+nothing anew. `scale_by_layer` is the layer-wise decay of ELECTRA (Clark et al. 2020, arXiv:2003.10555) and BEiT (Bao et
+al. 2021, arXiv:2106.08254), for networks of numbered blocks.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+__all__ = ["Part", "is_matched", "parse_part", "part_labels", "part_of", "partial_optimizer", "scale_by_layer"]
+
+FROZEN = "frozen"
+BLOCK = re.compile(r"(?:^|/)blocks_(\d+)(?:/|$)")
+FIRST = ("cls_token", "dist_token", "mask_token", "pos_embed", "patch_embed")
+"""What comes before the blocks of a vision transformer."""
+
+
+class Part(NamedTuple):
+    """A part of a network.
+
+    Args:
+      pattern: of the paths of its parameters or of a module that holds them, such as `head` or `stage3*`; `*` also
+        matches `/`.
+      rate: by which the learning rate is multiplied, at least 0.
+      start: share of the run after which it learns, in [0, 1).
+    """
+
+    pattern: str
+    rate: float = 1.0
+    start: float = 0.0
+
+
+def parse_part(text: str) -> Part:
+    """Read `PATTERN`, `PATTERN:RATE`, `PATTERN@START` or `PATTERN:RATE@START`.
+
+    Args:
+      text: such as `stage3*:0.1@0.5`.
+
+    Returns:
+      The part.
+
+    Raises:
+      ValueError: it is none.
+    """
+    found = re.fullmatch(r"(?P<pattern>[^:@\s]+)(:(?P<rate>[^:@]+))?(@(?P<start>[^:@]+))?", text)
+    try:
+        part = Part(found["pattern"], float(found["rate"] or 1), float(found["start"] or 0))
+        if part.rate >= 0 and 0 <= part.start < 1:
+            return part
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"part={text!r}: malformed; allowed: PATTERN:RATE@START, such as head, stage3*:0.1 or stage3*:0.1@0.5, with a "
+        "rate of at least 0 and a start in [0, 1)"
+    )
+
+
+def is_matched(path: str, pattern: str) -> bool:
+    """Tell whether a pattern names a parameter, or a module that it is in.
+
+    Args:
+      path: such as stage1_block0/conv1/kernel.
+      pattern: such as stage1*, head or */bias.
+
+    Returns:
+      True where it does.
+    """
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}/*")
+
+
+def part_of(path: str, parts: Sequence[Part]) -> Part | None:
+    """Find the part that a path belongs to.
+
+    Args:
+      path: of a parameter or a module.
+      parts: in their order.
+
+    Returns:
+      The first that matches; None where it is frozen.
+    """
+    return next((part for part in parts if is_matched(path, part.pattern)), None)
+
+
+def part_labels(params: Any, parts: Sequence[Part]) -> Any:
+    """Label each parameter by the number of its part, for `optax.multi_transform`.
+
+    Args:
+      params: of the network.
+      parts: in their order.
+
+    Returns:
+      A tree like `params` of "0", "1", ... or "frozen".
+
+    Raises:
+      ValueError: a pattern names no parameter; the message names close paths. Or nothing learns.
+    """
+    paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for part in parts:
+        if not any(is_matched(path, part.pattern) for path in paths):
+            names = sorted({path.split("/")[0] for path in paths} | {*paths})
+            near = difflib.get_close_matches(part.pattern.strip("*"), names, 3, 0.3) or names[:3]
+            raise ValueError(f"part={part.pattern!r}: names no parameter; allowed: such as {', '.join(near)}")
+    numbers = {part: str(k) for k, part in reversed([*enumerate(parts)])}
+
+    def label(path: tuple, _: Any) -> str:
+        part = part_of(_path(path), parts)
+        return FROZEN if part is None or part.rate == 0 else numbers[part]
+
+    labels = jax.tree_util.tree_map_with_path(label, params)
+    if {*jax.tree.leaves(labels)} == {FROZEN}:
+        raise ValueError(f"parts={[part.pattern for part in parts]}: nothing learns; allowed: a part of a rate above 0")
+    return labels
+
+
+def partial_optimizer(
+    parts: Sequence[Part], make: Callable[[float, int], optax.GradientTransformation], steps: int
+) -> optax.GradientTransformationExtraArgs:
+    """Build the optimizer of a network that learns in parts.
+
+    Args:
+      parts: in their order; the first that matches counts.
+      make: (rate, start) -> the optimizer of a part, whose updates count from 0 at the step `start`.
+      steps: of the run.
+
+    Returns:
+      The transformation. The state of a frozen leaf is empty, its update zero.
+
+    Raises:
+      ValueError: as `part_labels`, at initialization.
+    """
+
+    def of_part(part: Part) -> optax.GradientTransformation:
+        start = round(part.start * steps)
+        tx = make(part.rate, start)
+        return tx if start == 0 else optax.conditionally_mask(tx, lambda step: step >= start)
+
+    transformations = {str(k): of_part(part) for k, part in enumerate(parts)}
+    return optax.multi_transform(
+        {**transformations, FROZEN: optax.set_to_zero()}, lambda params: part_labels(params, parts)
+    )
+
+
+def scale_by_layer(decay: float) -> optax.GradientTransformation:
+    """Scale the updates of each block of a transformer by its distance from the head.
+
+        rate of block k of K (from 1) = decay^(K + 1 - k), of the embedding decay^(K + 1), of the rest 1
+
+    Args:
+      decay: in (0, 1]; 0.65 to 0.75 is usual when a pretrained transformer is fine-tuned.
+
+    Returns:
+      The transformation, to chain after the optimizer.
+
+    Raises:
+      ValueError: `decay` is out of range, or, at initialization, the network has no `blocks_0`, `blocks_1`, ...
+    """
+    if isinstance(decay, int | float) and not 0 < decay <= 1:
+        raise ValueError(f"layer_decay={decay}: out of range; allowed: above 0, at most 1")
+
+    def depth_of(tree: Any) -> int:
+        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+        blocks = [int(found[1]) for path in paths if (found := BLOCK.search(path))]
+        if not blocks:
+            raise ValueError(
+                f"layer_decay={decay}: the network has no numbered blocks; allowed: of vision transformers"
+            )
+        return 1 + max(blocks)
+
+    def init(params: Any) -> optax.EmptyState:
+        depth_of(params)
+        return optax.EmptyState()
+
+    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        depth = depth_of(updates)
+
+        def scaled(path: tuple, leaf: jax.Array) -> jax.Array:
+            name = _path(path)
+            block = BLOCK.search(name)
+            layer = 1 + int(block[1]) if block else 0 if name.startswith(FIRST) else depth + 1
+            return leaf * decay ** (depth + 1 - layer)
+
+        return jax.tree_util.tree_map_with_path(scaled, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _path(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")

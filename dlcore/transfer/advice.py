@@ -1,0 +1,110 @@
+"""What to do with a pretrained network, by how much data there is and how similar it is; and what a setting is called.
+
+The four cells are those of the notes of CS231n, after Yosinski et al. 2014 (arXiv:1411.1792); the names of settings
+those of Pan & Yang 2010, "A survey on transfer learning".
+"""
+
+from typing import Literal, NamedTuple
+
+__all__ = ["FEW", "Advice", "Setting", "advice", "name_setting"]
+
+FEW = 100
+"""Labeled images of a class below which data counts as little."""
+
+
+class Advice(NamedTuple):
+    """What to do in one of the four cells.
+
+    Args:
+      text: a sentence.
+      steps: what learns, one after the other: `head`, `last` (the last stage too), `all`; or `stages`, a linear
+        classifier on the features of each stage.
+    """
+
+    text: str
+    steps: tuple[str, ...]
+
+
+CELLS = {
+    ("little", "similar"): Advice(
+        "Train a linear classifier on the last features; the network stays frozen.", ("head",)
+    ),
+    ("little", "different"): Advice(
+        "Train linear classifiers on the features of several stages, and take the best: early ones are more general.",
+        ("stages",),
+    ),
+    ("much", "similar"): Advice("Fine-tune the head, then the last stage.", ("head", "last")),
+    ("much", "different"): Advice("Fine-tune the head, then the last stage, then all of it.", ("head", "last", "all")),
+}
+
+
+def advice(data: Literal["little", "much"], similarity: Literal["similar", "different"]) -> Advice:
+    """Say what to do with a pretrained network.
+
+    Args:
+      data: whether there are fewer than about FEW labeled images of a class.
+      similarity: whether they resemble what the network was trained on: whether its last features separate the classes
+        better than earlier ones.
+
+    Returns:
+      The advice.
+
+    Raises:
+      ValueError: a word is unknown.
+    """
+    words = {"data": (data, ("little", "much")), "similarity": (similarity, ("similar", "different"))}
+    for name, (value, allowed) in words.items():
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r}: unknown; allowed: {' or '.join(allowed)}")
+    return CELLS[data, similarity]
+
+
+class Setting(NamedTuple):
+    """A source and a target, each a domain (X, P(X)) and a task (Y, P(Y | X)).
+
+    Args:
+      same_inputs: whether X is the same space.
+      same_marginal: whether P(X) is the same.
+      same_classes: whether Y is the same set.
+      same_conditional: whether P(Y | X) is the same.
+      source_labels: whether the source is labeled.
+      target_labels: whether the target is.
+    """
+
+    same_inputs: bool = True
+    same_marginal: bool = True
+    same_classes: bool = True
+    same_conditional: bool = True
+    source_labels: bool = True
+    target_labels: bool = False
+
+
+def name_setting(setting: Setting) -> tuple[str, ...]:
+    """Name a transfer setting.
+
+    Args:
+      setting: what is the same in source and target, and what is labeled.
+
+    Returns:
+      Names, from the coarse to the fine: `homogeneous` or `heterogeneous`; `inductive` (the target is labeled),
+      `transductive` (only the source is) or `unsupervised`; and `domain adaptation` or `covariate shift` where they
+      hold. `("no transfer",)` where domain and task are the same.
+
+    Raises:
+      ValueError: the facts contradict each other.
+    """
+    if not setting.same_inputs and (setting.same_marginal or setting.same_conditional):
+        raise ValueError("same_inputs=False: P(X) and P(Y | X) cannot be the same; allowed: both differ")
+    if not setting.same_classes and setting.same_conditional:
+        raise ValueError("same_classes=False: P(Y | X) cannot be the same; allowed: same_conditional=False")
+    same_domain = setting.same_inputs and setting.same_marginal
+    same_task = setting.same_classes and setting.same_conditional
+    if same_domain and same_task:
+        return ("no transfer",)
+    kind = "inductive" if setting.target_labels else "transductive" if setting.source_labels else "unsupervised"
+    names = ["homogeneous" if setting.same_inputs else "heterogeneous", kind]
+    if kind == "transductive" and setting.same_classes and not same_domain:
+        names.append("domain adaptation")
+    if setting.same_inputs and same_task and not setting.same_marginal:
+        names.append("covariate shift")
+    return tuple(names)

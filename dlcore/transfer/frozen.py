@@ -1,0 +1,91 @@
+"""A network of which only parts learn: the rest gives features as in use, and no gradient is computed for it.
+
+Yosinski et al. 2014, arXiv:1411.1792. Frozen means three things here:
+
+    parameters     no gradient reaches them: where the first layers are frozen, the backward pass ends above them
+    statistics     batch norm uses the running ones and leaves them as they are
+    dropout        off
+
+A part that starts to learn later (`Part.start`) has its gradients from the first step, since what is computed cannot
+change without a compilation; its optimizer ignores them until then, and its batch norm keeps the running statistics to
+the end, as is usual when few images are at hand.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from dlcore.optim.partial import Part, part_of
+
+__all__ = ["PartlyFrozen"]
+
+SWITCHES = ("use_running_average", "deterministic")
+"""Fields of layers that differ between training and use, by which flax's modules and ours switch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PartlyFrozen:
+    """A model with frozen parts, for any learner that calls `init` and `apply`.
+
+    Args:
+      model: the network.
+      parts: that learn; what they do not name, or name with a rate of 0, is frozen.
+    """
+
+    model: nn.Module
+    parts: Sequence[Part]
+
+    def init(self, *args: Any, **kwargs: Any) -> Any:
+        """Initialize the network.
+
+        Args:
+          *args: of the model's `init`.
+          **kwargs: of the model's `init`.
+
+        Returns:
+          Its variables.
+        """
+        return self.model.init(*args, **kwargs)
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """Apply the network with its frozen parts as in use.
+
+        Args:
+          variables: of the model.
+          *args: of the model's `apply`.
+          **kwargs: of the model's `apply`.
+
+        Returns:
+          What the model's `apply` returns.
+        """
+
+        def cut(path: tuple, leaf: jax.Array) -> jax.Array:
+            part = part_of(jax.tree_util.keystr(path, simple=True, separator="/"), self.parts)
+            return jax.lax.stop_gradient(leaf) if part is None or part.rate == 0 else leaf
+
+        params = jax.tree_util.tree_map_with_path(cut, variables["params"])
+        with nn.intercept_methods(self._in_use):
+            return self.model.apply({**variables, "params": params}, *args, **kwargs)
+
+    def _in_use(self, call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        """Call a layer, one of a part that does not learn from the start as in use."""
+        module = context.module
+        names = [name for name in SWITCHES if hasattr(module, name)]
+        part = part_of("/".join(module.path), self.parts)
+        if not names or context.method_name != "__call__" or (part and part.rate and not part.start):
+            return call(*args, **kwargs)
+        (name,) = names
+        if name in kwargs:
+            return call(*args, **{**kwargs, name: True})
+        before = getattr(module, name)
+        object.__setattr__(module, name, True)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            object.__setattr__(module, name, before)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "model"), name)

@@ -1,0 +1,70 @@
+"""Linear classifiers on the features of every stage of a network: which of them fit other data best.
+
+Where data is little and very different, an early stage is more useful than the last one, which knows what the network
+was trained for (Yosinski et al. 2014, arXiv:1411.1792).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+__all__ = ["probe_stages", "stage_features"]
+
+
+def stage_features(
+    model: nn.Module,
+    variables: Any,
+    images: np.ndarray,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda x: x,
+    batch_size: int = 256,
+) -> dict[str, np.ndarray]:
+    """Compute the features of each stage, averaged over the image.
+
+    Args:
+      model: with the method `features(x, train) -> {stage: [B, H, W, D]}`.
+      variables: of the model.
+      images: [N, H, W, C].
+      preprocess: batch of images to the model's input.
+      batch_size: images at a time.
+
+    Returns:
+      stage -> [N, D], from the first stage to the last.
+    """
+
+    order = []  # jit sorts the keys of a dict
+
+    @jax.jit
+    def apply(variables, batch):
+        maps = model.apply(variables, preprocess(batch), method="features")
+        order[:] = maps
+        return {name: x.astype(jnp.float32).mean((1, 2)) for name, x in maps.items()}
+
+    rows = []
+    for first in range(0, len(images), batch_size):
+        batch = images[first : first + batch_size]
+        padded = np.concatenate([batch, np.repeat(batch[:1], batch_size - len(batch), 0)])
+        rows.append({name: np.asarray(x)[: len(batch)] for name, x in apply(variables, padded).items()})
+    return {name: np.concatenate([row[name] for row in rows]) for name in order}
+
+
+def probe_stages(
+    bank: dict[str, np.ndarray], labels: np.ndarray, queries: dict[str, np.ndarray], truth: np.ndarray
+) -> dict[str, float]:
+    """Measure a linear classifier on each stage.
+
+    Args:
+      bank: stage -> [N, D] features of labeled images.
+      labels: [N] int, their classes.
+      queries: stage -> [M, D] features of other images.
+      truth: [M] int, their classes.
+
+    Returns:
+      stage -> accuracy on the other images.
+    """
+    from dlcore.evaluators.linear_probe import probe_predict
+
+    return {name: float((probe_predict(bank[name], labels, queries[name]) == truth).mean()) for name in bank}

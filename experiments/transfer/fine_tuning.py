@@ -1,0 +1,70 @@
+"""Teach a trained network other classes from few images: its head first, then its last stage, then all of it.
+
+python -m experiments.transfer.fine_tuning                      (10 images of each digit, a network of CIFAR-10)
+python -m experiments.transfer.fine_tuning --parts=head         (the network stays as it is)
+python -m experiments.transfer.fine_tuning --parts=* --init_from=none                       (from random weights)
+python -m experiments.transfer.fine_tuning --dataset=folder --data_dir=D --labels_per_class=none --image_size=224 \\
+    --model=resnet18 --init_from=FOLDER --parts=head,layer4*:0.1@0.3,*:0.01@0.6
+python -m experiments.transfer.fine_tuning --dataset=folder --data_dir=D --labels_per_class=none --image_size=224 \\
+    --model=vit_s_16 --init_from=FOLDER --parts=* --layer_decay=0.75 --learning_rate=0.0003
+
+FOLDER holds published weights (`dlcore convert`) or is a run of your own. Which of the four cells you are in, little or
+much data, similar or different, is printed first, by a linear classifier on each stage. The report says what each
+phase bought. The last two commands were not run.
+"""
+
+import math
+
+from dlcore.classification import supervised
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import backbone, classification, image_prediction, images, optimizer, transfer
+from dlcore.main import main
+from dlcore.transfer.frozen import PartlyFrozen
+
+
+def build(setup: Setup):
+    return supervised.learner(
+        model=PartlyFrozen(backbone.build(setup), transfer.parts_of(setup.flags)),
+        optimizer=transfer.build_optimizer(setup),
+        preprocess=images.preprocess(setup),
+        augment=images.augmentation(setup.flags, setup.spec),
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=supervised.learner,
+    data=transfer.data,
+    build=build,
+    model="vgg9_cifar",
+    settings=transfer.SETTINGS,
+    defaults={
+        "model.stages": (2, 2, 2, 2),
+        "model.width": 24,
+        "input_size": 32,
+        "steps": 400,
+        "batch_size": 50,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+        "eval_every": 40,
+        "select": "last",
+    },
+    smoke={"steps": 4, "batch_size": 10, "eval_every": 2, "eval_batch_size": 500, "input_size": 16},
+    expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
+    plain=classification.PLAIN,
+    regularizer="l2",
+    example=images.example,
+    inputs=image_prediction.inputs,
+    describe=image_prediction.describe,
+    start=transfer.start,
+    notes=transfer.notes,
+    schedule=optimizer.schedule,
+    panels=transfer.panels,
+    pictures=classification.pictures,
+)
+
+if __name__ == "__main__":
+    main(experiment)

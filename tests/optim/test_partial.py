@@ -1,0 +1,77 @@
+"""Parts of a network: how they are written, what they match, and their rates."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.optim.partial import Part, parse_part, part_labels, part_of, partial_optimizer, scale_by_layer
+
+PARAMS = {
+    "stem": {"kernel": jnp.ones(2)},
+    "stage1_block0": {"conv1": {"kernel": jnp.ones(3)}},
+    "head": {"kernel": jnp.ones(4), "bias": jnp.ones(1)},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("head", Part("head")),
+        ("stage1*:0.1", Part("stage1*", 0.1)),
+        ("stage1*@0.5", Part("stage1*", 1.0, 0.5)),
+        ("*/bias:2@0.25", Part("*/bias", 2.0, 0.25)),
+    ],
+)
+def test_a_part_is_read(text, part):
+    assert parse_part(text) == part
+
+
+@pytest.mark.parametrize("text", ["", "head:", "head:x", "head:-1", "head@1", "head@-0.1", "head:1:2", "a b"])
+def test_other_words_are_refused(text):
+    with pytest.raises(ValueError, match="malformed; allowed: PATTERN:RATE@START"):
+        parse_part(text)
+
+
+def test_the_first_part_that_matches_counts():
+    parts = [Part("head/bias", 2.0), Part("head"), Part("stage*", 0.1)]
+    assert part_labels(PARAMS, parts) == {
+        "stem": {"kernel": "frozen"},
+        "stage1_block0": {"conv1": {"kernel": "2"}},
+        "head": {"kernel": "1", "bias": "0"},
+    }
+    assert part_of("stage1_block0/conv1", parts) == parts[2]
+    assert part_of("stem", parts) is None
+
+
+def test_a_pattern_that_matches_nothing_is_named_with_close_ones():
+    with pytest.raises(ValueError, match=r"part='heads': names no parameter; allowed: such as head"):
+        part_labels(PARAMS, [Part("heads")])
+    with pytest.raises(ValueError, match="nothing learns"):
+        part_labels(PARAMS, [Part("*", 0.0)])
+
+
+@pytest.mark.covers("TL-02")
+def test_each_part_has_its_rate_and_start():
+    tx = partial_optimizer([Part("head"), Part("stage1*", 0.1, 0.5)], lambda rate, start: optax.sgd(rate), 4)
+    state, seen = tx.init(PARAMS), []
+    gradients = jax.tree.map(jnp.ones_like, PARAMS)
+    for _ in range(4):
+        updates, state = tx.update(gradients, state, PARAMS)
+        seen.append([float(jax.tree.leaves(updates[name])[0][0]) for name in ("stem", "stage1_block0", "head")])
+    np.testing.assert_allclose(seen, [[0, 0, -1]] * 2 + [[0, -0.1, -1]] * 2, rtol=1e-6)
+
+
+def test_layer_wise_decay_by_hand():
+    """Two blocks and decay 1/2: the head 1, block 2 1/2, block 1 1/4, the embedding 1/8."""
+    params = {name: {"kernel": jnp.ones(1)} for name in ("patch_embed", "blocks_0", "blocks_1", "norm", "head")}
+    params["pos_embed"] = jnp.ones(1)
+    tx = scale_by_layer(0.5)
+    updates, _ = tx.update(params, tx.init(params))
+    got = {name: float(jax.tree.leaves(leaf)[0][0]) for name, leaf in updates.items()}
+    assert got == {"patch_embed": 1 / 8, "pos_embed": 1 / 8, "blocks_0": 1 / 4, "blocks_1": 1 / 2, "norm": 1, "head": 1}
+    with pytest.raises(ValueError, match="no numbered blocks"):
+        scale_by_layer(0.5).init(PARAMS)
+    with pytest.raises(ValueError, match=r"layer_decay=1.5: out of range"):
+        scale_by_layer(1.5)
