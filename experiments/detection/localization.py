@@ -1,7 +1,6 @@
 """Name and locate the single object of an image with one network and two heads.
 
-python -m experiments.detection.localization        (mean IoU 0.858, accuracy 0.964 on test scenes of 64 x 64)
-python -m experiments.detection.localization --epochs=16        (not run)
+python -m experiments.detection.localization        (mean IoU 0.893, accuracy 0.995 on test scenes of 64 x 64)
 
 Scenes of one colored shape. The box of the mean size in the middle of the image, which a network that sees nothing
 would draw, stands in the report beside the network's.

@@ -1,6 +1,6 @@
 """Detect colored shapes, or the classes of a data set in COCO's format, with RetinaNet's focal loss on anchors.
 
-python -m experiments.detection.retinanet        (not run)
+python -m experiments.detection.retinanet        (mAP 0.873)
 python -m experiments.detection.retinanet --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\
     --epochs=30 --retinanet.channels=64 --learning_rate=0.002 --retinanet.scales=3,5 --eval_every=128    (not run)
 

