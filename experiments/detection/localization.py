@@ -54,7 +54,7 @@ experiment = Experiment(
         "panels": panels,
     },
     defaults={k: v for k, v in detection.DEFAULTS.items() if k != "topk_candidates"}
-    | {"max_boxes": 1, "image_size": (64, 64)},
+    | {"max_boxes": 1, "image_size": (64, 64), "epochs": 16.0},
     smoke={k: v for k, v in detection.SMOKE.items() if k not in ("topk_candidates", "detections_per_img")}
     | {"localizer.channels": 8},
 )
