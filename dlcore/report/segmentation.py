@@ -88,8 +88,8 @@ def colored(classes: np.ndarray, colors: np.ndarray) -> np.ndarray:
     return table[classes]
 
 
-def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity: float = 0.55) -> np.ndarray:
-    """Lay the colors of classes over an image; void stays uncolored.
+def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+    """Lay the colors of classes over an image in gray, so that color means class alone; void stays gray.
 
     Args:
       image: [H, W, 3] uint8.
@@ -100,8 +100,9 @@ def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity:
     Returns:
       [H, W, 3] uint8.
     """
-    mixed = (1 - opacity) * image + opacity * colored(classes, colors)
-    return np.where((classes == VOID)[..., None], image, np.rint(mixed)).astype(np.uint8)
+    gray = image.mean(-1, keepdims=True).repeat(3, -1)
+    mixed = (1 - opacity) * gray + opacity * colored(classes, colors)
+    return np.rint(np.where((classes == VOID)[..., None], gray, mixed)).astype(np.uint8)
 
 
 def error_map(image: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -170,7 +171,7 @@ def segmentations(
     count: int = 8,
     title: str = "Worst images first",
 ) -> Panel:
-    """Show images with their predicted classes, their true ones and the errors, those of the lowest IoU first.
+    """Show images beside their predicted classes, their true ones and the errors, those of the lowest IoU first.
 
     Args:
       images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
@@ -189,17 +190,17 @@ def segmentations(
     rows = []
     for i, image in zip(order, to_uint8(images[order]), strict=True):
         pictures = (
+            (f"image {i}, IoU {100 * values[i]:.1f}", image),
             ("predicted", overlay(image, classes[i], colors)),
             ("true", overlay(image, truth[i], colors)),
             ("wrong", error_map(image, classes[i], truth[i])),
         )
-        caption = f"image {i}, IoU {100 * values[i]:.1f}"
         rows += [
             f'<figure><img class="smooth" alt="" src="{data_uri(drawn.repeat(scale, 0).repeat(scale, 1))}">'
-            f"<figcaption>{name if name != 'predicted' else f'{name}, {caption}'}</figcaption></figure>"
+            f"<figcaption>{name}</figcaption></figure>"
             for name, drawn in pictures
         ]
-    grid = "grid-template-columns: repeat(3, minmax(0, 1fr))"
+    grid = "grid-template-columns: repeat(4, minmax(0, 1fr))"
     note = "IoU is the mean over the classes that an image has or is said to have; void is not colored."
     return Panel(title, f'{legend(class_names, colors)}<div class="images" style="{grid}">{"".join(rows)}</div>', note)
 

@@ -33,6 +33,8 @@ def test_void_is_not_colored():
     drawn = overlay(IMAGE, TRUTH, colors, opacity=0.5)
     assert drawn[0, 0].tolist() == [150, 50, 50]
     assert drawn[0, 2].tolist() == [100, 100, 100]
+    red = np.array([[[90, 0, 0]]], np.uint8)
+    assert overlay(red, np.zeros((1, 1), int), colors, opacity=0.5).tolist() == [[[115, 15, 15]]], "over gray"
     assert colored(TRUTH, colors)[0].tolist() == [[200, 0, 0], [0, 200, 0], [0, 0, 0]]
 
 
@@ -53,7 +55,7 @@ def test_the_worst_images_come_first():
     classes, truth = np.stack([TRUTH % 255, GUESS]), np.stack([TRUTH, TRUTH])
     panel = segmentations(np.stack([IMAGE, IMAGE]), classes, truth, ["a", "b", "c<"], count=2)
     assert panel.html.index("image 1, IoU 44.4") < panel.html.index("image 0, IoU 100.0")
-    assert panel.html.count("<figure>") == 6
+    assert panel.html.count("<figure>") == 8
     assert "c&lt;" in panel.html
     assert legend(["a"], np.zeros((1, 3), np.uint8)).count("rgb(0,0,0)") == 1
 
