@@ -6,7 +6,15 @@ batch axes differ raise ValueError. Losses that couple examples (NT-Xent, mined 
 scalar.
 """
 
-from dlcore.losses.adversarial import discriminator_loss, minimax_generator_loss, non_saturating_generator_loss
+from dlcore.losses.adversarial import (
+    discriminator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+    minimax_generator_loss,
+    non_saturating_generator_loss,
+)
 from dlcore.losses.classification import (
     binary_cross_entropy_loss,
     log_softmax,
@@ -88,7 +96,9 @@ __all__ = [
     "generalized_iou_loss",
     "gram_matrix",
     "hard_distillation_loss",
+    "hinge_discriminator_loss",
     "hinge_embedding_loss",
+    "hinge_generator_loss",
     "huber_loss",
     "info_nce_loss",
     "iou_loss",
@@ -101,6 +111,8 @@ __all__ = [
     "l2_penalty",
     "ldam_loss",
     "ldam_margins",
+    "least_squares_discriminator_loss",
+    "least_squares_generator_loss",
     "log_softmax",
     "margin_ranking_loss",
     "masked_mean",

@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.losses.adversarial import discriminator_loss, minimax_generator_loss, non_saturating_generator_loss
+from dlcore.losses.adversarial import (
+    discriminator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+    minimax_generator_loss,
+    non_saturating_generator_loss,
+)
 
 
 @pytest.mark.covers("GE-13")
@@ -46,3 +54,21 @@ def test_losses_and_slopes_are_finite_for_any_logit():
         for f in (minimax_generator_loss, non_saturating_generator_loss, lambda s: discriminator_loss(s, -s)):
             assert np.isfinite(f(logit))
             assert np.isfinite(jax.grad(f)(logit))
+
+
+@pytest.mark.covers("GE-22")
+def test_the_hinge_rests_beyond_its_margins():
+    # Real .25 and fake -.5: .75 + .5. Beyond 1 and -1 there is no slope.
+    assert hinge_discriminator_loss(0.25, -0.5) == pytest.approx(1.25)
+    assert hinge_discriminator_loss(1.5, -2.0) == 0
+    assert jax.grad(hinge_discriminator_loss)(1.5, 0.0) == 0
+    assert jax.grad(hinge_discriminator_loss)(0.5, 0.0) == -1
+    assert hinge_generator_loss(0.25) == -0.25
+
+
+@pytest.mark.covers("GE-20")
+def test_least_squares_pull_real_to_one_and_fake_to_zero():
+    # Real .5 and fake .2: (.25 + .04) / 2 = .145; the generator wants 1: .64 / 2.
+    assert least_squares_discriminator_loss(0.5, 0.2) == pytest.approx(0.145)
+    assert least_squares_generator_loss(0.2) == pytest.approx(0.32)
+    assert least_squares_discriminator_loss(1.0, 0.0) == least_squares_generator_loss(1.0) == 0

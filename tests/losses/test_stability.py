@@ -69,6 +69,8 @@ def test_every_loss_of_scores_or_embeddings_is_here():
         *("alignment_loss", "uniformity_loss", "content_loss", "style_loss", "total_variation_loss"),
         *("iou_loss", "generalized_iou_loss", "distance_iou_loss", "complete_iou_loss"),
         *("discriminator_loss", "minimax_generator_loss", "non_saturating_generator_loss"),
+        *("hinge_discriminator_loss", "hinge_generator_loss"),
+        *("least_squares_discriminator_loss", "least_squares_generator_loss"),
         *("hinge_embedding_loss", "margin_ranking_loss", "sequence_loss", "full_loss", "multi_task_loss"),
     }
     named = {name for name in losses.__all__ if name.endswith("_loss")}

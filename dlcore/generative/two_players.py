@@ -1,0 +1,142 @@
+"""The two-player game of adversarial techniques: losses by name, and the step of one player against the other.
+
+All take turns: the discriminator descends its loss against the generator as it is, then the generator against the new
+discriminator. A player may be several networks in one module, such as the two generators of CycleGAN.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import State
+from dlcore.losses import (
+    discriminator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+    minimax_generator_loss,
+    non_saturating_generator_loss,
+)
+
+__all__ = ["LOSSES", "PLAYERS", "AdversarialLoss", "LossName", "PlayerState", "Players"]
+
+PLAYERS = ("generator", "discriminator")
+LossName = Literal["non_saturating", "minimax", "hinge", "least_squares"]
+
+
+class AdversarialLoss(NamedTuple):
+    """The losses of the two players.
+
+    Args:
+      discriminator: (real logits [...], fake logits [...]) -> [...].
+      generator: fake logits [...] -> [...].
+    """
+
+    discriminator: Callable[[jax.Array, jax.Array], jax.Array]
+    generator: Callable[[jax.Array], jax.Array]
+
+
+LOSSES = {
+    "non_saturating": AdversarialLoss(discriminator_loss, non_saturating_generator_loss),
+    "minimax": AdversarialLoss(discriminator_loss, minimax_generator_loss),
+    "hinge": AdversarialLoss(hinge_discriminator_loss, hinge_generator_loss),
+    "least_squares": AdversarialLoss(least_squares_discriminator_loss, least_squares_generator_loss),
+}
+
+
+@struct.dataclass
+class PlayerState(State):
+    """The state of both players; params and opt_state are dicts by player.
+
+    Args:
+      model_state: by player, what its networks carry besides parameters: batch statistics, singular vectors.
+    """
+
+    model_state: Any
+
+
+class Players(NamedTuple):
+    """The networks and optimizers of both players.
+
+    Args:
+      networks: by player; each is called with its inputs and `train`.
+      optimizers: by player.
+    """
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, optax.GradientTransformation]
+
+    def init(self, rng: jax.Array, inputs: dict[str, tuple]) -> dict[str, Any]:
+        """Start both.
+
+        Args:
+          rng: a key.
+          inputs: of the networks, by player.
+
+        Returns:
+          The fields of PlayerState by name.
+        """
+        params, model_state = {}, {}
+        for k, player in enumerate(PLAYERS):
+            variables = dict(self.networks[player].init(jax.random.fold_in(rng, k), *inputs[player], train=False))
+            params[player], model_state[player] = variables.pop("params"), variables
+        return {
+            "step": jnp.zeros((), jnp.int32),
+            "rng": jax.random.fold_in(rng, len(PLAYERS)),
+            "params": params,
+            "opt_state": {player: self.optimizers[player].init(params[player]) for player in PLAYERS},
+            "model_state": model_state,
+        }
+
+    def apply(
+        self, player: str, params: Any, model_state: Any, *inputs: Any, train: bool = True, **options: Any
+    ) -> tuple[Any, Any]:
+        """Call the network of a player.
+
+        Args:
+          player: its name.
+          params: by player.
+          model_state: by player.
+          *inputs: of the network.
+          train: let it use batch statistics, and update what it carries.
+          **options: of flax's `apply`, such as `method`.
+
+        Returns:
+          (output, the player's new model state).
+        """
+        variables = {"params": params[player], **model_state[player]}
+        if not train:
+            return self.networks[player].apply(variables, *inputs, train=False, **options), model_state[player]
+        mutable = list(model_state[player])
+        return self.networks[player].apply(variables, *inputs, train=True, mutable=mutable, **options)
+
+    def turn(self, player: str, state: PlayerState, objective: Callable) -> tuple[PlayerState, Any]:
+        """Let one player step.
+
+        Args:
+          player: its name.
+          state: of both.
+          objective: params by player -> (loss, (model state of the player, extras)).
+
+        Returns:
+          (new state, extras).
+        """
+
+        def own(params):
+            return objective({**state.params, player: params})
+
+        gradients, (model_state, extras) = jax.grad(own, has_aux=True)(state.params[player])
+        updates, opt_state = self.optimizers[player].update(gradients, state.opt_state[player], state.params[player])
+        params = optax.apply_updates(state.params[player], updates)
+        state = state.replace(
+            params={**state.params, player: params},
+            opt_state={**state.opt_state, player: opt_state},
+            model_state={**state.model_state, player: model_state},
+        )
+        return state, extras
