@@ -5,9 +5,9 @@ the batch norm by class de Vries et al. 2017, arXiv:1707.00683.
 
     G: dense -> [norm_y, relu, up 2x, conv, norm_y, relu, conv, + the input up 2x, 1 x 1] ... -> BatchNorm, relu, conv,
        tanh
-    D: [relu, conv, relu, conv, halve, + the input halved, 1 x 1] ... -> block at that size -> relu, f = sum over pixels
+    D: [relu, conv, relu, conv, halve, + the input halved, 1 x 1] ... -> block at that size -> relu, f = sum of pixels
     logit = w . f + b + e_y . f                                    e_y: a vector for each class, the projection
-    norm_y(x) = gamma_y (x - mean) / std + beta_y                  mean and std of the batch, gamma and beta of the class
+    norm_y(x) = gamma_y (x - mean) / std + beta_y                mean, std of the batch; gamma, beta of the class
 
 Self-attention stands at the second highest resolution of G, and in D where the sides are the same. All kernels of both
 are divided by their largest singular value, from one step of the power iteration a call. Fewer and narrower blocks than

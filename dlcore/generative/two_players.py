@@ -24,9 +24,8 @@ from dlcore.losses import (
     non_saturating_generator_loss,
 )
 
-__all__ = ["LOSSES", "PLAYERS", "AdversarialLoss", "LossName", "PlayerState", "Players"]
+__all__ = ["LOSSES", "AdversarialLoss", "LossName", "PlayerState", "Players"]
 
-PLAYERS = ("generator", "discriminator")
 LossName = Literal["non_saturating", "minimax", "hinge", "least_squares"]
 
 
@@ -65,7 +64,7 @@ class Players(NamedTuple):
     """The networks and optimizers of both players.
 
     Args:
-      networks: by player; each is called with its inputs and `train`.
+      networks: generator, and discriminator where there is one; each is called with its inputs and `train`.
       optimizers: by player.
     """
 
@@ -83,14 +82,14 @@ class Players(NamedTuple):
           The fields of PlayerState by name.
         """
         params, model_state = {}, {}
-        for k, player in enumerate(PLAYERS):
+        for k, player in enumerate(self.networks):
             variables = dict(self.networks[player].init(jax.random.fold_in(rng, k), *inputs[player], train=False))
             params[player], model_state[player] = variables.pop("params"), variables
         return {
             "step": jnp.zeros((), jnp.int32),
-            "rng": jax.random.fold_in(rng, len(PLAYERS)),
+            "rng": jax.random.fold_in(rng, 2),
             "params": params,
-            "opt_state": {player: self.optimizers[player].init(params[player]) for player in PLAYERS},
+            "opt_state": {player: self.optimizers[player].init(params[player]) for player in self.networks},
             "model_state": model_state,
         }
 

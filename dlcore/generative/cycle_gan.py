@@ -1,0 +1,233 @@
+"""CycleGAN: translate between two kinds of images from unpaired examples, by a cycle that must lead back.
+
+Zhu, Park, Isola & Efros 2017, arXiv:1703.10593; the pool is Shrivastava et al. 2017, arXiv:1612.07828.
+
+    F: a -> b,  G: b -> a
+    F, G minimize  adversarial(D_b(F(a))) + adversarial(D_a(G(b))) + lambda (|G(F(a)) - a| + |F(G(b)) - b|)
+                   + identity lambda (|F(b) - b| + |G(a) - a|)
+    D_a, D_b descend their loss on real images and on fakes from a pool
+
+The pool keeps fakes of earlier steps: while it fills, each new fake joins it and is judged; later a coin decides, by
+the step's key, whether the new one is judged, or takes the place of a random old one that is judged instead. It lies in
+the state, so that a resumed run draws the same. The discriminators step first, where the authors' code has the
+generators first.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.generative.image_to_image import l1
+from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.two_players import LOSSES, LossName, Players, PlayerState
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, mask_of
+from dlcore.losses import masked_mean
+
+__all__ = ["Both", "CycleState", "Pool", "draw_from", "learner"]
+
+
+class Both(nn.Module):
+    """Two networks as one player: those that work on, or judge, images of a and of b.
+
+    Args:
+      a: network of images of a.
+      b: network of images of b.
+    """
+
+    a: nn.Module
+    b: nn.Module
+
+    def __call__(self, a: Any, b: Any, train: bool = False) -> tuple[Any, Any]:
+        """Call both.
+
+        Args:
+          a: of the first.
+          b: of the second.
+          train: passed on.
+
+        Returns:
+          Both outputs.
+        """
+        return self.a(a, train=train), self.b(b, train=train)
+
+
+@struct.dataclass
+class Pool:
+    """Fakes of earlier steps.
+
+    Args:
+      images: [P, H, W, C].
+      count: [] int32, how many joined so far, at most P.
+    """
+
+    images: jax.Array
+    count: jax.Array
+
+
+@struct.dataclass
+class CycleState(PlayerState):
+    """The state of both pairs of networks.
+
+    Args:
+      pools: of the fake images of `a` and of `b`.
+    """
+
+    pools: dict[str, Pool]
+
+
+def draw_from(pool: Pool, key: jax.Array, fakes: jax.Array, mask: jax.Array) -> tuple[Pool, jax.Array]:
+    """Put fakes into a pool, one after the other, and draw as many to be judged.
+
+    Args:
+      pool: of P fakes, P may be 0.
+      key: of the draw.
+      fakes: [B, H, W, C].
+      mask: [B], 0 where an example is padding, which leaves the pool as it is.
+
+    Returns:
+      (the new pool, [B, H, W, C] to judge).
+    """
+    size = len(pool.images)
+    if size == 0:
+        return pool, fakes
+
+    def one(pool, row):
+        key, fake, is_real = row
+        coin, place = jax.random.split(key)
+        is_filling = pool.count < size
+        slot = jnp.where(is_filling, pool.count, jax.random.randint(place, (), 0, size))
+        stored = (is_filling | jax.random.bernoulli(coin)) & (is_real > 0)
+        old = pool.images[slot]
+        images = pool.images.at[slot].set(jnp.where(stored, fake, old))
+        judged = jnp.where(stored & ~is_filling, old, fake)
+        return Pool(images, pool.count + (is_filling & (is_real > 0))), judged
+
+    keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(jnp.arange(len(fakes)))
+    return jax.lax.scan(one, pool, (keys, fakes, mask))
+
+
+@check_arguments
+def learner(
+    *,
+    generators: Both,
+    discriminators: Both,
+    generator_optimizer: optax.GradientTransformation,
+    discriminator_optimizer: optax.GradientTransformation,
+    loss: LossName = "least_squares",
+    cycle_weight: Annotated[float, Range(0)] = 10.0,
+    identity_weight: Annotated[float, Range(0)] = 0.5,
+    pool_size: Annotated[int, Range(0)] = 50,
+    axis: str | None = None,
+) -> Learner:
+    """Train on `{"a": [B, H, W, C], "b": [B, H, W, C], "index": [B]}`, of which no a belongs to its b.
+
+    Args:
+      generators: `a` translates a to b, and `b` translates b to a, in [-1, 1].
+      discriminators: of images of a and of b, `__call__(x, train) -> logits [B, h, w]`.
+      generator_optimizer: any optax transformation.
+      discriminator_optimizer: any optax transformation.
+      loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
+      cycle_weight: lambda, weight of the way there and back, an L1 loss in units of [-1, 1].
+      identity_weight: of leaving images of the target kind as they are, times lambda.
+      pool_size: fakes of each kind that the discriminators are shown later; 0 shows the new ones.
+      axis: mapped axis over which the pool takes the fakes of all devices.
+
+    Returns:
+      The learner. `evaluate` gives `cycle_l1`, in [0, 1]; where the batch has the true partners `b_of_a` and `a_of_b`
+      also `map_l1`, the mean of both directions, and `unchanged_l1` of images that are left as they are. `predict`
+      translates `a`, or `b`, or both, and gives `b_of_a`, `a_of_b`, and `cycle_a`, `cycle_b`, in [0, 1].
+    """
+    players = Players(
+        {"generator": generators, "discriminator": discriminators},
+        {"generator": generator_optimizer, "discriminator": discriminator_optimizer},
+    )
+
+    def read(batch):
+        return normalize(batch["a"]), normalize(batch["b"])
+
+    def translate(params, a, b):
+        return generators.apply({"params": params["generator"]}, a, b, train=True)
+
+    def judge(params, a, b):
+        return discriminators.apply({"params": params["discriminator"]}, a, b, train=True)
+
+    def there_and_back(params, a, b):
+        """(fake b, fake a, a again, b again)."""
+        fake_b, fake_a = translate(params, a, b)
+        again_b, again_a = translate(params, fake_a, fake_b)
+        return fake_b, fake_a, again_a, again_b
+
+    def init(rng: jax.Array, batch: dict) -> CycleState:
+        a, b = read(batch)
+
+        def empty(x):
+            return Pool(jnp.zeros((pool_size, *x.shape[1:]), x.dtype), jnp.zeros((), jnp.int32))
+
+        fields = players.init(rng, {"generator": (a, b), "discriminator": (a, b)})
+        return CycleState(**fields, pools={"a": empty(a), "b": empty(b)})
+
+    def drawn(pool, key, fakes, mask):
+        if axis is None:
+            return draw_from(pool, key, fakes, mask)
+        everywhere, masks = (jax.lax.all_gather(x, axis, tiled=True) for x in (fakes, mask))
+        pool, judged = draw_from(pool, key, everywhere, masks)
+        return pool, jax.lax.dynamic_slice_in_dim(judged, jax.lax.axis_index(axis) * len(fakes), len(fakes))
+
+    def update(state: CycleState, batch: dict) -> tuple[CycleState, Metrics]:
+        rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
+        a, b = read(batch)
+        fakes = dict(zip(("b", "a"), translate(state.params, a, b), strict=True))
+        pools, shown = {}, {}
+        for k, kind in enumerate(("a", "b")):
+            pools[kind], shown[kind] = drawn(state.pools[kind], jax.random.fold_in(rng, k), fakes[kind], mask)
+        empty: dict = {}
+
+        def discriminate(params):
+            real, fake = judge(params, a, b), judge(params, shown["a"], shown["b"])
+            losses = sum(LOSSES[loss].discriminator(r, f).mean((1, 2)) for r, f in zip(real, fake, strict=True))
+            return masked_mean(losses, mask), (empty, losses)
+
+        state, d_losses = players.turn("discriminator", state, discriminate)
+
+        def generate(params):
+            fake_b, fake_a, again_a, again_b = there_and_back(params, a, b)
+            g_losses = sum(LOSSES[loss].generator(logit).mean((1, 2)) for logit in judge(params, fake_a, fake_b))
+            cycle = l1(again_a, a) + l1(again_b, b)
+            total = g_losses + cycle_weight * cycle
+            if identity_weight:
+                same_b, same_a = translate(params, b, a)
+                total = total + identity_weight * cycle_weight * (l1(same_a, a) + l1(same_b, b))
+            return masked_mean(total, mask), (empty, (g_losses, cycle))
+
+        state, (g_losses, cycle) = players.turn("generator", state, generate)
+        metrics = {
+            "g_loss": Sum.of(g_losses, mask),
+            "d_loss": Sum.of(d_losses, mask),
+            "cycle_l1": Sum.of(cycle / 4, mask),
+        }
+        return state.replace(step=state.step + 1, pools=pools), metrics
+
+    def evaluate(state: CycleState, batch: dict) -> Metrics:
+        a, b = read(batch)
+        mask, images = mask_of(batch), there_and_back(state.params, a, b)
+        fake_b, fake_a, again_a, again_b, a, b = (denormalize(x) for x in (*images, a, b))
+        numbers = {"cycle_l1": (l1(again_a, a) + l1(again_b, b)) / 2}
+        if "b_of_a" in batch:
+            true_b, true_a = (denormalize(normalize(batch[name])) for name in ("b_of_a", "a_of_b"))
+            numbers["map_l1"] = (l1(fake_b, true_b) + l1(fake_a, true_a)) / 2
+            numbers["unchanged_l1"] = (l1(a, true_b) + l1(b, true_a)) / 2
+        return {name: Sum.of(values, mask) for name, values in numbers.items()}
+
+    def predict(state: CycleState, batch: dict) -> dict[str, jax.Array]:
+        a, b = (batch[kind] if kind in batch else batch[other] for kind, other in (("a", "b"), ("b", "a")))
+        fake_b, fake_a, again_a, again_b = there_and_back(state.params, normalize(a), normalize(b))
+        outputs = {}
+        outputs |= {"b_of_a": fake_b, "cycle_a": again_a} if "a" in batch else {}
+        outputs |= {"a_of_b": fake_a, "cycle_b": again_b} if "b" in batch else {}
+        return {name: denormalize(x) for name, x in outputs.items()}
+
+    return Learner(init, update, evaluate, predict)

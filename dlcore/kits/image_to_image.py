@@ -1,0 +1,440 @@
+"""What experiments that turn images into images share: pairs and unpaired lists, what predict reads and writes, panels.
+
+edges       the edges of an image and the image (pix2pix)
+inks        digits in red ink on white, and others in blue ink on gray (CycleGAN); or two folders of images
+small       images reduced by Pillow's bicubic filter, and as they were (super-resolution)
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits import diffusion, image_prediction, images
+from dlcore.learner import Range
+
+__all__ = [
+    "EDGES",
+    "SMALL",
+    "UNPAIRED",
+    "describe",
+    "edge_inputs",
+    "edges",
+    "example",
+    "inked",
+    "kind_inputs",
+    "panels",
+    "reduced",
+    "small_images",
+    "small_inputs",
+    "unpaired",
+    "unpaired_images",
+    "write",
+]
+
+NUM_SHOWN = 12
+"""Images in a row of the report."""
+
+EDGES = {
+    k: images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "input_size", "skip_bad", "valid_fraction")
+}
+
+UNPAIRED = {
+    **{k: images.SETTINGS[k] for k in ("input_size", "skip_bad", "valid_fraction")},
+    "dataset": Setting(
+        "digits",
+        "digits (embedded) or a tfds name such as mnist, half of them in red ink and half in blue; or folder, with "
+        "trainA, trainB, testA and testB",
+        essential=True,
+    ),
+    "data_dir": images.SETTINGS["data_dir"],
+    "image_size": Setting(None, "side of the images; of a folder by default 64", int | None, Range(1), essential=True),
+    "cut_longer": Setting(False, "folder: leave out images of the longer list at its end"),
+}
+
+SMALL = {
+    "data_dir": Setting(
+        None, "folder of Flickr8k; by default two photographs that come with scikit-learn", str | None, essential=True
+    ),
+    "image_size": Setting(
+        None, "side of the large images; by default 128 of Flickr8k and 64 of the photographs", int | None, Range(4)
+    ),
+}
+
+INKS = {"a": ((255, 255, 255), (217, 26, 26)), "b": ((153, 153, 153), (26, 51, 204))}
+"""Paper and ink of each kind, RGB."""
+
+
+def edges(flags: Flags) -> Splits:
+    """Load images by name, with their edges as `source`.
+
+    Args:
+      flags: of EDGES.
+
+    Returns:
+      The splits; a note says the L1 distance of test images from the mean training image.
+
+    Raises:
+      ValueError: the images do not fit into memory.
+    """
+    from dlcore.generative.control_net import edge_map
+
+    splits = images.data(flags)
+    size = images.input_size(flags, splits.spec)
+
+    def paired(source: Source) -> Source:
+        pixels = _in_memory(source, size)
+        return Source({"source": edge_map(pixels), "image": pixels}, len(source), name=source.name)
+
+    train, valid, test = map(paired, (splits.train, splits.valid, splits.test))
+    mean = train.arrays["image"][:10_000].mean(0)
+    guess = np.abs(test.arrays["image"][:10_000] - mean).mean() / 255
+    shape = list(train.arrays["image"].shape[1:])
+    spec = {**splits.spec, "image_shape": shape, "shapes": {"source": [*shape[:2], 1], "image": shape}}
+    note = f"l1 of the mean training image on the test split: {guess:.4f}"
+    return Splits(train, valid, test, spec, (*splits.notes, note), shown=test.take(min(64, len(test))))
+
+
+def _in_memory(source: Source, size: int | None) -> np.ndarray:
+    """[N, H, W, C] uint8, resized."""
+    pixels = source.arrays["image"]
+    if not isinstance(pixels, np.ndarray):
+        raise ValueError(f"{source.name}: too many images to hold in memory; allowed: at most 4 GiB, by --image_size")
+    pixels = pixels if pixels.dtype == np.uint8 else np.rint(255 * pixels).astype(np.uint8)
+    return pixels if size is None else _resized(pixels, size)
+
+
+def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
+    from PIL import Image
+
+    def one(image: np.ndarray) -> np.ndarray:
+        shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        return np.asarray(shown.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, -1)
+
+    return np.stack([one(image) for image in pixels])
+
+
+def inked(digits: np.ndarray, kind: str) -> np.ndarray:
+    """Draw digits in the ink of a kind, on its paper.
+
+    Args:
+      digits: [N, H, W, 1] uint8, 255 for ink.
+      kind: a (red on white) or b (blue on gray).
+
+    Returns:
+      [N, H, W, 3] uint8.
+    """
+    paper, ink = (np.array(color, np.float32) for color in INKS[kind])
+    share = digits.astype(np.float32) / 255
+    return np.rint(paper + share * (ink - paper)).astype(np.uint8)
+
+
+def unpaired(a: np.ndarray, b: np.ndarray, cut_longer: bool = False, name: str = "unpaired") -> Source:
+    """Put two lists of images of different kinds side by side; no image belongs to its neighbor.
+
+    Args:
+      a: [N, H, W, C] images of one kind.
+      b: [N, H, W, C] images of the other.
+      cut_longer: leave out images of the longer list at its end.
+      name: of the source.
+
+    Returns:
+      The source of `a` and `b`.
+
+    Raises:
+      ValueError: the lists have different lengths.
+    """
+    if len(a) != len(b) and not cut_longer:
+        raise ValueError(f"{name}: {len(a)} images of a and {len(b)} of b; allowed: as many of each, or --cut_longer")
+    n = min(len(a), len(b))
+    return Source({"a": a[:n], "b": b[:n]}, n, name=name)
+
+
+def unpaired_images(flags: Flags) -> Splits:
+    """Load unpaired images: half of the digits in each ink, or two folders.
+
+    Validation and test images of digits also have their true partners, `b_of_a` and `a_of_b`.
+
+    Args:
+      flags: of UNPAIRED.
+
+    Returns:
+      The splits.
+
+    Raises:
+      ValueError: two lists have different lengths, or the images do not fit into memory.
+      FileNotFoundError: a folder is missing.
+    """
+    if flags.dataset == "folder":
+        train, valid, test, notes = _folders(flags)
+    else:
+        splits = images.data(flags)
+        notes = splits.notes
+        size = images.input_size(flags, splits.spec)
+
+        def halves(source: Source, seed: int) -> tuple[np.ndarray, np.ndarray]:
+            pixels = _in_memory(source, size)
+            if pixels.shape[-1] != 1:
+                raise ValueError(f"dataset={flags.dataset}: in color; allowed: gray images, which have one ink")
+            order = np.random.default_rng(seed).permutation(len(pixels) // 2 * 2)
+            return pixels[order[::2]], pixels[order[1::2]]
+
+        def known(source: Source) -> Source:
+            a, b = halves(source, 1)
+            arrays = {"a": inked(a, "a"), "b": inked(b, "b"), "b_of_a": inked(a, "b"), "a_of_b": inked(b, "a")}
+            return Source(arrays, len(a), name=source.name)
+
+        a, b = halves(splits.train, 0)
+        train = unpaired(inked(a, "a"), inked(b, "b"), name=splits.train.name)
+        valid, test = known(splits.valid), known(splits.test)
+    shape = list(train.arrays["a"].shape[1:])
+    spec = {"dataset": flags.dataset, "image_shape": shape, "shapes": {"a": shape, "b": shape}}
+    return Splits(train, valid, test, spec, tuple(notes), shown=test.take(min(64, len(test))))
+
+
+def _folders(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
+    from dlcore.data.decoding import load_image
+    from dlcore.data.image_folder import list_images
+
+    if flags.data_dir is None:
+        raise ValueError("data_dir=None: dataset 'folder' needs a folder of trainA, trainB, testA and testB")
+    side = flags.image_size or 64
+
+    def read(name: str) -> np.ndarray:
+        folder = Path(flags.data_dir) / name
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"data_dir={flags.data_dir!r}: has no folder {name}; allowed: with trainA, trainB, testA and testB"
+            )
+        paths = list_images(folder)
+        return image_prediction.read_all(paths, lambda path: load_image(path, side, 3), flags.skip_bad)[0]
+
+    sides = {name: read(name) for name in ("trainA", "trainB", "testA", "testB")}
+    train = unpaired(sides["trainA"], sides["trainB"], flags.cut_longer, "train")
+    test = unpaired(sides["testA"], sides["testB"], flags.cut_longer, "test")
+    order = np.random.default_rng(flags.seed).permutation(len(train))
+    held = max(1, round(flags.valid_fraction * len(train)))
+    notes = (f"{len(train)} unpaired training images of each kind, {held} of them for validation",)
+    return train.subset(np.sort(order[held:])), train.subset(np.sort(order[:held])), test, notes
+
+
+def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Reduce images by Pillow's bicubic filter.
+
+    Args:
+      pixels: [N, H, W, C] uint8.
+      factor: of both sides.
+
+    Returns:
+      [N, H / factor, W / factor, C] uint8.
+
+    Raises:
+      ValueError: a side is no multiple of the factor.
+    """
+    from PIL import Image
+
+    height, width = pixels.shape[1:3]
+    if height % factor or width % factor:
+        raise ValueError(f"image_size={height}: no multiple of factor={factor}; allowed: {height - height % factor}")
+    size = (width // factor, height // factor)
+    return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in pixels])
+
+
+def small_images(flags: Flags, factor: int) -> Splits:
+    """Load photographs, with small copies as `low`.
+
+    Without Flickr8k they are pieces of two photographs: of their left for training, of their right for tests.
+
+    Args:
+      flags: of SMALL.
+      factor: large side over small side.
+
+    Returns:
+      The splits.
+    """
+    if flags.data_dir is not None:
+        from dlcore.data.flickr8k import flickr8k
+
+        side, name = flags.image_size or 128, "flickr8k"
+        pixels = {split: images.image for split, images in flickr8k(flags.data_dir, side).items()}
+    else:
+        side, name = flags.image_size or 64, "photographs"
+        pixels = _pieces(side)
+    sources = {
+        split: Source({"low": reduced(x, factor), "image": x}, len(x), name=f"{name}/{split}")
+        for split, x in pixels.items()
+    }
+    low = side // factor
+    spec = {
+        "dataset": name,
+        "image_shape": [side, side, 3],
+        "shapes": {"low": [low, low, 3], "image": [side, side, 3]},
+    }
+    test = sources["test"]
+    return Splits(sources["train"], sources["valid"], test, spec, shown=test.take(min(64, len(test))))
+
+
+def _pieces(side: int) -> dict[str, np.ndarray]:
+    """Squares of two photographs of 427 x 640, in columns that no two splits share."""
+    from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
+
+    if side > 128:
+        raise ValueError(f"image_size={side}: larger than the photographs' columns; allowed: at most 128")
+    columns, step = {"train": (0, 384), "valid": (384, 512), "test": (512, 640)}, max(1, side // 2)
+    pieces: dict[str, list] = {split: [] for split in columns}
+    for name in SAMPLE_IMAGES:
+        photograph = sample_image(name, 427)
+        for split, (first, last) in columns.items():
+            for y in range(0, photograph.shape[0] - side + 1, step):
+                for x in range(first, last - side + 1, step):
+                    pieces[split].append(photograph[y : y + side, x : x + side])
+    return {split: np.stack(rows) for split, rows in pieces.items()}
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one example of zeros.
+
+    Args:
+      spec: of the data, with `shapes` by name.
+
+    Returns:
+      The batch.
+    """
+    zeros = {name: np.zeros((1, *shape), np.float32) for name, shape in spec["shapes"].items()}
+    return {**zeros, "index": np.zeros(1, np.int32)}
+
+
+def edge_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input`, and find their edges.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source of `source`, paths).
+    """
+    from dlcore.generative.control_net import edge_map
+
+    source, names = image_prediction.inputs(flags, spec)
+    return Source({"source": edge_map(source.arrays["image"])}, len(names)), names
+
+
+def kind_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input`, of kind a, or after "b:" of kind b.
+
+    Args:
+      flags: `input`, such as horses/, or b:zebras/.
+      spec: of the data.
+
+    Returns:
+      (source of `a` or `b`, paths).
+    """
+    kind, _, path = flags.input.rpartition(":")
+    if kind not in ("", "a", "b"):
+        raise FlagError(f"--input={flags.input}: no kind {kind!r}; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER")
+    source, names = image_prediction.inputs(flags.replace(input=path), spec)
+    return Source({kind or "a": source.arrays["image"]}, len(names)), names
+
+
+def small_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input` as they are; those of a folder at the size of the first.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source of `low`, paths).
+    """
+    from dlcore.data.decoding import load_image
+    from dlcore.data.image_folder import list_images
+
+    paths = list_images(Path(flags.input))
+    size = load_image(paths[0]).shape[:2]
+    pixels, good = image_prediction.read_all(paths, lambda path: load_image(path, size), None)
+    return Source({"low": pixels}, len(good)), [str(path) for path in good]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe the translated images for `--mode=predict`.
+
+    Args:
+      outputs: with `sample`, or of CycleGAN.
+      spec: of the data.
+
+    Returns:
+      One dict an image, see `dlcore.kits.diffusion.describe`.
+    """
+    return diffusion.describe({"sample": _translated(outputs)}, spec)
+
+
+def _translated(outputs: dict) -> np.ndarray:
+    return next(outputs[name] for name in ("sample", "b_of_a", "a_of_b") if name in outputs)
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write each translated image as NAME.png.
+
+    Args:
+      folder: made where it is missing.
+      outputs: what predict gives.
+      source: the images.
+      names: paths of the files.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    from dlcore.report.generative import picture_grid
+
+    stems = image_prediction.unique_stems(names)
+    return [
+        diffusion.save(folder / f"{stem}.png", picture_grid(image[None], 1), 1)
+        for stem, image in zip(stems, _translated(outputs), strict=True)
+    ]
+
+
+def panels(context: Any) -> list:
+    """Show what was given, what came out and what was wanted, of the first test images.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_rows
+
+    shown, outputs, n = context.data.shown.arrays, context.outputs, NUM_SHOWN
+    note = "The first test images, unselected."
+    if "sample" in outputs:
+        given = "source" if "source" in shown else "low"
+        rows = {"given": _as_large(shown[given][:n], shown["image"].shape), "translated": outputs["sample"][:n]}
+        rows["wanted"] = _as_float(shown["image"][:n])
+        tables = [sample_rows(rows, "Translations", note)]
+    else:
+        tables = []
+        for kind, other in (("a", "b"), ("b", "a")):
+            name = f"{other}_of_{kind}"
+            rows = {f"images of {kind}": _as_float(shown[kind][:n]), f"as {other}": outputs[name][:n]}
+            rows |= {"true partner": _as_float(shown[name][:n])} if name in shown else {}
+            rows["and back"] = outputs[f"cycle_{kind}"][:n]
+            tables.append(sample_rows(rows, f"From {kind} to {other} and back", note))
+    return [*tables, curves(context.history)]
+
+
+def _as_float(pixels: np.ndarray) -> np.ndarray:
+    return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
+
+
+def _as_large(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Enlarged by whole numbers to [., H, W, C] of a shape."""
+    factor = shape[1] // pixels.shape[1]
+    pixels = _as_float(pixels).repeat(factor, 1).repeat(factor, 2)
+    return np.broadcast_to(pixels, (*pixels.shape[:3], shape[-1]))
