@@ -3,6 +3,7 @@
     slerp      sin((1 - s) w) / sin w a + sin(s w) / sin w b,    w: the angle between a and b (Shoemake 1985)
     traversal  z with one dimension after the other set to each of the values
     editing    z + t d,  d: the least-squares direction in which the attribute rises by 1
+    subspace   z + t v_k,  v_k: principal components of many codes (GANSpace; Härkönen et al. 2020, arXiv:2004.02546)
 
 A normal code of many dimensions has a length near sqrt(D), which an arc keeps and a straight line loses.
 """
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["arcs", "attribute_direction", "edit", "slerp", "traverse"]
+__all__ = ["arcs", "attribute_direction", "edit", "principal_directions", "slerp", "traverse"]
 
 
 def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
@@ -105,3 +106,28 @@ def edit(z: jax.Array, direction: jax.Array, amounts: jax.Array) -> jax.Array:
     """
     amounts = jnp.asarray(amounts, z.dtype)
     return z + amounts.reshape(-1, *(1,) * z.ndim) * direction
+
+
+def principal_directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the directions in which codes vary most.
+
+    Args:
+      codes: [N, Z], N at least 2.
+      count: of directions, at most the smaller of N and Z.
+
+    Returns:
+      (directions [count, Z], each as long as the codes' deviation along it; the share of all variance of each [count]).
+      Their signs make the largest entry of each positive.
+
+    Raises:
+      ValueError: there are fewer than two codes, or too few for `count`.
+    """
+    codes = np.asarray(codes, np.float64)
+    if codes.ndim != 2 or len(codes) < 2 or not 1 <= count <= min(codes.shape):
+        raise ValueError(f"count={count} of codes={codes.shape}: does not fit; allowed: 1 to the smaller of [N, Z]")
+    centered = codes - codes.mean(0)
+    _, deviations, directions = np.linalg.svd(centered / np.sqrt(len(codes) - 1), full_matrices=False)
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
+    share = np.square(deviations) / max(np.square(deviations).sum(), 1e-12)
+    scaled = directions * np.sign(largest) * deviations[:, None]
+    return scaled[:count].astype(np.float32), share[:count].astype(np.float32)

@@ -1,0 +1,181 @@
+"""StyleGAN's generator: a learned constant, a style for each layer by a mapped latent, and noise for each layer.
+
+Karras, Laine & Aila 2018, arXiv:1812.04948.
+
+    w = f(z / sqrt(mean z^2))                                                   the mapping, dense layers
+    layer: x <- leaky relu(conv(x) + s n),  x <- (1 + a(w)) norm(x) + b(w)      n: an image of noise, s: by channel
+    constant, 2 layers at its size -> [up 2x, 2 layers] ... -> 1 x 1 convolution, tanh
+
+The styles set what is drawn, the noise its detail. The network's input is [z, n] in one vector, z first and the noise
+of all layers after it: so a sample is a function of one normal vector, as any GAN's, and noise is drawn anew for each.
+No blur, no style mixing, no progressive growing; the scales s start at 0, as in the paper.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.generative.dcgan import num_levels
+from dlcore.learner import Range
+from dlcore.nn import AdaptiveInstanceNorm, Conv, leaky_relu
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["Generator", "Mapping", "Synthesis", "noise_sizes"]
+
+
+def noise_sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """List the sides of the noise images, two for each resolution.
+
+    Args:
+      shape: (H, W, C) of an image.
+
+    Returns:
+      (h, w) of each layer, from the first on.
+    """
+    levels = min(num_levels(shape[0]), num_levels(shape[1]))
+    return [(shape[0] // 2**k, shape[1] // 2**k) for k in reversed(range(levels + 1)) for _ in range(2)]
+
+
+class Mapping(nn.Module):
+    """Maps latents z [B, Z] to w [B, Z].
+
+    Args:
+      depth: dense layers.
+      dtype: of computation; None takes the input's.
+    """
+
+    depth: int = 4
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Map latents.
+
+        Args:
+          z: [B, Z]; their lengths do not matter.
+
+        Returns:
+          [B, Z].
+        """
+        w = z * jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + 1e-8)
+        for k in range(self.depth):
+            w = leaky_relu(nn.Dense(z.shape[-1], dtype=self.dtype, name=f"dense{k}")(w), 0.2)
+        return w
+
+
+class Synthesis(nn.Module):
+    """Draws images from w and noise.
+
+    Args:
+      shape: (H, W, C) of an image.
+      width: channels at full resolution; each halving doubles them, up to four times.
+      dtype: of computation; None takes the input's.
+    """
+
+    shape: tuple[int, ...]
+    width: int = 32
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, w: jax.Array, noise: jax.Array) -> jax.Array:
+        """Draw images.
+
+        Args:
+          w: [B, Z].
+          noise: [B, N], of all layers.
+
+        Returns:
+          [B, H, W, C] in (-1, 1).
+        """
+        sizes, first = noise_sizes(self.shape), 0
+        levels = len(sizes) // 2 - 1
+
+        def features(k):
+            return self.width * min(4, 2 ** (levels - k // 2))
+
+        constant = self.param("constant", nn.initializers.ones, (*sizes[0], features(0)))
+        x = jnp.broadcast_to(constant, (len(w), *constant.shape)).astype(w.dtype)
+        for k, (height, width) in enumerate(sizes):
+            if k > 1 and k % 2 == 0:
+                x = x.repeat(2, 1).repeat(2, 2)
+            if k > 0:
+                x = Conv(features(k), (3, 3), dtype=self.dtype, name=f"conv{k}")(x)
+            n = noise[:, first : first + height * width].reshape(-1, height, width, 1)
+            first += height * width
+            scale = self.param(f"noise{k}", nn.initializers.zeros, (features(k),))
+            x = leaky_relu(x + (scale * n).astype(x.dtype), 0.2)
+            x = AdaptiveInstanceNorm(dtype=self.dtype, name=f"style{k}")(x, w)
+        x = Conv(self.shape[-1], (1, 1), dtype=self.dtype, name="head")(x)
+        return jnp.tanh(x.astype(logits_dtype(self.dtype or x.dtype)))
+
+
+class Generator(nn.Module):
+    """Maps a latent and noise to images in (-1, 1).
+
+    Args:
+      shape: (H, W, C) of an image.
+      width: channels at full resolution; each halving doubles them, up to four times.
+      mapping_depth: dense layers from z to w.
+      dtype: of computation; None takes the input's.
+    """
+
+    shape: tuple[int, ...]
+    width: Annotated[int, Range(1)] = 32
+    mapping_depth: Annotated[int, Range(0)] = 4
+    dtype: Any = None
+
+    @property
+    def num_noise(self) -> int:
+        """Numbers of noise that the layers take."""
+        return sum(height * width for height, width in noise_sizes(self.shape))
+
+    @nn.compact
+    def _parts(self, dtype: Any) -> tuple[Mapping, Synthesis]:
+        return (
+            Mapping(self.mapping_depth, dtype, name="mapping"),
+            Synthesis(self.shape, self.width, dtype, name="synthesis"),
+        )
+
+    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+        """Generate images.
+
+        Args:
+          z: [B, Z + num_noise], the latent and the noise of all layers.
+          train: not used.
+
+        Returns:
+          [B, H, W, C] in (-1, 1).
+
+        Raises:
+          ValueError: nothing is left for the latent.
+        """
+        if z.shape[-1] <= self.num_noise:
+            raise ValueError(f"z={z.shape}: no latent beside the noise; allowed: more than {self.num_noise} numbers")
+        mapping, synthesis = self._parts(compute_dtype(self.dtype, z, self.variables))
+        latent, noise = jnp.split(z, [z.shape[-1] - self.num_noise], -1)
+        return synthesis(mapping(latent), noise)
+
+    def styles(self, z: jax.Array) -> jax.Array:
+        """Map latents.
+
+        Args:
+          z: [B, Z].
+
+        Returns:
+          w, [B, Z].
+        """
+        return self._parts(compute_dtype(self.dtype, z, self.variables))[0](z)
+
+    def synthesize(self, w: jax.Array, noise: jax.Array) -> jax.Array:
+        """Draw images of given styles.
+
+        Args:
+          w: [B, Z].
+          noise: [B, num_noise].
+
+        Returns:
+          [B, H, W, C] in (-1, 1).
+        """
+        return self._parts(compute_dtype(self.dtype, w, self.variables))[1](w, noise)

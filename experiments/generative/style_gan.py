@@ -1,0 +1,95 @@
+"""Draw digits by a generator of mapped styles and per-layer noise, and walk through its latents.
+
+python -m experiments.generative.style_gan
+python -m experiments.generative.style_gan --mode=predict --run=RUN --output=samples
+python -m experiments.generative.style_gan --dataset=fashion_mnist --data_dir=D --generator.width=16 \\
+    --discriminator.width=16 --steps=2000 --eval_every=1000
+
+`noise_share` is how far noise alone moves samples in a classifier's features, over how far another latent does, and
+`path_length` how fast they change along walks. The report walks along the principal directions of the styles. None of
+the commands was run to its end.
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.generative import gan, sagan, style_gan
+from dlcore.kits import adversarial, diffusion, generative, generative_panels, images, latent_walks, latents
+from dlcore.main import main
+
+
+def generator_of(setup: Setup) -> style_gan.Generator:
+    shape = tuple(setup.spec["image_shape"])
+    return style_gan.Generator(shape, **setup.flags.group("generator"), dtype=setup.dtype)
+
+
+def build(setup: Setup):
+    flags, generator = setup.flags, generator_of(setup)
+    judge = {**flags.group("discriminator"), "num_classes": 0, "dtype": setup.dtype}
+    return gan.learner(
+        generator=generator,
+        discriminator=sagan.Discriminator(**judge),
+        generator_optimizer=adversarial.optimizer(setup),
+        discriminator_optimizer=adversarial.optimizer(setup),
+        axis=setup.axis,
+        **{**flags.group("learner"), "latent_dim": flags.latent_dim + generator.num_noise},
+    )
+
+
+def panels(context) -> list:
+    return latent_walks.panels(
+        context, style_gan.Generator(tuple(context.spec["image_shape"]), **context.flags.group("generator"))
+    )
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=gan.learner,
+    data=generative.data,
+    build=build,
+    modules={"generator": style_gan.Generator, "discriminator": sagan.Discriminator},
+    settings={
+        **generative.SETTINGS,
+        **adversarial.SETTINGS,
+        "num_drawn": latents.SAMPLED["num_drawn"],
+    },
+    defaults={
+        "generator.width": 24,
+        "discriminator.width": 32,
+        "discriminator.attention": False,
+        "discriminator.spectral_norm": False,
+        "latent_dim": 64,
+        "r1": 0.3,
+        "learning_rate": 1e-3,
+        "momentum": 0.0,
+        "steps": 4000,
+        "batch_size": 64,
+        "ema": 0.999,
+        "eval_every": 1000,
+        "select": "last",
+    },
+    smoke={
+        "generator.width": 4,
+        "discriminator.width": 4,
+        "latent_dim": 8,
+        "steps": 2,
+        "batch_size": 8,
+        "num_samples": 16,
+        "network_steps": 2,
+        "eval_every": 2,
+    },
+    monitor=None,
+    headline="frechet_distance",
+    example=images.example,
+    drawn=latents.drawn,
+    describe=diffusion.describe,
+    write=diffusion.write,
+    schedule=adversarial.schedule,
+    panels=panels,
+    pictures=generative_panels.pictures,
+    evaluators=lambda setup, splits, split: latent_walks.evaluators(
+        setup, splits, split, generator_of(setup).num_noise
+    ),
+)
+
+if __name__ == "__main__":
+    main(experiment)

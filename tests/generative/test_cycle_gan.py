@@ -1,0 +1,128 @@
+"""The pool by hand, the two ways by toys, and a known map found from unpaired images."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.generative import cycle_gan
+from dlcore.generative.cycle_gan import Both, Pool, draw_from
+
+
+class Affine(nn.Module):
+    """x -> scale x + shift."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        scale = self.param("scale", nn.initializers.constant(self.scale), ())
+        return scale * x + self.param("shift", nn.initializers.constant(self.shift), ())
+
+
+class Judge(nn.Module):
+    """A logit a pixel, quadratic in it."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        w = self.param("w", nn.initializers.constant(0.1), (3,))
+        return (w[0] + w[1] * x + w[2] * jnp.square(x))[..., 0]
+
+
+def images(*values):
+    return jnp.asarray(np.array(values, np.float32).reshape(-1, 1, 1, 1))
+
+
+def values(x):
+    return np.asarray(x).ravel().tolist()
+
+
+@pytest.mark.covers("GE-20")
+def test_the_pool_fills_and_then_gives_old_fakes_for_half_of_the_new():
+    pool, ones = Pool(jnp.zeros((3, 1, 1, 1)), jnp.zeros((), jnp.int32)), jnp.ones(2)
+    pool, judged = draw_from(pool, jax.random.key(0), images(1, 2), ones)
+    assert (values(judged), int(pool.count)) == ([1, 2], 2)
+    pool, judged = draw_from(pool, jax.random.key(1), images(3, 4), jnp.array([1, 0]))
+    assert (values(judged), values(pool.images), int(pool.count)) == ([3, 4], [1, 2, 3], 3)
+    draw = jax.jit(draw_from)
+    old = 0
+    for k in range(200):
+        before = values(pool.images)
+        pool, judged = draw(pool, jax.random.key(k), images(10 + k), ones[:1])
+        if values(judged) != [10 + k]:
+            old += 1
+            assert values(judged)[0] in before
+            assert sorted(values(pool.images)) == sorted([*(set(before) - set(values(judged))), 10 + k])
+        else:
+            assert values(pool.images) == before
+    assert 70 < old < 130
+    again = draw(pool, jax.random.key(7), images(5), ones[:1])
+    np.testing.assert_array_equal(again[1], draw(pool, jax.random.key(7), images(5), ones[:1])[1])
+    kept, judged = draw_from(
+        Pool(jnp.zeros((0, 1, 1, 1)), jnp.zeros((), jnp.int32)), jax.random.key(0), images(1), ones[:1]
+    )
+    assert (values(judged), kept.images.shape[0]) == ([1], 0)
+
+
+def toy(a=Affine(), b=Affine(), rate=0.1, **settings):
+    return cycle_gan.learner(
+        generators=Both(a, b),
+        discriminators=Both(Judge(), Judge()),
+        generator_optimizer=optax.adam(rate, b1=0.5),
+        discriminator_optimizer=optax.adam(rate, b1=0.5),
+        **settings,
+    )
+
+
+def batch(n=64, seed=0):
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(0.5, 1.0, (2, n, 1, 1, 1)).astype(np.float32)
+    return {"a": a, "b": 1 - 0.5 * b, "b_of_a": 1 - 0.5 * a, "a_of_b": b, "index": np.arange(n, dtype=np.int32)}
+
+
+@pytest.mark.covers("GE-20")
+def test_the_way_there_and_back_and_the_true_partner():
+    """a' = 0.5 a + 0.2 and b' = 2 b - 0.1 in [-1, 1]; by hand in [0, 1]."""
+    learner, rows = toy(Affine(0.5, 0.2), Affine(2.0, -0.1)), batch(4)
+    state = learner.init(jax.random.key(0), rows)
+    a, b = (2 * rows[k].ravel() - 1 for k in "ab")
+    again_a, again_b = 2 * (0.5 * a + 0.2) - 0.1, 0.5 * (2 * b - 0.1) + 0.2
+    metrics = learner.evaluate(state, rows)
+    back = [np.abs(np.clip((x + 1) / 2, 0, 1) - y) for x, y in ((again_a, (a + 1) / 2), (again_b, (b + 1) / 2))]
+    assert metrics["cycle_l1"].compute() == pytest.approx(np.mean(back), rel=1e-5)
+    outputs = learner.predict(state, {"a": rows["a"], "index": rows["index"]})
+    assert set(outputs) == {"b_of_a", "cycle_a"}
+    np.testing.assert_allclose(values(outputs["b_of_a"]), np.clip((0.5 * a + 1.2) / 2, 0, 1), rtol=1e-5)
+    true = np.mean([np.abs(rows["a"] - rows["b_of_a"]), np.abs(rows["b"] - rows["a_of_b"])])
+    assert metrics["unchanged_l1"].compute() == pytest.approx(true, rel=1e-5)
+    _, trained = learner.update(state, rows)
+    raw = (np.abs(again_a - a).mean() + np.abs(again_b - b).mean()) / 4
+    assert trained["cycle_l1"].compute() == pytest.approx(raw, rel=1e-5)
+
+
+@pytest.mark.covers("GE-20")
+def test_a_known_map_is_found_from_unpaired_values():
+    """b is 1 - a / 2: of the two affine maps of its range, the pool, the cycle and the shape of the data pick one."""
+    learner = toy(rate=0.02, pool_size=64, identity_weight=0.0)
+    rng = np.random.default_rng(0)
+    skewed = rng.beta(1, 3, (2, 2048, 1, 1, 1)).astype(np.float32)
+    data = {"a": skewed[0], "b": 1 - 0.5 * skewed[1]}
+
+    def step(state, k):
+        rows = {name: jax.lax.dynamic_slice_in_dim(jnp.asarray(x), k % 32 * 64, 64) for name, x in data.items()}
+        return learner.update(state, {**rows, "index": jnp.arange(64)})[0], None
+
+    rows = batch()
+    held = {"a": rows["a"], "b_of_a": 1 - 0.5 * rows["a"], "b": rows["b"], "a_of_b": rows["a_of_b"]}
+    held["index"] = rows["index"]
+    state = learner.init(jax.random.key(0), held)
+    before = learner.evaluate(state, held)["map_l1"].compute()
+    state = jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(600))[0])(state)
+    after = learner.evaluate(state, held)
+    assert int(state.pools["a"].count) == 64
+    assert before > 0.2
+    assert after["map_l1"].compute() < 0.06, after["map_l1"].compute()
+    assert after["cycle_l1"].compute() < 0.03

@@ -1,0 +1,142 @@
+"""A class reaches both players: batch norm and projection by hand, kernels of norm 1, attention, one conditional step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.generative import gan, sagan
+from dlcore.generative.ddpm import class_condition
+from dlcore.learner import example_keys
+
+
+class ClassShift(nn.Module):
+    """G(z, y) = z + shift_y."""
+
+    @nn.compact
+    def __call__(self, z, y, train=False):
+        return z + self.param("shift", nn.initializers.zeros, (3, z.shape[-1]))[y]
+
+
+class ClassLine(nn.Module):
+    """logit = w_y . x."""
+
+    @nn.compact
+    def __call__(self, x, y, train=False):
+        return (x * self.param("w", nn.initializers.constant(0.3), (3, x.shape[-1]))[y]).sum(-1)
+
+
+@pytest.mark.covers("GE-16")
+def test_a_conditional_step_by_hand():
+    """Hinge slopes: only the rows of the batch's classes move, D first and then G against the new D."""
+    learner = gan.learner(
+        generator=ClassShift(),
+        discriminator=ClassLine(),
+        generator_optimizer=optax.sgd(0.5),
+        discriminator_optimizer=optax.sgd(0.5),
+        condition=class_condition(3),
+        encode=lambda batch: batch["point"],
+        decode=lambda x: x,
+        loss="hinge",
+        latent_dim=2,
+    )
+    x = np.random.default_rng(0).normal(0, 0.1, (4, 2)).astype(np.float32)
+    y = np.array([0, 2, 2, 0])
+    rows = {"point": x, "label": y, "index": np.arange(4, dtype=np.int32)}
+    state = learner.init(jax.random.key(0), rows)
+    after, metrics = jax.jit(learner.update)(state, rows)
+    rng = jax.random.fold_in(state.rng, 0)
+    z = np.stack([jax.random.normal(k, (2,)) for k in example_keys(jax.random.fold_in(rng, 0), rows)])
+    w = np.full((3, 2), 0.3, np.float32)
+    real, fake = (x * w[y]).sum(-1), (z * w[y]).sum(-1)
+    loss = np.maximum(0, 1 - real) + np.maximum(0, 1 + fake)
+    assert metrics["d_loss"].compute() == pytest.approx(loss.mean(), rel=1e-5)
+    slopes = -x * (real < 1)[:, None] + z * (fake > -1)[:, None]
+    for row, slope in zip(y, slopes, strict=True):
+        w[row] -= 0.5 * slope / 4
+    np.testing.assert_allclose(after.params["discriminator"]["w"], w, rtol=1e-4)
+    shift = np.zeros((3, 2))
+    for row in y:
+        shift[row] += 0.5 * w[row] / 4
+    np.testing.assert_allclose(after.params["generator"]["shift"], shift, rtol=1e-4)
+    assert learner.classes(state, rows) == {"label": 3}
+    moved = learner.predict(after, {**rows, "label": np.array([1, 1, 1, 1])})["sample"]
+    np.testing.assert_allclose(learner.predict(after, rows)["sample"] - moved, shift[y], atol=1e-6)
+
+
+def test_latents_that_are_given_and_walks_between_two():
+    learner = gan.learner(
+        generator=ClassShift(),
+        discriminator=ClassLine(),
+        generator_optimizer=optax.sgd(0.5),
+        discriminator_optimizer=optax.sgd(0.5),
+        condition=class_condition(3),
+        encode=lambda batch: batch["point"],
+        decode=lambda x: x,
+        latent_dim=2,
+    )
+    rows = {"label": np.zeros(2, np.int32), "index": np.arange(2, dtype=np.int32)}
+    state = learner.init(jax.random.key(0), {**rows, "point": np.zeros((2, 2), np.float32)})
+    drawn = learner.predict(state, rows)["sample"]
+    walk = {**rows, "ends": np.array([[0, 1], [0, 1]]), "share": np.array([0.0, 1.0], np.float32)}
+    np.testing.assert_allclose(learner.predict(state, walk)["sample"], drawn, atol=1e-5)
+    given = np.ones((2, 2), np.float32)
+    np.testing.assert_array_equal(learner.predict(state, {**rows, "latent": given})["decoded"], given)
+
+
+@pytest.mark.covers("GE-16")
+def test_batch_norm_by_class_scales_and_shifts_by_row():
+    layer = sagan.ConditionalBatchNorm(2)
+    x = np.array([[1.0], [3.0]], np.float32)
+    variables = layer.init(jax.random.key(0), x, jnp.zeros(2, jnp.int32))
+    params = {"scale": jnp.array([[2.0], [5.0]]), "bias": jnp.array([[0.5], [-1.0]])}
+    y, _ = layer.apply({**variables, "params": params}, x, jnp.array([1, 0]), train=True, mutable=["batch_stats"])
+    # (1 - 2) / 1 = -1 times 5 minus 1, and 1 times 2 plus 0.5.
+    np.testing.assert_allclose(y, [[-6.0], [2.5]], atol=1e-4)
+    outside = layer.apply({**variables, "params": params}, x, jnp.array([2, 0]))
+    assert np.isnan(outside[0]).all()
+    assert np.isfinite(outside[1]).all()
+
+
+@pytest.fixture(scope="module")
+def networks():
+    judge, draw = sagan.Discriminator(3, width=2), sagan.Generator((8, 8, 1), 3, width=2)
+    x, y = jax.random.normal(jax.random.key(0), (4, 8, 8, 1)), jnp.array([0, 1, 2, 0])
+    return judge, draw, x, y, judge.init(jax.random.key(1), x, y)
+
+
+@pytest.mark.covers("GE-22")
+def test_kernels_of_the_discriminator_have_norm_one(networks):
+    """After power iterations the first layer's kernel, as it is applied, has the largest singular value 1."""
+    judge, _, x, y, variables = networks
+    apply = jax.jit(lambda v: judge.apply(v, x, y, train=True, mutable=["batch_stats"])[1])
+    for _ in range(30):
+        variables = {**variables, **apply(variables)}
+    (stats,) = (leaf for name, leaf in variables["batch_stats"]["SpectralNorm_0"].items() if name.endswith("sigma"))
+    kernel = np.asarray(variables["params"]["down0_conv0"]["kernel"]).reshape(-1, 2)
+    assert stats == pytest.approx(np.linalg.svd(kernel, compute_uv=False)[0], rel=1e-3)
+    scaled = jax.tree.map(lambda leaf: 3 * leaf if leaf.ndim > 1 else leaf, variables["params"])
+    logits = judge.apply(variables, x, y)
+    np.testing.assert_allclose(judge.apply({**variables, "params": scaled}, x, y), logits, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.covers("GE-22")
+def test_the_projection_and_the_attention_of_both_players(networks):
+    """The class enters the logit linearly by its vector, and attention the map by gamma, 0 at first."""
+    judge, draw, x, y, variables = networks
+    table = variables["params"]["classes"]["embedding"]
+    zeroed = {**variables["params"], "classes": {"embedding": jnp.zeros_like(table)}}
+    blind = jax.jit(lambda params, y: judge.apply({**variables, "params": params}, x, y))
+    np.testing.assert_allclose(blind(zeroed, y), blind(zeroed, 0 * y), rtol=1e-5)
+    assert np.abs(blind(variables["params"], y) - blind(variables["params"], (y + 1) % 3)).min() > 1e-6
+    for network, inputs in ((judge, (x, y)), (draw, (jax.random.normal(jax.random.key(2), (4, 5)), y))):
+        weights = network.init(jax.random.key(3), *inputs)
+        assert weights["params"]["attention"]["gamma"] == 0
+        far = jax.tree.map(lambda leaf: leaf, weights)
+        far["params"]["attention"]["gamma"] = jnp.array(2.0)
+        assert np.abs(network.apply(weights, *inputs) - network.apply(far, *inputs)).max() > 1e-7
+    images = draw.apply(weights, *inputs)
+    assert images.shape == (4, 8, 8, 1)
+    assert np.abs(images).max() < 1
