@@ -14,6 +14,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
+from dlcore.generative.control_net import edge_map
 from dlcore.kits import diffusion, image_prediction, images
 from dlcore.learner import Range
 
@@ -81,8 +82,6 @@ def edges(flags: Flags) -> Splits:
     Raises:
       ValueError: the images do not fit into memory.
     """
-    from dlcore.generative.control_net import edge_map
-
     splits = images.data(flags)
     size = images.input_size(flags, splits.spec)
 
@@ -318,8 +317,6 @@ def edge_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     Returns:
       (source of `source`, paths).
     """
-    from dlcore.generative.control_net import edge_map
-
     source, names = image_prediction.inputs(flags, spec)
     return Source({"source": edge_map(source.arrays["image"])}, len(names)), names
 

@@ -67,9 +67,9 @@ def test_the_pool_fills_and_then_gives_old_fakes_for_half_of_the_new():
     assert (values(judged), kept.images.shape[0]) == ([1], 0)
 
 
-def toy(a=Affine(), b=Affine(), rate=0.1, **settings):
+def toy(a=None, b=None, rate=0.1, **settings):
     return cycle_gan.learner(
-        generators=Both(a, b),
+        generators=Both(a or Affine(), b or Affine()),
         discriminators=Both(Judge(), Judge()),
         generator_optimizer=optax.adam(rate, b1=0.5),
         discriminator_optimizer=optax.adam(rate, b1=0.5),

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.latents import arcs, attribute_direction, edit, slerp, traverse
+from dlcore.generative.latents import arcs, attribute_direction, edit, principal_directions, slerp, traverse
 
 
 @pytest.mark.covers("GE-11")
@@ -45,3 +45,15 @@ def test_a_step_along_the_direction_raises_the_attribute_by_its_length():
     )
     with pytest.raises(ValueError, match=r"codes=\(200, 3\), attribute=\(3,\): do not fit; allowed: \[N, Z\]"):
         attribute_direction(codes, attribute[:3])
+
+
+@pytest.mark.covers("GE-18")
+def test_principal_directions_are_the_axes_of_an_ellipsoid():
+    rng = np.random.default_rng(0)
+    axes = np.array([[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    codes = 7 + rng.normal(size=(20_000, 3)) * [3.0, 1.0, 0.1] @ axes
+    directions, shares = principal_directions(codes, 2)
+    np.testing.assert_allclose(directions, [3 * axes[0], axes[1] * -1], atol=0.06)
+    np.testing.assert_allclose(shares, [9 / 10.01, 1 / 10.01], atol=0.01)
+    with pytest.raises(ValueError, match="count=4 of codes=\\(20000, 3\\): does not fit"):
+        principal_directions(codes, 4)

@@ -1,4 +1,4 @@
-"""A class reaches both players: batch norm and projection by hand, kernels of norm 1, attention, one conditional step."""
+"""A class reaches both players: batch norm and projection by hand, kernels of norm 1, attention, one step."""
 
 import jax
 import jax.numpy as jnp

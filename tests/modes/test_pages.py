@@ -40,6 +40,7 @@ WITH_LOSS = {
     "generative.latent_diffusion",
     "generative.pixel_cnn",
     "generative.pixel_rnn",
+    "generative.super_resolution",
     "generative.text_to_image",
     "generative.vae",
     "segmentation.deeplab",
@@ -68,8 +69,12 @@ WITH_LOSS = {
 }
 WITHOUT_LOSS = {
     "classification.hard_attention",
+    "generative.conditional_gan",
+    "generative.cycle_gan",
     "generative.gan",
+    "generative.pix2pix",
     "generative.ring_gan",
+    "generative.style_gan",
     "generative.vq_vae",
     "interpretability.class_image",
     "interpretability.feature_inversion",

@@ -1,0 +1,83 @@
+"""Baselines as Pillow computes them, the start at the bicubic image, sharpness by hand, and better than bicubic."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+
+from dlcore.generative import super_resolution
+from dlcore.generative.image_to_image import PatchDiscriminator
+from dlcore.generative.super_resolution import SRResNet, enlarged, sharpness
+from dlcore.kits.image_to_image import reduced
+
+
+@pytest.mark.covers("GE-21")
+@pytest.mark.parametrize("method", ["bicubic", "bilinear", "nearest"])
+def test_enlargements_are_pillows(method):
+    low = np.random.default_rng(0).integers(60, 200, (1, 5, 6, 3)).astype(np.uint8)
+    want = Image.fromarray(low[0]).resize((24, 20), Image.Resampling[method.upper()])
+    got = enlarged(jnp.asarray(low / 255.0, jnp.float32), 4, method)[0]
+    np.testing.assert_allclose(255 * got, np.asarray(want, np.float32), atol=1.1)
+
+
+def test_sharpness_is_the_mean_step_to_the_neighbors():
+    # Steps to the right: 1 and 3; down: 2 and 4 (columns 0 and 1).
+    image = np.array([[0.0, 1], [2, 5]]).reshape(1, 2, 2, 1)
+    assert sharpness(image)[0] == pytest.approx((2 + 3) / 2)
+
+
+def learner(adversarial_weight=0.0, rate=3e-3):
+    return super_resolution.learner(
+        generator=SRResNet(width=8, num_blocks=1),
+        discriminator=PatchDiscriminator(width=4, depth=1),
+        generator_optimizer=optax.adam(rate),
+        discriminator_optimizer=optax.adam(rate),
+        adversarial_weight=adversarial_weight,
+    )
+
+
+def stripes(n, seed):
+    """Sharp stripes of random slope and phase, which bicubic enlargement blurs."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:16, :16]
+    angle, phase = rng.uniform(0, np.pi, (n, 1, 1)), rng.uniform(0, 6, (n, 1, 1))
+    wave = np.cos(angle) * x + np.sin(angle) * y + phase
+    image = np.repeat((200 * ((wave % 6) < 3) + 20).astype(np.uint8)[..., None], 3, -1)
+    return {"image": image, "low": reduced(image, 2), "index": np.arange(n, dtype=np.int32)}
+
+
+@pytest.mark.covers("GE-21")
+def test_it_starts_near_bicubic_and_learns_to_beat_it():
+    made, train, test = learner(), stripes(128, 0), stripes(32, 1)
+    state = jax.jit(made.init)(jax.random.key(0), train)
+    evaluate = jax.jit(made.evaluate)
+    first = {name: metric.compute() for name, metric in evaluate(state, test).items()}
+    assert first["psnr"] == pytest.approx(first["psnr_bicubic"], abs=0.3)
+    assert first["psnr_bicubic"] > first["psnr_nearest"]
+    data = {name: jnp.asarray(x) for name, x in train.items()}
+
+    def step(state, k):
+        rows = {name: jax.lax.dynamic_slice_in_dim(x, k % 8 * 16, 16) for name, x in data.items()}
+        return made.update(state, rows)[0], None
+
+    state = jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(150))[0])(state)
+    last = {name: metric.compute() for name, metric in evaluate(state, test).items()}
+    assert last["psnr"] > last["psnr_bicubic"] + 1, last
+    assert last["sharpness"] > last["sharpness_bicubic"]
+    assert last["psnr_bicubic"] == pytest.approx(first["psnr_bicubic"])
+
+
+def test_the_adversary_joins_the_game():
+    made, rows = learner(0.1), stripes(4, 0)
+    state = jax.eval_shape(made.init, jax.random.key(0), rows)
+    assert set(state.params) == {"generator", "discriminator"}
+    _, metrics = jax.eval_shape(made.update, state, rows)
+    assert {"d_loss", "g_loss", "content_loss", "loss"} == set(metrics)
+    assert made.loss is None
+
+
+def test_other_factors_are_named():
+    with pytest.raises(ValueError, match="factor=3: not available; allowed: 2, 4"):
+        jax.eval_shape(SRResNet(factor=3).init, jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
