@@ -1,4 +1,4 @@
-"""What experiments of conditioned diffusion share: classes to draw, what predict reads and writes, guidance."""
+"""What experiments that draw classes share: classes to draw, what predict reads and writes; of diffusion, guidance."""
 
 import re
 from collections.abc import Callable
