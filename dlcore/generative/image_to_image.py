@@ -65,6 +65,11 @@ def l1(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.abs(a - b).reshape(a.shape[0], -1).mean(-1)
 
 
+def _kernel_init(norm: bool) -> nn.initializers.Initializer:
+    """The papers' small kernels where a norm follows; without one they would shrink the maps from layer to layer."""
+    return INIT if norm else nn.initializers.lecun_normal()
+
+
 def _norm(x: jax.Array, is_used: bool, name: str, dtype: Any) -> jax.Array:
     return InstanceNorm(dtype=dtype, name=name)(x) if is_used and x.shape[1] * x.shape[2] > 1 else x
 
@@ -106,7 +111,7 @@ class UNetGenerator(nn.Module):
         """
         check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
-        conv = functools.partial(Conv, dtype=dtype, kernel_init=INIT)
+        conv = functools.partial(Conv, dtype=dtype, kernel_init=_kernel_init(self.norm))
         features = [self.width * min(8, 2**k) for k in range(self.depth)]
         maps = []
         for k in range(self.depth):
@@ -160,7 +165,7 @@ class ResidualGenerator(nn.Module):
         def block(x, features, kernel, name, **options):
             x = _edged(x, kernel // 2) if not options else x
             options = options or {"padding": "VALID"}
-            conv = Conv(features, (kernel, kernel), dtype=dtype, kernel_init=INIT, name=name, **options)
+            conv = Conv(features, (kernel, kernel), dtype=dtype, kernel_init=_kernel_init(self.norm), name=name, **options)
             return _norm(conv(x), self.norm, f"{name}_norm", dtype)
 
         x = nn.relu(block(x, self.width, 7, "stem"))
@@ -171,7 +176,7 @@ class ResidualGenerator(nn.Module):
             x = x + block(h, x.shape[-1], 3, f"block{k}_conv1")
         for k in reversed(range(self.depth)):
             x = nn.relu(block(_up(x), self.width * 2**k, 3, f"up{k}"))
-        head = Conv(self.channels, (7, 7), dtype=dtype, kernel_init=INIT, padding="VALID", name="head")
+        head = Conv(self.channels, (7, 7), dtype=dtype, kernel_init=_kernel_init(self.norm), padding="VALID", name="head")
         x = head(_edged(x, 3))
         return jnp.tanh(x.astype(logits_dtype(dtype or x.dtype)))
 
@@ -211,7 +216,7 @@ class PatchDiscriminator(nn.Module):
         x = jnp.concatenate(images, -1)
         check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
-        conv = functools.partial(Conv, dtype=dtype, kernel_init=INIT)
+        conv = functools.partial(Conv, dtype=dtype, kernel_init=_kernel_init(self.norm))
         for k in range(self.depth):
             x = conv(self.width * min(8, 2**k), (4, 4), strides=2, padding=1, name=f"down{k}")(x)
             x = leaky_relu(_norm(x, self.norm and k > 0, f"down{k}_norm", dtype), 0.2)

@@ -80,7 +80,7 @@ def toy(a=None, b=None, rate=0.1, **settings):
 def batch(n=64, seed=0):
     rng = np.random.default_rng(seed)
     a, b = rng.uniform(0.5, 1.0, (2, n, 1, 1, 1)).astype(np.float32)
-    return {"a": a, "b": 1 - 0.5 * b, "b_of_a": 1 - 0.5 * a, "a_of_b": b, "index": np.arange(n, dtype=np.int32)}
+    return {"a": a, "b": 0.2 + 0.5 * b, "b_of_a": 0.2 + 0.5 * a, "a_of_b": b, "index": np.arange(n, dtype=np.int32)}
 
 
 @pytest.mark.covers("GE-20")
@@ -105,24 +105,19 @@ def test_the_way_there_and_back_and_the_true_partner():
 
 @pytest.mark.covers("GE-20")
 def test_a_known_map_is_found_from_unpaired_values():
-    """b is 1 - a / 2: of the two affine maps of its range, the pool, the cycle and the shape of the data pick one."""
-    learner = toy(rate=0.02, pool_size=64, identity_weight=0.0)
-    rng = np.random.default_rng(0)
-    skewed = rng.beta(1, 3, (2, 2048, 1, 1, 1)).astype(np.float32)
-    data = {"a": skewed[0], "b": 1 - 0.5 * skewed[1]}
+    """b is 0.2 + a / 2, where the generators start as the identity: the discriminators tell of mean and spread."""
+    learner, held = toy(rate=0.03, pool_size=64, identity_weight=0.0), batch()
+    data = {name: jnp.asarray(x) for name, x in batch(2048, 1).items() if name in ("a", "b")}
 
     def step(state, k):
-        rows = {name: jax.lax.dynamic_slice_in_dim(jnp.asarray(x), k % 32 * 64, 64) for name, x in data.items()}
+        rows = {name: jax.lax.dynamic_slice_in_dim(x, k % 32 * 64, 64) for name, x in data.items()}
         return learner.update(state, {**rows, "index": jnp.arange(64)})[0], None
 
-    rows = batch()
-    held = {"a": rows["a"], "b_of_a": 1 - 0.5 * rows["a"], "b": rows["b"], "a_of_b": rows["a_of_b"]}
-    held["index"] = rows["index"]
     state = learner.init(jax.random.key(0), held)
     before = learner.evaluate(state, held)["map_l1"].compute()
-    state = jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(600))[0])(state)
+    state = jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(1200))[0])(state)
     after = learner.evaluate(state, held)
     assert int(state.pools["a"].count) == 64
-    assert before > 0.2
-    assert after["map_l1"].compute() < 0.06, after["map_l1"].compute()
+    assert before > 0.15
+    assert after["map_l1"].compute() < 0.03, after["map_l1"].compute()
     assert after["cycle_l1"].compute() < 0.03
