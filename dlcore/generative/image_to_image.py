@@ -161,11 +161,12 @@ class ResidualGenerator(nn.Module):
         """
         check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
+        init = _kernel_init(self.norm)
 
         def block(x, features, kernel, name, **options):
             x = _edged(x, kernel // 2) if not options else x
             options = options or {"padding": "VALID"}
-            conv = Conv(features, (kernel, kernel), dtype=dtype, kernel_init=_kernel_init(self.norm), name=name, **options)
+            conv = Conv(features, (kernel, kernel), dtype=dtype, kernel_init=init, name=name, **options)
             return _norm(conv(x), self.norm, f"{name}_norm", dtype)
 
         x = nn.relu(block(x, self.width, 7, "stem"))
@@ -176,7 +177,7 @@ class ResidualGenerator(nn.Module):
             x = x + block(h, x.shape[-1], 3, f"block{k}_conv1")
         for k in reversed(range(self.depth)):
             x = nn.relu(block(_up(x), self.width * 2**k, 3, f"up{k}"))
-        head = Conv(self.channels, (7, 7), dtype=dtype, kernel_init=_kernel_init(self.norm), padding="VALID", name="head")
+        head = Conv(self.channels, (7, 7), dtype=dtype, kernel_init=init, padding="VALID", name="head")
         x = head(_edged(x, 3))
         return jnp.tanh(x.astype(logits_dtype(dtype or x.dtype)))
 

@@ -42,8 +42,8 @@ def enlarged(x: jax.Array, factor: int, method: str = "bicubic") -> jax.Array:
     Returns:
       [B, factor H, factor W, C].
     """
-    cubic = {"cubic_coefficient": -0.5} if method == "bicubic" else {}
-    return resize(x, (factor * x.shape[1], factor * x.shape[2]), method, **cubic)
+    size = factor * x.shape[1], factor * x.shape[2]
+    return resize(x, size, method, antialias=method != "nearest")
 
 
 def sharpness(images: jax.Array) -> jax.Array:

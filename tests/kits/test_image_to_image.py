@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits import image_to_image
@@ -80,7 +81,7 @@ def test_what_predict_reads_and_writes(tmp_path):
     file = tmp_path / "one.png"
     Image.fromarray(np.arange(300, dtype=np.uint16).astype(np.uint8).reshape(10, 10, 3)).save(file)
     spec = {"image_shape": [8, 8, 3], "class_names": ["0"]}
-    flags = resolve(cycle_gan.experiment, []).replace(input=f"b:{file}")
+    flags = Flags({"input": f"b:{file}", "skip_bad": False})
     source, names = image_to_image.kind_inputs(flags, spec)
     assert set(source.arrays) == {"b"}
     assert source.arrays["b"].shape == (1, 8, 8, 3)
