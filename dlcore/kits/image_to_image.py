@@ -330,6 +330,9 @@ def kind_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Returns:
       (source of `a` or `b`, paths).
+
+    Raises:
+      FlagError: what stands before the colon is neither kind.
     """
     kind, _, path = flags.input.rpartition(":")
     if kind not in ("", "a", "b"):

@@ -50,7 +50,7 @@ experiment = Experiment(
         "discriminator.depth": 2,
         "discriminator.norm": False,
         "learning_rate": 1e-3,
-        "steps": 2500,
+        "steps": 2000,
         "batch_size": 8,
         "eval_every": 500,
         "select": "last",
