@@ -59,10 +59,10 @@ UNPAIRED = {
 
 SMALL = {
     "data_dir": Setting(
-        None, "folder of Flickr8k; by default two photographs that come with scikit-learn", str | None, essential=True
+        None, "folder of Flickr8k; by default a photograph that comes with scikit-learn", str | None, essential=True
     ),
     "image_size": Setting(
-        None, "side of the large images; by default 128 of Flickr8k and 64 of the photographs", int | None, Range(4)
+        None, "side of the large images; by default 128 of Flickr8k and 64 of the photograph", int | None, Range(4)
     ),
 }
 
@@ -246,7 +246,7 @@ def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
 def small_images(flags: Flags, factor: int) -> Splits:
     """Load photographs, with small copies as `low`.
 
-    Without Flickr8k they are pieces of two photographs: of their left for training, of their right for tests.
+    Without Flickr8k they are pieces of one photograph: of its left for training, of its right for tests.
 
     Args:
       flags: of SMALL.
@@ -261,7 +261,7 @@ def small_images(flags: Flags, factor: int) -> Splits:
         side, name = flags.image_size or 128, "flickr8k"
         pixels = {split: images.image for split, images in flickr8k(flags.data_dir, side).items()}
     else:
-        side, name = flags.image_size or 64, "photographs"
+        side, name = flags.image_size or 64, "photograph"
         pixels = _pieces(side)
     sources = {
         split: Source({"low": reduced(x, factor), "image": x}, len(x), name=f"{name}/{split}")
@@ -278,20 +278,23 @@ def small_images(flags: Flags, factor: int) -> Splits:
 
 
 def _pieces(side: int) -> dict[str, np.ndarray]:
-    """Squares of two photographs of 427 x 640, in columns that no two splits share."""
-    from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
+    """Squares of a photograph of 427 x 640, in columns that no two splits share."""
+    from dlcore.data.sample_images import sample_image
 
     if side > 128:
-        raise ValueError(f"image_size={side}: larger than the photographs' columns; allowed: at most 128")
-    columns, step = {"train": (0, 384), "valid": (384, 512), "test": (512, 640)}, max(1, side // 2)
-    pieces: dict[str, list] = {split: [] for split in columns}
-    for name in SAMPLE_IMAGES:
-        photograph = sample_image(name, 427)
-        for split, (first, last) in columns.items():
-            for y in range(0, photograph.shape[0] - side + 1, step):
-                for x in range(first, last - side + 1, step):
-                    pieces[split].append(photograph[y : y + side, x : x + side])
-    return {split: np.stack(rows) for split, rows in pieces.items()}
+        raise ValueError(f"image_size={side}: larger than the photograph's columns; allowed: at most 128")
+    photograph, step = sample_image("china", 427), max(1, side // 4)
+    columns = {"train": (0, 384), "valid": (384, 512), "test": (512, 640)}
+    return {
+        split: np.stack(
+            [
+                photograph[y : y + side, x : x + side]
+                for y in range(0, photograph.shape[0] - side + 1, step)
+                for x in range(first, last - side + 1, step)
+            ]
+        )
+        for split, (first, last) in columns.items()
+    }
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

@@ -73,7 +73,7 @@ def test_small_images_and_pieces_that_no_two_splits_share():
     np.testing.assert_array_equal(rows["low"][1], np.asarray(small))
     with pytest.raises(ValueError, match="image_size=31: no multiple of factor=2; allowed: 30"):
         super_resolution.data(resolve(super_resolution.experiment, ["--image_size=31"]))
-    with pytest.raises(ValueError, match="image_size=200: larger than the photographs' columns; allowed: at most 128"):
+    with pytest.raises(ValueError, match="image_size=200: larger than the photograph's columns; allowed: at most 128"):
         super_resolution.data(resolve(super_resolution.experiment, ["--image_size=200"]))
 
 
