@@ -28,7 +28,7 @@ from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["ConditionalBatchNorm", "Discriminator", "Generator"]
 
-INIT = nn.initializers.orthogonal()
+INIT = nn.initializers.xavier_uniform()
 
 
 class ConditionalBatchNorm(nn.Module):
