@@ -16,8 +16,8 @@ def test_pytorch_translates_and_judges_as_ours_do(kind):
         "patch": (PatchDiscriminator(2, depth=1), patch_forward(1)),
     }[kind]
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
-    variables = network.init(jax.random.key(0), x)
-    ours = np.asarray(network.apply(variables, x))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    ours = np.asarray(jax.jit(network.apply)(variables, x))
     theirs = torch_network(variables["params"], forward)[0](torch.tensor(x.transpose(0, 3, 1, 2)))
     theirs = theirs.detach().numpy().transpose(0, 2, 3, 1)
     np.testing.assert_allclose(theirs if kind == "residual" else theirs[..., 0], ours, atol=1e-5)

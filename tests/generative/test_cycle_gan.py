@@ -87,18 +87,18 @@ def batch(n=64, seed=0):
 def test_the_way_there_and_back_and_the_true_partner():
     """a' = 0.5 a + 0.2 and b' = 2 b - 0.1 in [-1, 1]; by hand in [0, 1]."""
     learner, rows = toy(Affine(0.5, 0.2), Affine(2.0, -0.1)), batch(4)
-    state = learner.init(jax.random.key(0), rows)
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
     a, b = (2 * rows[k].ravel() - 1 for k in "ab")
     again_a, again_b = 2 * (0.5 * a + 0.2) - 0.1, 0.5 * (2 * b - 0.1) + 0.2
-    metrics = learner.evaluate(state, rows)
+    metrics = jax.jit(learner.evaluate)(state, rows)
     back = [np.abs(np.clip((x + 1) / 2, 0, 1) - y) for x, y in ((again_a, (a + 1) / 2), (again_b, (b + 1) / 2))]
     assert metrics["cycle_l1"].compute() == pytest.approx(np.mean(back), rel=1e-5)
-    outputs = learner.predict(state, {"a": rows["a"], "index": rows["index"]})
+    outputs = jax.jit(learner.predict)(state, {"a": rows["a"], "index": rows["index"]})
     assert set(outputs) == {"b_of_a", "cycle_a"}
     np.testing.assert_allclose(values(outputs["b_of_a"]), np.clip((0.5 * a + 1.2) / 2, 0, 1), rtol=1e-5)
     true = np.mean([np.abs(rows["a"] - rows["b_of_a"]), np.abs(rows["b"] - rows["a_of_b"])])
     assert metrics["unchanged_l1"].compute() == pytest.approx(true, rel=1e-5)
-    _, trained = learner.update(state, rows)
+    _, trained = jax.jit(learner.update)(state, rows)
     raw = (np.abs(again_a - a).mean() + np.abs(again_b - b).mean()) / 4
     assert trained["cycle_l1"].compute() == pytest.approx(raw, rel=1e-5)
 
@@ -113,10 +113,10 @@ def test_a_known_map_is_found_from_unpaired_values():
         rows = {name: jax.lax.dynamic_slice_in_dim(x, k % 32 * 64, 64) for name, x in data.items()}
         return learner.update(state, {**rows, "index": jnp.arange(64)})[0], None
 
-    state = learner.init(jax.random.key(0), held)
-    before = learner.evaluate(state, held)["map_l1"].compute()
+    state, evaluate = jax.jit(learner.init)(jax.random.key(0), held), jax.jit(learner.evaluate)
+    before = evaluate(state, held)["map_l1"].compute()
     state = jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(1200))[0])(state)
-    after = learner.evaluate(state, held)
+    after = evaluate(state, held)
     assert int(state.pools["a"].count) == 64
     assert before > 0.15
     assert after["map_l1"].compute() < 0.03, after["map_l1"].compute()

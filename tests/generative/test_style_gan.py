@@ -31,7 +31,7 @@ def test_a_style_sets_mean_and_deviation_of_each_channel():
 def drawing():
     network = Generator((8, 8, 1), width=2, mapping_depth=2)
     z = jax.random.normal(jax.random.key(0), (3, 6 + network.num_noise))
-    variables = network.init(jax.random.key(1), z)
+    variables = jax.jit(network.init)(jax.random.key(1), z)
     return network, z, variables, jax.jit(network.apply)
 
 
@@ -56,8 +56,8 @@ def test_latents_are_mapped_by_their_direction_alone(drawing):
     network, z, variables, draw = drawing
     longer = z.at[:, :6].multiply(4.0)
     np.testing.assert_allclose(draw(variables, longer), draw(variables, z), atol=1e-5)
-    w = network.apply(variables, z[:, :6], method="styles")
-    drawn = network.apply(variables, w, z[:, 6:], method="synthesize")
+    w = jax.jit(lambda z: network.apply(variables, z, method="styles"))(z[:, :6])
+    drawn = jax.jit(lambda w, noise: network.apply(variables, w, noise, method="synthesize"))(w, z[:, 6:])
     np.testing.assert_allclose(drawn, draw(variables, z), atol=1e-6)
     assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
 
