@@ -49,7 +49,7 @@ experiment = Experiment(
         "loss": "hinge",
         "latent_dim": 64,
         "momentum": 0.0,
-        "steps": 4000,
+        "steps": 3000,
         "batch_size": 64,
         "ema": 0.999,
         "eval_every": 1000,

@@ -61,10 +61,10 @@ experiment = Experiment(
         "r1": 0.3,
         "learning_rate": 1e-3,
         "momentum": 0.0,
-        "steps": 4000,
+        "steps": 2500,
         "batch_size": 64,
         "ema": 0.999,
-        "eval_every": 1000,
+        "eval_every": 1250,
         "select": "last",
     },
     smoke={
