@@ -10,17 +10,17 @@ from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip
 from dlcore.report.tables import table
 
-__all__ = ["accuracy_table", "feature_plane", "nearest_neighbors", "view_pairs"]
+__all__ = ["accuracy_table", "cluster_sheets", "feature_plane", "nearest_neighbors", "task_sheet", "view_pairs"]
 
 COLORS = (*PALETTE, YELLOW, GRAY, LIGHT_GRAY)
 
 
 def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel:
-    """Show the accuracies of k-NN and a linear probe before and after training.
+    """Show the accuracies of the protocol, of the untrained, the trained and the supervised encoder.
 
     Args:
-      numbers: accuracies in [0, 1] called `knn`, `probe`, `knn_untrained`, `probe_untrained`, `probe_head`; missing
-        ones are left blank.
+      numbers: accuracies in [0, 1] called `knn`, `probe` and `fine_tune_N`, with the endings `_untrained`,
+        `_supervised` and `_head`, and `supervised`; missing ones are left blank.
       note: a line under the title.
 
     Returns:
@@ -31,15 +31,15 @@ def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel
         value = numbers.get(name)
         return "" if value is None else f"{100 * value:.1f} %"
 
-    rows = [
-        {
-            "": title,
-            "untrained": percent(f"{name}_untrained"),
-            "trained": percent(name),
-            "on the head's output": percent(f"{name}_head"),
-        }
-        for title, name in (("k nearest neighbors", "knn"), ("linear probe", "probe"))
-    ]
+    endings = {"untrained": "_untrained", "trained": "", "supervised": "_supervised", "on the head's output": "_head"}
+    named = {"k nearest neighbors": "knn", "linear probe": "probe"}
+    tuned = [name for name in numbers if name.startswith("fine_tune_") and not name.endswith("_untrained")]
+    named |= {f"fine-tuned with {int(name.removeprefix('fine_tune_')):,} labels": name for name in tuned}
+    rows = [{"": title, **{c: percent(name + end) for c, end in endings.items()}} for title, name in named.items()]
+    if numbers.get("supervised") is not None:
+        rows.append({"": "its own head", "supervised": percent("supervised")})
+    filled = [column for column in ("", *endings) if column == "" or any(row.get(column) for row in rows)]
+    rows = [{column: row.get(column, "") for column in filled} for row in rows]
     return table(rows, "Accuracy on the features", note)._replace(half=True)
 
 
@@ -69,6 +69,60 @@ def nearest_neighbors(
         html.append(_figure(images[np.r_[i, near]], caption))
     note = "Left the query, then the test images of the most similar features."
     return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', note)
+
+
+def cluster_sheets(
+    images: np.ndarray, clusters: np.ndarray, labels: np.ndarray, class_names: Sequence[str], count: int = 16
+) -> Panel:
+    """Show the first images of the largest clusters, and which class each is mostly of.
+
+    Args:
+      images: [N, H, W, C], as `to_uint8` takes them.
+      clusters: [N] int.
+      labels: [N] int.
+      class_names: of the labels.
+      count: clusters that are shown.
+
+    Returns:
+      The panel.
+    """
+    sizes, html = np.bincount(clusters), []
+    for cluster in np.argsort(-sizes, kind="stable")[:count]:
+        if sizes[cluster] == 0:
+            break
+        members = np.flatnonzero(clusters == cluster)
+        most = np.bincount(labels[members])
+        share = f"{100 * most.max() / len(members):.0f} % {escape(str(class_names[most.argmax()]))}"
+        html.append(_figure(images[members[:8]], f"{len(members)} images, {share}", apart=0))
+    note = f"Test images by cluster, the largest of {(sizes > 0).sum()} clusters first."
+    return Panel("Clusters", f'<div class="images strips">{"".join(html)}</div>', note)
+
+
+def task_sheet(pieces: np.ndarray, target: np.ndarray, guess: np.ndarray, names: Sequence[str] = ()) -> Panel:
+    """Show a pretext as the network sees it, and what it answers.
+
+    Args:
+      pieces: [N, P, h, w, C] in [0, 1], in the order in which the network gets them.
+      target: [N] int, the right answers; below 0 there is none.
+      guess: [N] int, the network's.
+      names: of the answers; without any they are numbers.
+
+    Returns:
+      The panel.
+    """
+
+    def called(answer: int) -> str:
+        return escape(str(names[answer])) if len(names) else str(answer)
+
+    html, right, count = [], 0, 0
+    for row, truth, answer in zip(pieces, target, guess, strict=True):
+        said = called(int(answer))
+        if truth >= 0:
+            right, count = right + int(truth == answer), count + 1
+            said += "" if truth == answer else f", is {called(int(truth))}"
+        html.append(_figure(np.clip(row, 0, 1), said, apart=0))
+    note = f"What the network sees of test images, and its answer: {right} of {count} right." if count else ""
+    return Panel("The pretext", f'<div class="images strips narrow">{"".join(html)}</div>', note, half=True)
 
 
 def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Panel:
@@ -123,7 +177,7 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def _figure(images: np.ndarray, caption: str = "") -> str:
-    """Images side by side as one HTML figure, the first one apart."""
-    html = f'<img class="smooth" alt="" src="{data_uri(strip(images))}">'
+def _figure(images: np.ndarray, caption: str = "", apart: int = 1) -> str:
+    """Images side by side as one HTML figure, the first so many apart."""
+    html = f'<img class="smooth" alt="" src="{data_uri(strip(images, apart))}">'
     return f"<figure>{html}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
