@@ -67,17 +67,20 @@ class Evaluator(NamedTuple):
 
     Args:
       add: (acc, outputs, rows) -> acc, for one batch after the other, without padding, as numpy arrays; the first `acc`
-        is None.
+        is None, or what `start` gives.
       finish: acc -> {name: number or array}.
       source: what `predict` runs over; None stands for the split that is being measured.
       names: of the numbers that `finish` may give, so that they are known before anything is measured; a search can be
         judged by these.
+      start: State -> the first `acc`, for a measure that goes on from the trained weights (fine-tuning); None starts
+        from None.
     """
 
     add: Callable[[Any, Any, Batch], Any]
     finish: Callable[[Any], dict[str, Any]]
     source: Any = None
     names: tuple[str, ...] = ()
+    start: Callable[[Any], Any] | None = None
 
 
 @struct.dataclass

@@ -155,8 +155,9 @@ def preprocess(setup: Setup):
 
 def _recipe(flags: Flags, spec: dict) -> str:
     """The plain recipe that `--augment` stands for; `auto` is what ImageNet has for images of several sizes."""
-    if flags.augment not in ("auto", *STRONG):
-        return flags.augment
+    name = flags.get("augment", "auto")
+    if name not in ("auto", *STRONG):
+        return name
     return AUGMENTATIONS.get(flags.dataset, "resized_crop_flip" if spec.get("crop_pct", 1.0) < 1 else "crop_flip")
 
 
@@ -164,7 +165,7 @@ def augmentation(flags: Flags, spec: dict):
     """Build the augmentation that `--augment` names.
 
     Args:
-      flags: of SETTINGS.
+      flags: of SETTINGS; without `augment`, that of `auto`.
       spec: of the data.
 
     Returns:
@@ -175,7 +176,7 @@ def augmentation(flags: Flags, spec: dict):
     if name == "resized_crop_flip" and "crop_pct" in spec:
         name = "none"
     side = input_size(flags, spec) or spec["image_shape"][0]
-    strong = flags.augment if flags.augment in STRONG else None
+    strong = flags.get("augment") if flags.get("augment") in STRONG else None
     return classification_augmentation(name, side, spec["mean"], spec["std"], strong)
 
 

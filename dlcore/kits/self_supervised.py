@@ -1,34 +1,72 @@
-"""What experiments of contrastive learning share: data and views, an encoder, k-NN and a linear probe, panels.
+"""What experiments of self-supervised learning share: data and views, an encoder, one protocol, panels.
 
 experiment = Experiment(
     file=__file__, doc=__doc__, learner=simclr.learner, build=build, modules={"embedder": Embedder},
     defaults={**self_supervised.DEFAULTS, "steps": 400}, smoke=self_supervised.SMOKE, **self_supervised.SHARED
 )
+
+The protocol judges every pretext by what comes after it, each number beside that of the untrained encoder:
+
+    knn              a vote of --knn_k neighbors among --bank_size labeled features, temperature 0.07
+    probe            logistic regression on the same features
+    fine_tune_N      all weights go on learning with N labels, --fine_tune of them
+    supervised       the same encoder, trained by the bank's labels alone (--supervised; it costs)
+
+`unlabeled` takes the labels out of every batch before the learner sees it. A learner whose `predict` gives `features`
+and `untrained`, and whose state has a `--model` under "backbone", needs no more than `SHARED`; one with another encoder
+passes `encoder=` to `evaluators`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
+from dlcore.evaluators.fine_tuning import Encoder, Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, optimizer
 from dlcore.learner import Evaluator, Learner, Range
-from dlcore.self_supervised.networks import Embedder
+from dlcore.self_supervised.networks import Embedder, pooled
 
-__all__ = ["DEFAULTS", "SETTINGS", "SHARED", "SMOKE", "augmentation", "build", "evaluators", "panels"]
+__all__ = [
+    "CONTRASTIVE",
+    "DEFAULTS",
+    "SETTINGS",
+    "SHARED",
+    "SMOKE",
+    "augmentation",
+    "build",
+    "encoder",
+    "evaluators",
+    "fine_tune_counts",
+    "notes",
+    "panels",
+    "unlabeled",
+    "view_panels",
+]
 
 SETTINGS = {
     **{name: setting for name, setting in images.SETTINGS.items() if name != "augment"},
     **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
-    "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
     "bank_size": Setting(5000, "labeled training images for k-NN and the probe", limits=Range(1)),
     "knn_k": Setting(20, "neighbors of k-NN", limits=Range(1)),
+    "fine_tune": Setting(
+        (0.01, 0.1),
+        "labels to fine-tune with at the end: counts, or below 1 shares of the training images; empty for none",
+        tuple[float, ...],
+        Range(0),
+    ),
+    "fine_tune_steps": Setting(300, "updates of a fine-tuning, of 64 images", limits=Range(1)),
+    "supervised": Setting(False, "at the end, train the encoder by the bank's labels too, to compare"),
 }
+"""Of every pretext."""
 
 DEFAULTS = {"embedder.proj_dim": 64, "eval_every": 100, "weight_decay": 1e-4, "select": "last"}
 
@@ -41,7 +79,12 @@ SMOKE = {
     "eval_batch_size": 500,
     "bank_size": 100,
     "knn_k": 5,
+    "fine_tune": (20.0,),
+    "fine_tune_steps": 1,
 }
+
+TEMPERATURE = 0.07
+"""Of the vote of k-NN."""
 
 AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
 """What `--views=auto` stands for; color for other names."""
@@ -59,6 +102,117 @@ def augmentation(flags: Flags) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return contrastive_augmentation(AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views)
 
 
+def unlabeled(learner: Learner) -> Learner:
+    """Take the labels out of every batch before a learner sees it; measures still have them.
+
+    Args:
+      learner: that finds its own targets.
+
+    Returns:
+      The learner, none of whose functions gets `label`.
+    """
+
+    def without(batch: Any) -> Any:
+        return {name: rows for name, rows in batch.items() if name != "label"}
+
+    def init(rng: jax.Array, batch: Any) -> Any:
+        return learner.init(rng, without(batch))
+
+    def loss(params: Any, state: Any, batch: Any) -> Any:
+        return learner.loss(params, state, without(batch))
+
+    return learner._replace(
+        init=init,
+        update=lambda state, batch: learner.update(state, without(batch)),
+        evaluate=lambda state, batch: learner.evaluate(state, without(batch)),
+        predict=lambda state, batch: learner.predict(state, without(batch)),
+        loss=None if learner.loss is None else loss,
+        classes=None,
+    )
+
+
+def encoder(setup: Setup, model: nn.Module | None = None, variables: Callable[[Any], dict] | None = None) -> Encoder:
+    """Describe the encoder of a state to fine-tuning: images are augmented as a classifier's are.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      model: with a method `features(x, train)` -> {stage: map}, the last of which is averaged; None takes `--model`.
+      variables: State -> the trained variables of `model`; None takes those under "backbone".
+
+    Returns:
+      What `fine_tuning` needs.
+    """
+    model = backbone.build(setup, num_classes=1, axis_name=None) if model is None else model
+    prepare, augment = images.preprocess(setup), images.augmentation(setup.flags, setup.spec)
+
+    def init(key: jax.Array) -> dict:
+        zeros = prepare(jnp.zeros((1, *setup.spec["image_shape"])))
+        return dict(model.init(key, zeros, train=False))
+
+    def apply(variables: dict, batch: jax.Array, key: jax.Array | None) -> tuple[jax.Array, dict]:
+        others = {name: leaves for name, leaves in variables.items() if name != "params"}
+        x = prepare(batch)
+        if key is None:
+            return pooled(model.apply(variables, x, train=False, method="features")), others
+        if augment is not None:
+            x = jax.vmap(augment)(jax.random.split(key, len(x)), x)
+        rngs = {"dropout": jax.random.fold_in(key, len(x))}
+        maps, others = model.apply(variables, x, train=True, method="features", mutable=list(others), rngs=rngs)
+        return pooled(maps), others
+
+    def backbone_of(state: Any) -> dict:
+        trees = {"params": state.params, **state.model_state}
+        return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
+
+    return Encoder(init, apply, variables or backbone_of)
+
+
+def fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[int, ...]:
+    """Count the labels that `--fine_tune` asks for.
+
+    Args:
+      flags: of SETTINGS.
+      train_size: training images.
+      num_classes: of the labels.
+
+    Returns:
+      Counts, rising.
+
+    Raises:
+      FlagError: an amount is no number of labels, or there are fewer images.
+    """
+    try:
+        return label_counts(flags.fine_tune, train_size, num_classes)
+    except ValueError as error:
+        raise FlagError(f"--{error}") from None
+
+
+def notes(setup: Setup, splits: Splits) -> list[str]:
+    """Say how the features will be judged.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: the data.
+
+    Returns:
+      Lines to print.
+
+    Raises:
+      FlagError: `--fine_tune` asks for more labels than there are.
+    """
+    return [_protocol(setup.flags, splits)]
+
+
+def _protocol(flags: Flags, splits: Splits) -> str:
+    size = len(splits.train)
+    bank, counts = min(flags.bank_size, size), fine_tune_counts(flags, size, splits.spec["num_classes"])
+    tuned = f"; fine-tuning with {' and '.join(f'{c:,}' for c in counts)} labels" if counts else ""
+    return (
+        f"k-NN with k = {min(flags.knn_k, bank)} and temperature {TEMPERATURE}, linear probe: by the labels of "
+        f"{bank:,} training images{tuned}; each beside the untrained encoder. The learner gets no label."
+    )
+
+
 def build(make_learner: Callable[..., Learner], setup: Setup, sync_batch_norm: bool = True) -> Learner:
     """Build a learner of two views from the flags.
 
@@ -71,53 +225,105 @@ def build(make_learner: Callable[..., Learner], setup: Setup, sync_batch_norm: b
       The learner.
     """
     flags, axis_name = setup.flags, setup.axis if sync_batch_norm else None
-    encoder = backbone.build(setup, num_classes=1, axis_name=axis_name)
-    return make_learner(
-        model=Embedder(encoder, **flags.group("embedder"), axis_name=axis_name),
+    learner = make_learner(
+        model=Embedder(
+            backbone.build(setup, num_classes=1, axis_name=axis_name), **flags.group("embedder"), axis_name=axis_name
+        ),
         optimizer=optimizer.build(setup),
         augment=augmentation(flags),
         preprocess=images.preprocess(setup),
         axis=setup.axis,
         **flags.group("learner"),
     )
+    return unlabeled(learner)
 
 
-def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Measure features by k-NN, before and after training; at the end also by linear probes, and the head's output.
+def evaluators(
+    setup: Setup,
+    data: Splits,
+    split: str,
+    *,
+    encoder: Callable[[Setup], Encoder] = encoder,
+    embeddings: bool = False,
+) -> list[Evaluator]:
+    """Judge features by the protocol: k-NN after each validation, and at the end the rest too.
 
     Args:
       setup: with the flags of SETTINGS.
       data: the splits.
       split: "valid" or "test".
+      encoder: tells fine-tuning what the encoder is.
+      embeddings: whether `predict` gives the `embeddings` of a head, which are measured as well.
 
     Returns:
-      `uniformity`, and the accuracies `knn` and `knn_untrained`; of "test" also `probe`, `probe_untrained` and
-      `probe_head`.
+      The accuracies `knn` and `knn_untrained`; of "test" also `probe`, `probe_untrained`, `fine_tune_N` and
+      `fine_tune_N_untrained`, and with `--supervised` those of the supervised encoder. Of embeddings `uniformity`, and
+      of "test" `probe_head`.
     """
     from dlcore.data.bank_and_queries import bank_and_queries
     from dlcore.evaluators.knn import knn
     from dlcore.evaluators.linear_probe import linear_probe
     from dlcore.evaluators.uniformity import uniformity
 
-    flags = setup.flags
-    source = bank_and_queries(data.train, getattr(data, split), flags.bank_size, flags.seed)
+    flags, queries = setup.flags, getattr(data, split)
+    source = bank_and_queries(data.train, queries, flags.bank_size, flags.seed)
     measures = [
-        knn(source, k=flags.knn_k),
-        knn(source, k=flags.knn_k, key="untrained", name="knn_untrained"),
-        uniformity(source),
+        knn(source, k=flags.knn_k, temperature=TEMPERATURE),
+        knn(source, k=flags.knn_k, temperature=TEMPERATURE, key="untrained", name="knn_untrained"),
+        *([uniformity(source)] if embeddings else []),
     ]
     if split == "valid":
         return measures
+    measures += [linear_probe(source), linear_probe(source, key="untrained", name="probe_untrained")]
+    if embeddings:
+        measures.append(linear_probe(source, key="embeddings", name="probe_head"))
+    counts = fine_tune_counts(flags, len(data.train), setup.spec["num_classes"])
+    if counts or flags.supervised:
+        tuning = fine_tuning(
+            source,
+            data.train,
+            queries,
+            encoder=encoder(setup),
+            counts=counts,
+            num_classes=setup.spec["num_classes"],
+            recipe=Recipe(steps=flags.fine_tune_steps),
+            supervised=min(flags.bank_size, len(data.train)) if flags.supervised else 0,
+            k=flags.knn_k,
+            seed=flags.seed,
+        )
+        measures.append(tuning)
+    return measures
+
+
+def panels(context: Any, more: Sequence = ()) -> list:
+    """Show the protocol's numbers, nearest neighbors, the plane of the features, and the curves.
+
+    Args:
+      context: the ReportContext.
+      more: panels of the pretext itself, after the numbers.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report import self_supervised as report
+    from dlcore.report.curves import curves
+    from dlcore.report.triage import triage_panels
+
+    flags, names, features = context.flags, context.spec["class_names"], context.outputs["features"]
+    test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
+    note = f"Accuracy on the test split. {_protocol(flags, context.data)}"
     return [
-        *measures,
-        linear_probe(source),
-        linear_probe(source, key="untrained", name="probe_untrained"),
-        linear_probe(source, key="embeddings", name="probe_head"),
+        report.accuracy_table(context.numbers, note),
+        *more,
+        report.nearest_neighbors(test, labels, features, names),
+        report.feature_plane(features, labels, names),
+        *triage_panels([{k: v for k, v in row.items() if k != "accuracy"} for row in context.history], floor=None),
+        curves(context.history),
     ]
 
 
-def panels(context: Any) -> list:
-    """Show accuracies before and after training, nearest neighbors, views, the plane of the features, and the curves.
+def view_panels(context: Any) -> list:
+    """Show what `panels` does, and pairs of views.
 
     Args:
       context: the ReportContext.
@@ -127,27 +333,12 @@ def panels(context: Any) -> list:
     """
     from dlcore.data.augment import to_float
     from dlcore.report import self_supervised as report
-    from dlcore.report.curves import curves
-    from dlcore.report.triage import triage_panels
     from dlcore.self_supervised.views import two_views
 
-    flags, names, features = context.flags, context.spec["class_names"], context.outputs["features"]
-    test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
-    shown = to_float(test[:12])
-    keys = jax.random.split(jax.random.key(flags.seed), len(shown))
-    views = jax.jit(lambda: two_views(augmentation(flags), lambda x: x, keys, shown))()
-    note = (
-        f"Accuracy on the test split, with the labels of {min(flags.bank_size, len(context.data.train)):,} training "
-        "images. Training saw no label; the untrained encoder is the same one before its first step."
-    )
-    return [
-        report.accuracy_table(context.numbers, note),
-        report.view_pairs(shown, *views),
-        report.nearest_neighbors(test, labels, features, names),
-        report.feature_plane(features, labels, names),
-        *triage_panels([{k: v for k, v in row.items() if k != "accuracy"} for row in context.history], floor=None),
-        curves(context.history),
-    ]
+    shown = to_float(context.data.test.arrays["image"][:12])
+    keys = jax.random.split(jax.random.key(context.flags.seed), len(shown))
+    views = jax.jit(lambda: two_views(augmentation(context.flags), lambda x: x, keys, shown))()
+    return panels(context, [report.view_pairs(shown, *views)])
 
 
 SHARED = {
@@ -159,6 +350,18 @@ SHARED = {
     "example": images.example,
     "schedule": optimizer.schedule,
     "evaluators": evaluators,
+    "notes": notes,
     "panels": panels,
 }
-"""Arguments of `Experiment` that are the same for all."""
+"""Arguments of `Experiment` that are the same for every pretext on labeled images."""
+
+CONTRASTIVE = {
+    **SHARED,
+    "settings": {
+        **SETTINGS,
+        "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
+    },
+    "evaluators": partial(evaluators, embeddings=True),
+    "panels": view_panels,
+}
+"""Those of experiments that compare two views by an `Embedder`."""

@@ -16,11 +16,11 @@ COLORS = (*PALETTE, YELLOW, GRAY, LIGHT_GRAY)
 
 
 def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel:
-    """Show the accuracies of k-NN and a linear probe before and after training.
+    """Show the accuracies of the protocol, of the untrained, the trained and the supervised encoder.
 
     Args:
-      numbers: accuracies in [0, 1] called `knn`, `probe`, `knn_untrained`, `probe_untrained`, `probe_head`; missing
-        ones are left blank.
+      numbers: accuracies in [0, 1] called `knn`, `probe` and `fine_tune_N`, with the endings `_untrained`,
+        `_supervised` and `_head`, and `supervised`; missing ones are left blank.
       note: a line under the title.
 
     Returns:
@@ -31,15 +31,15 @@ def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel
         value = numbers.get(name)
         return "" if value is None else f"{100 * value:.1f} %"
 
-    rows = [
-        {
-            "": title,
-            "untrained": percent(f"{name}_untrained"),
-            "trained": percent(name),
-            "on the head's output": percent(f"{name}_head"),
-        }
-        for title, name in (("k nearest neighbors", "knn"), ("linear probe", "probe"))
-    ]
+    endings = {"untrained": "_untrained", "trained": "", "supervised": "_supervised", "on the head's output": "_head"}
+    named = {"k nearest neighbors": "knn", "linear probe": "probe"}
+    tuned = [name for name in numbers if name.startswith("fine_tune_") and not name.endswith("_untrained")]
+    named |= {f"fine-tuned with {int(name.removeprefix('fine_tune_')):,} labels": name for name in tuned}
+    rows = [{"": title, **{c: percent(name + end) for c, end in endings.items()}} for title, name in named.items()]
+    if numbers.get("supervised") is not None:
+        rows.append({"": "its own head", "supervised": percent("supervised")})
+    filled = [column for column in ("", *endings) if column == "" or any(row.get(column) for row in rows)]
+    rows = [{column: row.get(column, "") for column in filled} for row in rows]
     return table(rows, "Accuracy on the features", note)._replace(half=True)
 
 

@@ -137,7 +137,7 @@ class Evaluation:
         measures: Measures = {}
         for shared in {id(s): s for s in sources}.values():
             group = [e for e, s in zip(evaluators, sources, strict=True) if s is shared]
-            accumulators = [None] * len(group)
+            accumulators = [None if e.start is None else e.start(state) for e in group]
             for outputs, rows in self.stream(state, padded(shared, batch_size, self.placement)):
                 accumulators = [e.add(acc, outputs, rows) for e, acc in zip(group, accumulators, strict=True)]
             for evaluator, acc in zip(group, accumulators, strict=True):

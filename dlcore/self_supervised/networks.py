@@ -10,7 +10,7 @@ from dlcore.learner import Range, State
 from dlcore.nn import BatchNorm
 from dlcore.self_supervised.views import Preprocess
 
-__all__ = ["Embedder", "encode", "init_variables", "predict_features", "unit"]
+__all__ = ["Embedder", "encode", "init_variables", "pooled", "predict_features", "unit"]
 
 
 def unit(z: jax.Array) -> jax.Array:
@@ -23,6 +23,19 @@ def unit(z: jax.Array) -> jax.Array:
       [..., D]; zero stays zero.
     """
     return z * jax.lax.rsqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12))
+
+
+def pooled(maps: dict[str, jax.Array]) -> jax.Array:
+    """Average the last map of a backbone over its pixels: an image's features.
+
+    Args:
+      maps: {stage: [B, H, W, D]}, from a model's method `features`.
+
+    Returns:
+      [B, D], at least float32.
+    """
+    last = list(maps.values())[-1]
+    return last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean((1, 2))
 
 
 class Embedder(nn.Module):
@@ -51,9 +64,7 @@ class Embedder(nn.Module):
         Returns:
           `features: [B, D]` and `embeddings: [B, proj_dim]` of length 1, at least float32.
         """
-        last = list(self.backbone.features(x, train).values())[-1]
-        h = last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean((1, 2))
-        z = h
+        z = h = pooled(self.backbone.features(x, train))
         if self.head != "linear":
             z = nn.Dense(h.shape[-1], use_bias=self.head == "mlp", name="hidden")(z)
             if self.head == "mlp_norm":

@@ -35,7 +35,7 @@ experiment = Experiment(
         "temperature": 0.2,
     },
     smoke={**self_supervised.SMOKE, "queue_size": 48},
-    **self_supervised.SHARED,
+    **self_supervised.CONTRASTIVE,
 )
 
 if __name__ == "__main__":

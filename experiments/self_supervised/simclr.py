@@ -28,7 +28,7 @@ experiment = Experiment(
     modules={"embedder": partial(Embedder, head="mlp_norm")},
     defaults={**self_supervised.DEFAULTS, "steps": 400, "batch_size": 256},
     smoke=self_supervised.SMOKE,
-    **self_supervised.SHARED,
+    **self_supervised.CONTRASTIVE,
 )
 
 if __name__ == "__main__":

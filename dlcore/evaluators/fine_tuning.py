@@ -1,0 +1,220 @@
+"""Fine-tuning: the accuracy that an encoder reaches with few labels when all its weights go on learning.
+
+    min over w, W, b  of  mean_i -log softmax(W f(x_i; w) + b)[y_i],    w from the pretext, or as first drawn
+
+Both nets get the same labels, batches, head and steps, so that their difference is what the pretext has given. The
+net that starts from its first weights with all labels of the bank is the supervised one; k-NN and the linear probe
+measure its features too.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore.data.source import Source
+from dlcore.data.stratified import stratified_sample
+from dlcore.evaluators.knn import knn_predict
+from dlcore.evaluators.linear_probe import probe_predict
+from dlcore.learner import Evaluator
+from dlcore.optim import create_optimizer, create_schedule
+
+__all__ = ["Encoder", "Recipe", "Tuning", "fine_tuning", "label_counts"]
+
+_CHUNK = 500
+
+
+class Encoder(NamedTuple):
+    """The encoder in a learner's state, as fine-tuning needs it.
+
+    Args:
+      init: key -> variables {"params": ..., "batch_stats": ...}, freshly drawn.
+      apply: (variables, images [B, H, W, C] of the source, key of a training step or None) -> (features [B, D], the
+        collections besides "params"); in training it augments, drops out and updates batch statistics.
+      variables: State -> variables of the trained encoder.
+    """
+
+    init: Callable[[jax.Array], dict]
+    apply: Callable[[dict, jax.Array, jax.Array | None], tuple[jax.Array, dict]]
+    variables: Callable[[Any], dict]
+
+
+class Recipe(NamedTuple):
+    """How to fine-tune: AdamW, whose rate rises for a tenth of the steps and falls by a cosine.
+
+    Args:
+      steps: updates, whatever the number of labels.
+      batch_size: examples an update; of fewer labels some come twice in a batch.
+      learning_rate: the highest.
+      weight_decay: of kernels, decoupled.
+    """
+
+    steps: int = 300
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+
+
+def label_counts(amounts: Sequence[float], size: int, num_classes: int, name: str = "fine_tune") -> tuple[int, ...]:
+    """Turn amounts of labels into counts.
+
+    Args:
+      amounts: counts, or below 1 shares of the training examples.
+      size: training examples.
+      num_classes: a share gives at least one label a class.
+      name: of the argument, for errors.
+
+    Returns:
+      Counts, rising, each once.
+
+    Raises:
+      ValueError: an amount is no count and no share, or larger than `size`.
+    """
+    counts = set()
+    for amount in amounts:
+        if amount <= 0 or (amount >= 1 and amount != int(amount)):
+            raise ValueError(f"{name}={amount:g}: no number of labels; allowed: a count, or a share between 0 and 1")
+        if amount > size:
+            raise ValueError(f"{name}={amount:g}: more than the training examples; allowed: at most {size}")
+        counts.add(int(amount) if amount >= 1 else min(size, max(num_classes, round(amount * size))))
+    return tuple(sorted(counts))
+
+
+class Tuning:
+    """Training of an encoder under a linear head, with one program for all numbers of labels.
+
+    Args:
+      encoder: what is trained.
+      recipe: the steps.
+      num_classes: of the labels.
+      seed: of the head, of the order of the images, and of the keys.
+    """
+
+    def __init__(self, encoder: Encoder, recipe: Recipe, num_classes: int, seed: int = 0):
+        self.recipe, self.num_classes, self.seed = recipe, num_classes, seed
+        rate = create_schedule("cosine", recipe.learning_rate, recipe.steps, recipe.steps // 10)
+        self._optimizer = create_optimizer("adamw", rate, weight_decay=recipe.weight_decay)
+        self._encode = jax.jit(lambda variables, images: encoder.apply(variables, images, None)[0])
+
+        def update(trained, rest, opt_state, images, labels, key):
+            def objective(trained):
+                variables = {"params": trained["encoder"], **rest}
+                features, others = encoder.apply(variables, images, key)
+                logits = features @ trained["head"]["kernel"] + trained["head"]["bias"]
+                return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), others
+
+            gradients, rest = jax.grad(objective, has_aux=True)(trained)
+            updates, opt_state = self._optimizer.update(gradients, opt_state, trained)
+            return optax.apply_updates(trained, updates), rest, opt_state
+
+        self._update = jax.jit(update)
+
+    def train(self, variables: dict, labeled: Source) -> tuple[dict, dict]:
+        """Train on all of a source.
+
+        Args:
+          variables: that the encoder starts from.
+          labeled: images with `label`.
+
+        Returns:
+          (variables of the encoder, the head's {"kernel": [D, K], "bias": [K]}).
+        """
+        recipe, root = self.recipe, jax.random.key(self.seed)
+        size = jax.eval_shape(self._encode, variables, labeled[:1]["image"]).shape[-1]
+        kernel = jax.random.normal(jax.random.fold_in(root, 2**31 - 1), (size, self.num_classes)) / np.sqrt(size)
+        trained = {"encoder": variables["params"], "head": {"kernel": kernel, "bias": jnp.zeros(self.num_classes)}}
+        rest = {name: leaves for name, leaves in variables.items() if name != "params"}
+        opt_state = jax.jit(self._optimizer.init)(trained)
+        rng, drawn = np.random.default_rng((self.seed, 5)), recipe.steps * recipe.batch_size
+        order = np.concatenate([rng.permutation(len(labeled)) for _ in range(-(-drawn // len(labeled)))])[:drawn]
+        for step, rows in enumerate(order.reshape(recipe.steps, recipe.batch_size)):
+            batch, key = labeled[rows], jax.random.fold_in(root, step)
+            trained, rest, opt_state = self._update(trained, rest, opt_state, batch["image"], batch["label"], key)
+        return {"params": trained["encoder"], **rest}, jax.device_get(trained["head"])
+
+    def features(self, variables: dict, source: Source) -> np.ndarray:
+        """Encode a source.
+
+        Args:
+          variables: of the encoder.
+          source: images.
+
+        Returns:
+          [N, D].
+        """
+        parts, chunk = [], min(_CHUNK, len(source))
+        for start in range(0, len(source), chunk):
+            rows = np.minimum(np.arange(start, start + chunk), len(source) - 1)  # full chunks: one program
+            parts.append(np.asarray(self._encode(variables, source[rows]["image"])))
+        return np.concatenate(parts)[: len(source)]
+
+
+def fine_tuning(
+    source: Any,
+    train: Source,
+    queries: Source,
+    *,
+    encoder: Encoder,
+    counts: Sequence[int],
+    num_classes: int,
+    recipe: Recipe | None = None,
+    supervised: int = 0,
+    k: int = 20,
+    seed: int = 0,
+) -> Evaluator:
+    """Measure the accuracy after fine-tuning with few labels, of the trained encoder and of a fresh one.
+
+    Args:
+      source: any that is measured anyway, such as the bank and queries of k-NN; `predict` runs over it.
+      train: labeled images; classes in turn give the labels, so that a larger count holds the smaller one's.
+      queries: labeled images to classify.
+      encoder: what is tuned.
+      counts: numbers of labels, see `label_counts`.
+      num_classes: of the labels.
+      recipe: the steps; None takes the defaults.
+      supervised: labels for the supervised encoder, which starts fresh and takes the recipe's steps, or those of five
+        passes over its labels where they are more; 0 trains none.
+      k: neighbors that vote on the supervised encoder's features.
+      seed: of the labels, of the fresh encoder and of the steps.
+
+    Returns:
+      An evaluator of `fine_tune_N` and `fine_tune_N_untrained` for each count N; with `supervised` also of
+      `supervised`, `knn_supervised` and `probe_supervised`.
+    """
+    recipe = recipe or Recipe()
+    names = [f"fine_tune_{count}{end}" for count in counts for end in ("", "_untrained")]
+    names += ["supervised", "knn_supervised", "probe_supervised"] if supervised else []
+
+    def finish(trained: dict) -> dict[str, float]:
+        truth, measures = np.asarray(queries.arrays["label"]), {}
+        tuning = Tuning(encoder, recipe, num_classes, seed)
+        fresh = jax.device_get(jax.jit(encoder.init)(jax.random.key(seed)))
+
+        def share(predicted: np.ndarray) -> float:
+            return float((predicted == truth).mean())
+
+        for count in counts:
+            labeled = stratified_sample(train, count, seed)
+            for end, variables in (("", trained), ("_untrained", fresh)):
+                tuned, head = tuning.train(variables, labeled)
+                logits = tuning.features(tuned, queries) @ head["kernel"] + head["bias"]
+                measures[f"fine_tune_{count}{end}"] = share(logits.argmax(1))
+        if supervised:
+            passes = -(-5 * supervised // recipe.batch_size)
+            tuning = Tuning(encoder, recipe._replace(steps=max(recipe.steps, passes)), num_classes, seed)
+            labeled = stratified_sample(train, supervised, seed)
+            tuned, head = tuning.train(fresh, labeled)
+            bank, z = tuning.features(tuned, labeled), tuning.features(tuned, queries)
+            label = np.asarray(labeled.arrays["label"])
+            measures["supervised"] = share((z @ head["kernel"] + head["bias"]).argmax(1))
+            measures["knn_supervised"] = share(knn_predict(bank, label, z, min(k, len(bank))))
+            measures["probe_supervised"] = share(probe_predict(bank, label, z))
+        return measures
+
+    def add(trained: dict, outputs: Any, rows: Any) -> dict:
+        return trained
+
+    return Evaluator(add, finish, source, tuple(names), lambda state: jax.device_get(encoder.variables(state)))
