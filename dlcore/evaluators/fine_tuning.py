@@ -84,22 +84,20 @@ def label_counts(amounts: Sequence[float], size: int, num_classes: int, name: st
 
 
 class Tuning:
-    """Training of an encoder under a linear head, with one program for all numbers of labels.
+    """Training of an encoder under a linear head, with one program for all numbers of labels and of steps.
 
     Args:
       encoder: what is trained.
-      recipe: the steps.
+      recipe: the batches and rates.
       num_classes: of the labels.
       seed: of the head, of the order of the images, and of the keys.
     """
 
     def __init__(self, encoder: Encoder, recipe: Recipe, num_classes: int, seed: int = 0):
         self.recipe, self.num_classes, self.seed = recipe, num_classes, seed
-        rate = create_schedule("cosine", recipe.learning_rate, recipe.steps, recipe.steps // 10)
-        self._optimizer = create_optimizer("adamw", rate, weight_decay=recipe.weight_decay)
         self._encode = jax.jit(lambda variables, images: encoder.apply(variables, images, None)[0])
 
-        def update(trained, rest, opt_state, images, labels, key):
+        def update(trained, rest, opt_state, images, labels, key, rate):
             def objective(trained):
                 variables = {"params": trained["encoder"], **rest}
                 features, others = encoder.apply(variables, images, key)
@@ -107,32 +105,38 @@ class Tuning:
                 return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), others
 
             gradients, rest = jax.grad(objective, has_aux=True)(trained)
-            updates, opt_state = self._optimizer.update(gradients, opt_state, trained)
+            updates, opt_state = self._optimizer(rate).update(gradients, opt_state, trained)
             return optax.apply_updates(trained, updates), rest, opt_state
 
         self._update = jax.jit(update)
 
-    def train(self, variables: dict, labeled: Source) -> tuple[dict, dict]:
+    def _optimizer(self, rate: jax.Array | float) -> optax.GradientTransformation:
+        return create_optimizer("adamw", rate, weight_decay=self.recipe.weight_decay)
+
+    def train(self, variables: dict, labeled: Source, steps: int | None = None) -> tuple[dict, dict]:
         """Train on all of a source.
 
         Args:
           variables: that the encoder starts from.
           labeled: images with `label`.
+          steps: updates; None takes the recipe's.
 
         Returns:
           (variables of the encoder, the head's {"kernel": [D, K], "bias": [K]}).
         """
-        recipe, root = self.recipe, jax.random.key(self.seed)
+        root, batch_size, steps = jax.random.key(self.seed), self.recipe.batch_size, steps or self.recipe.steps
+        rate = create_schedule("cosine", self.recipe.learning_rate, steps, steps // 10)
         size = jax.eval_shape(self._encode, variables, labeled[:1]["image"]).shape[-1]
         kernel = jax.random.normal(jax.random.fold_in(root, 2**31 - 1), (size, self.num_classes)) / np.sqrt(size)
         trained = {"encoder": variables["params"], "head": {"kernel": kernel, "bias": jnp.zeros(self.num_classes)}}
         rest = {name: leaves for name, leaves in variables.items() if name != "params"}
-        opt_state = jax.jit(self._optimizer.init)(trained)
-        rng, drawn = np.random.default_rng((self.seed, 5)), recipe.steps * recipe.batch_size
+        opt_state = jax.jit(self._optimizer(0.0).init)(trained)
+        rng, drawn = np.random.default_rng((self.seed, 5)), steps * batch_size
         order = np.concatenate([rng.permutation(len(labeled)) for _ in range(-(-drawn // len(labeled)))])[:drawn]
-        for step, rows in enumerate(order.reshape(recipe.steps, recipe.batch_size)):
-            batch, key = labeled[rows], jax.random.fold_in(root, step)
-            trained, rest, opt_state = self._update(trained, rest, opt_state, batch["image"], batch["label"], key)
+        for step, rows in enumerate(order.reshape(steps, batch_size)):
+            batch = labeled[rows]
+            example = batch["image"], batch["label"], jax.random.fold_in(root, step), rate(step)
+            trained, rest, opt_state = self._update(trained, rest, opt_state, *example)
         return {"params": trained["encoder"], **rest}, jax.device_get(trained["head"])
 
     def features(self, variables: dict, source: Source) -> np.ndarray:
@@ -203,10 +207,8 @@ def fine_tuning(
                 logits = tuning.features(tuned, queries) @ head["kernel"] + head["bias"]
                 measures[f"fine_tune_{count}{end}"] = share(logits.argmax(1))
         if supervised:
-            passes = -(-5 * supervised // recipe.batch_size)
-            tuning = Tuning(encoder, recipe._replace(steps=max(recipe.steps, passes)), num_classes, seed)
-            labeled = stratified_sample(train, supervised, seed)
-            tuned, head = tuning.train(fresh, labeled)
+            labeled, passes = stratified_sample(train, supervised, seed), -(-5 * supervised // recipe.batch_size)
+            tuned, head = tuning.train(fresh, labeled, max(recipe.steps, passes))
             bank, z = tuning.features(tuned, labeled), tuning.features(tuned, queries)
             label = np.asarray(labeled.arrays["label"])
             measures["supervised"] = share((z @ head["kernel"] + head["bias"]).argmax(1))

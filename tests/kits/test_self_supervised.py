@@ -9,9 +9,10 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.kits import self_supervised
 from dlcore.learner import Learner
+from dlcore.run.evaluate import Evaluation
 from experiments.self_supervised import simclr
 
-TINY = ["--smoke", "--fine_tune=10,20", "--supervised", "--model=resnet8_cifar"]
+TINY = ["--smoke", "--fine_tune=10,20", "--supervised", "--model.stages=1"]
 
 
 def resolved(*words):
@@ -35,41 +36,45 @@ def test_no_function_of_a_learner_gets_a_label():
     assert self_supervised.unlabeled(learner._replace(loss=None)).loss is None
 
 
-@pytest.mark.covers("SS-01")
-def test_the_protocol_measures_trained_untrained_and_supervised_encoders(tmp_path):
-    from dlcore.modes.train import train
-    from dlcore.run.metrics_writer import read_metrics
+@pytest.fixture(scope="module")
+def started():
+    """(run, splits of few images, setup, learner, state before the first step)."""
+    run = resolved()
+    data = run.experiment.data(run.flags)
+    data = data._replace(train=data.train.take(150), test=data.test.take(50))
+    setup = run.setup_of(data)
+    learner = run.experiment.build(setup)
+    return run, data, setup, learner, jax.jit(learner.init)(jax.random.key(1), data.test[:4])
 
-    run = resolved(f"--run_dir={tmp_path}")
-    assert train(run) == 0
-    numbers = read_metrics(tmp_path)[-1]
+
+@pytest.mark.covers("SS-01")
+def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started):
+    run, data, setup, learner, state = started
+    evaluators = run.experiment.evaluators(setup, data, "test")
+    found = Evaluation(learner, run.placement()).evaluator_measures(state, evaluators, data.test, 200)
     judged = ("knn", "probe", "fine_tune_10", "fine_tune_20")
     names = {name + end for name in judged for end in ("", "_untrained")}
     names |= {"supervised", "knn_supervised", "probe_supervised", "probe_head"}
-    assert numbers["split"] == "test"
-    assert names <= {name for name, value in numbers.items() if isinstance(value, float) and 0 <= value <= 1}
-    report = (tmp_path / "report.html").read_text()
-    assert "fine-tuned with 10 labels" in report
-    assert "k-NN with k = 5 and temperature 0.07, linear probe: by the labels of 100 training images" in report
+    assert set(found) == names | {"uniformity"}
+    assert all(0 <= found[name] <= 1 for name in names)
+    # Before the first step the trained encoder is the untrained one.
+    assert (found["knn"], found["probe"]) == (found["knn_untrained"], found["probe_untrained"])
+    text = self_supervised.notes(setup, data)[0]
+    assert text.startswith("k-NN with k = 5 and temperature 0.07, linear probe: by the labels of 100 training images; ")
+    assert "fine-tuning with 10 and 20 labels" in text
 
 
-def test_the_encoder_of_fine_tuning_is_the_learners():
-    """Its features of a trained state are those that `predict` gives, and training mode changes the statistics."""
-    run = resolved()
-    data = run.experiment.data(run.flags)
-    setup = run.setup_of(data)
-    learner, encoder = run.experiment.build(setup), self_supervised.encoder(setup)
-    rows = data.test[:4]
-    state = jax.jit(learner.init)(jax.random.key(1), rows)
+def test_the_encoder_of_fine_tuning_is_the_learners(started):
+    """Its features of a state are those that `predict` gives, and training mode changes the statistics."""
+    _, data, setup, learner, state = started
+    encoder, rows = self_supervised.encoder(setup), data.test[:4]
     features, _ = jax.jit(encoder.apply, static_argnums=2)(encoder.variables(state), rows["image"], None)
     np.testing.assert_allclose(features, learner.predict(state, rows)["features"], rtol=1e-4, atol=1e-5)
     fresh = encoder.init(jax.random.key(2))
     assert jax.tree.structure(fresh) == jax.tree.structure(encoder.variables(state))
     _, others = jax.jit(encoder.apply)(fresh, rows["image"], jax.random.key(3))
-    moved = [
-        np.abs(a - b).max() for a, b in zip(jax.tree.leaves(others), jax.tree.leaves(fresh["batch_stats"]), strict=True)
-    ]
-    assert max(moved) > 1e-3
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), others, {"batch_stats": fresh["batch_stats"]})
+    assert max(jax.tree.leaves(moved)) > 1e-3
 
 
 def test_more_labels_than_images_are_an_error_before_any_work():

@@ -16,6 +16,14 @@ def test_accuracies_are_percentages_and_missing_ones_blank():
     assert "None" not in html
 
 
+def test_fine_tuning_has_a_row_a_count_and_columns_without_numbers_are_left_out():
+    html = accuracy_table({"knn": 0.5, "fine_tune_1200": 0.75, "fine_tune_1200_untrained": 0.7}).html
+    assert "fine-tuned with 1,200 labels" in html
+    assert html.index("70.0 %") < html.index("75.0 %")
+    assert "supervised" not in html
+    assert "its own head" in accuracy_table({"supervised": 0.9}).html
+
+
 def test_neighbors_are_counted_by_class_and_names_are_escaped():
     """The first query's neighbors are all five others, two of its class."""
     html = nearest_neighbors(IMAGES, LABELS, FEATURES, ["<a>", "b"], num_queries=1).html
