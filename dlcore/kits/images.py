@@ -158,7 +158,8 @@ def _recipe(flags: Flags, spec: dict) -> str:
     name = flags.get("augment", "auto")
     if name not in ("auto", *STRONG):
         return name
-    return AUGMENTATIONS.get(flags.dataset, "resized_crop_flip" if spec.get("crop_pct", 1.0) < 1 else "crop_flip")
+    other = "resized_crop_flip" if spec.get("crop_pct", 1.0) < 1 else "crop_flip"
+    return AUGMENTATIONS.get(flags.get("dataset", spec.get("dataset")), other)
 
 
 def augmentation(flags: Flags, spec: dict):

@@ -34,6 +34,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, optimizer
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.self_supervised.networks import Embedder, pooled
+from dlcore.self_supervised.views import Preprocess
 
 __all__ = [
     "CONTRASTIVE",
@@ -131,19 +132,25 @@ def unlabeled(learner: Learner) -> Learner:
     )
 
 
-def encoder(setup: Setup, model: nn.Module | None = None, variables: Callable[[Any], dict] | None = None) -> Encoder:
+def encoder(
+    setup: Setup,
+    model: nn.Module | None = None,
+    variables: Callable[[Any], dict] | None = None,
+    prepare: Preprocess | None = None,
+) -> Encoder:
     """Describe the encoder of a state to fine-tuning: images are augmented as a classifier's are.
 
     Args:
       setup: with the flags of SETTINGS.
       model: with a method `features(x, train)` -> {stage: map}, the last of which is averaged; None takes `--model`.
       variables: State -> the trained variables of `model`; None takes those under "backbone".
+      prepare: batch of images to the model's input; None takes `images.preprocess`.
 
     Returns:
       What `fine_tuning` needs.
     """
     model = backbone.build(setup, num_classes=1, axis_name=None) if model is None else model
-    prepare, augment = images.preprocess(setup), images.augmentation(setup.flags, setup.spec)
+    prepare, augment = prepare or images.preprocess(setup), images.augmentation(setup.flags, setup.spec)
 
     def init(key: jax.Array) -> dict:
         zeros = prepare(jnp.zeros((1, *setup.spec["image_shape"])))

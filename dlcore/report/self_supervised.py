@@ -10,7 +10,7 @@ from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip
 from dlcore.report.tables import table
 
-__all__ = ["accuracy_table", "feature_plane", "nearest_neighbors", "view_pairs"]
+__all__ = ["accuracy_table", "feature_plane", "nearest_neighbors", "task_sheet", "view_pairs"]
 
 COLORS = (*PALETTE, YELLOW, GRAY, LIGHT_GRAY)
 
@@ -71,6 +71,33 @@ def nearest_neighbors(
     return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', note)
 
 
+def task_sheet(pieces: np.ndarray, target: np.ndarray, guess: np.ndarray, names: Sequence[str] = ()) -> Panel:
+    """Show a pretext as the network sees it, and what it answers.
+
+    Args:
+      pieces: [N, P, h, w, C] in [0, 1], in the order in which the network gets them.
+      target: [N] int, the right answers; below 0 there is none.
+      guess: [N] int, the network's.
+      names: of the answers; without any they are numbers.
+
+    Returns:
+      The panel.
+    """
+
+    def called(answer: int) -> str:
+        return escape(str(names[answer])) if len(names) else str(answer)
+
+    html, right, count = [], 0, 0
+    for row, truth, answer in zip(pieces, target, guess, strict=True):
+        said = called(int(answer))
+        if truth >= 0:
+            right, count = right + int(truth == answer), count + 1
+            said += "" if truth == answer else f", is {called(int(truth))}"
+        html.append(_figure(np.clip(row, 0, 1), said, apart=0))
+    note = f"What the network sees of test images, and its answer: {right} of {count} right." if count else ""
+    return Panel("The pretext", f'<div class="images strips narrow">{"".join(html)}</div>', note, half=True)
+
+
 def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Panel:
     """Show images beside two views of each.
 
@@ -123,7 +150,7 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def _figure(images: np.ndarray, caption: str = "") -> str:
-    """Images side by side as one HTML figure, the first one apart."""
-    html = f'<img class="smooth" alt="" src="{data_uri(strip(images))}">'
+def _figure(images: np.ndarray, caption: str = "", apart: int = 1) -> str:
+    """Images side by side as one HTML figure, the first so many apart."""
+    html = f'<img class="smooth" alt="" src="{data_uri(strip(images, apart))}">'
     return f"<figure>{html}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"

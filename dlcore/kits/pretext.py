@@ -1,0 +1,141 @@
+"""What experiments share whose pretext makes its own labels: the network, and a sheet of the task in the report.
+
+experiment = Experiment(
+    file=__file__, doc=__doc__, learner=rotation.learner, build=build, defaults={**pretext.DEFAULTS, "steps": 800},
+    panels=partial(pretext.panels, task=lambda flags: rotation.rotation), **pretext.SHARED
+)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.data.normalization import normalizer
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.kits import backbone, images, self_supervised
+from dlcore.learner import Evaluator, Learner, example_keys
+from dlcore.self_supervised.pretext import PieceClassifier, Task
+from dlcore.self_supervised.views import Preprocess
+
+__all__ = ["DEFAULTS", "SHARED", "SMOKE", "build", "enlarge", "nearest_pieces", "panels", "task_accuracy"]
+
+DEFAULTS = {"eval_every": 200, "weight_decay": 1e-4, "select": "last", "steps": 1000, "batch_size": 128}
+
+SMOKE = self_supervised.SMOKE
+
+SHARED = {
+    **{name: value for name, value in self_supervised.SHARED.items() if name != "panels"},
+    "modules": {"head": PieceClassifier},
+    "smoke": SMOKE,
+    "loss_tolerance": 0.5,
+}
+"""Arguments of `Experiment` that are the same for all."""
+
+SHOWN = 24
+
+
+def enlarge(flags: Flags, spec: dict) -> Preprocess:
+    """Build the function from the data's images to those that a task takes.
+
+    Args:
+      flags: `input_size`.
+      spec: of the data.
+
+    Returns:
+      [B, H, W, C], uint8 or float in [0, 1] -> floats in [0, 1], of `--input_size`.
+    """
+    return normalizer((0.0,), (1.0,), size=images.input_size(flags, spec))
+
+
+def build(make_learner: Callable[..., Learner], setup: Setup, num_classes: int, **arguments: Any) -> Learner:
+    """Build a learner of pieces from the flags.
+
+    Args:
+      make_learner: the technique's factory.
+      setup: with the flags of SHARED.
+      num_classes: of the pretext.
+      **arguments: of the factory, besides its flags.
+
+    Returns:
+      The learner, without labels.
+    """
+    from dlcore.kits import optimizer
+
+    flags = setup.flags
+    learner = make_learner(
+        model=PieceClassifier(backbone.build(setup, num_classes=1), num_classes, **flags.group("head")),
+        optimizer=optimizer.build(setup),
+        prepare=enlarge(flags, setup.spec),
+        normalize=normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype),
+        axis=setup.axis,
+        **flags.group("learner"),
+        **arguments,
+    )
+    return self_supervised.unlabeled(learner)
+
+
+def task_accuracy(source: Any, name: str) -> Evaluator:
+    """Measure how often the task is solved on a source of its own, drawn as `evaluate` does.
+
+    Args:
+      source: of the examples.
+      name: of the metric.
+
+    Returns:
+      An evaluator of one number.
+    """
+
+    def add(acc: tuple[int, int] | None, outputs: dict, rows: dict) -> tuple[int, int]:
+        right, count = acc or (0, 0)
+        return right + int((outputs["guess"] == outputs["target"]).sum()), count + len(outputs["guess"])
+
+    return Evaluator(add, lambda acc: {name: acc[0] / acc[1]}, source, (name,))
+
+
+def _drawn(context: Any, task: Task, count: int) -> np.ndarray:
+    """[N, P, h, w, C], the pieces of the first test examples, as `predict` saw them."""
+    rows = context.data.test[:count]
+    rows["image"] = enlarge(context.flags, context.spec)(rows["image"])
+    return np.asarray(jax.jit(jax.vmap(task))(example_keys(context.state.rng, rows), rows)[0])
+
+
+def nearest_pieces(context: Any, task: Task, count: int = 1000) -> Any:
+    """Show pieces whose features are most similar, each the first of its image.
+
+    Args:
+      context: the ReportContext.
+      task: of the learner.
+      count: test images whose pieces are searched.
+
+    Returns:
+      A panel.
+    """
+    from dlcore.report import self_supervised as report
+
+    pieces = _drawn(context, task, count)[:, 0]
+    labels, features = context.data.test.arrays["label"][:count], context.outputs["pieces"][:count, 0]
+    panel = report.nearest_neighbors(pieces, labels, features, context.spec["class_names"])
+    return panel._replace(title="Nearest patches", note="Left a patch, then the patches of the most similar features.")
+
+
+def panels(context: Any, task: Callable[[Flags], Task], names: Sequence[str] = (), nearest: bool = False) -> list:
+    """Show what `self_supervised.panels` does, and the task as the network saw it.
+
+    Args:
+      context: the ReportContext.
+      task: of the run's flags.
+      names: of the pretext's classes; without any they are numbers.
+      nearest: whether to show pieces with similar features.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report import self_supervised as report
+
+    drawn = task(context.flags)
+    guess, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
+    more = [report.task_sheet(_drawn(context, drawn, SHOWN), target, guess, names)]
+    return self_supervised.panels(context, [*more, *([nearest_pieces(context, drawn)] if nearest else [])])

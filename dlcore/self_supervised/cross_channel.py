@@ -1,0 +1,89 @@
+"""Cross-channel prediction: hide one channel of an image, and have a network tell it from the others.
+
+Zhang, Isola & Efros 2017, arXiv:1611.09842 (one half of a split brain). Any channel will do: red from green and blue,
+or depth from color where an image has four. In place of the hidden channel the network sees the mean of the others,
+which is the trivial answer; it sees images like that afterwards, too.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
+from dlcore.self_supervised.views import Preprocess
+
+__all__ = ["hidden_channel", "learner", "without_channel"]
+
+TRIVIAL = "others"
+
+
+def without_channel(image: jax.Array, channel: int) -> jax.Array:
+    """Replace a channel by the mean of the others.
+
+    Args:
+      image: [H, W, C] in [0, 1].
+      channel: to replace.
+
+    Returns:
+      [H, W, C].
+
+    Raises:
+      ValueError: there is no such channel, or it is the only one.
+    """
+    count = image.shape[-1]
+    if count < 2 or not 0 <= channel < count:
+        raise ValueError(f"channel={channel}: of images of {count} channels; allowed: 0 to {count - 1}, of 2 or more")
+    others = (image.sum(-1) - image[..., channel]) / (count - 1)
+    return image.at[..., channel].set(others)
+
+
+def hidden_channel(image: jax.Array, channel: int = 0) -> FillIn:
+    """Hide a channel.
+
+    Args:
+      image: [H, W, C] in [0, 1].
+      channel: to hide.
+
+    Returns:
+      What is to be filled in, of one channel.
+    """
+    shown, own = without_channel(image, channel), slice(channel, channel + 1)
+    return FillIn(shown, shown[..., own], image[..., own], jnp.ones(image.shape[:2], image.dtype))
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    prepare: Preprocess = lambda images: images,
+    normalize: Preprocess = lambda images: images,
+    channel: Annotated[int, Range(0)] = 0,
+    axis: str | None = None,
+) -> Learner:
+    """Train a network to tell a channel of `{"image": [B, H, W, C], "index": [B]}` from the others.
+
+    Args:
+      model: of 1 channel, see `Filler`.
+      optimizer: any optax transformation.
+      prepare: batch of images to floats in [0, 1].
+      normalize: images to the model's input.
+      channel: that is told; 0 is red.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner, see `fill_in_learner`.
+    """
+
+    def task(key: jax.Array, image: jax.Array) -> FillIn:
+        del key
+        return hidden_channel(image, channel)
+
+    def present(image: jax.Array) -> jax.Array:
+        return without_channel(image, channel)
+
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, present, axis)

@@ -1,0 +1,73 @@
+"""Context encoder: cut a square out of an image, and have a network paint what was there.
+
+Pathak, Krahenbuhl, Donahue, Darrell & Efros 2016, arXiv:1604.07379, without its adversary. The hole is filled with the
+mean of what is left, which is the trivial answer too. It may lie anywhere.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
+from dlcore.self_supervised.views import Preprocess
+
+__all__ = ["hole", "learner"]
+
+TRIVIAL = "mean"
+
+
+def hole(key: jax.Array, image: jax.Array, share: float = 0.5) -> FillIn:
+    """Cut a square at a random place.
+
+    Args:
+      key: of the place.
+      image: [H, W, C] in [0, 1].
+      share: side of the hole / shorter side of the image.
+
+    Returns:
+      What is to be filled in.
+    """
+    height, width, _ = image.shape
+    side = max(1, round(share * min(height, width)))
+    top, left = (
+        jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)
+    )
+    rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
+    cut = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+    mean = jnp.where(cut[..., None], 0, image).sum((0, 1)) / jnp.maximum((~cut).sum(), 1)
+    trivial = jnp.broadcast_to(mean, image.shape)
+    return FillIn(jnp.where(cut[..., None], trivial, image), trivial, image, cut.astype(image.dtype))
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    prepare: Preprocess = lambda images: images,
+    normalize: Preprocess = lambda images: images,
+    share: Annotated[float, Range(0.01, 0.9)] = 0.5,
+    axis: str | None = None,
+) -> Learner:
+    """Train a network to fill holes of `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: of C channels, see `Filler`.
+      optimizer: any optax transformation.
+      prepare: batch of images to floats in [0, 1].
+      normalize: images to the model's input.
+      share: side of the hole / shorter side of the image.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner, see `fill_in_learner`.
+    """
+
+    def task(key: jax.Array, image: jax.Array) -> FillIn:
+        return hole(key, image, share)
+
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, axis=axis)

@@ -1,0 +1,106 @@
+"""Pieces of an image in a grid of cells, with the guards that keep a pretext from being solved by its borders.
+
++-------+-------+     cell   side of the image / grid
+| +---+ | +---+ |     piece  cell - gap - jitter: neighbors lie gap pixels apart, and more or less by up to jitter
+| |   | | |   | |
+| +---+ | +---+ |     Lines and textures that go on from one piece to the next would give their places away, and
++-------+-------+     so would brightness: each piece is normalized by itself (Doersch et al. 2015).
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["check_grid", "cut", "distant_orders"]
+
+
+def check_grid(side: int, grid: int, gap: int, jitter: int, smallest: int = 1) -> int:
+    """Find the side of a piece.
+
+    Args:
+      side: of the image in pixels.
+      grid: cells along a side.
+      gap: pixels between neighboring pieces.
+      jitter: pixels by which a piece may move.
+      smallest: side that the encoder takes.
+
+    Returns:
+      The side in pixels.
+
+    Raises:
+      ValueError: the cells do not divide the image, or a piece is too small.
+    """
+    if side % grid:
+        raise ValueError(
+            f"grid={grid}: cells do not divide images of {side}x{side} pixels; allowed: divisors of {side}"
+        )
+    piece = side // grid - gap - jitter
+    if piece < smallest:
+        raise ValueError(
+            f"gap={gap}, jitter={jitter}: leave pieces of {piece} pixels in cells of {side // grid}; allowed: at least "
+            f"{smallest}, which the encoder's strides take"
+        )
+    return piece
+
+
+def cut(
+    key: jax.Array, image: jax.Array, grid: int, gap: int = 0, jitter: int = 0, by_piece: bool = False
+) -> jax.Array:
+    """Cut the piece of every cell, each displaced at random.
+
+    Args:
+      key: of the displacements.
+      image: [S, S, C] in [0, 1].
+      grid: cells along a side.
+      gap: pixels between neighboring pieces that are not displaced against each other.
+      jitter: pixels by which a piece may move, along each axis.
+      by_piece: give every piece the mean 0.5 and the deviation 0.25 in each channel, as far as it varies.
+
+    Returns:
+      [grid * grid, p, p, C], row by row.
+
+    Raises:
+      ValueError: the image is not square, or as `check_grid`.
+    """
+    height, width, channels = image.shape
+    if height != width:
+        raise ValueError(f"image={image.shape}: not square; allowed: [S, S, C]")
+    piece, cell = check_grid(height, grid, gap, jitter), height // grid
+    corners = np.stack(np.meshgrid(*(cell * np.arange(grid),) * 2, indexing="ij"), -1).reshape(-1, 2) + gap // 2
+    moves = jax.random.randint(key, corners.shape, 0, jitter + 1)
+
+    def one(corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (piece, piece, channels))
+
+    pieces = jax.vmap(one)(jnp.asarray(corners) + moves)
+    if not by_piece:
+        return pieces
+    centered = pieces - pieces.mean((1, 2), keepdims=True)
+    deviation = jnp.sqrt(jnp.square(centered).mean((1, 2), keepdims=True) + 1e-4)
+    return 0.5 + 0.25 * centered / deviation
+
+
+def distant_orders(pieces: int, count: int) -> np.ndarray:
+    """Choose orders that differ in as many places as they can, greedily, beginning with that of the image.
+
+    Args:
+      pieces: to order.
+      count: of orders, at most pieces!.
+
+    Returns:
+      [count, pieces] int.
+
+    Raises:
+      ValueError: there are not so many orders.
+    """
+    every = np.array(list(itertools.permutations(range(pieces))), np.int8)
+    if not 2 <= count <= len(every):
+        raise ValueError(f"orders={count}: of {pieces} pieces; allowed: 2 to {len(every)}")
+    chosen, nearest, total = [0], np.full(len(every), pieces + 1), np.zeros(len(every), int)
+    while len(chosen) < count:
+        distance = (every != every[chosen[-1]]).sum(1)
+        nearest, total = np.minimum(nearest, distance), total + distance
+        chosen.append(int(np.argmax(nearest * (pieces * count + 1) + total)))
+    return every[chosen].astype(int)

@@ -1,0 +1,167 @@
+"""Pretexts that make their own labels: a task changes an image, and a network has to tell how.
+
+    (pieces, label) = task(key, example),    L = -log softmax(h(f(piece 1), ..., f(piece P)))[label]
+
+f is one backbone for all pieces and h the head, which is thrown away: what counts is f on whole images. A task is drawn
+anew for each example in each step. Doersch, Gupta & Efros 2015, arXiv:1505.05192; Noroozi & Favaro 2016,
+arXiv:1603.09246; Gidaris, Singh & Komodakis 2018, arXiv:1803.07728.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.ops import adaptive_avg_pool
+from dlcore.optim import apply_gradients
+from dlcore.self_supervised.networks import init_variables, pooled
+from dlcore.self_supervised.views import Preprocess
+
+__all__ = ["PieceClassifier", "PretextState", "Task", "pretext_learner"]
+
+Task = Callable[[jax.Array, dict], tuple[jax.Array, jax.Array]]
+"""(key, one example {"image": [H, W, C] in [0, 1], "index": [], ...}) -> (pieces [P, h, w, C], label [] int32)."""
+
+
+@struct.dataclass
+class PretextState(State):
+    """The network.
+
+    Args:
+      model_state: batch statistics.
+    """
+
+    model_state: Any
+
+
+class PieceClassifier(nn.Module):
+    """A backbone that encodes each piece, and a head that sees the features of all of them.
+
+    Args:
+      backbone: a model of dlcore.models.
+      num_classes: of the pretext.
+      hidden: units of the head's hidden layer; 0 makes the head linear, which cannot compare pieces.
+      side: the head sees the last map averaged to side x side; 1 hides from it where things are.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    hidden: Annotated[int, Range(0)] = 0
+    side: Annotated[int, Range(1)] = 1
+
+    @nn.compact
+    def __call__(self, pieces: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
+        """Classify.
+
+        Args:
+          pieces: [B, P, h, w, C], normalized.
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          (logits [B, num_classes], features of the pieces [B, P, D]), at least float32.
+        """
+        count, parts = pieces.shape[:2]
+        maps = self.backbone.features(pieces.reshape(-1, *pieces.shape[2:]), train)
+        last = list(maps.values())[-1]
+        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        x = adaptive_avg_pool(last, self.side).reshape(count, -1)
+        if self.hidden:
+            x = nn.relu(nn.Dense(self.hidden, name="hidden")(x))
+        return nn.Dense(self.num_classes, name="head")(x), pooled(maps).reshape(count, parts, -1)
+
+    def features(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Encode whole images.
+
+        Args:
+          x: [B, H, W, C], normalized.
+          train: as in `__call__`.
+
+        Returns:
+          [B, D].
+        """
+        return pooled(self.backbone.features(x, train))
+
+
+def pretext_learner(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    task: Task,
+    prepare: Preprocess = lambda images: images,
+    normalize: Preprocess = lambda images: images,
+    axis: str | None = None,
+) -> Learner:
+    """Train a network to solve a task that makes its own labels, on `{"image": [B, H, W, C], "index": [B], ...}`.
+
+    Args:
+      model: `__call__(pieces, train) -> (logits, features of the pieces)`, `features(images)`, see `PieceClassifier`.
+      optimizer: any optax transformation.
+      task: what is drawn of each example; a label below 0 leaves the example out of loss and metrics.
+      prepare: batch of images to the floats in [0, 1] that the task takes.
+      normalize: pieces or images to the model's input.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner. `evaluate` draws one task for each example by its index alone. `predict` gives `features` and
+      `untrained` of whole images, [B, D], and of the task that `evaluate` draws `pieces` ([B, P, D] features), `guess`
+      and `target` ([B] int32).
+    """
+
+    def draw(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
+        example = {name: rows for name, rows in batch.items() if name != "mask"}
+        pieces, label = jax.vmap(task)(example_keys(rng, batch), example | {"image": prepare(batch["image"])})
+        return normalize(pieces), label.astype(jnp.int32)
+
+    def objective(params, model_state, pieces, label, batch, dropout=None):
+        variables, mask = {"params": params, **model_state}, mask_of(batch) * (label >= 0)
+        if dropout is None:
+            logits, _ = model.apply(variables, pieces, train=False)
+        else:
+            (logits, _), model_state = model.apply(
+                variables, pieces, train=True, mutable=list(model_state), rngs={"dropout": dropout}
+            )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(logits.argmax(-1) == label, mask)}
+        return masked_mean(losses, mask), (model_state, metrics)
+
+    def init(rng: jax.Array, batch: dict) -> PretextState:
+        model_state = init_variables(model, rng, draw(rng, batch)[0])
+        params = model_state.pop("params")
+        return PretextState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
+
+    def loss(params: Any, state: PretextState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (_, metrics) = objective(params, state.model_state, *draw(state.rng, batch), batch)
+        return value, metrics
+
+    def update(state: PretextState, batch: dict) -> tuple[PretextState, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        drawn, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
+        gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
+            state.params, state.model_state, *drawn, batch, dropout
+        )
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: PretextState, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: PretextState, batch: dict) -> dict[str, jax.Array]:
+        trained, (pieces, label) = {"params": state.params, **state.model_state}, draw(state.rng, batch)
+        before = init_variables(model, state.rng, pieces[:1])
+        images = normalize(prepare(batch["image"]))
+        logits, features = model.apply(trained, pieces, train=False)
+        return {
+            "features": model.apply(trained, images, method="features"),
+            "untrained": model.apply(before, images, method="features"),
+            "pieces": features,
+            "guess": logits.argmax(-1).astype(jnp.int32),
+            "target": label,
+        }
+
+    return Learner(init, update, evaluate, predict, loss)

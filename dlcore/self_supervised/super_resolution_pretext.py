@@ -1,0 +1,76 @@
+"""Super-resolution as a pretext: make an image small, and have a network give back what was lost.
+
+Any image is a pair of a small and a large one. The small one is enlarged by bicubic interpolation, which is the trivial
+answer, and the network adds what that cannot know; its last layer is the pixel shuffle of Shi et al. 2016,
+arXiv:1609.05158.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops import resize
+from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
+from dlcore.self_supervised.views import Preprocess
+
+__all__ = ["learner", "made_small"]
+
+TRIVIAL = "bicubic"
+
+
+def made_small(image: jax.Array, factor: int = 2) -> FillIn:
+    """Shrink an image and enlarge it again.
+
+    Args:
+      image: [H, W, C] in [0, 1].
+      factor: by which the sides shrink.
+
+    Returns:
+      What is to be filled in.
+
+    Raises:
+      ValueError: the factor does not divide the sides.
+    """
+    height, width, _ = image.shape
+    if height % factor or width % factor:
+        raise ValueError(
+            f"factor={factor}: does not divide images of {height}x{width} pixels; allowed: divisors of both"
+        )
+    small = resize(image, (height // factor, width // factor), "bicubic", antialias=True)
+    large = resize(small, (height, width), "bicubic")
+    return FillIn(large, large, image, jnp.ones(image.shape[:2], image.dtype))
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    prepare: Preprocess = lambda images: images,
+    normalize: Preprocess = lambda images: images,
+    factor: Annotated[int, Range(2)] = 2,
+    axis: str | None = None,
+) -> Learner:
+    """Train a network to sharpen enlarged images, on `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: of C channels, see `Filler`.
+      optimizer: any optax transformation.
+      prepare: batch of images to floats in [0, 1].
+      normalize: images to the model's input.
+      factor: by which the sides shrink.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner, see `fill_in_learner`.
+    """
+
+    def task(key: jax.Array, image: jax.Array) -> FillIn:
+        del key
+        return made_small(image, factor)
+
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, axis=axis)

@@ -1,0 +1,36 @@
+"""Learn features by giving gray images their colors back, and judge them by k-NN, a probe and fine-tuning.
+
+python -m experiments.self_supervised.colorization                                   (crops of two photographs; not run)
+python -m experiments.self_supervised.colorization --dataset=cifar10 --data_dir=D --model.width=32 --steps=5000 \\
+    --fine_tune=500,5000                                                                                     (not run)
+
+`mse_gray` is the error of gray itself. The encoder sees images in gray afterwards, too, and so does the untrained one.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import fill_in
+from dlcore.main import main
+from dlcore.self_supervised import colorization
+
+
+def build(setup: Setup):
+    return fill_in.build(colorization.learner, setup)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=colorization.learner,
+    build=build,
+    defaults=fill_in.DEFAULTS,
+    panels=partial(fill_in.panels, task=lambda flags: colorization.without_colors),
+    **{
+        **fill_in.SHARED,
+        "evaluators": partial(fill_in.evaluators, present=lambda flags: colorization.in_gray),
+    },
+)
+
+if __name__ == "__main__":
+    main(experiment)

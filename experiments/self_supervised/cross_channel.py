@@ -1,0 +1,42 @@
+"""Learn features by telling one channel of an image from the others, and judge them by the protocol.
+
+python -m experiments.self_supervised.cross_channel                                  (red, from green and blue; not run)
+python -m experiments.self_supervised.cross_channel --channel=2                                      (blue; not run)
+python -m experiments.self_supervised.cross_channel --dataset=cifar10 --data_dir=D --model.width=32 --steps=5000 \\
+    --fine_tune=500,5000                                                                                     (not run)
+
+`mse_others` is the error of the mean of the other channels. Afterwards, too, the encoder sees images without the channel.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import fill_in
+from dlcore.main import main
+from dlcore.self_supervised import cross_channel
+
+
+def build(setup: Setup):
+    return fill_in.build(cross_channel.learner, setup, channels=1)
+
+
+def task(flags):
+    return lambda key, image: cross_channel.hidden_channel(image, flags.channel)
+
+
+def present(flags):
+    return partial(cross_channel.without_channel, channel=flags.channel)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=cross_channel.learner,
+    build=build,
+    defaults=fill_in.DEFAULTS,
+    panels=partial(fill_in.panels, task=task),
+    **{**fill_in.SHARED, "evaluators": partial(fill_in.evaluators, present=present)},
+)
+
+if __name__ == "__main__":
+    main(experiment)

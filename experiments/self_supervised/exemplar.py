@@ -1,0 +1,88 @@
+"""Learn features by telling of which image a view is, each a class of its own, and judge them by the protocol.
+
+python -m experiments.self_supervised.exemplar                                                               (not run)
+python -m experiments.self_supervised.exemplar --dataset=fashion_mnist --data_dir=D --exemplars=2000 \\
+    --model.stem_stride=2 --model.width=16 --steps=6000 --fine_tune=200,2000                                 (not run)
+
+Training sees the first --exemplars images alone. `exemplar_accuracy` is that of new views of these images; other images
+belong to no exemplar, so that validation and test have no loss.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits import images, pretext, self_supervised
+from dlcore.learner import Evaluator, Range
+from dlcore.main import main
+from dlcore.self_supervised import exemplar
+
+MEASURED = 1000
+"""Exemplars, at most, of which new views are classified."""
+
+
+def data(flags: Flags) -> Splits:
+    """Load images; an exemplar's class is its place in the training split."""
+    splits = images.data(flags)
+    if flags.exemplars > len(splits.train):
+        raise FlagError(f"--exemplars={flags.exemplars}: more than images; allowed: at most {len(splits.train)}")
+
+    def numbered(source: Source, numbers: np.ndarray) -> Source:
+        return dataclasses.replace(source, arrays={**source.arrays, "exemplar": numbers.astype(np.int32)})
+
+    train = splits.train.take(flags.exemplars)
+    others = {name: getattr(splits, name) for name in ("valid", "test")}
+    return splits._replace(
+        train=numbered(train, np.arange(len(train))),
+        **{name: numbered(source, np.full(len(source), -1)) for name, source in others.items()},
+    )
+
+
+def build(setup: Setup):
+    augment = self_supervised.augmentation(setup.flags)
+    return pretext.build(exemplar.learner, setup, setup.flags.exemplars, augment=augment)
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    measured = pretext.task_accuracy(splits.train.take(MEASURED), "exemplar_accuracy")
+    return [*self_supervised.evaluators(setup, splits, split), measured]
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    return {**images.example(spec), "exemplar": np.zeros(1, np.int32)}
+
+
+def panels(context: Any) -> list:
+    return self_supervised.view_panels(context)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    build=build,
+    learner=exemplar.learner,
+    defaults={**pretext.DEFAULTS, "steps": 2000},
+    expected_loss=lambda setup: math.log(setup.flags.exemplars),
+    panels=panels,
+    **{
+        **pretext.SHARED,
+        "data": data,
+        "evaluators": evaluators,
+        "example": example,
+        "smoke": {**pretext.SMOKE, "exemplars": 100},
+        "settings": {
+            **self_supervised.CONTRASTIVE["settings"],
+            "exemplars": Setting(1000, "training images, each a class of its own", limits=Range(2)),
+        },
+    },
+)
+
+if __name__ == "__main__":
+    main(experiment)

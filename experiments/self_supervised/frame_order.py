@@ -1,0 +1,88 @@
+"""Learn features by telling whether three frames of a clip are in order, and judge them by the protocol.
+
+python -m experiments.self_supervised.frame_order                                                            (not run)
+python -m experiments.self_supervised.frame_order --model.width=16 --num_clips=8000 --steps=4000             (not run)
+
+The clips show a colored shape that moves over a textured ground. Features are those of single frames, judged by what
+they say of the shape and its color, which the pretext never names.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from dlcore.data.clips import clips
+from dlcore.data.scenes import SHAPES
+from dlcore.data.shape_grid import COLORS
+from dlcore.data.source import Source
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits import images, pretext, self_supervised
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.self_supervised import frame_order
+
+FRAMES, SIZE = 8, 32
+HELD_OUT = 500
+"""Clips of the validation and of the test split."""
+
+
+def data(flags: Flags) -> Splits:
+    """Draw clips; `image` is the middle frame and `label` the color and shape."""
+    names = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
+
+    def source(count: int, part: int) -> Source:
+        drawn = clips(count, 3 * flags.seed + part, frames=FRAMES, size=SIZE).arrays
+        arrays = {"clip": drawn["clip"], "image": drawn["clip"][:, FRAMES // 2], "label": drawn["appearance"]}
+        return Source(arrays, class_names=names, name="clips of a moving shape")
+
+    held_out = min(HELD_OUT, flags.num_clips)
+    train, valid, test = source(flags.num_clips, 0), source(held_out, 1), source(held_out, 2)
+    shown = train.arrays["image"] / 255
+    spec = {
+        "dataset": "clips",
+        "class_names": list(names),
+        "num_classes": len(names),
+        "image_shape": [SIZE, SIZE, 3],
+        "mean": shown.mean((0, 1, 2)).tolist(),
+        "std": shown.std((0, 1, 2)).tolist(),
+    }
+    return Splits(train, valid, test, spec)
+
+
+def build(setup: Setup):
+    return pretext.build(frame_order.learner, setup, frame_order.NUM_CLASSES)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    return {**images.example(spec), "clip": np.zeros((1, FRAMES, *spec["image_shape"]), np.uint8)}
+
+
+SETTINGS = {name: self_supervised.SETTINGS[name] for name in self_supervised.SETTINGS if name not in images.SETTINGS}
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=frame_order.learner,
+    build=build,
+    defaults={**pretext.DEFAULTS, "stride": 1, "head.hidden": 256, "head.side": 4, "steps": 1000, "batch_size": 64},
+    expected_loss=lambda setup: math.log(frame_order.NUM_CLASSES),
+    panels=partial(
+        pretext.panels,
+        task=lambda flags: frame_order.frame_order(**flags.group("learner")),
+        names=("out of order", "in order"),
+    ),
+    **{
+        **pretext.SHARED,
+        "data": data,
+        "example": example,
+        "smoke": {**pretext.SMOKE, "num_clips": 150},
+        "settings": {**SETTINGS, "num_clips": Setting(2000, "training clips", limits=Range(20))},
+    },
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,38 @@
+"""Learn features by painting what was cut out of an image, and judge them by k-NN, a probe and fine-tuning.
+
+python -m experiments.self_supervised.inpainting                                                             (not run)
+python -m experiments.self_supervised.inpainting --dataset=photographs                                       (not run)
+python -m experiments.self_supervised.inpainting --dataset=cifar10 --data_dir=D --model.width=32 --steps=5000 \\
+    --fine_tune=500,5000                                                                                     (not run)
+
+`mse` is that of the hole alone, and `mse_mean` that of a hole filled with the mean of what is around it.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import fill_in
+from dlcore.main import main
+from dlcore.self_supervised import inpainting
+
+
+def build(setup: Setup):
+    return fill_in.build(inpainting.learner, setup)
+
+
+def task(flags):
+    return partial(inpainting.hole, share=flags.share)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=inpainting.learner,
+    build=build,
+    defaults={**fill_in.DEFAULTS, "dataset": "digits", "batch_size": 128},
+    panels=partial(fill_in.panels, task=task),
+    **fill_in.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)

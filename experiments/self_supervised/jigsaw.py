@@ -1,0 +1,39 @@
+"""Learn features by solving jigsaw puzzles, and judge them by k-NN, a probe and fine-tuning.
+
+python -m experiments.self_supervised.jigsaw                                               (24 orders of 2 x 2; not run)
+python -m experiments.self_supervised.jigsaw --grid=3 --input_size=24                      (64 orders of 3 x 3; not run)
+python -m experiments.self_supervised.jigsaw --gap=0 --jitter=0 --by_piece=false             (borders may tell; not run)
+python -m experiments.self_supervised.jigsaw --dataset=fashion_mnist --data_dir=D --steps=2500 \\
+    --fine_tune=500,5000                                                                                     (not run)
+"""
+
+import math
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import pretext
+from dlcore.main import main
+from dlcore.self_supervised import jigsaw
+
+
+def build(setup: Setup):
+    return pretext.build(jigsaw.learner, setup, jigsaw.order_count(setup.flags.grid, setup.flags.orders))
+
+
+def task(flags):
+    return jigsaw.jigsaw(**flags.group("learner"))
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=jigsaw.learner,
+    build=build,
+    defaults={**pretext.DEFAULTS, "grid": 2, "head.hidden": 256, "head.side": 2, "steps": 2000},
+    expected_loss=lambda setup: math.log(jigsaw.order_count(setup.flags.grid, setup.flags.orders)),
+    panels=partial(pretext.panels, task=task),
+    **pretext.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,37 @@
+"""Learn features by telling how images were turned (RotNet), and judge them by k-NN, a probe and fine-tuning.
+
+python -m experiments.self_supervised.rotation                                                               (not run)
+python -m experiments.self_supervised.rotation --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\
+    --model.width=16 --steps=2500 --fine_tune=500,5000                                                       (not run)
+
+On digits not every turn can be told: 0, 1 and 8 look the same upside down, and 6 is a turned 9.
+"""
+
+import math
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import pretext
+from dlcore.main import main
+from dlcore.self_supervised import rotation
+
+
+def build(setup: Setup):
+    return pretext.build(rotation.learner, setup, rotation.NUM_CLASSES)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=rotation.learner,
+    build=build,
+    defaults=pretext.DEFAULTS,
+    expected_loss=lambda setup: math.log(rotation.NUM_CLASSES),
+    panels=partial(
+        pretext.panels, task=lambda flags: rotation.rotation, names=[f"{90 * k}°" for k in range(rotation.NUM_CLASSES)]
+    ),
+    **pretext.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)

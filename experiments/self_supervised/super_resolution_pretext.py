@@ -1,0 +1,38 @@
+"""Learn features by sharpening enlarged images, and judge them by k-NN, a probe and fine-tuning.
+
+python -m experiments.self_supervised.super_resolution_pretext                       (crops of two photographs; not run)
+python -m experiments.self_supervised.super_resolution_pretext --factor=4                                    (not run)
+python -m experiments.self_supervised.super_resolution_pretext --dataset=cifar10 --data_dir=D --model.width=32 \\
+    --steps=5000 --fine_tune=500,5000                                                                        (not run)
+
+`psnr` is in dB; `psnr_bicubic` is that of bicubic interpolation.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import fill_in
+from dlcore.main import main
+from dlcore.self_supervised import super_resolution_pretext
+
+
+def build(setup: Setup):
+    return fill_in.build(super_resolution_pretext.learner, setup)
+
+
+def task(flags):
+    return lambda key, image: super_resolution_pretext.made_small(image, flags.factor)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=super_resolution_pretext.learner,
+    build=build,
+    defaults={**fill_in.DEFAULTS, "steps": 1500},
+    panels=partial(fill_in.panels, task=task),
+    **fill_in.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)
