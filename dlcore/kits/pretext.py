@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from dlcore.data.normalization import normalizer
 from dlcore.experiment.experiment import Setup
@@ -50,13 +49,15 @@ def enlarge(flags: Flags, spec: dict) -> Preprocess:
     return normalizer((0.0,), (1.0,), size=images.input_size(flags, spec))
 
 
-def build(make_learner: Callable[..., Learner], setup: Setup, num_classes: int, **arguments: Any) -> Learner:
+def build(
+    make_learner: Callable[..., Learner], setup: Setup, num_classes: int | None = None, **arguments: Any
+) -> Learner:
     """Build a learner of pieces from the flags.
 
     Args:
       make_learner: the technique's factory.
       setup: with the flags of SHARED.
-      num_classes: of the pretext.
+      num_classes: of the pretext, for a `PieceClassifier`; None where `model` is among the arguments.
       **arguments: of the factory, besides its flags.
 
     Returns:
@@ -65,8 +66,10 @@ def build(make_learner: Callable[..., Learner], setup: Setup, num_classes: int, 
     from dlcore.kits import optimizer
 
     flags = setup.flags
+    if num_classes is not None:
+        encoder = backbone.build(setup, num_classes=1)
+        arguments["model"] = PieceClassifier(encoder, num_classes, **flags.group("head"))
     learner = make_learner(
-        model=PieceClassifier(backbone.build(setup, num_classes=1), num_classes, **flags.group("head")),
         optimizer=optimizer.build(setup),
         prepare=enlarge(flags, setup.spec),
         normalize=normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype),
@@ -95,11 +98,11 @@ def task_accuracy(source: Any, name: str) -> Evaluator:
     return Evaluator(add, lambda acc: {name: acc[0] / acc[1]}, source, (name,))
 
 
-def _drawn(context: Any, task: Task, count: int) -> np.ndarray:
+def _drawn(context: Any, task: Task, count: int) -> Any:
     """[N, P, h, w, C], the pieces of the first test examples, as `predict` saw them."""
     rows = context.data.test[:count]
     rows["image"] = enlarge(context.flags, context.spec)(rows["image"])
-    return np.asarray(jax.jit(jax.vmap(task))(example_keys(context.state.rng, rows), rows)[0])
+    return jax.device_get(jax.jit(jax.vmap(task))(example_keys(context.state.rng, rows), rows)[0])
 
 
 def nearest_pieces(context: Any, task: Task, count: int = 1000) -> Any:
@@ -121,7 +124,13 @@ def nearest_pieces(context: Any, task: Task, count: int = 1000) -> Any:
     return panel._replace(title="Nearest patches", note="Left a patch, then the patches of the most similar features.")
 
 
-def panels(context: Any, task: Callable[[Flags], Task], names: Sequence[str] = (), nearest: bool = False) -> list:
+def panels(
+    context: Any,
+    task: Callable[[Flags], Task],
+    names: Sequence[str] = (),
+    nearest: bool = False,
+    picture: Callable[[Any], np.ndarray] = np.asarray,
+) -> list:
     """Show what `self_supervised.panels` does, and the task as the network saw it.
 
     Args:
@@ -129,6 +138,7 @@ def panels(context: Any, task: Callable[[Flags], Task], names: Sequence[str] = (
       task: of the run's flags.
       names: of the pretext's classes; without any they are numbers.
       nearest: whether to show pieces with similar features.
+      picture: the task's pieces, of many examples, to images [N, P, h, w, C].
 
     Returns:
       Report panels.
@@ -137,5 +147,5 @@ def panels(context: Any, task: Callable[[Flags], Task], names: Sequence[str] = (
 
     drawn = task(context.flags)
     guess, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
-    more = [report.task_sheet(_drawn(context, drawn, SHOWN), target, guess, names)]
+    more = [report.task_sheet(picture(_drawn(context, drawn, SHOWN)), target, guess, names)]
     return self_supervised.panels(context, [*more, *([nearest_pieces(context, drawn)] if nearest else [])])

@@ -10,7 +10,7 @@ from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip
 from dlcore.report.tables import table
 
-__all__ = ["accuracy_table", "feature_plane", "nearest_neighbors", "task_sheet", "view_pairs"]
+__all__ = ["accuracy_table", "cluster_sheets", "feature_plane", "nearest_neighbors", "task_sheet", "view_pairs"]
 
 COLORS = (*PALETTE, YELLOW, GRAY, LIGHT_GRAY)
 
@@ -69,6 +69,33 @@ def nearest_neighbors(
         html.append(_figure(images[np.r_[i, near]], caption))
     note = "Left the query, then the test images of the most similar features."
     return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', note)
+
+
+def cluster_sheets(
+    images: np.ndarray, clusters: np.ndarray, labels: np.ndarray, class_names: Sequence[str], count: int = 16
+) -> Panel:
+    """Show the first images of the largest clusters, and which class each is mostly of.
+
+    Args:
+      images: [N, H, W, C], as `to_uint8` takes them.
+      clusters: [N] int.
+      labels: [N] int.
+      class_names: of the labels.
+      count: clusters that are shown.
+
+    Returns:
+      The panel.
+    """
+    sizes, html = np.bincount(clusters), []
+    for cluster in np.argsort(-sizes, kind="stable")[:count]:
+        if sizes[cluster] == 0:
+            break
+        members = np.flatnonzero(clusters == cluster)
+        most = np.bincount(labels[members])
+        share = f"{100 * most.max() / len(members):.0f} % {escape(str(class_names[most.argmax()]))}"
+        html.append(_figure(images[members[:8]], f"{len(members)} images, {share}", apart=0))
+    note = f"Test images by cluster, the largest of {(sizes > 0).sum()} clusters first."
+    return Panel("Clusters", f'<div class="images strips">{"".join(html)}</div>', note)
 
 
 def task_sheet(pieces: np.ndarray, target: np.ndarray, guess: np.ndarray, names: Sequence[str] = ()) -> Panel:

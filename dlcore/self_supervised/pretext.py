@@ -25,8 +25,9 @@ from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["PieceClassifier", "PretextState", "Task", "pretext_learner"]
 
-Task = Callable[[jax.Array, dict], tuple[jax.Array, jax.Array]]
-"""(key, one example {"image": [H, W, C] in [0, 1], "index": [], ...}) -> (pieces [P, h, w, C], label [] int32)."""
+Task = Callable[[jax.Array, dict], tuple[Any, jax.Array]]
+"""(key, one example {"image": [H, W, C] in [0, 1], "index": [], ...}) -> (pieces [P, h, w, C], label [] int32); other
+pytrees of pieces need a model that takes them."""
 
 
 @struct.dataclass
@@ -153,7 +154,7 @@ def pretext_learner(
 
     def predict(state: PretextState, batch: dict) -> dict[str, jax.Array]:
         trained, (pieces, label) = {"params": state.params, **state.model_state}, draw(state.rng, batch)
-        before = init_variables(model, state.rng, pieces[:1])
+        before = init_variables(model, state.rng, jax.tree.map(lambda x: x[:1], pieces))
         images = normalize(prepare(batch["image"]))
         logits, features = model.apply(trained, pieces, train=False)
         return {

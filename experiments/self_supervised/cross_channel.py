@@ -5,7 +5,7 @@ python -m experiments.self_supervised.cross_channel --channel=2                 
 python -m experiments.self_supervised.cross_channel --dataset=cifar10 --data_dir=D --model.width=32 --steps=5000 \\
     --fine_tune=500,5000                                                                                     (not run)
 
-`mse_others` is the error of the mean of the other channels. Afterwards, too, the encoder sees images without the channel.
+`mse_others` is the error of the mean of the other channels. The encoder never sees the channel, afterwards neither.
 """
 
 from functools import partial

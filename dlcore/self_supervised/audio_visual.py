@@ -1,0 +1,130 @@
+"""Audio-visual correspondence: show a clip with its sound or with a displaced one, and have a network tell which.
+
+Arandjelovic & Zisserman 2017, arXiv:1705.08168; Owens & Efros 2018, arXiv:1804.03641 (displaced in time).
+
+    logits = W mean_t v(frame t) * a(sound t)
+
+The displaced sound is the clip's own, turned around in time, so that neither the frames nor the sound alone tell.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.data.augment import to_float
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops import adaptive_avg_pool
+from dlcore.self_supervised.networks import pooled
+from dlcore.self_supervised.pretext import Task, pretext_learner
+from dlcore.self_supervised.views import Preprocess
+
+__all__ = ["NUM_CLASSES", "AudioVisual", "correspondence", "learner"]
+
+NUM_CLASSES = 2
+
+
+class AudioVisual(nn.Module):
+    """A backbone of frames, a small network of sounds, and a head that sees their products, averaged over time.
+
+    Args:
+      backbone: a model of dlcore.models.
+      width: of what is multiplied.
+      side: the last map is averaged to side x side, so that where things are is seen.
+    """
+
+    backbone: nn.Module
+    width: Annotated[int, Range(1)] = 64
+    side: Annotated[int, Range(1)] = 3
+
+    @nn.compact
+    def __call__(self, pieces: dict[str, jax.Array], train: bool = False) -> tuple[jax.Array, jax.Array]:
+        """Tell whether sound and frames belong together.
+
+        Args:
+          pieces: `frames: [B, F, H, W, C]`, normalized, and `sound: [B, F, S]`.
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          (logits [B, 2], features of the frames [B, F, D]), at least float32.
+        """
+        frames, sound = pieces["frames"], pieces["sound"]
+        count, length = frames.shape[:2]
+        maps = self.backbone.features(frames.reshape(-1, *frames.shape[2:]), train)
+        last = list(maps.values())[-1]
+        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        seen = nn.relu(nn.Dense(self.width, name="seen")(adaptive_avg_pool(last, self.side).reshape(count, length, -1)))
+        heard = nn.relu(nn.Dense(self.width, name="heard_hidden")(sound.astype(last.dtype)))
+        heard = nn.relu(nn.Dense(self.width, name="heard")(heard))
+        logits = nn.Dense(NUM_CLASSES, name="head")((seen * heard).mean(1))
+        return logits, pooled(maps).reshape(count, length, -1)
+
+    def features(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Encode single frames.
+
+        Args:
+          x: [B, H, W, C], normalized.
+          train: as in `__call__`.
+
+        Returns:
+          [B, D].
+        """
+        return pooled(self.backbone.features(x, train))
+
+
+def correspondence(shift: int = 2) -> Task:
+    """Build the task.
+
+    Args:
+      shift: frames by which a displaced sound is early or late, at least.
+
+    Returns:
+      (key, example with `clip: [F, H, W, C]` and `sound: [F, S]`) -> ({"frames", "sound"}, 1 where they correspond).
+
+    Raises:
+      ValueError: of the task: the clip is too short for such a shift.
+    """
+
+    def task(key: jax.Array, example: dict) -> tuple[dict[str, jax.Array], jax.Array]:
+        frames, sound = to_float(example["clip"]), example["sound"]
+        if 2 * shift > len(frames):
+            most = len(frames) // 2
+            raise ValueError(f"shift={shift}: too far for clips of {len(frames)} frames; allowed: 1 to {most}")
+        right, far = jax.random.split(key)
+        label = jax.random.bernoulli(right).astype(jnp.int32)
+        moved = jax.random.randint(far, (), shift, len(frames) - shift + 1)
+        return {"frames": frames, "sound": jnp.roll(sound, jnp.where(label == 1, 0, moved), 0)}, label
+
+    return task
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    prepare: Preprocess = lambda images: images,
+    normalize: Preprocess = lambda images: images,
+    shift: Annotated[int, Range(1)] = 2,
+    axis: str | None = None,
+) -> Learner:
+    """Train a network to tell whether sound and frames correspond, on `{"clip", "sound", "image", "index"}`.
+
+    Args:
+      model: see `AudioVisual`.
+      optimizer: any optax transformation.
+      prepare: batch of images, single frames [B, H, W, C], to floats in [0, 1].
+      normalize: frames to the model's input.
+      shift: frames by which a displaced sound is early or late, at least.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner, see `pretext_learner`; features are those of `image`.
+    """
+
+    def normalized(pieces: Any) -> Any:
+        return {**pieces, "frames": normalize(pieces["frames"])} if isinstance(pieces, dict) else normalize(pieces)
+
+    return pretext_learner(model, optimizer, correspondence(shift), prepare, normalized, axis)

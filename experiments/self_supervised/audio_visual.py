@@ -1,0 +1,95 @@
+"""Learn features by telling whether a sound belongs to a clip, and judge them by the protocol.
+
+python -m experiments.self_supervised.audio_visual                                                           (not run)
+python -m experiments.self_supervised.audio_visual --num_clips=8000 --model.width=16 --steps=4000            (not run)
+
+A ball bounces in a box and clicks at each contact. Features are those of single frames, judged by which wall the ball
+touches, which the pretext never names.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from dlcore.data.bounces import CONTACTS, bounces
+from dlcore.data.source import Source
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits import backbone, images, pretext, self_supervised
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.self_supervised import audio_visual
+
+FRAMES, SIZE, SAMPLES = 8, 24, 16
+HELD_OUT = 500
+"""Clips of the validation and of the test split."""
+
+
+def data(flags: Flags) -> Splits:
+    """Draw clips; `image` is the middle frame and `label` the wall that is touched in it."""
+
+    def source(count: int, part: int) -> Source:
+        return bounces(count, 3 * flags.seed + part, frames=FRAMES, size=SIZE, samples=SAMPLES)
+
+    held_out = min(HELD_OUT, flags.num_clips)
+    train, valid, test = source(flags.num_clips, 0), source(held_out, 1), source(held_out, 2)
+    shown = train.arrays["image"] / 255
+    spec = {
+        "dataset": "bounces",
+        "class_names": list(CONTACTS),
+        "num_classes": len(CONTACTS),
+        "image_shape": [SIZE, SIZE, 3],
+        "mean": shown.mean((0, 1, 2)).tolist(),
+        "std": shown.std((0, 1, 2)).tolist(),
+    }
+    return Splits(train, valid, test, spec)
+
+
+def build(setup: Setup):
+    encoder = backbone.build(setup, num_classes=1)
+    model = audio_visual.AudioVisual(encoder, **setup.flags.group("head"))
+    return pretext.build(audio_visual.learner, setup, model=model)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    clip, sound = np.zeros((1, FRAMES, *spec["image_shape"]), np.uint8), np.zeros((1, FRAMES, SAMPLES), np.float32)
+    return {**images.example(spec), "clip": clip, "sound": sound, "contact": np.zeros((1, FRAMES), np.int32)}
+
+
+def picture(pieces: dict) -> np.ndarray:
+    """Frames with a bar below that is the brighter, the louder."""
+    frames, loud = pieces["frames"], np.clip(np.abs(pieces["sound"]).max(-1), 0, 1)
+    bar = np.broadcast_to(loud[:, :, None, None, None], (*frames.shape[:2], 4, *frames.shape[3:]))
+    return np.concatenate([frames, bar], 2)
+
+
+SETTINGS = {name: self_supervised.SETTINGS[name] for name in self_supervised.SETTINGS if name not in images.SETTINGS}
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=audio_visual.learner,
+    build=build,
+    defaults={**pretext.DEFAULTS, "steps": 1000, "batch_size": 64},
+    expected_loss=lambda setup: math.log(audio_visual.NUM_CLASSES),
+    panels=partial(
+        pretext.panels,
+        task=lambda flags: audio_visual.correspondence(flags.shift),
+        names=("displaced", "its own"),
+        picture=picture,
+    ),
+    **{
+        **pretext.SHARED,
+        "modules": {"head": audio_visual.AudioVisual},
+        "data": data,
+        "example": example,
+        "smoke": {**pretext.SMOKE, "num_clips": 150},
+        "settings": {**SETTINGS, "num_clips": Setting(2000, "training clips", limits=Range(20))},
+    },
+)
+
+if __name__ == "__main__":
+    main(experiment)

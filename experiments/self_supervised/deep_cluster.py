@@ -1,0 +1,116 @@
+"""Learn features by telling the clusters of the features of before (DeepCluster), and judge them by the protocol.
+
+python -m experiments.self_supervised.deep_cluster                                                           (not run)
+python -m experiments.self_supervised.deep_cluster --dataset=fashion_mnist --data_dir=D --num_clusters=100 \\
+    --model.stem_stride=2 --model.width=16 --steps=3000 --eval_every=400 --fine_tune=500,5000                (not run)
+
+Training images are clustered before the first step and at every validation but the last, --eval_every steps apart.
+`nmi` is the mutual information of the classes and the likeliest clusters, `nmi_pixels` that of as many clusters that
+k-means finds in the pixels of the images that are measured.
+"""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.classic_ml.kmeans import kmeans
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits import images, pretext, self_supervised
+from dlcore.learner import Evaluator, Range
+from dlcore.main import main
+from dlcore.metrics.clustering import normalized_mutual_information
+from dlcore.self_supervised import deep_cluster
+
+SHEETS = 16
+"""Clusters in the report, those with most test images."""
+
+
+def build(setup: Setup):
+    flags, size = setup.flags, setup.spec["train_size"]
+    if flags.num_clusters > size:
+        raise FlagError(f"--num_clusters={flags.num_clusters}: more than examples; allowed: at most {size}")
+    augment = self_supervised.augmentation(flags)
+    return pretext.build(deep_cluster.learner, setup, flags.num_clusters, augment=augment, train_size=size)
+
+
+def reclustering(setup: Setup) -> deep_cluster.Reclustering:
+    train = images.data(setup.flags).train
+    labels, flags = np.asarray(train.arrays["label"]), setup.flags
+    return Sheets(build(setup), train, flags.num_clusters, setup.steps, flags.cluster_dims, labels)
+
+
+class Sheets(deep_cluster.Reclustering):
+    """Clusterings, with their panels in the report."""
+
+    def panels(self, context: Any) -> list:
+        """Show how well each clustering agrees with the classes, and test images of a few clusters.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        from dlcore.report import self_supervised as report
+        from dlcore.report.tables import table
+
+        keys = {"nmi": "NMI to the classes", "kept": "NMI to the clustering before", "smallest": "smallest cluster"}
+        rows = [
+            {"step": step, **{title: _shown(self.memory[name][i]) for name, title in keys.items()}}
+            for i, step in enumerate(self.memory["step"])
+        ]
+        test, guess = context.data.test.arrays, context.outputs["guess"]
+        sheets = report.cluster_sheets(test["image"], guess, test["label"], context.spec["class_names"], SHEETS)
+        return [table(rows, "Clusterings of the training images"), sheets]
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    num_clusters, seed = setup.flags.num_clusters, setup.flags.seed
+
+    def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        return [*(acc or []), (outputs["guess"], rows["label"], rows["image"].reshape(len(rows["image"]), -1))]
+
+    def finish(acc: list) -> dict[str, float]:
+        guess, label, pixels = (np.concatenate(parts) for parts in zip(*acc, strict=True))
+        found = {"nmi": normalized_mutual_information(label, guess)}
+        if split != "valid":
+            few = min(num_clusters, len(pixels))
+            plain = kmeans(jax.random.key(seed), pixels.astype(np.float32), few, restarts=1, max_iterations=50)
+            found["nmi_pixels"] = normalized_mutual_information(label, np.asarray(plain.labels))
+        return found
+
+    names = ("nmi",) if split == "valid" else ("nmi", "nmi_pixels")
+    return [*self_supervised.evaluators(setup, splits, split), Evaluator(add, finish, None, names)]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=deep_cluster.learner,
+    build=build,
+    defaults={**pretext.DEFAULTS, "num_clusters": 30, "steps": 1200, "schedule": "constant"},
+    expected_loss=lambda setup: math.log(setup.flags.num_clusters),
+    hooks=lambda setup: [reclustering(setup)],
+    start=lambda setup: reclustering(setup).begin,
+    panels=self_supervised.view_panels,
+    **{
+        **pretext.SHARED,
+        "evaluators": evaluators,
+        "smoke": {**pretext.SMOKE, "num_clusters": 5, "eval_every": 1},
+        "settings": {
+            **self_supervised.CONTRASTIVE["settings"],
+            "cluster_dims": Setting(64, "principal components of the features that are clustered", limits=Range(1)),
+        },
+    },
+)
+
+if __name__ == "__main__":
+    main(experiment)
