@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from dlcore.data.normalization import normalizer
 from dlcore.experiment.experiment import Setup
