@@ -600,6 +600,12 @@ MOVES = {
     "interpretability.style_transfer": Move(steps=10),
     "rl.dqn": Move("q", 1, 60, ("--num_steps=16", "--buffer_size=256", "--minibatch_size=64")),
     "rl.ppo": Move("return", 1, 60, ("--num_steps=32", "--batch_size=16")),
+    "self_supervised.audio_visual": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
+    "self_supervised.deep_cluster": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
+    "self_supervised.exemplar": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
+    "self_supervised.frame_order": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
+    "self_supervised.jigsaw": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
+    "self_supervised.relative_patch": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
     "self_supervised.moco": Move(steps=120, flags=("--model.width=16", "--batch_size=64", "--queue_size=256")),
 }
 """Of experiments whose loss does not fall in 40 steps as it is."""

@@ -35,6 +35,7 @@ LARGER = frozenset(
         "map",
         "match",
         "modes",
+        "nmi",
         "pck",
         "pq",
         "precision",
@@ -46,7 +47,9 @@ LARGER = frozenset(
         "rouge",
         "score",
         "ssim",
+        "supervised",
         "top",
+        "tune",
     ]
 )
 """Words of metrics whose larger values are better."""

@@ -53,13 +53,15 @@ def whiten(features: np.ndarray, dims: int) -> np.ndarray:
       dims: components, at most; those without variance are left out.
 
     Returns:
-      [N, at most dims] float32.
+      [N, at most dims] float32; one column of zeros where all features are the same.
     """
     x = np.asarray(features, np.float64)
     x = x - x.mean(0)
     variance, axes = np.linalg.eigh(x.T @ x / len(x))
     order = np.argsort(-variance)[:dims]
     order = order[variance[order] > 1e-8 * max(variance[-1], 1e-12)]
+    if not len(order):
+        return np.zeros((len(x), 1), np.float32)
     x = x @ axes[:, order] / np.sqrt(variance[order])
     return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 

@@ -41,7 +41,7 @@ def made_small(image: jax.Array, factor: int = 2) -> FillIn:
             f"factor={factor}: does not divide images of {height}x{width} pixels; allowed: divisors of both"
         )
     small = resize(image, (height // factor, width // factor), "bicubic", antialias=True)
-    large = resize(small, (height, width), "bicubic")
+    large = resize(small, (height, width), "bicubic", cubic_coefficient=-0.5)
     return FillIn(large, large, image, jnp.ones(image.shape[:2], image.dtype))
 
 

@@ -1,0 +1,194 @@
+"""Clusters without empty ones, a head that starts anew, and a run that goes on after a kill as if nothing had been."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+from dlcore.metrics.clustering import normalized_mutual_information
+from dlcore.run import Placement, Saving, fit, make_mesh
+from dlcore.self_supervised import deep_cluster
+from dlcore.self_supervised.deep_cluster import Reclustering, cluster, reset_head, split_largest, whiten
+from dlcore.self_supervised.pretext import PieceClassifier
+
+CLUSTERS = 3
+
+
+class Backbone(nn.Module):
+    @nn.compact
+    def features(self, x, train=False):
+        return {"last": nn.Dense(6)(x.reshape(len(x), 1, 1, -1))}
+
+
+def source(n=45):
+    """Three kinds of image, and noise."""
+    rng = np.random.default_rng(0)
+    label = (np.arange(n) % 3).astype(np.int32)
+    image = 0.3 * rng.random((n, 2, 2, 1), np.float32)
+    image.reshape(n, 4)[np.arange(n), label] += 0.7
+    return Source({"image": image, "label": label})
+
+
+def noisy(key, image):
+    return image + 0.1 * jax.random.normal(key, image.shape)
+
+
+def toy(n=45, clusters=CLUSTERS, augment=noisy):
+    return deep_cluster.learner(
+        model=PieceClassifier(Backbone(), clusters),
+        optimizer=optax.adam(1e-2),
+        augment=augment,
+        train_size=n,
+        num_clusters=clusters,
+    )
+
+
+@pytest.mark.covers("SS-10")
+def test_an_empty_cluster_takes_half_of_the_largest():
+    """Six points on a line are cluster 0, two are cluster 1; 2 is empty and takes the three at one end."""
+    x = np.array([[0.0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [5, 0], [0, 9], [1, 9]])
+    found = split_largest(x, np.array([0, 0, 0, 0, 0, 0, 1, 1]), 3)
+    assert sorted(map(tuple, (np.flatnonzero(found == c) for c in (0, 2)))) == [(0, 1, 2), (3, 4, 5)]
+    np.testing.assert_array_equal(found[6:], 1)
+    # Of five clusters 2, 3 and 4 are empty; all are filled, though all points are the same.
+    assert set(split_largest(np.zeros((8, 2)), np.zeros(8, int), 5)) == set(range(5))
+    full = np.array([0, 1, 2, 0])
+    np.testing.assert_array_equal(split_largest(x[:4], full, 3), full)
+
+
+@pytest.mark.covers("SS-10")
+def test_clusters_of_features():
+    rng = np.random.default_rng(0)
+    truth = np.arange(60) % 3
+    features = 5 * np.eye(4)[truth] * [1, 100, 1, 1] + rng.normal(0, 0.1, (60, 4)) * [1, 100, 1, 1]
+    found = cluster(jax.random.key(0), features, 3, dims=2)
+    assert normalized_mutual_information(truth, found) > 0.9
+    np.testing.assert_array_equal(found, cluster(jax.random.key(0), features, 3, dims=2))
+    assert set(cluster(jax.random.key(0), np.ones((10, 4)), 4)) == set(range(4))
+    with pytest.raises(ValueError, match="num_clusters=61: more than examples; allowed: at most 60"):
+        cluster(jax.random.key(0), features, 61)
+
+
+def test_whitened_features_have_equal_variance_and_length_one():
+    x = np.random.default_rng(0).normal(size=(500, 3)) * [1, 10, 0] + 7
+    z = whiten(x, 5)
+    assert z.shape == (500, 2)  # the third has no variance
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.abs(z).mean(0), np.abs(z).mean(), rtol=0.1)
+    assert whiten(x, 1).shape == (500, 1)
+
+
+@pytest.mark.covers("SS-10")
+def test_a_new_head_forgets_its_moments_and_nothing_else():
+    learner, rows = toy(), source()[np.arange(8)]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    state, _ = jax.jit(learner.update)(state, rows)
+    after = reset_head(state, jax.random.key(5))
+    assert np.abs(after.params["head"]["kernel"] - state.params["head"]["kernel"]).max() > 0.1
+    chex.assert_trees_all_equal(after.params["backbone"], state.params["backbone"])
+    adam, before = after.opt_state[0], state.opt_state[0]
+    assert adam.count == before.count == 1
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves((adam.mu["head"], adam.nu["head"])))
+    chex.assert_trees_all_equal(adam.mu["backbone"], before.mu["backbone"])
+    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(before.mu["head"]))
+
+
+def test_labels_are_the_clusters_by_index_and_small_clusters_weigh_more():
+    """Of 45 examples 40 are in cluster 0, 4 in 1 and 1 in 2: weights 45 / (3 n), by the index of each row."""
+    learner, rows = toy(), source()[np.array([44, 0, 41])]
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    clusters = np.zeros(45, np.int32)
+    clusters[40:44], clusters[44] = 1, 2
+    head = {"kernel": jnp.zeros((6, 3)), "bias": jnp.log(jnp.array([0.5, 0.25, 0.25]))}
+    state = state.replace(clusters=jnp.asarray(clusters), params={**state.params, "head": head})
+    want = (15 / 1 * np.log(4) + 15 / 40 * np.log(2) + 15 / 4 * np.log(4)) / 3
+    assert learner.loss(state.params, state, rows)[0] == pytest.approx(want, rel=1e-5)
+    with pytest.raises(ValueError, match="num_clusters=50: more than examples; allowed: at most 45"):
+        toy(clusters=50)
+
+
+class Killed(Exception):
+    pass
+
+
+class Mortal(Pipeline):
+    """A pipeline that fails before the batch of step 5."""
+
+    def batch_at(self, step):
+        if step == 5:
+            raise Killed
+        return super().batch_at(step)
+
+
+def run(folder, pipeline=Pipeline, steps=6):
+    learner, train = toy(), source()
+    hook = Reclustering(learner, train, CLUSTERS, steps, labels=train.arrays["label"])
+    result = fit(
+        learner,
+        pipeline(train, 16),
+        steps=steps,
+        valid=train.take(9),
+        eval_every=2,
+        start=hook.begin,
+        hooks=[hook],
+        placement=Placement(make_mesh("data:1", jax.devices()[:1])),
+        progress=False,
+        folder=folder,
+        saving=Saving(steps=2),
+    )
+    return result.state, hook
+
+
+@pytest.mark.covers("SS-10")
+def test_a_run_that_was_killed_goes_on_with_the_same_clusters(tmp_path):
+    whole, first = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", Mortal)
+    resumed, second = run(tmp_path / "cut")
+    plain = [jax.tree.map(np.asarray, s.replace(rng=jax.random.key_data(s.rng))) for s in (whole, resumed)]
+    chex.assert_trees_all_equal(*plain)
+    assert first.memory["step"] == [0, 2, 4]
+    assert second.memory == first.memory
+    assert min(first.memory["smallest"]) > 0
+
+
+@pytest.mark.covers("SS-10")
+def test_each_clustering_follows_the_features_and_says_how_it_agrees_with_the_classes():
+    """At first the network sees the last pixel alone, which is noise, and then the three that tell the classes."""
+    learner, train = toy(), source()
+    hook = Reclustering(learner, train, CLUSTERS, 100, dims=3, labels=train.arrays["label"])
+    rows = {k: v for k, v in train[slice(None)].items() if k != "label"}
+    state = jax.jit(learner.init)(jax.random.key(3), rows)
+
+    def seeing(state, pixels):
+        layer = {"kernel": jnp.eye(4, 6) * jnp.asarray(pixels)[:, None], "bias": jnp.zeros(6)}
+        return state.replace(params={**state.params, "backbone": {"Dense_0": layer}})
+
+    blind = hook.begin(seeing(state, [0.0, 0, 0, 1]))
+    assert hook(1, blind, {"train/loss": 1.0}) is None  # no validation
+    assert hook(100, blind, {"valid/confidence": 1.0}) is None  # the end
+    assert hook(20, blind, {"valid/confidence": 1.0}) is not None
+    after = hook(40, seeing(blind, [1.0, 1, 1, 0]), {"valid/confidence": 1.0})
+    nmi = hook.memory["nmi"]
+    assert hook.memory["step"] == [0, 20, 40]
+    assert max(nmi[:2]) < 0.3
+    assert nmi[2] > 0.95
+    assert normalized_mutual_information(train.arrays["label"], after.clusters) == pytest.approx(nmi[2])
+    with pytest.raises(ValueError, match="source: 44 examples; allowed: the 45 that the run is trained on"):
+        Reclustering(learner, train.take(44), CLUSTERS, 100).begin(state)
+
+
+@pytest.mark.covers("SS-10")
+def test_a_network_learns_its_clusters():
+    learner, train = toy(), source()
+    rows = {k: v for k, v in train[slice(None)].items() if k != "label"}
+    state, update = jax.jit(learner.init)(jax.random.key(3), rows), jax.jit(learner.update)
+    state = state.replace(clusters=jnp.asarray(train.arrays["label"]))
+    for _ in range(100):
+        state, metrics = update(state, rows)
+    assert metrics["accuracy"].compute() > 0.9

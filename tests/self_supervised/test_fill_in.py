@@ -1,0 +1,171 @@
+"""What is taken from an image, what the trivial answer is, and one learner that gives it back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.self_supervised.colorization import in_gray, without_colors
+from dlcore.self_supervised.cross_channel import hidden_channel, without_channel
+from dlcore.self_supervised.fill_in import Filler, fill_in_learner
+from dlcore.self_supervised.inpainting import hole
+from dlcore.self_supervised.super_resolution_pretext import made_small
+
+
+class Backbone(nn.Module):
+    """One patch of 2 x 2 pixels a place."""
+
+    @nn.compact
+    def features(self, x, train=False):
+        return {"last": nn.relu(nn.Conv(24, (2, 2), (2, 2), name="patches")(x))}
+
+
+def image(channels=3, side=8, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).random((side, side, channels)), jnp.float32)
+
+
+@pytest.mark.covers("SS-05")
+def test_a_hole_is_filled_with_the_mean_of_the_rest():
+    """4 x 4 pixels with a hole of 2 x 2: the mean of the 12 others, which the hole's own values do not touch."""
+    x = jnp.arange(16.0).reshape(4, 4, 1) / 16
+    cuts = jax.jit(jax.vmap(lambda key: hole(key, x)))(jax.random.split(jax.random.key(0), 100))
+    weight = np.asarray(cuts.weight)
+    np.testing.assert_array_equal(weight.sum((1, 2)), 4)
+    assert len({tuple(w.argmax(0)) + tuple(w.argmax(1)) for w in weight}) == 9  # 3 x 3 places
+    pixels = np.asarray(x)[..., 0]
+    for n in range(100):
+        mean = pixels[weight[n] == 0].mean()
+        np.testing.assert_allclose(cuts.trivial[n], mean, rtol=1e-5)
+        np.testing.assert_allclose(cuts.input[n, ..., 0], np.where(weight[n] > 0, mean, pixels), rtol=1e-5)
+    np.testing.assert_array_equal(cuts.target[0], x)
+
+
+@pytest.mark.covers("SS-06")
+def test_gray_says_nothing_of_colors():
+    """Two images of the same luma, .299 R + .587 G + .114 B, are one to the network."""
+    red, green = jnp.array([0.587, 0.0, 0.0]), jnp.array([0.0, 0.299, 0.0])
+    a, b = (without_colors(jax.random.key(0), jnp.broadcast_to(c, (2, 2, 3))) for c in (red, green))
+    np.testing.assert_allclose(a.input, b.input, atol=1e-4)
+    np.testing.assert_allclose(a.input, 0.299 * 0.587, atol=1e-4)
+    np.testing.assert_array_equal(a.trivial, a.input)
+    np.testing.assert_array_equal(a.target[0, 0], red)
+    np.testing.assert_array_equal(a.weight, 1)
+    with pytest.raises(ValueError, match=r"image=\(2, 2, 1\): has no colors; allowed: \[H, W, 3\]"):
+        in_gray(jnp.zeros((2, 2, 1)))
+
+
+@pytest.mark.covers("SS-07")
+@pytest.mark.parametrize("channel", [0, 1, 3])
+def test_the_hidden_channel_does_not_reach_the_network(channel):
+    """Of four channels, the last of which may be depth; in its place stands the mean of the three others."""
+    x = image(4)
+    other = x.at[..., channel].set(0.9)
+    task, changed = hidden_channel(x, channel), hidden_channel(other, channel)
+    np.testing.assert_allclose(task.input, changed.input, atol=1e-6)
+    rest = np.delete(np.asarray(x), channel, -1)
+    np.testing.assert_allclose(task.input[..., channel], rest.mean(-1), rtol=1e-5)
+    np.testing.assert_allclose(np.delete(np.asarray(task.input), channel, -1), rest)
+    np.testing.assert_allclose(task.trivial[..., 0], rest.mean(-1), rtol=1e-5)
+    np.testing.assert_array_equal(task.target[..., 0], x[..., channel])
+
+
+def test_a_channel_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="channel=3: of images of 3 channels; allowed: 0 to 2, of 2 or more"):
+        without_channel(image(3), 3)
+    with pytest.raises(ValueError, match="channel=0: of images of 1 channels"):
+        without_channel(image(1), 0)
+
+
+@pytest.mark.covers("SS-08")
+def test_a_small_image_has_lost_detail_and_kept_slopes():
+    """A checkerboard of single pixels becomes gray; a ramp stays, but for its ends."""
+    board = (jnp.indices((16, 16)).sum(0) % 2)[..., None].astype(jnp.float32)
+    np.testing.assert_allclose(made_small(board).input[3:-3, 3:-3], 0.5, atol=0.02)
+    ramp = jnp.broadcast_to(jnp.arange(16.0)[None, :, None] / 16, (16, 16, 1))
+    task = made_small(ramp)
+    np.testing.assert_allclose(task.input[:, 4:-4], ramp[:, 4:-4], atol=0.01)
+    np.testing.assert_array_equal(task.trivial, task.input)
+    np.testing.assert_array_equal(task.target, ramp)
+    with pytest.raises(ValueError, match="factor=3: does not divide images of 16x16 pixels; allowed: divisors of both"):
+        made_small(ramp, 3)
+
+
+def rows(n=32):
+    """Images whose red is what green is not: nothing is easier to tell, and the mean of green and blue does not."""
+    x = np.random.default_rng(0).random((n, 6, 6, 3)).astype(np.float32)
+    x[..., 0] = 1 - x[..., 1]
+    return {"image": x, "index": np.arange(n, dtype=np.int32)}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """(learner, state before, state after 200 steps, rows); there is no label in the batch."""
+    learner = fill_in_learner(
+        Filler(Backbone(), 1, 32),
+        optax.adam(1e-2),
+        lambda key, x: hidden_channel(x),
+        "others",
+        present=lambda x: without_channel(x, 0),
+    )
+    batch = rows()
+    first = state = jax.jit(learner.init)(jax.random.key(0), batch)
+    update = jax.jit(learner.update)
+    for _ in range(200):
+        state, _ = update(state, batch)
+    return learner, first, state, batch
+
+
+@pytest.mark.covers("SS-01", "SS-07")
+def test_a_network_learns_what_the_trivial_answer_does_not_know(trained):
+    learner, first, state, batch = trained
+    evaluate = jax.jit(learner.evaluate)
+    before, after = ({k: m.compute() for k, m in evaluate(s, batch).items()} for s in (first, state))
+    assert after["mse"] < 0.2 * after["mse_others"]
+    assert before["mse"] > 0.6 * before["mse_others"]
+    red, others = batch["image"][..., 0], batch["image"][..., 1:].mean(-1)
+    squared = np.square(red - others).mean((1, 2))
+    assert after["mse_others"] == pytest.approx(squared.mean(), rel=1e-5)
+    assert after["psnr_others"] == pytest.approx((-10 * np.log10(squared)).mean(), rel=1e-5)
+    assert after["psnr"] > after["psnr_others"] + 6
+
+
+def test_what_is_predicted(trained):
+    """`answer` is what `mse` measures, and features come from images as the encoder has learned to see them."""
+    learner, first, state, batch = trained
+    out, start = jax.jit(learner.predict)(state, batch), jax.jit(learner.predict)(first, batch)
+    mse = np.square(out["answer"][..., 0] - batch["image"][..., 0]).mean()
+    assert mse == pytest.approx(learner.evaluate(state, batch)["mse"].compute(), rel=1e-4)
+    np.testing.assert_allclose(out["untrained"], start["features"], rtol=1e-4, atol=1e-6)
+    redder = {**batch, "image": batch["image"].copy()}
+    redder["image"][..., 0] = 0.2
+    np.testing.assert_allclose(learner.predict(state, redder)["features"], out["features"], rtol=1e-4, atol=1e-6)
+    assert out["features"].shape == (32, 24)
+
+
+def test_only_what_is_weighted_and_not_padded_counts(trained):
+    _, _, state, batch = trained
+    learner = fill_in_learner(Filler(Backbone(), 3, 32), optax.adam(1e-2), lambda key, x: hole(key, x, 0.34), "mean")
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    evaluate = jax.jit(learner.evaluate)
+    padded = {k: np.concatenate([v, v[:2]]) for k, v in batch.items()} | {"mask": np.r_[np.ones(32), 0, 0]}
+    padded["image"][32:] = 0.5
+    for name, metric in evaluate(state, batch).items():
+        assert evaluate(state, padded)[name].compute() == pytest.approx(metric.compute(), rel=1e-4), name
+    out = jax.jit(learner.predict)(state, batch)["answer"]
+    keys = jax.vmap(lambda i: jax.random.fold_in(state.rng, i))(batch["index"])
+    weight = np.asarray(jax.vmap(lambda k, x: hole(k, x, 0.34))(keys, batch["image"]).weight)
+    squared = np.square(np.asarray(out) - batch["image"]).mean(-1)
+    by_hand = (squared * weight).sum((1, 2)) / 4  # holes of 2 x 2
+    assert evaluate(state, batch)["mse"].compute() == pytest.approx(by_hand.mean(), rel=1e-4)
+
+
+def test_sides_that_the_strides_do_not_divide_are_refused():
+    class Uneven(nn.Module):
+        @nn.compact
+        def features(self, x, train=False):
+            return {"last": nn.Conv(4, (2, 2), (2, 2), padding="SAME")(x)}
+
+    with pytest.raises(ValueError, match=r"x.shape=\(1, 5, 5, 1\): not a whole multiple of the last map's 3x3"):
+        Filler(Uneven(), 1).init(jax.random.key(0), jnp.zeros((1, 5, 5, 1)))

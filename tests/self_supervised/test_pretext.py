@@ -1,0 +1,223 @@
+"""Tasks that make their labels: what is drawn, that labels are theirs, and one learner that learns them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.self_supervised.audio_visual import AudioVisual, correspondence
+from dlcore.self_supervised.exemplar import exemplar
+from dlcore.self_supervised.frame_order import frame_order
+from dlcore.self_supervised.jigsaw import jigsaw, order_count
+from dlcore.self_supervised.pieces import check_grid, cut, distant_orders
+from dlcore.self_supervised.pretext import PieceClassifier, pretext_learner
+from dlcore.self_supervised.relative_patch import relative_patch
+from dlcore.self_supervised.rotation import rotation
+
+NINE = np.arange(9.0, dtype=np.float32).reshape(3, 3, 1) / 9
+
+
+class Backbone(nn.Module):
+    """One dense layer on each pixel, and a convolution's sight of 2 x 2."""
+
+    @nn.compact
+    def features(self, x, train=False):
+        return {"last": nn.relu(nn.Dense(12)(nn.relu(nn.Conv(12, (2, 2), padding="VALID")(x))))}
+
+
+def drawn(task, example, count=200):
+    keys = jax.random.split(jax.random.key(0), count)
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: task(key, example)))(keys))
+
+
+@pytest.mark.covers("SS-02")
+def test_turns_by_hand():
+    """0 1 2 / 3 4 5 / 6 7 8 turned once counterclockwise is 2 5 8 / 1 4 7 / 0 3 6."""
+    pieces, label = drawn(rotation, {"image": jnp.asarray(NINE)})
+    assert set(label) == {0, 1, 2, 3}
+    want = {
+        0: [0, 1, 2, 3, 4, 5, 6, 7, 8],
+        1: [2, 5, 8, 1, 4, 7, 0, 3, 6],
+        2: [8, 7, 6, 5, 4, 3, 2, 1, 0],
+        3: [6, 3, 0, 7, 4, 1, 8, 5, 2],
+    }
+    for piece, turns in zip(pieces, label, strict=True):
+        np.testing.assert_array_equal(piece[0, ..., 0].ravel() * 9, want[int(turns)])
+    with pytest.raises(ValueError, match=r"image=\(3, 4, 1\): a quarter turn changes its shape; allowed: \[S, S, C\]"):
+        rotation(jax.random.key(0), {"image": jnp.zeros((3, 4, 1))})
+
+
+@pytest.mark.covers("SS-03")
+def test_a_jigsaw_is_undone_by_its_label():
+    """Cells of 2 x 2 pixels whose pixels all are the cell's number; without gaps the pieces are the cells."""
+    image = np.kron(np.arange(4.0).reshape(2, 2), np.ones((2, 2)))[..., None] / 4
+    pieces, label = drawn(jigsaw(gap=0, jitter=0, by_piece=False), {"image": jnp.asarray(image, jnp.float32)}, 400)
+    orders = distant_orders(4, 24)
+    assert set(label) == set(range(24))
+    np.testing.assert_array_equal(pieces[:, :, 0, 0, 0] * 4, orders[label])
+    np.testing.assert_array_equal(pieces.min((2, 3)), pieces.max((2, 3)))
+    assert (order_count(2, None), order_count(3, None), order_count(3, 10)) == (24, 64, 10)
+
+
+@pytest.mark.covers("SS-03")
+def test_orders_lie_as_far_apart_as_they_can():
+    """Of three pieces: first the identity, then the two turns, in which nothing stays; a swap leaves one."""
+    np.testing.assert_array_equal(distant_orders(3, 3)[0], [0, 1, 2])
+    assert {tuple(order) for order in distant_orders(3, 3)} == {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
+    orders = distant_orders(5, 5)  # a square in which nothing is twice in a row or column
+    assert (np.sort(orders, 0) == np.arange(5)[:, None]).all()
+    assert len(np.unique(distant_orders(5, 20), axis=0)) == 20
+    with pytest.raises(ValueError, match="orders=25: of 4 pieces; allowed: 2 to 24"):
+        distant_orders(4, 25)
+
+
+@pytest.mark.covers("SS-04")
+def test_the_neighbor_is_where_its_label_says():
+    """Pixel k of nine has the value k / 9; the middle is 4, and label 4 is the one to its right, 5."""
+    pieces, label = drawn(relative_patch(gap=0, jitter=0, by_piece=False), {"image": jnp.asarray(NINE)})
+    assert set(label) == set(range(8))
+    np.testing.assert_allclose(pieces[:, 0, 0, 0, 0] * 9, 4, rtol=1e-6)
+    np.testing.assert_allclose(pieces[:, 1, 0, 0, 0] * 9, np.array([0, 1, 2, 3, 5, 6, 7, 8])[label], rtol=1e-6)
+
+
+@pytest.mark.covers("SS-03", "SS-04")
+def test_gaps_and_jitter_keep_pieces_apart():
+    """16 pixels in 2 cells, gap 2, jitter 1: pieces of 5 that begin at 1 or 2, and at 9 or 10: 2 to 4 pixels apart."""
+    ramp = jnp.broadcast_to(jnp.arange(16.0)[None, :, None], (16, 16, 1))
+    pieces = drawn(lambda key, x: cut(key, x, 2, gap=2, jitter=1), ramp)
+    assert pieces.shape == (200, 4, 5, 5, 1)
+    first, second = pieces[:, 0, 0, :, 0], pieces[:, 1, 0, :, 0]
+    assert set(first[:, 0]) == {1, 2}
+    assert set(second[:, 0]) == {9, 10}
+    assert set(second[:, 0] - first[:, -1] - 1) == {2, 3, 4}  # 9 - 6 - 1 = 2 pixels between, up to 10 - 5 - 1 = 4
+
+
+def test_pieces_of_their_own_brightness_are_made_alike():
+    image = jax.random.uniform(jax.random.key(0), (4, 4, 1)) * jnp.array([0.1, 0.1, 1, 1])[:, None, None]
+    pieces = cut(jax.random.key(1), image, 2, by_piece=True)
+    np.testing.assert_allclose(pieces.mean((1, 2)), 0.5, atol=1e-5)
+    np.testing.assert_allclose(pieces[2:].std((1, 2)), 0.25, atol=0.01)
+    flat = cut(jax.random.key(1), jnp.full((4, 4, 1), 0.7), 2, by_piece=True)
+    np.testing.assert_allclose(flat, 0.5, atol=1e-4)
+
+
+def test_grids_that_do_not_fit_are_refused():
+    assert check_grid(24, 3, 1, 1) == 6
+    with pytest.raises(ValueError, match="grid=3: cells do not divide images of 16x16 pixels; allowed: divisors of 16"):
+        check_grid(16, 3, 0, 0)
+    with pytest.raises(
+        ValueError, match=r"gap=4, jitter=2: leave pieces of 2 pixels in cells of 8; allowed: at least 4"
+    ):
+        check_grid(16, 2, 4, 2, smallest=4)
+    with pytest.raises(ValueError, match=r"image=\(4, 6, 1\): not square"):
+        cut(jax.random.key(0), jnp.zeros((4, 6, 1)), 2)
+
+
+@pytest.mark.covers("SS-11")
+def test_an_exemplars_class_is_its_own_whatever_the_order():
+    task = exemplar(lambda key, image: image + jax.random.uniform(key))
+    rows = {"image": jnp.zeros((4, 2, 2, 1)), "exemplar": jnp.array([3, -1, 0, 2]), "index": jnp.arange(4)}
+    keys = jax.random.split(jax.random.key(0), 4)
+    views, label = jax.vmap(task)(keys, rows)
+    np.testing.assert_array_equal(label, [3, -1, 0, 2])
+    assert len(np.unique(views[:, 0, 0, 0, 0])) == 4
+
+
+@pytest.mark.covers("SS-21")
+def test_frames_in_order_have_the_middle_one_between():
+    clip = jnp.broadcast_to(jnp.arange(8.0)[:, None, None, None], (8, 2, 2, 1))
+    pieces, label = drawn(frame_order(2), {"clip": clip})
+    times = pieces[:, :, 0, 0, 0]
+    between = (times[:, 1] - times[:, 0]) * (times[:, 2] - times[:, 1]) > 0
+    np.testing.assert_array_equal(label, between)
+    np.testing.assert_array_equal(np.sort(times, 1)[:, 1:] - np.sort(times, 1)[:, :-1], 2)
+    assert 0.35 < label.mean() < 0.65
+    assert set(times.min(1)) == {0, 1, 2, 3}  # the latest of 8 frames from which 2 and 4 later exist is frame 3
+    with pytest.raises(ValueError, match="stride=4: three frames do not fit a clip of 8; allowed: 1 to 3"):
+        frame_order(4)(jax.random.key(0), {"clip": clip})
+
+
+@pytest.mark.covers("SS-24")
+def test_a_sound_that_is_displaced_is_the_clips_own():
+    example = {"clip": jnp.zeros((6, 2, 2, 1)), "sound": jnp.arange(6.0)[:, None] + jnp.zeros((6, 3))}
+    pieces, label = drawn(correspondence(2), example)
+    late = (np.arange(6) - pieces["sound"][:, :, 0].astype(int)) % 6
+    assert (late == late[:, :1]).all()
+    np.testing.assert_array_equal(late[label == 1], 0)
+    assert set(late[label == 0, 0]) == {2, 3, 4}  # at least two frames early or late
+    with pytest.raises(ValueError, match="shift=4: too far for clips of 6 frames; allowed: 1 to 3"):
+        correspondence(4)(jax.random.key(0), example)
+
+
+@pytest.mark.covers("SS-24")
+def test_sound_and_frames_meet_in_their_products():
+    """Without a sound, or turned around in time with its frames, the answer is what it must be."""
+    model, key = AudioVisual(Backbone(), 8, 1), jax.random.key(0)
+    frames, sound = jax.random.normal(key, (2, 4, 4, 4, 1)), jax.random.normal(key, (2, 4, 5))
+    variables = model.init(key, {"frames": frames, "sound": sound})
+    logits, features = model.apply(variables, {"frames": frames, "sound": sound})
+    rolled, _ = model.apply(variables, {"frames": jnp.roll(frames, 1, 1), "sound": jnp.roll(sound, 1, 1)})
+    np.testing.assert_allclose(rolled, logits, rtol=1e-4, atol=1e-6)
+    apart, _ = model.apply(variables, {"frames": frames, "sound": jnp.roll(sound, 1, 1)})
+    assert np.abs(apart - logits).max() > 1e-3
+    assert features.shape == (2, 4, 12)
+
+
+def stripes(n):
+    """Images that are dark at the top and bright at the bottom."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 1, 6)[None, :, None, None]
+    return {
+        "image": (ramp + 0.1 * rng.random((n, 6, 6, 1))).astype(np.float32),
+        "index": np.arange(n, dtype=np.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """(learner, state before, state after 150 steps, rows) of turned stripes; there is no label in the batch."""
+    model = PieceClassifier(Backbone(), 4, hidden=16, side=2)
+    learner, rows = pretext_learner(model, optax.adam(1e-2), rotation), stripes(64)
+    first = state = jax.jit(learner.init)(jax.random.key(0), rows)
+    update = jax.jit(learner.update)
+    for _ in range(150):
+        state, _ = update(state, rows)
+    return learner, first, state, rows
+
+
+@pytest.mark.covers("SS-01", "SS-02")
+def test_a_network_learns_turns_without_any_label(trained):
+    learner, first, state, rows = trained
+    evaluate = jax.jit(learner.evaluate)
+    before, after = (evaluate(s, rows)["accuracy"].compute() for s in (first, state))
+    assert before < 0.6
+    assert after > 0.95
+
+
+def test_predict_says_what_evaluate_measures_and_shows_the_first_features(trained):
+    learner, first, state, rows = trained
+    out, start = jax.jit(learner.predict)(state, rows), jax.jit(learner.predict)(first, rows)
+    accuracy = learner.evaluate(state, rows)["accuracy"].compute()
+    assert (out["guess"] == out["target"]).mean() == pytest.approx(accuracy)
+    np.testing.assert_allclose(out["untrained"], start["features"], rtol=1e-4, atol=1e-6)
+    assert np.abs(out["features"] - start["features"]).max() > 1e-3
+    assert out["pieces"].shape == (64, 1, 12)
+    np.testing.assert_allclose(start["features"], start["untrained"], rtol=1e-4, atol=1e-6)
+
+
+def test_examples_without_a_class_take_no_part(trained):
+    _, _, state, rows = trained
+    model = PieceClassifier(Backbone(), 4, hidden=16, side=2)
+    labels = jnp.where(rows["index"] < 10, rows["index"] % 4, -1)
+    task = exemplar(lambda key, image: image)
+    learner = pretext_learner(model, optax.adam(1e-2), task)
+    whole, few = {**rows, "exemplar": labels}, {k: v[:10] for k, v in {**rows, "exemplar": labels}.items()}
+    evaluate = jax.jit(learner.evaluate)
+    (a, b) = (evaluate(state, batch) for batch in (whole, few))
+    assert a["loss"].compute() == pytest.approx(b["loss"].compute(), rel=1e-5)
+    assert a["accuracy"].count == 10
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: learner.loss(p, state, whole)[0]))(state.params)
+    assert value == pytest.approx(b["loss"].compute(), rel=1e-5)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
