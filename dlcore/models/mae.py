@@ -60,6 +60,7 @@ class MAE(nn.Module):
     """A masked autoencoder of images [B, H, W, C], sides multiples of P = patch_size.
 
     Args:
+      channels: C, of the images.
       patch_size: P, side in pixels of a patch.
       depth: blocks of the encoder.
       width: features of a token of the encoder.
@@ -70,11 +71,11 @@ class MAE(nn.Module):
       decoder_heads: attention heads of the decoder.
       decoder_features: hidden units of the decoder's MLPs.
       mask_ratio: share of the patches that are masked.
-      channels: C, of the images.
       epsilon: of the layer norms; 1e-12 in transformers.
       dtype: of computation; None takes the parameters'.
     """
 
+    channels: int
     patch_size: Annotated[int, Range(1)] = 16
     depth: Annotated[int, Range(1)] = 12
     width: Annotated[int, Range(4)] = 768
@@ -85,7 +86,6 @@ class MAE(nn.Module):
     decoder_heads: Annotated[int, Range(1)] = 16
     decoder_features: Annotated[int, Range(1)] = 2048
     mask_ratio: Annotated[float, Range(0, 1)] = 0.75
-    channels: Annotated[int, Range(1)] = 3
     epsilon: float = 1e-6
     dtype: Any = None
 
@@ -195,12 +195,13 @@ class MAE(nn.Module):
             "tokens": tokens,
         }
 
-    def encode(self, x: jax.Array, seen: jax.Array | None = None) -> jax.Array:
+    def encode(self, x: jax.Array, seen: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Read patches of images.
 
         Args:
           x: [B, H, W, C].
           seen: [B, K] int, the patches to read; None: all.
+          train: unused, as nothing drops.
 
         Returns:
           [B, 1 + K, width], normalized, the class token first; at least float32.

@@ -167,6 +167,7 @@ def learner(
     teacher_temperature: Callable[[jax.Array], jax.Array] = lambda step: 0.04,
     last_layer: Callable[[jax.Array], jax.Array] = lambda step: 1.0,
     preprocess: Preprocess = lambda images: images,
+    normalize: Preprocess | None = None,
     local_crops: Annotated[int, Range(0)] = 8,
     student_temperature: Annotated[float, Range(1e-3)] = 0.1,
     center_momentum: Annotated[float, Range(0, 1)] = 0.9,
@@ -182,7 +183,8 @@ def learner(
       teacher_momentum: step -> m, by which the teacher keeps its weights.
       teacher_temperature: step -> tau_t.
       last_layer: step -> factor of the gradient of the prototypes; 0 lets them stand still.
-      preprocess: batch of crops to the model's input.
+      preprocess: batch of whole images to the model's input.
+      normalize: batch of crops to the model's input; None takes `preprocess`.
       local_crops: small crops of an image.
       student_temperature: tau_s.
       center_momentum: by which the center keeps its value.
@@ -192,6 +194,8 @@ def learner(
       The learner. `predict` gives the teacher's `features`, and `untrained`, those before the first step.
     """
 
+    prepare = preprocess if normalize is None else normalize
+
     def views(batch: dict, rng: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         keys = example_keys(rng, batch)
         large = crops(augment, keys, batch["image"], _GLOBAL)
@@ -200,7 +204,7 @@ def learner(
 
     def apply(params: Any, model_state: Any, seen: jax.Array, dropout: jax.Array | None = None) -> tuple:
         """Logits [V, B, K] of crops [V, B, ...] by one pass."""
-        out, model_state = encode(model, params, model_state, preprocess(seen.reshape(-1, *seen.shape[2:])), dropout)
+        out, model_state = encode(model, params, model_state, prepare(seen.reshape(-1, *seen.shape[2:])), dropout)
         return out["logits"].reshape(*seen.shape[:2], -1), model_state
 
     def student(params: Any, model_state: Any, large: Any, small: Any, dropout: Any = None) -> tuple:

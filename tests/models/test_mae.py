@@ -12,8 +12,8 @@ from dlcore.self_supervised.mae import patch_targets
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 
 FIELDS = {"depth": 2, "width": 32, "num_heads": 4, "mlp_features": 64, "decoder_depth": 1, "decoder_heads": 2}
-TINY = MAE(patch_size=2, depth=1, width=8, num_heads=2, mlp_features=8, decoder_depth=1, decoder_width=8,
-           decoder_heads=2, decoder_features=8, channels=1)  # fmt: skip
+TINY = MAE(1, patch_size=2, depth=1, width=8, num_heads=2, mlp_features=8, decoder_depth=1, decoder_width=8,
+           decoder_heads=2, decoder_features=8)  # fmt: skip
 
 
 class NoPositions(MAE):
@@ -32,7 +32,7 @@ def golden_of(file, model, shape):
 
 @pytest.mark.covers("SS-19")
 def test_mae_equals_transformers():
-    model = NoPositions(patch_size=8, decoder_width=16, decoder_features=24, epsilon=1e-12, **FIELDS)
+    model = NoPositions(3, patch_size=8, decoder_width=16, decoder_features=24, epsilon=1e-12, **FIELDS)
     golden, meta, variables, inputs = golden_of("hf_vitmae", model, (32, 32, 3))
     images = nhwc(inputs["pixel_values"])
     out = jax.jit(model.apply)(variables, images, jnp.asarray(inputs["noise"]))
@@ -43,14 +43,14 @@ def test_mae_equals_transformers():
     np.testing.assert_allclose((losses * out["mask"]).sum() / out["mask"].sum(), golden["loss"][0], rtol=1e-6)
     weights = {"vit.embeddings.position_embeddings": np.zeros((1, 17, 32))}
     with pytest.raises(ValueError, match="position_embeddings is not the sines of this grid"):
-        load_torch(MAE(patch_size=8, decoder_width=16, decoder_features=24, **FIELDS), weights, (32, 32, 3))
+        load_torch(MAE(3, patch_size=8, decoder_width=16, decoder_features=24, **FIELDS), weights, (32, 32, 3))
 
 
 @pytest.mark.covers("SS-19")
 def test_video_mae_equals_transformers():
     """Its targets are normalized in each channel of a patch."""
     model = VideoMAE(
-        patch_size=16, tubelet=2, decoder_width=24, decoder_features=32, mask_ratio=0.625, epsilon=1e-12, **FIELDS
+        3, patch_size=16, tubelet=2, decoder_width=24, decoder_features=32, mask_ratio=0.625, epsilon=1e-12, **FIELDS
     )
     golden, meta, variables, inputs = golden_of("hf_videomae_pre", model, (4, 32, 32, 3))
     clips = jnp.asarray(inputs["pixel_values"].transpose(0, 1, 3, 4, 2))
@@ -69,7 +69,7 @@ def test_video_mae_equals_transformers():
 @pytest.mark.covers("SS-19")
 def test_the_published_size():
     """With the two tables of positions, of the class token (zeros) and 14 x 14 patches, which torch counts too."""
-    shapes = jax.eval_shape(MAE().init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)), jnp.zeros((1, 196)))
+    shapes = jax.eval_shape(MAE(3).init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)), jnp.zeros((1, 196)))
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     assert count + 197 * (768 + 512) == 111_907_840
 
