@@ -15,6 +15,7 @@ __all__ = [
     "accuracy_table",
     "attention_maps",
     "cluster_sheets",
+    "domain_plane",
     "feature_plane",
     "nearest_neighbors",
     "reconstructions",
@@ -187,6 +188,30 @@ def attention_maps(images: np.ndarray, weights: np.ndarray) -> Panel:
         html.append(_figure(np.concatenate([image[None], np.repeat(maps, image.shape[-1], -1)])))
     note = "Left the image, then for each head of the last block the attention of the class token to the patches."
     return Panel("Attention", f'<div class="images strips narrow">{"".join(html)}</div>', note, half=True)
+
+
+def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], max_points: int = 500) -> Panel:
+    """Show the features of two domains on their common first two principal axes.
+
+    Args:
+      first: [N, D].
+      second: [M, D].
+      names: of the domains.
+      max_points: the first so many of each are drawn.
+
+    Returns:
+      The panel.
+    """
+    parts = [np.asarray(x, np.float64)[:max_points] for x in (first, second)]
+    both = np.concatenate(parts)
+    axes = np.linalg.svd(both - both.mean(0), full_matrices=False)[2]
+    figure, ax = new_figure((7, 5))
+    for part, name, color in zip(parts, names, COLORS, strict=False):
+        ax.scatter(*((part - both.mean(0)) @ axes[:2].T).T, s=7, color=color, label=name, alpha=0.6)
+    ax.set(xticks=[], yticks=[])
+    ax.legend(markerscale=2, fontsize=8, frameon=False)
+    note = "Features of the test split on their first two principal axes; where domains are alike, the clouds overlap."
+    return figure_panel("Two domains", figure, note)._replace(half=True)
 
 
 def feature_plane(
