@@ -10,7 +10,6 @@ from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip
 from dlcore.report.tables import table
 
-<<<<<<< HEAD
 __all__ = [
     "accuracy_table",
     "attention_maps",

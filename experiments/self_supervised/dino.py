@@ -1,8 +1,8 @@
 """Learn features of images by DINO, without labels and without negatives, and measure them by k-NN and a linear probe.
 
 python -m experiments.self_supervised.dino                                                            (not run)
-python -m experiments.self_supervised.dino --dataset=fashion_mnist --data_dir=D --model.image_size=28 --local_size=16 \\
-    --steps=3000 --batch_size=128 --eval_every=600                                                    (not run)
+python -m experiments.self_supervised.dino --dataset=fashion_mnist --data_dir=D --model.image_size=28 --local_size=12 \\
+    --steps=3000 --batch_size=64 --eval_every=600                                                     (not run)
 python -m experiments.self_supervised.dino --dataset=cifar10 --data_dir=D --model=resnet8_cifar --steps=3000  (not run)
 
 Watch `entropy` (the teacher's, by its largest: 1 is a collapse to uniform outputs), `usage` (0: one output for all
@@ -132,13 +132,14 @@ experiment = Experiment(
     defaults={
         "model.image_size": 16,
         "model.patch_size": 4,
-        "model.width": 96,
-        "model.depth": 4,
-        "model.mlp_features": 384,
-        "head.outputs": 512,
-        "head.hidden_features": 256,
-        "head.bottleneck": 64,
-        "local_crops": 4,
+        "model.width": 64,
+        "model.depth": 3,
+        "model.num_heads": 4,
+        "model.mlp_features": 256,
+        "head.outputs": 256,
+        "head.hidden_features": 128,
+        "head.bottleneck": 32,
+        "local_crops": 2,
         "teacher_momentum": 0.99,
         "steps": 1500,
         "batch_size": 64,
@@ -149,7 +150,7 @@ experiment = Experiment(
     },
     smoke={
         **{name: value for name, value in self_supervised.SMOKE.items() if not name.startswith("model.")},
-        "model.width": 9,
+        "model.width": 8,
         "model.depth": 1,
         "model.mlp_features": 8,
         "head.outputs": 8,
