@@ -35,12 +35,14 @@ class PropertyNet(nn.Module):
       num_factors: numbers that describe an image.
       channels: of the convolutional layers, multiples of 8; each halves the side.
       width: D, of the features.
+      dtype: of computation; None takes the parameters'.
     """
 
     num_classes: int
     num_factors: int
     channels: tuple[int, ...] = (16, 32, 32)
     width: Annotated[int, Range(1)] = 64
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, strength: float | jax.Array = 1.0) -> dict[str, jax.Array]:
@@ -54,9 +56,10 @@ class PropertyNet(nn.Module):
           `features: [B, D]`, `shape: [B, num_classes]` logits, `factors: [B, num_factors]`, `domain: [B]` logits.
         """
         for i, channels in enumerate(self.channels):
-            x = Conv(channels, (3, 3), 2, use_bias=False, name=f"conv{i}")(x)
-            x = nn.relu(GroupNorm(8, name=f"norm{i}")(x))
-        features = nn.relu(nn.Dense(self.width, name="features")(x.reshape(len(x), -1)))
+            x = Conv(channels, (3, 3), 2, use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
+            x = nn.relu(GroupNorm(8, dtype=self.dtype, name=f"norm{i}")(x))
+        features = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="features")(x.reshape(len(x), -1)))
+        features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
         return {
             "features": features,
             "shape": nn.Dense(self.num_classes, name="shape")(features),
@@ -99,7 +102,7 @@ def learner(
     def error(out: dict, factors: jax.Array) -> jax.Array:
         return jnp.square((out["factors"] - factors) / factor_scale).mean(-1)
 
-    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+    def objective(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         mask, factor = mask_of(batch), adversary * strength(state.step)
         drawn, photo = describe(params, batch, factor)
         shape = optax.softmax_cross_entropy_with_integer_labels(drawn["shape"], batch["label"])
@@ -119,11 +122,11 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         batch = {name: rows for name, rows in batch.items() if name not in ("photo_label", "photo_factors")}
-        (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, state, batch)
+        (value, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
-        metrics = loss(state.params, state, batch)[1]
+        metrics = objective(state.params, state, batch)[1]
         if "photo_label" not in batch:
             return metrics
         photo, mask = model.apply({"params": state.params}, batch["photo"]), mask_of(batch)
@@ -139,4 +142,5 @@ def learner(
     def classes(state: State, batch: dict) -> dict[str, int]:
         return {"label": model.num_classes}
 
-    return Learner(init, update, evaluate, predict, loss, classes=classes)
+    # The reversed gradient is that of no scalar, so that there is none to check.
+    return Learner(init, update, evaluate, predict, classes=classes)

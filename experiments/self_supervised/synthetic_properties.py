@@ -66,7 +66,7 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 
 def build(setup: Setup):
     return synthetic_properties.learner(
-        model=PropertyNet(len(SHAPES), len(FACTORS), **setup.flags.group("net")),
+        model=PropertyNet(len(SHAPES), len(FACTORS), **setup.flags.group("net"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
         strength=lambda step: reversal_strength(step / setup.steps),
         factor_scale=jnp.asarray(setup.spec["factor_scale"]),

@@ -65,7 +65,6 @@ WITH_LOSS = {
     "self_supervised.rotation",
     "self_supervised.simclr",
     "self_supervised.super_resolution_pretext",
-    "self_supervised.synthetic_properties",
     "sequence.char_rnn",
     "sequence.language_model",
     "sequence.masked_language_model",
@@ -90,6 +89,7 @@ WITHOUT_LOSS = {
     "interpretability.style_transfer",
     "rl.dqn",
     "rl.ppo",
+    "self_supervised.synthetic_properties",
 }
 CHEAP = {
     "classification.supervised": ["--smoke", "--model=mlp"],
