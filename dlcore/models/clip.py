@@ -158,7 +158,11 @@ class CLIP(nn.Module):
         return self.encode_image(images), self.encode_text(tokens), self.scale()
 
     def scale(self) -> jax.Array:
-        """Return the factor of the cosines, at most 100."""
+        """Read the scale.
+
+        Returns:
+          [], the factor of the cosines, at most 100.
+        """
         return jnp.minimum(jnp.exp(self.logit_scale.reshape(())), LARGEST_SCALE)
 
     def encode_image(self, images: jax.Array) -> jax.Array:
@@ -234,7 +238,10 @@ class CLIP(nn.Module):
 class SigLIP(CLIP):
     """A CLIP without a class token, whose image is read by one learned query; texts are read at their last token.
 
-    All fields of `CLIP`; both widths are D = embedding_size in published models, and the image's must be.
+    All fields of `CLIP`; D is the width of the image's tokens, and `embedding_size` and `end_token` are not used.
+
+    Args:
+      epsilon: of the layer norms.
     """
 
     epsilon: float = 1e-6

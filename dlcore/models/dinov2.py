@@ -24,7 +24,13 @@ __all__ = ["DINOv2", "load_torch"]
 class DINOv2(ViT):
     """A ViT without a head, on [B, H, W, C], sides multiples of P = patch_size.
 
-    All fields of `ViT`.
+    All fields of `ViT`; those of a head are not used.
+
+    Args:
+      num_classes: 0, as there is no head.
+      image_size: side in pixels of the square images whose position table is learned; it is interpolated for others.
+      patch_size: P, side in pixels of a patch.
+      layer_scale: initial factor of each channel of a block's branches.
     """
 
     num_classes: int = 0
