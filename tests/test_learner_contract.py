@@ -605,6 +605,7 @@ MOVES = {
     "rl.ppo": Move("return", 1, 60, ("--num_steps=32", "--batch_size=16")),
     "self_supervised.audio_visual": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
     "self_supervised.deep_cluster": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
+    "self_supervised.dino": Move("center_norm", 1, 10),
     "self_supervised.exemplar": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
     "self_supervised.frame_order": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
     "self_supervised.jigsaw": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.source import Source, checked_seed
 
-__all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes"]
+__all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes", "seen_by_camera"]
 
 FACTORS = ("x", "y", "radius", "brightness")
 """The columns of `factors`: position of the center and radius in shares of the side, and the value inside."""
@@ -59,3 +59,26 @@ def draw_factors(factors: np.ndarray, label: np.ndarray, size: int) -> np.ndarra
     distance = np.where(np.asarray(label)[:, None, None] == 0, np.hypot(dx, dy), np.maximum(dx, dy))
     value = brightness / (1 + np.exp(-2 * (size * radius - distance)))
     return value[..., None].astype(np.float32)
+
+
+def seen_by_camera(images: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Photograph rendered images: weaker contrast, uneven light on a bright background, stripes and noise.
+
+    Args:
+      images: [N, H, W, 1] in [0, 1], rendered.
+      seed: of light and noise; image i of a seed is the same whatever N.
+
+    Returns:
+      [N, H, W, 1] float32 in [0, 1].
+    """
+    checked_seed(seed)
+    side = np.arange(images.shape[1], dtype=np.float32) / images.shape[1]
+    shots = []
+    for i, image in enumerate(images):
+        rng = np.random.default_rng((seed, 7, i))
+        turn, wave, phase = rng.uniform(0, 2 * np.pi), rng.uniform(2, 6), rng.uniform(0, 2 * np.pi)
+        along = np.cos(turn) * side[None] + np.sin(turn) * side[:, None]
+        light = 0.3 + 0.15 * along + 0.08 * np.sin(2 * np.pi * wave * along + phase)
+        shot = light[..., None] + 0.5 * image + rng.normal(0, 0.05, image.shape)
+        shots.append(np.clip(shot, 0, 1))
+    return np.asarray(shots, np.float32)

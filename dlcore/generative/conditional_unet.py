@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.generative.patches import patchify, unpatchify
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.attention import dot_product_attention
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.patches import patchify, unpatchify
 
 __all__ = ["AttentionBlock", "ConditionalUNet", "ResnetBlock", "SpatialTransformer", "UNetEncoder"]
 

@@ -17,50 +17,24 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
-from dlcore.generative.patches import patchify, unpatchify
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn.attention import MultiHeadAttention
 from dlcore.nn.group_norm import LayerNorm
+from dlcore.nn.position import grid_positions
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.transformer import FeedForward
+from dlcore.ops.patches import patchify, unpatchify
 
-__all__ = ["DiT", "grid_positions"]
+__all__ = ["DiT"]
 
 WAVES = 256
 """Features of a timestep."""
 
 _ZEROS = nn.initializers.zeros
 _EMBED = nn.initializers.normal(0.02)
-
-
-def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:
-    """Embed the cells of a grid: sines then cosines of the column, then of the row.
-
-    Args:
-      rows: of the grid.
-      columns: of the grid.
-      features: D, a multiple of 4.
-
-    Returns:
-      [rows columns, D] float32, row by row.
-
-    Raises:
-      ValueError: D is no multiple of 4.
-    """
-    if features % 4:
-        raise ValueError(f"features={features}: not four waves; allowed: multiples of 4")
-    frequencies = 10_000.0 ** (-np.arange(features // 4) / (features // 4))
-
-    def waves(position: np.ndarray) -> np.ndarray:
-        angles = position.reshape(-1, 1) * frequencies
-        return np.concatenate([np.sin(angles), np.cos(angles)], 1)
-
-    row, column = np.mgrid[:rows, :columns]
-    return np.concatenate([waves(column), waves(row)], 1).astype(np.float32)
 
 
 def _modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:

@@ -137,14 +137,19 @@ def encoder(
     model: nn.Module | None = None,
     variables: Callable[[Any], dict] | None = None,
     prepare: Preprocess | None = None,
+    *,
+    method: str = "features",
+    read: Callable[[Any], jax.Array] = pooled,
 ) -> Encoder:
     """Describe the encoder of a state to fine-tuning: images are augmented as a classifier's are.
 
     Args:
       setup: with the flags of SETTINGS.
-      model: with a method `features(x, train)` -> {stage: map}, the last of which is averaged; None takes `--model`.
-      variables: State -> the trained variables of `model`; None takes those under "backbone".
+      model: the module; None takes `--model`.
+      variables: State -> the trained variables of `model`, or more; None takes those under "backbone".
       prepare: batch of images to the model's input; None takes `images.preprocess`.
+      method: of the module, `(x, train)`; that of every model gives {stage: map}.
+      read: what `method` gives -> features [B, D]; `pooled` averages the last map.
 
     Returns:
       What `fine_tuning` needs.
@@ -154,24 +159,29 @@ def encoder(
 
     def init(key: jax.Array) -> dict:
         zeros = prepare(jnp.zeros((1, *setup.spec["image_shape"])))
-        return dict(model.init(key, zeros, train=False))
+        return dict(model.init(key, zeros, train=False, method=method))
 
     def apply(variables: dict, batch: jax.Array, key: jax.Array | None) -> tuple[jax.Array, dict]:
         others = {name: leaves for name, leaves in variables.items() if name != "params"}
         x = prepare(batch)
         if key is None:
-            return pooled(model.apply(variables, x, train=False, method="features")), others
+            return read(model.apply(variables, x, train=False, method=method)), others
         if augment is not None:
             x = jax.vmap(augment)(jax.random.split(key, len(x)), x)
         rngs = {"dropout": jax.random.fold_in(key, len(x))}
-        maps, others = model.apply(variables, x, train=True, method="features", mutable=list(others), rngs=rngs)
-        return pooled(maps), others
+        out, others = model.apply(variables, x, train=True, method=method, mutable=list(others), rngs=rngs)
+        return read(out), others
 
     def backbone_of(state: Any) -> dict:
         trees = {"params": state.params, **state.model_state}
         return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
-    return Encoder(init, apply, variables or backbone_of)
+    def trained(state: Any) -> dict:
+        """Those that this encoder has: the weights of a decoder stay behind."""
+        given, own = (variables or backbone_of)(state), jax.eval_shape(init, jax.random.key(0))
+        return {name: {key: given[name][key] for key in leaves} for name, leaves in own.items()}
+
+    return Encoder(init, apply, trained)
 
 
 def fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[int, ...]:

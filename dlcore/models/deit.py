@@ -32,7 +32,7 @@ class DeiT(ViT):
     """A vision transformer with a second token that learns the teacher's answers; stages are those of `ViT`.
 
     Args:
-      num_classes: number of classes, the length of the logits.
+      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
         sizes.
       patch_size: P, side in pixels of a patch.
@@ -45,6 +45,7 @@ class DeiT(ViT):
       attention_dropout: probability of dropping an attention weight.
       drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
         at the first block.
+      layer_scale: initial factor of each channel of a block's branches, which is learned; None: they have none.
       epsilon: added to variances by the layer norms; 1e-12 in the models of Hugging Face's transformers.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.

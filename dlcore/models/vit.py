@@ -72,7 +72,7 @@ class ViT(nn.Module):
     """A vision transformer on [B, H, W, C], sides multiples of P = patch_size. Stages block1, block2, ... of stride P.
 
     Args:
-      num_classes: number of classes, the length of the logits.
+      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
         sizes.
       patch_size: P, side in pixels of a patch.
@@ -85,6 +85,7 @@ class ViT(nn.Module):
       attention_dropout: probability of dropping an attention weight.
       drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
         at the first block.
+      layer_scale: initial factor of each channel of a block's branches, which is learned; None: they have none.
       epsilon: added to variances by the layer norms; 1e-12 in the models of Hugging Face's transformers.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
@@ -103,6 +104,7 @@ class ViT(nn.Module):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0
+    layer_scale: float | None = None
     epsilon: float = 1e-6
     dtype: Any = None
     axis_name: str | None = None
@@ -125,7 +127,7 @@ class ViT(nn.Module):
           train: apply dropout, which needs the rng "dropout".
 
         Returns:
-          [B, num_classes], the logits, at least float32.
+          [B, num_classes], the logits, at least float32; without a head [B, width].
         """
         return self._forward(x, train)[0]
 
@@ -170,6 +172,7 @@ class ViT(nn.Module):
                 dropout_rate=self.dropout,
                 attention_dropout_rate=self.attention_dropout,
                 drop_path_rate=self.drop_path * i / max(self.depth - 1, 1),
+                layer_scale=self.layer_scale,
                 epsilon=self.epsilon,
                 dtype=dtype,
                 kernel_init=self.INITS["kernel"],
@@ -181,6 +184,8 @@ class ViT(nn.Module):
         return LayerNorm(self.epsilon, dtype=logits_dtype(x.dtype), name="norm")(x), maps
 
     def _head(self, x: jax.Array, name: str) -> jax.Array:
+        if self.num_classes == 0:
+            return x
         return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name=name)(x)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "LearnedPositions",
     "RelativePositionBias",
     "RelativePositionBuckets",
+    "grid_positions",
     "interpolate_positions",
     "relative_buckets",
     "sinusoidal_encoding",
@@ -81,6 +82,32 @@ def sinusoidal_encoding_2d(height: int, width: int, features: int, max_period: f
     )
     shape = height, width, features // 2
     return jnp.concatenate([jnp.broadcast_to(rows[:, None], shape), jnp.broadcast_to(columns, shape)], -1)
+
+
+def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:
+    """Embed the cells of a grid: sines then cosines of the column, then of the row.
+
+    Args:
+      rows: of the grid.
+      columns: of the grid.
+      features: D, a multiple of 4.
+
+    Returns:
+      [rows columns, D] float32, row by row.
+
+    Raises:
+      ValueError: D is no multiple of 4.
+    """
+    if features % 4:
+        raise ValueError(f"features={features}: not four waves; allowed: multiples of 4")
+    frequencies = 10_000.0 ** (-np.arange(features // 4) / (features // 4))
+
+    def waves(position: np.ndarray) -> np.ndarray:
+        angles = position.reshape(-1, 1) * frequencies
+        return np.concatenate([np.sin(angles), np.cos(angles)], 1)
+
+    row, column = np.mgrid[:rows, :columns]
+    return np.concatenate([waves(column), waves(row)], 1).astype(np.float32)
 
 
 def interpolate_positions(

@@ -192,9 +192,12 @@ class TransformerEncoderBlock(TransformerBlock):
 
     Args:
       drop_path_rate: probability to drop a whole branch of an example in training.
+      layer_scale: initial factor of each channel of a branch, a parameter `layer_scale1` or `layer_scale2` (Touvron et
+        al. 2021, arXiv:2103.17239); None leaves branches as they are.
     """
 
     drop_path_rate: float = 0.0
+    layer_scale: float | None = None
 
     @nn.compact
     def __call__(
@@ -226,12 +229,18 @@ class TransformerEncoderBlock(TransformerBlock):
                 attention(*inputs, mask=mask, bias=bias, train=train), deterministic=not train
             )
 
+        def scaled(y: jax.Array, i: int) -> jax.Array:
+            if self.layer_scale is None:
+                return y
+            init = nn.initializers.constant(self.layer_scale)
+            return y * self.param(f"layer_scale{i}", init, y.shape[-1:]).astype(y.dtype)
+
         for i, branch in enumerate((attend, lambda x: mlp(x, train)), 1):
             norm = self._norm(i)
             if self.pre_norm:
-                x = x + drop_path(branch(norm(x)), self.drop_path_rate, train)
+                x = x + drop_path(scaled(branch(norm(x)), i), self.drop_path_rate, train)
             else:
-                x = norm(x + drop_path(branch(x), self.drop_path_rate, train))
+                x = norm(x + drop_path(scaled(branch(x), i), self.drop_path_rate, train))
         return x
 
 

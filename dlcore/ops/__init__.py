@@ -44,6 +44,7 @@ from dlcore.ops.im2col import col2im, conv_im2col, im2col
 from dlcore.ops.kernels import is_kernel
 from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
 from dlcore.ops.nms import nms, top_detections
+from dlcore.ops.patches import patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.resize import RESIZE_METHODS, resize
@@ -108,6 +109,7 @@ __all__ = [
     "nms",
     "paired_box_iou",
     "paste_masks",
+    "patchify",
     "pixel_shuffle",
     "pixel_unshuffle",
     "receptive_field",
@@ -119,5 +121,6 @@ __all__ = [
     "same_padding",
     "split_sequence",
     "top_detections",
+    "unpatchify",
     "winograd_multiplications",
 ]

@@ -10,7 +10,17 @@ from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip
 from dlcore.report.tables import table
 
-__all__ = ["accuracy_table", "cluster_sheets", "feature_plane", "nearest_neighbors", "task_sheet", "view_pairs"]
+__all__ = [
+    "accuracy_table",
+    "attention_maps",
+    "cluster_sheets",
+    "domain_plane",
+    "feature_plane",
+    "nearest_neighbors",
+    "reconstructions",
+    "task_sheet",
+    "view_pairs",
+]
 
 COLORS = (*PALETTE, YELLOW, GRAY, LIGHT_GRAY)
 
@@ -139,6 +149,68 @@ def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Pan
     html = "".join(_figure(np.clip(np.stack(row), 0, 1)) for row in zip(images, first, second, strict=True))
     note = "Left the image, then two views as in training."
     return Panel("Two views", f'<div class="images strips narrow">{html}</div>', note, half=True)
+
+
+def reconstructions(images: np.ndarray, masked: np.ndarray, filled: np.ndarray, note: str) -> Panel:
+    """Show images, what is left of them under a mask, and what a network fills in.
+
+    Args:
+      images: [N, H, W, C] in [0, 1].
+      masked: [N, H, W, 1], 1 where a pixel was hidden.
+      filled: [N, H, W, C], the network's pixels; seen ones are the image's.
+      note: a line under the title.
+
+    Returns:
+      The panel.
+    """
+    seen = np.where(masked > 0, 0.5, images)
+    whole = np.clip(np.where(masked > 0, filled, images), 0, 1)
+    html = "".join(_figure(np.stack(row)) for row in zip(images, seen, whole, strict=True))
+    return Panel("Filled in", f'<div class="images strips narrow">{html}</div>', note, half=True)
+
+
+def attention_maps(images: np.ndarray, weights: np.ndarray) -> Panel:
+    """Show where the class token looks, by head.
+
+    Args:
+      images: [N, H, W, C] in [0, 1].
+      weights: [N, heads, h, w], its attention to the patches; each map is scaled to its largest value.
+
+    Returns:
+      The panel.
+    """
+    html = []
+    for image, heads in zip(images, weights, strict=True):
+        times = [side // patches for side, patches in zip(image.shape[:2], heads.shape[1:], strict=True)]
+        maps = heads / np.maximum(heads.max((1, 2), keepdims=True), 1e-12)
+        maps = np.kron(maps, np.ones((1, *times)))[..., None]
+        html.append(_figure(np.concatenate([image[None], np.repeat(maps, image.shape[-1], -1)])))
+    note = "Left the image, then for each head of the last block the attention of the class token to the patches."
+    return Panel("Attention", f'<div class="images strips narrow">{"".join(html)}</div>', note, half=True)
+
+
+def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], max_points: int = 500) -> Panel:
+    """Show the features of two domains on their common first two principal axes.
+
+    Args:
+      first: [N, D].
+      second: [M, D].
+      names: of the domains.
+      max_points: the first so many of each are drawn.
+
+    Returns:
+      The panel.
+    """
+    parts = [np.asarray(x, np.float64)[:max_points] for x in (first, second)]
+    both = np.concatenate(parts)
+    axes = np.linalg.svd(both - both.mean(0), full_matrices=False)[2]
+    figure, ax = new_figure((7, 5))
+    for part, name, color in zip(parts, names, COLORS, strict=False):
+        ax.scatter(*((part - both.mean(0)) @ axes[:2].T).T, s=7, color=color, label=name, alpha=0.6)
+    ax.set(xticks=[], yticks=[])
+    ax.legend(markerscale=2, fontsize=8, frameon=False)
+    note = "Features of the test split on their first two principal axes; where domains are alike, the clouds overlap."
+    return figure_panel("Two domains", figure, note)._replace(half=True)
 
 
 def feature_plane(

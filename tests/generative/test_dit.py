@@ -1,4 +1,4 @@
-"""Patches and positions by hand, the identity that adaLN-zero starts from, and the published size."""
+"""The identity that adaLN-zero starts from, and the published size."""
 
 import math
 
@@ -9,26 +9,7 @@ import optax
 import pytest
 
 from dlcore.generative import ddpm
-from dlcore.generative.dit import DiT, grid_positions
-from dlcore.generative.patches import patchify, unpatchify
-
-
-@pytest.mark.covers("AT-31")
-def test_patches_are_squares_row_by_row_and_join_again():
-    x = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
-    patches = patchify(x, 2)
-    assert patches.shape == (2, 6, 12)
-    np.testing.assert_array_equal(patches[1, 4], x[1, 2:4, 2:4].reshape(-1))
-    np.testing.assert_array_equal(unpatchify(patches, 2, 4, 6), x)
-
-
-@pytest.mark.covers("AT-31")
-def test_positions_are_waves_of_the_column_then_of_the_row():
-    table = grid_positions(2, 3, 8).reshape(2, 3, 8)
-    want = [np.sin(2), np.sin(0.02), np.cos(2), np.cos(0.02), np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)]
-    np.testing.assert_allclose(table[1, 2], want, rtol=1e-5)
-    with pytest.raises(ValueError, match="features=6: not four waves"):
-        grid_positions(2, 2, 6)
+from dlcore.generative.dit import DiT
 
 
 @pytest.mark.covers("AT-31")

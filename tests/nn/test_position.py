@@ -9,6 +9,7 @@ from dlcore.nn import (
     LearnedPositions,
     RelativePositionBias,
     RelativePositionBuckets,
+    grid_positions,
     interpolate_positions,
     relative_buckets,
     sinusoidal_encoding,
@@ -140,3 +141,12 @@ def test_the_bias_of_buckets_follows_the_queries_positions():
     assert bias.shape == (2, 3, 1, 6)
     np.testing.assert_array_equal(bias[0, 1, 0], [13, 10, 7, 4, 1, 1])  # buckets 4 3 2 1 0 0
     np.testing.assert_array_equal(bias[1, 1, 0], [4, 1, 1, 1, 1, 1])
+
+
+@pytest.mark.covers("AT-31")
+def test_positions_are_waves_of_the_column_then_of_the_row():
+    table = grid_positions(2, 3, 8).reshape(2, 3, 8)
+    want = [np.sin(2), np.sin(0.02), np.cos(2), np.cos(0.02), np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)]
+    np.testing.assert_allclose(table[1, 2], want, rtol=1e-5)
+    with pytest.raises(ValueError, match="features=6: not four waves"):
+        grid_positions(2, 2, 6)

@@ -35,12 +35,13 @@ def _box(key: jax.Array, shape: tuple[int, ...], area: Span, ratio: Span) -> tup
     return position[0] * (rows - height), position[1] * (columns - width), height, width
 
 
-def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3)) -> Augmentation:
-    """Build an augmentation that enlarges a random box to the image's own size, bilinearly.
+def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3), side: int | None = None) -> Augmentation:
+    """Build an augmentation that resizes a random box to the image's own size or another, bilinearly.
 
     Args:
       area: range of the box's share of the image.
       ratio: range of its width over its height.
+      side: of the result in pixels; None: the image's.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -52,10 +53,11 @@ def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3)) -
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         top, left, height, width = _box(key, image.shape, area, ratio)
-        scale = jnp.stack([image.shape[0] / height, image.shape[1] / width])
+        shape = image.shape if side is None else (side, side, image.shape[-1])
+        scale = jnp.stack([shape[0] / height, shape[1] / width])
         translation = -jnp.stack([top, left]) * scale
         return jax.image.scale_and_translate(
-            image, image.shape, (0, 1), scale.astype(image.dtype), translation.astype(image.dtype), "linear", False
+            image, shape, (0, 1), scale.astype(image.dtype), translation.astype(image.dtype), "linear", False
         )
 
     return apply

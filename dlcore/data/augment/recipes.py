@@ -76,13 +76,17 @@ def classification_augmentation(
     return extra if plain is None else augment.compose(plain, extra)
 
 
-def contrastive_augmentation(kind: Literal["digit", "gray", "color"]) -> Augmentation:
+def contrastive_augmentation(
+    kind: Literal["digit", "gray", "color"], area: tuple[float, float] | None = None, side: int | None = None
+) -> Augmentation:
     """Build the random view of an image that contrastive learning compares.
 
     For colored photographs it is SimCLR's (Chen et al. 2020, arXiv:2002.05709, appendix A) with a weaker jitter.
 
     Args:
       kind: of image: written marks, gray or colored photographs.
+      area: range of the share of the image that a view shows; None: that of the kind.
+      side: of a view in pixels; None: the image's.
 
     Returns:
       `(key, image [H, W, C] in [0, 1]) -> image`.
@@ -92,8 +96,14 @@ def contrastive_augmentation(kind: Literal["digit", "gray", "color"]) -> Augment
     """
     if kind not in VIEWS:
         raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(VIEWS)}")
+
+    def crop(usual: tuple[float, float]) -> Augmentation:
+        return occlusion.random_resized_crop(area or usual, side=side)
+
     if kind == "digit":
+        cut = () if (area, side) == (None, None) else (crop((1.0, 1.0)),)
         return augment.compose(
+            *cut,
             augment.random_affine(degrees=20, translate=0.15, scale=(0.7, 1.2), shear=15),
             jitter.color_jitter(brightness=0.4),
             occlusion.random_erasing(0.5, (0.02, 0.2)),
@@ -101,14 +111,14 @@ def contrastive_augmentation(kind: Literal["digit", "gray", "color"]) -> Augment
         )
     if kind == "gray":
         return augment.compose(
-            occlusion.random_resized_crop((0.3, 1.0)),
+            crop((0.3, 1.0)),
             augment.random_flip(),
             jitter.random_apply(jitter.color_jitter(0.6, 0.6), 0.8),
             jitter.random_blur((0.1, 1.5), 0.3),
             occlusion.random_erasing(0.3, (0.02, 0.2)),
         )
     return augment.compose(
-        occlusion.random_resized_crop((0.2, 1.0)),
+        crop((0.2, 1.0)),
         augment.random_flip(),
         jitter.random_apply(jitter.color_jitter(0.4, 0.4, 0.4, 0.1), 0.8),
         jitter.random_gray(0.2),

@@ -1,0 +1,43 @@
+"""Zero-shot classification: an image gets the class whose description lies nearest; no image was ever labeled.
+
+Radford et al. 2021, arXiv:2103.00020: the vector of a class is the mean over its prompts, to length 1.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dlcore.learner import Evaluator
+
+__all__ = ["zero_shot"]
+
+
+def zero_shot(
+    source: Any, class_vectors: Callable[[Any], np.ndarray], *, key: str = "clip", name: str = "zero_shot"
+) -> Evaluator:
+    """Measure the accuracy of the nearest class vector.
+
+    Args:
+      source: images with `label`; `predict` runs over them.
+      class_vectors: State -> [K, D], one vector a class.
+      key: of the images' vectors [B, D] in what `predict` gives.
+      name: of the metric.
+
+    Returns:
+      An evaluator of one number, the share of images that get their class.
+    """
+
+    def start(state: Any) -> tuple[np.ndarray, list, list]:
+        return np.asarray(class_vectors(state), np.float32), [], []
+
+    def add(acc: tuple, outputs: Any, rows: Any) -> tuple:
+        vectors, said, truth = acc
+        said.append((np.asarray(outputs[key], np.float32) @ vectors.T).argmax(1))
+        truth.append(np.asarray(rows["label"]))
+        return acc
+
+    def finish(acc: tuple) -> dict[str, float]:
+        return {name: float((np.concatenate(acc[1]) == np.concatenate(acc[2])).mean())}
+
+    return Evaluator(add, finish, source, (name,), start)

@@ -1,0 +1,364 @@
+"""CLIP: a vision transformer and a text transformer that put an image and its caption at the same place.
+
+Radford et al., "Learning transferable visual models from natural language supervision" (2021), arXiv:2103.00020;
+SigLIP: Zhai et al. 2023, arXiv:2303.15343.
+
+    CLIP     image: W LN(blocks(LN([class token; patches] + P)))[class token]
+             text:  W LN(causal blocks(E[tokens] + P)) at the first end token
+    SigLIP   image: one learned query attends to LN(blocks(patches + P)), then an MLP
+             text:  W LN(blocks(E[tokens] + P))[last] + b
+    both     to length 1, and a learned scale: exp(s), at most 100; SigLIP adds a bias to scaled cosines
+
+What follows the end token is never seen, so a caption may be padded there. `load_torch` takes the state dicts of
+transformers' CLIPModel and SiglipModel. CLIP ViT-B/32 has 151,277,313 parameters.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.models.torch_weights import fill_from_torch
+from dlcore.nn import (
+    Conv,
+    LayerNorm,
+    LearnedPositions,
+    MultiHeadAttention,
+    TransformerEncoderBlock,
+    causal_mask,
+)
+from dlcore.nn.precision import logits_dtype
+from dlcore.nn.transformer import FeedForward
+
+__all__ = ["CLIP", "SigLIP", "load_torch", "quick_gelu"]
+
+LARGEST_SCALE = 100.0
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """Approximate GELU by x sigmoid(1.702 x), as CLIP was trained.
+
+    Args:
+      x: [...].
+
+    Returns:
+      [...].
+    """
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    x = x.astype(logits_dtype(x.dtype))
+    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
+
+
+class CLIP(nn.Module):
+    """Two transformers into one space: (images [B, H, W, 3], tokens [B, T]) -> vectors of length 1, and the scale.
+
+    Args:
+      vocab_size: different tokens.
+      end_token: that ends a text; the text's vector is read there.
+      window: the most tokens of a text.
+      image_size: side in pixels of the square images.
+      patch_size: side in pixels of a patch; divides the image's.
+      embedding_size: D, of the shared space.
+      vision_depth: blocks of the image's transformer.
+      vision_width: features of a patch's token.
+      vision_heads: attention heads of the image's transformer.
+      text_depth: blocks of the text's transformer.
+      text_width: features of a word's token.
+      text_heads: attention heads of the text's transformer.
+      mlp_ratio: hidden units of a block's MLP by its width.
+      epsilon: of the layer norms.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    vocab_size: int
+    end_token: int
+    window: Annotated[int, Range(1)] = 77
+    image_size: Annotated[int, Range(1)] = 224
+    patch_size: Annotated[int, Range(1)] = 32
+    embedding_size: Annotated[int, Range(1)] = 512
+    vision_depth: Annotated[int, Range(1)] = 12
+    vision_width: Annotated[int, Range(1)] = 768
+    vision_heads: Annotated[int, Range(1)] = 12
+    text_depth: Annotated[int, Range(1)] = 12
+    text_width: Annotated[int, Range(1)] = 512
+    text_heads: Annotated[int, Range(1)] = 8
+    mlp_ratio: Annotated[int, Range(1)] = 4
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    ACTIVATION = staticmethod(quick_gelu)
+    FIRST_SCALE = 1 / 0.07
+
+    def setup(self):
+        """Build both transformers."""
+        self._towers()
+        normal = nn.initializers.normal
+        self.class_token = self.param("class_token", normal(self.vision_width**-0.5), (1, 1, self.vision_width))
+        self.vision_pre_norm = LayerNorm(self.epsilon, dtype=self.dtype)
+        self.vision_head = nn.Dense(
+            self.embedding_size, use_bias=False, dtype=self.dtype, kernel_init=normal(self.vision_width**-0.5)
+        )
+        self.text_head = nn.Dense(
+            self.embedding_size, use_bias=False, dtype=self.dtype, kernel_init=normal(self.text_width**-0.5)
+        )
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(np.log(self.FIRST_SCALE)), ())
+
+    @nn.nowrap
+    def _towers(self, prefix: int = 1) -> None:
+        """What both kinds have."""
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"patch_size={self.patch_size}: does not divide image_size={self.image_size}; allowed: its divisors"
+            )
+
+        def blocks(depth: int, width: int, heads: int) -> list:
+            return [
+                TransformerEncoderBlock(
+                    heads,
+                    self.mlp_ratio * width,
+                    pre_norm=True,
+                    activation=self.ACTIVATION,
+                    epsilon=self.epsilon,
+                    dtype=self.dtype,
+                )
+                for _ in range(depth)
+            ]
+
+        size, side = (self.patch_size, self.patch_size), self.image_size // self.patch_size
+        self.patch_embed = Conv(self.vision_width, size, size, padding="VALID", use_bias=prefix == 0, dtype=self.dtype)
+        self.vision_positions = LearnedPositions((side, side), prefix)
+        self.vision_blocks = blocks(self.vision_depth, self.vision_width, self.vision_heads)
+        self.vision_norm = LayerNorm(self.epsilon)
+        init = nn.initializers.normal(0.02)
+        self.token_embed = nn.Embed(self.vocab_size, self.text_width, embedding_init=init, dtype=self.dtype)
+        self.text_positions = nn.Embed(
+            self.window, self.text_width, embedding_init=nn.initializers.normal(0.01), dtype=self.dtype
+        )
+        self.text_blocks = blocks(self.text_depth, self.text_width, self.text_heads)
+        self.text_norm = LayerNorm(self.epsilon)
+
+    def __call__(self, images: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Encode images and texts.
+
+        Args:
+          images: [B, H, W, 3], normalized.
+          tokens: [B, T] int, T at most the window.
+
+        Returns:
+          (images [B, D], texts [B, D], both of length 1, and the scale of cosines, at most 100).
+        """
+        return self.encode_image(images), self.encode_text(tokens), self.scale()
+
+    def scale(self) -> jax.Array:
+        """Read the scale.
+
+        Returns:
+          [], the factor of the cosines, at most 100.
+        """
+        return jnp.minimum(jnp.exp(self.logit_scale.reshape(())), LARGEST_SCALE)
+
+    def encode_image(self, images: jax.Array) -> jax.Array:
+        """Encode images.
+
+        Args:
+          images: [B, H, W, 3], normalized.
+
+        Returns:
+          [B, D], of length 1, at least float32.
+        """
+        token = self.image_tokens(images)[:, 0]
+        return _unit(self.vision_head(self.vision_norm(token.astype(logits_dtype(token.dtype)))))
+
+    def image_tokens(self, images: jax.Array) -> jax.Array:
+        """Read images.
+
+        Args:
+          images: [B, H, W, 3], normalized.
+
+        Returns:
+          [B, 1 + N, width], of the last block, the class token first.
+        """
+        x, grid = self._patches(images)
+        first = jnp.broadcast_to(self.class_token.astype(x.dtype), (len(x), 1, self.vision_width))
+        x = self.vision_pre_norm(self.vision_positions(jnp.concatenate([first, x], 1), grid))
+        for block in self.vision_blocks:
+            x = block(x)
+        return x
+
+    def _patches(self, images: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
+        if images.ndim != 4 or any(side % self.patch_size for side in images.shape[1:3]):
+            raise ValueError(
+                f"images.shape={images.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples "
+                f"of patch_size={self.patch_size}"
+            )
+        x = self.patch_embed(images)
+        return x.reshape(len(x), -1, self.vision_width), x.shape[1:3]
+
+    def text_tokens(self, tokens: jax.Array) -> jax.Array:
+        """Read texts; a token sees those before it.
+
+        Args:
+          tokens: [B, T] int, T at most the window.
+
+        Returns:
+          [B, T, width], of the last norm.
+        """
+        return self._read(tokens, causal_mask(tokens.shape[1]))
+
+    def _read(self, tokens: jax.Array, mask: jax.Array | None) -> jax.Array:
+        length = tokens.shape[1]
+        if length > self.window:
+            raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
+        x = self.token_embed(tokens) + self.text_positions(jnp.arange(length))
+        for block in self.text_blocks:
+            x = block(x, False, mask)
+        return self.text_norm(x.astype(logits_dtype(x.dtype)))
+
+    def encode_text(self, tokens: jax.Array) -> jax.Array:
+        """Encode texts.
+
+        Args:
+          tokens: [B, T] int, each with an end token; what follows it is not seen.
+
+        Returns:
+          [B, D], of length 1, at least float32.
+        """
+        x, end = self.text_tokens(tokens), (tokens == self.end_token).argmax(1)
+        return _unit(self.text_head(jnp.take_along_axis(x, end[:, None, None], 1)[:, 0]))
+
+
+class SigLIP(CLIP):
+    """A CLIP without a class token, whose image is read by one learned query; texts are read at their last token.
+
+    All fields of `CLIP`; D is the width of the image's tokens, and `embedding_size` and `end_token` are not used.
+
+    Args:
+      epsilon: of the layer norms.
+    """
+
+    epsilon: float = 1e-6
+
+    ACTIVATION = staticmethod(functools.partial(nn.gelu, approximate=True))
+    FIRST_SCALE = 10.0
+
+    def setup(self):
+        """Build both transformers and the query."""
+        self._towers(0)
+        self.probe = self.param("probe", nn.initializers.normal(0.02), (1, 1, self.vision_width))
+        self.probe_attn = MultiHeadAttention(self.vision_heads, dtype=self.dtype)
+        self.probe_norm = LayerNorm(self.epsilon, dtype=self.dtype)
+        self.probe_mlp = FeedForward(self.mlp_ratio * self.vision_width, self.ACTIVATION, dtype=self.dtype)
+        self.text_head = nn.Dense(self.vision_width, dtype=self.dtype)
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(np.log(self.FIRST_SCALE)), (1,))
+        self.logit_bias = self.param("logit_bias", nn.initializers.constant(-10.0), (1,))
+
+    def logits(self, images: jax.Array, tokens: jax.Array) -> jax.Array:
+        """Score all pairs, by scaled cosines and the bias.
+
+        Args:
+          images: [B, H, W, 3], normalized.
+          tokens: [B', T] int.
+
+        Returns:
+          [B, B'].
+        """
+        seen, read, scale = self(images, tokens)
+        return scale * seen @ read.T + self.logit_bias
+
+    def image_tokens(self, images: jax.Array) -> jax.Array:
+        """Read images.
+
+        Args:
+          images: [B, H, W, 3], normalized.
+
+        Returns:
+          [B, N, width], of the last block.
+        """
+        x, grid = self._patches(images)
+        x = self.vision_positions(x, grid)
+        for block in self.vision_blocks:
+            x = block(x)
+        return x
+
+    def encode_image(self, images: jax.Array) -> jax.Array:
+        """Encode images.
+
+        Args:
+          images: [B, H, W, 3], normalized.
+
+        Returns:
+          [B, width], of length 1, at least float32.
+        """
+        x = self.image_tokens(images)
+        x = self.vision_norm(x.astype(logits_dtype(x.dtype)))
+        probe = jnp.broadcast_to(self.probe.astype(x.dtype), (len(x), 1, self.vision_width))
+        x = self.probe_attn(probe, x)
+        return _unit((x + self.probe_mlp(self.probe_norm(x)))[:, 0])
+
+    def encode_text(self, tokens: jax.Array) -> jax.Array:
+        """Encode texts.
+
+        Args:
+          tokens: [B, T] int; all of them are read, padding too.
+
+        Returns:
+          [B, width], of length 1, at least float32.
+        """
+        return _unit(self.text_head(self._read(tokens, None)[:, -1]))
+
+
+TORCH_NAMES = (
+    (r"^class_token", "vision_model.embeddings.class_embedding"),
+    (r"^patch_embed\.", "vision_model.embeddings.patch_embedding."),
+    (r"^vision_positions\.", "vision_model.embeddings.position_embedding."),
+    (r"^vision_pre_norm\.", "vision_model.pre_layrnorm."),
+    (r"^vision_norm\.", "vision_model.post_layernorm."),
+    (r"^vision_head\.", "visual_projection."),
+    (r"^token_embed\.", "text_model.embeddings.token_embedding."),
+    (r"^text_positions\.", "text_model.embeddings.position_embedding."),
+    (r"^text_norm\.", "text_model.final_layer_norm."),
+    (r"^(vision|text)_blocks\.", r"\1_model.encoder.layers."),
+    (r"\.norm(\d)\.", r".layer_norm\1."),
+    (r"\.attn\.proj\.", ".self_attn.out_proj."),
+    (r"^(.*)\.attn\.qkv\.(.*)", r"\1.self_attn.q_proj.\2 + \1.self_attn.k_proj.\2 + \1.self_attn.v_proj.\2"),
+    (r"^probe$", "vision_model.head.probe"),
+    (r"^probe_attn\.proj\.", "vision_model.head.attention.out_proj."),
+    (r"^probe_attn\.", "vision_model.head.attention."),
+    (r"^probe_norm\.", "vision_model.head.layernorm."),
+    (r"^probe_mlp\.", "vision_model.head.mlp."),
+)
+
+
+def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the state dict of transformers' CLIPModel or SiglipModel.
+
+    Args:
+      model: of the same form.
+      state_dict: {name: array}.
+
+    Returns:
+      The variables, {"params": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    entries = {name: value for name, value in state_dict.items() if not name.endswith("position_ids")}
+    siglip = isinstance(model, SigLIP)
+    head = r"text_model.head." if siglip else "text_projection."
+    for kind in ("weight", "bias"):
+        fused = entries.pop(f"vision_model.head.attention.in_proj_{kind}", None)
+        if fused is not None:
+            for name, part in zip(("query", "key", "value"), np.split(np.asarray(fused), 3), strict=True):
+                entries[f"vision_model.head.attention.{name}.{kind}"] = part
+    images = jnp.zeros((1, model.image_size, model.image_size, 3))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, jnp.zeros((1, 1), jnp.int32)))
+    rules = (*TORCH_NAMES, (r"^text_head\.", head))
+    return fill_from_torch(shapes, entries, rules, what=type(model).__name__)

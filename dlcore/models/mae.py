@@ -1,0 +1,368 @@
+"""Masked autoencoders: a ViT reads the few patches that are left of an image, and a small one fills in the others.
+
+He et al., "Masked autoencoders are scalable vision learners" (2021), arXiv:2111.06377; of clips, Tong et al. 2022,
+"VideoMAE", arXiv:2203.12602.
+
+    order = argsort(noise),  the first N (1 - ratio) patches are seen
+    h = LN(blocks([class token; W patches[seen] + P[seen]]))                               the encoder
+    y = [class token; D h at the seen places, a learned mask token at the others] + P'     back in their order
+    prediction = V LN(blocks'(y))                                                          p p C numbers a patch
+
+The number of seen patches is fixed, so shapes are static, and the encoder computes for nothing else: even the first
+layer embeds seen patches only. Positions are fixed sines, so that images of any size of whole patches may come. At the
+published size the parameters and the two tables of sines for 224 x 224 pixels are 111,907,840 numbers.
+
+`load_torch` takes the state dict of transformers' ViTMAEForPreTraining (and VideoMAEForPreTraining); the tables in it
+are checked. Its encoder has fused layers of queries, keys and values; VideoMAE's keys have no bias, which is zero here
+and changes no attention.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.models.torch_weights import fill_from_torch
+from dlcore.nn import LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
+from dlcore.nn.precision import logits_dtype
+from dlcore.ops import patchify
+
+__all__ = ["MAE", "VideoMAE", "load_torch", "visible_count"]
+
+
+def visible_count(patches: int, mask_ratio: float) -> int:
+    """Count the patches that the encoder sees.
+
+    Args:
+      patches: N, of an image.
+      mask_ratio: share that is masked.
+
+    Returns:
+      N (1 - ratio), rounded down.
+
+    Raises:
+      ValueError: none would be seen, or none masked.
+    """
+    count = int(patches * (1 - mask_ratio) + 1e-9)
+    if not 0 < count < patches:
+        raise ValueError(
+            f"mask_ratio={mask_ratio}: leaves {count} of {patches} patches; allowed: 1 to {patches - 1} seen"
+        )
+    return count
+
+
+class MAE(nn.Module):
+    """A masked autoencoder of images [B, H, W, C], sides multiples of P = patch_size.
+
+    Args:
+      channels: C, of the images.
+      patch_size: P, side in pixels of a patch.
+      depth: blocks of the encoder.
+      width: features of a token of the encoder.
+      num_heads: attention heads of the encoder.
+      mlp_features: hidden units of the encoder's MLPs.
+      decoder_depth: blocks of the decoder.
+      decoder_width: features of a token of the decoder.
+      decoder_heads: attention heads of the decoder.
+      decoder_features: hidden units of the decoder's MLPs.
+      mask_ratio: share of the patches that are masked.
+      epsilon: of the layer norms; 1e-12 in transformers.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    channels: int
+    patch_size: Annotated[int, Range(1)] = 16
+    depth: Annotated[int, Range(1)] = 12
+    width: Annotated[int, Range(4)] = 768
+    num_heads: Annotated[int, Range(1)] = 12
+    mlp_features: Annotated[int, Range(1)] = 3072
+    decoder_depth: Annotated[int, Range(1)] = 8
+    decoder_width: Annotated[int, Range(4)] = 512
+    decoder_heads: Annotated[int, Range(1)] = 16
+    decoder_features: Annotated[int, Range(1)] = 2048
+    mask_ratio: Annotated[float, Range(0, 1)] = 0.75
+    epsilon: float = 1e-6
+    dtype: Any = None
+
+    CLASS_TOKEN = True
+    """Whether a token that is no patch stands in front, and the encoder ends in a norm."""
+
+    def setup(self):
+        """Build both networks."""
+        token = nn.initializers.normal(0.02)
+        init = nn.initializers.xavier_uniform()
+
+        def blocks(depth: int, heads: int, features: int) -> list:
+            fields = {"pre_norm": True, "activation": gelu, "epsilon": self.epsilon, "dtype": self.dtype}
+            return [TransformerEncoderBlock(heads, features, **fields) for _ in range(depth)]
+
+        def dense(features: int) -> nn.Dense:
+            return nn.Dense(features, dtype=self.dtype, kernel_init=init)
+
+        self.patch_embed = dense(self.width)
+        self.blocks = blocks(self.depth, self.num_heads, self.mlp_features)
+        self.decoder_embed = dense(self.decoder_width)
+        self.mask_token = self.param("mask_token", token, (1, 1, self.decoder_width))
+        self.decoder = blocks(self.decoder_depth, self.decoder_heads, self.decoder_features)
+        self.decoder_norm = LayerNorm(self.epsilon)
+        self.decoder_pred = nn.Dense(self.patch_values(), kernel_init=init)
+        if self.CLASS_TOKEN:
+            self.cls_token = self.param("cls_token", token, (1, 1, self.width))
+            self.norm = LayerNorm(self.epsilon)
+
+    def patch_values(self) -> int:
+        """Count the numbers of a patch.
+
+        Returns:
+          P P C.
+        """
+        return self.patch_size**2 * self.channels
+
+    def grid(self, x: jax.Array) -> tuple[int, ...]:
+        """Tell how many patches lie along each side.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          (rows, columns).
+
+        Raises:
+          ValueError: patches do not cover the image.
+        """
+        if x.ndim != 4 or any(side % self.patch_size for side in x.shape[1:3]):
+            raise ValueError(
+                f"x.shape={x.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples of "
+                f"patch_size={self.patch_size}"
+            )
+        return x.shape[1] // self.patch_size, x.shape[2] // self.patch_size
+
+    def patches(self, x: jax.Array) -> jax.Array:
+        """Cut images into patches.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, N, P P C].
+        """
+        return patchify(x, self.patch_size)
+
+    def positions(self, grid: tuple[int, ...], width: int) -> np.ndarray:
+        """Build the table of positions.
+
+        Args:
+          grid: of `grid`.
+          width: D, features of a token.
+
+        Returns:
+          [N, D].
+        """
+        return grid_positions(*grid, width)
+
+    def __call__(self, x: jax.Array, noise: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Mask images and fill them in.
+
+        Args:
+          x: [B, H, W, C].
+          noise: [B, N]; the patches of the smallest are seen.
+          train: unused, as nothing drops.
+
+        Returns:
+          `prediction: [B, N, P P C]`, at least float32; `mask: [B, N]`, 1 where a patch was masked; `restore: [B, N]`,
+          the rank of each patch's noise; `tokens`, the encoder's output, [B, 1 + seen, width].
+
+        Raises:
+          ValueError: patches do not cover the image, there is other noise, or no patch would be seen.
+        """
+        count = int(np.prod(self.grid(x)))
+        if noise.shape != (x.shape[0], count):
+            raise ValueError(f"noise.shape={noise.shape}: allowed: {(x.shape[0], count)}, a number for each patch")
+        seen = visible_count(count, self.mask_ratio)
+        order = jnp.argsort(noise, axis=1)
+        restore = jnp.argsort(order, axis=1)
+        tokens = self.encode(x, order[:, :seen])
+        prediction = self._decode(tokens, restore, self.grid(x))
+        return {
+            "prediction": prediction,
+            "mask": (restore >= seen).astype(prediction.dtype),
+            "restore": restore,
+            "tokens": tokens,
+        }
+
+    def encode(self, x: jax.Array, seen: jax.Array | None = None, train: bool = False) -> jax.Array:
+        """Read patches of images.
+
+        Args:
+          x: [B, H, W, C].
+          seen: [B, K] int, the patches to read; None: all.
+          train: unused, as nothing drops.
+
+        Returns:
+          [B, 1 + K, width], normalized, the class token first; at least float32.
+
+        Raises:
+          ValueError: patches do not cover the image.
+        """
+        grid = self.grid(x)
+        patches, places = self.patches(x), jnp.asarray(self.positions(grid, self.width))[None]
+        if seen is not None:
+            patches = jnp.take_along_axis(patches, seen[..., None], 1)
+            places = jnp.take_along_axis(jnp.broadcast_to(places, (len(x), *places.shape[1:])), seen[..., None], 1)
+        tokens = self.patch_embed(patches)
+        tokens = tokens + places.astype(tokens.dtype)
+        if self.CLASS_TOKEN:
+            first = jnp.broadcast_to(self.cls_token.astype(tokens.dtype), (len(x), 1, self.width))
+            tokens = jnp.concatenate([first, tokens], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = tokens.astype(logits_dtype(tokens.dtype))
+        return self.norm(tokens) if self.CLASS_TOKEN else tokens
+
+    def _decode(self, tokens: jax.Array, restore: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+        front, y = int(self.CLASS_TOKEN), self.decoder_embed(tokens)
+        hidden = restore.shape[1] - (y.shape[1] - front)
+        masked = jnp.broadcast_to(self.mask_token.astype(y.dtype), (len(y), hidden, self.decoder_width))
+        patches = jnp.take_along_axis(jnp.concatenate([y[:, front:], masked], 1), restore[..., None], 1)
+        patches = patches + jnp.asarray(self.positions(grid, self.decoder_width), y.dtype)
+        y = jnp.concatenate([y[:, :front], patches], 1)
+        for block in self.decoder:
+            y = block(y)
+        return self.decoder_pred(self.decoder_norm(y.astype(logits_dtype(y.dtype)))[:, front:])
+
+
+class VideoMAE(MAE):
+    """A masked autoencoder of clips [B, F, H, W, C]: patches of `tubelet` frames; no class token, no last norm.
+
+    All fields of `MAE`; P is the side of a patch in each frame.
+
+    Args:
+      tubelet: frames of a patch; divides F.
+    """
+
+    tubelet: Annotated[int, Range(1)] = 2
+
+    CLASS_TOKEN = False
+
+    def patch_values(self) -> int:
+        """Count the numbers of a patch.
+
+        Returns:
+          tubelet P P C.
+        """
+        return self.tubelet * self.patch_size**2 * self.channels
+
+    def grid(self, x: jax.Array) -> tuple[int, ...]:
+        """Tell how many patches lie along time and each side.
+
+        Args:
+          x: [B, F, H, W, C].
+
+        Returns:
+          (times, rows, columns).
+
+        Raises:
+          ValueError: patches do not cover the clip.
+        """
+        size = (self.tubelet, self.patch_size, self.patch_size)
+        if x.ndim != 5 or any(side % s for side, s in zip(x.shape[1:4], size, strict=True)):
+            raise ValueError(
+                f"x.shape={x.shape}: patches do not cover the clip; allowed: [B, F, H, W, C] with multiples of {size}"
+            )
+        return tuple(side // s for side, s in zip(x.shape[1:4], size, strict=True))
+
+    def patches(self, x: jax.Array) -> jax.Array:
+        """Cut clips into patches.
+
+        Args:
+          x: [B, F, H, W, C].
+
+        Returns:
+          [B, N, tubelet P P C].
+        """
+        (t, h, w), p, channels = self.grid(x), self.patch_size, x.shape[-1]
+        x = x.reshape(-1, t, self.tubelet, h, p, w, p, channels).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+        return x.reshape(len(x), t * h * w, self.tubelet * p * p * channels)
+
+    def positions(self, grid: tuple[int, ...], width: int) -> np.ndarray:
+        """Build the table of positions: waves of the place in the sequence of patches.
+
+        Args:
+          grid: of `grid`.
+          width: D, features of a token.
+
+        Returns:
+          [N, D].
+        """
+        return sinusoidal_encoding(int(np.prod(grid)), width)
+
+
+TORCH_NAMES = (
+    (r"^(cls_token|patch_embed\.)", r"vit.embeddings.\1"),
+    (r"^blocks\.", "vit.layers."),
+    (r"^norm\.", "vit.layernorm."),
+    (r"^decoder\.(\d+)\.", r"decoder.decoder_layers.\1."),
+    (r"^(mask_token|decoder_(norm|embed|pred)\.)", r"decoder.\1"),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+    (r"^(.*)\.attn\.qkv\.(.*)", r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2"),
+)
+"""Names in today's transformers."""
+
+TORCH_OLD_NAMES = (
+    (r"^videomae\.(embeddings\.|encoder\.)", r"vit.\1"),
+    (r"^mask_token", "decoder.mask_token"),
+    (r"^encoder_to_decoder\.", "decoder.decoder_embed."),
+    (r"^decoder\.norm\.", "decoder.decoder_norm."),
+    (r"^decoder\.head\.", "decoder.decoder_pred."),
+    (r"^vit\.encoder\.layer\.", "vit.layers."),
+    (r"patch_embeddings\.projection\.", "patch_embed."),
+    (r"\.attention\.attention\.(q|k|v)(?:uery|ey|alue)\.", r".attention.\1_proj."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+)
+"""What turns older names, and those of VideoMAE, into them."""
+
+_TABLES = {"vit.embeddings.position_embeddings": "width", "decoder.decoder_pos_embed": "decoder_width"}
+
+
+def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]) -> dict[str, Any]:
+    """Convert the state dict of transformers' ViTMAEForPreTraining or VideoMAEForPreTraining.
+
+    Args:
+      model: of the same form.
+      state_dict: {name: array}; tables of positions are compared with those that are computed, and left out.
+      image: shape of an example, (H, W, C) or (F, H, W, C).
+
+    Returns:
+      The variables, {"params": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape, or a table is another; they are listed by name.
+    """
+    x, entries = jnp.zeros((1, *image)), {}
+    for name, value in state_dict.items():
+        if name in _TABLES:
+            table = model.positions(model.grid(x), getattr(model, _TABLES[name]))
+            if value.shape[1] != len(table) + 1 or not np.allclose(value[0, 1:], table, atol=1e-4):
+                raise ValueError(f"state_dict: {name} is not the sines of this grid; allowed: tables of {image}")
+            continue
+        for pattern, replacement in TORCH_OLD_NAMES:
+            name = re.sub(pattern, replacement, name)
+        entries[name] = np.asarray(value)
+    embed = "vit.embeddings.patch_embed.weight"
+    if embed in entries:  # (width, C, ..., P, P) -> (width, ... P P C)
+        entries[embed] = np.moveaxis(entries[embed], 1, -1).reshape(len(entries[embed]), -1)
+    if not model.CLASS_TOKEN:
+        for name in [name for name in entries if name.endswith("q_proj.bias")]:
+            entries.setdefault(name.replace("q_proj", "k_proj"), np.zeros_like(entries[name]))
+        entries.setdefault("decoder.decoder_embed.bias", np.zeros(model.decoder_width, np.float32))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, jnp.zeros((1, int(np.prod(model.grid(x)))))))
+    return fill_from_torch(shapes, entries, TORCH_NAMES, what=type(model).__name__)

@@ -1,0 +1,79 @@
+"""CLIP: captions in place of labels. An image finds its own caption among those of the batch, and a caption its image.
+
+Radford et al. 2021, arXiv:2103.00020; the network is `dlcore.models.clip`.
+
+    s_ij = e^s cos(f(image_i), g(text_j)),   L = 1/2N sum_i -log softmax_j(s_ij)_i - log softmax_j(s_ji)_i,   e^s <= 100
+    zero-shot: the class whose prompts' mean vector, "a photo of a dog" and the like, is nearest to the image
+
+The learner is that of `dlcore.vision_language.retrieval`, under which vectors of all replicas are gathered, with their
+gradients. After each step s is put back to at most log 100, where the loss would have no gradient to bring it back.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Metrics, State, check_arguments
+from dlcore.models.clip import LARGEST_SCALE
+from dlcore.vision_language import retrieval
+
+__all__ = ["class_vectors", "learner"]
+
+
+def class_vectors(model: nn.Module, params: Any, prompts: jax.Array) -> jax.Array:
+    """Describe classes by their prompts.
+
+    Args:
+      model: with a method `encode_text`.
+      params: of the model.
+      prompts: [K, P, T] int, tokens of P prompts for each of K classes.
+
+    Returns:
+      [K, D], the mean of a class's vectors, of length 1.
+    """
+    count, several, length = prompts.shape
+    vectors = model.apply({"params": params}, prompts.reshape(-1, length), method="encode_text")
+    mean = vectors.reshape(count, several, -1).mean(1)
+    return mean / jnp.sqrt(jnp.square(mean).sum(-1, keepdims=True) + 1e-12)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    axis: str | None = None,
+) -> Learner:
+    """Train on `{"image": [B, H, W, C], "captions": [B, R, T] int32, "index": [B]}`; labels are not used.
+
+    Args:
+      model: `CLIP`, or any with its call and a parameter `logit_scale`.
+      optimizer: any optax transformation.
+      preprocess: images to the model's input.
+      axis: name of the mapped axis under pmap; the other pairs come from all replicas.
+
+    Returns:
+      The learner of `retrieval`: training draws one caption an example in each step; `predict` gives the vectors
+      `clip`, of the image, and `sentence`, of the first caption, both [B, D].
+
+    Raises:
+      ValueError: of `init`: a batch has captions without images, or images without captions.
+    """
+    base = retrieval.learner(model=model, optimizer=optimizer, preprocess=preprocess, axis=axis)
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        if missing := {"image", "captions"} - set(batch):
+            raise ValueError(f"batch={sorted(batch)}: no {min(missing)}; allowed: images with captions")
+        return base.init(rng, batch)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        state, metrics = base.update(state, batch)
+        scale = jnp.minimum(state.params["logit_scale"], jnp.log(LARGEST_SCALE))
+        return state.replace(params={**state.params, "logit_scale": scale}), metrics
+
+    return base._replace(init=init, update=update)

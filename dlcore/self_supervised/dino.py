@@ -1,0 +1,290 @@
+"""DINO: a student predicts what its own slow average says of another crop; there are no negatives.
+
+Caron et al., "Emerging properties in self-supervised vision transformers" (2021), arXiv:2104.14294.
+
+    w_t <- m w_t + (1 - m) w_s,   m from .996 to 1 by a cosine                        the teacher: no gradient
+    P_t = softmax((g_t - c) / tau_t) of 2 large crops,  P_s = softmax(g_s / tau_s) of these and of small ones
+    L = mean over pairs of different crops of -sum_k P_t log P_s
+    c <- .9 c + .1 mean of g_t                                                        the center
+
+The center keeps one output from winning for all images, the sharp teacher (tau_t < tau_s) keeps outputs from being
+uniform: either alone collapses. So the metrics say what the teacher does: `entropy`, of P_t by log K (1: uniform),
+`usage`, of its mean over the batch by log K (0: one output for all), `kl`, of P_t from P_s (0: nothing to learn), and
+`center_norm`. The head ends in unit vectors times unit vectors, K cosines; its last layer stands still in the first
+epoch.
+
+Large and small crops are two shapes, so two applications of the network; a ViT interpolates its positions for the
+small ones. Where the network has batch statistics, the student normalizes by the batch, and the teacher by an average
+of the student's running statistics, with the weights' momentum.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.data.augment import to_float
+from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.nn import gelu
+from dlcore.optim import apply_gradients
+from dlcore.self_supervised.moco import momentum_update
+from dlcore.self_supervised.networks import encode, init_variables, unit
+from dlcore.self_supervised.views import Augment, Preprocess
+
+__all__ = ["DINONet", "DINOState", "crops", "learner", "teacher_momentum", "updated_center"]
+
+_GLOBAL = 2
+"""Large crops; the teacher sees these alone."""
+
+
+@struct.dataclass
+class DINOState(State):
+    """The student (`params`), the teacher and the center.
+
+    Args:
+      model_state: batch statistics of the student.
+      teacher_params: w_t.
+      teacher_model_state: batch statistics of the teacher.
+      center: [K], c.
+    """
+
+    model_state: Any
+    teacher_params: Any
+    teacher_model_state: Any
+    center: jax.Array
+
+
+class DINONet(nn.Module):
+    """A backbone with DINO's head: three layers, a unit vector, and K cosines with unit vectors.
+
+    Args:
+      backbone: a ViT without a head (num_classes=0), whose class token are the features; or another model, whose
+        features are the mean of the last map of its method `features`.
+      outputs: K, cosines of the head.
+      hidden_features: of the head's two hidden layers.
+      bottleneck: numbers of the unit vector.
+    """
+
+    backbone: nn.Module
+    outputs: Annotated[int, Range(2)] = 65536
+    hidden_features: Annotated[int, Range(1)] = 2048
+    bottleneck: Annotated[int, Range(1)] = 256
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Encode images and compare them with the prototypes.
+
+        Args:
+          x: [B, H, W, C], preprocessed.
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          `features: [B, D]` and `logits: [B, K]` in [-1, 1], at least float32.
+        """
+        if getattr(self.backbone, "num_classes", 1) == 0:
+            h = self.backbone(x, train)
+        else:
+            h = list(self.backbone.features(x, train).values())[-1].mean((1, 2))
+        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
+        # The variance is kept at every width, so that z, whose length is lost, is not all bias; .02 at the paper's 2,048.
+        init, z = nn.initializers.lecun_normal(), h
+        for i, features in enumerate((self.hidden_features, self.hidden_features, self.bottleneck)):
+            z = nn.Dense(features, kernel_init=init, name=f"head{i}")(z if i == 0 else gelu(z))
+        prototypes = self.param("prototypes", nn.initializers.normal(1.0), (self.outputs, self.bottleneck))
+        return {"features": h, "logits": unit(z) @ unit(prototypes).astype(z.dtype).T}
+
+
+def teacher_momentum(start: float, steps: int) -> optax.Schedule:
+    """Build the schedule of the teacher's momentum, from `start` to 1 by half a cosine.
+
+    Args:
+      start: m of the first step.
+      steps: of the run.
+
+    Returns:
+      step -> m.
+    """
+
+    def schedule(step: jax.Array) -> jax.Array:
+        share = jnp.minimum(step / max(1, steps), 1.0)
+        return 1 - (1 - start) * (1 + jnp.cos(jnp.pi * share)) / 2
+
+    return schedule
+
+
+def updated_center(
+    center: jax.Array, logits: jax.Array, mask: jax.Array, momentum: float = 0.9, axis: str | None = None
+) -> jax.Array:
+    """Move the center towards the teacher's mean output.
+
+    Args:
+      center: [K].
+      logits: [V, B, K], the teacher's of each view.
+      mask: [B], 0 for padding.
+      momentum: share of the old center.
+      axis: name of the mapped axis under pmap: the mean is that of all replicas' examples.
+
+    Returns:
+      [K].
+    """
+    kept = jnp.where(mask[:, None] > 0, logits, 0)
+    total, count = kept.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
+    if axis is not None:
+        total, count = jax.lax.psum((total, count), axis)
+    return momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
+
+
+def crops(augment: Augment, keys: jax.Array, images: jax.Array, count: int, first: int = 0) -> jax.Array:
+    """Draw crops of each image under its own key.
+
+    Args:
+      augment: `(key, image [H, W, C] in [0, 1]) -> image`.
+      keys: [B].
+      images: [B, H, W, C], uint8, or float in [0, 1].
+      count: V, crops of each image.
+      first: number of the first crop, so that several calls draw different ones.
+
+    Returns:
+      [V, B, h, w, C].
+    """
+    images = to_float(images)
+    one = lambda view: jax.vmap(lambda key, x: augment(jax.random.fold_in(key, view), x))(keys, images)  # noqa: E731
+    return jnp.stack([one(first + view) for view in range(count)])
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment,
+    augment_local: Augment,
+    teacher_momentum: Callable[[jax.Array], jax.Array],
+    teacher_temperature: Callable[[jax.Array], jax.Array] = lambda step: 0.04,
+    last_layer: Callable[[jax.Array], jax.Array] = lambda step: 1.0,
+    preprocess: Preprocess = lambda images: images,
+    normalize: Preprocess | None = None,
+    local_crops: Annotated[int, Range(0)] = 8,
+    student_temperature: Annotated[float, Range(1e-3)] = 0.1,
+    center_momentum: Annotated[float, Range(0, 1)] = 0.9,
+    axis: str | None = None,
+) -> Learner:
+    """Train an encoder of `{"image": [B, H, W, C], "index": [B]}`; labels are not used.
+
+    Args:
+      model: `__call__(x, train) -> {"features": [B, D], "logits": [B, K]}`, see `DINONet`.
+      optimizer: any optax transformation.
+      augment: `(key, image [H, W, C] in [0, 1]) -> image`, a large crop; two are drawn.
+      augment_local: the same for a small crop, of a smaller shape.
+      teacher_momentum: step -> m, by which the teacher keeps its weights.
+      teacher_temperature: step -> tau_t.
+      last_layer: step -> factor of the gradient of the prototypes; 0 lets them stand still.
+      preprocess: batch of whole images to the model's input.
+      normalize: batch of crops to the model's input; None takes `preprocess`.
+      local_crops: small crops of an image.
+      student_temperature: tau_s.
+      center_momentum: by which the center keeps its value.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner. `predict` gives the teacher's `features`, and `untrained`, those before the first step.
+    """
+
+    prepare = preprocess if normalize is None else normalize
+
+    def views(batch: dict, rng: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        keys = example_keys(rng, batch)
+        large = crops(augment, keys, batch["image"], _GLOBAL)
+        small = crops(augment_local, keys, batch["image"], local_crops, _GLOBAL) if local_crops else None
+        return large, small
+
+    def apply(params: Any, model_state: Any, seen: jax.Array, dropout: jax.Array | None = None) -> tuple:
+        """Logits [V, B, K] of crops [V, B, ...] by one pass."""
+        out, model_state = encode(model, params, model_state, prepare(seen.reshape(-1, *seen.shape[2:])), dropout)
+        return out["logits"].reshape(*seen.shape[:2], -1), model_state
+
+    def student(params: Any, model_state: Any, large: Any, small: Any, dropout: Any = None) -> tuple:
+        logits, model_state = apply(params, model_state, large, dropout)
+        if small is not None:
+            others, model_state = apply(params, model_state, small, dropout)
+            logits = jnp.concatenate([logits, others])
+        return logits, model_state
+
+    def compare(taught: jax.Array, said: jax.Array, state: DINOState, batch: dict) -> tuple[jax.Array, Metrics]:
+        """Teacher's logits [2, B, K] and the student's [2 + L, B, K]; crop i of the one is crop i of the other."""
+        mask, size = mask_of(batch), jnp.log(taught.shape[-1])
+        target = jax.nn.log_softmax(jax.lax.stop_gradient(taught - state.center) / teacher_temperature(state.step))
+        probability = jnp.exp(target)
+        answers = jax.nn.log_softmax(said / student_temperature)
+        crossed = -jnp.einsum("tbk,sbk->tsb", probability, answers)
+        others = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(said)))[..., None]
+        losses = (crossed * others).sum((0, 1)) / others.sum()
+        entropy = -(probability * target).sum(-1).mean(0)
+        mean = jnp.where(mask[:, None] > 0, probability, 0).sum((0, 1)) / (_GLOBAL * jnp.maximum(mask.sum(), 1))
+        usage = -(mean * jnp.log(jnp.maximum(mean, 1e-12))).sum() / size
+        count = (mask > 0).sum(dtype=jnp.int32)
+        return masked_mean(losses, mask), {
+            "loss": Sum.of(losses, mask),
+            "entropy": Sum.of(entropy / size, mask),
+            "kl": Sum.of(losses - entropy, mask),
+            "usage": Sum(usage * count, count),
+            "center_norm": Last(jnp.sqrt(jnp.square(state.center).sum())),
+        }
+
+    def init(rng: jax.Array, batch: dict) -> DINOState:
+        model_state = init_variables(model, rng, preprocess(to_float(batch["image"])))
+        params = model_state.pop("params")
+        return DINOState(
+            step=jnp.zeros((), jnp.int32),
+            rng=rng,
+            params=params,
+            opt_state=optimizer.init(params),
+            model_state=model_state,
+            teacher_params=jax.tree.map(jnp.copy, params),
+            teacher_model_state=jax.tree.map(jnp.copy, model_state),
+            center=jnp.zeros(params["prototypes"].shape[0]),
+        )
+
+    def update(state: DINOState, batch: dict) -> tuple[DINOState, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        large, small = views(batch, jax.random.fold_in(rng, 0))
+        taught, _ = apply(state.teacher_params, state.teacher_model_state, large)
+
+        def objective(params: Any) -> tuple:
+            said, model_state = student(params, state.model_state, large, small, jax.random.fold_in(rng, 1))
+            mean, metrics = compare(taught, said, state, batch)
+            return mean, (model_state, metrics)
+
+        gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
+        factor = last_layer(state.step)
+        gradients = {**gradients, "prototypes": gradients["prototypes"] * factor}
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        center = updated_center(state.center, taught, mask_of(batch), center_momentum, axis)
+        momentum = teacher_momentum(state.step)
+        state = apply_gradients(state, optimizer, gradients, model_state=model_state, center=center)
+        return state.replace(
+            teacher_params=momentum_update(state.teacher_params, state.params, momentum),
+            teacher_model_state=momentum_update(state.teacher_model_state, model_state, momentum),
+        ), metrics
+
+    def loss(params: Any, state: DINOState, batch: dict) -> tuple[jax.Array, Metrics]:
+        large, small = views(batch, state.rng)
+        taught, _ = apply(state.teacher_params, state.teacher_model_state, large)
+        return compare(taught, student(params, state.model_state, large, small)[0], state, batch)
+
+    def evaluate(state: DINOState, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: DINOState, batch: dict) -> dict[str, jax.Array]:
+        images = preprocess(to_float(batch["image"]))
+        after, _ = encode(model, state.teacher_params, state.teacher_model_state, images)
+        before = model.apply(init_variables(model, state.rng, images[:1]), images, train=False)
+        return {"features": after["features"], "untrained": before["features"]}
+
+    return Learner(init, update, evaluate, predict, loss)

@@ -1,0 +1,147 @@
+"""Masked autoencoding: most patches of an image are hidden, and a ViT that reads the others fills them in.
+
+He et al. 2021, arXiv:2111.06377; the networks are `dlcore.models.mae`.
+
+    L = mean over the masked patches of |prediction - target|^2 / numbers of a patch
+    target = the patch, or with `norm_pix_loss` (patch - its mean) / sqrt(its variance + 1e-6)
+
+Which patches are hidden is drawn anew for each image in each step. What is used afterwards is the encoder, on whole
+images: the mean of its tokens. Linear probes of it are weak; it shows its worth when it is trained further.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Metrics, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import mse_loss
+from dlcore.optim import apply_gradients
+from dlcore.self_supervised.views import Augment, Preprocess
+
+__all__ = ["learner", "mean_patch_loss", "patch_targets"]
+
+
+def patch_targets(patches: jax.Array, norm_pix_loss: bool = False) -> jax.Array:
+    """Build what is to be predicted of patches.
+
+    Args:
+      patches: [B, N, P].
+      norm_pix_loss: normalize each patch by its own mean and (unbiased) variance.
+
+    Returns:
+      [B, N, P], at least float32.
+    """
+    patches = patches.astype(jnp.promote_types(patches.dtype, jnp.float32))
+    if not norm_pix_loss:
+        return patches
+    mean, variance = patches.mean(-1, keepdims=True), patches.var(-1, keepdims=True, ddof=1)
+    return (patches - mean) * jax.lax.rsqrt(variance + 1e-6)
+
+
+def mean_patch_loss(targets: jax.Array, masked: jax.Array) -> jax.Array:
+    """Measure what the mean of an image's seen patches misses: the prediction of one who looks at no place.
+
+    Args:
+      targets: [B, N, P].
+      masked: [B, N], 1 where a patch is hidden.
+
+    Returns:
+      [B, N], the mean squared error in each patch.
+    """
+    seen = (1 - masked)[..., None]
+    mean = (targets * seen).sum(1, keepdims=True) / seen.sum(1, keepdims=True)
+    return jnp.square(targets - mean).mean(-1)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None = None,
+    preprocess: Preprocess = lambda images: images,
+    norm_pix_loss: bool = False,
+    axis: str | None = None,
+) -> Learner:
+    """Train an encoder of `{"image": [B, ...], "index": [B]}`; labels are not used.
+
+    Args:
+      model: `MAE`, or `VideoMAE` for clips under "image".
+      optimizer: any optax transformation.
+      augment: `(key, preprocessed image) -> image`, such as a random crop; None leaves images as they are.
+      preprocess: batch of images to the model's input.
+      norm_pix_loss: predict each patch normalized by its own mean and variance.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner. Besides the loss it measures `mean_patch`, the loss of the mean of the seen patches, and `ratio`,
+      the one by the other; `predict` gives `features: [B, D]`, the mean of the encoder's tokens of the whole image,
+      `untrained`, the same before the first step, and for one mask an image `prediction` [B, N, P], `target` and
+      `masked: [B, N]`.
+    """
+    del axis  # the optimizer averages gradients, and nothing else crosses examples
+
+    def noise_of(keys: jax.Array, images: jax.Array) -> jax.Array:
+        count = 1
+        for side in model.grid(images):
+            count *= side
+        return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+
+    def fill_in(params: Any, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        out = model.apply({"params": params}, images, noise_of(keys, images))
+        return out["prediction"], patch_targets(model.patches(images), norm_pix_loss), out["mask"]
+
+    def measure(params: Any, images: jax.Array, keys: jax.Array, batch: dict) -> tuple[jax.Array, Metrics]:
+        prediction, target, masked = fill_in(params, images, keys)
+        # Every image hides as many patches, so that the mean over images is that over patches.
+        hidden = masked.sum(1)
+        losses = (mse_loss(prediction, target) * masked).sum(1) / hidden
+        plain = (mean_patch_loss(target, masked) * masked).sum(1) / hidden
+        mask = mask_of(batch)
+        value = Sum.of(losses, mask)
+        mean = value.total / jnp.maximum(value.count, 1)
+        mean_patch = Sum.of(plain, mask)
+        return mean, {"loss": value, "mean_patch": mean_patch}
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        params = _initial(model, rng, preprocess(batch["image"]))
+        return State(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params))
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return measure(params, preprocess(batch["image"]), example_keys(state.rng, batch), batch)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+        images = preprocess(batch["image"])
+        if augment is not None:
+            images = jax.vmap(lambda key, image: augment(jax.random.fold_in(key, 1), image))(keys, images)
+        objective = jax.value_and_grad(lambda params: measure(params, images, keys, batch), has_aux=True)
+        (value, metrics), gradients = objective(state.params)
+        return apply_gradients(state, optimizer, gradients, value=value), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def features(params: Any, images: jax.Array) -> jax.Array:
+        front = int(model.CLASS_TOKEN)
+        return model.apply({"params": params}, images, method="encode")[:, front:].mean(1)
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        images = preprocess(batch["image"])
+        prediction, target, masked = fill_in(state.params, images, example_keys(state.rng, batch))
+        return {
+            "features": features(state.params, images),
+            "untrained": features(_initial(model, state.rng, images[:1]), images),
+            "prediction": prediction,
+            "target": target,
+            "masked": masked,
+        }
+
+    def _initial(model: nn.Module, rng: jax.Array, images: jax.Array) -> Any:
+        noise = noise_of(jax.random.split(rng, len(images)), images)
+        return model.init(jax.random.fold_in(rng, 2**31 - 1), images, noise)["params"]
+
+    return Learner(init, update, evaluate, predict, loss)

@@ -1,0 +1,172 @@
+"""Learn features of images by DINO, without labels and without negatives, and measure them by k-NN and a linear probe.
+
+python -m experiments.self_supervised.dino                                                            (not run)
+python -m experiments.self_supervised.dino --dataset=fashion_mnist --data_dir=D --model.image_size=28 --local_size=12 \\
+    --steps=3000 --batch_size=64 --eval_every=600                                                     (not run)
+python -m experiments.self_supervised.dino --dataset=cifar10 --data_dir=D --model=resnet8_cifar --steps=3000  (not run)
+
+Watch `entropy` (the teacher's, by its largest: 1 is a collapse to uniform outputs), `usage` (0: one output for all
+images), `kl` (0: nothing to learn) and `center_norm`.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.augment import to_float
+from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
+from dlcore.data.normalization import normalizer
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.kits import backbone, images, optimizer, self_supervised
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.models.vit import ViT
+from dlcore.report.self_supervised import attention_maps
+from dlcore.self_supervised import dino
+
+SETTINGS = {
+    **self_supervised.SETTINGS,
+    "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
+    "local_size": Setting(None, "side of small crops in pixels; by default half of the input's", int | None, Range(1)),
+    "global_area": Setting((0.4, 1.0), "range of the share of the image that a large crop shows", tuple[float, ...]),
+    "local_area": Setting((0.1, 0.4), "range of the share of the image that a small crop shows", tuple[float, ...]),
+    "teacher_momentum": Setting(
+        0.996, "share of its weights that the teacher keeps at first; 1 at last", limits=Range(0, 1)
+    ),
+    "teacher_temperature": Setting((0.04, 0.07), "of the teacher, at first and after the warm-up", tuple[float, ...]),
+    "temperature_warmup": Setting(
+        0.3, "share of the steps in which the teacher's temperature rises", limits=Range(0, 1)
+    ),
+    "freeze": Setting(1.0, "epochs in which the last layer stands still", limits=Range(0)),
+}
+
+
+def side_of(setup: Setup) -> int:
+    return images.input_size(setup.flags, setup.spec) or setup.spec["image_shape"][0]
+
+
+def vit_without_head(setup: Setup):
+    model = backbone.build(setup, num_classes=1)
+    return model.clone(num_classes=0) if isinstance(model, ViT) else model
+
+
+def views(setup: Setup):
+    """The augmentations that draw large and small crops."""
+    flags, side = setup.flags, side_of(setup)
+    small = flags.local_size or side // 2
+    stride = getattr(backbone.build(setup, num_classes=1), "patch_size", 1)
+    if small % stride or not 0 < small <= side:
+        raise FlagError(
+            f"--local_size={small}: no small crop; allowed: multiples of the patch's side {stride}, at most {side}"
+        )
+    for name in ("global_area", "local_area", "teacher_temperature"):
+        if len(flags[name]) != 2:
+            raise FlagError(f"--{name}={flags[name]}: {len(flags[name])} numbers; allowed: two")
+    kind = self_supervised.AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views
+    return (
+        contrastive_augmentation(kind, tuple(flags.global_area), side),
+        contrastive_augmentation(kind, tuple(flags.local_area), small),
+    )
+
+
+def build(setup: Setup):
+    flags, spec = setup.flags, setup.spec
+    large, small = views(setup)
+    first, last = flags.teacher_temperature
+    warmup = max(1, round(flags.temperature_warmup * setup.steps))
+    frozen = round(flags.freeze * spec.get("train_size", 0) / flags.batch_size)
+    learner = dino.learner(
+        model=dino.DINONet(vit_without_head(setup), **flags.group("head")),
+        optimizer=optimizer.build(setup),
+        augment=large,
+        augment_local=small,
+        teacher_momentum=dino.teacher_momentum(flags.teacher_momentum, setup.steps),
+        teacher_temperature=lambda step: first + (last - first) * jnp.minimum(step / warmup, 1.0),
+        last_layer=lambda step: jnp.where(step < min(frozen, setup.steps // 10), 0.0, 1.0),
+        preprocess=images.preprocess(setup),
+        normalize=normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
+        axis=setup.axis,
+        **flags.group("learner"),
+    )
+    return self_supervised.unlabeled(learner)
+
+
+def encoder(setup: Setup):
+    model = vit_without_head(setup)
+
+    def teacher(state):
+        trees = {"params": state.teacher_params, **state.teacher_model_state}
+        return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
+
+    if isinstance(model, ViT):
+        return self_supervised.encoder(setup, model, teacher, method="__call__", read=lambda token: token)
+    return self_supervised.encoder(setup, model, teacher)
+
+
+def panels(context):
+    setup = Setup(context.flags, context.spec, 1, None, jnp.float32)
+    model, shown = vit_without_head(setup), to_float(context.data.test.arrays["image"][:8])
+    if not isinstance(model, ViT):
+        return self_supervised.panels(context)
+    variables = {"params": context.state.teacher_params["backbone"]}
+    x = images.preprocess(setup)(shown)
+    _, inside = jax.jit(lambda v, x: model.apply(v, x, mutable=["intermediates"]))(variables, x)
+    weights = inside["intermediates"][f"blocks_{model.depth - 1}"]["attn"]["weights"][0][:, :, 0, 1:]
+    rows = x.shape[1] // model.patch_size
+    pixels = np.asarray(jax.image.resize(shown, (*x.shape[:3], shown.shape[-1]), "nearest"))
+    maps = attention_maps(pixels, np.asarray(weights).reshape(*weights.shape[:2], rows, -1))
+    return self_supervised.panels(context, [maps])
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=dino.learner,
+    build=build,
+    modules={"head": dino.DINONet},
+    settings=SETTINGS,
+    defaults={
+        "model.image_size": 16,
+        "model.patch_size": 4,
+        "model.width": 64,
+        "model.depth": 3,
+        "model.num_heads": 4,
+        "model.mlp_features": 256,
+        "head.outputs": 256,
+        "head.hidden_features": 128,
+        "head.bottleneck": 32,
+        "local_crops": 2,
+        "teacher_momentum": 0.99,
+        "steps": 1500,
+        "batch_size": 64,
+        "learning_rate": 1e-3,
+        "clip_norm": 3.0,
+        "eval_every": 300,
+        "select": "last",
+    },
+    smoke={
+        **{name: value for name, value in self_supervised.SMOKE.items() if not name.startswith("model.")},
+        "model.width": 8,
+        "model.depth": 1,
+        "model.mlp_features": 8,
+        "head.outputs": 8,
+        "head.hidden_features": 8,
+        "head.bottleneck": 4,
+        "local_crops": 1,
+    },
+    **{
+        name: value
+        for name, value in self_supervised.SHARED.items()
+        if name not in ("model", "settings", "evaluators", "panels")
+    },
+    model="vit_tiny_cifar",
+    evaluators=partial(self_supervised.evaluators, encoder=encoder),
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)

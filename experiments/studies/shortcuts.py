@@ -1,0 +1,221 @@
+"""Can a pretext be solved by what nobody meant it to teach, and do guards prevent it?
+
+python -m experiments.studies.shortcuts                                                               (not run)
+
+A perceptron tells which of its eight neighbors a patch of a photograph is (Doersch et al. 2015, arXiv:1505.05192). The
+photographs have a lens that spreads red outwards and blue inwards, as lenses do. Three nets learn from them:
+
+    open       patches that touch each other, in color: lines that go on, and fringes of color, tell the place
+    gaps       gaps and random displacements between patches, each normalized by itself
+    guarded    the same in gray, so that no color is left
+
+Each is measured as it was trained, and without shortcuts: on photographs of a perfect lens, in patches with gaps and
+displacements (gray for the guarded one, as it is used). The claim holds where the open net is the best as trained, and
+loses more than the guarded net where the shortcuts are gone, for each seed.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.main import main
+from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.self_supervised.relative_patch import NUM_CLASSES, relative_patch
+
+PATCH = 8
+"""Side of a patch in pixels, the same for all."""
+
+SPREAD = 0.06
+"""By which red is larger and blue smaller than green."""
+
+
+class Guards(NamedTuple):
+    """What keeps a net from shortcuts: pixels between patches and of displacement, own contrast, no color."""
+
+    gap: int
+    jitter: int
+    by_piece: bool
+    gray: bool
+
+
+ARMS = {"open": Guards(0, 0, False, False), "gaps": Guards(2, 2, True, False), "guarded": Guards(2, 2, True, True)}
+
+
+class Judge(nn.Module):
+    """Two patches [B, 2, P, P, 3] -> logits [B, 8] of the place of the second."""
+
+    @nn.compact
+    def __call__(self, patches):
+        x = patches.reshape(len(patches), -1)
+        for i in range(2):
+            x = nn.relu(nn.Dense(256 // (i + 1), name=f"dense{i}")(x))
+        return nn.Dense(NUM_CLASSES, name="place")(x)
+
+
+def lens(image: jax.Array, spread: float, side: int) -> jax.Array:
+    """Photograph [S, S, 3] -> [side, side, 3], its middle; red is larger by `spread` and blue smaller."""
+    whole, edge = image.shape[0], (image.shape[0] - side) // 2
+
+    def scaled(channel: jax.Array, factor: float) -> jax.Array:
+        shift = jnp.full(2, (1 - factor) * whole / 2)
+        channel = jax.image.scale_and_translate(
+            channel, channel.shape, (0, 1), jnp.full(2, factor), shift, "linear", False
+        )
+        return channel[edge : edge + side, edge : edge + side]
+
+    return jnp.stack([scaled(image[..., i], factor) for i, factor in enumerate((1 + spread, 1.0, 1 - spread))], -1)
+
+
+def exercise(key: jax.Array, photo: jax.Array, guards: Guards, spread: float) -> tuple[jax.Array, jax.Array]:
+    """(two patches [2, P, P, 3], the place) of a crop [H, W, 3] that is larger than what the lens shows."""
+    side = 3 * (PATCH + guards.gap + guards.jitter)
+    seen = lens(photo, spread, side)
+    if guards.gray:
+        seen = jnp.repeat(seen.mean(-1, keepdims=True), 3, -1)
+    return relative_patch(guards.gap, guards.jitter, guards.by_piece)(key, {"image": seen})
+
+
+def without_shortcuts(guards: Guards) -> Guards:
+    """The patches by which a net is measured: gaps and displacements, in the colors and contrast that it knows."""
+    return guards._replace(gap=ARMS["guarded"].gap, jitter=ARMS["guarded"].jitter)
+
+
+def crops(photo: np.ndarray, rows: slice, count: int, seed: int, side: int = 44) -> np.ndarray:
+    """Draw crops [count, side, side, 3] in [0, 1] of some rows of a photograph."""
+    rng, part = np.random.default_rng(seed), photo[rows]
+    top = rng.integers(0, part.shape[0] - side + 1, count)
+    left = rng.integers(0, part.shape[1] - side + 1, count)
+    return np.stack([part[y : y + side, x : x + side] for y, x in zip(top, left, strict=True)]).astype(np.float32) / 255
+
+
+def accuracies(
+    guards: Guards, train: np.ndarray, test: np.ndarray, steps: int, batch_size: int, num_seeds: int, rate: float
+) -> np.ndarray:
+    """Train a net with some guards: [seeds, 2], its accuracy as trained and without shortcuts."""
+    net, optimizer = Judge(), optax.adam(optax.cosine_decay_schedule(rate, steps))
+
+    def batch_of(key, photos, guards, spread):
+        keys = jax.random.split(key, len(photos))
+        return jax.vmap(lambda k, x: exercise(k, x, guards, spread))(keys, photos)
+
+    def accuracy(params, key, guards, spread):
+        patches, place = batch_of(key, jnp.asarray(test), guards, spread)
+        return (net.apply({"params": params}, patches).argmax(-1) == place).mean()
+
+    def run(key):
+        params = net.init(jax.random.fold_in(key, 0), jnp.zeros((1, 2, PATCH, PATCH, 3)))["params"]
+
+        def step(carry, k):
+            params, state = carry
+            rows, draw = jax.random.split(jax.random.fold_in(key, k + 1))
+            photos = jnp.asarray(train)[jax.random.randint(rows, (batch_size,), 0, len(train))]
+            patches, place = batch_of(draw, photos, guards, SPREAD)
+
+            def objective(params):
+                logits = net.apply({"params": params}, patches)
+                return optax.softmax_cross_entropy_with_integer_labels(logits, place).mean()
+
+            updates, state = optimizer.update(jax.grad(objective)(params), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
+        asked = jax.random.fold_in(key, 2**31 - 1)
+        return jnp.stack(
+            [accuracy(params, asked, guards, SPREAD), accuracy(params, asked, without_shortcuts(guards), 0.0)]
+        )
+
+    return np.stack([np.asarray(jax.jit(run)(jax.random.key(seed))) for seed in range(num_seeds)])
+
+
+def report(results: dict[str, np.ndarray]) -> StudyResult:
+    """Judge {arm: [seeds, 2]}, accuracies as trained and without shortcuts."""
+    lost = {arm: values[:, 0] - values[:, 1] for arm, values in results.items()}
+    best = all((results["open"][:, 0] > results[arm][:, 0]).all() for arm in ARMS if arm != "open")
+    holds = bool(best and (lost["open"] > lost["guarded"]).all())
+    told = "; ".join(
+        f"{arm}: {100 * values[:, 0].mean():.1f}% as trained, {100 * values[:, 1].mean():.1f}% without shortcuts"
+        for arm, values in results.items()
+    )
+    verdict = (
+        f"{told} (chance {100 / NUM_CLASSES:.1f}%). The open net {'lives' if holds else 'does NOT live'} by shortcuts: "
+        f"it loses {100 * lost['open'].mean():.1f} points where they are gone, the guarded one "
+        f"{100 * lost['guarded'].mean():.1f}."
+    )
+    numbers = {
+        f"accuracy, {arm}, {when}": values[:, i].tolist()
+        for arm, values in results.items()
+        for i, when in enumerate(("as trained", "without shortcuts"))
+    }
+    return StudyResult(
+        numbers,
+        verdict,
+        {"accuracy": draw(results)},
+        holds,
+        headline=Headline("accuracy that the open net owes to shortcuts", lost["open"] - lost["guarded"]),
+    )
+
+
+def draw(results: dict[str, np.ndarray]):
+    figure, axes = new_figure((5.0, 3.4))
+    for i, (when, color) in enumerate((("as trained", BLUE), ("without shortcuts", VERMILION))):
+        for j, values in enumerate(results.values()):
+            at = j + 0.16 * (2 * i - 1)
+            axes.plot([at] * len(values), 100 * values[:, i], "o", color=color, alpha=0.6)
+            mean = 100 * values[:, i].mean()
+            axes.hlines(mean, at - 0.12, at + 0.12, color=color, lw=2, label=when if j == 0 else None)
+    axes.axhline(100 / NUM_CLASSES, color="gray", ls=":", lw=1, label="chance")
+    axes.set_xticks(range(len(results)), results)
+    axes.set(ylabel="places told, %")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3, axis="y")
+    return figure
+
+
+def study(
+    *,
+    num_seeds: int = 3,
+    steps: int = 3000,
+    batch_size: int = 64,
+    num_crops: int = 4000,
+    learning_rate: float = 1e-3,
+) -> StudyResult:
+    """Measure what a pretext's shortcuts are worth.
+
+    Args:
+      num_seeds: repetitions, each with its own weights, crops and patches.
+      steps: training steps of each run.
+      batch_size: photographs a step.
+      num_crops: parts of two photographs to train on; a quarter as many, of other rows, to test.
+      learning_rate: of Adam, at first.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
+    """
+    photos = [sample_image(name, 427) for name in SAMPLE_IMAGES]
+    train, test = (
+        np.concatenate([crops(photo, rows, count // 2, seed) for seed, photo in enumerate(photos)])
+        for rows, count in ((slice(0, 300), num_crops), (slice(300, None), num_crops // 4))
+    )
+    return report(
+        {
+            arm: accuracies(guards, train, test, steps, batch_size, num_seeds, learning_rate)
+            for arm, guards in ARMS.items()
+        }
+    )
+
+
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 1, "steps": 3, "batch_size": 4, "num_crops": 16},
+)
+
+if __name__ == "__main__":
+    main(experiment)

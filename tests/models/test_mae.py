@@ -1,0 +1,107 @@
+"""MAE and VideoMAE against transformers, the published size, and what the encoder may not see."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.models.mae import MAE, VideoMAE, load_torch, visible_count
+from dlcore.self_supervised.mae import patch_targets
+from tests.models.parity import check_output, nhwc, read_golden, weight_rule
+
+FIELDS = {"depth": 2, "width": 32, "num_heads": 4, "mlp_features": 64, "decoder_depth": 1, "decoder_heads": 2}
+TINY = MAE(1, patch_size=2, depth=1, width=8, num_heads=2, mlp_features=8, decoder_depth=1, decoder_width=8,
+           decoder_heads=2, decoder_features=8)  # fmt: skip
+
+
+class NoPositions(MAE):
+    """The golden's library had not filled its tables: they are zero."""
+
+    def positions(self, grid, width):
+        return np.zeros((math.prod(grid), width), np.float32)
+
+
+def golden_of(file, model, shape):
+    golden, meta, weights = read_golden(file)
+    weights |= {key.removeprefix("const."): golden[key] for key in golden.files if key.startswith("const.")}
+    inputs = {key: weight_rule().det_input(about) for key, about in meta["inputs"].items()}
+    return golden, meta, load_torch(model, weights, shape), inputs
+
+
+@pytest.mark.covers("SS-19")
+def test_mae_equals_transformers():
+    model = NoPositions(3, patch_size=8, decoder_width=16, decoder_features=24, epsilon=1e-12, **FIELDS)
+    golden, meta, variables, inputs = golden_of("hf_vitmae", model, (32, 32, 3))
+    images = nhwc(inputs["pixel_values"])
+    out = jax.jit(model.apply)(variables, images, jnp.asarray(inputs["noise"]))
+    check_output(golden, meta, "logits", out["prediction"])
+    np.testing.assert_array_equal(out["mask"], golden["mask"])
+    np.testing.assert_array_equal(out["restore"], golden["ids_restore"])
+    losses = jnp.square(out["prediction"] - patch_targets(model.patches(images))).mean(-1)
+    np.testing.assert_allclose((losses * out["mask"]).sum() / out["mask"].sum(), golden["loss"][0], rtol=1e-6)
+    weights = {"vit.embeddings.position_embeddings": np.zeros((1, 17, 32))}
+    with pytest.raises(ValueError, match="position_embeddings is not the sines of this grid"):
+        load_torch(MAE(3, patch_size=8, decoder_width=16, decoder_features=24, **FIELDS), weights, (32, 32, 3))
+
+
+@pytest.mark.covers("SS-19")
+def test_video_mae_equals_transformers():
+    """Its targets are normalized in each channel of a patch."""
+    model = VideoMAE(
+        3, patch_size=16, tubelet=2, decoder_width=24, decoder_features=32, mask_ratio=0.625, epsilon=1e-12, **FIELDS
+    )
+    golden, meta, variables, inputs = golden_of("hf_videomae_pre", model, (4, 32, 32, 3))
+    clips = jnp.asarray(inputs["pixel_values"].transpose(0, 1, 3, 4, 2))
+    hidden = np.asarray(inputs["bool_masked_pos"])
+    out = jax.jit(model.apply)(variables, clips, jnp.asarray(hidden, jnp.float32))
+    np.testing.assert_array_equal(out["mask"], hidden)
+    prediction = np.asarray(out["prediction"])[hidden > 0].reshape(2, 5, -1)
+    check_output(golden, meta, "logits", prediction)
+    frames = clips * jnp.array([0.229, 0.224, 0.225]) + jnp.array([0.485, 0.456, 0.406])
+    cubes = model.patches(frames).reshape(2, 8, -1, 3)
+    targets = ((cubes - cubes.mean(2, keepdims=True)) / (cubes.std(2, keepdims=True, ddof=1) + 1e-6)).reshape(2, 8, -1)
+    losses = jnp.square(out["prediction"] - targets).mean(-1)
+    np.testing.assert_allclose(losses[hidden > 0].mean(), golden["loss"][0], rtol=1e-5)
+
+
+@pytest.mark.covers("SS-19")
+def test_the_published_size():
+    """With the two tables of positions, of the class token (zeros) and 14 x 14 patches, which torch counts too."""
+    shapes = jax.eval_shape(MAE(3).init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)), jnp.zeros((1, 196)))
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    assert count + 197 * (768 + 512) == 111_907_840
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    x = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
+    noise = jax.random.uniform(jax.random.key(1), (2, 16))
+    return x, noise, TINY.init(jax.random.key(2), x, noise)
+
+
+@pytest.mark.covers("SS-19")
+def test_the_encoder_sees_nothing_of_masked_patches(tiny):
+    x, noise, variables = tiny
+    run = jax.jit(TINY.apply)
+    out = run(variables, x, noise)
+    assert out["tokens"].shape == (2, 5, 8), "the class token and a quarter of 16 patches"
+    assert out["mask"].sum() == 24
+    hidden = jnp.kron(out["mask"].reshape(2, 4, 4), jnp.ones((2, 2)))[..., None]
+    other = run(variables, jnp.where(hidden > 0, 9.0, x), noise)
+    np.testing.assert_array_equal(other["prediction"], out["prediction"])
+    third = run(variables, jnp.where(hidden > 0, x, x + 1), noise)
+    assert np.abs(third["prediction"] - out["prediction"]).max() > 1e-4
+
+
+def test_bad_input_is_refused_in_one_line(tiny):
+    x, noise, variables = tiny
+    with pytest.raises(ValueError, match=r"patches do not cover the image; allowed: .* multiples of patch_size=2"):
+        TINY.apply(variables, x[:, :7], noise)
+    with pytest.raises(ValueError, match=r"noise.shape=\(2, 15\): allowed: \(2, 16\)"):
+        TINY.apply(variables, x, noise[:, 1:])
+    with pytest.raises(ValueError, match=r"mask_ratio=0.99: leaves 0 of 16 patches; allowed: 1 to 15 seen"):
+        visible_count(16, 0.99)
+    assert visible_count(196, 0.75) == 49
+    assert visible_count(10, 0.9) == 1

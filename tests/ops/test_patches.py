@@ -1,0 +1,15 @@
+"""Images cut into patches and joined again."""
+
+import numpy as np
+import pytest
+
+from dlcore.ops import patchify, unpatchify
+
+
+@pytest.mark.covers("AT-31")
+def test_patches_are_squares_row_by_row_and_join_again():
+    x = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    patches = patchify(x, 2)
+    assert patches.shape == (2, 6, 12)
+    np.testing.assert_array_equal(patches[1, 4], x[1, 2:4, 2:4].reshape(-1))
+    np.testing.assert_array_equal(unpatchify(patches, 2, 4, 6), x)

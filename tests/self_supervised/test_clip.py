@@ -1,0 +1,77 @@
+"""A step by hand, the scale at its largest value, classes by prompts, and data that lacks a side."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.evaluators.zero_shot import zero_shot
+from dlcore.losses import clip_loss
+from dlcore.models.clip import CLIP
+from dlcore.self_supervised import clip
+
+MODEL = CLIP(
+    8, 2, window=6, image_size=8, patch_size=4, embedding_size=4, vision_depth=1, vision_width=8, vision_heads=2,
+    text_depth=1, text_width=8, text_heads=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def started():
+    learner = clip.learner(model=MODEL, optimizer=optax.sgd(0.1))
+    rng = np.random.default_rng(0)
+    captions = np.full((3, 1, 6), 0, np.int32)
+    captions[:, 0, :4] = [[1, 4, 5, 2], [1, 6, 2, 0], [1, 7, 4, 2]]
+    rows = {"image": rng.random((3, 8, 8, 3), np.float32), "captions": captions, "index": np.arange(3)}
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    return learner, rows, state, jax.jit(learner.update)
+
+
+@pytest.mark.covers("SS-20")
+def test_an_update_by_hand(started):
+    _, rows, state, update = started
+
+    def by_hand(params):
+        seen, read, scale = MODEL.apply({"params": params}, rows["image"], rows["captions"][:, 0])
+        s = scale * seen @ read.T
+        own = jnp.arange(3)
+        return -(jax.nn.log_softmax(s)[own, own].mean() + jax.nn.log_softmax(s.T)[own, own].mean()) / 2
+
+    value, gradient = jax.jit(jax.value_and_grad(by_hand))(state.params)
+    after, metrics = update(state, rows)
+    assert metrics["loss"].compute() == pytest.approx(float(value), rel=1e-5)
+    want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params, want)
+    seen, read, scale = MODEL.apply({"params": state.params}, rows["image"], rows["captions"][:, 0])
+    assert float(clip_loss(seen, read, 1 / scale)) == pytest.approx(float(value), rel=1e-5)
+
+
+@pytest.mark.covers("SS-20")
+def test_the_scale_stays_at_most_100(started):
+    _, rows, state, update = started
+    far = state.replace(params={**state.params, "logit_scale": jnp.float32(6.0)})
+    after, _ = update(far, rows)
+    assert float(after.params["logit_scale"]) == pytest.approx(np.log(100), rel=1e-6)
+
+
+@pytest.mark.covers("SS-20")
+def test_zero_shot_takes_the_class_of_the_nearest_prompts(started):
+    *_, state, _ = started
+    prompts = np.asarray([[[1, 4, 5, 2], [1, 4, 2, 0]], [[1, 6, 2, 0], [1, 6, 7, 2]]], np.int32)
+    vectors = clip.class_vectors(MODEL, state.params, jnp.asarray(prompts))
+    one = MODEL.apply({"params": state.params}, prompts[1], method="encode_text").sum(0)
+    np.testing.assert_allclose(vectors[1], one / np.linalg.norm(one), atol=1e-5)
+    evaluator = zero_shot(Source({"label": np.arange(3)}), lambda state: np.eye(3, 2))
+    images = np.asarray([[2.0, 1], [1, 2], [3, 1]])
+    acc = evaluator.add(evaluator.start(None), {"clip": images}, {"label": np.asarray([0, 1, 1])})
+    assert evaluator.finish(acc) == {"zero_shot": pytest.approx(2 / 3)}
+
+
+def test_captions_without_images_are_refused(started):
+    learner, rows, *_ = started
+    for name in ("image", "captions"):
+        less = {key: value for key, value in rows.items() if key != name}
+        with pytest.raises(ValueError, match=rf"batch=\[.*\]: no {name}; allowed: images with captions"):
+            learner.init(jax.random.key(0), less)

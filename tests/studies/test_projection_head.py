@@ -1,0 +1,43 @@
+"""Which vectors each arm's probe reads, a run that moves the net, and the verdict."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.studies import projection_head as study
+
+
+@pytest.mark.covers("SS-14")
+def test_each_arm_is_probed_on_its_own_vectors(monkeypatch):
+    """The probe answers with the width of what it reads, and whether those are the trained weights' vectors."""
+    before, after = study.train(0, 2, 8, 1e-3, 0.1)
+    data, seen = study.shuffled_digits(), []
+
+    def probe(bank, labels, queries):
+        seen.append((bank.shape[1], bank))
+        return data.test_labels if bank.shape[1] == 64 else np.full(len(queries), -1)
+
+    monkeypatch.setattr(study, "probe_predict", probe)
+    found = study.probes(before, after)
+    assert found == {"h": 1.0, "z": 0.0, "untrained h": 1.0}, "h has 64 numbers, z has 32"
+    assert [width for width, _ in seen] == [64, 32, 64]
+    images = np.asarray(data.images, np.float32)
+    for (_, bank), params, part in zip(seen, (after, after, before), (0, 1, 0), strict=True):
+        np.testing.assert_allclose(bank, study.Encoder().apply({"params": params}, images)[part], atol=1e-5)
+
+
+@pytest.mark.covers("SS-14")
+def test_the_verdict_turns_when_the_arms_are_swapped():
+    results = {"h": np.array([0.95, 0.96, 0.94]), "z": np.array([0.90, 0.91, 0.93]), "untrained h": np.full(3, 0.9)}
+    good = study.report(results)
+    assert good.holds
+    assert "reads 95.0% off h, before the head, and 91.3% off z" in good.verdict
+    np.testing.assert_allclose(good.headline.values, [0.05, 0.05, 0.01])
+    assert not study.report(results | {"h": results["z"], "z": results["h"]}).holds
+    assert not study.report(results | {"z": np.array([0.90, 0.91, 0.945])}).holds, "every seed must agree"
+
+
+def test_training_moves_f_and_the_head():
+    before, after = study.train(1, 2, 8, 1e-3, 0.1)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, after)
+    assert min(max(jax.tree.leaves(part)) for part in moved.values()) > 1e-4
