@@ -21,6 +21,7 @@ from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.metrics.point_sets import nearest_squared_distances
 from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.segmentation import BoundaryIoU
+from dlcore.self_supervised.dino import updated_center
 from dlcore.self_supervised.views import alignment
 
 KEEP = jnp.array([1, 0, 1, 1, 0])
@@ -85,6 +86,7 @@ CASES = {
     ),
     "uniformity_loss": (lambda z: losses.uniformity_loss(z, mask=KEEP), VECTORS),
     "alignment": (lambda a, b: alignment(a, b, KEEP), VECTORS, VECTORS),
+    "updated_center": (lambda z: updated_center(jnp.zeros(z.shape[-1]), z[None], KEEP), VECTORS),
     "BatchNorm.__call__": (batch_norm, ((5, 3, 2), ROWS)),
     "neighbor_sum": (
         lambda f: nn.neighbor_sum(f, edges=EDGES, edge_mask=jnp.array([1, 0, 1, 0]))[jnp.array([0, 3])],
