@@ -42,6 +42,8 @@ LARGER = frozenset(
         "probability",
         "probe",
         "psnr",
+        "r1",
+        "r10",
         "recall",
         "return",
         "rouge",

@@ -91,7 +91,7 @@ class DINONet(nn.Module):
         else:
             h = list(self.backbone.features(x, train).values())[-1].mean((1, 2))
         h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
-        # The variance is kept at every width, so that z, whose length is lost, is not all bias; .02 at a width of 2,048.
+        # The variance is kept at every width, so that z, whose length is lost, is not all bias; .02 at width 2,048.
         init, z = nn.initializers.lecun_normal(), h
         for i, features in enumerate((self.hidden_features, self.hidden_features, self.bottleneck)):
             z = nn.Dense(features, kernel_init=init, name=f"head{i}")(z if i == 0 else gelu(z))

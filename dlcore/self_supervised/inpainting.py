@@ -50,7 +50,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
-    share: Annotated[float, Range(0.01, 0.9)] = 0.5,
+    hole_share: Annotated[float, Range(0.01, 0.9)] = 0.5,
     axis: str | None = None,
 ) -> Learner:
     """Train a network to fill holes of `{"image": [B, H, W, C], "index": [B]}`.
@@ -60,7 +60,7 @@ def learner(
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
-      share: side of the hole / shorter side of the image.
+      hole_share: side of the hole / shorter side of the image.
       axis: name of the mapped axis under pmap.
 
     Returns:
@@ -68,6 +68,6 @@ def learner(
     """
 
     def task(key: jax.Array, image: jax.Array) -> FillIn:
-        return hole(key, image, share)
+        return hole(key, image, hole_share)
 
     return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, axis=axis)

@@ -21,7 +21,7 @@ def build(setup: Setup):
 
 
 def task(flags):
-    return partial(inpainting.hole, share=flags.share)
+    return partial(inpainting.hole, share=flags.hole_share)
 
 
 experiment = Experiment(
