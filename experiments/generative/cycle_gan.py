@@ -16,7 +16,7 @@ was 0.020 on 250 test pairs, where `unchanged_l1` is 0.363.
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import cycle_gan
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator
-from dlcore.kits import adversarial, image_to_image
+from dlcore.kits import adversarial, image_pairs, image_to_image
 from dlcore.main import main
 
 
@@ -38,10 +38,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=cycle_gan.learner,
-    data=image_to_image.unpaired_images,
+    data=image_pairs.unpaired_images,
     build=build,
     modules={"generator": ResidualGenerator, "discriminator": PatchDiscriminator},
-    settings={**image_to_image.UNPAIRED, **adversarial.SETTINGS},
+    settings={**image_pairs.UNPAIRED, **adversarial.SETTINGS},
     defaults={
         "generator.width": 12,
         "generator.depth": 0,
@@ -68,7 +68,7 @@ experiment = Experiment(
     },
     monitor=None,
     headline="map_l1",
-    example=image_to_image.example,
+    example=image_pairs.example,
     inputs=image_to_image.kind_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,

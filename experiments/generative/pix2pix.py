@@ -13,7 +13,7 @@ commands was run to its end; after 440 steps of the first `l1` was 0.041 on 256 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import pix2pix
 from dlcore.generative.image_to_image import PatchDiscriminator, UNetGenerator
-from dlcore.kits import adversarial, image_to_image
+from dlcore.kits import adversarial, image_pairs, image_to_image
 from dlcore.main import main
 
 
@@ -34,10 +34,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=pix2pix.learner,
-    data=image_to_image.edges,
+    data=image_pairs.edges,
     build=build,
     modules={"generator": UNetGenerator, "discriminator": PatchDiscriminator},
-    settings={**image_to_image.EDGES, **adversarial.SETTINGS},
+    settings={**image_pairs.EDGES, **adversarial.SETTINGS},
     defaults={
         "generator.width": 24,
         "generator.depth": 3,
@@ -60,7 +60,7 @@ experiment = Experiment(
     monitor="l1",
     monitor_mode="min",
     headline="l1",
-    example=image_to_image.example,
+    example=image_pairs.example,
     inputs=image_to_image.edge_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,

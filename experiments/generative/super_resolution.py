@@ -17,12 +17,12 @@ from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet
-from dlcore.kits import adversarial, image_to_image
+from dlcore.kits import adversarial, image_pairs, image_to_image
 from dlcore.main import main
 
 
 def data(flags: Flags) -> Splits:
-    return image_to_image.small_images(flags, flags.group("generator")["factor"])
+    return image_pairs.small_images(flags, flags.group("generator")["factor"])
 
 
 def build(setup: Setup):
@@ -44,7 +44,7 @@ experiment = Experiment(
     data=data,
     build=build,
     modules={"generator": SRResNet, "discriminator": PatchDiscriminator},
-    settings={**image_to_image.SMALL, **adversarial.SETTINGS},
+    settings={**image_pairs.SMALL, **adversarial.SETTINGS},
     defaults={
         "generator.width": 24,
         "generator.num_blocks": 3,
@@ -70,7 +70,7 @@ experiment = Experiment(
     headline="psnr",
     overfit=None,
     plain={"adversarial_weight": 0.0},
-    example=image_to_image.example,
+    example=image_pairs.example,
     inputs=image_to_image.small_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,

@@ -10,7 +10,7 @@ from PIL import Image
 from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet, enlarged, sharpness
-from dlcore.kits.image_to_image import reduced
+from dlcore.kits.image_pairs import reduced
 
 
 @pytest.mark.covers("GE-21")

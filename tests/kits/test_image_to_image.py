@@ -9,13 +9,13 @@ from PIL import Image
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits import image_to_image
+from dlcore.kits import image_pairs, image_to_image
 from experiments.generative import cycle_gan, pix2pix, super_resolution
 
 
 @pytest.mark.covers("GE-20")
 def test_no_digit_is_shown_in_both_inks_and_held_out_ones_know_their_partner():
-    splits = image_to_image.unpaired_images(resolve(cycle_gan.experiment, []))
+    splits = image_pairs.unpaired_images(resolve(cycle_gan.experiment, []))
     train, test = splits.train.arrays, splits.test.arrays
     assert set(train) == {"a", "b"}
     assert train["a"].shape[1:] == (16, 16, 3)
@@ -33,8 +33,8 @@ def test_no_digit_is_shown_in_both_inks_and_held_out_ones_know_their_partner():
 def test_lists_of_different_length_are_an_error_or_cut():
     a, b = np.zeros((3, 2, 2, 3), np.uint8), np.zeros((2, 2, 2, 3), np.uint8)
     with pytest.raises(ValueError, match="horses: 3 images of a and 2 of b; allowed: as many of each, or --cut_longer"):
-        image_to_image.unpaired(a, b, name="horses")
-    assert len(image_to_image.unpaired(a, b, cut_longer=True)) == 2
+        image_pairs.unpaired(a, b, name="horses")
+    assert len(image_pairs.unpaired(a, b, cut_longer=True)) == 2
 
 
 def test_folders_of_two_kinds(tmp_path):
@@ -44,23 +44,23 @@ def test_folders_of_two_kinds(tmp_path):
             Image.fromarray(np.full((9, 9, 3), 10 * k, np.uint8)).save(tmp_path / name / f"{k}.png")
     words = ["--dataset=folder", f"--data_dir={tmp_path}", "--image_size=8"]
     with pytest.raises(ValueError, match="train: 4 images of a and 5 of b"):
-        image_to_image.unpaired_images(resolve(cycle_gan.experiment, words))
-    splits = image_to_image.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
+        image_pairs.unpaired_images(resolve(cycle_gan.experiment, words))
+    splits = image_pairs.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
     assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [3, 1, 2]
     assert splits.spec["image_shape"] == [8, 8, 3]
     (tmp_path / "testB").rename(tmp_path / "other")
     with pytest.raises(FileNotFoundError, match="has no folder testB; allowed: with trainA, trainB, testA and testB"):
-        image_to_image.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
+        image_pairs.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
 
 
 @pytest.mark.covers("GE-19")
 def test_edges_are_those_of_the_image_beside_them():
-    splits = image_to_image.edges(resolve(pix2pix.experiment, []))
+    splits = image_pairs.edges(resolve(pix2pix.experiment, []))
     rows = splits.train[:5]
     assert rows["source"].shape == (5, 16, 16, 1)
     assert 0.05 < rows["source"].mean() < 0.6
     level = np.ones((1, 4, 6, 1), np.uint8) * np.array([0, 0, 0, 200, 200, 200], np.uint8)[:, None]
-    assert image_to_image.edge_map(level)[0, 0, :, 0].tolist() == [0, 0, 1, 1, 0, 0]
+    assert image_pairs.edge_map(level)[0, 0, :, 0].tolist() == [0, 0, 1, 1, 0, 0]
     assert "l1 of the mean training image on the test split: 0.1" in splits.notes[-1]
 
 
