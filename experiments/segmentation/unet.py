@@ -1,6 +1,6 @@
 """Segment colored shapes, or your own images and masks, with a U-Net.
 
-python -m experiments.segmentation.unet        (mean IoU .92; one core)
+python -m experiments.segmentation.unet        (mean IoU 0.965; after 8 epochs 0.921)
 python -m experiments.segmentation.unet --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
     --unet.widths=24,48,96,128,128 --eval_every=460        (CamVid at 180 x 240: not run)
 python -m experiments.segmentation.unet --run=RUN --mode=predict --input=IMAGES --output=FOLDER        (masks, overlays)
@@ -28,7 +28,7 @@ experiment = Experiment(
     doc=__doc__,
     build=build,
     modules={"unet": partial(UNet, widths=(16, 32, 64, 96), stem_stride=2)},
-    defaults=segmentation.DEFAULTS,
+    defaults={**segmentation.DEFAULTS, "epochs": 16.0},
     smoke={**segmentation.SMOKE, "unet.widths": (4, 8)},
     **segmentation.FIELDS,
 )
