@@ -41,7 +41,7 @@ def knowing():
     return {"w": 4 * jnp.eye(64, 8)}
 
 
-@pytest.mark.covers("SS-01")
+@pytest.mark.covers("SS-01", "TL-06")
 def test_few_labels_do_for_features_that_are_right_already():
     rows = images(200, 1)
 

@@ -43,6 +43,7 @@ def published(tmp_path_factory):
     return folder, variables
 
 
+@pytest.mark.covers("TL-16")
 @pytest.mark.parametrize("ending", ["safetensors", "npz"])
 def test_convert_keeps_every_value(published, tmp_path, capsys, ending):
     folder, variables = published
