@@ -388,7 +388,8 @@ HEADLINES = {
     "distance {:.1f} on Fashion-MNIST |": ["fashion-mnist-gan"],
     "distance {:.1f} on Fashion-MNIST after": ["fashion-mnist-ddpm"],
     "k-NN {:.1f} and {:.1f} %": ["fashion-mnist-moco", "fashion-mnist-simclr"],
-    "{:.2f}, {:.2f} and {:.2f} on procedural scenes": ["scenes-fcos", "scenes-single-stage", "scenes-faster-rcnn"],
+    "{:.2f}, {:.2f} and {:.2f} on procedural scenes": ["scenes-fcos", "scenes-retinanet", "scenes-faster-rcnn"],
+    "IoU {:.3f} and {:.3f} on procedural scenes": ["scenes-unet", "scenes-deeplab"],
     "reach {:.1f} % on digits": ["digits-features"],
     "return {:.0f} of 500 on all five seeds (PPO), {:.0f} (DQN)": ["ppo-cartpole", "dqn-cartpole"],
 }

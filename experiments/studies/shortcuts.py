@@ -2,8 +2,8 @@
 
 python -m experiments.studies.shortcuts                                                               (not run)
 
-A perceptron tells which of its eight neighbors a patch of a photograph is (Doersch et al. 2015, arXiv:1505.05192). The
-photographs have a lens that spreads red outwards and blue inwards, as lenses do. Three nets learn from them:
+A perceptron tells which of its eight neighbors a patch of a photograph is. The photographs have a lens that spreads red
+outwards and blue inwards, as lenses do. Three nets learn from them:
 
     open       patches that touch each other, in color: lines that go on, and fringes of color, tell the place
     gaps       gaps and random displacements between patches, each normalized by itself
@@ -12,6 +12,8 @@ photographs have a lens that spreads red outwards and blue inwards, as lenses do
 Each is measured as it was trained, and without shortcuts: on photographs of a perfect lens, in patches with gaps and
 displacements (gray for the guarded one, as it is used). The claim holds where the open net is the best as trained, and
 loses more than the guarded net where the shortcuts are gone, for each seed.
+
+Reference: Doersch, Gupta & Efros 2015, arXiv:1505.05192, section 3.1.
 """
 
 from typing import NamedTuple
