@@ -308,23 +308,16 @@ def paired_learner(
         metrics |= {"g_loss": Sum.of(g_losses, mask)} if is_adversarial else {}
         return state.replace(step=state.step + 1), metrics
 
-    def objective(params, model_state, batch):
-        y, _ = translate(params, model_state, batch, train=False)
-        losses = content_weight * content(y, target(batch))
-        return losses, y
-
     def content_objective(params: Any, state: PlayerState, batch: dict) -> tuple[jax.Array, Metrics]:
-        losses, _ = objective(params, state.model_state, batch)
-        mask = mask_of(batch)
+        y, _ = translate(params, state.model_state, batch, train=False)
+        losses, mask = content_weight * content(y, target(batch)), mask_of(batch)
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def evaluate(state: PlayerState, batch: dict) -> Metrics:
-        losses, y = objective(state.params, state.model_state, batch)
-        mask = mask_of(batch)
-        numbers = measure(batch, denormalize(y), denormalize(target(batch)))
-        return {"content_loss": Sum.of(losses / content_weight, mask)} | {
-            name: Sum.of(values, mask) for name, values in numbers.items()
-        }
+        y, _ = translate(state.params, state.model_state, batch, train=False)
+        wanted, mask = target(batch), mask_of(batch)
+        numbers = {"content_loss": content(y, wanted)} | measure(batch, denormalize(y), denormalize(wanted))
+        return {name: Sum.of(values, mask) for name, values in numbers.items()}
 
     def predict(state: PlayerState, batch: dict) -> dict[str, jax.Array]:
         return {"sample": denormalize(translate(state.params, state.model_state, batch, train=False)[0])}

@@ -13,14 +13,28 @@ import jax
 import numpy as np
 
 from dlcore.data.normalization import normalizer
+from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, self_supervised
-from dlcore.learner import Evaluator, Learner, example_keys
+from dlcore.learner import Evaluator, Learner, Range, example_keys
 from dlcore.self_supervised.pretext import PieceClassifier, Task
 from dlcore.self_supervised.views import Preprocess
 
-__all__ = ["DEFAULTS", "SHARED", "SMOKE", "build", "enlarge", "nearest_pieces", "panels", "task_accuracy"]
+__all__ = [
+    "CLIPS",
+    "DEFAULTS",
+    "SHARED",
+    "SMOKE",
+    "build",
+    "clip_splits",
+    "enlarge",
+    "nearest_pieces",
+    "panels",
+    "task_accuracy",
+]
 
 DEFAULTS = {"eval_every": 200, "weight_decay": 1e-4, "select": "last", "steps": 1000, "batch_size": 128}
 
@@ -35,6 +49,45 @@ SHARED = {
 """Arguments of `Experiment` that are the same for all."""
 
 SHOWN = 24
+
+HELD_OUT = 500
+"""Clips of the validation and of the test split, at most."""
+
+CLIPS = {
+    **SHARED,
+    "smoke": {**SMOKE, "num_clips": 150},
+    "settings": {
+        **{name: setting for name, setting in self_supervised.SETTINGS.items() if name not in images.SETTINGS},
+        "num_clips": Setting(2000, "training clips", limits=Range(20)),
+    },
+}
+"""SHARED of pages whose clips a program draws."""
+
+
+def clip_splits(flags: Flags, source: Callable[[int, int], Source], dataset: str, class_names: Sequence[str]) -> Splits:
+    """Draw the splits of a data set of clips.
+
+    Args:
+      flags: `num_clips` and `seed`.
+      source: (count, seed) -> clips, with a frame of each as `image`, [N, H, W, C] uint8, and its `label`.
+      dataset: its name.
+      class_names: of the labels.
+
+    Returns:
+      The splits.
+    """
+    held_out = min(HELD_OUT, flags.num_clips)
+    train, valid, test = (source(n, 3 * flags.seed + k) for k, n in enumerate((flags.num_clips, held_out, held_out)))
+    shown = train.arrays["image"] / 255
+    spec = {
+        "dataset": dataset,
+        "class_names": list(class_names),
+        "num_classes": len(class_names),
+        "image_shape": list(shown.shape[1:]),
+        "mean": shown.mean((0, 1, 2)).tolist(),
+        "std": shown.std((0, 1, 2)).tolist(),
+    }
+    return Splits(train, valid, test, spec)
 
 
 def enlarge(flags: Flags, spec: dict) -> Preprocess:

@@ -145,13 +145,17 @@ def start(setup: Setup):
     Returns:
       State -> State; None from random weights.
     """
-    network = source_network(setup.flags)
-    if network is None:
+    if setup.flags.init_from is None:
         return None
-    if list(network.class_names) != setup.spec["class_names"]:  # as many classes may be others
-        leaves = flatten_dict(network.variables)
-        network = network._replace(variables=unflatten_dict({k: v for k, v in leaves.items() if "head" not in k}))
-    return backbone.start_from(network, setup, build_optimizer(setup))
+
+    def replace(state):
+        network = source_network(setup.flags)
+        if list(network.class_names) != setup.spec["class_names"]:  # as many classes may be others
+            leaves = flatten_dict(network.variables)
+            network = network._replace(variables=unflatten_dict({k: v for k, v in leaves.items() if "head" not in k}))
+        return backbone.start_from(network, setup, build_optimizer(setup))(state)
+
+    return replace
 
 
 def notes(setup: Setup, splits: Splits) -> list[str]:

@@ -13,39 +13,20 @@ from functools import partial
 import numpy as np
 
 from dlcore.data.bounces import CONTACTS, bounces
-from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import backbone, images, pretext, self_supervised
-from dlcore.learner import Range
+from dlcore.kits import backbone, images, pretext
 from dlcore.main import main
 from dlcore.self_supervised import audio_visual
 
 FRAMES, SIZE, SAMPLES = 8, 24, 16
-HELD_OUT = 500
-"""Clips of the validation and of the test split."""
 
 
 def data(flags: Flags) -> Splits:
     """Draw clips; `image` is the middle frame and `label` the wall that is touched in it."""
 
-    def source(count: int, part: int) -> Source:
-        return bounces(count, 3 * flags.seed + part, frames=FRAMES, size=SIZE, samples=SAMPLES)
-
-    held_out = min(HELD_OUT, flags.num_clips)
-    train, valid, test = source(flags.num_clips, 0), source(held_out, 1), source(held_out, 2)
-    shown = train.arrays["image"] / 255
-    spec = {
-        "dataset": "bounces",
-        "class_names": list(CONTACTS),
-        "num_classes": len(CONTACTS),
-        "image_shape": [SIZE, SIZE, 3],
-        "mean": shown.mean((0, 1, 2)).tolist(),
-        "std": shown.std((0, 1, 2)).tolist(),
-    }
-    return Splits(train, valid, test, spec)
+    return pretext.clip_splits(flags, partial(bounces, frames=FRAMES, size=SIZE, samples=SAMPLES), "bounces", CONTACTS)
 
 
 def build(setup: Setup):
@@ -66,8 +47,6 @@ def picture(pieces: dict) -> np.ndarray:
     return np.concatenate([frames, bar], 2)
 
 
-SETTINGS = {name: self_supervised.SETTINGS[name] for name in self_supervised.SETTINGS if name not in images.SETTINGS}
-
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
@@ -82,12 +61,10 @@ experiment = Experiment(
         picture=picture,
     ),
     **{
-        **pretext.SHARED,
+        **pretext.CLIPS,
         "modules": {"head": audio_visual.AudioVisual},
         "data": data,
         "example": example,
-        "smoke": {**pretext.SMOKE, "num_clips": 150},
-        "settings": {**SETTINGS, "num_clips": Setting(2000, "training clips", limits=Range(20))},
     },
 )
 

@@ -18,39 +18,24 @@ from dlcore.data.shape_grid import COLORS
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import images, pretext, self_supervised
-from dlcore.learner import Range
+from dlcore.kits import images, pretext
 from dlcore.main import main
 from dlcore.self_supervised import frame_order
 
 FRAMES, SIZE = 8, 32
-HELD_OUT = 500
-"""Clips of the validation and of the test split."""
 
 
 def data(flags: Flags) -> Splits:
     """Draw clips; `image` is the middle frame and `label` the color and shape."""
     names = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 
-    def source(count: int, part: int) -> Source:
-        drawn = clips(count, 3 * flags.seed + part, frames=FRAMES, size=SIZE).arrays
+    def source(count: int, seed: int) -> Source:
+        drawn = clips(count, seed, frames=FRAMES, size=SIZE).arrays
         arrays = {"clip": drawn["clip"], "image": drawn["clip"][:, FRAMES // 2], "label": drawn["appearance"]}
         return Source(arrays, class_names=names, name="clips of a moving shape")
 
-    held_out = min(HELD_OUT, flags.num_clips)
-    train, valid, test = source(flags.num_clips, 0), source(held_out, 1), source(held_out, 2)
-    shown = train.arrays["image"] / 255
-    spec = {
-        "dataset": "clips",
-        "class_names": list(names),
-        "num_classes": len(names),
-        "image_shape": [SIZE, SIZE, 3],
-        "mean": shown.mean((0, 1, 2)).tolist(),
-        "std": shown.std((0, 1, 2)).tolist(),
-    }
-    return Splits(train, valid, test, spec)
+    return pretext.clip_splits(flags, source, "clips", names)
 
 
 def build(setup: Setup):
@@ -60,8 +45,6 @@ def build(setup: Setup):
 def example(spec: dict) -> dict[str, np.ndarray]:
     return {**images.example(spec), "clip": np.zeros((1, FRAMES, *spec["image_shape"]), np.uint8)}
 
-
-SETTINGS = {name: self_supervised.SETTINGS[name] for name in self_supervised.SETTINGS if name not in images.SETTINGS}
 
 experiment = Experiment(
     file=__file__,
@@ -76,11 +59,9 @@ experiment = Experiment(
         names=("out of order", "in order"),
     ),
     **{
-        **pretext.SHARED,
+        **pretext.CLIPS,
         "data": data,
         "example": example,
-        "smoke": {**pretext.SMOKE, "num_clips": 150},
-        "settings": {**SETTINGS, "num_clips": Setting(2000, "training clips", limits=Range(20))},
     },
 )
 
