@@ -132,7 +132,8 @@ def task_sheet(pieces: np.ndarray, target: np.ndarray, guess: np.ndarray, names:
             said += "" if truth == answer else f", is {called(int(truth))}"
         html.append(_figure(np.clip(row, 0, 1), said, apart=0))
     note = f"What the network sees of test images, and its answer: {right} of {count} right." if count else ""
-    return Panel("The pretext", f'<div class="images strips narrow">{"".join(html)}</div>', note, half=True)
+    kind = "strips narrow" if pieces.shape[1] < 3 else "strips"
+    return Panel("The pretext", f'<div class="images {kind}">{"".join(html)}</div>', note)
 
 
 def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Panel:

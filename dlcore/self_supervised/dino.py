@@ -30,7 +30,7 @@ from flax import struct
 from dlcore.data.augment import to_float
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import gelu
+from dlcore.nn import BatchNorm, gelu
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.moco import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, unit
@@ -68,12 +68,17 @@ class DINONet(nn.Module):
       outputs: K, cosines of the head.
       hidden_features: of the head's two hidden layers.
       bottleneck: numbers of the unit vector.
+      batch_norm: normalize the hidden layers by the batch, the paper's `use_bn_in_head`: a small network whose features
+        differ little from image to image would else give all of them one unit vector.
+      axis_name: mapped axis over which the head's batch statistics are averaged.
     """
 
     backbone: nn.Module
     outputs: Annotated[int, Range(2)] = 65536
     hidden_features: Annotated[int, Range(1)] = 2048
     bottleneck: Annotated[int, Range(1)] = 256
+    batch_norm: bool = False
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -93,8 +98,12 @@ class DINONet(nn.Module):
         h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
         # The variance is kept at every width, so that z, whose length is lost, is not all bias; .02 at width 2,048.
         init, z = nn.initializers.lecun_normal(), h
-        for i, features in enumerate((self.hidden_features, self.hidden_features, self.bottleneck)):
-            z = nn.Dense(features, kernel_init=init, name=f"head{i}")(z if i == 0 else gelu(z))
+        for i in range(2):
+            z = nn.Dense(self.hidden_features, kernel_init=init, name=f"head{i}")(z)
+            if self.batch_norm:
+                z = BatchNorm(not train, axis_name=self.axis_name, name=f"head{i}_bn")(z)
+            z = gelu(z)
+        z = nn.Dense(self.bottleneck, kernel_init=init, name="head2")(z)
         prototypes = self.param("prototypes", nn.initializers.normal(1.0), (self.outputs, self.bottleneck))
         return {"features": h, "logits": unit(z) @ unit(prototypes).astype(z.dtype).T}
 

@@ -158,3 +158,21 @@ def test_a_vit_gives_its_class_token_and_takes_small_crops():
     assert out["features"].shape == less["features"].shape == (2, 8)
     assert np.abs(out["logits"]).max() <= 1 + 1e-6
     assert less["logits"].shape == (2, 5)
+
+
+def test_batch_norm_in_the_head_tells_features_apart_that_hardly_differ():
+    class Alike(nn.Module):
+        num_classes: int = 0
+
+        @nn.compact
+        def __call__(self, x, train=False):
+            return 1 + 1e-3 * x
+
+    def spread(batch_norm):
+        net = dino.DINONet(Alike(), outputs=5, hidden_features=16, bottleneck=4, batch_norm=batch_norm)
+        x = jax.random.normal(jax.random.key(0), (8, 6))
+        variables = net.init(jax.random.key(1), x)
+        return net.apply(variables, x, train=True, mutable=["batch_stats"])[0]["logits"].std(0).mean()
+
+    assert spread(False) < 0.01
+    assert spread(True) > 0.1
