@@ -4,7 +4,7 @@ A change here breaks checkpoints and needs a migration. After a deliberate one, 
 `python tests/models/test_manifests.py` writes what is missing or changed to tests/goldens/manifests: the whole manifest
 for the first variant of each family and for the small networks, a digest for the other variants, whose entries differ
 in number and width alone. The published state dicts of torchvision and timm fit them name by name, and the
-sharding rules split them.
+sharding rules split them. The formulas of `dlcore.cost` give the parameters of every layer.
 
 Above 20 CPU seconds: each of more than a hundred models, of up to 300 layers, is traced once.
 """
@@ -19,9 +19,14 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
+from dlcore.cost.formulas import layer_parameters
 from dlcore.models import list_models, torch_weights
+from dlcore.models.nf_resnet import ScaledStdConv
 from dlcore.models.registry import FAMILIES
+from dlcore.nn.position import LearnedPositions, RelativePositionBias
+from dlcore.ops.arithmetic import conv_parameters
 from dlcore.run.sharding import make_mesh, state_shardings
 from tests.models.parity import first_variants
 from tests.models.tracing import layers_traced_once
@@ -35,11 +40,35 @@ WHOLE = {next(iter(family.MODELS)) for family in FAMILIES} | set(list_models("*_
 PUBLISHED = json.loads(gzip.decompress((GOLDENS / "published_names.json.gz").read_bytes()))
 
 
+def formula_of(module, shape):
+    """Parameters of a layer by its formula; `layer_parameters` has all but the zoo's own ones."""
+    if isinstance(module, ScaledStdConv):
+        return conv_parameters(shape[-1], module.features, (module.kernel_size, module.kernel_size)) + module.features
+    if isinstance(module, LearnedPositions):
+        return (module.num_prefix_tokens + math.prod(module.grid)) * shape[-1]
+    if isinstance(module, RelativePositionBias):
+        return (2 * module.window[0] - 1) * (2 * module.window[1] - 1) * module.num_heads
+    return layer_parameters(module, shape) if shape else None
+
+
 @functools.cache
+def traced(name):
+    """(shapes and dtypes of the model's variables, {path of a layer: its formula}), traced once for all tests."""
+    formulas = {}
+
+    def record(call, args, kwargs, context):
+        shape = args[0].shape if args and isinstance(args[0], jax.Array) else ()
+        formula = formula_of(context.module, shape) if context.method_name == "__call__" else None
+        if formula is not None:
+            formulas[context.module.path] = formula
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(record), layers_traced_once():
+        return torch_weights._variables(name, {}), formulas
+
+
 def variables_of(name):
-    """Shapes and dtypes of the model's variables, traced once for all tests."""
-    with layers_traced_once():
-        return torch_weights._variables(name, {})
+    return traced(name)[0]
 
 
 def leaves(name):
@@ -78,6 +107,24 @@ def test_names_shapes_and_count_are_the_published_ones(name):
     assert {path: value.shape for path, value in values.items()} == {p: leaf.shape for p, leaf in leaves(name).items()}
     parameters = sum(leaf.size for path, leaf in leaves(name).items() if path.startswith("params/"))
     assert parameters == PUBLISHED[name]["parameters"]
+
+
+@pytest.mark.covers("CO-01")
+@pytest.mark.parametrize("name", list_models())
+def test_the_formulas_are_the_leaves_of_every_model(name):
+    """Layer by layer; what a module holds besides (class tokens, layer scales) is a vector of its width."""
+    variables, formulas = traced(name)
+    leaves, vectors = {}, 0
+    for keys, leaf in jax.tree.leaves_with_path(variables["params"]):
+        *path, last = (key.key for key in keys)
+        if last in ("cls_token", "dist_token", "layer_scale"):
+            assert leaf.size == leaf.shape[-1]
+            vectors += leaf.shape[-1]
+        else:
+            leaves[tuple(path)] = leaves.get(tuple(path), 0) + math.prod(leaf.shape)
+    assert formulas == leaves
+    if name in PUBLISHED:
+        assert sum(formulas.values()) + vectors == PUBLISHED[name]["parameters"]
 
 
 @pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])
