@@ -4,6 +4,7 @@ The toys are the smallest learners that need each part of the contract. Equality
 SGD in float32: under Adam, rounding noise becomes whole steps.
 """
 
+import dataclasses
 import importlib
 import pathlib
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
 from dlcore.run.preemption import Preempted
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
+from dlcore.search.__main__ import OWN
+from dlcore.search.metric import sense_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -389,13 +392,13 @@ def one_device(spmd="jit") -> Placement:
 
 def check_first_step(learner: Learner, batch: Any) -> None:
     """eval_shape works, avals are fixed points without weak types, one finite step, and `step` counts."""
-    rng = jax.random.key(0)
-    abstract = jax.eval_shape(learner.init, rng, batch)
-    after, _ = jax.eval_shape(learner.update, abstract, batch)
+    rng, init, update = jax.random.key(0), jax.jit(learner.init), jax.jit(learner.update)  # each is traced once
+    abstract = jax.eval_shape(init, rng, batch)
+    after, _ = jax.eval_shape(update, abstract, batch)
     chex.assert_trees_all_equal_shapes_and_dtypes(abstract, after)
-    state = jax.jit(learner.init)(rng, batch)
+    state = init(rng, batch)
     before = int(state.step)
-    state, metrics = jax.jit(learner.update)(state, batch)
+    state, metrics = update(state, batch)
     assert int(state.step) == before + 1
     for path, leaf in leaf_paths((state.params, metrics)):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
@@ -554,6 +557,17 @@ def test_every_page_takes_a_first_step(name):
     setup = resolved.setup({**data.spec, "train_size": len(data.train)})
     check_first_step(experiment.build(setup), batch)
     check_half_precision(experiment, resolved, data, batch)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_search_knows_every_page(name):
+    resolved = smoke_job(name)
+    if resolved is None:
+        return
+    experiment = resolved.experiment
+    assert not {*resolved.flags} & {*OWN}
+    if experiment.monitor is not None:
+        assert sense_of(experiment.monitor, dataclasses.replace(experiment, monitor=None)) == experiment.monitor_mode
 
 
 def check_half_precision(experiment: Experiment, resolved: ResolvedRun, data: Splits, batch: Any) -> None:

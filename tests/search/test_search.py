@@ -1,7 +1,6 @@
 """The command: trials in one step and alone, resumed, reported, retrained; and what bad words get."""
 
 import dataclasses
-import functools
 import importlib
 import json
 
@@ -12,8 +11,6 @@ import pytest
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import join
-from dlcore.experiment import Experiment
-from dlcore.experiment.catalog import experiment_names, find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting
@@ -23,7 +20,7 @@ from dlcore.run import evaluate, fit
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.fit import Saving
 from dlcore.run.step import Placement, Program
-from dlcore.search.__main__ import OWN, main, take_apart
+from dlcore.search.__main__ import main, take_apart
 from dlcore.search.metric import sense_of
 from dlcore.search.report import ranked
 from dlcore.search.trials import Trial, can_share, experiment_of, groups, retrain, run_trials
@@ -220,16 +217,6 @@ def test_metrics_are_checked_before_anything_is_trained(page, tmp_path, capsys):
     assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
-TOPICS = ("classification", "detection", "generative", "interpretability", "rl", "self_supervised", "sequence")
-
-
-@functools.cache
-def pages():
-    """The experiments of the topics."""
-    names = [entry.name for entry in experiment_names() if entry.name.startswith(TOPICS)]
-    return [page for name in names if isinstance(page := find_experiment(name), Experiment)]
-
-
 def test_the_sense_of_a_metric_is_the_metrics():
     experiment = dataclasses.replace(experiment_of(PAGE), monitor="loss", monitor_mode="min")
     senses = {"accuracy": "max", "loss": "min", "map50/word_error": "max", "word_error_rate": "min", "kid": "min"}
@@ -237,15 +224,9 @@ def test_the_sense_of_a_metric_is_the_metrics():
     assert {metric: sense_of(metric, experiment) for metric in senses} == senses
     assert sense_of("loss", experiment, "max") == "max"
     assert sense_of("mine", dataclasses.replace(experiment, monitor="mine")) == "min"
-    for experiment in pages():
-        if experiment.monitor is not None:
-            plain = dataclasses.replace(experiment, monitor=None)
-            assert sense_of(experiment.monitor, plain) == experiment.monitor_mode, experiment.name
 
 
 def test_no_flag_of_the_search_hides_one_of_a_page(capsys, monkeypatch):
-    for experiment in pages():
-        assert not {*resolve(experiment, [])} & {*OWN}, experiment.name
     experiment = dataclasses.replace(
         experiment_of(PAGE), settings={**experiment_of(PAGE).settings, "first": Setting(1)}
     )
