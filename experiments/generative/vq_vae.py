@@ -1,12 +1,12 @@
 """Code digits by a grid of integers, learn what grids are probable, and draw new ones: a VQ-VAE and its prior.
 
-python -m experiments.generative.vq_vae
+python -m experiments.generative.vq_vae           (mse 0.0061, perplexity 59.5 of 64, prior 4.2 of 6 bits)
 python -m experiments.generative.vq_vae --dataset=cifar10 --data_dir=D --vqvae.downsamplings=2 --num_codes=128 \\
     --vqvae.width=64 --epochs=20
 
 The first part of the run trains the autoencoder, the last (`--prior_share`) a gated PixelCNN over its codes.
 `perplexity` and `usage` of the codebook are over a whole split, and `prior_bits` a code compare with log2 K, which a
-uniform prior has. The second command was not run.
+uniform prior has. The mean image has an mse of 0.0734. The second command was not run.
 """
 
 from typing import Literal

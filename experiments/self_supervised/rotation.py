@@ -1,10 +1,11 @@
 """Learn features by telling how images were turned (RotNet), and judge them by k-NN, a probe and fine-tuning.
 
-python -m experiments.self_supervised.rotation                                                               (not run)
+python -m experiments.self_supervised.rotation                             (pretext 88 %; k-NN 53.6 %, untrained 82.0 %)
 python -m experiments.self_supervised.rotation --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\
     --model.width=16 --steps=2500 --fine_tune=500,5000                                                       (not run)
 
-On digits not every turn can be told: 0, 1 and 8 look the same upside down, and 6 is a turned 9.
+On digits not every turn can be told: 0, 1 and 8 look the same upside down, and 6 is a turned 9. What the pretext needs
+is not what tells digits apart: the features become worse than those of the untrained network.
 """
 
 import math
