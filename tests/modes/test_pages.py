@@ -66,6 +66,7 @@ WITH_LOSS = {
     "self_supervised.rotation",
     "self_supervised.simclr",
     "self_supervised.super_resolution_pretext",
+    "semi_supervised.fixmatch",
     "sequence.char_rnn",
     "sequence.language_model",
     "sequence.masked_language_model",
