@@ -59,6 +59,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("self_supervised", "classic_ml"): "DeepCluster clusters features by k-means",
     ("self_supervised", "transfer"): "a classifier of domains makes a renderer's labels hold for photographs",
     ("self_supervised", "vision_language"): "CLIP is the learner of retrieval, with classes by prompts",
+    (
+        "semi_supervised",
+        "classification",
+    ): "a semi-supervised classifier is measured as a supervised one",
     ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",
 }
 """(room, a neighbour of its layer that it may import): why."""

@@ -25,7 +25,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, classification, image_prediction, images, optimizer
 from dlcore.learner import Learner, Range
 from dlcore.semi_supervised.twin import with_twin
-from dlcore.semi_supervised.two_streams import supervised_only, two_stream_learner
+from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 
 __all__ = [
     "DEFAULTS",
@@ -130,17 +130,19 @@ def strong_view(flags: Flags, spec: dict):
     return square if drawn is None else compose(drawn, square)
 
 
-def twin(setup: Setup, ema: float | None) -> Learner:
+def twin(setup: Setup, decay: float | None) -> Learner:
     """Build the supervised-only twin.
 
     Args:
       setup: with the flags of SETTINGS.
-      ema: decay of the average that the technique is measured by; None for none.
+      decay: of the average that the technique is measured by; None for none.
 
     Returns:
       The learner of the labeled stream.
     """
-    return two_stream_learner(**_shared(setup), technique=supervised_only, ema=ema)
+    return two_stream_learner(
+        **_shared(setup), technique=supervised_only, teacher=None if decay is None else averaging(decay)
+    )
 
 
 def _shared(setup: Setup) -> dict[str, Any]:

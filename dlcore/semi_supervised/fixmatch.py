@@ -29,6 +29,8 @@ from dlcore.semi_supervised.two_streams import (
     PseudoLabels,
     Terms,
     augmented,
+    averaging,
+    ramped,
     supervised_terms,
     two_stream_learner,
 )
@@ -134,8 +136,8 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        unlabeled_weight=unlabeled_weight,
-        ema=ema_decay,
+        weight=ramped(unlabeled_weight),
+        teacher=averaging(ema_decay),
         memory=memory,
         axis=axis,
     )

@@ -6,8 +6,9 @@
 A batch holds two streams, {"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}. A technique says
 what l_u is: it gets the networks of a step and its own memory. The second mean is over all unlabeled examples, those
 that a technique rejects too: a few accepted ones must not weigh as much as all. `student` is one forward pass over all
-images of a step, so that batch norm sees one batch. The teacher averages the student's weights and batch statistics,
-e <- d e + (1 - d) w with d = min(ema, (1 + t) / (10 + t)), and is what is measured.
+images of a step, so that batch norm sees one batch. A teacher follows the student, weights and batch statistics: it
+averages them, e <- d e + (1 - d) w with d = min(decay, (1 + t) / (10 + t)), and is then what is measured, or it is a
+snapshot of the student.
 
 The unlabeled stream may carry `hidden_label`, the truth: only the measure `impurity` reads it, the share of accepted
 pseudo-labels that are wrong.
@@ -32,11 +33,16 @@ from dlcore.optim.ema import ema_decay, momentum_update
 __all__ = [
     "Networks",
     "PseudoLabels",
+    "Teacher",
     "Technique",
     "Terms",
     "TwoStreamState",
     "augmented",
+    "averaging",
+    "mean_squared",
     "ramp_up",
+    "ramped",
+    "snapshots",
     "streams",
     "supervised_only",
     "supervised_terms",
@@ -49,7 +55,7 @@ class TwoStreamState(SupervisedState):
     """The student (`params`, `model_state`), its average, and what a technique remembers.
 
     Args:
-      teacher: {"params", "model_state"}, averages of the student's; None where there is no average.
+      teacher: {"params", "model_state"}, that follow the student's; None where there is no teacher.
       memory: the technique's own arrays.
     """
 
@@ -63,12 +69,24 @@ class Networks(NamedTuple):
     Args:
       student: (*images) -> ([logits of each], model_state), one forward pass over all of them; gradients go through.
       current: images -> logits of the student's present weights, which take no gradient and keep no statistics.
-      teacher: images -> logits of the average (of `current` where there is none), with dropout of its own.
+      teacher: images -> logits of the teacher (of `current` where there is none), with dropout of its own.
     """
 
     student: Callable[..., tuple[list[jax.Array], Any]]
     current: Callable[[jax.Array], jax.Array]
     teacher: Callable[[jax.Array], jax.Array]
+
+
+class Teacher(NamedTuple):
+    """How a teacher follows the student.
+
+    Args:
+      follow: (the teacher's weights, the student's, [] int32 steps so far) -> the teacher's next weights.
+      measured: evaluate and predict with the teacher; False: with the student.
+    """
+
+    follow: Callable[[Any, Any, jax.Array], Any]
+    measured: bool = True
 
 
 class PseudoLabels(NamedTuple):
@@ -122,6 +140,47 @@ def ramp_up(step: jax.Array, steps: int) -> jax.Array:
     return jnp.exp(-5 * jnp.square(1 - share)).astype(jnp.float32)
 
 
+def ramped(weight: float | jax.Array, steps: int = 0) -> Callable[[jax.Array], jax.Array]:
+    """Build the weight of an unlabeled loss.
+
+    Args:
+      weight: lambda.
+      steps: T of the ramp; 0 for the full weight from the start.
+
+    Returns:
+      Step, from 0 -> w.
+    """
+    return lambda step: weight * ramp_up(step, steps)
+
+
+def averaging(decay: float | jax.Array) -> Teacher:
+    """Build the teacher that averages weights and batch statistics.
+
+    Args:
+      decay: share of the old average, in [0, 1); lower in the first steps.
+
+    Returns:
+      The rule.
+    """
+    return Teacher(lambda teacher, student, step: momentum_update(teacher, student, ema_decay(decay, step)))
+
+
+def snapshots(every: int) -> Teacher:
+    """Build the teacher that is the student of a while ago.
+
+    Args:
+      every: steps between two snapshots.
+
+    Returns:
+      The rule; the student is measured.
+    """
+
+    def follow(teacher: Any, student: Any, step: jax.Array) -> Any:
+        return jax.tree.map(lambda old, new: jnp.where(step % every == 0, new, old), teacher, student)
+
+    return Teacher(follow, measured=False)
+
+
 def streams(batch: dict) -> tuple[dict, dict, jax.Array | None]:
     """Take a batch apart.
 
@@ -150,6 +209,19 @@ def augmented(augment: Augment | None, rng: jax.Array, part: dict) -> jax.Array:
       [B, H, W, C].
     """
     return part["image"] if augment is None else jax.vmap(augment)(example_keys(rng, part), part["image"])
+
+
+def mean_squared(p: jax.Array, q: jax.Array) -> jax.Array:
+    """Mean squared difference of two predictions.
+
+    Args:
+      p: [U, C].
+      q: [U, C].
+
+    Returns:
+      [U].
+    """
+    return jnp.square(p - q).mean(-1)
 
 
 def supervised_terms(logits: jax.Array, labeled: dict) -> tuple[jax.Array, Metrics]:
@@ -192,9 +264,8 @@ def two_stream_learner(
     *,
     preprocess: Transform = lambda image: image,
     augment: Augment | None = None,
-    unlabeled_weight: float = 1.0,
-    ramp_steps: int = 0,
-    ema: float | None = None,
+    weight: Callable[[jax.Array], jax.Array] = jnp.ones_like,
+    teacher: Teacher | None = None,
     memory: Callable[[int], Any] = lambda num_classes: None,
     axis: str | None = None,
 ) -> Learner:
@@ -206,9 +277,8 @@ def two_stream_learner(
       technique: what is made of the two streams.
       preprocess: batch of images to the model's input.
       augment: `(key, preprocessed image) -> image`, the weak view of labeled images.
-      unlabeled_weight: lambda.
-      ramp_steps: T, 0 for the full weight from the start.
-      ema: decay of the teacher; None for no teacher.
+      weight: step, from 0 -> w, the weight of the unlabeled loss.
+      teacher: how it follows the student; None for no teacher.
       memory: number of classes -> the technique's first memory.
       axis: name of the mapped axis under pmap.
 
@@ -222,9 +292,9 @@ def two_stream_learner(
         labeled, _, _ = streams(batch)
         start = judge.init(rng, labeled)
         num_classes = jax.eval_shape(judge.predict, start, labeled)["logits"].shape[-1]
-        teacher = None if ema is None else jax.tree.map(jnp.copy, _weights(start))
+        first = None if teacher is None else jax.tree.map(jnp.copy, _weights(start))
         return TwoStreamState(
-            start.step, start.rng, start.params, start.opt_state, start.model_state, teacher, memory(num_classes)
+            start.step, start.rng, start.params, start.opt_state, start.model_state, first, memory(num_classes)
         )
 
     def networks(params: Any, state: TwoStreamState, dropout: jax.Array) -> Networks:
@@ -239,11 +309,11 @@ def two_stream_learner(
             ends = [sum(len(x) for x in images[: k + 1]) for k in range(len(images) - 1)]
             return jnp.split(logits, ends), model_state
 
-        def teacher(images):
+        def taught(images):
             weights = _weights(state) if state.teacher is None else state.teacher
             return run(weights, images, jax.random.fold_in(dropout, 1))[0]
 
-        return Networks(student, lambda images: run(_weights(state), images, dropout)[0], teacher)
+        return Networks(student, lambda images: run(_weights(state), images, dropout)[0], taught)
 
     def objective(params, state, labeled, unlabeled, rng):
         noise, dropout = jax.random.fold_in(rng, 2), jax.random.fold_in(rng, 1)
@@ -255,8 +325,7 @@ def two_stream_learner(
         value, metrics = masked_mean(terms.supervised, mask_of(labeled)), dict(terms.metrics)
         if terms.unlabeled is not None:
             mask = mask_of(unlabeled)
-            weight = unlabeled_weight * ramp_up(state.step, ramp_steps)
-            value += weight * masked_mean(terms.unlabeled, mask)
+            value += weight(state.step) * masked_mean(terms.unlabeled, mask)
             metrics["unlabeled_loss"] = Sum.of(terms.unlabeled, mask)
         return value, (terms, metrics)
 
@@ -279,13 +348,12 @@ def two_stream_learner(
         gradients, (terms, metrics) = jax.grad(objective, has_aux=True)(state.params, state, labeled, unlabeled, rng)
         model_state = terms.model_state if axis is None else jax.lax.pmean(terms.model_state, axis)
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, memory=terms.memory)
-        if ema is not None:
-            decay = ema_decay(ema, state.step)
-            state = state.replace(teacher=momentum_update(state.teacher, _weights(state), decay))
+        if teacher is not None:
+            state = state.replace(teacher=teacher.follow(state.teacher, _weights(state), state.step))
         return state, measured(terms, metrics, unlabeled, hidden)
 
     def judged(state: TwoStreamState) -> TwoStreamState:
-        return state if state.teacher is None else state.replace(**state.teacher)
+        return state.replace(**state.teacher) if teacher is not None and teacher.measured else state
 
     return Learner(
         init=init,

@@ -15,7 +15,9 @@ from dlcore.semi_supervised.twin import with_twin
 from dlcore.semi_supervised.two_streams import (
     PseudoLabels,
     Terms,
+    averaging,
     ramp_up,
+    snapshots,
     streams,
     supervised_only,
     supervised_terms,
@@ -66,7 +68,7 @@ def half(networks, labeled, unlabeled, rng, memory):
 
 
 def build(technique=half, **changes):
-    options = {"ema": 0.9, "unlabeled_weight": 2.0, "ramp_steps": 10} | changes
+    options = {"teacher": averaging(0.9), "weight": lambda step: 2 * ramp_up(step, 10)} | changes
     return two_stream_learner(Net(), optax.sgd(0.1), technique, **options)
 
 
@@ -133,8 +135,18 @@ def test_the_teacher_is_what_is_measured(trained):
     state = states[-1]
     expected = Net().apply({"params": state.teacher["params"], **state.teacher["model_state"]}, flat["image"])
     np.testing.assert_allclose(learner.predict(state, flat)["logits"], expected, rtol=1e-6)
-    alone = build(ema=None)
+    alone = build(teacher=None)
     assert jax.eval_shape(alone.init, KEY, batch()).teacher is None
+
+
+def test_a_snapshot_stays_until_the_next():
+    rule = snapshots(3)
+    values = [rule.follow({"w": jnp.zeros(2)}, {"w": jnp.ones(2)}, jnp.int32(step))["w"][0] for step in (1, 2, 3, 6)]
+    assert values == [0, 0, 1, 1]
+    learner = build(teacher=rule)
+    state = learner.init(KEY, batch())
+    moved = state.replace(params=jax.tree.map(jnp.zeros_like, state.params))
+    assert (learner.predict(moved, batch()["labeled"])["logits"] == 0).all(), "the student is measured"
 
 
 def test_no_gradient_depends_on_hidden_labels(trained):
