@@ -29,7 +29,11 @@ experiment = Experiment(
     doc=__doc__,
     learner=fixmatch.learner,
     build=partial(semi_supervised.build, fixmatch.learner),
-    defaults={**semi_supervised.DEFAULTS, "unlabeled_ratio": 7, "steps": 400},
+    defaults={
+        **semi_supervised.DEFAULTS,
+        "unlabeled_ratio": 7,
+        "steps": 400,
+    },
     smoke=semi_supervised.SMOKE,
     **semi_supervised.STRONG_VIEW,
 )

@@ -22,7 +22,12 @@ experiment = Experiment(
     doc=__doc__,
     learner=pseudo_label.learner,
     build=partial(semi_supervised.build, pseudo_label.learner),
-    defaults={**semi_supervised.DEFAULTS, "ramp_steps": 200, "unlabeled_ratio": 4, "steps": 400},
+    defaults={
+        **semi_supervised.DEFAULTS,
+        "ramp_steps": 200,
+        "unlabeled_ratio": 4,
+        "steps": 400,
+    },
     smoke=semi_supervised.SMOKE,
     loss_tolerance=0.02,  # the weight of its guesses starts at e^-5 of the full one
     **semi_supervised.SHARED,

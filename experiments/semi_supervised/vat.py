@@ -20,7 +20,12 @@ experiment = Experiment(
     doc=__doc__,
     learner=vat.learner,
     build=partial(semi_supervised.build, vat.learner),
-    defaults={**semi_supervised.DEFAULTS, "epsilon": 4.0, "unlabeled_ratio": 4, "steps": 400},
+    defaults={
+        **semi_supervised.DEFAULTS,
+        "epsilon": 4.0,
+        "unlabeled_ratio": 4,
+        "steps": 400,
+    },
     smoke=semi_supervised.SMOKE,
     **semi_supervised.SHARED,
 )
