@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.data.pipeline import batch_at
+from dlcore.data.pipeline import batch_at, settings
 from dlcore.data.source import join
 from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.experiment import Experiment, Setup
@@ -70,7 +70,7 @@ class OffsetPipeline:
     """A pipeline from some step on.
 
     Args:
-      pipeline: of batches.
+      pipeline: of batches, or a dict of pipelines.
       offset: its step that is the first here.
     """
 
@@ -86,12 +86,12 @@ class OffsetPipeline:
         Returns:
           The batch.
         """
-        return self.pipeline.batch_at(step + self.offset)
+        return batch_at(self.pipeline, step + self.offset)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The pipeline's settings, and the offset."""
-        return {**self.pipeline.settings, "offset": self.offset}
+        return {**settings(self.pipeline), "offset": self.offset}
 
 
 def experiment_of(module: str) -> Experiment:
