@@ -63,6 +63,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "semi_supervised",
         "classification",
     ): "a semi-supervised classifier is measured as a supervised one",
+    ("semi_supervised", "classic_ml"): "labels spread over a graph of distances between points",
     ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",
 }
 """(room, a neighbour of its layer that it may import): why."""
