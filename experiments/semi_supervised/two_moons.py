@@ -1,4 +1,4 @@
-"""Unlabeled points help where classes are clusters, and do not where they are not: two moons, three labels a class.
+"""Unlabeled points help where classes are clusters, and do not where they are not: two moons, four labels a class.
 
 python -m experiments.semi_supervised.two_moons
 
@@ -8,7 +8,7 @@ section 1.2). Each is measured, on two moons with two ways to label them:
     smoothness    near points have the same label: share of the 5 nearest neighbors that do
     cluster       points of one cluster have the same label: share of the majority in each moon
     low density   no boundary runs through many points: density at the true boundary over that at the points
-    manifold      points lie near a curve: share of the variance of 10 neighbors along their first component
+    manifold      points lie near a curve: share of the variance of 30 neighbors along their first component
 
 By moon, all four hold. By a line that halves both moons, the second and third do not: P(label | moon) = 1/2. Compared
 are nearest neighbor and logistic regression on the labels alone, label propagation, and a small network without and
@@ -16,8 +16,15 @@ with unlabeled points, on which its entropy and its change under noise are penal
 unlabeled points gain more than 5 points over their own twin (nearest neighbor, the network on labels alone) on moons,
 and at most 1 on halves.
 
+Seen over 20 seeds: by moon +6.8 points by propagation (92.7 to 99.5 %) and +11.3 of the network (85.7 to 97.0 %); by
+half -4.3 (87.6 to 83.3 %) and -1.5 (86.8 to 85.3 %), and logistic regression is best with 89.5 %. Where the assumptions
+fail, unlabeled points mislead.
+
 Reference: Grandvalet & Bengio 2004, "Semi-supervised learning by entropy minimization".
 """
+
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +35,16 @@ from dlcore.classic_ml import logistic, nearest_neighbor
 from dlcore.classic_ml.density import kernel_log_density
 from dlcore.classic_ml.points import squared_distances
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.losses import consistency_loss, entropy_loss, softmax_cross_entropy_loss
+from dlcore.losses import consistency_loss, entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.main import main
-from dlcore.models import create_model
+from dlcore.models.mlp import MLP
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.semi_supervised.label_propagation import UNLABELED, extend, propagate
 
 TWINS = {"propagation": "1-NN", "network, unlabeled too": "network"}
 """What unlabeled points are added to."""
+
+NETWORK = MLP(num_classes=2, hidden=(32, 32))
 
 
 def two_moons(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -64,12 +73,12 @@ def draw_labels(label: np.ndarray, per_class: int, rng: np.random.Generator) -> 
 def measure_assumptions(x: np.ndarray, label: np.ndarray, moon: np.ndarray) -> dict[str, float]:
     """The four numbers of the docstring."""
     order = np.asarray(squared_distances(jnp.asarray(x), jnp.asarray(x))).argsort(1)
-    centered = x[order[:, :10]] - x[order[:, :10]].mean(1, keepdims=True)
+    centered = x[order[:, :30]] - x[order[:, :30]].mean(1, keepdims=True)
     variances = np.linalg.svd(centered, compute_uv=False) ** 2
     other = np.array([next(j for j in row if label[j] != label[i]) for i, row in enumerate(order)])
     between = (x + x[other]) / 2  # the points at which the nearest labels of both classes meet
     closest = np.argsort(np.linalg.norm(x - x[other], axis=1))[: len(x) // 20]
-    density = [np.exp(np.asarray(kernel_log_density(q, x, 0.15))) for q in (between[closest], x)]
+    density = [np.exp(np.asarray(kernel_log_density(q, x, 0.1))) for q in (between[closest], x)]
     return {
         "smoothness": float((label[order[:, 1:6]] == label[:, None]).mean()),
         "cluster": float(np.mean([max(label[moon == m].mean(), 1 - label[moon == m].mean()) for m in (0, 1)])),
@@ -78,50 +87,75 @@ def measure_assumptions(x: np.ndarray, label: np.ndarray, moon: np.ndarray) -> d
     }
 
 
-def train_network(x, given, weight: float, noise: float, steps: int, seed: int):
-    """Train on the labels, and on all points with entropy and consistency of this weight; -> points to classes."""
-    net, rows = create_model("mlp", num_classes=2, hidden=(32, 32)), np.flatnonzero(given != UNLABELED)
-    points, known, target = jnp.asarray(x, jnp.float32), jnp.asarray(x[rows], jnp.float32), jnp.asarray(given[rows])
-    optimizer = optax.adam(1e-2)
+@functools.partial(jax.jit, static_argnames=("steps",))
+@functools.partial(jax.vmap, in_axes=(0, 0, 0, None, None, None))
+def train_networks(key, points, given, weight, noise, steps: int):
+    """Train on the labels, and on all points [n, 2] with entropy and consistency of these weights; -> parameters."""
+    params, optimizer = NETWORK.init(key, points[:1])["params"], optax.adam(1e-2)
 
-    @jax.jit
-    def run(key):
-        params = net.init(key, points[:1])["params"]
+    def step(carry, k):
+        params, state = carry
+        moved = points + noise * jax.random.normal(jax.random.fold_in(key, k), points.shape)
 
-        def step(carry, k):
-            params, state = carry
-            draw = jax.random.fold_in(key, k)
+        def objective(params):
+            plain, noisy = (NETWORK.apply({"params": params}, x) for x in (points, moved))
+            labeled = masked_mean(softmax_cross_entropy_loss(plain, given), given != UNLABELED)
+            sure, alike = entropy_loss(plain).mean(), consistency_loss(noisy, plain, 1.0, 0.0).mean()
+            return labeled + jnp.minimum(2 * k / steps, 1) * (weight[0] * sure + weight[1] * alike)
 
-            def objective(params):
-                def logits(x):
-                    return net.apply({"params": params}, x)
+        updates, state = optimizer.update(jax.grad(objective)(params), state)
+        return (optax.apply_updates(params, updates), state), None
 
-                plain = logits(points)
-                noisy = logits(points + noise * jax.random.normal(draw, points.shape))
-                others = entropy_loss(plain) + consistency_loss(noisy, plain, temperature=1.0, threshold=0.0)
-                labeled = softmax_cross_entropy_loss(logits(known), target).mean()
-                return labeled + weight * jnp.minimum(2 * k / steps, 1) * others.mean()
-
-            updates, state = optimizer.update(jax.grad(objective)(params), state)
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[0][0]
-
-    params = run(jax.random.key(seed))
-    return lambda q: np.asarray(net.apply({"params": params}, jnp.asarray(q, jnp.float32))).argmax(-1)
+    return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[0][0]
 
 
-def classifiers(x, given, steps: int, seed: int, weight: float, noise: float, gamma: float) -> dict:
-    """{name: a function from points [m, 2] to classes}."""
-    rows = np.flatnonzero(given != UNLABELED)
-    line, nearest = logistic.train(x[rows], given[rows], l2=0.1), nearest_neighbor.train(x[rows], given[rows])
-    graph = propagate(x, given, gamma=gamma)
+class Arm(NamedTuple):
+    """One draw: points [n, 2], the labels known of them [n], and new points with their labels."""
+
+    points: np.ndarray
+    given: np.ndarray
+    new: np.ndarray
+    truth: np.ndarray
+
+
+def draw_arms(seed: int, points: int, spread: float, labels_per_class: int) -> tuple[dict[str, Arm], dict]:
+    """({labels by: Arm}, {labels by: the four numbers})."""
+    rng = np.random.default_rng(seed)
+    (x, moon), (new, new_moon) = two_moons(points, spread, rng), two_moons(points, spread, rng)
+    arms, assumptions = {}, {}
+    for name, label, truth in (("moon", moon, new_moon), ("half", halves(x), halves(new))):
+        arms[name] = Arm(x, draw_labels(label, labels_per_class, rng), new, truth)
+        assumptions[name] = measure_assumptions(x, label, moon)
+    return arms, assumptions
+
+
+def train_all(arms: list[Arm], steps: int, weights: tuple[float, float], noise: float, gamma: float) -> list[dict]:
+    """{name: a function from points [m, 2] to classes} of each arm."""
+    keys = jax.random.split(jax.random.key(0), len(arms))
+    points = jnp.asarray(np.stack([arm.points for arm in arms]), jnp.float32)
+    given = jnp.asarray(np.stack([arm.given for arm in arms]))
+    alone, both = (train_networks(keys, points, given, jnp.asarray(w), noise, steps) for w in ((0.0, 0.0), weights))
+
+    def network(params, k):
+        own = jax.tree.map(lambda leaf: leaf[k], params)
+        return lambda q: np.asarray(NETWORK.apply({"params": own}, jnp.asarray(q, jnp.float32))).argmax(-1)
+
+    return [
+        shallow(arm, gamma) | {"network": network(alone, k), "network, unlabeled too": network(both, k)}
+        for k, arm in enumerate(arms)
+    ]
+
+
+def shallow(arm: Arm, gamma: float) -> dict:
+    """The classifiers that are no networks."""
+    rows = np.flatnonzero(arm.given != UNLABELED)
+    x, label = arm.points[rows], arm.given[rows]
+    line, nearest = logistic.train(x, label, l2=0.1), nearest_neighbor.train(x, label)
+    graph = propagate(arm.points, arm.given, gamma=gamma)
     return {
-        "1-NN": lambda q: nearest_neighbor.predict(nearest, q),
         "logistic": lambda q: logistic.predict(line, q),
+        "1-NN": lambda q: nearest_neighbor.predict(nearest, q),
         "propagation": lambda q: graph.classes[extend(graph, q).argmax(1)],
-        "network": train_network(x, given, 0.0, noise, steps, seed),
-        "network, unlabeled too": train_network(x, given, weight, noise, steps, seed),
     }
 
 
@@ -171,14 +205,15 @@ def report(accuracies: dict[str, dict[str, list[float]]], assumptions: dict[str,
 
 def study(
     *,
-    num_seeds: int = 5,
+    num_seeds: int = 20,
     points: int = 300,
-    labels_per_class: int = 3,
+    labels_per_class: int = 4,
     spread: float = 0.1,
     gamma: float = 50.0,
-    steps: int = 1000,
-    weight: float = 0.3,
-    noise: float = 0.15,
+    steps: int = 600,
+    entropy_weight: float = 0.3,
+    consistency_weight: float = 10.0,
+    noise: float = 0.2,
 ) -> StudyResult:
     """Compare learning from few labels with and without the other points, where classes are moons and where not.
 
@@ -189,29 +224,26 @@ def study(
       spread: standard deviation of the points about their moon.
       gamma: of label propagation's kernel.
       steps: of the network's training.
-      weight: of entropy and consistency.
-      noise: standard deviation of the noise under which the network should not change its answer.
+      entropy_weight: of the entropy of the network's answers.
+      consistency_weight: of their change under noise.
+      noise: standard deviation of that noise.
 
     Returns:
       The numbers, the verdict, the figure of the first seed, and whether the claim holds.
     """
-    figure, axes = new_figure((13, 4.4), 2, 5)
-    accuracies, assumptions = {"moon": {}, "half": {}}, {}
-    for seed in range(num_seeds):
-        rng = np.random.default_rng(seed)
-        (x, moon), (new, new_moon) = two_moons(points, spread, rng), two_moons(points, spread, rng)
-        for row, (arm, label, truth) in enumerate((("moon", moon, new_moon), ("half", halves(x), halves(new)))):
-            given = draw_labels(label, labels_per_class, rng)
-            if not seed:
-                assumptions[arm] = measure_assumptions(x, label, moon)
-            for column, (name, predict) in enumerate(classifiers(x, given, steps, seed, weight, noise, gamma).items()):
-                accuracy = float((predict(new) == truth).mean())
-                accuracies[arm].setdefault(name, []).append(accuracy)
-                if not seed:
-                    draw(axes[row, column], x, given, predict, f"{name}: {accuracy:.1%}")
-    for row, arm in enumerate(accuracies):
-        axes[row, 0].set_ylabel(f"labels by {arm}")
-    return report(accuracies, assumptions, figure)
+    draws = [draw_arms(seed, points, spread, labels_per_class) for seed in range(num_seeds)]
+    named = [(name, arm) for arms, _ in draws for name, arm in arms.items()]
+    trained = train_all([arm for _, arm in named], steps, (entropy_weight, consistency_weight), noise, gamma)
+    accuracies = {name: {} for name in draws[0][0]}
+    for (name, arm), classifiers in zip(named, trained, strict=True):
+        for classifier, predict in classifiers.items():
+            accuracies[name].setdefault(classifier, []).append(float((predict(arm.new) == arm.truth).mean()))
+    figure, axes = new_figure((13, 4), len(accuracies), len(trained[0]))
+    for row, (name, arm), classifiers in zip(axes, named, trained, strict=False):
+        for ax, (classifier, predict) in zip(row, classifiers.items(), strict=True):
+            draw(ax, arm.points, arm.given, predict, f"{classifier}: {accuracies[name][classifier][0]:.1%}")
+        row[0].set_ylabel(f"labels by {name}")
+    return report(accuracies, draws[0][1], figure)
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "points": 60, "steps": 20})

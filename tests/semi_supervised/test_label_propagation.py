@@ -45,8 +45,8 @@ def test_spreading_overrules_a_wrong_label_and_propagation_keeps_it():
 
 
 def test_one_step_by_hand():
-    # Points 0, 1, 2 on a line, gamma = log 2: weights 1, 1/2, 1/16 and 1/512. The middle one is as near to both: 1/2, 1/2.
-    # Point 3 weighs them by 2^-9, 2^-4, 2^-1: after one step from labels of 0 and 2 alone it has 2^-9 : 2^-1 = 1 : 256.
+    # Points 0, 1, 2, 3 on a line, gamma = log 2: weights 1, 1/2, 1/16 and 1/512. Point 1 is as near to both labels.
+    # Point 3 weighs them by 2^-9 and 2^-1: after one step it has 1 : 256.
     found = propagate(np.array([[0.0], [1], [2], [3]]), [7, -1, 8, -1], gamma=float(np.log(2)), max_steps=1)
     np.testing.assert_allclose(found.distributions, [[1, 0], [0.5, 0.5], [0, 1], [1 / 257, 256 / 257]], atol=1e-12)
     assert found.steps == 1
