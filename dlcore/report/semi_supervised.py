@@ -6,7 +6,7 @@ from typing import Any
 from dlcore.report.panel import Panel
 from dlcore.report.tables import table
 
-__all__ = ["pseudo_label_table", "twin_table"]
+__all__ = ["noisy_table", "pseudo_label_table", "twin_table"]
 
 
 def twin_table(numbers: Mapping[str, float | None]) -> Panel:
@@ -25,6 +25,30 @@ def twin_table(numbers: Mapping[str, float | None]) -> Panel:
     ]
     note = "The twin has the same network, initial weights, labels, weak views and steps."
     return table(rows, "What the unlabeled images bought", note)
+
+
+def noisy_table(numbers: Mapping[str, float | None]) -> Panel:
+    """Show the accuracy of a technique that bears wrong labels beside that of cross-entropy, to the end and stopped.
+
+    Args:
+      numbers: of the test split, with `accuracy`, `accuracy_cross_entropy` and `accuracy_early_stopped`.
+
+    Returns:
+      The panel.
+    """
+    rows = [
+        {"learned by": "the technique", "test accuracy": _percent(numbers.get("accuracy"))},
+        {"learned by": "cross-entropy, to the end", "test accuracy": _percent(numbers.get("accuracy_cross_entropy"))},
+        {
+            "learned by": "cross-entropy, stopped early",
+            "test accuracy": _percent(numbers.get("accuracy_early_stopped")),
+        },
+    ]
+    note = (
+        "From the same noisy labels, with the same network, initial weights and batches. The third is the second where "
+        "it knew the validation split best, by true labels."
+    )
+    return table(rows, "What bears wrong labels", note)
 
 
 def pseudo_label_table(history: Sequence[Mapping[str, Any]], count: int = 6) -> list[Panel]:
