@@ -57,11 +57,7 @@ def panels(context):
     from dlcore.report.semi_supervised import noisy_table
 
     state = context.state.replace(params=context.state.params["technique"])
-    return [
-        noisy_table(context.numbers),
-        curves(context.history),
-        *classification.panels(context._replace(state=state))[1:],
-    ]
+    return [noisy_table(context.numbers), *classification.panels(context._replace(state=state))]
 
 
 experiment = Experiment(
