@@ -64,6 +64,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "classification",
     ): "a semi-supervised classifier is measured as a supervised one",
     ("semi_supervised", "classic_ml"): "labels spread over a graph of distances between points",
+    ("transfer", "classic_ml"): "a logistic regression of domains gives the ratio of their densities",
     ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",
 }
 """(room, a neighbour of its layer that it may import): why."""
