@@ -78,9 +78,9 @@ experiment = Experiment(
         ),
     },
     defaults={
-        "model.width": 16,
+        "model.width": 8,
         "augment": "none",
-        "steps": 1500,
+        "steps": 600,
         "batch_size": 64,
         "weight_decay": 1e-4,
         "eval_every": 50,
