@@ -64,6 +64,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "classification",
     ): "a semi-supervised classifier is measured as a supervised one",
     ("semi_supervised", "classic_ml"): "labels spread over a graph of distances between points",
+    ("semi_supervised", "generative"): "the classifier of K+1 classes is one player of a GAN",
     ("transfer", "classic_ml"): "a logistic regression of domains gives the ratio of their densities",
     ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",
 }
