@@ -273,7 +273,8 @@ def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
     """Measure how often a made image lies where real ones are rarer than at a real one.
 
     Args:
-      features: [N, D] of real images, N of at least 4: every second one is a kernel, the others are compared.
+      features: [N, D] of real images, N of at least 4: every second one is a kernel, twice as wide as the others,
+        which are compared, are from the nearest.
       made: [M, D] of made ones.
 
     Returns:
@@ -282,7 +283,7 @@ def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
     """
     kernels, others = features[::2], features[1::2]
     apart = np.sqrt(np.asarray(squared_distances(jnp.asarray(others), jnp.asarray(kernels))).min(1)).mean()
-    width = max(float(apart), 1e-6)
+    width = max(2 * float(apart), 1e-6)
     return auroc(*(np.asarray(kernel_log_density(x, kernels, width)) for x in (others, made)))
 
 

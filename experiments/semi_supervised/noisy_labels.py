@@ -6,6 +6,10 @@ python -m experiments.semi_supervised.noisy_labels --method=forward
 python -m experiments.semi_supervised.noisy_labels --noise=asymmetric --noise_rate=0.3 --method=forward
 python -m experiments.semi_supervised.noisy_labels --dataset=fashion_mnist --data_dir=D --augment=none \\
     --model.stem_stride=2 --model.width=32 --steps=14000 --batch_size=128 --eval_every=1000
+
+The first command reaches 84.0 %, where plain cross-entropy ends at 69.0 % and has 77.6 % where it is stopped early, by
+true labels of the validation split (one seed). The others were not run. On Fashion-MNIST
+cross-entropy should end at 75 % or less, and generalized cross-entropy or co-teaching at 82 % or more.
 """
 
 import math

@@ -105,10 +105,12 @@ def test_low_density_is_an_area():
 
 @pytest.fixture(scope="module")
 def trained():
-    """{complement: (state before, after one step, after 300 steps, the last learner)}."""
+    """{complement: (learner, state before, after one step, after 300 steps)}."""
     found = {}
     for complement in (False, True):
-        learner, state = make(generator_optimizer=optax.adam(0.01), complement=complement)
+        learner, state = make(
+            generator_optimizer=optax.adam(0.01), complement=complement, density_weight=3.0, density_quantile=0.05
+        )
         run = jax.jit(lambda s, n, u=learner.update: jax.lax.fori_loop(0, n, lambda _, s: u(s, points())[0], s))
         found[complement] = (learner, state, run(state, 1), run(state, 300))
     return found
@@ -116,7 +118,7 @@ def trained():
 
 @pytest.mark.covers("SE-10")
 def test_the_classifier_descends_its_three_terms(trained):
-    learner, state, after, _ = trained[False]
+    _, state, after, _ = trained[False]
     batch, before = points(), state.params["discriminator"]
     rng = jax.random.fold_in(jax.random.fold_in(state.rng, 0), 2)
     z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(rng, i), (4,)))(batch["unlabeled"]["index"])
@@ -134,8 +136,8 @@ def test_the_classifier_descends_its_three_terms(trained):
 
     want = jax.tree.map(lambda p, g: p - 0.1 * g, before, jax.grad(objective)(before))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params["discriminator"], want)
-    numbers = {name: value.compute() for name, value in learner.evaluate(trained[False][3], batch["labeled"]).items()}
-    assert numbers["accuracy"] == 1
+    last = Classifier().apply({"params": trained[False][3].params["discriminator"]}, batch["unlabeled"]["image"])
+    assert (last.argmax(-1) == batch["unlabeled"]["hidden_label"]).mean() > 0.9
 
 
 @pytest.mark.covers("SE-11")
@@ -143,7 +145,7 @@ def test_a_complement_lies_where_real_images_are_rare(trained):
     areas, spread = {}, {}
     for complement, (learner, _, _, state) in trained.items():
         batch = points(100, seed=1)
-        outputs = learner.predict(state, batch["unlabeled"])
+        outputs = jax.jit(learner.predict)(state, batch["unlabeled"])
         areas[complement] = area_of_low_density(np.asarray(outputs["features"]), np.asarray(outputs["sample_features"]))
         spread[complement] = outputs["sample"].reshape(-1, 2).mean(0)
         np.testing.assert_allclose(outputs["sample"].reshape(-1, 2), outputs["sample_features"], atol=1e-6)
