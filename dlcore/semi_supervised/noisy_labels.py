@@ -126,7 +126,7 @@ def learner(
     transition: Any,
     preprocess: Transform = lambda image: image,
     augment: Augment | None = None,
-    method: Method = "generalized",
+    technique: Method = "generalized",
     q: Annotated[float, Range(0, 1)] = 0.7,
     forget_rate: Annotated[float, Range(0, 0.99)] | None = None,
     forget_steps: Annotated[int, Range(0)] = 300,
@@ -140,7 +140,7 @@ def learner(
       transition: [C, C], T, of forward correction.
       preprocess: batch of images to the model's input.
       augment: `(key, preprocessed image) -> image`.
-      method: what bears the noise: generalized cross-entropy, forward correction, or co-teaching.
+      technique: what bears the noise: generalized cross-entropy, forward correction, or co-teaching.
       q: of generalized cross-entropy: 0 is cross-entropy, 1 an absolute error.
       forget_rate: of co-teaching: tau, the share that is left out at last; by default the noise's own.
       forget_steps: of co-teaching: T, until that share is reached.
@@ -151,7 +151,7 @@ def learner(
       the technique gives back, and `memorized_cross_entropy`. `evaluate` gives `accuracy`, `accuracy_cross_entropy`,
       `accuracy_early_stopped`, and by `gain` what the technique adds to the second. `predict` is the technique's.
     """
-    names = ("technique", "peer", PLAIN) if method == "co_teaching" else ("technique", PLAIN)
+    names = ("technique", "peer", PLAIN) if technique == "co_teaching" else ("technique", PLAIN)
     table = np.asarray(transition, np.float32)
     tau = float(1 - np.diag(table).mean()) if forget_rate is None else forget_rate
 
@@ -174,12 +174,12 @@ def learner(
     def weighted(logits, label, mask, step):
         """{network: (losses [B], weights [B])}."""
         plain = {name: softmax_cross_entropy_loss(scores, label) for name, scores in logits.items()}
-        if method == "co_teaching":
+        if technique == "co_teaching":
             share = 1 - tau * (jnp.minimum(step / forget_steps, 1.0) if forget_steps else 1.0)
             easy = {name: smallest(jax.lax.stop_gradient(plain[name]), mask, share) for name in names[:2]}
             weights = {"technique": easy["peer"], "peer": easy["technique"], PLAIN: mask}
             return {name: (plain[name], weights[name]) for name in names}
-        if method == "generalized":
+        if technique == "generalized":
             own = generalized_cross_entropy_loss(logits["technique"], label, q)
         else:
             own = forward_corrected_loss(logits["technique"], label, table)

@@ -1,9 +1,9 @@
 """Learn digits from labels of which 40 % are wrong.
 
 python -m experiments.semi_supervised.noisy_labels
-python -m experiments.semi_supervised.noisy_labels --method=co_teaching
-python -m experiments.semi_supervised.noisy_labels --method=forward
-python -m experiments.semi_supervised.noisy_labels --noise=asymmetric --noise_rate=0.3 --method=forward
+python -m experiments.semi_supervised.noisy_labels --technique=co_teaching
+python -m experiments.semi_supervised.noisy_labels --technique=forward
+python -m experiments.semi_supervised.noisy_labels --noise=asymmetric --noise_rate=0.3 --technique=forward
 python -m experiments.semi_supervised.noisy_labels --dataset=fashion_mnist --data_dir=D --augment=none \\
     --model.stem_stride=2 --model.width=32 --steps=14000 --batch_size=128 --eval_every=1000
 
@@ -52,9 +52,9 @@ def build(setup: Setup):
 def expected_loss(setup: Setup) -> float:
     """The technique's loss of equal scores and that of cross-entropy; of co-teaching three cross-entropies."""
     flags, plain = setup.flags, math.log(setup.spec["num_classes"])
-    if flags.method == "generalized" and flags.q > 0:
+    if flags.technique == "generalized" and flags.q > 0:
         return plain + (1 - math.exp(-flags.q * plain)) / flags.q
-    return (3 if flags.method == "co_teaching" else 2) * plain
+    return (3 if flags.technique == "co_teaching" else 2) * plain
 
 
 def panels(context):

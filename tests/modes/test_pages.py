@@ -70,6 +70,7 @@ WITH_LOSS = {
     "semi_supervised.ict",
     "semi_supervised.mean_teacher",
     "semi_supervised.mixmatch",
+    "semi_supervised.noisy_labels",
     "semi_supervised.pi_model",
     "semi_supervised.pseudo_label",
     "semi_supervised.temporal_ensembling",
@@ -104,6 +105,7 @@ WITHOUT_LOSS = {
     "rl.dqn",
     "rl.ppo",
     "self_supervised.synthetic_properties",
+    "semi_supervised.gan_classifier",
 }
 CHEAP = {
     "classification.supervised": ["--smoke", "--model=mlp"],

@@ -34,7 +34,7 @@ def batch(count=6):
 def make(method="generalized", rate=0.4, **settings):
     transition = transition_matrix(3, rate, "symmetric")
     learner = noisy_labels.learner(
-        model=Linear(), optimizer=optax.sgd(0.1), transition=transition, method=method, **settings
+        model=Linear(), optimizer=optax.sgd(0.1), transition=transition, technique=method, **settings
     )
     return learner, learner.init(jax.random.key(0), batch())
 
