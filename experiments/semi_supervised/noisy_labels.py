@@ -92,9 +92,9 @@ experiment = Experiment(
     },
     smoke={
         "model.stages": (1,),
-        "model.width": 4,
+        "model.width": 8,
         "steps": 2,
-        "batch_size": 8,
+        "batch_size": 32,
         "eval_every": 1,
         "eval_batch_size": 500,
     },
