@@ -93,6 +93,8 @@ experiment = Experiment(
     smoke={
         "model.stages": (1,),
         "model.width": 8,
+        "q": 0.3,
+        "learning_rate": 0.01,
         "steps": 2,
         "batch_size": 32,
         "eval_every": 1,
